@@ -1,0 +1,1 @@
+"""An egress gateway: decides, dials, relays and records what leaves a cluster."""

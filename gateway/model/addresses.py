@@ -1,0 +1,79 @@
+"""IP addresses and networks in one canonical form: IPv4 inside IPv6 (`::ffff:a.b.c.d`) is that IPv4.
+
+Plain integers instead of `ipaddress`: parsing and judging an address is on the path of every connection.
+"""
+
+import re
+from dataclasses import dataclass
+from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
+from typing import Literal
+
+_MAPPED_PREFIX = 0xFFFF << 32
+_CANONICAL_LENGTH = re.compile(r"0|[1-9][0-9]{0,2}", re.ASCII)
+
+Version = Literal[4, 6]
+WIDTH: dict[Version, int] = {4: 32, 6: 128}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Address:
+    """One IP address. `value` is the address as an unsigned integer of 32 or 128 bits."""
+
+    version: Version
+    value: int
+
+    def __str__(self) -> str:
+        family, size = (AF_INET, 4) if self.version == 4 else (AF_INET6, 16)
+        return inet_ntop(family, self.value.to_bytes(size, "big"))
+
+    @property
+    def uri_host(self) -> str:
+        """As it stands in an authority: IPv6 in brackets (RFC 3986 section 3.2.2)."""
+        return str(self) if self.version == 4 else f"[{self}]"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Network:
+    """A prefix. `value` has no bits set to the right of `length`."""
+
+    version: Version
+    value: int
+    length: int
+
+    def __contains__(self, address: Address) -> bool:
+        shift = WIDTH[self.version] - self.length
+        return address.version == self.version and address.value >> shift == self.value >> shift
+
+    def __str__(self) -> str:
+        return f"{Address(self.version, self.value)}/{self.length}"
+
+
+def parse_address(text: str) -> Address | None:
+    """Dotted-decimal IPv4 without leading zeros, or IPv6 without zone; None for everything else."""
+    try:
+        if ":" not in text:
+            return Address(4, int.from_bytes(inet_pton(AF_INET, text), "big"))
+        value = int.from_bytes(inet_pton(AF_INET6, text), "big")
+    except (OSError, ValueError):  # ValueError: a NUL or a lone surrogate inside
+        return None
+    return Address(4, value & 0xFFFFFFFF) if value >> 32 == _MAPPED_PREFIX >> 32 else Address(6, value)
+
+
+def parse_network(text: str) -> Network | None:
+    """`address` or `address/length`; None if malformed or if bits are set to the right of the prefix."""
+    head, slash, tail = text.partition("/")
+    address = parse_address(head)
+    if address is None or (slash and not _CANONICAL_LENGTH.fullmatch(tail)):
+        return None
+    width = WIDTH[address.version]
+    length = int(tail) if slash else width
+    if slash and address.version == 4 and ":" in head:  # ::ffff:10.0.0.0/104 speaks of the mapped IPv4's prefix
+        length -= 96
+    if not 0 <= length <= width or address.value & ((1 << (width - length)) - 1):
+        return None
+    return Network(address.version, address.value, length)
+
+
+def network_of(address: Address) -> Network:
+    """The network that holds this one address."""
+    return Network(address.version, address.value, WIDTH[address.version])

@@ -1,0 +1,44 @@
+"""Whom a client asks for: a host and a port (RFC 9110 section 4.3, the CONNECT target of section 9.3.6)."""
+
+import re
+from dataclasses import dataclass
+
+from gateway.model.addresses import Address, parse_address
+from gateway.model.names import HostName, parse_host_name
+
+_PORT = re.compile(r"[1-9][0-9]{0,4}", re.ASCII)
+
+Host = HostName | Address
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """A valid destination as the client named it. Nothing was resolved."""
+
+    host: Host
+    port: int
+
+    def __str__(self) -> str:
+        host = self.host.uri_host if isinstance(self.host, Address) else self.host
+        return f"{host}:{self.port}"
+
+
+def parse_host(text: str) -> Host | None:
+    """A name, a dotted-decimal IPv4 or a bracketed IPv6 literal; None for every other spelling."""
+    if text.startswith("["):
+        inner = text[1:-1]
+        return parse_address(inner) if text.endswith("]") and ":" in inner else None
+    if ":" in text:
+        return None
+    return parse_address(text) or parse_host_name(text)
+
+
+def parse_authority(text: str, default_port: int | None = None) -> Authority | None:
+    """`host:port`, the port optional only where a default is given; None if malformed (userinfo included)."""
+    host_text, colon, port_text = text.rpartition(":")
+    if default_port is not None and (not colon or text.endswith("]")):
+        host_text, port_text = text, str(default_port)
+    host = parse_host(host_text)
+    if host is None or not _PORT.fullmatch(port_text) or int(port_text) > 65535:
+        return None
+    return Authority(host, int(port_text))

@@ -1,0 +1,139 @@
+"""Verdicts as values: a permit that travels with the connection, or a denial.
+
+Only `policy.decide` constructs a `Permit`; nothing is dialled without one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol as Role
+
+from gateway.model.addresses import Address, Network
+from gateway.model.authority import Authority
+from gateway.model.intent import Protocol
+from gateway.model.reasons import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class RuleRef:
+    """Where a rule stands. `name` is its full name, `file#rule` or `namespace/resource#rule`."""
+
+    name: str
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.file}:{self.line})"
+
+
+class SniRule(StrEnum):
+    """How the TLS name is compared with the CONNECT name."""
+
+    MATCH = "match"
+    RULE = "rule"
+    ANY = "any"
+
+
+class EchRule(StrEnum):
+    """`outer` judges the outer name like any, `deny` refuses every ClientHello with the extension."""
+
+    OUTER = "outer"
+    DENY = "deny"
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds. `lifetime` None is unlimited."""
+
+    head: float = 10.0
+    dns: float = 5.0
+    connect: float = 10.0
+    client_hello: float = 10.0
+    tls_handshake: float = 10.0
+    idle: float = 3600.0
+    lifetime: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the deciding rule says about a connection that it lets pass. All of it comes from that one rule.
+
+    `private` are the networks that the rule opens beyond global unicast, `within` those that it is pinned to (empty:
+    not pinned). `inspect` tells that TLS is to be terminated.
+    """
+
+    protocol: Protocol = Protocol.AUTO
+    sni: SniRule = SniRule.MATCH
+    ech: EchRule = EchRule.OUTER
+    inspect: bool = False
+    private: tuple[Network, ...] = ()
+    within: tuple[Network, ...] = ()
+    timeouts: Timeouts = Timeouts()
+
+
+@dataclass(frozen=True, slots=True)
+class AddressRefusal:
+    """One resolved or literal address that must not be dialled, and why.
+
+    `rule` is the deny rule (or the deciding rule for `within`), None for the address guard itself. With
+    `enforced=False` report mode set a deny rule aside: the address may be dialled, the record says would_deny.
+    """
+
+    address: Address
+    reason: Reason
+    detail: str
+    rule: RuleRef | None = None
+    enforced: bool = True
+
+
+class AddressScreen(Role):
+    """Judges candidates for one permit; made by `policy`, asked by the dialer for every address."""
+
+    def __call__(self, address: Address) -> AddressRefusal | None:
+        """None: this address may be dialled."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WouldDeny:
+    """A refusal that report mode set aside."""
+
+    reason: Reason
+    rule: RuleRef | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deny:
+    """Policy says no. `also` are full names of other rules worth naming; `detail` is for the operator.
+
+    `groups` are the names of the client's groups.
+    """
+
+    reason: Reason
+    generation: int
+    rule: RuleRef | None = None
+    groups: Sequence[str] = ()
+    also: tuple[str, ...] = ()
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """Policy says yes to exactly this authority, under these terms, from one snapshot of the rules.
+
+    `groups` are the names of the client's groups; `also` the other allows with the same destination. `report` tells
+    that report mode holds for this client under this rule: what the rule would refuse later is recorded only.
+    """
+
+    authority: Authority
+    rule: RuleRef
+    terms: Terms
+    screen: AddressScreen
+    generation: int
+    groups: Sequence[str] = ()
+    also: tuple[str, ...] = ()
+    would_deny: WouldDeny | None = None
+    report: bool = False
+
+
+Decision = Permit | Deny

@@ -1,0 +1,53 @@
+"""How things go wrong: the class says whose side it is, the reason says what happened.
+
+Foreign exceptions are translated into these where they enter; status codes are `wire.replies`' business alone.
+"""
+
+from gateway.model.decision import Deny
+from gateway.model.reasons import Reason
+
+
+class GatewayError(Exception):
+    """Ends one connection's walk. `detail` is for the operator's record, never for the client."""
+
+    def __init__(self, reason: Reason, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason.value)
+        self.reason = reason
+        self.detail = detail
+
+
+class DownstreamError(GatewayError):
+    """The client broke the protocol, went away or was too slow."""
+
+
+class Refused(GatewayError):
+    """Policy said no. A denial is a value until the walk raises it here."""
+
+    def __init__(self, denial: Deny) -> None:
+        super().__init__(denial.reason, denial.detail)
+        self.denial = denial
+
+
+class UpstreamError(GatewayError):
+    """The destination could not be resolved, reached or trusted. `rcode` is DNS's own word, where it had one."""
+
+    def __init__(self, reason: Reason, detail: str = "", rcode: str | None = None) -> None:
+        super().__init__(reason, detail)
+        self.rcode = rcode
+
+
+class InternalError(GatewayError):
+    """Our fault, or our state (draining)."""
+
+
+class ConfigError(Exception):
+    """A file cannot be taken. `path` is `FILE:LINE: key.path` as far as it is known."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(f"{path}: {problem}")
+        self.path = path
+        self.problem = problem
+
+
+class Malformed(ValueError):
+    """Bytes or text that no further input can make valid. Parsers raise subclasses or this; `serve` translates."""

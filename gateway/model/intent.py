@@ -1,0 +1,62 @@
+"""What a client wants: by which door it came and whom it names, and later what its first bytes show."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from gateway.model.addresses import Address
+from gateway.model.authority import Authority
+from gateway.model.names import HostName
+
+
+class Door(StrEnum):
+    """The way in."""
+
+    CONNECT = "connect"
+    ABSOLUTE_FORM = "absolute_form"
+    TRANSPARENT = "transparent"
+    SOCKS5 = "socks5"
+
+
+class Protocol(StrEnum):
+    """What a rule demands of the client's first bytes, and what those bytes turned out to be (never `auto`)."""
+
+    TLS = "tls"
+    HTTP = "http"
+    AUTO = "auto"
+    TCP = "tcp"
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """One attempt. `protocol` is what the door itself already shows (absolute form is HTTP), None for a CONNECT.
+
+    `original` is the address that a transparent client chose, None elsewhere.
+    """
+
+    door: Door
+    authority: Authority
+    protocol: Protocol | None = None
+    original: Address | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClientHello:
+    """What a TLS ClientHello says of itself (RFC 8446 section 4.1.2).
+
+    `versions` are the offered ones as numbers (0x0304 is TLS 1.3) without GREASE; `ech` tells that the extension 0xfe0d is present,
+    real or GREASE; `ja4` is the fingerprint of the same name.
+    """
+
+    server_name: HostName | None
+    alpn: tuple[str, ...]
+    versions: tuple[int, ...]
+    ech: bool
+    ja4: str
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What the client's first bytes in a tunnel are: TLS with its hello, HTTP, or anything else (`tcp`)."""
+
+    protocol: Protocol
+    hello: ClientHello | None = None

@@ -1,0 +1,60 @@
+"""Why a connection did not simply pass: one vocabulary for records, metrics, spans and errors.
+
+A reason is added together with the feature that can produce it and is described in docs/reasons.md.
+"""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Stable snake-case values; they stand in the record's `reason` and in `error.type`."""
+
+    # The client broke the protocol or was too slow.
+    MALFORMED_REQUEST = "malformed_request"
+    MALFORMED_AUTHORITY = "malformed_authority"
+    NOT_A_PROXY_REQUEST = "not_a_proxy_request"
+    TLS_ON_PLAIN_PORT = "tls_on_plain_port"
+    HEAD_TOO_LARGE = "head_too_large"
+    HEAD_TIMEOUT = "head_timeout"
+    HTTP_NOT_AVAILABLE = "http_not_available"
+    CLIENT_CLOSED = "client_closed"
+    CLIENT_SILENT = "client_silent"
+    CLIENT_HELLO_TIMEOUT = "client_hello_timeout"
+    MALFORMED_CLIENT_HELLO = "malformed_client_hello"
+    CLIENT_HELLO_TOO_LARGE = "client_hello_too_large"
+
+    # Policy said no.
+    NO_RULE = "no_rule"
+    DENIED_BY_RULE = "denied_by_rule"
+    PROTOCOL_MISMATCH = "protocol_mismatch"
+    IN_CLUSTER_NAME = "in_cluster_name"
+    ADDRESS_REFUSED = "address_refused"
+    SNI_MISSING = "sni_missing"
+    SNI_MISMATCH = "sni_mismatch"
+    SNI_DENIED = "sni_denied"
+    ECH_DENIED = "ech_denied"
+    CREDENTIALS_MISSING = "credentials_missing"
+    CREDENTIALS_INVALID = "credentials_invalid"
+
+    # The destination could not be resolved, reached or trusted.
+    DNS_NAME_NOT_FOUND = "dns_name_not_found"
+    DNS_NO_ADDRESS = "dns_no_address"
+    DNS_FAILURE = "dns_failure"
+    DNS_TIMEOUT = "dns_timeout"
+    PROXY_LOOP = "proxy_loop"
+    CONNECTION_REFUSED = "connection_refused"
+    CONNECTION_UNROUTABLE = "connection_unroutable"
+    CONNECTION_RESET = "connection_reset"
+    CONNECTION_TIMEOUT = "connection_timeout"
+    LOCAL_PORTS_EXHAUSTED = "local_ports_exhausted"
+
+    # An open tunnel ended other than by both sides closing.
+    DOWNSTREAM_RESET = "downstream_reset"
+    UPSTREAM_RESET = "upstream_reset"
+    IDLE_TIMEOUT = "idle_timeout"
+    LIFETIME_REACHED = "lifetime_reached"
+
+    # The gateway itself.
+    DRAINING = "draining"
+    DESCRIPTORS_EXHAUSTED = "descriptors_exhausted"
+    INTERNAL_ERROR = "internal_error"

@@ -1,0 +1,118 @@
+"""The roles that rooms play for each other. Who fulfils one stands in `app`, which builds every object."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.model.decision import Permit
+from gateway.model.errors import GatewayError
+from gateway.model.record import Dialled, Draft
+
+
+class Clock(Protocol):
+    """Two readings, both float seconds."""
+
+    def monotonic(self) -> float:
+        """For instants and durations."""
+        ...
+
+    def time(self) -> float:
+        """Unix time, for records and expiry dates."""
+        ...
+
+
+class Alarm(Protocol):
+    """A pending call of `Deadlines.after`."""
+
+    def cancel(self) -> None:
+        """Forget it; harmless when it already rang."""
+        ...
+
+
+class Deadlines(Protocol):
+    """Coarse time-outs, cheap enough for every stage of every connection; a little late, never early."""
+
+    def within(self, seconds: float, error: Callable[[], GatewayError]) -> AbstractContextManager[None]:
+        """Inside an async function: what the block awaits is cancelled after `seconds` and `error()` is raised."""
+        ...
+
+    def after(self, seconds: float, ring: Callable[[], None]) -> Alarm:
+        """Call `ring` on the loop after `seconds`."""
+        ...
+
+
+class ByteStream(Protocol):
+    """One side of a connection while it is being talked to. What is peeked stays; only `consume` takes.
+
+    A reset by the peer shows as an end like any other (`more` answers False, `was_reset` tells).
+    """
+
+    def peek(self) -> bytes:
+        """All that is buffered and not yet consumed; empty if nothing."""
+        ...
+
+    def consume(self, size: int) -> None:
+        """Drop the first `size` buffered bytes."""
+        ...
+
+    async def more(self) -> bool:
+        """Wait until more is buffered than when it was called; False at the end of the stream."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Queue bytes; for heads and alerts, bulk goes through a relay."""
+        ...
+
+    def write_eof(self) -> None:
+        """Half-close: nothing more will be written; idempotent."""
+        ...
+
+    @property
+    def was_reset(self) -> bool:
+        """The connection is gone without an orderly end."""
+        ...
+
+    async def aclose(self) -> None:
+        """Flush what is queued and close; idempotent."""
+        ...
+
+    def abort(self) -> None:
+        """Reset: drop what is queued and send RST; idempotent."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """A connected destination and the facts about how it was reached. Whoever holds it closes the stream."""
+
+    dialled: Dialled
+    stream: ByteStream
+
+
+class Dialer(Protocol):
+    """The gateway's one dangerous act."""
+
+    async def dial(self, permit: Permit) -> Upstream:
+        """Resolve, screen and connect. Raises `Refused` (every address refused) or `UpstreamError`."""
+        ...
+
+
+class Lease(Protocol):
+    """The right to be one open connection under all limits that apply."""
+
+
+class Limiter(Protocol):
+    """Gives leases."""
+
+    def lease(self, permit: Permit) -> AbstractAsyncContextManager[Lease]:
+        """Taken before the dial, given back when the block ends, whatever ends it. Raises `Refused`."""
+        ...
+
+
+class Recorder(Protocol):
+    """Takes every connection's draft once, at its end; never blocks and never raises."""
+
+    def record(self, draft: Draft) -> None:
+        """Count it and queue its line."""
+        ...
