@@ -50,4 +50,12 @@ class ConfigError(Exception):
 
 
 class Malformed(ValueError):
-    """Bytes or text that no further input can make valid. Parsers raise subclasses or this; `serve` translates."""
+    """Bytes or text that no further input can make valid. Each parser raises its own subclass; `serve` translates.
+
+    `detail` says what is wrong and where, and quotes nothing of the input.
+    """
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail

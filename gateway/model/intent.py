@@ -43,8 +43,8 @@ class Intent:
 class ClientHello:
     """What a TLS ClientHello says of itself (RFC 8446 section 4.1.2).
 
-    `versions` are the offered ones as numbers (0x0304 is TLS 1.3) without GREASE; `ech` tells that the extension 0xfe0d is present,
-    real or GREASE; `ja4` is the fingerprint of the same name.
+    `versions` are the offered ones as numbers (0x0304 is TLS 1.3) without GREASE; `ech` tells that the extension 0xfe0d
+    is present, real or GREASE; `ja4` is the fingerprint of the same name.
     """
 
     server_name: HostName | None

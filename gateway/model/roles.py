@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from gateway.model.decision import Permit
 from gateway.model.errors import GatewayError
@@ -64,17 +64,13 @@ class ByteStream(Protocol):
         """Queue bytes; for heads and alerts, bulk goes through a relay."""
         ...
 
-    def write_eof(self) -> None:
-        """Half-close: nothing more will be written; idempotent."""
-        ...
-
     @property
     def was_reset(self) -> bool:
         """The connection is gone without an orderly end."""
         ...
 
     async def aclose(self) -> None:
-        """Flush what is queued and close; idempotent."""
+        """Flush what is queued, let the peer read it, and close; idempotent."""
         ...
 
     def abort(self) -> None:
@@ -82,18 +78,21 @@ class ByteStream(Protocol):
         ...
 
 
+S_co = TypeVar("S_co", bound=ByteStream, covariant=True)
+
+
 @dataclass(frozen=True, slots=True)
-class Upstream:
+class Upstream(Generic[S_co]):
     """A connected destination and the facts about how it was reached. Whoever holds it closes the stream."""
 
     dialled: Dialled
-    stream: ByteStream
+    stream: S_co
 
 
-class Dialer(Protocol):
+class Dialer(Protocol[S_co]):
     """The gateway's one dangerous act."""
 
-    async def dial(self, permit: Permit) -> Upstream:
+    async def dial(self, permit: Permit) -> Upstream[S_co]:
         """Resolve, screen and connect. Raises `Refused` (every address refused) or `UpstreamError`."""
         ...
 

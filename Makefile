@@ -1,0 +1,57 @@
+# Everything works on a fresh clone: each target first brings the checkout into the state that it needs (.ci/setup).
+#   PYTHON=python3.12   the interpreter        VENV=.venv-3.12   the virtual environment        ARGS=...   passed on
+
+VENV ?= .venv
+export VENV
+BIN := $(VENV)/bin
+LOCK_VENV := build/lock
+LOCK_TOOL := uv==0.13.9
+COMPILE := $(LOCK_VENV)/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
+           --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench smoke fmt lock clean
+
+help: ## say what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: ## start the gateway on 127.0.0.1:3128 with config/quickstart.yaml
+	@.ci/setup run
+	@exec $(BIN)/egress-gateway run -c config/quickstart.yaml $(ARGS)
+
+test: ## run the tests (as root it installs the client programs that they start)
+	@.ci/setup test
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: ## format, lint, types, import contracts, house rules
+	@.ci/setup check
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m pytest --quiet tests/architecture
+
+bench: ## measure beside squid and tinyproxy (as root it installs them)
+	@.ci/setup bench
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+smoke: ## fetch one package with pip and one with npm through the gateway
+	@.ci/setup test
+	@$(BIN)/python -m tests.smoke $(ARGS)
+
+fmt: ## format and sort imports
+	@.ci/setup check
+	@$(BIN)/ruff format --quiet .
+	@$(BIN)/ruff check --quiet --fix --select I .
+
+lock: ## resolve pyproject.toml anew into requirements*.txt (UPGRADE=--upgrade for the newest)
+	@.ci/setup check
+	@$(BIN)/python -m venv $(LOCK_VENV) && $(LOCK_VENV)/bin/pip install --quiet $(LOCK_TOOL)
+	@$(COMPILE) $(UPGRADE) pyproject.toml --output-file requirements.txt
+	@$(COMPILE) $(UPGRADE) pyproject.toml --group dev --constraint requirements.txt --output-file requirements-dev.txt
+	@$(COMPILE) $(UPGRADE) --group build --output-file requirements-build.txt
+	@rm -rf $(LOCK_VENV)
+
+clean: ## remove what was made here, the virtual environment included
+	@rm -rf $(VENV) build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

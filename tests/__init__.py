@@ -1,0 +1,1 @@
+"""The tests mirror the rooms of gateway/; flows/, abuse/ and architecture/ hold what concerns more than one room."""
