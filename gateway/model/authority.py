@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from gateway.model.addresses import Address, parse_address
 from gateway.model.names import HostName, parse_host_name
@@ -30,9 +31,11 @@ def parse_host(text: str) -> Host | None:
         return parse_address(inner) if text.endswith("]") and ":" in inner else None
     if ":" in text:
         return None
-    return parse_address(text) or parse_host_name(text)
+    # Only what ends in a digit can be dotted-decimal; a failed attempt would cost every name an exception.
+    return (parse_address(text) if text[-1:].isdigit() else None) or parse_host_name(text)
 
 
+@lru_cache(maxsize=4096)  # few destinations are asked for again and again
 def parse_authority(text: str, default_port: int | None = None) -> Authority | None:
     """`host:port`, the port optional only where a default is given; None if malformed (userinfo included)."""
     host_text, colon, port_text = text.rpartition(":")

@@ -1,0 +1,1 @@
+"""Verdicts and arithmetic: who may reach what. Pure: no I/O, no clock."""

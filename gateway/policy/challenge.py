@@ -1,0 +1,39 @@
+"""Whether asking for credentials could help a client that sent none (`challenge: auto`)."""
+
+from gateway.model.client import Client, IdentitySource
+from gateway.model.decision import Permit
+from gateway.model.intent import Intent
+from gateway.policy.candidates import Question
+from gateway.policy.decide import decide_for, judge, namespace_of
+from gateway.policy.plan import Rules
+
+_WITHOUT_CREDENTIALS = (IdentitySource.ADDRESS, IdentitySource.KUBERNETES)
+
+
+def would_credentials_help(client: Client, intent: Intent, rules: Rules, now: float) -> bool:
+    """True if nothing allows the client as it is, but some group would be that credentials can prove.
+
+    `now` is Unix time in seconds.
+    """
+    if client.source not in _WITHOUT_CREDENTIALS:
+        return False
+    as_it_is = decide_for(rules.groups.membership_of(client), namespace_of(client), intent, rules, now)
+    if isinstance(as_it_is, Permit):
+        return False
+    anonymous = rules.groups.membership_at(client.address)
+    question = Question(anonymous, None, intent.authority.host, intent.authority.port, now)
+    deny = judge(question, rules, intent.original).deny
+    if deny is not None and not deny.excepted_clients:
+        return False
+    return any(
+        isinstance(decide_for(rules.groups.joined(anonymous, group), None, intent, rules, now), Permit)
+        for group in _groups_that_matter(question, rules)
+        if rules.groups.provable_at(client.address, group)
+    )
+
+
+def _groups_that_matter(question: Question, rules: Rules) -> set[str]:
+    """Those of which the rules for this destination speak; a member of any other is treated like everyone."""
+    places = rules.platform.find(question.host)
+    buckets = [bucket for place in places for bucket in (place.allows, place.denies) if bucket is not None]
+    return {group for bucket in buckets for group in bucket.speaks_of(question)}

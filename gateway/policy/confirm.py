@@ -1,0 +1,84 @@
+"""Whether what a client says in its tunnel is what it was permitted for: its first bytes, and the name in its TLS.
+
+The name in the request was judged by `decide`; any other name is judged here, by the same rules.
+"""
+
+from gateway.model.addresses import Address
+from gateway.model.client import Client
+from gateway.model.decision import Deny, EchRule, Permit, RuleRef, SniRule, WouldDeny
+from gateway.model.intent import Intent, Opening, Protocol
+from gateway.model.names import HostName
+from gateway.model.reasons import Reason
+from gateway.policy.candidates import Question
+from gateway.policy.decide import Verdict, judge, namespace_of
+from gateway.policy.plan import REPORT_ONLY, Rules
+
+_SPOKEN = {
+    Protocol.TLS: (Protocol.TLS,),
+    Protocol.HTTP: (Protocol.HTTP,),
+    Protocol.AUTO: (Protocol.TLS, Protocol.HTTP),
+}
+
+
+def confirm(
+    permit: Permit, opening: Opening, client: Client, intent: Intent, rules: Rules, now: float
+) -> Deny | WouldDeny | None:
+    """None: confirmed. `WouldDeny`: goes on, to be recorded. `now` is Unix time in seconds."""
+    terms, hello = permit.terms, opening.hello
+    if terms.protocol is Protocol.TCP:
+        return None
+    if hello is not None and hello.ech and terms.ech is EchRule.DENY:
+        return Deny(Reason.ECH_DENIED, permit.generation, permit.rule, permit.groups)
+    protocol = _confirm_protocol(permit, opening.protocol)
+    if hello is None or isinstance(protocol, Deny):
+        return protocol
+    name = confirm_name(permit, hello.server_name, client, intent, rules, now)
+    return name if isinstance(name, Deny) else protocol or name
+
+
+def confirm_name(
+    permit: Permit, name: HostName | None, client: Client, intent: Intent, rules: Rules, now: float
+) -> Deny | WouldDeny | None:
+    """Judge the name that stands inside the tunnel, None if there is none."""
+    host, sni = intent.authority.host, permit.terms.sni
+    literal = isinstance(host, Address)
+    if name == host:
+        return None
+    if name is None:
+        return None if literal or sni is SniRule.ANY else _refuse(permit, Reason.SNI_MISSING)
+    membership = rules.groups.membership_of(client)
+    verdict = judge(Question(membership, namespace_of(client), name, intent.authority.port, now), rules)
+    if verdict.deny is not None:
+        return Deny(Reason.SNI_DENIED, permit.generation, verdict.deny.ref, permit.groups, detail=f"server name {name}")
+    mismatch = None
+    if not literal and not _agrees(permit, verdict):
+        mismatch = _refuse(permit, Reason.SNI_MISMATCH, f"server name {name}", _deciding(verdict))
+    if verdict.aside is None or isinstance(mismatch, Deny):
+        return mismatch
+    return WouldDeny(Reason.SNI_DENIED, verdict.aside.ref)
+
+
+def _confirm_protocol(permit: Permit, spoken: Protocol) -> Deny | WouldDeny | None:
+    expected = permit.terms.protocol
+    if spoken in _SPOKEN[expected] or permit.rule is REPORT_ONLY:
+        return None
+    return _refuse(permit, Reason.PROTOCOL_MISMATCH, f"{spoken} where the rule says {expected}")
+
+
+def _agrees(permit: Permit, verdict: Verdict) -> bool:
+    """Whether the rule lets another name than the requested one pass."""
+    if permit.terms.sni is SniRule.RULE:
+        return _deciding(verdict) == permit.rule
+    return permit.terms.sni is SniRule.ANY
+
+
+def _deciding(verdict: Verdict) -> RuleRef | None:
+    return verdict.allows[0].ref if verdict.allows else None
+
+
+def _refuse(permit: Permit, reason: Reason, detail: str = "", other: RuleRef | None = None) -> Deny | WouldDeny:
+    """A refusal that report mode turns into a note."""
+    if permit.report:
+        return WouldDeny(reason, permit.rule)
+    also = () if other is None else (other.name,)
+    return Deny(reason, permit.generation, permit.rule, permit.groups, also, detail)

@@ -1,0 +1,163 @@
+"""Whether a client may reach what it names, and under which terms. Nothing is resolved to find out.
+
+Denies before allows, the platform's rules before a team's; among allows the most specific destination decides, and the
+deciding rule gives all the terms. Only this module makes a `Permit`.
+"""
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+
+from gateway.model.addresses import Address
+from gateway.model.authority import Authority, Host
+from gateway.model.client import Client, IdentitySource
+from gateway.model.decision import Deny, Permit, WouldDeny
+from gateway.model.intent import Intent, Protocol
+from gateway.model.reasons import Reason
+from gateway.policy.addresses import Screen
+from gateway.policy.candidates import Bucket, Candidate, Question
+from gateway.policy.groups import Membership
+from gateway.policy.plan import Destination, Rules, TierIndex
+from gateway.policy.rules import Mode
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What the rules say to a question. `deny` refuses; `aside` is the first deny that report mode set aside; of
+    `allows`, all for one destination, the first decides. `asked` is the question that the allows answer."""
+
+    asked: Question
+    deny: Candidate | None = None
+    aside: Candidate | None = None
+    allows: list[Candidate] = field(default_factory=list)
+
+
+def decide(client: Client, intent: Intent, rules: Rules, now: float) -> Permit | Deny:
+    """Judge one attempt by what it names. `now` is Unix time in seconds."""
+    if rules.policy.identity_required and (client.source is IdentitySource.ADDRESS or not client.known):
+        return Deny(Reason.CREDENTIALS_MISSING, rules.generation, detail="an address alone is no identity here")
+    asked = _asked(client, intent)
+    permit = rules.permits.recall(asked, now) if asked is not None else None
+    if permit is None:
+        decision = decide_for(rules.groups.membership_of(client), namespace_of(client), intent, rules, now)
+        if asked is None or isinstance(decision, Deny):
+            return decision
+        permit = rules.permits.keep(asked, decision)
+    return permit
+
+
+def _asked(client: Client, intent: Intent) -> Hashable | None:
+    """All that `decide_for` looks at in who asks for what; None where labels do, which are no key."""
+    if client.labels is not None:
+        return None
+    address, authority = client.address, intent.authority
+    who = client.user, client.namespace, client.service_account, client.spiffe, client.known
+    return address.version, address.value, who, authority.host, authority.port, intent.protocol, intent.original
+
+
+def decide_for(
+    membership: Membership, namespace: str | None, intent: Intent, rules: Rules, now: float
+) -> Permit | Deny:
+    """Judge one attempt by a member of these groups. A team's rules speak only to clients of its `namespace`."""
+    authority = intent.authority
+    verdict = judge(Question(membership, namespace, authority.host, authority.port, now), rules, intent.original)
+    if verdict.deny is not None:
+        return Deny(Reason.DENIED_BY_RULE, rules.generation, verdict.deny.ref, membership.listed)
+    if verdict.allows:
+        return _permit(verdict, intent, rules)
+    return _no_rule(verdict, authority, rules)
+
+
+def judge(question: Question, rules: Rules, original: Address | None = None) -> Verdict:
+    """Ask the rules. A name that came with the address which the client chose itself (`original`) is denied by
+    either, and allowed by the address where it is not by the name."""
+    verdict = Verdict(question)
+    questions = [question]
+    if original is not None and not isinstance(question.host, Address):
+        questions.append(question._replace(host=original))
+    for tier in rules.tiers(question.namespace):
+        places = [(asked, place) for asked in questions for place in tier.find(asked.host)]
+        for asked, place in places:
+            if place.denies is not None and _deny(place.denies, asked, verdict):
+                return verdict
+        if _needs_exact_rule(question.host, rules):
+            places = [item for item in places if _is_exact(*item, tier)]
+        for asked, place in places:
+            if place.allows is not None and _allow(place.allows, asked, verdict):
+                return verdict
+    return verdict
+
+
+def namespace_of(client: Client) -> str | None:
+    """Whose team's rules speak to the client: nobody's, if it is not known who it is."""
+    return client.namespace if client.known else None
+
+
+def _deny(denies: Bucket, asked: Question, verdict: Verdict) -> bool:
+    for candidate in denies.matching(asked):
+        if candidate.mode_for(asked.membership) is Mode.ENFORCE:
+            verdict.deny = candidate
+            return True
+        verdict.aside = verdict.aside or candidate
+    return False
+
+
+def _allow(allows: Bucket, asked: Question, verdict: Verdict) -> bool:
+    found = allows.matching(asked)
+    if found:
+        verdict.allows, verdict.asked = found, asked
+    return bool(found)
+
+
+def _needs_exact_rule(host: Host, rules: Rules) -> bool:
+    """Names that mean something else elsewhere, single labels and the cluster's own, need a rule for exactly them."""
+    return not isinstance(host, Address) and ("." not in host or rules.is_in_cluster(host))
+
+
+def _is_exact(asked: Question, place: Destination, tier: TierIndex) -> bool:
+    return isinstance(asked.host, Address) or place in tier.hosts.find_exact(asked.host)
+
+
+def _permit(verdict: Verdict, intent: Intent, rules: Rules) -> Permit | Deny:
+    deciding, asked = verdict.allows[0], verdict.asked
+    terms = deciding.terms_at(asked.port)
+    groups = asked.membership.listed
+    report = deciding.mode_for(asked.membership) is Mode.REPORT
+    would_deny = None if verdict.aside is None else WouldDeny(Reason.DENIED_BY_RULE, verdict.aside.ref)
+    if intent.protocol is Protocol.HTTP and terms.protocol is Protocol.TLS:
+        if not report:
+            detail = f"http on port {asked.port}, where the rule says tls"
+            return Deny(Reason.PROTOCOL_MISMATCH, rules.generation, deciding.ref, groups, detail=detail)
+        would_deny = would_deny or WouldDeny(Reason.PROTOCOL_MISMATCH, deciding.ref)
+    return Permit(
+        authority=intent.authority if asked.host is intent.authority.host else Authority(asked.host, asked.port),
+        rule=deciding.ref,
+        terms=terms,
+        screen=Screen(deciding, asked, rules),
+        generation=rules.generation,
+        groups=groups,
+        also=tuple([other.ref.name for other in verdict.allows[1:]]),
+        would_deny=would_deny,
+        report=report,
+    )
+
+
+def _no_rule(verdict: Verdict, authority: Authority, rules: Rules) -> Permit | Deny:
+    host, membership = authority.host, verdict.asked.membership
+    if not isinstance(host, Address) and rules.is_in_cluster(host):
+        detail = f"{host} is inside the cluster: add to NO_PROXY"
+        return Deny(Reason.IN_CLUSTER_NAME, rules.generation, groups=membership.listed, detail=detail)
+    if membership.mode is Mode.ENFORCE:
+        lone = not isinstance(host, Address) and "." not in host
+        detail = "a single-label name needs a rule for exactly that name" if lone else ""
+        return Deny(Reason.NO_RULE, rules.generation, groups=membership.listed, detail=detail)
+    aside = verdict.aside
+    return Permit(
+        authority=authority,
+        rule=rules.report_only.ref,
+        terms=rules.report_only.otherwise,
+        screen=Screen(rules.report_only, verdict.asked, rules),
+        generation=rules.generation,
+        groups=membership.listed,
+        would_deny=WouldDeny(Reason.NO_RULE) if aside is None else WouldDeny(Reason.DENIED_BY_RULE, aside.ref),
+        report=True,
+    )

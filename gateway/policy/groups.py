@@ -1,0 +1,165 @@
+"""To which groups a client belongs, and whether it is in report mode.
+
+Every entry of a group's `match` is filed under its most telling key, so that a client looks at the few entries that
+could match it, and checks only what the key left open. Entries that ask for nothing but a network are answered
+beforehand: an address inside a network is inside all networks around it, so each network's answer holds theirs too.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from gateway.model.addresses import Address, Network
+from gateway.model.client import Client
+from gateway.policy.networks import NetworkTable
+from gateway.policy.rules import Group, Match, Mode
+
+_Entry = tuple[Match | None, str]
+"""What is left to check once the entry was found by its key, and the group of the entry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """The groups of one client. `listed` has `names` in alphabetical order, `mode` is the mode of every rule that
+    states none. `known` as in `Client.known`; who is not known is a member of nothing."""
+
+    names: frozenset[str]
+    listed: tuple[str, ...]
+    mode: Mode
+    known: bool = True
+
+
+class GroupIndex:
+    """All groups of one policy."""
+
+    __slots__ = (
+        "_by_network",
+        "_by_spiffe",
+        "_by_user",
+        "_by_workload",
+        "_default",
+        "_membership",
+        "_nobody",
+        "_provable",
+        "_stated",
+        "_unknown",
+    )
+
+    def __init__(self, groups: Sequence[Group], default: Mode) -> None:
+        self._default = default
+        self._stated = {group.name: group.mode for group in groups if group.mode is not None}
+        # The most usual combinations of groups are put together once.
+        self._membership = lru_cache(1024)(self._put_together)
+        self._nobody = self._membership(frozenset())
+        # It might be in any group: one that enforces anywhere enforces here, and none that reports helps.
+        strictest = Mode.ENFORCE if Mode.ENFORCE in self._stated.values() else default
+        self._unknown = Membership(frozenset(), (), strictest, known=False)
+        networks: dict[Network, set[str]] = defaultdict(set)
+        self._by_user: dict[str, list[_Entry]] = defaultdict(list)
+        self._by_spiffe: dict[str, list[_Entry]] = defaultdict(list)
+        self._by_workload: dict[tuple[str, str | None], list[_Entry]] = defaultdict(list)
+        self._provable: dict[str, list[Match]] = defaultdict(list)
+        for group in groups:
+            for match in group.match:
+                if _is_provable(match):
+                    self._provable[group.name].append(match)
+                if match.user is not None:
+                    self._by_user[match.user].append((_left(replace(match, user=None)), group.name))
+                elif match.spiffe is not None:
+                    self._by_spiffe[match.spiffe].append((_left(replace(match, spiffe=None)), group.name))
+                elif match.namespace is not None:
+                    rest = _left(replace(match, namespace=None, service_account=None))
+                    self._by_workload[match.namespace, match.service_account].append((rest, group.name))
+                elif match.cidr is not None:
+                    networks[match.cidr].add(group.name)
+        self._by_network = self._answer_networks(networks)
+
+    def membership_of(self, client: Client) -> Membership:
+        """All that the client's facts make it a member of."""
+        if not client.known:
+            return self._unknown
+        by_address = self.membership_at(client.address)
+        if client.user is None and client.namespace is None and client.spiffe is None:
+            return by_address
+        further = {group for rest, group in self._entries(client) if rest is None or _matches(rest, client)}
+        return self._membership(by_address.names | further) if further else by_address
+
+    def membership_at(self, address: Address) -> Membership:
+        """What the address alone makes a client a member of."""
+        return self._by_network.longest(address) or self._nobody
+
+    def provable_at(self, address: Address, group: str) -> bool:
+        """Whether credentials sent from `address` could make a client a member of `group`."""
+        return any(match.cidr is None or address in match.cidr for match in self._provable.get(group, ()))
+
+    def joined(self, membership: Membership, group: str) -> Membership:
+        """The membership with one group more."""
+        return self._membership(membership.names | {group})
+
+    def _put_together(self, names: frozenset[str]) -> Membership:
+        return Membership(names, tuple(sorted(names)), self._mode(names))
+
+    def _mode(self, names: frozenset[str]) -> Mode:
+        """One group that enforces outweighs all that only report."""
+        stated = [self._stated[name] for name in names if name in self._stated]
+        if Mode.ENFORCE in stated:
+            return Mode.ENFORCE
+        return Mode.REPORT if stated else self._default
+
+    def _answer_networks(self, networks: dict[Network, set[str]]) -> NetworkTable[Membership]:
+        table = NetworkTable({network: (network.length, names) for network, names in networks.items()})
+        answers = {}
+        for network in networks:
+            base = Address(network.version, network.value)
+            around = [names for length, names in table.find(base) if length <= network.length]
+            names = frozenset[str]().union(*around)
+            answers[network] = self._membership(names)
+        return NetworkTable(answers)
+
+    def _entries(self, client: Client) -> Iterator[_Entry]:
+        if client.user is not None:
+            yield from self._by_user.get(client.user, ())
+        if client.spiffe is not None:
+            for pattern in _patterns_over(client.spiffe):
+                yield from self._by_spiffe.get(pattern, ())
+        if client.namespace is not None:
+            yield from self._by_workload.get((client.namespace, None), ())
+            if client.service_account is not None:
+                yield from self._by_workload.get((client.namespace, client.service_account), ())
+
+
+def _left(match: Match) -> Match | None:
+    return None if match == Match() else match
+
+
+def _patterns_over(spiffe: str) -> Iterator[str]:
+    """The ID itself, and every `/*` pattern that leaves it at least one segment, none of them empty."""
+    yield spiffe
+    parent, slash, rest = spiffe.rpartition("/")
+    while slash and rest and not rest.startswith("/"):
+        yield f"{parent}/*"
+        parent, slash, segment = parent.rpartition("/")
+        rest = f"{segment}/{rest}"
+
+
+def _matches(match: Match, client: Client) -> bool:
+    """Whether every key of the entry holds."""
+    return (
+        (match.cidr is None or client.address in match.cidr)
+        and (match.user is None or match.user == client.user)
+        and (match.namespace is None or match.namespace == client.namespace)
+        and (match.service_account is None or match.service_account == client.service_account)
+        and (match.spiffe is None or (client.spiffe is not None and match.spiffe in _patterns_over(client.spiffe)))
+        and (not match.labels or _has_labels(match, client))
+    )
+
+
+def _has_labels(match: Match, client: Client) -> bool:
+    labels = client.labels or {}
+    return all(labels.get(key) == value for key, value in match.labels)
+
+
+def _is_provable(match: Match) -> bool:
+    """What a client may send after a 407 proves a user or a service account; never labels or a certificate."""
+    return (match.user is not None or match.namespace is not None) and match.spiffe is None and not match.labels

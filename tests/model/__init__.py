@@ -1,0 +1,1 @@
+"""Names, authorities, addresses: one canonical form, and nothing else accepted."""

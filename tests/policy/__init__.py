@@ -1,0 +1,1 @@
+"""Who may reach what: verdicts, sentence by sentence of the contract."""

@@ -1,0 +1,65 @@
+"""When a client that sent no credentials is asked for some."""
+
+from gateway.model.client import Client
+from gateway.policy.challenge import would_credentials_help
+from gateway.policy.plan import Rules
+from gateway.policy.rules import Match, Mode
+from tests.policy.builders import NOW, build, client, connect, deny, group, network, rule
+
+CI = group("ci", user="ci")
+NET = group("net", cidr="10.0.0.0/8")
+
+
+def helps(rules: Rules, target: str = "x.test:443", who: Client | None = None) -> bool:
+    return would_credentials_help(who or client(), connect(target), rules, NOW)
+
+
+def test_credentials_help_where_a_group_that_they_prove_is_allowed() -> None:
+    assert helps(build(CI, rule("a", "x.test", clients="ci")))
+    assert helps(build(CI, rule("a", "*.test", clients="ci")), "x.a.test:443")
+    assert helps(build(CI, rule("a", cidrs="93.184.216.0/24", clients="ci")), "93.184.216.34:443")
+
+
+def test_credentials_help_nothing_where_nobody_is_allowed() -> None:
+    rules = build(CI, rule("a", "x.test", clients="ci", ports=(443,)))
+    assert not helps(rules, "y.test:443")
+    assert not helps(rules, "x.test:8443")
+    assert not helps(build(CI, rule("a", "x.test", clients="ci", expires=NOW)))
+
+
+def test_credentials_are_not_needed_where_the_address_is_allowed() -> None:
+    assert not helps(build(CI, rule("a", "x.test", clients="ci"), rule("b", "*.test x.test")))
+    assert not helps(build(CI, NET, rule("a", "x.test", clients="ci net")), who=client("10.1.1.1"))
+
+
+def test_a_group_of_addresses_cannot_be_proved() -> None:
+    assert not helps(build(NET, rule("a", "x.test", clients="net")))
+
+
+def test_a_group_of_users_in_a_network_can_be_proved_only_from_there() -> None:
+    rules = build(group("near", Match(cidr=network("10.0.0.0/8"), user="ci")), rule("a", "x.test", clients="near"))
+    assert helps(rules, who=client("10.1.1.1"))
+    assert not helps(rules, who=client("192.0.2.1"))
+
+
+def test_a_deny_that_would_hold_all_the_same_makes_credentials_useless() -> None:
+    assert not helps(build(CI, rule("a", "x.test", clients="ci"), deny("no", "*.test x.test")))
+    assert not helps(build(CI, rule("a", "x.test", clients="ci"), deny("no", "x.test", clients="ci")))
+
+
+def test_credentials_help_out_of_a_deny_that_excepts_their_group() -> None:
+    assert helps(build(CI, rule("a", "x.test"), deny("no", "x.test", except_clients="ci")))
+
+
+def test_who_sent_credentials_already_is_not_asked_again() -> None:
+    assert not helps(build(CI, rule("a", "x.test", clients="ci")), who=client(user="other"))
+    assert not helps(build(CI, rule("a", "x.test", clients="ci")), who=client(spiffe="spiffe://c/x"))
+
+
+def test_a_workload_known_by_its_address_sent_none() -> None:
+    assert helps(build(CI, rule("a", "x.test", clients="ci")), who=client(namespace="pay"))
+    assert helps(build(CI, rule("a", "x.test", clients="ci")), who=client(known=False))
+
+
+def test_in_report_mode_nothing_is_denied_and_nobody_is_asked() -> None:
+    assert not helps(build(CI, rule("a", "x.test", clients="ci"), mode=Mode.REPORT))
