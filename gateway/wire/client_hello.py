@@ -1,0 +1,236 @@
+"""A TLS ClientHello at the start of a byte stream, however it is cut into records (RFC 8446 sections 4.1.2 and 5.1).
+
+Every length is checked and nothing may be left over: a hello that another parser could read differently is refused. The
+caller asks again at each arrival with all that came so far: an unfinished hello costs a walk over its record headers.
+"""
+
+import struct
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from gateway.model.errors import Malformed
+from gateway.model.intent import ClientHello
+from gateway.model.names import HostName, parse_host_name
+from gateway.model.reasons import Reason
+from gateway.wire.ja4 import ALPN, GREASE, SERVER_NAME, ja4
+
+HANDSHAKE: Final = 22
+"""The content type of the records that a ClientHello comes in; the first byte of a TLS connection."""
+MAX_RECORDS: Final = 1024
+"""One-byte records are legal, and each one costs a step at every arrival. Real clients use one to three."""
+MAX_LISTED: Final = 512
+"""Cipher suites, extensions, protocols: more than any registry has. 64 KiB of them would take milliseconds to read."""
+
+_CLIENT_HELLO: Final = 1
+_MAX_FRAGMENT: Final = 1 << 14
+_RECORD_HEADER: Final = 5
+_MESSAGE_HEADER: Final = 4
+_EXTENSION_HEADER: Final = 4
+_RANDOM_AT: Final = _MESSAGE_HEADER + 2  # behind the legacy version
+_SESSION_ID_AT: Final = _RANDOM_AT + 32
+_MAX_SESSION_ID: Final = 32
+_HOST_NAME: Final = b"\0"
+
+_SIGNATURE_ALGORITHMS: Final = 13
+_SUPPORTED_VERSIONS: Final = 43
+_ENCRYPTED_CLIENT_HELLO: Final = 0xFE0D
+_ENCRYPTED_SERVER_NAME: Final = 0xFFCE  # the draft before it
+
+_MEMOISED_BYTES: Final = 4096
+_MEMOISED_EXTENSIONS: Final = 64
+
+_read_record_header = struct.Struct(">BBxH").unpack_from
+_read_extension_header = struct.Struct(">HH").unpack_from
+
+
+class MalformedClientHello(Malformed):
+    """No continuation makes this a ClientHello, or it is larger than the bound."""
+
+
+class _Offer(NamedTuple):
+    """The part of a hello that one program sends alike again and again."""
+
+    alpn: tuple[str, ...]
+    versions: tuple[int, ...]
+    ja4: str
+
+
+def parse_client_hello(data: bytes, limit: int) -> ClientHello | None:
+    """The hello at the start of `data`; None while bytes are missing. Raises `MalformedClientHello`.
+
+    `limit` bounds its size in bytes, record headers included; it is refused as soon as it announces more.
+    """
+    message = _reassemble(data, limit)
+    return None if message is None else _parse_message(message)
+
+
+def _reassemble(data: bytes, limit: int) -> bytes | None:
+    """The handshake message without the records around it; None while bytes are missing."""
+    fragments: list[bytes] = []
+    position = announced = 0
+    needed = _MESSAGE_HEADER
+    while announced < needed and (length := _fragment_length(data, position)) is not None:
+        start = position + _RECORD_HEADER
+        position = start + length
+        fragments.append(data[start:position])
+        announced += length
+        if needed == _MESSAGE_HEADER:
+            needed = _message_size(fragments)
+    at_least = position if announced >= needed else position + needed - announced + _RECORD_HEADER
+    if at_least > limit or len(fragments) > MAX_RECORDS:
+        raise _too_large(f"more than {limit} bytes or {MAX_RECORDS} records")
+    if announced > needed > _MESSAGE_HEADER:
+        raise _malformed("something behind the ClientHello in its record")
+    return b"".join(fragments) if announced >= needed and position <= len(data) else None
+
+
+def _fragment_length(data: bytes, position: int) -> int | None:
+    """What the record header at `position` announces; None while it is incomplete."""
+    if len(data) - position < _RECORD_HEADER:
+        if len(data) > position and data[position] != HANDSHAKE:
+            raise _malformed("a record that is no handshake")
+        return None
+    content_type, major, length = _read_record_header(data, position)
+    if content_type != HANDSHAKE or major != 3 or not 0 < length <= _MAX_FRAGMENT:
+        raise _malformed("a record that is no handshake, of another version, empty or too long")
+    return length  # type: ignore[no-any-return]  # struct is not typed by its format
+
+
+def _message_size(fragments: list[bytes]) -> int:
+    """The size of the whole message by its own header; the header's size while that is incomplete."""
+    header = b"".join(fragments)[:_MESSAGE_HEADER]
+    if header and header[0] != _CLIENT_HELLO:
+        raise _malformed("another handshake message")
+    if len(header) < _MESSAGE_HEADER:
+        return _MESSAGE_HEADER
+    size = _MESSAGE_HEADER + int.from_bytes(header[1:], "big")
+    if size <= _SESSION_ID_AT:
+        raise _malformed("a message too short to be a ClientHello")
+    return size
+
+
+def _parse_message(message: bytes) -> ClientHello:
+    """RFC 8446 section 4.1.2. A hello without any extensions is legal before TLS 1.3."""
+    session_id, at = _vector(message, _SESSION_ID_AT, 1)
+    ciphers, at = _vector(message, at, 2)
+    compression, at = _vector(message, at, 1)
+    extensions: dict[int, bytes] = {}
+    if at < len(message):
+        block, at = _vector(message, at, 2)
+        extensions = _split_extensions(block)
+    major = message[_MESSAGE_HEADER]
+    if major != 3 or len(session_id) > _MAX_SESSION_ID or not compression or at != len(message):
+        raise _malformed("version, session identifier, compression methods or end of the message")
+    name = extensions.get(SERVER_NAME)
+    server_name = None if name is None else _parse_server_name(name)
+    alpn, versions, fingerprint = _read_offer(message, ciphers, extensions)
+    ech = _ENCRYPTED_CLIENT_HELLO in extensions or _ENCRYPTED_SERVER_NAME in extensions
+    return ClientHello(server_name, alpn, versions, ech, fingerprint)
+
+
+def _vector(data: bytes, at: int, width: int) -> tuple[bytes, int]:
+    """The vector whose length of `width` bytes stands at `at`, and where it ends (RFC 8446 section 3.4)."""
+    start = at + width
+    end = start + int.from_bytes(data[at:start], "big")
+    if end > len(data):
+        raise _malformed("a length that points behind the end")
+    return data[start:end], end
+
+
+def _split_extensions(block: bytes) -> dict[int, bytes]:
+    extensions: dict[int, bytes] = {}
+    at, end = 0, len(block)
+    try:
+        while at < end:
+            kind, length = _read_extension_header(block, at)
+            if kind in extensions:
+                raise _malformed("an extension twice")
+            if len(extensions) == MAX_LISTED:
+                raise _too_large(f"more than {MAX_LISTED} extensions")
+            start = at + _EXTENSION_HEADER
+            at = start + length
+            extensions[kind] = block[start:at]
+    except struct.error:
+        at = -1
+    if at != end:
+        raise _malformed("an extension that points behind the end")
+    return extensions
+
+
+def _parse_server_name(extension: bytes) -> HostName:
+    """Exactly one name of type host_name, never an address (RFC 6066 section 3)."""
+    entry = _only_vector(extension, 2)
+    name = parse_host_name(_only_vector(entry[1:], 2).decode("latin-1")) if entry[:1] == _HOST_NAME else None
+    if name is None:
+        raise _malformed("a server name that is not exactly one valid host name")
+    return name
+
+
+def _read_offer(message: bytes, ciphers: bytes, extensions: dict[int, bytes]) -> _Offer:
+    """Remembered for hellos of ordinary size: what is remembered of a peer's bytes must be bounded as well."""
+    small = len(message) <= _MEMOISED_BYTES and len(extensions) <= _MEMOISED_EXTENSIONS
+    parse = _parse_offer if small else _parse_offer.__wrapped__
+    return parse(
+        message[_MESSAGE_HEADER:_RANDOM_AT],
+        ciphers,
+        frozenset(extensions),  # clients that shuffle their extensions are the same client
+        extensions.get(ALPN),
+        extensions.get(_SUPPORTED_VERSIONS),
+        extensions.get(_SIGNATURE_ALGORITHMS),
+    )
+
+
+@lru_cache(maxsize=512)
+def _parse_offer(
+    legacy_version: bytes,
+    ciphers: bytes,
+    kinds: frozenset[int],
+    alpn: bytes | None,
+    versions: bytes | None,
+    algorithms: bytes | None,
+) -> _Offer:
+    protocols = [] if alpn is None else _protocols(alpn)
+    offered = _numbers(legacy_version) if versions is None else _numbers(_only_vector(versions, 1))
+    meant = tuple([each for each in offered if each not in GREASE])
+    signatures = () if algorithms is None else _numbers(_only_vector(algorithms, 2))
+    fingerprint = ja4(max(meant, default=0), _numbers(ciphers), kinds, protocols[0] if protocols else b"", signatures)
+    return _Offer(tuple([each.decode("latin-1") for each in protocols]), meant, fingerprint)
+
+
+def _protocols(alpn: bytes) -> list[bytes]:
+    """RFC 7301 section 3.1: a list that is not empty, of names that are not empty."""
+    names = _only_vector(alpn, 2)
+    protocols = []
+    at = 0
+    while at < len(names):
+        name, at = _vector(names, at, 1)
+        protocols.append(name)
+        if len(protocols) > MAX_LISTED:
+            raise _too_large(f"more than {MAX_LISTED} protocols")
+    if not all(protocols) or not protocols:
+        raise _malformed("an empty protocol name or list of them")
+    return protocols
+
+
+def _only_vector(extension: bytes, width: int) -> bytes:
+    content, end = _vector(extension, 0, width)
+    if end != len(extension):
+        raise _malformed("bytes left over in an extension")
+    return content
+
+
+def _numbers(data: bytes) -> tuple[int, ...]:
+    """A list of 16-bit values that is not empty."""
+    if len(data) > 2 * MAX_LISTED:
+        raise _too_large(f"more than {MAX_LISTED} numbers in a list")
+    if not data or len(data) % 2:
+        raise _malformed("a list of numbers that is empty or cut")
+    return struct.unpack(f">{len(data) // 2}H", data)
+
+
+def _too_large(detail: str) -> MalformedClientHello:
+    return MalformedClientHello(Reason.CLIENT_HELLO_TOO_LARGE, detail)
+
+
+def _malformed(detail: str) -> MalformedClientHello:
+    return MalformedClientHello(Reason.MALFORMED_CLIENT_HELLO, detail)

@@ -1,0 +1,48 @@
+"""`Basic` credentials of a Proxy-Authorization header (RFC 7617): well formed, of another scheme, or refused."""
+
+import binascii
+import re
+from dataclasses import dataclass, field
+
+from gateway.model.errors import Malformed
+from gateway.model.reasons import Reason
+
+MAX_ENCODED = 4096
+"""Characters of the base64 text: long enough for a token in the place of a password."""
+
+_BASIC = re.compile(r"basic(?: ++(.*))?", re.IGNORECASE | re.DOTALL)
+_BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+class MalformedCredentials(Malformed):
+    """The scheme is Basic, the rest is not."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(Reason.CREDENTIALS_INVALID, detail)
+
+
+@dataclass(frozen=True, slots=True)
+class BasicCredentials:
+    """What a client says who it is; nothing was checked. The password stays out of the representation."""
+
+    user: str
+    password: str = field(repr=False)
+
+
+def parse_basic(value: str) -> BasicCredentials | None:
+    """The credentials in a header's value; None if its scheme is another. Raises `MalformedCredentials`."""
+    match = _BASIC.fullmatch(value)
+    if match is None:
+        return None
+    encoded = match[1] or ""
+    if len(encoded) > MAX_ENCODED or not _BASE64.fullmatch(encoded):
+        raise MalformedCredentials(f"Basic credentials that are not base64 of at most {MAX_ENCODED} characters")
+    try:
+        text = binascii.a2b_base64(encoded).decode("utf-8")
+    except UnicodeDecodeError:  # not chained: it would carry what the client sent
+        raise MalformedCredentials("Basic credentials that are not UTF-8") from None
+    user, colon, password = text.partition(":")
+    if not colon or _CONTROL.search(text):
+        raise MalformedCredentials("Basic credentials without a colon or with control characters")
+    return BasicCredentials(user, password)

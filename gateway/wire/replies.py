@@ -1,0 +1,170 @@
+"""What a client is told in HTTP; the only place that knows status codes.
+
+The phrase of the status line says the reason in words, because many clients print nothing else. It says no more than
+which family of rules refused: the rest is for the operator, who finds the record by `X-Egress-Request-Id`.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+from gateway.model.errors import GatewayError, UpstreamError
+from gateway.model.reasons import Reason
+from gateway.wire.head import RequestHead
+
+RETRY_AFTER: Final = 5
+"""Seconds in which a draining gateway was replaced, or a full one has room again."""
+
+_CHALLENGE: Final = 'Basic realm="egress gateway", charset="UTF-8"'
+_JSON_TYPES: Final = frozenset({"application/json", "application/problem+json"})
+_SF_TOKEN = re.compile(r"[A-Za-z*][!#$%&'*+.^_`|~0-9A-Za-z:/-]*")
+_UNPRINTABLE = re.compile(r"[^ -~]")
+_ZERO_QUALITY = re.compile(r"q=0(?:\.0{0,3})?")
+
+_ESTABLISHED: Final = (
+    b"HTTP/1.0 200 Connection established\r\n\r\n",
+    b"HTTP/1.1 200 Connection established\r\n\r\n",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """`error` is the token of RFC 9209 section 2.3, None where none fits."""
+
+    status: int
+    phrase: str
+    error: str | None = None
+
+
+_BAD_REQUEST = "http_request_error"
+_DENIED = "http_request_denied"
+
+_ANSWERS: Final[dict[Reason, _Answer]] = {
+    Reason.MALFORMED_REQUEST: _Answer(400, "Malformed request", _BAD_REQUEST),
+    Reason.MALFORMED_AUTHORITY: _Answer(400, "Malformed host or port", _BAD_REQUEST),
+    Reason.NOT_A_PROXY_REQUEST: _Answer(400, "Not a proxy request: use CONNECT host:port", _BAD_REQUEST),
+    Reason.TLS_ON_PLAIN_PORT: _Answer(400, "TLS on a plain port: use http:// for the proxy", _BAD_REQUEST),
+    Reason.HEAD_TOO_LARGE: _Answer(431, "Request head too large", _BAD_REQUEST),
+    Reason.HEAD_TIMEOUT: _Answer(408, "Request head not complete in time", _BAD_REQUEST),
+    Reason.HTTP_NOT_AVAILABLE: _Answer(501, "Plain HTTP is not available: use CONNECT", _BAD_REQUEST),
+    Reason.CLIENT_CLOSED: _Answer(400, "Connection closed by the client", _BAD_REQUEST),
+    Reason.CLIENT_SILENT: _Answer(408, "Nothing sent through the tunnel in time", _BAD_REQUEST),
+    Reason.CLIENT_HELLO_TIMEOUT: _Answer(408, "TLS ClientHello not complete in time", _BAD_REQUEST),
+    Reason.MALFORMED_CLIENT_HELLO: _Answer(400, "Malformed TLS ClientHello", _BAD_REQUEST),
+    Reason.CLIENT_HELLO_TOO_LARGE: _Answer(400, "TLS ClientHello too large", _BAD_REQUEST),
+    Reason.NO_RULE: _Answer(403, "Egress denied: no rule allows this host", _DENIED),
+    Reason.DENIED_BY_RULE: _Answer(403, "Egress denied: a rule denies this host", _DENIED),
+    Reason.PROTOCOL_MISMATCH: _Answer(403, "Egress denied: another protocol than the rule allows", _DENIED),
+    Reason.IN_CLUSTER_NAME: _Answer(403, "Egress denied: in-cluster name, add it to NO_PROXY", _DENIED),
+    Reason.ADDRESS_REFUSED: _Answer(
+        403, "Egress denied: the host's addresses are not allowed", "destination_ip_prohibited"
+    ),
+    Reason.SNI_MISSING: _Answer(403, "Egress denied: TLS without a server name", _DENIED),
+    Reason.SNI_MISMATCH: _Answer(403, "Egress denied: TLS server name differs from the requested host", _DENIED),
+    Reason.SNI_DENIED: _Answer(403, "Egress denied: a rule denies the TLS server name", _DENIED),
+    Reason.ECH_DENIED: _Answer(403, "Egress denied: encrypted ClientHello", _DENIED),
+    Reason.CREDENTIALS_MISSING: _Answer(407, "Proxy credentials required", _DENIED),
+    Reason.CREDENTIALS_INVALID: _Answer(407, "Proxy credentials not accepted", _DENIED),
+    Reason.DNS_NAME_NOT_FOUND: _Answer(502, "Host name does not exist", "dns_error"),
+    Reason.DNS_NO_ADDRESS: _Answer(502, "Host name has no address", "dns_error"),
+    Reason.DNS_FAILURE: _Answer(502, "Host name could not be resolved", "dns_error"),
+    Reason.DNS_TIMEOUT: _Answer(504, "Host name not resolved in time", "dns_timeout"),
+    Reason.PROXY_LOOP: _Answer(502, "Destination is this gateway", "proxy_loop_detected"),
+    Reason.CONNECTION_REFUSED: _Answer(502, "Destination refused the connection", "connection_refused"),
+    Reason.CONNECTION_UNROUTABLE: _Answer(502, "No route to the destination", "destination_ip_unroutable"),
+    Reason.CONNECTION_RESET: _Answer(502, "Destination reset the connection", "connection_terminated"),
+    Reason.CONNECTION_TIMEOUT: _Answer(504, "Destination not reached in time", "connection_timeout"),
+    Reason.LOCAL_PORTS_EXHAUSTED: _Answer(502, "Gateway is out of local ports", "proxy_internal_error"),
+    Reason.DOWNSTREAM_RESET: _Answer(400, "Connection reset by the client", _BAD_REQUEST),
+    Reason.UPSTREAM_RESET: _Answer(502, "Connection reset by the destination", "connection_terminated"),
+    Reason.IDLE_TIMEOUT: _Answer(504, "Tunnel idle for too long"),
+    Reason.LIFETIME_REACHED: _Answer(504, "Tunnel open for too long"),
+    Reason.DESCRIPTORS_EXHAUSTED: _Answer(503, "Gateway is full", "proxy_internal_response"),
+    Reason.DRAINING: _Answer(503, "Gateway is shutting down", "proxy_internal_response"),
+    Reason.INTERNAL_ERROR: _Answer(500, "Gateway error", "proxy_internal_error"),
+}
+"""Every reason. Some end a tunnel that stands, where no HTTP is spoken: theirs is what they would be called before."""
+
+
+def established(minor: int) -> bytes:
+    """The success of a CONNECT in the client's own HTTP/1.x, without framing headers (RFC 9110 section 9.3.6)."""
+    return _ESTABLISHED[minor]
+
+
+def status_of(reason: Reason) -> int:
+    """The status code that a client is told."""
+    return _ANSWERS[reason].status
+
+
+def proxy_status_error(reason: Reason) -> str | None:
+    """The error type of RFC 9209 section 2.3, None where none fits."""
+    return _ANSWERS[reason].error
+
+
+def reply(error: GatewayError, head: RequestHead | None, name: str, request_id: str) -> bytes:
+    """A whole response. `head` is the request's, None where none could be read; `name` is ours in Proxy-Status.
+
+    A 407 leaves the connection open, because many clients send credentials only then; any other announces its end.
+    """
+    answer = _ANSWERS[error.reason]
+    accept = ",".join(head.values("accept")) if head is not None else ""
+    content_type, content = _content(answer, error.reason, request_id, _admits_json(accept))
+    fields = [
+        ("Content-Type", content_type),
+        ("Content-Length", str(len(content))),
+        ("Connection", "keep-alive" if answer.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED else "close"),
+        ("Proxy-Status", _proxy_status(answer, error, name)),
+        ("X-Egress-Request-Id", request_id),
+        ("X-Content-Type-Options", "nosniff"),
+    ]
+    if answer.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        fields.append(("Proxy-Authenticate", _CHALLENGE))
+    if answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        fields.append(("Retry-After", str(RETRY_AFTER)))
+    lines = [f"HTTP/1.1 {answer.status} {answer.phrase}", *[f"{field}: {value}" for field, value in fields]]
+    without_content = head is not None and head.method == "HEAD"
+    return "\r\n".join([*lines, "", ""]).encode("ascii") + (b"" if without_content else content)
+
+
+def _content(answer: _Answer, reason: Reason, request_id: str, as_json: bool) -> tuple[str, bytes]:
+    """RFC 9457 without `type`: the title is the status's own, the reason and the request are members of ours."""
+    if not as_json:
+        text = f"{answer.phrase} ({reason}, request {request_id})\n"
+        return "text/plain; charset=utf-8", text.encode("utf-8")
+    problem = {
+        "title": HTTPStatus(answer.status).phrase,
+        "status": answer.status,
+        "detail": answer.phrase,
+        "reason": reason.value,
+        "request_id": request_id,
+    }
+    return "application/problem+json", json.dumps(problem).encode("utf-8")
+
+
+def _admits_json(accept: str) -> bool:
+    """Whether JSON is asked for by name; `*/*` asks for nothing in particular (RFC 9110 section 12.5.1)."""
+    for item in accept.lower().split(","):
+        media_type, *parameters = [part.strip() for part in item.split(";")]
+        if media_type in _JSON_TYPES and not any(_ZERO_QUALITY.fullmatch(each) for each in parameters):
+            return True
+    return False
+
+
+def _proxy_status(answer: _Answer, error: GatewayError, name: str) -> str:
+    """One member of RFC 9209 section 2: who answers, and why."""
+    member = name if _SF_TOKEN.fullmatch(name) else _sf_string(name)
+    if answer.error is None:
+        return member
+    member = f"{member}; error={answer.error}"
+    if answer.error == _BAD_REQUEST:
+        return f"{member}; status-code={answer.status}"
+    if isinstance(error, UpstreamError) and error.rcode is not None:
+        return f"{member}; rcode={_sf_string(error.rcode)}"
+    return member
+
+
+def _sf_string(text: str) -> str:
+    """RFC 8941 section 3.3.3; what it cannot hold becomes a question mark, so that no reply ever fails over a name."""
+    return '"' + _UNPRINTABLE.sub("?", text).replace("\\", "\\\\").replace('"', '\\"') + '"'
