@@ -1,0 +1,66 @@
+"""What loads and is probably not meant: the warnings of `check` and of start-up."""
+
+from collections.abc import Iterator, Sequence
+
+from gateway.model.intent import Protocol
+from gateway.policy.rules import Action, PortRange
+from gateway.settings.compile.checks import Declared, Finding, counts_requests, hides_requests
+from gateway.settings.policy import RuleSettings
+
+SERVER_FIRST = {
+    21: "FTP",
+    22: "SSH",
+    25: "SMTP",
+    110: "POP3",
+    143: "IMAP",
+    3306: "MySQL",
+    5432: "PostgreSQL",
+    6379: "Redis",
+}
+"""Ports of protocols whose clients do not begin with TLS or HTTP."""
+
+# Keys that say how to let something through, and so say nothing on a deny.
+_ONLY_ON_ALLOW = (
+    *("within", "protocol", "sni", "ech", "resolve", "private", "limits", "honour_retry_after", "breaker"),
+    *("inspect", "via", "source", "proxy_protocol", "timeouts", "trace"),
+)
+
+
+def advise_rule(
+    rule: RuleSettings, ports: Sequence[PortRange], declared: Declared, pods_are_known: bool
+) -> Iterator[Finding]:
+    """Warnings about one rule. `pods_are_known`: namespaces are recognised without a credential."""
+    if rule.action is Action.DENY:
+        yield from _advise_deny(rule, declared, pods_are_known)
+        return
+    if rule.protocol in (None, Protocol.AUTO):
+        covered = [port for port in SERVER_FIRST for span in ports if span.first <= port <= span.last]
+        if covered:
+            named = ", ".join(f"{port} ({SERVER_FIRST[port]})" for port in covered)
+            yield ("ports",), f"{named}: neither TLS nor HTTP comes first there, which needs protocol: tcp"
+    if hides_requests(rule, ports):
+        for name in _groups_with_request_limits(rule, declared):
+            message = (
+                f"the group {name!r} has a limit of requests, and this rule shows none: inspect, or limit connections"
+            )
+            yield (), message
+
+
+def _advise_deny(rule: RuleSettings, declared: Declared, pods_are_known: bool) -> Iterator[Finding]:
+    for key in _ONLY_ON_ALLOW:
+        if key in rule.model_fields_set:
+            yield (key,), "says nothing on a deny"
+    for index, name in enumerate(rule.clients):
+        group = declared.groups.get(name)
+        shown = {key for match in group.match for key in match.model_fields_set} if group is not None else set()
+        by_credential = shown & ({"user", "spiffe"} if pods_are_known else {"user", "spiffe", "namespace"})
+        if by_credential:
+            what = " and ".join(sorted(by_credential))
+            yield ("clients", index), f"{name!r} is known by {what}: a client that sends no credential is not denied"
+
+
+def _groups_with_request_limits(rule: RuleSettings, declared: Declared) -> Iterator[str]:
+    for name in rule.clients or declared.groups:
+        group = declared.groups.get(name)
+        if group is not None and any(counts_requests(limit, declared) for limit in group.limits or ()):
+            yield name

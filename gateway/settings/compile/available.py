@@ -1,0 +1,98 @@
+"""Keys that are understood and whose feature does not exist yet: they are refused, never ignored.
+
+A key at its default is no wish. When a feature comes, its lines here go.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from gateway.model.client import IdentitySource
+from gateway.settings.compile.policy import PolicySource
+from gateway.settings.gateway import GatewaySettings, ListenerSettings
+from gateway.settings.policy import RuleSettings
+from gateway.settings.problems import Problems
+from gateway.settings.section import Section
+from gateway.settings.source.places import Document, KeyPath
+
+_SOURCES = {IdentitySource.ADDRESS, IdentitySource.BASIC}
+_KEYS: tuple[tuple[str, ...], ...] = (
+    ("identity", "token"),
+    ("identity", "kubernetes"),
+    ("secrets",),
+    ("resolver", "transport"),
+    ("resolver", "cache", "serve_stale"),
+    ("inspection",),
+    ("limits", "store"),
+    ("limits", "on_store_failure"),
+    ("limits", "replicas"),
+    ("bounds", "tunnels"),
+    ("bounds", "tunnels_per_client"),
+    ("http_parser",),
+    ("telemetry", "otlp"),
+    ("workers",),
+    ("on_reload",),
+    ("compat",),
+)
+_LISTENER_KEYS = ("mode", "tls", "proxy_protocol")
+_RULE_KEYS = frozenset(
+    ("resolve", "limits", "honour_retry_after", "breaker", "inspect", "via", "source", "proxy_protocol", "trace")
+)
+
+
+def check_gateway_available(settings: GatewaySettings, problems: Problems) -> None:
+    """Add a problem for every key of gateway.yaml that asks for what does not exist yet."""
+    _refuse(_gateway_wishes(settings), settings.document, problems)
+
+
+def check_policy_available(sources: Iterable[PolicySource], problems: Problems) -> None:
+    """The same for the files of a policy."""
+    for source in sources:
+        _refuse(_policy_wishes(source), source.document, problems)
+
+
+def _refuse(wishes: Iterable[KeyPath], document: Document, problems: Problems) -> None:
+    for path in wishes:
+        problems.add(document.place(path), "is not available yet")
+
+
+def _gateway_wishes(settings: GatewaySettings) -> Iterator[KeyPath]:
+    usual = GatewaySettings()
+    for path in _KEYS:
+        if _value(settings, path) != _value(usual, path):
+            yield path
+    if settings.policy == "kubernetes":
+        yield ("policy",)
+    yield from _listed_wishes(settings)
+    if settings.identity.sources != usual.identity.sources:
+        for index, source in enumerate(settings.identity.sources):
+            if source not in _SOURCES:
+                yield ("identity", "sources", index)
+
+
+def _listed_wishes(settings: GatewaySettings) -> Iterator[KeyPath]:
+    for index, listener in enumerate(settings.listeners):
+        for key in _LISTENER_KEYS:
+            if getattr(listener, key) != ListenerSettings.model_fields[key].default:
+                yield ("listeners", index, key)
+    for index, sink in enumerate(settings.telemetry.access_log):
+        if sink.format != "json":
+            yield ("telemetry", "access_log", index, "format")
+
+
+def _policy_wishes(source: PolicySource) -> Iterator[KeyPath]:
+    for name, group in source.body.clients.items():
+        if group.limits is not None:
+            yield ("clients", name, "limits")
+    if source.body.quotas:
+        yield ("quotas",)
+    for index, rule in enumerate(source.body.rules):
+        for key in sorted(rule.model_fields_set & _RULE_KEYS):
+            if getattr(rule, key) != RuleSettings.model_fields[key].default:
+                yield ("rules", index, key)
+
+
+def _value(section: Section, path: Iterable[str]) -> Any:
+    value: Any = section
+    for key in path:
+        value = getattr(value, key)
+    return value

@@ -1,0 +1,187 @@
+"""What no single key can tell: whether the keys of a rule, a group or gateway.yaml fit together.
+
+Each check yields what is wrong with its path inside the rule, group or file; policy.py knows the place.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from gateway.model.addresses import Address, parse_network
+from gateway.model.decision import SniRule
+from gateway.model.intent import Protocol
+from gateway.policy.rules import Action, PortRange, Reach
+from gateway.settings.gateway import GatewaySettings
+from gateway.settings.hosts import HostEntry, Suffix, public_suffix
+from gateway.settings.policy import (
+    GroupSettings,
+    InspectSettings,
+    LimitSettings,
+    MatchSettings,
+    RuleSettings,
+    UseLimitSettings,
+)
+from gateway.settings.problems import did_you_mean
+from gateway.settings.source.places import KeyPath
+
+Finding = tuple[KeyPath, str]
+
+_SECRET = re.compile(r"\$\{secret:([^}]*)\}")
+_LOOPBACK = tuple(network for text in ("127.0.0.0/8", "::1") if (network := parse_network(text)) is not None)
+_KINDS_OF_LIMIT = ("use", "connections", "requests", "concurrent", "bandwidth", "bytes")
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What rules may refer to."""
+
+    groups: Mapping[str, GroupSettings]
+    quotas: Mapping[str, LimitSettings]
+    secrets: frozenset[str]
+
+
+def check_gateway(settings: GatewaySettings) -> Iterator[Finding]:
+    """Listeners are told apart, and nobody administers from afar without a token."""
+    names: set[str] = set()
+    binds: set[str] = set()
+    for index, listener in enumerate(settings.listeners):
+        if listener.name in names:
+            yield ("listeners", index, "name"), f"the listener {listener.name!r} stands here twice"
+        if listener.bind.port and str(listener.bind) in binds:
+            yield ("listeners", index, "bind"), f"another listener has {listener.bind} already"
+        names.add(listener.name)
+        binds.add(str(listener.bind))
+    admin = settings.admin
+    if admin.token_file is None and not is_loopback(admin.bind.address):
+        yield ("admin", "bind"), f"{admin.bind} is reachable from elsewhere: that needs admin.token_file"
+    cache = settings.resolver.cache
+    if cache.min_ttl > cache.max_ttl:
+        yield ("resolver", "cache", "min_ttl"), "is longer than max_ttl"
+
+
+def is_loopback(address: Address) -> bool:
+    """Whether only this machine reaches the address."""
+    return any(address in network for network in _LOOPBACK)
+
+
+def check_match(match: MatchSettings) -> Iterator[Finding]:
+    """One entry of a group says something, and says it completely."""
+    if not match.model_fields_set:
+        yield (), "an empty entry would match everyone: leave it out or name what matches"
+    for key in ("service_account", "labels"):
+        if key in match.model_fields_set and match.namespace is None:
+            yield (key,), "needs namespace in the same entry"
+
+
+def check_group(group: GroupSettings, declared: Declared) -> Iterator[Finding]:
+    """A group's entries and limits."""
+    for index, match in enumerate(group.match):
+        for path, message in check_match(match):
+            yield ("match", index, *path), message
+    for index, limit in enumerate(group.limits or ()):
+        for path, message in check_limit(limit, declared):
+            yield ("limits", index, *path), message
+
+
+def check_limit(limit: LimitSettings, declared: Declared) -> Iterator[Finding]:
+    """A limit counts one thing, and its other keys speak of that thing."""
+    kinds = [kind for kind in _KINDS_OF_LIMIT if kind in limit.model_fields_set]
+    if len(kinds) != 1:
+        what = f"has {' and '.join(kinds)}" if kinds else "counts nothing"
+        yield (), f"{what}: a limit has exactly one of {', '.join(_KINDS_OF_LIMIT)}"
+    if isinstance(limit, UseLimitSettings) and limit.use is not None:
+        if limit.use not in declared.quotas:
+            yield ("use",), f"the quota {limit.use!r} is not declared{did_you_mean(limit.use, declared.quotas)}"
+        others = sorted(limit.model_fields_set - {"use"} - set(_KINDS_OF_LIMIT))
+        if others:
+            yield (others[0],), "stands with the quota, not where it is used"
+    if limit.max_wait is not None and limit.on_limit != "queue":
+        yield ("max_wait",), "needs on_limit: queue"
+    if "direction" in limit.model_fields_set and limit.bandwidth is None and limit.bytes is None:
+        yield ("direction",), "is for bandwidth and bytes"
+
+
+def check_rule(
+    rule: RuleSettings, hosts: Sequence[HostEntry], ports: Sequence[PortRange], declared: Declared
+) -> Iterator[Finding]:
+    """The keys of one rule. `hosts` and `ports` are what holds, list files and defaults included."""
+    if not rule.model_fields_set & {"hosts", "hosts_file", "cidrs", "cidrs_file"}:
+        yield (), "needs hosts or cidrs"
+    if rule.action is Action.DENY and rule.expires is not None:
+        yield ("expires",), "is for an allow: a deny that ends by itself would open what nobody allowed"
+    if rule.except_ is not None and not rule.except_.model_fields_set:
+        yield ("except",), "must not be empty"
+    yield from _check_star(rule, hosts)
+    yield from _check_inspect(rule, declared)
+    yield from _check_references(rule, declared)
+    yield from _check_limits(rule, ports, declared)
+
+
+def _check_star(rule: RuleSettings, hosts: Sequence[HostEntry]) -> Iterator[Finding]:
+    if not any(pattern.reach is Reach.ANY for entry in hosts for pattern in entry.patterns):
+        return
+    if rule.private:
+        yield ("private",), 'is not for a rule with the host "*": name the hosts that live there'
+    if rule.protocol is Protocol.TCP and rule.action is Action.ALLOW:
+        yield ("protocol",), 'tcp is not for a rule with the host "*": name the hosts'
+
+
+def _check_inspect(rule: RuleSettings, declared: Declared) -> Iterator[Finding]:
+    if rule.inspect is None:
+        return
+    if rule.protocol is Protocol.TCP:
+        yield ("inspect",), "is not for protocol: tcp, which is not looked at"
+    if rule.sni is SniRule.ANY:
+        yield ("inspect",), "is not for sni: any: an inspected name must be the one that was asked for"
+    for path, message in _check_inspection(rule.inspect, declared):
+        yield ("inspect", *path), message
+
+
+def _check_inspection(inspect: InspectSettings, declared: Declared) -> Iterator[Finding]:
+    headers = inspect.headers.set if inspect.headers is not None else None
+    for header, value in (headers or {}).items():
+        for name in _SECRET.findall(value):
+            if name not in declared.secrets:
+                known = did_you_mean(name, declared.secrets)
+                yield ("headers", "set", header), f"the secret {name!r} is not declared in gateway.yaml{known}"
+    path = inspect.upstream_ca
+    if path is not None and (path.startswith("/") or ".." in path.split("/")):
+        yield ("upstream_ca",), "must be inside the policy's directory"
+
+
+def _check_references(rule: RuleSettings, declared: Declared) -> Iterator[Finding]:
+    excepted = rule.except_.clients if rule.except_ is not None else ()
+    for path, names in ((("clients",), rule.clients), (("except", "clients"), excepted)):
+        for index, name in enumerate(names):
+            if name not in declared.groups:
+                message = f"the group {name!r} is not declared{did_you_mean(name, declared.groups)}"
+                yield (*path, index), message
+
+
+def _check_limits(rule: RuleSettings, ports: Sequence[PortRange], declared: Declared) -> Iterator[Finding]:
+    for index, limit in enumerate(rule.limits or ()):
+        for path, message in check_limit(limit, declared):
+            yield ("limits", index, *path), message
+        if counts_requests(limit, declared) and hides_requests(rule, ports):
+            message = "requests are not seen inside TLS or tcp: give the rule inspect, or limit connections"
+            yield ("limits", index), message
+
+
+def counts_requests(limit: LimitSettings, declared: Declared) -> bool:
+    """Whether the limit, or the quota that it uses, is one of requests."""
+    quota = declared.quotas.get(limit.use or "") if isinstance(limit, UseLimitSettings) else None
+    return limit.requests is not None or (quota is not None and quota.requests is not None)
+
+
+def hides_requests(rule: RuleSettings, ports: Sequence[PortRange]) -> bool:
+    """Whether an allow rule can carry bytes in which the gateway sees no requests."""
+    if rule.action is Action.DENY or rule.inspect is not None or rule.protocol is Protocol.HTTP:
+        return False
+    return rule.protocol is not None or any((span.first, span.last) != (80, 80) for span in ports)
+
+
+def check_suffix(entry: HostEntry, rule: RuleSettings) -> Suffix | None:
+    """In which section of the Public Suffix List the entry covers a whole suffix that the rule does not own up to."""
+    if rule.public_suffix:
+        return None
+    return next((found for pattern in entry.patterns if (found := public_suffix(pattern)) is not None), None)

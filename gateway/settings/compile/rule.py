@@ -1,0 +1,142 @@
+"""One rule of a file into one `Rule`, checked on the way."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gateway.model.addresses import Network
+from gateway.model.decision import RuleRef, Terms, Timeouts
+from gateway.model.intent import Protocol
+from gateway.policy.rules import ANY_PORT, Action, Except, PortRange, Rule
+from gateway.settings.compile.advice import advise_rule
+from gateway.settings.compile.checks import Declared, check_rule, check_suffix
+from gateway.settings.hosts import HostEntry, Suffix, parse_host_entry
+from gateway.settings.policy import ExceptSettings, RuleSettings
+from gateway.settings.problems import BadValue, Problems
+from gateway.settings.source.files import Reader, list_lines, parse_list
+from gateway.settings.source.places import Document, KeyPath
+from gateway.settings.units import parse_cidr
+
+_HTTPS = (PortRange(443, 443),)
+_TERMS = frozenset({"sni", "ech", "inspect", "private", "within", "timeouts"})
+_NOTHING_EXCEPTED = Except()
+
+
+@dataclass(slots=True)
+class Findings:
+    """What a load has to tell: what is wrong, what is doubtful, and how names in Unicode are compared."""
+
+    problems: Problems = field(default_factory=Problems)
+    warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class RuleCompiler:
+    """Knows what rules may refer to. `usual` are gateway.yaml's timeouts; `pods_are_known` tells that namespaces are
+    recognised without a credential. `reader` reads list files."""
+
+    declared: Declared
+    usual: Timeouts
+    pods_are_known: bool
+    reader: Reader
+    findings: Findings
+    _usual_terms: Terms = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._usual_terms = Terms(Protocol.AUTO, timeouts=self.usual)
+
+    def compile(self, rule: RuleSettings, ref: RuleRef, document: Document, path: KeyPath) -> Rule:
+        """The rule that stands at `path`; of no use if it added to the problems."""
+        hosts = self._hosts(rule, document, path)
+        ports = port_ranges(rule)
+        for inner, message in check_rule(rule, hosts, ports, self.declared):
+            self.findings.problems.add(document.place((*path, *inner)), message)
+        for inner, message in advise_rule(rule, ports, self.declared, self.pods_are_known):
+            self.findings.warnings.append(f"{document.place((*path, *inner))}: {message}")
+        return Rule(
+            ref=ref,
+            terms=self._terms(rule),
+            action=rule.action,
+            hosts=tuple(pattern for entry in hosts for pattern in entry.patterns),
+            cidrs=self._cidrs(rule, document, path),
+            ports=ports,
+            clients=rule.clients,
+            except_=_except(rule.except_),
+            mode=rule.mode,
+            expires=rule.expires,
+            protocol=rule.protocol,
+        )
+
+    def _hosts(self, rule: RuleSettings, document: Document, path: KeyPath) -> Sequence[HostEntry]:
+        for index, entry in enumerate(rule.hosts):
+            suffix = check_suffix(entry, rule)
+            if suffix is not None or not entry.text.isascii():
+                self._remark(document.place((*path, "hosts", index)), entry, suffix)
+        if rule.hosts_file is None:
+            return rule.hosts
+        text = self._list_file(rule.hosts_file, document, (*path, "hosts_file"))
+        listed = parse_list(text, str(rule.hosts_file), parse_host_entry, self.findings.problems)
+        for place, entry in listed:
+            self._remark(place, entry, check_suffix(entry, rule))
+        return (*rule.hosts, *(entry for _, entry in listed))
+
+    def _cidrs(self, rule: RuleSettings, document: Document, path: KeyPath) -> tuple[Network, ...]:
+        if rule.cidrs_file is None:
+            return rule.cidrs
+        text = self._list_file(rule.cidrs_file, document, (*path, "cidrs_file"))
+        listed = parse_list(text, str(rule.cidrs_file), parse_cidr, self.findings.problems)
+        return (*rule.cidrs, *(network for _, network in listed))
+
+    def _list_file(self, file: Path, document: Document, path: KeyPath) -> str:
+        try:
+            text = self.reader.read(file)
+        except BadValue as refusal:
+            self.findings.problems.add(document.place(path), f"{file} {refusal}")
+            return ""
+        if next(list_lines(text), None) is None:
+            self.findings.problems.add(document.place(path), f"{file} has no entry")
+        return text
+
+    def _remark(self, place: str, entry: HostEntry, suffix: Suffix | None) -> None:
+        if not entry.text.isascii():
+            self.findings.notes.append(f"{place}: {entry.text} is {entry.ascii}")
+        if suffix is Suffix.ICANN:
+            message = f"{entry.text!r} covers a whole public suffix: say public_suffix: true if that is meant"
+            self.findings.problems.add(place, message)
+        elif suffix is Suffix.PRIVATE:
+            message = f"{entry.text!r} covers names of many owners: say public_suffix: true if that is meant"
+            self.findings.warnings.append(f"{place}: {message}")
+
+    def _terms(self, rule: RuleSettings) -> Terms:
+        if not rule.model_fields_set & _TERMS:
+            return self._usual_terms
+        return Terms(
+            protocol=Protocol.AUTO,  # `Rule.protocol` says it
+            sni=rule.sni,
+            ech=rule.ech,
+            inspect=rule.inspect is not None,
+            private=rule.private,
+            within=rule.within,
+            timeouts=rule.timeouts.over(self.usual) if rule.timeouts is not None else self.usual,
+        )
+
+
+def port_ranges(rule: RuleSettings) -> tuple[PortRange, ...]:
+    """What the rule covers: joined, in order, the default of its action if it names none."""
+    if not rule.ports:
+        return ANY_PORT if rule.action is Action.DENY else _HTTPS
+    joined: list[PortRange] = []
+    for span in sorted(rule.ports, key=lambda span: span.first):
+        if joined and span.first <= joined[-1].last + 1:
+            joined[-1] = PortRange(joined[-1].first, max(joined[-1].last, span.last))
+        else:
+            joined.append(span)
+    return tuple(joined)
+
+
+def _except(excepted: ExceptSettings | None) -> Except:
+    if excepted is None:
+        return _NOTHING_EXCEPTED
+    hosts = tuple(pattern for entry in excepted.hosts for pattern in entry.patterns)
+    return Except(hosts, excepted.cidrs, excepted.clients)

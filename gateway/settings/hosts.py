@@ -1,0 +1,130 @@
+"""Host patterns as files spell them: `name`, `*.name`, `.name`, `*`, `{name: "*.name", depth: 1}`.
+
+Only here is Unicode turned into A-labels (UTS 46, non-transitional); the wire's names are never mapped.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+
+import idna
+from publicsuffixlist import PublicSuffixList
+
+from gateway.model.addresses import parse_address
+from gateway.model.names import HostName, parse_host_name
+from gateway.policy.rules import HostPattern, Reach
+from gateway.settings.problems import BadValue, show_value
+
+ANY_HOST = HostPattern("", Reach.ANY)
+
+
+@dataclass(frozen=True, slots=True)
+class HostEntry:
+    """One entry of a list of hosts: how it was written and what it stands for."""
+
+    text: str
+    patterns: tuple[HostPattern, ...]
+
+    @property
+    def ascii(self) -> str:
+        """The entry as it is compared."""
+        star = "*." if self.text.startswith("*.") else "." if self.text.startswith(".") else ""
+        return star + self.patterns[0].name
+
+
+class Suffix(StrEnum):
+    """The section of the Public Suffix List in which a suffix stands."""
+
+    ICANN = "icann"
+    PRIVATE = "private"
+
+
+def parse_host_entry(value: object) -> HostEntry:
+    """An entry of `hosts`. Raises BadValue with what is wrong and what to write instead."""
+    if isinstance(value, dict):
+        return _parse_mapping(value)
+    if not isinstance(value, str):
+        raise BadValue(f"must be a host name or a pattern in text, not {show_value(value)}")
+    if value == "*":
+        return HostEntry(value, (ANY_HOST,))
+    if value.startswith("*."):
+        return HostEntry(value, (HostPattern(parse_name(value[2:]), Reach.BELOW),))
+    if value.startswith("."):
+        name = parse_name(value[1:])
+        return HostEntry(value, (HostPattern(name, Reach.EXACT), HostPattern(name, Reach.BELOW)))
+    return HostEntry(value, (HostPattern(parse_name(value), Reach.EXACT),))
+
+
+def _parse_mapping(value: dict[str, object]) -> HostEntry:
+    unknown = [name for name in value if name not in ("name", "depth")]
+    if unknown:
+        raise BadValue(f"unknown key {unknown[0]!r}: a host is text or {{name, depth}}")
+    entry = parse_host_entry(value.get("name"))
+    if "depth" not in value:
+        return entry
+    depth = value["depth"]
+    if depth != 1 or isinstance(depth, bool):
+        raise BadValue(f"depth must be 1, not {show_value(depth)}: leave it out for any depth")
+    if not entry.text.startswith("*."):
+        raise BadValue(f'depth: 1 is for a name that begins with "*.", not for {entry.text!r}')
+    return HostEntry(entry.text, (HostPattern(entry.patterns[0].name, Reach.CHILD),))
+
+
+def parse_name(text: str) -> HostName:
+    """A name from a file in its canonical form. Raises BadValue saying why it is none."""
+    if parse_address(text) is not None or text.startswith("["):
+        raise BadValue(f"{text!r} is an address: addresses are judged by cidrs")
+    if "*" in text:
+        raise BadValue(f'{text!r}: a star stands alone or first, as in "*.example.com"')
+    ascii_text = to_ascii(text)
+    name = parse_host_name(ascii_text)
+    if name is None:
+        raise BadValue(f"{text!r} is no host name{_why_not(ascii_text)}")
+    return name
+
+
+def _why_not(text: str) -> str:
+    """The likeliest mistake in words, or nothing."""
+    last = text.removesuffix(".").rpartition(".")[2]
+    if "/" in text:
+        return ": write it without scheme and path" if "://" in text else ": networks stand in cidrs"
+    if ":" in text:
+        return ": ports stand in ports"
+    if last.isdecimal() or last.startswith("0x"):
+        return ": its last label is a number, which makes it a spelling of an address"
+    if not text:
+        return ": it is empty"
+    if any(len(label) > 63 for label in text.split(".")) or len(text) > 254:
+        return ": labels have at most 63 characters, names 253"
+    return ": labels of letters, digits, hyphens and underscores, with dots between"
+
+
+def to_ascii(text: str) -> str:
+    """Non-ASCII text through UTS 46 into A-labels; ASCII stays as it is. Raises BadValue."""
+    if text.isascii():
+        return text
+    try:
+        mapped = idna.uts46_remap(text, std3_rules=False, transitional=False)
+        labels = [label if label.isascii() else idna.alabel(label).decode("ascii") for label in mapped.split(".")]
+    except idna.IDNAError as refusal:
+        raise BadValue(f"{text!r} is no host name: {refusal}") from refusal
+    return ".".join(labels)
+
+
+@cache
+def _suffix_list(only_icann: bool) -> PublicSuffixList:
+    return PublicSuffixList(accept_unknown=False, only_icann=only_icann)
+
+
+def public_suffix(pattern: HostPattern) -> Suffix | None:
+    """Where in the Public Suffix List the name stands under which the pattern covers everything; None if nowhere.
+
+    The parent of a wildcard entry (`*.ck`) counts: a pattern over it covers whole suffixes.
+    """
+    if pattern.reach not in (Reach.BELOW, Reach.CHILD):
+        return None
+    below = f"any-label.{pattern.name}"
+    whole = (pattern.name, below)
+    if _suffix_list(False).publicsuffix(below) not in whole:
+        return None
+    return Suffix.ICANN if _suffix_list(True).publicsuffix(below) in whole else Suffix.PRIVATE

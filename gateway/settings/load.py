@@ -1,0 +1,179 @@
+"""From paths to settings and policy: what `run`, `check` and a reload call.
+
+All or nothing: whatever is wrong anywhere is told at once in one `ConfigErrors`, and nothing was changed.
+"""
+
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.model.errors import ConfigError
+from gateway.policy.rules import Policy
+from gateway.settings.compile.available import check_gateway_available, check_policy_available
+from gateway.settings.compile.checks import check_gateway
+from gateway.settings.compile.policy import PolicySource, compile_policy
+from gateway.settings.gateway import GatewaySettings
+from gateway.settings.overrides import apply_overrides
+from gateway.settings.policy import PolicyFile
+from gateway.settings.problems import BadValue, ConfigErrors, Problems
+from gateway.settings.section import validate
+from gateway.settings.source.files import Reader
+from gateway.settings.source.places import Document, MarkedMapping
+from gateway.settings.source.users import parse_users
+from gateway.settings.source.yaml import parse_yaml
+
+GATEWAY_FILE = Path("gateway.yaml")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedPolicy:
+    """A policy that can be taken. `files` are what it was read from (a directory is one of them), for a watcher;
+    `digest` changes with what was read; `warnings` and `notes` are lines for people."""
+
+    policy: Policy
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+    files: tuple[Path, ...]
+    digest: str
+
+
+def load_settings(
+    path: Path | None, environ: Mapping[str, str], policy_override: Path | None = None
+) -> GatewaySettings:
+    """gateway.yaml with the environment over it. `path` None is `gateway.yaml` here, if there is one, else defaults.
+
+    `policy_override` is a path from here, not from the file. Raises `ConfigErrors`.
+    """
+    settings = read_settings(path, environ, policy_override)
+    problems = Problems()
+    for where, message in check_gateway(settings):
+        problems.add(settings.document.place(where), message)
+    check_gateway_available(settings, problems)
+    problems.raise_if_any()
+    return settings
+
+
+def read_settings(
+    path: Path | None, environ: Mapping[str, str], policy_override: Path | None = None
+) -> GatewaySettings:
+    """The typed form only: nothing is said yet about how keys fit together or whether their features exist."""
+    document = _gateway_document(path)
+    apply_overrides(document, environ)
+    settings = validate(GatewaySettings, document, Path(document.file).parent).read_from(document)
+    return settings if policy_override is None else with_policy(settings, policy_override)
+
+
+def with_policy(settings: GatewaySettings, path: Path) -> GatewaySettings:
+    """The same with another policy, at a path from here. `GatewaySettings()` suits for a look at a policy alone."""
+    settings.document.origins["policy",] = "--policy"
+    return settings.model_copy(update={"policy": path})
+
+
+def _gateway_document(path: Path | None) -> Document:
+    if path is None and not GATEWAY_FILE.exists():
+        return Document(str(GATEWAY_FILE), MarkedMapping(1))
+    file = path or GATEWAY_FILE
+    return parse_yaml(_read(Reader(), file, str(file)), str(file))
+
+
+def load_users(settings: GatewaySettings) -> Mapping[str, bytes]:
+    """bcrypt hashes by user name; empty without `identity.basic`. Raises `ConfigErrors`."""
+    if settings.identity.basic is None:
+        return {}
+    file = settings.identity.basic.htpasswd
+    text = _read(Reader(), file, settings.document.place(("identity", "basic", "htpasswd")))
+    problems = Problems()
+    users = parse_users(text, str(file), problems)
+    problems.raise_if_any()
+    return users
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """A load makes millions of objects and no cycles: looking for cycles meanwhile takes a quarter of its time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+@_without_collector()
+def load_policy(settings: GatewaySettings) -> LoadedPolicy:
+    """The policy that the settings name, whole. Raises `ConfigErrors`."""
+    reader = Reader()
+    sources, warnings = read_policy(settings, reader)
+    wishes = Problems()
+    check_policy_available(sources, wishes)
+    try:
+        compiled = compile_policy(sources, settings, reader)
+    except ConfigErrors as refusal:
+        raise ConfigErrors((*wishes.found, *refusal.problems)) from None
+    wishes.raise_if_any()
+    return LoadedPolicy(compiled.policy, (*warnings, *compiled.warnings), compiled.notes, reader.files, reader.digest)
+
+
+def read_policy(settings: GatewaySettings, reader: Reader) -> tuple[Sequence[PolicySource], Sequence[str]]:
+    """The files of the policy in their typed form, and warnings about which they are."""
+    place = settings.document.place(("policy",))
+    path = settings.policy
+    if path == "kubernetes":
+        raise ConfigErrors([ConfigError(place, "is not available yet")])
+    try:
+        if path.is_dir():
+            return _read_directory(path, reader)
+        if not settings.policy_is_named and not path.exists():
+            reader.note(path)
+            return (), (f"{path}: there is no policy, everything is denied",)
+    except OSError as refusal:
+        raise ConfigErrors([ConfigError(place, f"{path} cannot be read: {refusal.strerror}")]) from refusal
+    text = _read(reader, path, place if not path.exists() else str(path))
+    return (parse_policy(text, str(path), path.name, path.parent),), ()
+
+
+def parse_policy(text: str, file: str = "policy.yaml", name: str = "", directory: Path = Path()) -> PolicySource:
+    """One file of a policy from its text. `name` is its path from the policy's root, `directory` where list files that
+    it names are looked for. Raises `ConfigErrors`."""
+    document = parse_yaml(text, file)
+    return PolicySource(name or Path(file).name, document, validate(PolicyFile, document, directory))
+
+
+def _read_directory(directory: Path, reader: Reader) -> tuple[Sequence[PolicySource], Sequence[str]]:
+    """All `*.yaml` in a directory as one policy; hidden entries are none of it."""
+    reader.note(directory)
+    # A mounted ConfigMap's entries point through `..data`, which is swapped whole: read one state of it.
+    data = directory / "..data"
+    root = data.resolve() if data.is_dir() else directory
+    names = sorted(entry.name for entry in directory.iterdir() if not entry.name.startswith("."))
+    sources, problems = [], Problems()
+    for name in names:
+        if name.endswith(".yaml"):
+            shown = directory / name
+            actual = root / name if (root / name).exists() else shown
+            try:
+                text = _read(reader, actual, str(shown), shown)
+                sources.append(parse_policy(text, str(shown), name, actual.parent))
+            except ConfigErrors as refusal:
+                problems.extend(refusal)
+    problems.raise_if_any()
+    return sources, tuple(_doubts(directory, names))
+
+
+def _doubts(directory: Path, names: Sequence[str]) -> Iterator[str]:
+    if not any(name.endswith(".yaml") for name in names):
+        yield f"{directory}: there is no *.yaml file in it, everything is denied"
+    for name in names:
+        if name.endswith((".yml", ".json")) or (directory / name).is_dir():
+            yield f"{directory / name}: is not read: a policy is the *.yaml files directly in its directory"
+
+
+def _read(reader: Reader, path: Path, place: str, shown: Path | None = None) -> str:
+    try:
+        return reader.read(path, shown)
+    except BadValue as refusal:
+        named = "" if place == str(shown or path) else f"{shown or path} "
+        raise ConfigErrors([ConfigError(place, f"{named}{refusal}")]) from refusal

@@ -1,0 +1,73 @@
+"""Reading files: bounded, UTF-8, and remembered, so that a watcher knows what to watch and a digest what was read."""
+
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import TypeVar
+
+from gateway.settings.problems import BadValue, Problems
+
+MAX_BYTES = 64 << 20
+
+T = TypeVar("T")
+
+
+class Reader:
+    """Reads files for one load."""
+
+    def __init__(self) -> None:
+        self._files: dict[Path, None] = {}
+        self._digest = sha256()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What was asked for, present or not, in that order."""
+        return tuple(self._files)
+
+    @property
+    def digest(self) -> str:
+        """Changes with the names and contents of what was read; hexadecimal."""
+        return self._digest.hexdigest()
+
+    def note(self, path: Path) -> None:
+        """Something else whose change matters: a directory that was listed, a file that is not there."""
+        self._files[path] = None
+
+    def read(self, path: Path, shown: Path | None = None) -> str:
+        """The text of a file. `shown` is the path that users know it by. Raises `BadValue` saying why not."""
+        self.note(shown or path)
+        try:
+            with path.open("rb") as file:
+                content = file.read(MAX_BYTES + 1)
+        except (OSError, ValueError) as refusal:  # ValueError: a NUL in the path
+            reason = refusal.strerror if isinstance(refusal, OSError) else str(refusal)
+            raise BadValue(f"cannot be read: {reason}") from refusal
+        if len(content) > MAX_BYTES:
+            raise BadValue(f"is larger than {MAX_BYTES >> 20} MiB")
+        self._digest.update(f"{shown or path}\0{len(content)}\0".encode(errors="surrogateescape"))
+        self._digest.update(content)
+        try:
+            return content.decode("utf-8-sig")
+        except UnicodeDecodeError as refusal:
+            line = content.count(b"\n", 0, refusal.start) + 1
+            raise BadValue(f"is not UTF-8 text, see line {line}") from refusal
+
+
+def list_lines(text: str) -> Iterator[tuple[int, str]]:
+    """The entries of a list file with their lines, from 1: one a line, `#` begins a comment."""
+    for number, line in enumerate(text.split("\n"), 1):
+        entry = line.partition("#")[0].strip()
+        if entry:
+            yield number, entry
+
+
+def parse_list(text: str, file: str, parse: Callable[[str], T], problems: Problems) -> list[tuple[str, T]]:
+    """The entries of a list file, each with its place `FILE:LINE`; what cannot be taken goes to `problems`."""
+    entries = []
+    for number, entry in list_lines(text):
+        place = f"{file}:{number}"
+        try:
+            entries.append((place, parse(entry)))
+        except BadValue as refusal:
+            problems.add(place, str(refusal))
+    return entries

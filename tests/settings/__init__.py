@@ -1,0 +1,1 @@
+"""Text into settings and rules."""

@@ -1,0 +1,1 @@
+"""From the form of files to what decides."""

@@ -1,0 +1,118 @@
+"""A key whose feature does not exist yet is refused by its place, unless it says what is the default anyway."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.settings.gateway import GatewaySettings
+from gateway.settings.load import load_policy, with_policy
+from gateway.settings.problems import ConfigErrors
+from tests.settings.texts import settings_problems, write
+
+RULE = "rules:\n  - name: a\n    hosts: [x.example]\n    "
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("listeners: [{mode: transparent}]", "listeners[0].mode"),
+        ("listeners: [{mode: dns}]", "listeners[0].mode"),
+        ("listeners: [{mode: socks5}]", "listeners[0].mode"),
+        ("listeners: [{tls: {cert: c, key: k}}]", "listeners[0].tls"),
+        ("listeners: [{proxy_protocol: {trusted: [192.0.2.1]}}]", "listeners[0].proxy_protocol"),
+        ("policy: kubernetes", "policy"),
+        ("identity: {sources: [token, address]}", "identity.sources[0]"),
+        ("identity: {sources: [address, mtls]}", "identity.sources[1]"),
+        ("identity: {token: {issuer: i, jwks: j}}", "identity.token"),
+        ("identity: {kubernetes: true}", "identity.kubernetes"),
+        ("secrets: {k: {file: f, hosts: [x.example]}}", "secrets"),
+        ("resolver: {transport: dot}", "resolver.transport"),
+        ("resolver: {transport: doh}", "resolver.transport"),
+        ("resolver: {cache: {serve_stale: 1h}}", "resolver.cache.serve_stale"),
+        ("inspection: {ca_cert: c, ca_key: k}", "inspection"),
+        ("limits: {store: 'redis://cache'}", "limits.store"),
+        ("limits: {on_store_failure: deny}", "limits.on_store_failure"),
+        ("limits: {replicas: 3}", "limits.replicas"),
+        ("bounds: {tunnels: 100}", "bounds.tunnels"),
+        ("bounds: {tunnels_per_client: 1}", "bounds.tunnels_per_client"),
+        ("http_parser: h11", "http_parser"),
+        ("telemetry: {access_log: [{}, {format: text}]}", "telemetry.access_log[1].format"),
+        ("telemetry: {otlp: {endpoint: 'http://c'}}", "telemetry.otlp"),
+        ("workers: 2", "workers"),
+        ("workers: auto", "workers"),
+        ("on_reload: drain", "on_reload"),
+        ("compat: smokescreen", "compat"),
+    ],
+)
+def test_a_setting_without_its_feature_is_refused(tmp_path: Path, text: str, path: str) -> None:
+    assert settings_problems(tmp_path, text) == [f"gateway.yaml:1: {path}: is not available yet"]
+
+
+def test_defaults_written_out_are_no_wish(tmp_path: Path) -> None:
+    text = """\
+        listeners: [{mode: explicit, tls: null, proxy_protocol: null}]
+        identity: {sources: [mtls, token, basic, kubernetes, address], token: null, kubernetes: false}
+        secrets: {}
+        resolver: {transport: udp, cache: {serve_stale: 0s}}
+        inspection: null
+        limits: {store: memory, on_store_failure: local, replicas: null}
+        bounds: {tunnels: auto, tunnels_per_client: 2000}
+        http_parser: auto
+        telemetry: {access_log: {format: json}, otlp: null}
+        workers: 1
+        on_reload: keep
+        compat: null
+        """
+    assert settings_problems(tmp_path, text) == []
+
+
+@pytest.mark.parametrize("sources", ["[address]", "[basic]", "[basic, address]", "[address, basic]"])
+def test_clients_are_known_by_address_and_password(tmp_path: Path, sources: str) -> None:
+    assert settings_problems(tmp_path, f"identity: {{sources: {sources}}}") == []
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        "resolve: match",
+        "limits: [{connections: 5/s}]",
+        "honour_retry_after: true",
+        "breaker: {}",
+        "inspect: {}",
+        "via: http://proxy.example:3128",
+        "source: 192.0.2.1",
+        "source: [192.0.2.1, 192.0.2.2]",
+        "source: client",
+        "proxy_protocol: v2",
+        "trace: {propagate: never}",
+    ],
+)
+def test_a_rule_that_wishes_for_a_later_feature_is_refused(tmp_path: Path, wish: str) -> None:
+    path = write(tmp_path, "policy.yaml", RULE + wish)
+    with pytest.raises(ConfigErrors) as refusal:
+        load_policy(with_policy(GatewaySettings(), path))
+    key = wish.partition(":")[0]
+    assert str(refusal.value) == f"{path}:4: rules[0].{key}: is not available yet"
+
+
+@pytest.mark.parametrize("default", ["resolve: gateway", "honour_retry_after: false", "inspect: false"])
+def test_a_rule_may_write_defaults_out(tmp_path: Path, default: str) -> None:
+    path = write(tmp_path, "policy.yaml", RULE + default)
+    assert len(load_policy(with_policy(GatewaySettings(), path)).policy.rules) == 1
+
+
+def test_limits_of_groups_and_quotas_are_refused_together_with_what_else_is_wrong(tmp_path: Path) -> None:
+    text = """\
+        clients:
+          g: {match: [{user: u}], limits: [{concurrent: 1}]}
+        quotas: {q: {concurrent: 1}}
+        rules: [{name: a, hosts: [x.example], clients: [nobody]}]
+        """
+    path = write(tmp_path, "policy.yaml", text)
+    with pytest.raises(ConfigErrors) as refusal:
+        load_policy(with_policy(GatewaySettings(), path))
+    assert [str(problem).removeprefix(str(path)) for problem in refusal.value.problems] == [
+        ":2: clients.g.limits: is not available yet",
+        ":3: quotas: is not available yet",
+        ":4: rules[0].clients[0]: the group 'nobody' is not declared",
+    ]

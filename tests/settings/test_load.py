@@ -1,0 +1,200 @@
+"""From paths to settings and policy: what is read, from where, and what happens when it is not there."""
+
+from pathlib import Path
+
+import bcrypt
+import pytest
+
+from gateway.settings.gateway import GatewaySettings
+from gateway.settings.load import LoadedPolicy, load_policy, load_settings, load_users, with_policy
+from gateway.settings.problems import ConfigErrors
+from tests.settings.texts import write
+
+ONE_RULE = "rules: [{name: a, hosts: [x.example]}]"
+HASH = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
+
+
+def load(path: Path) -> LoadedPolicy:
+    return load_policy(with_policy(GatewaySettings(), path))
+
+
+def names(loaded: LoadedPolicy) -> list[str]:
+    return [rule.ref.name for rule in loaded.policy.rules]
+
+
+def test_without_a_file_here_the_defaults_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load_settings(None, {}).admin.bind.port == 9128
+
+
+def test_a_file_here_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, "gateway.yaml", "admin: {bind: '127.0.0.1:7'}")
+    assert load_settings(None, {}).admin.bind.port == 7
+
+
+def test_a_named_file_that_is_missing_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigErrors, match=r"gone.yaml: cannot be read: No such file or directory"):
+        load_settings(tmp_path / "gone.yaml", {})
+
+
+def test_no_policy_at_the_default_path_denies_everything_with_one_warning(tmp_path: Path) -> None:
+    loaded = load_policy(load_settings(write(tmp_path, "gateway.yaml", ""), {}))
+    assert loaded.policy.rules == ()
+    assert loaded.warnings == (f"{tmp_path}/policy.yaml: there is no policy, everything is denied",)
+    assert loaded.files == (tmp_path / "policy.yaml",)
+
+
+def test_a_named_policy_that_is_missing_is_an_error(tmp_path: Path) -> None:
+    settings = load_settings(write(tmp_path, "gateway.yaml", "version: 1\npolicy: policy.yaml"), {})
+    with pytest.raises(ConfigErrors) as refusal:
+        load_policy(settings)
+    file = tmp_path / "gateway.yaml"
+    expected = f"{file}:2: policy: {tmp_path}/policy.yaml cannot be read: No such file or directory"
+    assert str(refusal.value) == expected
+
+
+def test_a_policy_on_the_command_line_goes_before_the_files(tmp_path: Path) -> None:
+    here = write(tmp_path, "elsewhere/mine.yaml", ONE_RULE)
+    settings = load_settings(write(tmp_path, "gateway.yaml", "policy: policy.yaml"), {}, here)
+    assert names(load_policy(settings)) == ["mine.yaml#a"]
+
+
+def test_a_missing_policy_on_the_command_line_is_named_as_such(tmp_path: Path) -> None:
+    with pytest.raises(ConfigErrors, match=r"^--policy: policy: \S+/gone cannot be read"):
+        load(tmp_path / "gone")
+
+
+def test_a_policy_that_is_there_needs_no_warning(tmp_path: Path) -> None:
+    write(tmp_path, "policy.yaml", ONE_RULE)
+    loaded = load_policy(load_settings(write(tmp_path, "gateway.yaml", ""), {}))
+    assert (names(loaded), loaded.warnings) == (["policy.yaml#a"], ())
+
+
+def test_a_directory_is_one_policy_in_the_order_of_its_names(tmp_path: Path) -> None:
+    write(tmp_path, "b.yaml", "rules: [{name: a, clients: [g], hosts: [y.example]}]")
+    write(tmp_path, "a.yaml", "clients: {g: {match: [{user: u}]}}\n" + ONE_RULE)
+    write(tmp_path, ".hidden.yaml", "rules: [{name: z, hosts: [z.example]}]")
+    write(tmp_path, "notes.txt", "not a policy")
+    loaded = load(tmp_path)
+    assert names(loaded) == ["a.yaml#a", "b.yaml#a"]
+    assert loaded.policy.rules[1].ref.file == f"{tmp_path}/b.yaml"
+    assert loaded.warnings == ()
+    assert loaded.files == (tmp_path, tmp_path / "a.yaml", tmp_path / "b.yaml")
+
+
+def test_files_of_a_directory_that_are_not_read_are_named(tmp_path: Path) -> None:
+    write(tmp_path, "a.yml", ONE_RULE)
+    write(tmp_path, "sub/b.yaml", ONE_RULE)
+    assert [warning.split(": ")[0] for warning in load(tmp_path).warnings] == [
+        str(tmp_path),
+        f"{tmp_path}/a.yml",
+        f"{tmp_path}/sub",
+    ]
+
+
+def test_what_is_wrong_in_several_files_is_told_at_once(tmp_path: Path) -> None:
+    write(tmp_path, "a.yaml", "rules: [{name: a}, {nam: b}]")
+    write(tmp_path, "b.yaml", "a: [")
+    write(tmp_path, "c.yaml", "x: 1")
+    with pytest.raises(ConfigErrors) as refusal:
+        load(tmp_path)
+    places = [str(problem).removeprefix(f"{tmp_path}/").split(": ")[0] for problem in refusal.value.problems]
+    assert places == ["a.yaml:1", "a.yaml:1", "b.yaml:2", "c.yaml:1"]
+
+
+def test_a_mounted_configmap_is_read_through_the_link_that_is_swapped(tmp_path: Path) -> None:
+    mount = tmp_path / "policy"
+    write(mount, "..2030_01/a.yaml", "rules: [{name: old, hosts_file: list.txt}]")
+    write(mount, "..2030_01/list.txt", "old.example")
+    write(mount, "..2030_02/a.yaml", "rules: [{name: new, hosts_file: list.txt}]")
+    write(mount, "..2030_02/list.txt", "new.example")
+    (mount / "..data").symlink_to("..2030_01")
+    (mount / "a.yaml").symlink_to("..data/a.yaml")
+    (mount / "list.txt").symlink_to("..data/list.txt")
+    old = load(mount)
+    (mount / "..tmp").symlink_to("..2030_02")
+    (mount / "..tmp").rename(mount / "..data")
+    new = load(mount)
+    assert [names(old), names(new)] == [["a.yaml#old"], ["a.yaml#new"]]
+    assert [rule.hosts[0].name for rule in (*old.policy.rules, *new.policy.rules)] == ["old.example", "new.example"]
+    assert new.policy.rules[0].ref.file == f"{mount}/a.yaml"
+    assert old.digest != new.digest
+
+
+def test_the_digest_changes_with_every_file_that_was_read_and_with_nothing_else(tmp_path: Path) -> None:
+    write(tmp_path, "list.txt", "a.example")
+    path = write(tmp_path, "policy.yaml", "rules: [{name: a, hosts_file: list.txt}]")
+    first = load(path)
+    assert load(path).digest == first.digest
+    assert first.files == (path, tmp_path / "list.txt")
+    write(tmp_path, "list.txt", "b.example")
+    assert load(path).digest != first.digest
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text_and_other_encodings_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "policy.yaml"
+    path.write_bytes(b"\xef\xbb\xbf" + ONE_RULE.encode())
+    assert names(load(path)) == ["policy.yaml#a"]
+    path.write_bytes(b"rules: []\n# caf\xe9\n")
+    with pytest.raises(ConfigErrors, match=r"policy.yaml: is not UTF-8 text, see line 2$"):
+        load(path)
+
+
+def test_a_file_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.settings.source.files.MAX_BYTES", 10)
+    with pytest.raises(ConfigErrors, match=r"policy.yaml: is larger than"):
+        load(write(tmp_path, "policy.yaml", ONE_RULE))
+
+
+def users_of(directory: Path, text: str) -> dict[str, bytes]:
+    write(directory, "users", text)
+    settings = load_settings(write(directory, "gateway.yaml", "identity: {basic: {htpasswd: users}}"), {})
+    return dict(load_users(settings))
+
+
+def test_users_are_read_with_their_hashes(tmp_path: Path) -> None:
+    users = users_of(tmp_path, f"# people\nalice:{HASH}\n\nbob:{HASH.replace('$2b$', '$2y$')}\r\n")
+    assert users == {"alice": HASH.encode(), "bob": HASH.replace("$2b$", "$2y$").encode()}
+    assert bcrypt.checkpw(b"secret", users["bob"])
+
+
+def test_without_basic_there_are_no_users() -> None:
+    assert load_users(GatewaySettings()) == {}
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        (
+            "alice:$apr1$abcdefgh$0123456789abcdefghijkl",
+            "user 'alice' has no bcrypt hash: only bcrypt is accepted, make one with htpasswd -B",
+        ),
+        ("alice:secret", "user 'alice' has no bcrypt hash: only bcrypt is accepted, make one with htpasswd -B"),
+        ("alice", "user 'alice' has no bcrypt hash: only bcrypt is accepted, make one with htpasswd -B"),
+        (
+            "alice:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=",
+            "user 'alice' has no bcrypt hash: only bcrypt is accepted, make one with htpasswd -B",
+        ),
+        (
+            "alice:" + HASH.replace("$04$", "$31$"),
+            "user 'alice' has a bcrypt cost of 31: 4 to 14 are accepted, every log-in pays it",
+        ),
+        (":" + HASH, "user '' is no user name: a line is user:hash"),
+        ("bob:" + HASH, "user 'bob' is named twice"),
+    ],
+)
+def test_a_user_that_cannot_be_taken_is_named_without_the_hash(tmp_path: Path, line: str, problem: str) -> None:
+    with pytest.raises(ConfigErrors) as refusal:
+        users_of(tmp_path, f"bob:{HASH}\n{line}\n")
+    assert str(refusal.value) == f"{tmp_path}/users:2: {problem}"
+
+
+def test_a_missing_file_of_users_is_an_error_where_it_is_named(tmp_path: Path) -> None:
+    settings = load_settings(write(tmp_path, "gateway.yaml", "identity:\n  basic: {htpasswd: gone}"), {})
+    with pytest.raises(ConfigErrors) as refusal:
+        load_users(settings)
+    file = tmp_path / "gateway.yaml"
+    assert str(refusal.value) == (
+        f"{file}:2: identity.basic.htpasswd: {tmp_path}/gone cannot be read: No such file or directory"
+    )
