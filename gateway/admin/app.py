@@ -1,0 +1,111 @@
+"""The pages of the admin port, and the gate before them."""
+
+import asyncio
+
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.middleware import Middleware
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gateway.admin.access import Access, TokenFile, access_of
+from gateway.admin.state import AuditEntry, GatewayState
+from gateway.telemetry.metrics import CONTENT_TYPE
+
+_INDEX = """\
+GET  /healthz   200 while the process lives
+GET  /readyz    200 when traffic may come, else 503 and why
+GET  /metrics   Prometheus text format
+POST /reload    read the policy again; needs the token
+"""
+
+
+def build_admin_app(state: GatewayState, token: TokenFile | None) -> Starlette:
+    """Everything, behind the gate. No query string, no body, no cookie, no CORS."""
+    routes = [Route("/", _index), _reload_route(state), *_health_routes(state)]
+    return _build(routes, [Middleware(_Bare), Middleware(_Gate, token=token)])
+
+
+def build_health_app(state: GatewayState) -> Starlette:
+    """What probes and scrapers need, for everybody."""
+    return _build(_health_routes(state), [Middleware(_Bare)])
+
+
+def _build(routes: list[Route], middleware: list[Middleware]) -> Starlette:
+    app = Starlette(routes=routes, middleware=middleware)
+    app.router.redirect_slashes = False  # the address of a redirect would be made from the client's Host
+    return app
+
+
+class _Bare:
+    """Refuses what no page takes: a query string (no token in a URL, where logs would keep it) and a body.
+
+    Every scope is HTTP: the server speaks neither lifespan nor WebSocket.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        refusal = None
+        if scope["query_string"]:
+            refusal = PlainTextResponse("no parameters here; a token goes into Authorization\n", 400)
+        elif "transfer-encoding" in headers or headers.get("content-length", "0") != "0":
+            refusal = PlainTextResponse("no body is taken\n", 413)
+        await (refusal or self._app)(scope, receive, send)
+
+
+class _Gate:
+    """Reading needs some access, every other method the token."""
+
+    def __init__(self, app: ASGIApp, token: TokenFile | None) -> None:
+        self._app = app
+        self._token = token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        enough = {Access.READ, Access.CHANGE} if scope["method"] in ("GET", "HEAD") else {Access.CHANGE}
+        allowed = access_of(HTTPConnection(scope), self._token) in enough
+        await (self._app if allowed else _unauthorized())(scope, receive, send)
+
+
+def _health_routes(state: GatewayState) -> list[Route]:
+    rendering = asyncio.Lock()  # one at a time: scraping harder slows the scrapers, not the gateway
+
+    async def readyz(_: Request) -> Response:
+        reason = state.unready()
+        if reason is not None:
+            return JSONResponse({"ready": False, "reason": reason}, 503)
+        return JSONResponse({"ready": True})
+
+    async def metrics(_: Request) -> Response:
+        async with rendering:
+            page = await asyncio.to_thread(state.metrics)
+        return Response(page, media_type=CONTENT_TYPE)
+
+    return [Route("/healthz", _healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
+
+
+def _reload_route(state: GatewayState) -> Route:
+    async def reload(request: Request) -> Response:
+        outcome = await state.reload()
+        problems = list(outcome.problems)
+        peer = request.client.host if request.client else ""
+        state.audit(AuditEntry("reload", peer, "failed" if problems else "done", "; ".join(problems)))
+        return JSONResponse({"generation": outcome.generation, "problems": problems}, 422 if problems else 200)
+
+    return Route("/reload", reload, methods=["POST"])
+
+
+async def _index(_: Request) -> Response:
+    return PlainTextResponse(_INDEX)
+
+
+async def _healthz(_: Request) -> Response:
+    return PlainTextResponse("ok\n")
+
+
+def _unauthorized() -> Response:
+    return PlainTextResponse("the admin token is needed (admin.token_file)\n", 401, {"WWW-Authenticate": "Bearer"})

@@ -1,0 +1,124 @@
+"""The admin listeners, inside the gateway's own loop: uvicorn without its signal handlers and without its logs.
+
+uvicorn bounds the size of a request head; how many connections there are and how long one may take is bounded here.
+One connection carries one request, so that its time can be bounded as a whole.
+"""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from gateway.admin.access import TokenFile, is_loopback
+from gateway.admin.app import build_admin_app, build_health_app
+from gateway.admin.state import GatewayState
+from gateway.model.errors import ConfigError
+
+HEAD_BYTES = 16 * 1024
+CONNECTIONS = 128
+CONNECTIONS_PER_PEER = 16
+CONNECTION_SECONDS = 30.0
+STOP_SECONDS = 2
+
+
+class AdminServer:
+    """Serves everything on `bind` and, if given, health and metrics on `health`: bound sockets, owned from here on."""
+
+    def __init__(
+        self, state: GatewayState, bind: socket.socket, health: socket.socket | None = None, token: Path | None = None
+    ) -> None:
+        """Raises `ConfigError`: `bind` can be reached from elsewhere and there is no token, or its file is no good."""
+        if token is None and not is_loopback(bind.getsockname()[0]):
+            raise ConfigError("admin.bind", "an address other than loopback needs admin.token_file")
+        self._listeners = [(_Server(build_admin_app(state, TokenFile(token) if token else None)), bind)]
+        if health is not None:
+            self._listeners.append((_Server(build_health_app(state)), health))
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Answer from now on. Raises `OSError` if a socket cannot listen."""
+        for server, listener in self._listeners:
+            task = asyncio.create_task(server.serve([listener]), name="admin")
+            await server.decided.wait()
+            if not server.started:
+                await task  # raises what kept it from starting
+            self._tasks.append(task)
+
+    async def stop(self) -> None:
+        """Finish running requests, `STOP_SECONDS` at most, and close the sockets."""
+        for server, _ in self._listeners:
+            server.should_exit = True
+        await asyncio.gather(*self._tasks)
+        for _, listener in self._listeners:
+            listener.close()  # one that never started still has its own
+
+
+class _Server(uvicorn.Server):
+    """`decided` is set once it listens or has failed to."""
+
+    def __init__(self, app: Starlette) -> None:
+        super().__init__(_config(app))
+        self.decided = asyncio.Event()
+
+    async def startup(self, sockets: Sequence[socket.socket] | None = None) -> None:
+        try:
+            await super().startup(list(sockets or ()))
+        finally:
+            self.decided.set()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are `app`'s business."""
+        yield
+
+
+class _Connection(H11Protocol):
+    """One connection of the admin port, counted and timed."""
+
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        if len(self.connections) > CONNECTIONS or self._of_this_peer() > CONNECTIONS_PER_PEER:
+            transport.abort()
+        else:
+            self._deadline = self.loop.call_later(CONNECTION_SECONDS, transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        super().connection_lost(exc)
+
+    def _of_this_peer(self) -> int:
+        return sum(isinstance(other, _Connection) and other._host() == self._host() for other in self.connections)
+
+    def _host(self) -> str | None:
+        return self.client[0] if self.client else None
+
+
+def _config(app: Starlette) -> uvicorn.Config:
+    """Nothing is inferred from the environment, from forwarding headers or from what else is installed."""
+    return uvicorn.Config(
+        app,
+        loop="none",
+        http=_Connection,
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        workers=1,
+        log_config=None,
+        log_level=logging.ERROR,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        headers=[("Connection", "close"), ("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")],
+        h11_max_incomplete_event_size=HEAD_BYTES,
+        timeout_graceful_shutdown=STOP_SECONDS,
+        backlog=CONNECTIONS,
+    )

@@ -1,0 +1,42 @@
+"""What the admin port needs from the gateway; `app` fulfils it."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadOutcome:
+    """How a reload ended: the generation now in force, and why a newer one was not taken (no problem: it was)."""
+
+    generation: int
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One change made, or tried by somebody who may, through the admin port. `outcome` is `done` or `failed`."""
+
+    action: str
+    peer: str
+    outcome: str
+    detail: str = ""
+
+
+class GatewayState(Protocol):
+    """The running gateway as the admin port sees it."""
+
+    def unready(self) -> str | None:
+        """Why no traffic should be sent here (`starting`, `draining`, `no_policy`); None when it should."""
+        ...
+
+    def metrics(self) -> bytes:
+        """The text exposition format; called in a thread."""
+        ...
+
+    async def reload(self) -> ReloadOutcome:
+        """Read the policy again, all or nothing; may be called while another reload runs."""
+        ...
+
+    def audit(self, entry: AuditEntry) -> None:
+        """Keep it."""
+        ...

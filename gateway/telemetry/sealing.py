@@ -1,0 +1,163 @@
+"""A draft becomes a record: facts are spelled out as text and milliseconds, once, after the connection's end.
+
+Whatever a peer could make long is cut here (`TEXT_LIMIT` characters, `LIST_LIMIT` entries), and text that is not ours
+is made printable: a record is read in terminals.
+"""
+
+import time
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+from gateway.model.addresses import Address
+from gateway.model.decision import AddressRefusal, Deny, Permit, RuleRef
+from gateway.model.intent import Opening
+from gateway.model.reasons import Reason
+from gateway.model.record import ConnectionRecord, Dialled, Draft, Ended, Side, verdict_of
+
+TEXT_LIMIT = 512
+LIST_LIMIT = 32
+
+
+def seal(draft: Draft, ended_at: float) -> ConnectionRecord:
+    """The record of a connection that ended at the monotonic instant `ended_at`."""
+    transfer, decision = draft.transfer, draft.decision
+    record: ConnectionRecord = {
+        "time": rfc3339(draft.started_time),
+        "connection_id": draft.connection_id,
+        "listener": draft.listener,
+        "client_address": str(draft.peer[0]),
+        "client_port": draft.peer[1],
+        "decision": verdict_of(draft),
+        "generation": draft.generation,
+        "total_ms": _milliseconds(ended_at - draft.started_at),
+        "bytes_up": transfer.bytes_up,
+        "bytes_down": transfer.bytes_down,
+        "ended": transfer.ended or (Ended.REFUSED if isinstance(decision, Deny) else Ended.FAILED),
+        "ended_by": transfer.ended_by or Side.GATEWAY,
+    }
+    _add_request(record, draft)
+    _add_verdict(record, draft)
+    if draft.dialled is not None:
+        _add_dial(record, draft.dialled)
+    if draft.opening is not None:
+        _add_opening(record, draft.opening)
+    if transfer.first_byte_at is not None:
+        record["first_byte_ms"] = _milliseconds(transfer.first_byte_at - draft.started_at)
+    return record
+
+
+def _add_request(record: ConnectionRecord, draft: Draft) -> None:
+    """Who asked for what, and what they were told."""
+    client, intent = draft.client, draft.intent
+    if client is not None:
+        record["identity"] = client.source
+        if client.user is not None:
+            record["user"] = printable(client.user)
+    if intent is not None:
+        record["door"] = intent.door
+        record["host"] = str(intent.authority.host)
+        record["port"] = intent.authority.port
+        if intent.protocol is not None:
+            record["protocol"] = intent.protocol
+    if draft.status is not None:
+        record["status"] = draft.status
+
+
+def _add_verdict(record: ConnectionRecord, draft: Draft) -> None:
+    """Why, and by which rule."""
+    decision = draft.decision
+    reason = reason_of(draft)
+    if reason is not None:
+        record["reason"] = reason
+        if detail := draft.detail or (decision.detail if isinstance(decision, Deny) else ""):
+            record["detail"] = printable(detail)
+    if decision is None:
+        return
+    if decision.groups:
+        record["groups"] = tuple(decision.groups)
+    if decision.rule is not None:
+        record["rule"] = decision.rule.name
+        record["rule_file"] = decision.rule.file
+        record["rule_line"] = decision.rule.line
+    if decision.also:
+        record["also"] = _listed(decision.also)
+    aside = draft.would_deny or (decision.would_deny if isinstance(decision, Permit) else None)
+    if aside is not None:
+        _add_set_aside(record, aside.reason, aside.rule)
+
+
+def _add_set_aside(record: ConnectionRecord, reason: Reason, rule: RuleRef | None) -> None:
+    record["would_deny"] = reason
+    if rule is not None:
+        record["would_deny_rule"] = rule.name
+
+
+def _add_dial(record: ConnectionRecord, dialled: Dialled) -> None:
+    record["dialled_address"] = str(dialled.address)
+    record["dial_ms"] = _milliseconds(dialled.dial_seconds)
+    if dialled.resolve_seconds is not None:
+        record["dns_ms"] = _milliseconds(dialled.resolve_seconds)
+        record["resolved"] = _listed(dialled.resolved)
+    if dialled.refused:
+        _add_refused(record, dialled.refused)
+
+
+def _add_refused(record: ConnectionRecord, refused: Sequence[AddressRefusal]) -> None:
+    """Addresses that were not dialled, with the denies that refused them in `also`; else what report mode set aside."""
+    enforced = [refusal for refusal in refused if refusal.enforced]
+    if enforced:
+        record["refused"] = _listed(printable(f"{each.address} ({each.detail or each.reason})") for each in enforced)
+    denying = [refusal.rule.name for refusal in enforced if refusal.rule is not None]
+    if denying:
+        record["also"] = _listed(dict.fromkeys((*record.get("also", ()), *denying)))
+    aside = next((refusal for refusal in refused if not refusal.enforced), None)
+    if aside is not None and "would_deny" not in record:
+        _add_set_aside(record, aside.reason, aside.rule)
+
+
+def _add_opening(record: ConnectionRecord, opening: Opening) -> None:
+    record["protocol"] = opening.protocol
+    hello = opening.hello
+    if hello is None:
+        return
+    if hello.server_name is not None:
+        record["sni"] = hello.server_name
+    if hello.alpn:
+        record["alpn"] = _listed(map(printable, hello.alpn))
+    record["ja4"] = hello.ja4
+    record["ech"] = hello.ech
+
+
+def reason_of(draft: Draft) -> Reason | None:
+    """What was noted of the connection, else of its relay, else of its denial; None where all went well."""
+    if draft.reason is not None or draft.transfer.reason is not None:
+        return draft.reason or draft.transfer.reason
+    return draft.decision.reason if isinstance(draft.decision, Deny) else None
+
+
+def rfc3339(unix_seconds: float) -> str:
+    """UTC with milliseconds, `2027-01-31T23:59:59.123Z`."""
+    seconds, milliseconds = divmod(int(unix_seconds * 1000), 1000)
+    return f"{_rfc3339_seconds(seconds)}.{milliseconds:03d}Z"
+
+
+def printable(text: str) -> str:
+    """`text` cut to `TEXT_LIMIT` characters, everything that is not printable escaped as in a Python literal."""
+    text = text[:TEXT_LIMIT]
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+@lru_cache(maxsize=4)
+def _rfc3339_seconds(unix_seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(unix_seconds))
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(seconds * 1e6) / 1000  # rounding to an integer is four times as fast as to three decimals
+
+
+def _listed(entries: Iterable[str | Address]) -> tuple[str, ...]:
+    """As text, cut to `LIST_LIMIT`."""
+    return tuple(map(str, entries))[:LIST_LIMIT]

@@ -1,0 +1,191 @@
+"""Where lines go. A sink never makes its caller wait: batches that find no room are dropped and counted as lost.
+
+Each sink has one thread of its own, the only place where a write may block (a stuck FIFO must not hold up another log).
+"""
+
+import errno
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from gateway.model.errors import ConfigError
+
+STDOUT = "-"
+QUEUE_BYTES = 8 * 1024 * 1024
+WARNING_SECONDS = 10.0
+FILE_MODE = 0o640
+
+_STDOUT_DESCRIPTOR = 1
+_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
+
+_logger = logging.getLogger(__name__)
+
+
+class Sink(Protocol):
+    """Takes batches of whole lines. `written` and `lost` count lines."""
+
+    written: int
+    lost: int
+
+    def put(self, lines: bytes | bytearray, count: int) -> None:
+        """Queue a batch of `count` lines, which the sink owns from now on; never blocks, never raises."""
+        ...
+
+    def reopen(self) -> None:
+        """Open the file anew (it was rotated away)."""
+        ...
+
+    def close(self, timeout: float) -> None:
+        """Write what is queued, for `timeout` seconds at most; what is left then is lost."""
+        ...
+
+
+class FileSink:
+    """A file, a FIFO, a device, or standard output (`-`), in append mode.
+
+    The constructor opens the path, which creates the file, or raises `ConfigError`; only a FIFO that nobody reads yet
+    is opened by the thread. `queue_bytes` bounds what is queued, the batch being written included.
+    """
+
+    def __init__(
+        self, path: str, queue_bytes: int = QUEUE_BYTES, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.written = 0
+        self.lost = 0
+        self._path = path
+        self._queue_bytes = queue_bytes
+        self._monotonic = monotonic
+        self._changed = (
+            threading.Condition()
+        )  # its lock guards the counts and what follows; no file is touched under it
+        self._queue: deque[tuple[bytes | bytearray, int]] = deque()
+        self._queued_bytes = 0
+        self._reopen = False
+        self._closing = False
+        self._next_warning_at = float("-inf")
+        self._descriptor = _try_open(path)  # from here on: the thread's alone
+        self._torn = False
+        self._thread = threading.Thread(target=self._run, name=f"sink {path}", daemon=True)
+        self._thread.start()
+
+    def put(self, lines: bytes | bytearray, count: int) -> None:
+        """See `Sink`."""
+        with self._changed:
+            room = not self._closing and self._queued_bytes + len(lines) <= self._queue_bytes
+            if room:
+                self._queue.append((lines, count))
+                self._queued_bytes += len(lines)
+                self._changed.notify()
+            else:
+                self.lost += count
+        if not room:
+            self._warn("it does not keep up")
+
+    def reopen(self) -> None:
+        """See `Sink`. What is still queued goes to the new file; standard output stays as it is."""
+        with self._changed:
+            self._reopen = self._path != STDOUT
+            self._changed.notify()
+
+    def close(self, timeout: float) -> None:
+        """See `Sink`. A thread that is stuck in a write is left behind; it keeps no process alive."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join(timeout)
+        with self._changed:
+            left = sum(count for _, count in self._queue)
+            self._queue.clear()
+            self.lost += left
+        if left:
+            _logger.warning("access log %s: its last %d records were not taken in time", self._path, left)
+
+    def _run(self) -> None:
+        while self._wait_for_work():
+            self._open_if_needed()
+            self._write_next()
+        self._close_file()
+
+    def _wait_for_work(self) -> bool:
+        """False: closing, and nothing is left to write."""
+        with self._changed:
+            while not (self._queue or self._reopen or self._closing):
+                self._changed.wait()
+            return bool(self._queue) or self._reopen
+
+    def _open_if_needed(self) -> None:
+        """A file that cannot be opened anew leaves the old one in use."""
+        with self._changed:
+            reopen, self._reopen = self._reopen, False
+        if not reopen and self._descriptor is not None:
+            return
+        try:
+            descriptor = os.open(self._path, _FLAGS, FILE_MODE)
+        except OSError as error:
+            self._warn(f"it cannot be opened: {error.strerror}")
+            return
+        self._close_file()
+        self._descriptor, self._torn = descriptor, False
+
+    def _close_file(self) -> None:
+        if self._descriptor is not None and self._path != STDOUT:
+            os.close(self._descriptor)
+
+    def _write_next(self) -> None:
+        """The batch stays queued until it is written: if `close` gives up on it meanwhile, it counts as lost."""
+        with self._changed:
+            if not self._queue:
+                return
+            lines, count = self._queue[0]
+        written = self._write(lines)
+        with self._changed:
+            if self._queue:
+                self._queue.popleft()
+                self._queued_bytes -= len(lines)
+                self.written += written
+                self.lost += count - written
+
+    def _write(self, lines: bytes | bytearray) -> int:
+        """How many whole lines were written. After a write that failed inside a line the next one starts afresh."""
+        if self._descriptor is None:
+            return 0
+        done = 0
+        try:
+            if self._torn:
+                os.write(self._descriptor, b"\n")
+                self._torn = False
+            while done < len(lines):
+                done += os.write(self._descriptor, memoryview(lines)[done:])
+        except OSError as error:
+            self._warn(f"it cannot be written: {error.strerror}")
+        if done:
+            self._torn = not lines.endswith(b"\n", 0, done)
+        return lines.count(b"\n", 0, done)
+
+    def _warn(self, problem: str) -> None:
+        """At most once in `WARNING_SECONDS`, whoever finds out."""
+        now = self._monotonic()
+        with self._changed:
+            if now < self._next_warning_at:
+                return
+            self._next_warning_at = now + WARNING_SECONDS
+        _logger.warning("access log %s: %s; records are lost (%d so far)", self._path, problem, self.lost)
+
+
+def _try_open(path: str) -> int | None:
+    """The open file; None for a FIFO without reader, on which a plain open would wait."""
+    if path == STDOUT:
+        return _STDOUT_DESCRIPTOR
+    try:
+        descriptor = os.open(path, _FLAGS | os.O_NONBLOCK, FILE_MODE)
+    except OSError as error:
+        if error.errno == errno.ENXIO and Path(path).is_fifo():
+            return None
+        raise ConfigError(path, f"cannot be opened for writing: {error.strerror}") from error
+    os.set_blocking(descriptor, True)
+    return descriptor

@@ -1,0 +1,317 @@
+"""The admin port over real connections."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from gateway.admin import server as admin_server
+from gateway.admin.server import CONNECTIONS_PER_PEER, HEAD_BYTES, AdminServer
+from gateway.admin.state import AuditEntry, GatewayState, ReloadOutcome
+from gateway.model.errors import ConfigError
+
+TOKEN = "correct-horse-battery"
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+
+
+@dataclass
+class FakeGateway:
+    """Fulfils `GatewayState` with what a test puts in."""
+
+    reason: str | None = None
+    outcome: ReloadOutcome = field(default_factory=lambda: ReloadOutcome(generation=2))
+    entries: list[AuditEntry] = field(default_factory=list)
+    broken: bool = False
+
+    def unready(self) -> str | None:
+        return self.reason
+
+    def metrics(self) -> bytes:
+        if self.broken:
+            raise ZeroDivisionError
+        return b"# TYPE answer gauge\nanswer 42.0\n"
+
+    async def reload(self) -> ReloadOutcome:
+        return self.outcome
+
+    def audit(self, entry: AuditEntry) -> None:
+        self.entries.append(entry)
+
+
+@dataclass
+class Running:
+    """A running server and how to reach it."""
+
+    gateway: FakeGateway
+    admin: httpx.AsyncClient
+    health: httpx.AsyncClient
+    admin_port: int
+    health_port: int
+
+
+@pytest.fixture
+def token_path(tmp_path: Path) -> Path:
+    path = tmp_path / "token"
+    path.write_text(TOKEN)
+    return path
+
+
+def listener(host: str = "127.0.0.1") -> socket.socket:
+    return socket.create_server((host, 0))
+
+
+@asynccontextmanager
+async def serving(token: Path | None = None, host: str = "127.0.0.1") -> AsyncIterator[Running]:
+    gateway = FakeGateway()
+    role: GatewayState = gateway
+    bind, health = listener(host), listener()
+    ports = bind.getsockname()[1], health.getsockname()[1]
+    server = AdminServer(role, bind, health, token)
+    await server.start()
+    urls = [f"http://127.0.0.1:{port}" for port in ports]
+    try:
+        async with (
+            httpx.AsyncClient(base_url=urls[0], trust_env=False) as admin,
+            httpx.AsyncClient(base_url=urls[1], trust_env=False) as health_client,
+        ):
+            yield Running(gateway, admin, health_client, *ports)
+    finally:
+        await server.stop()
+    assert (bind.fileno(), health.fileno()) == (-1, -1)
+
+
+@pytest.fixture
+async def running(token_path: Path) -> AsyncIterator[Running]:
+    async with serving(token_path) as found:
+        yield found
+
+
+async def test_the_process_lives_whatever_else_is_wrong(running: Running) -> None:
+    running.gateway.reason = "no_policy"
+    for client in (running.admin, running.health):
+        answer = await client.get("/healthz")
+        assert (answer.status_code, answer.text) == (200, "ok\n")
+
+
+@pytest.mark.parametrize("reason", ["starting", "draining", "no_policy"])
+async def test_it_is_not_ready_for_a_reason(running: Running, reason: str) -> None:
+    running.gateway.reason = reason
+    for client in (running.admin, running.health):
+        answer = await client.get("/readyz")
+        assert (answer.status_code, answer.json()) == (503, {"ready": False, "reason": reason})
+    running.gateway.reason = None
+    assert (await running.health.get("/readyz")).json() == {"ready": True}
+
+
+async def test_metrics_are_prometheus_text(running: Running) -> None:
+    for client in (running.admin, running.health):
+        answer = await client.get("/metrics")
+        assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+        (family,) = text_string_to_metric_families(answer.text)
+        assert (family.name, family.samples[0].value) == ("answer", 42.0)
+
+
+async def test_the_health_listener_serves_probes_and_scrapers_and_nothing_else(running: Running) -> None:
+    assert (await running.health.get("/healthz", headers={"Host": "gateway.monitoring.svc"})).status_code == 200
+    assert (await running.health.get("/")).status_code == 404
+    assert (await running.health.post("/reload", headers=BEARER)).status_code == 404
+    assert (await running.health.post("/healthz")).status_code == 405
+    assert running.gateway.entries == []
+
+
+async def test_the_index_names_every_page(running: Running) -> None:
+    text = (await running.admin.get("/")).text
+    assert [line.split()[1] for line in text.splitlines()] == ["/healthz", "/readyz", "/metrics", "/reload"]
+
+
+async def test_a_page_in_a_browser_reaches_nothing_by_rebinding_a_name(running: Running) -> None:
+    for path in ("/", "/healthz", "/metrics", "/missing"):
+        answer = await running.admin.get(path, headers={"Host": "rebound.attacker.test"})
+        assert answer.status_code == 401
+        assert answer.headers["www-authenticate"] == "Bearer"
+    assert (await running.admin.get("/", headers={"Host": "rebound.attacker.test"} | BEARER)).status_code == 200
+
+
+async def test_a_wrong_token_is_worse_than_none(running: Running) -> None:
+    assert (await running.admin.get("/healthz", headers={"Authorization": "Bearer guess"})).status_code == 401
+
+
+async def test_reloading_takes_the_token_and_leaves_an_audit_record(running: Running) -> None:
+    for headers in ({}, {"Authorization": "Bearer guess"}, {"Cookie": f"token={TOKEN}"}):
+        assert (await running.admin.post("/reload", headers=headers)).status_code == 401
+    assert running.gateway.entries == []
+    answer = await running.admin.post("/reload", headers=BEARER)
+    assert (answer.status_code, answer.json()) == (200, {"generation": 2, "problems": []})
+    assert running.gateway.entries == [AuditEntry("reload", "127.0.0.1", "done")]
+
+
+async def test_a_reload_that_was_not_taken_says_why(running: Running) -> None:
+    running.gateway.outcome = ReloadOutcome(1, ("policy.yaml:3: rules[0].hosts: empty",))
+    answer = await running.admin.post("/reload", headers=BEARER)
+    assert answer.status_code == 422
+    assert answer.json() == {"generation": 1, "problems": ["policy.yaml:3: rules[0].hosts: empty"]}
+    entry = AuditEntry("reload", "127.0.0.1", "failed", "policy.yaml:3: rules[0].hosts: empty")
+    assert running.gateway.entries == [entry]
+
+
+async def test_nothing_is_changed_by_reading(running: Running) -> None:
+    assert (await running.admin.get("/reload", headers=BEARER)).status_code == 405
+    assert running.gateway.entries == []
+
+
+async def test_without_a_token_file_nothing_can_be_changed() -> None:
+    async with serving() as running:
+        assert (await running.admin.get("/metrics")).status_code == 200
+        assert (await running.admin.post("/reload")).status_code == 401
+        assert (await running.admin.post("/reload", headers=BEARER)).status_code == 401
+        assert running.gateway.entries == []
+
+
+async def test_a_token_in_the_url_is_refused_and_not_repeated(running: Running) -> None:
+    for path in (f"/metrics?token={TOKEN}", f"/reload?access_token={TOKEN}"):
+        answer = await running.admin.get(path, headers=BEARER)
+        assert answer.status_code == 400
+        assert TOKEN not in answer.text
+
+
+async def test_no_page_takes_a_body(running: Running) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        yield b"x"
+
+    assert (await running.admin.post("/reload", headers=BEARER, content=b"{}")).status_code == 413
+    assert (await running.admin.post("/reload", headers=BEARER, content=endless())).status_code == 413
+    assert running.gateway.entries == []
+
+
+async def test_answers_allow_no_other_origin_and_set_no_cookie(running: Running) -> None:
+    answer = await running.admin.get("/metrics", headers={"Origin": "http://attacker.test"})
+    assert not [name for name in answer.headers if name.startswith("access-control") or name == "set-cookie"]
+    assert answer.headers["cache-control"] == "no-store"
+    assert "server" not in answer.headers
+
+
+async def test_a_slash_too_many_is_not_found_rather_than_redirected(running: Running) -> None:
+    assert (await running.admin.get("/healthz/")).status_code == 404
+
+
+async def test_a_fault_of_ours_is_a_500_without_its_traceback(
+    running: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    running.gateway.broken = True
+    with caplog.at_level(logging.ERROR):
+        answer = await running.health.get("/metrics")
+    assert (answer.status_code, answer.text) == (500, "Internal Server Error")
+    assert "ZeroDivisionError" in caplog.text
+
+
+async def test_forwarding_headers_are_nobodys_address(running: Running) -> None:
+    forwarded = {"X-Forwarded-For": "192.0.2.1", "Forwarded": "for=192.0.2.1"}
+    assert (await running.admin.get("/healthz", headers=forwarded)).status_code == 200
+    await running.admin.post("/reload", headers=forwarded | BEARER)
+    assert [entry.peer for entry in running.gateway.entries] == ["127.0.0.1"]
+
+
+async def test_the_token_is_in_no_log_and_no_audit_record(running: Running, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        await running.admin.post("/reload", headers=BEARER)
+        await running.admin.post(f"/reload?token={TOKEN}", headers=BEARER)
+    logged = [record.getMessage() for record in caplog.records if not record.name.startswith("http")]  # the client's
+    assert not [message for message in logged if TOKEN in message]
+    assert TOKEN not in repr(running.gateway.entries)
+
+
+async def test_on_all_interfaces_it_starts_with_a_token(token_path: Path) -> None:
+    async with serving(token_path, host="0.0.0.0") as running:
+        assert (await running.admin.get("/healthz")).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+async def test_a_port_that_others_can_reach_does_not_start_without_a_token(host: str) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, 0), family=family) as bind, pytest.raises(ConfigError, match=r"admin\.token_file"):
+        AdminServer(FakeGateway(), bind)
+
+
+async def test_a_listener_that_cannot_listen_is_an_error_of_start() -> None:
+    bind = listener()
+    server = AdminServer(FakeGateway(), bind)
+    bind.close()
+    with pytest.raises((OSError, ValueError)):
+        await server.start()
+    await server.stop()
+
+
+async def test_signals_stay_with_whoever_had_them(running: Running) -> None:
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert (await running.admin.get("/healthz")).status_code == 200
+
+
+@asynccontextmanager
+async def connection(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+async def test_one_connection_carries_one_request(running: Running) -> None:
+    async with connection(running.admin_port) as (reader, writer):
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * 2)
+        answer = await asyncio.wait_for(reader.read(), timeout=5)
+    assert answer.count(b"HTTP/1.1 200 OK") == 1
+    assert b"connection: close\r\n" in answer
+
+
+async def test_a_head_has_an_end(running: Running) -> None:
+    async with connection(running.health_port) as (reader, writer):
+        writer.write(b"GET /healthz HTTP/1.1\r\nX-Long: " + b"x" * 2 * HEAD_BYTES)
+        assert (await asyncio.wait_for(reader.read(), timeout=5)).startswith(b"HTTP/1.1 400 ")
+
+
+async def test_what_is_not_http_gets_a_400(running: Running) -> None:
+    async with connection(running.health_port) as (reader, writer):
+        writer.write(b"\x16\x03\x01\x00\x05hello\r\n\r\n")
+        assert (await asyncio.wait_for(reader.read(), timeout=5)).startswith(b"HTTP/1.1 400 ")
+
+
+async def test_a_connection_that_takes_too_long_is_cut_off(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admin_server, "CONNECTION_SECONDS", 0.05)
+    async with connection(running.health_port) as (reader, writer):
+        writer.write(b"GET /healthz HTTP/1.1\r\n")
+        with contextlib.suppress(ConnectionResetError):
+            assert await asyncio.wait_for(reader.read(), timeout=5) == b""
+
+
+async def test_one_peer_cannot_hold_all_connections(running: Running) -> None:
+    async with contextlib.AsyncExitStack() as held:
+        for _ in range(CONNECTIONS_PER_PEER):
+            await held.enter_async_context(connection(running.health_port))
+        async with connection(running.health_port) as (reader, _):
+            with contextlib.suppress(ConnectionResetError):
+                assert await asyncio.wait_for(reader.read(), timeout=5) == b""
+        assert (await running.admin.get("/healthz")).status_code == 200  # the other listener has its own bound
+    async with asyncio.timeout(5):
+        while True:
+            with contextlib.suppress(httpx.TransportError):
+                assert (await running.health.get("/healthz")).status_code == 200
+                return
+
+
+async def test_stopping_does_not_wait_for_an_idle_connection(token_path: Path) -> None:
+    async with serving(token_path) as running:
+        _, writer = await asyncio.open_connection("127.0.0.1", running.admin_port)
+        started = asyncio.get_running_loop().time()
+    assert asyncio.get_running_loop().time() - started < admin_server.STOP_SECONDS + 1
+    writer.close()

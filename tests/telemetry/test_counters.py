@@ -1,0 +1,48 @@
+"""Counting what ended."""
+
+import pytest
+
+from gateway.model.decision import RuleRef
+from gateway.model.reasons import Reason
+from gateway.telemetry.counters import OTHER_RULES, Counters, Histogram
+from tests.telemetry.drafts import RULE, accepted, denied, tunnelled
+
+
+def test_connections_are_counted_by_rule_verdict_and_reason() -> None:
+    counters = Counters()
+    for draft in (tunnelled(), tunnelled(), denied(), accepted()):
+        counters.count(draft, 1001.0)
+    assert counters.connections == {
+        (RULE.name, "allow", None): 2,
+        ("", "deny", Reason.NO_RULE): 1,
+        ("", "none", None): 1,
+    }
+    assert (counters.bytes_up, counters.bytes_down) == (2 * 517, 2 * 4096)
+
+
+def test_rules_beyond_the_bound_are_counted_together() -> None:
+    counters = Counters(series_limit=10)
+    for number in range(1000):
+        counters.count(tunnelled(rule=RuleRef(f"policy.yaml#r{number}", "policy.yaml", number)), 1001.0)
+    counters.count(tunnelled(rule=RuleRef("policy.yaml#r0", "policy.yaml", 0)), 1001.0)
+    assert len(counters.connections) == 11
+    assert counters.connections["policy.yaml#r0", "allow", None] == 2
+    assert counters.connections[OTHER_RULES, "allow", None] == 990
+
+
+def test_durations_are_observed_where_the_stage_was_reached() -> None:
+    counters = Counters()
+    for draft in (tunnelled(), denied()):
+        counters.count(draft, 1002.0)
+    assert (counters.lifetime.cumulative()[-1], counters.lifetime.total) == (2, 4.0)
+    assert (counters.dns.cumulative()[-1], counters.dns.total) == (1, 0.0012)
+    assert (counters.dial.cumulative()[-1], counters.dial.total) == (1, 0.0234)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "cumulative"), [(0.0, [1, 1, 1]), (1.0, [1, 1, 1]), (1.5, [0, 1, 1]), (2.5, [0, 0, 1])]
+)
+def test_a_bucket_includes_its_upper_bound(seconds: float, cumulative: list[int]) -> None:
+    histogram = Histogram((1.0, 2.0))
+    histogram.observe(seconds)
+    assert histogram.cumulative() == cumulative

@@ -1,0 +1,40 @@
+"""docs/operations.md lists what there is: a field or a metric is added together with its line."""
+
+import re
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from gateway.model.record import ConnectionRecord
+from gateway.telemetry.counters import Counters
+from gateway.telemetry.formats.json import decode, encode
+from gateway.telemetry.metrics import Metrics, Sources
+from gateway.telemetry.sealing import seal
+from tests.telemetry.drafts import tunnelled
+
+_PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+
+
+def first_column(heading: str) -> list[str]:
+    """The names in backquotes in the first column of the tables below a heading."""
+    section = _PAGE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    cells = re.findall(r"^\|([^|]*)\|", section, re.MULTILINE)
+    return [name for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
+
+
+def test_every_field_of_a_record_is_described_once() -> None:
+    assert sorted(first_column("Access log")) == sorted(ConnectionRecord.__annotations__)
+
+
+def test_every_metric_is_described_once() -> None:
+    sources = Sources(*(lambda: 1,) * 6, last_reload_time=lambda: 1.0, dns_queries=dict)  # type: ignore[arg-type]  # any number will do
+    families = text_string_to_metric_families(Metrics(Counters(), sources).render().decode())
+    exposed = {f.name + "_total" * (f.type == "counter") for f in families}
+    assert set(first_column("Metrics")) == {name for name in exposed if name.startswith("egress_")}
+
+
+def test_the_example_is_what_is_written() -> None:
+    example = next(line.strip() for line in _PAGE.splitlines() if line.startswith('    {"time"'))
+    written = seal(tunnelled("0f3a9c5e17b2d846"), ended_at=1001.5)
+    assert decode(example.encode()) == written
+    assert encode(written).decode() == example + "\n"

@@ -1,0 +1,89 @@
+"""The exposition, read by Prometheus' own parser."""
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from gateway.model.decision import RuleRef
+from gateway.telemetry.counters import Counters
+from gateway.telemetry.metrics import Metrics, Sources
+from tests.telemetry.drafts import RULE, asked, denied, tunnelled
+
+Labels = frozenset[tuple[str, str]]
+
+
+def exposed(counters: Counters, last_reload_time: float | None = 1.8e9) -> dict[tuple[str, Labels], float]:
+    sources = Sources(
+        connections_open=lambda: 5,
+        tunnels_open=lambda: 3,
+        records_written=lambda: 11,
+        records_lost=lambda: 2,
+        policy_generation=lambda: 7,
+        reload_succeeded=lambda: False,
+        last_reload_time=lambda: last_reload_time,
+        dns_queries=lambda: {"answer": 9, "timeout": 1},
+    )
+    text = Metrics(counters, sources).render().decode()
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def labels(**pairs: str) -> Labels:
+    return frozenset(pairs.items())
+
+
+def test_every_number_has_its_name() -> None:
+    counters = Counters()
+    for draft in (tunnelled(), tunnelled(), denied()):
+        counters.count(draft, 1002.0)
+    samples = exposed(counters)
+    expected = {
+        ("egress_connections_total", labels(rule=RULE.name, decision="allow", reason="")): 2,
+        ("egress_connections_total", labels(rule="", decision="deny", reason="no_rule")): 1,
+        ("egress_bytes_total", labels(direction="up")): 2 * 517,
+        ("egress_bytes_total", labels(direction="down")): 2 * 4096,
+        ("egress_connection_duration_seconds_count", labels()): 3,
+        ("egress_connection_duration_seconds_sum", labels()): 6.0,
+        ("egress_connection_duration_seconds_bucket", labels(le="1.0")): 0,
+        ("egress_connection_duration_seconds_bucket", labels(le="5.0")): 3,
+        ("egress_connection_duration_seconds_bucket", labels(le="+Inf")): 3,
+        ("egress_dns_duration_seconds_count", labels()): 2,
+        ("egress_dial_duration_seconds_bucket", labels(le="0.025")): 2,
+        ("egress_connections_open", labels()): 5,
+        ("egress_tunnels_open", labels()): 3,
+        ("egress_records_written_total", labels()): 11,
+        ("egress_records_lost_total", labels()): 2,
+        ("egress_policy_generation", labels()): 7,
+        ("egress_policy_reload_success", labels()): 0,
+        ("egress_policy_last_reload_timestamp_seconds", labels()): 1.8e9,
+        ("egress_dns_queries_total", labels(result="answer")): 9,
+        ("egress_dns_queries_total", labels(result="timeout")): 1,
+    }
+    assert {key: samples.get(key) for key in expected} == expected
+    assert samples["process_resident_memory_bytes", labels()] > 0
+    assert any(name == "python_info" for name, _ in samples)
+
+
+def test_before_the_first_reload_there_is_no_time_of_it() -> None:
+    names = {name for name, _ in exposed(Counters(), last_reload_time=None)}
+    assert "egress_policy_reload_success" in names
+    assert "egress_policy_last_reload_timestamp_seconds" not in names
+
+
+def test_a_name_that_a_client_chose_is_no_label() -> None:
+    counters = Counters()
+    for number in range(50):
+        draft = asked(authority=f"host-{number}.attacker.test:443")
+        draft.decision = denied().decision
+        counters.count(draft, 1001.0)
+    samples = exposed(counters)
+    assert sum(name == "egress_connections_total" for name, _ in samples) == 1
+    assert not any("attacker" in value for _, pairs in samples for _, value in pairs)
+
+
+def test_a_rule_name_may_hold_what_the_format_escapes() -> None:
+    counters = Counters()
+    rule = RuleRef('dir\\pol"icy.yaml#a\nb', "policy.yaml", 1)
+    counters.count(tunnelled(rule=rule), 1001.0)
+    assert exposed(counters)["egress_connections_total", labels(rule=rule.name, decision="allow", reason="")] == 1

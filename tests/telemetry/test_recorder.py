@@ -1,0 +1,118 @@
+"""From a draft to lines in a log, on a running loop."""
+
+import asyncio
+import logging
+from pathlib import Path
+
+import pytest
+
+from gateway.model.record import ConnectionRecord, Draft
+from gateway.model.roles import Recorder as RecorderRole
+from gateway.telemetry.counters import Counters
+from gateway.telemetry.formats.json import decode, encode
+from gateway.telemetry.recorder import BATCH, Log, Recorder
+from gateway.telemetry.sinks import FileSink
+from tests.telemetry.drafts import RULE, StillClock, denied, tunnelled
+
+
+class ListSink:
+    """Keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.batches: list[bytes] = []
+        self.arrived = asyncio.Event()
+        self.written = 0
+        self.lost = 0
+        self.reopened = 0
+        self.closed = False
+
+    def put(self, lines: bytes | bytearray, count: int) -> None:
+        self.batches.append(bytes(lines))
+        self.written += count
+        self.arrived.set()
+
+    def reopen(self) -> None:
+        self.reopened += 1
+
+    def close(self, timeout: float) -> None:
+        self.closed = True
+
+    def records(self) -> list[ConnectionRecord]:
+        return [decode(line) for line in b"".join(self.batches).splitlines()]
+
+
+def recorder_with(*sinks: ListSink | FileSink, clock: StillClock | None = None) -> Recorder:
+    logs = [Log(encode, sink) for sink in sinks]
+    return Recorder(asyncio.get_running_loop(), clock or StillClock(), Counters(), logs)
+
+
+async def test_it_fulfils_its_role() -> None:
+    role: RecorderRole = recorder_with()
+    role.record(tunnelled())
+
+
+async def test_nothing_is_encoded_while_the_connection_waits_and_the_loop_does_it_soon_after() -> None:
+    sink = ListSink()
+    recorder_with(sink).record(tunnelled())
+    assert sink.batches == []
+    await asyncio.wait_for(sink.arrived.wait(), timeout=5)
+    assert [record.get("rule") for record in sink.records()] == [RULE.name]
+
+
+async def test_the_end_of_a_connection_is_when_it_was_recorded_not_when_it_was_written() -> None:
+    sink, clock = ListSink(), StillClock(1002.5)
+    recorder = recorder_with(sink, clock=clock)
+    recorder.record(tunnelled())
+    clock.now = 5000.0
+    recorder.flush()
+    assert [record.get("total_ms") for record in sink.records()] == [2500.0]
+
+
+async def test_a_full_batch_does_not_wait_for_the_timer() -> None:
+    sink = ListSink()
+    recorder = recorder_with(sink)
+    for number in range(2 * BATCH + 1):
+        recorder.record(denied(f"c-{number}"))
+    assert [batch.count(b"\n") for batch in sink.batches] == [BATCH, BATCH]
+    recorder.close(timeout=1)
+    assert [record.get("connection_id") for record in sink.records()] == [
+        f"c-{number}" for number in range(2 * BATCH + 1)
+    ]
+
+
+async def test_every_log_gets_every_record() -> None:
+    sinks = ListSink(), ListSink()
+    recorder = recorder_with(*sinks)
+    recorder.record(tunnelled())
+    recorder.reopen()
+    recorder.close(timeout=1)
+    assert [len(sink.records()) for sink in sinks] == [1, 1]
+    assert [(sink.reopened, sink.closed) for sink in sinks] == [(1, True), (1, True)]
+    assert (recorder.written, recorder.lost) == (2, 0)
+
+
+async def test_one_record_that_cannot_be_written_is_lost_alone_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    sink = ListSink()
+    recorder = recorder_with(sink)
+    broken: Draft = denied("c-broken")
+    broken.started_time = float("nan")
+    for draft in (denied("c-1"), broken, denied("c-2")):
+        recorder.record(draft)
+    with caplog.at_level(logging.ERROR):
+        recorder.flush()
+    assert [record.get("connection_id") for record in sink.records()] == ["c-1", "c-2"]
+    assert recorder.lost == 1
+    assert "no record of connection c-broken" in caplog.text
+
+
+async def test_lines_in_a_file_are_the_records_of_what_was_counted(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    counters = Counters()
+    recorder = Recorder(asyncio.get_running_loop(), StillClock(), counters, [Log(encode, FileSink(str(path)))])
+    for number in range(1000):
+        recorder.record(tunnelled(f"c-{number}") if number % 3 else denied(f"c-{number}"))
+    recorder.close(timeout=10)
+    records = [decode(line) for line in path.read_bytes().splitlines()]
+    assert [record.get("connection_id") for record in records] == [f"c-{number}" for number in range(1000)]
+    assert sum(counters.connections.values()) == len(records) == recorder.written
+    assert recorder.lost == 0

@@ -1,0 +1,184 @@
+"""What a record says of a draft."""
+
+from dataclasses import replace
+
+import pytest
+
+from gateway.model.client import Client
+from gateway.model.decision import AddressRefusal, Deny, WouldDeny
+from gateway.model.intent import Door, Intent, Opening, Protocol
+from gateway.model.reasons import Reason
+from gateway.model.record import Draft, Ended, Side, Transfer
+from gateway.telemetry.sealing import LIST_LIMIT, TEXT_LIMIT, printable, reason_of, rfc3339, seal
+from tests.telemetry.drafts import (
+    DENY_RULE,
+    HELLO,
+    RULE,
+    accepted,
+    address,
+    asked,
+    denied,
+    dialled,
+    permit_of,
+    tunnelled,
+)
+
+
+def test_a_tunnel_that_went_well_tells_all_of_it() -> None:
+    record = seal(tunnelled(), ended_at=1001.5)
+    assert (record.get("time"), record.get("total_ms")) == ("2027-01-15T08:00:00.123Z", 1500.0)
+    assert (record.get("client_address"), record.get("client_port")) == ("10.0.0.1", 40000)
+    assert (record.get("identity"), record.get("user"), record.get("groups")) == ("basic", "ci", ("payments",))
+    assert (record.get("door"), record.get("host"), record.get("port"), record.get("protocol")) == (
+        "connect",
+        "api.stripe.com",
+        443,
+        "tls",
+    )
+    assert (record.get("decision"), record.get("reason"), record.get("status"), record.get("generation")) == (
+        "allow",
+        None,
+        200,
+        7,
+    )
+    assert (record.get("rule"), record.get("rule_file"), record.get("rule_line")) == (RULE.name, RULE.file, RULE.line)
+    assert (record.get("resolved"), record.get("refused"), record.get("dialled_address")) == (
+        ("203.0.113.5",),
+        None,
+        "203.0.113.5",
+    )
+    assert (record.get("dns_ms"), record.get("dial_ms"), record.get("first_byte_ms")) == (1.2, 23.4, 50.0)
+    assert (record.get("sni"), record.get("alpn"), record.get("ja4"), record.get("ech")) == (
+        HELLO.server_name,
+        HELLO.alpn,
+        HELLO.ja4,
+        False,
+    )
+    assert (record.get("bytes_up"), record.get("bytes_down")) == (517, 4096)
+    assert (record.get("ended"), record.get("ended_by")) == (Ended.CLOSED, Side.DOWNSTREAM)
+
+
+def test_a_connection_that_said_nothing_still_has_a_record() -> None:
+    record = seal(accepted(), ended_at=1000.0)
+    assert (record.get("decision"), record.get("host"), record.get("rule"), record.get("status")) == (
+        "none",
+        None,
+        None,
+        None,
+    )
+    assert (record.get("ended"), record.get("ended_by")) == (Ended.FAILED, Side.GATEWAY)
+
+
+def test_a_denial_is_refused_by_the_gateway_and_names_its_rule() -> None:
+    draft = asked()
+    draft.decision = Deny(
+        Reason.DENIED_BY_RULE, 7, DENY_RULE, ("payments",), ("policy.yaml#other",), "a deny rule matches"
+    )
+    record = seal(draft, ended_at=1000.1)
+    assert (record.get("decision"), record.get("reason"), record.get("detail")) == (
+        "deny",
+        Reason.DENIED_BY_RULE,
+        "a deny rule matches",
+    )
+    assert (record.get("ended"), record.get("ended_by")) == (Ended.REFUSED, Side.GATEWAY)
+    assert (record.get("rule"), record.get("also"), record.get("groups")) == (
+        DENY_RULE.name,
+        ("policy.yaml#other",),
+        ("payments",),
+    )
+
+
+def test_the_reason_of_a_connection_stands_before_the_reason_of_its_relay() -> None:
+    draft = tunnelled()
+    assert reason_of(draft) is None
+    draft.transfer.reason = Reason.IDLE_TIMEOUT
+    assert reason_of(draft) is Reason.IDLE_TIMEOUT
+    draft.reason = Reason.DRAINING
+    assert reason_of(draft) is Reason.DRAINING
+
+
+def test_addresses_that_were_refused_say_why_and_their_rules_stand_in_also_once() -> None:
+    draft = tunnelled()
+    draft.dialled = dialled(
+        AddressRefusal(address("198.51.100.7"), Reason.DENIED_BY_RULE, "a deny rule matches", DENY_RULE),
+        AddressRefusal(address("198.51.100.8"), Reason.DENIED_BY_RULE, "a deny rule matches", DENY_RULE),
+        AddressRefusal(address("10.1.2.3"), Reason.ADDRESS_REFUSED, "private"),
+    )
+    record = seal(draft, ended_at=1001.0)
+    assert record.get("resolved") == ("203.0.113.5", "198.51.100.7", "198.51.100.8", "10.1.2.3")
+    assert record["refused"][1:] == ("198.51.100.8 (a deny rule matches)", "10.1.2.3 (private)")
+    assert record.get("also") == (DENY_RULE.name,)
+
+
+def test_an_address_that_report_mode_let_pass_is_would_deny_and_not_refused() -> None:
+    draft = tunnelled()
+    set_aside = AddressRefusal(address("203.0.113.5"), Reason.DENIED_BY_RULE, "a deny rule", DENY_RULE, enforced=False)
+    draft.dialled = dialled(set_aside)
+    record = seal(draft, ended_at=1001.0)
+    assert (record.get("refused"), record.get("also")) == (None, None)
+    assert (record.get("would_deny"), record.get("would_deny_rule")) == (Reason.DENIED_BY_RULE, DENY_RULE.name)
+
+
+@pytest.mark.parametrize("by_name", [WouldDeny(Reason.SNI_MISMATCH, RULE), None])
+def test_the_tls_name_speaks_before_the_rules_in_would_deny(by_name: WouldDeny | None) -> None:
+    draft = tunnelled()
+    draft.decision = replace(permit_of(draft), would_deny=WouldDeny(Reason.NO_RULE))
+    draft.would_deny = by_name
+    record = seal(draft, ended_at=1001.0)
+    assert record.get("would_deny") is (Reason.SNI_MISMATCH if by_name else Reason.NO_RULE)
+    assert record.get("would_deny_rule") == (RULE.name if by_name else None)
+
+
+def test_a_tunnel_that_is_not_tls_has_no_tls_facts() -> None:
+    draft = tunnelled()
+    draft.opening = Opening(Protocol.TCP)
+    record = seal(draft, ended_at=1001.0)
+    assert (record.get("protocol"), record.get("sni"), record.get("alpn"), record.get("ja4"), record.get("ech")) == (
+        "tcp",
+        None,
+        None,
+        None,
+        None,
+    )
+
+
+def test_a_detail_is_cut_and_made_printable() -> None:
+    draft = denied()
+    draft.detail = "\x1b[2J\r\n\x9b\udc80\u2028" + "x" * 10_000
+    detail = seal(draft, ended_at=1000.1)["detail"]
+    assert detail.isprintable()
+    assert detail.startswith("\\x1b[2J\\r\\n\\x9b\\udc80\\u2028xxx")
+    assert len(detail) <= TEXT_LIMIT * len("\\U0010ffff")
+
+
+def test_lists_that_a_peer_made_long_are_cut() -> None:
+    draft = tunnelled()
+    draft.opening = Opening(Protocol.TLS, replace(HELLO, alpn=tuple(f"p{n}" for n in range(10_000))))
+    alpn = seal(draft, ended_at=1001.0)["alpn"]
+    assert len(alpn) == LIST_LIMIT
+
+
+def test_printable_text_stays_as_it_is() -> None:
+    assert printable("Zürich 東京 a\\b") == "Zürich 東京 a\\b"
+
+
+@pytest.mark.parametrize(
+    ("unix", "text"),
+    [
+        (0.0, "1970-01-01T00:00:00.000Z"),
+        (951_782_399.9999, "2000-02-28T23:59:59.999Z"),
+        (4_102_444_800.001, "2100-01-01T00:00:00.001Z"),
+    ],
+)
+def test_time_is_rfc_3339_in_utc_with_milliseconds(unix: float, text: str) -> None:
+    assert rfc3339(unix) == text
+
+
+def test_what_a_door_shows_is_the_protocol_until_the_client_has_spoken() -> None:
+    draft: Draft = asked()
+    assert draft.intent is not None
+    draft.client = Client(draft.peer[0])
+    draft.intent = Intent(Door.ABSOLUTE_FORM, draft.intent.authority, Protocol.HTTP)
+    draft.transfer = Transfer()
+    record = seal(draft, ended_at=1000.0)
+    assert (record.get("protocol"), record.get("identity"), record.get("user")) == ("http", "address", None)
