@@ -1,0 +1,1 @@
+"""Measures the gateway beside other forward proxies; see README.md."""

@@ -1,0 +1,191 @@
+"""Command line of the benchmark; the exit status is told by `--help`."""
+
+import argparse
+import os
+import platform
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+
+from benchmarks import isolation, layout, load, proxies, report
+from benchmarks.isolation import Unusable
+from benchmarks.proxies import Launch
+from benchmarks.report import Row
+from benchmarks.scenarios import SCENARIOS, SOAK, Sample, Scenario, Sizes, Unreconciled, measure
+
+FAILED, UNUSABLE, MISSED = 1, 2, 3
+PROXIES = ("gateway", "squid", "tinyproxy")
+
+_EPILOG = """\
+examples:
+  python -m benchmarks                                                      everything, three rounds, about five minutes
+  python -m benchmarks --only b --proxies gateway,squid --rounds 1          one figure, in seconds
+  python -m benchmarks --only soak                                          RSS before and after 100,000 tunnels
+  python -m benchmarks --command ".venv313/bin/egress-gateway"              another gateway
+
+Needs root (network and mount namespace of its own), gcc, and the peers: apt-get install squid-openssl tinyproxy.
+exit status: 0 all targets met; 1 a run failed, or tunnels, counted connections and records differ; 2 cannot run here;
+3 a target was missed (0 with --report-only)."""
+
+
+def _some_of(known: Sequence[str]) -> Callable[[str], list[str]]:
+    def names(text: str) -> list[str]:
+        if unknown := set(text.split(",")) - set(known):
+            raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))} is none of {', '.join(known)}")
+        return [name for name in known if name in text.split(",")]
+
+    return names
+
+
+def _parser() -> argparse.ArgumentParser:
+    sizes = Sizes()
+    keys = [scenario.key for scenario in (*SCENARIOS, SOAK)]
+    what = "; ".join(f"{scenario.key}: {scenario.title}" for scenario in (*SCENARIOS, SOAK))
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks",
+        description="Measures the gateway beside squid and tinyproxy: CPU of the proxy's processes per unit of work.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--only", metavar="KEYS", type=_some_of(keys), default=[scenario.key for scenario in SCENARIOS], help=what)
+    add("--proxies", metavar="NAMES", type=_some_of(PROXIES), default=list(PROXIES), help=",".join(PROXIES))
+    add("--rounds", type=int, default=3, help="rounds; proxies take turns in each; the median counts (%(default)s)")
+    add("--soak", action="store_true", help="add the soak scenario (gateway only)")
+    add("--report-only", action="store_true", help="a missed target is not a failure")
+    add("--python", default=sys.executable, help="the interpreter that runs `-m gateway` (this one)")
+    add("--command", help="the gateway's command instead, `run -c FILE` is appended")
+    add("--tunnels", type=int, default=sizes.tunnels, help="tunnels a run in a and b (%(default)s)")
+    add("--concurrency", type=int, default=sizes.concurrency, help="tunnels at a time in a, b and rt (%(default)s)")
+    add("--roundtrips", type=int, default=sizes.roundtrips, help="round trips a run (%(default)s)")
+    add("--bulk-bytes", type=int, default=sizes.bulk_bytes, help="bytes a run and direction (%(default)s)")
+    add("--bulk-tunnels", type=int, default=sizes.bulk_tunnels, help="tunnels that share them (%(default)s)")
+    add("--idle", type=int, default=sizes.idle, help="idle tunnels held (%(default)s)")
+    add("--soak-tunnels", type=int, default=sizes.soak, help="tunnels of the soak (%(default)s)")
+    return parser
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _launches(options: argparse.Namespace, configurations: Path, logs: Path) -> list[Launch]:
+    command = shlex.split(options.command) if options.command else [options.python, "-m", "gateway"]
+    launches = []
+    for name in options.proxies:
+        own_logs = logs / name
+        own_logs.mkdir()
+        if name == "gateway":
+            launches.append(proxies.prepare_gateway(command, configurations, own_logs))
+        elif name == "squid":
+            launches.append(proxies.prepare_squid(configurations, own_logs))
+        else:
+            launches.append(proxies.prepare_tinyproxy(configurations, own_logs))
+    return launches
+
+
+def _run(scenario: Scenario, launches: Sequence[Launch], sizes: Sizes, rounds: int) -> dict[str, list[Sample]]:
+    if scenario is SOAK:
+        launches, rounds = [launch for launch in launches if launch.name == report.GATEWAY], 1
+    samples: dict[str, list[Sample]] = {launch.name: [] for launch in launches}
+    for number in range(1, rounds + 1):
+        for launch in launches:
+            began = time.monotonic()
+            sample = measure(scenario, launch, sizes)
+            samples[launch.name].append(sample)
+            details = "".join(f", {name} {value:.3g}" for name, value in sample.details.items())
+            _say(f"{scenario.key:5} {number}/{rounds} {launch.name:10} {sample.cost:8.4g} {scenario.unit}, "
+                 f"{sample.rate:,.4g} {scenario.rate_unit}{details}  [{time.monotonic() - began:.0f} s]")  # fmt: skip
+    return samples
+
+
+def _version(command: list[str]) -> str:
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    return (done.stdout or done.stderr).partition("\n")[0].strip()
+
+
+def _about(options: argparse.Namespace, launches: Sequence[Launch]) -> dict[str, object]:
+    return {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": {"kernel": platform.release(), "cpus": os.cpu_count(), "load_average": os.getloadavg()},
+        "python": platform.python_version(),
+        "peers": {
+            launch.name: _version([launch.command[0], "-v"]) for launch in launches if launch.name != report.GATEWAY
+        },
+        "options": vars(options),
+    }
+
+
+def _measure_all(options: argparse.Namespace, directory: Path, logs: Path) -> list[Row]:
+    scenarios = [
+        scenario
+        for scenario in (*SCENARIOS, SOAK)
+        if scenario.key in options.only or (scenario is SOAK and options.soak)
+    ]
+    sizes = Sizes(
+        options.tunnels,
+        options.concurrency,
+        options.roundtrips,
+        options.bulk_bytes,
+        options.bulk_tunnels,
+        options.idle,
+        options.soak_tunnels,
+    )
+    launches = _launches(options, directory, logs)
+    for launch in launches:
+        _say(f"{launch.name}: {launch.configuration}")
+    with load.origin():
+        samples = {scenario.key: _run(scenario, launches, sizes, options.rounds) for scenario in scenarios}
+    rows = [report.row(scenario, samples[scenario.key]) for scenario in scenarios]
+    report.print_table(rows, options.proxies, sys.stdout)
+    report.write_json(directory / "report.json", rows, samples, _about(options, launches))
+    for warning in report.busy_generators(rows):
+        _say(f"note: {warning}")
+    _say(f"report: {directory / 'report.json'}")
+    return rows
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    del frame
+    raise SystemExit(128 + number)
+
+
+def _inside(options: argparse.Namespace) -> int:
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
+    directory = layout.HERE / "report" / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    directory.mkdir(parents=True)
+    with isolation.prepared(layout.hosts_file()) as logs:
+        rows = _measure_all(options, directory, logs)
+    missed = [row.scenario.key for row in rows if row.met is False]
+    if missed:
+        _say(f"targets missed: {', '.join(missed)}")
+    return MISSED if missed and not options.report_only else 0
+
+
+def main() -> int:
+    options = _parser().parse_args()
+    try:
+        load.build()
+        if not isolation.is_isolated():
+            isolation.enter(sys.argv[1:])
+        return _inside(options)
+    except Unusable as error:
+        _say(f"benchmarks: {error}")
+        return UNUSABLE
+    except (load.LoadFailed, proxies.ProxyFailed, Unreconciled) as error:
+        _say(f"benchmarks: FAILED: {error}")
+        return FAILED
+    except KeyboardInterrupt:
+        _say("benchmarks: interrupted")
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

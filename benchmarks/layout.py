@@ -1,0 +1,35 @@
+"""Names, addresses and ports of a run. They are fixed: the run has a network of its own."""
+
+from pathlib import Path
+
+HERE = Path(__file__).parent
+HELLOS = (HERE / "hellos" / "curl-517.bin", HERE / "hellos" / "chromium-1825.bin")
+
+TARGET = "origin.test"
+ORIGIN = "127.0.0.1"
+PROXY_PORT = 3128
+ADMIN_PORT = 9128
+# Several ports, so that the proxy's own TIME_WAITs towards the origin are spread. All below the ephemeral range.
+TLS_PORTS = (20001, 20008)
+ECHO_PORTS = (20011, 20018)
+BULK_PORTS = (20021, 20028)
+TCP_PORTS = (ECHO_PORTS[0], BULK_PORTS[1])
+
+GROUPS = 10
+HOSTS_PER_GROUP = 4
+RULES = 1000
+
+
+def group_network(group: int) -> str:
+    """The clients of one group, as the load generator chooses their addresses."""
+    return f"127.1.{group}.0/24"
+
+
+def hosts_file() -> str:
+    """`/etc/hosts` of the run. The clients have names as well: squid looks them up, no answer would cost it more."""
+    clients = (
+        f"127.1.{group}.{host} client-{group}-{host}.test\n"
+        for group in range(GROUPS)
+        for host in range(1, HOSTS_PER_GROUP + 1)
+    )
+    return f"127.0.0.1 localhost\n{ORIGIN} {TARGET}\n" + "".join(clients)

@@ -1,0 +1,191 @@
+"""What is measured: each scenario starts a proxy afresh, warms it up, and measures one kind of work."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from benchmarks import layout, proxies
+from benchmarks.load import Result, generate
+from benchmarks.measure import cpu_seconds, proportional_bytes, resident_bytes, settled_cpu_seconds
+from benchmarks.proxies import Launch, Running
+
+_WARM_UP = 300
+_GIGABYTE = 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much of each work one run does."""
+
+    tunnels: int = 10_000
+    concurrency: int = 32
+    roundtrips: int = 200_000
+    bulk_bytes: int = 2_000_000_000
+    bulk_tunnels: int = 8
+    idle: int = 5_000
+    soak: int = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One run of one scenario on one proxy. `cost` is in the scenario's unit, `rate` is units of work per second,
+    `generator` the share of one core that the load generator used; `tunnels` counts all that it made, warm-up too.
+    """
+
+    cost: float
+    rate: float
+    generator: float
+    tunnels: int
+    details: dict[str, float] = field(default_factory=dict)
+
+
+Work = Callable[[Running, Sizes], Sample]
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A kind of work and the unit of its cost; the gateway aims for a highest ratio to squid or a highest cost."""
+
+    key: str
+    title: str
+    unit: str
+    rate_unit: str
+    work: Work
+    ratio: float | None = None
+    limit: float | None = None
+
+
+def _hellos(with_hello: bool) -> tuple[Path, ...]:
+    return layout.HELLOS if with_hello else ()
+
+
+def _warm_up(with_hello: bool, ports: tuple[int, int]) -> int:
+    with generate("tunnels", ports, {"total": _WARM_UP, "tunnels": 8}, hellos=_hellos(with_hello)) as load:
+        return load.read().tunnels
+
+
+def _sample(cpu: float, per: float, result: Result, tunnels: int, **details: float) -> Sample:
+    """`per` is by what CPU is divided, in the unit of the cost."""
+    seconds = max(result.seconds, 1e-9)
+    return Sample(cpu / per, result.units / seconds, result.cpu_seconds / seconds, tunnels, details)
+
+
+def _tunnels(running: Running, total: int, concurrency: int, with_hello: bool) -> Sample:
+    ports = layout.TLS_PORTS if with_hello else layout.ECHO_PORTS
+    warm = _warm_up(with_hello, ports)
+    before = settled_cpu_seconds(running.pid)
+    with generate("tunnels", ports, {"total": total, "tunnels": concurrency}, hellos=_hellos(with_hello)) as load:
+        result = load.read()
+    cpu = settled_cpu_seconds(running.pid) - before
+    return _sample(cpu, result.units / 1e6, result, warm + result.tunnels)
+
+
+def tunnels_with_hello(running: Running, sizes: Sizes) -> Sample:
+    return _tunnels(running, sizes.tunnels, sizes.concurrency, with_hello=True)
+
+
+def tunnels_with_echo(running: Running, sizes: Sizes) -> Sample:
+    return _tunnels(running, sizes.tunnels, sizes.concurrency, with_hello=False)
+
+
+def roundtrips(running: Running, sizes: Sizes) -> Sample:
+    warm = _warm_up(False, layout.ECHO_PORTS)
+    with generate("roundtrips", layout.ECHO_PORTS, {"total": sizes.roundtrips, "tunnels": sizes.concurrency}) as load:
+        opened = load.read()
+        before = settled_cpu_seconds(running.pid)
+        result = load.go_on()
+        cpu = cpu_seconds(running.pid) - before
+        load.go_on()
+    return _sample(cpu, result.units / 1e6, result, warm + opened.tunnels)
+
+
+def _one_way(running: Running, sizes: Sizes, direction: Literal["down", "up"]) -> tuple[float, Result]:
+    with generate("bulk", layout.BULK_PORTS, {"tunnels": sizes.bulk_tunnels, direction: sizes.bulk_bytes}) as load:
+        load.read()
+        before = settled_cpu_seconds(running.pid)
+        result = load.go_on()
+        cpu = cpu_seconds(running.pid) - before
+        load.go_on()
+    return cpu, result
+
+
+def bulk(running: Running, sizes: Sizes) -> Sample:
+    warm = _warm_up(False, layout.ECHO_PORTS)
+    down_cpu, down = _one_way(running, sizes, "down")
+    up_cpu, up = _one_way(running, sizes, "up")
+    total, seconds = (down.bytes + up.bytes) / _GIGABYTE, down.seconds + up.seconds
+    return Sample(
+        cost=(down_cpu + up_cpu) / total,
+        rate=total / seconds,
+        generator=(down.cpu_seconds + up.cpu_seconds) / seconds,
+        tunnels=warm + down.tunnels + up.tunnels,
+        details={"down": down_cpu / (down.bytes / _GIGABYTE), "up": up_cpu / (up.bytes / _GIGABYTE)},
+    )
+
+
+def idle(running: Running, sizes: Sizes) -> Sample:
+    warm = _warm_up(True, layout.TLS_PORTS)
+    settled_cpu_seconds(running.pid)
+    before = proportional_bytes(running.pid)
+    with generate("idle", layout.TLS_PORTS, {"tunnels": sizes.idle}, hellos=layout.HELLOS) as load:
+        opened = load.read()
+        settled_cpu_seconds(running.pid)
+        held = proportional_bytes(running.pid) - before
+        load.go_on()
+    return _sample(held, opened.tunnels * 1e3, opened, warm + opened.tunnels)
+
+
+def soak(running: Running, sizes: Sizes) -> Sample:
+    """Growth of RSS in per cent, from the start and from after the first thousand tunnels."""
+    start = resident_bytes(running.pid)
+    first = _tunnels(running, 1_000, sizes.concurrency, with_hello=True)
+    warm = resident_bytes(running.pid)
+    half = sizes.soak // 2
+    hello = _tunnels(running, half, sizes.concurrency, with_hello=True)
+    echo = _tunnels(running, sizes.soak - half, sizes.concurrency, with_hello=False)
+    end = resident_bytes(running.pid)
+    return Sample(
+        cost=(end / start - 1) * 100,
+        rate=(hello.rate + echo.rate) / 2,
+        generator=(hello.generator + echo.generator) / 2,
+        tunnels=first.tunnels + hello.tunnels + echo.tunnels,
+        details={
+            "rss_start_mb": start / 1e6,
+            "rss_warm_mb": warm / 1e6,
+            "rss_end_mb": end / 1e6,
+            "growth_since_warm_percent": (end / warm - 1) * 100,
+        },
+    )
+
+
+SCENARIOS = (
+    Scenario("a", "tunnel on a tls rule", "us CPU", "tunnels/s", tunnels_with_hello, ratio=1.15),
+    Scenario("b", "tunnel on a tcp rule", "us CPU", "tunnels/s", tunnels_with_echo, ratio=0.95),
+    Scenario("rt", "64 B round trip", "us CPU", "trips/s", roundtrips, ratio=1.12),
+    Scenario("bulk", "bulk, per GB", "s CPU", "GB/s", bulk, ratio=0.34),
+    Scenario("idle", "idle tunnel", "kB PSS", "opened/s", idle, ratio=0.37),
+)
+SOAK = Scenario("soak", "growth of RSS", "%", "tunnels/s", soak, limit=5.0)
+
+
+class Unreconciled(Exception):
+    """Tunnels made, connections counted and records written are not the same number."""
+
+
+def measure(scenario: Scenario, launch: Launch, sizes: Sizes) -> Sample:
+    """One run. Of the gateway, what it counted and recorded must be what was made."""
+    counted = None
+    with proxies.running(launch) as running:
+        sample = scenario.work(running, sizes)
+        if launch.name == "gateway":
+            counted = proxies.await_counted(sample.tunnels)
+    if counted is not None:
+        reconcile(sample.tunnels, counted, proxies.records_in(launch.log))
+    return sample
+
+
+def reconcile(made: int, counted: int, recorded: int) -> None:
+    """Every connection to the gateway is a tunnel of the load generator: the tool itself makes none."""
+    if not made == counted == recorded:
+        raise Unreconciled(f"tunnels made {made}, connections counted {counted}, records written {recorded}")

@@ -1,0 +1,138 @@
+"""The load generator and the origin, through a proxy that is honest or is not."""
+
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from benchmarks import layout, load
+from benchmarks.load import LoadFailed
+from tests.benchmarks.connect_proxy import connect_proxy
+from tests.helpers.requirements import require
+
+Ports = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    tls: Ports
+    echo: Ports
+    bulk: Ports
+
+
+def _free_port() -> Ports:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    return port, port
+
+
+@pytest.fixture(scope="module")
+def origin() -> Iterator[Origin]:
+    require("cc")
+    load.build()
+    ports = Origin(_free_port(), _free_port(), _free_port())
+    with load.origin(ports.tls, ports.echo, ports.bulk):
+        yield ports
+
+
+def test_the_recorded_hellos_are_one_tls_record_each_and_name_the_target() -> None:
+    for path in layout.HELLOS:
+        hello = path.read_bytes()
+        assert path.stem.endswith(f"-{len(hello)}")
+        assert hello[0] == 0x16
+        assert int.from_bytes(hello[3:5]) == len(hello) - 5
+        assert layout.TARGET.encode() in hello
+
+
+def test_tunnels_with_a_hello_are_opened_answered_and_closed(origin: Origin) -> None:
+    with (
+        connect_proxy() as proxy,
+        load.generate(
+            "tunnels", origin.tls, {"total": 200, "tunnels": 8}, proxy_port=proxy.port, hellos=layout.HELLOS
+        ) as run,
+    ):
+        result = run.read()
+    assert (result.units, result.tunnels, result.bytes) == (200, 200, 200 * 64)
+
+
+def test_tunnels_with_an_echo_are_opened_answered_and_closed(origin: Origin) -> None:
+    with (
+        connect_proxy() as proxy,
+        load.generate("tunnels", origin.echo, {"total": 200, "tunnels": 8}, proxy_port=proxy.port) as run,
+    ):
+        assert run.read().units == 200
+
+
+def test_round_trips_run_in_tunnels_that_stay_open(origin: Origin) -> None:
+    with (
+        connect_proxy() as proxy,
+        load.generate("roundtrips", origin.echo, {"total": 1000, "tunnels": 4}, proxy_port=proxy.port) as run,
+    ):
+        opened, worked, closed = run.read(), run.go_on(), run.go_on()
+    assert opened.tunnels == worked.tunnels == closed.tunnels == 4
+    assert worked.units == 1000
+
+
+@pytest.mark.parametrize("direction", ["down", "up"])
+def test_bulk_arrives_whole_in_either_direction(origin: Origin, direction: str) -> None:
+    counts = {"tunnels": 4, direction: 20_000_000}
+    with connect_proxy() as proxy, load.generate("bulk", origin.bulk, counts, proxy_port=proxy.port) as run:
+        run.read()
+        assert run.go_on().bytes == 20_000_000
+        run.go_on()
+
+
+def test_idle_tunnels_are_held_until_told(origin: Origin) -> None:
+    with (
+        connect_proxy() as proxy,
+        load.generate("idle", origin.tls, {"tunnels": 100}, proxy_port=proxy.port, hellos=layout.HELLOS) as run,
+    ):
+        assert run.read().tunnels == 100
+        assert run.go_on().phase == "closed"
+
+
+def test_a_refused_connect_fails_the_run(origin: Origin) -> None:
+    with (
+        connect_proxy(answer=b"HTTP/1.1 403 Forbidden\r\n\r\n") as proxy,
+        load.generate("tunnels", origin.echo, {"total": 10}, proxy_port=proxy.port) as run,
+        pytest.raises(LoadFailed, match="403 Forbidden"),
+    ):
+        run.read()
+
+
+def test_bytes_behind_the_200_fail_the_run(origin: Origin) -> None:
+    with (
+        connect_proxy(answer=b"HTTP/1.1 200 OK\r\n\r\nx") as proxy,
+        load.generate("tunnels", origin.echo, {"total": 10}, proxy_port=proxy.port) as run,
+        pytest.raises(LoadFailed, match="before the origin spoke"),
+    ):
+        run.read()
+
+
+@pytest.mark.parametrize("mode", ["tunnels", "roundtrips"])
+def test_an_altered_echo_fails_the_run(origin: Origin, mode: str) -> None:
+    with (
+        connect_proxy(change=lambda received: received[:-1] + bytes([received[-1] ^ 1])) as proxy,
+        load.generate(mode, origin.echo, {"total": 10, "tunnels": 2}, proxy_port=proxy.port) as run,
+        pytest.raises(LoadFailed, match="another answer"),
+    ):
+        run.read()
+
+
+def test_an_altered_download_fails_the_run(origin: Origin) -> None:
+    with (
+        connect_proxy(change=lambda received: received[:-1] + bytes([received[-1] ^ 1])) as proxy,
+        load.generate("bulk", origin.bulk, {"tunnels": 1, "down": 1_000_000}, proxy_port=proxy.port) as run,
+    ):
+        run.read()
+        with pytest.raises(LoadFailed, match="another byte"):
+            run.go_on()
+
+
+def test_nobody_listening_fails_the_run(origin: Origin) -> None:
+    with (
+        load.generate("tunnels", origin.echo, {"total": 10}, proxy_port=_free_port()[0]) as run,
+        pytest.raises(LoadFailed, match="refused"),
+    ):
+        run.read()
