@@ -1,0 +1,1 @@
+"""Builds every object and keeps the process: start, reload, drain."""

@@ -1,0 +1,75 @@
+"""Who is who: every object of a process is made here and handed to those that work with it."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+from gateway.app.clock import SystemClock
+from gateway.model.roles import Limiter
+from gateway.net.dialer import TcpDialer
+from gateway.net.dns_transport import PlainDns
+from gateway.net.names import NameServer, NameServers, hosts_file
+from gateway.net.resolver import Family, Resolver, ResolverOptions
+from gateway.net.splice import Splices
+from gateway.net.stream import Stream
+from gateway.policy.plan import Rules
+from gateway.serve.deadlines import DeadlineWheel
+from gateway.serve.identify import Challenge, Identifier, PasswordFile
+from gateway.serve.services import Bounds, Services
+from gateway.settings.gateway import GatewaySettings, ResolverSettings
+from gateway.settings.load import load_users
+from gateway.telemetry.counters import Counters
+from gateway.telemetry.formats import json
+from gateway.telemetry.recorder import Log, Recorder
+from gateway.telemetry.sinks import FileSink
+
+
+def build_recorder(loop: asyncio.AbstractEventLoop, settings: GatewaySettings, counters: Counters) -> Recorder:
+    """Opens every access log. Raises `ConfigError` for one that cannot be written."""
+    logs = [Log(json.encode, FileSink(str(log.path))) for log in settings.telemetry.access_log]
+    return Recorder(loop, SystemClock(), counters, logs)
+
+
+def build_resolver(settings: ResolverSettings, deadlines: DeadlineWheel) -> Resolver:
+    """The stub resolver of this process."""
+    options = ResolverOptions(
+        timeout=settings.timeout,
+        cache_size=settings.cache.size,
+        min_ttl=settings.cache.min_ttl,
+        max_ttl=settings.cache.max_ttl,
+        family=Family(settings.family),
+    )
+    servers = NameServers([s if s == "system" else NameServer(s.address, s.port) for s in settings.servers])
+    return Resolver(servers, hosts_file(), PlainDns(), options, SystemClock(), deadlines)
+
+
+def build_identifier(settings: GatewaySettings) -> Identifier:
+    """Reads the password file. Raises `ConfigErrors` naming its lines."""
+    passwords = PasswordFile(load_users(settings)) if settings.identity.basic is not None else None
+    return Identifier(settings.identity.sources, passwords, Challenge(settings.identity.challenge))
+
+
+def build_services(
+    loop: asyncio.AbstractEventLoop,
+    settings: GatewaySettings,
+    rules: Callable[[], Rules],
+    limiter: Limiter,
+    recorder: Recorder,
+) -> tuple[Services, Resolver]:
+    """What every connection works with."""
+    clock, deadlines = SystemClock(), DeadlineWheel(loop)
+    resolver = build_resolver(settings.resolver, deadlines)
+    services = Services(
+        rules=rules,
+        identifier=build_identifier(settings),
+        limiter=limiter,
+        dialer=TcpDialer(resolver, Stream, clock, deadlines),
+        recorder=recorder,
+        deadlines=deadlines,
+        clock=clock,
+        splices=Splices(),
+        bounds=Bounds(settings.bounds.head, settings.bounds.client_hello),
+        head_timeout=settings.timeouts.head,
+        proxy_name=settings.telemetry.name or socket.gethostname(),
+    )
+    return services, resolver

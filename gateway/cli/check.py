@@ -1,0 +1,92 @@
+"""`egress-gateway check`: everything that is wrong with files, and what in them is doubtful."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from gateway.cli.console import answers, complaints, say
+from gateway.model.errors import ConfigError
+from gateway.settings.gateway import GatewaySettings
+from gateway.settings.load import GATEWAY_FILE, LoadedPolicy, load_policy, load_settings, load_users, with_policy
+from gateway.settings.policy import PolicyFile
+from gateway.settings.problems import BadValue, ConfigErrors
+from gateway.settings.section import keys_of
+from gateway.settings.source.files import Reader
+from gateway.settings.source.yaml import parse_yaml
+
+_GATEWAY_KEYS = frozenset(keys_of(GatewaySettings)) - frozenset(keys_of(PolicyFile))
+_POLICY_KEYS = frozenset(keys_of(PolicyFile)) - frozenset(keys_of(GatewaySettings))
+
+
+def check_files(files: Sequence[Path]) -> bool:
+    """Check each, `gateway.yaml` here if none is named; False if any cannot be taken. Prints all findings."""
+    verdicts = [_check(file) for file in files] if files else [_check_gateway(None)]
+    return all(verdicts)
+
+
+def _check(file: Path) -> bool:
+    return _check_gateway(file) if is_gateway_file(file) else _check_policy(file)
+
+
+def is_gateway_file(file: Path) -> bool:
+    """By its top-level keys; where they do not tell (an empty file, broken YAML), by its name."""
+    if file.is_dir():
+        return False
+    try:
+        keys = frozenset(parse_yaml(Reader().read(file), str(file)).data)
+    except (BadValue, ConfigErrors):
+        keys = frozenset()
+    of_gateway, of_policy = len(keys & _GATEWAY_KEYS), len(keys & _POLICY_KEYS)
+    return "gateway" in file.name if of_gateway == of_policy else of_gateway > of_policy
+
+
+def _check_gateway(file: Path | None) -> bool:
+    name = str(file or GATEWAY_FILE)
+    try:
+        settings = load_settings(file, os.environ)
+    except ConfigErrors as refusal:
+        return _refuse(name, refusal.problems)
+    users = _problems_of(lambda: load_users(settings))
+    try:
+        loaded = load_policy(settings)
+    except ConfigErrors as refusal:
+        return _refuse(name, (*users, *refusal.problems))
+    return _refuse(name, users) if users else _accept(name, loaded)
+
+
+def _problems_of(load: Callable[[], object]) -> Sequence[ConfigError]:
+    try:
+        load()
+    except ConfigErrors as refusal:
+        return refusal.problems
+    return ()
+
+
+def _check_policy(path: Path) -> bool:
+    try:
+        return _accept(str(path), load_policy(with_policy(GatewaySettings(), path)))
+    except ConfigErrors as refusal:
+        return _refuse(str(path), refusal.problems)
+
+
+def _accept(name: str, loaded: LoadedPolicy) -> bool:
+    for warning in loaded.warnings:
+        say(complaints(), f"warning: {warning}", "yellow")
+    for note in loaded.notes:
+        say(answers(), f"note: {note}")
+    counts = [_count(len(loaded.policy.rules), "rule"), _count(len(loaded.policy.groups), "group")]
+    if loaded.warnings:
+        counts.append(_count(len(loaded.warnings), "warning"))
+    say(answers(), f"{name}: ok, {', '.join(counts)}", "green")
+    return True
+
+
+def _refuse(name: str, problems: Sequence[ConfigError]) -> bool:
+    for problem in problems:
+        say(complaints(), str(problem), "red")
+    say(answers(), f"{name}: {_count(len(problems), 'problem')}", "bold red")
+    return False
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -1,0 +1,24 @@
+"""How commands speak: answers on standard output, what is wrong on standard error, colour on terminals only.
+
+rich looks at NO_COLOR and at whether it writes to a terminal; lines are never wrapped, so that they can be searched.
+"""
+
+import sys
+
+from rich.console import Console
+from rich.text import Text
+
+
+def answers() -> Console:
+    """Standard output."""
+    return Console(file=sys.stdout, highlight=False, soft_wrap=True)
+
+
+def complaints() -> Console:
+    """Standard error."""
+    return Console(file=sys.stderr, highlight=False, soft_wrap=True)
+
+
+def say(console: Console, text: str, style: str = "") -> None:
+    """One line, taken as it is: what stands in brackets is no markup."""
+    console.print(Text(text, style=style))

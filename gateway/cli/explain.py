@@ -1,0 +1,155 @@
+"""`egress-gateway explain`: the verdict about one destination as the gateway would give it, and why, offline."""
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from gateway.app.own_addresses import own_addresses
+from gateway.cli.console import answers, say
+from gateway.cli.cures import cure_for, near_misses, proposed_rule
+from gateway.cli.question import parse_client, parse_question
+from gateway.model.addresses import Address
+from gateway.model.client import Client
+from gateway.model.decision import AddressRefusal, Deny, Permit, Terms
+from gateway.model.intent import Door, Intent
+from gateway.model.reasons import Reason
+from gateway.policy.decide import decide
+from gateway.policy.plan import Rules, build_rules
+from gateway.policy.rules import AddressPolicy, Policy
+from gateway.settings.gateway import GatewaySettings
+from gateway.settings.load import load_policy, load_settings
+from gateway.settings.units import Endpoint
+
+_WORDS = {
+    Reason.NO_RULE: "no rule allows this destination",
+    Reason.DENIED_BY_RULE: "a deny rule matches",
+    Reason.PROTOCOL_MISMATCH: "the rule wants another protocol on this port",
+    Reason.IN_CLUSTER_NAME: "the name is inside the cluster",
+    Reason.CREDENTIALS_MISSING: "an address alone is no identity here (identity.required)",
+    Reason.ADDRESS_REFUSED: "the address may not be dialled",
+}
+
+
+def explain_url(
+    url: str, config: Path | None, policy: Path | None, client_name: str | None, source: str | None, method: str | None
+) -> bool:
+    """Print the verdict; True for allow. Raises `ConfigErrors` or `Unanswerable`."""
+    intent = parse_question(url, method)
+    settings = load_settings(config, os.environ, policy)
+    loaded = load_policy(settings)
+    listening = replace(loaded.policy, addresses=_with_listening(loaded.policy.addresses, settings))
+    client = parse_client(client_name, source, loaded.policy)
+    now = time.time()
+    rules = build_rules(listening, generation=1)
+    decision = decide(client, intent, rules, now)
+    refusal = _refusal_of_literal(decision)
+    allowed = isinstance(decision, Permit) and (refusal is None or not refusal.enforced)
+    _print(answers(), intent, client, decision, refusal, allowed)
+    if isinstance(decision, Deny):
+        _print_near_misses(answers(), decision, intent, rules, now)
+        _print_cure(answers(), decision, client, intent, rules.policy, now)
+    return allowed
+
+
+def _with_listening(addresses: AddressPolicy, settings: GatewaySettings) -> AddressPolicy:
+    """With what this configuration would listen on, which is never dialled."""
+    admin = settings.admin
+    endpoints: list[Endpoint | None] = [*(listener.bind for listener in settings.listeners), admin.bind, admin.health]
+    listening = frozenset((endpoint.address, endpoint.port) for endpoint in endpoints if endpoint is not None)
+    return replace(addresses, listening=listening, own=own_addresses())
+
+
+def _refusal_of_literal(decision: Permit | Deny) -> AddressRefusal | None:
+    if isinstance(decision, Permit) and isinstance(decision.authority.host, Address):
+        return decision.screen(decision.authority.host)
+    return None
+
+
+def _print(
+    console: Console,
+    intent: Intent,
+    client: Client,
+    decision: Permit | Deny,
+    refusal: AddressRefusal | None,
+    allowed: bool,
+) -> None:
+    door = "CONNECT" if intent.door is Door.CONNECT else "http request"
+    say(
+        console, f"{'allow' if allowed else 'deny'}  {door} {intent.authority}", "bold green" if allowed else "bold red"
+    )
+    lines = _permit_lines(decision, refusal) if isinstance(decision, Permit) else _deny_lines(decision)
+    for name, value in (*lines, ("client", show_client(client)), ("groups", ", ".join(decision.groups) or "none")):
+        say(console, f"  {name:<9} {value}")
+
+
+def _permit_lines(permit: Permit, refusal: AddressRefusal | None) -> Iterator[tuple[str, str]]:
+    yield "rule", str(permit.rule)
+    if permit.also:
+        yield "also", ", ".join(permit.also)
+    yield "terms", show_terms(permit.terms)
+    if permit.would_deny is not None:
+        by = f" by {permit.would_deny.rule}" if permit.would_deny.rule is not None else ""
+        yield "report", f"passes in report mode only, else {permit.would_deny.reason}{by}"
+    if refusal is not None:
+        by = f", by {refusal.rule}" if refusal.rule is not None else ""
+        yield "address", f"refused: {refusal.detail}{by}"
+    elif isinstance(permit.authority.host, Address):
+        yield "address", "may be dialled"
+    else:
+        yield "addresses", "not resolved here; each is screened before it is dialled"
+
+
+def _deny_lines(denial: Deny) -> Iterator[tuple[str, str]]:
+    words = _WORDS.get(denial.reason)
+    yield "reason", denial.reason if words is None else f"{denial.reason}: {words}"
+    if denial.rule is not None:
+        yield "rule", str(denial.rule)
+    if denial.also:
+        yield "also", ", ".join(denial.also)
+    if denial.detail:
+        yield "detail", denial.detail
+
+
+def _print_near_misses(console: Console, denial: Deny, intent: Intent, rules: Rules, now: float) -> None:
+    if denial.reason in (Reason.NO_RULE, Reason.IN_CLUSTER_NAME):
+        near = near_misses(rules.policy.rules, intent.authority, frozenset(denial.groups), now)
+        for ref, why_not in near:
+            say(console, f"  {'nearly':<9} {ref}: {why_not}")
+
+
+def _print_cure(console: Console, denial: Deny, client: Client, intent: Intent, policy: Policy, now: float) -> None:
+    cure = cure_for(denial, intent.authority)
+    if cure is None:
+        return
+    if denial.rule is None:
+        cured = build_rules(replace(policy, rules=(*policy.rules, proposed_rule(intent.authority))), generation=2)
+        refusal = _refusal_of_literal(decide(client, intent, cured, now))
+        if refusal is not None:
+            say(console, f"\nNo rule can allow it: {refusal.detail}")
+            return
+    say(console, "\nThis would allow it:\n", "bold")
+    say(console, cure)
+
+
+def show_terms(terms: Terms) -> str:
+    """The settings of the deciding rule that a reader of its file may not remember."""
+    shown = [f"first bytes {terms.protocol}", f"sni {terms.sni}", f"ech {terms.ech}"]
+    for name, networks in (("private", terms.private), ("within", terms.within)):
+        if networks:
+            shown.append(f"{name} {' '.join(map(str, networks))}")
+    return ", ".join(shown)
+
+
+def show_client(client: Client) -> str:
+    """Its address and what else is taken for known."""
+    facts = (
+        ("user", client.user),
+        ("namespace", client.namespace),
+        ("service account", client.service_account),
+        ("spiffe", client.spiffe),
+    )
+    return ", ".join([str(client.address), *(f"{name} {value}" for name, value in facts if value is not None)])

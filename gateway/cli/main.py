@@ -1,0 +1,171 @@
+"""The command line: what there is, and how errors and exit codes come out.
+
+What a command needs is imported when it runs, so that `--help` answers at once.
+"""
+# ruff: noqa: PLC0415
+
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+app = typer.Typer(
+    name="egress-gateway",
+    help="A forward proxy that decides, by name, where workloads may connect, and records every attempt.",
+    epilog="Keys of both files: docs/policy.md, or `egress-gateway schema`.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+Config = Annotated[
+    Path | None,
+    typer.Option("-c", "--config", metavar="FILE", help="gateway.yaml; else ./gateway.yaml, else its defaults."),
+]
+PolicyPath = Annotated[
+    Path | None, typer.Option("--policy", metavar="PATH", help="A policy file or directory, before what FILE says.")
+]
+
+
+def main() -> None:
+    """Where the console script and `python -m gateway` begin."""
+    app(prog_name="egress-gateway")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        try:
+            typer.echo(f"egress-gateway {version('egress-gateway')}")
+        except PackageNotFoundError:  # a checkout that was not installed
+            typer.echo("egress-gateway (not installed)")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which.")
+    ] = False,
+) -> None:
+    """A forward proxy that decides, by name, where workloads may connect, and records every attempt."""
+
+
+@app.command()
+def run(
+    config: Config = None,
+    policy: PolicyPath = None,
+    listen: Annotated[
+        str | None, typer.Option(metavar="ADDR:PORT", help="The one address to listen on, before what FILE says.")
+    ] = None,
+    workers: Annotated[str | None, typer.Option(metavar="N", help="Processes, or auto.")] = None,
+) -> None:
+    """Serve until SIGTERM.
+
+    SIGTERM and SIGINT drain, a second one ends at once; SIGHUP reads the policy again.
+
+    \b
+    egress-gateway run -c config/quickstart.yaml
+    egress-gateway run --policy policy.yaml --listen 127.0.0.1:3128
+
+    A file that cannot be taken ends it with status 2, every problem in one line.
+    """
+    from gateway.cli.run import run_gateway
+    from gateway.model.errors import ConfigError
+    from gateway.settings.problems import ConfigErrors
+
+    overrides: dict[str, str] = {}
+    if listen is not None:
+        overrides["EGRESS__LISTENERS"] = f'[{{name: proxy, bind: "{listen}"}}]'
+    if workers is not None:
+        overrides["EGRESS__WORKERS"] = workers
+    try:
+        run_gateway(config, policy, overrides)
+    except (ConfigError, ConfigErrors) as refusal:
+        _fail(refusal)
+
+
+@app.command()
+def check(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[FILE]...", help="gateway.yaml files, policy files or policy directories."),
+    ] = None,
+) -> None:
+    """Say what is wrong with files.
+
+    Everything at once, each problem as FILE:LINE: path: message.
+
+    \b
+    egress-gateway check                      gateway.yaml here, with the policy that it names
+    egress-gateway check config/team.yaml     one of either kind: the content tells
+    egress-gateway check policy/              a directory is one policy
+
+    Status 0 if they can be taken (there may be warnings), else 1.
+    """
+    from gateway.cli.check import check_files
+
+    raise typer.Exit(0 if check_files(files or []) else 1)
+
+
+@app.command()
+def explain(
+    url: Annotated[str, typer.Argument(metavar="URL", help="https://host[:port], http://host[:port] or host:port.")],
+    config: Config = None,
+    policy: PolicyPath = None,
+    client: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Ask as a member of this group, or as this user.")
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option("--from", metavar="ADDR", help="The client's address; else 127.0.0.1.")
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option(metavar="M", help="CONNECT asks for a tunnel where the URL says http://.")
+    ] = None,
+) -> None:
+    """Say which rule decides, and why.
+
+    The verdict about a destination, the rules that nearly applied, and what would allow it. Nothing is resolved or
+    dialled.
+
+    \b
+    egress-gateway explain https://api.example.com
+    egress-gateway explain --policy policy.yaml --client payments db.example.com:5432
+    egress-gateway explain -c gateway.yaml --from 10.20.0.7 http://198.51.100.7/
+
+    Status 0 for allow, 1 for deny, 2 if there is no answer.
+    """
+    from gateway.cli.explain import explain_url
+    from gateway.cli.question import Unanswerable
+    from gateway.settings.problems import ConfigErrors
+
+    try:
+        allowed = explain_url(url, config, policy, client, source, method)
+    except (ConfigErrors, Unanswerable) as refusal:
+        _fail(refusal)
+    raise typer.Exit(0 if allowed else 1)
+
+
+@app.command()
+def schema(kind: Annotated[str, typer.Argument(metavar="gateway|policy", help="Whose schema.")]) -> None:
+    """Print a JSON Schema for editors.
+
+    \b
+    egress-gateway schema policy > policy.schema.json
+    # yaml-language-server: $schema=policy.schema.json      (first line of policy.yaml)
+    """
+    import json
+
+    from gateway.settings.schema import gateway_schema, policy_schema
+
+    schemas = {"gateway": gateway_schema, "policy": policy_schema}
+    if kind not in schemas:
+        _fail(f"there is a schema of gateway and of policy, not of {kind!r}")
+    typer.echo(json.dumps(schemas[kind](), indent=2, ensure_ascii=False))
+
+
+def _fail(what: object) -> NoReturn:
+    typer.echo(str(what), err=True)
+    raise typer.Exit(2)

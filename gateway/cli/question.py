@@ -1,0 +1,73 @@
+"""What `explain` is asked, as the values that `decide` judges: a URL into an intent, a name into a client."""
+
+import re
+
+from gateway.model.addresses import Address, parse_address
+from gateway.model.authority import parse_authority
+from gateway.model.client import Client, IdentitySource
+from gateway.model.intent import Door, Intent, Protocol
+from gateway.policy.rules import Match, Policy
+from gateway.settings.hosts import to_ascii
+from gateway.settings.problems import BadValue
+
+LOOPBACK = Address(4, 0x7F000001)
+
+
+class Unanswerable(Exception):
+    """The question makes no sense; the text says why."""
+
+
+def parse_question(url: str, method: str | None) -> Intent:
+    """`https://host`, `host:port` and `host` ask for a tunnel (443 unless said), `http://host` for a request (80)."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        scheme, rest = "", url
+    if scheme.lower() not in ("", "http", "https"):
+        raise Unanswerable(f"{url!r}: only http and https destinations can be asked for")
+    plain = scheme.lower() == "http"
+    try:
+        authority = parse_authority(to_ascii(re.split(r"[/?#]", rest, maxsplit=1)[0]), 80 if plain else 443)
+    except BadValue as refusal:
+        raise Unanswerable(str(refusal)) from refusal
+    if authority is None:
+        raise Unanswerable(f"{url!r} names no valid host and port; the gateway answers 400 to it")
+    if plain and (method or "").upper() != "CONNECT":
+        return Intent(Door.ABSOLUTE_FORM, authority, Protocol.HTTP)
+    return Intent(Door.CONNECT, authority)
+
+
+def parse_client(name: str | None, address_text: str | None, policy: Policy) -> Client:
+    """A client with the facts of a group's first `match` entry, or a user; `address_text` goes before the group's."""
+    address = parse_address(address_text) if address_text is not None else None
+    if address_text is not None and address is None:
+        raise Unanswerable(f"{address_text!r} is no address")
+    if name is None:
+        return Client(address or LOOPBACK)
+    group = next((group for group in policy.groups if group.name == name), None)
+    if group is None:
+        return Client(address or LOOPBACK, IdentitySource.BASIC, user=name)
+    return _member(group.match[0], address)
+
+
+def _member(match: Match, address: Address | None) -> Client:
+    return Client(
+        address=address or _address_in(match),
+        source=_source(match),
+        user=match.user,
+        namespace=match.namespace,
+        service_account=match.service_account,
+        labels=dict(match.labels) or None,
+        spiffe=f"{match.spiffe[:-1]}any" if match.spiffe and match.spiffe.endswith("/*") else match.spiffe,
+    )
+
+
+def _address_in(match: Match) -> Address:
+    return LOOPBACK if match.cidr is None else Address(match.cidr.version, match.cidr.value)
+
+
+def _source(match: Match) -> IdentitySource:
+    if match.spiffe is not None:
+        return IdentitySource.MTLS
+    if match.user is not None:
+        return IdentitySource.BASIC
+    return IdentitySource.ADDRESS if match.namespace is None else IdentitySource.KUBERNETES

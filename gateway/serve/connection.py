@@ -1,0 +1,114 @@
+"""The life of one connection, written top to bottom. Read this file first.
+
+    accept -> identify -> read intent -> decide -> take a lease -> resolve + screen + dial
+           -> confirm SNI -> relay -> record
+
+Every stage's answer goes into the draft as it becomes known, so that a connection which is cut off half-way still
+leaves a truthful record. No byte of the client's reaches the destination before the last verdict.
+"""
+
+import asyncio
+import logging
+from contextlib import aclosing
+
+from gateway.model.decision import Deny, Permit, WouldDeny
+from gateway.model.errors import DownstreamError, GatewayError, InternalError, Refused
+from gateway.model.intent import Opening, Protocol
+from gateway.model.reasons import Reason
+from gateway.model.record import Draft, Ended, Side
+from gateway.net.relay import Relay
+from gateway.net.stream import Stream
+from gateway.policy.confirm import confirm
+from gateway.policy.decide import decide
+from gateway.serve.intake import read_head, read_intent, read_opening
+from gateway.serve.refuse import asks_again, refuse
+from gateway.serve.services import Services
+from gateway.wire.head import RequestHead
+from gateway.wire.replies import established
+
+ATTEMPTS = 8  # requests on one connection; only a 407 keeps one open for the next
+
+_logger = logging.getLogger(__name__)
+
+
+async def serve_connection(downstream: Stream, draft: Draft, services: Services) -> None:
+    """From accept to record. Closes `downstream`; raises nothing but its own cancellation."""
+    try:
+        for left in reversed(range(ATTEMPTS)):
+            may_ask_again = await _attempt(downstream, draft, services)
+            if not may_ask_again or not left or not await asks_again(downstream, draft, services):
+                break
+    except asyncio.CancelledError:
+        draft.reason = draft.reason or Reason.DRAINING
+        draft.transfer.ended, draft.transfer.ended_by = Ended.RESET, Side.GATEWAY
+        downstream.abort()
+        raise
+    finally:
+        services.recorder.record(draft)
+    await downstream.aclose()
+
+
+async def _attempt(downstream: Stream, draft: Draft, services: Services) -> bool:
+    """One request and all that follows from it. True: it was refused, and the client may try again here."""
+    head = None
+    try:
+        head = await read_head(downstream, services)
+        await _walk(head, downstream, draft, services)
+        return False
+    except GatewayError as error:
+        return refuse(error, head, downstream, draft, services)
+    except Exception as bug:
+        _logger.exception("connection %s", draft.connection_id)
+        return refuse(InternalError(Reason.INTERNAL_ERROR, type(bug).__name__), head, downstream, draft, services)
+
+
+async def _walk(head: RequestHead, downstream: Stream, draft: Draft, services: Services) -> None:
+    if services.draining:
+        raise InternalError(Reason.DRAINING)
+    now = services.clock.time()
+    rules = services.rules()
+    draft.generation = rules.generation
+
+    client = draft.client = await services.identifier.identify(draft.peer[0], head)
+    intent = draft.intent = read_intent(head)
+    decision = draft.decision = decide(client, intent, rules, now)
+    if isinstance(decision, Deny):
+        raise services.identifier.refusal(decision, client, intent, rules, now)
+    async with services.limiter.lease(decision):
+        upstream = await services.dialer.dial(decision)
+        draft.dialled = upstream.dialled
+        async with aclosing(upstream.stream):
+            _establish(downstream, draft, head)
+            if decision.terms.protocol is not Protocol.TCP:
+                opening = draft.opening = await read_opening(downstream, services, decision.terms.timeouts.client_hello)
+                draft.would_deny = _confirmed(confirm(decision, opening, client, intent, rules, now), opening)
+            await _relay(decision, downstream, upstream.stream, draft, services)
+
+
+def _establish(downstream: Stream, draft: Draft, head: RequestHead) -> None:
+    downstream.write(established(head.minor))
+    draft.status = 200
+
+
+def _confirmed(verdict: Deny | WouldDeny | None, opening: Opening) -> WouldDeny | None:
+    """The name in the TLS hello was judged like the one in the request."""
+    if isinstance(verdict, Deny):
+        raise Refused(verdict)
+    if opening.protocol is Protocol.HTTP:
+        raise DownstreamError(Reason.HTTP_NOT_AVAILABLE, "plain HTTP inside the tunnel")
+    return verdict
+
+
+async def _relay(permit: Permit, downstream: Stream, upstream: Stream, draft: Draft, services: Services) -> None:
+    timeouts = permit.terms.timeouts
+    relay = Relay(
+        downstream,
+        upstream,
+        draft.transfer,
+        services.deadlines,
+        services.splices,
+        timeouts.idle,
+        timeouts.lifetime,
+        services.clock.monotonic,
+    )
+    await relay.run()

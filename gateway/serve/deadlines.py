@@ -1,0 +1,128 @@
+"""Coarse time-outs for every stage of every connection: one wheel and one loop timer for the whole process.
+
+`asyncio.timeout` costs a timer handle in the loop's heap and 13 us a use; here entering and leaving are a set
+insertion and removal. The price is coarseness: a deadline rings up to a tick or a 64th of its duration late, whichever
+is more, and never early. Far deadlines share slots for that reason: an hour's worth are a few hundred, not 36,000.
+"""
+
+import asyncio
+import logging
+from asyncio import CancelledError
+from collections.abc import Callable
+from types import TracebackType
+
+from gateway.model.errors import GatewayError
+
+DURATIONS = 1024
+TICK = 0.1  # seconds; the shortest time-out that makes sense on a network is several of these
+
+_logger = logging.getLogger(__name__)
+
+
+class _Alarm:
+    """One entry, waiting in a slot of the wheel until it rings or is cancelled."""
+
+    __slots__ = ("ring", "slot")
+
+    def __init__(self, slot: set["_Entry"], ring: Callable[[], None]) -> None:
+        self.slot = slot
+        self.ring = ring
+
+    def cancel(self) -> None:
+        self.slot.discard(self)
+
+
+class _Within:
+    """The block of `DeadlineWheel.within`, and its own entry in the wheel: cancels the task it was entered in, and
+    turns that into the error."""
+
+    __slots__ = ("_cancelling", "_error", "_expired", "_seconds", "_slot", "_task", "_wheel")
+
+    def __init__(self, wheel: "DeadlineWheel", seconds: float, error: Callable[[], GatewayError]) -> None:
+        self._wheel = wheel
+        self._seconds = seconds
+        self._error = error
+        self._expired = False
+
+    def __enter__(self) -> None:
+        task = asyncio.current_task(self._wheel.loop)
+        if task is None:
+            raise RuntimeError("a deadline needs a task to cancel")
+        self._task = task
+        self._cancelling = task.cancelling()
+        self._slot = self._wheel.slot_after(self._seconds)
+        self._slot.add(self)
+
+    def ring(self) -> None:
+        self._expired = True
+        self._task.cancel()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exception: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self._slot.discard(self)
+        # A cancellation that somebody else asked for as well stays a cancellation.
+        if self._expired and self._task.uncancel() <= self._cancelling and kind is CancelledError:
+            raise self._error() from exception
+
+
+_Entry = _Alarm | _Within
+
+
+class DeadlineWheel:
+    """Fulfils `roles.Deadlines`. The loop timer runs only while something is pending."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, tick: float = TICK) -> None:
+        self.loop = loop
+        self._tick = tick
+        self._slots: dict[int, set[_Entry]] = {}
+        self._grains: dict[float, int] = {}
+        self._turned_to = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def within(self, seconds: float, error: Callable[[], GatewayError]) -> _Within:
+        """As `roles.Deadlines.within`."""
+        return _Within(self, seconds, error)
+
+    def after(self, seconds: float, ring: Callable[[], None]) -> _Alarm:
+        """As `roles.Deadlines.after`."""
+        slot = self.slot_after(seconds)
+        alarm = _Alarm(slot, ring)
+        slot.add(alarm)
+        return alarm
+
+    def slot_after(self, seconds: float) -> "set[_Entry]":
+        """The slot that is emptied, ringing, after `seconds` at the earliest."""
+        now = self.loop.time()
+        grain = self._grains.get(seconds) or self._grain_of(seconds)
+        index = -(-(int((now + seconds) / self._tick) + 1) // grain) * grain
+        slot = self._slots.get(index)
+        if slot is None:
+            slot = self._slots[index] = set()
+        if self._timer is None:
+            self._turned_to = int(now / self._tick)
+            self._timer = self.loop.call_later(self._tick, self._turn)
+        return slot
+
+    def _grain_of(self, seconds: float) -> int:
+        """Ticks between slots for deadlines so far away. Remembered for the few durations that a policy has."""
+        grain = 1 << max(0, int(seconds / self._tick).bit_length() - 7)
+        if len(self._grains) < DURATIONS:
+            self._grains[seconds] = grain
+        return grain
+
+    def _turn(self) -> None:
+        target = int(self.loop.time() / self._tick)
+        due = range(self._turned_to + 1, target + 1)
+        self._turned_to = target
+        for index in due:
+            slot = self._slots.pop(index, None)
+            while slot:
+                self._ring(slot.pop())
+        self._timer = self.loop.call_later(self._tick, self._turn) if self._slots else None
+
+    def _ring(self, entry: "_Entry") -> None:
+        try:
+            entry.ring()
+        except Exception:  # one connection's fault must not stop the others' clocks
+            _logger.exception("an alarm failed")

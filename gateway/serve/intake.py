@@ -1,0 +1,73 @@
+"""From the first bytes on a proxy port to an intent, and from the first bytes in a tunnel to an opening."""
+
+import re
+
+from gateway.model.authority import parse_authority
+from gateway.model.errors import DownstreamError
+from gateway.model.intent import Door, Intent, Opening
+from gateway.model.reasons import Reason
+from gateway.model.roles import ByteStream
+from gateway.serve.services import Services
+from gateway.wire.client_hello import MalformedClientHello
+from gateway.wire.head import MalformedHead, RequestHead, parse_head
+from gateway.wire.opening import parse_opening
+
+_WITHOUT_SECRETS = re.compile(r"[A-Za-z0-9.:_\[\]-]{1,300}")
+
+
+async def read_head(downstream: ByteStream, services: Services) -> RequestHead:
+    """The request head, consumed exactly. Raises `DownstreamError` if it is malformed, too large or too slow."""
+    with services.deadlines.within(services.head_timeout, lambda: DownstreamError(Reason.HEAD_TIMEOUT)):
+        try:
+            while (head := parse_head(data := downstream.peek())) is None:
+                if len(data) > services.bounds.head:
+                    raise DownstreamError(Reason.HEAD_TOO_LARGE, f"more than {services.bounds.head} bytes")
+                if not await downstream.more():
+                    raise DownstreamError(Reason.CLIENT_CLOSED, f"after {len(data)} bytes of a request head")
+        except MalformedHead as malformed:
+            raise DownstreamError(malformed.reason, str(malformed)) from malformed
+    if head.size > services.bounds.head:
+        raise DownstreamError(Reason.HEAD_TOO_LARGE, f"more than {services.bounds.head} bytes")
+    downstream.consume(head.size)
+    return head
+
+
+def read_intent(head: RequestHead) -> Intent:
+    """What the head asks for. Raises `DownstreamError` where it asks for nothing that a proxy could give."""
+    if head.method == "CONNECT":
+        authority = parse_authority(head.target)
+        if authority is None:
+            raise DownstreamError(Reason.MALFORMED_AUTHORITY, f"CONNECT target {_quotable(head.target)}")
+        return Intent(Door.CONNECT, authority)
+    if head.target[:7].lower() == "http://":
+        raise DownstreamError(Reason.HTTP_NOT_AVAILABLE, "absolute-form request")
+    raise DownstreamError(Reason.NOT_A_PROXY_REQUEST, f"{head.method[:20]} that names no http:// URL")
+
+
+def _quotable(target: str) -> str:
+    """For the record. Userinfo, path and query may hold secrets: where a target has any, nothing of it is quoted."""
+    return repr(target) if _WITHOUT_SECRETS.fullmatch(target) else f"of {len(target)} characters that is no host:port"
+
+
+async def read_opening(downstream: ByteStream, services: Services, seconds: float) -> Opening:
+    """What the client's first bytes in the tunnel are; none is consumed.
+
+    Raises `DownstreamError` if they are a malformed ClientHello, one above the bound, or do not come in time.
+    """
+
+    def too_slow() -> DownstreamError:
+        come = len(downstream.peek())
+        if come:
+            return DownstreamError(Reason.CLIENT_HELLO_TIMEOUT, f"{come} bytes in {seconds:g} s")
+        return DownstreamError(
+            Reason.CLIENT_SILENT, "the client waits for the server to speak first? such a rule needs `protocol: tcp`"
+        )
+
+    with services.deadlines.within(seconds, too_slow):
+        try:
+            while (opening := parse_opening(data := downstream.peek(), services.bounds.client_hello)) is None:
+                if not await downstream.more():
+                    raise DownstreamError(Reason.CLIENT_CLOSED, f"after {len(data)} bytes in the tunnel")
+        except MalformedClientHello as malformed:
+            raise DownstreamError(malformed.reason, str(malformed)) from malformed
+    return opening

@@ -1,0 +1,72 @@
+"""How a connection is told no: in HTTP before the tunnel stands, with a TLS alert or a reset after the 200."""
+
+from gateway.model.errors import DownstreamError, GatewayError, Refused, UpstreamError
+from gateway.model.reasons import Reason
+from gateway.model.record import Draft, Ended, Side
+from gateway.model.roles import ByteStream
+from gateway.serve.services import Services
+from gateway.wire.alerts import ACCESS_DENIED, DECODE_ERROR
+from gateway.wire.head import RequestHead
+from gateway.wire.replies import reply, status_of
+
+_MAY_TRY_AGAIN = frozenset({Reason.CREDENTIALS_MISSING, Reason.CREDENTIALS_INVALID})
+_SLOW = frozenset({Reason.HEAD_TIMEOUT, Reason.CLIENT_SILENT, Reason.CLIENT_HELLO_TIMEOUT})
+_GARBLED = frozenset({Reason.MALFORMED_CLIENT_HELLO, Reason.CLIENT_HELLO_TOO_LARGE})
+_TLS_HANDSHAKE = b"\x16"
+
+
+def refuse(
+    error: GatewayError, head: RequestHead | None, downstream: ByteStream, draft: Draft, services: Services
+) -> bool:
+    """Answer in the language that the connection speaks by now, and note why. True: another request may follow."""
+    _note(error, draft)
+    if error.reason is Reason.CLIENT_CLOSED:
+        return False
+    if draft.status is not None:
+        _break_off(error, downstream)
+        return False
+    draft.status = status_of(error.reason)
+    downstream.write(reply(error, head, services.proxy_name, draft.connection_id))
+    return error.reason in _MAY_TRY_AGAIN
+
+
+async def asks_again(downstream: ByteStream, draft: Draft, services: Services) -> bool:
+    """Whether a client that was asked for credentials sends another request in time."""
+    try:
+        with services.deadlines.within(services.head_timeout, lambda: DownstreamError(Reason.HEAD_TIMEOUT)):
+            again = bool(downstream.peek()) or await downstream.more()
+    except DownstreamError:
+        again = False  # what the record says stays the answer that the client did not take up
+    if again:  # nothing of the first request is true of the next
+        draft.client = draft.intent = draft.decision = draft.status = draft.reason = None
+        draft.detail = ""
+    return again
+
+
+def _note(error: GatewayError, draft: Draft) -> None:
+    draft.reason, draft.detail = error.reason, error.detail
+    transfer = draft.transfer
+    match error:
+        case Refused():
+            draft.decision = error.denial
+            transfer.ended, transfer.ended_by = Ended.REFUSED, Side.GATEWAY
+        case DownstreamError():
+            transfer.ended, transfer.ended_by = _ended_by_client(error.reason), Side.DOWNSTREAM
+        case UpstreamError():
+            transfer.ended, transfer.ended_by = Ended.FAILED, Side.UPSTREAM
+        case _:
+            transfer.ended, transfer.ended_by = Ended.FAILED, Side.GATEWAY
+
+
+def _ended_by_client(reason: Reason) -> Ended:
+    if reason is Reason.CLIENT_CLOSED:
+        return Ended.CLOSED
+    return Ended.TIMEOUT if reason in _SLOW else Ended.REFUSED if reason in _MAY_TRY_AGAIN else Ended.FAILED
+
+
+def _break_off(error: GatewayError, downstream: ByteStream) -> None:
+    """After the 200 no HTTP is spoken: a client that began TLS gets an alert, any other one a reset."""
+    if downstream.peek()[:1] != _TLS_HANDSHAKE:
+        downstream.abort()
+        return
+    downstream.write(DECODE_ERROR if error.reason in _GARBLED else ACCESS_DENIED)

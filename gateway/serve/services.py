@@ -1,0 +1,39 @@
+"""What the walk of a connection works with; built once by `app`, shared by every connection of the process."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gateway.model.roles import Clock, Deadlines, Dialer, Limiter, Recorder
+from gateway.net.splice import Splices
+from gateway.net.stream import Stream
+from gateway.policy.plan import Rules
+from gateway.serve.identify import Identifier
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Bytes."""
+
+    head: int = 64 * 1024
+    client_hello: int = 64 * 1024
+
+
+@dataclass(slots=True)
+class Services:
+    """`rules` answers the snapshot in force; `draining` is set once, when the process has begun to end.
+
+    `head_timeout` is the seconds that a client has for its request head, `proxy_name` our member in Proxy-Status.
+    """
+
+    rules: Callable[[], Rules]
+    identifier: Identifier
+    limiter: Limiter
+    dialer: Dialer[Stream]
+    recorder: Recorder
+    deadlines: Deadlines
+    clock: Clock
+    splices: Splices
+    bounds: Bounds
+    head_timeout: float
+    proxy_name: str
+    draining: bool = False

@@ -1,0 +1,102 @@
+"""`check` says everything at once, where it stands, and ends with 0 or 1."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.cli.check import check_files, is_gateway_file
+from tests.settings.texts import write
+
+RULE = "rules: [{name: a, hosts: [x.example]}]"
+
+
+def test_a_good_policy_is_ok(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path, "any.yaml", RULE)
+    assert check_files([path])
+    assert capsys.readouterr() == (f"{path}: ok, 1 rule, 0 groups\n", "")
+
+
+def test_every_problem_is_a_line_with_its_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(
+        tmp_path, "any.yaml", "rules:\n  - name: a\n    hosts: ['[brackets].example', a..b]\n    inspect: {}\n"
+    )
+    assert not check_files([path])
+    out, err = capsys.readouterr()
+    assert out == f"{path}: 2 problems\n"
+    assert [line.split(": ")[:2] for line in err.splitlines()] == [
+        [f"{path}:3", "rules[0].hosts[0]"],
+        [f"{path}:3", "rules[0].hosts[1]"],
+    ]
+
+
+def test_a_key_whose_feature_does_not_exist_yet_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path, "any.yaml", "rules:\n  - name: a\n    hosts: [x.example]\n    inspect: {}\n")
+    assert not check_files([path])
+    assert capsys.readouterr().err == f"{path}:4: rules[0].inspect: is not available yet\n"
+
+
+def test_settings_are_checked_with_the_policy_and_the_users_that_they_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, "users", "alice:plain\n")
+    write(tmp_path, "mine.yaml", "rules: [{name: a}]")
+    path = write(tmp_path, "settings.yaml", "listeners: []\n")
+    assert not check_files([path])
+    assert capsys.readouterr().err == f"{path}:1: listeners: must not be empty\n"
+    write(tmp_path, "settings.yaml", "policy: mine.yaml\nidentity: {basic: {htpasswd: users}}\n")
+    assert not check_files([path])
+    assert [line.split(": ")[0] for line in capsys.readouterr().err.splitlines()] == [
+        f"{tmp_path}/users:1",
+        f"{tmp_path}/mine.yaml:1",
+    ]
+
+
+def test_warnings_and_notes_are_told_and_forgiven(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path, "any.yaml", "rules: [{name: a, hosts: [bücher.example], ports: [22]}]")
+    assert check_files([path])
+    out, err = capsys.readouterr()
+    assert err.startswith(f"warning: {path}:1: rules[0].ports: 22 (SSH)")
+    assert out == (
+        f"note: {path}:1: rules[0].hosts[0]: bücher.example is xn--bcher-kva.example\n"
+        f"{path}: ok, 1 rule, 0 groups, 1 warning\n"
+    )
+
+
+def test_a_directory_is_one_policy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path, "a.yaml", "clients: {g: {match: [{user: u}]}}")
+    write(tmp_path, "b.yaml", "rules: [{name: a, clients: [g], hosts: [x.example]}]")
+    assert check_files([tmp_path])
+    assert capsys.readouterr().out == f"{tmp_path}: ok, 1 rule, 1 group\n"
+
+
+def test_all_files_are_checked_even_after_a_bad_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bad, good = write(tmp_path, "bad.yaml", "rules: ["), write(tmp_path, "good.yaml", RULE)
+    assert not check_files([bad, tmp_path / "gone.yaml", good])
+    out, err = capsys.readouterr()
+    assert [line.split(": ")[1] for line in out.splitlines()] == ["1 problem", "1 problem", "ok, 1 rule, 0 groups"]
+    assert len(err.splitlines()) == 2
+
+
+def test_without_a_name_the_settings_here_are_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, "policy.yaml", RULE)
+    assert check_files([])
+    assert capsys.readouterr().out == "gateway.yaml: ok, 1 rule, 0 groups\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("x.yaml", "listeners: []", True),
+        ("gateway.yaml", "rules: []", False),
+        ("x.yaml", "mode: report", False),
+        ("my-gateway.yaml", "", True),
+        ("x.yaml", "version: 1", False),
+        ("gateway.yaml", "a: [", True),
+        ("x.yaml", "a: [", False),
+    ],
+)
+def test_the_content_tells_which_kind_of_file_it_is(tmp_path: Path, name: str, text: str, expected: bool) -> None:
+    assert is_gateway_file(write(tmp_path, name, text)) is expected

@@ -1,0 +1,169 @@
+"""`explain` gives the gateway's own verdict, with what decides it and what would change it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from gateway.cli.explain import explain_url
+from gateway.cli.question import Unanswerable
+from gateway.settings.gateway import GatewaySettings
+from gateway.settings.load import load_policy, with_policy
+from tests.settings.texts import write
+
+POLICY = """\
+    clients:
+      payments: {match: [{cidr: 10.20.0.0/16, user: ci}]}
+      pods: {match: [{namespace: n, service_account: s}]}
+      mesh: {match: [{spiffe: "spiffe://cluster.local/*"}]}
+      watched: {mode: report, match: [{cidr: 10.9.0.0/16}]}
+    rules:
+      - {name: web, hosts: ["*.example.com"]}
+      - {name: api, hosts: [api.example.com], clients: [payments]}
+      - {name: pods-only, hosts: [pods.test], clients: [pods]}
+      - {name: mesh-only, hosts: [mesh.test], clients: [mesh]}
+      - {name: plain, hosts: [plain.test], ports: [80]}
+      - {name: old, hosts: [old.test], expires: 2020-01-01}
+      - {name: not-this, hosts: ["*.wide.test"], except: {hosts: [x.wide.test]}}
+      - {name: net, cidrs: [192.0.2.0/24, 127.0.0.0/8]}
+      - {name: no-paste, hosts: [.paste.test], action: deny}
+    """
+
+
+class Explained:
+    """What was printed, and the verdict."""
+
+    def __init__(self, allowed: bool, out: str) -> None:
+        self.allowed = allowed
+        self.out = out
+        self.lines = [line.strip() for line in out.splitlines()]
+
+    def line(self, name: str) -> str:
+        """The rest of the first line that begins with `name`."""
+        return next(line.removeprefix(name).strip() for line in self.lines if line.startswith(name))
+
+
+Ask = Callable[..., Explained]
+
+
+@pytest.fixture
+def explain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ask:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, "policy.yaml", POLICY)
+
+    def ask(url: str, client: str | None = None, source: str | None = None, method: str | None = None) -> Explained:
+        allowed = explain_url(url, None, None, client, source, method)
+        return Explained(allowed, capsys.readouterr().out)
+
+    return ask
+
+
+def test_an_allow_names_the_rule_with_its_line(explain: Ask) -> None:
+    answer = explain("https://a.example.com/path?query")
+    assert answer.allowed
+    assert answer.lines[0] == "allow  CONNECT a.example.com:443"
+    assert answer.line("rule") == "policy.yaml#web (policy.yaml:7)"
+    assert answer.line("terms") == "first bytes tls, sni match, ech outer"
+    assert answer.line("groups") == "none"
+
+
+def test_a_group_is_asked_for_by_its_name(explain: Ask) -> None:
+    answer = explain("api.example.com:443", client="payments")
+    assert answer.line("rule") == "policy.yaml#api (policy.yaml:8)"
+    assert answer.line("client") == "10.20.0.0, user ci"
+    assert answer.line("groups") == "payments"
+    assert explain("pods.test", client="pods").allowed
+    assert explain("mesh.test", client="mesh").allowed
+    assert not explain("mesh.test").allowed
+
+
+def test_a_user_and_an_address_are_asked_for_as_such(explain: Ask) -> None:
+    assert explain("api.example.com", client="ci", source="10.20.3.4").line("rule").startswith("policy.yaml#api")
+    assert explain("api.example.com", client="ci", source="10.21.3.4").line("rule").startswith("policy.yaml#web")
+
+
+def test_a_request_and_a_tunnel_to_port_80_are_different_questions(explain: Ask) -> None:
+    assert explain("http://plain.test/").lines[0] == "allow  http request plain.test:80"
+    assert explain("http://plain.test/", method="CONNECT").lines[0] == "allow  CONNECT plain.test:80"
+    refused = explain("http://a.example.com:443/")
+    assert not refused.allowed
+    assert refused.line("reason").startswith("protocol_mismatch")
+
+
+def test_a_deny_rule_is_named_with_the_way_out(explain: Ask) -> None:
+    answer = explain("www.paste.test:8443")
+    assert not answer.allowed
+    assert answer.line("rule") == "policy.yaml#no-paste (policy.yaml:15)"
+    assert "except: {hosts: [www.paste.test]}" in answer.lines
+
+
+@pytest.mark.parametrize(
+    ("url", "nearly"),
+    [
+        ("a.example.com:8443", "policy.yaml#web (policy.yaml:7): for port 443 only"),
+        ("pods.test", "policy.yaml#pods-only (policy.yaml:9): for pods only"),
+        ("old.test", "policy.yaml#old (policy.yaml:12): has expired"),
+        ("x.wide.test", "policy.yaml#not-this (policy.yaml:13): excepts this"),
+        ("192.0.2.9:80", "policy.yaml#net (policy.yaml:14): for port 443 only"),
+    ],
+)
+def test_without_a_rule_the_ones_that_nearly_applied_are_named(explain: Ask, url: str, nearly: str) -> None:
+    answer = explain(url)
+    assert not answer.allowed
+    assert answer.line("reason").startswith("no_rule")
+    assert answer.line("nearly") == nearly
+
+
+@pytest.mark.parametrize("url", ["new.test", "new.test:22", "http://new.test/", "192.0.2.9:8443", "[2001:db8::1]:443"])
+def test_what_it_says_would_allow_it_does(explain: Ask, tmp_path: Path, url: str) -> None:
+    answer = explain(url)
+    assert not answer.allowed
+    cure = answer.out[answer.out.index("rules:") :]
+    added = yaml.safe_load(cure)["rules"]
+    write(tmp_path, "policy.yaml", yaml.safe_dump({"rules": added}))
+    assert load_policy(with_policy(GatewaySettings(), tmp_path / "policy.yaml")).warnings == ()
+    assert explain(url).allowed
+
+
+def test_nothing_is_proposed_for_an_address_that_no_rule_can_open(explain: Ask) -> None:
+    answer = explain("224.0.0.1:443")
+    assert not answer.allowed
+    assert answer.lines[-1].startswith("No rule can allow it: ")
+    assert "rules:" not in answer.out
+
+
+def test_an_address_is_screened_as_it_would_be_before_a_dial(explain: Ask) -> None:
+    assert explain("192.0.2.9").line("address") == "may be dialled"
+    refused = explain("127.0.0.9:443")
+    assert not refused.allowed
+    assert refused.lines[0] == "deny  CONNECT 127.0.0.9:443"
+    assert refused.line("address").startswith("refused: ")
+
+
+def test_report_mode_is_told(explain: Ask) -> None:
+    answer = explain("www.paste.test", source="10.9.0.1")
+    assert answer.allowed
+    assert answer.line("report").startswith("passes in report mode only, else denied_by_rule by policy.yaml#no-paste")
+
+
+def test_a_name_in_unicode_is_asked_for_in_ascii(explain: Ask) -> None:
+    assert explain("https://bücher.example").lines[0] == "deny  CONNECT xn--bcher-kva.example:443"
+
+
+@pytest.mark.parametrize(
+    ("url", "source"),
+    [
+        ("ftp://x.test", None),
+        ("x.test:99999", None),
+        ("user@x.test:443", None),
+        ("https://", None),
+        ("3221225993:443", None),
+        ("a b", None),
+        ("☃.\u0378", None),
+        ("x.test", "10.0.0"),
+    ],
+)
+def test_a_question_without_sense_has_no_answer(explain: Ask, url: str, source: str | None) -> None:
+    with pytest.raises(Unanswerable):
+        explain(url, source=source)

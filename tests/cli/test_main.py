@@ -1,0 +1,100 @@
+"""The program as users start it: exit status, one line for an error, no colour where nobody asked for it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.settings.texts import write
+
+ROOT = Path(__file__).parents[2]
+
+
+def gateway(directory: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """`python -m gateway` with these arguments, started in `directory`."""
+    return subprocess.run(
+        [sys.executable, "-m", "gateway", *arguments],
+        cwd=directory,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environ},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("command", [(), ("run",), ("check",), ("explain",), ("schema",)])
+def test_every_command_has_a_help(tmp_path: Path, command: tuple[str, ...]) -> None:
+    ended = gateway(tmp_path, *command, "--help")
+    assert ended.returncode == 0
+    assert "Usage: egress-gateway" in ended.stdout
+
+
+def test_help_does_not_load_what_the_commands_need(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.argv = ['x', '--help']\n"
+        "from gateway.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print([name for name in ('pydantic', 'uvloop', 'yaml', 'idna') if name in sys.modules])"
+    )
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environ, capture_output=True, text=True)
+    assert ended.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_version_is_told(tmp_path: Path) -> None:
+    assert gateway(tmp_path, "--version").stdout.startswith("egress-gateway ")
+
+
+def test_check_ends_with_0_or_1(tmp_path: Path) -> None:
+    write(tmp_path, "good.yaml", "rules: [{name: a, hosts: [x.example]}]")
+    write(tmp_path, "bad.yaml", "rules: [{name: a}]")
+    assert gateway(tmp_path, "check", "good.yaml").returncode == 0
+    ended = gateway(tmp_path, "check", "good.yaml", "bad.yaml")
+    assert (ended.returncode, ended.stderr) == (1, "bad.yaml:1: rules[0]: needs hosts or cidrs\n")
+
+
+def test_explain_ends_with_0_1_or_2(tmp_path: Path) -> None:
+    write(tmp_path, "policy.yaml", "rules: [{name: a, hosts: [x.example]}]")
+    assert gateway(tmp_path, "explain", "https://x.example").returncode == 0
+    assert gateway(tmp_path, "explain", "https://y.example").returncode == 1
+    ended = gateway(tmp_path, "explain", "ftp://x.example")
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
+    ended = gateway(tmp_path, "explain", "--policy", "gone.yaml", "x.example")
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
+
+
+def test_run_ends_with_2_and_a_line_when_a_file_cannot_be_taken(tmp_path: Path) -> None:
+    write(tmp_path, "gateway.yaml", "timeouts:\n  idle: 5\n")
+    ended = gateway(tmp_path, "run")
+    assert ended.returncode == 2
+    assert ended.stderr == "gateway.yaml:2: timeouts.idle: 5 is not a duration such as 500ms, 2s, 5m, 1h or 7d\n"
+
+
+def test_run_takes_listen_and_workers_before_the_file(tmp_path: Path) -> None:
+    ended = gateway(tmp_path, "run", "--listen", "localhost", "--workers", "2")
+    assert ended.returncode == 2
+    assert ended.stderr.startswith('EGRESS__LISTENERS: listeners[0].bind: "localhost" is not an address and port')
+
+
+@pytest.mark.parametrize("kind", ["gateway", "policy"])
+def test_a_schema_is_json(tmp_path: Path, kind: str) -> None:
+    ended = gateway(tmp_path, "schema", kind)
+    assert json.loads(ended.stdout)["type"] == ["object", "null"]
+
+
+def test_there_is_no_other_schema(tmp_path: Path) -> None:
+    ended = gateway(tmp_path, "schema", "rules")
+    assert (ended.returncode, ended.stderr) == (2, "there is a schema of gateway and of policy, not of 'rules'\n")
+
+
+def test_colour_is_for_terminals_that_want_it(tmp_path: Path) -> None:
+    write(tmp_path, "policy.yaml", "rules: [{name: a}]")
+    assert "\x1b" not in gateway(tmp_path, "check", "policy.yaml").stderr
+    coloured = gateway(tmp_path, "check", "policy.yaml", FORCE_COLOR="1", TERM="xterm")
+    assert "\x1b[31m" in coloured.stderr
+    plain = gateway(tmp_path, "check", "policy.yaml", FORCE_COLOR="1", TERM="xterm", NO_COLOR="1")
+    assert "\x1b[31m" not in plain.stderr

@@ -1,0 +1,1 @@
+"""Programs of the client matrix, each a small use of one real HTTP client."""

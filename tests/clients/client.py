@@ -1,0 +1,49 @@
+"""One GET through the proxy: `python client.py LIBRARY URL CA_FILE`, the proxy in HTTPS_PROXY."""
+
+import asyncio
+import os
+import ssl
+import sys
+import urllib.request
+
+import aiohttp
+import httpx
+import requests
+from yarl import URL
+
+
+def by_urllib(url: str, ca_file: str) -> str:
+    with urllib.request.urlopen(url, context=ssl.create_default_context(cafile=ca_file), timeout=20) as answer:
+        return str(answer.read().decode())
+
+
+def by_requests(url: str, ca_file: str) -> str:
+    answer = requests.get(url, verify=ca_file, timeout=20)
+    answer.raise_for_status()
+    return answer.text
+
+
+def by_httpx(url: str, ca_file: str) -> str:
+    answer = httpx.get(url, verify=ssl.create_default_context(cafile=ca_file), timeout=20)
+    return answer.raise_for_status().text
+
+
+def by_aiohttp(url: str, ca_file: str) -> str:
+    return asyncio.run(_by_aiohttp(url, ssl.create_default_context(cafile=ca_file)))
+
+
+async def _by_aiohttp(url: str, context: ssl.SSLContext) -> str:
+    proxy = URL(os.environ["HTTPS_PROXY"])
+    auth = aiohttp.BasicAuth(proxy.user, proxy.password or "") if proxy.user else None
+    async with (
+        aiohttp.ClientSession(raise_for_status=True) as session,
+        session.get(url, proxy=proxy.with_user(None), proxy_auth=auth, ssl=context) as answer,
+    ):
+        return await answer.text()
+
+
+LIBRARIES = {"urllib": by_urllib, "requests": by_requests, "httpx": by_httpx, "aiohttp": by_aiohttp}
+
+if __name__ == "__main__":
+    library, url, ca_file = sys.argv[1:]
+    sys.stdout.write(LIBRARIES[library](url, ca_file))

@@ -1,0 +1,109 @@
+"""Who is asking: sources in their order, and no falling through from a wrong credential."""
+
+from base64 import b64encode
+
+import bcrypt
+import pytest
+
+from gateway.model.addresses import Address
+from gateway.model.client import Client, IdentitySource
+from gateway.model.errors import DownstreamError
+from gateway.model.reasons import Reason
+from gateway.serve import identify
+from gateway.serve.identify import Challenge, Identifier, PasswordFile
+from gateway.wire.head import RequestHead
+
+PEER = Address(4, 0x0A000105)
+USERS = {"ci": bcrypt.hashpw(b"correct-horse", bcrypt.gensalt(4))}
+BOTH = (IdentitySource.BASIC, IdentitySource.ADDRESS)
+
+
+def _head(*authorizations: str) -> RequestHead:
+    return RequestHead("CONNECT", "x.test:443", 1, tuple(("proxy-authorization", value) for value in authorizations), 0)
+
+
+def _basic(user: str, password: str) -> str:
+    return "Basic " + b64encode(f"{user}:{password}".encode()).decode()
+
+
+def _identifier(challenge: Challenge = Challenge.AUTO) -> Identifier:
+    return Identifier(BOTH, PasswordFile(USERS), challenge)
+
+
+async def test_a_right_password_names_the_user() -> None:
+    client = await _identifier().identify(PEER, _head(_basic("ci", "correct-horse")))
+    assert client == Client(PEER, IdentitySource.BASIC, user="ci")
+
+
+async def test_without_credentials_the_address_is_who_it_is() -> None:
+    assert await _identifier().identify(PEER, _head()) == Client(PEER)
+
+
+async def test_another_scheme_passes_on() -> None:
+    assert await _identifier().identify(PEER, _head("Bearer abc")) == Client(PEER)
+
+
+@pytest.mark.parametrize(
+    "value", [_basic("ci", "wrong"), _basic("nobody", "correct-horse"), "Basic ", "Basic %%%", "Basic bm9jb2xvbg=="]
+)
+async def test_a_credential_that_is_not_accepted_ends_the_attempt(value: str) -> None:
+    with pytest.raises(DownstreamError) as refusal:
+        await _identifier().identify(PEER, _head(value))
+    assert refusal.value.reason is Reason.CREDENTIALS_INVALID
+    assert "wrong" not in str(refusal.value)
+
+
+async def test_two_credentials_are_no_choice() -> None:
+    good = _basic("ci", "correct-horse")
+    with pytest.raises(DownstreamError, match="more than one"):
+        await _identifier().identify(PEER, _head(good, good))
+
+
+async def test_a_source_after_the_address_is_not_reached() -> None:
+    identifier = Identifier((IdentitySource.ADDRESS, IdentitySource.BASIC), PasswordFile(USERS))
+    assert await identifier.identify(PEER, _head(_basic("ci", "wrong"))) == Client(PEER)
+
+
+async def test_with_challenge_always_nobody_passes_without_credentials() -> None:
+    with pytest.raises(DownstreamError) as refusal:
+        await _identifier(Challenge.ALWAYS).identify(PEER, _head())
+    assert refusal.value.reason is Reason.CREDENTIALS_MISSING
+
+
+async def test_a_verdict_is_remembered_without_the_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    checks = []
+
+    def counting(password: bytes, stored: bytes) -> bool:
+        checks.append(password)
+        return bcrypt.checkpw(password, stored)
+
+    monkeypatch.setattr(identify, "_matches", counting)
+    identifier = _identifier()
+    for _ in range(3):
+        await identifier.identify(PEER, _head(_basic("ci", "correct-horse")))
+    assert len(checks) == 1
+    assert "correct-horse" not in repr(identifier.passwords.__dict__)
+
+
+async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(identify, "REMEMBERED", 3)
+    identifier = _identifier()
+    for number in range(6):
+        with pytest.raises(DownstreamError):
+            await identifier.identify(PEER, _head(_basic("ci", f"wrong {number}")))
+    assert identifier.passwords is not None
+    assert len(identifier.passwords._verdicts) == 3
+
+
+async def test_an_unknown_user_costs_a_password_check_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    costs = []
+
+    def noting(password: bytes, stored: bytes) -> bool:
+        costs.append(stored.split(b"$")[2])
+        return False
+
+    monkeypatch.setattr(identify, "_matches", noting)
+    for user in ("ci", "nobody"):
+        with pytest.raises(DownstreamError):
+            await _identifier().identify(PEER, _head(_basic(user, "x")))
+    assert costs[0] == costs[1]
