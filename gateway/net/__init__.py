@@ -1,0 +1,1 @@
+"""Sockets and names: listening, byte streams, resolving, dialling, relaying."""

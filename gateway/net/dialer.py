@@ -1,0 +1,134 @@
+"""The gateway's one dangerous act. Nothing is dialled without a permit, every address is screened before it is dialled,
+and the address dialled is the address screened: there is no second lookup.
+
+A literal, or a remembered name with one address, is on the path of every connection: no task, one await that suspends.
+"""
+
+import asyncio
+import errno
+from collections.abc import Callable, Sequence
+
+from gateway.model.addresses import Address
+from gateway.model.decision import AddressRefusal, Deny, Permit
+from gateway.model.errors import GatewayError, InternalError, Refused, UpstreamError
+from gateway.model.reasons import Reason
+from gateway.model.record import Dialled
+from gateway.model.roles import Clock, Deadlines, Upstream
+from gateway.net.race import interleave, race
+from gateway.net.resolver import Resolver
+from gateway.net.stream import Stream
+
+STAGGER_SECONDS = 0.25
+"""The Connection Attempt Delay that RFC 8305 section 8 recommends."""
+REFUSALS_SHOWN = 8
+
+_REASONS = {
+    errno.ECONNREFUSED: Reason.CONNECTION_REFUSED,
+    errno.ECONNRESET: Reason.CONNECTION_RESET,
+    errno.ECONNABORTED: Reason.CONNECTION_RESET,
+    errno.ETIMEDOUT: Reason.CONNECTION_TIMEOUT,
+    errno.EADDRNOTAVAIL: Reason.LOCAL_PORTS_EXHAUSTED,
+    errno.EHOSTUNREACH: Reason.CONNECTION_UNROUTABLE,
+    errno.ENETUNREACH: Reason.CONNECTION_UNROUTABLE,
+    errno.EHOSTDOWN: Reason.CONNECTION_UNROUTABLE,
+    errno.ENETDOWN: Reason.CONNECTION_UNROUTABLE,
+    errno.EAFNOSUPPORT: Reason.CONNECTION_UNROUTABLE,
+    errno.EINVAL: Reason.CONNECTION_UNROUTABLE,  # a link-local address without its zone
+    errno.EACCES: Reason.CONNECTION_UNROUTABLE,  # a packet filter rejects
+    errno.EPERM: Reason.CONNECTION_UNROUTABLE,
+}
+
+
+class TcpDialer:
+    """Fulfils `roles.Dialer`. `make_stream` makes the protocol of one connection."""
+
+    def __init__(
+        self,
+        resolver: Resolver,
+        make_stream: Callable[[], Stream],
+        clock: Clock,
+        deadlines: Deadlines,
+        stagger: float = STAGGER_SECONDS,
+    ) -> None:
+        self._resolver = resolver
+        self._make_stream = make_stream
+        self._clock = clock
+        self._deadlines = deadlines
+        self._stagger = stagger
+
+    async def dial(self, permit: Permit) -> Upstream[Stream]:
+        """As `roles.Dialer.dial`. Raises `InternalError` when descriptors ran out."""
+        host, timeouts = permit.authority.host, permit.terms.timeouts
+        resolved: tuple[Address, ...] = ()
+        resolve_seconds = None
+        if isinstance(host, Address):
+            candidates, refused = _screen(permit, (host,))
+        else:
+            asked_at = self._clock.monotonic()
+            resolved = (await self._resolver.resolve(host, timeouts.dns)).addresses
+            resolve_seconds = self._clock.monotonic() - asked_at
+            candidates, refused = _screen(permit, resolved)
+        dialled_at = self._clock.monotonic()
+        with self._deadlines.within(timeouts.connect, lambda: _too_late(permit)):
+            address, stream = await self._reach(candidates, permit.authority.port)
+        dial_seconds = self._clock.monotonic() - dialled_at
+        return Upstream(Dialled(address, resolved, refused, resolve_seconds, dial_seconds), stream)
+
+    async def _reach(self, candidates: Sequence[Address], port: int) -> tuple[Address, Stream]:
+        if len(candidates) == 1:
+            return candidates[0], await self._connect(candidates[0], port)
+        return await race(interleave(candidates), lambda address: self._connect(address, port), self._stagger)
+
+    async def _connect(self, address: Address, port: int) -> Stream:
+        """A literal as host: the loop looks nothing up. Cancelled, the loop closes what it opened."""
+        loop = asyncio.get_running_loop()
+        try:
+            _, stream = await loop.create_connection(self._make_stream, str(address), port)
+        except OSError as error:
+            raise translate(error, address, port) from error
+        return stream
+
+
+def _screen(permit: Permit, found: Sequence[Address]) -> tuple[list[Address], tuple[AddressRefusal, ...]]:
+    """Which addresses may be dialled, and all that was held against any. Raises if none may."""
+    allowed: list[Address] = []
+    refused: list[AddressRefusal] = []
+    for address in found:
+        refusal = permit.screen(address)
+        if refusal is not None:
+            refused.append(refusal)
+        if refusal is None or not refusal.enforced:
+            allowed.append(address)
+    if not allowed:
+        raise _refusal(permit, refused)
+    return allowed, tuple(refused)
+
+
+def _refusal(permit: Permit, refused: Sequence[AddressRefusal]) -> GatewayError:
+    """A loop only if every address leads back to this gateway; else the denial that names the rules in the way."""
+    detail = "; ".join(f"{refusal.address}: {refusal.detail}" for refusal in refused[:REFUSALS_SHOWN])
+    if all(refusal.reason is Reason.PROXY_LOOP for refusal in refused):
+        return UpstreamError(Reason.PROXY_LOOP, detail)
+    rules = [refusal.rule.name for refusal in refused if refusal.rule is not None and refusal.rule != permit.rule]
+    also = tuple(dict.fromkeys(rules))
+    return Refused(
+        Deny(Reason.ADDRESS_REFUSED, permit.generation, permit.rule, groups=permit.groups, also=also, detail=detail)
+    )
+
+
+def _too_late(permit: Permit) -> UpstreamError:
+    return UpstreamError(
+        Reason.CONNECTION_TIMEOUT, f"{permit.authority}: not connected within {permit.terms.timeouts.connect:g} s"
+    )
+
+
+def translate(error: OSError, address: Address, port: int) -> GatewayError:
+    """What a failed `connect` means. Without a source address of its family IPv6 fails with EADDRNOTAVAIL, which for
+    IPv4 means that no local port is left (connect(2))."""
+    detail = f"{address.uri_host}:{port}: {error.strerror or error}"
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return InternalError(Reason.DESCRIPTORS_EXHAUSTED, detail)
+    if error.errno == errno.EADDRNOTAVAIL and address.version == 6:
+        return UpstreamError(Reason.CONNECTION_UNROUTABLE, detail)
+    reason = _REASONS.get(error.errno or 0)
+    return InternalError(Reason.INTERNAL_ERROR, detail) if reason is None else UpstreamError(reason, detail)

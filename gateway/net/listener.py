@@ -1,0 +1,119 @@
+"""Where connections come in. The listening socket is made apart from the serving, so that it can be opened before
+privileges are dropped or workers start, and can outlive who serves it.
+"""
+
+import asyncio
+import errno
+import socket
+from collections.abc import Callable
+from typing import cast
+
+from gateway.model.addresses import Address, parse_address
+from gateway.model.errors import ConfigError
+from gateway.net.stream import HOLD_BOUND, KEEP_ALIVE, Stream
+
+BACKLOG = 4096  # the kernel caps it at net.core.somaxconn
+
+Peer = tuple[Address, int]
+
+_PROBLEMS = {
+    errno.EADDRINUSE: "the address is already in use",
+    errno.EACCES: "permission denied (ports below 1024 need CAP_NET_BIND_SERVICE)",
+    errno.EADDRNOTAVAIL: "this machine does not have the address",
+}
+
+
+def open_listener(address: Address, port: int, backlog: int = BACKLOG) -> socket.socket:
+    """A listening TCP socket; port 0 lets the kernel choose. `[::]` takes IPv4 as well; without IPv6 it is 0.0.0.0.
+
+    Raises ConfigError in one line that names the address.
+    """
+    try:
+        sock, host = _socket_for(address)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            for level, option, value in KEEP_ALIVE:
+                sock.setsockopt(level, option, value)  # accepted sockets inherit it
+            sock.bind((host, port))
+            sock.listen(backlog)
+        except OSError:
+            sock.close()
+            raise
+    except OSError as error:
+        problem = _PROBLEMS.get(error.errno or 0, error.strerror)
+        raise ConfigError(f"{address.uri_host}:{port}", f"cannot listen: {problem}") from error
+    return sock
+
+
+def _socket_for(address: Address) -> tuple[socket.socket, str]:
+    if address.version == 4:
+        return _tcp_socket(socket.AF_INET), str(address)
+    try:
+        sock = _tcp_socket(socket.AF_INET6)
+    except OSError as error:
+        if address.value or error.errno != errno.EAFNOSUPPORT:
+            raise
+        return _tcp_socket(socket.AF_INET), "0.0.0.0"
+    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, bool(address.value))
+    return sock, str(address)
+
+
+def _tcp_socket(family: socket.AddressFamily) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setblocking(False)
+    return sock
+
+
+class Listener:
+    """Serves a listening socket: `accept` is called on the loop for every connection and closes the stream it is given.
+
+    A connection that was reset before it was accepted has no peer any more and is dropped. When descriptors run out,
+    libuv closes the connections that wait, and the listener goes on.
+    """
+
+    def __init__(self, sock: socket.socket, accept: Callable[[Stream, Peer], None], bound: int = HOLD_BOUND) -> None:
+        self._sock = sock
+        self._accept = accept
+        self._bound = bound
+        self._server: asyncio.Server | None = None
+
+    async def start(self, backlog: int = BACKLOG) -> None:
+        """Accept from now on."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: _Accepted(self._accept, self._bound), sock=self._sock, backlog=backlog
+        )
+
+    def close(self) -> None:
+        """Accept no more and close the socket; connections already accepted go on. Idempotent."""
+        if self._server is not None:
+            self._server.close()
+        self._sock.close()
+
+
+class _Accepted(Stream):
+    """Tells of itself once it is connected."""
+
+    __slots__ = ("_accept",)
+
+    def __init__(self, accept: Callable[[Stream, Peer], None], bound: int) -> None:
+        super().__init__(bound)
+        self._accept = accept
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        peer = _peer_of(self.transport)
+        if peer is None:
+            self.transport.abort()
+        else:
+            self._accept(self, peer)
+
+
+def _peer_of(transport: asyncio.Transport) -> Peer | None:
+    """None if the connection is gone already. A link-local address comes with its zone."""
+    name = transport.get_extra_info("peername")
+    if name is None:
+        return None
+    host, port = cast("tuple[str, int]", name[:2])
+    address = parse_address(host.partition("%")[0])
+    return None if address is None else (address, port)

@@ -1,0 +1,339 @@
+"""An open tunnel: two streams joined. What one side sends goes to the other, in order, ends and resets included.
+
+A direction has two forms. Either it writes what its source's transport reads straight into its sink's transport, or,
+while it proves bulky, a `Splice` moves the bytes and the source's transport does not read. Back-pressure is
+`pause_reading`; no task, no await and no allocation of ours for a chunk.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from gateway.model.reasons import Reason
+from gateway.model.record import Ended, Side, Transfer
+from gateway.model.roles import Alarm, Deadlines
+from gateway.net.splice import Splice, Splices
+from gateway.net.stream import Stream
+
+LOOKS = 4  # at the counters within one idle time-out: it comes at most a quarter late, and never early
+LONGEST_LOOK = 60.0  # seconds
+RETRY_AFTER = 32  # times `Splices.bulk`, where splicing was not possible
+
+_RESET_BY = {Side.DOWNSTREAM: Reason.DOWNSTREAM_RESET, Side.UPSTREAM: Reason.UPSTREAM_RESET}
+
+
+class _Direction:
+    """From `source` to `sink`: receives from the one, feeds the other. `is_over`: its end was written as well.
+
+    `_gathered` are the bytes of large reads that speak for splicing.
+    `_in_kernel`: the source's transport does not read because a splice does, or will from the next turn of the loop.
+    """
+
+    __slots__ = (
+        "_alarm",
+        "_gathered",
+        "_in_kernel",
+        "_large",
+        "_relay",
+        "_splice",
+        "_transfer",
+        "_write",
+        "is_over",
+        "sink",
+        "source",
+    )
+
+    from_side: Side
+    to_side: Side
+
+    def __init__(self, relay: "Relay", source: Stream, sink: Stream) -> None:
+        self.source = source
+        self.sink = sink
+        self.is_over = False
+        self._relay = relay
+        self._transfer = relay.transfer
+        self._write = sink.transport.write
+        self._large = relay.splices.large
+        self._gathered = 0
+        self._in_kernel = False
+        self._splice: Splice | None = None
+        self._alarm: Alarm | None = None
+
+    def join(self) -> None:
+        self.source.receiver = self
+        self.sink.feeder = self
+
+    def begin(self) -> None:
+        """What the source holds goes first."""
+        held = self.source.peek()
+        if held:
+            self.source.consume(len(held))
+            self.received(held)
+        if self.source.has_ended:
+            self.ended()
+
+    def part(self) -> None:
+        self.source.receiver = None
+        self.sink.feeder = None
+        self._leave_kernel()
+
+    def count(self, size: int) -> None:
+        """`size` bytes more were written to the sink, or dropped after all if negative."""
+        raise NotImplementedError
+
+    # What the source tells.
+
+    def received(self, data: bytes) -> None:
+        """The hot path, for once the same lines twice: `count` would be one more call for every chunk."""
+        raise NotImplementedError
+
+    def ended(self) -> None:
+        self._relay.side_ended(self.from_side)
+        self.sink.end()
+        if self.sink.queued():
+            self.sink.transport.set_write_buffer_limits(0)  # `relieved` comes when all is written
+        else:
+            self._over()
+
+    def lost(self) -> None:
+        self._relay.side_broke(self.from_side)
+
+    # What the sink tells.
+
+    def congested(self) -> None:
+        self.source.transport.pause_reading()
+
+    def relieved(self) -> None:
+        if self.source.has_ended:
+            self._over()
+        elif not self._in_kernel and not self._enter_kernel():
+            self.source.read_on()
+
+    def _over(self) -> None:
+        self.is_over = True
+        self._relay.direction_over()
+
+    # From one form to the other.
+
+    def _gather(self, size: int) -> None:
+        self._gathered += size
+        if not self._in_kernel:
+            self._enter_kernel()
+
+    def _enter_kernel(self) -> bool:
+        """True: it is bulky, and all that was read of it is written."""
+        if self._gathered < self._relay.splices.bulk or self.sink.queued():
+            return False
+        self._in_kernel = True
+        self.source.transport.pause_reading()
+        self._relay.loop.call_soon(self._start_splice)  # in this turn the loop may still deliver what it has read
+        return True
+
+    def _start_splice(self) -> None:
+        if not self._in_kernel or self.source.has_ended:
+            return
+        splices = self._relay.splices
+        if not self.sink.queued():
+            self._splice = splices.start(self.source.fileno(), self.sink.fileno(), self)
+        self._gathered = 0 if self._splice is not None else -RETRY_AFTER * splices.bulk
+        self._look()
+
+    def _look(self) -> None:
+        """Back into user space if nothing moved since the last look, so that quiet tunnels hold no pipe."""
+        if self._splice is None or not self._splice.is_moving():
+            self._leave_kernel()
+            self.source.read_on()
+        else:
+            self._alarm = self._relay.deadlines.after(self._relay.splices.quiet, self._look)
+
+    def _leave_kernel(self) -> None:
+        self._in_kernel = False
+        if self._splice is not None:
+            self._splice.close()
+            self._splice = None
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+
+    # What the splice tells; `count` as well.
+
+    def carried_all(self) -> None:
+        self._leave_kernel()
+        self.source.eof_received()
+
+    def source_failed(self) -> None:
+        self._relay.side_broke(self.from_side)
+
+    def sink_failed(self) -> None:
+        self._relay.side_broke(self.to_side)
+
+
+class _Upward(_Direction):
+    __slots__ = ()
+    from_side, to_side = Side.DOWNSTREAM, Side.UPSTREAM
+
+    def received(self, data: bytes) -> None:
+        size = len(data)
+        self._transfer.bytes_up += size
+        self._write(data)
+        if size >= self._large:
+            self._gather(size)
+
+    def count(self, size: int) -> None:
+        self._transfer.bytes_up += size
+
+
+class _Downward(_Direction):
+    __slots__ = ()
+    from_side, to_side = Side.UPSTREAM, Side.DOWNSTREAM
+
+    def received(self, data: bytes) -> None:
+        size = len(data)
+        if not self._transfer.bytes_down:
+            self._transfer.first_byte_at = self._relay.monotonic()
+        self._transfer.bytes_down += size
+        self._write(data)
+        if size >= self._large:
+            self._gather(size)
+
+    def count(self, size: int) -> None:
+        self._transfer.bytes_down += size
+
+
+class Relay:
+    """Joins two connected streams until both directions are over, one side breaks or a time-out comes.
+
+    `idle` and `lifetime` are seconds, `lifetime` None is unlimited; a tunnel idles while neither socket takes a byte.
+    The streams stay their owners': both were reset, unless it ended orderly or `run` was cancelled, and then they are
+    still to be closed. `transfer` is kept up to date; after a cancellation its `ended` is the caller's to tell.
+    """
+
+    __slots__ = (
+        "_delivered",
+        "_directions",
+        "_ended_first",
+        "_finished",
+        "_idle",
+        "_idle_alarm",
+        "_lifetime",
+        "_lifetime_alarm",
+        "_silent_looks",
+        "_streams",
+        "deadlines",
+        "loop",
+        "monotonic",
+        "splices",
+        "transfer",
+    )
+
+    def __init__(
+        self,
+        downstream: Stream,
+        upstream: Stream,
+        transfer: Transfer,
+        deadlines: Deadlines,
+        splices: Splices,
+        idle: float,
+        lifetime: float | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.transfer = transfer
+        self.deadlines = deadlines
+        self.splices = splices
+        self.monotonic = monotonic
+        self.loop = asyncio.get_running_loop()
+        self._streams = (downstream, upstream)
+        self._idle = idle
+        self._lifetime = lifetime
+        self._finished: asyncio.Future[None] = self.loop.create_future()
+        self._directions: tuple[_Direction, ...] = ()
+        self._ended_first: Side | None = None
+        self._idle_alarm: Alarm | None = None
+        self._lifetime_alarm: Alarm | None = None
+        self._delivered = 0
+        self._silent_looks = 0
+
+    async def run(self) -> None:
+        """Once. Raises nothing but its own cancellation."""
+        self.splices.relays += 1
+        try:
+            self._begin()
+            await self._finished
+        finally:
+            self._part()
+            self.splices.relays -= 1
+
+    def _begin(self) -> None:
+        downstream, upstream = self._streams
+        for stream, side in ((downstream, Side.DOWNSTREAM), (upstream, Side.UPSTREAM)):
+            if stream.is_lost:
+                self.side_broke(side)
+                return
+        self._directions = _Upward(self, downstream, upstream), _Downward(self, upstream, downstream)
+        for direction in self._directions:
+            direction.join()
+        self._idle_alarm = self.deadlines.after(self._look_every, self._look)
+        if self._lifetime is not None:
+            self._lifetime_alarm = self.deadlines.after(self._lifetime, self._outlived)
+        for direction in self._directions:
+            direction.begin()
+
+    def _part(self) -> None:
+        """The streams' events go to the streams again; idempotent."""
+        for direction in self._directions:
+            direction.part()
+        self._directions = ()
+        for alarm in (self._idle_alarm, self._lifetime_alarm):
+            if alarm is not None:
+                alarm.cancel()
+
+    # How it ends.
+
+    def side_ended(self, side: Side) -> None:
+        """This side sends no more."""
+        self._ended_first = self._ended_first or side
+
+    def direction_over(self) -> None:
+        """All that this direction had was written, its end included."""
+        up, down = self._directions
+        if up.is_over and down.is_over:
+            self._finish(Ended.CLOSED, self._ended_first, None)
+
+    def side_broke(self, side: Side) -> None:
+        """The connection of this side is gone without an orderly end: the other side's is made to go the same way."""
+        self._abort(Ended.RESET, side, _RESET_BY[side])
+
+    def _outlived(self) -> None:
+        self._abort(Ended.TIMEOUT, Side.GATEWAY, Reason.LIFETIME_REACHED)
+
+    def _abort(self, ended: Ended, by: Side, reason: Reason) -> None:
+        if self._finished.done():
+            return
+        for direction in self._directions:
+            direction.count(-direction.sink.queued())
+        self._finish(ended, by, reason)
+        for stream in self._streams:
+            stream.abort()
+
+    def _finish(self, ended: Ended, by: Side | None, reason: Reason | None) -> None:
+        self.transfer.ended, self.transfer.ended_by, self.transfer.reason = ended, by, reason
+        self._part()
+        self._finished.set_result(None)
+
+    # Idle: no clock is read for a chunk; counters are compared.
+
+    @property
+    def _look_every(self) -> float:
+        return min(self._idle / LOOKS, LONGEST_LOOK)
+
+    def _look(self) -> None:
+        queued = sum(stream.queued() for stream in self._streams)
+        delivered = self.transfer.bytes_up + self.transfer.bytes_down - queued
+        self._silent_looks = self._silent_looks + 1 if delivered == self._delivered else 0
+        self._delivered = delivered
+        if self._silent_looks * self._look_every >= self._idle:
+            self._abort(Ended.TIMEOUT, Side.GATEWAY, Reason.IDLE_TIMEOUT)
+        else:
+            if self._silent_looks == 1:
+                self._streams[1].keep_alive()
+            self._idle_alarm = self.deadlines.after(self._look_every, self._look)

@@ -1,0 +1,227 @@
+"""One side of a connection: peeked and answered while it is talked to, handed to a receiver when it is relayed.
+
+What arrives is held until it is consumed. Reading pauses while `bound` bytes or more are held and nobody waits for
+more, so that a peer can make us hold no more than what was asked for plus one read of the loop (256 kB on uvloop).
+"""
+
+import asyncio
+import struct
+from socket import IPPROTO_TCP, SO_KEEPALIVE, SO_LINGER, SOL_SOCKET, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL
+from typing import Protocol, cast
+
+HOLD_BOUND = 64 * 1024
+LINGER_SECONDS = 2.0
+
+KEEP_ALIVE = (
+    (SOL_SOCKET, SO_KEEPALIVE, 1),
+    (IPPROTO_TCP, TCP_KEEPIDLE, 60),  # below the idle time-outs of the usual load balancers and NATs
+    (IPPROTO_TCP, TCP_KEEPINTVL, 15),
+    (IPPROTO_TCP, TCP_KEEPCNT, 4),
+)
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+class Receiver(Protocol):
+    """Takes what comes from the peer of a stream that was handed over."""
+
+    def received(self, data: bytes) -> None:
+        """The next bytes."""
+        ...
+
+    def ended(self) -> None:
+        """No byte follows; the stream can still be written to."""
+        ...
+
+    def lost(self) -> None:
+        """The connection is gone."""
+        ...
+
+
+class Feeder(Protocol):
+    """Writes to a stream's transport, and heeds what the peer takes."""
+
+    def congested(self) -> None:
+        """More is queued than the peer takes: pause."""
+        ...
+
+    def relieved(self) -> None:
+        """The peer has taken (nearly) all that was queued."""
+        ...
+
+
+class Stream(asyncio.Protocol):
+    """Fulfils `roles.ByteStream` on an event loop's transport; TCP_NODELAY is set by the loop.
+
+    With `receiver` None the stream itself holds what arrives. `has_ended`: the peer's orderly end arrived.
+    """
+
+    __slots__ = (
+        "_bound",
+        "_discards",
+        "_held",
+        "_waiter",
+        "_wrote",
+        "feeder",
+        "has_ended",
+        "is_lost",
+        "receiver",
+        "transport",
+        "was_reset",
+    )
+
+    transport: asyncio.Transport
+
+    def __init__(self, bound: int = HOLD_BOUND) -> None:
+        self.receiver: Receiver | None = None
+        self.feeder: Feeder | None = None
+        self.has_ended = False
+        self.is_lost = False
+        self.was_reset = False
+        self._bound = bound
+        self._held = b""
+        self._waiter: asyncio.Future[bool] | None = None
+        self._wrote = False
+        self._discards = False
+
+    # What the walk does with it.
+
+    def peek(self) -> bytes:
+        """All that is held and not yet consumed; empty if nothing."""
+        return self._held
+
+    def consume(self, size: int) -> None:
+        """Drop the first `size` held bytes."""
+        self._held = self._held[size:]
+        if len(self._held) < self._bound:
+            self.read_on()
+
+    async def more(self) -> bool:
+        """Wait until more is held than now; False at the end of the stream. One waiter at a time."""
+        if self.has_ended or self.is_lost:
+            return False
+        self.read_on()
+        return await self._next_event()
+
+    def write(self, data: bytes) -> None:
+        """Queue bytes for the peer; dropped if the connection is gone."""
+        if not self.is_lost:
+            self._wrote = True
+            self.transport.write(data)
+
+    async def aclose(self) -> None:
+        """Close in an orderly way; idempotent. Waits, at most LINGER_SECONDS, only where the peer may still be
+        reading what was written here: closing over unread input would reset that away (RFC 9112 section 9.6).
+        """
+        if self.is_lost or self.transport.is_closing():
+            return
+        try:
+            if self.queued() or (self._wrote and not self.has_ended):
+                await self._linger()
+        finally:
+            if self.queued():
+                self.abort()
+            self.transport.close()
+
+    def abort(self) -> None:
+        """Reset: drop what is queued and send RST. Idempotent, and without effect after an orderly close."""
+        if self.is_lost or self.transport.is_closing():
+            return
+        self.transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, _RESET_ON_CLOSE)
+        self.transport.abort()
+
+    def keep_alive(self) -> None:
+        """Let the kernel probe a silent peer. Accepted connections inherit this from their listener's socket."""
+        if self.is_lost:
+            return
+        sock = self.transport.get_extra_info("socket")
+        for level, option, value in KEEP_ALIVE:
+            sock.setsockopt(level, option, value)
+
+    # What a relay does with it besides.
+
+    def read_on(self) -> None:
+        """Let the transport read again."""
+        if not self.has_ended:  # uvloop would read, and tell, the end again
+            self.transport.resume_reading()
+
+    def end(self) -> None:
+        """Send the end after what is queued; the peer can still send."""
+        try:
+            self.transport.write_eof()
+        except OSError:  # asyncio's own loop raises what uvloop tells by `connection_lost`: the peer has reset
+            return
+
+    def queued(self) -> int:
+        """Bytes written to the transport that the socket has not taken."""
+        return 0 if self.is_lost else self.transport.get_write_buffer_size()
+
+    def fileno(self) -> int:
+        """The socket's descriptor, which is the transport's; -1 if the connection is gone."""
+        return -1 if self.is_lost else self.transport.get_extra_info("socket").fileno()
+
+    # What the transport tells.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self.receiver is not None:
+            self.receiver.received(data)
+        elif not self._discards:
+            self._hold(data)
+
+    def eof_received(self) -> bool:
+        self.has_ended = True
+        self._wake(more=False)
+        if self.receiver is not None:
+            self.receiver.ended()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.is_lost = True
+        self.was_reset = exc is not None
+        self._wake(more=False)
+        if self.receiver is not None:
+            self.receiver.lost()
+
+    def pause_writing(self) -> None:
+        if self.feeder is not None:
+            self.feeder.congested()
+
+    def resume_writing(self) -> None:
+        if self._discards:
+            self._wake(more=False)
+        if self.feeder is not None:
+            self.feeder.relieved()
+
+    def _hold(self, data: bytes) -> None:
+        self._held = self._held + data if self._held else data
+        if self._waiter is None and len(self._held) >= self._bound:
+            self.transport.pause_reading()
+        self._wake(more=True)
+
+    def _wake(self, more: bool) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(more)
+
+    async def _next_event(self) -> bool:
+        """True: bytes came. False: the end came or, while lingering, the queue was written."""
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            return await self._waiter
+        finally:
+            self._waiter = None
+
+    async def _linger(self) -> None:
+        """Say that nothing follows, and drop what comes until the peer has taken everything and ended as well."""
+        self._discards = True
+        self._held = b""
+        self.end()
+        self.transport.set_write_buffer_limits(0)
+        self.read_on()
+        try:
+            async with asyncio.timeout(LINGER_SECONDS):
+                while not self.is_lost and (self.queued() or not self.has_ended):
+                    await self._next_event()
+        except TimeoutError:
+            return

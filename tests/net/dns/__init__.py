@@ -1,0 +1,1 @@
+"""Name service without I/O."""

@@ -1,0 +1,117 @@
+import asyncio
+import itertools
+import socket
+
+import dns.message
+import pytest
+
+from gateway.net.dns.answers import Found, read_response
+from gateway.net.dns_transport import PlainDns
+from gateway.net.names import NameServer
+from tests.helpers.dns_server import DnsServer, Fault, Query
+from tests.net.parts import address_of, addresses, open_sockets, server_of
+
+
+async def ask(dns_server: DnsServer, name: str = "x.test", kind: str = "A") -> object:
+    query = dns.message.make_query(name, kind, use_edns=0, payload=1232)
+    async with asyncio.timeout(2):
+        return read_response(await PlainDns().ask(server_of(dns_server), query))
+
+
+async def test_a_question_is_answered_over_udp() -> None:
+    with DnsServer() as dns_server:
+        dns_server.answer("x.test", "203.0.113.1", ttl=77)
+
+        assert await ask(dns_server) == Found(addresses("203.0.113.1"), 77)
+        assert dns_server.queries == [Query("x.test", "A", "udp")]
+
+
+async def test_a_truncated_answer_is_fetched_over_tcp() -> None:
+    with DnsServer() as dns_server:
+        dns_server.answer("x.test", "203.0.113.1")
+        dns_server.spoil("x.test", Fault.TRUNCATION)
+
+        assert await ask(dns_server) == Found(addresses("203.0.113.1"), 60)
+        assert [query.transport for query in dns_server.queries] == ["udp", "tcp"]
+
+
+async def test_an_answer_of_500_addresses_comes_over_tcp_and_is_bounded() -> None:
+    with DnsServer() as dns_server:
+        dns_server.answer("x.test", *(f"10.0.{number // 250}.{number % 250}" for number in range(500)))
+
+        found = await ask(dns_server)
+        assert isinstance(found, Found)
+        assert len(found.addresses) == 64
+        assert [query.transport for query in dns_server.queries] == ["udp", "tcp"]
+
+
+@pytest.mark.parametrize("fault", [Fault.WRONG_ID, Fault.WRONG_QUESTION, Fault.WRONG_PORT, Fault.GARBAGE])
+async def test_a_forged_answer_is_ignored_and_the_real_one_awaited(fault: Fault) -> None:
+    with DnsServer() as dns_server:
+        dns_server.answer("x.test", "203.0.113.1")
+        dns_server.spoil("x.test", fault)
+
+        assert await ask(dns_server) == Found(addresses("203.0.113.1"), 60)
+
+
+@pytest.mark.parametrize("fault", [Fault.WRONG_ID, Fault.WRONG_QUESTION, Fault.WRONG_PORT, Fault.GARBAGE])
+async def test_a_forged_answer_alone_is_no_answer(fault: Fault) -> None:
+    with DnsServer() as dns_server:
+        dns_server.answer("x.test", "203.0.113.1")
+        dns_server.spoil("x.test", fault)
+        dns_server.spoil("x.test", Fault.SILENCE)
+
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await ask(dns_server)
+
+
+async def test_every_question_has_a_port_and_an_id_of_its_own() -> None:
+    with DnsServer() as dns_server:
+        dns_server.answer("x.test", "203.0.113.1")
+        for _ in range(64):
+            await ask(dns_server)
+
+        assert len(set(dns_server.source_ports)) > 56
+        assert len(set(dns_server.ids)) > 56
+        ports = dns_server.source_ports
+        steps = [later - earlier for earlier, later in itertools.pairwise(ports)]
+        assert len(set(steps)) > 32, "the ports follow a pattern"
+
+
+async def test_a_connection_that_ends_inside_an_answer_is_an_error() -> None:
+    with DnsServer() as dns_server:
+        dns_server.answer("x.test", "203.0.113.1")
+        dns_server.spoil("x.test", Fault.TRUNCATION)
+        dns_server.spoil("x.test", Fault.CLOSE)
+
+        with pytest.raises(ConnectionResetError):
+            await ask(dns_server)
+
+
+async def test_a_port_where_nobody_listens_is_an_error_at_once() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        nobody = NameServer(address_of("127.0.0.1"), taken.getsockname()[1])
+    query = dns.message.make_query("x.test", "A")
+    with pytest.raises(ConnectionRefusedError):
+        async with asyncio.timeout(2):
+            await PlainDns().ask(nobody, query)
+
+
+@pytest.mark.parametrize("faults", [[Fault.SILENCE], [Fault.TRUNCATION, Fault.STALL]], ids=["udp", "tcp"])
+async def test_giving_up_leaves_no_socket_open(faults: list[Fault]) -> None:
+    with DnsServer() as dns_server:
+        dns_server.answer("x.test", "203.0.113.1")
+        for fault in faults:
+            dns_server.spoil("x.test", fault)
+        before = open_sockets()
+        for _ in range(20):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.02):
+                    await ask(dns_server)
+
+        await asyncio.to_thread(dns_server.wait_for_queries, 20)
+        async with asyncio.timeout(5):
+            while open_sockets() > before:  # noqa: ASYNC110 # the server's ends close when it notices
+                await asyncio.sleep(0.01)
