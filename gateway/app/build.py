@@ -14,10 +14,9 @@ from gateway.net.splice import Splices
 from gateway.net.stream import Stream
 from gateway.policy.plan import Rules
 from gateway.serve.deadlines import DeadlineWheel
-from gateway.serve.identify import Challenge, Identifier, PasswordFile
+from gateway.serve.identify import Identifier
 from gateway.serve.services import Bounds, Services
 from gateway.settings.gateway import GatewaySettings, ResolverSettings
-from gateway.settings.load import load_users
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.formats import json
 from gateway.telemetry.recorder import Log, Recorder
@@ -43,16 +42,11 @@ def build_resolver(settings: ResolverSettings, deadlines: DeadlineWheel) -> Reso
     return Resolver(servers, hosts_file(), PlainDns(), options, SystemClock(), deadlines)
 
 
-def build_identifier(settings: GatewaySettings) -> Identifier:
-    """Reads the password file. Raises `ConfigErrors` naming its lines."""
-    passwords = PasswordFile(load_users(settings)) if settings.identity.basic is not None else None
-    return Identifier(settings.identity.sources, passwords, Challenge(settings.identity.challenge))
-
-
 def build_services(
     loop: asyncio.AbstractEventLoop,
     settings: GatewaySettings,
     rules: Callable[[], Rules],
+    identifier: Callable[[], Identifier],
     limiter: Limiter,
     recorder: Recorder,
 ) -> tuple[Services, Resolver]:
@@ -61,7 +55,7 @@ def build_services(
     resolver = build_resolver(settings.resolver, deadlines)
     services = Services(
         rules=rules,
-        identifier=build_identifier(settings),
+        identifier=identifier,
         limiter=limiter,
         dialer=TcpDialer(resolver, Stream, clock, deadlines),
         recorder=recorder,
@@ -69,7 +63,6 @@ def build_services(
         clock=clock,
         splices=Splices(),
         bounds=Bounds(settings.bounds.head, settings.bounds.client_hello),
-        head_timeout=settings.timeouts.head,
         proxy_name=settings.telemetry.name or socket.gethostname(),
     )
     return services, resolver

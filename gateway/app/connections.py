@@ -39,6 +39,7 @@ class Connections:
             await asyncio.wait(self._tasks)
 
     def cut_off(self) -> None:
-        """End every live connection now."""
+        """End every live connection, in the loop's next turn: a task that is cancelled before it began runs none of its
+        code, so that its connection would be neither recorded nor closed."""
         for task in self._tasks:
-            task.cancel()
+            self._loop.call_soon(task.cancel)

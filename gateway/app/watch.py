@@ -1,40 +1,37 @@
 """Notices that a policy's files changed, however they were replaced: written over, renamed over, or by the symlink
 swap of a ConfigMap.
 
-Looking is by polling signatures of the files that the policy in force was read from and of the folders they are in:
-notification by the kernel says nothing about a symlink that is swapped further up, and nothing on some network mounts.
+Looking is by polling: notification by the kernel says nothing about a symlink that is swapped further up, and nothing
+on some network mounts. What is seen is compared with what was there just before the policy in force was read, so that
+no change is missed, not even one that comes while it is being read.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+
+from gateway.settings.source.files import Stamp, stamp
 
 LOOK_EVERY_SECONDS = 1.0
 
-Signature = tuple[object, ...]
 
-
-async def watch(files: Callable[[], Sequence[Path]], changed: Callable[[], Awaitable[object]]) -> None:
-    """Await `changed` after every change, for ever. `files` is asked anew each time: a reload may read others."""
-    looked_at = tuple(files())
-    seen = _signature(looked_at)
+async def watch(
+    files: Callable[[], Mapping[Path, Stamp]],
+    changed: Callable[[], Awaitable[object]],
+    look_every: float = LOOK_EVERY_SECONDS,
+) -> None:
+    """Await `changed` after every change, for ever. `files` are those in force; where `changed` leaves them as they
+    were, it is called again no sooner than after another change."""
+    in_force = seen = files()
     while True:
-        await asyncio.sleep(LOOK_EVERY_SECONDS)
-        looked_at = tuple(files())
-        now = await asyncio.to_thread(_signature, looked_at)
+        await asyncio.sleep(look_every)
+        if files() is not in_force:
+            in_force = seen = files()
+        now = await asyncio.to_thread(_stamps, in_force)
         if now != seen:
             await changed()
-            # What changed while it was being read must show at the next look.
-            seen = now if tuple(files()) == looked_at else _signature(files())
+            seen = now
 
 
-def _signature(files: Sequence[Path]) -> Signature:
-    return tuple(_stat(path) for path in (*files, *dict.fromkeys(path.parent for path in files)))
-
-
-def _stat(path: Path) -> tuple[int, int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:  # it is being replaced, or gone: that is a change as well
-        return None
-    return status.st_ino, status.st_mtime_ns, status.st_size
+def _stamps(files: Mapping[Path, Stamp]) -> dict[Path, Stamp]:
+    return {path: stamp(path) for path in files}

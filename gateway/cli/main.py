@@ -72,13 +72,15 @@ def run(
 
     A file that cannot be taken ends it with status 2, every problem in one line.
     """
+    import json
+
     from gateway.cli.run import run_gateway
     from gateway.model.errors import ConfigError
     from gateway.settings.problems import ConfigErrors
 
     overrides: dict[str, str] = {}
     if listen is not None:
-        overrides["EGRESS__LISTENERS"] = f'[{{name: proxy, bind: "{listen}"}}]'
+        overrides["EGRESS__LISTENERS"] = json.dumps([{"name": "proxy", "bind": listen}])
     if workers is not None:
         overrides["EGRESS__WORKERS"] = workers
     try:

@@ -9,7 +9,6 @@ leaves a truthful record. No byte of the client's reaches the destination before
 
 import asyncio
 import logging
-from contextlib import aclosing
 
 from gateway.model.decision import Deny, Permit, WouldDeny
 from gateway.model.errors import DownstreamError, GatewayError, InternalError, Refused
@@ -69,23 +68,31 @@ async def _walk(head: RequestHead, downstream: Stream, draft: Draft, services: S
     rules = services.rules()
     draft.generation = rules.generation
 
-    client = draft.client = await services.identifier.identify(draft.peer[0], head)
+    identifier = services.identifier()
+    client = draft.client = await identifier.identify(draft.peer[0], head)
     intent = draft.intent = read_intent(head)
     decision = draft.decision = decide(client, intent, rules, now)
     if isinstance(decision, Deny):
-        raise services.identifier.refusal(decision, client, intent, rules, now)
+        raise identifier.refusal(decision, client, intent, rules, now)
     async with services.limiter.lease(decision):
         upstream = await services.dialer.dial(decision)
         draft.dialled = upstream.dialled
-        async with aclosing(upstream.stream):
+        try:
             _establish(downstream, draft, head)
             if decision.terms.protocol is not Protocol.TCP:
                 opening = draft.opening = await read_opening(downstream, services, decision.terms.timeouts.client_hello)
                 draft.would_deny = _confirmed(confirm(decision, opening, client, intent, rules, now), opening)
             await _relay(decision, downstream, upstream.stream, draft, services)
+        except asyncio.CancelledError:
+            upstream.stream.abort()  # an orderly end would make a cut-off upload look complete
+            raise
+        finally:
+            await upstream.stream.aclose()
 
 
 def _establish(downstream: Stream, draft: Draft, head: RequestHead) -> None:
+    if downstream.was_reset:
+        raise DownstreamError(Reason.CLIENT_CLOSED, "before the destination was reached")
     downstream.write(established(head.minor))
     draft.status = 200
 

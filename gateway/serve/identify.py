@@ -10,8 +10,11 @@ import hmac
 import secrets
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
+from weakref import WeakValueDictionary
 
 import bcrypt
 
@@ -26,6 +29,7 @@ from gateway.policy.plan import Rules
 from gateway.wire.credentials import BasicCredentials, MalformedCredentials, parse_basic
 from gateway.wire.head import RequestHead
 
+CHECKS_AT_ONCE = 4
 REMEMBERED = 10_000  # verdicts about credentials; bcrypt is slow on purpose, and clients send theirs with every tunnel
 
 
@@ -37,29 +41,68 @@ class Challenge(StrEnum):
     NEVER = "never"
 
 
+class CredentialSource(Protocol):
+    """One kind of credential that a request head may carry."""
+
+    async def identify(self, address: Address, head: RequestHead) -> Client | None:
+        """Who it is; None without a credential of this kind. Raises `DownstreamError` for one that is not accepted."""
+        ...
+
+
 class PasswordFile:
-    """The users of an htpasswd file. A verdict is remembered under a keyed digest, so that no password is kept."""
+    """Basic credentials, checked against the users of an htpasswd file.
+
+    A verdict is remembered under a keyed digest, so that no password is kept. A check is slow on purpose: it has
+    threads of its own, and each address one check at a time, so that who guesses makes only its own credentials wait.
+    """
 
     def __init__(self, users: Mapping[str, bytes]) -> None:
         self._users = users
         self._nobody = bcrypt.hashpw(secrets.token_bytes(16), bcrypt.gensalt(rounds=_usual_cost(users)))
         self._key = secrets.token_bytes(32)
         self._verdicts: OrderedDict[bytes, bool] = OrderedDict()
+        self._threads = ThreadPoolExecutor(CHECKS_AT_ONCE, thread_name_prefix="password")
+        self._turns: WeakValueDictionary[Address, asyncio.Lock] = WeakValueDictionary()
 
-    async def accepts(self, credentials: BasicCredentials) -> bool:
+    async def identify(self, address: Address, head: RequestHead) -> Client | None:
+        """See `CredentialSource`."""
+        credentials = _basic_credentials(head)
+        if credentials is None:
+            return None
+        if not await self._accepts(credentials, address):
+            raise DownstreamError(Reason.CREDENTIALS_INVALID, "Basic credentials")
+        return Client(address, IdentitySource.BASIC, user=credentials.user)
+
+    async def _accepts(self, credentials: BasicCredentials, address: Address) -> bool:
         """True if the user exists and the password is theirs. An unknown user takes as long as a wrong password."""
         text = f"{credentials.user}\0{credentials.password}".encode()
         digest = hmac.digest(self._key, text, hashlib.sha256)
-        known = self._verdicts.get(digest)
-        if known is not None:
-            self._verdicts.move_to_end(digest)
-            return known
+        accepted = self._recall(digest)
+        if accepted is None:
+            turn = self._turns.setdefault(address, asyncio.Lock())
+            async with turn:  # meanwhile another tunnel of the same client may have brought the same credentials
+                accepted = self._recall(digest)
+                if accepted is None:
+                    accepted = await self._check(credentials)
+                    self._remember(digest, accepted)
+        return accepted
+
+    async def _check(self, credentials: BasicCredentials) -> bool:
         stored = self._users.get(credentials.user, self._nobody)
-        matches = await asyncio.to_thread(_matches, credentials.password.encode(), stored)
-        accepted = self._verdicts[digest] = matches and credentials.user in self._users
+        loop = asyncio.get_running_loop()
+        matches = await loop.run_in_executor(self._threads, _matches, credentials.password.encode(), stored)
+        return matches and credentials.user in self._users
+
+    def _recall(self, digest: bytes) -> bool | None:
+        accepted = self._verdicts.get(digest)
+        if accepted is not None:
+            self._verdicts.move_to_end(digest)
+        return accepted
+
+    def _remember(self, digest: bytes, accepted: bool) -> None:
+        self._verdicts[digest] = accepted
         if len(self._verdicts) > REMEMBERED:
             self._verdicts.popitem(last=False)
-        return accepted
 
 
 def _usual_cost(users: Mapping[str, bytes]) -> int:
@@ -68,41 +111,30 @@ def _usual_cost(users: Mapping[str, bytes]) -> int:
 
 
 def _matches(password: bytes, stored: bytes) -> bool:
-    return bcrypt.checkpw(
-        password[:72], stored
-    )  # what lies beyond 72 bytes bcrypt never saw, and newer versions refuse
+    # What lies beyond 72 bytes bcrypt never looked at; newer versions refuse it.
+    return bcrypt.checkpw(password[:72], stored)
 
 
 @dataclass(frozen=True, slots=True)
 class Identifier:
-    """Tries `sources` in order. `passwords` None: no Basic credentials are looked at. Whether an address alone is
-    enough is for the rules to say (`identity.required`)."""
+    """Tries `sources` in order, then takes the address. Whether an address alone is enough is for the rules to say."""
 
-    sources: Sequence[IdentitySource]
-    passwords: PasswordFile | None = None
+    sources: Sequence[CredentialSource] = ()
     challenge: Challenge = Challenge.AUTO
 
     async def identify(self, address: Address, head: RequestHead) -> Client:
         """The client. Raises `DownstreamError` for wrong credentials, and for none where everybody is asked."""
         for source in self.sources:
-            if source is IdentitySource.ADDRESS:
-                break
-            if source is IdentitySource.BASIC and self.passwords is not None:
-                credentials = _basic_credentials(head)
-                if credentials is not None:
-                    return await self._by_password(address, credentials, self.passwords)
+            client = await source.identify(address, head)
+            if client is not None:
+                return client
         if self.challenge is Challenge.ALWAYS:
             raise DownstreamError(Reason.CREDENTIALS_MISSING, "`challenge: always`")
         return Client(address)
 
-    async def _by_password(self, address: Address, credentials: BasicCredentials, passwords: PasswordFile) -> Client:
-        if not await passwords.accepts(credentials):
-            raise DownstreamError(Reason.CREDENTIALS_INVALID, "Basic credentials")
-        return Client(address, IdentitySource.BASIC, user=credentials.user)
-
     def refusal(self, denial: Deny, client: Client, intent: Intent, rules: Rules, now: float) -> GatewayError:
         """What a denied client is told: 407 if it is anonymous and credentials would have helped, else the denial."""
-        anonymous = client.source is IdentitySource.ADDRESS and self.passwords is not None
+        anonymous = client.source is IdentitySource.ADDRESS and bool(self.sources)
         if self.challenge is Challenge.AUTO and anonymous and would_credentials_help(client, intent, rules, now):
             return DownstreamError(Reason.CREDENTIALS_MISSING, f"{denial.reason} without credentials")
         return Refused(denial)

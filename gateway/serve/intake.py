@@ -8,7 +8,7 @@ from gateway.model.intent import Door, Intent, Opening
 from gateway.model.reasons import Reason
 from gateway.model.roles import ByteStream
 from gateway.serve.services import Services
-from gateway.wire.client_hello import MalformedClientHello
+from gateway.wire.client_hello import ClientHelloParser, MalformedClientHello
 from gateway.wire.head import MalformedHead, RequestHead, parse_head
 from gateway.wire.opening import parse_opening
 
@@ -63,9 +63,10 @@ async def read_opening(downstream: ByteStream, services: Services, seconds: floa
             Reason.CLIENT_SILENT, "the client waits for the server to speak first? such a rule needs `protocol: tcp`"
         )
 
+    hello = ClientHelloParser(services.bounds.client_hello)
     with services.deadlines.within(seconds, too_slow):
         try:
-            while (opening := parse_opening(data := downstream.peek(), services.bounds.client_hello)) is None:
+            while (opening := parse_opening(data := downstream.peek(), hello)) is None:
                 if not await downstream.more():
                     raise DownstreamError(Reason.CLIENT_CLOSED, f"after {len(data)} bytes in the tunnel")
         except MalformedClientHello as malformed:

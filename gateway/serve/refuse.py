@@ -7,9 +7,9 @@ from gateway.model.roles import ByteStream
 from gateway.serve.services import Services
 from gateway.wire.alerts import ACCESS_DENIED, DECODE_ERROR
 from gateway.wire.head import RequestHead
-from gateway.wire.replies import reply, status_of
+from gateway.wire.replies import may_follow, reply, status_of
 
-_MAY_TRY_AGAIN = frozenset({Reason.CREDENTIALS_MISSING, Reason.CREDENTIALS_INVALID})
+_ABOUT_CREDENTIALS = frozenset({Reason.CREDENTIALS_MISSING, Reason.CREDENTIALS_INVALID})
 _SLOW = frozenset({Reason.HEAD_TIMEOUT, Reason.CLIENT_SILENT, Reason.CLIENT_HELLO_TIMEOUT})
 _GARBLED = frozenset({Reason.MALFORMED_CLIENT_HELLO, Reason.CLIENT_HELLO_TOO_LARGE})
 _TLS_HANDSHAKE = b"\x16"
@@ -27,7 +27,7 @@ def refuse(
         return False
     draft.status = status_of(error.reason)
     downstream.write(reply(error, head, services.proxy_name, draft.connection_id))
-    return error.reason in _MAY_TRY_AGAIN
+    return may_follow(error.reason, head)
 
 
 async def asks_again(downstream: ByteStream, draft: Draft, services: Services) -> bool:
@@ -61,7 +61,7 @@ def _note(error: GatewayError, draft: Draft) -> None:
 def _ended_by_client(reason: Reason) -> Ended:
     if reason is Reason.CLIENT_CLOSED:
         return Ended.CLOSED
-    return Ended.TIMEOUT if reason in _SLOW else Ended.REFUSED if reason in _MAY_TRY_AGAIN else Ended.FAILED
+    return Ended.TIMEOUT if reason in _SLOW else Ended.REFUSED if reason in _ABOUT_CREDENTIALS else Ended.FAILED
 
 
 def _break_off(error: GatewayError, downstream: ByteStream) -> None:

@@ -20,13 +20,13 @@ class Bounds:
 
 @dataclass(slots=True)
 class Services:
-    """`rules` answers the snapshot in force; `draining` is set once, when the process has begun to end.
+    """`rules` and `identifier` answer what is in force; `draining` is set once, when the process has begun to end.
 
-    `head_timeout` is the seconds that a client has for its request head, `proxy_name` our member in Proxy-Status.
+    `proxy_name` is our member in Proxy-Status.
     """
 
     rules: Callable[[], Rules]
-    identifier: Identifier
+    identifier: Callable[[], Identifier]
     limiter: Limiter
     dialer: Dialer[Stream]
     recorder: Recorder
@@ -34,6 +34,10 @@ class Services:
     clock: Clock
     splices: Splices
     bounds: Bounds
-    head_timeout: float
     proxy_name: str
     draining: bool = False
+
+    @property
+    def head_timeout(self) -> float:
+        """Seconds that a client has for its request head."""
+        return self.rules().policy.timeouts.head

@@ -28,7 +28,7 @@ class GatewayProcess:
     """`python -m gateway run` in `folder`, as a context manager: the end sends SIGTERM and waits.
 
     `settings` is gateway.yaml as data (ports, log and policy path are filled in), `policy` is policy.yaml as data or
-    text; `environ` is set over the test's own; `prefix` goes before the command.
+    text; `environ` is set over the test's own; `prefix` goes before the command, `arguments` after it.
     """
 
     def __init__(
@@ -38,6 +38,7 @@ class GatewayProcess:
         settings: Mapping[str, Any] | None = None,
         environ: Mapping[str, str] | None = None,
         prefix: Sequence[str] = (),
+        arguments: Sequence[str] = (),
     ) -> None:
         self.folder = folder
         self.policy_file = folder / "policy.yaml"
@@ -46,6 +47,7 @@ class GatewayProcess:
         self.write_policy(policy)
         self.settings_file.write_text(yaml.safe_dump(_filled_in(settings or {})))
         self._prefix = prefix
+        self._arguments = arguments
         self._terminated = False
         self._environ = {**os.environ, **(environ or {})}
         self.ports: dict[str, int] = {}
@@ -60,7 +62,7 @@ class GatewayProcess:
 
     def __enter__(self) -> Self:
         self.process = subprocess.Popen(
-            [*self._prefix, sys.executable, "-m", "gateway", "run", "-c", str(self.settings_file)],
+            [*self._prefix, sys.executable, "-m", "gateway", "run", "-c", str(self.settings_file), *self._arguments],
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             text=True,
@@ -122,6 +124,17 @@ class GatewayProcess:
                 return found
             if time.monotonic() > deadline:
                 raise AssertionError(f"{len(found)} of {count} records with {having}; all: {self.records()}")
+            time.sleep(0.02)
+
+    def wait_for_line(self, text: str) -> str:
+        """The first line of standard error that holds `text`, as soon as there is one."""
+        deadline = time.monotonic() + RECORD_SECONDS
+        while True:
+            for line in list(self.stderr_lines):
+                if text in line:
+                    return line
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{text!r} is not in:\n" + "\n".join(self.stderr_lines))
             time.sleep(0.02)
 
     def quiet(self) -> list[Record]:

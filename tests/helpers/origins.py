@@ -25,11 +25,11 @@ class Visit:
 class Origin:
     """A TCP server with a thread for each connection. `serve` gets the accepted socket and the visit to write to."""
 
-    def __init__(self, serve: Serve, address: str = "127.0.0.1") -> None:
+    def __init__(self, serve: Serve, address: str = "127.0.0.1", port: int = 0) -> None:
         self.visits: list[Visit] = []
         self._serve = serve
         self._listener = socket.create_server(
-            (address, 0), family=socket.AF_INET6 if ":" in address else socket.AF_INET
+            (address, port), family=socket.AF_INET6 if ":" in address else socket.AF_INET
         )
         self.port: int = self._listener.getsockname()[1]
         self._threads: list[threading.Thread] = []

@@ -1,5 +1,7 @@
 """Who is asking: sources in their order, and no falling through from a wrong credential."""
 
+import asyncio
+import threading
 from base64 import b64encode
 
 import bcrypt
@@ -15,7 +17,6 @@ from gateway.wire.head import RequestHead
 
 PEER = Address(4, 0x0A000105)
 USERS = {"ci": bcrypt.hashpw(b"correct-horse", bcrypt.gensalt(4))}
-BOTH = (IdentitySource.BASIC, IdentitySource.ADDRESS)
 
 
 def _head(*authorizations: str) -> RequestHead:
@@ -27,7 +28,7 @@ def _basic(user: str, password: str) -> str:
 
 
 def _identifier(challenge: Challenge = Challenge.AUTO) -> Identifier:
-    return Identifier(BOTH, PasswordFile(USERS), challenge)
+    return Identifier([PasswordFile(USERS)], challenge)
 
 
 async def test_a_right_password_names_the_user() -> None:
@@ -59,11 +60,6 @@ async def test_two_credentials_are_no_choice() -> None:
         await _identifier().identify(PEER, _head(good, good))
 
 
-async def test_a_source_after_the_address_is_not_reached() -> None:
-    identifier = Identifier((IdentitySource.ADDRESS, IdentitySource.BASIC), PasswordFile(USERS))
-    assert await identifier.identify(PEER, _head(_basic("ci", "wrong"))) == Client(PEER)
-
-
 async def test_with_challenge_always_nobody_passes_without_credentials() -> None:
     with pytest.raises(DownstreamError) as refusal:
         await _identifier(Challenge.ALWAYS).identify(PEER, _head())
@@ -78,21 +74,20 @@ async def test_a_verdict_is_remembered_without_the_password(monkeypatch: pytest.
         return bcrypt.checkpw(password, stored)
 
     monkeypatch.setattr(identify, "_matches", counting)
-    identifier = _identifier()
+    passwords = PasswordFile(USERS)
     for _ in range(3):
-        await identifier.identify(PEER, _head(_basic("ci", "correct-horse")))
+        await passwords.identify(PEER, _head(_basic("ci", "correct-horse")))
     assert len(checks) == 1
-    assert "correct-horse" not in repr(identifier.passwords.__dict__)
+    assert "correct-horse" not in repr(passwords.__dict__)
 
 
 async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(identify, "REMEMBERED", 3)
-    identifier = _identifier()
+    passwords = PasswordFile(USERS)
     for number in range(6):
         with pytest.raises(DownstreamError):
-            await identifier.identify(PEER, _head(_basic("ci", f"wrong {number}")))
-    assert identifier.passwords is not None
-    assert len(identifier.passwords._verdicts) == 3
+            await passwords.identify(PEER, _head(_basic("ci", f"wrong {number}")))
+    assert len(passwords._verdicts) == 3
 
 
 async def test_an_unknown_user_costs_a_password_check_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,3 +102,40 @@ async def test_an_unknown_user_costs_a_password_check_as_well(monkeypatch: pytes
         with pytest.raises(DownstreamError):
             await _identifier().identify(PEER, _head(_basic(user, "x")))
     assert costs[0] == costs[1]
+
+
+async def test_a_crowd_with_the_same_credentials_is_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    checks = []
+
+    def counting(password: bytes, stored: bytes) -> bool:
+        checks.append(password)
+        return bcrypt.checkpw(password, stored)
+
+    monkeypatch.setattr(identify, "_matches", counting)
+    passwords = PasswordFile(USERS)
+    crowd = [passwords.identify(PEER, _head(_basic("ci", "correct-horse"))) for _ in range(20)]
+    assert set(await asyncio.gather(*crowd)) == {Client(PEER, IdentitySource.BASIC, user="ci")}
+    assert len(checks) == 1
+
+
+async def test_who_guesses_makes_nobody_else_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guesses hang until they are let go: neither another client's check nor the loop's own threads need a turn."""
+    let_go = threading.Event()
+
+    def hanging(password: bytes, stored: bytes) -> bool:
+        return bcrypt.checkpw(password, stored) if password == b"correct-horse" else not let_go.wait(10)
+
+    monkeypatch.setattr(identify, "_matches", hanging)
+    passwords = PasswordFile(USERS)
+    guesses = [asyncio.create_task(passwords.identify(PEER, _head(_basic("ci", f"guess {n}")))) for n in range(50)]
+    try:
+        async with asyncio.timeout(5):
+            await asyncio.sleep(0)
+            other = Address(4, PEER.value + 1)
+            client = await passwords.identify(other, _head(_basic("ci", "correct-horse")))
+            assert client == Client(other, IdentitySource.BASIC, user="ci")
+            assert await asyncio.to_thread(lambda: "free") == "free"
+        assert not any(guess.done() for guess in guesses)
+    finally:
+        let_go.set()
+        await asyncio.gather(*guesses, return_exceptions=True)

@@ -1,0 +1,176 @@
+"""New rules take over whole or not at all, one reload at a time."""
+
+import asyncio
+import logging
+import threading
+import time
+from pathlib import Path
+
+import bcrypt
+import pytest
+
+from gateway.admin.state import ReloadOutcome
+from gateway.app.configuration import Configuration, load_configuration
+from gateway.app.own_addresses import own_addresses
+from gateway.app.policy_in_force import PolicyInForce
+from gateway.model.addresses import Address
+from tests.app.policies import in_force, load, rules_of, text, write
+
+LISTENING = (Address(4, 0x7F000001), 3128)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return write(tmp_path / "policy.yaml", text("old"))
+
+
+async def test_the_first_generation_is_one_and_no_reload_was_tried(file: Path) -> None:
+    policy = in_force(file)
+    assert (policy.rules.generation, rules_of(policy)) == (1, ["old"])
+    assert policy.reload_succeeded
+    assert policy.last_reload_time is None
+
+
+async def test_a_good_file_takes_over_and_connections_that_began_keep_what_they_had(file: Path) -> None:
+    policy = in_force(file)
+    taken = policy.rules
+    write(file, text("new"))
+    before = time.time()
+    assert await policy.reload() == ReloadOutcome(2)
+    assert (policy.rules.generation, rules_of(policy)) == (2, ["new"])
+    assert taken.generation == 1
+    assert policy.last_reload_time is not None
+    assert before <= policy.last_reload_time <= time.time()
+
+
+async def test_a_bad_file_changes_nothing_and_its_problems_are_answered_and_logged(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    policy = in_force(file)
+    in_use, files = policy.rules, policy.files
+    write(file, "rules:\n  - {name: new, hosts: [new.test]}\n  - {name: bad, hosts: ['*.*']}\nrule: 1\n")
+    outcome = await policy.reload()
+    assert policy.rules is in_use
+    assert policy.files is files
+    assert not policy.reload_succeeded
+    assert outcome.generation == 1
+    assert [problem.split(": ")[0] for problem in outcome.problems] == [f"{file}:3", f"{file}:4"]
+    errors = [record.message for record in caplog.records if record.levelno == logging.ERROR]
+    assert errors == [*outcome.problems, "reload failed: policy generation 1 stays in force"]
+
+
+async def test_the_generation_counts_what_was_taken_and_success_tells_of_the_last(file: Path) -> None:
+    policy = in_force(file)
+    told = []
+    for content in (text("a"), "rules: [", text("b"), text("b")):
+        write(file, content)
+        outcome = await policy.reload()
+        told.append((outcome.generation, policy.reload_succeeded))
+    assert told == [(2, True), (2, False), (3, True), (4, True)]
+
+
+async def test_warnings_are_logged_when_the_policy_is_taken(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    policy = in_force(file.parent)
+    assert "is not read" not in caplog.text
+    write(file.parent / "other.yml", text("c"))
+    await policy.reload()
+    assert f"{file.parent}/other.yml: is not read" in caplog.text
+
+
+async def test_the_gateways_own_sockets_and_addresses_are_known_to_every_generation(file: Path) -> None:
+    policy = PolicyInForce(load(file), lambda: load(file), frozenset({LISTENING}))
+    for _ in range(2):
+        addresses = policy.rules.policy.addresses
+        assert addresses.listening == {LISTENING}
+        assert addresses.own == own_addresses()
+        await policy.reload()
+
+
+class SlowDisk:
+    """Loads when it is let, and remembers how many loads went on at once."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._lock = threading.Lock()
+        self._running = 0
+        self.most_at_once = 0
+        self.begun = threading.Semaphore(0)
+        self.let = threading.Semaphore(0)
+
+    def __call__(self) -> Configuration:
+        with self._lock:
+            self._running += 1
+            self.most_at_once = max(self.most_at_once, self._running)
+        self.begun.release()
+        self.let.acquire(timeout=5)
+        loaded = load(self._file)
+        with self._lock:
+            self._running -= 1
+        return loaded
+
+
+async def test_reloads_wait_for_one_another_and_each_reads_what_is_there_in_its_turn(file: Path) -> None:
+    disk = SlowDisk(file)
+    policy = PolicyInForce(load(file), disk, frozenset())
+    reloads = [asyncio.create_task(policy.reload()) for _ in range(3)]
+    for name in ("a", "b", "c"):
+        await asyncio.to_thread(disk.begun.acquire, timeout=5)
+        write(file, text(name))
+        disk.let.release()
+    assert await asyncio.gather(*reloads) == [ReloadOutcome(2), ReloadOutcome(3), ReloadOutcome(4)]
+    assert disk.most_at_once == 1
+    assert rules_of(policy) == ["c"]
+
+
+async def test_a_fault_of_ours_is_logged_with_its_traceback_and_the_next_reload_works(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Faulty:
+        calls = 0
+
+        def __call__(self) -> Configuration:
+            self.calls += 1
+            if self.calls == 1:
+                raise RuntimeError("a bug in the loader")
+            return load(file)
+
+    policy = PolicyInForce(load(file), Faulty(), frozenset())
+    outcome = await policy.reload()
+    assert outcome == ReloadOutcome(1, ("internal error: the log has its traceback",))
+    assert "RuntimeError: a bug in the loader" in caplog.text
+    assert not policy.reload_succeeded
+    assert await policy.reload() == ReloadOutcome(2)
+
+
+async def test_settings_and_users_are_read_again_with_the_policy(tmp_path: Path) -> None:
+    write(tmp_path / "policy.yaml", text("x"))
+    gateway = write(tmp_path / "gateway.yaml", "timeouts: {head: 3s}\n")
+
+    def read() -> Configuration:
+        return load_configuration(gateway, {}, None)
+
+    policy = PolicyInForce(read(), read, frozenset())
+    assert (policy.rules.policy.timeouts.head, policy.identifier.sources) == (3.0, [])
+    hashed = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
+    write(tmp_path / "users", f"ci:{hashed}\n")
+    write(gateway, "timeouts: {head: 4s}\nidentity: {basic: {htpasswd: users}}\naddresses: {allow: [10.0.0.0/8]}\n")
+    await policy.reload()
+    assert policy.rules.policy.timeouts.head == 4.0
+    assert len(policy.identifier.sources) == 1
+    assert [str(network) for network in policy.rules.policy.addresses.allow] == ["10.0.0.0/8"]
+    assert {tmp_path / "users", gateway, tmp_path / "policy.yaml"} <= set(policy.files)
+
+
+async def test_what_only_a_start_can_take_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(tmp_path / "policy.yaml", text("x"))
+    gateway = write(tmp_path / "gateway.yaml", "")
+
+    def read() -> Configuration:
+        return load_configuration(gateway, {}, None)
+
+    policy = PolicyInForce(read(), read, frozenset())
+    write(gateway, "listeners: [{bind: '127.0.0.1:1'}]\ndrain: {timeout: 1s}\n")
+    await policy.reload()
+    warnings = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+    assert warnings == ["listeners changed: it takes effect at the next start"]
+    assert policy.settings.drain.timeout == 1.0

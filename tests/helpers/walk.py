@@ -1,0 +1,79 @@
+"""What the walk of a connection works with, faked where a test wants to see or to decide what happens."""
+
+import asyncio
+import time
+
+from gateway.limits.unlimited import Unlimited
+from gateway.model.addresses import Address
+from gateway.model.decision import Permit
+from gateway.model.record import Dialled, Draft
+from gateway.model.roles import Upstream
+from gateway.net.splice import Splices
+from gateway.net.stream import Stream
+from gateway.policy.plan import Rules
+from gateway.serve.deadlines import DeadlineWheel
+from gateway.serve.identify import Identifier
+from gateway.serve.services import Bounds, Services
+from tests.helpers.streams import stream_and_peer
+
+LOOPBACK = Address(4, 0x7F000001)
+
+
+class FakeDialer:
+    """Fulfils `roles.Dialer`: answers every dial with a stream whose other end is in `origin`, or with `failure`."""
+
+    def __init__(self, failure: BaseException | None = None) -> None:
+        self.permits: list[Permit] = []
+        self.streams: list[Stream] = []
+        self._failure = failure
+
+    async def dial(self, permit: Permit) -> Upstream[Stream]:
+        self.permits.append(permit)
+        if self._failure is not None:
+            raise self._failure
+        stream, self.origin = await stream_and_peer()
+        self.streams.append(stream)
+        return Upstream(Dialled(LOOPBACK, (), (), None, 0.001), stream)
+
+
+class StuckDialer:
+    """Fulfils `roles.Dialer`: never comes to an end."""
+
+    def __init__(self) -> None:
+        self.dialling = asyncio.Event()
+
+    async def dial(self, permit: Permit) -> Upstream[Stream]:
+        self.dialling.set()
+        await asyncio.Event().wait()
+        raise AssertionError("only a cancellation gets here")
+
+
+class KeepingRecorder:
+    """Fulfils `roles.Recorder`."""
+
+    def __init__(self) -> None:
+        self.drafts: list[Draft] = []
+
+    def record(self, draft: Draft) -> None:
+        self.drafts.append(draft)
+
+
+def build_services(
+    rules: Rules,
+    dialer: FakeDialer | StuckDialer,
+    recorder: KeepingRecorder,
+    limiter: Unlimited | None = None,
+) -> Services:
+    """Everything else is real."""
+    return Services(
+        rules=lambda: rules,
+        identifier=lambda: Identifier([]),
+        limiter=limiter or Unlimited(),
+        dialer=dialer,
+        recorder=recorder,
+        deadlines=DeadlineWheel(asyncio.get_running_loop()),
+        clock=time,
+        splices=Splices(),
+        bounds=Bounds(),
+        proxy_name="test",
+    )
