@@ -1,12 +1,14 @@
 """IP addresses and networks in one canonical form: IPv4 inside IPv6 (`::ffff:a.b.c.d`) is that IPv4.
 
-Plain integers instead of `ipaddress`: parsing and judging an address is on the path of every connection.
+Plain integers instead of `ipaddress`: parsing and judging an address is on the path of every connection. Values that
+every connection makes are named tuples throughout: made, compared and hashed three times as fast as frozen dataclasses.
 """
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
-from typing import Literal
+from typing import Literal, NamedTuple
 
 _MAPPED_PREFIX = 0xFFFF << 32
 _CANONICAL_LENGTH = re.compile(r"0|[1-9][0-9]{0,2}", re.ASCII)
@@ -15,16 +17,14 @@ Version = Literal[4, 6]
 WIDTH: dict[Version, int] = {4: 32, 6: 128}
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Address:
+class Address(NamedTuple):
     """One IP address. `value` is the address as an unsigned integer of 32 or 128 bits."""
 
     version: Version
     value: int
 
     def __str__(self) -> str:
-        family, size = (AF_INET, 4) if self.version == 4 else (AF_INET6, 16)
-        return inet_ntop(family, self.value.to_bytes(size, "big"))
+        return _text(self)
 
     @property
     def uri_host(self) -> str:
@@ -48,6 +48,13 @@ class Network:
         return f"{Address(self.version, self.value)}/{self.length}"
 
 
+@lru_cache(maxsize=4096)  # the same few stand in record after record
+def _text(address: Address) -> str:
+    family, size = (AF_INET, 4) if address.version == 4 else (AF_INET6, 16)
+    return inet_ntop(family, address.value.to_bytes(size, "big"))
+
+
+@lru_cache(maxsize=4096)
 def parse_address(text: str) -> Address | None:
     """Dotted-decimal IPv4 without leading zeros, or IPv6 without zone; None for everything else."""
     try:

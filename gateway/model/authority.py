@@ -1,19 +1,19 @@
 """Whom a client asks for: a host and a port (RFC 9110 section 4.3, the CONNECT target of section 9.3.6)."""
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from gateway.model.addresses import Address, parse_address
 from gateway.model.names import HostName, parse_host_name
 
 _PORT = re.compile(r"[1-9][0-9]{0,4}", re.ASCII)
+_LONGEST = 253 + len(".:65535")  # a name of full length, its dot and a port
 
 Host = HostName | Address
 
 
-@dataclass(frozen=True, slots=True)
-class Authority:
+class Authority(NamedTuple):
     """A valid destination as the client named it. Nothing was resolved."""
 
     host: Host
@@ -35,9 +35,14 @@ def parse_host(text: str) -> Host | None:
     return (parse_address(text) if text[-1:].isdigit() else None) or parse_host_name(text)
 
 
-@lru_cache(maxsize=4096)  # few destinations are asked for again and again
 def parse_authority(text: str, default_port: int | None = None) -> Authority | None:
     """`host:port`, the port optional only where a default is given; None if malformed (userinfo included)."""
+    return _parse_authority(text, default_port) if len(text) <= _LONGEST else None
+
+
+# Few destinations are asked for again and again. What is remembered is chosen by clients, so its length is bounded too.
+@lru_cache(maxsize=4096)
+def _parse_authority(text: str, default_port: int | None) -> Authority | None:
     host_text, colon, port_text = text.rpartition(":")
     if default_port is not None and (not colon or text.endswith("]")):
         host_text, port_text = text, str(default_port)

@@ -1,8 +1,8 @@
 """Who is asking, and how we know."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from gateway.model.addresses import Address
 
@@ -17,8 +17,7 @@ class IdentitySource(StrEnum):
     ADDRESS = "address"
 
 
-@dataclass(frozen=True, slots=True)
-class Client:
+class Client(NamedTuple):
     """A workload. Facts come from the winning source and from the address; what is not known is None.
 
     `known=False`: its identity should be known and is not. Such a client matches no allow that names clients and

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from gateway.model.addresses import Address
 from gateway.model.authority import Authority
@@ -26,8 +27,7 @@ class Protocol(StrEnum):
     TCP = "tcp"
 
 
-@dataclass(frozen=True, slots=True)
-class Intent:
+class Intent(NamedTuple):
     """One attempt. `protocol` is what the door itself already shows (absolute form is HTTP), None for a CONNECT.
 
     `original` is the address that a transparent client chose, None elsewhere.

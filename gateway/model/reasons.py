@@ -44,7 +44,6 @@ class Reason(StrEnum):
     PROXY_LOOP = "proxy_loop"
     CONNECTION_REFUSED = "connection_refused"
     CONNECTION_UNROUTABLE = "connection_unroutable"
-    CONNECTION_RESET = "connection_reset"
     CONNECTION_TIMEOUT = "connection_timeout"
     LOCAL_PORTS_EXHAUSTED = "local_ports_exhausted"
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NotRequired, TypedDict
+from typing import NamedTuple, NotRequired, TypedDict
 
 from gateway.model.addresses import Address
 from gateway.model.client import Client
@@ -42,8 +42,7 @@ class Transfer:
     reason: Reason | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Dialled:
+class Dialled(NamedTuple):
     """The answer of a successful dial: which addresses there were, which were refused, which one was reached.
 
     Durations in seconds; `resolve_seconds` is None for a literal.

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from gateway.model.decision import Permit
 from gateway.model.errors import GatewayError
@@ -81,8 +80,7 @@ class ByteStream(Protocol):
 S_co = TypeVar("S_co", bound=ByteStream, covariant=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Upstream(Generic[S_co]):
+class Upstream(NamedTuple, Generic[S_co]):
     """A connected destination and the facts about how it was reached. Whoever holds it closes the stream."""
 
     dialled: Dialled

@@ -16,6 +16,9 @@ BACKLOG = 4096  # the kernel caps it at net.core.somaxconn
 
 Peer = tuple[Address, int]
 
+NOBODY: Peer = (Address(4, 0), 0)
+"""Stands for a peer that was gone before anybody could ask who it was."""
+
 _PROBLEMS = {
     errno.EADDRINUSE: "the address is already in use",
     errno.EACCES: "permission denied (ports below 1024 need CAP_NET_BIND_SERVICE)",
@@ -67,7 +70,7 @@ def _tcp_socket(family: socket.AddressFamily) -> socket.socket:
 class Listener:
     """Serves a listening socket: `accept` is called on the loop for every connection and closes the stream it is given.
 
-    A connection that was reset before it was accepted has no peer any more and is dropped. When descriptors run out,
+    A connection that was reset before it was accepted comes as a lost stream of `NOBODY`. When descriptors run out,
     libuv closes the connections that wait, and the listener goes on.
     """
 
@@ -103,17 +106,17 @@ class _Accepted(Stream):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         peer = _peer_of(self.transport)
-        if peer is None:
+        if peer is NOBODY:
             self.transport.abort()
-        else:
-            self._accept(self, peer)
+            self.is_lost = True  # the transport says so no sooner than in the next turn of the loop
+        self._accept(self, peer)
 
 
-def _peer_of(transport: asyncio.Transport) -> Peer | None:
-    """None if the connection is gone already. A link-local address comes with its zone."""
+def _peer_of(transport: asyncio.Transport) -> Peer:
+    """`NOBODY` if the connection is gone already. A link-local address comes with its zone."""
     name = transport.get_extra_info("peername")
     if name is None:
-        return None
+        return NOBODY
     host, port = cast("tuple[str, int]", name[:2])
     address = parse_address(host.partition("%")[0])
-    return None if address is None else (address, port)
+    return NOBODY if address is None else (address, port)

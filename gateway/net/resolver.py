@@ -5,7 +5,8 @@ waits for it, and the number of flights is bounded. What is remembered costs no 
 """
 
 import asyncio
-from dataclasses import dataclass
+import resource
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import dns.exception
@@ -30,6 +31,8 @@ OTHER_FAMILY_SECONDS = 0.3
 """How long a name that is settled by one of A and AAAA waits for the other."""
 SHUN_SECONDS = 30.0
 """How long a server that was silent is asked last."""
+MOST_FLIGHTS = 10_000
+"""Names asked for at once: so many that a thousand slow ones, which one client can ask for, leave room for others."""
 
 
 class Family(StrEnum):
@@ -46,14 +49,15 @@ VERSIONS = {Family.ANY: (4, 6), Family.IPV4: (4,), Family.IPV6: (6,)}
 
 @dataclass(frozen=True, slots=True)
 class ResolverOptions:
-    """Durations in seconds. `timeout` is one question to one server; `flights` bounds the names being asked for."""
+    """Durations in seconds. `timeout` is one question to one server; `flights` bounds the names being asked for. Each
+    takes up to two sockets: by default all of them take a quarter of the descriptors that the process may have."""
 
     timeout: float = 2.0
     cache_size: int = 50_000
     min_ttl: float = 1.0
     max_ttl: float = 3600.0
     family: Family = Family.ANY
-    flights: int = 500
+    flights: int = field(default_factory=lambda: min(MOST_FLIGHTS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 8))
 
 
 @dataclass(slots=True)

@@ -19,7 +19,7 @@ from gateway.settings.overrides import apply_overrides
 from gateway.settings.policy import PolicyFile
 from gateway.settings.problems import BadValue, ConfigErrors, Problems
 from gateway.settings.section import validate
-from gateway.settings.source.files import Reader
+from gateway.settings.source.files import Reader, Stamp
 from gateway.settings.source.places import Document, MarkedMapping
 from gateway.settings.source.users import parse_users
 from gateway.settings.source.yaml import parse_yaml
@@ -29,13 +29,13 @@ GATEWAY_FILE = Path("gateway.yaml")
 
 @dataclass(frozen=True, slots=True)
 class LoadedPolicy:
-    """A policy that can be taken. `files` are what it was read from (a directory is one of them), for a watcher;
-    `digest` changes with what was read; `warnings` and `notes` are lines for people."""
+    """A policy that can be taken. `files` are what it was read from (a directory is one of them) as they were then, for
+    a watcher; `digest` changes with what was read; `warnings` and `notes` are lines for people."""
 
     policy: Policy
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
-    files: tuple[Path, ...]
+    files: Mapping[Path, Stamp]
     digest: str
 
 
@@ -114,6 +114,8 @@ def load_policy(settings: GatewaySettings) -> LoadedPolicy:
     except ConfigErrors as refusal:
         raise ConfigErrors((*wishes.found, *refusal.problems)) from None
     wishes.raise_if_any()
+    if sources and not compiled.policy.rules:
+        warnings = (*warnings, f"{settings.policy}: there is no rule in it, everything is denied")
     return LoadedPolicy(compiled.policy, (*warnings, *compiled.warnings), compiled.notes, reader.files, reader.digest)
 
 

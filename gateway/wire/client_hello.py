@@ -1,7 +1,6 @@
 """A TLS ClientHello at the start of a byte stream, however it is cut into records (RFC 8446 sections 4.1.2 and 5.1).
 
-Every length is checked and nothing may be left over: a hello that another parser could read differently is refused. The
-caller asks again at each arrival with all that came so far: an unfinished hello costs a walk over its record headers.
+Every length is checked and nothing may be left over: a hello that another parser could read differently is refused.
 """
 
 import struct
@@ -17,7 +16,7 @@ from gateway.wire.ja4 import ALPN, GREASE, SERVER_NAME, ja4
 HANDSHAKE: Final = 22
 """The content type of the records that a ClientHello comes in; the first byte of a TLS connection."""
 MAX_RECORDS: Final = 1024
-"""One-byte records are legal, and each one costs a step at every arrival. Real clients use one to three."""
+"""One-byte records are legal. Real clients use one to three."""
 MAX_LISTED: Final = 512
 """Cipher suites, extensions, protocols: more than any registry has. 64 KiB of them would take milliseconds to read."""
 
@@ -60,28 +59,50 @@ def parse_client_hello(data: bytes, limit: int) -> ClientHello | None:
 
     `limit` bounds its size in bytes, record headers included; it is refused as soon as it announces more.
     """
-    message = _reassemble(data, limit)
-    return None if message is None else _parse_message(message)
+    return ClientHelloParser(limit).parse(data)
 
 
-def _reassemble(data: bytes, limit: int) -> bytes | None:
-    """The handshake message without the records around it; None while bytes are missing."""
-    fragments: list[bytes] = []
-    position = announced = 0
-    needed = _MESSAGE_HEADER
-    while announced < needed and (length := _fragment_length(data, position)) is not None:
-        start = position + _RECORD_HEADER
-        position = start + length
-        fragments.append(data[start:position])
-        announced += length
-        if needed == _MESSAGE_HEADER:
-            needed = _message_size(fragments)
-    at_least = position if announced >= needed else position + needed - announced + _RECORD_HEADER
-    if at_least > limit or len(fragments) > MAX_RECORDS:
-        raise _too_large(f"more than {limit} bytes or {MAX_RECORDS} records")
-    if announced > needed > _MESSAGE_HEADER:
-        raise _malformed("something behind the ClientHello in its record")
-    return b"".join(fragments) if announced >= needed and position <= len(data) else None
+class ClientHelloParser:
+    """`parse_client_hello` for one hello while it arrives: asked again with all that came so far, it goes on where it
+    stopped. Else a client that drips bytes behind a thousand records would have them all looked at for each byte."""
+
+    __slots__ = ("_announced", "_fragments", "_limit", "_needed", "_position")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._fragments: list[slice] = []  # of the message, in the records whose headers came
+        self._position = 0  # of the next record header
+        self._announced = 0
+        self._needed = _MESSAGE_HEADER
+
+    def parse(self, data: bytes) -> ClientHello | None:
+        """As `parse_client_hello`. `data` begins with what it was before."""
+        self._walk(data)
+        announced, needed = self._announced, self._needed
+        at_least = self._position if announced >= needed else self._position + needed - announced + _RECORD_HEADER
+        if at_least > self._limit or len(self._fragments) > MAX_RECORDS:
+            raise _too_large(f"more than {self._limit} bytes or {MAX_RECORDS} records")
+        if announced > needed > _MESSAGE_HEADER:
+            raise _malformed("something behind the ClientHello in its record")
+        if announced < needed or self._position > len(data):
+            return None
+        return _parse_message(b"".join([data[fragment] for fragment in self._fragments]))
+
+    def _walk(self, data: bytes) -> None:
+        """Over the record headers that came, up to the last one that belongs to the message."""
+        if self._fragments:
+            self._learn_size(data)
+        while self._announced < self._needed and (length := _fragment_length(data, self._position)) is not None:
+            start = self._position + _RECORD_HEADER
+            self._position = start + length
+            self._fragments.append(slice(start, self._position))
+            self._announced += length
+            self._learn_size(data)
+
+    def _learn_size(self, data: bytes) -> None:
+        """From the message's header, which may come later than its record's, and cut."""
+        if self._needed == _MESSAGE_HEADER:
+            self._needed = _message_size(b"".join([data[fragment] for fragment in self._fragments]))
 
 
 def _fragment_length(data: bytes, position: int) -> int | None:
@@ -96,14 +117,13 @@ def _fragment_length(data: bytes, position: int) -> int | None:
     return length  # type: ignore[no-any-return]  # struct is not typed by its format
 
 
-def _message_size(fragments: list[bytes]) -> int:
+def _message_size(start: bytes) -> int:
     """The size of the whole message by its own header; the header's size while that is incomplete."""
-    header = b"".join(fragments)[:_MESSAGE_HEADER]
-    if header and header[0] != _CLIENT_HELLO:
+    if start and start[0] != _CLIENT_HELLO:
         raise _malformed("another handshake message")
-    if len(header) < _MESSAGE_HEADER:
+    if len(start) < _MESSAGE_HEADER:
         return _MESSAGE_HEADER
-    size = _MESSAGE_HEADER + int.from_bytes(header[1:], "big")
+    size = _MESSAGE_HEADER + int.from_bytes(start[1:_MESSAGE_HEADER], "big")
     if size <= _SESSION_ID_AT:
         raise _malformed("a message too short to be a ClientHello")
     return size

@@ -5,7 +5,7 @@ read differently is how requests are smuggled. The one leniency is an empty line
 """
 
 import re
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from gateway.model.errors import Malformed
 from gateway.model.reasons import Reason
@@ -13,6 +13,7 @@ from gateway.model.reasons import Reason
 MAX_FIELD_LINES = 1000
 """The caller bounds bytes, but 64 KiB hold 16,000 lines, each dearer than its few bytes. Real heads have 30."""
 
+_SHORTEST_LINE = len("a:\r\n")
 _GLANCE = 256  # bytes of an unfinished head that are looked at, first and last: it is done again at each arrival
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"
@@ -40,8 +41,7 @@ class MalformedHead(Malformed):
     """No continuation makes this a request head that we take."""
 
 
-@dataclass(frozen=True, slots=True)
-class RequestHead:
+class RequestHead(NamedTuple):
     """A request up to its empty line. `minor` is that of HTTP/1.x, `size` the bytes that the head took.
 
     `headers` in the order they came: names in lower case, values as Latin-1 without the blanks around them. Target and
@@ -49,14 +49,29 @@ class RequestHead:
     """
 
     method: str
-    target: str = field(repr=False)
+    target: str
     minor: int
-    headers: tuple[tuple[str, str], ...] = field(repr=False)
+    headers: tuple[tuple[str, str], ...]
     size: int
+
+    def __repr__(self) -> str:
+        return f"RequestHead({self.method!r}, {len(self.headers)} headers, {self.size} bytes)"
 
     def values(self, name: str) -> list[str]:
         """Every value of the header `name` (lower case), one for each line."""
         return [value for each, value in self.headers if each == name]
+
+    @property
+    def has_content(self) -> bool:
+        """Whether content follows the head (RFC 9112 section 6.3)."""
+        return bool(self.values("transfer-encoding")) or self.values("content-length") not in ([], ["0"])
+
+    @property
+    def is_persistent(self) -> bool:
+        """Whether the client goes on listening to this connection after the answer (RFC 9112 section 9.3)."""
+        fields = ",".join(self.values("connection") + self.values("proxy-connection")).lower().split(",")
+        options = {option.strip(" \t") for option in fields}
+        return "close" not in options and (self.minor == 1 or "keep-alive" in options)
 
 
 def parse_head(data: bytes) -> RequestHead | None:
@@ -71,7 +86,7 @@ def parse_head(data: bytes) -> RequestHead | None:
         return None
     size = end + 4
     text = data[start:size].decode("latin-1")
-    if text.count("\n") > MAX_FIELD_LINES + 2:
+    if size > MAX_FIELD_LINES * _SHORTEST_LINE and text.count("\n") > MAX_FIELD_LINES + 2:
         raise MalformedHead(Reason.HEAD_TOO_LARGE, f"more than {MAX_FIELD_LINES} header lines")
     match = _HEAD.fullmatch(text)
     if match is None:
@@ -89,12 +104,7 @@ def _check_fields(head: RequestHead) -> None:
     hosts = names.count("host")
     if hosts > 1 or (hosts == 0 and head.minor == 1):
         raise MalformedHead(Reason.MALFORMED_REQUEST, "more than one Host" if hosts else "HTTP/1.1 without Host")
-    if head.method == "CONNECT" and ("content-length" in names or "transfer-encoding" in names):
-        _check_no_content(head)
-
-
-def _check_no_content(head: RequestHead) -> None:
-    if head.values("transfer-encoding") or head.values("content-length") != ["0"]:
+    if head.method == "CONNECT" and ("content-length" in names or "transfer-encoding" in names) and head.has_content:
         raise MalformedHead(Reason.MALFORMED_REQUEST, "a CONNECT with content")
 
 

@@ -6,7 +6,7 @@ The preface of HTTP/2 counts as HTTP: it starts like a request line on purpose (
 import re
 
 from gateway.model.intent import Opening, Protocol
-from gateway.wire.client_hello import HANDSHAKE, parse_client_hello
+from gateway.wire.client_hello import HANDSHAKE, ClientHelloParser
 
 _TLS_MAJOR_VERSION = 3
 _METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}+( ?)")
@@ -16,12 +16,12 @@ _HTTP = Opening(Protocol.HTTP)
 _OTHER = Opening(Protocol.TCP)
 
 
-def parse_opening(data: bytes, limit: int) -> Opening | None:
-    """What `data` begins; None while that is open. Raises `MalformedClientHello` (also for one above `limit` bytes)."""
+def parse_opening(data: bytes, hello: ClientHelloParser) -> Opening | None:
+    """What `data` begins; None while that is open. Raises `MalformedClientHello`. `hello` is this connection's own."""
     if not data:
         return None
     if data[0] == HANDSHAKE:
-        return _parse_tls(data, limit)
+        return _parse_tls(data, hello)
     method = _METHOD.match(data)
     if method is None:
         return _OTHER
@@ -30,10 +30,10 @@ def parse_opening(data: bytes, limit: int) -> Opening | None:
     return None if method.end() == len(data) <= _LONGEST_METHOD else _OTHER
 
 
-def _parse_tls(data: bytes, limit: int) -> Opening | None:
+def _parse_tls(data: bytes, parser: ClientHelloParser) -> Opening | None:
     if len(data) < 2:
         return None
     if data[1] != _TLS_MAJOR_VERSION:
         return _OTHER
-    hello = parse_client_hello(data, limit)
+    hello = parser.parse(data)
     return None if hello is None else Opening(Protocol.TLS, hello)

@@ -74,7 +74,6 @@ _ANSWERS: Final[dict[Reason, _Answer]] = {
     Reason.PROXY_LOOP: _Answer(502, "Destination is this gateway", "proxy_loop_detected"),
     Reason.CONNECTION_REFUSED: _Answer(502, "Destination refused the connection", "connection_refused"),
     Reason.CONNECTION_UNROUTABLE: _Answer(502, "No route to the destination", "destination_ip_unroutable"),
-    Reason.CONNECTION_RESET: _Answer(502, "Destination reset the connection", "connection_terminated"),
     Reason.CONNECTION_TIMEOUT: _Answer(504, "Destination not reached in time", "connection_timeout"),
     Reason.LOCAL_PORTS_EXHAUSTED: _Answer(502, "Gateway is out of local ports", "proxy_internal_error"),
     Reason.DOWNSTREAM_RESET: _Answer(400, "Connection reset by the client", _BAD_REQUEST),
@@ -103,10 +102,17 @@ def proxy_status_error(reason: Reason) -> str | None:
     return _ANSWERS[reason].error
 
 
+def may_follow(reason: Reason, head: RequestHead | None) -> bool:
+    """Whether another request may come on the connection that is told this: many clients send credentials only after a
+    407. Not where content follows the head: nobody read it, and it must not be taken for the next request."""
+    asks = status_of(reason) == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
+    return asks and head is not None and head.is_persistent and not head.has_content
+
+
 def reply(error: GatewayError, head: RequestHead | None, name: str, request_id: str) -> bytes:
     """A whole response. `head` is the request's, None where none could be read; `name` is ours in Proxy-Status.
 
-    A 407 leaves the connection open, because many clients send credentials only then; any other announces its end.
+    It announces the end of the connection unless another request `may_follow`.
     """
     answer = _ANSWERS[error.reason]
     accept = ",".join(head.values("accept")) if head is not None else ""
@@ -114,7 +120,7 @@ def reply(error: GatewayError, head: RequestHead | None, name: str, request_id: 
     fields = [
         ("Content-Type", content_type),
         ("Content-Length", str(len(content))),
-        ("Connection", "keep-alive" if answer.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED else "close"),
+        ("Connection", "keep-alive" if may_follow(error.reason, head) else "close"),
         ("Proxy-Status", _proxy_status(answer, error, name)),
         ("X-Egress-Request-Id", request_id),
         ("X-Content-Type-Options", "nosniff"),

@@ -1,5 +1,7 @@
 """Whom a client asks for, in all the spellings that clients and attackers use."""
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -106,6 +108,20 @@ def test_the_port_may_be_missing_only_where_a_default_is_given(text: str, host: 
     assert parse_authority(text) is None
     assert parse_authority(text, 80) == Authority(host, 80)
     assert parse_authority(f"{text}:8080", 80) == Authority(host, 8080)
+
+
+def test_the_longest_name_still_counts_and_what_is_longer_is_not_remembered() -> None:
+    label = "a" * 63
+    longest = f"{label}.{label}.{label}.{label[:61]}"
+    assert parse_authority(f"{longest}.:65535") == Authority(HostName(longest), 65535)
+    tracemalloc.start()
+    try:
+        for number in range(100):
+            assert parse_authority(f"{'a' * 60_000}{number}:443") is None
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 100_000
 
 
 @pytest.mark.parametrize("text", ["::1", "127.1", "[::1", "::1]", "[1.2.3.4]", "a:b", "1.2.3.4.", ""])

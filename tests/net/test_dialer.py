@@ -308,7 +308,7 @@ async def test_running_out_of_descriptors_is_our_own_fault_and_says_so() -> None
     ("number", "address", "kind", "reason"),
     [
         (errno.ECONNREFUSED, LOOPBACK, UpstreamError, Reason.CONNECTION_REFUSED),
-        (errno.ECONNRESET, LOOPBACK, UpstreamError, Reason.CONNECTION_RESET),
+        (errno.ECONNRESET, LOOPBACK, UpstreamError, Reason.CONNECTION_REFUSED),
         (errno.ETIMEDOUT, LOOPBACK, UpstreamError, Reason.CONNECTION_TIMEOUT),
         (errno.EHOSTUNREACH, LOOPBACK, UpstreamError, Reason.CONNECTION_UNROUTABLE),
         (errno.ENETUNREACH, LOOPBACK, UpstreamError, Reason.CONNECTION_UNROUTABLE),

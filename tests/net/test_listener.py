@@ -14,7 +14,7 @@ import pytest
 
 from gateway.model.addresses import Address, parse_address
 from gateway.model.errors import ConfigError
-from gateway.net.listener import Listener, Peer, open_listener
+from gateway.net.listener import NOBODY, Listener, Peer, open_listener
 from gateway.net.stream import Stream
 from tests.helpers.requirements import require_root
 from tests.helpers.streams import receive, reset, send
@@ -144,10 +144,17 @@ async def test_an_address_can_be_listened_on_again_at_once() -> None:
         open_listener(address("127.0.0.1"), port).close()
 
 
-async def test_who_is_gone_before_it_was_accepted_is_not_served_and_the_next_one_is() -> None:
+async def test_who_is_gone_before_it_was_accepted_comes_as_a_lost_stream_of_nobody_and_the_next_one_as_ever() -> None:
     async with listening() as (_, accepted, port):
         reset(socket.create_connection(("127.0.0.1", port)))
         with socket.create_connection(("127.0.0.1", port)) as client:
+            lost, peer = await accepted.next()
+            assert peer == NOBODY == (address("0.0.0.0"), 0)
+            assert lost.is_lost
+            assert not await lost.more()
+            lost.write(b"nobody reads this")
+            await lost.aclose()
+            lost.abort()
             stream, peer = await accepted.next()
             assert peer[1] == client.getsockname()[1]
             await stream.aclose()

@@ -140,7 +140,7 @@ async def test_never_more_than_a_few_attempts_are_under_way() -> None:
 @pytest.mark.parametrize(
     ("reasons", "told"),
     [
-        ([Reason.CONNECTION_UNROUTABLE, Reason.CONNECTION_REFUSED, Reason.CONNECTION_RESET], Reason.CONNECTION_REFUSED),
+        ([Reason.CONNECTION_UNROUTABLE, Reason.CONNECTION_REFUSED, Reason.DNS_TIMEOUT], Reason.CONNECTION_REFUSED),
         ([Reason.CONNECTION_UNROUTABLE, Reason.CONNECTION_UNROUTABLE], Reason.CONNECTION_UNROUTABLE),
     ],
 )

@@ -42,7 +42,13 @@ def test_no_policy_at_the_default_path_denies_everything_with_one_warning(tmp_pa
     loaded = load_policy(load_settings(write(tmp_path, "gateway.yaml", ""), {}))
     assert loaded.policy.rules == ()
     assert loaded.warnings == (f"{tmp_path}/policy.yaml: there is no policy, everything is denied",)
-    assert loaded.files == (tmp_path / "policy.yaml",)
+    assert loaded.files == {tmp_path / "policy.yaml": None}
+
+
+@pytest.mark.parametrize("text", ["", "version: 1", "rules: []"])
+def test_a_policy_without_a_rule_denies_everything_with_one_warning(tmp_path: Path, text: str) -> None:
+    path = write(tmp_path, "policy.yaml", text)
+    assert load(path).warnings == (f"{path}: there is no rule in it, everything is denied",)
 
 
 def test_a_named_policy_that_is_missing_is_an_error(tmp_path: Path) -> None:
@@ -80,7 +86,7 @@ def test_a_directory_is_one_policy_in_the_order_of_its_names(tmp_path: Path) -> 
     assert names(loaded) == ["a.yaml#a", "b.yaml#a"]
     assert loaded.policy.rules[1].ref.file == f"{tmp_path}/b.yaml"
     assert loaded.warnings == ()
-    assert loaded.files == (tmp_path, tmp_path / "a.yaml", tmp_path / "b.yaml")
+    assert list(loaded.files) == [tmp_path, tmp_path / "a.yaml", tmp_path / "b.yaml"]
 
 
 def test_files_of_a_directory_that_are_not_read_are_named(tmp_path: Path) -> None:
@@ -127,7 +133,7 @@ def test_the_digest_changes_with_every_file_that_was_read_and_with_nothing_else(
     path = write(tmp_path, "policy.yaml", "rules: [{name: a, hosts_file: list.txt}]")
     first = load(path)
     assert load(path).digest == first.digest
-    assert first.files == (path, tmp_path / "list.txt")
+    assert list(first.files) == [path, tmp_path / "list.txt"]
     write(tmp_path, "list.txt", "b.example")
     assert load(path).digest != first.digest
 

@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from gateway.model.intent import ClientHello
 from gateway.model.names import HostName
 from gateway.model.reasons import Reason
-from gateway.wire.client_hello import MAX_LISTED, MAX_RECORDS, MalformedClientHello, parse_client_hello
+from gateway.wire.client_hello import (
+    MAX_LISTED,
+    MAX_RECORDS,
+    ClientHelloParser,
+    MalformedClientHello,
+    parse_client_hello,
+)
 from tests.helpers.client_hello import (
     ALPN,
     SIGNATURES,
@@ -263,6 +269,17 @@ def test_a_hello_of_60_kb_one_byte_at_a_time_costs_little_at_each_arrival() -> N
     assert (time.process_time() - began) / len(arrivals) < 200e-6
 
 
+def test_bytes_that_drip_in_behind_a_thousand_records_cost_no_walk_over_them() -> None:
+    message = build_client_hello(size=30_000)[5:]
+    data = in_records(message[:1000], fragment=1) + in_records(message[1000:])
+    parser = ClientHelloParser(LIMIT)
+    arrivals = range(6000, 16_000)
+    began = time.process_time()
+    for size in arrivals:
+        assert parser.parse(data[:size]) is None
+    assert (time.process_time() - began) / len(arrivals) < 50e-6
+
+
 NAMES = st.from_regex(r"([a-z0-9_][a-z0-9-]{0,20}\.){1,3}[a-z]{2,10}", fullmatch=True)
 
 
@@ -297,6 +314,41 @@ def damaged_hellos(draw: st.DrawFn) -> bytes:
     hello = draw(hellos())
     at = draw(st.integers(0, len(hello) - 1))
     return hello[:at] + draw(st.binary(max_size=2)) + hello[at + draw(st.integers(0, 2)) :]
+
+
+def outcome(parse_any: Parser, data: bytes) -> object:
+    try:
+        return parse_any(data)
+    except MalformedClientHello as malformed:
+        return malformed.reason, malformed.detail
+
+
+def check_going_on_is_starting_afresh(going_on: Parser, data: bytes) -> None:
+    """At each arrival the same answer or the same refusal, which is the last."""
+    for size in range(len(data) + 1):
+        answer = outcome(parse, data[:size])
+        assert outcome(going_on, data[:size]) == answer
+        if answer is not None:
+            return
+
+
+@given(damaged_hellos())
+def test_a_parser_that_goes_on_says_what_one_says_that_starts_afresh(data: bytes) -> None:
+    check_going_on_is_starting_afresh(ClientHelloParser(LIMIT).parse, data)
+
+
+def test_that_property_catches_a_parser_that_takes_what_has_not_come_for_zeros() -> None:
+    class Hasty(ClientHelloParser):
+        __slots__ = ()
+
+        def _learn_size(self, data: bytes) -> None:
+            super()._learn_size(data.ljust(9, b"\0"))
+
+    def check(data: bytes) -> None:
+        check_going_on_is_starting_afresh(Hasty(LIMIT).parse, data)
+
+    with pytest.raises(AssertionError):
+        UNSHRUNK(given(damaged_hellos())(check))()
 
 
 def check_nothing_else_escapes(parse_any: Parser, data: bytes) -> None:

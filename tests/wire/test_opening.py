@@ -1,20 +1,21 @@
 """What the first bytes of a tunnel are."""
 
-from functools import partial
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.model.intent import Opening, Protocol
 from gateway.model.reasons import Reason
-from gateway.wire.client_hello import MalformedClientHello, parse_client_hello
+from gateway.wire.client_hello import ClientHelloParser, MalformedClientHello, parse_client_hello
 from gateway.wire.opening import parse_opening
 from tests.helpers.client_hello import build_client_hello
 from tests.wire.feeding import UNSHRUNK, check_every_prefix_waits, check_the_first_answer_stands
 
 LIMIT = 64 * 1024
-parse = partial(parse_opening, limit=LIMIT)
+
+
+def parse(data: bytes, limit: int = LIMIT) -> Opening | None:
+    return parse_opening(data, ClientHelloParser(limit))
 
 
 @pytest.mark.parametrize(
@@ -58,7 +59,7 @@ def test_a_tls_opening_carries_its_hello() -> None:
 )
 def test_a_hello_that_is_none_is_refused(data: bytes, reason: Reason) -> None:
     with pytest.raises(MalformedClientHello) as caught:
-        parse_opening(data, 1000)
+        parse(data, 1000)
     assert caught.value.reason is reason
 
 

@@ -1,6 +1,6 @@
 """Reading files: bounded, UTF-8, and remembered, so that a watcher knows what to watch and a digest what was read."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
@@ -11,18 +11,30 @@ MAX_BYTES = 64 << 20
 
 T = TypeVar("T")
 
+Stamp = tuple[int, int, int] | None
+"""Inode, modification time (ns) and size of what a path leads to; None: to nothing. Another stamp, another content."""
+
+
+def stamp(path: Path) -> Stamp:
+    """As it is now. Symbolic links are followed."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):  # ValueError: a NUL in the path
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
 
 class Reader:
     """Reads files for one load."""
 
     def __init__(self) -> None:
-        self._files: dict[Path, None] = {}
+        self._files: dict[Path, Stamp] = {}
         self._digest = sha256()
 
     @property
-    def files(self) -> tuple[Path, ...]:
-        """What was asked for, present or not, in that order."""
-        return tuple(self._files)
+    def files(self) -> Mapping[Path, Stamp]:
+        """What was asked for, present or not, in that order, as it was just before it was looked at."""
+        return self._files
 
     @property
     def digest(self) -> str:
@@ -31,7 +43,7 @@ class Reader:
 
     def note(self, path: Path) -> None:
         """Something else whose change matters: a directory that was listed, a file that is not there."""
-        self._files[path] = None
+        self._files.setdefault(path, stamp(path))
 
     def read(self, path: Path, shown: Path | None = None) -> str:
         """The text of a file. `shown` is the path that users know it by. Raises `BadValue` saying why not."""
