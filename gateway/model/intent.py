@@ -1,6 +1,5 @@
 """What a client wants: by which door it came and whom it names, and later what its first bytes show."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -39,8 +38,7 @@ class Intent(NamedTuple):
     original: Address | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ClientHello:
+class ClientHello(NamedTuple):
     """What a TLS ClientHello says of itself (RFC 8446 section 4.1.2).
 
     `versions` are the offered ones as numbers (0x0304 is TLS 1.3) without GREASE; `ech` tells that the extension 0xfe0d
@@ -54,8 +52,7 @@ class ClientHello:
     ja4: str
 
 
-@dataclass(frozen=True, slots=True)
-class Opening:
+class Opening(NamedTuple):
     """What the client's first bytes in a tunnel are: TLS with its hello, HTTP, or anything else (`tcp`)."""
 
     protocol: Protocol

@@ -5,6 +5,7 @@ somebody's spelling of an IPv4 address (WHATWG URL, "ends in a number"), and is 
 """
 
 import re
+from functools import lru_cache
 from typing import NewType
 
 HostName = NewType("HostName", str)
@@ -13,6 +14,7 @@ HostName = NewType("HostName", str)
 _NAME = re.compile(r"(?=.{1,253}\Z)(?:[a-z0-9_-]{1,63}\.)*(?!(?:[0-9]+|0x[0-9a-f]*)\Z)[a-z0-9_-]{1,63}", re.ASCII)
 
 
+@lru_cache(maxsize=4096)  # few names are asked for again and again
 def parse_host_name(text: str) -> HostName | None:
     """The canonical name, or None where `text` is no valid one."""
     name = text.lower().removesuffix(".")

@@ -75,7 +75,8 @@ class _Direction:
     def part(self) -> None:
         self.source.receiver = None
         self.sink.feeder = None
-        self._leave_kernel()
+        if self._in_kernel:
+            self._leave_kernel()
 
     def count(self, size: int) -> None:
         """`size` bytes more were written to the sink, or dropped after all if negative."""

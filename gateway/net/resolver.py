@@ -8,12 +8,14 @@ import asyncio
 import resource
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 
 import dns.exception
 import dns.message
 import dns.name
 from dns.rdatatype import AAAA, A, RdataType
 
+from gateway.model.addresses import Address
 from gateway.model.errors import UpstreamError
 from gateway.model.names import HostName
 from gateway.model.reasons import Reason
@@ -116,9 +118,7 @@ class Resolver:
         if written is None:
             known = self._cache.get(name, now)
         else:
-            versions = VERSIONS[self._options.family]
-            addresses = tuple(address for address in written if address.version in versions)
-            known = Resolution(in_families(addresses)) if addresses else _NONE_OF_FAMILY
+            known = _from_file(written, self._options.family)
         if known is not None:
             self.counts.hits += 1
         return known
@@ -216,6 +216,12 @@ class Resolver:
             return Missing(Reason.DNS_TIMEOUT, f"{server} is silent")
         except (OSError, dns.exception.DNSException) as error:
             return Missing(Reason.DNS_FAILURE, f"{server}: {error}")
+
+
+@lru_cache(maxsize=1024)
+def _from_file(written: tuple[Address, ...], family: Family) -> Resolution | Missing:
+    addresses = tuple(address for address in written if address.version in VERSIONS[family])
+    return Resolution(in_families(addresses)) if addresses else _NONE_OF_FAMILY
 
 
 _NONE_OF_FAMILY = Missing(Reason.DNS_NO_ADDRESS, "the hosts file has no address of the configured family")

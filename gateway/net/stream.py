@@ -100,7 +100,11 @@ class Stream(asyncio.Protocol):
         if self.has_ended or self.is_lost:
             return False
         self.read_on()
-        return await self._next_event()
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            return await self._waiter
+        finally:
+            self._waiter = None
 
     def write(self, data: bytes) -> None:
         """Queue bytes for the peer; dropped if the connection is gone."""

@@ -77,6 +77,9 @@ class ClientHelloParser:
 
     def parse(self, data: bytes) -> ClientHello | None:
         """As `parse_client_hello`. `data` begins with what it was before."""
+        message = _whole_record(data, self._limit)
+        if message is not None:
+            return _parse_message(message)
         self._walk(data)
         announced, needed = self._announced, self._needed
         at_least = self._position if announced >= needed else self._position + needed - announced + _RECORD_HEADER
@@ -103,6 +106,21 @@ class ClientHelloParser:
         """From the message's header, which may come later than its record's, and cut."""
         if self._needed == _MESSAGE_HEADER:
             self._needed = _message_size(b"".join([data[fragment] for fragment in self._fragments]))
+
+
+def _whole_record(data: bytes, limit: int) -> bytes | None:
+    """The message of a hello that came whole in one record, as most do; None wherever there is more to say."""
+    if len(data) < _RECORD_HEADER + _MESSAGE_HEADER:
+        return None
+    content_type, major, length = _read_record_header(data)
+    end = _RECORD_HEADER + length
+    if content_type != HANDSHAKE or major != 3 or not _SESSION_ID_AT < length <= _MAX_FRAGMENT:
+        return None
+    if end > len(data) or end > limit:
+        return None
+    message = data[_RECORD_HEADER:end]
+    announced = int.from_bytes(message[:_MESSAGE_HEADER], "big")  # its type in the first byte, its size in the others
+    return message if announced == _CLIENT_HELLO << 24 | length - _MESSAGE_HEADER else None
 
 
 def _fragment_length(data: bytes, position: int) -> int | None:
@@ -159,21 +177,22 @@ def _vector(data: bytes, at: int, width: int) -> tuple[bytes, int]:
 
 def _split_extensions(block: bytes) -> dict[int, bytes]:
     extensions: dict[int, bytes] = {}
-    at, end = 0, len(block)
+    at, end, count = 0, len(block), 0
     try:
         while at < end:
             kind, length = _read_extension_header(block, at)
-            if kind in extensions:
-                raise _malformed("an extension twice")
-            if len(extensions) == MAX_LISTED:
-                raise _too_large(f"more than {MAX_LISTED} extensions")
             start = at + _EXTENSION_HEADER
             at = start + length
             extensions[kind] = block[start:at]
+            count += 1
+            if count > MAX_LISTED:
+                raise _too_large(f"more than {MAX_LISTED} extensions")
     except struct.error:
         at = -1
     if at != end:
         raise _malformed("an extension that points behind the end")
+    if len(extensions) != count:
+        raise _malformed("an extension twice")
     return extensions
 
 

@@ -153,7 +153,7 @@ def test_a_detail_is_cut_and_made_printable() -> None:
 
 def test_lists_that_a_peer_made_long_are_cut() -> None:
     draft = tunnelled()
-    draft.opening = Opening(Protocol.TLS, replace(HELLO, alpn=tuple(f"p{n}" for n in range(10_000))))
+    draft.opening = Opening(Protocol.TLS, HELLO._replace(alpn=tuple(f"p{n}" for n in range(10_000))))
     alpn = seal(draft, ended_at=1001.0)["alpn"]
     assert len(alpn) == LIST_LIMIT
 
