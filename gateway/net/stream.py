@@ -200,7 +200,8 @@ class Stream(asyncio.Protocol):
 
     def _hold(self, data: bytes) -> None:
         self._held = self._held + data if self._held else data
-        if self._waiter is None and len(self._held) >= self._bound:
+        asked_for = self._waiter is not None and not self._waiter.done()
+        if not asked_for and len(self._held) >= self._bound:
             self.transport.pause_reading()
         self._wake(more=True)
 

@@ -19,7 +19,8 @@ from gateway.net.relay import Relay
 from gateway.net.stream import Stream
 from gateway.policy.confirm import confirm
 from gateway.policy.decide import decide
-from gateway.serve.intake import read_head, read_intent, read_opening
+from gateway.policy.plan import REPORT_ONLY
+from gateway.serve.intake import client_speaks_first, read_head, read_intent, read_opening
 from gateway.serve.refuse import asks_again, refuse
 from gateway.serve.services import Services
 from gateway.wire.head import RequestHead
@@ -79,7 +80,7 @@ async def _walk(head: RequestHead, downstream: Stream, draft: Draft, services: S
         draft.dialled = upstream.dialled
         try:
             _establish(downstream, draft, head)
-            if decision.terms.protocol is not Protocol.TCP:
+            if await _shows_opening(decision, downstream, upstream.stream):
                 opening = draft.opening = await read_opening(downstream, services, decision.terms.timeouts.client_hello)
                 draft.would_deny = _confirmed(confirm(decision, opening, client, intent, rules, now), opening)
             await _relay(decision, downstream, upstream.stream, draft, services)
@@ -95,6 +96,14 @@ def _establish(downstream: Stream, draft: Draft, head: RequestHead) -> None:
         raise DownstreamError(Reason.CLIENT_CLOSED, "before the destination was reached")
     downstream.write(established(head.minor))
     draft.status = 200
+
+
+async def _shows_opening(permit: Permit, downstream: Stream, upstream: Stream) -> bool:
+    """Whether there are first bytes to judge. Under the built-in rule of report mode they are only observed: it lets
+    protocols pass in which the server speaks first, since no rule could have said `tcp`."""
+    if permit.rule is REPORT_ONLY:
+        return await client_speaks_first(downstream, upstream, permit.terms.timeouts.client_hello)
+    return permit.terms.protocol is not Protocol.TCP
 
 
 def _confirmed(verdict: Deny | WouldDeny | None, opening: Opening) -> WouldDeny | None:

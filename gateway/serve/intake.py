@@ -1,5 +1,6 @@
 """From the first bytes on a proxy port to an intent, and from the first bytes in a tunnel to an opening."""
 
+import asyncio
 import re
 
 from gateway.model.authority import parse_authority
@@ -47,6 +48,19 @@ def read_intent(head: RequestHead) -> Intent:
 def _quotable(target: str) -> str:
     """For the record. Userinfo, path and query may hold secrets: where a target has any, nothing of it is quoted."""
     return repr(target) if _WITHOUT_SECRETS.fullmatch(target) else f"of {len(target)} characters that is no host:port"
+
+
+async def client_speaks_first(downstream: ByteStream, upstream: ByteStream, seconds: float) -> bool:
+    """Whether the client says something, or leaves, before the destination does and within `seconds`."""
+    sides = [asyncio.ensure_future(stream.more()) for stream in (downstream, upstream)]
+    try:
+        if not downstream.peek():
+            await asyncio.wait(sides, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        return bool(downstream.peek()) or sides[0].done()
+    finally:
+        for side in sides:
+            side.cancel()
+        await asyncio.wait(sides)
 
 
 async def read_opening(downstream: ByteStream, services: Services, seconds: float) -> Opening:

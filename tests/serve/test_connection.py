@@ -16,6 +16,8 @@ from gateway.model.intent import Protocol
 from gateway.model.reasons import Reason
 from gateway.model.record import Draft, Ended, Side
 from gateway.net.stream import Stream
+from gateway.policy.plan import Rules
+from gateway.policy.rules import Mode
 from gateway.serve.connection import serve_connection
 from gateway.telemetry.formats import json
 from gateway.telemetry.sealing import seal
@@ -36,13 +38,15 @@ def connect(host: str) -> bytes:
 class Walk:
     """A connection that is being served, the client's socket in the test's hands."""
 
-    def __init__(self, downstream: Stream, client: socket.socket, dialer: FakeDialer | StuckDialer) -> None:
+    def __init__(
+        self, downstream: Stream, client: socket.socket, dialer: FakeDialer | StuckDialer, rules: Rules
+    ) -> None:
         self.downstream = downstream
         self.client = client
         self.dialer = dialer
         self.recorder = KeepingRecorder()
         self.limiter = Unlimited()
-        self.services = build_services(RULES, dialer, self.recorder, self.limiter)
+        self.services = build_services(rules, dialer, self.recorder, self.limiter)
         self.draft = accepted()
         self.task = asyncio.create_task(serve_connection(downstream, self.draft, self.services))
 
@@ -62,10 +66,10 @@ class Walk:
 
 
 @asynccontextmanager
-async def walk(dialer: FakeDialer | StuckDialer) -> AsyncIterator[Walk]:
+async def walk(dialer: FakeDialer | StuckDialer, rules: Rules = RULES) -> AsyncIterator[Walk]:
     """At its end nothing may be left: no lease, no open stream."""
     downstream, client = await stream_and_peer()
-    walking = Walk(downstream, client, dialer)
+    walking = Walk(downstream, client, dialer, rules)
     try:
         yield walking
         await walking.over()
@@ -257,3 +261,30 @@ async def test_the_record_keeps_the_address_that_stands_for_nobody() -> None:
     draft.peer = (Address(4, 0), 0)
     record = seal(draft, 1001.0)
     assert (record["client_address"], record["client_port"]) == ("0.0.0.0", 0)
+
+
+async def test_in_report_mode_a_protocol_passes_in_which_the_server_speaks_first() -> None:
+    dialer = FakeDialer()
+    async with walk(dialer, build(mode=Mode.REPORT)) as walking:
+        await send(walking.client, connect("ssh.test"))
+        assert await receive(walking.client) == b"HTTP/1.1 200 Connection established\r\n\r\n"
+        await send(dialer.origin, b"SSH-2.0-x\r\n")
+        assert await receive_exactly(walking.client, 11) == b"SSH-2.0-x\r\n"
+        await send(walking.client, b"SSH-2.0-y\r\n")
+        assert await receive_exactly(dialer.origin, 11) == b"SSH-2.0-y\r\n"
+        dialer.origin.close()
+        walking.client.close()
+    record = seal(walking.draft, 2000.0)
+    assert (record["decision"], record["rule"], record["would_deny"]) == ("allow", "report-only", Reason.NO_RULE)
+    assert "protocol" not in record
+
+
+async def test_in_report_mode_what_a_client_says_first_is_observed() -> None:
+    dialer, hello = FakeDialer(), build_client_hello(server_name="api.test")
+    async with walk(dialer, build(mode=Mode.REPORT)) as walking:
+        await send(walking.client, connect("x.test") + hello)
+        assert await receive(walking.client) == b"HTTP/1.1 200 Connection established\r\n\r\n"
+        assert await receive_exactly(dialer.origin, len(hello)) == hello
+        dialer.origin.close()
+        walking.client.close()
+    assert seal(walking.draft, 2000.0)["sni"] == "api.test"
