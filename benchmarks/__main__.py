@@ -20,7 +20,7 @@ from benchmarks.report import Row
 from benchmarks.scenarios import SCENARIOS, SOAK, Sample, Scenario, Sizes, Unreconciled, measure
 
 FAILED, UNUSABLE, MISSED = 1, 2, 3
-PROXIES = ("gateway", "squid", "tinyproxy")
+PROXIES = ("gateway", "squid", "tinyproxy", "floor")
 
 _EPILOG = """\
 examples:
@@ -85,8 +85,10 @@ def _launches(options: argparse.Namespace, configurations: Path, logs: Path) -> 
             launches.append(proxies.prepare_gateway(command, configurations, own_logs))
         elif name == "squid":
             launches.append(proxies.prepare_squid(configurations, own_logs))
-        else:
+        elif name == "tinyproxy":
             launches.append(proxies.prepare_tinyproxy(configurations, own_logs))
+        else:
+            launches.append(proxies.prepare_floor(options.python, configurations, own_logs))
     return launches
 
 

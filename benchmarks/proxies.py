@@ -131,6 +131,13 @@ def prepare_tinyproxy(configurations: Path, logs: Path) -> Launch:
     return Launch("tinyproxy", [tinyproxy, "-d", "-c", str(path)], path, logs / "tinyproxy.log")
 
 
+def prepare_floor(python: str, configurations: Path, logs: Path) -> Launch:
+    """It has no configuration and no log."""
+    path = configurations / "floor.none"
+    path.touch()
+    return Launch("floor", [python, "-m", "benchmarks.floor", str(layout.PROXY_PORT)], path, logs / "none")
+
+
 def _listens(pid: int, port: int) -> bool:
     return any(
         connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
