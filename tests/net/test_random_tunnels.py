@@ -303,18 +303,18 @@ class KeepsItsPipe(Splice):
 
 
 @pytest.mark.parametrize(
-    ("module", "name", "faulty", "found"),
+    ("module", "name", "faulty", "found", "patience"),
     [
-        (relay_module, "_Upward", DropsItsLastChunk, "arrived only"),
-        (relay_module, "_Downward", ForgetsTheHalfClose, "never over"),
-        (splice_module, "Splice", KeepsItsPipe, "descriptors stay"),
+        (relay_module, "_Upward", DropsItsLastChunk, "arrived only", 10.0),
+        (relay_module, "_Downward", ForgetsTheHalfClose, "never over", 0.5),  # its tunnels do wait that long
+        (splice_module, "Splice", KeepsItsPipe, "descriptors stay", 10.0),
     ],
 )
 async def test_a_planted_fault_is_found(
-    module: object, name: str, faulty: type, found: str, monkeypatch: pytest.MonkeyPatch
+    module: object, name: str, faulty: type, found: str, patience: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, name, faulty)
-    world = await explore(100, patience=0.3)
+    world = await explore(100, patience)
     for descriptor in KeepsItsPipe.kept:
         os.close(descriptor)
     KeepsItsPipe.kept.clear()
