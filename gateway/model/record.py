@@ -82,7 +82,7 @@ class ConnectionRecord(TypedDict):
 
     `decision` is `allow` once a permit was given and not withdrawn, `deny` where policy refused, `none` where the
     connection ended before a verdict. `*_ms` are milliseconds. A dictionary, because that is what a line is made of:
-    one with the known keys costs a third of an object with all of them.
+    one with the known keys is made and encoded in half the instructions of an object with all of them.
     """
 
     time: str

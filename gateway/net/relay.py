@@ -287,6 +287,7 @@ class Relay:
         for alarm in (self._idle_alarm, self._lifetime_alarm):
             if alarm is not None:
                 alarm.cancel()
+        self._idle_alarm = self._lifetime_alarm = None  # they hold this relay: a cycle for each tunnel else
 
     # How it ends.
 

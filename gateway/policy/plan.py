@@ -23,7 +23,7 @@ from gateway.policy.rules import Action, AddressPolicy, HostPattern, Mode, Polic
 K = TypeVar("K", HostPattern, Network)
 
 REMEMBERED = 4096
-"""Permits of one generation that are kept; about half a kilobyte each."""
+"""Permits of one generation that are kept; about 0.7 kB each."""
 
 _PROTOCOL_BY_PORT = {443: Protocol.TLS, 80: Protocol.HTTP}
 

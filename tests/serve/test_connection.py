@@ -2,6 +2,7 @@
 opened is closed, and the lease is given back."""
 
 import asyncio
+import gc
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -15,6 +16,7 @@ from gateway.model.errors import Refused, UpstreamError
 from gateway.model.intent import Protocol
 from gateway.model.reasons import Reason
 from gateway.model.record import Draft, Ended, Side
+from gateway.net.relay import Relay
 from gateway.net.stream import Stream
 from gateway.policy.plan import Rules
 from gateway.policy.rules import Mode
@@ -261,6 +263,20 @@ async def test_the_record_keeps_the_address_that_stands_for_nobody() -> None:
     draft.peer = (Address(4, 0), 0)
     record = seal(draft, 1001.0)
     assert (record["client_address"], record["client_port"]) == ("0.0.0.0", 0)
+
+
+async def test_a_tunnel_leaves_nothing_for_the_cyclic_collector() -> None:
+    """`app` lets it look seldom because of this."""
+    gc.collect()
+    gc.disable()
+    try:
+        dialer = FakeDialer()
+        async with tunnel(dialer) as walking:
+            dialer.origin.close()
+            walking.client.close()
+        assert [kept for kept in gc.get_objects() if isinstance(kept, Relay)] == []
+    finally:
+        gc.enable()
 
 
 async def test_in_report_mode_a_protocol_passes_in_which_the_server_speaks_first() -> None:
