@@ -19,12 +19,13 @@ GET  /healthz   200 while the process lives
 GET  /readyz    200 when traffic may come, else 503 and why
 GET  /metrics   Prometheus text format
 POST /reload    read the policy again; needs the token
+POST /restart   replace the workers, one after the other; needs the token
 """
 
 
 def build_admin_app(state: GatewayState, token: TokenFile | None) -> Starlette:
     """Everything, behind the gate. No query string, no body, no cookie, no CORS."""
-    routes = [Route("/", _index), _reload_route(state), *_health_routes(state)]
+    routes = [Route("/", _index), _reload_route(state), _restart_route(state), *_health_routes(state)]
     return _build(routes, [Middleware(_Bare), Middleware(_Gate, token=token)])
 
 
@@ -97,6 +98,17 @@ def _reload_route(state: GatewayState) -> Route:
         return JSONResponse({"generation": outcome.generation, "problems": problems}, 422 if problems else 200)
 
     return Route("/reload", reload, methods=["POST"])
+
+
+def _restart_route(state: GatewayState) -> Route:
+    async def restart(request: Request) -> Response:
+        """Answered at once: old workers drain as long as their connections take. What comes of it is logged."""
+        peer = request.client.host if request.client else ""
+        problem = state.restart()
+        state.audit(AuditEntry("restart", peer, "failed" if problem else "done", problem or "begun"))
+        return JSONResponse({"problem": problem}, 409) if problem else JSONResponse({"begun": True}, 202)
+
+    return Route("/restart", restart, methods=["POST"])
 
 
 async def _index(_: Request) -> Response:

@@ -19,14 +19,19 @@ from gateway.serve.services import Bounds, Services
 from gateway.settings.gateway import GatewaySettings, ResolverSettings
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.formats import json
+from gateway.telemetry.ledger import Ledger
 from gateway.telemetry.recorder import Log, Recorder
 from gateway.telemetry.sinks import FileSink
 
 
-def build_recorder(loop: asyncio.AbstractEventLoop, settings: GatewaySettings, counters: Counters) -> Recorder:
+def build_recorder(
+    loop: asyncio.AbstractEventLoop, settings: GatewaySettings, counters: Counters, ledger: Ledger | None = None
+) -> Recorder:
     """Opens every access log. Raises `ConfigError` for one that cannot be written."""
-    logs = [Log(json.encode, FileSink(str(log.path))) for log in settings.telemetry.access_log]
-    return Recorder(loop, SystemClock(), counters, logs)
+    paths = [str(log.path) for log in settings.telemetry.access_log]
+    ledger = ledger or Ledger.alone(len(paths))
+    sinks = [FileSink(path, turn=ledger.turn(log), numbers=ledger.lines(log)) for log, path in enumerate(paths)]
+    return Recorder(loop, SystemClock(), counters, [Log(json.encode, sink) for sink in sinks])
 
 
 def build_resolver(settings: ResolverSettings, deadlines: DeadlineWheel) -> Resolver:

@@ -44,7 +44,20 @@ def load_configuration(config: Path | None, environ: Mapping[str, str], policy: 
 
 def build_identifier(settings: GatewaySettings) -> Identifier:
     """The configured sources that come before the address. Raises `ConfigErrors` naming lines of the password file."""
-    before_the_address = takewhile(lambda source: source is not IdentitySource.ADDRESS, settings.identity.sources)
-    looks_at_passwords = IdentitySource.BASIC in before_the_address and settings.identity.basic is not None
-    sources = [PasswordFile(load_users(settings))] if looks_at_passwords else []
+    return identifier_for(settings, users_of(settings))
+
+
+def users_of(settings: GatewaySettings) -> Mapping[str, bytes]:
+    """bcrypt hashes of those whose passwords are looked at. Raises `ConfigErrors`."""
+    return load_users(settings) if _looks_at_passwords(settings) else {}
+
+
+def identifier_for(settings: GatewaySettings, users: Mapping[str, bytes]) -> Identifier:
+    """The same with the users as they were read."""
+    sources = [PasswordFile(users)] if _looks_at_passwords(settings) else []
     return Identifier(sources, Challenge(settings.identity.challenge))
+
+
+def _looks_at_passwords(settings: GatewaySettings) -> bool:
+    before_the_address = takewhile(lambda source: source is not IdentitySource.ADDRESS, settings.identity.sources)
+    return IdentitySource.BASIC in before_the_address and settings.identity.basic is not None

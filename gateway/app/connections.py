@@ -8,14 +8,16 @@ from gateway.model.record import Draft
 from gateway.net.stream import Stream
 from gateway.serve.connection import serve_connection
 from gateway.serve.services import Services
+from gateway.telemetry.ledger import Ledger
 
 
 class Connections:
     """Starts a task for every accepted connection and ends them all when the process drains."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, services: Services) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, services: Services, ledger: Ledger | None = None) -> None:
         self._loop = loop
         self._services = services
+        self._ledger = ledger or Ledger.alone(0)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
@@ -26,12 +28,18 @@ class Connections:
         clock = self._services.clock
         draft = Draft(f"{random.getrandbits(64):016x}", listener, peer, clock.monotonic(), clock.time())
         task = self._loop.create_task(serve_connection(stream, draft, self._services))
+        self._ledger.accept()
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._end)
 
-    async def drain(self, seconds: float) -> None:
-        """Let live connections end by themselves for that long, then cut off the rest. New requests are refused."""
-        self._services.draining = True
+    def _end(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._ledger.end()
+
+    async def drain(self, seconds: float, refusing: bool = True) -> None:
+        """Let live connections end by themselves for that long, then cut off the rest. New requests are refused, unless
+        somebody else goes on accepting: then who came in time is still served."""
+        self._services.draining = refusing
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=seconds)
         while self._tasks:

@@ -64,16 +64,18 @@ def run(
 ) -> None:
     """Serve until SIGTERM.
 
-    SIGTERM and SIGINT drain, a second one ends at once; SIGHUP reads the policy again.
+    SIGTERM and SIGINT drain, a second one ends at once; SIGHUP reads the policy again; SIGUSR2 replaces the workers.
 
     \b
     egress-gateway run -c config/quickstart.yaml
     egress-gateway run --policy policy.yaml --listen 127.0.0.1:3128
 
-    A file that cannot be taken ends it with status 2, every problem in one line.
+    A file that cannot be taken ends it with status 2, every problem in one line; workers that end as fast as they are
+    started, with status 1.
     """
     import json
 
+    from gateway.app.workers.crew import CrewFailed
     from gateway.cli.run import run_gateway
     from gateway.model.errors import ConfigError
     from gateway.settings.problems import ConfigErrors
@@ -87,6 +89,8 @@ def run(
         run_gateway(config, policy, overrides)
     except (ConfigError, ConfigErrors) as refusal:
         _fail(refusal)
+    except CrewFailed as failure:
+        _fail(failure, 1)
 
 
 @app.command()
@@ -168,6 +172,6 @@ def schema(kind: Annotated[str, typer.Argument(metavar="gateway|policy", help="W
     typer.echo(json.dumps(schemas[kind](), indent=2, ensure_ascii=False))
 
 
-def _fail(what: object) -> NoReturn:
+def _fail(what: object, status: int = 2) -> NoReturn:
     typer.echo(str(what), err=True)
-    raise typer.Exit(2)
+    raise typer.Exit(status)

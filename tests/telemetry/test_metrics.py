@@ -4,24 +4,15 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.model.decision import RuleRef
 from gateway.telemetry.counters import Counters
-from gateway.telemetry.metrics import Metrics, Sources
+from gateway.telemetry.metrics import Metrics
 from tests.telemetry.drafts import RULE, asked, denied, tunnelled
+from tests.telemetry.readings import sources
 
 Labels = frozenset[tuple[str, str]]
 
 
 def exposed(counters: Counters, last_reload_time: float | None = 1.8e9) -> dict[tuple[str, Labels], float]:
-    sources = Sources(
-        connections_open=lambda: 5,
-        tunnels_open=lambda: 3,
-        records_written=lambda: 11,
-        records_lost=lambda: 2,
-        policy_generation=lambda: 7,
-        reload_succeeded=lambda: False,
-        last_reload_time=lambda: last_reload_time,
-        dns_queries=lambda: {"answer": 9, "timeout": 1},
-    )
-    text = Metrics(counters, sources).render().decode()
+    text = Metrics(sources(counters, last_reload_time)).render().decode()
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(text)
@@ -50,7 +41,11 @@ def test_every_number_has_its_name() -> None:
         ("egress_connection_duration_seconds_bucket", labels(le="+Inf")): 3,
         ("egress_dns_duration_seconds_count", labels()): 2,
         ("egress_dial_duration_seconds_bucket", labels(le="0.025")): 2,
+        ("egress_connections_accepted_total", labels()): 8,
         ("egress_connections_open", labels()): 5,
+        ("egress_connections_lost_total", labels()): 4,
+        ("egress_workers", labels()): 6,
+        ("egress_workers_lost_total", labels()): 12,
         ("egress_tunnels_open", labels()): 3,
         ("egress_records_written_total", labels()): 11,
         ("egress_records_lost_total", labels()): 2,

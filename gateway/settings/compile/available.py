@@ -29,7 +29,6 @@ _KEYS: tuple[tuple[str, ...], ...] = (
     ("bounds", "tunnels_per_client"),
     ("http_parser",),
     ("telemetry", "otlp"),
-    ("workers",),
     ("on_reload",),
     ("compat",),
 )

@@ -38,8 +38,6 @@ RULE = "rules:\n  - name: a\n    hosts: [x.example]\n    "
         ("http_parser: h11", "http_parser"),
         ("telemetry: {access_log: [{}, {format: text}]}", "telemetry.access_log[1].format"),
         ("telemetry: {otlp: {endpoint: 'http://c'}}", "telemetry.otlp"),
-        ("workers: 2", "workers"),
-        ("workers: auto", "workers"),
         ("on_reload: drain", "on_reload"),
         ("compat: smokescreen", "compat"),
     ],
@@ -59,7 +57,7 @@ def test_defaults_written_out_are_no_wish(tmp_path: Path) -> None:
         bounds: {tunnels: auto, tunnels_per_client: 2000}
         http_parser: auto
         telemetry: {access_log: {format: json}, otlp: null}
-        workers: 1
+        workers: auto
         on_reload: keep
         compat: null
         """

@@ -1,0 +1,65 @@
+"""Those who serve, as the process that keeps the policy, the admin port and the signals sees them."""
+
+from typing import Protocol
+
+from gateway.app.handover import InForce
+from gateway.telemetry.counters import Counters
+from gateway.telemetry.metrics import Tally
+
+
+class CrewFailed(Exception):
+    """Nobody can serve any more: workers end as fast as they are started."""
+
+
+class Crew(Protocol):
+    """`counters` and `tally` may be called in another thread; everything else belongs to the loop."""
+
+    @property
+    def size(self) -> int:
+        """How many serve when all is well."""
+        ...
+
+    @property
+    def generation(self) -> int:
+        """The oldest that any of them judges by; 0 while one of them has none."""
+        ...
+
+    async def start(self, first: InForce) -> None:
+        """Returns when all of them serve. Raises `CrewFailed`."""
+        ...
+
+    async def take(self, newer: InForce) -> None:
+        """Returns when all of them judge by it."""
+        ...
+
+    def why_not_renew(self) -> str | None:
+        """None if it can be done now."""
+        ...
+
+    async def renew(self) -> str | None:
+        """Replace all of them, one after the other, without refusing a connection. Why not, if that failed."""
+        ...
+
+    async def drain(self, seconds: float) -> None:
+        """Accept no more, and return when every connection has ended and every record is written."""
+        ...
+
+    def cut_off(self) -> None:
+        """Let a drain end now."""
+        ...
+
+    def reopen_logs(self) -> None:
+        """They were rotated away."""
+        ...
+
+    async def failure(self) -> CrewFailed:
+        """Returns when the crew has given up."""
+        ...
+
+    def counters(self) -> Counters:
+        """What all of them counted."""
+        ...
+
+    def tally(self) -> Tally:
+        """How much all of them did."""
+        ...

@@ -1,0 +1,240 @@
+"""A crew of worker processes: started, replaced when one ends, renewed one after the other, told to end.
+
+Every listening socket stays open here for as long as the gateway lives. A replacement inherits its predecessor's, with
+the connections that wait in it, and gets what is in force here, not what the files say meanwhile.
+"""
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+from gateway.app.configuration import users_of
+from gateway.app.handover import Generation, InForce, slice_up
+from gateway.app.sockets import Sockets
+from gateway.app.workers.channel import Kind
+from gateway.app.workers.crew import CrewFailed
+from gateway.app.workers.member import Member
+from gateway.app.workers.past import Past
+from gateway.settings.gateway import GatewaySettings
+from gateway.telemetry.counters import Counters
+from gateway.telemetry.ledger import create_turns
+from gateway.telemetry.metrics import Tally
+from gateway.telemetry.sinks import check_writable
+
+HEALTHY_SECONDS = 30.0  # a worker that served so long was not ill from the start
+MOST_FAILURES = 6  # in a row, of the workers at one place
+FIRST_PAUSE_SECONDS = 0.1  # before a replacement; doubled with every failure in a row
+TAKE_SECONDS = 60.0
+
+_logger = logging.getLogger(__name__)
+
+
+class Fleet:
+    """Fulfils `crew.Crew`."""
+
+    def __init__(self, settings: GatewaySettings, sockets: Sockets) -> None:
+        """Raises `ConfigError` for a log that cannot be written."""
+        for log in settings.telemetry.access_log:
+            check_writable(str(log.path))
+        self._settings = settings
+        self._sockets = sockets
+        self._turns = create_turns(len(settings.telemetry.access_log))
+        self._newest: Generation | None = None
+        self._drain_seconds = settings.drain.timeout
+        self._current: dict[int, Member] = {}
+        self._failures = dict.fromkeys(range(self.size), 0)
+        self._known: tuple[Past, tuple[Member, ...]] = (Past(), ())  # one reference: read at once by other threads
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failed: asyncio.Future[CrewFailed] = asyncio.get_running_loop().create_future()
+        self._renewing = asyncio.Lock()
+        self._replaced = asyncio.Event()
+        self._ends = False
+
+    @property
+    def size(self) -> int:
+        """See `Crew`."""
+        return len(self._sockets.proxies)
+
+    @property
+    def generation(self) -> int:
+        """See `Crew`."""
+        current = list(self._current.values())
+        return min(member.generation if member.serves else 0 for member in current) if current else 0
+
+    # ---------------------------------------------------------------------------------------------- what they judge by
+
+    async def start(self, first: InForce) -> None:
+        """See `Crew`."""
+        self._newest = await self._sliced(first)
+        for index in range(self.size):
+            self._put(await self._add(index))
+        serving = asyncio.ensure_future(self._all_judge_by(self._newest.number))
+        either: set[asyncio.Future[Any]] = {serving, self._failed}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if self._failed.done():
+            serving.cancel()
+            raise self._failed.result()
+
+    async def take(self, newer: InForce) -> None:
+        """See `Crew`. One that is stuck is waited for so long and no longer; it gets it when it comes round."""
+        self._newest = generation = await self._sliced(newer)
+        for member in self._known[1]:
+            self._in_background(member.give(generation))
+        try:
+            async with asyncio.timeout(TAKE_SECONDS):
+                await self._all_judge_by(generation.number)
+        except TimeoutError:
+            _logger.warning("after %g s not every worker judges by generation %d", TAKE_SECONDS, generation.number)
+
+    async def _sliced(self, in_force: InForce) -> Generation:
+        self._drain_seconds = in_force.settings.drain.timeout
+        users = await asyncio.to_thread(users_of, in_force.settings)
+        return await asyncio.to_thread(slice_up, in_force.settings, in_force.rules, users)
+
+    async def _all_judge_by(self, generation: int) -> None:
+        """A worker that ends meanwhile is waited for in the person of its replacement."""
+        for index in range(self.size):
+            while not await (member := self._current[index]).judges_by(generation):
+                self._replaced.clear()
+                if self._current[index] is member:
+                    await self._replaced.wait()
+
+    # ------------------------------------------------------------------------------------------------ coming and going
+
+    async def _add(self, index: int) -> Member:
+        member = await Member.start(index, self._settings, self._sockets.proxies[index], self._turns)
+        past, members = self._known
+        self._known = past, (*members, member)
+        self._in_background(self._follow(member))
+        if self._newest is not None:
+            self._in_background(member.give(self._newest))
+        if self._ends:
+            self._in_background(member.end(0.0))
+        return member
+
+    def _put(self, member: Member) -> None:
+        self._current[member.index] = member
+        self._replaced.set()
+
+    async def _follow(self, member: Member) -> None:
+        status = await member.follow()
+        past, members = self._known
+        self._known = past.with_one_more(member), tuple(other for other in members if other is not member)
+        if member.was_told_to_end and not member.fault:
+            _logger.info("worker %d (pid %d) has ended", member.index, member.pid)
+            return
+        missing = member.ledger.accepted - member.snapshot.counters.total
+        _logger.error(
+            "worker %d (pid %d) %s: %d connections ended with it uncounted, %d records are lost",
+            *(member.index, member.pid, member.fault or _described(status), missing, member.ledger.owed),
+        )
+        if self._current.get(member.index) is member and not self._ends:
+            await self._replace(member)
+
+    async def _replace(self, gone: Member) -> None:
+        """Another one at its place, after a pause that doubles with every failure in a row."""
+        index, lived = gone.index, time.monotonic() - gone.started_at
+        while self._current[index] is gone and not self._ends:
+            failures = self._failures[index] = 1 if lived > HEALTHY_SECONDS else self._failures[index] + 1
+            if failures > MOST_FAILURES:
+                self._give_up(f"worker {index} failed {failures} times in a row, the last one after {lived:.1f} s")
+                return
+            await asyncio.sleep(FIRST_PAUSE_SECONDS * 2 ** (failures - 1))
+            if self._current[index] is gone and not self._ends:
+                try:
+                    self._put(await self._add(index))
+                except OSError:
+                    _logger.exception("worker %d cannot be started", index)
+                    lived = 0.0
+
+    def _give_up(self, why: str) -> None:
+        if not self._failed.done():
+            self._failed.set_result(CrewFailed(why))
+
+    async def failure(self) -> CrewFailed:
+        """See `Crew`."""
+        return await asyncio.shield(self._failed)
+
+    def why_not_renew(self) -> str | None:
+        """See `Crew`."""
+        return "the workers are being replaced already" if self._renewing.locked() else None
+
+    async def renew(self) -> str | None:
+        """See `Crew`."""
+        async with self._renewing:
+            for index in range(self.size):
+                problem = await self._renew_one(index)
+                if problem is not None:
+                    return problem
+        return None
+
+    async def _renew_one(self, index: int) -> str | None:
+        fresh = await self._add(index)
+        if not await fresh.judges_by(1):
+            return f"the new worker {index} ended before it served: the old one stays"
+        old = self._current[index]
+        self._put(fresh)
+        await old.end(self._drain_seconds, Kind.RETIRE)
+        return None
+
+    async def drain(self, seconds: float) -> None:
+        """See `Crew`."""
+        self._ends = True
+        endings = [asyncio.ensure_future(member.end(seconds)) for member in self._known[1]]
+        self._sockets.close_proxies()
+        await asyncio.gather(*endings)
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def cut_off(self) -> None:
+        """See `Crew`."""
+        for member in self._known[1]:
+            if not member.say(Kind.CUT_OFF):
+                member.kill()
+
+    def reopen_logs(self) -> None:
+        """See `Crew`."""
+        for member in self._known[1]:
+            if not member.say(Kind.REOPEN_LOGS):
+                _logger.error("worker %d does not listen: its logs were not opened anew", member.index)
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # ---------------------------------------------------------------------------------------------------- what they did
+
+    def counters(self) -> Counters:
+        """See `Crew`."""
+        past, members = self._known
+        total = Counters()
+        for snapshot in (past.snapshot, *(member.snapshot for member in members)):
+            total.add(snapshot.counters.state())
+        return total
+
+    def tally(self) -> Tally:
+        """See `Crew`."""
+        past, members = self._known
+        dns = dict(past.snapshot.dns_queries)
+        for member in members:
+            for result, count in member.snapshot.dns_queries.items():
+                dns[result] = dns.get(result, 0) + count
+        return Tally(
+            connections_accepted=past.accepted + sum(member.ledger.accepted for member in members),
+            connections_open=sum(member.ledger.open for member in members),
+            connections_lost=past.connections_lost,
+            tunnels_open=sum(member.snapshot.tunnels_open for member in members),
+            records_written=past.written + sum(member.ledger.written for member in members),
+            records_lost=past.lost + sum(member.ledger.lost for member in members),
+            dns_queries=dns,
+            workers=sum(member.serves for member in list(self._current.values())),
+            workers_lost=past.workers_lost,
+        )
+
+
+def _described(status: int) -> str:
+    return f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"

@@ -1,0 +1,137 @@
+"""One worker process as its supervisor sees it."""
+
+import asyncio
+import os
+import socket
+import sys
+import time
+from asyncio.subprocess import DEVNULL, Process
+from pathlib import Path
+
+import gateway
+from gateway.app.handover import Generation
+from gateway.app.sockets import NamedSockets
+from gateway.app.workers.channel import Channel, ChannelBroken, Frame, Kind
+from gateway.app.workers.messages import Snapshot, Start, decode_number, encode_number
+from gateway.settings.gateway import GatewaySettings
+from gateway.telemetry.ledger import Ledger, create_page
+
+UP_FRAME_BYTES = 16 * 1024 * 1024  # what a worker may say at once: its counts, of 10,000 series at most
+GRACE_SECONDS = 15.0  # after its drain, for logs that are slow to write
+
+_PACKAGE = Path(gateway.__file__).parents[1]
+
+
+class Member:
+    """`generation` is what it judges by, 0 before it serves; `snapshot` what it last said that it had counted."""
+
+    def __init__(self, index: int, process: Process, channel: Channel, ledger: Ledger) -> None:
+        self.index = index
+        self.pid = process.pid
+        self.ledger = ledger
+        self.generation = 0
+        self.snapshot = Snapshot()
+        self.started_at = time.monotonic()
+        self.was_told_to_end = False
+        self.fault = ""
+        self.ended = asyncio.Event()
+        self.changed = asyncio.Event()
+        self._process = process
+        self._channel = channel
+        self._giving = asyncio.Lock()
+        self._given = 0
+
+    @classmethod
+    async def start(cls, index: int, settings: GatewaySettings, sockets: NamedSockets, turns: int) -> "Member":
+        """A new process of the same program, in a session of its own: what a terminal says is for the supervisor."""
+        logs = len(settings.telemetry.access_log)
+        page = create_page(logs)
+        ours, theirs = socket.socketpair()
+        try:
+            inherited = [theirs.fileno(), page, turns, *(sock.fileno() for _, sock in sockets)]
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-P", "-m", "gateway.app.workers.worker", str(index), str(theirs.fileno())),
+                env={**os.environ, "PYTHONPATH": _python_path()},
+                stdin=DEVNULL,
+                pass_fds=inherited,
+                start_new_session=True,
+            )
+            ledger = Ledger.shared(page, turns, logs)
+        finally:
+            theirs.close()
+            os.close(page)
+        channel = await Channel.over(ours, UP_FRAME_BYTES)
+        start = Start(settings, tuple((name, sock.fileno()) for name, sock in sockets), page, turns)
+        await channel.send(Kind.START, start.encode())
+        return cls(index, process, channel, ledger)
+
+    @property
+    def serves(self) -> bool:
+        """It has something to judge by, and lives."""
+        return self.generation > 0 and not self.ended.is_set()
+
+    async def follow(self) -> int:
+        """Hear what it says until its end; its exit status, minus the signal's number if one ended it."""
+        try:
+            while (frame := await self._channel.receive()) is not None:
+                self._hear(frame)
+        except ChannelBroken as fault:
+            self.fault = str(fault)
+            self.kill()
+        status = await self._process.wait()
+        self._channel.close()
+        self.ended.set()
+        self.changed.set()
+        return status
+
+    async def give(self, newest: Generation) -> None:
+        """Hand it over, slice by slice as fast as it reads; one that is older than what was given is left out."""
+        async with self._giving:
+            if newest.number > self._given:
+                self._given = newest.number
+                for part in newest.slices:
+                    await self._channel.send(Kind.SLICE, part)
+                await self._channel.send(Kind.TAKE)
+
+    async def judges_by(self, generation: int) -> bool:
+        """Wait until it does; False: it ended before."""
+        while self.generation < generation and not self.ended.is_set():
+            self.changed.clear()
+            await self.changed.wait()
+        return self.generation >= generation and self.serves
+
+    async def end(self, seconds: float, kind: Kind = Kind.DRAIN) -> None:
+        """Have it drain; one that does not end in time is killed."""
+        self.was_told_to_end = True
+        await self._channel.send(kind, encode_number(seconds))
+        try:
+            async with asyncio.timeout(seconds + GRACE_SECONDS):
+                await self.ended.wait()
+        except TimeoutError:
+            self.fault = "it did not end in time"
+            self.kill()
+            await self.ended.wait()
+
+    def say(self, kind: Kind) -> bool:
+        """One word without waiting; False: it has not read so much of what it was told that this is not said."""
+        return self._channel.post(kind)
+
+    def kill(self) -> None:
+        """At once."""
+        if self._process.returncode is None:
+            self._process.kill()
+
+    def _hear(self, frame: Frame) -> None:
+        match frame.kind:
+            case Kind.COUNTS:
+                self.snapshot = Snapshot.decode(frame.body)
+            case Kind.TAKEN:
+                self.generation = int(decode_number(frame.body))
+                self.changed.set()
+            case _:
+                raise ChannelBroken(f"{frame.kind.name} is nothing that a worker says")
+
+
+def _python_path() -> str:
+    """The workers run what this process runs, wherever it was imported from."""
+    return os.pathsep.join(filter(None, (str(_PACKAGE), os.environ.get("PYTHONPATH", ""))))

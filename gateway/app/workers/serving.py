@@ -1,0 +1,90 @@
+"""What one process does with connections, from its listening sockets to its logs; the same whether it is alone or one
+of many.
+"""
+
+import asyncio
+import gc
+from functools import partial
+
+from gateway.app.build import build_recorder, build_services
+from gateway.app.connections import Connections
+from gateway.app.handover import InForce
+from gateway.app.sockets import NamedSockets
+from gateway.app.workers.messages import Snapshot
+from gateway.limits.unlimited import Unlimited
+from gateway.net.listener import Listener
+from gateway.net.resolver import ResolverCounts
+from gateway.policy.plan import Rules
+from gateway.serve.identify import Identifier
+from gateway.settings.gateway import GatewaySettings
+from gateway.telemetry.counters import Counters
+from gateway.telemetry.ledger import Ledger
+
+LOG_CLOSE_SECONDS = 5.0
+GC_THRESHOLDS = (10_000, 20, 50)
+
+
+class Serving:
+    """Owns its sockets, logs and connections. Nothing is accepted before `start`, which needs something in force."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, settings: GatewaySettings, sockets: NamedSockets, ledger: Ledger
+    ) -> None:
+        """Opens the logs. Raises `ConfigError` for one that cannot be written."""
+        self._in_force: InForce | None = None
+        self._counters = Counters()
+        self._limiter = Unlimited()
+        self.recorder = build_recorder(loop, settings, self._counters, ledger)
+        services, self._resolver = build_services(
+            loop, settings, self._rules, self._identifier, self._limiter, self.recorder
+        )
+        self.connections = Connections(loop, services, ledger)
+        self._listeners = [Listener(sock, partial(self.connections.accept, name)) for name, sock in sockets]
+
+    @property
+    def in_force(self) -> InForce:
+        """Raises RuntimeError before the first `take`."""
+        if self._in_force is None:
+            raise RuntimeError("nothing is in force yet")
+        return self._in_force
+
+    def take(self, in_force: InForce) -> None:
+        """Connections that send their request from now on are judged by it."""
+        self._in_force = in_force
+
+    async def start(self) -> None:
+        """Accept from now on."""
+        for listener in self._listeners:
+            await listener.start()
+        _freeze()
+
+    def snapshot(self) -> Snapshot:
+        """What was counted until now."""
+        return Snapshot(self._counters, self._limiter.held, _by_result(self._resolver.counts))
+
+    async def end(self, seconds: float, refusing: bool = True) -> None:
+        """Accept no more, let open connections end by themselves for that long, cut off the rest, write every record.
+        `refusing`: requests that are still to come on open connections are refused."""
+        for listener in self._listeners:
+            listener.close()
+        await self.connections.drain(seconds, refusing)
+        self.recorder.flush()
+        await asyncio.to_thread(self.recorder.close, LOG_CLOSE_SECONDS)
+
+    def _rules(self) -> Rules:
+        return self.in_force.rules
+
+    def _identifier(self) -> Identifier:
+        return self.in_force.identifier
+
+
+def _freeze() -> None:
+    """What was built lives as long as the process: the collector need not look at it again. Connections leave no
+    cycles behind, so it may look seldom at them as well: every full look walks over all open tunnels."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+
+
+def _by_result(counts: ResolverCounts) -> dict[str, int]:
+    return {"hit": counts.hits, "miss": counts.misses, "joined": counts.joined, "failure": counts.failures}

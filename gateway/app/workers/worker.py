@@ -1,0 +1,136 @@
+"""A worker process: it serves what its supervisor gives it, and obeys nobody else.
+
+`python -m gateway.app.workers.worker INDEX DESCRIPTOR`, where the descriptor is its end of the channel. A worker that
+loses its supervisor drains and ends: nobody would replace it, reload it or count for it.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import sys
+from typing import Any, NamedTuple
+
+import uvloop
+
+from gateway.app.handover import Assembly
+from gateway.app.workers.channel import Channel, ChannelBroken, Frame, Kind
+from gateway.app.workers.messages import Start, decode_number, encode_number
+from gateway.app.workers.serving import Serving
+from gateway.telemetry.ledger import Ledger
+
+REPORT_SECONDS = 0.5
+
+_OTHERS_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
+
+_logger = logging.getLogger(__name__)
+
+
+class End(NamedTuple):
+    """How to end: see `Serving.end`."""
+
+    seconds: float
+    refusing: bool
+
+
+class Worker:
+    """Does what comes down the channel, and sends up what it counts."""
+
+    def __init__(self, channel: Channel, serving: Serving) -> None:
+        self._channel = channel
+        self._serving = serving
+        self._assembly = Assembly()
+        self._has_started = False
+        self._end: asyncio.Future[End] = asyncio.get_running_loop().create_future()
+
+    async def run(self) -> None:
+        """Until it is told to end, or nobody is there any more to tell it."""
+        obeying = asyncio.create_task(self._obey(), name="obey")
+        reporting = asyncio.create_task(self._report(), name="report")
+        either: set[asyncio.Future[Any]] = {obeying, self._end}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not self._end.done():
+            await obeying  # raises what was wrong
+        await self._serving.end(*self._end.result())
+        for task in (obeying, reporting):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        await self._channel.send(Kind.COUNTS, self._serving.snapshot().encode())
+        self._channel.close()
+
+    async def _obey(self) -> None:
+        while (frame := await self._channel.receive()) is not None:
+            await self._do(frame)
+        if not self._end.done():
+            _logger.error("the supervisor is gone: draining")
+            seconds = self._serving.in_force.settings.drain.timeout if self._has_started else 0.0
+            self._end.set_result(End(seconds, refusing=True))
+
+    async def _do(self, frame: Frame) -> None:
+        match frame.kind:
+            case Kind.SLICE:
+                self._assembly.feed(frame.body)
+                await asyncio.sleep(0)  # one slice a turn of the loop, however many have come in
+            case Kind.TAKE:
+                await self._take()
+            case Kind.REOPEN_LOGS:
+                self._serving.recorder.reopen()
+            case Kind.RETIRE | Kind.DRAIN:
+                self._be_told_to_end(End(decode_number(frame.body), refusing=frame.kind is Kind.DRAIN))
+            case Kind.CUT_OFF:
+                self._be_told_to_end(End(0.0, refusing=True))
+                self._serving.connections.cut_off()
+            case _:
+                raise ChannelBroken(f"{frame.kind.name} is nothing that a supervisor says")
+
+    async def _take(self) -> None:
+        in_force = self._assembly.finish()
+        self._serving.take(in_force)
+        if not self._has_started and not self._end.done():
+            await self._serving.start()
+            self._has_started = True
+        await self._channel.send(Kind.TAKEN, encode_number(in_force.rules.generation))
+
+    def _be_told_to_end(self, end: End) -> None:
+        """The first word counts; only a cut-off comes on top of it."""
+        if not self._end.done():
+            self._end.set_result(end)
+
+    async def _report(self) -> None:
+        """Counts are sums since the start: one report that finds no room is made good by the next."""
+        told = b""
+        while True:
+            await asyncio.sleep(REPORT_SECONDS)
+            counts = self._serving.snapshot().encode()
+            if counts != told and self._channel.post(Kind.COUNTS, counts):
+                told = counts
+
+
+async def work(descriptor: int) -> None:
+    """A worker's whole life."""
+    channel = await Channel.over(socket.socket(fileno=descriptor))
+    first = await channel.receive()
+    if first is None:
+        return
+    start = Start.decode(first.body)
+    logs = len(start.settings.telemetry.access_log)
+    sockets = [(name, socket.socket(fileno=inherited)) for name, inherited in start.sockets]
+    ledger = Ledger.shared(start.page, start.turns, logs)
+    await Worker(channel, Serving(asyncio.get_running_loop(), start.settings, sockets, ledger)).run()
+
+
+def main() -> None:
+    """Signals that are meant for the gateway reach every process of a terminal or a control group: the supervisor
+    passes on what they mean."""
+    for number in _OTHERS_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    index, descriptor = sys.argv[1:]
+    logging.basicConfig(level=logging.INFO, format=f"%(levelname)s worker {index}: %(message)s")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(work(int(descriptor)))
+
+
+if __name__ == "__main__":
+    main()

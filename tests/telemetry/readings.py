@@ -1,0 +1,27 @@
+"""What other rooms would tell at a scrape."""
+
+from gateway.telemetry.counters import Counters
+from gateway.telemetry.metrics import Sources, Tally
+
+TALLY = Tally(
+    connections_accepted=8,
+    connections_open=5,
+    connections_lost=4,
+    tunnels_open=3,
+    records_written=11,
+    records_lost=2,
+    dns_queries={"answer": 9, "timeout": 1},
+    workers=6,
+    workers_lost=12,
+)
+
+
+def sources(counters: Counters, last_reload_time: float | None = 1.8e9) -> Sources:
+    """`TALLY`, generation 7, and a reload that failed."""
+    return Sources(
+        counters=lambda: counters,
+        tally=lambda: TALLY,
+        policy_generation=lambda: 7,
+        reload_succeeded=lambda: False,
+        last_reload_time=lambda: last_reload_time,
+    )
