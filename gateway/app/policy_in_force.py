@@ -1,21 +1,21 @@
 """What is in force, and how something newer takes over: all or nothing, the last good generation stays until then."""
 
 import asyncio
+import contextlib
+import gc
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 from gateway.admin.state import ReloadOutcome
-from gateway.app.configuration import Configuration
+from gateway.app.configuration import Configuration, waiting_for_restart
+from gateway.app.generation.assembler import Assembler, Generation, Whereabouts, build_identifier, same_identities
+from gateway.app.generation.frames import Frame, contents_of, load
+from gateway.app.generation.reading import Read, ReadFailed
 from gateway.app.own_addresses import own_addresses
 from gateway.model.addresses import Address
-from gateway.policy.plan import Rules, build_rules
-from gateway.serve.identify import Identifier
 from gateway.settings.gateway import GatewaySettings
-from gateway.settings.load import LoadedPolicy
-from gateway.settings.problems import ConfigErrors
 from gateway.settings.source.files import Stamp
 
 _logger = logging.getLogger(__name__)
@@ -24,50 +24,64 @@ _logger = logging.getLogger(__name__)
 class PolicyInForce:
     """Holds the snapshot that new connections take. `listening` are the gateway's own sockets, never to be dialled."""
 
-    def __init__(
-        self, first: Configuration, load: Callable[[], Configuration], listening: frozenset[tuple[Address, int]]
-    ) -> None:
-        self._load = load
+    def __init__(self, first: Configuration, read: Read, listening: frozenset[tuple[Address, int]]) -> None:
+        self._read = read
         self._listening = listening
         self._running = first.settings
         self._one_at_a_time = asyncio.Lock()
         self.reload_succeeded = True
         self.last_reload_time: float | None = None
-        self._take(first, self._indexed(first.policy, generation=1))
+        assembler = Assembler(1, self._whereabouts())
+        for content in contents_of(first):
+            assembler.take(content)
+        generation = assembler.finish()
+        self.identifier = build_identifier(generation.head)
+        self._take(generation)
 
-    def _take(self, taken: Configuration, rules: Rules) -> None:
-        self.rules = rules
-        self.identifier: Identifier = taken.identifier
-        self.settings: GatewaySettings = taken.settings
-        self.files: Mapping[Path, Stamp] = taken.files
-        for warning in taken.policy.warnings:
+    def _take(self, taken: Generation) -> None:
+        self.head = taken.head
+        self.rules = taken.rules
+        for warning in taken.head.warnings:
             _logger.warning("%s", warning)
-        for key in taken.waiting_for_restart(self._running):
+        for key in waiting_for_restart(self.settings, self._running):
             _logger.warning("%s changed: it takes effect at the next start", key)
 
-    def _indexed(self, loaded: LoadedPolicy, generation: int) -> Rules:
-        addresses = replace(loaded.policy.addresses, listening=self._listening, own=own_addresses())
-        return build_rules(replace(loaded.policy, addresses=addresses), generation)
+    @property
+    def settings(self) -> GatewaySettings:
+        """gateway.yaml of the generation in force."""
+        return self.head.settings
+
+    @property
+    def files(self) -> Mapping[Path, Stamp]:
+        """What it was read from, as it was just before."""
+        return self.head.files
+
+    def _whereabouts(self) -> Whereabouts:
+        return Whereabouts(self._listening, own_addresses())
 
     async def reload(self) -> ReloadOutcome:
         """Read the files again. What is wrong with them is logged and answered, and changes nothing."""
         async with self._one_at_a_time:
             self.last_reload_time = time.time()
             try:
-                taken, rules = await asyncio.to_thread(self._read, self.rules.generation + 1)
-            except ConfigErrors as error:
-                return self._kept([str(problem) for problem in error.problems])
+                await self._take_over(self.rules.generation + 1)
+            except ReadFailed as failure:
+                return self._kept(failure.problems)
             except Exception:  # our fault; it must not end the watching for the next change as well
                 _logger.exception("the policy could not be read")
                 return self._kept(["internal error: the log has its traceback"])
             self.reload_succeeded = True
-            self._take(taken, rules)
-            _logger.info("policy generation %d is in force: %d rules", rules.generation, len(rules.policy.rules))
-            return ReloadOutcome(rules.generation)
+            _logger.info("policy generation %d is in force: %d rules", self.rules.generation, self.head.rules)
+            return ReloadOutcome(self.rules.generation)
 
-    def _read(self, generation: int) -> tuple[Configuration, Rules]:
-        read = self._load()
-        return read, self._indexed(read.policy, generation)
+    async def _take_over(self, number: int) -> None:
+        assembler = Assembler(number, await asyncio.to_thread(self._whereabouts))
+        async with contextlib.aclosing(self._read()) as frames:
+            await _assemble(frames, assembler)
+        taken = assembler.finish()
+        if not same_identities(taken.head, self.head):
+            self.identifier = await asyncio.to_thread(build_identifier, taken.head)
+        self._take(taken)
 
     def _kept(self, problems: Sequence[str]) -> ReloadOutcome:
         self.reload_succeeded = False
@@ -75,3 +89,19 @@ class PolicyInForce:
             _logger.error("%s", problem)
         _logger.error("reload failed: policy generation %d stays in force", self.rules.generation)
         return ReloadOutcome(self.rules.generation, tuple(problems))
+
+
+async def _assemble(frames: AsyncIterator[Frame], assembler: Assembler) -> None:
+    """A frame a turn of the loop: connections go on in between.
+
+    Walking over a hundred thousand rules takes the collector long, and there are no cycles among them: it neither
+    looks while they come in nor, as they are frozen, ever after.
+    """
+    try:
+        async for frame in frames:
+            gc.disable()
+            assembler.take(load(frame))
+            await asyncio.sleep(0)
+    finally:
+        gc.freeze()
+        gc.enable()

@@ -10,7 +10,7 @@ import logging
 import resource
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,6 +19,7 @@ from gateway.admin.state import AuditEntry, ReloadOutcome
 from gateway.app.build import build_recorder, build_services
 from gateway.app.configuration import Configuration
 from gateway.app.connections import Connections
+from gateway.app.generation.reading import Read
 from gateway.app.policy_in_force import PolicyInForce
 from gateway.app.watch import watch
 from gateway.limits.unlimited import Unlimited
@@ -75,7 +76,7 @@ class GatewayProcess:
         self,
         loop: asyncio.AbstractEventLoop,
         first: Configuration,
-        load: Callable[[], Configuration],
+        read: Read,
         sockets: Sockets,
     ) -> None:
         settings = first.settings
@@ -84,7 +85,7 @@ class GatewayProcess:
         self._sockets = sockets
         self._stopping = asyncio.Event()
         self._reloads: set[asyncio.Task[ReloadOutcome]] = set()
-        self._policy = PolicyInForce(first, load, listening)
+        self._policy = PolicyInForce(first, read, listening)
         counters = Counters()
         self._recorder = build_recorder(loop, settings, counters)
         limiter = Unlimited()
@@ -179,8 +180,7 @@ class GatewayProcess:
         proxies = ", ".join(f"{name} on {_shown(sock)}" for name, sock in self._sockets.proxies)
         admin = f"admin on {_shown(self._sockets.admin)}"
         health = f", health on {_shown(self._sockets.health)}" if self._sockets.health is not None else ""
-        rules = self._policy.rules
-        policy = f"policy generation {rules.generation}, {len(rules.policy.rules)} rules"
+        policy = f"policy generation {self._policy.rules.generation}, {self._policy.head.rules} rules"
         return f"ready: {proxies}; {admin}{health}; 1 worker; {policy}"
 
 

@@ -3,12 +3,13 @@
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import uvloop
 
-from gateway.app.configuration import Configuration, load_configuration
+from gateway.app.configuration import Configuration, Sources, load_configuration
+from gateway.app.generation.reading import ChildReader, Read
 from gateway.app.process import GatewayProcess, bind_sockets, raise_descriptor_limit
 
 
@@ -21,13 +22,11 @@ def run_gateway(config: Path | None, policy: Path | None, overrides: Mapping[str
     raise_descriptor_limit()
     environ = {**os.environ, **overrides}
 
-    def load() -> Configuration:
-        return load_configuration(config, environ, policy)
-
-    first = load()
+    sources = Sources(config, policy)
+    first = load_configuration(sources, environ)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(first, load))
+        runner.run(_serve(first, ChildReader(sources, environ)))
 
 
-async def _serve(first: Configuration, load: Callable[[], Configuration]) -> None:
-    await GatewayProcess(asyncio.get_running_loop(), first, load, bind_sockets(first.settings)).run()
+async def _serve(first: Configuration, read: Read) -> None:
+    await GatewayProcess(asyncio.get_running_loop(), first, read, bind_sockets(first.settings)).run()

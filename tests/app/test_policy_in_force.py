@@ -10,11 +10,11 @@ import bcrypt
 import pytest
 
 from gateway.admin.state import ReloadOutcome
-from gateway.app.configuration import Configuration, load_configuration
+from gateway.app.configuration import Configuration, Sources, load_configuration
 from gateway.app.own_addresses import own_addresses
 from gateway.app.policy_in_force import PolicyInForce
 from gateway.model.addresses import Address
-from tests.app.policies import in_force, load, rules_of, text, write
+from tests.app.policies import in_force, load, reading, rules_of, text, write
 
 LISTENING = (Address(4, 0x7F000001), 3128)
 
@@ -78,7 +78,7 @@ async def test_warnings_are_logged_when_the_policy_is_taken(file: Path, caplog: 
 
 
 async def test_the_gateways_own_sockets_and_addresses_are_known_to_every_generation(file: Path) -> None:
-    policy = PolicyInForce(load(file), lambda: load(file), frozenset({LISTENING}))
+    policy = PolicyInForce(load(file), reading(lambda: load(file)), frozenset({LISTENING}))
     for _ in range(2):
         addresses = policy.rules.policy.addresses
         assert addresses.listening == {LISTENING}
@@ -111,7 +111,7 @@ class SlowDisk:
 
 async def test_reloads_wait_for_one_another_and_each_reads_what_is_there_in_its_turn(file: Path) -> None:
     disk = SlowDisk(file)
-    policy = PolicyInForce(load(file), disk, frozenset())
+    policy = PolicyInForce(load(file), reading(disk), frozenset())
     reloads = [asyncio.create_task(policy.reload()) for _ in range(3)]
     for name in ("a", "b", "c"):
         await asyncio.to_thread(disk.begun.acquire, timeout=5)
@@ -134,7 +134,7 @@ async def test_a_fault_of_ours_is_logged_with_its_traceback_and_the_next_reload_
                 raise RuntimeError("a bug in the loader")
             return load(file)
 
-    policy = PolicyInForce(load(file), Faulty(), frozenset())
+    policy = PolicyInForce(load(file), reading(Faulty()), frozenset())
     outcome = await policy.reload()
     assert outcome == ReloadOutcome(1, ("internal error: the log has its traceback",))
     assert "RuntimeError: a bug in the loader" in caplog.text
@@ -147,9 +147,9 @@ async def test_settings_and_users_are_read_again_with_the_policy(tmp_path: Path)
     gateway = write(tmp_path / "gateway.yaml", "timeouts: {head: 3s}\n")
 
     def read() -> Configuration:
-        return load_configuration(gateway, {}, None)
+        return load_configuration(Sources(gateway), {})
 
-    policy = PolicyInForce(read(), read, frozenset())
+    policy = PolicyInForce(read(), reading(read), frozenset())
     assert (policy.rules.policy.timeouts.head, policy.identifier.sources) == (3.0, [])
     hashed = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
     write(tmp_path / "users", f"ci:{hashed}\n")
@@ -166,9 +166,9 @@ async def test_what_only_a_start_can_take_is_named(tmp_path: Path, caplog: pytes
     gateway = write(tmp_path / "gateway.yaml", "")
 
     def read() -> Configuration:
-        return load_configuration(gateway, {}, None)
+        return load_configuration(Sources(gateway), {})
 
-    policy = PolicyInForce(read(), read, frozenset())
+    policy = PolicyInForce(read(), reading(read), frozenset())
     write(gateway, "listeners: [{bind: '127.0.0.1:1'}]\ndrain: {timeout: 1s}\n")
     await policy.reload()
     warnings = [record.message for record in caplog.records if record.levelno == logging.WARNING]

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from gateway.app.configuration import load_configuration
+from gateway.app.configuration import Configuration, Sources, load_configuration
 from gateway.app.policy_in_force import PolicyInForce
 from gateway.app.watch import watch
 from gateway.settings.source.files import Stamp
-from tests.app.policies import in_force, rules_of, text, write
+from tests.app.policies import in_force, reading, rules_of, text, write
 
 LOOK_EVERY = 0.002
 
@@ -128,7 +128,11 @@ async def test_a_new_file_in_a_policy_directory_is_read_and_watched_too(tmp_path
 
 async def test_a_policy_that_was_missing_is_read_when_it_comes(tmp_path: Path) -> None:
     file = write(tmp_path / "gateway.yaml", "")
-    policy = PolicyInForce(load_configuration(file, {}, None), lambda: load_configuration(file, {}, None), frozenset())
+
+    def read() -> Configuration:
+        return load_configuration(Sources(file), {})
+
+    policy = PolicyInForce(read(), reading(read), frozenset())
     async with run(Watching(policy)) as watching:
         assert await watching.after_looks() == 0
         rename_over(tmp_path / "policy.yaml", text("first"))
