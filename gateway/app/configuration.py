@@ -1,4 +1,7 @@
-"""All that files say, read at one go: what a start and every reload take, whole or not at all."""
+"""All that files say, read at one go: what a start and every reload take, whole or not at all.
+
+The child process that reads for a reload imports this module and little else.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -6,7 +9,6 @@ from itertools import takewhile
 from pathlib import Path
 
 from gateway.model.client import IdentitySource
-from gateway.serve.identify import Challenge, Identifier, PasswordFile
 from gateway.settings.gateway import GatewaySettings
 from gateway.settings.load import GATEWAY_FILE, LoadedPolicy, load_policy, load_settings, load_users
 from gateway.settings.source.files import Stamp, stamp
@@ -16,48 +18,42 @@ FIXED_AT_START = ("listeners", "admin", "workers", "limits", "http_parser", "res
 
 
 @dataclass(frozen=True, slots=True)
+class Sources:
+    """What to read: gateway.yaml (`config`, None for the usual place), and a policy that comes before what it says."""
+
+    config: Path | None = None
+    policy: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Configuration:
-    """`files` are all that it was read from, as they were just before."""
+    """`users` are bcrypt hashes by name, None where no password is looked at. `files` are all that it was read from,
+    as they were just before."""
 
     settings: GatewaySettings
     policy: LoadedPolicy
-    identifier: Identifier
+    users: Mapping[str, bytes] | None
     files: Mapping[Path, Stamp]
 
-    def waiting_for_restart(self, running: GatewaySettings) -> Iterator[str]:
-        """Keys of gateway.yaml that changed and that a running process cannot take."""
-        for key in FIXED_AT_START:
-            if getattr(self.settings, key) != getattr(running, key):
-                yield key
+
+def waiting_for_restart(read: GatewaySettings, running: GatewaySettings) -> Iterator[str]:
+    """Keys of gateway.yaml that changed and that a running process cannot take."""
+    for key in FIXED_AT_START:
+        if getattr(read, key) != getattr(running, key):
+            yield key
 
 
-def load_configuration(config: Path | None, environ: Mapping[str, str], policy: Path | None) -> Configuration:
-    """gateway.yaml (`config`, None for the usual place) with the policy and the users that it names. `policy` comes
-    before what it says. Raises `ConfigErrors`."""
-    before = {path: stamp(path) for path in (config or GATEWAY_FILE,)}
-    settings = load_settings(config, environ, policy)
+def load_configuration(sources: Sources, environ: Mapping[str, str]) -> Configuration:
+    """gateway.yaml with the policy and the users that it names. Raises `ConfigErrors`."""
+    before = {path: stamp(path) for path in (sources.config or GATEWAY_FILE,)}
+    settings = load_settings(sources.config, environ, sources.policy)
     files = {path: before.get(path, stamp(path)) for path in settings.files}
-    identifier = build_identifier(settings)
+    users = load_users(settings) if _looks_at_passwords(settings) else None
     loaded = load_policy(settings)
-    return Configuration(settings, loaded, identifier, {**files, **loaded.files})
-
-
-def build_identifier(settings: GatewaySettings) -> Identifier:
-    """The configured sources that come before the address. Raises `ConfigErrors` naming lines of the password file."""
-    return identifier_for(settings, users_of(settings))
-
-
-def users_of(settings: GatewaySettings) -> Mapping[str, bytes]:
-    """bcrypt hashes of those whose passwords are looked at. Raises `ConfigErrors`."""
-    return load_users(settings) if _looks_at_passwords(settings) else {}
-
-
-def identifier_for(settings: GatewaySettings, users: Mapping[str, bytes]) -> Identifier:
-    """The same with the users as they were read."""
-    sources = [PasswordFile(users)] if _looks_at_passwords(settings) else []
-    return Identifier(sources, Challenge(settings.identity.challenge))
+    return Configuration(settings, loaded, users, {**files, **loaded.files})
 
 
 def _looks_at_passwords(settings: GatewaySettings) -> bool:
+    """A source after the address would never be asked."""
     before_the_address = takewhile(lambda source: source is not IdentitySource.ADDRESS, settings.identity.sources)
     return IdentitySource.BASIC in before_the_address and settings.identity.basic is not None

@@ -1,77 +1,87 @@
 """What is in force, and how something newer takes over: all or nothing, the last good generation stays until then."""
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 from gateway.admin.state import ReloadOutcome
-from gateway.app.configuration import Configuration
-from gateway.app.own_addresses import own_addresses
-from gateway.model.addresses import Address
-from gateway.policy.plan import Rules, build_rules
-from gateway.serve.identify import Identifier
+from gateway.app.configuration import Configuration, waiting_for_restart
+from gateway.app.generation.frames import Frame, Head, contents_of, dump
+from gateway.app.generation.reading import Read, ReadFailed
 from gateway.settings.gateway import GatewaySettings
-from gateway.settings.load import LoadedPolicy
-from gateway.settings.problems import ConfigErrors
 from gateway.settings.source.files import Stamp
+
+Take = Callable[[int, AsyncIterator[Frame]], Awaitable[Head]]
+"""Puts a generation, by its number, in force wherever connections are served. What its frames raise is passed on, and
+then nothing has changed."""
 
 _logger = logging.getLogger(__name__)
 
 
 class PolicyInForce:
-    """Holds the snapshot that new connections take. `listening` are the gateway's own sockets, never to be dialled."""
+    """Keeps `head` and number of the generation that `take` has put in force."""
 
-    def __init__(
-        self, first: Configuration, load: Callable[[], Configuration], listening: frozenset[tuple[Address, int]]
-    ) -> None:
-        self._load = load
-        self._listening = listening
+    def __init__(self, first: Configuration, read: Read, take: Take) -> None:
+        self._first: Configuration | None = first
+        self._read = read
+        self._serve_by = take
         self._running = first.settings
         self._one_at_a_time = asyncio.Lock()
         self.reload_succeeded = True
         self.last_reload_time: float | None = None
-        self._take(first, self._indexed(first.policy, generation=1))
+        self.generation = 0
+        self.settings: GatewaySettings = first.settings
+        self.files: Mapping[Path, Stamp] = first.files
+        self.rules = 0
 
-    def _take(self, taken: Configuration, rules: Rules) -> None:
-        self.rules = rules
-        self.identifier: Identifier = taken.identifier
-        self.settings: GatewaySettings = taken.settings
-        self.files: Mapping[Path, Stamp] = taken.files
-        for warning in taken.policy.warnings:
+    async def begin(self) -> None:
+        """Put in force what was read at the start, and forget it: a large policy need not be held twice."""
+        first, self._first = self._first, None
+        if first is not None:
+            async with contextlib.aclosing(_dumped(first)) as frames:
+                await self._take(1, frames)
+
+    async def _take(self, number: int, frames: AsyncIterator[Frame]) -> None:
+        taken = await self._serve_by(number, frames)
+        self.generation = number
+        self.settings = taken.settings
+        self.files = taken.files
+        self.rules = taken.rules
+        for warning in taken.warnings:
             _logger.warning("%s", warning)
-        for key in taken.waiting_for_restart(self._running):
+        for key in waiting_for_restart(self.settings, self._running):
             _logger.warning("%s changed: it takes effect at the next start", key)
-
-    def _indexed(self, loaded: LoadedPolicy, generation: int) -> Rules:
-        addresses = replace(loaded.policy.addresses, listening=self._listening, own=own_addresses())
-        return build_rules(replace(loaded.policy, addresses=addresses), generation)
 
     async def reload(self) -> ReloadOutcome:
         """Read the files again. What is wrong with them is logged and answered, and changes nothing."""
         async with self._one_at_a_time:
             self.last_reload_time = time.time()
             try:
-                taken, rules = await asyncio.to_thread(self._read, self.rules.generation + 1)
-            except ConfigErrors as error:
-                return self._kept([str(problem) for problem in error.problems])
+                await self._take_over(self.generation + 1)
+            except ReadFailed as failure:
+                return self._kept(failure.problems)
             except Exception:  # our fault; it must not end the watching for the next change as well
                 _logger.exception("the policy could not be read")
                 return self._kept(["internal error: the log has its traceback"])
             self.reload_succeeded = True
-            self._take(taken, rules)
-            _logger.info("policy generation %d is in force: %d rules", rules.generation, len(rules.policy.rules))
-            return ReloadOutcome(rules.generation)
+            _logger.info("policy generation %d is in force: %d rules", self.generation, self.rules)
+            return ReloadOutcome(self.generation)
 
-    def _read(self, generation: int) -> tuple[Configuration, Rules]:
-        read = self._load()
-        return read, self._indexed(read.policy, generation)
+    async def _take_over(self, number: int) -> None:
+        async with contextlib.aclosing(self._read()) as frames:
+            await self._take(number, frames)
 
     def _kept(self, problems: Sequence[str]) -> ReloadOutcome:
         self.reload_succeeded = False
         for problem in problems:
             _logger.error("%s", problem)
-        _logger.error("reload failed: policy generation %d stays in force", self.rules.generation)
-        return ReloadOutcome(self.rules.generation, tuple(problems))
+        _logger.error("reload failed: policy generation %d stays in force", self.generation)
+        return ReloadOutcome(self.generation, tuple(problems))
+
+
+async def _dumped(first: Configuration) -> AsyncGenerator[Frame, None]:
+    for content in contents_of(first):
+        yield dump(content)

@@ -10,14 +10,14 @@ import logging
 import os
 import resource
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
 from gateway.admin.server import AdminServer
 from gateway.admin.state import AuditEntry, ReloadOutcome
 from gateway.app.configuration import Configuration
-from gateway.app.handover import InForce
+from gateway.app.generation.reading import Read
 from gateway.app.policy_in_force import PolicyInForce
 from gateway.app.sockets import Sockets
 from gateway.app.watch import watch
@@ -63,7 +63,7 @@ class GatewayProcess:
         self,
         loop: asyncio.AbstractEventLoop,
         first: Configuration,
-        load: Callable[[], Configuration],
+        read: Read,
         sockets: Sockets,
     ) -> None:
         settings = first.settings
@@ -71,8 +71,8 @@ class GatewayProcess:
         self._sockets = sockets
         self._stopping = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._policy = PolicyInForce(first, load, sockets.addresses())
         self._crew = build_crew(loop, settings, sockets)
+        self._policy = PolicyInForce(first, read, self._crew.take)
         self._admin = AdminServer(self, sockets.admin, sockets.health, settings.admin.token_file)
         self._metrics = Metrics(
             Sources(
@@ -108,7 +108,8 @@ class GatewayProcess:
 
     async def _serve(self) -> None:
         """Returns never, but by being cancelled."""
-        await self._crew.start(self._in_force())
+        await self._policy.begin()
+        await self._crew.start()
         _logger.info("%s", self._started())
         await watch(lambda: self._policy.files, self.reload)
 
@@ -124,10 +125,7 @@ class GatewayProcess:
 
     async def reload(self) -> ReloadOutcome:
         """See `GatewayState`."""
-        outcome = await self._policy.reload()
-        if not outcome.problems:
-            await self._crew.take(self._in_force())
-        return outcome
+        return await self._policy.reload()
 
     def restart(self) -> str | None:
         """See `GatewayState`."""
@@ -174,11 +172,8 @@ class GatewayProcess:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def _in_force(self) -> InForce:
-        return InForce(self._policy.settings, self._policy.rules, self._policy.identifier)
-
     def _started(self) -> str:
-        rules, size = self._policy.rules, self._crew.size
+        size = self._crew.size
         workers = "1 worker" if size == 1 else f"{size} workers"
-        policy = f"policy generation {rules.generation}, {len(rules.policy.rules)} rules"
+        policy = f"policy generation {self._policy.generation}, {self._policy.rules} rules"
         return f"ready: {self._sockets}; {workers}; {policy}"

@@ -7,9 +7,9 @@ from gateway.model.authority import Authority, Host
 from gateway.model.decision import Deny, RuleRef, Terms
 from gateway.model.intent import Protocol
 from gateway.model.reasons import Reason
-from gateway.policy.hosts import HostTable
-from gateway.policy.networks import network_set
 from gateway.policy.rules import Action, HostPattern, PortRange, Reach, Rule
+from gateway.policy.tables.hosts import HostTable
+from gateway.policy.tables.networks import network_set
 from gateway.settings.compile.advice import SERVER_FIRST
 
 _SHOWN_RULES = 5

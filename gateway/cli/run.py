@@ -3,12 +3,13 @@
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import uvloop
 
-from gateway.app.configuration import Configuration, load_configuration
+from gateway.app.configuration import Configuration, Sources, load_configuration
+from gateway.app.generation.reading import ChildReader, Read
 from gateway.app.process import GatewayProcess, count_workers, raise_descriptor_limit
 from gateway.app.sockets import bind_sockets
 
@@ -22,14 +23,12 @@ def run_gateway(config: Path | None, policy: Path | None, overrides: Mapping[str
     raise_descriptor_limit()
     environ = {**os.environ, **overrides}
 
-    def load() -> Configuration:
-        return load_configuration(config, environ, policy)
-
-    first = load()
+    sources = Sources(config, policy)
+    first = load_configuration(sources, environ)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(first, load))
+        runner.run(_serve(first, ChildReader(sources, environ)))
 
 
-async def _serve(first: Configuration, load: Callable[[], Configuration]) -> None:
+async def _serve(first: Configuration, read: Read) -> None:
     sockets = bind_sockets(first.settings, count_workers(first.settings))
-    await GatewayProcess(asyncio.get_running_loop(), first, load, sockets).run()
+    await GatewayProcess(asyncio.get_running_loop(), first, read, sockets).run()

@@ -227,14 +227,22 @@ class Screen:
         rule = self._deciding
         if rule is self._rules.report_only:
             return False
-        own = rule.own.longest(address) if isinstance(self._question.host, Address) else None
+        own = self._own_length(address) if isinstance(self._question.host, Address) else None
         allowed = address in self._rules.addresses.allow
         if kind is Kind.SPECIAL:
             return allowed or own is not None or address in rule.private
         if kind is Kind.LOOPBACK and allowed:
             return True
         named = rule.names_exactly and address in rule.private
-        return named or (own is not None and own.length == WIDTH[address.version])
+        return named or (own is not None and own == WIDTH[address.version])
+
+    def _own_length(self, address: Address) -> int | None:
+        """The longest prefix among the deciding rule's own `cidrs` that holds the address."""
+        for tier in self._rules.tiers(self._question.namespace):
+            for length, place in tier.networks.around(address):
+                if place.allows is not None and place.allows.holds(self._deciding):
+                    return length
+        return None
 
     def _is_within(self, address: Address) -> bool:
         within = self._deciding.within

@@ -15,9 +15,9 @@ from gateway.model.addresses import Address, Network
 from gateway.model.authority import Host
 from gateway.model.decision import RuleRef, Terms
 from gateway.policy.groups import Membership
-from gateway.policy.hosts import HostTable
-from gateway.policy.networks import NetworkTable, network_set
-from gateway.policy.rules import Action, Except, Mode, PortRange, Reach, Rule
+from gateway.policy.rules import Action, Except, Mode, PortRange, Rule
+from gateway.policy.tables.hosts import HostTable
+from gateway.policy.tables.networks import NetworkTable, network_set
 
 
 class Question(NamedTuple):
@@ -67,8 +67,8 @@ class Exceptions:
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidate:
     """One rule. `rank` orders candidates of one destination, the smallest first; `terms` are by port, `otherwise` for
-    every other port. `ports` are the bounds of half-open ranges in ascending order. Of networks, `own` are the rule's
-    `cidrs`, the others are of its terms. `names_exactly`: it has hosts, and each of them is one exact name."""
+    every other port. `ports` are the bounds of half-open ranges in ascending order. Networks are of its terms.
+    `names_exactly`: it has hosts, and each of them is one exact name."""
 
     ref: RuleRef
     action: Action
@@ -80,7 +80,6 @@ class Candidate:
     exceptions: Exceptions | None
     terms: Mapping[int, Terms]
     otherwise: Terms
-    own: NetworkTable[Network]
     private: NetworkTable[Network]
     within: NetworkTable[Network]
     names_exactly: bool
@@ -133,6 +132,10 @@ class Bucket:
                 found.append(candidate)
         return found
 
+    def holds(self, candidate: Candidate) -> bool:
+        """Whether this rule stands here."""
+        return candidate in (self._named.get(candidate.clients[0], ()) if candidate.clients else self._everyone)
+
     def speaks_of(self, question: Question) -> Iterator[str]:
         """Every group whose members are treated otherwise than who asks, be it by an exception."""
         for candidate in chain(self._everyone, *self._named.values()):
@@ -164,8 +167,8 @@ def build_bucket(candidates: Iterable[Candidate], action: Action) -> Bucket | No
     return Bucket(chosen, action) if chosen else None
 
 
-def build_candidate(rule: Rule, terms: Mapping[int, Terms], otherwise: Terms) -> Candidate:
-    """The rule without what its place in the index says already."""
+def build_candidate(rule: Rule, names_exactly: bool, terms: Mapping[int, Terms], otherwise: Terms) -> Candidate:
+    """The rule without what its place in the index says already: its `hosts` and `cidrs` are not looked at."""
     ports = port_bounds(rule.ports)
     return Candidate(
         ref=rule.ref,
@@ -178,10 +181,9 @@ def build_candidate(rule: Rule, terms: Mapping[int, Terms], otherwise: Terms) ->
         exceptions=None if rule.except_ == Except() else Exceptions(rule.except_, rule.action),
         terms=terms,
         otherwise=otherwise,
-        own=network_set(rule.cidrs if rule.action is Action.ALLOW else ()),
         private=network_set(rule.terms.private),
         within=network_set(rule.terms.within),
-        names_exactly=bool(rule.hosts) and all(pattern.reach is Reach.EXACT for pattern in rule.hosts),
+        names_exactly=names_exactly,
     )
 
 

@@ -8,12 +8,14 @@ beforehand: an address inside a network is inside all networks around it, so eac
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 from gateway.model.addresses import Address, Network
 from gateway.model.client import Client
-from gateway.policy.networks import NetworkTable
 from gateway.policy.rules import Group, Match, Mode
+from gateway.policy.tables.networks import NetworkTable
+
+REMEMBERED = 1024
+"""Combinations of groups that are kept."""
 
 _Entry = tuple[Match | None, str]
 """What is left to check once the entry was found by its key, and the group of the entry."""
@@ -39,18 +41,17 @@ class GroupIndex:
         "_by_user",
         "_by_workload",
         "_default",
-        "_membership",
         "_nobody",
         "_provable",
         "_stated",
+        "_together",
         "_unknown",
     )
 
     def __init__(self, groups: Sequence[Group], default: Mode) -> None:
         self._default = default
         self._stated = {group.name: group.mode for group in groups if group.mode is not None}
-        # The most usual combinations of groups are put together once.
-        self._membership = lru_cache(1024)(self._put_together)
+        self._together: dict[frozenset[str], Membership] = {}
         self._nobody = self._membership(frozenset())
         # It might be in any group: one that enforces anywhere enforces here, and none that reports helps.
         strictest = Mode.ENFORCE if Mode.ENFORCE in self._stated.values() else default
@@ -97,8 +98,15 @@ class GroupIndex:
         """The membership with one group more."""
         return self._membership(membership.names | {group})
 
-    def _put_together(self, names: frozenset[str]) -> Membership:
-        return Membership(names, tuple(sorted(names)), self._mode(names))
+    def _membership(self, names: frozenset[str]) -> Membership:
+        """The most usual combinations of groups are put together once. (No `lru_cache` over a method: that is a cycle,
+        and an index must be gone when the last one lets go of it.)"""
+        known = self._together.get(names)
+        if known is None:
+            if len(self._together) >= REMEMBERED:
+                self._together.clear()
+            known = self._together[names] = Membership(names, tuple(sorted(names)), self._mode(names))
+        return known
 
     def _mode(self, names: frozenset[str]) -> Mode:
         """One group that enforces outweighs all that only report."""

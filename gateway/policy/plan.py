@@ -5,22 +5,31 @@ A connection takes one `Rules` and keeps it, so every verdict about it comes fro
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 from gateway.model.addresses import Address, Network
 from gateway.model.authority import Host
 from gateway.model.decision import Permit, RuleRef, SniRule, Terms
 from gateway.model.intent import Protocol
 from gateway.model.names import HostName
-from gateway.policy.candidates import Bucket, Candidate, build_bucket, build_candidate, port_bounds
+from gateway.policy.candidates import Bucket, Candidate, build_bucket, build_candidate
 from gateway.policy.groups import GroupIndex
-from gateway.policy.hosts import HostTable
-from gateway.policy.networks import NetworkTable, network_set
-from gateway.policy.rules import Action, AddressPolicy, HostPattern, Mode, Policy, Rule, Tier
-
-K = TypeVar("K", HostPattern, Network)
+from gateway.policy.parts import (
+    DestinationSlice,
+    HostSlice,
+    Kind,
+    NetworkSlice,
+    Outline,
+    PackedSlice,
+    Part,
+    RuleSlice,
+    parts_of,
+)
+from gateway.policy.rules import Action, AddressPolicy, Mode, Policy, Rule
+from gateway.policy.tables.hosts import HostTable
+from gateway.policy.tables.networks import NetworkTable, network_set
+from gateway.policy.tables.packed import SLICE, Packed, PackedTable
 
 REMEMBERED = 4096
 """Permits of one generation that are kept; about 0.7 kB each."""
@@ -66,12 +75,14 @@ class Permits:
     """Permits that were given lately, by all that they depend on: clients ask for the same again and again.
 
     Good until the next of `expiries`, the Unix seconds at which rules expire. When full, all are forgotten at once.
-    Denials are not kept: a client that is refused chooses names as it likes.
+    Denials are not kept: a client that is refused chooses names as it likes. Permits lead to their rules, and so back
+    here: only once `closed` they do not keep the generation alive.
     """
 
-    __slots__ = ("_expired", "_expiries", "_given")
+    __slots__ = ("_expired", "_expiries", "_given", "closed")
 
     def __init__(self, expiries: Iterable[float]) -> None:
+        self.closed = False
         self._given: dict[Hashable, Permit] = {}
         self._expiries = sorted(set(expiries))
         self._expired = 0
@@ -86,15 +97,27 @@ class Permits:
 
     def keep(self, asked: Hashable, permit: Permit) -> Permit:
         """Remember it; returns it."""
+        if self.closed:
+            return permit
         if len(self._given) >= REMEMBERED:
             self._given.clear()
         self._given[asked] = permit
         return permit
 
+    def close(self) -> None:
+        """Forget all, and keep nothing any more."""
+        self.closed = True
+        self._given.clear()
+
+
+class TakenDown(RuntimeError):
+    """Rules were asked that do not exist any more: a fault of ours, which must not let anything pass."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """One generation. `report_only` is the candidate of the built-in rule of that name."""
+    """One generation. `report_only` is the candidate of the built-in rule of that name. `policy` holds its rules only
+    where it was built at one go; `candidates` are all of them, in the order of the files."""
 
     generation: int
     policy: Policy
@@ -106,9 +129,13 @@ class Rules:
     report_only: Candidate
     cluster_suffixes: tuple[str, ...]
     permits: Permits
+    candidates: list[Candidate]
 
     def tiers(self, namespace: str | None) -> tuple[TierIndex, ...]:
-        """The tiers that speak to a client of this namespace, in the order in which they are asked."""
+        """The tiers that speak to a client of this namespace, in the order in which they are asked. Raises `TakenDown`
+        after `take_down`: an index that is half empty has lost denies."""
+        if self.permits.closed:
+            raise TakenDown(f"generation {self.generation}")
         team = self.teams.get(namespace) if namespace is not None else None
         return (self.platform,) if team is None else (self.platform, team)
 
@@ -116,40 +143,109 @@ class Rules:
         """Whether the name is one of the cluster's domains or below one."""
         return f".{name}".endswith(self.cluster_suffixes)
 
-
-def build_rules(policy: Policy, generation: int) -> Rules:
-    """Index a policy. `generation` counts the policies that this process has taken. Raises ValueError for a rule of
-    a team that has no namespace."""
-    teams: dict[str, list[tuple[Rule, Candidate]]] = defaultdict(list)
-    platform = []
-    for rule, candidate in zip(policy.rules, _candidates(policy.rules), strict=True):
-        if rule.tier is Tier.PLATFORM:
-            platform.append((rule, candidate))
-        elif rule.namespace is not None:
-            teams[rule.namespace].append((rule, candidate))
-        else:
-            raise ValueError(f"{rule.ref}: a team rule without a namespace")
-    return Rules(
-        generation=generation,
-        policy=policy,
-        default_mode=policy.mode,
-        groups=GroupIndex(policy.groups, policy.mode),
-        platform=_index_tier(platform),
-        teams={namespace: _index_tier(rules) for namespace, rules in teams.items()},
-        addresses=_index_addresses(policy.addresses),
-        report_only=_report_only(policy),
-        cluster_suffixes=tuple(f".{domain}" for domain in policy.cluster.domains),
-        permits=Permits(rule.expires for rule in policy.rules if rule.expires is not None),
-    )
+    def take_down(self) -> Iterator[None]:
+        """Free it in slices, one before each yield; for rules that nobody decides by any more. An open tunnel holds the
+        rules that it was opened under, and would hold all of them for as long as it lives."""
+        self.permits.close()
+        for tier in (self.platform, *self.teams.values()):
+            yield from tier.hosts.take_down()
+            yield from tier.networks.take_down()
+        while self.candidates:
+            del self.candidates[-SLICE:]
+            yield
 
 
-def _candidates(rules: Iterable[Rule]) -> Iterator[Candidate]:
-    interned: dict[tuple[Terms, Protocol | None], tuple[Mapping[int, Terms], Terms]] = {}
-    for rule in rules:
+def build_rules(policy: Policy, generation: int, secret: bytes = bytes(16)) -> Rules:
+    """Index a policy at one go. `generation` counts the policies that this process has taken; `secret` as in
+    `parts_of`. Raises ValueError for a rule of a team that has no namespace."""
+    assembly = Assembly(generation)
+    for part in parts_of(policy, secret):
+        assembly.take(part)
+    return replace(assembly.finish(), policy=policy)
+
+
+class Assembly:
+    """Puts one generation together from the parts of its policy, each taken in a few milliseconds at most.
+
+    Whoever assembles a policy that serves already takes a part a turn of the loop.
+    """
+
+    def __init__(self, generation: int) -> None:
+        self._generation = generation
+        self._policy: Policy | None = None
+        self._candidates: list[Candidate] = []
+        self._destinations: list[Destination] = []
+        self._expiries: set[float] = set()
+        self._interned: dict[tuple[Terms, Protocol | None], tuple[Mapping[int, Terms], Terms]] = {}
+        self._tiers: dict[str | None, TierIndex] = {}
+        self._packed: dict[tuple[str | None, Kind], PackedTable] = {}
+
+    def take(self, part: Part) -> None:
+        """The next part, in the order of `parts_of`."""
+        match part:
+            case Outline():
+                self._open(part)
+            case RuleSlice():
+                self._candidates += map(self._candidate, part.rules, part.names_exactly)
+            case DestinationSlice():
+                self._destinations += map(self._destination, part.standing)
+            case HostSlice():
+                hosts = self._tiers[part.namespace].hosts
+                for name, place in zip(part.names, part.places, strict=True):
+                    hosts.add(part.reach, name, self._destinations[place])
+            case NetworkSlice():
+                networks = self._tiers[part.namespace].networks
+                for network, place in zip(part.networks, part.places, strict=True):
+                    networks.add(network, self._destinations[place])
+            case PackedSlice():
+                self._packed[part.namespace, part.kind].append(part.piece)
+
+    def finish(self) -> Rules:
+        """The generation, once every part was taken. Raises ValueError if the first one is missing."""
+        policy = self._policy
+        if policy is None:
+            raise ValueError("there is no outline")
+        return Rules(
+            generation=self._generation,
+            policy=policy,
+            default_mode=policy.mode,
+            groups=GroupIndex(policy.groups, policy.mode),
+            platform=self._tiers.pop(None),
+            teams={namespace: tier for namespace, tier in self._tiers.items() if namespace is not None},
+            addresses=_index_addresses(policy.addresses),
+            report_only=_report_only(policy),
+            cluster_suffixes=tuple(f".{domain}" for domain in policy.cluster.domains),
+            permits=Permits(self._expiries),
+            candidates=self._candidates,
+        )
+
+    def _open(self, outline: Outline) -> None:
+        self._policy = outline.policy
+        for tier in outline.tiers:
+            hosts, networks = tier.packed_hosts, tier.packed_networks
+            self._tiers[tier.namespace] = TierIndex(
+                HostTable(packed=self._pack(tier.namespace, Kind.HOSTS, outline.secret) if hosts else None),
+                NetworkTable(
+                    packed=self._pack(tier.namespace, Kind.NETWORKS, outline.secret) if networks else None,
+                    packed_lengths=networks,
+                ),
+            )
+
+    def _pack(self, namespace: str | None, kind: Kind, secret: bytes) -> Packed[Destination]:
+        table = self._packed[namespace, kind] = PackedTable(secret)
+        return Packed(table, self._destinations)
+
+    def _candidate(self, rule: Rule, names_exactly: bool) -> Candidate:
         key = rule.terms, rule.protocol
-        if key not in interned:
-            interned[key] = _terms_by_port(rule.terms, rule.protocol)
-        yield build_candidate(rule, *interned[key])
+        if key not in self._interned:
+            self._interned[key] = _terms_by_port(rule.terms, rule.protocol)
+        if rule.expires is not None:
+            self._expiries.add(rule.expires)
+        return build_candidate(rule, names_exactly, *self._interned[key])
+
+    def _destination(self, standing: Iterable[int]) -> Destination:
+        candidates = [self._candidates[number] for number in standing]
+        return Destination(build_bucket(candidates, Action.DENY), build_bucket(candidates, Action.ALLOW))
 
 
 def _terms_by_port(terms: Terms, protocol: Protocol | None) -> tuple[Mapping[int, Terms], Terms]:
@@ -162,7 +258,7 @@ def _terms_by_port(terms: Terms, protocol: Protocol | None) -> tuple[Mapping[int
 def _report_only(policy: Policy) -> Candidate:
     """Its first bytes are looked at for the record's sake: `confirm` sets every mismatch aside."""
     terms = Terms(Protocol.AUTO, SniRule.ANY, timeouts=policy.timeouts)
-    return build_candidate(Rule(REPORT_ONLY, terms, mode=Mode.REPORT), {}, terms)
+    return build_candidate(Rule(REPORT_ONLY, terms, mode=Mode.REPORT), False, {}, terms)
 
 
 def _index_addresses(policy: AddressPolicy) -> AddressTables:
@@ -171,116 +267,3 @@ def _index_addresses(policy: AddressPolicy) -> AddressTables:
     for address, port in policy.listening:
         listening[port] |= policy.own if port in everywhere else {address}
     return AddressTables(network_set(policy.allow), network_set(policy.deny), dict(listening), everywhere)
-
-
-def _index_tier(rules: Sequence[tuple[Rule, Candidate]]) -> TierIndex:
-    hosts: dict[HostPattern, list[Candidate]] = defaultdict(list)
-    networks: dict[Network, list[Candidate]] = defaultdict(list)
-    for rule, candidate in rules:
-        for pattern in set(rule.hosts):
-            hosts[pattern].append(candidate)
-        for network in set(rule.cidrs):
-            networks[network].append(candidate)
-    destinations = _Destinations()
-    return TierIndex(HostTable(destinations.share(hosts)), NetworkTable(destinations.share(networks)))
-
-
-class _Destinations:
-    """Patterns at which the same rules stand (those of one long list) share what stands there."""
-
-    def __init__(self) -> None:
-        self._shared: dict[tuple[Candidate, ...], Destination] = {}
-
-    def share(self, standing: Mapping[K, Sequence[Candidate]]) -> dict[K, Destination]:
-        return {key: self._destination(tuple(candidates)) for key, candidates in standing.items()}
-
-    def _destination(self, candidates: tuple[Candidate, ...]) -> Destination:
-        if candidates not in self._shared:
-            self._shared[candidates] = Destination(
-                denies=build_bucket(candidates, Action.DENY), allows=build_bucket(candidates, Action.ALLOW)
-            )
-        return self._shared[candidates]
-
-
-@dataclass(frozen=True, slots=True)
-class Conflict:
-    """Two allow rules for one destination and a common port. `fatal`: for the same clients too, so that nothing says
-    which decides; otherwise they differ in groups and in settings, and a client of both groups gets one by rank."""
-
-    first: RuleRef
-    second: RuleRef
-    destination: HostPattern | Network
-    fatal: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Span:
-    """Ports of one rule, `end` excluded."""
-
-    first: int
-    end: int
-    rule: Rule
-
-    @property
-    def clients(self) -> frozenset[str]:
-        return frozenset(self.rule.clients)
-
-    @property
-    def settings(self) -> tuple[Terms, Protocol | None, Mode | None]:
-        return self.rule.terms, self.rule.protocol, self.rule.mode
-
-
-def find_conflicts(policy: Policy) -> Sequence[Conflict]:
-    """Every rule that conflicts with another stands in at least one conflict, no pair of rules in two; in a time that
-    grows with the number of destinations, not with the number of pairs."""
-    standing: dict[tuple[Tier, str | None, HostPattern | Network], list[Rule]] = defaultdict(list)
-    for rule in policy.rules:
-        if rule.action is Action.ALLOW:
-            destinations: set[HostPattern | Network] = {*rule.hosts, *rule.cidrs}
-            for destination in destinations:
-                standing[rule.tier, rule.namespace, destination].append(rule)
-    found: dict[tuple[RuleRef, RuleRef], Conflict] = {}
-    for (_, _, destination), rules in standing.items():
-        if len(rules) > 1:
-            for first, second, fatal in _collisions(rules):
-                pair = first.rule.ref, second.rule.ref
-                if pair not in found or (fatal and not found[pair].fatal):
-                    found[pair] = Conflict(*pair, destination, fatal)
-    return list(found.values())
-
-
-def _collisions(rules: Sequence[Rule]) -> Iterator[tuple[_Span, _Span, bool]]:
-    spans = []
-    for rule in rules:
-        bounds = port_bounds(rule.ports)
-        spans += [_Span(first, end, rule) for first, end in zip(bounds[::2], bounds[1::2], strict=True)]
-    spans.sort(key=lambda span: span.first)
-    for first, second in _same_clients(spans):
-        yield first, second, True
-    for first, second in _other_settings([span for span in spans if span.rule.clients]):
-        yield first, second, False
-
-
-def _same_clients(spans: Iterable[_Span]) -> Iterator[tuple[_Span, _Span]]:
-    """In the order of their first ports a span meets an earlier one if it meets the one that reaches furthest."""
-    furthest: dict[frozenset[str], _Span] = {}
-    for span in spans:
-        earlier = furthest.get(span.clients)
-        if earlier is not None and span.first < earlier.end:
-            yield earlier, span
-        if earlier is None or span.end > earlier.end:
-            furthest[span.clients] = span
-
-
-def _other_settings(spans: Iterable[_Span]) -> Iterator[tuple[_Span, _Span]]:
-    """As above, with the furthest of all (`first`) and the furthest whose settings are not those of `first`."""
-    first: _Span | None = None
-    second: _Span | None = None
-    for span in spans:
-        rival = second if first is not None and first.settings == span.settings else first
-        if rival is not None and span.first < rival.end and span.clients != rival.clients:
-            yield rival, span
-        if first is None or span.end > first.end:
-            first, second = span, (second if rival is second else first)
-        elif rival is first and (second is None or span.end > second.end):
-            second = span

@@ -9,7 +9,9 @@ import bcrypt
 import pytest
 
 from gateway.app.build import build_recorder, build_resolver, build_services
-from gateway.app.configuration import build_identifier
+from gateway.app.configuration import Sources, load_configuration
+from gateway.app.generation.assembler import build_identifier
+from gateway.app.generation.frames import Head, contents_of
 from gateway.limits.unlimited import Unlimited
 from gateway.model.addresses import Address
 from gateway.model.client import Client, IdentitySource
@@ -28,6 +30,14 @@ from tests.app.policies import write
 from tests.helpers.dns_server import DnsServer, Fault
 from tests.policy.builders import build
 from tests.telemetry.drafts import accepted
+
+
+def head_of(folder: Path, text: str) -> Head:
+    read = load_configuration(Sources(write(folder / "gateway.yaml", text)), {})
+    head = next(contents_of(read))
+    assert isinstance(head, Head)
+    return head
+
 
 PEER = Address(4, 0x0A000001)
 
@@ -75,7 +85,7 @@ async def test_the_resolver_asks_the_servers_it_was_given_within_its_own_time(tm
 
 async def test_users_of_the_password_file_are_known(tmp_path: Path) -> None:
     (tmp_path / "users").write_text(f"ci:{bcrypt.hashpw(b'correct-horse', bcrypt.gensalt(4)).decode()}\n")
-    identifier = build_identifier(settings_of(tmp_path, "identity: {basic: {htpasswd: users}}"))
+    identifier = build_identifier(head_of(tmp_path, "identity: {basic: {htpasswd: users}}"))
     assert await identifier.identify(PEER, head(basic("ci", "correct-horse"))) == Client(
         PEER, IdentitySource.BASIC, user="ci"
     )
@@ -88,21 +98,20 @@ async def test_credentials_are_not_looked_at_where_no_source_before_the_address_
     tmp_path: Path, identity: str
 ) -> None:
     (tmp_path / "users").write_text(f"ci:{bcrypt.hashpw(b'correct-horse', bcrypt.gensalt(4)).decode()}\n")
-    identifier = build_identifier(settings_of(tmp_path, f"identity: {identity}"))
+    identifier = build_identifier(head_of(tmp_path, f"identity: {identity}"))
     assert await identifier.identify(PEER, head(basic("ci", "wrong"))) == Client(PEER)
 
 
 async def test_a_challenge_for_everybody_is_heeded(tmp_path: Path) -> None:
-    identifier = build_identifier(settings_of(tmp_path, "identity: {challenge: always}"))
+    identifier = build_identifier(head_of(tmp_path, "identity: {challenge: always}"))
     with pytest.raises(DownstreamError) as refusal:
         await identifier.identify(PEER, head())
     assert refusal.value.reason is Reason.CREDENTIALS_MISSING
 
 
 def test_a_password_file_that_cannot_be_read_is_named_with_the_key_that_names_it(tmp_path: Path) -> None:
-    settings = settings_of(tmp_path, "version: 1\nidentity: {basic: {htpasswd: gone}}")
     with pytest.raises(ConfigErrors, match=r"gateway.yaml:2: identity.basic.htpasswd: .*gone cannot be read"):
-        build_identifier(settings)
+        head_of(tmp_path, "version: 1\nidentity: {basic: {htpasswd: gone}}")
 
 
 async def test_bounds_and_the_name_reach_the_walk(tmp_path: Path) -> None:

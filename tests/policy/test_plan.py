@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from gateway.model.decision import Terms
 from gateway.model.intent import Protocol
 from gateway.policy.candidates import port_bounds
-from gateway.policy.plan import Conflict, find_conflicts
 from gateway.policy.rules import ANY_PORT, Mode, PortRange, Rule
+from gateway.settings.compile.conflicts import Conflict, find_conflicts
 from tests.policy.builders import SNI_ANY, ask, build, deny, permitted, rule
 
 

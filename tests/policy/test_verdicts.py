@@ -20,7 +20,7 @@ from gateway.policy.decide import decide
 from gateway.policy.plan import Rules, build_rules
 from gateway.policy.rules import Action, Except, HostPattern, Mode, Policy, Reach, Rule
 from tests.policy.builders import NOW, address, group, network, rule
-from tests.policy.test_hosts import naive_covers, naive_rank
+from tests.policy.tables.test_hosts import naive_covers, naive_rank
 
 GROUPS = (
     group("wide", cidr="10.0.0.0/8", mode=Mode.REPORT),

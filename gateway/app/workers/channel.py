@@ -21,8 +21,9 @@ class Kind(IntEnum):
     reads what strangers send: JSON, and nothing that could be more than data."""
 
     START = 1  # down: a `Start`
-    SLICE = 2  # down: a part of a generation, as it was read
-    TAKE = 3  # down: the slices are complete, put them in force
+    GENERATION = 2  # down: the number of the one that follows
+    SLICE = 3  # down: a frame of it, as it was read
+    TAKE = 8  # down: it is complete, put it in force
     REOPEN_LOGS = 4  # down
     RETIRE = 5  # down: accept no more, others do; end when what is open has ended
     DRAIN = 6  # down: the same, and nobody else accepts: refuse new requests

@@ -1,8 +1,9 @@
 """Those who serve, as the process that keeps the policy, the admin port and the signals sees them."""
 
+from collections.abc import AsyncIterator
 from typing import Protocol
 
-from gateway.app.handover import InForce
+from gateway.app.generation.frames import Frame, Head
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.metrics import Tally
 
@@ -24,12 +25,13 @@ class Crew(Protocol):
         """The oldest that any of them judges by; 0 while one of them has none."""
         ...
 
-    async def start(self, first: InForce) -> None:
-        """Returns when all of them serve. Raises `CrewFailed`."""
+    async def take(self, number: int, frames: AsyncIterator[Frame]) -> Head:
+        """Put a generation in force; returns when all that serve judge by it. What `frames` raise is passed on, and then
+        nothing has changed. The first one comes before `start`."""
         ...
 
-    async def take(self, newer: InForce) -> None:
-        """Returns when all of them judge by it."""
+    async def start(self) -> None:
+        """Returns when all of them serve. Raises `CrewFailed`."""
         ...
 
     def why_not_renew(self) -> str | None:

@@ -8,15 +8,14 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
-from gateway.app.configuration import users_of
-from gateway.app.handover import Generation, InForce, slice_up
+from gateway.app.generation.frames import Frame, Head, load
 from gateway.app.sockets import Sockets
 from gateway.app.workers.channel import Kind
 from gateway.app.workers.crew import CrewFailed
-from gateway.app.workers.member import Member
+from gateway.app.workers.member import Generation, Member
 from gateway.app.workers.past import Past
 from gateway.settings.gateway import GatewaySettings
 from gateway.telemetry.counters import Counters
@@ -66,37 +65,37 @@ class Fleet:
 
     # ---------------------------------------------------------------------------------------------- what they judge by
 
-    async def start(self, first: InForce) -> None:
+    async def take(self, number: int, frames: AsyncIterator[Frame]) -> Head:
+        """See `Crew`. A worker that is stuck is waited for so long and no longer; it takes it when it comes round."""
+        whole = [frame async for frame in frames]
+        head = load(whole[0])
+        if not isinstance(head, Head):
+            raise TypeError("the first frame is no head")
+        self._drain_seconds = head.settings.drain.timeout
+        self._newest = generation = Generation(number, whole)
+        for member in self._known[1]:
+            self._in_background(member.give(generation))
+        try:
+            async with asyncio.timeout(TAKE_SECONDS):
+                await self._all_judge_by(number)
+        except TimeoutError:
+            _logger.warning("after %g s not every worker judges by generation %d", TAKE_SECONDS, number)
+        return head
+
+    async def start(self) -> None:
         """See `Crew`."""
-        self._newest = await self._sliced(first)
         for index in range(self.size):
             self._put(await self._add(index))
-        serving = asyncio.ensure_future(self._all_judge_by(self._newest.number))
+        serving = asyncio.ensure_future(self._all_judge_by(1))
         either: set[asyncio.Future[Any]] = {serving, self._failed}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if self._failed.done():
             serving.cancel()
             raise self._failed.result()
 
-    async def take(self, newer: InForce) -> None:
-        """See `Crew`. One that is stuck is waited for so long and no longer; it gets it when it comes round."""
-        self._newest = generation = await self._sliced(newer)
-        for member in self._known[1]:
-            self._in_background(member.give(generation))
-        try:
-            async with asyncio.timeout(TAKE_SECONDS):
-                await self._all_judge_by(generation.number)
-        except TimeoutError:
-            _logger.warning("after %g s not every worker judges by generation %d", TAKE_SECONDS, generation.number)
-
-    async def _sliced(self, in_force: InForce) -> Generation:
-        self._drain_seconds = in_force.settings.drain.timeout
-        users = await asyncio.to_thread(users_of, in_force.settings)
-        return await asyncio.to_thread(slice_up, in_force.settings, in_force.rules, users)
-
     async def _all_judge_by(self, generation: int) -> None:
         """A worker that ends meanwhile is waited for in the person of its replacement."""
-        for index in range(self.size):
+        for index in list(self._current):
             while not await (member := self._current[index]).judges_by(generation):
                 self._replaced.clear()
                 if self._current[index] is member:
@@ -105,7 +104,7 @@ class Fleet:
     # ------------------------------------------------------------------------------------------------ coming and going
 
     async def _add(self, index: int) -> Member:
-        member = await Member.start(index, self._settings, self._sockets.proxies[index], self._turns)
+        member = await Member.start(index, self._settings, self._sockets, self._turns)
         past, members = self._known
         self._known = past, (*members, member)
         self._in_background(self._follow(member))

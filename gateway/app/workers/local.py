@@ -1,8 +1,10 @@
 """A crew of one: this process itself."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
-from gateway.app.handover import InForce
+from gateway.app.generation.frames import Frame, Head
+from gateway.app.generation.in_force import InForce
 from gateway.app.sockets import Sockets
 from gateway.app.workers.crew import CrewFailed
 from gateway.app.workers.serving import Serving
@@ -20,23 +22,23 @@ class Local:
     def __init__(self, loop: asyncio.AbstractEventLoop, settings: GatewaySettings, sockets: Sockets) -> None:
         """Raises `ConfigError` for a log that cannot be written."""
         self._ledger = Ledger.alone(len(settings.telemetry.access_log))
-        self._serving = Serving(loop, settings, sockets.proxies[0], self._ledger)
+        self._in_force = InForce(sockets.addresses())
+        self._serving = Serving(loop, settings, sockets.proxies[0], self._in_force, self._ledger)
         self._serves = False
 
     @property
     def generation(self) -> int:
         """See `Crew`."""
-        return self._serving.in_force.rules.generation if self._serves else 0
+        return self._in_force.number if self._serves else 0
 
-    async def start(self, first: InForce) -> None:
+    async def take(self, number: int, frames: AsyncIterator[Frame]) -> Head:
         """See `Crew`."""
-        self._serving.take(first)
+        return await self._in_force.take(number, frames)
+
+    async def start(self) -> None:
+        """See `Crew`."""
         await self._serving.start()
         self._serves = True
-
-    async def take(self, newer: InForce) -> None:
-        """See `Crew`."""
-        self._serving.take(newer)
 
     def why_not_renew(self) -> str | None:
         """See `Crew`."""

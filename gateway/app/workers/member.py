@@ -6,11 +6,12 @@ import socket
 import sys
 import time
 from asyncio.subprocess import DEVNULL, Process
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import gateway
-from gateway.app.handover import Generation
-from gateway.app.sockets import NamedSockets
+from gateway.app.sockets import Sockets
 from gateway.app.workers.channel import Channel, ChannelBroken, Frame, Kind
 from gateway.app.workers.messages import Snapshot, Start, decode_number, encode_number
 from gateway.settings.gateway import GatewaySettings
@@ -20,6 +21,13 @@ UP_FRAME_BYTES = 16 * 1024 * 1024  # what a worker may say at once: its counts, 
 GRACE_SECONDS = 15.0  # after its drain, for logs that are slow to write
 
 _PACKAGE = Path(gateway.__file__).parents[1]
+
+
+class Generation(NamedTuple):
+    """One that every worker gets, also one that is started later. Frames are passed on as they were read."""
+
+    number: int
+    frames: Sequence[bytes]
 
 
 class Member:
@@ -42,13 +50,14 @@ class Member:
         self._given = 0
 
     @classmethod
-    async def start(cls, index: int, settings: GatewaySettings, sockets: NamedSockets, turns: int) -> "Member":
+    async def start(cls, index: int, settings: GatewaySettings, sockets: Sockets, turns: int) -> "Member":
         """A new process of the same program, in a session of its own: what a terminal says is for the supervisor."""
         logs = len(settings.telemetry.access_log)
         page = create_page(logs)
         ours, theirs = socket.socketpair()
+        proxies = tuple((name, sock.fileno()) for name, sock in sockets.proxies[index])
         try:
-            inherited = [theirs.fileno(), page, turns, *(sock.fileno() for _, sock in sockets)]
+            inherited = [theirs.fileno(), page, turns, *(descriptor for _, descriptor in proxies)]
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-P", "-m", "gateway.app.workers.worker", str(index), str(theirs.fileno())),
                 env={**os.environ, "PYTHONPATH": _python_path()},
@@ -61,8 +70,7 @@ class Member:
             theirs.close()
             os.close(page)
         channel = await Channel.over(ours, UP_FRAME_BYTES)
-        start = Start(settings, tuple((name, sock.fileno()) for name, sock in sockets), page, turns)
-        await channel.send(Kind.START, start.encode())
+        await channel.send(Kind.START, Start(settings, sockets.addresses(), proxies, page, turns).encode())
         return cls(index, process, channel, ledger)
 
     @property
@@ -85,12 +93,13 @@ class Member:
         return status
 
     async def give(self, newest: Generation) -> None:
-        """Hand it over, slice by slice as fast as it reads; one that is older than what was given is left out."""
+        """Hand it over, frame by frame as fast as it reads; one that is older than what was given is left out."""
         async with self._giving:
             if newest.number > self._given:
                 self._given = newest.number
-                for part in newest.slices:
-                    await self._channel.send(Kind.SLICE, part)
+                await self._channel.send(Kind.GENERATION, encode_number(newest.number))
+                for frame in newest.frames:
+                    await self._channel.send(Kind.SLICE, frame)
                 await self._channel.send(Kind.TAKE)
 
     async def judges_by(self, generation: int) -> bool:

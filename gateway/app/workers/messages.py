@@ -7,16 +7,18 @@ from typing import Any
 import orjson
 
 from gateway.app.workers.channel import ChannelBroken
+from gateway.model.addresses import Address
 from gateway.settings.gateway import GatewaySettings
 from gateway.telemetry.counters import Counters
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """All that a worker must know to begin. The rest are descriptors that it inherits: `sockets` it listens on, by
-    listener name; `page` and `turns` of its ledger."""
+    """All that a worker must know to begin; `listening` is where the gateway does. The rest are descriptors that it
+    inherits: `sockets` it listens on, by listener name; `page` and `turns` of its ledger."""
 
     settings: GatewaySettings
+    listening: frozenset[tuple[Address, int]]
     sockets: tuple[tuple[str, int], ...]
     page: int
     turns: int

@@ -8,14 +8,12 @@ from functools import partial
 
 from gateway.app.build import build_recorder, build_services
 from gateway.app.connections import Connections
-from gateway.app.handover import InForce
+from gateway.app.generation.in_force import InForce
 from gateway.app.sockets import NamedSockets
 from gateway.app.workers.messages import Snapshot
 from gateway.limits.unlimited import Unlimited
 from gateway.net.listener import Listener
 from gateway.net.resolver import ResolverCounts
-from gateway.policy.plan import Rules
-from gateway.serve.identify import Identifier
 from gateway.settings.gateway import GatewaySettings
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.ledger import Ledger
@@ -28,29 +26,22 @@ class Serving:
     """Owns its sockets, logs and connections. Nothing is accepted before `start`, which needs something in force."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, settings: GatewaySettings, sockets: NamedSockets, ledger: Ledger
+        self,
+        loop: asyncio.AbstractEventLoop,
+        settings: GatewaySettings,
+        sockets: NamedSockets,
+        in_force: InForce,
+        ledger: Ledger,
     ) -> None:
         """Opens the logs. Raises `ConfigError` for one that cannot be written."""
-        self._in_force: InForce | None = None
         self._counters = Counters()
         self._limiter = Unlimited()
         self.recorder = build_recorder(loop, settings, self._counters, ledger)
         services, self._resolver = build_services(
-            loop, settings, self._rules, self._identifier, self._limiter, self.recorder
+            loop, settings, in_force.rules, in_force.identifier, self._limiter, self.recorder
         )
         self.connections = Connections(loop, services, ledger)
         self._listeners = [Listener(sock, partial(self.connections.accept, name)) for name, sock in sockets]
-
-    @property
-    def in_force(self) -> InForce:
-        """Raises RuntimeError before the first `take`."""
-        if self._in_force is None:
-            raise RuntimeError("nothing is in force yet")
-        return self._in_force
-
-    def take(self, in_force: InForce) -> None:
-        """Connections that send their request from now on are judged by it."""
-        self._in_force = in_force
 
     async def start(self) -> None:
         """Accept from now on."""
@@ -70,12 +61,6 @@ class Serving:
         await self.connections.drain(seconds, refusing)
         self.recorder.flush()
         await asyncio.to_thread(self.recorder.close, LOG_CLOSE_SECONDS)
-
-    def _rules(self) -> Rules:
-        return self.in_force.rules
-
-    def _identifier(self) -> Identifier:
-        return self.in_force.identifier
 
 
 def _freeze() -> None:

@@ -10,11 +10,13 @@ import logging
 import signal
 import socket
 import sys
+from collections.abc import AsyncGenerator
 from typing import Any, NamedTuple
 
 import uvloop
 
-from gateway.app.handover import Assembly
+from gateway.app.generation.frames import Frame as Part
+from gateway.app.generation.in_force import InForce
 from gateway.app.workers.channel import Channel, ChannelBroken, Frame, Kind
 from gateway.app.workers.messages import Start, decode_number, encode_number
 from gateway.app.workers.serving import Serving
@@ -34,13 +36,17 @@ class End(NamedTuple):
     refusing: bool
 
 
+class _Alone(Exception):
+    """The supervisor is gone."""
+
+
 class Worker:
     """Does what comes down the channel, and sends up what it counts."""
 
-    def __init__(self, channel: Channel, serving: Serving) -> None:
+    def __init__(self, channel: Channel, serving: Serving, in_force: InForce) -> None:
         self._channel = channel
         self._serving = serving
-        self._assembly = Assembly()
+        self._in_force = in_force
         self._has_started = False
         self._end: asyncio.Future[End] = asyncio.get_running_loop().create_future()
 
@@ -61,20 +67,24 @@ class Worker:
         self._channel.close()
 
     async def _obey(self) -> None:
-        while (frame := await self._channel.receive()) is not None:
-            await self._do(frame)
+        with contextlib.suppress(_Alone):
+            while True:
+                await self._do(await self._hear())
         if not self._end.done():
             _logger.error("the supervisor is gone: draining")
-            seconds = self._serving.in_force.settings.drain.timeout if self._has_started else 0.0
+            seconds = self._in_force.head.settings.drain.timeout if self._in_force.number else 0.0
             self._end.set_result(End(seconds, refusing=True))
+
+    async def _hear(self) -> Frame:
+        frame = await self._channel.receive()
+        if frame is None:
+            raise _Alone
+        return frame
 
     async def _do(self, frame: Frame) -> None:
         match frame.kind:
-            case Kind.SLICE:
-                self._assembly.feed(frame.body)
-                await asyncio.sleep(0)  # one slice a turn of the loop, however many have come in
-            case Kind.TAKE:
-                await self._take()
+            case Kind.GENERATION:
+                await self._take(int(decode_number(frame.body)))
             case Kind.REOPEN_LOGS:
                 self._serving.recorder.reopen()
             case Kind.RETIRE | Kind.DRAIN:
@@ -83,15 +93,23 @@ class Worker:
                 self._be_told_to_end(End(0.0, refusing=True))
                 self._serving.connections.cut_off()
             case _:
-                raise ChannelBroken(f"{frame.kind.name} is nothing that a supervisor says")
+                raise ChannelBroken(f"{frame.kind.name} is nothing that a supervisor says now")
 
-    async def _take(self) -> None:
-        in_force = self._assembly.finish()
-        self._serving.take(in_force)
+    async def _take(self, number: int) -> None:
+        async with contextlib.aclosing(self._parts()) as parts:
+            await self._in_force.take(number, parts)
         if not self._has_started and not self._end.done():
             await self._serving.start()
             self._has_started = True
-        await self._channel.send(Kind.TAKEN, encode_number(in_force.rules.generation))
+        await self._channel.send(Kind.TAKEN, encode_number(number))
+
+    async def _parts(self) -> AsyncGenerator[Part, None]:
+        """Those of one generation. What else the supervisor says between them is done between them."""
+        while (frame := await self._hear()).kind is not Kind.TAKE:
+            if frame.kind is Kind.SLICE:
+                yield frame.body
+            else:
+                await self._do(frame)
 
     def _be_told_to_end(self, end: End) -> None:
         """The first word counts; only a cut-off comes on top of it."""
@@ -117,8 +135,9 @@ async def work(descriptor: int) -> None:
     start = Start.decode(first.body)
     logs = len(start.settings.telemetry.access_log)
     sockets = [(name, socket.socket(fileno=inherited)) for name, inherited in start.sockets]
-    ledger = Ledger.shared(start.page, start.turns, logs)
-    await Worker(channel, Serving(asyncio.get_running_loop(), start.settings, sockets, ledger)).run()
+    in_force, ledger = InForce(start.listening), Ledger.shared(start.page, start.turns, logs)
+    serving = Serving(asyncio.get_running_loop(), start.settings, sockets, in_force, ledger)
+    await Worker(channel, serving, in_force).run()
 
 
 def main() -> None:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from gateway.model.addresses import Network
 from gateway.model.decision import RuleRef, Timeouts
-from gateway.policy.plan import find_conflicts
 from gateway.policy.rules import AddressPolicy, ClusterPolicy, Group, HostPattern, Match, Mode, Policy, Reach, Rule
 from gateway.settings.compile.checks import Declared, check_group, check_limit
+from gateway.settings.compile.conflicts import find_conflicts
 from gateway.settings.compile.rule import Findings, RuleCompiler
 from gateway.settings.gateway import GatewaySettings
 from gateway.settings.policy import GroupSettings, LimitSettings, MatchSettings, PolicyFile

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.policy.hosts import HostTable
 from gateway.policy.rules import HostPattern, Reach
+from gateway.policy.tables.hosts import HostTable
 from tests.policy.builders import patterns
 
 LABELS = st.sampled_from(["a", "b", "xn--a", "_c", "com"])

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.model.addresses import WIDTH, Address, Network, Version
-from gateway.policy.networks import NetworkTable, network_set
+from gateway.policy.tables.networks import NetworkTable, network_set
 from tests.policy.builders import address, network, networks
 
 

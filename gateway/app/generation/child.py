@@ -1,0 +1,53 @@
+"""The process that reads files for a reload, so that the one which serves does nothing but take the result over.
+
+    python -m gateway.app.generation.child CONFIG POLICY      (each may be empty)
+
+Standard output carries messages: a kind (1 byte), a size (4 bytes, big-endian) and so many bytes. `F` is a frame, `P`
+the problems as a JSON list of lines; `E` ends a generation that is whole.
+"""
+
+import contextlib
+import gc
+import json
+import os
+import sys
+from pathlib import Path
+from typing import BinaryIO
+
+from gateway.app.configuration import Sources, load_configuration
+from gateway.app.generation.frames import contents_of, dump
+from gateway.settings.problems import ConfigErrors
+
+FRAME, PROBLEMS, END = b"F", b"P", b"E"
+NICENESS = 10
+
+
+def main(arguments: list[str], output: BinaryIO) -> None:
+    """Read, check and send."""
+    config, policy = (Path(each) if each else None for each in arguments)
+    try:
+        read = load_configuration(Sources(config, policy), os.environ)
+    except ConfigErrors as refusal:
+        _send(output, PROBLEMS, json.dumps([str(problem) for problem in refusal.problems]).encode())
+        return
+    for content in contents_of(read):
+        _send(output, FRAME, dump(content))
+    _send(output, END, b"")
+
+
+def _send(output: BinaryIO, kind: bytes, payload: bytes) -> None:
+    output.write(kind + len(payload).to_bytes(4, "big") + payload)
+    output.flush()
+
+
+def _stand_back() -> None:
+    """Serving goes first, for CPU and for memory: where that runs out, this process is the one to be killed."""
+    os.nice(NICENESS)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+if __name__ == "__main__":
+    _stand_back()
+    gc.disable()  # it makes millions of objects, drops none of them and ends
+    main(sys.argv[1:], sys.stdout.buffer)

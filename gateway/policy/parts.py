@@ -1,0 +1,208 @@
+"""A policy cut into parts, so that who serves can take a huge one over in small steps: see `plan.Assembly`.
+
+A part holds at most a slice of entries, refers to rules and destinations by their numbers, and can be pickled. Lists
+at whose every entry the same rules stand are packed (`tables.packed`).
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from itertools import islice
+from typing import TypeVar
+
+from gateway.model.addresses import Network, Version
+from gateway.policy.rules import HostPattern, Policy, Reach, Rule, Tier
+from gateway.policy.tables import hosts as host_table
+from gateway.policy.tables import networks as network_table
+from gateway.policy.tables.packed import PackedPiece, pack
+
+T = TypeVar("T")
+K = TypeVar("K", HostPattern, Network)
+
+RULES = 250
+ENTRIES = 1000
+PACKED_FROM = 1000
+"""Entries at which the same rules stand and that are worth packing."""
+
+
+class Kind(StrEnum):
+    """What a packed table holds."""
+
+    HOSTS = "hosts"
+    NETWORKS = "networks"
+
+
+@dataclass(frozen=True, slots=True)
+class TierOutline:
+    """A tier, None for the platform's or the namespace of a team's, and what of it is packed."""
+
+    namespace: str | None
+    packed_hosts: bool
+    packed_networks: tuple[tuple[Version, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """The first part. `policy` is all but its rules; `secret` is of the packed tables."""
+
+    policy: Policy
+    secret: bytes
+    tiers: tuple[TierOutline, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSlice:
+    """Rules without `hosts` and `cidrs`; `names_exactly` as in `Candidate`."""
+
+    rules: Sequence[Rule]
+    names_exactly: Sequence[bool]
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationSlice:
+    """Numbers of the rules that stand together."""
+
+    standing: Sequence[tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class HostSlice:
+    """Patterns of one reach, each with the number of its destination."""
+
+    namespace: str | None
+    reach: Reach
+    names: Sequence[str]
+    places: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSlice:
+    """Networks, each with the number of its destination."""
+
+    namespace: str | None
+    networks: Sequence[Network]
+    places: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class PackedSlice:
+    """A piece of a packed table, whose values are numbers of destinations."""
+
+    namespace: str | None
+    kind: Kind
+    piece: PackedPiece
+
+
+Part = Outline | RuleSlice | DestinationSlice | HostSlice | NetworkSlice | PackedSlice
+
+
+@dataclass(slots=True)
+class _Standing:
+    """Which rules stand where in one tier, by their numbers."""
+
+    hosts: dict[HostPattern, tuple[int, ...]] = field(default_factory=dict)
+    networks: dict[Network, tuple[int, ...]] = field(default_factory=dict)
+
+
+def parts_of(policy: Policy, secret: bytes) -> Iterator[Part]:
+    """All parts, in the order in which they are taken. `secret` is random. Raises ValueError for a rule of a team that
+    has no namespace."""
+    tiers = _standing(policy.rules)
+    counted = Counter[tuple[int, ...]]()
+    for tier in tiers.values():
+        counted.update(tier.hosts.values())
+        counted.update(tier.networks.values())
+    places = {standing: number for number, standing in enumerate(counted)}
+    packed = frozenset(standing for standing, count in counted.items() if count >= PACKED_FROM)
+    yield Outline(
+        replace(policy, rules=()), secret, tuple(_outline(name, tier, packed) for name, tier in tiers.items())
+    )
+    for rules in _slices(policy.rules, RULES):
+        bare = [replace(rule, hosts=(), cidrs=()) for rule in rules]
+        yield RuleSlice(bare, [_names_exactly(rule) for rule in rules])
+    for standing in _slices(places, ENTRIES):
+        yield DestinationSlice(standing)
+    for namespace, tier in tiers.items():
+        yield from _host_parts(namespace, tier.hosts, places, packed, secret)
+        yield from _network_parts(namespace, tier.networks, places, packed, secret)
+
+
+def _standing(rules: Iterable[Rule]) -> Mapping[str | None, _Standing]:
+    tiers: dict[str | None, _Standing] = {None: _Standing()}
+    for number, rule in enumerate(rules):
+        if rule.tier is Tier.TEAM and rule.namespace is None:
+            raise ValueError(f"{rule.ref}: a team rule without a namespace")
+        tier = tiers.setdefault(rule.namespace if rule.tier is Tier.TEAM else None, _Standing())
+        _stand(number, rule.hosts, tier.hosts)
+        _stand(number, rule.cidrs, tier.networks)
+    return tiers
+
+
+def _stand(number: int, keys: Iterable[K], standing: dict[K, tuple[int, ...]]) -> None:
+    alone = (number,)  # shared by all entries of a list
+    for key in keys:
+        before: tuple[int, ...] = standing.setdefault(key, alone)
+        if before[-1] != number:
+            standing[key] = (*before, number)
+
+
+def _outline(namespace: str | None, tier: _Standing, packed: frozenset[tuple[int, ...]]) -> TierOutline:
+    has_hosts = any(standing in packed and key.reach is not Reach.ANY for key, standing in tier.hosts.items())
+    lengths = {(key.version, key.length) for key, standing in tier.networks.items() if standing in packed}
+    return TierOutline(namespace, has_hosts, tuple(sorted(lengths)))
+
+
+def _host_parts(
+    namespace: str | None,
+    standing: Mapping[HostPattern, tuple[int, ...]],
+    places: Mapping[tuple[int, ...], int],
+    packed: frozenset[tuple[int, ...]],
+    secret: bytes,
+) -> Iterator[Part]:
+    plain: dict[Reach, list[tuple[str, int]]] = {reach: [] for reach in Reach}
+    listed: list[tuple[bytes, int]] = []
+    for pattern, rules in standing.items():
+        if rules in packed and pattern.reach is not Reach.ANY:
+            listed.append((host_table.packed_key(pattern), places[rules]))
+        else:
+            plain[pattern.reach].append((pattern.name, places[rules]))
+    for reach, entries in plain.items():
+        for some in _slices(entries, ENTRIES):
+            yield HostSlice(namespace, reach, *_columns(some))
+    if listed:
+        yield from (PackedSlice(namespace, Kind.HOSTS, piece) for piece in pack(listed, secret))
+
+
+def _network_parts(
+    namespace: str | None,
+    standing: Mapping[Network, tuple[int, ...]],
+    places: Mapping[tuple[int, ...], int],
+    packed: frozenset[tuple[int, ...]],
+    secret: bytes,
+) -> Iterator[Part]:
+    plain: list[tuple[Network, int]] = []
+    listed: list[tuple[bytes, int]] = []
+    for network, rules in standing.items():
+        if rules in packed:
+            listed.append((network_table.packed_key(network), places[rules]))
+        else:
+            plain.append((network, places[rules]))
+    for some in _slices(plain, ENTRIES):
+        yield NetworkSlice(namespace, *_columns(some))
+    if listed:
+        yield from (PackedSlice(namespace, Kind.NETWORKS, piece) for piece in pack(listed, secret))
+
+
+def _names_exactly(rule: Rule) -> bool:
+    return bool(rule.hosts) and all(pattern.reach is Reach.EXACT for pattern in rule.hosts)
+
+
+def _columns(entries: Sequence[tuple[T, int]]) -> tuple[Sequence[T], Sequence[int]]:
+    return [key for key, _ in entries], [place for _, place in entries]
+
+
+def _slices(entries: Iterable[T], size: int) -> Iterator[Sequence[T]]:
+    remaining = iter(entries)
+    while some := tuple(islice(remaining, size)):
+        yield some

@@ -1,0 +1,1 @@
+"""Patterns and networks as tables that answer in the same time however many entries they have."""

@@ -1,0 +1,108 @@
+"""Networks by address: as many look-ups as there are prefix lengths, however many networks there are."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Generic, TypeVar
+
+from gateway.model.addresses import WIDTH, Address, Network, Version
+from gateway.policy.tables.packed import Packed, take_down
+
+T = TypeVar("T")
+
+
+def packed_key(network: Network) -> bytes:
+    """How a network stands in a packed table."""
+    shift = WIDTH[network.version] - network.length
+    return _packed_key(network.version, shift, network.value >> shift)
+
+
+def _packed_key(version: Version, shift: int, prefix: int) -> bytes:
+    return bytes((version, shift)) + prefix.to_bytes(WIDTH[version] // 8, "big")
+
+
+class NetworkTable(Generic[T]):
+    """A map from networks to values, none of which may be None; not changed any more once it is asked.
+
+    `packed` holds further networks, which `add` must not bring again; `packed_lengths` are theirs.
+    """
+
+    __slots__ = ("_by_length", "_packed")
+
+    def __init__(
+        self,
+        entries: Mapping[Network, T] | None = None,
+        packed: Packed[T] | None = None,
+        packed_lengths: Iterable[tuple[Version, int]] = (),
+    ) -> None:
+        # The longest prefix first: the smallest shift.
+        self._by_length: dict[Version, tuple[tuple[int, dict[int, T]], ...]] = {4: (), 6: ()}
+        self._packed = packed
+        for version, length in packed_lengths:
+            self._table(version, WIDTH[version] - length)
+        for network, value in (entries or {}).items():
+            self.add(network, value)
+
+    def add(self, network: Network, value: T) -> None:
+        """One network more; the last value of a network counts."""
+        shift = WIDTH[network.version] - network.length
+        self._table(network.version, shift)[network.value >> shift] = value
+
+    def _table(self, version: Version, shift: int) -> dict[int, T]:
+        for known, table in self._by_length[version]:
+            if known == shift:
+                return table
+        fresh: dict[int, T] = {}
+        self._by_length[version] = tuple(sorted((*self._by_length[version], (shift, fresh)), key=lambda item: item[0]))
+        return fresh
+
+    def find(self, address: Address) -> list[T]:
+        """The values of all networks that hold `address`, the longest prefix first."""
+        if self._packed is not None:
+            return [value for _, value in self.around(address)]
+        value = address.value
+        found = []
+        for shift, table in self._by_length[address.version]:
+            if (hit := table.get(value >> shift)) is not None:
+                found.append(hit)
+        return found
+
+    def around(self, address: Address) -> Iterator[tuple[int, T]]:
+        """The same, each with the length of its prefix."""
+        version, value = address.version, address.value
+        packed = self._packed
+        for shift, table in self._by_length[version]:
+            hit = table.get(value >> shift)
+            if hit is None and packed is not None:
+                hit = packed.get(_packed_key(version, shift, value >> shift))
+            if hit is not None:
+                yield WIDTH[version] - shift, hit
+
+    def longest(self, address: Address) -> T | None:
+        """The value of the longest prefix that holds `address`."""
+        if self._packed is not None:
+            return next((value for _, value in self.around(address)), None)
+        value = address.value
+        for shift, table in self._by_length[address.version]:
+            if (hit := table.get(value >> shift)) is not None:
+                return hit
+        return None
+
+    def __contains__(self, address: Address) -> bool:
+        return self.longest(address) is not None
+
+    def __bool__(self) -> bool:
+        return bool(self._by_length[4] or self._by_length[6])
+
+    def take_down(self) -> Iterator[None]:
+        """Empty it, a slice before each yield."""
+        self._packed = None
+        for by_length in self._by_length.values():
+            for _, table in by_length:
+                yield from take_down(table)
+
+
+_EMPTY: NetworkTable[Network] = NetworkTable({})
+
+
+def network_set(networks: Sequence[Network]) -> NetworkTable[Network]:
+    """The networks by themselves, for asking whether (and through which one) an address is inside."""
+    return NetworkTable({network: network for network in networks}) if networks else _EMPTY
