@@ -224,9 +224,12 @@ class FileSink:
 
 
 def check_writable(path: str) -> None:
-    """Raises `ConfigError` as the sink of that path would."""
+    """Raises `ConfigError` as the sink of that path would. A FIFO is not opened: its reader would take the close for
+    the end."""
+    if path == STDOUT or (Path(path).is_fifo() and os.access(path, os.W_OK)):
+        return
     descriptor = _try_open(path)
-    if descriptor is not None and path != STDOUT:
+    if descriptor is not None:
         os.close(descriptor)
 
 

@@ -2,9 +2,16 @@
 accepted goes uncounted."""
 
 import asyncio
+import json
+import os
+import resource
+import signal
 import socket
+import threading
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import psutil
@@ -31,7 +38,7 @@ def allowing(port: int) -> Policy:
 
 
 def settings(workers: int, **others: object) -> dict[str, object]:
-    return {"workers": workers, "drain": {"timeout": "5s"}, **others}
+    return {"workers": workers, "drain": {"timeout": "5s"}, **others}  # a test's own settings go before
 
 
 def workers_of(gateway: GatewayProcess) -> list[psutil.Process]:
@@ -128,6 +135,120 @@ async def test_workers_that_lose_their_supervisor_let_tunnels_end_and_end(tmp_pa
         assert alive == []
         [record] = gateway.records()
         assert (record["ended"], record["bytes_up"]) == ("closed", 4)
+
+
+async def test_every_worker_judges_by_a_new_generation_before_it_is_told_and_a_later_one_by_the_last_good(
+    tmp_path: Path, target: int
+) -> None:
+    with GatewayProcess(tmp_path, {"rules": []}, settings(2)) as gateway:
+        gateway.write_policy(allowing(target))
+        await becomes(gateway, "egress_policy_generation", 2)
+        await visits(gateway, target, "echoed")
+        gateway.write_policy("rules: [")
+        await becomes(gateway, "egress_policy_reload_success", 0)
+        for worker in workers_of(gateway):
+            worker.kill()
+        await becomes(gateway, "egress_workers_lost_total", 2)
+        await becomes(gateway, "egress_workers", 2)
+        await visits(gateway, target, "echoed")
+        await accounted(gateway)
+        assert {record["generation"] for record in gateway.records()} == {2}
+
+
+async def visits(gateway: GatewayProcess, target: int, outcome: str) -> None:
+    """Enough that every worker gets some."""
+    crowd = Crowd(gateway.port, target)
+    await crowd.arrive(1000, 0.05)
+    assert crowd.outcomes == {outcome: 50}
+
+
+async def test_a_hang_up_has_every_worker_open_the_log_anew(tmp_path: Path, target: int) -> None:
+    with GatewayProcess(tmp_path, allowing(target), settings(2)) as gateway:
+        await visits(gateway, target, "echoed")
+        await accounted(gateway)
+        old = gateway.log_file.rename(tmp_path / "records.jsonl.1")
+        gateway.process.send_signal(signal.SIGHUP)
+        await becomes(gateway, "egress_policy_generation", 2)
+        await visits(gateway, target, "echoed")
+        await until(lambda: len(gateway.records()) == 50, "50 records in the new file")
+        assert len(old.read_text().splitlines()) == 50
+        assert gateway.metric("egress_records_written_total") == 100
+
+
+async def test_lines_of_many_workers_stay_whole_in_a_pipe(tmp_path: Path, target: int) -> None:
+    """A write of more than a page to a pipe that is nearly full is not one write to the kernel."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    lines: list[bytes] = []
+
+    def read_slowly() -> None:
+        with pipe.open("rb", buffering=0) as reader:
+            rest = b""
+            while piece := reader.read(1500):
+                *whole, rest = (rest + piece).split(b"\n")
+                lines.extend(whole)
+                time.sleep(0.001)
+
+    reading = threading.Thread(target=read_slowly)
+    reading.start()
+    with GatewayProcess(tmp_path, {"rules": []}, settings(4, telemetry={"access_log": [{"path": "pipe"}]})) as gateway:
+        crowd = Crowd(gateway.port, target)
+        await crowd.arrive(1500, 1.0)
+        assert await asyncio.to_thread(gateway.stop) == 0
+    await asyncio.to_thread(reading.join)
+    ids = [json.loads(line)["connection_id"] for line in lines]
+    assert (len(ids), len(set(ids))) == (1500, 1500)
+
+
+async def test_a_single_process_says_that_it_cannot_be_replaced(tmp_path: Path, target: int) -> None:
+    with GatewayProcess(tmp_path, allowing(target)) as gateway:
+        gateway.process.send_signal(signal.SIGUSR2)
+        line = await asyncio.to_thread(gateway.wait_for_line, "not replaced")
+        assert line.endswith("a single process cannot replace itself: that needs workers: 2 or more")
+        await visits(gateway, target, "echoed")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_drain_with_two_thousand_tunnels_is_told_at_once_over_in_time_and_recorded(
+    tmp_path: Path, target: int, workers: int
+) -> None:
+    seconds, tunnels = 3.0, 2000
+    config = settings(workers, drain={"timeout": f"{seconds:g}s"})
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    with GatewayProcess(tmp_path, allowing(target), config) as gateway:
+        async with AsyncExitStack() as stack:
+            opening = (tunnel(gateway.port, f"127.0.0.1:{target}") for _ in range(tunnels))
+            held = [await stack.enter_async_context(each) for each in opening]
+            busy = [asyncio.create_task(chatter(*each)) for each in held[: tunnels // 2]]
+            await becomes(gateway, "egress_connections_open", tunnels)
+            asked_at = time.monotonic()
+            gateway.terminate()
+            await until(lambda: gateway.admin("/readyz")[0] == 503, "not ready")
+            told = time.monotonic() - asked_at
+            for _, writer in held[tunnels // 2 : tunnels * 3 // 4]:
+                writer.close()  # what ends by itself in time is no business of the drain
+            status = await asyncio.to_thread(gateway.process.wait, seconds + SECONDS)
+            ended = time.monotonic() - asked_at
+            assert await asyncio.gather(*busy) == [True] * (tunnels // 2)  # every one of them had an echo by then
+        print(f"drain of {tunnels}, {workers} workers: not ready after {told * 1000:.0f} ms, over after {ended:.2f} s")
+        assert status == 0
+        assert told < 1.0
+        assert seconds <= ended < seconds + 5.0
+        records = gateway.records()
+    assert len(records) == len({record["connection_id"] for record in records}) == tunnels
+    reasons = Counter((record.get("reason"), record["ended"], record["ended_by"]) for record in records)
+    assert reasons == {("draining", "reset", "gateway"): tunnels * 3 // 4, (None, "closed", "downstream"): tunnels // 4}
+
+
+async def chatter(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    """Talk until the tunnel is reset; whether anything came back."""
+    answered = False
+    with suppress(OSError, asyncio.IncompleteReadError):
+        while not writer.is_closing():
+            writer.write(bytes(64))
+            answered = bool(await reader.readexactly(64))
+            await asyncio.sleep(0.5)
+    return answered
 
 
 def alone(gateway: GatewayProcess) -> list[str]:

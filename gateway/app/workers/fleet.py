@@ -8,14 +8,15 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from gateway.app.generation.frames import Frame, Head, load
 from gateway.app.sockets import Sockets
 from gateway.app.workers.channel import Kind
 from gateway.app.workers.crew import CrewFailed
-from gateway.app.workers.member import Generation, Member
+from gateway.app.workers.member import PROGRAM, Generation, Member
 from gateway.app.workers.past import Past
 from gateway.settings.gateway import GatewaySettings
 from gateway.telemetry.counters import Counters
@@ -23,22 +24,37 @@ from gateway.telemetry.ledger import create_turns
 from gateway.telemetry.metrics import Tally
 from gateway.telemetry.sinks import check_writable
 
-HEALTHY_SECONDS = 30.0  # a worker that served so long was not ill from the start
-MOST_FAILURES = 6  # in a row, of the workers at one place
-FIRST_PAUSE_SECONDS = 0.1  # before a replacement; doubled with every failure in a row
 TAKE_SECONDS = 60.0
 
 _logger = logging.getLogger(__name__)
 
 
-class Fleet:
-    """Fulfils `crew.Crew`."""
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """With workers that end: one that served for `healthy` seconds was not ill from the start; of others at one place
+    `failures` in a row are borne. Before a replacement there is a `pause`, doubled with every failure in a row."""
 
-    def __init__(self, settings: GatewaySettings, sockets: Sockets) -> None:
+    healthy: float = 30.0
+    failures: int = 6
+    pause: float = 0.1
+
+
+class Fleet:
+    """Fulfils `crew.Crew`. `program` is what a worker runs."""
+
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        sockets: Sockets,
+        patience: Patience | None = None,
+        program: Sequence[str] = PROGRAM,
+    ) -> None:
         """Raises `ConfigError` for a log that cannot be written."""
         for log in settings.telemetry.access_log:
             check_writable(str(log.path))
         self._settings = settings
+        self._patience = patience or Patience()
+        self._program = program
         self._sockets = sockets
         self._turns = create_turns(len(settings.telemetry.access_log))
         self._newest: Generation | None = None
@@ -104,7 +120,7 @@ class Fleet:
     # ------------------------------------------------------------------------------------------------ coming and going
 
     async def _add(self, index: int) -> Member:
-        member = await Member.start(index, self._settings, self._sockets, self._turns)
+        member = await Member.start(index, self._settings, self._sockets, self._turns, self._program)
         past, members = self._known
         self._known = past, (*members, member)
         self._in_background(self._follow(member))
@@ -137,11 +153,11 @@ class Fleet:
         """Another one at its place, after a pause that doubles with every failure in a row."""
         index, lived = gone.index, time.monotonic() - gone.started_at
         while self._current[index] is gone and not self._ends:
-            failures = self._failures[index] = 1 if lived > HEALTHY_SECONDS else self._failures[index] + 1
-            if failures > MOST_FAILURES:
+            failures = self._failures[index] = 1 if lived > self._patience.healthy else self._failures[index] + 1
+            if failures > self._patience.failures:
                 self._give_up(f"worker {index} failed {failures} times in a row, the last one after {lived:.1f} s")
                 return
-            await asyncio.sleep(FIRST_PAUSE_SECONDS * 2 ** (failures - 1))
+            await asyncio.sleep(self._patience.pause * 2 ** (failures - 1))
             if self._current[index] is gone and not self._ends:
                 try:
                     self._put(await self._add(index))

@@ -20,6 +20,8 @@ from gateway.telemetry.ledger import Ledger, create_page
 UP_FRAME_BYTES = 16 * 1024 * 1024  # what a worker may say at once: its counts, of 10,000 series at most
 GRACE_SECONDS = 15.0  # after its drain, for logs that are slow to write
 
+PROGRAM = (sys.executable, "-P", "-m", "gateway.app.workers.worker")
+
 _PACKAGE = Path(gateway.__file__).parents[1]
 
 
@@ -50,7 +52,9 @@ class Member:
         self._given = 0
 
     @classmethod
-    async def start(cls, index: int, settings: GatewaySettings, sockets: Sockets, turns: int) -> "Member":
+    async def start(
+        cls, index: int, settings: GatewaySettings, sockets: Sockets, turns: int, program: Sequence[str] = PROGRAM
+    ) -> "Member":
         """A new process of the same program, in a session of its own: what a terminal says is for the supervisor."""
         logs = len(settings.telemetry.access_log)
         page = create_page(logs)
@@ -59,7 +63,7 @@ class Member:
         try:
             inherited = [theirs.fileno(), page, turns, *(descriptor for _, descriptor in proxies)]
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", "gateway.app.workers.worker", str(index), str(theirs.fileno())),
+                *(*program, str(index), str(theirs.fileno())),
                 env={**os.environ, "PYTHONPATH": _python_path()},
                 stdin=DEVNULL,
                 pass_fds=inherited,
