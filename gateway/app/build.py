@@ -28,10 +28,12 @@ def build_recorder(
     loop: asyncio.AbstractEventLoop, settings: GatewaySettings, counters: Counters, ledger: Ledger | None = None
 ) -> Recorder:
     """Opens every access log. Raises `ConfigError` for one that cannot be written."""
-    paths = [str(log.path) for log in settings.telemetry.access_log]
-    ledger = ledger or Ledger.alone(len(paths))
-    sinks = [FileSink(path, turn=ledger.turn(log), numbers=ledger.lines(log)) for log, path in enumerate(paths)]
-    return Recorder(loop, SystemClock(), counters, [Log(json.encode, sink) for sink in sinks])
+    ledger = ledger or Ledger.alone()
+    sinks = [
+        FileSink(str(log.path), turn=ledger.turn(place), numbers=ledger.of_sink())
+        for place, log in enumerate(settings.telemetry.access_log)
+    ]
+    return Recorder(loop, SystemClock(), counters, [Log(json.encode, sink) for sink in sinks], ledger)
 
 
 def build_resolver(settings: ResolverSettings, deadlines: DeadlineWheel) -> Resolver:

@@ -17,7 +17,7 @@ class Connections:
     def __init__(self, loop: asyncio.AbstractEventLoop, services: Services, ledger: Ledger | None = None) -> None:
         self._loop = loop
         self._services = services
-        self._ledger = ledger or Ledger.alone(0)
+        self._ledger = ledger or Ledger.alone()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:

@@ -8,35 +8,42 @@ when its holder is killed, and the flag beside it tells that the holder may have
 import fcntl
 import mmap
 import os
-from collections.abc import Sequence
 from typing import Self
 
-from gateway.telemetry.sinks import LOST, WRITTEN, Turn
+from gateway.telemetry.sinks import LOST, TAKEN, WRITTEN, Turn
 
-NUMBER_BYTES = 8
+PAGE_BYTES = 4096
+TURNS_BYTES = 256
 
-_ACCEPTED, _ENDED, _LINES = range(3)
+_NUMBER_BYTES = 8
+_OF_A_SINK = 3
+_ACCEPTED, _ENDED, _SEALED, _UNENCODED, _LOGS, _SINKS = range(6)
+_MOST_SINKS = (PAGE_BYTES // _NUMBER_BYTES - _SINKS) // _OF_A_SINK
 
 
 class Ledger:
-    """`numbers` are: connections accepted, connections ended, then lines written and lines lost for each log."""
+    """Of one process, written by it alone. Each number has one thread that writes it."""
 
-    __slots__ = ("_numbers", "_turns")
+    __slots__ = ("_flags", "_numbers", "_opened", "_turns")
 
-    def __init__(self, numbers: "memoryview[int]", turns: Sequence[Turn]) -> None:
-        self._numbers = numbers
+    def __init__(self, page: "bytearray | mmap.mmap", turns: int | None = None) -> None:
+        """`turns` is the descriptor of memory that processes share, None for a process that writes its logs alone."""
+        self._numbers = memoryview(page).cast("Q")
         self._turns = turns
+        self._flags = None if turns is None else memoryview(mmap.mmap(turns, TURNS_BYTES))
+        self._opened = 0
 
     @classmethod
-    def alone(cls, logs: int) -> Self:
+    def alone(cls) -> Self:
         """Of a process that shares nothing."""
-        return cls(_as_numbers(bytearray(_bytes_for(logs))), [Turn() for _ in range(logs)])
+        return cls(bytearray(PAGE_BYTES))
 
     @classmethod
-    def shared(cls, page: int, turns: int, logs: int) -> Self:
-        """In the memory behind two descriptors, which stay open: as `create_page` and `create_turns` made them."""
-        numbers, flags = mmap.mmap(page, _bytes_for(logs)), memoryview(mmap.mmap(turns, max(logs, 1)))
-        return cls(_as_numbers(numbers), [_SharedTurn(turns, flags, log) for log in range(logs)])
+    def shared(cls, page: int, turns: int) -> Self:
+        """In the memory behind two descriptors, of which `turns` stays open."""
+        return cls(mmap.mmap(page, PAGE_BYTES), turns)
+
+    # ----------------------------------------------------------------------------------------------------- its process
 
     def accept(self) -> None:
         """One more connection came in."""
@@ -46,13 +53,29 @@ class Ledger:
         """One of them is over and was given to the recorder."""
         self._numbers[_ENDED] += 1
 
-    def lines(self, log: int) -> "memoryview[int]":
-        """Written and lost, for the sink of that log: a part of these numbers, not a copy."""
-        return self._numbers[_LINES + 2 * log : _LINES + 2 * log + 2]
+    def seal(self, connections: int, unencoded: int) -> None:
+        """The lines of so many were given to the sinks, but for `unencoded` lines, which are lost."""
+        self._numbers[_UNENCODED] += unencoded
+        self._numbers[_SEALED] += connections
+
+    def expect(self, logs: int) -> None:
+        """Each connection makes so many lines from now on."""
+        self._numbers[_LOGS] = logs
+
+    def of_sink(self) -> "memoryview[int]":
+        """The numbers of one more sink: a part of the page. A sink that was closed long ago may have had them before;
+        its counts stay in the sums."""
+        first = _SINKS + _OF_A_SINK * (self._opened % _MOST_SINKS)
+        self._opened += 1
+        return self._numbers[first : first + _OF_A_SINK]
 
     def turn(self, log: int) -> Turn:
-        """The turn at that log."""
-        return self._turns[log]
+        """The turn at that log, by its place in the settings."""
+        if self._turns is None or self._flags is None:
+            return Turn()
+        return _SharedTurn(self._turns, self._flags, log % TURNS_BYTES)
+
+    # --------------------------------------------------------------------------------------------------------- readers
 
     @property
     def accepted(self) -> int:
@@ -67,35 +90,32 @@ class Ledger:
     @property
     def written(self) -> int:
         """Lines, over all logs."""
-        return sum(self._numbers[_LINES + WRITTEN :: 2])
+        return self._of_sinks(WRITTEN)
 
     @property
     def lost(self) -> int:
         """Lines, over all logs."""
-        return sum(self._numbers[_LINES + LOST :: 2])
+        return self._of_sinks(LOST) + self._numbers[_UNENCODED]
 
     @property
     def owed(self) -> int:
-        """Lines that all accepted connections make and that are neither written nor lost yet."""
-        return self.accepted * len(self._turns) - self.written - self.lost
+        """Lines that are neither written nor lost yet: queued ones, and those of connections that were not sealed."""
+        unsealed = self._numbers[_ACCEPTED] - self._numbers[_SEALED]
+        queued = self._of_sinks(TAKEN) - self._of_sinks(WRITTEN) - self._of_sinks(LOST)
+        return unsealed * self._numbers[_LOGS] + queued
+
+    def _of_sinks(self, which: int) -> int:
+        return sum(self._numbers[_SINKS + which :: _OF_A_SINK])
 
 
-def create_page(logs: int) -> int:
+def create_page() -> int:
     """A descriptor of memory for one process's numbers, all 0."""
-    return _memory("egress-ledger", _bytes_for(logs))
+    return _memory("egress-ledger", PAGE_BYTES)
 
 
-def create_turns(logs: int) -> int:
+def create_turns() -> int:
     """A descriptor of memory for the turns of all processes that write the same logs."""
-    return _memory("egress-turns", max(logs, 1))
-
-
-def _bytes_for(logs: int) -> int:
-    return NUMBER_BYTES * (_LINES + 2 * logs)
-
-
-def _as_numbers(memory: "bytearray | mmap.mmap") -> "memoryview[int]":
-    return memoryview(memory).cast("Q")
+    return _memory("egress-turns", TURNS_BYTES)
 
 
 def _memory(name: str, size: int) -> int:

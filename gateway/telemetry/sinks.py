@@ -19,7 +19,7 @@ STDOUT = "-"
 QUEUE_BYTES = 8 * 1024 * 1024
 WARNING_SECONDS = 10.0
 FILE_MODE = 0o640
-WRITTEN, LOST = range(2)
+TAKEN, WRITTEN, LOST = range(3)
 
 _STDOUT_DESCRIPTOR = 1
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
@@ -74,7 +74,7 @@ class FileSink:
     The constructor opens the path, which creates the file, or raises `ConfigError`; only a FIFO that nobody reads yet
     is opened by the thread. `queue_bytes` bounds what is queued, the batch being written included.
 
-    `turn` is taken for every write; `numbers` are what is counted, lines written and lines lost: both may be shared
+    `turn` is taken for every write; `numbers` are lines taken, of these written, and of these lost: both may be shared
     with other processes.
     """
 
@@ -87,7 +87,7 @@ class FileSink:
         numbers: "list[int] | memoryview[int] | None" = None,
     ) -> None:
         self._turn = turn or Turn()
-        self._numbers = [0, 0] if numbers is None else numbers
+        self._numbers = [0, 0, 0] if numbers is None else numbers
         self._path = path
         self._queue_bytes = queue_bytes
         self._monotonic = monotonic
@@ -116,6 +116,7 @@ class FileSink:
     def put(self, lines: bytes | bytearray, count: int) -> None:
         """See `Sink`."""
         with self._changed:
+            self._numbers[TAKEN] += count
             room = not self._closing and self._queued_bytes + len(lines) <= self._queue_bytes
             if room:
                 self._queue.append((lines, count))

@@ -56,7 +56,7 @@ class Fleet:
         self._patience = patience or Patience()
         self._program = program
         self._sockets = sockets
-        self._turns = create_turns(len(settings.telemetry.access_log))
+        self._turns = create_turns()
         self._newest: Generation | None = None
         self._drain_seconds = settings.drain.timeout
         self._current: dict[int, Member] = {}

@@ -21,7 +21,7 @@ class Local:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, settings: GatewaySettings, sockets: Sockets) -> None:
         """Raises `ConfigError` for a log that cannot be written."""
-        self._ledger = Ledger.alone(len(settings.telemetry.access_log))
+        self._ledger = Ledger.alone()
         self._in_force = InForce(sockets.addresses())
         self._serving = Serving(loop, settings, sockets.proxies[0], self._in_force, self._ledger)
         self._serves = False

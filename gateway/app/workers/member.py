@@ -56,8 +56,7 @@ class Member:
         cls, index: int, settings: GatewaySettings, sockets: Sockets, turns: int, program: Sequence[str] = PROGRAM
     ) -> "Member":
         """A new process of the same program, in a session of its own: what a terminal says is for the supervisor."""
-        logs = len(settings.telemetry.access_log)
-        page = create_page(logs)
+        page = create_page()
         ours, theirs = socket.socketpair()
         proxies = tuple((name, sock.fileno()) for name, sock in sockets.proxies[index])
         try:
@@ -69,7 +68,7 @@ class Member:
                 pass_fds=inherited,
                 start_new_session=True,
             )
-            ledger = Ledger.shared(page, turns, logs)
+            ledger = Ledger.shared(page, turns)
         finally:
             theirs.close()
             os.close(page)

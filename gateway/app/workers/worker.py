@@ -133,9 +133,8 @@ async def work(descriptor: int) -> None:
     if first is None:
         return
     start = Start.decode(first.body)
-    logs = len(start.settings.telemetry.access_log)
     sockets = [(name, socket.socket(fileno=inherited)) for name, inherited in start.sockets]
-    in_force, ledger = InForce(start.listening), Ledger.shared(start.page, start.turns, logs)
+    in_force, ledger = InForce(start.listening), Ledger.shared(start.page, start.turns)
     serving = Serving(asyncio.get_running_loop(), start.settings, sockets, in_force, ledger)
     await Worker(channel, serving, in_force).run()
 
