@@ -2,9 +2,10 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from gateway.app.clock import SystemClock
+from gateway.model.errors import ConfigError
 from gateway.model.roles import Limiter
 from gateway.net.dialer import TcpDialer
 from gateway.net.dns_transport import PlainDns
@@ -25,8 +26,21 @@ from gateway.telemetry.sinks import FileSink
 
 def build_recorder(loop: asyncio.AbstractEventLoop, settings: GatewaySettings, counters: Counters) -> Recorder:
     """Opens every access log. Raises `ConfigError` for one that cannot be written."""
-    logs = [Log(json.encode, FileSink(str(log.path))) for log in settings.telemetry.access_log]
-    return Recorder(loop, SystemClock(), counters, logs)
+    return Recorder(loop, SystemClock(), counters, build_logs(settings))
+
+
+def build_logs(settings: GatewaySettings) -> Sequence[Log]:
+    """Opened, all of them or none. Raises `ConfigError` for one that cannot be written."""
+    logs: list[Log] = []
+    try:
+        for log in settings.telemetry.access_log:
+            sink = FileSink(str(log.path))
+            logs.append(Log(json.encode, sink))
+    except ConfigError:
+        for opened in logs:
+            opened.sink.close(0)
+        raise
+    return logs
 
 
 def build_resolver(settings: ResolverSettings, deadlines: DeadlineWheel) -> Resolver:

@@ -4,22 +4,25 @@ SIGTERM and SIGINT drain and end (a second one ends at once); SIGHUP reads the p
 """
 
 import asyncio
-import contextlib
 import gc
 import logging
 import resource
 import signal
 import socket
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from gateway.admin.server import AdminServer
-from gateway.admin.state import AuditEntry, ReloadOutcome
+from gateway.admin.state import AuditEntry, OpenTunnel, ReloadOutcome
 from gateway.app.build import build_recorder, build_services
 from gateway.app.configuration import Configuration
-from gateway.app.connections import Connections
+from gateway.app.followers import LogFollower, WalkFollower, build_admission
 from gateway.app.generation.reading import Read
+from gateway.app.live.aftermath import Aftermath
+from gateway.app.live.connections import Connections
+from gateway.app.live.listing import close_tunnel, list_tunnels
 from gateway.app.policy_in_force import PolicyInForce
 from gateway.app.watch import watch
 from gateway.limits.unlimited import Unlimited
@@ -92,7 +95,11 @@ class GatewayProcess:
         services, resolver = build_services(
             loop, settings, lambda: self._policy.rules, lambda: self._policy.identifier, limiter, self._recorder
         )
-        self._connections = Connections(loop, services)
+        admission = build_admission(settings)
+        self._connections = Connections(loop, services, admission)
+        self._policy.followers = [WalkFollower(services, admission), LogFollower(self._recorder, settings)]
+        self._aftermath = Aftermath(self._connections.drafts, self._policy, services.clock)
+        self._policy.retire = self._aftermath.retire
         self._admin = AdminServer(self, sockets.admin, sockets.health, settings.admin.token_file)
         self._metrics = Metrics(
             counters,
@@ -104,6 +111,8 @@ class GatewayProcess:
                 policy_generation=lambda: self._policy.rules.generation,
                 reload_succeeded=lambda: self._policy.reload_succeeded,
                 last_reload_time=lambda: self._policy.last_reload_time,
+                reload_seconds=lambda: self._policy.reload_seconds,
+                taken_time=lambda: self._policy.taken_time,
                 dns_queries=lambda: _by_result(resolver.counts),
             ),
         )
@@ -116,15 +125,16 @@ class GatewayProcess:
         for listener in listeners:
             await listener.start()
         watcher = asyncio.create_task(watch(lambda: self._policy.files, self.reload), name="watch")
+        aftermath = asyncio.create_task(self._aftermath.follow(), name="aftermath")
         self._freeze()
         _logger.info("%s", self._started())
         await self._stopping.wait()
         watcher.cancel()
+        aftermath.cancel()
         for listener in listeners:
             listener.close()
         await self._drain()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watcher
+        await asyncio.gather(watcher, aftermath, return_exceptions=True)
         await self._admin.stop()
         self._recorder.flush()
         await asyncio.to_thread(self._recorder.close, LOG_CLOSE_SECONDS)
@@ -140,6 +150,14 @@ class GatewayProcess:
     async def reload(self) -> ReloadOutcome:
         """See `GatewayState`."""
         return await self._policy.reload()
+
+    async def tunnels(self) -> Sequence[OpenTunnel]:
+        """See `GatewayState`."""
+        return await list_tunnels(self._connections.drafts, time.monotonic())
+
+    async def close_tunnel(self, connection_id: str) -> bool:
+        """See `GatewayState`."""
+        return close_tunnel(self._connections.drafts, connection_id)
 
     def audit(self, entry: AuditEntry) -> None:
         """See `GatewayState`."""

@@ -19,6 +19,8 @@ def exposed(counters: Counters, last_reload_time: float | None = 1.8e9) -> dict[
         policy_generation=lambda: 7,
         reload_succeeded=lambda: False,
         last_reload_time=lambda: last_reload_time,
+        reload_seconds=lambda: None if last_reload_time is None else 0.25,
+        taken_time=lambda: 1.7e9,
         dns_queries=lambda: {"answer": 9, "timeout": 1},
     )
     text = Metrics(counters, sources).render().decode()
@@ -57,6 +59,8 @@ def test_every_number_has_its_name() -> None:
         ("egress_policy_generation", labels()): 7,
         ("egress_policy_reload_success", labels()): 0,
         ("egress_policy_last_reload_timestamp_seconds", labels()): 1.8e9,
+        ("egress_policy_last_success_timestamp_seconds", labels()): 1.7e9,
+        ("egress_policy_reload_seconds", labels()): 0.25,
         ("egress_dns_queries_total", labels(result="answer")): 9,
         ("egress_dns_queries_total", labels(result="timeout")): 1,
     }
@@ -68,7 +72,7 @@ def test_every_number_has_its_name() -> None:
 def test_before_the_first_reload_there_is_no_time_of_it() -> None:
     names = {name for name, _ in exposed(Counters(), last_reload_time=None)}
     assert "egress_policy_reload_success" in names
-    assert "egress_policy_last_reload_timestamp_seconds" not in names
+    assert not {"egress_policy_last_reload_timestamp_seconds", "egress_policy_reload_seconds"} & names
 
 
 def test_a_name_that_a_client_chose_is_no_label() -> None:
