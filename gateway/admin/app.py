@@ -2,6 +2,7 @@
 
 import asyncio
 
+import orjson
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
@@ -14,10 +15,14 @@ from gateway.admin.access import Access, TokenFile, access_of
 from gateway.admin.state import AuditEntry, GatewayState
 from gateway.telemetry.metrics import CONTENT_TYPE
 
+ID_CHARACTERS = 64
+
 _INDEX = """\
 GET  /healthz   200 while the process lives
 GET  /readyz    200 when traffic may come, else 503 and why
 GET  /metrics   Prometheus text format
+GET  /tunnels   what is open now
+POST /tunnels/ID/close    end it; needs the token
 POST /reload    read the policy again; needs the token
 POST /restart   replace the workers, one after the other; needs the token
 """
@@ -25,7 +30,13 @@ POST /restart   replace the workers, one after the other; needs the token
 
 def build_admin_app(state: GatewayState, token: TokenFile | None) -> Starlette:
     """Everything, behind the gate. No query string, no body, no cookie, no CORS."""
-    routes = [Route("/", _index), _reload_route(state), _restart_route(state), *_health_routes(state)]
+    routes = [
+        Route("/", _index),
+        _reload_route(state),
+        _restart_route(state),
+        *_tunnel_routes(state),
+        *_health_routes(state),
+    ]
     return _build(routes, [Middleware(_Bare), Middleware(_Gate, token=token)])
 
 
@@ -93,8 +104,7 @@ def _reload_route(state: GatewayState) -> Route:
     async def reload(request: Request) -> Response:
         outcome = await state.reload()
         problems = list(outcome.problems)
-        peer = request.client.host if request.client else ""
-        state.audit(AuditEntry("reload", peer, "failed" if problems else "done", "; ".join(problems)))
+        state.audit(AuditEntry("reload", _peer(request), "failed" if problems else "done", "; ".join(problems)))
         return JSONResponse({"generation": outcome.generation, "problems": problems}, 422 if problems else 200)
 
     return Route("/reload", reload, methods=["POST"])
@@ -103,12 +113,34 @@ def _reload_route(state: GatewayState) -> Route:
 def _restart_route(state: GatewayState) -> Route:
     async def restart(request: Request) -> Response:
         """Answered at once: old workers drain as long as their connections take. What comes of it is logged."""
-        peer = request.client.host if request.client else ""
         problem = state.restart()
-        state.audit(AuditEntry("restart", peer, "failed" if problem else "done", problem or "begun"))
+        state.audit(AuditEntry("restart", _peer(request), "failed" if problem else "done", problem or "begun"))
         return JSONResponse({"problem": problem}, 409) if problem else JSONResponse({"begun": True}, 202)
 
     return Route("/restart", restart, methods=["POST"])
+
+
+def _tunnel_routes(state: GatewayState) -> list[Route]:
+    listing = asyncio.Lock()  # tens of thousands may be open
+
+    async def tunnels(_: Request) -> Response:
+        async with listing:
+            found = await state.tunnels()
+            page = await asyncio.to_thread(orjson.dumps, {"tunnels": found})
+        return Response(page, media_type="application/json")
+
+    async def close(request: Request) -> Response:
+        connection_id = request.path_params["id"]
+        found = await state.close_tunnel(connection_id)
+        outcome = "done" if found else "failed"
+        state.audit(AuditEntry("close tunnel", _peer(request), outcome, repr(connection_id[:ID_CHARACTERS])))
+        return JSONResponse({"closed": found}, 200 if found else 404)
+
+    return [Route("/tunnels", tunnels), Route("/tunnels/{id}/close", close, methods=["POST"])]
+
+
+def _peer(request: Request) -> str:
+    return request.client.host if request.client else ""
 
 
 async def _index(_: Request) -> Response:

@@ -1,5 +1,6 @@
 """What the admin port needs from the gateway; `app` fulfils it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,6 +23,24 @@ class AuditEntry:
     detail: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class OpenTunnel:
+    """One tunnel that is being relayed. `opened` is RFC 3339 of the accept; bytes are payload."""
+
+    connection_id: str
+    opened: str
+    age_seconds: float
+    listener: str
+    client: str
+    user: str | None
+    host: str
+    port: int
+    rule: str
+    generation: int
+    bytes_up: int
+    bytes_down: int
+
+
 class GatewayState(Protocol):
     """The running gateway as the admin port sees it."""
 
@@ -39,6 +58,14 @@ class GatewayState(Protocol):
 
     def restart(self) -> str | None:
         """Begin to replace every worker, one after the other, while the others serve. Why not, if it cannot be done."""
+        ...
+
+    async def tunnels(self) -> Sequence[OpenTunnel]:
+        """What is open now, over all workers."""
+        ...
+
+    async def close_tunnel(self, connection_id: str) -> bool:
+        """End one; False if there is none with that id."""
         ...
 
     def audit(self, entry: AuditEntry) -> None:

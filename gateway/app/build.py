@@ -2,9 +2,10 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from gateway.app.clock import SystemClock
+from gateway.model.errors import ConfigError
 from gateway.model.roles import Limiter
 from gateway.net.dialer import TcpDialer
 from gateway.net.dns_transport import PlainDns
@@ -29,11 +30,21 @@ def build_recorder(
 ) -> Recorder:
     """Opens every access log. Raises `ConfigError` for one that cannot be written."""
     ledger = ledger or Ledger.alone()
-    sinks = [
-        FileSink(str(log.path), turn=ledger.turn(place), numbers=ledger.of_sink())
-        for place, log in enumerate(settings.telemetry.access_log)
-    ]
-    return Recorder(loop, SystemClock(), counters, [Log(json.encode, sink) for sink in sinks], ledger)
+    return Recorder(loop, SystemClock(), counters, build_logs(settings, ledger), ledger)
+
+
+def build_logs(settings: GatewaySettings, ledger: Ledger) -> Sequence[Log]:
+    """Opened, all of them or none. Raises `ConfigError` for one that cannot be written."""
+    logs: list[Log] = []
+    try:
+        for place, log in enumerate(settings.telemetry.access_log):
+            sink = FileSink(str(log.path), turn=ledger.turn(place), numbers=ledger.of_sink())
+            logs.append(Log(json.encode, sink))
+    except ConfigError:
+        for opened in logs:
+            opened.sink.close(0)
+        raise
+    return logs
 
 
 def build_resolver(settings: ResolverSettings, deadlines: DeadlineWheel) -> Resolver:

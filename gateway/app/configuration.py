@@ -5,6 +5,7 @@ The child process that reads for a reload imports this module and little else.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from itertools import takewhile
 from pathlib import Path
 
@@ -13,8 +14,15 @@ from gateway.settings.gateway import GatewaySettings
 from gateway.settings.load import GATEWAY_FILE, LoadedPolicy, load_policy, load_settings, load_users
 from gateway.settings.source.files import Stamp, stamp
 
-# Sockets, sinks and caches are made once; everything else that gateway.yaml says holds from the next reload on.
-FIXED_AT_START = ("listeners", "admin", "workers", "limits", "http_parser", "resolver", "telemetry", "bounds")
+# Sockets and processes are made once; everything else that gateway.yaml says holds from the next reload on.
+FIXED_AT_START: tuple[tuple[str, ...], ...] = (
+    ("listeners",),
+    ("admin",),
+    ("workers",),
+    ("limits", "store"),
+    ("http_parser",),
+    ("resolver",),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +46,9 @@ class Configuration:
 
 def waiting_for_restart(read: GatewaySettings, running: GatewaySettings) -> Iterator[str]:
     """Keys of gateway.yaml that changed and that a running process cannot take."""
-    for key in FIXED_AT_START:
-        if getattr(read, key) != getattr(running, key):
-            yield key
+    for path in FIXED_AT_START:
+        if _value(read, path) != _value(running, path):
+            yield ".".join(path)
 
 
 def load_configuration(sources: Sources, environ: Mapping[str, str]) -> Configuration:
@@ -57,3 +65,7 @@ def _looks_at_passwords(settings: GatewaySettings) -> bool:
     """A source after the address would never be asked."""
     before_the_address = takewhile(lambda source: source is not IdentitySource.ADDRESS, settings.identity.sources)
     return IdentitySource.BASIC in before_the_address and settings.identity.basic is not None
+
+
+def _value(settings: GatewaySettings, path: tuple[str, ...]) -> object:
+    return reduce(getattr, path, settings)

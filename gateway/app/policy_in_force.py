@@ -11,6 +11,7 @@ from gateway.admin.state import ReloadOutcome
 from gateway.app.configuration import Configuration, waiting_for_restart
 from gateway.app.generation.frames import Frame, Head, contents_of, dump
 from gateway.app.generation.reading import Read, ReadFailed
+from gateway.model.errors import ConfigError
 from gateway.settings.gateway import GatewaySettings
 from gateway.settings.source.files import Stamp
 
@@ -22,7 +23,10 @@ _logger = logging.getLogger(__name__)
 
 
 class PolicyInForce:
-    """Keeps `head` and number of the generation that `take` has put in force."""
+    """Keeps number and head of the generation that `take` has put in force.
+
+    `last_reload_time` and `taken_time` are Unix time; `reload_seconds` is how long the last attempt took.
+    """
 
     def __init__(self, first: Configuration, read: Read, take: Take) -> None:
         self._first: Configuration | None = first
@@ -30,8 +34,11 @@ class PolicyInForce:
         self._serve_by = take
         self._running = first.settings
         self._one_at_a_time = asyncio.Lock()
+        self._waiting: asyncio.Future[ReloadOutcome] | None = None
         self.reload_succeeded = True
         self.last_reload_time: float | None = None
+        self.reload_seconds: float | None = None
+        self.taken_time = 0.0
         self.generation = 0
         self.settings: GatewaySettings = first.settings
         self.files: Mapping[Path, Stamp] = first.files
@@ -50,29 +57,41 @@ class PolicyInForce:
         self.settings = taken.settings
         self.files = taken.files
         self.rules = taken.rules
+        self.taken_time = time.time()
         for warning in taken.warnings:
             _logger.warning("%s", warning)
         for key in waiting_for_restart(self.settings, self._running):
             _logger.warning("%s changed: it takes effect at the next start", key)
 
     async def reload(self) -> ReloadOutcome:
-        """Read the files again. What is wrong with them is logged and answered, and changes nothing."""
+        """Read the files again. What is wrong with them is logged and answered, and changes nothing. Whoever asks while
+        one that has not begun yet waits for its turn gets the outcome of that one."""
+        if self._waiting is None:
+            self._waiting = asyncio.ensure_future(self._reload_in_turn())
+        return await asyncio.shield(self._waiting)
+
+    async def _reload_in_turn(self) -> ReloadOutcome:
         async with self._one_at_a_time:
-            self.last_reload_time = time.time()
+            self._waiting = None
+            self.last_reload_time, started_at = time.time(), time.monotonic()
             try:
-                await self._take_over(self.generation + 1)
+                return await self._take_over(self.generation + 1)
             except ReadFailed as failure:
                 return self._kept(failure.problems)
+            except ConfigError as error:
+                return self._kept([str(error)])
             except Exception:  # our fault; it must not end the watching for the next change as well
                 _logger.exception("the policy could not be read")
                 return self._kept(["internal error: the log has its traceback"])
-            self.reload_succeeded = True
-            _logger.info("policy generation %d is in force: %d rules", self.generation, self.rules)
-            return ReloadOutcome(self.generation)
+            finally:
+                self.reload_seconds = time.monotonic() - started_at
 
-    async def _take_over(self, number: int) -> None:
+    async def _take_over(self, number: int) -> ReloadOutcome:
         async with contextlib.aclosing(self._read()) as frames:
             await self._take(number, frames)
+        self.reload_succeeded = True
+        _logger.info("policy generation %d is in force: %d rules", self.generation, self.rules)
+        return ReloadOutcome(number)
 
     def _kept(self, problems: Sequence[str]) -> ReloadOutcome:
         self.reload_succeeded = False

@@ -10,12 +10,12 @@ import logging
 import os
 import resource
 import signal
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
 from gateway.admin.server import AdminServer
-from gateway.admin.state import AuditEntry, ReloadOutcome
+from gateway.admin.state import AuditEntry, OpenTunnel, ReloadOutcome
 from gateway.app.configuration import Configuration
 from gateway.app.generation.reading import Read
 from gateway.app.policy_in_force import PolicyInForce
@@ -81,6 +81,8 @@ class GatewayProcess:
                 policy_generation=lambda: self._crew.generation,
                 reload_succeeded=lambda: self._policy.reload_succeeded,
                 last_reload_time=lambda: self._policy.last_reload_time,
+                reload_seconds=lambda: self._policy.reload_seconds,
+                taken_time=lambda: self._policy.taken_time,
             ),
         )
 
@@ -126,6 +128,14 @@ class GatewayProcess:
     async def reload(self) -> ReloadOutcome:
         """See `GatewayState`."""
         return await self._policy.reload()
+
+    async def tunnels(self) -> Sequence[OpenTunnel]:
+        """See `GatewayState`."""
+        return await self._crew.tunnels()
+
+    async def close_tunnel(self, connection_id: str) -> bool:
+        """See `GatewayState`."""
+        return await self._crew.close_tunnel(connection_id)
 
     def restart(self) -> str | None:
         """See `GatewayState`."""

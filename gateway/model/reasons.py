@@ -52,8 +52,13 @@ class Reason(StrEnum):
     UPSTREAM_RESET = "upstream_reset"
     IDLE_TIMEOUT = "idle_timeout"
     LIFETIME_REACHED = "lifetime_reached"
+    POLICY_CHANGED = "policy_changed"
+    CLOSED_BY_OPERATOR = "closed_by_operator"
 
     # The gateway itself.
     DRAINING = "draining"
+    TOO_MANY_TUNNELS = "too_many_tunnels"
+    TOO_MANY_TUNNELS_OF_CLIENT = "too_many_tunnels_of_client"
+    MEMORY_EXHAUSTED = "memory_exhausted"
     DESCRIPTORS_EXHAUSTED = "descriptors_exhausted"
     INTERNAL_ERROR = "internal_error"

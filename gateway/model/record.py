@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple, NotRequired, TypedDict
+from typing import NamedTuple, NotRequired, Protocol, TypedDict
 
 from gateway.model.addresses import Address
 from gateway.model.client import Client
@@ -55,9 +55,20 @@ class Dialled(NamedTuple):
     dial_seconds: float
 
 
+class Tunnel(Protocol):
+    """An open tunnel, as far as it can be ended from outside."""
+
+    def cut(self, reason: Reason) -> None:
+        """Reset both sides, for this reason; idempotent."""
+        ...
+
+
 @dataclass(slots=True)
 class Draft:
-    """One connection while it lives. `started_at` is monotonic, `started_time` Unix time; both in seconds."""
+    """One connection while it lives. `started_at` is monotonic, `started_time` Unix time; both in seconds.
+
+    `tunnel` is there while it is being relayed; `judged` is the last generation by which it was judged since.
+    """
 
     connection_id: str
     listener: str
@@ -75,6 +86,8 @@ class Draft:
     transfer: Transfer = field(default_factory=Transfer)
     reason: Reason | None = None
     detail: str = ""
+    tunnel: Tunnel | None = None
+    judged: int = 0
 
 
 class ConnectionRecord(TypedDict):

@@ -305,6 +305,10 @@ class Relay:
         """The connection of this side is gone without an orderly end: the other side's is made to go the same way."""
         self._abort(Ended.RESET, side, _RESET_BY[side])
 
+    def cut(self, reason: Reason) -> None:
+        """See `record.Tunnel`."""
+        self._abort(Ended.RESET, Side.GATEWAY, reason)
+
     def _outlived(self) -> None:
         self._abort(Ended.TIMEOUT, Side.GATEWAY, Reason.LIFETIME_REACHED)
 

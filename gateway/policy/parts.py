@@ -5,14 +5,14 @@ at whose every entry the same rules stand are packed (`tables.packed`).
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import islice
 from typing import TypeVar
 
 from gateway.model.addresses import Network, Version
-from gateway.policy.rules import HostPattern, Policy, Reach, Rule, Tier
+from gateway.policy.rules import ANY_HOST, HostPattern, Policy, Reach, Rule, Tier
 from gateway.policy.tables import hosts as host_table
 from gateway.policy.tables import networks as network_table
 from gateway.policy.tables.packed import PackedPiece, pack
@@ -124,8 +124,9 @@ def parts_of(policy: Policy, secret: bytes) -> Iterator[Part]:
     for standing in _slices(places, ENTRIES):
         yield DestinationSlice(standing)
     for namespace, tier in tiers.items():
-        yield from _host_parts(namespace, tier.hosts, places, packed, secret)
-        yield from _network_parts(namespace, tier.networks, places, packed, secret)
+        cutter = _Cutter(namespace, places, packed, secret)
+        yield from cutter.hosts(tier.hosts)
+        yield from cutter.networks(tier.networks)
 
 
 def _standing(rules: Iterable[Rule]) -> Mapping[str | None, _Standing]:
@@ -148,58 +149,55 @@ def _stand(number: int, keys: Iterable[K], standing: dict[K, tuple[int, ...]]) -
 
 
 def _outline(namespace: str | None, tier: _Standing, packed: frozenset[tuple[int, ...]]) -> TierOutline:
-    has_hosts = any(standing in packed and key.reach is not Reach.ANY for key, standing in tier.hosts.items())
+    has_hosts = any(standing in packed and key != ANY_HOST for key, standing in tier.hosts.items())
     lengths = {(key.version, key.length) for key, standing in tier.networks.items() if standing in packed}
     return TierOutline(namespace, has_hosts, tuple(sorted(lengths)))
 
 
-def _host_parts(
-    namespace: str | None,
-    standing: Mapping[HostPattern, tuple[int, ...]],
-    places: Mapping[tuple[int, ...], int],
-    packed: frozenset[tuple[int, ...]],
-    secret: bytes,
-) -> Iterator[Part]:
-    plain: dict[Reach, list[tuple[str, int]]] = {reach: [] for reach in Reach}
-    listed: list[tuple[bytes, int]] = []
-    for pattern, rules in standing.items():
-        if rules in packed and pattern.reach is not Reach.ANY:
-            listed.append((host_table.packed_key(pattern), places[rules]))
-        else:
-            plain[pattern.reach].append((pattern.name, places[rules]))
-    for reach, entries in plain.items():
-        for some in _slices(entries, ENTRIES):
-            yield HostSlice(namespace, reach, *_columns(some))
-    if listed:
-        yield from (PackedSlice(namespace, Kind.HOSTS, piece) for piece in pack(listed, secret))
+@dataclass(frozen=True, slots=True)
+class _Cutter:
+    """Cuts what stands in one tier. `places` are the numbers of destinations; those in `packed` have long lists."""
 
+    namespace: str | None
+    places: Mapping[tuple[int, ...], int]
+    packed: frozenset[tuple[int, ...]]
+    secret: bytes
 
-def _network_parts(
-    namespace: str | None,
-    standing: Mapping[Network, tuple[int, ...]],
-    places: Mapping[tuple[int, ...], int],
-    packed: frozenset[tuple[int, ...]],
-    secret: bytes,
-) -> Iterator[Part]:
-    plain: list[tuple[Network, int]] = []
-    listed: list[tuple[bytes, int]] = []
-    for network, rules in standing.items():
-        if rules in packed:
-            listed.append((network_table.packed_key(network), places[rules]))
-        else:
-            plain.append((network, places[rules]))
-    for some in _slices(plain, ENTRIES):
-        yield NetworkSlice(namespace, *_columns(some))
-    if listed:
-        yield from (PackedSlice(namespace, Kind.NETWORKS, piece) for piece in pack(listed, secret))
+    def hosts(self, standing: Mapping[HostPattern, tuple[int, ...]]) -> Iterator[Part]:
+        for reach in Reach:
+            plain = ((key.name, rules) for key, rules in self._plain(standing) if key.reach is reach)
+            for some in _slices(plain, ENTRIES):
+                yield HostSlice(self.namespace, reach, *self._columns(some))
+        yield from self._pack(Kind.HOSTS, standing, host_table.packed_key)
+
+    def networks(self, standing: Mapping[Network, tuple[int, ...]]) -> Iterator[Part]:
+        for some in _slices(self._plain(standing), ENTRIES):
+            yield NetworkSlice(self.namespace, *self._columns(some))
+        yield from self._pack(Kind.NETWORKS, standing, network_table.packed_key)
+
+    def _plain(self, standing: Mapping[K, tuple[int, ...]]) -> Iterator[tuple[K, tuple[int, ...]]]:
+        return (item for item in standing.items() if not self._is_packed(*item))
+
+    def _is_packed(self, key: HostPattern | Network, rules: tuple[int, ...]) -> bool:
+        return rules in self.packed and key != ANY_HOST
+
+    def _pack(
+        self, kind: Kind, standing: Mapping[K, tuple[int, ...]], packed_key: Callable[[K], bytes]
+    ) -> Iterator[Part]:
+        def entries() -> Iterator[tuple[bytes, int]]:
+            for key, rules in standing.items():
+                if self._is_packed(key, rules):
+                    yield packed_key(key), self.places[rules]
+
+        for piece in pack(entries, self.secret):
+            yield PackedSlice(self.namespace, kind, piece)
+
+    def _columns(self, entries: Sequence[tuple[T, tuple[int, ...]]]) -> tuple[Sequence[T], Sequence[int]]:
+        return [key for key, _ in entries], [self.places[rules] for _, rules in entries]
 
 
 def _names_exactly(rule: Rule) -> bool:
     return bool(rule.hosts) and all(pattern.reach is Reach.EXACT for pattern in rule.hosts)
-
-
-def _columns(entries: Sequence[tuple[T, int]]) -> tuple[Sequence[T], Sequence[int]]:
-    return [key for key, _ in entries], [place for _, place in entries]
 
 
 def _slices(entries: Iterable[T], size: int) -> Iterator[Sequence[T]]:

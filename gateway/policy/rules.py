@@ -50,6 +50,9 @@ class HostPattern:
     reach: Reach
 
 
+ANY_HOST = HostPattern("", Reach.ANY)
+
+
 @dataclass(frozen=True, slots=True)
 class Match:
     """One entry of a group's `match`: every key that is not None must match the client.

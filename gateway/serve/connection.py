@@ -127,4 +127,8 @@ async def _relay(permit: Permit, downstream: Stream, upstream: Stream, draft: Dr
         timeouts.lifetime,
         services.clock.monotonic,
     )
-    await relay.run()
+    draft.tunnel = relay
+    try:
+        await relay.run()
+    finally:
+        draft.tunnel = None

@@ -1,6 +1,6 @@
 """How a connection is told no: in HTTP before the tunnel stands, with a TLS alert or a reset after the 200."""
 
-from gateway.model.errors import DownstreamError, GatewayError, Refused, UpstreamError
+from gateway.model.errors import DownstreamError, GatewayError, InternalError, Refused, UpstreamError
 from gateway.model.reasons import Reason
 from gateway.model.record import Draft, Ended, Side
 from gateway.model.roles import ByteStream
@@ -28,6 +28,13 @@ def refuse(
     draft.status = status_of(error.reason)
     downstream.write(reply(error, head, services.proxy_name, draft.connection_id))
     return may_follow(error.reason, head)
+
+
+async def turn_away(reason: Reason, downstream: ByteStream, draft: Draft, services: Services) -> None:
+    """Answer a connection of which nothing is read, because there is no room for it. Records it and closes it."""
+    refuse(InternalError(reason), None, downstream, draft, services)
+    services.recorder.record(draft)
+    await downstream.aclose()
 
 
 async def asks_again(downstream: ByteStream, draft: Draft, services: Services) -> bool:

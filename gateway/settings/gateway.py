@@ -13,6 +13,7 @@ from gateway.model.client import IdentitySource
 from gateway.model.decision import Timeouts
 from gateway.settings.leaves import (
     AutoCount,
+    AutoSize,
     Bind,
     Cidr,
     Count,
@@ -187,6 +188,7 @@ class BoundSettings(Section):
     client_hello: Size = key("64KiB", "A TLS ClientHello.")
     tunnels: AutoCount = key("auto", "Open tunnels; `auto` follows the limit of descriptors.")
     tunnels_per_client: Count = key(2_000, "Open tunnels of one client.")
+    memory: AutoSize = key("auto", "Of one process; `auto` follows the container's limit. Nobody new above 90 %.")
 
 
 class AccessLogSettings(Section):

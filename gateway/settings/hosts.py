@@ -12,10 +12,8 @@ from publicsuffixlist import PublicSuffixList
 
 from gateway.model.addresses import parse_address
 from gateway.model.names import HostName, parse_host_name
-from gateway.policy.rules import HostPattern, Reach
+from gateway.policy.rules import ANY_HOST, HostPattern, Reach
 from gateway.settings.problems import BadValue, show_value
-
-ANY_HOST = HostPattern("", Reach.ANY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +70,9 @@ def _parse_mapping(value: dict[str, object]) -> HostEntry:
 
 def parse_name(text: str) -> HostName:
     """A name from a file in its canonical form. Raises BadValue saying why it is none."""
+    plain = parse_host_name(text)
+    if plain is not None:
+        return plain
     if parse_address(text) is not None or text.startswith("["):
         raise BadValue(f"{text!r} is an address: addresses are judged by cidrs")
     if "*" in text:

@@ -18,6 +18,7 @@ from gateway.settings.units import (
     Budget,
     Endpoint,
     parse_auto_count,
+    parse_auto_size,
     parse_budget,
     parse_burst,
     parse_byte_rate,
@@ -79,6 +80,11 @@ Burst = Annotated[
 ]
 AutoCount = Annotated[
     int | Literal["auto"], PlainValidator(parse_auto_count), WithJsonSchema({"anyOf": [_COUNT, {"const": "auto"}]})
+]
+AutoSize = Annotated[
+    int | Literal["auto"],
+    PlainValidator(parse_auto_size),
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": f"^{SIZE}$"}, {"const": "auto"}]}),
 ]
 Version = Annotated[Literal[1], PlainValidator(parse_version), WithJsonSchema({"const": 1})]
 Flag = Annotated[bool, PlainValidator(parse_flag), WithJsonSchema({"type": "boolean"})]

@@ -127,6 +127,11 @@ def parse_auto_count(value: object) -> int | Literal["auto"]:
     return parse_count(value)
 
 
+def parse_auto_size(value: object) -> int | Literal["auto"]:
+    """A size, or `auto`."""
+    return "auto" if value == "auto" else parse_size(value)
+
+
 def parse_version(value: object) -> Literal[1]:
     """1, the only version there is. (To Python `true` equals it.)"""
     if isinstance(value, bool) or value != 1:

@@ -39,7 +39,7 @@ class Sources:
     """Readings of other rooms, taken at every scrape, maybe from another thread; none may block.
 
     `last_reload_time` is Unix time of the last attempt, None before the first; `reload_succeeded` tells how that one
-    ended.
+    ended, `reload_seconds` how long it took; `taken_time` is when the rules in force took over.
     """
 
     counters: Callable[[], Counters]
@@ -47,6 +47,8 @@ class Sources:
     policy_generation: Callable[[], int]
     reload_succeeded: Callable[[], bool]
     last_reload_time: Callable[[], float | None]
+    reload_seconds: Callable[[], float | None]
+    taken_time: Callable[[], float]
 
 
 class Metrics:
@@ -87,6 +89,11 @@ class _Gateway(Collector):
         if last is not None:
             name = "egress_policy_last_reload_timestamp_seconds"
             yield GaugeMetricFamily(name, "Unix time of the last attempt.", last)
+        seconds = self._sources.reload_seconds()
+        if seconds is not None:
+            yield GaugeMetricFamily("egress_policy_reload_seconds", "From its start to its end, the last one.", seconds)
+        name, taken = "egress_policy_last_success_timestamp_seconds", self._sources.taken_time()
+        yield GaugeMetricFamily(name, "Unix time at which the rules in force took over.", taken)
 
 
 def _tallied(tally: Tally) -> Iterator[Metric]:

@@ -4,7 +4,7 @@ encoding follow in small batches, writing in the sinks' threads.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from gateway.model.record import ConnectionRecord, Draft
@@ -28,6 +28,18 @@ class Log:
     sink: Sink
 
 
+@dataclass(frozen=True, slots=True)
+class FormerLogs:
+    """Logs that are not written to any more."""
+
+    logs: Sequence[Log]
+
+    def close(self, timeout: float) -> None:
+        """Each may take `timeout` seconds to write what is queued, which block the caller."""
+        for log in self.logs:
+            log.sink.close(timeout)
+
+
 class Recorder:
     """Fulfils `roles.Recorder`. Owns its logs' sinks: `close` closes them."""
 
@@ -45,6 +57,7 @@ class Recorder:
         self._monotonic = clock.monotonic
         self._counters = counters
         self._logs = logs
+        self._former: list[FormerLogs] = []
         self._pending: list[tuple[Draft, float]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._unencoded = 0
@@ -76,6 +89,14 @@ class Recorder:
         for log in self._logs:
             log.sink.reopen()
 
+    def replace(self, logs: Sequence[Log]) -> "FormerLogs":
+        """Write to these logs from now on. Whoever gets the former ones closes them; their lines stay counted."""
+        self.flush()
+        former, self._logs = FormerLogs(self._logs), logs
+        self._ledger.expect(len(logs))
+        self._former.append(former)
+        return former
+
     def close(self, timeout: float) -> None:
         """Flush, then close every sink; each may take `timeout` seconds, which block the caller."""
         self.flush()
@@ -85,12 +106,17 @@ class Recorder:
     @property
     def written(self) -> int:
         """Lines written, over all logs."""
-        return sum(log.sink.written for log in self._logs)
+        return sum(log.sink.written for log in self._all_logs())
 
     @property
     def lost(self) -> int:
         """Lines that reached no log: no room in the queue, a failed write, a record that could not be encoded."""
-        return sum(log.sink.lost for log in self._logs) + self._unencoded
+        return sum(log.sink.lost for log in self._all_logs()) + self._unencoded
+
+    def _all_logs(self) -> Iterator[Log]:
+        yield from self._logs
+        for former in self._former:
+            yield from former.logs
 
     def _encode(self, draft: Draft, ended_at: float, batches: Sequence[bytearray]) -> bool:
         """Append one line for each log; False, counted and logged, where a fault of ours stands in the way.

@@ -5,9 +5,9 @@ import contextlib
 import logging
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import httpx
@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.admin import server as admin_server
 from gateway.admin.server import CONNECTIONS_PER_PEER, HEAD_BYTES, AdminServer
-from gateway.admin.state import AuditEntry, GatewayState, ReloadOutcome
+from gateway.admin.state import AuditEntry, GatewayState, OpenTunnel, ReloadOutcome
 from gateway.model.errors import ConfigError
 
 TOKEN = "correct-horse-battery"
@@ -32,6 +32,7 @@ class FakeGateway:
     entries: list[AuditEntry] = field(default_factory=list)
     broken: bool = False
     problem: str | None = None
+    open: list[OpenTunnel] = field(default_factory=list)
 
     def unready(self) -> str | None:
         return self.reason
@@ -46,6 +47,12 @@ class FakeGateway:
 
     def restart(self) -> str | None:
         return self.problem
+
+    async def tunnels(self) -> Sequence[OpenTunnel]:
+        return self.open
+
+    async def close_tunnel(self, connection_id: str) -> bool:
+        return any(tunnel.connection_id == connection_id for tunnel in self.open)
 
     def audit(self, entry: AuditEntry) -> None:
         self.entries.append(entry)
@@ -134,7 +141,15 @@ async def test_the_health_listener_serves_probes_and_scrapers_and_nothing_else(r
 
 async def test_the_index_names_every_page(running: Running) -> None:
     text = (await running.admin.get("/")).text
-    assert [line.split()[1] for line in text.splitlines()] == ["/healthz", "/readyz", "/metrics", "/reload", "/restart"]
+    assert [line.split()[1] for line in text.splitlines()] == [
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/tunnels",
+        "/tunnels/ID/close",
+        "/reload",
+        "/restart",
+    ]
 
 
 async def test_a_page_in_a_browser_reaches_nothing_by_rebinding_a_name(running: Running) -> None:
@@ -333,3 +348,42 @@ async def test_stopping_does_not_wait_for_an_idle_connection(token_path: Path) -
         started = asyncio.get_running_loop().time()
     assert asyncio.get_running_loop().time() - started < admin_server.STOP_SECONDS + 1
     writer.close()
+
+
+TUNNEL = OpenTunnel(
+    connection_id="0f3a9c5e17b2d846",
+    opened="2027-01-15T08:00:00.123Z",
+    age_seconds=1.5,
+    listener="proxy",
+    client="10.0.0.1",
+    user=None,
+    host="api.example.com",
+    port=443,
+    rule="policy.yaml#api",
+    generation=7,
+    bytes_up=517,
+    bytes_down=4096,
+)
+
+
+async def test_what_is_open_is_listed_for_whoever_may_read_and_on_the_health_port_for_nobody(running: Running) -> None:
+    running.gateway.open = [TUNNEL]
+    answer = await running.admin.get("/tunnels", headers=BEARER)
+    assert (answer.status_code, answer.json()) == (200, {"tunnels": [asdict(TUNNEL)]})
+    assert (await running.health.get("/tunnels")).status_code == 404
+
+
+async def test_a_tunnel_is_closed_with_the_token_only_and_that_is_audited(running: Running) -> None:
+    running.gateway.open = [TUNNEL]
+    path = f"/tunnels/{TUNNEL.connection_id}/close"
+    assert (await running.admin.post(path)).status_code == 401
+    assert running.gateway.entries == []
+    answer = await running.admin.post(path, headers=BEARER)
+    assert (answer.status_code, answer.json()) == (200, {"closed": True})
+    missing = await running.admin.post("/tunnels/nowhere/close", headers=BEARER)
+    assert (missing.status_code, missing.json()) == (404, {"closed": False})
+    entries = [(entry.action, entry.outcome, entry.detail) for entry in running.gateway.entries]
+    assert entries == [
+        ("close tunnel", "done", repr(TUNNEL.connection_id)),
+        ("close tunnel", "failed", "'nowhere'"),
+    ]

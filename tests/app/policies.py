@@ -63,4 +63,4 @@ def reading(load: Callable[[], Configuration]) -> Read:
 
 def rules_of(policy: Here) -> list[str]:
     """Their names, without their files."""
-    return [candidate.ref.name.partition("#")[2] for candidate in policy.serving.rules().candidates]
+    return [candidate.ref.name.partition("#")[2] for candidate in policy.serving.rules.candidates]

@@ -77,7 +77,7 @@ async def test_a_file_that_is_written_over_is_read_again_once(tmp_path: Path) ->
         await watching.until(1)
         await watching.after_looks()
         assert rules_of(watching.policy) == ["newer"]
-        assert watching.policy.serving.rules().generation == watching.reloads + 1
+        assert watching.policy.serving.rules.generation == watching.reloads + 1
 
 
 async def test_a_file_that_is_renamed_over_is_read_again_once_also_with_the_same_size_and_time(tmp_path: Path) -> None:

@@ -24,4 +24,6 @@ def sources(counters: Counters, last_reload_time: float | None = 1.8e9) -> Sourc
         policy_generation=lambda: 7,
         reload_succeeded=lambda: False,
         last_reload_time=lambda: last_reload_time,
+        reload_seconds=lambda: None if last_reload_time is None else 0.25,
+        taken_time=lambda: 1.7e9,
     )

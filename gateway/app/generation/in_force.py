@@ -2,19 +2,27 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 
+from gateway.app.followers import Follower
 from gateway.app.generation.assembler import Assembler, Generation, Whereabouts, build_identifier, same_identities
 from gateway.app.generation.frames import Frame, Head, load
 from gateway.app.own_addresses import own_addresses
 from gateway.model.addresses import Address
 from gateway.policy.plan import Rules
 from gateway.serve.identify import Identifier
+from gateway.settings.gateway import GatewaySettings
 
 
 class InForce:
-    """Holds the snapshot that new connections take. `listening` are the gateway's own sockets, never to be dialled."""
+    """Holds the snapshot that new connections take. `listening` are the gateway's own sockets, never to be dialled.
+
+    `followers` take what else gateway.yaml says; `retire` is told the rules that a newer generation took over from.
+    """
+
+    followers: Sequence[Follower] = ()
+    retire: Callable[[Rules], None] | None = None
 
     def __init__(self, listening: frozenset[tuple[Address, int]]) -> None:
         self._whereabouts = Whereabouts(listening)
@@ -27,14 +35,16 @@ class InForce:
         return 0 if self._generation is None else self._generation.rules.generation
 
     @property
-    def head(self) -> Head:
-        """Raises RuntimeError before the first generation."""
-        return self._whole().head
+    def settings(self) -> GatewaySettings:
+        """gateway.yaml of the generation in force. Raises RuntimeError before the first."""
+        return self._whole().head.settings
 
+    @property
     def rules(self) -> Rules:
         """Raises RuntimeError before the first generation."""
         return self._whole().rules
 
+    @property
     def identifier(self) -> Identifier:
         """Raises RuntimeError before the first generation."""
         if self._identifier is None:
@@ -42,14 +52,20 @@ class InForce:
         return self._identifier
 
     async def take(self, number: int, frames: AsyncIterator[Frame]) -> Head:
-        """Put generation `number` together and in force. What `frames` raise is passed on, and then nothing changes."""
+        """Put generation `number` together and in force. What `frames` raise is passed on, or a `ConfigError` of a
+        follower, and then nothing changes."""
         own = await asyncio.to_thread(own_addresses)
         assembler = Assembler(number, replace(self._whereabouts, own=own))
         await _assemble(frames, assembler)
-        taken = assembler.finish()
-        if self._generation is None or not same_identities(taken.head, self._generation.head):
-            self._identifier = await asyncio.to_thread(build_identifier, taken.head)
-        self._generation = taken
+        taken, former, identifier = assembler.finish(), self._generation, self._identifier
+        if former is None or not same_identities(taken.head, former.head):
+            identifier = await asyncio.to_thread(build_identifier, taken.head)
+        commits = [follower.prepare(taken.head.settings) for follower in self.followers]
+        self._generation, self._identifier = taken, identifier
+        for commit in commits:
+            commit()
+        if former is not None and self.retire is not None:
+            self.retire(former.rules)
         return taken.head
 
     def _whole(self) -> Generation:

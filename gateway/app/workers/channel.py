@@ -28,8 +28,10 @@ class Kind(IntEnum):
     RETIRE = 5  # down: accept no more, others do; end when what is open has ended
     DRAIN = 6  # down: the same, and nobody else accepts: refuse new requests
     CUT_OFF = 7  # down: end everything now
+    ASK = 9  # down: a `Question`
     TAKEN = 16  # up: the generation that is in force; the first one says that the worker serves
     COUNTS = 17  # up: a `Snapshot`
+    ANSWER = 18  # up: an `Answer`
 
 
 class Frame(NamedTuple):

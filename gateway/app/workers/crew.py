@@ -1,8 +1,9 @@
 """Those who serve, as the process that keeps the policy, the admin port and the signals sees them."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
+from gateway.admin.state import OpenTunnel
 from gateway.app.generation.frames import Frame, Head
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.metrics import Tally
@@ -48,6 +49,14 @@ class Crew(Protocol):
 
     def cut_off(self) -> None:
         """Let a drain end now."""
+        ...
+
+    async def tunnels(self) -> Sequence[OpenTunnel]:
+        """What is open now, the oldest first."""
+        ...
+
+    async def close_tunnel(self, connection_id: str) -> bool:
+        """End one; False if there is none with that id."""
         ...
 
     def reopen_logs(self) -> None:

@@ -8,15 +8,18 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
+from gateway.admin.state import OpenTunnel
 from gateway.app.generation.frames import Frame, Head, load
 from gateway.app.sockets import Sockets
 from gateway.app.workers.channel import Kind
 from gateway.app.workers.crew import CrewFailed
 from gateway.app.workers.member import PROGRAM, Generation, Member
+from gateway.app.workers.messages import Topic, open_tunnel
 from gateway.app.workers.past import Past
 from gateway.settings.gateway import GatewaySettings
 from gateway.telemetry.counters import Counters
@@ -50,8 +53,7 @@ class Fleet:
         program: Sequence[str] = PROGRAM,
     ) -> None:
         """Raises `ConfigError` for a log that cannot be written."""
-        for log in settings.telemetry.access_log:
-            check_writable(str(log.path))
+        _check_logs(settings)
         self._settings = settings
         self._patience = patience or Patience()
         self._program = program
@@ -87,6 +89,7 @@ class Fleet:
         head = load(whole[0])
         if not isinstance(head, Head):
             raise TypeError("the first frame is no head")
+        _check_logs(head.settings)
         self._drain_seconds = head.settings.drain.timeout
         self._newest = generation = Generation(number, whole)
         for member in self._known[1]:
@@ -210,6 +213,18 @@ class Fleet:
             if not member.say(Kind.CUT_OFF):
                 member.kill()
 
+    async def tunnels(self) -> Sequence[OpenTunnel]:
+        """See `Crew`."""
+        answers = await self._ask(Topic.TUNNELS)
+        return sorted(map(open_tunnel, answers), key=lambda tunnel: -tunnel.age_seconds)
+
+    async def close_tunnel(self, connection_id: str) -> bool:
+        """See `Crew`."""
+        return any(await self._ask(Topic.CLOSE_TUNNEL, connection_id))
+
+    async def _ask(self, topic: Topic, about: str = "") -> Iterator[Any]:
+        return chain.from_iterable(await asyncio.gather(*(member.ask(topic, about) for member in self._known[1])))
+
     def reopen_logs(self) -> None:
         """See `Crew`."""
         for member in self._known[1]:
@@ -249,6 +264,12 @@ class Fleet:
             workers=sum(member.serves for member in list(self._current.values())),
             workers_lost=past.workers_lost,
         )
+
+
+def _check_logs(settings: GatewaySettings) -> None:
+    """Raises `ConfigError` as every worker would."""
+    for log in settings.telemetry.access_log:
+        check_writable(str(log.path))
 
 
 def _described(status: int) -> str:

@@ -1,8 +1,9 @@
 """A crew of one: this process itself."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
+from gateway.admin.state import OpenTunnel
 from gateway.app.generation.frames import Frame, Head
 from gateway.app.generation.in_force import InForce
 from gateway.app.sockets import Sockets
@@ -55,6 +56,14 @@ class Local:
     def cut_off(self) -> None:
         """See `Crew`."""
         self._serving.connections.cut_off()
+
+    async def tunnels(self) -> Sequence[OpenTunnel]:
+        """See `Crew`."""
+        return await self._serving.tunnels()
+
+    async def close_tunnel(self, connection_id: str) -> bool:
+        """See `Crew`."""
+        return self._serving.close_tunnel(connection_id)
 
     def reopen_logs(self) -> None:
         """See `Crew`."""

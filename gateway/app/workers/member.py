@@ -7,17 +7,20 @@ import sys
 import time
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import gateway
 from gateway.app.sockets import Sockets
 from gateway.app.workers.channel import Channel, ChannelBroken, Frame, Kind
-from gateway.app.workers.messages import Snapshot, Start, decode_number, encode_number
+from gateway.app.workers.messages import Answer, Question, Snapshot, Start, Topic, decode_number, encode_number
 from gateway.settings.gateway import GatewaySettings
 from gateway.telemetry.ledger import Ledger, create_page
 
 UP_FRAME_BYTES = 16 * 1024 * 1024  # what a worker may say at once: its counts, of 10,000 series at most
+ANSWER_SECONDS = 10.0
+ANSWER_ITEMS = 1_000_000  # more tunnels than a process can have
 GRACE_SECONDS = 15.0  # after its drain, for logs that are slow to write
 
 PROGRAM = (sys.executable, "-P", "-m", "gateway.app.workers.worker")
@@ -30,6 +33,12 @@ class Generation(NamedTuple):
 
     number: int
     frames: Sequence[bytes]
+
+
+@dataclass(slots=True)
+class _Asked:
+    items: list[Any] = field(default_factory=list)
+    complete: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Member:
@@ -49,6 +58,8 @@ class Member:
         self._process = process
         self._channel = channel
         self._giving = asyncio.Lock()
+        self._questions = 0
+        self._asked: dict[int, _Asked] = {}
         self._given = 0
 
     @classmethod
@@ -91,6 +102,8 @@ class Member:
             self.kill()
         status = await self._process.wait()
         self._channel.close()
+        for asked in self._asked.values():
+            asked.complete.set()
         self.ended.set()
         self.changed.set()
         return status
@@ -124,6 +137,20 @@ class Member:
             self.kill()
             await self.ended.wait()
 
+    async def ask(self, topic: Topic, about: str = "") -> Sequence[Any]:
+        """Its answer; nothing from one that has ended or takes too long."""
+        number = self._questions = self._questions + 1
+        asked = self._asked[number] = _Asked()
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await self._channel.send(Kind.ASK, Question(number, topic, about).encode())
+                await asked.complete.wait()
+        except TimeoutError:
+            return ()
+        finally:
+            del self._asked[number]
+        return asked.items
+
     def say(self, kind: Kind) -> bool:
         """One word without waiting; False: it has not read so much of what it was told that this is not said."""
         return self._channel.post(kind)
@@ -140,8 +167,21 @@ class Member:
             case Kind.TAKEN:
                 self.generation = int(decode_number(frame.body))
                 self.changed.set()
+            case Kind.ANSWER:
+                self._hear_answer(Answer.decode(frame.body))
             case _:
                 raise ChannelBroken(f"{frame.kind.name} is nothing that a worker says")
+
+    def _hear_answer(self, part: Answer) -> None:
+        """Nobody waits any more for one that comes too late."""
+        asked = self._asked.get(part.number)
+        if asked is None:
+            return
+        asked.items.extend(part.items)
+        if len(asked.items) > ANSWER_ITEMS:
+            raise ChannelBroken("an endless answer")
+        if part.is_last:
+            asked.complete.set()
 
 
 def _python_path() -> str:

@@ -1,11 +1,14 @@
 """Bodies of frames. What comes from a worker is checked like anything that a stranger could have written."""
 
 import pickle
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 import orjson
 
+from gateway.admin.state import OpenTunnel
 from gateway.app.workers.channel import ChannelBroken
 from gateway.model.addresses import Address
 from gateway.settings.gateway import GatewaySettings
@@ -65,6 +68,63 @@ class Snapshot:
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise ChannelBroken("counts that are none") from error
         return snapshot
+
+
+class Topic(StrEnum):
+    """What a worker can be asked."""
+
+    TUNNELS = "tunnels"  # answered with `OpenTunnel`s
+    CLOSE_TUNNEL = "close_tunnel"  # answered with True if there was one
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """`number` is the supervisor's, for the answer; `about` a connection, where the topic wants one."""
+
+    number: int
+    topic: Topic
+    about: str = ""
+
+    def encode(self) -> bytes:
+        """For the supervisor."""
+        return orjson.dumps([self.number, self.topic, self.about])
+
+    @staticmethod
+    def decode(body: bytes) -> "Question":
+        """For the worker, which trusts its supervisor."""
+        number, topic, about = orjson.loads(body)
+        return Question(number, Topic(topic), about)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A part of an answer; more follows unless it `is_last`."""
+
+    number: int
+    items: Sequence[Any]
+    is_last: bool
+
+    def encode(self) -> bytes:
+        """For the worker."""
+        return orjson.dumps([self.number, self.items, self.is_last])
+
+    @staticmethod
+    def decode(body: bytes) -> "Answer":
+        """For the supervisor. Raises `ChannelBroken`."""
+        try:
+            number, items, is_last = _list(orjson.loads(body))
+            return Answer(int(number), _list(items), bool(is_last))
+        except (TypeError, ValueError) as error:
+            raise ChannelBroken("an answer that is none") from error
+
+
+def open_tunnel(item: Any) -> OpenTunnel:
+    """Of an answer. Raises `ChannelBroken`."""
+    try:
+        tunnel = OpenTunnel(**item)
+    except TypeError as error:
+        raise ChannelBroken("a tunnel that is none") from error
+    return tunnel
 
 
 def encode_number(number: float) -> bytes:

@@ -4,11 +4,17 @@ of many.
 
 import asyncio
 import gc
+import time
+from collections.abc import Sequence
 from functools import partial
 
+from gateway.admin.state import OpenTunnel
 from gateway.app.build import build_recorder, build_services
-from gateway.app.connections import Connections
+from gateway.app.followers import LogFollower, WalkFollower, build_admission
 from gateway.app.generation.in_force import InForce
+from gateway.app.live.aftermath import Aftermath
+from gateway.app.live.connections import Connections
+from gateway.app.live.listing import close_tunnel, list_tunnels
 from gateway.app.sockets import NamedSockets
 from gateway.app.workers.messages import Snapshot
 from gateway.limits.unlimited import Unlimited
@@ -38,20 +44,34 @@ class Serving:
         self._limiter = Unlimited()
         self.recorder = build_recorder(loop, settings, self._counters, ledger)
         services, self._resolver = build_services(
-            loop, settings, in_force.rules, in_force.identifier, self._limiter, self.recorder
+            loop, settings, lambda: in_force.rules, lambda: in_force.identifier, self._limiter, self.recorder
         )
-        self.connections = Connections(loop, services, ledger)
+        admission = build_admission(settings)
+        self.connections = Connections(loop, services, admission, ledger)
+        in_force.followers = [WalkFollower(services, admission), LogFollower(self.recorder, settings, ledger)]
+        self._aftermath = Aftermath(self.connections.drafts, in_force, services.clock)
+        in_force.retire = self._aftermath.retire
+        self._following: asyncio.Task[None] | None = None
         self._listeners = [Listener(sock, partial(self.connections.accept, name)) for name, sock in sockets]
 
     async def start(self) -> None:
         """Accept from now on."""
         for listener in self._listeners:
             await listener.start()
+        self._following = asyncio.create_task(self._aftermath.follow(), name="aftermath")
         _freeze()
 
     def snapshot(self) -> Snapshot:
         """What was counted until now."""
         return Snapshot(self._counters, self._limiter.held, _by_result(self._resolver.counts))
+
+    async def tunnels(self) -> Sequence[OpenTunnel]:
+        """What is open now."""
+        return await list_tunnels(self.connections.drafts, time.monotonic())
+
+    def close_tunnel(self, connection_id: str) -> bool:
+        """End one; False if there is none with that id."""
+        return close_tunnel(self.connections.drafts, connection_id)
 
     async def end(self, seconds: float, refusing: bool = True) -> None:
         """Accept no more, let open connections end by themselves for that long, cut off the rest, write every record.
@@ -59,6 +79,9 @@ class Serving:
         for listener in self._listeners:
             listener.close()
         await self.connections.drain(seconds, refusing)
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.wait([self._following])
         self.recorder.flush()
         await asyncio.to_thread(self.recorder.close, LOG_CLOSE_SECONDS)
 

@@ -10,7 +10,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any, NamedTuple
 
 import uvloop
@@ -18,11 +18,12 @@ import uvloop
 from gateway.app.generation.frames import Frame as Part
 from gateway.app.generation.in_force import InForce
 from gateway.app.workers.channel import Channel, ChannelBroken, Frame, Kind
-from gateway.app.workers.messages import Start, decode_number, encode_number
+from gateway.app.workers.messages import Answer, Question, Start, Topic, decode_number, encode_number
 from gateway.app.workers.serving import Serving
 from gateway.telemetry.ledger import Ledger
 
 REPORT_SECONDS = 0.5
+ANSWER_ITEMS = 500
 
 _OTHERS_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
 
@@ -48,6 +49,7 @@ class Worker:
         self._serving = serving
         self._in_force = in_force
         self._has_started = False
+        self._answering: set[asyncio.Task[None]] = set()
         self._end: asyncio.Future[End] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> None:
@@ -72,7 +74,7 @@ class Worker:
                 await self._do(await self._hear())
         if not self._end.done():
             _logger.error("the supervisor is gone: draining")
-            seconds = self._in_force.head.settings.drain.timeout if self._in_force.number else 0.0
+            seconds = self._in_force.settings.drain.timeout if self._in_force.number else 0.0
             self._end.set_result(End(seconds, refusing=True))
 
     async def _hear(self) -> Frame:
@@ -87,6 +89,10 @@ class Worker:
                 await self._take(int(decode_number(frame.body)))
             case Kind.REOPEN_LOGS:
                 self._serving.recorder.reopen()
+            case Kind.ASK:
+                answering = asyncio.create_task(self._answer(Question.decode(frame.body)), name="answer")
+                self._answering.add(answering)
+                answering.add_done_callback(self._answering.discard)
             case Kind.RETIRE | Kind.DRAIN:
                 self._be_told_to_end(End(decode_number(frame.body), refusing=frame.kind is Kind.DRAIN))
             case Kind.CUT_OFF:
@@ -110,6 +116,19 @@ class Worker:
                 yield frame.body
             else:
                 await self._do(frame)
+
+    async def _answer(self, question: Question) -> None:
+        """In pieces: what is open may be much, and other things are said between them."""
+        items: Sequence[object]
+        match question.topic:
+            case Topic.TUNNELS:
+                items = await self._serving.tunnels()
+            case Topic.CLOSE_TUNNEL:
+                items = [self._serving.close_tunnel(question.about)]
+        for start in range(0, len(items), ANSWER_ITEMS):
+            part = Answer(question.number, items[start : start + ANSWER_ITEMS], is_last=False)
+            await self._channel.send(Kind.ANSWER, part.encode())
+        await self._channel.send(Kind.ANSWER, Answer(question.number, (), is_last=True).encode())
 
     def _be_told_to_end(self, end: End) -> None:
         """The first word counts; only a cut-off comes on top of it."""

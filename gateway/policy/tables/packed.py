@@ -9,7 +9,7 @@ cannot make all of it fall into one bucket without the key.
 """
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import accumulate
@@ -21,7 +21,6 @@ PIECE = 32 * 1024
 SLICE = 1000
 """Entries of a dictionary that are freed at once."""
 LONGEST_KEY = 255
-_DIGEST = 8
 _VALUE = 4
 
 
@@ -54,7 +53,7 @@ class PackedTable:
         buckets = len(starts) - 1
         if buckets < 1:
             return None
-        bucket = _bucket(key, self._secret, buckets)
+        bucket = _digest(key, self._secret) * buckets >> 64
         at, end, size = starts[bucket], starts[bucket + 1], len(key)
         while at < end:
             entry, at = at, at + 1 + blob[at] + _VALUE
@@ -90,30 +89,31 @@ def take_down(entries: dict[Any, Any]) -> Iterator[None]:
         yield
 
 
-def pack(entries: Iterable[tuple[bytes, int]], secret: bytes) -> Iterator[PackedPiece]:
-    """The pieces of a table of these entries; keys are distinct and at most `LONGEST_KEY` bytes. Raises ValueError if
-    all of it would not fit into 4 GiB."""
-    listed = list(entries)
-    buckets = max(1, len(listed))
-    numbers = array("I", (_bucket(key, secret, buckets) for key, _ in listed))
-    sizes = array("I", bytes(4 * (buckets + 1)))
-    for number, (key, _) in zip(numbers, listed, strict=True):
-        sizes[number + 1] += 1 + len(key) + _VALUE
-    starts = list(accumulate(sizes))
-    if starts[-1] >= 1 << 32:
+def pack(entries: Callable[[], Iterable[tuple[bytes, int]]], secret: bytes) -> Iterator[PackedPiece]:
+    """The pieces of a table of these entries, which are asked for three times; none for no entry. Keys are distinct
+    and at most `LONGEST_KEY` bytes. Raises ValueError if all of it would not fit into 4 GiB."""
+    digests = array("Q", (_digest(key, secret) for key, _ in entries()))
+    buckets = len(digests)
+    if not buckets:
+        return iter(())
+    sizes = array("I", bytes(4 * buckets))
+    for digest, (key, _) in zip(digests, entries(), strict=True):
+        sizes[digest * buckets >> 64] += 1 + len(key) + _VALUE
+    if sum(sizes) >= 1 << 32:
         raise ValueError("the lists are too long")
+    starts = array("I", accumulate(sizes, initial=0))
+    free = starts[:]
     blob = bytearray(starts[-1])
-    free = array("I", starts[:-1])
-    for number, (key, value) in zip(numbers, listed, strict=True):
-        at = free[number]
-        end = free[number] = at + 1 + len(key) + _VALUE
+    for digest, (key, value) in zip(digests, entries(), strict=True):
+        bucket = digest * buckets >> 64
+        at = free[bucket]
+        end = free[bucket] = at + 1 + len(key) + _VALUE
         blob[at:end] = bytes((len(key),)) + key + value.to_bytes(_VALUE, "big")
-    return _pieces(bytes(blob), array("I", starts).tobytes())
+    return _pieces(bytes(blob), starts.tobytes())
 
 
-def _bucket(key: bytes, secret: bytes, buckets: int) -> int:
-    digest = blake2b(key, digest_size=_DIGEST, key=secret).digest()
-    return int.from_bytes(digest, "big") * buckets >> 8 * _DIGEST
+def _digest(key: bytes, secret: bytes) -> int:
+    return int.from_bytes(blake2b(key, digest_size=8, key=secret).digest(), "big")
 
 
 def _pieces(blob: bytes, starts: bytes) -> Iterator[PackedPiece]:

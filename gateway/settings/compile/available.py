@@ -25,11 +25,8 @@ _KEYS: tuple[tuple[str, ...], ...] = (
     ("limits", "store"),
     ("limits", "on_store_failure"),
     ("limits", "replicas"),
-    ("bounds", "tunnels"),
-    ("bounds", "tunnels_per_client"),
     ("http_parser",),
     ("telemetry", "otlp"),
-    ("on_reload",),
     ("compat",),
 )
 _LISTENER_KEYS = ("mode", "tls", "proxy_protocol")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from gateway.model.addresses import Address, parse_network
 from gateway.model.decision import SniRule
 from gateway.model.intent import Protocol
-from gateway.policy.rules import Action, PortRange, Reach
+from gateway.policy.rules import ANY_HOST, Action, HostPattern, PortRange
 from gateway.settings.gateway import GatewaySettings
 from gateway.settings.hosts import HostEntry, Suffix, public_suffix
 from gateway.settings.policy import (
@@ -102,23 +102,23 @@ def check_limit(limit: LimitSettings, declared: Declared) -> Iterator[Finding]:
 
 
 def check_rule(
-    rule: RuleSettings, hosts: Sequence[HostEntry], ports: Sequence[PortRange], declared: Declared
+    rule: RuleSettings, patterns: Sequence[HostPattern], ports: Sequence[PortRange], declared: Declared
 ) -> Iterator[Finding]:
-    """The keys of one rule. `hosts` and `ports` are what holds, list files and defaults included."""
+    """The keys of one rule. `patterns` and `ports` are what holds, list files and defaults included."""
     if not rule.model_fields_set & {"hosts", "hosts_file", "cidrs", "cidrs_file"}:
         yield (), "needs hosts or cidrs"
     if rule.action is Action.DENY and rule.expires is not None:
         yield ("expires",), "is for an allow: a deny that ends by itself would open what nobody allowed"
     if rule.except_ is not None and not rule.except_.model_fields_set:
         yield ("except",), "must not be empty"
-    yield from _check_star(rule, hosts)
+    yield from _check_star(rule, patterns)
     yield from _check_inspect(rule, declared)
     yield from _check_references(rule, declared)
     yield from _check_limits(rule, ports, declared)
 
 
-def _check_star(rule: RuleSettings, hosts: Sequence[HostEntry]) -> Iterator[Finding]:
-    if not any(pattern.reach is Reach.ANY for entry in hosts for pattern in entry.patterns):
+def _check_star(rule: RuleSettings, patterns: Sequence[HostPattern]) -> Iterator[Finding]:
+    if ANY_HOST not in patterns:
         return
     if rule.private:
         yield ("private",), 'is not for a rule with the host "*": name the hosts that live there'

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from gateway.model.addresses import Network
 from gateway.model.decision import RuleRef, Terms
@@ -42,20 +43,31 @@ class _Span:
 def find_conflicts(policy: Policy) -> Sequence[Conflict]:
     """Every rule that conflicts with another stands in at least one conflict, no pair of rules in two; in a time that
     grows with the number of destinations, not with the number of pairs."""
-    standing: dict[tuple[Tier, str | None, HostPattern | Network], list[Rule]] = defaultdict(list)
-    for rule in policy.rules:
-        if rule.action is Action.ALLOW:
-            destinations: set[HostPattern | Network] = {*rule.hosts, *rule.cidrs}
-            for destination in destinations:
-                standing[rule.tier, rule.namespace, destination].append(rule)
     found: dict[tuple[RuleRef, RuleRef], Conflict] = {}
-    for (_, _, destination), rules in standing.items():
-        if len(rules) > 1:
-            for first, second, fatal in _collisions(rules):
-                pair = first.rule.ref, second.rule.ref
-                if pair not in found or (fatal and not found[pair].fatal):
-                    found[pair] = Conflict(*pair, destination, fatal)
+    for destination, rules in _shared(policy.rules):
+        for first, second, fatal in _collisions(rules):
+            pair = first.rule.ref, second.rule.ref
+            if pair not in found or (fatal and not found[pair].fatal):
+                found[pair] = Conflict(*pair, destination, fatal)
     return list(found.values())
+
+
+def _shared(rules: Iterable[Rule]) -> Iterator[tuple[HostPattern | Network, Sequence[Rule]]]:
+    """Destinations at which several allow rules stand. Most have one, also those of lists of a million entries."""
+    first: dict[tuple[Tier, str | None], dict[HostPattern | Network, Rule]] = defaultdict(dict)
+    several: dict[tuple[Tier, str | None, HostPattern | Network], list[Rule]] = {}
+    for rule in rules:
+        if rule.action is not Action.ALLOW:
+            continue
+        tier = first[rule.tier, rule.namespace]
+        for destination in chain[HostPattern | Network](rule.hosts, rule.cidrs):
+            known = tier.setdefault(destination, rule)
+            if known is not rule:
+                together = several.setdefault((rule.tier, rule.namespace, destination), [known])
+                if together[-1] is not rule:
+                    together.append(rule)
+    for (_, _, destination), together in several.items():
+        yield destination, together
 
 
 def _collisions(rules: Sequence[Rule]) -> Iterator[tuple[_Span, _Span, bool]]:

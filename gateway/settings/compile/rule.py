@@ -1,13 +1,12 @@
 """One rule of a file into one `Rule`, checked on the way."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway.model.addresses import Network
 from gateway.model.decision import RuleRef, Terms, Timeouts
 from gateway.model.intent import Protocol
-from gateway.policy.rules import ANY_PORT, Action, Except, PortRange, Rule
+from gateway.policy.rules import ANY_PORT, Action, Except, HostPattern, PortRange, Rule
 from gateway.settings.compile.advice import advise_rule
 from gateway.settings.compile.checks import Declared, check_rule, check_suffix
 from gateway.settings.hosts import HostEntry, Suffix, parse_host_entry
@@ -48,9 +47,9 @@ class RuleCompiler:
 
     def compile(self, rule: RuleSettings, ref: RuleRef, document: Document, path: KeyPath) -> Rule:
         """The rule that stands at `path`; of no use if it added to the problems."""
-        hosts = self._hosts(rule, document, path)
+        patterns = self._patterns(rule, document, path)
         ports = port_ranges(rule)
-        for inner, message in check_rule(rule, hosts, ports, self.declared):
+        for inner, message in check_rule(rule, patterns, ports, self.declared):
             self.findings.problems.add(document.place((*path, *inner)), message)
         for inner, message in advise_rule(rule, ports, self.declared, self.pods_are_known):
             self.findings.warnings.append(f"{document.place((*path, *inner))}: {message}")
@@ -58,7 +57,7 @@ class RuleCompiler:
             ref=ref,
             terms=self._terms(rule),
             action=rule.action,
-            hosts=tuple(pattern for entry in hosts for pattern in entry.patterns),
+            hosts=patterns,
             cidrs=self._cidrs(rule, document, path),
             ports=ports,
             clients=rule.clients,
@@ -68,18 +67,21 @@ class RuleCompiler:
             protocol=rule.protocol,
         )
 
-    def _hosts(self, rule: RuleSettings, document: Document, path: KeyPath) -> Sequence[HostEntry]:
+    def _patterns(self, rule: RuleSettings, document: Document, path: KeyPath) -> tuple[HostPattern, ...]:
+        patterns: list[HostPattern] = []
         for index, entry in enumerate(rule.hosts):
+            patterns += entry.patterns
             suffix = check_suffix(entry, rule)
             if suffix is not None or not entry.text.isascii():
                 self._remark(document.place((*path, "hosts", index)), entry, suffix)
-        if rule.hosts_file is None:
-            return rule.hosts
-        text = self._list_file(rule.hosts_file, document, (*path, "hosts_file"))
-        listed = parse_list(text, str(rule.hosts_file), parse_host_entry, self.findings.problems)
-        for place, entry in listed:
-            self._remark(place, entry, check_suffix(entry, rule))
-        return (*rule.hosts, *(entry for _, entry in listed))
+        if rule.hosts_file is not None:
+            text = self._list_file(rule.hosts_file, document, (*path, "hosts_file"))
+            for line, entry in parse_list(text, str(rule.hosts_file), parse_host_entry, self.findings.problems):
+                patterns += entry.patterns
+                suffix = check_suffix(entry, rule)
+                if suffix is not None or not entry.text.isascii():
+                    self._remark(f"{rule.hosts_file}:{line}", entry, suffix)
+        return tuple(patterns)
 
     def _cidrs(self, rule: RuleSettings, document: Document, path: KeyPath) -> tuple[Network, ...]:
         if rule.cidrs_file is None:

@@ -66,20 +66,24 @@ class Reader:
 
 
 def list_lines(text: str) -> Iterator[tuple[int, str]]:
-    """The entries of a list file with their lines, from 1: one a line, `#` begins a comment."""
-    for number, line in enumerate(text.split("\n"), 1):
-        entry = line.partition("#")[0].strip()
+    """The entries of a list file with their lines, from 1: one a line, `#` begins a comment. Line by line: a list of
+    all lines of a long file would take more memory than what is made of them."""
+    number, at = 1, 0
+    while at <= len(text):
+        end = text.find("\n", at)
+        end = len(text) if end < 0 else end
+        entry = text[at:end].partition("#")[0].strip()
         if entry:
             yield number, entry
+        number, at = number + 1, end + 1
 
 
-def parse_list(text: str, file: str, parse: Callable[[str], T], problems: Problems) -> list[tuple[str, T]]:
-    """The entries of a list file, each with its place `FILE:LINE`; what cannot be taken goes to `problems`."""
-    entries = []
+def parse_list(text: str, file: str, parse: Callable[[str], T], problems: Problems) -> Iterator[tuple[int, T]]:
+    """The entries of a list file, each with its line; what cannot be taken goes to `problems`."""
     for number, entry in list_lines(text):
-        place = f"{file}:{number}"
         try:
-            entries.append((place, parse(entry)))
+            value = parse(entry)
         except BadValue as refusal:
-            problems.add(place, str(refusal))
-    return entries
+            problems.add(f"{file}:{number}", str(refusal))
+        else:
+            yield number, value

@@ -2,10 +2,12 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from gateway.app.connections import Connections
+from gateway.app.live.admission import Admission, Ceiling
+from gateway.app.live.connections import Connections
 from gateway.model.reasons import Reason
 from gateway.serve.services import Services
 from tests.helpers.streams import receive_all, send, stream_and_peer
@@ -22,7 +24,8 @@ class Bed:
     def __init__(self, services: Services, recorder: KeepingRecorder) -> None:
         self.services = services
         self.recorder = recorder
-        self.connections = Connections(asyncio.get_running_loop(), services)
+        self.admission = Admission(Ceiling(1000, 1000), 100_000, lambda: False, time.monotonic)
+        self.connections = Connections(asyncio.get_running_loop(), services, self.admission)
         self.clients: list[socket.socket] = []
 
     async def connect(self) -> socket.socket:

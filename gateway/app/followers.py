@@ -1,0 +1,88 @@
+"""What else follows a reload besides rules and identities: bounds, our name, logs.
+
+A follower prepares first and changes nothing; what it returns is called once the new generation is in force, and
+cannot fail. So a reload stays all or nothing.
+"""
+
+import asyncio
+import resource
+import socket
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from gateway.app.build import build_logs
+from gateway.app.live.admission import Admission, ceiling_of
+from gateway.app.live.memory import Memory
+from gateway.serve.services import Bounds, Services
+from gateway.settings.gateway import BoundSettings, GatewaySettings
+from gateway.telemetry.ledger import Ledger
+from gateway.telemetry.recorder import Recorder
+
+CLOSE_SECONDS = 5.0
+
+Commit = Callable[[], None]
+
+
+class Follower(Protocol):
+    """Something that gateway.yaml governs."""
+
+    def prepare(self, settings: GatewaySettings) -> Commit:
+        """Get ready for these settings. Raises `ConfigError` if they cannot be taken."""
+        ...
+
+
+class WalkFollower:
+    """What the walk of a connection is bounded by, who is let in, and how we are called in Proxy-Status."""
+
+    def __init__(self, services: Services, admission: Admission) -> None:
+        self._services = services
+        self._admission = admission
+
+    def prepare(self, settings: GatewaySettings) -> Commit:
+        """See `Follower`."""
+
+        def commit() -> None:
+            self._services.bounds = Bounds(settings.bounds.head, settings.bounds.client_hello)
+            self._services.proxy_name = settings.telemetry.name or socket.gethostname()
+            self._admission.ceiling = ceiling_of(settings.bounds, self._admission.descriptors)
+            self._admission.memory_is_short = _memory(settings.bounds).is_short
+
+        return commit
+
+
+class LogFollower:
+    """Access logs: others are opened before the reload is taken, those of before are written out after it."""
+
+    def __init__(self, recorder: Recorder, settings: GatewaySettings, ledger: Ledger) -> None:
+        self._recorder = recorder
+        self._ledger = ledger
+        self._logs = settings.telemetry.access_log
+        self._closing: set[asyncio.Future[None]] = set()
+
+    def prepare(self, settings: GatewaySettings) -> Commit:
+        """See `Follower`."""
+        wanted = settings.telemetry.access_log
+        if wanted == self._logs:
+            return lambda: None
+        logs = build_logs(settings, self._ledger)
+
+        def commit() -> None:
+            self._logs = wanted
+            former = self._recorder.replace(logs)
+            closing = asyncio.ensure_future(asyncio.to_thread(former.close, CLOSE_SECONDS))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+
+        return commit
+
+
+def build_admission(settings: GatewaySettings) -> Admission:
+    """Knows the limit of descriptors as it is now."""
+    descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    ceiling = ceiling_of(settings.bounds, descriptors)
+    return Admission(ceiling, descriptors, _memory(settings.bounds).is_short, time.monotonic)
+
+
+def _memory(bounds: BoundSettings) -> Memory:
+    return Memory(None if bounds.memory == "auto" else bounds.memory)

@@ -1,0 +1,79 @@
+"""Who is let in. Whoever is not is told so before a byte of theirs is read; open tunnels are never touched.
+
+A connection that was let in may become a tunnel, which takes two descriptors. So connections count from their accept.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gateway.model.addresses import Address
+from gateway.model.reasons import Reason
+from gateway.settings.gateway import BoundSettings
+
+RESERVED_DESCRIPTORS = 512
+"""For listeners, logs, name servers, the admin port, and those who are being turned away."""
+LAST_DESCRIPTORS = 64
+MEMORY_LOOK_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """How many connections there may be, and how many of one client's address."""
+
+    tunnels: int
+    per_client: int
+
+
+def ceiling_of(bounds: BoundSettings, descriptors: int) -> Ceiling:
+    """`auto` is half of the limit of descriptors, without the reserve."""
+    automatic = max(1, (descriptors - RESERVED_DESCRIPTORS) // 2)
+    return Ceiling(automatic if bounds.tunnels == "auto" else bounds.tunnels, bounds.tunnels_per_client)
+
+
+class Admission:
+    """Counts who is in. `descriptors` is the limit of this process; `memory_is_short` is asked once a second at most,
+    and only when somebody comes."""
+
+    def __init__(
+        self, ceiling: Ceiling, descriptors: int, memory_is_short: Callable[[], bool], monotonic: Callable[[], float]
+    ) -> None:
+        self.ceiling = ceiling
+        self.memory_is_short = memory_is_short
+        self.descriptors = descriptors
+        self._monotonic = monotonic
+        self._inside = 0
+        self._by_client: dict[Address, int] = {}
+        self._is_short = False
+        self._look_again_at = float("-inf")
+
+    def refusal(self, client: Address, descriptor: Callable[[], int]) -> Reason | None:
+        """Why the next connection of `client` is not let in. `descriptor` tells its number: the kernel gives the
+        lowest that is free, so that one near the limit says that nearly all are taken."""
+        if self._inside >= self.ceiling.tunnels:
+            return Reason.TOO_MANY_TUNNELS
+        if self._by_client.get(client, 0) >= self.ceiling.per_client:
+            return Reason.TOO_MANY_TUNNELS_OF_CLIENT
+        if 4 * self._inside >= self.descriptors and descriptor() >= self.descriptors - LAST_DESCRIPTORS:
+            return Reason.DESCRIPTORS_EXHAUSTED
+        return Reason.MEMORY_EXHAUSTED if self._memory_is_short() else None
+
+    def enter(self, client: Address) -> None:
+        """One connection more."""
+        self._inside += 1
+        self._by_client[client] = self._by_client.get(client, 0) + 1
+
+    def leave(self, client: Address) -> None:
+        """One less."""
+        self._inside -= 1
+        left = self._by_client[client] - 1
+        if left:
+            self._by_client[client] = left
+        else:
+            del self._by_client[client]
+
+    def _memory_is_short(self) -> bool:
+        now = self._monotonic()
+        if now >= self._look_again_at:
+            self._is_short = self.memory_is_short()
+            self._look_again_at = now + MEMORY_LOOK_SECONDS
+        return self._is_short

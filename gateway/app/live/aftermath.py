@@ -1,0 +1,161 @@
+"""What a new generation means for connections that began under an older one.
+
+Open tunnels are judged again with the facts that their drafts hold, unless `on_reload` is `keep`; connections that are
+still being judged by older rules are waited for, judged again once their tunnel stands, and when no one is left the
+older rules are taken down. All of it in slices: other connections go on in between.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Protocol
+
+from gateway.model.decision import Deny, Permit
+from gateway.model.reasons import Reason
+from gateway.model.record import Draft
+from gateway.model.roles import Clock
+from gateway.policy.confirm import confirm
+from gateway.policy.decide import decide
+from gateway.policy.plan import Rules
+from gateway.settings.gateway import GatewaySettings
+
+SLICE = 100
+LOOK_SECONDS = 1.0
+IDLE_SECONDS = 5.0
+
+
+class InForce(Protocol):
+    """What holds now. `settings.on_reload` is what happens to forbidden tunnels, `settings.drain.timeout` the seconds
+    for which `drain` lets them go on."""
+
+    @property
+    def rules(self) -> Rules: ...
+
+    @property
+    def settings(self) -> GatewaySettings: ...
+
+
+class Aftermath:
+    """`drafts` are those of all live connections."""
+
+    def __init__(
+        self,
+        drafts: Callable[[], Sequence[Draft]],
+        in_force: InForce,
+        clock: Clock,
+        look_every: float = LOOK_SECONDS,
+    ) -> None:
+        self._drafts = drafts
+        self._in_force = in_force
+        self._clock = clock
+        self._look_every = look_every
+        self._retired: list[Rules] = []
+        self._doomed: dict[str, _Doomed] = {}
+        self._something = asyncio.Event()
+
+    def retire(self, rules: Rules) -> None:
+        """A newer generation has taken over from these."""
+        self._retired.append(rules)
+        self._something.set()
+
+    async def follow(self) -> None:
+        """For as long as the process serves."""
+        while True:
+            await self._something.wait()
+            while self._retired or self._doomed:
+                await self.look()
+                await asyncio.sleep(self._look_every)
+            self._something.clear()
+
+    async def look(self) -> None:
+        """One look at every live connection, and what follows from it."""
+        rules = self._in_force.rules
+        deciding = rules.generation  # the oldest generation by which a verdict may still come
+        async for draft in self._sliced():
+            tunnel = draft.tunnel
+            if tunnel is None:
+                if draft.generation:  # else it has not asked any rules yet
+                    deciding = min(deciding, draft.generation)
+            elif max(draft.generation, draft.judged) < rules.generation:
+                self._judge_again(draft, rules)
+        await self._take_down(deciding)
+        self._end_doomed()
+
+    async def _sliced(self) -> AsyncIterator[Draft]:
+        for number, draft in enumerate(self._drafts(), 1):
+            yield draft
+            if number % SLICE == 0:
+                await asyncio.sleep(0)
+
+    def _judge_again(self, draft: Draft, rules: Rules) -> None:
+        settings = self._in_force.settings
+        mode = settings.on_reload
+        if mode == "keep":
+            return
+        draft.judged = rules.generation
+        if still_permits(rules, draft, self._clock.time()):
+            self._doomed.pop(draft.connection_id, None)
+        elif mode == "close":
+            _cut(draft)
+        else:
+            self._doomed.setdefault(
+                draft.connection_id, _Doomed(draft, self._clock.monotonic(), settings.drain.timeout)
+            )
+
+    def _end_doomed(self) -> None:
+        now = self._clock.monotonic()
+        for connection_id, doomed in list(self._doomed.items()):
+            if doomed.draft.tunnel is None or doomed.is_over(now):
+                _cut(doomed.draft)
+                del self._doomed[connection_id]
+
+    async def _take_down(self, deciding: int) -> None:
+        for rules in [rules for rules in self._retired if rules.generation < deciding]:
+            self._retired.remove(rules)
+            for _ in rules.take_down():
+                await asyncio.sleep(0)
+
+
+class _Doomed:
+    """A tunnel that may go on until it is idle, or until its time is over."""
+
+    __slots__ = ("_moved", "_over_at", "_quiet_since", "draft")
+
+    def __init__(self, draft: Draft, now: float, patience: float) -> None:
+        self.draft = draft
+        self._over_at = now + patience
+        self._quiet_since = now
+        self._moved = _moved(draft)
+
+    def is_over(self, now: float) -> bool:
+        moved = _moved(self.draft)
+        if moved != self._moved:
+            self._moved, self._quiet_since = moved, now
+        return now >= self._over_at or now - self._quiet_since >= IDLE_SECONDS
+
+
+def still_permits(rules: Rules, draft: Draft, now: float) -> bool:
+    """Whether these rules would let the tunnel pass: whom it asked for, what its first bytes were, and the address that
+    was dialled. `now` is Unix time in seconds. What was not looked at when it was opened is not held against it."""
+    client, intent, opening = draft.client, draft.intent, draft.opening
+    if client is None or intent is None:
+        return True
+    decision = decide(client, intent, rules, now)
+    if isinstance(decision, Deny):
+        return False
+    if opening is not None and isinstance(confirm(decision, opening, client, intent, rules, now), Deny):
+        return False
+    return _may_be_dialled(decision, draft)
+
+
+def _may_be_dialled(permit: Permit, draft: Draft) -> bool:
+    refusal = permit.screen(draft.dialled.address) if draft.dialled is not None else None
+    return refusal is None or not refusal.enforced
+
+
+def _moved(draft: Draft) -> int:
+    return draft.transfer.bytes_up + draft.transfer.bytes_down
+
+
+def _cut(draft: Draft) -> None:
+    if draft.tunnel is not None:
+        draft.tunnel.cut(Reason.POLICY_CHANGED)

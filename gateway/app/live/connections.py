@@ -1,0 +1,88 @@
+"""The live connections of this process: each is a task from its accept to its record."""
+
+import asyncio
+import random
+from collections.abc import Sequence
+
+from gateway.app.live.admission import Admission
+from gateway.model.addresses import Address
+from gateway.model.reasons import Reason
+from gateway.model.record import Draft, Ended, Side
+from gateway.net.stream import Stream
+from gateway.serve.connection import serve_connection
+from gateway.serve.refuse import turn_away
+from gateway.serve.services import Services
+from gateway.telemetry.ledger import Ledger
+
+TURNED_AWAY = 256
+"""Connections that are being told that there is no room, at once; further ones are reset."""
+
+
+class Connections:
+    """Starts a task for every accepted connection and ends them all when the process drains."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, services: Services, admission: Admission, ledger: Ledger | None = None
+    ) -> None:
+        self._ledger = ledger or Ledger.alone()
+        self._loop = loop
+        self._services = services
+        self._admission = admission
+        self._live: dict[asyncio.Task[None], Draft] = {}
+        self._turned_away: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def drafts(self) -> Sequence[Draft]:
+        """Those that were let in and have not ended, as of now."""
+        return list(self._live.values())
+
+    def accept(self, listener: str, stream: Stream, peer: tuple[Address, int]) -> None:
+        """A connection has come in on `listener`; it is closed by the task that serves it."""
+        self._ledger.accept()
+        clock = self._services.clock
+        draft = Draft(f"{random.getrandbits(64):016x}", listener, peer, clock.monotonic(), clock.time())
+        refusal = self._admission.refusal(peer[0], stream.fileno)
+        if refusal is not None:
+            self._turn_away(refusal, stream, draft)
+            return
+        self._admission.enter(peer[0])
+        task = self._loop.create_task(serve_connection(stream, draft, self._services))
+        self._live[task] = draft
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._admission.leave(self._live.pop(task).peer[0])
+        self._ledger.end()
+
+    def _turn_away(self, reason: Reason, stream: Stream, draft: Draft) -> None:
+        if len(self._turned_away) < TURNED_AWAY:
+            task = self._loop.create_task(turn_away(reason, stream, draft, self._services))
+            self._turned_away.add(task)
+            task.add_done_callback(self._gone)
+        else:
+            draft.reason, draft.transfer.ended, draft.transfer.ended_by = reason, Ended.RESET, Side.GATEWAY
+            stream.abort()
+            self._services.recorder.record(draft)
+            self._ledger.end()
+
+    def _gone(self, task: asyncio.Task[None]) -> None:
+        self._turned_away.discard(task)
+        self._ledger.end()
+
+    async def drain(self, seconds: float, refusing: bool = True) -> None:
+        """Let live connections end by themselves for that long, then cut off the rest. New requests are refused, unless
+        somebody else goes on accepting: then who came in time is still served."""
+        self._services.draining = refusing
+        if self._live:
+            await asyncio.wait(self._live, timeout=seconds)
+        while tasks := [*self._live, *self._turned_away]:
+            self.cut_off()
+            await asyncio.wait(tasks)
+
+    def cut_off(self) -> None:
+        """End every live connection, in the loop's next turn: a task that is cancelled before it began runs none of its
+        code, so that its connection would be neither recorded nor closed."""
+        for task in (*self._live, *self._turned_away):
+            self._loop.call_soon(task.cancel)

@@ -1,0 +1,52 @@
+"""What is open now, for operators; and ending one of it."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+
+from gateway.admin.state import OpenTunnel
+from gateway.model.reasons import Reason
+from gateway.model.record import Draft
+from gateway.telemetry.sealing import printable, rfc3339
+
+SLICE = 500
+
+Drafts = Callable[[], Sequence[Draft]]
+
+
+async def list_tunnels(drafts: Drafts, now: float) -> Sequence[OpenTunnel]:
+    """Every connection that is being relayed, the oldest first; `now` is monotonic. A slice a turn of the loop."""
+    found: list[OpenTunnel] = []
+    for number, draft in enumerate(drafts(), 1):
+        found += _shown(draft, now)
+        if number % SLICE == 0:
+            await asyncio.sleep(0)
+    return found
+
+
+def close_tunnel(drafts: Drafts, connection_id: str) -> bool:
+    """End the tunnel of that connection; False if none is open."""
+    draft = next((draft for draft in drafts() if draft.connection_id == connection_id), None)
+    if draft is None or draft.tunnel is None:
+        return False
+    draft.tunnel.cut(Reason.CLOSED_BY_OPERATOR)
+    return True
+
+
+def _shown(draft: Draft, now: float) -> Iterator[OpenTunnel]:
+    client, intent, decision = draft.client, draft.intent, draft.decision
+    if draft.tunnel is None or client is None or intent is None or decision is None:
+        return
+    yield OpenTunnel(
+        connection_id=draft.connection_id,
+        opened=rfc3339(draft.started_time),
+        age_seconds=round(now - draft.started_at, 3),
+        listener=draft.listener,
+        client=str(client.address),
+        user=printable(client.user) if client.user is not None else None,
+        host=str(intent.authority.host),
+        port=intent.authority.port,
+        rule=decision.rule.name if decision.rule is not None else "",
+        generation=draft.generation,
+        bytes_up=draft.transfer.bytes_up,
+        bytes_down=draft.transfer.bytes_down,
+    )
