@@ -5,7 +5,6 @@ SIGUSR2 replaces all workers, one after the other.
 """
 
 import asyncio
-import contextlib
 import logging
 import os
 import resource
@@ -56,6 +55,13 @@ def build_crew(loop: asyncio.AbstractEventLoop, settings: GatewaySettings, socke
     return Local(loop, settings, sockets) if len(sockets.proxies) == 1 else Fleet(settings, sockets)
 
 
+def _failure_of(failing: asyncio.Task[CrewFailed], serving: asyncio.Task[None]) -> BaseException | None:
+    """Why there is nobody to serve, if one of them has found that out."""
+    if failing.done():
+        return failing.result()
+    return serving.exception() if serving.done() else None
+
+
 class GatewayProcess:
     """Fulfils `admin.state.GatewayState`."""
 
@@ -95,15 +101,13 @@ class GatewayProcess:
         failing = self._in_background(self._crew.failure())
         serving = self._in_background(self._serve())
         await asyncio.wait({stopping, failing, serving}, return_when=asyncio.FIRST_COMPLETED)
-        failure = await failing if failing.done() else None
+        failure = _failure_of(failing, serving)
         self._stopping.set()
         serving.cancel()
         await self._crew.drain(self._policy.settings.drain.timeout)
         _logger.info("drained")
         failing.cancel()
-        for task in (serving, failing):
-            with contextlib.suppress(asyncio.CancelledError, CrewFailed):
-                await task
+        await asyncio.wait({serving, failing})
         await self._admin.stop()
         if failure is not None:
             raise failure

@@ -4,8 +4,10 @@ The table in docs/operations.md lists every metric.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
+import psutil
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -21,7 +23,7 @@ CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 class Tally:
     """What was done since the gateway's start. `connections_lost` were accepted and ended, uncounted, with a worker
     that was lost; `records_lost` includes the lines that they would have made. `dns_queries` counts by result: a closed
-    vocabulary."""
+    vocabulary. `workers` are the process ids of those that serve, by their places."""
 
     connections_accepted: int
     connections_open: int
@@ -30,7 +32,7 @@ class Tally:
     records_written: int
     records_lost: int
     dns_queries: Mapping[str, int]
-    workers: int
+    workers: Mapping[int, int]
     workers_lost: int
 
 
@@ -103,12 +105,28 @@ def _tallied(tally: Tally) -> Iterator[Metric]:
     yield GaugeMetricFamily("egress_tunnels_open", "Tunnels being relayed.", tally.tunnels_open)
     yield CounterMetricFamily("egress_records_written", "Records written, over all logs.", tally.records_written)
     yield CounterMetricFamily("egress_records_lost", "Records that reached no log.", tally.records_lost)
-    yield GaugeMetricFamily("egress_workers", "Processes that serve.", tally.workers)
+    yield GaugeMetricFamily("egress_workers", "Processes that serve.", len(tally.workers))
     yield CounterMetricFamily("egress_workers_lost", "Workers that ended untold.", tally.workers_lost)
     queries = CounterMetricFamily("egress_dns_queries", "Names asked for, by result.", labels=("result",))
     for result, count in tally.dns_queries.items():
         queries.add_metric((result,), count)
     yield queries
+    yield from _of_workers(tally.workers)
+
+
+def _of_workers(workers: Mapping[int, int]) -> Iterator[Metric]:
+    """Read from the system: what a worker is busy with cannot keep it from being told."""
+    cpu = CounterMetricFamily("egress_worker_cpu_seconds", "User and system time.", labels=("worker",))
+    memory = GaugeMetricFamily("egress_worker_resident_memory_bytes", "Resident memory.", labels=("worker",))
+    descriptors = GaugeMetricFamily("egress_worker_open_fds", "Open descriptors.", labels=("worker",))
+    for place, pid in workers.items():
+        with suppress(psutil.Error):  # it ended just now
+            process = psutil.Process(pid)
+            labels = (str(place),)
+            cpu.add_metric(labels, sum(process.cpu_times()[:2]))
+            memory.add_metric(labels, process.memory_info().rss)
+            descriptors.add_metric(labels, process.num_fds())
+    yield from (cpu, memory, descriptors)
 
 
 def _connections(counters: Counters) -> Metric:

@@ -43,7 +43,10 @@ def settings(workers: int, **others: object) -> dict[str, object]:
 
 def workers_of(gateway: GatewayProcess) -> list[psutil.Process]:
     """Those that live, the oldest first."""
-    children = psutil.Process(gateway.process.pid).children()
+    try:
+        children = psutil.Process(gateway.process.pid).children()
+    except psutil.NoSuchProcess:
+        return []
     alive = [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
     return sorted(alive, key=lambda child: (child.create_time(), child.pid))
 
@@ -156,10 +159,11 @@ async def test_every_worker_judges_by_a_new_generation_before_it_is_told_and_a_l
 
 
 async def visits(gateway: GatewayProcess, target: int, outcome: str) -> None:
-    """Enough that every worker gets some."""
+    """Enough that every worker gets some; returns when all are over."""
     crowd = Crowd(gateway.port, target)
     await crowd.arrive(1000, 0.05)
     assert crowd.outcomes == {outcome: 50}
+    await becomes(gateway, "egress_connections_open", 0)
 
 
 async def test_a_hang_up_has_every_worker_open_the_log_anew(tmp_path: Path, target: int) -> None:
@@ -228,6 +232,17 @@ async def test_tunnels_that_a_new_policy_forbids_are_closed_in_every_worker(tmp_
             gateway.write_policy({"rules": []})
             records = await asyncio.to_thread(gateway.wait_for_records, 20)
         assert {record["ended_by"] for record in records} == {"gateway"}
+
+
+async def test_workers_that_end_again_and_again_end_the_gateway_with_a_clear_error(tmp_path: Path) -> None:
+    with GatewayProcess(tmp_path, {"rules": []}, settings(2)) as gateway:
+        deadline = time.monotonic() + 4 * SECONDS
+        while gateway.process.poll() is None and time.monotonic() < deadline:
+            for worker in workers_of(gateway):
+                worker.kill()
+            await asyncio.sleep(0.05)
+        assert gateway.process.poll() == 1
+        assert " failed 7 times in a row" in await asyncio.to_thread(gateway.wait_for_line, "times in a row")
 
 
 async def test_a_single_process_says_that_it_cannot_be_replaced(tmp_path: Path, target: int) -> None:

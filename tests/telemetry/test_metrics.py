@@ -44,7 +44,7 @@ def test_every_number_has_its_name() -> None:
         ("egress_connections_accepted_total", labels()): 8,
         ("egress_connections_open", labels()): 5,
         ("egress_connections_lost_total", labels()): 4,
-        ("egress_workers", labels()): 6,
+        ("egress_workers", labels()): 2,
         ("egress_workers_lost_total", labels()): 12,
         ("egress_tunnels_open", labels()): 3,
         ("egress_records_written_total", labels()): 11,
@@ -58,6 +58,9 @@ def test_every_number_has_its_name() -> None:
         ("egress_dns_queries_total", labels(result="timeout")): 1,
     }
     assert {key: samples.get(key) for key in expected} == expected
+    for name in ("cpu_seconds_total", "resident_memory_bytes", "open_fds"):
+        assert samples[f"egress_worker_{name}", labels(worker="0")] > 0
+        assert (f"egress_worker_{name}", labels(worker="1")) not in samples
     assert samples["process_resident_memory_bytes", labels()] > 0
     assert any(name == "python_info" for name, _ in samples)
 

@@ -190,9 +190,17 @@ class Fleet:
         return None
 
     async def _renew_one(self, index: int) -> str | None:
+        if self._ends:
+            return "the gateway is draining"
         fresh = await self._add(index)
-        if not await fresh.judges_by(1):
-            return f"the new worker {index} ended before it served: the old one stays"
+        try:
+            async with asyncio.timeout(TAKE_SECONDS):
+                serves = await fresh.judges_by(1)
+        except TimeoutError:
+            fresh.kill()
+            serves = False
+        if not serves:
+            return f"the new worker {index} did not come to serve: the old one stays"
         old = self._current[index]
         self._put(fresh)
         await old.end(self._drain_seconds, Kind.RETIRE)
@@ -261,7 +269,7 @@ class Fleet:
             records_written=past.written + sum(member.ledger.written for member in members),
             records_lost=past.lost + sum(member.ledger.lost for member in members),
             dns_queries=dns,
-            workers=sum(member.serves for member in list(self._current.values())),
+            workers={index: member.pid for index, member in self._current.copy().items() if member.serves},
             workers_lost=past.workers_lost,
         )
 

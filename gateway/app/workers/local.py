@@ -1,6 +1,7 @@
 """A crew of one: this process itself."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Sequence
 
 from gateway.admin.state import OpenTunnel
@@ -89,6 +90,6 @@ class Local:
             records_written=recorder.written,
             records_lost=recorder.lost,
             dns_queries=snapshot.dns_queries,
-            workers=int(self._serves),
+            workers={0: os.getpid()} if self._serves else {},
             workers_lost=0,
         )

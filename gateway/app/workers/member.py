@@ -60,7 +60,7 @@ class Member:
         self._giving = asyncio.Lock()
         self._questions = 0
         self._asked: dict[int, _Asked] = {}
-        self._given = 0
+        self._wanted: Generation | None = None
 
     @classmethod
     async def start(
@@ -109,12 +109,16 @@ class Member:
         return status
 
     async def give(self, newest: Generation) -> None:
-        """Hand it over, frame by frame as fast as it reads; one that is older than what was given is left out."""
+        """Hand it over, frame by frame as fast as it reads. To one that does not read, the newest of many is given when
+        it comes round; those between are not kept for it."""
+        self._wanted = newest
+        if self._giving.locked():
+            return
         async with self._giving:
-            if newest.number > self._given:
-                self._given = newest.number
-                await self._channel.send(Kind.GENERATION, encode_number(newest.number))
-                for frame in newest.frames:
+            while self._wanted is not None:
+                generation, self._wanted = self._wanted, None
+                await self._channel.send(Kind.GENERATION, encode_number(generation.number))
+                for frame in generation.frames:
                     await self._channel.send(Kind.SLICE, frame)
                 await self._channel.send(Kind.TAKE)
 
@@ -128,9 +132,9 @@ class Member:
     async def end(self, seconds: float, kind: Kind = Kind.DRAIN) -> None:
         """Have it drain; one that does not end in time is killed."""
         self.was_told_to_end = True
-        await self._channel.send(kind, encode_number(seconds))
         try:
             async with asyncio.timeout(seconds + GRACE_SECONDS):
+                await self._channel.send(kind, encode_number(seconds))
                 await self.ended.wait()
         except TimeoutError:
             self.fault = "it did not end in time"
