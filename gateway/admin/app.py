@@ -12,8 +12,11 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.admin.access import Access, TokenFile, access_of
-from gateway.admin.state import AuditEntry, GatewayState
+from gateway.admin.state import AuditEntry, GatewayState, ReloadOutcome
 from gateway.telemetry.metrics import CONTENT_TYPE
+
+ANSWER_SECONDS = 20.0
+"""A reload that takes longer goes on after its answer: a connection of the admin port has its end."""
 
 ID_CHARACTERS = 64
 
@@ -101,8 +104,17 @@ def _health_routes(state: GatewayState) -> list[Route]:
 
 
 def _reload_route(state: GatewayState) -> Route:
+    running: set[asyncio.Future[ReloadOutcome]] = set()
+
     async def reload(request: Request) -> Response:
-        outcome = await state.reload()
+        reloading = asyncio.ensure_future(state.reload())
+        running.add(reloading)
+        reloading.add_done_callback(running.discard)
+        await asyncio.wait([reloading], timeout=ANSWER_SECONDS)
+        if not reloading.done():
+            state.audit(AuditEntry("reload", _peer(request), "begun"))
+            return JSONResponse({"reading": True}, 202)
+        outcome = reloading.result()
         problems = list(outcome.problems)
         state.audit(AuditEntry("reload", _peer(request), "failed" if problems else "done", "; ".join(problems)))
         return JSONResponse({"generation": outcome.generation, "problems": problems}, 422 if problems else 200)

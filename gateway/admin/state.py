@@ -15,7 +15,8 @@ class ReloadOutcome:
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One change made, or tried by somebody who may, through the admin port. `outcome` is `done` or `failed`."""
+    """One change made, or tried by somebody who may, through the admin port. `outcome` is `done`, `failed` or
+    `begun`."""
 
     action: str
     peer: str

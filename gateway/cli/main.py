@@ -155,6 +155,46 @@ def explain(
 
 
 @app.command()
+def tunnels(
+    action: Annotated[str, typer.Argument(metavar="[list|close]", help="What to do.")] = "list",
+    connection_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="Of the one to close.")] = None,
+    config: Config = None,
+    output: Annotated[str, typer.Option("-o", "--output", metavar="table|json", help="How to print.")] = "table",
+    host: Annotated[str | None, typer.Option(metavar="TEXT", help="Part of the destination's name.")] = None,
+    client: Annotated[str | None, typer.Option(metavar="WHO", help="The client's address or user.")] = None,
+    rule: Annotated[str | None, typer.Option(metavar="TEXT", help="Part of the rule's full name.")] = None,
+) -> None:
+    """Say what is open now, or close one.
+
+    Asks the running gateway at `admin.bind`, with the token of `admin.token_file` if there is one.
+
+    \b
+    egress-gateway tunnels --client 10.20.0.7
+    egress-gateway tunnels -o json --host api.example.com
+    egress-gateway tunnels close 0f3a9c5e17b2d846      (needs admin.token_file)
+
+    Status 0; 1 if there is none to close, 2 if there is no answer.
+    """
+    from gateway.cli.tunnels import NoAnswer, Wanted, close_one, print_tunnels
+    from gateway.settings.problems import ConfigErrors
+
+    if output not in ("table", "json"):
+        _fail(f"-o is table or json, not {output!r}")
+    try:
+        match (action, connection_id):
+            case ("list", None):
+                print_tunnels(config, Wanted(host, client, rule), output == "json")
+            case ("close", str()):
+                if not close_one(config, connection_id):
+                    typer.echo(f"there is no open tunnel {connection_id}", err=True)
+                    raise typer.Exit(1)
+            case _:
+                _fail("say `tunnels`, `tunnels list` or `tunnels close ID`")
+    except (ConfigErrors, NoAnswer) as refusal:
+        _fail(refusal)
+
+
+@app.command()
 def schema(kind: Annotated[str, typer.Argument(metavar="gateway|policy", help="Whose schema.")]) -> None:
     """Print a JSON Schema for editors.
 

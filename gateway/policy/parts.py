@@ -20,7 +20,8 @@ from gateway.policy.tables.packed import PackedPiece, pack
 T = TypeVar("T")
 K = TypeVar("K", HostPattern, Network)
 
-RULES = 250
+RULES = 100
+DESTINATIONS = 250
 ENTRIES = 1000
 PACKED_FROM = 1000
 """Entries at which the same rules stand and that are worth packing."""
@@ -121,7 +122,7 @@ def parts_of(policy: Policy, secret: bytes) -> Iterator[Part]:
     for rules in _slices(policy.rules, RULES):
         bare = [replace(rule, hosts=(), cidrs=()) for rule in rules]
         yield RuleSlice(bare, [_names_exactly(rule) for rule in rules])
-    for standing in _slices(places, ENTRIES):
+    for standing in _slices(places, DESTINATIONS):
         yield DestinationSlice(standing)
     for namespace, tier in tiers.items():
         cutter = _Cutter(namespace, places, packed, secret)

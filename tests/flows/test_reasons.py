@@ -8,6 +8,7 @@ import json
 import socket
 import subprocess
 import sys
+import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -340,7 +341,8 @@ def test_a_tunnel_that_outlives_the_drain_is_cut_off_and_recorded(tmp_path: Path
 def test_running_out_of_descriptors_is_told_and_recorded(tmp_path: Path) -> None:
     with Origin(echo) as origin, contextlib.ExitStack() as stack:
         policy = {"rules": [{"name": "ip", "cidrs": ["127.0.0.1/32"], "ports": [origin.port], "protocol": "tcp"}]}
-        gateway = stack.enter_context(GatewayProcess(tmp_path, policy, prefix=[require("prlimit"), "--nofile=64:64"]))
+        few = [require("prlimit"), "--nofile=64:64"]
+        gateway = stack.enter_context(GatewayProcess(tmp_path, policy, {"bounds": {"tunnels": 1000}}, prefix=few))
         tunnels = []
         while True:
             client = stack.enter_context(RawClient(gateway.port))
@@ -357,8 +359,82 @@ def test_running_out_of_descriptors_is_told_and_recorded(tmp_path: Path) -> None
             stack.enter_context(RawClient(gateway.port))
         with RawClient(gateway.port) as client:
             assert status_of(client.connect(f"127.0.0.1:{origin.port}")) == 503
-        [record] = gateway.wait_for_records(1, reason=Reason.DESCRIPTORS_EXHAUSTED)
-    produced.add(record["reason"])
+        gateway.wait_for_records(1, reason=Reason.DESCRIPTORS_EXHAUSTED)
+    produced.add(Reason.DESCRIPTORS_EXHAUSTED)
+
+
+def test_whoever_does_not_fit_in_is_told_at_once_and_open_tunnels_go_on_until_somebody_ends_them(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "token").write_text(PASSWORD)
+    settings: dict[str, object] = {
+        "admin": {"bind": "127.0.0.1:0", "token_file": "token"},
+        "on_reload": "close",
+        "bounds": {"tunnels": 3, "tunnels_per_client": 2},
+    }
+    token = {"Authorization": f"Bearer {PASSWORD}"}
+    with Origin(echo) as origin, contextlib.ExitStack() as stack:
+        target = f"127.0.0.1:{origin.port}"
+        policy = {"rules": [{"name": "ip", "cidrs": ["127.0.0.1/32"], "ports": [origin.port], "protocol": "tcp"}]}
+        gateway = stack.enter_context(GatewayProcess(tmp_path, policy, settings))
+
+        def connect(source: str) -> tuple[RawClient, bytes]:
+            client = stack.enter_context(RawClient(gateway.port, source=source))
+            return client, client.connect(target)
+
+        def refused(source: str, reason: Reason) -> None:
+            visits = len(origin.visits)
+            _, head = connect(source)
+            assert status_of(head) == 503
+            assert b"Retry-After: " in head
+            [record] = gateway.wait_for_records(1, reason=reason)
+            assert (record["decision"], record["status"], record["ended"]) == ("none", 503, "failed")
+            assert len(origin.visits) == visits
+            produced.add(reason)
+
+        tunnels = [connect(source) for source in ("127.0.0.1", "127.0.0.1", "127.0.0.2")]
+        assert [status_of(head) for _, head in tunnels] == [200] * 3
+        refused("127.0.0.3", Reason.TOO_MANY_TUNNELS)
+
+        gateway.write_settings({**settings, "bounds": {"tunnels_per_client": 2}})
+        becomes_generation(gateway, 2)
+        refused("127.0.0.1", Reason.TOO_MANY_TUNNELS_OF_CLIENT)
+
+        listed = json.loads(gateway.admin("/tunnels", headers=token)[1])["tunnels"]
+        assert [tunnel["client"] for tunnel in listed] == ["127.0.0.1", "127.0.0.1", "127.0.0.2"]
+        closing = f"/tunnels/{listed[0]['connection_id']}/close"
+        assert gateway.admin(closing, method="POST")[0] == 401
+        assert gateway.admin(closing, method="POST", headers=token)[0] == 200
+        with pytest.raises(ConnectionResetError):
+            tunnels[0][0].read_to_end()
+        gateway.wait_for_line("audit: close tunnel by 127.0.0.1: done")
+        [record] = gateway.wait_for_records(1, reason=Reason.CLOSED_BY_OPERATOR)
+        assert (record["ended"], record["ended_by"]) == ("reset", "gateway")
+
+        gateway.write_settings({**settings, "bounds": {"memory": "1MiB"}})
+        becomes_generation(gateway, 3)
+        refused("127.0.0.1", Reason.MEMORY_EXHAUSTED)
+        for client, _ in tunnels[1:]:
+            client.send(b"ping")
+            assert client.read(4) == b"ping"
+
+        gateway.write_policy({"rules": []})
+        for client, _ in tunnels[1:]:
+            with pytest.raises(ConnectionResetError):
+                client.read_to_end()
+        records = gateway.wait_for_records(2, reason=Reason.POLICY_CHANGED)
+        assert [(record["decision"], record["generation"], record["bytes_up"]) for record in records] == [
+            ("allow", 1, 4)
+        ] * 2
+    produced.update((Reason.CLOSED_BY_OPERATOR, Reason.POLICY_CHANGED))
+
+
+def becomes_generation(gateway: GatewayProcess, wanted: int) -> None:
+    """Wait until it is in force."""
+    deadline = time.monotonic() + 20
+    while gateway.metric("egress_policy_generation") != wanted:
+        assert time.monotonic() < deadline, gateway.stderr_lines
+        time.sleep(0.05)
 
 
 def test_no_route_and_no_local_port_are_told_and_recorded(tmp_path: Path) -> None:

@@ -45,13 +45,19 @@ class GatewayProcess:
         self.log_file = folder / "records.jsonl"
         self.settings_file = folder / "gateway.yaml"
         self.write_policy(policy)
-        self.settings_file.write_text(yaml.safe_dump(_filled_in(settings or {})))
+        self.write_settings(settings or {})
         self._prefix = prefix
         self._arguments = arguments
         self._terminated = False
         self._environ = {**os.environ, **(environ or {})}
         self.ports: dict[str, int] = {}
         self.stderr_lines: list[str] = []
+
+    def write_settings(self, settings: Mapping[str, Any]) -> None:
+        """Replace gateway.yaml at one stroke; what it does not say is filled in."""
+        fresh = self.settings_file.with_suffix(".new")
+        fresh.write_text(yaml.safe_dump(_filled_in(settings)))
+        fresh.rename(self.settings_file)
 
     def write_policy(self, policy: Mapping[str, Any] | str) -> None:
         """Replace the policy file at one stroke."""

@@ -1,0 +1,245 @@
+"""Whether anybody notices a reload of a large policy: `python -m benchmarks.reloading`.
+
+The gateway serves tunnels that exchange 64 bytes all the time while it takes the policy over again and again. What is
+told: the largest gap of a ticker in its loop and the longest round trip, the time from a change of the files until it
+is in force, and the peak of memory of the gateway and of the process that reads.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import psutil
+
+PAYLOAD = bytes(64)
+PACE = 0.02  # seconds between the round trips of a tunnel
+GAP = 0.025  # seconds that nobody notices
+START_SECONDS = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Of the policy and of what goes on meanwhile."""
+
+    rules: int = 100_000
+    lines: int = 1_000_000
+    tunnels: int = 50
+    reloads: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Of one reload. Seconds and bytes; `on_cpu` is the part of the gap in which the gateway had a CPU."""
+
+    generation: int
+    to_effect: float
+    gap: float
+    on_cpu: float
+    round_trip: float
+    round_trips: int
+    gateway_peak: int
+    reader_peak: int
+
+    def __str__(self) -> str:
+        return (
+            f"generation {self.generation}: in force after {self.to_effect:.1f} s; ticker's largest gap "
+            f"{self.gap * 1e3:.1f} ms ({self.on_cpu * 1e3:.1f} ms on CPU); longest of {self.round_trips} round trips "
+            f"{self.round_trip * 1e3:.1f} ms; peak memory {self.gateway_peak >> 20} MiB, reader "
+            f"{self.reader_peak >> 20} MiB"
+        )
+
+
+def write_policy(folder: Path, size: Size, port: int, variant: int = 0) -> None:
+    """`rules` allow rules of one host each, and a deny with a list of `lines` names; other names for each variant."""
+    with (folder / "feed.new").open("w") as feed:
+        for number in range(size.lines):
+            feed.write(f"{'.' if number % 2 else ''}bad{number}-{variant}.feed{number % 1000}.test\n")
+    with (folder / "policy.new").open("w") as policy:
+        policy.write("version: 1\nrules:\n")
+        policy.write(f"- {{name: echo, cidrs: [127.0.0.1/32], ports: [{port}], protocol: tcp}}\n")
+        policy.write("- {name: feed, hosts_file: feed.txt, action: deny}\n")
+        for number in range(size.rules):
+            policy.write(f"- name: r{number}\n  hosts: [h{number}-{variant}.team{number % 97}.test]\n")
+    (folder / "feed.new").rename(folder / "feed.txt")
+    (folder / "policy.new").rename(folder / "policy.yaml")
+
+
+class Tunnels:
+    """Each sends 64 bytes and waits for them. `longest` and `count` are since `begin`."""
+
+    def __init__(self) -> None:
+        self._tasks: list[asyncio.Task[None]] = []
+        self.begin()
+
+    def begin(self) -> None:
+        """Count from here."""
+        self.longest, self.count = 0.0, 0
+
+    async def open(self, number: int, proxy: int, origin: int) -> None:
+        """That many, through the proxy's port to the origin's. Raises RuntimeError if one is refused."""
+        for _ in range(number):
+            reader, writer = await asyncio.open_connection("127.0.0.1", proxy)
+            target = f"127.0.0.1:{origin}"
+            writer.write(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode())
+            head = await reader.readuntil(b"\r\n\r\n")
+            if b" 200 " not in head:
+                raise RuntimeError(head.decode())
+            self._tasks.append(asyncio.create_task(self._exchange(reader, writer)))
+
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            sent_at = time.monotonic()
+            writer.write(PAYLOAD)
+            await reader.readexactly(len(PAYLOAD))
+            self.longest = max(self.longest, time.monotonic() - sent_at)
+            self.count += 1
+            await asyncio.sleep(PACE)
+
+    async def close(self) -> None:
+        """All of them. Raises what ended one before its time."""
+        for task in self._tasks:
+            if not task.done():
+                task.cancel()
+        for outcome in await asyncio.gather(*self._tasks, return_exceptions=True):
+            if isinstance(outcome, Exception):
+                raise outcome
+
+
+class Ticking:
+    """The gateway with a ticker, in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._told = folder / "gaps"
+        self._told.touch()
+        settings = {
+            "listeners": [{"name": "proxy", "bind": "127.0.0.1:0"}],
+            "admin": {"bind": "127.0.0.1:0"},
+            "telemetry": {"access_log": [{"path": "records.jsonl"}]},
+            "addresses": {"allow": ["127.0.0.0/8"]},
+        }
+        (folder / "gateway.yaml").write_text(json.dumps(settings))
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[None]:
+        """Until it ends, with SIGTERM. Raises RuntimeError if it does not start."""
+        log = self._folder / "stderr"
+        command = [sys.executable, "-m", "benchmarks.ticking", str(self._told), "run", "-c"]
+        with log.open("w") as stderr:
+            self._process = subprocess.Popen([*command, str(self._folder / "gateway.yaml")], stderr=stderr)
+        try:
+            self._find_ports(log)
+            yield
+        finally:
+            self._process.terminate()
+            self._process.wait()
+
+    def _find_ports(self, log: Path) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while "ready: " not in (text := log.read_text()):
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"the gateway did not start: {text}")
+            time.sleep(0.05)
+        ready = text[text.index("ready: ") :]
+        self.proxy, self.admin = (int(part.split("127.0.0.1:")[1].split(";")[0]) for part in ready.split("; ")[:2])
+
+    def generation(self) -> int:
+        """The one in force. Raises RuntimeError if the last files were not taken."""
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(f"http://127.0.0.1:{self.admin}/metrics", timeout=30) as answer:
+            samples = dict(line.split(" ", 1) for line in answer.read().decode().splitlines() if line[0] != "#")
+        if samples["egress_policy_reload_success"] != "1.0":
+            raise RuntimeError("the policy was not taken")
+        return int(float(samples["egress_policy_generation"]))
+
+    def gap(self) -> tuple[float, float]:
+        """The largest gap since this was asked before, and how much of one was on a CPU."""
+        before = self._told.read_text().count("\n")
+        os.kill(self._process.pid, signal.SIGUSR1)
+        while (text := self._told.read_text()).count("\n") == before:
+            time.sleep(0.005)
+        told = json.loads(text.splitlines()[-1])
+        return told["largest"], told["on_cpu"]
+
+    def peaks(self) -> Iterator[tuple[int, int]]:
+        """The largest resident sizes so far of the gateway and of its children, looked at anew each time."""
+        gateway = reader = 0
+        process = psutil.Process(self._process.pid)
+        while True:
+            gateway = max(gateway, process.memory_info().rss)
+            for child in process.children():
+                try:
+                    reader = max(reader, child.memory_info().rss)
+                except psutil.NoSuchProcess:
+                    continue
+            yield gateway, reader
+
+
+async def watch_reloads(folder: Path, size: Size) -> list[Seen]:
+    """Start, open the tunnels, and reload `size.reloads` times."""
+    origin = await asyncio.start_server(_echo, "127.0.0.1", 0)
+    port = origin.sockets[0].getsockname()[1]
+    write_policy(folder, size, port)
+    gateway, tunnels = Ticking(folder), Tunnels()
+    with gateway.serving():
+        await tunnels.open(size.tunnels, gateway.proxy, port)
+        changes = [partial(write_policy, folder, size, port, variant) for variant in range(1, size.reloads + 1)]
+        seen = [await _reload(gateway, tunnels, change) for change in changes]
+        await tunnels.close()
+    origin.close()
+    return seen
+
+
+async def _reload(gateway: Ticking, tunnels: Tunnels, write: Callable[[], None]) -> Seen:
+    before = await asyncio.to_thread(gateway.generation)
+    await asyncio.to_thread(write)
+    began_at = time.monotonic()
+    await asyncio.to_thread(gateway.gap)
+    tunnels.begin()
+    peaks = gateway.peaks()
+    while (generation := await asyncio.to_thread(gateway.generation)) == before:
+        next(peaks)
+        await asyncio.sleep(0.2)
+    to_effect = time.monotonic() - began_at
+    await asyncio.sleep(3)  # the old rules are taken down
+    gap, on_cpu = await asyncio.to_thread(gateway.gap)
+    return Seen(generation, to_effect, gap, on_cpu, tunnels.longest, tunnels.count, *next(peaks))
+
+
+async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(ConnectionError, asyncio.CancelledError):  # the end of the measurement
+        while data := await reader.read(65536):
+            writer.write(data)
+    writer.close()
+
+
+def main() -> int:
+    """Exit status 0 if nobody noticed, 3 if somebody did."""
+    usual = Size()
+    parser = argparse.ArgumentParser("python -m benchmarks.reloading", description=(__doc__ or "").partition("\n")[0])
+    for name in ("rules", "lines", "tunnels", "reloads"):
+        parser.add_argument(f"--{name}", type=int, default=getattr(usual, name))
+    size = Size(**vars(parser.parse_args()))
+    with tempfile.TemporaryDirectory() as folder:
+        seen = asyncio.run(watch_reloads(Path(folder), size))
+    for one in seen:
+        print(one)
+    largest = max(max(one.gap, one.round_trip) for one in seen)
+    print(f"largest gap of all {largest * 1e3:.1f} ms, {GAP * 1e3:g} ms are allowed")
+    return 0 if largest <= GAP else 3
+
+
+if __name__ == "__main__":
+    sys.exit(main())

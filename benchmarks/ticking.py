@@ -1,0 +1,67 @@
+"""The gateway with a ticker in its loop: `python -m benchmarks.ticking OUTPUT run -c gateway.yaml`.
+
+Every tick comes a millisecond after the one before, unless something keeps the loop. Whenever SIGUSR1 comes, the
+largest gap since the last one is written to OUTPUT as a line of JSON, and the most time that this thread was on a CPU
+between two ticks: on a busy machine it may have waited for one.
+"""
+
+import asyncio
+import json
+import signal
+import sys
+import time
+from pathlib import Path
+
+import uvloop
+
+from gateway.cli.main import app
+
+TICK = 0.001
+
+
+class Ticker:
+    """Ticks on `loop` from its start on."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, output: Path) -> None:
+        self._loop = loop
+        self._output = output
+        self._begin()
+        loop.call_soon(self._start)
+
+    def _begin(self) -> None:
+        self._largest = self._on_cpu = 0.0
+        self._at, self._cpu_at = time.monotonic(), time.thread_time()
+
+    def _start(self) -> None:
+        self._loop.add_signal_handler(signal.SIGUSR1, self._tell)
+        self._begin()
+        self._tick()
+
+    def _tick(self) -> None:
+        now, cpu = time.monotonic(), time.thread_time()
+        self._largest = max(self._largest, now - self._at)
+        self._on_cpu = max(self._on_cpu, cpu - self._cpu_at)
+        self._at, self._cpu_at = now, cpu
+        self._loop.call_later(TICK, self._tick)
+
+    def _tell(self) -> None:
+        with self._output.open("a") as output:
+            output.write(json.dumps({"largest": self._largest, "on_cpu": self._on_cpu}) + "\n")
+        self._begin()
+
+
+def main() -> None:
+    """As the gateway is started, with the ticker in."""
+    output, new_event_loop = Path(sys.argv[1]), uvloop.new_event_loop
+
+    def ticking_loop() -> uvloop.Loop:
+        loop = new_event_loop()
+        Ticker(loop, output)
+        return loop
+
+    uvloop.new_event_loop = ticking_loop
+    app(sys.argv[2:], prog_name="egress-gateway")
+
+
+if __name__ == "__main__":
+    main()
