@@ -126,26 +126,31 @@ def explain(
     method: Annotated[
         str | None, typer.Option(metavar="M", help="CONNECT asks for a tunnel where the URL says http://.")
     ] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="Go there as well, from here: resolve, screen, dial, look at the TLS peer.")
+    ] = False,
 ) -> None:
     """Say which rule decides, and why.
 
     The verdict about a destination, the rules that nearly applied, and what would allow it. Nothing is resolved or
-    dialled.
+    dialled; with --live what is allowed is, and every stage is told with its milliseconds.
 
     \b
     egress-gateway explain https://api.example.com
     egress-gateway explain --policy policy.yaml --client payments db.example.com:5432
+    egress-gateway explain --live https://api.example.com
     egress-gateway explain -c gateway.yaml --from 10.20.0.7 http://198.51.100.7/
 
-    Status 0 for allow, 1 for deny, 2 if there is no answer.
+    Status 0 for allow, 1 for deny, 2 if there is no answer, or nothing to be reached with --live.
     """
     from gateway.cli.explain import explain_url
+    from gateway.cli.live import Unreached
     from gateway.cli.question import Unanswerable
     from gateway.settings.problems import ConfigErrors
 
     try:
-        allowed = explain_url(url, config, policy, client, source, method)
-    except (ConfigErrors, Unanswerable) as refusal:
+        allowed = explain_url(url, config, policy, client, source, method, live)
+    except (ConfigErrors, Unanswerable, Unreached) as refusal:
         _fail(refusal)
     raise typer.Exit(0 if allowed else 1)
 
