@@ -97,10 +97,10 @@ def load_resolver_authorities(settings: GatewaySettings) -> str | None:
     if tls is None or tls.ca is None:
         return None
     place = settings.document.place(("resolver", "tls", "ca"))
-    text = _read(Reader(), tls.ca, place)
+    text = _read(Reader(), tls.ca, place).encode("ascii", "replace").decode()  # comments may hold any letters
     try:
-        ssl.create_default_context(cadata=text)
-    except (ssl.SSLError, ValueError) as refusal:  # ValueError: it holds no ASCII text, or nothing at all
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
+    except (ssl.SSLError, ValueError) as refusal:  # ValueError: it is empty
         raise ConfigErrors([ConfigError(place, f"{tls.ca} holds no CA certificate in PEM form")]) from refusal
     return text
 

@@ -119,6 +119,10 @@ class Channel(asyncio.Protocol):
             self._transport.write(self._framing.pending())
         self._notice_readiness()
 
+    def eof_received(self) -> None:
+        """See `asyncio.Protocol`: the loop closes; until then nothing more is put here."""
+        self._is_retired = True
+
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
         self._transport = None

@@ -20,6 +20,8 @@ from gateway.net.dns.transport import EDNS_PAYLOAD, LARGEST_MESSAGE, Question
 MOST_AT_ONCE = 100
 """Questions under way on one connection; the others wait for their turn."""
 PADDING_BLOCK = 128
+MOST_HELD = 128 * 1024
+"""Bytes that may come without making up a frame: a header block with its continuations is the longest."""
 MEDIA_TYPE = "application/dns-message"
 
 
@@ -129,6 +131,7 @@ class DohFraming:
         self._bodies: dict[int, bytearray] = {}
         self._refusals: dict[int, OSError] = {}
         self._is_ending = False
+        self._held = 0
 
     def greeting(self) -> bytes:
         """See `Framing`."""
@@ -153,11 +156,19 @@ class DohFraming:
     def take(self, data: bytes) -> Iterator[tuple[int, bytes | OSError]]:
         """See `Framing`."""
         try:
-            for event in self._http.receive_data(data):
+            events = self._http.receive_data(data)
+            self._bound(len(data), bool(events))
+            for event in events:
                 yield from self._notice(event)
         except h2.exceptions.ProtocolError as error:
             self._is_ending = True
             raise ConnectionAbortedError(f"HTTP/2: {error}") from error
+
+    def _bound(self, size: int, made_sense: bool) -> None:
+        """h2 holds a frame until it is whole and only then finds that it is too long."""
+        self._held = 0 if made_sense else self._held + size
+        if self._held > MOST_HELD:
+            raise h2.exceptions.ProtocolError("a frame without end")
 
     def _notice(self, event: h2.events.Event) -> Iterator[tuple[int, bytes | OSError]]:
         match event:

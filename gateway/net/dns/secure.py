@@ -34,13 +34,13 @@ class Trust:
 
 class SecureDns:
     """Fulfils `DnsTransport`. `silence` is seconds: a connection on which a question went so long without a word is
-    not used for the next one. Raises `ssl.SSLError` if the certificates are none."""
+    not used for the next one. Raises `ssl.SSLError` or `ValueError` if the certificates are none."""
 
     def __init__(self, over: Over, trust: Trust, silence: float) -> None:
         self.over = over
         self._trust = trust
         self._silence = silence
-        self._context = ssl.create_default_context(cadata=trust.certificates)
+        self._context = _context(trust.certificates)
         if over in ALPN:
             self._context.set_alpn_protocols([ALPN[over]])
         self._links: dict[NameServer, _Link] = {}
@@ -88,6 +88,15 @@ class SecureDns:
         return DohFraming(authority, self._trust.path)
 
 
+def _context(certificates: str | None) -> ssl.SSLContext:
+    """Believes these authorities and no others. (`create_default_context` takes an empty text for the system's.)"""
+    if certificates is None:
+        return ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cadata=certificates)
+    return context
+
+
 class _Link:
     """The way to one server: a connection, or the next one."""
 
@@ -96,6 +105,7 @@ class _Link:
         self._silence = silence
         self._channel: Channel | None = None
         self._opening: asyncio.Task[Channel] | None = None
+        self._is_closed = False
 
     async def ask(self, question: Question) -> dns.message.Message:
         """A connection that ends under a question is no answer: once, a new one is tried (RFC 7766 section 6.2.4)."""
@@ -125,9 +135,10 @@ class _Link:
         self._opening = None
         if not opening.cancelled() and opening.exception() is None:
             self._channel = opening.result()
+            if self._is_closed:
+                self._channel.close()
 
     def close(self) -> None:
-        if self._opening is not None:
-            self._opening.cancel()
+        self._is_closed = True
         if self._channel is not None:
             self._channel.close()

@@ -273,6 +273,12 @@ async def test_a_server_without_tls_gets_no_question(authority: TestAuthority, o
         await asyncio.sleep(0.05)  # the loop closes what was cancelled
 
 
+@pytest.mark.parametrize("certificates", ["", "nothing of the kind"])
+def test_authorities_that_are_none_do_not_stand_for_the_systems(certificates: str) -> None:
+    with pytest.raises((ValueError, ssl.SSLError)):
+        SecureDns(Over.DOT, Trust(certificates), silence=2.0)
+
+
 # What is DoH's own.
 
 
