@@ -6,9 +6,12 @@ What a command needs is imported when it runs, so that `--help` answers at once.
 
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
+
+from gateway.cli.ca.commands import ca
+from gateway.cli.ending import fail
 
 app = typer.Typer(
     name="egress-gateway",
@@ -20,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+app.add_typer(ca, name="ca")
 
 Config = Annotated[
     Path | None,
@@ -86,7 +90,7 @@ def run(
     try:
         run_gateway(config, policy, overrides)
     except (ConfigError, ConfigErrors) as refusal:
-        _fail(refusal)
+        fail(refusal)
 
 
 @app.command()
@@ -143,15 +147,15 @@ def explain(
 
     Status 0 for allow, 1 for deny, 2 if there is no answer, or nothing to be reached with --live.
     """
-    from gateway.cli.explain import explain_url
-    from gateway.cli.live import Unreached
-    from gateway.cli.question import Unanswerable
+    from gateway.cli.explaining.explain import explain_url
+    from gateway.cli.explaining.live import Unreached
+    from gateway.cli.explaining.question import Unanswerable
     from gateway.settings.problems import ConfigErrors
 
     try:
         allowed = explain_url(url, config, policy, client, source, method, live)
     except (ConfigErrors, Unanswerable, Unreached) as refusal:
-        _fail(refusal)
+        fail(refusal)
     raise typer.Exit(0 if allowed else 1)
 
 
@@ -169,10 +173,5 @@ def schema(kind: Annotated[str, typer.Argument(metavar="gateway|policy", help="W
 
     schemas = {"gateway": gateway_schema, "policy": policy_schema}
     if kind not in schemas:
-        _fail(f"there is a schema of gateway and of policy, not of {kind!r}")
+        fail(f"there is a schema of gateway and of policy, not of {kind!r}")
     typer.echo(json.dumps(schemas[kind](), indent=2, ensure_ascii=False))
-
-
-def _fail(what: object) -> NoReturn:
-    typer.echo(str(what), err=True)
-    raise typer.Exit(2)

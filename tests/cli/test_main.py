@@ -26,7 +26,10 @@ def gateway(directory: Path, *arguments: str, **environ: str) -> subprocess.Comp
     )
 
 
-@pytest.mark.parametrize("command", [(), ("run",), ("check",), ("explain",), ("schema",)])
+@pytest.mark.parametrize(
+    "command",
+    [(), ("run",), ("check",), ("explain",), ("schema",), ("ca",), ("ca", "init"), ("ca", "show"), ("ca", "rotate")],
+)
 def test_every_command_has_a_help(tmp_path: Path, command: tuple[str, ...]) -> None:
     ended = gateway(tmp_path, *command, "--help")
     assert ended.returncode == 0
@@ -39,7 +42,7 @@ def test_help_does_not_load_what_the_commands_need(tmp_path: Path) -> None:
         "from gateway.cli.main import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "print([name for name in ('pydantic', 'uvloop', 'yaml', 'idna') if name in sys.modules])"
+        "print([name for name in ('pydantic', 'uvloop', 'yaml', 'idna', 'cryptography') if name in sys.modules])"
     )
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
     ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environ, capture_output=True, text=True)

@@ -11,9 +11,9 @@ from rich.console import Console
 from gateway.app.own_addresses import own_addresses
 from gateway.app.resolving import ResolverPlan
 from gateway.cli.console import answers, say
-from gateway.cli.cures import cure_for, near_misses, proposed_rule
-from gateway.cli.live import Stages, go_there
-from gateway.cli.question import parse_client, parse_question
+from gateway.cli.explaining.cures import cure_for, near_misses, proposed_rule
+from gateway.cli.explaining.live import Stages, go_there
+from gateway.cli.explaining.question import parse_client, parse_question
 from gateway.model.addresses import Address
 from gateway.model.client import Client
 from gateway.model.decision import AddressRefusal, Deny, Permit, Terms
