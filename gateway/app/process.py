@@ -89,6 +89,7 @@ class GatewayProcess:
                 last_reload_time=lambda: self._policy.last_reload_time,
                 reload_seconds=lambda: self._policy.reload_seconds,
                 taken_time=lambda: self._policy.taken_time,
+                dns=self._crew.dns,
             ),
         )
 

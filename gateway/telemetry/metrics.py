@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from gateway.telemetry.counters import Counters, Histogram
+from gateway.telemetry.questions import DnsMetrics, DnsReadings
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
@@ -22,8 +23,8 @@ CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 @dataclass(frozen=True, slots=True)
 class Tally:
     """What was done since the gateway's start. `connections_lost` were accepted and ended, uncounted, with a worker
-    that was lost; `records_lost` includes the lines that they would have made. `dns_queries` counts by result: a closed
-    vocabulary. `workers` are the process ids of those that serve, by their places."""
+    that was lost; `records_lost` includes the lines that they would have made. `workers` are the process ids of those
+    that serve, by their places."""
 
     connections_accepted: int
     connections_open: int
@@ -31,7 +32,6 @@ class Tally:
     tunnels_open: int
     records_written: int
     records_lost: int
-    dns_queries: Mapping[str, int]
     workers: Mapping[int, int]
     workers_lost: int
 
@@ -51,6 +51,7 @@ class Sources:
     last_reload_time: Callable[[], float | None]
     reload_seconds: Callable[[], float | None]
     taken_time: Callable[[], float]
+    dns: Callable[[], DnsReadings]
 
 
 class Metrics:
@@ -59,6 +60,7 @@ class Metrics:
     def __init__(self, sources: Sources) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(_Gateway(sources))
+        self._registry.register(DnsMetrics(sources.dns))
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
 
@@ -107,10 +109,6 @@ def _tallied(tally: Tally) -> Iterator[Metric]:
     yield CounterMetricFamily("egress_records_lost", "Records that reached no log.", tally.records_lost)
     yield GaugeMetricFamily("egress_workers", "Processes that serve.", len(tally.workers))
     yield CounterMetricFamily("egress_workers_lost", "Workers that ended untold.", tally.workers_lost)
-    queries = CounterMetricFamily("egress_dns_queries", "Names asked for, by result.", labels=("result",))
-    for result, count in tally.dns_queries.items():
-        queries.add_metric((result,), count)
-    yield queries
     yield from _of_workers(tally.workers)
 
 

@@ -9,6 +9,7 @@ from gateway.app.followers import Follower
 from gateway.app.generation.assembler import Assembler, Generation, Whereabouts, build_identifier, same_identities
 from gateway.app.generation.frames import Frame, Head, load
 from gateway.app.own_addresses import own_addresses
+from gateway.app.resolving import ResolverPlan
 from gateway.model.addresses import Address
 from gateway.policy.plan import Rules
 from gateway.serve.identify import Identifier
@@ -18,7 +19,8 @@ from gateway.settings.gateway import GatewaySettings
 class InForce:
     """Holds the snapshot that new connections take. `listening` are the gateway's own sockets, never to be dialled.
 
-    `followers` take what else gateway.yaml says; `retire` is told the rules that a newer generation took over from.
+    `resolver` is None before the first generation; `followers` take what else gateway.yaml says; `retire` is told the
+    rules that a newer generation took over from.
     """
 
     followers: Sequence[Follower] = ()
@@ -28,6 +30,7 @@ class InForce:
         self._whereabouts = Whereabouts(listening)
         self._generation: Generation | None = None
         self._identifier: Identifier | None = None
+        self.resolver: ResolverPlan | None = None
 
     @property
     def number(self) -> int:
@@ -62,6 +65,7 @@ class InForce:
             identifier = await asyncio.to_thread(build_identifier, taken.head)
         commits = [follower.prepare(taken.head.settings) for follower in self.followers]
         self._generation, self._identifier = taken, identifier
+        self.resolver = ResolverPlan(taken.head.settings.resolver, taken.head.authorities)
         for commit in commits:
             commit()
         if former is not None and self.retire is not None:

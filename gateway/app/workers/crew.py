@@ -7,6 +7,7 @@ from gateway.admin.state import OpenTunnel
 from gateway.app.generation.frames import Frame, Head
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.metrics import Tally
+from gateway.telemetry.questions import DnsReadings
 
 
 class CrewFailed(Exception):
@@ -14,7 +15,7 @@ class CrewFailed(Exception):
 
 
 class Crew(Protocol):
-    """`counters` and `tally` may be called in another thread; everything else belongs to the loop."""
+    """`counters`, `dns` and `tally` may be called in another thread; everything else belongs to the loop."""
 
     @property
     def size(self) -> int:
@@ -69,6 +70,10 @@ class Crew(Protocol):
 
     def counters(self) -> Counters:
         """What all of them counted."""
+        ...
+
+    def dns(self) -> DnsReadings:
+        """What all of them know of name service."""
         ...
 
     def tally(self) -> Tally:

@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import chain
 from typing import Any
 
@@ -25,6 +26,7 @@ from gateway.settings.gateway import GatewaySettings
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.ledger import create_turns
 from gateway.telemetry.metrics import Tally
+from gateway.telemetry.questions import DnsReadings
 from gateway.telemetry.sinks import check_writable
 
 TAKE_SECONDS = 60.0
@@ -254,13 +256,14 @@ class Fleet:
             total.add(snapshot.counters.state())
         return total
 
+    def dns(self) -> DnsReadings:
+        """See `Crew`."""
+        past, members = self._known
+        return reduce(DnsReadings.with_those_of, (member.snapshot.dns for member in members), past.snapshot.dns)
+
     def tally(self) -> Tally:
         """See `Crew`."""
         past, members = self._known
-        dns = dict(past.snapshot.dns_queries)
-        for member in members:
-            for result, count in member.snapshot.dns_queries.items():
-                dns[result] = dns.get(result, 0) + count
         return Tally(
             connections_accepted=past.accepted + sum(member.ledger.accepted for member in members),
             connections_open=sum(member.ledger.open for member in members),
@@ -268,7 +271,6 @@ class Fleet:
             tunnels_open=sum(member.snapshot.tunnels_open for member in members),
             records_written=past.written + sum(member.ledger.written for member in members),
             records_lost=past.lost + sum(member.ledger.lost for member in members),
-            dns_queries=dns,
             workers={index: member.pid for index, member in self._current.copy().items() if member.serves},
             workers_lost=past.workers_lost,
         )

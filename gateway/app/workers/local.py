@@ -14,6 +14,7 @@ from gateway.settings.gateway import GatewaySettings
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.ledger import Ledger
 from gateway.telemetry.metrics import Tally
+from gateway.telemetry.questions import DnsReadings
 
 
 class Local:
@@ -79,6 +80,10 @@ class Local:
         """See `Crew`."""
         return self._serving.snapshot().counters
 
+    def dns(self) -> DnsReadings:
+        """See `Crew`."""
+        return self._serving.snapshot().dns
+
     def tally(self) -> Tally:
         """See `Crew`."""
         ledger, recorder, snapshot = self._ledger, self._serving.recorder, self._serving.snapshot()
@@ -89,7 +94,6 @@ class Local:
             tunnels_open=snapshot.tunnels_open,
             records_written=recorder.written,
             records_lost=recorder.lost,
-            dns_queries=snapshot.dns_queries,
             workers={0: os.getpid()} if self._serves else {},
             workers_lost=0,
         )

@@ -13,6 +13,7 @@ from gateway.app.workers.channel import ChannelBroken
 from gateway.model.addresses import Address
 from gateway.settings.gateway import GatewaySettings
 from gateway.telemetry.counters import Counters
+from gateway.telemetry.questions import DnsReadings
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,29 +42,28 @@ class Start:
 
 @dataclass(slots=True)
 class Snapshot:
-    """What a worker has counted since it started. `dns_queries` are by result."""
+    """What a worker has counted since it started, and what it reads now."""
 
     counters: Counters = field(default_factory=Counters)
     tunnels_open: int = 0
-    dns_queries: dict[str, int] = field(default_factory=dict)
+    dns: DnsReadings = field(default_factory=DnsReadings)
 
     def add(self, other: "Snapshot") -> None:
         """Both together."""
         self.counters.add(other.counters.state())
         self.tunnels_open += other.tunnels_open
-        for result, count in other.dns_queries.items():
-            self.dns_queries[result] = self.dns_queries.get(result, 0) + count
+        self.dns = self.dns.with_those_of(other.dns)
 
     def encode(self) -> bytes:
         """For the worker."""
-        return orjson.dumps([self.counters.state(), self.tunnels_open, self.dns_queries])
+        return orjson.dumps([self.counters.state(), self.tunnels_open, self.dns.state()])
 
     @staticmethod
     def decode(body: bytes) -> "Snapshot":
         """For the supervisor. Raises `ChannelBroken`."""
         try:
-            counted, tunnels_open, dns_queries = _list(orjson.loads(body))
-            snapshot = Snapshot(Counters(), int(tunnels_open), {str(r): int(n) for r, n in dns_queries.items()})
+            counted, tunnels_open, dns = _list(orjson.loads(body))
+            snapshot = Snapshot(Counters(), int(tunnels_open), DnsReadings.read(dns))
             snapshot.counters.add(counted)
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise ChannelBroken("counts that are none") from error

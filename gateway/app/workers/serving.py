@@ -15,11 +15,11 @@ from gateway.app.generation.in_force import InForce
 from gateway.app.live.aftermath import Aftermath
 from gateway.app.live.connections import Connections
 from gateway.app.live.listing import close_tunnel, list_tunnels
+from gateway.app.resolving import ResolverPlan
 from gateway.app.sockets import NamedSockets
 from gateway.app.workers.messages import Snapshot
 from gateway.limits.unlimited import Unlimited
 from gateway.net.listener import Listener
-from gateway.net.resolver import ResolverCounts
 from gateway.settings.gateway import GatewaySettings
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.ledger import Ledger
@@ -43,8 +43,15 @@ class Serving:
         self._counters = Counters()
         self._limiter = Unlimited()
         self.recorder = build_recorder(loop, settings, self._counters, ledger)
+        before_the_first = ResolverPlan(settings.resolver)
         services, self._resolver = build_services(
-            loop, settings, lambda: in_force.rules, lambda: in_force.identifier, self._limiter, self.recorder
+            loop,
+            settings,
+            lambda: in_force.rules,
+            lambda: in_force.identifier,
+            lambda: in_force.resolver or before_the_first,
+            self._limiter,
+            self.recorder,
         )
         admission = build_admission(settings)
         self.connections = Connections(loop, services, admission, ledger)
@@ -63,7 +70,7 @@ class Serving:
 
     def snapshot(self) -> Snapshot:
         """What was counted until now."""
-        return Snapshot(self._counters, self._limiter.held, _by_result(self._resolver.counts))
+        return Snapshot(self._counters, self._limiter.held, self._resolver.readings())
 
     async def tunnels(self) -> Sequence[OpenTunnel]:
         """What is open now."""
@@ -92,7 +99,3 @@ def _freeze() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
-
-
-def _by_result(counts: ResolverCounts) -> dict[str, int]:
-    return {"hit": counts.hits, "miss": counts.misses, "joined": counts.joined, "failure": counts.failures}

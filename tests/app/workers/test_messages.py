@@ -8,11 +8,13 @@ from gateway.app.workers.channel import ChannelBroken
 from gateway.app.workers.messages import Snapshot, Start, decode_number, encode_number
 from gateway.model.addresses import Address
 from gateway.settings.gateway import GatewaySettings
+from gateway.telemetry.questions import DnsReadings
 from tests.telemetry.drafts import denied, tunnelled
 
 
 def counted(*, tunnels: int = 0) -> Snapshot:
-    snapshot = Snapshot(tunnels_open=tunnels, dns_queries={"hit": 2, "miss": 1})
+    snapshot = Snapshot(tunnels_open=tunnels, dns=DnsReadings({"hit": 2, "miss": 1}, 3, {"a": True, "b": False}))
+    snapshot.dns.questions.count("a", "udp", "answer", 0.02)
     snapshot.counters.count(tunnelled(), 1001.5)
     snapshot.counters.count(denied(), 1001.5)
     return snapshot
@@ -23,7 +25,8 @@ def test_counts_survive_the_way() -> None:
     received = Snapshot.decode(sent.encode())
     assert received.counters.state() == sent.counters.state()
     assert received.counters.connections == sent.counters.connections
-    assert (received.tunnels_open, received.dns_queries) == (3, {"hit": 2, "miss": 1})
+    assert received.tunnels_open == 3
+    assert received.dns.state() == sent.dns.state()
 
 
 def test_counts_of_two_are_their_sums() -> None:
@@ -33,7 +36,9 @@ def test_counts_of_two_are_their_sums() -> None:
     single = counted().counters
     assert {labels: 2 * count for labels, count in single.connections.items()} == both.counters.connections
     assert both.counters.lifetime.cumulative() == [2 * count for count in single.lifetime.cumulative()]
-    assert (both.counters.bytes_down, both.tunnels_open, both.dns_queries) == (2 * 4096, 4, {"hit": 4, "miss": 2})
+    assert (both.counters.bytes_down, both.tunnels_open) == (2 * 4096, 4)
+    assert (both.dns.names, both.dns.remembered, both.dns.health) == ({"hit": 4, "miss": 2}, 6, {"a": True, "b": False})
+    assert both.dns.questions.ended == {("a", "udp", "answer"): 2}
 
 
 @pytest.mark.parametrize(
