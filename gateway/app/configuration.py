@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import reduce
 from itertools import takewhile
 from pathlib import Path
+from typing import TypeVar
 
 from gateway.model.client import IdentitySource
 from gateway.settings.gateway import GatewaySettings
@@ -19,7 +20,10 @@ from gateway.settings.load import (
     load_settings,
     load_users,
 )
+from gateway.settings.section import Section
 from gateway.settings.source.files import Stamp, stamp
+
+S = TypeVar("S", bound=Section)
 
 # Sockets and processes are made once; everything else that gateway.yaml says holds from the next reload on.
 FIXED_AT_START: tuple[tuple[str, ...], ...] = (
@@ -58,6 +62,11 @@ def waiting_for_restart(read: GatewaySettings, running: GatewaySettings) -> Iter
             yield ".".join(path)
 
 
+def as_started(read: GatewaySettings, running: GatewaySettings) -> GatewaySettings:
+    """`read` as a process can take it that began with `running`."""
+    return reduce(lambda settings, path: _with(settings, path, _value(running, path)), FIXED_AT_START, read)
+
+
 def load_configuration(sources: Sources, environ: Mapping[str, str]) -> Configuration:
     """gateway.yaml with the policy and the users that it names. Raises `ConfigErrors`."""
     before = {path: stamp(path) for path in (sources.config or GATEWAY_FILE,)}
@@ -73,6 +82,12 @@ def _looks_at_passwords(settings: GatewaySettings) -> bool:
     """A source after the address would never be asked."""
     before_the_address = takewhile(lambda source: source is not IdentitySource.ADDRESS, settings.identity.sources)
     return IdentitySource.BASIC in before_the_address and settings.identity.basic is not None
+
+
+def _with(section: S, path: tuple[str, ...], value: object) -> S:
+    key, *deeper = path
+    inner = _with(getattr(section, key), tuple(deeper), value) if deeper else value
+    return section.model_copy(update={key: inner})
 
 
 def _value(settings: GatewaySettings, path: tuple[str, ...]) -> object:

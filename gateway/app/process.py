@@ -124,7 +124,7 @@ class GatewayProcess:
         """See `GatewayState`."""
         if self._stopping.is_set():
             return "draining"
-        return None if self._crew.generation else "starting"
+        return None if self._crew.is_complete else "starting"
 
     def metrics(self) -> bytes:
         """See `GatewayState`."""

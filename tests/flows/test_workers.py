@@ -101,6 +101,7 @@ async def test_a_killed_worker_costs_only_the_connections_that_it_held(tmp_path:
         assert "was ended by SIGKILL" in gateway.wait_for_line(f"pid {victim.pid}")
 
 
+@pytest.mark.slow
 async def test_a_rolling_restart_costs_no_connection(tmp_path: Path, target: int) -> None:
     (tmp_path / "token").write_text(TOKEN)
     admin = {"bind": "127.0.0.1:0", "token_file": "token"}
@@ -234,6 +235,7 @@ async def test_tunnels_that_a_new_policy_forbids_are_closed_in_every_worker(tmp_
         assert {record["ended_by"] for record in records} == {"gateway"}
 
 
+@pytest.mark.slow
 async def test_workers_that_end_again_and_again_end_the_gateway_with_a_clear_error(tmp_path: Path) -> None:
     with GatewayProcess(tmp_path, {"rules": []}, settings(2)) as gateway:
         deadline = time.monotonic() + 4 * SECONDS
@@ -253,6 +255,7 @@ async def test_a_single_process_says_that_it_cannot_be_replaced(tmp_path: Path, 
         await visits(gateway, target, "echoed")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_a_drain_with_two_thousand_tunnels_is_told_at_once_over_in_time_and_recorded(
     tmp_path: Path, target: int, workers: int

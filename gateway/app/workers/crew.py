@@ -24,7 +24,12 @@ class Crew(Protocol):
 
     @property
     def generation(self) -> int:
-        """The oldest that any of them judges by; 0 while one of them has none."""
+        """The oldest that any of those who serve judges by; 0 while nobody serves."""
+        ...
+
+    @property
+    def is_complete(self) -> bool:
+        """Nobody is missing: as many serve as there are sockets for connections to wait at."""
         ...
 
     async def take(self, number: int, frames: AsyncIterator[Frame]) -> Head:

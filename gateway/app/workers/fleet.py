@@ -15,6 +15,7 @@ from itertools import chain
 from typing import Any
 
 from gateway.admin.state import OpenTunnel
+from gateway.app.configuration import as_started
 from gateway.app.generation.frames import Frame, Head, load
 from gateway.app.sockets import Sockets
 from gateway.app.workers.channel import Kind
@@ -80,8 +81,16 @@ class Fleet:
     @property
     def generation(self) -> int:
         """See `Crew`."""
-        current = list(self._current.values())
-        return min(member.generation if member.serves else 0 for member in current) if current else 0
+        return min((member.generation for member in self._serving()), default=0)
+
+    @property
+    def is_complete(self) -> bool:
+        """See `Crew`."""
+        return len(self._serving()) == self.size
+
+    def _serving(self) -> Sequence[Member]:
+        """At most one for each place; also for other threads."""
+        return [member for member in self._current.copy().values() if member.serves]
 
     # ---------------------------------------------------------------------------------------------- what they judge by
 
@@ -92,6 +101,7 @@ class Fleet:
         if not isinstance(head, Head):
             raise TypeError("the first frame is no head")
         _check_logs(head.settings)
+        self._settings = as_started(head.settings, self._settings)
         self._drain_seconds = head.settings.drain.timeout
         self._newest = generation = Generation(number, whole)
         for member in self._known[1]:
@@ -271,7 +281,7 @@ class Fleet:
             tunnels_open=sum(member.snapshot.tunnels_open for member in members),
             records_written=past.written + sum(member.ledger.written for member in members),
             records_lost=past.lost + sum(member.ledger.lost for member in members),
-            workers={index: member.pid for index, member in self._current.copy().items() if member.serves},
+            workers={member.index: member.pid for member in self._serving()},
             workers_lost=past.workers_lost,
         )
 

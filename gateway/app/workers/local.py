@@ -34,6 +34,11 @@ class Local:
         """See `Crew`."""
         return self._in_force.number if self._serves else 0
 
+    @property
+    def is_complete(self) -> bool:
+        """See `Crew`."""
+        return self._serves
+
     async def take(self, number: int, frames: AsyncIterator[Frame]) -> Head:
         """See `Crew`."""
         return await self._in_force.take(number, frames)

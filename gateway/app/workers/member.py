@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import sys
+import sysconfig
 import time
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Sequence
@@ -189,5 +190,7 @@ class Member:
 
 
 def _python_path() -> str:
-    """The workers run what this process runs, wherever it was imported from."""
-    return os.pathsep.join(filter(None, (str(_PACKAGE), os.environ.get("PYTHONPATH", ""))))
+    """The workers run what this process runs, also where that was not installed."""
+    given = os.environ.get("PYTHONPATH", "")
+    is_installed = str(_PACKAGE) == sysconfig.get_path("purelib")
+    return given if is_installed else os.pathsep.join(filter(None, (str(_PACKAGE), given)))

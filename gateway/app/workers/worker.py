@@ -20,6 +20,7 @@ from gateway.app.generation.in_force import InForce
 from gateway.app.workers.channel import Channel, ChannelBroken, Frame, Kind
 from gateway.app.workers.messages import Answer, Question, Start, Topic, decode_number, encode_number
 from gateway.app.workers.serving import Serving
+from gateway.model.errors import ConfigError
 from gateway.telemetry.ledger import Ledger
 
 REPORT_SECONDS = 0.5
@@ -166,7 +167,10 @@ def main() -> None:
     index, descriptor = sys.argv[1:]
     logging.basicConfig(level=logging.INFO, format=f"%(levelname)s worker {index}: %(message)s")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(work(int(descriptor)))
+        try:
+            runner.run(work(int(descriptor)))
+        except ConfigError as error:  # a log that could be written when the supervisor looked
+            sys.exit(f"ERROR worker {index}: {error}")
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ async def test_nothing_is_in_force_before_every_worker_has_it(tmp_path: Path) ->
         await it.fleet.take(1, it.frames())
         assert (it.fleet.generation, it.fleet.tally().workers) == (0, {})
         await it.fleet.start()
-        assert (it.fleet.generation, len(it.fleet.tally().workers)) == (1, 2)
+        assert (it.fleet.generation, it.fleet.is_complete, len(it.fleet.tally().workers)) == (1, True, 2)
         await it.fleet.take(2, it.frames())
         assert it.fleet.generation == 2
 
@@ -93,6 +93,23 @@ async def test_a_replacement_gets_what_is_in_force_and_not_what_the_files_say(tm
         [replacement] = it.workers()
         assert replacement.pid != worker.pid
         assert it.fleet.tally().workers_lost == 1
+
+
+async def test_a_replacement_writes_to_the_logs_that_are_in_force_and_to_no_former_ones(tmp_path: Path) -> None:
+    async with bed(tmp_path) as it:
+        await it.fleet.take(1, it.frames())
+        await it.fleet.start()
+        write(tmp_path / "gateway.yaml", GATEWAY.replace("records.jsonl", "newer.jsonl"))
+        await it.fleet.take(2, it.frames())
+        (tmp_path / "records.jsonl").unlink()
+        it.workers()[0].kill()
+        await it.becomes(0)
+        await it.becomes(2)
+        assert logs_in(tmp_path) == ["newer.jsonl"]
+
+
+def logs_in(folder: Path) -> list[str]:
+    return [path.name for path in folder.glob("*.jsonl")]
 
 
 async def test_a_generation_that_does_not_come_whole_reaches_nobody(tmp_path: Path) -> None:
