@@ -20,12 +20,14 @@ from benchmarks.report import Row
 from benchmarks.scenarios import SCENARIOS, SOAK, Sample, Scenario, Sizes, Unreconciled, measure
 
 FAILED, UNUSABLE, MISSED = 1, 2, 3
-PROXIES = ("gateway", "squid", "tinyproxy", "floor")
+PROXIES = ("gateway", "squid", "tinyproxy", "floor", "pair")
+USUAL = PROXIES[:-1]
 
 _EPILOG = """\
 examples:
   python -m benchmarks                                                      everything, three rounds, about five minutes
   python -m benchmarks --only b --proxies gateway,squid --rounds 1          one figure, in seconds
+  python -m benchmarks --only a,b --proxies gateway,pair                    two workers beside one
   python -m benchmarks --only soak                                          RSS before and after 100,000 tunnels
   python -m benchmarks --command ".venv313/bin/egress-gateway"              another gateway
 
@@ -55,7 +57,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--only", metavar="KEYS", type=_some_of(keys), default=[scenario.key for scenario in SCENARIOS], help=what)
-    add("--proxies", metavar="NAMES", type=_some_of(PROXIES), default=list(PROXIES), help=",".join(PROXIES))
+    add(
+        "--proxies",
+        metavar="NAMES",
+        type=_some_of(PROXIES),
+        default=list(USUAL),
+        help=f"{','.join(USUAL)}, or pair: the gateway with two workers",
+    )
     add("--rounds", type=int, default=3, help="rounds; proxies take turns in each; the median counts (%(default)s)")
     add("--soak", action="store_true", help="add the soak scenario (gateway only)")
     add("--report-only", action="store_true", help="a missed target is not a failure")
@@ -83,6 +91,8 @@ def _launches(options: argparse.Namespace, configurations: Path, logs: Path) -> 
         own_logs.mkdir()
         if name == "gateway":
             launches.append(proxies.prepare_gateway(command, configurations, own_logs))
+        elif name == "pair":
+            launches.append(proxies.prepare_gateway(command, configurations, own_logs, workers=2))
         elif name == "squid":
             launches.append(proxies.prepare_squid(configurations, own_logs))
         elif name == "tinyproxy":
@@ -117,9 +127,7 @@ def _about(options: argparse.Namespace, launches: Sequence[Launch]) -> dict[str,
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {"kernel": platform.release(), "cpus": os.cpu_count(), "load_average": os.getloadavg()},
         "python": platform.python_version(),
-        "peers": {
-            launch.name: _version([launch.command[0], "-v"]) for launch in launches if launch.name != report.GATEWAY
-        },
+        "peers": {launch.name: _version([launch.command[0], "-v"]) for launch in launches if not launch.is_gateway},
         "options": vars(options),
     }
 

@@ -69,12 +69,14 @@ class ProxyFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """How to start a proxy. `log` is where it records connections."""
+    """How to start a proxy. `log` is where it records connections; `is_gateway`: it says when it is ready, and counts
+    what it has done."""
 
     name: str
     command: list[str]
     configuration: Path
     log: Path
+    is_gateway: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,15 +94,17 @@ def _program(name: str, package: str) -> str:
     return path
 
 
-def prepare_gateway(command: list[str], configurations: Path, logs: Path) -> Launch:
-    """`full.yaml` with the paths of this run, beside the generated policy."""
+def prepare_gateway(command: list[str], configurations: Path, logs: Path, workers: int = 1) -> Launch:
+    """`full.yaml` with the paths of this run, beside the generated policy. With two workers it is called a pair."""
+    name = "gateway" if workers == 1 else "pair"
     document = yaml.safe_load((layout.HERE / "full.yaml").read_text())
     log = logs / "access.json"
     document["telemetry"]["access_log"][0]["path"] = str(log)
-    path = configurations / "gateway.yaml"
+    document["workers"] = workers
+    path = configurations / f"{name}.yaml"
     path.write_text(yaml.safe_dump(document, sort_keys=False))
     write_policy(configurations / document["policy"])
-    return Launch("gateway", [*command, "run", "-c", str(path)], path, log)
+    return Launch(name, [*command, "run", "-c", str(path)], path, log, is_gateway=True)
 
 
 def prepare_squid(configurations: Path, logs: Path) -> Launch:
@@ -146,6 +150,11 @@ def _listens(pid: int, port: int) -> bool:
     )
 
 
+def _serves(launch: Launch, pid: int, output: Path) -> bool:
+    """The gateway listens before its workers have started."""
+    return b"ready: " in output.read_bytes() if launch.is_gateway else _listens(pid, layout.PROXY_PORT)
+
+
 def _await(condition: Callable[[], bool], limit: float) -> bool:
     deadline = time.monotonic() + limit
     while time.monotonic() < deadline:
@@ -179,7 +188,7 @@ def running(launch: Launch) -> Iterator[Running]:
             [*_SAME_DESCRIPTORS, *launch.command], stdout=stream, stderr=stream, start_new_session=True
         )
     try:
-        ready = _await(lambda: process.poll() is not None or _listens(process.pid, layout.PROXY_PORT), _START_LIMIT)
+        ready = _await(lambda: process.poll() is not None or _serves(launch, process.pid, output), _START_LIMIT)
         if not ready or process.poll() is not None:
             raise ProxyFailed(f"{launch.name} did not start:\n{output.read_text(errors='replace')[-2000:]}")
         yield Running(launch, process.pid)

@@ -178,7 +178,7 @@ def measure(scenario: Scenario, launch: Launch, sizes: Sizes) -> Sample:
     counted = None
     with proxies.running(launch) as running:
         sample = scenario.work(running, sizes)
-        if launch.name == "gateway":
+        if launch.is_gateway:
             counted = proxies.await_counted(sample.tunnels)
     if counted is not None:
         reconcile(sample.tunnels, counted, proxies.records_in(launch.log))

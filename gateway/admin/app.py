@@ -27,12 +27,19 @@ GET  /metrics   Prometheus text format
 GET  /tunnels   what is open now
 POST /tunnels/ID/close    end it; needs the token
 POST /reload    read the policy again; needs the token
+POST /restart   replace the workers, one after the other; needs the token
 """
 
 
 def build_admin_app(state: GatewayState, token: TokenFile | None) -> Starlette:
     """Everything, behind the gate. No query string, no body, no cookie, no CORS."""
-    routes = [Route("/", _index), _reload_route(state), *_tunnel_routes(state), *_health_routes(state)]
+    routes = [
+        Route("/", _index),
+        _reload_route(state),
+        _restart_route(state),
+        *_tunnel_routes(state),
+        *_health_routes(state),
+    ]
     return _build(routes, [Middleware(_Bare), Middleware(_Gate, token=token)])
 
 
@@ -113,6 +120,16 @@ def _reload_route(state: GatewayState) -> Route:
         return JSONResponse({"generation": outcome.generation, "problems": problems}, 422 if problems else 200)
 
     return Route("/reload", reload, methods=["POST"])
+
+
+def _restart_route(state: GatewayState) -> Route:
+    async def restart(request: Request) -> Response:
+        """Answered at once: old workers drain as long as their connections take. What comes of it is logged."""
+        problem = state.restart()
+        state.audit(AuditEntry("restart", _peer(request), "failed" if problem else "done", problem or "begun"))
+        return JSONResponse({"problem": problem}, 409) if problem else JSONResponse({"begun": True}, 202)
+
+    return Route("/restart", restart, methods=["POST"])
 
 
 def _tunnel_routes(state: GatewayState) -> list[Route]:

@@ -57,6 +57,10 @@ class GatewayState(Protocol):
         """Read the policy again, all or nothing; may be called while another reload runs."""
         ...
 
+    def restart(self) -> str | None:
+        """Begin to replace every worker, one after the other, while the others serve. Why not, if it cannot be done."""
+        ...
+
     async def tunnels(self) -> Sequence[OpenTunnel]:
         """What is open now, over all workers."""
         ...

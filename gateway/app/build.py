@@ -5,36 +5,39 @@ import socket
 from collections.abc import Callable, Sequence
 
 from gateway.app.clock import SystemClock
+from gateway.app.resolving import ResolverInForce, ResolverPlan
 from gateway.model.errors import ConfigError
 from gateway.model.roles import Limiter
 from gateway.net.dialer import TcpDialer
-from gateway.net.dns_transport import PlainDns
-from gateway.net.names import NameServer, NameServers, hosts_file
-from gateway.net.resolver import Family, Resolver, ResolverOptions
 from gateway.net.splice import Splices
 from gateway.net.stream import Stream
 from gateway.policy.plan import Rules
 from gateway.serve.deadlines import DeadlineWheel
 from gateway.serve.identify import Identifier
 from gateway.serve.services import Bounds, Services
-from gateway.settings.gateway import GatewaySettings, ResolverSettings
+from gateway.settings.gateway import GatewaySettings
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.formats import json
+from gateway.telemetry.ledger import Ledger
+from gateway.telemetry.questions import QuestionCounters
 from gateway.telemetry.recorder import Log, Recorder
 from gateway.telemetry.sinks import FileSink
 
 
-def build_recorder(loop: asyncio.AbstractEventLoop, settings: GatewaySettings, counters: Counters) -> Recorder:
+def build_recorder(
+    loop: asyncio.AbstractEventLoop, settings: GatewaySettings, counters: Counters, ledger: Ledger | None = None
+) -> Recorder:
     """Opens every access log. Raises `ConfigError` for one that cannot be written."""
-    return Recorder(loop, SystemClock(), counters, build_logs(settings))
+    ledger = ledger or Ledger.alone()
+    return Recorder(loop, SystemClock(), counters, build_logs(settings, ledger), ledger)
 
 
-def build_logs(settings: GatewaySettings) -> Sequence[Log]:
+def build_logs(settings: GatewaySettings, ledger: Ledger) -> Sequence[Log]:
     """Opened, all of them or none. Raises `ConfigError` for one that cannot be written."""
     logs: list[Log] = []
     try:
-        for log in settings.telemetry.access_log:
-            sink = FileSink(str(log.path))
+        for place, log in enumerate(settings.telemetry.access_log):
+            sink = FileSink(str(log.path), turn=ledger.turn(place), numbers=ledger.of_sink())
             logs.append(Log(json.encode, sink))
     except ConfigError:
         for opened in logs:
@@ -43,35 +46,23 @@ def build_logs(settings: GatewaySettings) -> Sequence[Log]:
     return logs
 
 
-def build_resolver(settings: ResolverSettings, deadlines: DeadlineWheel) -> Resolver:
-    """The stub resolver of this process."""
-    options = ResolverOptions(
-        timeout=settings.timeout,
-        cache_size=settings.cache.size,
-        min_ttl=settings.cache.min_ttl,
-        max_ttl=settings.cache.max_ttl,
-        family=Family(settings.family),
-    )
-    servers = NameServers([s if s == "system" else NameServer(s.address, s.port) for s in settings.servers])
-    return Resolver(servers, hosts_file(), PlainDns(), options, SystemClock(), deadlines)
-
-
 def build_services(
     loop: asyncio.AbstractEventLoop,
     settings: GatewaySettings,
     rules: Callable[[], Rules],
     identifier: Callable[[], Identifier],
+    resolver_plan: Callable[[], ResolverPlan],
     limiter: Limiter,
     recorder: Recorder,
-) -> tuple[Services, Resolver]:
+) -> tuple[Services, ResolverInForce]:
     """What every connection works with."""
     clock, deadlines = SystemClock(), DeadlineWheel(loop)
-    resolver = build_resolver(settings.resolver, deadlines)
+    resolver = ResolverInForce(resolver_plan, deadlines, QuestionCounters())
     services = Services(
         rules=rules,
         identifier=identifier,
         limiter=limiter,
-        dialer=TcpDialer(resolver, Stream, clock, deadlines),
+        dialer=TcpDialer(resolver.resolve, Stream, clock, deadlines),
         recorder=recorder,
         deadlines=deadlines,
         clock=clock,

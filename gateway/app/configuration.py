@@ -11,7 +11,14 @@ from pathlib import Path
 
 from gateway.model.client import IdentitySource
 from gateway.settings.gateway import GatewaySettings
-from gateway.settings.load import GATEWAY_FILE, LoadedPolicy, load_policy, load_settings, load_users
+from gateway.settings.load import (
+    GATEWAY_FILE,
+    LoadedPolicy,
+    load_policy,
+    load_resolver_authorities,
+    load_settings,
+    load_users,
+)
 from gateway.settings.source.files import Stamp, stamp
 
 # Sockets and processes are made once; everything else that gateway.yaml says holds from the next reload on.
@@ -21,7 +28,6 @@ FIXED_AT_START: tuple[tuple[str, ...], ...] = (
     ("workers",),
     ("limits", "store"),
     ("http_parser",),
-    ("resolver",),
 )
 
 
@@ -35,12 +41,13 @@ class Sources:
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """`users` are bcrypt hashes by name, None where no password is looked at. `files` are all that it was read from,
-    as they were just before."""
+    """`users` are bcrypt hashes by name, None where no password is looked at; `authorities` is the text of
+    `resolver.tls.ca`, if there is one. `files` are all that it was read from, as they were just before."""
 
     settings: GatewaySettings
     policy: LoadedPolicy
     users: Mapping[str, bytes] | None
+    authorities: str | None
     files: Mapping[Path, Stamp]
 
 
@@ -57,8 +64,9 @@ def load_configuration(sources: Sources, environ: Mapping[str, str]) -> Configur
     settings = load_settings(sources.config, environ, sources.policy)
     files = {path: before.get(path, stamp(path)) for path in settings.files}
     users = load_users(settings) if _looks_at_passwords(settings) else None
+    authorities = load_resolver_authorities(settings)
     loaded = load_policy(settings)
-    return Configuration(settings, loaded, users, {**files, **loaded.files})
+    return Configuration(settings, loaded, users, authorities, {**files, **loaded.files})
 
 
 def _looks_at_passwords(settings: GatewaySettings) -> bool:

@@ -16,6 +16,7 @@ from gateway.app.live.admission import Admission, ceiling_of
 from gateway.app.live.memory import Memory
 from gateway.serve.services import Bounds, Services
 from gateway.settings.gateway import BoundSettings, GatewaySettings
+from gateway.telemetry.ledger import Ledger
 from gateway.telemetry.recorder import Recorder
 
 CLOSE_SECONDS = 5.0
@@ -53,8 +54,9 @@ class WalkFollower:
 class LogFollower:
     """Access logs: others are opened before the reload is taken, those of before are written out after it."""
 
-    def __init__(self, recorder: Recorder, settings: GatewaySettings) -> None:
+    def __init__(self, recorder: Recorder, settings: GatewaySettings, ledger: Ledger) -> None:
         self._recorder = recorder
+        self._ledger = ledger
         self._logs = settings.telemetry.access_log
         self._closing: set[asyncio.Future[None]] = set()
 
@@ -63,7 +65,7 @@ class LogFollower:
         wanted = settings.telemetry.access_log
         if wanted == self._logs:
             return lambda: None
-        logs = build_logs(settings)
+        logs = build_logs(settings, self._ledger)
 
         def commit() -> None:
             self._logs = wanted

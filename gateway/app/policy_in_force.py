@@ -2,75 +2,66 @@
 
 import asyncio
 import contextlib
-import gc
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 from gateway.admin.state import ReloadOutcome
 from gateway.app.configuration import Configuration, waiting_for_restart
-from gateway.app.followers import Follower
-from gateway.app.generation.assembler import Assembler, Generation, Whereabouts, build_identifier, same_identities
-from gateway.app.generation.frames import Frame, contents_of, load
+from gateway.app.generation.frames import Frame, Head, contents_of, dump
 from gateway.app.generation.reading import Read, ReadFailed
-from gateway.app.own_addresses import own_addresses
-from gateway.model.addresses import Address
 from gateway.model.errors import ConfigError
-from gateway.policy.plan import Rules
 from gateway.settings.gateway import GatewaySettings
 from gateway.settings.source.files import Stamp
+
+Take = Callable[[int, AsyncIterator[Frame]], Awaitable[Head]]
+"""Puts a generation, by its number, in force wherever connections are served. What its frames raise is passed on, and
+then nothing has changed."""
 
 _logger = logging.getLogger(__name__)
 
 
 class PolicyInForce:
-    """Holds the snapshot that new connections take. `listening` are the gateway's own sockets, never to be dialled.
+    """Keeps number and head of the generation that `take` has put in force.
 
-    `followers` take what else gateway.yaml says; `retire` is told the rules that a newer generation took over from.
     `last_reload_time` and `taken_time` are Unix time; `reload_seconds` is how long the last attempt took.
     """
 
-    followers: Sequence[Follower] = ()
-    retire: Callable[[Rules], None] | None = None
-
-    def __init__(self, first: Configuration, read: Read, listening: frozenset[tuple[Address, int]]) -> None:
+    def __init__(self, first: Configuration, read: Read, take: Take) -> None:
+        self._first: Configuration | None = first
         self._read = read
-        self._listening = listening
+        self._serve_by = take
         self._running = first.settings
         self._one_at_a_time = asyncio.Lock()
         self._waiting: asyncio.Future[ReloadOutcome] | None = None
         self.reload_succeeded = True
         self.last_reload_time: float | None = None
         self.reload_seconds: float | None = None
-        assembler = Assembler(1, self._whereabouts())
-        for content in contents_of(first):
-            assembler.take(content)
-        generation = assembler.finish()
-        self.identifier = build_identifier(generation.head)
-        self._take(generation)
+        self.taken_time = 0.0
+        self.generation = 0
+        self.settings: GatewaySettings = first.settings
+        self.files: Mapping[Path, Stamp] = first.files
+        self.rules = 0
 
-    def _take(self, taken: Generation) -> None:
-        self.head = taken.head
+    async def begin(self) -> None:
+        """Put in force what was read at the start, and forget it: a large policy need not be held twice."""
+        first, self._first = self._first, None
+        if first is not None:
+            async with contextlib.aclosing(_dumped(first)) as frames:
+                await self._take(1, frames)
+
+    async def _take(self, number: int, frames: AsyncIterator[Frame]) -> None:
+        taken = await self._serve_by(number, frames)
+        self.generation = number
+        self.settings = taken.settings
+        self.files = taken.files
         self.rules = taken.rules
         self.taken_time = time.time()
-        for warning in taken.head.warnings:
+        for warning in taken.warnings:
             _logger.warning("%s", warning)
         for key in waiting_for_restart(self.settings, self._running):
             _logger.warning("%s changed: it takes effect at the next start", key)
-
-    @property
-    def settings(self) -> GatewaySettings:
-        """gateway.yaml of the generation in force."""
-        return self.head.settings
-
-    @property
-    def files(self) -> Mapping[Path, Stamp]:
-        """What it was read from, as it was just before."""
-        return self.head.files
-
-    def _whereabouts(self) -> Whereabouts:
-        return Whereabouts(self._listening, own_addresses())
 
     async def reload(self) -> ReloadOutcome:
         """Read the files again. What is wrong with them is logged and answered, and changes nothing. Whoever asks while
@@ -84,7 +75,7 @@ class PolicyInForce:
             self._waiting = None
             self.last_reload_time, started_at = time.time(), time.monotonic()
             try:
-                return await self._take_over(self.rules.generation + 1)
+                return await self._take_over(self.generation + 1)
             except ReadFailed as failure:
                 return self._kept(failure.problems)
             except ConfigError as error:
@@ -96,43 +87,20 @@ class PolicyInForce:
                 self.reload_seconds = time.monotonic() - started_at
 
     async def _take_over(self, number: int) -> ReloadOutcome:
-        assembler = Assembler(number, await asyncio.to_thread(self._whereabouts))
         async with contextlib.aclosing(self._read()) as frames:
-            await _assemble(frames, assembler)
-        taken = assembler.finish()
-        identifier = self.identifier
-        if not same_identities(taken.head, self.head):
-            identifier = await asyncio.to_thread(build_identifier, taken.head)
-        commits = [follower.prepare(taken.head.settings) for follower in self.followers]
-        former, self.identifier = self.rules, identifier
-        self._take(taken)
-        for commit in commits:
-            commit()
-        if self.retire is not None:
-            self.retire(former)
+            await self._take(number, frames)
         self.reload_succeeded = True
-        _logger.info("policy generation %d is in force: %d rules", number, taken.head.rules)
+        _logger.info("policy generation %d is in force: %d rules", self.generation, self.rules)
         return ReloadOutcome(number)
 
     def _kept(self, problems: Sequence[str]) -> ReloadOutcome:
         self.reload_succeeded = False
         for problem in problems:
             _logger.error("%s", problem)
-        _logger.error("reload failed: policy generation %d stays in force", self.rules.generation)
-        return ReloadOutcome(self.rules.generation, tuple(problems))
+        _logger.error("reload failed: policy generation %d stays in force", self.generation)
+        return ReloadOutcome(self.generation, tuple(problems))
 
 
-async def _assemble(frames: AsyncIterator[Frame], assembler: Assembler) -> None:
-    """A frame a turn of the loop: connections go on in between.
-
-    Walking over a hundred thousand rules takes the collector long, and there are no cycles among them: it neither
-    looks while they come in nor, as they are frozen, ever after.
-    """
-    try:
-        async for frame in frames:
-            gc.disable()
-            assembler.take(load(frame))
-            await asyncio.sleep(0)
-    finally:
-        gc.freeze()
-        gc.enable()
+async def _dumped(first: Configuration) -> AsyncGenerator[Frame, None]:
+    for content in contents_of(first):
+        yield dump(content)

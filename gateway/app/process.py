@@ -1,75 +1,65 @@
-"""One gateway process: bind, start, obey signals, drain.
+"""The gateway as a whole: start, obey signals, reload, drain. Who serves is a crew: this process itself, or workers.
 
-SIGTERM and SIGINT drain and end (a second one ends at once); SIGHUP reads the policy again and opens the logs anew.
+SIGTERM and SIGINT drain and end (a second one ends at once); SIGHUP reads the policy again and opens the logs anew;
+SIGUSR2 replaces all workers, one after the other.
 """
 
 import asyncio
-import gc
 import logging
+import os
 import resource
 import signal
-import socket
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Coroutine, Sequence
+from pathlib import Path
+from typing import Any
 
 from gateway.admin.server import AdminServer
 from gateway.admin.state import AuditEntry, OpenTunnel, ReloadOutcome
-from gateway.app.build import build_recorder, build_services
 from gateway.app.configuration import Configuration
-from gateway.app.followers import LogFollower, WalkFollower, build_admission
 from gateway.app.generation.reading import Read
-from gateway.app.live.aftermath import Aftermath
-from gateway.app.live.connections import Connections
-from gateway.app.live.listing import close_tunnel, list_tunnels
 from gateway.app.policy_in_force import PolicyInForce
+from gateway.app.sockets import Sockets
 from gateway.app.watch import watch
-from gateway.limits.unlimited import Unlimited
-from gateway.model.addresses import Address, parse_address
-from gateway.net.listener import Listener, open_listener
-from gateway.net.resolver import ResolverCounts
+from gateway.app.workers.crew import Crew, CrewFailed
+from gateway.app.workers.fleet import Fleet
+from gateway.app.workers.local import Local
 from gateway.settings.gateway import GatewaySettings
-from gateway.settings.units import Endpoint
-from gateway.telemetry.counters import Counters
 from gateway.telemetry.metrics import Metrics, Sources
 
-LOG_CLOSE_SECONDS = 5.0
-GC_THRESHOLDS = (10_000, 20, 50)
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 _logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Sockets:
-    """All that this process listens on, bound before anything else is built. `proxies` are by listener name."""
-
-    proxies: Sequence[tuple[str, socket.socket]]
-    admin: socket.socket
-    health: socket.socket | None
-
-    def all(self) -> list[socket.socket]:
-        """Every one of them."""
-        return [sock for _, sock in self.proxies] + [sock for sock in (self.admin, self.health) if sock is not None]
-
-
-def bind_sockets(settings: GatewaySettings) -> Sockets:
-    """Raises `ConfigError` that names the address which cannot be bound."""
-    return Sockets(
-        proxies=[(listener.name, _open(listener.bind)) for listener in settings.listeners],
-        admin=_open(settings.admin.bind),
-        health=_open(settings.admin.health) if settings.admin.health is not None else None,
-    )
-
-
-def _open(endpoint: Endpoint) -> socket.socket:
-    return open_listener(endpoint.address, endpoint.port)
-
-
 def raise_descriptor_limit() -> None:
-    """A tunnel takes two descriptors and more: what the machine allows is what we take."""
+    """A tunnel takes two descriptors and more: what the machine allows is what we take. Workers inherit it."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def count_workers(settings: GatewaySettings, quota: Path = CPU_QUOTA) -> int:
+    """`auto` is one for each CPU that this process may use: by affinity, and by the control group's quota."""
+    if settings.workers != "auto":
+        return settings.workers
+    cpus = len(os.sched_getaffinity(0))
+    try:
+        allowed, period = quota.read_text().split()
+        cpus = min(cpus, max(1, int(allowed) // int(period)))
+    except (OSError, ValueError):  # no such group, or `max`: no quota
+        pass
+    return cpus
+
+
+def build_crew(loop: asyncio.AbstractEventLoop, settings: GatewaySettings, sockets: Sockets) -> Crew:
+    """As many as there are sockets for. Raises `ConfigError` for a log that cannot be written."""
+    return Local(loop, settings, sockets) if len(sockets.proxies) == 1 else Fleet(settings, sockets)
+
+
+def _failure_of(failing: asyncio.Task[CrewFailed], serving: asyncio.Task[None]) -> BaseException | None:
+    """Why there is nobody to serve, if one of them has found that out."""
+    if failing.done():
+        return failing.result()
+    return serving.exception() if serving.done() else None
 
 
 class GatewayProcess:
@@ -83,65 +73,58 @@ class GatewayProcess:
         sockets: Sockets,
     ) -> None:
         settings = first.settings
-        listening = frozenset(_address_of(sock) for sock in sockets.all())
         self._loop = loop
         self._sockets = sockets
         self._stopping = asyncio.Event()
-        self._reloads: set[asyncio.Task[ReloadOutcome]] = set()
-        self._policy = PolicyInForce(first, read, listening)
-        counters = Counters()
-        self._recorder = build_recorder(loop, settings, counters)
-        limiter = Unlimited()
-        services, resolver = build_services(
-            loop, settings, lambda: self._policy.rules, lambda: self._policy.identifier, limiter, self._recorder
-        )
-        admission = build_admission(settings)
-        self._connections = Connections(loop, services, admission)
-        self._policy.followers = [WalkFollower(services, admission), LogFollower(self._recorder, settings)]
-        self._aftermath = Aftermath(self._connections.drafts, self._policy, services.clock)
-        self._policy.retire = self._aftermath.retire
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._crew = build_crew(loop, settings, sockets)
+        self._policy = PolicyInForce(first, read, self._crew.take)
         self._admin = AdminServer(self, sockets.admin, sockets.health, settings.admin.token_file)
         self._metrics = Metrics(
-            counters,
             Sources(
-                connections_open=self._connections.__len__,
-                tunnels_open=lambda: limiter.held,
-                records_written=lambda: self._recorder.written,
-                records_lost=lambda: self._recorder.lost,
-                policy_generation=lambda: self._policy.rules.generation,
+                counters=self._crew.counters,
+                tally=self._crew.tally,
+                policy_generation=lambda: self._crew.generation,
                 reload_succeeded=lambda: self._policy.reload_succeeded,
                 last_reload_time=lambda: self._policy.last_reload_time,
                 reload_seconds=lambda: self._policy.reload_seconds,
                 taken_time=lambda: self._policy.taken_time,
-                dns_queries=lambda: _by_result(resolver.counts),
+                dns=self._crew.dns,
             ),
         )
 
     async def run(self) -> None:
-        """Serve until a signal says otherwise; returns when everything is drained and written."""
+        """Serve until a signal says otherwise; returns when everything is drained and written. Raises `CrewFailed` when
+        there is nobody left to serve."""
         self._obey_signals()
-        listeners = [Listener(sock, partial(self._connections.accept, name)) for name, sock in self._sockets.proxies]
         await self._admin.start()
-        for listener in listeners:
-            await listener.start()
-        watcher = asyncio.create_task(watch(lambda: self._policy.files, self.reload), name="watch")
-        aftermath = asyncio.create_task(self._aftermath.follow(), name="aftermath")
-        self._freeze()
-        _logger.info("%s", self._started())
-        await self._stopping.wait()
-        watcher.cancel()
-        aftermath.cancel()
-        for listener in listeners:
-            listener.close()
-        await self._drain()
-        await asyncio.gather(watcher, aftermath, return_exceptions=True)
+        stopping = self._in_background(self._stopping.wait())
+        failing = self._in_background(self._crew.failure())
+        serving = self._in_background(self._serve())
+        await asyncio.wait({stopping, failing, serving}, return_when=asyncio.FIRST_COMPLETED)
+        failure = _failure_of(failing, serving)
+        self._stopping.set()
+        serving.cancel()
+        await self._crew.drain(self._policy.settings.drain.timeout)
+        _logger.info("drained")
+        failing.cancel()
+        await asyncio.wait({serving, failing})
         await self._admin.stop()
-        self._recorder.flush()
-        await asyncio.to_thread(self._recorder.close, LOG_CLOSE_SECONDS)
+        if failure is not None:
+            raise failure
+
+    async def _serve(self) -> None:
+        """Returns never, but by being cancelled."""
+        await self._policy.begin()
+        await self._crew.start()
+        _logger.info("%s", self._started())
+        await watch(lambda: self._policy.files, self.reload)
 
     def unready(self) -> str | None:
         """See `GatewayState`."""
-        return "draining" if self._stopping.is_set() else None
+        if self._stopping.is_set():
+            return "draining"
+        return None if self._crew.generation else "starting"
 
     def metrics(self) -> bytes:
         """See `GatewayState`."""
@@ -153,11 +136,28 @@ class GatewayProcess:
 
     async def tunnels(self) -> Sequence[OpenTunnel]:
         """See `GatewayState`."""
-        return await list_tunnels(self._connections.drafts, time.monotonic())
+        return await self._crew.tunnels()
 
     async def close_tunnel(self, connection_id: str) -> bool:
         """See `GatewayState`."""
-        return close_tunnel(self._connections.drafts, connection_id)
+        return await self._crew.close_tunnel(connection_id)
+
+    def restart(self) -> str | None:
+        """See `GatewayState`."""
+        problem = "the gateway is draining" if self._stopping.is_set() else self._crew.why_not_renew()
+        if problem is None:
+            self._in_background(self._renew())
+        else:
+            _logger.error("the workers are not replaced: %s", problem)
+        return problem
+
+    async def _renew(self) -> None:
+        _logger.info("replacing the workers")
+        problem = await self._crew.renew()
+        if problem is None:
+            _logger.info("every worker was replaced")
+        else:
+            _logger.error("not every worker was replaced: %s", problem)
 
     def audit(self, entry: AuditEntry) -> None:
         """See `GatewayState`."""
@@ -167,53 +167,28 @@ class GatewayProcess:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stop)
         self._loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        self._loop.add_signal_handler(signal.SIGUSR2, self.restart)
 
     def _stop(self) -> None:
         if self._stopping.is_set():
-            self._connections.cut_off()
+            self._crew.cut_off()
         else:
-            _logger.info(
-                "draining %d connections, for %g s", len(self._connections), self._policy.settings.drain.timeout
-            )
+            connections, seconds = self._crew.tally().connections_open, self._policy.settings.drain.timeout
+            _logger.info("draining %d connections, for %g s", connections, seconds)
             self._stopping.set()
 
     def _hang_up(self) -> None:
-        self._recorder.reopen()
-        reloading = self._loop.create_task(self.reload(), name="reload")
-        self._reloads.add(reloading)
-        reloading.add_done_callback(self._reloads.discard)
+        self._crew.reopen_logs()
+        self._in_background(self.reload())
 
-    async def _drain(self) -> None:
-        await self._connections.drain(self._policy.settings.drain.timeout)
-        _logger.info("drained")
-
-    def _freeze(self) -> None:
-        """What was built lives as long as the process: the collector need not look at it again. Connections leave no
-        cycles behind, so it may look seldom at them as well: every full look walks over all open tunnels."""
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*GC_THRESHOLDS)
+    def _in_background(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     def _started(self) -> str:
-        proxies = ", ".join(f"{name} on {_shown(sock)}" for name, sock in self._sockets.proxies)
-        admin = f"admin on {_shown(self._sockets.admin)}"
-        health = f", health on {_shown(self._sockets.health)}" if self._sockets.health is not None else ""
-        policy = f"policy generation {self._policy.rules.generation}, {self._policy.head.rules} rules"
-        return f"ready: {proxies}; {admin}{health}; 1 worker; {policy}"
-
-
-def _by_result(counts: ResolverCounts) -> dict[str, int]:
-    return {"hit": counts.hits, "miss": counts.misses, "joined": counts.joined, "failure": counts.failures}
-
-
-def _address_of(sock: socket.socket) -> tuple[Address, int]:
-    text, port = sock.getsockname()[:2]
-    address = parse_address(text)
-    if address is None:
-        raise ValueError(f"not an IP address: {text}")
-    return address, port
-
-
-def _shown(sock: socket.socket) -> str:
-    address, port = _address_of(sock)
-    return f"{address.uri_host}:{port}"
+        size = self._crew.size
+        workers = "1 worker" if size == 1 else f"{size} workers"
+        policy = f"policy generation {self._policy.generation}, {self._policy.rules} rules"
+        return f"ready: {self._sockets}; {workers}; {policy}"

@@ -6,9 +6,12 @@ What a command needs is imported when it runs, so that `--help` answers at once.
 
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
+
+from gateway.cli.ca.commands import ca
+from gateway.cli.ending import fail
 
 app = typer.Typer(
     name="egress-gateway",
@@ -20,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+app.add_typer(ca, name="ca")
 
 Config = Annotated[
     Path | None,
@@ -64,16 +68,18 @@ def run(
 ) -> None:
     """Serve until SIGTERM.
 
-    SIGTERM and SIGINT drain, a second one ends at once; SIGHUP reads the policy again.
+    SIGTERM and SIGINT drain, a second one ends at once; SIGHUP reads the policy again; SIGUSR2 replaces the workers.
 
     \b
     egress-gateway run -c config/quickstart.yaml
     egress-gateway run --policy policy.yaml --listen 127.0.0.1:3128
 
-    A file that cannot be taken ends it with status 2, every problem in one line.
+    A file that cannot be taken ends it with status 2, every problem in one line; workers that end as fast as they are
+    started, with status 1.
     """
     import json
 
+    from gateway.app.workers.crew import CrewFailed
     from gateway.cli.run import run_gateway
     from gateway.model.errors import ConfigError
     from gateway.settings.problems import ConfigErrors
@@ -86,7 +92,9 @@ def run(
     try:
         run_gateway(config, policy, overrides)
     except (ConfigError, ConfigErrors) as refusal:
-        _fail(refusal)
+        fail(refusal)
+    except CrewFailed as failure:
+        fail(failure, 1)
 
 
 @app.command()
@@ -126,27 +134,32 @@ def explain(
     method: Annotated[
         str | None, typer.Option(metavar="M", help="CONNECT asks for a tunnel where the URL says http://.")
     ] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="Go there as well, from here: resolve, screen, dial, look at the TLS peer.")
+    ] = False,
 ) -> None:
     """Say which rule decides, and why.
 
     The verdict about a destination, the rules that nearly applied, and what would allow it. Nothing is resolved or
-    dialled.
+    dialled; with --live what is allowed is, and every stage is told with its milliseconds.
 
     \b
     egress-gateway explain https://api.example.com
     egress-gateway explain --policy policy.yaml --client payments db.example.com:5432
+    egress-gateway explain --live https://api.example.com
     egress-gateway explain -c gateway.yaml --from 10.20.0.7 http://198.51.100.7/
 
-    Status 0 for allow, 1 for deny, 2 if there is no answer.
+    Status 0 for allow, 1 for deny, 2 if there is no answer, or nothing to be reached with --live.
     """
-    from gateway.cli.explain import explain_url
-    from gateway.cli.question import Unanswerable
+    from gateway.cli.explaining.explain import explain_url
+    from gateway.cli.explaining.live import Unreached
+    from gateway.cli.explaining.question import Unanswerable
     from gateway.settings.problems import ConfigErrors
 
     try:
-        allowed = explain_url(url, config, policy, client, source, method)
-    except (ConfigErrors, Unanswerable) as refusal:
-        _fail(refusal)
+        allowed = explain_url(url, config, policy, client, source, method, live)
+    except (ConfigErrors, Unanswerable, Unreached) as refusal:
+        fail(refusal)
     raise typer.Exit(0 if allowed else 1)
 
 
@@ -175,7 +188,7 @@ def tunnels(
     from gateway.settings.problems import ConfigErrors
 
     if output not in ("table", "json"):
-        _fail(f"-o is table or json, not {output!r}")
+        fail(f"-o is table or json, not {output!r}")
     try:
         match (action, connection_id):
             case ("list", None):
@@ -185,9 +198,9 @@ def tunnels(
                     typer.echo(f"there is no open tunnel {connection_id}", err=True)
                     raise typer.Exit(1)
             case _:
-                _fail("say `tunnels`, `tunnels list` or `tunnels close ID`")
+                fail("say `tunnels`, `tunnels list` or `tunnels close ID`")
     except (ConfigErrors, NoAnswer) as refusal:
-        _fail(refusal)
+        fail(refusal)
 
 
 @app.command()
@@ -204,10 +217,5 @@ def schema(kind: Annotated[str, typer.Argument(metavar="gateway|policy", help="W
 
     schemas = {"gateway": gateway_schema, "policy": policy_schema}
     if kind not in schemas:
-        _fail(f"there is a schema of gateway and of policy, not of {kind!r}")
+        fail(f"there is a schema of gateway and of policy, not of {kind!r}")
     typer.echo(json.dumps(schemas[kind](), indent=2, ensure_ascii=False))
-
-
-def _fail(what: object) -> NoReturn:
-    typer.echo(str(what), err=True)
-    raise typer.Exit(2)

@@ -10,13 +10,14 @@ import uvloop
 
 from gateway.app.configuration import Configuration, Sources, load_configuration
 from gateway.app.generation.reading import ChildReader, Read
-from gateway.app.process import GatewayProcess, bind_sockets, raise_descriptor_limit
+from gateway.app.process import GatewayProcess, count_workers, raise_descriptor_limit
+from gateway.app.sockets import bind_sockets
 
 
 def run_gateway(config: Path | None, policy: Path | None, overrides: Mapping[str, str]) -> None:
     """Serve until a signal. `overrides` are `EGRESS__` entries that the command line adds to the environment.
 
-    Raises `ConfigErrors` or `ConfigError` before anything is served.
+    Raises `ConfigErrors` or `ConfigError` before anything is served, `CrewFailed` when nobody can serve any more.
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     raise_descriptor_limit()
@@ -29,4 +30,5 @@ def run_gateway(config: Path | None, policy: Path | None, overrides: Mapping[str
 
 
 async def _serve(first: Configuration, read: Read) -> None:
-    await GatewayProcess(asyncio.get_running_loop(), first, read, bind_sockets(first.settings)).run()
+    sockets = bind_sockets(first.settings, count_workers(first.settings))
+    await GatewayProcess(asyncio.get_running_loop(), first, read, sockets).run()

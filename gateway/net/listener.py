@@ -31,21 +31,39 @@ def open_listener(address: Address, port: int, backlog: int = BACKLOG) -> socket
 
     Raises ConfigError in one line that names the address.
     """
+    [sock] = open_listeners(address, port, 1, backlog)
+    return sock
+
+
+def open_listeners(address: Address, port: int, count: int, backlog: int = BACKLOG) -> list[socket.socket]:
+    """That many sockets at one address, among which the kernel spreads the connections that come in (SO_REUSEPORT).
+
+    The first is bound before it may share: where somebody else listens already, that is an error and no silent
+    partnership. Raises as `open_listener`.
+    """
+    opened: list[socket.socket] = []
     try:
-        sock, host = _socket_for(address)
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            for level, option, value in KEEP_ALIVE:
-                sock.setsockopt(level, option, value)  # accepted sockets inherit it
-            sock.bind((host, port))
+        for _ in range(count):
+            sock, host = _socket_for(address)
+            opened.append(sock)
+            _bind(sock, host, opened[0].getsockname()[1] if len(opened) > 1 else port, len(opened) > 1)
+            if count > 1:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             sock.listen(backlog)
-        except OSError:
-            sock.close()
-            raise
     except OSError as error:
+        for sock in opened:
+            sock.close()
         problem = _PROBLEMS.get(error.errno or 0, error.strerror)
         raise ConfigError(f"{address.uri_host}:{port}", f"cannot listen: {problem}") from error
-    return sock
+    return opened
+
+
+def _bind(sock: socket.socket, host: str, port: int, shared: bool) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared)
+    for level, option, value in KEEP_ALIVE:
+        sock.setsockopt(level, option, value)  # accepted sockets inherit it
+    sock.bind((host, port))
 
 
 def _socket_for(address: Address) -> tuple[socket.socket, str]:

@@ -4,7 +4,9 @@ Labels come from the policy and from closed vocabularies only, never from a clie
 """
 
 from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
+from typing import Any
 
 from gateway.model.reasons import Reason
 from gateway.model.record import Draft, rule_of, verdict_of
@@ -15,6 +17,8 @@ OTHER_RULES = "other"  # no rule has this full name: those hold a `#` or a `/`
 
 LIFETIME_BOUNDS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 3600.0)
 STAGE_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+_HISTOGRAMS = ("lifetime", "dns", "dial")
 
 Labels = tuple[str, str, Reason | None]
 """Full rule name or "", verdict, reason."""
@@ -38,6 +42,16 @@ class Histogram:
     def cumulative(self) -> list[int]:
         """Observations up to each bound, then all of them."""
         return list(accumulate(self._counts))
+
+    def state(self) -> tuple[list[int], float]:
+        """All that was observed, as plain values."""
+        return list(self._counts), self.total
+
+    def add(self, state: tuple[Sequence[int], float]) -> None:
+        """What another histogram with the same bounds observed. Raises ValueError if the bounds differ."""
+        counts, total = state
+        self._counts = [mine + other for mine, other in zip(self._counts, counts, strict=True)]
+        self.total += total
 
 
 class Counters:
@@ -67,8 +81,31 @@ class Counters:
             if dialled.resolve_seconds is not None:
                 self.dns.observe(dialled.resolve_seconds)
 
-    def _count_series(self, labels: Labels) -> None:
+    @property
+    def total(self) -> int:
+        """Connections that ended."""
+        return sum(self.connections.copy().values())
+
+    def state(self) -> dict[str, Any]:
+        """All counts as values that JSON has."""
+        return {
+            "connections": [[*labels, count] for labels, count in self.connections.copy().items()],
+            "bytes": [self.bytes_up, self.bytes_down],
+            **{name: getattr(self, name).state() for name in _HISTOGRAMS},
+        }
+
+    def add(self, state: Mapping[str, Any]) -> None:
+        """What another process counted. Raises `LookupError`, `TypeError` or `ValueError` for what is no `state`."""
+        for rule, verdict, reason, count in state["connections"]:
+            self._count_series((str(rule), str(verdict), None if reason is None else Reason(reason)), int(count))
+        up, down = state["bytes"]
+        self.bytes_up += int(up)
+        self.bytes_down += int(down)
+        for name in _HISTOGRAMS:
+            getattr(self, name).add(state[name])
+
+    def _count_series(self, labels: Labels, count: int = 1) -> None:
         connections = self.connections
         if labels not in connections and len(connections) >= self._limit:
             labels = (OTHER_RULES, *labels[1:])
-        connections[labels] = connections.get(labels, 0) + 1
+        connections[labels] = connections.get(labels, 0) + count

@@ -4,8 +4,10 @@ The table in docs/operations.md lists every metric.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
+import psutil
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -13,8 +15,25 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from gateway.telemetry.counters import Counters, Histogram
+from gateway.telemetry.questions import DnsMetrics, DnsReadings
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What was done since the gateway's start. `connections_lost` were accepted and ended, uncounted, with a worker
+    that was lost; `records_lost` includes the lines that they would have made. `workers` are the process ids of those
+    that serve, by their places."""
+
+    connections_accepted: int
+    connections_open: int
+    connections_lost: int
+    tunnels_open: int
+    records_written: int
+    records_lost: int
+    workers: Mapping[int, int]
+    workers_lost: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,28 +41,26 @@ class Sources:
     """Readings of other rooms, taken at every scrape, maybe from another thread; none may block.
 
     `last_reload_time` is Unix time of the last attempt, None before the first; `reload_succeeded` tells how that one
-    ended, `reload_seconds` how long it took; `taken_time` is when the rules in force took over. `dns_queries` counts
-    by result: a closed vocabulary.
+    ended, `reload_seconds` how long it took; `taken_time` is when the rules in force took over.
     """
 
-    connections_open: Callable[[], int]
-    tunnels_open: Callable[[], int]
-    records_written: Callable[[], int]
-    records_lost: Callable[[], int]
+    counters: Callable[[], Counters]
+    tally: Callable[[], Tally]
     policy_generation: Callable[[], int]
     reload_succeeded: Callable[[], bool]
     last_reload_time: Callable[[], float | None]
     reload_seconds: Callable[[], float | None]
     taken_time: Callable[[], float]
-    dns_queries: Callable[[], Mapping[str, int]]
+    dns: Callable[[], DnsReadings]
 
 
 class Metrics:
-    """The registry of one process."""
+    """The registry of the gateway."""
 
-    def __init__(self, counters: Counters, sources: Sources) -> None:
+    def __init__(self, sources: Sources) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(_Gateway(counters, sources))
+        self._registry.register(_Gateway(sources))
+        self._registry.register(DnsMetrics(sources.dns))
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
 
@@ -53,50 +70,21 @@ class Metrics:
 
 
 class _Gateway(Collector):
-    def __init__(self, counters: Counters, sources: Sources) -> None:
-        self._counters = counters
+    def __init__(self, sources: Sources) -> None:
         self._sources = sources
 
     def collect(self) -> Iterator[Metric]:
         """Called by the registry at every scrape."""
-        counters = self._counters
-        yield self._connections()
-        yield self._bytes()
+        counters = self._sources.counters()
+        yield _connections(counters)
+        yield _bytes(counters)
         yield _histogram("egress_connection_duration_seconds", "From accept to end.", counters.lifetime)
         yield _histogram("egress_dns_duration_seconds", "Resolving, where a dial succeeded.", counters.dns)
         yield _histogram("egress_dial_duration_seconds", "Connecting, where it succeeded.", counters.dial)
-        yield from self._readings()
-
-    def _connections(self) -> Metric:
-        family = CounterMetricFamily(
-            "egress_connections", "Connections that ended.", labels=("rule", "decision", "reason")
-        )
-        for (rule, decision, reason), count in self._counters.connections.copy().items():
-            family.add_metric((rule, decision, reason or ""), count)
-        return family
-
-    def _bytes(self) -> Metric:
-        family = CounterMetricFamily(
-            "egress_bytes", "Payload bytes relayed, counted when their connection ends.", labels=("direction",)
-        )
-        family.add_metric(("up",), self._counters.bytes_up)
-        family.add_metric(("down",), self._counters.bytes_down)
-        return family
-
-    def _readings(self) -> Iterator[Metric]:
-        sources = self._sources
-        yield GaugeMetricFamily("egress_connections_open", "Accepted and not yet ended.", sources.connections_open())
-        yield GaugeMetricFamily("egress_tunnels_open", "Tunnels being relayed.", sources.tunnels_open())
-        yield CounterMetricFamily(
-            "egress_records_written", "Records written, over all logs.", sources.records_written()
-        )
-        yield CounterMetricFamily("egress_records_lost", "Records that reached no log.", sources.records_lost())
-        yield GaugeMetricFamily("egress_policy_generation", "The rules in force.", sources.policy_generation())
+        yield from _tallied(self._sources.tally())
+        generation = self._sources.policy_generation()
+        yield GaugeMetricFamily("egress_policy_generation", "The rules in force.", generation)
         yield from self._reload()
-        queries = CounterMetricFamily("egress_dns_queries", "Names asked for, by result.", labels=("result",))
-        for result, count in sources.dns_queries().items():
-            queries.add_metric((result,), count)
-        yield queries
 
     def _reload(self) -> Iterator[Metric]:
         succeeded = self._sources.reload_succeeded()
@@ -110,6 +98,49 @@ class _Gateway(Collector):
             yield GaugeMetricFamily("egress_policy_reload_seconds", "From its start to its end, the last one.", seconds)
         name, taken = "egress_policy_last_success_timestamp_seconds", self._sources.taken_time()
         yield GaugeMetricFamily(name, "Unix time at which the rules in force took over.", taken)
+
+
+def _tallied(tally: Tally) -> Iterator[Metric]:
+    yield CounterMetricFamily("egress_connections_accepted", "Connections that came in.", tally.connections_accepted)
+    yield GaugeMetricFamily("egress_connections_open", "Accepted and not yet ended.", tally.connections_open)
+    yield CounterMetricFamily("egress_connections_lost", "Ended uncounted, with their worker.", tally.connections_lost)
+    yield GaugeMetricFamily("egress_tunnels_open", "Tunnels being relayed.", tally.tunnels_open)
+    yield CounterMetricFamily("egress_records_written", "Records written, over all logs.", tally.records_written)
+    yield CounterMetricFamily("egress_records_lost", "Records that reached no log.", tally.records_lost)
+    yield GaugeMetricFamily("egress_workers", "Processes that serve.", len(tally.workers))
+    yield CounterMetricFamily("egress_workers_lost", "Workers that ended untold.", tally.workers_lost)
+    yield from _of_workers(tally.workers)
+
+
+def _of_workers(workers: Mapping[int, int]) -> Iterator[Metric]:
+    """Read from the system: what a worker is busy with cannot keep it from being told."""
+    cpu = CounterMetricFamily("egress_worker_cpu_seconds", "User and system time.", labels=("worker",))
+    memory = GaugeMetricFamily("egress_worker_resident_memory_bytes", "Resident memory.", labels=("worker",))
+    descriptors = GaugeMetricFamily("egress_worker_open_fds", "Open descriptors.", labels=("worker",))
+    for place, pid in workers.items():
+        with suppress(psutil.Error):  # it ended just now
+            process = psutil.Process(pid)
+            labels = (str(place),)
+            cpu.add_metric(labels, sum(process.cpu_times()[:2]))
+            memory.add_metric(labels, process.memory_info().rss)
+            descriptors.add_metric(labels, process.num_fds())
+    yield from (cpu, memory, descriptors)
+
+
+def _connections(counters: Counters) -> Metric:
+    family = CounterMetricFamily("egress_connections", "Connections that ended.", labels=("rule", "decision", "reason"))
+    for (rule, decision, reason), count in counters.connections.copy().items():
+        family.add_metric((rule, decision, reason or ""), count)
+    return family
+
+
+def _bytes(counters: Counters) -> Metric:
+    family = CounterMetricFamily(
+        "egress_bytes", "Payload bytes relayed, counted when their connection ends.", labels=("direction",)
+    )
+    family.add_metric(("up",), counters.bytes_up)
+    family.add_metric(("down",), counters.bytes_down)
+    return family
 
 
 def _histogram(name: str, text: str, histogram: Histogram) -> Metric:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from gateway.model.record import ConnectionRecord, Draft
 from gateway.model.roles import Clock
 from gateway.telemetry.counters import Counters
+from gateway.telemetry.ledger import Ledger
 from gateway.telemetry.sealing import seal
 from gateway.telemetry.sinks import Sink
 
@@ -43,9 +44,16 @@ class Recorder:
     """Fulfils `roles.Recorder`. Owns its logs' sinks: `close` closes them."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, clock: Clock, counters: Counters, logs: Sequence[Log] = ()
+        self,
+        loop: asyncio.AbstractEventLoop,
+        clock: Clock,
+        counters: Counters,
+        logs: Sequence[Log] = (),
+        ledger: Ledger | None = None,
     ) -> None:
         self._loop = loop
+        self._ledger = ledger or Ledger.alone()
+        self._ledger.expect(len(logs))
         self._monotonic = clock.monotonic
         self._counters = counters
         self._logs = logs
@@ -74,6 +82,7 @@ class Recorder:
         encoded = sum(self._encode(draft, ended_at, batches) for draft, ended_at in pending)
         for log, batch in zip(self._logs, batches, strict=True):
             log.sink.put(batch, encoded)
+        self._ledger.seal(len(pending), (len(pending) - encoded) * len(self._logs))
 
     def reopen(self) -> None:
         """Have every sink open its file anew."""
@@ -84,6 +93,7 @@ class Recorder:
         """Write to these logs from now on. Whoever gets the former ones closes them; their lines stay counted."""
         self.flush()
         former, self._logs = FormerLogs(self._logs), logs
+        self._ledger.expect(len(logs))
         self._former.append(former)
         return former
 

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 from gateway.model.errors import ConfigError
 
@@ -19,6 +19,7 @@ STDOUT = "-"
 QUEUE_BYTES = 8 * 1024 * 1024
 WARNING_SECONDS = 10.0
 FILE_MODE = 0o640
+TAKEN, WRITTEN, LOST = range(3)
 
 _STDOUT_DESCRIPTOR = 1
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
@@ -27,10 +28,17 @@ _logger = logging.getLogger(__name__)
 
 
 class Sink(Protocol):
-    """Takes batches of whole lines. `written` and `lost` count lines."""
+    """Takes batches of whole lines."""
 
-    written: int
-    lost: int
+    @property
+    def written(self) -> int:
+        """Lines."""
+        ...
+
+    @property
+    def lost(self) -> int:
+        """Lines."""
+        ...
 
     def put(self, lines: bytes | bytearray, count: int) -> None:
         """Queue a batch of `count` lines, which the sink owns from now on; never blocks, never raises."""
@@ -45,18 +53,41 @@ class Sink(Protocol):
         ...
 
 
+class Turn:
+    """The right to write to a path, taken for a write at a time. Of one process: its sink is alone and need not wait.
+
+    `torn` tells that the last write ended inside a line.
+    """
+
+    torn = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
 class FileSink:
     """A file, a FIFO, a device, or standard output (`-`), in append mode.
 
     The constructor opens the path, which creates the file, or raises `ConfigError`; only a FIFO that nobody reads yet
     is opened by the thread. `queue_bytes` bounds what is queued, the batch being written included.
+
+    `turn` is taken for every write; `numbers` are lines taken, of these written, and of these lost: both may be shared
+    with other processes.
     """
 
     def __init__(
-        self, path: str, queue_bytes: int = QUEUE_BYTES, monotonic: Callable[[], float] = time.monotonic
+        self,
+        path: str,
+        queue_bytes: int = QUEUE_BYTES,
+        monotonic: Callable[[], float] = time.monotonic,
+        turn: Turn | None = None,
+        numbers: "list[int] | memoryview[int] | None" = None,
     ) -> None:
-        self.written = 0
-        self.lost = 0
+        self._turn = turn or Turn()
+        self._numbers = [0, 0, 0] if numbers is None else numbers
         self._path = path
         self._queue_bytes = queue_bytes
         self._monotonic = monotonic
@@ -69,20 +100,30 @@ class FileSink:
         self._closing = False
         self._next_warning_at = float("-inf")
         self._descriptor = _try_open(path)  # from here on: the thread's alone
-        self._torn = False
         self._thread = threading.Thread(target=self._run, name=f"sink {path}", daemon=True)
         self._thread.start()
+
+    @property
+    def written(self) -> int:
+        """See `Sink`."""
+        return self._numbers[WRITTEN]
+
+    @property
+    def lost(self) -> int:
+        """See `Sink`."""
+        return self._numbers[LOST]
 
     def put(self, lines: bytes | bytearray, count: int) -> None:
         """See `Sink`."""
         with self._changed:
+            self._numbers[TAKEN] += count
             room = not self._closing and self._queued_bytes + len(lines) <= self._queue_bytes
             if room:
                 self._queue.append((lines, count))
                 self._queued_bytes += len(lines)
                 self._changed.notify()
             else:
-                self.lost += count
+                self._numbers[LOST] += count
         if not room:
             self._warn("it does not keep up")
 
@@ -101,7 +142,7 @@ class FileSink:
         with self._changed:
             left = sum(count for _, count in self._queue)
             self._queue.clear()
-            self.lost += left
+            self._numbers[LOST] += left
         if left:
             _logger.warning("access log %s: its last %d records were not taken in time", self._path, left)
 
@@ -130,7 +171,7 @@ class FileSink:
             self._warn(f"it cannot be opened: {error.strerror}")
             return
         self._close_file()
-        self._descriptor, self._torn = descriptor, False
+        self._descriptor, self._turn.torn = descriptor, False
 
     def _close_file(self) -> None:
         if self._descriptor is not None and self._path != STDOUT:
@@ -147,25 +188,31 @@ class FileSink:
             if self._queue:
                 self._queue.popleft()
                 self._queued_bytes -= len(lines)
-                self.written += written
-                self.lost += count - written
+                self._numbers[WRITTEN] += written
+                self._numbers[LOST] += count - written
 
     def _write(self, lines: bytes | bytearray) -> int:
-        """How many whole lines were written. After a write that failed inside a line the next one starts afresh."""
+        """How many whole lines were written."""
         if self._descriptor is None:
             return 0
+        with self._turn as turn:
+            done = self._write_all(self._descriptor, lines, turn)
+        return lines.count(b"\n", 0, done)
+
+    def _write_all(self, descriptor: int, lines: bytes | bytearray, turn: Turn) -> int:
+        """How many bytes were written. After a write that failed inside a line the next one starts afresh."""
         done = 0
+        was_torn, turn.torn = turn.torn, True  # what stands there if this process is killed meanwhile
         try:
-            if self._torn:
-                os.write(self._descriptor, b"\n")
-                self._torn = False
+            if was_torn:
+                os.write(descriptor, b"\n")
+                was_torn = False
             while done < len(lines):
-                done += os.write(self._descriptor, memoryview(lines)[done:])
+                done += os.write(descriptor, memoryview(lines)[done:])
         except OSError as error:
             self._warn(f"it cannot be written: {error.strerror}")
-        if done:
-            self._torn = not lines.endswith(b"\n", 0, done)
-        return lines.count(b"\n", 0, done)
+        turn.torn = not lines.endswith(b"\n", 0, done) if done else was_torn
+        return done
 
     def _warn(self, problem: str) -> None:
         """At most once in `WARNING_SECONDS`, whoever finds out."""
@@ -175,6 +222,16 @@ class FileSink:
                 return
             self._next_warning_at = now + WARNING_SECONDS
         _logger.warning("access log %s: %s; records are lost (%d so far)", self._path, problem, self.lost)
+
+
+def check_writable(path: str) -> None:
+    """Raises `ConfigError` as the sink of that path would. A FIFO is not opened: its reader would take the close for
+    the end."""
+    if path == STDOUT or (Path(path).is_fifo() and os.access(path, os.W_OK)):
+        return
+    descriptor = _try_open(path)
+    if descriptor is not None:
+        os.close(descriptor)
 
 
 def _try_open(path: str) -> int | None:

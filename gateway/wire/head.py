@@ -5,6 +5,7 @@ read differently is how requests are smuggled. The one leniency is an empty line
 """
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from gateway.model.errors import Malformed
@@ -14,6 +15,7 @@ MAX_FIELD_LINES = 1000
 """The caller bounds bytes, but 64 KiB hold 16,000 lines, each dearer than its few bytes. Real heads have 30."""
 
 _SHORTEST_LINE = len("a:\r\n")
+_REMEMBERED_BYTES = 512  # of a head that is remembered: what a peer sends must not fill the memory
 _GLANCE = 256  # bytes of an unfinished head that are looked at, first and last: it is done again at each arrival
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"
@@ -85,7 +87,15 @@ def parse_head(data: bytes) -> RequestHead | None:
         _refuse_hopeless(data, start)
         return None
     size = end + 4
-    text = data[start:size].decode("latin-1")
+    whole = data[start:size]
+    if size > _REMEMBERED_BYTES or not whole.startswith(b"CONNECT ") or b"authorization:" in whole.lower():
+        return _parse_whole(whole, size)
+    return _remembered(whole, size)
+
+
+def _parse_whole(data: bytes, size: int) -> RequestHead:
+    """`data` ends with the empty line; `size` counts what stood before the request line as well."""
+    text = data.decode("latin-1")
     if size > MAX_FIELD_LINES * _SHORTEST_LINE and text.count("\n") > MAX_FIELD_LINES + 2:
         raise MalformedHead(Reason.HEAD_TOO_LARGE, f"more than {MAX_FIELD_LINES} header lines")
     match = _HEAD.fullmatch(text)
@@ -96,6 +106,12 @@ def parse_head(data: bytes) -> RequestHead | None:
     head = RequestHead(method, target, int(minor), headers, size)
     _check_fields(head)
     return head
+
+
+@lru_cache(maxsize=1024)
+def _remembered(data: bytes, size: int) -> RequestHead:
+    """A client's CONNECTs to one destination are alike to the byte. Those with credentials are never kept."""
+    return _parse_whole(data, size)
 
 
 def _check_fields(head: RequestHead) -> None:

@@ -31,6 +31,7 @@ class FakeGateway:
     outcome: ReloadOutcome = field(default_factory=lambda: ReloadOutcome(generation=2))
     entries: list[AuditEntry] = field(default_factory=list)
     broken: bool = False
+    problem: str | None = None
     open: list[OpenTunnel] = field(default_factory=list)
 
     def unready(self) -> str | None:
@@ -43,6 +44,9 @@ class FakeGateway:
 
     async def reload(self) -> ReloadOutcome:
         return self.outcome
+
+    def restart(self) -> str | None:
+        return self.problem
 
     async def tunnels(self) -> Sequence[OpenTunnel]:
         return self.open
@@ -144,6 +148,7 @@ async def test_the_index_names_every_page(running: Running) -> None:
         "/tunnels",
         "/tunnels/ID/close",
         "/reload",
+        "/restart",
     ]
 
 
@@ -175,6 +180,20 @@ async def test_a_reload_that_was_not_taken_says_why(running: Running) -> None:
     assert answer.json() == {"generation": 1, "problems": ["policy.yaml:3: rules[0].hosts: empty"]}
     entry = AuditEntry("reload", "127.0.0.1", "failed", "policy.yaml:3: rules[0].hosts: empty")
     assert running.gateway.entries == [entry]
+
+
+async def test_replacing_the_workers_takes_the_token_and_is_answered_before_it_is_done(running: Running) -> None:
+    assert (await running.admin.post("/restart")).status_code == 401
+    answer = await running.admin.post("/restart", headers=BEARER)
+    assert (answer.status_code, answer.json()) == (202, {"begun": True})
+    assert running.gateway.entries == [AuditEntry("restart", "127.0.0.1", "done", "begun")]
+
+
+async def test_workers_that_cannot_be_replaced_are_a_conflict(running: Running) -> None:
+    running.gateway.problem = "a single process"
+    answer = await running.admin.post("/restart", headers=BEARER)
+    assert (answer.status_code, answer.json()) == (409, {"problem": "a single process"})
+    assert running.gateway.entries == [AuditEntry("restart", "127.0.0.1", "failed", "a single process")]
 
 
 async def test_nothing_is_changed_by_reading(running: Running) -> None:

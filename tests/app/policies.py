@@ -6,8 +6,10 @@ from pathlib import Path
 
 from gateway.app.configuration import Configuration, Sources, load_configuration
 from gateway.app.generation.frames import Frame, contents_of, dump
+from gateway.app.generation.in_force import InForce
 from gateway.app.generation.reading import Read, ReadFailed
 from gateway.app.policy_in_force import PolicyInForce
+from gateway.model.addresses import Address
 from gateway.settings.problems import ConfigErrors
 
 
@@ -25,9 +27,24 @@ def load(path: Path) -> Configuration:
     return load_configuration(Sources(policy=path), {})
 
 
-def in_force(path: Path) -> PolicyInForce:
+class Here(PolicyInForce):
+    """The policy of a process that serves by itself: `serving` is what its connections are judged by."""
+
+    def __init__(
+        self, first: Configuration, read: Read, listening: frozenset[tuple[Address, int]] = frozenset()
+    ) -> None:
+        self.serving = InForce(listening)
+        super().__init__(first, read, self.serving.take)
+
+
+async def in_force(path: Path) -> Here:
     """What is there now, ready to be read again."""
-    return PolicyInForce(load(path), reading(lambda: load(path)), frozenset())
+    return await begun(Here(load(path), reading(lambda: load(path))))
+
+
+async def begun(policy: Here) -> Here:
+    await policy.begin()
+    return policy
 
 
 def reading(load: Callable[[], Configuration]) -> Read:
@@ -44,6 +61,6 @@ def reading(load: Callable[[], Configuration]) -> Read:
     return read
 
 
-def rules_of(policy: PolicyInForce) -> list[str]:
+def rules_of(policy: Here) -> list[str]:
     """Their names, without their files."""
-    return [candidate.ref.name.partition("#")[2] for candidate in policy.rules.candidates]
+    return [candidate.ref.name.partition("#")[2] for candidate in policy.serving.rules.candidates]

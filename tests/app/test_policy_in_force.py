@@ -12,9 +12,8 @@ import pytest
 from gateway.admin.state import ReloadOutcome
 from gateway.app.configuration import Configuration, Sources, load_configuration
 from gateway.app.own_addresses import own_addresses
-from gateway.app.policy_in_force import PolicyInForce
 from gateway.model.addresses import Address
-from tests.app.policies import in_force, load, reading, rules_of, text, write
+from tests.app.policies import Here, begun, in_force, load, reading, rules_of, text, write
 
 LISTENING = (Address(4, 0x7F000001), 3128)
 
@@ -25,19 +24,19 @@ def file(tmp_path: Path) -> Path:
 
 
 async def test_the_first_generation_is_one_and_no_reload_was_tried(file: Path) -> None:
-    policy = in_force(file)
-    assert (policy.rules.generation, rules_of(policy)) == (1, ["old"])
+    policy = await in_force(file)
+    assert (policy.serving.rules.generation, rules_of(policy)) == (1, ["old"])
     assert policy.reload_succeeded
     assert policy.last_reload_time is None
 
 
 async def test_a_good_file_takes_over_and_connections_that_began_keep_what_they_had(file: Path) -> None:
-    policy = in_force(file)
-    taken = policy.rules
+    policy = await in_force(file)
+    taken = policy.serving.rules
     write(file, text("new"))
     before = time.time()
     assert await policy.reload() == ReloadOutcome(2)
-    assert (policy.rules.generation, rules_of(policy)) == (2, ["new"])
+    assert (policy.serving.rules.generation, rules_of(policy)) == (2, ["new"])
     assert taken.generation == 1
     assert policy.last_reload_time is not None
     assert before <= policy.last_reload_time <= time.time()
@@ -46,11 +45,11 @@ async def test_a_good_file_takes_over_and_connections_that_began_keep_what_they_
 async def test_a_bad_file_changes_nothing_and_its_problems_are_answered_and_logged(
     file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    policy = in_force(file)
-    in_use, files = policy.rules, policy.files
+    policy = await in_force(file)
+    in_use, files = policy.serving.rules, policy.files
     write(file, "rules:\n  - {name: new, hosts: [new.test]}\n  - {name: bad, hosts: ['*.*']}\nrule: 1\n")
     outcome = await policy.reload()
-    assert policy.rules is in_use
+    assert policy.serving.rules is in_use
     assert policy.files is files
     assert not policy.reload_succeeded
     assert outcome.generation == 1
@@ -60,7 +59,7 @@ async def test_a_bad_file_changes_nothing_and_its_problems_are_answered_and_logg
 
 
 async def test_the_generation_counts_what_was_taken_and_success_tells_of_the_last(file: Path) -> None:
-    policy = in_force(file)
+    policy = await in_force(file)
     told = []
     for content in (text("a"), "rules: [", text("b"), text("b")):
         write(file, content)
@@ -70,7 +69,7 @@ async def test_the_generation_counts_what_was_taken_and_success_tells_of_the_las
 
 
 async def test_warnings_are_logged_when_the_policy_is_taken(file: Path, caplog: pytest.LogCaptureFixture) -> None:
-    policy = in_force(file.parent)
+    policy = await in_force(file.parent)
     assert "is not read" not in caplog.text
     write(file.parent / "other.yml", text("c"))
     await policy.reload()
@@ -78,9 +77,9 @@ async def test_warnings_are_logged_when_the_policy_is_taken(file: Path, caplog: 
 
 
 async def test_the_gateways_own_sockets_and_addresses_are_known_to_every_generation(file: Path) -> None:
-    policy = PolicyInForce(load(file), reading(lambda: load(file)), frozenset({LISTENING}))
+    policy = await begun(Here(load(file), reading(lambda: load(file)), frozenset({LISTENING})))
     for _ in range(2):
-        addresses = policy.rules.policy.addresses
+        addresses = policy.serving.rules.policy.addresses
         assert addresses.listening == {LISTENING}
         assert addresses.own == own_addresses()
         await policy.reload()
@@ -111,7 +110,7 @@ class SlowDisk:
 
 async def test_whoever_asks_while_files_are_read_gets_one_reading_more_that_begins_afterwards(file: Path) -> None:
     disk = SlowDisk(file)
-    policy = PolicyInForce(load(file), reading(disk), frozenset())
+    policy = await begun(Here(load(file), reading(disk)))
     first = asyncio.create_task(policy.reload())
     await asyncio.to_thread(disk.begun.acquire, timeout=5)
     others = [asyncio.create_task(policy.reload()) for _ in range(20)]
@@ -138,7 +137,7 @@ async def test_a_fault_of_ours_is_logged_with_its_traceback_and_the_next_reload_
                 raise RuntimeError("a bug in the loader")
             return load(file)
 
-    policy = PolicyInForce(load(file), reading(Faulty()), frozenset())
+    policy = await begun(Here(load(file), reading(Faulty())))
     outcome = await policy.reload()
     assert outcome == ReloadOutcome(1, ("internal error: the log has its traceback",))
     assert "RuntimeError: a bug in the loader" in caplog.text
@@ -153,15 +152,15 @@ async def test_settings_and_users_are_read_again_with_the_policy(tmp_path: Path)
     def read() -> Configuration:
         return load_configuration(Sources(gateway), {})
 
-    policy = PolicyInForce(read(), reading(read), frozenset())
-    assert (policy.rules.policy.timeouts.head, policy.identifier.sources) == (3.0, [])
+    policy = await begun(Here(read(), reading(read)))
+    assert (policy.serving.rules.policy.timeouts.head, policy.serving.identifier.sources) == (3.0, [])
     hashed = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
     write(tmp_path / "users", f"ci:{hashed}\n")
     write(gateway, "timeouts: {head: 4s}\nidentity: {basic: {htpasswd: users}}\naddresses: {allow: [10.0.0.0/8]}\n")
     await policy.reload()
-    assert policy.rules.policy.timeouts.head == 4.0
-    assert len(policy.identifier.sources) == 1
-    assert [str(network) for network in policy.rules.policy.addresses.allow] == ["10.0.0.0/8"]
+    assert policy.serving.rules.policy.timeouts.head == 4.0
+    assert len(policy.serving.identifier.sources) == 1
+    assert [str(network) for network in policy.serving.rules.policy.addresses.allow] == ["10.0.0.0/8"]
     assert {tmp_path / "users", gateway, tmp_path / "policy.yaml"} <= set(policy.files)
 
 
@@ -172,7 +171,7 @@ async def test_what_only_a_start_can_take_is_named(tmp_path: Path, caplog: pytes
     def read() -> Configuration:
         return load_configuration(Sources(gateway), {})
 
-    policy = PolicyInForce(read(), reading(read), frozenset())
+    policy = await begun(Here(read(), reading(read)))
     write(gateway, "listeners: [{bind: '127.0.0.1:1'}]\ndrain: {timeout: 1s}\n")
     await policy.reload()
     warnings = [record.message for record in caplog.records if record.levelno == logging.WARNING]

@@ -7,10 +7,9 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from gateway.app.configuration import Configuration, Sources, load_configuration
-from gateway.app.policy_in_force import PolicyInForce
 from gateway.app.watch import watch
 from gateway.settings.source.files import Stamp
-from tests.app.policies import in_force, reading, rules_of, text, write
+from tests.app.policies import Here, begun, in_force, reading, rules_of, text, write
 
 LOOK_EVERY = 0.002
 
@@ -18,7 +17,7 @@ LOOK_EVERY = 0.002
 class Watching:
     """A watcher at work on a policy in force; `during` is called while a reload runs, when it has read the files."""
 
-    def __init__(self, policy: PolicyInForce) -> None:
+    def __init__(self, policy: Here) -> None:
         self.policy = policy
         self.reloads = 0
         self.looks = 0
@@ -73,17 +72,17 @@ def rename_over(path: Path, content: str) -> None:
 
 async def test_a_file_that_is_written_over_is_read_again_once(tmp_path: Path) -> None:
     file = write(tmp_path / "policy.yaml", text("old"))
-    async with run(Watching(in_force(file))) as watching:
+    async with run(Watching(await in_force(file))) as watching:
         write(file, text("newer"))
         await watching.until(1)
         await watching.after_looks()
         assert rules_of(watching.policy) == ["newer"]
-        assert watching.policy.rules.generation == watching.reloads + 1
+        assert watching.policy.serving.rules.generation == watching.reloads + 1
 
 
 async def test_a_file_that_is_renamed_over_is_read_again_once_also_with_the_same_size_and_time(tmp_path: Path) -> None:
     file = write(tmp_path / "policy.yaml", text("old"))
-    async with run(Watching(in_force(file))) as watching:
+    async with run(Watching(await in_force(file))) as watching:
         fresh = write(tmp_path / "policy.new", text("new"))
         status = file.stat()
         os.utime(fresh, ns=(status.st_atime_ns, status.st_mtime_ns))
@@ -101,7 +100,7 @@ async def test_the_symlink_swap_of_a_configmap_is_read_again(tmp_path: Path) -> 
     (mount / "..data").symlink_to("..old")
     (mount / "policy.yaml").symlink_to("..data/policy.yaml")
     for policy in (mount, mount / "policy.yaml"):
-        async with run(Watching(in_force(policy))) as watching:
+        async with run(Watching(await in_force(policy))) as watching:
             before = rules_of(watching.policy)
             (mount / "..next").symlink_to("..new" if before == ["old"] else "..old")
             (mount / "..next").rename(mount / "..data")
@@ -112,7 +111,7 @@ async def test_the_symlink_swap_of_a_configmap_is_read_again(tmp_path: Path) -> 
 
 async def test_a_new_file_in_a_policy_directory_is_read_and_watched_too(tmp_path: Path) -> None:
     write(tmp_path / "a.yaml", text("one"))
-    async with run(Watching(in_force(tmp_path))) as watching:
+    async with run(Watching(await in_force(tmp_path))) as watching:
         write(tmp_path / "half", text("two")).rename(tmp_path / "b.yaml")
         await watching.until(1)
         seen = await watching.after_looks()
@@ -132,7 +131,7 @@ async def test_a_policy_that_was_missing_is_read_when_it_comes(tmp_path: Path) -
     def read() -> Configuration:
         return load_configuration(Sources(file), {})
 
-    policy = PolicyInForce(read(), reading(read), frozenset())
+    policy = await begun(Here(read(), reading(read)))
     async with run(Watching(policy)) as watching:
         assert await watching.after_looks() == 0
         rename_over(tmp_path / "policy.yaml", text("first"))
@@ -142,14 +141,14 @@ async def test_a_policy_that_was_missing_is_read_when_it_comes(tmp_path: Path) -
 
 async def test_what_else_happens_beside_the_file_is_nobodys_business(tmp_path: Path) -> None:
     file = write(tmp_path / "policy.yaml", text("old"))
-    async with run(Watching(in_force(file))) as watching:
+    async with run(Watching(await in_force(file))) as watching:
         write(tmp_path / "records.jsonl", "{}")
         assert await watching.after_looks() == 0
 
 
 async def test_a_bad_file_is_read_once_and_its_repair_is_noticed(tmp_path: Path) -> None:
     file = write(tmp_path / "policy.yaml", text("old"))
-    async with run(Watching(in_force(file))) as watching:
+    async with run(Watching(await in_force(file))) as watching:
         rename_over(file, "rules: [")
         await watching.until(1)
         assert await watching.after_looks() == 1
@@ -162,7 +161,7 @@ async def test_a_bad_file_is_read_once_and_its_repair_is_noticed(tmp_path: Path)
 class ChangedMeanwhile(Watching):
     """Somebody writes the file again when the first reload has just read it."""
 
-    def __init__(self, policy: PolicyInForce, file: Path, content: str) -> None:
+    def __init__(self, policy: Here, file: Path, content: str) -> None:
         super().__init__(policy)
         self._file = file
         self._content = content
@@ -174,7 +173,7 @@ class ChangedMeanwhile(Watching):
 
 async def test_a_change_during_a_reload_is_not_missed(tmp_path: Path) -> None:
     file = write(tmp_path / "policy.yaml", text("old"))
-    async with run(ChangedMeanwhile(in_force(file), file, text("newest"))) as watching:
+    async with run(ChangedMeanwhile(await in_force(file), file, text("newest"))) as watching:
         rename_over(file, text("new"))
         await watching.until(2)
         assert rules_of(watching.policy) == ["newest"]
@@ -182,7 +181,7 @@ async def test_a_change_during_a_reload_is_not_missed(tmp_path: Path) -> None:
 
 async def test_a_change_during_a_reload_that_fails_is_not_missed(tmp_path: Path) -> None:
     file = write(tmp_path / "policy.yaml", text("old"))
-    async with run(ChangedMeanwhile(in_force(file), file, text("new"))) as watching:
+    async with run(ChangedMeanwhile(await in_force(file), file, text("new"))) as watching:
         rename_over(file, "rules: [")
         await watching.until(2)
         assert rules_of(watching.policy) == ["new"]
@@ -191,7 +190,7 @@ async def test_a_change_during_a_reload_that_fails_is_not_missed(tmp_path: Path)
 async def test_a_change_of_a_file_that_came_with_the_reload_is_not_missed(tmp_path: Path) -> None:
     write(tmp_path / "a.yaml", text("one"))
     write(tmp_path / "b.yaml.off", text("two"))
-    async with run(ChangedMeanwhile(in_force(tmp_path), tmp_path / "b.yaml", text("three"))) as watching:
+    async with run(ChangedMeanwhile(await in_force(tmp_path), tmp_path / "b.yaml", text("three"))) as watching:
         (tmp_path / "b.yaml.off").rename(tmp_path / "b.yaml")
         await watching.until(2)
         await watching.after_looks()
@@ -200,7 +199,7 @@ async def test_a_change_of_a_file_that_came_with_the_reload_is_not_missed(tmp_pa
 
 async def test_a_change_between_the_first_read_and_the_first_look_is_not_missed(tmp_path: Path) -> None:
     file = write(tmp_path / "policy.yaml", text("old"))
-    policy = in_force(file)
+    policy = await in_force(file)
     rename_over(file, text("new"))
     async with run(Watching(policy)) as watching:
         await watching.until(1)

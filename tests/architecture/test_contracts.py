@@ -9,7 +9,20 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LINT_IMPORTS = Path(sys.executable).with_name("lint-imports")
-ROOMS = ("cli", "app", "serve", "admin", "net", "limits", "telemetry", "settings", "wire", "policy", "model")
+ROOMS = (
+    "cli",
+    "app",
+    "serve",
+    "intercept",
+    "admin",
+    "net",
+    "limits",
+    "telemetry",
+    "settings",
+    "wire",
+    "policy",
+    "model",
+)
 
 
 def lint(root: Path, module: str, text: str) -> str:

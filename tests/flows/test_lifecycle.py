@@ -395,7 +395,7 @@ REFUSED = {
     "bad-listen": Refused(
         'listeners[0].bind: "localhost" is not an address and port', arguments=("--listen", "localhost")
     ),
-    "not-available": Refused("workers: is not available yet", arguments=("--workers", "4")),
+    "not-available": Refused("compat: is not available yet", "compat: smokescreen"),
 }
 
 

@@ -7,14 +7,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from gateway.model.addresses import Address, parse_address
 from gateway.model.errors import ConfigError
-from gateway.net.listener import NOBODY, Listener, Peer, open_listener
+from gateway.net.listener import NOBODY, Listener, Peer, open_listener, open_listeners
 from gateway.net.stream import Stream
 from tests.helpers.requirements import require_root
 from tests.helpers.streams import receive, reset, send
@@ -178,3 +178,30 @@ def test_without_free_descriptors_the_listener_neither_spins_nor_dies() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
+
+
+def test_sockets_of_one_address_share_what_comes_in_and_nobody_joins_them_unasked() -> None:
+    group = open_listeners(address("127.0.0.1"), 0, 2)
+    port = group[0].getsockname()[1]
+    try:
+        assert [sock.getsockname()[1] for sock in group] == [port, port]
+        with pytest.raises(ConfigError, match="already in use"):
+            open_listeners(address("127.0.0.1"), port, 2)
+        clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(64)]
+        waiting = [accepted_by(sock) for sock in group]
+        assert sum(map(len, waiting)) == 64
+        assert all(waiting)
+        for sock in (*clients, *waiting[0], *waiting[1]):
+            sock.close()
+    finally:
+        for sock in group:
+            sock.close()
+
+
+def accepted_by(listener: socket.socket) -> list[socket.socket]:
+    """All that wait there."""
+    accepted = []
+    with suppress(BlockingIOError):
+        while True:
+            accepted.append(listener.accept()[0])
+    return accepted

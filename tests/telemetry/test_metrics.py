@@ -4,26 +4,18 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.model.decision import RuleRef
 from gateway.telemetry.counters import Counters
-from gateway.telemetry.metrics import Metrics, Sources
+from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.questions import MOST_SERVERS, QuestionCounters
 from tests.telemetry.drafts import RULE, asked, denied, tunnelled
+from tests.telemetry.readings import sources
 
 Labels = frozenset[tuple[str, str]]
 
 
-def exposed(counters: Counters, last_reload_time: float | None = 1.8e9) -> dict[tuple[str, Labels], float]:
-    sources = Sources(
-        connections_open=lambda: 5,
-        tunnels_open=lambda: 3,
-        records_written=lambda: 11,
-        records_lost=lambda: 2,
-        policy_generation=lambda: 7,
-        reload_succeeded=lambda: False,
-        last_reload_time=lambda: last_reload_time,
-        reload_seconds=lambda: None if last_reload_time is None else 0.25,
-        taken_time=lambda: 1.7e9,
-        dns_queries=lambda: {"answer": 9, "timeout": 1},
-    )
-    text = Metrics(counters, sources).render().decode()
+def exposed(
+    counters: Counters, last_reload_time: float | None = 1.8e9, questions: QuestionCounters | None = None
+) -> dict[tuple[str, Labels], float]:
+    text = Metrics(sources(counters, last_reload_time, questions)).render().decode()
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(text)
@@ -52,7 +44,11 @@ def test_every_number_has_its_name() -> None:
         ("egress_connection_duration_seconds_bucket", labels(le="+Inf")): 3,
         ("egress_dns_duration_seconds_count", labels()): 2,
         ("egress_dial_duration_seconds_bucket", labels(le="0.025")): 2,
+        ("egress_connections_accepted_total", labels()): 8,
         ("egress_connections_open", labels()): 5,
+        ("egress_connections_lost_total", labels()): 4,
+        ("egress_workers", labels()): 2,
+        ("egress_workers_lost_total", labels()): 12,
         ("egress_tunnels_open", labels()): 3,
         ("egress_records_written_total", labels()): 11,
         ("egress_records_lost_total", labels()): 2,
@@ -61,10 +57,15 @@ def test_every_number_has_its_name() -> None:
         ("egress_policy_last_reload_timestamp_seconds", labels()): 1.8e9,
         ("egress_policy_last_success_timestamp_seconds", labels()): 1.7e9,
         ("egress_policy_reload_seconds", labels()): 0.25,
-        ("egress_dns_queries_total", labels(result="answer")): 9,
-        ("egress_dns_queries_total", labels(result="timeout")): 1,
+        ("egress_dns_names_total", labels(result="hit")): 9,
+        ("egress_dns_names_total", labels(result="stale")): 1,
+        ("egress_dns_cache_entries", labels()): 4,
+        ("egress_dns_server_up", labels(server="192.0.2.1:53")): 0,
     }
     assert {key: samples.get(key) for key in expected} == expected
+    for name in ("cpu_seconds_total", "resident_memory_bytes", "open_fds"):
+        assert samples[f"egress_worker_{name}", labels(worker="0")] > 0
+        assert (f"egress_worker_{name}", labels(worker="1")) not in samples
     assert samples["process_resident_memory_bytes", labels()] > 0
     assert any(name == "python_info" for name, _ in samples)
 
@@ -91,3 +92,28 @@ def test_a_rule_name_may_hold_what_the_format_escapes() -> None:
     rule = RuleRef('dir\\pol"icy.yaml#a\nb', "policy.yaml", 1)
     counters.count(tunnelled(rule=rule), 1001.0)
     assert exposed(counters)["egress_connections_total", labels(rule=rule.name, decision="allow", reason="")] == 1
+
+
+def test_questions_to_name_servers_are_told_apart() -> None:
+    questions = QuestionCounters()
+    questions.count("192.0.2.1:853", "dot", "answer", 0.02)
+    questions.count("192.0.2.1:853", "dot", "answer", 0.2)
+    questions.count("192.0.2.2:853", "dot", "timeout", 2.0)
+    samples = exposed(Counters(), questions=questions)
+    expected = {
+        ("egress_dns_queries_total", labels(server="192.0.2.1:853", transport="dot", result="answer")): 2,
+        ("egress_dns_queries_total", labels(server="192.0.2.2:853", transport="dot", result="timeout")): 1,
+        ("egress_dns_query_duration_seconds_bucket", labels(server="192.0.2.1:853", le="0.025")): 1,
+        ("egress_dns_query_duration_seconds_count", labels(server="192.0.2.1:853")): 2,
+        ("egress_dns_query_duration_seconds_sum", labels(server="192.0.2.2:853")): 2.0,
+    }
+    assert {key: samples.get(key) for key in expected} == expected
+
+
+def test_name_servers_that_change_all_the_time_make_no_endless_series() -> None:
+    questions = QuestionCounters()
+    for number in range(1000):
+        questions.count(f"10.0.{number // 256}.{number % 256}:53", "udp", "answer", 0.001)
+    samples = exposed(Counters(), questions=questions)
+    assert samples["egress_dns_queries_total", labels(server="other", transport="udp", result="answer")] == 968
+    assert sum(name == "egress_dns_query_duration_seconds_count" for name, _ in samples) == MOST_SERVERS + 1

@@ -27,6 +27,7 @@ class Head:
 
     settings: GatewaySettings
     users: Mapping[str, bytes] | None
+    authorities: str | None
     files: Mapping[Path, Stamp]
     warnings: tuple[str, ...]
     digest: str
@@ -40,7 +41,8 @@ def contents_of(read: Configuration) -> Iterator[Content]:
     """Everything that the receiver needs, in the order in which it is taken."""
     policy = read.policy
     settings = _without_document(read.settings)
-    yield Head(settings, read.users, read.files, policy.warnings, policy.digest, len(policy.policy.rules))
+    facts = policy.warnings, policy.digest, len(policy.policy.rules)
+    yield Head(settings, read.users, read.authorities, read.files, *facts)
     yield from parts_of(policy.policy, token_bytes(16))
 
 

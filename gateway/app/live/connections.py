@@ -12,6 +12,7 @@ from gateway.net.stream import Stream
 from gateway.serve.connection import serve_connection
 from gateway.serve.refuse import turn_away
 from gateway.serve.services import Services
+from gateway.telemetry.ledger import Ledger
 
 TURNED_AWAY = 256
 """Connections that are being told that there is no room, at once; further ones are reset."""
@@ -20,7 +21,10 @@ TURNED_AWAY = 256
 class Connections:
     """Starts a task for every accepted connection and ends them all when the process drains."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, services: Services, admission: Admission) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, services: Services, admission: Admission, ledger: Ledger | None = None
+    ) -> None:
+        self._ledger = ledger or Ledger.alone()
         self._loop = loop
         self._services = services
         self._admission = admission
@@ -36,6 +40,7 @@ class Connections:
 
     def accept(self, listener: str, stream: Stream, peer: tuple[Address, int]) -> None:
         """A connection has come in on `listener`; it is closed by the task that serves it."""
+        self._ledger.accept()
         clock = self._services.clock
         draft = Draft(f"{random.getrandbits(64):016x}", listener, peer, clock.monotonic(), clock.time())
         refusal = self._admission.refusal(peer[0], stream.fileno)
@@ -49,20 +54,27 @@ class Connections:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._admission.leave(self._live.pop(task).peer[0])
+        self._ledger.end()
 
     def _turn_away(self, reason: Reason, stream: Stream, draft: Draft) -> None:
         if len(self._turned_away) < TURNED_AWAY:
             task = self._loop.create_task(turn_away(reason, stream, draft, self._services))
             self._turned_away.add(task)
-            task.add_done_callback(self._turned_away.discard)
+            task.add_done_callback(self._gone)
         else:
             draft.reason, draft.transfer.ended, draft.transfer.ended_by = reason, Ended.RESET, Side.GATEWAY
             stream.abort()
             self._services.recorder.record(draft)
+            self._ledger.end()
 
-    async def drain(self, seconds: float) -> None:
-        """Let live connections end by themselves for that long, then cut off the rest. New requests are refused."""
-        self._services.draining = True
+    def _gone(self, task: asyncio.Task[None]) -> None:
+        self._turned_away.discard(task)
+        self._ledger.end()
+
+    async def drain(self, seconds: float, refusing: bool = True) -> None:
+        """Let live connections end by themselves for that long, then cut off the rest. New requests are refused, unless
+        somebody else goes on accepting: then who came in time is still served."""
+        self._services.draining = refusing
         if self._live:
             await asyncio.wait(self._live, timeout=seconds)
         while tasks := [*self._live, *self._turned_away]:

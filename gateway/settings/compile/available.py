@@ -19,15 +19,12 @@ _KEYS: tuple[tuple[str, ...], ...] = (
     ("identity", "token"),
     ("identity", "kubernetes"),
     ("secrets",),
-    ("resolver", "transport"),
-    ("resolver", "cache", "serve_stale"),
     ("inspection",),
     ("limits", "store"),
     ("limits", "on_store_failure"),
     ("limits", "replicas"),
     ("http_parser",),
     ("telemetry", "otlp"),
-    ("workers",),
     ("compat",),
 )
 _LISTENER_KEYS = ("mode", "tls", "proxy_protocol")

@@ -26,9 +26,6 @@ RULE = "rules:\n  - name: a\n    hosts: [x.example]\n    "
         ("identity: {token: {issuer: i, jwks: j}}", "identity.token"),
         ("identity: {kubernetes: true}", "identity.kubernetes"),
         ("secrets: {k: {file: f, hosts: [x.example]}}", "secrets"),
-        ("resolver: {transport: dot}", "resolver.transport"),
-        ("resolver: {transport: doh}", "resolver.transport"),
-        ("resolver: {cache: {serve_stale: 1h}}", "resolver.cache.serve_stale"),
         ("inspection: {ca_cert: c, ca_key: k}", "inspection"),
         ("limits: {store: 'redis://cache'}", "limits.store"),
         ("limits: {on_store_failure: deny}", "limits.on_store_failure"),
@@ -36,8 +33,6 @@ RULE = "rules:\n  - name: a\n    hosts: [x.example]\n    "
         ("http_parser: h11", "http_parser"),
         ("telemetry: {access_log: [{}, {format: text}]}", "telemetry.access_log[1].format"),
         ("telemetry: {otlp: {endpoint: 'http://c'}}", "telemetry.otlp"),
-        ("workers: 2", "workers"),
-        ("workers: auto", "workers"),
         ("compat: smokescreen", "compat"),
     ],
 )
@@ -56,7 +51,7 @@ def test_defaults_written_out_are_no_wish(tmp_path: Path) -> None:
         bounds: {tunnels: auto, tunnels_per_client: 2000}
         http_parser: auto
         telemetry: {access_log: {format: json}, otlp: null}
-        workers: 1
+        workers: auto
         on_reload: keep
         compat: null
         """

@@ -1,0 +1,69 @@
+"""The listening sockets: bound before anything else is built, and kept for as long as the gateway lives."""
+
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gateway.model.addresses import Address, parse_address
+from gateway.net.listener import open_listener, open_listeners
+from gateway.settings.gateway import GatewaySettings
+
+NamedSockets = Sequence[tuple[str, socket.socket]]
+"""Sockets by the name of their listener."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sockets:
+    """All that the gateway listens on. `proxies` are those of each worker: a connection belongs, from its first packet
+    on, to the worker whose socket the kernel chose, and waits there while a worker is replaced."""
+
+    proxies: Sequence[NamedSockets]
+    admin: socket.socket
+    health: socket.socket | None
+
+    def all(self) -> list[socket.socket]:
+        """One for each address."""
+        return [sock for _, sock in self.proxies[0]] + [s for s in (self.admin, self.health) if s is not None]
+
+    def addresses(self) -> frozenset[tuple[Address, int]]:
+        """Where the gateway listens."""
+        return frozenset(address_of(sock) for sock in self.all())
+
+    def close_proxies(self) -> None:
+        """Whoever still has them open goes on accepting."""
+        for sockets in self.proxies:
+            for _, sock in sockets:
+                sock.close()
+
+    def __str__(self) -> str:
+        proxies = ", ".join(f"{name} on {_shown(sock)}" for name, sock in self.proxies[0])
+        health = f", health on {_shown(self.health)}" if self.health is not None else ""
+        return f"{proxies}; admin on {_shown(self.admin)}{health}"
+
+
+def bind_sockets(settings: GatewaySettings, workers: int = 1) -> Sockets:
+    """Raises `ConfigError` that names the address which cannot be bound."""
+    groups = [
+        [(listener.name, sock) for sock in open_listeners(listener.bind.address, listener.bind.port, workers)]
+        for listener in settings.listeners
+    ]
+    admin, health = settings.admin.bind, settings.admin.health
+    return Sockets(
+        proxies=list(zip(*groups, strict=True)),
+        admin=open_listener(admin.address, admin.port),
+        health=open_listener(health.address, health.port) if health is not None else None,
+    )
+
+
+def address_of(sock: socket.socket) -> tuple[Address, int]:
+    """Where a socket is bound."""
+    text, port = sock.getsockname()[:2]
+    address = parse_address(text)
+    if address is None:
+        raise ValueError(f"not an IP address: {text}")
+    return address, port
+
+
+def _shown(sock: socket.socket) -> str:
+    address, port = address_of(sock)
+    return f"{address.uri_host}:{port}"

@@ -1,0 +1,286 @@
+"""A crew of worker processes: started, replaced when one ends, renewed one after the other, told to end.
+
+Every listening socket stays open here for as long as the gateway lives. A replacement inherits its predecessor's, with
+the connections that wait in it, and gets what is in force here, not what the files say meanwhile.
+"""
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from itertools import chain
+from typing import Any
+
+from gateway.admin.state import OpenTunnel
+from gateway.app.generation.frames import Frame, Head, load
+from gateway.app.sockets import Sockets
+from gateway.app.workers.channel import Kind
+from gateway.app.workers.crew import CrewFailed
+from gateway.app.workers.member import PROGRAM, Generation, Member
+from gateway.app.workers.messages import Topic, open_tunnel
+from gateway.app.workers.past import Past
+from gateway.settings.gateway import GatewaySettings
+from gateway.telemetry.counters import Counters
+from gateway.telemetry.ledger import create_turns
+from gateway.telemetry.metrics import Tally
+from gateway.telemetry.questions import DnsReadings
+from gateway.telemetry.sinks import check_writable
+
+TAKE_SECONDS = 60.0
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """With workers that end: one that served for `healthy` seconds was not ill from the start; of others at one place
+    `failures` in a row are borne. Before a replacement there is a `pause`, doubled with every failure in a row."""
+
+    healthy: float = 30.0
+    failures: int = 6
+    pause: float = 0.1
+
+
+class Fleet:
+    """Fulfils `crew.Crew`. `program` is what a worker runs."""
+
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        sockets: Sockets,
+        patience: Patience | None = None,
+        program: Sequence[str] = PROGRAM,
+    ) -> None:
+        """Raises `ConfigError` for a log that cannot be written."""
+        _check_logs(settings)
+        self._settings = settings
+        self._patience = patience or Patience()
+        self._program = program
+        self._sockets = sockets
+        self._turns = create_turns()
+        self._newest: Generation | None = None
+        self._drain_seconds = settings.drain.timeout
+        self._current: dict[int, Member] = {}
+        self._failures = dict.fromkeys(range(self.size), 0)
+        self._known: tuple[Past, tuple[Member, ...]] = (Past(), ())  # one reference: read at once by other threads
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failed: asyncio.Future[CrewFailed] = asyncio.get_running_loop().create_future()
+        self._renewing = asyncio.Lock()
+        self._replaced = asyncio.Event()
+        self._ends = False
+
+    @property
+    def size(self) -> int:
+        """See `Crew`."""
+        return len(self._sockets.proxies)
+
+    @property
+    def generation(self) -> int:
+        """See `Crew`."""
+        current = list(self._current.values())
+        return min(member.generation if member.serves else 0 for member in current) if current else 0
+
+    # ---------------------------------------------------------------------------------------------- what they judge by
+
+    async def take(self, number: int, frames: AsyncIterator[Frame]) -> Head:
+        """See `Crew`. A worker that is stuck is waited for so long and no longer; it takes it when it comes round."""
+        whole = [frame async for frame in frames]
+        head = load(whole[0])
+        if not isinstance(head, Head):
+            raise TypeError("the first frame is no head")
+        _check_logs(head.settings)
+        self._drain_seconds = head.settings.drain.timeout
+        self._newest = generation = Generation(number, whole)
+        for member in self._known[1]:
+            self._in_background(member.give(generation))
+        try:
+            async with asyncio.timeout(TAKE_SECONDS):
+                await self._all_judge_by(number)
+        except TimeoutError:
+            _logger.warning("after %g s not every worker judges by generation %d", TAKE_SECONDS, number)
+        return head
+
+    async def start(self) -> None:
+        """See `Crew`."""
+        for index in range(self.size):
+            self._put(await self._add(index))
+        serving = asyncio.ensure_future(self._all_judge_by(1))
+        either: set[asyncio.Future[Any]] = {serving, self._failed}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if self._failed.done():
+            serving.cancel()
+            raise self._failed.result()
+
+    async def _all_judge_by(self, generation: int) -> None:
+        """A worker that ends meanwhile is waited for in the person of its replacement."""
+        for index in list(self._current):
+            while not await (member := self._current[index]).judges_by(generation):
+                self._replaced.clear()
+                if self._current[index] is member:
+                    await self._replaced.wait()
+
+    # ------------------------------------------------------------------------------------------------ coming and going
+
+    async def _add(self, index: int) -> Member:
+        member = await Member.start(index, self._settings, self._sockets, self._turns, self._program)
+        past, members = self._known
+        self._known = past, (*members, member)
+        self._in_background(self._follow(member))
+        if self._newest is not None:
+            self._in_background(member.give(self._newest))
+        if self._ends:
+            self._in_background(member.end(0.0))
+        return member
+
+    def _put(self, member: Member) -> None:
+        self._current[member.index] = member
+        self._replaced.set()
+
+    async def _follow(self, member: Member) -> None:
+        status = await member.follow()
+        past, members = self._known
+        self._known = past.with_one_more(member), tuple(other for other in members if other is not member)
+        if member.was_told_to_end and not member.fault:
+            _logger.info("worker %d (pid %d) has ended", member.index, member.pid)
+            return
+        missing = member.ledger.accepted - member.snapshot.counters.total
+        _logger.error(
+            "worker %d (pid %d) %s: %d connections ended with it uncounted, %d records are lost",
+            *(member.index, member.pid, member.fault or _described(status), missing, member.ledger.owed),
+        )
+        if self._current.get(member.index) is member and not self._ends:
+            await self._replace(member)
+
+    async def _replace(self, gone: Member) -> None:
+        """Another one at its place, after a pause that doubles with every failure in a row."""
+        index, lived = gone.index, time.monotonic() - gone.started_at
+        while self._current[index] is gone and not self._ends:
+            failures = self._failures[index] = 1 if lived > self._patience.healthy else self._failures[index] + 1
+            if failures > self._patience.failures:
+                self._give_up(f"worker {index} failed {failures} times in a row, the last one after {lived:.1f} s")
+                return
+            await asyncio.sleep(self._patience.pause * 2 ** (failures - 1))
+            if self._current[index] is gone and not self._ends:
+                try:
+                    self._put(await self._add(index))
+                except OSError:
+                    _logger.exception("worker %d cannot be started", index)
+                    lived = 0.0
+
+    def _give_up(self, why: str) -> None:
+        if not self._failed.done():
+            self._failed.set_result(CrewFailed(why))
+
+    async def failure(self) -> CrewFailed:
+        """See `Crew`."""
+        return await asyncio.shield(self._failed)
+
+    def why_not_renew(self) -> str | None:
+        """See `Crew`."""
+        return "the workers are being replaced already" if self._renewing.locked() else None
+
+    async def renew(self) -> str | None:
+        """See `Crew`."""
+        async with self._renewing:
+            for index in range(self.size):
+                problem = await self._renew_one(index)
+                if problem is not None:
+                    return problem
+        return None
+
+    async def _renew_one(self, index: int) -> str | None:
+        if self._ends:
+            return "the gateway is draining"
+        fresh = await self._add(index)
+        try:
+            async with asyncio.timeout(TAKE_SECONDS):
+                serves = await fresh.judges_by(1)
+        except TimeoutError:
+            fresh.kill()
+            serves = False
+        if not serves:
+            return f"the new worker {index} did not come to serve: the old one stays"
+        old = self._current[index]
+        self._put(fresh)
+        await old.end(self._drain_seconds, Kind.RETIRE)
+        return None
+
+    async def drain(self, seconds: float) -> None:
+        """See `Crew`."""
+        self._ends = True
+        endings = [asyncio.ensure_future(member.end(seconds)) for member in self._known[1]]
+        self._sockets.close_proxies()
+        await asyncio.gather(*endings)
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def cut_off(self) -> None:
+        """See `Crew`."""
+        for member in self._known[1]:
+            if not member.say(Kind.CUT_OFF):
+                member.kill()
+
+    async def tunnels(self) -> Sequence[OpenTunnel]:
+        """See `Crew`."""
+        answers = await self._ask(Topic.TUNNELS)
+        return sorted(map(open_tunnel, answers), key=lambda tunnel: -tunnel.age_seconds)
+
+    async def close_tunnel(self, connection_id: str) -> bool:
+        """See `Crew`."""
+        return any(await self._ask(Topic.CLOSE_TUNNEL, connection_id))
+
+    async def _ask(self, topic: Topic, about: str = "") -> Iterator[Any]:
+        return chain.from_iterable(await asyncio.gather(*(member.ask(topic, about) for member in self._known[1])))
+
+    def reopen_logs(self) -> None:
+        """See `Crew`."""
+        for member in self._known[1]:
+            if not member.say(Kind.REOPEN_LOGS):
+                _logger.error("worker %d does not listen: its logs were not opened anew", member.index)
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # ---------------------------------------------------------------------------------------------------- what they did
+
+    def counters(self) -> Counters:
+        """See `Crew`."""
+        past, members = self._known
+        total = Counters()
+        for snapshot in (past.snapshot, *(member.snapshot for member in members)):
+            total.add(snapshot.counters.state())
+        return total
+
+    def dns(self) -> DnsReadings:
+        """See `Crew`."""
+        past, members = self._known
+        return reduce(DnsReadings.with_those_of, (member.snapshot.dns for member in members), past.snapshot.dns)
+
+    def tally(self) -> Tally:
+        """See `Crew`."""
+        past, members = self._known
+        return Tally(
+            connections_accepted=past.accepted + sum(member.ledger.accepted for member in members),
+            connections_open=sum(member.ledger.open for member in members),
+            connections_lost=past.connections_lost,
+            tunnels_open=sum(member.snapshot.tunnels_open for member in members),
+            records_written=past.written + sum(member.ledger.written for member in members),
+            records_lost=past.lost + sum(member.ledger.lost for member in members),
+            workers={index: member.pid for index, member in self._current.copy().items() if member.serves},
+            workers_lost=past.workers_lost,
+        )
+
+
+def _check_logs(settings: GatewaySettings) -> None:
+    """Raises `ConfigError` as every worker would."""
+    for log in settings.telemetry.access_log:
+        check_writable(str(log.path))
+
+
+def _described(status: int) -> str:
+    return f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"

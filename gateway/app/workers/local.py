@@ -1,0 +1,99 @@
+"""A crew of one: this process itself."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Sequence
+
+from gateway.admin.state import OpenTunnel
+from gateway.app.generation.frames import Frame, Head
+from gateway.app.generation.in_force import InForce
+from gateway.app.sockets import Sockets
+from gateway.app.workers.crew import CrewFailed
+from gateway.app.workers.serving import Serving
+from gateway.settings.gateway import GatewaySettings
+from gateway.telemetry.counters import Counters
+from gateway.telemetry.ledger import Ledger
+from gateway.telemetry.metrics import Tally
+from gateway.telemetry.questions import DnsReadings
+
+
+class Local:
+    """Fulfils `crew.Crew`."""
+
+    size = 1
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, settings: GatewaySettings, sockets: Sockets) -> None:
+        """Raises `ConfigError` for a log that cannot be written."""
+        self._ledger = Ledger.alone()
+        self._in_force = InForce(sockets.addresses())
+        self._serving = Serving(loop, settings, sockets.proxies[0], self._in_force, self._ledger)
+        self._serves = False
+
+    @property
+    def generation(self) -> int:
+        """See `Crew`."""
+        return self._in_force.number if self._serves else 0
+
+    async def take(self, number: int, frames: AsyncIterator[Frame]) -> Head:
+        """See `Crew`."""
+        return await self._in_force.take(number, frames)
+
+    async def start(self) -> None:
+        """See `Crew`."""
+        await self._serving.start()
+        self._serves = True
+
+    def why_not_renew(self) -> str | None:
+        """See `Crew`."""
+        return "a single process cannot replace itself: that needs workers: 2 or more"
+
+    async def renew(self) -> str | None:
+        """See `Crew`."""
+        return self.why_not_renew()
+
+    async def drain(self, seconds: float) -> None:
+        """See `Crew`."""
+        await self._serving.end(seconds)
+
+    def cut_off(self) -> None:
+        """See `Crew`."""
+        self._serving.connections.cut_off()
+
+    async def tunnels(self) -> Sequence[OpenTunnel]:
+        """See `Crew`."""
+        return await self._serving.tunnels()
+
+    async def close_tunnel(self, connection_id: str) -> bool:
+        """See `Crew`."""
+        return self._serving.close_tunnel(connection_id)
+
+    def reopen_logs(self) -> None:
+        """See `Crew`."""
+        self._serving.recorder.reopen()
+
+    async def failure(self) -> CrewFailed:
+        """Never: it would take this process with it."""
+        never: asyncio.Future[CrewFailed] = asyncio.get_running_loop().create_future()
+        return await never
+
+    def counters(self) -> Counters:
+        """See `Crew`."""
+        return self._serving.snapshot().counters
+
+    def dns(self) -> DnsReadings:
+        """See `Crew`."""
+        return self._serving.snapshot().dns
+
+    def tally(self) -> Tally:
+        """See `Crew`."""
+        ledger, recorder, snapshot = self._ledger, self._serving.recorder, self._serving.snapshot()
+        return Tally(
+            connections_accepted=ledger.accepted,
+            connections_open=ledger.open,
+            connections_lost=0,
+            tunnels_open=snapshot.tunnels_open,
+            records_written=recorder.written,
+            records_lost=recorder.lost,
+            workers={0: os.getpid()} if self._serves else {},
+            workers_lost=0,
+        )

@@ -1,0 +1,193 @@
+"""One worker process as its supervisor sees it."""
+
+import asyncio
+import os
+import socket
+import sys
+import time
+from asyncio.subprocess import DEVNULL, Process
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gateway
+from gateway.app.sockets import Sockets
+from gateway.app.workers.channel import Channel, ChannelBroken, Frame, Kind
+from gateway.app.workers.messages import Answer, Question, Snapshot, Start, Topic, decode_number, encode_number
+from gateway.settings.gateway import GatewaySettings
+from gateway.telemetry.ledger import Ledger, create_page
+
+UP_FRAME_BYTES = 16 * 1024 * 1024  # what a worker may say at once: its counts, of 10,000 series at most
+ANSWER_SECONDS = 10.0
+ANSWER_ITEMS = 1_000_000  # more tunnels than a process can have
+GRACE_SECONDS = 15.0  # after its drain, for logs that are slow to write
+
+PROGRAM = (sys.executable, "-P", "-m", "gateway.app.workers.worker")
+
+_PACKAGE = Path(gateway.__file__).parents[1]
+
+
+class Generation(NamedTuple):
+    """One that every worker gets, also one that is started later. Frames are passed on as they were read."""
+
+    number: int
+    frames: Sequence[bytes]
+
+
+@dataclass(slots=True)
+class _Asked:
+    items: list[Any] = field(default_factory=list)
+    complete: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Member:
+    """`generation` is what it judges by, 0 before it serves; `snapshot` what it last said that it had counted."""
+
+    def __init__(self, index: int, process: Process, channel: Channel, ledger: Ledger) -> None:
+        self.index = index
+        self.pid = process.pid
+        self.ledger = ledger
+        self.generation = 0
+        self.snapshot = Snapshot()
+        self.started_at = time.monotonic()
+        self.was_told_to_end = False
+        self.fault = ""
+        self.ended = asyncio.Event()
+        self.changed = asyncio.Event()
+        self._process = process
+        self._channel = channel
+        self._giving = asyncio.Lock()
+        self._questions = 0
+        self._asked: dict[int, _Asked] = {}
+        self._wanted: Generation | None = None
+
+    @classmethod
+    async def start(
+        cls, index: int, settings: GatewaySettings, sockets: Sockets, turns: int, program: Sequence[str] = PROGRAM
+    ) -> "Member":
+        """A new process of the same program, in a session of its own: what a terminal says is for the supervisor."""
+        page = create_page()
+        ours, theirs = socket.socketpair()
+        proxies = tuple((name, sock.fileno()) for name, sock in sockets.proxies[index])
+        try:
+            inherited = [theirs.fileno(), page, turns, *(descriptor for _, descriptor in proxies)]
+            process = await asyncio.create_subprocess_exec(
+                *(*program, str(index), str(theirs.fileno())),
+                env={**os.environ, "PYTHONPATH": _python_path()},
+                stdin=DEVNULL,
+                pass_fds=inherited,
+                start_new_session=True,
+            )
+            ledger = Ledger.shared(page, turns)
+        finally:
+            theirs.close()
+            os.close(page)
+        channel = await Channel.over(ours, UP_FRAME_BYTES)
+        await channel.send(Kind.START, Start(settings, sockets.addresses(), proxies, page, turns).encode())
+        return cls(index, process, channel, ledger)
+
+    @property
+    def serves(self) -> bool:
+        """It has something to judge by, and lives."""
+        return self.generation > 0 and not self.ended.is_set()
+
+    async def follow(self) -> int:
+        """Hear what it says until its end; its exit status, minus the signal's number if one ended it."""
+        try:
+            while (frame := await self._channel.receive()) is not None:
+                self._hear(frame)
+        except ChannelBroken as fault:
+            self.fault = str(fault)
+            self.kill()
+        status = await self._process.wait()
+        self._channel.close()
+        for asked in self._asked.values():
+            asked.complete.set()
+        self.ended.set()
+        self.changed.set()
+        return status
+
+    async def give(self, newest: Generation) -> None:
+        """Hand it over, frame by frame as fast as it reads. To one that does not read, the newest of many is given when
+        it comes round; those between are not kept for it."""
+        self._wanted = newest
+        if self._giving.locked():
+            return
+        async with self._giving:
+            while self._wanted is not None:
+                generation, self._wanted = self._wanted, None
+                await self._channel.send(Kind.GENERATION, encode_number(generation.number))
+                for frame in generation.frames:
+                    await self._channel.send(Kind.SLICE, frame)
+                await self._channel.send(Kind.TAKE)
+
+    async def judges_by(self, generation: int) -> bool:
+        """Wait until it does; False: it ended before."""
+        while self.generation < generation and not self.ended.is_set():
+            self.changed.clear()
+            await self.changed.wait()
+        return self.generation >= generation and self.serves
+
+    async def end(self, seconds: float, kind: Kind = Kind.DRAIN) -> None:
+        """Have it drain; one that does not end in time is killed."""
+        self.was_told_to_end = True
+        try:
+            async with asyncio.timeout(seconds + GRACE_SECONDS):
+                await self._channel.send(kind, encode_number(seconds))
+                await self.ended.wait()
+        except TimeoutError:
+            self.fault = "it did not end in time"
+            self.kill()
+            await self.ended.wait()
+
+    async def ask(self, topic: Topic, about: str = "") -> Sequence[Any]:
+        """Its answer; nothing from one that has ended or takes too long."""
+        number = self._questions = self._questions + 1
+        asked = self._asked[number] = _Asked()
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await self._channel.send(Kind.ASK, Question(number, topic, about).encode())
+                await asked.complete.wait()
+        except TimeoutError:
+            return ()
+        finally:
+            del self._asked[number]
+        return asked.items
+
+    def say(self, kind: Kind) -> bool:
+        """One word without waiting; False: it has not read so much of what it was told that this is not said."""
+        return self._channel.post(kind)
+
+    def kill(self) -> None:
+        """At once."""
+        if self._process.returncode is None:
+            self._process.kill()
+
+    def _hear(self, frame: Frame) -> None:
+        match frame.kind:
+            case Kind.COUNTS:
+                self.snapshot = Snapshot.decode(frame.body)
+            case Kind.TAKEN:
+                self.generation = int(decode_number(frame.body))
+                self.changed.set()
+            case Kind.ANSWER:
+                self._hear_answer(Answer.decode(frame.body))
+            case _:
+                raise ChannelBroken(f"{frame.kind.name} is nothing that a worker says")
+
+    def _hear_answer(self, part: Answer) -> None:
+        """Nobody waits any more for one that comes too late."""
+        asked = self._asked.get(part.number)
+        if asked is None:
+            return
+        asked.items.extend(part.items)
+        if len(asked.items) > ANSWER_ITEMS:
+            raise ChannelBroken("an endless answer")
+        if part.is_last:
+            asked.complete.set()
+
+
+def _python_path() -> str:
+    """The workers run what this process runs, wherever it was imported from."""
+    return os.pathsep.join(filter(None, (str(_PACKAGE), os.environ.get("PYTHONPATH", ""))))

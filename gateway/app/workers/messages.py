@@ -1,0 +1,146 @@
+"""Bodies of frames. What comes from a worker is checked like anything that a stranger could have written."""
+
+import pickle
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import orjson
+
+from gateway.admin.state import OpenTunnel
+from gateway.app.workers.channel import ChannelBroken
+from gateway.model.addresses import Address
+from gateway.settings.gateway import GatewaySettings
+from gateway.telemetry.counters import Counters
+from gateway.telemetry.questions import DnsReadings
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """All that a worker must know to begin; `listening` is where the gateway does. The rest are descriptors that it
+    inherits: `sockets` it listens on, by listener name; `page` and `turns` of its ledger."""
+
+    settings: GatewaySettings
+    listening: frozenset[tuple[Address, int]]
+    sockets: tuple[tuple[str, int], ...]
+    page: int
+    turns: int
+
+    def encode(self) -> bytes:
+        """For the supervisor."""
+        return pickle.dumps(self)
+
+    @staticmethod
+    def decode(body: bytes) -> "Start":
+        """For the worker, which trusts its supervisor. Raises `ChannelBroken`."""
+        start = pickle.loads(body)  # noqa: S301  # from our own supervisor, over a socket that only it holds
+        if not isinstance(start, Start):
+            raise ChannelBroken("the first frame is no start")
+        return start
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """What a worker has counted since it started, and what it reads now."""
+
+    counters: Counters = field(default_factory=Counters)
+    tunnels_open: int = 0
+    dns: DnsReadings = field(default_factory=DnsReadings)
+
+    def add(self, other: "Snapshot") -> None:
+        """Both together."""
+        self.counters.add(other.counters.state())
+        self.tunnels_open += other.tunnels_open
+        self.dns = self.dns.with_those_of(other.dns)
+
+    def encode(self) -> bytes:
+        """For the worker."""
+        return orjson.dumps([self.counters.state(), self.tunnels_open, self.dns.state()])
+
+    @staticmethod
+    def decode(body: bytes) -> "Snapshot":
+        """For the supervisor. Raises `ChannelBroken`."""
+        try:
+            counted, tunnels_open, dns = _list(orjson.loads(body))
+            snapshot = Snapshot(Counters(), int(tunnels_open), DnsReadings.read(dns))
+            snapshot.counters.add(counted)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise ChannelBroken("counts that are none") from error
+        return snapshot
+
+
+class Topic(StrEnum):
+    """What a worker can be asked."""
+
+    TUNNELS = "tunnels"  # answered with `OpenTunnel`s
+    CLOSE_TUNNEL = "close_tunnel"  # answered with True if there was one
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """`number` is the supervisor's, for the answer; `about` a connection, where the topic wants one."""
+
+    number: int
+    topic: Topic
+    about: str = ""
+
+    def encode(self) -> bytes:
+        """For the supervisor."""
+        return orjson.dumps([self.number, self.topic, self.about])
+
+    @staticmethod
+    def decode(body: bytes) -> "Question":
+        """For the worker, which trusts its supervisor."""
+        number, topic, about = orjson.loads(body)
+        return Question(number, Topic(topic), about)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A part of an answer; more follows unless it `is_last`."""
+
+    number: int
+    items: Sequence[Any]
+    is_last: bool
+
+    def encode(self) -> bytes:
+        """For the worker."""
+        return orjson.dumps([self.number, self.items, self.is_last])
+
+    @staticmethod
+    def decode(body: bytes) -> "Answer":
+        """For the supervisor. Raises `ChannelBroken`."""
+        try:
+            number, items, is_last = _list(orjson.loads(body))
+            return Answer(int(number), _list(items), bool(is_last))
+        except (TypeError, ValueError) as error:
+            raise ChannelBroken("an answer that is none") from error
+
+
+def open_tunnel(item: Any) -> OpenTunnel:
+    """Of an answer. Raises `ChannelBroken`."""
+    try:
+        tunnel = OpenTunnel(**item)
+    except TypeError as error:
+        raise ChannelBroken("a tunnel that is none") from error
+    return tunnel
+
+
+def encode_number(number: float) -> bytes:
+    """A generation, or seconds."""
+    return orjson.dumps(number)
+
+
+def decode_number(body: bytes) -> float:
+    """Raises `ChannelBroken`."""
+    try:
+        return float(orjson.loads(body))
+    except (TypeError, ValueError) as error:
+        raise ChannelBroken("a number that is none") from error
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError("not a list")
+    return value

@@ -1,0 +1,101 @@
+"""What one process does with connections, from its listening sockets to its logs; the same whether it is alone or one
+of many.
+"""
+
+import asyncio
+import gc
+import time
+from collections.abc import Sequence
+from functools import partial
+
+from gateway.admin.state import OpenTunnel
+from gateway.app.build import build_recorder, build_services
+from gateway.app.followers import LogFollower, WalkFollower, build_admission
+from gateway.app.generation.in_force import InForce
+from gateway.app.live.aftermath import Aftermath
+from gateway.app.live.connections import Connections
+from gateway.app.live.listing import close_tunnel, list_tunnels
+from gateway.app.resolving import ResolverPlan
+from gateway.app.sockets import NamedSockets
+from gateway.app.workers.messages import Snapshot
+from gateway.limits.unlimited import Unlimited
+from gateway.net.listener import Listener
+from gateway.settings.gateway import GatewaySettings
+from gateway.telemetry.counters import Counters
+from gateway.telemetry.ledger import Ledger
+
+LOG_CLOSE_SECONDS = 5.0
+GC_THRESHOLDS = (10_000, 20, 50)
+
+
+class Serving:
+    """Owns its sockets, logs and connections. Nothing is accepted before `start`, which needs something in force."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        settings: GatewaySettings,
+        sockets: NamedSockets,
+        in_force: InForce,
+        ledger: Ledger,
+    ) -> None:
+        """Opens the logs. Raises `ConfigError` for one that cannot be written."""
+        self._counters = Counters()
+        self._limiter = Unlimited()
+        self.recorder = build_recorder(loop, settings, self._counters, ledger)
+        before_the_first = ResolverPlan(settings.resolver)
+        services, self._resolver = build_services(
+            loop,
+            settings,
+            lambda: in_force.rules,
+            lambda: in_force.identifier,
+            lambda: in_force.resolver or before_the_first,
+            self._limiter,
+            self.recorder,
+        )
+        admission = build_admission(settings)
+        self.connections = Connections(loop, services, admission, ledger)
+        in_force.followers = [WalkFollower(services, admission), LogFollower(self.recorder, settings, ledger)]
+        self._aftermath = Aftermath(self.connections.drafts, in_force, services.clock)
+        in_force.retire = self._aftermath.retire
+        self._following: asyncio.Task[None] | None = None
+        self._listeners = [Listener(sock, partial(self.connections.accept, name)) for name, sock in sockets]
+
+    async def start(self) -> None:
+        """Accept from now on."""
+        for listener in self._listeners:
+            await listener.start()
+        self._following = asyncio.create_task(self._aftermath.follow(), name="aftermath")
+        _freeze()
+
+    def snapshot(self) -> Snapshot:
+        """What was counted until now."""
+        return Snapshot(self._counters, self._limiter.held, self._resolver.readings())
+
+    async def tunnels(self) -> Sequence[OpenTunnel]:
+        """What is open now."""
+        return await list_tunnels(self.connections.drafts, time.monotonic())
+
+    def close_tunnel(self, connection_id: str) -> bool:
+        """End one; False if there is none with that id."""
+        return close_tunnel(self.connections.drafts, connection_id)
+
+    async def end(self, seconds: float, refusing: bool = True) -> None:
+        """Accept no more, let open connections end by themselves for that long, cut off the rest, write every record.
+        `refusing`: requests that are still to come on open connections are refused."""
+        for listener in self._listeners:
+            listener.close()
+        await self.connections.drain(seconds, refusing)
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.wait([self._following])
+        self.recorder.flush()
+        await asyncio.to_thread(self.recorder.close, LOG_CLOSE_SECONDS)
+
+
+def _freeze() -> None:
+    """What was built lives as long as the process: the collector need not look at it again. Connections leave no
+    cycles behind, so it may look seldom at them as well: every full look walks over all open tunnels."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)

@@ -1,0 +1,173 @@
+"""A worker process: it serves what its supervisor gives it, and obeys nobody else.
+
+`python -m gateway.app.workers.worker INDEX DESCRIPTOR`, where the descriptor is its end of the channel. A worker that
+loses its supervisor drains and ends: nobody would replace it, reload it or count for it.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import sys
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any, NamedTuple
+
+import uvloop
+
+from gateway.app.generation.frames import Frame as Part
+from gateway.app.generation.in_force import InForce
+from gateway.app.workers.channel import Channel, ChannelBroken, Frame, Kind
+from gateway.app.workers.messages import Answer, Question, Start, Topic, decode_number, encode_number
+from gateway.app.workers.serving import Serving
+from gateway.telemetry.ledger import Ledger
+
+REPORT_SECONDS = 0.5
+ANSWER_ITEMS = 500
+
+_OTHERS_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
+
+_logger = logging.getLogger(__name__)
+
+
+class End(NamedTuple):
+    """How to end: see `Serving.end`."""
+
+    seconds: float
+    refusing: bool
+
+
+class _Alone(Exception):
+    """The supervisor is gone."""
+
+
+class Worker:
+    """Does what comes down the channel, and sends up what it counts."""
+
+    def __init__(self, channel: Channel, serving: Serving, in_force: InForce) -> None:
+        self._channel = channel
+        self._serving = serving
+        self._in_force = in_force
+        self._has_started = False
+        self._answering: set[asyncio.Task[None]] = set()
+        self._end: asyncio.Future[End] = asyncio.get_running_loop().create_future()
+
+    async def run(self) -> None:
+        """Until it is told to end, or nobody is there any more to tell it."""
+        obeying = asyncio.create_task(self._obey(), name="obey")
+        reporting = asyncio.create_task(self._report(), name="report")
+        either: set[asyncio.Future[Any]] = {obeying, self._end}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not self._end.done():
+            await obeying  # raises what was wrong
+        await self._serving.end(*self._end.result())
+        for task in (obeying, reporting):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        await self._channel.send(Kind.COUNTS, self._serving.snapshot().encode())
+        self._channel.close()
+
+    async def _obey(self) -> None:
+        with contextlib.suppress(_Alone):
+            while True:
+                await self._do(await self._hear())
+        if not self._end.done():
+            _logger.error("the supervisor is gone: draining")
+            seconds = self._in_force.settings.drain.timeout if self._in_force.number else 0.0
+            self._end.set_result(End(seconds, refusing=True))
+
+    async def _hear(self) -> Frame:
+        frame = await self._channel.receive()
+        if frame is None:
+            raise _Alone
+        return frame
+
+    async def _do(self, frame: Frame) -> None:
+        match frame.kind:
+            case Kind.GENERATION:
+                await self._take(int(decode_number(frame.body)))
+            case Kind.REOPEN_LOGS:
+                self._serving.recorder.reopen()
+            case Kind.ASK:
+                answering = asyncio.create_task(self._answer(Question.decode(frame.body)), name="answer")
+                self._answering.add(answering)
+                answering.add_done_callback(self._answering.discard)
+            case Kind.RETIRE | Kind.DRAIN:
+                self._be_told_to_end(End(decode_number(frame.body), refusing=frame.kind is Kind.DRAIN))
+            case Kind.CUT_OFF:
+                self._be_told_to_end(End(0.0, refusing=True))
+                self._serving.connections.cut_off()
+            case _:
+                raise ChannelBroken(f"{frame.kind.name} is nothing that a supervisor says now")
+
+    async def _take(self, number: int) -> None:
+        async with contextlib.aclosing(self._parts()) as parts:
+            await self._in_force.take(number, parts)
+        if not self._has_started and not self._end.done():
+            await self._serving.start()
+            self._has_started = True
+        await self._channel.send(Kind.TAKEN, encode_number(number))
+
+    async def _parts(self) -> AsyncGenerator[Part, None]:
+        """Those of one generation. What else the supervisor says between them is done between them."""
+        while (frame := await self._hear()).kind is not Kind.TAKE:
+            if frame.kind is Kind.SLICE:
+                yield frame.body
+            else:
+                await self._do(frame)
+
+    async def _answer(self, question: Question) -> None:
+        """In pieces: what is open may be much, and other things are said between them."""
+        items: Sequence[object]
+        match question.topic:
+            case Topic.TUNNELS:
+                items = await self._serving.tunnels()
+            case Topic.CLOSE_TUNNEL:
+                items = [self._serving.close_tunnel(question.about)]
+        for start in range(0, len(items), ANSWER_ITEMS):
+            part = Answer(question.number, items[start : start + ANSWER_ITEMS], is_last=False)
+            await self._channel.send(Kind.ANSWER, part.encode())
+        await self._channel.send(Kind.ANSWER, Answer(question.number, (), is_last=True).encode())
+
+    def _be_told_to_end(self, end: End) -> None:
+        """The first word counts; only a cut-off comes on top of it."""
+        if not self._end.done():
+            self._end.set_result(end)
+
+    async def _report(self) -> None:
+        """Counts are sums since the start: one report that finds no room is made good by the next."""
+        told = b""
+        while True:
+            await asyncio.sleep(REPORT_SECONDS)
+            counts = self._serving.snapshot().encode()
+            if counts != told and self._channel.post(Kind.COUNTS, counts):
+                told = counts
+
+
+async def work(descriptor: int) -> None:
+    """A worker's whole life."""
+    channel = await Channel.over(socket.socket(fileno=descriptor))
+    first = await channel.receive()
+    if first is None:
+        return
+    start = Start.decode(first.body)
+    sockets = [(name, socket.socket(fileno=inherited)) for name, inherited in start.sockets]
+    in_force, ledger = InForce(start.listening), Ledger.shared(start.page, start.turns)
+    serving = Serving(asyncio.get_running_loop(), start.settings, sockets, in_force, ledger)
+    await Worker(channel, serving, in_force).run()
+
+
+def main() -> None:
+    """Signals that are meant for the gateway reach every process of a terminal or a control group: the supervisor
+    passes on what they mean."""
+    for number in _OTHERS_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    index, descriptor = sys.argv[1:]
+    logging.basicConfig(level=logging.INFO, format=f"%(levelname)s worker {index}: %(message)s")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(work(int(descriptor)))
+
+
+if __name__ == "__main__":
+    main()

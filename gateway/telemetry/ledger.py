@@ -1,0 +1,148 @@
+"""What a process has done, to the last connection and the last line, in numbers that may outlive it.
+
+Of a worker they lie in a page of memory that its supervisor sees as well: what it had accepted and not yet recorded
+when it was killed is known afterwards. The turns at the logs are shared by all workers; a lock of `fcntl` is free again
+when its holder is killed, and the flag beside it tells that the holder may have left half a line.
+"""
+
+import fcntl
+import mmap
+import os
+from typing import Self
+
+from gateway.telemetry.sinks import LOST, TAKEN, WRITTEN, Turn
+
+PAGE_BYTES = 4096
+TURNS_BYTES = 256
+
+_NUMBER_BYTES = 8
+_OF_A_SINK = 3
+_ACCEPTED, _ENDED, _SEALED, _UNENCODED, _LOGS, _SINKS = range(6)
+_MOST_SINKS = (PAGE_BYTES // _NUMBER_BYTES - _SINKS) // _OF_A_SINK
+
+
+class Ledger:
+    """Of one process, written by it alone. Each number has one thread that writes it."""
+
+    __slots__ = ("_flags", "_numbers", "_opened", "_turns")
+
+    def __init__(self, page: "bytearray | mmap.mmap", turns: int | None = None) -> None:
+        """`turns` is the descriptor of memory that processes share, None for a process that writes its logs alone."""
+        self._numbers = memoryview(page).cast("Q")
+        self._turns = turns
+        self._flags = None if turns is None else memoryview(mmap.mmap(turns, TURNS_BYTES))
+        self._opened = 0
+
+    @classmethod
+    def alone(cls) -> Self:
+        """Of a process that shares nothing."""
+        return cls(bytearray(PAGE_BYTES))
+
+    @classmethod
+    def shared(cls, page: int, turns: int) -> Self:
+        """In the memory behind two descriptors, of which `turns` stays open."""
+        return cls(mmap.mmap(page, PAGE_BYTES), turns)
+
+    # ----------------------------------------------------------------------------------------------------- its process
+
+    def accept(self) -> None:
+        """One more connection came in."""
+        self._numbers[_ACCEPTED] += 1
+
+    def end(self) -> None:
+        """One of them is over and was given to the recorder."""
+        self._numbers[_ENDED] += 1
+
+    def seal(self, connections: int, unencoded: int) -> None:
+        """The lines of so many were given to the sinks, but for `unencoded` lines, which are lost."""
+        self._numbers[_UNENCODED] += unencoded
+        self._numbers[_SEALED] += connections
+
+    def expect(self, logs: int) -> None:
+        """Each connection makes so many lines from now on."""
+        self._numbers[_LOGS] = logs
+
+    def of_sink(self) -> "memoryview[int]":
+        """The numbers of one more sink: a part of the page. A sink that was closed long ago may have had them before;
+        its counts stay in the sums."""
+        first = _SINKS + _OF_A_SINK * (self._opened % _MOST_SINKS)
+        self._opened += 1
+        return self._numbers[first : first + _OF_A_SINK]
+
+    def turn(self, log: int) -> Turn:
+        """The turn at that log, by its place in the settings."""
+        if self._turns is None or self._flags is None:
+            return Turn()
+        return _SharedTurn(self._turns, self._flags, log % TURNS_BYTES)
+
+    # --------------------------------------------------------------------------------------------------------- readers
+
+    @property
+    def accepted(self) -> int:
+        """Connections that came in."""
+        return self._numbers[_ACCEPTED]
+
+    @property
+    def open(self) -> int:
+        """Connections that came in and have not ended."""
+        return self._numbers[_ACCEPTED] - self._numbers[_ENDED]
+
+    @property
+    def written(self) -> int:
+        """Lines, over all logs."""
+        return self._of_sinks(WRITTEN)
+
+    @property
+    def lost(self) -> int:
+        """Lines, over all logs."""
+        return self._of_sinks(LOST) + self._numbers[_UNENCODED]
+
+    @property
+    def owed(self) -> int:
+        """Lines that are neither written nor lost yet: queued ones, and those of connections that were not sealed."""
+        unsealed = self._numbers[_ACCEPTED] - self._numbers[_SEALED]
+        queued = self._of_sinks(TAKEN) - self._of_sinks(WRITTEN) - self._of_sinks(LOST)
+        return unsealed * self._numbers[_LOGS] + queued
+
+    def _of_sinks(self, which: int) -> int:
+        return sum(self._numbers[_SINKS + which :: _OF_A_SINK])
+
+
+def create_page() -> int:
+    """A descriptor of memory for one process's numbers, all 0."""
+    return _memory("egress-ledger", PAGE_BYTES)
+
+
+def create_turns() -> int:
+    """A descriptor of memory for the turns of all processes that write the same logs."""
+    return _memory("egress-turns", TURNS_BYTES)
+
+
+def _memory(name: str, size: int) -> int:
+    descriptor = os.memfd_create(name)
+    os.truncate(descriptor, size)
+    return descriptor
+
+
+class _SharedTurn(Turn):
+    """One byte of the memory: its lock is the turn, its value is the flag."""
+
+    def __init__(self, descriptor: int, flags: "memoryview[int]", log: int) -> None:
+        self._descriptor = descriptor
+        self._flags = flags
+        self._log = log
+
+    @property
+    def torn(self) -> bool:
+        return bool(self._flags[self._log])
+
+    @torn.setter
+    def torn(self, value: bool) -> None:
+        self._flags[self._log] = value
+
+    def __enter__(self) -> Self:
+        fcntl.lockf(self._descriptor, fcntl.LOCK_EX, 1, self._log)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, self._log)

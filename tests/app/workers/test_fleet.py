@@ -1,0 +1,160 @@
+"""Workers are replaced when they end, given what is in force and not what files say, and given up on in the end."""
+
+import asyncio
+import logging
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from gateway.app.generation.frames import contents_of, dump
+from gateway.app.generation.reading import ReadFailed
+from gateway.app.sockets import bind_sockets
+from gateway.app.workers.crew import CrewFailed
+from gateway.app.workers.fleet import Fleet, Patience
+from gateway.app.workers.member import PROGRAM
+from tests.app.policies import load, text, write
+
+SECONDS = 15.0
+IMPATIENT = Patience(failures=3, pause=0.01)
+GATEWAY = """
+listeners: [{bind: '127.0.0.1:0'}]
+admin: {bind: '127.0.0.1:0'}
+telemetry: {access_log: {path: records.jsonl}}
+drain: {timeout: 1s}
+"""
+
+
+class Bed:
+    """A fleet, and the files whose policy it gets."""
+
+    def __init__(self, folder: Path, size: int, program: Sequence[str]) -> None:
+        self.file = write(folder / "policy.yaml", text("old"))
+        os.chdir(folder)
+        write(folder / "gateway.yaml", GATEWAY)
+        self.settings = load(self.file).settings
+        self.sockets = bind_sockets(self.settings, size)
+        self.fleet = Fleet(self.settings, self.sockets, IMPATIENT, program)
+
+    async def frames(self) -> AsyncIterator[bytes]:
+        """Of what the file says now."""
+        for content in contents_of(load(self.file)):
+            yield dump(content)
+
+    async def becomes(self, generation: int) -> None:
+        """Wait until every worker judges by it."""
+        async with asyncio.timeout(SECONDS):
+            while self.fleet.generation != generation:  # noqa: ASYNC110  # nobody is told when a worker has ended
+                await asyncio.sleep(0.02)
+
+    def workers(self) -> list[psutil.Process]:
+        return psutil.Process().children()
+
+
+@asynccontextmanager
+async def bed(folder: Path, size: int = 1, program: Sequence[str] = PROGRAM) -> AsyncIterator[Bed]:
+    before = Path.cwd()
+    made = Bed(folder, size, program)
+    try:
+        yield made
+    finally:
+        os.chdir(before)
+        await made.fleet.drain(0.0)
+        for sock in made.sockets.all():
+            sock.close()
+        assert made.workers() == []
+
+
+async def test_nothing_is_in_force_before_every_worker_has_it(tmp_path: Path) -> None:
+    async with bed(tmp_path, size=2) as it:
+        assert it.fleet.generation == 0
+        await it.fleet.take(1, it.frames())
+        assert (it.fleet.generation, it.fleet.tally().workers) == (0, {})
+        await it.fleet.start()
+        assert (it.fleet.generation, len(it.fleet.tally().workers)) == (1, 2)
+        await it.fleet.take(2, it.frames())
+        assert it.fleet.generation == 2
+
+
+async def test_a_replacement_gets_what_is_in_force_and_not_what_the_files_say(tmp_path: Path) -> None:
+    async with bed(tmp_path) as it:
+        await it.fleet.take(1, it.frames())
+        await it.fleet.start()
+        it.file.unlink()
+        [worker] = it.workers()
+        worker.kill()
+        await it.becomes(0)
+        await it.becomes(1)
+        [replacement] = it.workers()
+        assert replacement.pid != worker.pid
+        assert it.fleet.tally().workers_lost == 1
+
+
+async def test_a_generation_that_does_not_come_whole_reaches_nobody(tmp_path: Path) -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        async for frame in it.frames():
+            yield frame
+        raise ReadFailed(["line 3 is wrong"])
+
+    async with bed(tmp_path) as it:
+        await it.fleet.take(1, it.frames())
+        await it.fleet.start()
+        with pytest.raises(ReadFailed):
+            await it.fleet.take(2, broken())
+        assert it.fleet.generation == 1
+
+
+async def test_workers_that_end_at_once_are_given_up_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with bed(tmp_path, program=(sys.executable, "-c", "raise SystemExit(3)")) as it:
+        await it.fleet.take(1, it.frames())
+        with pytest.raises(CrewFailed, match="worker 0 failed 4 times in a row"):
+            await it.fleet.start()
+        assert isinstance(await it.fleet.failure(), CrewFailed)
+        ends = [record.message for record in caplog.records if record.levelno == logging.ERROR]
+        assert len(ends) == 4
+        assert all("ended with status 3: 0 connections" in line for line in ends)
+        assert it.fleet.tally().workers_lost == 4
+
+
+async def test_a_worker_that_says_what_none_says_is_ended(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    babble = "import socket, sys, time; socket.socket(fileno=int(sys.argv[2])).send(b'GET / HTTP/1.1'); time.sleep(60)"
+    async with bed(tmp_path, program=(sys.executable, "-c", babble)) as it:
+        await it.fleet.take(1, it.frames())
+        with pytest.raises(CrewFailed):
+            await it.fleet.start()
+        assert "a frame of 1195725856 bytes" in caplog.text
+
+
+async def test_replacing_gives_every_place_a_new_worker_while_the_old_one_serves(tmp_path: Path) -> None:
+    async with bed(tmp_path, size=2) as it:
+        await it.fleet.take(1, it.frames())
+        await it.fleet.start()
+        before = {worker.pid for worker in it.workers()}
+        renewing = asyncio.create_task(it.fleet.renew())
+        await asyncio.sleep(0)
+        assert it.fleet.why_not_renew() == "the workers are being replaced already"
+        while not renewing.done():
+            assert it.fleet.generation == 1
+            await asyncio.sleep(0.01)
+        assert await renewing is None
+        after = {worker.pid for worker in it.workers()}
+        assert (len(after), before & after) == (2, set())
+        assert it.fleet.tally().workers_lost == 0
+
+
+async def test_connections_that_wait_at_a_dead_worker_are_served_by_its_replacement(tmp_path: Path) -> None:
+    async with bed(tmp_path) as it:
+        await it.fleet.take(1, it.frames())
+        await it.fleet.start()
+        [worker] = it.workers()
+        worker.suspend()
+        with socket.create_connection(it.sockets.proxies[0][0][1].getsockname()) as client:
+            client.sendall(b"CONNECT x.test:1 HTTP/1.1\r\nHost: x.test:1\r\n\r\n")
+            worker.kill()
+            answer = await asyncio.wait_for(asyncio.to_thread(client.recv, 12), SECONDS)
+        assert answer == b"HTTP/1.1 403"

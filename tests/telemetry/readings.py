@@ -1,0 +1,34 @@
+"""What other rooms would tell at a scrape."""
+
+import os
+
+from gateway.telemetry.counters import Counters
+from gateway.telemetry.metrics import Sources, Tally
+from gateway.telemetry.questions import DnsReadings, QuestionCounters
+
+TALLY = Tally(
+    connections_accepted=8,
+    connections_open=5,
+    connections_lost=4,
+    tunnels_open=3,
+    records_written=11,
+    records_lost=2,
+    workers={0: os.getpid(), 1: 0},  # nobody has the process id 0
+    workers_lost=12,
+)
+
+
+def sources(
+    counters: Counters, last_reload_time: float | None = 1.8e9, questions: QuestionCounters | None = None
+) -> Sources:
+    """`TALLY`, generation 7, and a reload that failed."""
+    return Sources(
+        counters=lambda: counters,
+        tally=lambda: TALLY,
+        policy_generation=lambda: 7,
+        reload_succeeded=lambda: False,
+        last_reload_time=lambda: last_reload_time,
+        reload_seconds=lambda: None if last_reload_time is None else 0.25,
+        taken_time=lambda: 1.7e9,
+        dns=lambda: DnsReadings({"hit": 9, "stale": 1}, 4, {"192.0.2.1:53": False}, questions or QuestionCounters()),
+    )

@@ -1,0 +1,96 @@
+"""Numbers that outlive their process, and turns that a killed holder gives back."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from gateway.telemetry.ledger import Ledger, create_page, create_turns
+from gateway.telemetry.sinks import LOST, TAKEN, WRITTEN, FileSink
+
+ROOT = Path(__file__).parents[2]
+HOLDER = """
+import sys, time
+from gateway.telemetry.ledger import Ledger
+page, turns = map(int, sys.argv[1:])
+ledger = Ledger.shared(page, turns)
+ledger.expect(1)
+for _ in range(5):
+    ledger.accept()
+ledger.end()
+ledger.seal(3, 0)
+numbers = ledger.of_sink()
+numbers[0] += 3
+numbers[1] += 2
+with ledger.turn(0) as turn:
+    turn.torn = True
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_lines_are_owed_from_the_accept_until_they_are_written_or_lost() -> None:
+    ledger = Ledger.alone()
+    ledger.expect(2)
+    one, other = ledger.of_sink(), ledger.of_sink()
+    told = []
+    for _ in range(3):
+        ledger.accept()
+    told.append(ledger.owed)
+    ledger.end()
+    ledger.end()
+    ledger.seal(2, unencoded=2)
+    one[TAKEN] += 1
+    other[TAKEN] += 1
+    told.append(ledger.owed)
+    one[WRITTEN] += 1
+    other[LOST] += 1
+    told.append(ledger.owed)
+    assert (ledger.accepted, ledger.open, ledger.written, ledger.lost, told) == (3, 1, 1, 3, [6, 4, 2])
+
+
+def test_without_a_log_nothing_is_owed() -> None:
+    ledger = Ledger.alone()
+    ledger.accept()
+    assert (ledger.accepted, ledger.owed) == (1, 0)
+
+
+def test_sinks_that_come_and_go_for_ever_keep_their_sums() -> None:
+    ledger = Ledger.alone()
+    for _ in range(1000):
+        ledger.of_sink()[WRITTEN] += 1
+    assert ledger.written == 1000
+
+
+def test_what_a_killed_process_had_counted_is_known_and_its_turn_is_free() -> None:
+    page, turns = create_page(), create_turns()
+    ledger = Ledger.shared(page, turns)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(page), str(turns)],
+        pass_fds=[page, turns],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    with holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+        with ledger.turn(0) as turn:
+            assert turn.torn
+    assert (ledger.accepted, ledger.open, ledger.owed) == (5, 4, 2 + 1)
+
+
+def test_a_sink_counts_into_the_ledger_and_begins_afresh_after_a_torn_line(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    path.write_bytes(b'{"half')
+    page, turns = create_page(), create_turns()
+    ledger = Ledger.shared(page, turns)
+    ledger.turn(0).torn = True
+    sink = FileSink(str(path), turn=ledger.turn(0), numbers=ledger.of_sink())
+    sink.put(b"one\ntwo\n", 2)
+    sink.close(5)
+    assert path.read_bytes() == b'{"half\none\ntwo\n'
+    assert (sink.written, ledger.written, ledger.lost) == (2, 2, 0)
+    assert not ledger.turn(0).torn
