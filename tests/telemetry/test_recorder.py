@@ -46,6 +46,18 @@ def recorder_with(*sinks: ListSink | FileSink, clock: StillClock | None = None) 
     return Recorder(asyncio.get_running_loop(), clock or StillClock(), Counters(), logs)
 
 
+async def test_other_logs_take_over_and_what_the_former_ones_wrote_stays_counted() -> None:
+    former, new = ListSink(), ListSink()
+    recorder = recorder_with(former)
+    recorder.record(tunnelled())
+    closing = recorder.replace([Log(encode, new)])
+    recorder.record(denied())
+    recorder.flush()
+    closing.close(1)
+    assert (len(former.records()), len(new.records()), former.closed, new.closed) == (1, 1, True, False)
+    assert recorder.written == 2
+
+
 async def test_it_fulfils_its_role() -> None:
     role: RecorderRole = recorder_with()
     role.record(tunnelled())

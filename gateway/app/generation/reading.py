@@ -13,7 +13,8 @@ from gateway.app.generation.child import END, PROBLEMS
 from gateway.app.generation.frames import Frame
 
 READ_SECONDS = 300.0
-FRAME_BYTES = 64 << 20
+AHEAD_BYTES = 128 * 1024
+"""Of what the child sends; twice as much is held at most, besides the frame that is waited for."""
 
 Read = Callable[[], AsyncGenerator[Frame, None]]
 """Reads the files anew and gives the frames of what they say, all of them or an error."""
@@ -94,7 +95,7 @@ async def _message(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
 @contextlib.asynccontextmanager
 async def _reading(pipe: IO[bytes] | None) -> AsyncIterator[asyncio.StreamReader]:
     loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader(limit=FRAME_BYTES)
+    reader = asyncio.StreamReader(limit=AHEAD_BYTES)
     transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
     try:
         yield reader

@@ -85,6 +85,8 @@ class HostTable(Generic[T]):
 
     def take_down(self) -> Iterator[None]:
         """Empty it, a slice before each yield: freeing a million entries at once takes long."""
-        self._packed = None
+        packed, self._packed = self._packed, None
+        if packed is not None:
+            yield from packed.take_down()
         for table in self._tables.values():
             yield from take_down(table)

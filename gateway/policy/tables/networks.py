@@ -94,7 +94,9 @@ class NetworkTable(Generic[T]):
 
     def take_down(self) -> Iterator[None]:
         """Empty it, a slice before each yield."""
-        self._packed = None
+        packed, self._packed = self._packed, None
+        if packed is not None:
+            yield from packed.take_down()
         for by_length in self._by_length.values():
             for _, table in by_length:
                 yield from take_down(table)

@@ -9,7 +9,7 @@ cannot make all of it fall into one bucket without the key.
 """
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import accumulate
@@ -18,8 +18,8 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 PIECE = 32 * 1024
-SLICE = 1000
-"""Entries of a dictionary that are freed at once."""
+SLICE = 250
+"""Entries of a container that are freed at once."""
 LONGEST_KEY = 255
 _VALUE = 4
 
@@ -71,7 +71,7 @@ class Packed(Generic[T]):
 
     __slots__ = ("_table", "_values")
 
-    def __init__(self, table: PackedTable, values: Sequence[T]) -> None:
+    def __init__(self, table: PackedTable, values: list[T]) -> None:
         self._table = table
         self._values = values
 
@@ -79,6 +79,12 @@ class Packed(Generic[T]):
         """What `key` stands for."""
         index = self._table.get(key)
         return None if index is None else self._values[index]
+
+    def take_down(self) -> Iterator[None]:
+        """Empty the list of values, a slice before each yield."""
+        while self._values:
+            del self._values[-SLICE:]
+            yield
 
 
 def take_down(entries: dict[Any, Any]) -> Iterator[None]:

@@ -6,6 +6,8 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+import pytest
+
 from gateway.app.live.admission import Admission, Ceiling
 from gateway.app.live.connections import Connections
 from gateway.model.reasons import Reason
@@ -126,3 +128,33 @@ async def test_a_connection_that_is_cut_off_before_its_task_began_is_recorded_an
         assert it.reasons() == [Reason.DRAINING]
         with suppress(ConnectionResetError):
             assert await receive_all(client) == b""
+
+
+async def test_whoever_does_not_fit_in_is_told_so_and_recorded_without_having_said_anything() -> None:
+    async with bed() as it:
+        it.admission.ceiling = Ceiling(1, 1000)
+        first, second = await it.connect(), await it.connect()
+        second.shutdown(socket.SHUT_WR)
+        assert (await receive_all(second)).startswith(b"HTTP/1.1 503 Gateway is full")
+        assert it.reasons() == [Reason.TOO_MANY_TUNNELS]
+        assert len(it.connections) == 1
+        first.close()
+        await it.connections.drain(LONG)
+        assert it.reasons() == [Reason.CLIENT_CLOSED, Reason.TOO_MANY_TUNNELS]
+        third = await it.connect()  # there is room again
+        assert len(it.connections) == 1
+        third.close()
+        await it.connections.drain(LONG)
+
+
+async def test_when_too_many_are_being_told_further_ones_are_reset_and_recorded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gateway.app.live.connections.TURNED_AWAY", 0)
+    async with bed() as it:
+        it.admission.ceiling = Ceiling(0, 1000)
+        client = await it.connect()
+        with pytest.raises(ConnectionResetError):
+            await receive_all(client)
+        [draft] = it.recorder.drafts
+        assert (draft.reason, draft.status) == (Reason.TOO_MANY_TUNNELS, None)

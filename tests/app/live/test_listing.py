@@ -1,0 +1,32 @@
+"""Operators see what is relayed and nothing else, and can end one of it."""
+
+from gateway.app.live.listing import SLICE, close_tunnel, list_tunnels
+from gateway.model.reasons import Reason
+from tests.app.live.test_aftermath import open_tunnel
+from tests.telemetry.drafts import asked, permit_of
+
+
+async def test_what_is_being_relayed_is_listed_with_its_facts() -> None:
+    draft, _ = open_tunnel("x.test:8443")
+    draft.decision = permit_of(draft)
+    draft.transfer.bytes_up, draft.transfer.bytes_down = 5, 7
+    [shown] = await list_tunnels(lambda: [asked("c-9"), draft], now=1012.3456)
+    assert (shown.connection_id, shown.client, shown.host, shown.port) == ("c-0", "10.0.0.1", "x.test", 8443)
+    assert (shown.rule, shown.generation, shown.age_seconds) == ("policy.yaml#stripe", 1, 12.346)
+    assert (shown.bytes_up, shown.bytes_down, shown.user) == (5, 7, None)
+
+
+async def test_many_are_listed_in_the_order_in_which_they_came() -> None:
+    drafts = [open_tunnel(number=number)[0] for number in range(2 * SLICE)]
+    for draft in drafts:
+        draft.decision = permit_of(draft)
+    found = await list_tunnels(lambda: drafts, now=1000.0)
+    assert [one.connection_id for one in found] == [draft.connection_id for draft in drafts]
+
+
+def test_one_is_closed_by_its_id_and_what_is_no_tunnel_cannot_be() -> None:
+    draft, tunnel = open_tunnel()
+    assert not close_tunnel(lambda: [draft], "c-1")
+    assert not close_tunnel(lambda: [asked("c-0")], "c-0")
+    assert close_tunnel(lambda: [draft], "c-0")
+    assert tunnel.cut_for is Reason.CLOSED_BY_OPERATOR

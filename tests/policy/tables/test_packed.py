@@ -1,0 +1,89 @@
+"""A packed table answers as a dictionary would, and is carried in small pieces."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from gateway.policy.tables import packed
+from gateway.policy.tables.packed import PIECE, SLICE, PackedTable, pack, take_down
+
+SECRET = b"0123456789abcdef"
+Entries = dict[bytes, int]
+
+keys = st.binary(min_size=1, max_size=40)
+
+
+def table_of(entries: Entries, secret: bytes = SECRET) -> PackedTable:
+    table = PackedTable(secret)
+    for piece in pack(entries.items, secret):
+        table.append(piece)
+    return table
+
+
+def check_against_dictionary(build: Callable[[Entries], PackedTable], phases: tuple[Phase, ...] = tuple(Phase)) -> None:
+    @settings(phases=phases)
+    @given(st.dictionaries(keys, st.integers(0, 2**32 - 1), max_size=60), st.lists(keys, max_size=20))
+    def agrees(entries: Entries, others: list[bytes]) -> None:
+        table = build(entries)
+        for key in (*entries, *others):
+            assert table.get(key) == entries.get(key)
+
+    agrees()
+
+
+def test_what_was_packed_is_found_and_nothing_else() -> None:
+    check_against_dictionary(table_of)
+
+
+def test_the_property_notices_a_table_that_takes_the_first_of_a_bucket_for_what_was_asked() -> None:
+    class Careless(PackedTable):
+        def get(self, key: bytes) -> int | None:
+            buckets = max(len(self._starts) - 1, 0)
+            bucket = packed._digest(key, self._secret) * buckets >> 64
+            if not buckets or self._starts[bucket] == self._starts[bucket + 1]:
+                return None
+            at = self._starts[bucket]
+            end = at + 1 + self._blob[at] + 4
+            return int.from_bytes(self._blob[end - 4 : end], "big")
+
+    def careless(entries: Entries) -> PackedTable:
+        table = Careless(SECRET)
+        for piece in pack(entries.items, SECRET):
+            table.append(piece)
+        return table
+
+    with pytest.raises(AssertionError):
+        check_against_dictionary(careless, (Phase.generate,))
+
+
+def test_keys_that_fall_into_one_bucket_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packed, "blake2b", lambda *_, **__: SimpleNamespace(digest=lambda: bytes(8)))
+    entries = {b"x" * size: size for size in range(1, 256)}
+    table = table_of(entries)
+    assert {key: table.get(key) for key in entries} == entries
+    assert table.get(b"y") is None
+
+
+def test_an_empty_table_holds_nothing() -> None:
+    assert list(pack(dict[bytes, int]().items, SECRET)) == []
+    assert table_of({}).get(b"x") is None
+
+
+def test_pieces_are_small_and_an_entry_costs_nine_bytes_and_itself() -> None:
+    entries = {f"h{number}.example.test".encode(): number for number in range(20_000)}
+    pieces = list(pack(entries.items, SECRET))
+    assert max(len(piece.blob) + len(piece.starts) for piece in pieces) <= PIECE
+    assert len(table_of(entries)) == sum(len(key) + 9 for key in entries) + 4
+
+
+def test_other_secrets_make_other_tables() -> None:
+    entries = {f"h{number}".encode(): number for number in range(1000)}
+    assert list(pack(entries.items, SECRET)) != list(pack(entries.items, bytes(16)))
+
+
+def test_a_dictionary_is_taken_down_in_slices() -> None:
+    entries = dict.fromkeys(range(2 * SLICE + 1))
+    assert [len(entries) for _ in take_down(entries)] == [SLICE + 1, 1, 0]
