@@ -46,3 +46,26 @@ def test_a_bucket_includes_its_upper_bound(seconds: float, cumulative: list[int]
     histogram = Histogram((1.0, 2.0))
     histogram.observe(seconds)
     assert histogram.cumulative() == cumulative
+
+
+def test_every_count_reaches_who_adds_it_up() -> None:
+    """A count that is added here and not to `state` and `add` would be missing where there are several workers."""
+    counters, total = Counters(), Counters()
+    for draft in (tunnelled(), denied()):
+        counters.count(draft, 1002.0)
+    total.add(counters.state())
+    for name in Counters.__slots__:
+        counted, added = getattr(counters, name), getattr(total, name)
+        assert counted, f"{name} was not counted: this test would not notice its loss"
+        if isinstance(counted, Histogram):
+            counted, added = counted.state(), added.state()
+        assert counted == added, name
+
+
+def test_rules_beyond_the_limit_are_others_also_in_a_sum() -> None:
+    counters, total = Counters(), Counters(series_limit=1)
+    for draft in (tunnelled(), denied()):
+        counters.count(draft, 1002.0)
+    total.add(counters.state())
+    assert sum(total.connections.values()) == total.total == 2
+    assert {rule for rule, _, _ in total.connections} == {RULE.name, OTHER_RULES}
