@@ -16,7 +16,8 @@ class Reason(StrEnum):
     TLS_ON_PLAIN_PORT = "tls_on_plain_port"
     HEAD_TOO_LARGE = "head_too_large"
     HEAD_TIMEOUT = "head_timeout"
-    HTTP_NOT_AVAILABLE = "http_not_available"
+    HTTPS_WITHOUT_CONNECT = "https_without_connect"
+    BODY_TIMEOUT = "body_timeout"
     CLIENT_CLOSED = "client_closed"
     CLIENT_SILENT = "client_silent"
     CLIENT_HELLO_TIMEOUT = "client_hello_timeout"
@@ -33,6 +34,8 @@ class Reason(StrEnum):
     SNI_MISMATCH = "sni_mismatch"
     SNI_DENIED = "sni_denied"
     ECH_DENIED = "ech_denied"
+    HOST_MISMATCH = "host_mismatch"
+    HOST_DENIED = "host_denied"
     CREDENTIALS_MISSING = "credentials_missing"
     CREDENTIALS_INVALID = "credentials_invalid"
 
@@ -46,6 +49,11 @@ class Reason(StrEnum):
     CONNECTION_UNROUTABLE = "connection_unroutable"
     CONNECTION_TIMEOUT = "connection_timeout"
     LOCAL_PORTS_EXHAUSTED = "local_ports_exhausted"
+    CONNECTION_TERMINATED = "connection_terminated"
+    RESPONSE_TIMEOUT = "response_timeout"
+    HTTP_PROTOCOL_ERROR = "http_protocol_error"
+    HTTP_RESPONSE_INCOMPLETE = "http_response_incomplete"
+    HTTP_UPGRADE_FAILED = "http_upgrade_failed"
 
     # An open tunnel ended other than by both sides closing.
     DOWNSTREAM_RESET = "downstream_reset"

@@ -72,6 +72,7 @@ class Draft:
     status: int | None = None
     opening: Opening | None = None
     would_deny: WouldDeny | None = None
+    requests: int = 0
     transfer: Transfer = field(default_factory=Transfer)
     reason: Reason | None = None
     detail: str = ""
@@ -123,6 +124,7 @@ class ConnectionRecord(TypedDict):
     ja4: NotRequired[str]
     ech: NotRequired[bool]
     first_byte_ms: NotRequired[float]
+    requests: NotRequired[int]
 
 
 def rule_of(draft: Draft) -> RuleRef | None:

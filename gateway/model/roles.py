@@ -6,6 +6,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from gateway.model.decision import Permit
 from gateway.model.errors import GatewayError
+from gateway.model.exchange import ExchangeDraft
 from gateway.model.record import Dialled, Draft
 
 
@@ -108,8 +109,12 @@ class Limiter(Protocol):
 
 
 class Recorder(Protocol):
-    """Takes every connection's draft once, at its end; never blocks and never raises."""
+    """Takes every connection's and every exchange's draft once, at its end; never blocks and never raises."""
 
     def record(self, draft: Draft) -> None:
         """Count it and queue its line."""
+        ...
+
+    def record_exchange(self, draft: ExchangeDraft) -> None:
+        """The same for one HTTP exchange."""
         ...

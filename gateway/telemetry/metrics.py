@@ -12,7 +12,8 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from gateway.telemetry.counters import Counters, Histogram
+from gateway.telemetry.counters import Counters
+from gateway.telemetry.counting import Histogram
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
@@ -58,8 +59,10 @@ class _Gateway(Collector):
         """Called by the registry at every scrape."""
         counters = self._counters
         yield self._connections()
+        yield self._requests()
         yield self._bytes()
         yield _histogram("egress_connection_duration_seconds", "From accept to end.", counters.lifetime)
+        yield _histogram("egress_request_duration_seconds", "From head to end.", counters.request_duration)
         yield _histogram("egress_dns_duration_seconds", "Resolving, where a dial succeeded.", counters.dns)
         yield _histogram("egress_dial_duration_seconds", "Connecting, where it succeeded.", counters.dial)
         yield from self._readings()
@@ -70,6 +73,14 @@ class _Gateway(Collector):
         )
         for (rule, decision, reason), count in self._counters.connections.copy().items():
             family.add_metric((rule, decision, reason or ""), count)
+        return family
+
+    def _requests(self) -> Metric:
+        family = CounterMetricFamily(
+            "egress_requests", "HTTP requests that ended.", labels=("rule", "decision", "reason", "status")
+        )
+        for (rule, decision, reason, status), count in self._counters.requests.copy().items():
+            family.add_metric((rule, decision, reason or "", status), count)
         return family
 
     def _bytes(self) -> Metric:

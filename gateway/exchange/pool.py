@@ -1,0 +1,74 @@
+"""Connections to destinations between two exchanges.
+
+One is used again only for the same client, under the same rule of the same generation, for the same host and port: it
+then leads where a dial would lead, with the same permit. It is dropped when it ends, says something unasked, or waits
+too long; and in time also while it is used, so that a changed answer of the name servers takes effect.
+"""
+
+from collections.abc import Callable, Hashable
+
+from gateway.exchange.upstream import UpstreamConnection
+from gateway.model.client import Client
+from gateway.model.decision import Permit
+from gateway.model.roles import Deadlines
+
+IDLE_SECONDS = 15.0
+LONGEST_USE = 120.0  # seconds from the dial
+IDLE_AT_MOST = 1000
+IDLE_FOR_ONE_KEY = 32
+
+
+def pool_key(client: Client, permit: Permit) -> Hashable:
+    """All that has to be the same. Labels are no key: whom they describe is told by the other facts."""
+    who = client.address, client.source, client.user, client.namespace, client.service_account, client.pod
+    return who, client.spiffe, client.known, permit.rule.name, permit.generation, permit.authority
+
+
+class Pool:
+    """Idle connections, the one used last first."""
+
+    def __init__(self, deadlines: Deadlines, monotonic: Callable[[], float]) -> None:
+        self._deadlines = deadlines
+        self._monotonic = monotonic
+        self._idle: dict[Hashable, list[UpstreamConnection]] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def take(self, key: Hashable) -> UpstreamConnection | None:
+        """One that still stands; the caller gives it back or closes it."""
+        waiting = self._idle.get(key)
+        if waiting is None:
+            return None
+        connection = waiting[-1]
+        self._forget(key, connection)
+        connection.leave_pool()
+        return connection
+
+    def give(self, key: Hashable, connection: UpstreamConnection) -> None:
+        """Keep one between two exchanges, or close it where there is no room or it has been used for long."""
+        waiting = self._idle.setdefault(key, [])
+        too_old = self._monotonic() - connection.dialled_at > LONGEST_USE
+        if too_old or self._count >= IDLE_AT_MOST or len(waiting) >= IDLE_FOR_ONE_KEY:
+            if not waiting:
+                del self._idle[key]
+            connection.close()
+            return
+        waiting.append(connection)
+        self._count += 1
+        alarm = self._deadlines.after(IDLE_SECONDS, connection.close)
+        connection.enter_pool(lambda: self._forget(key, connection), alarm)
+
+    def close(self) -> None:
+        """Close all that wait."""
+        for waiting in list(self._idle.values()):
+            for connection in list(waiting):
+                connection.close()
+
+    def _forget(self, key: Hashable, connection: UpstreamConnection) -> None:
+        waiting = self._idle[key]
+        waiting.remove(connection)
+        self._count -= 1
+        if not waiting:
+            del self._idle[key]
