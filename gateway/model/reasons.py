@@ -15,6 +15,7 @@ class Reason(StrEnum):
     NOT_A_PROXY_REQUEST = "not_a_proxy_request"
     TLS_ON_PLAIN_PORT = "tls_on_plain_port"
     HEAD_TOO_LARGE = "head_too_large"
+    UNSUPPORTED_TRANSFER_CODING = "unsupported_transfer_coding"
     HEAD_TIMEOUT = "head_timeout"
     HTTP_NOT_AVAILABLE = "http_not_available"
     CLIENT_CLOSED = "client_closed"
@@ -46,6 +47,9 @@ class Reason(StrEnum):
     CONNECTION_UNROUTABLE = "connection_unroutable"
     CONNECTION_TIMEOUT = "connection_timeout"
     LOCAL_PORTS_EXHAUSTED = "local_ports_exhausted"
+    MALFORMED_RESPONSE = "malformed_response"
+    RESPONSE_HEAD_TOO_LARGE = "response_head_too_large"
+    RESPONSE_INCOMPLETE = "response_incomplete"
 
     # An open tunnel ended other than by both sides closing.
     DOWNSTREAM_RESET = "downstream_reset"

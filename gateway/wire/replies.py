@@ -47,6 +47,7 @@ _ANSWERS: Final[dict[Reason, _Answer]] = {
     Reason.NOT_A_PROXY_REQUEST: _Answer(400, "Not a proxy request: use CONNECT host:port", _BAD_REQUEST),
     Reason.TLS_ON_PLAIN_PORT: _Answer(400, "TLS on a plain port: use http:// for the proxy", _BAD_REQUEST),
     Reason.HEAD_TOO_LARGE: _Answer(431, "Request head too large", _BAD_REQUEST),
+    Reason.UNSUPPORTED_TRANSFER_CODING: _Answer(501, "Transfer coding not supported", _BAD_REQUEST),
     Reason.HEAD_TIMEOUT: _Answer(408, "Request head not complete in time", _BAD_REQUEST),
     Reason.HTTP_NOT_AVAILABLE: _Answer(501, "Plain HTTP is not available: use CONNECT", _BAD_REQUEST),
     Reason.CLIENT_CLOSED: _Answer(400, "Connection closed by the client", _BAD_REQUEST),
@@ -76,6 +77,11 @@ _ANSWERS: Final[dict[Reason, _Answer]] = {
     Reason.CONNECTION_UNROUTABLE: _Answer(502, "No route to the destination", "destination_ip_unroutable"),
     Reason.CONNECTION_TIMEOUT: _Answer(504, "Destination not reached in time", "connection_timeout"),
     Reason.LOCAL_PORTS_EXHAUSTED: _Answer(502, "Gateway is out of local ports", "proxy_internal_error"),
+    Reason.MALFORMED_RESPONSE: _Answer(502, "Malformed response from the destination", "http_protocol_error"),
+    Reason.RESPONSE_HEAD_TOO_LARGE: _Answer(
+        502, "Response head from the destination too large", "http_response_header_section_size"
+    ),
+    Reason.RESPONSE_INCOMPLETE: _Answer(502, "Incomplete response from the destination", "http_response_incomplete"),
     Reason.DOWNSTREAM_RESET: _Answer(400, "Connection reset by the client", _BAD_REQUEST),
     Reason.UPSTREAM_RESET: _Answer(502, "Connection reset by the destination", "connection_terminated"),
     Reason.IDLE_TIMEOUT: _Answer(504, "Tunnel idle for too long"),
