@@ -15,6 +15,7 @@ class Reason(StrEnum):
     NOT_A_PROXY_REQUEST = "not_a_proxy_request"
     TLS_ON_PLAIN_PORT = "tls_on_plain_port"
     HEAD_TOO_LARGE = "head_too_large"
+    UNSUPPORTED_TRANSFER_CODING = "unsupported_transfer_coding"
     HEAD_TIMEOUT = "head_timeout"
     HTTPS_WITHOUT_CONNECT = "https_without_connect"
     BODY_TIMEOUT = "body_timeout"
@@ -51,9 +52,10 @@ class Reason(StrEnum):
     LOCAL_PORTS_EXHAUSTED = "local_ports_exhausted"
     CONNECTION_TERMINATED = "connection_terminated"
     RESPONSE_TIMEOUT = "response_timeout"
-    HTTP_PROTOCOL_ERROR = "http_protocol_error"
-    HTTP_RESPONSE_INCOMPLETE = "http_response_incomplete"
-    HTTP_UPGRADE_FAILED = "http_upgrade_failed"
+    UPGRADE_FAILED = "upgrade_failed"
+    MALFORMED_RESPONSE = "malformed_response"
+    RESPONSE_HEAD_TOO_LARGE = "response_head_too_large"
+    RESPONSE_INCOMPLETE = "response_incomplete"
 
     # An open tunnel ended other than by both sides closing.
     DOWNSTREAM_RESET = "downstream_reset"

@@ -48,6 +48,7 @@ _ANSWERS: Final[dict[Reason, _Answer]] = {
     Reason.NOT_A_PROXY_REQUEST: _Answer(400, "Not a proxy request: use CONNECT host:port", _BAD_REQUEST),
     Reason.TLS_ON_PLAIN_PORT: _Answer(400, "TLS on a plain port: use http:// for the proxy", _BAD_REQUEST),
     Reason.HEAD_TOO_LARGE: _Answer(431, "Request head too large", _BAD_REQUEST),
+    Reason.UNSUPPORTED_TRANSFER_CODING: _Answer(501, "Transfer coding not supported", _BAD_REQUEST),
     Reason.HEAD_TIMEOUT: _Answer(408, "Request head not complete in time", _BAD_REQUEST),
     Reason.HTTPS_WITHOUT_CONNECT: _Answer(400, "https:// without CONNECT: use CONNECT host:port", _BAD_REQUEST),
     Reason.BODY_TIMEOUT: _Answer(408, "Request body not complete in time", _BAD_REQUEST),
@@ -82,9 +83,12 @@ _ANSWERS: Final[dict[Reason, _Answer]] = {
     Reason.LOCAL_PORTS_EXHAUSTED: _Answer(502, "Gateway is out of local ports", "proxy_internal_error"),
     Reason.CONNECTION_TERMINATED: _Answer(502, "Destination closed the connection", "connection_terminated"),
     Reason.RESPONSE_TIMEOUT: _Answer(504, "Destination did not answer in time", "connection_read_timeout"),
-    Reason.HTTP_PROTOCOL_ERROR: _Answer(502, "Destination's answer is not valid HTTP", "http_protocol_error"),
-    Reason.HTTP_RESPONSE_INCOMPLETE: _Answer(502, "Destination's answer broke off", "http_response_incomplete"),
-    Reason.HTTP_UPGRADE_FAILED: _Answer(502, "Destination changed the protocol unasked", "http_upgrade_failed"),
+    Reason.UPGRADE_FAILED: _Answer(502, "Destination changed the protocol unasked", "http_upgrade_failed"),
+    Reason.MALFORMED_RESPONSE: _Answer(502, "Malformed response from the destination", "http_protocol_error"),
+    Reason.RESPONSE_HEAD_TOO_LARGE: _Answer(
+        502, "Response head from the destination too large", "http_response_header_section_size"
+    ),
+    Reason.RESPONSE_INCOMPLETE: _Answer(502, "Incomplete response from the destination", "http_response_incomplete"),
     Reason.DOWNSTREAM_RESET: _Answer(400, "Connection reset by the client", _BAD_REQUEST),
     Reason.UPSTREAM_RESET: _Answer(502, "Connection reset by the destination", "connection_terminated"),
     Reason.IDLE_TIMEOUT: _Answer(504, "Tunnel idle for too long"),

@@ -1,0 +1,92 @@
+"""The interface of the two codecs, and the choice between them.
+
+Both keep the three-ways law of parsers, said in events: how a message is cut into segments changes no event but the
+cuts of its body data, no prefix of a valid message is malformed, and what is malformed stays so.
+"""
+
+from typing import Literal, NamedTuple, Protocol
+
+from gateway.wire.http.messages import Event
+
+Kind = Literal["auto", "httptools", "h11"]
+
+
+class Bounds(NamedTuple):
+    """What a peer can make a reader hold. Lines of heads and of trailers are bounded by `MAX_FIELD_LINES` as well."""
+
+    head: int = 65_536
+    """Bytes of a head, and of the trailers of one message."""
+    extensions: int = 4096
+    """Bytes of all chunk extensions of one message: they are checked and dropped."""
+
+
+DEFAULT_BOUNDS = Bounds()
+
+
+class RequestReader(Protocol):
+    """Reads requests one at a time: after an `End` it is paused until `proceed`.
+
+    So nobody reads a pipelined request before the one ahead of it is answered, and after the answer that switches
+    protocols what came early is `leftover`. While it is paused the caller reads no more than it has read.
+    """
+
+    @property
+    def is_between(self) -> bool:
+        """Whether no byte of the next request has come: the one time when the client may close without fault."""
+
+    @property
+    def leftover(self) -> bytes:
+        """What came after the `End` that paused it; empty while it is not paused."""
+
+    def receive(self, data: bytes) -> list[Event]:
+        """What `data` brings to an end, and the body data in it. While paused it brings nothing and is kept.
+
+        Raises `MalformedMessage`, at this and at every later call.
+        """
+
+    def receive_end(self) -> list[Event]:
+        """The client sends no more. Raises `MalformedMessage` within a request, empty lines before one aside."""
+
+    def proceed(self) -> list[Event]:
+        """Go on to the next request; what of it has come already. Raises `MalformedMessage`."""
+
+
+class ResponseReader(Protocol):
+    """Reads the responses to one request at a time: interim ones as a `Response` each, then the final one to its `End`.
+
+    After that, also after a 101 and a CONNECT's 2xx, what still comes is `leftover`: the other protocol, or bytes that
+    nobody asked for and whose connection must not be used again.
+    """
+
+    @property
+    def is_switched(self) -> bool:
+        """Whether a 101 or a CONNECT's 2xx ended the HTTP on this connection."""
+
+    @property
+    def leftover(self) -> bytes:
+        """What came after the last `End`."""
+
+    def expect(self, method: str, *, upgrade: bool = False) -> None:
+        """A request with this method was sent; `upgrade` if it may be answered by a 101.
+
+        Raises `MalformedMessage` if an answer to it is there before it was sent: `leftover` is not empty.
+        """
+
+    def receive(self, data: bytes) -> list[Event]:
+        """Likewise as in requests. Raises `MalformedMessage`, also for a byte before anything was expected."""
+
+    def receive_end(self) -> list[Event]:
+        """The origin sends no more: the `End` of content until close. Raises `MalformedMessage` within a response."""
+
+
+class Codec(Protocol):
+    """Makes readers, one for each side of a connection."""
+
+    def request_reader(self, bounds: Bounds = DEFAULT_BOUNDS) -> RequestReader: ...
+
+    def response_reader(self, bounds: Bounds = DEFAULT_BOUNDS) -> ResponseReader: ...
+
+
+def open_codec(kind: Kind) -> Codec:
+    """`auto` is httptools: llhttp, with none of its leniencies. Heads that it and h11 read differently are refused."""
+    raise KeyError(kind)
