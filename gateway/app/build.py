@@ -5,6 +5,8 @@ import socket
 from collections.abc import Callable
 
 from gateway.app.clock import SystemClock
+from gateway.exchange.parts import Parts
+from gateway.exchange.pool import Pool
 from gateway.model.roles import Limiter
 from gateway.net.dialer import TcpDialer
 from gateway.net.dns_transport import PlainDns
@@ -21,6 +23,8 @@ from gateway.telemetry.counters import Counters
 from gateway.telemetry.formats import json
 from gateway.telemetry.recorder import Log, Recorder
 from gateway.telemetry.sinks import FileSink
+from gateway.wire.http.codec import Bounds as HttpBounds
+from gateway.wire.http.codec import open_codec
 
 
 def build_recorder(loop: asyncio.AbstractEventLoop, settings: GatewaySettings, counters: Counters) -> Recorder:
@@ -53,16 +57,21 @@ def build_services(
     """What every connection works with."""
     clock, deadlines = SystemClock(), DeadlineWheel(loop)
     resolver = build_resolver(settings.resolver, deadlines)
+    name = settings.telemetry.name or socket.gethostname()
+    dialer, splices = TcpDialer(resolver, Stream, clock, deadlines), Splices()
+    codec = open_codec(settings.http_parser)
     services = Services(
         rules=rules,
         identifier=identifier,
         limiter=limiter,
-        dialer=TcpDialer(resolver, Stream, clock, deadlines),
+        dialer=dialer,
         recorder=recorder,
         deadlines=deadlines,
         clock=clock,
-        splices=Splices(),
+        splices=splices,
+        exchanges=Parts(codec, dialer, recorder, deadlines, clock, splices, name, HttpBounds(settings.bounds.head)),
+        pool=Pool(deadlines, clock.monotonic),
         bounds=Bounds(settings.bounds.head, settings.bounds.client_hello),
-        proxy_name=settings.telemetry.name or socket.gethostname(),
+        proxy_name=name,
     )
     return services, resolver

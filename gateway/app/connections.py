@@ -31,7 +31,7 @@ class Connections:
 
     async def drain(self, seconds: float) -> None:
         """Let live connections end by themselves for that long, then cut off the rest. New requests are refused."""
-        self._services.draining = True
+        self._services.drain()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=seconds)
         while self._tasks:

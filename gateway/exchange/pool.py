@@ -42,7 +42,6 @@ class Pool:
         if waiting is None:
             return None
         connection = waiting[-1]
-        self._forget(key, connection)
         connection.leave_pool()
         return connection
 

@@ -42,6 +42,14 @@ class Deadlines(Protocol):
         ...
 
 
+class HeaderFields(Protocol):
+    """The head of a request, as far as credentials are looked for in it."""
+
+    def values(self, name: str) -> list[str]:
+        """Every value of the field `name` (lower case), one for each line."""
+        ...
+
+
 class ByteStream(Protocol):
     """One side of a connection while it is being talked to. What is peeked stays; only `consume` takes.
 

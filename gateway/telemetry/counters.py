@@ -19,7 +19,17 @@ Labels = tuple[str, str, Reason | None]
 class Counters:
     """Written by the loop's thread only. A reader in another thread copies before it iterates."""
 
-    __slots__ = ("_limit", "bytes_down", "bytes_up", "connections", "dial", "dns", "lifetime", "request_duration", "requests")
+    __slots__ = (
+        "_limit",
+        "bytes_down",
+        "bytes_up",
+        "connections",
+        "dial",
+        "dns",
+        "lifetime",
+        "request_duration",
+        "requests",
+    )
 
     def __init__(self, series_limit: int = SERIES_LIMIT) -> None:
         self._limit = series_limit
@@ -35,9 +45,7 @@ class Counters:
     def count(self, draft: Draft, ended_at: float) -> None:
         """One connection that ended at the monotonic instant `ended_at`."""
         rule = rule_of(draft)
-        count_series(
-            self.connections, rule.name if rule else "", (verdict_of(draft), reason_of(draft)), self._limit
-        )
+        count_series(self.connections, rule.name if rule else "", (verdict_of(draft), reason_of(draft)), self._limit)
         self.bytes_up += draft.transfer.bytes_up
         self.bytes_down += draft.transfer.bytes_down
         self.lifetime.observe(ended_at - draft.started_at)

@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from itertools import accumulate
-from typing import TypeVarTuple, Unpack
+from typing import TypeVarTuple
 
 SERIES_LIMIT = 10_000
 OTHER_RULES = "other"  # no rule has this full name: those hold a `#` or a `/`
@@ -32,9 +32,7 @@ class Histogram:
         return list(accumulate(self._counts))
 
 
-def count_series(
-    series: dict[tuple[str, Unpack[Labels]], int], rule: str, labels: tuple[Unpack[Labels]], limit: int
-) -> None:
+def count_series(series: dict[tuple[str, *Labels], int], rule: str, labels: tuple[*Labels], limit: int) -> None:
     """One more of `(rule, *labels)`; from `limit` series on a new one counts under `OTHER_RULES`."""
     key = (rule, *labels)
     if key not in series and len(series) >= limit:

@@ -27,7 +27,6 @@ _KEYS: tuple[tuple[str, ...], ...] = (
     ("limits", "replicas"),
     ("bounds", "tunnels"),
     ("bounds", "tunnels_per_client"),
-    ("http_parser",),
     ("telemetry", "otlp"),
     ("workers",),
     ("on_reload",),
