@@ -4,20 +4,16 @@ Both keep the three-ways law of parsers, said in events: how a message is cut in
 cuts of its body data, no prefix of a valid message is malformed, and what is malformed stays so.
 """
 
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, Protocol
 
+from gateway.wire.http.content import Bounds as Bounds
 from gateway.wire.http.messages import Event
+from gateway.wire.http.readers import WitnessedRequestReader, WitnessedResponseReader
+from gateway.wire.http.witness import Witness
+from gateway.wire.http.witness_h11 import H11Witness
+from gateway.wire.http.witness_llhttp import LlhttpWitness
 
 Kind = Literal["auto", "httptools", "h11"]
-
-
-class Bounds(NamedTuple):
-    """What a peer can make a reader hold. Lines of heads and of trailers are bounded by `MAX_FIELD_LINES` as well."""
-
-    head: int = 65_536
-    """Bytes of a head, and of the trailers of one message."""
-    extensions: int = 4096
-    """Bytes of all chunk extensions of one message: they are checked and dropped."""
 
 
 DEFAULT_BOUNDS = Bounds()
@@ -67,13 +63,13 @@ class ResponseReader(Protocol):
         """What came after the last `End`."""
 
     def expect(self, method: str, *, upgrade: bool = False) -> None:
-        """A request with this method was sent; `upgrade` if it may be answered by a 101.
+        """A request with this method is about to be sent; `upgrade` if it may be answered by a 101.
 
-        Raises `MalformedMessage` if an answer to it is there before it was sent: `leftover` is not empty.
+        Raises `MalformedMessage` if something is `leftover` (an answer before its question), or HTTP has ended here.
         """
 
     def receive(self, data: bytes) -> list[Event]:
-        """Likewise as in requests. Raises `MalformedMessage`, also for a byte before anything was expected."""
+        """As for requests. What comes before anything is expected is left over. Raises `MalformedMessage`."""
 
     def receive_end(self) -> list[Event]:
         """The origin sends no more: the `End` of content until close. Raises `MalformedMessage` within a response."""
@@ -87,6 +83,22 @@ class Codec(Protocol):
     def response_reader(self, bounds: Bounds = DEFAULT_BOUNDS) -> ResponseReader: ...
 
 
+class _WitnessedCodec:
+    """A `Codec` whose readers ask one witness. It has no state, and one serves a whole process."""
+
+    def __init__(self, witness: Witness) -> None:
+        self._witness = witness
+
+    def request_reader(self, bounds: Bounds = DEFAULT_BOUNDS) -> RequestReader:
+        return WitnessedRequestReader(self._witness, bounds)
+
+    def response_reader(self, bounds: Bounds = DEFAULT_BOUNDS) -> ResponseReader:
+        return WitnessedResponseReader(self._witness, bounds)
+
+
+_WITNESSES: dict[Kind, type[Witness]] = {"auto": LlhttpWitness, "httptools": LlhttpWitness, "h11": H11Witness}
+
+
 def open_codec(kind: Kind) -> Codec:
-    """`auto` is httptools: llhttp, with none of its leniencies. Heads that it and h11 read differently are refused."""
-    raise KeyError(kind)
+    """`auto` is httptools."""
+    return _WitnessedCodec(_WITNESSES[kind]())
