@@ -71,7 +71,7 @@ class GatewayProcess:
         self._ready = threading.Event()
         self._reader = threading.Thread(target=self._read_stderr, daemon=True)
         self._reader.start()
-        if not self._ready.wait(START_SECONDS):
+        if not self._ready.wait(START_SECONDS) or "proxy" not in self.ports:
             self.stop()
             raise AssertionError("the gateway did not start:\n" + "\n".join(self.stderr_lines))
         return self

@@ -41,6 +41,13 @@ class RawClient:
             head += byte
         return head
 
+    def read_until(self, mark: bytes) -> bytes:
+        """Up to and including `mark`, or to the end."""
+        data = b""
+        while not data.endswith(mark) and (byte := self.socket.recv(1)):
+            data += byte
+        return data
+
     def read(self, size: int) -> bytes:
         """Exactly that much, less only at the end."""
         data = b""

@@ -35,7 +35,6 @@ RULE = "rules:\n  - name: a\n    hosts: [x.example]\n    "
         ("limits: {replicas: 3}", "limits.replicas"),
         ("bounds: {tunnels: 100}", "bounds.tunnels"),
         ("bounds: {tunnels_per_client: 1}", "bounds.tunnels_per_client"),
-        ("http_parser: h11", "http_parser"),
         ("telemetry: {access_log: [{}, {format: text}]}", "telemetry.access_log[1].format"),
         ("telemetry: {otlp: {endpoint: 'http://c'}}", "telemetry.otlp"),
         ("workers: 2", "workers"),
