@@ -8,11 +8,9 @@ from gateway.exchange.exchange import Exchange
 from gateway.exchange.inlet import RequestInlet, Signal
 from gateway.exchange.parts import Parts
 from gateway.exchange.scope import Scope
-from gateway.model.ending import note
 from gateway.model.errors import DownstreamError, GatewayError, InternalError
-from gateway.model.exchange import ExchangeDraft
 from gateway.model.reasons import Reason
-from gateway.model.record import Draft, Ended, Side
+from gateway.model.record import Draft, Ended, ExchangeDraft, Side, note
 from gateway.net.stream import HOLD_BOUND, Stream
 from gateway.wire.http.messages import Delimiter, Request
 from gateway.wire.replies import answer_with, status_of

@@ -18,9 +18,8 @@ from gateway.exchange.scope import Judged, Scope
 from gateway.exchange.upstream import UpstreamConnection
 from gateway.model.decision import Permit
 from gateway.model.errors import DownstreamError, GatewayError, InternalError, UpstreamError
-from gateway.model.exchange import ExchangeDraft
 from gateway.model.reasons import Reason
-from gateway.model.record import Ended, Side
+from gateway.model.record import Ended, ExchangeDraft, Side
 from gateway.net.relay import Relay
 from gateway.net.stream import Stream
 from gateway.wire.http.messages import Delimiter, Request, Response

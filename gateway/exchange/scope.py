@@ -16,9 +16,9 @@ from gateway.model.authority import Authority, parse_authority
 from gateway.model.client import Client
 from gateway.model.decision import Deny, Permit
 from gateway.model.errors import DownstreamError, GatewayError, Refused
-from gateway.model.exchange import ExchangeDraft
 from gateway.model.intent import Door, Intent, Protocol
 from gateway.model.reasons import Reason
+from gateway.model.record import ExchangeDraft
 from gateway.model.roles import HeaderFields, Limiter
 from gateway.policy.confirm import confirm_host
 from gateway.policy.decide import decide

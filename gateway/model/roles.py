@@ -6,8 +6,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from gateway.model.decision import Permit
 from gateway.model.errors import GatewayError
-from gateway.model.exchange import ExchangeDraft
-from gateway.model.record import Dialled, Draft
+from gateway.model.record import Dialled, Draft, ExchangeDraft
 
 
 class Clock(Protocol):

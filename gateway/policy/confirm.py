@@ -49,7 +49,7 @@ def confirm_name(
         return None if literal or sni is SniRule.ANY else _refuse(permit, Reason.SNI_MISSING)
     verdict = _judge_other(name, client, intent, rules, now)
     agrees = literal or _agrees(permit, verdict)
-    return _verdict_on_other(permit, verdict, agrees, f"server name {name}", Reason.SNI_MISMATCH, Reason.SNI_DENIED)
+    return _verdict_of_other(permit, verdict, agrees, f"server name {name}", Reason.SNI_MISMATCH, Reason.SNI_DENIED)
 
 
 def confirm_host(
@@ -64,7 +64,7 @@ def confirm_host(
         return _refuse(permit, Reason.HOST_MISMATCH, detail)
     verdict = _judge_other(authority.host, client, intent, rules, now)
     agrees = isinstance(intent.authority.host, Address) or _agrees(permit, verdict)
-    return _verdict_on_other(permit, verdict, agrees, detail, Reason.HOST_MISMATCH, Reason.HOST_DENIED)
+    return _verdict_of_other(permit, verdict, agrees, detail, Reason.HOST_MISMATCH, Reason.HOST_DENIED)
 
 
 def _judge_other(host: Host, client: Client, intent: Intent, rules: Rules, now: float) -> Verdict:
@@ -73,7 +73,7 @@ def _judge_other(host: Host, client: Client, intent: Intent, rules: Rules, now: 
     return judge(Question(membership, namespace_of(client), host, intent.authority.port, now), rules)
 
 
-def _verdict_on_other(
+def _verdict_of_other(
     permit: Permit, verdict: Verdict, agrees: bool, detail: str, mismatch: Reason, denied: Reason
 ) -> Deny | WouldDeny | None:
     if verdict.deny is not None:

@@ -1,9 +1,8 @@
 """How a connection is told no: in HTTP before the tunnel stands, with a TLS alert or a reset after the 200."""
 
-from gateway.model.ending import note
 from gateway.model.errors import DownstreamError, GatewayError
 from gateway.model.reasons import Reason
-from gateway.model.record import Draft
+from gateway.model.record import Draft, note
 from gateway.model.roles import ByteStream
 from gateway.serve.services import Services
 from gateway.wire.alerts import ACCESS_DENIED, DECODE_ERROR

@@ -3,9 +3,8 @@
 Labels come from the policy and from closed vocabularies only, never from a client, and their number is bounded.
 """
 
-from gateway.model.exchange import ExchangeDraft
 from gateway.model.reasons import Reason
-from gateway.model.record import Dialled, Draft, rule_of, verdict_of
+from gateway.model.record import Dialled, Draft, ExchangeDraft, rule_of, verdict_of
 from gateway.telemetry.counting import SERIES_LIMIT, STAGE_BOUNDS, Histogram, count_series
 from gateway.telemetry.exchanges import labels_of
 from gateway.telemetry.sealing import reason_of

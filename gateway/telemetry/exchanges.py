@@ -4,9 +4,8 @@ As in `sealing`: what a peer could make long is cut, and text that is not ours i
 """
 
 from gateway.model.decision import Deny, Permit
-from gateway.model.exchange import ExchangeDraft, ExchangeRecord, verdict_on
 from gateway.model.reasons import Reason
-from gateway.model.record import Dialled, Ended, Side
+from gateway.model.record import Dialled, Ended, ExchangeDraft, ExchangeRecord, Side, verdict_of
 from gateway.telemetry.sealing import LIST_LIMIT, printable, rfc3339
 
 ExchangeLabels = tuple[str, Reason | None, str]
@@ -17,7 +16,7 @@ _CLASSES = ("", "1xx", "2xx", "3xx", "4xx", "5xx")
 
 def labels_of(draft: ExchangeDraft) -> ExchangeLabels:
     """By what it is counted beside its rule."""
-    return verdict_on(draft), reason_for(draft), _CLASSES[(draft.status or 0) // 100]
+    return verdict_of(draft), reason_for(draft), _CLASSES[(draft.status or 0) // 100]
 
 
 def reason_for(draft: ExchangeDraft) -> Reason | None:
@@ -39,7 +38,7 @@ def seal_exchange(draft: ExchangeDraft, ended_at: float) -> ExchangeRecord:
         "client_port": connection.peer[1],
         "method": printable(draft.method),
         "path": printable(draft.path),
-        "decision": verdict_on(draft),
+        "decision": verdict_of(draft),
         "generation": draft.generation,
         "total_ms": _milliseconds(ended_at - draft.started_at),
         "bytes_up": transfer.bytes_up,

@@ -7,8 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from gateway.model.exchange import ExchangeDraft, ExchangeRecord
-from gateway.model.record import ConnectionRecord, Draft
+from gateway.model.record import ConnectionRecord, Draft, ExchangeDraft, ExchangeRecord
 from gateway.model.roles import Clock
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.exchanges import seal_exchange

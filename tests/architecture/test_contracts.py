@@ -9,7 +9,20 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LINT_IMPORTS = Path(sys.executable).with_name("lint-imports")
-ROOMS = ("cli", "app", "serve", "admin", "net", "limits", "telemetry", "settings", "wire", "policy", "model")
+ROOMS = (
+    "cli",
+    "app",
+    "serve",
+    "admin",
+    "exchange",
+    "net",
+    "limits",
+    "telemetry",
+    "settings",
+    "wire",
+    "policy",
+    "model",
+)
 
 
 def lint(root: Path, module: str, text: str) -> str:
@@ -32,6 +45,8 @@ def lint(root: Path, module: str, text: str) -> str:
         ("Imports go down the floors", "gateway/cellar/__init__.py", "import gateway.model\n"),
         ("Only app and cli know the settings", "gateway/serve/connection.py", "import gateway.settings\n"),
         ("admin knows telemetry and model only", "gateway/admin/health.py", "import gateway.net\n"),
+        ("Imports go down the floors", "gateway/exchange/pool.py", "import gateway.admin\n"),
+        ("exchange knows net, wire, policy and model only", "gateway/exchange/pool.py", "import gateway.telemetry\n"),
         ("telemetry knows model only", "gateway/telemetry/recorder.py", "import gateway.policy\n"),
         ("settings knows policy and model only", "gateway/settings/loading.py", "import gateway.wire\n"),
         ("The ground floors have no clock", "gateway/wire/head.py", "import time\n"),

@@ -8,8 +8,7 @@ from gateway.exchange.pool import Pool
 from gateway.limits.unlimited import Unlimited
 from gateway.model.addresses import Address
 from gateway.model.decision import Permit
-from gateway.model.exchange import ExchangeDraft
-from gateway.model.record import Dialled, Draft
+from gateway.model.record import Dialled, Draft, ExchangeDraft
 from gateway.model.roles import Upstream
 from gateway.net.splice import Splices
 from gateway.net.stream import Stream

@@ -6,8 +6,7 @@ from typing import Any, cast, get_type_hints
 import orjson
 from pydantic import BaseModel, ValidationError, create_model
 
-from gateway.model.exchange import ExchangeRecord
-from gateway.model.record import ConnectionRecord
+from gateway.model.record import ConnectionRecord, ExchangeRecord
 
 
 class NotARecord(ValueError):
