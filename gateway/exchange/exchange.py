@@ -9,7 +9,16 @@ the draft as it becomes known. A response that has begun is completed or cut off
 
 from collections.abc import Hashable
 
-from gateway.exchange.fields import WEBSOCKET, has_come_by, request_fields, wants_websocket
+from gateway.exchange.fields import (
+    WEBSOCKET,
+    Sorted,
+    has_come_by,
+    request_fields,
+    sort_request,
+    sort_response,
+    wants_websocket,
+)
+from gateway.exchange.hops import answer_here, hops_left, with_hops
 from gateway.exchange.inlet import Outlet, RequestInlet, Signal
 from gateway.exchange.parts import Parts
 from gateway.exchange.pool import pool_key
@@ -38,6 +47,7 @@ class Exchange:
         "_down",
         "_downstream",
         "_draft",
+        "_fields",
         "_inlet",
         "_interim",
         "_parts",
@@ -70,7 +80,8 @@ class Exchange:
         self._scope = scope
         self._parts = parts
         self._interim = 0
-        self._websocket = wants_websocket(request)
+        self._fields = sort_request(request)
+        self._websocket = wants_websocket(request, self._fields)
         self._upstream: UpstreamConnection | None = None
         self._up: Outlet | None = None
         self._down: Outlet | None = None
@@ -84,9 +95,14 @@ class Exchange:
         if parts.draining:
             raise InternalError(Reason.DRAINING)
         judged = await self._scope.judge(request, target, draft, parts.clock.time())
-        if has_come_by(request, parts.via):
+        if has_come_by(self._fields.passing, parts.via):
             raise UpstreamError(Reason.PROXY_LOOP, "Via names this gateway")
         self._permit = judged.permit
+        left = hops_left(request, self._fields.passing)
+        if left == 0:
+            return self._answer_here()
+        if left is not None:
+            self._fields = self._fields._replace(passing=with_hops(self._fields.passing, left - 1))
         async with self._scope.lease(judged.permit):
             try:
                 return await self._forward(target.resource, judged)
@@ -97,6 +113,14 @@ class Exchange:
             finally:
                 self._count()
 
+    def _answer_here(self) -> bool:
+        """As the last that the request may reach."""
+        keeps = self._fields.is_persistent(self._request.minor) and self._inlet.end is not None
+        self._downstream.write(answer_here(self._request, self._fields.passing, keeps))
+        self._draft.status = 200
+        self._draft.transfer.ended, self._draft.transfer.ended_by = Ended.CLOSED, Side.GATEWAY
+        return keeps
+
     def _read_target(self) -> Target:
         try:
             return parse_target(self._request.target, self._request.method)
@@ -106,15 +130,17 @@ class Exchange:
     async def _forward(self, resource: str, judged: Judged) -> bool:
         request, parts, named = self._request, self._parts, judged.named
         host = named.uri_host if named.port == self._scope.usual_port else str(named)
-        fields = request_fields(request, host, parts.via, self._websocket)
-        head = request_head(request.method, resource, fields)
+        sent = request_fields(request, self._fields, host, parts.via, self._websocket)
+        head = request_head(request.method, resource, sent)
         key = pool_key(judged.client, judged.permit)
         upstream, response = await self._ask(head, key)
         if response.status == _SWITCHING:
             await self._switch(upstream, response)
             return False
-        keeps = await self._deliver(upstream, response)
-        self._release(upstream, response, key)
+        fields = sort_response(response)
+        keeps = await self._deliver(upstream, response, fields)
+        persists = response.framing.delimiter is not Delimiter.CLOSE and fields.is_persistent(response.minor)
+        self._release(upstream, key if persists else None)
         return keeps
 
     # To the destination, and back with the head of its final answer.
@@ -184,14 +210,19 @@ class Exchange:
 
     # To the client.
 
-    async def _deliver(self, upstream: UpstreamConnection, response: Response) -> bool:
+    async def _deliver(self, upstream: UpstreamConnection, response: Response, fields: Sorted) -> bool:
         """Head and content. True: the client may send another request."""
         draft, request = self._draft, self._request
         framing = client_framing(request, response)
         complete = self._inlet.end is not None
-        keeps = complete and framing is not Delimiter.CLOSE and request.is_persistent and not self._parts.draining
+        keeps = (
+            complete
+            and framing is not Delimiter.CLOSE
+            and self._fields.is_persistent(request.minor)
+            and not self._parts.draining
+        )
         draft.status = response.status
-        head = head_for(request, response, framing, keeps, self._parts)
+        head = head_for(request, response, fields, framing, keeps, self._parts)
         inlet = upstream.inlet
         down = self._down = Outlet(self._downstream, inlet, framing is Delimiter.CHUNKED)
         held = inlet.held_content()
@@ -208,14 +239,14 @@ class Exchange:
         draft.transfer.ended, draft.transfer.ended_by = Ended.CLOSED, Side.UPSTREAM
         return keeps
 
-    def _release(self, upstream: UpstreamConnection, response: Response, key: Hashable) -> None:
-        """Keep the connection if both sides have said all, and nothing else."""
-        if self._inlet.end is not None and response.is_persistent and upstream.is_clean:
-            self._scope.pool.give(key, upstream)
-        elif self._inlet.end is not None:
-            upstream.close()
-        else:
+    def _release(self, upstream: UpstreamConnection, key: Hashable | None) -> None:
+        """Keep the connection under `key` if both sides have said all, and nothing else."""
+        if self._inlet.end is None:
             upstream.abort()
+        elif key is not None and upstream.is_clean:
+            self._scope.pool.give(key, upstream)
+        else:
+            upstream.close()
 
     async def _switch(self, upstream: UpstreamConnection, response: Response) -> None:
         """A WebSocket is a tunnel from its 101 on (RFC 9110 section 7.8)."""

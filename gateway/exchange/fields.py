@@ -6,8 +6,10 @@ of a message rests, and which an attacker would like to have removed behind the 
 """
 
 import re
+from collections.abc import Iterable
+from typing import NamedTuple
 
-from gateway.wire.http.messages import Delimiter, End, Fields, Framing, Request, Response, connection_options, elements
+from gateway.wire.http.messages import Delimiter, End, Fields, Request, Response, elements
 
 WEBSOCKET = "websocket"
 
@@ -28,6 +30,7 @@ _FROM_DESTINATION = _OF_ONE_CONNECTION | {"proxy-authenticate", "proxy-authentic
 _NOT_IN_TRAILERS = (
     _FROM_CLIENT | _FROM_DESTINATION | {"authorization", "cookie", "set-cookie", "content-type", "trailer"}
 )
+_OURS = "x-egress-"
 
 KEPT = frozenset(
     (
@@ -56,45 +59,89 @@ _HARMLESS_OPTIONS = frozenset(("close", "keep-alive", "upgrade", "te"))
 _TOKEN_CHARACTER = re.compile(r"[^!#$%&'*+.^_`|~0-9A-Za-z-]")
 
 
+class Sorted(NamedTuple):
+    """The fields of a head: what goes on as it came, and by lower-case name what does not. `options` are those of
+    Connection, and of the Proxy-Connection that old clients send to proxies."""
+
+    passing: list[tuple[str, str]]
+    held: dict[str, list[str]]
+    options: frozenset[str]
+
+    def is_persistent(self, minor: int) -> bool:
+        """Whether the sender goes on using the connection after this message (RFC 9112 section 9.3)."""
+        return "close" not in self.options and (minor == 1 or "keep-alive" in self.options)
+
+
+_NO_OPTIONS: frozenset[str] = frozenset()
+
+
+def sort_request(request: Request) -> Sorted:
+    """Of a client's request."""
+    return _sort(request.fields, _FROM_CLIENT)
+
+
+def sort_response(response: Response) -> Sorted:
+    """Of a destination's response."""
+    return _sort(response.fields, _FROM_DESTINATION)
+
+
+def _sort(fields: Fields, ending_here: frozenset[str]) -> Sorted:
+    passing: list[tuple[str, str]] = []
+    held: dict[str, list[str]] = {}
+    for field in fields:
+        lower = field[0].lower()
+        if lower in ending_here:
+            held.setdefault(lower, []).append(field[1])
+        elif lower[:9] != _OURS:
+            passing.append(field)
+    if "connection" not in held and "proxy-connection" not in held:
+        return Sorted(passing, held, _NO_OPTIONS)
+    options = frozenset(elements(held.get("connection", []) + held.get("proxy-connection", [])))
+    named = options - _HARMLESS_OPTIONS - KEPT
+    if named:
+        passing = [field for field in passing if field[0].lower() not in named]
+    return Sorted(passing, held, options)
+
+
 def pseudonym(name: str) -> str:
     """`name` as it may stand in Via (RFC 9110 section 7.6.3)."""
     return _TOKEN_CHARACTER.sub("-", name)
 
 
-def has_come_by(request: Request, name: str) -> bool:
+def has_come_by(fields: Iterable[tuple[str, str]], name: str) -> bool:
     """Whether Via tells that the request has been here: `name` is our pseudonym."""
-    return any(each.partition(" ")[2].strip() == name.lower() for each in elements(request.values("via")))
+    via = [value for each, value in fields if len(each) == 3 and each.lower() == "via"]
+    return bool(via) and any(each.partition(" ")[2].strip() == name.lower() for each in elements(via))
 
 
-def wants_websocket(request: Request) -> bool:
+def wants_websocket(request: Request, fields: Sorted) -> bool:
     """The one protocol that an exchange may be switched to."""
-    return WEBSOCKET in request.upgrade and request.framing.delimiter is Delimiter.NONE
+    if "upgrade" not in fields.held or request.minor == 0 or "upgrade" not in fields.options:
+        return False
+    return WEBSOCKET in elements(fields.held["upgrade"]) and request.framing.delimiter is Delimiter.NONE
 
 
-def request_fields(request: Request, host: str, name: str, websocket: bool) -> list[tuple[str, str]]:
+def request_fields(request: Request, fields: Sorted, host: str, name: str, websocket: bool) -> list[tuple[str, str]]:
     """What the destination is sent. `host` is the one that was judged; `name` is our pseudonym."""
-    fields = [("Host", host), *_passing(request.fields, _FROM_CLIENT)]
-    fields.append(("Via", f"1.{request.minor} {name}"))
-    _add_framing(fields, request.framing)
+    sent = [("Host", host), *fields.passing, ("Via", f"1.{request.minor} {name}")]
+    if request.framing.delimiter is Delimiter.LENGTH:
+        sent.append(("Content-Length", str(request.framing.length)))
+    elif request.framing.delimiter is Delimiter.CHUNKED:
+        sent.append(("Transfer-Encoding", "chunked"))
     if websocket:
-        fields += [("Connection", "Upgrade"), ("Upgrade", WEBSOCKET)]
-    return fields
+        sent += [("Connection", "Upgrade"), ("Upgrade", WEBSOCKET)]
+    return sent
 
 
-def response_fields(response: Response, name: str, member: str) -> list[tuple[str, str]]:
+def response_fields(response: Response, fields: Sorted, name: str, member: str) -> list[tuple[str, str]]:
     """What the client is sent, but for framing and Connection. `member` is ours in Proxy-Status."""
-    fields = _passing(response.fields, _FROM_DESTINATION)
-    for value in response.values("proxy-status"):
+    sent = fields.passing
+    for value in fields.held.get("proxy-status", ()):
         kept = ", ".join(each for each in _members(value) if _member_name(each) != member)
         if kept:
-            fields.append(("Proxy-Status", kept))
-    fields.append(("Via", f"1.{response.minor} {name}"))
-    return fields
-
-
-def switched_fields(response: Response, name: str, member: str) -> list[tuple[str, str]]:
-    """Those of a 101 to a WebSocket."""
-    return [*response_fields(response, name, member), ("Connection", "Upgrade"), ("Upgrade", WEBSOCKET)]
+            sent.append(("Proxy-Status", kept))
+    sent.append(("Via", f"1.{response.minor} {name}"))
+    return sent
 
 
 def trailers_of(end: End) -> Fields:
@@ -103,23 +150,7 @@ def trailers_of(end: End) -> Fields:
 
 
 def _may_trail(lower: str) -> bool:
-    return lower not in _NOT_IN_TRAILERS and not lower.startswith("x-egress-")
-
-
-def _passing(fields: Fields, dropped: frozenset[str]) -> list[tuple[str, str]]:
-    named = connection_options(fields) - _HARMLESS_OPTIONS - KEPT
-    if named:
-        dropped = dropped | named
-    return [
-        field for field in fields if (lower := field[0].lower()) not in dropped and not lower.startswith("x-egress-")
-    ]
-
-
-def _add_framing(fields: list[tuple[str, str]], framing: Framing) -> None:
-    if framing.delimiter is Delimiter.LENGTH:
-        fields.append(("Content-Length", str(framing.length)))
-    elif framing.delimiter is Delimiter.CHUNKED:
-        fields.append(("Transfer-Encoding", "chunked"))
+    return lower not in _NOT_IN_TRAILERS and not lower.startswith(_OURS)
 
 
 def _members(value: str) -> list[str]:

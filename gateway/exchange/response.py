@@ -1,6 +1,6 @@
 """The head of a response as the client gets it."""
 
-from gateway.exchange.fields import response_fields, switched_fields
+from gateway.exchange.fields import WEBSOCKET, Sorted, response_fields, sort_response
 from gateway.exchange.parts import Parts
 from gateway.wire.http.messages import Delimiter, Request, Response
 from gateway.wire.http.writing import response_head
@@ -17,15 +17,17 @@ def client_framing(request: Request, response: Response) -> Delimiter:
     return Delimiter.CHUNKED if request.minor == 1 else Delimiter.CLOSE
 
 
-def head_for(request: Request, response: Response, framing: Delimiter, keeps: bool, parts: Parts) -> bytes:
+def head_for(
+    request: Request, response: Response, sorted_fields: Sorted, framing: Delimiter, keeps: bool, parts: Parts
+) -> bytes:
     """`keeps`: the client may send another request after this."""
-    fields = response_fields(response, parts.via, parts.name)
+    fields = response_fields(response, sorted_fields, parts.via, parts.name)
     if framing is Delimiter.LENGTH:
         fields.append(("Content-Length", str(response.framing.length)))
     elif framing is Delimiter.CHUNKED:
         fields.append(("Transfer-Encoding", "chunked"))
     elif framing is Delimiter.NONE and (request.method == "HEAD" or response.status == _NOT_MODIFIED):
-        fields += [("Content-Length", length) for length in response.values("content-length")[:1]]
+        fields += [("Content-Length", length) for length in sorted_fields.held.get("content-length", ())[:1]]
     if not keeps:
         fields.append(("Connection", "close"))
     elif request.minor == 0:
@@ -35,9 +37,11 @@ def head_for(request: Request, response: Response, framing: Delimiter, keeps: bo
 
 def interim_head(response: Response, parts: Parts) -> bytes:
     """Of a 1xx that another response follows."""
-    return response_head(response.status, response.phrase, response_fields(response, parts.via, parts.name))
+    fields = response_fields(response, sort_response(response), parts.via, parts.name)
+    return response_head(response.status, response.phrase, fields)
 
 
 def switching_head(response: Response, parts: Parts) -> bytes:
     """Of the 101 after which a WebSocket is spoken."""
-    return response_head(response.status, response.phrase, switched_fields(response, parts.via, parts.name))
+    fields = response_fields(response, sort_response(response), parts.via, parts.name)
+    return response_head(response.status, response.phrase, [*fields, ("Connection", "Upgrade"), ("Upgrade", WEBSOCKET)])

@@ -326,6 +326,23 @@ def test_a_loop_is_refused(bed: Bed) -> None:
     assert all(got.path != "/loop" for got in bed.origin.requests)
 
 
+def test_a_trace_or_options_goes_as_far_as_it_may(bed: Bed) -> None:
+    with bed.client() as client:
+        bed.ask(client, "/trace?q=1", "Max-Forwards: 0", "Cookie: s3cret", "X-A: b", method="TRACE")
+        head, body = read_response(client)
+        assert b"message/http" in head
+        assert body.startswith(f"TRACE {bed.url('/trace')} HTTP/1.1\r\n".encode())
+        assert b"X-A: b\r\n" in body
+        assert b"s3cret" not in body
+        bed.ask(client, "/options", "Max-Forwards: 0", method="OPTIONS")
+        assert read_response(client)[1] == b""
+        bed.ask(client, "/options", "Max-Forwards: 1", method="OPTIONS")
+        assert read_response(client)[1] == b"hello\n"
+        assert bed.origin.requests[-1].values("max-forwards") == ["0"]
+        bed.ask(client, "/trace", "Content-Length: 1", method="TRACE", body=b"x")
+        assert status_of(read_response(client)[0]) == 400
+
+
 def test_http_where_the_rule_says_tls_is_refused(bed: Bed) -> None:
     with bed.client() as client:
         client.send(f"GET {bed.url('/tls', 'tls.test')} HTTP/1.1\r\nHost: x\r\n\r\n".encode())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.model.record import ConnectionRecord, ExchangeRecord, Draft
+from gateway.model.record import ConnectionRecord, Draft, ExchangeRecord
 from gateway.model.roles import Recorder as RecorderRole
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.formats.json import decode, encode
