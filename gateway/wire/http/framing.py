@@ -31,8 +31,8 @@ METHODS = frozenset(
 _NAMES = frozenset({"content-length", "transfer-encoding", "host"})
 _LENGTH = re.compile(r"0|[1-9][0-9]{0,17}")
 _AUTHORITY = r"(?:[!$&-;=A-Z_a-z~%]*@)?[!$&-.0-;=A-Z\[\]_a-z~%]+"
-_TARGET = re.compile(rf"/[!\"$-~]*|\*|[A-Za-z]+://{_AUTHORITY}(?:[/?][!\"$-~]*)?")
-_CONNECT_TARGET = re.compile(_AUTHORITY)
+TARGET_FORMS = re.compile(rf"/[!\"$-~]*|\*|[A-Za-z]+://{_AUTHORITY}(?:[/?][!\"$-~]*)?")
+AUTHORITY_FORM = re.compile(_AUTHORITY)
 
 
 def request_framing(method: str, target: str, minor: int, fields: Fields) -> Framing:
@@ -46,7 +46,7 @@ def request_framing(method: str, target: str, minor: int, fields: Fields) -> Fra
         _refuse(fault)
     if method not in METHODS:
         _refuse("a method that is not registered")
-    if not (_CONNECT_TARGET if method == "CONNECT" else _TARGET).fullmatch(target):
+    if not (AUTHORITY_FORM if method == "CONNECT" else TARGET_FORMS).fullmatch(target):
         _refuse("a target in no form that goes with the method")
     framing = _framing(minor, names, fields, Reason.MALFORMED_REQUEST, Reason.UNSUPPORTED_TRANSFER_CODING)
     if framing is None:
