@@ -19,7 +19,8 @@ PROXY_ERRORS = {
     "destination_ip_unroutable", "connection_refused", "connection_terminated", "connection_timeout",
     "connection_read_timeout", "connection_write_timeout", "connection_limit_reached", "http_request_error",
     "http_request_denied", "proxy_internal_response", "proxy_internal_error", "proxy_configuration_error",
-    "proxy_loop_detected",
+    "proxy_loop_detected", "http_protocol_error", "http_response_incomplete", "http_upgrade_failed",
+    "http_response_header_section_size",
 }  # fmt: skip
 
 
