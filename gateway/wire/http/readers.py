@@ -8,7 +8,7 @@ import re
 from abc import ABC, abstractmethod
 
 from gateway.model.reasons import Reason
-from gateway.wire.grammar import REQUEST, RESPONSE, HeadGrammar, MalformedHead, match_head, split_fields
+from gateway.wire.grammar import REQUEST, RESPONSE, HeadGrammar, MalformedHead, find_head, match_head, split_fields
 from gateway.wire.http.content import Bounds, ContentReader, open_content
 from gateway.wire.http.framing import request_framing, response_framing
 from gateway.wire.http.messages import End, Event, MalformedMessage, Request, Response
@@ -78,28 +78,28 @@ class _Reader(ABC):
             held += data
             whole = held
         start = 2 if whole.startswith(_EMPTY_LINE) and self._grammar is REQUEST else 0
-        match = self._match(whole, start)
-        if match is None:
-            if not held:
-                held += data
-            self._seen = max(0, len(held) - 3)
-            return None
-        size = start + match.end()
-        head, rest = bytes(whole[start:size]), bytes(whole[size:])
+        try:
+            size = find_head(whole, self._grammar, start, self._seen)
+            if (size or len(whole)) > self._bounds.head:
+                raise MalformedMessage(self._grammar.too_large, f"a head of more than {self._bounds.head} bytes")
+            if not size:
+                self._hold(data)
+                return None
+            head, rest = bytes(whole[start:size]), bytes(whole[size:])
+            match = match_head(head, self._grammar)
+        except MalformedHead as fault:
+            raise MalformedMessage(fault.reason, fault.detail) from fault
         if held:
             held.clear()
             self._seen = 0
         self._begin(match, head, events)
         return rest
 
-    def _match(self, data: bytes | bytearray, start: int) -> re.Match[str] | None:
-        try:
-            match = match_head(data, self._grammar, start, self._seen)
-        except MalformedHead as fault:
-            raise MalformedMessage(fault.reason, fault.detail) from fault
-        if (len(data) if match is None else start + match.end()) > self._bounds.head:
-            raise MalformedMessage(self._grammar.too_large, f"a head of more than {self._bounds.head} bytes")
-        return match
+    def _hold(self, data: bytes) -> None:
+        """Keep the beginning of a head; what was held before has `data` at its end already."""
+        if not self._held:
+            self._held += data
+        self._seen = max(0, len(self._held) - 3)
 
     def _pause(self) -> None:
         self._content = None
