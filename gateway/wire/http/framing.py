@@ -89,10 +89,10 @@ def _framing(minor: int, names: list[str], fields: Fields, malformed: Reason, un
     if has_length and has_coding:
         _refuse("Content-Length beside Transfer-Encoding", malformed)
     if has_length:
-        lengths = values_of(fields, "content-length")
-        if len(lengths) > 1 or not _LENGTH.fullmatch(lengths[0]):
+        length = fields[names.index("content-length")][1]
+        if names.count("content-length") > 1 or not _LENGTH.fullmatch(length):
             _refuse("a Content-Length that is not one decimal number", malformed)
-        return Framing(Delimiter.LENGTH, int(lengths[0]))
+        return Framing(Delimiter.LENGTH, int(length))
     if minor == 0:
         _refuse("Transfer-Encoding in HTTP/1.0", malformed)
     names = [name.strip(" \t") for name in ",".join(values_of(fields, "transfer-encoding")).lower().split(",")]
