@@ -149,7 +149,9 @@ class _Conversation:
 
     def _may_follow(self, error: GatewayError, request: Request | None) -> bool:
         """Not where the rest of the request could be taken for the next one."""
-        if request is None or isinstance(error, InternalError) or self._parts.draining or not request.is_persistent:
+        if request is None or isinstance(error, InternalError) or error.reason is Reason.BODY_TIMEOUT:
+            return False
+        if self._parts.draining or not request.is_persistent:
             return False
         inlet, framing = self.inlet, request.framing
         if inlet.fault is not None or request.pauses or (inlet.end is None and request.expects_continue):

@@ -109,9 +109,9 @@ def pseudonym(name: str) -> str:
 
 
 def has_come_by(fields: Iterable[tuple[str, str]], name: str) -> bool:
-    """Whether Via tells that the request has been here: `name` is our pseudonym."""
+    """Whether Via tells that the request has been here: `name` is our pseudonym. A member may end in a comment."""
     via = [value for each, value in fields if len(each) == 3 and each.lower() == "via"]
-    return bool(via) and any(each.partition(" ")[2].strip() == name.lower() for each in elements(via))
+    return bool(via) and any(each.split()[1:2] == [name.lower()] for each in elements(via))
 
 
 def wants_websocket(request: Request, fields: Sorted) -> bool:

@@ -23,7 +23,7 @@ _RESET_BY = {Side.DOWNSTREAM: Reason.DOWNSTREAM_RESET, Side.UPSTREAM: Reason.UPS
 
 
 class _Direction:
-    """From `source` to `sink`: receives from the one, feeds the other. `is_over`: its end was written as well.
+    """From `source` to `sink`: receives from the one, feeds the other.
 
     `_gathered` are the bytes of large reads that speak for splicing.
     `_in_kernel`: the source's transport does not read because a splice does, or will from the next turn of the loop.
@@ -38,7 +38,6 @@ class _Direction:
         "_splice",
         "_transfer",
         "_write",
-        "is_over",
         "sink",
         "source",
     )
@@ -49,7 +48,6 @@ class _Direction:
     def __init__(self, relay: "Relay", source: Stream, sink: Stream) -> None:
         self.source = source
         self.sink = sink
-        self.is_over = False
         self._relay = relay
         self._transfer = relay.transfer
         self._write = sink.transport.write
@@ -89,9 +87,12 @@ class _Direction:
         raise NotImplementedError
 
     def ended(self) -> None:
+        """The second end needs no system call of its own: who closes the streams says it."""
         self._relay.side_ended(self.from_side)
-        self.sink.end()
-        if self.sink.queued():
+        queued = self.sink.queued()
+        if queued or not self._relay.directions_over:
+            self.sink.end()
+        if queued:
             self.sink.transport.set_write_buffer_limits(0)  # `relieved` comes when all is written
         else:
             self._over()
@@ -111,7 +112,6 @@ class _Direction:
             self.source.read_on()
 
     def _over(self) -> None:
-        self.is_over = True
         self._relay.direction_over()
 
     # From one form to the other.
@@ -206,7 +206,8 @@ class Relay:
 
     `idle` and `lifetime` are seconds, `lifetime` None is unlimited; a tunnel idles while neither socket takes a byte.
     The streams stay their owners': both were reset, unless it ended orderly or `run` was cancelled, and then they are
-    still to be closed. `transfer` is kept up to date; after a cancellation its `ended` is the caller's to tell.
+    still to be closed, which tells one of the peers the end of the other. `transfer` is kept up to date; after a
+    cancellation its `ended` is the caller's to tell.
     """
 
     __slots__ = (
@@ -221,6 +222,7 @@ class Relay:
         "_silent_looks",
         "_streams",
         "deadlines",
+        "directions_over",
         "loop",
         "monotonic",
         "splices",
@@ -248,6 +250,7 @@ class Relay:
         self._lifetime = lifetime
         self._finished: asyncio.Future[None] = self.loop.create_future()
         self._directions: tuple[_Direction, ...] = ()
+        self.directions_over = 0
         self._ended_first: Side | None = None
         self._idle_alarm: Alarm | None = None
         self._lifetime_alarm: Alarm | None = None
@@ -297,8 +300,8 @@ class Relay:
 
     def direction_over(self) -> None:
         """All that this direction had was written, its end included."""
-        up, down = self._directions
-        if up.is_over and down.is_over:
+        self.directions_over += 1
+        if self.directions_over == len(self._directions):
             self._finish(Ended.CLOSED, self._ended_first, None)
 
     def side_broke(self, side: Side) -> None:

@@ -75,8 +75,8 @@ RESPONSE = HeadGrammar(
 )
 
 
-def match_head(data: bytes | bytearray, grammar: HeadGrammar, start: int = 0, seen: int = 0) -> re.Match[str] | None:
-    """The head of `data` from `start` on; None while its end is missing, which is not before `seen`.
+def find_head(data: bytes | bytearray, grammar: HeadGrammar, start: int = 0, seen: int = 0) -> int:
+    """Where the head that begins at `start` ends, 0 while its end is missing. No end begins before `seen`.
 
     What can become no head any more is refused before its end where that shows cheaply. The caller bounds the bytes.
     Raises `MalformedHead`.
@@ -84,10 +84,14 @@ def match_head(data: bytes | bytearray, grammar: HeadGrammar, start: int = 0, se
     end = data.find(b"\r\n\r\n", max(start, seen))
     if end < 0:
         _refuse_hopeless(data, start, grammar)
-        return None
-    size = end + 4
-    text = data[start:size].decode("latin-1")
-    if size > MAX_FIELD_LINES * _SHORTEST_LINE and text.count("\n") > MAX_FIELD_LINES + 2:
+        return 0
+    return end + 4
+
+
+def match_head(head: bytes, grammar: HeadGrammar) -> re.Match[str]:
+    """A whole head, from its first line to its empty line. Raises `MalformedHead`."""
+    text = head.decode("latin-1")
+    if len(text) > MAX_FIELD_LINES * _SHORTEST_LINE and text.count("\n") > MAX_FIELD_LINES + 2:
         raise MalformedHead(grammar.too_large, f"more than {MAX_FIELD_LINES} header lines")
     match = grammar.head.fullmatch(text)
     if match is None:

@@ -1,11 +1,14 @@
 """The head of an HTTP/1.0 or HTTP/1.1 request (RFC 9112): accepted exactly as the grammar has it, or refused."""
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from gateway.model.reasons import Reason
 from gateway.wire.grammar import MAX_FIELD_LINES as MAX_FIELD_LINES
-from gateway.wire.grammar import REQUEST, host_fault, match_head, split_fields
+from gateway.wire.grammar import REQUEST, find_head, host_fault, match_head, split_fields
 from gateway.wire.grammar import MalformedHead as MalformedHead
+
+_REMEMBERED_BYTES = 512  # of a head that is remembered: what a peer sends must not fill the memory
 
 
 class RequestHead(NamedTuple):
@@ -47,14 +50,28 @@ def parse_head(data: bytes) -> RequestHead | None:
     What can become no head any more is refused before its end where that shows cheaply. The caller bounds the bytes.
     """
     start = 2 if data.startswith(b"\r\n") else 0
-    match = match_head(data, REQUEST, start)
-    if match is None:
+    size = find_head(data, REQUEST, start)
+    if not size:
         return None
-    method, target, minor, lines = match.groups()
+    whole = data[start:size]
+    if size > _REMEMBERED_BYTES or not whole.startswith(b"CONNECT ") or b"authorization:" in whole.lower():
+        return _parse_whole(whole, size)
+    return _remembered(whole, size)
+
+
+def _parse_whole(data: bytes, size: int) -> RequestHead:
+    """`data` ends with the empty line; `size` counts what stood before the request line as well."""
+    method, target, minor, lines = match_head(data, REQUEST).groups()
     headers = tuple([(name.lower(), value) for name, value in split_fields(lines)])
-    head = RequestHead(method, target, int(minor), headers, start + match.end())
+    head = RequestHead(method, target, int(minor), headers, size)
     _check_fields(head)
     return head
+
+
+@lru_cache(maxsize=1024)
+def _remembered(data: bytes, size: int) -> RequestHead:
+    """A client's CONNECTs to one destination are alike to the byte. Those with credentials are never kept."""
+    return _parse_whole(data, size)
 
 
 def _check_fields(head: RequestHead) -> None:

@@ -320,8 +320,9 @@ def test_a_websocket_is_a_tunnel_after_its_101(bed: Bed) -> None:
 
 def test_a_loop_is_refused(bed: Bed) -> None:
     with bed.client() as client:
-        bed.ask(client, "/loop", f"Via: 1.1 elsewhere, 1.1 {NAME}")
-        assert status_of(read_response(client)[0]) == 502
+        for via in (f"1.1 elsewhere, 1.1 {NAME}", f"1.1 {NAME.upper()} (ours)"):
+            bed.ask(client, "/loop", f"Via: {via}")
+            assert status_of(read_response(client)[0]) == 502
     assert bed.exchange_of("/loop")["reason"] == Reason.PROXY_LOOP
     assert all(got.path != "/loop" for got in bed.origin.requests)
 

@@ -148,12 +148,12 @@ async def test_what_was_held_before_goes_first() -> None:
         running = asyncio.ensure_future(relay.run())
         assert await receive_all(origin) == b"hello, "
         origin.close()
-        assert await receive_all(client) == b"220 ready"
         await running
         assert (transfer.bytes_up, transfer.bytes_down, transfer.ended) == (7, 9, Ended.CLOSED)
         assert transfer.first_byte_at is not None
         await downstream.aclose()
         await upstream.aclose()
+        assert await receive_all(client) == b"220 ready"
 
 
 async def test_a_side_that_was_lost_before_the_relay_began_ends_it_at_once() -> None:

@@ -19,6 +19,19 @@ CURL = (
 START = b"CONNECT a.test:443 HTTP/1.1\r\nHost: a.test:443\r\n"
 
 
+def test_the_same_connect_is_parsed_once_and_one_with_credentials_is_never_kept() -> None:
+    assert parse_head(CURL) is parse_head(CURL + b"something else")
+    secret = START + b"PROXY-Authorization: Basic Y2k6c2VjcmV0\r\n\r\n"
+    assert parse_head(secret) == parse_head(secret)
+    assert parse_head(secret) is not parse_head(secret)
+
+
+def test_only_heads_of_ordinary_size_are_kept() -> None:
+    large = START + b"X-Padding: " + b"x" * 600 + b"\r\n\r\n"
+    assert parse_head(large) == parse_head(large)
+    assert parse_head(large) is not parse_head(large)
+
+
 def test_a_head_is_read_as_it_stands_and_leaves_what_follows() -> None:
     head = parse_head(CURL + b"\x16\x03\x01")
     assert head == RequestHead(

@@ -31,8 +31,8 @@ METHODS = frozenset(
 _NAMES = frozenset({"content-length", "transfer-encoding", "host"})
 _LENGTH = re.compile(r"0|[1-9][0-9]{0,17}")
 _AUTHORITY = r"(?:[!$&-;=A-Z_a-z~%]*@)?[!$&-.0-;=A-Z\[\]_a-z~%]+"
-_TARGET = re.compile(rf"/[!\"$-~]*|\*|[A-Za-z]+://{_AUTHORITY}(?:[/?][!\"$-~]*)?")
-_CONNECT_TARGET = re.compile(_AUTHORITY)
+TARGET_FORMS = re.compile(rf"/[!\"$-~]*|\*|[A-Za-z]+://{_AUTHORITY}(?:[/?][!\"$-~]*)?")
+AUTHORITY_FORM = re.compile(_AUTHORITY)
 
 
 def request_framing(method: str, target: str, minor: int, fields: Fields) -> Framing:
@@ -46,7 +46,7 @@ def request_framing(method: str, target: str, minor: int, fields: Fields) -> Fra
         _refuse(fault)
     if method not in METHODS:
         _refuse("a method that is not registered")
-    if not (_CONNECT_TARGET if method == "CONNECT" else _TARGET).fullmatch(target):
+    if not (AUTHORITY_FORM if method == "CONNECT" else TARGET_FORMS).fullmatch(target):
         _refuse("a target in no form that goes with the method")
     framing = _framing(minor, names, fields, Reason.MALFORMED_REQUEST, Reason.UNSUPPORTED_TRANSFER_CODING)
     if framing is None:
@@ -89,10 +89,10 @@ def _framing(minor: int, names: list[str], fields: Fields, malformed: Reason, un
     if has_length and has_coding:
         _refuse("Content-Length beside Transfer-Encoding", malformed)
     if has_length:
-        lengths = values_of(fields, "content-length")
-        if len(lengths) > 1 or not _LENGTH.fullmatch(lengths[0]):
+        length = fields[names.index("content-length")][1]
+        if names.count("content-length") > 1 or not _LENGTH.fullmatch(length):
             _refuse("a Content-Length that is not one decimal number", malformed)
-        return Framing(Delimiter.LENGTH, int(lengths[0]))
+        return Framing(Delimiter.LENGTH, int(length))
     if minor == 0:
         _refuse("Transfer-Encoding in HTTP/1.0", malformed)
     names = [name.strip(" \t") for name in ",".join(values_of(fields, "transfer-encoding")).lower().split(",")]

@@ -25,6 +25,12 @@ class Framing(NamedTuple):
     delimiter: Delimiter
     length: int = 0
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether the message ends with its head."""
+        delimiter = self.delimiter
+        return delimiter is Delimiter.NONE or (delimiter is Delimiter.LENGTH and self.length == 0)
+
 
 NO_CONTENT = Framing(Delimiter.NONE)
 CHUNKED = Framing(Delimiter.CHUNKED)

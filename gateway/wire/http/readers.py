@@ -8,7 +8,7 @@ import re
 from abc import ABC, abstractmethod
 
 from gateway.model.reasons import Reason
-from gateway.wire.grammar import REQUEST, RESPONSE, HeadGrammar, MalformedHead, match_head, split_fields
+from gateway.wire.grammar import REQUEST, RESPONSE, HeadGrammar, MalformedHead, find_head, match_head, split_fields
 from gateway.wire.http.content import Bounds, ContentReader, open_content
 from gateway.wire.http.framing import request_framing, response_framing
 from gateway.wire.http.messages import End, Event, MalformedMessage, Request, Response
@@ -30,7 +30,7 @@ class _Reader(ABC):
         self._seen = 0  # bytes of `_held` in which no head ends
         self._content: ContentReader | None = None
         self._is_closed = False
-        self._fault: MalformedMessage | None = None
+        self._fault: tuple[Reason, str] | None = None  # not the exception: its traceback leads back here
 
     @property
     def leftover(self) -> bytes:
@@ -39,13 +39,13 @@ class _Reader(ABC):
     def receive(self, data: bytes) -> list[Event]:
         """The events of `data`. A fault has with it those that came before it, and is repeated without them."""
         if self._fault is not None:
-            raise MalformedMessage(self._fault.reason, self._fault.detail)
+            raise MalformedMessage(*self._fault)
         events: list[Event] = []
         try:
             self._read(data, events)
         except MalformedMessage as fault:
             fault.events = events
-            self._fault = fault
+            self._fault = fault.reason, fault.detail
             raise
         return events
 
@@ -78,28 +78,28 @@ class _Reader(ABC):
             held += data
             whole = held
         start = 2 if whole.startswith(_EMPTY_LINE) and self._grammar is REQUEST else 0
-        match = self._match(whole, start)
-        if match is None:
-            if not held:
-                held += data
-            self._seen = max(0, len(held) - 3)
-            return None
-        size = start + match.end()
-        head, rest = bytes(whole[start:size]), bytes(whole[size:])
+        try:
+            size = find_head(whole, self._grammar, start, self._seen)
+            if (size or len(whole)) > self._bounds.head:
+                raise MalformedMessage(self._grammar.too_large, f"a head of more than {self._bounds.head} bytes")
+            if not size:
+                self._hold(data)
+                return None
+            head, rest = bytes(whole[start:size]), bytes(whole[size:])
+            match = match_head(head, self._grammar)
+        except MalformedHead as fault:
+            raise MalformedMessage(fault.reason, fault.detail) from fault
         if held:
             held.clear()
             self._seen = 0
         self._begin(match, head, events)
         return rest
 
-    def _match(self, data: bytes | bytearray, start: int) -> re.Match[str] | None:
-        try:
-            match = match_head(data, self._grammar, start, self._seen)
-        except MalformedHead as fault:
-            raise MalformedMessage(fault.reason, fault.detail) from fault
-        if (len(data) if match is None else start + match.end()) > self._bounds.head:
-            raise MalformedMessage(self._grammar.too_large, f"a head of more than {self._bounds.head} bytes")
-        return match
+    def _hold(self, data: bytes) -> None:
+        """Keep the beginning of a head; what was held before has `data` at its end already."""
+        if not self._held:
+            self._held += data
+        self._seen = max(0, len(self._held) - 3)
 
     def _pause(self) -> None:
         self._content = None
@@ -132,15 +132,16 @@ class WitnessedRequestReader(_Reader):
     def proceed(self) -> list[Event]:
         data = self.leftover
         self._is_paused = False
-        if data:
-            self._held.clear()
-        return self.receive(data) if data or self._is_closed else []
+        if not data and not self._is_closed:
+            return []
+        self._held.clear()
+        return self.receive(data)
 
     def _begin(self, match: re.Match[str], head: bytes, events: list[Event]) -> None:
-        method, target, minor, lines = match.groups()
-        fields = split_fields(lines)
-        framing = request_framing(method, target, int(minor), fields)
-        request = Request(method, target, int(minor), fields, framing)
+        method, target, digit, lines = match.groups()
+        minor, fields = int(digit), split_fields(lines)
+        framing = request_framing(method, target, minor, fields)
+        request = Request(method, target, minor, fields, framing)
         if not self._witness.confirms_request(head, request):
             raise MalformedMessage(Reason.MALFORMED_REQUEST, "a head that another parser reads differently")
         events.append(request)
@@ -172,17 +173,17 @@ class WitnessedResponseReader(_Reader):
         self._is_paused = False
 
     def _begin(self, match: re.Match[str], head: bytes, events: list[Event]) -> None:
-        minor, status, phrase, lines = match.groups(default="")
-        fields = split_fields(lines)
-        framing = response_framing(self._method, int(status), int(minor), fields)
-        response = Response(int(status), phrase, int(minor), fields, framing)
+        digit, code, phrase, lines = match.groups(default="")
+        minor, status, fields = int(digit), int(code), split_fields(lines)
+        framing = response_framing(self._method, status, minor, fields)
+        response = Response(status, phrase, minor, fields, framing)
         if not self._witness.confirms_response(head, response):
             raise MalformedMessage(Reason.MALFORMED_RESPONSE, "a head that another parser reads differently")
-        if response.status == 101 and not self._may_switch:
+        if status == 101 and not self._may_switch:
             raise MalformedMessage(Reason.MALFORMED_RESPONSE, "a switch of protocols that nobody asked for")
         events.append(response)
         if not response.is_interim:
-            self._is_switched = response.status == 101 or (self._method == "CONNECT" and response.status < 300)
+            self._is_switched = status == 101 or (self._method == "CONNECT" and status < 300)
             self._content = open_content(framing, self._bounds, Reason.MALFORMED_RESPONSE)
 
     def _close(self, events: list[Event]) -> None:

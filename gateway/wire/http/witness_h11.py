@@ -2,9 +2,8 @@
 
 import h11
 
-from gateway.wire.http.messages import NO_CONTENT, Delimiter, Fields, Framing, Request, Response
+from gateway.wire.http.messages import Fields, Request, Response
 
-_EMPTY = (NO_CONTENT, Framing(Delimiter.LENGTH, 0))
 _UPGRADE = [("Host", "any"), ("Connection", "upgrade"), ("Upgrade", "any")]
 
 
@@ -21,7 +20,7 @@ class H11Witness:
             and event.target == request.target.encode("latin-1")
             and event.http_version == b"1.%d" % request.minor
             and _as_h11(request.fields) == event.headers.raw_items()
-            and isinstance(_event(connection), h11.EndOfMessage) == (request.framing in _EMPTY)
+            and isinstance(_event(connection), h11.EndOfMessage) == request.framing.is_empty
         )
 
     def confirms_response(self, head: bytes, response: Response) -> bool:

@@ -1,12 +1,8 @@
 """llhttp, through httptools, with none of its leniencies switched on. It reads Node's side of the internet."""
 
-import contextlib
-
 import httptools
 
-from gateway.wire.http.messages import NO_CONTENT, Delimiter, Fields, Framing, Request, Response
-
-_EMPTY = (NO_CONTENT, Framing(Delimiter.LENGTH, 0))
+from gateway.wire.http.messages import Fields, Request, Response
 
 
 class _Heard:
@@ -45,7 +41,7 @@ class LlhttpWitness:
         if not _feed(parser, head):
             return False
         # An upgrade ends the message for llhttp whatever its content. None is passed on without having been judged.
-        if heard.has_ended != (request.framing in _EMPTY) and not parser.should_upgrade():
+        if heard.has_ended != request.framing.is_empty and not parser.should_upgrade():
             return False
         first_line = b"%b %b HTTP/%b" % (parser.get_method(), heard.first, parser.get_http_version().encode())
         expected = f"{request.method} {request.target} HTTP/1.{request.minor}"
@@ -64,10 +60,11 @@ class LlhttpWitness:
 def _feed(parser: httptools.HttpRequestParser | httptools.HttpResponseParser, head: bytes) -> bool:
     """Whether the parser takes it. An upgrade is told at the end of the head, which is all that there is."""
     try:
-        with contextlib.suppress(httptools.HttpParserUpgrade):
-            parser.feed_data(head)
+        parser.feed_data(head)
     except httptools.HttpParserError:
         return False
+    except httptools.HttpParserUpgrade:
+        return True
     return True
 
 

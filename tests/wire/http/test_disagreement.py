@@ -25,6 +25,7 @@ from tests.wire.http.reading import (
     read_response,
     reading_of,
 )
+from tests.wire.http.refused import REFUSED_REQUESTS, REFUSED_RESPONSES
 
 LLHTTP, H11 = open_codec("httptools"), open_codec("h11")
 
@@ -113,3 +114,76 @@ def test_the_comparison_catches_a_reader_that_takes_the_length_where_there_is_a_
         settings(UNSHRUNK, max_examples=2000)(
             given(damaged(responses()))(lambda data: check_others_agree(forgiving, data, is_request=False))
         )()
+
+
+REFUSED_ON_TOP_OF_LLHTTP = (
+    "CL with leading zero",
+    "TE in HTTP/1.0",
+    "TE gzip, chunked",
+    "no Host",
+    "two Hosts",
+    "CONNECT with content",
+    "CONNECT with chunks",
+    "CONNECT to a URL",
+    "a fragment",
+    "no authority",
+    "HTTP/0.9",
+    "two empty lines first",
+    "extensions in every chunk",
+    "trailer that routes",
+    "10,000 lines",
+)
+REFUSED_ON_TOP_OF_H11 = (
+    "CL and TE",
+    "TE and CL",
+    "CL twice, the same",
+    "CL list",
+    "CL with leading zero",
+    "CL beyond 64 bits",
+    "TE in HTTP/1.0",
+    "TE on a folded line",
+    "CONNECT with content",
+    "CONNECT with chunks",
+    "a fragment",
+    "method in lower case",
+    "HTTP/1.2",
+    "HTTP/2",
+    "chunk size before a space",
+    "chunk size with a bare CR in the extension",
+    "chunk size with an endless string",
+    "trailer that frames",
+    "trailer that is folded",
+    "trailers with a bare LF",
+)
+RESPONSES_REFUSED_ON_TOP_OF_LLHTTP = (
+    "TE of HTTP/1.0",
+    "TE gzip",
+    "TE on a 204",
+    "CL on a 204",
+    "CL on a 100",
+    "status 099",
+    "HTTP/2.0",
+    "empty line first",
+    "NUL in the phrase",
+)
+RESPONSES_REFUSED_ON_TOP_OF_H11 = ("TE on a 204", "CL on a 204", "status 600", "HTTP/2.0", "bare LF", "folded line")
+
+
+@pytest.mark.parametrize("case", REFUSED_ON_TOP_OF_LLHTTP)
+def test_llhttp_would_have_taken_the_request(case: str) -> None:
+    assert LlhttpAlone(REFUSED_REQUESTS[case][0], is_request=True).reading.first
+
+
+@pytest.mark.parametrize("case", REFUSED_ON_TOP_OF_H11)
+def test_h11_would_have_taken_the_request(case: str) -> None:
+    assert h11_alone(REFUSED_REQUESTS[case][0], is_request=True).first
+
+
+@pytest.mark.parametrize("case", RESPONSES_REFUSED_ON_TOP_OF_LLHTTP)
+def test_llhttp_would_have_taken_the_response(case: str) -> None:
+    assert LlhttpAlone(REFUSED_RESPONSES[case], is_request=False).reading.first
+
+
+@pytest.mark.parametrize("case", RESPONSES_REFUSED_ON_TOP_OF_H11)
+def test_h11_would_have_taken_the_response(case: str) -> None:
+    assert h11_alone(REFUSED_RESPONSES[case], is_request=False).first

@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.model.reasons import Reason
-from gateway.wire.grammar import MAX_FIELD_LINES
 from gateway.wire.head import MalformedHead, parse_head
 from gateway.wire.http.codec import Bounds, Codec, Kind, RequestReader, open_codec
 from gateway.wire.http.messages import (
@@ -25,11 +24,7 @@ from gateway.wire.http.messages import (
 from tests.wire.feeding import UNSHRUNK
 from tests.wire.http.making import FUZZ, damaged, requests, responses
 from tests.wire.http.reading import Outcome, read_request, read_requests, read_response
-
-GET = b"GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\n\r\n"
-POST = b"POST http://a.test/ HTTP/1.1\r\nHost: a.test\r\n"
-CHUNKED_POST = POST + b"Transfer-Encoding: chunked\r\n\r\n"
-OK = b"HTTP/1.1 200 OK\r\n"
+from tests.wire.http.refused import CHUNKED_POST, GET, OK, POST, REFUSED_REQUESTS, REFUSED_RESPONSES
 
 
 @pytest.fixture(params=["httptools", "h11"])
@@ -140,95 +135,6 @@ def test_after_a_switch_everything_is_left_over(codec: Codec) -> None:
     assert (reader.is_switched, reader.leftover) == (True, b"\x16")
 
 
-REFUSED_REQUESTS: dict[str, tuple[bytes, Reason]] = {
-    name: (data, Reason.MALFORMED_REQUEST)
-    for name, data in {
-        "CL and TE": POST + b"Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nG",
-        "TE and CL": POST + b"Transfer-Encoding: chunked\r\nContent-Length: 6\r\n\r\n0\r\n\r\nG",
-        "CL twice, different": POST + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\n",
-        "CL twice, the same": POST + b"Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
-        "CL list": POST + b"Content-Length: 5, 5\r\n\r\nhello",
-        "CL signed": POST + b"Content-Length: +5\r\n\r\nhello",
-        "CL negative": POST + b"Content-Length: -5\r\n\r\nhello",
-        "CL hexadecimal": POST + b"Content-Length: 0x5\r\n\r\nhello",
-        "CL with underscore": POST + b"Content-Length: 5_0\r\n\r\n",
-        "CL with leading zero": POST + b"Content-Length: 05\r\n\r\nhello",
-        "CL of no digits": POST + b"Content-Length:\r\n\r\n",
-        "CL beyond 64 bits": POST + b"Content-Length: 18446744073709551621\r\n\r\nhello",
-        "CL with other digits": POST + "Content-Length: \u0663\r\n\r\n".encode(),
-        "TE in HTTP/1.0": b"POST http://a.test/ HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        "TE twice": POST + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        "TE chunked twice": POST + b"Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
-        "TE chunked not last": POST + b"Transfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
-        "TE empty": POST + b"Transfer-Encoding:\r\n\r\n0\r\n\r\n",
-        "TE with an empty element": POST + b"Transfer-Encoding: chunked,\r\n\r\n0\r\n\r\n",
-        "TE behind a vertical tab": POST + b"Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n",
-        "TE with a space before the colon": POST + b"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
-        "TE on a folded line": POST + b"Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n",
-        "bare LF in the head": POST + b"X: y\nTransfer-Encoding: chunked\r\n\r\n",
-        "bare CR in a value": POST + b"X: y\rTransfer-Encoding: chunked\r\n\r\n",
-        "NUL in a value": POST + b"X: y\0\r\n\r\n",
-        "NUL in a name": POST + b"X\0: y\r\n\r\n",
-        "no Host": b"GET http://a.test/ HTTP/1.1\r\n\r\n",
-        "two Hosts": b"GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\nhost: b.test\r\n\r\n",
-        "CONNECT with content": b"CONNECT a.test:443 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello",
-        "CONNECT with chunks": b"CONNECT a.test:443 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        "CONNECT to a URL": b"CONNECT http://a.test/ HTTP/1.1\r\nHost: a\r\n\r\n",
-        "authority as the target of a GET": b"GET a.test:80 HTTP/1.1\r\nHost: a.test\r\n\r\n",
-        "a fragment": b"GET http://a.test/#x HTTP/1.1\r\nHost: a.test\r\n\r\n",
-        "no authority": b"GET http:///x HTTP/1.1\r\nHost: a.test\r\n\r\n",
-        "target that is not ASCII": b"GET http://a.test/\xe9 HTTP/1.1\r\nHost: a.test\r\n\r\n",
-        "space in the target": b"GET http://a.test/ x HTTP/1.1\r\nHost: a.test\r\n\r\n",
-        "method in lower case": b"get http://a.test/ HTTP/1.1\r\nHost: a.test\r\n\r\n",
-        "method of nobody": b"FROBNICATE http://a.test/ HTTP/1.1\r\nHost: a.test\r\n\r\n",
-        "HTTP/0.9": b"GET http://a.test/\r\n\r\n",
-        "HTTP/1.2": b"GET http://a.test/ HTTP/1.2\r\nHost: a.test\r\n\r\n",
-        "two empty lines first": b"\r\n\r\n" + GET,
-        **{
-            f"chunk size {name}": CHUNKED_POST + size + b"\r\nhello\r\n0\r\n\r\n"
-            for name, size in {
-                "empty": b"",
-                "signed": b"+5",
-                "negative": b"-5",
-                "with 0x": b"0x5",
-                "with an underscore": b"5_0",
-                "behind a space": b" 5",
-                "before a space": b"5 ",
-                "before a tab": b"5\t",
-                "of 17 digits": b"00000000000000005",
-                "no hexadecimal": b"g",
-                "with an extension without name": b"5;",
-                "with an extension behind a space": b"5 ;a=b",
-                "with a bare CR in the extension": b"5;a\rb",
-                "with an endless string": b'5;a="b',
-            }.items()
-        },
-        "chunk size line with a bare LF": CHUNKED_POST + b"5\nhello\r\n0\r\n\r\n",
-        "chunk longer than its size": CHUNKED_POST + b"4\r\nhello\r\n0\r\n\r\n",
-        "chunk data with a bare LF behind": CHUNKED_POST + b"5\r\nhello\n0\r\n\r\n",
-        "extensions without end": CHUNKED_POST + b"1;a=" + b"x" * 5000,
-        "extensions in every chunk": CHUNKED_POST + (b"1;a=" + b"x" * 100 + b"\r\ny\r\n") * 50,
-        "trailer that frames": CHUNKED_POST + b"0\r\nContent-Length: 5\r\n\r\n",
-        "trailer that routes": CHUNKED_POST + b"0\r\nHost: b.test\r\n\r\n",
-        "trailer that is folded": CHUNKED_POST + b"0\r\nX: a\r\n b\r\n\r\n",
-        "trailers with a bare LF": CHUNKED_POST + b"0\r\nX: a\n\r\n\r\n",
-        "trailers that end with a bare LF": CHUNKED_POST + b"0\r\n\n",
-        "trailers without end": CHUNKED_POST + b"0\r\nX: " + b"x" * 9000,
-        "too many trailers": CHUNKED_POST + b"0\r\n" + b"X:\r\n" * (MAX_FIELD_LINES + 1) + b"\r\n",
-    }.items()
-} | {
-    "TE identity": (POST + b"Transfer-Encoding: identity\r\n\r\n", Reason.UNSUPPORTED_TRANSFER_CODING),
-    "TE gzip, chunked": (POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n", Reason.UNSUPPORTED_TRANSFER_CODING),
-    "TE xchunked": (POST + b"Transfer-Encoding: xchunked\r\n\r\n", Reason.UNSUPPORTED_TRANSFER_CODING),
-    "TE with a parameter": (POST + b"Transfer-Encoding: chunked;q=1\r\n\r\n", Reason.UNSUPPORTED_TRANSFER_CODING),
-    "10,000 lines": (POST + b"X:\r\n" * 10_000 + b"\r\n", Reason.HEAD_TOO_LARGE),
-    "64 KiB without end": (POST + b"X: " + b"x" * 65_536, Reason.HEAD_TOO_LARGE),
-    "64 KiB and its end": (POST + b"X: " + b"x" * 65_536 + b"\r\n\r\n", Reason.HEAD_TOO_LARGE),
-    "HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Reason.NOT_A_PROXY_REQUEST),
-    "TLS": (b"\x16\x03\x01", Reason.TLS_ON_PLAIN_PORT),
-}
-
-
 @pytest.mark.parametrize(("data", "reason"), REFUSED_REQUESTS.values(), ids=REFUSED_REQUESTS.keys())
 def test_a_request_is_refused_whole_and_in_pieces(codec: Codec, data: bytes, reason: Reason) -> None:
     for step in (len(data), 1 if len(data) < 2000 else 97):
@@ -244,34 +150,6 @@ def test_a_request_is_refused_whole_and_in_pieces(codec: Codec, data: bytes, rea
 def feed(receive: Callable[[bytes], list[Event]], data: bytes, step: int) -> None:
     for at in range(0, len(data), step):
         receive(data[at : at + step])
-
-
-REFUSED_RESPONSES = {
-    "CL and TE": OK + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
-    "CL twice": OK + b"Content-Length: 5\r\nContent-Length: 5\r\n\r\n",
-    "TE of HTTP/1.0": b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
-    "TE gzip": OK + b"Transfer-Encoding: gzip\r\n\r\n",
-    "TE on a 204": b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n",
-    "CL on a 204": b"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n",
-    "CL on a 100": b"HTTP/1.1 100 Continue\r\nContent-Length: 5\r\n\r\n",
-    "a 101 that nobody asked for": b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
-    "status of two digits": b"HTTP/1.1 20 OK\r\n\r\n",
-    "status of four digits": b"HTTP/1.1 2000 OK\r\n\r\n",
-    "status 099": b"HTTP/1.1 099 OK\r\n\r\n",
-    "status 600": b"HTTP/1.1 600 OK\r\n\r\n",
-    "status with a sign": b"HTTP/1.1 +20 OK\r\n\r\n",
-    "two spaces": b"HTTP/1.1  200 OK\r\n\r\n",
-    "HTTP/0.9": b"<html>",
-    "HTTP/2.0": b"HTTP/2.0 200 OK\r\n\r\n",
-    "ICY": b"ICY 200 OK\r\n\r\n",
-    "empty line first": b"\r\n" + OK + b"\r\n",
-    "bare LF": b"HTTP/1.1 200 OK\nX: y\n\n",
-    "bare CR in the phrase": b"HTTP/1.1 200 O\rK\r\n\r\n",
-    "NUL in the phrase": b"HTTP/1.1 200 O\0K\r\n\r\n",
-    "folded line": OK + b"X: y\r\n z\r\n\r\n",
-    "bad chunk": OK + b"Transfer-Encoding: chunked\r\n\r\n0x1\r\n",
-    "a line of 64 KiB": b"HTTP/1.1 200 " + b"x" * 65_536,
-}
 
 
 @pytest.mark.parametrize("data", REFUSED_RESPONSES.values(), ids=REFUSED_RESPONSES.keys())
