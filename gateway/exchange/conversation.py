@@ -10,7 +10,7 @@ from gateway.exchange.parts import Parts
 from gateway.exchange.scope import Scope
 from gateway.model.errors import DownstreamError, GatewayError, InternalError
 from gateway.model.reasons import Reason
-from gateway.model.record import Draft, Ended, ExchangeDraft, Side, note
+from gateway.model.record import ABOUT_CREDENTIALS, Draft, Ended, ExchangeDraft, Side, note
 from gateway.net.stream import HOLD_BOUND, Stream
 from gateway.wire.http.messages import Delimiter, Request
 from gateway.wire.replies import answer_with, status_of
@@ -148,8 +148,9 @@ class _Conversation:
         return keeps and await self._drop_content()
 
     def _may_follow(self, error: GatewayError, request: Request | None) -> bool:
-        """Not where the rest of the request could be taken for the next one."""
-        if request is None or isinstance(error, InternalError) or error.reason is Reason.BODY_TIMEOUT:
+        """Not where the rest of the request could be taken for the next one, nor after what no honest client sends."""
+        broken = isinstance(error, DownstreamError) and error.reason not in ABOUT_CREDENTIALS
+        if request is None or broken or isinstance(error, InternalError):
             return False
         if self._parts.draining or not request.is_persistent:
             return False

@@ -12,7 +12,7 @@ from gateway.model.errors import DownstreamError, GatewayError, Refused, Upstrea
 from gateway.model.intent import Intent, Opening
 from gateway.model.reasons import Reason
 
-_ABOUT_CREDENTIALS = frozenset({Reason.CREDENTIALS_MISSING, Reason.CREDENTIALS_INVALID})
+ABOUT_CREDENTIALS = frozenset({Reason.CREDENTIALS_MISSING, Reason.CREDENTIALS_INVALID})
 _SLOW = frozenset({Reason.HEAD_TIMEOUT, Reason.BODY_TIMEOUT, Reason.CLIENT_SILENT, Reason.CLIENT_HELLO_TIMEOUT})
 
 
@@ -248,4 +248,4 @@ def _ended_by_client(reason: Reason) -> Ended:
         return Ended.CLOSED
     if reason is Reason.DOWNSTREAM_RESET:
         return Ended.RESET
-    return Ended.TIMEOUT if reason in _SLOW else Ended.REFUSED if reason in _ABOUT_CREDENTIALS else Ended.FAILED
+    return Ended.TIMEOUT if reason in _SLOW else Ended.REFUSED if reason in ABOUT_CREDENTIALS else Ended.FAILED

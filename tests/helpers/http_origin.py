@@ -115,18 +115,16 @@ class HttpOrigin:
 
     answers: Mapping[str, Answer] = field(default_factory=dict)
     address: str = "127.0.0.1"
+    port: int = 0
     requests: list[Got] = field(default_factory=list)
 
     def __enter__(self) -> "HttpOrigin":
-        self.origin = Origin(self._serve, self.address)
+        self.origin = Origin(self._serve, self.address, self.port)
+        self.port = self.origin.port
         return self
 
     def __exit__(self, *_: object) -> None:
         self.origin.close()
-
-    @property
-    def port(self) -> int:
-        return self.origin.port
 
     @property
     def connections(self) -> int:
