@@ -105,13 +105,14 @@ class Exchange:
             self._fields = self._fields._replace(passing=with_hops(self._fields.passing, left - 1))
         async with self._scope.lease(judged.permit):
             try:
-                return await self._forward(target.resource, judged)
+                keeps = await self._forward(target.resource, judged)
             except BaseException:
+                self._count(is_complete=False)
                 if self._upstream is not None:
                     self._upstream.abort()
                 raise
-            finally:
-                self._count()
+            self._count(is_complete=True)
+            return keeps
 
     def _answer_here(self) -> bool:
         """As the last that the request may reach."""
@@ -280,17 +281,20 @@ class Exchange:
                 raise
 
     def _too_slow(self) -> GatewayError:
+        if self._down is not None and self._downstream.queued():
+            return DownstreamError(Reason.IDLE_TIMEOUT, "the client does not take the answer")
         if self._inlet.end is None and self._upstream is not None and not self._upstream.stream.queued():
             return DownstreamError(Reason.BODY_TIMEOUT)
         return UpstreamError(Reason.RESPONSE_TIMEOUT)
 
     def _moved(self) -> int:
         """Bytes of content that either side has taken."""
-        return sum(outlet.size - outlet.stream.queued() for outlet in (self._up, self._down) if outlet is not None)
+        return sum(outlet.taken for outlet in (self._up, self._down) if outlet is not None)
 
-    def _count(self) -> None:
+    def _count(self, is_complete: bool) -> None:
+        """Of what broke off only what the sockets have taken."""
         transfer = self._draft.transfer
         if self._up is not None:
-            transfer.bytes_up += self._up.size
+            transfer.bytes_up += self._up.size if is_complete else self._up.taken
         if self._down is not None:
-            transfer.bytes_down += self._down.size
+            transfer.bytes_down += self._down.size if is_complete else self._down.taken

@@ -68,6 +68,11 @@ class Outlet:
         self._is_chunked = is_chunked
         self._write = stream.write
 
+    @property
+    def taken(self) -> int:
+        """How much of it the socket has taken; framing that is still queued counts as content."""
+        return max(0, self.size - self.stream.queued())
+
     def framed(self, data: bytes) -> bytes:
         """`data` as it goes over the wire. It counts as written."""
         self.size += len(data)
@@ -230,7 +235,9 @@ class Inlet(Generic[H]):
         """From now on content goes on as it comes."""
         self._outlet = outlet
         outlet.stream.feeder = outlet
-        if outlet.stream.queued() <= HOLD_BOUND:
+        if outlet.stream.queued() > HOLD_BOUND:  # told before anybody listened
+            self.pause()
+        else:
             self.go_on()
 
     def begin(self) -> None:

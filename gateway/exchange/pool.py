@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable
 from gateway.exchange.upstream import UpstreamConnection
 from gateway.model.client import Client
 from gateway.model.decision import Permit
-from gateway.model.roles import Deadlines
+from gateway.model.roles import Alarm, Deadlines
 
 IDLE_SECONDS = 15.0
 LONGEST_USE = 120.0  # seconds from the dial
@@ -32,6 +32,7 @@ class Pool:
         self._monotonic = monotonic
         self._idle: dict[Hashable, list[UpstreamConnection]] = {}
         self._count = 0
+        self._alarm: Alarm | None = None
 
     def __len__(self) -> int:
         return self._count
@@ -56,18 +57,35 @@ class Pool:
             return
         waiting.append(connection)
         self._count += 1
-        alarm = self._deadlines.after(IDLE_SECONDS, connection.close)
-        connection.enter_pool(lambda: self._forget(key, connection), alarm)
+        connection.enter_pool(self, key, self._monotonic())
+        if self._alarm is None:
+            self._alarm = self._deadlines.after(IDLE_SECONDS, self._sweep)
 
     def close(self) -> None:
         """Close all that wait."""
-        for waiting in list(self._idle.values()):
-            for connection in list(waiting):
-                connection.close()
+        for connection in self._all():
+            connection.close()
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
 
-    def _forget(self, key: Hashable, connection: UpstreamConnection) -> None:
+    def forget(self, key: Hashable, connection: UpstreamConnection) -> None:
+        """It leaves, in whatever way."""
         waiting = self._idle[key]
         waiting.remove(connection)
         self._count -= 1
         if not waiting:
             del self._idle[key]
+
+    def _all(self) -> list[UpstreamConnection]:
+        return [connection for waiting in self._idle.values() for connection in waiting]
+
+    def _sweep(self) -> None:
+        """Close what has waited for long: one waits at most twice that time."""
+        self._alarm = None
+        long_ago = self._monotonic() - IDLE_SECONDS
+        for connection in self._all():
+            if connection.idle_since <= long_ago:
+                connection.close()
+        if self._count:
+            self._alarm = self._deadlines.after(IDLE_SECONDS, self._sweep)

@@ -1,14 +1,23 @@
 """A connection to a destination, over which one exchange goes after the other."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from typing import Protocol
 
 from gateway.exchange.inlet import Inlet
 from gateway.model.errors import UpstreamError
 from gateway.model.reasons import Reason
-from gateway.model.roles import Alarm, Upstream
+from gateway.model.roles import Upstream
 from gateway.net.stream import Stream
 from gateway.wire.http.codec import ResponseReader
 from gateway.wire.http.messages import MalformedMessage, Response
+
+
+class Keeper(Protocol):
+    """Where it waits between two exchanges."""
+
+    def forget(self, key: Hashable, connection: "UpstreamConnection") -> None:
+        """It waits no more."""
+        ...
 
 
 def _nobody_waits() -> None:
@@ -19,7 +28,7 @@ class UpstreamConnection:
     """Whoever holds it closes it, or gives it to a pool. `is_reused`: an exchange has gone over it, or its dial was
     recorded elsewhere."""
 
-    __slots__ = ("_alarm", "_forget", "dialled", "dialled_at", "inlet", "is_reused", "reader", "stream")
+    __slots__ = ("_key", "_pool", "dialled", "dialled_at", "idle_since", "inlet", "is_reused", "reader", "stream")
 
     def __init__(self, upstream: Upstream[Stream], reader: ResponseReader, dialled_at: float) -> None:
         self.stream = upstream.stream
@@ -28,8 +37,9 @@ class UpstreamConnection:
         self.is_reused = False
         self.reader = reader
         self.inlet: Inlet[Response] = Inlet(self.stream, reader, _nobody_waits)
-        self._forget: Callable[[], None] | None = None
-        self._alarm: Alarm | None = None
+        self.idle_since = dialled_at
+        self._pool: Keeper | None = None
+        self._key: Hashable = None
         self.inlet.join()
 
     def expect(self, method: str, upgrade: bool, tell: Callable[[], None]) -> None:
@@ -74,17 +84,15 @@ class UpstreamConnection:
 
     # Between two exchanges.
 
-    def enter_pool(self, forget: Callable[[], None], alarm: Alarm) -> None:
-        """`forget` is called if it is closed there; whatever comes from the other side closes it."""
+    def enter_pool(self, pool: "Keeper", key: Hashable, now: float) -> None:
+        """Whatever comes from the other side now closes it."""
         self.inlet.tell = self.close
         self.is_reused = True
-        self._forget, self._alarm = forget, alarm
+        self.idle_since = now
+        self._pool, self._key = pool, key
 
     def leave_pool(self) -> None:
         """It is used again, or closed."""
-        if self._forget is not None:
-            self._forget()
-            self._forget = None
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
+        if self._pool is not None:
+            self._pool.forget(self._key, self)
+            self._pool = None

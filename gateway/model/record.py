@@ -13,7 +13,15 @@ from gateway.model.intent import Intent, Opening
 from gateway.model.reasons import Reason
 
 ABOUT_CREDENTIALS = frozenset({Reason.CREDENTIALS_MISSING, Reason.CREDENTIALS_INVALID})
-_SLOW = frozenset({Reason.HEAD_TIMEOUT, Reason.BODY_TIMEOUT, Reason.CLIENT_SILENT, Reason.CLIENT_HELLO_TIMEOUT})
+_SLOW = frozenset(
+    {
+        Reason.HEAD_TIMEOUT,
+        Reason.BODY_TIMEOUT,
+        Reason.IDLE_TIMEOUT,
+        Reason.CLIENT_SILENT,
+        Reason.CLIENT_HELLO_TIMEOUT,
+    }
+)
 
 
 class Side(StrEnum):

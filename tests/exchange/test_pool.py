@@ -59,7 +59,6 @@ async def test_the_one_used_last_is_taken_first_and_each_once(kept: Kept) -> Non
     kept.pool.give(KEY, first)
     kept.pool.give(KEY, last)
     assert (kept.pool.take(KEY), kept.pool.take(KEY), kept.pool.take(KEY)) == (last, first, None)
-    assert kept.deadlines.pending() == 0
     for connection in (first, last):
         connection.close()
     kept.close()
@@ -93,15 +92,21 @@ async def test_one_that_ends_resets_or_speaks_unasked_is_dropped(kept: Kept) -> 
     resets.close()
     await until_empty(kept.pool)
     assert kept.pool.take(KEY) is None
-    assert kept.deadlines.pending() == 0
     kept.close()
+    assert kept.deadlines.pending() == 0
 
 
 async def test_one_waits_for_a_bounded_time_and_is_used_for_a_bounded_time(kept: Kept) -> None:
     connection = await kept.connect()
     kept.pool.give(KEY, connection)
+    kept.deadlines.advance(1)
+    late = await kept.connect()
+    kept.pool.give(KEY, late)
+    kept.deadlines.advance(pools.IDLE_SECONDS)
+    assert len(kept.pool) == 1
     kept.deadlines.advance(pools.IDLE_SECONDS)
     assert len(kept.pool) == 0
+    assert kept.deadlines.pending() == 0
     assert connection.stream.transport.is_closing()
     old = await kept.connect()
     kept.deadlines.advance(pools.LONGEST_USE + 1)

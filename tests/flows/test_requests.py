@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import bcrypt
+import psutil
 import pytest
 
 from gateway.model.reasons import Reason
@@ -370,6 +371,52 @@ def test_targets_that_no_proxy_forwards_are_400(bed: Bed, target: str, reason: R
         client.send(f"GET {target} HTTP/1.1\r\nHost: a.test\r\n\r\n".encode())
         assert status_of(read_response(client)[0]) == 400
     bed.gateway.wait_for_records(1, reason=reason)
+
+
+@pytest.mark.parametrize("direction", ["up", "down", "chunked"])
+def test_a_large_body_is_held_nowhere(bed: Bed, direction: str) -> None:
+    """A reader that is slow at first makes the other side wait."""
+    block, blocks = b"x" * (256 * 1024), 256
+    size, slow = len(block) * blocks, threading.Event()
+
+    def answer(talk: Talk, got: Got) -> None:
+        if direction == "up":
+            slow.wait(5)
+            left = size
+            while left:
+                left -= len(talk.read_some())
+            talk.reply()
+            return
+        framing = f"Content-Length: {size}" if direction == "down" else "Transfer-Encoding: chunked"
+        talk.send(f"HTTP/1.1 200 OK\r\n{framing}\r\n\r\n".encode())
+        for _ in range(blocks):
+            talk.send(block if direction == "down" else b"%x\r\n%s\r\n" % (len(block), block))
+        if direction == "chunked":
+            talk.send(b"0\r\n\r\n")
+
+    path = f"/large/{direction}"
+    answers(path, answer)
+    gateway = psutil.Process(bed.gateway.process.pid)
+    before = gateway.memory_info().rss
+    timer = threading.Timer(0.3, slow.set)
+    timer.start()
+    with bed.client() as client:
+        if direction == "up":
+            bed.ask(client, path, f"Content-Length: {size}", method="POST")
+            for _ in range(blocks):
+                client.send(block)
+            grown = gateway.memory_info().rss - before
+            assert status_of(read_response(client)[0]) == 200
+        else:
+            bed.ask(client, path)
+            slow.wait(5)
+            grown = gateway.memory_info().rss - before
+            assert len(read_response(client)[1]) == size
+    timer.join()
+    grown = max(grown, gateway.memory_info().rss - before)
+    assert grown < 16 * 1024 * 1024, f"{grown / 1024:.0f} KiB"
+    record = bed.exchange_of(path)
+    assert record["bytes_up" if direction == "up" else "bytes_down"] == size
 
 
 def test_a_client_that_resets_ends_its_request_at_the_origin(bed: Bed) -> None:
