@@ -50,10 +50,10 @@ class RawClient:
 
     def read(self, size: int) -> bytes:
         """Exactly that much, less only at the end."""
-        data = b""
+        data = bytearray()
         while len(data) < size and (more := self.socket.recv(size - len(data))):
             data += more
-        return data
+        return bytes(data)
 
     def read_to_end(self) -> bytes:
         """All that comes until the peer ends. A reset raises `ConnectionResetError`."""
