@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from gateway.app.clock import SystemClock
 from gateway.exchange.parts import Parts
-from gateway.exchange.pool import Pool
+from gateway.exchange.upstream import Pool
 from gateway.model.roles import Limiter
 from gateway.net.dialer import TcpDialer
 from gateway.net.dns_transport import PlainDns

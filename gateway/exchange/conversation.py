@@ -7,6 +7,7 @@ from typing import NamedTuple
 from gateway.exchange.exchange import Exchange
 from gateway.exchange.inlet import RequestInlet, Signal
 from gateway.exchange.parts import Parts
+from gateway.exchange.plan import Plan, plan_request
 from gateway.exchange.scope import Scope
 from gateway.model.errors import DownstreamError, GatewayError, InternalError
 from gateway.model.reasons import Reason
@@ -39,7 +40,7 @@ async def converse(downstream: Stream, draft: Draft, scope: Scope, parts: Parts,
 
 
 class _Conversation:
-    __slots__ = ("_connection", "_parts", "_patience", "_scope", "_stream", "inlet", "signal")
+    __slots__ = ("_connection", "_parts", "_patience", "_plan", "_scope", "_stream", "inlet", "signal")
 
     def __init__(self, stream: Stream, draft: Draft, scope: Scope, parts: Parts, patience: Patience) -> None:
         self.signal = Signal()
@@ -49,6 +50,7 @@ class _Conversation:
         self._scope = scope
         self._parts = parts
         self._patience = patience
+        self._plan: Plan | None = None
 
     async def run(self) -> None:
         """See `converse`."""
@@ -65,7 +67,11 @@ class _Conversation:
         request = None
         try:
             request = await self._read_head()
-            return await Exchange(request, draft, self._stream, self.inlet, self.signal, self._scope, self._parts).run()
+            draft.method = request.method
+            plan = self._plan
+            if plan is None or plan.request != request:
+                plan = self._plan = plan_request(request, self._parts.via)
+            return await Exchange(plan, draft, self._stream, self.inlet, self.signal, self._scope, self._parts).run()
         except GatewayError as error:
             return await self._refuse(error, request, draft)
         except asyncio.CancelledError:

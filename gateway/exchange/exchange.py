@@ -9,31 +9,21 @@ the draft as it becomes known. A response that has begun is completed or cut off
 
 from collections.abc import Hashable
 
-from gateway.exchange.fields import (
-    WEBSOCKET,
-    Sorted,
-    has_come_by,
-    request_fields,
-    sort_request,
-    sort_response,
-    wants_websocket,
-)
-from gateway.exchange.hops import answer_here, hops_left, with_hops
+from gateway.exchange.fields import WEBSOCKET
+from gateway.exchange.hops import answer_here
 from gateway.exchange.inlet import Outlet, RequestInlet, Signal
 from gateway.exchange.parts import Parts
-from gateway.exchange.pool import pool_key
-from gateway.exchange.response import client_framing, head_for, interim_head, switching_head
+from gateway.exchange.plan import Plan
+from gateway.exchange.response import Telling, interim_head, switching_head, tell
 from gateway.exchange.scope import Judged, Scope
-from gateway.exchange.upstream import UpstreamConnection
+from gateway.exchange.upstream import UpstreamConnection, pool_key
 from gateway.model.decision import Permit
 from gateway.model.errors import DownstreamError, GatewayError, InternalError, UpstreamError
 from gateway.model.reasons import Reason
 from gateway.model.record import Ended, ExchangeDraft, Side
 from gateway.net.relay import Relay
 from gateway.net.stream import Stream
-from gateway.wire.http.messages import Delimiter, Request, Response
-from gateway.wire.http.writing import request_head
-from gateway.wire.target import MalformedTarget, Target, parse_target
+from gateway.wire.http.messages import Delimiter, Response
 
 MAX_INTERIM = 16
 _REPEATABLE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))  # RFC 9110 section 9.2.2
@@ -47,24 +37,23 @@ class Exchange:
         "_down",
         "_downstream",
         "_draft",
-        "_fields",
         "_inlet",
         "_interim",
         "_parts",
         "_permit",
+        "_plan",
         "_request",
         "_scope",
         "_signal",
         "_up",
         "_upstream",
-        "_websocket",
     )
 
     _permit: Permit
 
     def __init__(
         self,
-        request: Request,
+        plan: Plan,
         draft: ExchangeDraft,
         downstream: Stream,
         inlet: RequestInlet,
@@ -72,7 +61,8 @@ class Exchange:
         scope: Scope,
         parts: Parts,
     ) -> None:
-        self._request = request
+        self._plan = plan
+        self._request = plan.request
         self._draft = draft
         self._downstream = downstream
         self._inlet = inlet
@@ -80,32 +70,25 @@ class Exchange:
         self._scope = scope
         self._parts = parts
         self._interim = 0
-        self._fields = sort_request(request)
-        self._websocket = wants_websocket(request, self._fields)
         self._upstream: UpstreamConnection | None = None
         self._up: Outlet | None = None
         self._down: Outlet | None = None
 
     async def run(self) -> bool:
         """True: another request may follow. Raises `GatewayError`; the answer is then the caller's to give."""
-        request, draft, parts = self._request, self._draft, self._parts
-        draft.method = request.method
-        target = self._read_target()
-        draft.path = target.path
+        plan, draft, parts = self._plan, self._draft, self._parts
+        draft.path = plan.target.path
         if parts.draining:
             raise InternalError(Reason.DRAINING)
-        judged = await self._scope.judge(request, target, draft, parts.clock.time())
-        if has_come_by(self._fields.passing, parts.via):
+        judged = await self._scope.judge(plan.request, plan.target, draft, parts.clock.time())
+        if plan.loops:
             raise UpstreamError(Reason.PROXY_LOOP, "Via names this gateway")
-        self._permit = judged.permit
-        left = hops_left(request, self._fields.passing)
-        if left == 0:
+        if plan.hops == 0:
             return self._answer_here()
-        if left is not None:
-            self._fields = self._fields._replace(passing=with_hops(self._fields.passing, left - 1))
+        self._permit = judged.permit
         async with self._scope.lease(judged.permit):
             try:
-                keeps = await self._forward(target.resource, judged)
+                keeps = await self._forward(judged)
             except BaseException:
                 self._count(is_complete=False)
                 if self._upstream is not None:
@@ -116,32 +99,24 @@ class Exchange:
 
     def _answer_here(self) -> bool:
         """As the last that the request may reach."""
-        keeps = self._fields.is_persistent(self._request.minor) and self._inlet.end is not None
-        self._downstream.write(answer_here(self._request, self._fields.passing, keeps))
+        keeps = self._plan.is_persistent and self._inlet.end is not None
+        self._downstream.write(answer_here(self._request, self._plan.passing, keeps))
         self._draft.status = 200
         self._draft.transfer.ended, self._draft.transfer.ended_by = Ended.CLOSED, Side.GATEWAY
         return keeps
 
-    def _read_target(self) -> Target:
-        try:
-            return parse_target(self._request.target, self._request.method)
-        except MalformedTarget as malformed:
-            raise DownstreamError(malformed.reason, malformed.detail) from malformed
-
-    async def _forward(self, resource: str, judged: Judged) -> bool:
-        request, parts, named = self._request, self._parts, judged.named
+    async def _forward(self, judged: Judged) -> bool:
+        named = judged.named
         host = named.uri_host if named.port == self._scope.usual_port else str(named)
-        sent = request_fields(request, self._fields, host, parts.via, self._websocket)
-        head = request_head(request.method, resource, sent)
+        head = self._plan.head(host, self._parts.via)
         key = pool_key(judged.client, judged.permit)
         upstream, response = await self._ask(head, key)
         if response.status == _SWITCHING:
             await self._switch(upstream, response)
             return False
-        fields = sort_response(response)
-        keeps = await self._deliver(upstream, response, fields)
-        persists = response.framing.delimiter is not Delimiter.CLOSE and fields.is_persistent(response.minor)
-        self._release(upstream, key if persists else None)
+        telling = upstream.telling = tell(self._request, response, upstream.telling)
+        keeps = await self._deliver(upstream, telling)
+        self._release(upstream, key if telling.is_persistent else None)
         return keeps
 
     # To the destination, and back with the head of its final answer.
@@ -172,7 +147,7 @@ class Exchange:
         draft = self._draft
         self._upstream = upstream
         draft.dialled, draft.reused = upstream.dialled, upstream.is_reused
-        upstream.expect(self._request.method, self._websocket, self._signal.ring)
+        upstream.expect(self._request.method, self._plan.websocket, self._signal.ring)
         self._send(upstream, head)
         while True:
             response = await self._next_response(upstream)
@@ -211,20 +186,13 @@ class Exchange:
 
     # To the client.
 
-    async def _deliver(self, upstream: UpstreamConnection, response: Response, fields: Sorted) -> bool:
+    async def _deliver(self, upstream: UpstreamConnection, telling: Telling) -> bool:
         """Head and content. True: the client may send another request."""
-        draft, request = self._draft, self._request
-        framing = client_framing(request, response)
-        complete = self._inlet.end is not None
-        keeps = (
-            complete
-            and framing is not Delimiter.CLOSE
-            and self._fields.is_persistent(request.minor)
-            and not self._parts.draining
-        )
-        draft.status = response.status
-        head = head_for(request, response, fields, framing, keeps, self._parts)
-        inlet = upstream.inlet
+        draft, inlet, framing = self._draft, upstream.inlet, telling.framing
+        complete = self._inlet.end is not None and not self._parts.draining
+        keeps = complete and self._plan.is_persistent and framing is not Delimiter.CLOSE
+        draft.status = telling.response.status
+        head = telling.head(keeps, self._parts)
         down = self._down = Outlet(self._downstream, inlet, framing is Delimiter.CHUNKED)
         held = inlet.held_content()
         if held:
@@ -251,7 +219,7 @@ class Exchange:
 
     async def _switch(self, upstream: UpstreamConnection, response: Response) -> None:
         """A WebSocket is a tunnel from its 101 on (RFC 9110 section 7.8)."""
-        if not self._websocket or response.upgrade != (WEBSOCKET,):
+        if not self._plan.websocket or response.upgrade != (WEBSOCKET,):
             raise UpstreamError(Reason.UPGRADE_FAILED, "101 to something that was not asked for")
         draft, parts, timeouts = self._draft, self._parts, self._permit.terms.timeouts
         draft.status = response.status

@@ -121,9 +121,12 @@ def wants_websocket(request: Request, fields: Sorted) -> bool:
     return WEBSOCKET in elements(fields.held["upgrade"]) and request.framing.delimiter is Delimiter.NONE
 
 
-def request_fields(request: Request, fields: Sorted, host: str, name: str, websocket: bool) -> list[tuple[str, str]]:
-    """What the destination is sent. `host` is the one that was judged; `name` is our pseudonym."""
-    sent = [("Host", host), *fields.passing, ("Via", f"1.{request.minor} {name}")]
+def request_fields(
+    request: Request, passing: list[tuple[str, str]], host: str, name: str, websocket: bool
+) -> list[tuple[str, str]]:
+    """What the destination is sent: `passing`, and what describes the connection to it. `host` is the one that was
+    judged; `name` is our pseudonym."""
+    sent = [("Host", host), *passing, ("Via", f"1.{request.minor} {name}")]
     if request.framing.delimiter is Delimiter.LENGTH:
         sent.append(("Content-Length", str(request.framing.length)))
     elif request.framing.delimiter is Delimiter.CHUNKED:
@@ -135,7 +138,7 @@ def request_fields(request: Request, fields: Sorted, host: str, name: str, webso
 
 def response_fields(response: Response, fields: Sorted, name: str, member: str) -> list[tuple[str, str]]:
     """What the client is sent, but for framing and Connection. `member` is ours in Proxy-Status."""
-    sent = fields.passing
+    sent = [*fields.passing]
     for value in fields.held.get("proxy-status", ()):
         kept = ", ".join(each for each in _members(value) if _member_name(each) != member)
         if kept:

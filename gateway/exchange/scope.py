@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from typing import Protocol as Role
 
-from gateway.exchange.pool import Pool, pool_key
-from gateway.exchange.upstream import UpstreamConnection
+from gateway.exchange.upstream import Pool, UpstreamConnection, pool_key
 from gateway.model.addresses import Address
 from gateway.model.authority import Authority, parse_authority
 from gateway.model.client import Client

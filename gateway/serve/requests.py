@@ -3,9 +3,8 @@
 from typing import NamedTuple
 
 from gateway.exchange.conversation import Patience, converse
-from gateway.exchange.pool import Pool
 from gateway.exchange.scope import AnyAuthority, OneAuthority
-from gateway.exchange.upstream import UpstreamConnection
+from gateway.exchange.upstream import Pool, UpstreamConnection
 from gateway.model.client import Client
 from gateway.model.decision import Permit
 from gateway.model.intent import Intent, Opening, Protocol

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.exchange.parts import Parts
-from gateway.exchange.pool import Pool
+from gateway.exchange.upstream import Pool
 from gateway.model.roles import Clock, Deadlines, Dialer, Limiter, Recorder
 from gateway.net.splice import Splices
 from gateway.net.stream import Stream

@@ -4,7 +4,7 @@ import asyncio
 import time
 
 from gateway.exchange.parts import Parts
-from gateway.exchange.pool import Pool
+from gateway.exchange.upstream import Pool
 from gateway.limits.unlimited import Unlimited
 from gateway.model.addresses import Address
 from gateway.model.decision import Permit

@@ -6,9 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.exchange import pool as pools
-from gateway.exchange.pool import Pool, pool_key
-from gateway.exchange.upstream import UpstreamConnection
+from gateway.exchange import upstream as pools
+from gateway.exchange.upstream import Pool, UpstreamConnection, pool_key
 from gateway.model.client import Client
 from gateway.model.decision import RuleRef
 from gateway.model.record import Dialled
