@@ -5,22 +5,21 @@ import socket
 from collections.abc import Callable
 
 from gateway.app.clock import SystemClock
+from gateway.app.resolving import ResolverInForce, ResolverPlan
 from gateway.exchange.parts import Parts
 from gateway.exchange.upstream import Pool
 from gateway.model.roles import Limiter
 from gateway.net.dialer import TcpDialer
-from gateway.net.dns_transport import PlainDns
-from gateway.net.names import NameServer, NameServers, hosts_file
-from gateway.net.resolver import Family, Resolver, ResolverOptions
 from gateway.net.splice import Splices
 from gateway.net.stream import Stream
 from gateway.policy.plan import Rules
 from gateway.serve.deadlines import DeadlineWheel
 from gateway.serve.identify import Identifier
 from gateway.serve.services import Bounds, Services
-from gateway.settings.gateway import GatewaySettings, ResolverSettings
+from gateway.settings.gateway import GatewaySettings
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.formats import json
+from gateway.telemetry.questions import QuestionCounters
 from gateway.telemetry.recorder import Log, Recorder
 from gateway.telemetry.sinks import FileSink
 from gateway.wire.http.codec import Bounds as HttpBounds
@@ -33,32 +32,20 @@ def build_recorder(loop: asyncio.AbstractEventLoop, settings: GatewaySettings, c
     return Recorder(loop, SystemClock(), counters, logs)
 
 
-def build_resolver(settings: ResolverSettings, deadlines: DeadlineWheel) -> Resolver:
-    """The stub resolver of this process."""
-    options = ResolverOptions(
-        timeout=settings.timeout,
-        cache_size=settings.cache.size,
-        min_ttl=settings.cache.min_ttl,
-        max_ttl=settings.cache.max_ttl,
-        family=Family(settings.family),
-    )
-    servers = NameServers([s if s == "system" else NameServer(s.address, s.port) for s in settings.servers])
-    return Resolver(servers, hosts_file(), PlainDns(), options, SystemClock(), deadlines)
-
-
 def build_services(
     loop: asyncio.AbstractEventLoop,
     settings: GatewaySettings,
     rules: Callable[[], Rules],
     identifier: Callable[[], Identifier],
+    resolver_plan: Callable[[], ResolverPlan],
     limiter: Limiter,
     recorder: Recorder,
-) -> tuple[Services, Resolver]:
+) -> tuple[Services, ResolverInForce]:
     """What every connection works with."""
     clock, deadlines = SystemClock(), DeadlineWheel(loop)
-    resolver = build_resolver(settings.resolver, deadlines)
+    resolver = ResolverInForce(resolver_plan, deadlines, QuestionCounters())
     name = settings.telemetry.name or socket.gethostname()
-    dialer, splices = TcpDialer(resolver, Stream, clock, deadlines), Splices()
+    dialer, splices = TcpDialer(resolver.resolve, Stream, clock, deadlines), Splices()
     codec = open_codec(settings.http_parser)
     services = Services(
         rules=rules,

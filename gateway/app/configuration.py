@@ -5,14 +5,22 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
+from gateway.app.resolving import ResolverPlan
 from gateway.model.client import IdentitySource
 from gateway.serve.identify import Challenge, Identifier, PasswordFile
 from gateway.settings.gateway import GatewaySettings
-from gateway.settings.load import GATEWAY_FILE, LoadedPolicy, load_policy, load_settings, load_users
+from gateway.settings.load import (
+    GATEWAY_FILE,
+    LoadedPolicy,
+    load_policy,
+    load_resolver_authorities,
+    load_settings,
+    load_users,
+)
 from gateway.settings.source.files import Stamp, stamp
 
-# Sockets, sinks and caches are made once; everything else that gateway.yaml says holds from the next reload on.
-FIXED_AT_START = ("listeners", "admin", "workers", "limits", "http_parser", "resolver", "telemetry", "bounds")
+# Sockets and sinks are made once; everything else that gateway.yaml says holds from the next reload on.
+FIXED_AT_START = ("listeners", "admin", "workers", "limits", "http_parser", "telemetry", "bounds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +30,7 @@ class Configuration:
     settings: GatewaySettings
     policy: LoadedPolicy
     identifier: Identifier
+    resolver: ResolverPlan
     files: Mapping[Path, Stamp]
 
     def waiting_for_restart(self, running: GatewaySettings) -> Iterator[str]:
@@ -38,8 +47,9 @@ def load_configuration(config: Path | None, environ: Mapping[str, str], policy: 
     settings = load_settings(config, environ, policy)
     files = {path: before.get(path, stamp(path)) for path in settings.files}
     identifier = build_identifier(settings)
+    resolver = ResolverPlan(settings.resolver, load_resolver_authorities(settings))
     loaded = load_policy(settings)
-    return Configuration(settings, loaded, identifier, {**files, **loaded.files})
+    return Configuration(settings, loaded, identifier, resolver, {**files, **loaded.files})
 
 
 def build_identifier(settings: GatewaySettings) -> Identifier:

@@ -10,6 +10,7 @@ from pathlib import Path
 from gateway.admin.state import ReloadOutcome
 from gateway.app.configuration import Configuration
 from gateway.app.own_addresses import own_addresses
+from gateway.app.resolving import ResolverPlan
 from gateway.model.addresses import Address
 from gateway.policy.plan import Rules, build_rules
 from gateway.serve.identify import Identifier
@@ -38,6 +39,7 @@ class PolicyInForce:
     def _take(self, taken: Configuration, rules: Rules) -> None:
         self.rules = rules
         self.identifier: Identifier = taken.identifier
+        self.resolver: ResolverPlan = taken.resolver
         self.settings: GatewaySettings = taken.settings
         self.files: Mapping[Path, Stamp] = taken.files
         for warning in taken.policy.warnings:

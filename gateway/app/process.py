@@ -24,7 +24,6 @@ from gateway.app.watch import watch
 from gateway.limits.unlimited import Unlimited
 from gateway.model.addresses import Address, parse_address
 from gateway.net.listener import Listener, open_listener
-from gateway.net.resolver import ResolverCounts
 from gateway.settings.gateway import GatewaySettings
 from gateway.settings.units import Endpoint
 from gateway.telemetry.counters import Counters
@@ -89,7 +88,13 @@ class GatewayProcess:
         self._recorder = build_recorder(loop, settings, counters)
         limiter = Unlimited()
         services, resolver = build_services(
-            loop, settings, lambda: self._policy.rules, lambda: self._policy.identifier, limiter, self._recorder
+            loop,
+            settings,
+            lambda: self._policy.rules,
+            lambda: self._policy.identifier,
+            lambda: self._policy.resolver,
+            limiter,
+            self._recorder,
         )
         self._connections = Connections(loop, services)
         self._admin = AdminServer(self, sockets.admin, sockets.health, settings.admin.token_file)
@@ -103,7 +108,7 @@ class GatewayProcess:
                 policy_generation=lambda: self._policy.rules.generation,
                 reload_succeeded=lambda: self._policy.reload_succeeded,
                 last_reload_time=lambda: self._policy.last_reload_time,
-                dns_queries=lambda: _by_result(resolver.counts),
+                dns=resolver.readings,
             ),
         )
 
@@ -182,10 +187,6 @@ class GatewayProcess:
         rules = self._policy.rules
         policy = f"policy generation {rules.generation}, {len(rules.policy.rules)} rules"
         return f"ready: {proxies}; {admin}{health}; 1 worker; {policy}"
-
-
-def _by_result(counts: ResolverCounts) -> dict[str, int]:
-    return {"hit": counts.hits, "miss": counts.misses, "joined": counts.joined, "failure": counts.failures}
 
 
 def _address_of(sock: socket.socket) -> tuple[Address, int]:

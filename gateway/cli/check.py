@@ -7,7 +7,15 @@ from pathlib import Path
 from gateway.cli.console import answers, complaints, say
 from gateway.model.errors import ConfigError
 from gateway.settings.gateway import GatewaySettings
-from gateway.settings.load import GATEWAY_FILE, LoadedPolicy, load_policy, load_settings, load_users, with_policy
+from gateway.settings.load import (
+    GATEWAY_FILE,
+    LoadedPolicy,
+    load_policy,
+    load_resolver_authorities,
+    load_settings,
+    load_users,
+    with_policy,
+)
 from gateway.settings.policy import PolicyFile
 from gateway.settings.problems import BadValue, ConfigErrors
 from gateway.settings.section import keys_of
@@ -46,12 +54,12 @@ def _check_gateway(file: Path | None) -> bool:
         settings = load_settings(file, os.environ)
     except ConfigErrors as refusal:
         return _refuse(name, refusal.problems)
-    users = _problems_of(lambda: load_users(settings))
+    named = (*_problems_of(lambda: load_users(settings)), *_problems_of(lambda: load_resolver_authorities(settings)))
     try:
         loaded = load_policy(settings)
     except ConfigErrors as refusal:
-        return _refuse(name, (*users, *refusal.problems))
-    return _refuse(name, users) if users else _accept(name, loaded)
+        return _refuse(name, (*named, *refusal.problems))
+    return _refuse(name, named) if named else _accept(name, loaded)
 
 
 def _problems_of(load: Callable[[], object]) -> Sequence[ConfigError]:

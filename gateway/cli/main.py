@@ -6,9 +6,12 @@ What a command needs is imported when it runs, so that `--help` answers at once.
 
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
+
+from gateway.cli.ca.commands import ca
+from gateway.cli.ending import fail
 
 app = typer.Typer(
     name="egress-gateway",
@@ -20,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+app.add_typer(ca, name="ca")
 
 Config = Annotated[
     Path | None,
@@ -86,7 +90,7 @@ def run(
     try:
         run_gateway(config, policy, overrides)
     except (ConfigError, ConfigErrors) as refusal:
-        _fail(refusal)
+        fail(refusal)
 
 
 @app.command()
@@ -126,27 +130,32 @@ def explain(
     method: Annotated[
         str | None, typer.Option(metavar="M", help="CONNECT asks for a tunnel where the URL says http://.")
     ] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="Go there as well, from here: resolve, screen, dial, look at the TLS peer.")
+    ] = False,
 ) -> None:
     """Say which rule decides, and why.
 
     The verdict about a destination, the rules that nearly applied, and what would allow it. Nothing is resolved or
-    dialled.
+    dialled; with --live what is allowed is, and every stage is told with its milliseconds.
 
     \b
     egress-gateway explain https://api.example.com
     egress-gateway explain --policy policy.yaml --client payments db.example.com:5432
+    egress-gateway explain --live https://api.example.com
     egress-gateway explain -c gateway.yaml --from 10.20.0.7 http://198.51.100.7/
 
-    Status 0 for allow, 1 for deny, 2 if there is no answer.
+    Status 0 for allow, 1 for deny, 2 if there is no answer, or nothing to be reached with --live.
     """
-    from gateway.cli.explain import explain_url
-    from gateway.cli.question import Unanswerable
+    from gateway.cli.explaining.explain import explain_url
+    from gateway.cli.explaining.live import Unreached
+    from gateway.cli.explaining.question import Unanswerable
     from gateway.settings.problems import ConfigErrors
 
     try:
-        allowed = explain_url(url, config, policy, client, source, method)
-    except (ConfigErrors, Unanswerable) as refusal:
-        _fail(refusal)
+        allowed = explain_url(url, config, policy, client, source, method, live)
+    except (ConfigErrors, Unanswerable, Unreached) as refusal:
+        fail(refusal)
     raise typer.Exit(0 if allowed else 1)
 
 
@@ -164,10 +173,5 @@ def schema(kind: Annotated[str, typer.Argument(metavar="gateway|policy", help="W
 
     schemas = {"gateway": gateway_schema, "policy": policy_schema}
     if kind not in schemas:
-        _fail(f"there is a schema of gateway and of policy, not of {kind!r}")
+        fail(f"there is a schema of gateway and of policy, not of {kind!r}")
     typer.echo(json.dumps(schemas[kind](), indent=2, ensure_ascii=False))
-
-
-def _fail(what: object) -> NoReturn:
-    typer.echo(str(what), err=True)
-    raise typer.Exit(2)

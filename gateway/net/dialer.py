@@ -6,21 +6,26 @@ A literal, or a remembered name with one address, is on the path of every connec
 
 import asyncio
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 from gateway.model.addresses import Address
 from gateway.model.decision import AddressRefusal, Deny, Permit
 from gateway.model.errors import GatewayError, InternalError, Refused, UpstreamError
+from gateway.model.names import HostName
 from gateway.model.reasons import Reason
 from gateway.model.record import Dialled
 from gateway.model.roles import Clock, Deadlines, Upstream
+from gateway.net.dns.cache import Resolution
 from gateway.net.race import interleave, race
-from gateway.net.resolver import Resolver
 from gateway.net.stream import Stream
 
 STAGGER_SECONDS = 0.25
 """The Connection Attempt Delay that RFC 8305 section 8 recommends."""
 REFUSALS_SHOWN = 8
+
+Resolve = Callable[[HostName, float], Coroutine[Any, Any, Resolution]]
+"""As `Resolver.resolve`."""
 
 _REASONS = {
     errno.ECONNREFUSED: Reason.CONNECTION_REFUSED,
@@ -44,13 +49,13 @@ class TcpDialer:
 
     def __init__(
         self,
-        resolver: Resolver,
+        resolve: Resolve,
         make_stream: Callable[[], Stream],
         clock: Clock,
         deadlines: Deadlines,
         stagger: float = STAGGER_SECONDS,
     ) -> None:
-        self._resolver = resolver
+        self._resolve = resolve
         self._make_stream = make_stream
         self._clock = clock
         self._deadlines = deadlines
@@ -65,7 +70,7 @@ class TcpDialer:
             candidates, refused = _screen(permit, (host,))
         else:
             asked_at = self._clock.monotonic()
-            resolved = (await self._resolver.resolve(host, timeouts.dns)).addresses
+            resolved = (await self._resolve(host, timeouts.dns)).addresses
             resolve_seconds = self._clock.monotonic() - asked_at
             candidates, refused = _screen(permit, resolved)
         dialled_at = self._clock.monotonic()

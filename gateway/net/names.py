@@ -32,7 +32,7 @@ class NameServer:
         return f"{self.address.uri_host}:{self.port}"
 
 
-LOCAL_NAME_SERVER = NameServer(Address(4, 0x7F000001))
+LOCAL = Address(4, 0x7F000001)
 
 
 class WatchedFile(Generic[T]):
@@ -79,11 +79,17 @@ def hosts_file(path: Path = HOSTS) -> WatchedFile[Hosts]:
 
 
 class NameServers:
-    """The configured name servers in their order; each `system` stands for what resolv.conf lists at the time."""
+    """The configured name servers in their order; each `system` stands for what resolv.conf lists at the time, which
+    names no ports: they are asked on `system_port`."""
 
-    def __init__(self, configured: Sequence[NameServer | Literal["system"]], resolv_conf: Path = RESOLV_CONF) -> None:
+    def __init__(
+        self,
+        configured: Sequence[NameServer | Literal["system"]],
+        resolv_conf: Path = RESOLV_CONF,
+        system_port: int = 53,
+    ) -> None:
         self._configured = tuple(configured)
-        self._system = WatchedFile(resolv_conf, parse_resolv_conf)
+        self._system = WatchedFile(resolv_conf, lambda text: parse_resolv_conf(text, system_port))
 
     def current(self, now: float) -> tuple[NameServer, ...]:
         """Without duplicates."""
@@ -107,7 +113,7 @@ def parse_hosts(text: str) -> Hosts:
     return {name: tuple(addresses) for name, addresses in found.items()}
 
 
-def parse_resolv_conf(text: str) -> tuple[NameServer, ...]:
+def parse_resolv_conf(text: str, port: int = 53) -> tuple[NameServer, ...]:
     """The `nameserver` lines in order; a file with none means the server on this machine (resolv.conf(5))."""
     servers = []
     for line in text.splitlines():
@@ -115,5 +121,5 @@ def parse_resolv_conf(text: str) -> tuple[NameServer, ...]:
             case ["nameserver", literal, *_]:
                 address = parse_address(literal)
                 if address is not None:
-                    servers.append(NameServer(address))
-    return tuple(servers) or (LOCAL_NAME_SERVER,)
+                    servers.append(NameServer(address, port))
+    return tuple(servers) or (NameServer(LOCAL, port),)

@@ -32,6 +32,7 @@ from gateway.settings.leaves import (
     Size,
     Store,
     Text,
+    UrlPath,
     Version,
 )
 from gateway.settings.section import Section, key
@@ -130,13 +131,25 @@ class CacheSettings(Section):
     serve_stale: DurationOrZero = key("0s", "How long an expired answer serves while servers fail.")
 
 
+class ResolverTlsSettings(Section):
+    """What a name server has to prove inside TLS."""
+
+    server_name: Domain | None = key(None, "Of the servers' certificates; null for each server's own address.")
+    ca: FilePath | None = key(None, "CA certificates to believe, PEM; null for the system's.")
+
+
 class ResolverSettings(Section):
     """How names become addresses."""
 
     servers: Annotated[tuple[NameServer, ...], Field(min_length=1)] = key(
-        ["system"], "`system` (/etc/resolv.conf), IP, IP:port or [IPv6]:port."
+        ["system"],
+        "`system` (/etc/resolv.conf), IP, IP:port or [IPv6]:port. The port is the transport's: 53, 853, 443.",
     )
-    transport: Literal["udp", "dot", "doh"] = key("udp", "UDP with TCP fallback, or encrypted.")
+    transport: Literal["udp", "dot", "doh"] = key(
+        "udp", "UDP with TCP fallback, or encrypted (RFC 7858, RFC 8484) without any."
+    )
+    tls: ResolverTlsSettings | None = key(None, "With dot and doh: whom to believe.")
+    path: UrlPath = key("/dns-query", "With doh: of the resource on the servers.")
     timeout: Duration = key("2s", "One try; timeouts.dns is the whole.")
     cache: CacheSettings = Field(default_factory=CacheSettings, description="Kept answers.")
     family: Literal["any", "ipv4", "ipv6"] = key("any", "Which addresses are asked for and dialled.")
@@ -276,7 +289,9 @@ class GatewaySettings(Section):
     def files(self) -> tuple[Path, ...]:
         """The files whose change changes the settings: this one and what it names, but for the policy."""
         users = () if self.identity.basic is None else (self.identity.basic.htpasswd,)
-        return (Path(self._document.file), *users)
+        tls = self.resolver.tls
+        authorities = () if tls is None or tls.ca is None else (tls.ca,)
+        return (Path(self._document.file), *users, *authorities)
 
     @property
     def policy_is_named(self) -> bool:

@@ -15,6 +15,7 @@ from gateway.settings.units import (
     DURATION,
     RATE,
     SIZE,
+    URL_PATH,
     Budget,
     Endpoint,
     parse_auto_count,
@@ -41,6 +42,7 @@ from gateway.settings.units import (
     parse_size,
     parse_store,
     parse_text,
+    parse_url_path,
     parse_version,
 )
 
@@ -83,6 +85,7 @@ AutoCount = Annotated[
 Version = Annotated[Literal[1], PlainValidator(parse_version), WithJsonSchema({"const": 1})]
 Flag = Annotated[bool, PlainValidator(parse_flag), WithJsonSchema({"type": "boolean"})]
 Text = Annotated[str, PlainValidator(parse_text), _string()]
+UrlPath = Annotated[str, PlainValidator(parse_url_path), _text(URL_PATH, "/dns-query")]
 Label = Annotated[str, PlainValidator(parse_label), WithJsonSchema({"type": "string", "pattern": "^[^#]{1,128}$"})]
 Cidr = Annotated[Network, PlainValidator(parse_cidr), _string("10.0.0.0/8", "2001:db8::/32")]
 Bind = Annotated[Endpoint, PlainValidator(parse_endpoint), WithJsonSchema(_ENDPOINT)]

@@ -4,6 +4,7 @@ All or nothing: whatever is wrong anywhere is told at once in one `ConfigErrors`
 """
 
 import gc
+import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -88,6 +89,20 @@ def load_users(settings: GatewaySettings) -> Mapping[str, bytes]:
     users = parse_users(text, str(file), problems)
     problems.raise_if_any()
     return users
+
+
+def load_resolver_authorities(settings: GatewaySettings) -> str | None:
+    """The text of `resolver.tls.ca`; None for the system's trust store. Raises `ConfigErrors`."""
+    tls = settings.resolver.tls
+    if tls is None or tls.ca is None:
+        return None
+    place = settings.document.place(("resolver", "tls", "ca"))
+    text = _read(Reader(), tls.ca, place).encode("ascii", "replace").decode()  # comments may hold any letters
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
+    except (ssl.SSLError, ValueError) as refusal:  # ValueError: it is empty
+        raise ConfigErrors([ConfigError(place, f"{tls.ca} holds no CA certificate in PEM form")]) from refusal
+    return text
 
 
 @contextmanager

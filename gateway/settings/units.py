@@ -27,6 +27,7 @@ SIZE = rf"{_NUMBER}(?:B|KiB|MiB|GiB|TiB)"
 RATE = rf"{_NUMBER}/[smhd]"
 BYTE_RATE = rf"{SIZE}/s"
 BUDGET = rf"{SIZE}/(?:hour|day)"
+URL_PATH = r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]{0,255}"
 _PORT_RANGE = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", re.ASCII)
 _NAME_CHARACTERS = 128
 
@@ -192,16 +193,24 @@ def parse_optional_endpoint(value: object) -> Endpoint | None:
 
 
 def parse_name_server(value: object) -> Endpoint | Literal["system"]:
-    """`system`, `IP`, `IP:port` or `[IPv6]:port`; the port is 53 unless given."""
+    """`system`, `IP`, `IP:port` or `[IPv6]:port`; the port is 0, for that of the transport, unless given."""
     if value == "system":
         return "system"
     address = parse_address(value) if isinstance(value, str) else None
     if address is not None:
-        return Endpoint(address, 53)
+        return Endpoint(address, 0)
     try:
-        return parse_endpoint(value)
+        endpoint = parse_endpoint(value)
     except BadValue:
         raise BadValue(f"{show_value(value)} is not a name server: system, IP, IP:port or [IPv6]:port") from None
+    if endpoint.port == 0:
+        raise BadValue("a name server does not listen on port 0")
+    return endpoint
+
+
+def parse_url_path(value: object) -> str:
+    """The path of an URL, without query."""
+    return _matched(value, URL_PATH, "the path of an URL such as /dns-query")
 
 
 def parse_port(value: object) -> PortRange:

@@ -3,7 +3,7 @@
 The table in docs/operations.md lists every metric.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, generate_latest
@@ -14,6 +14,7 @@ from prometheus_client.utils import floatToGoString
 
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.counting import Histogram
+from gateway.telemetry.questions import DnsMetrics, DnsReadings
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
@@ -23,7 +24,7 @@ class Sources:
     """Readings of other rooms, taken at every scrape, maybe from another thread; none may block.
 
     `last_reload_time` is Unix time of the last attempt, None before the first; `reload_succeeded` tells how that one
-    ended. `dns_queries` counts by result: a closed vocabulary.
+    ended.
     """
 
     connections_open: Callable[[], int]
@@ -33,7 +34,7 @@ class Sources:
     policy_generation: Callable[[], int]
     reload_succeeded: Callable[[], bool]
     last_reload_time: Callable[[], float | None]
-    dns_queries: Callable[[], Mapping[str, int]]
+    dns: Callable[[], DnsReadings]
 
 
 class Metrics:
@@ -42,6 +43,7 @@ class Metrics:
     def __init__(self, counters: Counters, sources: Sources) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(_Gateway(counters, sources))
+        self._registry.register(DnsMetrics(sources.dns))
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
 
@@ -101,10 +103,6 @@ class _Gateway(Collector):
         yield CounterMetricFamily("egress_records_lost", "Records that reached no log.", sources.records_lost())
         yield GaugeMetricFamily("egress_policy_generation", "The rules in force.", sources.policy_generation())
         yield from self._reload()
-        queries = CounterMetricFamily("egress_dns_queries", "Names asked for, by result.", labels=("result",))
-        for result, count in sources.dns_queries().items():
-            queries.add_metric((result,), count)
-        yield queries
 
     def _reload(self) -> Iterator[Metric]:
         succeeded = self._sources.reload_succeeded()

@@ -8,16 +8,15 @@ from pathlib import Path
 import bcrypt
 import pytest
 
-from gateway.app.build import build_recorder, build_resolver, build_services
+from gateway.app.build import build_recorder, build_services
 from gateway.app.configuration import build_identifier
+from gateway.app.resolving import ResolverPlan
 from gateway.limits.unlimited import Unlimited
 from gateway.model.addresses import Address
 from gateway.model.client import Client, IdentitySource
 from gateway.model.errors import ConfigError, DownstreamError
-from gateway.model.names import HostName
 from gateway.model.reasons import Reason
 from gateway.net.dialer import TcpDialer
-from gateway.serve.deadlines import DeadlineWheel
 from gateway.serve.identify import Identifier
 from gateway.settings.gateway import GatewaySettings
 from gateway.settings.load import load_settings
@@ -25,7 +24,6 @@ from gateway.settings.problems import ConfigErrors
 from gateway.telemetry.counters import Counters
 from gateway.wire.head import RequestHead
 from tests.app.policies import write
-from tests.helpers.dns_server import DnsServer, Fault
 from tests.policy.builders import build
 from tests.telemetry.drafts import accepted
 
@@ -58,19 +56,6 @@ async def test_a_log_that_cannot_be_written_is_one_line_that_names_it(tmp_path: 
     settings = settings_of(tmp_path, "telemetry: {access_log: {path: missing/records.jsonl}}")
     with pytest.raises(ConfigError, match=r"missing/records.jsonl: cannot be opened for writing: No such file"):
         build_recorder(asyncio.get_running_loop(), settings, Counters())
-
-
-async def test_the_resolver_asks_the_servers_it_was_given_within_its_own_time(tmp_path: Path) -> None:
-    with DnsServer() as silent, DnsServer() as answering:
-        silent.answer("x.test", "192.0.2.1")
-        silent.spoil("x.test", Fault.SILENCE)
-        answering.answer("x.test", "192.0.2.1")
-        servers = f"['127.0.0.1:{silent.port}', '127.0.0.1:{answering.port}']"
-        settings = settings_of(tmp_path, f"resolver: {{servers: {servers}, timeout: 200ms, family: ipv4}}")
-        resolver = build_resolver(settings.resolver, DeadlineWheel(asyncio.get_running_loop()))
-        resolution = await resolver.resolve(HostName("x.test"), 5.0)
-        assert [str(address) for address in resolution.addresses] == ["192.0.2.1"]
-        assert [(query.name, query.type) for query in answering.queries] == [("x.test", "A")]
 
 
 async def test_users_of_the_password_file_are_known(tmp_path: Path) -> None:
@@ -109,7 +94,9 @@ async def test_bounds_and_the_name_reach_the_walk(tmp_path: Path) -> None:
     text = "{bounds: {head: 8KiB, client_hello: 16KiB}, telemetry: {name: gw-7}}"
     loop, settings, limiter, rules = asyncio.get_running_loop(), settings_of(tmp_path, text), Unlimited(), build()
     recorder = build_recorder(loop, settings, Counters())
-    services, _ = build_services(loop, settings, lambda: rules, Identifier, limiter, recorder)
+    services, _ = build_services(
+        loop, settings, lambda: rules, Identifier, lambda: ResolverPlan(settings.resolver), limiter, recorder
+    )
     assert (services.bounds.head, services.bounds.client_hello) == (8192, 16384)
     assert services.proxy_name == "gw-7"
     assert services.rules() is rules
@@ -126,6 +113,8 @@ async def test_without_a_name_the_gateway_is_called_as_its_host(
     monkeypatch.setattr("socket.gethostname", lambda: "node-3")
     loop, settings = asyncio.get_running_loop(), settings_of(tmp_path, "telemetry: {access_log: {path: r.jsonl}}")
     recorder = build_recorder(loop, settings, Counters())
-    services, _ = build_services(loop, settings, build, Identifier, Unlimited(), recorder)
+    services, _ = build_services(
+        loop, settings, build, Identifier, lambda: ResolverPlan(settings.resolver), Unlimited(), recorder
+    )
     assert services.proxy_name == "node-3"
     await asyncio.to_thread(recorder.close, 5)

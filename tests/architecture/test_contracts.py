@@ -13,6 +13,7 @@ ROOMS = (
     "cli",
     "app",
     "serve",
+    "intercept",
     "admin",
     "exchange",
     "net",

@@ -100,3 +100,11 @@ def test_without_a_name_the_settings_here_are_checked(
 )
 def test_the_content_tells_which_kind_of_file_it_is(tmp_path: Path, name: str, text: str, expected: bool) -> None:
     assert is_gateway_file(write(tmp_path, name, text)) is expected
+
+
+def test_authorities_for_name_servers_are_looked_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path, "policy.yaml", "rules: []")
+    (tmp_path / "ca.pem").write_text("")
+    file = write(tmp_path, "gateway.yaml", "resolver: {transport: dot, tls: {ca: ca.pem}}")
+    assert not check_files([file])
+    assert "gateway.yaml:1: resolver.tls.ca: " in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -25,7 +26,10 @@ def gateway(directory: Path, *arguments: str, **environ: str) -> subprocess.Comp
     )
 
 
-@pytest.mark.parametrize("command", [(), ("run",), ("check",), ("explain",), ("schema",)])
+@pytest.mark.parametrize(
+    "command",
+    [(), ("run",), ("check",), ("explain",), ("schema",), ("ca",), ("ca", "init"), ("ca", "show"), ("ca", "rotate")],
+)
 def test_every_command_has_a_help(tmp_path: Path, command: tuple[str, ...]) -> None:
     ended = gateway(tmp_path, *command, "--help")
     assert ended.returncode == 0
@@ -38,7 +42,7 @@ def test_help_does_not_load_what_the_commands_need(tmp_path: Path) -> None:
         "from gateway.cli.main import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "print([name for name in ('pydantic', 'uvloop', 'yaml', 'idna') if name in sys.modules])"
+        "print([name for name in ('pydantic', 'uvloop', 'yaml', 'idna', 'cryptography') if name in sys.modules])"
     )
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
     ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environ, capture_output=True, text=True)
@@ -65,6 +69,16 @@ def test_explain_ends_with_0_1_or_2(tmp_path: Path) -> None:
     assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
     ended = gateway(tmp_path, "explain", "--policy", "gone.yaml", "x.example")
     assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
+
+
+def test_explain_live_ends_with_2_where_nothing_is_reached(tmp_path: Path) -> None:
+    write(tmp_path, "policy.yaml", "rules: [{name: a, cidrs: [127.0.0.1/32], ports: [any]}]")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    ended = gateway(tmp_path, "explain", "--live", f"127.0.0.1:{port}")
+    assert ended.returncode == 2
+    assert ended.stderr == f"127.0.0.1:{port} is allowed and could not be reached: connection_refused\n"
+    assert "Traceback" not in ended.stdout
 
 
 def test_run_ends_with_2_and_a_line_when_a_file_cannot_be_taken(tmp_path: Path) -> None:

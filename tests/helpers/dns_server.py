@@ -41,6 +41,7 @@ class Fault(Enum):
     TRUNCATION = auto()  # over UDP: no records and the TC flag
     WRONG_ID = auto()
     WRONG_QUESTION = auto()
+    WRONG_CASE = auto()  # the question's letters in the other case
     WRONG_PORT = auto()
     GARBAGE = auto()  # bytes that are no message
     CLOSE = auto()  # over TCP: half a response and the end
@@ -79,8 +80,8 @@ class DnsServer:
         self.source_ports: list[int] = []
         self.ids: list[int] = []
         self._entries: dict[str, _Entry] = {}
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="dns server", daemon=True)
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, name="dns server", daemon=True)
 
     # ------------------------------------------------------------------------------------------------- what it says
 
@@ -129,22 +130,23 @@ class DnsServer:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._open(), self._loop).result()
+        asyncio.run_coroutine_threadsafe(self.start(), self.loop).result()
         return self
 
     def __exit__(self, *_: object) -> None:
-        asyncio.run_coroutine_threadsafe(self._shut(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        asyncio.run_coroutine_threadsafe(self.stop(), self.loop).result()
+        self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
-        self._loop.close()
+        self.loop.close()
 
-    async def _open(self) -> None:
+    async def start(self) -> None:
+        """On the server's own loop, as `stop` is."""
         tcp, udp = _bound_pair()
         self.port = tcp.getsockname()[1]
         self._tcp = await asyncio.start_server(self._serve_tcp, sock=tcp)
-        self._udp, _ = await self._loop.create_datagram_endpoint(lambda: _Datagrams(self), sock=udp)
+        self._udp, _ = await self.loop.create_datagram_endpoint(lambda: _Datagrams(self), sock=udp)
 
-    async def _shut(self) -> None:
+    async def stop(self) -> None:
         self._tcp.close()
         self._udp.close()
         others = asyncio.all_tasks() - {asyncio.current_task()}
@@ -156,13 +158,13 @@ class DnsServer:
     # --------------------------------------------------------------------------------------------------- responses
 
     async def serve_udp(self, wire: bytes, asker: tuple[str, int]) -> None:
-        query, entry, faults = self._received(wire, "udp", asker[1])
+        query, entry, faults = self.received(wire, "udp", asker[1])
         if query is None:
             return
-        response = self._response(query)
+        response = self.response(query)
         if entry is not None:
             await asyncio.sleep(entry.delay)
-        for forged in _forgeries(response, faults):
+        for forged in forgeries(response, faults):
             self._udp.sendto(forged, asker)
         if Fault.WRONG_PORT in faults:
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as elsewhere:
@@ -175,10 +177,10 @@ class DnsServer:
         try:
             size = int.from_bytes(await reader.readexactly(2), "big")
             wire = await reader.readexactly(size)
-            query, entry, faults = self._received(wire, "tcp", writer.get_extra_info("peername")[1])
+            query, entry, faults = self.received(wire, "tcp", writer.get_extra_info("peername")[1])
             if query is None:
                 return
-            response = self._response(query).to_wire(max_size=65535, prepend_length=True)
+            response = self.response(query).to_wire(max_size=65535, prepend_length=True)
             if entry is not None:
                 await asyncio.sleep(entry.delay)
             writer.write(response[: len(response) // 2] if faults & {Fault.CLOSE, Fault.STALL} else response)
@@ -191,7 +193,7 @@ class DnsServer:
             with suppress(ConnectionError):
                 await writer.wait_closed()
 
-    def _received(
+    def received(
         self, wire: bytes, transport: str, source_port: int
     ) -> tuple[dns.message.Message | None, _Entry | None, set[Fault]]:
         query = dns.message.from_wire(wire)
@@ -207,7 +209,7 @@ class DnsServer:
         faults = {fault for fault, only in entry.faults if only in (None, kind)} if entry else set()
         return query, entry, faults
 
-    def _response(self, query: dns.message.Message) -> dns.message.Message:
+    def response(self, query: dns.message.Message) -> dns.message.Message:
         response = dns.message.make_response(query, recursion_available=True)
         question = query.question[0]
         name = _key(question.name.to_text())
@@ -288,12 +290,15 @@ def _fitting(response: dns.message.Message, limit: int) -> bytes:
     return response.to_wire()
 
 
-def _forgeries(response: dns.message.Message, faults: set[Fault]) -> list[bytes]:
+def forgeries(response: dns.message.Message, faults: set[Fault]) -> list[bytes]:
+    """What a liar would send before the truth."""
     forged = []
     if Fault.WRONG_ID in faults:
         forged.append(_forged(response, id_=response.id ^ 1))
     if Fault.WRONG_QUESTION in faults:
         forged.append(_forged(response, name="forged.test."))
+    if Fault.WRONG_CASE in faults:
+        forged.append(_forged(response, name=response.question[0].name.to_text().swapcase()))
     if Fault.GARBAGE in faults:
         forged.append(response.id.to_bytes(2, "big") + b"\x81\x80\xff\xff")
     return forged

@@ -9,7 +9,7 @@ import pytest
 
 def require(program: str) -> str:
     """The path of `program`; without it the test fails if `CI` is set, and is skipped elsewhere."""
-    path = shutil.which(program)
+    path = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     if path is None:
         unavailable(f"the program {program} is not on the PATH; .ci/setup test says how to install it")
     return path

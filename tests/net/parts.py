@@ -1,12 +1,14 @@
 """What the tests of this room build their subjects from."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gateway.model.addresses import Address, parse_address
 from gateway.model.names import HostName
-from gateway.net.dns_transport import DnsTransport, PlainDns
+from gateway.net.dns.lookup import Asked
+from gateway.net.dns.plain import PlainDns
+from gateway.net.dns.transport import DnsTransport
 from gateway.net.names import NameServer, NameServers, hosts_file
 from gateway.net.resolver import Resolver, ResolverOptions
 from gateway.serve.deadlines import DeadlineWheel
@@ -53,6 +55,7 @@ def build_resolver(
     clock: ManualClock | None = None,
     hosts: Path = Path("/nonexistent"),
     transport: DnsTransport | None = None,
+    witness: Callable[[Asked], None] = lambda _: None,
 ) -> Resolver:
     """A real resolver that asks these servers."""
     asked: Sequence[NameServer] = [server_of(one) if isinstance(one, DnsServer) else one for one in servers]
@@ -63,6 +66,7 @@ def build_resolver(
         options or ResolverOptions(timeout=0.2),
         clock or ManualClock(),
         build_deadlines(),
+        witness=witness,
     )
 
 

@@ -110,7 +110,7 @@ def permit_for(host: Host, port: int, screen: Screen | None = None, timeouts: Ti
 
 
 def build_dialer(*servers: DnsServer, stagger: float = 0.25) -> TcpDialer:
-    return TcpDialer(build_resolver(*servers), Stream, TickingClock(), build_deadlines(), stagger)
+    return TcpDialer(build_resolver(*servers).resolve, Stream, TickingClock(), build_deadlines(), stagger)
 
 
 @pytest.fixture

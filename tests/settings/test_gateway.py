@@ -53,14 +53,14 @@ def test_paths_start_where_the_file_stands(tmp_path: Path) -> None:
     assert settings.files == (tmp_path / "etc/gateway.yaml", tmp_path / "etc/users")
 
 
-def test_name_servers_have_port_53_unless_they_say_another(tmp_path: Path) -> None:
+def test_name_servers_have_the_port_of_the_transport_unless_they_say_another(tmp_path: Path) -> None:
     text = 'resolver: {servers: [system, 192.0.2.1, "192.0.2.2:5353", "2001:db8::1", "[2001:db8::2]:54"]}'
     servers = load_settings(write(tmp_path, "gateway.yaml", text), {}).resolver.servers
     assert [str(server) for server in servers] == [
         "system",
-        "192.0.2.1:53",
+        "192.0.2.1:0",
         "192.0.2.2:5353",
-        "[2001:db8::1]:53",
+        "[2001:db8::1]:0",
         "[2001:db8::2]:54",
     ]
 
@@ -128,6 +128,18 @@ def test_name_servers_have_port_53_unless_they_say_another(tmp_path: Path) -> No
         ("resolver: {family: ip4}", "1: resolver.family: must be 'any', 'ipv4' or 'ipv6', not \"ip4\""),
         ("resolver: {cache: {size: 0}}", "1: resolver.cache.size: must be a whole number from 1, not 0"),
         ("resolver: {cache: {min_ttl: 2h}}", "1: resolver.cache.min_ttl: is longer than max_ttl"),
+        ("resolver: {transport: tls}", "1: resolver.transport: must be 'udp', 'dot' or 'doh', not \"tls\""),
+        ('resolver: {servers: ["192.0.2.1:0"]}', "1: resolver.servers[0]: a name server does not listen on port 0"),
+        ("resolver: {tls: {}}", "1: resolver.tls: is for transport: dot or doh"),
+        ("resolver: {transport: dot, path: /x}", "1: resolver.path: is for transport: doh"),
+        (
+            "resolver: {transport: doh, path: dns-query}",
+            '1: resolver.path: "dns-query" is not the path of an URL such as /dns-query',
+        ),
+        (
+            "resolver: {transport: doh, tls: {server_name: '*.example'}}",
+            "1: resolver.tls.server_name: '*.example': a star stands alone or first, as in \"*.example.com\"",
+        ),
         (
             "timeouts:\n  idle: 5",
             "2: timeouts.idle: 5 is not a duration such as 500ms, 2s, 5m, 1h or 7d",

@@ -6,8 +6,16 @@ import bcrypt
 import pytest
 
 from gateway.settings.gateway import GatewaySettings
-from gateway.settings.load import LoadedPolicy, load_policy, load_settings, load_users, with_policy
+from gateway.settings.load import (
+    LoadedPolicy,
+    load_policy,
+    load_resolver_authorities,
+    load_settings,
+    load_users,
+    with_policy,
+)
 from gateway.settings.problems import ConfigErrors
+from tests.helpers.authority import TestAuthority
 from tests.settings.texts import write
 
 ONE_RULE = "rules: [{name: a, hosts: [x.example]}]"
@@ -204,3 +212,27 @@ def test_a_missing_file_of_users_is_an_error_where_it_is_named(tmp_path: Path) -
     assert str(refusal.value) == (
         f"{file}:2: identity.basic.htpasswd: {tmp_path}/gone cannot be read: No such file or directory"
     )
+
+
+def authorities(folder: Path, content: str | None) -> str | None:
+    if content is not None:
+        (folder / "ca.pem").write_text(content)
+    write(folder, "gateway.yaml", "resolver:\n  transport: dot\n  tls: {ca: ca.pem}\n")
+    return load_resolver_authorities(load_settings(folder / "gateway.yaml", {}))
+
+
+def test_authorities_for_name_servers_are_read_and_watched(tmp_path: Path) -> None:
+    pem = TestAuthority(tmp_path).bundle.read_text()
+    assert authorities(tmp_path, pem) == pem
+    assert tmp_path / "ca.pem" in load_settings(tmp_path / "gateway.yaml", {}).files
+
+
+@pytest.mark.parametrize("content", ["", "no certificate", "-----BEGIN CERTIFICATE-----\nAAAA\n", "é"])
+def test_authorities_that_are_no_certificates_are_named_with_their_key(tmp_path: Path, content: str) -> None:
+    with pytest.raises(ConfigErrors, match=r"gateway.yaml:3: resolver.tls.ca: .*ca.pem holds no CA certificate"):
+        authorities(tmp_path, content)
+
+
+def test_authorities_that_cannot_be_read_are_named_with_their_key(tmp_path: Path) -> None:
+    with pytest.raises(ConfigErrors, match=r"gateway.yaml:3: resolver.tls.ca: .*ca.pem cannot be read"):
+        authorities(tmp_path, None)

@@ -9,6 +9,7 @@ from gateway.model.record import ConnectionRecord, ExchangeRecord
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.formats.json import decode, encode
 from gateway.telemetry.metrics import Metrics, Sources
+from gateway.telemetry.questions import DnsReadings, QuestionCounters
 from gateway.telemetry.sealing import seal
 from tests.telemetry.drafts import tunnelled
 
@@ -29,7 +30,13 @@ def test_every_field_of_a_record_is_described_once() -> None:
 
 
 def test_every_metric_is_described_once() -> None:
-    sources = Sources(*(lambda: 1,) * 6, last_reload_time=lambda: 1.0, dns_queries=dict)  # type: ignore[arg-type]  # any number will do
+    questions = QuestionCounters()
+    questions.count("192.0.2.1:53", "udp", "answer", 0.01)
+
+    def readings() -> DnsReadings:
+        return DnsReadings({"hit": 1}, 1, {"192.0.2.1:53": True}, questions)
+
+    sources = Sources(*(lambda: 1,) * 6, last_reload_time=lambda: 1.0, dns=readings)  # type: ignore[arg-type]  # any number will do
     families = text_string_to_metric_families(Metrics(Counters(), sources).render().decode())
     exposed = {f.name + "_total" * (f.type == "counter") for f in families}
     assert set(first_column("Metrics")) == {name for name in exposed if name.startswith("egress_")}

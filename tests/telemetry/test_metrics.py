@@ -5,12 +5,15 @@ from prometheus_client.parser import text_string_to_metric_families
 from gateway.model.decision import RuleRef
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.metrics import Metrics, Sources
+from gateway.telemetry.questions import MOST_SERVERS, DnsReadings, QuestionCounters
 from tests.telemetry.drafts import RULE, asked, denied, tunnelled
 
 Labels = frozenset[tuple[str, str]]
 
 
-def exposed(counters: Counters, last_reload_time: float | None = 1.8e9) -> dict[tuple[str, Labels], float]:
+def exposed(
+    counters: Counters, last_reload_time: float | None = 1.8e9, questions: QuestionCounters | None = None
+) -> dict[tuple[str, Labels], float]:
     sources = Sources(
         connections_open=lambda: 5,
         tunnels_open=lambda: 3,
@@ -19,7 +22,7 @@ def exposed(counters: Counters, last_reload_time: float | None = 1.8e9) -> dict[
         policy_generation=lambda: 7,
         reload_succeeded=lambda: False,
         last_reload_time=lambda: last_reload_time,
-        dns_queries=lambda: {"answer": 9, "timeout": 1},
+        dns=lambda: DnsReadings({"hit": 9, "stale": 1}, 4, {"192.0.2.1:53": False}, questions or QuestionCounters()),
     )
     text = Metrics(counters, sources).render().decode()
     return {
@@ -57,8 +60,10 @@ def test_every_number_has_its_name() -> None:
         ("egress_policy_generation", labels()): 7,
         ("egress_policy_reload_success", labels()): 0,
         ("egress_policy_last_reload_timestamp_seconds", labels()): 1.8e9,
-        ("egress_dns_queries_total", labels(result="answer")): 9,
-        ("egress_dns_queries_total", labels(result="timeout")): 1,
+        ("egress_dns_names_total", labels(result="hit")): 9,
+        ("egress_dns_names_total", labels(result="stale")): 1,
+        ("egress_dns_cache_entries", labels()): 4,
+        ("egress_dns_server_up", labels(server="192.0.2.1:53")): 0,
     }
     assert {key: samples.get(key) for key in expected} == expected
     assert samples["process_resident_memory_bytes", labels()] > 0
@@ -87,3 +92,28 @@ def test_a_rule_name_may_hold_what_the_format_escapes() -> None:
     rule = RuleRef('dir\\pol"icy.yaml#a\nb', "policy.yaml", 1)
     counters.count(tunnelled(rule=rule), 1001.0)
     assert exposed(counters)["egress_connections_total", labels(rule=rule.name, decision="allow", reason="")] == 1
+
+
+def test_questions_to_name_servers_are_told_apart() -> None:
+    questions = QuestionCounters()
+    questions.count("192.0.2.1:853", "dot", "answer", 0.02)
+    questions.count("192.0.2.1:853", "dot", "answer", 0.2)
+    questions.count("192.0.2.2:853", "dot", "timeout", 2.0)
+    samples = exposed(Counters(), questions=questions)
+    expected = {
+        ("egress_dns_queries_total", labels(server="192.0.2.1:853", transport="dot", result="answer")): 2,
+        ("egress_dns_queries_total", labels(server="192.0.2.2:853", transport="dot", result="timeout")): 1,
+        ("egress_dns_query_duration_seconds_bucket", labels(server="192.0.2.1:853", le="0.025")): 1,
+        ("egress_dns_query_duration_seconds_count", labels(server="192.0.2.1:853")): 2,
+        ("egress_dns_query_duration_seconds_sum", labels(server="192.0.2.2:853")): 2.0,
+    }
+    assert {key: samples.get(key) for key in expected} == expected
+
+
+def test_name_servers_that_change_all_the_time_make_no_endless_series() -> None:
+    questions = QuestionCounters()
+    for number in range(1000):
+        questions.count(f"10.0.{number // 256}.{number % 256}:53", "udp", "answer", 0.001)
+    samples = exposed(Counters(), questions=questions)
+    assert samples["egress_dns_queries_total", labels(server="other", transport="udp", result="answer")] == 968
+    assert sum(name == "egress_dns_query_duration_seconds_count" for name, _ in samples) == MOST_SERVERS + 1

@@ -1,1 +1,1 @@
-"""Name service without I/O: what responses mean, and how long it is remembered."""
+"""Name service: how questions travel, who is asked, what responses mean, and how long it is remembered."""

@@ -12,6 +12,8 @@ from gateway.net.dns.answers import Answer, Found, Missing
 FAILURE_SECONDS = 1.0
 """A failure is remembered just long enough that a crowd asks once (RFC 9520 section 3.2)."""
 LONGEST_NEGATIVE_SECONDS = 300.0
+STALE_SECONDS = 30.0
+"""For how long a stale answer counts as fresh when nothing newer can be had (RFC 8767 sections 4 and 5)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +25,12 @@ class Resolution:
 
 @dataclass(slots=True)
 class _Entry:
-    """`turns` counts how often the addresses were given out, so that each of a family comes first in its turn."""
+    """`stale_at` is when its own time ended, `expires_at` when it has to be asked anew. `turns` counts how often the
+    addresses were given out, so that each of a family comes first in its turn."""
 
     answer: Resolution | Missing
     expires_at: float
+    stale_at: float
     turns: int = 0
 
     def take(self) -> Resolution | Missing:
@@ -37,10 +41,12 @@ class _Entry:
 
 
 class NameCache:
-    """TTLs are clamped to `min_ttl..max_ttl` seconds, those of negative answers also to five minutes."""
+    """TTLs are clamped to `min_ttl..max_ttl` seconds, those of negative answers also to five minutes. Addresses may
+    serve `serve_stale` seconds longer, where nothing newer can be had."""
 
-    def __init__(self, size: int, min_ttl: float, max_ttl: float) -> None:
+    def __init__(self, size: int, min_ttl: float, max_ttl: float, serve_stale: float = 0.0) -> None:
         self._size = size
+        self._serve_stale = serve_stale
         self._min_ttl = min_ttl
         self._max_ttl = max_ttl
         self._entries: OrderedDict[HostName, _Entry] = OrderedDict()
@@ -54,15 +60,35 @@ class NameCache:
         if entry is None:
             return None
         if entry.expires_at <= now:
-            del self._entries[name]
+            if not self._is_stale(entry, now):
+                del self._entries[name]
             return None
         self._entries.move_to_end(name)
         return entry.take()
 
+    def stale(self, name: HostName, now: float) -> Resolution | None:
+        """Addresses whose time has ended and that may still serve."""
+        entry = self._entries.get(name)
+        if entry is None or not self._is_stale(entry, now):
+            return None
+        addresses = entry.take()
+        return addresses if isinstance(addresses, Resolution) else None
+
+    def _is_stale(self, entry: _Entry, now: float) -> bool:
+        """It has to be asked anew, and may serve if that fails."""
+        is_over = entry.expires_at <= now < entry.stale_at + self._serve_stale
+        return is_over and isinstance(entry.answer, Resolution)
+
     def keep(self, name: HostName, answer: Answer, now: float) -> Resolution | Missing:
-        """Remember it, and give it in the form in which `get` will."""
+        """Remember it, and give it in the form in which `get` will. A failure leaves stale addresses in their place
+        for `STALE_SECONDS`: then somebody asks again."""
+        entry = self._entries.get(name)
+        if entry is not None and isinstance(answer, Missing) and answer.is_failure and self._is_stale(entry, now):
+            entry.expires_at = min(now + STALE_SECONDS, entry.stale_at + self._serve_stale)
+            return entry.take()
         known = Resolution(in_families(answer.addresses)) if isinstance(answer, Found) else answer
-        self._entries[name] = _Entry(known, now + self.lifetime(answer))
+        expires_at = now + self.lifetime(answer)
+        self._entries[name] = _Entry(known, expires_at, expires_at)
         self._entries.move_to_end(name)
         if len(self._entries) > self._size:
             self._entries.popitem(last=False)

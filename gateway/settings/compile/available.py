@@ -19,8 +19,6 @@ _KEYS: tuple[tuple[str, ...], ...] = (
     ("identity", "token"),
     ("identity", "kubernetes"),
     ("secrets",),
-    ("resolver", "transport"),
-    ("resolver", "cache", "serve_stale"),
     ("inspection",),
     ("limits", "store"),
     ("limits", "on_store_failure"),

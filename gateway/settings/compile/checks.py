@@ -57,6 +57,11 @@ def check_gateway(settings: GatewaySettings) -> Iterator[Finding]:
     cache = settings.resolver.cache
     if cache.min_ttl > cache.max_ttl:
         yield ("resolver", "cache", "min_ttl"), "is longer than max_ttl"
+    resolver = settings.resolver
+    if resolver.tls is not None and resolver.transport == "udp":
+        yield ("resolver", "tls"), "is for transport: dot or doh"
+    if "path" in resolver.model_fields_set and resolver.transport != "doh":
+        yield ("resolver", "path"), "is for transport: doh"
 
 
 def is_loopback(address: Address) -> bool:

@@ -102,3 +102,32 @@ def test_the_property_catches_a_cache_that_believes_every_ttl() -> None:
 
     with pytest.raises(AssertionError):
         broken()
+
+
+def test_stale_addresses_serve_for_their_time_and_no_longer() -> None:
+    cache = NameCache(size=10, min_ttl=1, max_ttl=100, serve_stale=50)
+    cache.keep(HostName("x.test"), Found(addresses("203.0.113.1"), 10), 0.0)
+
+    assert cache.stale(HostName("x.test"), 9.9) is None, "it is still fresh"
+    assert cache.get(HostName("x.test"), 10.0) is None
+    assert cache.stale(HostName("x.test"), 59.9) == Resolution(addresses("203.0.113.1"))
+    assert cache.stale(HostName("x.test"), 60.0) is None
+    assert cache.get(HostName("x.test"), 60.0) is None
+    assert len(cache) == 0
+
+
+def test_a_failure_does_not_prolong_what_is_stale_beyond_its_time() -> None:
+    cache = NameCache(size=10, min_ttl=1, max_ttl=100, serve_stale=50)
+    cache.keep(HostName("x.test"), Found(addresses("203.0.113.1"), 10), 0.0)
+    failure = Missing(Reason.DNS_TIMEOUT, "")
+
+    assert cache.keep(HostName("x.test"), failure, 45.0) == Resolution(addresses("203.0.113.1"))
+    assert cache.get(HostName("x.test"), 59.9) == Resolution(addresses("203.0.113.1"))
+    assert cache.get(HostName("x.test"), 60.0) is None
+    assert cache.keep(HostName("x.test"), failure, 60.0) == failure
+
+
+def test_what_did_not_exist_is_never_served_stale() -> None:
+    cache = NameCache(size=10, min_ttl=1, max_ttl=100, serve_stale=50)
+    cache.keep(HostName("x.test"), Missing(Reason.DNS_NAME_NOT_FOUND, "", "NXDOMAIN", 10), 0.0)
+    assert cache.stale(HostName("x.test"), 10.0) is None

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gateway.cli.explain import explain_url
-from gateway.cli.question import Unanswerable
+from gateway.cli.explaining.explain import explain_url
+from gateway.cli.explaining.question import Unanswerable
 from gateway.settings.gateway import GatewaySettings
 from gateway.settings.load import load_policy, with_policy
 from tests.settings.texts import write

@@ -2,20 +2,22 @@ import asyncio
 import itertools
 import socket
 
-import dns.message
+import dns.name
+import dns.rdatatype
 import pytest
 
 from gateway.net.dns.answers import Found, read_response
-from gateway.net.dns_transport import PlainDns
+from gateway.net.dns.plain import PlainDns, in_random_case
+from gateway.net.dns.transport import Question
 from gateway.net.names import NameServer
 from tests.helpers.dns_server import DnsServer, Fault, Query
 from tests.net.parts import address_of, addresses, open_sockets, server_of
 
 
 async def ask(dns_server: DnsServer, name: str = "x.test", kind: str = "A") -> object:
-    query = dns.message.make_query(name, kind, use_edns=0, payload=1232)
+    question = Question(dns.name.from_text(name), dns.rdatatype.from_text(kind))
     async with asyncio.timeout(2):
-        return read_response(await PlainDns().ask(server_of(dns_server), query))
+        return read_response((await PlainDns().ask(server_of(dns_server), question)).message)
 
 
 async def test_a_question_is_answered_over_udp() -> None:
@@ -45,7 +47,9 @@ async def test_an_answer_of_500_addresses_comes_over_tcp_and_is_bounded() -> Non
         assert [query.transport for query in dns_server.queries] == ["udp", "tcp"]
 
 
-@pytest.mark.parametrize("fault", [Fault.WRONG_ID, Fault.WRONG_QUESTION, Fault.WRONG_PORT, Fault.GARBAGE])
+@pytest.mark.parametrize(
+    "fault", [Fault.WRONG_ID, Fault.WRONG_QUESTION, Fault.WRONG_CASE, Fault.WRONG_PORT, Fault.GARBAGE]
+)
 async def test_a_forged_answer_is_ignored_and_the_real_one_awaited(fault: Fault) -> None:
     with DnsServer() as dns_server:
         dns_server.answer("x.test", "203.0.113.1")
@@ -64,6 +68,25 @@ async def test_a_forged_answer_alone_is_no_answer(fault: Fault) -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.1):
                 await ask(dns_server)
+
+
+async def test_a_server_that_does_not_repeat_the_letters_case_is_asked_over_tcp() -> None:
+    with DnsServer() as dns_server:
+        dns_server.answer("x-twenty-letters.test", "203.0.113.1")
+        dns_server.spoil("x-twenty-letters.test", Fault.WRONG_CASE)
+
+        assert await ask(dns_server, "x-twenty-letters.test") == Found(addresses("203.0.113.1"), 60)
+        assert [query.transport for query in dns_server.queries] == ["udp", "tcp"]
+
+
+def test_the_case_of_every_letter_is_thrown_and_nothing_else_changes() -> None:
+    name = dns.name.from_text(r"ab-c_1.\255z.test")
+    spellings = {in_random_case(name) for _ in range(3)}
+    thrown = [in_random_case(name).labels for _ in range(200)]
+    assert spellings == {name}, "names are compared without case"
+    assert len({labels[0] for labels in thrown}) == 8
+    assert {labels[1] for labels in thrown} == {b"\xffz", b"\xffZ"}
+    assert all(labels[0].lower() == b"ab-c_1" and labels[-1] == b"" for labels in thrown)
 
 
 async def test_every_question_has_a_port_and_an_id_of_its_own() -> None:
@@ -93,10 +116,10 @@ async def test_a_port_where_nobody_listens_is_an_error_at_once() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))
         nobody = NameServer(address_of("127.0.0.1"), taken.getsockname()[1])
-    query = dns.message.make_query("x.test", "A")
+    question = Question(dns.name.from_text("x.test"), dns.rdatatype.A)
     with pytest.raises(ConnectionRefusedError):
         async with asyncio.timeout(2):
-            await PlainDns().ask(nobody, query)
+            await PlainDns().ask(nobody, question)
 
 
 @pytest.mark.parametrize("faults", [[Fault.SILENCE], [Fault.TRUNCATION, Fault.STALL]], ids=["udp", "tcp"])

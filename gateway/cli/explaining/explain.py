@@ -9,9 +9,11 @@ from pathlib import Path
 from rich.console import Console
 
 from gateway.app.own_addresses import own_addresses
+from gateway.app.resolving import ResolverPlan
 from gateway.cli.console import answers, say
-from gateway.cli.cures import cure_for, near_misses, proposed_rule
-from gateway.cli.question import parse_client, parse_question
+from gateway.cli.explaining.cures import cure_for, near_misses, proposed_rule
+from gateway.cli.explaining.live import Stages, go_there
+from gateway.cli.explaining.question import parse_client, parse_question
 from gateway.model.addresses import Address
 from gateway.model.client import Client
 from gateway.model.decision import AddressRefusal, Deny, Permit, Terms
@@ -21,7 +23,7 @@ from gateway.policy.decide import decide
 from gateway.policy.plan import Rules, build_rules
 from gateway.policy.rules import AddressPolicy, Policy
 from gateway.settings.gateway import GatewaySettings
-from gateway.settings.load import load_policy, load_settings
+from gateway.settings.load import load_policy, load_resolver_authorities, load_settings
 from gateway.settings.units import Endpoint
 
 _WORDS = {
@@ -35,24 +37,48 @@ _WORDS = {
 
 
 def explain_url(
-    url: str, config: Path | None, policy: Path | None, client_name: str | None, source: str | None, method: str | None
+    url: str,
+    config: Path | None,
+    policy: Path | None,
+    client_name: str | None,
+    source: str | None,
+    method: str | None,
+    live: bool = False,
 ) -> bool:
-    """Print the verdict; True for allow. Raises `ConfigErrors` or `Unanswerable`."""
+    """Print the verdict; True for allow. `live` goes there as well, if policy allows it. Raises `ConfigErrors`,
+    `Unanswerable` or, with `live`, `Unreached`."""
     intent = parse_question(url, method)
     settings = load_settings(config, os.environ, policy)
     loaded = load_policy(settings)
     listening = replace(loaded.policy, addresses=_with_listening(loaded.policy.addresses, settings))
-    client = parse_client(client_name, source, loaded.policy)
-    now = time.time()
     rules = build_rules(listening, generation=1)
+    began_at = time.perf_counter()
+    client = parse_client(client_name, source, loaded.policy)
+    identified_at = time.perf_counter()
+    now = time.time()
     decision = decide(client, intent, rules, now)
+    decided_at = time.perf_counter()
     refusal = _refusal_of_literal(decision)
     allowed = isinstance(decision, Permit) and (refusal is None or not refusal.enforced)
     _print(answers(), intent, client, decision, refusal, allowed)
     if isinstance(decision, Deny):
         _print_near_misses(answers(), decision, intent, rules, now)
         _print_cure(answers(), decision, client, intent, rules.policy, now)
+    if live:
+        stages = Stages(answers())
+        say(answers(), "")
+        stages.tell("identity", identified_at - began_at, show_client(client))
+        stages.tell("rule", decided_at - identified_at, _words_for(decision))
+        if allowed and isinstance(decision, Permit):
+            return go_there(
+                intent, decision, ResolverPlan(settings.resolver, load_resolver_authorities(settings)), stages
+            )
+        say(answers(), "  nothing was resolved or dialled")
     return allowed
+
+
+def _words_for(decision: Permit | Deny) -> str:
+    return str(decision.rule) if isinstance(decision, Permit) or decision.rule is not None else decision.reason
 
 
 def _with_listening(addresses: AddressPolicy, settings: GatewaySettings) -> AddressPolicy:
@@ -100,7 +126,7 @@ def _permit_lines(permit: Permit, refusal: AddressRefusal | None) -> Iterator[tu
     elif isinstance(permit.authority.host, Address):
         yield "address", "may be dialled"
     else:
-        yield "addresses", "not resolved here; each is screened before it is dialled"
+        yield "addresses", "each is screened before it is dialled"
 
 
 def _deny_lines(denial: Deny) -> Iterator[tuple[str, str]]:

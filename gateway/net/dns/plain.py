@@ -2,42 +2,53 @@
 
 Only a response with our id and our question, from the address and port that were asked, is an answer (RFC 5452
 section 9); everything else on the socket is ignored, so that a forged datagram cannot end the wait for the real one.
+Over UDP the name's letters have a random case that an answer must repeat (draft-vixie-dnsext-dns0x20): a forger has to
+guess a bit more for each letter. An answer that has all right but the case is not believed: it is fetched over TCP, so
+that a server that does not repeat the case costs time and no correctness.
 """
 
 import asyncio
+import secrets
 import socket
-from typing import Protocol
 
 import dns.exception
 import dns.message
+import dns.name
 
+from gateway.net.dns.transport import EDNS_PAYLOAD, LARGEST_MESSAGE, Over, Question, Reply
 from gateway.net.names import NameServer
-
-EDNS_PAYLOAD = 1232
-"""Bytes that pass every path unfragmented (DNS flag day 2020)."""
-LARGEST_MESSAGE = 65535
-
-
-class DnsTransport(Protocol):
-    """How questions travel."""
-
-    async def ask(self, server: NameServer, query: dns.message.Message) -> dns.message.Message:
-        """A validated response, whatever its rcode. Waits for ever: who asks brings the time-out. Raises `OSError`
-        where the server cannot be reached or breaks off, `dns.exception.DNSException` where its answer is malformed."""
-        ...
 
 
 class PlainDns:
-    """UDP and TCP on one port (RFC 1035, RFC 7766)."""
+    """UDP and TCP on one port (RFC 1035, RFC 7766). Keeps nothing open."""
 
-    async def ask(self, server: NameServer, query: dns.message.Message) -> dns.message.Message:
+    over = Over.UDP
+
+    async def ask(self, server: NameServer, question: Question) -> Reply:
         """See `DnsTransport.ask`."""
+        spelt = in_random_case(question.name)
+        query = dns.message.make_query(spelt, question.kind, use_edns=0, payload=EDNS_PAYLOAD)
         response = await _ask_udp(server, query)
-        return await _ask_tcp(server, query) if response is None else response
+        if response is None:
+            return Reply(await _ask_tcp(server, query), Over.TCP)
+        return Reply(response, Over.UDP)
+
+    def close(self) -> None:
+        """See `DnsTransport.close`."""
+
+
+def in_random_case(name: dns.name.Name) -> dns.name.Name:
+    """The same name, each of its letters large or small by a throw of its own."""
+    return dns.name.Name([bytes(map(_thrown, label)) for label in name.labels])
+
+
+def _thrown(character: int) -> int:
+    is_letter = 0x41 <= character & ~0x20 <= 0x5A
+    return character ^ (0x20 * secrets.randbits(1)) if is_letter else character
 
 
 async def _ask_udp(server: NameServer, query: dns.message.Message) -> dns.message.Message | None:
-    """None: the answer was truncated. A connected socket takes datagrams from that server only."""
+    """None: the answer has to be fetched over TCP. A connected socket takes datagrams from that server only."""
     loop = asyncio.get_running_loop()
     with _socket(server, socket.SOCK_DGRAM) as sock:
         sock.connect((str(server.address), server.port))  # binds a random free port (RFC 6056)
@@ -53,7 +64,12 @@ async def _ask_udp(server: NameServer, query: dns.message.Message) -> dns.messag
                 continue
             else:
                 if query.is_response(response):
-                    return response
+                    return response if _is_spelt_alike(query, response) else None
+
+
+def _is_spelt_alike(query: dns.message.Message, response: dns.message.Message) -> bool:
+    """Letter by letter. A failure may come without its question, and says nothing that could be believed."""
+    return not response.question or response.question[0].name.labels == query.question[0].name.labels
 
 
 async def _ask_tcp(server: NameServer, query: dns.message.Message) -> dns.message.Message:

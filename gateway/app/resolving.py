@@ -1,0 +1,106 @@
+"""The resolver that the settings in force ask for."""
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.app.clock import SystemClock
+from gateway.model.names import HostName
+from gateway.model.roles import Deadlines
+from gateway.net.dns.cache import Resolution
+from gateway.net.dns.lookup import Asked, Family
+from gateway.net.dns.plain import PlainDns
+from gateway.net.dns.secure import SecureDns, Trust
+from gateway.net.dns.transport import PORTS, DnsTransport, Over
+from gateway.net.names import NameServer, NameServers, hosts_file
+from gateway.net.resolver import Resolver, ResolverCounts, ResolverOptions
+from gateway.settings.gateway import ResolverSettings
+from gateway.telemetry.questions import DnsReadings, QuestionCounters
+
+
+@dataclass(frozen=True, slots=True)
+class ResolverPlan:
+    """All that a resolver is made from. `authorities`: CA certificates for name servers, PEM; None for the system's."""
+
+    settings: ResolverSettings
+    authorities: str | None = None
+
+
+def build_resolver(
+    plan: ResolverPlan,
+    deadlines: Deadlines,
+    counts: ResolverCounts | None = None,
+    witness: Callable[[Asked], None] = lambda _: None,
+) -> Resolver:
+    """A stub resolver. `counts` and `witness` as `Resolver` has them."""
+    settings = plan.settings
+    options = ResolverOptions(
+        timeout=settings.timeout,
+        cache_size=settings.cache.size,
+        min_ttl=settings.cache.min_ttl,
+        max_ttl=settings.cache.max_ttl,
+        serve_stale=settings.cache.serve_stale,
+        family=Family(settings.family),
+    )
+    over = Over(settings.transport)
+    servers = [one if one == "system" else NameServer(one.address, one.port or PORTS[over]) for one in settings.servers]
+    transport = _build_transport(plan, over)
+    names = NameServers(servers, system_port=PORTS[over])
+    return Resolver(names, hosts_file(), transport, options, SystemClock(), deadlines, counts, witness)
+
+
+def _build_transport(plan: ResolverPlan, over: Over) -> DnsTransport:
+    if over is Over.UDP:
+        return PlainDns()
+    tls = plan.settings.tls
+    trust = Trust(plan.authorities, tls.server_name if tls is not None else None, plan.settings.path)
+    return SecureDns(over, trust, silence=plan.settings.timeout)
+
+
+class ResolverInForce:
+    """Made anew when the plan changes; counts go on. What was asked of the former one is answered by it, and what it
+    kept open closes when nobody has used it for a while."""
+
+    def __init__(self, plan: Callable[[], ResolverPlan], deadlines: Deadlines, questions: QuestionCounters) -> None:
+        self._plan = plan
+        self._deadlines = deadlines
+        self._questions = questions
+        self._counts = ResolverCounts()
+        self._planned = plan()
+        self._resolver = self._build()
+
+    def resolve(self, name: HostName, within: float) -> Coroutine[Any, Any, Resolution]:
+        """See `Resolver.resolve`."""
+        return self.current().resolve(name, within)
+
+    def current(self) -> Resolver:
+        """By the plan that is in force now."""
+        plan = self._plan()
+        if plan is not self._planned:
+            changed = plan != self._planned
+            self._planned = plan
+            if changed:
+                self._resolver = self._build()
+        return self._resolver
+
+    def readings(self) -> DnsReadings:
+        """For metrics."""
+        counts, resolver = self._counts, self._resolver
+        return DnsReadings(
+            names={
+                "hit": counts.hits,
+                "miss": counts.misses,
+                "joined": counts.joined,
+                "stale": counts.stale,
+                "failure": counts.failures,
+            },
+            remembered=resolver.remembered,
+            health={str(server): is_well for server, is_well in resolver.health().items()},
+            questions=self._questions,
+        )
+
+    def _build(self) -> Resolver:
+        return build_resolver(self._planned, self._deadlines, self._counts, self._count)
+
+    def _count(self, asked: Asked) -> None:
+        self._questions.count(str(asked.server), asked.over, asked.result, asked.seconds)

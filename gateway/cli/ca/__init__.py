@@ -1,0 +1,1 @@
+"""The authority of inspected destinations, from the command line."""

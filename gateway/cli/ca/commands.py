@@ -1,0 +1,91 @@
+"""`egress-gateway ca ...` as typed; what the commands do stands in rotation.py, which is loaded when one runs."""
+# ruff: noqa: PLC0415
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.cli.ending import fail
+
+ca = typer.Typer(
+    help="Make, show and replace the certificate authority of inspected destinations.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+CaCertificate = Annotated[Path, typer.Option("--cert", metavar="FILE", help="Certificates that clients trust, PEM.")]
+CaKey = Annotated[Path, typer.Option("--key", metavar="FILE", help="The key that signs, PEM.")]
+CaDays = Annotated[int, typer.Option("--days", min=1, max=7300, metavar="N", help="How long it is valid.")]
+
+
+@ca.command("init")
+def ca_init(
+    cert: CaCertificate = Path("ca.crt"),
+    key: CaKey = Path("ca.key"),
+    name: Annotated[str, typer.Option(metavar="TEXT", help="Common name.")] = "egress gateway",
+    days: CaDays = 3650,
+    permit: Annotated[
+        list[str] | None, typer.Option(metavar="DOMAIN", help="Sign only below this domain; may be repeated.")
+    ] = None,
+) -> None:
+    """Make a new authority: two files, the key readable by its owner alone.
+
+    \b
+    egress-gateway ca init --cert ca.crt --key ca.key
+    egress-gateway ca init --permit example.com --permit example.org
+
+    Nothing is overwritten. Name both files as inspection.ca_cert and inspection.ca_key.
+    """
+    import time
+
+    from gateway.cli.ca.rotation import init
+    from gateway.model.errors import ConfigError
+
+    try:
+        init(cert, key, name, days, permit or [], time.time())
+    except ConfigError as refusal:
+        fail(refusal)
+
+
+@ca.command("show")
+def ca_show(
+    cert: CaCertificate = Path("ca.crt"),
+    key: Annotated[Path | None, typer.Option("--key", metavar="FILE", help="Say which certificate signs.")] = None,
+) -> None:
+    """Say what clients are to trust: name, end, confinement, fingerprint."""
+    from gateway.cli.ca.rotation import show
+    from gateway.model.errors import ConfigError
+
+    try:
+        show(cert, key)
+    except ConfigError as refusal:
+        fail(refusal)
+
+
+@ca.command("rotate")
+def ca_rotate(
+    cert: CaCertificate = Path("ca.crt"),
+    key: CaKey = Path("ca.key"),
+    step: Annotated[str, typer.Option(metavar="publish|switch|withdraw", help="Which step.")] = "publish",
+    days: CaDays = 3650,
+) -> None:
+    """Replace the authority without an outage, one step at a call.
+
+    \b
+    publish    a next authority is made; clients are to trust both, the old one signs
+    switch     once all clients have the new bundle: the new one signs
+    withdraw   once nothing signed by the old one is alive: only the new one is trusted
+
+    Each takes effect at the gateway's next reload (SIGHUP); none is done out of its turn.
+    """
+    import time
+
+    from gateway.cli.ca.rotation import Step, rotate
+    from gateway.model.errors import ConfigError
+
+    if step not in set(Step):
+        fail(f"a step is publish, switch or withdraw, not {step!r}")
+    try:
+        rotate(cert, key, Step(step), days, time.time())
+    except ConfigError as refusal:
+        fail(refusal)

@@ -1,0 +1,143 @@
+"""`egress-gateway ca`: make the authority of inspected destinations, look at it, replace it without an outage.
+
+Replacing takes three steps, because clients must trust the new certificate before it signs and the old one while
+anything signed by it is alive: publish the next one beside the one in use, switch, withdraw the old one.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+
+from gateway.cli.console import answers, say
+from gateway.intercept.authority import BadAuthority, create_authority, published, read_certificates
+from gateway.intercept.files import load_authority, read_file
+from gateway.model.errors import ConfigError
+
+CERTIFICATE_MODE = 0o644
+KEY_MODE = 0o600
+
+
+class Step(StrEnum):
+    """Of a rotation, in this order."""
+
+    PUBLISH = "publish"
+    SWITCH = "switch"
+    WITHDRAW = "withdraw"
+
+
+def init(certificate: Path, key: Path, common_name: str, days: int, permitted: Sequence[str], now: float) -> None:
+    """Make both files. Raises `ConfigError` if one is there already: a lost key breaks every client."""
+    for path in (certificate, key):
+        if path.exists():
+            raise ConfigError(str(path), "is there already; `ca rotate` replaces an authority, nothing overwrites one")
+    made, secret = create_authority(common_name, now, days, permitted)
+    _write(key, secret, KEY_MODE)
+    _write(certificate, made, CERTIFICATE_MODE)
+    say(answers(), f"{certificate}: {_described(read_certificates(made)[0])}", "green")
+    say(answers(), f"{key}: its key, for the gateway alone (mode {KEY_MODE:04o})")
+
+
+def show(certificate: Path, key: Path | None) -> None:
+    """One line for each certificate that clients are to trust; with the key's file, which of them signs."""
+    signing = None if key is None else load_authority(certificate, key, datetime.now(UTC).timestamp()).certificate
+    for each in _certificates(certificate):
+        role = "" if signing is None else ("signs: " if each == signing else "trusted: ")
+        say(answers(), f"{role}{_described(each)}")
+
+
+def rotate(certificate: Path, key: Path, step: Step, days: int, now: float) -> None:
+    """One step of a rotation. Raises `ConfigError` if it is not its turn."""
+    following = next_step(certificate, key, now)
+    if step is not following:
+        raise ConfigError(str(certificate), f"a rotation is under way: its next step is --step {following}")
+    steps: dict[Step, Callable[[], None]] = {
+        Step.PUBLISH: lambda: _publish(certificate, key, days, now),
+        Step.SWITCH: lambda: _switch(key),
+        Step.WITHDRAW: lambda: _withdraw(certificate, key, now),
+    }
+    steps[step]()
+
+
+def next_step(certificate: Path, key: Path, now: float) -> Step:
+    """What a rotation has to do next, read from the files: nothing else remembers it."""
+    load_authority(certificate, key, now)
+    if _next(key).exists():
+        return Step.SWITCH
+    return Step.PUBLISH if len(_certificates(certificate)) == 1 else Step.WITHDRAW
+
+
+def _publish(certificate: Path, key: Path, days: int, now: float) -> None:
+    current = load_authority(certificate, key, now).certificate
+    permitted = _permitted(current)
+    made, secret = create_authority(_common_name(current), now, days, permitted)
+    _write(_next(key), secret, KEY_MODE)
+    _write(certificate, published(read_file(certificate)) + made, CERTIFICATE_MODE)
+    say(answers(), f"{certificate}: clients are to trust both now; the old one signs")
+    say(answers(), "when every client has the new bundle: ca rotate --step switch", "yellow")
+
+
+def _switch(key: Path) -> None:
+    _next(key).replace(key)
+    say(answers(), f"{key}: the new one signs from the next start or reload on; both are trusted")
+    say(answers(), "when no certificate of the old one is alive (leaf_validity): ca rotate --step withdraw", "yellow")
+
+
+def _withdraw(certificate: Path, key: Path, now: float) -> None:
+    current = load_authority(certificate, key, now).certificate
+    _write(certificate, current.public_bytes(serialization.Encoding.PEM), CERTIFICATE_MODE)
+    say(answers(), f"{certificate}: only the one that signs is trusted", "green")
+
+
+def _next(key: Path) -> Path:
+    return key.with_name(f"{key.name}.next")
+
+
+def _certificates(path: Path) -> list[x509.Certificate]:
+    try:
+        return read_certificates(read_file(path))
+    except BadAuthority as refusal:
+        raise ConfigError(str(path), str(refusal)) from refusal
+
+
+def _common_name(certificate: x509.Certificate) -> str:
+    names = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    return str(names[0].value) if names else "egress gateway"
+
+
+def _permitted(certificate: x509.Certificate) -> list[str]:
+    try:
+        constraints = certificate.extensions.get_extension_for_class(x509.NameConstraints).value
+    except x509.ExtensionNotFound:
+        return []
+    return [name.value for name in constraints.permitted_subtrees or () if isinstance(name, x509.DNSName)]
+
+
+def _described(certificate: x509.Certificate) -> str:
+    fingerprint = certificate.fingerprint(hashes.SHA256()).hex(":").upper()
+    confined = _permitted(certificate)
+    only = f", only for {', '.join(confined)}" if confined else ""
+    return f"{_common_name(certificate)}, until {certificate.not_valid_after_utc:%Y-%m-%d}{only}, SHA-256 {fingerprint}"
+
+
+def _write(path: Path, content: bytes, mode: int) -> None:
+    """Whole or not at all, with its permissions from the first byte on."""
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                os.fchmod(file.fileno(), mode)
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise ConfigError(str(path), f"cannot be written: {error.strerror}") from error

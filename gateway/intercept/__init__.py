@@ -1,0 +1,1 @@
+"""Looking inside TLS: the authority that signs for inspected destinations, the leaves, and both handshakes."""

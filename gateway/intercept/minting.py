@@ -1,0 +1,86 @@
+"""Server-side TLS contexts for inspected names, each with a certificate of its own: made on demand, kept for as long as
+they are good, bounded in number. A name that many clients ask for at once is made once; making blocks no loop.
+"""
+
+import asyncio
+import os
+import ssl
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from gateway.intercept.authority import Authority, Leaf
+from gateway.model.authority import Host
+from gateway.model.roles import Clock
+
+RENEW_AT = 0.5
+"""The part of a leaf's life after which it is made anew."""
+_AT_ONCE = 2  # threads; minting takes well under a millisecond of processor
+_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"  # of TLS 1.2: forward secrecy and AEAD only; those of 1.3 all are
+
+_Key = tuple[Host, tuple[str, ...]]
+
+
+class Minting:
+    """`validity` is seconds, `size` the number of contexts that are kept; the least recently used goes first."""
+
+    def __init__(self, authority: Authority, validity: float, size: int, clock: Clock) -> None:
+        self._authority = authority
+        self._validity = validity
+        self._size = size
+        self._clock = clock
+        self._kept: OrderedDict[_Key, tuple[ssl.SSLContext, float]] = OrderedDict()
+        self._flights: dict[_Key, asyncio.Future[ssl.SSLContext]] = {}
+        self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="minting")
+        self.minted = 0
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    async def context_for(self, host: Host, alpn: Sequence[str]) -> ssl.SSLContext:
+        """A context that proves to be `host` and offers `alpn`. One context serves all its connections, so that
+        clients can resume their sessions."""
+        key = (host, tuple(alpn))
+        known = self._kept.get(key)
+        if known is not None and self._clock.time() < known[1]:
+            self._kept.move_to_end(key)
+            return known[0]
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = self._flights[key] = asyncio.ensure_future(self._make(key))
+            flight.add_done_callback(lambda _: self._flights.pop(key))
+        return await asyncio.shield(flight)  # whoever began it may go away; others wait for it
+
+    async def _make(self, key: _Key) -> ssl.SSLContext:
+        now = self._clock.time()
+        loop = asyncio.get_running_loop()
+        context, not_after = await loop.run_in_executor(self._threads, self._mint, key, now)
+        self.minted += 1
+        self._kept[key] = context, now + (not_after - now) * RENEW_AT
+        if len(self._kept) > self._size:
+            self._kept.popitem(last=False)
+        return context
+
+    def _mint(self, key: _Key, now: float) -> tuple[ssl.SSLContext, float]:
+        host, alpn = key
+        leaf = self._authority.mint(host, now, self._validity)
+        return server_context(leaf, alpn), leaf.not_after
+
+
+def server_context(leaf: Leaf, alpn: Sequence[str]) -> ssl.SSLContext:
+    """TLS 1.2 and 1.3, server side. `load_cert_chain` takes file names only: a file in memory, so that no key touches
+    a disk."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.set_ciphers(_CIPHERS)
+    if alpn:
+        context.set_alpn_protocols(list(alpn))
+    descriptor = os.memfd_create("leaf", os.MFD_CLOEXEC)
+    try:
+        with os.fdopen(descriptor, "wb", closefd=False) as file:
+            file.write(leaf.chain + leaf.key)
+        context.load_cert_chain(f"/proc/self/fd/{descriptor}")
+    finally:
+        os.close(descriptor)
+    return context

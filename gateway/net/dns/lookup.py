@@ -1,0 +1,159 @@
+"""One name asked of the name servers: A and AAAA together, along CNAME chains, from the first server that knows."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import dns.exception
+import dns.name
+from dns.rdatatype import AAAA, A, RdataType
+
+from gateway.model.names import HostName
+from gateway.model.reasons import Reason
+from gateway.model.roles import Clock
+from gateway.net.dns.answers import Alias, Answer, Found, Missing, merge, read_response
+from gateway.net.dns.ranking import Ranking
+from gateway.net.dns.transport import DnsTransport, Over, Question
+from gateway.net.names import NameServer
+
+LONGEST_CHAIN = 8
+"""How often a CNAME chain may leave the response that it stands in."""
+ROUNDS = 2
+"""How often a silent server is asked: one datagram may be lost."""
+OTHER_FAMILY_SECONDS = 0.3
+"""How long a name that is settled by one of A and AAAA waits for the other."""
+
+
+class Family(StrEnum):
+    """Which addresses are asked for."""
+
+    ANY = "any"
+    IPV4 = "ipv4"
+    IPV6 = "ipv6"
+
+
+KINDS: dict[Family, tuple[RdataType, ...]] = {Family.ANY: (AAAA, A), Family.IPV4: (A,), Family.IPV6: (AAAA,)}
+
+
+class Result(StrEnum):
+    """How one question to one server ended."""
+
+    ANSWER = "answer"
+    NO_NAME = "no_name"
+    NO_ADDRESS = "no_address"
+    FAILURE = "failure"
+    TIMEOUT = "timeout"
+    UNREACHABLE = "unreachable"
+
+
+_RESULTS = {
+    Reason.DNS_NAME_NOT_FOUND: Result.NO_NAME,
+    Reason.DNS_NO_ADDRESS: Result.NO_ADDRESS,
+    Reason.DNS_TIMEOUT: Result.TIMEOUT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One question that ended. `over` is what carried the response, or what the question was put over first."""
+
+    server: NameServer
+    question: Question
+    over: Over
+    answer: Answer | Alias
+    result: Result
+    seconds: float
+
+
+class Lookup:
+    """`witness` is told of every question that ended otherwise than by being called off. `timeout` is of one question
+    to one server, in seconds."""
+
+    def __init__(
+        self,
+        ranking: Ranking,
+        transport: DnsTransport,
+        timeout: float,
+        family: Family,
+        clock: Clock,
+        witness: Callable[[Asked], None],
+    ) -> None:
+        self._ranking = ranking
+        self._transport = transport
+        self._timeout = timeout
+        self._kinds = KINDS[family]
+        self._clock = clock
+        self._witness = witness
+
+    async def look_up(self, host: HostName) -> Answer:
+        """A and AAAA together. Once one of them has settled the matter, the other is given little time more."""
+        name = dns.name.from_text(host)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._follow(Question(name, kind))) for kind in self._kinds]
+            done, open_ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if open_ and any(_settles(task.result()) for task in done):
+                _, open_ = await asyncio.wait(open_, timeout=OTHER_FAMILY_SECONDS)
+                for task in open_:
+                    task.cancel()
+        return merge([task.result() for task in tasks if not task.cancelled()], asked=len(tasks))
+
+    async def _follow(self, question: Question) -> Answer:
+        """Go after a CNAME chain that leaves its response."""
+        shortest = float("inf")
+        for _ in range(LONGEST_CHAIN):
+            answer = await self._ask(question)
+            if isinstance(answer, Found):
+                return Found(answer.addresses, min(shortest, answer.ttl))
+            if isinstance(answer, Missing):
+                return answer
+            question, shortest = Question(answer.name, question.kind), min(shortest, answer.ttl)
+        return Missing(Reason.DNS_FAILURE, f"a CNAME chain of more than {LONGEST_CHAIN} answers")
+
+    async def _ask(self, question: Question) -> Answer | Alias:
+        """The first server that knows. One that fails is not asked again, one that is silent once more."""
+        answer: Answer | Alias = Missing(Reason.DNS_FAILURE, "no name server is configured")
+        servers = self._ranking.in_order(self._clock.monotonic())
+        for _ in range(ROUNDS):
+            silent = []
+            for server in servers:
+                asked = await self._try(server, question)
+                self._witness(asked)
+                answer = asked.answer
+                if not isinstance(answer, Missing) or not answer.is_failure:
+                    return answer
+                if asked.result is Result.TIMEOUT:
+                    silent.append(server)
+            servers = silent
+        return answer
+
+    async def _try(self, server: NameServer, question: Question) -> Asked:
+        """Ask one server once. Who gives no response of whatever kind is asked last for a while."""
+        asked_at = self._clock.monotonic()
+        over, response = self._transport.over, None
+        answer: Answer | Alias
+        try:
+            async with asyncio.timeout(self._timeout):
+                response, over = await self._transport.ask(server, question)
+            answer = read_response(response)
+        except TimeoutError:
+            answer = Missing(Reason.DNS_TIMEOUT, f"{server} is silent")
+        except (OSError, dns.exception.DNSException) as error:
+            answer = Missing(Reason.DNS_FAILURE, f"{server}: {error}")
+        now = self._clock.monotonic()
+        if response is None:
+            self._ranking.shun(server, now)
+        else:
+            self._ranking.restore(server)
+        return Asked(server, question, over, answer, _result(answer, response is not None), now - asked_at)
+
+
+def _result(answer: Answer | Alias, was_answered: bool) -> Result:
+    if not isinstance(answer, Missing):
+        return Result.ANSWER
+    return _RESULTS.get(answer.reason, Result.FAILURE if was_answered else Result.UNREACHABLE)
+
+
+def _settles(answer: Answer) -> bool:
+    """There are addresses, or there is no such name: the other question can add addresses, not change the verdict."""
+    return isinstance(answer, Found) or answer.reason is Reason.DNS_NAME_NOT_FOUND

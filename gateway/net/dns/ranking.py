@@ -1,0 +1,44 @@
+"""Whom to ask first: the configured order, but those that did not answer last. Time is an argument, in monotonic
+seconds.
+
+When a server's time is up, one asker tries it; the others go on without it until that one was answered. So a dead
+server at the top of the list costs one question in `SHUN_SECONDS` its patience, not all that come meanwhile.
+"""
+
+from collections.abc import Mapping
+
+from gateway.net.names import NameServer, NameServers
+
+SHUN_SECONDS = 30.0
+"""How long a server that did not answer is asked last."""
+
+
+class Ranking:
+    """Of the servers that are configured at the time."""
+
+    def __init__(self, servers: NameServers) -> None:
+        self._servers = servers
+        self._shunned_until: dict[NameServer, float] = {}
+        self._known: tuple[NameServer, ...] = ()
+
+    def in_order(self, now: float) -> list[NameServer]:
+        """In which to ask."""
+        self._known = self._servers.current(now)
+        self._shunned_until = {one: until for one, until in self._shunned_until.items() if one in self._known}
+        order = sorted(self._known, key=lambda server: self._shunned_until.get(server, now) > now)
+        if order and order[0] in self._shunned_until and self._shunned_until[order[0]] <= now:
+            self.shun(order[0], now)
+        return order
+
+    def shun(self, server: NameServer, now: float) -> None:
+        """It was silent, could not be reached or did not prove itself."""
+        self._shunned_until[server] = now + SHUN_SECONDS
+
+    def restore(self, server: NameServer) -> None:
+        """It answered."""
+        self._shunned_until.pop(server, None)
+
+    def health(self) -> Mapping[NameServer, bool]:
+        """Of the servers that were last asked from: False for one that is asked last."""
+        shunned = self._shunned_until
+        return {server: server not in shunned for server in self._known}

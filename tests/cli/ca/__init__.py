@@ -1,0 +1,1 @@
+"""The authority from the command line."""

@@ -1,0 +1,86 @@
+"""Making, showing and replacing the authority: nothing is overwritten, nothing is done out of its turn."""
+
+import stat
+import time
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from gateway.cli.ca.rotation import Step, init, next_step, rotate, show
+from gateway.intercept.authority import read_certificates
+from gateway.intercept.files import load_authority
+from gateway.model.errors import ConfigError
+
+NOW = time.time()
+
+
+def made(directory: Path, permitted: tuple[str, ...] = ()) -> tuple[Path, Path]:
+    files = directory / "ca.crt", directory / "ca.key"
+    init(*files, "our egress", 365, permitted, NOW)
+    return files
+
+
+def test_init_makes_two_files_the_key_for_its_owner_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    certificate, key = made(tmp_path)
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    assert stat.S_IMODE(certificate.stat().st_mode) == 0o644
+    assert b"PRIVATE" not in certificate.read_bytes()
+    assert "our egress, until " in capsys.readouterr().out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ca.crt", "ca.key"]
+
+
+@pytest.mark.parametrize("there", ["ca.crt", "ca.key"])
+def test_init_overwrites_nothing(tmp_path: Path, there: str) -> None:
+    (tmp_path / there).write_text("precious")
+    with pytest.raises(ConfigError, match=f"{there}: is there already"):
+        made(tmp_path)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["precious"]
+
+
+def test_init_says_where_it_may_not_write(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be written: No such file"):
+        init(tmp_path / "nowhere" / "ca.crt", tmp_path / "nowhere" / "ca.key", "x", 1, (), NOW)
+
+
+def test_a_rotation_never_leaves_clients_without_the_signing_certificate(tmp_path: Path) -> None:
+    certificate, key = made(tmp_path, permitted=("example.com",))
+    published = trusted_at_first = trusted_after(certificate)
+    for step in Step:
+        rotate(certificate, key, step, 365, NOW)
+        signing = load_authority(certificate, key, NOW).certificate
+        assert signing in trusted_after(certificate)
+        if step is Step.PUBLISH:
+            assert signing in trusted_at_first  # who has the old bundle only must not notice
+            published = trusted_after(certificate)
+        assert signing in published  # nor who has what was published
+    assert len(trusted_after(certificate)) == 1
+    assert not trusted_after(certificate) & trusted_at_first
+    assert next_step(certificate, key, NOW) is Step.PUBLISH
+
+
+def trusted_after(certificate: Path) -> set[x509.Certificate]:
+    return set(read_certificates(certificate.read_bytes()))
+
+
+def test_a_step_out_of_its_turn_is_refused_and_changes_nothing(tmp_path: Path) -> None:
+    certificate, key = made(tmp_path)
+    before = certificate.read_bytes(), key.read_bytes()
+    for step in (Step.SWITCH, Step.WITHDRAW):
+        with pytest.raises(ConfigError, match="its next step is --step publish"):
+            rotate(certificate, key, step, 365, NOW)
+    assert (certificate.read_bytes(), key.read_bytes()) == before
+    rotate(certificate, key, Step.PUBLISH, 365, NOW)
+    with pytest.raises(ConfigError, match="its next step is --step switch"):
+        rotate(certificate, key, Step.PUBLISH, 365, NOW)
+
+
+def test_show_tells_who_signs_and_who_is_only_trusted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    certificate, key = made(tmp_path, permitted=("example.com", "example.org"))
+    rotate(certificate, key, Step.PUBLISH, 365, NOW)
+    capsys.readouterr()
+    show(certificate, key)
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("signs: our egress, until ")
+    assert second.startswith("trusted: our egress, until ")
+    assert ", only for example.com, example.org, SHA-256 " in second  # the confinement went with it

@@ -1,0 +1,1 @@
+"""The authority, its leaves, and what is done with them."""

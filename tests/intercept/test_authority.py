@@ -1,0 +1,198 @@
+"""The authority signs for one exact name, for days, and only if it may."""
+
+import re
+import subprocess
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from gateway.intercept.authority import (
+    LONGEST_LEAF_SECONDS,
+    Authority,
+    BadAuthority,
+    create_authority,
+    read_authority,
+    read_certificates,
+)
+from gateway.model.addresses import Address, parse_address
+from gateway.model.names import HostName
+
+NOW = 1_800_000_000.0
+DAY = 86400.0
+
+
+def authority(permitted: tuple[str, ...] = ()) -> Authority:
+    return read_authority(*create_authority("test authority", NOW, permitted=permitted), NOW)
+
+
+def leaf_of(chain: bytes) -> x509.Certificate:
+    return x509.load_pem_x509_certificates(chain)[0]
+
+
+def test_an_authority_signs_leaves_only_and_expires() -> None:
+    certificate, _ = create_authority("egress", NOW, days=10)
+    made = read_certificates(certificate)[0]
+    constraints = made.extensions.get_extension_for_class(x509.BasicConstraints)
+    assert (constraints.critical, constraints.value.ca, constraints.value.path_length) == (True, True, 0)
+    assert isinstance(made.public_key(), ec.EllipticCurvePublicKey)
+    assert made.not_valid_after_utc - made.not_valid_before_utc == timedelta(days=10, hours=1)
+    assert made.extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign
+
+
+def test_it_may_be_confined_to_domains() -> None:
+    certificate, _ = create_authority("egress", NOW, permitted=("example.com",))
+    constraints = read_certificates(certificate)[0].extensions.get_extension_for_class(x509.NameConstraints)
+    assert constraints.critical
+    assert constraints.value.permitted_subtrees == [x509.DNSName("example.com")]
+
+
+def test_a_leaf_speaks_for_exactly_one_name_and_serves_only() -> None:
+    leaf = leaf_of(authority().mint(HostName("api.example.com"), NOW, 7 * DAY).chain)
+    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    assert list(names.value) == [x509.DNSName("api.example.com")]
+    assert leaf.subject.rfc4514_string() == "CN=api.example.com"
+    assert not leaf.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    assert list(leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value) == [
+        ExtendedKeyUsageOID.SERVER_AUTH
+    ]
+
+
+def test_a_name_too_long_for_the_subject_stands_in_the_critical_alternative_name() -> None:
+    long = HostName(".".join(["a" * 40] * 3))
+    leaf = leaf_of(authority().mint(long, NOW, DAY).chain)
+    assert not list(leaf.subject)
+    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    assert names.critical
+    assert list(names.value) == [x509.DNSName(long)]
+
+
+@pytest.mark.parametrize("text", ["192.0.2.7", "2001:db8::7"])
+def test_a_leaf_for_a_literal_names_the_address(text: str) -> None:
+    address = parse_address(text)
+    assert isinstance(address, Address)
+    leaf = leaf_of(authority().mint(address, NOW, DAY).chain)
+    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert [str(name) for name in names.get_values_for_type(x509.IPAddress)] == [text]
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"),
+    [(7 * DAY, 7 * DAY), (400 * DAY, LONGEST_LEAF_SECONDS)],
+    ids=["as asked", "never above 190 days"],
+)
+def test_a_leaf_lives_as_long_as_asked_within_bounds(asked: float, given: float) -> None:
+    leaf = authority().mint(HostName("a.test"), NOW, asked)
+    assert leaf.not_after == NOW + given
+    assert leaf_of(leaf.chain).not_valid_after_utc.timestamp() == NOW + given
+
+
+def test_a_leaf_never_outlives_its_authority() -> None:
+    signer = read_authority(*create_authority("short", NOW, days=2), NOW)
+    assert signer.mint(HostName("a.test"), NOW + DAY, 7 * DAY).not_after == NOW + 2 * DAY
+
+
+def test_serial_numbers_are_random_and_keys_are_not_shown() -> None:
+    signer = authority()
+    one, other = (signer.mint(HostName("a.test"), NOW, DAY) for _ in range(2))
+    assert leaf_of(one.chain).serial_number != leaf_of(other.chain).serial_number
+    assert leaf_of(one.chain).serial_number.bit_length() > 100
+    assert "PRIVATE" not in repr(one)
+
+
+def test_openssl_verifies_a_leaf_and_its_name(tmp_path: Path) -> None:
+    certificate, key = create_authority("test authority", NOW - 1e6)
+    leaf = read_authority(certificate, key, NOW).mint(HostName("api.example.com"), NOW, DAY)
+    (tmp_path / "ca.crt").write_bytes(certificate)
+    (tmp_path / "leaf.crt").write_bytes(leaf.chain)
+    command = [
+        "openssl",
+        "verify",
+        "-attime",
+        str(int(NOW)),
+        "-CAfile",
+        "ca.crt",
+        "-purpose",
+        "sslserver",
+        "-x509_strict",
+    ]
+    for name, status in (("api.example.com", 0), ("example.com", 2)):
+        verified = subprocess.run(
+            [*command, "-verify_hostname", name, "leaf.crt"], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert verified.returncode == status, verified.stdout + verified.stderr
+
+
+def test_a_confined_authority_cannot_speak_for_other_names(tmp_path: Path) -> None:
+    certificate, key = create_authority("confined", NOW - 1e6, permitted=("example.com",))
+    signer = read_authority(certificate, key, NOW)
+    (tmp_path / "ca.crt").write_bytes(certificate)
+    for name, status in (("api.example.com", 0), ("api.example.org", 2)):
+        (tmp_path / "leaf.crt").write_bytes(signer.mint(HostName(name), NOW, DAY).chain)
+        verified = subprocess.run(
+            ["openssl", "verify", "-attime", str(int(NOW)), "-CAfile", "ca.crt", "leaf.crt"],
+            cwd=tmp_path,
+            capture_output=True,
+        )
+        assert verified.returncode == status, verified.stdout
+
+
+def test_of_several_certificates_the_one_of_the_key_signs_and_all_are_published() -> None:
+    old, _ = create_authority("old", NOW)
+    new, key = create_authority("new", NOW)
+    signer = read_authority(b"a comment\n" + old + new, key, NOW)
+    assert signer.certificate.subject.rfc4514_string() == "CN=new"
+    assert signer.published == old + new
+
+
+WEAK = rsa.generate_private_key(65537, 1024)
+EDWARDS = ed25519.Ed25519PrivateKey.generate()
+ANOTHER = ec.generate_private_key(ec.SECP256R1())
+NO_SIGNER = "the key must be ECDSA, or RSA of 2048 bits or more"
+
+
+@pytest.mark.parametrize(
+    ("key", "problem"),
+    [(WEAK, NO_SIGNER), (EDWARDS, NO_SIGNER), (ANOTHER, "no certificate in the file belongs to the key")],
+    ids=["weak", "ed25519", "another"],
+)
+def test_a_key_that_cannot_sign_is_refused(key: PrivateKeyTypes, problem: str) -> None:
+    certificate, _ = create_authority("egress", NOW)
+    encoded = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    with pytest.raises(BadAuthority, match=re.escape(problem)):
+        read_authority(certificate, encoded, NOW)
+
+
+def test_an_encrypted_key_is_refused_in_words() -> None:
+    certificate, key = create_authority("egress", NOW)
+    encrypted = serialization.load_pem_private_key(key, None).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"x")
+    )
+    with pytest.raises(BadAuthority, match="encrypted"):
+        read_authority(certificate, encrypted, NOW)
+
+
+@pytest.mark.parametrize("text", [b"", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])
+def test_what_is_no_certificate_is_refused(text: bytes) -> None:
+    _, key = create_authority("egress", NOW)
+    with pytest.raises(BadAuthority, match="no readable PEM certificate"):
+        read_authority(text, key, NOW)
+
+
+@pytest.mark.parametrize(("at", "problem"), [(NOW + 20 * DAY, "expired"), (NOW - DAY, "not valid before")])
+def test_an_authority_out_of_its_time_is_refused(at: float, problem: str) -> None:
+    with pytest.raises(BadAuthority, match=problem):
+        read_authority(*create_authority("egress", NOW, days=10), at)
+
+
+def test_a_leaf_is_no_authority() -> None:
+    leaf = authority().mint(HostName("a.test"), NOW, DAY)
+    with pytest.raises(BadAuthority, match="not an authority's"):
+        read_authority(leaf.chain, leaf.key, NOW)
