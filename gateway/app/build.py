@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 
 from gateway.app.clock import SystemClock
 from gateway.app.resolving import ResolverInForce, ResolverPlan
+from gateway.exchange.parts import Parts
+from gateway.exchange.upstream import Pool
 from gateway.model.errors import ConfigError
 from gateway.model.roles import Limiter
 from gateway.net.dialer import TcpDialer
@@ -22,6 +24,8 @@ from gateway.telemetry.ledger import Ledger
 from gateway.telemetry.questions import QuestionCounters
 from gateway.telemetry.recorder import Log, Recorder
 from gateway.telemetry.sinks import FileSink
+from gateway.wire.http.codec import Bounds as HttpBounds
+from gateway.wire.http.codec import open_codec
 
 
 def build_recorder(
@@ -58,16 +62,21 @@ def build_services(
     """What every connection works with."""
     clock, deadlines = SystemClock(), DeadlineWheel(loop)
     resolver = ResolverInForce(resolver_plan, deadlines, QuestionCounters())
+    name = settings.telemetry.name or socket.gethostname()
+    dialer, splices = TcpDialer(resolver.resolve, Stream, clock, deadlines), Splices()
+    codec = open_codec(settings.http_parser)
     services = Services(
         rules=rules,
         identifier=identifier,
         limiter=limiter,
-        dialer=TcpDialer(resolver.resolve, Stream, clock, deadlines),
+        dialer=dialer,
         recorder=recorder,
         deadlines=deadlines,
         clock=clock,
-        splices=Splices(),
+        splices=splices,
+        exchanges=Parts(codec, dialer, recorder, deadlines, clock, splices, name, HttpBounds(settings.bounds.head)),
+        pool=Pool(deadlines, clock.monotonic),
         bounds=Bounds(settings.bounds.head, settings.bounds.client_hello),
-        proxy_name=settings.telemetry.name or socket.gethostname(),
+        proxy_name=name,
     )
     return services, resolver

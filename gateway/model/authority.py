@@ -19,9 +19,13 @@ class Authority(NamedTuple):
     host: Host
     port: int
 
+    @property
+    def uri_host(self) -> str:
+        """Without the port (RFC 3986 section 3.2.2)."""
+        return self.host.uri_host if isinstance(self.host, Address) else self.host
+
     def __str__(self) -> str:
-        host = self.host.uri_host if isinstance(self.host, Address) else self.host
-        return f"{host}:{self.port}"
+        return f"{self.uri_host}:{self.port}"
 
 
 def parse_host(text: str) -> Host | None:

@@ -15,8 +15,10 @@ class Reason(StrEnum):
     NOT_A_PROXY_REQUEST = "not_a_proxy_request"
     TLS_ON_PLAIN_PORT = "tls_on_plain_port"
     HEAD_TOO_LARGE = "head_too_large"
+    UNSUPPORTED_TRANSFER_CODING = "unsupported_transfer_coding"
     HEAD_TIMEOUT = "head_timeout"
-    HTTP_NOT_AVAILABLE = "http_not_available"
+    HTTPS_WITHOUT_CONNECT = "https_without_connect"
+    BODY_TIMEOUT = "body_timeout"
     CLIENT_CLOSED = "client_closed"
     CLIENT_SILENT = "client_silent"
     CLIENT_HELLO_TIMEOUT = "client_hello_timeout"
@@ -33,6 +35,8 @@ class Reason(StrEnum):
     SNI_MISMATCH = "sni_mismatch"
     SNI_DENIED = "sni_denied"
     ECH_DENIED = "ech_denied"
+    HOST_MISMATCH = "host_mismatch"
+    HOST_DENIED = "host_denied"
     CREDENTIALS_MISSING = "credentials_missing"
     CREDENTIALS_INVALID = "credentials_invalid"
 
@@ -46,6 +50,12 @@ class Reason(StrEnum):
     CONNECTION_UNROUTABLE = "connection_unroutable"
     CONNECTION_TIMEOUT = "connection_timeout"
     LOCAL_PORTS_EXHAUSTED = "local_ports_exhausted"
+    CONNECTION_TERMINATED = "connection_terminated"
+    RESPONSE_TIMEOUT = "response_timeout"
+    UPGRADE_FAILED = "upgrade_failed"
+    MALFORMED_RESPONSE = "malformed_response"
+    RESPONSE_HEAD_TOO_LARGE = "response_head_too_large"
+    RESPONSE_INCOMPLETE = "response_incomplete"
 
     # An open tunnel ended other than by both sides closing.
     DOWNSTREAM_RESET = "downstream_reset"

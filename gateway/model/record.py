@@ -1,4 +1,5 @@
-"""What is remembered of a connection: a draft that fills as things become known, sealed once into a record."""
+"""What is remembered of a connection, and of each HTTP exchange on one: a draft that fills as things become known,
+sealed once into a record."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -7,8 +8,20 @@ from typing import NamedTuple, NotRequired, Protocol, TypedDict
 from gateway.model.addresses import Address
 from gateway.model.client import Client
 from gateway.model.decision import AddressRefusal, Decision, Deny, Permit, RuleRef, WouldDeny
+from gateway.model.errors import DownstreamError, GatewayError, Refused, UpstreamError
 from gateway.model.intent import Intent, Opening
 from gateway.model.reasons import Reason
+
+ABOUT_CREDENTIALS = frozenset({Reason.CREDENTIALS_MISSING, Reason.CREDENTIALS_INVALID})
+_SLOW = frozenset(
+    {
+        Reason.HEAD_TIMEOUT,
+        Reason.BODY_TIMEOUT,
+        Reason.IDLE_TIMEOUT,
+        Reason.CLIENT_SILENT,
+        Reason.CLIENT_HELLO_TIMEOUT,
+    }
+)
 
 
 class Side(StrEnum):
@@ -83,11 +96,44 @@ class Draft:
     status: int | None = None
     opening: Opening | None = None
     would_deny: WouldDeny | None = None
+    requests: int = 0
     transfer: Transfer = field(default_factory=Transfer)
     reason: Reason | None = None
     detail: str = ""
     tunnel: Tunnel | None = None
     judged: int = 0
+
+
+@dataclass(slots=True)
+class ExchangeDraft:
+    """One request and its response while they last. `number` counts the requests of `connection` from 1.
+
+    `path` has no query and no user information. `reused`: it went over a connection to the destination that an earlier
+    exchange had opened, whose dial `dialled` tells. `transfer` counts content without framing. Instants as in `Draft`.
+    """
+
+    connection: Draft
+    number: int
+    started_at: float
+    started_time: float
+    method: str = ""
+    path: str = ""
+    generation: int = 0
+    client: Client | None = None
+    intent: Intent | None = None
+    decision: Decision | None = None
+    dialled: Dialled | None = None
+    reused: bool = False
+    status: int | None = None
+    would_deny: WouldDeny | None = None
+    transfer: Transfer = field(default_factory=Transfer)
+    reason: Reason | None = None
+    detail: str = ""
+
+    @property
+    def exchange_id(self) -> str:
+        """As in `X-Egress-Request-Id` of an answer of ours."""
+        return f"{self.connection.connection_id}-{self.number}"
 
 
 class ConnectionRecord(TypedDict):
@@ -136,14 +182,61 @@ class ConnectionRecord(TypedDict):
     ja4: NotRequired[str]
     ech: NotRequired[bool]
     first_byte_ms: NotRequired[float]
+    requests: NotRequired[int]
 
 
-def rule_of(draft: Draft) -> RuleRef | None:
+class ExchangeRecord(TypedDict):
+    """The one record of one exchange, flat, beside the `ConnectionRecord` of the same `connection_id`.
+
+    `status` is what the client was told, by the destination or by us. Everything else as in `ConnectionRecord`;
+    `total_ms` and `first_byte_ms` count from the request's head.
+    """
+
+    time: str
+    connection_id: str
+    exchange_id: str
+    listener: str
+    client_address: str
+    client_port: int
+    method: str
+    path: str
+    decision: str
+    generation: int
+    total_ms: float
+    bytes_up: int
+    bytes_down: int
+    ended: Ended
+    ended_by: Side
+    identity: NotRequired[str]
+    user: NotRequired[str]
+    door: NotRequired[str]
+    host: NotRequired[str]
+    port: NotRequired[int]
+    status: NotRequired[int]
+    reason: NotRequired[Reason]
+    detail: NotRequired[str]
+    groups: NotRequired[tuple[str, ...]]
+    rule: NotRequired[str]
+    rule_file: NotRequired[str]
+    rule_line: NotRequired[int]
+    also: NotRequired[tuple[str, ...]]
+    would_deny: NotRequired[Reason]
+    would_deny_rule: NotRequired[str]
+    reused: NotRequired[bool]
+    dialled_address: NotRequired[str]
+    dial_ms: NotRequired[float]
+    dns_ms: NotRequired[float]
+    resolved: NotRequired[tuple[str, ...]]
+    refused: NotRequired[tuple[str, ...]]
+    first_byte_ms: NotRequired[float]
+
+
+def rule_of(draft: Draft | ExchangeDraft) -> RuleRef | None:
     """The rule that decided, whichever way."""
     return draft.decision.rule if draft.decision is not None else None
 
 
-def verdict_of(draft: Draft) -> str:
+def verdict_of(draft: Draft | ExchangeDraft) -> str:
     """`allow`, `deny` or `none`, as `ConnectionRecord.decision` has it."""
     match draft.decision:
         case Permit():
@@ -152,3 +245,28 @@ def verdict_of(draft: Draft) -> str:
             return "deny"
         case None:
             return "none"
+
+
+def note(error: GatewayError, draft: Draft | ExchangeDraft) -> None:
+    """Why it ended, how, and by whom."""
+    draft.reason, draft.detail = error.reason, error.detail
+    transfer = draft.transfer
+    match error:
+        case Refused():
+            draft.decision = error.denial
+            transfer.ended, transfer.ended_by = Ended.REFUSED, Side.GATEWAY
+        case DownstreamError():
+            transfer.ended, transfer.ended_by = _ended_by_client(error.reason), Side.DOWNSTREAM
+        case UpstreamError():
+            slow = error.reason is Reason.RESPONSE_TIMEOUT
+            transfer.ended, transfer.ended_by = Ended.TIMEOUT if slow else Ended.FAILED, Side.UPSTREAM
+        case _:
+            transfer.ended, transfer.ended_by = Ended.FAILED, Side.GATEWAY
+
+
+def _ended_by_client(reason: Reason) -> Ended:
+    if reason is Reason.CLIENT_CLOSED:
+        return Ended.CLOSED
+    if reason is Reason.DOWNSTREAM_RESET:
+        return Ended.RESET
+    return Ended.TIMEOUT if reason in _SLOW else Ended.REFUSED if reason in ABOUT_CREDENTIALS else Ended.FAILED

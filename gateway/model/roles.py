@@ -6,7 +6,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from gateway.model.decision import Permit
 from gateway.model.errors import GatewayError
-from gateway.model.record import Dialled, Draft
+from gateway.model.record import Dialled, Draft, ExchangeDraft
 
 
 class Clock(Protocol):
@@ -38,6 +38,14 @@ class Deadlines(Protocol):
 
     def after(self, seconds: float, ring: Callable[[], None]) -> Alarm:
         """Call `ring` on the loop after `seconds`."""
+        ...
+
+
+class HeaderFields(Protocol):
+    """The head of a request, as far as credentials are looked for in it."""
+
+    def values(self, name: str) -> list[str]:
+        """Every value of the field `name` (lower case), one for each line."""
         ...
 
 
@@ -108,8 +116,12 @@ class Limiter(Protocol):
 
 
 class Recorder(Protocol):
-    """Takes every connection's draft once, at its end; never blocks and never raises."""
+    """Takes every connection's and every exchange's draft once, at its end; never blocks and never raises."""
 
     def record(self, draft: Draft) -> None:
         """Count it and queue its line."""
+        ...
+
+    def record_exchange(self, draft: ExchangeDraft) -> None:
+        """The same for one HTTP exchange."""
         ...

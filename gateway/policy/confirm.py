@@ -4,6 +4,7 @@ The name in the request was judged by `decide`; any other name is judged here, b
 """
 
 from gateway.model.addresses import Address
+from gateway.model.authority import Authority, Host
 from gateway.model.client import Client
 from gateway.model.decision import Deny, EchRule, Permit, RuleRef, SniRule, WouldDeny
 from gateway.model.intent import Intent, Opening, Protocol
@@ -39,23 +40,48 @@ def confirm(
 def confirm_name(
     permit: Permit, name: HostName | None, client: Client, intent: Intent, rules: Rules, now: float
 ) -> Deny | WouldDeny | None:
-    """Judge the name that stands inside the tunnel, None if there is none."""
+    """Judge the name that stands in the TLS hello, None if there is none."""
     host, sni = intent.authority.host, permit.terms.sni
     literal = isinstance(host, Address)
     if name == host:
         return None
     if name is None:
         return None if literal or sni is SniRule.ANY else _refuse(permit, Reason.SNI_MISSING)
+    verdict = _judge_other(name, client, intent, rules, now)
+    agrees = literal or _agrees(permit, verdict)
+    return _verdict_of_other(permit, verdict, agrees, f"server name {name}", Reason.SNI_MISMATCH, Reason.SNI_DENIED)
+
+
+def confirm_host(
+    permit: Permit, authority: Authority, client: Client, intent: Intent, rules: Rules, now: float
+) -> Deny | WouldDeny | None:
+    """Judge whom a request inside the tunnel names, as `sni` says; the port is always compared. In a tunnel to a
+    literal another host is checked against deny rules only, as in TLS."""
+    if authority == intent.authority:
+        return None
+    detail = f"Host {authority}"
+    if authority.port != intent.authority.port:
+        return _refuse(permit, Reason.HOST_MISMATCH, detail)
+    verdict = _judge_other(authority.host, client, intent, rules, now)
+    agrees = isinstance(intent.authority.host, Address) or _agrees(permit, verdict)
+    return _verdict_of_other(permit, verdict, agrees, detail, Reason.HOST_MISMATCH, Reason.HOST_DENIED)
+
+
+def _judge_other(host: Host, client: Client, intent: Intent, rules: Rules, now: float) -> Verdict:
+    """What the rules say of another host at the same port."""
     membership = rules.groups.membership_of(client)
-    verdict = judge(Question(membership, namespace_of(client), name, intent.authority.port, now), rules)
+    return judge(Question(membership, namespace_of(client), host, intent.authority.port, now), rules)
+
+
+def _verdict_of_other(
+    permit: Permit, verdict: Verdict, agrees: bool, detail: str, mismatch: Reason, denied: Reason
+) -> Deny | WouldDeny | None:
     if verdict.deny is not None:
-        return Deny(Reason.SNI_DENIED, permit.generation, verdict.deny.ref, permit.groups, detail=f"server name {name}")
-    mismatch = None
-    if not literal and not _agrees(permit, verdict):
-        mismatch = _refuse(permit, Reason.SNI_MISMATCH, f"server name {name}", _deciding(verdict))
-    if verdict.aside is None or isinstance(mismatch, Deny):
-        return mismatch
-    return WouldDeny(Reason.SNI_DENIED, verdict.aside.ref)
+        return Deny(denied, permit.generation, verdict.deny.ref, permit.groups, detail=detail)
+    refusal = None if agrees else _refuse(permit, mismatch, detail, _deciding(verdict))
+    if verdict.aside is None or isinstance(refusal, Deny):
+        return refusal
+    return WouldDeny(denied, verdict.aside.ref)
 
 
 def _confirm_protocol(permit: Permit, spoken: Protocol) -> Deny | WouldDeny | None:

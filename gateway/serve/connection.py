@@ -12,7 +12,7 @@ import logging
 
 from gateway.model.decision import Deny, Permit, WouldDeny
 from gateway.model.errors import DownstreamError, GatewayError, InternalError, Refused
-from gateway.model.intent import Opening, Protocol
+from gateway.model.intent import Protocol
 from gateway.model.reasons import Reason
 from gateway.model.record import Draft, Ended, Side
 from gateway.net.relay import Relay
@@ -20,8 +20,9 @@ from gateway.net.stream import Stream
 from gateway.policy.confirm import confirm
 from gateway.policy.decide import decide
 from gateway.policy.plan import REPORT_ONLY
-from gateway.serve.intake import client_speaks_first, read_head, read_intent, read_opening
+from gateway.serve.intake import begins_exchange, client_speaks_first, read_head, read_intent, read_opening
 from gateway.serve.refuse import asks_again, refuse
+from gateway.serve.requests import Tunnel, converse_in_tunnel, converse_openly, speaks_requests
 from gateway.serve.services import Services
 from gateway.wire.head import RequestHead
 from gateway.wire.replies import established
@@ -53,6 +54,10 @@ async def _attempt(downstream: Stream, draft: Draft, services: Services) -> bool
     head = None
     try:
         head = await read_head(downstream, services)
+        if begins_exchange(head):
+            await converse_openly(downstream, draft, services)
+            return False
+        downstream.consume(head.size)
         await _walk(head, downstream, draft, services)
         return False
     except GatewayError as error:
@@ -82,7 +87,10 @@ async def _walk(head: RequestHead, downstream: Stream, draft: Draft, services: S
             _establish(downstream, draft, head)
             if await _shows_opening(decision, downstream, upstream.stream):
                 opening = draft.opening = await read_opening(downstream, services, decision.terms.timeouts.client_hello)
-                draft.would_deny = _confirmed(confirm(decision, opening, client, intent, rules, now), opening)
+                draft.would_deny = _confirmed(confirm(decision, opening, client, intent, rules, now))
+                if speaks_requests(decision, opening):
+                    tunnel = Tunnel(decision, client, intent, rules, upstream)
+                    return await converse_in_tunnel(downstream, draft, tunnel, services)
             await _relay(decision, downstream, upstream.stream, draft, services)
         except asyncio.CancelledError:
             upstream.stream.abort()  # an orderly end would make a cut-off upload look complete
@@ -106,12 +114,10 @@ async def _shows_opening(permit: Permit, downstream: Stream, upstream: Stream) -
     return permit.terms.protocol is not Protocol.TCP
 
 
-def _confirmed(verdict: Deny | WouldDeny | None, opening: Opening) -> WouldDeny | None:
+def _confirmed(verdict: Deny | WouldDeny | None) -> WouldDeny | None:
     """The name in the TLS hello was judged like the one in the request."""
     if isinstance(verdict, Deny):
         raise Refused(verdict)
-    if opening.protocol is Protocol.HTTP:
-        raise DownstreamError(Reason.HTTP_NOT_AVAILABLE, "plain HTTP inside the tunnel")
     return verdict
 
 

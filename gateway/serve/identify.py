@@ -24,10 +24,10 @@ from gateway.model.decision import Deny
 from gateway.model.errors import DownstreamError, GatewayError, Refused
 from gateway.model.intent import Intent
 from gateway.model.reasons import Reason
+from gateway.model.roles import HeaderFields
 from gateway.policy.challenge import would_credentials_help
 from gateway.policy.plan import Rules
 from gateway.wire.credentials import BasicCredentials, MalformedCredentials, parse_basic
-from gateway.wire.head import RequestHead
 
 CHECKS_AT_ONCE = 4
 REMEMBERED = 10_000  # verdicts about credentials; bcrypt is slow on purpose, and clients send theirs with every tunnel
@@ -44,7 +44,7 @@ class Challenge(StrEnum):
 class CredentialSource(Protocol):
     """One kind of credential that a request head may carry."""
 
-    async def identify(self, address: Address, head: RequestHead) -> Client | None:
+    async def identify(self, address: Address, head: HeaderFields) -> Client | None:
         """Who it is; None without a credential of this kind. Raises `DownstreamError` for one that is not accepted."""
         ...
 
@@ -64,7 +64,7 @@ class PasswordFile:
         self._threads = ThreadPoolExecutor(CHECKS_AT_ONCE, thread_name_prefix="password")
         self._turns: WeakValueDictionary[Address, asyncio.Lock] = WeakValueDictionary()
 
-    async def identify(self, address: Address, head: RequestHead) -> Client | None:
+    async def identify(self, address: Address, head: HeaderFields) -> Client | None:
         """See `CredentialSource`."""
         credentials = _basic_credentials(head)
         if credentials is None:
@@ -122,7 +122,7 @@ class Identifier:
     sources: Sequence[CredentialSource] = ()
     challenge: Challenge = Challenge.AUTO
 
-    async def identify(self, address: Address, head: RequestHead) -> Client:
+    async def identify(self, address: Address, head: HeaderFields) -> Client:
         """The client. Raises `DownstreamError` for wrong credentials, and for none where everybody is asked."""
         for source in self.sources:
             client = await source.identify(address, head)
@@ -140,7 +140,7 @@ class Identifier:
         return Refused(denial)
 
 
-def _basic_credentials(head: RequestHead) -> BasicCredentials | None:
+def _basic_credentials(head: HeaderFields) -> BasicCredentials | None:
     fields = head.values("proxy-authorization")
     if len(fields) > 1:
         raise DownstreamError(Reason.CREDENTIALS_INVALID, "more than one Proxy-Authorization")

@@ -17,7 +17,7 @@ _WITHOUT_SECRETS = re.compile(r"[A-Za-z0-9.:_\[\]-]{1,300}")
 
 
 async def read_head(downstream: ByteStream, services: Services) -> RequestHead:
-    """The request head, consumed exactly. Raises `DownstreamError` if it is malformed, too large or too slow."""
+    """The request head; it is not consumed. Raises `DownstreamError` if it is malformed, too large or too slow."""
     with services.deadlines.within(services.head_timeout, lambda: DownstreamError(Reason.HEAD_TIMEOUT)):
         try:
             while (head := parse_head(data := downstream.peek())) is None:
@@ -29,8 +29,12 @@ async def read_head(downstream: ByteStream, services: Services) -> RequestHead:
             raise DownstreamError(malformed.reason, str(malformed)) from malformed
     if head.size > services.bounds.head:
         raise DownstreamError(Reason.HEAD_TOO_LARGE, f"more than {services.bounds.head} bytes")
-    downstream.consume(head.size)
     return head
+
+
+def begins_exchange(head: RequestHead) -> bool:
+    """Whether this is the first of a stream of requests in absolute form."""
+    return head.method != "CONNECT" and head.target[:7].lower() == "http://"
 
 
 def read_intent(head: RequestHead) -> Intent:
@@ -40,8 +44,8 @@ def read_intent(head: RequestHead) -> Intent:
         if authority is None:
             raise DownstreamError(Reason.MALFORMED_AUTHORITY, f"CONNECT target {_quotable(head.target)}")
         return Intent(Door.CONNECT, authority)
-    if head.target[:7].lower() == "http://":
-        raise DownstreamError(Reason.HTTP_NOT_AVAILABLE, "absolute-form request")
+    if head.target[:8].lower() == "https://":
+        raise DownstreamError(Reason.HTTPS_WITHOUT_CONNECT, "https:// in absolute form")
     raise DownstreamError(Reason.NOT_A_PROXY_REQUEST, f"{head.method[:20]} that names no http:// URL")
 
 

@@ -1,16 +1,14 @@
 """How a connection is told no: in HTTP before the tunnel stands, with a TLS alert or a reset after the 200."""
 
-from gateway.model.errors import DownstreamError, GatewayError, InternalError, Refused, UpstreamError
+from gateway.model.errors import DownstreamError, GatewayError, InternalError
 from gateway.model.reasons import Reason
-from gateway.model.record import Draft, Ended, Side
+from gateway.model.record import Draft, note
 from gateway.model.roles import ByteStream
 from gateway.serve.services import Services
 from gateway.wire.alerts import ACCESS_DENIED, DECODE_ERROR
 from gateway.wire.head import RequestHead
 from gateway.wire.replies import may_follow, reply, status_of
 
-_ABOUT_CREDENTIALS = frozenset({Reason.CREDENTIALS_MISSING, Reason.CREDENTIALS_INVALID})
-_SLOW = frozenset({Reason.HEAD_TIMEOUT, Reason.CLIENT_SILENT, Reason.CLIENT_HELLO_TIMEOUT})
 _GARBLED = frozenset({Reason.MALFORMED_CLIENT_HELLO, Reason.CLIENT_HELLO_TOO_LARGE})
 _TLS_HANDSHAKE = b"\x16"
 
@@ -19,7 +17,7 @@ def refuse(
     error: GatewayError, head: RequestHead | None, downstream: ByteStream, draft: Draft, services: Services
 ) -> bool:
     """Answer in the language that the connection speaks by now, and note why. True: another request may follow."""
-    _note(error, draft)
+    note(error, draft)
     if error.reason is Reason.CLIENT_CLOSED:
         return False
     if draft.status is not None:
@@ -48,27 +46,6 @@ async def asks_again(downstream: ByteStream, draft: Draft, services: Services) -
         draft.client = draft.intent = draft.decision = draft.status = draft.reason = None
         draft.detail = ""
     return again
-
-
-def _note(error: GatewayError, draft: Draft) -> None:
-    draft.reason, draft.detail = error.reason, error.detail
-    transfer = draft.transfer
-    match error:
-        case Refused():
-            draft.decision = error.denial
-            transfer.ended, transfer.ended_by = Ended.REFUSED, Side.GATEWAY
-        case DownstreamError():
-            transfer.ended, transfer.ended_by = _ended_by_client(error.reason), Side.DOWNSTREAM
-        case UpstreamError():
-            transfer.ended, transfer.ended_by = Ended.FAILED, Side.UPSTREAM
-        case _:
-            transfer.ended, transfer.ended_by = Ended.FAILED, Side.GATEWAY
-
-
-def _ended_by_client(reason: Reason) -> Ended:
-    if reason is Reason.CLIENT_CLOSED:
-        return Ended.CLOSED
-    return Ended.TIMEOUT if reason in _SLOW else Ended.REFUSED if reason in _ABOUT_CREDENTIALS else Ended.FAILED
 
 
 def _break_off(error: GatewayError, downstream: ByteStream) -> None:

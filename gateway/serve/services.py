@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gateway.exchange.parts import Parts
+from gateway.exchange.upstream import Pool
 from gateway.model.roles import Clock, Deadlines, Dialer, Limiter, Recorder
 from gateway.net.splice import Splices
 from gateway.net.stream import Stream
@@ -22,7 +24,7 @@ class Bounds:
 class Services:
     """`rules` and `identifier` answer what is in force; `draining` is set once, when the process has begun to end.
 
-    `proxy_name` is our member in Proxy-Status.
+    `proxy_name` is our member in Proxy-Status; `pool` keeps connections of absolute-form requests.
     """
 
     rules: Callable[[], Rules]
@@ -33,9 +35,17 @@ class Services:
     deadlines: Deadlines
     clock: Clock
     splices: Splices
+    exchanges: Parts
+    pool: Pool
     bounds: Bounds
     proxy_name: str
     draining: bool = False
+
+    def drain(self) -> None:
+        """Nothing new is taken, and what only waits is closed."""
+        self.draining = True
+        self.exchanges.drain()
+        self.pool.close()
 
     @property
     def head_timeout(self) -> float:

@@ -14,7 +14,8 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from gateway.telemetry.counters import Counters, Histogram
+from gateway.telemetry.counters import Counters
+from gateway.telemetry.counting import Histogram
 from gateway.telemetry.questions import DnsMetrics, DnsReadings
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -77,8 +78,10 @@ class _Gateway(Collector):
         """Called by the registry at every scrape."""
         counters = self._sources.counters()
         yield _connections(counters)
+        yield _requests(counters)
         yield _bytes(counters)
         yield _histogram("egress_connection_duration_seconds", "From accept to end.", counters.lifetime)
+        yield _histogram("egress_request_duration_seconds", "From head to end.", counters.request_duration)
         yield _histogram("egress_dns_duration_seconds", "Resolving, where a dial succeeded.", counters.dns)
         yield _histogram("egress_dial_duration_seconds", "Connecting, where it succeeded.", counters.dial)
         yield from _tallied(self._sources.tally())
@@ -131,6 +134,15 @@ def _connections(counters: Counters) -> Metric:
     family = CounterMetricFamily("egress_connections", "Connections that ended.", labels=("rule", "decision", "reason"))
     for (rule, decision, reason), count in counters.connections.copy().items():
         family.add_metric((rule, decision, reason or ""), count)
+    return family
+
+
+def _requests(counters: Counters) -> Metric:
+    family = CounterMetricFamily(
+        "egress_requests", "HTTP requests that ended.", labels=("rule", "decision", "reason", "status")
+    )
+    for (rule, decision, reason, status), count in counters.requests.copy().items():
+        family.add_metric((rule, decision, reason or "", status), count)
     return family
 
 

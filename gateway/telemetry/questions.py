@@ -8,7 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from gateway.telemetry.counters import STAGE_BOUNDS, Histogram
+from gateway.telemetry.counting import STAGE_BOUNDS, Histogram
 
 MOST_SERVERS = 32
 OTHER_SERVERS = "other"

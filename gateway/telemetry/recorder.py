@@ -7,9 +7,10 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from gateway.model.record import ConnectionRecord, Draft
+from gateway.model.record import ConnectionRecord, Draft, ExchangeDraft, ExchangeRecord
 from gateway.model.roles import Clock
 from gateway.telemetry.counters import Counters
+from gateway.telemetry.exchanges import seal_exchange
 from gateway.telemetry.ledger import Ledger
 from gateway.telemetry.sealing import seal
 from gateway.telemetry.sinks import Sink
@@ -24,7 +25,7 @@ _logger = logging.getLogger(__name__)
 class Log:
     """One access log: how its lines look and where they go."""
 
-    encode: Callable[[ConnectionRecord], bytes]
+    encode: Callable[[ConnectionRecord | ExchangeRecord], bytes]
     sink: Sink
 
 
@@ -58,7 +59,7 @@ class Recorder:
         self._counters = counters
         self._logs = logs
         self._former: list[FormerLogs] = []
-        self._pending: list[tuple[Draft, float]] = []
+        self._pending: list[tuple[Draft | ExchangeDraft, float]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._unencoded = 0
 
@@ -66,6 +67,15 @@ class Recorder:
         """Count a connection that ends now and queue its line. The draft must not change any more."""
         ended_at = self._monotonic()
         self._counters.count(draft, ended_at)
+        self._queue(draft, ended_at)
+
+    def record_exchange(self, draft: ExchangeDraft) -> None:
+        """The same for an exchange."""
+        ended_at = self._monotonic()
+        self._counters.count_exchange(draft, ended_at)
+        self._queue(draft, ended_at)
+
+    def _queue(self, draft: Draft | ExchangeDraft, ended_at: float) -> None:
         self._pending.append((draft, ended_at))
         if len(self._pending) >= BATCH:
             self.flush()
@@ -118,17 +128,18 @@ class Recorder:
         for former in self._former:
             yield from former.logs
 
-    def _encode(self, draft: Draft, ended_at: float, batches: Sequence[bytearray]) -> bool:
+    def _encode(self, draft: Draft | ExchangeDraft, ended_at: float, batches: Sequence[bytearray]) -> bool:
         """Append one line for each log; False, counted and logged, where a fault of ours stands in the way.
 
         Appending at once frees the line: keeping 64 of them made encoding cost twice as much (allocator).
         """
         try:
-            record = seal(draft, ended_at)
+            record = seal(draft, ended_at) if isinstance(draft, Draft) else seal_exchange(draft, ended_at)
             lines = [log.encode(record) for log in self._logs]
         except Exception:
             self._unencoded += len(self._logs)
-            _logger.exception("no record of connection %s", draft.connection_id)
+            connection = draft if isinstance(draft, Draft) else draft.connection
+            _logger.exception("no record of connection %s", connection.connection_id)
             return False
         for batch, line in zip(batches, lines, strict=True):
             batch.extend(line)

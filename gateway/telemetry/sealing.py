@@ -41,6 +41,8 @@ def seal(draft: Draft, ended_at: float) -> ConnectionRecord:
         _add_dial(record, draft.dialled)
     if draft.opening is not None:
         _add_opening(record, draft.opening)
+    if draft.requests:
+        record["requests"] = draft.requests
     if transfer.first_byte_at is not None:
         record["first_byte_ms"] = _milliseconds(transfer.first_byte_at - draft.started_at)
     return record

@@ -6,6 +6,7 @@ which family of rules refused: the rest is for the operator, who finds the recor
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
@@ -47,8 +48,10 @@ _ANSWERS: Final[dict[Reason, _Answer]] = {
     Reason.NOT_A_PROXY_REQUEST: _Answer(400, "Not a proxy request: use CONNECT host:port", _BAD_REQUEST),
     Reason.TLS_ON_PLAIN_PORT: _Answer(400, "TLS on a plain port: use http:// for the proxy", _BAD_REQUEST),
     Reason.HEAD_TOO_LARGE: _Answer(431, "Request head too large", _BAD_REQUEST),
+    Reason.UNSUPPORTED_TRANSFER_CODING: _Answer(501, "Transfer coding not supported", _BAD_REQUEST),
     Reason.HEAD_TIMEOUT: _Answer(408, "Request head not complete in time", _BAD_REQUEST),
-    Reason.HTTP_NOT_AVAILABLE: _Answer(501, "Plain HTTP is not available: use CONNECT", _BAD_REQUEST),
+    Reason.HTTPS_WITHOUT_CONNECT: _Answer(400, "https:// without CONNECT: use CONNECT host:port", _BAD_REQUEST),
+    Reason.BODY_TIMEOUT: _Answer(408, "Request body not complete in time", _BAD_REQUEST),
     Reason.CLIENT_CLOSED: _Answer(400, "Connection closed by the client", _BAD_REQUEST),
     Reason.CLIENT_SILENT: _Answer(408, "Nothing sent through the tunnel in time", _BAD_REQUEST),
     Reason.CLIENT_HELLO_TIMEOUT: _Answer(408, "TLS ClientHello not complete in time", _BAD_REQUEST),
@@ -65,6 +68,8 @@ _ANSWERS: Final[dict[Reason, _Answer]] = {
     Reason.SNI_MISMATCH: _Answer(403, "Egress denied: TLS server name differs from the requested host", _DENIED),
     Reason.SNI_DENIED: _Answer(403, "Egress denied: a rule denies the TLS server name", _DENIED),
     Reason.ECH_DENIED: _Answer(403, "Egress denied: encrypted ClientHello", _DENIED),
+    Reason.HOST_MISMATCH: _Answer(421, "Host differs from the host of the tunnel", _BAD_REQUEST),
+    Reason.HOST_DENIED: _Answer(421, "A rule denies the host named in the tunnel", _BAD_REQUEST),
     Reason.CREDENTIALS_MISSING: _Answer(407, "Proxy credentials required", _DENIED),
     Reason.CREDENTIALS_INVALID: _Answer(407, "Proxy credentials not accepted", _DENIED),
     Reason.DNS_NAME_NOT_FOUND: _Answer(502, "Host name does not exist", "dns_error"),
@@ -76,6 +81,14 @@ _ANSWERS: Final[dict[Reason, _Answer]] = {
     Reason.CONNECTION_UNROUTABLE: _Answer(502, "No route to the destination", "destination_ip_unroutable"),
     Reason.CONNECTION_TIMEOUT: _Answer(504, "Destination not reached in time", "connection_timeout"),
     Reason.LOCAL_PORTS_EXHAUSTED: _Answer(502, "Gateway is out of local ports", "proxy_internal_error"),
+    Reason.CONNECTION_TERMINATED: _Answer(502, "Destination closed the connection", "connection_terminated"),
+    Reason.RESPONSE_TIMEOUT: _Answer(504, "Destination did not answer in time", "connection_read_timeout"),
+    Reason.UPGRADE_FAILED: _Answer(502, "Destination changed the protocol unasked", "http_upgrade_failed"),
+    Reason.MALFORMED_RESPONSE: _Answer(502, "Malformed response from the destination", "http_protocol_error"),
+    Reason.RESPONSE_HEAD_TOO_LARGE: _Answer(
+        502, "Response head from the destination too large", "http_response_header_section_size"
+    ),
+    Reason.RESPONSE_INCOMPLETE: _Answer(502, "Incomplete response from the destination", "http_response_incomplete"),
     Reason.DOWNSTREAM_RESET: _Answer(400, "Connection reset by the client", _BAD_REQUEST),
     Reason.UPSTREAM_RESET: _Answer(502, "Connection reset by the destination", "connection_terminated"),
     Reason.IDLE_TIMEOUT: _Answer(504, "Tunnel idle for too long"),
@@ -119,13 +132,27 @@ def reply(error: GatewayError, head: RequestHead | None, name: str, request_id: 
 
     It announces the end of the connection unless another request `may_follow`.
     """
+    accept = head.values("accept") if head is not None else ()
+    is_head = head is not None and head.method == "HEAD"
+    return answer_with(error, name, request_id, may_follow(error.reason, head), accept, without_content=is_head)
+
+
+def answer_with(
+    error: GatewayError,
+    name: str,
+    request_id: str,
+    keeps_open: bool,
+    accept: Iterable[str] = (),
+    without_content: bool = False,
+) -> bytes:
+    """A whole response. `accept` are the values of the request's header of that name; `without_content` where it asked
+    by HEAD."""
     answer = _ANSWERS[error.reason]
-    accept = ",".join(head.values("accept")) if head is not None else ""
-    content_type, content = _content(answer, error.reason, request_id, _admits_json(accept))
+    content_type, content = _content(answer, error.reason, request_id, _admits_json(",".join(accept)))
     fields = [
         ("Content-Type", content_type),
         ("Content-Length", str(len(content))),
-        ("Connection", "keep-alive" if may_follow(error.reason, head) else "close"),
+        ("Connection", "keep-alive" if keeps_open else "close"),
         ("Proxy-Status", _proxy_status(answer, error, name)),
         ("X-Egress-Request-Id", request_id),
         ("X-Content-Type-Options", "nosniff"),
@@ -135,7 +162,6 @@ def reply(error: GatewayError, head: RequestHead | None, name: str, request_id: 
     if answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
         fields.append(("Retry-After", str(RETRY_AFTER)))
     lines = [f"HTTP/1.1 {answer.status} {answer.phrase}", *[f"{field}: {value}" for field, value in fields]]
-    without_content = head is not None and head.method == "HEAD"
     return "\r\n".join([*lines, "", ""]).encode("ascii") + (b"" if without_content else content)
 
 

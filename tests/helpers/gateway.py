@@ -77,7 +77,7 @@ class GatewayProcess:
         self._ready = threading.Event()
         self._reader = threading.Thread(target=self._read_stderr, daemon=True)
         self._reader.start()
-        if not self._ready.wait(START_SECONDS):
+        if not self._ready.wait(START_SECONDS) or "proxy" not in self.ports:
             self.stop()
             raise AssertionError("the gateway did not start:\n" + "\n".join(self.stderr_lines))
         return self
@@ -144,11 +144,11 @@ class GatewayProcess:
             time.sleep(0.02)
 
     def quiet(self) -> list[Record]:
-        """All records, as soon as no connection is open and each that ended has left its own."""
+        """All records of connections, as soon as no connection is open and each that ended has left its own."""
         deadline = time.monotonic() + RECORD_SECONDS
         while True:
             open_now, ended = self.metric("egress_connections_open"), self.metric("egress_connections_total")
-            records = self.records()
+            records = [record for record in self.records() if "exchange_id" not in record]
             if open_now == 0 and ended == len(records):
                 return records
             if time.monotonic() > deadline:

@@ -174,9 +174,9 @@ HOSTILE = (
     Hostile("bare LF", Reason.MALFORMED_REQUEST, _sends(lambda *_: b"CONNECT a.test:443 HTTP/1.1\nHost: a\n\n", 400)),
     Hostile("GET for a file", Reason.NOT_A_PROXY_REQUEST, _sends(lambda *_: b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", 400)),
     Hostile(
-        "absolute form",
-        Reason.HTTP_NOT_AVAILABLE,
-        _sends(lambda *_: b"GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\n\r\n", 501),
+        "https in absolute form",
+        Reason.HTTPS_WITHOUT_CONNECT,
+        _sends(lambda *_: b"GET https://a.test/ HTTP/1.1\r\nHost: a.test\r\n\r\n", 400),
     ),
     Hostile(
         "no authority", Reason.MALFORMED_AUTHORITY, _sends(lambda *_: b"CONNECT / HTTP/1.1\r\nHost: x\r\n\r\n", 400)

@@ -41,12 +41,19 @@ class RawClient:
             head += byte
         return head
 
+    def read_until(self, mark: bytes) -> bytes:
+        """Up to and including `mark`, or to the end."""
+        data = b""
+        while not data.endswith(mark) and (byte := self.socket.recv(1)):
+            data += byte
+        return data
+
     def read(self, size: int) -> bytes:
         """Exactly that much, less only at the end."""
-        data = b""
+        data = bytearray()
         while len(data) < size and (more := self.socket.recv(size - len(data))):
             data += more
-        return data
+        return bytes(data)
 
     def read_to_end(self) -> bytes:
         """All that comes until the peer ends. A reset raises `ConnectionResetError`."""

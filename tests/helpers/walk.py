@@ -3,10 +3,12 @@
 import asyncio
 import time
 
+from gateway.exchange.parts import Parts
+from gateway.exchange.upstream import Pool
 from gateway.limits.unlimited import Unlimited
 from gateway.model.addresses import Address
 from gateway.model.decision import Permit
-from gateway.model.record import Dialled, Draft
+from gateway.model.record import Dialled, Draft, ExchangeDraft
 from gateway.model.roles import Upstream
 from gateway.net.splice import Splices
 from gateway.net.stream import Stream
@@ -14,6 +16,7 @@ from gateway.policy.plan import Rules
 from gateway.serve.deadlines import DeadlineWheel
 from gateway.serve.identify import Identifier
 from gateway.serve.services import Bounds, Services
+from gateway.wire.http.codec import open_codec
 from tests.helpers.streams import stream_and_peer
 
 LOOPBACK = Address(4, 0x7F000001)
@@ -53,9 +56,13 @@ class KeepingRecorder:
 
     def __init__(self) -> None:
         self.drafts: list[Draft] = []
+        self.exchanges: list[ExchangeDraft] = []
 
     def record(self, draft: Draft) -> None:
         self.drafts.append(draft)
+
+    def record_exchange(self, draft: ExchangeDraft) -> None:
+        self.exchanges.append(draft)
 
 
 def build_services(
@@ -65,15 +72,18 @@ def build_services(
     limiter: Unlimited | None = None,
 ) -> Services:
     """Everything else is real."""
+    deadlines, splices = DeadlineWheel(asyncio.get_running_loop()), Splices()
     return Services(
         rules=lambda: rules,
         identifier=lambda: Identifier([]),
         limiter=limiter or Unlimited(),
         dialer=dialer,
         recorder=recorder,
-        deadlines=DeadlineWheel(asyncio.get_running_loop()),
+        deadlines=deadlines,
         clock=time,
-        splices=Splices(),
+        splices=splices,
+        exchanges=Parts(open_codec("auto"), dialer, recorder, deadlines, time, splices, "test"),
+        pool=Pool(deadlines, time.monotonic),
         bounds=Bounds(),
         proxy_name="test",
     )

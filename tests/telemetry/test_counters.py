@@ -4,7 +4,8 @@ import pytest
 
 from gateway.model.decision import RuleRef
 from gateway.model.reasons import Reason
-from gateway.telemetry.counters import OTHER_RULES, Counters, Histogram
+from gateway.telemetry.counters import Counters
+from gateway.telemetry.counting import OTHER_RULES, Histogram
 from tests.telemetry.drafts import RULE, accepted, denied, tunnelled
 
 

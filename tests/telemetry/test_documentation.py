@@ -5,7 +5,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.model.record import ConnectionRecord
+from gateway.model.record import ConnectionRecord, ExchangeRecord
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.formats.json import decode, encode
 from gateway.telemetry.metrics import Metrics
@@ -24,7 +24,9 @@ def first_column(heading: str) -> list[str]:
 
 
 def test_every_field_of_a_record_is_described_once() -> None:
-    assert sorted(first_column("Access log")) == sorted(ConnectionRecord.__annotations__)
+    assert sorted(first_column("Access log")) == sorted(
+        ConnectionRecord.__annotations__ | ExchangeRecord.__annotations__
+    )
 
 
 def test_every_metric_is_described_once() -> None:

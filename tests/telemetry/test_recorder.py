@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.model.record import ConnectionRecord, Draft
+from gateway.model.record import ConnectionRecord, Draft, ExchangeRecord
 from gateway.model.roles import Recorder as RecorderRole
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.formats.json import decode, encode
@@ -37,7 +37,7 @@ class ListSink:
     def close(self, timeout: float) -> None:
         self.closed = True
 
-    def records(self) -> list[ConnectionRecord]:
+    def records(self) -> list[ConnectionRecord | ExchangeRecord]:
         return [decode(line) for line in b"".join(self.batches).splitlines()]
 
 

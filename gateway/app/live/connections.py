@@ -74,7 +74,8 @@ class Connections:
     async def drain(self, seconds: float, refusing: bool = True) -> None:
         """Let live connections end by themselves for that long, then cut off the rest. New requests are refused, unless
         somebody else goes on accepting: then who came in time is still served."""
-        self._services.draining = refusing
+        if refusing:
+            self._services.drain()
         if self._live:
             await asyncio.wait(self._live, timeout=seconds)
         while tasks := [*self._live, *self._turned_away]:

@@ -23,7 +23,6 @@ _KEYS: tuple[tuple[str, ...], ...] = (
     ("limits", "store"),
     ("limits", "on_store_failure"),
     ("limits", "replicas"),
-    ("http_parser",),
     ("telemetry", "otlp"),
     ("compat",),
 )

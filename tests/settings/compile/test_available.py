@@ -30,7 +30,6 @@ RULE = "rules:\n  - name: a\n    hosts: [x.example]\n    "
         ("limits: {store: 'redis://cache'}", "limits.store"),
         ("limits: {on_store_failure: deny}", "limits.on_store_failure"),
         ("limits: {replicas: 3}", "limits.replicas"),
-        ("http_parser: h11", "http_parser"),
         ("telemetry: {access_log: [{}, {format: text}]}", "telemetry.access_log[1].format"),
         ("telemetry: {otlp: {endpoint: 'http://c'}}", "telemetry.otlp"),
         ("compat: smokescreen", "compat"),

@@ -1,0 +1,1 @@
+"""One HTTP exchange, plain or inside TLS: judge, lease, forward, stream, record."""

@@ -1,0 +1,178 @@
+"""The requests of one connection, answered one after the other; a pipelined one waits for its turn."""
+
+import asyncio
+import logging
+from typing import NamedTuple
+
+from gateway.exchange.exchange import Exchange
+from gateway.exchange.inlet import RequestInlet, Signal
+from gateway.exchange.parts import Parts
+from gateway.exchange.plan import Plan, plan_request
+from gateway.exchange.scope import Scope
+from gateway.model.errors import DownstreamError, GatewayError, InternalError
+from gateway.model.reasons import Reason
+from gateway.model.record import ABOUT_CREDENTIALS, Draft, Ended, ExchangeDraft, Side, note
+from gateway.net.stream import HOLD_BOUND, Stream
+from gateway.wire.http.messages import Delimiter, Request
+from gateway.wire.replies import answer_with, status_of
+
+DRAINED = 64 * 1024
+"""Bytes of content that are read and dropped to keep a connection whose request was refused."""
+
+_logger = logging.getLogger(__name__)
+
+
+class Patience(NamedTuple):
+    """Seconds: `head` from the first byte of a request to the end of its head, `idle` until that byte comes."""
+
+    head: float
+    idle: float
+
+
+async def converse(downstream: Stream, draft: Draft, scope: Scope, parts: Parts, patience: Patience) -> None:
+    """Until either side has had enough. Closing `downstream` is left to its owner; where a response broke off it was
+    reset. Raises nothing but its own cancellation."""
+    conversation = _Conversation(downstream, draft, scope, parts, patience)
+    try:
+        await conversation.run()
+    finally:
+        conversation.inlet.part()
+
+
+class _Conversation:
+    __slots__ = ("_connection", "_parts", "_patience", "_plan", "_scope", "_stream", "inlet", "signal")
+
+    def __init__(self, stream: Stream, draft: Draft, scope: Scope, parts: Parts, patience: Patience) -> None:
+        self.signal = Signal()
+        self.inlet = RequestInlet(stream, parts.codec.request_reader(parts.bounds), self.signal.ring)
+        self._stream = stream
+        self._connection = draft
+        self._scope = scope
+        self._parts = parts
+        self._patience = patience
+        self._plan: Plan | None = None
+
+    async def run(self) -> None:
+        """See `converse`."""
+        self.inlet.join()
+        while await self._turn():
+            if not await self._comes_next():
+                break
+
+    async def _turn(self) -> bool:
+        """One request and what becomes of it. True: another may follow."""
+        clock, connection = self._parts.clock, self._connection
+        connection.requests += 1
+        draft = ExchangeDraft(connection, connection.requests, clock.monotonic(), clock.time())
+        request = None
+        try:
+            request = await self._read_head()
+            draft.method = request.method
+            plan = self._plan
+            if plan is None or plan.request != request:
+                plan = self._plan = plan_request(request, self._parts.via)
+            return await Exchange(plan, draft, self._stream, self.inlet, self.signal, self._scope, self._parts).run()
+        except GatewayError as error:
+            return await self._refuse(error, request, draft)
+        except asyncio.CancelledError:
+            draft.reason = Reason.DRAINING
+            draft.transfer.ended, draft.transfer.ended_by = Ended.RESET, Side.GATEWAY
+            raise
+        except Exception as bug:
+            _logger.exception("exchange %s", draft.exchange_id)
+            return await self._refuse(InternalError(Reason.INTERNAL_ERROR, type(bug).__name__), request, draft)
+        finally:
+            self._scope.sum_up(draft)
+            self._parts.recorder.record_exchange(draft)
+
+    async def _read_head(self) -> Request:
+        """The one that has begun to come."""
+        inlet = self.inlet
+        if inlet.heads:
+            return inlet.heads.pop()
+        with self._parts.deadlines.within(self._patience.head, lambda: DownstreamError(Reason.HEAD_TIMEOUT)):
+            while not inlet.heads:
+                inlet.check()
+                await self.signal.wait()
+        return inlet.heads.pop()
+
+    async def _comes_next(self) -> bool:
+        """Whether the client sends a further request in time."""
+        while self._stream.queued() > HOLD_BOUND and not self.inlet.is_lost:
+            await self._drained()
+        inlet = self.inlet
+        inlet.proceed()
+        try:
+            with self._parts.deadlines.within(self._patience.idle, lambda: DownstreamError(Reason.IDLE_TIMEOUT)):
+                while not inlet.has_something:
+                    if inlet.is_over or inlet.is_lost or self._parts.draining:
+                        return False
+                    await self._rest()
+        except DownstreamError:  # no fault: it was open for as long as it may be
+            return False
+        return True
+
+    async def _rest(self) -> None:
+        resting = self._parts.resting
+        resting.add(self.signal)
+        try:
+            await self.signal.wait()
+        finally:
+            resting.discard(self.signal)
+
+    async def _drained(self) -> None:
+        """Until the client has taken what it was sent, before more is made for it."""
+        self._stream.feeder = self.signal
+        try:
+            with self._parts.deadlines.within(self._patience.idle, lambda: DownstreamError(Reason.IDLE_TIMEOUT)):
+                await self.signal.wait()
+        except DownstreamError:
+            self._stream.abort()
+        finally:
+            self._stream.feeder = None
+
+    async def _refuse(self, error: GatewayError, request: Request | None, draft: ExchangeDraft) -> bool:
+        """Answer in words, or cut off what had begun. True: another request may follow."""
+        note(error, draft)
+        if error.reason is Reason.CLIENT_CLOSED or self.inlet.is_lost:
+            return False
+        if draft.status is not None:
+            self._stream.abort()
+            return False
+        draft.status = status_of(error.reason)
+        keeps = self._may_follow(error, request)
+        self._stream.write(
+            answer_with(
+                error,
+                self._parts.name,
+                draft.exchange_id,
+                keeps,
+                request.values("accept") if request is not None else (),
+                without_content=request is not None and request.method == "HEAD",
+            )
+        )
+        return keeps and await self._drop_content()
+
+    def _may_follow(self, error: GatewayError, request: Request | None) -> bool:
+        """Not where the rest of the request could be taken for the next one, nor after what no honest client sends."""
+        broken = isinstance(error, DownstreamError) and error.reason not in ABOUT_CREDENTIALS
+        if request is None or broken or isinstance(error, InternalError):
+            return False
+        if self._parts.draining or not request.is_persistent:
+            return False
+        inlet, framing = self.inlet, request.framing
+        if inlet.fault is not None or request.pauses or (inlet.end is None and request.expects_continue):
+            return False
+        return inlet.end is not None or (framing.delimiter is Delimiter.LENGTH and framing.length <= DRAINED)
+
+    async def _drop_content(self) -> bool:
+        inlet = self.inlet
+        try:
+            with self._parts.deadlines.within(self._patience.head, lambda: DownstreamError(Reason.BODY_TIMEOUT)):
+                while inlet.end is None:
+                    inlet.check()
+                    inlet.drop()
+                    await self.signal.wait()
+        except DownstreamError:  # it has its answer, and no other request is read
+            return False
+        return True

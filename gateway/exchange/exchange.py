@@ -1,0 +1,268 @@
+"""The life of one HTTP exchange, written top to bottom.
+
+    read head -> identify -> read intent -> decide -> take a lease -> resolve + screen + dial, or take a kept connection
+              -> forward -> stream -> record
+
+As with a connection no byte of the client's reaches the destination before the verdict, and every stage's answer is in
+the draft as it becomes known. A response that has begun is completed or cut off, never ended early as if it were whole.
+"""
+
+from collections.abc import Hashable
+
+from gateway.exchange.fields import WEBSOCKET
+from gateway.exchange.hops import answer_here
+from gateway.exchange.inlet import Outlet, RequestInlet, Signal
+from gateway.exchange.parts import Parts
+from gateway.exchange.plan import Plan
+from gateway.exchange.response import Telling, interim_head, switching_head, tell
+from gateway.exchange.scope import Judged, Scope
+from gateway.exchange.upstream import UpstreamConnection, pool_key
+from gateway.model.decision import Permit
+from gateway.model.errors import DownstreamError, GatewayError, InternalError, UpstreamError
+from gateway.model.reasons import Reason
+from gateway.model.record import Ended, ExchangeDraft, Side
+from gateway.net.relay import Relay
+from gateway.net.stream import Stream
+from gateway.wire.http.messages import Delimiter, Response
+
+MAX_INTERIM = 16
+_REPEATABLE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))  # RFC 9110 section 9.2.2
+_SWITCHING = 101
+
+
+class Exchange:
+    """One, from its head to its end. `run` once."""
+
+    __slots__ = (
+        "_down",
+        "_downstream",
+        "_draft",
+        "_inlet",
+        "_interim",
+        "_parts",
+        "_permit",
+        "_plan",
+        "_request",
+        "_scope",
+        "_signal",
+        "_up",
+        "_upstream",
+    )
+
+    _permit: Permit
+
+    def __init__(
+        self,
+        plan: Plan,
+        draft: ExchangeDraft,
+        downstream: Stream,
+        inlet: RequestInlet,
+        signal: Signal,
+        scope: Scope,
+        parts: Parts,
+    ) -> None:
+        self._plan = plan
+        self._request = plan.request
+        self._draft = draft
+        self._downstream = downstream
+        self._inlet = inlet
+        self._signal = signal
+        self._scope = scope
+        self._parts = parts
+        self._interim = 0
+        self._upstream: UpstreamConnection | None = None
+        self._up: Outlet | None = None
+        self._down: Outlet | None = None
+
+    async def run(self) -> bool:
+        """True: another request may follow. Raises `GatewayError`; the answer is then the caller's to give."""
+        plan, draft, parts = self._plan, self._draft, self._parts
+        draft.path = plan.target.path
+        if parts.draining:
+            raise InternalError(Reason.DRAINING)
+        judged = await self._scope.judge(plan.request, plan.target, draft, parts.clock.time())
+        if plan.loops:
+            raise UpstreamError(Reason.PROXY_LOOP, "Via names this gateway")
+        if plan.hops == 0:
+            return self._answer_here()
+        self._permit = judged.permit
+        async with self._scope.lease(judged.permit):
+            try:
+                keeps = await self._forward(judged)
+            except BaseException:
+                self._count(is_complete=False)
+                if self._upstream is not None:
+                    self._upstream.abort()
+                raise
+            self._count(is_complete=True)
+            return keeps
+
+    def _answer_here(self) -> bool:
+        """As the last that the request may reach."""
+        keeps = self._plan.is_persistent and self._inlet.end is not None
+        self._downstream.write(answer_here(self._request, self._plan.passing, keeps))
+        self._draft.status = 200
+        self._draft.transfer.ended, self._draft.transfer.ended_by = Ended.CLOSED, Side.GATEWAY
+        return keeps
+
+    async def _forward(self, judged: Judged) -> bool:
+        named = judged.named
+        host = named.uri_host if named.port == self._scope.usual_port else str(named)
+        head = self._plan.head(host, self._parts.via)
+        key = pool_key(judged.client, judged.permit)
+        upstream, response = await self._ask(head, key)
+        if response.status == _SWITCHING:
+            await self._switch(upstream, response)
+            return False
+        telling = upstream.telling = tell(self._request, response, upstream.telling)
+        keeps = await self._deliver(upstream, telling)
+        self._release(upstream, key if telling.is_persistent else None)
+        return keeps
+
+    # To the destination, and back with the head of its final answer.
+
+    async def _ask(self, head: bytes, key: Hashable) -> tuple[UpstreamConnection, Response]:
+        """Over a kept connection, which the destination may be closing right now: then once more over a fresh one, if
+        that does no harm (RFC 9112 section 9.3.1)."""
+        kept = self._scope.pool.take(key)
+        if kept is not None:
+            try:
+                return kept, await self._ask_over(kept, head)
+            except UpstreamError as error:
+                if error.reason is not Reason.CONNECTION_TERMINATED or not self._may_repeat():
+                    raise
+                kept.abort()
+        fresh = await self._dial()
+        return fresh, await self._ask_over(fresh, head)
+
+    def _may_repeat(self) -> bool:
+        return self._request.method in _REPEATABLE and self._request.framing.delimiter is Delimiter.NONE
+
+    async def _dial(self) -> UpstreamConnection:
+        parts = self._parts
+        reached = await parts.dialer.dial(self._permit)
+        return UpstreamConnection(reached, parts.codec.response_reader(parts.bounds), parts.clock.monotonic())
+
+    async def _ask_over(self, upstream: UpstreamConnection, head: bytes) -> Response:
+        draft = self._draft
+        self._upstream = upstream
+        draft.dialled, draft.reused = upstream.dialled, upstream.is_reused
+        upstream.expect(self._request.method, self._plan.websocket, self._signal.ring)
+        self._send(upstream, head)
+        while True:
+            response = await self._next_response(upstream)
+            if draft.transfer.first_byte_at is None:
+                draft.transfer.first_byte_at = self._parts.clock.monotonic()
+            if not response.is_interim:
+                return response
+            self._pass_interim(response)
+
+    def _send(self, upstream: UpstreamConnection, head: bytes) -> None:
+        inlet = self._inlet
+        up = self._up = Outlet(upstream.stream, inlet, self._request.framing.delimiter is Delimiter.CHUNKED)
+        held = inlet.held_content()
+        if held:
+            head += up.framed(held)
+        if inlet.end is not None:
+            head += up.ending(inlet.end)
+        upstream.stream.write(head)
+        if inlet.end is None:
+            inlet.pour_into(up)
+
+    async def _next_response(self, upstream: UpstreamConnection) -> Response:
+        heads = upstream.inlet.heads
+        while not heads:
+            upstream.check()
+            await self._wait()
+        return heads.pop(0)
+
+    def _pass_interim(self, response: Response) -> None:
+        """1xx go on, but not to a client of HTTP/1.0 (RFC 9110 section 15.2)."""
+        self._interim += 1
+        if self._interim > MAX_INTERIM:
+            raise UpstreamError(Reason.MALFORMED_RESPONSE, f"more than {MAX_INTERIM} interim responses")
+        if self._request.minor == 1:
+            self._downstream.write(interim_head(response, self._parts))
+
+    # To the client.
+
+    async def _deliver(self, upstream: UpstreamConnection, telling: Telling) -> bool:
+        """Head and content. True: the client may send another request."""
+        draft, inlet, framing = self._draft, upstream.inlet, telling.framing
+        complete = self._inlet.end is not None and not self._parts.draining
+        keeps = complete and self._plan.is_persistent and framing is not Delimiter.CLOSE
+        draft.status = telling.response.status
+        head = telling.head(keeps, self._parts)
+        down = self._down = Outlet(self._downstream, inlet, framing is Delimiter.CHUNKED)
+        held = inlet.held_content()
+        if held:
+            head += down.framed(held)
+        if inlet.end is not None:
+            head += down.ending(inlet.end)
+        self._downstream.write(head)
+        if inlet.end is None:
+            inlet.pour_into(down)
+            while inlet.end is None:
+                upstream.check()
+                await self._wait()
+        draft.transfer.ended, draft.transfer.ended_by = Ended.CLOSED, Side.UPSTREAM
+        return keeps
+
+    def _release(self, upstream: UpstreamConnection, key: Hashable | None) -> None:
+        """Keep the connection under `key` if both sides have said all, and nothing else."""
+        if self._inlet.end is None:
+            upstream.abort()
+        elif key is not None and upstream.is_clean:
+            self._scope.pool.give(key, upstream)
+        else:
+            upstream.close()
+
+    async def _switch(self, upstream: UpstreamConnection, response: Response) -> None:
+        """A WebSocket is a tunnel from its 101 on (RFC 9110 section 7.8)."""
+        if not self._plan.websocket or response.upgrade != (WEBSOCKET,):
+            raise UpstreamError(Reason.UPGRADE_FAILED, "101 to something that was not asked for")
+        draft, parts, timeouts = self._draft, self._parts, self._permit.terms.timeouts
+        draft.status = response.status
+        downstream, transfer = self._downstream, draft.transfer
+        early_up, early_down = self._inlet.leftover, upstream.reader.leftover
+        downstream.write(switching_head(response, parts) + early_down)
+        upstream.stream.write(early_up)
+        transfer.bytes_up, transfer.bytes_down = len(early_up), len(early_down)
+        for inlet in (self._inlet, upstream.inlet):
+            inlet.part()
+            inlet.go_on()
+        args = parts.deadlines, parts.splices, timeouts.idle, timeouts.lifetime, parts.clock.monotonic
+        await Relay(downstream, upstream.stream, transfer, *args).run()
+        await upstream.stream.aclose()
+
+    # What both have in common.
+
+    async def _wait(self) -> None:
+        """Until something happened. Raises if nothing moves for the rule's `idle`, or if the client is gone."""
+        self._inlet.check()
+        before = self._moved()
+        try:
+            with self._parts.deadlines.within(self._permit.terms.timeouts.idle, self._too_slow):
+                await self._signal.wait()
+        except GatewayError:
+            if self._moved() == before:
+                raise
+
+    def _too_slow(self) -> GatewayError:
+        if self._down is not None and self._downstream.queued():
+            return DownstreamError(Reason.IDLE_TIMEOUT, "the client does not take the answer")
+        if self._inlet.end is None and self._upstream is not None and not self._upstream.stream.queued():
+            return DownstreamError(Reason.BODY_TIMEOUT)
+        return UpstreamError(Reason.RESPONSE_TIMEOUT)
+
+    def _moved(self) -> int:
+        """Bytes of content that either side has taken."""
+        return sum(outlet.taken for outlet in (self._up, self._down) if outlet is not None)
+
+    def _count(self, is_complete: bool) -> None:
+        """Of what broke off only what the sockets have taken."""
+        transfer = self._draft.transfer
+        if self._up is not None:
+            transfer.bytes_up += self._up.size if is_complete else self._up.taken
+        if self._down is not None:
+            transfer.bytes_down += self._down.size if is_complete else self._down.taken

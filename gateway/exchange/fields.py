@@ -1,0 +1,167 @@
+"""Which header fields go on, and which of our own are added (RFC 9110 section 7.6, RFC 9112).
+
+What describes one connection ends here: framing is written anew from what was parsed, so that the two sides can never
+read one message in two ways. A `Connection` header removes what it names but for `KEPT`: fields on which the meaning
+of a message rests, and which an attacker would like to have removed behind the back of who sent them.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from gateway.wire.http.messages import Delimiter, End, Fields, Request, Response, elements
+
+WEBSOCKET = "websocket"
+
+_OF_ONE_CONNECTION = frozenset(
+    (
+        "connection",
+        "proxy-connection",
+        "keep-alive",
+        "te",
+        "upgrade",
+        "transfer-encoding",
+        "content-length",
+        "http2-settings",
+    )
+)
+_FROM_CLIENT = _OF_ONE_CONNECTION | {"host", "proxy-authorization", "proxy-authenticate"}
+_FROM_DESTINATION = _OF_ONE_CONNECTION | {"proxy-authenticate", "proxy-authentication-info", "proxy-status"}
+_NOT_IN_TRAILERS = (
+    _FROM_CLIENT | _FROM_DESTINATION | {"authorization", "cookie", "set-cookie", "content-type", "trailer"}
+)
+_OURS = "x-egress-"
+
+KEPT = frozenset(
+    (
+        "host",
+        "content-length",
+        "transfer-encoding",
+        "content-type",
+        "content-encoding",
+        "content-range",
+        "authorization",
+        "cookie",
+        "set-cookie",
+        "cache-control",
+        "date",
+        "expect",
+        "location",
+        "max-forwards",
+        "origin",
+        "range",
+        "via",
+        "www-authenticate",
+    )
+)
+_HARMLESS_OPTIONS = frozenset(("close", "keep-alive", "upgrade", "te"))
+
+_TOKEN_CHARACTER = re.compile(r"[^!#$%&'*+.^_`|~0-9A-Za-z-]")
+
+
+class Sorted(NamedTuple):
+    """The fields of a head: what goes on as it came, and by lower-case name what does not. `options` are those of
+    Connection, and of the Proxy-Connection that old clients send to proxies."""
+
+    passing: list[tuple[str, str]]
+    held: dict[str, list[str]]
+    options: frozenset[str]
+
+    def is_persistent(self, minor: int) -> bool:
+        """Whether the sender goes on using the connection after this message (RFC 9112 section 9.3)."""
+        return "close" not in self.options and (minor == 1 or "keep-alive" in self.options)
+
+
+_NO_OPTIONS: frozenset[str] = frozenset()
+
+
+def sort_request(request: Request) -> Sorted:
+    """Of a client's request."""
+    return _sort(request.fields, _FROM_CLIENT)
+
+
+def sort_response(response: Response) -> Sorted:
+    """Of a destination's response."""
+    return _sort(response.fields, _FROM_DESTINATION)
+
+
+def _sort(fields: Fields, ending_here: frozenset[str]) -> Sorted:
+    passing: list[tuple[str, str]] = []
+    held: dict[str, list[str]] = {}
+    for field in fields:
+        lower = field[0].lower()
+        if lower in ending_here:
+            held.setdefault(lower, []).append(field[1])
+        elif lower[:9] != _OURS:
+            passing.append(field)
+    if "connection" not in held and "proxy-connection" not in held:
+        return Sorted(passing, held, _NO_OPTIONS)
+    options = frozenset(elements(held.get("connection", []) + held.get("proxy-connection", [])))
+    named = options - _HARMLESS_OPTIONS - KEPT
+    if named:
+        passing = [field for field in passing if field[0].lower() not in named]
+    return Sorted(passing, held, options)
+
+
+def pseudonym(name: str) -> str:
+    """`name` as it may stand in Via (RFC 9110 section 7.6.3)."""
+    return _TOKEN_CHARACTER.sub("-", name)
+
+
+def has_come_by(fields: Iterable[tuple[str, str]], name: str) -> bool:
+    """Whether Via tells that the request has been here: `name` is our pseudonym. A member may end in a comment."""
+    via = [value for each, value in fields if len(each) == 3 and each.lower() == "via"]
+    return bool(via) and any(each.split()[1:2] == [name.lower()] for each in elements(via))
+
+
+def wants_websocket(request: Request, fields: Sorted) -> bool:
+    """The one protocol that an exchange may be switched to."""
+    if "upgrade" not in fields.held or request.minor == 0 or "upgrade" not in fields.options:
+        return False
+    return WEBSOCKET in elements(fields.held["upgrade"]) and request.framing.delimiter is Delimiter.NONE
+
+
+def request_fields(
+    request: Request, passing: list[tuple[str, str]], host: str, name: str, websocket: bool
+) -> list[tuple[str, str]]:
+    """What the destination is sent: `passing`, and what describes the connection to it. `host` is the one that was
+    judged; `name` is our pseudonym."""
+    sent = [("Host", host), *passing, ("Via", f"1.{request.minor} {name}")]
+    if request.framing.delimiter is Delimiter.LENGTH:
+        sent.append(("Content-Length", str(request.framing.length)))
+    elif request.framing.delimiter is Delimiter.CHUNKED:
+        sent.append(("Transfer-Encoding", "chunked"))
+    if websocket:
+        sent += [("Connection", "Upgrade"), ("Upgrade", WEBSOCKET)]
+    return sent
+
+
+def response_fields(response: Response, fields: Sorted, name: str, member: str) -> list[tuple[str, str]]:
+    """What the client is sent, but for framing and Connection. `member` is ours in Proxy-Status."""
+    sent = [*fields.passing]
+    for value in fields.held.get("proxy-status", ()):
+        kept = ", ".join(each for each in _members(value) if _member_name(each) != member)
+        if kept:
+            sent.append(("Proxy-Status", kept))
+    sent.append(("Via", f"1.{response.minor} {name}"))
+    return sent
+
+
+def trailers_of(end: End) -> Fields:
+    """Those that may follow content: none that frames, routes, or speaks for somebody (RFC 9110 section 6.5.1)."""
+    return tuple([each for each in end.trailers if _may_trail(each[0].lower())])
+
+
+def _may_trail(lower: str) -> bool:
+    return lower not in _NOT_IN_TRAILERS and not lower.startswith(_OURS)
+
+
+def _members(value: str) -> list[str]:
+    """The members of a list of RFC 8941: commas within quotes do not separate."""
+    return [each.strip() for each in re.findall(r'(?:[^,"]|"(?:[^"\\]|\\.)*"?)+', value)]
+
+
+def _member_name(member: str) -> str:
+    """`name` of `name; error=...` or of `"name"; ...`."""
+    quoted = re.match(r'"((?:[^"\\]|\\.)*)"', member)
+    return re.sub(r"\\(.)", r"\1", quoted[1]) if quoted else member.partition(";")[0].strip()

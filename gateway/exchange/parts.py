@@ -1,0 +1,37 @@
+"""What exchanges work with; built once by `app`, shared by every connection of the process."""
+
+from dataclasses import dataclass, field
+
+from gateway.exchange.fields import pseudonym
+from gateway.exchange.inlet import Signal
+from gateway.model.roles import Clock, Deadlines, Dialer, Recorder
+from gateway.net.splice import Splices
+from gateway.net.stream import Stream
+from gateway.wire.http.codec import DEFAULT_BOUNDS, Bounds, Codec
+
+
+@dataclass(slots=True)
+class Parts:
+    """`name` is our member in Proxy-Status, `via` our pseudonym; `draining` is set once. `resting` are the connections
+    that wait for a next request, to be woken when draining begins."""
+
+    codec: Codec
+    dialer: Dialer[Stream]
+    recorder: Recorder
+    deadlines: Deadlines
+    clock: Clock
+    splices: Splices
+    name: str
+    bounds: Bounds = DEFAULT_BOUNDS
+    draining: bool = False
+    resting: set[Signal] = field(default_factory=set)
+    via: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.via = pseudonym(self.name)
+
+    def drain(self) -> None:
+        """No further request is taken, and who waits for one need not wait any more."""
+        self.draining = True
+        for signal in self.resting:
+            signal.ring()

@@ -1,0 +1,55 @@
+"""What follows from a request alone, whoever may send it where. Many clients send one request again and again: the plan
+of the last one is kept, for its own connection only, and holds for the next if the two are equal.
+"""
+
+from dataclasses import dataclass
+
+from gateway.exchange.fields import has_come_by, request_fields, sort_request, wants_websocket
+from gateway.exchange.hops import hops_left, with_hops
+from gateway.model.errors import DownstreamError
+from gateway.wire.http.messages import Request
+from gateway.wire.http.writing import request_head
+from gateway.wire.target import MalformedTarget, Target, parse_target
+
+
+@dataclass(slots=True)
+class Plan:
+    """`passing` are the fields that go on; `hops` is what Max-Forwards says, where it counts; `loops`: the request has
+    been here before."""
+
+    request: Request
+    target: Target
+    passing: list[tuple[str, str]]
+    is_persistent: bool
+    websocket: bool
+    hops: int | None
+    loops: bool
+    _host: str = ""
+    _head: bytes = b""
+
+    def head(self, host: str, via: str) -> bytes:
+        """As the destination gets it. `host` is the one that was judged, `via` our pseudonym."""
+        if host != self._host:
+            passing = self.passing if self.hops is None else with_hops(self.passing, self.hops - 1)
+            fields = request_fields(self.request, passing, host, via, self.websocket)
+            self._host, self._head = host, request_head(self.request.method, self.target.resource, fields)
+        return self._head
+
+
+def plan_request(request: Request, via: str) -> Plan:
+    """Raises `DownstreamError` for what is not forwarded to anybody."""
+    try:
+        target = parse_target(request.target, request.method)
+    except MalformedTarget as malformed:
+        raise DownstreamError(malformed.reason, malformed.detail) from malformed
+    fields = sort_request(request)
+    passing = fields.passing
+    return Plan(
+        request=request,
+        target=target,
+        passing=passing,
+        is_persistent=fields.is_persistent(request.minor),
+        websocket=wants_websocket(request, fields),
+        hops=hops_left(request, passing),
+        loops=has_come_by(passing, via),
+    )

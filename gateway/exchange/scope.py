@@ -1,0 +1,171 @@
+"""By which door the requests of one connection come: whom each may name, and by which right it goes on.
+
+This is all that differs between absolute form on a proxy port and requests inside a tunnel, clear or intercepted.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass
+from typing import NamedTuple
+from typing import Protocol as Role
+
+from gateway.exchange.upstream import Pool, UpstreamConnection, pool_key
+from gateway.model.addresses import Address
+from gateway.model.authority import Authority, parse_authority
+from gateway.model.client import Client
+from gateway.model.decision import Deny, Permit
+from gateway.model.errors import DownstreamError, GatewayError, Refused
+from gateway.model.intent import Door, Intent, Protocol
+from gateway.model.reasons import Reason
+from gateway.model.record import ExchangeDraft
+from gateway.model.roles import HeaderFields, Limiter
+from gateway.policy.confirm import confirm_host
+from gateway.policy.decide import decide
+from gateway.policy.plan import Rules
+from gateway.wire.http.messages import Request
+from gateway.wire.target import HTTP_PORT, Target
+
+
+class Identifies(Role):
+    """Who is asking."""
+
+    async def identify(self, address: Address, head: HeaderFields) -> Client:
+        """Raises `DownstreamError` for credentials that are wrong or missing."""
+        ...
+
+    def refusal(self, denial: Deny, client: Client, intent: Intent, rules: Rules, now: float) -> GatewayError:
+        """What a denied client is told."""
+        ...
+
+
+class Judged(NamedTuple):
+    """May pass. `named` is whom the request names, under which Host it goes on."""
+
+    permit: Permit
+    client: Client
+    named: Authority
+
+
+class Scope(Role):
+    """`pool` keeps connections between exchanges; who made it closes it."""
+
+    @property
+    def pool(self) -> Pool: ...
+
+    @property
+    def usual_port(self) -> int:
+        """The one that Host leaves out."""
+        ...
+
+    async def judge(self, request: Request, target: Target, draft: ExchangeDraft, now: float) -> Judged:
+        """Who asks for what, and whether it may pass: noted in the draft as it becomes known. Raises `GatewayError`."""
+        ...
+
+    def lease(self, permit: Permit) -> AbstractAsyncContextManager[object]:
+        """Held while the exchange lasts."""
+        ...
+
+    def sum_up(self, draft: ExchangeDraft) -> None:
+        """What the connection's own record says of an exchange that is over."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AnyAuthority:
+    """Absolute form on a proxy port: each request names whom it is for, is judged like a connection of its own, and
+    by the rules of its own time. The target replaces Host (RFC 9112 section 3.2.2)."""
+
+    rules: Callable[[], Rules]
+    identifier: Callable[[], Identifies]
+    limiter: Limiter
+    pool: Pool
+    usual_port: int = HTTP_PORT
+
+    async def judge(self, request: Request, target: Target, draft: ExchangeDraft, now: float) -> Judged:
+        """See `Scope`."""
+        if target.authority is None:
+            raise DownstreamError(Reason.NOT_A_PROXY_REQUEST, f"{request.method[:20]} that names no http:// URL")
+        rules = self.rules()
+        draft.generation = rules.generation
+        identifier = self.identifier()
+        client = draft.client = await identifier.identify(draft.connection.peer[0], request)
+        intent = draft.intent = Intent(Door.ABSOLUTE_FORM, target.authority, Protocol.HTTP)
+        decision = draft.decision = decide(client, intent, rules, now)
+        if isinstance(decision, Deny):
+            raise identifier.refusal(decision, client, intent, rules, now)
+        return Judged(decision, client, target.authority)
+
+    def lease(self, permit: Permit) -> AbstractAsyncContextManager[object]:
+        """See `Scope`."""
+        return self.limiter.lease(permit)
+
+    def sum_up(self, draft: ExchangeDraft) -> None:
+        """The connection says of itself what holds of its last exchange; sizes are those of all."""
+        _add_bytes(draft)
+        connection = draft.connection
+        connection.generation, connection.client, connection.intent = draft.generation, draft.client, draft.intent
+        connection.decision, connection.would_deny = draft.decision, draft.would_deny
+        connection.status, connection.reason, connection.detail = draft.status, draft.reason, draft.detail
+        _add_end(draft)
+
+
+@dataclass(frozen=True, slots=True)
+class OneAuthority:
+    """Inside a tunnel, whose permit holds for all its requests: each must name the tunnel's own host, as `sni` says,
+    and its port. The tunnel's lease is held by whoever opened it, and its rules are those that it was opened under."""
+
+    permit: Permit
+    client: Client
+    intent: Intent
+    rules: Rules
+    pool: Pool
+    usual_port: int = HTTP_PORT
+
+    def keep(self, upstream: UpstreamConnection) -> None:
+        """Have the next request go over this connection."""
+        self.pool.give(pool_key(self.client, self.permit), upstream)
+
+    async def judge(self, request: Request, target: Target, draft: ExchangeDraft, now: float) -> Judged:
+        """See `Scope`."""
+        draft.generation, draft.client, draft.intent = self.permit.generation, self.client, self.intent
+        draft.decision = self.permit
+        named = target.authority or self._named(request)
+        verdict = confirm_host(self.permit, named, self.client, self.intent, self.rules, now)
+        if isinstance(verdict, Deny):
+            raise Refused(verdict)
+        draft.would_deny = verdict
+        return Judged(self.permit, self.client, named)
+
+    def _named(self, request: Request) -> Authority:
+        hosts = request.values("host")
+        if not hosts:  # HTTP/1.0: what goes on names the tunnel's host
+            return self.intent.authority
+        named = parse_authority(hosts[0], self.usual_port)
+        if named is None:
+            raise DownstreamError(Reason.MALFORMED_AUTHORITY, "Host")
+        return named
+
+    def lease(self, permit: Permit) -> AbstractAsyncContextManager[object]:
+        """See `Scope`."""
+        return nullcontext()
+
+    def sum_up(self, draft: ExchangeDraft) -> None:
+        """The connection's record speaks of the tunnel."""
+        _add_bytes(draft)
+        _add_end(draft)
+
+
+def _add_bytes(draft: ExchangeDraft) -> None:
+    total, transfer = draft.connection.transfer, draft.transfer
+    total.bytes_up += transfer.bytes_up
+    total.bytes_down += transfer.bytes_down
+    total.first_byte_at = total.first_byte_at or transfer.first_byte_at
+
+
+def _add_end(draft: ExchangeDraft) -> None:
+    transfer = draft.connection.transfer
+    transfer.ended, transfer.ended_by, transfer.reason = (
+        draft.transfer.ended,
+        draft.transfer.ended_by,
+        draft.transfer.reason,
+    )

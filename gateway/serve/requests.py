@@ -1,0 +1,53 @@
+"""Where a connection turns out to carry requests: it is handed to `exchange`, with the right by which each may pass."""
+
+from typing import NamedTuple
+
+from gateway.exchange.conversation import Patience, converse
+from gateway.exchange.scope import AnyAuthority, OneAuthority
+from gateway.exchange.upstream import Pool, UpstreamConnection
+from gateway.model.client import Client
+from gateway.model.decision import Permit
+from gateway.model.intent import Intent, Opening, Protocol
+from gateway.model.record import Draft
+from gateway.model.roles import Upstream
+from gateway.net.stream import Stream
+from gateway.policy.plan import REPORT_ONLY, Rules
+from gateway.serve.services import Services
+
+
+class Tunnel(NamedTuple):
+    """What a CONNECT came to, by the time its first bytes show requests."""
+
+    permit: Permit
+    client: Client
+    intent: Intent
+    rules: Rules
+    upstream: Upstream[Stream]
+
+
+def speaks_requests(permit: Permit, opening: Opening) -> bool:
+    """Whether each request in the tunnel is judged. What only report mode lets through is observed, and relayed as it
+    is: other protocols begin like HTTP as well."""
+    return opening.protocol is Protocol.HTTP and permit.rule is not REPORT_ONLY
+
+
+async def converse_openly(downstream: Stream, draft: Draft, services: Services) -> None:
+    """Requests in absolute form, the first of which is held by `downstream`."""
+    scope = AnyAuthority(services.rules, services.identifier, services.limiter, services.pool)
+    timeouts = services.rules().policy.timeouts
+    await converse(downstream, draft, scope, services.exchanges, Patience(timeouts.head, timeouts.idle))
+
+
+async def converse_in_tunnel(downstream: Stream, draft: Draft, tunnel: Tunnel, services: Services) -> None:
+    """Requests inside a tunnel. It has connections of its own, of which the one that was dialled for it is the first;
+    that one stays its owner's to close."""
+    pool = Pool(services.deadlines, services.clock.monotonic)
+    scope = OneAuthority(tunnel.permit, tunnel.client, tunnel.intent, tunnel.rules, pool)
+    reader = services.exchanges.codec.response_reader(services.exchanges.bounds)
+    first = UpstreamConnection(tunnel.upstream, reader, services.clock.monotonic())
+    scope.keep(first)
+    timeouts = tunnel.permit.terms.timeouts
+    try:
+        await converse(downstream, draft, scope, services.exchanges, Patience(timeouts.head, timeouts.idle))
+    finally:
+        pool.close()

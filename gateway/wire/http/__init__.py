@@ -1,0 +1,1 @@
+"""HTTP/1 messages: bytes to events and back. One strictness, whichever library splits the heads."""

@@ -1,0 +1,153 @@
+"""What an HTTP/1 connection carries (RFC 9112), as values: heads, body data without its framing, ends."""
+
+from enum import Enum
+from typing import NamedTuple
+
+from gateway.model.errors import Malformed
+from gateway.model.reasons import Reason
+
+Fields = tuple[tuple[str, str], ...]
+"""In the order they came: names as the sender wrote them, values as Latin-1 without the blanks around them."""
+
+
+class Delimiter(Enum):
+    """What ends the content of a message (RFC 9112 section 6.3)."""
+
+    NONE = "none"
+    LENGTH = "length"
+    CHUNKED = "chunked"
+    CLOSE = "close"
+
+
+class Framing(NamedTuple):
+    """`length` counts for `Delimiter.LENGTH` alone, where 0 is a length that was said."""
+
+    delimiter: Delimiter
+    length: int = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the message ends with its head."""
+        delimiter = self.delimiter
+        return delimiter is Delimiter.NONE or (delimiter is Delimiter.LENGTH and self.length == 0)
+
+
+NO_CONTENT = Framing(Delimiter.NONE)
+CHUNKED = Framing(Delimiter.CHUNKED)
+UNTIL_CLOSE = Framing(Delimiter.CLOSE)
+
+
+class Request(NamedTuple):
+    """The head of a request. `minor` is that of HTTP/1.x. What may hold secrets stays out of the representation."""
+
+    method: str
+    target: str
+    minor: int
+    fields: Fields
+    framing: Framing
+
+    def __repr__(self) -> str:
+        return f"Request({self.method!r}, {len(self.fields)} fields, {self.framing.delimiter.value})"
+
+    def values(self, name: str) -> list[str]:
+        """Every value of the field `name` (lower case), one for each line."""
+        return values_of(self.fields, name)
+
+    @property
+    def is_persistent(self) -> bool:
+        """Whether the sender goes on using the connection after this message (RFC 9112 section 9.3)."""
+        return _is_persistent(self.minor, connection_options(self.fields))
+
+    @property
+    def expects_continue(self) -> bool:
+        """Whether the client waits for a 100 before it sends content (RFC 9110 section 10.1.1)."""
+        return self.minor == 1 and "100-continue" in elements(self.values("expect"))
+
+    @property
+    def upgrade(self) -> tuple[str, ...]:
+        """The protocols, in lower case, that the client would switch to after this (RFC 9110 section 7.8)."""
+        return _upgrade(self.minor, self.fields)
+
+    @property
+    def pauses(self) -> bool:
+        """Whether what follows may be no HTTP: that is the answer's to say."""
+        return self.method == "CONNECT" or bool(self.upgrade)
+
+
+class Response(NamedTuple):
+    """The head of a response, also of an interim one. Its `framing` is that of the answer to the request's method."""
+
+    status: int
+    phrase: str
+    minor: int
+    fields: Fields
+    framing: Framing
+
+    def __repr__(self) -> str:
+        return f"Response({self.status}, {len(self.fields)} fields, {self.framing.delimiter.value})"
+
+    def values(self, name: str) -> list[str]:
+        """Every value of the field `name` (lower case), one for each line."""
+        return values_of(self.fields, name)
+
+    @property
+    def is_interim(self) -> bool:
+        """Whether another response to the same request follows: 1xx but 101 (RFC 9110 section 15.2)."""
+        return self.status < 200 and self.status != 101
+
+    @property
+    def is_persistent(self) -> bool:
+        """Whether the connection outlives this message (RFC 9112 section 9.3)."""
+        ends_it = self.framing.delimiter is Delimiter.CLOSE
+        return not ends_it and _is_persistent(self.minor, connection_options(self.fields))
+
+    @property
+    def upgrade(self) -> tuple[str, ...]:
+        """The protocols, in lower case, that are switched to (101) or offered."""
+        return _upgrade(self.minor, self.fields)
+
+
+class End(NamedTuple):
+    """The end of a request or of a final response, with the trailers of a chunked one."""
+
+    trailers: Fields = ()
+
+    def __repr__(self) -> str:
+        return f"End({len(self.trailers)} trailers)"
+
+
+Event = Request | Response | bytes | End
+"""`bytes` are body data, never empty, cut as they happened to come."""
+
+
+class MalformedMessage(Malformed):
+    """No continuation makes these bytes messages that we take. `events` are what the same bytes said before that."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.events: list[Event] = []
+
+
+def values_of(fields: Fields, name: str) -> list[str]:
+    """Every value of the field `name` (lower case), one for each line."""
+    return [value for each, value in fields if each.lower() == name]
+
+
+def elements(values: list[str]) -> list[str]:
+    """The elements of a list-valued field, in lower case, without empty ones (RFC 9110 section 5.6.1)."""
+    return [each for part in ",".join(values).lower().split(",") if (each := part.strip(" \t"))]
+
+
+def connection_options(fields: Fields) -> set[str]:
+    """The options of Connection, and of the Proxy-Connection that old clients send to proxies, in lower case."""
+    return set(elements(values_of(fields, "connection") + values_of(fields, "proxy-connection")))
+
+
+def _is_persistent(minor: int, options: set[str]) -> bool:
+    return "close" not in options and (minor == 1 or "keep-alive" in options)
+
+
+def _upgrade(minor: int, fields: Fields) -> tuple[str, ...]:
+    """HTTP/1.0 has no upgrade, and neither has a message whose Connection does not name it."""
+    offered = elements(values_of(fields, "upgrade")) if minor == 1 else []
+    return tuple(offered) if offered and "upgrade" in elements(values_of(fields, "connection")) else ()

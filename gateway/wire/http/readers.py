@@ -1,0 +1,193 @@
+"""The two readers. What they promise is said by the protocols in `codec`; here is how they keep it.
+
+A head is matched by the grammar, its framing judged, its reading confirmed by a witness; then its content is taken out
+of its framing.
+"""
+
+import re
+from abc import ABC, abstractmethod
+
+from gateway.model.reasons import Reason
+from gateway.wire.grammar import REQUEST, RESPONSE, HeadGrammar, MalformedHead, find_head, match_head, split_fields
+from gateway.wire.http.content import Bounds, ContentReader, open_content
+from gateway.wire.http.framing import request_framing, response_framing
+from gateway.wire.http.messages import End, Event, MalformedMessage, Request, Response
+from gateway.wire.http.witness import Witness
+
+_EMPTY_LINE = b"\r\n"
+_LONGEST_LEFTOVER = 1_048_576
+
+
+class _Reader(ABC):
+    """One message at a time, from a head that comes in pieces to its end; a fault that stays."""
+
+    def __init__(self, grammar: HeadGrammar, witness: Witness, bounds: Bounds, is_paused: bool) -> None:
+        self._grammar = grammar
+        self._witness = witness
+        self._bounds = bounds
+        self._is_paused = is_paused
+        self._held = bytearray()  # the beginning of a head; while paused, what is left over
+        self._seen = 0  # bytes of `_held` in which no head ends
+        self._content: ContentReader | None = None
+        self._is_closed = False
+        self._fault: tuple[Reason, str] | None = None  # not the exception: its traceback leads back here
+
+    @property
+    def leftover(self) -> bytes:
+        return bytes(self._held) if self._is_paused else b""
+
+    def receive(self, data: bytes) -> list[Event]:
+        """The events of `data`. A fault has with it those that came before it, and is repeated without them."""
+        if self._fault is not None:
+            raise MalformedMessage(*self._fault)
+        events: list[Event] = []
+        try:
+            self._read(data, events)
+        except MalformedMessage as fault:
+            fault.events = events
+            self._fault = fault.reason, fault.detail
+            raise
+        return events
+
+    def receive_end(self) -> list[Event]:
+        self._is_closed = True
+        return self.receive(b"")
+
+    def _read(self, data: bytes, events: list[Event]) -> None:
+        while not self._is_paused:
+            content = self._content
+            rest = self._read_head(data, events) if content is None else content.read(data, events)
+            if rest is None:
+                break
+            if content is not None:
+                self._pause()
+            data = rest
+        else:
+            if data:
+                self._keep(data)
+        if self._is_closed and not self._is_paused:
+            self._close(events)
+
+    def _read_head(self, data: bytes, events: list[Event]) -> bytes | None:
+        """What follows the head; None while it is incomplete."""
+        if not data:
+            return None
+        held = self._held
+        whole: bytes | bytearray = data
+        if held:
+            held += data
+            whole = held
+        start = 2 if whole.startswith(_EMPTY_LINE) and self._grammar is REQUEST else 0
+        try:
+            size = find_head(whole, self._grammar, start, self._seen)
+            if (size or len(whole)) > self._bounds.head:
+                raise MalformedMessage(self._grammar.too_large, f"a head of more than {self._bounds.head} bytes")
+            if not size:
+                self._hold(data)
+                return None
+            head, rest = bytes(whole[start:size]), bytes(whole[size:])
+            match = match_head(head, self._grammar)
+        except MalformedHead as fault:
+            raise MalformedMessage(fault.reason, fault.detail) from fault
+        if held:
+            held.clear()
+            self._seen = 0
+        self._begin(match, head, events)
+        return rest
+
+    def _hold(self, data: bytes) -> None:
+        """Keep the beginning of a head; what was held before has `data` at its end already."""
+        if not self._held:
+            self._held += data
+        self._seen = max(0, len(self._held) - 3)
+
+    def _pause(self) -> None:
+        self._content = None
+        self._is_paused = True
+
+    def _keep(self, data: bytes) -> None:
+        if len(self._held) + len(data) > _LONGEST_LEFTOVER:
+            raise MalformedMessage(self._grammar.too_large, f"more than {_LONGEST_LEFTOVER} bytes ahead of their time")
+        self._held += data
+
+    @abstractmethod
+    def _begin(self, match: re.Match[str], head: bytes, events: list[Event]) -> None:
+        """A whole head: judge it, add its event, and open its content if it is not interim."""
+
+    @abstractmethod
+    def _close(self, events: list[Event]) -> None:
+        """The peer sends no more, and a message or its absence is not complete."""
+
+
+class WitnessedRequestReader(_Reader):
+    """A `RequestReader`."""
+
+    def __init__(self, witness: Witness, bounds: Bounds) -> None:
+        super().__init__(REQUEST, witness, bounds, is_paused=False)
+
+    @property
+    def is_between(self) -> bool:
+        return self._content is None and self._held in (b"", b"\r", _EMPTY_LINE)
+
+    def proceed(self) -> list[Event]:
+        data = self.leftover
+        self._is_paused = False
+        if not data and not self._is_closed:
+            return []
+        self._held.clear()
+        return self.receive(data)
+
+    def _begin(self, match: re.Match[str], head: bytes, events: list[Event]) -> None:
+        method, target, digit, lines = match.groups()
+        minor, fields = int(digit), split_fields(lines)
+        framing = request_framing(method, target, minor, fields)
+        request = Request(method, target, minor, fields, framing)
+        if not self._witness.confirms_request(head, request):
+            raise MalformedMessage(Reason.MALFORMED_REQUEST, "a head that another parser reads differently")
+        events.append(request)
+        self._content = open_content(framing, self._bounds, Reason.MALFORMED_REQUEST)
+
+    def _close(self, events: list[Event]) -> None:
+        if not self.is_between:
+            raise MalformedMessage(Reason.CLIENT_CLOSED, "within a request")
+
+
+class WitnessedResponseReader(_Reader):
+    """A `ResponseReader`."""
+
+    def __init__(self, witness: Witness, bounds: Bounds) -> None:
+        super().__init__(RESPONSE, witness, bounds, is_paused=True)
+        self._method = ""
+        self._may_switch = False
+        self._is_switched = False
+
+    @property
+    def is_switched(self) -> bool:
+        return self._is_switched
+
+    def expect(self, method: str, *, upgrade: bool = False) -> None:
+        if self._held or self._is_switched or not self._is_paused:
+            raise MalformedMessage(Reason.MALFORMED_RESPONSE, "bytes before their request was sent")
+        self._method = method
+        self._may_switch = upgrade
+        self._is_paused = False
+
+    def _begin(self, match: re.Match[str], head: bytes, events: list[Event]) -> None:
+        digit, code, phrase, lines = match.groups(default="")
+        minor, status, fields = int(digit), int(code), split_fields(lines)
+        framing = response_framing(self._method, status, minor, fields)
+        response = Response(status, phrase, minor, fields, framing)
+        if not self._witness.confirms_response(head, response):
+            raise MalformedMessage(Reason.MALFORMED_RESPONSE, "a head that another parser reads differently")
+        if status == 101 and not self._may_switch:
+            raise MalformedMessage(Reason.MALFORMED_RESPONSE, "a switch of protocols that nobody asked for")
+        events.append(response)
+        if not response.is_interim:
+            self._is_switched = status == 101 or (self._method == "CONNECT" and status < 300)
+            self._content = open_content(framing, self._bounds, Reason.MALFORMED_RESPONSE)
+
+    def _close(self, events: list[Event]) -> None:
+        if self._content is None or not self._content.ends_by_close:
+            raise MalformedMessage(Reason.RESPONSE_INCOMPLETE, "the connection ended within a response, or before it")
+        events.append(End())
+        self._pause()

@@ -1,0 +1,79 @@
+"""llhttp, through httptools, with none of its leniencies switched on. It reads Node's side of the internet."""
+
+import httptools
+
+from gateway.wire.http.messages import Fields, Request, Response
+
+
+class _Heard:
+    """What llhttp says about one head. It does not know its parser, so no cycle waits for the collector."""
+
+    __slots__ = ("first", "has_ended", "is_whole", "lines")
+
+    def __init__(self) -> None:
+        self.first = b""
+        self.lines: list[bytes] = []
+        self.is_whole = False
+        self.has_ended = False
+
+    def on_url(self, url: bytes) -> None:
+        self.first = url
+
+    def on_status(self, phrase: bytes) -> None:
+        self.first = phrase
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.lines.append(name + b": " + value)
+
+    def on_headers_complete(self) -> None:
+        self.is_whole = True
+
+    def on_message_complete(self) -> None:
+        self.has_ended = True
+
+
+class LlhttpWitness:
+    """A parser for each head: it is cheap, and nothing of one message is left to the next."""
+
+    def confirms_request(self, head: bytes, request: Request) -> bool:
+        heard = _Heard()
+        parser = httptools.HttpRequestParser(heard)
+        if not _feed(parser, head):
+            return False
+        # An upgrade ends the message for llhttp whatever its content. None is passed on without having been judged.
+        if heard.has_ended != request.framing.is_empty and not parser.should_upgrade():
+            return False
+        first_line = b"%b %b HTTP/%b" % (parser.get_method(), heard.first, parser.get_http_version().encode())
+        expected = f"{request.method} {request.target} HTTP/1.{request.minor}"
+        return _is_same(heard, first_line, head, expected, request.fields)
+
+    def confirms_response(self, head: bytes, response: Response) -> bool:
+        heard = _Heard()
+        parser = httptools.HttpResponseParser(heard)
+        if not _feed(parser, head):
+            return False
+        first_line = b"HTTP/%b %d %b" % (parser.get_http_version().encode(), parser.get_status_code(), heard.first)
+        expected = f"HTTP/1.{response.minor} {response.status} {response.phrase}"
+        return _is_same(heard, first_line, head, expected, response.fields)
+
+
+def _feed(parser: httptools.HttpRequestParser | httptools.HttpResponseParser, head: bytes) -> bool:
+    """Whether the parser takes it. An upgrade is told at the end of the head, which is all that there is."""
+    try:
+        parser.feed_data(head)
+    except httptools.HttpParserError:
+        return False
+    except httptools.HttpParserUpgrade:
+        return True
+    return True
+
+
+def _is_same(heard: _Heard, first_line: bytes, head: bytes, expected: str, fields: Fields) -> bool:
+    """Whether what was heard, written down, is the head itself (nearly always), or else the same line for line."""
+    if not heard.is_whole:
+        return False
+    if b"\r\n".join([first_line, *heard.lines, b"\r\n"]) == head:
+        return True
+    ours = [expected, *[f"{name}: {value}" for name, value in fields]]
+    theirs = [first_line, *heard.lines]
+    return [line.rstrip(" \t").encode("latin-1") for line in ours] == [line.rstrip(b" \t") for line in theirs]

@@ -1,0 +1,58 @@
+"""The target of a request to a proxy (RFC 9112 section 3.2): whom it names, and what it asks them for.
+
+Characters were checked by the head's parser: visible ASCII. User information and fragments are refused: no client has a
+reason to send either, and what one server drops another may read.
+"""
+
+import re
+from typing import NamedTuple
+
+from gateway.model.authority import Authority, parse_authority
+from gateway.model.errors import Malformed
+from gateway.model.reasons import Reason
+
+HTTP_PORT = 80
+
+_ABSOLUTE = re.compile(r"http://([^/?#]*+)([^#]*+)", re.IGNORECASE)
+_HTTPS = re.compile(r"https://", re.IGNORECASE)
+
+
+class MalformedTarget(Malformed):
+    """Not a target that is forwarded."""
+
+
+class Target(NamedTuple):
+    """`resource` is what the destination is asked for: origin form with query, or `*`. `authority` None: not named."""
+
+    authority: Authority | None
+    resource: str
+
+    @property
+    def path(self) -> str:
+        """Without the query, which may hold secrets."""
+        return self.resource.partition("?")[0]
+
+
+def parse_target(target: str, method: str) -> Target:
+    """Absolute form or, without an authority, origin form and `*`. Raises `MalformedTarget`."""
+    match = _ABSOLUTE.fullmatch(target)
+    if match is None:
+        return Target(None, _parse_resource(target, method))
+    place, resource = match.groups()
+    authority = parse_authority(place, HTTP_PORT)
+    if authority is None:
+        what = "user information in the target" if "@" in place else "the target's host or port"
+        raise MalformedTarget(Reason.MALFORMED_AUTHORITY, what)
+    if resource[:1] != "/":  # `http://host?query`, and RFC 9112 section 3.2.4 for OPTIONS
+        resource = "*" if method == "OPTIONS" and not resource else f"/{resource}"
+    return Target(authority, resource)
+
+
+def _parse_resource(target: str, method: str) -> str:
+    if "#" in target:
+        raise MalformedTarget(Reason.MALFORMED_REQUEST, "a fragment in the target")
+    if target[:1] == "/" or (target == "*" and method == "OPTIONS"):
+        return target
+    if _HTTPS.match(target):
+        raise MalformedTarget(Reason.HTTPS_WITHOUT_CONNECT, "https:// in absolute form")
+    raise MalformedTarget(Reason.NOT_A_PROXY_REQUEST, f"{method[:20]} that names no http:// URL")

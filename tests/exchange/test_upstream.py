@@ -1,0 +1,126 @@
+"""Connections to destinations between two exchanges."""
+
+import asyncio
+import socket
+from dataclasses import replace
+
+import pytest
+
+from gateway.exchange import upstream as pools
+from gateway.exchange.upstream import Pool, UpstreamConnection, pool_key
+from gateway.model.client import Client
+from gateway.model.decision import RuleRef
+from gateway.model.record import Dialled
+from gateway.model.roles import Upstream
+from gateway.wire.http.codec import open_codec
+from tests.helpers.deadlines import HandDeadlines
+from tests.helpers.streams import send, stream_and_peer
+from tests.telemetry.drafts import address, asked, permit_of
+
+CLIENT = Client(address("10.0.0.1"))
+PERMIT = permit_of(asked())
+KEY = pool_key(CLIENT, PERMIT)
+
+
+class Kept:
+    """A pool, and connections whose other ends the test holds."""
+
+    def __init__(self) -> None:
+        self.deadlines = HandDeadlines()
+        self.pool = Pool(self.deadlines, lambda: self.deadlines.now)
+        self.peers: list[socket.socket] = []
+
+    async def connect(self) -> UpstreamConnection:
+        stream, peer = await stream_and_peer()
+        self.peers.append(peer)
+        dialled = Dialled(address("127.0.0.1"), (), (), None, 0.001)
+        return UpstreamConnection(Upstream(dialled, stream), open_codec("auto").response_reader(), self.deadlines.now)
+
+    def close(self) -> None:
+        self.pool.close()
+        for peer in self.peers:
+            peer.close()
+
+
+@pytest.fixture
+def kept() -> Kept:
+    return Kept()
+
+
+async def until_empty(pool: Pool) -> None:
+    async with asyncio.timeout(5):
+        while len(pool):  # noqa: ASYNC110  # a pool tells nobody when it loses a connection
+            await asyncio.sleep(0)
+
+
+async def test_the_one_used_last_is_taken_first_and_each_once(kept: Kept) -> None:
+    first, last = await kept.connect(), await kept.connect()
+    kept.pool.give(KEY, first)
+    kept.pool.give(KEY, last)
+    assert (kept.pool.take(KEY), kept.pool.take(KEY), kept.pool.take(KEY)) == (last, first, None)
+    for connection in (first, last):
+        connection.close()
+    kept.close()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pool_key(CLIENT._replace(address=address("10.0.0.2")), PERMIT),
+        pool_key(CLIENT._replace(user="ci"), PERMIT),
+        pool_key(CLIENT._replace(known=False), PERMIT),
+        pool_key(CLIENT, replace(PERMIT, generation=8)),
+        pool_key(CLIENT, replace(PERMIT, rule=RuleRef("policy.yaml#other", "policy.yaml", 1))),
+        pool_key(CLIENT, replace(PERMIT, authority=PERMIT.authority._replace(port=444))),
+    ],
+)
+async def test_nobody_else_gets_it(kept: Kept, other: object) -> None:
+    kept.pool.give(KEY, await kept.connect())
+    assert kept.pool.take(other) is None
+    assert len(kept.pool) == 1
+    kept.close()
+
+
+async def test_one_that_ends_resets_or_speaks_unasked_is_dropped(kept: Kept) -> None:
+    for _ in range(3):
+        kept.pool.give(KEY, await kept.connect())
+    ends, speaks, resets = kept.peers
+    ends.close()
+    await send(speaks, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    resets.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    resets.close()
+    await until_empty(kept.pool)
+    assert kept.pool.take(KEY) is None
+    kept.close()
+    assert kept.deadlines.pending() == 0
+
+
+async def test_one_waits_for_a_bounded_time_and_is_used_for_a_bounded_time(kept: Kept) -> None:
+    connection = await kept.connect()
+    kept.pool.give(KEY, connection)
+    kept.deadlines.advance(1)
+    late = await kept.connect()
+    kept.pool.give(KEY, late)
+    kept.deadlines.advance(pools.IDLE_SECONDS)
+    assert len(kept.pool) == 1
+    kept.deadlines.advance(pools.IDLE_SECONDS)
+    assert len(kept.pool) == 0
+    assert kept.deadlines.pending() == 0
+    assert connection.stream.transport.is_closing()
+    old = await kept.connect()
+    kept.deadlines.advance(pools.LONGEST_USE + 1)
+    kept.pool.give(KEY, old)
+    assert len(kept.pool) == 0
+    assert old.stream.transport.is_closing()
+    kept.close()
+
+
+async def test_they_are_bounded_in_number(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pools, "IDLE_FOR_ONE_KEY", 2)
+    monkeypatch.setattr(pools, "IDLE_AT_MOST", 3)
+    for key in (KEY, KEY, KEY, "another", "a third"):
+        kept.pool.give(key, await kept.connect())
+    assert len(kept.pool) == 3
+    assert kept.pool.take("a third") is None
+    kept.close()
+    assert len(kept.pool) == 0
