@@ -28,6 +28,7 @@ class FakeDialer:
     def __init__(self, failure: BaseException | None = None) -> None:
         self.permits: list[Permit] = []
         self.streams: list[Stream] = []
+        self.dialled = asyncio.Event()
         self._failure = failure
 
     async def dial(self, permit: Permit) -> Upstream[Stream]:
@@ -36,6 +37,7 @@ class FakeDialer:
             raise self._failure
         stream, self.origin = await stream_and_peer()
         self.streams.append(stream)
+        self.dialled.set()
         return Upstream(Dialled(LOOPBACK, (), (), None, 0.001), stream)
 
 

@@ -1,0 +1,137 @@
+"""Requests on one connection, on real sockets: whatever ends one leaves a truthful record, and nothing stays open."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from gateway.exchange.conversation import Patience, converse
+from gateway.exchange.scope import AnyAuthority
+from gateway.limits.unlimited import Unlimited
+from gateway.model.intent import Protocol
+from gateway.model.reasons import Reason
+from gateway.model.record import Draft, Ended, Side
+from gateway.net.stream import Stream
+from tests.helpers.streams import receive, receive_exactly, send, stream_and_peer
+from tests.helpers.walk import FakeDialer, KeepingRecorder, StuckDialer, build_services
+from tests.policy.builders import build, rule
+from tests.telemetry.drafts import accepted
+
+RULES = build(rule("web", "web.test", ports=(80,), protocol=Protocol.HTTP))
+REQUEST = b"GET http://web.test/x HTTP/1.1\r\nHost: web.test\r\n\r\n"
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+SECRET = "hunter2"
+
+
+class Talk:
+    """A connection that is conversed with, the client's socket in the test's hands."""
+
+    def __init__(self, downstream: Stream, client: socket.socket, dialer: FakeDialer | StuckDialer) -> None:
+        self.client = client
+        self.recorder = KeepingRecorder()
+        self.limiter = Unlimited()
+        self.draft: Draft = accepted()
+        self.services = build_services(RULES, dialer, self.recorder, self.limiter)
+        services = self.services
+        scope = AnyAuthority(services.rules, services.identifier, self.limiter, services.pool)
+        self.task = asyncio.create_task(
+            converse(downstream, self.draft, scope, services.exchanges, Patience(head=5, idle=5))
+        )
+
+
+@asynccontextmanager
+async def talk(dialer: FakeDialer | StuckDialer) -> AsyncIterator[Talk]:
+    downstream, client = await stream_and_peer()
+    talking = Talk(downstream, client, dialer)
+    try:
+        yield talking
+    finally:
+        talking.task.cancel()
+        await asyncio.wait([talking.task])
+        assert talking.limiter.held == 0
+        talking.services.pool.close()
+        downstream.abort()
+        client.close()
+        if isinstance(dialer, FakeDialer) and dialer.streams:
+            assert all(stream.is_lost or stream.transport.is_closing() for stream in dialer.streams)
+            dialer.origin.close()
+
+
+async def asked_and_answered(talking: Talk, dialer: FakeDialer) -> bytes:
+    await send(talking.client, REQUEST)
+    await dialer.dialled.wait()
+    head = await receive(dialer.origin)
+    await send(dialer.origin, ANSWER)
+    told = await receive_exactly(talking.client, len(ANSWER) + len(b"Via: 1.1 test\r\n"))
+    assert told.endswith(b"\r\n\r\nok")
+    return head
+
+
+async def test_two_requests_go_over_one_connection_and_hold_a_lease_only_while_they_last() -> None:
+    dialer = FakeDialer()
+    async with talk(dialer) as talking:
+        for _ in range(2):
+            head = await asked_and_answered(talking, dialer)
+            assert head == b"GET /x HTTP/1.1\r\nHost: web.test\r\nVia: 1.1 test\r\n\r\n"
+            assert talking.limiter.held == 0
+        assert len(dialer.permits) == 1
+        first, second = talking.recorder.exchanges
+    assert [first.number, second.number, talking.draft.requests] == [1, 2, 2]
+    assert [first.reused, second.reused] == [False, True]
+    assert (first.transfer.ended, first.transfer.ended_by) == (Ended.CLOSED, Side.UPSTREAM)
+    assert (talking.draft.transfer.bytes_down, talking.draft.status) == (4, 200)
+
+
+async def test_one_that_is_cut_off_while_dialling_is_recorded_and_gives_its_lease_back() -> None:
+    dialer = StuckDialer()
+    async with talk(dialer) as talking:
+        await send(talking.client, REQUEST)
+        await dialer.dialling.wait()
+        assert talking.limiter.held == 1
+        talking.task.cancel()
+        await asyncio.wait([talking.task])
+    [exchange] = talking.recorder.exchanges
+    assert (exchange.reason, exchange.transfer.ended) == (Reason.DRAINING, Ended.RESET)
+    assert exchange.decision is not None
+
+
+async def test_one_that_is_cut_off_in_the_midst_of_its_answer_resets_the_destination() -> None:
+    dialer = FakeDialer()
+    async with talk(dialer) as talking:
+        await send(talking.client, REQUEST)
+        await dialer.dialled.wait()
+        await receive(dialer.origin)
+        await send(dialer.origin, ANSWER[:-1])
+        assert (await receive(talking.client)).endswith(b"\r\n\r\no")
+        talking.task.cancel()
+        await asyncio.wait([talking.task])
+        with pytest.raises(ConnectionResetError):
+            await receive(dialer.origin)
+    [exchange] = talking.recorder.exchanges
+    assert (exchange.status, exchange.reason) == (200, Reason.DRAINING)
+
+
+async def test_a_bug_is_a_500_and_its_text_reaches_neither_client_nor_record(caplog: pytest.LogCaptureFixture) -> None:
+    async with talk(FakeDialer(RuntimeError(f"Authorization was {SECRET}"))) as talking:
+        await send(talking.client, REQUEST)
+        answer = await receive(talking.client)
+        await asyncio.wait([talking.task], timeout=5)
+    assert answer.startswith(b"HTTP/1.1 500 ")
+    assert SECRET not in answer.decode()
+    [exchange] = talking.recorder.exchanges
+    assert (exchange.reason, exchange.detail) == (Reason.INTERNAL_ERROR, "RuntimeError")
+    assert "Traceback" in caplog.text
+
+
+async def test_draining_wakes_a_connection_that_only_waits() -> None:
+    dialer = FakeDialer()
+    async with talk(dialer) as talking:
+        await asked_and_answered(talking, dialer)
+        await asyncio.sleep(0)
+        assert talking.services.exchanges.resting
+        talking.services.drain()
+        await asyncio.wait([talking.task], timeout=5)
+        assert talking.task.done()
+        assert not talking.services.exchanges.resting
