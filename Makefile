@@ -35,7 +35,7 @@ bench: ## measure beside squid and tinyproxy (as root it installs them)
 	@.ci/setup bench
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-smoke: ## fetch one package with pip and one with npm through the gateway
+smoke: ## fetch one package each with pip, npm and apt through the gateway
 	@.ci/setup test
 	@$(BIN)/python -m tests.smoke $(ARGS)
 

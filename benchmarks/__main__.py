@@ -75,6 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--bulk-bytes", type=int, default=sizes.bulk_bytes, help="bytes a run and direction (%(default)s)")
     add("--bulk-tunnels", type=int, default=sizes.bulk_tunnels, help="tunnels that share them (%(default)s)")
     add("--idle", type=int, default=sizes.idle, help="idle tunnels held (%(default)s)")
+    add("--requests", type=int, default=sizes.requests, help="requests a run in http (%(default)s)")
+    add("--body-bytes", type=int, default=sizes.body_bytes, help="bytes of a body in each direction (%(default)s)")
     add("--soak-tunnels", type=int, default=sizes.soak, help="tunnels of the soak (%(default)s)")
     return parser
 
@@ -105,6 +107,8 @@ def _launches(options: argparse.Namespace, configurations: Path, logs: Path) -> 
 def _run(scenario: Scenario, launches: Sequence[Launch], sizes: Sizes, rounds: int) -> dict[str, list[Sample]]:
     if scenario is SOAK:
         launches, rounds = [launch for launch in launches if launch.name == report.GATEWAY], 1
+    if scenario.plain:
+        launches = [launch for launch in launches if launch.name != "floor"]
     samples: dict[str, list[Sample]] = {launch.name: [] for launch in launches}
     for number in range(1, rounds + 1):
         for launch in launches:
@@ -146,6 +150,8 @@ def _measure_all(options: argparse.Namespace, directory: Path, logs: Path) -> li
         options.bulk_tunnels,
         options.idle,
         options.soak_tunnels,
+        options.requests,
+        options.body_bytes,
     )
     launches = _launches(options, directory, logs)
     for launch in launches:

@@ -1,4 +1,4 @@
-"""Builds the origin and the load generator and talks to them; see load.c and origin.c for what they do."""
+"""Builds the origin and the load generators and talks to them; see load.c, requests.c and origin.c for what they do."""
 
 import json
 import os
@@ -50,7 +50,7 @@ def build() -> None:
         raise Unusable("a C compiler is missing: apt-get install gcc libc6-dev")
     BUILD.mkdir(exist_ok=True)
     header = layout.HERE / "wire.h"
-    for name in ("load", "origin"):
+    for name in ("load", "requests", "origin"):
         source, program = layout.HERE / f"{name}.c", BUILD / name
         newest = max(source.stat().st_mtime, header.stat().st_mtime)
         if not program.exists() or program.stat().st_mtime < newest:
@@ -68,9 +68,10 @@ def origin(
     tls: tuple[int, int] = layout.TLS_PORTS,
     echo: tuple[int, int] = layout.ECHO_PORTS,
     bulk: tuple[int, int] = layout.BULK_PORTS,
+    http: tuple[int, int] = layout.HTTP_PORTS,
 ) -> Iterator[None]:
     """The origin listens while the block runs."""
-    roles = [f"tls={_range(tls)}", f"echo={_range(echo)}", f"bulk={_range(bulk)}"]
+    roles = [f"tls={_range(tls)}", f"echo={_range(echo)}", f"bulk={_range(bulk)}", f"http={_range(http)}"]
     command = [str(BUILD / "origin"), layout.ORIGIN, *roles]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
@@ -108,8 +109,9 @@ def generate(
     proxy_port: int = layout.PROXY_PORT,
     groups: int = layout.GROUPS,
     hellos: Sequence[Path] = (),
+    program: str = "load",
 ) -> Iterator[Load]:
-    """Start the load generator; `counts` are its numeric options. It is gone when the block ends."""
+    """Start a load generator; `counts` are its numeric options. It is gone when the block ends."""
     options = {
         "proxy": f"127.0.0.1:{proxy_port}",
         "target": layout.TARGET,
@@ -117,7 +119,7 @@ def generate(
         "groups": groups,
         **counts,
     }
-    command = [str(BUILD / "load"), mode]
+    command = [str(BUILD / program), mode]
     for name, value in options.items():
         command += [f"--{name}", str(value)]
     for hello in hellos:

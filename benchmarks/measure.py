@@ -1,6 +1,7 @@
 """What a proxy costs, read from /proc over its whole process tree."""
 
 import time
+from pathlib import Path
 
 import psutil
 
@@ -35,6 +36,18 @@ def settled_cpu_seconds(pid: int) -> float:
 def proportional_bytes(pid: int) -> int:
     """PSS of the tree: private memory plus each process's share of what is shared."""
     return sum(process.memory_full_info().pss for process in process_tree(pid))
+
+
+def forget_peak(pid: int) -> None:
+    """From here on `peak_bytes` counts anew."""
+    for process in process_tree(pid):
+        Path(f"/proc/{process.pid}/clear_refs").write_text("5")
+
+
+def peak_bytes(pid: int) -> int:
+    """The most that each process of the tree had resident (VmHWM), summed."""
+    statuses = (Path(f"/proc/{process.pid}/status").read_text() for process in process_tree(pid))
+    return sum(int(status.partition("VmHWM:")[2].split()[0]) * 1024 for status in statuses)
 
 
 def resident_bytes(pid: int) -> int:

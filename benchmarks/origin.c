@@ -1,11 +1,13 @@
 /*
  * The origin: what stands behind the proxies. One process, one thread, one epoll.
  *
- *     origin ADDRESS tls=FIRST-LAST echo=FIRST-LAST bulk=FIRST-LAST
+ *     origin ADDRESS tls=FIRST-LAST echo=FIRST-LAST bulk=FIRST-LAST http=FIRST-LAST
  *
  * tls   reads one ClientHello, however it is cut, and answers 64 bytes that begin with its hash
  * echo  sends back what it receives
  * bulk  reads two counts, sends so many bytes of the pattern down, checks so many bytes coming up, then sends a receipt of 64 bytes
+ * http  reads requests on a kept connection and answers GET /get/N with 200 bytes of the pattern from N on, GET /down/N with N bytes of
+ *       it; of POST /up/N it checks N bytes of content and answers with a receipt of 64 bytes
  *
  * Every role then waits for the other side to close. A peer that breaks the rules is closed, which its client counts as an error.
  * Prints "ready" when it listens, ends when its standard input ends.
@@ -15,8 +17,8 @@
 
 #include <arpa/inet.h>
 
-enum role { TLS, ECHO, BULK };
-static const char *const ROLE_NAMES[] = {"tls", "echo", "bulk"};
+enum role { TLS, ECHO, BULK, HTTP };
+static const char *const ROLE_NAMES[] = {"tls", "echo", "bulk", "http"};
 
 struct peer {
     int fd;
@@ -51,7 +53,7 @@ static void listen_as_told(const char *address, const char *argument) {
     int first, last;
     if (sscanf(argument, "%7[a-z]=%d-%d", role, &first, &last) != 3)
         errno = EINVAL, die(argument);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 4; i++)
         if (strcmp(role, ROLE_NAMES[i]) == 0)
             for (int port = first; port <= last; port++)
                 listen_on(address, port, (enum role)i);
@@ -167,14 +169,90 @@ static int on_bulk(struct peer *peer, uint32_t events) {
     return 1;
 }
 
+/* ---------------------------------------------------------------------------------------------------------------- HTTP */
+
+static int answer_http(const struct peer *peer, uint64_t length, const void *content, size_t size) {
+    char answer[1024];
+    int head = snprintf(answer, sizeof answer,
+                        "HTTP/1.1 200 OK\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\nServer: origin\r\nContent-Type: application/json\r\n"
+                        "Content-Length: %llu\r\nCache-Control: no-store\r\nVary: Accept-Encoding\r\nX-Request-Id: 0b84c5da3f6e1d09\r\n\r\n",
+                        (unsigned long long)length);
+    memcpy(answer + head, content, size);
+    return send(peer->fd, answer, (size_t)head + size, MSG_NOSIGNAL) == (ssize_t)((size_t)head + size);
+}
+
+/* Content of an upload; the receipt follows its last byte. */
+static int take_upload(struct peer *peer, const unsigned char *bytes, size_t length) {
+    if (peer->received + length > peer->to_receive || !matches_pattern(bytes, length, peer->received))
+        return 0;
+    peer->received += length;
+    if (peer->received < peer->to_receive)
+        return 1;
+    unsigned char receipt[MESSAGE];
+    fill_answer(receipt, peer->received);
+    peer->received = peer->to_receive = 0;
+    return answer_http(peer, sizeof receipt, receipt, sizeof receipt);
+}
+
+/* The head at the start of what is held, and what came behind it. 0 if it is none that we serve. */
+static int on_request(struct peer *peer, const char *end) {
+    const char *head = (const char *)peer->head;
+    unsigned long long operand;
+    size_t rest = peer->have - (size_t)(end + 4 - head);
+    peer->have = 0;
+    if (sscanf(head, "POST /up/%llu HTTP/1.1", &operand) == 1) {
+        const char *length = strcasestr(head, "\r\nContent-Length: ");
+        peer->to_receive = operand;
+        return length && length < end && strtoull(length + 18, NULL, 10) == operand && take_upload(peer, (const unsigned char *)end + 4, rest);
+    }
+    if (rest)
+        return 0;
+    if (sscanf(head, "GET /get/%llu HTTP/1.1", &operand) == 1)
+        return answer_http(peer, ANSWER, pattern + operand % PERIOD, ANSWER);
+    if (sscanf(head, "GET /down/%llu HTTP/1.1", &operand) != 1 || !answer_http(peer, operand, "", 0))
+        return 0;
+    peer->sent = 0;
+    peer->to_send = operand;
+    return 1;
+}
+
+static int read_request(struct peer *peer) {
+    if (peer->to_receive) {
+        ssize_t got = recv(peer->fd, chunk, sizeof chunk, 0);
+        return got <= 0 ? got < 0 && errno == EAGAIN : take_upload(peer, chunk, (size_t)got);
+    }
+    ssize_t got = recv(peer->fd, peer->head + peer->have, HELLO_MAX - 1 - peer->have, 0);
+    if (got <= 0)
+        return got < 0 && errno == EAGAIN;
+    peer->have += (uint64_t)got;
+    peer->head[peer->have] = 0;
+    const char *end = strstr((const char *)peer->head, "\r\n\r\n");
+    return end ? on_request(peer, end) : peer->have < HELLO_MAX - 1;
+}
+
+static int on_http(struct peer *peer, uint32_t events) {
+    if (events & EPOLLIN && !read_request(peer))
+        return 0;
+    int was_sending = peer->sent < peer->to_send;
+    if (was_sending && !send_bulk(peer))
+        return 0;
+    if (was_sending) {
+        struct epoll_event event = {.events = EPOLLIN | (peer->sent < peer->to_send ? EPOLLOUT : 0), .data.ptr = peer};
+        epoll_ctl(poller, EPOLL_CTL_MOD, peer->fd, &event);
+    }
+    return 1;
+}
+
 static int serve(struct peer *peer, uint32_t events) {
     switch (peer->role) {
     case TLS:
         return on_hello(peer);
     case ECHO:
         return on_echo(peer);
-    default:
+    case BULK:
         return on_bulk(peer, events);
+    default:
+        return on_http(peer, events);
     }
 }
 

@@ -1,4 +1,4 @@
-"""Writes the policy of the benchmark: 1,000 rules for 10 groups, of which two let the measured tunnels through.
+"""Writes the policy of the benchmark: 1,000 rules for 10 groups, of which three let what is measured through.
 
 The others are what a large installation has: mostly exact names and suffixes, each allowed to one group or to all, some
 denied names, some networks with databases, some denied networks by which every resolved address is screened.
@@ -28,7 +28,7 @@ def _ports(ports: tuple[int, int]) -> str:
 
 
 def _measured() -> Iterator[Rule]:
-    for protocol, ports in (("tls", layout.TLS_PORTS), ("tcp", layout.TCP_PORTS)):
+    for protocol, ports in (("tls", layout.TLS_PORTS), ("tcp", layout.TCP_PORTS), ("http", layout.HTTP_PORTS)):
         yield {
             "name": f"measured-{protocol}",
             "clients": [_group(number) for number in range(layout.GROUPS)],

@@ -19,8 +19,9 @@ from benchmarks.isolation import Unusable
 from benchmarks.measure import process_tree
 from benchmarks.policy import names, write_policy
 
-# Of the gateway: the counter of /metrics that counts every connection, summed over its labels.
+# Of the gateway: the counters of /metrics that count every connection and every request, summed over their labels.
 CONNECTIONS_METRIC = "egress_connections_total"
+REQUESTS_METRIC = "egress_requests_total"
 
 _START_LIMIT = 30.0
 _STOP_LIMIT = 15.0
@@ -35,7 +36,9 @@ cache deny all
 acl clients src {networks}
 acl destinations dstdomain "{names}"
 acl measured_ports port {tls} {tcp}
+acl http_ports port {http}
 http_access allow CONNECT clients destinations measured_ports
+http_access allow !CONNECT clients destinations http_ports
 http_access deny all
 access_log stdio:{logs}/access.log squid
 cache_log {logs}/cache.log
@@ -119,6 +122,7 @@ def prepare_squid(configurations: Path, logs: Path) -> Launch:
         _SQUID_CONF.format(
             port=layout.PROXY_PORT, networks=networks, names=destinations, user=user, logs=logs,
             descriptors=_DESCRIPTORS, tls="{}-{}".format(*layout.TLS_PORTS), tcp="{}-{}".format(*layout.TCP_PORTS),
+            http="{}-{}".format(*layout.HTTP_PORTS),
         )
     )  # fmt: skip
     return Launch("squid", [squid, "--foreground", "-n", "benchmark", "-f", str(path)], path, logs / "access.log")
@@ -201,29 +205,30 @@ def running(launch: Launch) -> Iterator[Running]:
 # ------------------------------------------------------------------------------ what the gateway says it has done
 
 
-def counted_in(metrics: str) -> int:
-    """The gateway's connections in the text of /metrics: one counter, summed over its labels."""
-    pattern = re.compile(rf"^{CONNECTIONS_METRIC}(?:\{{.*\}})? (\S+)", re.MULTILINE)
+def counted_in(metrics: str, metric: str = CONNECTIONS_METRIC) -> int:
+    """One counter in the text of /metrics, summed over its labels."""
+    pattern = re.compile(rf"^{metric}(?:\{{.*\}})? (\S+)", re.MULTILINE)
     return int(sum(float(value) for value in pattern.findall(metrics)))
 
 
-def connections_counted() -> int:
+def counted(metric: str = CONNECTIONS_METRIC) -> int:
     """Read /metrics of the running gateway."""
     admin = http.client.HTTPConnection("127.0.0.1", layout.ADMIN_PORT, timeout=10)
     try:
         admin.request("GET", "/metrics")
-        return counted_in(admin.getresponse().read().decode())
+        return counted_in(admin.getresponse().read().decode(), metric)
     finally:
         admin.close()
 
 
 def await_counted(expected: int, limit: float = 10.0) -> int:
     """The count once it is what is expected, or what it is after `limit` seconds."""
-    _await(lambda: connections_counted() >= expected, limit)
-    return connections_counted()
+    _await(lambda: counted() >= expected, limit)
+    return counted()
 
 
-def records_in(log: Path) -> int:
-    """Lines of an access log."""
+def records_in(log: Path) -> tuple[int, int]:
+    """Lines of an access log: of connections, of requests."""
     with log.open("rb") as lines:
-        return sum(1 for _ in lines)
+        of_requests = [b'"exchange_id"' in line for line in lines]
+    return of_requests.count(False), of_requests.count(True)

@@ -1,13 +1,20 @@
 """What is measured: each scenario starts a proxy afresh, warms it up, and measures one kind of work."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from benchmarks import layout, proxies
 from benchmarks.load import Result, generate
-from benchmarks.measure import cpu_seconds, proportional_bytes, resident_bytes, settled_cpu_seconds
+from benchmarks.measure import (
+    cpu_seconds,
+    forget_peak,
+    peak_bytes,
+    proportional_bytes,
+    resident_bytes,
+    settled_cpu_seconds,
+)
 from benchmarks.proxies import Launch, Running
 
 _WARM_UP = 300
@@ -25,18 +32,22 @@ class Sizes:
     bulk_tunnels: int = 8
     idle: int = 5_000
     soak: int = 100_000
+    requests: int = 50_000
+    body_bytes: int = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One run of one scenario on one proxy. `cost` is in the scenario's unit, `rate` is units of work per second,
-    `generator` the share of one core that the load generator used; `tunnels` counts all that it made, warm-up too.
+    `generator` the share of one core that the load generator used. `tunnels` counts all connections that it made and
+    `requests` all requests of plain HTTP, warm-up too.
     """
 
     cost: float
     rate: float
     generator: float
     tunnels: int
+    requests: int = 0
     details: dict[str, float] = field(default_factory=dict)
 
 
@@ -54,6 +65,7 @@ class Scenario:
     work: Work
     ratio: float | None = None
     limit: float | None = None
+    plain: bool = False  # plain HTTP, which the floor does not speak
 
 
 def _hellos(with_hello: bool) -> tuple[Path, ...]:
@@ -68,7 +80,7 @@ def _warm_up(with_hello: bool, ports: tuple[int, int]) -> int:
 def _sample(cpu: float, per: float, result: Result, tunnels: int, **details: float) -> Sample:
     """`per` is by what CPU is divided, in the unit of the cost."""
     seconds = max(result.seconds, 1e-9)
-    return Sample(cpu / per, result.units / seconds, result.cpu_seconds / seconds, tunnels, details)
+    return Sample(cpu / per, result.units / seconds, result.cpu_seconds / seconds, tunnels, details=details)
 
 
 def _tunnels(running: Running, total: int, concurrency: int, with_hello: bool) -> Sample:
@@ -136,6 +148,40 @@ def idle(running: Running, sizes: Sizes) -> Sample:
     return _sample(held, opened.tunnels * 1e3, opened, warm + opened.tunnels)
 
 
+def _requests(mode: str, counts: dict[str, int]) -> Result:
+    with generate(mode, layout.HTTP_PORTS, counts, program="requests") as load:
+        return load.read()
+
+
+def requests(running: Running, sizes: Sizes) -> Sample:
+    warm = _requests("get", {"total": _WARM_UP, "tunnels": 8})
+    before = settled_cpu_seconds(running.pid)
+    result = _requests("get", {"total": sizes.requests, "tunnels": sizes.concurrency})
+    cpu = settled_cpu_seconds(running.pid) - before
+    sample = _sample(cpu, result.units / 1e6, result, warm.tunnels + result.tunnels, connections=result.tunnels)
+    return replace(sample, requests=warm.units + result.units)
+
+
+def body(running: Running, sizes: Sizes) -> Sample:
+    """How far RSS rises at most while one body goes down and one up."""
+    warm = _requests("get", {"total": _WARM_UP, "tunnels": 8})
+    settled_cpu_seconds(running.pid)
+    forget_peak(running.pid)
+    start, began = resident_bytes(running.pid), cpu_seconds(running.pid)
+    down = _requests("download", {"total": 1, "tunnels": 1, "bytes": sizes.body_bytes})
+    middle = cpu_seconds(running.pid)
+    up = _requests("upload", {"total": 1, "tunnels": 1, "bytes": sizes.body_bytes})
+    end, seconds, gigabytes = cpu_seconds(running.pid), down.seconds + up.seconds, sizes.body_bytes / _GIGABYTE
+    return Sample(
+        cost=(peak_bytes(running.pid) - start) / 2**20,
+        rate=2 * gigabytes / seconds,
+        generator=(down.cpu_seconds + up.cpu_seconds) / seconds,
+        tunnels=warm.tunnels + down.tunnels + up.tunnels,
+        requests=warm.units + 2,
+        details={"cpu_s_per_gb_down": (middle - began) / gigabytes, "cpu_s_per_gb_up": (end - middle) / gigabytes},
+    )
+
+
 def soak(running: Running, sizes: Sizes) -> Sample:
     """Growth of RSS in per cent, from the start and from after the first thousand tunnels."""
     start = resident_bytes(running.pid)
@@ -164,28 +210,32 @@ SCENARIOS = (
     Scenario("b", "tunnel on a tcp rule", "us CPU", "tunnels/s", tunnels_with_echo, ratio=0.95),
     Scenario("rt", "64 B round trip", "us CPU", "trips/s", roundtrips, ratio=1.12),
     Scenario("bulk", "bulk, per GB", "s CPU", "GB/s", bulk, ratio=0.34),
+    Scenario("http", "request in absolute form", "us CPU", "requests/s", requests, ratio=0.6, plain=True),
+    Scenario("body", "1 GiB each way, rise of RSS", "MiB", "GB/s", body, limit=32.0, plain=True),
     Scenario("idle", "idle tunnel", "kB PSS", "opened/s", idle, ratio=0.37),
 )
 SOAK = Scenario("soak", "growth of RSS", "%", "tunnels/s", soak, limit=5.0)
 
 
 class Unreconciled(Exception):
-    """Tunnels made, connections counted and records written are not the same number."""
+    """What was made, what was counted and what was recorded are not the same number."""
 
 
 def measure(scenario: Scenario, launch: Launch, sizes: Sizes) -> Sample:
     """One run. Of the gateway, what it counted and recorded must be what was made."""
-    counted = None
+    counted = (0, 0)
     with proxies.running(launch) as running:
         sample = scenario.work(running, sizes)
         if launch.is_gateway:
-            counted = proxies.await_counted(sample.tunnels)
-    if counted is not None:
-        reconcile(sample.tunnels, counted, proxies.records_in(launch.log))
+            counted = proxies.await_counted(sample.tunnels), proxies.counted(proxies.REQUESTS_METRIC)
+    if launch.is_gateway:
+        recorded = proxies.records_in(launch.log)
+        reconcile("connections", sample.tunnels, counted[0], recorded[0])
+        reconcile("requests", sample.requests, counted[1], recorded[1])
     return sample
 
 
-def reconcile(made: int, counted: int, recorded: int) -> None:
-    """Every connection to the gateway is a tunnel of the load generator: the tool itself makes none."""
+def reconcile(what: str, made: int, counted: int, recorded: int) -> None:
+    """Everything that reaches the gateway comes from the load generator: the tool itself sends nothing there."""
     if not made == counted == recorded:
-        raise Unreconciled(f"tunnels made {made}, connections counted {counted}, records written {recorded}")
+        raise Unreconciled(f"{what} made {made}, counted {counted}, recorded {recorded}")

@@ -9,6 +9,9 @@ import pytest
 from benchmarks import layout, load
 from benchmarks.load import LoadFailed
 from tests.benchmarks.connect_proxy import connect_proxy
+from tests.helpers.naive_proxy import NaiveProxy
+from tests.helpers.origins import Origin as Pretender
+from tests.helpers.origins import Visit
 from tests.helpers.requirements import require
 
 Ports = tuple[int, int]
@@ -19,6 +22,7 @@ class Origin:
     tls: Ports
     echo: Ports
     bulk: Ports
+    http: Ports
 
 
 def _free_port() -> Ports:
@@ -31,8 +35,8 @@ def _free_port() -> Ports:
 def origin() -> Iterator[Origin]:
     require("cc")
     load.build()
-    ports = Origin(_free_port(), _free_port(), _free_port())
-    with load.origin(ports.tls, ports.echo, ports.bulk):
+    ports = Origin(_free_port(), _free_port(), _free_port(), _free_port())
+    with load.origin(ports.tls, ports.echo, ports.bulk, ports.http):
         yield ports
 
 
@@ -134,5 +138,49 @@ def test_nobody_listening_fails_the_run(origin: Origin) -> None:
     with (
         load.generate("tunnels", origin.echo, {"total": 10}, proxy_port=_free_port()[0]) as run,
         pytest.raises(LoadFailed, match="refused"),
+    ):
+        run.read()
+
+
+def test_requests_are_answered_also_by_a_proxy_that_closes_after_each(origin: Origin) -> None:
+    with (
+        NaiveProxy() as proxy,
+        load.generate(
+            "get", origin.http, {"total": 100, "tunnels": 4}, proxy_port=proxy.port, program="requests"
+        ) as run,
+    ):
+        result = run.read()
+    assert (result.units, result.bytes, result.tunnels) == (100, 100 * 200, 100)
+
+
+@pytest.mark.parametrize("mode", ["download", "upload"])
+def test_a_body_arrives_whole_in_either_direction(origin: Origin, mode: str) -> None:
+    counts = {"total": 1, "tunnels": 1, "bytes": 20_000_000}
+    with (
+        NaiveProxy() as proxy,
+        load.generate(mode, origin.http, counts, proxy_port=proxy.port, program="requests") as run,
+    ):
+        assert run.read().bytes == 20_000_000
+
+
+@pytest.mark.parametrize(
+    ("answer", "complaint"),
+    [
+        (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", "403 Forbidden"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 199\r\n\r\n" + bytes(199), "Content-Length: 199"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 200\r\n\r\n" + bytes(200), "another byte"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 200\r\n\r\n", "ended early"),
+        (b"", "closed"),
+    ],
+)
+def test_an_answer_that_is_not_the_origins_fails_the_run(answer: bytes, complaint: str) -> None:
+    def serve(connection: socket.socket, visit: Visit) -> None:
+        visit.received += connection.recv(65536)
+        connection.sendall(answer)
+
+    with (
+        Pretender(serve) as pretender,
+        load.generate("get", (1, 1), {"total": 1, "tunnels": 1}, proxy_port=pretender.port, program="requests") as run,
+        pytest.raises(LoadFailed, match=complaint),
     ):
         run.read()

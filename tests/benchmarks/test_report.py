@@ -11,7 +11,7 @@ from benchmarks import report
 from benchmarks.report import Samples
 from benchmarks.scenarios import SCENARIOS, SOAK, Sample, Scenario, Unreconciled, reconcile
 
-TARGETS = {"a": 1.15, "b": 0.95, "rt": 1.12, "bulk": 0.34, "idle": 0.37}
+TARGETS = {"a": 1.15, "b": 0.95, "rt": 1.12, "bulk": 0.34, "http": 0.6, "body": None, "idle": 0.37}
 
 
 def _scenario(key: str) -> Scenario:
@@ -75,10 +75,10 @@ def test_the_json_holds_every_round(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("numbers", [(10, 10, 9), (10, 9, 10), (10, 11, 11)])
-def test_tunnels_counts_and_records_must_be_one_number(numbers: tuple[int, int, int]) -> None:
-    with pytest.raises(Unreconciled, match="tunnels made 10"):
-        reconcile(*numbers)
+def test_what_was_made_counts_and_records_must_be_one_number(numbers: tuple[int, int, int]) -> None:
+    with pytest.raises(Unreconciled, match="requests made 10"):
+        reconcile("requests", *numbers)
 
 
 def test_one_number_reconciles() -> None:
-    reconcile(10, 10, 10)
+    reconcile("connections", 10, 10, 10)

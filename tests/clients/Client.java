@@ -55,7 +55,9 @@ public class Client {
         }
         HttpURLConnection connection =
             (HttpURLConnection) uri.toURL().openConnection(new Proxy(Proxy.Type.HTTP, proxy));
-        ((HttpsURLConnection) connection).setSSLSocketFactory(context.getSocketFactory());
+        if (connection instanceof HttpsURLConnection) {
+            ((HttpsURLConnection) connection).setSSLSocketFactory(context.getSocketFactory());
+        }
         try (InputStream body = connection.getInputStream()) {
             return new String(body.readAllBytes());
         }

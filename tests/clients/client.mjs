@@ -1,6 +1,8 @@
-// One GET through the proxy: node client.mjs WAY URL, the proxy in HTTPS_PROXY, the CA in NODE_EXTRA_CA_CERTS.
+// One GET through the proxy: node client.mjs WAY URL, the proxy in HTTPS_PROXY and HTTP_PROXY, the CA in NODE_EXTRA_CA_CERTS.
 //   fetch, https    the runtime's own, which follow HTTPS_PROXY where NODE_USE_ENV_PROXY is understood
 //   undici, agent   what programs use on older runtimes: undici's ProxyAgent for fetch, https-proxy-agent for https
+//   absolute        what agents do for http: the proxy's address, and the whole URL as the path
+import http from "node:http";
 import https from "node:https";
 
 const [way, url] = process.argv.slice(2);
@@ -8,7 +10,7 @@ const proxy = process.env.HTTPS_PROXY;
 
 function get(options) {
   return new Promise((resolve, reject) => {
-    https
+    (url.startsWith("https:") ? https : http)
       .get(url, options, (response) => {
         let body = "";
         response.on("data", (chunk) => (body += chunk));
@@ -35,6 +37,12 @@ const ways = {
   agent: async () => {
     const { HttpsProxyAgent } = await import("https-proxy-agent");
     return get({ agent: new HttpsProxyAgent(proxy) });
+  },
+  absolute: () => {
+    const { username, password, hostname, port } = new URL(proxy);
+    const token = `Basic ${Buffer.from(`${username}:${password}`).toString("base64")}`;
+    const headers = { Host: new URL(url).host, ...(username && { "Proxy-Authorization": token }) };
+    return get({ hostname, port, path: url, headers });
   },
 };
 

@@ -1,4 +1,4 @@
-"""One GET through the proxy: `python client.py LIBRARY URL CA_FILE`, the proxy in HTTPS_PROXY."""
+"""One GET through the proxy: `python client.py LIBRARY URL CA_FILE`, the proxy in HTTPS_PROXY and HTTP_PROXY."""
 
 import asyncio
 import os

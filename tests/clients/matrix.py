@@ -18,9 +18,10 @@ SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One errand: fetch from `origin` (`https://name:port`) through the proxy at `proxy_port`.
+    """One errand: fetch from `origin` (`https://name:port` or `http://name:port`) through the proxy at `proxy_port`.
 
-    The origin's files: `hello.txt`, a git repository under `repository.git` and a package index under `simple/`.
+    The origin's files: `hello.txt`, a git repository under `repository.git`, a package index under `simple/` and a
+    repository of Debian packages under `apt/`.
     """
 
     origin: str
@@ -81,7 +82,7 @@ def _wget(task: Task) -> Errand:
     return [
         require("wget"), "--no-verbose", "--tries=1", "--output-document=-",
         f"--ca-certificate={task.ca_file}", task.url,
-    ], {"https_proxy": task.proxy}  # fmt: skip
+    ], {"https_proxy": task.proxy, "http_proxy": task.proxy}  # fmt: skip
 
 
 def _git(task: Task) -> Errand:
@@ -106,15 +107,19 @@ def _from_wheel(wheel: Path) -> str:
 
 def _python(library: str) -> Callable[[Task], Errand]:
     def errand(task: Task) -> Errand:
-        return [sys.executable, HERE / "client.py", library, task.url, task.ca_file], {"HTTPS_PROXY": task.proxy}
+        proxies = {"HTTPS_PROXY": task.proxy, "HTTP_PROXY": task.proxy}
+        return [sys.executable, HERE / "client.py", library, task.url, task.ca_file], proxies
 
     return errand
 
 
-def _node(program: Callable[[], str], way: str) -> Callable[[Task], Errand]:
+def node(program: Callable[[], str], way: str) -> Callable[[Task], Errand]:
+    """An errand for `client.mjs`."""
+
     def errand(task: Task) -> Errand:
         return [program(), HERE / "client.mjs", way, task.url], {
             "HTTPS_PROXY": task.proxy,
+            "HTTP_PROXY": task.proxy,
             "NODE_EXTRA_CA_CERTS": str(task.ca_file),
             "NODE_USE_ENV_PROXY": "1",
         }
@@ -153,7 +158,9 @@ def current_node() -> str:
     return str(program)
 
 
-def _said(command: Callable[[], Command], word: int = -1) -> Callable[[], str]:
+def said(command: Callable[[], Command], word: int = -1) -> Callable[[], str]:
+    """A word of the first line that a program says, for its version."""
+
     def version() -> str:
         done = subprocess.run([str(part) for part in command()], capture_output=True, text=True, check=True)
         return (done.stdout or done.stderr).splitlines()[0].split()[word].strip('v"')
@@ -163,19 +170,19 @@ def _said(command: Callable[[], Command], word: int = -1) -> Callable[[], str]:
 
 def _library(name: str) -> Callable[[], str]:
     code = f"import importlib.metadata as m; print(m.version({name!r}))"
-    return _said(lambda: [sys.executable, "-c", code])
+    return said(lambda: [sys.executable, "-c", code])
 
 
 CLIENTS = (
-    ClientProgram("curl", _said(lambda: [require("curl"), "--version"], 1), _curl),
-    ClientProgram("wget", _said(lambda: [require("wget"), "--version"], 2), _wget),
+    ClientProgram("curl", said(lambda: [require("curl"), "--version"], 1), _curl),
+    ClientProgram("wget", said(lambda: [require("wget"), "--version"], 2), _wget),
     ClientProgram(
         "git clone",
-        _said(lambda: [require("git"), "--version"]),
+        said(lambda: [require("git"), "--version"]),
         _git,
         lambda task, _: (task.folder / "cloned" / "hello.txt").read_text(),
     ),
-    ClientProgram("Python urllib", _said(lambda: [sys.executable, "--version"]), _python("urllib")),
+    ClientProgram("Python urllib", said(lambda: [sys.executable, "--version"]), _python("urllib")),
     ClientProgram("Python requests", _library("requests"), _python("requests")),
     ClientProgram("Python httpx", _library("httpx"), _python("httpx")),
     ClientProgram("Python aiohttp", _library("aiohttp"), _python("aiohttp")),
@@ -185,14 +192,10 @@ CLIENTS = (
         _pip,
         lambda task, _: _from_wheel(task.folder / "downloaded" / "hello-1.0-py3-none-any.whl"),
     ),
-    ClientProgram(
-        "Node fetch (undici)", _said(lambda: [installed_node(), "--version"]), _node(installed_node, "undici")
-    ),
-    ClientProgram("Node https (agent)", _said(lambda: [installed_node(), "--version"]), _node(installed_node, "agent")),
-    ClientProgram("Node fetch", _said(lambda: [current_node(), "--version"]), _node(current_node, "fetch")),
-    ClientProgram("Node https", _said(lambda: [current_node(), "--version"]), _node(current_node, "https")),
-    ClientProgram("Java HttpClient", _said(lambda: [require("java"), "-version"], 2), _java("HttpClient")),
-    ClientProgram(
-        "Java HttpURLConnection", _said(lambda: [require("java"), "-version"], 2), _java("HttpURLConnection")
-    ),
+    ClientProgram("Node fetch (undici)", said(lambda: [installed_node(), "--version"]), node(installed_node, "undici")),
+    ClientProgram("Node https (agent)", said(lambda: [installed_node(), "--version"]), node(installed_node, "agent")),
+    ClientProgram("Node fetch", said(lambda: [current_node(), "--version"]), node(current_node, "fetch")),
+    ClientProgram("Node https", said(lambda: [current_node(), "--version"]), node(current_node, "https")),
+    ClientProgram("Java HttpClient", said(lambda: [require("java"), "-version"], 2), _java("HttpClient")),
+    ClientProgram("Java HttpURLConnection", said(lambda: [require("java"), "-version"], 2), _java("HttpURLConnection")),
 )

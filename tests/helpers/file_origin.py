@@ -1,4 +1,4 @@
-"""An HTTPS origin that serves what the client matrix fetches: a file, a git repository, a Python package index."""
+"""An origin that serves what the client matrix fetches: a file, a git repository, packages of Python and Debian."""
 
 import functools
 import http.server
@@ -10,17 +10,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.helpers.apt_repository import make_apt_repository
 from tests.helpers.requirements import require
 
 HELLO = "hello from the origin\n"
 
 
 def make_site(folder: Path) -> None:
-    """Write `hello.txt`, `repository.git` (one commit that holds it) and `simple/hello/` with a wheel that holds it."""
+    """Write `hello.txt`, and what holds it: `repository.git`, `simple/hello/` with a wheel, `apt/` with a package."""
     folder.mkdir()
     (folder / "hello.txt").write_text(HELLO)
     _make_repository(folder / "work", folder / "repository.git")
     _make_index(folder / "simple" / "hello")
+    make_apt_repository(folder / "apt", folder.parent / "package", HELLO)
 
 
 def _make_repository(work: Path, bare: Path) -> None:
@@ -65,13 +67,17 @@ class _Server(http.server.ThreadingHTTPServer):
 
 
 class FileOrigin:
-    """Serves `folder` over HTTPS on loopback; `connections` counts accepts."""
+    """Serves `folder` on loopback, over HTTPS if there is a `context`; `connections` counts accepts."""
 
-    def __init__(self, folder: Path, context: ssl.SSLContext) -> None:
+    def __init__(self, folder: Path, context: ssl.SSLContext | None = None) -> None:
         handler = functools.partial(_Handler, directory=str(folder))
         self._server = _Server(("127.0.0.1", 0), handler)
-        # The handshake happens at the first read, in the connection's own thread, not in accept.
-        self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
+        if (
+            context is not None
+        ):  # the handshake happens at the first read, in the connection's own thread, not in accept
+            self._server.socket = context.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
         self.port = self._server.server_port
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
 

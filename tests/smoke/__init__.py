@@ -1,1 +1,1 @@
-"""`make smoke`: pip and npm fetch through the gateway, from the registries that this machine is set up for."""
+"""`make smoke`: pip, npm and apt fetch through the gateway, from where this machine is set up for."""

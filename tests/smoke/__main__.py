@@ -1,6 +1,6 @@
-"""pip and npm each fetch one small package through the gateway; a host that no rule names gets a 403.
+"""pip, npm and apt each fetch one small package through the gateway; a host that no rule names gets a 403.
 
-Exit status 0 only if both packages arrived and the gateway's own records show that they came through it.
+Exit status 0 only if all packages arrived and the gateway's own records show that they came through it.
 """
 
 import subprocess
@@ -12,9 +12,17 @@ from typing import Any
 
 from tests.helpers.gateway import GatewayProcess, Record
 from tests.helpers.raw_client import RawClient, status_of
-from tests.smoke.registries import SECONDS, Registry, Unavailable, npm_registry, pip_registry, policy_for
+from tests.smoke.registries import (
+    SECONDS,
+    Registry,
+    Unavailable,
+    apt_registry,
+    npm_registry,
+    pip_registry,
+    policy_for,
+)
 
-PIP_PACKAGE, NPM_PACKAGE = "six", "ms"
+PIP_PACKAGE, NPM_PACKAGE, APT_PACKAGE = "six", "ms", "hostname"
 NOT_ALLOWED = "not-allowed.invalid:443"
 COLUMNS = "{:<7}{:<10}{:<24}{:<34}{:>7}{:>10}{:>12}"
 
@@ -24,7 +32,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="smoke-") as name:
         folder = Path(name)
         try:
-            registries = [pip_registry(PIP_PACKAGE, folder), npm_registry(NPM_PACKAGE, folder)]
+            registries = [
+                pip_registry(PIP_PACKAGE, folder),
+                npm_registry(NPM_PACKAGE, folder),
+                apt_registry(APT_PACKAGE, folder),
+            ]
         except Unavailable as reason:
             print(f"smoke: {reason}", file=sys.stderr)
             return 1

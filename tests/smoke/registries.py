@@ -1,4 +1,4 @@
-"""Where pip and npm of this machine fetch from. They are asked themselves: no registry is named here.
+"""Where pip, npm and apt of this machine fetch from. They are asked themselves: no registry is named here.
 
 A registry is more than its index: the files may be on another host, which the index names. So each tool first looks
 its package up without the gateway, and the hosts that it is sent to become known.
@@ -32,11 +32,12 @@ class Unavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a CONNECT will go. `addresses` is what the name resolves to here."""
+    """Where a CONNECT or, for `http`, a request will go. `addresses` is what the name resolves to here."""
 
     host: str
     port: int
     addresses: tuple[str, ...]
+    scheme: str = "https"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,28 +74,61 @@ def npm_registry(package: str, folder: Path) -> Registry:
     return Registry("npm", targets([registry, tarball]), ["npm", "pack", "--prefer-online", package], environ)
 
 
-def targets(urls: Sequence[str]) -> tuple[Target, ...]:
+_APT_FETCH = """
+set -e
+apt-get "$@" -o Acquire::http::Proxy="$HTTPS_PROXY" -o Acquire::https::Proxy="$HTTPS_PROXY" update
+apt-get "$@" -o Acquire::http::Proxy="$HTTPS_PROXY" -o Acquire::https::Proxy="$HTTPS_PROXY" download "$PACKAGE"
+"""
+
+
+def apt_registry(package: str, folder: Path) -> Registry:
+    """The repositories that apt's configuration names; lists, cache and state are in `folder`, not the machine's."""
+    environ = {**_environ(), "PACKAGE": package, "LC_ALL": "C"}
+    state = folder / "apt-state"
+    (state / "lists" / "partial").mkdir(parents=True)
+    (state / "cache" / "archives" / "partial").mkdir(parents=True)
+    (state / "status").touch()
+    options = {
+        "Dir::State": state,
+        "Dir::State::Lists": state / "lists",
+        "Dir::State::status": state / "status",
+        "Dir::Cache": state / "cache",
+        "Acquire::Languages": "none",
+        "Acquire::Retries": "1",
+        "APT::Sandbox::User": "",
+        "APT::Update::Error-Mode": "any",
+    }
+    own = [argument for key, value in options.items() for argument in ("-o", f"{key}={value}")]
+    lines = _output(["apt-get", *own, "--print-uris", "update"], environ, folder).splitlines()
+    urls = [line.split("'")[1] for line in lines if line.startswith("'")]
+    if not urls:
+        raise Unavailable("apt's configuration names no repository")
+    return Registry("apt", targets(urls, ("http", "https")), ["sh", "-c", _APT_FETCH, "apt", *own], environ)
+
+
+def targets(urls: Sequence[str], schemes: Sequence[str] = ("https",)) -> tuple[Target, ...]:
     """The hosts and ports of `urls`, each once. The first must resolve, of the others those count that do."""
     found: dict[tuple[str, int], Target] = {}
     for url in urls:
         parts = urlsplit(url)
-        if parts.scheme != "https" or parts.hostname is None:
-            raise Unavailable(f"{parts.hostname or 'a registry'} is not reached by https, and only that goes through")
-        port = parts.port or 443
+        if parts.scheme not in schemes or parts.hostname is None:
+            raise Unavailable(f"{parts.hostname or 'a registry'} is reached by {parts.scheme}, not {schemes[-1]}")
+        port = parts.port or (443 if parts.scheme == "https" else 80)
         addresses = _resolve(parts.hostname)
         if addresses:
-            found[parts.hostname, port] = Target(parts.hostname, port, addresses)
+            found[parts.hostname, port] = Target(parts.hostname, port, addresses, parts.scheme)
         elif not found:
             raise Unavailable(f"{parts.hostname} does not resolve")
     return tuple(found.values())
 
 
 def policy_for(registries: Sequence[Registry]) -> dict[str, Any]:
-    """One rule for each host: exactly its ports, and exactly its addresses where they are special-purpose ones."""
-    by_host: dict[str, list[Target]] = {}
+    """One rule for each host and scheme: exactly its ports, and exactly its addresses where they are special-purpose
+    ones."""
+    by_host: dict[tuple[str, str], list[Target]] = {}
     for registry in registries:
         for target in registry.targets:
-            by_host.setdefault(target.host, []).append(target)
+            by_host.setdefault((target.host, target.scheme), []).append(target)
     return {"rules": [_rule(f"registry-{number}", each) for number, each in enumerate(by_host.values(), start=1)]}
 
 
@@ -102,7 +136,8 @@ def _rule(name: str, targets_of_host: Sequence[Target]) -> dict[str, Any]:
     ports = sorted({target.port for target in targets_of_host})
     addresses = sorted({address for target in targets_of_host for address in target.addresses})
     host = targets_of_host[0].host
-    rule: dict[str, Any] = {"name": name, "ports": ports, "protocol": "tls"}
+    protocol = "tls" if targets_of_host[0].scheme == "https" else "http"
+    rule: dict[str, Any] = {"name": name, "ports": ports, "protocol": protocol}
     if host in addresses:  # an address literal
         return {**rule, "cidrs": [str(ipaddress.ip_network(host))]}
     special = [str(ipaddress.ip_network(each)) for each in addresses if not ipaddress.ip_address(each).is_global]
