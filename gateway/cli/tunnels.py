@@ -85,7 +85,7 @@ class _AdminPort:
             raise NoAnswer(f"no answer from the admin port {self._bind}: {error}") from error
         finally:
             connection.close()
-        if answer.status not in (200, 404):
+        if answer.getheader("Content-Type") != "application/json":  # the gate and unknown pages answer in plain text
             raise NoAnswer(
                 f"the admin port {self._bind} answers {answer.status}: {body.decode(errors='replace').strip()}"
             )

@@ -69,7 +69,7 @@ def test_long_lists_of_networks_are_packed_by_prefix_and_their_rule_opens_them()
         permit = permitted(ask(rules, f"{inside}:443"))
         assert permit.rule.name.endswith("#inside")
         assert permit.authority.host.version  # type: ignore[union-attr]  # a literal
-        assert permit.screen(permit.authority.host) is None  # type: ignore[arg-type]
+        assert permit.screen(permit.authority.host) is None  # type: ignore[arg-type]  # a literal
     assert ask(rules, "10.7.208.1:443").rule is None
 
 
