@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from rich.table import Table
+from rich.text import Text
 
 from gateway.cli.console import answers, say
 from gateway.settings.load import load_settings
@@ -44,7 +45,7 @@ class Wanted:
 
 def print_tunnels(config: Path | None, wanted: Wanted, as_json: bool) -> None:
     """The oldest first. Raises `ConfigErrors` or `NoAnswer`."""
-    _, body = _AdminPort(config).ask("GET", "/tunnels")
+    body = _AdminPort(config).ask("GET", "/tunnels")
     found = [tunnel for tunnel in body["tunnels"] if wanted.holds(tunnel)]
     if as_json:
         say(answers(), json.dumps(found, indent=2))
@@ -55,8 +56,8 @@ def print_tunnels(config: Path | None, wanted: Wanted, as_json: bool) -> None:
 
 def close_one(config: Path | None, connection_id: str) -> bool:
     """False if there is no such tunnel. Raises `ConfigErrors` or `NoAnswer`."""
-    status, _ = _AdminPort(config).ask("POST", f"/tunnels/{quote(connection_id, safe='')}/close")
-    return status == 200
+    body = _AdminPort(config).ask("POST", f"/tunnels/{quote(connection_id, safe='')}/close")
+    return bool(body["closed"])
 
 
 class _AdminPort:
@@ -73,8 +74,8 @@ class _AdminPort:
                 raise NoAnswer(f"{admin.token_file}: {error.strerror}") from error
             self._headers["Authorization"] = f"Bearer {token}"
 
-    def ask(self, method: str, path: str) -> tuple[int, Any]:
-        """Status and body of an answer; 404 is one. Raises `NoAnswer`."""
+    def ask(self, method: str, path: str) -> Any:
+        """The answer, which is JSON whatever its status. Raises `NoAnswer`: none came, or a refusal in words."""
         host = str(self._bind.address) if self._bind.address.value else "localhost"
         connection = HTTPConnection(host, self._bind.port, timeout=SECONDS)
         try:
@@ -85,11 +86,11 @@ class _AdminPort:
             raise NoAnswer(f"no answer from the admin port {self._bind}: {error}") from error
         finally:
             connection.close()
-        if answer.status not in (200, 404):
-            raise NoAnswer(
-                f"the admin port {self._bind} answers {answer.status}: {body.decode(errors='replace').strip()}"
-            )
-        return answer.status, json.loads(body)
+        try:
+            return json.loads(body)
+        except ValueError:
+            said = body.decode(errors="replace").strip()
+            raise NoAnswer(f"the admin port {self._bind} answers {answer.status}: {said}") from None
 
 
 _COLUMNS: Sequence[tuple[str, Callable[[Tunnel], str]]] = (
@@ -109,7 +110,7 @@ def _table(tunnels: Sequence[Tunnel]) -> Table:
     for title, _ in _COLUMNS:
         table.add_column(title, no_wrap=True, overflow="ignore")
     for tunnel in tunnels:
-        table.add_row(*(show(tunnel) for _, show in _COLUMNS))
+        table.add_row(*(Text(show(tunnel)) for _, show in _COLUMNS))
     return table
 
 

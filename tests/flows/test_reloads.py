@@ -145,7 +145,15 @@ def _decides(gateway: GatewayProcess, origin: Origin, rule: str) -> bool:
 
 
 def _readers(process: psutil.Process) -> list[psutil.Process]:
-    return [child for child in process.children() if READER in " ".join(child.cmdline())]
+    return [child for child in process.children() if READER in _command(child)]
+
+
+def _command(process: psutil.Process) -> str:
+    """Nothing for one that has just ended."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def test_a_reader_that_is_killed_is_a_failed_reload_and_says_so(tmp_path: Path, origin: Origin) -> None:

@@ -190,6 +190,8 @@ class Fleet:
 
     def why_not_renew(self) -> str | None:
         """See `Crew`."""
+        if len(self._current) < self.size:
+            return "the workers are starting"
         return "the workers are being replaced already" if self._renewing.locked() else None
 
     async def renew(self) -> str | None:

@@ -75,6 +75,7 @@ async def test_nothing_is_in_force_before_every_worker_has_it(tmp_path: Path) ->
         assert it.fleet.generation == 0
         await it.fleet.take(1, it.frames())
         assert (it.fleet.generation, it.fleet.tally().workers) == (0, {})
+        assert it.fleet.why_not_renew() == "the workers are starting"
         await it.fleet.start()
         assert (it.fleet.generation, it.fleet.is_complete, len(it.fleet.tally().workers)) == (1, True, 2)
         await it.fleet.take(2, it.frames())
