@@ -7,7 +7,7 @@ from gateway.model.decision import AddressRefusal, Deny, Permit, RuleRef, Terms
 from gateway.model.intent import ClientHello, Door, Intent, Opening, Protocol
 from gateway.model.names import HostName
 from gateway.model.reasons import Reason
-from gateway.model.record import Dialled, Draft, Ended, Side, Transfer
+from gateway.model.record import Dialled, Draft, Ended, ExchangeDraft, Side, Transfer
 
 RULE = RuleRef("policy.yaml#stripe", "policy.yaml", 12)
 DENY_RULE = RuleRef("policy.yaml#no-range", "policy.yaml", 30)
@@ -87,3 +87,23 @@ def dialled(*refused: AddressRefusal) -> Dialled:
     reached = address("203.0.113.5")
     resolved = (reached, *(refusal.address for refusal in refused))
     return Dialled(reached, resolved, refused, resolve_seconds=0.0012, dial_seconds=0.0234)
+
+
+def exchanged(path: str = "/v1/charges") -> ExchangeDraft:
+    """All went well."""
+    connection = asked("c-1", "api.stripe.com:80")
+    return ExchangeDraft(
+        connection,
+        number=3,
+        started_at=1000.0,
+        started_time=1_800_000_000.1239,
+        method="POST",
+        path=path,
+        generation=7,
+        client=connection.client,
+        intent=connection.intent,
+        decision=permit_of(connection),
+        dialled=dialled(),
+        status=201,
+        transfer=Transfer(517, 4096, 1000.05, Ended.CLOSED, Side.UPSTREAM),
+    )

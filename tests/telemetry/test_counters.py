@@ -6,7 +6,7 @@ from gateway.model.decision import RuleRef
 from gateway.model.reasons import Reason
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.counting import OTHER_RULES, Histogram
-from tests.telemetry.drafts import RULE, accepted, denied, tunnelled
+from tests.telemetry.drafts import RULE, accepted, denied, exchanged, tunnelled
 
 
 def test_connections_are_counted_by_rule_verdict_and_reason() -> None:
@@ -54,6 +54,7 @@ def test_every_count_reaches_who_adds_it_up() -> None:
     counters, total = Counters(), Counters()
     for draft in (tunnelled(), denied()):
         counters.count(draft, 1002.0)
+    counters.count_exchange(exchanged(), 1002.0)
     total.add(counters.state())
     for name in Counters.__slots__:
         counted, added = getattr(counters, name), getattr(total, name)

@@ -8,31 +8,11 @@ from gateway.model.record import Ended, ExchangeDraft, ExchangeRecord, Side, Tra
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.exchanges import seal_exchange
 from gateway.telemetry.formats.json import decode, encode
-from tests.telemetry.drafts import RULE, asked, dialled, permit_of
-
-
-def draft(path: str = "/v1/charges") -> ExchangeDraft:
-    """All went well."""
-    connection = asked("c-1", "api.stripe.com:80")
-    return ExchangeDraft(
-        connection,
-        number=3,
-        started_at=1000.0,
-        started_time=1_800_000_000.1239,
-        method="POST",
-        path=path,
-        generation=7,
-        client=connection.client,
-        intent=connection.intent,
-        decision=permit_of(connection),
-        dialled=dialled(),
-        status=201,
-        transfer=Transfer(517, 4096, 1000.05, Ended.CLOSED, Side.UPSTREAM),
-    )
+from tests.telemetry.drafts import RULE, asked, exchanged
 
 
 def refused() -> ExchangeDraft:
-    made = draft()
+    made = exchanged()
     made.decision, made.reason, made.status = Deny(Reason.NO_RULE, 7, detail="no rule"), Reason.NO_RULE, 403
     made.dialled, made.transfer = None, Transfer(ended=Ended.REFUSED, ended_by=Side.GATEWAY)
     return made
@@ -43,7 +23,7 @@ def unread() -> ExchangeDraft:
     return ExchangeDraft(connection, 1, 1000.0, 1_800_000_000.0, reason=Reason.MALFORMED_REQUEST, status=400)
 
 
-@pytest.mark.parametrize("made", [draft(), refused(), unread()], ids=["passed", "refused", "unread"])
+@pytest.mark.parametrize("made", [exchanged(), refused(), unread()], ids=["passed", "refused", "unread"])
 def test_a_record_goes_from_draft_to_line_and_back(made: ExchangeDraft) -> None:
     record = seal_exchange(made, ended_at=1001.5)
     written = encode(record)
@@ -52,7 +32,7 @@ def test_a_record_goes_from_draft_to_line_and_back(made: ExchangeDraft) -> None:
 
 
 def test_it_has_an_id_of_its_own_beside_its_connections() -> None:
-    record = seal_exchange(draft(), ended_at=1001.5)
+    record = seal_exchange(exchanged(), ended_at=1001.5)
     assert (record["connection_id"], record["exchange_id"]) == ("c-1", "c-1-3")
     assert (record["rule"], record["dial_ms"], record["first_byte_ms"], record["total_ms"]) == (
         RULE.name,
@@ -63,7 +43,7 @@ def test_it_has_an_id_of_its_own_beside_its_connections() -> None:
 
 
 def test_a_reused_connection_has_no_dial_of_its_own() -> None:
-    made = draft()
+    made = exchanged()
     made.reused = True
     record = seal_exchange(made, ended_at=1001.5)
     assert record["reused"]
@@ -74,14 +54,14 @@ def test_a_reused_connection_has_no_dial_of_its_own() -> None:
 
 
 def test_a_path_is_cut_and_made_printable() -> None:
-    record = seal_exchange(draft("/\x1b[31m" + "x" * 1000), ended_at=1001.5)
+    record = seal_exchange(exchanged("/\x1b[31m" + "x" * 1000), ended_at=1001.5)
     assert record["path"].startswith("/\\x1b[31m")
     assert len(record["path"]) < 600
 
 
 def test_requests_are_counted_by_rule_verdict_reason_and_class_of_status() -> None:
     counters = Counters(series_limit=2)
-    for made in (draft(), draft(), refused(), unread()):
+    for made in (exchanged(), exchanged(), refused(), unread()):
         counters.count_exchange(made, 1001.5)
     assert counters.requests == {
         (RULE.name, "allow", None, "2xx"): 2,
