@@ -12,6 +12,8 @@ from collections.abc import Hashable
 from gateway.exchange.fields import WEBSOCKET
 from gateway.exchange.hops import answer_here
 from gateway.exchange.inlet import Outlet, RequestInlet, Signal
+from gateway.exchange.pacing.debt import budget_spent, pay
+from gateway.exchange.pacing.outlet import outlet_for
 from gateway.exchange.parts import Parts
 from gateway.exchange.plan import Plan
 from gateway.exchange.response import Telling, interim_head, switching_head, tell
@@ -21,7 +23,8 @@ from gateway.model.decision import Permit
 from gateway.model.errors import DownstreamError, GatewayError, InternalError, UpstreamError
 from gateway.model.reasons import Reason
 from gateway.model.record import Ended, ExchangeDraft, Side
-from gateway.net.relay import Relay
+from gateway.model.roles import Meter
+from gateway.net.paced_relay import relay_for
 from gateway.net.stream import Stream
 from gateway.wire.http.messages import Delimiter, Response
 
@@ -34,11 +37,13 @@ class Exchange:
     """One, from its head to its end. `run` once."""
 
     __slots__ = (
+        "_dials",
         "_down",
         "_downstream",
         "_draft",
         "_inlet",
         "_interim",
+        "_meter",
         "_parts",
         "_permit",
         "_plan",
@@ -71,6 +76,8 @@ class Exchange:
         self._parts = parts
         self._interim = 0
         self._upstream: UpstreamConnection | None = None
+        self._dials = True
+        self._meter: Meter | None = None
         self._up: Outlet | None = None
         self._down: Outlet | None = None
 
@@ -86,7 +93,10 @@ class Exchange:
         if plan.hops == 0:
             return self._answer_here()
         self._permit = judged.permit
-        async with self._scope.lease(judged.permit):
+        self._dials = pool_key(judged.client, judged.permit) not in self._scope.pool
+        async with self._scope.lease(judged, self._dials, self._absence) as lease:
+            draft.would_limit = lease.would_limit
+            self._meter = self._scope.meter or lease.meter
             try:
                 keeps = await self._forward(judged)
             except BaseException:
@@ -110,7 +120,8 @@ class Exchange:
         host = named.uri_host if named.port == self._scope.usual_port else str(named)
         head = self._plan.head(host, self._parts.via)
         key = pool_key(judged.client, judged.permit)
-        upstream, response = await self._ask(head, key)
+        await pay(self._meter, self._permit)
+        upstream, response = await self._ask(head, key, judged)
         if response.status == _SWITCHING:
             await self._switch(upstream, response)
             return False
@@ -121,7 +132,7 @@ class Exchange:
 
     # To the destination, and back with the head of its final answer.
 
-    async def _ask(self, head: bytes, key: Hashable) -> tuple[UpstreamConnection, Response]:
+    async def _ask(self, head: bytes, key: Hashable, judged: Judged) -> tuple[UpstreamConnection, Response]:
         """Over a kept connection, which the destination may be closing right now: then once more over a fresh one, if
         that does no harm (RFC 9112 section 9.3.1)."""
         kept = self._scope.pool.take(key)
@@ -132,6 +143,9 @@ class Exchange:
                 if error.reason is not Reason.CONNECTION_TERMINATED or not self._may_repeat():
                     raise
                 kept.abort()
+        if not self._dials:
+            async with self._scope.connection_lease(judged, self._absence):
+                self._dials = True
         fresh = await self._dial()
         return fresh, await self._ask_over(fresh, head)
 
@@ -159,7 +173,8 @@ class Exchange:
 
     def _send(self, upstream: UpstreamConnection, head: bytes) -> None:
         inlet = self._inlet
-        up = self._up = Outlet(upstream.stream, inlet, self._request.framing.delimiter is Delimiter.CHUNKED)
+        chunked = self._request.framing.delimiter is Delimiter.CHUNKED
+        up = self._up = outlet_for(self._meter.up if self._meter else None, upstream.stream, inlet, chunked)
         held = inlet.held_content()
         if held:
             head += up.framed(held)
@@ -193,7 +208,8 @@ class Exchange:
         keeps = complete and self._plan.is_persistent and framing is not Delimiter.CLOSE
         draft.status = telling.response.status
         head = telling.head(keeps, self._parts)
-        down = self._down = Outlet(self._downstream, inlet, framing is Delimiter.CHUNKED)
+        pace = self._meter.down if self._meter else None
+        down = self._down = outlet_for(pace, self._downstream, inlet, framing is Delimiter.CHUNKED)
         held = inlet.held_content()
         if held:
             head += down.framed(held)
@@ -232,14 +248,21 @@ class Exchange:
             inlet.part()
             inlet.go_on()
         args = parts.deadlines, parts.splices, timeouts.idle, timeouts.lifetime, parts.clock.monotonic
-        await Relay(downstream, upstream.stream, transfer, *args).run()
+        await relay_for(self._meter)(downstream, upstream.stream, transfer, *args).run()
         await upstream.stream.aclose()
 
     # What both have in common.
 
+    async def _absence(self) -> None:
+        """Until the client is gone, or sends no more: who waits for its turn then waits in vain."""
+        while not (self._inlet.is_lost or self._inlet.is_over):
+            await self._signal.wait()
+
     async def _wait(self) -> None:
         """Until something happened. Raises if nothing moves for the rule's `idle`, or if the client is gone."""
         self._inlet.check()
+        if any(outlet is not None and outlet.is_cut for outlet in (self._up, self._down)):
+            raise budget_spent(self._permit)
         before = self._moved()
         try:
             with self._parts.deadlines.within(self._permit.terms.timeouts.idle, self._too_slow):

@@ -56,8 +56,12 @@ class Signal:
 class Outlet:
     """Content on its way to `stream`, framed anew; while the peer does not take it, `source` is not read.
 
-    `size` counts content without framing.
+    `size` counts content without framing. `is_resting`: nothing may follow for the moment;
+    `is_cut`: nor ever.
     """
+
+    is_resting = False
+    is_cut = False
 
     __slots__ = ("_is_chunked", "_write", "size", "source", "stream")
 
@@ -237,7 +241,7 @@ class Inlet(Generic[H]):
         outlet.stream.feeder = outlet
         if outlet.stream.queued() > HOLD_BOUND:  # told before anybody listened
             self.pause()
-        else:
+        elif not outlet.is_resting:
             self.go_on()
 
     def begin(self) -> None:

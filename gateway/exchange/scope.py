@@ -3,10 +3,10 @@
 This is all that differs between absolute form on a proxy port and requests inside a tunnel, clear or intercepted.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from typing import Protocol as Role
 
 from gateway.exchange.upstream import Pool, UpstreamConnection, pool_key
@@ -16,14 +16,18 @@ from gateway.model.client import Client
 from gateway.model.decision import Deny, Permit
 from gateway.model.errors import DownstreamError, GatewayError, Refused
 from gateway.model.intent import Door, Intent, Protocol
+from gateway.model.limits import CONNECTION, EXCHANGE, REQUEST
 from gateway.model.reasons import Reason
 from gateway.model.record import ExchangeDraft
-from gateway.model.roles import HeaderFields, Limiter
+from gateway.model.roles import HeaderFields, Lease, Limiter, Meter
 from gateway.policy.confirm import confirm_host
 from gateway.policy.decide import decide
 from gateway.policy.plan import Rules
 from gateway.wire.http.messages import Request
 from gateway.wire.target import HTTP_PORT, Target
+
+Presence = Callable[[], Coroutine[Any, Any, None]]
+"""Returns once the client is gone."""
 
 
 class Identifies(Role):
@@ -57,12 +61,21 @@ class Scope(Role):
         """The one that Host leaves out."""
         ...
 
+    @property
+    def meter(self) -> Meter | None:
+        """Of the tunnel that carries the exchanges; where there is none, each lease has its own."""
+        ...
+
     async def judge(self, request: Request, target: Target, draft: ExchangeDraft, now: float) -> Judged:
         """Who asks for what, and whether it may pass: noted in the draft as it becomes known. Raises `GatewayError`."""
         ...
 
-    def lease(self, permit: Permit) -> AbstractAsyncContextManager[object]:
-        """Held while the exchange lasts."""
+    def lease(self, judged: Judged, dials: bool, presence: Presence) -> AbstractAsyncContextManager[Lease]:
+        """Held while the exchange lasts. `dials`: it needs a connection of its own."""
+        ...
+
+    def connection_lease(self, judged: Judged, presence: Presence) -> AbstractAsyncContextManager[object]:
+        """For a connection that turns out to be needed later; given back at once, for it is only counted."""
         ...
 
     def sum_up(self, draft: ExchangeDraft) -> None:
@@ -79,6 +92,7 @@ class AnyAuthority:
     identifier: Callable[[], Identifies]
     limiter: Limiter
     pool: Pool
+    meter: None = None
     usual_port: int = HTTP_PORT
 
     async def judge(self, request: Request, target: Target, draft: ExchangeDraft, now: float) -> Judged:
@@ -95,9 +109,14 @@ class AnyAuthority:
             raise identifier.refusal(decision, client, intent, rules, now)
         return Judged(decision, client, target.authority)
 
-    def lease(self, permit: Permit) -> AbstractAsyncContextManager[object]:
+    def lease(self, judged: Judged, dials: bool, presence: Presence) -> AbstractAsyncContextManager[Lease]:
         """See `Scope`."""
-        return self.limiter.lease(permit)
+        counted = EXCHANGE | CONNECTION if dials else EXCHANGE
+        return self.limiter.lease(judged.permit, judged.client, counted, presence)
+
+    def connection_lease(self, judged: Judged, presence: Presence) -> AbstractAsyncContextManager[object]:
+        """See `Scope`."""
+        return self.limiter.lease(judged.permit, judged.client, CONNECTION, presence)
 
     def sum_up(self, draft: ExchangeDraft) -> None:
         """The connection says of itself what holds of its last exchange; sizes are those of all."""
@@ -118,7 +137,9 @@ class OneAuthority:
     client: Client
     intent: Intent
     rules: Rules
+    limiter: Limiter
     pool: Pool
+    meter: Meter | None = None
     usual_port: int = HTTP_PORT
 
     def keep(self, upstream: UpstreamConnection) -> None:
@@ -145,9 +166,14 @@ class OneAuthority:
             raise DownstreamError(Reason.MALFORMED_AUTHORITY, "Host")
         return named
 
-    def lease(self, permit: Permit) -> AbstractAsyncContextManager[object]:
+    def lease(self, judged: Judged, dials: bool, presence: Presence) -> AbstractAsyncContextManager[Lease]:
+        """See `Scope`. Whatever is not counted by request is the tunnel's: its own lease is held already."""
+        counted = REQUEST | CONNECTION if dials else REQUEST
+        return self.limiter.lease(judged.permit, judged.client, counted, presence)
+
+    def connection_lease(self, judged: Judged, presence: Presence) -> AbstractAsyncContextManager[object]:
         """See `Scope`."""
-        return nullcontext()
+        return self.limiter.lease(judged.permit, judged.client, CONNECTION, presence)
 
     def sum_up(self, draft: ExchangeDraft) -> None:
         """The connection's record speaks of the tunnel."""

@@ -136,6 +136,9 @@ class Pool:
     def __len__(self) -> int:
         return self._count
 
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._idle
+
     def take(self, key: Hashable) -> UpstreamConnection | None:
         """One that still stands; the caller gives it back or closes it."""
         waiting = self._idle.get(key)

@@ -11,6 +11,7 @@ from typing import Protocol as Role
 from gateway.model.addresses import Address, Network
 from gateway.model.authority import Authority
 from gateway.model.intent import Protocol
+from gateway.model.limits import Applied, Breaker, Limit
 from gateway.model.reasons import Reason
 
 
@@ -59,7 +60,8 @@ class Terms:
     """What the deciding rule says about a connection that it lets pass. All of it comes from that one rule.
 
     `private` are the networks that the rule opens beyond global unicast, `within` those that it is pinned to (empty:
-    not pinned). `inspect` tells that TLS is to be terminated.
+    not pinned). `inspect` tells that TLS is to be terminated. With `honour_retry_after` a destination that asks for
+    patience gets it.
     """
 
     protocol: Protocol = Protocol.AUTO
@@ -69,6 +71,9 @@ class Terms:
     private: tuple[Network, ...] = ()
     within: tuple[Network, ...] = ()
     timeouts: Timeouts = Timeouts()
+    limits: tuple[Limit, ...] = ()
+    honour_retry_after: bool = False
+    breaker: Breaker | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +127,8 @@ class Permit:
     """Policy says yes to exactly this authority, under these terms, from one snapshot of the rules.
 
     `groups` are the names of the client's groups; `also` the other allows with the same destination. `report` tells
-    that report mode holds for this client under this rule: what the rule would refuse later is recorded only.
+    that report mode holds for this client under this rule: what the rule would refuse later is recorded only. `limits`
+    are those of the rule and of the client's groups; report mode does not set them aside.
     """
 
     authority: Authority
@@ -134,6 +140,7 @@ class Permit:
     also: tuple[str, ...] = ()
     would_deny: WouldDeny | None = None
     report: bool = False
+    limits: tuple[Applied, ...] = ()
 
 
 Decision = Permit | Deny

@@ -4,6 +4,7 @@ Foreign exceptions are translated into these where they enter; status codes are 
 """
 
 from gateway.model.decision import Deny
+from gateway.model.limits import Retry
 from gateway.model.reasons import Reason
 
 
@@ -21,11 +22,12 @@ class DownstreamError(GatewayError):
 
 
 class Refused(GatewayError):
-    """Policy said no. A denial is a value until the walk raises it here."""
+    """Policy said no. A denial is a value until the walk raises it here. `retry` tells when it may say yes."""
 
-    def __init__(self, denial: Deny) -> None:
+    def __init__(self, denial: Deny, retry: Retry | None = None) -> None:
         super().__init__(denial.reason, denial.detail)
         self.denial = denial
+        self.retry = retry
 
 
 class UpstreamError(GatewayError):

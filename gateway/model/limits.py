@@ -14,6 +14,19 @@ class Counted(StrEnum):
     BYTES = "bytes"  # bytes in each UTC hour or day
 
 
+TUNNEL = frozenset({Counted.CONNECTIONS, Counted.CONCURRENT, Counted.BYTES})
+"""What a new tunnel is counted as."""
+
+EXCHANGE = frozenset({Counted.REQUESTS, Counted.CONCURRENT, Counted.BYTES})
+"""What an exchange is counted as that no tunnel carries, but for the connection that it may need."""
+
+REQUEST = frozenset({Counted.REQUESTS})
+"""What an exchange inside a tunnel is counted as."""
+
+CONNECTION = frozenset({Counted.CONNECTIONS})
+"""What an exchange besides is counted as that needs a connection of its own."""
+
+
 class KeyPart(StrEnum):
     """What has a count of its own. `rule`: the place where the limit stands, so that nothing is told apart."""
 
@@ -49,3 +62,25 @@ class Limit(NamedTuple):
     max_wait: float = 0.0
     direction: Direction = Direction.BOTH
     report: bool = False
+
+
+class Applied(NamedTuple):
+    """A limit where it applies: `groups` are those of the client that it tells apart, if its key has them."""
+
+    limit: Limit
+    groups: tuple[str, ...] = ()
+
+
+class Breaker(NamedTuple):
+    """A destination that failed `failures` times within `window` seconds is not asked for `open` seconds."""
+
+    failures: int = 5
+    window: float = 10.0
+    open: float = 30.0
+
+
+class Retry(NamedTuple):
+    """What a client that was refused may know: in how many seconds to come again, and which bound it met."""
+
+    after: float
+    limit: Limit | None = None

@@ -37,6 +37,9 @@ class Reason(StrEnum):
     ECH_DENIED = "ech_denied"
     HOST_MISMATCH = "host_mismatch"
     HOST_DENIED = "host_denied"
+    LIMIT_EXCEEDED = "limit_exceeded"
+    LIMIT_WAIT_EXCEEDED = "limit_wait_exceeded"
+    BUDGET_SPENT = "budget_spent"
     CREDENTIALS_MISSING = "credentials_missing"
     CREDENTIALS_INVALID = "credentials_invalid"
 

@@ -96,6 +96,7 @@ class Draft:
     status: int | None = None
     opening: Opening | None = None
     would_deny: WouldDeny | None = None
+    would_limit: str | None = None
     requests: int = 0
     transfer: Transfer = field(default_factory=Transfer)
     reason: Reason | None = None
@@ -126,6 +127,7 @@ class ExchangeDraft:
     reused: bool = False
     status: int | None = None
     would_deny: WouldDeny | None = None
+    would_limit: str | None = None
     transfer: Transfer = field(default_factory=Transfer)
     reason: Reason | None = None
     detail: str = ""
@@ -171,6 +173,7 @@ class ConnectionRecord(TypedDict):
     also: NotRequired[tuple[str, ...]]
     would_deny: NotRequired[Reason]
     would_deny_rule: NotRequired[str]
+    would_limit: NotRequired[str]
     dialled_address: NotRequired[str]
     dial_ms: NotRequired[float]
     dns_ms: NotRequired[float]
@@ -222,6 +225,7 @@ class ExchangeRecord(TypedDict):
     also: NotRequired[tuple[str, ...]]
     would_deny: NotRequired[Reason]
     would_deny_rule: NotRequired[str]
+    would_limit: NotRequired[str]
     reused: NotRequired[bool]
     dialled_address: NotRequired[str]
     dial_ms: NotRequired[float]

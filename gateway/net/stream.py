@@ -106,6 +106,14 @@ class Stream(asyncio.Protocol):
         finally:
             self._waiter = None
 
+    async def absence(self) -> None:
+        """Wait until the peer sends no more; what it sends meanwhile is held, and waits for it to be taken."""
+        while not (self.has_ended or self.is_lost):
+            if len(self._held) < self._bound:
+                await self.more()
+            else:
+                await self._next_event()
+
     def write(self, data: bytes) -> None:
         """Queue bytes for the peer; dropped if the connection is gone."""
         if not self.is_lost:

@@ -13,9 +13,11 @@ import logging
 from gateway.model.decision import Deny, Permit, WouldDeny
 from gateway.model.errors import DownstreamError, GatewayError, InternalError, Refused
 from gateway.model.intent import Protocol
+from gateway.model.limits import TUNNEL
 from gateway.model.reasons import Reason
 from gateway.model.record import Draft, Ended, Side
-from gateway.net.relay import Relay
+from gateway.model.roles import Meter
+from gateway.net.paced_relay import relay_for
 from gateway.net.stream import Stream
 from gateway.policy.confirm import confirm
 from gateway.policy.decide import decide
@@ -80,7 +82,8 @@ async def _walk(head: RequestHead, downstream: Stream, draft: Draft, services: S
     decision = draft.decision = decide(client, intent, rules, now)
     if isinstance(decision, Deny):
         raise identifier.refusal(decision, client, intent, rules, now)
-    async with services.limiter.lease(decision):
+    async with services.limiter.lease(decision, client, TUNNEL, downstream.absence) as lease:
+        draft.would_limit = lease.would_limit
         upstream = await services.dialer.dial(decision)
         draft.dialled = upstream.dialled
         try:
@@ -89,9 +92,9 @@ async def _walk(head: RequestHead, downstream: Stream, draft: Draft, services: S
                 opening = draft.opening = await read_opening(downstream, services, decision.terms.timeouts.client_hello)
                 draft.would_deny = _confirmed(confirm(decision, opening, client, intent, rules, now))
                 if speaks_requests(decision, opening):
-                    tunnel = Tunnel(decision, client, intent, rules, upstream)
+                    tunnel = Tunnel(decision, client, intent, rules, upstream, lease.meter)
                     return await converse_in_tunnel(downstream, draft, tunnel, services)
-            await _relay(decision, downstream, upstream.stream, draft, services)
+            await _relay(decision, downstream, upstream.stream, draft, services, lease.meter)
         except asyncio.CancelledError:
             upstream.stream.abort()  # an orderly end would make a cut-off upload look complete
             raise
@@ -121,9 +124,11 @@ def _confirmed(verdict: Deny | WouldDeny | None) -> WouldDeny | None:
     return verdict
 
 
-async def _relay(permit: Permit, downstream: Stream, upstream: Stream, draft: Draft, services: Services) -> None:
+async def _relay(
+    permit: Permit, downstream: Stream, upstream: Stream, draft: Draft, services: Services, meter: Meter | None
+) -> None:
     timeouts = permit.terms.timeouts
-    relay = Relay(
+    relay = relay_for(meter)(
         downstream,
         upstream,
         draft.transfer,

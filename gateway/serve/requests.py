@@ -9,7 +9,7 @@ from gateway.model.client import Client
 from gateway.model.decision import Permit
 from gateway.model.intent import Intent, Opening, Protocol
 from gateway.model.record import Draft
-from gateway.model.roles import Upstream
+from gateway.model.roles import Meter, Upstream
 from gateway.net.stream import Stream
 from gateway.policy.plan import REPORT_ONLY, Rules
 from gateway.serve.services import Services
@@ -23,6 +23,7 @@ class Tunnel(NamedTuple):
     intent: Intent
     rules: Rules
     upstream: Upstream[Stream]
+    meter: Meter | None
 
 
 def speaks_requests(permit: Permit, opening: Opening) -> bool:
@@ -42,7 +43,9 @@ async def converse_in_tunnel(downstream: Stream, draft: Draft, tunnel: Tunnel, s
     """Requests inside a tunnel. It has connections of its own, of which the one that was dialled for it is the first;
     that one stays its owner's to close."""
     pool = Pool(services.deadlines, services.clock.monotonic)
-    scope = OneAuthority(tunnel.permit, tunnel.client, tunnel.intent, tunnel.rules, pool)
+    scope = OneAuthority(
+        tunnel.permit, tunnel.client, tunnel.intent, tunnel.rules, services.limiter, pool, tunnel.meter
+    )
     reader = services.exchanges.codec.response_reader(services.exchanges.bounds)
     first = UpstreamConnection(tunnel.upstream, reader, services.clock.monotonic())
     scope.keep(first)

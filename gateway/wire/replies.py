@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
-from gateway.model.errors import GatewayError, UpstreamError
+from gateway.model.errors import GatewayError, Refused, UpstreamError
 from gateway.model.reasons import Reason
 from gateway.wire.head import RequestHead
+from gateway.wire.http.retry import retry_fields
 
 RETRY_AFTER: Final = 5
 """Seconds in which a draining gateway was replaced, or a full one has room again."""
@@ -70,6 +71,9 @@ _ANSWERS: Final[dict[Reason, _Answer]] = {
     Reason.ECH_DENIED: _Answer(403, "Egress denied: encrypted ClientHello", _DENIED),
     Reason.HOST_MISMATCH: _Answer(421, "Host differs from the host of the tunnel", _BAD_REQUEST),
     Reason.HOST_DENIED: _Answer(421, "A rule denies the host named in the tunnel", _BAD_REQUEST),
+    Reason.LIMIT_EXCEEDED: _Answer(429, "Over a limit: come again later", _BAD_REQUEST),
+    Reason.LIMIT_WAIT_EXCEEDED: _Answer(429, "Over a limit: waited in vain", _BAD_REQUEST),
+    Reason.BUDGET_SPENT: _Answer(429, "Over a limit: no bytes are left for now", _BAD_REQUEST),
     Reason.CREDENTIALS_MISSING: _Answer(407, "Proxy credentials required", _DENIED),
     Reason.CREDENTIALS_INVALID: _Answer(407, "Proxy credentials not accepted", _DENIED),
     Reason.DNS_NAME_NOT_FOUND: _Answer(502, "Host name does not exist", "dns_error"),
@@ -159,7 +163,10 @@ def answer_with(
     ]
     if answer.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
         fields.append(("Proxy-Authenticate", _CHALLENGE))
-    if answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
+    retry = error.retry if isinstance(error, Refused) else None
+    if retry is not None:
+        fields += retry_fields(retry)
+    elif answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
         fields.append(("Retry-After", str(RETRY_AFTER)))
     lines = [f"HTTP/1.1 {answer.status} {answer.phrase}", *[f"{field}: {value}" for field, value in fields]]
     return "\r\n".join([*lines, "", ""]).encode("ascii") + (b"" if without_content else content)

@@ -28,7 +28,7 @@ _KEYS: tuple[tuple[str, ...], ...] = (
 )
 _LISTENER_KEYS = ("mode", "tls", "proxy_protocol")
 _RULE_KEYS = frozenset(
-    ("resolve", "limits", "honour_retry_after", "breaker", "inspect", "via", "source", "proxy_protocol", "trace")
+    ("resolve", "honour_retry_after", "breaker", "inspect", "via", "source", "proxy_protocol", "trace")
 )
 
 
@@ -73,11 +73,6 @@ def _listed_wishes(settings: GatewaySettings) -> Iterator[KeyPath]:
 
 
 def _policy_wishes(source: PolicySource) -> Iterator[KeyPath]:
-    for name, group in source.body.clients.items():
-        if group.limits is not None:
-            yield ("clients", name, "limits")
-    if source.body.quotas:
-        yield ("quotas",)
     for index, rule in enumerate(source.body.rules):
         for key in sorted(rule.model_fields_set & _RULE_KEYS):
             if getattr(rule, key) != RuleSettings.model_fields[key].default:

@@ -9,6 +9,7 @@ from gateway.model.intent import Protocol
 from gateway.policy.rules import ANY_PORT, Action, Except, HostPattern, PortRange, Rule
 from gateway.settings.compile.advice import advise_rule
 from gateway.settings.compile.checks import Declared, check_rule, check_suffix
+from gateway.settings.compile.limits import compile_breaker, compile_limits
 from gateway.settings.hosts import HostEntry, Suffix, parse_host_entry
 from gateway.settings.policy import ExceptSettings, RuleSettings
 from gateway.settings.problems import BadValue, Problems
@@ -17,7 +18,9 @@ from gateway.settings.source.places import Document, KeyPath
 from gateway.settings.units import parse_cidr
 
 _HTTPS = (PortRange(443, 443),)
-_TERMS = frozenset({"sni", "ech", "inspect", "private", "within", "timeouts"})
+_TERMS = frozenset(
+    {"sni", "ech", "inspect", "private", "within", "timeouts", "limits", "honour_retry_after", "breaker"}
+)
 _NOTHING_EXCEPTED = Except()
 
 
@@ -55,7 +58,7 @@ class RuleCompiler:
             self.findings.warnings.append(f"{document.place((*path, *inner))}: {message}")
         return Rule(
             ref=ref,
-            terms=self._terms(rule),
+            terms=self._terms(rule, ref),
             action=rule.action,
             hosts=patterns,
             cidrs=self._cidrs(rule, document, path),
@@ -110,7 +113,7 @@ class RuleCompiler:
             message = f"{entry.text!r} covers names of many owners: say public_suffix: true if that is meant"
             self.findings.warnings.append(f"{place}: {message}")
 
-    def _terms(self, rule: RuleSettings) -> Terms:
+    def _terms(self, rule: RuleSettings, ref: RuleRef) -> Terms:
         if not rule.model_fields_set & _TERMS:
             return self._usual_terms
         return Terms(
@@ -121,6 +124,9 @@ class RuleCompiler:
             private=rule.private,
             within=rule.within,
             timeouts=rule.timeouts.over(self.usual) if rule.timeouts is not None else self.usual,
+            limits=compile_limits(rule.limits, ref.name, self.declared.quotas),
+            honour_retry_after=rule.honour_retry_after,
+            breaker=compile_breaker(rule.breaker),
         )
 
 

@@ -66,7 +66,6 @@ def test_clients_are_known_by_address_and_password(tmp_path: Path, sources: str)
     "wish",
     [
         "resolve: match",
-        "limits: [{connections: 5/s}]",
         "honour_retry_after: true",
         "breaker: {}",
         "inspect: {}",
@@ -92,18 +91,16 @@ def test_a_rule_may_write_defaults_out(tmp_path: Path, default: str) -> None:
     assert len(load_policy(with_policy(GatewaySettings(), path)).policy.rules) == 1
 
 
-def test_limits_of_groups_and_quotas_are_refused_together_with_what_else_is_wrong(tmp_path: Path) -> None:
+def test_what_is_not_available_is_told_together_with_what_else_is_wrong(tmp_path: Path) -> None:
     text = """\
-        clients:
-          g: {match: [{user: u}], limits: [{concurrent: 1}]}
-        quotas: {q: {concurrent: 1}}
-        rules: [{name: a, hosts: [x.example], clients: [nobody]}]
+        rules:
+          - {name: a, hosts: [x.example], clients: [nobody]}
+          - {name: b, hosts: [y.example], source: client}
         """
     path = write(tmp_path, "policy.yaml", text)
     with pytest.raises(ConfigErrors) as refusal:
         load_policy(with_policy(GatewaySettings(), path))
     assert [str(problem).removeprefix(str(path)) for problem in refusal.value.problems] == [
-        ":2: clients.g.limits: is not available yet",
-        ":3: quotas: is not available yet",
-        ":4: rules[0].clients[0]: the group 'nobody' is not declared",
+        ":3: rules[1].source: is not available yet",
+        ":2: rules[0].clients[0]: the group 'nobody' is not declared",
     ]
