@@ -12,6 +12,9 @@ Key = tuple[str, ...]
 _NO_KEY: Key = ()
 _PLAIN = (KeyPart.RULE,)
 
+_BYTES = Counted.BYTES
+_BANDWIDTH = Counted.BANDWIDTH
+
 
 def draws_for(permit: Permit, client: Client, counted: frozenset[Counted]) -> list[Draw]:
     """One for each bucket; of budgets of bytes nothing is taken yet, but something must be left."""
@@ -19,7 +22,7 @@ def draws_for(permit: Permit, client: Client, counted: frozenset[Counted]) -> li
     for applied in permit.limits:
         limit = applied.limit
         if limit.counted in counted:
-            amount = 0.0 if limit.counted is Counted.BYTES else 1.0
+            amount = 0.0 if limit.counted is _BYTES else 1.0
             if limit.key == _PLAIN:
                 draws.append(Draw(limit, _NO_KEY, amount))
             else:
@@ -47,7 +50,7 @@ def identity_of(client: Client) -> str:
 
 def bytes_limits(permit: Permit) -> Iterable[Applied]:
     """Those that are met while bytes move."""
-    return [each for each in permit.limits if each.limit.counted in (Counted.BANDWIDTH, Counted.BYTES)]
+    return [each for each in permit.limits if each.limit.counted in (_BANDWIDTH, _BYTES)]
 
 
 def _part(part: KeyPart, group: str, permit: Permit, client: Client) -> str:

@@ -10,6 +10,8 @@ from gateway.policy.buckets import Draw, Lacking, Now, State, Taken, after, take
 KEYS = 100_000
 """Buckets that one limit may have, told apart by its key."""
 
+_CONCURRENT = Counted.CONCURRENT
+
 
 class NoAnswer(Exception):
     """Buckets could not be asked; nothing was taken of any."""
@@ -54,9 +56,9 @@ def put_back(table: Table, draws: Sequence[Draw], now: Now) -> None:
     """What was held is held no more. Other draws have nothing to give back."""
     with table.locked():
         for draw in draws:
-            if draw.limit.counted is Counted.CONCURRENT:
-                held = draw._replace(amount=-draw.amount)
-                table.write(held, after(held, table.read(held, now), now), now)
+            if draw.limit.counted is _CONCURRENT:
+                held, _ = table.read(draw, now)
+                table.write(draw, (max(held - draw.amount, 0.0), 0.0), now)
 
 
 def spend_from(table: Table, draw: Draw, now: Now) -> State:

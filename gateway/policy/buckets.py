@@ -22,6 +22,10 @@ FRESH: State = (-inf, 0.0)
 
 _ROUNDING = 1e-9  # seconds; an instant that was added up must not be refused for its last bits
 
+# A member of an enumeration is looked up for longer than a name of the module.
+_CONCURRENT = Counted.CONCURRENT
+_BYTES = Counted.BYTES
+
 
 class Draw(NamedTuple):
     """What is wanted of one bucket. `key` tells buckets of one limit apart; `amount` is in the limit's unit."""
@@ -73,9 +77,9 @@ def take(draws: Sequence[Draw], states: Sequence[State], now: Now) -> Taken | La
 def wait_for(draw: Draw, state: State, now: Now) -> float:
     """Seconds until the bucket has enough; 0 if it has."""
     limit = draw.limit
-    if limit.counted is Counted.CONCURRENT:
+    if limit.counted is _CONCURRENT:
         return 0.0 if max(state[0], 0.0) + draw.amount <= limit.rate else inf
-    if limit.counted is Counted.BYTES:
+    if limit.counted is _BYTES:
         start = period_start(limit, now)
         spent = state[1] if state[0] == start else 0.0
         # The last bytes of a budget are spent by whoever moves them: asking is free while anything is left.
@@ -87,9 +91,9 @@ def wait_for(draw: Draw, state: State, now: Now) -> float:
 def after(draw: Draw, state: State, now: Now) -> State:
     """The state once `amount` was taken, whether it was there or not."""
     limit = draw.limit
-    if limit.counted is Counted.CONCURRENT:
+    if limit.counted is _CONCURRENT:
         return max(state[0], 0.0) + draw.amount, 0.0
-    if limit.counted is Counted.BYTES:
+    if limit.counted is _BYTES:
         start = period_start(limit, now)
         return start, (state[1] if state[0] == start else 0.0) + draw.amount
     return max(state[0], now.monotonic) + draw.amount / limit.rate, 0.0
@@ -97,9 +101,9 @@ def after(draw: Draw, state: State, now: Now) -> State:
 
 def left(limit: Limit, state: State, now: Now) -> float:
     """What could be taken at once, in the limit's unit; never below 0."""
-    if limit.counted is Counted.CONCURRENT:
+    if limit.counted is _CONCURRENT:
         room = limit.rate - max(state[0], 0.0)
-    elif limit.counted is Counted.BYTES:
+    elif limit.counted is _BYTES:
         room = limit.rate - (state[1] if state[0] == period_start(limit, now) else 0.0)
     else:
         room = limit.burst - max(state[0] - now.monotonic, 0.0) * limit.rate
@@ -108,9 +112,9 @@ def left(limit: Limit, state: State, now: Now) -> float:
 
 def is_fresh(limit: Limit, state: State, now: Now) -> bool:
     """Whether forgetting the state changes nothing."""
-    if limit.counted is Counted.CONCURRENT:
+    if limit.counted is _CONCURRENT:
         return state[0] <= 0
-    if limit.counted is Counted.BYTES:
+    if limit.counted is _BYTES:
         return state[0] != period_start(limit, now)
     return state[0] <= now.monotonic
 
