@@ -9,10 +9,6 @@ from gateway.app.resolving import ResolverInForce, ResolverPlan
 from gateway.exchange.parts import Parts
 from gateway.exchange.upstream import Pool
 from gateway.model.errors import ConfigError
-from gateway.limits.limiter import BucketLimiter
-from gateway.limits.memory import MemoryTable
-from gateway.limits.store import TableStore
-from gateway.limits.tally import Tally
 from gateway.model.roles import Limiter
 from gateway.net.dialer import TcpDialer
 from gateway.net.splice import Splices
@@ -52,11 +48,6 @@ def build_logs(settings: GatewaySettings, ledger: Ledger) -> Sequence[Log]:
             opened.sink.close(0)
         raise
     return logs
-
-
-def build_limiter() -> BucketLimiter:
-    """Counts in this process."""
-    return BucketLimiter(TableStore(MemoryTable(), SystemClock()), Tally())
 
 
 def build_services(

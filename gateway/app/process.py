@@ -90,6 +90,7 @@ class GatewayProcess:
                 reload_seconds=lambda: self._policy.reload_seconds,
                 taken_time=lambda: self._policy.taken_time,
                 dns=self._crew.dns,
+                limits=self._crew.limits,
             ),
         )
 

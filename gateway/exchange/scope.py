@@ -16,7 +16,7 @@ from gateway.model.client import Client
 from gateway.model.decision import Deny, Permit
 from gateway.model.errors import DownstreamError, GatewayError, Refused
 from gateway.model.intent import Door, Intent, Protocol
-from gateway.model.limits import CONNECTION, EXCHANGE, REQUEST
+from gateway.model.limits.limit import CONNECTION, EXCHANGE, REQUEST
 from gateway.model.reasons import Reason
 from gateway.model.record import ExchangeDraft
 from gateway.model.roles import HeaderFields, Lease, Limiter, Meter

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from gateway.model.client import Client
 from gateway.model.decision import Permit
-from gateway.model.limits import Applied, Counted, KeyPart
+from gateway.model.limits.limit import Applied, Counted, KeyPart
 from gateway.policy.buckets import Draw
 
 Key = tuple[str, ...]

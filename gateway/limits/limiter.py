@@ -8,13 +8,13 @@ from gateway.limits.draws import draws_for, identity_of
 from gateway.limits.lines import Lines, NotServed, Overdrawn, Presence
 from gateway.limits.meter import BytesMeter, meter_for
 from gateway.limits.store import Store
-from gateway.limits.table import KEYS, TooManyKeys
+from gateway.limits.table import KEYS, StoreUnavailable, TooManyKeys
 from gateway.limits.tally import Result, Tally
 from gateway.limits.unlimited import Unlimited
 from gateway.model.client import Client
 from gateway.model.decision import Deny, Permit
 from gateway.model.errors import Refused
-from gateway.model.limits import Counted, Limit, Retry
+from gateway.model.limits.limit import Counted, Limit, Retry
 from gateway.model.reasons import Reason
 from gateway.policy.buckets import Draw, Lacking, Taken
 
@@ -116,6 +116,8 @@ class _Lease:
             raise self._refused(reason, limit, overdrawn.lacking.wait) from overdrawn
         except NotServed as unserved:
             raise self._refused(Reason.LIMIT_WAIT_EXCEEDED, unserved.limit, inf, unserved.detail) from unserved
+        except StoreUnavailable as failure:
+            raise self._unchecked(draws, failure) from failure
         except TooManyKeys as full:
             raise self._refused(Reason.LIMIT_EXCEEDED, full.limit, inf, f"more than {KEYS} keys") from full
         return outcome
@@ -132,3 +134,6 @@ class _Lease:
         told = f"{limit.name}: {detail}" if detail else limit.name
         denial = Deny(reason, permit.generation, permit.rule, permit.groups, permit.also, told)
         return Refused(denial, Retry(COME_AGAIN if wait == inf else wait, limit))
+
+    def _unchecked(self, draws: Sequence[Draw], failure: StoreUnavailable) -> Refused:
+        return self._refused(Reason.LIMIT_STORE_UNAVAILABLE, draws[0].limit, inf, str(failure))

@@ -15,7 +15,7 @@ from typing import Any
 from gateway.limits.store import Store
 from gateway.limits.table import NoAnswer
 from gateway.model.errors import DownstreamError, InternalError
-from gateway.model.limits import Limit
+from gateway.model.limits.limit import Limit
 from gateway.model.reasons import Reason
 from gateway.policy.buckets import Draw, Lacking, Taken
 

@@ -4,7 +4,7 @@ from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 
 from gateway.limits.table import KEYS, TooManyKeys
-from gateway.model.limits import Limit
+from gateway.model.limits.limit import Limit
 from gateway.policy.buckets import FRESH, Draw, Now, State, is_fresh
 
 LOOKED_AT = 2  # old buckets at every new one, so that those out of use go without anyone walking through all

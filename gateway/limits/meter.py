@@ -12,7 +12,7 @@ from gateway.limits.store import Store
 from gateway.limits.tally import Result, Tally
 from gateway.model.client import Client
 from gateway.model.decision import Permit
-from gateway.model.limits import Applied, Counted, Direction, Limit
+from gateway.model.limits.limit import Applied, Counted, Direction, Limit
 from gateway.policy.buckets import Draw
 
 PIECE_SECONDS = 0.05

@@ -21,14 +21,14 @@ from mmap import mmap
 from types import TracebackType
 from typing import Self
 
-from gateway.limits.table import NoAnswer, TooManyKeys
-from gateway.model.limits import Counted, Limit
+from gateway.limits.table import StoreUnavailable, TooManyKeys
+from gateway.model.limits.limit import Counted, Limit
 from gateway.policy.buckets import FRESH, Draw, Now, State, period_start
 
 ROWS = 1 << 18
 """All buckets of all limits together: two and a half times what one limit may have."""
 
-SLOTS = 64
+SLOTS = 128
 """Processes that hold something at the same time, those included that are being replaced."""
 
 WINDOW = 32
@@ -58,7 +58,7 @@ _CONCURRENT = Counted.CONCURRENT
 _BYTES = Counted.BYTES
 
 
-class TableLocked(NoAnswer):
+class TableLocked(StoreUnavailable):
     """The process that holds the lock does not go on."""
 
 
@@ -148,7 +148,7 @@ class SharedTable:
                 total, second, _, digest = _ROW.unpack_from(self._memory, row)
                 left = max(total - count, 0.0)
                 _ROW.pack_into(self._memory, row, left, second, _WHILE_HELD if left else -inf, digest)
-            self._memory[start : start + self._column] = bytes(self._column)
+                _COUNT.pack_into(self._memory, start + index * _COUNT.size, 0)
 
     # ------------------------------------------------------------------------------------------------------------ rows
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from gateway.model.limits import Counted, Limit
+from gateway.model.limits.limit import Counted, Limit
 from gateway.policy.buckets import Draw, Lacking, Now, State, Taken, after, take
 
 KEYS = 100_000
@@ -23,6 +23,10 @@ class TooManyKeys(NoAnswer):
     def __init__(self, limit: Limit) -> None:
         super().__init__(limit.name)
         self.limit = limit
+
+
+class StoreUnavailable(NoAnswer):
+    """Who holds the buckets did not answer, or not in time."""
 
 
 class Table(Protocol):

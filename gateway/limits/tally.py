@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from enum import StrEnum
 
-from gateway.model.limits import Limit
+from gateway.model.limits.limit import Limit
 
 NAMES = 2_000
 OTHER_LIMITS = "other"  # no limit has this name: theirs have a kind behind a dot, or "quota" before

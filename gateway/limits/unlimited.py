@@ -6,7 +6,7 @@ from typing import Any
 
 from gateway.model.client import Client
 from gateway.model.decision import Permit
-from gateway.model.limits import Counted
+from gateway.model.limits.limit import Counted
 
 
 class Unlimited:

@@ -11,7 +11,7 @@ from typing import Protocol as Role
 from gateway.model.addresses import Address, Network
 from gateway.model.authority import Authority
 from gateway.model.intent import Protocol
-from gateway.model.limits import Applied, Breaker, Limit
+from gateway.model.limits.limit import Applied, Breaker, Limit
 from gateway.model.reasons import Reason
 
 

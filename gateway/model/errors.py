@@ -4,7 +4,7 @@ Foreign exceptions are translated into these where they enter; status codes are 
 """
 
 from gateway.model.decision import Deny
-from gateway.model.limits import Retry
+from gateway.model.limits.limit import Retry
 from gateway.model.reasons import Reason
 
 

@@ -40,6 +40,7 @@ class Reason(StrEnum):
     LIMIT_EXCEEDED = "limit_exceeded"
     LIMIT_WAIT_EXCEEDED = "limit_wait_exceeded"
     BUDGET_SPENT = "budget_spent"
+    LIMIT_STORE_UNAVAILABLE = "limit_store_unavailable"
     CREDENTIALS_MISSING = "credentials_missing"
     CREDENTIALS_INVALID = "credentials_invalid"
 

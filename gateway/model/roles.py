@@ -7,7 +7,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 from gateway.model.client import Client
 from gateway.model.decision import Permit
 from gateway.model.errors import GatewayError
-from gateway.model.limits import Counted
+from gateway.model.limits.limit import Counted
 from gateway.model.record import Dialled, Draft, ExchangeDraft
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from math import inf
 from typing import NamedTuple
 
-from gateway.model.limits import Counted, Limit
+from gateway.model.limits.limit import Counted, Limit
 
 State = tuple[float, float]
 """Rates: (`tat`, unused). Concurrent: (held, unused). Bytes: (start of the period, spent in it)."""

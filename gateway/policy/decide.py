@@ -12,7 +12,7 @@ from gateway.model.authority import Authority, Host
 from gateway.model.client import Client, IdentitySource
 from gateway.model.decision import Deny, Permit, WouldDeny
 from gateway.model.intent import Intent, Protocol
-from gateway.model.limits import Applied, KeyPart
+from gateway.model.limits.limit import Applied, KeyPart
 from gateway.model.reasons import Reason
 from gateway.policy.addresses import Screen
 from gateway.policy.candidates import Bucket, Candidate, Question

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from gateway.model.addresses import Address, Network
 from gateway.model.client import Client
-from gateway.model.limits import Applied, KeyPart
+from gateway.model.limits.limit import Applied, KeyPart
 from gateway.policy.rules import Group, Match, Mode
 from gateway.policy.tables.networks import NetworkTable
 

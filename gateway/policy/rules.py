@@ -9,7 +9,7 @@ from enum import StrEnum
 from gateway.model.addresses import Address, Network
 from gateway.model.decision import RuleRef, Terms, Timeouts
 from gateway.model.intent import Protocol
-from gateway.model.limits import Limit
+from gateway.model.limits.limit import Limit
 from gateway.model.names import HostName
 
 

@@ -13,7 +13,7 @@ import logging
 from gateway.model.decision import Deny, Permit, WouldDeny
 from gateway.model.errors import DownstreamError, GatewayError, InternalError, Refused
 from gateway.model.intent import Protocol
-from gateway.model.limits import TUNNEL
+from gateway.model.limits.limit import TUNNEL
 from gateway.model.reasons import Reason
 from gateway.model.record import Draft, Ended, Side
 from gateway.model.roles import Meter

@@ -16,6 +16,7 @@ from prometheus_client.utils import floatToGoString
 
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.counting import Histogram
+from gateway.telemetry.limits import LimitMetrics, LimitReadings
 from gateway.telemetry.questions import DnsMetrics, DnsReadings
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -53,6 +54,7 @@ class Sources:
     reload_seconds: Callable[[], float | None]
     taken_time: Callable[[], float]
     dns: Callable[[], DnsReadings]
+    limits: Callable[[], LimitReadings]
 
 
 class Metrics:
@@ -62,6 +64,7 @@ class Metrics:
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(_Gateway(sources))
         self._registry.register(DnsMetrics(sources.dns))
+        self._registry.register(LimitMetrics(sources.limits))
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
 

@@ -73,6 +73,7 @@ _ANSWERS: Final[dict[Reason, _Answer]] = {
     Reason.HOST_DENIED: _Answer(421, "A rule denies the host named in the tunnel", _BAD_REQUEST),
     Reason.LIMIT_EXCEEDED: _Answer(429, "Over a limit: come again later", _BAD_REQUEST),
     Reason.LIMIT_WAIT_EXCEEDED: _Answer(429, "Over a limit: waited in vain", _BAD_REQUEST),
+    Reason.LIMIT_STORE_UNAVAILABLE: _Answer(503, "Limits cannot be checked", "proxy_internal_response"),
     Reason.BUDGET_SPENT: _Answer(429, "Over a limit: no bytes are left for now", _BAD_REQUEST),
     Reason.CREDENTIALS_MISSING: _Answer(407, "Proxy credentials required", _DENIED),
     Reason.CREDENTIALS_INVALID: _Answer(407, "Proxy credentials not accepted", _DENIED),

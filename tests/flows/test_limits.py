@@ -94,7 +94,9 @@ def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
 
 
 def test_over_a_rate_a_client_is_told_when_to_come_again_and_nothing_leaves(bed: Bed) -> None:
+    visits = len(bed.echo.visits)
     assert bed.statuses("rate", 2) == [200, 200]
+    _until(lambda: len(bed.echo.visits) == visits + 2)
     left = len(bed.dns.queries), len(bed.echo.visits)
     client, head = bed.connect("rate")
     with client:

@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from gateway.limits.shared import SharedTable
 from gateway.limits.table import take_from
-from gateway.model.limits import Counted, Limit
+from gateway.model.limits.limit import Counted, Limit
 from gateway.policy.buckets import Draw, Now, Taken
 
 RATE = Limit("r", Counted.CONNECTIONS, rate=100.0, burst=20.0)

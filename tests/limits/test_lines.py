@@ -11,7 +11,7 @@ from gateway.limits.lines import WAITING_OF_CLIENT, Lines, NotServed, Overdrawn
 from gateway.limits.memory import MemoryTable
 from gateway.limits.store import TableStore
 from gateway.model.errors import DownstreamError
-from gateway.model.limits import Counted, Limit
+from gateway.model.limits.limit import Counted, Limit
 from gateway.policy.buckets import Draw, Lacking, Taken
 
 QUEUE = Limit("q", Counted.REQUESTS, rate=50.0, burst=1.0, queue=True, max_wait=1.0)

@@ -4,7 +4,7 @@ import pytest
 
 from gateway.limits.memory import MemoryTable
 from gateway.limits.table import TooManyKeys, put_back, spend_from, take_from
-from gateway.model.limits import Counted, Limit
+from gateway.model.limits.limit import Counted, Limit
 from gateway.policy.buckets import Draw, Lacking, Now, Taken
 
 RATE = Limit("r", Counted.CONNECTIONS, rate=1.0, burst=1.0)

@@ -17,7 +17,7 @@ from gateway.limits import shared
 from gateway.limits.memory import MemoryTable
 from gateway.limits.shared import SharedTable, TableLocked, create_table
 from gateway.limits.table import TooManyKeys, put_back, take_from
-from gateway.model.limits import Counted, Limit
+from gateway.model.limits.limit import Counted, Limit
 from gateway.policy.buckets import Draw, Lacking, Now, Taken
 
 RATE = Limit("r", Counted.CONNECTIONS, rate=100.0, burst=20.0)

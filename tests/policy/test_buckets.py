@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.model.limits import Counted, Limit
+from gateway.model.limits.limit import Counted, Limit
 from gateway.policy.buckets import FRESH, Draw, Lacking, Now, State, Taken, after, is_fresh, left, take, wait_for
 
 RATE = Limit("r", Counted.CONNECTIONS, rate=10.0, burst=3.0)

@@ -6,6 +6,7 @@ from typing import Protocol
 from gateway.admin.state import OpenTunnel
 from gateway.app.generation.frames import Frame, Head
 from gateway.telemetry.counters import Counters
+from gateway.telemetry.limits import LimitReadings
 from gateway.telemetry.metrics import Tally
 from gateway.telemetry.questions import DnsReadings
 
@@ -15,7 +16,7 @@ class CrewFailed(Exception):
 
 
 class Crew(Protocol):
-    """`counters`, `dns` and `tally` may be called in another thread; everything else belongs to the loop."""
+    """`counters`, `dns`, `limits` and `tally` may be called in another thread; everything else belongs to the loop."""
 
     @property
     def size(self) -> int:
@@ -79,6 +80,10 @@ class Crew(Protocol):
 
     def dns(self) -> DnsReadings:
         """What all of them know of name service."""
+        ...
+
+    def limits(self) -> LimitReadings:
+        """What the limits of all of them did."""
         ...
 
     def tally(self) -> Tally:

@@ -23,9 +23,11 @@ from gateway.app.workers.crew import CrewFailed
 from gateway.app.workers.member import PROGRAM, Generation, Member
 from gateway.app.workers.messages import Topic, open_tunnel
 from gateway.app.workers.past import Past
+from gateway.app.workers.seats import Seats
 from gateway.settings.gateway import GatewaySettings
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.ledger import create_turns
+from gateway.telemetry.limits import LimitReadings
 from gateway.telemetry.metrics import Tally
 from gateway.telemetry.questions import DnsReadings
 from gateway.telemetry.sinks import check_writable
@@ -62,6 +64,7 @@ class Fleet:
         self._program = program
         self._sockets = sockets
         self._turns = create_turns()
+        self._seats = Seats(self.size)
         self._newest: Generation | None = None
         self._drain_seconds = settings.drain.timeout
         self._current: dict[int, Member] = {}
@@ -135,7 +138,12 @@ class Fleet:
     # ------------------------------------------------------------------------------------------------ coming and going
 
     async def _add(self, index: int) -> Member:
-        member = await Member.start(index, self._settings, self._sockets, self._turns, self._program)
+        seat = self._seats.take()
+        try:
+            member = await Member.start(index, self._settings, self._sockets, self._turns, seat, self._program)
+        except BaseException:
+            self._seats.leave(seat)
+            raise
         past, members = self._known
         self._known = past, (*members, member)
         self._in_background(self._follow(member))
@@ -151,6 +159,7 @@ class Fleet:
 
     async def _follow(self, member: Member) -> None:
         status = await member.follow()
+        self._seats.leave(member.seat)
         past, members = self._known
         self._known = past.with_one_more(member), tuple(other for other in members if other is not member)
         if member.was_told_to_end and not member.fault:
@@ -272,6 +281,11 @@ class Fleet:
         """See `Crew`."""
         past, members = self._known
         return reduce(DnsReadings.with_those_of, (member.snapshot.dns for member in members), past.snapshot.dns)
+
+    def limits(self) -> LimitReadings:
+        """See `Crew`."""
+        past, members = self._known
+        return reduce(LimitReadings.with_those_of, (member.snapshot.limits for member in members), past.snapshot.limits)
 
     def tally(self) -> Tally:
         """See `Crew`."""

@@ -13,6 +13,7 @@ from gateway.app.workers.serving import Serving
 from gateway.settings.gateway import GatewaySettings
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.ledger import Ledger
+from gateway.telemetry.limits import LimitReadings
 from gateway.telemetry.metrics import Tally
 from gateway.telemetry.questions import DnsReadings
 
@@ -88,6 +89,10 @@ class Local:
     def dns(self) -> DnsReadings:
         """See `Crew`."""
         return self._serving.snapshot().dns
+
+    def limits(self) -> LimitReadings:
+        """See `Crew`."""
+        return self._serving.snapshot().limits
 
     def tally(self) -> Tally:
         """See `Crew`."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import gateway
+from gateway.app.live.limiting import Seat
 from gateway.app.sockets import Sockets
 from gateway.app.workers.channel import Channel, ChannelBroken, Frame, Kind
 from gateway.app.workers.messages import Answer, Question, Snapshot, Start, Topic, decode_number, encode_number
@@ -45,10 +46,11 @@ class _Asked:
 class Member:
     """`generation` is what it judges by, 0 before it serves; `snapshot` what it last said that it had counted."""
 
-    def __init__(self, index: int, process: Process, channel: Channel, ledger: Ledger) -> None:
+    def __init__(self, index: int, process: Process, channel: Channel, ledger: Ledger, seat: Seat) -> None:
         self.index = index
         self.pid = process.pid
         self.ledger = ledger
+        self.seat = seat
         self.generation = 0
         self.snapshot = Snapshot()
         self.started_at = time.monotonic()
@@ -65,14 +67,20 @@ class Member:
 
     @classmethod
     async def start(
-        cls, index: int, settings: GatewaySettings, sockets: Sockets, turns: int, program: Sequence[str] = PROGRAM
+        cls,
+        index: int,
+        settings: GatewaySettings,
+        sockets: Sockets,
+        turns: int,
+        seat: Seat,
+        program: Sequence[str] = PROGRAM,
     ) -> "Member":
         """A new process of the same program, in a session of its own: what a terminal says is for the supervisor."""
         page = create_page()
         ours, theirs = socket.socketpair()
         proxies = tuple((name, sock.fileno()) for name, sock in sockets.proxies[index])
         try:
-            inherited = [theirs.fileno(), page, turns, *(descriptor for _, descriptor in proxies)]
+            inherited = [theirs.fileno(), page, turns, seat.table, *(descriptor for _, descriptor in proxies)]
             process = await asyncio.create_subprocess_exec(
                 *(*program, str(index), str(theirs.fileno())),
                 env={**os.environ, "PYTHONPATH": _python_path()},
@@ -85,8 +93,8 @@ class Member:
             theirs.close()
             os.close(page)
         channel = await Channel.over(ours, UP_FRAME_BYTES)
-        await channel.send(Kind.START, Start(settings, sockets.addresses(), proxies, page, turns).encode())
-        return cls(index, process, channel, ledger)
+        await channel.send(Kind.START, Start(settings, sockets.addresses(), proxies, page, turns, seat).encode())
+        return cls(index, process, channel, ledger, seat)
 
     @property
     def serves(self) -> bool:

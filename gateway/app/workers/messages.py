@@ -9,23 +9,26 @@ from typing import Any
 import orjson
 
 from gateway.admin.state import OpenTunnel
+from gateway.app.live.limiting import Seat
 from gateway.app.workers.channel import ChannelBroken
 from gateway.model.addresses import Address
 from gateway.settings.gateway import GatewaySettings
 from gateway.telemetry.counters import Counters
+from gateway.telemetry.limits import LimitReadings
 from gateway.telemetry.questions import DnsReadings
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
     """All that a worker must know to begin; `listening` is where the gateway does. The rest are descriptors that it
-    inherits: `sockets` it listens on, by listener name; `page` and `turns` of its ledger."""
+    inherits: `sockets` it listens on, by listener name; `page` and `turns` of its ledger; the table of `seat`."""
 
     settings: GatewaySettings
     listening: frozenset[tuple[Address, int]]
     sockets: tuple[tuple[str, int], ...]
     page: int
     turns: int
+    seat: Seat
 
     def encode(self) -> bytes:
         """For the supervisor."""
@@ -47,23 +50,25 @@ class Snapshot:
     counters: Counters = field(default_factory=Counters)
     tunnels_open: int = 0
     dns: DnsReadings = field(default_factory=DnsReadings)
+    limits: LimitReadings = field(default_factory=LimitReadings)
 
     def add(self, other: "Snapshot") -> None:
         """Both together."""
         self.counters.add(other.counters.state())
         self.tunnels_open += other.tunnels_open
         self.dns = self.dns.with_those_of(other.dns)
+        self.limits = self.limits.with_those_of(other.limits)
 
     def encode(self) -> bytes:
         """For the worker."""
-        return orjson.dumps([self.counters.state(), self.tunnels_open, self.dns.state()])
+        return orjson.dumps([self.counters.state(), self.tunnels_open, self.dns.state(), self.limits.state()])
 
     @staticmethod
     def decode(body: bytes) -> "Snapshot":
         """For the supervisor. Raises `ChannelBroken`."""
         try:
-            counted, tunnels_open, dns = _list(orjson.loads(body))
-            snapshot = Snapshot(Counters(), int(tunnels_open), DnsReadings.read(dns))
+            counted, tunnels_open, dns, limits = _list(orjson.loads(body))
+            snapshot = Snapshot(Counters(), int(tunnels_open), DnsReadings.read(dns), LimitReadings.read(limits))
             snapshot.counters.add(counted)
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise ChannelBroken("counts that are none") from error

@@ -10,15 +10,16 @@ from functools import partial
 
 from gateway.admin.state import OpenTunnel
 from gateway.app.build import build_recorder, build_services
+from gateway.app.clock import SystemClock
 from gateway.app.followers import LogFollower, WalkFollower, build_admission
 from gateway.app.generation.in_force import InForce
 from gateway.app.live.aftermath import Aftermath
 from gateway.app.live.connections import Connections
+from gateway.app.live.limiting import Limiting, Seat
 from gateway.app.live.listing import close_tunnel, list_tunnels
 from gateway.app.resolving import ResolverPlan
 from gateway.app.sockets import NamedSockets
 from gateway.app.workers.messages import Snapshot
-from gateway.limits.unlimited import Unlimited
 from gateway.net.listener import Listener
 from gateway.settings.gateway import GatewaySettings
 from gateway.telemetry.counters import Counters
@@ -38,10 +39,12 @@ class Serving:
         sockets: NamedSockets,
         in_force: InForce,
         ledger: Ledger,
+        seat: Seat | None = None,
     ) -> None:
-        """Opens the logs. Raises `ConfigError` for one that cannot be written."""
+        """Opens the logs. Raises `ConfigError` for one that cannot be written. `seat` is where the limits of many
+        processes are counted."""
         self._counters = Counters()
-        self._limiter = Unlimited()
+        self._limiting = Limiting(settings.limits, SystemClock(), seat)
         self.recorder = build_recorder(loop, settings, self._counters, ledger)
         before_the_first = ResolverPlan(settings.resolver)
         services, self._resolver = build_services(
@@ -50,7 +53,7 @@ class Serving:
             lambda: in_force.rules,
             lambda: in_force.identifier,
             lambda: in_force.resolver or before_the_first,
-            self._limiter,
+            self._limiting.limiter,
             self.recorder,
         )
         admission = build_admission(settings)
@@ -63,6 +66,7 @@ class Serving:
 
     async def start(self) -> None:
         """Accept from now on."""
+        await self._limiting.start()
         for listener in self._listeners:
             await listener.start()
         self._following = asyncio.create_task(self._aftermath.follow(), name="aftermath")
@@ -70,7 +74,8 @@ class Serving:
 
     def snapshot(self) -> Snapshot:
         """What was counted until now."""
-        return Snapshot(self._counters, self._limiter.held, self._resolver.readings())
+        limiting = self._limiting
+        return Snapshot(self._counters, limiting.limiter.held, self._resolver.readings(), limiting.readings())
 
     async def tunnels(self) -> Sequence[OpenTunnel]:
         """What is open now."""
@@ -89,6 +94,7 @@ class Serving:
         if self._following is not None:
             self._following.cancel()
             await asyncio.wait([self._following])
+        await self._limiting.close()
         self.recorder.flush()
         await asyncio.to_thread(self.recorder.close, LOG_CLOSE_SECONDS)
 

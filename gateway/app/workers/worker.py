@@ -155,7 +155,7 @@ async def work(descriptor: int) -> None:
     start = Start.decode(first.body)
     sockets = [(name, socket.socket(fileno=inherited)) for name, inherited in start.sockets]
     in_force, ledger = InForce(start.listening), Ledger.shared(start.page, start.turns)
-    serving = Serving(asyncio.get_running_loop(), start.settings, sockets, in_force, ledger)
+    serving = Serving(asyncio.get_running_loop(), start.settings, sockets, in_force, ledger, start.seat)
     await Worker(channel, serving, in_force).run()
 
 

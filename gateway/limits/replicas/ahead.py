@@ -8,7 +8,7 @@ never more than rate x W + burst. Buckets with little to spare are asked each ti
 import asyncio
 from typing import NamedTuple
 
-from gateway.model.limits import Counted, Limit
+from gateway.model.limits.limit import Counted, Limit
 
 LEAST_RATE = 10.0
 LEAST_BURST = 8.0

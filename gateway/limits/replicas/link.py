@@ -19,7 +19,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
 from gateway.limits.replicas.script import ALIVE_SECONDS, DEAD_SECONDS, LUA, MEMBERS
-from gateway.limits.table import NoAnswer
+from gateway.limits.table import StoreUnavailable
 
 ANSWER_SECONDS = 0.5
 CONNECTIONS = 16
@@ -33,10 +33,6 @@ redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - tonumber(ARGV[2]) * 6)
 redis.call('EXPIRE', KEYS[1], 120)
 return redis.call('ZCOUNT', KEYS[1], now - tonumber(ARGV[3]), '+inf')
 """
-
-
-class StoreUnavailable(NoAnswer):
-    """The store did not answer, or not in time."""
 
 
 class Place(NamedTuple):

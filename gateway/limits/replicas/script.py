@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from math import inf
 from typing import NamedTuple
 
-from gateway.model.limits import Counted, Limit
+from gateway.model.limits.limit import Counted, Limit
 from gateway.policy.buckets import Draw
 
 TAG = "{egress-limits}"

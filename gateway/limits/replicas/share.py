@@ -9,7 +9,7 @@ from math import floor
 from gateway.limits.memory import MemoryTable
 from gateway.limits.replicas.ahead import terms_of
 from gateway.limits.table import TooManyKeys, spend_from, take_from
-from gateway.model.limits import Counted, Limit
+from gateway.model.limits.limit import Counted, Limit
 from gateway.policy.buckets import Draw, Lacking, Now, Taken, period_start, wait_for
 
 FULL_SECONDS = 1.0

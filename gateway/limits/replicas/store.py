@@ -13,10 +13,11 @@ from enum import StrEnum
 from math import inf
 
 from gateway.limits.replicas.ahead import Ahead, terms_of
-from gateway.limits.replicas.link import CONNECTIONS, Link, StoreUnavailable
+from gateway.limits.replicas.link import CONNECTIONS, Link
 from gateway.limits.replicas.script import Answer, Asked, arguments_for, keys_for, read_answer
 from gateway.limits.replicas.share import Place, Share
-from gateway.model.limits import Counted
+from gateway.limits.table import StoreUnavailable
+from gateway.model.limits.limit import Counted
 from gateway.model.roles import Clock
 from gateway.policy.buckets import FRESH, Draw, Lacking, Now, Taken
 

@@ -20,9 +20,6 @@ _KEYS: tuple[tuple[str, ...], ...] = (
     ("identity", "kubernetes"),
     ("secrets",),
     ("inspection",),
-    ("limits", "store"),
-    ("limits", "on_store_failure"),
-    ("limits", "replicas"),
     ("telemetry", "otlp"),
     ("compat",),
 )

@@ -6,7 +6,7 @@ A bucket belongs to its limit's name, so that a reload which changes a rate keep
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from gateway.model.limits import Breaker, Counted, Direction, KeyPart, Limit
+from gateway.model.limits.limit import Breaker, Counted, Direction, KeyPart, Limit
 from gateway.policy.rules import Mode
 from gateway.settings.policy import BreakerSettings, LimitSettings, UseLimitSettings
 

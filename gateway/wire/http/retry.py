@@ -6,7 +6,7 @@ A policy's names stay here: a bound is called after what it counts.
 
 from math import ceil
 
-from gateway.model.limits import Counted, Limit, Retry
+from gateway.model.limits.limit import Counted, Limit, Retry
 
 _UNITS = {
     Counted.CONCURRENT: "concurrent-requests",

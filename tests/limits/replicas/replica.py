@@ -11,9 +11,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
-from gateway.limits.replicas.link import Link, StoreUnavailable, parse_place
+from gateway.limits.replicas.link import Link, parse_place
 from gateway.limits.replicas.store import OnFailure, ReplicaStore
-from gateway.model.limits import Counted, Limit
+from gateway.limits.table import StoreUnavailable
+from gateway.model.limits.limit import Counted, Limit
 from gateway.policy.buckets import Draw, Taken
 
 RATE = Limit("r", Counted.CONNECTIONS, rate=100.0, burst=20.0)

@@ -1,0 +1,70 @@
+"""Where this process counts what limits allow: alone, with the other workers, or with other gateways."""
+
+import os
+import secrets
+import socket
+from typing import NamedTuple
+
+from gateway.limits.limiter import BucketLimiter
+from gateway.limits.memory import MemoryTable
+from gateway.limits.replicas.link import Link, parse_place
+from gateway.limits.replicas.store import OnFailure, ReplicaStore
+from gateway.limits.shared import SharedTable
+from gateway.limits.store import TableStore
+from gateway.limits.tally import Tally
+from gateway.model.roles import Clock
+from gateway.settings.gateway import LimitStoreSettings
+from gateway.telemetry.limits import LimitReadings
+
+MEMORY = "memory"
+
+
+class Seat(NamedTuple):
+    """A worker's place at the table that all share: the table's descriptor, a slot that no other one has, and how many
+    workers the gateway has."""
+
+    table: int
+    slot: int
+    workers: int
+
+
+class Limiting:
+    """A limiter with its store. `seat` is None for a process that serves alone."""
+
+    def __init__(self, settings: LimitStoreSettings, clock: Clock, seat: Seat | None) -> None:
+        self._replicas: ReplicaStore | None = None
+        if settings.store != MEMORY:
+            replicas = None if settings.replicas is None else settings.replicas * (1 if seat is None else seat.workers)
+            link = Link(parse_place(settings.store), _member())
+            store: TableStore | ReplicaStore = ReplicaStore(link, clock, OnFailure(settings.on_store_failure), replicas)
+            self._replicas = store if isinstance(store, ReplicaStore) else None
+        elif seat is not None:
+            store = TableStore(SharedTable(seat.table, seat.slot), clock)
+        else:
+            store = TableStore(MemoryTable(), clock)
+        self.limiter = BucketLimiter(store, Tally())
+
+    async def start(self) -> None:
+        """Reach the store, if there is one elsewhere."""
+        if self._replicas is not None:
+            await self._replicas.start()
+
+    async def close(self) -> None:
+        """Leave it."""
+        if self._replicas is not None:
+            await self._replicas.close()
+
+    def readings(self) -> LimitReadings:
+        """At this instant."""
+        replicas = self._replicas
+        return LimitReadings(
+            results=dict(self.limiter.tally.counts),
+            waiting=self.limiter.waiting,
+            unchecked=0 if replicas is None else replicas.unchecked,
+            stores_down=0 if replicas is None else int(not replicas.is_up),
+        )
+
+
+def _member() -> str:
+    """The name of this process among all that share a store; a new one at every start."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
