@@ -8,6 +8,7 @@ from gateway.app.clock import SystemClock
 from gateway.app.resolving import ResolverInForce, ResolverPlan
 from gateway.exchange.parts import Parts
 from gateway.exchange.upstream import Pool
+from gateway.limits.breaker import Breakers
 from gateway.model.errors import ConfigError
 from gateway.model.roles import Limiter
 from gateway.net.dialer import TcpDialer
@@ -63,7 +64,8 @@ def build_services(
     clock, deadlines = SystemClock(), DeadlineWheel(loop)
     resolver = ResolverInForce(resolver_plan, deadlines, QuestionCounters())
     name = settings.telemetry.name or socket.gethostname()
-    dialer, splices = TcpDialer(resolver.resolve, Stream, clock, deadlines), Splices()
+    breakers, splices = Breakers(clock.monotonic), Splices()
+    dialer = TcpDialer(resolver.resolve, Stream, clock, deadlines, breakers=breakers)
     codec = open_codec(settings.http_parser)
     services = Services(
         rules=rules,

@@ -27,6 +27,8 @@ from gateway.model.roles import Meter
 from gateway.net.paced_relay import relay_for
 from gateway.net.stream import Stream
 from gateway.wire.http.messages import Delimiter, Response
+from gateway.wire.http.retry import parse_retry_after
+from gateway.wire.replies import asks_to_wait
 
 MAX_INTERIM = 16
 _REPEATABLE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))  # RFC 9110 section 9.2.2
@@ -125,10 +127,18 @@ class Exchange:
         if response.status == _SWITCHING:
             await self._switch(upstream, response)
             return False
+        self._heed(response)
         telling = upstream.telling = tell(self._request, response, upstream.telling)
         keeps = await self._deliver(upstream, telling)
         self._release(upstream, key if telling.is_persistent else None)
         return keeps
+
+    def _heed(self, response: Response) -> None:
+        """A destination that asks for patience gets it, where the rule says so."""
+        if self._permit.terms.honour_retry_after and asks_to_wait(response.status):
+            seconds = parse_retry_after(response.values("retry-after"), self._parts.clock.time())
+            if seconds:
+                self._scope.limiter.hold_off(self._permit, seconds)
 
     # To the destination, and back with the head of its final answer.
 

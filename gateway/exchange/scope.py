@@ -57,6 +57,9 @@ class Scope(Role):
     def pool(self) -> Pool: ...
 
     @property
+    def limiter(self) -> Limiter: ...
+
+    @property
     def usual_port(self) -> int:
         """The one that Host leaves out."""
         ...

@@ -1,13 +1,17 @@
 """Which buckets a lease draws from: those of the permit's limits that count what is about to happen, by their keys."""
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 from gateway.model.client import Client
 from gateway.model.decision import Permit
-from gateway.model.limits.limit import Applied, Counted, KeyPart
+from gateway.model.limits.limit import CONNECTION, Applied, Counted, KeyPart, Limit
 from gateway.policy.buckets import Draw
 
 Key = tuple[str, ...]
+
+GATE = ".retry_after"
+"""How the name of such a limit ends; none of a policy does."""
 
 _NO_KEY: Key = ()
 _PLAIN = (KeyPart.RULE,)
@@ -27,7 +31,25 @@ def draws_for(permit: Permit, client: Client, counted: frozenset[Counted]) -> li
                 draws.append(Draw(limit, _NO_KEY, amount))
             else:
                 draws += [Draw(limit, key, amount) for key in keys_of(applied, permit, client)]
+    if permit.terms.honour_retry_after and counted != CONNECTION:
+        draws.append(gate_draw(permit))
     return draws
+
+
+def gate_draw(permit: Permit) -> Draw:
+    """Of what is closed while the destination wants patience: the rule's clients to that host. Each draw takes a
+    microsecond of it."""
+    return Draw(_gate(permit.rule.name), (str(permit.authority.host),))
+
+
+@lru_cache(1024)
+def _gate(rule: str) -> Limit:
+    return Limit(f"{rule}{GATE}", Counted.CONNECTIONS, rate=1e6, burst=1e3, key=(KeyPart.HOST,))
+
+
+def is_gate(limit: Limit) -> bool:
+    """Whether a destination closed it, and no policy."""
+    return limit.name.endswith(GATE)
 
 
 def keys_of(applied: Applied, permit: Permit, client: Client) -> Iterator[Key]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from math import inf
 from types import TracebackType
 
-from gateway.limits.draws import draws_for, identity_of
+from gateway.limits.draws import draws_for, gate_draw, identity_of, is_gate
 from gateway.limits.lines import Lines, NotServed, Overdrawn, Presence
 from gateway.limits.meter import BytesMeter, meter_for
 from gateway.limits.store import Store
@@ -47,9 +47,13 @@ class BucketLimiter:
         self, permit: Permit, client: Client, counted: frozenset[Counted], presence: Presence | None = None
     ) -> "Unlimited | _Lease":
         """See `roles.Limiter`."""
-        if permit.limits:
+        if permit.limits or permit.terms.honour_retry_after:
             return _Lease(self, permit, client, counted, presence)
         return self._unlimited if Counted.CONCURRENT in counted else self._carried
+
+    def hold_off(self, permit: Permit, seconds: float) -> None:
+        """See `roles.Limiter`."""
+        self.store.hold_off(gate_draw(permit), seconds)
 
 
 class _Lease:
@@ -112,8 +116,7 @@ class _Lease:
                 limiter.tally.count((draw.limit for draw in draws), Result.PASSED)
         except Overdrawn as overdrawn:
             limit = overdrawn.lacking.limit
-            reason = Reason.BUDGET_SPENT if limit.counted is Counted.BYTES else Reason.LIMIT_EXCEEDED
-            raise self._refused(reason, limit, overdrawn.lacking.wait) from overdrawn
+            raise self._refused(_reason_for(limit), limit, overdrawn.lacking.wait) from overdrawn
         except NotServed as unserved:
             raise self._refused(Reason.LIMIT_WAIT_EXCEEDED, unserved.limit, inf, unserved.detail) from unserved
         except StoreUnavailable as failure:
@@ -133,7 +136,13 @@ class _Lease:
         permit = self._permit
         told = f"{limit.name}: {detail}" if detail else limit.name
         denial = Deny(reason, permit.generation, permit.rule, permit.groups, permit.also, told)
-        return Refused(denial, Retry(COME_AGAIN if wait == inf else wait, limit))
+        return Refused(denial, Retry(COME_AGAIN if wait == inf else wait, None if is_gate(limit) else limit))
 
     def _unchecked(self, draws: Sequence[Draw], failure: StoreUnavailable) -> Refused:
         return self._refused(Reason.LIMIT_STORE_UNAVAILABLE, draws[0].limit, inf, str(failure))
+
+
+def _reason_for(limit: Limit) -> Reason:
+    if limit.counted is Counted.BYTES:
+        return Reason.BUDGET_SPENT
+    return Reason.DESTINATION_ASKED_TO_WAIT if is_gate(limit) else Reason.LIMIT_EXCEEDED

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from gateway.limits.table import Table, put_back, spend_from, take_from
+from gateway.limits.table import Table, hold_off, put_back, spend_from, take_from
 from gateway.model.roles import Clock
 from gateway.policy.buckets import Draw, Lacking, Now, Taken, wait_for
 
@@ -21,6 +21,10 @@ class Store(Protocol):
 
     def spend(self, draw: Draw) -> float:
         """Take what has moved already; seconds until the bucket has something again. Never waits."""
+        ...
+
+    def hold_off(self, draw: Draw, seconds: float) -> None:
+        """Have a rate's bucket be full again no sooner than then; never waits."""
         ...
 
 
@@ -44,6 +48,10 @@ class TableStore:
         now = self._now()
         state = spend_from(self._table, draw, now)
         return wait_for(draw._replace(amount=1.0), state, now)
+
+    def hold_off(self, draw: Draw, seconds: float) -> None:
+        """See `Store`."""
+        hold_off(self._table, draw, seconds, self._now())
 
     def _now(self) -> Now:
         return Now(self._clock.monotonic(), self._clock.time())

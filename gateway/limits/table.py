@@ -71,3 +71,10 @@ def spend_from(table: Table, draw: Draw, now: Now) -> State:
         state = after(draw, table.read(draw, now), now)
         table.write(draw, state, now)
     return state
+
+
+def hold_off(table: Table, draw: Draw, seconds: float, now: Now) -> None:
+    """Have a rate's bucket be full again no sooner than then."""
+    with table.locked():
+        full_at, _ = table.read(draw, now)
+        table.write(draw, (max(full_at, now.monotonic + seconds), 0.0), now)

@@ -28,6 +28,9 @@ class Unlimited:
         """Always given."""
         return self
 
+    def hold_off(self, permit: Permit, seconds: float) -> None:
+        """Nothing is closed."""
+
     async def __aenter__(self) -> "Unlimited":
         self.held += 1
         return self

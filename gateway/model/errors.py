@@ -31,11 +31,13 @@ class Refused(GatewayError):
 
 
 class UpstreamError(GatewayError):
-    """The destination could not be resolved, reached or trusted. `rcode` is DNS's own word, where it had one."""
+    """The destination could not be resolved, reached or trusted. `rcode` is DNS's own word, where it had one; `retry`
+    tells when it may be tried again."""
 
-    def __init__(self, reason: Reason, detail: str = "", rcode: str | None = None) -> None:
+    def __init__(self, reason: Reason, detail: str = "", rcode: str | None = None, retry: Retry | None = None) -> None:
         super().__init__(reason, detail)
         self.rcode = rcode
+        self.retry = retry
 
 
 class InternalError(GatewayError):

@@ -4,6 +4,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
+from gateway.model.addresses import Address
 from gateway.model.client import Client
 from gateway.model.decision import Permit
 from gateway.model.errors import GatewayError
@@ -161,6 +162,30 @@ class Limiter(Protocol):
         `counted` is what is about to happen. Who has to queue waits no longer than `presence` does, a coroutine
         function that returns once nobody is there any more.
         """
+        ...
+
+    def hold_off(self, permit: Permit, seconds: float) -> None:
+        """The destination asked for so much patience with this rule's clients: give no lease for it meanwhile."""
+        ...
+
+
+class Breakers(Protocol):
+    """Which addresses fail too often to be dialled, for rules that ask for it."""
+
+    def admit(self, permit: Permit, address: Address) -> float:
+        """0 if it may be dialled, and then one of the other three is called; else seconds until it may."""
+        ...
+
+    def succeeded(self, permit: Permit, address: Address) -> None:
+        """It connected."""
+        ...
+
+    def failed(self, permit: Permit, address: Address) -> None:
+        """It did not, or gave no answer."""
+        ...
+
+    def given_up(self, permit: Permit, address: Address) -> None:
+        """Nobody waited for it to connect or fail."""
         ...
 
 

@@ -72,6 +72,7 @@ _ANSWERS: Final[dict[Reason, _Answer]] = {
     Reason.HOST_MISMATCH: _Answer(421, "Host differs from the host of the tunnel", _BAD_REQUEST),
     Reason.HOST_DENIED: _Answer(421, "A rule denies the host named in the tunnel", _BAD_REQUEST),
     Reason.LIMIT_EXCEEDED: _Answer(429, "Over a limit: come again later", _BAD_REQUEST),
+    Reason.DESTINATION_ASKED_TO_WAIT: _Answer(429, "The destination asked to wait", _BAD_REQUEST),
     Reason.LIMIT_WAIT_EXCEEDED: _Answer(429, "Over a limit: waited in vain", _BAD_REQUEST),
     Reason.LIMIT_STORE_UNAVAILABLE: _Answer(503, "Limits cannot be checked", "proxy_internal_response"),
     Reason.BUDGET_SPENT: _Answer(429, "Over a limit: no bytes are left for now", _BAD_REQUEST),
@@ -85,6 +86,7 @@ _ANSWERS: Final[dict[Reason, _Answer]] = {
     Reason.CONNECTION_REFUSED: _Answer(502, "Destination refused the connection", "connection_refused"),
     Reason.CONNECTION_UNROUTABLE: _Answer(502, "No route to the destination", "destination_ip_unroutable"),
     Reason.CONNECTION_TIMEOUT: _Answer(504, "Destination not reached in time", "connection_timeout"),
+    Reason.DESTINATION_UNAVAILABLE: _Answer(503, "Destination fails too often for now", "destination_unavailable"),
     Reason.LOCAL_PORTS_EXHAUSTED: _Answer(502, "Gateway is out of local ports", "proxy_internal_error"),
     Reason.CONNECTION_TERMINATED: _Answer(502, "Destination closed the connection", "connection_terminated"),
     Reason.RESPONSE_TIMEOUT: _Answer(504, "Destination did not answer in time", "connection_read_timeout"),
@@ -118,6 +120,11 @@ def established(minor: int) -> bytes:
 def status_of(reason: Reason) -> int:
     """The status code that a client is told."""
     return _ANSWERS[reason].status
+
+
+def asks_to_wait(status: int) -> bool:
+    """Whether a destination that answers this may say when to come again (RFC 9110 section 10.2.3)."""
+    return status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 def proxy_status_error(reason: Reason) -> str | None:
@@ -164,7 +171,7 @@ def answer_with(
     ]
     if answer.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
         fields.append(("Proxy-Authenticate", _CHALLENGE))
-    retry = error.retry if isinstance(error, Refused) else None
+    retry = error.retry if isinstance(error, Refused | UpstreamError) else None
     if retry is not None:
         fields += retry_fields(retry)
     elif answer.status == HTTPStatus.SERVICE_UNAVAILABLE:

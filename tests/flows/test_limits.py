@@ -38,9 +38,9 @@ class Bed:
                 found.append(status_of(head))
         return found
 
-    def get(self, client: RawClient, name: str) -> bytes:
+    def get(self, client: RawClient, name: str, path: str = "/") -> bytes:
         """The head of the answer to a request in absolute form; its content is read."""
-        client.send(f"GET http://{name}.test:{self.http.port}/ HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        client.send(f"GET http://{name}.test:{self.http.port}{path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         head = client.read_head()
         length = int(next(line.split(b":")[1] for line in head.split(b"\r\n") if line.lower().startswith(b"content-l")))
         client.read(length)
@@ -49,6 +49,10 @@ class Bed:
 
 def _answer(talk: Talk, got: Got) -> None:
     talk.reply(b"x" * 2000)
+
+
+def _ask_to_wait(talk: Talk, got: Got) -> None:
+    talk.reply(b"later", "503 Service Unavailable", "Retry-After: 2")
 
 
 TUNNELS: dict[str, list[dict[str, object]]] = {
@@ -69,6 +73,7 @@ REQUESTS: dict[str, list[dict[str, object]]] = {
     "http-connections": [{"connections": "1/m", "burst": 1}],
     "http-bytes": [{"bytes": "3000B/day"}],
     "http-slow": [{"bandwidth": "20KiB/s", "burst": "1KiB"}],
+    "http-patient": [{"requests": "1000/s"}],
     "http-queue": [{"requests": "20/s", "on_limit": "queue"}],
 }
 
@@ -76,17 +81,26 @@ REQUESTS: dict[str, list[dict[str, object]]] = {
 @pytest.fixture(scope="module")
 def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
     folder = tmp_path_factory.mktemp("limits")
-    with DnsServer() as dns, Origin(echo) as echoing, HttpOrigin({"/": _answer}) as http:
-        for name in (*TUNNELS, *REQUESTS):
+    with DnsServer() as dns, Origin(echo) as echoing, HttpOrigin({"/": _answer, "/later": _ask_to_wait}) as http:
+        for name in (*TUNNELS, *REQUESTS, "breaker"):
             dns.answer(f"{name}.test", "127.0.0.1")
-        tunnels = [
+        tunnels: list[dict[str, object]] = [
             {"name": name, "hosts": [f"{name}.test"], "ports": [echoing.port], "protocol": "tcp", "limits": limits}
             for name, limits in TUNNELS.items()
         ]
         requests = [
-            {"name": name, "hosts": [f"{name}.test"], "ports": [http.port], "protocol": "http", "limits": limits}
+            {
+                "name": name,
+                "hosts": [f"{name}.test"],
+                "ports": [http.port],
+                "protocol": "http",
+                "limits": limits,
+                "honour_retry_after": name == "http-patient",
+            }
             for name, limits in REQUESTS.items()
         ]
+        nowhere: dict[str, object] = {"name": "breaker", "hosts": ["breaker.test"], "ports": [1], "protocol": "tcp"}
+        tunnels.append(nowhere | {"breaker": {"failures": 2, "window": "60s", "open": "60s"}})
         policy = {"quotas": {"shared": {"connections": "1/m", "burst": 2}}, "rules": tunnels + requests}
         settings = {"resolver": {"servers": [f"127.0.0.1:{dns.port}"]}}
         with GatewayProcess(folder, policy, settings) as gateway:
@@ -253,6 +267,35 @@ def test_requests_wait_for_their_turn(bed: Bed) -> None:
     with RawClient(bed.gateway.port) as client:
         assert [status_of(bed.get(client, "http-queue")) for _ in range(9)] == [200] * 9
     assert 0.4 <= time.monotonic() - started < 2.0
+
+
+def test_a_destination_that_asks_for_patience_gets_it(bed: Bed) -> None:
+    with RawClient(bed.gateway.port) as client:
+        assert status_of(bed.get(client, "http-patient")) == 200
+        assert b"\r\nRetry-After: 2\r\n" in bed.get(client, "http-patient", "/later")
+        requests = len(bed.http.requests)
+        head = bed.get(client, "http-patient")
+        assert status_of(head) == 429
+        assert b"\r\nRetry-After: 2\r\n" in head
+        assert b"RateLimit" not in head
+        assert len(bed.http.requests) == requests
+        time.sleep(2.0)
+        assert status_of(bed.get(client, "http-patient")) == 200
+    records = bed.gateway.wait_for_records(1, host="http-patient.test", status=429)
+    assert records[0]["reason"] == Reason.DESTINATION_ASKED_TO_WAIT
+
+
+def test_a_destination_that_fails_is_left_alone(bed: Bed) -> None:
+    heads = []
+    for _ in range(3):
+        with RawClient(bed.gateway.port) as client:
+            heads.append(client.connect("breaker.test:1"))
+    assert [status_of(head) for head in heads] == [502, 502, 503]
+    assert b"; error=destination_unavailable\r\n" in heads[2]
+    assert b"\r\nRetry-After: 60\r\n" in heads[2]
+    (record,) = bed.gateway.wait_for_records(1, host="breaker.test", status=503)
+    assert (record["reason"], record["decision"]) == (Reason.DESTINATION_UNAVAILABLE, "allow")
+    assert "dialled_address" not in record
 
 
 def _talk_on(client: RawClient) -> None:

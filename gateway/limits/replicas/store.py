@@ -146,6 +146,14 @@ class ReplicaStore:
         self._something.set()
         return max(0.0, self._ahead(draw).closed_until - self._clock.monotonic())
 
+    def hold_off(self, draw: Draw, seconds: float) -> None:
+        """See `Store`. Here at once, for the others a moment later."""
+        moment = self._now()
+        self._share.hear(draw, seconds, moment)
+        self._ahead(draw).closed_until = moment.monotonic + seconds
+        self._owed[draw.limit.name, draw.key] = draw._replace(amount=0.0)
+        self._something.set()
+
     async def _ask(self, draws: Sequence[Draw], aheads: Sequence[Ahead], moment: Now) -> Answer:
         asked = [
             Asked(

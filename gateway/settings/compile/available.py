@@ -24,9 +24,7 @@ _KEYS: tuple[tuple[str, ...], ...] = (
     ("compat",),
 )
 _LISTENER_KEYS = ("mode", "tls", "proxy_protocol")
-_RULE_KEYS = frozenset(
-    ("resolve", "honour_retry_after", "breaker", "inspect", "via", "source", "proxy_protocol", "trace")
-)
+_RULE_KEYS = frozenset(("resolve", "inspect", "via", "source", "proxy_protocol", "trace"))
 
 
 def check_gateway_available(settings: GatewaySettings, problems: Problems) -> None:

@@ -4,6 +4,8 @@ draft-ietf-httpapi-ratelimit-headers.
 A policy's names stay here: a bound is called after what it counts.
 """
 
+from collections.abc import Sequence
+from email.utils import parsedate_to_datetime
 from math import ceil
 
 from gateway.model.limits.limit import Counted, Limit, Retry
@@ -13,6 +15,9 @@ _UNITS = {
     Counted.BANDWIDTH: "content-bytes",
     Counted.BYTES: "content-bytes",
 }
+
+LONGEST_PATIENCE = 3600.0
+"""Seconds; a destination that asks for more gets so much."""
 
 _LONGEST_WINDOW = 86400
 """Seconds; a rate below one a day is told as one a day."""
@@ -27,6 +32,19 @@ def retry_fields(retry: Retry) -> list[tuple[str, str]]:
         fields.append(("RateLimit-Policy", f"{name};{_quota(retry.limit)}"))
         fields.append(("RateLimit", f"{name};r=0;t={seconds}"))
     return fields
+
+
+def parse_retry_after(values: Sequence[str], now: float) -> float | None:
+    """Seconds from `now` (Unix time) on, at most `LONGEST_PATIENCE`; None where nothing that can be read is said."""
+    if len(values) != 1:
+        return None
+    text = values[0].strip()
+    if text.isascii() and text.isdecimal():
+        return min(float(text[:9]), LONGEST_PATIENCE)
+    try:
+        return min(max(parsedate_to_datetime(text).timestamp() - now, 0.0), LONGEST_PATIENCE)
+    except (ValueError, OverflowError):
+        return None
 
 
 def _quota(limit: Limit) -> str:

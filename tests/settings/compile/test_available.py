@@ -63,8 +63,6 @@ def test_clients_are_known_by_address_and_password(tmp_path: Path, sources: str)
     "wish",
     [
         "resolve: match",
-        "honour_retry_after: true",
-        "breaker: {}",
         "inspect: {}",
         "via: http://proxy.example:3128",
         "source: 192.0.2.1",
