@@ -25,6 +25,7 @@ GET  /healthz   200 while the process lives
 GET  /readyz    200 when traffic may come, else 503 and why
 GET  /metrics   Prometheus text format
 GET  /tunnels   what is open now
+GET  /limits    how full limits are
 POST /tunnels/ID/close    end it; needs the token
 POST /reload    read the policy again; needs the token
 POST /restart   replace the workers, one after the other; needs the token
@@ -38,6 +39,7 @@ def build_admin_app(state: GatewayState, token: TokenFile | None) -> Starlette:
         _reload_route(state),
         _restart_route(state),
         *_tunnel_routes(state),
+        _limits_route(state),
         *_health_routes(state),
     ]
     return _build(routes, [Middleware(_Bare), Middleware(_Gate, token=token)])
@@ -149,6 +151,18 @@ def _tunnel_routes(state: GatewayState) -> list[Route]:
         return JSONResponse({"closed": found}, 200 if found else 404)
 
     return [Route("/tunnels", tunnels), Route("/tunnels/{id}/close", close, methods=["POST"])]
+
+
+def _limits_route(state: GatewayState) -> Route:
+    listing = asyncio.Lock()
+
+    async def limits(_: Request) -> Response:
+        async with listing:
+            found = await state.limits()
+            page = await asyncio.to_thread(orjson.dumps, {"limits": found})
+        return Response(page, media_type="application/json")
+
+    return Route("/limits", limits)
 
 
 def _peer(request: Request) -> str:

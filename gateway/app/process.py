@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.admin.server import AdminServer
-from gateway.admin.state import AuditEntry, OpenTunnel, ReloadOutcome
+from gateway.admin.state import AuditEntry, LimitFill, OpenTunnel, ReloadOutcome
 from gateway.app.configuration import Configuration
 from gateway.app.generation.reading import Read
 from gateway.app.policy_in_force import PolicyInForce
@@ -138,6 +138,10 @@ class GatewayProcess:
     async def tunnels(self) -> Sequence[OpenTunnel]:
         """See `GatewayState`."""
         return await self._crew.tunnels()
+
+    async def limits(self) -> Sequence[LimitFill]:
+        """See `GatewayState`."""
+        return await self._crew.fills()
 
     async def close_tunnel(self, connection_id: str) -> bool:
         """See `GatewayState`."""

@@ -8,7 +8,7 @@ from gateway.limits.draws import draws_for, gate_draw, identity_of, is_gate
 from gateway.limits.lines import Lines, NotServed, Overdrawn, Presence
 from gateway.limits.meter import BytesMeter, meter_for
 from gateway.limits.store import Store
-from gateway.limits.table import KEYS, StoreUnavailable, TooManyKeys
+from gateway.limits.tables.table import KEYS, StoreUnavailable, TooManyKeys
 from gateway.limits.tally import Result, Tally
 from gateway.limits.unlimited import Unlimited
 from gateway.model.client import Client
@@ -59,7 +59,7 @@ class BucketLimiter:
 class _Lease:
     """Fulfils `roles.Lease`; used once."""
 
-    __slots__ = ("_client", "_counted", "_draws", "_limiter", "_permit", "_presence", "meter", "would_limit")
+    __slots__ = ("_asked", "_client", "_counted", "_draws", "_limiter", "_permit", "_presence", "meter", "would_limit")
 
     def __init__(
         self,
@@ -74,13 +74,14 @@ class _Lease:
         self._client = client
         self._counted = counted
         self._presence = presence
+        self._asked: Sequence[Draw] = ()
         self._draws: Sequence[Draw] = ()
         self.meter: BytesMeter | None = None
         self.would_limit: str | None = None
 
     async def __aenter__(self) -> "_Lease":
         limiter = self._limiter
-        draws = draws_for(self._permit, self._client, self._counted)
+        draws = self._asked = draws_for(self._permit, self._client, self._counted)
         if draws:
             taken = await self._take(draws)
             self._draws = [draw for draw in draws if draw.limit.counted is Counted.CONCURRENT]
@@ -132,7 +133,8 @@ class _Lease:
         return taken
 
     def _refused(self, reason: Reason, limit: Limit, wait: float, detail: str = "") -> Refused:
-        self._limiter.tally.count((limit,), Result.REFUSED)
+        key = next((draw.key for draw in self._asked if draw.limit is limit), ())
+        self._limiter.tally.refuse(limit, (limit.name, key))
         permit = self._permit
         told = f"{limit.name}: {detail}" if detail else limit.name
         denial = Deny(reason, permit.generation, permit.rule, permit.groups, permit.also, told)

@@ -13,7 +13,7 @@ from math import inf
 from typing import Any
 
 from gateway.limits.store import Store
-from gateway.limits.table import NoAnswer
+from gateway.limits.tables.table import NoAnswer
 from gateway.model.errors import DownstreamError, InternalError
 from gateway.model.limits.limit import Limit
 from gateway.model.reasons import Reason

@@ -1,11 +1,11 @@
 """What a limiter asks: whose answer may have to be waited for, where another machine gives it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from gateway.limits.table import Table, hold_off, put_back, spend_from, take_from
+from gateway.limits.tables.table import Place, Table, hold_off, put_back, spend_from, take_from
 from gateway.model.roles import Clock
-from gateway.policy.buckets import Draw, Lacking, Now, Taken, wait_for
+from gateway.policy.buckets import Draw, Lacking, Now, State, Taken, wait_for
 
 
 class Store(Protocol):
@@ -25,6 +25,10 @@ class Store(Protocol):
 
     def hold_off(self, draw: Draw, seconds: float) -> None:
         """Have a rate's bucket be full again no sooner than then; never waits."""
+        ...
+
+    def listed(self) -> Iterable[tuple[Place, State]]:
+        """Some of the buckets that are known here; never waits."""
         ...
 
 
@@ -52,6 +56,10 @@ class TableStore:
     def hold_off(self, draw: Draw, seconds: float) -> None:
         """See `Store`."""
         hold_off(self._table, draw, seconds, self._now())
+
+    def listed(self) -> Iterable[tuple[Place, State]]:
+        """See `Store`."""
+        return self._table.listed()
 
     def _now(self) -> Now:
         return Now(self._clock.monotonic(), self._clock.time())

@@ -4,9 +4,11 @@ from collections import Counter
 from collections.abc import Iterable
 from enum import StrEnum
 
+from gateway.limits.tables.table import Place
 from gateway.model.limits.limit import Limit
 
 NAMES = 2_000
+BUCKETS = 10_000
 OTHER_LIMITS = "other"  # no limit has this name: theirs have a kind behind a dot, or "quota" before
 
 
@@ -20,21 +22,28 @@ class Result(StrEnum):
 
 
 class Tally:
-    """`waiting` are now in a queue."""
+    """`limits` are those that were met, by name, as they are now; `refused` counts by bucket, the latest ones."""
 
     def __init__(self) -> None:
         self.counts: Counter[tuple[str, str]] = Counter()
-        self.waiting = 0
-        self._names: set[str] = set()
+        self.limits: dict[str, Limit] = {}
+        self.refused: dict[Place, int] = {}
 
     def count(self, limits: Iterable[Limit], result: Result) -> None:
         """One more of each."""
         for limit in limits:
-            self.counts[self._label(limit.name), result] += 1
+            self.counts[self._label(limit), result] += 1
 
-    def _label(self, name: str) -> str:
-        if name not in self._names:
-            if len(self._names) >= NAMES:
+    def refuse(self, limit: Limit, place: Place) -> None:
+        """A bucket refused."""
+        self.count((limit,), Result.REFUSED)
+        if len(self.refused) >= BUCKETS and place not in self.refused:
+            del self.refused[next(iter(self.refused))]
+        self.refused[place] = self.refused.get(place, 0) + 1
+
+    def _label(self, limit: Limit) -> str:
+        if self.limits.get(limit.name) is not limit:
+            if len(self.limits) >= NAMES and limit.name not in self.limits:
                 return OTHER_LIMITS
-            self._names.add(name)
-        return name
+            self.limits[limit.name] = limit
+        return limit.name

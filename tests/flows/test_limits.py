@@ -1,5 +1,6 @@
 """Stories of limits on real sockets: who is let through, who waits, who is told to come again, and what records say."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -309,3 +310,19 @@ def _until(holds: Callable[[], bool], seconds: float = 5.0) -> None:
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_operators_see_how_full_limits_are_and_whom_they_refused(bed: Bed) -> None:
+    assert bed.statuses("rate", 1) in ([200], [429])
+    assert bed.statuses("rate", 3)[-1] == 429
+    holder, head = bed.connect("held")
+    with holder:
+        assert status_of(head) == 200
+        status, body = bed.gateway.admin("/limits")
+    assert status == 200
+    found = {fill["limit"]: fill for fill in json.loads(body)["limits"]}
+    spent, held = found["policy.yaml#rate.connections"], found["policy.yaml#held.concurrent"]
+    assert (spent["counts"], spent["key"], spent["burst"], spent["report"]) == ("connections", [], 2.0, False)
+    assert spent["used"] > 0.9
+    assert spent["refused"] >= 2
+    assert (held["left"], held["used"]) == (0.0, 1.0)

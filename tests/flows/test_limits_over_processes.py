@@ -23,7 +23,7 @@ def policy(port: int, *limits: dict[str, object]) -> dict[str, object]:
 
 def test_four_workers_let_through_what_one_would_though_one_is_killed(tmp_path: Path) -> None:
     """100/s, burst 20; as much as six clients can ask for 4 s, and a worker is killed in their midst. That no less
-    passes either is shown without clients and sockets, in tests/limits/test_shared.py."""
+    passes either is shown without clients and sockets, in tests/limits/tables/test_shared.py."""
     with Origin(echo) as origin:
         rules = policy(origin.port, {"connections": f"{RATE}/s", "burst": BURST})
         with GatewayProcess(tmp_path, rules, {"workers": 4}) as gateway:

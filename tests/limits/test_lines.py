@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import pytest
 
 from gateway.limits.lines import WAITING_OF_CLIENT, Lines, NotServed, Overdrawn
-from gateway.limits.memory import MemoryTable
 from gateway.limits.store import TableStore
+from gateway.limits.tables.memory import MemoryTable
 from gateway.model.errors import DownstreamError
 from gateway.model.limits.limit import Counted, Limit
 from gateway.policy.buckets import Draw, Lacking, Taken

@@ -3,18 +3,24 @@
 import os
 import secrets
 import socket
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
+from gateway.admin.state import LimitFill
 from gateway.limits.limiter import BucketLimiter
-from gateway.limits.memory import MemoryTable
+from gateway.limits.overview import SHOWN, overview
 from gateway.limits.replicas.link import Link, parse_place
 from gateway.limits.replicas.store import OnFailure, ReplicaStore
-from gateway.limits.shared import SharedTable
 from gateway.limits.store import TableStore
+from gateway.limits.tables.memory import MemoryTable
+from gateway.limits.tables.shared import SharedTable
 from gateway.limits.tally import Tally
 from gateway.model.roles import Clock
+from gateway.policy.buckets import Now
 from gateway.settings.gateway import LimitStoreSettings
 from gateway.telemetry.limits import LimitReadings
+from gateway.telemetry.sealing import printable
 
 MEMORY = "memory"
 
@@ -32,6 +38,7 @@ class Limiting:
     """A limiter with its store. `seat` is None for a process that serves alone."""
 
     def __init__(self, settings: LimitStoreSettings, clock: Clock, seat: Seat | None) -> None:
+        self._clock = clock
         self._replicas: ReplicaStore | None = None
         if settings.store != MEMORY:
             replicas = None if settings.replicas is None else settings.replicas * (1 if seat is None else seat.workers)
@@ -54,6 +61,25 @@ class Limiting:
         if self._replicas is not None:
             await self._replicas.close()
 
+    def fills(self) -> Sequence[LimitFill]:
+        """How full the buckets are that this process met."""
+        tally, now = self.limiter.tally, Now(self._clock.monotonic(), self._clock.time())
+        found = overview(self.limiter.store.listed(), tally.limits, tally.refused, now)
+        return [
+            LimitFill(
+                limit=fill.limit.name,
+                key=tuple(map(printable, fill.key)),
+                counts=fill.limit.counted,
+                rate=fill.limit.rate,
+                burst=fill.limit.burst,
+                left=round(fill.left, 3),
+                used=round(fill.used, 3),
+                refused=fill.refused,
+                report=fill.limit.report,
+            )
+            for fill in found
+        ]
+
     def readings(self) -> LimitReadings:
         """At this instant."""
         replicas = self._replicas
@@ -63,6 +89,17 @@ class Limiting:
             unchecked=0 if replicas is None else replicas.unchecked,
             stores_down=0 if replicas is None else int(not replicas.is_up),
         )
+
+
+def merged_fills(fills: Iterable[LimitFill]) -> Sequence[LimitFill]:
+    """Of many workers: one bucket that several met is told once, with the sum of what each refused."""
+    merged: dict[tuple[str, tuple[str, ...]], LimitFill] = {}
+    for fill in fills:
+        place = fill.limit, fill.key
+        other = merged.get(place)
+        fuller = fill if other is None or fill.used > other.used else other
+        merged[place] = fill if other is None else replace(fuller, refused=fill.refused + other.refused)
+    return sorted(merged.values(), key=lambda fill: (-fill.refused, -fill.used, fill.limit))[:SHOWN]
 
 
 def _member() -> str:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
-from gateway.admin.state import OpenTunnel
+from gateway.admin.state import LimitFill, OpenTunnel
 from gateway.app.generation.frames import Frame, Head
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.limits import LimitReadings
@@ -60,6 +60,10 @@ class Crew(Protocol):
 
     async def tunnels(self) -> Sequence[OpenTunnel]:
         """What is open now, the oldest first."""
+        ...
+
+    async def fills(self) -> Sequence[LimitFill]:
+        """How full limits are."""
         ...
 
     async def close_tunnel(self, connection_id: str) -> bool:

@@ -14,14 +14,15 @@ from functools import reduce
 from itertools import chain
 from typing import Any
 
-from gateway.admin.state import OpenTunnel
+from gateway.admin.state import LimitFill, OpenTunnel
 from gateway.app.configuration import as_started
 from gateway.app.generation.frames import Frame, Head, load
+from gateway.app.live.limiting import merged_fills
 from gateway.app.sockets import Sockets
 from gateway.app.workers.channel import Kind
 from gateway.app.workers.crew import CrewFailed
 from gateway.app.workers.member import PROGRAM, Generation, Member
-from gateway.app.workers.messages import Topic, open_tunnel
+from gateway.app.workers.messages import Topic, limit_fill, open_tunnel
 from gateway.app.workers.past import Past
 from gateway.app.workers.seats import Seats
 from gateway.settings.gateway import GatewaySettings
@@ -248,6 +249,10 @@ class Fleet:
         """See `Crew`."""
         answers = await self._ask(Topic.TUNNELS)
         return sorted(map(open_tunnel, answers), key=lambda tunnel: -tunnel.age_seconds)
+
+    async def fills(self) -> Sequence[LimitFill]:
+        """See `Crew`."""
+        return merged_fills(map(limit_fill, await self._ask(Topic.LIMITS)))
 
     async def close_tunnel(self, connection_id: str) -> bool:
         """See `Crew`."""

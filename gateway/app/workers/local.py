@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
 
-from gateway.admin.state import OpenTunnel
+from gateway.admin.state import LimitFill, OpenTunnel
 from gateway.app.generation.frames import Frame, Head
 from gateway.app.generation.in_force import InForce
 from gateway.app.sockets import Sockets
@@ -68,6 +68,10 @@ class Local:
     async def tunnels(self) -> Sequence[OpenTunnel]:
         """See `Crew`."""
         return await self._serving.tunnels()
+
+    async def fills(self) -> Sequence[LimitFill]:
+        """See `Crew`."""
+        return self._serving.fills()
 
     async def close_tunnel(self, connection_id: str) -> bool:
         """See `Crew`."""

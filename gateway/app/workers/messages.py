@@ -2,13 +2,13 @@
 
 import pickle
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 import orjson
 
-from gateway.admin.state import OpenTunnel
+from gateway.admin.state import LimitFill, OpenTunnel
 from gateway.app.live.limiting import Seat
 from gateway.app.workers.channel import ChannelBroken
 from gateway.model.addresses import Address
@@ -79,6 +79,7 @@ class Topic(StrEnum):
     """What a worker can be asked."""
 
     TUNNELS = "tunnels"  # answered with `OpenTunnel`s
+    LIMITS = "limits"  # answered with `LimitFill`s
     CLOSE_TUNNEL = "close_tunnel"  # answered with True if there was one
 
 
@@ -130,6 +131,15 @@ def open_tunnel(item: Any) -> OpenTunnel:
     except TypeError as error:
         raise ChannelBroken("a tunnel that is none") from error
     return tunnel
+
+
+def limit_fill(item: Any) -> LimitFill:
+    """Of an answer. Raises `ChannelBroken`."""
+    try:
+        fill = LimitFill(**item)
+    except TypeError as error:
+        raise ChannelBroken("a limit that is none") from error
+    return replace(fill, key=tuple(map(str, fill.key)))
 
 
 def encode_number(number: float) -> bytes:

@@ -3,7 +3,7 @@
 import logging
 
 from gateway.app.live.limiting import Seat
-from gateway.limits.shared import SLOTS, SharedTable, TableLocked, create_table
+from gateway.limits.tables.shared import SLOTS, SharedTable, TableLocked, create_table
 
 _logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 
-from gateway.admin.state import OpenTunnel
+from gateway.admin.state import LimitFill, OpenTunnel
 from gateway.app.build import build_recorder, build_services
 from gateway.app.clock import SystemClock
 from gateway.app.followers import LogFollower, WalkFollower, build_admission
@@ -80,6 +80,10 @@ class Serving:
     async def tunnels(self) -> Sequence[OpenTunnel]:
         """What is open now."""
         return await list_tunnels(self.connections.drafts, time.monotonic())
+
+    def fills(self) -> Sequence[LimitFill]:
+        """How full limits are, as far as this process met them."""
+        return self._limiting.fills()
 
     def close_tunnel(self, connection_id: str) -> bool:
         """End one; False if there is none with that id."""

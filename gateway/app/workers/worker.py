@@ -124,6 +124,8 @@ class Worker:
         match question.topic:
             case Topic.TUNNELS:
                 items = await self._serving.tunnels()
+            case Topic.LIMITS:
+                items = self._serving.fills()
             case Topic.CLOSE_TUNNEL:
                 items = [self._serving.close_tunnel(question.about)]
         for start in range(0, len(items), ANSWER_ITEMS):

@@ -19,7 +19,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
 from gateway.limits.replicas.script import ALIVE_SECONDS, DEAD_SECONDS, LUA, MEMBERS
-from gateway.limits.table import StoreUnavailable
+from gateway.limits.tables.table import StoreUnavailable
 
 ANSWER_SECONDS = 0.5
 CONNECTIONS = 16

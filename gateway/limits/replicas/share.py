@@ -3,19 +3,17 @@
 What was last heard of a bucket is kept, so that going over to the share, and back again, gives nobody a fresh burst.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import floor
 
-from gateway.limits.memory import MemoryTable
 from gateway.limits.replicas.ahead import terms_of
-from gateway.limits.table import TooManyKeys, spend_from, take_from
+from gateway.limits.tables.memory import MemoryTable
+from gateway.limits.tables.table import Place, TooManyKeys, spend_from, take_from
 from gateway.model.limits.limit import Counted, Limit
-from gateway.policy.buckets import Draw, Lacking, Now, Taken, period_start, wait_for
+from gateway.policy.buckets import Draw, Lacking, Now, State, Taken, period_start, wait_for
 
 FULL_SECONDS = 1.0
 """How long bytes rest whose bucket cannot be kept."""
-
-Place = tuple[str, tuple[str, ...]]
 
 
 class Share:
@@ -79,6 +77,11 @@ class Share:
                     self.held[place] = count
                 else:
                     self.held.pop(place, None)
+
+    def listed(self) -> Iterable[tuple[Place, State]]:
+        """What was heard of buckets, and what is held here."""
+        yield from self._table.listed()
+        yield from ((place, (float(count), 0.0)) for place, count in self.held.items())
 
     def _see_held(self, draws: Sequence[Draw], now: Now) -> None:
         for draw in draws:

@@ -7,7 +7,7 @@ life is answered again: that is tried four times a second.
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from enum import StrEnum
 from math import inf
@@ -15,11 +15,11 @@ from math import inf
 from gateway.limits.replicas.ahead import Ahead, terms_of
 from gateway.limits.replicas.link import CONNECTIONS, Link
 from gateway.limits.replicas.script import Answer, Asked, arguments_for, keys_for, read_answer
-from gateway.limits.replicas.share import Place, Share
-from gateway.limits.table import StoreUnavailable
+from gateway.limits.replicas.share import Share
+from gateway.limits.tables.table import Place, StoreUnavailable
 from gateway.model.limits.limit import Counted
 from gateway.model.roles import Clock
-from gateway.policy.buckets import FRESH, Draw, Lacking, Now, Taken
+from gateway.policy.buckets import FRESH, Draw, Lacking, Now, State, Taken
 
 PROBE_SECONDS = 0.25
 PRESENCE_SECONDS = 1.0
@@ -153,6 +153,10 @@ class ReplicaStore:
         self._ahead(draw).closed_until = moment.monotonic + seconds
         self._owed[draw.limit.name, draw.key] = draw._replace(amount=0.0)
         self._something.set()
+
+    def listed(self) -> Iterable[tuple[Place, State]]:
+        """See `Store`."""
+        return self._share.listed()
 
     async def _ask(self, draws: Sequence[Draw], aheads: Sequence[Ahead], moment: Now) -> Answer:
         asked = [

@@ -1,6 +1,6 @@
 """Where buckets lie, and how one take works on them: read all, decide, write all, with nobody else between."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -11,6 +11,13 @@ KEYS = 100_000
 """Buckets that one limit may have, told apart by its key."""
 
 _CONCURRENT = Counted.CONCURRENT
+
+
+Place = tuple[str, tuple[str, ...]]
+"""A limit's name and a bucket's key."""
+
+LISTED = 2_000
+"""Buckets that are looked at to show how full they are."""
 
 
 class NoAnswer(Exception):
@@ -42,6 +49,10 @@ class Table(Protocol):
 
     def write(self, draw: Draw, state: State, now: Now) -> None:
         """Keep what was read and then changed."""
+        ...
+
+    def listed(self) -> Iterable[tuple[Place, State]]:
+        """Some of what is kept, the latest of each limit first and no more than `LISTED`; unlocked."""
         ...
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from gateway.limits.memory import MemoryTable
-from gateway.limits.table import TooManyKeys, put_back, spend_from, take_from
+from gateway.limits.tables.memory import MemoryTable
+from gateway.limits.tables.table import TooManyKeys, put_back, spend_from, take_from
 from gateway.model.limits.limit import Counted, Limit
 from gateway.policy.buckets import Draw, Lacking, Now, Taken
 

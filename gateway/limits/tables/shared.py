@@ -15,13 +15,15 @@ import os
 import re
 import struct
 import time
+from collections.abc import Iterable
 from hashlib import blake2b
+from itertools import islice
 from math import inf
 from mmap import mmap
 from types import TracebackType
 from typing import Self
 
-from gateway.limits.table import StoreUnavailable, TooManyKeys
+from gateway.limits.tables.table import LISTED, Place, StoreUnavailable, TooManyKeys
 from gateway.model.limits.limit import Counted, Limit
 from gateway.policy.buckets import FRESH, Draw, Now, State, period_start
 
@@ -33,9 +35,6 @@ SLOTS = 128
 
 WINDOW = 32
 """Rows from its first on, in which a bucket can be."""
-
-Place = tuple[str, tuple[str, ...]]
-"""A limit's name and a bucket's key."""
 
 LOCK_SECONDS = 0.1
 """A holder needs microseconds, unless somebody stopped it."""
@@ -149,6 +148,13 @@ class SharedTable:
                 left = max(total - count, 0.0)
                 _ROW.pack_into(self._memory, row, left, second, _WHILE_HELD if left else -inf, digest)
                 _COUNT.pack_into(self._memory, start + index * _COUNT.size, 0)
+
+    def listed(self) -> Iterable[tuple[Place, State]]:
+        """See `Table`: of those that this process met. A row that is written meanwhile may be told half old."""
+        for place, (digest, row) in list(islice(reversed(self._known.items()), LISTED)):
+            first, second, _, whose = _ROW.unpack_from(self._memory, row)
+            if whose == digest:
+                yield place, (first, second)
 
     # ------------------------------------------------------------------------------------------------------------ rows
 

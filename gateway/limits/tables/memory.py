@@ -1,9 +1,10 @@
 """Buckets of one process: dictionaries."""
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 
-from gateway.limits.table import KEYS, TooManyKeys
+from gateway.limits.tables.table import KEYS, LISTED, Place, TooManyKeys
 from gateway.model.limits.limit import Limit
 from gateway.policy.buckets import FRESH, Draw, Now, State, is_fresh
 
@@ -47,6 +48,13 @@ class MemoryTable:
             buckets.pop(draw.key, None)
         else:
             buckets[draw.key] = state
+
+    def listed(self) -> Iterable[tuple[Place, State]]:
+        """See `Table`."""
+        each = LISTED // max(1, len(self._buckets))
+        for name, buckets in self._buckets.items():
+            for key in islice(reversed(buckets), max(1, each)):
+                yield (name, key), buckets[key]
 
 
 def _forget(limit: Limit, buckets: Buckets, looks: int, now: Now) -> None:

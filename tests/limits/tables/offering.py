@@ -7,10 +7,10 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.insert(0, str(Path(__file__).parents[3]))
 
-from gateway.limits.shared import SharedTable
-from gateway.limits.table import take_from
+from gateway.limits.tables.shared import SharedTable
+from gateway.limits.tables.table import take_from
 from gateway.model.limits.limit import Counted, Limit
 from gateway.policy.buckets import Draw, Now, Taken
 

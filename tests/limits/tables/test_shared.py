@@ -13,10 +13,10 @@ from random import Random
 
 import pytest
 
-from gateway.limits import shared
-from gateway.limits.memory import MemoryTable
-from gateway.limits.shared import SharedTable, TableLocked, create_table
-from gateway.limits.table import TooManyKeys, put_back, take_from
+from gateway.limits.tables import shared
+from gateway.limits.tables.memory import MemoryTable
+from gateway.limits.tables.shared import SharedTable, TableLocked, create_table
+from gateway.limits.tables.table import TooManyKeys, put_back, take_from
 from gateway.model.limits.limit import Counted, Limit
 from gateway.policy.buckets import Draw, Lacking, Now, Taken
 
