@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from math import inf
 from types import TracebackType
+from typing import NamedTuple
 
-from gateway.limits.draws import draws_for, gate_draw, identity_of, is_gate
+from gateway.limits.draws import bytes_limits, draws_for, gate_draw, identity_of, is_gate
 from gateway.limits.lines import Lines, NotServed, Overdrawn, Presence
 from gateway.limits.meter import BytesMeter, meter_for
 from gateway.limits.store import Store
@@ -22,6 +23,29 @@ COME_AGAIN = 1.0
 """Seconds, where nobody knows when there will be room: something that is held has to be given back."""
 
 
+PLANS = 4096
+"""Plans of leases that are kept."""
+
+
+class Plan(NamedTuple):
+    """All that a lease needs to know; `held` are the draws that are put back, `opens` is 1 for what is counted as open.
+    `permit` is kept so that its identity stays its own."""
+
+    permit: Permit
+    draws: Sequence[Draw]
+    held: Sequence[Draw]
+    moves_bytes: bool
+    opens: int
+
+
+def plan_for(permit: Permit, client: Client, counted: frozenset[Counted]) -> Plan:
+    """What that means for this client."""
+    draws = draws_for(permit, client, counted)
+    held = [draw for draw in draws if draw.limit.counted is Counted.CONCURRENT]
+    moves_bytes = Counted.BYTES in counted and bool(bytes_limits(permit))
+    return Plan(permit, draws, held, moves_bytes, int(Counted.CONCURRENT in counted))
+
+
 class BucketLimiter:
     """Fulfils `roles.Limiter`. `held` counts the open tunnels and exchanges that no tunnel carries."""
 
@@ -30,6 +54,7 @@ class BucketLimiter:
         self.store = store
         self.lines = Lines(store)
         self.open = 0
+        self._plans: dict[tuple[int, frozenset[Counted]], Plan] = {}
         self._unlimited = Unlimited()
         self._carried = Unlimited()
 
@@ -51,6 +76,22 @@ class BucketLimiter:
             return _Lease(self, permit, client, counted, presence)
         return self._unlimited if Counted.CONCURRENT in counted else self._carried
 
+    def plan(self, permit: Permit, client: Client, counted: frozenset[Counted]) -> Plan:
+        """What a lease draws from. A permit is one client's, and given again for the same question."""
+        known = self._plans.get((id(permit), counted))
+        if known is None or known.permit is not permit:
+            if len(self._plans) >= PLANS:
+                self._plans.clear()
+            known = self._plans[id(permit), counted] = plan_for(permit, client, counted)
+        return known
+
+    def take_at_once(self, draws: Sequence[Draw]) -> Taken | None:
+        """None: it has to be waited for, or refused."""
+        outcome = None if self.lines.waiting else self.store.take_at_once(draws)
+        if outcome is not None:
+            self.tally.count_draws(draws, Result.PASSED)
+        return outcome
+
     def hold_off(self, permit: Permit, seconds: float) -> None:
         """See `roles.Limiter`."""
         self.store.hold_off(gate_draw(permit), seconds)
@@ -59,7 +100,7 @@ class BucketLimiter:
 class _Lease:
     """Fulfils `roles.Lease`; used once."""
 
-    __slots__ = ("_asked", "_client", "_counted", "_draws", "_limiter", "_permit", "_presence", "meter", "would_limit")
+    __slots__ = ("_client", "_counted", "_limiter", "_permit", "_plan", "_presence", "meter", "would_limit")
 
     def __init__(
         self,
@@ -74,35 +115,30 @@ class _Lease:
         self._client = client
         self._counted = counted
         self._presence = presence
-        self._asked: Sequence[Draw] = ()
-        self._draws: Sequence[Draw] = ()
         self.meter: BytesMeter | None = None
         self.would_limit: str | None = None
 
     async def __aenter__(self) -> "_Lease":
-        limiter = self._limiter
-        draws = self._asked = draws_for(self._permit, self._client, self._counted)
-        if draws:
-            taken = await self._take(draws)
-            self._draws = [draw for draw in draws if draw.limit.counted is Counted.CONCURRENT]
+        limiter, counted = self._limiter, self._counted
+        plan = self._plan = limiter.plan(self._permit, self._client, counted)
+        if plan.draws:
+            taken = limiter.take_at_once(plan.draws) or await self._take(plan.draws)
             if taken.over:
                 self.would_limit = taken.over[0].name
                 limiter.tally.count(taken.over, Result.WOULD_REFUSE)
-        if Counted.BYTES in self._counted:
+        if plan.moves_bytes:
             self.meter = meter_for(self._permit, self._client, limiter.store, limiter.tally)
-        if Counted.CONCURRENT in self._counted:
-            limiter.open += 1
+        limiter.open += plan.opens
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exception: BaseException | None, trace: TracebackType | None
     ) -> None:
-        limiter = self._limiter
-        if Counted.CONCURRENT in self._counted:
-            limiter.open -= 1
-        if self._draws:
-            limiter.store.put_back(self._draws)
-            limiter.lines.released(self._draws)
+        limiter, plan = self._limiter, self._plan
+        limiter.open -= plan.opens
+        if plan.held:
+            limiter.store.put_back(plan.held)
+            limiter.lines.released(plan.held)
         if self.meter is not None:
             self.meter.close()
 
@@ -110,30 +146,33 @@ class _Lease:
         limiter = self._limiter
         try:
             before = limiter.lines.line_before(draws)
-            outcome = Lacking(before, 0.0) if before is not None else await limiter.store.take(draws)
+            outcome = before or await limiter.store.take(draws)
             if isinstance(outcome, Lacking):
                 outcome = await self._wait(draws, outcome)
             else:
-                limiter.tally.count((draw.limit for draw in draws), Result.PASSED)
+                limiter.tally.count_draws(draws, Result.PASSED)
         except Overdrawn as overdrawn:
-            limit = overdrawn.lacking.limit
-            raise self._refused(_reason_for(limit), limit, overdrawn.lacking.wait) from overdrawn
+            lacking = overdrawn.lacking
+            raise self._refused(
+                _reason_for(lacking.limit), lacking.limit, lacking.wait, lacking.draw.key
+            ) from overdrawn
         except NotServed as unserved:
-            raise self._refused(Reason.LIMIT_WAIT_EXCEEDED, unserved.limit, inf, unserved.detail) from unserved
+            raise self._refused(Reason.LIMIT_WAIT_EXCEEDED, unserved.limit, inf, detail=unserved.detail) from unserved
         except StoreUnavailable as failure:
             raise self._unchecked(draws, failure) from failure
         except TooManyKeys as full:
-            raise self._refused(Reason.LIMIT_EXCEEDED, full.limit, inf, f"more than {KEYS} keys") from full
+            raise self._refused(Reason.LIMIT_EXCEEDED, full.limit, inf, detail=f"more than {KEYS} keys") from full
         return outcome
 
     async def _wait(self, draws: Sequence[Draw], lacking: Lacking) -> Taken:
         limiter = self._limiter
         taken = await limiter.lines.served(draws, identity_of(self._client), lacking, self._presence)
-        limiter.tally.count((draw.limit for draw in draws), Result.WAITED)
+        limiter.tally.count_draws(draws, Result.WAITED)
         return taken
 
-    def _refused(self, reason: Reason, limit: Limit, wait: float, detail: str = "") -> Refused:
-        key = next((draw.key for draw in self._asked if draw.limit is limit), ())
+    def _refused(
+        self, reason: Reason, limit: Limit, wait: float, key: tuple[str, ...] = (), detail: str = ""
+    ) -> Refused:
         self._limiter.tally.refuse(limit, (limit.name, key))
         permit = self._permit
         told = f"{limit.name}: {detail}" if detail else limit.name
@@ -141,7 +180,7 @@ class _Lease:
         return Refused(denial, Retry(COME_AGAIN if wait == inf else wait, None if is_gate(limit) else limit))
 
     def _unchecked(self, draws: Sequence[Draw], failure: StoreUnavailable) -> Refused:
-        return self._refused(Reason.LIMIT_STORE_UNAVAILABLE, draws[0].limit, inf, str(failure))
+        return self._refused(Reason.LIMIT_STORE_UNAVAILABLE, draws[0].limit, inf, detail=str(failure))
 
 
 def _reason_for(limit: Limit) -> Reason:

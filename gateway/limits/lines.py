@@ -116,11 +116,11 @@ class Lines:
         self._lines: dict[Place, _Line] = {}
         self.waiting = 0
 
-    def line_before(self, draws: Sequence[Draw]) -> Limit | None:
-        """The limit at one of whose buckets, among these, somebody waits already."""
+    def line_before(self, draws: Sequence[Draw]) -> Lacking | None:
+        """The first of these buckets for which somebody waits already."""
         if not self._lines:
             return None
-        return next((draw.limit for draw in draws if (draw.limit.name, draw.key) in self._lines), None)
+        return next((Lacking(draw, 0.0) for draw in draws if (draw.limit.name, draw.key) in self._lines), None)
 
     async def served(
         self, draws: Sequence[Draw], client: str, lacking: Lacking, presence: Presence | None = None
@@ -161,8 +161,7 @@ class Lines:
 
     def _join(self, waiter: _Waiter, lacking: Lacking) -> None:
         limit = lacking.limit
-        draw = next(draw for draw in waiter.draws if draw.limit is limit)
-        place = (limit.name, draw.key)
+        place = (limit.name, lacking.draw.key)
         line = self._lines.get(place)
         if line is None:
             line = self._lines[place] = _Line(limit, place)
@@ -229,7 +228,7 @@ class Lines:
             waiter.served.set_result(outcome)
 
     def _keep_waiting(self, line: _Line, waiter: _Waiter, lacking: Lacking) -> None:
-        if lacking.limit is line.limit:
+        if (lacking.limit.name, lacking.draw.key) == line.place:
             line.wait = lacking.wait
             return
         line.leave(waiter)

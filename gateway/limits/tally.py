@@ -1,11 +1,12 @@
 """What limits did, in plain integers by limit name: the policy's vocabulary, bounded like other series."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
 from gateway.limits.tables.table import Place
 from gateway.model.limits.limit import Limit
+from gateway.policy.buckets import Draw
 
 NAMES = 2_000
 BUCKETS = 10_000
@@ -33,6 +34,14 @@ class Tally:
         """One more of each."""
         for limit in limits:
             self.counts[self._label(limit), result] += 1
+
+    def count_draws(self, draws: Sequence[Draw], result: Result) -> None:
+        """One more of the limit of each."""
+        counts, known = self.counts, self.limits
+        for draw in draws:
+            limit = draw.limit
+            name = limit.name if known.get(limit.name) is limit else self._label(limit)
+            counts[name, result] = counts.get((name, result), 0) + 1
 
     def refuse(self, limit: Limit, place: Place) -> None:
         """A bucket refused."""

@@ -124,7 +124,7 @@ class Deny:
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """Policy says yes to exactly this authority, under these terms, from one snapshot of the rules.
+    """Policy says yes to exactly this authority, for one client, under these terms, from one snapshot of the rules.
 
     `groups` are the names of the client's groups; `also` the other allows with the same destination. `report` tells
     that report mode holds for this client under this rule: what the rule would refuse later is recorded only. `limits`

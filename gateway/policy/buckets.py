@@ -46,7 +46,7 @@ class Taken(NamedTuple):
     """All was there. `states` are the next ones, in the order of the draws; those of draws that only a limit in report
     mode would have refused are among them, and `over` names these limits."""
 
-    states: tuple[State, ...]
+    states: Sequence[State]
     over: tuple[Limit, ...] = ()
 
 
@@ -54,8 +54,13 @@ class Lacking(NamedTuple):
     """One bucket has not enough, so nothing was taken of any. `wait` is seconds until it will have, if nobody else
     draws meanwhile; `inf` where time alone does not help."""
 
-    limit: Limit
+    draw: Draw
     wait: float
+
+    @property
+    def limit(self) -> Limit:
+        """Which one lacks."""
+        return self.draw.limit
 
 
 def take(draws: Sequence[Draw], states: Sequence[State], now: Now) -> Taken | Lacking:
@@ -63,15 +68,15 @@ def take(draws: Sequence[Draw], states: Sequence[State], now: Now) -> Taken | La
     lacking: Lacking | None = None
     over: list[Limit] = []
     following: list[State] = []
-    for draw, state in zip(draws, states, strict=True):
+    for draw, state in zip(draws, states):  # noqa: B905  # `strict` costs as much as a draw
         wait = wait_for(draw, state, now)
         if wait > 0:
             if draw.limit.report:
                 over.append(draw.limit)
             elif lacking is None or wait > lacking.wait:
-                lacking = Lacking(draw.limit, wait)
+                lacking = Lacking(draw, wait)
         following.append(after(draw, state, now))
-    return lacking or Taken(tuple(following), tuple(over))
+    return lacking or Taken(following, tuple(over))
 
 
 def wait_for(draw: Draw, state: State, now: Now) -> float:

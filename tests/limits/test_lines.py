@@ -31,7 +31,7 @@ class Queueing:
         started = time.monotonic()
         try:
             before = self.lines.line_before(draws)
-            outcome = Lacking(before, 0.0) if before is not None else await self.store.take(draws)
+            outcome = before or await self.store.take(draws)
             if isinstance(outcome, Lacking):
                 outcome = await self.lines.served(draws, client, outcome)
         except NotServed:
@@ -92,7 +92,7 @@ async def test_who_is_cancelled_or_gone_holds_nothing() -> None:
     async def presence() -> None:
         await gone.wait()
 
-    going = asyncio.create_task(queueing.lines.served(draws, "c", Lacking(HELD, 1.0), presence))
+    going = asyncio.create_task(queueing.lines.served(draws, "c", Lacking(Draw(HELD, ()), 1.0), presence))
     await asyncio.sleep(0.01)
     leaving.cancel()
     gone.set()
@@ -114,7 +114,7 @@ async def test_a_limit_that_does_not_queue_refuses_who_waits_for_another() -> No
     await queueing.store.take([Draw(slow, ())])
     await queueing.come("a", [Draw(QUEUE, ())])
     with pytest.raises(Overdrawn):
-        await queueing.lines.served([Draw(QUEUE, ()), Draw(slow, ())], "a", Lacking(QUEUE, 0.01))
+        await queueing.lines.served([Draw(QUEUE, ()), Draw(slow, ())], "a", Lacking(Draw(QUEUE, ()), 0.01))
 
 
 async def test_a_line_holds_no_more_than_so_many_of_one_client() -> None:

@@ -2,7 +2,7 @@
 below the rate, all or nothing."""
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 
 import pytest
@@ -183,7 +183,7 @@ def test_what_is_taken_together_is_taken_of_all_or_of_none(
     """Each bucket alone keeps its bound, whatever the others refuse."""
     concurrent = CONCURRENT._replace(rate=float(held))
     draws = [drawn(pair[0]), drawn(pair[1]), drawn(concurrent)]
-    states: tuple[State, ...] = (FRESH, FRESH, FRESH)
+    states: Sequence[State] = (FRESH, FRESH, FRESH)
     passed = []
     for time in times:
         outcome = take(draws, states, at(time))

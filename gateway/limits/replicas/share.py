@@ -29,8 +29,7 @@ class Share:
         self._see_held(narrowed, now)
         outcome = take_from(self._table, narrowed, now)
         if isinstance(outcome, Lacking):
-            whole = next(draw.limit for draw in draws if draw.limit.name == outcome.limit.name)
-            return outcome._replace(limit=whole)
+            return outcome._replace(draw=draws[narrowed.index(outcome.draw)])
         return outcome
 
     def spend(self, draw: Draw, replicas: int, now: Now) -> float:

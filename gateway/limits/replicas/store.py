@@ -77,6 +77,13 @@ class ReplicaStore:
 
     # ---------------------------------------------------------------------------------------------- what a limiter asks
 
+    def take_at_once(self, draws: Sequence[Draw]) -> Taken | None:
+        """See `Store`. Of what was drawn ahead."""
+        if not self.is_up or self._is_settling():
+            return None
+        outcome = self._without_asking(draws, [self._ahead(draw) for draw in draws])
+        return outcome if isinstance(outcome, Taken) else None
+
     async def take(self, draws: Sequence[Draw]) -> Taken | Lacking:
         """See `Store`."""
         if not self.is_up:
@@ -95,7 +102,7 @@ class ReplicaStore:
         now = self._clock.monotonic()
         for draw, ahead in zip(draws, aheads, strict=True):
             if now < ahead.closed_until and not draw.limit.report:
-                return Lacking(draw.limit, ahead.closed_until - now)
+                return Lacking(draw, ahead.closed_until - now)
         return Taken((FRESH,) * len(draws)) if _use_all(aheads, now) else None
 
     async def _take_asking(self, draws: Sequence[Draw], aheads: Sequence[Ahead]) -> Taken | Lacking:
@@ -184,7 +191,7 @@ class ReplicaStore:
         self._hold(draws, -1)
         if answer.wait < inf:
             aheads[answer.lacking].closed_until = asked.monotonic + answer.wait
-        return Lacking(draws[answer.lacking].limit, answer.wait)
+        return Lacking(draws[answer.lacking], answer.wait)
 
     def _alone(self, draws: Sequence[Draw]) -> Taken | Lacking:
         """While the store does not answer."""
@@ -202,7 +209,7 @@ class ReplicaStore:
     def _ahead(self, draw: Draw) -> Ahead:
         place = draw.limit.name, draw.key
         ahead = self._aheads.get(place)
-        if ahead is None or ahead.limit is not draw.limit:
+        if ahead is None or ahead.limit != draw.limit:
             if len(self._aheads) >= BUCKETS:
                 self._aheads.clear()
             ahead = self._aheads[place] = Ahead(draw.limit, terms_of(draw.limit))

@@ -25,8 +25,8 @@ def test_each_key_has_a_bucket_of_its_own() -> None:
 def test_if_one_lacks_the_others_are_as_they_were() -> None:
     table = MemoryTable()
     take_from(table, [Draw(HELD, ())], at(0))
-    assert take_from(table, [Draw(RATE, ()), Draw(HELD, ())], at(0)) == Lacking(HELD, float("inf"))
-    put_back(table, [Draw(HELD, ()), Draw(RATE, ())], at(0))
+    assert take_from(table, [Draw(RATE, ()), Draw(HELD, ())], at(0)) == Lacking(Draw(HELD, ()), float("inf"))
+    put_back(table, [Draw(HELD, ()), Draw(RATE, ())])
     assert isinstance(take_from(table, [Draw(RATE, ()), Draw(HELD, ())], at(0)), Taken)
 
 
