@@ -6,6 +6,7 @@ Only `policy.decide` constructs a `Permit`; nothing is dialled without one.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 from typing import Protocol as Role
 
 from gateway.model.addresses import Address, Network
@@ -41,6 +42,25 @@ class EchRule(StrEnum):
     DENY = "deny"
 
 
+class Resolve(StrEnum):
+    """Whose address is dialled for the name of a transparent connection: `gateway` takes its own answer, `match` the
+    one that the client chose, which must be in that answer."""
+
+    GATEWAY = "gateway"
+    MATCH = "match"
+
+
+class Source(NamedTuple):
+    """Local addresses to dial from, the first that has a port left. `foreign`: they are the client's, not ours."""
+
+    addresses: tuple[Address, ...]
+    foreign: bool = False
+
+
+OF_THE_CLIENT = Source((), foreign=True)
+"""In a rule's terms: whatever address the client has."""
+
+
 @dataclass(frozen=True, slots=True)
 class Timeouts:
     """Seconds. `lifetime` None is unlimited."""
@@ -59,7 +79,7 @@ class Terms:
     """What the deciding rule says about a connection that it lets pass. All of it comes from that one rule.
 
     `private` are the networks that the rule opens beyond global unicast, `within` those that it is pinned to (empty:
-    not pinned). `inspect` tells that TLS is to be terminated.
+    not pinned). `inspect` tells that TLS is to be terminated. `source` None leaves the address to the routes.
     """
 
     protocol: Protocol = Protocol.AUTO
@@ -68,6 +88,8 @@ class Terms:
     inspect: bool = False
     private: tuple[Network, ...] = ()
     within: tuple[Network, ...] = ()
+    resolve: Resolve = Resolve.GATEWAY
+    source: Source | None = None
     timeouts: Timeouts = Timeouts()
 
 
@@ -123,6 +145,7 @@ class Permit:
 
     `groups` are the names of the client's groups; `also` the other allows with the same destination. `report` tells
     that report mode holds for this client under this rule: what the rule would refuse later is recorded only.
+    `source` are the addresses to dial from in the order that holds for this client, None for any.
     """
 
     authority: Authority
@@ -134,6 +157,7 @@ class Permit:
     also: tuple[str, ...] = ()
     would_deny: WouldDeny | None = None
     report: bool = False
+    source: Source | None = None
 
 
 Decision = Permit | Deny

@@ -58,7 +58,7 @@ class Transfer:
 class Dialled(NamedTuple):
     """The answer of a successful dial: which addresses there were, which were refused, which one was reached.
 
-    Durations in seconds; `resolve_seconds` is None for a literal.
+    Durations in seconds; `resolve_seconds` is None for a literal. `source` is our address, where a rule chose it.
     """
 
     address: Address
@@ -66,6 +66,11 @@ class Dialled(NamedTuple):
     refused: tuple[AddressRefusal, ...]
     resolve_seconds: float | None
     dial_seconds: float
+    source: Address | None = None
+
+
+Destination = tuple[Address, int]
+"""An address and a port."""
 
 
 class Tunnel(Protocol):
@@ -80,7 +85,8 @@ class Tunnel(Protocol):
 class Draft:
     """One connection while it lives. `started_at` is monotonic, `started_time` Unix time; both in seconds.
 
-    `tunnel` is there while it is being relayed; `judged` is the last generation by which it was judged since.
+    `original` is where a captured connection was on its way to, None on a proxy port. `tunnel` is there while it is
+    being relayed; `judged` is the last generation by which it was judged since.
     """
 
     connection_id: str
@@ -88,6 +94,7 @@ class Draft:
     peer: tuple[Address, int]
     started_at: float
     started_time: float
+    original: Destination | None = None
     generation: int = 0
     client: Client | None = None
     intent: Intent | None = None
@@ -161,6 +168,7 @@ class ConnectionRecord(TypedDict):
     door: NotRequired[str]
     host: NotRequired[str]
     port: NotRequired[int]
+    original_address: NotRequired[str]
     status: NotRequired[int]
     reason: NotRequired[Reason]
     detail: NotRequired[str]
@@ -172,6 +180,7 @@ class ConnectionRecord(TypedDict):
     would_deny: NotRequired[Reason]
     would_deny_rule: NotRequired[str]
     dialled_address: NotRequired[str]
+    source_address: NotRequired[str]
     dial_ms: NotRequired[float]
     dns_ms: NotRequired[float]
     resolved: NotRequired[tuple[str, ...]]
@@ -212,6 +221,7 @@ class ExchangeRecord(TypedDict):
     door: NotRequired[str]
     host: NotRequired[str]
     port: NotRequired[int]
+    original_address: NotRequired[str]
     status: NotRequired[int]
     reason: NotRequired[Reason]
     detail: NotRequired[str]
@@ -224,6 +234,7 @@ class ExchangeRecord(TypedDict):
     would_deny_rule: NotRequired[str]
     reused: NotRequired[bool]
     dialled_address: NotRequired[str]
+    source_address: NotRequired[str]
     dial_ms: NotRequired[float]
     dns_ms: NotRequired[float]
     resolved: NotRequired[tuple[str, ...]]

@@ -26,10 +26,9 @@ _KEYS: tuple[tuple[str, ...], ...] = (
     ("telemetry", "otlp"),
     ("compat",),
 )
-_LISTENER_KEYS = ("mode", "tls", "proxy_protocol")
-_RULE_KEYS = frozenset(
-    ("resolve", "limits", "honour_retry_after", "breaker", "inspect", "via", "source", "proxy_protocol", "trace")
-)
+_LISTENER_KEYS = ("tls", "proxy_protocol")
+_LISTENER_MODES = ("explicit", "transparent")
+_RULE_KEYS = frozenset(("limits", "honour_retry_after", "breaker", "inspect", "via", "proxy_protocol", "trace"))
 
 
 def check_gateway_available(settings: GatewaySettings, problems: Problems) -> None:
@@ -64,6 +63,8 @@ def _gateway_wishes(settings: GatewaySettings) -> Iterator[KeyPath]:
 
 def _listed_wishes(settings: GatewaySettings) -> Iterator[KeyPath]:
     for index, listener in enumerate(settings.listeners):
+        if listener.mode not in _LISTENER_MODES:
+            yield ("listeners", index, "mode")
         for key in _LISTENER_KEYS:
             if getattr(listener, key) != ListenerSettings.model_fields[key].default:
                 yield ("listeners", index, key)
