@@ -385,6 +385,8 @@ def test_whoever_does_not_fit_in_is_told_at_once_and_open_tunnels_go_on_until_so
 
         tunnels = [connect(source) for source in ("127.0.0.1", "127.0.0.1", "127.0.0.2")]
         assert [status_of(head) for _, head in tunnels] == [200] * 3
+        while len(origin.visits) < 3:  # the origin's own thread notes them
+            time.sleep(0.01)
         refused("127.0.0.3", Reason.TOO_MANY_TUNNELS)
 
         gateway.write_settings({**settings, "bounds": {"tunnels_per_client": 2}})
