@@ -8,6 +8,7 @@ import contextlib
 import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +29,7 @@ from gateway.policy.requests.paths import parse_path_pattern
 from gateway.policy.rules import Mode
 from gateway.telemetry.exchanges import seal_exchange
 from gateway.telemetry.formats.json import encode
+from tests.helpers.gateway import GatewayProcess
 from tests.helpers.streams import receive, send, stream_and_peer
 from tests.helpers.walk import LOOPBACK, FakeDialer, KeepingRecorder, build_services
 from tests.policy.builders import NOBODY, NOW, address, ask, build, client, connect, permitted, rule
@@ -288,3 +290,23 @@ async def test_without_scrub_an_answer_passes_as_it_is() -> None:
         got, answer = await play.ask(peer, get("/v1/x", "Accept-Encoding: gzip"), OK)
     assert "accept-encoding: gzip" in fields_of(got)
     assert answer.endswith(b"ok")
+
+
+def test_a_running_gateway_takes_new_values_and_writes_none_anywhere(tmp_path: Path) -> None:
+    key = tmp_path / "secrets" / "key"
+    key.parent.mkdir()
+    key.write_text(VALUE)
+    settings = {"secrets": {"key": {"file": str(key), "hosts": ["api.test"]}}}
+    with GatewayProcess(tmp_path, "rules: [{name: no, hosts: [no.test]}]", settings) as gateway:
+        gateway.policy_file.write_text("not a policy")
+        gateway.wait_for_line("reload failed")
+        key.write_text(f"{VALUE}-2\n")  # whatever state the policy is in
+        gateway.wait_for_line("secret key: its new value is in force")
+        key.write_text(f"{VALUE}\n{VALUE}")
+        line = gateway.wait_for_line("its last good value stays in force")
+        limits = Path(f"/proc/{gateway.process.pid}/limits").read_text()
+        said = [gateway.metrics(), *gateway.stderr_lines]
+        said += [str(path.read_bytes()) for path in tmp_path.rglob("*") if path.is_file() and path != key]
+    assert str(key) in line
+    assert "Max core file size 0 0 bytes" in " ".join(limits.split())
+    assert [text for text in said if VALUE in text] == []

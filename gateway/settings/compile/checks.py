@@ -36,7 +36,7 @@ class Declared:
 
 
 def check_gateway(settings: GatewaySettings) -> Iterator[Finding]:
-    """Listeners are told apart, and nobody administers from afar without a token."""
+    """Listeners are told apart, secrets go somewhere in particular, and nobody administers from afar without a token."""
     names: set[str] = set()
     binds: set[str] = set()
     for index, listener in enumerate(settings.listeners):
@@ -46,6 +46,7 @@ def check_gateway(settings: GatewaySettings) -> Iterator[Finding]:
             yield ("listeners", index, "bind"), f"another listener has {listener.bind} already"
         names.add(listener.name)
         binds.add(str(listener.bind))
+    yield from _check_secrets(settings)
     admin = settings.admin
     if admin.token_file is None and not is_loopback(admin.bind.address):
         yield ("admin", "bind"), f"{admin.bind} is reachable from elsewhere: that needs admin.token_file"
@@ -57,6 +58,13 @@ def check_gateway(settings: GatewaySettings) -> Iterator[Finding]:
         yield ("resolver", "tls"), "is for transport: dot or doh"
     if "path" in resolver.model_fields_set and resolver.transport != "doh":
         yield ("resolver", "path"), "is for transport: doh"
+
+
+def _check_secrets(settings: GatewaySettings) -> Iterator[Finding]:
+    for name, secret in settings.secrets.items():
+        for index, entry in enumerate(secret.hosts):
+            if ANY_HOST in entry.patterns:
+                yield ("secrets", name, "hosts", index), 'is not for the host "*": name where it may be sent'
 
 
 def is_loopback(address: Address) -> bool:
