@@ -86,6 +86,8 @@ def test_what_the_rule_allows_passes_with_its_header_changed(bed: Bed) -> None:
         ("GET", "/v1/charges/%2e%2e/refunds", (), 403, Reason.REQUEST_DENIED),
         ("GET", "/v1/charges/..%2frefunds", (), 403, Reason.REQUEST_DENIED),
         ("GET", "/v1//charges/", (), 403, Reason.REQUEST_DENIED),
+        ("GET", "/v1/charges/m", ("X-HTTP-Method_Override: DELETE",), 403, Reason.REQUEST_DENIED),
+        ("GET", "/v1/charges/u", ("X-Original-URL: /v1/refunds",), 403, Reason.REQUEST_DENIED),
         ("POST", "/v1/charges", ("Content-Length: 5", "Content-Type: text/plain"), 415, Reason.MEDIA_TYPE_DENIED),
         ("POST", "/v1/charges", ("Content-Length: 101", "Content-Type: application/json"), 413, Reason.BODY_TOO_LARGE),
     ],
@@ -143,6 +145,19 @@ def test_content_without_a_length_is_cut_off_where_it_is_too_large(bed: Bed) -> 
     record = bed.exchange(reason=Reason.BODY_TOO_LARGE, decision="deny", method="POST")
     assert record["bytes_up"] <= 100
     assert b"z" not in bytes(bed.origin.origin.received)
+
+
+def test_content_that_is_too_large_as_soon_as_it_is_there_is_not_sent_at_all(bed: Bed) -> None:
+    requests = len(bed.origin.requests)
+    with RawClient(bed.gateway.port) as client:
+        body = "65\r\n" + "w" * 101 + "\r\n0\r\n\r\n"
+        fields = "Host: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+        client.send(f"POST http://api.test:{bed.origin.port}/v1/charges HTTP/1.1\r\n{fields}{body}".encode())
+        assert status_of(read_response(client)[0]) == 413
+        bed.ask(client, "/v1/charges")
+        assert status_of(read_response(client)[0]) == 200
+    assert [each.method for each in bed.origin.requests[requests:]] == ["GET"]
+    assert b"w" not in bytes(bed.origin.origin.received)
 
 
 def test_report_mode_lets_pass_and_records_what_it_would_refuse(bed: Bed) -> None:

@@ -22,8 +22,10 @@ from gateway.model.record import ExchangeDraft
 from gateway.model.roles import SecretStore
 from gateway.net.stream import Stream
 from gateway.policy.requests.scrubbing import Scrubber
-from gateway.wire.http.messages import Delimiter, Request, Response
+from gateway.wire.http.messages import Delimiter, Response
 
+_METHOD_AGAIN = frozenset({"x-http-method-override", "x-http-method", "x-method-override"})
+_PATH_AGAIN = frozenset({"x-original-url", "x-rewrite-url"})
 _IDENTITY = frozenset({"", "identity"})
 
 
@@ -37,8 +39,8 @@ def inspect_request(
     if inspection is None:
         return None
     _note(plan, inspection, draft)
-    max_body = _judge(plan, permit, inspection, draft)
     without = _changes(inspection, {})
+    max_body = _judge(plan, permit, inspection, without, draft)
     inspected = Inspected(permit, draft, max_body, without, without)
     names = inspection.secrets
     if names and not _is_doubtful(permit, draft, is_verified):
@@ -127,11 +129,11 @@ def _note(plan: Plan, inspection: Inspection, draft: ExchangeDraft) -> None:
         draft.headers = tuple([field for field in chosen if field[0] in inspection.log_headers])
 
 
-def _judge(plan: Plan, permit: Permit, inspection: Inspection, draft: ExchangeDraft) -> int | None:
+def _judge(plan: Plan, permit: Permit, inspection: Inspection, without: Changes, draft: ExchangeDraft) -> int | None:
     """The most bytes that the content may have. In report mode a refusal is noted."""
     if inspection.requests is None:
         return None
-    verdict = inspection.requests.judge(_asked(plan.request, plan.target.path))
+    verdict = inspection.requests.judge(_asked(plan, without.dropped))
     if not isinstance(verdict, NotAllowed):
         return verdict.max_body
     if not permit.report:
@@ -140,10 +142,19 @@ def _judge(plan: Plan, permit: Permit, inspection: Inspection, draft: ExchangeDr
     return None
 
 
-def _asked(request: Request, path: str) -> Asked:
-    framing = request.framing
-    length = None if framing.delimiter is Delimiter.CHUNKED else framing.length
-    return Asked(request.method, path, not framing.is_empty, tuple(request.values("content-type")), length)
+def _asked(plan: Plan, dropped: frozenset[str]) -> Asked:
+    """Of what goes on: a header that is dropped misleads nobody."""
+    request, framing = plan.request, plan.request.framing
+    names = {comparable_name(name) for name, _ in plan.passing} - dropped
+    return Asked(
+        method=request.method,
+        path=plan.target.path,
+        has_content=not framing.is_empty,
+        media_types=tuple(request.values("content-type")),
+        length=None if framing.delimiter is Delimiter.CHUNKED else framing.length,
+        renames_method=not names.isdisjoint(_METHOD_AGAIN),
+        renames_path=not names.isdisjoint(_PATH_AGAIN),
+    )
 
 
 def _deny(permit: Permit, verdict: NotAllowed) -> Deny:

@@ -9,13 +9,16 @@ from gateway.model.reasons import Reason
 
 class Asked(NamedTuple):
     """What a request is judged by. `path` is the target without its query, as it was sent; `media_types` are the values
-    of Content-Type; `length` is that of the content, None where only its end will tell."""
+    of Content-Type; `length` is that of the content, None where only its end will tell. `renames_*`: it goes on with a
+    header by which some origins take another method, or another path, for the one that was asked."""
 
     method: str
     path: str
     has_content: bool = False
     media_types: tuple[str, ...] = ()
     length: int | None = 0
+    renames_method: bool = False
+    renames_path: bool = False
 
 
 class Allowed(NamedTuple):

@@ -1,7 +1,9 @@
 """`inspect.requests`: the first entry that a request fits lets it pass, and none denies.
 
-An entry fits by method, path and content type. Where all but the content type fit, the refusal says so. The size of
-the content is no matter of fitting: the entry that lets a request pass says how much it may carry.
+An entry fits by method, path and content type. One that has methods fits no request whose header names another method
+to some origins; one that has paths none whose path is ambiguous, or named again in its header. Where all but the
+content type fit, the refusal says so. The size of the content is no matter of fitting: the entry that lets a request
+pass says how much it may carry.
 """
 
 from dataclasses import dataclass, field
@@ -43,10 +45,12 @@ class RequestRules:
         """See `RequestScreen`."""
         if asked.method == "TRACE" and not self.tells_traces:
             return NotAllowed(Reason.REQUEST_DENIED, "TRACE where a secret is added: its answer would hold it")
-        found, doubt = self._match(asked.path)
+        found, doubt = self._match(asked)
         fits_but_for_its_type = False
         for entry, accepts in zip(self.entries, self._accepts, strict=True):
-            if (entry.methods and asked.method not in entry.methods) or (entry.paths and not found & accepts):
+            if entry.methods and (asked.method not in entry.methods or asked.renames_method):
+                continue
+            if entry.paths and not found & accepts:
                 continue
             if _has_type(entry, asked):
                 return _measured(entry, asked)
@@ -55,12 +59,15 @@ class RequestRules:
             return NotAllowed(Reason.MEDIA_TYPE_DENIED, "no entry of requests has the content type")
         return NotAllowed(Reason.REQUEST_DENIED, doubt or "no entry of requests has the method and the path")
 
-    def _match(self, path: str) -> tuple[int, str]:
+    def _match(self, asked: Asked) -> tuple[int, str]:
         """The bits of the patterns that match, and why there are none if it is a matter of how origins read it."""
+        doubt = "a header that some read as the method" if asked.renames_method else ""
         if not any(self._accepts):
-            return 0, ""
+            return 0, doubt
+        if asked.renames_path:
+            return 0, "a header that some read as the path"
         try:
-            return self._paths.match_all(read_path(path)), ""
+            return self._paths.match_all(read_path(asked.path)), doubt
         except AmbiguousPath as doubt:
             return 0, f"ambiguous path: {doubt}"
 

@@ -36,7 +36,7 @@ class Declared:
 
 
 def check_gateway(settings: GatewaySettings) -> Iterator[Finding]:
-    """Listeners are told apart, secrets go somewhere in particular, and nobody administers from afar without a token."""
+    """Listeners are told apart, secrets do not go anywhere, and nobody administers from afar without a token."""
     names: set[str] = set()
     binds: set[str] = set()
     for index, listener in enumerate(settings.listeners):

@@ -75,6 +75,18 @@ def test_an_ambiguous_path_is_named_as_such() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("asked", "detail"),
+    [
+        (Asked("GET", "/v1/charges", renames_method=True), "a header that some read as the method"),
+        (Asked("GET", "/v1/charges", renames_path=True), "a header that some read as the path"),
+    ],
+)
+def test_a_header_that_says_it_again_fits_no_entry_that_speaks_of_it(asked: Asked, detail: str) -> None:
+    assert CHARGES.judge(asked) == NotAllowed(Reason.REQUEST_DENIED, detail)
+    assert RequestRules((entry(types="a/b"),)).judge(asked) == Allowed()
+
+
 def test_no_trace_passes_where_a_secret_is_added() -> None:
     asked = Asked("TRACE", "/")
     assert RequestRules((entry(),)).judge(asked) == Allowed()
