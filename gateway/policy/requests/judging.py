@@ -68,8 +68,8 @@ class RequestRules:
             return 0, "a header that some read as the path"
         try:
             return self._paths.match_all(read_path(asked.path)), doubt
-        except AmbiguousPath as doubt:
-            return 0, f"ambiguous path: {doubt}"
+        except AmbiguousPath as why:
+            return 0, f"ambiguous path: {why}"
 
 
 def _measured(entry: RequestRule, asked: Asked) -> Allowed | NotAllowed:
