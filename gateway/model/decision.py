@@ -11,6 +11,7 @@ from typing import Protocol as Role
 
 from gateway.model.addresses import Address, Network
 from gateway.model.authority import Authority
+from gateway.model.inspection.terms import Inspection
 from gateway.model.intent import Protocol
 from gateway.model.reasons import Reason
 
@@ -79,18 +80,24 @@ class Terms:
     """What the deciding rule says about a connection that it lets pass. All of it comes from that one rule.
 
     `private` are the networks that the rule opens beyond global unicast, `within` those that it is pinned to (empty:
-    not pinned). `inspect` tells that TLS is to be terminated. `source` None leaves the address to the routes.
+    not pinned). `inspection` is what it says of requests, None if it looks at none. `source` None leaves the address to
+    the routes.
     """
 
     protocol: Protocol = Protocol.AUTO
     sni: SniRule = SniRule.MATCH
     ech: EchRule = EchRule.OUTER
-    inspect: bool = False
+    inspection: Inspection | None = None
     private: tuple[Network, ...] = ()
     within: tuple[Network, ...] = ()
     resolve: Resolve = Resolve.GATEWAY
     source: Source | None = None
     timeouts: Timeouts = Timeouts()
+
+    @property
+    def inspect(self) -> bool:
+        """Whether TLS is to be terminated."""
+        return self.inspection is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,10 @@ class Reason(StrEnum):
     ECH_DENIED = "ech_denied"
     HOST_MISMATCH = "host_mismatch"
     HOST_DENIED = "host_denied"
+    REQUEST_DENIED = "request_denied"
+    MEDIA_TYPE_DENIED = "media_type_denied"
+    BODY_TOO_LARGE = "body_too_large"
+    SECRET_NEEDS_TLS = "secret_needs_tls"
     CREDENTIALS_MISSING = "credentials_missing"
     CREDENTIALS_INVALID = "credentials_invalid"
 
@@ -56,6 +60,7 @@ class Reason(StrEnum):
     MALFORMED_RESPONSE = "malformed_response"
     RESPONSE_HEAD_TOO_LARGE = "response_head_too_large"
     RESPONSE_INCOMPLETE = "response_incomplete"
+    RESPONSE_ENCODED = "response_encoded"
 
     # An open tunnel ended other than by both sides closing.
     DOWNSTREAM_RESET = "downstream_reset"
@@ -72,4 +77,5 @@ class Reason(StrEnum):
     MEMORY_EXHAUSTED = "memory_exhausted"
     DESCRIPTORS_EXHAUSTED = "descriptors_exhausted"
     SOURCE_UNAVAILABLE = "source_unavailable"
+    SECRET_UNAVAILABLE = "secret_unavailable"
     INTERNAL_ERROR = "internal_error"
