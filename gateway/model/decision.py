@@ -6,10 +6,12 @@ Only `policy.decide` constructs a `Permit`; nothing is dialled without one.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 from typing import Protocol as Role
 
 from gateway.model.addresses import Address, Network
 from gateway.model.authority import Authority
+from gateway.model.inspection.terms import Inspection
 from gateway.model.intent import Protocol
 from gateway.model.limits.limit import Applied, Breaker, Limit
 from gateway.model.reasons import Reason
@@ -42,6 +44,25 @@ class EchRule(StrEnum):
     DENY = "deny"
 
 
+class Resolve(StrEnum):
+    """Whose address is dialled for the name of a transparent connection: `gateway` takes its own answer, `match` the
+    one that the client chose, which must be in that answer."""
+
+    GATEWAY = "gateway"
+    MATCH = "match"
+
+
+class Source(NamedTuple):
+    """Local addresses to dial from, the first that has a port left. `foreign`: they are the client's, not ours."""
+
+    addresses: tuple[Address, ...]
+    foreign: bool = False
+
+
+OF_THE_CLIENT = Source((), foreign=True)
+"""In a rule's terms: whatever address the client has."""
+
+
 @dataclass(frozen=True, slots=True)
 class Timeouts:
     """Seconds. `lifetime` None is unlimited."""
@@ -60,20 +81,27 @@ class Terms:
     """What the deciding rule says about a connection that it lets pass. All of it comes from that one rule.
 
     `private` are the networks that the rule opens beyond global unicast, `within` those that it is pinned to (empty:
-    not pinned). `inspect` tells that TLS is to be terminated. With `honour_retry_after` a destination that asks for
-    patience gets it.
+    not pinned). `inspection` is what it says of requests, None if it looks at none. `source` None leaves the address to
+    the routes. With `honour_retry_after` a destination that asks for patience gets it.
     """
 
     protocol: Protocol = Protocol.AUTO
     sni: SniRule = SniRule.MATCH
     ech: EchRule = EchRule.OUTER
-    inspect: bool = False
+    inspection: Inspection | None = None
     private: tuple[Network, ...] = ()
     within: tuple[Network, ...] = ()
+    resolve: Resolve = Resolve.GATEWAY
+    source: Source | None = None
     timeouts: Timeouts = Timeouts()
     limits: tuple[Limit, ...] = ()
     honour_retry_after: bool = False
     breaker: Breaker | None = None
+
+    @property
+    def inspect(self) -> bool:
+        """Whether TLS is to be terminated."""
+        return self.inspection is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +156,8 @@ class Permit:
 
     `groups` are the names of the client's groups; `also` the other allows with the same destination. `report` tells
     that report mode holds for this client under this rule: what the rule would refuse later is recorded only. `limits`
-    are those of the rule and of the client's groups; report mode does not set them aside.
+    are those of the rule and of the client's groups; report mode does not set them aside. `source` are the addresses to
+    dial from in the order that holds for this client, None for any.
     """
 
     authority: Authority
@@ -141,6 +170,7 @@ class Permit:
     would_deny: WouldDeny | None = None
     report: bool = False
     limits: tuple[Applied, ...] = ()
+    source: Source | None = None
 
 
 Decision = Permit | Deny

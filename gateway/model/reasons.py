@@ -42,6 +42,10 @@ class Reason(StrEnum):
     LIMIT_WAIT_EXCEEDED = "limit_wait_exceeded"
     BUDGET_SPENT = "budget_spent"
     LIMIT_STORE_UNAVAILABLE = "limit_store_unavailable"
+    REQUEST_DENIED = "request_denied"
+    MEDIA_TYPE_DENIED = "media_type_denied"
+    BODY_TOO_LARGE = "body_too_large"
+    SECRET_NEEDS_TLS = "secret_needs_tls"
     CREDENTIALS_MISSING = "credentials_missing"
     CREDENTIALS_INVALID = "credentials_invalid"
 
@@ -62,6 +66,7 @@ class Reason(StrEnum):
     MALFORMED_RESPONSE = "malformed_response"
     RESPONSE_HEAD_TOO_LARGE = "response_head_too_large"
     RESPONSE_INCOMPLETE = "response_incomplete"
+    RESPONSE_ENCODED = "response_encoded"
 
     # An open tunnel ended other than by both sides closing.
     DOWNSTREAM_RESET = "downstream_reset"
@@ -77,4 +82,6 @@ class Reason(StrEnum):
     TOO_MANY_TUNNELS_OF_CLIENT = "too_many_tunnels_of_client"
     MEMORY_EXHAUSTED = "memory_exhausted"
     DESCRIPTORS_EXHAUSTED = "descriptors_exhausted"
+    SOURCE_UNAVAILABLE = "source_unavailable"
+    SECRET_UNAVAILABLE = "secret_unavailable"
     INTERNAL_ERROR = "internal_error"

@@ -58,7 +58,7 @@ class Transfer:
 class Dialled(NamedTuple):
     """The answer of a successful dial: which addresses there were, which were refused, which one was reached.
 
-    Durations in seconds; `resolve_seconds` is None for a literal.
+    Durations in seconds; `resolve_seconds` is None for a literal. `source` is our address, where a rule chose it.
     """
 
     address: Address
@@ -66,6 +66,11 @@ class Dialled(NamedTuple):
     refused: tuple[AddressRefusal, ...]
     resolve_seconds: float | None
     dial_seconds: float
+    source: Address | None = None
+
+
+Destination = tuple[Address, int]
+"""An address and a port."""
 
 
 class Tunnel(Protocol):
@@ -80,7 +85,8 @@ class Tunnel(Protocol):
 class Draft:
     """One connection while it lives. `started_at` is monotonic, `started_time` Unix time; both in seconds.
 
-    `tunnel` is there while it is being relayed; `judged` is the last generation by which it was judged since.
+    `original` is where a captured connection was on its way to, None on a proxy port. `tunnel` is there while it is
+    being relayed; `judged` is the last generation by which it was judged since.
     """
 
     connection_id: str
@@ -88,6 +94,7 @@ class Draft:
     peer: tuple[Address, int]
     started_at: float
     started_time: float
+    original: Destination | None = None
     generation: int = 0
     client: Client | None = None
     intent: Intent | None = None
@@ -110,7 +117,9 @@ class ExchangeDraft:
     """One request and its response while they last. `number` counts the requests of `connection` from 1.
 
     `path` has no query and no user information. `reused`: it went over a connection to the destination that an earlier
-    exchange had opened, whose dial `dialled` tells. `transfer` counts content without framing. Instants as in `Draft`.
+    exchange had opened, whose dial `dialled` tells. Where the rule inspects, `media_type` is the request's, `query` and
+    `headers` are what its `log` asks for, `secrets` the names of those that were filled in. `transfer` counts content
+    without framing. Instants as in `Draft`.
     """
 
     connection: Draft
@@ -128,6 +137,10 @@ class ExchangeDraft:
     status: int | None = None
     would_deny: WouldDeny | None = None
     would_limit: str | None = None
+    media_type: str = ""
+    query: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+    secrets: tuple[str, ...] = ()
     transfer: Transfer = field(default_factory=Transfer)
     reason: Reason | None = None
     detail: str = ""
@@ -163,6 +176,7 @@ class ConnectionRecord(TypedDict):
     door: NotRequired[str]
     host: NotRequired[str]
     port: NotRequired[int]
+    original_address: NotRequired[str]
     status: NotRequired[int]
     reason: NotRequired[Reason]
     detail: NotRequired[str]
@@ -175,6 +189,7 @@ class ConnectionRecord(TypedDict):
     would_deny_rule: NotRequired[str]
     would_limit: NotRequired[str]
     dialled_address: NotRequired[str]
+    source_address: NotRequired[str]
     dial_ms: NotRequired[float]
     dns_ms: NotRequired[float]
     resolved: NotRequired[tuple[str, ...]]
@@ -192,7 +207,8 @@ class ExchangeRecord(TypedDict):
     """The one record of one exchange, flat, beside the `ConnectionRecord` of the same `connection_id`.
 
     `status` is what the client was told, by the destination or by us. Everything else as in `ConnectionRecord`;
-    `total_ms` and `first_byte_ms` count from the request's head.
+    `total_ms` and `first_byte_ms` count from the request's head. `content_type` is the request's, `query` and
+    `request_headers` are there where the rule's `log` asks for them; `secrets` are names.
     """
 
     time: str
@@ -215,6 +231,7 @@ class ExchangeRecord(TypedDict):
     door: NotRequired[str]
     host: NotRequired[str]
     port: NotRequired[int]
+    original_address: NotRequired[str]
     status: NotRequired[int]
     reason: NotRequired[Reason]
     detail: NotRequired[str]
@@ -226,8 +243,13 @@ class ExchangeRecord(TypedDict):
     would_deny: NotRequired[Reason]
     would_deny_rule: NotRequired[str]
     would_limit: NotRequired[str]
+    content_type: NotRequired[str]
+    query: NotRequired[str]
+    request_headers: NotRequired[dict[str, str]]
+    secrets: NotRequired[tuple[str, ...]]
     reused: NotRequired[bool]
     dialled_address: NotRequired[str]
+    source_address: NotRequired[str]
     dial_ms: NotRequired[float]
     dns_ms: NotRequired[float]
     resolved: NotRequired[tuple[str, ...]]

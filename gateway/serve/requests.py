@@ -3,12 +3,12 @@
 from typing import NamedTuple
 
 from gateway.exchange.conversation import Patience, converse
-from gateway.exchange.scope import AnyAuthority, OneAuthority
+from gateway.exchange.scope import AnyAuthority, AnyHost, OneAuthority
 from gateway.exchange.upstream import Pool, UpstreamConnection
 from gateway.model.client import Client
 from gateway.model.decision import Permit
 from gateway.model.intent import Intent, Opening, Protocol
-from gateway.model.record import Draft
+from gateway.model.record import Destination, Draft
 from gateway.model.roles import Meter, Upstream
 from gateway.net.stream import Stream
 from gateway.policy.plan import REPORT_ONLY, Rules
@@ -39,12 +39,25 @@ async def converse_openly(downstream: Stream, draft: Draft, services: Services) 
     await converse(downstream, draft, scope, services.exchanges, Patience(timeouts.head, timeouts.idle))
 
 
+async def converse_captured(downstream: Stream, draft: Draft, original: Destination, services: Services) -> None:
+    """Requests that were on their way to `original`, the first of which is held by `downstream`. Connections are kept
+    for this one only: under `resolve: match` another may have been on its way elsewhere."""
+    pool = Pool(services.deadlines, services.clock.monotonic)
+    scope = AnyHost(services.rules, services.identifier, services.limiter, pool, original=original)
+    timeouts = services.rules().policy.timeouts
+    try:
+        await converse(downstream, draft, scope, services.exchanges, Patience(timeouts.head, timeouts.idle))
+    finally:
+        pool.close()
+
+
 async def converse_in_tunnel(downstream: Stream, draft: Draft, tunnel: Tunnel, services: Services) -> None:
     """Requests inside a tunnel. It has connections of its own, of which the one that was dialled for it is the first;
     that one stays its owner's to close."""
     pool = Pool(services.deadlines, services.clock.monotonic)
+    limiter = services.limiter
     scope = OneAuthority(
-        tunnel.permit, tunnel.client, tunnel.intent, tunnel.rules, services.limiter, pool, tunnel.meter
+        tunnel.permit, tunnel.client, tunnel.intent, tunnel.rules, pool, limiter=limiter, meter=tunnel.meter
     )
     reader = services.exchanges.codec.response_reader(services.exchanges.bounds)
     first = UpstreamConnection(tunnel.upstream, reader, services.clock.monotonic())

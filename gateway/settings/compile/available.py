@@ -7,7 +7,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from gateway.model.client import IdentitySource
+from gateway.model.intent import Protocol
+from gateway.settings.compile.inspection import protocols_of
 from gateway.settings.compile.policy import PolicySource
+from gateway.settings.compile.rule import port_ranges
 from gateway.settings.gateway import GatewaySettings, ListenerSettings
 from gateway.settings.policy import RuleSettings
 from gateway.settings.problems import Problems
@@ -18,13 +21,15 @@ _SOURCES = {IdentitySource.ADDRESS, IdentitySource.BASIC}
 _KEYS: tuple[tuple[str, ...], ...] = (
     ("identity", "token"),
     ("identity", "kubernetes"),
-    ("secrets",),
     ("inspection",),
     ("telemetry", "otlp"),
     ("compat",),
 )
-_LISTENER_KEYS = ("mode", "tls", "proxy_protocol")
-_RULE_KEYS = frozenset(("resolve", "inspect", "via", "source", "proxy_protocol", "trace"))
+_TLS_IS_ENDED_HERE = False
+"""Without it `inspect` is for rules that carry plain HTTP alone."""
+_LISTENER_KEYS = ("tls", "proxy_protocol")
+_LISTENER_MODES = ("explicit", "transparent")
+_RULE_KEYS = frozenset(("via", "proxy_protocol", "trace"))
 
 
 def check_gateway_available(settings: GatewaySettings, problems: Problems) -> None:
@@ -59,6 +64,8 @@ def _gateway_wishes(settings: GatewaySettings) -> Iterator[KeyPath]:
 
 def _listed_wishes(settings: GatewaySettings) -> Iterator[KeyPath]:
     for index, listener in enumerate(settings.listeners):
+        if listener.mode not in _LISTENER_MODES:
+            yield ("listeners", index, "mode")
         for key in _LISTENER_KEYS:
             if getattr(listener, key) != ListenerSettings.model_fields[key].default:
                 yield ("listeners", index, key)
@@ -72,6 +79,12 @@ def _policy_wishes(source: PolicySource) -> Iterator[KeyPath]:
         for key in sorted(rule.model_fields_set & _RULE_KEYS):
             if getattr(rule, key) != RuleSettings.model_fields[key].default:
                 yield ("rules", index, key)
+        if rule.inspect is not None and not _TLS_IS_ENDED_HERE and _carries_tls(rule):
+            yield ("rules", index, "inspect")
+
+
+def _carries_tls(rule: RuleSettings) -> bool:
+    return Protocol.TLS in protocols_of(rule, port_ranges(rule))
 
 
 def _value(section: Section, path: Iterable[str]) -> Any:

@@ -15,7 +15,6 @@ RULE = "rules:\n  - name: a\n    hosts: [x.example]\n    "
 @pytest.mark.parametrize(
     ("text", "path"),
     [
-        ("listeners: [{mode: transparent}]", "listeners[0].mode"),
         ("listeners: [{mode: dns}]", "listeners[0].mode"),
         ("listeners: [{mode: socks5}]", "listeners[0].mode"),
         ("listeners: [{tls: {cert: c, key: k}}]", "listeners[0].tls"),
@@ -25,7 +24,6 @@ RULE = "rules:\n  - name: a\n    hosts: [x.example]\n    "
         ("identity: {sources: [address, mtls]}", "identity.sources[1]"),
         ("identity: {token: {issuer: i, jwks: j}}", "identity.token"),
         ("identity: {kubernetes: true}", "identity.kubernetes"),
-        ("secrets: {k: {file: f, hosts: [x.example]}}", "secrets"),
         ("inspection: {ca_cert: c, ca_key: k}", "inspection"),
         ("telemetry: {access_log: [{}, {format: text}]}", "telemetry.access_log[1].format"),
         ("telemetry: {otlp: {endpoint: 'http://c'}}", "telemetry.otlp"),
@@ -54,6 +52,10 @@ def test_defaults_written_out_are_no_wish(tmp_path: Path) -> None:
     assert settings_problems(tmp_path, text) == []
 
 
+def test_a_listener_may_be_transparent(tmp_path: Path) -> None:
+    assert settings_problems(tmp_path, "listeners: [{mode: transparent}]") == []
+
+
 @pytest.mark.parametrize("sources", ["[address]", "[basic]", "[basic, address]", "[address, basic]"])
 def test_clients_are_known_by_address_and_password(tmp_path: Path, sources: str) -> None:
     assert settings_problems(tmp_path, f"identity: {{sources: {sources}}}") == []
@@ -62,12 +64,8 @@ def test_clients_are_known_by_address_and_password(tmp_path: Path, sources: str)
 @pytest.mark.parametrize(
     "wish",
     [
-        "resolve: match",
         "inspect: {}",
         "via: http://proxy.example:3128",
-        "source: 192.0.2.1",
-        "source: [192.0.2.1, 192.0.2.2]",
-        "source: client",
         "proxy_protocol: v2",
         "trace: {propagate: never}",
     ],
@@ -90,12 +88,12 @@ def test_what_is_not_available_is_told_together_with_what_else_is_wrong(tmp_path
     text = """\
         rules:
           - {name: a, hosts: [x.example], clients: [nobody]}
-          - {name: b, hosts: [y.example], source: client}
+          - {name: b, hosts: [y.example], trace: {propagate: never}}
         """
     path = write(tmp_path, "policy.yaml", text)
     with pytest.raises(ConfigErrors) as refusal:
         load_policy(with_policy(GatewaySettings(), path))
     assert [str(problem).removeprefix(str(path)) for problem in refusal.value.problems] == [
-        ":3: rules[1].source: is not available yet",
+        ":3: rules[1].trace: is not available yet",
         ":2: rules[0].clients[0]: the group 'nobody' is not declared",
     ]
