@@ -13,7 +13,7 @@ from gateway.net.stream import Stream
 from gateway.policy.plan import Rules
 from gateway.serve.deadlines import DeadlineWheel
 from gateway.serve.identify import Identifier
-from gateway.serve.services import Bounds, Services
+from gateway.serve.services import Bounds, Entrance, Services
 from gateway.settings.gateway import GatewaySettings
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.formats import json
@@ -34,6 +34,7 @@ def build_services(
     rules: Callable[[], Rules],
     identifier: Callable[[], Identifier],
     resolver_plan: Callable[[], ResolverPlan],
+    entrance: Callable[[str], Entrance | None],
     limiter: Limiter,
     recorder: Recorder,
 ) -> tuple[Services, ResolverInForce]:
@@ -43,6 +44,7 @@ def build_services(
     services = Services(
         rules=rules,
         identifier=identifier,
+        entrance=entrance,
         limiter=limiter,
         dialer=TcpDialer(resolver.resolve, Stream, clock, deadlines),
         recorder=recorder,

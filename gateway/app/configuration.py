@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
+from gateway.app.entrances import load_materials
 from gateway.app.resolving import ResolverPlan
 from gateway.model.client import IdentitySource
-from gateway.serve.identify import Challenge, Identifier, PasswordFile
+from gateway.net.tls.contexts import TlsMaterial
+from gateway.serve.identify import CertificateNames, Challenge, CredentialSource, Identifier, PasswordFile
 from gateway.settings.gateway import GatewaySettings
 from gateway.settings.load import (
     GATEWAY_FILE,
@@ -25,12 +27,13 @@ FIXED_AT_START = ("listeners", "admin", "workers", "limits", "http_parser", "tel
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """`files` are all that it was read from, as they were just before."""
+    """`files` are all that it was read from, as they were just before; `materials` stand by the listener's name."""
 
     settings: GatewaySettings
     policy: LoadedPolicy
     identifier: Identifier
     resolver: ResolverPlan
+    materials: Mapping[str, TlsMaterial]
     files: Mapping[Path, Stamp]
 
     def waiting_for_restart(self, running: GatewaySettings) -> Iterator[str]:
@@ -48,13 +51,17 @@ def load_configuration(config: Path | None, environ: Mapping[str, str], policy: 
     files = {path: before.get(path, stamp(path)) for path in settings.files}
     identifier = build_identifier(settings)
     resolver = ResolverPlan(settings.resolver, load_resolver_authorities(settings))
+    materials = load_materials(settings)
     loaded = load_policy(settings)
-    return Configuration(settings, loaded, identifier, resolver, {**files, **loaded.files})
+    return Configuration(settings, loaded, identifier, resolver, materials, {**files, **loaded.files})
 
 
 def build_identifier(settings: GatewaySettings) -> Identifier:
     """The configured sources that come before the address. Raises `ConfigErrors` naming lines of the password file."""
-    before_the_address = takewhile(lambda source: source is not IdentitySource.ADDRESS, settings.identity.sources)
-    looks_at_passwords = IdentitySource.BASIC in before_the_address and settings.identity.basic is not None
-    sources = [PasswordFile(load_users(settings))] if looks_at_passwords else []
+    sources: list[CredentialSource] = []
+    for kind in takewhile(lambda source: source is not IdentitySource.ADDRESS, settings.identity.sources):
+        if kind is IdentitySource.MTLS and any(listener.asks_for_certificates for listener in settings.listeners):
+            sources.append(CertificateNames())
+        elif kind is IdentitySource.BASIC and settings.identity.basic is not None:
+            sources.append(PasswordFile(load_users(settings)))
     return Identifier(sources, Challenge(settings.identity.challenge))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gateway.admin.state import ReloadOutcome
 from gateway.app.configuration import Configuration
+from gateway.app.entrances import Entrances
 from gateway.app.own_addresses import own_addresses
 from gateway.app.resolving import ResolverPlan
 from gateway.model.addresses import Address
@@ -31,6 +32,7 @@ class PolicyInForce:
         self._load = load
         self._listening = listening
         self._running = first.settings
+        self.entrances = Entrances(first.settings)
         self._one_at_a_time = asyncio.Lock()
         self.reload_succeeded = True
         self.last_reload_time: float | None = None
@@ -38,6 +40,7 @@ class PolicyInForce:
 
     def _take(self, taken: Configuration, rules: Rules) -> None:
         self.rules = rules
+        self.entrances.take(taken.settings, taken.materials)
         self.identifier: Identifier = taken.identifier
         self.resolver: ResolverPlan = taken.resolver
         self.settings: GatewaySettings = taken.settings

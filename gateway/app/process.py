@@ -93,6 +93,7 @@ class GatewayProcess:
             lambda: self._policy.rules,
             lambda: self._policy.identifier,
             lambda: self._policy.resolver,
+            self._policy.entrances.at,
             limiter,
             self._recorder,
         )

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import NamedTuple, NotRequired, TypedDict
 
 from gateway.model.addresses import Address
-from gateway.model.client import Client
+from gateway.model.client import Certificate, Client
 from gateway.model.decision import AddressRefusal, Decision, Deny, Permit, RuleRef, WouldDeny
 from gateway.model.intent import Intent, Opening
 from gateway.model.reasons import Reason
@@ -57,13 +57,20 @@ class Dialled(NamedTuple):
 
 @dataclass(slots=True)
 class Draft:
-    """One connection while it lives. `started_at` is monotonic, `started_time` Unix time; both in seconds."""
+    """One connection while it lives. `started_at` is monotonic, `started_time` Unix time; both in seconds.
+
+    `peer` is the client; where a PROXY header named it, `sender` is who sent that. `certificate` is the client's,
+    verified. `entered`: what stands before the first request is done with.
+    """
 
     connection_id: str
     listener: str
     peer: tuple[Address, int]
     started_at: float
     started_time: float
+    sender: tuple[Address, int] | None = None
+    certificate: Certificate | None = None
+    entered: bool = False
     generation: int = 0
     client: Client | None = None
     intent: Intent | None = None
@@ -97,8 +104,12 @@ class ConnectionRecord(TypedDict):
     bytes_down: int
     ended: Ended
     ended_by: Side
+    peer_address: NotRequired[str]
+    peer_port: NotRequired[int]
     identity: NotRequired[str]
     user: NotRequired[str]
+    spiffe: NotRequired[str]
+    certificate: NotRequired[str]
     door: NotRequired[str]
     host: NotRequired[str]
     port: NotRequired[int]

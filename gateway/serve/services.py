@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from ssl import SSLContext
 
+from gateway.model.addresses import Network
 from gateway.model.roles import Clock, Deadlines, Dialer, Limiter, Recorder
 from gateway.net.splice import Splices
 from gateway.net.stream import Stream
@@ -18,15 +20,24 @@ class Bounds:
     client_hello: int = 64 * 1024
 
 
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """What stands on a listener before the first request. `trusted` are the senders of whom a PROXY header is required,
+    None where none is looked for."""
+
+    trusted: tuple[Network, ...] | None = None
+    tls: SSLContext | None = None
+
+
 @dataclass(slots=True)
 class Services:
-    """`rules` and `identifier` answer what is in force; `draining` is set once, when the process has begun to end.
-
-    `proxy_name` is our member in Proxy-Status.
+    """`rules`, `identifier` and `entrance` (of the listener with that name) answer what is in force; `draining` is set
+    once, when the process has begun to end. `proxy_name` is our member in Proxy-Status.
     """
 
     rules: Callable[[], Rules]
     identifier: Callable[[], Identifier]
+    entrance: Callable[[str], Entrance | None]
     limiter: Limiter
     dialer: Dialer[Stream]
     recorder: Recorder

@@ -68,6 +68,7 @@ def build_services(
     return Services(
         rules=lambda: rules,
         identifier=lambda: Identifier([]),
+        entrance=lambda listener: None,
         limiter=limiter or Unlimited(),
         dialer=dialer,
         recorder=recorder,
