@@ -1,16 +1,18 @@
-"""What a TLS listener shows and demands, from PEM in memory to an `SSLContext`: TLS 1.2 and later, `http/1.1` by ALPN.
+"""The server's side of TLS, from PEM in memory to an `SSLContext`; and what a TLS listener shows and demands.
 
 Client certificates are checked by OpenSSL: chain, validity, purpose, and with `crl` every certificate of the chain
 against a list that must be there and must not have expired: what cannot be checked is not accepted.
 """
 
+import contextlib
 import os
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 ALPN: Final = ["http/1.1"]
+_CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"  # of TLS 1.2: forward secrecy and AEAD only; those of 1.3 all are
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,22 +36,31 @@ class BadMaterial(ValueError):
 
 def build_server_context(material: TlsMaterial) -> ssl.SSLContext:
     """For a listener. Raises `BadMaterial`."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
-    context.set_alpn_protocols(ALPN)
-    _load_own(context, material)
+    context = server_context(ALPN)
+    try:
+        load_chain(context, material.cert, material.key)
+    except ssl.SSLError as error:
+        raise _bad_own(error) from error
     if material.client_ca is not None:
         _demand_client(context, material.client_ca, material.crl, material.client_required)
     return context
 
 
-def _load_own(context: ssl.SSLContext, material: TlsMaterial) -> None:
-    with _InMemory(material.cert) as cert, _InMemory(material.key) as key:
-        try:
-            context.load_cert_chain(cert.path, key.path, password=_no_password)
-        except ssl.SSLError as error:
-            raise _bad_own(error) from error
+def server_context(alpn: Sequence[str]) -> ssl.SSLContext:
+    """TLS 1.2 and 1.3, without a certificate yet."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.set_ciphers(_CIPHERS)
+    if alpn:
+        context.set_alpn_protocols(list(alpn))
+    return context
+
+
+def load_chain(context: ssl.SSLContext, chain: bytes, key: bytes) -> None:
+    """Show this certificate, as PEM. Raises `ssl.SSLError`, or `BadMaterial` for a key with a password."""
+    with _in_memory(chain) as chain_file, _in_memory(key) as key_file:
+        context.load_cert_chain(chain_file, key_file, password=_no_password)
 
 
 def _no_password() -> str:
@@ -78,9 +89,9 @@ def _demand_client(context: ssl.SSLContext, client_ca: bytes, crl: bytes | None,
 
 def _load(context: ssl.SSLContext, part: str, pem: bytes, count: Callable[[], int], nothing: str) -> None:
     before = count()
-    with _InMemory(pem) as file:
+    with _in_memory(pem) as file:
         try:
-            context.load_verify_locations(file.path)
+            context.load_verify_locations(file)
         except ssl.SSLError as error:
             raise BadMaterial(part, f"cannot be taken as PEM: {_words(error)}") from error
     if count() == before:
@@ -95,18 +106,13 @@ def _words(error: ssl.SSLError) -> str:
     return (error.reason or "it is not PEM").lower().replace("_", " ")
 
 
-class _InMemory:
-    """OpenSSL's loaders take file names only: no key of ours touches a disk for that."""
-
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-
-    def __enter__(self) -> "_InMemory":
-        self._descriptor = os.memfd_create("pem", os.MFD_CLOEXEC)
-        with os.fdopen(os.dup(self._descriptor), "wb") as file:
-            file.write(self._content)
-        self.path = f"/proc/self/fd/{self._descriptor}"
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._descriptor)
+@contextlib.contextmanager
+def _in_memory(content: bytes) -> Iterator[str]:
+    """A path: OpenSSL's loaders take file names only, and no key of ours touches a disk for that."""
+    descriptor = os.memfd_create("pem", os.MFD_CLOEXEC)
+    try:
+        with os.fdopen(descriptor, "wb", closefd=False) as file:
+            file.write(content)
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
