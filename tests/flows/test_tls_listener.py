@@ -146,6 +146,18 @@ def test_a_verified_certificate_without_exactly_one_proper_spiffe_id_is_no_ident
 # --------------------------------------------------------------------------------------------------- what goes wrong
 
 
+def test_a_forged_record_in_a_tunnel_is_as_good_as_a_reset(bed: Bed) -> None:
+    with bed.one_record() as record, secure(bed, "tls") as client:
+        assert connect(client, bed.at("open")) == 200
+        client.send(b"ping")
+        assert client.read(4) == b"ping"
+        socket.socket.sendall(client.socket, b"\x17\x03\x03\x00\x20" + bytes(32))
+        with pytest.raises((ConnectionResetError, ssl.SSLError)):
+            client.read_to_end()
+    assert (record["reason"], record["ended"], record["ended_by"]) == (Reason.DOWNSTREAM_RESET, "reset", "downstream")
+    assert record["bytes_up"] == 4
+
+
 def test_plain_http_on_a_tls_port_is_told_the_cure(bed: Bed) -> None:
     with bed.refused() as record, bed.client("tls") as client:
         head = client.connect(bed.at("open"))

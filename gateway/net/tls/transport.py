@@ -133,6 +133,7 @@ class TlsTransport(asyncio.Transport):
         elif self._fault is None:
             self._fault = error
             self._raw.abort()
+            self._lose(error)  # at once: nobody is to call what is closed already
 
     def _settle(self, failure: TlsFailed | None) -> None:
         shaken, self._shaken = self._shaken, None
@@ -150,9 +151,12 @@ class TlsTransport(asyncio.Transport):
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        stream = self._stream
-        stream.connection_lost(exc or self._fault)
-        stream.transport = self._raw  # else each would keep the other, and only the collector could tell
+        if self._fault is None:
+            self._lose(exc)
+
+    def _lose(self, exc: Exception | None) -> None:
+        self._stream.connection_lost(exc)
+        self._stream.transport = self._raw  # else each would keep the other, and only the collector could tell
         self._settle(TlsFailed(_GONE))
 
     def pause_writing(self) -> None:

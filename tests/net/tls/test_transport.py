@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import random
 import socket
 import ssl
 import weakref
@@ -13,7 +14,7 @@ import pytest
 
 from gateway.model.record import Ended, Side, Transfer
 from gateway.net.relay import Relay
-from gateway.net.stream import Stream
+from gateway.net.stream import HOLD_BOUND, Stream
 from gateway.net.tls.contexts import TlsMaterial, build_server_context
 from gateway.net.tls.transport import TlsFailed, TlsTransport, start_tls
 from tests.helpers.certificates import Authority, pem
@@ -22,6 +23,8 @@ from tests.helpers.streams import receive_all, receive_exactly, send, stream_and
 from tests.helpers.tunnel import kernel_form
 
 BULK = 3 << 20
+MUCH = 24 << 20
+ONE_READ = 256 * 1024  # of the loop
 
 ROOT = Authority("root")
 SERVER = ROOT.server("gateway.test")
@@ -330,3 +333,44 @@ async def test_what_waits_is_counted_in_bytes_of_the_clear() -> None:
         assert 0 < queued < 16 << 20
         assert len(await peer.receive(16 << 20)) == 16 << 20
         assert stream.queued() == 0
+
+
+async def test_who_talks_and_is_not_listened_to_fills_the_bound_and_no_more() -> None:
+    async with in_tls() as (stream, peer):
+        talking = asyncio.ensure_future(peer.send(b"x" * BULK))
+        await held(stream, HOLD_BOUND)
+        await asyncio.sleep(0.1)
+        assert len(stream.peek()) <= HOLD_BOUND + ONE_READ
+        await held(stream, BULK)
+        await talking
+
+
+async def test_who_does_not_read_stops_the_other_side_and_gets_everything_later() -> None:
+    async with in_tls() as (downstream, peer):
+        upstream, origin = await stream_and_peer()
+        relay = Relay(downstream, upstream, Transfer(), HandDeadlines(), kernel_form(), 3600.0)
+        running = asyncio.ensure_future(relay.run())
+        sending = asyncio.ensure_future(send(origin, b"d" * MUCH))
+        await asyncio.sleep(0.3)
+        assert not sending.done()
+        assert downstream.queued() <= 4 * ONE_READ
+        assert await peer.receive(MUCH) == b"d" * MUCH
+        await sending
+        origin.close()
+        await asyncio.to_thread(peer.socket.close)
+        await running
+        await upstream.aclose()
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_whatever_follows_the_handshake_ends_the_connection_or_is_read(seed: int) -> None:
+    chance = random.Random(seed)
+    async with in_tls() as (stream, peer):
+        await peer.send(b"proper")
+        garbage = bytes((chance.choice((20, 21, 22, 23, 0, 255)), 3, 3)) + chance.randbytes(chance.randrange(1, 600))
+        socket.socket.sendall(peer.socket, garbage)
+        socket.socket.shutdown(peer.socket, socket.SHUT_WR)
+        await until(lambda: stream.has_ended or stream.is_lost)
+        assert stream.peek() == b"proper"
+        stream.write(b"whatever")
+        await stream.aclose()
