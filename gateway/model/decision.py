@@ -41,6 +41,13 @@ class EchRule(StrEnum):
     DENY = "deny"
 
 
+class ProxyVersion(StrEnum):
+    """The form of the PROXY header that a destination is sent."""
+
+    V1 = "v1"
+    V2 = "v2"
+
+
 @dataclass(frozen=True, slots=True)
 class Timeouts:
     """Seconds. `lifetime` None is unlimited."""
@@ -59,7 +66,8 @@ class Terms:
     """What the deciding rule says about a connection that it lets pass. All of it comes from that one rule.
 
     `private` are the networks that the rule opens beyond global unicast, `within` those that it is pinned to (empty:
-    not pinned). `inspect` tells that TLS is to be terminated.
+    not pinned). `inspect` tells that TLS is to be terminated. `proxy_protocol` is the header that the destination is
+    sent before the client's first byte, None for none.
     """
 
     protocol: Protocol = Protocol.AUTO
@@ -69,6 +77,7 @@ class Terms:
     private: tuple[Network, ...] = ()
     within: tuple[Network, ...] = ()
     timeouts: Timeouts = Timeouts()
+    proxy_protocol: ProxyVersion | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,16 +6,22 @@ from enum import StrEnum
 from typing import NamedTuple, NotRequired, Protocol, TypedDict
 
 from gateway.model.addresses import Address
-from gateway.model.client import Client
+from gateway.model.client import Certificate, Client
 from gateway.model.decision import AddressRefusal, Decision, Deny, Permit, RuleRef, WouldDeny
 from gateway.model.errors import DownstreamError, GatewayError, Refused, UpstreamError
 from gateway.model.intent import Intent, Opening
 from gateway.model.reasons import Reason
 
-ABOUT_CREDENTIALS = frozenset({Reason.CREDENTIALS_MISSING, Reason.CREDENTIALS_INVALID})
+ABOUT_CERTIFICATES = frozenset({Reason.CLIENT_CERTIFICATE_MISSING, Reason.CLIENT_CERTIFICATE_INVALID})
+ABOUT_CREDENTIALS = ABOUT_CERTIFICATES | {
+    Reason.CREDENTIALS_MISSING,
+    Reason.CREDENTIALS_INVALID,
+    Reason.PROXY_HEADER_REFUSED,
+}
 _SLOW = frozenset(
     {
         Reason.HEAD_TIMEOUT,
+        Reason.TLS_HANDSHAKE_TIMEOUT,
         Reason.BODY_TIMEOUT,
         Reason.IDLE_TIMEOUT,
         Reason.CLIENT_SILENT,
@@ -80,7 +86,9 @@ class Tunnel(Protocol):
 class Draft:
     """One connection while it lives. `started_at` is monotonic, `started_time` Unix time; both in seconds.
 
-    `tunnel` is there while it is being relayed; `judged` is the last generation by which it was judged since.
+    `peer` is the client; where a PROXY header named it, `sender` is who sent that. `certificate` is the client's,
+    verified. `entered`: what stands before the first request is done with. `tunnel` is there while it is being relayed;
+    `judged` is the last generation by which it was judged since.
     """
 
     connection_id: str
@@ -88,6 +96,9 @@ class Draft:
     peer: tuple[Address, int]
     started_at: float
     started_time: float
+    sender: tuple[Address, int] | None = None
+    certificate: Certificate | None = None
+    entered: bool = False
     generation: int = 0
     client: Client | None = None
     intent: Intent | None = None
@@ -156,8 +167,12 @@ class ConnectionRecord(TypedDict):
     bytes_down: int
     ended: Ended
     ended_by: Side
+    peer_address: NotRequired[str]
+    peer_port: NotRequired[int]
     identity: NotRequired[str]
     user: NotRequired[str]
+    spiffe: NotRequired[str]
+    certificate: NotRequired[str]
     door: NotRequired[str]
     host: NotRequired[str]
     port: NotRequired[int]
@@ -207,8 +222,12 @@ class ExchangeRecord(TypedDict):
     bytes_down: int
     ended: Ended
     ended_by: Side
+    peer_address: NotRequired[str]
+    peer_port: NotRequired[int]
     identity: NotRequired[str]
     user: NotRequired[str]
+    spiffe: NotRequired[str]
+    certificate: NotRequired[str]
     door: NotRequired[str]
     host: NotRequired[str]
     port: NotRequired[int]

@@ -14,7 +14,7 @@ from gateway.settings.problems import Problems
 from gateway.settings.section import Section
 from gateway.settings.source.places import Document, KeyPath
 
-_SOURCES = {IdentitySource.ADDRESS, IdentitySource.BASIC}
+_SOURCES = {IdentitySource.ADDRESS, IdentitySource.BASIC, IdentitySource.MTLS}
 _KEYS: tuple[tuple[str, ...], ...] = (
     ("identity", "token"),
     ("identity", "kubernetes"),
@@ -26,10 +26,8 @@ _KEYS: tuple[tuple[str, ...], ...] = (
     ("telemetry", "otlp"),
     ("compat",),
 )
-_LISTENER_KEYS = ("mode", "tls", "proxy_protocol")
-_RULE_KEYS = frozenset(
-    ("resolve", "limits", "honour_retry_after", "breaker", "inspect", "via", "source", "proxy_protocol", "trace")
-)
+_LISTENER_KEYS = ("mode",)
+_RULE_KEYS = frozenset(("resolve", "limits", "honour_retry_after", "breaker", "inspect", "via", "source", "trace"))
 
 
 def check_gateway_available(settings: GatewaySettings, problems: Problems) -> None:

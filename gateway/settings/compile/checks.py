@@ -11,7 +11,7 @@ from gateway.model.addresses import Address, parse_network
 from gateway.model.decision import SniRule
 from gateway.model.intent import Protocol
 from gateway.policy.rules import ANY_HOST, Action, HostPattern, PortRange
-from gateway.settings.gateway import GatewaySettings
+from gateway.settings.gateway import GatewaySettings, ListenerSettings
 from gateway.settings.hosts import HostEntry, Suffix, public_suffix
 from gateway.settings.policy import (
     GroupSettings,
@@ -51,6 +51,8 @@ def check_gateway(settings: GatewaySettings) -> Iterator[Finding]:
             yield ("listeners", index, "bind"), f"another listener has {listener.bind} already"
         names.add(listener.name)
         binds.add(str(listener.bind))
+        for path, message in _check_tls(listener):
+            yield ("listeners", index, *path), message
     admin = settings.admin
     if admin.token_file is None and not is_loopback(admin.bind.address):
         yield ("admin", "bind"), f"{admin.bind} is reachable from elsewhere: that needs admin.token_file"
@@ -62,6 +64,17 @@ def check_gateway(settings: GatewaySettings) -> Iterator[Finding]:
         yield ("resolver", "tls"), "is for transport: dot or doh"
     if "path" in resolver.model_fields_set and resolver.transport != "doh":
         yield ("resolver", "path"), "is for transport: doh"
+
+
+def _check_tls(listener: ListenerSettings) -> Iterator[Finding]:
+    tls = listener.tls
+    if tls is None:
+        return
+    if listener.mode in ("transparent", "dns"):
+        yield ("tls",), f"is not for mode: {listener.mode}, whose clients know of no proxy"
+    for key in ("crl", "client_cert"):
+        if key in tls.model_fields_set and tls.client_ca is None:
+            yield ("tls", key), "needs client_ca: without it no client is asked for a certificate"
 
 
 def is_loopback(address: Address) -> bool:

@@ -18,11 +18,9 @@ RULE = "rules:\n  - name: a\n    hosts: [x.example]\n    "
         ("listeners: [{mode: transparent}]", "listeners[0].mode"),
         ("listeners: [{mode: dns}]", "listeners[0].mode"),
         ("listeners: [{mode: socks5}]", "listeners[0].mode"),
-        ("listeners: [{tls: {cert: c, key: k}}]", "listeners[0].tls"),
-        ("listeners: [{proxy_protocol: {trusted: [192.0.2.1]}}]", "listeners[0].proxy_protocol"),
         ("policy: kubernetes", "policy"),
         ("identity: {sources: [token, address]}", "identity.sources[0]"),
-        ("identity: {sources: [address, mtls]}", "identity.sources[1]"),
+        ("identity: {sources: [address, token]}", "identity.sources[1]"),
         ("identity: {token: {issuer: i, jwks: j}}", "identity.token"),
         ("identity: {kubernetes: true}", "identity.kubernetes"),
         ("secrets: {k: {file: f, hosts: [x.example]}}", "secrets"),
@@ -57,8 +55,8 @@ def test_defaults_written_out_are_no_wish(tmp_path: Path) -> None:
     assert settings_problems(tmp_path, text) == []
 
 
-@pytest.mark.parametrize("sources", ["[address]", "[basic]", "[basic, address]", "[address, basic]"])
-def test_clients_are_known_by_address_and_password(tmp_path: Path, sources: str) -> None:
+@pytest.mark.parametrize("sources", ["[address]", "[basic]", "[mtls, basic, address]", "[address, basic]"])
+def test_clients_are_known_by_certificate_password_and_address(tmp_path: Path, sources: str) -> None:
     assert settings_problems(tmp_path, f"identity: {{sources: {sources}}}") == []
 
 
@@ -74,7 +72,6 @@ def test_clients_are_known_by_address_and_password(tmp_path: Path, sources: str)
         "source: 192.0.2.1",
         "source: [192.0.2.1, 192.0.2.2]",
         "source: client",
-        "proxy_protocol: v2",
         "trace: {propagate: never}",
     ],
 )
