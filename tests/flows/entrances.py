@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from gateway.model.reasons import Reason
-from tests.helpers.certificates import DAY, Authority, Issued, pem
+from tests.helpers.certificates import DAY, Authority, Issued, client_context, pem
 from tests.helpers.dns_server import DnsServer
 from tests.helpers.gateway import GatewayProcess, Record
 from tests.helpers.origins import Origin, echo
@@ -75,13 +75,10 @@ class Bed:
 
     def context(self, who: Issued | None = None, version: ssl.TLSVersion | None = None) -> ssl.SSLContext:
         """Trusts the gateway's certificate, and shows that of `who`."""
-        context = ssl.create_default_context(cadata=pem(self.servers.certificate).decode())
+        context = client_context(self.servers, who, self.folder)
         context.set_alpn_protocols(["h2", "http/1.1"])
         if version is not None:
             context.minimum_version = context.maximum_version = version
-        if who is not None:
-            cert, key = who.write(self.folder, f"client-{who.certificate.serial_number}")
-            context.load_cert_chain(cert, key)
         return context
 
     def left(self) -> tuple[int, int, int]:

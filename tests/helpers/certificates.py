@@ -1,6 +1,7 @@
 """Certificates that a test needs in every state: an authority with an intermediate, leaves with any names, and CRLs."""
 
 import ipaddress
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -124,3 +125,11 @@ class Authority:
         certificate = builder.sign(signing, hashes.SHA256())
         above = () if by is None or by.above is None else by.issued.chain
         return Issued(certificate, key, (certificate, *above))
+
+
+def client_context(servers: Authority, who: Issued | None = None, folder: Path | None = None) -> ssl.SSLContext:
+    """Trusts what `servers` issued and shows the certificate of `who`, whose files go into `folder`."""
+    context = ssl.create_default_context(cadata=pem(servers.certificate).decode())
+    if who is not None and folder is not None:
+        context.load_cert_chain(*who.write(folder, f"client-{who.certificate.serial_number}"))
+    return context
