@@ -6,6 +6,7 @@ of its framing.
 
 import re
 from abc import ABC, abstractmethod
+from typing import Generic, TypeVar
 
 from gateway.model.reasons import Reason
 from gateway.wire.grammar import REQUEST, RESPONSE, HeadGrammar, MalformedHead, find_head, match_head, split_fields
@@ -16,10 +17,17 @@ from gateway.wire.http.witness import Witness
 
 _EMPTY_LINE = b"\r\n"
 _LONGEST_LEFTOVER = 1_048_576
+_LONGEST_REPEATED = 2048
+
+Message = TypeVar("Message", Request, Response)
 
 
-class _Reader(ABC):
-    """One message at a time, from a head that comes in pieces to its end; a fault that stays."""
+class _Reader(ABC, Generic[Message]):
+    """One message at a time, from a head that comes in pieces to its end; a fault that stays.
+
+    A head that is the one before to the byte, as of a client that polls, is not understood a second time. No reader
+    knows what another one has read.
+    """
 
     def __init__(self, grammar: HeadGrammar, witness: Witness, bounds: Bounds, is_paused: bool) -> None:
         self._grammar = grammar
@@ -31,6 +39,8 @@ class _Reader(ABC):
         self._content: ContentReader | None = None
         self._is_closed = False
         self._fault: tuple[Reason, str] | None = None  # not the exception: its traceback leads back here
+        self._last_head = b""
+        self._last: Message | None = None
 
     @property
     def leftover(self) -> bytes:
@@ -86,13 +96,17 @@ class _Reader(ABC):
                 self._hold(data)
                 return None
             head, rest = bytes(whole[start:size]), bytes(whole[size:])
-            match = match_head(head, self._grammar)
+            message = self._last if head == self._last_head else None
+            if message is None:
+                message = self._understand(match_head(head, self._grammar), head)
         except MalformedHead as fault:
             raise MalformedMessage(fault.reason, fault.detail) from fault
         if held:
             held.clear()
             self._seen = 0
-        self._begin(match, head, events)
+        if size <= _LONGEST_REPEATED:
+            self._last_head, self._last = head, message
+        self._begin(message, events)
         return rest
 
     def _hold(self, data: bytes) -> None:
@@ -111,15 +125,19 @@ class _Reader(ABC):
         self._held += data
 
     @abstractmethod
-    def _begin(self, match: re.Match[str], head: bytes, events: list[Event]) -> None:
-        """A whole head: judge it, add its event, and open its content if it is not interim."""
+    def _understand(self, match: re.Match[str], head: bytes) -> Message:
+        """What a whole head says: judged, and confirmed."""
+
+    @abstractmethod
+    def _begin(self, message: Message, events: list[Event]) -> None:
+        """Add the head's event, and open its content if it is not interim."""
 
     @abstractmethod
     def _close(self, events: list[Event]) -> None:
         """The peer sends no more, and a message or its absence is not complete."""
 
 
-class WitnessedRequestReader(_Reader):
+class WitnessedRequestReader(_Reader[Request]):
     """A `RequestReader`."""
 
     def __init__(self, witness: Witness, bounds: Bounds) -> None:
@@ -137,22 +155,25 @@ class WitnessedRequestReader(_Reader):
         self._held.clear()
         return self.receive(data)
 
-    def _begin(self, match: re.Match[str], head: bytes, events: list[Event]) -> None:
+    def _understand(self, match: re.Match[str], head: bytes) -> Request:
         method, target, digit, lines = match.groups()
         minor, fields = int(digit), split_fields(lines)
         framing = request_framing(method, target, minor, fields)
         request = Request(method, target, minor, fields, framing)
         if not self._witness.confirms_request(head, request):
             raise MalformedMessage(Reason.MALFORMED_REQUEST, "a head that another parser reads differently")
-        events.append(request)
-        self._content = open_content(framing, self._bounds, Reason.MALFORMED_REQUEST)
+        return request
+
+    def _begin(self, message: Request, events: list[Event]) -> None:
+        events.append(message)
+        self._content = open_content(message.framing, self._bounds, Reason.MALFORMED_REQUEST)
 
     def _close(self, events: list[Event]) -> None:
         if not self.is_between:
             raise MalformedMessage(Reason.CLIENT_CLOSED, "within a request")
 
 
-class WitnessedResponseReader(_Reader):
+class WitnessedResponseReader(_Reader[Response]):
     """A `ResponseReader`."""
 
     def __init__(self, witness: Witness, bounds: Bounds) -> None:
@@ -168,23 +189,29 @@ class WitnessedResponseReader(_Reader):
     def expect(self, method: str, *, upgrade: bool = False) -> None:
         if self._held or self._is_switched or not self._is_paused:
             raise MalformedMessage(Reason.MALFORMED_RESPONSE, "bytes before their request was sent")
+        if method != self._method:  # the same head may have other content behind it
+            self._last_head, self._last = b"", None
         self._method = method
         self._may_switch = upgrade
         self._is_paused = False
 
-    def _begin(self, match: re.Match[str], head: bytes, events: list[Event]) -> None:
+    def _understand(self, match: re.Match[str], head: bytes) -> Response:
         digit, code, phrase, lines = match.groups(default="")
         minor, status, fields = int(digit), int(code), split_fields(lines)
         framing = response_framing(self._method, status, minor, fields)
         response = Response(status, phrase, minor, fields, framing)
         if not self._witness.confirms_response(head, response):
             raise MalformedMessage(Reason.MALFORMED_RESPONSE, "a head that another parser reads differently")
+        return response
+
+    def _begin(self, message: Response, events: list[Event]) -> None:
+        status = message.status
         if status == 101 and not self._may_switch:
             raise MalformedMessage(Reason.MALFORMED_RESPONSE, "a switch of protocols that nobody asked for")
-        events.append(response)
-        if not response.is_interim:
+        events.append(message)
+        if not message.is_interim:
             self._is_switched = status == 101 or (self._method == "CONNECT" and status < 300)
-            self._content = open_content(framing, self._bounds, Reason.MALFORMED_RESPONSE)
+            self._content = open_content(message.framing, self._bounds, Reason.MALFORMED_RESPONSE)
 
     def _close(self, events: list[Event]) -> None:
         if self._content is None or not self._content.ends_by_close:

@@ -45,6 +45,25 @@ def test_a_request_is_read_as_it_stands(codec: Codec) -> None:
     assert reader.receive(b"lo") == [b"lo", End()]
 
 
+def test_a_head_that_comes_again_is_not_read_again_by_its_own_reader_only(codec: Codec) -> None:
+    reader = codec.request_reader()
+    first, _ = reader.receive(GET)
+    reader.proceed()
+    assert reader.receive(GET)[0] is first
+    assert codec.request_reader().receive(GET)[0] is not first
+
+
+def test_the_same_head_is_judged_anew_for_another_method(codec: Codec) -> None:
+    reader = codec.response_reader()
+    answer = OK + b"Content-Length: 2\r\n\r\n"
+    reader.expect("HEAD")
+    assert reader.receive(answer)[1:] == [End()]
+    reader.expect("GET")
+    assert reader.receive(answer + b"hi")[1:] == [b"hi", End()]
+    reader.expect("HEAD")
+    assert reader.receive(answer)[1:] == [End()]
+
+
 def test_a_response_follows_its_interim_ones(codec: Codec) -> None:
     reader = codec.response_reader()
     reader.expect("GET")
