@@ -22,6 +22,7 @@ from gateway.model.decision import Permit
 from gateway.model.errors import DownstreamError, GatewayError, InternalError, UpstreamError
 from gateway.model.reasons import Reason
 from gateway.model.record import Ended, ExchangeDraft, Side
+from gateway.net.dialer import introduce
 from gateway.net.relay import Relay
 from gateway.net.stream import Stream
 from gateway.wire.http.messages import Delimiter, Response
@@ -114,7 +115,7 @@ class Exchange:
     async def _forward(self, judged: Judged) -> bool:
         named = judged.named
         self._host = named.uri_host if named.port == self._scope.usual_port else str(named)
-        key = pool_key(judged.client, judged.permit)
+        key = pool_key(judged.client, judged.permit, self._draft.connection.peer)
         upstream, response = await self._ask(key)
         if response.status == _SWITCHING:
             await self._switch(upstream, response)
@@ -146,6 +147,7 @@ class Exchange:
     async def _dial(self) -> UpstreamConnection:
         parts = self._parts
         reached = await parts.dialer.dial(self._permit)
+        introduce(reached, self._permit, self._draft.connection.peer)
         return UpstreamConnection(reached, parts.codec.response_reader(parts.bounds), parts.clock.monotonic())
 
     def _head_for(self, upstream: UpstreamConnection) -> bytes:

@@ -13,7 +13,7 @@ from typing import Protocol as Role
 from gateway.exchange.upstream import Pool, UpstreamConnection, pool_key
 from gateway.model.addresses import Address
 from gateway.model.authority import Authority, parse_authority
-from gateway.model.client import Client
+from gateway.model.client import Certificate, Client
 from gateway.model.decision import Deny, Permit
 from gateway.model.errors import DownstreamError, GatewayError, Refused
 from gateway.model.intent import Door, Intent, Protocol
@@ -30,7 +30,7 @@ from gateway.wire.target import HTTP_PORT, Target
 class Identifies(Role):
     """Who is asking."""
 
-    async def identify(self, address: Address, head: HeaderFields) -> Client:
+    async def identify(self, address: Address, head: HeaderFields, certificate: Certificate | None) -> Client:
         """Raises `DownstreamError` for credentials that are wrong or missing."""
         ...
 
@@ -103,7 +103,8 @@ class AnyAuthority:
         rules = self.rules()
         draft.generation = rules.generation
         identifier = self.identifier()
-        client = draft.client = await identifier.identify(draft.connection.peer[0], request)
+        connection = draft.connection
+        client = draft.client = await identifier.identify(connection.peer[0], request, connection.certificate)
         intent = draft.intent = Intent(Door.ABSOLUTE_FORM, target.authority, Protocol.HTTP)
         decision = draft.decision = decide(client, intent, rules, now)
         if isinstance(decision, Deny):
@@ -161,9 +162,9 @@ class OneAuthority:
     usual_port: int = HTTP_PORT
     is_verified: bool = False
 
-    def keep(self, upstream: UpstreamConnection) -> None:
-        """Have the next request go over this connection."""
-        self.pool.give(pool_key(self.client, self.permit), upstream)
+    def keep(self, upstream: UpstreamConnection, peer: tuple[Address, int]) -> None:
+        """Have the next request of `peer` go over this connection."""
+        self.pool.give(pool_key(self.client, self.permit, peer), upstream)
 
     async def judge(self, request: Request, target: Target, draft: ExchangeDraft, now: float) -> Judged:
         """See `Scope`."""

@@ -51,6 +51,13 @@ class Resolve(StrEnum):
     MATCH = "match"
 
 
+class ProxyVersion(StrEnum):
+    """The form of the PROXY header that a destination is sent."""
+
+    V1 = "v1"
+    V2 = "v2"
+
+
 class Source(NamedTuple):
     """Local addresses to dial from, the first that has a port left. `foreign`: they are the client's, not ours."""
 
@@ -81,7 +88,8 @@ class Terms:
 
     `private` are the networks that the rule opens beyond global unicast, `within` those that it is pinned to (empty:
     not pinned). `inspection` is what it says of requests, None if it looks at none. `source` None leaves the address to
-    the routes.
+    the routes. `proxy_protocol` is the header that the destination is sent before the client's first byte, None for
+    none.
     """
 
     protocol: Protocol = Protocol.AUTO
@@ -93,6 +101,7 @@ class Terms:
     resolve: Resolve = Resolve.GATEWAY
     source: Source | None = None
     timeouts: Timeouts = Timeouts()
+    proxy_protocol: ProxyVersion | None = None
 
     @property
     def inspect(self) -> bool:

@@ -24,6 +24,11 @@ class Reason(StrEnum):
     CLIENT_HELLO_TIMEOUT = "client_hello_timeout"
     MALFORMED_CLIENT_HELLO = "malformed_client_hello"
     CLIENT_HELLO_TOO_LARGE = "client_hello_too_large"
+    PLAIN_ON_TLS_PORT = "plain_on_tls_port"
+    TLS_HANDSHAKE_FAILED = "tls_handshake_failed"
+    TLS_HANDSHAKE_TIMEOUT = "tls_handshake_timeout"
+    PROXY_HEADER_MISSING = "proxy_header_missing"
+    PROXY_HEADER_MALFORMED = "proxy_header_malformed"
 
     # Policy said no.
     NO_RULE = "no_rule"
@@ -43,6 +48,9 @@ class Reason(StrEnum):
     SECRET_NEEDS_TLS = "secret_needs_tls"
     CREDENTIALS_MISSING = "credentials_missing"
     CREDENTIALS_INVALID = "credentials_invalid"
+    CLIENT_CERTIFICATE_MISSING = "client_certificate_missing"
+    CLIENT_CERTIFICATE_INVALID = "client_certificate_invalid"
+    PROXY_HEADER_REFUSED = "proxy_header_refused"
 
     # The destination could not be resolved, reached or trusted.
     DNS_NAME_NOT_FOUND = "dns_name_not_found"

@@ -6,16 +6,22 @@ from enum import StrEnum
 from typing import NamedTuple, NotRequired, Protocol, TypedDict
 
 from gateway.model.addresses import Address
-from gateway.model.client import Client
+from gateway.model.client import Certificate, Client
 from gateway.model.decision import AddressRefusal, Decision, Deny, Permit, RuleRef, WouldDeny
 from gateway.model.errors import DownstreamError, GatewayError, Refused, UpstreamError
 from gateway.model.intent import Intent, Opening
 from gateway.model.reasons import Reason
 
-ABOUT_CREDENTIALS = frozenset({Reason.CREDENTIALS_MISSING, Reason.CREDENTIALS_INVALID})
+ABOUT_CERTIFICATES = frozenset({Reason.CLIENT_CERTIFICATE_MISSING, Reason.CLIENT_CERTIFICATE_INVALID})
+ABOUT_CREDENTIALS = ABOUT_CERTIFICATES | {
+    Reason.CREDENTIALS_MISSING,
+    Reason.CREDENTIALS_INVALID,
+    Reason.PROXY_HEADER_REFUSED,
+}
 _SLOW = frozenset(
     {
         Reason.HEAD_TIMEOUT,
+        Reason.TLS_HANDSHAKE_TIMEOUT,
         Reason.BODY_TIMEOUT,
         Reason.IDLE_TIMEOUT,
         Reason.CLIENT_SILENT,
@@ -85,8 +91,10 @@ class Tunnel(Protocol):
 class Draft:
     """One connection while it lives. `started_at` is monotonic, `started_time` Unix time; both in seconds.
 
-    `original` is where a captured connection was on its way to, None on a proxy port. `tunnel` is there while it is
-    being relayed; `judged` is the last generation by which it was judged since.
+    `peer` is the client; where a PROXY header named it, `sender` is who sent that. `certificate` is the client's,
+    verified. `entered`: what stands before the first request is done with. `original` is where a captured connection
+    was on its way to, None on a proxy port. `tunnel` is there while it is being relayed; `judged` is the last
+    generation by which it was judged since.
     """
 
     connection_id: str
@@ -95,6 +103,9 @@ class Draft:
     started_at: float
     started_time: float
     original: Destination | None = None
+    sender: tuple[Address, int] | None = None
+    certificate: Certificate | None = None
+    entered: bool = False
     generation: int = 0
     client: Client | None = None
     intent: Intent | None = None
@@ -169,8 +180,12 @@ class ConnectionRecord(TypedDict):
     bytes_down: int
     ended: Ended
     ended_by: Side
+    peer_address: NotRequired[str]
+    peer_port: NotRequired[int]
     identity: NotRequired[str]
     user: NotRequired[str]
+    spiffe: NotRequired[str]
+    certificate: NotRequired[str]
     door: NotRequired[str]
     host: NotRequired[str]
     port: NotRequired[int]
@@ -223,8 +238,12 @@ class ExchangeRecord(TypedDict):
     bytes_down: int
     ended: Ended
     ended_by: Side
+    peer_address: NotRequired[str]
+    peer_port: NotRequired[int]
     identity: NotRequired[str]
     user: NotRequired[str]
+    spiffe: NotRequired[str]
+    certificate: NotRequired[str]
     door: NotRequired[str]
     host: NotRequired[str]
     port: NotRequired[int]

@@ -1,7 +1,7 @@
 """The life of one connection, written top to bottom. Read this file first.
 
-    accept -> identify -> read intent -> decide -> take a lease -> resolve + screen + dial
-           -> confirm SNI -> relay -> record
+    accept -> enter -> identify -> read intent -> decide -> take a lease
+           -> resolve + screen + dial -> confirm SNI -> relay -> record
 
 Every stage's answer goes into the draft as it becomes known, so that a connection which is cut off half-way still
 leaves a truthful record. No byte of the client's reaches the destination before the last verdict.
@@ -15,12 +15,14 @@ from gateway.model.errors import DownstreamError, GatewayError, InternalError, R
 from gateway.model.intent import Protocol
 from gateway.model.reasons import Reason
 from gateway.model.record import Destination, Draft, Ended, Side
+from gateway.net.dialer import introduce
 from gateway.net.relay import Relay
 from gateway.net.stream import Stream
 from gateway.policy.confirm import confirm
 from gateway.policy.decide import decide
 from gateway.policy.plan import REPORT_ONLY
 from gateway.serve.capture import name_in, read_destination, read_first_bytes, refuse_loop
+from gateway.serve.entrance import enter
 from gateway.serve.intake import begins_exchange, client_speaks_first, read_head, read_intent, read_opening
 from gateway.serve.refuse import asks_again, refuse
 from gateway.serve.requests import Tunnel, converse_captured, converse_in_tunnel, converse_openly, speaks_requests
@@ -54,6 +56,8 @@ async def _attempt(downstream: Stream, draft: Draft, services: Services) -> bool
     """One request and all that follows from it. True: it was refused, and the client may try again here."""
     head = None
     try:
+        if not draft.entered:
+            await _enter(downstream, draft, services)
         if draft.original is not None:
             await _walk_captured(draft.original, downstream, draft, services)
             return False
@@ -71,6 +75,14 @@ async def _attempt(downstream: Stream, draft: Draft, services: Services) -> bool
         return refuse(InternalError(Reason.INTERNAL_ERROR, type(bug).__name__), head, downstream, draft, services)
 
 
+async def _enter(downstream: Stream, draft: Draft, services: Services) -> None:
+    """Once a connection; most listeners have nothing before the first request."""
+    entrance = services.entrance(draft.listener)
+    if entrance is not None:
+        await enter(downstream, draft, entrance, services)
+    draft.entered = True
+
+
 async def _walk(head: RequestHead, downstream: Stream, draft: Draft, services: Services) -> None:
     if services.draining:
         raise InternalError(Reason.DRAINING)
@@ -79,7 +91,7 @@ async def _walk(head: RequestHead, downstream: Stream, draft: Draft, services: S
     draft.generation = rules.generation
 
     identifier = services.identifier()
-    client = draft.client = await identifier.identify(draft.peer[0], head)
+    client = draft.client = await identifier.identify(draft.peer[0], head, draft.certificate)
     intent = draft.intent = read_intent(head)
     decision = draft.decision = decide(client, intent, rules, now)
     if isinstance(decision, Deny):
@@ -92,9 +104,10 @@ async def _walk(head: RequestHead, downstream: Stream, draft: Draft, services: S
             if await _shows_opening(decision, downstream, upstream.stream):
                 opening = draft.opening = await read_opening(downstream, services, decision.terms.timeouts.client_hello)
                 draft.would_deny = _confirmed(confirm(decision, opening, client, intent, rules, now))
-                if speaks_requests(decision, opening):
-                    tunnel = Tunnel(decision, client, intent, rules, upstream)
-                    return await converse_in_tunnel(downstream, draft, tunnel, services)
+            introduce(upstream, decision, draft.peer)  # after the last verdict, before the client's first byte
+            if speaks_requests(decision, draft.opening):
+                tunnel = Tunnel(decision, client, intent, rules, upstream)
+                return await converse_in_tunnel(downstream, draft, tunnel, services)
             await _relay(decision, downstream, upstream.stream, draft, services)
         except asyncio.CancelledError:
             upstream.stream.abort()  # an orderly end would make a cut-off upload look complete

@@ -2,13 +2,14 @@
 
 from gateway.model.errors import DownstreamError, GatewayError, InternalError, UpstreamError
 from gateway.model.reasons import Reason
-from gateway.model.record import Draft, note
+from gateway.model.record import ABOUT_CERTIFICATES, Draft, note
 from gateway.model.roles import ByteStream
 from gateway.serve.services import Services
 from gateway.wire.alerts import ACCESS_DENIED, DECODE_ERROR
 from gateway.wire.head import RequestHead
 from gateway.wire.replies import may_follow, reply, status_of
 
+_TOLD_BY_TLS = ABOUT_CERTIFICATES | {Reason.TLS_HANDSHAKE_FAILED}
 _GARBLED = frozenset({Reason.MALFORMED_CLIENT_HELLO, Reason.CLIENT_HELLO_TOO_LARGE})
 _TLS_HANDSHAKE = b"\x16"
 
@@ -22,6 +23,8 @@ def refuse(
         return False
     if draft.status is not None or draft.original is not None:
         _break_off(error, downstream)
+        return False
+    if _speaks_no_http(error.reason, downstream):
         return False
     draft.status = status_of(error.reason)
     downstream.write(reply(error, head, services.proxy_name, draft.connection_id))
@@ -46,6 +49,17 @@ async def asks_again(downstream: ByteStream, draft: Draft, services: Services) -
         draft.client = draft.intent = draft.decision = draft.status = draft.reason = None
         draft.detail = ""
     return again
+
+
+def _speaks_no_http(reason: Reason, downstream: ByteStream) -> bool:
+    """Where TLS does not stand as it should there is nobody to read an answer; an alert is all that is said."""
+    if reason is Reason.TLS_HANDSHAKE_TIMEOUT:
+        downstream.abort()
+    elif reason is Reason.PROXY_HEADER_MISSING and downstream.peek()[:1] == _TLS_HANDSHAKE:
+        downstream.write(ACCESS_DENIED)
+    else:
+        return reason in _TOLD_BY_TLS
+    return True
 
 
 def _break_off(error: GatewayError, downstream: ByteStream) -> None:

@@ -25,10 +25,10 @@ class Tunnel(NamedTuple):
     upstream: Upstream[Stream]
 
 
-def speaks_requests(permit: Permit, opening: Opening) -> bool:
+def speaks_requests(permit: Permit, opening: Opening | None) -> bool:
     """Whether each request in the tunnel is judged. What only report mode lets through is observed, and relayed as it
     is: other protocols begin like HTTP as well."""
-    return opening.protocol is Protocol.HTTP and permit.rule is not REPORT_ONLY
+    return opening is not None and opening.protocol is Protocol.HTTP and permit.rule is not REPORT_ONLY
 
 
 async def converse_openly(downstream: Stream, draft: Draft, services: Services) -> None:
@@ -57,7 +57,7 @@ async def converse_in_tunnel(downstream: Stream, draft: Draft, tunnel: Tunnel, s
     scope = OneAuthority(tunnel.permit, tunnel.client, tunnel.intent, tunnel.rules, pool)
     reader = services.exchanges.codec.response_reader(services.exchanges.bounds)
     first = UpstreamConnection(tunnel.upstream, reader, services.clock.monotonic())
-    scope.keep(first)
+    scope.keep(first, draft.peer)
     timeouts = tunnel.permit.terms.timeouts
     try:
         await converse(downstream, draft, scope, services.exchanges, Patience(timeouts.head, timeouts.idle))

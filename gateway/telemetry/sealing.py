@@ -35,6 +35,9 @@ def seal(draft: Draft, ended_at: float) -> ConnectionRecord:
         "ended": transfer.ended or (Ended.REFUSED if isinstance(decision, Deny) else Ended.FAILED),
         "ended_by": transfer.ended_by or Side.GATEWAY,
     }
+    if draft.sender is not None:
+        record["peer_address"] = str(draft.sender[0])
+        record["peer_port"] = draft.sender[1]
     _add_request(record, draft)
     _add_verdict(record, draft)
     if draft.dialled is not None:
@@ -55,6 +58,10 @@ def _add_request(record: ConnectionRecord, draft: Draft) -> None:
         record["identity"] = client.source
         if client.user is not None:
             record["user"] = printable(client.user)
+        if client.spiffe is not None:
+            record["spiffe"] = client.spiffe
+        if client.certificate is not None:
+            record["certificate"] = printable(client.certificate)
     if intent is not None:
         record["door"] = intent.door
         record["host"] = str(intent.authority.host)

@@ -78,6 +78,8 @@ def build_services(
     return Services(
         rules=lambda: rules,
         identifier=lambda: Identifier([]),
+        entrance=lambda listener: None,
+        admit_as=lambda sender, client: None,
         limiter=limiter or Unlimited(),
         dialer=dialer,
         recorder=recorder,

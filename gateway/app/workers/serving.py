@@ -45,6 +45,7 @@ class Serving:
         self._counters = Counters()
         self._limiter = Unlimited()
         self.recorder = build_recorder(loop, settings, self._counters, ledger)
+        admission = build_admission(settings)
         before_the_first = ResolverPlan(settings.resolver)
         services, self._resolver = build_services(
             loop,
@@ -52,6 +53,8 @@ class Serving:
             lambda: in_force.rules,
             lambda: in_force.identifier,
             lambda: in_force.resolver or before_the_first,
+            in_force.entrances.at,
+            admission.readmit,
             self._limiter,
             self.recorder,
         )

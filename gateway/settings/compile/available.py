@@ -11,13 +11,13 @@ from gateway.model.intent import Protocol
 from gateway.settings.compile.inspection import protocols_of
 from gateway.settings.compile.policy import PolicySource
 from gateway.settings.compile.rule import port_ranges
-from gateway.settings.gateway import GatewaySettings, ListenerSettings
+from gateway.settings.gateway import GatewaySettings
 from gateway.settings.policy import RuleSettings
 from gateway.settings.problems import Problems
 from gateway.settings.section import Section
 from gateway.settings.source.places import Document, KeyPath
 
-_SOURCES = {IdentitySource.ADDRESS, IdentitySource.BASIC}
+_SOURCES = {IdentitySource.ADDRESS, IdentitySource.BASIC, IdentitySource.MTLS}
 _KEYS: tuple[tuple[str, ...], ...] = (
     ("identity", "token"),
     ("identity", "kubernetes"),
@@ -30,9 +30,8 @@ _KEYS: tuple[tuple[str, ...], ...] = (
 )
 _TLS_IS_ENDED_HERE = False
 """Without it `inspect` is for rules that carry plain HTTP alone."""
-_LISTENER_KEYS = ("tls", "proxy_protocol")
 _LISTENER_MODES = ("explicit", "transparent")
-_RULE_KEYS = frozenset(("limits", "honour_retry_after", "breaker", "via", "proxy_protocol", "trace"))
+_RULE_KEYS = frozenset(("limits", "honour_retry_after", "breaker", "via", "trace"))
 
 
 def check_gateway_available(settings: GatewaySettings, problems: Problems) -> None:
@@ -69,9 +68,6 @@ def _listed_wishes(settings: GatewaySettings) -> Iterator[KeyPath]:
     for index, listener in enumerate(settings.listeners):
         if listener.mode not in _LISTENER_MODES:
             yield ("listeners", index, "mode")
-        for key in _LISTENER_KEYS:
-            if getattr(listener, key) != ListenerSettings.model_fields[key].default:
-                yield ("listeners", index, key)
     for index, sink in enumerate(settings.telemetry.access_log):
         if sink.format != "json":
             yield ("telemetry", "access_log", index, "format")
