@@ -6,6 +6,7 @@ Only `policy.decide` constructs a `Permit`; nothing is dialled without one.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 from typing import Protocol as Role
 
 from gateway.model.addresses import Address, Network
@@ -48,6 +49,25 @@ class ProxyVersion(StrEnum):
     V2 = "v2"
 
 
+class Resolve(StrEnum):
+    """Whose address is dialled for the name of a transparent connection: `gateway` takes its own answer, `match` the
+    one that the client chose, which must be in that answer."""
+
+    GATEWAY = "gateway"
+    MATCH = "match"
+
+
+class Source(NamedTuple):
+    """Local addresses to dial from, the first that has a port left. `foreign`: they are the client's, not ours."""
+
+    addresses: tuple[Address, ...]
+    foreign: bool = False
+
+
+OF_THE_CLIENT = Source((), foreign=True)
+"""In a rule's terms: whatever address the client has."""
+
+
 @dataclass(frozen=True, slots=True)
 class Timeouts:
     """Seconds. `lifetime` None is unlimited."""
@@ -66,8 +86,8 @@ class Terms:
     """What the deciding rule says about a connection that it lets pass. All of it comes from that one rule.
 
     `private` are the networks that the rule opens beyond global unicast, `within` those that it is pinned to (empty:
-    not pinned). `inspect` tells that TLS is to be terminated. `proxy_protocol` is the header that the destination is
-    sent before the client's first byte, None for none.
+    not pinned). `inspect` tells that TLS is to be terminated. `source` None leaves the address to the routes.
+    `proxy_protocol` is the header that the destination is sent before the client's first byte, None for none.
     """
 
     protocol: Protocol = Protocol.AUTO
@@ -76,6 +96,8 @@ class Terms:
     inspect: bool = False
     private: tuple[Network, ...] = ()
     within: tuple[Network, ...] = ()
+    resolve: Resolve = Resolve.GATEWAY
+    source: Source | None = None
     timeouts: Timeouts = Timeouts()
     proxy_protocol: ProxyVersion | None = None
 
@@ -132,6 +154,7 @@ class Permit:
 
     `groups` are the names of the client's groups; `also` the other allows with the same destination. `report` tells
     that report mode holds for this client under this rule: what the rule would refuse later is recorded only.
+    `source` are the addresses to dial from in the order that holds for this client, None for any.
     """
 
     authority: Authority
@@ -143,6 +166,7 @@ class Permit:
     also: tuple[str, ...] = ()
     would_deny: WouldDeny | None = None
     report: bool = False
+    source: Source | None = None
 
 
 Decision = Permit | Deny

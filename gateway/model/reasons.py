@@ -79,4 +79,5 @@ class Reason(StrEnum):
     TOO_MANY_TUNNELS_OF_CLIENT = "too_many_tunnels_of_client"
     MEMORY_EXHAUSTED = "memory_exhausted"
     DESCRIPTORS_EXHAUSTED = "descriptors_exhausted"
+    SOURCE_UNAVAILABLE = "source_unavailable"
     INTERNAL_ERROR = "internal_error"

@@ -16,7 +16,7 @@ from gateway.app.live.aftermath import Aftermath
 from gateway.app.live.connections import Connections
 from gateway.app.live.listing import close_tunnel, list_tunnels
 from gateway.app.resolving import ResolverPlan
-from gateway.app.sockets import NamedSockets
+from gateway.app.sockets import NamedSockets, transparent_listeners
 from gateway.app.workers.messages import Snapshot
 from gateway.limits.unlimited import Unlimited
 from gateway.net.listener import Listener
@@ -56,7 +56,7 @@ class Serving:
             self._limiter,
             self.recorder,
         )
-        self.connections = Connections(loop, services, admission, ledger)
+        self.connections = Connections(loop, services, admission, ledger, transparent_listeners(settings))
         in_force.followers = [WalkFollower(services, admission), LogFollower(self.recorder, settings, ledger)]
         self._aftermath = Aftermath(self.connections.drafts, in_force, services.clock)
         in_force.retire = self._aftermath.retire
