@@ -141,6 +141,7 @@ async def _walk_captured(original: Destination, downstream: Stream, draft: Draft
         upstream = await services.dialer.dial(decision)
         draft.dialled = upstream.dialled
         try:
+            introduce(upstream, decision, draft.peer)
             await _relay(decision, downstream, upstream.stream, draft, services)
         except asyncio.CancelledError:
             upstream.stream.abort()

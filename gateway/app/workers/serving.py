@@ -58,7 +58,6 @@ class Serving:
             self._limiter,
             self.recorder,
         )
-        admission = build_admission(settings)
         self.connections = Connections(loop, services, admission, ledger, transparent_listeners(settings))
         self._vault = services.exchanges.secrets = Vault()
         logs = LogFollower(self.recorder, settings, ledger)
