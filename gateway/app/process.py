@@ -31,6 +31,11 @@ CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 _logger = logging.getLogger(__name__)
 
 
+def leave_no_core() -> None:
+    """The memory of this process, and of those that it starts, holds credentials: no file ever does."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
 def raise_descriptor_limit() -> None:
     """A tunnel takes two descriptors and more: what the machine allows is what we take. Workers inherit it."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

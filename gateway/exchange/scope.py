@@ -57,6 +57,11 @@ class Scope(Role):
         """The one that Host leaves out."""
         ...
 
+    @property
+    def is_verified(self) -> bool:
+        """Whether every connection to a destination is: see `Upstream.verified`."""
+        ...
+
     async def judge(self, request: Request, target: Target, draft: ExchangeDraft, now: float) -> Judged:
         """Who asks for what, and whether it may pass: noted in the draft as it becomes known. Raises `GatewayError`."""
         ...
@@ -80,6 +85,11 @@ class AnyAuthority:
     limiter: Limiter
     pool: Pool
     usual_port: int = HTTP_PORT
+
+    @property
+    def is_verified(self) -> bool:
+        """See `Scope`."""
+        return False
 
     async def judge(self, request: Request, target: Target, draft: ExchangeDraft, now: float) -> Judged:
         """See `Scope`."""
@@ -121,6 +131,7 @@ class OneAuthority:
     rules: Rules
     pool: Pool
     usual_port: int = HTTP_PORT
+    is_verified: bool = False
 
     def keep(self, upstream: UpstreamConnection, peer: tuple[Address, int]) -> None:
         """Have the next request of `peer` go over this connection."""

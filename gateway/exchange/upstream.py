@@ -30,7 +30,7 @@ def _nobody_waits() -> None:
 
 class UpstreamConnection:
     """Whoever holds it closes it, or gives it to a pool. `is_reused`: an exchange has gone over it, or its dial was
-    recorded elsewhere."""
+    recorded elsewhere. `is_verified` as in `Upstream.verified`."""
 
     __slots__ = (
         "_key",
@@ -40,6 +40,7 @@ class UpstreamConnection:
         "idle_since",
         "inlet",
         "is_reused",
+        "is_verified",
         "reader",
         "stream",
         "telling",
@@ -50,6 +51,7 @@ class UpstreamConnection:
         self.dialled = upstream.dialled
         self.dialled_at = dialled_at
         self.is_reused = False
+        self.is_verified = upstream.verified
         self.reader = reader
         self.inlet: Inlet[Response] = Inlet(self.stream, reader, _nobody_waits)
         self.idle_since = dialled_at

@@ -42,6 +42,10 @@ class Reason(StrEnum):
     ECH_DENIED = "ech_denied"
     HOST_MISMATCH = "host_mismatch"
     HOST_DENIED = "host_denied"
+    REQUEST_DENIED = "request_denied"
+    MEDIA_TYPE_DENIED = "media_type_denied"
+    BODY_TOO_LARGE = "body_too_large"
+    SECRET_NEEDS_TLS = "secret_needs_tls"
     CREDENTIALS_MISSING = "credentials_missing"
     CREDENTIALS_INVALID = "credentials_invalid"
     CLIENT_CERTIFICATE_MISSING = "client_certificate_missing"
@@ -64,6 +68,7 @@ class Reason(StrEnum):
     MALFORMED_RESPONSE = "malformed_response"
     RESPONSE_HEAD_TOO_LARGE = "response_head_too_large"
     RESPONSE_INCOMPLETE = "response_incomplete"
+    RESPONSE_ENCODED = "response_encoded"
 
     # An open tunnel ended other than by both sides closing.
     DOWNSTREAM_RESET = "downstream_reset"
@@ -79,4 +84,5 @@ class Reason(StrEnum):
     TOO_MANY_TUNNELS_OF_CLIENT = "too_many_tunnels_of_client"
     MEMORY_EXHAUSTED = "memory_exhausted"
     DESCRIPTORS_EXHAUSTED = "descriptors_exhausted"
+    SECRET_UNAVAILABLE = "secret_unavailable"
     INTERNAL_ERROR = "internal_error"

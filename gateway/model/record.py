@@ -120,7 +120,9 @@ class ExchangeDraft:
     """One request and its response while they last. `number` counts the requests of `connection` from 1.
 
     `path` has no query and no user information. `reused`: it went over a connection to the destination that an earlier
-    exchange had opened, whose dial `dialled` tells. `transfer` counts content without framing. Instants as in `Draft`.
+    exchange had opened, whose dial `dialled` tells. Where the rule inspects, `media_type` is the request's, `query` and
+    `headers` are what its `log` asks for, `secrets` the names of those that were filled in. `transfer` counts content
+    without framing. Instants as in `Draft`.
     """
 
     connection: Draft
@@ -137,6 +139,10 @@ class ExchangeDraft:
     reused: bool = False
     status: int | None = None
     would_deny: WouldDeny | None = None
+    media_type: str = ""
+    query: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+    secrets: tuple[str, ...] = ()
     transfer: Transfer = field(default_factory=Transfer)
     reason: Reason | None = None
     detail: str = ""
@@ -204,7 +210,8 @@ class ExchangeRecord(TypedDict):
     """The one record of one exchange, flat, beside the `ConnectionRecord` of the same `connection_id`.
 
     `status` is what the client was told, by the destination or by us. Everything else as in `ConnectionRecord`;
-    `total_ms` and `first_byte_ms` count from the request's head.
+    `total_ms` and `first_byte_ms` count from the request's head. `content_type` is the request's, `query` and
+    `request_headers` are there where the rule's `log` asks for them; `secrets` are names.
     """
 
     time: str
@@ -241,6 +248,10 @@ class ExchangeRecord(TypedDict):
     also: NotRequired[tuple[str, ...]]
     would_deny: NotRequired[Reason]
     would_deny_rule: NotRequired[str]
+    content_type: NotRequired[str]
+    query: NotRequired[str]
+    request_headers: NotRequired[dict[str, str]]
+    secrets: NotRequired[tuple[str, ...]]
     reused: NotRequired[bool]
     dialled_address: NotRequired[str]
     dial_ms: NotRequired[float]

@@ -134,6 +134,7 @@ class SecretSettings(Section):
     file: FilePath = Field(description="Holds the value.")
     hosts: Annotated[tuple[Host, ...], Field(min_length=1)] = Field(description="Where it may be sent.")
     clients: Annotated[tuple[Label, ...], Field(min_length=1)] | None = key(None, "Groups that may use it.")
+    scrub: Flag = key(False, "Mask it in answers that echo it.")
 
 
 class CacheSettings(Section):

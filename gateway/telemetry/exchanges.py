@@ -74,6 +74,22 @@ def _add_request(record: ExchangeRecord, draft: ExchangeDraft) -> None:
         record["port"] = intent.authority.port
     if draft.status is not None:
         record["status"] = draft.status
+    if draft.media_type:
+        record["content_type"] = printable(draft.media_type)
+    if draft.query:
+        record["query"] = printable(draft.query)
+    if draft.headers:
+        record["request_headers"] = _joined(draft.headers)
+    if draft.secrets:
+        record["secrets"] = draft.secrets
+
+
+def _joined(fields: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """Values of one name as one (RFC 9110 section 5.3)."""
+    values: dict[str, list[str]] = {}
+    for name, value in fields[:LIST_LIMIT]:
+        values.setdefault(name, []).append(value)
+    return {printable(name): printable(", ".join(found)) for name, found in values.items()}
 
 
 def _add_verdict(record: ExchangeRecord, draft: ExchangeDraft) -> None:

@@ -75,6 +75,10 @@ _ANSWERS: Final[dict[Reason, _Answer]] = {
     Reason.ECH_DENIED: _Answer(403, "Egress denied: encrypted ClientHello", _DENIED),
     Reason.HOST_MISMATCH: _Answer(421, "Host differs from the host of the tunnel", _BAD_REQUEST),
     Reason.HOST_DENIED: _Answer(421, "A rule denies the host named in the tunnel", _BAD_REQUEST),
+    Reason.REQUEST_DENIED: _Answer(403, "Egress denied: no rule allows this request", _DENIED),
+    Reason.MEDIA_TYPE_DENIED: _Answer(415, "Content type of the request not allowed", _BAD_REQUEST),
+    Reason.BODY_TOO_LARGE: _Answer(413, "Content of the request too large", _BAD_REQUEST),
+    Reason.SECRET_NEEDS_TLS: _Answer(403, "Egress denied: this request is for https:// only", _DENIED),
     Reason.CREDENTIALS_MISSING: _Answer(407, "Proxy credentials required", _DENIED),
     Reason.CREDENTIALS_INVALID: _Answer(407, "Proxy credentials not accepted", _DENIED),
     Reason.CLIENT_CERTIFICATE_MISSING: _Answer(403, "Client certificate required", _DENIED),
@@ -97,6 +101,7 @@ _ANSWERS: Final[dict[Reason, _Answer]] = {
         502, "Response head from the destination too large", "http_response_header_section_size"
     ),
     Reason.RESPONSE_INCOMPLETE: _Answer(502, "Incomplete response from the destination", "http_response_incomplete"),
+    Reason.RESPONSE_ENCODED: _Answer(502, "Response from the destination is compressed", "http_protocol_error"),
     Reason.DOWNSTREAM_RESET: _Answer(400, "Connection reset by the client", _BAD_REQUEST),
     Reason.UPSTREAM_RESET: _Answer(502, "Connection reset by the destination", "connection_terminated"),
     Reason.IDLE_TIMEOUT: _Answer(504, "Tunnel idle for too long"),
@@ -107,6 +112,7 @@ _ANSWERS: Final[dict[Reason, _Answer]] = {
     Reason.TOO_MANY_TUNNELS_OF_CLIENT: _Answer(503, "Client has too many open connections", "proxy_internal_response"),
     Reason.MEMORY_EXHAUSTED: _Answer(503, "Gateway is full", "proxy_internal_response"),
     Reason.DESCRIPTORS_EXHAUSTED: _Answer(503, "Gateway is full", "proxy_internal_response"),
+    Reason.SECRET_UNAVAILABLE: _Answer(503, "Gateway lacks a credential for this", "proxy_configuration_error"),
     Reason.DRAINING: _Answer(503, "Gateway is shutting down", "proxy_internal_response"),
     Reason.INTERNAL_ERROR: _Answer(500, "Gateway error", "proxy_internal_error"),
 }

@@ -7,7 +7,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from gateway.model.client import IdentitySource
+from gateway.model.intent import Protocol
+from gateway.settings.compile.inspection import protocols_of
 from gateway.settings.compile.policy import PolicySource
+from gateway.settings.compile.rule import port_ranges
 from gateway.settings.gateway import GatewaySettings, ListenerSettings
 from gateway.settings.policy import RuleSettings
 from gateway.settings.problems import Problems
@@ -18,7 +21,6 @@ _SOURCES = {IdentitySource.ADDRESS, IdentitySource.BASIC, IdentitySource.MTLS}
 _KEYS: tuple[tuple[str, ...], ...] = (
     ("identity", "token"),
     ("identity", "kubernetes"),
-    ("secrets",),
     ("inspection",),
     ("limits", "store"),
     ("limits", "on_store_failure"),
@@ -26,8 +28,10 @@ _KEYS: tuple[tuple[str, ...], ...] = (
     ("telemetry", "otlp"),
     ("compat",),
 )
+_TLS_IS_ENDED_HERE = False
+"""Without it `inspect` is for rules that carry plain HTTP alone."""
 _LISTENER_KEYS = ("mode",)
-_RULE_KEYS = frozenset(("resolve", "limits", "honour_retry_after", "breaker", "inspect", "via", "source", "trace"))
+_RULE_KEYS = frozenset(("resolve", "limits", "honour_retry_after", "breaker", "via", "source", "trace"))
 
 
 def check_gateway_available(settings: GatewaySettings, problems: Problems) -> None:
@@ -80,6 +84,12 @@ def _policy_wishes(source: PolicySource) -> Iterator[KeyPath]:
         for key in sorted(rule.model_fields_set & _RULE_KEYS):
             if getattr(rule, key) != RuleSettings.model_fields[key].default:
                 yield ("rules", index, key)
+        if rule.inspect is not None and not _TLS_IS_ENDED_HERE and _carries_tls(rule):
+            yield ("rules", index, "inspect")
+
+
+def _carries_tls(rule: RuleSettings) -> bool:
+    return Protocol.TLS in protocols_of(rule, port_ranges(rule))
 
 
 def _value(section: Section, path: Iterable[str]) -> Any:

@@ -23,7 +23,6 @@ RULE = "rules:\n  - name: a\n    hosts: [x.example]\n    "
         ("identity: {sources: [address, token]}", "identity.sources[1]"),
         ("identity: {token: {issuer: i, jwks: j}}", "identity.token"),
         ("identity: {kubernetes: true}", "identity.kubernetes"),
-        ("secrets: {k: {file: f, hosts: [x.example]}}", "secrets"),
         ("inspection: {ca_cert: c, ca_key: k}", "inspection"),
         ("limits: {store: 'redis://cache'}", "limits.store"),
         ("limits: {on_store_failure: deny}", "limits.on_store_failure"),
