@@ -1,7 +1,7 @@
 """The life of one connection, written top to bottom. Read this file first.
 
     accept -> enter -> identify -> read intent -> decide -> take a lease
-           -> resolve + screen + dial -> confirm SNI -> relay -> record
+           -> resolve + screen + dial -> confirm SNI -> relay, or answer requests -> record
 
 Every stage's answer goes into the draft as it becomes known, so that a connection which is cut off half-way still
 leaves a truthful record. No byte of the client's reaches the destination before the last verdict.
@@ -24,7 +24,14 @@ from gateway.policy.plan import REPORT_ONLY
 from gateway.serve.entrance import enter
 from gateway.serve.intake import begins_exchange, client_speaks_first, read_head, read_intent, read_opening
 from gateway.serve.refuse import asks_again, refuse
-from gateway.serve.requests import Tunnel, converse_in_tunnel, converse_openly, speaks_requests
+from gateway.serve.requests import (
+    Tunnel,
+    converse_in_tunnel,
+    converse_inside_tls,
+    converse_openly,
+    inspects,
+    speaks_requests,
+)
 from gateway.serve.services import Services
 from gateway.wire.head import RequestHead
 from gateway.wire.replies import established
@@ -101,8 +108,10 @@ async def _walk(head: RequestHead, downstream: Stream, draft: Draft, services: S
                 opening = draft.opening = await read_opening(downstream, services, decision.terms.timeouts.client_hello)
                 draft.would_deny = _confirmed(confirm(decision, opening, client, intent, rules, now))
             introduce(upstream, decision, draft.peer)  # after the last verdict, before the client's first byte
+            tunnel = Tunnel(decision, client, intent, rules, upstream)
+            if (hello := inspects(decision, draft.opening)) is not None:
+                return await converse_inside_tls(downstream, draft, tunnel, hello, services)
             if speaks_requests(decision, draft.opening):
-                tunnel = Tunnel(decision, client, intent, rules, upstream)
                 return await converse_in_tunnel(downstream, draft, tunnel, services)
             await _relay(decision, downstream, upstream.stream, draft, services)
         except asyncio.CancelledError:

@@ -63,7 +63,7 @@ class HeaderValue(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Inspection:
     """`requests` None: all may pass. `remove` and `log_headers` are names in their `comparable_name` form.
-    `upstream_ca` is a file that takes the place of the system's trust store."""
+    `upstream_ca` are CA certificates, as PEM, that take the place of the system's trust store."""
 
     requests: RequestScreen | None = None
     set: tuple[HeaderValue, ...] = ()
