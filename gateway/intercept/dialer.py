@@ -18,9 +18,9 @@ from gateway.net.tls.transport import Resumption
 
 
 class VerifyingDialer:
-    """Fulfils `roles.Dialer` for one tunnel of `client`. `name` is whom the destination has to prove to be; `is_permitted`: this
-    is whom the permit names. `alpn` is offered, `agreed` what the last destination took of it; `told` hears of every
-    handshake.
+    """Fulfils `roles.Dialer` for one tunnel of `client`. `name` is whom the destination has to prove to be;
+    `is_permitted`: this is whom the permit names. `alpn` is offered, `agreed` what the last destination took of it;
+    `told` hears of every handshake.
 
     `owed` is a failure that the client was not told yet: the next dial is answered with it, the one after that tries
     again.

@@ -1,0 +1,118 @@
+"""An origin inside TLS, with whatever certificate a test makes for it."""
+
+import contextlib
+import socket
+import ssl
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import NameOID
+
+from tests.helpers.http_origin import HttpOrigin
+from tests.helpers.origins import Visit
+
+SigningKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+
+
+@dataclass
+class TlsOrigin(HttpOrigin):
+    """Each connection's handshake first; `versions` and `resumed` tell of those that came to an end, in their order."""
+
+    context: ssl.SSLContext = field(default_factory=lambda: ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+    versions: list[str | None] = field(default_factory=list)
+    resumed: list[bool] = field(default_factory=list)
+    alpn: list[str | None] = field(default_factory=list)
+
+    def _serve(self, connection: socket.socket, visit: Visit) -> None:
+        with contextlib.suppress(ssl.SSLError), self.context.wrap_socket(connection, server_side=True) as secure:
+            self.versions.append(secure.version())
+            self.resumed.append(bool(secure.session_reused))
+            self.alpn.append(secure.selected_alpn_protocol())
+            super()._serve(secure, visit)
+
+
+class Issuer:
+    """An authority of the tests that also signs what no authority should."""
+
+    def __init__(self, folder: Path, name: str = "tests") -> None:
+        self._folder = folder
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        now = datetime.now(UTC)
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(self._name)
+            .issuer_name(self._name)
+            .public_key(self._key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=1000))
+            .not_valid_after(now + timedelta(days=1000))
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(_usage(), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
+            .sign(self._key, hashes.SHA256())
+        )
+        self.bundle = folder / f"{name}.pem"
+        self.bundle.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+
+    def context(
+        self,
+        *names: str,
+        days: tuple[float, float] = (-1, 30),
+        key: SigningKey | None = None,
+        digest: hashes.HashAlgorithm | None = None,
+        self_signed: bool = False,
+        common_name: str = "origin",
+    ) -> ssl.SSLContext:
+        """What an origin shows: a certificate for `names`, valid from and until so many days from now."""
+        own = key or ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+        now = datetime.now(UTC)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(subject if self_signed else self._name)
+            .public_key(own.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now + timedelta(days=days[0]))
+            .not_valid_after(now + timedelta(days=days[1]))
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        )
+        if names:
+            sans = [x509.DNSName(name) for name in names]
+            builder = builder.add_extension(x509.SubjectAlternativeName(sans), critical=False)
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        builder = builder.add_extension(issuer, critical=False)
+        builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(own.public_key()), critical=False)
+        certificate = builder.sign(own if self_signed else self._key, digest or hashes.SHA256())
+        return _server_context(self._folder, certificate, own)
+
+
+def _server_context(folder: Path, certificate: x509.Certificate, key: SigningKey) -> ssl.SSLContext:
+    pem = certificate.public_bytes(serialization.Encoding.PEM) + key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    file = folder / f"{certificate.serial_number:x}.pem"
+    file.write_bytes(pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_ciphers("ALL:@SECLEVEL=0")  # the origin shows anything: it is the gateway that is to refuse
+    context.load_cert_chain(file)
+    return context
+
+
+def _usage() -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=False,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=True,
+        crl_sign=True,
+        encipher_only=False,
+        decipher_only=False,
+    )
