@@ -5,7 +5,7 @@ import socket
 from collections.abc import Callable, Sequence
 
 from gateway.app.clock import SystemClock
-from gateway.app.inspecting import InspectionPlan, InterceptionInForce
+from gateway.app.inspection.in_force import InspectionPlan, InterceptionInForce
 from gateway.app.resolving import ResolverInForce, ResolverPlan
 from gateway.exchange.parts import Parts
 from gateway.exchange.upstream import Pool

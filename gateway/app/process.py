@@ -17,7 +17,7 @@ from gateway.admin.server import AdminServer
 from gateway.admin.state import AuditEntry, OpenTunnel, ReloadOutcome
 from gateway.app.configuration import Configuration, Materials
 from gateway.app.generation.reading import Read
-from gateway.app.inspecting import trust_bundle
+from gateway.app.inspection.material import trust_bundle
 from gateway.app.policy_in_force import PolicyInForce
 from gateway.app.sockets import Sockets
 from gateway.app.watch import watch

@@ -53,7 +53,7 @@ def mirrored(offered: Sequence[str]) -> tuple[str, ...]:
 async def meet_destination(
     stream: Stream, context: ssl.SSLContext, name: str, resumption: Resumption, deadlines: Deadlines, seconds: float
 ) -> ssl.SSLObject:
-    """It has proved to be `name`, a host name or an address. Raises `UpstreamError`; then the stream is to be closed."""
+    """It has proved to be `name`, a host or an address. Raises `UpstreamError`; then the stream is to be closed."""
     try:
         with deadlines.within(seconds, lambda: UpstreamError(Reason.UPSTREAM_TLS_TIMEOUT, _too_slow(seconds))):
             return await start_tls(stream, context, False, name, resumption)

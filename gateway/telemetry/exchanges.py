@@ -74,6 +74,11 @@ def _add_request(record: ExchangeRecord, draft: ExchangeDraft) -> None:
         record["port"] = intent.authority.port
     if draft.status is not None:
         record["status"] = draft.status
+    _add_inspected(record, draft)
+
+
+def _add_inspected(record: ExchangeRecord, draft: ExchangeDraft) -> None:
+    """What a rule that inspects has seen, or has asked to be told."""
     if draft.media_type:
         record["content_type"] = printable(draft.media_type)
     if draft.query:

@@ -33,9 +33,16 @@ class FakeGateway:
     broken: bool = False
     problem: str | None = None
     open: list[OpenTunnel] = field(default_factory=list)
+    published: bytes | None = None
 
     def unready(self) -> str | None:
         return self.reason
+
+    def authorities(self) -> bytes | None:
+        return self.published
+
+    def trust_bundle(self) -> bytes | None:
+        return None if self.published is None else b"SYSTEM\n" + self.published
 
     def metrics(self) -> bytes:
         if self.broken:

@@ -1,4 +1,4 @@
-"""What the stories of inspected tunnels stand on: an authority of ours, one of the origins', and a gateway with both."""
+"""What stories of inspected tunnels stand on: an authority of ours, one of the origins', and a gateway with both."""
 
 import json
 from collections.abc import Iterator, Mapping

@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import ssl
+import subprocess
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,6 +27,10 @@ class TlsOrigin(HttpOrigin):
     versions: list[str | None] = field(default_factory=list)
     resumed: list[bool] = field(default_factory=list)
     alpn: list[str | None] = field(default_factory=list)
+
+    def __enter__(self) -> "TlsOrigin":
+        super().__enter__()
+        return self
 
     def _serve(self, connection: socket.socket, visit: Visit) -> None:
         with contextlib.suppress(ssl.SSLError), self.context.wrap_socket(connection, server_side=True) as secure:
@@ -64,7 +69,6 @@ class Issuer:
         *names: str,
         days: tuple[float, float] = (-1, 30),
         key: SigningKey | None = None,
-        digest: hashes.HashAlgorithm | None = None,
         self_signed: bool = False,
         common_name: str = "origin",
     ) -> ssl.SSLContext:
@@ -85,18 +89,35 @@ class Issuer:
         if names:
             sans = [x509.DNSName(name) for name in names]
             builder = builder.add_extension(x509.SubjectAlternativeName(sans), critical=False)
-        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        signing = own if self_signed else self._key
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(signing.public_key())
         builder = builder.add_extension(issuer, critical=False)
         builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(own.public_key()), critical=False)
-        certificate = builder.sign(own if self_signed else self._key, digest or hashes.SHA256())
-        return _server_context(self._folder, certificate, own)
+        certificate = builder.sign(signing, hashes.SHA256())
+        pem = certificate.public_bytes(serialization.Encoding.PEM) + _key_pem(own)
+        return _server_context(self._folder / f"{certificate.serial_number:x}.pem", pem)
+
+    def sha1_context(self, name: str) -> ssl.SSLContext:
+        """The same with a signature that only the openssl program still makes."""
+        key, made, config = self._folder / "issuer.key", self._folder / "sha1.pem", self._folder / "sha1.cnf"
+        key.write_bytes(_key_pem(self._key))
+        config.write_text(
+            f"[req]\ndistinguished_name=dn\nx509_extensions=ext\n[dn]\n[ext]\nsubjectAltName=DNS:{name}\n"
+            "basicConstraints=critical,CA:FALSE\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
+        )
+        new = f"openssl req -x509 -nodes -newkey rsa:2048 -sha1 -days 30 -subj /CN=origin -config {config}"
+        files = f"-CA {self.bundle} -CAkey {key} -keyout {made}.key -out {made}"
+        subprocess.run([*new.split(), *files.split()], check=True, capture_output=True)
+        return _server_context(made, made.read_bytes() + Path(f"{made}.key").read_bytes())
 
 
-def _server_context(folder: Path, certificate: x509.Certificate, key: SigningKey) -> ssl.SSLContext:
-    pem = certificate.public_bytes(serialization.Encoding.PEM) + key.private_bytes(
+def _key_pem(key: SigningKey) -> bytes:
+    return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    file = folder / f"{certificate.serial_number:x}.pem"
+
+
+def _server_context(file: Path, pem: bytes) -> ssl.SSLContext:
     file.write_bytes(pem)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.set_ciphers("ALL:@SECLEVEL=0")  # the origin shows anything: it is the gateway that is to refuse

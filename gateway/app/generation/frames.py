@@ -11,7 +11,7 @@ from pathlib import Path
 from secrets import token_bytes
 
 from gateway.app.configuration import Configuration, Materials
-from gateway.app.inspecting import AuthorityMaterial
+from gateway.app.inspection.material import AuthorityMaterial
 from gateway.policy.parts import Part, parts_of
 from gateway.settings.gateway import GatewaySettings
 from gateway.settings.source.files import Stamp

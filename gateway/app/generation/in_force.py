@@ -9,7 +9,7 @@ from gateway.app.followers import Follower
 from gateway.app.generation.assembler import Assembler, Generation, Whereabouts, build_identifier, same_identities
 from gateway.app.generation.entrances import Entrances
 from gateway.app.generation.frames import Frame, Head, load
-from gateway.app.inspecting import InspectionPlan, plan_inspection
+from gateway.app.inspection.in_force import InspectionPlan, plan_inspection
 from gateway.app.own_addresses import own_addresses
 from gateway.app.resolving import ResolverPlan
 from gateway.model.addresses import Address
