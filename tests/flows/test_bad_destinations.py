@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from gateway.model.reasons import Reason
 from tests.flows.interception import Bed, inspecting, problem
@@ -51,6 +52,7 @@ CONTEXTS: Contexts = {
     "unknown-ca": _other,
     "weak-key": lambda issuer, _: issuer.context("weak-key.test", key=rsa.generate_private_key(65537, 1024)),
     "weak-digest": lambda issuer, _: issuer.sha1_context("weak-digest.test"),
+    "wrong-purpose": lambda issuer, _: issuer.context("wrong-purpose.test", purpose=ExtendedKeyUsageOID.CLIENT_AUTH),
     "old": _old,
     "weak-suites": _weak_suites,
 }
@@ -64,12 +66,15 @@ EXPECTED: dict[str, tuple[set[Reason], int, set[str]]] = {
     "unknown-ca": ({Reason.UPSTREAM_CERTIFICATE_UNTRUSTED}, 502, {CERTIFICATE}),
     "weak-key": ({Reason.UPSTREAM_CERTIFICATE_WEAK}, 502, {CERTIFICATE}),
     "weak-digest": ({Reason.UPSTREAM_CERTIFICATE_WEAK}, 502, {CERTIFICATE}),
+    "wrong-purpose": ({Reason.UPSTREAM_CERTIFICATE_INVALID}, 502, {CERTIFICATE}),
     "old": ({Reason.UPSTREAM_TLS_FAILED, Reason.UPSTREAM_TLS_ALERT}, 502, {PROTOCOL, ALERT}),
     "weak-suites": ({Reason.UPSTREAM_TLS_ALERT}, 502, {ALERT}),
     "no-tls": ({Reason.UPSTREAM_TLS_FAILED}, 502, {PROTOCOL}),
     "closing": ({Reason.CONNECTION_TERMINATED}, 502, {TERMINATED}),
     "silent": ({Reason.UPSTREAM_TLS_TIMEOUT}, 504, {TIMEOUT}),
 }
+
+REASONS = frozenset().union(*(reasons for reasons, _, _ in EXPECTED.values()))
 
 
 @dataclass

@@ -14,6 +14,8 @@ from tests.helpers.responses import read_response
 from tests.helpers.tls_client import HelloInMemory, TlsClient, client_context
 from tests.helpers.tls_origin import Issuer, TlsOrigin
 
+REASONS = frozenset({Reason.ALPN_UNSUPPORTED, Reason.CLIENT_REJECTED_CERTIFICATE})
+
 
 @pytest.fixture(scope="module")
 def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:

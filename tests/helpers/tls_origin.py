@@ -71,8 +71,26 @@ class Issuer:
         key: SigningKey | None = None,
         self_signed: bool = False,
         common_name: str = "origin",
+        purpose: x509.ObjectIdentifier | None = None,
     ) -> ssl.SSLContext:
         """What an origin shows: a certificate for `names`, valid from and until so many days from now."""
+        return _server_context(self._issue(names, days, key, self_signed, common_name, purpose))
+
+    def files(self, *names: str) -> tuple[Path, Path]:
+        """Certificate and key of a server with these names, each in a file that nobody else may read."""
+        both = self._issue(names)
+        both.chmod(0o600)
+        return both, both
+
+    def _issue(
+        self,
+        names: tuple[str, ...],
+        days: tuple[float, float] = (-1, 30),
+        key: SigningKey | None = None,
+        self_signed: bool = False,
+        common_name: str = "origin",
+        purpose: x509.ObjectIdentifier | None = None,
+    ) -> Path:
         own = key or ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
         now = datetime.now(UTC)
@@ -89,13 +107,17 @@ class Issuer:
         if names:
             sans = [x509.DNSName(name) for name in names]
             builder = builder.add_extension(x509.SubjectAlternativeName(sans), critical=False)
+        if purpose is not None:
+            builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
         signing = own if self_signed else self._key
         issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(signing.public_key())
         builder = builder.add_extension(issuer, critical=False)
         builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(own.public_key()), critical=False)
         certificate = builder.sign(signing, hashes.SHA256())
         pem = certificate.public_bytes(serialization.Encoding.PEM) + _key_pem(own)
-        return _server_context(self._folder / f"{certificate.serial_number:x}.pem", pem)
+        file = self._folder / f"{certificate.serial_number:x}.pem"
+        file.write_bytes(pem)
+        return file
 
     def sha1_context(self, name: str) -> ssl.SSLContext:
         """The same with a signature that only the openssl program still makes."""
@@ -108,7 +130,8 @@ class Issuer:
         new = f"openssl req -x509 -nodes -newkey rsa:2048 -sha1 -days 30 -subj /CN=origin -config {config}"
         files = f"-CA {self.bundle} -CAkey {key} -keyout {made}.key -out {made}"
         subprocess.run([*new.split(), *files.split()], check=True, capture_output=True)
-        return _server_context(made, made.read_bytes() + Path(f"{made}.key").read_bytes())
+        made.write_bytes(made.read_bytes() + Path(f"{made}.key").read_bytes())
+        return _server_context(made)
 
 
 def _key_pem(key: SigningKey) -> bytes:
@@ -117,8 +140,7 @@ def _key_pem(key: SigningKey) -> bytes:
     )
 
 
-def _server_context(file: Path, pem: bytes) -> ssl.SSLContext:
-    file.write_bytes(pem)
+def _server_context(file: Path) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.set_ciphers("ALL:@SECLEVEL=0")  # the origin shows anything: it is the gateway that is to refuse
     context.load_cert_chain(file)
