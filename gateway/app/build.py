@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable, Sequence
 
 from gateway.app.clock import SystemClock
+from gateway.app.inspection.in_force import InspectionPlan, InterceptionInForce
 from gateway.app.resolving import ResolverInForce, ResolverPlan
 from gateway.exchange.parts import Parts
 from gateway.exchange.upstream import Pool
@@ -60,6 +61,7 @@ def build_services(
     resolver_plan: Callable[[], ResolverPlan],
     entrance: Callable[[str], Entrance | None],
     admit_as: Callable[[Address, Address], Reason | None],
+    inspection_plan: Callable[[], InspectionPlan | None],
     limiter: Limiter,
     recorder: Recorder,
 ) -> tuple[Services, ResolverInForce]:
@@ -69,6 +71,7 @@ def build_services(
     name = settings.telemetry.name or socket.gethostname()
     dialer, splices = TcpDialer(resolver.resolve, Stream, clock, deadlines), Splices()
     codec = open_codec(settings.http_parser)
+    parts = Parts(codec, dialer, recorder, deadlines, clock, splices, name, HttpBounds(settings.bounds.head))
     services = Services(
         rules=rules,
         identifier=identifier,
@@ -80,7 +83,8 @@ def build_services(
         deadlines=deadlines,
         clock=clock,
         splices=splices,
-        exchanges=Parts(codec, dialer, recorder, deadlines, clock, splices, name, HttpBounds(settings.bounds.head)),
+        exchanges=parts,
+        interception=InterceptionInForce(inspection_plan, parts).current,
         pool=Pool(deadlines, clock.monotonic),
         bounds=Bounds(settings.bounds.head, settings.bounds.client_hello),
         proxy_name=name,

@@ -10,6 +10,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TypeVar
 
+from gateway.app.inspection.material import AuthorityMaterial, load_authority_material
 from gateway.model.client import IdentitySource
 from gateway.net.tls.contexts import BadMaterial, TlsMaterial, build_server_context
 from gateway.settings.gateway import GatewaySettings, TlsSettings
@@ -52,14 +53,15 @@ class Sources:
 @dataclass(frozen=True, slots=True)
 class Configuration:
     """`users` are bcrypt hashes by name, None where no password is looked at; `authorities` is the text of
-    `resolver.tls.ca`, if there is one; `materials` stand by the listener's name. `files` are all that it was read from,
-    as they were just before."""
+    `resolver.tls.ca`, if there is one; `materials` stand by the listener's name; `inspection` is the authority of
+    inspected destinations. `files` are all that it was read from, as they were just before."""
 
     settings: GatewaySettings
     policy: LoadedPolicy
     users: Mapping[str, bytes] | None
     authorities: str | None
     materials: Materials
+    inspection: AuthorityMaterial | None
     files: Mapping[Path, Stamp]
 
 
@@ -83,8 +85,9 @@ def load_configuration(sources: Sources, environ: Mapping[str, str]) -> Configur
     users = load_users(settings) if _looks_at_passwords(settings) else None
     authorities = load_resolver_authorities(settings)
     materials = load_materials(settings)
+    inspection = load_authority_material(settings)
     loaded = load_policy(settings)
-    return Configuration(settings, loaded, users, authorities, materials, {**files, **loaded.files})
+    return Configuration(settings, loaded, users, authorities, materials, inspection, {**files, **loaded.files})
 
 
 def before_the_address(sources: Iterable[IdentitySource]) -> Iterator[IdentitySource]:

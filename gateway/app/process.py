@@ -17,6 +17,7 @@ from gateway.admin.server import AdminServer
 from gateway.admin.state import AuditEntry, OpenTunnel, ReloadOutcome
 from gateway.app.configuration import Configuration, Materials
 from gateway.app.generation.reading import Read
+from gateway.app.inspection.material import trust_bundle
 from gateway.app.policy_in_force import PolicyInForce
 from gateway.app.sockets import Sockets
 from gateway.app.watch import watch
@@ -138,6 +139,15 @@ class GatewayProcess:
     def metrics(self) -> bytes:
         """See `GatewayState`."""
         return self._metrics.render()
+
+    def authorities(self) -> bytes | None:
+        """See `GatewayState`."""
+        return self._policy.published
+
+    def trust_bundle(self) -> bytes | None:
+        """See `GatewayState`."""
+        published = self._policy.published
+        return None if published is None else trust_bundle(published)
 
     async def reload(self) -> ReloadOutcome:
         """See `GatewayState`."""

@@ -146,8 +146,11 @@ class Exchange:
 
     async def _dial(self) -> UpstreamConnection:
         parts = self._parts
-        reached = await parts.dialer.dial(self._permit)
-        introduce(reached, self._permit, self._draft.connection.peer)
+        if self._scope.dialer is not None:
+            reached = await self._scope.dialer.dial(self._permit)
+        else:
+            reached = await parts.dialer.dial(self._permit)
+            introduce(reached, self._permit, self._draft.connection.peer)
         return UpstreamConnection(reached, parts.codec.response_reader(parts.bounds), parts.clock.monotonic())
 
     def _head_for(self, upstream: UpstreamConnection) -> bytes:

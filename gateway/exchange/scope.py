@@ -19,7 +19,8 @@ from gateway.model.errors import DownstreamError, GatewayError, Refused
 from gateway.model.intent import Door, Intent, Protocol
 from gateway.model.reasons import Reason
 from gateway.model.record import Destination, ExchangeDraft
-from gateway.model.roles import HeaderFields, Limiter
+from gateway.model.roles import Dialer, HeaderFields, Limiter
+from gateway.net.stream import Stream
 from gateway.policy.confirm import confirm_host
 from gateway.policy.decide import decide
 from gateway.policy.plan import Rules
@@ -63,6 +64,11 @@ class Scope(Role):
         ...
 
     @property
+    def dialer(self) -> Dialer[Stream] | None:
+        """How destinations are reached; None: as everywhere."""
+        ...
+
+    @property
     def is_verified(self) -> bool:
         """Whether every connection to a destination is: see `Upstream.verified`."""
         ...
@@ -90,6 +96,11 @@ class AnyAuthority:
     limiter: Limiter
     pool: Pool
     usual_port: int = HTTP_PORT
+
+    @property
+    def dialer(self) -> Dialer[Stream] | None:
+        """See `Scope`."""
+        return None
 
     @property
     def is_verified(self) -> bool:
@@ -161,6 +172,7 @@ class OneAuthority:
     pool: Pool
     usual_port: int = HTTP_PORT
     is_verified: bool = False
+    dialer: Dialer[Stream] | None = None
 
     def keep(self, upstream: UpstreamConnection, peer: tuple[Address, int]) -> None:
         """Have the next request of `peer` go over this connection."""

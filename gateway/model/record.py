@@ -26,8 +26,10 @@ _SLOW = frozenset(
         Reason.IDLE_TIMEOUT,
         Reason.CLIENT_SILENT,
         Reason.CLIENT_HELLO_TIMEOUT,
+        Reason.TLS_HANDSHAKE_TIMEOUT,
     }
 )
+_SLOW_UPSTREAM = frozenset({Reason.RESPONSE_TIMEOUT, Reason.UPSTREAM_TLS_TIMEOUT})
 
 
 class Side(StrEnum):
@@ -79,6 +81,23 @@ Destination = tuple[Address, int]
 """An address and a port."""
 
 
+@dataclass(slots=True)
+class TlsSides:
+    """An inspected tunnel: what was agreed with the client and with the destination, as far as it came to that.
+
+    Versions as in `TLSv1.3`. `certificate` is the SHA-256 of the destination's, in hexadecimal digits; its names are as
+    in RFC 4514.
+    """
+
+    version: str | None = None
+    resumed: bool = False
+    upstream_version: str | None = None
+    upstream_resumed: bool = False
+    certificate: str | None = None
+    subject: str = ""
+    issuer: str = ""
+
+
 class Tunnel(Protocol):
     """An open tunnel, as far as it can be ended from outside."""
 
@@ -114,6 +133,7 @@ class Draft:
     status: int | None = None
     opening: Opening | None = None
     would_deny: WouldDeny | None = None
+    tls: TlsSides | None = None
     requests: int = 0
     transfer: Transfer = field(default_factory=Transfer)
     reason: Reason | None = None
@@ -213,6 +233,14 @@ class ConnectionRecord(TypedDict):
     ech: NotRequired[bool]
     first_byte_ms: NotRequired[float]
     requests: NotRequired[int]
+    inspected: NotRequired[bool]
+    tls_version: NotRequired[str]
+    tls_resumed: NotRequired[bool]
+    upstream_tls_version: NotRequired[str]
+    upstream_tls_resumed: NotRequired[bool]
+    upstream_certificate: NotRequired[str]
+    upstream_subject: NotRequired[str]
+    upstream_issuer: NotRequired[str]
 
 
 class ExchangeRecord(TypedDict):
@@ -299,7 +327,7 @@ def note(error: GatewayError, draft: Draft | ExchangeDraft) -> None:
         case DownstreamError():
             transfer.ended, transfer.ended_by = _ended_by_client(error.reason), Side.DOWNSTREAM
         case UpstreamError():
-            slow = error.reason is Reason.RESPONSE_TIMEOUT
+            slow = error.reason in _SLOW_UPSTREAM
             transfer.ended, transfer.ended_by = Ended.TIMEOUT if slow else Ended.FAILED, Side.UPSTREAM
         case _:
             transfer.ended, transfer.ended_by = Ended.FAILED, Side.GATEWAY

@@ -1,7 +1,7 @@
 """The life of one connection, written top to bottom. Read this file first.
 
     accept -> enter -> identify -> read intent -> decide -> take a lease
-           -> resolve + screen + dial -> confirm SNI -> relay -> record
+           -> resolve + screen + dial -> confirm SNI -> relay, or answer requests -> record
 
 Every stage's answer goes into the draft as it becomes known, so that a connection which is cut off half-way still
 leaves a truthful record. No byte of the client's reaches the destination before the last verdict.
@@ -25,7 +25,15 @@ from gateway.serve.capture import name_in, read_destination, read_first_bytes, r
 from gateway.serve.entrance import enter
 from gateway.serve.intake import begins_exchange, client_speaks_first, read_head, read_intent, read_opening
 from gateway.serve.refuse import asks_again, refuse
-from gateway.serve.requests import Tunnel, converse_captured, converse_in_tunnel, converse_openly, speaks_requests
+from gateway.serve.requests import (
+    Tunnel,
+    converse_captured,
+    converse_in_tunnel,
+    converse_inside_tls,
+    converse_openly,
+    inspects,
+    speaks_requests,
+)
 from gateway.serve.services import Services
 from gateway.wire.head import RequestHead
 from gateway.wire.replies import established
@@ -104,11 +112,7 @@ async def _walk(head: RequestHead, downstream: Stream, draft: Draft, services: S
             if await _shows_opening(decision, downstream, upstream.stream):
                 opening = draft.opening = await read_opening(downstream, services, decision.terms.timeouts.client_hello)
                 draft.would_deny = _confirmed(confirm(decision, opening, client, intent, rules, now))
-            introduce(upstream, decision, draft.peer)  # after the last verdict, before the client's first byte
-            if speaks_requests(decision, draft.opening):
-                tunnel = Tunnel(decision, client, intent, rules, upstream)
-                return await converse_in_tunnel(downstream, draft, tunnel, services)
-            await _relay(decision, downstream, upstream.stream, draft, services)
+            await _carry(Tunnel(decision, client, intent, rules, upstream), downstream, draft, services)
         except asyncio.CancelledError:
             upstream.stream.abort()  # an orderly end would make a cut-off upload look complete
             raise
@@ -141,13 +145,26 @@ async def _walk_captured(original: Destination, downstream: Stream, draft: Draft
         upstream = await services.dialer.dial(decision)
         draft.dialled = upstream.dialled
         try:
-            introduce(upstream, decision, draft.peer)
-            await _relay(decision, downstream, upstream.stream, draft, services)
+            await _carry(Tunnel(decision, client, intent, rules, upstream), downstream, draft, services)
         except asyncio.CancelledError:
             upstream.stream.abort()
             raise
         finally:
             await upstream.stream.aclose()
+
+
+async def _carry(tunnel: Tunnel, downstream: Stream, draft: Draft, services: Services) -> None:
+    """After the last verdict about the connection: each request inside TLS or in the clear is judged by itself, and
+    whatever else it is is relayed as it comes."""
+    permit, upstream = tunnel.permit, tunnel.upstream
+    introduce(upstream, permit, draft.peer)  # before the client's first byte
+    hello = inspects(permit, draft.opening)
+    if hello is not None:
+        await converse_inside_tls(downstream, draft, tunnel, hello, services)
+    elif speaks_requests(permit, draft.opening):
+        await converse_in_tunnel(downstream, draft, tunnel, services)
+    else:
+        await _relay(permit, downstream, upstream.stream, draft, services)
 
 
 def _establish(downstream: Stream, draft: Draft, head: RequestHead) -> None:

@@ -6,6 +6,7 @@ from ssl import SSLContext
 
 from gateway.exchange.parts import Parts
 from gateway.exchange.upstream import Pool
+from gateway.intercept.interception import Interception
 from gateway.model.addresses import Address, Network
 from gateway.model.reasons import Reason
 from gateway.model.roles import Clock, Deadlines, Dialer, Limiter, Recorder
@@ -52,6 +53,7 @@ class Services:
     clock: Clock
     splices: Splices
     exchanges: Parts
+    interception: Callable[[], Interception | None]
     pool: Pool
     bounds: Bounds
     proxy_name: str

@@ -303,7 +303,8 @@ class GatewaySettings(Section):
         tls = self.resolver.tls
         authorities = () if tls is None or tls.ca is None else (tls.ca,)
         listeners = (file for each in self.listeners for file in each.files)
-        return (Path(self._document.file), *users, *authorities, *listeners)
+        inspection = () if self.inspection is None else (self.inspection.ca_cert, self.inspection.ca_key)
+        return (Path(self._document.file), *users, *authorities, *listeners, *inspection)
 
     @property
     def policy_is_named(self) -> bool:

@@ -12,7 +12,7 @@ from gateway.model.addresses import Address
 from gateway.model.decision import AddressRefusal, Deny, Permit, RuleRef
 from gateway.model.intent import Opening
 from gateway.model.reasons import Reason
-from gateway.model.record import ConnectionRecord, Dialled, Draft, Ended, Side, verdict_of
+from gateway.model.record import ConnectionRecord, Dialled, Draft, Ended, Side, TlsSides, verdict_of
 
 TEXT_LIMIT = 512
 LIST_LIMIT = 32
@@ -44,6 +44,8 @@ def seal(draft: Draft, ended_at: float) -> ConnectionRecord:
         _add_dial(record, draft.dialled)
     if draft.opening is not None:
         _add_opening(record, draft.opening)
+    if draft.tls is not None:
+        _add_inspection(record, draft.tls)
     if draft.requests:
         record["requests"] = draft.requests
     if transfer.first_byte_at is not None:
@@ -139,6 +141,20 @@ def _add_opening(record: ConnectionRecord, opening: Opening) -> None:
         record["alpn"] = _listed(map(printable, hello.alpn))
     record["ja4"] = hello.ja4
     record["ech"] = hello.ech
+
+
+def _add_inspection(record: ConnectionRecord, tls: TlsSides) -> None:
+    record["inspected"] = True
+    if tls.version is not None:
+        record["tls_version"] = tls.version
+        record["tls_resumed"] = tls.resumed
+    if tls.upstream_version is not None:
+        record["upstream_tls_version"] = tls.upstream_version
+        record["upstream_tls_resumed"] = tls.upstream_resumed
+    if tls.certificate is not None:
+        record["upstream_certificate"] = tls.certificate
+        record["upstream_subject"] = printable(tls.subject)
+        record["upstream_issuer"] = printable(tls.issuer)
 
 
 def reason_of(draft: Draft) -> Reason | None:

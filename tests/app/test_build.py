@@ -127,6 +127,7 @@ async def test_bounds_and_the_name_reach_the_walk(tmp_path: Path) -> None:
         lambda: ResolverPlan(settings.resolver),
         lambda _: None,
         lambda *_: None,
+        lambda: None,
         limiter,
         recorder,
     )
@@ -154,6 +155,7 @@ async def test_without_a_name_the_gateway_is_called_as_its_host(
         lambda: ResolverPlan(settings.resolver),
         lambda _: None,
         lambda *_: None,
+        lambda: None,
         Unlimited(),
         recorder,
     )

@@ -87,6 +87,7 @@ def build_services(
         clock=time,
         splices=splices,
         exchanges=Parts(open_codec("auto"), dialer, recorder, deadlines, time, splices, "test"),
+        interception=lambda: None,
         pool=Pool(deadlines, time.monotonic),
         bounds=Bounds(),
         proxy_name="test",

@@ -9,6 +9,7 @@ from gateway.app.followers import Follower
 from gateway.app.generation.assembler import Assembler, Generation, Whereabouts, build_identifier, same_identities
 from gateway.app.generation.entrances import Entrances
 from gateway.app.generation.frames import Frame, Head, load
+from gateway.app.inspection.in_force import InspectionPlan, plan_inspection
 from gateway.app.own_addresses import own_addresses
 from gateway.app.resolving import ResolverPlan
 from gateway.model.addresses import Address
@@ -34,6 +35,7 @@ class InForce:
         self._generation: Generation | None = None
         self._identifier: Identifier | None = None
         self.resolver: ResolverPlan | None = None
+        self.inspection: InspectionPlan | None = None
 
     @property
     def number(self) -> int:
@@ -66,10 +68,14 @@ class InForce:
         taken, former, identifier = assembler.finish(), self._generation, self._identifier
         if former is None or not same_identities(taken.head, former.head):
             identifier = await asyncio.to_thread(build_identifier, taken.head)
+        inspection = await asyncio.to_thread(
+            plan_inspection, taken.head.settings.inspection, taken.head.inspection, self.inspection
+        )
         commits = [follower.prepare(taken.head.settings) for follower in self.followers]
         commits.append(self.entrances.prepare(taken.head.settings, taken.head.materials))
         self._generation, self._identifier = taken, identifier
         self.resolver = ResolverPlan(taken.head.settings.resolver, taken.head.authorities)
+        self.inspection = inspection
         for commit in commits:
             commit()
         if former is not None and self.retire is not None:

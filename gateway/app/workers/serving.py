@@ -55,6 +55,7 @@ class Serving:
             lambda: in_force.resolver or before_the_first,
             in_force.entrances.at,
             admission.readmit,
+            lambda: in_force.inspection,
             self._limiter,
             self.recorder,
         )

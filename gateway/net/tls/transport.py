@@ -11,7 +11,8 @@ ends its TCP connection without `close_notify` has ended, too: many clients neve
 import asyncio
 import contextlib
 import ssl
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
 
 from gateway.net.stream import Stream
 
@@ -19,9 +20,22 @@ _READ = 64 * 1024  # a record holds 16 KiB
 _GONE = "the peer went away before the handshake was over"
 
 
+class Resumption(NamedTuple):
+    """The session that a client takes up again, None for none. `keep` is called once, with the first answer, when there
+    is one to take up the next time: a server of TLS 1.3 sends its tickets after the handshake."""
+
+    session: ssl.SSLSession | None
+    keep: Callable[[ssl.SSLObject], None]
+
+
 class TlsFailed(Exception):
-    """The handshake came to no good end. `certificate` tells that the peer's was missing or not accepted; `detail` says
-    what OpenSSL found and quotes nothing of the peer's."""
+    """The handshake came to no good end. `certificate` tells that the peer's was missing or not accepted, `verdict` is
+    then X509_V_ERR_ of OpenSSL, 0 for none; `detail` says what OpenSSL found and quotes nothing of the peer's. `alert`
+    is what the peer said, None if it said nothing; `gone`: it went away without a word."""
+
+    alert: str | None = None
+    verdict = 0
+    gone = False
 
     def __init__(self, detail: str, certificate: bool = False, missing: bool = False) -> None:
         super().__init__(detail)
@@ -31,26 +45,40 @@ class TlsFailed(Exception):
 
 
 async def start_tls(
-    stream: Stream, context: ssl.SSLContext, server_side: bool, server_hostname: str | None = None
+    stream: Stream,
+    context: ssl.SSLContext,
+    server_side: bool,
+    server_hostname: str | None = None,
+    resumption: Resumption | None = None,
 ) -> ssl.SSLObject:
-    """Both hands shaken: from here on `stream` speaks in the clear, and its peer in TLS.
+    """Both hands shaken: from here on `stream` speaks in the clear, and its peer in TLS. `resumption` is for a client.
 
     Raises `TlsFailed`; by then the alert is queued, and the stream is to be closed, as it is when this is cancelled.
     """
-    transport = TlsTransport(stream, context, server_side, server_hostname)
+    transport = TlsTransport(stream, context, server_side, server_hostname, resumption)
     return await transport.shake_hands()
 
 
 class TlsTransport(asyncio.Transport):
     """Owned by its stream. `raw` is the socket's transport."""
 
-    def __init__(self, stream: Stream, context: ssl.SSLContext, server_side: bool, server_hostname: str | None) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        context: ssl.SSLContext,
+        server_side: bool,
+        server_hostname: str | None,
+        resumption: Resumption | None,
+    ) -> None:
         super().__init__()
         self._stream = stream
+        self._above: asyncio.Protocol = stream
         self._raw = stream.transport
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        self._ssl = context.wrap_bio(self._incoming, self._outgoing, server_side, server_hostname)
+        session = resumption.session if resumption is not None else None
+        self._ssl = context.wrap_bio(self._incoming, self._outgoing, server_side, server_hostname, session)
+        self._keep_session = resumption.keep if resumption is not None else None
         self._shaken: asyncio.Future[None] | None = None
         self._peer_ended = False
         self._said_goodbye = False
@@ -62,7 +90,7 @@ class TlsTransport(asyncio.Transport):
         """As `start_tls`."""
         stream, raw = self._stream, self._raw
         if stream.is_lost or stream.has_ended:
-            raise TlsFailed(_GONE)
+            raise _gone()
         shaken = self._shaken = asyncio.get_running_loop().create_future()
         raw.set_protocol(cast("asyncio.BaseProtocol", self))
         stream.transport = self
@@ -103,7 +131,10 @@ class TlsTransport(asyncio.Transport):
             return
         self._flush()  # tickets, an answer to a key update
         if clear:
-            self._stream.data_received(clear)
+            if self._keep_session is not None:
+                self._keep_session(self._ssl)
+                self._keep_session = None
+            self._above.data_received(clear)
         if self._peer_ended:
             self._tell_end()
 
@@ -123,7 +154,7 @@ class TlsTransport(asyncio.Transport):
 
     def _tell_end(self) -> None:
         if not self._stream.has_ended:
-            self._stream.eof_received()
+            self._above.eof_received()
 
     def _fail(self, error: ssl.SSLError) -> None:
         """Before the hands are shaken the peer is told why; after that the connection is as good as reset."""
@@ -147,7 +178,7 @@ class TlsTransport(asyncio.Transport):
     def eof_received(self) -> bool:
         self._peer_ended = True
         self._tell_end()
-        self._settle(TlsFailed(_GONE))
+        self._settle(_gone())
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -155,17 +186,21 @@ class TlsTransport(asyncio.Transport):
             self._lose(exc)
 
     def _lose(self, exc: Exception | None) -> None:
-        self._stream.connection_lost(exc)
+        self._above.connection_lost(exc)
         self._stream.transport = self._raw  # else each would keep the other, and only the collector could tell
-        self._settle(TlsFailed(_GONE))
+        self._settle(_gone())
 
     def pause_writing(self) -> None:
-        self._stream.pause_writing()
+        self._above.pause_writing()
 
     def resume_writing(self) -> None:
-        self._stream.resume_writing()
+        self._above.resume_writing()
 
     # What the stream does with it.
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """TLS inside this TLS stands between it and the stream."""
+        self._above = cast("asyncio.Protocol", protocol)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if self._said_goodbye or self._fault is not None or not data:
@@ -233,9 +268,21 @@ class TlsTransport(asyncio.Transport):
             self._raw.write(self._outgoing.read())
 
 
+def _gone() -> TlsFailed:
+    failure = TlsFailed(_GONE)
+    failure.gone = True
+    return failure
+
+
 def _failure(error: ssl.SSLError) -> TlsFailed:
     if isinstance(error, ssl.SSLCertVerificationError):
-        return TlsFailed(error.verify_message, certificate=True)
+        failure = TlsFailed(error.verify_message, certificate=True)
+        failure.verdict = error.verify_code
+        return failure
     missing = error.reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE"
     said = (error.reason or type(error).__name__).lower().replace("_", " ")
-    return TlsFailed(said, certificate=missing, missing=missing)
+    failure = TlsFailed(said, certificate=missing, missing=missing)
+    _, was_told, alert = said.partition(" alert ")
+    if was_told:
+        failure.alert = alert
+    return failure

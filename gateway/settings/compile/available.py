@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from gateway.model.client import IdentitySource
-from gateway.model.intent import Protocol
-from gateway.settings.compile.inspection import protocols_of
+from gateway.settings.compile.inspection import carries_tls
 from gateway.settings.compile.policy import PolicySource
 from gateway.settings.compile.rule import port_ranges
 from gateway.settings.gateway import GatewaySettings
@@ -21,15 +20,16 @@ _SOURCES = {IdentitySource.ADDRESS, IdentitySource.BASIC, IdentitySource.MTLS}
 _KEYS: tuple[tuple[str, ...], ...] = (
     ("identity", "token"),
     ("identity", "kubernetes"),
-    ("inspection",),
     ("limits", "store"),
     ("limits", "on_store_failure"),
     ("limits", "replicas"),
     ("telemetry", "otlp"),
     ("compat",),
 )
-_TLS_IS_ENDED_HERE = False
-"""Without it `inspect` is for rules that carry plain HTTP alone."""
+_NEEDS_AUTHORITY = (
+    "needs an authority that signs: set inspection: {ca_cert, ca_key} in gateway.yaml "
+    "(`egress-gateway ca init` makes both)"
+)
 _LISTENER_MODES = ("explicit", "transparent")
 _RULE_KEYS = frozenset(("limits", "honour_retry_after", "breaker", "via", "trace"))
 
@@ -43,6 +43,16 @@ def check_policy_available(sources: Iterable[PolicySource], problems: Problems) 
     """The same for the files of a policy."""
     for source in sources:
         _refuse(_policy_wishes(source), source.document, problems)
+
+
+def check_authority(sources: Iterable[PolicySource], settings: GatewaySettings, problems: Problems) -> None:
+    """Add a problem for every rule that inspects TLS where no authority is configured that could sign for it."""
+    if settings.inspection is not None:
+        return
+    for source in sources:
+        for index, rule in enumerate(source.body.rules):
+            if rule.inspect is not None and carries_tls(rule, port_ranges(rule)):
+                problems.add(source.document.place(("rules", index, "inspect")), _NEEDS_AUTHORITY)
 
 
 def _refuse(wishes: Iterable[KeyPath], document: Document, problems: Problems) -> None:
@@ -83,12 +93,6 @@ def _policy_wishes(source: PolicySource) -> Iterator[KeyPath]:
         for key in sorted(rule.model_fields_set & _RULE_KEYS):
             if getattr(rule, key) != RuleSettings.model_fields[key].default:
                 yield ("rules", index, key)
-        if rule.inspect is not None and not _TLS_IS_ENDED_HERE and _carries_tls(rule):
-            yield ("rules", index, "inspect")
-
-
-def _carries_tls(rule: RuleSettings) -> bool:
-    return Protocol.TLS in protocols_of(rule, port_ranges(rule))
 
 
 def _value(section: Section, path: Iterable[str]) -> Any:

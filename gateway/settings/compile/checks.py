@@ -62,13 +62,6 @@ def check_gateway(settings: GatewaySettings) -> Iterator[Finding]:
         yield ("resolver", "path"), "is for transport: doh"
 
 
-def _check_secrets(settings: GatewaySettings) -> Iterator[Finding]:
-    for name, secret in settings.secrets.items():
-        for index, entry in enumerate(secret.hosts):
-            if ANY_HOST in entry.patterns:
-                yield ("secrets", name, "hosts", index), 'is not for the host "*": name where it may be sent'
-
-
 def _check_tls(listener: ListenerSettings) -> Iterator[Finding]:
     tls = listener.tls
     if tls is None:
@@ -78,6 +71,13 @@ def _check_tls(listener: ListenerSettings) -> Iterator[Finding]:
     for key in ("crl", "client_cert"):
         if key in tls.model_fields_set and tls.client_ca is None:
             yield ("tls", key), "needs client_ca: without it no client is asked for a certificate"
+
+
+def _check_secrets(settings: GatewaySettings) -> Iterator[Finding]:
+    for name, secret in settings.secrets.items():
+        for index, entry in enumerate(secret.hosts):
+            if ANY_HOST in entry.patterns:
+                yield ("secrets", name, "hosts", index), 'is not for the host "*": name where it may be sent'
 
 
 def is_loopback(address: Address) -> bool:
