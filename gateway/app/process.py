@@ -15,8 +15,9 @@ from typing import Any
 
 from gateway.admin.server import AdminServer
 from gateway.admin.state import AuditEntry, LimitFill, OpenTunnel, ReloadOutcome
-from gateway.app.configuration import Configuration
+from gateway.app.configuration import Configuration, Materials
 from gateway.app.generation.reading import Read
+from gateway.app.inspection.material import trust_bundle
 from gateway.app.policy_in_force import PolicyInForce
 from gateway.app.sockets import Sockets
 from gateway.app.watch import watch
@@ -55,9 +56,13 @@ def count_workers(settings: GatewaySettings, quota: Path = CPU_QUOTA) -> int:
     return cpus
 
 
-def build_crew(loop: asyncio.AbstractEventLoop, settings: GatewaySettings, sockets: Sockets) -> Crew:
+def build_crew(
+    loop: asyncio.AbstractEventLoop, settings: GatewaySettings, materials: Materials, sockets: Sockets
+) -> Crew:
     """As many as there are sockets for. Raises `ConfigError` for a log that cannot be written."""
-    return Local(loop, settings, sockets) if len(sockets.proxies) == 1 else Fleet(settings, sockets)
+    if len(sockets.proxies) == 1:
+        return Local(loop, settings, materials, sockets)
+    return Fleet(settings, materials, sockets)
 
 
 def _failure_of(failing: asyncio.Task[CrewFailed], serving: asyncio.Task[None]) -> BaseException | None:
@@ -82,7 +87,7 @@ class GatewayProcess:
         self._sockets = sockets
         self._stopping = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._crew = build_crew(loop, settings, sockets)
+        self._crew = build_crew(loop, settings, first.materials, sockets)
         self._policy = PolicyInForce(first, read, self._crew.take)
         self._admin = AdminServer(self, sockets.admin, sockets.health, settings.admin.token_file)
         self._metrics = Metrics(
@@ -135,6 +140,15 @@ class GatewayProcess:
     def metrics(self) -> bytes:
         """See `GatewayState`."""
         return self._metrics.render()
+
+    def authorities(self) -> bytes | None:
+        """See `GatewayState`."""
+        return self._policy.published
+
+    def trust_bundle(self) -> bytes | None:
+        """See `GatewayState`."""
+        published = self._policy.published
+        return None if published is None else trust_bundle(published)
 
     async def reload(self) -> ReloadOutcome:
         """See `GatewayState`."""

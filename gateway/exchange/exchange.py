@@ -25,6 +25,7 @@ from gateway.model.errors import DownstreamError, GatewayError, InternalError, U
 from gateway.model.reasons import Reason
 from gateway.model.record import Ended, ExchangeDraft, Side
 from gateway.model.roles import Meter
+from gateway.net.dialer import introduce
 from gateway.net.paced_relay import relay_for
 from gateway.net.stream import Stream
 from gateway.wire.http.messages import Delimiter, Response
@@ -101,7 +102,7 @@ class Exchange:
         if plan.hops == 0:
             return self._answer_here()
         self._permit = judged.permit
-        self._dials = pool_key(judged.client, judged.permit) not in self._scope.pool
+        self._dials = pool_key(judged.client, judged.permit, draft.connection.peer) not in self._scope.pool
         async with self._scope.lease(judged, self._dials, self._absence) as lease:
             draft.would_limit = lease.would_limit
             self._meter = self._scope.meter or lease.meter
@@ -126,7 +127,7 @@ class Exchange:
     async def _forward(self, judged: Judged) -> bool:
         named = judged.named
         self._host = named.uri_host if named.port == self._scope.usual_port else str(named)
-        key = pool_key(judged.client, judged.permit)
+        key = pool_key(judged.client, judged.permit, self._draft.connection.peer)
         await pay(self._meter, self._permit)
         upstream, response = await self._ask(key, judged)
         if response.status == _SWITCHING:
@@ -169,7 +170,11 @@ class Exchange:
 
     async def _dial(self) -> UpstreamConnection:
         parts = self._parts
-        reached = await parts.dialer.dial(self._permit)
+        if self._scope.dialer is not None:
+            reached = await self._scope.dialer.dial(self._permit)
+        else:
+            reached = await parts.dialer.dial(self._permit)
+            introduce(reached, self._permit, self._draft.connection.peer)
         return UpstreamConnection(reached, parts.codec.response_reader(parts.bounds), parts.clock.monotonic())
 
     def _head_for(self, upstream: UpstreamConnection) -> bytes:

@@ -1,13 +1,14 @@
 """A connection to a destination, over which one exchange goes after the other, and where it waits in between.
 
 It is used again only for the same client, under the same rule of the same generation, for the same host and port: it
-then leads where a dial would lead, with the same permit.
+then leads where a dial would lead, with the same permit. One that a PROXY header opened is its client connection's own.
 """
 
 from collections.abc import Callable, Hashable
 
 from gateway.exchange.inlet import Inlet
 from gateway.exchange.response import Telling
+from gateway.model.addresses import Address
 from gateway.model.client import Client
 from gateway.model.decision import Permit
 from gateway.model.errors import UpstreamError
@@ -115,10 +116,21 @@ class UpstreamConnection:
             self._pool = None
 
 
-def pool_key(client: Client, permit: Permit) -> Hashable:
-    """All that has to be the same. Labels are no key: whom they describe is told by the other facts."""
+def pool_key(client: Client, permit: Permit, peer: tuple[Address, int]) -> Hashable:
+    """All that has to be the same; `peer` only where the destination was told of it. Labels are no key: whom they
+    describe is told by the other facts."""
     who = client.address, client.source, client.user, client.namespace, client.service_account, client.pod
-    return who, client.spiffe, client.known, permit.rule.name, permit.generation, permit.authority
+    told = peer if permit.terms.proxy_protocol is not None else None
+    return (
+        who,
+        client.spiffe,
+        client.certificate,
+        client.known,
+        permit.rule.name,
+        permit.generation,
+        permit.authority,
+        told,
+    )
 
 
 class Pool:

@@ -52,6 +52,13 @@ class Resolve(StrEnum):
     MATCH = "match"
 
 
+class ProxyVersion(StrEnum):
+    """The form of the PROXY header that a destination is sent."""
+
+    V1 = "v1"
+    V2 = "v2"
+
+
 class Source(NamedTuple):
     """Local addresses to dial from, the first that has a port left. `foreign`: they are the client's, not ours."""
 
@@ -82,7 +89,8 @@ class Terms:
 
     `private` are the networks that the rule opens beyond global unicast, `within` those that it is pinned to (empty:
     not pinned). `inspection` is what it says of requests, None if it looks at none. `source` None leaves the address to
-    the routes. With `honour_retry_after` a destination that asks for patience gets it.
+    the routes. `proxy_protocol` is the header that the destination is sent before the client's first byte, None for
+    none. With `honour_retry_after` a destination that asks for patience gets it.
     """
 
     protocol: Protocol = Protocol.AUTO
@@ -97,6 +105,7 @@ class Terms:
     limits: tuple[Limit, ...] = ()
     honour_retry_after: bool = False
     breaker: Breaker | None = None
+    proxy_protocol: ProxyVersion | None = None
 
     @property
     def inspect(self) -> bool:

@@ -73,6 +73,14 @@ class ListenerSettings(Section):
     tls: TlsSettings | None = key(None, "TLS towards clients.")
     proxy_protocol: ProxyProtocolSettings | None = key(None, "PROXY protocol from trusted senders.")
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Certificates and keys: they are read again when they change, though a listener itself stays as it is."""
+        if self.tls is None:
+            return ()
+        named = self.tls.cert, self.tls.private_key, self.tls.client_ca, self.tls.crl
+        return tuple(file for file in named if file is not None)
+
 
 class BasicSettings(Section):
     """Users with passwords."""
@@ -294,7 +302,9 @@ class GatewaySettings(Section):
         users = () if self.identity.basic is None else (self.identity.basic.htpasswd,)
         tls = self.resolver.tls
         authorities = () if tls is None or tls.ca is None else (tls.ca,)
-        return (Path(self._document.file), *users, *authorities)
+        listeners = (file for each in self.listeners for file in each.files)
+        inspection = () if self.inspection is None else (self.inspection.ca_cert, self.inspection.ca_key)
+        return (Path(self._document.file), *users, *authorities, *listeners, *inspection)
 
     @property
     def policy_is_named(self) -> bool:

@@ -17,6 +17,15 @@ from tests.helpers.raw_client import RawClient, status_of
 
 MIB = 1 << 20
 
+REASONS = {
+    Reason.LIMIT_EXCEEDED,
+    Reason.LIMIT_WAIT_EXCEEDED,
+    Reason.BUDGET_SPENT,
+    Reason.DESTINATION_ASKED_TO_WAIT,
+    Reason.DESTINATION_UNAVAILABLE,
+}
+"""What the flows here read from records."""
+
 
 @dataclass
 class Bed:

@@ -15,6 +15,9 @@ from tests.helpers.redis_server import RedisServer
 
 RATE, BURST = 100, 20
 
+REASONS = {Reason.LIMIT_STORE_UNAVAILABLE}
+"""What the flows here read from records."""
+
 
 def policy(port: int, *limits: dict[str, object]) -> dict[str, object]:
     rule = {"name": "r", "cidrs": ["127.0.0.1/32"], "ports": [port], "protocol": "tcp", "limits": list(limits)}
@@ -71,6 +74,10 @@ def test_two_gateways_share_a_limit_through_redis_and_deny_without_it(tmp_path: 
             folder = tmp_path / name
             folder.mkdir()
             gateways.append(stack.enter_context(GatewayProcess(folder, rules, settings)))
+        deadline = time.monotonic() + 10
+        while any(gateway.metric("egress_limit_stores_down") for gateway in gateways):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
         found = []
         for number in range(5):
             with RawClient(gateways[number % 2].port) as client:

@@ -19,7 +19,16 @@ import bcrypt
 import pytest
 
 from gateway.model.reasons import Reason
-from tests.flows import test_inspected_requests, test_request_reasons, test_secrets
+from tests.flows import (
+    entrances,
+    test_bad_destinations,
+    test_inspected_requests,
+    test_interception,
+    test_limits,
+    test_limits_over_processes,
+    test_request_reasons,
+    test_secrets,
+)
 from tests.helpers.client_hello import build_client_hello
 from tests.helpers.dns_server import DnsServer, Fault
 from tests.helpers.gateway import GatewayProcess, Record
@@ -453,6 +462,7 @@ def test_every_reason_was_produced(request: pytest.FixtureRequest) -> None:
     if len(selected) < 5:
         pytest.skip("only some of the flows were selected")
     elsewhere = {Reason.INTERNAL_ERROR}  # needs a bug: tests/serve/test_connection.py plants one
-    for stories in (test_request_reasons, test_inspected_requests, test_secrets):
-        elsewhere |= stories.REASONS
+    stories = entrances, test_request_reasons, test_inspected_requests, test_secrets, test_limits
+    for story in (*stories, test_limits_over_processes, test_interception, test_bad_destinations):
+        elsewhere |= story.REASONS
     assert set(Reason) - produced - elsewhere == set()

@@ -15,7 +15,7 @@ from itertools import chain
 from typing import Any
 
 from gateway.admin.state import LimitFill, OpenTunnel
-from gateway.app.configuration import as_started
+from gateway.app.configuration import Materials, as_started
 from gateway.app.generation.frames import Frame, Head, load
 from gateway.app.live.limiting import merged_fills
 from gateway.app.sockets import Sockets
@@ -54,6 +54,7 @@ class Fleet:
     def __init__(
         self,
         settings: GatewaySettings,
+        materials: Materials,
         sockets: Sockets,
         patience: Patience | None = None,
         program: Sequence[str] = PROGRAM,
@@ -61,6 +62,7 @@ class Fleet:
         """Raises `ConfigError` for a log that cannot be written."""
         _check_logs(settings)
         self._settings = settings
+        self._materials = materials
         self._patience = patience or Patience()
         self._program = program
         self._sockets = sockets
@@ -105,6 +107,8 @@ class Fleet:
         if not isinstance(head, Head):
             raise TypeError("the first frame is no head")
         _check_logs(head.settings)
+        if head.settings.listeners == self._settings.listeners:
+            self._materials = head.materials
         self._settings = as_started(head.settings, self._settings)
         self._drain_seconds = head.settings.drain.timeout
         self._newest = generation = Generation(number, whole)
@@ -141,7 +145,9 @@ class Fleet:
     async def _add(self, index: int) -> Member:
         seat = self._seats.take()
         try:
-            member = await Member.start(index, self._settings, self._sockets, self._turns, seat, self._program)
+            member = await Member.start(
+                index, self._settings, self._materials, self._sockets, self._turns, seat, self._program
+            )
         except BaseException:
             self._seats.leave(seat)
             raise

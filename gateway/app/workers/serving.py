@@ -48,6 +48,7 @@ class Serving:
         self._counters = Counters()
         self._limiting = Limiting(settings.limits, SystemClock(), seat)
         self.recorder = build_recorder(loop, settings, self._counters, ledger)
+        admission = build_admission(settings)
         before_the_first = ResolverPlan(settings.resolver)
         services, self._resolver = build_services(
             loop,
@@ -55,10 +56,12 @@ class Serving:
             lambda: in_force.rules,
             lambda: in_force.identifier,
             lambda: in_force.resolver or before_the_first,
+            in_force.entrances.at,
+            admission.readmit,
+            lambda: in_force.inspection,
             self._limiting.limiter,
             self.recorder,
         )
-        admission = build_admission(settings)
         self.connections = Connections(loop, services, admission, ledger, transparent_listeners(settings))
         self._vault = services.exchanges.secrets = Vault()
         logs = LogFollower(self.recorder, settings, ledger)

@@ -64,7 +64,8 @@ class HeaderValue(NamedTuple):
 class Inspection:
     """`requests` None: all may pass. `remove` and `log_headers` are names in their `comparable_name` form, and so are
     the `replaced` ones: whatever the client says under them does not go on. `secrets` are the names of all that a
-    request is given, each once. `upstream_ca` is a file that takes the place of the system's trust store."""
+    request is given, each once. `upstream_ca` are CA certificates, as PEM, that take the place of the system's trust
+    store."""
 
     requests: RequestScreen | None = None
     set: tuple[HeaderValue, ...] = ()

@@ -11,7 +11,7 @@ from gateway.model.decision import SniRule
 from gateway.model.intent import Protocol
 from gateway.policy.rules import ANY_HOST, Action, HostPattern, PortRange
 from gateway.settings.compile.inspection import Finding, check_inspection
-from gateway.settings.gateway import GatewaySettings, SecretSettings
+from gateway.settings.gateway import GatewaySettings, ListenerSettings, SecretSettings
 from gateway.settings.hosts import HostEntry, Suffix, public_suffix
 from gateway.settings.policy import (
     GroupSettings,
@@ -46,6 +46,8 @@ def check_gateway(settings: GatewaySettings) -> Iterator[Finding]:
             yield ("listeners", index, "bind"), f"another listener has {listener.bind} already"
         names.add(listener.name)
         binds.add(str(listener.bind))
+        for path, message in _check_tls(listener):
+            yield ("listeners", index, *path), message
     yield from _check_secrets(settings)
     admin = settings.admin
     if admin.token_file is None and not is_loopback(admin.bind.address):
@@ -58,6 +60,17 @@ def check_gateway(settings: GatewaySettings) -> Iterator[Finding]:
         yield ("resolver", "tls"), "is for transport: dot or doh"
     if "path" in resolver.model_fields_set and resolver.transport != "doh":
         yield ("resolver", "path"), "is for transport: doh"
+
+
+def _check_tls(listener: ListenerSettings) -> Iterator[Finding]:
+    tls = listener.tls
+    if tls is None:
+        return
+    if listener.mode in ("transparent", "dns"):
+        yield ("tls",), f"is not for mode: {listener.mode}, whose clients know of no proxy"
+    for key in ("crl", "client_cert"):
+        if key in tls.model_fields_set and tls.client_ca is None:
+            yield ("tls", key), "needs client_ca: without it no client is asked for a certificate"
 
 
 def _check_secrets(settings: GatewaySettings) -> Iterator[Finding]:

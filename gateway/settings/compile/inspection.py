@@ -94,6 +94,11 @@ def check_inspection(
         yield ("upstream_ca",), "must be inside the policy's directory"
 
 
+def carries_tls(rule: RuleSettings, ports: Sequence[PortRange]) -> bool:
+    """Whether a rule with `inspect` needs somebody to end TLS."""
+    return Protocol.TLS in protocols_of(rule, ports)
+
+
 def _check_request(request: RequestSettings) -> Iterator[Finding]:
     if not request.model_fields_set:
         yield (), "an empty entry would allow every request: leave requests out, or say which"

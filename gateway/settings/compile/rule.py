@@ -1,6 +1,6 @@
 """One rule of a file into one `Rule`, checked on the way."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from gateway.model.addresses import Network
@@ -15,13 +15,14 @@ from gateway.settings.compile.limits import compile_breaker, compile_limits
 from gateway.settings.hosts import HostEntry, Suffix, parse_host_entry
 from gateway.settings.policy import ExceptSettings, RuleSettings
 from gateway.settings.problems import BadValue, Problems
+from gateway.settings.source.authorities import parse_authorities
 from gateway.settings.source.files import Reader, list_lines, parse_list
 from gateway.settings.source.places import Document, KeyPath
 from gateway.settings.units import parse_cidr
 
 _HTTPS = (PortRange(443, 443),)
 _TERMS = frozenset(
-    {"sni", "ech", "inspect", "private", "within", "resolve", "source", "timeouts"}
+    {"sni", "ech", "inspect", "private", "within", "resolve", "source", "timeouts", "proxy_protocol"}
     | {"limits", "honour_retry_after", "breaker"}
 )
 _NOTHING_EXCEPTED = Except()
@@ -122,7 +123,8 @@ class RuleCompiler:
         inspection = compile_inspection(rule.inspect, Path(document.file).parent)
         if inspection.upstream_ca is not None:
             try:
-                self.reader.read(Path(inspection.upstream_ca))
+                text = parse_authorities(self.reader.read(Path(inspection.upstream_ca)))
+                return replace(inspection, upstream_ca=text)
             except BadValue as refusal:
                 place = document.place((*path, "inspect", "upstream_ca"))
                 self.findings.problems.add(place, f"{inspection.upstream_ca} {refusal}")
@@ -144,6 +146,7 @@ class RuleCompiler:
             limits=compile_limits(rule.limits, ref.name, self.declared.quotas),
             honour_retry_after=rule.honour_retry_after,
             breaker=compile_breaker(rule.breaker),
+            proxy_protocol=rule.proxy_protocol,
         )
 
 

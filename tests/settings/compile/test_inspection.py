@@ -1,12 +1,14 @@
 """What a rule's `inspect` compiles to, and what is wrong with one that cannot mean what it says."""
 
+import time
 from pathlib import Path
 from textwrap import indent
 
 import pytest
 
+from gateway.intercept.authority import create_authority
 from gateway.model.inspection.terms import Allowed, Asked, HeaderValue, Inspection, SecretName
-from gateway.settings.gateway import GatewaySettings
+from gateway.settings.gateway import GatewaySettings, InspectionSettings
 from gateway.settings.load import load_policy, with_policy
 from gateway.settings.problems import ConfigErrors
 from tests.settings.texts import compile_text, write
@@ -181,10 +183,26 @@ def test_the_authorities_of_a_destination_are_read_with_the_policy(tmp_path: Pat
     where = f"{path}:1: rules[0].inspect.upstream_ca"
     assert str(refusal.value) == f"{where}: {tmp_path}/ca.pem cannot be read: No such file or directory"
     write(tmp_path, "ca.pem", "PEM")
+    with pytest.raises(ConfigErrors, match=r"ca\.pem holds no CA certificate in PEM form"):
+        load_policy(with_policy(GatewaySettings(), path))
+    certificate = create_authority("corp", time.time())[0].decode()
+    write(tmp_path, "ca.pem", certificate)
     loaded = load_policy(with_policy(GatewaySettings(), path))
     assert tmp_path / "ca.pem" in loaded.files
     terms = loaded.policy.rules[0].terms
-    assert terms.inspection == Inspection(upstream_ca=str(tmp_path / "ca.pem"))
+    assert terms.inspection == Inspection(upstream_ca=certificate)
+
+
+@pytest.mark.parametrize("keys", ["protocol: tls", "ports: [443]", "ports: [80, 443]", "protocol: auto"])
+def test_what_can_be_tls_needs_an_authority_that_signs(tmp_path: Path, keys: str) -> None:
+    path = write(
+        tmp_path, "policy.yaml", f"rules:\n  - name: r\n    hosts: [a.example]\n    inspect: {{}}\n    {keys}\n"
+    )
+    settings = with_policy(GatewaySettings(), path)
+    with pytest.raises(ConfigErrors, match=r"policy\.yaml:4: rules\[0\]\.inspect: needs an authority that signs: set"):
+        load_policy(settings)
+    inspection = InspectionSettings.model_validate({"ca_cert": "c", "ca_key": "k"}, context={"directory": tmp_path})
+    assert load_policy(settings.model_copy(update={"inspection": inspection})).policy.rules
 
 
 @pytest.mark.parametrize("keys", ["protocol: http", "ports: [80]"])
