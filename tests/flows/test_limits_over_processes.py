@@ -74,16 +74,15 @@ def test_two_gateways_share_a_limit_through_redis_and_deny_without_it(tmp_path: 
             folder = tmp_path / name
             folder.mkdir()
             gateways.append(stack.enter_context(GatewayProcess(folder, rules, settings)))
-        deadline = time.monotonic() + 10
-        while any(gateway.metric("egress_limit_stores_down") for gateway in gateways):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        for gateway in gateways:
+            _has_stores_down(gateway, 0)
         found = []
         for number in range(5):
             with RawClient(gateways[number % 2].port) as client:
                 found.append(status_of(client.connect(f"127.0.0.1:{origin.port}")))
         assert found == [200, 200, 200, 429, 429]
         redis.kill()
+        _has_stores_down(gateways[0], 1)
         visits = len(origin.visits)
         with RawClient(gateways[0].port) as client:
             head = client.connect(f"127.0.0.1:{origin.port}")
@@ -92,7 +91,13 @@ def test_two_gateways_share_a_limit_through_redis_and_deny_without_it(tmp_path: 
         assert len(origin.visits) == visits
         (record,) = gateways[0].wait_for_records(1, status=503)
         assert (record["reason"], record["decision"]) == (Reason.LIMIT_STORE_UNAVAILABLE, "deny")
-        assert gateways[0].metric("egress_limit_stores_down") == 1
+
+
+def _has_stores_down(gateway: GatewayProcess, wanted: int) -> None:
+    deadline = time.monotonic() + 10
+    while gateway.metric("egress_limit_stores_down") != wanted:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def _ask(gateway: GatewayProcess, origin: Origin, until: float, passed: list[float]) -> None:
