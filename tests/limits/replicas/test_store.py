@@ -57,7 +57,7 @@ def test_three_replicas_let_through_what_one_would(tmp_path: Path) -> None:
         passed = offer(redis.url, "local", 3.0)
     check_bound(passed)
     assert len(passed) >= 0.96 * RATE * 3
-    assert len(passed) <= RATE * 3 + BURST
+    assert len(passed) <= RATE * passed[-1] + BURST + STALL
 
 
 def test_while_redis_is_dead_each_keeps_its_share_and_then_they_share_again(tmp_path: Path) -> None:
