@@ -89,7 +89,8 @@ def wait_for(draw: Draw, state: State, now: Now) -> float:
         spent = state[1] if state[0] == start else 0.0
         # The last bytes of a budget are spent by whoever moves them: asking is free while anything is left.
         return 0.0 if spent < limit.rate else start + limit.period - now.unix
-    wait = max(state[0], now.monotonic) + (draw.amount - limit.burst) / limit.rate - now.monotonic
+    ahead = state[0] - now.monotonic
+    wait = (max(0.0, ahead)) + (draw.amount - limit.burst) / limit.rate
     return wait if wait > _ROUNDING else 0.0
 
 
@@ -101,7 +102,8 @@ def after(draw: Draw, state: State, now: Now) -> State:
     if limit.counted is _BYTES:
         start = period_start(limit, now)
         return start, (state[1] if state[0] == start else 0.0) + draw.amount
-    return max(state[0], now.monotonic) + draw.amount / limit.rate, 0.0
+    full_at = state[0]
+    return (max(now.monotonic, full_at)) + draw.amount / limit.rate, 0.0
 
 
 def left(limit: Limit, state: State, now: Now) -> float:

@@ -44,7 +44,7 @@ class MemoryTable:
     def write(self, draw: Draw, state: State, now: Now) -> None:
         """See `Table`."""
         buckets = self._buckets[draw.limit.name]
-        if is_fresh(draw.limit, state, now):
+        if state[0] <= 0:  # nothing is held any more; what was drawn of a rate or a budget is younger
             buckets.pop(draw.key, None)
         else:
             buckets[draw.key] = state
