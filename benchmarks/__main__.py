@@ -17,9 +17,10 @@ from benchmarks import isolation, layout, load, proxies, report
 from benchmarks.isolation import Unusable
 from benchmarks.proxies import Launch
 from benchmarks.report import Row
-from benchmarks.scenarios import SCENARIOS, SOAK, Sample, Scenario, Sizes, Unreconciled, measure
+from benchmarks.scenarios import CAPTURED, SCENARIOS, SOAK, Sample, Scenario, Sizes, Unreconciled, measure
 
 FAILED, UNUSABLE, MISSED = 1, 2, 3
+ALL = (*SCENARIOS, CAPTURED, SOAK)
 PROXIES = ("gateway", "squid", "tinyproxy", "floor", "pair")
 USUAL = PROXIES[:-1]
 
@@ -47,8 +48,8 @@ def _some_of(known: Sequence[str]) -> Callable[[str], list[str]]:
 
 def _parser() -> argparse.ArgumentParser:
     sizes = Sizes()
-    keys = [scenario.key for scenario in (*SCENARIOS, SOAK)]
-    what = "; ".join(f"{scenario.key}: {scenario.title}" for scenario in (*SCENARIOS, SOAK))
+    keys = [scenario.key for scenario in ALL]
+    what = "; ".join(f"{scenario.key}: {scenario.title}" for scenario in ALL)
     parser = argparse.ArgumentParser(
         "python -m benchmarks",
         description="Measures the gateway beside squid and tinyproxy: CPU of the proxy's processes per unit of work.",
@@ -56,7 +57,8 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--only", metavar="KEYS", type=_some_of(keys), default=[scenario.key for scenario in SCENARIOS], help=what)
+    usual = [each.key for each in ALL if each is not SOAK]
+    add("--only", metavar="KEYS", type=_some_of(keys), default=usual, help=what)
     add(
         "--proxies",
         metavar="NAMES",
@@ -105,10 +107,11 @@ def _launches(options: argparse.Namespace, configurations: Path, logs: Path) -> 
 
 
 def _run(scenario: Scenario, launches: Sequence[Launch], sizes: Sizes, rounds: int) -> dict[str, list[Sample]]:
-    if scenario is SOAK:
-        launches, rounds = [launch for launch in launches if launch.name == report.GATEWAY], 1
+    if scenario.alone:
+        launches = [launch for launch in launches if launch.name == report.GATEWAY]
     if scenario.plain:
         launches = [launch for launch in launches if launch.name != "floor"]
+    rounds = 1 if scenario is SOAK else rounds
     samples: dict[str, list[Sample]] = {launch.name: [] for launch in launches}
     for number in range(1, rounds + 1):
         for launch in launches:
@@ -137,11 +140,7 @@ def _about(options: argparse.Namespace, launches: Sequence[Launch]) -> dict[str,
 
 
 def _measure_all(options: argparse.Namespace, directory: Path, logs: Path) -> list[Row]:
-    scenarios = [
-        scenario
-        for scenario in (*SCENARIOS, SOAK)
-        if scenario.key in options.only or (scenario is SOAK and options.soak)
-    ]
+    scenarios = [scenario for scenario in ALL if scenario.key in options.only or (scenario is SOAK and options.soak)]
     sizes = Sizes(
         options.tunnels,
         options.concurrency,

@@ -8,6 +8,7 @@ HELLOS = (HERE / "hellos" / "curl-517.bin", HERE / "hellos" / "chromium-1825.bin
 TARGET = "origin.test"
 ORIGIN = "127.0.0.1"
 PROXY_PORT = 3128
+CAPTURED_PORT = 3129
 ADMIN_PORT = 9128
 # Several ports, so that the proxy's own TIME_WAITs towards the origin are spread. All below the ephemeral range.
 TLS_PORTS = (20001, 20008)
@@ -16,6 +17,7 @@ BULK_PORTS = (20021, 20028)
 HTTP_PORTS = (20031, 20038)
 TCP_PORTS = (ECHO_PORTS[0], BULK_PORTS[1])
 
+CLIENTS = "127.1.0.0/16"
 GROUPS = 10
 HOSTS_PER_GROUP = 4
 RULES = 1000

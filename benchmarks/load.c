@@ -2,7 +2,7 @@
  * The load generator: a client that opens tunnels through a proxy. One process, one thread, one epoll.
  *
  *     load MODE --proxy IP:PORT --target NAME --ports FIRST-LAST [--hello FILE]... [--groups N]
- *               [--tunnels N] [--total N] [--down BYTES] [--up BYTES]
+ *               [--tunnels N] [--total N] [--down BYTES] [--up BYTES] [--captured 1]
  *
  * tunnels     opens, uses and closes --total tunnels, --tunnels of them at a time
  * roundtrips  opens --tunnels tunnels, then sends --total messages of 64 bytes to and fro in them
@@ -11,6 +11,7 @@
  *
  * With --hello a tunnel begins with that ClientHello (several files take turns; one longer than 1,400 bytes goes out in two
  * segments; client random and session id are new in each, as in life) and 64 bytes that answer it, else with an echo of 64 bytes.
+ * With --captured no proxy is asked: each connection goes to one of the ports at the proxy's IP, and routes lead it elsewhere.
  * Tunnels leave from 127.1.GROUP.1-4, the groups in turn. The client closes, so the end of a tunnel is its FIN.
  *
  * A mode that holds tunnels prints a line when they are open and goes on at a line on standard input; `roundtrips` and `bulk`
@@ -55,7 +56,7 @@ static struct {
     enum mode mode;
     struct sockaddr_in proxy;
     const char *target;
-    int first_port, last_port, groups;
+    int first_port, last_port, groups, captured;
     unsigned tunnels, total;
     uint64_t down, up;
     struct hello hellos[HELLOS];
@@ -147,9 +148,14 @@ static void send_message(struct tunnel *tunnel) {
     send_whole(tunnel, tunnel->expected, MESSAGE);
 }
 
+static int port_of(const struct tunnel *tunnel) {
+    int ports = options.last_port - options.first_port + 1;
+    return options.first_port + (int)(tunnel->number % (unsigned)ports);
+}
+
 static void send_connect(struct tunnel *tunnel) {
     char head[512];
-    int ports = options.last_port - options.first_port + 1, port = options.first_port + (int)(tunnel->number % (unsigned)ports);
+    int port = port_of(tunnel);
     int length = snprintf(head, sizeof head,
                           "CONNECT %s:%d HTTP/1.1\r\nHost: %s:%d\r\nUser-Agent: load/1\r\nProxy-Connection: Keep-Alive\r\n\r\n",
                           options.target, port, options.target, port);
@@ -239,18 +245,11 @@ static void start(struct tunnel *tunnel) {
             die("bind");
     }
     watch(tunnel, EPOLLOUT, EPOLL_CTL_ADD);
-    if (connect(tunnel->fd, (struct sockaddr *)&options.proxy, sizeof options.proxy) != 0 && errno != EINPROGRESS)
+    struct sockaddr_in to = options.proxy;
+    if (options.captured)
+        to.sin_port = htons((uint16_t)port_of(tunnel));
+    if (connect(tunnel->fd, (struct sockaddr *)&to, sizeof to) != 0 && errno != EINPROGRESS)
         fail(tunnel, "connect: %s", strerror(errno));
-}
-
-static void on_connecting(struct tunnel *tunnel) {
-    int error = 0;
-    socklen_t size = sizeof error;
-    getsockopt(tunnel->fd, SOL_SOCKET, SO_ERROR, &error, &size);
-    if (error)
-        fail(tunnel, "connect: %s", strerror(error));
-    else
-        send_connect(tunnel);
 }
 
 static void on_connected(struct tunnel *tunnel) {
@@ -263,6 +262,18 @@ static void on_connected(struct tunnel *tunnel) {
         send_hello(tunnel);
     else
         send_message(tunnel);
+}
+
+static void on_connecting(struct tunnel *tunnel) {
+    int error = 0;
+    socklen_t size = sizeof error;
+    getsockopt(tunnel->fd, SOL_SOCKET, SO_ERROR, &error, &size);
+    if (error)
+        fail(tunnel, "connect: %s", strerror(error));
+    else if (options.captured)
+        watch(tunnel, EPOLLIN, EPOLL_CTL_MOD), on_connected(tunnel);
+    else
+        send_connect(tunnel);
 }
 
 static void on_first_answer(struct tunnel *tunnel) {
@@ -466,6 +477,8 @@ static void read_option(const char *name, const char *value) {
         read_hello(value);
     else if (strcmp(name, "--groups") == 0)
         options.groups = atoi(value);
+    else if (strcmp(name, "--captured") == 0)
+        options.captured = atoi(value);
     else if (strcmp(name, "--tunnels") == 0)
         options.tunnels = (unsigned)atoi(value);
     else if (strcmp(name, "--total") == 0)

@@ -110,8 +110,10 @@ def generate(
     groups: int = layout.GROUPS,
     hellos: Sequence[Path] = (),
     program: str = "load",
+    captured: bool = False,
 ) -> Iterator[Load]:
-    """Start a load generator; `counts` are its numeric options. It is gone when the block ends."""
+    """Start a load generator; `counts` are its numeric options. It is gone when the block ends. `captured`: it dials
+    the origin itself, and leaves it to routes that this leads to the gateway."""
     options = {
         "proxy": f"127.0.0.1:{proxy_port}",
         "target": layout.TARGET,
@@ -122,6 +124,8 @@ def generate(
     command = [str(BUILD / program), mode]
     for name, value in options.items():
         command += [f"--{name}", str(value)]
+    if captured:
+        command += ["--captured", "1"]
     for hello in hellos:
         command += ["--hello", str(hello)]
     with subprocess.Popen(

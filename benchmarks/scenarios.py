@@ -1,11 +1,13 @@
 """What is measured: each scenario starts a proxy afresh, warms it up, and measures one kind of work."""
 
+import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from benchmarks import layout, proxies
+from benchmarks.capture import captured
 from benchmarks.load import Result, generate
 from benchmarks.measure import (
     cpu_seconds,
@@ -18,6 +20,7 @@ from benchmarks.measure import (
 from benchmarks.proxies import Launch, Running
 
 _WARM_UP = 300
+_TURNS = 8
 _GIGABYTE = 1e9
 
 
@@ -56,7 +59,8 @@ Work = Callable[[Running, Sizes], Sample]
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A kind of work and the unit of its cost; the gateway aims for a highest ratio to squid or a highest cost."""
+    """A kind of work and the unit of its cost; the gateway aims for a highest ratio to squid or a highest cost.
+    `alone`: it says something of the gateway only."""
 
     key: str
     title: str
@@ -66,14 +70,16 @@ class Scenario:
     ratio: float | None = None
     limit: float | None = None
     plain: bool = False  # plain HTTP, which the floor does not speak
+    alone: bool = False
 
 
 def _hellos(with_hello: bool) -> tuple[Path, ...]:
     return layout.HELLOS if with_hello else ()
 
 
-def _warm_up(with_hello: bool, ports: tuple[int, int]) -> int:
-    with generate("tunnels", ports, {"total": _WARM_UP, "tunnels": 8}, hellos=_hellos(with_hello)) as load:
+def _warm_up(with_hello: bool, ports: tuple[int, int], captured: bool = False) -> int:
+    counts = {"total": _WARM_UP, "tunnels": 8}
+    with generate("tunnels", ports, counts, hellos=_hellos(with_hello), captured=captured) as load:
         return load.read().tunnels
 
 
@@ -83,11 +89,12 @@ def _sample(cpu: float, per: float, result: Result, tunnels: int, **details: flo
     return Sample(cpu / per, result.units / seconds, result.cpu_seconds / seconds, tunnels, details=details)
 
 
-def _tunnels(running: Running, total: int, concurrency: int, with_hello: bool) -> Sample:
+def _tunnels(running: Running, total: int, concurrency: int, with_hello: bool, captured: bool = False) -> Sample:
     ports = layout.TLS_PORTS if with_hello else layout.ECHO_PORTS
-    warm = _warm_up(with_hello, ports)
+    warm = _warm_up(with_hello, ports, captured)
     before = settled_cpu_seconds(running.pid)
-    with generate("tunnels", ports, {"total": total, "tunnels": concurrency}, hellos=_hellos(with_hello)) as load:
+    counts = {"total": total, "tunnels": concurrency}
+    with generate("tunnels", ports, counts, hellos=_hellos(with_hello), captured=captured) as load:
         result = load.read()
     cpu = settled_cpu_seconds(running.pid) - before
     return _sample(cpu, result.units / 1e6, result, warm + result.tunnels)
@@ -99,6 +106,23 @@ def tunnels_with_hello(running: Running, sizes: Sizes) -> Sample:
 
 def tunnels_with_echo(running: Running, sizes: Sizes) -> Sample:
     return _tunnels(running, sizes.tunnels, sizes.concurrency, with_hello=False)
+
+
+def captured_with_hello(running: Running, sizes: Sizes) -> Sample:
+    """CPU of a connection that routes lead here, in per cent of a CONNECT's in the same process, both in turns."""
+    asked, led = [], []
+    for _ in range(_TURNS):
+        asked.append(_tunnels(running, sizes.tunnels // _TURNS, sizes.concurrency, with_hello=True))
+        with captured(layout.TLS_PORTS):
+            led.append(_tunnels(running, sizes.tunnels // _TURNS, sizes.concurrency, with_hello=True, captured=True))
+    asked_cost, led_cost = (statistics.median(sample.cost for sample in samples) for samples in (asked, led))
+    return Sample(
+        cost=100 * led_cost / asked_cost,
+        rate=statistics.median(sample.rate for sample in led),
+        generator=statistics.median(sample.generator for sample in led),
+        tunnels=sum(sample.tunnels for sample in (*asked, *led)),
+        details={"connect_us": asked_cost, "captured_us": led_cost},
+    )
 
 
 def roundtrips(running: Running, sizes: Sizes) -> Sample:
@@ -214,7 +238,8 @@ SCENARIOS = (
     Scenario("body", "1 GiB each way, rise of RSS", "MiB", "GB/s", body, limit=32.0, plain=True),
     Scenario("idle", "idle tunnel", "kB PSS", "opened/s", idle, ratio=0.37),
 )
-SOAK = Scenario("soak", "growth of RSS", "%", "tunnels/s", soak, limit=5.0)
+CAPTURED = Scenario("captured", "captured TLS", "% of a", "tunnels/s", captured_with_hello, limit=115.0, alone=True)
+SOAK = Scenario("soak", "growth of RSS", "%", "tunnels/s", soak, limit=5.0, alone=True)
 
 
 class Unreconciled(Exception):

@@ -195,6 +195,7 @@ class GatewayProcess:
             connections, seconds = self._crew.tally().connections_open, self._policy.settings.drain.timeout
             _logger.info("draining %d connections, for %g s", connections, seconds)
             self._stopping.set()
+            self._crew.refuse()
 
     def _hang_up(self) -> None:
         self._crew.reopen_logs()

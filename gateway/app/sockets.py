@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from gateway.model.addresses import Address, parse_address
 from gateway.net.listener import open_listener, open_listeners
-from gateway.settings.gateway import GatewaySettings
+from gateway.settings.gateway import GatewaySettings, ListenerSettings
+
+TRANSPARENT = "transparent"
 
 NamedSockets = Sequence[tuple[str, socket.socket]]
 """Sockets by the name of their listener."""
@@ -43,16 +45,23 @@ class Sockets:
 
 def bind_sockets(settings: GatewaySettings, workers: int = 1) -> Sockets:
     """Raises `ConfigError` that names the address which cannot be bound."""
-    groups = [
-        [(listener.name, sock) for sock in open_listeners(listener.bind.address, listener.bind.port, workers)]
-        for listener in settings.listeners
-    ]
+    groups = [[(listener.name, sock) for sock in _open(listener, workers)] for listener in settings.listeners]
     admin, health = settings.admin.bind, settings.admin.health
     return Sockets(
         proxies=list(zip(*groups, strict=True)),
         admin=open_listener(admin.address, admin.port),
         health=open_listener(health.address, health.port) if health is not None else None,
     )
+
+
+def transparent_listeners(settings: GatewaySettings) -> frozenset[str]:
+    """The names of those to which connections are led by routes."""
+    return frozenset(listener.name for listener in settings.listeners if listener.mode == TRANSPARENT)
+
+
+def _open(listener: ListenerSettings, workers: int) -> Sequence[socket.socket]:
+    bind = listener.bind
+    return open_listeners(bind.address, bind.port, workers, transparent=listener.mode == TRANSPARENT)
 
 
 def address_of(sock: socket.socket) -> tuple[Address, int]:

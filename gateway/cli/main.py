@@ -12,6 +12,7 @@ import typer
 
 from gateway.cli.ca.commands import ca
 from gateway.cli.ending import fail
+from gateway.cli.routes import routes
 
 app = typer.Typer(
     name="egress-gateway",
@@ -24,6 +25,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 app.add_typer(ca, name="ca")
+app.add_typer(routes)
 
 Config = Annotated[
     Path | None,

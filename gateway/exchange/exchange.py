@@ -154,10 +154,9 @@ class Exchange:
         return UpstreamConnection(reached, parts.codec.response_reader(parts.bounds), parts.clock.monotonic())
 
     def _head_for(self, upstream: UpstreamConnection) -> bytes:
-        if self._inspected is None:
+        if self._inspected is None or not self._inspected.changes_fields:
             return self._plan.head(self._host, self._parts.via)
-        passing = self._inspected.changes_for(upstream).apply(self._plan.passing)
-        return self._plan.changed_head(self._host, self._parts.via, passing)
+        return self._plan.changed_head(self._host, self._parts.via, self._inspected.fields_for(upstream))
 
     async def _ask_over(self, upstream: UpstreamConnection) -> Response:
         draft = self._draft

@@ -15,7 +15,7 @@ from gateway.wire.target import MalformedTarget, Target, parse_target
 @dataclass(slots=True)
 class Plan:
     """`passing` are the fields that go on; `hops` is what Max-Forwards says, where it counts; `loops`: the request has
-    been here before."""
+    been here before. `inspected` is what a rule that looks at requests said of it."""
 
     request: Request
     target: Target
@@ -24,6 +24,7 @@ class Plan:
     websocket: bool
     hops: int | None
     loops: bool
+    inspected: object = None
     _host: str = ""
     _head: bytes = b""
 

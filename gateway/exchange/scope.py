@@ -1,11 +1,12 @@
 """By which door the requests of one connection come: whom each may name, and by which right it goes on.
 
-This is all that differs between absolute form on a proxy port and requests inside a tunnel, clear or intercepted.
+This is all that differs between absolute form on a proxy port, requests inside a tunnel, clear or intercepted, and
+those on a connection that routes led here.
 """
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 from typing import Protocol as Role
 
@@ -17,7 +18,7 @@ from gateway.model.decision import Deny, Permit
 from gateway.model.errors import DownstreamError, GatewayError, Refused
 from gateway.model.intent import Door, Intent, Protocol
 from gateway.model.reasons import Reason
-from gateway.model.record import ExchangeDraft
+from gateway.model.record import Destination, ExchangeDraft
 from gateway.model.roles import Dialer, HeaderFields, Limiter
 from gateway.net.stream import Stream
 from gateway.policy.confirm import confirm_host
@@ -32,6 +33,10 @@ class Identifies(Role):
 
     async def identify(self, address: Address, head: HeaderFields, certificate: Certificate | None) -> Client:
         """Raises `DownstreamError` for credentials that are wrong or missing."""
+        ...
+
+    def by_address(self, address: Address) -> Client:
+        """Who never heard of a proxy that takes credentials."""
         ...
 
     def refusal(self, denial: Deny, client: Client, intent: Intent, rules: Rules, now: float) -> GatewayError:
@@ -132,6 +137,30 @@ class AnyAuthority:
 
 
 @dataclass(frozen=True, slots=True)
+class AnyHost(AnyAuthority):
+    """A connection that routes led here, on its way to `original`: each request names a host by its Host field, always
+    at the port that was dialled, and is judged like a connection of its own. Nobody is asked for credentials."""
+
+    original: Destination = field(kw_only=True)
+
+    async def judge(self, request: Request, target: Target, draft: ExchangeDraft, now: float) -> Judged:
+        """See `Scope`."""
+        rules = self.rules()
+        draft.generation = rules.generation
+        client = draft.client = self.identifier().by_address(draft.connection.peer[0])
+        address, port = self.original
+        named = target.authority or _host_of(request, self.usual_port) or Authority(address, port)
+        intent = draft.intent = Intent(Door.TRANSPARENT, named, Protocol.HTTP, address)
+        if named.port != port or (isinstance(named.host, Address) and named.host != address):
+            detail = f"Host {named} on a connection to {Authority(address, port)}"
+            raise Refused(Deny(Reason.HOST_MISMATCH, rules.generation, detail=detail))
+        decision = draft.decision = decide(client, intent, rules, now)
+        if isinstance(decision, Deny):
+            raise Refused(decision)
+        return Judged(decision, client, named)
+
+
+@dataclass(frozen=True, slots=True)
 class OneAuthority:
     """Inside a tunnel, whose permit holds for all its requests: each must name the tunnel's own host, as `sni` says,
     and its port. The tunnel's lease is held by whoever opened it, and its rules are those that it was opened under."""
@@ -153,21 +182,12 @@ class OneAuthority:
         """See `Scope`."""
         draft.generation, draft.client, draft.intent = self.permit.generation, self.client, self.intent
         draft.decision = self.permit
-        named = target.authority or self._named(request)
+        named = target.authority or _host_of(request, self.usual_port) or self.intent.authority
         verdict = confirm_host(self.permit, named, self.client, self.intent, self.rules, now)
         if isinstance(verdict, Deny):
             raise Refused(verdict)
         draft.would_deny = verdict
         return Judged(self.permit, self.client, named)
-
-    def _named(self, request: Request) -> Authority:
-        hosts = request.values("host")
-        if not hosts:  # HTTP/1.0: what goes on names the tunnel's host
-            return self.intent.authority
-        named = parse_authority(hosts[0], self.usual_port)
-        if named is None:
-            raise DownstreamError(Reason.MALFORMED_AUTHORITY, "Host")
-        return named
 
     def lease(self, permit: Permit) -> AbstractAsyncContextManager[object]:
         """See `Scope`."""
@@ -177,6 +197,17 @@ class OneAuthority:
         """The connection's record speaks of the tunnel."""
         _add_bytes(draft)
         _add_end(draft)
+
+
+def _host_of(request: Request, usual_port: int) -> Authority | None:
+    """Whom the Host field names; None without one, as in HTTP/1.0. Raises `DownstreamError`."""
+    hosts = request.values("host")
+    if not hosts:
+        return None
+    named = parse_authority(hosts[0], usual_port)
+    if named is None:
+        raise DownstreamError(Reason.MALFORMED_AUTHORITY, "Host")
+    return named
 
 
 def _add_bytes(draft: ExchangeDraft) -> None:

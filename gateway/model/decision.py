@@ -6,6 +6,7 @@ Only `policy.decide` constructs a `Permit`; nothing is dialled without one.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 from typing import Protocol as Role
 
 from gateway.model.addresses import Address, Network
@@ -42,11 +43,30 @@ class EchRule(StrEnum):
     DENY = "deny"
 
 
+class Resolve(StrEnum):
+    """Whose address is dialled for the name of a transparent connection: `gateway` takes its own answer, `match` the
+    one that the client chose, which must be in that answer."""
+
+    GATEWAY = "gateway"
+    MATCH = "match"
+
+
 class ProxyVersion(StrEnum):
     """The form of the PROXY header that a destination is sent."""
 
     V1 = "v1"
     V2 = "v2"
+
+
+class Source(NamedTuple):
+    """Local addresses to dial from, the first that has a port left. `foreign`: they are the client's, not ours."""
+
+    addresses: tuple[Address, ...]
+    foreign: bool = False
+
+
+OF_THE_CLIENT = Source((), foreign=True)
+"""In a rule's terms: whatever address the client has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +87,9 @@ class Terms:
     """What the deciding rule says about a connection that it lets pass. All of it comes from that one rule.
 
     `private` are the networks that the rule opens beyond global unicast, `within` those that it is pinned to (empty:
-    not pinned). `inspection` is what it says of requests, None if it looks at none. `proxy_protocol` is the header that
-    the destination is sent before the client's first byte, None for none.
+    not pinned). `inspection` is what it says of requests, None if it looks at none. `source` None leaves the address to
+    the routes. `proxy_protocol` is the header that the destination is sent before the client's first byte, None for
+    none.
     """
 
     protocol: Protocol = Protocol.AUTO
@@ -77,6 +98,8 @@ class Terms:
     inspection: Inspection | None = None
     private: tuple[Network, ...] = ()
     within: tuple[Network, ...] = ()
+    resolve: Resolve = Resolve.GATEWAY
+    source: Source | None = None
     timeouts: Timeouts = Timeouts()
     proxy_protocol: ProxyVersion | None = None
 
@@ -138,6 +161,7 @@ class Permit:
 
     `groups` are the names of the client's groups; `also` the other allows with the same destination. `report` tells
     that report mode holds for this client under this rule: what the rule would refuse later is recorded only.
+    `source` are the addresses to dial from in the order that holds for this client, None for any.
     """
 
     authority: Authority
@@ -149,6 +173,7 @@ class Permit:
     also: tuple[str, ...] = ()
     would_deny: WouldDeny | None = None
     report: bool = False
+    source: Source | None = None
 
 
 Decision = Permit | Deny

@@ -96,5 +96,6 @@ class Reason(StrEnum):
     TOO_MANY_TUNNELS_OF_CLIENT = "too_many_tunnels_of_client"
     MEMORY_EXHAUSTED = "memory_exhausted"
     DESCRIPTORS_EXHAUSTED = "descriptors_exhausted"
+    SOURCE_UNAVAILABLE = "source_unavailable"
     SECRET_UNAVAILABLE = "secret_unavailable"
     INTERNAL_ERROR = "internal_error"

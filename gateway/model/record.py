@@ -66,7 +66,7 @@ class Transfer:
 class Dialled(NamedTuple):
     """The answer of a successful dial: which addresses there were, which were refused, which one was reached.
 
-    Durations in seconds; `resolve_seconds` is None for a literal.
+    Durations in seconds; `resolve_seconds` is None for a literal. `source` is our address, where a rule chose it.
     """
 
     address: Address
@@ -74,6 +74,11 @@ class Dialled(NamedTuple):
     refused: tuple[AddressRefusal, ...]
     resolve_seconds: float | None
     dial_seconds: float
+    source: Address | None = None
+
+
+Destination = tuple[Address, int]
+"""An address and a port."""
 
 
 @dataclass(slots=True)
@@ -106,8 +111,9 @@ class Draft:
     """One connection while it lives. `started_at` is monotonic, `started_time` Unix time; both in seconds.
 
     `peer` is the client; where a PROXY header named it, `sender` is who sent that. `certificate` is the client's,
-    verified. `entered`: what stands before the first request is done with. `tunnel` is there while it is being relayed;
-    `judged` is the last generation by which it was judged since.
+    verified. `entered`: what stands before the first request is done with. `original` is where a captured connection
+    was on its way to, None on a proxy port. `tunnel` is there while it is being relayed; `judged` is the last
+    generation by which it was judged since.
     """
 
     connection_id: str
@@ -115,6 +121,7 @@ class Draft:
     peer: tuple[Address, int]
     started_at: float
     started_time: float
+    original: Destination | None = None
     sender: tuple[Address, int] | None = None
     certificate: Certificate | None = None
     entered: bool = False
@@ -202,6 +209,7 @@ class ConnectionRecord(TypedDict):
     door: NotRequired[str]
     host: NotRequired[str]
     port: NotRequired[int]
+    original_address: NotRequired[str]
     status: NotRequired[int]
     reason: NotRequired[Reason]
     detail: NotRequired[str]
@@ -213,6 +221,7 @@ class ConnectionRecord(TypedDict):
     would_deny: NotRequired[Reason]
     would_deny_rule: NotRequired[str]
     dialled_address: NotRequired[str]
+    source_address: NotRequired[str]
     dial_ms: NotRequired[float]
     dns_ms: NotRequired[float]
     resolved: NotRequired[tuple[str, ...]]
@@ -266,6 +275,7 @@ class ExchangeRecord(TypedDict):
     door: NotRequired[str]
     host: NotRequired[str]
     port: NotRequired[int]
+    original_address: NotRequired[str]
     status: NotRequired[int]
     reason: NotRequired[Reason]
     detail: NotRequired[str]
@@ -282,6 +292,7 @@ class ExchangeRecord(TypedDict):
     secrets: NotRequired[tuple[str, ...]]
     reused: NotRequired[bool]
     dialled_address: NotRequired[str]
+    source_address: NotRequired[str]
     dial_ms: NotRequired[float]
     dns_ms: NotRequired[float]
     resolved: NotRequired[tuple[str, ...]]

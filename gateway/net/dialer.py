@@ -6,16 +6,18 @@ A literal, or a remembered name with one address, is on the path of every connec
 
 import asyncio
 import errno
+import socket
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from gateway.model.addresses import Address
-from gateway.model.decision import AddressRefusal, Deny, Permit
+from gateway.model.decision import AddressRefusal, Deny, Permit, Source
 from gateway.model.errors import GatewayError, InternalError, Refused, UpstreamError
 from gateway.model.names import HostName
 from gateway.model.reasons import Reason
 from gateway.model.record import Dialled
 from gateway.model.roles import Clock, Deadlines, Upstream
+from gateway.net.addresses.source import open_from
 from gateway.net.dns.cache import Resolution
 from gateway.net.race import interleave, race
 from gateway.net.stream import Stream
@@ -76,22 +78,54 @@ class TcpDialer:
             candidates, refused = _screen(permit, resolved)
         dialled_at = self._clock.monotonic()
         with self._deadlines.within(timeouts.connect, lambda: _too_late(permit)):
-            address, stream = await self._reach(candidates, permit.authority.port)
+            address, stream = await self._reach(candidates, permit.authority.port, permit.source)
         dial_seconds = self._clock.monotonic() - dialled_at
-        return Upstream(Dialled(address, resolved, refused, resolve_seconds, dial_seconds), stream)
+        source = stream.own_address() if permit.source is not None else None
+        return Upstream(Dialled(address, resolved, refused, resolve_seconds, dial_seconds, source), stream)
 
-    async def _reach(self, candidates: Sequence[Address], port: int) -> tuple[Address, Stream]:
+    async def _reach(self, candidates: Sequence[Address], port: int, source: Source | None) -> tuple[Address, Stream]:
         if len(candidates) == 1:
-            return candidates[0], await self._connect(candidates[0], port)
-        return await race(interleave(candidates), lambda address: self._connect(address, port), self._stagger)
+            return candidates[0], await self._connect(candidates[0], port, source)
+        return await race(interleave(candidates), lambda address: self._connect(address, port, source), self._stagger)
 
-    async def _connect(self, address: Address, port: int) -> Stream:
+    async def _connect(self, address: Address, port: int, source: Source | None) -> Stream:
         """A literal as host: the loop looks nothing up. Cancelled, the loop closes what it opened."""
+        if source is not None:
+            return await self._connect_from(source, address, port)
         loop = asyncio.get_running_loop()
         try:
             _, stream = await loop.create_connection(self._make_stream, str(address), port)
         except OSError as error:
             raise translate(error, address, port) from error
+        return stream
+
+    async def _connect_from(self, source: Source, address: Address, port: int) -> Stream:
+        """From the first of the source's addresses that has a port left for this destination."""
+        own = [each for each in source.addresses if each.version == address.version]
+        exhausted = UpstreamError(Reason.CONNECTION_UNROUTABLE, f"{address}: the rule's source has no address like it")
+        for each in own:
+            sock = open_from(each, source.foreign)
+            try:
+                return await self._connect_socket(sock, address, port)
+            except UpstreamError as error:
+                if error.reason is not Reason.LOCAL_PORTS_EXHAUSTED:
+                    raise
+                exhausted = error
+        raise exhausted
+
+    async def _connect_socket(self, sock: socket.socket, address: Address, port: int) -> Stream:
+        """Takes the socket over: it is the stream's, or closed. Bound, IPv6 has no other cause than IPv4 to fail with
+        EADDRNOTAVAIL."""
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.sock_connect(sock, (str(address), port))
+            _, stream = await loop.create_connection(self._make_stream, sock=sock)
+        except OSError as error:
+            sock.close()
+            raise translate(error, address, port, bound=True) from error
+        except BaseException:
+            sock.close()
+            raise
         return stream
 
 
@@ -136,13 +170,13 @@ def _too_late(permit: Permit) -> UpstreamError:
     )
 
 
-def translate(error: OSError, address: Address, port: int) -> GatewayError:
+def translate(error: OSError, address: Address, port: int, bound: bool = False) -> GatewayError:
     """What a failed `connect` means. Without a source address of its family IPv6 fails with EADDRNOTAVAIL, which for
-    IPv4 means that no local port is left (connect(2))."""
+    IPv4, and for what is `bound` to an address, means that no local port is left (connect(2))."""
     detail = f"{address.uri_host}:{port}: {error.strerror or error}"
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return InternalError(Reason.DESCRIPTORS_EXHAUSTED, detail)
-    if error.errno == errno.EADDRNOTAVAIL and address.version == 6:
+    if error.errno == errno.EADDRNOTAVAIL and address.version == 6 and not bound:
         return UpstreamError(Reason.CONNECTION_UNROUTABLE, detail)
     reason = _REASONS.get(error.errno or 0)
     return InternalError(Reason.INTERNAL_ERROR, detail) if reason is None else UpstreamError(reason, detail)

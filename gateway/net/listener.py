@@ -4,17 +4,21 @@ privileges are dropped or workers start, and can outlive who serves it.
 
 import asyncio
 import errno
+import logging
 import socket
 from collections.abc import Callable
 from typing import cast
 
 from gateway.model.addresses import Address, parse_address
 from gateway.model.errors import ConfigError
+from gateway.net.addresses.original_destination import accept_any_destination
 from gateway.net.stream import HOLD_BOUND, KEEP_ALIVE, Stream
 
 BACKLOG = 4096  # the kernel caps it at net.core.somaxconn
 
 Peer = tuple[Address, int]
+
+_logger = logging.getLogger(__name__)
 
 NOBODY: Peer = (Address(4, 0), 0)
 """Stands for a peer that was gone before anybody could ask who it was."""
@@ -26,16 +30,18 @@ _PROBLEMS = {
 }
 
 
-def open_listener(address: Address, port: int, backlog: int = BACKLOG) -> socket.socket:
+def open_listener(address: Address, port: int, backlog: int = BACKLOG, transparent: bool = False) -> socket.socket:
     """A listening TCP socket; port 0 lets the kernel choose. `[::]` takes IPv4 as well; without IPv6 it is 0.0.0.0.
 
     Raises ConfigError in one line that names the address.
     """
-    [sock] = open_listeners(address, port, 1, backlog)
+    [sock] = open_listeners(address, port, 1, backlog, transparent)
     return sock
 
 
-def open_listeners(address: Address, port: int, count: int, backlog: int = BACKLOG) -> list[socket.socket]:
+def open_listeners(
+    address: Address, port: int, count: int, backlog: int = BACKLOG, transparent: bool = False
+) -> list[socket.socket]:
     """That many sockets at one address, among which the kernel spreads the connections that come in (SO_REUSEPORT).
 
     The first is bound before it may share: where somebody else listens already, that is an error and no silent
@@ -46,6 +52,8 @@ def open_listeners(address: Address, port: int, count: int, backlog: int = BACKL
         for _ in range(count):
             sock, host = _socket_for(address)
             opened.append(sock)
+            if transparent and not accept_any_destination(sock):
+                _logger.warning("port %d takes redirected connections only: TPROXY needs CAP_NET_ADMIN", port)
             _bind(sock, host, opened[0].getsockname()[1] if len(opened) > 1 else port, len(opened) > 1)
             if count > 1:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

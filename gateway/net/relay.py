@@ -303,7 +303,7 @@ class Relay:
     def direction_over(self) -> None:
         """All that this direction had was written, its end included."""
         self.directions_over += 1
-        if self.directions_over == len(self._directions):
+        if self.directions_over == len(self._directions) and not self._finished.done():  # it may be cancelled just now
             self._finish(Ended.CLOSED, self._ended_first, None)
 
     def side_broke(self, side: Side) -> None:

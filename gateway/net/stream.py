@@ -9,6 +9,8 @@ import struct
 from socket import IPPROTO_TCP, SO_KEEPALIVE, SO_LINGER, SOL_SOCKET, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL
 from typing import Protocol, cast
 
+from gateway.model.addresses import Address, parse_address
+
 HOLD_BOUND = 64 * 1024
 LINGER_SECONDS = 2.0
 
@@ -169,6 +171,11 @@ class Stream(asyncio.Protocol):
     def fileno(self) -> int:
         """The socket's descriptor, which is the transport's; -1 if the connection is gone."""
         return -1 if self.is_lost else self.transport.get_extra_info("socket").fileno()
+
+    def own_address(self) -> Address | None:
+        """Our end's; None if the connection is gone. A zone is dropped."""
+        name = self.transport.get_extra_info("sockname")
+        return None if name is None else parse_address(cast("str", name[0]).partition("%")[0])
 
     # What the transport tells.
 

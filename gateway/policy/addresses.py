@@ -151,13 +151,15 @@ REMEMBERED = 64
 class Screen:
     """Judges addresses for one permit: the client, the port and the name of `question` under the rule `deciding`.
 
-    `_passed` are addresses that were found to be free of objections, as signed integers: IPv6 ones inverted.
+    `must_be` is the one address that may be dialled, None for any. `_passed` are addresses that were found to be free
+    of objections, as signed integers: IPv6 ones inverted.
     """
 
-    __slots__ = ("_deciding", "_passed", "_question", "_rules")
+    __slots__ = ("_deciding", "_must_be", "_passed", "_question", "_rules")
 
-    def __init__(self, deciding: Candidate, question: Question, rules: Rules) -> None:
+    def __init__(self, deciding: Candidate, question: Question, rules: Rules, must_be: Address | None = None) -> None:
         self._deciding = deciding
+        self._must_be = must_be
         self._question = question
         self._rules = rules
         self._passed: set[int] = set()
@@ -184,12 +186,15 @@ class Screen:
                 refusal = refusal or found
         if self._deciding.within and not self._is_within(address):
             return AddressRefusal(address, Reason.ADDRESS_REFUSED, "outside the rule's `within`", self._deciding.ref)
+        if self._must_be is not None and address != self._must_be:
+            why = "`resolve: match`, and the client dialled another"
+            return AddressRefusal(address, Reason.ADDRESS_REFUSED, why, self._deciding.ref)
         return refusal and replace(refusal, address=address)
 
     def _judge(self, address: Address, excepted: bool) -> AddressRefusal | None:
         """`excepted`: exceptions made for this address count."""
         block = block_of(address)
-        if self._is_own(address, block):
+        if is_own(address, self._question.port, self._rules):
             return AddressRefusal(address, Reason.PROXY_LOOP, "this gateway listens there")
         if block.kind is Kind.NEVER:
             return _guarded(address, block.purpose)
@@ -201,12 +206,6 @@ class Screen:
         if block.kind is not Kind.GLOBAL and not (excepted and self._is_opened(address, block.kind)):
             return _guarded(address, f"{block.purpose}, opened by nothing")
         return denied
-
-    def _is_own(self, address: Address, block: Block) -> bool:
-        tables, port = self._rules.addresses, self._question.port
-        if port not in tables.listening:
-            return False
-        return address in tables.listening[port] or (block.kind is Kind.LOOPBACK and port in tables.everywhere)
 
     def _denied(self, address: Address) -> AddressRefusal | None:
         """By the most specific deny rule that is enforced, else by the most specific one in report mode."""
@@ -247,6 +246,15 @@ class Screen:
     def _is_within(self, address: Address) -> bool:
         within = self._deciding.within
         return address in within or any(excepted and inner in within for inner, excepted in embedded_in(address))
+
+
+def is_own(address: Address, port: int, rules: Rules) -> bool:
+    """Whether this gateway listens there itself."""
+    tables = rules.addresses
+    if port not in tables.listening:
+        return False
+    loopback = port in tables.everywhere and block_of(address).kind is Kind.LOOPBACK
+    return loopback or address in tables.listening[port]
 
 
 def _guarded(address: Address, why: str) -> AddressRefusal:

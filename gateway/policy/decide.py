@@ -4,13 +4,14 @@ Denies before allows, the platform's rules before a team's; among allows the mos
 deciding rule gives all the terms. Only this module makes a `Permit`.
 """
 
+import hashlib
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gateway.model.addresses import Address
 from gateway.model.authority import Authority, Host
 from gateway.model.client import Client, IdentitySource
-from gateway.model.decision import Deny, Permit, WouldDeny
+from gateway.model.decision import Deny, Permit, Resolve, Source, Terms, WouldDeny
 from gateway.model.intent import Intent, Protocol
 from gateway.model.reasons import Reason
 from gateway.policy.addresses import Screen
@@ -39,6 +40,8 @@ def decide(client: Client, intent: Intent, rules: Rules, now: float) -> Permit |
     permit = rules.permits.recall(asked, now) if asked is not None else None
     if permit is None:
         decision = decide_for(rules.groups.membership_of(client), namespace_of(client), intent, rules, now)
+        if isinstance(decision, Permit) and decision.terms.source is not None:
+            decision = replace(decision, source=_in_order(decision.terms.source, client.address))
         if asked is None or isinstance(decision, Deny):
             return decision
         permit = rules.permits.keep(asked, decision)
@@ -87,6 +90,18 @@ def judge(question: Question, rules: Rules, original: Address | None = None) -> 
     return verdict
 
 
+def _in_order(source: Source, client: Address) -> Source:
+    """The pool in this client's own order, by rendezvous hashing: it keeps its address while others come and go, and of
+    an address that is taken out of the pool only its own clients move. With `source: client` it is the client's."""
+    if source.foreign:
+        return Source((client,), foreign=True)
+    return Source(tuple(sorted(source.addresses, key=lambda address: _weight(client, address), reverse=True)))
+
+
+def _weight(client: Address, address: Address) -> bytes:
+    return hashlib.blake2b(f"{client} {address}".encode("ascii"), digest_size=8).digest()
+
+
 def namespace_of(client: Client) -> str | None:
     """Whose team's rules speak to the client: nobody's, if it is not known who it is."""
     return client.namespace if client.known else None
@@ -132,13 +147,18 @@ def _permit(verdict: Verdict, intent: Intent, rules: Rules) -> Permit | Deny:
         authority=intent.authority if asked.host is intent.authority.host else Authority(asked.host, asked.port),
         rule=deciding.ref,
         terms=terms,
-        screen=Screen(deciding, asked, rules),
+        screen=Screen(deciding, asked, rules, _must_be(terms, intent)),
         generation=rules.generation,
         groups=groups,
         also=tuple([other.ref.name for other in verdict.allows[1:]]),
         would_deny=would_deny,
         report=report,
     )
+
+
+def _must_be(terms: Terms, intent: Intent) -> Address | None:
+    """The only address that may be dialled, where the rule holds the client to the one that it chose itself."""
+    return intent.original if terms.resolve is Resolve.MATCH else None
 
 
 def _no_rule(verdict: Verdict, authority: Authority, rules: Rules) -> Permit | Deny:

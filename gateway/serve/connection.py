@@ -14,18 +14,20 @@ from gateway.model.decision import Deny, Permit, WouldDeny
 from gateway.model.errors import DownstreamError, GatewayError, InternalError, Refused
 from gateway.model.intent import Protocol
 from gateway.model.reasons import Reason
-from gateway.model.record import Draft, Ended, Side
+from gateway.model.record import Destination, Draft, Ended, Side
 from gateway.net.dialer import introduce
 from gateway.net.relay import Relay
 from gateway.net.stream import Stream
 from gateway.policy.confirm import confirm
 from gateway.policy.decide import decide
 from gateway.policy.plan import REPORT_ONLY
+from gateway.serve.capture import name_in, read_destination, read_first_bytes, refuse_loop
 from gateway.serve.entrance import enter
 from gateway.serve.intake import begins_exchange, client_speaks_first, read_head, read_intent, read_opening
 from gateway.serve.refuse import asks_again, refuse
 from gateway.serve.requests import (
     Tunnel,
+    converse_captured,
     converse_in_tunnel,
     converse_inside_tls,
     converse_openly,
@@ -64,6 +66,9 @@ async def _attempt(downstream: Stream, draft: Draft, services: Services) -> bool
     try:
         if not draft.entered:
             await _enter(downstream, draft, services)
+        if draft.original is not None:
+            await _walk_captured(draft.original, downstream, draft, services)
+            return False
         head = await read_head(downstream, services)
         if begins_exchange(head):
             await converse_openly(downstream, draft, services)
@@ -107,18 +112,59 @@ async def _walk(head: RequestHead, downstream: Stream, draft: Draft, services: S
             if await _shows_opening(decision, downstream, upstream.stream):
                 opening = draft.opening = await read_opening(downstream, services, decision.terms.timeouts.client_hello)
                 draft.would_deny = _confirmed(confirm(decision, opening, client, intent, rules, now))
-            introduce(upstream, decision, draft.peer)  # after the last verdict, before the client's first byte
-            tunnel = Tunnel(decision, client, intent, rules, upstream)
-            if (hello := inspects(decision, draft.opening)) is not None:
-                return await converse_inside_tls(downstream, draft, tunnel, hello, services)
-            if speaks_requests(decision, draft.opening):
-                return await converse_in_tunnel(downstream, draft, tunnel, services)
-            await _relay(decision, downstream, upstream.stream, draft, services)
+            await _carry(Tunnel(decision, client, intent, rules, upstream), downstream, draft, services)
         except asyncio.CancelledError:
             upstream.stream.abort()  # an orderly end would make a cut-off upload look complete
             raise
         finally:
             await upstream.stream.aclose()
+
+
+async def _walk_captured(original: Destination, downstream: Stream, draft: Draft, services: Services) -> None:
+    """The transparent door: no proxy was asked, so no 200 is said, and the first bytes are judged before the dial."""
+    if services.draining:
+        raise InternalError(Reason.DRAINING)
+    now = services.clock.time()
+    rules = services.rules()
+    draft.generation = rules.generation
+
+    client = draft.client = services.identifier().by_address(draft.peer[0])
+    intent = draft.intent = read_destination(original)
+    refuse_loop(original, rules)
+    opening = draft.opening = await read_first_bytes(downstream, intent, client, rules, now, services)
+    if opening is not None:
+        if opening.protocol is Protocol.HTTP:
+            return await converse_captured(downstream, draft, original, services)
+        intent = draft.intent = name_in(opening, intent)
+    decision = draft.decision = decide(client, intent, rules, now)
+    if isinstance(decision, Deny):
+        raise Refused(decision)
+    if opening is not None:
+        draft.would_deny = _confirmed(confirm(decision, opening, client, intent, rules, now))
+    async with services.limiter.lease(decision):
+        upstream = await services.dialer.dial(decision)
+        draft.dialled = upstream.dialled
+        try:
+            await _carry(Tunnel(decision, client, intent, rules, upstream), downstream, draft, services)
+        except asyncio.CancelledError:
+            upstream.stream.abort()
+            raise
+        finally:
+            await upstream.stream.aclose()
+
+
+async def _carry(tunnel: Tunnel, downstream: Stream, draft: Draft, services: Services) -> None:
+    """After the last verdict about the connection: each request inside TLS or in the clear is judged by itself, and
+    whatever else it is is relayed as it comes."""
+    permit, upstream = tunnel.permit, tunnel.upstream
+    introduce(upstream, permit, draft.peer)  # before the client's first byte
+    hello = inspects(permit, draft.opening)
+    if hello is not None:
+        await converse_inside_tls(downstream, draft, tunnel, hello, services)
+    elif speaks_requests(permit, draft.opening):
+        await converse_in_tunnel(downstream, draft, tunnel, services)
+    else:
+        await _relay(permit, downstream, upstream.stream, draft, services)
 
 
 def _establish(downstream: Stream, draft: Draft, head: RequestHead) -> None:

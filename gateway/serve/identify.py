@@ -159,6 +159,10 @@ class Identifier:
             raise DownstreamError(Reason.CREDENTIALS_MISSING, "`challenge: always`")
         return Client(address)
 
+    def by_address(self, address: Address) -> Client:
+        """The client of a captured connection, who never heard of a proxy that takes credentials."""
+        return Client(address)
+
     def refusal(self, denial: Deny, client: Client, intent: Intent, rules: Rules, now: float) -> GatewayError:
         """What a denied client is told: 407 if it is anonymous and credentials would have helped, else the denial."""
         anonymous = client.source is IdentitySource.ADDRESS and any(source.asks for source in self.sources)

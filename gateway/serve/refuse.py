@@ -1,6 +1,6 @@
 """How a connection is told no: in HTTP before the tunnel stands, with a TLS alert or a reset after the 200."""
 
-from gateway.model.errors import DownstreamError, GatewayError, InternalError
+from gateway.model.errors import DownstreamError, GatewayError, InternalError, UpstreamError
 from gateway.model.reasons import Reason
 from gateway.model.record import ABOUT_CERTIFICATES, Draft, note
 from gateway.model.roles import ByteStream
@@ -25,7 +25,7 @@ def refuse(
     note(error, draft)
     if error.reason is Reason.CLIENT_CLOSED:
         return False
-    if draft.status is not None:
+    if draft.status is not None or draft.original is not None:
         _break_off(error, downstream)
         return False
     if _speaks_no_http(error.reason, downstream):
@@ -67,11 +67,13 @@ def _speaks_no_http(reason: Reason, downstream: ByteStream) -> bool:
 
 
 def _break_off(error: GatewayError, downstream: ByteStream) -> None:
-    """After the 200 no HTTP is spoken: a client that began TLS gets an alert, any other one a reset. A handshake that
-    we took part in has its own last word."""
+    """After the 200, and to a client that was captured, no HTTP is spoken: one that began TLS gets an alert, any other
+    one a reset; and a reset it is where not the client but the destination or we are the cause, so that it tries again.
+    A handshake that we took part in has its own last word."""
     if error.reason in _TOLD_BY_TLS:
         return
-    if downstream.peek()[:1] != _TLS_HANDSHAKE:
+    at_fault_ourselves = isinstance(error, UpstreamError | InternalError)
+    if at_fault_ourselves or downstream.peek()[:1] != _TLS_HANDSHAKE:
         downstream.abort()
         return
     downstream.write(_ALERTS.get(error.reason, ACCESS_DENIED))

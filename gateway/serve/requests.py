@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from gateway.exchange.conversation import Patience, converse
-from gateway.exchange.scope import AnyAuthority, OneAuthority
+from gateway.exchange.scope import AnyAuthority, AnyHost, OneAuthority
 from gateway.exchange.upstream import Pool, UpstreamConnection
 from gateway.intercept.interception import Inspected
 from gateway.model.client import Client
@@ -11,7 +11,7 @@ from gateway.model.decision import Permit
 from gateway.model.errors import InternalError
 from gateway.model.intent import ClientHello, Intent, Opening, Protocol
 from gateway.model.reasons import Reason
-from gateway.model.record import Draft
+from gateway.model.record import Destination, Draft
 from gateway.model.roles import Upstream
 from gateway.net.stream import Stream
 from gateway.policy.plan import REPORT_ONLY, Rules
@@ -54,6 +54,18 @@ async def converse_openly(downstream: Stream, draft: Draft, services: Services) 
     scope = AnyAuthority(services.rules, services.identifier, services.limiter, services.pool)
     timeouts = services.rules().policy.timeouts
     await converse(downstream, draft, scope, services.exchanges, Patience(timeouts.head, timeouts.idle))
+
+
+async def converse_captured(downstream: Stream, draft: Draft, original: Destination, services: Services) -> None:
+    """Requests that were on their way to `original`, the first of which is held by `downstream`. Connections are kept
+    for this one only: under `resolve: match` another may have been on its way elsewhere."""
+    pool = Pool(services.deadlines, services.clock.monotonic)
+    scope = AnyHost(services.rules, services.identifier, services.limiter, pool, original=original)
+    timeouts = services.rules().policy.timeouts
+    try:
+        await converse(downstream, draft, scope, services.exchanges, Patience(timeouts.head, timeouts.idle))
+    finally:
+        pool.close()
 
 
 async def converse_in_tunnel(downstream: Stream, draft: Draft, tunnel: Tunnel, services: Services) -> None:

@@ -74,11 +74,6 @@ class ListenerSettings(Section):
     proxy_protocol: ProxyProtocolSettings | None = key(None, "PROXY protocol from trusted senders.")
 
     @property
-    def asks_for_certificates(self) -> bool:
-        """Whether clients may show one here."""
-        return self.tls is not None and self.tls.client_ca is not None
-
-    @property
     def files(self) -> tuple[Path, ...]:
         """Certificates and keys: they are read again when they change, though a listener itself stays as it is."""
         if self.tls is None:

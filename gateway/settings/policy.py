@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema, field_validator
 
-from gateway.model.addresses import Network, parse_address
-from gateway.model.decision import EchRule, ProxyVersion, SniRule
+from gateway.model.addresses import parse_address
+from gateway.model.decision import OF_THE_CLIENT, EchRule, ProxyVersion, Resolve, SniRule, Source
 from gateway.model.intent import Protocol
 from gateway.policy.rules import Action, Mode
 from gateway.settings.gateway import StageTimeouts
@@ -182,17 +182,20 @@ class TraceSettings(PolicySection):
     propagate: Literal["never"] = Field("never", description="No trace context leaves.")
 
 
-def _parse_source(value: object) -> str | tuple[Network, ...]:
-    addresses = value if isinstance(value, list) else [value]
+def _parse_source(value: object) -> Source:
     if value == "client":
-        return "client"
-    if not addresses or not all(isinstance(text, str) and parse_address(text) for text in addresses):
+        return OF_THE_CLIENT
+    texts = value if isinstance(value, list) else [value]
+    addresses = [address for text in texts if isinstance(text, str) and (address := parse_address(text)) is not None]
+    if not addresses or len(addresses) < len(texts):
         raise BadValue("must be an address, a list of addresses, or client")
-    return tuple(addresses)
+    if len(set(addresses)) < len(addresses):
+        raise BadValue("has an address twice")
+    return Source(tuple(addresses))
 
 
-Source = Annotated[
-    Any,
+SourceAddresses = Annotated[
+    Source,
     PlainValidator(_parse_source),
     WithJsonSchema(
         {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]},
@@ -217,7 +220,7 @@ class RuleSettings(PolicySection):
     protocol: Protocol | None = Field(None, description="First bytes. Default tls on 443, http on 80, else auto.")
     sni: SniRule = Field(SniRule.MATCH, description="How the TLS name is compared with the CONNECT name.")
     ech: EchRule = Field(EchRule.OUTER, description="Whether Encrypted Client Hello is let through.")
-    resolve: Literal["gateway", "match"] = Field("gateway", description="Whose answer counts in transparent mode.")
+    resolve: Resolve = Field(Resolve.GATEWAY, description="Whose answer counts in transparent mode.")
     private: Cidrs = Field((), description="Special-purpose networks to which this rule's names may resolve.")
     public_suffix: Flag = Field(False, description="Patterns over a whole public suffix are meant.")
     limits: Annotated[tuple[UseLimitSettings, ...], Field(min_length=1)] | None = Field(
@@ -229,7 +232,7 @@ class RuleSettings(PolicySection):
         Field(None, description="End TLS here and judge requests; false says that it is not wanted.")
     )
     via: Text | None = Field(None, description="An upstream proxy.")
-    source: Source | None = Field(None, description="Addresses to dial from.")
+    source: SourceAddresses | None = Field(None, description="Addresses to dial from.")
     proxy_protocol: ProxyVersion | None = Field(None, description="Header sent to the destination.")
     timeouts: StageTimeouts | None = Field(None, description="Instead of gateway.yaml's; its head is over by then.")
     trace: TraceSettings | None = Field(None, description="What the destination learns of our traces.")

@@ -78,7 +78,7 @@ def _add_request(record: ExchangeRecord, draft: ExchangeDraft) -> None:
 
 
 def _add_inspected(record: ExchangeRecord, draft: ExchangeDraft) -> None:
-    """What a rule that inspects has seen, or has asked to be told."""
+    """What a rule with `inspect` has looked at, added or been told to log."""
     if draft.media_type:
         record["content_type"] = printable(draft.media_type)
     if draft.query:

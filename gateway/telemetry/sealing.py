@@ -68,6 +68,8 @@ def _add_request(record: ConnectionRecord, draft: Draft) -> None:
         record["door"] = intent.door
         record["host"] = str(intent.authority.host)
         record["port"] = intent.authority.port
+        if intent.original is not None:
+            record["original_address"] = str(intent.original)
         if intent.protocol is not None:
             record["protocol"] = intent.protocol
     if draft.status is not None:
@@ -105,6 +107,8 @@ def _add_set_aside(record: ConnectionRecord, reason: Reason, rule: RuleRef | Non
 
 def _add_dial(record: ConnectionRecord, dialled: Dialled) -> None:
     record["dialled_address"] = str(dialled.address)
+    if dialled.source is not None:
+        record["source_address"] = str(dialled.source)
     record["dial_ms"] = _milliseconds(dialled.dial_seconds)
     if dialled.resolve_seconds is not None:
         record["dns_ms"] = _milliseconds(dialled.resolve_seconds)

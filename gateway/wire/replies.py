@@ -131,6 +131,7 @@ _ANSWERS: Final[dict[Reason, _Answer]] = {
     Reason.TOO_MANY_TUNNELS_OF_CLIENT: _Answer(503, "Client has too many open connections", "proxy_internal_response"),
     Reason.MEMORY_EXHAUSTED: _Answer(503, "Gateway is full", "proxy_internal_response"),
     Reason.DESCRIPTORS_EXHAUSTED: _Answer(503, "Gateway is full", "proxy_internal_response"),
+    Reason.SOURCE_UNAVAILABLE: _Answer(502, "Gateway cannot use the rule's source address", "proxy_internal_error"),
     Reason.SECRET_UNAVAILABLE: _Answer(503, "Gateway lacks a credential for this", "proxy_configuration_error"),
     Reason.DRAINING: _Answer(503, "Gateway is shutting down", "proxy_internal_response"),
     Reason.INTERNAL_ERROR: _Answer(500, "Gateway error", "proxy_internal_error"),

@@ -28,7 +28,20 @@ def gateway(directory: Path, *arguments: str, **environ: str) -> subprocess.Comp
 
 @pytest.mark.parametrize(
     "command",
-    [(), ("run",), ("check",), ("explain",), ("schema",), ("ca",), ("ca", "init"), ("ca", "show"), ("ca", "rotate")],
+    [
+        *(
+            (),
+            ("run",),
+            ("check",),
+            ("explain",),
+            ("schema",),
+            ("ca",),
+            ("ca", "init"),
+            ("ca", "show"),
+            ("ca", "rotate"),
+        ),
+        *(("routes",), ("routes", "apply")),
+    ],
 )
 def test_every_command_has_a_help(tmp_path: Path, command: tuple[str, ...]) -> None:
     ended = gateway(tmp_path, *command, "--help")

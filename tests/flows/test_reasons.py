@@ -103,6 +103,7 @@ def _policy(port: int, full_port: int) -> dict[str, object]:
             rule("loop", hosts=["loop.test"], ports="any", protocol="tcp"),
             rule("full", ports=[full_port], protocol="tcp"),
             rule("closed", ports=[1], protocol="tcp"),
+            rule("source", source="192.0.2.1"),
             rule("dns", hosts=["nx.test", "empty.test", "broken.test", "silent.test", "inside.test"]),
             {"name": "no", "hosts": [".denied.test"], "action": "deny"},
         ],
@@ -110,7 +111,7 @@ def _policy(port: int, full_port: int) -> dict[str, object]:
 
 
 def _fill(dns: DnsServer) -> None:
-    for name in ("tls", "tcp", "auto", "ech", "users", "idle", "life", "full", "closed", "loop"):
+    for name in ("tls", "tcp", "auto", "ech", "users", "idle", "life", "full", "closed", "loop", "source"):
         dns.answer(f"{name}.test", "127.0.0.1")
     dns.answer("empty.test")
     dns.answer("inside.test", "10.1.2.3", "169.254.169.254")
@@ -291,6 +292,7 @@ STORIES = [
     Story(Reason.DNS_TIMEOUT, _connects("silent.test", 504), Left.QUERY, "allow"),
     Story(Reason.PROXY_LOOP, _loops, Left.QUERY, "allow"),
     Story(Reason.CONNECTION_REFUSED, _connects("closed.test:1", 502), Left.QUERY, "allow"),
+    Story(Reason.SOURCE_UNAVAILABLE, _connects("source.test", 502), Left.QUERY, "allow"),
     Story(Reason.CONNECTION_TIMEOUT, _reaches_full, Left.QUERY, "allow"),
     Story(Reason.DOWNSTREAM_RESET, _resets, Left.BYTES, "allow"),
     Story(Reason.UPSTREAM_RESET, _origin_resets, Left.BYTES, "allow"),
@@ -390,6 +392,8 @@ def test_whoever_does_not_fit_in_is_told_at_once_and_open_tunnels_go_on_until_so
 
         tunnels = [connect(source) for source in ("127.0.0.1", "127.0.0.1", "127.0.0.2")]
         assert [status_of(head) for _, head in tunnels] == [200] * 3
+        while len(origin.visits) < 3:  # the origin's own thread notes them
+            time.sleep(0.01)
         refused("127.0.0.3", Reason.TOO_MANY_TUNNELS)
 
         gateway.write_settings({**settings, "bounds": {"tunnels_per_client": 2}})

@@ -26,13 +26,13 @@ from gateway.model.roles import Upstream
 from gateway.net.stream import Stream
 from gateway.policy.requests.judging import RequestRule, RequestRules
 from gateway.policy.requests.paths import parse_path_pattern
-from gateway.policy.rules import Mode
+from gateway.policy.rules import Mode, Rule
 from gateway.telemetry.exchanges import seal_exchange
 from gateway.telemetry.formats.json import encode
 from tests.helpers.gateway import GatewayProcess
 from tests.helpers.streams import receive, send, stream_and_peer
 from tests.helpers.walk import LOOPBACK, FakeDialer, KeepingRecorder, build_services
-from tests.policy.builders import NOBODY, NOW, address, ask, build, client, connect, permitted, rule
+from tests.policy.builders import NOBODY, NOW, address, ask, build, client, connect, deny, permitted, rule
 
 VALUE = "sk_live_4eC39HqLyjWDarjtT1"
 KEY = Secret(VALUE)
@@ -84,12 +84,13 @@ class Play:
         is_verified: bool = True,
         mode: Mode | None = None,
         tunnel: WouldDeny | None = None,
+        denies: Sequence[Rule] = (),
     ) -> None:
         terms = Terms(Protocol.TLS, inspection=INSPECTION)
         self.dialer = dialer or TlsDialer()
         self.store = Store(secret)
         self.recorder = KeepingRecorder()
-        self.rules = build(rule("api", "api.test", terms=terms, mode=mode))
+        self.rules = build(rule("api", "api.test", terms=terms, mode=mode), *denies)
         self.permit = permitted(ask(self.rules, "api.test:443"))
         self.draft = Draft("c-1", "proxy", (address(NOBODY), 4000), 1000.0, NOW, would_deny=tunnel)
         self.is_verified = is_verified
@@ -222,8 +223,9 @@ REFUSED = AddressRefusal(LOOPBACK, Reason.DENIED_BY_RULE, "", None, enforced=Fal
         (lambda: Play(mode=Mode.REPORT), "/v2"),
         (lambda: Play(mode=Mode.REPORT, tunnel=SET_ASIDE), "/v1/x"),
         (lambda: Play(mode=Mode.REPORT, dialer=TlsDialer(refused=(REFUSED,))), "/v1/x"),
+        (lambda: Play(denies=[deny("no", "api.test", mode=Mode.REPORT)]), "/v1/x"),
     ],
-    ids=["the request", "the tunnel", "the address"],
+    ids=["the request", "the tunnel", "the address", "the host"],
 )
 async def test_what_report_mode_lets_pass_goes_without_secrets(play: Callable[[], Play], path: str) -> None:
     played = play()

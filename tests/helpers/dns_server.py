@@ -72,9 +72,9 @@ class _Entry:
 class DnsServer:
     """May be told more at any time, from any thread. `queries` grows as they arrive; clear it as you like."""
 
-    def __init__(self) -> None:
-        self.address = ADDRESS
-        self.port = 0
+    def __init__(self, address: str = ADDRESS, port: int = 0) -> None:
+        self.address = address
+        self.port = port
         self.queries: list[Query] = []
         self._arrival = threading.Condition()
         self.source_ports: list[int] = []
@@ -141,7 +141,7 @@ class DnsServer:
 
     async def start(self) -> None:
         """On the server's own loop, as `stop` is."""
-        tcp, udp = _bound_pair()
+        tcp, udp = _bound_pair(self.address, self.port)
         self.port = tcp.getsockname()[1]
         self._tcp = await asyncio.start_server(self._serve_tcp, sock=tcp)
         self._udp, _ = await self.loop.create_datagram_endpoint(lambda: _Datagrams(self), sock=udp)
@@ -239,10 +239,10 @@ class _Datagrams(asyncio.DatagramProtocol):
         task.add_done_callback(self._tasks.discard)
 
 
-def _bound_pair() -> tuple[socket.socket, socket.socket]:
-    """A TCP and a UDP socket on the same free port."""
+def _bound_pair(address: str, port: int) -> tuple[socket.socket, socket.socket]:
+    """A TCP and a UDP socket on the same port, a free one for 0."""
     while True:
-        tcp = socket.create_server((ADDRESS, 0))
+        tcp = socket.create_server((address, port))
         udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         try:
             udp.bind(tcp.getsockname())

@@ -14,6 +14,7 @@ import pytest
 
 from gateway.model.addresses import Address, parse_address
 from gateway.model.errors import ConfigError
+from gateway.net.addresses.original_destination import IP_TRANSPARENT
 from gateway.net.listener import NOBODY, Listener, Peer, open_listener, open_listeners
 from gateway.net.stream import Stream
 from tests.helpers.requirements import require_root
@@ -205,3 +206,20 @@ def accepted_by(listener: socket.socket) -> list[socket.socket]:
         while True:
             accepted.append(listener.accept()[0])
     return accepted
+
+
+@pytest.mark.privileged
+def test_a_transparent_listener_takes_connections_for_other_addresses() -> None:
+    require_root()
+    for transparent in (True, False):
+        with open_listener(address("::"), 0, transparent=transparent) as sock:
+            assert sock.getsockopt(socket.SOL_IP, IP_TRANSPARENT) == transparent
+
+
+def test_without_the_privilege_it_listens_all_the_same_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("gateway.net.listener.accept_any_destination", lambda sock: False)
+    with open_listener(address("127.0.0.1"), 0, transparent=True) as sock:
+        assert sock.getsockname()[1] > 0
+    assert "TPROXY needs CAP_NET_ADMIN" in caplog.text

@@ -2,9 +2,10 @@
 
 import pytest
 
+from gateway.model.addresses import Address
 from gateway.model.authority import Authority
 from gateway.model.client import Client, IdentitySource
-from gateway.model.decision import SniRule, Terms, Timeouts, WouldDeny
+from gateway.model.decision import OF_THE_CLIENT, Resolve, SniRule, Source, Terms, Timeouts, WouldDeny
 from gateway.model.inspection.terms import Inspection
 from gateway.model.intent import Protocol
 from gateway.model.reasons import Reason
@@ -411,3 +412,52 @@ def test_kubernetes_identity_is_more_than_an_address() -> None:
     rules = build(rule("a", "x.test"), identity_required=True)
     workload = Client(address("10.1.1.1"), IdentitySource.KUBERNETES, namespace="pay")
     assert deciding(ask(rules, "x.test:443", workload)) == "a"
+
+
+# Egress addresses, and the address that a transparent client chose
+
+POOL = tuple(address(f"203.0.113.{number}") for number in range(1, 9))
+
+
+def order_for(peer: str, pool: tuple[Address, ...]) -> tuple[Address, ...]:
+    rules = build(rule("a", "x.test", terms=Terms(source=Source(pool))))
+    source = permitted(ask(rules, "x.test:443", client(peer))).source
+    assert source is not None
+    return source.addresses
+
+
+def test_each_client_has_its_own_order_of_the_pool_and_keeps_it() -> None:
+    peers = [f"10.0.{number}.1" for number in range(200)]
+    firsts = [order_for(peer, POOL)[0] for peer in peers]
+    assert firsts == [order_for(peer, POOL[::-1])[0] for peer in peers]
+    assert set(firsts) == set(POOL)
+    assert all(set(order_for(peer, POOL)) == set(POOL) for peer in peers[:10])
+
+
+def test_only_the_clients_of_an_address_that_is_taken_away_move() -> None:
+    for number in range(100):
+        before, after = order_for(f"10.0.{number}.1", POOL), order_for(f"10.0.{number}.1", POOL[1:])
+        assert after == tuple(each for each in before if each != POOL[0])
+
+
+def test_the_clients_own_address_is_the_source_where_the_rule_says_so() -> None:
+    rules = build(rule("a", "x.test", terms=Terms(source=OF_THE_CLIENT)))
+    assert permitted(ask(rules, "x.test:443", client("10.0.0.7"))).source == Source((address("10.0.0.7"),), True)
+    assert permitted(ask(rules, "x.test:443", client("10.0.0.8"))).source == Source((address("10.0.0.8"),), True)
+
+
+def test_a_rule_without_a_source_leaves_it_to_the_routes() -> None:
+    assert permitted(ask(build(rule("a", "x.test")), "x.test:443")).source is None
+
+
+@pytest.mark.parametrize(("resolve", "passes"), [(Resolve.GATEWAY, True), (Resolve.MATCH, False)])
+def test_match_opens_no_other_address_than_the_one_the_client_dialled(resolve: Resolve, passes: bool) -> None:
+    rules = build(rule("a", "x.test", terms=Terms(resolve=resolve)))
+    permit = permitted(ask(rules, transparent("x.test", "93.184.216.34")))
+    assert permit.screen(address("93.184.216.34")) is None
+    assert (permit.screen(address("93.184.216.35")) is None) is passes
+
+
+def test_match_means_nothing_where_the_client_asked_a_proxy() -> None:
+    permit = permitted(ask(build(rule("a", "x.test", terms=Terms(resolve=Resolve.MATCH))), "x.test:443"))
+    assert permit.screen(address("93.184.216.35")) is None

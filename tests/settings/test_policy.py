@@ -35,7 +35,6 @@ GROUPS = "clients:\n  g: {match: [{cidr: 10.0.0.0/8}]}\n  h: {match: [{cidr: 11.
         (HOSTED + "protocol: udp", "4: rules[0].protocol: must be 'tls', 'http', 'auto' or 'tcp', not \"udp\""),
         (HOSTED + "sni: none", "4: rules[0].sni: must be 'match', 'rule' or 'any', not \"none\""),
         (HOSTED + "ech: inner", "4: rules[0].ech: must be 'outer' or 'deny', not \"inner\""),
-        (HOSTED + "resolve: client", "4: rules[0].resolve: must be 'gateway' or 'match', not \"client\""),
         (HOSTED + "public_suffix: yes", '4: rules[0].public_suffix: must be true or false, not "yes"'),
         (HOSTED + "note: 3", "4: rules[0].note: must be text, not 3"),
         (HOSTED + "note:", "4: rules[0].note: has no value: give it one or leave the key out"),
@@ -237,6 +236,13 @@ GROUPS = "clients:\n  g: {match: [{cidr: 10.0.0.0/8}]}\n  h: {match: [{cidr: 11.
             ),
         ),
         ("clients: {g: {match: [{cidr: 1.2.3}]}}", None),
+        (HOSTED + "source: here", "4: rules[0].source: must be an address, a list of addresses, or client"),
+        (
+            HOSTED + "source: [192.0.2.1, client]",
+            "4: rules[0].source: must be an address, a list of addresses, or client",
+        ),
+        (HOSTED + "source: [192.0.2.1, 192.0.2.1]", "4: rules[0].source: has an address twice"),
+        (HOSTED + "resolve: client", "4: rules[0].resolve: must be 'gateway' or 'match', not \"client\""),
         (
             GROUPS + RULE + "hosts: [x.example]\n    clients: [G]",
             "7: rules[0].clients[0]: the group 'G' is not declared",

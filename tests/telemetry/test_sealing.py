@@ -182,3 +182,15 @@ def test_what_a_door_shows_is_the_protocol_until_the_client_has_spoken() -> None
     draft.transfer = Transfer()
     record = seal(draft, ended_at=1000.0)
     assert (record.get("protocol"), record.get("identity"), record.get("user")) == ("http", "address", None)
+
+
+def test_a_captured_connection_tells_the_address_that_was_dialled_and_the_one_that_it_left_from() -> None:
+    draft = tunnelled()
+    assert draft.intent is not None
+    assert draft.dialled is not None
+    assert not {"original_address", "source_address"} & seal(draft, ended_at=1001.5).keys()
+    draft.intent = draft.intent._replace(door=Door.TRANSPARENT, original=address("203.0.113.66"))
+    draft.dialled = draft.dialled._replace(source=address("198.51.100.7"))
+    record = seal(draft, ended_at=1001.5)
+    assert (record.get("door"), record.get("original_address")) == ("transparent", "203.0.113.66")
+    assert (record.get("source_address"), record.get("dialled_address")) == ("198.51.100.7", "203.0.113.5")

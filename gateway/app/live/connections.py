@@ -2,12 +2,14 @@
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from gateway.app.live.admission import Admission
 from gateway.model.addresses import Address
 from gateway.model.reasons import Reason
 from gateway.model.record import Draft, Ended, Side
+from gateway.net.addresses.original_destination import original_destination
+from gateway.net.listener import NOBODY
 from gateway.net.stream import Stream
 from gateway.serve.connection import serve_connection
 from gateway.serve.refuse import turn_away
@@ -19,11 +21,20 @@ TURNED_AWAY = 256
 
 
 class Connections:
-    """Starts a task for every accepted connection and ends them all when the process drains."""
+    """Starts a task for every accepted connection and ends them all when the process drains.
+
+    `transparent` are the names of the listeners to which connections are led by routes.
+    """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, services: Services, admission: Admission, ledger: Ledger | None = None
+        self,
+        loop: asyncio.AbstractEventLoop,
+        services: Services,
+        admission: Admission,
+        ledger: Ledger | None = None,
+        transparent: Collection[str] = (),
     ) -> None:
+        self._transparent = frozenset(transparent)
         self._ledger = ledger or Ledger.alone()
         self._loop = loop
         self._services = services
@@ -43,6 +54,8 @@ class Connections:
         self._ledger.accept()
         clock = self._services.clock
         draft = Draft(f"{random.getrandbits(64):016x}", listener, peer, clock.monotonic(), clock.time())
+        if listener in self._transparent:
+            draft.original = original_destination(stream.transport.get_extra_info("socket")) or NOBODY
         refusal = self._admission.refusal(peer[0], stream.fileno)
         if refusal is not None:
             self._turn_away(refusal, stream, draft)
@@ -71,11 +84,15 @@ class Connections:
         self._turned_away.discard(task)
         self._ledger.end()
 
+    def refuse(self) -> None:
+        """Requests that are still to come on open connections are refused from now on."""
+        self._services.drain()
+
     async def drain(self, seconds: float, refusing: bool = True) -> None:
         """Let live connections end by themselves for that long, then cut off the rest. New requests are refused, unless
         somebody else goes on accepting: then who came in time is still served."""
         if refusing:
-            self._services.drain()
+            self.refuse()
         if self._live:
             await asyncio.wait(self._live, timeout=seconds)
         while tasks := [*self._live, *self._turned_away]:

@@ -224,6 +224,9 @@ class Fleet:
         await old.end(self._drain_seconds, Kind.RETIRE)
         return None
 
+    def refuse(self) -> None:
+        """See `Crew`. It serves nothing itself, and `drain` tells the workers."""
+
     async def drain(self, seconds: float) -> None:
         """See `Crew`."""
         self._ends = True

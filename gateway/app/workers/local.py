@@ -60,6 +60,10 @@ class Local:
         """See `Crew`."""
         return self.why_not_renew()
 
+    def refuse(self) -> None:
+        """See `Crew`."""
+        self._serving.connections.refuse()
+
     async def drain(self, seconds: float) -> None:
         """See `Crew`."""
         await self._serving.end(seconds)

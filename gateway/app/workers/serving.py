@@ -17,7 +17,7 @@ from gateway.app.live.connections import Connections
 from gateway.app.live.listing import close_tunnel, list_tunnels
 from gateway.app.live.vault import Vault
 from gateway.app.resolving import ResolverPlan
-from gateway.app.sockets import NamedSockets
+from gateway.app.sockets import NamedSockets, transparent_listeners
 from gateway.app.watch import watch
 from gateway.app.workers.messages import Snapshot
 from gateway.limits.unlimited import Unlimited
@@ -59,7 +59,7 @@ class Serving:
             self._limiter,
             self.recorder,
         )
-        self.connections = Connections(loop, services, admission, ledger)
+        self.connections = Connections(loop, services, admission, ledger, transparent_listeners(settings))
         self._vault = services.exchanges.secrets = Vault()
         logs = LogFollower(self.recorder, settings, ledger)
         in_force.followers = [WalkFollower(services, admission), logs, self._vault]

@@ -1,6 +1,6 @@
 """What the deciding rule says of the requests that it lets pass: which of them, what is changed, what is recorded."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 from typing import Protocol as Role
 
@@ -62,8 +62,10 @@ class HeaderValue(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """`requests` None: all may pass. `remove` and `log_headers` are names in their `comparable_name` form.
-    `upstream_ca` are CA certificates, as PEM, that take the place of the system's trust store."""
+    """`requests` None: all may pass. `remove` and `log_headers` are names in their `comparable_name` form, and so are
+    the `replaced` ones: whatever the client says under them does not go on. `secrets` are the names of all that a
+    request is given, each once. `upstream_ca` are CA certificates, as PEM, that take the place of the system's trust
+    store."""
 
     requests: RequestScreen | None = None
     set: tuple[HeaderValue, ...] = ()
@@ -71,11 +73,13 @@ class Inspection:
     log_headers: tuple[str, ...] = ()
     log_query: bool = False
     upstream_ca: str | None = None
+    secrets: tuple[str, ...] = field(init=False, compare=False)
+    replaced: frozenset[str] = field(init=False, compare=False)
 
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """Names of all secrets that a request is given, each once."""
-        return tuple(dict.fromkeys(name for value in self.set for name in value.secrets))
+    def __post_init__(self) -> None:
+        secrets = dict.fromkeys(name for value in self.set for name in value.secrets)
+        object.__setattr__(self, "secrets", tuple(secrets))
+        object.__setattr__(self, "replaced", self.remove | {comparable_name(value.name) for value in self.set})
 
 
 def comparable_name(name: str) -> str:

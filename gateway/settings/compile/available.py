@@ -10,7 +10,7 @@ from gateway.model.client import IdentitySource
 from gateway.settings.compile.inspection import carries_tls
 from gateway.settings.compile.policy import PolicySource
 from gateway.settings.compile.rule import port_ranges
-from gateway.settings.gateway import GatewaySettings, ListenerSettings
+from gateway.settings.gateway import GatewaySettings
 from gateway.settings.policy import RuleSettings
 from gateway.settings.problems import Problems
 from gateway.settings.section import Section
@@ -30,8 +30,8 @@ _NEEDS_AUTHORITY = (
     "needs an authority that signs: set inspection: {ca_cert, ca_key} in gateway.yaml "
     "(`egress-gateway ca init` makes both)"
 )
-_LISTENER_KEYS = ("mode",)
-_RULE_KEYS = frozenset(("resolve", "limits", "honour_retry_after", "breaker", "via", "source", "trace"))
+_LISTENER_MODES = ("explicit", "transparent")
+_RULE_KEYS = frozenset(("limits", "honour_retry_after", "breaker", "via", "trace"))
 
 
 def check_gateway_available(settings: GatewaySettings, problems: Problems) -> None:
@@ -76,9 +76,8 @@ def _gateway_wishes(settings: GatewaySettings) -> Iterator[KeyPath]:
 
 def _listed_wishes(settings: GatewaySettings) -> Iterator[KeyPath]:
     for index, listener in enumerate(settings.listeners):
-        for key in _LISTENER_KEYS:
-            if getattr(listener, key) != ListenerSettings.model_fields[key].default:
-                yield ("listeners", index, key)
+        if listener.mode not in _LISTENER_MODES:
+            yield ("listeners", index, "mode")
     for index, sink in enumerate(settings.telemetry.access_log):
         if sink.format != "json":
             yield ("telemetry", "access_log", index, "format")

@@ -20,7 +20,7 @@ from gateway.settings.source.places import Document, KeyPath
 from gateway.settings.units import parse_cidr
 
 _HTTPS = (PortRange(443, 443),)
-_TERMS = frozenset({"sni", "ech", "inspect", "private", "within", "timeouts", "proxy_protocol"})
+_TERMS = frozenset({"sni", "ech", "inspect", "private", "within", "resolve", "source", "timeouts", "proxy_protocol"})
 _NOTHING_EXCEPTED = Except()
 
 
@@ -136,6 +136,8 @@ class RuleCompiler:
             inspection=self._inspection(rule, document, path),
             private=rule.private,
             within=rule.within,
+            resolve=rule.resolve,
+            source=rule.source,
             timeouts=rule.timeouts.over(self.usual) if rule.timeouts is not None else self.usual,
             proxy_protocol=rule.proxy_protocol,
         )

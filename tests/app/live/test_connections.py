@@ -158,3 +158,17 @@ async def test_when_too_many_are_being_told_further_ones_are_reset_and_recorded(
             await receive_all(client)
         [draft] = it.recorder.drafts
         assert (draft.reason, draft.status) == (Reason.TOO_MANY_TUNNELS, None)
+
+
+async def test_only_a_transparent_listener_asks_where_a_connection_was_going() -> None:
+    async with bed() as it:
+        it.connections = Connections(asyncio.get_running_loop(), it.services, it.admission, transparent=["captured"])
+        for listener in ("captured", "proxy"):
+            stream, client = await stream_and_peer()
+            it.clients.append(client)
+            own = stream.transport.get_extra_info("sockname")
+            it.connections.accept(listener, stream, (LOOPBACK, 40000))
+            client.close()
+            await it.connections.drain(LONG)
+            expected = (LOOPBACK, own[1]) if listener == "captured" else None
+            assert it.recorder.drafts.pop().original == expected

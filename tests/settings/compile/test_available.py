@@ -15,7 +15,6 @@ RULE = "rules:\n  - name: a\n    hosts: [x.example]\n    "
 @pytest.mark.parametrize(
     ("text", "path"),
     [
-        ("listeners: [{mode: transparent}]", "listeners[0].mode"),
         ("listeners: [{mode: dns}]", "listeners[0].mode"),
         ("listeners: [{mode: socks5}]", "listeners[0].mode"),
         ("policy: kubernetes", "policy"),
@@ -53,6 +52,10 @@ def test_defaults_written_out_are_no_wish(tmp_path: Path) -> None:
     assert settings_problems(tmp_path, text) == []
 
 
+def test_a_listener_may_be_transparent(tmp_path: Path) -> None:
+    assert settings_problems(tmp_path, "listeners: [{mode: transparent}]") == []
+
+
 @pytest.mark.parametrize("sources", ["[address]", "[basic]", "[mtls, basic, address]", "[address, basic]"])
 def test_clients_are_known_by_certificate_password_and_address(tmp_path: Path, sources: str) -> None:
     assert settings_problems(tmp_path, f"identity: {{sources: {sources}}}") == []
@@ -61,14 +64,10 @@ def test_clients_are_known_by_certificate_password_and_address(tmp_path: Path, s
 @pytest.mark.parametrize(
     "wish",
     [
-        "resolve: match",
         "limits: [{connections: 5/s}]",
         "honour_retry_after: true",
         "breaker: {}",
         "via: http://proxy.example:3128",
-        "source: 192.0.2.1",
-        "source: [192.0.2.1, 192.0.2.2]",
-        "source: client",
         "trace: {propagate: never}",
     ],
 )

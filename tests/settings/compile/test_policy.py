@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.model.addresses import Network, parse_network
-from gateway.model.decision import EchRule, RuleRef, SniRule, Terms, Timeouts
+from gateway.model.addresses import Address, Network, parse_address, parse_network
+from gateway.model.decision import OF_THE_CLIENT, EchRule, Resolve, RuleRef, SniRule, Source, Terms, Timeouts
 from gateway.model.intent import Protocol
 from gateway.model.names import HostName
 from gateway.policy.plan import build_rules
@@ -37,6 +37,12 @@ def net(text: str) -> Network:
     return network
 
 
+def addr(text: str) -> Address:
+    parsed = parse_address(text)
+    assert parsed is not None
+    return parsed
+
+
 def rule(text: str, directory: Path = Path()) -> Rule:
     """The one rule in `text`, written without its name."""
     return compile_text(f"rules: [{{name: r, {text}}}]", directory).policy.rules[0]
@@ -64,6 +70,8 @@ def test_every_key_of_a_rule_arrives() -> None:
             sni: rule
             ech: deny
             private: [10.1.2.3/32]
+            resolve: match
+            source: [192.0.2.7, 192.0.2.8]
             timeouts: {idle: 5m, lifetime: 1h}
             note: why
             expires: 2027-01-31
@@ -77,6 +85,8 @@ def test_every_key_of_a_rule_arrives() -> None:
                 ech=EchRule.DENY,
                 private=(net("10.1.2.3"),),
                 within=(net("198.51.100.0/24"),),
+                resolve=Resolve.MATCH,
+                source=Source((addr("192.0.2.7"), addr("192.0.2.8"))),
                 timeouts=Timeouts(idle=300.0, lifetime=3600.0),
             ),
             action=Action.ALLOW,
@@ -97,6 +107,18 @@ def test_every_key_of_a_rule_arrives() -> None:
             protocol=Protocol.TLS,
         ),
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "source"),
+    [
+        ("192.0.2.7", Source((addr("192.0.2.7"),))),
+        ("'::ffff:192.0.2.7'", Source((addr("192.0.2.7"),))),
+        ("client", OF_THE_CLIENT),
+    ],
+)
+def test_a_source_is_one_address_or_the_clients(text: str, source: Source) -> None:
+    assert rule(f"hosts: [x.example], source: {text}").terms.source == source
 
 
 def test_a_rule_that_says_little_has_the_defaults() -> None:

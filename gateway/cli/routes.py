@@ -1,0 +1,119 @@
+"""`egress-gateway routes`: nftables and policy routing that lead traffic to a transparent listener."""
+# What a command needs is imported when it runs, so that `--help` answers at once.
+# ruff: noqa: PLC0415
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.cli.ending import fail
+
+_ABOUT = """Lead TCP to a transparent listener, and let nothing go around it.
+
+All rules stand in one nftables table, egress_gateway (family inet), which is replaced in one transaction; `tproxy` adds
+one routing rule and one routing table for each IP version. Nothing else on the machine is read or changed.
+
+PLACE is where the rules stand:
+
+\b
+redirect  on a machine that routes for others, by NAT: needs nothing of the gateway
+tproxy    the same without NAT: cheaper, and `source: client` is possible; the gateway needs CAP_NET_ADMIN
+pod       in the workload's own network namespace, run by an init container
+
+What is captured is TCP to every port and every address but this machine's own. UDP to port 443 is rejected at once,
+so that QUIC clients fall back to TCP. Everything else is dropped, and so is what others begin towards the clients.
+Networks that are to be reached past the gateway, such as the cluster's DNS, are named by --pass.
+
+\b
+egress-gateway routes print tproxy -i eth1 --port 15001
+egress-gateway routes apply tproxy -i eth1 -i eth2 --pass 10.96.0.10 --pass fd00:96::a
+egress-gateway routes apply pod --uid 1337 --port 15001 --pass 10.96.0.10
+egress-gateway routes remove
+"""
+
+routes = typer.Typer(
+    name="routes",
+    help=_ABOUT,
+    short_help="Lead traffic to a transparent listener (nftables, policy routing).",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Place = Annotated[str, typer.Argument(metavar="PLACE", help="redirect, tproxy or pod.")]
+Port = Annotated[
+    int | None,
+    typer.Option(min=1, max=65535, help="The transparent listener's; else that of the one in gateway.yaml."),
+]
+Config = Annotated[Path | None, typer.Option("-c", "--config", metavar="FILE", help="gateway.yaml, for the port.")]
+Interface = Annotated[
+    list[str] | None,
+    typer.Option("-i", "--interface", metavar="NAME", help="Where the clients are; again for each. Not for pod."),
+]
+Uid = Annotated[int | None, typer.Option(min=0, help="The gateway's own user, who is not captured. For pod only.")]
+Passed = Annotated[
+    list[str] | None,
+    typer.Option("--pass", metavar="CIDR", help="Reached past the gateway, any protocol; again for each."),
+]
+Mark = Annotated[
+    str | None, typer.Option(metavar="BIT", help="Bit of the packet or, in a pod, connection mark; else 0x1000.")
+]
+
+
+@routes.command("print")
+def print_(
+    place: Place,
+    port: Port = None,
+    config: Config = None,
+    interface: Interface = None,
+    uid: Uid = None,
+    passed: Passed = None,
+    mark: Mark = None,
+) -> None:
+    """Print what `apply` would do, as a shell script."""
+    from gateway.cli.capture import Unusable, read_capture
+    from gateway.lock.steps import script, steps_to_apply
+    from gateway.settings.problems import ConfigErrors
+
+    try:
+        capture = read_capture(place, port, config, interface, uid, passed, mark)
+    except (ConfigErrors, Unusable) as refusal:
+        fail(refusal)
+    typer.echo(script(steps_to_apply(capture)), nl=False)
+
+
+@routes.command()
+def apply(
+    place: Place,
+    port: Port = None,
+    config: Config = None,
+    interface: Interface = None,
+    uid: Uid = None,
+    passed: Passed = None,
+    mark: Mark = None,
+) -> None:
+    """Do what `print` shows. Once or many times: the last one holds, and nothing is left of those before.
+
+    Status 0, or 2 with one line that says which program or privilege is missing.
+    """
+    from gateway.cli.capture import Unusable, read_capture
+    from gateway.lock.kernel import KernelRefused, run
+    from gateway.lock.steps import steps_to_apply
+    from gateway.settings.problems import ConfigErrors
+
+    try:
+        run(steps_to_apply(read_capture(place, port, config, interface, uid, passed, mark)))
+    except (ConfigErrors, KernelRefused, Unusable) as refusal:
+        fail(refusal)
+
+
+@routes.command()
+def remove() -> None:
+    """Take away all that `apply` made. No error where there is nothing."""
+    from gateway.lock.kernel import KernelRefused, run
+    from gateway.lock.steps import steps_to_remove
+
+    try:
+        run(steps_to_remove())
+    except KernelRefused as refusal:
+        fail(refusal)

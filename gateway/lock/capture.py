@@ -1,0 +1,38 @@
+"""What is to be captured, and where: plain values, from which `ruleset` and `marking` make the kernel's words."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from gateway.model.addresses import Network
+
+TABLE = "egress_gateway"
+"""The one nftables table that is ours (family inet). Nothing outside of it is read or changed."""
+MARK = 0x1000
+ROUTING_TABLE = 17017
+"""Number of our routing table, and preference of the rule that leads there."""
+
+
+class Place(StrEnum):
+    """Where the rules stand and how they hand connections over.
+
+    `redirect` and `tproxy` are for a machine through which others are routed, `pod` for the network namespace of the
+    workload itself.
+    """
+
+    REDIRECT = "redirect"
+    TPROXY = "tproxy"
+    POD = "pod"
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """`port` is the transparent listener's. `interfaces` are those behind which the clients are; a pod has none, there
+    `uid` is the gateway's own user. `passed` are networks that are reached past the gateway. `mark` is one bit: of the
+    packet mark with `tproxy`, of the connection mark in a pod."""
+
+    place: Place
+    port: int
+    interfaces: tuple[str, ...] = ()
+    uid: int | None = None
+    passed: tuple[Network, ...] = ()
+    mark: int = MARK

@@ -1,0 +1,54 @@
+"""Tells the kernel, by the programs that know its languages: `nft` and `ip`."""
+
+import shutil
+import subprocess
+from collections.abc import Sequence
+
+from gateway.lock.steps import Step
+
+_BESIDES_PATH = "/usr/sbin:/sbin:/usr/local/sbin:/usr/bin:/bin"
+_PACKAGES = {"nft": "nftables", "ip": "iproute2"}
+_NOT_PERMITTED = "Operation not permitted"
+_SECONDS = 30
+_LINES_SHOWN = 4
+
+
+class KernelRefused(Exception):
+    """The kernel, or a program that speaks to it, did not do what it was told; the text says what is missing."""
+
+
+def run(steps: Sequence[Step]) -> None:
+    """One after the other, up to the first that fails. No step is begun before every program was found."""
+    programs = {name: _find(name) for name in dict.fromkeys(step.command[0] for step in steps)}
+    for step in steps:
+        _run(programs[step.command[0]], step)
+
+
+def _find(name: str) -> str:
+    path = shutil.which(name) or shutil.which(name, path=_BESIDES_PATH)
+    if path is None:
+        raise KernelRefused(f"the program {name} is missing: install the package {_PACKAGES[name]}")
+    return path
+
+
+def _run(program: str, step: Step) -> None:
+    try:
+        done = subprocess.run(  # noqa: S603 - the arguments are ours, and the program is one of two
+            [program, *step.command[1:]],
+            input=step.text,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_SECONDS,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise KernelRefused(f"{step.command[0]} did not end within {_SECONDS} s") from error
+    if done.returncode == 0:
+        return
+    if _NOT_PERMITTED in done.stderr:
+        raise KernelRefused(
+            f"{step.command[0]} is not permitted to: this needs root, or CAP_NET_ADMIN in the network namespace"
+        )
+    if not step.takes_away:
+        said = "\n".join(done.stderr.strip().splitlines()[:_LINES_SHOWN])
+        raise KernelRefused(f"{' '.join(step.command)} failed: {said or 'without a word'}")

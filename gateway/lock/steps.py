@@ -1,0 +1,63 @@
+"""What is done to the kernel, step by step: commands of iproute2 and one transaction of nftables.
+
+The same steps are run by `kernel` and printed by `script`, so that what is shown is what would be done. Taking away
+comes first: applying twice is applying once.
+"""
+
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from gateway.lock.capture import ROUTING_TABLE, TABLE, Capture, Place
+from gateway.lock.ruleset import DELETE, build_ruleset
+
+_PREFERENCE = str(ROUTING_TABLE)
+_VERSIONS = ("-4", "-6")
+_NFT = ("nft", "-f", "-")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One command with its standard input. `takes_away`: where there is nothing to take away, its failure is none."""
+
+    command: tuple[str, ...]
+    text: str = ""
+    takes_away: bool = False
+
+
+def steps_to_apply(capture: Capture) -> list[Step]:
+    """Routing before the table, so that nothing is ever marked that leads nowhere."""
+    return [*_unmark(), *_mark(capture), Step(_NFT, build_ruleset(capture))]
+
+
+def steps_to_remove() -> list[Step]:
+    """The table before the routing, for the same reason."""
+    return [Step(_NFT, DELETE), *_unmark()]
+
+
+def script(steps: Sequence[Step]) -> str:
+    """The steps as a shell script."""
+    return "\n".join(["#!/bin/sh", "set -e", *(_shown(step) for step in steps), ""])
+
+
+def _mark(capture: Capture) -> Iterator[Step]:
+    """TPROXY's packets are this machine's by their mark, whomever they are addressed to."""
+    if capture.place is not Place.TPROXY:
+        return
+    mark = f"{capture.mark:#x}/{capture.mark:#x}"
+    for version in _VERSIONS:
+        yield Step(("ip", version, "rule", "add", "pref", _PREFERENCE, "fwmark", mark, "lookup", _PREFERENCE))
+        yield Step(("ip", version, "route", "add", "local", "default", "dev", "lo", "table", _PREFERENCE))
+
+
+def _unmark() -> Iterator[Step]:
+    for version in _VERSIONS:
+        yield Step(("ip", version, "rule", "del", "pref", _PREFERENCE), takes_away=True)
+        yield Step(("ip", version, "route", "flush", "table", _PREFERENCE), takes_away=True)
+
+
+def _shown(step: Step) -> str:
+    line = shlex.join(step.command)
+    if step.text:
+        return f"{line} <<'{TABLE}'\n{step.text}{TABLE}"
+    return f"{line} 2>/dev/null || true" if step.takes_away else line

@@ -1,0 +1,69 @@
+"""The transparent door: from the first bytes of a captured connection to an intent.
+
+The client never heard of a proxy. It dialled an address that it had from somewhere, which proves nothing: the name that
+it says (SNI) is what it wants, and the address counts where it says none. Nothing is sent to it before the verdict.
+"""
+
+from gateway.model.authority import Authority
+from gateway.model.client import Client
+from gateway.model.decision import Permit
+from gateway.model.errors import DownstreamError, UpstreamError
+from gateway.model.intent import Door, Intent, Opening, Protocol
+from gateway.model.reasons import Reason
+from gateway.model.record import Destination
+from gateway.model.roles import ByteStream
+from gateway.policy.addresses import is_own
+from gateway.policy.decide import decide
+from gateway.policy.plan import REPORT_ONLY, Rules
+from gateway.serve.intake import read_opening
+from gateway.serve.services import Services
+
+PATIENCE = 1.0
+"""Seconds for which a client in report mode may wait for the server to speak first before it is let through."""
+
+
+def read_destination(original: Destination) -> Intent:
+    """What is known at once: the address."""
+    address, port = original
+    return Intent(Door.TRANSPARENT, Authority(address, port), original=address)
+
+
+def refuse_loop(original: Destination, rules: Rules) -> None:
+    """Raises `UpstreamError` for who dialled the listener itself: no route led them here, so they want nobody else."""
+    address, port = original
+    if is_own(address, port, rules):
+        raise UpstreamError(Reason.PROXY_LOOP, "the listener itself was dialled: nothing was captured")
+
+
+async def read_first_bytes(
+    downstream: ByteStream, intent: Intent, client: Client, rules: Rules, now: float, services: Services
+) -> Opening | None:
+    """What the client says first; nothing of it is consumed. None: the address decides, without waiting for a byte.
+
+    That is where a rule with `cidrs` and `protocol: tcp` allows it, because in such protocols the server may speak
+    first, and in report mode where the client seems to wait for that. Raises `DownstreamError` as `read_opening`.
+    """
+    by_address = decide(client, intent, rules, now)
+    if isinstance(by_address, Permit):
+        if by_address.terms.protocol is Protocol.TCP:
+            return None
+        if by_address.rule is REPORT_ONLY and not await _speaks(downstream, services):
+            return None
+    return await read_opening(downstream, services, rules.policy.timeouts.client_hello)
+
+
+def name_in(opening: Opening, intent: Intent) -> Intent:
+    """What a client wants whose first bytes were no request."""
+    name = opening.hello.server_name if opening.hello is not None else None
+    return intent if name is None else intent._replace(authority=Authority(name, intent.authority.port))
+
+
+async def _speaks(downstream: ByteStream, services: Services) -> bool:
+    """Whether the client says something, or leaves, within `PATIENCE`."""
+    try:
+        with services.deadlines.within(PATIENCE, lambda: DownstreamError(Reason.CLIENT_SILENT)):
+            if not downstream.peek():
+                await downstream.more()
+    except DownstreamError:
+        return False
+    return True

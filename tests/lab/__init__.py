@@ -1,0 +1,1 @@
+"""Real routing: pods, a gateway and a world in network namespaces of their own."""
