@@ -2,7 +2,7 @@
 
 A `TlsTransport` stands between a socket's transport and its `Stream`: to the former it is the protocol, to the latter
 the transport. The loop's own TLS will not do: it drops what was read before (MagicStack/uvloop#707), knows no
-half-close and sends no alert when it refuses a certificate. What that costs: docs/decisions/0008-tls-in-memory.md.
+half-close and sends no alert when it refuses a certificate. What that costs: docs/decisions/0004-tls-in-memory.md.
 
 Half-close is TLS 1.3's (RFC 8446 section 6.1): after `close_notify` in one direction the other one goes on. A peer that
 ends its TCP connection without `close_notify` has ended, too: many clients never send one.
