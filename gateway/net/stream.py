@@ -56,6 +56,7 @@ class Stream(asyncio.Protocol):
 
     With `receiver` None the stream itself holds what arrives. `has_ended`: the peer's orderly end arrived. `is_clear`:
     what the socket carries is what is read and written here, so that the kernel may move it; not so under TLS.
+    `is_cut`: TLS ended without a goodbye, which anybody on the way can bring about.
     """
 
     __slots__ = (
@@ -67,6 +68,7 @@ class Stream(asyncio.Protocol):
         "feeder",
         "has_ended",
         "is_clear",
+        "is_cut",
         "is_lost",
         "receiver",
         "transport",
@@ -80,6 +82,7 @@ class Stream(asyncio.Protocol):
         self.feeder: Feeder | None = None
         self.has_ended = False
         self.is_clear = True
+        self.is_cut = False
         self.is_lost = False
         self.was_reset = False
         self._bound = bound
