@@ -10,12 +10,13 @@ from typing import NamedTuple
 from gateway.admin.state import LimitFill
 from gateway.limits.limiter import BucketLimiter
 from gateway.limits.overview import SHOWN, overview
-from gateway.limits.replicas.link import Link, parse_place
+from gateway.limits.replicas.link import Link, Place, parse_place
 from gateway.limits.replicas.store import OnFailure, ReplicaStore
 from gateway.limits.store import TableStore
 from gateway.limits.tables.memory import MemoryTable
 from gateway.limits.tables.shared import SharedTable
 from gateway.limits.tally import Tally
+from gateway.model.errors import ConfigError
 from gateway.model.roles import Clock
 from gateway.policy.buckets import Now
 from gateway.settings.gateway import LimitStoreSettings
@@ -42,7 +43,7 @@ class Limiting:
         self._replicas: ReplicaStore | None = None
         if settings.store != MEMORY:
             replicas = None if settings.replicas is None else settings.replicas * (1 if seat is None else seat.workers)
-            link = Link(parse_place(settings.store), _member())
+            link = Link(_place(settings.store), _member())
             store: TableStore | ReplicaStore = ReplicaStore(link, clock, OnFailure(settings.on_store_failure), replicas)
             self._replicas = store if isinstance(store, ReplicaStore) else None
         elif seat is not None:
@@ -100,6 +101,14 @@ def merged_fills(fills: Iterable[LimitFill]) -> Sequence[LimitFill]:
         fuller = fill if other is None or fill.used > other.used else other
         merged[place] = fill if other is None else replace(fuller, refused=fill.refused + other.refused)
     return sorted(merged.values(), key=lambda fill: (-fill.refused, -fill.used, fill.limit))[:SHOWN]
+
+
+def _place(url: str) -> Place:
+    """Raises `ConfigError`, which holds nothing of the URL: there may be a password in it."""
+    try:
+        return parse_place(url)
+    except ValueError as refusal:
+        raise ConfigError("gateway.yaml: limits.store", str(refusal)) from None
 
 
 def _member() -> str:
