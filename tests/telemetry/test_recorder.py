@@ -10,8 +10,8 @@ from gateway.model.record import ConnectionRecord, Draft, ExchangeRecord
 from gateway.model.roles import Recorder as RecorderRole
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.formats.json import decode, encode
+from gateway.telemetry.logs.sinks import FileSink
 from gateway.telemetry.recorder import BATCH, Log, Recorder
-from gateway.telemetry.sinks import FileSink
 from tests.telemetry.drafts import RULE, StillClock, denied, tunnelled
 
 
