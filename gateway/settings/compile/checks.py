@@ -60,15 +60,19 @@ def check_gateway(settings: GatewaySettings) -> Iterator[Finding]:
         yield ("resolver", "tls"), "is for transport: dot or doh"
     if "path" in resolver.model_fields_set and resolver.transport != "doh":
         yield ("resolver", "path"), "is for transport: doh"
-    for index, log in enumerate(settings.telemetry.access_log):
-        for path, message in check_access_log(log):
-            yield ("telemetry", "access_log", index, *path), message
+    yield from _check_access_logs(settings)
 
 
 _KEY_FOR_FORMAT = {"layout": "envoy", "fields": "vpc", "window": "vpc"}
 
 
-def check_access_log(log: AccessLogSettings) -> Iterator[Finding]:
+def _check_access_logs(settings: GatewaySettings) -> Iterator[Finding]:
+    for index, log in enumerate(settings.telemetry.access_log):
+        for path, message in _check_access_log(log):
+            yield ("telemetry", "access_log", index, *path), message
+
+
+def _check_access_log(log: AccessLogSettings) -> Iterator[Finding]:
     """Keys that speak of one format stand with it, and what is rotated is a file."""
     for key, format_ in _KEY_FOR_FORMAT.items():
         if key in log.model_fields_set and log.format != format_:
