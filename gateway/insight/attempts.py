@@ -7,11 +7,24 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
+from gateway.model.reasons import Reason
 from gateway.telemetry.formats.fields import Recorded, is_summed_up
 
 MOST_ATTEMPTS = 2_000_000
 _MOST_ADDRESSES = 16
-_UNDECIDABLE = frozenset({"credentials_missing", "credentials_invalid"})
+_JUDGED = frozenset(
+    {
+        Reason.NO_RULE,
+        Reason.DENIED_BY_RULE,
+        Reason.PROTOCOL_MISMATCH,
+        Reason.IN_CLUSTER_NAME,
+        Reason.ADDRESS_REFUSED,
+        Reason.SNI_MISSING,
+        Reason.SNI_MISMATCH,
+        Reason.SNI_DENIED,
+    }
+)
+"""Refusals of which a record holds all that the verdict depended on."""
 
 
 class TooMuch(Exception):
@@ -31,6 +44,7 @@ class Attempt(NamedTuple):
     door: str | None
     protocol: str | None
     sni: str | None
+    original: str | None  # the address that a captured client chose
     passed: bool
 
     @property
@@ -64,7 +78,8 @@ class Tally:
 
 def fold(records: Iterable[Recorded]) -> dict[Attempt, Tally]:
     """Every attempt that came to a verdict of policy. Left out: what named no destination or got no verdict, what was
-    refused for its credentials, and sums of requests that have records of their own. Raises `TooMuch`."""
+    refused for what no record holds (credentials, a request's own rules), and sums of requests that have records of
+    their own. Raises `TooMuch`."""
     tallies: dict[Attempt, Tally] = {}
     with without_collector():
         for record in records:
@@ -98,7 +113,7 @@ def attempt_of(record: Recorded) -> Attempt | None:
     host, decision = get("host"), record["decision"]
     if host is None or decision == "none" or is_summed_up(record):
         return None
-    if decision == "deny" and get("reason") in _UNDECIDABLE:
+    if decision == "deny" and get("reason", Reason.NO_RULE) not in _JUDGED:
         return None
     sni = get("sni")
     return Attempt(
@@ -112,6 +127,7 @@ def attempt_of(record: Recorded) -> Attempt | None:
         get("door"),
         get("protocol") or ("tls" if sni else None),
         sni,
+        get("original_address"),
         decision == "allow",
     )
 

@@ -17,6 +17,8 @@ from gateway.policy.decide import decide
 from gateway.policy.plan import Rules
 from gateway.policy.rules import Mode, Policy
 
+_DOORS = frozenset(Door)
+
 
 class Verdict(NamedTuple):
     """`rule` is the full name of the one that decides or refuses, "" for none; `reason` says why not."""
@@ -114,8 +116,10 @@ def _intent(attempt: Attempt) -> Intent:
     host = parse_address(attempt.host) or parse_host_name(attempt.host)
     if host is None or not 0 < attempt.port < 65536:
         raise Unaskable(f"{attempt.destination!r} is no destination")
-    door = Door.ABSOLUTE_FORM if attempt.door == Door.ABSOLUTE_FORM else Door.CONNECT
-    return Intent(door, Authority(host, attempt.port), Protocol.HTTP if door is Door.ABSOLUTE_FORM else None)
+    door = Door(attempt.door) if attempt.door in _DOORS else Door.CONNECT
+    protocol = Protocol.HTTP if door is Door.ABSOLUTE_FORM else None
+    original = None if attempt.original is None else parse_address(attempt.original)
+    return Intent(door, Authority(host, attempt.port), protocol, original)
 
 
 def _opening(attempt: Attempt) -> Opening | None:

@@ -87,7 +87,8 @@ def learn(
     wildcard_from: int = WILDCARD_FROM,
 ) -> Lesson:
     """What `rules`, those of the policy at hand without report mode, would still refuse of what passed. `group_by` is
-    `namespace`, `user` or `address`; who has none of it is known by its address. `now` is Unix time in seconds."""
+    `namespace`, `user` (or SPIFFE ID) or `address`; who has none of it is known by its address. `now` is Unix time in
+    seconds."""
     wanted: dict[tuple[str, int], list[tuple[Attempt, Tally]]] = defaultdict(list)
     lesson, judge = Lesson([], {}, 0), Judge(rules, now)
     for attempt, tally in attempts.items():
@@ -146,9 +147,10 @@ def _workloads(attempts: Iterable[Attempt], group_by: str | None) -> tuple[Workl
         return ()
     found = set()
     for attempt in attempts:
-        known = {"namespace": attempt.namespace, "user": attempt.user}.get(group_by)
+        key = "spiffe" if group_by == "user" and attempt.user is None else group_by
+        known = {"namespace": attempt.namespace, "user": attempt.user, "spiffe": attempt.spiffe}.get(key)
         if known is not None:
-            found.add(Workload(group_by, known))
+            found.add(Workload(key, known))
             continue
         address = parse_address(attempt.client_address)
         if address is not None:

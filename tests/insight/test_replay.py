@@ -57,6 +57,15 @@ def test_what_cannot_be_judged_is_counted() -> None:
     assert replayed(seen("a.example", decision="deny", reason="credentials_missing")) == Outcome()
 
 
+def test_a_captured_name_is_judged_by_its_address_too() -> None:
+    captured = seen("a.example", door="transparent", original_address="198.51.100.7")
+    assert _reasons(replayed(captured)) == ["denied_by_rule"]
+
+
+def test_what_a_request_of_its_own_was_refused_for_is_not_judged() -> None:
+    assert replayed(seen("a.example", decision="deny", reason="request_denied")) == Outcome()
+
+
 def test_a_policy_in_report_mode_denies_nothing() -> None:
     assert replayed(seen("b.example"), policy="version: 1\nmode: report\n").newly_denied == {}
 

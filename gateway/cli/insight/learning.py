@@ -93,7 +93,7 @@ def _only(match: tuple[Match, ...]) -> Workload | None:
     if len(match) != 1:
         return None
     entry = match[0]
-    facts = {"cidr": entry.cidr, "user": entry.user, "namespace": entry.namespace}
+    facts = {"cidr": entry.cidr, "user": entry.user, "namespace": entry.namespace, "spiffe": entry.spiffe}
     given = [Workload(key, str(value)) for key, value in facts.items() if value is not None]
     return given[0] if len(given) == 1 and entry == _match_of(entry, given[0].key) else None
 

@@ -36,6 +36,7 @@ _ISTIO = (
     "{requested_server_name} {route_name}\n"
 )
 _DENIED = "UAEX"
+_HTTPS = 443
 _FLAGS: dict[str, str] = {
     **dict.fromkeys((Reason.DNS_NAME_NOT_FOUND, Reason.DNS_NO_ADDRESS, Reason.DNS_FAILURE, Reason.DNS_TIMEOUT), "DF"),
     **dict.fromkeys((Reason.CONNECTION_REFUSED, Reason.CONNECTION_UNROUTABLE, Reason.CONNECTION_TIMEOUT), "UF"),
@@ -169,7 +170,10 @@ def _record_of(fields: dict[str, Any]) -> Recorded:
         record["dialled_address"] = split_authority(fields["upstream_host"])[0]
     method = fields.get("method")
     if method is not None:
-        record |= {"door": "connect"} if method == "CONNECT" else {"door": "absolute_form", "method": method}
+        inside = method == "CONNECT" or record.get("port") == _HTTPS  # inspected
+        record["door"] = "connect" if inside else "absolute_form"
+    if method not in (None, "CONNECT"):
+        record["method"] = method
     return record
 
 

@@ -40,6 +40,8 @@ _READ: tuple[tuple[str, type], ...] = (
     ("spiffe", str),
     ("door", str),
     ("sni", str),
+    ("original_address", str),
+    ("reason", str),
     ("protocol", str),
     ("dialled_address", str),
 )

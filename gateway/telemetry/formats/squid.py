@@ -21,12 +21,12 @@ from gateway.telemetry.formats.fields import (
 )
 
 _INVALID = "error:invalid-request"
-_HTTP = 80
+_HTTP, _HTTPS = 80, 443
 _LINE = re.compile(
     r"(?P<ts>\d+)\.(?P<tu>\d{3}) +(?P<tr>\d+) (?P<a>\S+) (?P<Ss>[A-Z_]+)/(?P<Hs>\d{3}) (?P<st>\d+) (?P<rm>\S+) "
     r"(?P<ru>\S+) (?P<un>\S+) (?P<Sh>[A-Z_]+)/(?P<sa>\S+) \S+"
 )
-_URL = re.compile(r"(?:http|https)://([^/]+)(/.*)?")
+_URL = re.compile(r"(http|https)://([^/]+)(/.*)?")
 
 
 def encode(record: Record) -> bytes:
@@ -54,8 +54,11 @@ def _asked(record: Record) -> tuple[str, str]:
     authority = authority_of(host, port)
     if "method" not in record:
         return "CONNECT", authority
-    shown = authority.removesuffix(f":{_HTTP}") if port == _HTTP else authority
-    return percent_encoded(known["method"]) or "NONE", f"http://{shown}{percent_encoded(known['path']) or '/'}"
+    is_inspected = port == _HTTPS and known.get("door") != "absolute_form"
+    usual = _HTTPS if is_inspected else _HTTP
+    shown = authority.removesuffix(f":{usual}") if port == usual else authority
+    url = f"{'https' if is_inspected else 'http'}://{shown}{percent_encoded(known['path']) or '/'}"
+    return percent_encoded(known["method"]) or "NONE", url
 
 
 def _status(record: Record) -> str:
@@ -108,7 +111,8 @@ def _add_request(record: Recorded, method: str, url: str) -> None:
         record["door"] = "connect"
         record["host"], record["port"] = split_authority(url)
     elif (parts := _URL.fullmatch(url)) is not None:
-        record["method"], record["path"] = method, parts[2] or "/"
-        authority = parts[1] if parts[1].rpartition(":")[2].isdigit() else f"{parts[1]}:{_HTTP}"
+        record["method"], record["path"] = method, parts[3] or "/"
+        usual = _HTTPS if parts[1] == "https" else _HTTP
+        authority = parts[2] if re.search(r":\d+$", parts[2]) else f"{parts[2]}:{usual}"
         record["host"], record["port"] = split_authority(authority)
-        record["door"] = "absolute_form"
+        record["door"] = "connect" if parts[1] == "https" else "absolute_form"

@@ -52,6 +52,8 @@ _common: dict[str, st.SearchStrategy[Any]] = {
 }
 _optional: dict[str, st.SearchStrategy[Any]] = {
     "user": _words.filter(bool),
+    "spiffe": st.just("spiffe://cluster.local/ns/a/sa/b"),
+    "original_address": st.just("2001:db8::7"),
     "status": st.integers(200, 599),
     "reason": st.sampled_from(Reason),
     "rule": st.tuples(_labels, _words.filter(bool)).map("#".join),
@@ -110,6 +112,8 @@ def _held_by_istio(record: Mapping[str, Any]) -> Mapping[str, Any]:
     """Whole milliseconds; of verdicts only whether it was denied, and else whether the destination was reached."""
     held = _kept(record, *_BASE, "client_port", "bytes_up", "sni", "rule", "reason")
     held["total_ms"] = float(round(record["total_ms"]))
+    if "method" in record and record["port"] == 443:
+        held["door"] = "connect"
     reached = "allow" if "dialled_address" in record else "none"
     held["decision"] = "deny" if record["decision"] == "deny" else reached
     if "rule" in held:
@@ -322,6 +326,18 @@ def test_squids_own_format_matches_the_lines(record: Record) -> None:
     found = pattern_of_squid(SQUID_NATIVE).fullmatch(squid.encode(record).decode())
     assert found is not None, squid.encode(record)
     assert (int(found["st"]), found["client"]) == (record["bytes_down"], record["client_address"])
+
+
+def test_a_request_inside_an_inspected_tunnel_is_told_from_one_in_absolute_form() -> None:
+    inspected = cast("Record", {**EXCHANGE, "door": "connect", "port": 443})
+    line = squid.encode(inspected)
+    assert b" POST https://api.stripe.com/v1/charges " in line
+    assert (squid.decode(line)["door"], squid.decode(line)["port"]) == ("connect", 443)
+    assert envoy.decode(envoy.encode_default(inspected))["door"] == "connect"
+    assert (
+        squid.decode(squid.encode(cast("Record", {**EXCHANGE, "door": "absolute_form", "port": 443})))["door"]
+        == "absolute_form"
+    )
 
 
 def test_squid_lines_name_tunnels_urls_and_denials_as_squid_does() -> None:
