@@ -74,8 +74,9 @@ def build_log(log: AccessLogSettings, place: int, listeners: Sequence[str], ledg
         fields = DEFAULT_FIELDS if log.fields is None else log.fields
         interval = _WINDOW_SECONDS[log.window]
         windows = FlowWindows(sink, numbers, listeners, interval, fields, tells_silence=ledger.is_alone)
-        return Log(windows.gather, windows)
-    return Log(envoy.ENCODERS[log.layout] if log.format == "envoy" else _ENCODERS[log.format], sink)
+        return Log(windows.gather, windows, is_whole=False)
+    encode = envoy.ENCODERS[log.layout] if log.format == "envoy" else _ENCODERS[log.format]
+    return Log(encode, sink, is_whole=log.format in ("json", "text"))
 
 
 def _rotation(log: AccessLogSettings) -> Rotation | None:

@@ -27,6 +27,13 @@ def say(console: Console, text: str, style: str = "") -> None:
     console.print(Text(text, style=style))
 
 
+def plain(text: str) -> str:
+    """Text of strangers on one line: what could steer a terminal is escaped as in a Python literal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
 def show(console: Console, table: Table) -> None:
     """As wide as it is: a line is cut on no terminal, and in no file."""
     console.width = _WIDEST

@@ -18,6 +18,7 @@ from gateway.insight.attempts import Attempt, Tally
 from gateway.insight.judging import Judge, Unaskable, Verdict
 from gateway.model.addresses import network_of, parse_address
 from gateway.model.intent import Protocol
+from gateway.model.names import parse_host_name
 from gateway.model.reasons import Reason
 from gateway.policy.addresses import Kind, block_of
 from gateway.policy.plan import Rules
@@ -94,7 +95,7 @@ def learn(
     for attempt, tally in attempts.items():
         why_not = _why_not(attempt, tally, judge)
         if why_not is None:
-            wanted[attempt.host, attempt.port].append((attempt, tally))
+            wanted[_canonical(attempt.host), attempt.port].append((attempt, tally))
         elif why_not:
             lesson.left_out[attempt.destination] = why_not
         else:
@@ -107,6 +108,11 @@ def learn(
     for rule in sorted(shared, key=lambda each: (each.domain, each.port, each.workloads)):
         lesson.proposals.append(_proposal(rule, shared[rule], wildcard_from))
     return lesson
+
+
+def _canonical(host: str) -> str:
+    """As policies and the wire have it: others log names as they were typed."""
+    return str(parse_address(host) or parse_host_name(host) or host)
 
 
 def _why_not(attempt: Attempt, tally: Tally, judge: Judge) -> str | None:
@@ -138,7 +144,7 @@ def _evidence(seen: Iterable[tuple[Attempt, Tally]]) -> _Evidence:
         evidence.clients.add(attempt.client)
         evidence.protocols.add("http" if attempt.door == "absolute_form" else attempt.protocol)
         if attempt.protocol == "tls" and attempt.door != "absolute_form":
-            evidence.names.add(attempt.sni)
+            evidence.names.add(None if attempt.sni is None else _canonical(attempt.sni))
     return evidence
 
 

@@ -23,10 +23,11 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """One access log: how its lines look and where they go."""
+    """One access log: how its lines look and where they go. `is_whole`: each record has a line in its format."""
 
     encode: Callable[[ConnectionRecord | ExchangeRecord], bytes]
     sink: Sink
+    is_whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ class Recorder:
         batches = [bytearray() for _ in self._logs]
         encoded = sum(self._encode(draft, ended_at, batches) for draft, ended_at in pending)
         for log, batch in zip(self._logs, batches, strict=True):
-            log.sink.put(batch, batch.count(b"\n"))  # a format may have no line for a record
+            log.sink.put(batch, encoded if log.is_whole else batch.count(b"\n"))
         self._ledger.seal(len(pending), (len(pending) - encoded) * len(self._logs))
 
     def reopen(self) -> None:

@@ -96,6 +96,16 @@ def test_a_rule_says_what_was_spoken_where_its_port_does_not(
     assert found.protocol is protocol
 
 
+def test_one_name_in_two_spellings_is_one_destination() -> None:
+    (found,) = learnt(seen("API.Shop.example."), seen("api.shop.example"))
+    assert (found.hosts, found.loose_sni) == (["api.shop.example"], False)
+
+
+def test_a_log_of_strangers_names_no_pattern() -> None:
+    lesson = learn(attempts(seen("*", sni=None), seen("a b", sni=None)), rules_of(EMPTY), NOW)
+    assert (lesson.proposals, sorted(lesson.left_out)) == ([], ["*:443", "a b:443"])
+
+
 def test_nothing_is_learnt_from_what_was_refused_unreached_denied_or_allowed_already() -> None:
     policy = EMPTY + "rules:\n  - {name: a, hosts: [a.example]}\n  - {name: no, hosts: [.no.example], action: deny}\n"
     records = (

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.cli.console import answers, complaints, say
+from gateway.cli.console import answers, complaints, plain, say
 from gateway.cli.insight.source import Source
 from gateway.insight.attempts import Attempt, Tally, TooMuch, fold
 from gateway.insight.judging import enforced
@@ -128,8 +128,8 @@ def _sum_up(lesson: Lesson, left: Lesson, attempts: Mapping[Attempt, Tally], wri
     still = [f"{host}:{proposal.port}" for proposal in left.proposals for host in (*proposal.hosts, *proposal.cidrs)]
     still += [f"{where}: it {why}" for where, why in left.left_out.items() if where not in lesson.left_out]
     for destination in still[:_TOLD]:
-        say(console, f"still refused: {destination}")
+        say(console, plain(f"still refused: {destination}"))
     for destination, why in list(lesson.left_out.items())[:_TOLD]:
-        say(console, f"no rule for {destination}: it {why}")
+        say(console, plain(f"no rule for {destination}: it {why}"))
     if len(lesson.left_out) > _TOLD:
         say(console, f"and for {len(lesson.left_out) - _TOLD} more")

@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from gateway.cli.console import answers, say, show
+from gateway.cli.console import answers, plain, say, show
 from gateway.cli.insight.source import Source
 from gateway.insight.attempts import Tally, fold
 from gateway.insight.judging import enforced
@@ -84,5 +84,5 @@ def _table(flows: Mapping[FlowKey, Tally]) -> Table:
     for flow, tally in _rows(flows):
         why = " ".join(part for part in (flow.verdict.reason, flow.verdict.rule) if part)
         cells = (flow.client, flow.destination, str(tally.count), tally.first, tally.last, why)
-        table.add_row(*(Text(cell) for cell in cells))
+        table.add_row(*(Text(plain(cell)) for cell in cells))
     return table

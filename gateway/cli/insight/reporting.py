@@ -9,7 +9,7 @@ from dataclasses import asdict, astuple, fields
 from rich.table import Table
 from rich.text import Text
 
-from gateway.cli.console import answers, say, show
+from gateway.cli.console import answers, plain, say, show
 from gateway.cli.insight.source import Source
 from gateway.insight.report import Sums, add_up
 
@@ -24,7 +24,7 @@ def report_records(source: Source, columns: Sequence[str], output: str) -> None:
     with source.records() as records:
         rows = add_up(records, columns)
     source.tell()
-    PRINTERS[output](columns, rows)
+    PRINTERS[output](columns, {tuple(map(plain, key)): sums for key, sums in rows.items()})
 
 
 def _total(rows: Rows) -> Sums:

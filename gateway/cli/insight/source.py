@@ -9,7 +9,7 @@ from typing import Self
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from gateway.cli.console import complaints, say
+from gateway.cli.console import complaints, plain, say
 from gateway.cli.ending import fail
 from gateway.insight.reading import STDIN, Reading, read_records, readers
 from gateway.telemetry.formats.fields import Recorded
@@ -63,7 +63,7 @@ class Source:
         if self.reading.passed_over:
             say(complaints(), f"passed over {self.reading.passed_over} of {self.reading.lines} lines, such as")
             for where in self.reading.strange:
-                say(complaints(), f"  {where}")
+                say(complaints(), plain(f"  {where}"))
 
 
 def _size(path: str) -> int:

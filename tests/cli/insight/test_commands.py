@@ -98,6 +98,15 @@ def test_report_adds_up_in_every_form(folder: Path, output: str) -> None:
             assert ended.stdout.splitlines()[-1].split() == ["total", "3", "0", "0", "0", "25", "60"]
 
 
+@pytest.mark.parametrize("output", ["table", "csv", "markdown"])
+def test_a_name_cannot_steer_the_terminal(folder: Path, output: str) -> None:
+    line = encode(seen("a.example", user="\x1b[2J"))  # type: ignore[arg-type]  # as much of a record as is read
+    (folder / "evil.jsonl").write_bytes(line)
+    ended = gateway(folder, "report", "-o", output, "--by", "client", "evil.jsonl")
+    assert "\x1b" not in ended.stdout
+    assert "\\x1b[2J" in ended.stdout
+
+
 def test_a_cell_that_a_spreadsheet_would_run_is_text(folder: Path) -> None:
     line = encode(seen("a.example", user="=1+1"))  # type: ignore[arg-type]  # as much of a record as is read
     (folder / "evil.jsonl").write_bytes(line)
