@@ -21,13 +21,17 @@ from gateway.policy.plan import Rules
 from gateway.serve.deadlines import DeadlineWheel
 from gateway.serve.identify import Identifier
 from gateway.serve.services import Bounds, Entrance, Services
-from gateway.settings.gateway import GatewaySettings
+from gateway.settings.gateway import AccessLogSettings, GatewaySettings
 from gateway.telemetry.counters import Counters
-from gateway.telemetry.formats import json
+from gateway.telemetry.formats import envoy, json, squid, text
+from gateway.telemetry.formats.fields import Record
+from gateway.telemetry.formats.vpc import DEFAULT_FIELDS
 from gateway.telemetry.ledger import Ledger
+from gateway.telemetry.logs.rotation import Rotation, RotationPlan
+from gateway.telemetry.logs.sinks import FileSink
+from gateway.telemetry.logs.windows import FlowWindows
 from gateway.telemetry.questions import QuestionCounters
 from gateway.telemetry.recorder import Log, Recorder
-from gateway.telemetry.sinks import FileSink
 from gateway.wire.http.codec import Bounds as HttpBounds
 from gateway.wire.http.codec import open_codec
 
@@ -45,13 +49,42 @@ def build_logs(settings: GatewaySettings, ledger: Ledger) -> Sequence[Log]:
     logs: list[Log] = []
     try:
         for place, log in enumerate(settings.telemetry.access_log):
-            sink = FileSink(str(log.path), turn=ledger.turn(place), numbers=ledger.of_sink())
-            logs.append(Log(json.encode, sink))
+            logs.append(build_log(log, place, [listener.name for listener in settings.listeners], ledger))
     except ConfigError:
         for opened in logs:
             opened.sink.close(0)
         raise
     return logs
+
+
+_ENCODERS: dict[str, Callable[[Record], bytes]] = {
+    "json": json.encode,
+    "text": text.encode,
+    "squid": squid.encode,
+}
+_ROTATION_SECONDS = {"hour": 3600.0, "day": 86400.0}
+_WINDOW_SECONDS = {"1m": 60, "10m": 600}
+
+
+def build_log(log: AccessLogSettings, place: int, listeners: Sequence[str], ledger: Ledger) -> Log:
+    """One access log, opened. Raises `ConfigError`."""
+    numbers = ledger.of_sink()
+    sink = FileSink(str(log.path), turn=ledger.turn(place), numbers=numbers, rotation=_rotation(log))
+    if log.format == "vpc":
+        fields = DEFAULT_FIELDS if log.fields is None else log.fields
+        interval = _WINDOW_SECONDS[log.window]
+        windows = FlowWindows(sink, numbers, listeners, interval, fields, tells_silence=ledger.is_alone)
+        return Log(windows.gather, windows, is_whole=False)
+    encode = envoy.ENCODERS[log.layout] if log.format == "envoy" else _ENCODERS[log.format]
+    return Log(encode, sink, is_whole=log.format in ("json", "text"))
+
+
+def _rotation(log: AccessLogSettings) -> Rotation | None:
+    plan = log.rotate
+    if plan is None:
+        return None
+    every = None if plan.every is None else _ROTATION_SECONDS[plan.every]
+    return Rotation(str(log.path), RotationPlan(plan.size, every, plan.keep, plan.gzip))
 
 
 def build_services(

@@ -6,7 +6,10 @@ rich looks at NO_COLOR and at whether it writes to a terminal; lines are never w
 import sys
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
+
+_WIDEST = 10_000
 
 
 def answers() -> Console:
@@ -22,3 +25,16 @@ def complaints() -> Console:
 def say(console: Console, text: str, style: str = "") -> None:
     """One line, taken as it is: what stands in brackets is no markup."""
     console.print(Text(text, style=style))
+
+
+def plain(text: str) -> str:
+    """Text of strangers on one line: what could steer a terminal is escaped as in a Python literal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def show(console: Console, table: Table) -> None:
+    """As wide as it is: a line is cut on no terminal, and in no file."""
+    console.width = _WIDEST
+    console.print(table, crop=False)

@@ -12,6 +12,7 @@ import typer
 
 from gateway.cli.ca.commands import ca
 from gateway.cli.ending import fail
+from gateway.cli.insight.commands import learn, replay, report
 from gateway.cli.routes import routes
 
 app = typer.Typer(
@@ -26,6 +27,8 @@ app = typer.Typer(
 )
 app.add_typer(ca, name="ca")
 app.add_typer(routes)
+for command in (learn, replay, report):
+    app.command()(command)
 
 Config = Annotated[
     Path | None,

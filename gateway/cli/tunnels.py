@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway.cli.admin_port import AdminPort
-from gateway.cli.console import answers, say
+from gateway.cli.console import answers, say, show
 
 Tunnel = Mapping[str, Any]
 
@@ -41,7 +41,7 @@ def print_tunnels(config: Path | None, wanted: Wanted, as_json: bool) -> None:
     if as_json:
         say(answers(), json.dumps(found, indent=2))
     else:
-        answers().print(_table(found))
+        show(answers(), _table(found))
         say(answers(), f"{len(found)} open")
 
 

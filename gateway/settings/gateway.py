@@ -22,6 +22,7 @@ from gateway.settings.leaves import (
     DurationOrZero,
     FilePath,
     Flag,
+    FlowField,
     Host,
     Label,
     NameServer,
@@ -213,11 +214,26 @@ class BoundSettings(Section):
     memory: AutoSize = key("auto", "Of one process; `auto` follows the container's limit. Nobody new above 90 %.")
 
 
+class RotateSettings(Section):
+    """When a log file is set aside."""
+
+    size: Size | None = key(None, "Before it grows larger.")
+    every: Literal["hour", "day"] | None = key(None, "At the end of a UTC hour or day.")
+    keep: Count = key(7, "How many set aside files there may be.")
+    gzip: Flag = key(True, "Compress them.")
+
+
 class AccessLogSettings(Section):
     """One sink of connection records."""
 
     path: OutputPath = key("-", "A file, or `-` for standard output.")
     format: Literal["json", "text", "envoy", "squid", "vpc"] = key("json", "How a record is written.")
+    layout: Literal["default", "istio", "json"] = key("default", "With envoy: Envoy's own line, Istio's, or JSON.")
+    fields: Annotated[tuple[FlowField, ...], Field(min_length=1)] | None = key(
+        None, "With vpc: its fields, of versions 2 to 5; null for version 2's."
+    )
+    window: Literal["1m", "10m"] = key("1m", "With vpc: over how long flows are gathered.")
+    rotate: RotateSettings | None = key(None, "When the file is set aside; null for never.")
 
 
 AccessLogs = Annotated[

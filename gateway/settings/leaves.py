@@ -120,6 +120,37 @@ Domain = Annotated[HostName, PlainValidator(parse_domain), _string("cluster.loca
 FilePath = Annotated[Path, PlainValidator(parse_path), _PATH]
 OutputPath = Annotated[Path | Literal["-"], PlainValidator(parse_output_path), _PATH]
 PolicySource = Annotated[Path | Literal["kubernetes"], PlainValidator(parse_policy_source), _PATH]
+FlowField = Literal[
+    "version",
+    "account-id",
+    "interface-id",
+    "srcaddr",
+    "dstaddr",
+    "srcport",
+    "dstport",
+    "protocol",
+    "packets",
+    "bytes",
+    "start",
+    "end",
+    "action",
+    "log-status",
+    "vpc-id",
+    "subnet-id",
+    "instance-id",
+    "tcp-flags",
+    "type",
+    "pkt-srcaddr",
+    "pkt-dstaddr",
+    "region",
+    "az-id",
+    "sublocation-type",
+    "sublocation-id",
+    "pkt-src-aws-service",
+    "pkt-dst-aws-service",
+    "flow-direction",
+    "traffic-path",
+]
 Store = Annotated[str, PlainValidator(parse_store), _string("memory", "redis://cache:6379/0")]
 Host = Annotated[
     HostEntry,

@@ -10,7 +10,7 @@ import mmap
 import os
 from typing import Self
 
-from gateway.telemetry.sinks import LOST, TAKEN, WRITTEN, Turn
+from gateway.telemetry.logs.sinks import LOST, TAKEN, WRITTEN, Turn
 
 PAGE_BYTES = 4096
 TURNS_BYTES = 256
@@ -76,6 +76,11 @@ class Ledger:
         return _SharedTurn(self._turns, self._flags, log % TURNS_BYTES)
 
     # --------------------------------------------------------------------------------------------------------- readers
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether no other process writes the same logs."""
+        return self._turns is None
 
     @property
     def accepted(self) -> int:

@@ -12,8 +12,8 @@ from gateway.model.roles import Clock
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.exchanges import seal_exchange
 from gateway.telemetry.ledger import Ledger
+from gateway.telemetry.logs.sinks import Sink
 from gateway.telemetry.sealing import seal
-from gateway.telemetry.sinks import Sink
 
 FLUSH_SECONDS = 0.1
 BATCH = 64  # connections; about half a millisecond of work at once
@@ -23,10 +23,11 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """One access log: how its lines look and where they go."""
+    """One access log: how its lines look and where they go. `is_whole`: each record has a line in its format."""
 
     encode: Callable[[ConnectionRecord | ExchangeRecord], bytes]
     sink: Sink
+    is_whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ class Recorder:
         batches = [bytearray() for _ in self._logs]
         encoded = sum(self._encode(draft, ended_at, batches) for draft, ended_at in pending)
         for log, batch in zip(self._logs, batches, strict=True):
-            log.sink.put(batch, encoded)
+            log.sink.put(batch, encoded if log.is_whole else batch.count(b"\n"))
         self._ledger.seal(len(pending), (len(pending) - encoded) * len(self._logs))
 
     def reopen(self) -> None:

@@ -41,6 +41,7 @@ def gateway(directory: Path, *arguments: str, **environ: str) -> subprocess.Comp
             ("ca", "rotate"),
         ),
         *(("routes",), ("routes", "apply")),
+        *(("learn",), ("replay",), ("report",)),
     ],
 )
 def test_every_command_has_a_help(tmp_path: Path, command: tuple[str, ...]) -> None:

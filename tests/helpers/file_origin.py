@@ -67,11 +67,11 @@ class _Server(http.server.ThreadingHTTPServer):
 
 
 class FileOrigin:
-    """Serves `folder` on loopback, over HTTPS if there is a `context`; `connections` counts accepts."""
+    """Serves `folder` on `address`, over HTTPS if there is a `context`; `connections` counts accepts."""
 
-    def __init__(self, folder: Path, context: ssl.SSLContext | None = None) -> None:
+    def __init__(self, folder: Path, context: ssl.SSLContext | None = None, address: str = "127.0.0.1") -> None:
         handler = functools.partial(_Handler, directory=str(folder))
-        self._server = _Server(("127.0.0.1", 0), handler)
+        self._server = _Server((address, 0), handler)
         if (
             context is not None
         ):  # the handshake happens at the first read, in the connection's own thread, not in accept

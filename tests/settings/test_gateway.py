@@ -134,6 +134,22 @@ def test_name_servers_have_the_port_of_the_transport_unless_they_say_another(tmp
         ),
         ("resolver: {transport: tls}", "1: resolver.transport: must be 'udp', 'dot' or 'doh', not \"tls\""),
         ('resolver: {servers: ["192.0.2.1:0"]}', "1: resolver.servers[0]: a name server does not listen on port 0"),
+        (
+            "telemetry: {access_log: {path: a.log, layout: istio}}",
+            "1: telemetry.access_log[0].layout: is for format: envoy",
+        ),
+        (
+            "telemetry: {access_log: [{path: a.log, format: envoy, window: 10m}]}",
+            "1: telemetry.access_log[0].window: is for format: vpc",
+        ),
+        (
+            "telemetry: {access_log: [{rotate: {every: day}}]}",
+            "1: telemetry.access_log[0].rotate: is not for standard output: whoever reads it rotates",
+        ),
+        (
+            "telemetry: {access_log: [{path: a.log, rotate: {keep: 3}}]}",
+            "1: telemetry.access_log[0].rotate: needs size or every",
+        ),
         ("resolver: {tls: {}}", "1: resolver.tls: is for transport: dot or doh"),
         ("resolver: {transport: dot, path: /x}", "1: resolver.path: is for transport: doh"),
         (

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from gateway.telemetry.ledger import Ledger, create_page, create_turns
-from gateway.telemetry.sinks import LOST, TAKEN, WRITTEN, FileSink
+from gateway.telemetry.logs.sinks import LOST, TAKEN, WRITTEN, FileSink
 
 ROOT = Path(__file__).parents[2]
 HOLDER = """

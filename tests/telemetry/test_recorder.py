@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,10 @@ import pytest
 from gateway.model.record import ConnectionRecord, Draft, ExchangeRecord
 from gateway.model.roles import Recorder as RecorderRole
 from gateway.telemetry.counters import Counters
+from gateway.telemetry.formats import squid
 from gateway.telemetry.formats.json import decode, encode
+from gateway.telemetry.logs.sinks import FileSink
 from gateway.telemetry.recorder import BATCH, Log, Recorder
-from gateway.telemetry.sinks import FileSink
 from tests.telemetry.drafts import RULE, StillClock, denied, tunnelled
 
 
@@ -44,6 +46,17 @@ class ListSink:
 def recorder_with(*sinks: ListSink | FileSink, clock: StillClock | None = None) -> Recorder:
     logs = [Log(encode, sink) for sink in sinks]
     return Recorder(asyncio.get_running_loop(), clock or StillClock(), Counters(), logs)
+
+
+async def test_a_format_without_a_line_for_a_record_counts_none(tmp_path: Path) -> None:
+    path = tmp_path / "squid.log"
+    sink = FileSink(str(path))
+    logs = [Log(squid.encode, sink, is_whole=False)]
+    recorder = Recorder(asyncio.get_running_loop(), StillClock(), Counters(), logs)
+    recorder.record(replace(tunnelled(), requests=2))
+    recorder.record(tunnelled())
+    recorder.close(5)
+    assert (recorder.written, recorder.lost, path.read_bytes().count(b"\n")) == (1, 0, 1)
 
 
 async def test_other_logs_take_over_and_what_the_former_ones_wrote_stays_counted() -> None:

@@ -29,9 +29,9 @@ from gateway.settings.gateway import GatewaySettings
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.ledger import create_turns
 from gateway.telemetry.limits import LimitReadings
+from gateway.telemetry.logs.sinks import check_writable
 from gateway.telemetry.metrics import Tally
 from gateway.telemetry.questions import DnsReadings
-from gateway.telemetry.sinks import check_writable
 
 TAKE_SECONDS = 60.0
 

@@ -75,9 +75,6 @@ def _listed_wishes(settings: GatewaySettings) -> Iterator[KeyPath]:
     for index, listener in enumerate(settings.listeners):
         if listener.mode not in _LISTENER_MODES:
             yield ("listeners", index, "mode")
-    for index, sink in enumerate(settings.telemetry.access_log):
-        if sink.format != "json":
-            yield ("telemetry", "access_log", index, "format")
 
 
 def _policy_wishes(source: PolicySource) -> Iterator[KeyPath]:

@@ -11,7 +11,7 @@ from gateway.model.decision import SniRule
 from gateway.model.intent import Protocol
 from gateway.policy.rules import ANY_HOST, Action, HostPattern, PortRange
 from gateway.settings.compile.inspection import Finding, check_inspection
-from gateway.settings.gateway import GatewaySettings, ListenerSettings, SecretSettings
+from gateway.settings.gateway import AccessLogSettings, GatewaySettings, ListenerSettings, SecretSettings
 from gateway.settings.hosts import HostEntry, Suffix, public_suffix
 from gateway.settings.policy import (
     GroupSettings,
@@ -60,6 +60,29 @@ def check_gateway(settings: GatewaySettings) -> Iterator[Finding]:
         yield ("resolver", "tls"), "is for transport: dot or doh"
     if "path" in resolver.model_fields_set and resolver.transport != "doh":
         yield ("resolver", "path"), "is for transport: doh"
+    yield from _check_access_logs(settings)
+
+
+_KEY_FOR_FORMAT = {"layout": "envoy", "fields": "vpc", "window": "vpc"}
+
+
+def _check_access_logs(settings: GatewaySettings) -> Iterator[Finding]:
+    for index, log in enumerate(settings.telemetry.access_log):
+        for path, message in _check_access_log(log):
+            yield ("telemetry", "access_log", index, *path), message
+
+
+def _check_access_log(log: AccessLogSettings) -> Iterator[Finding]:
+    """Keys that speak of one format stand with it, and what is rotated is a file."""
+    for key, format_ in _KEY_FOR_FORMAT.items():
+        if key in log.model_fields_set and log.format != format_:
+            yield (key,), f"is for format: {format_}"
+    if log.rotate is None:
+        return
+    if log.path == "-":
+        yield ("rotate",), "is not for standard output: whoever reads it rotates"
+    if log.rotate.size is None and log.rotate.every is None:
+        yield ("rotate",), "needs size or every"
 
 
 def _check_tls(listener: ListenerSettings) -> Iterator[Finding]:

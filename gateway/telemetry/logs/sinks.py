@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Protocol, Self
 
 from gateway.model.errors import ConfigError
+from gateway.telemetry.logs.rotation import Rotation
 
 STDOUT = "-"
 QUEUE_BYTES = 8 * 1024 * 1024
 WARNING_SECONDS = 10.0
+COMPRESSION_SECONDS = 5.0  # the thread's, at the end
 FILE_MODE = 0o640
 TAKEN, WRITTEN, LOST = range(3)
 
@@ -75,7 +77,7 @@ class FileSink:
     is opened by the thread. `queue_bytes` bounds what is queued, the batch being written included.
 
     `turn` is taken for every write; `numbers` are lines taken, of these written, and of these lost: both may be shared
-    with other processes.
+    with other processes. `rotation` sets the file aside when it is time.
     """
 
     def __init__(
@@ -85,8 +87,10 @@ class FileSink:
         monotonic: Callable[[], float] = time.monotonic,
         turn: Turn | None = None,
         numbers: "list[int] | memoryview[int] | None" = None,
+        rotation: Rotation | None = None,
     ) -> None:
         self._turn = turn or Turn()
+        self._rotation = rotation
         self._numbers = [0, 0, 0] if numbers is None else numbers
         self._path = path
         self._queue_bytes = queue_bytes
@@ -150,6 +154,8 @@ class FileSink:
         while self._wait_for_work():
             self._open_if_needed()
             self._write_next()
+        if self._rotation is not None:
+            self._rotation.wait(COMPRESSION_SECONDS)
         self._close_file()
 
     def _wait_for_work(self) -> bool:
@@ -163,8 +169,10 @@ class FileSink:
         """A file that cannot be opened anew leaves the old one in use."""
         with self._changed:
             reopen, self._reopen = self._reopen, False
-        if not reopen and self._descriptor is not None:
-            return
+        if reopen or self._descriptor is None:
+            self._open()
+
+    def _open(self) -> None:
         try:
             descriptor = os.open(self._path, _FLAGS, FILE_MODE)
         except OSError as error:
@@ -196,8 +204,18 @@ class FileSink:
         if self._descriptor is None:
             return 0
         with self._turn as turn:
+            if self._rotation is not None:
+                self._rotate(self._rotation, self._descriptor, len(lines))
             done = self._write_all(self._descriptor, lines, turn)
         return lines.count(b"\n", 0, done)
+
+    def _rotate(self, rotation: Rotation, descriptor: int, coming: int) -> None:
+        """A file that cannot be set aside is written on."""
+        try:
+            if rotation.wants_reopening(descriptor, coming):
+                self._open()
+        except OSError as error:
+            self._warn(f"it cannot be rotated: {error.strerror}")
 
     def _write_all(self, descriptor: int, lines: bytes | bytearray, turn: Turn) -> int:
         """How many bytes were written. After a write that failed inside a line the next one starts afresh."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gateway.model.errors import ConfigError
-from gateway.telemetry.sinks import WARNING_SECONDS, FileSink
+from gateway.telemetry.logs.sinks import WARNING_SECONDS, FileSink
 from tests.telemetry.drafts import StillClock
 
 PATIENCE = 10.0
@@ -172,7 +172,7 @@ def test_what_comes_after_closing_is_lost(tmp_path: Path) -> None:
 
 _CUT_SHORT = """
 import resource, sys
-from gateway.telemetry.sinks import FileSink
+from gateway.telemetry.logs.sinks import FileSink
 sink = FileSink(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_FSIZE, (10, resource.RLIM_INFINITY))  # as if the disk were full after 10 bytes
 sink.put(b"one\\ntwo\\nthree\\nfour\\n", 4)
@@ -194,7 +194,7 @@ def test_a_line_that_a_full_disk_tore_does_not_spoil_the_next_one(tmp_path: Path
 
 _STANDARD_OUTPUT = """
 import sys
-from gateway.telemetry.sinks import FileSink
+from gateway.telemetry.logs.sinks import FileSink
 sink = FileSink("-")
 sys.stdin.readline()
 sink.put(b"one\\n", 1)

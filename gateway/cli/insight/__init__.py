@@ -1,0 +1,1 @@
+"""`learn`, `replay` and `report`: what records of traffic tell."""

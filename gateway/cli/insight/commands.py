@@ -1,0 +1,134 @@
+"""The command lines of `learn`, `replay` and `report`. What they need is imported when they run."""
+# ruff: noqa: PLC0415
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.cli.ending import fail
+
+Records = Annotated[list[str], typer.Argument(metavar="RECORDS...", help="Log files, plain or gzip; - for stdin.")]
+Config = Annotated[
+    Path | None,
+    typer.Option("-c", "--config", metavar="FILE", help="gateway.yaml; else ./gateway.yaml, else its defaults."),
+]
+Format = Annotated[
+    str | None, typer.Option("--format", metavar="json|text|envoy|squid|vpc", help="Of RECORDS; else each file tells.")
+]
+Fields = Annotated[
+    str | None, typer.Option("--fields", metavar="A,B,...", help="With vpc: the fields, where no line of names does.")
+]
+
+
+def learn(
+    records: Records,
+    policy: Annotated[
+        Path | None, typer.Option("--policy", metavar="PATH", help="The policy to add to, before what FILE says.")
+    ] = None,
+    config: Config = None,
+    group_by: Annotated[
+        str | None, typer.Option("--group-by", metavar="namespace|user|address", help="Rules for those seen, by this.")
+    ] = None,
+    wildcard_from: Annotated[
+        int, typer.Option("--wildcard-from", metavar="N", min=2, help="Names below one domain that make a wildcard.")
+    ] = 5,
+    write: Annotated[
+        bool, typer.Option("-w", "--write", help="Put the rules into the file, instead of a diff.")
+    ] = False,
+    format_: Format = None,
+    fields: Fields = None,
+) -> None:
+    """Turn recorded traffic into the rules that the policy lacks.
+
+    Run the gateway with `mode: report` for a while, then let it learn. Only what passed and reached its destination
+    counts. Names are taken exactly; a wildcard stands for at least N names below one registered domain, none of them
+    seen once only, and never over a public suffix. Raw addresses, private targets and one-off names are marked.
+
+    \b
+    egress-gateway learn --policy policy.yaml records.jsonl             prints a diff
+    egress-gateway learn --policy policy.yaml -w records.jsonl*.gz      changes the file: only lines are added
+    zcat access.log.gz | egress-gateway learn --format squid -          there is no policy yet
+    egress-gateway learn --group-by user --policy policy/ records.jsonl
+
+    Status 0, 2 if records or policy cannot be read, or if the result would not load.
+    """
+    from gateway.cli.insight.learning import Refusals, learn_from
+    from gateway.cli.insight.source import Source
+
+    if group_by not in (None, "namespace", "user", "address"):
+        fail(f"--group-by is namespace, user or address, not {group_by!r}")
+    try:
+        learn_from(Source.of(records, format_, fields), config, policy, group_by, wildcard_from, write)
+    except Refusals as refusal:
+        fail(refusal)
+
+
+def replay(
+    records: Records,
+    policy: Annotated[
+        Path | None, typer.Option("--policy", metavar="PATH", help="The candidate, before what FILE says.")
+    ] = None,
+    config: Config = None,
+    enforce: Annotated[bool, typer.Option("--enforce", help="As if `mode: report` stood nowhere in it.")] = False,
+    output: Annotated[str, typer.Option("-o", "--output", metavar="table|json", help="How to print.")] = "table",
+    format_: Format = None,
+    fields: Fields = None,
+) -> None:
+    """Say what recorded traffic would meet under another policy.
+
+    Every recorded attempt is judged again: the name asked for, the first bytes and the name in TLS, and the addresses
+    that the name had. Told is what passed and would be refused, and what was refused and would pass.
+
+    \b
+    egress-gateway replay --policy candidate.yaml records.jsonl
+    egress-gateway replay --enforce --policy policy/ -o json records.jsonl*.gz
+
+    Status 0; 1 if something is newly denied; 2 if records or policy cannot be read.
+    """
+    from gateway.cli.insight.learning import Refusals
+    from gateway.cli.insight.replaying import replay_records
+    from gateway.cli.insight.source import Source
+
+    if output not in ("table", "json"):
+        fail(f"-o is table or json, not {output!r}")
+    try:
+        breaks = replay_records(Source.of(records, format_, fields), config, policy, enforce, output == "json")
+    except Refusals as refusal:
+        fail(refusal)
+    raise typer.Exit(1 if breaks else 0)
+
+
+def report(
+    records: Records,
+    by: Annotated[
+        str, typer.Option("--by", metavar="COLUMNS", help="Some of day,client,destination, in any order.")
+    ] = "day,client,destination",
+    output: Annotated[
+        str, typer.Option("-o", "--output", metavar="table|csv|markdown|json", help="How to print.")
+    ] = "table",
+    format_: Format = None,
+    fields: Fields = None,
+) -> None:
+    """Say who reached what: connections and requests by verdict, and payload bytes.
+
+    \b
+    egress-gateway report records.jsonl
+    egress-gateway report --by client,destination -o csv records.jsonl* > traffic.csv
+
+    Status 0; 2 if records cannot be read.
+    """
+    from gateway.cli.insight.learning import Refusals
+    from gateway.cli.insight.reporting import PRINTERS, report_records
+    from gateway.cli.insight.source import Source
+    from gateway.insight.report import DIMENSIONS
+
+    columns = by.split(",")
+    if not set(columns) <= set(DIMENSIONS) or len(set(columns)) != len(columns):
+        fail(f"--by is some of {','.join(DIMENSIONS)}, not {by!r}")
+    if output not in PRINTERS:
+        fail(f"-o is one of {', '.join(PRINTERS)}, not {output!r}")
+    try:
+        report_records(Source.of(records, format_, fields), columns, output)
+    except Refusals as refusal:
+        fail(refusal)

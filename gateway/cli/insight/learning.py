@@ -1,0 +1,135 @@
+"""`egress-gateway learn`: records into rules, shown as a diff or put into the file."""
+
+import difflib
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.cli.console import answers, complaints, plain, say
+from gateway.cli.insight.source import Source
+from gateway.insight.attempts import Attempt, Tally, TooMuch, fold
+from gateway.insight.judging import enforced
+from gateway.insight.learn import Lesson, Workload, group_names, learn, rule_names
+from gateway.insight.patch import NotAppendable, patched
+from gateway.insight.reading import Unreadable
+from gateway.policy.plan import Rules, build_rules
+from gateway.policy.rules import Match, Policy
+from gateway.settings.compile.policy import PolicySource, compile_policy
+from gateway.settings.gateway import GatewaySettings
+from gateway.settings.load import load_settings, parse_policy, read_policy
+from gateway.settings.problems import ConfigErrors
+from gateway.settings.source.files import Reader
+
+Refusals = (ConfigErrors, NotAppendable, TooMuch, Unreadable)
+"""What ends the command with status 2."""
+
+LEARNED_FILE = "learned.yaml"
+_TOLD = 20
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyText:
+    """The file that is added to, and the whole policy that it is part of."""
+
+    path: Path
+    text: str
+    sources: Sequence[PolicySource]
+    settings: GatewaySettings
+
+    def with_text(self, text: str) -> Policy:
+        """The policy with this text in the file's place. Raises `ConfigErrors`."""
+        others = [source for source in self.sources if source.name != self.path.name]
+        changed = [parse_policy(text, str(self.path), self.path.name, self.path.parent)] if text.strip() else []
+        return compile_policy((*others, *changed), self.settings, Reader()).policy
+
+
+def learn_from(
+    source: Source, config: Path | None, policy: Path | None, group_by: str | None, wildcard_from: int, write: bool
+) -> None:
+    """Print a diff, or write. Raises one of `Refusals`."""
+    file = _open_policy(load_settings(config, os.environ, policy))
+    with source.records() as records:
+        attempts = fold(records)
+    now = time.time()
+    known = file.with_text(file.text)
+    lesson = learn(attempts, _rules_of(known), now, group_by, wildcard_from)
+    text = _text_with(lesson, file, known)
+    left = learn(attempts, _rules_of(file.with_text(text)), now, group_by, wildcard_from)
+    source.tell()
+    if write and text != file.text:
+        _replace(file.path, text)
+    elif not write:
+        _print_diff(file, text)
+    _sum_up(lesson, left, attempts, file.path if write else None)
+
+
+def _open_policy(settings: GatewaySettings) -> PolicyText:
+    """A directory gets a file of its own; a file that is not there is a new one."""
+    path = Path(settings.policy)
+    if path.is_dir():
+        sources, _ = read_policy(settings, Reader())
+        path = path / LEARNED_FILE
+    else:
+        sources = read_policy(settings, Reader())[0] if path.exists() else ()
+    return PolicyText(path, path.read_bytes().decode() if path.exists() else "", sources, settings)
+
+
+def _rules_of(policy: Policy) -> Rules:
+    return build_rules(enforced(policy), generation=1)
+
+
+def _text_with(lesson: Lesson, file: PolicyText, policy: Policy) -> str:
+    known = {workload: group.name for group in policy.groups if (workload := _only(group.match)) is not None}
+    taken = [group.name for group in policy.groups]
+    groups = group_names(lesson.proposals, known, taken)
+    names = rule_names(lesson.proposals, (rule.name for rule in policy.rules))
+    return patched(file.text, lesson.proposals, names, groups, set(groups.values()) - set(taken))
+
+
+def _only(match: tuple[Match, ...]) -> Workload | None:
+    """The workload that a group is just for."""
+    if len(match) != 1:
+        return None
+    entry = match[0]
+    facts = {"cidr": entry.cidr, "user": entry.user, "namespace": entry.namespace, "spiffe": entry.spiffe}
+    given = [Workload(key, str(value)) for key, value in facts.items() if value is not None]
+    return given[0] if len(given) == 1 and entry == _match_of(entry, given[0].key) else None
+
+
+def _match_of(entry: Match, key: str) -> Match:
+    return Match(**{key: getattr(entry, key)})
+
+
+def _replace(path: Path, text: str) -> None:
+    """At one stroke, with the mode that the file had."""
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.write_bytes(text.encode())
+    if path.exists():
+        fresh.chmod(path.stat().st_mode & 0o777)
+    fresh.replace(path)
+
+
+def _print_diff(file: PolicyText, text: str) -> None:
+    before, after = (each.splitlines(keepends=True) for each in (file.text, text))
+    for line in difflib.unified_diff(before, after, f"a/{file.path.name}", f"b/{file.path.name}"):
+        style = "green" if line.startswith("+") else ""
+        say(answers(), line.rstrip("\r\n"), style)
+
+
+def _sum_up(lesson: Lesson, left: Lesson, attempts: Mapping[Attempt, Tally], written: Path | None) -> None:
+    console = complaints()
+    hosts = sum(len(proposal.hosts) + len(proposal.cidrs) for proposal in lesson.proposals)
+    count = sum(tally.count for tally in attempts.values())
+    file = f" in {written}" if written is not None and lesson.proposals else ""
+    say(console, f"{count} attempts read, {lesson.allowed_already} allowed already")
+    say(console, f"{len(lesson.proposals)} rules for {hosts} destinations{file}")
+    still = [f"{host}:{proposal.port}" for proposal in left.proposals for host in (*proposal.hosts, *proposal.cidrs)]
+    still += [f"{where}: it {why}" for where, why in left.left_out.items() if where not in lesson.left_out]
+    for destination in still[:_TOLD]:
+        say(console, plain(f"still refused: {destination}"))
+    for destination, why in list(lesson.left_out.items())[:_TOLD]:
+        say(console, plain(f"no rule for {destination}: it {why}"))
+    if len(lesson.left_out) > _TOLD:
+        say(console, f"and for {len(lesson.left_out) - _TOLD} more")

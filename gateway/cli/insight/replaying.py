@@ -1,0 +1,88 @@
+"""`egress-gateway replay`: recorded attempts before a candidate policy."""
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from gateway.cli.console import answers, plain, say, show
+from gateway.cli.insight.source import Source
+from gateway.insight.attempts import Tally, fold
+from gateway.insight.judging import enforced
+from gateway.insight.replay import FlowKey, Outcome, replay
+from gateway.policy.plan import build_rules
+from gateway.settings.load import load_policy, load_settings
+
+_COLUMNS = ("CLIENT", "DESTINATION", "COUNT", "FIRST", "LAST", "WHY")
+
+
+def replay_records(source: Source, config: Path | None, policy: Path | None, enforce: bool, as_json: bool) -> bool:
+    """Print what changes; True if something is newly denied. Raises one of `learning.Refusals`."""
+    settings = load_settings(config, os.environ, policy)
+    candidate = load_policy(settings).policy
+    with source.records() as records:
+        attempts = fold(records)
+    rules = build_rules(enforced(candidate) if enforce else candidate, generation=1)
+    outcome = replay(attempts, rules, time.time())
+    source.tell()
+    if as_json:
+        say(answers(), json.dumps(_as_data(outcome), indent=2))
+    else:
+        _print(outcome)
+    return bool(outcome.newly_denied)
+
+
+def _rows(flows: Mapping[FlowKey, Tally]) -> Iterator[tuple[FlowKey, Tally]]:
+    """The most frequent first."""
+    yield from sorted(flows.items(), key=lambda item: (-item[1].count, item[0]))
+
+
+def _as_data(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "newly_denied": [_row(*row) for row in _rows(outcome.newly_denied)],
+        "newly_allowed": [_row(*row) for row in _rows(outcome.newly_allowed)],
+        "still_allowed": outcome.still_allowed,
+        "still_denied": outcome.still_denied,
+        "unjudged": outcome.unjudged,
+    }
+
+
+def _row(flow: FlowKey, tally: Tally) -> dict[str, Any]:
+    return {
+        "client": flow.client,
+        "destination": flow.destination,
+        "count": tally.count,
+        "first": tally.first,
+        "last": tally.last,
+        "rule": flow.verdict.rule,
+        "reason": flow.verdict.reason,
+    }
+
+
+def _print(outcome: Outcome) -> None:
+    for title, flows, style in (
+        ("newly denied", outcome.newly_denied, "bold red"),
+        ("newly allowed", outcome.newly_allowed, "bold green"),
+    ):
+        say(answers(), f"{title}: {sum(tally.count for tally in flows.values())}", style)
+        if flows:
+            show(answers(), _table(flows))
+    say(answers(), f"still allowed: {outcome.still_allowed}, still denied: {outcome.still_denied}")
+    if outcome.unjudged:
+        say(answers(), f"not judged, because their client or destination is none: {outcome.unjudged}")
+
+
+def _table(flows: Mapping[FlowKey, Tally]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in _COLUMNS:
+        table.add_column(title, no_wrap=True, overflow="ignore")
+    for flow, tally in _rows(flows):
+        why = " ".join(part for part in (flow.verdict.reason, flow.verdict.rule) if part)
+        cells = (flow.client, flow.destination, str(tally.count), tally.first, tally.last, why)
+        table.add_row(*(Text(plain(cell)) for cell in cells))
+    return table

@@ -1,0 +1,85 @@
+"""`egress-gateway report`: who reached what, as a table, CSV, Markdown or JSON."""
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, astuple, fields
+
+from rich.table import Table
+from rich.text import Text
+
+from gateway.cli.console import answers, plain, say, show
+from gateway.cli.insight.source import Source
+from gateway.insight.report import Sums, add_up
+
+_SUMS = tuple(each.name for each in fields(Sums))
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+Rows = Mapping[tuple[str, ...], Sums]
+
+
+def report_records(source: Source, columns: Sequence[str], output: str) -> None:
+    """Print it. Raises `Unreadable` or `TooMuch`."""
+    with source.records() as records:
+        rows = add_up(records, columns)
+    source.tell()
+    PRINTERS[output](columns, {tuple(map(plain, key)): sums for key, sums in rows.items()})
+
+
+def _total(rows: Rows) -> Sums:
+    total = Sums()
+    for sums in rows.values():
+        total.add(sums)
+    return total
+
+
+def _cells(sums: Sums) -> list[str]:
+    return [str(value) for value in astuple(sums)]
+
+
+def _print_table(columns: Sequence[str], rows: Rows) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in columns:
+        table.add_column(title.upper(), no_wrap=True, overflow="ignore")
+    for title in _SUMS:
+        table.add_column(title.upper(), no_wrap=True, overflow="ignore", justify="right")
+    for key, sums in rows.items():
+        table.add_row(*map(Text, key), *_cells(sums))
+    table.add_row("total", *[""] * (len(columns) - 1), *_cells(_total(rows)), style="bold")
+    show(answers(), table)
+
+
+def _print_csv(columns: Sequence[str], rows: Rows) -> None:
+    """Without a line of totals: whoever reads it adds up. What a spreadsheet would take for a formula is text."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow([*columns, *_SUMS])
+    for key, sums in rows.items():
+        shown = [f"'{cell}" if cell.startswith(_FORMULA_STARTS) and cell != "-" else cell for cell in key]
+        writer.writerow([*shown, *_cells(sums)])
+
+
+def _print_markdown(columns: Sequence[str], rows: Rows) -> None:
+    say(answers(), _markdown_row([*columns, *_SUMS]))
+    say(answers(), _markdown_row(["---"] * len(columns) + ["---:"] * len(_SUMS)))
+    for key, sums in rows.items():
+        say(answers(), _markdown_row([*key, *_cells(sums)]))
+    say(answers(), _markdown_row(["**total**", *[""] * (len(columns) - 1), *_cells(_total(rows))]))
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
+
+
+def _print_json(columns: Sequence[str], rows: Rows) -> None:
+    listed = [dict(zip(columns, key, strict=True)) | asdict(sums) for key, sums in rows.items()]
+    say(answers(), json.dumps({"rows": listed, "total": asdict(_total(rows))}, indent=2))
+
+
+PRINTERS: dict[str, Callable[[Sequence[str], Rows], None]] = {
+    "table": _print_table,
+    "csv": _print_csv,
+    "markdown": _print_markdown,
+    "json": _print_json,
+}
+"""By what `-o` says."""

@@ -1,0 +1,160 @@
+"""Records folded: millions of them are few different attempts, each with how often, when, and what came of it."""
+
+import gc
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+from gateway.model.reasons import Reason
+from gateway.telemetry.formats.fields import Recorded, is_summed_up
+
+MOST_ATTEMPTS = 2_000_000
+_MOST_ADDRESSES = 16
+_JUDGED = frozenset(
+    {
+        Reason.NO_RULE,
+        Reason.DENIED_BY_RULE,
+        Reason.PROTOCOL_MISMATCH,
+        Reason.IN_CLUSTER_NAME,
+        Reason.ADDRESS_REFUSED,
+        Reason.SNI_MISSING,
+        Reason.SNI_MISMATCH,
+        Reason.SNI_DENIED,
+    }
+)
+"""Refusals of which a record holds all that the verdict depended on."""
+
+
+class TooMuch(Exception):
+    """More different attempts than fit in memory."""
+
+
+class Attempt(NamedTuple):
+    """Who wanted what, as far as a verdict depends on it; `None` is what the record does not say."""
+
+    client_address: str
+    user: str | None
+    namespace: str | None
+    service_account: str | None
+    spiffe: str | None
+    host: str
+    port: int
+    door: str | None
+    protocol: str | None
+    sni: str | None
+    original: str | None  # the address that a captured client chose
+    passed: bool
+
+    @property
+    def client(self) -> str:
+        """Its name for people."""
+        if self.namespace is not None:
+            return f"{self.namespace}/{self.service_account}" if self.service_account else self.namespace
+        return self.user or self.spiffe or self.client_address
+
+    @property
+    def destination(self) -> str:
+        """`host:port`."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(slots=True)
+class Tally:
+    """How often, first and last time (RFC 3339), and the addresses that were dialled or refused (some of them)."""
+
+    count: int = 0
+    first: str = "~"
+    last: str = ""
+    addresses: frozenset[str] = frozenset()
+
+    def add(self, other: "Tally") -> None:
+        """Of another attempt."""
+        self.count += other.count
+        self.first, self.last = min(self.first, other.first), max(self.last, other.last)
+        self.addresses |= other.addresses
+
+
+def fold(records: Iterable[Recorded]) -> dict[Attempt, Tally]:
+    """Every attempt that came to a verdict of policy. Left out: what named no destination or got no verdict, what was
+    refused for what no record holds (credentials, a request's own rules), and sums of requests that have records of
+    their own. Raises `TooMuch`."""
+    tallies: dict[Attempt, Tally] = {}
+    with without_collector():
+        for record in records:
+            attempt = attempt_of(record)
+            if attempt is None:
+                continue
+            tally = tallies.get(attempt)
+            if tally is None:
+                if len(tallies) >= MOST_ATTEMPTS:
+                    raise TooMuch(f"more than {MOST_ATTEMPTS} different attempts: give fewer files at once")
+                tally = tallies[attempt] = Tally()
+            _count(tally, record)
+    return tallies
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """Folding keeps millions of values that are in no cycle: looking for cycles meanwhile takes as long as the work."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def attempt_of(record: Recorded) -> Attempt | None:
+    """None: it says nothing about policy."""
+    get = record.get
+    host, decision = get("host"), record["decision"]
+    if host is None or decision == "none" or is_summed_up(record):
+        return None
+    if decision == "deny" and get("reason", Reason.NO_RULE) not in _JUDGED:
+        return None
+    sni = get("sni")
+    return Attempt(
+        record["client_address"],
+        get("user"),
+        get("namespace"),
+        get("service_account"),
+        get("spiffe"),
+        host,
+        record["port"],
+        get("door"),
+        get("protocol") or ("tls" if sni else None),
+        sni,
+        get("original_address"),
+        decision == "allow",
+    )
+
+
+def _count(tally: Tally, record: Recorded) -> None:
+    if not record.get("is_answer"):
+        tally.count += 1
+    time = record["time"]
+    if time < tally.first:
+        tally.first = time
+    if time > tally.last:
+        tally.last = time
+    dialled = record.get("dialled_address")
+    if dialled is None:
+        if "refused" in record:
+            _add_addresses(tally, [each.partition(" ")[0] for each in record["refused"]])
+    elif dialled not in tally.addresses:
+        _add_addresses(tally, _alone(dialled))
+
+
+@lru_cache(maxsize=4096)  # most destinations have one: their attempts share the set
+def _alone(address: str) -> frozenset[str]:
+    return frozenset((address,))
+
+
+def _add_addresses(tally: Tally, addresses: Collection[str]) -> None:
+    if not tally.addresses and isinstance(addresses, frozenset):
+        tally.addresses = addresses
+    elif len(tally.addresses) < _MOST_ADDRESSES:
+        tally.addresses = tally.addresses.union(addresses)

@@ -1,0 +1,283 @@
+"""What a policy lacks to let recorded traffic pass: the fewest and narrowest rules.
+
+Only what passed and reached its destination speaks for a rule. Names are taken exactly; a wildcard stands only for many
+names below one registrable domain of which none was seen once only, and never over a public suffix. What is worth a
+second look is said beside the rule.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from publicsuffixlist import PSLFILE, PublicSuffixList
+
+from gateway.insight.attempts import Attempt, Tally
+from gateway.insight.judging import Judge, Unaskable, Verdict
+from gateway.model.addresses import network_of, parse_address
+from gateway.model.intent import Protocol
+from gateway.model.names import parse_host_name
+from gateway.model.reasons import Reason
+from gateway.policy.addresses import Kind, block_of
+from gateway.policy.plan import Rules
+
+WILDCARD_FROM = 5
+
+_SUFFIXES = PublicSuffixList(accept_unknown=True)
+_USUAL = {443: Protocol.TLS, 80: Protocol.HTTP}
+
+
+class Workload(NamedTuple):
+    """One entry of a group's `match`."""
+
+    key: str
+    value: str
+
+
+@dataclass(slots=True)
+class Proposal:
+    """One allow rule. `hosts` and `cidrs` as they stand in a file; `workloads` empty for everyone; `remarks` by host or
+    network are for people."""
+
+    domain: str
+    port: int
+    protocol: Protocol | None
+    loose_sni: bool
+    workloads: tuple[Workload, ...] = ()
+    hosts: list[str] = field(default_factory=list)
+    cidrs: list[str] = field(default_factory=list)
+    remarks: dict[str, list[str]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Lesson:
+    """What came of it. `left_out` are destinations for which nothing is proposed, each with why."""
+
+    proposals: list[Proposal]
+    left_out: dict[str, str]
+    allowed_already: int
+
+
+@dataclass(slots=True)
+class _Evidence:
+    """All that was seen of one destination by the workloads that one rule would speak of."""
+
+    tally: Tally = field(default_factory=Tally)
+    clients: set[str] = field(default_factory=set)
+    protocols: set[str | None] = field(default_factory=set)
+    names: set[str | None] = field(default_factory=set)  # in TLS
+
+
+class _Rule(NamedTuple):
+    """What destinations have in common that may share a rule."""
+
+    domain: str
+    port: int
+    protocol: Protocol | None
+    loose_sni: bool
+    workloads: tuple[Workload, ...]
+
+
+def learn(
+    attempts: Mapping[Attempt, Tally],
+    rules: Rules,
+    now: float,
+    group_by: str | None = None,
+    wildcard_from: int = WILDCARD_FROM,
+) -> Lesson:
+    """What `rules`, those of the policy at hand without report mode, would still refuse of what passed. `group_by` is
+    `namespace`, `user` (or SPIFFE ID) or `address`; who has none of it is known by its address. `now` is Unix time in
+    seconds."""
+    wanted: dict[tuple[str, int], list[tuple[Attempt, Tally]]] = defaultdict(list)
+    lesson, judge = Lesson([], {}, 0), Judge(rules, now)
+    for attempt, tally in attempts.items():
+        why_not = _why_not(attempt, tally, judge)
+        if why_not is None:
+            wanted[_canonical(attempt.host), attempt.port].append((attempt, tally))
+        elif why_not:
+            lesson.left_out[attempt.destination] = why_not
+        else:
+            lesson.allowed_already += tally.count
+    shared: dict[_Rule, dict[str, _Evidence]] = defaultdict(dict)
+    for (host, port), seen in wanted.items():
+        evidence = _evidence(seen)
+        workloads = _workloads((attempt for attempt, _ in seen), group_by)
+        shared[_rule_for(host, port, evidence, workloads)][host] = evidence
+    for rule in sorted(shared, key=lambda each: (each.domain, each.port, each.workloads)):
+        lesson.proposals.append(_proposal(rule, shared[rule], wildcard_from))
+    return lesson
+
+
+def _canonical(host: str) -> str:
+    """As policies and the wire have it: others log names as they were typed."""
+    return str(parse_address(host) or parse_host_name(host) or host)
+
+
+def _why_not(attempt: Attempt, tally: Tally, judge: Judge) -> str | None:
+    """None: a rule is needed. Empty: there is one. Else why none is proposed."""
+    if not attempt.passed:
+        return "was refused"
+    try:
+        verdict = judge.judge(attempt, tally)
+    except Unaskable as refusal:
+        return str(refusal)
+    if verdict.allowed:
+        return ""
+    if not tally.addresses:
+        return "was never reached"
+    return _beyond_rules(verdict)
+
+
+def _beyond_rules(verdict: Verdict) -> str | None:
+    if verdict.reason in (Reason.NO_RULE, Reason.IN_CLUSTER_NAME):
+        return None
+    by = f" by {verdict.rule}" if verdict.rule else ""
+    return f"is refused ({verdict.reason}){by}: no further rule changes that"
+
+
+def _evidence(seen: Iterable[tuple[Attempt, Tally]]) -> _Evidence:
+    evidence = _Evidence()
+    for attempt, tally in seen:
+        evidence.tally.add(tally)
+        evidence.clients.add(attempt.client)
+        evidence.protocols.add("http" if attempt.door == "absolute_form" else attempt.protocol)
+        if attempt.protocol == "tls" and attempt.door != "absolute_form":
+            evidence.names.add(None if attempt.sni is None else _canonical(attempt.sni))
+    return evidence
+
+
+def _workloads(attempts: Iterable[Attempt], group_by: str | None) -> tuple[Workload, ...]:
+    if group_by is None:
+        return ()
+    found = set()
+    for attempt in attempts:
+        key = "spiffe" if group_by == "user" and attempt.user is None else group_by
+        known = {"namespace": attempt.namespace, "user": attempt.user, "spiffe": attempt.spiffe}.get(key)
+        if known is not None:
+            found.add(Workload(key, known))
+            continue
+        address = parse_address(attempt.client_address)
+        if address is not None:
+            found.add(Workload("cidr", str(network_of(address))))
+    return tuple(sorted(found))
+
+
+def _rule_for(host: str, port: int, evidence: _Evidence, workloads: tuple[Workload, ...]) -> _Rule:
+    is_literal = parse_address(host) is not None
+    domain = host if is_literal else registrable_domain(host)
+    loose = not is_literal and bool(evidence.names - {host})
+    return _Rule(domain, port, _protocol(port, evidence.protocols), loose, workloads)
+
+
+def _protocol(port: int, seen: set[str | None]) -> Protocol | None:
+    """What the rule must say; None where the default of its port does."""
+    spoken = {Protocol(each) for each in seen if each is not None}
+    if not spoken or spoken == {_USUAL.get(port)}:
+        return None
+    if Protocol.TCP in spoken:
+        return Protocol.TCP
+    if len(spoken) == 1:
+        return spoken.pop()
+    return Protocol.AUTO if port in _USUAL else None
+
+
+def registrable_domain(host: str) -> str:
+    """The name that somebody registered: one label more than the public suffix. The host itself where there is none."""
+    return _SUFFIXES.privatesuffix(host) or host
+
+
+def _proposal(rule: _Rule, hosts: Mapping[str, _Evidence], wildcard_from: int) -> Proposal:
+    proposal = Proposal(*rule)
+    address = parse_address(rule.domain)
+    if address is not None:
+        network = str(network_of(address))
+        proposal.cidrs.append(network)
+        proposal.remarks[network] = list(_remarks(rule.domain, hosts[rule.domain]))
+        return proposal
+    parent, covered = _wildcard(rule.domain, hosts, wildcard_from)
+    if covered:
+        proposal.hosts.append(f"*.{parent}")
+        times = sum(hosts[host].tally.count for host in covered)
+        proposal.remarks[f"*.{parent}"] = [f"{len(covered)} names, {times} times"]
+    for host in sorted(hosts.keys() - covered):
+        proposal.hosts.append(host)
+        proposal.remarks[host] = list(_remarks(host, hosts[host]))
+    return proposal
+
+
+def _wildcard(domain: str, hosts: Mapping[str, _Evidence], wildcard_from: int) -> tuple[str, set[str]]:
+    """The deepest name above all names below `domain` that were seen more than once, and those names; none if they are
+    too few. What was seen once is no evidence: whoever carries data out in names makes many of those."""
+    below = {host for host, seen in hosts.items() if host.endswith(f".{domain}") and seen.tally.count > 1}
+    if len(below) < max(wildcard_from, 2):
+        return "", set()
+    labels = [tuple(reversed(host.split("."))) for host in below]
+    shortest = min(map(len, labels)) - 1
+    depth = next((place for place in range(shortest) if len({each[place] for each in labels}) > 1), shortest)
+    parent = ".".join(reversed(labels[0][:depth]))
+    return ("", set()) if holds_suffix(parent) else (parent, below)
+
+
+def holds_suffix(name: str) -> bool:
+    """Whether `name` is a public suffix, or one stands below it: names under a pattern over it are anybody's."""
+    return _SUFFIXES.publicsuffix(name) == name or name in _above_suffixes()
+
+
+@cache
+def _above_suffixes() -> frozenset[str]:
+    """Every name below which a public suffix stands, those of the list's private section included."""
+    above: set[str] = set()
+    with Path(PSLFILE).open(encoding="utf-8") as lines:
+        for line in lines:
+            rule = line.strip().removeprefix("!").removeprefix("*.")
+            if rule and not rule.startswith("//"):
+                labels = rule.encode("idna").decode("ascii").split(".") if not rule.isascii() else rule.split(".")
+                above.update(".".join(labels[place:]) for place in range(1, len(labels)))
+    return frozenset(above)
+
+
+def _remarks(host: str, evidence: _Evidence) -> Iterator[str]:
+    if parse_address(host) is not None:
+        yield "a raw address: who is it?"
+    private = [text for text in sorted({host} | evidence.tally.addresses) if _is_special(text)]
+    if private:
+        yield f"a private target: {', '.join(private)}"
+    if evidence.tally.count == 1:
+        yield f"seen once, by {', '.join(sorted(evidence.clients))}"
+    other = sorted("none" if name is None else name for name in evidence.names - {host})
+    if other and parse_address(host) is None:
+        yield f"TLS named {', '.join(other[:3])}"
+
+
+def _is_special(text: str) -> bool:
+    address = parse_address(text)
+    return address is not None and block_of(address).kind is not Kind.GLOBAL
+
+
+def group_names(
+    proposals: Sequence[Proposal], known: Mapping[Workload, str], taken: Iterable[str]
+) -> dict[Workload, str]:
+    """A group for every workload that a proposal speaks of: one whose match is just that, else a new name."""
+    names = dict(known)
+    used = {*known.values(), *taken}
+    for workload in sorted({each for proposal in proposals for each in proposal.workloads}):
+        if workload not in names:
+            names[workload] = _fresh(f"{workload.key}-{workload.value}".replace("/", "-").replace("#", "-"), used)
+    return names
+
+
+def _fresh(name: str, used: set[str]) -> str:
+    candidate, number = name, 1
+    while candidate in used:
+        number += 1
+        candidate = f"{name}-{number}"
+    used.add(candidate)
+    return candidate
+
+
+def rule_names(proposals: Sequence[Proposal], taken: Iterable[str]) -> list[str]:
+    """One for each, none of them taken."""
+    used = set(taken)
+    return [_fresh(f"learned-{proposal.domain}".replace(":", "-"), used) for proposal in proposals]

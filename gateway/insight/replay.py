@@ -1,0 +1,46 @@
+"""Recorded attempts under another policy: what would newly be refused, what newly let through."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from gateway.insight.attempts import Attempt, Tally
+from gateway.insight.judging import Judge, Unaskable, Verdict
+from gateway.policy.plan import Rules
+
+
+class FlowKey(NamedTuple):
+    """What is told apart in the answer."""
+
+    client: str
+    destination: str
+    verdict: Verdict
+
+
+@dataclass(slots=True)
+class Outcome:
+    """Attempts whose fate changes, and how many records stay as they were or could not be judged."""
+
+    newly_denied: dict[FlowKey, Tally] = field(default_factory=dict)
+    newly_allowed: dict[FlowKey, Tally] = field(default_factory=dict)
+    still_allowed: int = 0
+    still_denied: int = 0
+    unjudged: int = 0
+
+
+def replay(attempts: Mapping[Attempt, Tally], rules: Rules, now: float) -> Outcome:
+    """Judge every attempt by `rules`. `now` is Unix time in seconds (rules may expire)."""
+    outcome, judge = Outcome(), Judge(rules, now)
+    for attempt, tally in attempts.items():
+        try:
+            verdict = judge.judge(attempt, tally)
+        except Unaskable:
+            outcome.unjudged += tally.count
+            continue
+        if verdict.allowed == attempt.passed:
+            outcome.still_allowed += tally.count if attempt.passed else 0
+            outcome.still_denied += 0 if attempt.passed else tally.count
+            continue
+        changed = outcome.newly_allowed if verdict.allowed else outcome.newly_denied
+        changed.setdefault(FlowKey(attempt.client, attempt.destination, verdict), Tally()).add(tally)
+    return outcome

@@ -1,0 +1,77 @@
+"""Who reached what: records added up by client, destination and day."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from gateway.insight.attempts import MOST_ATTEMPTS, TooMuch
+from gateway.telemetry.formats.fields import Recorded, authority_of, is_summed_up
+
+DIMENSIONS = ("day", "client", "destination")
+
+
+@dataclass(slots=True)
+class Sums:
+    """Connections and requests (those that came by one connection each count), by verdict, and payload bytes."""
+
+    allowed: int = 0
+    denied: int = 0
+    would_deny: int = 0
+    ended_before: int = 0
+    bytes_up: int = 0
+    bytes_down: int = 0
+
+    def add(self, other: "Sums") -> None:
+        """For the last line."""
+        self.allowed += other.allowed
+        self.denied += other.denied
+        self.would_deny += other.would_deny
+        self.ended_before += other.ended_before
+        self.bytes_up += other.bytes_up
+        self.bytes_down += other.bytes_down
+
+
+def add_up(records: Iterable[Recorded], by: Sequence[str] = DIMENSIONS) -> dict[tuple[str, ...], Sums]:
+    """Sums by the values of `by`, some of `DIMENSIONS`, in order. `would_deny` is a part of `allowed`. Raises
+    `TooMuch`."""
+    rows: dict[tuple[str, ...], Sums] = {}
+    names = [_NAMES[dimension] for dimension in by]
+    for record in records:
+        if is_summed_up(record):
+            continue
+        key = tuple([name(record) for name in names])
+        sums = rows.get(key)
+        if sums is None:
+            if len(rows) >= MOST_ATTEMPTS:
+                raise TooMuch(f"more than {MOST_ATTEMPTS} rows: report by fewer columns")
+            sums = rows[key] = Sums()
+        _count(sums, record)
+    return dict(sorted(rows.items()))
+
+
+def _count(sums: Sums, record: Recorded) -> None:
+    sums.bytes_up += record["bytes_up"]
+    sums.bytes_down += record["bytes_down"]
+    if record.get("is_answer"):
+        return
+    match record["decision"]:
+        case "allow":
+            sums.allowed += 1
+            sums.would_deny += "would_deny" in record
+        case "deny":
+            sums.denied += 1
+        case _:
+            sums.ended_before += 1
+
+
+def _client(record: Recorded) -> str:
+    namespace, account = record.get("namespace"), record.get("service_account")
+    if namespace is not None:
+        return f"{namespace}/{account}" if account else str(namespace)
+    return str(record.get("user") or record.get("spiffe") or record["client_address"])
+
+
+def _destination(record: Recorded) -> str:
+    return authority_of(record["host"], record["port"]) if "host" in record else "-"
+
+
+_NAMES = {"day": lambda record: record["time"][:10], "client": _client, "destination": _destination}

@@ -1,0 +1,191 @@
+"""Envoy's access log: its default text, Istio's longer one, and Istio's keys as JSON.
+
+Headers are not in our records, so theirs are `-`, but for X-Forwarded-For: the client's address, as an Envoy with
+`use_remote_address` sets it. A connection that carried requests has no line: each of its requests has one.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from gateway.model.reasons import Reason
+from gateway.telemetry.formats.fields import (
+    NotARecord,
+    Record,
+    Recorded,
+    authority_of,
+    is_summed_up,
+    milliseconds_of,
+    percent_encoded,
+    split_authority,
+    time_of,
+)
+
+_DEFAULT = (
+    '[{start_time}] "{method} {path} {protocol}" {response_code} {response_flags} {bytes_received} {bytes_sent} '
+    '{duration} {upstream_service_time} "{x_forwarded_for}" "{user_agent}" "{request_id}" "{authority}" '
+    '"{upstream_host}"\n'
+)
+_ISTIO = (
+    '[{start_time}] "{method} {path} {protocol}" {response_code} {response_flags} {response_code_details} '
+    '{connection_termination_details} "{upstream_transport_failure_reason}" {bytes_received} {bytes_sent} {duration} '
+    '{upstream_service_time} "{x_forwarded_for}" "{user_agent}" "{request_id}" "{authority}" "{upstream_host}" '
+    "{upstream_cluster} {upstream_local_address} {downstream_local_address} {downstream_remote_address} "
+    "{requested_server_name} {route_name}\n"
+)
+_DENIED = "UAEX"
+_HTTPS = 443
+_FLAGS: dict[str, str] = {
+    **dict.fromkeys((Reason.DNS_NAME_NOT_FOUND, Reason.DNS_NO_ADDRESS, Reason.DNS_FAILURE, Reason.DNS_TIMEOUT), "DF"),
+    **dict.fromkeys((Reason.CONNECTION_REFUSED, Reason.CONNECTION_UNROUTABLE, Reason.CONNECTION_TIMEOUT), "UF"),
+    **dict.fromkeys((Reason.UPSTREAM_RESET, Reason.CONNECTION_TERMINATED, Reason.RESPONSE_INCOMPLETE), "UC"),
+    **dict.fromkeys((Reason.MALFORMED_RESPONSE, Reason.RESPONSE_HEAD_TOO_LARGE), "UPE"),
+    **dict.fromkeys((Reason.MALFORMED_REQUEST, Reason.MALFORMED_AUTHORITY, Reason.MALFORMED_CLIENT_HELLO), "DPE"),
+    **dict.fromkeys((Reason.DOWNSTREAM_RESET, Reason.CLIENT_CLOSED), "DC"),
+    Reason.RESPONSE_TIMEOUT: "UT",
+    Reason.IDLE_TIMEOUT: "SI",
+    Reason.LIFETIME_REACHED: "DT",
+}
+
+
+def encode_default(record: Record) -> bytes:
+    """Envoy's default line."""
+    return b"" if is_summed_up(record) else _DEFAULT.format_map(_fields(record)).encode()
+
+
+def encode_istio(record: Record) -> bytes:
+    """The line of Istio's default."""
+    return b"" if is_summed_up(record) else _ISTIO.format_map(_fields(record)).encode()
+
+
+def encode_json(record: Record) -> bytes:
+    """Istio's keys as a JSON object; what is not known is null."""
+    if is_summed_up(record):
+        return b""
+    fields: dict[str, Any] = {key: None if value == "-" else value for key, value in _fields(record).items()}
+    return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _fields(record: Record) -> dict[str, str | int]:
+    known: Any = record
+    has_target = "host" in record and "port" in record
+    dialled, port = known.get("dialled_address"), known.get("port", 0)
+    connects = known.get("door") == "connect" and "method" not in record
+    return {
+        "start_time": record["time"],
+        "method": "CONNECT" if connects else percent_encoded(known.get("method", "")) or "-",
+        "path": percent_encoded(known.get("path", "")) or "-",
+        "protocol": "-",
+        "response_code": known.get("status", 0),
+        "response_flags": _flag(known),
+        "response_code_details": known.get("reason") or "-",
+        "connection_termination_details": "-",
+        "upstream_transport_failure_reason": "-",
+        "bytes_received": record["bytes_up"],
+        "bytes_sent": record["bytes_down"],
+        "duration": round(record["total_ms"]),
+        "upstream_service_time": "-",
+        "x_forwarded_for": record["client_address"],
+        "user_agent": "-",
+        "request_id": known.get("exchange_id") or record["connection_id"],
+        "authority": authority_of(known["host"], port) if has_target else "-",
+        "upstream_host": authority_of(dialled, port) if dialled is not None else "-",
+        "upstream_cluster": "-",
+        "upstream_local_address": "-",
+        "downstream_local_address": "-",
+        "downstream_remote_address": authority_of(record["client_address"], record["client_port"]),
+        "requested_server_name": known.get("sni") or "-",
+        "route_name": percent_encoded(known.get("rule") or "-"),
+    }
+
+
+def _flag(record: Any) -> str:
+    return _DENIED if record["decision"] == "deny" else _FLAGS.get(record.get("reason", ""), "-")
+
+
+# -------------------------------------------------------------------------------------------------------------- readers
+
+
+def _pattern(template: str) -> re.Pattern[str]:
+    """What matches a line: a field inside quotes ends with them, any other with the next space."""
+    pieces = re.split(r'("?)\{([a-z_]+)\}', template.rstrip("\n"))
+    pattern = re.escape(pieces[0])
+    for quote, field, text in zip(pieces[1::3], pieces[2::3], pieces[3::3], strict=True):
+        pattern += f'{quote}(?P<{field}>[^ "]+?){re.escape(text)}'
+    return re.compile(pattern)
+
+
+_PATTERNS = (_pattern(_ISTIO), _pattern(_DEFAULT))
+
+
+def decode(line: bytes) -> Recorded:
+    """A line of any of the three. Raises `NotARecord`."""
+    try:
+        if line.startswith(b"{"):
+            fields = {key: value for key, value in orjson.loads(line).items() if value is not None}
+        else:
+            text = line.decode().rstrip("\n")
+            found = next((match for pattern in _PATTERNS if (match := pattern.fullmatch(text))), None)
+            if found is None:
+                raise NotARecord("not a line of Envoy's formats")
+            fields = {key: value for key, value in found.groupdict().items() if value != "-"}
+        return _record_of(fields)
+    except (ValueError, KeyError, TypeError) as error:
+        raise NotARecord("not a line of Envoy's formats") from error
+
+
+_COPIED: tuple[tuple[str, str, Callable[[Any], object]], ...] = (
+    ("sni", "requested_server_name", str),
+    ("rule", "route_name", str),
+    ("reason", "response_code_details", str),
+    ("path", "path", str),
+)
+
+
+def _record_of(fields: dict[str, Any]) -> Recorded:
+    record: Recorded = {
+        "time": time_of(milliseconds_of(fields["start_time"])),
+        "bytes_up": int(fields["bytes_received"]),
+        "bytes_down": int(fields["bytes_sent"]),
+        "total_ms": float(fields["duration"]),
+        "decision": _decision(fields),
+    }
+    if int(fields["response_code"]):
+        record["status"] = int(fields["response_code"])
+    if "downstream_remote_address" in fields:
+        record["client_address"], record["client_port"] = split_authority(fields["downstream_remote_address"])
+    else:
+        record["client_address"] = str(fields["x_forwarded_for"]).rpartition(",")[2]
+    for key, name, kind in _COPIED:
+        if name in fields:
+            record[key] = kind(fields[name])
+    if "authority" in fields:
+        host, colon, _ = fields["authority"].rpartition(":")
+        record["host"], record["port"] = split_authority(
+            fields["authority"] if colon and host[:1] != ":" else f"{fields['authority']}:80"
+        )
+    if "upstream_host" in fields:
+        record["dialled_address"] = split_authority(fields["upstream_host"])[0]
+    method = fields.get("method")
+    if method is not None:
+        inside = method == "CONNECT" or record.get("port") == _HTTPS  # inspected
+        record["door"] = "connect" if inside else "absolute_form"
+    if method not in (None, "CONNECT"):
+        record["method"] = method
+    return record
+
+
+def _decision(fields: dict[str, Any]) -> str:
+    if fields.get("response_flags") == _DENIED:
+        return "deny"
+    return "allow" if "upstream_host" in fields else "none"
+
+
+ENCODERS: dict[str, Callable[[Record], bytes]] = {
+    "default": encode_default,
+    "istio": encode_istio,
+    "json": encode_json,
+}
+"""By the layout that a sink asks for."""

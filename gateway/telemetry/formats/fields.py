@@ -1,0 +1,74 @@
+"""What the formats have in common: records as flat mappings, instants, and how text is kept from breaking a line."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from gateway.model.addresses import parse_address
+from gateway.model.record import ConnectionRecord, ExchangeRecord
+
+Record = ConnectionRecord | ExchangeRecord
+Recorded = dict[str, Any]
+"""What a reader found, under the keys of the records; only those that its format holds."""
+
+
+class NotARecord(ValueError):
+    """A line that the format's writer did not write, or not whole."""
+
+
+def is_summed_up(record: Record | Mapping[str, Any]) -> bool:
+    """Whether it is a connection's that only sums up its exchanges, each of which has a record of its own. A format
+    that cannot tell the two kinds apart leaves it out, and who adds bytes up passes it over: they would count twice."""
+    return "requests" in record and "exchange_id" not in record
+
+
+def milliseconds_of(time: str) -> int:
+    """Since the epoch, of `2027-01-31T23:59:59.123Z`. Raises ValueError."""
+    instant = datetime.fromisoformat(time)
+    if instant.tzinfo is None:
+        raise ValueError("an instant without its zone")
+    return round(instant.timestamp() * 1000)
+
+
+def time_of(milliseconds: int) -> str:
+    """The reverse, in UTC. Raises ValueError where there is no such instant."""
+    try:
+        instant = datetime.fromtimestamp(milliseconds // 1000, UTC)
+    except (OverflowError, OSError) as refusal:
+        raise ValueError("an instant out of range") from refusal
+    return f"{instant:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}Z"
+
+
+def authority_of(host: str, port: int) -> str:
+    """`host:port`, IPv6 in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def split_authority(text: str) -> tuple[str, int]:
+    """The reverse. Raises ValueError."""
+    host, _, port = text.rpartition(":")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def is_address(host: str) -> bool:
+    """Whether a record's `host` is a literal."""
+    return parse_address(host) is not None
+
+
+_UNSAFE = {character: f"%{ord(character):02X}" for character in ' "\\[]'}
+
+
+def percent_encoded(text: str, also: str = "") -> str:
+    """With what would end a field (space, quotes, brackets, backslash), `also`, and all that is not printable ASCII
+    percent-encoded in UTF-8; a percent sign stays as it is unless `also` has it."""
+    if text.isascii() and text.isalnum():
+        return text
+    return "".join(_encoded(character, also) for character in text)
+
+
+def _encoded(character: str, also: str) -> str:
+    if character in _UNSAFE:
+        return _UNSAFE[character]
+    if "!" <= character <= "~" and character not in also:
+        return character
+    return "".join(f"%{byte:02X}" for byte in character.encode("utf-8", "surrogatepass"))

@@ -1,0 +1,198 @@
+"""VPC flow log records, version 2 by default, or a list of the fields of versions 2 to 5.
+
+A connection is two flows: from the client to the address that was dialled, and back. What no part of the gateway knows
+is `-`: packets, TCP flags, everything about the cloud around. The interface is the listener. What was refused before a
+name was resolved has no address to show, and its `dstaddr` is `-`.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from gateway.telemetry.formats.fields import (
+    NotARecord,
+    Record,
+    Recorded,
+    is_address,
+    is_summed_up,
+    milliseconds_of,
+    time_of,
+)
+
+VERSIONS = {
+    "version": 2,
+    "account-id": 2,
+    "interface-id": 2,
+    "srcaddr": 2,
+    "dstaddr": 2,
+    "srcport": 2,
+    "dstport": 2,
+    "protocol": 2,
+    "packets": 2,
+    "bytes": 2,
+    "start": 2,
+    "end": 2,
+    "action": 2,
+    "log-status": 2,
+    "vpc-id": 3,
+    "subnet-id": 3,
+    "instance-id": 3,
+    "tcp-flags": 3,
+    "type": 3,
+    "pkt-srcaddr": 3,
+    "pkt-dstaddr": 3,
+    "region": 4,
+    "az-id": 4,
+    "sublocation-type": 4,
+    "sublocation-id": 4,
+    "pkt-src-aws-service": 5,
+    "pkt-dst-aws-service": 5,
+    "flow-direction": 5,
+    "traffic-path": 5,
+}
+"""Every field, and the version that brought it."""
+DEFAULT_FIELDS = tuple(name for name, version in VERSIONS.items() if version == 2)
+
+_TCP = 6
+_UNKNOWN = "-"
+
+
+class FlowKey(NamedTuple):
+    """What flows are told apart by within a window: the five-tuple, the listener, and what became of it."""
+
+    listener: str
+    source: str
+    destination: str
+    source_port: int
+    destination_port: int
+    accepted: bool
+    is_request: bool  # from the client, against the way back
+
+
+@dataclass(slots=True)
+class Flow:
+    """What one five-tuple moved one way; `start` and `end` are Unix seconds."""
+
+    octets: int
+    start: int
+    end: int
+
+    def add(self, other: "Flow") -> None:
+        """Another connection, or another request of the same one."""
+        self.octets += other.octets
+        self.start, self.end = min(self.start, other.start), max(self.end, other.end)
+
+
+def flows_of(record: Record) -> Iterator[tuple[FlowKey, Flow]]:
+    """The flow there and, where the destination was reached, the flow back; none for a connection that sums up its
+    requests, and none where nobody was asked for. `record` is a connection's or an exchange's."""
+    known: Any = record
+    if is_summed_up(record) or "port" not in known:
+        return
+    host = known["host"]
+    destination = known.get("dialled_address") or (host if is_address(host) else _UNKNOWN)
+    accepted = record["decision"] == "allow"
+    client, port = record["client_address"], record["client_port"]
+    began = milliseconds_of(record["time"])
+    start, end = began // 1000, round(began + record["total_ms"]) // 1000
+    there = FlowKey(record["listener"], client, destination, port, known["port"], accepted, True)
+    yield there, Flow(record["bytes_up"], start, end)
+    if "dialled_address" in known and accepted:
+        back = FlowKey(record["listener"], destination, client, known["port"], port, accepted, False)
+        yield back, Flow(record["bytes_down"], start, end)
+
+
+def encode_flow(key: FlowKey, flow: Flow, fields: Sequence[str]) -> bytes:
+    """One line, its newline included."""
+    return _line(fields, _values(key, flow, fields))
+
+
+def encode_silence(listener: str, start: int, end: int, status: str, fields: Sequence[str]) -> bytes:
+    """A window without flows of a listener (`NODATA`), or one of which some were lost (`SKIPDATA`)."""
+    values = {"interface-id": listener, "start": str(start), "end": str(end), "log-status": status}
+    return _line(fields, {"version": _version(fields), **values})
+
+
+def _values(key: FlowKey, flow: Flow, fields: Sequence[str]) -> dict[str, str]:
+    return {
+        "version": _version(fields),
+        "interface-id": key.listener,
+        "srcaddr": key.source,
+        "dstaddr": key.destination,
+        "srcport": str(key.source_port),
+        "dstport": str(key.destination_port),
+        "protocol": str(_TCP),
+        "bytes": str(flow.octets),
+        "start": str(flow.start),
+        "end": str(flow.end),
+        "action": "ACCEPT" if key.accepted else "REJECT",
+        "log-status": "OK",
+        "type": "IPv6" if ":" in key.source else "IPv4",
+        "pkt-srcaddr": key.source,
+        "pkt-dstaddr": key.destination,
+        "flow-direction": "egress" if key.is_request else "ingress",
+    }
+
+
+def _version(fields: Sequence[str]) -> str:
+    return str(max((VERSIONS[name] for name in fields), default=2))
+
+
+def _line(fields: Sequence[str], values: dict[str, str]) -> bytes:
+    return (" ".join(values.get(name, _UNKNOWN).replace(" ", "_") for name in fields) + "\n").encode()
+
+
+# --------------------------------------------------------------------------------------------------------------- reader
+
+
+class FlowReader:
+    """Reads lines of one file. A line of field names, as such files may begin with, says what follows."""
+
+    def __init__(self, fields: Sequence[str] = DEFAULT_FIELDS) -> None:
+        self._fields = tuple(fields)
+
+    def decode(self, line: bytes) -> Recorded | None:
+        """What a line says, as a connection's record, both directions apart; None for one that tells of no flow.
+        Raises `NotARecord`."""
+        try:
+            words = line.decode("ascii").split()
+        except UnicodeDecodeError as error:
+            raise NotARecord("not a flow") from error
+        if words and all(word in VERSIONS for word in words):
+            self._fields = tuple(words)
+            return None
+        if len(words) != len(self._fields):
+            raise NotARecord(f"a flow has {len(self._fields)} fields here, not {len(words)}")
+        known = {name: word for name, word in zip(self._fields, words, strict=True) if word != _UNKNOWN}
+        if known.get("log-status", "OK") != "OK":
+            return None
+        try:
+            return _record_of(known)
+        except (KeyError, ValueError) as error:
+            raise NotARecord("a flow without addresses, ports, bytes or times") from error
+
+
+def _record_of(known: dict[str, str]) -> Recorded:
+    """A flow that comes back to the client is told by its direction, or else by its ports: clients' are the higher."""
+    source, destination = int(known["srcport"]), int(known["dstport"])
+    direction = known.get("flow-direction")
+    forward = destination <= source if direction is None else direction == "egress"
+    client, server = ("srcaddr", "dstaddr") if forward else ("dstaddr", "srcaddr")
+    octets = int(known["bytes"])
+    start, end = int(known["start"]), int(known["end"])
+    record: Recorded = {
+        "time": time_of(start * 1000),
+        "total_ms": (end - start) * 1000.0,
+        "client_address": known[client],
+        "client_port": source if forward else destination,
+        "port": destination if forward else source,
+        "decision": "allow" if known.get("action", "ACCEPT") == "ACCEPT" else "deny",
+        "bytes_up": octets if forward else 0,
+        "bytes_down": 0 if forward else octets,
+        "is_answer": not forward,
+    }
+    if server in known:
+        record["host"] = record["dialled_address"] = known[server]
+    if "interface-id" in known:
+        record["listener"] = known["interface-id"]
+    return record

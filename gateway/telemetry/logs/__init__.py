@@ -1,0 +1,1 @@
+"""Where records go: files that are written, rotated, and gathered into windows."""

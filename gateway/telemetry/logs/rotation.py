@@ -1,0 +1,103 @@
+"""A log file that is set aside when it is large or its time is over: renamed, compressed, and at last removed.
+
+`access.log` becomes `access.log.20270131T235959.123456Z`, then `....gz`. All processes that write the file come here
+under its turn, so that one of them renames it; the others see that their file is another one now.
+"""
+
+import gzip
+import logging
+import os
+import re
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+_STAMP = re.compile(r"\.\d{8}T\d{6}\.\d{6}Z(?:\.gz)?")
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RotationPlan:
+    """`size` in bytes and `every` in seconds of Unix time (86,400: at midnight UTC); None for never. `keep` is how many
+    set aside files there may be."""
+
+    size: int | None = None
+    every: float | None = None
+    keep: int = 7
+    compress: bool = True
+
+
+class Rotation:
+    """Of one path. Its methods are called by the one thread that writes it, under the turn."""
+
+    def __init__(self, path: str, plan: RotationPlan, unix_time: Callable[[], float] = time.time) -> None:
+        self._path = Path(path)
+        self._plan = plan
+        self._time = unix_time
+        self._compressing: threading.Thread | None = None
+
+    def wants_reopening(self, descriptor: int, coming: int) -> bool:
+        """Whether the path is another file now, or is now that it was set aside for `coming` more bytes. Raises
+        OSError."""
+        try:
+            current = self._path.stat()
+        except FileNotFoundError:
+            return True
+        if self._is_due(current, coming):
+            self._set_aside()
+            return True
+        mine = os.fstat(descriptor)
+        return (current.st_dev, current.st_ino) != (mine.st_dev, mine.st_ino)
+
+    def wait(self, timeout: float) -> None:
+        """For a compression that is under way."""
+        if self._compressing is not None:
+            self._compressing.join(timeout)
+
+    def _is_due(self, status: os.stat_result, coming: int) -> bool:
+        """Only what holds something is set aside. Of a period, the last write tells which one the file is of."""
+        if not status.st_size:
+            return False
+        size, every = self._plan.size, self._plan.every
+        too_large = size is not None and status.st_size + coming > size
+        return too_large or (every is not None and status.st_mtime // every < self._time() // every)
+
+    def _set_aside(self) -> None:
+        seconds, microseconds = divmod(int(self._time() * 1e6), 1_000_000)
+        stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(seconds))
+        aside = self._path.with_name(f"{self._path.name}.{stamp}.{microseconds:06d}Z")
+        self._path.rename(aside)
+        self._remove_oldest()
+        if self._plan.compress:
+            self.wait(timeout=60)  # one at a time; the queue of the sink is what waits
+            self._compressing = threading.Thread(target=_compress, args=(aside,), name="gzip", daemon=True)
+            self._compressing.start()
+
+    def _remove_oldest(self) -> None:
+        """By name, which is by age. A file that cannot be removed is told and left."""
+        prefix = self._path.name
+        siblings = [each for each in self._path.parent.iterdir() if each.name.startswith(f"{prefix}.")]
+        aside = sorted(each for each in siblings if _STAMP.fullmatch(each.name.removeprefix(prefix)))
+        for old in aside[: max(0, len(aside) - self._plan.keep)]:
+            try:
+                old.unlink(missing_ok=True)
+            except OSError as error:
+                _logger.warning("%s cannot be removed: %s", old, error.strerror)
+
+
+def _compress(path: Path) -> None:
+    """The compressed file stands there whole or not at all; the plain one goes when it does."""
+    part = path.with_name(f"{path.name}.gz.part")
+    try:
+        with path.open("rb") as plain, gzip.open(part, "wb", compresslevel=6) as packed:
+            part.chmod(path.stat().st_mode & 0o777)
+            shutil.copyfileobj(plain, packed, 1 << 20)
+        part.rename(path.with_name(f"{path.name}.gz"))
+        path.unlink()
+    except OSError as error:
+        _logger.warning("%s cannot be compressed: %s", path, error.strerror)
+        part.unlink(missing_ok=True)

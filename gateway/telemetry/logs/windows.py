@@ -1,0 +1,123 @@
+"""A VPC flow log: flows are gathered and written when their window ends.
+
+A connection is counted in the window in which it ended, with all that it moved; `start` and `end` are its own. Each
+process has windows of its own. A window without flows says `NODATA`, unless several processes write the log: none of
+them knows of the others. Where flows had to be left out, or lines before were lost, it says `SKIPDATA`.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from gateway.telemetry.formats.fields import Record
+from gateway.telemetry.formats.vpc import DEFAULT_FIELDS, Flow, FlowKey, encode_flow, encode_silence, flows_of
+from gateway.telemetry.logs.sinks import TAKEN, FileSink
+
+MOST_FLOWS = 50_000  # of one window: about 20 MB, and as lines no more than a sink queues
+
+
+class FlowWindows:
+    """Fulfils `Sink`, and is where its own log's records go: `gather` in place of an encoder.
+
+    `interval` is 60 or 600 s; windows begin at whole multiples of it in Unix time. Owns `sink`, whose `numbers` it
+    counts lines in that still have to come.
+    """
+
+    def __init__(
+        self,
+        sink: FileSink,
+        numbers: "list[int] | memoryview[int]",
+        listeners: Sequence[str],
+        interval: int = 60,
+        fields: Sequence[str] = DEFAULT_FIELDS,
+        tells_silence: bool = True,
+        unix_time: Callable[[], float] = time.time,
+        most_flows: int = MOST_FLOWS,
+    ) -> None:
+        self._sink = sink
+        self._numbers = numbers
+        self._listeners = listeners
+        self._interval = interval
+        self._fields = tuple(fields)
+        self._tells_silence = tells_silence
+        self._time = unix_time
+        self._most_flows = most_flows
+        self._lock = threading.Lock()  # guards what follows, and the number of lines taken
+        self._flows: dict[FlowKey, Flow] = {}
+        self._skipped: set[str] = set()
+        self._lost_before = sink.lost
+        self._closed = threading.Event()
+        self._start = self._window_at(unix_time())
+        self._thread = threading.Thread(target=self._run, name="flow windows", daemon=True)
+        self._thread.start()
+
+    @property
+    def written(self) -> int:
+        """See `Sink`."""
+        return self._sink.written
+
+    @property
+    def lost(self) -> int:
+        """See `Sink`."""
+        return self._sink.lost
+
+    def gather(self, record: Record) -> bytes:
+        """Add a record's flows to the open window. No line comes of it yet."""
+        with self._lock:
+            for key, flow in flows_of(record):
+                known = self._flows.get(key)
+                if known is not None:
+                    known.add(flow)
+                elif len(self._flows) < self._most_flows:
+                    self._flows[key] = flow
+                    self._numbers[TAKEN] += 1
+                else:
+                    self._skipped.add(key.listener)
+        return b""
+
+    def put(self, lines: bytes | bytearray, count: int) -> None:
+        """See `Sink`. Nothing: the lines are made at a window's end."""
+
+    def reopen(self) -> None:
+        """See `Sink`."""
+        self._sink.reopen()
+
+    def close(self, timeout: float) -> None:
+        """See `Sink`. The open window ends early."""
+        self._closed.set()
+        self._thread.join(timeout)
+        self.end_window(self._time())
+        self._sink.close(timeout)
+
+    def end_window(self, now: float) -> None:
+        """Write the open window and begin the next one. `now` is Unix time in seconds."""
+        with self._lock:
+            flows, self._flows = self._flows, {}
+            skipped, self._skipped = self._skipped, set()
+            start, self._start = self._start, self._window_at(now)
+        end = min(int(now), start + self._interval)
+        lines = [
+            encode_flow(key, flow, self._fields) for key, flow in flows.items()
+        ]  # not under the lock: it takes long
+        lines += self._silences({key.listener for key in flows}, skipped, start, end)
+        with self._lock:
+            self._numbers[TAKEN] -= len(flows)  # the sink takes them now
+            self._sink.put(b"".join(lines), len(lines))
+
+    def _silences(self, spoke: set[str], skipped: set[str], start: int, end: int) -> Sequence[bytes]:
+        lost, self._lost_before = self._sink.lost > self._lost_before, self._sink.lost
+        told = []
+        for listener in self._listeners:
+            if lost or listener in skipped:
+                told.append(encode_silence(listener, start, end, "SKIPDATA", self._fields))
+            elif self._tells_silence and listener not in spoke and end > start:
+                told.append(encode_silence(listener, start, end, "NODATA", self._fields))
+        return told
+
+    def _window_at(self, now: float) -> int:
+        return int(now) // self._interval * self._interval
+
+    def _run(self) -> None:
+        while not self._closed.wait(max(0.05, self._start + self._interval - self._time())):
+            if self._time() >= self._start + self._interval:
+                self.end_window(self._time())

@@ -1,0 +1,137 @@
+"""`learn`, `replay` and `report` as users start them: exit status, answers on standard output, files kept."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from gateway.telemetry.formats.json import encode
+from tests.cli.test_main import gateway
+from tests.insight.records import seen
+
+POLICY = "version: 1\nmode: report\nrules:\n  - {name: a, hosts: [a.example]}  # keep\n"
+LEARNT = """\
+  - name: learned-b.example
+    hosts:
+      - b.example
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A policy, and records of `a.example` and twice `b.example`."""
+    (tmp_path / "policy.yaml").write_text(POLICY)
+    records = [seen("a.example"), seen("b.example"), seen("b.example", bytes_up=5)]
+    lines = [encode(record) for record in records]  # type: ignore[arg-type]  # as much of records as is read
+    (tmp_path / "records.jsonl").write_bytes(b"".join(lines))
+    return tmp_path
+
+
+def test_learn_prints_a_diff_and_leaves_the_file_alone(folder: Path) -> None:
+    ended = gateway(folder, "learn", "--policy", "policy.yaml", "records.jsonl")
+    assert ended.returncode == 0, ended.stderr
+    assert "".join(f"+{line}\n" for line in LEARNT.splitlines()) in ended.stdout
+    assert "3 attempts read, 1 allowed already" in ended.stderr
+    assert (folder / "policy.yaml").read_text() == POLICY
+
+
+def test_learn_writes_and_has_nothing_to_add_the_next_time(folder: Path) -> None:
+    (folder / "policy.yaml").chmod(0o600)
+    for _ in range(2):
+        ended = gateway(folder, "learn", "--policy", "policy.yaml", "-w", "records.jsonl")
+        assert ended.returncode == 0, ended.stderr
+    assert (folder / "policy.yaml").read_text() == POLICY + LEARNT
+    assert (folder / "policy.yaml").stat().st_mode & 0o777 == 0o600
+    assert sorted(path.name for path in folder.iterdir()) == ["policy.yaml", "records.jsonl"]
+
+
+def test_learn_gives_a_directory_a_file_of_its_own_and_begins_a_policy_where_there_is_none(folder: Path) -> None:
+    (folder / "policy").mkdir()
+    (folder / "policy.yaml").rename(folder / "policy" / "team.yaml")
+    assert gateway(folder, "learn", "--policy", "policy", "-w", "records.jsonl").returncode == 0
+    assert (folder / "policy" / "learned.yaml").read_text() == "version: 1\nrules:\n" + LEARNT
+    assert gateway(folder, "learn", "--policy", "new.yaml", "-w", "records.jsonl").returncode == 0
+    assert "a.example" in (folder / "new.yaml").read_text()
+
+
+def test_learn_refuses_to_touch_what_it_would_have_to_rewrite(folder: Path) -> None:
+    (folder / "policy.yaml").write_text("rules: []\n")
+    ended = gateway(folder, "learn", "--policy", "policy.yaml", "-w", "records.jsonl")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "rules: is written in one line" in ended.stderr
+    assert (folder / "policy.yaml").read_text() == "rules: []\n"
+
+
+def test_replay_names_what_breaks_and_says_so_with_its_status(folder: Path) -> None:
+    ended = gateway(folder, "replay", "--policy", "policy.yaml", "records.jsonl")
+    assert (ended.returncode, ended.stdout.splitlines()[0]) == (0, "newly denied: 0")
+    ended = gateway(folder, "replay", "--enforce", "--policy", "policy.yaml", "records.jsonl")
+    assert ended.returncode == 1
+    lines = [line.split() for line in ended.stdout.splitlines()]
+    assert lines[0] == ["newly", "denied:", "2"]
+    assert lines[2] == ["10.0.0.1", "b.example:443", "2", *["2027-01-15T08:00:00.000Z"] * 2, "no_rule"]
+
+
+@pytest.mark.parametrize("output", ["table", "csv", "markdown", "json"])
+def test_report_adds_up_in_every_form(folder: Path, output: str) -> None:
+    ended = gateway(folder, "report", "-o", output, "--by", "destination", "records.jsonl")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    match output:
+        case "json":
+            rows = json.loads(ended.stdout)["rows"]
+            assert [(row["destination"], row["bytes_up"]) for row in rows] == [
+                ("a.example:443", 10),
+                ("b.example:443", 15),
+            ]
+            assert json.loads(ended.stdout)["total"]["allowed"] == 3
+        case "csv":
+            table = list(csv.DictReader(io.StringIO(ended.stdout)))
+            assert [(row["destination"], row["bytes_down"]) for row in table] == [
+                ("a.example:443", "20"),
+                ("b.example:443", "40"),
+            ]
+        case "markdown":
+            assert "| b.example:443 | 2 | 0 | 0 | 0 | 15 | 40 |" in ended.stdout
+        case _:
+            assert ended.stdout.splitlines()[-1].split() == ["total", "3", "0", "0", "0", "25", "60"]
+
+
+@pytest.mark.parametrize("output", ["table", "csv", "markdown"])
+def test_a_name_cannot_steer_the_terminal(folder: Path, output: str) -> None:
+    line = encode(seen("a.example", user="\x1b[2J"))  # type: ignore[arg-type]  # as much of a record as is read
+    (folder / "evil.jsonl").write_bytes(line)
+    ended = gateway(folder, "report", "-o", output, "--by", "client", "evil.jsonl")
+    assert "\x1b" not in ended.stdout
+    assert "\\x1b[2J" in ended.stdout
+
+
+def test_a_cell_that_a_spreadsheet_would_run_is_text(folder: Path) -> None:
+    line = encode(seen("a.example", user="=1+1"))  # type: ignore[arg-type]  # as much of a record as is read
+    (folder / "evil.jsonl").write_bytes(line)
+    ended = gateway(folder, "report", "-o", "csv", "--by", "client", "evil.jsonl")
+    assert ended.stdout.splitlines()[1].startswith("'=1+1,")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("learn", "missing.jsonl"), "missing.jsonl: No such file or directory"),
+        (("report", "policy.yaml"), "policy.yaml: holds no records"),
+        (("report", "--by", "colour", "records.jsonl"), "--by is some of day,client,destination"),
+        (("report", "-o", "xml", "records.jsonl"), "-o is one of table, csv, markdown, json"),
+        (("report", "--format", "w3c", "records.jsonl"), "--format is one of json, envoy, squid, text, vpc"),
+        (("report", "--fields", "bytes,colour", "records.jsonl"), "'colour' is no field of a flow log"),
+        (("replay", "--policy", "none.yaml", "records.jsonl"), "none.yaml"),
+        (("replay", "-o", "csv", "records.jsonl"), "-o is table or json"),
+        (("learn", "--group-by", "pod", "records.jsonl"), "--group-by is namespace, user or address"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line_with_status_2(
+    folder: Path, arguments: tuple[str, ...], complaint: str
+) -> None:
+    ended = gateway(folder, *arguments)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert complaint in ended.stderr
+    assert "Traceback" not in ended.stderr

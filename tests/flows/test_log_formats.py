@@ -1,0 +1,57 @@
+"""Several logs at once, written by several workers and rotated meanwhile: every byte is in each of them once."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flowlogs_reader.flowlogs_reader import FlowRecord
+
+from gateway.insight.reading import Reading, read_records
+from gateway.insight.report import add_up
+from tests.helpers.gateway import GatewayProcess
+from tests.helpers.origins import Origin, echo
+from tests.helpers.raw_client import RawClient, status_of
+
+CONNECTIONS, SIZE = 60, 1000
+LOGS: tuple[dict[str, Any], ...] = (
+    {"path": "records.jsonl"},
+    {"path": "turned.jsonl", "rotate": {"size": "4KiB", "keep": 100}},
+    {"path": "envoy.log", "format": "envoy", "layout": "istio"},
+    {"path": "squid.log", "format": "squid"},
+    {"path": "text.log", "format": "text", "rotate": {"every": "day"}},
+    {"path": "flows.log", "format": "vpc", "window": "10m", "fields": ["srcport", "dstport", "bytes", "start", "end"]},
+)
+
+
+def _talk(gateway: GatewayProcess, authority: str) -> None:
+    with RawClient(gateway.port) as client:
+        assert status_of(client.connect(authority)) == 200
+        client.send(b"x" * SIZE)
+        assert len(client.read(SIZE)) == SIZE
+
+
+@pytest.mark.filterwarnings("ignore:datetime.datetime.utcfromtimestamp:DeprecationWarning")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_every_log_of_every_worker_adds_up(tmp_path: Path, workers: int) -> None:
+    with Origin(echo) as origin:
+        policy = {"rules": [{"name": "ip", "cidrs": ["127.0.0.1/32"], "ports": [origin.port], "protocol": "tcp"}]}
+        settings = {"workers": workers, "telemetry": {"access_log": list(LOGS)}}
+        with GatewayProcess(tmp_path, policy, settings) as gateway:
+            for done in range(0, CONNECTIONS, 15):
+                for _ in range(15):
+                    _talk(gateway, f"127.0.0.1:{origin.port}")
+                gateway.wait_for_records(done + 15)  # a batch of lines is never split
+    turned = [str(path) for path in sorted(tmp_path.glob("turned.jsonl*"))]
+    assert len(turned) >= 4
+    assert all(path.endswith(".gz") for path in turned[1:])
+    for paths in (turned, *([str(tmp_path / log["path"])] for log in (LOGS[0], *LOGS[2:5]))):
+        (sums,) = add_up(read_records(paths, Reading()), ["destination"]).values()
+        assert (sums.allowed, sums.bytes_down) == (CONNECTIONS, CONNECTIONS * SIZE), paths
+    _flows_add_up(tmp_path / "flows.log", origin.port)
+
+
+def _flows_add_up(path: Path, port: int) -> None:
+    lines = path.read_text().splitlines()
+    flows = [FlowRecord.from_cwl_event({"message": line}, LOGS[-1]["fields"]) for line in lines]
+    assert sum(flow.bytes for flow in flows if flow.dstport == port) == CONNECTIONS * SIZE
+    assert sum(flow.bytes for flow in flows if flow.srcport == port) == CONNECTIONS * SIZE
