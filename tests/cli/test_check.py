@@ -30,9 +30,9 @@ def test_every_problem_is_a_line_with_its_place(tmp_path: Path, capsys: pytest.C
 
 
 def test_a_key_whose_feature_does_not_exist_yet_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = write(tmp_path, "any.yaml", "rules:\n  - name: a\n    hosts: [x.example]\n    breaker: {}\n")
+    path = write(tmp_path, "any.yaml", "rules:\n  - name: a\n    hosts: [x.example]\n    via: proxy\n")
     assert not check_files([path])
-    assert capsys.readouterr().err == f"{path}:4: rules[0].breaker: is not available yet\n"
+    assert capsys.readouterr().err == f"{path}:4: rules[0].via: is not available yet\n"
 
 
 def test_settings_are_checked_with_the_policy_and_the_users_that_they_name(
