@@ -21,19 +21,43 @@ from gateway.settings.gateway import GatewaySettings
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.formats import json
 from gateway.telemetry.ledger import Ledger
+from gateway.telemetry.otlp.plan import Plan
+from gateway.telemetry.otlp.tracing import Sampling
 from gateway.telemetry.questions import QuestionCounters
-from gateway.telemetry.recorder import Log, Recorder
-from gateway.telemetry.sinks import FileSink
+from gateway.telemetry.recorder import Log, Recorder, Telling
+from gateway.telemetry.sinks import FileSink, Sink
 from gateway.wire.http.codec import Bounds as HttpBounds
 from gateway.wire.http.codec import open_codec
 
 
 def build_recorder(
-    loop: asyncio.AbstractEventLoop, settings: GatewaySettings, counters: Counters, ledger: Ledger | None = None
+    loop: asyncio.AbstractEventLoop,
+    settings: GatewaySettings,
+    counters: Counters,
+    ledger: Ledger | None = None,
+    flows: Sink | None = None,
+    telling: Telling | None = None,
 ) -> Recorder:
     """Opens every access log. Raises `ConfigError` for one that cannot be written."""
     ledger = ledger or Ledger.alone()
-    return Recorder(loop, SystemClock(), counters, build_logs(settings, ledger), ledger)
+    outlet = None if flows is None else Log(json.encode, flows)
+    return Recorder(loop, SystemClock(), counters, build_logs(settings, ledger), ledger, outlet, telling)
+
+
+def build_telling(settings: GatewaySettings, counters: Counters, tunnels_open: Callable[[], int]) -> Telling | None:
+    """Who tells the collector, if one is to be told. Raises `ConfigError` if there is nobody who can.
+
+    OpenTelemetry is imported by those only who want it: it takes 20 MiB and half a second.
+    """
+    otlp = settings.telemetry.otlp
+    if otlp is None:
+        return None
+    from gateway.telemetry.otlp.opening import open_telling  # noqa: PLC0415  # see above
+
+    always = otlp.always_sample
+    sampling = Sampling(otlp.sample, denied="denied" in always, failed="error" in always)
+    plan = Plan(otlp.endpoint, otlp.protocol, frozenset(otlp.signals), sampling)
+    return open_telling(plan, counters, tunnels_open)
 
 
 def build_logs(settings: GatewaySettings, ledger: Ledger) -> Sequence[Log]:
@@ -65,6 +89,11 @@ def build_services(
     name = settings.telemetry.name or socket.gethostname()
     dialer, splices = TcpDialer(resolver.resolve, Stream, clock, deadlines), Splices()
     codec = open_codec(settings.http_parser)
+    otlp = settings.telemetry.otlp
+    traces = otlp is not None and "traces" in otlp.signals
+    parts = Parts(
+        codec, dialer, recorder, deadlines, clock, splices, name, HttpBounds(settings.bounds.head), traces=traces
+    )
     services = Services(
         rules=rules,
         identifier=identifier,
@@ -74,9 +103,10 @@ def build_services(
         deadlines=deadlines,
         clock=clock,
         splices=splices,
-        exchanges=Parts(codec, dialer, recorder, deadlines, clock, splices, name, HttpBounds(settings.bounds.head)),
+        exchanges=parts,
         pool=Pool(deadlines, clock.monotonic),
         bounds=Bounds(settings.bounds.head, settings.bounds.client_hello),
         proxy_name=name,
+        traces=traces,
     )
     return services, resolver

@@ -32,6 +32,7 @@ FIXED_AT_START: tuple[tuple[str, ...], ...] = (
     ("workers",),
     ("limits", "store"),
     ("http_parser",),
+    ("telemetry", "otlp"),
 )
 
 

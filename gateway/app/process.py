@@ -24,6 +24,7 @@ from gateway.app.workers.crew import Crew, CrewFailed
 from gateway.app.workers.fleet import Fleet
 from gateway.app.workers.local import Local
 from gateway.settings.gateway import GatewaySettings
+from gateway.telemetry.flows.ring import Ring
 from gateway.telemetry.metrics import Metrics, Sources
 
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
@@ -50,9 +51,11 @@ def count_workers(settings: GatewaySettings, quota: Path = CPU_QUOTA) -> int:
     return cpus
 
 
-def build_crew(loop: asyncio.AbstractEventLoop, settings: GatewaySettings, sockets: Sockets) -> Crew:
+def build_crew(loop: asyncio.AbstractEventLoop, settings: GatewaySettings, sockets: Sockets, flows: Ring) -> Crew:
     """As many as there are sockets for. Raises `ConfigError` for a log that cannot be written."""
-    return Local(loop, settings, sockets) if len(sockets.proxies) == 1 else Fleet(settings, sockets)
+    if len(sockets.proxies) == 1:
+        return Local(loop, settings, sockets, flows)
+    return Fleet(settings, sockets, flows)
 
 
 def _failure_of(failing: asyncio.Task[CrewFailed], serving: asyncio.Task[None]) -> BaseException | None:
@@ -77,7 +80,8 @@ class GatewayProcess:
         self._sockets = sockets
         self._stopping = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._crew = build_crew(loop, settings, sockets)
+        self._flows = Ring()
+        self._crew = build_crew(loop, settings, sockets, self._flows)
         self._policy = PolicyInForce(first, read, self._crew.take)
         self._admin = AdminServer(self, sockets.admin, sockets.health, settings.admin.token_file)
         self._metrics = Metrics(
@@ -109,6 +113,7 @@ class GatewayProcess:
         _logger.info("drained")
         failing.cancel()
         await asyncio.wait({serving, failing})
+        self._flows.close()
         await self._admin.stop()
         if failure is not None:
             raise failure
@@ -119,6 +124,11 @@ class GatewayProcess:
         await self._crew.start()
         _logger.info("%s", self._started())
         await watch(lambda: self._policy.files, self.reload)
+
+    @property
+    def flows(self) -> Ring:
+        """See `GatewayState`."""
+        return self._flows
 
     def unready(self) -> str | None:
         """See `GatewayState`."""

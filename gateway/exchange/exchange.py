@@ -24,6 +24,7 @@ from gateway.model.record import Ended, ExchangeDraft, Side
 from gateway.net.relay import Relay
 from gateway.net.stream import Stream
 from gateway.wire.http.messages import Delimiter, Response
+from gateway.wire.trace_context import parse_traceparent
 
 MAX_INTERIM = 16
 _REPEATABLE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))  # RFC 9110 section 9.2.2
@@ -80,7 +81,10 @@ class Exchange:
         draft.path = plan.target.path
         if parts.draining:
             raise InternalError(Reason.DRAINING)
-        judged = await self._scope.judge(plan.request, plan.target, draft, parts.clock.time())
+        now = draft.asked_time = parts.clock.time()
+        if parts.traces:
+            draft.caller = parse_traceparent(plan.request.values("traceparent"))
+        judged = await self._scope.judge(plan.request, plan.target, draft, now)
         if plan.loops:
             raise UpstreamError(Reason.PROXY_LOOP, "Via names this gateway")
         if plan.hops == 0:

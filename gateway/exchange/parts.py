@@ -13,7 +13,8 @@ from gateway.wire.http.codec import DEFAULT_BOUNDS, Bounds, Codec
 @dataclass(slots=True)
 class Parts:
     """`name` is our member in Proxy-Status, `via` our pseudonym; `draining` is set once. `resting` are the connections
-    that wait for a next request, to be woken when draining begins."""
+    that wait for a next request, to be woken when draining begins. `traces`: somebody wants to know what only a trace
+    tells."""
 
     codec: Codec
     dialer: Dialer[Stream]
@@ -24,6 +25,7 @@ class Parts:
     name: str
     bounds: Bounds = DEFAULT_BOUNDS
     draining: bool = False
+    traces: bool = False
     resting: set[Signal] = field(default_factory=set)
     via: str = field(init=False)
 

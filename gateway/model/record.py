@@ -59,6 +59,7 @@ class Dialled(NamedTuple):
     """The answer of a successful dial: which addresses there were, which were refused, which one was reached.
 
     Durations in seconds; `resolve_seconds` is None for a literal. `source` is our address, where a rule chose it.
+    `dialled_at` is the monotonic instant at which resolving was over and connecting began.
     """
 
     address: Address
@@ -67,10 +68,20 @@ class Dialled(NamedTuple):
     resolve_seconds: float | None
     dial_seconds: float
     source: Address | None = None
+    dialled_at: float | None = None
 
 
 Destination = tuple[Address, int]
 """An address and a port."""
+
+
+class TraceParent(NamedTuple):
+    """The client's span, of whose trace a connection or a request is a part (W3C Trace Context): numbers of 128 and of
+    64 bits, neither of them 0. `sampled`: the client records it."""
+
+    trace_id: int
+    span_id: int
+    sampled: bool
 
 
 class Tunnel(Protocol):
@@ -87,6 +98,11 @@ class Draft:
 
     `original` is where a captured connection was on its way to, None on a proxy port. `tunnel` is there while it is
     being relayed; `judged` is the last generation by which it was judged since.
+
+
+    `asked_time` is Unix time at which the request's head was complete. For traces: `caller` is the client's span, as
+    the request says; `opened_at` the monotonic instant at which the tunnel's first bytes were judged; `traced` tells
+    that one of its requests is told to the collector, so that the connection is as well.
     """
 
     connection_id: str
@@ -109,6 +125,10 @@ class Draft:
     detail: str = ""
     tunnel: Tunnel | None = None
     judged: int = 0
+    asked_time: float | None = None
+    caller: TraceParent | None = None
+    opened_at: float | None = None
+    traced: bool = False
 
 
 @dataclass(slots=True)
@@ -136,6 +156,8 @@ class ExchangeDraft:
     transfer: Transfer = field(default_factory=Transfer)
     reason: Reason | None = None
     detail: str = ""
+    asked_time: float | None = None
+    caller: TraceParent | None = None
 
     @property
     def exchange_id(self) -> str:
@@ -165,6 +187,7 @@ class ConnectionRecord(TypedDict):
     ended_by: Side
     identity: NotRequired[str]
     user: NotRequired[str]
+    namespace: NotRequired[str]
     door: NotRequired[str]
     host: NotRequired[str]
     port: NotRequired[int]
@@ -218,6 +241,7 @@ class ExchangeRecord(TypedDict):
     ended_by: Side
     identity: NotRequired[str]
     user: NotRequired[str]
+    namespace: NotRequired[str]
     door: NotRequired[str]
     host: NotRequired[str]
     port: NotRequired[int]

@@ -80,7 +80,8 @@ class TcpDialer:
             address, stream = await self._reach(candidates, permit.authority.port, permit.source)
         dial_seconds = self._clock.monotonic() - dialled_at
         source = stream.own_address() if permit.source is not None else None
-        return Upstream(Dialled(address, resolved, refused, resolve_seconds, dial_seconds, source), stream)
+        dialled = Dialled(address, resolved, refused, resolve_seconds, dial_seconds, source, dialled_at)
+        return Upstream(dialled, stream)
 
     async def _reach(self, candidates: Sequence[Address], port: int, source: Source | None) -> tuple[Address, Stream]:
         if len(candidates) == 1:

@@ -27,6 +27,7 @@ from gateway.serve.requests import Tunnel, converse_captured, converse_in_tunnel
 from gateway.serve.services import Services
 from gateway.wire.head import RequestHead
 from gateway.wire.replies import established
+from gateway.wire.trace_context import parse_traceparent
 
 ATTEMPTS = 8  # requests on one connection; only a 407 keeps one open for the next
 
@@ -74,7 +75,9 @@ async def _attempt(downstream: Stream, draft: Draft, services: Services) -> bool
 async def _walk(head: RequestHead, downstream: Stream, draft: Draft, services: Services) -> None:
     if services.draining:
         raise InternalError(Reason.DRAINING)
-    now = services.clock.time()
+    now = draft.asked_time = services.clock.time()
+    if services.traces:
+        draft.caller = parse_traceparent(head.values("traceparent"))
     rules = services.rules()
     draft.generation = rules.generation
 
@@ -92,6 +95,8 @@ async def _walk(head: RequestHead, downstream: Stream, draft: Draft, services: S
             if await _shows_opening(decision, downstream, upstream.stream):
                 opening = draft.opening = await read_opening(downstream, services, decision.terms.timeouts.client_hello)
                 draft.would_deny = _confirmed(confirm(decision, opening, client, intent, rules, now))
+                if services.traces:
+                    draft.opened_at = services.clock.monotonic()
                 if speaks_requests(decision, opening):
                     tunnel = Tunnel(decision, client, intent, rules, upstream)
                     return await converse_in_tunnel(downstream, draft, tunnel, services)

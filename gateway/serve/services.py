@@ -24,7 +24,8 @@ class Bounds:
 class Services:
     """`rules` and `identifier` answer what is in force; `draining` is set once, when the process has begun to end.
 
-    `proxy_name` is our member in Proxy-Status; `pool` keeps connections of absolute-form requests.
+    `proxy_name` is our member in Proxy-Status; `pool` keeps connections of absolute-form requests. `traces`: somebody
+    wants to know what only a trace tells.
     """
 
     rules: Callable[[], Rules]
@@ -39,6 +40,7 @@ class Services:
     pool: Pool
     bounds: Bounds
     proxy_name: str
+    traces: bool = False
     draining: bool = False
 
     def drain(self) -> None:

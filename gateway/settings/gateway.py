@@ -16,6 +16,7 @@ from gateway.settings.leaves import (
     AutoSize,
     Bind,
     Cidr,
+    CollectorUrl,
     Count,
     Domain,
     Duration,
@@ -219,10 +220,15 @@ AccessLogs = Annotated[
 class OtlpSettings(Section):
     """OpenTelemetry."""
 
-    endpoint: Text = Field(description="The collector.")
+    endpoint: CollectorUrl | None = key(
+        None, "Base address of the collector; null for what OTEL_EXPORTER_OTLP_ENDPOINT says."
+    )
     protocol: Literal["http", "grpc"] = key("http", "How to speak to it.")
     sample: Annotated[float, Field(strict=True, ge=0, le=1)] = key(0.01, "Share of connections that are traced.")
     always_sample: tuple[Literal["denied", "error"], ...] = key(["denied", "error"], "Traced in any case.")
+    signals: Annotated[tuple[Literal["traces", "metrics", "logs"], ...], Field(min_length=1)] = key(
+        ["traces", "metrics"], "What is told; logs are every record."
+    )
 
 
 class TelemetrySettings(Section):

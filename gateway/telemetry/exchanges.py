@@ -61,6 +61,8 @@ def _add_request(record: ExchangeRecord, draft: ExchangeDraft) -> None:
         record["identity"] = client.source
         if client.user is not None:
             record["user"] = printable(client.user)
+        if client.namespace is not None:
+            record["namespace"] = client.namespace
     if intent is not None:
         record["door"] = intent.door
         record["host"] = str(intent.authority.host)

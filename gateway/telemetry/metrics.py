@@ -14,7 +14,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from gateway.telemetry.counters import Counters
+from gateway.telemetry.counters import FLOWS, SENT, Counters
 from gateway.telemetry.counting import Histogram
 from gateway.telemetry.questions import DnsMetrics, DnsReadings
 
@@ -84,6 +84,7 @@ class _Gateway(Collector):
         yield _histogram("egress_request_duration_seconds", "From head to end.", counters.request_duration)
         yield _histogram("egress_dns_duration_seconds", "Resolving, where a dial succeeded.", counters.dns)
         yield _histogram("egress_dial_duration_seconds", "Connecting, where it succeeded.", counters.dial)
+        yield from _delivered(counters)
         yield from _tallied(self._sources.tally())
         generation = self._sources.policy_generation()
         yield GaugeMetricFamily("egress_policy_generation", "The rules in force.", generation)
@@ -128,6 +129,20 @@ def _of_workers(workers: Mapping[int, int]) -> Iterator[Metric]:
             memory.add_metric(labels, process.memory_info().rss)
             descriptors.add_metric(labels, process.num_fds())
     yield from (cpu, memory, descriptors)
+
+
+def _delivered(counters: Counters) -> Iterator[Metric]:
+    sent = CounterMetricFamily("egress_otlp_sent", "Taken by the collector.", labels=("signal",))
+    dropped = CounterMetricFamily("egress_otlp_dropped", "That no collector got.", labels=("signal", "why"))
+    unseen = CounterMetricFamily("egress_flows_dropped", "Flows that found no room on their way to those who look on.")
+    for (what, outcome), count in sorted(counters.deliveries.copy().items()):
+        if what == FLOWS and outcome != SENT:
+            unseen.add_metric((), count)
+        elif what != FLOWS and outcome == SENT:
+            sent.add_metric((what,), count)
+        elif what != FLOWS:
+            dropped.add_metric((what, outcome), count)
+    yield from (sent, dropped, unseen)
 
 
 def _connections(counters: Counters) -> Metric:

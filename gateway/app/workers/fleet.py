@@ -25,6 +25,7 @@ from gateway.app.workers.messages import Topic, open_tunnel
 from gateway.app.workers.past import Past
 from gateway.settings.gateway import GatewaySettings
 from gateway.telemetry.counters import Counters
+from gateway.telemetry.flows.ring import Ring
 from gateway.telemetry.ledger import create_turns
 from gateway.telemetry.metrics import Tally
 from gateway.telemetry.questions import DnsReadings
@@ -52,12 +53,14 @@ class Fleet:
         self,
         settings: GatewaySettings,
         sockets: Sockets,
+        flows: Ring | None = None,
         patience: Patience | None = None,
         program: Sequence[str] = PROGRAM,
     ) -> None:
         """Raises `ConfigError` for a log that cannot be written."""
         _check_logs(settings)
         self._settings = settings
+        self._flows = flows or Ring()
         self._patience = patience or Patience()
         self._program = program
         self._sockets = sockets
@@ -135,7 +138,7 @@ class Fleet:
     # ------------------------------------------------------------------------------------------------ coming and going
 
     async def _add(self, index: int) -> Member:
-        member = await Member.start(index, self._settings, self._sockets, self._turns, self._program)
+        member = await Member.start(index, self._settings, self._sockets, self._turns, self._flows, self._program)
         past, members = self._known
         self._known = past, (*members, member)
         self._in_background(self._follow(member))

@@ -12,6 +12,8 @@ from gateway.app.workers.crew import CrewFailed
 from gateway.app.workers.serving import Serving
 from gateway.settings.gateway import GatewaySettings
 from gateway.telemetry.counters import Counters
+from gateway.telemetry.flows.outlet import Pass
+from gateway.telemetry.flows.ring import Ring
 from gateway.telemetry.ledger import Ledger
 from gateway.telemetry.metrics import Tally
 from gateway.telemetry.questions import DnsReadings
@@ -22,11 +24,13 @@ class Local:
 
     size = 1
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, settings: GatewaySettings, sockets: Sockets) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, settings: GatewaySettings, sockets: Sockets, flows: Ring
+    ) -> None:
         """Raises `ConfigError` for a log that cannot be written."""
         self._ledger = Ledger.alone()
         self._in_force = InForce(sockets.addresses())
-        self._serving = Serving(loop, settings, sockets.proxies[0], self._in_force, self._ledger)
+        self._serving = Serving(loop, settings, sockets.proxies[0], self._in_force, self._ledger, _into(flows))
         self._serves = False
 
     @property
@@ -102,3 +106,13 @@ class Local:
             workers={0: os.getpid()} if self._serves else {},
             workers_lost=0,
         )
+
+
+def _into(flows: Ring) -> Pass:
+    """The ring is this process's own: there is always room."""
+
+    def pass_on(lines: bytes) -> bool:
+        flows.put(lines)
+        return True
+
+    return pass_on

@@ -17,6 +17,7 @@ from gateway.app.sockets import Sockets
 from gateway.app.workers.channel import Channel, ChannelBroken, Frame, Kind
 from gateway.app.workers.messages import Answer, Question, Snapshot, Start, Topic, decode_number, encode_number
 from gateway.settings.gateway import GatewaySettings
+from gateway.telemetry.flows.ring import Ring
 from gateway.telemetry.ledger import Ledger, create_page
 
 UP_FRAME_BYTES = 16 * 1024 * 1024  # what a worker may say at once: its counts, of 10,000 series at most
@@ -45,7 +46,8 @@ class _Asked:
 class Member:
     """`generation` is what it judges by, 0 before it serves; `snapshot` what it last said that it had counted."""
 
-    def __init__(self, index: int, process: Process, channel: Channel, ledger: Ledger) -> None:
+    def __init__(self, index: int, process: Process, channel: Channel, ledger: Ledger, flows: Ring) -> None:
+        self._flows = flows
         self.index = index
         self.pid = process.pid
         self.ledger = ledger
@@ -65,7 +67,13 @@ class Member:
 
     @classmethod
     async def start(
-        cls, index: int, settings: GatewaySettings, sockets: Sockets, turns: int, program: Sequence[str] = PROGRAM
+        cls,
+        index: int,
+        settings: GatewaySettings,
+        sockets: Sockets,
+        turns: int,
+        flows: Ring,
+        program: Sequence[str] = PROGRAM,
     ) -> "Member":
         """A new process of the same program, in a session of its own: what a terminal says is for the supervisor."""
         page = create_page()
@@ -86,7 +94,7 @@ class Member:
             os.close(page)
         channel = await Channel.over(ours, UP_FRAME_BYTES)
         await channel.send(Kind.START, Start(settings, sockets.addresses(), proxies, page, turns).encode())
-        return cls(index, process, channel, ledger)
+        return cls(index, process, channel, ledger, flows)
 
     @property
     def serves(self) -> bool:
@@ -174,6 +182,8 @@ class Member:
                 self.changed.set()
             case Kind.ANSWER:
                 self._hear_answer(Answer.decode(frame.body))
+            case Kind.FLOWS:
+                self._flows.put(frame.body)
             case _:
                 raise ChannelBroken(f"{frame.kind.name} is nothing that a worker says")
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from gateway.admin.state import OpenTunnel
-from gateway.app.build import build_recorder, build_services
+from gateway.app.build import build_recorder, build_services, build_telling
 from gateway.app.followers import LogFollower, WalkFollower, build_admission
 from gateway.app.generation.in_force import InForce
 from gateway.app.live.aftermath import Aftermath
@@ -22,6 +22,7 @@ from gateway.limits.unlimited import Unlimited
 from gateway.net.listener import Listener
 from gateway.settings.gateway import GatewaySettings
 from gateway.telemetry.counters import Counters
+from gateway.telemetry.flows.outlet import FlowOutlet, Pass
 from gateway.telemetry.ledger import Ledger
 
 LOG_CLOSE_SECONDS = 5.0
@@ -38,11 +39,15 @@ class Serving:
         sockets: NamedSockets,
         in_force: InForce,
         ledger: Ledger,
+        pass_on: Pass,
     ) -> None:
-        """Opens the logs. Raises `ConfigError` for one that cannot be written."""
-        self._counters = Counters()
-        self._limiter = Unlimited()
-        self.recorder = build_recorder(loop, settings, self._counters, ledger)
+        """Opens the logs; flows are passed on to those who look on. Raises `ConfigError` for a log that cannot be
+        written."""
+        self._counters = counters = Counters()
+        self._limiter = limiter = Unlimited()
+        telling = build_telling(settings, counters, lambda: limiter.held)
+        flows = FlowOutlet(pass_on, counters)
+        self.recorder = build_recorder(loop, settings, counters, ledger, flows, telling)
         before_the_first = ResolverPlan(settings.resolver)
         services, self._resolver = build_services(
             loop,

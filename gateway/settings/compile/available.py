@@ -23,12 +23,11 @@ _KEYS: tuple[tuple[str, ...], ...] = (
     ("limits", "store"),
     ("limits", "on_store_failure"),
     ("limits", "replicas"),
-    ("telemetry", "otlp"),
     ("compat",),
 )
 _LISTENER_KEYS = ("tls", "proxy_protocol")
 _LISTENER_MODES = ("explicit", "transparent")
-_RULE_KEYS = frozenset(("limits", "honour_retry_after", "breaker", "inspect", "via", "proxy_protocol", "trace"))
+_RULE_KEYS = frozenset(("limits", "honour_retry_after", "breaker", "inspect", "via", "proxy_protocol"))
 
 
 def check_gateway_available(settings: GatewaySettings, problems: Problems) -> None:

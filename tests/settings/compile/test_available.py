@@ -30,7 +30,6 @@ RULE = "rules:\n  - name: a\n    hosts: [x.example]\n    "
         ("limits: {on_store_failure: deny}", "limits.on_store_failure"),
         ("limits: {replicas: 3}", "limits.replicas"),
         ("telemetry: {access_log: [{}, {format: text}]}", "telemetry.access_log[1].format"),
-        ("telemetry: {otlp: {endpoint: 'http://c'}}", "telemetry.otlp"),
         ("compat: smokescreen", "compat"),
     ],
 )
@@ -74,7 +73,6 @@ def test_clients_are_known_by_address_and_password(tmp_path: Path, sources: str)
         "inspect: {}",
         "via: http://proxy.example:3128",
         "proxy_protocol: v2",
-        "trace: {propagate: never}",
     ],
 )
 def test_a_rule_that_wishes_for_a_later_feature_is_refused(tmp_path: Path, wish: str) -> None:
@@ -85,7 +83,9 @@ def test_a_rule_that_wishes_for_a_later_feature_is_refused(tmp_path: Path, wish:
     assert str(refusal.value) == f"{path}:4: rules[0].{key}: is not available yet"
 
 
-@pytest.mark.parametrize("default", ["resolve: gateway", "honour_retry_after: false", "inspect: false"])
+@pytest.mark.parametrize(
+    "default", ["resolve: gateway", "honour_retry_after: false", "inspect: false", "trace: {propagate: never}"]
+)
 def test_a_rule_may_write_defaults_out(tmp_path: Path, default: str) -> None:
     path = write(tmp_path, "policy.yaml", RULE + default)
     assert len(load_policy(with_policy(GatewaySettings(), path)).policy.rules) == 1
