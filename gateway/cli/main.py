@@ -12,6 +12,7 @@ import typer
 
 from gateway.cli.ca.commands import ca
 from gateway.cli.ending import fail
+from gateway.cli.observing.commands import observe
 from gateway.cli.routes import routes
 
 app = typer.Typer(
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 app.add_typer(ca, name="ca")
 app.add_typer(routes)
+app.command()(observe)
 
 Config = Annotated[
     Path | None,
@@ -186,7 +188,8 @@ def tunnels(
 
     Status 0; 1 if there is none to close, 2 if there is no answer.
     """
-    from gateway.cli.tunnels import NoAnswer, Wanted, close_one, print_tunnels
+    from gateway.cli.admin_port import NoAnswer
+    from gateway.cli.tunnels import Wanted, close_one, print_tunnels
     from gateway.settings.problems import ConfigErrors
 
     if output not in ("table", "json"):

@@ -1,10 +1,8 @@
 """`egress-gateway tunnels`: asks a running gateway through its admin port what is open, and has it close one."""
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,17 +10,10 @@ from urllib.parse import quote
 from rich.table import Table
 from rich.text import Text
 
+from gateway.cli.admin_port import AdminPort
 from gateway.cli.console import answers, say
-from gateway.settings.load import load_settings
-from gateway.settings.units import Endpoint
-
-SECONDS = 30.0
 
 Tunnel = Mapping[str, Any]
-
-
-class NoAnswer(Exception):
-    """The admin port could not be asked, or refused; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +36,7 @@ class Wanted:
 
 def print_tunnels(config: Path | None, wanted: Wanted, as_json: bool) -> None:
     """The oldest first. Raises `ConfigErrors` or `NoAnswer`."""
-    body = _AdminPort(config).ask("GET", "/tunnels")
+    body = AdminPort(config).ask("GET", "/tunnels")
     found = [tunnel for tunnel in body["tunnels"] if wanted.holds(tunnel)]
     if as_json:
         say(answers(), json.dumps(found, indent=2))
@@ -56,41 +47,8 @@ def print_tunnels(config: Path | None, wanted: Wanted, as_json: bool) -> None:
 
 def close_one(config: Path | None, connection_id: str) -> bool:
     """False if there is no such tunnel. Raises `ConfigErrors` or `NoAnswer`."""
-    body = _AdminPort(config).ask("POST", f"/tunnels/{quote(connection_id, safe='')}/close")
+    body = AdminPort(config).ask("POST", f"/tunnels/{quote(connection_id, safe='')}/close")
     return bool(body["closed"])
-
-
-class _AdminPort:
-    """Where `admin.bind` of the settings says, with the token of its file."""
-
-    def __init__(self, config: Path | None) -> None:
-        admin = load_settings(config, os.environ).admin
-        self._bind: Endpoint = admin.bind
-        self._headers: dict[str, str] = {}
-        if admin.token_file is not None:
-            try:
-                token = admin.token_file.read_text().strip()
-            except OSError as error:
-                raise NoAnswer(f"{admin.token_file}: {error.strerror}") from error
-            self._headers["Authorization"] = f"Bearer {token}"
-
-    def ask(self, method: str, path: str) -> Any:
-        """The answer, which is JSON whatever its status. Raises `NoAnswer`: none came, or a refusal in words."""
-        host = str(self._bind.address) if self._bind.address.value else "localhost"
-        connection = HTTPConnection(host, self._bind.port, timeout=SECONDS)
-        try:
-            connection.request(method, path, headers=self._headers)
-            answer = connection.getresponse()
-            body = answer.read()
-        except (OSError, HTTPException) as error:
-            raise NoAnswer(f"no answer from the admin port {self._bind}: {error}") from error
-        finally:
-            connection.close()
-        try:
-            return json.loads(body)
-        except ValueError:
-            said = body.decode(errors="replace").strip()
-            raise NoAnswer(f"the admin port {self._bind} answers {answer.status}: {said}") from None
 
 
 _COLUMNS: Sequence[tuple[str, Callable[[Tunnel], str]]] = (

@@ -99,7 +99,6 @@ class Draft:
     `original` is where a captured connection was on its way to, None on a proxy port. `tunnel` is there while it is
     being relayed; `judged` is the last generation by which it was judged since.
 
-
     `asked_time` is Unix time at which the request's head was complete. For traces: `caller` is the client's span, as
     the request says; `opened_at` the monotonic instant at which the tunnel's first bytes were judged; `traced` tells
     that one of its requests is told to the collector, so that the connection is as well.

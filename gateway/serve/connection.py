@@ -124,6 +124,8 @@ async def _walk_captured(original: Destination, downstream: Stream, draft: Draft
         if opening.protocol is Protocol.HTTP:
             return await converse_captured(downstream, draft, original, services)
         intent = draft.intent = name_in(opening, intent)
+    if services.traces:
+        draft.asked_time = services.clock.time()
     decision = draft.decision = decide(client, intent, rules, now)
     if isinstance(decision, Deny):
         raise Refused(decision)

@@ -119,10 +119,12 @@ class Telling:
             if exporter is not None and self._thread.is_alive():
                 exporter.shutdown()
         with self._changed:
-            left = len(self._queue)
+            left = list(self._queue)
             self._queue.clear()
+        for over in left:
+            self._count(NO_ROOM, over)
         if left:
-            _logger.warning("OTLP: the collector did not take the last %d in time", left)
+            _logger.warning("OTLP: the collector did not take the last %d in time", len(left))
 
     # ------------------------------------------------------------------------------------------------------ the thread
 
@@ -146,26 +148,31 @@ class Telling:
                 batch = list(islice(self._queue, BATCH))
                 for _ in batch:
                     self._queue.popleft()
-            try:
-                self._tell(batch)
-            except Exception:
-                _logger.exception("OTLP: %d could not be told", len(batch))
+            self._tell(batch)
 
     def _tell(self, batch: Sequence[_Over]) -> None:
         traced = [over for over in batch if over.is_traced]
         if self._exporters.traces is not None and traced:
             for over in traced:
                 self._keep_exemplar(over)
-            spans = [span for over in traced for span in self._spans(over)]
-            self._export("traces", self._exporters.traces, spans, len(traced))
+            self._export(
+                "traces",
+                self._exporters.traces,
+                lambda: [span for over in traced for span in self._spans(over)],
+                len(traced),
+            )
         if self._exporters.logs is not None:
-            self._export("logs", self._exporters.logs, [self._log(over) for over in batch], len(batch))
+            self._export("logs", self._exporters.logs, lambda: [self._log(over) for over in batch], len(batch))
 
     def _tell_metrics(self) -> None:
         if self._exporters.metrics is not None:
             span = Span(self._began, time.time_ns())
-            data = metrics_of(self._readings(), span, self._exemplars, self._resource)
-            self._export("metrics", self._exporters.metrics, data, 1)
+            self._export(
+                "metrics",
+                self._exporters.metrics,
+                lambda: metrics_of(self._readings(), span, self._exemplars, self._resource),
+                1,
+            )
 
     def _spans(self, over: _Over) -> Iterator[ReadableSpan]:
         return spans_of(over.draft, over.ended_at, self._numbering.of(over.draft), self._resource)
@@ -182,8 +189,12 @@ class Telling:
         ended = nanoseconds(draft.started_time + seconds)
         self._exemplars[name] = Exemplar({}, seconds, ended, numbers.span, numbers.trace)
 
-    def _export(self, signal: str, exporter: Exports, batch: object, count: int) -> None:
-        took = exporter.export(batch).name == "SUCCESS"
+    def _export(self, signal: str, exporter: Exports, make: Callable[[], object], count: int) -> None:
+        try:
+            took = exporter.export(make()).name == "SUCCESS"
+        except Exception:  # a fault of ours costs this batch, not the thread
+            _logger.exception("OTLP: %d of %s could not be told", count, signal)
+            took = False
         self._counters.deliver(signal, SENT if took else REFUSED, count)
         if not took and time.monotonic() >= self._next_warning_at:
             self._next_warning_at = time.monotonic() + WARNING_SECONDS

@@ -1,0 +1,65 @@
+"""How commands ask a running gateway: at `admin.bind` of its settings, with the token of `admin.token_file`."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException, HTTPResponse
+from pathlib import Path
+from typing import Any
+
+from gateway.settings.load import load_settings
+from gateway.settings.units import Endpoint
+
+SECONDS = 30.0
+
+
+class NoAnswer(Exception):
+    """The admin port could not be asked, or refused; the text says why."""
+
+
+class AdminPort:
+    """Of the gateway with these settings. Raises `ConfigErrors`, or `NoAnswer` for a token that cannot be read."""
+
+    def __init__(self, config: Path | None) -> None:
+        admin = load_settings(config, os.environ).admin
+        self._bind: Endpoint = admin.bind
+        self._headers: dict[str, str] = {}
+        if admin.token_file is not None:
+            try:
+                token = admin.token_file.read_text().strip()
+            except OSError as error:
+                raise NoAnswer(f"{admin.token_file}: {error.strerror}") from error
+            self._headers["Authorization"] = f"Bearer {token}"
+
+    def ask(self, method: str, path: str) -> Any:
+        """The answer, which is JSON whatever its status. Raises `NoAnswer`: none came, or a refusal in words."""
+        with self._answer(method, path, {}) as answer:
+            body = answer.read()
+        try:
+            return json.loads(body)
+        except ValueError:
+            raise self._refusal(answer, body) from None
+
+    def lines(self, path: str, headers: Mapping[str, str]) -> Iterator[bytes]:
+        """Of an answer that goes on, as they come. Raises `NoAnswer`: none came, or a refusal in words."""
+        with self._answer("GET", path, headers) as answer:
+            if answer.status != 200:  # what a client asks is another matter than what we answer
+                raise self._refusal(answer, answer.read())
+            yield from answer
+
+    @contextmanager
+    def _answer(self, method: str, path: str, headers: Mapping[str, str]) -> Iterator[HTTPResponse]:
+        host = str(self._bind.address) if self._bind.address.value else "localhost"
+        connection = HTTPConnection(host, self._bind.port, timeout=SECONDS)
+        try:
+            connection.request(method, path, headers={**self._headers, **headers})
+            yield connection.getresponse()
+        except (OSError, HTTPException) as error:
+            raise NoAnswer(f"no answer from the admin port {self._bind}: {error}") from error
+        finally:
+            connection.close()
+
+    def _refusal(self, answer: HTTPResponse, body: bytes) -> NoAnswer:
+        said = body.decode(errors="replace").strip()
+        return NoAnswer(f"the admin port {self._bind} answers {answer.status}: {said}")
