@@ -221,8 +221,8 @@ def parse_url_path(value: object) -> str:
 
 def parse_collector_url(value: object) -> str:
     """`http://` or `https://` with host and port and no user: credentials go into OTEL_EXPORTER_OTLP_HEADERS."""
-    if isinstance(value, str) and "@" in value:
-        raise BadValue("holds no user and no password: credentials go into OTEL_EXPORTER_OTLP_HEADERS")
+    if isinstance(value, str) and ("@" in value or "?" in value):
+        raise BadValue("holds no user, password or query: credentials go into OTEL_EXPORTER_OTLP_HEADERS")
     return _matched(value, COLLECTOR_URL, "the address of a collector such as http://collector:4318")
 
 

@@ -120,6 +120,8 @@ class Collector:
                 if collector.status == 200:
                     collector._take(self.path, body, dict(self.headers.items()))
                 self.send_response(collector.status)
+                if collector.status in range(300, 400):
+                    self.send_header("location", f"{collector.url}/elsewhere")
                 self.send_header("content-length", "0")
                 self.end_headers()
 

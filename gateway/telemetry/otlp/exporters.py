@@ -61,10 +61,18 @@ def open_exporters(plan: Plan) -> Exporters:
 def _http(plan: Plan, signal: str) -> Exports:
     session = requests.Session()
     session.trust_env = False
+    session.hooks["response"].append(_refuse_redirect)
     made: Mapping[str, Any] = {"traces": OTLPSpanExporter, "metrics": OTLPMetricExporter, "logs": OTLPLogExporter}
     endpoint = f"{plan.endpoint.rstrip('/')}/v1/{signal}" if plan.endpoint else None
     exporter: Exports = made[signal](endpoint=endpoint, session=session)
     return exporter
+
+
+def _refuse_redirect(response: requests.Response, *_: object, **__: object) -> None:
+    """The exporter, which follows none, would take it for a yes."""
+    if response.is_redirect:
+        response.close()
+        raise requests.TooManyRedirects(response=response)
 
 
 def _grpc(plan: Plan, signal: str) -> Exports:

@@ -10,7 +10,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk.metrics import Exemplar
@@ -34,9 +33,11 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Seconds: what is queued is told so often, metrics so often."""
+    """Seconds: what is queued is told so often, or when there is a batch of it; after each batch there is a pause, so
+    that a flood of denials leaves the process its CPU; metrics are told so often."""
 
     queue: float = 1.0
+    batch: float = 0.25
     metrics: float = 60.0
 
 
@@ -116,7 +117,7 @@ class Telling:
             self._changed.notify()
         self._thread.join(timeout)
         for exporter in self._exporters:
-            if exporter is not None and self._thread.is_alive():
+            if exporter is not None:
                 exporter.shutdown()
         with self._changed:
             left = list(self._queue)
@@ -130,25 +131,29 @@ class Telling:
 
     def _run(self) -> None:
         metrics_at = time.monotonic() + self._pace.metrics
-        while True:
-            with self._changed:
-                if not self._closing and len(self._queue) < BATCH:
-                    self._changed.wait(self._pace.queue)
-                closing = self._closing
-            self._tell_all()
+        closing = False
+        while not closing:
+            closing = self._wait(self._pace.queue, unless=BATCH)
+            while batch := self._next_batch():
+                self._tell(batch)
+                if not closing:
+                    break
             if closing or time.monotonic() >= metrics_at:
                 self._tell_metrics()
                 metrics_at = time.monotonic() + self._pace.metrics
-            if closing:
-                return
+            self._wait(self._pace.batch)
 
-    def _tell_all(self) -> None:
-        while self._queue:
-            with self._changed:
-                batch = list(islice(self._queue, BATCH))
-                for _ in batch:
-                    self._queue.popleft()
-            self._tell(batch)
+    def _wait(self, seconds: float, unless: int | None = None) -> bool:
+        """For that long, or until so many are queued. True: it is time to end."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._closing or (unless is not None and len(self._queue) >= unless), seconds
+            )
+            return self._closing
+
+    def _next_batch(self) -> Sequence[_Over]:
+        with self._changed:
+            return [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
 
     def _tell(self, batch: Sequence[_Over]) -> None:
         traced = [over for over in batch if over.is_traced]

@@ -51,7 +51,9 @@ def telling(
     exporters: Exporters, counters: Counters, sampling: Sampling | None = None, queue: int = 100
 ) -> Iterator[Telling]:
     sampling = sampling or Sampling(1.0)
-    made = Telling(exporters, Resource({}), sampling, counters, lambda: Readings(counters, 3), Pace(0.01, 0.01), queue)
+    made = Telling(
+        exporters, Resource({}), sampling, counters, lambda: Readings(counters, 3), Pace(0.01, 0.0, 0.01), queue
+    )
     try:
         yield made
     finally:
