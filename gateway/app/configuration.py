@@ -33,6 +33,7 @@ FIXED_AT_START: tuple[tuple[str, ...], ...] = (
     ("limits", "store"),
     ("http_parser",),
     ("telemetry", "otlp"),
+    ("telemetry", "metrics"),
 )
 
 

@@ -95,6 +95,7 @@ class GatewayProcess:
                 taken_time=lambda: self._policy.taken_time,
                 dns=self._crew.dns,
             ),
+            settings.telemetry.metrics.also,
         )
 
     async def run(self) -> None:

@@ -231,6 +231,12 @@ class OtlpSettings(Section):
     )
 
 
+class MetricsSettings(Section):
+    """What /metrics says."""
+
+    also: tuple[Literal["istio", "hubble"], ...] = key([], "Whose names the counts have besides ours.")
+
+
 class TelemetrySettings(Section):
     """What is told about connections."""
 
@@ -238,6 +244,7 @@ class TelemetrySettings(Section):
     access_log: AccessLogs = key(
         [{"path": "-", "format": "json"}], "Sinks of connection records; a single mapping is accepted too."
     )
+    metrics: MetricsSettings = Field(default_factory=MetricsSettings, description="What /metrics says.")
     otlp: OtlpSettings | None = key(None, "OpenTelemetry.")
 
 

@@ -3,7 +3,7 @@
 The table in docs/operations.md lists every metric.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -16,6 +16,7 @@ from prometheus_client.utils import floatToGoString
 
 from gateway.telemetry.counters import FLOWS, SENT, Counters
 from gateway.telemetry.counting import Histogram
+from gateway.telemetry.familiar import FamiliarNames
 from gateway.telemetry.questions import DnsMetrics, DnsReadings
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -56,12 +57,13 @@ class Sources:
 
 
 class Metrics:
-    """The registry of the gateway."""
+    """The registry of the gateway. `also`: whose names the counts have besides ours."""
 
-    def __init__(self, sources: Sources) -> None:
+    def __init__(self, sources: Sources, also: Collection[str] = ()) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(_Gateway(sources))
         self._registry.register(DnsMetrics(sources.dns))
+        self._registry.register(FamiliarNames(sources.counters, also))
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
 
