@@ -49,6 +49,7 @@ lock: ## resolve pyproject.toml anew into requirements*.txt (UPGRADE=--upgrade f
 	@$(BIN)/python -m venv $(LOCK_VENV) && $(LOCK_VENV)/bin/pip install --quiet $(LOCK_TOOL)
 	@$(COMPILE) $(UPGRADE) pyproject.toml --output-file requirements.txt
 	@$(COMPILE) $(UPGRADE) pyproject.toml --group dev --constraint requirements.txt --output-file requirements-dev.txt
+	@$(COMPILE) $(UPGRADE) --group peers --output-file tests/peers/requirements.txt
 	@$(COMPILE) $(UPGRADE) --group build --output-file requirements-build.txt
 	@rm -rf $(LOCK_VENV)
 

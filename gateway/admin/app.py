@@ -26,6 +26,8 @@ _INDEX = """\
 GET  /healthz   200 while the process lives
 GET  /readyz    200 when traffic may come, else 503 and why
 GET  /metrics   Prometheus text format
+GET  /ca.pem    the CA of inspected destinations, for clients to trust
+GET  /ca-bundle.pem   the same with all that this machine trusts
 GET  /tunnels   what is open now
 GET  /flows     what has ended, as it ends (text/event-stream)
 POST /tunnels/ID/close    end it; needs the token
@@ -104,7 +106,25 @@ def _health_routes(state: GatewayState) -> list[Route]:
             page = await asyncio.to_thread(state.metrics)
         return Response(page, media_type=CONTENT_TYPE)
 
-    return [Route("/healthz", _healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
+    async def ca(_: Request) -> Response:
+        return _pem(state.authorities())
+
+    async def ca_bundle(_: Request) -> Response:
+        return _pem(await asyncio.to_thread(state.trust_bundle))
+
+    return [
+        Route("/healthz", _healthz),
+        Route("/readyz", readyz),
+        Route("/metrics", metrics),
+        Route("/ca.pem", ca),
+        Route("/ca-bundle.pem", ca_bundle),
+    ]
+
+
+def _pem(certificates: bytes | None) -> Response:
+    if certificates is None:
+        return PlainTextResponse("there is none: nothing is inspected, or this machine trusts nobody\n", 404)
+    return Response(certificates, media_type="application/x-pem-file")
 
 
 def _reload_route(state: GatewayState) -> Route:

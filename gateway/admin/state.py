@@ -60,6 +60,14 @@ class GatewayState(Protocol):
         """The text exposition format; called in a thread."""
         ...
 
+    def authorities(self) -> bytes | None:
+        """What clients of inspected destinations are to trust, as PEM; None if nothing is inspected."""
+        ...
+
+    def trust_bundle(self) -> bytes | None:
+        """The same with all that this machine trusts; None also if that cannot be read. Called in a thread."""
+        ...
+
     async def reload(self) -> ReloadOutcome:
         """Read the policy again, all or nothing; may be called while another reload runs."""
         ...

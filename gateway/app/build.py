@@ -5,10 +5,13 @@ import socket
 from collections.abc import Callable, Sequence
 
 from gateway.app.clock import SystemClock
+from gateway.app.inspection.in_force import InspectionPlan, InterceptionInForce
 from gateway.app.resolving import ResolverInForce, ResolverPlan
 from gateway.exchange.parts import Parts
 from gateway.exchange.upstream import Pool
+from gateway.model.addresses import Address
 from gateway.model.errors import ConfigError
+from gateway.model.reasons import Reason
 from gateway.model.roles import Limiter
 from gateway.net.dialer import TcpDialer
 from gateway.net.splice import Splices
@@ -16,7 +19,7 @@ from gateway.net.stream import Stream
 from gateway.policy.plan import Rules
 from gateway.serve.deadlines import DeadlineWheel
 from gateway.serve.identify import Identifier
-from gateway.serve.services import Bounds, Services
+from gateway.serve.services import Bounds, Entrance, Services
 from gateway.settings.gateway import GatewaySettings
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.formats import json
@@ -80,6 +83,9 @@ def build_services(
     rules: Callable[[], Rules],
     identifier: Callable[[], Identifier],
     resolver_plan: Callable[[], ResolverPlan],
+    entrance: Callable[[str], Entrance | None],
+    admit_as: Callable[[Address, Address], Reason | None],
+    inspection_plan: Callable[[], InspectionPlan | None],
     limiter: Limiter,
     recorder: Recorder,
 ) -> tuple[Services, ResolverInForce]:
@@ -97,6 +103,8 @@ def build_services(
     services = Services(
         rules=rules,
         identifier=identifier,
+        entrance=entrance,
+        admit_as=admit_as,
         limiter=limiter,
         dialer=dialer,
         recorder=recorder,
@@ -104,6 +112,7 @@ def build_services(
         clock=clock,
         splices=splices,
         exchanges=parts,
+        interception=InterceptionInForce(inspection_plan, parts).current,
         pool=Pool(deadlines, clock.monotonic),
         bounds=Bounds(settings.bounds.head, settings.bounds.client_hello),
         proxy_name=name,

@@ -3,15 +3,17 @@
 The child process that reads for a reload imports this module and little else.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from itertools import takewhile
 from pathlib import Path
 from typing import TypeVar
 
+from gateway.app.inspection.material import AuthorityMaterial, load_authority_material
 from gateway.model.client import IdentitySource
-from gateway.settings.gateway import GatewaySettings
+from gateway.net.tls.contexts import BadMaterial, TlsMaterial, build_server_context
+from gateway.settings.gateway import GatewaySettings, TlsSettings
 from gateway.settings.load import (
     GATEWAY_FILE,
     LoadedPolicy,
@@ -20,10 +22,15 @@ from gateway.settings.load import (
     load_settings,
     load_users,
 )
+from gateway.settings.problems import BadValue, Problems
 from gateway.settings.section import Section
 from gateway.settings.source.files import Stamp, stamp
+from gateway.settings.source.pem import read_key, read_pem
 
 S = TypeVar("S", bound=Section)
+
+Materials = Mapping[str, TlsMaterial]
+"""By the name of the listener; they travel as bytes, and whoever serves makes contexts from them."""
 
 # Sockets and processes are made once; everything else that gateway.yaml says holds from the next reload on.
 FIXED_AT_START: tuple[tuple[str, ...], ...] = (
@@ -48,12 +55,15 @@ class Sources:
 @dataclass(frozen=True, slots=True)
 class Configuration:
     """`users` are bcrypt hashes by name, None where no password is looked at; `authorities` is the text of
-    `resolver.tls.ca`, if there is one. `files` are all that it was read from, as they were just before."""
+    `resolver.tls.ca`, if there is one; `materials` stand by the listener's name; `inspection` is the authority of
+    inspected destinations. `files` are all that it was read from, as they were just before."""
 
     settings: GatewaySettings
     policy: LoadedPolicy
     users: Mapping[str, bytes] | None
     authorities: str | None
+    materials: Materials
+    inspection: AuthorityMaterial | None
     files: Mapping[Path, Stamp]
 
 
@@ -76,14 +86,53 @@ def load_configuration(sources: Sources, environ: Mapping[str, str]) -> Configur
     files = {path: before.get(path, stamp(path)) for path in settings.files}
     users = load_users(settings) if _looks_at_passwords(settings) else None
     authorities = load_resolver_authorities(settings)
+    materials = load_materials(settings)
+    inspection = load_authority_material(settings)
     loaded = load_policy(settings)
-    return Configuration(settings, loaded, users, authorities, {**files, **loaded.files})
+    return Configuration(settings, loaded, users, authorities, materials, inspection, {**files, **loaded.files})
+
+
+def before_the_address(sources: Iterable[IdentitySource]) -> Iterator[IdentitySource]:
+    """Those that are asked: one after it would never be."""
+    return takewhile(lambda source: source is not IdentitySource.ADDRESS, sources)
+
+
+def load_materials(settings: GatewaySettings) -> Materials:
+    """Of every listener with TLS, checked: a context can be made of each. Raises `ConfigErrors`."""
+    problems = Problems()
+    materials = {}
+    for index, listener in enumerate(settings.listeners):
+        if listener.tls is not None:
+            try:
+                materials[listener.name] = _load_material(listener.tls)
+            except BadMaterial as bad:
+                place = settings.document.place(("listeners", index, "tls", bad.part))
+                problems.add(place, f"{_files_of(listener.tls)[bad.part]} {bad}")
+    problems.raise_if_any()
+    return materials
+
+
+def _load_material(tls: TlsSettings) -> TlsMaterial:
+    read = {}
+    for part, path in _files_of(tls).items():
+        try:
+            read[part] = read_key(path) if part == "key" else read_pem(path)
+        except BadValue as refusal:
+            raise BadMaterial(part, str(refusal)) from refusal
+    required = tls.client_cert == "required"
+    material = TlsMaterial(read["cert"], read["key"], read.get("client_ca"), read.get("crl"), required)
+    build_server_context(material)
+    return material
+
+
+def _files_of(tls: TlsSettings) -> dict[str, Path]:
+    """By the key that names them."""
+    named = {"cert": tls.cert, "key": tls.private_key, "client_ca": tls.client_ca, "crl": tls.crl}
+    return {part: path for part, path in named.items() if path is not None}
 
 
 def _looks_at_passwords(settings: GatewaySettings) -> bool:
-    """A source after the address would never be asked."""
-    before_the_address = takewhile(lambda source: source is not IdentitySource.ADDRESS, settings.identity.sources)
-    return IdentitySource.BASIC in before_the_address and settings.identity.basic is not None
+    return IdentitySource.BASIC in before_the_address(settings.identity.sources) and settings.identity.basic is not None
 
 
 def _with(section: S, path: tuple[str, ...], value: object) -> S:

@@ -25,6 +25,7 @@ _logger = logging.getLogger(__name__)
 class PolicyInForce:
     """Keeps number and head of the generation that `take` has put in force.
 
+    `published` are the certificates of inspected destinations' authority, PEM, None where nothing is inspected.
     `last_reload_time` and `taken_time` are Unix time; `reload_seconds` is how long the last attempt took.
     """
 
@@ -43,6 +44,7 @@ class PolicyInForce:
         self.settings: GatewaySettings = first.settings
         self.files: Mapping[Path, Stamp] = first.files
         self.rules = 0
+        self.published: bytes | None = None
 
     async def begin(self) -> None:
         """Put in force what was read at the start, and forget it: a large policy need not be held twice."""
@@ -57,6 +59,7 @@ class PolicyInForce:
         self.settings = taken.settings
         self.files = taken.files
         self.rules = taken.rules
+        self.published = None if taken.inspection is None else taken.inspection.certificates
         self.taken_time = time.time()
         for warning in taken.warnings:
             _logger.warning("%s", warning)

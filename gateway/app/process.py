@@ -15,8 +15,9 @@ from typing import Any
 
 from gateway.admin.server import AdminServer
 from gateway.admin.state import AuditEntry, OpenTunnel, ReloadOutcome
-from gateway.app.configuration import Configuration
+from gateway.app.configuration import Configuration, Materials
 from gateway.app.generation.reading import Read
+from gateway.app.inspection.material import trust_bundle
 from gateway.app.policy_in_force import PolicyInForce
 from gateway.app.sockets import Sockets
 from gateway.app.watch import watch
@@ -30,6 +31,11 @@ from gateway.telemetry.metrics import Metrics, Sources
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 _logger = logging.getLogger(__name__)
+
+
+def leave_no_core() -> None:
+    """The memory of this process, and of those that it starts, holds credentials: no file ever does."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def raise_descriptor_limit() -> None:
@@ -51,11 +57,13 @@ def count_workers(settings: GatewaySettings, quota: Path = CPU_QUOTA) -> int:
     return cpus
 
 
-def build_crew(loop: asyncio.AbstractEventLoop, settings: GatewaySettings, sockets: Sockets, flows: Ring) -> Crew:
+def build_crew(
+    loop: asyncio.AbstractEventLoop, settings: GatewaySettings, materials: Materials, sockets: Sockets, flows: Ring
+) -> Crew:
     """As many as there are sockets for. Raises `ConfigError` for a log that cannot be written."""
     if len(sockets.proxies) == 1:
-        return Local(loop, settings, sockets, flows)
-    return Fleet(settings, sockets, flows)
+        return Local(loop, settings, materials, sockets, flows)
+    return Fleet(settings, materials, sockets, flows)
 
 
 def _failure_of(failing: asyncio.Task[CrewFailed], serving: asyncio.Task[None]) -> BaseException | None:
@@ -81,7 +89,7 @@ class GatewayProcess:
         self._stopping = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._flows = Ring()
-        self._crew = build_crew(loop, settings, sockets, self._flows)
+        self._crew = build_crew(loop, settings, first.materials, sockets, self._flows)
         self._policy = PolicyInForce(first, read, self._crew.take)
         self._admin = AdminServer(self, sockets.admin, sockets.health, settings.admin.token_file)
         self._metrics = Metrics(
@@ -141,6 +149,15 @@ class GatewayProcess:
         """See `GatewayState`."""
         return self._metrics.render()
 
+    def authorities(self) -> bytes | None:
+        """See `GatewayState`."""
+        return self._policy.published
+
+    def trust_bundle(self) -> bytes | None:
+        """See `GatewayState`."""
+        published = self._policy.published
+        return None if published is None else trust_bundle(published)
+
     async def reload(self) -> ReloadOutcome:
         """See `GatewayState`."""
         return await self._policy.reload()
@@ -187,6 +204,7 @@ class GatewayProcess:
             connections, seconds = self._crew.tally().connections_open, self._policy.settings.drain.timeout
             _logger.info("draining %d connections, for %g s", connections, seconds)
             self._stopping.set()
+            self._crew.refuse()
 
     def _hang_up(self) -> None:
         self._crew.reopen_logs()

@@ -27,7 +27,7 @@ async def watch(
         await asyncio.sleep(look_every)
         if files() is not in_force:
             in_force = seen = files()
-        now = await asyncio.to_thread(_stamps, in_force)
+        now = await asyncio.to_thread(_stamps, in_force) if in_force else {}
         if now != seen:
             await changed()
             seen = now

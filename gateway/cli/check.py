@@ -4,6 +4,8 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from gateway.app.configuration import load_materials
+from gateway.app.inspection.material import load_authority_material
 from gateway.cli.console import answers, complaints, say
 from gateway.model.errors import ConfigError
 from gateway.settings.gateway import GatewaySettings
@@ -54,7 +56,12 @@ def _check_gateway(file: Path | None) -> bool:
         settings = load_settings(file, os.environ)
     except ConfigErrors as refusal:
         return _refuse(name, refusal.problems)
-    named = (*_problems_of(lambda: load_users(settings)), *_problems_of(lambda: load_resolver_authorities(settings)))
+    named = (
+        *_problems_of(lambda: load_users(settings)),
+        *_problems_of(lambda: load_resolver_authorities(settings)),
+        *_problems_of(lambda: load_materials(settings)),
+        *_problems_of(lambda: load_authority_material(settings)),
+    )
     try:
         loaded = load_policy(settings)
     except ConfigErrors as refusal:

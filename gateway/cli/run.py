@@ -10,7 +10,7 @@ import uvloop
 
 from gateway.app.configuration import Configuration, Sources, load_configuration
 from gateway.app.generation.reading import ChildReader, Read
-from gateway.app.process import GatewayProcess, count_workers, raise_descriptor_limit
+from gateway.app.process import GatewayProcess, count_workers, leave_no_core, raise_descriptor_limit
 from gateway.app.sockets import bind_sockets
 
 
@@ -21,6 +21,7 @@ def run_gateway(config: Path | None, policy: Path | None, overrides: Mapping[str
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     raise_descriptor_limit()
+    leave_no_core()
     environ = {**os.environ, **overrides}
 
     sources = Sources(config, policy)

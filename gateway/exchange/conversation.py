@@ -55,6 +55,8 @@ class _Conversation:
     async def run(self) -> None:
         """See `converse`."""
         self.inlet.join()
+        if not self.inlet.has_something and not await self._comes_next():
+            return
         while await self._turn():
             if not await self._comes_next():
                 break

@@ -1,7 +1,7 @@
 """The life of one HTTP exchange, written top to bottom.
 
-    read head -> identify -> read intent -> decide -> take a lease -> resolve + screen + dial, or take a kept connection
-              -> forward -> stream -> record
+    read head -> identify -> read intent -> decide -> inspect -> take a lease
+              -> resolve + screen + dial, or take a kept connection -> forward -> stream -> record
 
 As with a connection no byte of the client's reaches the destination before the verdict, and every stage's answer is in
 the draft as it becomes known. A response that has begun is completed or cut off, never ended early as if it were whole.
@@ -12,6 +12,7 @@ from collections.abc import Hashable
 from gateway.exchange.fields import WEBSOCKET
 from gateway.exchange.hops import answer_here
 from gateway.exchange.inlet import Outlet, RequestInlet, Signal
+from gateway.exchange.inspected.request import Inspected, inspect_request
 from gateway.exchange.parts import Parts
 from gateway.exchange.plan import Plan
 from gateway.exchange.response import Telling, interim_head, switching_head, tell
@@ -21,6 +22,7 @@ from gateway.model.decision import Permit
 from gateway.model.errors import DownstreamError, GatewayError, InternalError, UpstreamError
 from gateway.model.reasons import Reason
 from gateway.model.record import Ended, ExchangeDraft, Side
+from gateway.net.dialer import introduce
 from gateway.net.relay import Relay
 from gateway.net.stream import Stream
 from gateway.wire.http.messages import Delimiter, Response
@@ -38,7 +40,9 @@ class Exchange:
         "_down",
         "_downstream",
         "_draft",
+        "_host",
         "_inlet",
+        "_inspected",
         "_interim",
         "_parts",
         "_permit",
@@ -51,6 +55,7 @@ class Exchange:
     )
 
     _permit: Permit
+    _host: str
 
     def __init__(
         self,
@@ -71,6 +76,7 @@ class Exchange:
         self._scope = scope
         self._parts = parts
         self._interim = 0
+        self._inspected: Inspected | None = None
         self._upstream: UpstreamConnection | None = None
         self._up: Outlet | None = None
         self._down: Outlet | None = None
@@ -87,6 +93,7 @@ class Exchange:
         judged = await self._scope.judge(plan.request, plan.target, draft, now)
         if plan.loops:
             raise UpstreamError(Reason.PROXY_LOOP, "Via names this gateway")
+        self._inspected = inspect_request(plan, judged, draft, parts.secrets, self._scope.is_verified)
         if plan.hops == 0:
             return self._answer_here()
         self._permit = judged.permit
@@ -111,10 +118,9 @@ class Exchange:
 
     async def _forward(self, judged: Judged) -> bool:
         named = judged.named
-        host = named.uri_host if named.port == self._scope.usual_port else str(named)
-        head = self._plan.head(host, self._parts.via)
-        key = pool_key(judged.client, judged.permit)
-        upstream, response = await self._ask(head, key)
+        self._host = named.uri_host if named.port == self._scope.usual_port else str(named)
+        key = pool_key(judged.client, judged.permit, self._draft.connection.peer)
+        upstream, response = await self._ask(key)
         if response.status == _SWITCHING:
             await self._switch(upstream, response)
             return False
@@ -125,34 +131,43 @@ class Exchange:
 
     # To the destination, and back with the head of its final answer.
 
-    async def _ask(self, head: bytes, key: Hashable) -> tuple[UpstreamConnection, Response]:
+    async def _ask(self, key: Hashable) -> tuple[UpstreamConnection, Response]:
         """Over a kept connection, which the destination may be closing right now: then once more over a fresh one, if
         that does no harm (RFC 9112 section 9.3.1)."""
         kept = self._scope.pool.take(key)
         if kept is not None:
             try:
-                return kept, await self._ask_over(kept, head)
+                return kept, await self._ask_over(kept)
             except UpstreamError as error:
                 if error.reason is not Reason.CONNECTION_TERMINATED or not self._may_repeat():
                     raise
                 kept.abort()
         fresh = await self._dial()
-        return fresh, await self._ask_over(fresh, head)
+        return fresh, await self._ask_over(fresh)
 
     def _may_repeat(self) -> bool:
         return self._request.method in _REPEATABLE and self._request.framing.delimiter is Delimiter.NONE
 
     async def _dial(self) -> UpstreamConnection:
         parts = self._parts
-        reached = await parts.dialer.dial(self._permit)
+        if self._scope.dialer is not None:
+            reached = await self._scope.dialer.dial(self._permit)
+        else:
+            reached = await parts.dialer.dial(self._permit)
+            introduce(reached, self._permit, self._draft.connection.peer)
         return UpstreamConnection(reached, parts.codec.response_reader(parts.bounds), parts.clock.monotonic())
 
-    async def _ask_over(self, upstream: UpstreamConnection, head: bytes) -> Response:
+    def _head_for(self, upstream: UpstreamConnection) -> bytes:
+        if self._inspected is None or not self._inspected.changes_fields:
+            return self._plan.head(self._host, self._parts.via)
+        return self._plan.changed_head(self._host, self._parts.via, self._inspected.fields_for(upstream))
+
+    async def _ask_over(self, upstream: UpstreamConnection) -> Response:
         draft = self._draft
         self._upstream = upstream
         draft.dialled, draft.reused = upstream.dialled, upstream.is_reused
         upstream.expect(self._request.method, self._plan.websocket, self._signal.ring)
-        self._send(upstream, head)
+        self._send(upstream, self._head_for(upstream))
         while True:
             response = await self._next_response(upstream)
             if draft.transfer.first_byte_at is None:
@@ -162,11 +177,13 @@ class Exchange:
             self._pass_interim(response)
 
     def _send(self, upstream: UpstreamConnection, head: bytes) -> None:
-        inlet = self._inlet
-        up = self._up = Outlet(upstream.stream, inlet, self._request.framing.delimiter is Delimiter.CHUNKED)
+        inlet, inspected = self._inlet, self._inspected
+        new_outlet = Outlet if inspected is None else inspected.upload
+        up = self._up = new_outlet(upstream.stream, inlet, self._request.framing.delimiter is Delimiter.CHUNKED)
         held = inlet.held_content()
         if held:
             head += up.framed(held)
+            self._check_size()
         if inlet.end is not None:
             head += up.ending(inlet.end)
         upstream.stream.write(head)
@@ -178,7 +195,7 @@ class Exchange:
         while not heads:
             upstream.check()
             await self._wait()
-        return heads.pop(0)
+        return heads.pop(0) if self._inspected is None else self._inspected.told(heads.pop(0))
 
     def _pass_interim(self, response: Response) -> None:
         """1xx go on, but not to a client of HTTP/1.0 (RFC 9110 section 15.2)."""
@@ -197,7 +214,10 @@ class Exchange:
         keeps = complete and self._plan.is_persistent and framing is not Delimiter.CLOSE
         draft.status = telling.response.status
         head = telling.head(keeps, self._parts)
-        down = self._down = Outlet(self._downstream, inlet, framing is Delimiter.CHUNKED)
+        if self._inspected is None:
+            down = self._down = Outlet(self._downstream, inlet, framing is Delimiter.CHUNKED)
+        else:
+            down = self._down = self._inspected.download(self._downstream, upstream, framing is Delimiter.CHUNKED)
         held = inlet.held_content()
         if held:
             head += down.framed(held)
@@ -244,6 +264,7 @@ class Exchange:
     async def _wait(self) -> None:
         """Until something happened. Raises if nothing moves for the rule's `idle`, or if the client is gone."""
         self._inlet.check()
+        self._check_size()
         before = self._moved()
         try:
             with self._parts.deadlines.within(self._permit.terms.timeouts.idle, self._too_slow):
@@ -251,6 +272,11 @@ class Exchange:
         except GatewayError:
             if self._moved() == before:
                 raise
+
+    def _check_size(self) -> None:
+        """Raise `Refused` if the request is larger than the rule allows."""
+        if self._inspected is not None and self._up is not None:
+            self._inspected.check(self._up)
 
     def _too_slow(self) -> GatewayError:
         if self._down is not None and self._downstream.queued():
@@ -267,6 +293,8 @@ class Exchange:
         """Of what broke off only what the sockets have taken."""
         transfer = self._draft.transfer
         if self._up is not None:
+            if self._inspected is not None:
+                self._inspected.sum_up(self._up)
             transfer.bytes_up += self._up.size if is_complete else self._up.taken
         if self._down is not None:
             transfer.bytes_down += self._down.size if is_complete else self._down.taken

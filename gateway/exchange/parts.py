@@ -1,13 +1,27 @@
 """What exchanges work with; built once by `app`, shared by every connection of the process."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from gateway.exchange.fields import pseudonym
 from gateway.exchange.inlet import Signal
-from gateway.model.roles import Clock, Deadlines, Dialer, Recorder
+from gateway.model.authority import Host
+from gateway.model.inspection.secret import Secret
+from gateway.model.roles import Clock, Deadlines, Dialer, Recorder, SecretStore
 from gateway.net.splice import Splices
 from gateway.net.stream import Stream
 from gateway.wire.http.codec import DEFAULT_BOUNDS, Bounds, Codec
+
+
+class NoSecrets:
+    """Fulfils `SecretStore` where none is declared."""
+
+    def find(self, name: str, host: Host, groups: Sequence[str]) -> Secret | None:
+        """See `SecretStore`."""
+        return None
+
+
+_NOTHING_KEPT = NoSecrets()
 
 
 @dataclass(slots=True)
@@ -24,6 +38,7 @@ class Parts:
     splices: Splices
     name: str
     bounds: Bounds = DEFAULT_BOUNDS
+    secrets: SecretStore = _NOTHING_KEPT
     draining: bool = False
     traces: bool = False
     resting: set[Signal] = field(default_factory=set)

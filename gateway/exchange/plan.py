@@ -15,7 +15,7 @@ from gateway.wire.target import MalformedTarget, Target, parse_target
 @dataclass(slots=True)
 class Plan:
     """`passing` are the fields that go on; `hops` is what Max-Forwards says, where it counts; `loops`: the request has
-    been here before."""
+    been here before. `inspected` is what a rule that looks at requests said of it."""
 
     request: Request
     target: Target
@@ -24,16 +24,25 @@ class Plan:
     websocket: bool
     hops: int | None
     loops: bool
+    inspected: object = None
     _host: str = ""
     _head: bytes = b""
 
     def head(self, host: str, via: str) -> bytes:
         """As the destination gets it. `host` is the one that was judged, `via` our pseudonym."""
         if host != self._host:
-            passing = self.passing if self.hops is None else with_hops(self.passing, self.hops - 1)
-            fields = request_fields(self.request, passing, host, via, self.websocket)
-            self._host, self._head = host, request_head(self.request.method, self.target.resource, fields)
+            self._host, self._head = host, self._written(self.passing, host, via)
         return self._head
+
+    def changed_head(self, host: str, via: str, passing: list[tuple[str, str]]) -> bytes:
+        """The same with other fields; they may hold secrets, and it is not kept."""
+        return self._written(passing, host, via)
+
+    def _written(self, passing: list[tuple[str, str]], host: str, via: str) -> bytes:
+        if self.hops is not None:
+            passing = with_hops(passing, self.hops - 1)
+        fields = request_fields(self.request, passing, host, via, self.websocket)
+        return request_head(self.request.method, self.target.resource, fields)
 
 
 def plan_request(request: Request, via: str) -> Plan:

@@ -13,13 +13,14 @@ from typing import Protocol as Role
 from gateway.exchange.upstream import Pool, UpstreamConnection, pool_key
 from gateway.model.addresses import Address
 from gateway.model.authority import Authority, parse_authority
-from gateway.model.client import Client
+from gateway.model.client import Certificate, Client
 from gateway.model.decision import Deny, Permit
 from gateway.model.errors import DownstreamError, GatewayError, Refused
 from gateway.model.intent import Door, Intent, Protocol
 from gateway.model.reasons import Reason
 from gateway.model.record import Destination, ExchangeDraft
-from gateway.model.roles import HeaderFields, Limiter
+from gateway.model.roles import Dialer, HeaderFields, Limiter
+from gateway.net.stream import Stream
 from gateway.policy.confirm import confirm_host
 from gateway.policy.decide import decide
 from gateway.policy.plan import Rules
@@ -30,7 +31,7 @@ from gateway.wire.target import HTTP_PORT, Target
 class Identifies(Role):
     """Who is asking."""
 
-    async def identify(self, address: Address, head: HeaderFields) -> Client:
+    async def identify(self, address: Address, head: HeaderFields, certificate: Certificate | None) -> Client:
         """Raises `DownstreamError` for credentials that are wrong or missing."""
         ...
 
@@ -62,6 +63,16 @@ class Scope(Role):
         """The one that Host leaves out."""
         ...
 
+    @property
+    def dialer(self) -> Dialer[Stream] | None:
+        """How destinations are reached; None: as everywhere."""
+        ...
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether every connection to a destination is: see `Upstream.verified`."""
+        ...
+
     async def judge(self, request: Request, target: Target, draft: ExchangeDraft, now: float) -> Judged:
         """Who asks for what, and whether it may pass: noted in the draft as it becomes known. Raises `GatewayError`."""
         ...
@@ -86,6 +97,16 @@ class AnyAuthority:
     pool: Pool
     usual_port: int = HTTP_PORT
 
+    @property
+    def dialer(self) -> Dialer[Stream] | None:
+        """See `Scope`."""
+        return None
+
+    @property
+    def is_verified(self) -> bool:
+        """See `Scope`."""
+        return False
+
     async def judge(self, request: Request, target: Target, draft: ExchangeDraft, now: float) -> Judged:
         """See `Scope`."""
         if target.authority is None:
@@ -93,7 +114,8 @@ class AnyAuthority:
         rules = self.rules()
         draft.generation = rules.generation
         identifier = self.identifier()
-        client = draft.client = await identifier.identify(draft.connection.peer[0], request)
+        connection = draft.connection
+        client = draft.client = await identifier.identify(connection.peer[0], request, connection.certificate)
         intent = draft.intent = Intent(Door.ABSOLUTE_FORM, target.authority, Protocol.HTTP)
         decision = draft.decision = decide(client, intent, rules, now)
         if isinstance(decision, Deny):
@@ -149,10 +171,12 @@ class OneAuthority:
     rules: Rules
     pool: Pool
     usual_port: int = HTTP_PORT
+    is_verified: bool = False
+    dialer: Dialer[Stream] | None = None
 
-    def keep(self, upstream: UpstreamConnection) -> None:
-        """Have the next request go over this connection."""
-        self.pool.give(pool_key(self.client, self.permit), upstream)
+    def keep(self, upstream: UpstreamConnection, peer: tuple[Address, int]) -> None:
+        """Have the next request of `peer` go over this connection."""
+        self.pool.give(pool_key(self.client, self.permit, peer), upstream)
 
     async def judge(self, request: Request, target: Target, draft: ExchangeDraft, now: float) -> Judged:
         """See `Scope`."""

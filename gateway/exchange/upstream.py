@@ -1,13 +1,14 @@
 """A connection to a destination, over which one exchange goes after the other, and where it waits in between.
 
 It is used again only for the same client, under the same rule of the same generation, for the same host and port: it
-then leads where a dial would lead, with the same permit.
+then leads where a dial would lead, with the same permit. One that a PROXY header opened is its client connection's own.
 """
 
 from collections.abc import Callable, Hashable
 
 from gateway.exchange.inlet import Inlet
 from gateway.exchange.response import Telling
+from gateway.model.addresses import Address
 from gateway.model.client import Client
 from gateway.model.decision import Permit
 from gateway.model.errors import UpstreamError
@@ -29,7 +30,7 @@ def _nobody_waits() -> None:
 
 class UpstreamConnection:
     """Whoever holds it closes it, or gives it to a pool. `is_reused`: an exchange has gone over it, or its dial was
-    recorded elsewhere."""
+    recorded elsewhere. `is_verified` as in `Upstream.verified`."""
 
     __slots__ = (
         "_key",
@@ -39,6 +40,7 @@ class UpstreamConnection:
         "idle_since",
         "inlet",
         "is_reused",
+        "is_verified",
         "reader",
         "stream",
         "telling",
@@ -49,6 +51,7 @@ class UpstreamConnection:
         self.dialled = upstream.dialled
         self.dialled_at = dialled_at
         self.is_reused = False
+        self.is_verified = upstream.verified
         self.reader = reader
         self.inlet: Inlet[Response] = Inlet(self.stream, reader, _nobody_waits)
         self.idle_since = dialled_at
@@ -113,10 +116,21 @@ class UpstreamConnection:
             self._pool = None
 
 
-def pool_key(client: Client, permit: Permit) -> Hashable:
-    """All that has to be the same. Labels are no key: whom they describe is told by the other facts."""
+def pool_key(client: Client, permit: Permit, peer: tuple[Address, int]) -> Hashable:
+    """All that has to be the same; `peer` only where the destination was told of it. Labels are no key: whom they
+    describe is told by the other facts."""
     who = client.address, client.source, client.user, client.namespace, client.service_account, client.pod
-    return who, client.spiffe, client.known, permit.rule.name, permit.generation, permit.authority
+    told = peer if permit.terms.proxy_protocol is not None else None
+    return (
+        who,
+        client.spiffe,
+        client.certificate,
+        client.known,
+        permit.rule.name,
+        permit.generation,
+        permit.authority,
+        told,
+    )
 
 
 class Pool:

@@ -3,7 +3,6 @@ they are good, bounded in number. A name that many clients ask for at once is ma
 """
 
 import asyncio
-import os
 import ssl
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -12,11 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from gateway.intercept.authority import Authority, Leaf
 from gateway.model.authority import Host
 from gateway.model.roles import Clock
+from gateway.net.tls.contexts import load_chain, server_context
 
 RENEW_AT = 0.5
 """The part of a leaf's life after which it is made anew."""
 _AT_ONCE = 2  # threads; minting takes well under a millisecond of processor
-_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"  # of TLS 1.2: forward secrecy and AEAD only; those of 1.3 all are
 
 _Key = tuple[Host, tuple[str, ...]]
 
@@ -64,23 +63,11 @@ class Minting:
     def _mint(self, key: _Key, now: float) -> tuple[ssl.SSLContext, float]:
         host, alpn = key
         leaf = self._authority.mint(host, now, self._validity)
-        return server_context(leaf, alpn), leaf.not_after
+        return leaf_context(leaf, alpn), leaf.not_after
 
 
-def server_context(leaf: Leaf, alpn: Sequence[str]) -> ssl.SSLContext:
-    """TLS 1.2 and 1.3, server side. `load_cert_chain` takes file names only: a file in memory, so that no key touches
-    a disk."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
-    context.set_ciphers(_CIPHERS)
-    if alpn:
-        context.set_alpn_protocols(list(alpn))
-    descriptor = os.memfd_create("leaf", os.MFD_CLOEXEC)
-    try:
-        with os.fdopen(descriptor, "wb", closefd=False) as file:
-            file.write(leaf.chain + leaf.key)
-        context.load_cert_chain(f"/proc/self/fd/{descriptor}")
-    finally:
-        os.close(descriptor)
+def leaf_context(leaf: Leaf, alpn: Sequence[str]) -> ssl.SSLContext:
+    """The server's side for a client that asks for the leaf's name."""
+    context = server_context(alpn)
+    load_chain(context, leaf.chain, leaf.key)
     return context

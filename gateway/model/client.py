@@ -17,8 +17,18 @@ class IdentitySource(StrEnum):
     ADDRESS = "address"
 
 
+class Certificate(NamedTuple):
+    """What a client certificate that was verified says of its owner. `subject` is `key=value,...` in its order."""
+
+    subject: str
+    common_name: str | None = None
+    dns_names: tuple[str, ...] = ()
+    uris: tuple[str, ...] = ()
+
+
 class Client(NamedTuple):
-    """A workload. Facts come from the winning source and from the address; what is not known is None.
+    """A workload. Facts come from the winning source and from the address; what is not known is None. `certificate` is
+    the name that its certificate shows: the first DNS name, else the common name, else the subject.
 
     `known=False`: its identity should be known and is not. Such a client matches no allow that names clients and
     every deny that does, counts as excepted from every allow with `except.clients` and from no deny.
@@ -33,4 +43,5 @@ class Client(NamedTuple):
     labels: Mapping[str, str] | None = None
     workload: str | None = None
     spiffe: str | None = None
+    certificate: str | None = None
     known: bool = True

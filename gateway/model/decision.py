@@ -11,6 +11,7 @@ from typing import Protocol as Role
 
 from gateway.model.addresses import Address, Network
 from gateway.model.authority import Authority
+from gateway.model.inspection.terms import Inspection
 from gateway.model.intent import Protocol
 from gateway.model.reasons import Reason
 
@@ -50,6 +51,13 @@ class Resolve(StrEnum):
     MATCH = "match"
 
 
+class ProxyVersion(StrEnum):
+    """The form of the PROXY header that a destination is sent."""
+
+    V1 = "v1"
+    V2 = "v2"
+
+
 class Source(NamedTuple):
     """Local addresses to dial from, the first that has a port left. `foreign`: they are the client's, not ours."""
 
@@ -79,18 +87,26 @@ class Terms:
     """What the deciding rule says about a connection that it lets pass. All of it comes from that one rule.
 
     `private` are the networks that the rule opens beyond global unicast, `within` those that it is pinned to (empty:
-    not pinned). `inspect` tells that TLS is to be terminated. `source` None leaves the address to the routes.
+    not pinned). `inspection` is what it says of requests, None if it looks at none. `source` None leaves the address to
+    the routes. `proxy_protocol` is the header that the destination is sent before the client's first byte, None for
+    none.
     """
 
     protocol: Protocol = Protocol.AUTO
     sni: SniRule = SniRule.MATCH
     ech: EchRule = EchRule.OUTER
-    inspect: bool = False
+    inspection: Inspection | None = None
     private: tuple[Network, ...] = ()
     within: tuple[Network, ...] = ()
     resolve: Resolve = Resolve.GATEWAY
     source: Source | None = None
     timeouts: Timeouts = Timeouts()
+    proxy_protocol: ProxyVersion | None = None
+
+    @property
+    def inspect(self) -> bool:
+        """Whether TLS is to be terminated."""
+        return self.inspection is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,22 +6,30 @@ from enum import StrEnum
 from typing import NamedTuple, NotRequired, Protocol, TypedDict
 
 from gateway.model.addresses import Address
-from gateway.model.client import Client
+from gateway.model.client import Certificate, Client
 from gateway.model.decision import AddressRefusal, Decision, Deny, Permit, RuleRef, WouldDeny
 from gateway.model.errors import DownstreamError, GatewayError, Refused, UpstreamError
 from gateway.model.intent import Intent, Opening
 from gateway.model.reasons import Reason
 
-ABOUT_CREDENTIALS = frozenset({Reason.CREDENTIALS_MISSING, Reason.CREDENTIALS_INVALID})
+ABOUT_CERTIFICATES = frozenset({Reason.CLIENT_CERTIFICATE_MISSING, Reason.CLIENT_CERTIFICATE_INVALID})
+ABOUT_CREDENTIALS = ABOUT_CERTIFICATES | {
+    Reason.CREDENTIALS_MISSING,
+    Reason.CREDENTIALS_INVALID,
+    Reason.PROXY_HEADER_REFUSED,
+}
 _SLOW = frozenset(
     {
         Reason.HEAD_TIMEOUT,
+        Reason.TLS_HANDSHAKE_TIMEOUT,
         Reason.BODY_TIMEOUT,
         Reason.IDLE_TIMEOUT,
         Reason.CLIENT_SILENT,
         Reason.CLIENT_HELLO_TIMEOUT,
+        Reason.TLS_HANDSHAKE_TIMEOUT,
     }
 )
+_SLOW_UPSTREAM = frozenset({Reason.RESPONSE_TIMEOUT, Reason.UPSTREAM_TLS_TIMEOUT})
 
 
 class Side(StrEnum):
@@ -84,6 +92,23 @@ class TraceParent(NamedTuple):
     sampled: bool
 
 
+@dataclass(slots=True)
+class TlsSides:
+    """An inspected tunnel: what was agreed with the client and with the destination, as far as it came to that.
+
+    Versions as in `TLSv1.3`. `certificate` is the SHA-256 of the destination's, in hexadecimal digits; its names are as
+    in RFC 4514.
+    """
+
+    version: str | None = None
+    resumed: bool = False
+    upstream_version: str | None = None
+    upstream_resumed: bool = False
+    certificate: str | None = None
+    subject: str = ""
+    issuer: str = ""
+
+
 class Tunnel(Protocol):
     """An open tunnel, as far as it can be ended from outside."""
 
@@ -96,8 +121,10 @@ class Tunnel(Protocol):
 class Draft:
     """One connection while it lives. `started_at` is monotonic, `started_time` Unix time; both in seconds.
 
-    `original` is where a captured connection was on its way to, None on a proxy port. `tunnel` is there while it is
-    being relayed; `judged` is the last generation by which it was judged since.
+    `peer` is the client; where a PROXY header named it, `sender` is who sent that. `certificate` is the client's,
+    verified. `entered`: what stands before the first request is done with. `original` is where a captured connection
+    was on its way to, None on a proxy port. `tunnel` is there while it is being relayed; `judged` is the last
+    generation by which it was judged since.
 
     `asked_time` is Unix time at which the request's head was complete. For traces: `caller` is the client's span, as
     the request says; `opened_at` the monotonic instant at which the tunnel's first bytes were judged; `traced` tells
@@ -110,6 +137,9 @@ class Draft:
     started_at: float
     started_time: float
     original: Destination | None = None
+    sender: tuple[Address, int] | None = None
+    certificate: Certificate | None = None
+    entered: bool = False
     generation: int = 0
     client: Client | None = None
     intent: Intent | None = None
@@ -118,6 +148,7 @@ class Draft:
     status: int | None = None
     opening: Opening | None = None
     would_deny: WouldDeny | None = None
+    tls: TlsSides | None = None
     requests: int = 0
     transfer: Transfer = field(default_factory=Transfer)
     reason: Reason | None = None
@@ -135,7 +166,9 @@ class ExchangeDraft:
     """One request and its response while they last. `number` counts the requests of `connection` from 1.
 
     `path` has no query and no user information. `reused`: it went over a connection to the destination that an earlier
-    exchange had opened, whose dial `dialled` tells. `transfer` counts content without framing. Instants as in `Draft`.
+    exchange had opened, whose dial `dialled` tells. Where the rule inspects, `media_type` is the request's, `query` and
+    `headers` are what its `log` asks for, `secrets` the names of those that were filled in. `transfer` counts content
+    without framing. Instants as in `Draft`.
     """
 
     connection: Draft
@@ -152,6 +185,10 @@ class ExchangeDraft:
     reused: bool = False
     status: int | None = None
     would_deny: WouldDeny | None = None
+    media_type: str = ""
+    query: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+    secrets: tuple[str, ...] = ()
     transfer: Transfer = field(default_factory=Transfer)
     reason: Reason | None = None
     detail: str = ""
@@ -184,9 +221,13 @@ class ConnectionRecord(TypedDict):
     bytes_down: int
     ended: Ended
     ended_by: Side
+    peer_address: NotRequired[str]
+    peer_port: NotRequired[int]
     identity: NotRequired[str]
     user: NotRequired[str]
     namespace: NotRequired[str]
+    spiffe: NotRequired[str]
+    certificate: NotRequired[str]
     door: NotRequired[str]
     host: NotRequired[str]
     port: NotRequired[int]
@@ -214,13 +255,22 @@ class ConnectionRecord(TypedDict):
     ech: NotRequired[bool]
     first_byte_ms: NotRequired[float]
     requests: NotRequired[int]
+    inspected: NotRequired[bool]
+    tls_version: NotRequired[str]
+    tls_resumed: NotRequired[bool]
+    upstream_tls_version: NotRequired[str]
+    upstream_tls_resumed: NotRequired[bool]
+    upstream_certificate: NotRequired[str]
+    upstream_subject: NotRequired[str]
+    upstream_issuer: NotRequired[str]
 
 
 class ExchangeRecord(TypedDict):
     """The one record of one exchange, flat, beside the `ConnectionRecord` of the same `connection_id`.
 
     `status` is what the client was told, by the destination or by us. Everything else as in `ConnectionRecord`;
-    `total_ms` and `first_byte_ms` count from the request's head.
+    `total_ms` and `first_byte_ms` count from the request's head. `content_type` is the request's, `query` and
+    `request_headers` are there where the rule's `log` asks for them; `secrets` are names.
     """
 
     time: str
@@ -238,9 +288,13 @@ class ExchangeRecord(TypedDict):
     bytes_down: int
     ended: Ended
     ended_by: Side
+    peer_address: NotRequired[str]
+    peer_port: NotRequired[int]
     identity: NotRequired[str]
     user: NotRequired[str]
     namespace: NotRequired[str]
+    spiffe: NotRequired[str]
+    certificate: NotRequired[str]
     door: NotRequired[str]
     host: NotRequired[str]
     port: NotRequired[int]
@@ -255,6 +309,10 @@ class ExchangeRecord(TypedDict):
     also: NotRequired[tuple[str, ...]]
     would_deny: NotRequired[Reason]
     would_deny_rule: NotRequired[str]
+    content_type: NotRequired[str]
+    query: NotRequired[str]
+    request_headers: NotRequired[dict[str, str]]
+    secrets: NotRequired[tuple[str, ...]]
     reused: NotRequired[bool]
     dialled_address: NotRequired[str]
     source_address: NotRequired[str]
@@ -292,7 +350,7 @@ def note(error: GatewayError, draft: Draft | ExchangeDraft) -> None:
         case DownstreamError():
             transfer.ended, transfer.ended_by = _ended_by_client(error.reason), Side.DOWNSTREAM
         case UpstreamError():
-            slow = error.reason is Reason.RESPONSE_TIMEOUT
+            slow = error.reason in _SLOW_UPSTREAM
             transfer.ended, transfer.ended_by = Ended.TIMEOUT if slow else Ended.FAILED, Side.UPSTREAM
         case _:
             transfer.ended, transfer.ended_by = Ended.FAILED, Side.GATEWAY

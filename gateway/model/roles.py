@@ -1,11 +1,13 @@
 """The roles that rooms play for each other. Who fulfils one stands in `app`, which builds every object."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
+from gateway.model.authority import Host
 from gateway.model.decision import Permit
 from gateway.model.errors import GatewayError
+from gateway.model.inspection.secret import Secret
 from gateway.model.record import Dialled, Draft, ExchangeDraft
 
 
@@ -89,10 +91,14 @@ S_co = TypeVar("S_co", bound=ByteStream, covariant=True)
 
 
 class Upstream(NamedTuple, Generic[S_co]):
-    """A connected destination and the facts about how it was reached. Whoever holds it closes the stream."""
+    """A connected destination and the facts about how it was reached. Whoever holds it closes the stream.
+
+    `verified`: it proved over TLS, with a certificate that we trust, to be who the permit names.
+    """
 
     dialled: Dialled
     stream: S_co
+    verified: bool = False
 
 
 class Dialer(Protocol[S_co]):
@@ -100,6 +106,14 @@ class Dialer(Protocol[S_co]):
 
     async def dial(self, permit: Permit) -> Upstream[S_co]:
         """Resolve, screen and connect. Raises `Refused` (every address refused) or `UpstreamError`."""
+        ...
+
+
+class SecretStore(Protocol):
+    """Keeps what only the gateway may know."""
+
+    def find(self, name: str, host: Host, groups: Sequence[str]) -> Secret | None:
+        """For a client of these groups, to be sent to `host`. None: it cannot be had, or is not for them."""
         ...
 
 

@@ -21,6 +21,7 @@ from gateway.net.addresses.source import open_from
 from gateway.net.dns.cache import Resolution
 from gateway.net.race import interleave, race
 from gateway.net.stream import Stream
+from gateway.wire.proxy_protocol import build_proxy_header
 
 STAGGER_SECONDS = 0.25
 """The Connection Attempt Delay that RFC 8305 section 8 recommends."""
@@ -127,6 +128,14 @@ class TcpDialer:
             sock.close()
             raise
         return stream
+
+
+def introduce(upstream: Upstream[Stream], permit: Permit, client: tuple[Address, int]) -> None:
+    """Tell the destination who the client is, where its rule says so: before anything else is written."""
+    version = permit.terms.proxy_protocol
+    if version is not None:
+        destination = upstream.dialled.address, permit.authority.port
+        upstream.stream.write(build_proxy_header(version, client, destination))
 
 
 def _screen(permit: Permit, found: Sequence[Address]) -> tuple[list[Address], tuple[AddressRefusal, ...]]:

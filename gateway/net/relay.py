@@ -6,6 +6,7 @@ while it proves bulky, a `Splice` moves the bytes and the source's transport doe
 """
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable
 
@@ -17,6 +18,7 @@ from gateway.net.stream import Stream
 
 LOOKS = 4  # at the counters within one idle time-out: it comes at most a quarter late, and never early
 LONGEST_LOOK = 60.0  # seconds
+NEVER = sys.maxsize  # bytes in one read: under TLS nothing is bulky, the kernel cannot move it
 RETRY_AFTER = 32  # times `Splices.bulk`, where splicing was not possible
 
 _RESET_BY = {Side.DOWNSTREAM: Reason.DOWNSTREAM_RESET, Side.UPSTREAM: Reason.UPSTREAM_RESET}
@@ -51,7 +53,7 @@ class _Direction:
         self._relay = relay
         self._transfer = relay.transfer
         self._write = sink.transport.write
-        self._large = relay.splices.large
+        self._large = relay.splices.large if source.is_clear and sink.is_clear else NEVER
         self._gathered = 0
         self._in_kernel = False
         self._splice: Splice | None = None
@@ -301,7 +303,7 @@ class Relay:
     def direction_over(self) -> None:
         """All that this direction had was written, its end included."""
         self.directions_over += 1
-        if self.directions_over == len(self._directions):
+        if self.directions_over == len(self._directions) and not self._finished.done():  # it may be cancelled just now
             self._finish(Ended.CLOSED, self._ended_first, None)
 
     def side_broke(self, side: Side) -> None:

@@ -54,7 +54,8 @@ class Feeder(Protocol):
 class Stream(asyncio.Protocol):
     """Fulfils `roles.ByteStream` on an event loop's transport; TCP_NODELAY is set by the loop.
 
-    With `receiver` None the stream itself holds what arrives. `has_ended`: the peer's orderly end arrived.
+    With `receiver` None the stream itself holds what arrives. `has_ended`: the peer's orderly end arrived. `is_clear`:
+    what the socket carries is what is read and written here, so that the kernel may move it; not so under TLS.
     """
 
     __slots__ = (
@@ -65,6 +66,7 @@ class Stream(asyncio.Protocol):
         "_wrote",
         "feeder",
         "has_ended",
+        "is_clear",
         "is_lost",
         "receiver",
         "transport",
@@ -77,6 +79,7 @@ class Stream(asyncio.Protocol):
         self.receiver: Receiver | None = None
         self.feeder: Feeder | None = None
         self.has_ended = False
+        self.is_clear = True
         self.is_lost = False
         self.was_reset = False
         self._bound = bound
@@ -134,6 +137,10 @@ class Stream(asyncio.Protocol):
             return
         self.transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, _RESET_ON_CLOSE)
         self.transport.abort()
+
+    def owes_goodbye(self) -> None:
+        """Something was written to the socket past this stream: close only once the peer could read it."""
+        self._wrote = True
 
     def keep_alive(self) -> None:
         """Let the kernel probe a silent peer. Accepted connections inherit this from their listener's socket."""

@@ -1,7 +1,7 @@
 """The life of one connection, written top to bottom. Read this file first.
 
-    accept -> identify -> read intent -> decide -> take a lease -> resolve + screen + dial
-           -> confirm SNI -> relay -> record
+    accept -> enter -> identify -> read intent -> decide -> take a lease
+           -> resolve + screen + dial -> confirm SNI -> relay, or answer requests -> record
 
 Every stage's answer goes into the draft as it becomes known, so that a connection which is cut off half-way still
 leaves a truthful record. No byte of the client's reaches the destination before the last verdict.
@@ -15,15 +15,25 @@ from gateway.model.errors import DownstreamError, GatewayError, InternalError, R
 from gateway.model.intent import Protocol
 from gateway.model.reasons import Reason
 from gateway.model.record import Destination, Draft, Ended, Side
+from gateway.net.dialer import introduce
 from gateway.net.relay import Relay
 from gateway.net.stream import Stream
 from gateway.policy.confirm import confirm
 from gateway.policy.decide import decide
 from gateway.policy.plan import REPORT_ONLY
 from gateway.serve.capture import name_in, read_destination, read_first_bytes, refuse_loop
+from gateway.serve.entrance import enter
 from gateway.serve.intake import begins_exchange, client_speaks_first, read_head, read_intent, read_opening
 from gateway.serve.refuse import asks_again, refuse
-from gateway.serve.requests import Tunnel, converse_captured, converse_in_tunnel, converse_openly, speaks_requests
+from gateway.serve.requests import (
+    Tunnel,
+    converse_captured,
+    converse_in_tunnel,
+    converse_inside_tls,
+    converse_openly,
+    inspects,
+    speaks_requests,
+)
 from gateway.serve.services import Services
 from gateway.wire.head import RequestHead
 from gateway.wire.replies import established
@@ -55,6 +65,8 @@ async def _attempt(downstream: Stream, draft: Draft, services: Services) -> bool
     """One request and all that follows from it. True: it was refused, and the client may try again here."""
     head = None
     try:
+        if not draft.entered:
+            await _enter(downstream, draft, services)
         if draft.original is not None:
             await _walk_captured(draft.original, downstream, draft, services)
             return False
@@ -72,6 +84,14 @@ async def _attempt(downstream: Stream, draft: Draft, services: Services) -> bool
         return refuse(InternalError(Reason.INTERNAL_ERROR, type(bug).__name__), head, downstream, draft, services)
 
 
+async def _enter(downstream: Stream, draft: Draft, services: Services) -> None:
+    """Once a connection; most listeners have nothing before the first request."""
+    entrance = services.entrance(draft.listener)
+    if entrance is not None:
+        await enter(downstream, draft, entrance, services)
+    draft.entered = True
+
+
 async def _walk(head: RequestHead, downstream: Stream, draft: Draft, services: Services) -> None:
     if services.draining:
         raise InternalError(Reason.DRAINING)
@@ -82,7 +102,7 @@ async def _walk(head: RequestHead, downstream: Stream, draft: Draft, services: S
     draft.generation = rules.generation
 
     identifier = services.identifier()
-    client = draft.client = await identifier.identify(draft.peer[0], head)
+    client = draft.client = await identifier.identify(draft.peer[0], head, draft.certificate)
     intent = draft.intent = read_intent(head)
     decision = draft.decision = decide(client, intent, rules, now)
     if isinstance(decision, Deny):
@@ -97,10 +117,7 @@ async def _walk(head: RequestHead, downstream: Stream, draft: Draft, services: S
                 draft.would_deny = _confirmed(confirm(decision, opening, client, intent, rules, now))
                 if services.traces:
                     draft.opened_at = services.clock.monotonic()
-                if speaks_requests(decision, opening):
-                    tunnel = Tunnel(decision, client, intent, rules, upstream)
-                    return await converse_in_tunnel(downstream, draft, tunnel, services)
-            await _relay(decision, downstream, upstream.stream, draft, services)
+            await _carry(Tunnel(decision, client, intent, rules, upstream), downstream, draft, services)
         except asyncio.CancelledError:
             upstream.stream.abort()  # an orderly end would make a cut-off upload look complete
             raise
@@ -135,12 +152,26 @@ async def _walk_captured(original: Destination, downstream: Stream, draft: Draft
         upstream = await services.dialer.dial(decision)
         draft.dialled = upstream.dialled
         try:
-            await _relay(decision, downstream, upstream.stream, draft, services)
+            await _carry(Tunnel(decision, client, intent, rules, upstream), downstream, draft, services)
         except asyncio.CancelledError:
             upstream.stream.abort()
             raise
         finally:
             await upstream.stream.aclose()
+
+
+async def _carry(tunnel: Tunnel, downstream: Stream, draft: Draft, services: Services) -> None:
+    """After the last verdict about the connection: each request inside TLS or in the clear is judged by itself, and
+    whatever else it is is relayed as it comes."""
+    permit, upstream = tunnel.permit, tunnel.upstream
+    introduce(upstream, permit, draft.peer)  # before the client's first byte
+    hello = inspects(permit, draft.opening)
+    if hello is not None:
+        await converse_inside_tls(downstream, draft, tunnel, hello, services)
+    elif speaks_requests(permit, draft.opening):
+        await converse_in_tunnel(downstream, draft, tunnel, services)
+    else:
+        await _relay(permit, downstream, upstream.stream, draft, services)
 
 
 def _establish(downstream: Stream, draft: Draft, head: RequestHead) -> None:

@@ -19,7 +19,7 @@ from weakref import WeakValueDictionary
 import bcrypt
 
 from gateway.model.addresses import Address
-from gateway.model.client import Client, IdentitySource
+from gateway.model.client import Certificate, Client, IdentitySource
 from gateway.model.decision import Deny
 from gateway.model.errors import DownstreamError, GatewayError, Refused
 from gateway.model.intent import Intent
@@ -27,7 +27,7 @@ from gateway.model.reasons import Reason
 from gateway.model.roles import HeaderFields
 from gateway.policy.challenge import would_credentials_help
 from gateway.policy.plan import Rules
-from gateway.wire.credentials import BasicCredentials, MalformedCredentials, parse_basic
+from gateway.wire.credentials import BasicCredentials, MalformedCredentials, parse_basic, parse_spiffe_id
 
 CHECKS_AT_ONCE = 4
 REMEMBERED = 10_000  # verdicts about credentials; bcrypt is slow on purpose, and clients send theirs with every tunnel
@@ -42,9 +42,11 @@ class Challenge(StrEnum):
 
 
 class CredentialSource(Protocol):
-    """One kind of credential that a request head may carry."""
+    """One kind of credential, in a request head or of a connection. `asks`: after a 407 a client may send it."""
 
-    async def identify(self, address: Address, head: HeaderFields) -> Client | None:
+    asks: bool
+
+    async def identify(self, address: Address, head: HeaderFields, certificate: Certificate | None) -> Client | None:
         """Who it is; None without a credential of this kind. Raises `DownstreamError` for one that is not accepted."""
         ...
 
@@ -56,6 +58,8 @@ class PasswordFile:
     threads of its own, and each address one check at a time, so that who guesses makes only its own credentials wait.
     """
 
+    asks = True
+
     def __init__(self, users: Mapping[str, bytes]) -> None:
         self._users = users
         self._nobody = bcrypt.hashpw(secrets.token_bytes(16), bcrypt.gensalt(rounds=_usual_cost(users)))
@@ -64,7 +68,7 @@ class PasswordFile:
         self._threads = ThreadPoolExecutor(CHECKS_AT_ONCE, thread_name_prefix="password")
         self._turns: WeakValueDictionary[Address, asyncio.Lock] = WeakValueDictionary()
 
-    async def identify(self, address: Address, head: HeaderFields) -> Client | None:
+    async def identify(self, address: Address, head: HeaderFields, certificate: Certificate | None) -> Client | None:
         """See `CredentialSource`."""
         credentials = _basic_credentials(head)
         if credentials is None:
@@ -115,6 +119,29 @@ def _matches(password: bytes, stored: bytes) -> bool:
     return bcrypt.checkpw(password[:72], stored)
 
 
+class CertificateNames:
+    """A certificate that TLS has verified. One that claims to be a SPIFFE SVID must be a proper one: exactly one URI,
+    and that a workload's ID (X509-SVID sections 2 and 5.2)."""
+
+    asks = False
+
+    async def identify(self, address: Address, head: HeaderFields, certificate: Certificate | None) -> Client | None:
+        """See `CredentialSource`."""
+        if certificate is None:
+            return None
+        spiffe = None
+        if any(uri[:7].lower() == "spiffe:" for uri in certificate.uris):
+            spiffe = parse_spiffe_id(certificate.uris[0]) if len(certificate.uris) == 1 else None
+            if spiffe is None:
+                raise DownstreamError(Reason.CREDENTIALS_INVALID, "client certificate: not exactly one valid SPIFFE ID")
+        return Client(address, IdentitySource.MTLS, spiffe=spiffe, certificate=_shown_name(certificate))
+
+
+def _shown_name(certificate: Certificate) -> str | None:
+    first_dns_name = certificate.dns_names[0] if certificate.dns_names else None
+    return first_dns_name or certificate.common_name or certificate.subject or None
+
+
 @dataclass(frozen=True, slots=True)
 class Identifier:
     """Tries `sources` in order, then takes the address. Whether an address alone is enough is for the rules to say."""
@@ -122,10 +149,10 @@ class Identifier:
     sources: Sequence[CredentialSource] = ()
     challenge: Challenge = Challenge.AUTO
 
-    async def identify(self, address: Address, head: HeaderFields) -> Client:
+    async def identify(self, address: Address, head: HeaderFields, certificate: Certificate | None) -> Client:
         """The client. Raises `DownstreamError` for wrong credentials, and for none where everybody is asked."""
         for source in self.sources:
-            client = await source.identify(address, head)
+            client = await source.identify(address, head, certificate)
             if client is not None:
                 return client
         if self.challenge is Challenge.ALWAYS:
@@ -138,7 +165,7 @@ class Identifier:
 
     def refusal(self, denial: Deny, client: Client, intent: Intent, rules: Rules, now: float) -> GatewayError:
         """What a denied client is told: 407 if it is anonymous and credentials would have helped, else the denial."""
-        anonymous = client.source is IdentitySource.ADDRESS and bool(self.sources)
+        anonymous = client.source is IdentitySource.ADDRESS and any(source.asks for source in self.sources)
         if self.challenge is Challenge.AUTO and anonymous and would_credentials_help(client, intent, rules, now):
             return DownstreamError(Reason.CREDENTIALS_MISSING, f"{denial.reason} without credentials")
         return Refused(denial)

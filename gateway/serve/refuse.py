@@ -2,14 +2,19 @@
 
 from gateway.model.errors import DownstreamError, GatewayError, InternalError, UpstreamError
 from gateway.model.reasons import Reason
-from gateway.model.record import Draft, note
+from gateway.model.record import ABOUT_CERTIFICATES, Draft, note
 from gateway.model.roles import ByteStream
 from gateway.serve.services import Services
-from gateway.wire.alerts import ACCESS_DENIED, DECODE_ERROR
+from gateway.wire.alerts import ACCESS_DENIED, DECODE_ERROR, NO_APPLICATION_PROTOCOL
 from gateway.wire.head import RequestHead
 from gateway.wire.replies import may_follow, reply, status_of
 
-_GARBLED = frozenset({Reason.MALFORMED_CLIENT_HELLO, Reason.CLIENT_HELLO_TOO_LARGE})
+_TOLD_BY_TLS = ABOUT_CERTIFICATES | {Reason.TLS_HANDSHAKE_FAILED, Reason.CLIENT_REJECTED_CERTIFICATE}
+_ALERTS = {
+    Reason.MALFORMED_CLIENT_HELLO: DECODE_ERROR,
+    Reason.CLIENT_HELLO_TOO_LARGE: DECODE_ERROR,
+    Reason.ALPN_UNSUPPORTED: NO_APPLICATION_PROTOCOL,
+}
 _TLS_HANDSHAKE = b"\x16"
 
 
@@ -22,6 +27,8 @@ def refuse(
         return False
     if draft.status is not None or draft.original is not None:
         _break_off(error, downstream)
+        return False
+    if _speaks_no_http(error.reason, downstream):
         return False
     draft.status = status_of(error.reason)
     downstream.write(reply(error, head, services.proxy_name, draft.connection_id))
@@ -48,12 +55,25 @@ async def asks_again(downstream: ByteStream, draft: Draft, services: Services) -
     return again
 
 
+def _speaks_no_http(reason: Reason, downstream: ByteStream) -> bool:
+    """Where TLS does not stand as it should there is nobody to read an answer; an alert is all that is said."""
+    if reason is Reason.TLS_HANDSHAKE_TIMEOUT:
+        downstream.abort()
+    elif reason is Reason.PROXY_HEADER_MISSING and downstream.peek()[:1] == _TLS_HANDSHAKE:
+        downstream.write(ACCESS_DENIED)
+    else:
+        return reason in _TOLD_BY_TLS
+    return True
+
+
 def _break_off(error: GatewayError, downstream: ByteStream) -> None:
     """After the 200, and to a client that was captured, no HTTP is spoken: one that began TLS gets an alert, any other
     one a reset; and a reset it is where not the client but the destination or we are the cause, so that it tries again.
-    """
+    A handshake that we took part in has its own last word."""
+    if error.reason in _TOLD_BY_TLS:
+        return
     at_fault_ourselves = isinstance(error, UpstreamError | InternalError)
     if at_fault_ourselves or downstream.peek()[:1] != _TLS_HANDSHAKE:
         downstream.abort()
         return
-    downstream.write(DECODE_ERROR if error.reason in _GARBLED else ACCESS_DENIED)
+    downstream.write(_ALERTS.get(error.reason, ACCESS_DENIED))

@@ -5,9 +5,12 @@ from typing import NamedTuple
 from gateway.exchange.conversation import Patience, converse
 from gateway.exchange.scope import AnyAuthority, AnyHost, OneAuthority
 from gateway.exchange.upstream import Pool, UpstreamConnection
+from gateway.intercept.interception import Inspected
 from gateway.model.client import Client
 from gateway.model.decision import Permit
-from gateway.model.intent import Intent, Opening, Protocol
+from gateway.model.errors import InternalError
+from gateway.model.intent import ClientHello, Intent, Opening, Protocol
+from gateway.model.reasons import Reason
 from gateway.model.record import Destination, Draft
 from gateway.model.roles import Upstream
 from gateway.net.stream import Stream
@@ -25,10 +28,25 @@ class Tunnel(NamedTuple):
     upstream: Upstream[Stream]
 
 
-def speaks_requests(permit: Permit, opening: Opening) -> bool:
+def speaks_requests(permit: Permit, opening: Opening | None) -> bool:
     """Whether each request in the tunnel is judged. What only report mode lets through is observed, and relayed as it
     is: other protocols begin like HTTP as well."""
-    return opening.protocol is Protocol.HTTP and permit.rule is not REPORT_ONLY
+    return opening is not None and opening.protocol is Protocol.HTTP and permit.rule is not REPORT_ONLY
+
+
+def inspects(permit: Permit, opening: Opening | None) -> ClientHello | None:
+    """The hello of TLS that is ended here, so that each request in it is judged."""
+    return opening.hello if opening is not None and permit.terms.inspect else None
+
+
+async def converse_inside_tls(
+    downstream: Stream, draft: Draft, tunnel: Tunnel, hello: ClientHello, services: Services
+) -> None:
+    """Requests inside TLS, which is ended here; `downstream` holds the client's hello. Raises `DownstreamError`."""
+    interception = services.interception()
+    if interception is None:  # a reload since the rules were taken
+        raise InternalError(Reason.INTERNAL_ERROR, "inspection is not configured any more")
+    await interception.converse(downstream, draft, Inspected(*tunnel, hello))
 
 
 async def converse_openly(downstream: Stream, draft: Draft, services: Services) -> None:
@@ -57,7 +75,7 @@ async def converse_in_tunnel(downstream: Stream, draft: Draft, tunnel: Tunnel, s
     scope = OneAuthority(tunnel.permit, tunnel.client, tunnel.intent, tunnel.rules, pool)
     reader = services.exchanges.codec.response_reader(services.exchanges.bounds)
     first = UpstreamConnection(tunnel.upstream, reader, services.clock.monotonic())
-    scope.keep(first)
+    scope.keep(first, draft.peer)
     timeouts = tunnel.permit.terms.timeouts
     try:
         await converse(downstream, draft, scope, services.exchanges, Patience(timeouts.head, timeouts.idle))

@@ -2,9 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from ssl import SSLContext
 
 from gateway.exchange.parts import Parts
 from gateway.exchange.upstream import Pool
+from gateway.intercept.interception import Interception
+from gateway.model.addresses import Address, Network
+from gateway.model.reasons import Reason
 from gateway.model.roles import Clock, Deadlines, Dialer, Limiter, Recorder
 from gateway.net.splice import Splices
 from gateway.net.stream import Stream
@@ -20,16 +24,29 @@ class Bounds:
     client_hello: int = 64 * 1024
 
 
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """What stands on a listener before the first request. `trusted` are the senders of whom a PROXY header is required,
+    None where none is looked for."""
+
+    trusted: tuple[Network, ...] | None = None
+    tls: SSLContext | None = None
+
+
 @dataclass(slots=True)
 class Services:
-    """`rules` and `identifier` answer what is in force; `draining` is set once, when the process has begun to end.
+    """`rules`, `identifier` and `entrance` (of the listener with that name) answer what is in force; `draining` is set
+    once, when the process has begun to end.
 
-    `proxy_name` is our member in Proxy-Status; `pool` keeps connections of absolute-form requests. `traces`: somebody
-    wants to know what only a trace tells.
+    `admit_as` counts a connection of the first address as one of the second from now on, and answers why not if that
+    one has too many. `proxy_name` is our member in Proxy-Status; `pool` keeps connections of absolute-form requests.
+    `traces`: somebody wants to know what only a trace tells.
     """
 
     rules: Callable[[], Rules]
     identifier: Callable[[], Identifier]
+    entrance: Callable[[str], Entrance | None]
+    admit_as: Callable[[Address, Address], Reason | None]
     limiter: Limiter
     dialer: Dialer[Stream]
     recorder: Recorder
@@ -37,6 +54,7 @@ class Services:
     clock: Clock
     splices: Splices
     exchanges: Parts
+    interception: Callable[[], Interception | None]
     pool: Pool
     bounds: Bounds
     proxy_name: str

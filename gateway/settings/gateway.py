@@ -74,6 +74,14 @@ class ListenerSettings(Section):
     tls: TlsSettings | None = key(None, "TLS towards clients.")
     proxy_protocol: ProxyProtocolSettings | None = key(None, "PROXY protocol from trusted senders.")
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Certificates and keys: they are read again when they change, though a listener itself stays as it is."""
+        if self.tls is None:
+            return ()
+        named = self.tls.cert, self.tls.private_key, self.tls.client_ca, self.tls.crl
+        return tuple(file for file in named if file is not None)
+
 
 class BasicSettings(Section):
     """Users with passwords."""
@@ -122,6 +130,7 @@ class SecretSettings(Section):
     file: FilePath = Field(description="Holds the value.")
     hosts: Annotated[tuple[Host, ...], Field(min_length=1)] = Field(description="Where it may be sent.")
     clients: Annotated[tuple[Label, ...], Field(min_length=1)] | None = key(None, "Groups that may use it.")
+    scrub: Flag = key(False, "Mask it in answers that echo it.")
 
 
 class CacheSettings(Section):
@@ -306,7 +315,9 @@ class GatewaySettings(Section):
         users = () if self.identity.basic is None else (self.identity.basic.htpasswd,)
         tls = self.resolver.tls
         authorities = () if tls is None or tls.ca is None else (tls.ca,)
-        return (Path(self._document.file), *users, *authorities)
+        listeners = (file for each in self.listeners for file in each.files)
+        inspection = () if self.inspection is None else (self.inspection.ca_cert, self.inspection.ca_key)
+        return (Path(self._document.file), *users, *authorities, *listeners, *inspection)
 
     @property
     def policy_is_named(self) -> bool:

@@ -68,6 +68,19 @@ def _parse_mapping(value: dict[str, object]) -> HostEntry:
     return HostEntry(entry.text, (HostPattern(entry.patterns[0].name, Reach.CHILD),))
 
 
+def show_pattern(pattern: HostPattern) -> str:
+    """As it would be written in a file."""
+    match pattern.reach:
+        case Reach.EXACT:
+            return pattern.name
+        case Reach.BELOW:
+            return f"*.{pattern.name}"
+        case Reach.CHILD:
+            return f"*.{pattern.name} (depth 1)"
+        case Reach.ANY:
+            return "*"
+
+
 def parse_name(text: str) -> HostName:
     """A name from a file in its canonical form. Raises BadValue saying why it is none."""
     plain = parse_host_name(text)

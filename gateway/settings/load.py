@@ -4,7 +4,6 @@ All or nothing: whatever is wrong anywhere is told at once in one `ConfigErrors`
 """
 
 import gc
-import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from gateway.model.errors import ConfigError
 from gateway.policy.rules import Policy
-from gateway.settings.compile.available import check_gateway_available, check_policy_available
+from gateway.settings.compile.available import check_authority, check_gateway_available, check_policy_available
 from gateway.settings.compile.checks import check_gateway
 from gateway.settings.compile.policy import PolicySource, compile_policy
 from gateway.settings.gateway import GatewaySettings
@@ -20,6 +19,7 @@ from gateway.settings.overrides import apply_overrides
 from gateway.settings.policy import PolicyFile
 from gateway.settings.problems import BadValue, ConfigErrors, Problems
 from gateway.settings.section import validate
+from gateway.settings.source.authorities import parse_authorities
 from gateway.settings.source.files import Reader, Stamp
 from gateway.settings.source.places import Document, MarkedMapping
 from gateway.settings.source.users import parse_users
@@ -97,12 +97,10 @@ def load_resolver_authorities(settings: GatewaySettings) -> str | None:
     if tls is None or tls.ca is None:
         return None
     place = settings.document.place(("resolver", "tls", "ca"))
-    text = _read(Reader(), tls.ca, place).encode("ascii", "replace").decode()  # comments may hold any letters
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
-    except (ssl.SSLError, ValueError) as refusal:  # ValueError: it is empty
-        raise ConfigErrors([ConfigError(place, f"{tls.ca} holds no CA certificate in PEM form")]) from refusal
-    return text
+        return parse_authorities(_read(Reader(), tls.ca, place))
+    except BadValue as refusal:
+        raise ConfigErrors([ConfigError(place, f"{tls.ca} {refusal}")]) from refusal
 
 
 @contextmanager
@@ -124,6 +122,7 @@ def load_policy(settings: GatewaySettings) -> LoadedPolicy:
     sources, warnings = read_policy(settings, reader)
     wishes = Problems()
     check_policy_available(sources, wishes)
+    check_authority(sources, settings, wishes)
     try:
         compiled = compile_policy(sources, settings, reader)
     except ConfigErrors as refusal:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema, field_validator
 
 from gateway.model.addresses import parse_address
-from gateway.model.decision import OF_THE_CLIENT, EchRule, Resolve, SniRule, Source
+from gateway.model.decision import OF_THE_CLIENT, EchRule, ProxyVersion, Resolve, SniRule, Source
 from gateway.model.intent import Protocol
 from gateway.policy.rules import Action, Mode
 from gateway.settings.gateway import StageTimeouts
@@ -233,7 +233,7 @@ class RuleSettings(PolicySection):
     )
     via: Text | None = Field(None, description="An upstream proxy.")
     source: SourceAddresses | None = Field(None, description="Addresses to dial from.")
-    proxy_protocol: Literal["v1", "v2"] | None = Field(None, description="Header sent to the destination.")
+    proxy_protocol: ProxyVersion | None = Field(None, description="Header sent to the destination.")
     timeouts: StageTimeouts | None = Field(None, description="Instead of gateway.yaml's; its head is over by then.")
     trace: TraceSettings | None = Field(None, description="What the destination learns of our traces.")
     note: Text | None = Field(None, description="For people.")

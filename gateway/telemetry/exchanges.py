@@ -46,6 +46,9 @@ def seal_exchange(draft: ExchangeDraft, ended_at: float) -> ExchangeRecord:
         "ended": transfer.ended or (Ended.REFUSED if isinstance(draft.decision, Deny) else Ended.FAILED),
         "ended_by": transfer.ended_by or Side.GATEWAY,
     }
+    if connection.sender is not None:
+        record["peer_address"] = str(connection.sender[0])
+        record["peer_port"] = connection.sender[1]
     _add_request(record, draft)
     _add_verdict(record, draft)
     if draft.dialled is not None:
@@ -63,12 +66,37 @@ def _add_request(record: ExchangeRecord, draft: ExchangeDraft) -> None:
             record["user"] = printable(client.user)
         if client.namespace is not None:
             record["namespace"] = client.namespace
+        if client.spiffe is not None:
+            record["spiffe"] = client.spiffe
+        if client.certificate is not None:
+            record["certificate"] = printable(client.certificate)
     if intent is not None:
         record["door"] = intent.door
         record["host"] = str(intent.authority.host)
         record["port"] = intent.authority.port
     if draft.status is not None:
         record["status"] = draft.status
+    _add_inspected(record, draft)
+
+
+def _add_inspected(record: ExchangeRecord, draft: ExchangeDraft) -> None:
+    """What a rule with `inspect` has looked at, added or been told to log."""
+    if draft.media_type:
+        record["content_type"] = printable(draft.media_type)
+    if draft.query:
+        record["query"] = printable(draft.query)
+    if draft.headers:
+        record["request_headers"] = _joined(draft.headers)
+    if draft.secrets:
+        record["secrets"] = draft.secrets
+
+
+def _joined(fields: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """Values of one name as one (RFC 9110 section 5.3)."""
+    values: dict[str, list[str]] = {}
+    for name, value in fields[:LIST_LIMIT]:
+        values.setdefault(name, []).append(value)
+    return {printable(name): printable(", ".join(found)) for name, found in values.items()}
 
 
 def _add_verdict(record: ExchangeRecord, draft: ExchangeDraft) -> None:

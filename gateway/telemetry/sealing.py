@@ -12,7 +12,7 @@ from gateway.model.addresses import Address
 from gateway.model.decision import AddressRefusal, Deny, Permit, RuleRef
 from gateway.model.intent import Opening
 from gateway.model.reasons import Reason
-from gateway.model.record import ConnectionRecord, Dialled, Draft, Ended, Side, verdict_of
+from gateway.model.record import ConnectionRecord, Dialled, Draft, Ended, Side, TlsSides, verdict_of
 
 TEXT_LIMIT = 512
 LIST_LIMIT = 32
@@ -35,12 +35,17 @@ def seal(draft: Draft, ended_at: float) -> ConnectionRecord:
         "ended": transfer.ended or (Ended.REFUSED if isinstance(decision, Deny) else Ended.FAILED),
         "ended_by": transfer.ended_by or Side.GATEWAY,
     }
+    if draft.sender is not None:
+        record["peer_address"] = str(draft.sender[0])
+        record["peer_port"] = draft.sender[1]
     _add_request(record, draft)
     _add_verdict(record, draft)
     if draft.dialled is not None:
         _add_dial(record, draft.dialled)
     if draft.opening is not None:
         _add_opening(record, draft.opening)
+    if draft.tls is not None:
+        _add_inspection(record, draft.tls)
     if draft.requests:
         record["requests"] = draft.requests
     if transfer.first_byte_at is not None:
@@ -57,6 +62,10 @@ def _add_request(record: ConnectionRecord, draft: Draft) -> None:
             record["user"] = printable(client.user)
         if client.namespace is not None:
             record["namespace"] = client.namespace
+        if client.spiffe is not None:
+            record["spiffe"] = client.spiffe
+        if client.certificate is not None:
+            record["certificate"] = printable(client.certificate)
     if intent is not None:
         record["door"] = intent.door
         record["host"] = str(intent.authority.host)
@@ -134,6 +143,20 @@ def _add_opening(record: ConnectionRecord, opening: Opening) -> None:
         record["alpn"] = _listed(map(printable, hello.alpn))
     record["ja4"] = hello.ja4
     record["ech"] = hello.ech
+
+
+def _add_inspection(record: ConnectionRecord, tls: TlsSides) -> None:
+    record["inspected"] = True
+    if tls.version is not None:
+        record["tls_version"] = tls.version
+        record["tls_resumed"] = tls.resumed
+    if tls.upstream_version is not None:
+        record["upstream_tls_version"] = tls.upstream_version
+        record["upstream_tls_resumed"] = tls.upstream_resumed
+    if tls.certificate is not None:
+        record["upstream_certificate"] = tls.certificate
+        record["upstream_subject"] = printable(tls.subject)
+        record["upstream_issuer"] = printable(tls.issuer)
 
 
 def reason_of(draft: Draft) -> Reason | None:

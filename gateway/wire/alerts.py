@@ -10,3 +10,5 @@ def _fatal(description: int) -> bytes:
 
 ACCESS_DENIED: Final = _fatal(49)
 DECODE_ERROR: Final = _fatal(50)
+NO_APPLICATION_PROTOCOL: Final = _fatal(120)
+"""RFC 7301 section 3.2."""

@@ -1,4 +1,6 @@
-"""`Basic` credentials of a Proxy-Authorization header (RFC 7617): well formed, of another scheme, or refused."""
+"""What clients prove themselves with: `Basic` credentials of a Proxy-Authorization header (RFC 7617), well formed, of
+another scheme, or refused; and the SPIFFE ID in a certificate.
+"""
 
 import binascii
 import re
@@ -12,6 +14,8 @@ MAX_ENCODED = 4096
 
 _BASIC = re.compile(r"basic(?: ++(.*))?", re.IGNORECASE | re.DOTALL)
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
+_SPIFFE_ID = re.compile(r"spiffe://[a-z0-9._-]{1,255}(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._-]+)+", re.ASCII)
+_MAX_SPIFFE_ID = 2048
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -46,3 +50,9 @@ def parse_basic(value: str) -> BasicCredentials | None:
     if not colon or _CONTROL.search(text):
         raise MalformedCredentials("Basic credentials without a colon or with control characters")
     return BasicCredentials(user, password)
+
+
+def parse_spiffe_id(uri: str) -> str | None:
+    """The ID of a workload, `spiffe://trust-domain/path`; None where the standard has it otherwise (SPIFFE-ID sections
+    2.1 to 2.3: lower-case trust domain, no empty or dot segments, at most 2,048 bytes)."""
+    return uri if len(uri) <= _MAX_SPIFFE_ID and _SPIFFE_ID.fullmatch(uri) else None

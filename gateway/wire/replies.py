@@ -41,6 +41,7 @@ class _Answer:
 
 _BAD_REQUEST = "http_request_error"
 _DENIED = "http_request_denied"
+_BAD_CERTIFICATE = "tls_certificate_error"
 
 _ANSWERS: Final[dict[Reason, _Answer]] = {
     Reason.MALFORMED_REQUEST: _Answer(400, "Malformed request", _BAD_REQUEST),
@@ -57,6 +58,13 @@ _ANSWERS: Final[dict[Reason, _Answer]] = {
     Reason.CLIENT_HELLO_TIMEOUT: _Answer(408, "TLS ClientHello not complete in time", _BAD_REQUEST),
     Reason.MALFORMED_CLIENT_HELLO: _Answer(400, "Malformed TLS ClientHello", _BAD_REQUEST),
     Reason.CLIENT_HELLO_TOO_LARGE: _Answer(400, "TLS ClientHello too large", _BAD_REQUEST),
+    Reason.PLAIN_ON_TLS_PORT: _Answer(400, "Plain HTTP on a TLS port: use https:// for the proxy", _BAD_REQUEST),
+    Reason.TLS_HANDSHAKE_FAILED: _Answer(400, "TLS handshake failed", _BAD_REQUEST),
+    Reason.TLS_HANDSHAKE_TIMEOUT: _Answer(408, "TLS handshake not complete in time", _BAD_REQUEST),
+    Reason.ALPN_UNSUPPORTED: _Answer(400, "No protocol offered that is inspected: HTTP/1.1 is", _BAD_REQUEST),
+    Reason.CLIENT_REJECTED_CERTIFICATE: _Answer(400, "Certificate of the gateway rejected", _BAD_REQUEST),
+    Reason.PROXY_HEADER_MISSING: _Answer(400, "PROXY protocol header missing", _BAD_REQUEST),
+    Reason.PROXY_HEADER_MALFORMED: _Answer(400, "Malformed PROXY protocol header", _BAD_REQUEST),
     Reason.NO_RULE: _Answer(403, "Egress denied: no rule allows this host", _DENIED),
     Reason.DENIED_BY_RULE: _Answer(403, "Egress denied: a rule denies this host", _DENIED),
     Reason.PROTOCOL_MISMATCH: _Answer(403, "Egress denied: another protocol than the rule allows", _DENIED),
@@ -70,8 +78,15 @@ _ANSWERS: Final[dict[Reason, _Answer]] = {
     Reason.ECH_DENIED: _Answer(403, "Egress denied: encrypted ClientHello", _DENIED),
     Reason.HOST_MISMATCH: _Answer(421, "Host differs from the host of the tunnel", _BAD_REQUEST),
     Reason.HOST_DENIED: _Answer(421, "A rule denies the host named in the tunnel", _BAD_REQUEST),
+    Reason.REQUEST_DENIED: _Answer(403, "Egress denied: no rule allows this request", _DENIED),
+    Reason.MEDIA_TYPE_DENIED: _Answer(415, "Content type of the request not allowed", _BAD_REQUEST),
+    Reason.BODY_TOO_LARGE: _Answer(413, "Content of the request too large", _BAD_REQUEST),
+    Reason.SECRET_NEEDS_TLS: _Answer(403, "Egress denied: this request is for https:// only", _DENIED),
     Reason.CREDENTIALS_MISSING: _Answer(407, "Proxy credentials required", _DENIED),
     Reason.CREDENTIALS_INVALID: _Answer(407, "Proxy credentials not accepted", _DENIED),
+    Reason.CLIENT_CERTIFICATE_MISSING: _Answer(403, "Client certificate required", _DENIED),
+    Reason.CLIENT_CERTIFICATE_INVALID: _Answer(403, "Client certificate not accepted", _DENIED),
+    Reason.PROXY_HEADER_REFUSED: _Answer(403, "PROXY protocol header not accepted from this address", _DENIED),
     Reason.DNS_NAME_NOT_FOUND: _Answer(502, "Host name does not exist", "dns_error"),
     Reason.DNS_NO_ADDRESS: _Answer(502, "Host name has no address", "dns_error"),
     Reason.DNS_FAILURE: _Answer(502, "Host name could not be resolved", "dns_error"),
@@ -82,6 +97,22 @@ _ANSWERS: Final[dict[Reason, _Answer]] = {
     Reason.CONNECTION_TIMEOUT: _Answer(504, "Destination not reached in time", "connection_timeout"),
     Reason.LOCAL_PORTS_EXHAUSTED: _Answer(502, "Gateway is out of local ports", "proxy_internal_error"),
     Reason.CONNECTION_TERMINATED: _Answer(502, "Destination closed the connection", "connection_terminated"),
+    Reason.UPSTREAM_CERTIFICATE_EXPIRED: _Answer(502, "Destination's certificate has expired", _BAD_CERTIFICATE),
+    Reason.UPSTREAM_CERTIFICATE_NOT_YET_VALID: _Answer(
+        502, "Destination's certificate is not valid yet", _BAD_CERTIFICATE
+    ),
+    Reason.UPSTREAM_CERTIFICATE_NAME_MISMATCH: _Answer(
+        502, "Destination's certificate is for another name", _BAD_CERTIFICATE
+    ),
+    Reason.UPSTREAM_CERTIFICATE_SELF_SIGNED: _Answer(502, "Destination's certificate is self-signed", _BAD_CERTIFICATE),
+    Reason.UPSTREAM_CERTIFICATE_UNTRUSTED: _Answer(
+        502, "Destination's certificate is of an unknown authority", _BAD_CERTIFICATE
+    ),
+    Reason.UPSTREAM_CERTIFICATE_WEAK: _Answer(502, "Destination's certificate is too weak", _BAD_CERTIFICATE),
+    Reason.UPSTREAM_CERTIFICATE_INVALID: _Answer(502, "Destination's certificate is not valid", _BAD_CERTIFICATE),
+    Reason.UPSTREAM_TLS_ALERT: _Answer(502, "Destination refused the TLS handshake", "tls_alert_received"),
+    Reason.UPSTREAM_TLS_FAILED: _Answer(502, "No secure TLS with the destination", "tls_protocol_error"),
+    Reason.UPSTREAM_TLS_TIMEOUT: _Answer(504, "TLS with the destination not set up in time", "connection_timeout"),
     Reason.RESPONSE_TIMEOUT: _Answer(504, "Destination did not answer in time", "connection_read_timeout"),
     Reason.UPGRADE_FAILED: _Answer(502, "Destination changed the protocol unasked", "http_upgrade_failed"),
     Reason.MALFORMED_RESPONSE: _Answer(502, "Malformed response from the destination", "http_protocol_error"),
@@ -89,6 +120,7 @@ _ANSWERS: Final[dict[Reason, _Answer]] = {
         502, "Response head from the destination too large", "http_response_header_section_size"
     ),
     Reason.RESPONSE_INCOMPLETE: _Answer(502, "Incomplete response from the destination", "http_response_incomplete"),
+    Reason.RESPONSE_ENCODED: _Answer(502, "Response from the destination is compressed", "http_protocol_error"),
     Reason.DOWNSTREAM_RESET: _Answer(400, "Connection reset by the client", _BAD_REQUEST),
     Reason.UPSTREAM_RESET: _Answer(502, "Connection reset by the destination", "connection_terminated"),
     Reason.IDLE_TIMEOUT: _Answer(504, "Tunnel idle for too long"),
@@ -100,6 +132,7 @@ _ANSWERS: Final[dict[Reason, _Answer]] = {
     Reason.MEMORY_EXHAUSTED: _Answer(503, "Gateway is full", "proxy_internal_response"),
     Reason.DESCRIPTORS_EXHAUSTED: _Answer(503, "Gateway is full", "proxy_internal_response"),
     Reason.SOURCE_UNAVAILABLE: _Answer(502, "Gateway cannot use the rule's source address", "proxy_internal_error"),
+    Reason.SECRET_UNAVAILABLE: _Answer(503, "Gateway lacks a credential for this", "proxy_configuration_error"),
     Reason.DRAINING: _Answer(503, "Gateway is shutting down", "proxy_internal_response"),
     Reason.INTERNAL_ERROR: _Answer(500, "Gateway error", "proxy_internal_error"),
 }

@@ -35,9 +35,16 @@ class FakeGateway:
     broken: bool = False
     problem: str | None = None
     open: list[OpenTunnel] = field(default_factory=list)
+    published: bytes | None = None
 
     def unready(self) -> str | None:
         return self.reason
+
+    def authorities(self) -> bytes | None:
+        return self.published
+
+    def trust_bundle(self) -> bytes | None:
+        return None if self.published is None else b"SYSTEM\n" + self.published
 
     def metrics(self) -> bytes:
         if self.broken:
@@ -147,12 +154,24 @@ async def test_the_index_names_every_page(running: Running) -> None:
         "/healthz",
         "/readyz",
         "/metrics",
+        "/ca.pem",
+        "/ca-bundle.pem",
         "/tunnels",
         "/flows",
         "/tunnels/ID/close",
         "/reload",
         "/restart",
     ]
+
+
+async def test_the_authority_is_given_to_everybody_on_the_health_port(running: Running) -> None:
+    assert (await running.health.get("/ca.pem")).status_code == 404
+    assert (await running.health.get("/ca-bundle.pem")).status_code == 404
+    running.gateway.published = b"OURS\n"
+    answer = await running.health.get("/ca.pem")
+    assert (answer.status_code, answer.content) == (200, b"OURS\n")
+    assert answer.headers["content-type"] == "application/x-pem-file"
+    assert (await running.health.get("/ca-bundle.pem")).content == b"SYSTEM\nOURS\n"
 
 
 async def test_a_page_in_a_browser_reaches_nothing_by_rebinding_a_name(running: Running) -> None:

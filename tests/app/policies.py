@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
 from gateway.app.configuration import Configuration, Sources, load_configuration
+from gateway.app.generation.entrances import Entrances
 from gateway.app.generation.frames import Frame, contents_of, dump
 from gateway.app.generation.in_force import InForce
 from gateway.app.generation.reading import Read, ReadFailed
@@ -33,7 +34,7 @@ class Here(PolicyInForce):
     def __init__(
         self, first: Configuration, read: Read, listening: frozenset[tuple[Address, int]] = frozenset()
     ) -> None:
-        self.serving = InForce(listening)
+        self.serving = InForce(listening, Entrances(first.settings, first.materials))
         super().__init__(first, read, self.serving.take)
 
 

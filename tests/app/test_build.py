@@ -15,7 +15,7 @@ from gateway.app.generation.frames import Head, contents_of
 from gateway.app.resolving import ResolverPlan
 from gateway.limits.unlimited import Unlimited
 from gateway.model.addresses import Address
-from gateway.model.client import Client, IdentitySource
+from gateway.model.client import Certificate, Client, IdentitySource
 from gateway.model.errors import ConfigError, DownstreamError
 from gateway.model.reasons import Reason
 from gateway.net.dialer import TcpDialer
@@ -71,11 +71,11 @@ async def test_a_log_that_cannot_be_written_is_one_line_that_names_it(tmp_path: 
 async def test_users_of_the_password_file_are_known(tmp_path: Path) -> None:
     (tmp_path / "users").write_text(f"ci:{bcrypt.hashpw(b'correct-horse', bcrypt.gensalt(4)).decode()}\n")
     identifier = build_identifier(head_of(tmp_path, "identity: {basic: {htpasswd: users}}"))
-    assert await identifier.identify(PEER, head(basic("ci", "correct-horse"))) == Client(
+    assert await identifier.identify(PEER, head(basic("ci", "correct-horse")), None) == Client(
         PEER, IdentitySource.BASIC, user="ci"
     )
     with pytest.raises(DownstreamError):
-        await identifier.identify(PEER, head(basic("ci", "wrong")))
+        await identifier.identify(PEER, head(basic("ci", "wrong")), None)
 
 
 @pytest.mark.parametrize("identity", ["{}", "{basic: {htpasswd: users}, sources: [address, basic]}"])
@@ -84,13 +84,29 @@ async def test_credentials_are_not_looked_at_where_no_source_before_the_address_
 ) -> None:
     (tmp_path / "users").write_text(f"ci:{bcrypt.hashpw(b'correct-horse', bcrypt.gensalt(4)).decode()}\n")
     identifier = build_identifier(head_of(tmp_path, f"identity: {identity}"))
-    assert await identifier.identify(PEER, head(basic("ci", "wrong"))) == Client(PEER)
+    assert await identifier.identify(PEER, head(basic("ci", "wrong")), None) == Client(PEER)
+
+
+@pytest.mark.parametrize(
+    ("sources", "source"),
+    [
+        ("[mtls, address]", IdentitySource.MTLS),
+        ("[basic, mtls, address]", IdentitySource.MTLS),
+        ("[address, mtls]", IdentitySource.ADDRESS),
+        ("[address]", IdentitySource.ADDRESS),
+    ],
+)
+async def test_certificates_are_looked_at_where_they_come_before_the_address(
+    tmp_path: Path, sources: str, source: IdentitySource
+) -> None:
+    identifier = build_identifier(head_of(tmp_path, f"identity: {{sources: {sources}}}"))
+    assert (await identifier.identify(PEER, head(), Certificate("CN=x"))).source is source
 
 
 async def test_a_challenge_for_everybody_is_heeded(tmp_path: Path) -> None:
     identifier = build_identifier(head_of(tmp_path, "identity: {challenge: always}"))
     with pytest.raises(DownstreamError) as refusal:
-        await identifier.identify(PEER, head())
+        await identifier.identify(PEER, head(), None)
     assert refusal.value.reason is Reason.CREDENTIALS_MISSING
 
 
@@ -104,7 +120,16 @@ async def test_bounds_and_the_name_reach_the_walk(tmp_path: Path) -> None:
     loop, settings, limiter, rules = asyncio.get_running_loop(), settings_of(tmp_path, text), Unlimited(), build()
     recorder = build_recorder(loop, settings, Counters())
     services, _ = build_services(
-        loop, settings, lambda: rules, Identifier, lambda: ResolverPlan(settings.resolver), limiter, recorder
+        loop,
+        settings,
+        lambda: rules,
+        Identifier,
+        lambda: ResolverPlan(settings.resolver),
+        lambda _: None,
+        lambda *_: None,
+        lambda: None,
+        limiter,
+        recorder,
     )
     assert (services.bounds.head, services.bounds.client_hello) == (8192, 16384)
     assert services.proxy_name == "gw-7"
@@ -123,7 +148,16 @@ async def test_without_a_name_the_gateway_is_called_as_its_host(
     loop, settings = asyncio.get_running_loop(), settings_of(tmp_path, "telemetry: {access_log: {path: r.jsonl}}")
     recorder = build_recorder(loop, settings, Counters())
     services, _ = build_services(
-        loop, settings, build, Identifier, lambda: ResolverPlan(settings.resolver), Unlimited(), recorder
+        loop,
+        settings,
+        build,
+        Identifier,
+        lambda: ResolverPlan(settings.resolver),
+        lambda _: None,
+        lambda *_: None,
+        lambda: None,
+        Unlimited(),
+        recorder,
     )
     assert services.proxy_name == "node-3"
     await asyncio.to_thread(recorder.close, 5)

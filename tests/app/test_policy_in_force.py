@@ -13,6 +13,7 @@ from gateway.admin.state import ReloadOutcome
 from gateway.app.configuration import Configuration, Sources, load_configuration
 from gateway.app.own_addresses import own_addresses
 from gateway.model.addresses import Address
+from gateway.serve.identify import CertificateNames, PasswordFile
 from tests.app.policies import Here, begun, in_force, load, reading, rules_of, text, write
 
 LISTENING = (Address(4, 0x7F000001), 3128)
@@ -153,13 +154,14 @@ async def test_settings_and_users_are_read_again_with_the_policy(tmp_path: Path)
         return load_configuration(Sources(gateway), {})
 
     policy = await begun(Here(read(), reading(read)))
-    assert (policy.serving.rules.policy.timeouts.head, policy.serving.identifier.sources) == (3.0, [])
+    assert policy.serving.rules.policy.timeouts.head == 3.0
+    assert [type(source) for source in policy.serving.identifier.sources] == [CertificateNames]
     hashed = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
     write(tmp_path / "users", f"ci:{hashed}\n")
     write(gateway, "timeouts: {head: 4s}\nidentity: {basic: {htpasswd: users}}\naddresses: {allow: [10.0.0.0/8]}\n")
     await policy.reload()
     assert policy.serving.rules.policy.timeouts.head == 4.0
-    assert len(policy.serving.identifier.sources) == 1
+    assert [type(source) for source in policy.serving.identifier.sources] == [CertificateNames, PasswordFile]
     assert [str(network) for network in policy.serving.rules.policy.addresses.allow] == ["10.0.0.0/8"]
     assert {tmp_path / "users", gateway, tmp_path / "policy.yaml"} <= set(policy.files)
 

@@ -30,9 +30,9 @@ def test_every_problem_is_a_line_with_its_place(tmp_path: Path, capsys: pytest.C
 
 
 def test_a_key_whose_feature_does_not_exist_yet_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = write(tmp_path, "any.yaml", "rules:\n  - name: a\n    hosts: [x.example]\n    inspect: {}\n")
+    path = write(tmp_path, "any.yaml", "rules:\n  - name: a\n    hosts: [x.example]\n    breaker: {}\n")
     assert not check_files([path])
-    assert capsys.readouterr().err == f"{path}:4: rules[0].inspect: is not available yet\n"
+    assert capsys.readouterr().err == f"{path}:4: rules[0].breaker: is not available yet\n"
 
 
 def test_settings_are_checked_with_the_policy_and_the_users_that_they_name(
@@ -108,3 +108,14 @@ def test_authorities_for_name_servers_are_looked_at(tmp_path: Path, capsys: pyte
     file = write(tmp_path, "gateway.yaml", "resolver: {transport: dot, tls: {ca: ca.pem}}")
     assert not check_files([file])
     assert "gateway.yaml:1: resolver.tls.ca: " in capsys.readouterr().err
+
+
+def test_certificates_and_keys_are_checked_with_the_settings_that_name_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, "tls.crt", "nothing")
+    write(tmp_path, "tls.key", "nothing").chmod(0o666)
+    path = write(tmp_path, "gateway.yaml", "version: 1\nlisteners: [{tls: {cert: tls.crt, key: tls.key}}]\n")
+    assert not check_files([path])
+    problem = f"{tmp_path}/tls.key has mode 0666: a private key needs 0640 or less (chmod 0640)"
+    assert capsys.readouterr().err == f"{path}:2: listeners[0].tls.key: {problem}\n"

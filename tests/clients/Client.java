@@ -67,7 +67,9 @@ public class Client {
         KeyStore store = KeyStore.getInstance(KeyStore.getDefaultType());
         store.load(null, null);
         try (InputStream file = new FileInputStream(caFile)) {
-            store.setCertificateEntry("test", CertificateFactory.getInstance("X.509").generateCertificate(file));
+            for (var certificate : CertificateFactory.getInstance("X.509").generateCertificates(file)) {
+                store.setCertificateEntry("test " + store.size(), certificate);
+            }
         }
         TrustManagerFactory managers = TrustManagerFactory.getInstance(TrustManagerFactory.getDefaultAlgorithm());
         managers.init(store);

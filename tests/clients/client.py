@@ -42,7 +42,26 @@ async def _by_aiohttp(url: str, context: ssl.SSLContext) -> str:
         return await answer.text()
 
 
-LIBRARIES = {"urllib": by_urllib, "requests": by_requests, "httpx": by_httpx, "aiohttp": by_aiohttp}
+def by_websocket(url: str, ca_file: str) -> str:
+    return asyncio.run(_by_websocket(url, ssl.create_default_context(cafile=ca_file)))
+
+
+async def _by_websocket(url: str, context: ssl.SSLContext) -> str:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.ws_connect(url, proxy=os.environ["HTTPS_PROXY"], ssl=context) as socket,
+    ):
+        await socket.send_str("hello from the origin\n")
+        return str(await socket.receive_str(timeout=20))
+
+
+LIBRARIES = {
+    "urllib": by_urllib,
+    "requests": by_requests,
+    "httpx": by_httpx,
+    "aiohttp": by_aiohttp,
+    "websocket": by_websocket,
+}
 
 if __name__ == "__main__":
     library, url, ca_file = sys.argv[1:]

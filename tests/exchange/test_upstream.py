@@ -9,7 +9,7 @@ import pytest
 from gateway.exchange import upstream as pools
 from gateway.exchange.upstream import Pool, UpstreamConnection, pool_key
 from gateway.model.client import Client
-from gateway.model.decision import RuleRef
+from gateway.model.decision import ProxyVersion, RuleRef
 from gateway.model.record import Dialled
 from gateway.model.roles import Upstream
 from gateway.wire.http.codec import open_codec
@@ -19,7 +19,8 @@ from tests.telemetry.drafts import address, asked, permit_of
 
 CLIENT = Client(address("10.0.0.1"))
 PERMIT = permit_of(asked())
-KEY = pool_key(CLIENT, PERMIT)
+PEER = CLIENT.address, 40000
+KEY = pool_key(CLIENT, PERMIT, PEER)
 
 
 class Kept:
@@ -66,12 +67,12 @@ async def test_the_one_used_last_is_taken_first_and_each_once(kept: Kept) -> Non
 @pytest.mark.parametrize(
     "other",
     [
-        pool_key(CLIENT._replace(address=address("10.0.0.2")), PERMIT),
-        pool_key(CLIENT._replace(user="ci"), PERMIT),
-        pool_key(CLIENT._replace(known=False), PERMIT),
-        pool_key(CLIENT, replace(PERMIT, generation=8)),
-        pool_key(CLIENT, replace(PERMIT, rule=RuleRef("policy.yaml#other", "policy.yaml", 1))),
-        pool_key(CLIENT, replace(PERMIT, authority=PERMIT.authority._replace(port=444))),
+        pool_key(CLIENT._replace(address=address("10.0.0.2")), PERMIT, PEER),
+        pool_key(CLIENT._replace(user="ci"), PERMIT, PEER),
+        pool_key(CLIENT._replace(known=False), PERMIT, PEER),
+        pool_key(CLIENT, replace(PERMIT, generation=8), PEER),
+        pool_key(CLIENT, replace(PERMIT, rule=RuleRef("policy.yaml#other", "policy.yaml", 1)), PEER),
+        pool_key(CLIENT, replace(PERMIT, authority=PERMIT.authority._replace(port=444)), PEER),
     ],
 )
 async def test_nobody_else_gets_it(kept: Kept, other: object) -> None:
@@ -79,6 +80,13 @@ async def test_nobody_else_gets_it(kept: Kept, other: object) -> None:
     assert kept.pool.take(other) is None
     assert len(kept.pool) == 1
     kept.close()
+
+
+def test_another_connection_of_the_client_counts_where_the_destination_was_told_of_it() -> None:
+    told = replace(PERMIT, terms=replace(PERMIT.terms, proxy_protocol=ProxyVersion.V2))
+    other = CLIENT.address, 40001
+    assert pool_key(CLIENT, PERMIT, other) == KEY
+    assert pool_key(CLIENT, told, other) != pool_key(CLIENT, told, PEER)
 
 
 async def test_one_that_ends_resets_or_speaks_unasked_is_dropped(kept: Kept) -> None:

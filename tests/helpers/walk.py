@@ -78,6 +78,8 @@ def build_services(
     return Services(
         rules=lambda: rules,
         identifier=lambda: Identifier([]),
+        entrance=lambda listener: None,
+        admit_as=lambda sender, client: None,
         limiter=limiter or Unlimited(),
         dialer=dialer,
         recorder=recorder,
@@ -85,6 +87,7 @@ def build_services(
         clock=time,
         splices=splices,
         exchanges=Parts(open_codec("auto"), dialer, recorder, deadlines, time, splices, "test"),
+        interception=lambda: None,
         pool=Pool(deadlines, time.monotonic),
         bounds=Bounds(),
         proxy_name="test",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from gateway.cli.main import app
+from tests.flows.interception import make_authority
 from tests.helpers.authority import TestAuthority
 from tests.helpers.dns_server import DnsServer
 from tests.helpers.gateway import GatewayProcess, Record
@@ -23,9 +24,10 @@ PORT = 15001
 GREETING = b"220 ready\r\n"
 GREETING_PORT = 2525
 POOL_PORT = 9443
+ORIGINS = "origins.pem"
 ALLOW = ["10.77.0.0/16", "203.0.113.0/24", "2001:db8::/32"]
 
-NAMES = ("allowed.test", "denied.test", "match.test", "one.test", "client.test", "pool.test")
+NAMES = ("allowed.test", "denied.test", "match.test", "one.test", "client.test", "pool.test", "inspected.test")
 
 POLICY = {
     "clients": {
@@ -41,6 +43,11 @@ POLICY = {
         {"name": "client", "hosts": ["client.test"], "source": "client"},
         {"name": "pool", "hosts": ["pool.test"], "ports": [POOL_PORT], "protocol": "tls", "source": list(SOURCES)},
         {"name": "mail", "cidrs": [HOME[0], HOME[1]], "ports": [GREETING_PORT], "protocol": "tcp"},
+        {
+            "name": "inspected",
+            "hosts": ["inspected.test"],
+            "inspect": {"upstream_ca": ORIGINS, "requests": [{"methods": ["GET"], "paths": ["/"]}]},
+        },
         {"name": "web", "hosts": ["allowed.test", "other.test"], "ports": [80]},
         {"name": "loop", "cidrs": ["10.77.0.0/16"], "ports": "any", "protocol": "tcp"},
     ],
@@ -49,7 +56,8 @@ POLICY = {
 
 @dataclass
 class Bed:
-    """`homes` are the servers that the names lead to, `elsewhere` those on somebody else's addresses."""
+    """`homes` are the servers that the names lead to, `elsewhere` those on somebody else's addresses; `ours` is the
+    authority that signs for what is inspected."""
 
     network: Network
     gateway: GatewayProcess
@@ -60,6 +68,7 @@ class Bed:
     mail: Origin
     pool: Origin
     web: Origin
+    ours: Path
     place: str = ""
 
     def apply(self, place: str) -> None:
@@ -69,11 +78,14 @@ class Bed:
         self.place = place
         apply_routes(self.network.gateway, place, PORT)
 
-    def curl(self, pod: Namespace, host: str, address: str, *options: str) -> "subprocess.CompletedProcess[str]":
-        """`https://host/` from a pod that believes `address` to be the host's, without a proxy."""
+    def curl(
+        self, pod: Namespace, host: str, address: str, *options: str, trusts: Path | None = None
+    ) -> "subprocess.CompletedProcess[str]":
+        """`https://host/` from a pod that believes `address` to be the host's, without a proxy. It trusts the origins'
+        authority, unless another."""
         pinned = f"{host}:443:{f'[{address}]' if ':' in address else address}"
         return self.run_curl(
-            pod, "--cacert", str(self.authority.bundle), "--resolve", pinned, *options, f"https://{host}/"
+            pod, "--cacert", str(trusts or self.authority.bundle), "--resolve", pinned, *options, f"https://{host}/"
         )
 
     def run_curl(self, pod: Namespace, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -138,14 +150,16 @@ def bed(folder: Path) -> Iterator[Bed]:
         for name in ("pool.test", "other.test"):
             dns.answer(name, HOME[0])
         dns.answer("client.test", *HOME)
-        settings = {
+        settings: dict[str, object] = {
             "listeners": [{"name": "proxy", "bind": f"[::]:{PORT}", "mode": "transparent"}],
             "resolver": {"servers": [f"{NAME_SERVER}:53"], "timeout": "1s"},
             "timeouts": {"client_hello": "1s", "connect": "2s"},
             "addresses": {"allow": ALLOW},
         }
+        settings["inspection"] = make_authority(folder, time.time())
+        (folder / ORIGINS).write_bytes(authority.bundle.read_bytes())
         gateway = stack.enter_context(GatewayProcess(folder, POLICY, settings, prefix=lab.gateway.prefix))
-        yield Bed(lab, gateway, dns, authority, homes, elsewhere, mail, pool, web)
+        yield Bed(lab, gateway, dns, authority, homes, elsewhere, mail, pool, web, folder / "ca.crt")
 
 
 def _tell(connection: socket.socket, visit: object) -> None:

@@ -3,12 +3,13 @@
 import contextlib
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
 from gateway.model.reasons import Reason
 from tests.helpers.client_hello import build_client_hello
+from tests.helpers.origins import Origin
 from tests.helpers.raw_client import status_of
 from tests.lab.bed import GREETING, GREETING_PORT, POOL_PORT, PORT, Bed, bed
 from tests.lab.network import ELSEWHERE, GATEWAY, HOME, POD1, POD2, SOURCES, Namespace
@@ -81,6 +82,28 @@ def test_an_allowed_name_goes_where_our_dns_says_whatever_address_was_dialled(ca
     assert len(captured.elsewhere[version].visits) == visits
     assert record["original_address"] == ELSEWHERE[version]
     assert record["dialled_address"] in HOME
+
+
+def read_by(origins: Sequence[Origin]) -> int:
+    return sum(len(visit.received) for origin in origins for visit in origin.visits)
+
+
+@BOTH
+def test_a_rule_that_inspects_holds_for_those_who_were_led_here_as_well(captured: Bed, version: int) -> None:
+    pod = captured.network.pod1
+    with captured.one_record() as record:
+        done = captured.curl(pod, "inspected.test", HOME[version], trusts=captured.ours)
+    assert (done.returncode, done.stdout) == (0, "home\n"), done.stderr
+    assert (record["door"], record["rule"], record["inspected"]) == ("transparent", "policy.yaml#inspected", True)
+    received = read_by(captured.homes)
+    with captured.one_record():
+        post = captured.curl(
+            pod, "inspected.test", HOME[version], "--data", "x", "-w", "%{http_code}", trusts=captured.ours
+        )
+    assert post.stdout.endswith("403"), post.stdout + post.stderr
+    assert read_by(captured.homes) == received
+    exchanges = [each for each in captured.gateway.records() if "exchange_id" in each]
+    assert exchanges[-1]["reason"] == Reason.REQUEST_DENIED
 
 
 @BOTH

@@ -259,3 +259,19 @@ async def test_bytes_that_a_loop_delivers_after_reading_was_paused_come_before_w
         await send(tunnel.client, b"c" * 5000)
         assert await receive_exactly(tunnel.origin, 15000) == b"a" * 5000 + b"b" * 5000 + b"c" * 5000
         assert tunnel.splices.open == 1
+
+
+async def test_an_end_that_comes_while_it_is_being_cancelled_is_no_fault() -> None:
+    downstream, client = await stream_and_peer()
+    upstream, origin = await stream_and_peer()
+    with client, origin:
+        relay = Relay(downstream, upstream, Transfer(), HandDeadlines(), user_form(), 60.0, None)
+        running = asyncio.ensure_future(relay.run())
+        await asyncio.sleep(0)
+        running.cancel()
+        downstream.eof_received()
+        upstream.eof_received()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        upstream.abort()
+        downstream.abort()

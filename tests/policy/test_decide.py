@@ -6,6 +6,7 @@ from gateway.model.addresses import Address
 from gateway.model.authority import Authority
 from gateway.model.client import Client, IdentitySource
 from gateway.model.decision import OF_THE_CLIENT, Resolve, SniRule, Source, Terms, Timeouts, WouldDeny
+from gateway.model.inspection.terms import Inspection
 from gateway.model.intent import Protocol
 from gateway.model.reasons import Reason
 from gateway.policy.plan import REPORT_ONLY, Rules, build_rules
@@ -37,7 +38,7 @@ def test_the_empty_policy_denies_everything() -> None:
 
 
 def test_a_permit_carries_what_was_asked_and_what_the_rule_says() -> None:
-    terms = Terms(Protocol.AUTO, SniRule.RULE, inspect=True, timeouts=Timeouts(idle=5.0))
+    terms = Terms(Protocol.AUTO, SniRule.RULE, inspection=Inspection(), timeouts=Timeouts(idle=5.0))
     rules = build(group("net", cidr="10.0.0.0/8"), rule("a", "x.test", terms=terms))
     permit = permitted(ask(rules, "X.test.:443", client("10.1.1.1")))
     assert permit.authority == connect("x.test:443").authority
@@ -91,7 +92,9 @@ def test_a_broader_rule_decides_where_the_narrower_one_has_another_port() -> Non
 
 
 def test_nothing_is_inherited_from_a_broader_rule() -> None:
-    rules = build(rule("broad", "*.test", terms=Terms(inspect=True, sni=SniRule.RULE)), rule("narrow", "x.test"))
+    rules = build(
+        rule("broad", "*.test", terms=Terms(inspection=Inspection(), sni=SniRule.RULE)), rule("narrow", "x.test")
+    )
     terms = permitted(ask(rules, "x.test:443")).terms
     assert (terms.inspect, terms.sni) == (False, SniRule.MATCH)
 

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.model.decision import Terms
+from gateway.model.inspection.terms import Inspection
 from gateway.model.intent import Protocol
 from gateway.policy.candidates import port_bounds
 from gateway.policy.rules import ANY_PORT, Mode, PortRange, Rule
@@ -98,7 +99,7 @@ def test_a_rule_does_not_conflict_with_itself() -> None:
 
 
 SPANS = st.tuples(st.integers(1, 12), st.integers(1, 12)).map(lambda span: (min(span), max(span)))
-TERMS = st.sampled_from([Terms(), SNI_ANY, Terms(inspect=True)])
+TERMS = st.sampled_from([Terms(), SNI_ANY, Terms(inspection=Inspection())])
 RULES = st.lists(
     st.tuples(st.sampled_from(["x.test", "y.test", "x.test y.test"]), SPANS, st.sampled_from(["", "g", "h"]), TERMS),
     max_size=7,

@@ -3,6 +3,7 @@
 import pytest
 
 from gateway.model.decision import Terms
+from gateway.model.inspection.terms import Inspection
 from gateway.model.intent import Protocol
 from gateway.policy.plan import Rules
 from gateway.policy.rules import Mode
@@ -18,7 +19,7 @@ def rules() -> Rules:
         group("r", cidr="10.9.0.0/16", mode=Mode.REPORT),
         group("e", cidr="10.9.9.0/24", mode=Mode.ENFORCE),
         rule("web", "*", ports=(80, 443)),
-        rule("example", "*.example.com", terms=Terms(inspect=True)),
+        rule("example", "*.example.com", terms=Terms(inspection=Inspection())),
         rule("pinned", "pinned.example.com"),
         rule("family", "*.fam.test", terms=SNI_RULE),
         rule("fam-x", "x.fam.test"),

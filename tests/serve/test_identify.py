@@ -8,11 +8,11 @@ import bcrypt
 import pytest
 
 from gateway.model.addresses import Address
-from gateway.model.client import Client, IdentitySource
+from gateway.model.client import Certificate, Client, IdentitySource
 from gateway.model.errors import DownstreamError
 from gateway.model.reasons import Reason
 from gateway.serve import identify
-from gateway.serve.identify import Challenge, Identifier, PasswordFile
+from gateway.serve.identify import CertificateNames, Challenge, CredentialSource, Identifier, PasswordFile
 from gateway.wire.head import RequestHead
 
 PEER = Address(4, 0x0A000105)
@@ -32,16 +32,16 @@ def _identifier(challenge: Challenge = Challenge.AUTO) -> Identifier:
 
 
 async def test_a_right_password_names_the_user() -> None:
-    client = await _identifier().identify(PEER, _head(_basic("ci", "correct-horse")))
+    client = await _identifier().identify(PEER, _head(_basic("ci", "correct-horse")), None)
     assert client == Client(PEER, IdentitySource.BASIC, user="ci")
 
 
 async def test_without_credentials_the_address_is_who_it_is() -> None:
-    assert await _identifier().identify(PEER, _head()) == Client(PEER)
+    assert await _identifier().identify(PEER, _head(), None) == Client(PEER)
 
 
 async def test_another_scheme_passes_on() -> None:
-    assert await _identifier().identify(PEER, _head("Bearer abc")) == Client(PEER)
+    assert await _identifier().identify(PEER, _head("Bearer abc"), None) == Client(PEER)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ async def test_another_scheme_passes_on() -> None:
 )
 async def test_a_credential_that_is_not_accepted_ends_the_attempt(value: str) -> None:
     with pytest.raises(DownstreamError) as refusal:
-        await _identifier().identify(PEER, _head(value))
+        await _identifier().identify(PEER, _head(value), None)
     assert refusal.value.reason is Reason.CREDENTIALS_INVALID
     assert "wrong" not in str(refusal.value)
 
@@ -57,12 +57,12 @@ async def test_a_credential_that_is_not_accepted_ends_the_attempt(value: str) ->
 async def test_two_credentials_are_no_choice() -> None:
     good = _basic("ci", "correct-horse")
     with pytest.raises(DownstreamError, match="more than one"):
-        await _identifier().identify(PEER, _head(good, good))
+        await _identifier().identify(PEER, _head(good, good), None)
 
 
 async def test_with_challenge_always_nobody_passes_without_credentials() -> None:
     with pytest.raises(DownstreamError) as refusal:
-        await _identifier(Challenge.ALWAYS).identify(PEER, _head())
+        await _identifier(Challenge.ALWAYS).identify(PEER, _head(), None)
     assert refusal.value.reason is Reason.CREDENTIALS_MISSING
 
 
@@ -76,7 +76,7 @@ async def test_a_verdict_is_remembered_without_the_password(monkeypatch: pytest.
     monkeypatch.setattr(identify, "_matches", counting)
     passwords = PasswordFile(USERS)
     for _ in range(3):
-        await passwords.identify(PEER, _head(_basic("ci", "correct-horse")))
+        await passwords.identify(PEER, _head(_basic("ci", "correct-horse")), None)
     assert len(checks) == 1
     assert "correct-horse" not in repr(passwords.__dict__)
 
@@ -86,7 +86,7 @@ async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
     passwords = PasswordFile(USERS)
     for number in range(6):
         with pytest.raises(DownstreamError):
-            await passwords.identify(PEER, _head(_basic("ci", f"wrong {number}")))
+            await passwords.identify(PEER, _head(_basic("ci", f"wrong {number}")), None)
     assert len(passwords._verdicts) == 3
 
 
@@ -100,7 +100,7 @@ async def test_an_unknown_user_costs_a_password_check_as_well(monkeypatch: pytes
     monkeypatch.setattr(identify, "_matches", noting)
     for user in ("ci", "nobody"):
         with pytest.raises(DownstreamError):
-            await _identifier().identify(PEER, _head(_basic(user, "x")))
+            await _identifier().identify(PEER, _head(_basic(user, "x")), None)
     assert costs[0] == costs[1]
 
 
@@ -113,7 +113,7 @@ async def test_a_crowd_with_the_same_credentials_is_checked_once(monkeypatch: py
 
     monkeypatch.setattr(identify, "_matches", counting)
     passwords = PasswordFile(USERS)
-    crowd = [passwords.identify(PEER, _head(_basic("ci", "correct-horse"))) for _ in range(20)]
+    crowd = [passwords.identify(PEER, _head(_basic("ci", "correct-horse")), None) for _ in range(20)]
     assert set(await asyncio.gather(*crowd)) == {Client(PEER, IdentitySource.BASIC, user="ci")}
     assert len(checks) == 1
 
@@ -127,15 +127,74 @@ async def test_who_guesses_makes_nobody_else_wait(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(identify, "_matches", hanging)
     passwords = PasswordFile(USERS)
-    guesses = [asyncio.create_task(passwords.identify(PEER, _head(_basic("ci", f"guess {n}")))) for n in range(50)]
+    heads = [_head(_basic("ci", f"guess {n}")) for n in range(50)]
+    guesses = [asyncio.create_task(passwords.identify(PEER, head, None)) for head in heads]
     try:
         async with asyncio.timeout(5):
             await asyncio.sleep(0)
             other = Address(4, PEER.value + 1)
-            client = await passwords.identify(other, _head(_basic("ci", "correct-horse")))
+            client = await passwords.identify(other, _head(_basic("ci", "correct-horse")), None)
             assert client == Client(other, IdentitySource.BASIC, user="ci")
             assert await asyncio.to_thread(lambda: "free") == "free"
         assert not any(guess.done() for guess in guesses)
     finally:
         let_go.set()
         await asyncio.gather(*guesses, return_exceptions=True)
+
+
+SVID = "spiffe://cluster.local/ns/payments/sa/api"
+
+
+@pytest.mark.parametrize(
+    ("certificate", "spiffe", "name"),
+    [
+        (Certificate("", uris=(SVID,)), SVID, None),
+        (Certificate("commonName=api", "api", ("a.test", "b.test"), (SVID,)), SVID, "a.test"),
+        (Certificate("organizationName=x,commonName=api", "api"), None, "api"),
+        (Certificate("organizationName=x"), None, "organizationName=x"),
+        (Certificate("", uris=("https://a.test/", "https://b.test/")), None, None),
+    ],
+)
+async def test_a_verified_certificate_says_who_it_is(
+    certificate: Certificate, spiffe: str | None, name: str | None
+) -> None:
+    client = await Identifier([CertificateNames()]).identify(PEER, _head(), certificate)
+    assert client == Client(PEER, IdentitySource.MTLS, spiffe=spiffe, certificate=name)
+
+
+@pytest.mark.parametrize(
+    "uris",
+    [
+        (SVID, SVID),
+        (SVID, "https://a.test/"),
+        ("spiffe://cluster.local",),
+        ("spiffe://cluster.local/",),
+        ("SPIFFE://cluster.local/a",),
+        ("spiffe://Cluster.local/a",),
+        ("spiffe://cluster.local:1/a",),
+        ("spiffe://user@cluster.local/a",),
+        ("spiffe://cluster.local/a//b",),
+        ("spiffe://cluster.local/a/../b",),
+        ("spiffe://cluster.local/a/.",),
+        ("spiffe://cluster.local/a/",),
+        ("spiffe://cluster.local/a?b",),
+        ("spiffe://cluster.local/a%2fb",),
+        ("spiffe://cluster.local/" + "a" * 2048,),
+        ("spiffe:cluster.local/a",),
+    ],
+)
+async def test_what_claims_to_be_a_spiffe_id_and_is_not_exactly_one_ends_the_attempt(uris: tuple[str, ...]) -> None:
+    with pytest.raises(DownstreamError) as refusal:
+        await Identifier([CertificateNames(), PasswordFile(USERS)]).identify(
+            PEER, _head(_basic("ci", "correct-horse")), Certificate("CN=x", uris=uris)
+        )
+    assert refusal.value.reason is Reason.CREDENTIALS_INVALID
+
+
+async def test_sources_are_asked_in_their_order() -> None:
+    sources: list[CredentialSource] = [PasswordFile(USERS), CertificateNames()]
+    for order, user in ((sources, "ci"), (sources[::-1], None)):
+        client = await Identifier(order).identify(
+            PEER, _head(_basic("ci", "correct-horse")), Certificate("", uris=(SVID,))
+        )
+        assert client.user == user

@@ -128,6 +128,10 @@ def test_name_servers_have_the_port_of_the_transport_unless_they_say_another(tmp
         ("resolver: {family: ip4}", "1: resolver.family: must be 'any', 'ipv4' or 'ipv6', not \"ip4\""),
         ("resolver: {cache: {size: 0}}", "1: resolver.cache.size: must be a whole number from 1, not 0"),
         ("resolver: {cache: {min_ttl: 2h}}", "1: resolver.cache.min_ttl: is longer than max_ttl"),
+        (
+            'secrets: {k: {file: f, hosts: [a.example, "*"]}}',
+            '1: secrets.k.hosts[1]: is not for the host "*": name where it may be sent',
+        ),
         ("resolver: {transport: tls}", "1: resolver.transport: must be 'udp', 'dot' or 'doh', not \"tls\""),
         ('resolver: {servers: ["192.0.2.1:0"]}', "1: resolver.servers[0]: a name server does not listen on port 0"),
         ("resolver: {tls: {}}", "1: resolver.tls: is for transport: dot or doh"),

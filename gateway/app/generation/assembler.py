@@ -3,14 +3,15 @@
 Where it is put together nothing changes until somebody swaps the finished generation for the one in force.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from gateway.app.configuration import before_the_address
 from gateway.app.generation.frames import Content, Head
 from gateway.model.addresses import Address
+from gateway.model.client import IdentitySource
 from gateway.policy.parts import Outline
 from gateway.policy.plan import Assembly, Rules
-from gateway.serve.identify import Challenge, CredentialSource, Identifier, PasswordFile
+from gateway.serve.identify import CertificateNames, Challenge, CredentialSource, Identifier, PasswordFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +61,14 @@ class Assembler:
 
 def build_identifier(head: Head) -> Identifier:
     """The configured sources that come before the address. Hashes a password, which takes as long as it was made to."""
-    sources: Sequence[CredentialSource] = [] if head.users is None else [PasswordFile(head.users)]
-    return Identifier(sources, Challenge(head.settings.identity.challenge))
+    identity = head.settings.identity
+    sources: list[CredentialSource] = []
+    for kind in before_the_address(identity.sources):
+        if kind is IdentitySource.MTLS:
+            sources.append(CertificateNames())
+        elif kind is IdentitySource.BASIC and head.users is not None:
+            sources.append(PasswordFile(head.users))
+    return Identifier(sources, Challenge(identity.challenge))
 
 
 def same_identities(one: Head, other: Head) -> bool:

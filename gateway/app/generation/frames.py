@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_bytes
 
-from gateway.app.configuration import Configuration
+from gateway.app.configuration import Configuration, Materials
+from gateway.app.inspection.material import AuthorityMaterial
 from gateway.policy.parts import Part, parts_of
 from gateway.settings.gateway import GatewaySettings
 from gateway.settings.source.files import Stamp
@@ -28,6 +29,8 @@ class Head:
     settings: GatewaySettings
     users: Mapping[str, bytes] | None
     authorities: str | None
+    materials: Materials
+    inspection: AuthorityMaterial | None
     files: Mapping[Path, Stamp]
     warnings: tuple[str, ...]
     digest: str
@@ -42,7 +45,7 @@ def contents_of(read: Configuration) -> Iterator[Content]:
     policy = read.policy
     settings = _without_document(read.settings)
     facts = policy.warnings, policy.digest, len(policy.policy.rules)
-    yield Head(settings, read.users, read.authorities, read.files, *facts)
+    yield Head(settings, read.users, read.authorities, read.materials, read.inspection, read.files, *facts)
     yield from parts_of(policy.policy, token_bytes(16))
 
 

@@ -7,7 +7,9 @@ from dataclasses import replace
 
 from gateway.app.followers import Follower
 from gateway.app.generation.assembler import Assembler, Generation, Whereabouts, build_identifier, same_identities
+from gateway.app.generation.entrances import Entrances
 from gateway.app.generation.frames import Frame, Head, load
+from gateway.app.inspection.in_force import InspectionPlan, plan_inspection
 from gateway.app.own_addresses import own_addresses
 from gateway.app.resolving import ResolverPlan
 from gateway.model.addresses import Address
@@ -17,7 +19,8 @@ from gateway.settings.gateway import GatewaySettings
 
 
 class InForce:
-    """Holds the snapshot that new connections take. `listening` are the gateway's own sockets, never to be dialled.
+    """Holds the snapshot that new connections take. `listening` are the gateway's own sockets, never to be dialled;
+    `entrances` are those of the listeners that run.
 
     `resolver` is None before the first generation; `followers` take what else gateway.yaml says; `retire` is told the
     rules that a newer generation took over from.
@@ -26,11 +29,13 @@ class InForce:
     followers: Sequence[Follower] = ()
     retire: Callable[[Rules], None] | None = None
 
-    def __init__(self, listening: frozenset[tuple[Address, int]]) -> None:
+    def __init__(self, listening: frozenset[tuple[Address, int]], entrances: Entrances) -> None:
+        self.entrances = entrances
         self._whereabouts = Whereabouts(listening)
         self._generation: Generation | None = None
         self._identifier: Identifier | None = None
         self.resolver: ResolverPlan | None = None
+        self.inspection: InspectionPlan | None = None
 
     @property
     def number(self) -> int:
@@ -63,9 +68,14 @@ class InForce:
         taken, former, identifier = assembler.finish(), self._generation, self._identifier
         if former is None or not same_identities(taken.head, former.head):
             identifier = await asyncio.to_thread(build_identifier, taken.head)
+        inspection = await asyncio.to_thread(
+            plan_inspection, taken.head.settings.inspection, taken.head.inspection, self.inspection
+        )
         commits = [follower.prepare(taken.head.settings) for follower in self.followers]
+        commits.append(self.entrances.prepare(taken.head.settings, taken.head.materials))
         self._generation, self._identifier = taken, identifier
         self.resolver = ResolverPlan(taken.head.settings.resolver, taken.head.authorities)
+        self.inspection = inspection
         for commit in commits:
             commit()
         if former is not None and self.retire is not None:

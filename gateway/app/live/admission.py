@@ -71,6 +71,13 @@ class Admission:
         else:
             del self._by_client[client]
 
+    def readmit(self, sender: Address, client: Address) -> Reason | None:
+        """Count a connection of `sender` as one of `client`, whom it named. A reason: these are too many now."""
+        self.leave(sender)
+        self.enter(client)
+        too_many = self._by_client[client] > self.ceiling.per_client
+        return Reason.TOO_MANY_TUNNELS_OF_CLIENT if too_many else None
+
     def _memory_is_short(self) -> bool:
         now = self._monotonic()
         if now >= self._look_again_at:

@@ -84,11 +84,15 @@ class Connections:
         self._turned_away.discard(task)
         self._ledger.end()
 
+    def refuse(self) -> None:
+        """Requests that are still to come on open connections are refused from now on."""
+        self._services.drain()
+
     async def drain(self, seconds: float, refusing: bool = True) -> None:
         """Let live connections end by themselves for that long, then cut off the rest. New requests are refused, unless
         somebody else goes on accepting: then who came in time is still served."""
         if refusing:
-            self._services.drain()
+            self.refuse()
         if self._live:
             await asyncio.wait(self._live, timeout=seconds)
         while tasks := [*self._live, *self._turned_away]:

@@ -49,6 +49,11 @@ class Crew(Protocol):
         """Replace all of them, one after the other, without refusing a connection. Why not, if that failed."""
         ...
 
+    def refuse(self) -> None:
+        """Let requests that are still to come on open connections be refused from now on, as far as this process
+        serves them: `drain` follows in a later turn of the loop, and who asks meanwhile knows that it has begun."""
+        ...
+
     async def drain(self, seconds: float) -> None:
         """Accept no more, and return when every connection has ended and every record is written."""
         ...

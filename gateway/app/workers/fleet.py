@@ -15,7 +15,7 @@ from itertools import chain
 from typing import Any
 
 from gateway.admin.state import OpenTunnel
-from gateway.app.configuration import as_started
+from gateway.app.configuration import Materials, as_started
 from gateway.app.generation.frames import Frame, Head, load
 from gateway.app.sockets import Sockets
 from gateway.app.workers.channel import Kind
@@ -52,6 +52,7 @@ class Fleet:
     def __init__(
         self,
         settings: GatewaySettings,
+        materials: Materials,
         sockets: Sockets,
         flows: Ring | None = None,
         patience: Patience | None = None,
@@ -61,6 +62,7 @@ class Fleet:
         _check_logs(settings)
         self._settings = settings
         self._flows = flows or Ring()
+        self._materials = materials
         self._patience = patience or Patience()
         self._program = program
         self._sockets = sockets
@@ -104,6 +106,8 @@ class Fleet:
         if not isinstance(head, Head):
             raise TypeError("the first frame is no head")
         _check_logs(head.settings)
+        if head.settings.listeners == self._settings.listeners:
+            self._materials = head.materials
         self._settings = as_started(head.settings, self._settings)
         self._drain_seconds = head.settings.drain.timeout
         self._newest = generation = Generation(number, whole)
@@ -138,7 +142,8 @@ class Fleet:
     # ------------------------------------------------------------------------------------------------ coming and going
 
     async def _add(self, index: int) -> Member:
-        member = await Member.start(index, self._settings, self._sockets, self._turns, self._flows, self._program)
+        start = (self._settings, self._materials, self._sockets, self._turns, self._flows, self._program)
+        member = await Member.start(index, *start)
         past, members = self._known
         self._known = past, (*members, member)
         self._in_background(self._follow(member))
@@ -222,6 +227,9 @@ class Fleet:
         self._put(fresh)
         await old.end(self._drain_seconds, Kind.RETIRE)
         return None
+
+    def refuse(self) -> None:
+        """See `Crew`. It serves nothing itself, and `drain` tells the workers."""
 
     async def drain(self, seconds: float) -> None:
         """See `Crew`."""

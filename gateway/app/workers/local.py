@@ -5,6 +5,8 @@ import os
 from collections.abc import AsyncIterator, Sequence
 
 from gateway.admin.state import OpenTunnel
+from gateway.app.configuration import Materials
+from gateway.app.generation.entrances import Entrances
 from gateway.app.generation.frames import Frame, Head
 from gateway.app.generation.in_force import InForce
 from gateway.app.sockets import Sockets
@@ -25,11 +27,16 @@ class Local:
     size = 1
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, settings: GatewaySettings, sockets: Sockets, flows: Ring
+        self,
+        loop: asyncio.AbstractEventLoop,
+        settings: GatewaySettings,
+        materials: Materials,
+        sockets: Sockets,
+        flows: Ring,
     ) -> None:
         """Raises `ConfigError` for a log that cannot be written."""
         self._ledger = Ledger.alone()
-        self._in_force = InForce(sockets.addresses())
+        self._in_force = InForce(sockets.addresses(), Entrances(settings, materials))
         self._serving = Serving(loop, settings, sockets.proxies[0], self._in_force, self._ledger, _into(flows))
         self._serves = False
 
@@ -59,6 +66,10 @@ class Local:
     async def renew(self) -> str | None:
         """See `Crew`."""
         return self.why_not_renew()
+
+    def refuse(self) -> None:
+        """See `Crew`."""
+        self._serving.connections.refuse()
 
     async def drain(self, seconds: float) -> None:
         """See `Crew`."""

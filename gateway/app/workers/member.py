@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import gateway
+from gateway.app.configuration import Materials
 from gateway.app.sockets import Sockets
 from gateway.app.workers.channel import Channel, ChannelBroken, Frame, Kind
 from gateway.app.workers.messages import Answer, Question, Snapshot, Start, Topic, decode_number, encode_number
@@ -70,6 +71,7 @@ class Member:
         cls,
         index: int,
         settings: GatewaySettings,
+        materials: Materials,
         sockets: Sockets,
         turns: int,
         flows: Ring,
@@ -93,7 +95,8 @@ class Member:
             theirs.close()
             os.close(page)
         channel = await Channel.over(ours, UP_FRAME_BYTES)
-        await channel.send(Kind.START, Start(settings, sockets.addresses(), proxies, page, turns).encode())
+        start = Start(settings, materials, sockets.addresses(), proxies, page, turns)
+        await channel.send(Kind.START, start.encode())
         return cls(index, process, channel, ledger, flows)
 
     @property

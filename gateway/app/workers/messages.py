@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from gateway.admin.state import OpenTunnel
+from gateway.app.configuration import Materials
 from gateway.app.workers.channel import ChannelBroken
 from gateway.model.addresses import Address
 from gateway.settings.gateway import GatewaySettings
@@ -18,10 +19,12 @@ from gateway.telemetry.questions import DnsReadings
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """All that a worker must know to begin; `listening` is where the gateway does. The rest are descriptors that it
+    """All that a worker must know to begin: with `materials` for the listeners of `settings`, which stay while those in
+    the files wait for a restart; `listening` is where the gateway does. The rest are descriptors that it
     inherits: `sockets` it listens on, by listener name; `page` and `turns` of its ledger."""
 
     settings: GatewaySettings
+    materials: Materials
     listening: frozenset[tuple[Address, int]]
     sockets: tuple[tuple[str, int], ...]
     page: int

@@ -15,8 +15,10 @@ from gateway.app.generation.in_force import InForce
 from gateway.app.live.aftermath import Aftermath
 from gateway.app.live.connections import Connections
 from gateway.app.live.listing import close_tunnel, list_tunnels
+from gateway.app.live.vault import Vault
 from gateway.app.resolving import ResolverPlan
 from gateway.app.sockets import NamedSockets, transparent_listeners
+from gateway.app.watch import watch
 from gateway.app.workers.messages import Snapshot
 from gateway.limits.unlimited import Unlimited
 from gateway.net.listener import Listener
@@ -48,6 +50,7 @@ class Serving:
         telling = build_telling(settings, counters, lambda: limiter.held)
         flows = FlowOutlet(pass_on, counters)
         self.recorder = build_recorder(loop, settings, counters, ledger, flows, telling)
+        admission = build_admission(settings)
         before_the_first = ResolverPlan(settings.resolver)
         services, self._resolver = build_services(
             loop,
@@ -55,22 +58,30 @@ class Serving:
             lambda: in_force.rules,
             lambda: in_force.identifier,
             lambda: in_force.resolver or before_the_first,
+            in_force.entrances.at,
+            admission.readmit,
+            lambda: in_force.inspection,
             self._limiter,
             self.recorder,
         )
-        admission = build_admission(settings)
         self.connections = Connections(loop, services, admission, ledger, transparent_listeners(settings))
-        in_force.followers = [WalkFollower(services, admission), LogFollower(self.recorder, settings, ledger)]
+        self._vault = services.exchanges.secrets = Vault()
+        logs = LogFollower(self.recorder, settings, ledger)
+        in_force.followers = [WalkFollower(services, admission), logs, self._vault]
         self._aftermath = Aftermath(self.connections.drafts, in_force, services.clock)
         in_force.retire = self._aftermath.retire
-        self._following: asyncio.Task[None] | None = None
+        self._following: list[asyncio.Task[None]] = []
         self._listeners = [Listener(sock, partial(self.connections.accept, name)) for name, sock in sockets]
 
     async def start(self) -> None:
         """Accept from now on."""
         for listener in self._listeners:
             await listener.start()
-        self._following = asyncio.create_task(self._aftermath.follow(), name="aftermath")
+        vault = self._vault
+        self._following = [
+            asyncio.create_task(self._aftermath.follow(), name="aftermath"),
+            asyncio.create_task(watch(lambda: vault.files, vault.read_again), name="secrets"),
+        ]
         _freeze()
 
     def snapshot(self) -> Snapshot:
@@ -91,9 +102,9 @@ class Serving:
         for listener in self._listeners:
             listener.close()
         await self.connections.drain(seconds, refusing)
-        if self._following is not None:
-            self._following.cancel()
-            await asyncio.wait([self._following])
+        for task in self._following:
+            task.cancel()
+            await asyncio.wait([task])
         self.recorder.flush()
         await asyncio.to_thread(self.recorder.close, LOG_CLOSE_SECONDS)
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import uvloop
 
+from gateway.app.generation.entrances import Entrances
 from gateway.app.generation.frames import Frame as Part
 from gateway.app.generation.in_force import InForce
 from gateway.app.workers.channel import Channel, ChannelBroken, Frame, Kind
@@ -155,7 +156,8 @@ async def work(descriptor: int) -> None:
         return
     start = Start.decode(first.body)
     sockets = [(name, socket.socket(fileno=inherited)) for name, inherited in start.sockets]
-    in_force, ledger = InForce(start.listening), Ledger.shared(start.page, start.turns)
+    in_force = InForce(start.listening, Entrances(start.settings, start.materials))
+    ledger = Ledger.shared(start.page, start.turns)
     pass_on = partial(channel.post, Kind.FLOWS)
     serving = Serving(asyncio.get_running_loop(), start.settings, sockets, in_force, ledger, pass_on)
     await Worker(channel, serving, in_force).run()

@@ -14,9 +14,9 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
+from gateway.cli.ca.files import load_authority, load_pem
 from gateway.cli.console import answers, say
 from gateway.intercept.authority import BadAuthority, create_authority, published, read_certificates
-from gateway.intercept.files import load_authority, read_file
 from gateway.model.errors import ConfigError
 
 CERTIFICATE_MODE = 0o644
@@ -77,7 +77,7 @@ def _publish(certificate: Path, key: Path, days: int, now: float) -> None:
     permitted = _permitted(current)
     made, secret = create_authority(_common_name(current), now, days, permitted)
     _write(_next(key), secret, KEY_MODE)
-    _write(certificate, published(read_file(certificate)) + made, CERTIFICATE_MODE)
+    _write(certificate, published(load_pem(certificate)) + made, CERTIFICATE_MODE)
     say(answers(), f"{certificate}: clients are to trust both now; the old one signs")
     say(answers(), "when every client has the new bundle: ca rotate --step switch", "yellow")
 
@@ -100,7 +100,7 @@ def _next(key: Path) -> Path:
 
 def _certificates(path: Path) -> list[x509.Certificate]:
     try:
-        return read_certificates(read_file(path))
+        return read_certificates(load_pem(path))
     except BadAuthority as refusal:
         raise ConfigError(str(path), str(refusal)) from refusal
 

@@ -13,10 +13,11 @@ from gateway.app.resolving import ResolverPlan
 from gateway.cli.console import answers, say
 from gateway.cli.explaining.cures import cure_for, near_misses, proposed_rule
 from gateway.cli.explaining.live import Stages, go_there
-from gateway.cli.explaining.question import parse_client, parse_question
+from gateway.cli.explaining.question import parse_client, parse_question, parse_request
 from gateway.model.addresses import Address
 from gateway.model.client import Client
 from gateway.model.decision import AddressRefusal, Deny, Permit, Terms
+from gateway.model.inspection.terms import Allowed, Asked, NotAllowed
 from gateway.model.intent import Door, Intent
 from gateway.model.reasons import Reason
 from gateway.policy.decide import decide
@@ -59,8 +60,13 @@ def explain_url(
     decision = decide(client, intent, rules, now)
     decided_at = time.perf_counter()
     refusal = _refusal_of_literal(decision)
+    request = _judge(decision, parse_request(url, method))
     allowed = isinstance(decision, Permit) and (refusal is None or not refusal.enforced)
+    passes = request is None or isinstance(request, Allowed) or (isinstance(decision, Permit) and decision.report)
+    allowed = allowed and passes
     _print(answers(), intent, client, decision, refusal, allowed)
+    if request is not None:
+        say(answers(), f"  {'request':<9} {_words_for_request(request, passes)}")
     if isinstance(decision, Deny):
         _print_near_misses(answers(), decision, intent, rules, now)
         _print_cure(answers(), decision, client, intent, rules.policy, now)
@@ -75,6 +81,20 @@ def explain_url(
             )
         say(answers(), "  nothing was resolved or dialled")
     return allowed
+
+
+def _judge(decision: Permit | Deny, asked: Asked | None) -> Allowed | NotAllowed | None:
+    """What the deciding rule says of the request; None if it looks at none."""
+    if asked is None or not isinstance(decision, Permit) or decision.terms.inspection is None:
+        return None
+    screen = decision.terms.inspection.requests
+    return Allowed() if screen is None else screen.judge(asked)
+
+
+def _words_for_request(verdict: Allowed | NotAllowed, passes: bool) -> str:
+    if isinstance(verdict, Allowed):
+        return "allowed" if verdict.max_body is None else f"allowed, content of at most {verdict.max_body} bytes"
+    return f"{'passes in report mode only, else ' if passes else ''}{verdict.reason}: {verdict.detail}"
 
 
 def _words_for(decision: Permit | Deny) -> str:

@@ -5,6 +5,7 @@ import re
 from gateway.model.addresses import Address, parse_address
 from gateway.model.authority import parse_authority
 from gateway.model.client import Client, IdentitySource
+from gateway.model.inspection.terms import Asked
 from gateway.model.intent import Door, Intent, Protocol
 from gateway.policy.rules import Match, Policy
 from gateway.settings.hosts import to_ascii
@@ -34,6 +35,15 @@ def parse_question(url: str, method: str | None) -> Intent:
     if plain and (method or "").upper() != "CONNECT":
         return Intent(Door.ABSOLUTE_FORM, authority, Protocol.HTTP)
     return Intent(Door.CONNECT, authority)
+
+
+def parse_request(url: str, method: str | None) -> Asked | None:
+    """What is asked for in the end, inside the tunnel or not; without content. None: nothing but a tunnel."""
+    name = (method or "GET").upper()
+    if name == "CONNECT":
+        return None
+    path = re.sub(r"^[^/?#]*|[?#].*$", "", url.partition("://")[2] or url)
+    return Asked(name, path or "/")
 
 
 def parse_client(name: str | None, address_text: str | None, policy: Policy) -> Client:

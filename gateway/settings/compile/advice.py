@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 
 from gateway.model.intent import Protocol
 from gateway.policy.rules import Action, PortRange
-from gateway.settings.compile.checks import Declared, Finding, counts_requests, hides_requests
+from gateway.settings.compile.checks import Declared, counts_requests, hides_requests
+from gateway.settings.compile.inspection import Finding, gives_secrets, protocols_of
 from gateway.settings.policy import RuleSettings
 
 SERVER_FIRST = {
@@ -38,6 +39,11 @@ def advise_rule(
         if covered:
             named = ", ".join(f"{port} ({SERVER_FIRST[port]})" for port in covered)
             yield ("ports",), f"{named}: neither TLS nor HTTP comes first there, which needs protocol: tcp"
+    if rule.inspect is not None and protocols_of(rule, ports) > {Protocol.HTTP} and gives_secrets(rule.inspect):
+        yield (
+            ("inspect",),
+            "its secrets go over TLS only: requests in plain HTTP, which it carries as well, are refused",
+        )
     if hides_requests(rule, ports):
         for name in _groups_with_request_limits(rule, declared):
             message = (

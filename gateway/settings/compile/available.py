@@ -7,27 +7,30 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from gateway.model.client import IdentitySource
+from gateway.settings.compile.inspection import carries_tls
 from gateway.settings.compile.policy import PolicySource
-from gateway.settings.gateway import GatewaySettings, ListenerSettings
+from gateway.settings.compile.rule import port_ranges
+from gateway.settings.gateway import GatewaySettings
 from gateway.settings.policy import RuleSettings
 from gateway.settings.problems import Problems
 from gateway.settings.section import Section
 from gateway.settings.source.places import Document, KeyPath
 
-_SOURCES = {IdentitySource.ADDRESS, IdentitySource.BASIC}
+_SOURCES = {IdentitySource.ADDRESS, IdentitySource.BASIC, IdentitySource.MTLS}
 _KEYS: tuple[tuple[str, ...], ...] = (
     ("identity", "token"),
     ("identity", "kubernetes"),
-    ("secrets",),
-    ("inspection",),
     ("limits", "store"),
     ("limits", "on_store_failure"),
     ("limits", "replicas"),
     ("compat",),
 )
-_LISTENER_KEYS = ("tls", "proxy_protocol")
+_NEEDS_AUTHORITY = (
+    "needs an authority that signs: set inspection: {ca_cert, ca_key} in gateway.yaml "
+    "(`egress-gateway ca init` makes both)"
+)
 _LISTENER_MODES = ("explicit", "transparent")
-_RULE_KEYS = frozenset(("limits", "honour_retry_after", "breaker", "inspect", "via", "proxy_protocol"))
+_RULE_KEYS = frozenset(("limits", "honour_retry_after", "breaker", "via"))
 
 
 def check_gateway_available(settings: GatewaySettings, problems: Problems) -> None:
@@ -39,6 +42,16 @@ def check_policy_available(sources: Iterable[PolicySource], problems: Problems) 
     """The same for the files of a policy."""
     for source in sources:
         _refuse(_policy_wishes(source), source.document, problems)
+
+
+def check_authority(sources: Iterable[PolicySource], settings: GatewaySettings, problems: Problems) -> None:
+    """Add a problem for every rule that inspects TLS where no authority is configured that could sign for it."""
+    if settings.inspection is not None:
+        return
+    for source in sources:
+        for index, rule in enumerate(source.body.rules):
+            if rule.inspect is not None and carries_tls(rule, port_ranges(rule)):
+                problems.add(source.document.place(("rules", index, "inspect")), _NEEDS_AUTHORITY)
 
 
 def _refuse(wishes: Iterable[KeyPath], document: Document, problems: Problems) -> None:
@@ -64,9 +77,6 @@ def _listed_wishes(settings: GatewaySettings) -> Iterator[KeyPath]:
     for index, listener in enumerate(settings.listeners):
         if listener.mode not in _LISTENER_MODES:
             yield ("listeners", index, "mode")
-        for key in _LISTENER_KEYS:
-            if getattr(listener, key) != ListenerSettings.model_fields[key].default:
-                yield ("listeners", index, key)
     for index, sink in enumerate(settings.telemetry.access_log):
         if sink.format != "json":
             yield ("telemetry", "access_log", index, "format")

@@ -3,7 +3,6 @@
 Each check yields what is wrong with its path inside the rule, group or file; policy.py knows the place.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,22 +10,18 @@ from gateway.model.addresses import Address, parse_network
 from gateway.model.decision import SniRule
 from gateway.model.intent import Protocol
 from gateway.policy.rules import ANY_HOST, Action, HostPattern, PortRange
-from gateway.settings.gateway import GatewaySettings
+from gateway.settings.compile.inspection import Finding, check_inspection
+from gateway.settings.gateway import GatewaySettings, ListenerSettings, SecretSettings
 from gateway.settings.hosts import HostEntry, Suffix, public_suffix
 from gateway.settings.policy import (
     GroupSettings,
-    InspectSettings,
     LimitSettings,
     MatchSettings,
     RuleSettings,
     UseLimitSettings,
 )
 from gateway.settings.problems import did_you_mean
-from gateway.settings.source.places import KeyPath
 
-Finding = tuple[KeyPath, str]
-
-_SECRET = re.compile(r"\$\{secret:([^}]*)\}")
 _LOOPBACK = tuple(network for text in ("127.0.0.0/8", "::1") if (network := parse_network(text)) is not None)
 _KINDS_OF_LIMIT = ("use", "connections", "requests", "concurrent", "bandwidth", "bytes")
 
@@ -37,11 +32,11 @@ class Declared:
 
     groups: Mapping[str, GroupSettings]
     quotas: Mapping[str, LimitSettings]
-    secrets: frozenset[str]
+    secrets: Mapping[str, SecretSettings]
 
 
 def check_gateway(settings: GatewaySettings) -> Iterator[Finding]:
-    """Listeners are told apart, and nobody administers from afar without a token."""
+    """Listeners are told apart, secrets do not go anywhere, and nobody administers from afar without a token."""
     names: set[str] = set()
     binds: set[str] = set()
     for index, listener in enumerate(settings.listeners):
@@ -51,6 +46,9 @@ def check_gateway(settings: GatewaySettings) -> Iterator[Finding]:
             yield ("listeners", index, "bind"), f"another listener has {listener.bind} already"
         names.add(listener.name)
         binds.add(str(listener.bind))
+        for path, message in _check_tls(listener):
+            yield ("listeners", index, *path), message
+    yield from _check_secrets(settings)
     admin = settings.admin
     if admin.token_file is None and not is_loopback(admin.bind.address):
         yield ("admin", "bind"), f"{admin.bind} is reachable from elsewhere: that needs admin.token_file"
@@ -62,6 +60,24 @@ def check_gateway(settings: GatewaySettings) -> Iterator[Finding]:
         yield ("resolver", "tls"), "is for transport: dot or doh"
     if "path" in resolver.model_fields_set and resolver.transport != "doh":
         yield ("resolver", "path"), "is for transport: doh"
+
+
+def _check_tls(listener: ListenerSettings) -> Iterator[Finding]:
+    tls = listener.tls
+    if tls is None:
+        return
+    if listener.mode in ("transparent", "dns"):
+        yield ("tls",), f"is not for mode: {listener.mode}, whose clients know of no proxy"
+    for key in ("crl", "client_cert"):
+        if key in tls.model_fields_set and tls.client_ca is None:
+            yield ("tls", key), "needs client_ca: without it no client is asked for a certificate"
+
+
+def _check_secrets(settings: GatewaySettings) -> Iterator[Finding]:
+    for name, secret in settings.secrets.items():
+        for index, entry in enumerate(secret.hosts):
+            if ANY_HOST in entry.patterns:
+                yield ("secrets", name, "hosts", index), 'is not for the host "*": name where it may be sent'
 
 
 def is_loopback(address: Address) -> bool:
@@ -117,7 +133,7 @@ def check_rule(
     if rule.except_ is not None and not rule.except_.model_fields_set:
         yield ("except",), "must not be empty"
     yield from _check_star(rule, patterns)
-    yield from _check_inspect(rule, declared)
+    yield from _check_inspect(rule, patterns, ports, declared)
     yield from _check_references(rule, declared)
     yield from _check_limits(rule, ports, declared)
 
@@ -131,27 +147,17 @@ def _check_star(rule: RuleSettings, patterns: Sequence[HostPattern]) -> Iterator
         yield ("protocol",), 'tcp is not for a rule with the host "*": name the hosts'
 
 
-def _check_inspect(rule: RuleSettings, declared: Declared) -> Iterator[Finding]:
+def _check_inspect(
+    rule: RuleSettings, patterns: Sequence[HostPattern], ports: Sequence[PortRange], declared: Declared
+) -> Iterator[Finding]:
     if rule.inspect is None:
         return
     if rule.protocol is Protocol.TCP:
         yield ("inspect",), "is not for protocol: tcp, which is not looked at"
     if rule.sni is SniRule.ANY:
         yield ("inspect",), "is not for sni: any: an inspected name must be the one that was asked for"
-    for path, message in _check_inspection(rule.inspect, declared):
+    for path, message in check_inspection(rule.inspect, rule, patterns, ports, declared.secrets):
         yield ("inspect", *path), message
-
-
-def _check_inspection(inspect: InspectSettings, declared: Declared) -> Iterator[Finding]:
-    headers = inspect.headers.set if inspect.headers is not None else None
-    for header, value in (headers or {}).items():
-        for name in _SECRET.findall(value):
-            if name not in declared.secrets:
-                known = did_you_mean(name, declared.secrets)
-                yield ("headers", "set", header), f"the secret {name!r} is not declared in gateway.yaml{known}"
-    path = inspect.upstream_ca
-    if path is not None and (path.startswith("/") or ".." in path.split("/")):
-        yield ("upstream_ca",), "must be inside the policy's directory"
 
 
 def _check_references(rule: RuleSettings, declared: Declared) -> Iterator[Finding]:

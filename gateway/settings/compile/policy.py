@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 from gateway.model.addresses import Network
 from gateway.model.decision import RuleRef, Timeouts
-from gateway.policy.rules import AddressPolicy, ClusterPolicy, Group, HostPattern, Match, Mode, Policy, Reach, Rule
+from gateway.policy.rules import AddressPolicy, ClusterPolicy, Group, HostPattern, Match, Mode, Policy, Rule
 from gateway.settings.compile.checks import Declared, check_group, check_limit
 from gateway.settings.compile.conflicts import find_conflicts
 from gateway.settings.compile.rule import Findings, RuleCompiler
 from gateway.settings.gateway import GatewaySettings
+from gateway.settings.hosts import show_pattern
 from gateway.settings.policy import GroupSettings, LimitSettings, MatchSettings, PolicyFile
 from gateway.settings.source.files import Reader
 from gateway.settings.source.places import Document, KeyPath
@@ -79,7 +80,7 @@ class _Compiler:
                 first.setdefault(path, f"{source.document.file}:{source.document.line(path)}")
             groups |= source.body.clients
             quotas |= source.body.quotas
-        return Declared(groups, quotas, frozenset(self.settings.secrets))
+        return Declared(groups, quotas, self.settings.secrets)
 
     def _check_groups(self, declared: Declared) -> None:
         for source in self.sources:
@@ -145,15 +146,7 @@ def show_destination(destination: HostPattern | Network) -> str:
     """As it would be written in a file."""
     if isinstance(destination, Network):
         return str(destination)
-    match destination.reach:
-        case Reach.EXACT:
-            return destination.name
-        case Reach.BELOW:
-            return f"*.{destination.name}"
-        case Reach.CHILD:
-            return f"*.{destination.name} (depth 1)"
-        case Reach.ANY:
-            return "*"
+    return show_pattern(destination)
 
 
 def _group(name: str, group: GroupSettings) -> Group:

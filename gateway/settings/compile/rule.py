@@ -1,23 +1,26 @@
 """One rule of a file into one `Rule`, checked on the way."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from gateway.model.addresses import Network
 from gateway.model.decision import RuleRef, Terms, Timeouts
+from gateway.model.inspection.terms import Inspection
 from gateway.model.intent import Protocol
 from gateway.policy.rules import ANY_PORT, Action, Except, HostPattern, PortRange, Rule
 from gateway.settings.compile.advice import advise_rule
 from gateway.settings.compile.checks import Declared, check_rule, check_suffix
+from gateway.settings.compile.inspection import compile_inspection
 from gateway.settings.hosts import HostEntry, Suffix, parse_host_entry
 from gateway.settings.policy import ExceptSettings, RuleSettings
 from gateway.settings.problems import BadValue, Problems
+from gateway.settings.source.authorities import parse_authorities
 from gateway.settings.source.files import Reader, list_lines, parse_list
 from gateway.settings.source.places import Document, KeyPath
 from gateway.settings.units import parse_cidr
 
 _HTTPS = (PortRange(443, 443),)
-_TERMS = frozenset({"sni", "ech", "inspect", "private", "within", "resolve", "source", "timeouts"})
+_TERMS = frozenset({"sni", "ech", "inspect", "private", "within", "resolve", "source", "timeouts", "proxy_protocol"})
 _NOTHING_EXCEPTED = Except()
 
 
@@ -55,7 +58,7 @@ class RuleCompiler:
             self.findings.warnings.append(f"{document.place((*path, *inner))}: {message}")
         return Rule(
             ref=ref,
-            terms=self._terms(rule),
+            terms=self._terms(rule, document, path),
             action=rule.action,
             hosts=patterns,
             cidrs=self._cidrs(rule, document, path),
@@ -110,19 +113,33 @@ class RuleCompiler:
             message = f"{entry.text!r} covers names of many owners: say public_suffix: true if that is meant"
             self.findings.warnings.append(f"{place}: {message}")
 
-    def _terms(self, rule: RuleSettings) -> Terms:
+    def _inspection(self, rule: RuleSettings, document: Document, path: KeyPath) -> Inspection | None:
+        if rule.inspect is None or self.findings.problems.found:
+            return None
+        inspection = compile_inspection(rule.inspect, Path(document.file).parent)
+        if inspection.upstream_ca is not None:
+            try:
+                text = parse_authorities(self.reader.read(Path(inspection.upstream_ca)))
+                return replace(inspection, upstream_ca=text)
+            except BadValue as refusal:
+                place = document.place((*path, "inspect", "upstream_ca"))
+                self.findings.problems.add(place, f"{inspection.upstream_ca} {refusal}")
+        return inspection
+
+    def _terms(self, rule: RuleSettings, document: Document, path: KeyPath) -> Terms:
         if not rule.model_fields_set & _TERMS:
             return self._usual_terms
         return Terms(
             protocol=Protocol.AUTO,  # `Rule.protocol` says it
             sni=rule.sni,
             ech=rule.ech,
-            inspect=rule.inspect is not None,
+            inspection=self._inspection(rule, document, path),
             private=rule.private,
             within=rule.within,
             resolve=rule.resolve,
             source=rule.source,
             timeouts=rule.timeouts.over(self.usual) if rule.timeouts is not None else self.usual,
+            proxy_protocol=rule.proxy_protocol,
         )
 
 

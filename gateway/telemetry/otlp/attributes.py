@@ -28,7 +28,7 @@ _OF_STAGES: Mapping[str, tuple[str, ...]] = {
     "policy": ("decision", "rule", "generation", "would_deny", "would_deny_rule"),
     "dns": ("resolved",),
     "dial": ("dialled_address", "refused"),
-    "tls": ("sni", "alpn", "ja4", "ech"),
+    "tls": ("sni", "alpn", "ja4", "ech", "tls_version", "tls_resumed", "upstream_tls_version", "upstream_tls_resumed"),
     "relay": ("bytes_up", "bytes_down", "first_byte_ms", "ended", "ended_by"),
 }
 _ONLY_OF_STAGES = frozenset(
@@ -63,6 +63,8 @@ def attributes_of_stage(name: str, record: ConnectionRecord | ExchangeRecord) ->
     told = {name_of(key): values[key] for key in _OF_STAGES[name] if key in values}
     if name == "dns":
         told["dns.question.name"] = values.get("host", "")
+    if name == "tls" and "tls_version" in values:
+        told["tls.protocol.version"] = values["tls_version"].removeprefix("TLSv")
     if name == "dial" and "dialled_address" in values:
         told["network.peer.port"] = values.get("port", 0)
     return told

@@ -55,6 +55,18 @@ def test_the_last_that_fits_in_is_let_in_and_whoever_leaves_makes_room() -> None
     assert doorman.refusal(ONE, low) is None
 
 
+def test_a_connection_counts_for_whom_its_sender_named() -> None:
+    doorman, _ = admission(per_client=1)
+    for reason in (None, Reason.TOO_MANY_TUNNELS_OF_CLIENT):
+        assert doorman.refusal(ONE, low) is None
+        doorman.enter(ONE)
+        assert doorman.readmit(ONE, OTHER) is reason
+    doorman.leave(OTHER)
+    assert doorman.refusal(OTHER, low) is Reason.TOO_MANY_TUNNELS_OF_CLIENT
+    doorman.leave(OTHER)
+    assert doorman.refusal(OTHER, low) is None
+
+
 def test_one_client_does_not_take_the_room_of_another() -> None:
     doorman, _ = admission(per_client=2)
     doorman.enter(ONE)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from gateway.cli.ca.files import load_authority
 from gateway.cli.ca.rotation import Step, init, next_step, rotate, show
 from gateway.intercept.authority import read_certificates
-from gateway.intercept.files import load_authority
 from gateway.model.errors import ConfigError
 
 NOW = time.time()

@@ -28,6 +28,11 @@ POLICY = """\
       - {name: not-this, hosts: ["*.wide.test"], except: {hosts: [x.wide.test]}}
       - {name: net, cidrs: [192.0.2.0/24, 127.0.0.0/8]}
       - {name: no-paste, hosts: [.paste.test], action: deny}
+      - name: judged
+        hosts: [judged.test]
+        ports: [80]
+        inspect: {requests: [{methods: [GET], paths: [/v1/*]}, {methods: [POST], max_body: 1KiB}]}
+      - {name: tried, hosts: [tried.test], ports: [80], mode: report, inspect: {requests: [{methods: [HEAD]}]}}
     """
 
 
@@ -167,3 +172,28 @@ def test_a_name_in_unicode_is_asked_for_in_ascii(explain: Ask) -> None:
 def test_a_question_without_sense_has_no_answer(explain: Ask, url: str, source: str | None) -> None:
     with pytest.raises(Unanswerable):
         explain(url, source=source)
+
+
+@pytest.mark.parametrize(
+    ("url", "method", "allowed", "request_line"),
+    [
+        ("http://judged.test/v1/a?b=/c", None, True, "allowed"),
+        ("http://judged.test/v1/a", "post", True, "allowed, content of at most 1024 bytes"),
+        ("http://judged.test/v1/a/b", "GET", False, "request_denied: no entry of requests has the method and the path"),
+        ("http://judged.test", None, False, "request_denied: no entry of requests has the method and the path"),
+        ("http://judged.test/v1/a%2fb", None, False, "request_denied: ambiguous path: an escaped separator or control"),
+        ("http://tried.test/", None, True, "passes in report mode only, else request_denied: no entry of requests has"),
+    ],
+)
+def test_a_request_is_judged_where_the_rule_looks_at_requests(
+    explain: Ask, url: str, method: str | None, allowed: bool, request_line: str
+) -> None:
+    explained = explain(url, method=method)
+    assert explained.allowed is allowed
+    assert explained.line("request ").startswith(request_line)
+
+
+def test_a_tunnel_alone_is_no_request(explain: Ask) -> None:
+    explained = explain("http://judged.test:80/v2", method="CONNECT")
+    assert explained.allowed
+    assert not [line for line in explained.lines if line.startswith("request")]

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.cli.ca.files import load_authority
 from gateway.intercept.authority import create_authority
-from gateway.intercept.files import load_authority
 from gateway.model.errors import ConfigError
 
 NOW = time.time()
@@ -25,9 +25,9 @@ def test_a_key_for_owner_and_group_is_taken(tmp_path: Path, mode: int) -> None:
     assert load_authority(*written(tmp_path, mode), NOW).published == (tmp_path / "ca.crt").read_bytes()
 
 
-@pytest.mark.parametrize("mode", [0o644, 0o604, 0o606, 0o601])
-def test_a_key_that_everybody_may_touch_is_refused(tmp_path: Path, mode: int) -> None:
-    with pytest.raises(ConfigError, match=rf"ca\.key: everybody may read this key \(mode {mode:04o}\): chmod 600"):
+@pytest.mark.parametrize("mode", [0o644, 0o604, 0o606, 0o601, 0o660])
+def test_a_key_that_others_may_touch_or_the_group_may_change_is_refused(tmp_path: Path, mode: int) -> None:
+    with pytest.raises(ConfigError, match=rf"ca\.key: has mode {mode:04o}: a private key needs 0640 or less"):
         load_authority(*written(tmp_path, mode), NOW)
 
 

@@ -1,0 +1,1 @@
+"""The authority of inspected destinations: read from its files, and put in force."""

@@ -1,0 +1,63 @@
+"""Certificate and key of the authority are read with everything else, at the start and at every reload, and travel as
+bytes with their generation: a worker opens neither file.
+"""
+
+import ssl
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gateway.intercept.authority import BadAuthority, published, read_authority
+from gateway.model.errors import ConfigError
+from gateway.settings.gateway import GatewaySettings
+from gateway.settings.problems import BadValue, ConfigErrors
+from gateway.settings.source.pem import read_key, read_pem
+
+SYSTEM_BUNDLES = (
+    "/etc/ssl/certs/ca-certificates.crt",  # Debian, Alpine
+    "/etc/pki/tls/certs/ca-bundle.crt",  # Red Hat
+    "/etc/ssl/ca-bundle.pem",  # SUSE
+    "/etc/ssl/cert.pem",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorityMaterial:
+    """PEM. `certificates` are all that clients are to trust; the one that belongs to `key` signs."""
+
+    certificates: bytes
+    key: bytes = field(repr=False)
+
+
+def load_authority_material(settings: GatewaySettings) -> AuthorityMaterial | None:
+    """Checked: it can sign, and nobody else may read its key. Raises `ConfigErrors`."""
+    inspection = settings.inspection
+    if inspection is None:
+        return None
+    certificates = _read(settings, "ca_cert", inspection.ca_cert, read_pem)
+    key = _read(settings, "ca_key", inspection.ca_key, read_key)
+    try:
+        read_authority(certificates, key, time.time())
+    except BadAuthority as refusal:
+        place = settings.document.place(("inspection",))
+        raise ConfigErrors([ConfigError(place, f"{inspection.ca_cert}, {inspection.ca_key}: {refusal}")]) from refusal
+    return AuthorityMaterial(published(certificates), key)
+
+
+def _read(settings: GatewaySettings, name: str, path: Path, read: Callable[[Path], bytes]) -> bytes:
+    try:
+        return read(path)
+    except BadValue as refusal:
+        place = settings.document.place(("inspection", name))
+        raise ConfigErrors([ConfigError(place, f"{path} {refusal}")]) from refusal
+
+
+def trust_bundle(certificates: bytes, places: Sequence[str] = SYSTEM_BUNDLES) -> bytes | None:
+    """What the machine trusts, and `certificates` behind it. None if no file with the former is found."""
+    named = ssl.get_default_verify_paths().cafile
+    for place in (*((named,) if named else ()), *places):
+        with suppress(OSError):
+            return Path(place).read_bytes().rstrip(b"\n") + b"\n" + certificates
+    return None

@@ -1,0 +1,30 @@
+"""The authority's two files, read by the rules that hold for every certificate and key."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from gateway.intercept.authority import Authority, BadAuthority, read_authority
+from gateway.model.errors import ConfigError
+from gateway.settings.problems import BadValue
+from gateway.settings.source.pem import read_key, read_pem
+
+
+def load_authority(certificate: Path, key: Path, now: float) -> Authority:
+    """The authority of two PEM files. Raises `ConfigError` that names the file; also for a key that others may read."""
+    text, secret = load_pem(certificate), _read(key, read_key)
+    try:
+        return read_authority(text, secret, now)
+    except BadAuthority as refusal:
+        raise ConfigError(f"{certificate}, {key}", str(refusal)) from refusal
+
+
+def load_pem(path: Path) -> bytes:
+    """Raises `ConfigError` that says why not."""
+    return _read(path, read_pem)
+
+
+def _read(path: Path, read: Callable[[Path], bytes]) -> bytes:
+    try:
+        return read(path)
+    except BadValue as refusal:
+        raise ConfigError(str(path), str(refusal)) from refusal

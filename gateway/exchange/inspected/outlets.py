@@ -1,0 +1,89 @@
+"""Content under a rule's eyes: counted on its way up, scrubbed on its way down."""
+
+from collections.abc import Collection
+
+from gateway.exchange.inlet import Inlet, Outlet
+from gateway.model.inspection.terms import comparable_name
+from gateway.net.stream import Stream
+from gateway.policy.requests.scrubbing import Scrubber
+from gateway.wire.http.messages import End, Fields, Request, Response
+
+
+class Upload(Outlet):
+    """Stops before the piece that would make it more than `max_body` bytes; then the destination never sees an end.
+    Trailers that are called like a header that was `dropped` are dropped too."""
+
+    __slots__ = ("_dropped", "_max_body", "is_exceeded")
+
+    def __init__(
+        self, stream: Stream, source: Inlet[Request], is_chunked: bool, max_body: int | None, dropped: Collection[str]
+    ) -> None:
+        super().__init__(stream, source, is_chunked)
+        self.is_exceeded = False
+        self._max_body = max_body
+        self._dropped = dropped
+
+    def framed(self, data: bytes) -> bytes:
+        """See `Outlet`."""
+        return b"" if self._exceeds(data) else super().framed(data)
+
+    def write(self, data: bytes) -> None:
+        """See `Outlet`."""
+        if not self._exceeds(data):
+            super().write(data)
+
+    def ending(self, end: End) -> bytes:
+        """See `Outlet`."""
+        if self.is_exceeded:
+            return b""
+        kept = tuple([each for each in end.trailers if comparable_name(each[0]) not in self._dropped])
+        return super().ending(End(kept))
+
+    def _exceeds(self, data: bytes) -> bool:
+        if self._max_body is None or (self.size + len(data) <= self._max_body and not self.is_exceeded):
+            return False
+        if not self.is_exceeded:
+            self.is_exceeded = True
+            self.source.pause()
+            self.source.tell()
+        return True
+
+
+class ScrubbedOutlet(Outlet):
+    """Masks what the scrubber is for; the sizes stay."""
+
+    __slots__ = ("_scrubber",)
+
+    def __init__(self, stream: Stream, source: Inlet[Response], is_chunked: bool, scrubber: Scrubber) -> None:
+        super().__init__(stream, source, is_chunked)
+        self._scrubber = scrubber
+
+    def framed(self, data: bytes) -> bytes:
+        """See `Outlet`."""
+        return super().framed(self._scrubber.feed(data))
+
+    def write(self, data: bytes) -> None:
+        """See `Outlet`."""
+        data = self._scrubber.feed(data)
+        if data:
+            super().write(data)
+
+    def ending(self, end: End) -> bytes:
+        """See `Outlet`."""
+        rest = super().framed(self._scrubber.finish())
+        return rest + super().ending(End(scrubbed_fields(end.trailers, self._scrubber)))
+
+
+def scrubbed(response: Response, scrubber: Scrubber) -> Response:
+    """Its phrase and fields."""
+    phrase = _masked(response.phrase, scrubber)
+    return response._replace(phrase=phrase, fields=scrubbed_fields(response.fields, scrubber))
+
+
+def scrubbed_fields(fields: Fields, scrubber: Scrubber) -> Fields:
+    """Names and values."""
+    return tuple([(_masked(name, scrubber), _masked(value, scrubber)) for name, value in fields])
+
+
+def _masked(text: str, scrubber: Scrubber) -> str:
+    return scrubber.mask(text.encode("latin-1")).decode("latin-1")

@@ -1,0 +1,61 @@
+"""What a rule's `inspect` makes of a request by itself, whoever sends it: kept with the plan of the request."""
+
+from typing import NamedTuple
+
+from gateway.exchange.plan import Plan
+from gateway.model.inspection.terms import Allowed, Asked, Inspection, NotAllowed, comparable_name
+from gateway.wire.http.messages import Delimiter, Fields
+
+_METHOD_AGAIN = frozenset({"x-http-method-override", "x-http-method", "x-method-override"})
+_PATH_AGAIN = frozenset({"x-original-url", "x-rewrite-url"})
+_ALLOWED = Allowed()
+
+
+class Reading(NamedTuple):
+    """`kept` are the fields that go on, without those that the rule removes or sets. `media_type`, `query` and
+    `headers` are for the record."""
+
+    inspection: Inspection
+    verdict: Allowed | NotAllowed
+    kept: list[tuple[str, str]]
+    media_type: str
+    query: str
+    headers: Fields
+
+
+def read_request(plan: Plan, inspection: Inspection) -> Reading:
+    """The same object for the same plan and inspection."""
+    known = plan.inspected
+    if isinstance(known, Reading) and known.inspection is inspection:
+        return known
+    reading = plan.inspected = _read(plan, inspection)
+    return reading
+
+
+def _read(plan: Plan, inspection: Inspection) -> Reading:
+    named = [(comparable_name(field[0]), field) for field in plan.passing]
+    kept = [(name, field) for name, field in named if name not in inspection.replaced]
+    media_types = tuple([field[1] for name, field in named if name == "content-type"])
+    screen = inspection.requests
+    return Reading(
+        inspection=inspection,
+        verdict=_ALLOWED if screen is None else screen.judge(_asked(plan, media_types, {name for name, _ in kept})),
+        kept=[field for _, field in kept],
+        media_type=media_types[0].partition(";")[0].strip() if media_types else "",
+        query=plan.target.resource.partition("?")[2] if inspection.log_query else "",
+        headers=tuple([(name, field[1]) for name, field in named if name in inspection.log_headers]),
+    )
+
+
+def _asked(plan: Plan, media_types: tuple[str, ...], names: set[str]) -> Asked:
+    """`names` are those that go on: a header that is dropped misleads nobody."""
+    framing = plan.request.framing
+    return Asked(
+        method=plan.request.method,
+        path=plan.target.path,
+        has_content=not framing.is_empty,
+        media_types=media_types,
+        length=None if framing.delimiter is Delimiter.CHUNKED else framing.length,
+        renames_method=not names.isdisjoint(_METHOD_AGAIN),
+        renames_path=not names.isdisjoint(_PATH_AGAIN),
+    )

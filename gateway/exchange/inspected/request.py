@@ -1,0 +1,160 @@
+"""One request under a rule that inspects: judged before it is forwarded, and what holds while it is.
+
+    judge the request -> may it have secrets -> find them -> change its header -> count its content -> scrub its answer
+
+A request that policy would refuse and report mode lets pass goes without secrets.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gateway.exchange.inlet import Outlet, RequestInlet
+from gateway.exchange.inspected.outlets import ScrubbedOutlet, Upload, scrubbed
+from gateway.exchange.inspected.reading import Reading, read_request
+from gateway.exchange.plan import Plan
+from gateway.exchange.scope import Judged
+from gateway.exchange.upstream import UpstreamConnection
+from gateway.model.decision import Deny, Permit, WouldDeny
+from gateway.model.errors import InternalError, Refused, UpstreamError
+from gateway.model.inspection.secret import Secret
+from gateway.model.inspection.terms import HeaderValue, NotAllowed, SecretName, comparable_name
+from gateway.model.reasons import Reason
+from gateway.model.record import ExchangeDraft
+from gateway.model.roles import SecretStore
+from gateway.net.stream import Stream
+from gateway.policy.requests.scrubbing import Scrubber
+from gateway.wire.http.messages import Delimiter, Response
+
+_IDENTITY = frozenset({"", "identity"})
+_HIDES_ECHOES = frozenset({"accept-encoding", "range", "if-range"})
+_SHOWS_ECHOES = ("Accept-Encoding", "identity")
+_NO_SECRETS: Mapping[str, Secret] = {}
+
+
+def inspect_request(
+    plan: Plan, judged: Judged, draft: ExchangeDraft, secrets: SecretStore, is_verified: bool
+) -> "Inspected | None":
+    """None: the rule does not look at requests. `is_verified`: the destination has proved, or has to prove before it is
+    sent anything, over TLS to be who the permit names. Raises `Refused`, or `InternalError` for want of a secret."""
+    permit = judged.permit
+    inspection = permit.terms.inspection
+    if inspection is None:
+        return None
+    reading = read_request(plan, inspection)
+    draft.media_type, draft.query, draft.headers = reading.media_type, reading.query, reading.headers
+    max_body = _max_body(reading, permit, draft)
+    given = _NO_SECRETS
+    if inspection.secrets and not _is_doubtful(permit, draft, is_verified):
+        if not is_verified:
+            raise Refused(_deny(permit, NotAllowed(Reason.SECRET_NEEDS_TLS, f"secret {inspection.secrets[0]}")))
+        given = {name: _find(name, judged, secrets) for name in inspection.secrets}
+        draft.secrets = inspection.secrets
+    return Inspected(permit, draft, reading, max_body, given)
+
+
+@dataclass(slots=True)
+class Inspected:
+    """What holds while the request is forwarded and answered."""
+
+    _permit: Permit
+    _draft: ExchangeDraft
+    _reading: Reading
+    _max_body: int | None
+    _given: Mapping[str, Secret]
+
+    @property
+    def changes_fields(self) -> bool:
+        """Whether others go on than the client's."""
+        return bool(self._reading.inspection.replaced)
+
+    def fields_for(self, upstream: UpstreamConnection) -> list[tuple[str, str]]:
+        """That go on over this connection. It is the last step before they do: only a connection that is verified, and
+        that no rule would have refused, carries a secret."""
+        if self._given:
+            if not upstream.is_verified:
+                raise InternalError(Reason.INTERNAL_ERROR, "a secret for a connection that is not verified")
+            if any(not refusal.enforced for refusal in upstream.dialled.refused):
+                self._given, self._draft.secrets = _NO_SECRETS, ()
+        fields = [*self._reading.kept, *self._set_fields()]
+        if not self._scrubs():
+            return fields
+        return [*[field for field in fields if comparable_name(field[0]) not in _HIDES_ECHOES], _SHOWS_ECHOES]
+
+    def _set_fields(self) -> list[tuple[str, str]]:
+        """But for values of which a secret is missing."""
+        given, inspection = self._given, self._reading.inspection
+        complete = len(given) == len(inspection.secrets)
+        return [(value.name, _text(value, given)) for value in inspection.set if complete or not value.secrets]
+
+    def _scrubs(self) -> list[bytes]:
+        """What answers must not hold."""
+        return [secret.reveal().encode("latin-1") for secret in self._given.values() if secret.scrub]
+
+    # Content.
+
+    def upload(self, stream: Stream, source: RequestInlet, is_chunked: bool) -> Upload:
+        """To the destination."""
+        max_body = None if self._permit.report else self._max_body
+        return Upload(stream, source, is_chunked, max_body, self._reading.inspection.replaced)
+
+    def check(self, up: Outlet) -> None:
+        """Raise `Refused` if the request is larger than its entry allows."""
+        if isinstance(up, Upload) and up.is_exceeded:
+            detail = f"more than {self._max_body} bytes"
+            raise Refused(_deny(self._permit, NotAllowed(Reason.BODY_TOO_LARGE, detail)))
+
+    def sum_up(self, up: Outlet) -> None:
+        """In report mode what was too large has passed."""
+        if self._permit.report and self._max_body is not None and up.size > self._max_body:
+            self._draft.would_deny = self._draft.would_deny or WouldDeny(Reason.BODY_TOO_LARGE, self._permit.rule)
+
+    def told(self, response: Response) -> Response:
+        """As the client may see its head. Raises `UpstreamError` for content that cannot be searched."""
+        scrubs = self._scrubs()
+        if not scrubs:
+            return response
+        codings = ",".join(response.values("content-encoding")).lower().split(",")
+        if response.framing.delimiter is not Delimiter.NONE and not _IDENTITY.issuperset(map(str.strip, codings)):
+            raise UpstreamError(Reason.RESPONSE_ENCODED, "it cannot be scrubbed")
+        return scrubbed(response, Scrubber(scrubs))
+
+    def download(self, stream: Stream, upstream: UpstreamConnection, is_chunked: bool) -> Outlet:
+        """To the client."""
+        scrubs = self._scrubs()
+        if not scrubs:
+            return Outlet(stream, upstream.inlet, is_chunked)
+        return ScrubbedOutlet(stream, upstream.inlet, is_chunked, Scrubber(scrubs))
+
+
+def _max_body(reading: Reading, permit: Permit, draft: ExchangeDraft) -> int | None:
+    """The most bytes that the content may have. Raises `Refused`; in report mode that is noted."""
+    verdict = reading.verdict
+    if not isinstance(verdict, NotAllowed):
+        return verdict.max_body
+    if not permit.report:
+        raise Refused(_deny(permit, verdict))
+    draft.would_deny = draft.would_deny or WouldDeny(verdict.reason, permit.rule)
+    return None
+
+
+def _deny(permit: Permit, verdict: NotAllowed) -> Deny:
+    return Deny(verdict.reason, permit.generation, permit.rule, permit.groups, permit.also, verdict.detail)
+
+
+def _is_doubtful(permit: Permit, draft: ExchangeDraft, is_verified: bool) -> bool:
+    """Whether anything that policy would refuse was set aside: of the request, or of the tunnel that it came in."""
+    tunnel = draft.connection.would_deny if is_verified else None
+    return draft.would_deny is not None or permit.would_deny is not None or tunnel is not None
+
+
+def _find(name: str, judged: Judged, secrets: SecretStore) -> Secret:
+    """For the host that was permitted, and for the one that the request names."""
+    permit, named = judged.permit, judged.named.host
+    found = secrets.find(name, permit.authority.host, permit.groups)
+    if found is None or (named != permit.authority.host and secrets.find(name, named, permit.groups) is None):
+        raise InternalError(Reason.SECRET_UNAVAILABLE, f"secret {name}")
+    return found
+
+
+def _text(value: HeaderValue, given: Mapping[str, Secret]) -> str:
+    return "".join([given[part.name].reveal() if isinstance(part, SecretName) else part for part in value.parts])

@@ -1,0 +1,85 @@
+"""Reaches a destination and has it prove, over TLS, who it is: what requests inside an inspected tunnel go over."""
+
+from collections.abc import Callable, Hashable
+from functools import partial
+from ssl import SSLContext, SSLObject
+
+from gateway.intercept.handshakes import meet_destination
+from gateway.intercept.sessions import Sessions
+from gateway.intercept.trust import Trust
+from gateway.model.addresses import Address
+from gateway.model.authority import Host
+from gateway.model.decision import Permit
+from gateway.model.errors import UpstreamError
+from gateway.model.roles import Deadlines, Dialer, Upstream
+from gateway.net.dialer import introduce
+from gateway.net.stream import Stream
+from gateway.net.tls.transport import Resumption
+
+
+class VerifyingDialer:
+    """Fulfils `roles.Dialer` for one tunnel of `client`. `name` is whom the destination has to prove to be;
+    `is_permitted`: this is whom the permit names. `alpn` is offered, `agreed` what the last destination took of it;
+    `told` hears of every handshake.
+
+    `owed` is a failure that the client was not told yet: the next dial is answered with it, the one after that tries
+    again.
+    """
+
+    owed: UpstreamError | None = None
+    agreed: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        dialer: Dialer[Stream],
+        trust: Trust,
+        sessions: Sessions,
+        deadlines: Deadlines,
+        client: tuple[Address, int],
+        name: Host,
+        is_permitted: bool,
+        alpn: tuple[str, ...],
+        told: Callable[[SSLObject], None],
+    ) -> None:
+        self._dialer = dialer
+        self._trust = trust
+        self._sessions = sessions
+        self._deadlines = deadlines
+        self._client = client
+        self._name = name
+        self.is_permitted = is_permitted
+        self.alpn = alpn
+        self._told = told
+
+    async def dial(self, permit: Permit) -> Upstream[Stream]:
+        """As `roles.Dialer.dial`. Raises `UpstreamError` also for a destination that does not prove itself."""
+        if self.owed is not None:
+            owed, self.owed = self.owed, None
+            raise owed
+        reached = await self._dialer.dial(permit)
+        introduce(reached, permit, self._client)
+        return await self.secure(reached, permit)
+
+    async def secure(self, reached: Upstream[Stream], permit: Permit) -> Upstream[Stream]:
+        """The same connection, in TLS. It is closed where that fails."""
+        inspection = permit.terms.inspection
+        authorities = inspection.upstream_ca if inspection is not None else None
+        context = await self._trust.context_for(authorities, self.alpn)
+        key: Hashable = self._name, permit.authority, permit.rule.name
+        resumption = Resumption(self._sessions.find(key, context), partial(self._keep, key, context))
+        seconds = permit.terms.timeouts.tls_handshake
+        try:
+            shaken = await meet_destination(
+                reached.stream, context, str(self._name), resumption, self._deadlines, seconds
+            )
+        except BaseException:
+            if not reached.stream.is_lost:
+                reached.stream.transport.close()  # behind the alert
+            raise
+        self.agreed = self.alpn if shaken.selected_alpn_protocol() is not None else ()
+        self._told(shaken)
+        return reached._replace(verified=self.is_permitted)
+
+    def _keep(self, key: Hashable, context: SSLContext, shaken: SSLObject) -> None:
+        if shaken.session is not None:
+            self._sessions.keep(key, context, shaken.session, bool(shaken.session_reused))

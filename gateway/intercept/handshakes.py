@@ -1,0 +1,88 @@
+"""What a handshake's end means, on either side of an inspected tunnel."""
+
+import ssl
+from collections.abc import Sequence
+
+from gateway.model.errors import DownstreamError, UpstreamError
+from gateway.model.reasons import Reason
+from gateway.model.roles import Deadlines
+from gateway.net.stream import Stream
+from gateway.net.tls.transport import Resumption, TlsFailed, start_tls
+
+HTTP_1_1 = "http/1.1"
+
+# X509_V_ERR_ of OpenSSL (x509_vfy.h), as far as an operator does something about it.
+_VERDICTS = {
+    9: Reason.UPSTREAM_CERTIFICATE_NOT_YET_VALID,
+    10: Reason.UPSTREAM_CERTIFICATE_EXPIRED,
+    2: Reason.UPSTREAM_CERTIFICATE_UNTRUSTED,  # no issuer
+    20: Reason.UPSTREAM_CERTIFICATE_UNTRUSTED,  # no issuer here
+    21: Reason.UPSTREAM_CERTIFICATE_UNTRUSTED,  # nothing but the leaf
+    19: Reason.UPSTREAM_CERTIFICATE_UNTRUSTED,  # a root that is not ours
+    18: Reason.UPSTREAM_CERTIFICATE_SELF_SIGNED,
+    62: Reason.UPSTREAM_CERTIFICATE_NAME_MISMATCH,
+    64: Reason.UPSTREAM_CERTIFICATE_NAME_MISMATCH,  # an address
+    66: Reason.UPSTREAM_CERTIFICATE_WEAK,  # key of the leaf
+    67: Reason.UPSTREAM_CERTIFICATE_WEAK,  # key of an authority
+    68: Reason.UPSTREAM_CERTIFICATE_WEAK,  # digest of a signature
+}
+_ABOUT_OUR_CERTIFICATE = frozenset(
+    {
+        "unknown ca",
+        "bad certificate",
+        "certificate unknown",
+        "certificate expired",
+        "certificate revoked",
+        "unsupported certificate",
+    }
+)
+
+
+def mirrored(offered: Sequence[str]) -> tuple[str, ...]:
+    """What is offered to the destination for a client that offers this (RFC 7301); nothing where it offers nothing.
+
+    Raises `DownstreamError` where it offers only what is not inspected.
+    """
+    if not offered:
+        return ()
+    if HTTP_1_1 not in offered:
+        raise DownstreamError(Reason.ALPN_UNSUPPORTED, "the client offers " + ", ".join(map(repr, offered[:8])))
+    return (HTTP_1_1,)
+
+
+async def meet_destination(
+    stream: Stream, context: ssl.SSLContext, name: str, resumption: Resumption, deadlines: Deadlines, seconds: float
+) -> ssl.SSLObject:
+    """It has proved to be `name`, a host or an address. Raises `UpstreamError`; then the stream is to be closed."""
+    try:
+        with deadlines.within(seconds, lambda: UpstreamError(Reason.UPSTREAM_TLS_TIMEOUT, _too_slow(seconds))):
+            return await start_tls(stream, context, False, name, resumption)
+    except TlsFailed as failure:
+        raise UpstreamError(_upstream_reason(failure), failure.detail) from failure
+
+
+async def meet_client(stream: Stream, context: ssl.SSLContext, deadlines: Deadlines, seconds: float) -> ssl.SSLObject:
+    """It has taken our certificate. Raises `DownstreamError`; what TLS itself has to say about that was said."""
+    if stream.is_lost or stream.has_ended:
+        raise DownstreamError(Reason.CLIENT_CLOSED, "before it was answered")
+    try:
+        with deadlines.within(seconds, lambda: DownstreamError(Reason.TLS_HANDSHAKE_TIMEOUT, _too_slow(seconds))):
+            return await start_tls(stream, context, server_side=True)
+    except TlsFailed as failure:
+        if failure.gone:
+            raise DownstreamError(Reason.CLIENT_REJECTED_CERTIFICATE, "closed right after our certificate") from failure
+        rejects = failure.alert in _ABOUT_OUR_CERTIFICATE
+        reason = Reason.CLIENT_REJECTED_CERTIFICATE if rejects else Reason.TLS_HANDSHAKE_FAILED
+        raise DownstreamError(reason, failure.detail) from failure
+
+
+def _upstream_reason(failure: TlsFailed) -> Reason:
+    if failure.gone:
+        return Reason.CONNECTION_TERMINATED
+    if failure.certificate:
+        return _VERDICTS.get(failure.verdict, Reason.UPSTREAM_CERTIFICATE_INVALID)
+    return Reason.UPSTREAM_TLS_FAILED if failure.alert is None else Reason.UPSTREAM_TLS_ALERT
+
+
+def _too_slow(seconds: float) -> str:
+    return f"not over in {seconds:g} s"

@@ -1,0 +1,149 @@
+"""TLS is ended here and begun anew: an inspected tunnel, from its judged ClientHello to the end of its requests.
+
+    mirror ALPN -> prove the destination -> show the client a leaf -> converse
+
+The destination comes first: nothing is shown to a client in the name of somebody who did not prove to be that. Where
+it cannot, the client is told so in answer to its request, inside TLS, as nobody reads what stands in an alert.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from ssl import SSLObject
+
+from gateway.exchange.conversation import Patience, converse
+from gateway.exchange.parts import Parts
+from gateway.exchange.scope import OneAuthority
+from gateway.exchange.upstream import Pool, UpstreamConnection
+from gateway.intercept.dialer import VerifyingDialer
+from gateway.intercept.handshakes import meet_client, mirrored
+from gateway.intercept.minting import Minting
+from gateway.intercept.rejections import Rejections
+from gateway.intercept.sessions import Sessions
+from gateway.intercept.showing import Certificates
+from gateway.intercept.trust import Trust
+from gateway.model.authority import Host
+from gateway.model.client import Client
+from gateway.model.decision import Permit, SniRule
+from gateway.model.errors import DownstreamError, InternalError, UpstreamError
+from gateway.model.intent import ClientHello, Intent
+from gateway.model.reasons import Reason
+from gateway.model.record import Draft, Ended, Side, TlsSides, note
+from gateway.model.roles import Upstream
+from gateway.net.stream import Stream
+from gateway.policy.plan import Rules
+
+HTTPS_PORT = 443
+RIGHT_AFTER_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """A tunnel whose permit says `inspect`, whose destination is reached, and whose hello was confirmed."""
+
+    permit: Permit
+    client: Client
+    intent: Intent
+    rules: Rules
+    upstream: Upstream[Stream]
+    hello: ClientHello
+
+    @property
+    def name(self) -> Host:
+        """Whom the client expects, and the destination has to prove to be."""
+        return self.hello.server_name or self.permit.authority.host
+
+
+class Interception:
+    """All that inspected tunnels of one process share. What is put in its place serves the tunnels that begin later."""
+
+    def __init__(self, minting: Minting, parts: Parts) -> None:
+        self.minting = minting
+        self._parts = parts
+        self._trust = Trust()
+        self._sessions = Sessions(parts.clock.monotonic)
+        self._certificates = Certificates()
+        self._rejections = Rejections(parts.clock.monotonic)
+
+    async def converse(self, downstream: Stream, draft: Draft, tunnel: Inspected) -> None:
+        """Until either side has had enough. Raises `DownstreamError`; the streams stay their owners' to close."""
+        parts, timeouts = self._parts, tunnel.permit.terms.timeouts
+        draft.tls = TlsSides()
+        dialer = self._dialer(tunnel, draft, draft.tls)
+        pool = Pool(parts.deadlines, parts.clock.monotonic)
+        rights = tunnel.permit, tunnel.client, tunnel.intent, tunnel.rules
+        scope = OneAuthority(*rights, pool, HTTPS_PORT, dialer.is_permitted, dialer)
+        try:
+            alpn = await self._meet_destination(tunnel, draft, dialer, scope)
+            shaken_at = await self._meet_client(downstream, tunnel, draft.tls, alpn)
+            await converse(downstream, draft, scope, parts, Patience(timeouts.head, timeouts.idle))
+            if not draft.requests and draft.reason is None:
+                self._note_silence(downstream, draft, tunnel, shaken_at)
+        finally:
+            pool.close()
+
+    def _dialer(self, tunnel: Inspected, draft: Draft, sides: TlsSides) -> VerifyingDialer:
+        permit, parts = tunnel.permit, self._parts
+        agrees = tunnel.name == permit.authority.host or permit.terms.sni is SniRule.RULE
+        return VerifyingDialer(
+            dialer=parts.dialer,
+            trust=self._trust,
+            sessions=self._sessions,
+            deadlines=parts.deadlines,
+            client=draft.peer,
+            name=tunnel.name,
+            is_permitted=agrees and draft.would_deny is None,
+            alpn=mirrored(tunnel.hello.alpn),
+            told=partial(self._note_destination, sides),
+        )
+
+    async def _meet_destination(
+        self, tunnel: Inspected, draft: Draft, dialer: VerifyingDialer, scope: OneAuthority
+    ) -> tuple[str, ...]:
+        """What the client may be offered. A failure stays to be told."""
+        parts = self._parts
+        try:
+            secured = await dialer.secure(tunnel.upstream, tunnel.permit)
+        except UpstreamError as error:
+            note(error, draft)
+            dialer.owed = error
+            return dialer.alpn
+        reader = parts.codec.response_reader(parts.bounds)
+        scope.keep(UpstreamConnection(secured, reader, parts.clock.monotonic()), draft.peer)
+        return dialer.agreed
+
+    async def _meet_client(
+        self, downstream: Stream, tunnel: Inspected, sides: TlsSides, alpn: tuple[str, ...]
+    ) -> float:
+        """The instant at which it had taken our certificate."""
+        parts, permit = self._parts, tunnel.permit
+        context = await self.minting.context_for(tunnel.name, alpn)
+        try:
+            shaken = await meet_client(downstream, context, parts.deadlines, permit.terms.timeouts.tls_handshake)
+        except DownstreamError as error:
+            if error.reason is Reason.CLIENT_REJECTED_CERTIFICATE:
+                self._rejections.note(permit.rule, str(tunnel.name), tunnel.client.address)
+            raise
+        sides.version, sides.resumed = shaken.version(), bool(shaken.session_reused)
+        return parts.clock.monotonic()
+
+    def _note_destination(self, sides: TlsSides, shaken: SSLObject) -> None:
+        """The first one; others of the same tunnel are dialled and proved alike."""
+        if sides.upstream_version is not None:
+            return
+        sides.upstream_version, sides.upstream_resumed = shaken.version(), bool(shaken.session_reused)
+        shown = self._certificates.shown_by(shaken)
+        if shown is not None:
+            sides.certificate, sides.subject, sides.issuer = shown
+
+    def _note_silence(self, downstream: Stream, draft: Draft, tunnel: Inspected, shaken_at: float) -> None:
+        """Some clients look at our certificate when the handshake is over, and leave without a word."""
+        if not (downstream.is_lost or downstream.has_ended):
+            note(
+                InternalError(Reason.DRAINING) if self._parts.draining else DownstreamError(Reason.IDLE_TIMEOUT), draft
+            )
+        elif self._parts.clock.monotonic() - shaken_at > RIGHT_AFTER_SECONDS:
+            draft.transfer.ended, draft.transfer.ended_by = Ended.CLOSED, Side.DOWNSTREAM
+        else:
+            detail = "closed right after the handshake, without a request"
+            note(DownstreamError(Reason.CLIENT_REJECTED_CERTIFICATE, detail), draft)
+            self._rejections.note(tunnel.permit.rule, str(tunnel.name), tunnel.client.address)

@@ -1,0 +1,139 @@
+"""Both sides of TLS, from PEM in memory to an `SSLContext`; and what a TLS listener shows and demands.
+
+Client certificates are checked by OpenSSL: chain, validity, purpose, and with `crl` every certificate of the chain
+against a list that must be there and must not have expired: what cannot be checked is not accepted.
+"""
+
+import contextlib
+import os
+import ssl
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+ALPN: Final = ["http/1.1"]
+_CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"  # of TLS 1.2: forward secrecy and AEAD only; those of 1.3 all are
+
+
+@dataclass(frozen=True, slots=True)
+class TlsMaterial:
+    """PEM. Without `client_ca` no client is asked for a certificate; `client_required` refuses those without one."""
+
+    cert: bytes
+    key: bytes = field(repr=False)
+    client_ca: bytes | None = None
+    crl: bytes | None = None
+    client_required: bool = False
+
+
+class BadMaterial(ValueError):
+    """`part` is the field of `TlsMaterial` that cannot be taken; the text says why and holds nothing of it."""
+
+    def __init__(self, part: str, problem: str) -> None:
+        super().__init__(problem)
+        self.part = part
+
+
+def build_server_context(material: TlsMaterial) -> ssl.SSLContext:
+    """For a listener. Raises `BadMaterial`."""
+    context = server_context(ALPN)
+    try:
+        load_chain(context, material.cert, material.key)
+    except ssl.SSLError as error:
+        raise _bad_own(error) from error
+    if material.client_ca is not None:
+        _demand_client(context, material.client_ca, material.crl, material.client_required)
+    return context
+
+
+def server_context(alpn: Sequence[str]) -> ssl.SSLContext:
+    """TLS 1.2 and 1.3, without a certificate yet."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.set_ciphers(_CIPHERS)
+    if alpn:
+        context.set_alpn_protocols(list(alpn))
+    return context
+
+
+def client_context(certificates: str | None, alpn: Sequence[str]) -> ssl.SSLContext:
+    """Towards a destination: TLS 1.2 and 1.3, whose certificate must be for its name, in the SubjectAltName, and lead
+    to one of `certificates` (PEM; None for the system's). Keys and signatures of less than 112 bits are refused.
+
+    Raises `ssl.SSLError` or ValueError for certificates that are none. Takes tens of milliseconds.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.hostname_checks_common_name = False
+    context.verify_flags |= ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    context.set_ciphers(f"{_CIPHERS}:@SECLEVEL=2")
+    if certificates is None:
+        context.load_default_certs()
+    else:
+        context.load_verify_locations(cadata=certificates)
+    if alpn:
+        context.set_alpn_protocols(list(alpn))
+    return context
+
+
+def load_chain(context: ssl.SSLContext, chain: bytes, key: bytes) -> None:
+    """Show this certificate, as PEM. Raises `ssl.SSLError`, or `BadMaterial` for a key with a password."""
+    with _in_memory(chain) as chain_file, _in_memory(key) as key_file:
+        context.load_cert_chain(chain_file, key_file, password=_no_password)
+
+
+def _no_password() -> str:
+    raise BadMaterial("key", "is encrypted: the gateway has nobody to ask for a password")
+
+
+def _bad_own(error: ssl.SSLError) -> BadMaterial:
+    """OpenSSL does not say which of the two files it was reading, but what it wanted there."""
+    if error.reason == "KEY_VALUES_MISMATCH":
+        return BadMaterial("key", "does not belong to the first certificate in cert")
+    if error.reason in ("KEY_TYPE_MISMATCH", "UNKNOWN_KEY_TYPE"):
+        return BadMaterial("key", "is of another kind than the certificate in cert")
+    return BadMaterial("cert", f"or key cannot be taken as PEM: {_words(error)}")
+
+
+def _demand_client(context: ssl.SSLContext, client_ca: bytes, crl: bytes | None, required: bool) -> None:
+    """No session is resumed: each connection's certificate is checked anew, and against the newest list."""
+    context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
+    context.num_tickets = 0
+    context.options |= ssl.OP_NO_TICKET
+    _load(context, "client_ca", client_ca, lambda: _count(context, "x509_ca"), "no CA certificate")
+    if crl is not None:
+        context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
+        _load(context, "crl", crl, lambda: _count(context, "crl"), "no revocation list")
+
+
+def _load(context: ssl.SSLContext, part: str, pem: bytes, count: Callable[[], int], nothing: str) -> None:
+    before = count()
+    with _in_memory(pem) as file:
+        try:
+            context.load_verify_locations(file)
+        except ssl.SSLError as error:
+            raise BadMaterial(part, f"cannot be taken as PEM: {_words(error)}") from error
+    if count() == before:
+        raise BadMaterial(part, f"has {nothing} in it")
+
+
+def _count(context: ssl.SSLContext, kind: str) -> int:
+    return context.cert_store_stats()[kind]
+
+
+def _words(error: ssl.SSLError) -> str:
+    return (error.reason or "it is not PEM").lower().replace("_", " ")
+
+
+@contextlib.contextmanager
+def _in_memory(content: bytes) -> Iterator[str]:
+    """A path: OpenSSL's loaders take file names only, and no key of ours touches a disk for that."""
+    descriptor = os.memfd_create("pem", os.MFD_CLOEXEC)
+    try:
+        with os.fdopen(descriptor, "wb", closefd=False) as file:
+            file.write(content)
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)

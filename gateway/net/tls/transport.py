@@ -1,0 +1,288 @@
+"""TLS on a stream that may hold bytes already: what was peeked is fed to OpenSSL first, nothing is lost or read twice.
+
+A `TlsTransport` stands between a socket's transport and its `Stream`: to the former it is the protocol, to the latter
+the transport. The loop's own TLS will not do: it drops what was read before (MagicStack/uvloop#707), knows no
+half-close and sends no alert when it refuses a certificate. What that costs: docs/decisions/0004-tls-in-memory.md.
+
+Half-close is TLS 1.3's (RFC 8446 section 6.1): after `close_notify` in one direction the other one goes on. A peer that
+ends its TCP connection without `close_notify` has ended, too: many clients never send one.
+"""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
+
+from gateway.net.stream import Stream
+
+_READ = 64 * 1024  # a record holds 16 KiB
+_GONE = "the peer went away before the handshake was over"
+
+
+class Resumption(NamedTuple):
+    """The session that a client takes up again, None for none. `keep` is called once, with the first answer, when there
+    is one to take up the next time: a server of TLS 1.3 sends its tickets after the handshake."""
+
+    session: ssl.SSLSession | None
+    keep: Callable[[ssl.SSLObject], None]
+
+
+class TlsFailed(Exception):
+    """The handshake came to no good end. `certificate` tells that the peer's was missing or not accepted, `verdict` is
+    then X509_V_ERR_ of OpenSSL, 0 for none; `detail` says what OpenSSL found and quotes nothing of the peer's. `alert`
+    is what the peer said, None if it said nothing; `gone`: it went away without a word."""
+
+    alert: str | None = None
+    verdict = 0
+    gone = False
+
+    def __init__(self, detail: str, certificate: bool = False, missing: bool = False) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.certificate = certificate
+        self.missing = missing
+
+
+async def start_tls(
+    stream: Stream,
+    context: ssl.SSLContext,
+    server_side: bool,
+    server_hostname: str | None = None,
+    resumption: Resumption | None = None,
+) -> ssl.SSLObject:
+    """Both hands shaken: from here on `stream` speaks in the clear, and its peer in TLS. `resumption` is for a client.
+
+    Raises `TlsFailed`; by then the alert is queued, and the stream is to be closed, as it is when this is cancelled.
+    """
+    transport = TlsTransport(stream, context, server_side, server_hostname, resumption)
+    return await transport.shake_hands()
+
+
+class TlsTransport(asyncio.Transport):
+    """Owned by its stream. `raw` is the socket's transport."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        context: ssl.SSLContext,
+        server_side: bool,
+        server_hostname: str | None,
+        resumption: Resumption | None,
+    ) -> None:
+        super().__init__()
+        self._stream = stream
+        self._above: asyncio.Protocol = stream
+        self._raw = stream.transport
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        session = resumption.session if resumption is not None else None
+        self._ssl = context.wrap_bio(self._incoming, self._outgoing, server_side, server_hostname, session)
+        self._keep_session = resumption.keep if resumption is not None else None
+        self._shaken: asyncio.Future[None] | None = None
+        self._peer_ended = False
+        self._said_goodbye = False
+        self._fault: Exception | None = None
+        self._clear_bytes = 0
+        self._sealed_bytes = 0
+
+    async def shake_hands(self) -> ssl.SSLObject:
+        """As `start_tls`."""
+        stream, raw = self._stream, self._raw
+        if stream.is_lost or stream.has_ended:
+            raise _gone()
+        shaken = self._shaken = asyncio.get_running_loop().create_future()
+        raw.set_protocol(cast("asyncio.BaseProtocol", self))
+        stream.transport = self
+        stream.is_clear = False
+        held = stream.peek()
+        stream.consume(len(held))
+        if held or not self._ssl.server_side:
+            self.data_received(held)
+        raw.resume_reading()
+        try:
+            await shaken
+        except BaseException:
+            self._step_aside()
+            raise
+        return self._ssl
+
+    def _step_aside(self) -> None:
+        """Closing and resetting need no TLS: the stream is its socket's again."""
+        if not self._stream.is_lost:
+            self._raw.set_protocol(self._stream)
+        self._stream.transport = self._raw
+
+    # What the socket's transport tells.
+
+    def data_received(self, data: bytes) -> None:
+        self._incoming.write(data)
+        try:
+            if self._shaken is not None:
+                self._ssl.do_handshake()
+                self._settle(None)
+            clear = self._open_records()
+        except ssl.SSLWantReadError:
+            self._flush()
+            return
+        except ssl.SSLError as error:
+            self._flush()  # the alert
+            self._fail(error)
+            return
+        self._flush()  # tickets, an answer to a key update
+        if clear:
+            if self._keep_session is not None:
+                self._keep_session(self._ssl)
+                self._keep_session = None
+            self._above.data_received(clear)
+        if self._peer_ended:
+            self._tell_end()
+
+    def _open_records(self) -> bytes:
+        """All that can be read now. Asked for more than there is OpenSSL would raise, which is dearer than a record."""
+        chunks: list[bytes] = []
+        while self._incoming.pending and not self._peer_ended:
+            try:
+                chunk = self._ssl.read(_READ)
+            except ssl.SSLWantReadError:
+                break
+            except ssl.SSLZeroReturnError:  # both have said goodbye
+                chunk = b""
+            self._peer_ended = not chunk
+            chunks.append(chunk)
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def _tell_end(self) -> None:
+        if not self._stream.has_ended:
+            self._above.eof_received()
+
+    def _fail(self, error: ssl.SSLError) -> None:
+        """Before the hands are shaken the peer is told why; after that the connection is as good as reset."""
+        if self._shaken is not None:
+            self._stream.owes_goodbye()
+            self._settle(_failure(error))
+        elif self._fault is None:
+            self._fault = error
+            self._raw.abort()
+            self._lose(error)  # at once: nobody is to call what is closed already
+
+    def _settle(self, failure: TlsFailed | None) -> None:
+        shaken, self._shaken = self._shaken, None
+        if shaken is None or shaken.done():
+            return
+        if failure is None:
+            shaken.set_result(None)
+        else:
+            shaken.set_exception(failure)
+
+    def eof_received(self) -> bool:
+        self._peer_ended = True
+        self._tell_end()
+        self._settle(_gone())
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._fault is None:
+            self._lose(exc)
+
+    def _lose(self, exc: Exception | None) -> None:
+        self._above.connection_lost(exc)
+        self._stream.transport = self._raw  # else each would keep the other, and only the collector could tell
+        self._settle(_gone())
+
+    def pause_writing(self) -> None:
+        self._above.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._above.resume_writing()
+
+    # What the stream does with it.
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """TLS inside this TLS stands between it and the stream."""
+        self._above = cast("asyncio.Protocol", protocol)
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self._said_goodbye or self._fault is not None or not data:
+            return
+        size = len(data)
+        sent = self._ssl.write(data)
+        if sent < size:  # OpenSSL takes a record's worth at a time
+            view = memoryview(data)
+            while sent < size:
+                sent += self._ssl.write(view[sent:])
+        sealed = self._outgoing.read()
+        self._clear_bytes += size
+        self._sealed_bytes += len(sealed)
+        self._raw.write(sealed)
+
+    def write_eof(self) -> None:
+        self._say_goodbye()
+        self._raw.write_eof()
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self._say_goodbye()
+        self._raw.close()
+
+    def abort(self) -> None:
+        self._raw.abort()
+
+    def is_closing(self) -> bool:
+        return self._raw.is_closing()
+
+    def pause_reading(self) -> None:
+        self._raw.pause_reading()
+
+    def resume_reading(self) -> None:
+        self._raw.resume_reading()
+
+    def is_reading(self) -> bool:
+        return self._raw.is_reading()
+
+    def get_write_buffer_size(self) -> int:
+        """In bytes of the clear, as far as can be told: what waits is sealed."""
+        queued = self._raw.get_write_buffer_size()
+        return -(-queued * self._clear_bytes // self._sealed_bytes) if queued and self._sealed_bytes else queued
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        self._raw.set_write_buffer_limits(high, low)
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """`ssl_object`, and what the socket's transport knows."""
+        return self._ssl if name == "ssl_object" else self._raw.get_extra_info(name, default)
+
+    def _say_goodbye(self) -> None:
+        """`close_notify`, once. Whether the peer says its own is not waited for."""
+        if self._said_goodbye or self._fault is not None or self._raw.is_closing():
+            return
+        self._said_goodbye = True
+        with contextlib.suppress(ssl.SSLError):  # it wants the peer's as well
+            self._ssl.unwrap()
+        self._flush()
+
+    def _flush(self) -> None:
+        if self._outgoing.pending and not self._stream.is_lost:
+            self._raw.write(self._outgoing.read())
+
+
+def _gone() -> TlsFailed:
+    failure = TlsFailed(_GONE)
+    failure.gone = True
+    return failure
+
+
+def _failure(error: ssl.SSLError) -> TlsFailed:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        failure = TlsFailed(error.verify_message, certificate=True)
+        failure.verdict = error.verify_code
+        return failure
+    missing = error.reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE"
+    said = (error.reason or type(error).__name__).lower().replace("_", " ")
+    failure = TlsFailed(said, certificate=missing, missing=missing)
+    _, was_told, alert = said.partition(" alert ")
+    if was_told:
+        failure.alert = alert
+    return failure

@@ -1,0 +1,209 @@
+"""A rule's `inspect`: checked against the rest of the rule and against gateway.yaml's secrets, and compiled."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from gateway.model.inspection.terms import HeaderValue, Inspection, SecretName, comparable_name
+from gateway.model.intent import Protocol
+from gateway.policy.requests.credentials import SecretScope
+from gateway.policy.requests.judging import RequestRule, RequestRules
+from gateway.policy.requests.paths import parse_path_pattern
+from gateway.policy.rules import Action, HostPattern, PortRange
+from gateway.settings.gateway import SecretSettings
+from gateway.settings.hosts import show_pattern
+from gateway.settings.policy import HeaderSettings, InspectSettings, RequestSettings, RuleSettings
+from gateway.settings.problems import did_you_mean, show_value
+from gateway.settings.source.places import KeyPath
+
+Finding = tuple[KeyPath, str]
+
+OURS_TO_SAY = frozenset(
+    (
+        "connection",
+        "content-length",
+        "expect",
+        "host",
+        "http2-settings",
+        "keep-alive",
+        "max-forwards",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "via",
+    )
+)
+"""Headers that frame or route a message, in `comparable_name` form: no rule says what they hold."""
+NEVER_LOGGED = frozenset({"authorization", "cookie", "proxy-authorization"})
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_METHOD = re.compile(r"[A-Z]+(?:-[A-Z]+)*")
+_MEDIA_TYPE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+/(?:\*|[!#$%&'+.^_`|~0-9A-Za-z-]+)")
+_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
+_REFERENCE = re.compile(r"\$\{secret:([^{}]*)\}")
+
+
+def protocols_of(rule: RuleSettings, ports: Sequence[PortRange]) -> frozenset[Protocol]:
+    """Which of TLS, plain HTTP and TCP the rule can carry."""
+    if rule.protocol not in (None, Protocol.AUTO):
+        return frozenset({rule.protocol})
+    single = {(span.first, span.last) for span in ports}
+    if rule.protocol is None and single == {(443, 443)}:
+        return frozenset({Protocol.TLS})
+    if rule.protocol is None and single == {(80, 80)}:
+        return frozenset({Protocol.HTTP})
+    return frozenset({Protocol.TLS, Protocol.HTTP})
+
+
+def secret_scope(secret: SecretSettings) -> SecretScope:
+    """Where gateway.yaml lets it go."""
+    patterns = tuple(pattern for entry in secret.hosts for pattern in entry.patterns)
+    return SecretScope(patterns, frozenset(secret.clients or ()))
+
+
+def gives_secrets(inspect: InspectSettings) -> bool:
+    """Whether any header is set to a secret."""
+    given = inspect.headers.set if inspect.headers is not None else None
+    return any(_REFERENCE.search(value) for value in (given or {}).values())
+
+
+def check_inspection(
+    inspect: InspectSettings,
+    rule: RuleSettings,
+    patterns: Sequence[HostPattern],
+    ports: Sequence[PortRange],
+    secrets: Mapping[str, SecretSettings],
+) -> Iterator[Finding]:
+    """Paths start inside `inspect`. `patterns` and `ports` are what holds, list files and defaults included."""
+    for index, request in enumerate(inspect.requests or ()):
+        for path, message in _check_request(request):
+            yield ("requests", index, *path), message
+    if inspect.headers is not None:
+        for path, message in _check_headers(inspect.headers):
+            yield ("headers", *path), message
+        for header, value in (inspect.headers.set or {}).items():
+            for message in _check_secrets(value, rule, patterns, ports, secrets):
+                yield ("headers", "set", header), message
+    yield from _check_log(inspect)
+    ca = inspect.upstream_ca
+    if ca is not None and (ca.startswith("/") or ".." in ca.split("/")):
+        yield ("upstream_ca",), "must be inside the policy's directory"
+
+
+def carries_tls(rule: RuleSettings, ports: Sequence[PortRange]) -> bool:
+    """Whether a rule with `inspect` needs somebody to end TLS."""
+    return Protocol.TLS in protocols_of(rule, ports)
+
+
+def _check_request(request: RequestSettings) -> Iterator[Finding]:
+    if not request.model_fields_set:
+        yield (), "an empty entry would allow every request: leave requests out, or say which"
+    for index, method in enumerate(request.methods or ()):
+        if _METHOD.fullmatch(method) is None:
+            yield ("methods", index), f"{show_value(method)} is no method: they are written in capitals, as in GET"
+        elif method == "CONNECT":
+            yield ("methods", index), "CONNECT is never passed on"
+    for index, text in enumerate(request.paths or ()):
+        try:
+            parse_path_pattern(text)
+        except ValueError as refusal:
+            yield ("paths", index), f"{show_value(text)}: {refusal}"
+    for index, media_type in enumerate(request.content_types or ()):
+        if _MEDIA_TYPE.fullmatch(media_type) is None or media_type.startswith("*/"):
+            yield ("content_types", index), f"{show_value(media_type)} is no type/subtype or type/* without parameters"
+
+
+def _check_headers(headers: HeaderSettings) -> Iterator[Finding]:
+    if not headers.model_fields_set:
+        yield (), "changes nothing: give it set or remove"
+    seen: set[str] = set()
+    changed: list[tuple[KeyPath, str]] = [(("set", name), name) for name in headers.set or {}]
+    changed += [(("remove", index), name) for index, name in enumerate(headers.remove or ())]
+    for path, name in changed:
+        comparable = comparable_name(name)
+        if _TOKEN.fullmatch(name) is None:
+            yield path, f"{show_value(name)} is no name of a header"
+        elif comparable in OURS_TO_SAY or comparable.startswith("x-egress-"):
+            yield path, f"{name} is for the gateway to say"
+        elif comparable in seen:
+            yield path, f"{name} stands here twice (- and _ and capitals make no difference)"
+        seen.add(comparable)
+    for name, value in (headers.set or {}).items():
+        if "${" in _REFERENCE.sub("", value):
+            yield ("set", name), "${secret:name} is all that is filled in"
+        elif _VALUE.fullmatch(value) is None:
+            yield ("set", name), "is not printable ASCII without blanks at its ends"
+
+
+def _check_secrets(
+    value: str,
+    rule: RuleSettings,
+    patterns: Sequence[HostPattern],
+    ports: Sequence[PortRange],
+    secrets: Mapping[str, SecretSettings],
+) -> Iterator[str]:
+    for name in dict.fromkeys(_REFERENCE.findall(value)):
+        if name not in secrets:
+            yield f"the secret {name!r} is not declared in gateway.yaml{did_you_mean(name, secrets)}"
+            continue
+        if rule.action is Action.DENY:
+            continue
+        scope = secret_scope(secrets[name])
+        beyond = next((each for each in patterns if not scope.covers_all_of(each)), None)
+        if beyond is not None:
+            yield f"the secret {name!r} may not be sent to {show_pattern(beyond)}: gateway.yaml says to which hosts"
+        if rule.cidrs or rule.cidrs_file is not None:
+            yield f"the secret {name!r} goes to names only, and this rule has cidrs"
+        if scope.clients and not (rule.clients and scope.clients.issuperset(rule.clients)):
+            allowed = ", ".join(sorted(scope.clients))
+            yield f"the secret {name!r} is for the clients {allowed} alone: give the rule no others"
+        if Protocol.TLS not in protocols_of(rule, ports):
+            yield f"the secret {name!r} goes over TLS only, and this rule carries none"
+
+
+def _check_log(inspect: InspectSettings) -> Iterator[Finding]:
+    names = inspect.log.headers if inspect.log is not None else None
+    given = inspect.headers.set if inspect.headers is not None else None
+    holding = {comparable_name(name) for name, value in (given or {}).items() if _REFERENCE.search(value)}
+    for index, name in enumerate(names or ()):
+        if _TOKEN.fullmatch(name) is None:
+            yield ("log", "headers", index), f"{show_value(name)} is no name of a header"
+        elif comparable_name(name) in NEVER_LOGGED | holding:
+            yield ("log", "headers", index), f"{name} holds what no record may hold"
+
+
+def compile_inspection(inspect: InspectSettings, directory: Path) -> Inspection:
+    """Of use if there were no findings. `directory` is the policy's."""
+    changes = inspect.headers or HeaderSettings()
+    values = tuple(HeaderValue(name, _parts(value)) for name, value in (changes.set or {}).items())
+    has_secrets = gives_secrets(inspect)
+    entries = tuple(_request_rule(request) for request in inspect.requests or ())
+    if not entries and has_secrets:
+        entries = (RequestRule(),)
+    log = inspect.log
+    return Inspection(
+        requests=RequestRules(entries, tells_traces=not has_secrets) if entries else None,
+        set=values,
+        remove=frozenset(map(comparable_name, changes.remove or ())),
+        log_headers=tuple(map(comparable_name, log.headers or ())) if log is not None else (),
+        log_query=log is not None and log.query,
+        upstream_ca=None if inspect.upstream_ca is None else str(directory / inspect.upstream_ca),
+    )
+
+
+def _parts(value: str) -> tuple[str | SecretName, ...]:
+    pieces = _REFERENCE.split(value)  # text and names take turns
+    return tuple(SecretName(piece) if index % 2 else piece for index, piece in enumerate(pieces) if piece)
+
+
+def _request_rule(request: RequestSettings) -> RequestRule:
+    return RequestRule(
+        methods=frozenset(request.methods or ()),
+        paths=tuple(parse_path_pattern(path) for path in request.paths or ()),
+        content_types=frozenset(each.lower() for each in request.content_types or ()),
+        max_body=request.max_body,
+    )

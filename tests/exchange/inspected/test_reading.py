@@ -1,0 +1,70 @@
+"""What a rule makes of a request by itself: which fields go on, what it is judged by, what is recorded of it."""
+
+import pytest
+
+from gateway.exchange.fields import _FROM_CLIENT
+from gateway.exchange.inspected.reading import Reading, read_request
+from gateway.exchange.plan import Plan, plan_request
+from gateway.model.inspection.terms import Allowed, Asked, HeaderValue, Inspection, NotAllowed
+from gateway.settings.compile.inspection import OURS_TO_SAY
+from gateway.wire.http.messages import CHUNKED, NO_CONTENT, Framing, Request
+
+
+class Screen:
+    """Fulfils `RequestScreen`; remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[Asked] = []
+
+    def judge(self, asked: Asked) -> Allowed | NotAllowed:
+        self.asked.append(asked)
+        return Allowed(7)
+
+
+def plan(*fields: tuple[str, str], target: str = "/x?q=1", framing: Framing = NO_CONTENT) -> Plan:
+    return plan_request(Request("POST", target, 1, (("Host", "a.test"), *fields), framing), "gw")
+
+
+def read(inspection: Inspection, *fields: tuple[str, str]) -> Reading:
+    return read_request(plan(*fields), inspection)
+
+
+@pytest.mark.parametrize("spelling", ["X-Api-Key", "x-api-key", "X_API_KEY", "x_Api-key"])
+def test_no_spelling_of_a_header_that_is_set_or_removed_goes_on(spelling: str) -> None:
+    fields = [("A", "1"), (spelling, "theirs"), ("B", "2"), (spelling, "again")]
+    for inspection in (
+        Inspection(set=(HeaderValue("X-Api-Key", ("1",)),)),
+        Inspection(remove=frozenset({"x-api-key"})),
+    ):
+        assert read(inspection, *fields).kept == [("A", "1"), ("B", "2")]
+
+
+def test_no_rule_can_set_what_ends_at_the_gateway() -> None:
+    assert _FROM_CLIENT <= OURS_TO_SAY
+
+
+def test_it_is_judged_by_what_goes_on() -> None:
+    screen = Screen()
+    inspection = Inspection(requests=screen, remove=frozenset({"x-original-url"}))
+    override = ("X-HTTP-Method-Override", "DELETE")
+    read_request(plan(("Content-Type", "a/b;c"), ("X-Original-URL", "/y"), framing=CHUNKED), inspection)
+    read_request(plan(override, ("X_Rewrite_URL", "/y"), framing=Framing(NO_CONTENT.delimiter)), inspection)
+    assert screen.asked == [
+        Asked("POST", "/x", True, ("a/b;c",), None),
+        Asked("POST", "/x", renames_method=True, renames_path=True),
+    ]
+
+
+def test_it_is_read_once_for_a_plan_and_an_inspection() -> None:
+    one, other, planned = Inspection(requests=Screen()), Inspection(requests=Screen()), plan()
+    first = read_request(planned, one)
+    assert first.verdict == Allowed(7)
+    assert read_request(planned, one) is first
+    assert read_request(planned, other) is not first
+
+
+def test_records_get_what_the_rule_asks_for() -> None:
+    fields = [("Content-Type", "a/b ; c=d"), ("User_Agent", "x"), ("user-agent", "y"), ("Z", "z")]
+    quiet, told = read(Inspection(), *fields), read(Inspection(log_headers=("user-agent",), log_query=True), *fields)
+    assert (quiet.media_type, quiet.query, quiet.headers) == ("a/b", "", ())
+    assert (told.query, told.headers) == ("q=1", (("user-agent", "x"), ("user-agent", "y")))

@@ -1,0 +1,1 @@
+"""TLS over streams, and what it is made from."""

@@ -1,0 +1,1 @@
+"""Programs of others that the gateway works with, and how the tests start them."""
