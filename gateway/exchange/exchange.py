@@ -26,7 +26,7 @@ from gateway.net.dialer import introduce
 from gateway.net.relay import Relay
 from gateway.net.stream import Stream
 from gateway.wire.http.messages import Delimiter, Response
-from gateway.wire.trace_context import parse_traceparent
+from gateway.wire.http.trace_context import parse_traceparent
 
 MAX_INTERIM = 16
 _REPEATABLE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))  # RFC 9110 section 9.2.2

@@ -6,8 +6,8 @@ from enum import StrEnum
 from typing import NamedTuple, NotRequired, Protocol, TypedDict
 
 from gateway.model.addresses import Address
-from gateway.model.client import Certificate, Client
-from gateway.model.decision import AddressRefusal, Decision, Deny, Permit, RuleRef, WouldDeny
+from gateway.model.client import Certificate, Client, TraceParent
+from gateway.model.decision import AddressRefusal, Decision, Permit, RuleRef, WouldDeny
 from gateway.model.errors import DownstreamError, GatewayError, Refused, UpstreamError
 from gateway.model.intent import Intent, Opening
 from gateway.model.reasons import Reason
@@ -83,15 +83,6 @@ Destination = tuple[Address, int]
 """An address and a port."""
 
 
-class TraceParent(NamedTuple):
-    """The client's span, of whose trace a connection or a request is a part (W3C Trace Context): numbers of 128 and of
-    64 bits, neither of them 0. `sampled`: the client records it."""
-
-    trace_id: int
-    span_id: int
-    sampled: bool
-
-
 @dataclass(slots=True)
 class TlsSides:
     """An inspected tunnel: what was agreed with the client and with the destination, as far as it came to that.
@@ -125,10 +116,8 @@ class Draft:
     verified. `entered`: what stands before the first request is done with. `original` is where a captured connection
     was on its way to, None on a proxy port. `tunnel` is there while it is being relayed; `judged` is the last
     generation by which it was judged since.
-
-    `asked_time` is Unix time at which the request's head was complete. For traces: `caller` is the client's span, as
-    the request says; `opened_at` the monotonic instant at which the tunnel's first bytes were judged; `traced` tells
-    that one of its requests is told to the collector, so that the connection is as well.
+    `asked_time` is the Unix time at which the head was complete. For traces: `caller` is the client's span, `opened_at`
+    the monotonic instant at which its first bytes were judged; `traced`: one of its requests is told of.
     """
 
     connection_id: str
@@ -330,13 +319,9 @@ def rule_of(draft: Draft | ExchangeDraft) -> RuleRef | None:
 
 def verdict_of(draft: Draft | ExchangeDraft) -> str:
     """`allow`, `deny` or `none`, as `ConnectionRecord.decision` has it."""
-    match draft.decision:
-        case Permit():
-            return "allow"
-        case Deny():
-            return "deny"
-        case None:
-            return "none"
+    if draft.decision is None:
+        return "none"
+    return "allow" if isinstance(draft.decision, Permit) else "deny"
 
 
 def note(error: GatewayError, draft: Draft | ExchangeDraft) -> None:

@@ -36,8 +36,8 @@ from gateway.serve.requests import (
 )
 from gateway.serve.services import Services
 from gateway.wire.head import RequestHead
+from gateway.wire.http.trace_context import parse_traceparent
 from gateway.wire.replies import established
-from gateway.wire.trace_context import parse_traceparent
 
 ATTEMPTS = 8  # requests on one connection; only a 407 keeps one open for the next
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from gateway.model.client import TraceParent
 from gateway.model.reasons import Reason
-from gateway.model.record import TraceParent
 from gateway.telemetry.otlp.tracing import Numbering, Numbers, Sampling
 from tests.telemetry.drafts import denied, exchanged, tunnelled
 

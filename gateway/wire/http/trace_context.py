@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from gateway.model.record import TraceParent
+from gateway.model.client import TraceParent
 
 _VERSION_00 = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.{0,200})?", re.ASCII)
 _SAMPLED = 1
