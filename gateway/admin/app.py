@@ -30,6 +30,7 @@ GET  /ca.pem    the CA of inspected destinations, for clients to trust
 GET  /ca-bundle.pem   the same with all that this machine trusts
 GET  /tunnels   what is open now
 GET  /flows     what has ended, as it ends (text/event-stream)
+GET  /limits    how full limits are
 POST /tunnels/ID/close    end it; needs the token
 POST /reload    read the policy again; needs the token
 POST /restart   replace the workers, one after the other; needs the token
@@ -44,6 +45,7 @@ def build_admin_app(state: GatewayState, token: TokenFile | None) -> Starlette:
         _restart_route(state),
         *_tunnel_routes(state),
         flow_route(state.flows),
+        _limits_route(state),
         *_health_routes(state),
     ]
     return _build(routes, [Middleware(_Bare), Middleware(_Gate, token=token)])
@@ -173,6 +175,18 @@ def _tunnel_routes(state: GatewayState) -> list[Route]:
         return JSONResponse({"closed": found}, 200 if found else 404)
 
     return [Route("/tunnels", tunnels), Route("/tunnels/{id}/close", close, methods=["POST"])]
+
+
+def _limits_route(state: GatewayState) -> Route:
+    listing = asyncio.Lock()
+
+    async def limits(_: Request) -> Response:
+        async with listing:
+            found = await state.limits()
+            page = await asyncio.to_thread(orjson.dumps, {"limits": found})
+        return Response(page, media_type="application/json")
+
+    return Route("/limits", limits)
 
 
 def _peer(request: Request) -> str:

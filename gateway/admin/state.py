@@ -44,6 +44,22 @@ class OpenTunnel:
     bytes_down: int
 
 
+@dataclass(frozen=True, slots=True)
+class LimitFill:
+    """One count of a limit. `counts` is what, `rate` and `burst` as in the policy, in seconds; `left` is what could be
+    taken now and `used` the rest, from 0 to 1; `refused` how often it was what refused."""
+
+    limit: str
+    key: tuple[str, ...]
+    counts: str
+    rate: float
+    burst: float
+    left: float
+    used: float
+    refused: int
+    report: bool
+
+
 class GatewayState(Protocol):
     """The running gateway as the admin port sees it."""
 
@@ -78,6 +94,10 @@ class GatewayState(Protocol):
 
     async def tunnels(self) -> Sequence[OpenTunnel]:
         """What is open now, over all workers."""
+        ...
+
+    async def limits(self) -> Sequence[LimitFill]:
+        """How full limits are, over all workers: those that refused most, then the fullest; so many and no more."""
         ...
 
     async def close_tunnel(self, connection_id: str) -> bool:

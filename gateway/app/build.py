@@ -9,6 +9,7 @@ from gateway.app.inspection.in_force import InspectionPlan, InterceptionInForce
 from gateway.app.resolving import ResolverInForce, ResolverPlan
 from gateway.exchange.parts import Parts
 from gateway.exchange.upstream import Pool
+from gateway.limits.breaker import Breakers
 from gateway.model.addresses import Address
 from gateway.model.errors import ConfigError
 from gateway.model.reasons import Reason
@@ -93,7 +94,8 @@ def build_services(
     clock, deadlines = SystemClock(), DeadlineWheel(loop)
     resolver = ResolverInForce(resolver_plan, deadlines, QuestionCounters())
     name = settings.telemetry.name or socket.gethostname()
-    dialer, splices = TcpDialer(resolver.resolve, Stream, clock, deadlines), Splices()
+    breakers, splices = Breakers(clock.monotonic), Splices()
+    dialer = TcpDialer(resolver.resolve, Stream, clock, deadlines, breakers=breakers)
     codec = open_codec(settings.http_parser)
     otlp = settings.telemetry.otlp
     traces = otlp is not None and "traces" in otlp.signals

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.admin.server import AdminServer
-from gateway.admin.state import AuditEntry, OpenTunnel, ReloadOutcome
+from gateway.admin.state import AuditEntry, LimitFill, OpenTunnel, ReloadOutcome
 from gateway.app.configuration import Configuration, Materials
 from gateway.app.generation.reading import Read
 from gateway.app.inspection.material import trust_bundle
@@ -102,6 +102,7 @@ class GatewayProcess:
                 reload_seconds=lambda: self._policy.reload_seconds,
                 taken_time=lambda: self._policy.taken_time,
                 dns=self._crew.dns,
+                limits=self._crew.limits,
             ),
             settings.telemetry.metrics.also,
         )
@@ -165,6 +166,10 @@ class GatewayProcess:
     async def tunnels(self) -> Sequence[OpenTunnel]:
         """See `GatewayState`."""
         return await self._crew.tunnels()
+
+    async def limits(self) -> Sequence[LimitFill]:
+        """See `GatewayState`."""
+        return await self._crew.fills()
 
     async def close_tunnel(self, connection_id: str) -> bool:
         """See `GatewayState`."""

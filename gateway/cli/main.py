@@ -168,6 +168,33 @@ def explain(
 
 
 @app.command()
+def limits(
+    config: Config = None,
+    output: Annotated[str, typer.Option("-o", "--output", metavar="table|json", help="How to print.")] = "table",
+    name: Annotated[str | None, typer.Option(metavar="TEXT", help="Part of the limit's name.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Again every second.")] = False,
+) -> None:
+    """Say how full limits are, and whom they refused.
+
+    Asks the running gateway at `admin.bind`, with the token of `admin.token_file` if there is one.
+
+    Status 0; 2 if there is no answer.
+    """
+    from gateway.cli.admin_port import NoAnswer
+    from gateway.cli.limits import print_limits
+    from gateway.settings.problems import ConfigErrors
+
+    if output not in ("table", "json"):
+        fail(f"-o is table or json, not {output!r}")
+    try:
+        print_limits(config, name, output == "json", follow)
+    except (ConfigErrors, NoAnswer) as refusal:
+        fail(refusal)
+    except KeyboardInterrupt:
+        return
+
+
+@app.command()
 def tunnels(
     action: Annotated[str, typer.Argument(metavar="[list|close]", help="What to do.")] = "list",
     connection_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="Of the one to close.")] = None,

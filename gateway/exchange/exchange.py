@@ -13,6 +13,8 @@ from gateway.exchange.fields import WEBSOCKET
 from gateway.exchange.hops import answer_here
 from gateway.exchange.inlet import Outlet, RequestInlet, Signal
 from gateway.exchange.inspected.request import Inspected, inspect_request
+from gateway.exchange.pacing.debt import budget_spent, pay
+from gateway.exchange.pacing.outlet import is_cut, paced
 from gateway.exchange.parts import Parts
 from gateway.exchange.plan import Plan
 from gateway.exchange.response import Telling, interim_head, switching_head, tell
@@ -22,11 +24,14 @@ from gateway.model.decision import Permit
 from gateway.model.errors import DownstreamError, GatewayError, InternalError, UpstreamError
 from gateway.model.reasons import Reason
 from gateway.model.record import Ended, ExchangeDraft, Side
+from gateway.model.roles import Meter
 from gateway.net.dialer import introduce
-from gateway.net.relay import Relay
+from gateway.net.paced_relay import relay_for
 from gateway.net.stream import Stream
+from gateway.wire.head import parse_traceparent
 from gateway.wire.http.messages import Delimiter, Response
-from gateway.wire.http.trace_context import parse_traceparent
+from gateway.wire.http.retry import parse_retry_after
+from gateway.wire.replies import asks_to_wait
 
 MAX_INTERIM = 16
 _REPEATABLE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))  # RFC 9110 section 9.2.2
@@ -37,6 +42,7 @@ class Exchange:
     """One, from its head to its end. `run` once."""
 
     __slots__ = (
+        "_dials",
         "_down",
         "_downstream",
         "_draft",
@@ -44,6 +50,7 @@ class Exchange:
         "_inlet",
         "_inspected",
         "_interim",
+        "_meter",
         "_parts",
         "_permit",
         "_plan",
@@ -78,6 +85,8 @@ class Exchange:
         self._interim = 0
         self._inspected: Inspected | None = None
         self._upstream: UpstreamConnection | None = None
+        self._dials = True
+        self._meter: Meter | None = None
         self._up: Outlet | None = None
         self._down: Outlet | None = None
 
@@ -97,7 +106,10 @@ class Exchange:
         if plan.hops == 0:
             return self._answer_here()
         self._permit = judged.permit
-        async with self._scope.lease(judged.permit):
+        self._dials = pool_key(judged.client, judged.permit, draft.connection.peer) not in self._scope.pool
+        async with self._scope.lease(judged, self._dials, self._absence) as lease:
+            draft.would_limit = lease.would_limit
+            self._meter = self._scope.meter or lease.meter
             try:
                 keeps = await self._forward(judged)
             except BaseException:
@@ -120,18 +132,27 @@ class Exchange:
         named = judged.named
         self._host = named.uri_host if named.port == self._scope.usual_port else str(named)
         key = pool_key(judged.client, judged.permit, self._draft.connection.peer)
-        upstream, response = await self._ask(key)
+        await pay(self._meter, self._permit)
+        upstream, response = await self._ask(key, judged)
         if response.status == _SWITCHING:
             await self._switch(upstream, response)
             return False
+        self._heed(response)
         telling = upstream.telling = tell(self._request, response, upstream.telling)
         keeps = await self._deliver(upstream, telling)
         self._release(upstream, key if telling.is_persistent else None)
         return keeps
 
+    def _heed(self, response: Response) -> None:
+        """A destination that asks for patience gets it, where the rule says so."""
+        if self._permit.terms.honour_retry_after and asks_to_wait(response.status):
+            seconds = parse_retry_after(response.values("retry-after"), self._parts.clock.time())
+            if seconds:
+                self._scope.limiter.hold_off(self._permit, seconds)
+
     # To the destination, and back with the head of its final answer.
 
-    async def _ask(self, key: Hashable) -> tuple[UpstreamConnection, Response]:
+    async def _ask(self, key: Hashable, judged: Judged) -> tuple[UpstreamConnection, Response]:
         """Over a kept connection, which the destination may be closing right now: then once more over a fresh one, if
         that does no harm (RFC 9112 section 9.3.1)."""
         kept = self._scope.pool.take(key)
@@ -142,6 +163,9 @@ class Exchange:
                 if error.reason is not Reason.CONNECTION_TERMINATED or not self._may_repeat():
                     raise
                 kept.abort()
+        if not self._dials:
+            async with self._scope.connection_lease(judged, self._absence):
+                self._dials = True
         fresh = await self._dial()
         return fresh, await self._ask_over(fresh)
 
@@ -179,7 +203,8 @@ class Exchange:
     def _send(self, upstream: UpstreamConnection, head: bytes) -> None:
         inlet, inspected = self._inlet, self._inspected
         new_outlet = Outlet if inspected is None else inspected.upload
-        up = self._up = new_outlet(upstream.stream, inlet, self._request.framing.delimiter is Delimiter.CHUNKED)
+        chunked = self._request.framing.delimiter is Delimiter.CHUNKED
+        up = self._up = paced(new_outlet(upstream.stream, inlet, chunked), self._meter.up if self._meter else None)
         held = inlet.held_content()
         if held:
             head += up.framed(held)
@@ -215,9 +240,10 @@ class Exchange:
         draft.status = telling.response.status
         head = telling.head(keeps, self._parts)
         if self._inspected is None:
-            down = self._down = Outlet(self._downstream, inlet, framing is Delimiter.CHUNKED)
+            down = Outlet(self._downstream, inlet, framing is Delimiter.CHUNKED)
         else:
-            down = self._down = self._inspected.download(self._downstream, upstream, framing is Delimiter.CHUNKED)
+            down = self._inspected.download(self._downstream, upstream, framing is Delimiter.CHUNKED)
+        self._down = paced(down, self._meter.down if self._meter else None)
         held = inlet.held_content()
         if held:
             head += down.framed(held)
@@ -256,14 +282,21 @@ class Exchange:
             inlet.part()
             inlet.go_on()
         args = parts.deadlines, parts.splices, timeouts.idle, timeouts.lifetime, parts.clock.monotonic
-        await Relay(downstream, upstream.stream, transfer, *args).run()
+        await relay_for(self._meter)(downstream, upstream.stream, transfer, *args).run()
         await upstream.stream.aclose()
 
     # What both have in common.
 
+    async def _absence(self) -> None:
+        """Until the client is gone, or sends no more: who waits for its turn then waits in vain."""
+        while not (self._inlet.is_lost or self._inlet.is_over):
+            await self._signal.wait()
+
     async def _wait(self) -> None:
         """Until something happened. Raises if nothing moves for the rule's `idle`, or if the client is gone."""
         self._inlet.check()
+        if any(is_cut(outlet) for outlet in (self._up, self._down)):
+            raise budget_spent(self._permit)
         self._check_size()
         before = self._moved()
         try:

@@ -53,18 +53,30 @@ class Signal:
         await self._waiter
 
 
+class Pacing(Protocol):
+    """Bounds what an outlet writes. `is_resting`: nothing may follow for the moment; `is_cut`: nor ever."""
+
+    is_resting: bool
+    is_cut: bool
+
+    def moved(self, size: int) -> None:
+        """So much was written."""
+        ...
+
+
 class Outlet:
     """Content on its way to `stream`, framed anew; while the peer does not take it, `source` is not read.
 
-    `size` counts content without framing.
+    `size` counts content without framing. `pacing` is None where nothing bounds its bytes.
     """
 
-    __slots__ = ("_is_chunked", "_write", "size", "source", "stream")
+    __slots__ = ("_is_chunked", "_write", "pacing", "size", "source", "stream")
 
     def __init__(self, stream: Stream, source: "Inlet[Request] | Inlet[Response]", is_chunked: bool) -> None:
         self.stream = stream
         self.source = source
         self.size = 0
+        self.pacing: Pacing | None = None
         self._is_chunked = is_chunked
         self._write = stream.write
 
@@ -76,6 +88,8 @@ class Outlet:
     def framed(self, data: bytes) -> bytes:
         """`data` as it goes over the wire. It counts as written."""
         self.size += len(data)
+        if self.pacing is not None:
+            self.pacing.moved(len(data))
         return chunk(data) if self._is_chunked else data
 
     def ending(self, end: End) -> bytes:
@@ -93,6 +107,8 @@ class Outlet:
             self._write(b"\r\n")
         else:
             self._write(data)
+        if self.pacing is not None:
+            self.pacing.moved(len(data))
 
     def finish(self, end: End) -> None:
         """No piece follows."""
@@ -106,7 +122,8 @@ class Outlet:
 
     def relieved(self) -> None:
         """See `Feeder`."""
-        self.source.go_on()
+        if self.pacing is None or not self.pacing.is_resting:
+            self.source.go_on()
 
 
 class Inlet(Generic[H]):
@@ -237,7 +254,7 @@ class Inlet(Generic[H]):
         outlet.stream.feeder = outlet
         if outlet.stream.queued() > HOLD_BOUND:  # told before anybody listened
             self.pause()
-        else:
+        elif outlet.pacing is None or not outlet.pacing.is_resting:
             self.go_on()
 
     def begin(self) -> None:

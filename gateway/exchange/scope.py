@@ -4,10 +4,10 @@ This is all that differs between absolute form on a proxy port, requests inside 
 those on a connection that routes led here.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from typing import Protocol as Role
 
 from gateway.exchange.upstream import Pool, UpstreamConnection, pool_key
@@ -17,15 +17,19 @@ from gateway.model.client import Certificate, Client
 from gateway.model.decision import Deny, Permit
 from gateway.model.errors import DownstreamError, GatewayError, Refused
 from gateway.model.intent import Door, Intent, Protocol
+from gateway.model.limits.limit import CONNECTION, EXCHANGE, REQUEST
 from gateway.model.reasons import Reason
 from gateway.model.record import Destination, ExchangeDraft
-from gateway.model.roles import Dialer, HeaderFields, Limiter
+from gateway.model.roles import Dialer, HeaderFields, Lease, Limiter, Meter
 from gateway.net.stream import Stream
 from gateway.policy.confirm import confirm_host
 from gateway.policy.decide import decide
 from gateway.policy.plan import Rules
 from gateway.wire.http.messages import Request
 from gateway.wire.target import HTTP_PORT, Target
+
+Presence = Callable[[], Coroutine[Any, Any, None]]
+"""Returns once the client is gone."""
 
 
 class Identifies(Role):
@@ -59,8 +63,16 @@ class Scope(Role):
     def pool(self) -> Pool: ...
 
     @property
+    def limiter(self) -> Limiter: ...
+
+    @property
     def usual_port(self) -> int:
         """The one that Host leaves out."""
+        ...
+
+    @property
+    def meter(self) -> Meter | None:
+        """Of the tunnel that carries the exchanges; where there is none, each lease has its own."""
         ...
 
     @property
@@ -77,8 +89,12 @@ class Scope(Role):
         """Who asks for what, and whether it may pass: noted in the draft as it becomes known. Raises `GatewayError`."""
         ...
 
-    def lease(self, permit: Permit) -> AbstractAsyncContextManager[object]:
-        """Held while the exchange lasts."""
+    def lease(self, judged: Judged, dials: bool, presence: Presence) -> AbstractAsyncContextManager[Lease]:
+        """Held while the exchange lasts. `dials`: it needs a connection of its own."""
+        ...
+
+    def connection_lease(self, judged: Judged, presence: Presence) -> AbstractAsyncContextManager[object]:
+        """For a connection that turns out to be needed later; given back at once, for it is only counted."""
         ...
 
     def sum_up(self, draft: ExchangeDraft) -> None:
@@ -95,6 +111,7 @@ class AnyAuthority:
     identifier: Callable[[], Identifies]
     limiter: Limiter
     pool: Pool
+    meter: None = None
     usual_port: int = HTTP_PORT
 
     @property
@@ -122,9 +139,14 @@ class AnyAuthority:
             raise identifier.refusal(decision, client, intent, rules, now)
         return Judged(decision, client, target.authority)
 
-    def lease(self, permit: Permit) -> AbstractAsyncContextManager[object]:
+    def lease(self, judged: Judged, dials: bool, presence: Presence) -> AbstractAsyncContextManager[Lease]:
         """See `Scope`."""
-        return self.limiter.lease(permit)
+        counted = EXCHANGE | CONNECTION if dials else EXCHANGE
+        return self.limiter.lease(judged.permit, judged.client, counted, presence)
+
+    def connection_lease(self, judged: Judged, presence: Presence) -> AbstractAsyncContextManager[object]:
+        """See `Scope`."""
+        return self.limiter.lease(judged.permit, judged.client, CONNECTION, presence)
 
     def sum_up(self, draft: ExchangeDraft) -> None:
         """The connection says of itself what holds of its last exchange; sizes are those of all."""
@@ -173,6 +195,8 @@ class OneAuthority:
     usual_port: int = HTTP_PORT
     is_verified: bool = False
     dialer: Dialer[Stream] | None = None
+    limiter: Limiter = field(kw_only=True)
+    meter: Meter | None = field(default=None, kw_only=True)
 
     def keep(self, upstream: UpstreamConnection, peer: tuple[Address, int]) -> None:
         """Have the next request of `peer` go over this connection."""
@@ -189,9 +213,14 @@ class OneAuthority:
         draft.would_deny = verdict
         return Judged(self.permit, self.client, named)
 
-    def lease(self, permit: Permit) -> AbstractAsyncContextManager[object]:
+    def lease(self, judged: Judged, dials: bool, presence: Presence) -> AbstractAsyncContextManager[Lease]:
+        """See `Scope`. Whatever is not counted by request is the tunnel's: its own lease is held already."""
+        counted = REQUEST | CONNECTION if dials else REQUEST
+        return self.limiter.lease(judged.permit, judged.client, counted, presence)
+
+    def connection_lease(self, judged: Judged, presence: Presence) -> AbstractAsyncContextManager[object]:
         """See `Scope`."""
-        return nullcontext()
+        return self.limiter.lease(judged.permit, judged.client, CONNECTION, presence)
 
     def sum_up(self, draft: ExchangeDraft) -> None:
         """The connection's record speaks of the tunnel."""

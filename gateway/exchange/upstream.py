@@ -28,6 +28,20 @@ def _nobody_waits() -> None:
     """What comes before a request was sent is found when one is."""
 
 
+class ResponseInlet(Inlet[Response]):
+    """Of the destination's side. An answer that lasts until the connection ends is not whole where TLS ended without a
+    goodbye (RFC 9112 section 9.8)."""
+
+    __slots__ = ()
+
+    def ended(self) -> None:
+        """See `Receiver`."""
+        if self._stream.is_cut:
+            self.lost()
+        else:
+            super().ended()
+
+
 class UpstreamConnection:
     """Whoever holds it closes it, or gives it to a pool. `is_reused`: an exchange has gone over it, or its dial was
     recorded elsewhere. `is_verified` as in `Upstream.verified`."""
@@ -53,7 +67,7 @@ class UpstreamConnection:
         self.is_reused = False
         self.is_verified = upstream.verified
         self.reader = reader
-        self.inlet: Inlet[Response] = Inlet(self.stream, reader, _nobody_waits)
+        self.inlet = ResponseInlet(self.stream, reader, _nobody_waits)
         self.idle_since = dialled_at
         self.telling: Telling | None = None
         self._pool: Pool | None = None
@@ -149,6 +163,9 @@ class Pool:
 
     def __len__(self) -> int:
         return self._count
+
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._idle
 
     def take(self, key: Hashable) -> UpstreamConnection | None:
         """One that still stands; the caller gives it back or closes it."""

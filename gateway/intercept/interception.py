@@ -28,7 +28,7 @@ from gateway.model.errors import DownstreamError, InternalError, UpstreamError
 from gateway.model.intent import ClientHello, Intent
 from gateway.model.reasons import Reason
 from gateway.model.record import Draft, Ended, Side, TlsSides, note
-from gateway.model.roles import Upstream
+from gateway.model.roles import Limiter, Meter, Upstream
 from gateway.net.stream import Stream
 from gateway.policy.plan import Rules
 
@@ -45,7 +45,9 @@ class Inspected:
     intent: Intent
     rules: Rules
     upstream: Upstream[Stream]
+    meter: Meter | None
     hello: ClientHello
+    limiter: Limiter
 
     @property
     def name(self) -> Host:
@@ -71,7 +73,8 @@ class Interception:
         dialer = self._dialer(tunnel, draft, draft.tls)
         pool = Pool(parts.deadlines, parts.clock.monotonic)
         rights = tunnel.permit, tunnel.client, tunnel.intent, tunnel.rules
-        scope = OneAuthority(*rights, pool, HTTPS_PORT, dialer.is_permitted, dialer)
+        limiter, meter = tunnel.limiter, tunnel.meter
+        scope = OneAuthority(*rights, pool, HTTPS_PORT, dialer.is_permitted, dialer, limiter=limiter, meter=meter)
         try:
             alpn = await self._meet_destination(tunnel, draft, dialer, scope)
             shaken_at = await self._meet_client(downstream, tunnel, draft.tls, alpn)

@@ -1,19 +1,35 @@
-"""The limiter while no limit is configured: every lease is given at once, and counted while it is held."""
+"""The limiter where no limit applies: every lease is given at once, and counted while it is held."""
 
+from collections.abc import Callable, Coroutine
 from types import TracebackType
+from typing import Any
 
+from gateway.model.client import Client
 from gateway.model.decision import Permit
+from gateway.model.limits.limit import Counted
 
 
 class Unlimited:
     """Fulfils `roles.Limiter`. It is its own lease: there is nothing to remember about a holder but that it is one."""
 
+    meter: None = None
+    would_limit: None = None
+
     def __init__(self) -> None:
         self.held = 0
 
-    def lease(self, permit: Permit) -> "Unlimited":
+    def lease(
+        self,
+        permit: Permit,
+        client: Client,
+        counted: frozenset[Counted],
+        presence: Callable[[], Coroutine[Any, Any, None]] | None = None,
+    ) -> "Unlimited":
         """Always given."""
         return self
+
+    def hold_off(self, permit: Permit, seconds: float) -> None:
+        """Nothing is closed."""
 
     async def __aenter__(self) -> "Unlimited":
         self.held += 1

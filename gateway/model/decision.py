@@ -13,6 +13,7 @@ from gateway.model.addresses import Address, Network
 from gateway.model.authority import Authority
 from gateway.model.inspection.terms import Inspection
 from gateway.model.intent import Protocol
+from gateway.model.limits.limit import Applied, Breaker, Limit
 from gateway.model.reasons import Reason
 
 
@@ -89,7 +90,7 @@ class Terms:
     `private` are the networks that the rule opens beyond global unicast, `within` those that it is pinned to (empty:
     not pinned). `inspection` is what it says of requests, None if it looks at none. `source` None leaves the address to
     the routes. `proxy_protocol` is the header that the destination is sent before the client's first byte, None for
-    none.
+    none. With `honour_retry_after` a destination that asks for patience gets it.
     """
 
     protocol: Protocol = Protocol.AUTO
@@ -101,6 +102,9 @@ class Terms:
     resolve: Resolve = Resolve.GATEWAY
     source: Source | None = None
     timeouts: Timeouts = Timeouts()
+    limits: tuple[Limit, ...] = ()
+    honour_retry_after: bool = False
+    breaker: Breaker | None = None
     proxy_protocol: ProxyVersion | None = None
 
     @property
@@ -157,11 +161,12 @@ class Deny:
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """Policy says yes to exactly this authority, under these terms, from one snapshot of the rules.
+    """Policy says yes to exactly this authority, for one client, under these terms, from one snapshot of the rules.
 
     `groups` are the names of the client's groups; `also` the other allows with the same destination. `report` tells
-    that report mode holds for this client under this rule: what the rule would refuse later is recorded only.
-    `source` are the addresses to dial from in the order that holds for this client, None for any.
+    that report mode holds for this client under this rule: what the rule would refuse later is recorded only. `limits`
+    are those of the rule and of the client's groups; report mode does not set them aside. `source` are the addresses to
+    dial from in the order that holds for this client, None for any.
     """
 
     authority: Authority
@@ -173,6 +178,7 @@ class Permit:
     also: tuple[str, ...] = ()
     would_deny: WouldDeny | None = None
     report: bool = False
+    limits: tuple[Applied, ...] = ()
     source: Source | None = None
 
 

@@ -4,6 +4,7 @@ Foreign exceptions are translated into these where they enter; status codes are 
 """
 
 from gateway.model.decision import Deny
+from gateway.model.limits.limit import Retry
 from gateway.model.reasons import Reason
 
 
@@ -21,19 +22,22 @@ class DownstreamError(GatewayError):
 
 
 class Refused(GatewayError):
-    """Policy said no. A denial is a value until the walk raises it here."""
+    """Policy said no. A denial is a value until the walk raises it here. `retry` tells when it may say yes."""
 
-    def __init__(self, denial: Deny) -> None:
+    def __init__(self, denial: Deny, retry: Retry | None = None) -> None:
         super().__init__(denial.reason, denial.detail)
         self.denial = denial
+        self.retry = retry
 
 
 class UpstreamError(GatewayError):
-    """The destination could not be resolved, reached or trusted. `rcode` is DNS's own word, where it had one."""
+    """The destination could not be resolved, reached or trusted. `rcode` is DNS's own word, where it had one; `retry`
+    tells when it may be tried again."""
 
-    def __init__(self, reason: Reason, detail: str = "", rcode: str | None = None) -> None:
+    def __init__(self, reason: Reason, detail: str = "", rcode: str | None = None, retry: Retry | None = None) -> None:
         super().__init__(reason, detail)
         self.rcode = rcode
+        self.retry = retry
 
 
 class InternalError(GatewayError):

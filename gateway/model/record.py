@@ -66,9 +66,8 @@ class Transfer:
 class Dialled(NamedTuple):
     """The answer of a successful dial: which addresses there were, which were refused, which one was reached.
 
-    Durations in seconds; `resolve_seconds` is None for a literal. `source` is our address, where a rule chose it.
-    `dialled_at` is the monotonic instant at which resolving was over and connecting began.
-    """
+    Seconds; `resolve_seconds` is None for a literal. `source` is our address, where a rule chose it. `dialled_at`,
+    monotonic: resolving was over."""
 
     address: Address
     resolved: tuple[Address, ...]
@@ -115,10 +114,8 @@ class Draft:
     `peer` is the client; where a PROXY header named it, `sender` is who sent that. `certificate` is the client's,
     verified. `entered`: what stands before the first request is done with. `original` is where a captured connection
     was on its way to, None on a proxy port. `tunnel` is there while it is being relayed; `judged` is the last
-    generation by which it was judged since.
-    `asked_time` is the Unix time at which the head was complete. For traces: `caller` is the client's span, `opened_at`
-    the monotonic instant at which its first bytes were judged; `traced`: one of its requests is told of.
-    """
+    generation by which it was judged since. For traces: `asked_time` (Unix) and `opened_at` (monotonic) are when the
+    head was there and first bytes were judged, `caller` is the client's span, `traced`: one of its requests is told."""
 
     connection_id: str
     listener: str
@@ -137,6 +134,7 @@ class Draft:
     status: int | None = None
     opening: Opening | None = None
     would_deny: WouldDeny | None = None
+    would_limit: str | None = None
     tls: TlsSides | None = None
     requests: int = 0
     transfer: Transfer = field(default_factory=Transfer)
@@ -174,6 +172,7 @@ class ExchangeDraft:
     reused: bool = False
     status: int | None = None
     would_deny: WouldDeny | None = None
+    would_limit: str | None = None
     media_type: str = ""
     query: str = ""
     headers: tuple[tuple[str, str], ...] = ()
@@ -231,6 +230,7 @@ class ConnectionRecord(TypedDict):
     also: NotRequired[tuple[str, ...]]
     would_deny: NotRequired[Reason]
     would_deny_rule: NotRequired[str]
+    would_limit: NotRequired[str]
     dialled_address: NotRequired[str]
     source_address: NotRequired[str]
     dial_ms: NotRequired[float]
@@ -298,6 +298,7 @@ class ExchangeRecord(TypedDict):
     also: NotRequired[tuple[str, ...]]
     would_deny: NotRequired[Reason]
     would_deny_rule: NotRequired[str]
+    would_limit: NotRequired[str]
     content_type: NotRequired[str]
     query: NotRequired[str]
     request_headers: NotRequired[dict[str, str]]

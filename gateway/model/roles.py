@@ -1,13 +1,16 @@
 """The roles that rooms play for each other. Who fulfils one stands in `app`, which builds every object."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
+from gateway.model.addresses import Address
 from gateway.model.authority import Host
+from gateway.model.client import Client
 from gateway.model.decision import Permit
 from gateway.model.errors import GatewayError
 from gateway.model.inspection.secret import Secret
+from gateway.model.limits.limit import Counted
 from gateway.model.record import Dialled, Draft, ExchangeDraft
 
 
@@ -109,6 +112,33 @@ class Dialer(Protocol[S_co]):
         ...
 
 
+class Pace(Protocol):
+    """One direction's share of what bounds its bytes."""
+
+    @property
+    def piece(self) -> int:
+        """How many bytes may move at once."""
+        ...
+
+    def spend(self, size: int) -> float:
+        """So many bytes have moved: for how many seconds none may follow; `inf` if none may at all any more."""
+        ...
+
+    def settle(self) -> float:
+        """The same, to the last byte that has moved."""
+        ...
+
+
+class Meter(Protocol):
+    """What bounds the bytes of one lease; None for a direction that nothing bounds."""
+
+    @property
+    def up(self) -> Pace | None: ...
+
+    @property
+    def down(self) -> Pace | None: ...
+
+
 class SecretStore(Protocol):
     """Keeps what only the gateway may know."""
 
@@ -118,14 +148,58 @@ class SecretStore(Protocol):
 
 
 class Lease(Protocol):
-    """The right to be one open connection under all limits that apply."""
+    """The right to be one open tunnel or exchange under all limits that apply."""
+
+    @property
+    def meter(self) -> Meter | None:
+        """None: nothing bounds its bytes."""
+        ...
+
+    @property
+    def would_limit(self) -> str | None:
+        """The limit in report mode that would have refused it."""
+        ...
 
 
 class Limiter(Protocol):
     """Gives leases."""
 
-    def lease(self, permit: Permit) -> AbstractAsyncContextManager[Lease]:
-        """Taken before the dial, given back when the block ends, whatever ends it. Raises `Refused`."""
+    def lease(
+        self,
+        permit: Permit,
+        client: Client,
+        counted: frozenset[Counted],
+        presence: Callable[[], Coroutine[Any, Any, None]] | None = None,
+    ) -> AbstractAsyncContextManager[Lease]:
+        """Taken before the dial, given back when the block ends, whatever ends it. Raises `Refused`.
+
+        `counted` is what is about to happen. Who has to queue waits no longer than `presence` does, a coroutine
+        function that returns once nobody is there any more.
+        """
+        ...
+
+    def hold_off(self, permit: Permit, seconds: float) -> None:
+        """The destination asked for so much patience with this rule's clients: give no lease for it meanwhile."""
+        ...
+
+
+class Breakers(Protocol):
+    """Which addresses fail too often to be dialled, for rules that ask for it."""
+
+    def admit(self, permit: Permit, address: Address) -> float:
+        """0 if it may be dialled, and then one of the other three is called; else seconds until it may."""
+        ...
+
+    def succeeded(self, permit: Permit, address: Address) -> None:
+        """It connected."""
+        ...
+
+    def failed(self, permit: Permit, address: Address) -> None:
+        """It did not, or gave no answer."""
+        ...
+
+    def given_up(self, permit: Permit, address: Address) -> None:
+        """Nobody waited for it to connect or fail."""
         ...
 
 

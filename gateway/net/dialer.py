@@ -8,15 +8,17 @@ import asyncio
 import errno
 import socket
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 from gateway.model.addresses import Address
 from gateway.model.decision import AddressRefusal, Deny, Permit, Source
 from gateway.model.errors import GatewayError, InternalError, Refused, UpstreamError
+from gateway.model.limits.limit import Retry
 from gateway.model.names import HostName
 from gateway.model.reasons import Reason
 from gateway.model.record import Dialled
-from gateway.model.roles import Clock, Deadlines, Upstream
+from gateway.model.roles import Breakers, Clock, Deadlines, Upstream
 from gateway.net.addresses.source import open_from
 from gateway.net.dns.cache import Resolution
 from gateway.net.race import interleave, race
@@ -57,12 +59,14 @@ class TcpDialer:
         clock: Clock,
         deadlines: Deadlines,
         stagger: float = STAGGER_SECONDS,
+        breakers: Breakers | None = None,
     ) -> None:
         self._resolve = resolve
         self._make_stream = make_stream
         self._clock = clock
         self._deadlines = deadlines
         self._stagger = stagger
+        self._breakers = breakers
 
     async def dial(self, permit: Permit) -> Upstream[Stream]:
         """As `roles.Dialer.dial`. Raises `InternalError` when descriptors ran out."""
@@ -78,18 +82,48 @@ class TcpDialer:
             candidates, refused = _screen(permit, resolved)
         dialled_at = self._clock.monotonic()
         with self._deadlines.within(timeouts.connect, lambda: _too_late(permit)):
-            address, stream = await self._reach(candidates, permit.authority.port, permit.source)
+            address, stream = await self._reach(candidates, permit)
         dial_seconds = self._clock.monotonic() - dialled_at
         source = stream.own_address() if permit.source is not None else None
         dialled = Dialled(address, resolved, refused, resolve_seconds, dial_seconds, source, dialled_at)
         return Upstream(dialled, stream)
 
-    async def _reach(self, candidates: Sequence[Address], port: int, source: Source | None) -> tuple[Address, Stream]:
+    async def _reach(self, candidates: Sequence[Address], permit: Permit) -> tuple[Address, Stream]:
+        watched = permit.terms.breaker is not None and self._breakers is not None
+        connect = (
+            partial(self._connect_watched, permit)
+            if watched
+            else partial(self._connect, permit.authority.port, permit.source)
+        )
         if len(candidates) == 1:
-            return candidates[0], await self._connect(candidates[0], port, source)
-        return await race(interleave(candidates), lambda address: self._connect(address, port, source), self._stagger)
+            return candidates[0], await connect(candidates[0])
+        return await race(interleave(candidates), connect, self._stagger)
 
-    async def _connect(self, address: Address, port: int, source: Source | None) -> Stream:
+    async def _connect_watched(self, permit: Permit, address: Address) -> Stream:
+        """Unless the rule's breaker is open for this address."""
+        breakers = self._breakers
+        if breakers is None:
+            raise TypeError("nobody watches")
+        wait = breakers.admit(permit, address)
+        if wait:
+            detail = f"{address}: the breaker is open"
+            raise UpstreamError(Reason.DESTINATION_UNAVAILABLE, detail, retry=Retry(wait))
+        begun_at = self._clock.monotonic()
+        try:
+            stream = await self._connect(permit.authority.port, permit.source, address)
+        except UpstreamError:
+            breakers.failed(permit, address)
+            raise
+        except BaseException:
+            if self._clock.monotonic() - begun_at >= permit.terms.timeouts.connect:
+                breakers.failed(permit, address)
+            else:
+                breakers.given_up(permit, address)
+            raise
+        breakers.succeeded(permit, address)
+        return stream
+
+    async def _connect(self, port: int, source: Source | None, address: Address) -> Stream:
         """A literal as host: the loop looks nothing up. Cancelled, the loop closes what it opened."""
         if source is not None:
             return await self._connect_from(source, address, port)

@@ -24,7 +24,7 @@ RETRY_AFTER = 32  # times `Splices.bulk`, where splicing was not possible
 _RESET_BY = {Side.DOWNSTREAM: Reason.DOWNSTREAM_RESET, Side.UPSTREAM: Reason.UPSTREAM_RESET}
 
 
-class _Direction:
+class Direction:
     """From `source` to `sink`: receives from the one, feeds the other.
 
     `_gathered` are the bytes of large reads that speak for splicing.
@@ -58,10 +58,8 @@ class _Direction:
         self._in_kernel = False
         self._splice: Splice | None = None
         self._alarm: Alarm | None = None
-
-    def join(self) -> None:
-        self.source.receiver = self
-        self.sink.feeder = self
+        source.receiver = self
+        sink.feeder = self
 
     def begin(self) -> None:
         """What the source holds goes first."""
@@ -171,7 +169,7 @@ class _Direction:
         self._relay.side_broke(self.to_side)
 
 
-class _Upward(_Direction):
+class Upward(Direction):
     __slots__ = ()
     from_side, to_side = Side.DOWNSTREAM, Side.UPSTREAM
 
@@ -186,7 +184,7 @@ class _Upward(_Direction):
         self._transfer.bytes_up += size
 
 
-class _Downward(_Direction):
+class Downward(Direction):
     __slots__ = ()
     from_side, to_side = Side.UPSTREAM, Side.DOWNSTREAM
 
@@ -251,7 +249,7 @@ class Relay:
         self._idle = idle
         self._lifetime = lifetime
         self._finished: asyncio.Future[None] = self.loop.create_future()
-        self._directions: tuple[_Direction, ...] = ()
+        self._directions: tuple[Direction, ...] = ()
         self.directions_over = 0
         self._ended_first: Side | None = None
         self._idle_alarm: Alarm | None = None
@@ -275,14 +273,15 @@ class Relay:
             if stream.is_lost:
                 self.side_broke(side)
                 return
-        self._directions = _Upward(self, downstream, upstream), _Downward(self, upstream, downstream)
-        for direction in self._directions:
-            direction.join()
+        self._directions = self._joined(downstream, upstream)
         self._idle_alarm = self.deadlines.after(self._look_every, self._look)
         if self._lifetime is not None:
             self._lifetime_alarm = self.deadlines.after(self._lifetime, self._outlived)
         for direction in self._directions:
             direction.begin()
+
+    def _joined(self, downstream: Stream, upstream: Stream) -> "tuple[Direction, Direction]":
+        return Upward(self, downstream, upstream), Downward(self, upstream, downstream)
 
     def _part(self) -> None:
         """The streams' events go to the streams again; idempotent."""

@@ -84,7 +84,7 @@ class Splices:
 
 
 class Splice:
-    """One direction. Bytes between the sockets are in the pipe, `_pending` of them."""
+    """One direction. Bytes between the sockets are in the pipe, `_pending` of them; `piece` is how many at most."""
 
     __slots__ = (
         "_carried",
@@ -94,10 +94,12 @@ class Splice:
         "_pending",
         "_pipe_in",
         "_pipe_out",
+        "_rests",
         "_sink",
         "_source",
         "_splices",
         "_waits",
+        "piece",
     )
 
     def __init__(self, splices: Splices, carried: Carried, pipe_out: int, pipe_in: int, source: int, sink: int) -> None:
@@ -109,6 +111,8 @@ class Splice:
         self._source = source
         self._sink = sink
         self._waits = False  # for the sink
+        self._rests = False
+        self.piece = splices.pipe
         self._errors = select.poll()
         self._errors.register(source, 0)
         self._pending = 0
@@ -118,7 +122,19 @@ class Splice:
     def is_moving(self) -> bool:
         """Something moved since this was asked before (or it is the first time), or waits for the sink."""
         moved, self._moved = self._moved, 0
-        return bool(moved or self._pending)
+        return bool(moved or self._pending or self._rests)
+
+    def rest(self) -> None:
+        """Take nothing from the source until `go_on`."""
+        self._rests = True
+        if not self._waits:
+            self._unwatch()
+
+    def go_on(self) -> None:
+        """Take again."""
+        self._rests = False
+        if not self._waits:
+            self._watch()
 
     def close(self) -> None:
         """Give everything back; what is pending is dropped. Once only."""
@@ -128,7 +144,7 @@ class Splice:
 
     def _fill(self) -> None:
         try:
-            self._pending = os.splice(self._source, self._pipe_in, self._splices.pipe, flags=_FLAGS)
+            self._pending = os.splice(self._source, self._pipe_in, self.piece, flags=_FLAGS)
         except BlockingIOError:
             return
         except OSError:
@@ -160,7 +176,7 @@ class Splice:
         self._waits = bool(self._pending)
         if self._waits:
             self._loop.add_writer(self._sink, self._drain)
-        else:
+        elif not self._rests:
             self._loop.add_reader(self._source, self._fill)
 
     def _unwatch(self) -> None:

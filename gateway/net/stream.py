@@ -56,6 +56,7 @@ class Stream(asyncio.Protocol):
 
     With `receiver` None the stream itself holds what arrives. `has_ended`: the peer's orderly end arrived. `is_clear`:
     what the socket carries is what is read and written here, so that the kernel may move it; not so under TLS.
+    `is_cut`: TLS ended without a goodbye, which anybody on the way can bring about.
     """
 
     __slots__ = (
@@ -67,6 +68,7 @@ class Stream(asyncio.Protocol):
         "feeder",
         "has_ended",
         "is_clear",
+        "is_cut",
         "is_lost",
         "receiver",
         "transport",
@@ -80,6 +82,7 @@ class Stream(asyncio.Protocol):
         self.feeder: Feeder | None = None
         self.has_ended = False
         self.is_clear = True
+        self.is_cut = False
         self.is_lost = False
         self.was_reset = False
         self._bound = bound
@@ -110,6 +113,14 @@ class Stream(asyncio.Protocol):
             return await self._waiter
         finally:
             self._waiter = None
+
+    async def absence(self) -> None:
+        """Wait until the peer sends no more; what it sends meanwhile is held, and waits for it to be taken."""
+        while not (self.has_ended or self.is_lost):
+            if len(self._held) < self._bound:
+                await self.more()
+            else:
+                await self._next_event()
 
     def write(self, data: bytes) -> None:
         """Queue bytes for the peer; dropped if the connection is gone."""

@@ -13,6 +13,7 @@ from gateway.model.authority import Authority, Host
 from gateway.model.client import Client, IdentitySource
 from gateway.model.decision import Deny, Permit, Resolve, Source, Terms, WouldDeny
 from gateway.model.intent import Intent, Protocol
+from gateway.model.limits.limit import Applied, KeyPart
 from gateway.model.reasons import Reason
 from gateway.policy.addresses import Screen
 from gateway.policy.candidates import Bucket, Candidate, Question
@@ -153,12 +154,26 @@ def _permit(verdict: Verdict, intent: Intent, rules: Rules) -> Permit | Deny:
         also=tuple([other.ref.name for other in verdict.allows[1:]]),
         would_deny=would_deny,
         report=report,
+        limits=_limits(deciding, asked.membership),
     )
 
 
 def _must_be(terms: Terms, intent: Intent) -> Address | None:
     """The only address that may be dialled, where the rule holds the client to the one that it chose itself."""
     return intent.original if terms.resolve is Resolve.MATCH else None
+
+
+def _limits(deciding: Candidate, membership: Membership) -> tuple[Applied, ...]:
+    """Those of the rule and of the client's groups; a quota that is met more than once in the same way is spent once.
+
+    A rule that names groups tells apart these only, any other one all of the client's.
+    """
+    limits = deciding.otherwise.limits
+    if not limits:
+        return membership.limits
+    named = tuple(group for group in membership.listed if not deciding.clients or group in deciding.clients)
+    own = (Applied(limit, named if KeyPart.GROUP in limit.key else ()) for limit in limits)
+    return tuple(dict.fromkeys((*own, *membership.limits)))
 
 
 def _no_rule(verdict: Verdict, authority: Authority, rules: Rules) -> Permit | Deny:
@@ -180,4 +195,5 @@ def _no_rule(verdict: Verdict, authority: Authority, rules: Rules) -> Permit | D
         groups=membership.listed,
         would_deny=WouldDeny(Reason.NO_RULE) if aside is None else WouldDeny(Reason.DENIED_BY_RULE, aside.ref),
         report=True,
+        limits=membership.limits,
     )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from gateway.model.addresses import Address, Network
 from gateway.model.client import Client
+from gateway.model.limits.limit import Applied, KeyPart
 from gateway.policy.rules import Group, Match, Mode
 from gateway.policy.tables.networks import NetworkTable
 
@@ -24,12 +25,14 @@ _Entry = tuple[Match | None, str]
 @dataclass(frozen=True, slots=True)
 class Membership:
     """The groups of one client. `listed` has `names` in alphabetical order, `mode` is the mode of every rule that
-    states none. `known` as in `Client.known`; who is not known is a member of nothing."""
+    states none, `limits` are those of the groups. `known` as in `Client.known`; who is not known is a member of
+    nothing."""
 
     names: frozenset[str]
     listed: tuple[str, ...]
     mode: Mode
     known: bool = True
+    limits: tuple[Applied, ...] = ()
 
 
 class GroupIndex:
@@ -41,6 +44,7 @@ class GroupIndex:
         "_by_user",
         "_by_workload",
         "_default",
+        "_limits",
         "_nobody",
         "_provable",
         "_stated",
@@ -52,6 +56,7 @@ class GroupIndex:
         self._default = default
         self._stated = {group.name: group.mode for group in groups if group.mode is not None}
         self._together: dict[frozenset[str], Membership] = {}
+        self._limits = {group.name: group.limits for group in groups if group.limits}
         self._nobody = self._membership(frozenset())
         # It might be in any group: one that enforces anywhere enforces here, and none that reports helps.
         strictest = Mode.ENFORCE if Mode.ENFORCE in self._stated.values() else default
@@ -105,8 +110,17 @@ class GroupIndex:
         if known is None:
             if len(self._together) >= REMEMBERED:
                 self._together.clear()
-            known = self._together[names] = Membership(names, tuple(sorted(names)), self._mode(names))
+            known = self._together[names] = self._put_together(names)
         return known
+
+    def _put_together(self, names: frozenset[str]) -> Membership:
+        listed = tuple(sorted(names))
+        limits = (
+            Applied(limit, (name,) if KeyPart.GROUP in limit.key else ())
+            for name in listed
+            for limit in self._limits.get(name, ())
+        )
+        return Membership(names, listed, self._mode(names), limits=tuple(dict.fromkeys(limits)))
 
     def _mode(self, names: frozenset[str]) -> Mode:
         """One group that enforces outweighs all that only report."""

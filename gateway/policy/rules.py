@@ -9,6 +9,7 @@ from enum import StrEnum
 from gateway.model.addresses import Address, Network
 from gateway.model.decision import RuleRef, Terms, Timeouts
 from gateway.model.intent import Protocol
+from gateway.model.limits.limit import Limit
 from gateway.model.names import HostName
 
 
@@ -70,11 +71,12 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A named set of workloads: any entry of `match` makes a member."""
+    """A named set of workloads: any entry of `match` makes a member. `limits` hold for all that they do."""
 
     name: str
     match: tuple[Match, ...]
     mode: Mode | None = None
+    limits: tuple[Limit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

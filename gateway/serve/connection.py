@@ -13,10 +13,12 @@ import logging
 from gateway.model.decision import Deny, Permit, WouldDeny
 from gateway.model.errors import DownstreamError, GatewayError, InternalError, Refused
 from gateway.model.intent import Protocol
+from gateway.model.limits.limit import TUNNEL
 from gateway.model.reasons import Reason
 from gateway.model.record import Destination, Draft, Ended, Side
+from gateway.model.roles import Meter
 from gateway.net.dialer import introduce
-from gateway.net.relay import Relay
+from gateway.net.paced_relay import relay_for
 from gateway.net.stream import Stream
 from gateway.policy.confirm import confirm
 from gateway.policy.decide import decide
@@ -35,8 +37,7 @@ from gateway.serve.requests import (
     speaks_requests,
 )
 from gateway.serve.services import Services
-from gateway.wire.head import RequestHead
-from gateway.wire.http.trace_context import parse_traceparent
+from gateway.wire.head import RequestHead, parse_traceparent
 from gateway.wire.replies import established
 
 ATTEMPTS = 8  # requests on one connection; only a 407 keeps one open for the next
@@ -107,7 +108,8 @@ async def _walk(head: RequestHead, downstream: Stream, draft: Draft, services: S
     decision = draft.decision = decide(client, intent, rules, now)
     if isinstance(decision, Deny):
         raise identifier.refusal(decision, client, intent, rules, now)
-    async with services.limiter.lease(decision):
+    async with services.limiter.lease(decision, client, TUNNEL, downstream.absence) as lease:
+        draft.would_limit = lease.would_limit
         upstream = await services.dialer.dial(decision)
         draft.dialled = upstream.dialled
         try:
@@ -117,7 +119,7 @@ async def _walk(head: RequestHead, downstream: Stream, draft: Draft, services: S
                 draft.would_deny = _confirmed(confirm(decision, opening, client, intent, rules, now))
                 if services.traces:
                     draft.opened_at = services.clock.monotonic()
-            await _carry(Tunnel(decision, client, intent, rules, upstream), downstream, draft, services)
+            await _carry(Tunnel(decision, client, intent, rules, upstream, lease.meter), downstream, draft, services)
         except asyncio.CancelledError:
             upstream.stream.abort()  # an orderly end would make a cut-off upload look complete
             raise
@@ -148,11 +150,12 @@ async def _walk_captured(original: Destination, downstream: Stream, draft: Draft
         raise Refused(decision)
     if opening is not None:
         draft.would_deny = _confirmed(confirm(decision, opening, client, intent, rules, now))
-    async with services.limiter.lease(decision):
+    async with services.limiter.lease(decision, client, TUNNEL, downstream.absence) as lease:
+        draft.would_limit = lease.would_limit
         upstream = await services.dialer.dial(decision)
         draft.dialled = upstream.dialled
         try:
-            await _carry(Tunnel(decision, client, intent, rules, upstream), downstream, draft, services)
+            await _carry(Tunnel(decision, client, intent, rules, upstream, lease.meter), downstream, draft, services)
         except asyncio.CancelledError:
             upstream.stream.abort()
             raise
@@ -171,7 +174,7 @@ async def _carry(tunnel: Tunnel, downstream: Stream, draft: Draft, services: Ser
     elif speaks_requests(permit, draft.opening):
         await converse_in_tunnel(downstream, draft, tunnel, services)
     else:
-        await _relay(permit, downstream, upstream.stream, draft, services)
+        await _relay(permit, downstream, upstream.stream, draft, services, tunnel.meter)
 
 
 def _establish(downstream: Stream, draft: Draft, head: RequestHead) -> None:
@@ -196,9 +199,11 @@ def _confirmed(verdict: Deny | WouldDeny | None) -> WouldDeny | None:
     return verdict
 
 
-async def _relay(permit: Permit, downstream: Stream, upstream: Stream, draft: Draft, services: Services) -> None:
+async def _relay(
+    permit: Permit, downstream: Stream, upstream: Stream, draft: Draft, services: Services, meter: Meter | None
+) -> None:
     timeouts = permit.terms.timeouts
-    relay = Relay(
+    relay = relay_for(meter)(
         downstream,
         upstream,
         draft.transfer,

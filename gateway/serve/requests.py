@@ -12,7 +12,7 @@ from gateway.model.errors import InternalError
 from gateway.model.intent import ClientHello, Intent, Opening, Protocol
 from gateway.model.reasons import Reason
 from gateway.model.record import Destination, Draft
-from gateway.model.roles import Upstream
+from gateway.model.roles import Meter, Upstream
 from gateway.net.stream import Stream
 from gateway.policy.plan import REPORT_ONLY, Rules
 from gateway.serve.services import Services
@@ -26,6 +26,7 @@ class Tunnel(NamedTuple):
     intent: Intent
     rules: Rules
     upstream: Upstream[Stream]
+    meter: Meter | None
 
 
 def speaks_requests(permit: Permit, opening: Opening | None) -> bool:
@@ -46,7 +47,7 @@ async def converse_inside_tls(
     interception = services.interception()
     if interception is None:  # a reload since the rules were taken
         raise InternalError(Reason.INTERNAL_ERROR, "inspection is not configured any more")
-    await interception.converse(downstream, draft, Inspected(*tunnel, hello))
+    await interception.converse(downstream, draft, Inspected(*tunnel, hello, services.limiter))
 
 
 async def converse_openly(downstream: Stream, draft: Draft, services: Services) -> None:
@@ -72,7 +73,10 @@ async def converse_in_tunnel(downstream: Stream, draft: Draft, tunnel: Tunnel, s
     """Requests inside a tunnel. It has connections of its own, of which the one that was dialled for it is the first;
     that one stays its owner's to close."""
     pool = Pool(services.deadlines, services.clock.monotonic)
-    scope = OneAuthority(tunnel.permit, tunnel.client, tunnel.intent, tunnel.rules, pool)
+    limiter = services.limiter
+    scope = OneAuthority(
+        tunnel.permit, tunnel.client, tunnel.intent, tunnel.rules, pool, limiter=limiter, meter=tunnel.meter
+    )
     reader = services.exchanges.codec.response_reader(services.exchanges.bounds)
     first = UpstreamConnection(tunnel.upstream, reader, services.clock.monotonic())
     scope.keep(first, draft.peer)

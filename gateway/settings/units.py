@@ -277,6 +277,6 @@ def parse_policy_source(value: object, info: ValidationInfo) -> Path | Literal["
 
 def parse_store(value: object) -> str:
     """`memory` or a Redis URL; what is refused is not shown, for it may hold a password."""
-    if not isinstance(value, str) or not re.fullmatch(r"memory|rediss?://\S+", value):
-        raise BadValue("must be memory or a redis:// URL")
+    if not isinstance(value, str) or not re.fullmatch(r"memory|rediss?(?:\+sentinel|\+cluster)?://\S+", value):
+        raise BadValue("must be memory or a redis:// URL (rediss, redis+sentinel, redis+cluster)")
     return value

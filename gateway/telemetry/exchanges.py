@@ -120,6 +120,8 @@ def _add_verdict(record: ExchangeRecord, draft: ExchangeDraft) -> None:
         record["would_deny"] = aside.reason
         if aside.rule is not None:
             record["would_deny_rule"] = aside.rule.name
+    if draft.would_limit is not None:
+        record["would_limit"] = draft.would_limit
 
 
 def _add_dial(record: ExchangeRecord, draft: ExchangeDraft, dialled: Dialled) -> None:

@@ -16,7 +16,8 @@ from prometheus_client.utils import floatToGoString
 
 from gateway.telemetry.counters import FLOWS, SENT, Counters
 from gateway.telemetry.counting import Histogram
-from gateway.telemetry.familiar import FamiliarNames
+from gateway.telemetry.exposition.familiar import FamiliarNames
+from gateway.telemetry.limits import LimitMetrics, LimitReadings
 from gateway.telemetry.questions import DnsMetrics, DnsReadings
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -54,6 +55,7 @@ class Sources:
     reload_seconds: Callable[[], float | None]
     taken_time: Callable[[], float]
     dns: Callable[[], DnsReadings]
+    limits: Callable[[], LimitReadings]
 
 
 class Metrics:
@@ -64,6 +66,7 @@ class Metrics:
         self._registry.register(_Gateway(sources))
         self._registry.register(DnsMetrics(sources.dns))
         self._registry.register(FamiliarNames(sources.counters, also))
+        self._registry.register(LimitMetrics(sources.limits))
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
 

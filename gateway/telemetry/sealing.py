@@ -99,6 +99,8 @@ def _add_verdict(record: ConnectionRecord, draft: Draft) -> None:
     aside = draft.would_deny or (decision.would_deny if isinstance(decision, Permit) else None)
     if aside is not None:
         _add_set_aside(record, aside.reason, aside.rule)
+    if draft.would_limit is not None:
+        record["would_limit"] = draft.would_limit
 
 
 def _add_set_aside(record: ConnectionRecord, reason: Reason, rule: RuleRef | None) -> None:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
-from gateway.model.errors import GatewayError, UpstreamError
+from gateway.model.errors import GatewayError, Refused, UpstreamError
 from gateway.model.reasons import Reason
 from gateway.wire.head import RequestHead
+from gateway.wire.http.retry import retry_fields
 
 RETRY_AFTER: Final = 5
 """Seconds in which a draining gateway was replaced, or a full one has room again."""
@@ -78,6 +79,11 @@ _ANSWERS: Final[dict[Reason, _Answer]] = {
     Reason.ECH_DENIED: _Answer(403, "Egress denied: encrypted ClientHello", _DENIED),
     Reason.HOST_MISMATCH: _Answer(421, "Host differs from the host of the tunnel", _BAD_REQUEST),
     Reason.HOST_DENIED: _Answer(421, "A rule denies the host named in the tunnel", _BAD_REQUEST),
+    Reason.LIMIT_EXCEEDED: _Answer(429, "Over a limit: come again later", _BAD_REQUEST),
+    Reason.DESTINATION_ASKED_TO_WAIT: _Answer(429, "The destination asked to wait", _BAD_REQUEST),
+    Reason.LIMIT_WAIT_EXCEEDED: _Answer(429, "Over a limit: waited in vain", _BAD_REQUEST),
+    Reason.LIMIT_STORE_UNAVAILABLE: _Answer(503, "Limits cannot be checked", "proxy_internal_response"),
+    Reason.BUDGET_SPENT: _Answer(429, "Over a limit: no bytes are left for now", _BAD_REQUEST),
     Reason.REQUEST_DENIED: _Answer(403, "Egress denied: no rule allows this request", _DENIED),
     Reason.MEDIA_TYPE_DENIED: _Answer(415, "Content type of the request not allowed", _BAD_REQUEST),
     Reason.BODY_TOO_LARGE: _Answer(413, "Content of the request too large", _BAD_REQUEST),
@@ -95,6 +101,7 @@ _ANSWERS: Final[dict[Reason, _Answer]] = {
     Reason.CONNECTION_REFUSED: _Answer(502, "Destination refused the connection", "connection_refused"),
     Reason.CONNECTION_UNROUTABLE: _Answer(502, "No route to the destination", "destination_ip_unroutable"),
     Reason.CONNECTION_TIMEOUT: _Answer(504, "Destination not reached in time", "connection_timeout"),
+    Reason.DESTINATION_UNAVAILABLE: _Answer(503, "Destination fails too often for now", "destination_unavailable"),
     Reason.LOCAL_PORTS_EXHAUSTED: _Answer(502, "Gateway is out of local ports", "proxy_internal_error"),
     Reason.CONNECTION_TERMINATED: _Answer(502, "Destination closed the connection", "connection_terminated"),
     Reason.UPSTREAM_CERTIFICATE_EXPIRED: _Answer(502, "Destination's certificate has expired", _BAD_CERTIFICATE),
@@ -149,6 +156,11 @@ def status_of(reason: Reason) -> int:
     return _ANSWERS[reason].status
 
 
+def asks_to_wait(status: int) -> bool:
+    """Whether a destination that answers this may say when to come again (RFC 9110 section 10.2.3)."""
+    return status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+
+
 def proxy_status_error(reason: Reason) -> str | None:
     """The error type of RFC 9209 section 2.3, None where none fits."""
     return _ANSWERS[reason].error
@@ -193,7 +205,10 @@ def answer_with(
     ]
     if answer.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
         fields.append(("Proxy-Authenticate", _CHALLENGE))
-    if answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
+    retry = error.retry if isinstance(error, Refused | UpstreamError) else None
+    if retry is not None:
+        fields += retry_fields(retry)
+    elif answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
         fields.append(("Retry-After", str(RETRY_AFTER)))
     lines = [f"HTTP/1.1 {answer.status} {answer.phrase}", *[f"{field}: {value}" for field, value in fields]]
     return "\r\n".join([*lines, "", ""]).encode("ascii") + (b"" if without_content else content)

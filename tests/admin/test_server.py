@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.admin import server as admin_server
 from gateway.admin.server import CONNECTIONS_PER_PEER, HEAD_BYTES, AdminServer
-from gateway.admin.state import AuditEntry, GatewayState, OpenTunnel, ReloadOutcome
+from gateway.admin.state import AuditEntry, GatewayState, LimitFill, OpenTunnel, ReloadOutcome
 from gateway.model.errors import ConfigError
 from gateway.telemetry.flows.ring import Ring
 
@@ -59,6 +59,9 @@ class FakeGateway:
 
     async def tunnels(self) -> Sequence[OpenTunnel]:
         return self.open
+
+    async def limits(self) -> Sequence[LimitFill]:
+        return [LimitFill("r.connections", ("10.0.0.1",), "connections", 5.0, 5.0, 0.0, 1.0, 7, False)]
 
     async def close_tunnel(self, connection_id: str) -> bool:
         return any(tunnel.connection_id == connection_id for tunnel in self.open)
@@ -148,6 +151,12 @@ async def test_the_health_listener_serves_probes_and_scrapers_and_nothing_else(r
     assert running.gateway.entries == []
 
 
+async def test_limits_are_told_as_they_are(running: Running) -> None:
+    answer = await running.admin.get("/limits", headers=BEARER)
+    (fill,) = answer.json()["limits"]
+    assert (fill["limit"], fill["key"], fill["refused"]) == ("r.connections", ["10.0.0.1"], 7)
+
+
 async def test_the_index_names_every_page(running: Running) -> None:
     text = (await running.admin.get("/")).text
     assert [line.split()[1] for line in text.splitlines()] == [
@@ -158,6 +167,7 @@ async def test_the_index_names_every_page(running: Running) -> None:
         "/ca-bundle.pem",
         "/tunnels",
         "/flows",
+        "/limits",
         "/tunnels/ID/close",
         "/reload",
         "/restart",

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.model.reasons import Reason
 from tests.flows.interception import HOST, Bed, inspecting
-from tests.helpers.http_origin import Got, Talk
+from tests.helpers.http_origin import Answer, Got, Talk
 from tests.helpers.raw_client import RawClient, status_of
 from tests.helpers.responses import read_response
 from tests.helpers.tls_client import HelloInMemory, TlsClient, client_context
@@ -212,6 +212,31 @@ def test_a_destination_that_closes_between_requests_is_dialled_and_proved_again(
     assert bed.origin.connections == connections + 3
     dialled = [record for record in bed.gateway.wait_for_records(3, path="/closing") if "dial_ms" in record]
     assert len(dialled) == 2  # the first dial is the connection's
+
+
+def _until_the_end(says_goodbye: bool) -> Answer:
+    def answer(talk: Talk, got: Got) -> None:
+        talk.send(b"HTTP/1.1 200 OK\r\n\r\nall of it, or not")
+        if says_goodbye:
+            assert isinstance(talk.socket, ssl.SSLSocket)
+            talk.socket.unwrap()
+        talk.close()
+
+    return answer
+
+
+def test_an_answer_that_lasts_until_the_end_is_whole_only_where_tls_said_goodbye(bed: Bed) -> None:
+    authority = f"{HOST}:{bed.origin.port}"
+    bed.origin.answers = {"/whole": _until_the_end(says_goodbye=True), "/cut": _until_the_end(says_goodbye=False)}
+    with bed.client() as client:
+        client.ask(authority, "/whole")
+        assert read_response(client)[1] == b"all of it, or not"
+    with bed.client() as client:
+        client.ask(authority, "/cut")
+        with pytest.raises((ConnectionResetError, ssl.SSLError, ValueError)):
+            read_response(client)
+    [record] = bed.gateway.wait_for_records(1, path="/cut")
+    assert record["reason"] == Reason.RESPONSE_INCOMPLETE
 
 
 def test_a_web_socket_is_relayed_inside_tls(bed: Bed) -> None:

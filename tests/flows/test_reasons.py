@@ -24,6 +24,8 @@ from tests.flows import (
     test_bad_destinations,
     test_inspected_requests,
     test_interception,
+    test_limits,
+    test_limits_over_processes,
     test_request_reasons,
     test_secrets,
 )
@@ -460,7 +462,7 @@ def test_every_reason_was_produced(request: pytest.FixtureRequest) -> None:
     if len(selected) < 5:
         pytest.skip("only some of the flows were selected")
     elsewhere = {Reason.INTERNAL_ERROR}  # needs a bug: tests/serve/test_connection.py plants one
-    stories = entrances, test_request_reasons, test_inspected_requests, test_secrets
-    for story in (*stories, test_interception, test_bad_destinations):
+    stories = entrances, test_request_reasons, test_inspected_requests, test_secrets, test_limits
+    for story in (*stories, test_limits_over_processes, test_interception, test_bad_destinations):
         elsewhere |= story.REASONS
     assert set(Reason) - produced - elsewhere == set()

@@ -102,7 +102,10 @@ class Play:
         services.exchanges.secrets = self.store
         pool = Pool(services.deadlines, services.clock.monotonic)
         intent = connect("api.test:443")
-        scope = OneAuthority(self.permit, client(NOBODY), intent, self.rules, pool, 443, self.is_verified)
+        limiter = services.limiter
+        scope = OneAuthority(
+            self.permit, client(NOBODY), intent, self.rules, pool, 443, self.is_verified, limiter=limiter
+        )
         downstream, peer = await stream_and_peer()
         patience = Patience(5.0, 5.0)
         task = asyncio.create_task(converse(downstream, self.draft, scope, services.exchanges, patience))

@@ -270,7 +270,7 @@ async def test_twenty_thousand_random_tunnels_carry_every_byte_and_leave_nothing
     assert world.orderly > TUNNELS / 2
 
 
-class DropsItsLastChunk(relay_module._Upward):
+class DropsItsLastChunk(relay_module.Upward):
     """Planted: a chunk is written when the next one comes, and the last one never."""
 
     __slots__ = ("_kept",)
@@ -280,7 +280,7 @@ class DropsItsLastChunk(relay_module._Upward):
         super().received(kept)
 
 
-class ForgetsTheHalfClose(relay_module._Downward):
+class ForgetsTheHalfClose(relay_module.Downward):
     """Planted: an end is noted and not carried."""
 
     __slots__ = ()
@@ -305,8 +305,8 @@ class KeepsItsPipe(Splice):
 @pytest.mark.parametrize(
     ("module", "name", "faulty", "found", "patience"),
     [
-        (relay_module, "_Upward", DropsItsLastChunk, "arrived only", 10.0),
-        (relay_module, "_Downward", ForgetsTheHalfClose, "never over", 0.5),  # its tunnels do wait that long
+        (relay_module, "Upward", DropsItsLastChunk, "arrived only", 10.0),
+        (relay_module, "Downward", ForgetsTheHalfClose, "never over", 0.5),  # its tunnels do wait that long
         (splice_module, "Splice", KeepsItsPipe, "descriptors stay", 10.0),
     ],
 )

@@ -165,7 +165,7 @@ async def test_a_walk_cancelled_before_it_knew_anything_is_recorded_too() -> Non
 
 async def test_nothing_is_dialled_and_no_lease_taken_when_decide_denies() -> None:
     class NoLease(Unlimited):
-        def lease(self, permit: object) -> Unlimited:
+        def lease(self, *_: object) -> Unlimited:
             raise AssertionError("a lease was asked for")
 
     dialer = FakeDialer()

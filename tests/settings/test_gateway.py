@@ -152,7 +152,10 @@ def test_name_servers_have_the_port_of_the_transport_unless_they_say_another(tmp
         ("timeouts: {idle: null}", "1: timeouts.idle: null is not a duration such as 500ms, 2s, 5m, 1h or 7d"),
         ("bounds: {head: 64KB}", '1: bounds.head: "64KB" is not a size such as 512B, 64KiB, 10MiB or 1GiB'),
         ("bounds: {head: 65536}", "1: bounds.head: 65536 is not a size such as 512B, 64KiB, 10MiB or 1GiB"),
-        ("limits: {store: redis}", "1: limits.store: must be memory or a redis:// URL"),
+        (
+            "limits: {store: redis}",
+            "1: limits.store: must be memory or a redis:// URL (rediss, redis+sentinel, redis+cluster)",
+        ),
         (
             "telemetry:\n  access_log:\n    - {format: xml}",
             "3: telemetry.access_log[0].format: must be 'json', 'text', 'envoy', 'squid' or 'vpc', not \"xml\"",

@@ -3,6 +3,7 @@
 import os
 
 from gateway.telemetry.counters import Counters
+from gateway.telemetry.limits import LimitReadings
 from gateway.telemetry.metrics import Sources, Tally
 from gateway.telemetry.questions import DnsReadings, QuestionCounters
 
@@ -30,5 +31,6 @@ def sources(
         last_reload_time=lambda: last_reload_time,
         reload_seconds=lambda: None if last_reload_time is None else 0.25,
         taken_time=lambda: 1.7e9,
+        limits=lambda: LimitReadings({("r.connections", "passed"): 4}, 1),
         dns=lambda: DnsReadings({"hit": 9, "stale": 1}, 4, {"192.0.2.1:53": False}, questions or QuestionCounters()),
     )

@@ -3,9 +3,10 @@
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
-from gateway.admin.state import OpenTunnel
+from gateway.admin.state import LimitFill, OpenTunnel
 from gateway.app.generation.frames import Frame, Head
 from gateway.telemetry.counters import Counters
+from gateway.telemetry.limits import LimitReadings
 from gateway.telemetry.metrics import Tally
 from gateway.telemetry.questions import DnsReadings
 
@@ -15,7 +16,7 @@ class CrewFailed(Exception):
 
 
 class Crew(Protocol):
-    """`counters`, `dns` and `tally` may be called in another thread; everything else belongs to the loop."""
+    """`counters`, `dns`, `limits` and `tally` may be called in another thread; everything else belongs to the loop."""
 
     @property
     def size(self) -> int:
@@ -66,6 +67,10 @@ class Crew(Protocol):
         """What is open now, the oldest first."""
         ...
 
+    async def fills(self) -> Sequence[LimitFill]:
+        """How full limits are."""
+        ...
+
     async def close_tunnel(self, connection_id: str) -> bool:
         """End one; False if there is none with that id."""
         ...
@@ -84,6 +89,10 @@ class Crew(Protocol):
 
     def dns(self) -> DnsReadings:
         """What all of them know of name service."""
+        ...
+
+    def limits(self) -> LimitReadings:
+        """What the limits of all of them did."""
         ...
 
     def tally(self) -> Tally:

@@ -14,19 +14,22 @@ from functools import reduce
 from itertools import chain
 from typing import Any
 
-from gateway.admin.state import OpenTunnel
+from gateway.admin.state import LimitFill, OpenTunnel
 from gateway.app.configuration import Materials, as_started
 from gateway.app.generation.frames import Frame, Head, load
+from gateway.app.live.limiting import merged_fills
 from gateway.app.sockets import Sockets
 from gateway.app.workers.channel import Kind
 from gateway.app.workers.crew import CrewFailed
 from gateway.app.workers.member import PROGRAM, Generation, Member
-from gateway.app.workers.messages import Topic, open_tunnel
+from gateway.app.workers.messages import Topic, limit_fill, open_tunnel
 from gateway.app.workers.past import Past
+from gateway.app.workers.seats import Seats
 from gateway.settings.gateway import GatewaySettings
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.flows.ring import Ring
 from gateway.telemetry.ledger import create_turns
+from gateway.telemetry.limits import LimitReadings
 from gateway.telemetry.metrics import Tally
 from gateway.telemetry.questions import DnsReadings
 from gateway.telemetry.sinks import check_writable
@@ -67,6 +70,7 @@ class Fleet:
         self._program = program
         self._sockets = sockets
         self._turns = create_turns()
+        self._seats = Seats(self.size)
         self._newest: Generation | None = None
         self._drain_seconds = settings.drain.timeout
         self._current: dict[int, Member] = {}
@@ -142,8 +146,14 @@ class Fleet:
     # ------------------------------------------------------------------------------------------------ coming and going
 
     async def _add(self, index: int) -> Member:
-        start = (self._settings, self._materials, self._sockets, self._turns, self._flows, self._program)
-        member = await Member.start(index, *start)
+        seat = self._seats.take()
+        try:
+            member = await Member.start(
+                index, self._settings, self._materials, self._sockets, self._turns, seat, self._flows, self._program
+            )
+        except BaseException:
+            self._seats.leave(seat)
+            raise
         past, members = self._known
         self._known = past, (*members, member)
         self._in_background(self._follow(member))
@@ -159,6 +169,7 @@ class Fleet:
 
     async def _follow(self, member: Member) -> None:
         status = await member.follow()
+        self._seats.leave(member.seat)
         past, members = self._known
         self._known = past.with_one_more(member), tuple(other for other in members if other is not member)
         if member.was_told_to_end and not member.fault:
@@ -251,6 +262,10 @@ class Fleet:
         answers = await self._ask(Topic.TUNNELS)
         return sorted(map(open_tunnel, answers), key=lambda tunnel: -tunnel.age_seconds)
 
+    async def fills(self) -> Sequence[LimitFill]:
+        """See `Crew`."""
+        return merged_fills(map(limit_fill, await self._ask(Topic.LIMITS)))
+
     async def close_tunnel(self, connection_id: str) -> bool:
         """See `Crew`."""
         return any(await self._ask(Topic.CLOSE_TUNNEL, connection_id))
@@ -283,6 +298,11 @@ class Fleet:
         """See `Crew`."""
         past, members = self._known
         return reduce(DnsReadings.with_those_of, (member.snapshot.dns for member in members), past.snapshot.dns)
+
+    def limits(self) -> LimitReadings:
+        """See `Crew`."""
+        past, members = self._known
+        return reduce(LimitReadings.with_those_of, (member.snapshot.limits for member in members), past.snapshot.limits)
 
     def tally(self) -> Tally:
         """See `Crew`."""

@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
 
-from gateway.admin.state import OpenTunnel
+from gateway.admin.state import LimitFill, OpenTunnel
 from gateway.app.configuration import Materials
 from gateway.app.generation.entrances import Entrances
 from gateway.app.generation.frames import Frame, Head
@@ -17,6 +17,7 @@ from gateway.telemetry.counters import Counters
 from gateway.telemetry.flows.outlet import Pass
 from gateway.telemetry.flows.ring import Ring
 from gateway.telemetry.ledger import Ledger
+from gateway.telemetry.limits import LimitReadings
 from gateway.telemetry.metrics import Tally
 from gateway.telemetry.questions import DnsReadings
 
@@ -83,6 +84,10 @@ class Local:
         """See `Crew`."""
         return await self._serving.tunnels()
 
+    async def fills(self) -> Sequence[LimitFill]:
+        """See `Crew`."""
+        return self._serving.fills()
+
     async def close_tunnel(self, connection_id: str) -> bool:
         """See `Crew`."""
         return self._serving.close_tunnel(connection_id)
@@ -103,6 +108,10 @@ class Local:
     def dns(self) -> DnsReadings:
         """See `Crew`."""
         return self._serving.snapshot().dns
+
+    def limits(self) -> LimitReadings:
+        """See `Crew`."""
+        return self._serving.snapshot().limits
 
     def tally(self) -> Tally:
         """See `Crew`."""

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import gateway
 from gateway.app.configuration import Materials
+from gateway.app.live.limiting import Seat
 from gateway.app.sockets import Sockets
 from gateway.app.workers.channel import Channel, ChannelBroken, Frame, Kind
 from gateway.app.workers.messages import Answer, Question, Snapshot, Start, Topic, decode_number, encode_number
@@ -47,11 +48,12 @@ class _Asked:
 class Member:
     """`generation` is what it judges by, 0 before it serves; `snapshot` what it last said that it had counted."""
 
-    def __init__(self, index: int, process: Process, channel: Channel, ledger: Ledger, flows: Ring) -> None:
+    def __init__(self, index: int, process: Process, channel: Channel, ledger: Ledger, seat: Seat, flows: Ring) -> None:
         self._flows = flows
         self.index = index
         self.pid = process.pid
         self.ledger = ledger
+        self.seat = seat
         self.generation = 0
         self.snapshot = Snapshot()
         self.started_at = time.monotonic()
@@ -74,6 +76,7 @@ class Member:
         materials: Materials,
         sockets: Sockets,
         turns: int,
+        seat: Seat,
         flows: Ring,
         program: Sequence[str] = PROGRAM,
     ) -> "Member":
@@ -82,7 +85,7 @@ class Member:
         ours, theirs = socket.socketpair()
         proxies = tuple((name, sock.fileno()) for name, sock in sockets.proxies[index])
         try:
-            inherited = [theirs.fileno(), page, turns, *(descriptor for _, descriptor in proxies)]
+            inherited = [theirs.fileno(), page, turns, seat.table, *(descriptor for _, descriptor in proxies)]
             process = await asyncio.create_subprocess_exec(
                 *(*program, str(index), str(theirs.fileno())),
                 env={**os.environ, "PYTHONPATH": _python_path()},
@@ -95,9 +98,9 @@ class Member:
             theirs.close()
             os.close(page)
         channel = await Channel.over(ours, UP_FRAME_BYTES)
-        start = Start(settings, materials, sockets.addresses(), proxies, page, turns)
+        start = Start(settings, materials, sockets.addresses(), proxies, page, turns, seat)
         await channel.send(Kind.START, start.encode())
-        return cls(index, process, channel, ledger, flows)
+        return cls(index, process, channel, ledger, seat, flows)
 
     @property
     def serves(self) -> bool:

@@ -2,18 +2,20 @@
 
 import pickle
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 import orjson
 
-from gateway.admin.state import OpenTunnel
+from gateway.admin.state import LimitFill, OpenTunnel
 from gateway.app.configuration import Materials
+from gateway.app.live.limiting import Seat
 from gateway.app.workers.channel import ChannelBroken
 from gateway.model.addresses import Address
 from gateway.settings.gateway import GatewaySettings
 from gateway.telemetry.counters import Counters
+from gateway.telemetry.limits import LimitReadings
 from gateway.telemetry.questions import DnsReadings
 
 
@@ -21,7 +23,7 @@ from gateway.telemetry.questions import DnsReadings
 class Start:
     """All that a worker must know to begin: with `materials` for the listeners of `settings`, which stay while those in
     the files wait for a restart; `listening` is where the gateway does. The rest are descriptors that it
-    inherits: `sockets` it listens on, by listener name; `page` and `turns` of its ledger."""
+    inherits: `sockets` it listens on, by listener name; `page` and `turns` of its ledger; the table of `seat`."""
 
     settings: GatewaySettings
     materials: Materials
@@ -29,6 +31,7 @@ class Start:
     sockets: tuple[tuple[str, int], ...]
     page: int
     turns: int
+    seat: Seat
 
     def encode(self) -> bytes:
         """For the supervisor."""
@@ -50,23 +53,25 @@ class Snapshot:
     counters: Counters = field(default_factory=Counters)
     tunnels_open: int = 0
     dns: DnsReadings = field(default_factory=DnsReadings)
+    limits: LimitReadings = field(default_factory=LimitReadings)
 
     def add(self, other: "Snapshot") -> None:
         """Both together."""
         self.counters.add(other.counters.state())
         self.tunnels_open += other.tunnels_open
         self.dns = self.dns.with_those_of(other.dns)
+        self.limits = self.limits.with_those_of(other.limits)
 
     def encode(self) -> bytes:
         """For the worker."""
-        return orjson.dumps([self.counters.state(), self.tunnels_open, self.dns.state()])
+        return orjson.dumps([self.counters.state(), self.tunnels_open, self.dns.state(), self.limits.state()])
 
     @staticmethod
     def decode(body: bytes) -> "Snapshot":
         """For the supervisor. Raises `ChannelBroken`."""
         try:
-            counted, tunnels_open, dns = _list(orjson.loads(body))
-            snapshot = Snapshot(Counters(), int(tunnels_open), DnsReadings.read(dns))
+            counted, tunnels_open, dns, limits = _list(orjson.loads(body))
+            snapshot = Snapshot(Counters(), int(tunnels_open), DnsReadings.read(dns), LimitReadings.read(limits))
             snapshot.counters.add(counted)
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise ChannelBroken("counts that are none") from error
@@ -77,6 +82,7 @@ class Topic(StrEnum):
     """What a worker can be asked."""
 
     TUNNELS = "tunnels"  # answered with `OpenTunnel`s
+    LIMITS = "limits"  # answered with `LimitFill`s
     CLOSE_TUNNEL = "close_tunnel"  # answered with True if there was one
 
 
@@ -128,6 +134,15 @@ def open_tunnel(item: Any) -> OpenTunnel:
     except TypeError as error:
         raise ChannelBroken("a tunnel that is none") from error
     return tunnel
+
+
+def limit_fill(item: Any) -> LimitFill:
+    """Of an answer. Raises `ChannelBroken`."""
+    try:
+        fill = LimitFill(**item)
+    except TypeError as error:
+        raise ChannelBroken("a limit that is none") from error
+    return replace(fill, key=tuple(map(str, fill.key)))
 
 
 def encode_number(number: float) -> bytes:

@@ -23,7 +23,7 @@ class Past:
         both = Snapshot()
         for snapshot in (self.snapshot, gone.snapshot):
             both.add(snapshot)
-        both.tunnels_open, both.dns = 0, both.dns.past()
+        both.tunnels_open, both.dns, both.limits = 0, both.dns.past(), both.limits.past()
         ledger = gone.ledger
         return Past(
             snapshot=both,

@@ -8,19 +8,20 @@ import time
 from collections.abc import Sequence
 from functools import partial
 
-from gateway.admin.state import OpenTunnel
+from gateway.admin.state import LimitFill, OpenTunnel
 from gateway.app.build import build_recorder, build_services, build_telling
+from gateway.app.clock import SystemClock
 from gateway.app.followers import LogFollower, WalkFollower, build_admission
 from gateway.app.generation.in_force import InForce
 from gateway.app.live.aftermath import Aftermath
 from gateway.app.live.connections import Connections
+from gateway.app.live.limiting import Limiting, Seat
 from gateway.app.live.listing import close_tunnel, list_tunnels
 from gateway.app.live.vault import Vault
 from gateway.app.resolving import ResolverPlan
 from gateway.app.sockets import NamedSockets, transparent_listeners
 from gateway.app.watch import watch
 from gateway.app.workers.messages import Snapshot
-from gateway.limits.unlimited import Unlimited
 from gateway.net.listener import Listener
 from gateway.settings.gateway import GatewaySettings
 from gateway.telemetry.counters import Counters
@@ -42,12 +43,13 @@ class Serving:
         in_force: InForce,
         ledger: Ledger,
         pass_on: Pass,
+        seat: Seat | None = None,
     ) -> None:
         """Opens the logs; flows are passed on to those who look on. Raises `ConfigError` for a log that cannot be
-        written."""
+        written. `seat` is where the limits of many processes are counted."""
         self._counters = counters = Counters()
-        self._limiter = limiter = Unlimited()
-        telling = build_telling(settings, counters, lambda: limiter.held)
+        self._limiting = limiting = Limiting(settings.limits, SystemClock(), seat)
+        telling = build_telling(settings, counters, lambda: limiting.limiter.held)
         flows = FlowOutlet(pass_on, counters)
         self.recorder = build_recorder(loop, settings, counters, ledger, flows, telling)
         admission = build_admission(settings)
@@ -61,7 +63,7 @@ class Serving:
             in_force.entrances.at,
             admission.readmit,
             lambda: in_force.inspection,
-            self._limiter,
+            self._limiting.limiter,
             self.recorder,
         )
         self.connections = Connections(loop, services, admission, ledger, transparent_listeners(settings))
@@ -75,6 +77,7 @@ class Serving:
 
     async def start(self) -> None:
         """Accept from now on."""
+        await self._limiting.start()
         for listener in self._listeners:
             await listener.start()
         vault = self._vault
@@ -86,11 +89,16 @@ class Serving:
 
     def snapshot(self) -> Snapshot:
         """What was counted until now."""
-        return Snapshot(self._counters, self._limiter.held, self._resolver.readings())
+        limiting = self._limiting
+        return Snapshot(self._counters, limiting.limiter.held, self._resolver.readings(), limiting.readings())
 
     async def tunnels(self) -> Sequence[OpenTunnel]:
         """What is open now."""
         return await list_tunnels(self.connections.drafts, time.monotonic())
+
+    def fills(self) -> Sequence[LimitFill]:
+        """How full limits are, as far as this process met them."""
+        return self._limiting.fills()
 
     def close_tunnel(self, connection_id: str) -> bool:
         """End one; False if there is none with that id."""
@@ -105,6 +113,7 @@ class Serving:
         for task in self._following:
             task.cancel()
             await asyncio.wait([task])
+        await self._limiting.close()
         self.recorder.flush()
         await asyncio.to_thread(self.recorder.close, LOG_CLOSE_SECONDS)
 

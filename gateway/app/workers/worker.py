@@ -126,6 +126,8 @@ class Worker:
         match question.topic:
             case Topic.TUNNELS:
                 items = await self._serving.tunnels()
+            case Topic.LIMITS:
+                items = self._serving.fills()
             case Topic.CLOSE_TUNNEL:
                 items = [self._serving.close_tunnel(question.about)]
         for start in range(0, len(items), ANSWER_ITEMS):
@@ -159,7 +161,7 @@ async def work(descriptor: int) -> None:
     in_force = InForce(start.listening, Entrances(start.settings, start.materials))
     ledger = Ledger.shared(start.page, start.turns)
     pass_on = partial(channel.post, Kind.FLOWS)
-    serving = Serving(asyncio.get_running_loop(), start.settings, sockets, in_force, ledger, pass_on)
+    serving = Serving(asyncio.get_running_loop(), start.settings, sockets, in_force, ledger, pass_on, start.seat)
     await Worker(channel, serving, in_force).run()
 
 

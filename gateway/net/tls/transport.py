@@ -176,6 +176,7 @@ class TlsTransport(asyncio.Transport):
             shaken.set_exception(failure)
 
     def eof_received(self) -> bool:
+        self._stream.is_cut = not self._peer_ended
         self._peer_ended = True
         self._tell_end()
         self._settle(_gone())

@@ -20,9 +20,6 @@ _SOURCES = {IdentitySource.ADDRESS, IdentitySource.BASIC, IdentitySource.MTLS}
 _KEYS: tuple[tuple[str, ...], ...] = (
     ("identity", "token"),
     ("identity", "kubernetes"),
-    ("limits", "store"),
-    ("limits", "on_store_failure"),
-    ("limits", "replicas"),
     ("compat",),
 )
 _NEEDS_AUTHORITY = (
@@ -30,7 +27,7 @@ _NEEDS_AUTHORITY = (
     "(`egress-gateway ca init` makes both)"
 )
 _LISTENER_MODES = ("explicit", "transparent")
-_RULE_KEYS = frozenset(("limits", "honour_retry_after", "breaker", "via"))
+_RULE_KEYS = frozenset(("via",))
 
 
 def check_gateway_available(settings: GatewaySettings, problems: Problems) -> None:
@@ -83,11 +80,6 @@ def _listed_wishes(settings: GatewaySettings) -> Iterator[KeyPath]:
 
 
 def _policy_wishes(source: PolicySource) -> Iterator[KeyPath]:
-    for name, group in source.body.clients.items():
-        if group.limits is not None:
-            yield ("clients", name, "limits")
-    if source.body.quotas:
-        yield ("quotas",)
     for index, rule in enumerate(source.body.rules):
         for key in sorted(rule.model_fields_set & _RULE_KEYS):
             if getattr(rule, key) != RuleSettings.model_fields[key].default:

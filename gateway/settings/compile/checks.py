@@ -120,6 +120,10 @@ def check_limit(limit: LimitSettings, declared: Declared) -> Iterator[Finding]:
         yield ("max_wait",), "needs on_limit: queue"
     if "direction" in limit.model_fields_set and limit.bandwidth is None and limit.bytes is None:
         yield ("direction",), "is for bandwidth and bytes"
+    if limit.on_limit == "queue" and (limit.bandwidth is not None or limit.bytes is not None):
+        yield ("on_limit",), "queue is for connections, requests and concurrent: what moves bytes is slowed or ended"
+    if limit.burst is not None and (limit.concurrent is not None or limit.bytes is not None):
+        yield ("burst",), "is for connections, requests and bandwidth"
 
 
 def check_rule(

@@ -8,6 +8,7 @@ from gateway.model.decision import RuleRef, Timeouts
 from gateway.policy.rules import AddressPolicy, ClusterPolicy, Group, HostPattern, Match, Mode, Policy, Rule
 from gateway.settings.compile.checks import Declared, check_group, check_limit
 from gateway.settings.compile.conflicts import find_conflicts
+from gateway.settings.compile.limits import compile_limits
 from gateway.settings.compile.rule import Findings, RuleCompiler
 from gateway.settings.gateway import GatewaySettings
 from gateway.settings.hosts import show_pattern
@@ -56,7 +57,7 @@ class _Compiler:
         self.findings.problems.raise_if_any()
         policy = Policy(
             rules=rules,
-            groups=tuple(_group(name, group) for name, group in declared.groups.items()),
+            groups=tuple(_group(name, group, declared) for name, group in declared.groups.items()),
             mode=mode,
             addresses=AddressPolicy(self.settings.addresses.allow, self.settings.addresses.deny),
             cluster=ClusterPolicy(self.settings.cluster.domains, self.settings.cluster.cidrs),
@@ -149,8 +150,9 @@ def show_destination(destination: HostPattern | Network) -> str:
     return show_pattern(destination)
 
 
-def _group(name: str, group: GroupSettings) -> Group:
-    return Group(name, tuple(_match(match) for match in group.match), group.mode)
+def _group(name: str, group: GroupSettings, declared: Declared) -> Group:
+    limits = compile_limits(group.limits, f"group {name}", declared.quotas)
+    return Group(name, tuple(_match(match) for match in group.match), group.mode, limits)
 
 
 def _match(match: MatchSettings) -> Match:

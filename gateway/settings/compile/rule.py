@@ -11,6 +11,7 @@ from gateway.policy.rules import ANY_PORT, Action, Except, HostPattern, PortRang
 from gateway.settings.compile.advice import advise_rule
 from gateway.settings.compile.checks import Declared, check_rule, check_suffix
 from gateway.settings.compile.inspection import compile_inspection
+from gateway.settings.compile.limits import compile_breaker, compile_limits
 from gateway.settings.hosts import HostEntry, Suffix, parse_host_entry
 from gateway.settings.policy import ExceptSettings, RuleSettings
 from gateway.settings.problems import BadValue, Problems
@@ -20,7 +21,10 @@ from gateway.settings.source.places import Document, KeyPath
 from gateway.settings.units import parse_cidr
 
 _HTTPS = (PortRange(443, 443),)
-_TERMS = frozenset({"sni", "ech", "inspect", "private", "within", "resolve", "source", "timeouts", "proxy_protocol"})
+_TERMS = frozenset(
+    {"sni", "ech", "inspect", "private", "within", "resolve", "source", "timeouts", "proxy_protocol"}
+    | {"limits", "honour_retry_after", "breaker"}
+)
 _NOTHING_EXCEPTED = Except()
 
 
@@ -58,7 +62,7 @@ class RuleCompiler:
             self.findings.warnings.append(f"{document.place((*path, *inner))}: {message}")
         return Rule(
             ref=ref,
-            terms=self._terms(rule, document, path),
+            terms=self._terms(rule, ref, document, path),
             action=rule.action,
             hosts=patterns,
             cidrs=self._cidrs(rule, document, path),
@@ -126,7 +130,7 @@ class RuleCompiler:
                 self.findings.problems.add(place, f"{inspection.upstream_ca} {refusal}")
         return inspection
 
-    def _terms(self, rule: RuleSettings, document: Document, path: KeyPath) -> Terms:
+    def _terms(self, rule: RuleSettings, ref: RuleRef, document: Document, path: KeyPath) -> Terms:
         if not rule.model_fields_set & _TERMS:
             return self._usual_terms
         return Terms(
@@ -139,6 +143,9 @@ class RuleCompiler:
             resolve=rule.resolve,
             source=rule.source,
             timeouts=rule.timeouts.over(self.usual) if rule.timeouts is not None else self.usual,
+            limits=compile_limits(rule.limits, ref.name, self.declared.quotas),
+            honour_retry_after=rule.honour_retry_after,
+            breaker=compile_breaker(rule.breaker),
             proxy_protocol=rule.proxy_protocol,
         )
 

@@ -4,6 +4,7 @@ import pickle
 
 import pytest
 
+from gateway.app.live.limiting import Seat
 from gateway.app.workers.channel import ChannelBroken
 from gateway.app.workers.messages import Snapshot, Start, decode_number, encode_number
 from gateway.model.addresses import Address
@@ -61,7 +62,15 @@ def test_counts_that_are_none_are_refused(body: bytes) -> None:
 
 def test_a_start_survives_the_way() -> None:
     listening = frozenset({(Address(4, 0x7F000001), 3128)})
-    start = Start(GatewaySettings(), {"tls": TlsMaterial(b"cert", b"key")}, listening, (("proxy", 7),), page=8, turns=9)
+    start = Start(
+        GatewaySettings(),
+        {"tls": TlsMaterial(b"cert", b"key")},
+        listening,
+        (("proxy", 7),),
+        page=8,
+        turns=9,
+        seat=Seat(10, 0, 2),
+    )
     assert Start.decode(start.encode()) == start
     with pytest.raises(ChannelBroken):
         Start.decode(pickle.dumps("start"))

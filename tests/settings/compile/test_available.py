@@ -22,9 +22,6 @@ RULE = "rules:\n  - name: a\n    hosts: [x.example]\n    "
         ("identity: {sources: [address, token]}", "identity.sources[1]"),
         ("identity: {token: {issuer: i, jwks: j}}", "identity.token"),
         ("identity: {kubernetes: true}", "identity.kubernetes"),
-        ("limits: {store: 'redis://cache'}", "limits.store"),
-        ("limits: {on_store_failure: deny}", "limits.on_store_failure"),
-        ("limits: {replicas: 3}", "limits.replicas"),
         ("telemetry: {access_log: [{}, {format: text}]}", "telemetry.access_log[1].format"),
         ("compat: smokescreen", "compat"),
     ],
@@ -63,9 +60,6 @@ def test_clients_are_known_by_certificate_password_and_address(tmp_path: Path, s
 @pytest.mark.parametrize(
     "wish",
     [
-        "limits: [{connections: 5/s}]",
-        "honour_retry_after: true",
-        "breaker: {}",
         "via: http://proxy.example:3128",
     ],
 )
@@ -85,18 +79,16 @@ def test_a_rule_may_write_defaults_out(tmp_path: Path, default: str) -> None:
     assert len(load_policy(with_policy(GatewaySettings(), path)).policy.rules) == 1
 
 
-def test_limits_of_groups_and_quotas_are_refused_together_with_what_else_is_wrong(tmp_path: Path) -> None:
+def test_what_is_not_available_is_told_together_with_what_else_is_wrong(tmp_path: Path) -> None:
     text = """\
-        clients:
-          g: {match: [{user: u}], limits: [{concurrent: 1}]}
-        quotas: {q: {concurrent: 1}}
-        rules: [{name: a, hosts: [x.example], clients: [nobody]}]
+        rules:
+          - {name: a, hosts: [x.example], clients: [nobody]}
+          - {name: b, hosts: [y.example], via: proxy.example}
         """
     path = write(tmp_path, "policy.yaml", text)
     with pytest.raises(ConfigErrors) as refusal:
         load_policy(with_policy(GatewaySettings(), path))
     assert [str(problem).removeprefix(str(path)) for problem in refusal.value.problems] == [
-        ":2: clients.g.limits: is not available yet",
-        ":3: quotas: is not available yet",
-        ":4: rules[0].clients[0]: the group 'nobody' is not declared",
+        ":3: rules[1].via: is not available yet",
+        ":2: rules[0].clients[0]: the group 'nobody' is not declared",
     ]

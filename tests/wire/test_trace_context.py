@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.model.client import TraceParent
-from gateway.wire.http.trace_context import parse_traceparent
+from gateway.wire.head import parse_traceparent
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 

@@ -1,0 +1,116 @@
+"""Where this process counts what limits allow: alone, with the other workers, or with other gateways."""
+
+import os
+import secrets
+import socket
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from gateway.admin.state import LimitFill
+from gateway.limits.limiter import BucketLimiter
+from gateway.limits.overview import SHOWN, overview
+from gateway.limits.replicas.link import Link, Place, parse_place
+from gateway.limits.replicas.store import OnFailure, ReplicaStore
+from gateway.limits.store import TableStore
+from gateway.limits.tables.memory import MemoryTable
+from gateway.limits.tables.shared import SharedTable
+from gateway.limits.tally import Tally
+from gateway.model.errors import ConfigError
+from gateway.model.roles import Clock
+from gateway.policy.buckets import Now
+from gateway.settings.gateway import LimitStoreSettings
+from gateway.telemetry.limits import LimitReadings
+from gateway.telemetry.sealing import printable
+
+MEMORY = "memory"
+
+
+class Seat(NamedTuple):
+    """A worker's place at the table that all share: the table's descriptor, a slot that no other one has, and how many
+    workers the gateway has."""
+
+    table: int
+    slot: int
+    workers: int
+
+
+class Limiting:
+    """A limiter with its store. `seat` is None for a process that serves alone."""
+
+    def __init__(self, settings: LimitStoreSettings, clock: Clock, seat: Seat | None) -> None:
+        self._clock = clock
+        self._replicas: ReplicaStore | None = None
+        if settings.store != MEMORY:
+            replicas = None if settings.replicas is None else settings.replicas * (1 if seat is None else seat.workers)
+            link = Link(_place(settings.store), _member())
+            store: TableStore | ReplicaStore = ReplicaStore(link, clock, OnFailure(settings.on_store_failure), replicas)
+            self._replicas = store if isinstance(store, ReplicaStore) else None
+        elif seat is not None:
+            store = TableStore(SharedTable(seat.table, seat.slot), clock)
+        else:
+            store = TableStore(MemoryTable(), clock)
+        self.limiter = BucketLimiter(store, Tally())
+
+    async def start(self) -> None:
+        """Reach the store, if there is one elsewhere."""
+        if self._replicas is not None:
+            await self._replicas.start()
+
+    async def close(self) -> None:
+        """Leave it."""
+        if self._replicas is not None:
+            await self._replicas.close()
+
+    def fills(self) -> Sequence[LimitFill]:
+        """How full the buckets are that this process met."""
+        tally, now = self.limiter.tally, Now(self._clock.monotonic(), self._clock.time())
+        found = overview(self.limiter.store.listed(), tally.limits, tally.refused, now)
+        return [
+            LimitFill(
+                limit=fill.limit.name,
+                key=tuple(map(printable, fill.key)),
+                counts=fill.limit.counted,
+                rate=fill.limit.rate,
+                burst=fill.limit.burst,
+                left=round(fill.left, 3),
+                used=round(fill.used, 3),
+                refused=fill.refused,
+                report=fill.limit.report,
+            )
+            for fill in found
+        ]
+
+    def readings(self) -> LimitReadings:
+        """At this instant."""
+        replicas = self._replicas
+        return LimitReadings(
+            results=dict(self.limiter.tally.counts),
+            waiting=self.limiter.waiting,
+            unchecked=0 if replicas is None else replicas.unchecked,
+            stores_down=0 if replicas is None else int(not replicas.is_up),
+        )
+
+
+def merged_fills(fills: Iterable[LimitFill]) -> Sequence[LimitFill]:
+    """Of many workers: one bucket that several met is told once, with the sum of what each refused."""
+    merged: dict[tuple[str, tuple[str, ...]], LimitFill] = {}
+    for fill in fills:
+        place = fill.limit, fill.key
+        other = merged.get(place)
+        fuller = fill if other is None or fill.used > other.used else other
+        merged[place] = fill if other is None else replace(fuller, refused=fill.refused + other.refused)
+    return sorted(merged.values(), key=lambda fill: (-fill.refused, -fill.used, fill.limit))[:SHOWN]
+
+
+def _place(url: str) -> Place:
+    """Raises `ConfigError`, which holds nothing of the URL: there may be a password in it."""
+    try:
+        return parse_place(url)
+    except ValueError as refusal:
+        raise ConfigError("gateway.yaml: limits.store", str(refusal)) from None
+
+
+def _member() -> str:
+    """The name of this process among all that share a store; a new one at every start."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"

@@ -1,0 +1,40 @@
+"""Places of workers at the table of limits that they share. Its memory lives as long as the supervisor."""
+
+import logging
+
+from gateway.app.live.limiting import Seat
+from gateway.limits.tables.shared import SLOTS, SharedTable, TableLocked, create_table
+
+_logger = logging.getLogger(__name__)
+
+
+class Seats:
+    """Gives each worker a slot that no other living one has, also while one is replaced by another."""
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+        self._descriptor = create_table()
+        self._table = SharedTable(self._descriptor, SLOTS - 1)
+        self._free = list(range(SLOTS - 1))
+        self._left: list[int] = []
+
+    def take(self) -> Seat:
+        """Raises OSError if there are more workers than slots."""
+        self._clear()
+        if not self._free:
+            raise OSError(f"no more than {SLOTS - 1} workers can share limits")
+        return Seat(self._descriptor, self._free.pop(0), self._workers)
+
+    def leave(self, seat: Seat) -> None:
+        """The worker has ended: what it held is given back."""
+        self._left.append(seat.slot)
+        self._clear()
+
+    def _clear(self) -> None:
+        while self._left:
+            try:
+                self._table.clear(self._left[0])
+            except TableLocked:  # by a worker that somebody stopped
+                _logger.warning("what an ended worker held is given back later")
+                return
+            self._free.append(self._left.pop(0))

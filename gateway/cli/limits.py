@@ -1,0 +1,74 @@
+"""`egress-gateway limits`: asks a running gateway through its admin port how full its limits are."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from gateway.cli.admin_port import AdminPort
+from gateway.cli.console import answers, say
+
+FOLLOW_SECONDS = 1.0
+
+_TITLES = ("LIMIT", "KEY", "USED", "LEFT", "OF", "REFUSED")
+_BYTES = ("bandwidth", "bytes")
+
+Fill = Mapping[str, Any]
+
+
+def print_limits(config: Path | None, name: str | None, as_json: bool, follow: bool) -> None:
+    """Those that refused most, then the fullest; `name` is part of a limit's. With `follow` once a second, for ever.
+    Raises `ConfigErrors` or `NoAnswer`."""
+    while True:
+        body = AdminPort(config).ask("GET", "/limits")
+        found = [fill for fill in body["limits"] if name is None or name in fill["limit"]]
+        if as_json:
+            say(answers(), json.dumps(found, indent=None if follow else 2))
+        else:
+            answers().print(_table(found))
+            say(answers(), f"{len(found)} in use")
+        if not follow:
+            return
+        time.sleep(FOLLOW_SECONDS)
+
+
+def _table(fills: Sequence[Fill]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in _TITLES:
+        table.add_column(title, no_wrap=True, overflow="ignore")
+    for fill in fills:
+        table.add_row(*map(Text, _row(fill)))
+    return table
+
+
+def _row(fill: Fill) -> Sequence[str]:
+    """`OF` is what there is when nobody draws, and how fast it comes back."""
+    in_bytes = fill["counts"] in _BYTES
+    refused = f"{fill['refused']}{' (report)' if fill['report'] else ''}"
+    return (
+        fill["limit"],
+        " ".join(fill["key"]),
+        f"{fill['used']:.0%}",
+        _amount(fill["left"], in_bytes),
+        _whole(fill, in_bytes),
+        refused,
+    )
+
+
+def _whole(fill: Fill, in_bytes: bool) -> str:
+    if fill["counts"] in ("concurrent", "bytes"):
+        return _amount(fill["rate"], in_bytes)
+    return f"{_amount(fill['burst'], in_bytes)}, {_amount(fill['rate'], in_bytes)}/s"
+
+
+def _amount(number: float, in_bytes: bool) -> str:
+    if in_bytes:
+        for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+            if number >= size:
+                return f"{number / size:.1f}{unit}"
+        return f"{number:.0f}B"
+    return f"{number:.3g}" if number < 1000 else f"{number:.0f}"

@@ -1,0 +1,1 @@
+"""Exchanges whose bytes are bounded: how they wait, and how they end."""

@@ -1,0 +1,55 @@
+"""Content that goes on no faster than its bandwidth, and no further than its budget."""
+
+import asyncio
+from math import inf
+from typing import TypeVar
+
+from gateway.exchange.inlet import Outlet
+from gateway.model.roles import Pace
+from gateway.net.stream import HOLD_BOUND
+
+AnOutlet = TypeVar("AnOutlet", bound=Outlet)
+
+
+def paced(outlet: AnOutlet, pace: Pace | None) -> AnOutlet:
+    """The same outlet; where nothing bounds its bytes as it was."""
+    if pace is not None:
+        outlet.pacing = OutletPacing(outlet, pace)
+    return outlet
+
+
+def is_cut(outlet: Outlet | None) -> bool:
+    """Nothing may follow any more: a budget is spent."""
+    return outlet is not None and outlet.pacing is not None and outlet.pacing.is_cut
+
+
+class OutletPacing:
+    """Fulfils `inlet.Pacing`: what was written is spent; then the outlet's source is not read for as long as that takes
+    to be there again."""
+
+    __slots__ = ("_outlet", "_pace", "is_cut", "is_resting")
+
+    def __init__(self, outlet: Outlet, pace: Pace) -> None:
+        self._outlet = outlet
+        self._pace = pace
+        self.is_resting = False
+        self.is_cut = False
+
+    def moved(self, size: int) -> None:
+        """See `inlet.Pacing`."""
+        seconds = self._pace.spend(size)
+        if not seconds or self.is_resting:
+            return
+        self.is_resting = True
+        self._outlet.source.pause()
+        if seconds == inf:
+            self.is_cut = True
+            self._outlet.source.tell()
+        else:
+            asyncio.get_running_loop().call_later(seconds, self._go_on)
+
+    def _go_on(self) -> None:
+        self.is_resting = False
+        stream = self._outlet.stream
+        if stream.feeder is self._outlet and stream.queued() <= HOLD_BOUND:
+            self._outlet.source.go_on()

@@ -1,0 +1,80 @@
+"""Destinations that fail are left alone for a while: by rule and address, then one probe tells whether to go on.
+
+closed     everyone may connect; `failures` of them failing within `window` seconds open it
+open       nobody may for `open` seconds
+half open  one may: its success closes, its failure opens again
+"""
+
+from collections import deque
+from collections.abc import Callable
+
+from gateway.model.addresses import Address
+from gateway.model.decision import Permit
+from gateway.model.limits.limit import Breaker
+
+REMEMBERED = 10_000
+PROBE_SECONDS = 1.0
+"""When to come again where somebody else's attempt decides."""
+
+
+class _Failing:
+    __slots__ = ("failed_at", "open_until", "probes")
+
+    def __init__(self, failures: int) -> None:
+        self.failed_at: deque[float] = deque(maxlen=failures)
+        self.open_until: float | None = None
+        self.probes = False
+
+
+class Breakers:
+    """Fulfils `roles.Breakers`. Keeps what failed, at most `REMEMBERED`; the oldest is forgotten, and so closed."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._failing: dict[tuple[str, Address], _Failing] = {}
+
+    def admit(self, permit: Permit, address: Address) -> float:
+        """See `roles.Breakers`."""
+        failing = self._failing.get((permit.rule.name, address))
+        if failing is None or failing.open_until is None:
+            return 0.0
+        wait = failing.open_until - self._monotonic()
+        if wait > 0:
+            return wait
+        if failing.probes:
+            return PROBE_SECONDS
+        failing.probes = True
+        return 0.0
+
+    def succeeded(self, permit: Permit, address: Address) -> None:
+        """See `roles.Breakers`."""
+        failing = self._failing.get((permit.rule.name, address))
+        if failing is not None and failing.open_until is not None:
+            del self._failing[permit.rule.name, address]
+
+    def failed(self, permit: Permit, address: Address) -> None:
+        """See `roles.Breakers`."""
+        terms = permit.terms.breaker
+        if terms is None:
+            return
+        place = permit.rule.name, address
+        failing = self._failing.get(place)
+        if failing is None or failing.failed_at.maxlen != terms.failures:
+            if len(self._failing) >= REMEMBERED:
+                del self._failing[next(iter(self._failing))]
+            failing = self._failing[place] = _Failing(terms.failures)
+        self._count(failing, terms)
+
+    def given_up(self, permit: Permit, address: Address) -> None:
+        """See `roles.Breakers`."""
+        failing = self._failing.get((permit.rule.name, address))
+        if failing is not None:
+            failing.probes = False
+
+    def _count(self, failing: _Failing, terms: Breaker) -> None:
+        now = self._monotonic()
+        failing.failed_at.append(now)
+        full = len(failing.failed_at) == terms.failures
+        if failing.probes or (full and failing.failed_at[0] >= now - terms.window):
+            failing.open_until = now + terms.open
+        failing.probes = False

@@ -1,0 +1,85 @@
+"""Which buckets a lease draws from: those of the permit's limits that count what is about to happen, by their keys."""
+
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+
+from gateway.model.client import Client
+from gateway.model.decision import Permit
+from gateway.model.limits.limit import CONNECTION, Applied, Counted, KeyPart, Limit
+from gateway.policy.buckets import Draw
+
+Key = tuple[str, ...]
+
+GATE = ".retry_after"
+"""How the name of such a limit ends; none of a policy does."""
+
+_NO_KEY: Key = ()
+_PLAIN = (KeyPart.RULE,)
+
+_BYTES = Counted.BYTES
+_BANDWIDTH = Counted.BANDWIDTH
+
+
+def draws_for(permit: Permit, client: Client, counted: frozenset[Counted]) -> list[Draw]:
+    """One for each bucket; of budgets of bytes nothing is taken yet, but something must be left."""
+    draws = []
+    for applied in permit.limits:
+        limit = applied.limit
+        if limit.counted in counted:
+            amount = 0.0 if limit.counted is _BYTES else 1.0
+            if limit.key == _PLAIN:
+                draws.append(Draw(limit, _NO_KEY, amount))
+            else:
+                draws += [Draw(limit, key, amount) for key in keys_of(applied, permit, client)]
+    if permit.terms.honour_retry_after and counted != CONNECTION:
+        draws.append(gate_draw(permit))
+    return draws
+
+
+def gate_draw(permit: Permit) -> Draw:
+    """Of what is closed while the destination wants patience: the rule's clients to that host. Each draw takes a
+    microsecond of it."""
+    return Draw(_gate(permit.rule.name), (str(permit.authority.host),))
+
+
+@lru_cache(1024)
+def _gate(rule: str) -> Limit:
+    return Limit(f"{rule}{GATE}", Counted.CONNECTIONS, rate=1e6, burst=1e3, key=(KeyPart.HOST,))
+
+
+def is_gate(limit: Limit) -> bool:
+    """Whether a destination closed it, and no policy."""
+    return limit.name.endswith(GATE)
+
+
+def keys_of(applied: Applied, permit: Permit, client: Client) -> Iterator[Key]:
+    """One key, or one for each group where groups are told apart: none for a client of no group."""
+    parts = applied.limit.key
+    for group in applied.groups if KeyPart.GROUP in parts else ("",):
+        yield tuple(_part(part, group, permit, client) for part in parts if part is not KeyPart.RULE)
+
+
+def identity_of(client: Client) -> str:
+    """Who a client is as far as it is known: by its own name, else by where it comes from."""
+    if client.spiffe is not None:
+        return client.spiffe
+    if client.user is not None:
+        return f"user {client.user}"
+    if client.namespace is not None and client.service_account is not None:
+        return f"{client.namespace}/{client.service_account}"
+    return str(client.address)
+
+
+def bytes_limits(permit: Permit) -> Iterable[Applied]:
+    """Those that are met while bytes move."""
+    return [each for each in permit.limits if each.limit.counted in (_BANDWIDTH, _BYTES)]
+
+
+def _part(part: KeyPart, group: str, permit: Permit, client: Client) -> str:
+    match part:
+        case KeyPart.GROUP:
+            return group
+        case KeyPart.HOST:
+            return str(permit.authority.host)
+        case _:
+            return identity_of(client)

@@ -1,0 +1,189 @@
+"""Gives leases under all limits that apply: taken together or not at all, waited for where a limit says so."""
+
+from collections.abc import Sequence
+from math import inf
+from types import TracebackType
+from typing import NamedTuple
+
+from gateway.limits.draws import bytes_limits, draws_for, gate_draw, identity_of, is_gate
+from gateway.limits.lines import Lines, NotServed, Overdrawn, Presence
+from gateway.limits.meter import BytesMeter, meter_for
+from gateway.limits.store import Store
+from gateway.limits.tables.table import KEYS, StoreUnavailable, TooManyKeys
+from gateway.limits.tally import Result, Tally
+from gateway.limits.unlimited import Unlimited
+from gateway.model.client import Client
+from gateway.model.decision import Deny, Permit
+from gateway.model.errors import Refused
+from gateway.model.limits.limit import Counted, Limit, Retry
+from gateway.model.reasons import Reason
+from gateway.policy.buckets import Draw, Lacking, Taken
+
+COME_AGAIN = 1.0
+"""Seconds, where nobody knows when there will be room: something that is held has to be given back."""
+
+
+PLANS = 4096
+"""Plans of leases that are kept."""
+
+
+class Plan(NamedTuple):
+    """All that a lease needs to know; `held` are the draws that are put back, `opens` is 1 for what is counted as open.
+    `permit` is kept so that its identity stays its own."""
+
+    permit: Permit
+    draws: Sequence[Draw]
+    held: Sequence[Draw]
+    moves_bytes: bool
+    opens: int
+
+
+def plan_for(permit: Permit, client: Client, counted: frozenset[Counted]) -> Plan:
+    """What that means for this client."""
+    draws = draws_for(permit, client, counted)
+    held = [draw for draw in draws if draw.limit.counted is Counted.CONCURRENT]
+    moves_bytes = Counted.BYTES in counted and bool(bytes_limits(permit))
+    return Plan(permit, draws, held, moves_bytes, int(Counted.CONCURRENT in counted))
+
+
+class BucketLimiter:
+    """Fulfils `roles.Limiter`. `held` counts the open tunnels and exchanges that no tunnel carries."""
+
+    def __init__(self, store: Store, tally: Tally) -> None:
+        self.tally = tally
+        self.store = store
+        self.lines = Lines(store)
+        self.open = 0
+        self._plans: dict[tuple[int, frozenset[Counted]], Plan] = {}
+        self._unlimited = Unlimited()
+        self._carried = Unlimited()
+
+    @property
+    def held(self) -> int:
+        """Leases of what is open now."""
+        return self._unlimited.held + self.open
+
+    @property
+    def waiting(self) -> int:
+        """Who stands in a line now."""
+        return self.lines.waiting
+
+    def lease(
+        self, permit: Permit, client: Client, counted: frozenset[Counted], presence: Presence | None = None
+    ) -> "Unlimited | _Lease":
+        """See `roles.Limiter`."""
+        if permit.limits or permit.terms.honour_retry_after:
+            return _Lease(self, permit, client, counted, presence)
+        return self._unlimited if Counted.CONCURRENT in counted else self._carried
+
+    def plan(self, permit: Permit, client: Client, counted: frozenset[Counted]) -> Plan:
+        """What a lease draws from. A permit is one client's, and given again for the same question."""
+        known = self._plans.get((id(permit), counted))
+        if known is None or known.permit is not permit:
+            if len(self._plans) >= PLANS:
+                self._plans.clear()
+            known = self._plans[id(permit), counted] = plan_for(permit, client, counted)
+        return known
+
+    def take_at_once(self, draws: Sequence[Draw]) -> Taken | None:
+        """None: it has to be waited for, or refused."""
+        outcome = None if self.lines.waiting else self.store.take_at_once(draws)
+        if outcome is not None:
+            self.tally.count_draws(draws, Result.PASSED)
+        return outcome
+
+    def hold_off(self, permit: Permit, seconds: float) -> None:
+        """See `roles.Limiter`."""
+        self.store.hold_off(gate_draw(permit), seconds)
+
+
+class _Lease:
+    """Fulfils `roles.Lease`; used once."""
+
+    __slots__ = ("_client", "_counted", "_limiter", "_permit", "_plan", "_presence", "meter", "would_limit")
+
+    def __init__(
+        self,
+        limiter: BucketLimiter,
+        permit: Permit,
+        client: Client,
+        counted: frozenset[Counted],
+        presence: Presence | None,
+    ) -> None:
+        self._limiter = limiter
+        self._permit = permit
+        self._client = client
+        self._counted = counted
+        self._presence = presence
+        self.meter: BytesMeter | None = None
+        self.would_limit: str | None = None
+
+    async def __aenter__(self) -> "_Lease":
+        limiter, counted = self._limiter, self._counted
+        plan = self._plan = limiter.plan(self._permit, self._client, counted)
+        if plan.draws:
+            taken = limiter.take_at_once(plan.draws) or await self._take(plan.draws)
+            if taken.over:
+                self.would_limit = taken.over[0].name
+                limiter.tally.count(taken.over, Result.WOULD_REFUSE)
+        if plan.moves_bytes:
+            self.meter = meter_for(self._permit, self._client, limiter.store, limiter.tally)
+        limiter.open += plan.opens
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exception: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        limiter, plan = self._limiter, self._plan
+        limiter.open -= plan.opens
+        if plan.held:
+            limiter.store.put_back(plan.held)
+            limiter.lines.released(plan.held)
+        if self.meter is not None:
+            self.meter.close()
+
+    async def _take(self, draws: Sequence[Draw]) -> Taken:
+        limiter = self._limiter
+        try:
+            before = limiter.lines.line_before(draws)
+            outcome = before or await limiter.store.take(draws)
+            if isinstance(outcome, Lacking):
+                outcome = await self._wait(draws, outcome)
+            else:
+                limiter.tally.count_draws(draws, Result.PASSED)
+        except Overdrawn as overdrawn:
+            lacking = overdrawn.lacking
+            raise self._refused(
+                _reason_for(lacking.limit), lacking.limit, lacking.wait, lacking.draw.key
+            ) from overdrawn
+        except NotServed as unserved:
+            raise self._refused(Reason.LIMIT_WAIT_EXCEEDED, unserved.limit, inf, detail=unserved.detail) from unserved
+        except StoreUnavailable as failure:
+            raise self._unchecked(draws, failure) from failure
+        except TooManyKeys as full:
+            raise self._refused(Reason.LIMIT_EXCEEDED, full.limit, inf, detail=f"more than {KEYS} keys") from full
+        return outcome
+
+    async def _wait(self, draws: Sequence[Draw], lacking: Lacking) -> Taken:
+        limiter = self._limiter
+        taken = await limiter.lines.served(draws, identity_of(self._client), lacking, self._presence)
+        limiter.tally.count_draws(draws, Result.WAITED)
+        return taken
+
+    def _refused(
+        self, reason: Reason, limit: Limit, wait: float, key: tuple[str, ...] = (), detail: str = ""
+    ) -> Refused:
+        self._limiter.tally.refuse(limit, (limit.name, key))
+        permit = self._permit
+        told = f"{limit.name}: {detail}" if detail else limit.name
+        denial = Deny(reason, permit.generation, permit.rule, permit.groups, permit.also, told)
+        return Refused(denial, Retry(COME_AGAIN if wait == inf else wait, None if is_gate(limit) else limit))
+
+    def _unchecked(self, draws: Sequence[Draw], failure: StoreUnavailable) -> Refused:
+        return self._refused(Reason.LIMIT_STORE_UNAVAILABLE, draws[0].limit, inf, detail=str(failure))
+
+
+def _reason_for(limit: Limit) -> Reason:
+    if limit.counted is Counted.BYTES:
+        return Reason.BUDGET_SPENT
+    return Reason.DESTINATION_ASKED_TO_WAIT if is_gate(limit) else Reason.LIMIT_EXCEEDED

@@ -1,0 +1,243 @@
+"""Who waits for a bucket, in which order, and who is next: one line a bucket, one turn a client.
+
+A line is served by a task of its own for as long as somebody stands in it. Who is admitted goes in the order of the
+clients' turns, so that one which asks ten times as often as another waits ten times as long, and not both the same.
+Who came later never overtakes: a bucket with a line is drawn from by its line alone.
+"""
+
+import asyncio
+from asyncio import Future, Task, TimerHandle
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from math import inf
+from typing import Any
+
+from gateway.limits.store import Store
+from gateway.limits.tables.table import NoAnswer
+from gateway.model.errors import DownstreamError, InternalError
+from gateway.model.limits.limit import Limit
+from gateway.model.reasons import Reason
+from gateway.policy.buckets import Draw, Lacking, Taken
+
+WAITING = 10_000
+"""How many may wait in one process, in all lines together."""
+
+WAITING_OF_CLIENT = 1_000
+"""How many of one client may wait in one line."""
+
+LOOK_EVERY = 0.05
+"""Seconds between looks at a bucket that only others' leaving fills: they may be on another worker."""
+
+LONGEST_SLEEP = 1.0
+"""Seconds, for a bucket that time fills: a reload may have changed how fast."""
+
+Presence = Callable[[], Coroutine[Any, Any, None]]
+"""Returns once nobody is there any more."""
+
+Place = tuple[str, tuple[str, ...]]
+"""A limit's name and a bucket's key."""
+
+
+class NotServed(Exception):
+    """Waited for as long as one may, or found no room to wait."""
+
+    def __init__(self, limit: Limit, detail: str) -> None:
+        super().__init__(detail)
+        self.limit = limit
+        self.detail = detail
+
+
+class Overdrawn(Exception):
+    """A bucket that nobody waits for has not enough."""
+
+    def __init__(self, lacking: Lacking) -> None:
+        super().__init__(lacking.limit.name)
+        self.lacking = lacking
+
+
+class _Waiter:
+    __slots__ = ("alarm", "client", "deadline", "draws", "line", "served")
+
+    def __init__(self, draws: Sequence[Draw], client: str, served: "Future[Taken]") -> None:
+        self.draws = draws
+        self.client = client
+        self.served = served
+        self.deadline = inf
+        self.alarm: TimerHandle | None = None
+        self.line: _Line | None = None
+
+    def depart(self) -> None:
+        if not self.served.done():
+            self.served.set_exception(DownstreamError(Reason.CLIENT_CLOSED, "while it waited for its turn"))
+
+    def expire(self) -> None:
+        if self.line is not None and not self.served.done():
+            limit = self.line.limit
+            self.served.set_exception(NotServed(limit, f"waited {limit.max_wait:g} s"))
+
+
+class _Line:
+    """Of one bucket. `turns` are the clients in the order of their turns, with those of each that wait."""
+
+    __slots__ = ("limit", "place", "released", "serving", "turns", "wait")
+
+    def __init__(self, limit: Limit, place: Place) -> None:
+        self.limit = limit
+        self.place = place
+        self.wait = 0.0
+        self.turns: dict[str, deque[_Waiter]] = {}
+        self.released = asyncio.Event()
+        self.serving: Task[None] | None = None
+
+    def first(self) -> _Waiter | None:
+        """Whose turn it is; those who gave up are dropped."""
+        while self.turns:
+            client, waiting = next(iter(self.turns.items()))
+            while waiting and waiting[0].served.done():
+                waiting.popleft()
+            if waiting:
+                return waiting[0]
+            del self.turns[client]
+        return None
+
+    def leave(self, waiter: _Waiter) -> None:
+        """The first is served, or stands elsewhere; its client's next turn comes after everybody else's."""
+        waiting = self.turns.pop(waiter.client)
+        waiting.popleft()
+        if waiting:
+            self.turns[waiter.client] = waiting
+
+
+class Lines:
+    """All lines of one process. `waiting` counts who stands in them."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._lines: dict[Place, _Line] = {}
+        self.waiting = 0
+
+    def line_before(self, draws: Sequence[Draw]) -> Lacking | None:
+        """The first of these buckets for which somebody waits already."""
+        if not self._lines:
+            return None
+        return next((Lacking(draw, 0.0) for draw in draws if (draw.limit.name, draw.key) in self._lines), None)
+
+    async def served(
+        self, draws: Sequence[Draw], client: str, lacking: Lacking, presence: Presence | None = None
+    ) -> Taken:
+        """Stand in the line of the bucket that lacks until all is taken. Raises `NotServed`, `Overdrawn`, what the
+        store raises, or `DownstreamError` once `presence` has returned."""
+        if not lacking.limit.queue:
+            raise Overdrawn(lacking)
+        if self.waiting >= WAITING:
+            raise NotServed(lacking.limit, f"{WAITING} wait already")
+        waiter = _Waiter(draws, client, asyncio.get_running_loop().create_future())
+        watching = None if presence is None else asyncio.create_task(presence(), name="presence")
+        self.waiting += 1
+        try:
+            self._join(waiter, lacking)
+            if watching is not None:
+                watching.add_done_callback(lambda _: waiter.depart())
+            return await waiter.served
+        except asyncio.CancelledError:
+            if waiter.served.done() and not waiter.served.cancelled() and waiter.served.exception() is None:
+                self._store.put_back(draws)
+            raise
+        finally:
+            self.waiting -= 1
+            waiter.served.cancel()
+            if waiter.alarm is not None:
+                waiter.alarm.cancel()
+            if watching is not None:
+                watching.cancel()
+
+    def released(self, draws: Sequence[Draw]) -> None:
+        """What was held of these buckets was put back."""
+        if self._lines:
+            for draw in draws:
+                line = self._lines.get((draw.limit.name, draw.key))
+                if line is not None:
+                    line.released.set()
+
+    def _join(self, waiter: _Waiter, lacking: Lacking) -> None:
+        limit = lacking.limit
+        place = (limit.name, lacking.draw.key)
+        line = self._lines.get(place)
+        if line is None:
+            line = self._lines[place] = _Line(limit, place)
+            line.wait = lacking.wait
+            line.serving = asyncio.create_task(self._serve(line), name=f"line of {limit.name}")
+        waiting = line.turns.setdefault(waiter.client, deque())
+        if len(waiting) >= WAITING_OF_CLIENT:
+            raise NotServed(limit, f"{WAITING_OF_CLIENT} of this client wait already")
+        waiting.append(waiter)
+        waiter.line = line
+        self._set_deadline(waiter, limit)
+
+    def _set_deadline(self, waiter: _Waiter, limit: Limit) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + limit.max_wait
+        if deadline < waiter.deadline:
+            if waiter.alarm is not None:
+                waiter.alarm.cancel()
+            waiter.deadline = deadline
+            waiter.alarm = loop.call_at(deadline, waiter.expire)
+
+    # ------------------------------------------------------------------------------------------ what a line's task does
+
+    async def _serve(self, line: _Line) -> None:
+        try:
+            while True:
+                await self._pause(line)
+                waiter = line.first()
+                if waiter is None:
+                    return
+                await self._serve_one(line, waiter)
+        finally:
+            del self._lines[line.place]
+            while (left := line.first()) is not None:  # only if this task itself failed or was cancelled
+                left.served.set_exception(InternalError(Reason.INTERNAL_ERROR, f"the line of {line.limit.name} ended"))
+
+    async def _pause(self, line: _Line) -> None:
+        if line.wait < inf:
+            await asyncio.sleep(min(line.wait, LONGEST_SLEEP))
+            return
+        line.released.clear()
+        try:
+            async with asyncio.timeout(LOOK_EVERY):
+                await line.released.wait()
+        except TimeoutError:
+            return
+
+    async def _serve_one(self, line: _Line, waiter: _Waiter) -> None:
+        line.wait = 0.0
+        try:
+            outcome = await self._store.take(waiter.draws)
+        except NoAnswer as failure:
+            line.leave(waiter)
+            if not waiter.served.done():
+                waiter.served.set_exception(failure)
+            return
+        if isinstance(outcome, Lacking):
+            self._keep_waiting(line, waiter, outcome)
+            return
+        line.leave(waiter)
+        if waiter.served.done():  # it gave up while the store was asked
+            self._store.put_back(waiter.draws)
+        else:
+            waiter.served.set_result(outcome)
+
+    def _keep_waiting(self, line: _Line, waiter: _Waiter, lacking: Lacking) -> None:
+        if (lacking.limit.name, lacking.draw.key) == line.place:
+            line.wait = lacking.wait
+            return
+        line.leave(waiter)
+        if waiter.served.done():
+            return
+        if not lacking.limit.queue:
+            waiter.served.set_exception(Overdrawn(lacking))
+            return
+        try:
+            self._join(waiter, lacking)
+        except NotServed as full:
+            waiter.served.set_exception(full)

@@ -1,0 +1,106 @@
+"""What bounds the bytes of one lease: bandwidth, which makes them wait, and budgets, which end them.
+
+Bytes are counted when they have moved and drawn in pieces: a bucket may be overdrawn by what is read at once of each
+open connection, and whoever reads waits that out before the next byte.
+"""
+
+from collections.abc import Iterable, Sequence
+from math import inf
+
+from gateway.limits.draws import bytes_limits, keys_of
+from gateway.limits.store import Store
+from gateway.limits.tally import Result, Tally
+from gateway.model.client import Client
+from gateway.model.decision import Permit
+from gateway.model.limits.limit import Applied, Counted, Direction, Limit
+from gateway.policy.buckets import Draw
+
+PIECE_SECONDS = 0.05
+LEAST_PIECE = 4 * 1024
+LARGEST_PIECE = 1024 * 1024
+DRAWN_LATER = 4  # of a piece so much, 1/4, is drawn together with what follows
+OF_BUDGET = 1024  # and of a budget no more than 1/1024
+
+
+class BytesMeter:
+    """Fulfils `roles.Meter`."""
+
+    __slots__ = ("down", "up")
+
+    def __init__(self, up: "BytesPace | None", down: "BytesPace | None") -> None:
+        self.up = up
+        self.down = down
+
+    def close(self) -> None:
+        """Draw what has moved and was not drawn yet."""
+        for pace in {self.up, self.down} - {None}:
+            if pace is not None:
+                pace.settle()
+
+
+class BytesPace:
+    """Fulfils `roles.Pace`."""
+
+    __slots__ = ("_draws", "_later", "_owed", "_store", "_tally", "piece")
+
+    def __init__(self, draws: Sequence[Draw], store: Store, tally: Tally) -> None:
+        self._draws = draws
+        self._store = store
+        self._tally = tally
+        self._owed = 0
+        self.piece = min(_piece(draw.limit) for draw in draws)
+        self._later = min(self.piece // DRAWN_LATER, *(_later(draw.limit) for draw in draws))
+
+    def spend(self, size: int) -> float:
+        """See `roles.Pace`."""
+        self._owed += size
+        return self.settle() if self._owed > self._later else 0.0
+
+    def settle(self) -> float:
+        """Draw all that is owed; seconds to wait, `inf` if a budget is spent."""
+        owed, self._owed = float(self._owed), 0
+        return max(self._draw(draw._replace(amount=owed)) for draw in self._draws)
+
+    def _draw(self, draw: Draw) -> float:
+        wait, limit = self._store.spend(draw), draw.limit
+        if wait <= 0:
+            return 0.0
+        if limit.report:
+            self._tally.count((limit,), Result.WOULD_REFUSE)
+            return 0.0
+        if limit.counted is Counted.BANDWIDTH:
+            self._tally.count((limit,), Result.WAITED)
+            return wait
+        self._tally.count((limit,), Result.REFUSED)
+        return inf
+
+
+def meter_for(permit: Permit, client: Client, store: Store, tally: Tally) -> BytesMeter | None:
+    """None where nothing bounds bytes."""
+    limits = bytes_limits(permit)
+    if not limits:
+        return None
+    draws = [_draws(limits, permit, client, direction) for direction in (Direction.UP, Direction.DOWN)]
+    up = BytesPace(draws[0], store, tally) if draws[0] else None
+    if draws[0] == draws[1]:
+        return BytesMeter(up, up)
+    return BytesMeter(up, BytesPace(draws[1], store, tally) if draws[1] else None)
+
+
+def _draws(limits: Iterable[Applied], permit: Permit, client: Client, direction: Direction) -> list[Draw]:
+    return [
+        Draw(each.limit, key)
+        for each in limits
+        if each.limit.direction in (Direction.BOTH, direction)
+        for key in keys_of(each, permit, client)
+    ]
+
+
+def _piece(limit: Limit) -> int:
+    if limit.counted is Counted.BYTES:
+        return LARGEST_PIECE
+    return int(min(max(limit.rate * PIECE_SECONDS, LEAST_PIECE), LARGEST_PIECE))
+
+
+def _later(limit: Limit) -> int:
+    return int(limit.rate / OF_BUDGET) if limit.counted is Counted.BYTES else LARGEST_PIECE

@@ -1,0 +1,47 @@
+"""How full buckets are, for operators: those that this process met lately, the fullest first."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from gateway.limits.draws import is_gate
+from gateway.limits.tables.table import Place
+from gateway.model.limits.limit import Counted, Limit
+from gateway.policy.buckets import Now, State, left
+
+SHOWN = 1_000
+"""Buckets that one process shows."""
+
+
+class Fill(NamedTuple):
+    """One bucket. `left` is what could be taken now, `used` from 0 (nothing was) to 1 (nothing is left), `refused` how
+    often it was what refused."""
+
+    limit: Limit
+    key: tuple[str, ...]
+    left: float
+    used: float
+    refused: int
+
+
+def overview(
+    states: Iterable[tuple[Place, State]], limits: Mapping[str, Limit], refused: Mapping[Place, int], now: Now
+) -> Sequence[Fill]:
+    """At most `SHOWN`: those that refused most, then the fullest. `limits` are those that were met, by name."""
+    found = sorted(_fills(states, limits, refused, now), key=lambda fill: (-fill.refused, -fill.used, fill.limit.name))
+    return found[:SHOWN]
+
+
+def _fills(
+    states: Iterable[tuple[Place, State]], limits: Mapping[str, Limit], refused: Mapping[Place, int], now: Now
+) -> Iterator[Fill]:
+    for place, state in states:
+        limit = limits.get(place[0])
+        if limit is not None and not is_gate(limit):
+            remaining = left(limit, state, now)
+            used = 1.0 - remaining / most(limit)
+            yield Fill(limit, place[1], remaining, min(max(used, 0.0), 1.0), refused.get(place, 0))
+
+
+def most(limit: Limit) -> float:
+    """What a bucket has that nobody draws from."""
+    return limit.rate if limit.counted in (Counted.CONCURRENT, Counted.BYTES) else limit.burst

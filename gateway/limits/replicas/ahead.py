@@ -1,0 +1,85 @@
+"""Permits drawn in advance: a busy bucket is asked for several at once, so that most takes wait for nobody.
+
+What is drawn ahead may be used for `seconds` and is lost then. So what passes within a window was drawn within one that
+is longer by that much, and the shared bucket has a burst that is smaller by as much as it gives in that time: together
+never more than rate x W + burst. Buckets with little to spare are asked each time.
+"""
+
+import asyncio
+from typing import NamedTuple
+
+from gateway.model.limits.limit import Counted, Limit
+
+LEAST_RATE = 10.0
+LEAST_BURST = 8.0
+SHARE = 4
+"""A quarter of the burst is what may be drawn ahead over all replicas."""
+
+LONGEST_SECONDS = 1.0
+LEAST_SECONDS = 0.02
+
+_RATES = frozenset({Counted.CONNECTIONS, Counted.REQUESTS})
+
+
+class Terms(NamedTuple):
+    """`limit` is the one that the store keeps; `seconds` for how long what was drawn ahead may be used, 0: nothing is
+    drawn ahead; `most` how much at once."""
+
+    limit: Limit
+    seconds: float
+    most: int
+
+
+def terms_of(limit: Limit) -> Terms:
+    """What of a limit may be drawn ahead."""
+    share = min(limit.burst / SHARE, limit.rate * LONGEST_SECONDS)
+    seconds = share / limit.rate if limit.rate else 0.0
+    worthwhile = limit.rate >= LEAST_RATE and limit.burst >= LEAST_BURST and seconds >= LEAST_SECONDS
+    if limit.counted not in _RATES or not worthwhile:
+        return Terms(limit, 0.0, 0)
+    return Terms(limit._replace(burst=limit.burst - share), seconds, max(1, int(share)))
+
+
+class Ahead:
+    """What is there of one bucket, and how much to ask for next time: more while all of it is used, less when some of
+    it was lost. Instants are monotonic."""
+
+    __slots__ = ("_asked_at", "_until", "closed_until", "left", "limit", "terms", "turn", "want")
+
+    def __init__(self, limit: Limit, terms: Terms) -> None:
+        self.limit = limit
+        self.terms = terms
+        self.turn = asyncio.Lock()
+        self.left = 0
+        self.want = 0
+        self.closed_until = 0.0
+        self._until = 0.0
+        self._asked_at = -1.0
+
+    def use(self, now: float) -> bool:
+        """One of those drawn ahead."""
+        if not self.left:
+            return False
+        if now >= self._until:
+            self.left = 0
+            self.want //= 2
+            return False
+        self.left -= 1
+        return True
+
+    def give_back(self) -> None:
+        """It was not used after all."""
+        self.left += 1
+
+    def ask(self, now: float) -> int:
+        """How many to ask for beside the one that is needed."""
+        if now - self._asked_at < self.terms.seconds:
+            self.want = min(max(1, 2 * self.want), self.terms.most)
+        self._asked_at = now
+        return self.want if self.terms.seconds else 0
+
+    def add(self, count: int, asked_at: float) -> None:
+        """So many were drawn by a question of that instant."""
+        until = asked_at + self.terms.seconds
+        self._until = min(self._until, until) if self.left else until
+        self.left += count

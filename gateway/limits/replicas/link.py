@@ -1,0 +1,158 @@
+"""The connection to Redis: one server, one behind Sentinels, or a cluster. Every call ends in time, with an answer or
+with `StoreUnavailable`; what redis-py raises goes no further.
+
+    redis://user:password@host:6379/0                     rediss:// with TLS
+    redis+sentinel://user:password@one:26379,two:26379/NAME/0
+    redis+cluster://user:password@one:6379,two:6379       rediss+... with TLS
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, RedisError
+
+from gateway.limits.replicas.script import ALIVE_SECONDS, DEAD_SECONDS, LUA, MEMBERS
+from gateway.limits.tables.table import StoreUnavailable
+
+ANSWER_SECONDS = 0.5
+CONNECTIONS = 16
+USUAL_PORTS = {"redis": 6379, "sentinel": 26379, "cluster": 6379}
+
+_PRESENCE = """
+local time = redis.call('TIME')
+local now = time[1] + time[2] / 1000000
+redis.call('ZADD', KEYS[1], string.format('%.3f', now), ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - tonumber(ARGV[2]) * 6)
+redis.call('EXPIRE', KEYS[1], 120)
+return redis.call('ZCOUNT', KEYS[1], now - tonumber(ARGV[3]), '+inf')
+"""
+
+
+class Place(NamedTuple):
+    """A store's URL, taken apart. `form` is `redis`, `sentinel` or `cluster`; `service` is a Sentinel's master."""
+
+    form: str
+    tls: bool
+    hosts: tuple[tuple[str, int], ...]
+    username: str | None
+    password: str | None
+    database: int
+    service: str
+    options: dict[str, str]
+
+
+def parse_place(url: str) -> Place:
+    """Raises ValueError for what is no such URL; its text holds nothing of it."""
+    parts = urlsplit(url)
+    scheme, _, form = parts.scheme.partition("+")
+    form = form or "redis"
+    if scheme not in ("redis", "rediss") or form not in USUAL_PORTS:
+        raise ValueError("not a redis URL")
+    credentials, _, hosts = parts.netloc.rpartition("@")
+    username, _, password = credentials.partition(":")
+    path = [segment for segment in parts.path.split("/") if segment]
+    service = path.pop(0) if form == "sentinel" and path else ""
+    if form == "sentinel" and not service:
+        raise ValueError("a Sentinel URL names its master: redis+sentinel://host/NAME")
+    database = path.pop(0) if path else "0"
+    if not database.isdecimal() or path:
+        raise ValueError("the path of a redis URL is a database's number")
+    return Place(
+        form=form,
+        tls=scheme == "rediss",
+        hosts=tuple(_host(text, USUAL_PORTS[form]) for text in hosts.split(",")),
+        username=unquote(username) or None,
+        password=unquote(password) or None,
+        database=int(database),
+        service=service,
+        options=dict(parse_qsl(parts.query)),
+    )
+
+
+class Link:
+    """`member` names this process among all that share the store."""
+
+    def __init__(self, place: Place, member: str) -> None:
+        self.member = member
+        self._client: Any = _open(place)
+        self._sha: str | None = None
+
+    async def run(self, keys: Sequence[str], arguments: Sequence[str]) -> Sequence[bytes | int]:
+        """The script's answer. Raises `StoreUnavailable`."""
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await self._run(keys, arguments)  # type: ignore[no-any-return]  # the script says what it answers
+        except (RedisError, OSError, TimeoutError) as failure:
+            raise StoreUnavailable(type(failure).__name__) from failure
+
+    async def _run(self, keys: Sequence[str], arguments: Sequence[str]) -> Any:
+        if self._sha is None:
+            self._sha = str(await self._client.script_load(LUA))
+        try:
+            return await self._client.evalsha(self._sha, len(keys), *keys, *arguments)
+        except NoScriptError:  # restarted, or another master
+            return await self._client.eval(LUA, len(keys), *keys, *arguments)
+
+    async def be_present(self) -> int:
+        """Give a sign of life; how many members there are. Raises `StoreUnavailable`."""
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                arguments = self.member, str(DEAD_SECONDS), str(ALIVE_SECONDS)
+                return int(await self._client.eval(_PRESENCE, 1, MEMBERS, *arguments))
+        except (RedisError, OSError, TimeoutError) as failure:
+            raise StoreUnavailable(type(failure).__name__) from failure
+
+    async def forget(self) -> None:
+        """Use no connection again that stood before the store failed."""
+        pool = getattr(self._client, "connection_pool", None)
+        if pool is not None:
+            await pool.disconnect(inuse_connections=False)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._client.aclose()
+
+
+def _host(text: str, usual_port: int) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or text.endswith("]"):
+        host, port = text, str(usual_port)
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not port.isdecimal():
+        raise ValueError("a host of a redis URL is NAME or NAME:PORT")
+    return host, int(port)
+
+
+def _open(place: Place) -> Any:
+    login: dict[str, Any] = {"username": place.username, "password": place.password}
+    usual: dict[str, Any] = {
+        "socket_timeout": ANSWER_SECONDS,
+        "socket_connect_timeout": ANSWER_SECONDS,
+        **({"ssl": True, **place.options} if place.tls else {}),
+    }
+    if place.form == "cluster":
+        nodes = [ClusterNode(host, port) for host, port in place.hosts]
+        return RedisCluster(startup_nodes=nodes, max_connections=CONNECTIONS, **login, **usual)
+    retry = Retry(NoBackoff(), 0)
+    if place.form == "sentinel":
+        sentinel: Any = Sentinel(place.hosts, sentinel_kwargs=usual, **login, **usual)  # type: ignore[no-untyped-call]  # redis-py
+        return sentinel.master_for(place.service, db=place.database, retry=retry, max_connections=CONNECTIONS)
+    (host, port), *_ = place.hosts
+    scheme = "rediss" if place.tls else "redis"
+    usual.pop("ssl", None)
+    pool = BlockingConnectionPool.from_url(
+        f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/{place.database}",
+        max_connections=CONNECTIONS,
+        timeout=ANSWER_SECONDS,
+        retry=retry,
+        **{key: value for key, value in login.items() if value is not None},
+        **usual,
+    )
+    return Redis.from_pool(pool)

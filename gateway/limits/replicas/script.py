@@ -1,0 +1,165 @@
+"""What runs inside Redis, and how draws are written for it: the arithmetic of `policy.buckets` at the server's time.
+
+All keys share one hash tag, so that a cluster keeps them in one slot and a call takes of all buckets or of none. Every
+key expires. For each draw the script gets nine arguments and answers two numbers; the whole answer is
+
+    taken (0 or 1), place of the draw that lacks (from 1), seconds to wait (-1: time does not help), then for each draw
+    a number (a rate: seconds until its bucket is full again; else what is held or spent) and what was drawn ahead
+"""
+
+from collections.abc import Sequence
+from math import inf
+from typing import NamedTuple
+
+from gateway.model.limits.limit import Counted, Limit
+from gateway.policy.buckets import Draw
+
+TAG = "{egress-limits}"
+MEMBERS = f"{TAG}:members"
+
+DEAD_SECONDS = 10.0
+"""Without a sign of life for so long, a member's share of what is held is given back."""
+
+ALIVE_SECONDS = 3.0
+"""A member whose last sign of life is younger counts as a replica."""
+
+HELD_SECONDS = 60
+"""A count of what is held expires so long after its holders last told it."""
+
+LUA = (
+    """
+local time = redis.call('TIME')
+local now = time[1] + time[2] / 1000000
+local member, forced = ARGV[1], ARGV[2] == '1'
+local lacks, longest, results, writes = 0, 0, {}, {}
+for i = 1, #KEYS - 1 do
+  local at = 2 + (i - 1) * 9
+  local kind, rate, burst = ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
+  local amount, ahead, floor = tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6])
+  local period, own, report = tonumber(ARGV[at + 7]), tonumber(ARGV[at + 8]), ARGV[at + 9] == '1'
+  local key, wait, extra = KEYS[i], 0, 0
+  if kind == 'rate' then
+    local from = tonumber(redis.call('GET', key) or '0')
+    if from <= now then from = now + math.max(floor, 0) end
+    wait = from + (amount - burst) / rate - now
+    if wait <= 0.000000001 then
+      wait = 0
+      extra = math.max(0, math.min(ahead, math.floor((now - from) * rate + burst - amount + 0.000001)))
+    end
+    local tat = from + (amount + extra) / rate
+    if forced then wait = math.max(0, tat + (1 - burst) / rate - now) end
+    writes[i] = {'SET', key, string.format('%.6f', tat), 'PX', math.ceil((tat - now) * 1000) + 1000}
+    results[i] = {string.format('%.9f', tat - now), extra, string.format('%.9f', from - now)}
+  elseif kind == 'held' then
+    local held = own
+    local counts = redis.call('HGETALL', key)
+    for j = 1, #counts, 2 do
+      if counts[j] ~= member then
+        local seen = tonumber(redis.call('ZSCORE', KEYS[#KEYS], counts[j]) or '0')
+        if seen < now - """
+    f"{DEAD_SECONDS:g}"
+    """ then redis.call('HDEL', key, counts[j]) else held = held + tonumber(counts[j + 1]) end
+      end
+    end
+    if held > rate then wait = -1 end
+    writes[i] = {'HSET', key, member, own}
+    results[i] = {string.format('%.9f', held), 0, string.format('%.9f', held - amount)}
+  else
+    local start = math.floor(now / period) * period
+    local first, second = string.match(redis.call('GET', key) or '', '(%S+) (%S+)')
+    local spent = 0
+    if first and tonumber(first) == start then spent = tonumber(second) end
+    spent = math.max(spent, floor)
+    if forced then
+      if spent + amount >= rate then wait = start + period - now end
+    elseif spent >= rate then
+      wait = start + period - now
+    end
+    writes[i] = {'SET', key, string.format('%d %.0f', start, spent + amount), 'PX', math.ceil(period * 1000) + 60000}
+    results[i] = {string.format('%.0f', spent + amount), 0, string.format('%.0f', spent)}
+  end
+  if wait ~= 0 and not report and (longest ~= -1) and (wait == -1 or wait > longest) then lacks, longest = i, wait end
+  results[i][4] = wait ~= 0 and 1 or 0
+end
+local taken = (lacks == 0 or forced) and 1 or 0
+local answer = {taken, lacks, string.format('%.9f', longest)}
+for i = 1, #KEYS - 1 do
+  if taken == 1 then
+    redis.call(unpack(writes[i]))
+    if writes[i][1] == 'HSET' then redis.call('EXPIRE', KEYS[i], """
+    f"{HELD_SECONDS}"
+    """) end
+    answer[#answer + 1] = results[i][1]
+    answer[#answer + 1] = results[i][2]
+  else
+    answer[#answer + 1] = results[i][3]
+    answer[#answer + 1] = 0
+  end
+  answer[#answer + 1] = results[i][4]
+end
+return answer
+"""
+)
+
+
+class Asked(NamedTuple):
+    """One draw as it is sent. `limit` may be narrower than the draw's own; `ahead` is how many more are wanted of a
+    rate; `floor` is what is known of the bucket here, as the answer has it, for a store that knows nothing of it (any
+    more); `own` is what this member holds with it."""
+
+    draw: Draw
+    limit: Limit
+    ahead: int = 0
+    floor: float = 0.0
+    own: int = 0
+
+
+class Answered(NamedTuple):
+    """Of one draw: `number` is seconds until the bucket of a rate is full, else what is held or spent."""
+
+    number: float
+    ahead: int
+    lacked: bool
+
+
+class Answer(NamedTuple):
+    """Whether all was taken; which draw lacks most, by its place, if any does, and for how long."""
+
+    taken: bool
+    lacking: int
+    wait: float
+    draws: Sequence[Answered]
+
+
+def keys_for(asked: Sequence[Asked]) -> list[str]:
+    """One a draw, then that of the members."""
+    return [*(key_of(each.draw) for each in asked), MEMBERS]
+
+
+def key_of(draw: Draw) -> str:
+    """The key of a bucket."""
+    return "\0".join((f"{TAG}:{draw.limit.name}", *draw.key))
+
+
+def arguments_for(member: str, asked: Sequence[Asked], forced: bool = False) -> list[str]:
+    """As the script reads them. `forced`: what moved already is taken whether it is there or not."""
+    arguments = [member, "1" if forced else "0"]
+    for each in asked:
+        limit = each.limit
+        arguments += [_kind(limit), repr(limit.rate), repr(limit.burst), repr(each.draw.amount), str(each.ahead)]
+        arguments += [repr(each.floor), repr(limit.period), str(each.own), "1" if limit.report else "0"]
+    return arguments
+
+
+def read_answer(reply: Sequence[bytes | int]) -> Answer:
+    """What the script answered."""
+    wait = float(reply[2])
+    rest = reply[3:]
+    draws = [Answered(float(rest[at]), int(rest[at + 1]), rest[at + 2] == 1) for at in range(0, len(rest), 3)]
+    return Answer(reply[0] == 1, int(reply[1]) - 1, inf if wait < 0 else wait, draws)
+
+
+def _kind(limit: Limit) -> str:
+    if limit.counted is Counted.CONCURRENT:
+        return "held"
+    return "bytes" if limit.counted is Counted.BYTES else "rate"

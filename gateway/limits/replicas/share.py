@@ -1,0 +1,100 @@
+"""What one replica may let through alone while the store does not answer: its share of every limit.
+
+What was last heard of a bucket is kept, so that going over to the share, and back again, gives nobody a fresh burst.
+"""
+
+from collections.abc import Iterable, Sequence
+from math import floor
+
+from gateway.limits.replicas.ahead import terms_of
+from gateway.limits.tables.memory import MemoryTable
+from gateway.limits.tables.table import Place, TooManyKeys, spend_from, take_from
+from gateway.model.limits.limit import Counted, Limit
+from gateway.policy.buckets import Draw, Lacking, Now, State, Taken, period_start, wait_for
+
+FULL_SECONDS = 1.0
+"""How long bytes rest whose bucket cannot be kept."""
+
+
+class Share:
+    """The mirror of shared buckets, and of what this replica holds itself."""
+
+    def __init__(self) -> None:
+        self._table = MemoryTable()
+        self.held: dict[Place, int] = {}
+
+    def take(self, draws: Sequence[Draw], replicas: int, now: Now) -> Taken | Lacking:
+        """All or nothing, of a share. Raises `TooManyKeys`."""
+        narrowed = [draw._replace(limit=share_of(draw.limit, replicas)) for draw in draws]
+        self._see_held(narrowed, now)
+        outcome = take_from(self._table, narrowed, now)
+        if isinstance(outcome, Lacking):
+            return outcome._replace(draw=draws[narrowed.index(outcome.draw)])
+        return outcome
+
+    def spend(self, draw: Draw, replicas: int, now: Now) -> float:
+        """What moved already; seconds until more may."""
+        narrowed = draw._replace(limit=share_of(draw.limit, replicas))
+        try:
+            state = spend_from(self._table, narrowed, now)
+        except TooManyKeys:
+            return FULL_SECONDS
+        return wait_for(narrowed._replace(amount=1.0), state, now)
+
+    def hear(self, draw: Draw, number: float, now: Now) -> None:
+        """What the store said of a bucket, as `script.Answered` has it."""
+        if draw.limit.counted is Counted.CONCURRENT:
+            return
+        try:
+            self._table.read(draw, now)
+        except TooManyKeys:  # what is not known is asked for
+            return
+        if draw.limit.counted is Counted.BYTES:
+            self._table.write(draw, (period_start(draw.limit, now), number), now)
+        else:
+            self._table.write(draw, (now.monotonic + number, 0.0), now)
+
+    def known(self, draw: Draw, now: Now) -> float:
+        """What is known of a bucket, for the store: it may have forgotten, or not heard."""
+        if draw.limit.counted is Counted.CONCURRENT:
+            return 0.0
+        try:
+            first, second = self._table.read(draw, now)
+        except TooManyKeys:
+            return 0.0
+        if draw.limit.counted is Counted.BYTES:
+            return second if first == period_start(draw.limit, now) else 0.0
+        return max(first - now.monotonic, 0.0)
+
+    def hold(self, draws: Sequence[Draw], change: int) -> None:
+        """So many more, or less, of each that is held."""
+        for draw in draws:
+            if draw.limit.counted is Counted.CONCURRENT:
+                place = draw.limit.name, draw.key
+                count = self.held.get(place, 0) + change
+                if count > 0:
+                    self.held[place] = count
+                else:
+                    self.held.pop(place, None)
+
+    def listed(self) -> Iterable[tuple[Place, State]]:
+        """What was heard of buckets, and what is held here."""
+        yield from self._table.listed()
+        yield from ((place, (float(count), 0.0)) for place, count in self.held.items())
+
+    def _see_held(self, draws: Sequence[Draw], now: Now) -> None:
+        for draw in draws:
+            if draw.limit.counted is Counted.CONCURRENT:
+                self._table.read(draw, now)
+                self._table.write(draw, (float(self.held.get((draw.limit.name, draw.key), 0)), 0.0), now)
+
+
+def share_of(limit: Limit, replicas: int) -> Limit:
+    """One of so many equal parts of what the store keeps. A rate's burst is at least 1: else nobody would let anything
+    through."""
+    limit = terms_of(limit).limit
+    if replicas <= 1:
+        return limit
+    if limit.counted is Counted.CONCURRENT:
+        return limit._replace(rate=float(floor(limit.rate / replicas)))
+    return limit._replace(rate=limit.rate / replicas, burst=max(1.0, limit.burst / replicas))

@@ -1,0 +1,311 @@
+"""The store that many gateways share, and what holds while it does not answer.
+
+A take waits for the network only where nothing was drawn ahead; bytes that moved and places that were given back are
+told in the background. The first call that fails turns to what `on_store_failure` says, for all calls, until a sign of
+life is answered again: that is tried four times a second.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from enum import StrEnum
+from math import inf
+
+from gateway.limits.replicas.ahead import Ahead, terms_of
+from gateway.limits.replicas.link import CONNECTIONS, Link
+from gateway.limits.replicas.script import Answer, Asked, arguments_for, keys_for, read_answer
+from gateway.limits.replicas.share import Share
+from gateway.limits.tables.table import Place, StoreUnavailable
+from gateway.model.limits.limit import Counted
+from gateway.model.roles import Clock
+from gateway.policy.buckets import FRESH, Draw, Lacking, Now, State, Taken
+
+PROBE_SECONDS = 0.25
+PRESENCE_SECONDS = 1.0
+RETELL_SECONDS = 10.0
+SETTLING_SECONDS = 1.0
+BATCH = 64
+BUCKETS = 10_000
+
+_logger = logging.getLogger(__name__)
+
+
+class OnFailure(StrEnum):
+    """`limits.on_store_failure`."""
+
+    LOCAL = "local"
+    DENY = "deny"
+    ALLOW = "allow"
+
+
+class ReplicaStore:
+    """Fulfils `Store`. `replicas` are as many as share the limits until the store has said so, None if nobody knows;
+    `unchecked` counts what passed because of `allow`."""
+
+    def __init__(self, link: Link, clock: Clock, on_failure: OnFailure, replicas: int | None) -> None:
+        self._link = link
+        self._clock = clock
+        self._on_failure = on_failure
+        self._replicas = replicas
+        self._share = Share()
+        self._aheads: dict[Place, Ahead] = {}
+        self._owed: dict[Place, Draw] = {}
+        self._untold: dict[Place, Draw] = {}
+        self._holding: dict[Place, Draw] = {}
+        self._something = asyncio.Event()
+        self._turns = asyncio.Semaphore(CONNECTIONS // 2)
+        self._tasks: list[asyncio.Task[None]] = []
+        self.is_up = False
+        self._settled_at = 0.0
+        self.unchecked = 0
+
+    async def start(self) -> None:
+        """Reach the store, if it can be reached, and stay in touch with it."""
+        with suppress(StoreUnavailable):
+            await self._be_present()
+        if not self.is_up:
+            _logger.warning("the limits' store does not answer: %s", self._on_failure)
+        self._tasks = [asyncio.create_task(self._stay_in_touch()), asyncio.create_task(self._tell())]
+
+    async def close(self) -> None:
+        """Leave it; what is held expires there."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._link.close()
+
+    # ---------------------------------------------------------------------------------------------- what a limiter asks
+
+    def take_at_once(self, draws: Sequence[Draw]) -> Taken | None:
+        """See `Store`. Of what was drawn ahead."""
+        if not self.is_up or self._is_settling():
+            return None
+        outcome = self._without_asking(draws, [self._ahead(draw) for draw in draws])
+        return outcome if isinstance(outcome, Taken) else None
+
+    async def take(self, draws: Sequence[Draw]) -> Taken | Lacking:
+        """See `Store`."""
+        if not self.is_up:
+            return self._alone(draws)
+        aheads = [self._ahead(draw) for draw in draws]
+        if self._is_settling():
+            return await self._take_settling(draws, aheads)
+        outcome = self._without_asking(draws, aheads)
+        if outcome is None:
+            # One question at a time where its answer may serve those who wait as well.
+            async with next((ahead.turn for ahead in aheads if ahead.terms.seconds), self._turns):
+                outcome = await self._take_asking(draws, aheads)
+        return outcome
+
+    def _without_asking(self, draws: Sequence[Draw], aheads: Sequence[Ahead]) -> Taken | Lacking | None:
+        now = self._clock.monotonic()
+        for draw, ahead in zip(draws, aheads, strict=True):
+            if now < ahead.closed_until and not draw.limit.report:
+                return Lacking(draw, ahead.closed_until - now)
+        return Taken((FRESH,) * len(draws)) if _use_all(aheads, now) else None
+
+    async def _take_asking(self, draws: Sequence[Draw], aheads: Sequence[Ahead]) -> Taken | Lacking:
+        if not self.is_up:
+            return self._alone(draws)
+        outcome = self._without_asking(draws, aheads)
+        if outcome is not None:
+            return outcome
+        return await self._take_shared(draws, aheads)
+
+    def _is_settling(self) -> bool:
+        return self._clock.monotonic() < self._settled_at
+
+    async def _take_settling(self, draws: Sequence[Draw], aheads: Sequence[Ahead]) -> Taken | Lacking:
+        """Of the share and of what is shared: others may not have heard yet that the store answers again, and go by
+        their shares."""
+        alone = self._share.take(draws, self._replicas or 1, self._now())
+        return alone if isinstance(alone, Lacking) else await self._take_shared(draws, aheads)
+
+    async def _take_shared(self, draws: Sequence[Draw], aheads: Sequence[Ahead]) -> Taken | Lacking:
+        moment = self._now()
+        self._hold(draws, 1)
+        try:
+            answer = await self._ask(draws, aheads, moment)
+        except StoreUnavailable as failure:
+            self._hold(draws, -1)
+            self._fail(failure)
+            return self._alone(draws)
+        except BaseException:
+            self._hold(draws, -1)
+            raise
+        return self._outcome(draws, aheads, answer, moment)
+
+    def put_back(self, draws: Sequence[Draw]) -> None:
+        """See `Store`."""
+        self._hold(draws, -1)
+
+    def spend(self, draw: Draw) -> float:
+        """See `Store`. What is told of a bucket comes back a moment later."""
+        if not self.is_up:
+            if self._on_failure is OnFailure.ALLOW:
+                self.unchecked += 1
+                return 0.0
+            return self._share.spend(draw, self._replicas or 1, self._now())
+        place = draw.limit.name, draw.key
+        owed = self._owed.get(place)
+        self._owed[place] = draw if owed is None else draw._replace(amount=owed.amount + draw.amount)
+        self._something.set()
+        return max(0.0, self._ahead(draw).closed_until - self._clock.monotonic())
+
+    def hold_off(self, draw: Draw, seconds: float) -> None:
+        """See `Store`. Here at once, for the others a moment later."""
+        moment = self._now()
+        self._share.hear(draw, seconds, moment)
+        self._ahead(draw).closed_until = moment.monotonic + seconds
+        self._owed[draw.limit.name, draw.key] = draw._replace(amount=0.0)
+        self._something.set()
+
+    def listed(self) -> Iterable[tuple[Place, State]]:
+        """See `Store`."""
+        return self._share.listed()
+
+    async def _ask(self, draws: Sequence[Draw], aheads: Sequence[Ahead], moment: Now) -> Answer:
+        asked = [
+            Asked(
+                draw,
+                ahead.terms.limit,
+                0 if self._is_settling() else ahead.ask(moment.monotonic),
+                self._share.known(draw, moment),
+                self._share.held.get((draw.limit.name, draw.key), 0),
+            )
+            for draw, ahead in zip(draws, aheads, strict=True)
+        ]
+        return read_answer(await self._link.run(keys_for(asked), arguments_for(self._link.member, asked)))
+
+    def _outcome(self, draws: Sequence[Draw], aheads: Sequence[Ahead], answer: Answer, asked: Now) -> Taken | Lacking:
+        """What was answered counts from the moment of the question: it is older than its answer."""
+        for draw, ahead, answered in zip(draws, aheads, answer.draws, strict=True):
+            if not self._is_settling():
+                self._share.hear(draw, answered.number, asked)
+            if answer.taken and answered.ahead:
+                ahead.add(answered.ahead, asked.monotonic)
+        if answer.taken:
+            over = (draw.limit for draw, told in zip(draws, answer.draws, strict=True) if told.lacked)
+            return Taken((FRESH,) * len(draws), tuple(over))
+        self._hold(draws, -1)
+        if answer.wait < inf:
+            aheads[answer.lacking].closed_until = asked.monotonic + answer.wait
+        return Lacking(draws[answer.lacking], answer.wait)
+
+    def _alone(self, draws: Sequence[Draw]) -> Taken | Lacking:
+        """While the store does not answer."""
+        if self._on_failure is OnFailure.ALLOW:
+            self.unchecked += 1
+        elif self._on_failure is OnFailure.DENY or self._replicas is None:
+            raise StoreUnavailable("the store does not answer")
+        else:
+            outcome = self._share.take(draws, self._replicas, self._now())
+            if isinstance(outcome, Lacking):
+                return outcome
+        self._hold(draws, 1)
+        return Taken((FRESH,) * len(draws))
+
+    def _ahead(self, draw: Draw) -> Ahead:
+        place = draw.limit.name, draw.key
+        ahead = self._aheads.get(place)
+        if ahead is None or ahead.limit != draw.limit:
+            if len(self._aheads) >= BUCKETS:
+                self._aheads.clear()
+            ahead = self._aheads[place] = Ahead(draw.limit, terms_of(draw.limit))
+        return ahead
+
+    def _hold(self, draws: Sequence[Draw], change: int) -> None:
+        self._share.hold(draws, change)
+        for draw in draws:
+            if draw.limit.counted is Counted.CONCURRENT:
+                place = draw.limit.name, draw.key
+                self._holding[place] = self._untold[place] = draw
+                if place not in self._share.held:
+                    del self._holding[place]
+                self._something.set()
+
+    def _now(self) -> Now:
+        return Now(self._clock.monotonic(), self._clock.time())
+
+    # ------------------------------------------------------------------------------------------- what goes on beside it
+
+    async def _stay_in_touch(self) -> None:
+        since_told = 0.0
+        while True:
+            pause = PRESENCE_SECONDS if self.is_up else PROBE_SECONDS
+            await asyncio.sleep(pause)
+            try:
+                if not self.is_up:
+                    await self._link.forget()
+                await self._be_present()
+            except StoreUnavailable as failure:
+                self._fail(failure)
+                continue
+            since_told += pause
+            if since_told > RETELL_SECONDS:
+                since_told = 0.0
+                self._untold.update(self._holding)
+                self._something.set()
+
+    async def _be_present(self) -> None:
+        self._replicas = max(1, await self._link.be_present())
+        if not self.is_up:
+            self.is_up = True
+            if self._settled_at:
+                local = self._on_failure is OnFailure.LOCAL
+                self._settled_at = self._clock.monotonic() + (SETTLING_SECONDS if local else 0.0)
+            self._untold.update(self._holding)
+            self._something.set()
+            _logger.info("the limits' store answers: %d replicas share the limits", self._replicas)
+
+    def _fail(self, failure: StoreUnavailable) -> None:
+        if self.is_up:
+            self.is_up = False
+            self._settled_at = inf
+            self._aheads.clear()
+            _logger.warning("the limits' store does not answer (%s): %s", failure, self._on_failure)
+
+    async def _tell(self) -> None:
+        """Bytes that moved, and what is held: in batches, one after the other."""
+        while True:
+            await self._something.wait()
+            self._something.clear()
+            while self.is_up and (self._owed or self._untold):
+                try:
+                    await self._tell_some()
+                except StoreUnavailable as failure:
+                    self._fail(failure)
+
+    async def _tell_some(self) -> None:
+        moment = self._now()
+        draws = [self._owed.pop(place) for place in list(self._owed)[:BATCH]]
+        held = [self._untold.pop(place) for place in list(self._untold)[:BATCH]]
+        asked = [Asked(draw, draw.limit, floor=self._share.known(draw, moment)) for draw in draws]
+        asked += [
+            Asked(draw._replace(amount=0.0), draw.limit, own=self._share.held.get((draw.limit.name, draw.key), 0))
+            for draw in held
+        ]
+        reply = await self._link.run(keys_for(asked), arguments_for(self._link.member, asked, forced=True))
+        answer = read_answer(reply)
+        for draw, answered in zip(draws, answer.draws, strict=False):
+            self._share.hear(draw, answered.number, moment)
+            self._ahead(draw).closed_until = moment.monotonic + _rest(draw, answered.number, moment)
+
+
+def _use_all(aheads: Sequence[Ahead], now: float) -> bool:
+    """One of each, or none."""
+    for index, ahead in enumerate(aheads):
+        if not ahead.use(now):
+            for used in aheads[:index]:
+                used.give_back()
+            return False
+    return True
+
+
+def _rest(draw: Draw, number: float, now: Now) -> float:
+    """Seconds until something may move again, by what the store answered."""
+    limit = draw.limit
+    if limit.counted is Counted.BYTES:
+        return 0.0 if number < limit.rate else limit.period - now.unix % limit.period
+    return max(0.0, number + (1.0 - limit.burst) / limit.rate)

@@ -1,0 +1,1 @@
+"""Where buckets of this machine lie."""

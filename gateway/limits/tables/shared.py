@@ -1,0 +1,190 @@
+"""Buckets of all workers of one machine, in memory that they share: an open table of rows, found by digest.
+
+A take locks one byte of the memory's file with `fcntl.lockf`: the kernel frees such a lock when its holder is killed,
+and a row that its holder left half written is at worst one draw old. What is held is counted for each process in a
+column of its own, so that the share of one that was killed can be given back. `CLOCK_MONOTONIC` is the machine's, so
+the instants in the rows mean the same to everybody.
+
+    rows      40 bytes each: the state, the instant from which the row may be used for another bucket, and the
+              BLAKE2b digest of limit name and key, all zero where none ever was
+    columns   4 bytes a row, for each process
+"""
+
+import fcntl
+import os
+import re
+import struct
+import time
+from collections.abc import Iterable
+from hashlib import blake2b
+from itertools import islice
+from math import inf
+from mmap import mmap
+from types import TracebackType
+from typing import Self
+
+from gateway.limits.tables.table import LISTED, Place, StoreUnavailable, TooManyKeys
+from gateway.model.limits.limit import Counted, Limit
+from gateway.policy.buckets import FRESH, Draw, Now, State, period_start
+
+ROWS = 1 << 18
+"""All buckets of all limits together: two and a half times what one limit may have."""
+
+SLOTS = 128
+"""Processes that hold something at the same time, those included that are being replaced."""
+
+WINDOW = 32
+"""Rows from its first on, in which a bucket can be."""
+
+LOCK_SECONDS = 0.1
+"""A holder needs microseconds, unless somebody stopped it."""
+
+CLAIM_SECONDS = 0.001
+"""For so long a row is a bucket's that was read and then not written, because the take lacked something else."""
+
+REMEMBERED = 20_000
+
+_ROW = struct.Struct("3d16s")
+_DIGEST_AT = 24
+_TOTAL = struct.Struct("d")
+_COUNT = struct.Struct("I")
+_NOBODY = bytes(16)
+_TRY = fcntl.LOCK_EX | fcntl.LOCK_NB
+_WHILE_HELD = inf
+_HELD = re.compile(rb"[^\0]")
+
+_CONCURRENT = Counted.CONCURRENT
+_BYTES = Counted.BYTES
+
+
+class TableLocked(StoreUnavailable):
+    """The process that holds the lock does not go on."""
+
+
+def create_table(rows: int = ROWS, slots: int = SLOTS) -> int:
+    """A descriptor of memory for one table. Pages that nobody wrote to take no room."""
+    descriptor = os.memfd_create("egress-limits")
+    os.truncate(descriptor, _size(rows, slots))
+    return descriptor
+
+
+class SharedTable:
+    """Fulfils `Table`. `slot` is this process's own: no two that live may have the same."""
+
+    def __init__(self, descriptor: int, slot: int, rows: int = ROWS, slots: int = SLOTS) -> None:
+        self._descriptor = descriptor
+        self._slot = slot
+        self._rows = rows
+        self._memory = mmap(descriptor, _size(rows, slots))
+        self._columns = (rows + WINDOW) * _ROW.size
+        self._column = (rows + WINDOW) * _COUNT.size
+        self._mine = self._columns + slot * self._column
+        self._known: dict[tuple[str, tuple[str, ...]], tuple[bytes, int]] = {}
+
+    def locked(self) -> Self:
+        """See `Table`."""
+        return self
+
+    def __enter__(self) -> None:
+        """Raises `TableLocked`."""
+        give_up_at = 0.0
+        while True:
+            try:
+                fcntl.lockf(self._descriptor, _TRY, 1)
+            except OSError:
+                now = time.monotonic()
+                give_up_at = give_up_at or now + LOCK_SECONDS
+                if now > give_up_at:
+                    raise TableLocked("the lock of the limits is held for too long") from None
+                os.sched_yield()
+            else:
+                return
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1)
+
+    def read(self, draw: Draw, now: Now) -> State:
+        """See `Table`."""
+        place = draw.limit.name, draw.key
+        known = self._known.get(place)
+        if known is None:
+            known = self._remember(place, self._find(_digest_of(place), draw.limit, now))
+        first, second, _, digest = _ROW.unpack_from(self._memory, known[1])
+        if digest != known[0]:
+            known = self._remember(place, self._find(known[0], draw.limit, now))
+            first, second, _, _ = _ROW.unpack_from(self._memory, known[1])
+        return first, second
+
+    def write(self, draw: Draw, state: State, now: Now) -> None:
+        """See `Table`."""
+        digest, row = self._known[draw.limit.name, draw.key]
+        free_at = state[0]
+        if draw.limit.counted is _CONCURRENT:
+            free_at = self._hold(row, state[0])
+        elif draw.limit.counted is _BYTES:
+            free_at = now.monotonic + period_start(draw.limit, now) + draw.limit.period - now.unix
+        _ROW.pack_into(self._memory, row, *state, free_at, digest)
+
+    def _hold(self, row: int, total: float) -> float:
+        """Have this process's column follow the change of the total; when the row may be used again."""
+        (before,) = _TOTAL.unpack_from(self._memory, row)
+        mine = self._mine + row // _ROW.size * _COUNT.size
+        (count,) = _COUNT.unpack_from(self._memory, mine)
+        changed = count + int(total - max(before, 0.0))
+        _COUNT.pack_into(self._memory, mine, max(changed, 0))
+        return _WHILE_HELD if total > 0 else -inf
+
+    def clear(self, slot: int) -> None:
+        """Give back what the process of that slot held: it lives no more."""
+        with self.locked():
+            start = self._columns + slot * self._column
+            column = self._memory[start : start + self._column]
+            for index in sorted({found.start() // _COUNT.size for found in _HELD.finditer(column)}):
+                row = index * _ROW.size
+                (count,) = _COUNT.unpack_from(column, index * _COUNT.size)
+                total, second, _, digest = _ROW.unpack_from(self._memory, row)
+                left = max(total - count, 0.0)
+                _ROW.pack_into(self._memory, row, left, second, _WHILE_HELD if left else -inf, digest)
+                _COUNT.pack_into(self._memory, start + index * _COUNT.size, 0)
+
+    def listed(self) -> Iterable[tuple[Place, State]]:
+        """See `Table`: of those that this process met. A row that is written meanwhile may be told half old."""
+        for place, (digest, row) in list(islice(reversed(self._known.items()), LISTED)):
+            first, second, _, whose = _ROW.unpack_from(self._memory, row)
+            if whose == digest:
+                yield place, (first, second)
+
+    # ------------------------------------------------------------------------------------------------------------ rows
+
+    def _find(self, digest: bytes, limit: Limit, now: Now) -> tuple[bytes, int]:
+        """The digest and its row, which it gets if it has none: two draws of one take must not get the same. Raises
+        `TooManyKeys`."""
+        start = int.from_bytes(digest[:8]) % self._rows * _ROW.size
+        window = self._memory[start : start + WINDOW * _ROW.size]
+        at = window.find(digest)
+        while at >= 0 and at % _ROW.size != _DIGEST_AT:
+            at = window.find(digest, at + 1)
+        if at >= 0:
+            return digest, start + at - _DIGEST_AT
+        for offset, (_, _, free_at, whose) in enumerate(_ROW.iter_unpack(window)):
+            if whose == _NOBODY or free_at <= now.monotonic:
+                row = start + offset * _ROW.size
+                _ROW.pack_into(self._memory, row, *FRESH, now.monotonic + CLAIM_SECONDS, digest)
+                return digest, row
+        raise TooManyKeys(limit)
+
+    def _remember(self, place: Place, found: tuple[bytes, int]) -> tuple[bytes, int]:
+        if len(self._known) >= REMEMBERED:
+            self._known.clear()
+        self._known[place] = found
+        return found
+
+
+def _digest_of(place: Place) -> bytes:
+    return blake2b("\0".join((place[0], *place[1])).encode(), digest_size=16).digest()
+
+
+def _size(rows: int, slots: int) -> int:
+    return (rows + WINDOW) * (_ROW.size + slots * _COUNT.size)

@@ -1,0 +1,92 @@
+"""Where buckets lie, and how one take works on them: read all, decide, write all, with nobody else between."""
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from gateway.model.limits.limit import Counted, Limit
+from gateway.policy.buckets import Draw, Lacking, Now, State, Taken, after, take
+
+KEYS = 100_000
+"""Buckets that one limit may have, told apart by its key."""
+
+_CONCURRENT = Counted.CONCURRENT
+_ANY_TIME = Now(0.0, 0.0)  # what is held does not depend on it
+
+
+Place = tuple[str, tuple[str, ...]]
+"""A limit's name and a bucket's key."""
+
+LISTED = 2_000
+"""Buckets that are looked at to show how full they are."""
+
+
+class NoAnswer(Exception):
+    """Buckets could not be asked; nothing was taken of any."""
+
+
+class TooManyKeys(NoAnswer):
+    """A limit has as many buckets in use as it may have, and another one is asked for."""
+
+    def __init__(self, limit: Limit) -> None:
+        super().__init__(limit.name)
+        self.limit = limit
+
+
+class StoreUnavailable(NoAnswer):
+    """Who holds the buckets did not answer, or not in time."""
+
+
+class Table(Protocol):
+    """Holds states by limit name and key. Everything but `locked` is called while it is locked."""
+
+    def locked(self) -> AbstractContextManager[object]:
+        """Nobody else reads or writes inside."""
+        ...
+
+    def read(self, draw: Draw, now: Now) -> State:
+        """`FRESH` for a bucket that is not kept. Raises `TooManyKeys` if it is new and cannot be kept."""
+        ...
+
+    def write(self, draw: Draw, state: State, now: Now) -> None:
+        """Keep what was read and then changed."""
+        ...
+
+    def listed(self) -> Iterable[tuple[Place, State]]:
+        """Some of what is kept, the latest of each limit first and no more than `LISTED`; unlocked."""
+        ...
+
+
+def take_from(table: Table, draws: Sequence[Draw], now: Now) -> Taken | Lacking:
+    """All or nothing. Raises `TooManyKeys`, having taken nothing."""
+    with table.locked():
+        states = [table.read(draw, now) for draw in draws]
+        outcome = take(draws, states, now)
+        if isinstance(outcome, Taken):
+            for draw, state in zip(draws, outcome.states):  # noqa: B905  # as in `policy.buckets.take`
+                table.write(draw, state, now)
+    return outcome
+
+
+def put_back(table: Table, draws: Sequence[Draw]) -> None:
+    """What was held is held no more. Other draws have nothing to give back."""
+    with table.locked():
+        for draw in draws:
+            if draw.limit.counted is _CONCURRENT:
+                held, _ = table.read(draw, _ANY_TIME)
+                table.write(draw, (max(held - draw.amount, 0.0), 0.0), _ANY_TIME)
+
+
+def spend_from(table: Table, draw: Draw, now: Now) -> State:
+    """Take what is gone already, whether it was there or not; the state after it."""
+    with table.locked():
+        state = after(draw, table.read(draw, now), now)
+        table.write(draw, state, now)
+    return state
+
+
+def hold_off(table: Table, draw: Draw, seconds: float, now: Now) -> None:
+    """Have a rate's bucket be full again no sooner than then."""
+    with table.locked():
+        full_at, _ = table.read(draw, now)
+        table.write(draw, (max(full_at, now.monotonic + seconds), 0.0), now)

@@ -1,0 +1,58 @@
+"""What limits did, in plain integers by limit name: the policy's vocabulary, bounded like other series."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+
+from gateway.limits.tables.table import Place
+from gateway.model.limits.limit import Limit
+from gateway.policy.buckets import Draw
+
+NAMES = 2_000
+BUCKETS = 10_000
+OTHER_LIMITS = "other"  # no limit has this name: theirs have a kind behind a dot, or "quota" before
+
+
+class Result(StrEnum):
+    """What came of being counted by a limit."""
+
+    PASSED = "passed"
+    WAITED = "waited"  # in a queue, and then passed
+    REFUSED = "refused"
+    WOULD_REFUSE = "would_refuse"  # in report mode
+
+
+class Tally:
+    """`limits` are those that were met, by name, as they are now; `refused` counts by bucket, the latest ones."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[tuple[str, str]] = Counter()
+        self.limits: dict[str, Limit] = {}
+        self.refused: dict[Place, int] = {}
+
+    def count(self, limits: Iterable[Limit], result: Result) -> None:
+        """One more of each."""
+        for limit in limits:
+            self.counts[self._label(limit), result] += 1
+
+    def count_draws(self, draws: Sequence[Draw], result: Result) -> None:
+        """One more of the limit of each."""
+        counts, known = self.counts, self.limits
+        for draw in draws:
+            limit = draw.limit
+            name = limit.name if known.get(limit.name) is limit else self._label(limit)
+            counts[name, result] = counts.get((name, result), 0) + 1
+
+    def refuse(self, limit: Limit, place: Place) -> None:
+        """A bucket refused."""
+        self.count((limit,), Result.REFUSED)
+        if len(self.refused) >= BUCKETS and place not in self.refused:
+            del self.refused[next(iter(self.refused))]
+        self.refused[place] = self.refused.get(place, 0) + 1
+
+    def _label(self, limit: Limit) -> str:
+        if self.limits.get(limit.name) is not limit:
+            if len(self.limits) >= NAMES and limit.name not in self.limits:
+                return OTHER_LIMITS
+            self.limits[limit.name] = limit
+        return limit.name

@@ -1,0 +1,1 @@
+"""What a policy bounds, as values."""

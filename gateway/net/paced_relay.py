@@ -1,0 +1,110 @@
+"""A tunnel whose bytes are bounded: after what moved, its source rests for as long as that takes to be there again.
+
+Whatever form a direction has, what it moves at once is counted when it has moved. Tunnels without such a bound do not
+come here: theirs is the plain relay.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from math import inf
+
+from gateway.model.reasons import Reason
+from gateway.model.roles import Meter, Pace
+from gateway.net.relay import Direction, Downward, Relay, Upward
+from gateway.net.stream import Stream
+
+
+def relay_for(meter: Meter | None) -> "Callable[..., Relay]":
+    """What joins two streams under these bounds; the arguments are those of `Relay`."""
+    return Relay if meter is None else partial(PacedRelay, meter)
+
+
+class _Paced(Direction):
+    """`_rests`: nothing is read of the source for the sake of its pace, `_is_congested`: for that of its sink."""
+
+    __slots__ = ("_is_congested", "_pace", "_rests")
+
+    def __init__(self, pace: Pace, relay: Relay, source: Stream, sink: Stream) -> None:
+        self._pace = pace
+        self._rests = self._is_congested = False
+        super().__init__(relay, source, sink)
+
+    def begin(self) -> None:
+        """What earlier connections moved is to be paid for as well."""
+        self._heed(self._pace.settle())
+        super().begin()
+
+    def received(self, data: bytes) -> None:
+        super().received(data)
+        self._heed(self._pace.spend(len(data)))
+
+    def count(self, size: int) -> None:
+        super().count(size)
+        if size > 0:
+            self._heed(self._pace.spend(size))
+
+    def congested(self) -> None:
+        self._is_congested = True
+        super().congested()
+
+    def relieved(self) -> None:
+        self._is_congested = False
+        if not self._rests or self.source.has_ended:
+            super().relieved()
+
+    def _start_splice(self) -> None:
+        super()._start_splice()
+        if self._splice is not None:
+            self._splice.piece = min(self._splice.piece, self._pace.piece)
+            if self._rests:
+                self._splice.rest()
+        elif self._rests and not self.source.has_ended:
+            self.source.transport.pause_reading()
+
+    def _heed(self, seconds: float) -> None:
+        if not seconds or self._rests:
+            return
+        self._rests = True
+        if self._splice is not None:
+            self._splice.rest()
+        elif not self._in_kernel and not self.source.has_ended:
+            self.source.transport.pause_reading()
+        loop = self._relay.loop
+        if seconds == inf:
+            loop.call_soon(self._relay.cut, Reason.BUDGET_SPENT)  # not from inside of what reports the bytes
+        else:
+            loop.call_later(seconds, self._wake)
+
+    def _wake(self) -> None:
+        if self.source.receiver is not self:
+            return
+        self._rests = False
+        if self._splice is not None:
+            self._splice.go_on()
+        elif not self._in_kernel and not self._is_congested and not self.source.has_ended:
+            self.source.read_on()
+
+
+class _PacedUpward(_Paced, Upward):
+    __slots__ = ()
+
+
+class _PacedDownward(_Paced, Downward):
+    __slots__ = ()
+
+
+class PacedRelay(Relay):
+    """See `Relay`."""
+
+    __slots__ = ("_meter",)
+
+    def __init__(self, meter: Meter, *arguments: object) -> None:
+        self._meter = meter
+        super().__init__(*arguments)  # type: ignore[arg-type]  # they are those of `Relay`, passed on as they are
+
+    def _joined(self, downstream: Stream, upstream: Stream) -> tuple[Direction, Direction]:
+        up, down = self._meter.up, self._meter.down
+        return (
+            Upward(self, downstream, upstream) if up is None else _PacedUpward(up, self, downstream, upstream),
+            Downward(self, upstream, downstream) if down is None else _PacedDownward(down, self, upstream, downstream),
+        )

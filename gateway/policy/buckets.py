@@ -1,0 +1,131 @@
+"""The arithmetic of limits: what is left of a bucket, and how long to wait until it has enough. Pure: a bucket's state
+and the time are arguments, the next state is the answer. Who keeps states, and between whom they are shared, is not
+known here.
+
+Rates follow the generic cell rate algorithm in its virtual scheduling form (ITU-T I.371, annex A): the state is one
+instant, the theoretical arrival time `tat` at which the bucket will be full again. In any window of W seconds at most
+rate x W + burst are admitted: each of them moves `tat` by 1/rate, it begins no earlier than the window, and it ends no
+later than burst/rate after it.
+"""
+
+from collections.abc import Sequence
+from math import inf
+from typing import NamedTuple
+
+from gateway.model.limits.limit import Counted, Limit
+
+State = tuple[float, float]
+"""Rates: (`tat`, unused). Concurrent: (held, unused). Bytes: (start of the period, spent in it)."""
+
+FRESH: State = (-inf, 0.0)
+"""A bucket that nobody drew from, or not lately: it need not be kept."""
+
+_ROUNDING = 1e-9  # seconds; an instant that was added up must not be refused for its last bits
+
+# A member of an enumeration is looked up for longer than a name of the module.
+_CONCURRENT = Counted.CONCURRENT
+_BYTES = Counted.BYTES
+
+
+class Draw(NamedTuple):
+    """What is wanted of one bucket. `key` tells buckets of one limit apart; `amount` is in the limit's unit."""
+
+    limit: Limit
+    key: tuple[str, ...]
+    amount: float = 1.0
+
+
+class Now(NamedTuple):
+    """One moment: `monotonic` seconds for rates, `unix` seconds for periods of the calendar."""
+
+    monotonic: float
+    unix: float
+
+
+class Taken(NamedTuple):
+    """All was there. `states` are the next ones, in the order of the draws; those of draws that only a limit in report
+    mode would have refused are among them, and `over` names these limits."""
+
+    states: Sequence[State]
+    over: tuple[Limit, ...] = ()
+
+
+class Lacking(NamedTuple):
+    """One bucket has not enough, so nothing was taken of any. `wait` is seconds until it will have, if nobody else
+    draws meanwhile; `inf` where time alone does not help."""
+
+    draw: Draw
+    wait: float
+
+    @property
+    def limit(self) -> Limit:
+        """Which one lacks."""
+        return self.draw.limit
+
+
+def take(draws: Sequence[Draw], states: Sequence[State], now: Now) -> Taken | Lacking:
+    """All or nothing. Of several buckets that lack, the one to wait for longest is named."""
+    lacking: Lacking | None = None
+    over: list[Limit] = []
+    following: list[State] = []
+    for draw, state in zip(draws, states):  # noqa: B905  # `strict` costs as much as a draw
+        wait = wait_for(draw, state, now)
+        if wait > 0:
+            if draw.limit.report:
+                over.append(draw.limit)
+            elif lacking is None or wait > lacking.wait:
+                lacking = Lacking(draw, wait)
+        following.append(after(draw, state, now))
+    return lacking or Taken(following, tuple(over))
+
+
+def wait_for(draw: Draw, state: State, now: Now) -> float:
+    """Seconds until the bucket has enough; 0 if it has."""
+    limit = draw.limit
+    if limit.counted is _CONCURRENT:
+        return 0.0 if max(state[0], 0.0) + draw.amount <= limit.rate else inf
+    if limit.counted is _BYTES:
+        start = period_start(limit, now)
+        spent = state[1] if state[0] == start else 0.0
+        # The last bytes of a budget are spent by whoever moves them: asking is free while anything is left.
+        return 0.0 if spent < limit.rate else start + limit.period - now.unix
+    ahead = state[0] - now.monotonic
+    wait = (max(0.0, ahead)) + (draw.amount - limit.burst) / limit.rate
+    return wait if wait > _ROUNDING else 0.0
+
+
+def after(draw: Draw, state: State, now: Now) -> State:
+    """The state once `amount` was taken, whether it was there or not."""
+    limit = draw.limit
+    if limit.counted is _CONCURRENT:
+        return max(state[0], 0.0) + draw.amount, 0.0
+    if limit.counted is _BYTES:
+        start = period_start(limit, now)
+        return start, (state[1] if state[0] == start else 0.0) + draw.amount
+    full_at = state[0]
+    return (max(now.monotonic, full_at)) + draw.amount / limit.rate, 0.0
+
+
+def left(limit: Limit, state: State, now: Now) -> float:
+    """What could be taken at once, in the limit's unit; never below 0."""
+    if limit.counted is _CONCURRENT:
+        room = limit.rate - max(state[0], 0.0)
+    elif limit.counted is _BYTES:
+        room = limit.rate - (state[1] if state[0] == period_start(limit, now) else 0.0)
+    else:
+        room = limit.burst - max(state[0] - now.monotonic, 0.0) * limit.rate
+    return max(room, 0.0)
+
+
+def is_fresh(limit: Limit, state: State, now: Now) -> bool:
+    """Whether forgetting the state changes nothing."""
+    if limit.counted is _CONCURRENT:
+        return state[0] <= 0
+    if limit.counted is _BYTES:
+        return state[0] != period_start(limit, now)
+    return state[0] <= now.monotonic
+
+
+def period_start(limit: Limit, now: Now) -> float:
+    """Unix seconds of the UTC hour or day. (POSIX time has no leap seconds: its days begin at multiples of 86,400.)"""
+    return now.unix // limit.period * limit.period

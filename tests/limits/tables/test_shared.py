@@ -1,0 +1,136 @@
+"""Buckets that processes share: as many are let through as by one, whoever of them is killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from gateway.limits.tables import shared
+from gateway.limits.tables.memory import MemoryTable
+from gateway.limits.tables.shared import SharedTable, TableLocked, create_table
+from gateway.limits.tables.table import TooManyKeys, put_back, take_from
+from gateway.model.limits.limit import Counted, Limit
+from gateway.policy.buckets import Draw, Lacking, Now, Taken
+
+RATE = Limit("r", Counted.CONNECTIONS, rate=100.0, burst=20.0)
+HELD = Limit("c", Counted.CONCURRENT, rate=3.0)
+DAY = Limit("d", Counted.BYTES, rate=10.0, period=86400.0)
+
+
+def at(seconds: float) -> Now:
+    return Now(seconds, 1_800_000_000.0 + seconds)
+
+
+@contextmanager
+def memory(rows: int = 1024, slots: int = 4) -> Iterator[int]:
+    descriptor = create_table(rows, slots)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def test_it_answers_as_a_table_of_one_process_does() -> None:
+    random, alone = Random(7), MemoryTable()
+    with memory() as descriptor:
+        tables = [SharedTable(descriptor, slot, 1024, 4) for slot in range(3)]
+        now = 0.0
+        held: list[tuple[SharedTable, list[Draw]]] = []
+        for _ in range(3000):
+            now += random.expovariate(200)
+            draws = [Draw(limit, (random.choice("ab"),)) for limit in random.sample((RATE, HELD, DAY), 2)]
+            expected = take_from(alone, draws, at(now))
+            table = random.choice(tables)
+            found = take_from(table, draws, at(now))
+            assert type(found) is type(expected)
+            if isinstance(expected, Taken):
+                assert isinstance(found, Taken)
+                assert list(found.states) == list(expected.states)
+                held.append((table, draws))
+            if held and random.random() < 0.4:
+                holder, back = held.pop(random.randrange(len(held)))
+                put_back(alone, back)
+                put_back(holder, back)
+
+
+def test_what_a_killed_process_held_is_given_back() -> None:
+    with memory() as descriptor:
+        mine, gone = SharedTable(descriptor, 0, 1024, 4), SharedTable(descriptor, 1, 1024, 4)
+        take_from(mine, [Draw(HELD, ())], at(0))
+        for _ in range(2):
+            take_from(gone, [Draw(HELD, ())], at(0))
+        assert isinstance(take_from(mine, [Draw(HELD, ())], at(0)), Lacking)
+        mine.clear(1)
+        assert [type(take_from(mine, [Draw(HELD, ())], at(0))) for _ in range(3)] == [Taken, Taken, Lacking]
+
+
+def test_rows_are_used_again_once_they_say_nothing_any_more() -> None:
+    with memory(rows=8) as descriptor:
+        table = SharedTable(descriptor, 0, 8, 4)
+        with pytest.raises(TooManyKeys):
+            _take_for_ever(table, RATE, at(0))
+        assert isinstance(take_from(table, [Draw(RATE, ("one more",))], at(1)), Taken)
+        with pytest.raises(TooManyKeys):
+            _take_for_ever(table, HELD, at(2))
+
+
+def _take_for_ever(table: SharedTable, limit: Limit, now: Now) -> None:
+    for key in range(10_000):
+        take_from(table, [Draw(limit, (str(key),))], now)
+
+
+def test_two_new_buckets_of_one_take_get_two_rows() -> None:
+    with memory(rows=1) as descriptor:
+        table = SharedTable(descriptor, 0, 1, 4)
+        draws = [Draw(RATE._replace(burst=1.0), (key,)) for key in "abcdefgh"]
+        assert isinstance(take_from(table, draws, at(0)), Taken)
+        assert [type(take_from(table, [draw], at(0))) for draw in draws] == [Lacking] * 8
+
+
+def test_a_holder_of_the_lock_that_is_stopped_stops_nobody_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared, "LOCK_SECONDS", 0.05)
+    with memory() as descriptor:
+        code = f"import fcntl, time; fcntl.lockf({descriptor}, fcntl.LOCK_EX, 1); print(flush=True); time.sleep(60)"
+        holder = subprocess.Popen([sys.executable, "-c", code], pass_fds=[descriptor], stdout=subprocess.PIPE)
+        try:
+            assert holder.stdout is not None
+            holder.stdout.readline()
+            table = SharedTable(descriptor, 0, 1024, 4)
+            with pytest.raises(TableLocked):
+                take_from(table, [Draw(RATE, ())], at(0))
+        finally:
+            holder.kill()
+            holder.communicate()
+        assert isinstance(take_from(table, [Draw(RATE, ())], at(0)), Taken)
+
+
+WORKER = Path(__file__).with_name("offering.py")
+
+
+def test_four_processes_let_through_what_one_would_though_one_is_killed_and_replaced() -> None:
+    """100/s, burst 20; 1,000 a second offered for 4 s."""
+    with memory() as descriptor:
+        started, end = time.monotonic() + 1.0, time.monotonic() + 5.0
+
+        def start(slot: int) -> "subprocess.Popen[str]":
+            arguments = [str(descriptor), str(slot), str(started), str(end), "250"]
+            return subprocess.Popen(
+                [sys.executable, str(WORKER), *arguments], pass_fds=[descriptor], stdout=subprocess.PIPE, text=True
+            )
+
+        workers = [start(slot) for slot in range(4)]
+        time.sleep(max(0.0, started + 2.0 - time.monotonic()))
+        workers[0].send_signal(signal.SIGKILL)
+        workers.append(start(0))
+        instants = [json.loads(line) for worker in workers for line in worker.communicate(timeout=60)[0].splitlines()]
+    passed = len(instants)
+    assert passed <= 100 * 4 + 20
+    assert passed >= 0.94 * 400
