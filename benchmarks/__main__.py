@@ -21,14 +21,15 @@ from benchmarks.scenarios import CAPTURED, SCENARIOS, SOAK, Sample, Scenario, Si
 
 FAILED, UNUSABLE, MISSED = 1, 2, 3
 ALL = (*SCENARIOS, CAPTURED, SOAK)
-PROXIES = ("gateway", "squid", "tinyproxy", "floor", "pair")
-USUAL = PROXIES[:-1]
+PROXIES = ("gateway", "squid", "tinyproxy", "floor", "pair", "traced")
+USUAL = PROXIES[:4]
 
 _EPILOG = """\
 examples:
   python -m benchmarks                                                      everything, three rounds, about five minutes
   python -m benchmarks --only b --proxies gateway,squid --rounds 1          one figure, in seconds
   python -m benchmarks --only a,b --proxies gateway,pair                    two workers beside one
+  python -m benchmarks --only a,b --proxies gateway,traced                  1 % traces and metrics over OTLP beside none
   python -m benchmarks --only soak                                          RSS before and after 100,000 tunnels
   python -m benchmarks --command ".venv313/bin/egress-gateway"              another gateway
 
@@ -64,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAMES",
         type=_some_of(PROXIES),
         default=list(USUAL),
-        help=f"{','.join(USUAL)}, or pair: the gateway with two workers",
+        help=f"{','.join(USUAL)}, or pair: the gateway with two workers, or traced: with a collector",
     )
     add("--rounds", type=int, default=3, help="rounds; proxies take turns in each; the median counts (%(default)s)")
     add("--soak", action="store_true", help="add the soak scenario (gateway only)")
@@ -97,6 +98,8 @@ def _launches(options: argparse.Namespace, configurations: Path, logs: Path) -> 
             launches.append(proxies.prepare_gateway(command, configurations, own_logs))
         elif name == "pair":
             launches.append(proxies.prepare_gateway(command, configurations, own_logs, workers=2))
+        elif name == "traced":
+            launches.append(proxies.prepare_traced(options.python, command, configurations, own_logs))
         elif name == "squid":
             launches.append(proxies.prepare_squid(configurations, own_logs))
         elif name == "tinyproxy":

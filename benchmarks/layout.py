@@ -10,6 +10,7 @@ ORIGIN = "127.0.0.1"
 PROXY_PORT = 3128
 CAPTURED_PORT = 3129
 ADMIN_PORT = 9128
+COLLECTOR_PORT = 4318
 # Several ports, so that the proxy's own TIME_WAITs towards the origin are spread. All below the ephemeral range.
 TLS_PORTS = (20001, 20008)
 ECHO_PORTS = (20011, 20018)

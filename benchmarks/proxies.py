@@ -1,14 +1,15 @@
 """The proxies: their configurations, how they start, and that they end."""
 
 import http.client
+import os
 import pwd
 import re
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psutil
@@ -73,13 +74,15 @@ class ProxyFailed(Exception):
 @dataclass(frozen=True, slots=True)
 class Launch:
     """How to start a proxy. `log` is where it records connections; `is_gateway`: it says when it is ready, and counts
-    what it has done."""
+    what it has done. `beside` is a program that it needs, whose CPU is not its own; `environ` is set over ours."""
 
     name: str
     command: list[str]
     configuration: Path
     log: Path
     is_gateway: bool = False
+    beside: Sequence[str] = ()
+    environ: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +102,31 @@ def _program(name: str, package: str) -> str:
 
 def prepare_gateway(command: list[str], configurations: Path, logs: Path, workers: int = 1) -> Launch:
     """`full.yaml` with the paths of this run, beside the generated policy. With two workers it is called a pair."""
-    name = "gateway" if workers == 1 else "pair"
+    return _prepare("gateway" if workers == 1 else "pair", command, configurations, logs, workers)
+
+
+def prepare_traced(python: str, command: list[str], configurations: Path, logs: Path) -> Launch:
+    """The same gateway, which tells a collector of one connection in a hundred, and its metrics every five seconds."""
+    otlp = {"endpoint": f"http://127.0.0.1:{layout.COLLECTOR_PORT}", "sample": 0.01}
+    return replace(
+        _prepare("traced", command, configurations, logs, otlp=otlp),
+        beside=[python, "-m", "benchmarks.collector", str(layout.COLLECTOR_PORT)],
+        environ={"OTEL_METRIC_EXPORT_INTERVAL": "5000"},
+    )
+
+
+def _prepare(
+    name: str,
+    command: list[str],
+    configurations: Path,
+    logs: Path,
+    workers: int = 1,
+    otlp: Mapping[str, object] | None = None,
+) -> Launch:
     document = yaml.safe_load((layout.HERE / "full.yaml").read_text())
     log = logs / "access.json"
     document["telemetry"]["access_log"][0]["path"] = str(log)
+    document["telemetry"]["otlp"] = otlp
     document["workers"] = workers
     path = configurations / f"{name}.yaml"
     path.write_text(yaml.safe_dump(document, sort_keys=False))
@@ -187,10 +211,22 @@ def running(launch: Launch) -> Iterator[Running]:
     """The proxy listens while the block runs. Nothing connects to it to learn that: it would be counted."""
     launch.log.unlink(missing_ok=True)
     output = launch.configuration.with_suffix(".output")
-    with output.open("wb") as stream:
+    with ExitStack() as beside, output.open("wb") as stream:
+        if launch.beside:
+            beside.callback(_stop, subprocess.Popen(launch.beside, stderr=stream, start_new_session=True))
         process = subprocess.Popen(
-            [*_SAME_DESCRIPTORS, *launch.command], stdout=stream, stderr=stream, start_new_session=True
+            [*_SAME_DESCRIPTORS, *launch.command],
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,
+            env={**os.environ, **launch.environ},
         )
+        with _serving(launch, process, output) as running_one:
+            yield running_one
+
+
+@contextmanager
+def _serving(launch: Launch, process: "subprocess.Popen[bytes]", output: Path) -> Iterator[Running]:
     try:
         ready = _await(lambda: process.poll() is not None or _serves(launch, process.pid, output), _START_LIMIT)
         if not ready or process.poll() is not None:

@@ -12,6 +12,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.admin.access import Access, TokenFile, access_of
+from gateway.admin.flows import PATH as FLOWS
+from gateway.admin.flows import flow_route
 from gateway.admin.state import AuditEntry, GatewayState, ReloadOutcome
 from gateway.telemetry.metrics import CONTENT_TYPE
 
@@ -27,6 +29,7 @@ GET  /metrics   Prometheus text format
 GET  /ca.pem    the CA of inspected destinations, for clients to trust
 GET  /ca-bundle.pem   the same with all that this machine trusts
 GET  /tunnels   what is open now
+GET  /flows     what has ended, as it ends (text/event-stream)
 GET  /limits    how full limits are
 POST /tunnels/ID/close    end it; needs the token
 POST /reload    read the policy again; needs the token
@@ -35,12 +38,13 @@ POST /restart   replace the workers, one after the other; needs the token
 
 
 def build_admin_app(state: GatewayState, token: TokenFile | None) -> Starlette:
-    """Everything, behind the gate. No query string, no body, no cookie, no CORS."""
+    """Everything, behind the gate. No body, no cookie, no CORS, and a query string for the filters of flows only."""
     routes = [
         Route("/", _index),
         _reload_route(state),
         _restart_route(state),
         *_tunnel_routes(state),
+        flow_route(state.flows),
         _limits_route(state),
         *_health_routes(state),
     ]
@@ -59,7 +63,7 @@ def _build(routes: list[Route], middleware: list[Middleware]) -> Starlette:
 
 
 class _Bare:
-    """Refuses what no page takes: a query string (no token in a URL, where logs would keep it) and a body.
+    """Refuses what no page but one takes: a query string (no token in a URL, where logs would keep it) and a body.
 
     Every scope is HTTP: the server speaks neither lifespan nor WebSocket.
     """
@@ -70,7 +74,7 @@ class _Bare:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
         refusal = None
-        if scope["query_string"]:
+        if scope["query_string"] and scope["path"] != FLOWS:
             refusal = PlainTextResponse("no parameters here; a token goes into Authorization\n", 400)
         elif "transfer-encoding" in headers or headers.get("content-length", "0") != "0":
             refusal = PlainTextResponse("no body is taken\n", 413)

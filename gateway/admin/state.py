@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from gateway.telemetry.flows.ring import Ring
+
 
 @dataclass(frozen=True, slots=True)
 class ReloadOutcome:
@@ -60,6 +62,11 @@ class LimitFill:
 
 class GatewayState(Protocol):
     """The running gateway as the admin port sees it."""
+
+    @property
+    def flows(self) -> Ring:
+        """The newest records of all workers."""
+        ...
 
     def unready(self) -> str | None:
         """Why no traffic should be sent here (`starting`, `draining`, `no_policy`); None when it should."""

@@ -28,20 +28,44 @@ from gateway.telemetry.formats.fields import Record
 from gateway.telemetry.formats.vpc import DEFAULT_FIELDS
 from gateway.telemetry.ledger import Ledger
 from gateway.telemetry.logs.rotation import Rotation, RotationPlan
-from gateway.telemetry.logs.sinks import FileSink
+from gateway.telemetry.logs.sinks import FileSink, Sink
 from gateway.telemetry.logs.windows import FlowWindows
+from gateway.telemetry.otlp.plan import Plan
+from gateway.telemetry.otlp.tracing import Sampling
 from gateway.telemetry.questions import QuestionCounters
-from gateway.telemetry.recorder import Log, Recorder
+from gateway.telemetry.recorder import Log, Recorder, Telling
 from gateway.wire.http.codec import Bounds as HttpBounds
 from gateway.wire.http.codec import open_codec
 
 
 def build_recorder(
-    loop: asyncio.AbstractEventLoop, settings: GatewaySettings, counters: Counters, ledger: Ledger | None = None
+    loop: asyncio.AbstractEventLoop,
+    settings: GatewaySettings,
+    counters: Counters,
+    ledger: Ledger | None = None,
+    flows: Sink | None = None,
+    telling: Telling | None = None,
 ) -> Recorder:
     """Opens every access log. Raises `ConfigError` for one that cannot be written."""
     ledger = ledger or Ledger.alone()
-    return Recorder(loop, SystemClock(), counters, build_logs(settings, ledger), ledger)
+    outlet = None if flows is None else Log(json.encode, flows)
+    return Recorder(loop, SystemClock(), counters, build_logs(settings, ledger), ledger, outlet, telling)
+
+
+def build_telling(settings: GatewaySettings, counters: Counters, tunnels_open: Callable[[], int]) -> Telling | None:
+    """Who tells the collector, if one is to be told. Raises `ConfigError` if there is nobody who can.
+
+    OpenTelemetry is imported by those only who want it: it takes 20 MiB and half a second.
+    """
+    otlp = settings.telemetry.otlp
+    if otlp is None:
+        return None
+    from gateway.telemetry.otlp.opening import open_telling  # noqa: PLC0415  # see above
+
+    always = otlp.always_sample
+    sampling = Sampling(otlp.sample, denied="denied" in always, failed="error" in always)
+    plan = Plan(otlp.endpoint, otlp.protocol, frozenset(otlp.signals), sampling)
+    return open_telling(plan, counters, tunnels_open)
 
 
 def build_logs(settings: GatewaySettings, ledger: Ledger) -> Sequence[Log]:
@@ -106,7 +130,11 @@ def build_services(
     breakers, splices = Breakers(clock.monotonic), Splices()
     dialer = TcpDialer(resolver.resolve, Stream, clock, deadlines, breakers=breakers)
     codec = open_codec(settings.http_parser)
-    parts = Parts(codec, dialer, recorder, deadlines, clock, splices, name, HttpBounds(settings.bounds.head))
+    otlp = settings.telemetry.otlp
+    traces = otlp is not None and "traces" in otlp.signals
+    parts = Parts(
+        codec, dialer, recorder, deadlines, clock, splices, name, HttpBounds(settings.bounds.head), traces=traces
+    )
     services = Services(
         rules=rules,
         identifier=identifier,
@@ -123,5 +151,6 @@ def build_services(
         pool=Pool(deadlines, clock.monotonic),
         bounds=Bounds(settings.bounds.head, settings.bounds.client_hello),
         proxy_name=name,
+        traces=traces,
     )
     return services, resolver

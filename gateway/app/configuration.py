@@ -39,6 +39,8 @@ FIXED_AT_START: tuple[tuple[str, ...], ...] = (
     ("workers",),
     ("limits", "store"),
     ("http_parser",),
+    ("telemetry", "otlp"),
+    ("telemetry", "metrics"),
 )
 
 

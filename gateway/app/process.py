@@ -25,6 +25,7 @@ from gateway.app.workers.crew import Crew, CrewFailed
 from gateway.app.workers.fleet import Fleet
 from gateway.app.workers.local import Local
 from gateway.settings.gateway import GatewaySettings
+from gateway.telemetry.flows.ring import Ring
 from gateway.telemetry.metrics import Metrics, Sources
 
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
@@ -57,12 +58,12 @@ def count_workers(settings: GatewaySettings, quota: Path = CPU_QUOTA) -> int:
 
 
 def build_crew(
-    loop: asyncio.AbstractEventLoop, settings: GatewaySettings, materials: Materials, sockets: Sockets
+    loop: asyncio.AbstractEventLoop, settings: GatewaySettings, materials: Materials, sockets: Sockets, flows: Ring
 ) -> Crew:
     """As many as there are sockets for. Raises `ConfigError` for a log that cannot be written."""
     if len(sockets.proxies) == 1:
-        return Local(loop, settings, materials, sockets)
-    return Fleet(settings, materials, sockets)
+        return Local(loop, settings, materials, sockets, flows)
+    return Fleet(settings, materials, sockets, flows)
 
 
 def _failure_of(failing: asyncio.Task[CrewFailed], serving: asyncio.Task[None]) -> BaseException | None:
@@ -87,7 +88,8 @@ class GatewayProcess:
         self._sockets = sockets
         self._stopping = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._crew = build_crew(loop, settings, first.materials, sockets)
+        self._flows = Ring()
+        self._crew = build_crew(loop, settings, first.materials, sockets, self._flows)
         self._policy = PolicyInForce(first, read, self._crew.take)
         self._admin = AdminServer(self, sockets.admin, sockets.health, settings.admin.token_file)
         self._metrics = Metrics(
@@ -102,6 +104,7 @@ class GatewayProcess:
                 dns=self._crew.dns,
                 limits=self._crew.limits,
             ),
+            settings.telemetry.metrics.also,
         )
 
     async def run(self) -> None:
@@ -120,6 +123,7 @@ class GatewayProcess:
         _logger.info("drained")
         failing.cancel()
         await asyncio.wait({serving, failing})
+        self._flows.close()
         await self._admin.stop()
         if failure is not None:
             raise failure
@@ -130,6 +134,11 @@ class GatewayProcess:
         await self._crew.start()
         _logger.info("%s", self._started())
         await watch(lambda: self._policy.files, self.reload)
+
+    @property
+    def flows(self) -> Ring:
+        """See `GatewayState`."""
+        return self._flows
 
     def unready(self) -> str | None:
         """See `GatewayState`."""

@@ -1,8 +1,10 @@
-"""The admin port of a running gateway, asked by commands."""
+"""How commands ask a running gateway: at `admin.bind` of its settings, with the token of `admin.token_file`."""
 
 import json
 import os
-from http.client import HTTPConnection, HTTPException
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ class NoAnswer(Exception):
 
 
 class AdminPort:
-    """Where `admin.bind` of the settings says, with the token of its file."""
+    """Of the gateway with these settings. Raises `ConfigErrors`, or `NoAnswer` for a token that cannot be read."""
 
     def __init__(self, config: Path | None) -> None:
         admin = load_settings(config, os.environ).admin
@@ -32,18 +34,32 @@ class AdminPort:
 
     def ask(self, method: str, path: str) -> Any:
         """The answer, which is JSON whatever its status. Raises `NoAnswer`: none came, or a refusal in words."""
+        with self._answer(method, path, {}) as answer:
+            body = answer.read()
+        try:
+            return json.loads(body)
+        except ValueError:
+            raise self._refusal(answer, body) from None
+
+    def lines(self, path: str, headers: Mapping[str, str]) -> Iterator[bytes]:
+        """Of an answer that goes on, as they come. Raises `NoAnswer`: none came, or a refusal in words."""
+        with self._answer("GET", path, headers) as answer:
+            if answer.status != 200:  # what a client asks is another matter than what we answer
+                raise self._refusal(answer, answer.read())
+            yield from answer
+
+    @contextmanager
+    def _answer(self, method: str, path: str, headers: Mapping[str, str]) -> Iterator[HTTPResponse]:
         host = str(self._bind.address) if self._bind.address.value else "localhost"
         connection = HTTPConnection(host, self._bind.port, timeout=SECONDS)
         try:
-            connection.request(method, path, headers=self._headers)
-            answer = connection.getresponse()
-            body = answer.read()
+            connection.request(method, path, headers={**self._headers, **headers})
+            yield connection.getresponse()
         except (OSError, HTTPException) as error:
             raise NoAnswer(f"no answer from the admin port {self._bind}: {error}") from error
         finally:
             connection.close()
-        try:
-            return json.loads(body)
-        except ValueError:
-            said = body.decode(errors="replace").strip()
-            raise NoAnswer(f"the admin port {self._bind} answers {answer.status}: {said}") from None
+
+    def _refusal(self, answer: HTTPResponse, body: bytes) -> NoAnswer:
+        said = body.decode(errors="replace").strip()
+        return NoAnswer(f"the admin port {self._bind} answers {answer.status}: {said}")

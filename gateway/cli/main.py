@@ -13,6 +13,7 @@ import typer
 from gateway.cli.ca.commands import ca
 from gateway.cli.ending import fail
 from gateway.cli.insight.commands import learn, replay, report
+from gateway.cli.observing.commands import observe
 from gateway.cli.routes import routes
 
 app = typer.Typer(
@@ -27,7 +28,7 @@ app = typer.Typer(
 )
 app.add_typer(ca, name="ca")
 app.add_typer(routes)
-for command in (learn, replay, report):
+for command in (learn, replay, report, observe):
     app.command()(command)
 
 Config = Annotated[

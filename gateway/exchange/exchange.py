@@ -28,6 +28,7 @@ from gateway.model.roles import Meter
 from gateway.net.dialer import introduce
 from gateway.net.paced_relay import relay_for
 from gateway.net.stream import Stream
+from gateway.wire.head import parse_traceparent
 from gateway.wire.http.messages import Delimiter, Response
 from gateway.wire.http.retry import parse_retry_after
 from gateway.wire.replies import asks_to_wait
@@ -95,7 +96,10 @@ class Exchange:
         draft.path = plan.target.path
         if parts.draining:
             raise InternalError(Reason.DRAINING)
-        judged = await self._scope.judge(plan.request, plan.target, draft, parts.clock.time())
+        now = draft.asked_time = parts.clock.time()
+        if parts.traces:
+            draft.caller = parse_traceparent(plan.request.values("traceparent"))
+        judged = await self._scope.judge(plan.request, plan.target, draft, now)
         if plan.loops:
             raise UpstreamError(Reason.PROXY_LOOP, "Via names this gateway")
         self._inspected = inspect_request(plan, judged, draft, parts.secrets, self._scope.is_verified)

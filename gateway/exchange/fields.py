@@ -25,7 +25,8 @@ _OF_ONE_CONNECTION = frozenset(
         "http2-settings",
     )
 )
-_FROM_CLIENT = _OF_ONE_CONNECTION | {"host", "proxy-authorization", "proxy-authenticate"}
+_TRACE_CONTEXT = frozenset(("traceparent", "tracestate", "baggage"))  # the client's own affair: it tells of its insides
+_FROM_CLIENT = _OF_ONE_CONNECTION | _TRACE_CONTEXT | {"host", "proxy-authorization", "proxy-authenticate"}
 _FROM_DESTINATION = _OF_ONE_CONNECTION | {"proxy-authenticate", "proxy-authentication-info", "proxy-status"}
 _NOT_IN_TRAILERS = (
     _FROM_CLIENT | _FROM_DESTINATION | {"authorization", "cookie", "set-cookie", "content-type", "trailer"}

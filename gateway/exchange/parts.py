@@ -27,7 +27,8 @@ _NOTHING_KEPT = NoSecrets()
 @dataclass(slots=True)
 class Parts:
     """`name` is our member in Proxy-Status, `via` our pseudonym; `draining` is set once. `resting` are the connections
-    that wait for a next request, to be woken when draining begins."""
+    that wait for a next request, to be woken when draining begins. `traces`: somebody wants to know what only a trace
+    tells."""
 
     codec: Codec
     dialer: Dialer[Stream]
@@ -39,6 +40,7 @@ class Parts:
     bounds: Bounds = DEFAULT_BOUNDS
     secrets: SecretStore = _NOTHING_KEPT
     draining: bool = False
+    traces: bool = False
     resting: set[Signal] = field(default_factory=set)
     via: str = field(init=False)
 

@@ -45,3 +45,12 @@ class Client(NamedTuple):
     spiffe: str | None = None
     certificate: str | None = None
     known: bool = True
+
+
+class TraceParent(NamedTuple):
+    """The client's span, of whose trace a connection or a request is a part (W3C Trace Context): numbers of 128 and of
+    64 bits, neither of them 0. `sampled`: the client records it."""
+
+    trace_id: int
+    span_id: int
+    sampled: bool

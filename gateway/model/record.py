@@ -6,8 +6,8 @@ from enum import StrEnum
 from typing import NamedTuple, NotRequired, Protocol, TypedDict
 
 from gateway.model.addresses import Address
-from gateway.model.client import Certificate, Client
-from gateway.model.decision import AddressRefusal, Decision, Deny, Permit, RuleRef, WouldDeny
+from gateway.model.client import Certificate, Client, TraceParent
+from gateway.model.decision import AddressRefusal, Decision, Permit, RuleRef, WouldDeny
 from gateway.model.errors import DownstreamError, GatewayError, Refused, UpstreamError
 from gateway.model.intent import Intent, Opening
 from gateway.model.reasons import Reason
@@ -66,8 +66,8 @@ class Transfer:
 class Dialled(NamedTuple):
     """The answer of a successful dial: which addresses there were, which were refused, which one was reached.
 
-    Durations in seconds; `resolve_seconds` is None for a literal. `source` is our address, where a rule chose it.
-    """
+    Seconds; `resolve_seconds` is None for a literal. `source` is our address, where a rule chose it. `dialled_at`,
+    monotonic: resolving was over."""
 
     address: Address
     resolved: tuple[Address, ...]
@@ -75,6 +75,7 @@ class Dialled(NamedTuple):
     resolve_seconds: float | None
     dial_seconds: float
     source: Address | None = None
+    dialled_at: float | None = None
 
 
 Destination = tuple[Address, int]
@@ -113,8 +114,8 @@ class Draft:
     `peer` is the client; where a PROXY header named it, `sender` is who sent that. `certificate` is the client's,
     verified. `entered`: what stands before the first request is done with. `original` is where a captured connection
     was on its way to, None on a proxy port. `tunnel` is there while it is being relayed; `judged` is the last
-    generation by which it was judged since.
-    """
+    generation by which it was judged since. For traces: `asked_time` (Unix) and `opened_at` (monotonic) are when the
+    head was there and first bytes were judged, `caller` is the client's span, `traced`: one of its requests is told."""
 
     connection_id: str
     listener: str
@@ -141,6 +142,10 @@ class Draft:
     detail: str = ""
     tunnel: Tunnel | None = None
     judged: int = 0
+    asked_time: float | None = None
+    caller: TraceParent | None = None
+    opened_at: float | None = None
+    traced: bool = False
 
 
 @dataclass(slots=True)
@@ -175,6 +180,8 @@ class ExchangeDraft:
     transfer: Transfer = field(default_factory=Transfer)
     reason: Reason | None = None
     detail: str = ""
+    asked_time: float | None = None
+    caller: TraceParent | None = None
 
     @property
     def exchange_id(self) -> str:
@@ -206,6 +213,7 @@ class ConnectionRecord(TypedDict):
     peer_port: NotRequired[int]
     identity: NotRequired[str]
     user: NotRequired[str]
+    namespace: NotRequired[str]
     spiffe: NotRequired[str]
     certificate: NotRequired[str]
     door: NotRequired[str]
@@ -273,6 +281,7 @@ class ExchangeRecord(TypedDict):
     peer_port: NotRequired[int]
     identity: NotRequired[str]
     user: NotRequired[str]
+    namespace: NotRequired[str]
     spiffe: NotRequired[str]
     certificate: NotRequired[str]
     door: NotRequired[str]
@@ -311,13 +320,9 @@ def rule_of(draft: Draft | ExchangeDraft) -> RuleRef | None:
 
 def verdict_of(draft: Draft | ExchangeDraft) -> str:
     """`allow`, `deny` or `none`, as `ConnectionRecord.decision` has it."""
-    match draft.decision:
-        case Permit():
-            return "allow"
-        case Deny():
-            return "deny"
-        case None:
-            return "none"
+    if draft.decision is None:
+        return "none"
+    return "allow" if isinstance(draft.decision, Permit) else "deny"
 
 
 def note(error: GatewayError, draft: Draft | ExchangeDraft) -> None:

@@ -85,7 +85,8 @@ class TcpDialer:
             address, stream = await self._reach(candidates, permit)
         dial_seconds = self._clock.monotonic() - dialled_at
         source = stream.own_address() if permit.source is not None else None
-        return Upstream(Dialled(address, resolved, refused, resolve_seconds, dial_seconds, source), stream)
+        dialled = Dialled(address, resolved, refused, resolve_seconds, dial_seconds, source, dialled_at)
+        return Upstream(dialled, stream)
 
     async def _reach(self, candidates: Sequence[Address], permit: Permit) -> tuple[Address, Stream]:
         watched = permit.terms.breaker is not None and self._breakers is not None

@@ -37,7 +37,7 @@ from gateway.serve.requests import (
     speaks_requests,
 )
 from gateway.serve.services import Services
-from gateway.wire.head import RequestHead
+from gateway.wire.head import RequestHead, parse_traceparent
 from gateway.wire.replies import established
 
 ATTEMPTS = 8  # requests on one connection; only a 407 keeps one open for the next
@@ -96,7 +96,9 @@ async def _enter(downstream: Stream, draft: Draft, services: Services) -> None:
 async def _walk(head: RequestHead, downstream: Stream, draft: Draft, services: Services) -> None:
     if services.draining:
         raise InternalError(Reason.DRAINING)
-    now = services.clock.time()
+    now = draft.asked_time = services.clock.time()
+    if services.traces:
+        draft.caller = parse_traceparent(head.values("traceparent"))
     rules = services.rules()
     draft.generation = rules.generation
 
@@ -115,6 +117,8 @@ async def _walk(head: RequestHead, downstream: Stream, draft: Draft, services: S
             if await _shows_opening(decision, downstream, upstream.stream):
                 opening = draft.opening = await read_opening(downstream, services, decision.terms.timeouts.client_hello)
                 draft.would_deny = _confirmed(confirm(decision, opening, client, intent, rules, now))
+                if services.traces:
+                    draft.opened_at = services.clock.monotonic()
             await _carry(Tunnel(decision, client, intent, rules, upstream, lease.meter), downstream, draft, services)
         except asyncio.CancelledError:
             upstream.stream.abort()  # an orderly end would make a cut-off upload look complete
@@ -139,6 +143,8 @@ async def _walk_captured(original: Destination, downstream: Stream, draft: Draft
         if opening.protocol is Protocol.HTTP:
             return await converse_captured(downstream, draft, original, services)
         intent = draft.intent = name_in(opening, intent)
+    if services.traces:
+        draft.asked_time = services.clock.time()
     decision = draft.decision = decide(client, intent, rules, now)
     if isinstance(decision, Deny):
         raise Refused(decision)

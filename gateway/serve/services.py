@@ -40,6 +40,7 @@ class Services:
 
     `admit_as` counts a connection of the first address as one of the second from now on, and answers why not if that
     one has too many. `proxy_name` is our member in Proxy-Status; `pool` keeps connections of absolute-form requests.
+    `traces`: somebody wants to know what only a trace tells.
     """
 
     rules: Callable[[], Rules]
@@ -57,6 +58,7 @@ class Services:
     pool: Pool
     bounds: Bounds
     proxy_name: str
+    traces: bool = False
     draining: bool = False
 
     def drain(self) -> None:

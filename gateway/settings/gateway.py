@@ -16,6 +16,7 @@ from gateway.settings.leaves import (
     AutoSize,
     Bind,
     Cidr,
+    CollectorUrl,
     Count,
     Domain,
     Duration,
@@ -244,10 +245,21 @@ AccessLogs = Annotated[
 class OtlpSettings(Section):
     """OpenTelemetry."""
 
-    endpoint: Text = Field(description="The collector.")
+    endpoint: CollectorUrl | None = key(
+        None, "Base address of the collector; null for what OTEL_EXPORTER_OTLP_ENDPOINT says."
+    )
     protocol: Literal["http", "grpc"] = key("http", "How to speak to it.")
     sample: Annotated[float, Field(strict=True, ge=0, le=1)] = key(0.01, "Share of connections that are traced.")
     always_sample: tuple[Literal["denied", "error"], ...] = key(["denied", "error"], "Traced in any case.")
+    signals: Annotated[tuple[Literal["traces", "metrics", "logs"], ...], Field(min_length=1)] = key(
+        ["traces", "metrics"], "What is told; logs are every record."
+    )
+
+
+class MetricsSettings(Section):
+    """What /metrics says."""
+
+    also: tuple[Literal["istio", "hubble"], ...] = key([], "Whose names the counts have besides ours.")
 
 
 class TelemetrySettings(Section):
@@ -257,6 +269,7 @@ class TelemetrySettings(Section):
     access_log: AccessLogs = key(
         [{"path": "-", "format": "json"}], "Sinks of connection records; a single mapping is accepted too."
     )
+    metrics: MetricsSettings = Field(default_factory=MetricsSettings, description="What /metrics says.")
     otlp: OtlpSettings | None = key(None, "OpenTelemetry.")
 
 

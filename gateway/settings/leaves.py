@@ -12,6 +12,7 @@ from gateway.settings.hosts import HostEntry, parse_host_entry
 from gateway.settings.units import (
     BUDGET,
     BYTE_RATE,
+    COLLECTOR_URL,
     DURATION,
     RATE,
     SIZE,
@@ -24,6 +25,7 @@ from gateway.settings.units import (
     parse_burst,
     parse_byte_rate,
     parse_cidr,
+    parse_collector_url,
     parse_count,
     parse_domain,
     parse_duration,
@@ -92,6 +94,7 @@ Version = Annotated[Literal[1], PlainValidator(parse_version), WithJsonSchema({"
 Flag = Annotated[bool, PlainValidator(parse_flag), WithJsonSchema({"type": "boolean"})]
 Text = Annotated[str, PlainValidator(parse_text), _string()]
 UrlPath = Annotated[str, PlainValidator(parse_url_path), _text(URL_PATH, "/dns-query")]
+CollectorUrl = Annotated[str, PlainValidator(parse_collector_url), _text(COLLECTOR_URL, "http://collector:4318")]
 Label = Annotated[str, PlainValidator(parse_label), WithJsonSchema({"type": "string", "pattern": "^[^#]{1,128}$"})]
 Cidr = Annotated[Network, PlainValidator(parse_cidr), _string("10.0.0.0/8", "2001:db8::/32")]
 Bind = Annotated[Endpoint, PlainValidator(parse_endpoint), WithJsonSchema(_ENDPOINT)]

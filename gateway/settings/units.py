@@ -28,6 +28,7 @@ RATE = rf"{_NUMBER}/[smhd]"
 BYTE_RATE = rf"{SIZE}/s"
 BUDGET = rf"{SIZE}/(?:hour|day)"
 URL_PATH = r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]{0,255}"
+COLLECTOR_URL = r"https?://[A-Za-z0-9._\[\]:-]{1,253}(/[A-Za-z0-9._~/-]{0,200})?"
 _PORT_RANGE = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", re.ASCII)
 _NAME_CHARACTERS = 128
 
@@ -216,6 +217,13 @@ def parse_name_server(value: object) -> Endpoint | Literal["system"]:
 def parse_url_path(value: object) -> str:
     """The path of an URL, without query."""
     return _matched(value, URL_PATH, "the path of an URL such as /dns-query")
+
+
+def parse_collector_url(value: object) -> str:
+    """`http://` or `https://` with host and port and no user: credentials go into OTEL_EXPORTER_OTLP_HEADERS."""
+    if isinstance(value, str) and ("@" in value or "?" in value):
+        raise BadValue("holds no user, password or query: credentials go into OTEL_EXPORTER_OTLP_HEADERS")
+    return _matched(value, COLLECTOR_URL, "the address of a collector such as http://collector:4318")
 
 
 def parse_port(value: object) -> PortRange:

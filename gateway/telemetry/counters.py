@@ -17,18 +17,27 @@ LIFETIME_BOUNDS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 36
 _SERIES = ("connections", "requests")
 _HISTOGRAMS = ("lifetime", "request_duration", "dns", "dial")
 
+FLOWS, SENT, NO_ROOM, REFUSED = "flows", "sent", "no_room", "refused"
+
 Labels = tuple[str, str, Reason | None]
 """Full rule name or "", verdict, reason."""
 
 
+Delivery = tuple[str, str]
+"""What was told to somebody outside the process: `traces`, `metrics`, `logs` or `flows`; and what became of it: `sent`,
+`no_room` (it did not fit into the queue) or `refused`."""
+
+
 class Counters:
-    """Written by the loop's thread only. A reader in another thread copies before it iterates."""
+    """Written by the loop's thread only, but for `deliveries`, of which each key has one thread that writes it. Readers
+    in other threads copy before they iterate."""
 
     __slots__ = (
         "_limit",
         "bytes_down",
         "bytes_up",
         "connections",
+        "deliveries",
         "dial",
         "dns",
         "lifetime",
@@ -40,6 +49,7 @@ class Counters:
         self._limit = series_limit
         self.connections: dict[Labels, int] = {}
         self.requests: dict[tuple[str, str, Reason | None, str], int] = {}
+        self.deliveries: dict[Delivery, int] = {}
         self.bytes_up = 0
         self.bytes_down = 0
         self.lifetime = Histogram(LIFETIME_BOUNDS)
@@ -70,6 +80,11 @@ class Counters:
         if draft.dialled is not None and not draft.reused:
             self._observe(draft.dialled)
 
+    def deliver(self, what: str, outcome: str, count: int = 1) -> None:
+        """So many of `what` had this outcome."""
+        key = (what, outcome)
+        self.deliveries[key] = self.deliveries.get(key, 0) + count
+
     def _observe(self, dialled: Dialled) -> None:
         self.dial.observe(dialled.dial_seconds)
         if dialled.resolve_seconds is not None:
@@ -79,6 +94,7 @@ class Counters:
         """All counts as values that JSON has."""
         return {
             **{name: [[*labels, count] for labels, count in getattr(self, name).copy().items()] for name in _SERIES},
+            "deliveries": [[*key, count] for key, count in self.deliveries.copy().items()],
             "bytes": [self.bytes_up, self.bytes_down],
             **{name: getattr(self, name).state() for name in _HISTOGRAMS},
         }
@@ -90,6 +106,8 @@ class Counters:
         for rule, verdict, reason, status, count in state["requests"]:
             labels = str(verdict), _reason(reason), str(status)
             count_series(self.requests, str(rule), labels, self._limit, int(count))
+        for what, outcome, count in state["deliveries"]:
+            self.deliver(str(what), str(outcome), int(count))
         up, down = state["bytes"]
         self.bytes_up += int(up)
         self.bytes_down += int(down)

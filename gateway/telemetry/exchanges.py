@@ -64,6 +64,8 @@ def _add_request(record: ExchangeRecord, draft: ExchangeDraft) -> None:
         record["identity"] = client.source
         if client.user is not None:
             record["user"] = printable(client.user)
+        if client.namespace is not None:
+            record["namespace"] = client.namespace
         if client.spiffe is not None:
             record["spiffe"] = client.spiffe
         if client.certificate is not None:

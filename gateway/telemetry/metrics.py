@@ -3,7 +3,7 @@
 The table in docs/operations.md lists every metric.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -14,8 +14,9 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from gateway.telemetry.counters import Counters
+from gateway.telemetry.counters import FLOWS, SENT, Counters
 from gateway.telemetry.counting import Histogram
+from gateway.telemetry.exposition.familiar import FamiliarNames
 from gateway.telemetry.limits import LimitMetrics, LimitReadings
 from gateway.telemetry.questions import DnsMetrics, DnsReadings
 
@@ -58,12 +59,13 @@ class Sources:
 
 
 class Metrics:
-    """The registry of the gateway."""
+    """The registry of the gateway. `also`: whose names the counts have besides ours."""
 
-    def __init__(self, sources: Sources) -> None:
+    def __init__(self, sources: Sources, also: Collection[str] = ()) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(_Gateway(sources))
         self._registry.register(DnsMetrics(sources.dns))
+        self._registry.register(FamiliarNames(sources.counters, also))
         self._registry.register(LimitMetrics(sources.limits))
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
@@ -87,6 +89,7 @@ class _Gateway(Collector):
         yield _histogram("egress_request_duration_seconds", "From head to end.", counters.request_duration)
         yield _histogram("egress_dns_duration_seconds", "Resolving, where a dial succeeded.", counters.dns)
         yield _histogram("egress_dial_duration_seconds", "Connecting, where it succeeded.", counters.dial)
+        yield from _delivered(counters)
         yield from _tallied(self._sources.tally())
         generation = self._sources.policy_generation()
         yield GaugeMetricFamily("egress_policy_generation", "The rules in force.", generation)
@@ -131,6 +134,20 @@ def _of_workers(workers: Mapping[int, int]) -> Iterator[Metric]:
             memory.add_metric(labels, process.memory_info().rss)
             descriptors.add_metric(labels, process.num_fds())
     yield from (cpu, memory, descriptors)
+
+
+def _delivered(counters: Counters) -> Iterator[Metric]:
+    sent = CounterMetricFamily("egress_otlp_sent", "Taken by the collector.", labels=("signal",))
+    dropped = CounterMetricFamily("egress_otlp_dropped", "That no collector got.", labels=("signal", "why"))
+    unseen = CounterMetricFamily("egress_flows_dropped", "Flows that found no room on their way to those who look on.")
+    for (what, outcome), count in sorted(counters.deliveries.copy().items()):
+        if what == FLOWS and outcome != SENT:
+            unseen.add_metric((), count)
+        elif what != FLOWS and outcome == SENT:
+            sent.add_metric((what,), count)
+        elif what != FLOWS:
+            dropped.add_metric((what, outcome), count)
+    yield from (sent, dropped, unseen)
 
 
 def _connections(counters: Counters) -> Metric:

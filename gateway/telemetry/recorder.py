@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from gateway.model.record import ConnectionRecord, Draft, ExchangeDraft, ExchangeRecord
 from gateway.model.roles import Clock
@@ -30,6 +31,18 @@ class Log:
     is_whole: bool = True
 
 
+class Telling(Protocol):
+    """Who tells a collector of what is over."""
+
+    def offer(self, ended: Sequence[tuple[Draft | ExchangeDraft, float]]) -> None:
+        """Drafts that do not change any more, each with the monotonic instant of its end; never blocks or raises."""
+        ...
+
+    def close(self, timeout: float) -> None:
+        """Tell what is queued, for `timeout` seconds at most."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class FormerLogs:
     """Logs that are not written to any more."""
@@ -43,7 +56,10 @@ class FormerLogs:
 
 
 class Recorder:
-    """Fulfils `roles.Recorder`. Owns its logs' sinks: `close` closes them."""
+    """Fulfils `roles.Recorder`. Owns its logs' sinks and who tells the collector, if anybody: `close` closes them.
+
+    `flows` is one log more, whose lines are for those who look on: they are in no count of lines.
+    """
 
     def __init__(
         self,
@@ -52,8 +68,12 @@ class Recorder:
         counters: Counters,
         logs: Sequence[Log] = (),
         ledger: Ledger | None = None,
+        flows: Log | None = None,
+        telling: Telling | None = None,
     ) -> None:
         self._loop = loop
+        self._flows = () if flows is None else (flows,)
+        self._telling = telling
         self._ledger = ledger or Ledger.alone()
         self._ledger.expect(len(logs))
         self._monotonic = clock.monotonic
@@ -89,9 +109,12 @@ class Recorder:
             self._timer.cancel()
             self._timer = None
         pending, self._pending = self._pending, []
-        batches = [bytearray() for _ in self._logs]
-        encoded = sum(self._encode(draft, ended_at, batches) for draft, ended_at in pending)
-        for log, batch in zip(self._logs, batches, strict=True):
+        if self._telling is not None:
+            self._telling.offer(pending)
+        outlets = (*self._logs, *self._flows)
+        batches = [bytearray() for _ in outlets]
+        encoded = sum(self._encode(draft, ended_at, outlets, batches) for draft, ended_at in pending)
+        for log, batch in zip(outlets, batches, strict=True):
             log.sink.put(batch, encoded if log.is_whole else batch.count(b"\n"))
         self._ledger.seal(len(pending), (len(pending) - encoded) * len(self._logs))
 
@@ -113,6 +136,8 @@ class Recorder:
         self.flush()
         for log in self._logs:
             log.sink.close(timeout)
+        if self._telling is not None:
+            self._telling.close(timeout)
 
     @property
     def written(self) -> int:
@@ -129,14 +154,16 @@ class Recorder:
         for former in self._former:
             yield from former.logs
 
-    def _encode(self, draft: Draft | ExchangeDraft, ended_at: float, batches: Sequence[bytearray]) -> bool:
+    def _encode(
+        self, draft: Draft | ExchangeDraft, ended_at: float, outlets: Sequence[Log], batches: Sequence[bytearray]
+    ) -> bool:
         """Append one line for each log; False, counted and logged, where a fault of ours stands in the way.
 
         Appending at once frees the line: keeping 64 of them made encoding cost twice as much (allocator).
         """
         try:
             record = seal(draft, ended_at) if isinstance(draft, Draft) else seal_exchange(draft, ended_at)
-            lines = [log.encode(record) for log in self._logs]
+            lines = [log.encode(record) for log in outlets]
         except Exception:
             self._unencoded += len(self._logs)
             connection = draft if isinstance(draft, Draft) else draft.connection

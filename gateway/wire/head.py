@@ -1,14 +1,20 @@
 """The head of an HTTP/1.0 or HTTP/1.1 request (RFC 9112): accepted exactly as the grammar has it, or refused."""
 
+import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+from gateway.model.client import TraceParent
 from gateway.model.reasons import Reason
 from gateway.wire.grammar import MAX_FIELD_LINES as MAX_FIELD_LINES
 from gateway.wire.grammar import REQUEST, find_head, host_fault, match_head, split_fields
 from gateway.wire.grammar import MalformedHead as MalformedHead
 
 _REMEMBERED_BYTES = 512  # of a head that is remembered: what a peer sends must not fill the memory
+
+_TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.{0,200})?", re.ASCII)
+_SAMPLED = 1
 
 
 class RequestHead(NamedTuple):
@@ -81,3 +87,21 @@ def _check_fields(head: RequestHead) -> None:
         raise MalformedHead(Reason.MALFORMED_REQUEST, fault)
     if head.method == "CONNECT" and ("content-length" in names or "transfer-encoding" in names) and head.has_content:
         raise MalformedHead(Reason.MALFORMED_REQUEST, "a CONNECT with content")
+
+
+def parse_traceparent(values: Sequence[str]) -> TraceParent | None:
+    """The client's span (W3C Trace Context, level 1), of all lines of the field. None for anything but one that is
+    right to the letter: then a trace begins here.
+
+    A later version is read as far as this one goes, as section 4.3 asks for; `ff` is none.
+    """
+    if len(values) != 1:
+        return None
+    match = _TRACEPARENT.fullmatch(values[0])
+    if match is None:
+        return None
+    version, trace, span, flags, rest = match.groups()
+    trace_id, span_id = int(trace, 16), int(span, 16)
+    if version == "ff" or (rest is not None and version == "00") or not trace_id or not span_id:
+        return None
+    return TraceParent(trace_id, span_id, bool(int(flags, 16) & _SAMPLED))

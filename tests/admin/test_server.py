@@ -18,6 +18,7 @@ from gateway.admin import server as admin_server
 from gateway.admin.server import CONNECTIONS_PER_PEER, HEAD_BYTES, AdminServer
 from gateway.admin.state import AuditEntry, GatewayState, LimitFill, OpenTunnel, ReloadOutcome
 from gateway.model.errors import ConfigError
+from gateway.telemetry.flows.ring import Ring
 
 TOKEN = "correct-horse-battery"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -27,6 +28,7 @@ BEARER = {"Authorization": f"Bearer {TOKEN}"}
 class FakeGateway:
     """Fulfils `GatewayState` with what a test puts in."""
 
+    flows: Ring = field(default_factory=Ring)
     reason: str | None = None
     outcome: ReloadOutcome = field(default_factory=lambda: ReloadOutcome(generation=2))
     entries: list[AuditEntry] = field(default_factory=list)
@@ -164,6 +166,7 @@ async def test_the_index_names_every_page(running: Running) -> None:
         "/ca.pem",
         "/ca-bundle.pem",
         "/tunnels",
+        "/flows",
         "/limits",
         "/tunnels/ID/close",
         "/reload",

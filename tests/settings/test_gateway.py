@@ -217,3 +217,29 @@ def test_an_error_in_the_settings_has_its_place_and_its_reason(tmp_path: Path, t
 )
 def test_what_is_legal_is_taken(tmp_path: Path, text: str) -> None:
     assert settings_problems(tmp_path, text) == []
+
+
+@pytest.mark.parametrize("url", ["http://collector:4318", "https://[2001:db8::1]:4318", "https://otlp.example/base/"])
+def test_a_collector_is_named_by_its_base_address(tmp_path: Path, url: str) -> None:
+    text = f"telemetry: {{otlp: {{endpoint: '{url}', signals: [logs], always_sample: []}}}}"
+    settings = load_settings(write(tmp_path, "gateway.yaml", text), {})
+    assert settings.telemetry.otlp is not None
+    assert (settings.telemetry.otlp.endpoint, settings.telemetry.otlp.signals) == (url, ("logs",))
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("{endpoint: 'collector:4318'}", 'endpoint: "collector:4318" is not the address of a collector such as'),
+        ("{endpoint: 'http://c/?token=s3cret'}", "endpoint: holds no user, password or query: credentials go into"),
+        ("{endpoint: 'http://u:s3cret@c'}", "endpoint: holds no user, password or query: credentials go into OTEL_"),
+        ("{protocol: udp}", "protocol: "),
+        ("{sample: 2}", "sample: "),
+        ("{signals: []}", "signals: "),
+        ("{always_sample: [allowed]}", "always_sample[0]: "),
+    ],
+)
+def test_what_is_wrong_about_a_collector_is_said_without_its_secrets(tmp_path: Path, text: str, problem: str) -> None:
+    [said] = settings_problems(tmp_path, f"telemetry: {{otlp: {text}}}")
+    assert f"telemetry.otlp.{problem}" in said
+    assert "s3cret" not in said

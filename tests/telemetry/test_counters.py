@@ -55,6 +55,7 @@ def test_every_count_reaches_who_adds_it_up() -> None:
     for draft in (tunnelled(), denied()):
         counters.count(draft, 1002.0)
     counters.count_exchange(exchanged(), 1002.0)
+    counters.deliver("traces", "sent", 3)
     total.add(counters.state())
     for name in Counters.__slots__:
         counted, added = getattr(counters, name), getattr(total, name)

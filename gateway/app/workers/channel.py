@@ -32,6 +32,7 @@ class Kind(IntEnum):
     TAKEN = 16  # up: the generation that is in force; the first one says that the worker serves
     COUNTS = 17  # up: a `Snapshot`
     ANSWER = 18  # up: an `Answer`
+    FLOWS = 19  # up: records, a line each
 
 
 class Frame(NamedTuple):

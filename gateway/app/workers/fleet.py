@@ -27,6 +27,7 @@ from gateway.app.workers.past import Past
 from gateway.app.workers.seats import Seats
 from gateway.settings.gateway import GatewaySettings
 from gateway.telemetry.counters import Counters
+from gateway.telemetry.flows.ring import Ring
 from gateway.telemetry.ledger import create_turns
 from gateway.telemetry.limits import LimitReadings
 from gateway.telemetry.logs.sinks import check_writable
@@ -56,12 +57,14 @@ class Fleet:
         settings: GatewaySettings,
         materials: Materials,
         sockets: Sockets,
+        flows: Ring | None = None,
         patience: Patience | None = None,
         program: Sequence[str] = PROGRAM,
     ) -> None:
         """Raises `ConfigError` for a log that cannot be written."""
         _check_logs(settings)
         self._settings = settings
+        self._flows = flows or Ring()
         self._materials = materials
         self._patience = patience or Patience()
         self._program = program
@@ -146,7 +149,7 @@ class Fleet:
         seat = self._seats.take()
         try:
             member = await Member.start(
-                index, self._settings, self._materials, self._sockets, self._turns, seat, self._program
+                index, self._settings, self._materials, self._sockets, self._turns, seat, self._flows, self._program
             )
         except BaseException:
             self._seats.leave(seat)

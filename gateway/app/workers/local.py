@@ -14,6 +14,8 @@ from gateway.app.workers.crew import CrewFailed
 from gateway.app.workers.serving import Serving
 from gateway.settings.gateway import GatewaySettings
 from gateway.telemetry.counters import Counters
+from gateway.telemetry.flows.outlet import Pass
+from gateway.telemetry.flows.ring import Ring
 from gateway.telemetry.ledger import Ledger
 from gateway.telemetry.limits import LimitReadings
 from gateway.telemetry.metrics import Tally
@@ -26,12 +28,17 @@ class Local:
     size = 1
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, settings: GatewaySettings, materials: Materials, sockets: Sockets
+        self,
+        loop: asyncio.AbstractEventLoop,
+        settings: GatewaySettings,
+        materials: Materials,
+        sockets: Sockets,
+        flows: Ring,
     ) -> None:
         """Raises `ConfigError` for a log that cannot be written."""
         self._ledger = Ledger.alone()
         self._in_force = InForce(sockets.addresses(), Entrances(settings, materials))
-        self._serving = Serving(loop, settings, sockets.proxies[0], self._in_force, self._ledger)
+        self._serving = Serving(loop, settings, sockets.proxies[0], self._in_force, self._ledger, _into(flows))
         self._serves = False
 
     @property
@@ -119,3 +126,13 @@ class Local:
             workers={0: os.getpid()} if self._serves else {},
             workers_lost=0,
         )
+
+
+def _into(flows: Ring) -> Pass:
+    """The ring is this process's own: there is always room."""
+
+    def pass_on(lines: bytes) -> bool:
+        flows.put(lines)
+        return True
+
+    return pass_on

@@ -19,6 +19,7 @@ from gateway.app.sockets import Sockets
 from gateway.app.workers.channel import Channel, ChannelBroken, Frame, Kind
 from gateway.app.workers.messages import Answer, Question, Snapshot, Start, Topic, decode_number, encode_number
 from gateway.settings.gateway import GatewaySettings
+from gateway.telemetry.flows.ring import Ring
 from gateway.telemetry.ledger import Ledger, create_page
 
 UP_FRAME_BYTES = 16 * 1024 * 1024  # what a worker may say at once: its counts, of 10,000 series at most
@@ -47,7 +48,8 @@ class _Asked:
 class Member:
     """`generation` is what it judges by, 0 before it serves; `snapshot` what it last said that it had counted."""
 
-    def __init__(self, index: int, process: Process, channel: Channel, ledger: Ledger, seat: Seat) -> None:
+    def __init__(self, index: int, process: Process, channel: Channel, ledger: Ledger, seat: Seat, flows: Ring) -> None:
+        self._flows = flows
         self.index = index
         self.pid = process.pid
         self.ledger = ledger
@@ -75,6 +77,7 @@ class Member:
         sockets: Sockets,
         turns: int,
         seat: Seat,
+        flows: Ring,
         program: Sequence[str] = PROGRAM,
     ) -> "Member":
         """A new process of the same program, in a session of its own: what a terminal says is for the supervisor."""
@@ -97,7 +100,7 @@ class Member:
         channel = await Channel.over(ours, UP_FRAME_BYTES)
         start = Start(settings, materials, sockets.addresses(), proxies, page, turns, seat)
         await channel.send(Kind.START, start.encode())
-        return cls(index, process, channel, ledger, seat)
+        return cls(index, process, channel, ledger, seat, flows)
 
     @property
     def serves(self) -> bool:
@@ -185,6 +188,8 @@ class Member:
                 self.changed.set()
             case Kind.ANSWER:
                 self._hear_answer(Answer.decode(frame.body))
+            case Kind.FLOWS:
+                self._flows.put(frame.body)
             case _:
                 raise ChannelBroken(f"{frame.kind.name} is nothing that a worker says")
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from gateway.admin.state import LimitFill, OpenTunnel
-from gateway.app.build import build_recorder, build_services
+from gateway.app.build import build_recorder, build_services, build_telling
 from gateway.app.clock import SystemClock
 from gateway.app.followers import LogFollower, WalkFollower, build_admission
 from gateway.app.generation.in_force import InForce
@@ -25,6 +25,7 @@ from gateway.app.workers.messages import Snapshot
 from gateway.net.listener import Listener
 from gateway.settings.gateway import GatewaySettings
 from gateway.telemetry.counters import Counters
+from gateway.telemetry.flows.outlet import FlowOutlet, Pass
 from gateway.telemetry.ledger import Ledger
 
 LOG_CLOSE_SECONDS = 5.0
@@ -41,13 +42,16 @@ class Serving:
         sockets: NamedSockets,
         in_force: InForce,
         ledger: Ledger,
+        pass_on: Pass,
         seat: Seat | None = None,
     ) -> None:
-        """Opens the logs. Raises `ConfigError` for one that cannot be written. `seat` is where the limits of many
-        processes are counted."""
-        self._counters = Counters()
-        self._limiting = Limiting(settings.limits, SystemClock(), seat)
-        self.recorder = build_recorder(loop, settings, self._counters, ledger)
+        """Opens the logs; flows are passed on to those who look on. Raises `ConfigError` for a log that cannot be
+        written. `seat` is where the limits of many processes are counted."""
+        self._counters = counters = Counters()
+        self._limiting = limiting = Limiting(settings.limits, SystemClock(), seat)
+        telling = build_telling(settings, counters, lambda: limiting.limiter.held)
+        flows = FlowOutlet(pass_on, counters)
+        self.recorder = build_recorder(loop, settings, counters, ledger, flows, telling)
         admission = build_admission(settings)
         before_the_first = ResolverPlan(settings.resolver)
         services, self._resolver = build_services(

@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncGenerator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import uvloop
@@ -159,7 +160,8 @@ async def work(descriptor: int) -> None:
     sockets = [(name, socket.socket(fileno=inherited)) for name, inherited in start.sockets]
     in_force = InForce(start.listening, Entrances(start.settings, start.materials))
     ledger = Ledger.shared(start.page, start.turns)
-    serving = Serving(asyncio.get_running_loop(), start.settings, sockets, in_force, ledger, start.seat)
+    pass_on = partial(channel.post, Kind.FLOWS)
+    serving = Serving(asyncio.get_running_loop(), start.settings, sockets, in_force, ledger, pass_on, start.seat)
     await Worker(channel, serving, in_force).run()
 
 

@@ -20,7 +20,6 @@ _SOURCES = {IdentitySource.ADDRESS, IdentitySource.BASIC, IdentitySource.MTLS}
 _KEYS: tuple[tuple[str, ...], ...] = (
     ("identity", "token"),
     ("identity", "kubernetes"),
-    ("telemetry", "otlp"),
     ("compat",),
 )
 _NEEDS_AUTHORITY = (
@@ -28,7 +27,7 @@ _NEEDS_AUTHORITY = (
     "(`egress-gateway ca init` makes both)"
 )
 _LISTENER_MODES = ("explicit", "transparent")
-_RULE_KEYS = frozenset(("via", "trace"))
+_RULE_KEYS = frozenset(("via",))
 
 
 def check_gateway_available(settings: GatewaySettings, problems: Problems) -> None:

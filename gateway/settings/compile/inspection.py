@@ -20,6 +20,7 @@ Finding = tuple[KeyPath, str]
 
 OURS_TO_SAY = frozenset(
     (
+        "baggage",
         "connection",
         "content-length",
         "expect",
@@ -31,13 +32,15 @@ OURS_TO_SAY = frozenset(
         "proxy-authorization",
         "proxy-connection",
         "te",
+        "traceparent",
+        "tracestate",
         "trailer",
         "transfer-encoding",
         "upgrade",
         "via",
     )
 )
-"""Headers that frame or route a message, in `comparable_name` form: no rule says what they hold."""
+"""Headers that frame, route or trace a message, in `comparable_name` form: no rule says what they hold."""
 NEVER_LOGGED = frozenset({"authorization", "cookie", "proxy-authorization"})
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")

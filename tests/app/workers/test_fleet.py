@@ -39,7 +39,7 @@ class Bed:
         write(folder / "gateway.yaml", GATEWAY)
         self.settings = load(self.file).settings
         self.sockets = bind_sockets(self.settings, size)
-        self.fleet = Fleet(self.settings, {}, self.sockets, IMPATIENT, program)
+        self.fleet = Fleet(self.settings, {}, self.sockets, patience=IMPATIENT, program=program)
 
     async def frames(self) -> AsyncIterator[bytes]:
         """Of what the file says now."""

@@ -22,7 +22,6 @@ RULE = "rules:\n  - name: a\n    hosts: [x.example]\n    "
         ("identity: {sources: [address, token]}", "identity.sources[1]"),
         ("identity: {token: {issuer: i, jwks: j}}", "identity.token"),
         ("identity: {kubernetes: true}", "identity.kubernetes"),
-        ("telemetry: {otlp: {endpoint: 'http://c'}}", "telemetry.otlp"),
         ("compat: smokescreen", "compat"),
     ],
 )
@@ -61,7 +60,6 @@ def test_clients_are_known_by_certificate_password_and_address(tmp_path: Path, s
     "wish",
     [
         "via: http://proxy.example:3128",
-        "trace: {propagate: never}",
     ],
 )
 def test_a_rule_that_wishes_for_a_later_feature_is_refused(tmp_path: Path, wish: str) -> None:
@@ -72,7 +70,9 @@ def test_a_rule_that_wishes_for_a_later_feature_is_refused(tmp_path: Path, wish:
     assert str(refusal.value) == f"{path}:4: rules[0].{key}: is not available yet"
 
 
-@pytest.mark.parametrize("default", ["resolve: gateway", "honour_retry_after: false", "inspect: false"])
+@pytest.mark.parametrize(
+    "default", ["resolve: gateway", "honour_retry_after: false", "inspect: false", "trace: {propagate: never}"]
+)
 def test_a_rule_may_write_defaults_out(tmp_path: Path, default: str) -> None:
     path = write(tmp_path, "policy.yaml", RULE + default)
     assert len(load_policy(with_policy(GatewaySettings(), path)).policy.rules) == 1
@@ -82,12 +82,12 @@ def test_what_is_not_available_is_told_together_with_what_else_is_wrong(tmp_path
     text = """\
         rules:
           - {name: a, hosts: [x.example], clients: [nobody]}
-          - {name: b, hosts: [y.example], trace: {propagate: never}}
+          - {name: b, hosts: [y.example], via: proxy.example}
         """
     path = write(tmp_path, "policy.yaml", text)
     with pytest.raises(ConfigErrors) as refusal:
         load_policy(with_policy(GatewaySettings(), path))
     assert [str(problem).removeprefix(str(path)) for problem in refusal.value.problems] == [
-        ":3: rules[1].trace: is not available yet",
+        ":3: rules[1].via: is not available yet",
         ":2: rules[0].clients[0]: the group 'nobody' is not declared",
     ]

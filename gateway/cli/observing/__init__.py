@@ -1,0 +1,1 @@
+"""`egress-gateway observe`: live flows, as a running gateway tells them."""

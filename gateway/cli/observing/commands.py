@@ -1,0 +1,75 @@
+"""`egress-gateway observe`. Flags are Hubble's where there is the same thing here."""
+# ruff: noqa: PLC0415  # what a command needs is imported when it runs, so that `--help` answers at once
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.cli.ending import fail
+
+Values = list[str] | None
+Config = Annotated[
+    Path | None,
+    typer.Option("-c", "--config", metavar="FILE", help="gateway.yaml; else ./gateway.yaml, else its defaults."),
+]
+
+
+def observe(
+    config: Config = None,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with what comes.")] = False,
+    last: Annotated[int | None, typer.Option(metavar="N", help="Of those that are there; 20, or 0 with -f.")] = None,
+    since: Annotated[str | None, typer.Option(metavar="5m", help="What ended so long ago at most.")] = None,
+    verdict: Annotated[Values, typer.Option(metavar="V", help="forwarded, dropped, error or audit.")] = None,
+    from_ip: Annotated[Values, typer.Option(metavar="ADDR", help="The client's address.")] = None,
+    from_user: Annotated[Values, typer.Option(metavar="NAME", help="The client's name.")] = None,
+    from_group: Annotated[Values, typer.Option(metavar="NAME", help="A group of the policy.")] = None,
+    from_namespace: Annotated[Values, typer.Option(metavar="NAME", help="Of the client's pod.")] = None,
+    to_fqdn: Annotated[Values, typer.Option(metavar="NAME", help="The name asked for; * is any text.")] = None,
+    to_ip: Annotated[Values, typer.Option(metavar="ADDR", help="The address that was dialled.")] = None,
+    port: Annotated[Values, typer.Option(metavar="N", help="The port asked for.")] = None,
+    rule: Annotated[Values, typer.Option(metavar="FILE#NAME", help="The rule that decided.")] = None,
+    reason: Annotated[Values, typer.Option(metavar="R", help="See docs/reasons.md.")] = None,
+    output: Annotated[str, typer.Option("-o", "--output", metavar="compact|dict|json|table", help="How.")] = "compact",
+) -> None:
+    """Say what ended lately, and what ends.
+
+    Asks the running gateway at `admin.bind`, with the token of `admin.token_file` if there is one; it filters. Each
+    filter may be given more often: one of its values must match, and every filter.
+
+    \b
+    egress-gateway observe -f --verdict dropped
+    egress-gateway observe --since 5m --to-fqdn '*.example.com' -o json
+
+    Status 0, 2 if there is no answer.
+    """
+    from gateway.cli.admin_port import NoAnswer
+    from gateway.cli.observing.printing import print_flows
+    from gateway.settings.problems import BadValue, ConfigErrors
+    from gateway.settings.units import parse_duration
+
+    filters = {
+        "verdict": verdict,
+        "from_ip": from_ip,
+        "from_user": from_user,
+        "from_group": from_group,
+        "from_namespace": from_namespace,
+        "to_fqdn": to_fqdn,
+        "to_ip": to_ip,
+        "port": port,
+        "rule": rule,
+        "reason": reason,
+    }
+    wanted = [(key, value) for key, values in filters.items() for value in values or ()]
+    try:
+        if last is not None:
+            wanted.append(("last", str(last)))
+        if since is not None:
+            wanted.append(("since", f"{parse_duration(since):.3f}"))
+        with suppress(KeyboardInterrupt):
+            print_flows(config, wanted, follow, output)
+    except (ConfigErrors, NoAnswer) as refusal:
+        fail(refusal)
+    except BadValue as bad:
+        fail(f"--since: {bad}")

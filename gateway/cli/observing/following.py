@@ -1,0 +1,73 @@
+"""Flows from the admin port: Server-Sent Events, over as many connections as it takes."""
+
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+from urllib.parse import urlencode
+
+from gateway.cli.admin_port import NoAnswer
+
+RETRY_SECONDS = 0.1
+RETRIES = 50  # in a row: a gateway that restarts is away for a moment
+
+Flow = dict[str, Any]
+
+
+class Asks(Protocol):
+    """The admin port."""
+
+    def lines(self, path: str, headers: Mapping[str, str]) -> Iterator[bytes]:
+        """Of the answer, as they come. Raises `NoAnswer`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """So many flows were gone before they could be read."""
+
+    count: int
+
+
+@dataclass(slots=True)
+class _Event:
+    kind: str = "message"
+    data: str = ""
+
+
+def flows(port: Asks, wanted: Sequence[tuple[str, str]], follow: bool) -> Iterator[Flow | Missed]:
+    """Those that are there, then those that come. Raises `NoAnswer`."""
+    path = "/flows?" + urlencode([*wanted, ("follow", "true")] if follow else wanted)
+    headers: dict[str, str] = {}
+    failures = 0
+    while True:
+        try:
+            for event in _events(port.lines(path, headers), headers):
+                failures = 0
+                yield Missed(json.loads(event.data)["missed"]) if event.kind == "missed" else json.loads(event.data)
+        except NoAnswer:
+            failures += 1
+            if "Last-Event-ID" not in headers or failures > RETRIES:  # it never answered, or does not come back
+                raise
+        if not follow:
+            return
+        time.sleep(RETRY_SECONDS)
+
+
+def _events(lines: Iterable[bytes], headers: dict[str, str]) -> Iterator[_Event]:
+    """Keeps the number of the last one where the next request takes it from."""
+    event = _Event()
+    for line in lines:
+        key, _, value = line.decode().rstrip("\n").partition(": ")
+        match key:
+            case "id":
+                headers["Last-Event-ID"] = value
+            case "event":
+                event.kind = value
+            case "data":
+                event.data += value
+            case "":
+                if event.data:
+                    yield event
+                event = _Event()

@@ -1,0 +1,1 @@
+"""Parts of `/metrics` beside the counts themselves."""

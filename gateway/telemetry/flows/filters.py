@@ -1,0 +1,78 @@
+"""Which flows somebody wants to see: names and meanings follow those of Hubble where there is the same thing here."""
+
+from collections.abc import Callable, Iterable, Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+MOST_VALUES = 32
+MOST_CHARACTERS = 253
+
+FORWARDED, DROPPED, ERROR, AUDIT = VERDICTS = ("forwarded", "dropped", "error", "audit")
+
+Flow = Mapping[str, Any]
+"""A record's keys."""
+
+
+class BadFilter(ValueError):
+    """Nothing that could be asked for; the text says what."""
+
+
+class FlowFilter:
+    """Values of one key: either matches. Different keys: all must match."""
+
+    def __init__(self, wanted: Mapping[str, frozenset[str]]) -> None:
+        self._wanted = [(_TESTS[key], values) for key, values in wanted.items()]
+
+    def holds(self, flow: Flow) -> bool:
+        """Whether it is wanted."""
+        return all(any(test(flow, value) for value in values) for test, values in self._wanted)
+
+
+def parse_filter(pairs: Iterable[tuple[str, str]]) -> FlowFilter:
+    """Of keys and values, in any order. Raises `BadFilter`."""
+    wanted: dict[str, set[str]] = {}
+    for number, (key, value) in enumerate(pairs, 1):
+        if key not in _TESTS:
+            raise BadFilter(f"no filter is called {key[:40]!r}")
+        if number > MOST_VALUES or not 0 < len(value) <= MOST_CHARACTERS:
+            raise BadFilter(f"at most {MOST_VALUES} filters of 1 to {MOST_CHARACTERS} characters")
+        wanted.setdefault(key, set()).add(_checked(key, value))
+    return FlowFilter({key: frozenset(values) for key, values in wanted.items()})
+
+
+def verdict_in(flow: Flow) -> str:
+    """`dropped`: policy refused. `audit`: it would have, and report mode let it pass. `error`: it came to no verdict or
+    failed. `forwarded`: all else."""
+    if flow.get("decision") == "deny":
+        return DROPPED
+    if flow.get("decision") == "none" or flow.get("ended") == "failed":
+        return ERROR
+    return AUDIT if "would_deny" in flow else FORWARDED
+
+
+def _checked(key: str, value: str) -> str:
+    if key == "verdict" and value.lower() not in VERDICTS:
+        raise BadFilter(f"verdict is one of {', '.join(VERDICTS)}")
+    if key == "port" and not (value.isdecimal() and value.isascii() and 0 < int(value[:6]) < 65536):
+        raise BadFilter("port is a number from 1 to 65535")
+    return value.lower() if key in ("verdict", "to_fqdn") else value
+
+
+def _has(key: str) -> Callable[[Flow, str], bool]:
+    return lambda flow, value: str(flow.get(key, "")) == value
+
+
+_TESTS: Mapping[str, Callable[[Flow, str], bool]] = {
+    "verdict": lambda flow, value: verdict_in(flow) == value,
+    "from_namespace": _has("namespace"),
+    "from_ip": _has("client_address"),
+    "from_user": _has("user"),
+    "from_group": lambda flow, value: value in flow.get("groups", ()),
+    "to_fqdn": lambda flow, value: fnmatchcase(str(flow.get("host", "")), value),
+    "to_ip": _has("dialled_address"),
+    "port": _has("port"),
+    "rule": _has("rule"),
+    "reason": _has("reason"),
+}
+
+KEYS = tuple(_TESTS)

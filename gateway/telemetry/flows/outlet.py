@@ -1,0 +1,39 @@
+"""From a worker's recorder to the ring, wherever that is."""
+
+from collections.abc import Callable
+
+from gateway.telemetry.counters import FLOWS, NO_ROOM, SENT, Counters
+
+Pass = Callable[[bytes], bool]
+"""Takes whole lines; False: there was no room for them."""
+
+
+class FlowOutlet:
+    """Fulfils `sinks.Sink`. What finds no room is dropped and counted: nobody waits for those who look on."""
+
+    def __init__(self, pass_on: Pass, counters: Counters) -> None:
+        self._pass_on = pass_on
+        self._counters = counters
+        counters.deliver(FLOWS, SENT, 0)
+        counters.deliver(FLOWS, NO_ROOM, 0)
+
+    @property
+    def written(self) -> int:
+        """See `Sink`."""
+        return self._counters.deliveries[FLOWS, SENT]
+
+    @property
+    def lost(self) -> int:
+        """See `Sink`."""
+        return self._counters.deliveries[FLOWS, NO_ROOM]
+
+    def put(self, lines: bytes | bytearray, count: int) -> None:
+        """See `Sink`."""
+        if count:
+            self._counters.deliver(FLOWS, SENT if self._pass_on(bytes(lines)) else NO_ROOM, count)
+
+    def reopen(self) -> None:
+        """Nothing to open."""
+
+    def close(self, timeout: float) -> None:
+        """Nothing is queued here."""

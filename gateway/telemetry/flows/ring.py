@@ -1,0 +1,114 @@
+"""The newest flows of all workers, for those who look on.
+
+A reader keeps its own place and takes what it has time for: one that is slow misses what left the ring meanwhile, and
+is told how much that was. It costs the others nothing, and the ring knows no reader.
+"""
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import NamedTuple
+
+MOST_FLOWS = 10_000
+MOST_BYTES = 16 * 1024 * 1024
+PIECE = 200  # flows that are read at once
+
+
+class _Batch(NamedTuple):
+    first: int
+    came_time: float
+    lines: bytes
+    size: int
+
+
+class Piece(NamedTuple):
+    """Flows as they came, Unix time and line, the first of them number `first`; `missed` ones had left the ring."""
+
+    first: int
+    flows: Sequence[tuple[float, bytes]]
+    missed: int
+
+
+class Ring:
+    """Written and read by the loop. `epoch` tells its numbers from those of another start."""
+
+    def __init__(
+        self, most_flows: int = MOST_FLOWS, most_bytes: int = MOST_BYTES, now: Callable[[], float] = time.time
+    ) -> None:
+        self.epoch = f"{random.getrandbits(32):08x}"
+        self.closed = False
+        self._most_flows = most_flows
+        self._most_bytes = most_bytes
+        self._now = now
+        self._batches: deque[_Batch] = deque()
+        self._bytes = 0
+        self._end = 0
+        self._grown: asyncio.Event | None = None
+
+    @property
+    def begin(self) -> int:
+        """The number of the oldest flow that is still here."""
+        return self._batches[0].first if self._batches else self._end
+
+    @property
+    def end(self) -> int:
+        """The number of the next flow to come."""
+        return self._end
+
+    def put(self, lines: bytes) -> None:
+        """Whole lines, each a flow. The oldest ones go, as many as came together."""
+        count = lines.count(b"\n")
+        self._batches.append(_Batch(self._end, self._now(), lines, count))
+        self._end += count
+        self._bytes += len(lines)
+        while self._end - self._batches[0].first > self._most_flows or self._bytes > self._most_bytes:
+            self._bytes -= len(self._batches.popleft().lines)
+            if not self._batches:
+                break
+        self._wake()
+
+    def read(self, place: int) -> Piece | None:
+        """The next flows from number `place` on, `PIECE` at most; None if there are none yet."""
+        missed, first = max(0, self.begin - place), max(self.begin, place)
+        batches = self._from(first)
+        if not batches:
+            return None
+        flows = [(batch.came_time, line) for batch in batches for line in batch.lines.splitlines()]
+        skipped = first - batches[0].first
+        return Piece(first, flows[skipped : skipped + PIECE], missed)
+
+    def _from(self, place: int) -> Sequence[_Batch]:
+        """As many batches from that number on as make a piece. Who follows is near the end: so they are looked for."""
+        found: deque[_Batch] = deque()
+        for batch in reversed(self._batches):
+            if batch.first + batch.size <= place:
+                break
+            found.appendleft(batch)
+        held, wanted = 0, 0
+        for batch in found:
+            held += batch.size
+            wanted += 1
+            if held - (place - found[0].first) >= PIECE:
+                break
+        return list(islice(found, wanted))
+
+    async def grow(self) -> None:
+        """Returns when more has come since, or the ring is closed."""
+        if self.closed:
+            return
+        if self._grown is None:
+            self._grown = asyncio.Event()
+        await self._grown.wait()
+
+    def close(self) -> None:
+        """Nothing more comes: whoever waits goes."""
+        self.closed = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._grown is not None:
+            self._grown.set()
+            self._grown = None

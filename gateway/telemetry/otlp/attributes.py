@@ -1,0 +1,78 @@
+"""How a record's keys are called in traces and logs: OpenTelemetry's semantic conventions where they have a name, else
+`egress.*`. The table is in docs/observability.md."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.model.record import ConnectionRecord, ExchangeRecord
+
+Attributes = dict[str, Any]
+
+CONVENTIONAL = {
+    "client_address": "client.address",
+    "client_port": "client.port",
+    "host": "server.address",
+    "port": "server.port",
+    "method": "http.request.method",
+    "path": "url.path",
+    "status": "http.response.status_code",
+    "reason": "error.type",
+    "user": "user.name",
+    "dialled_address": "network.peer.address",
+    "sni": "tls.client.server_name",
+    "resolved": "dns.answers",
+}
+_NOT_TOLD = frozenset(("time", "total_ms"))  # what a span or a log has as its own
+
+_OF_STAGES: Mapping[str, tuple[str, ...]] = {
+    "policy": ("decision", "rule", "generation", "would_deny", "would_deny_rule"),
+    "dns": ("resolved",),
+    "dial": ("dialled_address", "refused"),
+    "tls": ("sni", "alpn", "ja4", "ech", "tls_version", "tls_resumed", "upstream_tls_version", "upstream_tls_resumed"),
+    "relay": ("bytes_up", "bytes_down", "first_byte_ms", "ended", "ended_by"),
+}
+_ONLY_OF_STAGES = frozenset(
+    ("resolved", "dialled_address", "refused", "sni", "alpn", "ja4", "ech", "first_byte_ms", "dns_ms", "dial_ms")
+)
+
+_METHODS = frozenset(("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"))
+
+
+def name_of(key: str) -> str:
+    """The attribute of a record's key."""
+    return CONVENTIONAL.get(key) or f"egress.{key}"
+
+
+def attributes_of_log(record: ConnectionRecord | ExchangeRecord) -> Attributes:
+    """All that the record tells."""
+    return {name_of(key): value for key, value in record.items() if key not in _NOT_TOLD}
+
+
+def attributes_of_span(record: ConnectionRecord | ExchangeRecord) -> Attributes:
+    """All that is not told by the spans of its stages."""
+    told = {name_of(key): value for key, value in record.items() if key not in _ONLY_OF_STAGES and key not in _NOT_TOLD}
+    told["network.transport"] = "tcp"
+    if record.get("door") == "connect" and "exchange_id" not in record:
+        told["http.request.method"] = "CONNECT"
+    return told
+
+
+def attributes_of_stage(name: str, record: ConnectionRecord | ExchangeRecord) -> Attributes:
+    """Of the stage of that name."""
+    values: Mapping[str, Any] = {**record}
+    told = {name_of(key): values[key] for key in _OF_STAGES[name] if key in values}
+    if name == "dns":
+        told["dns.question.name"] = values.get("host", "")
+    if name == "tls" and "tls_version" in values:
+        told["tls.protocol.version"] = values["tls_version"].removeprefix("TLSv")
+    if name == "dial" and "dialled_address" in values:
+        told["network.peer.port"] = values.get("port", 0)
+    return told
+
+
+def span_name(record: ConnectionRecord | ExchangeRecord) -> str:
+    """Few different ones (a client may send any method)."""
+    method = record.get("method")
+    if method is None:
+        return "CONNECT" if record.get("door") == "connect" else "connection"
+    return str(method) if method in _METHODS else "HTTP"

@@ -1,0 +1,36 @@
+"""Who tells the collector, as the plan and the environment want it."""
+
+import os
+import socket
+import sys
+from collections.abc import Callable
+
+from gateway.telemetry.counters import Counters
+from gateway.telemetry.otlp.exporters import is_disabled, open_exporters, resource_of
+from gateway.telemetry.otlp.plan import Plan
+from gateway.telemetry.otlp.points import Readings
+from gateway.telemetry.otlp.telling import Pace, Telling
+
+SWITCH_SECONDS = 0.0005
+"""How long the thread that encodes may keep the loop's thread from running; Python's own is ten times as long."""
+METRIC_INTERVAL = "OTEL_METRIC_EXPORT_INTERVAL"  # milliseconds
+
+
+def open_telling(plan: Plan, counters: Counters, tunnels_open: Callable[[], int]) -> Telling | None:
+    """None if the environment switches OpenTelemetry off. Raises `ConfigError` where the package for gRPC misses."""
+    if is_disabled():
+        return None
+    sys.setswitchinterval(SWITCH_SECONDS)
+    return Telling(
+        open_exporters(plan),
+        resource_of(f"{socket.gethostname()}-{os.getpid()}"),
+        plan.sampling,
+        counters,
+        lambda: Readings(counters, tunnels_open()),
+        _pace(),
+    )
+
+
+def _pace() -> Pace:
+    wanted = os.environ.get(METRIC_INTERVAL, "")
+    return Pace(metrics=max(1.0, int(wanted) / 1000)) if wanted.isdecimal() and len(wanted) < 10 else Pace()

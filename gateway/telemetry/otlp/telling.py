@@ -1,0 +1,206 @@
+"""Telling the collector. It never holds up the loop: what is over is put into a bounded queue as it is; a thread of its
+own makes spans and logs of it and waits for the collector. What finds no room, and what the collector did not take
+after the exporter's tries, is dropped and counted; once the collector answers it goes on by itself.
+"""
+
+import logging
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from opentelemetry.sdk._logs import ReadableLogRecord
+from opentelemetry.sdk.metrics import Exemplar
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
+
+from gateway.model.record import Draft, ExchangeDraft
+from gateway.telemetry.counters import NO_ROOM, REFUSED, SENT, Counters
+from gateway.telemetry.otlp.exporters import Exporters, Exports
+from gateway.telemetry.otlp.logs import log_of
+from gateway.telemetry.otlp.points import Readings, Span, metrics_of
+from gateway.telemetry.otlp.spans import nanoseconds, spans_of
+from gateway.telemetry.otlp.tracing import Numbering, Sampling
+
+QUEUE = 2048
+BATCH = 256
+WARNING_SECONDS = 10.0
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds: what is queued is told so often, or when there is a batch of it; after each batch there is a pause, so
+    that a flood of denials leaves the process its CPU; metrics are told so often."""
+
+    queue: float = 1.0
+    batch: float = 0.25
+    metrics: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Over:
+    """A connection or a request that has ended."""
+
+    draft: Draft | ExchangeDraft
+    ended_at: float
+    is_traced: bool
+
+
+class Telling:
+    """Fulfils `recorder.Telling`. `readings` is called in the thread."""
+
+    def __init__(
+        self,
+        exporters: Exporters,
+        resource: Resource,
+        sampling: Sampling,
+        counters: Counters,
+        readings: Callable[[], Readings],
+        pace: Pace | None = None,
+        queue: int = QUEUE,
+    ) -> None:
+        self._exporters = exporters
+        self._resource = resource
+        self._sampling = sampling
+        self._counters = counters
+        self._readings = readings
+        self._pace = pace or Pace()
+        self._room = queue
+        self._numbering = Numbering(random.SystemRandom().getrandbits(64) or 1)
+        self._began = time.time_ns()
+        self._exemplars: dict[str, Exemplar] = {}
+        self._queue: deque[_Over] = deque()
+        self._changed = threading.Condition()
+        self._closing = False
+        self._next_warning_at = float("-inf")
+        for signal, exporter in exporters._asdict().items():
+            for outcome in (SENT, NO_ROOM, REFUSED) if exporter is not None else ():
+                counters.deliver(signal, outcome, 0)
+        self._thread = threading.Thread(target=self._run, name="otlp", daemon=True)
+        self._thread.start()
+
+    def offer(self, ended: Sequence[tuple[Draft | ExchangeDraft, float]]) -> None:
+        """See `recorder.Telling`."""
+        wanted = [over for draft, ended_at in ended if (over := self._drawn(draft, ended_at)) is not None]
+        if not wanted:
+            return
+        with self._changed:
+            room = 0 if self._closing else max(0, self._room - len(self._queue))
+            self._queue.extend(wanted[:room])
+            if len(self._queue) >= BATCH:
+                self._changed.notify()
+        for over in wanted[room:]:
+            self._count(NO_ROOM, over)
+
+    def _drawn(self, draft: Draft | ExchangeDraft, ended_at: float) -> _Over | None:
+        is_traced = self._exporters.traces is not None and self._sampling.wants(draft)
+        if is_traced and isinstance(draft, ExchangeDraft):
+            draft.connection.traced = True
+        if is_traced or self._exporters.logs is not None:
+            return _Over(draft, ended_at, is_traced)
+        return None
+
+    def _count(self, outcome: str, over: _Over) -> None:
+        if over.is_traced:
+            self._counters.deliver("traces", outcome)
+        if self._exporters.logs is not None:
+            self._counters.deliver("logs", outcome)
+
+    def close(self, timeout: float) -> None:
+        """See `recorder.Telling`. A thread that waits for the collector is left behind; it keeps no process alive."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join(timeout)
+        for exporter in self._exporters:
+            if exporter is not None:
+                exporter.shutdown()
+        with self._changed:
+            left = list(self._queue)
+            self._queue.clear()
+        for over in left:
+            self._count(NO_ROOM, over)
+        if left:
+            _logger.warning("OTLP: the collector did not take the last %d in time", len(left))
+
+    # ------------------------------------------------------------------------------------------------------ the thread
+
+    def _run(self) -> None:
+        metrics_at = time.monotonic() + self._pace.metrics
+        closing = False
+        while not closing:
+            closing = self._wait(self._pace.queue, unless=BATCH)
+            while batch := self._next_batch():
+                self._tell(batch)
+                if not closing:
+                    break
+            if closing or time.monotonic() >= metrics_at:
+                self._tell_metrics()
+                metrics_at = time.monotonic() + self._pace.metrics
+            self._wait(self._pace.batch)
+
+    def _wait(self, seconds: float, unless: int | None = None) -> bool:
+        """For that long, or until so many are queued. True: it is time to end."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._closing or (unless is not None and len(self._queue) >= unless), seconds
+            )
+            return self._closing
+
+    def _next_batch(self) -> Sequence[_Over]:
+        with self._changed:
+            return [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
+
+    def _tell(self, batch: Sequence[_Over]) -> None:
+        traced = [over for over in batch if over.is_traced]
+        if self._exporters.traces is not None and traced:
+            for over in traced:
+                self._keep_exemplar(over)
+            self._export(
+                "traces",
+                self._exporters.traces,
+                lambda: [span for over in traced for span in self._spans(over)],
+                len(traced),
+            )
+        if self._exporters.logs is not None:
+            self._export("logs", self._exporters.logs, lambda: [self._log(over) for over in batch], len(batch))
+
+    def _tell_metrics(self) -> None:
+        if self._exporters.metrics is not None:
+            span = Span(self._began, time.time_ns())
+            self._export(
+                "metrics",
+                self._exporters.metrics,
+                lambda: metrics_of(self._readings(), span, self._exemplars, self._resource),
+                1,
+            )
+
+    def _spans(self, over: _Over) -> Iterator[ReadableSpan]:
+        return spans_of(over.draft, over.ended_at, self._numbering.of(over.draft), self._resource)
+
+    def _log(self, over: _Over) -> ReadableLogRecord:
+        numbers = self._numbering.of(over.draft)
+        return log_of(over.draft, over.ended_at, numbers, over.is_traced, self._resource)
+
+    def _keep_exemplar(self, over: _Over) -> None:
+        """The newest of each kind: an example of what the histogram holds."""
+        draft, numbers = over.draft, self._numbering.of(over.draft)
+        seconds = over.ended_at - draft.started_at
+        name = "egress.connection.duration" if isinstance(draft, Draft) else "egress.request.duration"
+        ended = nanoseconds(draft.started_time + seconds)
+        self._exemplars[name] = Exemplar({}, seconds, ended, numbers.span, numbers.trace)
+
+    def _export(self, signal: str, exporter: Exports, make: Callable[[], object], count: int) -> None:
+        try:
+            took = exporter.export(make()).name == "SUCCESS"
+        except Exception:  # a fault of ours costs this batch, not the thread
+            _logger.exception("OTLP: %d of %s could not be told", count, signal)
+            took = False
+        self._counters.deliver(signal, SENT if took else REFUSED, count)
+        if not took and time.monotonic() >= self._next_warning_at:
+            self._next_warning_at = time.monotonic() + WARNING_SECONDS
+            _logger.warning("OTLP: the collector does not take %s; they are dropped and counted", signal)

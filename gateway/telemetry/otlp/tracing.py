@@ -1,0 +1,78 @@
+"""Which connections and requests are traced, and under which numbers. Drawn before anything else is made for a trace:
+from the connection's number, which is random, or as the client says that traces itself.
+
+A request belongs to its client's trace if it says so, else to its connection's. Whatever tells of a connection can tell
+its numbers without asking anybody: the span of a connection has the connection's own.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from gateway.model.decision import Deny
+from gateway.model.record import Draft, ExchangeDraft
+from gateway.telemetry.exchanges import reason_for
+from gateway.telemetry.sealing import reason_of
+
+_BITS = 64
+_MASK = (1 << _BITS) - 1
+_ODD = 0x9E3779B97F4A7C15  # spreads small numbers over 64 bits, no two to one
+
+
+class Numbers(NamedTuple):
+    """Of a span. `parent` is the number of the span above it, None where the trace begins; `is_remote`: that one is
+    the client's."""
+
+    trace: int
+    span: int
+    parent: int | None
+    is_remote: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """`share` of those that no client traces, 0 to 1; `denied` and `failed`: all of these besides."""
+
+    share: float = 0.01
+    denied: bool = True
+    failed: bool = True
+
+    def wants(self, draft: Draft | ExchangeDraft) -> bool:
+        """Whether it is traced."""
+        connection = draft if isinstance(draft, Draft) else draft.connection
+        if connection.traced and draft is connection:
+            return True
+        caller = draft.caller or connection.caller
+        if caller is not None and caller.sampled:
+            return True
+        if caller is None and _number(connection) < self.share * (_MASK + 1):
+            return True
+        return self._always(draft)
+
+    def _always(self, draft: Draft | ExchangeDraft) -> bool:
+        if isinstance(draft.decision, Deny):
+            return self.denied
+        reason = reason_of(draft) if isinstance(draft, Draft) else reason_for(draft)
+        return self.failed and reason is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Numbering:
+    """`process` is random, 64 bits and not 0: the first half of the traces that begin in this process."""
+
+    process: int
+
+    def of(self, draft: Draft | ExchangeDraft) -> Numbers:
+        """Those of its own span."""
+        connection = draft if isinstance(draft, Draft) else draft.connection
+        number = _number(connection)
+        trace = connection.caller.trace_id if connection.caller else self.process << _BITS | number
+        if isinstance(draft, Draft):
+            return Numbers(trace, number, draft.caller.span_id if draft.caller else None, is_remote=True)
+        span = (number ^ draft.number * _ODD) & _MASK or 1
+        if draft.caller is not None:
+            return Numbers(draft.caller.trace_id, span, draft.caller.span_id, is_remote=True)
+        return Numbers(trace, span, number)
+
+
+def _number(connection: Draft) -> int:
+    return int(connection.connection_id, 16) or 1

@@ -1,0 +1,81 @@
+"""What somebody wants to see."""
+
+import pytest
+
+from gateway.telemetry.flows.filters import KEYS, MOST_VALUES, BadFilter, parse_filter, verdict_in
+
+FLOW = {
+    "decision": "allow",
+    "ended": "closed",
+    "client_address": "10.0.0.1",
+    "user": "ci",
+    "namespace": "payments",
+    "groups": ["payments", "all"],
+    "host": "api.example.com",
+    "dialled_address": "203.0.113.5",
+    "port": 443,
+    "rule": "policy.yaml#api",
+    "reason": "upstream_reset",
+}
+MATCHES = {
+    "verdict": "forwarded",
+    "from_namespace": "payments",
+    "from_ip": "10.0.0.1",
+    "from_user": "ci",
+    "from_group": "all",
+    "to_fqdn": "*.EXAMPLE.com",
+    "to_ip": "203.0.113.5",
+    "port": "443",
+    "rule": "policy.yaml#api",
+    "reason": "upstream_reset",
+}
+
+
+def test_every_filter_is_tried_here() -> None:
+    assert set(MATCHES) == set(KEYS)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_flow_without_the_key_or_with_another_value_is_not_wanted(key: str) -> None:
+    wanted = parse_filter([(key, MATCHES[key])])
+    assert wanted.holds(FLOW)
+    assert not wanted.holds({"decision": "none", "port": 80, "host": "example.com"})
+
+
+def test_one_value_of_a_key_and_every_key_must_match() -> None:
+    assert parse_filter([("port", "80"), ("port", "443"), ("from_user", "ci")]).holds(FLOW)
+    assert not parse_filter([("port", "443"), ("from_user", "cd")]).holds(FLOW)
+    assert parse_filter([]).holds(FLOW)
+
+
+@pytest.mark.parametrize(
+    ("flow", "verdict"),
+    [
+        ({"decision": "deny", "ended": "refused"}, "dropped"),
+        ({"decision": "none", "ended": "timeout"}, "error"),
+        ({"decision": "allow", "ended": "failed"}, "error"),
+        ({"decision": "allow", "ended": "closed", "would_deny": "no_rule"}, "audit"),
+        ({"decision": "allow", "ended": "reset"}, "forwarded"),
+    ],
+)
+def test_verdicts_are_told_in_hubbles_words(flow: dict[str, str], verdict: str) -> None:
+    assert verdict_in(flow) == verdict
+
+
+@pytest.mark.parametrize(
+    ("pairs", "words"),
+    [
+        ([("to_pod", "x")], "no filter is called 'to_pod'"),
+        ([("verdict", "denied")], "verdict is one of forwarded, dropped, error, audit"),
+        ([("port", "https")], "port is a number"),
+        ([("port", "65536")], "port is a number"),
+        ([("port", "\u0664")], "port is a number"),
+        ([("host", "")], "no filter"),
+        ([("rule", "")], "1 to 253 characters"),
+        ([("rule", "x" * 254)], "1 to 253 characters"),
+        ([("rule", "x")] * (MOST_VALUES + 1), "at most 32 filters"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_said(pairs: list[tuple[str, str]], words: str) -> None:
+    with pytest.raises(BadFilter, match=words):
+        parse_filter(pairs)

@@ -1,0 +1,77 @@
+"""The newest flows, by number."""
+
+import asyncio
+from collections.abc import Callable
+
+from gateway.telemetry.flows.ring import PIECE, Ring
+
+
+def put(ring: Ring, *names: str) -> None:
+    ring.put(b"".join(f'{{"id":"{name}"}}\n'.encode() for name in names))
+
+
+def names(ring: Ring, place: int) -> list[str]:
+    piece = ring.read(place)
+    return [] if piece is None else [line.decode()[7:-2] for _, line in piece.flows]
+
+
+def test_flows_are_read_from_any_number_on_in_their_order() -> None:
+    ring = Ring()
+    put(ring, "a", "b")
+    put(ring, "c")
+    assert [names(ring, place) for place in range(4)] == [["a", "b", "c"], ["b", "c"], ["c"], []]
+    assert (ring.begin, ring.end) == (0, 3)
+
+
+def test_the_oldest_go_and_who_comes_late_is_told_how_many() -> None:
+    ring = Ring(most_flows=3)
+    for pair in ("ab", "cd", "ef"):
+        put(ring, *pair)
+    piece = ring.read(1)
+    assert piece is not None
+    assert (piece.first, piece.missed) == (4, 3)
+    assert names(ring, 1) == ["e", "f"]
+
+
+def test_bytes_are_bounded_as_well() -> None:
+    ring = Ring(most_bytes=100)
+    for _ in range(10):
+        put(ring, "x" * 30)
+    assert (ring.begin, ring.end) == (8, 10)
+    put(ring, "y" * 200)
+    assert (ring.begin, ring.end) == (11, 11)
+    assert ring.read(0) is None
+
+
+def test_a_long_way_is_read_in_pieces_of_bounded_length() -> None:
+    ring = Ring()
+    for number in range(50):
+        put(ring, *(f"{number}-{each}" for each in range(9)))
+    place, seen = 0, 0
+    while (piece := ring.read(place)) is not None:
+        assert piece.first == place
+        assert len(piece.flows) <= PIECE
+        place += len(piece.flows)
+        seen += 1
+    assert (place, seen) == (450, 3)
+
+
+def test_each_flow_has_the_time_at_which_it_came() -> None:
+    times = iter((10.0, 20.0))
+    ring = Ring(now=lambda: next(times))
+    put(ring, "a")
+    put(ring, "b")
+    piece = ring.read(0)
+    assert piece is not None
+    assert [came for came, _ in piece.flows] == [10.0, 20.0]
+
+
+async def test_all_who_wait_are_woken_by_the_next_flow_and_by_the_end() -> None:
+    ring = Ring()
+    wakes: tuple[Callable[[], None], ...] = (lambda: put(ring, "a"), ring.close)
+    for wake in wakes:
+        waiting = [asyncio.ensure_future(ring.grow()) for _ in range(3)]
+        await asyncio.sleep(0)
+        wake()
+        await asyncio.wait_for(asyncio.gather(*waiting), 1)
+    await asyncio.wait_for(ring.grow(), 1)

@@ -1,0 +1,137 @@
+"""Who speaks OTLP, and what the environment has to say."""
+
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from typing import Any
+
+import pytest
+import requests
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+
+from gateway.model.errors import ConfigError
+from gateway.telemetry.counters import Counters
+from gateway.telemetry.otlp.exporters import is_disabled, open_exporters, resource_of
+from gateway.telemetry.otlp.opening import open_telling
+from gateway.telemetry.otlp.plan import Plan
+from gateway.telemetry.otlp.spans import spans_of
+from gateway.telemetry.otlp.tracing import Numbering
+from tests.helpers.collector import Collector
+from tests.telemetry.drafts import tunnelled
+
+
+def spans() -> list[Any]:
+    draft = tunnelled("a" * 16)
+    return list(spans_of(draft, 1002.0, Numbering(5).of(draft), resource_of("here")))
+
+
+@pytest.fixture(autouse=True)
+def proxied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever obeys these gets nowhere."""
+    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "grpc_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+
+
+def told(plan: Plan) -> str:
+    """The outcome of telling a trace."""
+    traces = open_exporters(plan).traces
+    assert traces is not None
+    try:
+        return str(traces.export(spans()).name)
+    finally:
+        traces.shutdown()
+
+
+def test_the_settings_endpoint_is_a_base_and_goes_before_the_environments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    with Collector() as collector:
+        assert told(Plan(f"{collector.url}/")) == "SUCCESS"
+        assert [span.name for span in collector.spans()] == ["CONNECT"]
+
+
+def test_without_one_the_environment_says_where(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Collector() as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        assert told(Plan()) == "SUCCESS"
+
+
+@pytest.mark.parametrize("status", [302, 400, 401])
+def test_a_refusal_is_none_that_is_tried_again_or_followed(status: int) -> None:
+    with Collector() as collector:
+        collector.status = status
+        assert told(Plan(collector.url)) == "FAILURE"
+        assert collector.spans() == []
+
+
+class Service:
+    """A collector over gRPC."""
+
+    def __init__(self) -> None:
+        self.got: list[ExportTraceServiceRequest] = []
+        self.came = threading.Event()
+
+    def Export(  # noqa: N802  # the name in the protocol
+        self, request: ExportTraceServiceRequest, context: object
+    ) -> ExportTraceServiceResponse:
+        self.got.append(request)
+        self.came.set()
+        return ExportTraceServiceResponse()
+
+
+@pytest.fixture
+def service() -> Iterator[tuple[Service, int]]:
+    grpc: Any = import_module("grpc")  # it has no types
+    stubs: Any = import_module("opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc")
+    server = grpc.server(ThreadPoolExecutor(2))
+    made = Service()
+    stubs.add_TraceServiceServicer_to_server(made, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield made, port
+    server.stop(None).wait()
+
+
+def test_grpc_is_spoken_too(service: tuple[Service, int]) -> None:
+    made, port = service
+    assert told(Plan(f"http://127.0.0.1:{port}", "grpc")) == "SUCCESS"
+    assert made.came.is_set()
+    assert made.got[0].resource_spans[0].scope_spans[0].spans[0].name == "CONNECT"
+
+
+def test_what_is_not_to_be_told_has_nobody_to_tell_it() -> None:
+    assert [exporter is None for exporter in open_exporters(Plan(signals=frozenset({"logs"})))] == [True, True, False]
+
+
+def test_grpc_without_its_package_is_an_error_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.grpc.trace_exporter", None)
+    with pytest.raises(ConfigError, match=r"telemetry.otlp.protocol: grpc needs the package egress-gateway\[grpc\]"):
+        open_exporters(Plan(protocol="grpc"))
+
+
+def test_the_environment_names_the_service_and_adds_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert resource_of("pod-1").attributes["service.name"] == "egress-gateway"
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "out")
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "k8s.pod.name=pod-1,service.name=lower")
+    attributes = resource_of("pod-1").attributes
+    assert (attributes["service.name"], attributes["k8s.pod.name"]) == ("out", "pod-1")
+    assert (attributes["service.instance.id"], attributes["telemetry.sdk.language"]) == ("pod-1", "python")
+
+
+def test_the_environment_switches_it_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert is_disabled({"OTEL_SDK_DISABLED": "True"})
+    assert not is_disabled({"OTEL_SDK_DISABLED": "1"})
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    assert open_telling(Plan(), Counters(), lambda: 0) is None
+
+
+def test_the_session_keeps_away_from_netrc_and_proxies() -> None:
+    """What requests would take from the environment could be somebody's credentials."""
+    traces: Any = open_exporters(Plan("http://127.0.0.1:9")).traces
+    session = traces._client._transport._session
+    assert isinstance(session, requests.Session)
+    assert session.trust_env is False
