@@ -5,7 +5,9 @@ import logging
 from typing import NamedTuple
 
 from gateway.exchange.exchange import Exchange
-from gateway.exchange.inlet import RequestInlet, Signal
+from gateway.exchange.http1.asker import PlainAsker
+from gateway.exchange.http1.inlets import RequestInlet
+from gateway.exchange.inlet import Signal, check_request
 from gateway.exchange.parts import Parts
 from gateway.exchange.plan import Plan, plan_request
 from gateway.exchange.scope import Scope
@@ -73,7 +75,8 @@ class _Conversation:
             plan = self._plan
             if plan is None or plan.request != request:
                 plan = self._plan = plan_request(request, self._parts.via)
-            return await Exchange(plan, draft, self._stream, self.inlet, self.signal, self._scope, self._parts).run()
+            asker = PlainAsker(self._stream, self.inlet, self.signal, request.minor)
+            return await Exchange(plan, draft, asker, self._scope, self._parts).run()
         except GatewayError as error:
             return await self._refuse(error, request, draft)
         except asyncio.CancelledError:
@@ -94,7 +97,7 @@ class _Conversation:
             return inlet.heads.pop()
         with self._parts.deadlines.within(self._patience.head, lambda: DownstreamError(Reason.HEAD_TIMEOUT)):
             while not inlet.heads:
-                inlet.check()
+                check_request(inlet)
                 await self.signal.wait()
         return inlet.heads.pop()
 
@@ -172,7 +175,7 @@ class _Conversation:
         try:
             with self._parts.deadlines.within(self._patience.head, lambda: DownstreamError(Reason.BODY_TIMEOUT)):
                 while inlet.end is None:
-                    inlet.check()
+                    check_request(inlet)
                     inlet.drop()
                     await self.signal.wait()
         except DownstreamError:  # it has its answer, and no other request is read

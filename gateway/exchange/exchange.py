@@ -9,25 +9,24 @@ the draft as it becomes known. A response that has begun is completed or cut off
 
 from collections.abc import Hashable
 
-from gateway.exchange.fields import WEBSOCKET
-from gateway.exchange.hops import answer_here
-from gateway.exchange.inlet import Outlet, RequestInlet, Signal
+from gateway.exchange.http1.upstream import UpstreamConnection
+from gateway.exchange.http2.calling import settle
+from gateway.exchange.inlet import Head, Outlet, check_request
 from gateway.exchange.inspected.request import Inspected, inspect_request
 from gateway.exchange.pacing.debt import budget_spent, pay
 from gateway.exchange.pacing.outlet import is_cut, paced
 from gateway.exchange.parts import Parts
 from gateway.exchange.plan import Plan
-from gateway.exchange.response import Telling, interim_head, switching_head, tell
+from gateway.exchange.response import Asker, Telling, tell
 from gateway.exchange.scope import Judged, Scope
-from gateway.exchange.upstream import UpstreamConnection, pool_key
+from gateway.exchange.upstream import UpstreamSide, pool_key
+from gateway.exchange.websocket.switching import switch
 from gateway.model.decision import Permit
 from gateway.model.errors import DownstreamError, GatewayError, InternalError, UpstreamError
 from gateway.model.reasons import Reason
 from gateway.model.record import Ended, ExchangeDraft, Side
 from gateway.model.roles import Meter
 from gateway.net.dialer import introduce
-from gateway.net.paced_relay import relay_for
-from gateway.net.stream import Stream
 from gateway.wire.head import parse_traceparent
 from gateway.wire.http.messages import Delimiter, Response
 from gateway.wire.http.retry import parse_retry_after
@@ -42,9 +41,9 @@ class Exchange:
     """One, from its head to its end. `run` once."""
 
     __slots__ = (
+        "_asker",
         "_dials",
         "_down",
-        "_downstream",
         "_draft",
         "_host",
         "_inlet",
@@ -68,23 +67,21 @@ class Exchange:
         self,
         plan: Plan,
         draft: ExchangeDraft,
-        downstream: Stream,
-        inlet: RequestInlet,
-        signal: Signal,
+        asker: Asker,
         scope: Scope,
         parts: Parts,
     ) -> None:
         self._plan = plan
         self._request = plan.request
         self._draft = draft
-        self._downstream = downstream
-        self._inlet = inlet
-        self._signal = signal
+        self._asker = asker
+        self._inlet = asker.inlet
+        self._signal = asker.signal
         self._scope = scope
         self._parts = parts
         self._interim = 0
         self._inspected: Inspected | None = None
-        self._upstream: UpstreamConnection | None = None
+        self._upstream: UpstreamSide | None = None
         self._dials = True
         self._meter: Meter | None = None
         self._up: Outlet | None = None
@@ -123,7 +120,7 @@ class Exchange:
     def _answer_here(self) -> bool:
         """As the last that the request may reach."""
         keeps = self._plan.is_persistent and self._inlet.end is not None
-        self._downstream.write(answer_here(self._request, self._plan.passing, keeps))
+        self._asker.answer_here(self._request, self._plan.passing, keeps)
         self._draft.status = 200
         self._draft.transfer.ended, self._draft.transfer.ended_by = Ended.CLOSED, Side.GATEWAY
         return keeps
@@ -135,7 +132,9 @@ class Exchange:
         await pay(self._meter, self._permit)
         upstream, response = await self._ask(key, judged)
         if response.status == _SWITCHING:
-            await self._switch(upstream, response)
+            await switch(
+                self._asker, upstream, response, self._plan, self._draft, self._parts, self._permit, self._meter
+            )
             return False
         self._heed(response)
         telling = upstream.telling = tell(self._request, response, upstream.telling)
@@ -152,7 +151,7 @@ class Exchange:
 
     # To the destination, and back with the head of its final answer.
 
-    async def _ask(self, key: Hashable, judged: Judged) -> tuple[UpstreamConnection, Response]:
+    async def _ask(self, key: Hashable, judged: Judged) -> tuple[UpstreamSide, Response]:
         """Over a kept connection, which the destination may be closing right now: then once more over a fresh one, if
         that does no harm (RFC 9112 section 9.3.1)."""
         kept = self._scope.pool.take(key)
@@ -160,33 +159,41 @@ class Exchange:
             try:
                 return kept, await self._ask_over(kept)
             except UpstreamError as error:
-                if error.reason is not Reason.CONNECTION_TERMINATED or not self._may_repeat():
+                if error.reason is not Reason.CONNECTION_TERMINATED or not self._may_repeat(kept):
                     raise
                 kept.abort()
         if not self._dials:
             async with self._scope.connection_lease(judged, self._absence):
                 self._dials = True
-        fresh = await self._dial()
+        fresh = await self._reach(key)
         return fresh, await self._ask_over(fresh)
 
-    def _may_repeat(self) -> bool:
-        return self._request.method in _REPEATABLE and self._request.framing.delimiter is Delimiter.NONE
+    def _may_repeat(self, upstream: UpstreamSide) -> bool:
+        is_harmless = self._request.method in _REPEATABLE or upstream.is_unprocessed
+        return is_harmless and self._request.framing.delimiter is Delimiter.NONE
 
-    async def _dial(self) -> UpstreamConnection:
+    async def _reach(self, key: Hashable) -> UpstreamSide:
+        pool = self._scope.pool
+        if not pool.is_shared:
+            return await self._dial(key)
+        async with pool.dialling:
+            return pool.take(key) or await self._dial(key)
+
+    async def _dial(self, key: Hashable) -> UpstreamSide:
         parts = self._parts
         if self._scope.dialer is not None:
             reached = await self._scope.dialer.dial(self._permit)
         else:
             reached = await parts.dialer.dial(self._permit)
             introduce(reached, self._permit, self._draft.connection.peer)
-        return UpstreamConnection(reached, parts.codec.response_reader(parts.bounds), parts.clock.monotonic())
+        return settle(reached, key, self._scope.pool, parts)
 
-    def _head_for(self, upstream: UpstreamConnection) -> bytes:
-        if self._inspected is None or not self._inspected.changes_fields:
-            return self._plan.head(self._host, self._parts.via)
-        return self._plan.changed_head(self._host, self._parts.via, self._inspected.fields_for(upstream))
+    def _head_for(self, upstream: UpstreamSide) -> Head:
+        changes = self._inspected is not None and self._inspected.changes_fields
+        fields = self._inspected.fields_for(upstream) if changes and self._inspected is not None else None
+        return upstream.head(self._plan, self._host, self._parts.via, fields)
 
-    async def _ask_over(self, upstream: UpstreamConnection) -> Response:
+    async def _ask_over(self, upstream: UpstreamSide) -> Response:
         draft = self._draft
         self._upstream = upstream
         draft.dialled, draft.reused = upstream.dialled, upstream.is_reused
@@ -200,22 +207,22 @@ class Exchange:
                 return response
             self._pass_interim(response)
 
-    def _send(self, upstream: UpstreamConnection, head: bytes) -> None:
+    def _send(self, upstream: UpstreamSide, head: Head) -> None:
         inlet, inspected = self._inlet, self._inspected
         new_outlet = Outlet if inspected is None else inspected.upload
         chunked = self._request.framing.delimiter is Delimiter.CHUNKED
         up = self._up = paced(new_outlet(upstream.stream, inlet, chunked), self._meter.up if self._meter else None)
+        if self._plan.websocket:  # what follows waits for the answer
+            up.begin(head, b"", None)
+            return
         held = inlet.held_content()
-        if held:
-            head += up.framed(held)
-            self._check_size()
-        if inlet.end is not None:
-            head += up.ending(inlet.end)
-        upstream.stream.write(head)
+        first = up.framed(held) if held else b""
+        self._check_size()
+        up.begin(head, first, inlet.end)
         if inlet.end is None:
             inlet.pour_into(up)
 
-    async def _next_response(self, upstream: UpstreamConnection) -> Response:
+    async def _next_response(self, upstream: UpstreamSide) -> Response:
         heads = upstream.inlet.heads
         while not heads:
             upstream.check()
@@ -223,33 +230,27 @@ class Exchange:
         return heads.pop(0) if self._inspected is None else self._inspected.told(heads.pop(0))
 
     def _pass_interim(self, response: Response) -> None:
-        """1xx go on, but not to a client of HTTP/1.0 (RFC 9110 section 15.2)."""
         self._interim += 1
         if self._interim > MAX_INTERIM:
             raise UpstreamError(Reason.MALFORMED_RESPONSE, f"more than {MAX_INTERIM} interim responses")
-        if self._request.minor == 1:
-            self._downstream.write(interim_head(response, self._parts))
+        self._asker.pass_interim(response, self._parts)
 
     # To the client.
 
-    async def _deliver(self, upstream: UpstreamConnection, telling: Telling) -> bool:
+    async def _deliver(self, upstream: UpstreamSide, telling: Telling) -> bool:
         """Head and content. True: the client may send another request."""
         draft, inlet, framing = self._draft, upstream.inlet, telling.framing
         complete = self._inlet.end is not None and not self._parts.draining
         keeps = complete and self._plan.is_persistent and framing is not Delimiter.CLOSE
         draft.status = telling.response.status
-        head = telling.head(keeps, self._parts)
+        stream = self._asker.stream
         if self._inspected is None:
-            down = Outlet(self._downstream, inlet, framing is Delimiter.CHUNKED)
+            down = Outlet(stream, inlet, framing is Delimiter.CHUNKED)
         else:
-            down = self._inspected.download(self._downstream, upstream, framing is Delimiter.CHUNKED)
+            down = self._inspected.download(stream, upstream, framing is Delimiter.CHUNKED)
         self._down = paced(down, self._meter.down if self._meter else None)
         held = inlet.held_content()
-        if held:
-            head += down.framed(held)
-        if inlet.end is not None:
-            head += down.ending(inlet.end)
-        self._downstream.write(head)
+        down.begin(self._asker.head(telling, keeps, self._parts), down.framed(held) if held else b"", inlet.end)
         if inlet.end is None:
             inlet.pour_into(down)
             while inlet.end is None:
@@ -258,32 +259,14 @@ class Exchange:
         draft.transfer.ended, draft.transfer.ended_by = Ended.CLOSED, Side.UPSTREAM
         return keeps
 
-    def _release(self, upstream: UpstreamConnection, key: Hashable | None) -> None:
+    def _release(self, upstream: UpstreamSide, key: Hashable | None) -> None:
         """Keep the connection under `key` if both sides have said all, and nothing else."""
         if self._inlet.end is None:
             upstream.abort()
-        elif key is not None and upstream.is_clean:
+        elif key is not None and upstream.is_clean and isinstance(upstream, UpstreamConnection):
             self._scope.pool.give(key, upstream)
         else:
             upstream.close()
-
-    async def _switch(self, upstream: UpstreamConnection, response: Response) -> None:
-        """A WebSocket is a tunnel from its 101 on (RFC 9110 section 7.8)."""
-        if not self._plan.websocket or response.upgrade != (WEBSOCKET,):
-            raise UpstreamError(Reason.UPGRADE_FAILED, "101 to something that was not asked for")
-        draft, parts, timeouts = self._draft, self._parts, self._permit.terms.timeouts
-        draft.status = response.status
-        downstream, transfer = self._downstream, draft.transfer
-        early_up, early_down = self._inlet.leftover, upstream.reader.leftover
-        downstream.write(switching_head(response, parts) + early_down)
-        upstream.stream.write(early_up)
-        transfer.bytes_up, transfer.bytes_down = len(early_up), len(early_down)
-        for inlet in (self._inlet, upstream.inlet):
-            inlet.part()
-            inlet.go_on()
-        args = parts.deadlines, parts.splices, timeouts.idle, timeouts.lifetime, parts.clock.monotonic
-        await relay_for(self._meter)(downstream, upstream.stream, transfer, *args).run()
-        await upstream.stream.aclose()
 
     # What both have in common.
 
@@ -294,7 +277,7 @@ class Exchange:
 
     async def _wait(self) -> None:
         """Until something happened. Raises if nothing moves for the rule's `idle`, or if the client is gone."""
-        self._inlet.check()
+        check_request(self._inlet)
         if any(is_cut(outlet) for outlet in (self._up, self._down)):
             raise budget_spent(self._permit)
         self._check_size()
@@ -312,7 +295,7 @@ class Exchange:
             self._inspected.check(self._up)
 
     def _too_slow(self) -> GatewayError:
-        if self._down is not None and self._downstream.queued():
+        if self._down is not None and self._asker.stream.queued():
             return DownstreamError(Reason.IDLE_TIMEOUT, "the client does not take the answer")
         if self._inlet.end is None and self._upstream is not None and not self._upstream.stream.queued():
             return DownstreamError(Reason.BODY_TIMEOUT)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from gateway.wire.http.messages import Delimiter, End, Fields, Request, Response, elements
+from gateway.wire.http.messages import Delimiter, End, Fields, Request, Response, elements, version_of
 
 WEBSOCKET = "websocket"
 
@@ -127,7 +127,7 @@ def request_fields(
 ) -> list[tuple[str, str]]:
     """What the destination is sent: `passing`, and what describes the connection to it. `host` is the one that was
     judged; `name` is our pseudonym."""
-    sent = [("Host", host), *passing, ("Via", f"1.{request.minor} {name}")]
+    sent = [("Host", host), *passing, ("Via", f"{version_of(request)} {name}")]
     if request.framing.delimiter is Delimiter.LENGTH:
         sent.append(("Content-Length", str(request.framing.length)))
     elif request.framing.delimiter is Delimiter.CHUNKED:
@@ -144,7 +144,7 @@ def response_fields(response: Response, fields: Sorted, name: str, member: str) 
         kept = ", ".join(each for each in _members(value) if _member_name(each) != member)
         if kept:
             sent.append(("Proxy-Status", kept))
-    sent.append(("Via", f"1.{response.minor} {name}"))
+    sent.append(("Via", f"{version_of(response)} {name}"))
     return sent
 
 

@@ -33,13 +33,18 @@ def with_hops(passing: list[tuple[str, str]], left: int) -> list[tuple[str, str]
     return [(name, str(left) if name.lower() == "max-forwards" else value) for name, value in passing]
 
 
+def answer_fields(request: Request, passing: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], bytes]:
+    """A response of ours to a request that may go no further, but for its length: a TRACE gets back what it sent, but
+    for credentials."""
+    if request.method != "TRACE":
+        return [("Allow", "CONNECT, GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS, TRACE")], b""
+    reflected = [field for field in passing if field[0].lower() not in _NOT_REFLECTED]
+    content = request_head(request.method, request.target.partition("?")[0], reflected)
+    return [("Content-Type", "message/http")], content
+
+
 def answer_here(request: Request, passing: list[tuple[str, str]], keeps: bool) -> bytes:
-    """A response of ours to a request that may go no further: a TRACE gets back what it sent, but for credentials."""
-    content = b""
-    fields = [("Allow", "CONNECT, GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS, TRACE")]
-    if request.method == "TRACE":
-        reflected = [field for field in passing if field[0].lower() not in _NOT_REFLECTED]
-        content = request_head(request.method, request.target.partition("?")[0], reflected)
-        fields = [("Content-Type", "message/http")]
+    """The same as bytes of HTTP/1.1."""
+    fields, content = answer_fields(request, passing)
     fields += [("Content-Length", str(len(content))), ("Connection", "keep-alive" if keeps else "close")]
     return response_head(200, "OK", fields) + content

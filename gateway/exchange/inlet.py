@@ -4,26 +4,18 @@ Held are at most `HOLD_BOUND` bytes of content and one read of the loop; what fo
 """
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, cast
 
 from gateway.exchange.fields import trailers_of
 from gateway.model.errors import DownstreamError
 from gateway.model.reasons import Reason
-from gateway.net.stream import HOLD_BOUND, Stream
-from gateway.wire.http.codec import RequestReader
-from gateway.wire.http.messages import End, Event, MalformedMessage, Request, Response
+from gateway.net.stream import HOLD_BOUND, Feeder, Stream
+from gateway.wire.http.messages import End, Event, Fields, MalformedMessage, Request, Response
 from gateway.wire.http.writing import chunk, last_chunk
 
 H = TypeVar("H", Request, Response)
-
-
-class Reader(Protocol):
-    """What both readers of a codec have in common."""
-
-    def receive(self, data: bytes) -> list[Event]: ...
-
-    def receive_end(self) -> list[Event]: ...
 
 
 class Signal:
@@ -64,16 +56,55 @@ class Pacing(Protocol):
         ...
 
 
+class Sink(Protocol):
+    """Where a message goes: a connection of HTTP/1 as it is, or one stream of HTTP/2."""
+
+    feeder: Feeder | None
+
+    def write(self, data: bytes) -> None:
+        """The next bytes; they are queued."""
+        ...
+
+    def queued(self) -> int:
+        """Bytes that the peer has not taken."""
+        ...
+
+    def abort(self) -> None:
+        """End it as something that is not whole."""
+        ...
+
+
+HeadFields = list[tuple[str, str]]
+"""A head of HTTP/2, its pseudo-header fields first."""
+
+Head = bytes | HeadFields
+"""As its sink takes it: a connection of HTTP/1 takes bytes."""
+
+
+class Channel(Sink, Protocol):
+    """A sink that frames messages by itself, so that content is written to it as it is."""
+
+    def begin(self, head: HeadFields, first: bytes, trailers: Fields | None) -> None:
+        """A head, the first of its content and, if they are not None, the end."""
+        ...
+
+    def conclude(self, trailers: Fields) -> None:
+        """The end, behind what is queued."""
+        ...
+
+
 class Outlet:
     """Content on its way to `stream`, framed anew; while the peer does not take it, `source` is not read.
 
     `size` counts content without framing. `pacing` is None where nothing bounds its bytes.
     """
 
-    __slots__ = ("_is_chunked", "_write", "pacing", "size", "source", "stream")
+    __slots__ = ("_channel", "_is_chunked", "_trailers", "_write", "pacing", "size", "source", "stream")
 
-    def __init__(self, stream: Stream, source: "Inlet[Request] | Inlet[Response]", is_chunked: bool) -> None:
+    def __init__(self, stream: Sink, source: "Inlet[Request] | Inlet[Response]", is_chunked: bool) -> None:
         self.stream = stream
+        self._channel = None if isinstance(stream, Stream) else cast("Channel", stream)
+        self._trailers: Fields = ()
         self.source = source
         self.size = 0
         self.pacing: Pacing | None = None
@@ -93,10 +124,22 @@ class Outlet:
         return chunk(data) if self._is_chunked else data
 
     def ending(self, end: End) -> bytes:
-        """What says that the content is complete."""
+        """What says that the content is complete; a channel says that by itself."""
+        if self._channel is not None:
+            self._trailers = trailers_of(end)
+            return b""
         if not self._is_chunked:
             return b""
         return last_chunk(trailers_of(end)) if end.trailers else last_chunk()
+
+    def begin(self, head: Head, first: bytes, end: End | None) -> None:
+        """A head, what is `framed` of its content and, if it is there, the end: at once."""
+        if end is not None:
+            first += self.ending(end)
+        if isinstance(head, bytes):
+            self._write(head + first)
+        elif self._channel is not None:
+            self._channel.begin(head, first, None if end is None else self._trailers)
 
     def write(self, data: bytes) -> None:
         """The next piece."""
@@ -115,6 +158,8 @@ class Outlet:
         last = self.ending(end)
         if last:
             self._write(last)
+        if self._channel is not None:
+            self._channel.conclude(self._trailers)
 
     def congested(self) -> None:
         """See `Feeder`."""
@@ -126,8 +171,8 @@ class Outlet:
             self.source.go_on()
 
 
-class Inlet(Generic[H]):
-    """Fulfils `Receiver` for one stream. `tell` is called when something came that nobody has taken.
+class Inlet(ABC, Generic[H]):
+    """What one side sends. `tell` is called when something came that nobody has taken.
 
     `heads` are those not yet taken. `end` is the end of the message at hand. `has_begun`: a byte of it came. `fault`:
     it was malformed. `is_over`: the peer sends no more; `is_lost`: nor does it read.
@@ -138,8 +183,6 @@ class Inlet(Generic[H]):
         "_held",
         "_is_paused",
         "_outlet",
-        "_reader",
-        "_stream",
         "end",
         "fault",
         "has_begun",
@@ -149,7 +192,7 @@ class Inlet(Generic[H]):
         "tell",
     )
 
-    def __init__(self, stream: Stream, reader: Reader, tell: Callable[[], None]) -> None:
+    def __init__(self, tell: Callable[[], None]) -> None:
         self.heads: list[H] = []
         self.end: End | None = None
         self.fault: MalformedMessage | None = None
@@ -157,52 +200,13 @@ class Inlet(Generic[H]):
         self.is_over = False
         self.is_lost = False
         self.tell = tell
-        self._stream = stream
-        self._reader = reader
         self._content: list[bytes] = []
         self._held = 0
         self._outlet: Outlet | None = None
         self._is_paused = False
 
-    def join(self) -> None:
-        """Take over the stream, with what it holds and what has happened to it."""
-        self._stream.receiver = self
-        held = self._stream.peek()
-        if held:
-            self._stream.consume(len(held))
-            self.received(held)
-        if self._stream.is_lost:
-            self.lost()
-        elif self._stream.has_ended:
-            self.ended()
-
-    # What the stream tells.
-
-    def received(self, data: bytes) -> None:
-        """See `Receiver`."""
-        self.has_begun = True
-        if self.end is not None:  # the next message, before its turn
-            self.pause()
-        try:
-            events = self._reader.receive(data)
-        except MalformedMessage as malformed:
-            self._fail(malformed)
-            return
-        self.take(events)
-
-    def ended(self) -> None:
-        """See `Receiver`."""
-        self.is_over = True
-        try:
-            events = self._reader.receive_end()
-        except MalformedMessage as malformed:
-            self._fail(malformed)
-            return
-        self.take(events)
-        self.tell()
-
     def lost(self) -> None:
-        """See `Receiver`."""
+        """The peer is gone."""
         self.is_lost = True
         self.tell()
 
@@ -227,7 +231,8 @@ class Inlet(Generic[H]):
         if outlet is None or self.end is not None:
             self.tell()
 
-    def _fail(self, malformed: MalformedMessage) -> None:
+    def fail(self, malformed: MalformedMessage) -> None:
+        """What came was this."""
         self.take(malformed.events)
         self.fault = malformed
         self.tell()
@@ -259,69 +264,36 @@ class Inlet(Generic[H]):
 
     def begin(self) -> None:
         """The message at hand was dealt with; what comes is the next."""
-        if self._outlet is not None:
-            self._outlet.stream.feeder = None
-            self._outlet = None
+        self._leave()
         self.end = None
         self.has_begun = False
         self.drop()
         self.go_on()
 
+    @abstractmethod
     def part(self) -> None:
-        """Leave the stream."""
-        self._stream.receiver = None
+        """Take nothing more."""
+
+    @abstractmethod
+    def pause(self) -> None:
+        """Let the peer send no more for now."""
+
+    @abstractmethod
+    def go_on(self) -> None:
+        """Let it send again."""
+
+    def _leave(self) -> None:
         if self._outlet is not None:
             self._outlet.stream.feeder = None
             self._outlet = None
 
-    def pause(self) -> None:
-        """Read no more for now."""
-        if not self._is_paused and not self.is_lost:
-            self._is_paused = True
-            self._stream.transport.pause_reading()
 
-    def go_on(self) -> None:
-        """Read again."""
-        if self._is_paused and not self.is_lost:
-            self._is_paused = False
-            self._stream.read_on()
-
-
-class RequestInlet(Inlet[Request]):
-    """Of the client's side."""
-
-    __slots__ = ("_requests",)
-
-    def __init__(self, stream: Stream, reader: RequestReader, tell: Callable[[], None]) -> None:
-        super().__init__(stream, reader, tell)
-        self._requests = reader
-
-    def proceed(self) -> None:
-        """The request at hand is answered; what comes, or has come, is the next one."""
-        self.begin()
-        try:
-            events = self._requests.proceed()
-        except MalformedMessage as malformed:
-            self._fail(malformed)
-            return
-        self.take(events)
-
-    @property
-    def has_something(self) -> bool:
-        """Whether any of the next request has come."""
-        return bool(self.heads) or self.fault is not None or not self._requests.is_between
-
-    @property
-    def leftover(self) -> bytes:
-        """What came after the end of the request at hand."""
-        return self._requests.leftover
-
-    def check(self) -> None:
-        """Raise `DownstreamError` if the request at hand cannot be completed, or nobody reads the answer."""
-        if self.is_lost:
-            raise DownstreamError(Reason.DOWNSTREAM_RESET, "before its answer was complete")
-        if self.fault is None:
-            return
-        if self.is_over:
-            raise DownstreamError(Reason.CLIENT_CLOSED, self.fault.detail)
-        raise DownstreamError(self.fault.reason, self.fault.detail)
+def check_request(inlet: Inlet[Request]) -> None:
+    """Raise `DownstreamError` if the request at hand cannot be completed, or nobody reads the answer."""
+    if inlet.is_lost:
+        raise DownstreamError(Reason.DOWNSTREAM_RESET, "before its answer was complete")
+    if inlet.fault is None:
+        return
+    if inlet.is_over:
+        raise DownstreamError(Reason.CLIENT_CLOSED, inlet.fault.detail)
+    raise DownstreamError(inlet.fault.reason, inlet.fault.detail)

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 from gateway.exchange.fields import has_come_by, request_fields, sort_request, wants_websocket
 from gateway.exchange.hops import hops_left, with_hops
+from gateway.exchange.inlet import HeadFields
 from gateway.model.errors import DownstreamError
 from gateway.wire.http.messages import Request
 from gateway.wire.http.writing import request_head
+from gateway.wire.http2 import heads as http2
 from gateway.wire.target import MalformedTarget, Target, parse_target
 
 
@@ -27,22 +29,44 @@ class Plan:
     inspected: object = None
     _host: str = ""
     _head: bytes = b""
+    _fields: HeadFields | None = None
 
     def head(self, host: str, via: str) -> bytes:
         """As the destination gets it. `host` is the one that was judged, `via` our pseudonym."""
-        if host != self._host:
-            self._host, self._head = host, self._written(self.passing, host, via)
+        if host != self._host or not self._head:
+            self._for(host)
+            self._head = self._written(self.passing, host, via)
         return self._head
 
     def changed_head(self, host: str, via: str, passing: list[tuple[str, str]]) -> bytes:
         """The same with other fields; they may hold secrets, and it is not kept."""
         return self._written(passing, host, via)
 
+    def http2_head(self, host: str, via: str, passing: list[tuple[str, str]] | None) -> HeadFields:
+        """For a destination that speaks HTTP/2; None: with the client's fields, and then it is kept."""
+        if passing is not None:
+            return self._http2_fields(passing, host, via)
+        if host != self._host or self._fields is None:
+            self._for(host)
+            self._fields = self._http2_fields(self.passing, host, via)
+        return self._fields
+
+    def _for(self, host: str) -> None:
+        if host != self._host:
+            self._host, self._head, self._fields = host, b"", None
+
+    def _http2_fields(self, passing: list[tuple[str, str]], host: str, via: str) -> HeadFields:
+        request = self.request
+        fields = self._sent(passing, host, via)
+        return http2.request_fields(request.method, host, self.target.resource, fields, request, self.websocket)
+
     def _written(self, passing: list[tuple[str, str]], host: str, via: str) -> bytes:
+        return request_head(self.request.method, self.target.resource, self._sent(passing, host, via))
+
+    def _sent(self, passing: list[tuple[str, str]], host: str, via: str) -> list[tuple[str, str]]:
         if self.hops is not None:
             passing = with_hops(passing, self.hops - 1)
-        fields = request_fields(self.request, passing, host, via, self.websocket)
-        return request_head(self.request.method, self.target.resource, fields)
+        return request_fields(self.request, passing, host, via, self.websocket)
 
 
 def plan_request(request: Request, via: str) -> Plan:

@@ -1,13 +1,45 @@
 """The head of a response as the client gets it. As with requests, what was said last is kept with its connection."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from gateway.exchange.fields import WEBSOCKET, Sorted, response_fields, sort_response
+from gateway.exchange.inlet import Head, HeadFields, Inlet, Signal, Sink
 from gateway.exchange.parts import Parts
 from gateway.wire.http.messages import Delimiter, Request, Response
 from gateway.wire.http.writing import response_head
+from gateway.wire.http2 import heads as http2
 
 _NOT_MODIFIED = 304
+
+
+class Asker(Protocol):
+    """Who sent a request, and waits for its answer. `signal` rings when something happened on either side."""
+
+    @property
+    def stream(self) -> Sink: ...
+
+    @property
+    def inlet(self) -> Inlet[Request]: ...
+
+    @property
+    def signal(self) -> Signal: ...
+
+    def head(self, telling: "Telling", keeps: bool, parts: Parts) -> Head:
+        """Of the final response; `keeps`: another request may follow on the same connection."""
+        ...
+
+    def pass_interim(self, response: Response, parts: Parts) -> None:
+        """One that another response follows."""
+        ...
+
+    def switch(self, response: Response, parts: Parts) -> int:
+        """A WebSocket is spoken from here on; with which status that is said."""
+        ...
+
+    def answer_here(self, request: Request, passing: list[tuple[str, str]], keeps: bool) -> None:
+        """A response of ours to a request that may go no further: see `hops`."""
+        ...
 
 
 @dataclass(slots=True)
@@ -23,6 +55,23 @@ class Telling:
     is_persistent: bool
     _keeps: bool = False
     _head: bytes = b""
+    _fields: HeadFields | None = None
+
+    def fields_for_http2(self, parts: Parts) -> HeadFields:
+        """The same for a client of HTTP/2."""
+        if self._fields is None:
+            fields = response_fields(self.response, self.fields, parts.via, parts.name)
+            self._fields = http2.response_fields(self.response.status, fields, self.length)
+        return self._fields
+
+    @property
+    def length(self) -> str | None:
+        """What `content-length` says, also of content that does not follow."""
+        if self.framing is Delimiter.LENGTH:
+            return str(self.response.framing.length)
+        if self.framing is Delimiter.NONE and (self.is_head or self.response.status == _NOT_MODIFIED):
+            return next(iter(self.fields.held.get("content-length", ())), None)
+        return None
 
     def head(self, keeps: bool, parts: Parts) -> bytes:
         """`keeps`: the client may send another request after this."""
@@ -47,10 +96,22 @@ def interim_head(response: Response, parts: Parts) -> bytes:
     return response_head(response.status, response.phrase, fields)
 
 
+def interim_fields(response: Response, parts: Parts) -> HeadFields:
+    """The same for a client of HTTP/2."""
+    fields = response_fields(response, sort_response(response), parts.via, parts.name)
+    return http2.response_fields(response.status, fields, None)
+
+
 def switching_head(response: Response, parts: Parts) -> bytes:
     """Of the 101 after which a WebSocket is spoken."""
     fields = response_fields(response, sort_response(response), parts.via, parts.name)
     return response_head(response.status, response.phrase, [*fields, ("Connection", "Upgrade"), ("Upgrade", WEBSOCKET)])
+
+
+def switching_fields(response: Response, parts: Parts) -> HeadFields:
+    """The same for a client of HTTP/2, which asked by extended CONNECT (RFC 8441 section 5)."""
+    fields = response_fields(response, sort_response(response), parts.via, parts.name)
+    return http2.response_fields(200, fields, None, websocket=True)
 
 
 def _client_framing(request: Request, response: Response) -> Delimiter:
@@ -65,12 +126,11 @@ def _client_framing(request: Request, response: Response) -> Delimiter:
 def _head_for(telling: Telling, keeps: bool, parts: Parts) -> bytes:
     response, framing = telling.response, telling.framing
     fields = response_fields(response, telling.fields, parts.via, parts.name)
-    if framing is Delimiter.LENGTH:
-        fields.append(("Content-Length", str(response.framing.length)))
+    length = telling.length
+    if length is not None:
+        fields.append(("Content-Length", length))
     elif framing is Delimiter.CHUNKED:
         fields.append(("Transfer-Encoding", "chunked"))
-    elif framing is Delimiter.NONE and (telling.is_head or response.status == _NOT_MODIFIED):
-        fields += [("Content-Length", length) for length in telling.fields.held.get("content-length", ())[:1]]
     if not keeps:
         fields.append(("Connection", "close"))
     elif telling.minor == 0:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from typing import Protocol as Role
 
-from gateway.exchange.upstream import Pool, UpstreamConnection, pool_key
+from gateway.exchange.http1.upstream import UpstreamConnection
+from gateway.exchange.upstream import Pool, Shared, pool_key
 from gateway.model.addresses import Address
 from gateway.model.authority import Authority, parse_authority
 from gateway.model.client import Certificate, Client
@@ -201,6 +202,10 @@ class OneAuthority:
     def keep(self, upstream: UpstreamConnection, peer: tuple[Address, int]) -> None:
         """Have the next request of `peer` go over this connection."""
         self.pool.give(pool_key(self.client, self.permit, peer), upstream)
+
+    def share(self, upstream: Shared, peer: tuple[Address, int]) -> None:
+        """Have the requests of `peer` go over this connection."""
+        self.pool.share(pool_key(self.client, self.permit, peer), upstream)
 
     async def judge(self, request: Request, target: Target, draft: ExchangeDraft, now: float) -> Judged:
         """See `Scope`."""

@@ -1,22 +1,24 @@
-"""A connection to a destination, over which one exchange goes after the other, and where it waits in between.
+"""What an exchange goes over to a destination, and where connections wait between exchanges.
 
 It is used again only for the same client, under the same rule of the same generation, for the same host and port: it
 then leads where a dial would lead, with the same permit. One that a PROXY header opened is its client connection's own.
 """
 
+import asyncio
 from collections.abc import Callable, Hashable
+from functools import partial
+from typing import Protocol
 
-from gateway.exchange.inlet import Inlet
+from gateway.exchange.http1.upstream import UpstreamConnection
+from gateway.exchange.inlet import Head, Inlet, Sink
+from gateway.exchange.plan import Plan
 from gateway.exchange.response import Telling
 from gateway.model.addresses import Address
 from gateway.model.client import Client
 from gateway.model.decision import Permit
-from gateway.model.errors import UpstreamError
-from gateway.model.reasons import Reason
-from gateway.model.roles import Alarm, Deadlines, Upstream
-from gateway.net.stream import Stream
-from gateway.wire.http.codec import ResponseReader
-from gateway.wire.http.messages import MalformedMessage, Response
+from gateway.model.record import Dialled
+from gateway.model.roles import Alarm, Deadlines
+from gateway.wire.http.messages import Response
 
 IDLE_SECONDS = 15.0
 LONGEST_USE = 120.0  # seconds from the dial
@@ -24,110 +26,81 @@ IDLE_AT_MOST = 1000
 IDLE_FOR_ONE_KEY = 32
 
 
-def _nobody_waits() -> None:
-    """What comes before a request was sent is found when one is."""
+class UpstreamSide(Protocol):
+    """What one exchange goes over: a connection of HTTP/1 for as long as it lasts, or one stream of HTTP/2.
 
+    `is_reused`: its dial was another exchange's, or recorded elsewhere. `is_verified` as in `Upstream.verified`.
+    """
 
-class ResponseInlet(Inlet[Response]):
-    """Of the destination's side. An answer that lasts until the connection ends is not whole where TLS ended without a
-    goodbye (RFC 9112 section 9.8)."""
+    @property
+    def dialled(self) -> Dialled: ...
 
-    __slots__ = ()
+    @property
+    def is_reused(self) -> bool: ...
 
-    def ended(self) -> None:
-        """See `Receiver`."""
-        if self._stream.is_cut:
-            self.lost()
-        else:
-            super().ended()
+    @property
+    def is_verified(self) -> bool: ...
 
+    @property
+    def stream(self) -> Sink: ...
 
-class UpstreamConnection:
-    """Whoever holds it closes it, or gives it to a pool. `is_reused`: an exchange has gone over it, or its dial was
-    recorded elsewhere. `is_verified` as in `Upstream.verified`."""
+    @property
+    def inlet(self) -> Inlet[Response]: ...
 
-    __slots__ = (
-        "_key",
-        "_pool",
-        "dialled",
-        "dialled_at",
-        "idle_since",
-        "inlet",
-        "is_reused",
-        "is_verified",
-        "reader",
-        "stream",
-        "telling",
-    )
-
-    def __init__(self, upstream: Upstream[Stream], reader: ResponseReader, dialled_at: float) -> None:
-        self.stream = upstream.stream
-        self.dialled = upstream.dialled
-        self.dialled_at = dialled_at
-        self.is_reused = False
-        self.is_verified = upstream.verified
-        self.reader = reader
-        self.inlet = ResponseInlet(self.stream, reader, _nobody_waits)
-        self.idle_since = dialled_at
-        self.telling: Telling | None = None
-        self._pool: Pool | None = None
-        self._key: Hashable = None
-        self.inlet.join()
+    telling: Telling | None
+    """How the last response was told."""
 
     def expect(self, method: str, upgrade: bool, tell: Callable[[], None]) -> None:
         """A request with this method is sent next. Raises `UpstreamError` if an answer is there already."""
-        self.inlet.tell = tell
-        self.inlet.begin()
-        try:
-            self.reader.expect(method, upgrade=upgrade)
-        except MalformedMessage as malformed:
-            raise UpstreamError(malformed.reason, malformed.detail) from malformed
+        ...
+
+    def head(self, plan: Plan, host: str, via: str, fields: list[tuple[str, str]] | None) -> Head:
+        """Of the request; `fields` instead of those of the plan, if they are not None."""
+        ...
+
+    def check(self) -> None:
+        """Raise `UpstreamError` if no answer can come any more."""
+        ...
+
+    @property
+    def is_unprocessed(self) -> bool:
+        """Whether the destination has said that it has not looked at the request (RFC 9113 section 8.7)."""
+        ...
 
     @property
     def is_clean(self) -> bool:
         """The last answer is complete, nothing came after it, and another request may be sent."""
-        inlet = self.inlet
-        return not (inlet.is_over or inlet.is_lost or inlet.fault or self.reader.leftover or self.reader.is_switched)
-
-    def check(self) -> None:
-        """Raise `UpstreamError` if no answer can come any more."""
-        inlet = self.inlet
-        if inlet.fault is not None and not inlet.is_over:
-            raise UpstreamError(inlet.fault.reason, inlet.fault.detail)
-        if inlet.is_over or inlet.is_lost:
-            if not inlet.has_begun:
-                raise UpstreamError(Reason.CONNECTION_TERMINATED, "before it answered")
-            raise UpstreamError(Reason.RESPONSE_INCOMPLETE, "closed" if inlet.is_over else "reset")
+        ...
 
     def close(self) -> None:
         """Where it stands between two exchanges."""
-        self.leave_pool()
-        self.inlet.part()
-        if self.stream.is_lost:
-            return
-        if self.stream.queued():
-            self.stream.abort()
-        self.stream.transport.close()
+        ...
 
     def abort(self) -> None:
         """In the midst of an exchange: an orderly end would make a cut-off upload look complete."""
-        self.inlet.part()
-        self.stream.abort()
+        ...
 
-    # Between two exchanges.
 
-    def enter_pool(self, pool: "Pool", key: Hashable, now: float) -> None:
-        """Whatever comes from the other side now closes it."""
-        self.inlet.tell = self.close
-        self.is_reused = True
-        self.idle_since = now
-        self._pool, self._key = pool, key
+class Shared(Protocol):
+    """A connection that many exchanges go over at once."""
 
-    def leave_pool(self) -> None:
-        """It is used again, or closed."""
-        if self._pool is not None:
-            self._pool.forget(self._key, self)
-            self._pool = None
+    @property
+    def has_room(self) -> bool:
+        """Whether one more may."""
+        ...
+
+    @property
+    def idle_since(self) -> float | None:
+        """Since which monotonic instant none does."""
+        ...
+
+    def call(self) -> UpstreamSide:
+        """For one more."""
+        ...
+
+    def close(self) -> None:
+        """With all that go over it."""
+        ...
 
 
 def pool_key(client: Client, permit: Permit, peer: tuple[Address, int]) -> Hashable:
@@ -160,15 +133,35 @@ class Pool:
         self._idle: dict[Hashable, list[UpstreamConnection]] = {}
         self._count = 0
         self._alarm: Alarm | None = None
+        self._shared: dict[Hashable, list[Shared]] = {}
+        self.dialling = asyncio.Lock()
 
     def __len__(self) -> int:
         return self._count
 
     def __contains__(self, key: Hashable) -> bool:
-        return key in self._idle
+        return key in self._idle or self._with_room(key) is not None
 
-    def take(self, key: Hashable) -> UpstreamConnection | None:
+    @property
+    def is_shared(self) -> bool:
+        """Whether connections of this pool have proved to be such that many exchanges go over at once. Then only one is
+        dialled at a time, under `dialling`: the others may find what it has led to."""
+        return bool(self._shared)
+
+    def share(self, key: Hashable, connection: Shared) -> None:
+        """Have exchanges go over this one from now on."""
+        self._shared.setdefault(key, []).append(connection)
+        self._watch()
+
+    def _with_room(self, key: Hashable) -> Shared | None:
+        shared = self._shared.get(key)
+        return next((each for each in shared if each.has_room), None) if shared else None
+
+    def take(self, key: Hashable) -> UpstreamSide | None:
         """One that still stands; the caller gives it back or closes it."""
+        shared = self._with_room(key)
+        if shared is not None:
+            return shared.call()
         waiting = self._idle.get(key)
         if waiting is None:
             return None
@@ -187,7 +180,10 @@ class Pool:
             return
         waiting.append(connection)
         self._count += 1
-        connection.enter_pool(self, key, self._monotonic())
+        connection.enter_pool(partial(self.forget, key, connection), self._monotonic())
+        self._watch()
+
+    def _watch(self) -> None:
         if self._alarm is None:
             self._alarm = self._deadlines.after(IDLE_SECONDS, self._sweep)
 
@@ -195,6 +191,9 @@ class Pool:
         """Close all that wait."""
         for connection in self._all():
             connection.close()
+        for shared in self._all_shared():
+            shared.close()
+        self._shared.clear()
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
@@ -210,6 +209,9 @@ class Pool:
     def _all(self) -> list[UpstreamConnection]:
         return [connection for waiting in self._idle.values() for connection in waiting]
 
+    def _all_shared(self) -> list[Shared]:
+        return [connection for shared in self._shared.values() for connection in shared]
+
     def _sweep(self) -> None:
         """Close what has waited for long: one waits at most twice that time."""
         self._alarm = None
@@ -217,5 +219,15 @@ class Pool:
         for connection in self._all():
             if connection.idle_since <= long_ago:
                 connection.close()
-        if self._count:
-            self._alarm = self._deadlines.after(IDLE_SECONDS, self._sweep)
+        for key, shared in self._shared.items():
+            self._shared[key] = [each for each in shared if not _is_done(each, long_ago)]
+        if self._count or self._all_shared():
+            self._watch()
+
+
+def _is_done(shared: Shared, long_ago: float) -> bool:
+    """Nothing goes over it, and nothing has for long, or may; then it is closed."""
+    if shared.idle_since is None or (shared.has_room and shared.idle_since > long_ago):
+        return False
+    shared.close()
+    return True

@@ -19,15 +19,13 @@ from gateway.net.tls.transport import Resumption
 
 class VerifyingDialer:
     """Fulfils `roles.Dialer` for one tunnel of `client`. `name` is whom the destination has to prove to be;
-    `is_permitted`: this is whom the permit names. `alpn` is offered, `agreed` what the last destination took of it;
-    `told` hears of every handshake.
+    `is_permitted`: this is whom the permit names. `alpn` is offered; `told` hears of every handshake.
 
     `owed` is a failure that the client was not told yet: the next dial is answered with it, the one after that tries
     again.
     """
 
     owed: UpstreamError | None = None
-    agreed: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -76,9 +74,8 @@ class VerifyingDialer:
             if not reached.stream.is_lost:
                 reached.stream.transport.close()  # behind the alert
             raise
-        self.agreed = self.alpn if shaken.selected_alpn_protocol() is not None else ()
         self._told(shaken)
-        return reached._replace(verified=self.is_permitted)
+        return reached._replace(verified=self.is_permitted, alpn=shaken.selected_alpn_protocol())
 
     def _keep(self, key: Hashable, context: SSLContext, shaken: SSLObject) -> None:
         if shaken.session is not None:

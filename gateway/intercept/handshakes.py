@@ -10,6 +10,7 @@ from gateway.net.stream import Stream
 from gateway.net.tls.transport import Resumption, TlsFailed, start_tls
 
 HTTP_1_1 = "http/1.1"
+HTTP_2 = "h2"
 
 # X509_V_ERR_ of OpenSSL (x509_vfy.h), as far as an operator does something about it.
 _VERDICTS = {
@@ -39,15 +40,28 @@ _ABOUT_OUR_CERTIFICATE = frozenset(
 
 
 def mirrored(offered: Sequence[str]) -> tuple[str, ...]:
-    """What is offered to the destination for a client that offers this (RFC 7301); nothing where it offers nothing.
+    """What is offered to the destination for a client that offers this (RFC 7301); nothing where it offers nothing. One
+    of HTTP/2 alone is understood by destinations of HTTP/1.1, too: docs/decisions/0014-http2.md.
 
     Raises `DownstreamError` where it offers only what is not inspected.
     """
     if not offered:
         return ()
+    if HTTP_2 in offered:
+        return (HTTP_2, HTTP_1_1)
     if HTTP_1_1 not in offered:
         raise DownstreamError(Reason.ALPN_UNSUPPORTED, "the client offers " + ", ".join(map(repr, offered[:8])))
     return (HTTP_1_1,)
+
+
+def shown(offered: Sequence[str], taken: str | None) -> tuple[str, ...]:
+    """What the client is offered, of what it offers itself, where the destination has `taken` this: the same, if it can
+    be; nothing for nothing, but to a client that knows only HTTP/2."""
+    if taken is not None and taken in offered:
+        return (taken,)
+    if taken is None and (not offered or HTTP_1_1 in offered):
+        return ()
+    return tuple([each for each in (HTTP_2, HTTP_1_1) if each in offered])
 
 
 async def meet_destination(

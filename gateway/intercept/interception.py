@@ -6,16 +6,21 @@ The destination comes first: nothing is shown to a client in the name of somebod
 it cannot, the client is told so in answer to its request, inside TLS, as nobody reads what stands in an alert.
 """
 
+import asyncio
 from dataclasses import dataclass
 from functools import partial
 from ssl import SSLObject
+from typing import NamedTuple
 
 from gateway.exchange.conversation import Patience, converse
+from gateway.exchange.http1.upstream import UpstreamConnection
+from gateway.exchange.http2.calling import Calling
+from gateway.exchange.multiplexed.conversation import converse_in_streams
 from gateway.exchange.parts import Parts
 from gateway.exchange.scope import OneAuthority
-from gateway.exchange.upstream import Pool, UpstreamConnection
+from gateway.exchange.upstream import Pool
 from gateway.intercept.dialer import VerifyingDialer
-from gateway.intercept.handshakes import meet_client, mirrored
+from gateway.intercept.handshakes import HTTP_2, meet_client, mirrored, shown
 from gateway.intercept.minting import Minting
 from gateway.intercept.rejections import Rejections
 from gateway.intercept.sessions import Sessions
@@ -34,6 +39,7 @@ from gateway.policy.plan import Rules
 
 HTTPS_PORT = 443
 RIGHT_AFTER_SECONDS = 1.0
+_SETTLING_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,13 @@ class Inspected:
     def name(self) -> Host:
         """Whom the client expects, and the destination has to prove to be."""
         return self.hello.server_name or self.permit.authority.host
+
+
+class _Met(NamedTuple):
+    """What the client is offered, and the connection to a destination that speaks HTTP/2."""
+
+    alpn: tuple[str, ...]
+    calling: Calling | None = None
 
 
 class Interception:
@@ -76,9 +89,16 @@ class Interception:
         limiter, meter = tunnel.limiter, tunnel.meter
         scope = OneAuthority(*rights, pool, HTTPS_PORT, dialer.is_permitted, dialer, limiter=limiter, meter=meter)
         try:
-            alpn = await self._meet_destination(tunnel, draft, dialer, scope)
-            shaken_at = await self._meet_client(downstream, tunnel, draft.tls, alpn)
-            await converse(downstream, draft, scope, parts, Patience(timeouts.head, timeouts.idle))
+            met = await self._meet_destination(tunnel, draft, dialer, scope)
+            shaken = await self._meet_client(downstream, tunnel, draft.tls, met.alpn)
+            shaken_at = parts.clock.monotonic()
+            patience = Patience(timeouts.head, timeouts.idle)
+            if shaken.selected_alpn_protocol() == HTTP_2:
+                connects = met.calling is None or await self._lets_connect(met.calling)
+                await converse_in_streams(downstream, draft, scope, parts, patience, connects)
+            else:
+                dialer.alpn = tuple([each for each in dialer.alpn if each != HTTP_2])
+                await converse(downstream, draft, scope, parts, patience)
             if not draft.requests and draft.reason is None:
                 self._note_silence(downstream, draft, tunnel, shaken_at)
         finally:
@@ -101,23 +121,37 @@ class Interception:
 
     async def _meet_destination(
         self, tunnel: Inspected, draft: Draft, dialer: VerifyingDialer, scope: OneAuthority
-    ) -> tuple[str, ...]:
+    ) -> "_Met":
         """What the client may be offered. A failure stays to be told."""
-        parts = self._parts
+        parts, offered = self._parts, tunnel.hello.alpn
         try:
             secured = await dialer.secure(tunnel.upstream, tunnel.permit)
         except UpstreamError as error:
             note(error, draft)
             dialer.owed = error
-            return dialer.alpn
+            return _Met(tuple([each for each in dialer.alpn if each in offered]))
+        alpn = shown(offered, secured.alpn)
+        if secured.alpn == HTTP_2:
+            calling = Calling(secured, parts.clock.monotonic)
+            scope.share(calling, draft.peer)
+            return _Met(alpn, calling)
         reader = parts.codec.response_reader(parts.bounds)
         scope.keep(UpstreamConnection(secured, reader, parts.clock.monotonic()), draft.peer)
-        return dialer.agreed
+        return _Met(alpn)
+
+    async def _lets_connect(self, calling: Calling) -> bool:
+        """Whether clients may ask for WebSockets: what the destination says of that is theirs as well."""
+        try:
+            with self._parts.deadlines.within(_SETTLING_SECONDS, lambda: UpstreamError(Reason.RESPONSE_TIMEOUT)):
+                await asyncio.shield(calling.settled)
+        except UpstreamError:  # requests will show what is wrong with it
+            return False
+        return calling.connects
 
     async def _meet_client(
         self, downstream: Stream, tunnel: Inspected, sides: TlsSides, alpn: tuple[str, ...]
-    ) -> float:
-        """The instant at which it had taken our certificate."""
+    ) -> SSLObject:
+        """It has taken our certificate."""
         parts, permit = self._parts, tunnel.permit
         context = await self.minting.context_for(tunnel.name, alpn)
         try:
@@ -127,7 +161,7 @@ class Interception:
                 self._rejections.note(permit.rule, str(tunnel.name), tunnel.client.address)
             raise
         sides.version, sides.resumed = shaken.version(), bool(shaken.session_reused)
-        return parts.clock.monotonic()
+        return shaken
 
     def _note_destination(self, sides: TlsSides, shaken: SSLObject) -> None:
         """The first one; others of the same tunnel are dialled and proved alike."""

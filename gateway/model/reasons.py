@@ -28,6 +28,7 @@ class Reason(StrEnum):
     TLS_HANDSHAKE_FAILED = "tls_handshake_failed"
     TLS_HANDSHAKE_TIMEOUT = "tls_handshake_timeout"
     ALPN_UNSUPPORTED = "alpn_unsupported"
+    HTTP2_FLOOD = "http2_flood"
     CLIENT_REJECTED_CERTIFICATE = "client_rejected_certificate"
     PROXY_HEADER_MISSING = "proxy_header_missing"
     PROXY_HEADER_MALFORMED = "proxy_header_malformed"

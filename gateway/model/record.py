@@ -26,7 +26,6 @@ _SLOW = frozenset(
         Reason.IDLE_TIMEOUT,
         Reason.CLIENT_SILENT,
         Reason.CLIENT_HELLO_TIMEOUT,
-        Reason.TLS_HANDSHAKE_TIMEOUT,
     }
 )
 _SLOW_UPSTREAM = frozenset({Reason.RESPONSE_TIMEOUT, Reason.UPSTREAM_TLS_TIMEOUT})
@@ -79,7 +78,6 @@ class Dialled(NamedTuple):
 
 
 Destination = tuple[Address, int]
-"""An address and a port."""
 
 
 @dataclass(slots=True)
@@ -155,7 +153,7 @@ class ExchangeDraft:
     `path` has no query and no user information. `reused`: it went over a connection to the destination that an earlier
     exchange had opened, whose dial `dialled` tells. Where the rule inspects, `media_type` is the request's, `query` and
     `headers` are what its `log` asks for, `secrets` the names of those that were filled in. `transfer` counts content
-    without framing. Instants as in `Draft`.
+    without framing. Instants as in `Draft`. `protocol` is `h2`, or empty for HTTP/1.
     """
 
     connection: Draft
@@ -182,6 +180,7 @@ class ExchangeDraft:
     detail: str = ""
     asked_time: float | None = None
     caller: TraceParent | None = None
+    protocol: str = ""
 
     @property
     def exchange_id(self) -> str:
@@ -288,6 +287,7 @@ class ExchangeRecord(TypedDict):
     host: NotRequired[str]
     port: NotRequired[int]
     original_address: NotRequired[str]
+    protocol: NotRequired[str]
     status: NotRequired[int]
     reason: NotRequired[Reason]
     detail: NotRequired[str]

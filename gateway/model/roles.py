@@ -96,12 +96,14 @@ S_co = TypeVar("S_co", bound=ByteStream, covariant=True)
 class Upstream(NamedTuple, Generic[S_co]):
     """A connected destination and the facts about how it was reached. Whoever holds it closes the stream.
 
-    `verified`: it proved over TLS, with a certificate that we trust, to be who the permit names.
+    `verified`: it proved over TLS, with a certificate that we trust, to be who the permit names. `alpn`: the protocol
+    that it took of those that it was offered there.
     """
 
     dialled: Dialled
     stream: S_co
     verified: bool = False
+    alpn: str | None = None
 
 
 class Dialer(Protocol[S_co]):

@@ -3,8 +3,9 @@
 from typing import NamedTuple
 
 from gateway.exchange.conversation import Patience, converse
+from gateway.exchange.http1.upstream import UpstreamConnection
 from gateway.exchange.scope import AnyAuthority, AnyHost, OneAuthority
-from gateway.exchange.upstream import Pool, UpstreamConnection
+from gateway.exchange.upstream import Pool
 from gateway.intercept.interception import Inspected
 from gateway.model.client import Client
 from gateway.model.decision import Permit

@@ -74,6 +74,8 @@ def _add_request(record: ExchangeRecord, draft: ExchangeDraft) -> None:
         record["door"] = intent.door
         record["host"] = str(intent.authority.host)
         record["port"] = intent.authority.port
+    if draft.protocol:
+        record["protocol"] = draft.protocol
     if draft.status is not None:
         record["status"] = draft.status
     _add_inspected(record, draft)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final
+from typing import Final, NamedTuple
 
 from gateway.model.errors import GatewayError, Refused, UpstreamError
 from gateway.model.reasons import Reason
@@ -62,7 +62,10 @@ _ANSWERS: Final[dict[Reason, _Answer]] = {
     Reason.PLAIN_ON_TLS_PORT: _Answer(400, "Plain HTTP on a TLS port: use https:// for the proxy", _BAD_REQUEST),
     Reason.TLS_HANDSHAKE_FAILED: _Answer(400, "TLS handshake failed", _BAD_REQUEST),
     Reason.TLS_HANDSHAKE_TIMEOUT: _Answer(408, "TLS handshake not complete in time", _BAD_REQUEST),
-    Reason.ALPN_UNSUPPORTED: _Answer(400, "No protocol offered that is inspected: HTTP/1.1 is", _BAD_REQUEST),
+    Reason.ALPN_UNSUPPORTED: _Answer(
+        400, "No protocol offered that is inspected: HTTP/2 and HTTP/1.1 are", _BAD_REQUEST
+    ),
+    Reason.HTTP2_FLOOD: _Answer(400, "More than is borne on one connection of HTTP/2", _BAD_REQUEST),
     Reason.CLIENT_REJECTED_CERTIFICATE: _Answer(400, "Certificate of the gateway rejected", _BAD_REQUEST),
     Reason.PROXY_HEADER_MISSING: _Answer(400, "PROXY protocol header missing", _BAD_REQUEST),
     Reason.PROXY_HEADER_MALFORMED: _Answer(400, "Malformed PROXY protocol header", _BAD_REQUEST),
@@ -191,14 +194,31 @@ def answer_with(
     accept: Iterable[str] = (),
     without_content: bool = False,
 ) -> bytes:
-    """A whole response. `accept` are the values of the request's header of that name; `without_content` where it asked
-    by HEAD."""
+    """A whole response of HTTP/1.1. `accept` are the values of the request's header of that name; `without_content`
+    where it asked by HEAD."""
+    answer = answer_to(error, name, request_id, accept)
+    content_type, length, *others = answer.fields
+    fields = [content_type, length, ("Connection", "keep-alive" if keeps_open else "close"), *others]
+    lines = [f"HTTP/1.1 {answer.status} {answer.phrase}", *[f"{field}: {value}" for field, value in fields]]
+    return "\r\n".join([*lines, "", ""]).encode("ascii") + (b"" if without_content else answer.content)
+
+
+class AnswerValues(NamedTuple):
+    """A response before any version of HTTP writes it. `fields` begin with the content's type and length."""
+
+    status: int
+    phrase: str
+    fields: list[tuple[str, str]]
+    content: bytes
+
+
+def answer_to(error: GatewayError, name: str, request_id: str, accept: Iterable[str] = ()) -> AnswerValues:
+    """What a client is told. `accept` as in `answer_with`."""
     answer = _ANSWERS[error.reason]
     content_type, content = _content(answer, error.reason, request_id, _admits_json(",".join(accept)))
     fields = [
         ("Content-Type", content_type),
         ("Content-Length", str(len(content))),
-        ("Connection", "keep-alive" if keeps_open else "close"),
         ("Proxy-Status", _proxy_status(answer, error, name)),
         ("X-Egress-Request-Id", request_id),
         ("X-Content-Type-Options", "nosniff"),
@@ -210,8 +230,7 @@ def answer_with(
         fields += retry_fields(retry)
     elif answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
         fields.append(("Retry-After", str(RETRY_AFTER)))
-    lines = [f"HTTP/1.1 {answer.status} {answer.phrase}", *[f"{field}: {value}" for field, value in fields]]
-    return "\r\n".join([*lines, "", ""]).encode("ascii") + (b"" if without_content else content)
+    return AnswerValues(answer.status, answer.phrase, fields, content)
 
 
 def _content(answer: _Answer, reason: Reason, request_id: str, as_json: bool) -> tuple[str, bytes]:

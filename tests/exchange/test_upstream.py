@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from gateway.exchange import upstream as pools
-from gateway.exchange.upstream import Pool, UpstreamConnection, pool_key
+from gateway.exchange.http1.upstream import UpstreamConnection
+from gateway.exchange.upstream import Pool, pool_key
 from gateway.model.client import Client
 from gateway.model.decision import ProxyVersion, RuleRef
 from gateway.model.record import Dialled

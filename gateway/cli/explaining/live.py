@@ -132,7 +132,7 @@ async def _reach(intent: Intent, permit: Permit, found: tuple[Address, ...], sta
 
     async def dial() -> Stream:
         began_at = perf_counter()
-        dialled, stream, _ = await dialer.dial(permit)
+        dialled, stream, *_ = await dialer.dial(permit)
         where = f"{dialled.address.uri_host}:{permit.authority.port}"
         stages.tell("dial", perf_counter() - began_at, f"connected to {where}")
         return stream

@@ -2,9 +2,8 @@
 
 from collections.abc import Collection
 
-from gateway.exchange.inlet import Inlet, Outlet
+from gateway.exchange.inlet import Inlet, Outlet, Sink
 from gateway.model.inspection.terms import comparable_name
-from gateway.net.stream import Stream
 from gateway.policy.requests.scrubbing import Scrubber
 from gateway.wire.http.messages import End, Fields, Request, Response
 
@@ -16,7 +15,7 @@ class Upload(Outlet):
     __slots__ = ("_dropped", "_max_body", "is_exceeded")
 
     def __init__(
-        self, stream: Stream, source: Inlet[Request], is_chunked: bool, max_body: int | None, dropped: Collection[str]
+        self, stream: Sink, source: Inlet[Request], is_chunked: bool, max_body: int | None, dropped: Collection[str]
     ) -> None:
         super().__init__(stream, source, is_chunked)
         self.is_exceeded = False
@@ -54,7 +53,7 @@ class ScrubbedOutlet(Outlet):
 
     __slots__ = ("_scrubber",)
 
-    def __init__(self, stream: Stream, source: Inlet[Response], is_chunked: bool, scrubber: Scrubber) -> None:
+    def __init__(self, stream: Sink, source: Inlet[Response], is_chunked: bool, scrubber: Scrubber) -> None:
         super().__init__(stream, source, is_chunked)
         self._scrubber = scrubber
 

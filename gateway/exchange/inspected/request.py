@@ -8,12 +8,12 @@ A request that policy would refuse and report mode lets pass goes without secret
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gateway.exchange.inlet import Outlet, RequestInlet
+from gateway.exchange.inlet import Inlet, Outlet, Sink
 from gateway.exchange.inspected.outlets import ScrubbedOutlet, Upload, scrubbed
 from gateway.exchange.inspected.reading import Reading, read_request
 from gateway.exchange.plan import Plan
 from gateway.exchange.scope import Judged
-from gateway.exchange.upstream import UpstreamConnection
+from gateway.exchange.upstream import UpstreamSide
 from gateway.model.decision import Deny, Permit, WouldDeny
 from gateway.model.errors import InternalError, Refused, UpstreamError
 from gateway.model.inspection.secret import Secret
@@ -21,9 +21,8 @@ from gateway.model.inspection.terms import HeaderValue, NotAllowed, SecretName, 
 from gateway.model.reasons import Reason
 from gateway.model.record import ExchangeDraft
 from gateway.model.roles import SecretStore
-from gateway.net.stream import Stream
 from gateway.policy.requests.scrubbing import Scrubber
-from gateway.wire.http.messages import Delimiter, Response
+from gateway.wire.http.messages import Delimiter, Request, Response
 
 _IDENTITY = frozenset({"", "identity"})
 _HIDES_ECHOES = frozenset({"accept-encoding", "range", "if-range"})
@@ -67,7 +66,7 @@ class Inspected:
         """Whether others go on than the client's."""
         return bool(self._reading.inspection.replaced)
 
-    def fields_for(self, upstream: UpstreamConnection) -> list[tuple[str, str]]:
+    def fields_for(self, upstream: UpstreamSide) -> list[tuple[str, str]]:
         """That go on over this connection. It is the last step before they do: only a connection that is verified, and
         that no rule would have refused, carries a secret."""
         if self._given:
@@ -92,7 +91,7 @@ class Inspected:
 
     # Content.
 
-    def upload(self, stream: Stream, source: RequestInlet, is_chunked: bool) -> Upload:
+    def upload(self, stream: Sink, source: Inlet[Request], is_chunked: bool) -> Upload:
         """To the destination."""
         max_body = None if self._permit.report else self._max_body
         return Upload(stream, source, is_chunked, max_body, self._reading.inspection.replaced)
@@ -118,7 +117,7 @@ class Inspected:
             raise UpstreamError(Reason.RESPONSE_ENCODED, "it cannot be scrubbed")
         return scrubbed(response, Scrubber(scrubs))
 
-    def download(self, stream: Stream, upstream: UpstreamConnection, is_chunked: bool) -> Outlet:
+    def download(self, stream: Sink, upstream: UpstreamSide, is_chunked: bool) -> Outlet:
         """To the client."""
         scrubs = self._scrubs()
         if not scrubs:

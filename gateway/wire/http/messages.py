@@ -38,13 +38,15 @@ UNTIL_CLOSE = Framing(Delimiter.CLOSE)
 
 
 class Request(NamedTuple):
-    """The head of a request. `minor` is that of HTTP/1.x. What may hold secrets stays out of the representation."""
+    """The head of a request. `minor` is that of HTTP/1.x; one of HTTP/2 reads as of HTTP/1.1, its names in lower case.
+    What may hold secrets stays out of the representation."""
 
     method: str
     target: str
     minor: int
     fields: Fields
     framing: Framing
+    is_http2: bool = False
 
     def __repr__(self) -> str:
         return f"Request({self.method!r}, {len(self.fields)} fields, {self.framing.delimiter.value})"
@@ -75,13 +77,15 @@ class Request(NamedTuple):
 
 
 class Response(NamedTuple):
-    """The head of a response, also of an interim one. Its `framing` is that of the answer to the request's method."""
+    """The head of a response, also of an interim one. Its `framing` is that of the answer to the request's method; as
+    with requests, HTTP/2 reads as HTTP/1.1, without a phrase."""
 
     status: int
     phrase: str
     minor: int
     fields: Fields
     framing: Framing
+    is_http2: bool = False
 
     def __repr__(self) -> str:
         return f"Response({self.status}, {len(self.fields)} fields, {self.framing.delimiter.value})"
@@ -126,6 +130,11 @@ class MalformedMessage(Malformed):
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(reason, detail)
         self.events: list[Event] = []
+
+
+def version_of(message: "Request | Response") -> str:
+    """As it stands in Via (RFC 9110 section 7.6.3)."""
+    return "2" if message.is_http2 else f"1.{message.minor}"
 
 
 def values_of(fields: Fields, name: str) -> list[str]:

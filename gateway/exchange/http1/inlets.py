@@ -1,0 +1,112 @@
+"""What comes on a connection of HTTP/1: one message after the other, cut out of its bytes by a reader."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from gateway.exchange.inlet import H, Inlet
+from gateway.net.stream import Stream
+from gateway.wire.http.codec import RequestReader
+from gateway.wire.http.messages import Event, MalformedMessage, Request
+
+
+class Reader(Protocol):
+    """What both readers of a codec have in common."""
+
+    def receive(self, data: bytes) -> list[Event]: ...
+
+    def receive_end(self) -> list[Event]: ...
+
+
+class ConnectionInlet(Inlet[H]):
+    """Fulfils `Receiver` for a whole connection of HTTP/1."""
+
+    __slots__ = ("_reader", "_stream")
+
+    def __init__(self, stream: Stream, reader: Reader, tell: Callable[[], None]) -> None:
+        super().__init__(tell)
+        self._stream = stream
+        self._reader = reader
+
+    def join(self) -> None:
+        """Take over the stream, with what it holds and what has happened to it."""
+        self._stream.receiver = self
+        held = self._stream.peek()
+        if held:
+            self._stream.consume(len(held))
+            self.received(held)
+        if self._stream.is_lost:
+            self.lost()
+        elif self._stream.has_ended:
+            self.ended()
+
+    # What the stream tells.
+
+    def received(self, data: bytes) -> None:
+        """See `Receiver`."""
+        self.has_begun = True
+        if self.end is not None:  # the next message, before its turn
+            self.pause()
+        try:
+            events = self._reader.receive(data)
+        except MalformedMessage as malformed:
+            self.fail(malformed)
+            return
+        self.take(events)
+
+    def ended(self) -> None:
+        """See `Receiver`."""
+        self.is_over = True
+        try:
+            events = self._reader.receive_end()
+        except MalformedMessage as malformed:
+            self.fail(malformed)
+            return
+        self.take(events)
+        self.tell()
+
+    def part(self) -> None:
+        """Leave the stream."""
+        self._stream.receiver = None
+        self._leave()
+
+    def pause(self) -> None:
+        """Read no more for now."""
+        if not self._is_paused and not self.is_lost:
+            self._is_paused = True
+            self._stream.transport.pause_reading()
+
+    def go_on(self) -> None:
+        """Read again."""
+        if self._is_paused and not self.is_lost:
+            self._is_paused = False
+            self._stream.read_on()
+
+
+class RequestInlet(ConnectionInlet[Request]):
+    """Of the client's side."""
+
+    __slots__ = ("_requests",)
+
+    def __init__(self, stream: Stream, reader: RequestReader, tell: Callable[[], None]) -> None:
+        super().__init__(stream, reader, tell)
+        self._requests = reader
+
+    def proceed(self) -> None:
+        """The request at hand is answered; what comes, or has come, is the next one."""
+        self.begin()
+        try:
+            events = self._requests.proceed()
+        except MalformedMessage as malformed:
+            self.fail(malformed)
+            return
+        self.take(events)
+
+    @property
+    def has_something(self) -> bool:
+        """Whether any of the next request has come."""
+        return bool(self.heads) or self.fault is not None or not self._requests.is_between
+
+    @property
+    def leftover(self) -> bytes:
+        """What came after the end of the request at hand."""
+        return self._requests.leftover

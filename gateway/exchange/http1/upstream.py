@@ -1,0 +1,135 @@
+"""A connection to a destination that speaks HTTP/1, over which one exchange goes after the other."""
+
+import os
+from base64 import b64encode
+from collections.abc import Callable
+
+from gateway.exchange.http1.inlets import ConnectionInlet
+from gateway.exchange.plan import Plan
+from gateway.exchange.response import Telling
+from gateway.model.errors import UpstreamError
+from gateway.model.reasons import Reason
+from gateway.model.roles import Upstream
+from gateway.net.stream import Stream
+from gateway.wire.http.codec import ResponseReader
+from gateway.wire.http.messages import MalformedMessage, Response
+
+_KEY_SIZE = 16  # RFC 6455 section 4.1
+
+
+def _nobody_waits() -> None:
+    """What comes before a request was sent is found when one is."""
+
+
+class ResponseInlet(ConnectionInlet[Response]):
+    """Of the destination's side. An answer that lasts until the connection ends is not whole where TLS ended without a
+    goodbye (RFC 9112 section 9.8)."""
+
+    __slots__ = ()
+
+    def ended(self) -> None:
+        """See `Receiver`."""
+        if self._stream.is_cut:
+            self.lost()
+        else:
+            super().ended()
+
+
+class UpstreamConnection:
+    """Fulfils `UpstreamSide` for HTTP/1. Whoever holds it closes it, or gives it to a pool. `is_reused`: an exchange has
+    gone over it, or its dial was recorded elsewhere. `is_verified` as in `Upstream.verified`."""
+
+    __slots__ = (
+        "_leave",
+        "dialled",
+        "dialled_at",
+        "idle_since",
+        "inlet",
+        "is_reused",
+        "is_verified",
+        "reader",
+        "stream",
+        "telling",
+        "websocket_key",
+    )
+
+    def __init__(self, upstream: Upstream[Stream], reader: ResponseReader, dialled_at: float) -> None:
+        self.stream = upstream.stream
+        self.dialled = upstream.dialled
+        self.dialled_at = dialled_at
+        self.is_reused = False
+        self.is_verified = upstream.verified
+        self.reader = reader
+        self.inlet = ResponseInlet(self.stream, reader, _nobody_waits)
+        self.idle_since = dialled_at
+        self.telling: Telling | None = None
+        self.websocket_key = ""
+        self._leave: Callable[[], None] | None = None
+        self.inlet.join()
+
+    def expect(self, method: str, upgrade: bool, tell: Callable[[], None]) -> None:
+        """A request with this method is sent next. Raises `UpstreamError` if an answer is there already."""
+        self.inlet.tell = tell
+        self.inlet.begin()
+        try:
+            self.reader.expect(method, upgrade=upgrade)
+        except MalformedMessage as malformed:
+            raise UpstreamError(malformed.reason, malformed.detail) from malformed
+
+    def head(self, plan: Plan, host: str, via: str, fields: list[tuple[str, str]] | None) -> bytes:
+        """See `UpstreamSide`. For a client of HTTP/2 a WebSocket's handshake is made here (RFC 8441 section 5)."""
+        if plan.websocket and plan.request.is_http2:
+            self.websocket_key = b64encode(os.urandom(_KEY_SIZE)).decode("ascii")
+            fields = [*(plan.passing if fields is None else fields), ("Sec-WebSocket-Key", self.websocket_key)]
+        return plan.head(host, via) if fields is None else plan.changed_head(host, via, fields)
+
+    @property
+    def is_unprocessed(self) -> bool:
+        """See `UpstreamSide`."""
+        return False
+
+    @property
+    def is_clean(self) -> bool:
+        """The last answer is complete, nothing came after it, and another request may be sent."""
+        inlet = self.inlet
+        return not (inlet.is_over or inlet.is_lost or inlet.fault or self.reader.leftover or self.reader.is_switched)
+
+    def check(self) -> None:
+        """Raise `UpstreamError` if no answer can come any more."""
+        inlet = self.inlet
+        if inlet.fault is not None and not inlet.is_over:
+            raise UpstreamError(inlet.fault.reason, inlet.fault.detail)
+        if inlet.is_over or inlet.is_lost:
+            if not inlet.has_begun:
+                raise UpstreamError(Reason.CONNECTION_TERMINATED, "before it answered")
+            raise UpstreamError(Reason.RESPONSE_INCOMPLETE, "closed" if inlet.is_over else "reset")
+
+    def close(self) -> None:
+        """Where it stands between two exchanges."""
+        self.leave_pool()
+        self.inlet.part()
+        if self.stream.is_lost:
+            return
+        if self.stream.queued():
+            self.stream.abort()
+        self.stream.transport.close()
+
+    def abort(self) -> None:
+        """In the midst of an exchange: an orderly end would make a cut-off upload look complete."""
+        self.inlet.part()
+        self.stream.abort()
+
+    # Between two exchanges.
+
+    def enter_pool(self, leave: Callable[[], None], now: float) -> None:
+        """Whatever comes from the other side now closes it. `leave` is called once: it is used again, or closed."""
+        self.inlet.tell = self.close
+        self.is_reused = True
+        self.idle_since = now
+        self._leave = leave
+
+    def leave_pool(self) -> None:
+        """It is used again, or closed."""
+        if self._leave is not None:
+            leave, self._leave = self._leave, None
+            leave()

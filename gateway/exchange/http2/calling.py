@@ -1,0 +1,191 @@
+"""A connection to a destination that speaks HTTP/2: one stream for each exchange, many at once."""
+
+import asyncio
+from collections.abc import Callable, Hashable
+
+from gateway.exchange.http1.upstream import UpstreamConnection
+from gateway.exchange.http2.channel import Channel, StreamInlet
+from gateway.exchange.http2.session import Session
+from gateway.exchange.inlet import HeadFields
+from gateway.exchange.parts import Parts
+from gateway.exchange.plan import Plan
+from gateway.exchange.response import Telling
+from gateway.exchange.upstream import LONGEST_USE, Pool, UpstreamSide
+from gateway.model.errors import UpstreamError
+from gateway.model.reasons import Reason
+from gateway.model.roles import Upstream
+from gateway.net.stream import Stream
+from gateway.wire.http.messages import Response
+from gateway.wire.http2.codes import ErrorCode
+from gateway.wire.http2.connection import HeadCame
+from gateway.wire.http2.messages import ResponseMessage
+
+HTTP_2 = "h2"
+_LONG_SILENCE = 10.0  # seconds
+
+
+class StreamReset(UpstreamError):
+    """The destination has reset the stream with this code."""
+
+    def __init__(self, reason: Reason, code: ErrorCode) -> None:
+        super().__init__(reason, f"stream reset with {code.name}")
+        self.code = code
+
+
+class Calling:
+    """Fulfils `upstream.Shared`, and `session.Owner`. Whoever made it, or the pool that it was given to, closes it."""
+
+    def __init__(self, upstream: Upstream[Stream], monotonic: Callable[[], float]) -> None:
+        self.upstream = upstream
+        self.idle_since: float | None = monotonic()
+        self.settled = asyncio.get_running_loop().create_future()
+        self._monotonic = monotonic
+        self._dialled_at = monotonic()
+        self._is_closed = False
+        self._calls = 0
+        self.session = Session(upstream.stream, False, self, monotonic)
+        self.session.join()
+
+    @property
+    def connects(self) -> bool:
+        """Whether WebSockets may be asked for (RFC 8441)."""
+        return self.session.sender.peer.connects
+
+    @property
+    def is_gone(self) -> bool:
+        """Nothing goes over it any more."""
+        return self._is_closed or self.session.is_lost or self.session.fault is not None
+
+    @property
+    def has_room(self) -> bool:
+        """See `Shared`."""
+        session = self.session
+        if self.is_gone or session.peer_leaves or self._monotonic() - self._dialled_at > LONGEST_USE:
+            return False
+        return self._calls < session.sender.peer.streams and session.sender.has_room
+
+    def call(self) -> "Call":
+        """See `Shared`."""
+        self._calls += 1
+        self.idle_since = None
+        return Call(self)
+
+    def hung_up(self, waited_in_vain: bool) -> None:
+        """One exchange less."""
+        self._calls -= 1
+        now = self._monotonic()
+        if waited_in_vain and now - self.session.heard_at > _LONG_SILENCE:
+            self.session.peer_leaves = True  # others need not wait as well
+        if not self._calls:
+            self.idle_since = now
+            if self.session.peer_leaves:
+                self.close()
+
+    def close(self) -> None:
+        """See `Shared`."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if not self.session.is_lost:
+            self.session.sender.go_away(0, ErrorCode.NO_ERROR)
+            self.session.part()
+            self.session.lost()
+            self.upstream.stream.transport.close()
+
+    # What the session tells.
+
+    def opened(self, session: Session, head: HeadCame) -> None:
+        """See `Owner`. Nothing may be pushed."""
+
+    def changed(self) -> None:
+        """See `Owner`."""
+        session = self.session
+        if not self.settled.done() and (session.connection.has_settings or self.is_gone):
+            self.settled.set_result(None)
+        if session.fault is not None and not self._is_closed:
+            self.close()
+
+
+class Call:
+    """Fulfils `upstream.UpstreamSide` on a stream of its own."""
+
+    def __init__(self, calling: Calling) -> None:
+        self.dialled = calling.upstream.dialled
+        self.is_verified = calling.upstream.verified
+        self.is_reused = True
+        self.is_clean = False
+        self.telling: Telling | None = None
+        self._calling: Calling | None = calling
+        self._session = calling.session
+
+    def expect(self, method: str, upgrade: bool, tell: Callable[[], None]) -> None:
+        """See `UpstreamSide`."""
+        message = ResponseMessage(method, upgrade)
+        self.inlet: StreamInlet[Response] = StreamInlet(self._session, 0, message, Reason.MALFORMED_RESPONSE, tell)
+        self.stream = Channel(self._session, 0, tell)
+        self.stream.opens(self._open)
+        self.check_connection()
+
+    def check_connection(self) -> None:
+        """Raise `UpstreamError` if the connection is gone before anything was asked."""
+        if self._session.is_lost or self._session.fault is not None:
+            raise UpstreamError(Reason.CONNECTION_TERMINATED, "before it was asked")
+
+    def _open(self, number: int) -> None:
+        self.inlet.joined(number)
+        self._session.lanes[number] = self.inlet
+
+    def head(self, plan: Plan, host: str, via: str, fields: list[tuple[str, str]] | None) -> HeadFields:
+        """See `UpstreamSide`."""
+        return plan.http2_head(host, via, fields)
+
+    def check(self) -> None:
+        """See `UpstreamSide`."""
+        inlet = self.inlet
+        if inlet.fault is not None:
+            raise UpstreamError(inlet.fault.reason, inlet.fault.detail)
+        fault = self._session.fault
+        if fault is not None:
+            raise UpstreamError(Reason.MALFORMED_RESPONSE, fault.detail)
+        if not inlet.is_lost:
+            return
+        if inlet.has_begun:
+            raise StreamReset(Reason.RESPONSE_INCOMPLETE, inlet.code)
+        if self._session.is_lost or self.is_unprocessed:
+            raise StreamReset(Reason.CONNECTION_TERMINATED, inlet.code)
+        raise StreamReset(Reason.UPSTREAM_RESET, inlet.code)
+
+    @property
+    def is_unprocessed(self) -> bool:
+        """See `UpstreamSide`."""
+        return self.inlet.is_lost and self.inlet.code is ErrorCode.REFUSED_STREAM
+
+    def close(self) -> None:
+        """See `UpstreamSide`."""
+        if not self.stream.has_ended:  # it has answered before it had all
+            self.stream.abort()
+        self._hang_up(False)
+
+    def abort(self) -> None:
+        """See `UpstreamSide`."""
+        if self.inlet.end is None or not self.stream.has_ended:
+            self.stream.abort()
+        self._hang_up(not self.inlet.has_begun)
+
+    def _hang_up(self, waited_in_vain: bool) -> None:
+        calling, self._calling = self._calling, None
+        if calling is None:
+            return
+        self.inlet.part()
+        calling.hung_up(waited_in_vain)
+
+
+def settle(reached: Upstream[Stream], key: Hashable, pool: Pool, parts: Parts) -> UpstreamSide:
+    """What an exchange goes over that has dialled: later ones find it in the pool if they can share it."""
+    if reached.alpn != HTTP_2:
+        return UpstreamConnection(reached, parts.codec.response_reader(parts.bounds), parts.clock.monotonic())
+    calling = Calling(reached, parts.clock.monotonic)
+    pool.share(key, calling)
+    call = calling.call()
+    call.is_reused = False
+    return call

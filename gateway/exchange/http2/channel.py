@@ -1,0 +1,256 @@
+"""One stream of HTTP/2 as an exchange sees it: an inlet for what comes, and a channel for what goes.
+
+The peer's window is opened for what the other side of the exchange has taken, and for nothing else: content that
+nobody takes is not sent, and not held.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from gateway.exchange.http2.session import Session
+from gateway.exchange.inlet import H, HeadFields, Inlet
+from gateway.model.reasons import Reason
+from gateway.net.stream import HOLD_BOUND, Feeder
+from gateway.wire.http.messages import Event, Fields, MalformedMessage
+from gateway.wire.http2.codes import ErrorCode
+from gateway.wire.http2.heads import trailer_fields
+
+_LOW = 16 * 1024
+_TURN = 64 * 1024  # bytes that one stream sends before it is the next one's turn
+
+
+class Message(Protocol):
+    """Reads one direction of a stream: see `wire.http2.messages`."""
+
+    def head(self, fields: Fields, ended: bool) -> list[Event]: ...
+
+    def data(self, data: bytes, ended: bool) -> list[Event]: ...
+
+
+class StreamInlet(Inlet[H]):
+    """Fulfils `session.Lane`. `code` is why the stream ended before its time."""
+
+    __slots__ = ("_malformed", "_message", "_number", "_owed", "_session", "code")
+
+    def __init__(
+        self, session: Session, number: int, message: Message, malformed: Reason, tell: Callable[[], None]
+    ) -> None:
+        super().__init__(tell)
+        self.code = ErrorCode.CANCEL
+        self._session = session
+        self._number = number
+        self._message = message
+        self._malformed = malformed
+        self._owed = 0
+
+    def head_came(self, fields: Fields, ended: bool) -> None:
+        """See `Lane`."""
+        self.has_begun = True
+        try:
+            events = self._message.head(fields, ended)
+        except MalformedMessage as malformed:
+            self._refuse(malformed)
+            return
+        self.take(events)
+
+    def data_came(self, data: bytes, size: int, ended: bool) -> None:
+        """See `Lane`."""
+        self._owed += size
+        self._session.withhold(size)
+        try:
+            events = self._message.data(data, ended)
+        except MalformedMessage as malformed:
+            self._refuse(malformed)
+            return
+        self.take(events)
+        if not self._is_paused:
+            self._pay()
+
+    def _refuse(self, malformed: MalformedMessage) -> None:
+        """A head that is only too large may yet be answered."""
+        if malformed.reason is not Reason.HEAD_TOO_LARGE:
+            self.code = ErrorCode.PROTOCOL_ERROR
+            self._session.leave(self._number)
+            self._session.malformed(self._number)
+        self.fail(malformed)
+
+    def cut(self, code: ErrorCode, detail: str) -> None:
+        """See `Lane`."""
+        self.code = code
+        if detail and code is not ErrorCode.REFUSED_STREAM:
+            self.fail(MalformedMessage(self._malformed, detail))
+        else:
+            self.lost()
+
+    def joined(self, number: int) -> None:
+        """The stream has its number now."""
+        self._number = number
+
+    def part(self) -> None:
+        """See `Inlet`."""
+        self._leave()
+        self._pay()
+        self._session.leave(self._number)
+
+    def pause(self) -> None:
+        """See `Inlet`."""
+        self._is_paused = True
+
+    def go_on(self) -> None:
+        """See `Inlet`."""
+        self._is_paused = False
+        self._pay()
+
+    def _pay(self) -> None:
+        if self._owed:
+            owed, self._owed = self._owed, 0
+            self._session.release(self._number, owed)
+
+
+class Channel:
+    """Fulfils `inlet.Channel`. `number` is 0 until a request of ours opens the stream; `opened` is then called.
+    `code` is what the peer is told if the stream is aborted; `tell` is called when nothing is queued any more."""
+
+    __slots__ = (
+        "_opened",
+        "_pieces",
+        "_queued",
+        "_session",
+        "_told",
+        "_trailers",
+        "code",
+        "feeder",
+        "has_ended",
+        "number",
+        "tell",
+    )
+
+    def __init__(self, session: Session, number: int, tell: Callable[[], None]) -> None:
+        self.feeder: Feeder | None = None
+        self.number = number
+        self.code = ErrorCode.CANCEL
+        self.has_ended = False
+        self.tell = tell
+        self._opened: Callable[[int], None] | None = None
+        self._session = session
+        self._pieces: deque[bytes] = deque()
+        self._queued = 0
+        self._told = False
+        self._trailers: Fields | None = None
+
+    def opens(self, opened: Callable[[int], None]) -> None:
+        """The next head opens a stream of ours."""
+        self._opened = opened
+
+    def begin(self, head: HeadFields, first: bytes, trailers: Fields | None) -> None:
+        """See `inlet.Channel`."""
+        ends = trailers == () and not first
+        self.send_head(head, ends)
+        if ends:
+            return
+        if first and trailers == () and self._session.room(self.number) >= len(first):
+            self._session.sender.send_data(self.number, first, True)
+            self.has_ended = True
+            return
+        if first:
+            self.write(first)
+        if trailers is not None:
+            self.conclude(trailers)
+
+    def send_head(self, head: HeadFields, ends: bool) -> None:
+        """One head; an interim one does not end."""
+        session = self._session
+        if self._opened is not None and not self.number:
+            self.number = session.sender.open(head, ends)
+            self._opened(self.number)
+        else:
+            session.sender.send_head(self.number, head, ends)
+        self.has_ended = ends
+        session.flush_soon()
+
+    def write(self, data: bytes) -> None:
+        """See `Sink`."""
+        if self.has_ended:
+            return
+        session = self._session
+        if not self._pieces:
+            room = session.room(self.number)
+            if room:
+                session.sender.send_data(self.number, data[:room], False)
+                session.flush_soon()
+                data = data[room:]
+            if not data:
+                return
+            session.waiting[self.number] = self
+        self._pieces.append(data)
+        self._queued += len(data)
+        if self._queued > HOLD_BOUND and not self._told:
+            self._told = True
+            if self.feeder is not None:
+                self.feeder.congested()
+
+    def queued(self) -> int:
+        """See `Sink`."""
+        return self._queued
+
+    def conclude(self, trailers: Fields) -> None:
+        """See `inlet.Channel`."""
+        if self._pieces:
+            self._trailers = trailers
+        else:
+            self._finish(trailers)
+
+    def _finish(self, trailers: Fields) -> None:
+        if self.has_ended:
+            return
+        self.has_ended = True
+        if trailers:
+            self._session.sender.send_head(self.number, trailer_fields(trailers), True)
+        else:
+            self._session.sender.send_data(self.number, b"", True)
+        self._session.flush_soon()
+
+    def abort(self) -> None:
+        """See `Sink`."""
+        self.drop()
+        if self.number:
+            self._session.reset(self.number, self.code)
+
+    def drop(self) -> None:
+        """What is queued is of no use: nobody takes it."""
+        self._session.waiting.pop(self.number, None)
+        self._pieces.clear()
+        self._queued = 0
+        self._trailers = None
+        self.has_ended = True
+
+    def pump(self) -> None:
+        """See `session.Writer`."""
+        session, sent = self._session, 0
+        while self._pieces and sent < _TURN:
+            room = session.room(self.number)
+            if not room:
+                break
+            piece = self._pieces.popleft()
+            if len(piece) > room:
+                self._pieces.appendleft(piece[room:])
+                piece = piece[:room]
+            session.sender.send_data(self.number, piece, False)
+            sent += len(piece)
+        self._queued -= sent
+        session.flush_soon()
+        if self._pieces:
+            session.waiting[self.number] = self
+        else:
+            session.waiting.pop(self.number, None)
+            self._emptied()
+        if self._told and self._queued <= _LOW:
+            self._told = False
+            if self.feeder is not None:
+                self.feeder.relieved()
+
+    def _emptied(self) -> None:
+        if self._trailers is not None:
+            self._finish(self._trailers)
+        self.tell()

@@ -1,0 +1,271 @@
+"""One connection of HTTP/2 on its stream: what comes goes to the streams' inlets, what they write goes out together.
+
+What is held for a peer that does not take it is bounded by the windows that the other side was given; what was taken
+of all streams together is told at once, so that one slow reader holds up nobody else, until `WITHHELD_AT_MOST` is held.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from gateway.net.stream import Stream
+from gateway.wire.http.messages import Fields
+from gateway.wire.http2.codes import ConnectionFault, ErrorCode
+from gateway.wire.http2.connection import (
+    Connection,
+    DataCame,
+    Event,
+    HeadCame,
+    StreamEnded,
+    WentAway,
+    WindowGrew,
+)
+from gateway.wire.http2.floods import Kind
+
+WITHHELD_AT_MOST = 2 * 1024 * 1024
+"""Bytes that came and that the other side has not taken, before the whole connection is slowed."""
+_QUEUED_AT_MOST = 8 * 1024 * 1024  # answers to a peer that sends and does not read
+
+logging.getLogger("hpack").setLevel(logging.WARNING)  # its debugging tells what fields hold
+
+
+class Lane(Protocol):
+    """Takes what comes on one stream."""
+
+    def head_came(self, fields: Fields, ended: bool) -> None:
+        """A head, or trailers."""
+        ...
+
+    def data_came(self, data: bytes, size: int, ended: bool) -> None:
+        """Content; `size` of the windows is to be given back."""
+        ...
+
+    def cut(self, code: ErrorCode, detail: str) -> None:
+        """It ended before its time; with a detail by a fault of the peer's."""
+        ...
+
+
+class Writer(Protocol):
+    """Has content for a stream, for which there was no window."""
+
+    def pump(self) -> None:
+        """Write what may be written now."""
+        ...
+
+
+class Owner(Protocol):
+    """Whose connection it is."""
+
+    def opened(self, session: "Session", head: HeadCame) -> None:
+        """The peer opens a stream."""
+        ...
+
+    def changed(self) -> None:
+        """Of the connection as a whole: it is lost or at fault, its peer leaves or has said what it takes."""
+        ...
+
+
+class Session:
+    """Fulfils `Receiver` and `Feeder` for the stream, which stays its owner's to close.
+
+    `fault`: the peer's, after which nothing goes on. `is_lost`: nobody is there. `peer_leaves`: it takes, or opens, no
+    further streams. `heard_at` is the monotonic instant at which something came.
+    """
+
+    def __init__(self, stream: Stream, is_server: bool, owner: Owner, monotonic: Callable[[], float]) -> None:
+        self.connection = Connection(is_server)
+        self.sender = self.connection.sender
+        self.stream = stream
+        self.fault: ConnectionFault | None = None
+        self.is_lost = False
+        self.peer_leaves = False
+        self.heard_at = monotonic()
+        self.lanes: dict[int, Lane] = {}
+        self.waiting: dict[int, Writer] = {}
+        self._is_server = is_server
+        self._owner = owner
+        self._monotonic = monotonic
+        self._loop = asyncio.get_running_loop()
+        self._will_flush = False
+        self._is_congested = False
+        self._withheld = 0
+        self._deferred = 0
+
+    def join(self, connects: bool = False) -> None:
+        """Take over the stream, and say what comes first: see `server_settings`."""
+        stream = self.stream
+        stream.receiver, stream.feeder = self, self
+        self.sender.begin(connects)
+        held = stream.peek()
+        if held:
+            stream.consume(len(held))
+        self.received(held)
+        if stream.is_lost or stream.has_ended:
+            self.lost()
+
+    def part(self) -> None:
+        """Leave the stream."""
+        self.flush()
+        self.stream.receiver = self.stream.feeder = None
+
+    # What the stream tells.
+
+    def received(self, data: bytes) -> None:
+        """See `Receiver`."""
+        if self.fault is not None or self.is_lost:
+            return
+        self.heard_at = self._monotonic()
+        try:
+            for event in self.connection.receive(data, self.heard_at):
+                self._dispatch(event)
+        except ConnectionFault as fault:
+            self._fail(fault)
+        self.flush()
+
+    def ended(self) -> None:
+        """See `Receiver`. Nobody of HTTP/2 says all that he has to say, and waits."""
+        self.lost()
+
+    def lost(self) -> None:
+        """See `Receiver`."""
+        self.is_lost = True
+        self._cut_all(ErrorCode.CANCEL)
+        self._owner.changed()
+
+    def congested(self) -> None:
+        """See `Feeder`."""
+        self._is_congested = True
+
+    def relieved(self) -> None:
+        """See `Feeder`."""
+        self._is_congested = False
+        self._pump_all()
+
+    def _dispatch(self, event: Event) -> None:
+        if isinstance(event, DataCame):
+            lane = self.lanes.get(event.stream)
+            if lane is None:
+                self.connection.credit_connection(event.size)
+            else:
+                lane.data_came(event.data, event.size, event.ended)
+        elif isinstance(event, HeadCame):
+            lane = self.lanes.get(event.stream)
+            if event.is_first:
+                self._owner.opened(self, event)
+            elif lane is not None:
+                lane.head_came(event.fields, event.ended)
+        elif isinstance(event, WindowGrew):
+            self._pump(event.stream)
+        elif isinstance(event, StreamEnded):
+            self._cut(event)
+        elif isinstance(event, WentAway):
+            self._let_go(event)
+        else:
+            self._pump_all()
+            self._owner.changed()
+
+    def _cut(self, event: StreamEnded) -> None:
+        lane = self.leave(event.stream)
+        if lane is not None:
+            lane.cut(event.code, event.detail)
+
+    def _let_go(self, event: WentAway) -> None:
+        """Streams that it will not look at may be asked again elsewhere (RFC 9113 section 6.8)."""
+        self.peer_leaves = True
+        if not self._is_server:
+            for number in [number for number in self.lanes if number > event.last]:
+                lane = self.leave(number)
+                if lane is not None:
+                    lane.cut(ErrorCode.REFUSED_STREAM, "")
+        self._owner.changed()
+
+    def _fail(self, fault: ConnectionFault) -> None:
+        self.fault = fault
+        self.sender.go_away(self.connection.last_stream, fault.code)
+        self._cut_all(fault.code)
+        self._owner.changed()
+
+    def _cut_all(self, code: ErrorCode) -> None:
+        for number in list(self.lanes):
+            lane = self.leave(number)
+            if lane is not None:
+                lane.cut(code, "")
+
+    # What lanes do with it.
+
+    def leave(self, number: int) -> Lane | None:
+        """Nothing that comes on this stream is wanted any more."""
+        self.waiting.pop(number, None)
+        return self.lanes.pop(number, None)
+
+    def malformed(self, number: int) -> None:
+        """What came on this stream was. Streams that are opened for that are counted like those opened to be reset."""
+        self.connection.floods.count(Kind.RESET, self.heard_at)
+        self.reset(number, ErrorCode.PROTOCOL_ERROR)
+
+    def reset(self, number: int, code: ErrorCode) -> None:
+        """End the stream before its time."""
+        if not self.is_lost and self.fault is None:
+            self.connection.reset(number, code)
+            self.flush_soon()
+
+    def room(self, number: int) -> int:
+        """Bytes of content that may be sent on this stream now."""
+        return 0 if self._is_congested or self.is_lost else self.sender.room(number)
+
+    def taken(self, number: int, size: int) -> None:
+        """What came on this stream was taken by the other side at once."""
+        self.connection.credit_connection(size)
+        self.connection.credit(number, size)
+        self.flush_soon()
+
+    def withhold(self, size: int) -> None:
+        """What came was not taken yet. The other streams may go on, within bounds."""
+        self._withheld += size
+        if self._withheld <= WITHHELD_AT_MOST:
+            self.connection.credit_connection(size)
+        else:
+            self._deferred += size
+
+    def release(self, number: int, size: int) -> None:
+        """What was withheld is taken, or of no use any more."""
+        self._withheld -= size
+        if self._deferred and self._withheld <= WITHHELD_AT_MOST:
+            self.connection.credit_connection(self._deferred)
+            self._deferred = 0
+        self.connection.credit(number, size)
+        self.flush_soon()
+
+    # What goes out.
+
+    def flush_soon(self) -> None:
+        """Once everybody whose turn it is has written."""
+        if not self._will_flush:
+            self._will_flush = True
+            self._loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Write what waits."""
+        self._will_flush = False
+        data = self.sender.take()
+        if not data or self.is_lost:
+            return
+        self.stream.write(data)
+        if self.stream.queued() > _QUEUED_AT_MOST:
+            self.stream.abort()
+
+    def _pump(self, number: int) -> None:
+        if not number:
+            self._pump_all()
+        elif number in self.waiting:
+            self.waiting[number].pump()
+
+    def _pump_all(self) -> None:
+        """Each in its turn; who is not done goes to the end of the queue."""
+        for number, writer in list(self.waiting.items()):
+            if self._is_congested or not self.sender.window:
+                break
+            self.waiting.pop(number, None)
+            writer.pump()
+        self.flush_soon()

@@ -1,0 +1,195 @@
+"""The requests of one connection of HTTP/2: each is an exchange of its own, as many at once as were agreed.
+
+What one client may make us do is bounded three times: by the streams that it may have open, by those that are still
+being ended, and by how often it may do what costs it nothing (`wire.http2.floods`).
+"""
+
+import asyncio
+import logging
+
+from gateway.exchange.conversation import Patience
+from gateway.exchange.exchange import Exchange
+from gateway.exchange.http2.calling import HTTP_2, StreamReset
+from gateway.exchange.http2.session import Session
+from gateway.exchange.inlet import Signal, check_request
+from gateway.exchange.multiplexed.asker import StreamAsker
+from gateway.exchange.parts import Parts
+from gateway.exchange.plan import Plan, plan_request
+from gateway.exchange.scope import Scope
+from gateway.model.errors import DownstreamError, GatewayError, InternalError
+from gateway.model.reasons import Reason
+from gateway.model.record import Draft, Ended, ExchangeDraft, Side, note
+from gateway.net.stream import Stream
+from gateway.wire.http.messages import Request
+from gateway.wire.http2.codes import ErrorCode
+from gateway.wire.http2.connection import HeadCame
+from gateway.wire.http2.grpc import is_grpc
+from gateway.wire.http2.settings import STREAMS
+
+_TASKS_AT_MOST = 2 * STREAMS
+
+_logger = logging.getLogger(__name__)
+
+
+async def converse_in_streams(
+    downstream: Stream, draft: Draft, scope: Scope, parts: Parts, patience: Patience, connects: bool
+) -> None:
+    """As `conversation.converse`. `connects`: the client may ask for WebSockets."""
+    conversation = _Conversation(downstream, draft, scope, parts, patience)
+    try:
+        await conversation.run(connects)
+    finally:
+        await conversation.end()
+
+
+class _Conversation:
+    """Fulfils `session.Owner`."""
+
+    def __init__(self, stream: Stream, draft: Draft, scope: Scope, parts: Parts, patience: Patience) -> None:
+        self._connection = draft
+        self._scope = scope
+        self._parts = parts
+        self._patience = patience
+        self._signal = Signal()
+        self._askers: set[StreamAsker] = set()
+        self._plan: Plan | None = None
+        self._session = Session(stream, True, self, parts.clock.monotonic)
+
+    async def run(self, connects: bool) -> None:
+        """Until either side has had enough."""
+        session, parts = self._session, self._parts
+        session.join(connects)
+        parts.resting.add(self._signal)
+        try:
+            while not self._is_over():
+                await self._something()
+        finally:
+            parts.resting.discard(self._signal)
+        if session.fault is not None:
+            note(DownstreamError(session.fault.reason, session.fault.detail), self._connection)
+
+    def _is_over(self) -> bool:
+        session = self._session
+        if session.is_lost or session.fault is not None:
+            return True
+        if self._parts.draining:
+            session.sender.go_away(session.connection.last_stream, ErrorCode.NO_ERROR)
+            session.flush_soon()
+        return (self._parts.draining or session.peer_leaves) and not self._askers
+
+    async def _something(self) -> None:
+        """Something happened, or nothing for too long."""
+        if self._askers:
+            await self._signal.wait()
+            return
+        seconds = self._patience.idle if self._session.connection.has_settings else self._patience.head
+        try:
+            with self._parts.deadlines.within(seconds, lambda: DownstreamError(Reason.IDLE_TIMEOUT)):
+                await self._signal.wait()
+        except DownstreamError:  # no fault: it was open for as long as it may be
+            if not self._askers:
+                self._session.sender.go_away(self._session.connection.last_stream, ErrorCode.NO_ERROR)
+                self._session.peer_leaves = True
+
+    async def end(self) -> None:
+        """Nothing goes on behind it."""
+        tasks = [asker.task for asker in self._askers]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        self._session.part()
+
+    # What the session tells.
+
+    def changed(self) -> None:
+        """See `Owner`."""
+        self._signal.ring()
+
+    def opened(self, session: Session, head: HeadCame) -> None:
+        """See `Owner`."""
+        if len(self._askers) >= _TASKS_AT_MOST:
+            session.reset(head.stream, ErrorCode.REFUSED_STREAM)
+            return
+        asker = StreamAsker(session, head.stream)
+        asker.inlet.head_came(head.fields, head.ended)
+        asker.task = asyncio.get_running_loop().create_task(self._serve(asker))
+        self._askers.add(asker)
+
+    # One stream.
+
+    async def _serve(self, asker: StreamAsker) -> None:
+        clock, connection = self._parts.clock, self._connection
+        connection.requests += 1
+        draft = ExchangeDraft(connection, connection.requests, clock.monotonic(), clock.time(), protocol=HTTP_2)
+        request = None
+        try:
+            if not asker.inlet.heads:
+                check_request(asker.inlet)
+            request = asker.inlet.heads.pop()
+            draft.method = request.method
+            await Exchange(self._plan_of(request), draft, asker, self._scope, self._parts).run()
+            await self._delivered(asker)
+        except GatewayError as error:
+            self._refuse(asker, error, request, draft)
+        except asyncio.CancelledError:
+            if draft.reason is None:
+                draft.reason = Reason.DOWNSTREAM_RESET if self._session.is_lost else Reason.DRAINING
+            draft.transfer.ended, draft.transfer.ended_by = Ended.RESET, Side.GATEWAY
+            raise
+        except Exception as bug:
+            _logger.exception("exchange %s", draft.exchange_id)
+            self._refuse(asker, InternalError(Reason.INTERNAL_ERROR, type(bug).__name__), request, draft)
+        finally:
+            self._close(asker, draft)
+
+    def _plan_of(self, request: Request) -> Plan:
+        plan = self._plan
+        if plan is None or plan.request != request:
+            plan = self._plan = plan_request(request, self._parts.via)
+        return plan
+
+    async def _delivered(self, asker: StreamAsker) -> None:
+        """Until the client has taken what it was sent. Raises `DownstreamError` if it takes nothing for long."""
+        while asker.stream.queued():
+            check_request(asker.inlet)
+            before = asker.stream.queued()
+            try:
+                with self._parts.deadlines.within(self._patience.idle, lambda: DownstreamError(Reason.IDLE_TIMEOUT)):
+                    await asker.signal.wait()
+            except DownstreamError:
+                if asker.stream.queued() == before:
+                    raise
+
+    def _refuse(self, asker: StreamAsker, error: GatewayError, request: Request | None, draft: ExchangeDraft) -> None:
+        """Answer in words, or reset the stream."""
+        note(error, draft)
+        stream, inlet = asker.stream, asker.inlet
+        if inlet.is_lost or self._session.lanes.get(stream.number) is not inlet:  # it was reset
+            stream.drop()
+            return
+        code = _code_for(error, request, has_begun=draft.status is not None)
+        if code is not None:
+            stream.code = code
+            stream.abort()
+            return
+        draft.status = asker.refuse(error, request, self._parts.name, draft.exchange_id)
+
+    def _close(self, asker: StreamAsker, draft: ExchangeDraft) -> None:
+        asker.leave()
+        self._askers.discard(asker)
+        self._scope.sum_up(draft)
+        self._parts.recorder.record_exchange(draft)
+        self._signal.ring()
+
+
+def _code_for(error: GatewayError, request: Request | None, has_begun: bool) -> ErrorCode | None:
+    """With which code the stream is reset; None: it is answered. What a destination says by a code of its own is passed
+    on where a response was under way, to clients of gRPC, and where it says that the request may be repeated."""
+    if isinstance(error, StreamReset):
+        is_safe = error.code is ErrorCode.REFUSED_STREAM
+        if has_begun or is_safe or (request is not None and is_grpc(request)):
+            return error.code if error.code is not ErrorCode.NO_ERROR else ErrorCode.CANCEL
+    if not has_begun:
+        return None
+    return ErrorCode.CANCEL if isinstance(error, DownstreamError) else ErrorCode.INTERNAL_ERROR

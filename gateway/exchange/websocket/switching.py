@@ -1,0 +1,180 @@
+"""The moment at which a WebSocket begins, and the tunnel behind it.
+
+Between two sides of HTTP/1 it is a tunnel like any other. A client of HTTP/2 has a stream instead (RFC 8441); what it
+sends goes on as content, to another stream or to the connection that HTTP/1 has left.
+"""
+
+from base64 import b64encode
+from hashlib import sha1
+
+from gateway.exchange.fields import WEBSOCKET
+from gateway.exchange.http1.asker import PlainAsker
+from gateway.exchange.http1.inlets import ConnectionInlet
+from gateway.exchange.http1.upstream import UpstreamConnection
+from gateway.exchange.inlet import Inlet, Outlet, check_request
+from gateway.exchange.pacing.debt import budget_spent
+from gateway.exchange.pacing.outlet import is_cut, paced
+from gateway.exchange.parts import Parts
+from gateway.exchange.plan import Plan
+from gateway.exchange.response import Asker
+from gateway.exchange.upstream import UpstreamSide
+from gateway.model.decision import Permit
+from gateway.model.errors import DownstreamError, GatewayError, UpstreamError
+from gateway.model.reasons import Reason
+from gateway.model.record import Ended, ExchangeDraft, Side
+from gateway.model.roles import Meter
+from gateway.net.paced_relay import relay_for
+from gateway.net.stream import Stream
+from gateway.wire.http.messages import End, Event, Response
+
+_KEY_SUFFIX = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
+
+
+async def switch(
+    asker: Asker,
+    upstream: UpstreamSide,
+    response: Response,
+    plan: Plan,
+    draft: ExchangeDraft,
+    parts: Parts,
+    permit: Permit,
+    meter: Meter | None,
+) -> None:
+    """A WebSocket is a tunnel from its 101 on (RFC 9110 section 7.8). Raises `GatewayError`."""
+    if not plan.websocket or response.upgrade != (WEBSOCKET,):
+        raise UpstreamError(Reason.UPGRADE_FAILED, "101 to something that was not asked for")
+    _check_accept(upstream, response)
+    draft.status = asker.switch(response, parts)
+    if isinstance(asker, PlainAsker) and isinstance(upstream, UpstreamConnection):
+        await _relay(asker, upstream, draft, parts, permit, meter)
+    else:
+        await Bridge(asker, upstream, draft, parts, permit, meter).run()
+
+
+def _check_accept(upstream: UpstreamSide, response: Response) -> None:
+    """Of a handshake that was ours, for a client that made none."""
+    if not isinstance(upstream, UpstreamConnection) or not upstream.websocket_key:
+        return
+    digest = sha1((upstream.websocket_key + _KEY_SUFFIX).encode("ascii"), usedforsecurity=False).digest()
+    if response.values("sec-websocket-accept") != [b64encode(digest).decode("ascii")]:
+        raise UpstreamError(Reason.UPGRADE_FAILED, "Sec-WebSocket-Accept is not that of our key")
+
+
+async def _relay(
+    asker: PlainAsker,
+    upstream: UpstreamConnection,
+    draft: ExchangeDraft,
+    parts: Parts,
+    permit: Permit,
+    meter: Meter | None,
+) -> None:
+    downstream, transfer, timeouts = asker.stream, draft.transfer, permit.terms.timeouts
+    early_up, early_down = asker.inlet.leftover, upstream.reader.leftover
+    for stream, early in ((downstream, early_down), (upstream.stream, early_up)):
+        if early:
+            stream.write(early)
+    transfer.bytes_up, transfer.bytes_down = len(early_up), len(early_down)
+    for inlet in (asker.inlet, upstream.inlet):
+        inlet.part()
+        inlet.go_on()
+    args = parts.deadlines, parts.splices, timeouts.idle, timeouts.lifetime, parts.clock.monotonic
+    await relay_for(meter)(downstream, upstream.stream, transfer, *args).run()
+    await upstream.stream.aclose()
+
+
+class _Raw:
+    """Fulfils `inlets.Reader`: no HTTP is spoken any more."""
+
+    def receive(self, data: bytes) -> list[Event]:
+        """Whatever comes."""
+        return [data] if data else []
+
+    def receive_end(self) -> list[Event]:
+        """And its end."""
+        return [End()]
+
+
+class Bridge:
+    """Between two sides of which at least one is a stream of HTTP/2. `run` once."""
+
+    def __init__(
+        self,
+        asker: Asker,
+        upstream: UpstreamSide,
+        draft: ExchangeDraft,
+        parts: Parts,
+        permit: Permit,
+        meter: Meter | None,
+    ) -> None:
+        self._asker = asker
+        self._upstream = upstream
+        self._draft = draft
+        self._parts = parts
+        self._permit = permit
+        self._from_upstream = self._source()
+        self._up = paced(Outlet(upstream.stream, asker.inlet, False), meter.up if meter else None)
+        self._down = paced(Outlet(asker.stream, self._from_upstream, False), meter.down if meter else None)
+
+    def _source(self) -> Inlet[Response]:
+        """What the destination sends from here on."""
+        upstream = self._upstream
+        if not isinstance(upstream, UpstreamConnection):
+            return upstream.inlet
+        early = upstream.reader.leftover
+        upstream.inlet.part()
+        upstream.inlet.go_on()
+        inlet: ConnectionInlet[Response] = ConnectionInlet(upstream.stream, _Raw(), self._asker.signal.ring)
+        inlet.take([early] if early else [])
+        inlet.join()
+        return inlet
+
+    async def run(self) -> None:
+        """Until the destination has ended, or both. Raises `GatewayError`."""
+        transfer, timeouts = self._draft.transfer, self._permit.terms.timeouts
+        try:
+            _pour(self._asker.inlet, self._up)
+            _pour(self._from_upstream, self._down)
+            lifetime = timeouts.lifetime
+            if lifetime is None:
+                await self._until_over()
+            else:
+                with self._parts.deadlines.within(lifetime, lambda: UpstreamError(Reason.LIFETIME_REACHED)):
+                    await self._until_over()
+        finally:
+            transfer.bytes_up, transfer.bytes_down = self._up.taken, self._down.taken
+        transfer.ended, transfer.ended_by = Ended.CLOSED, Side.UPSTREAM
+        self._upstream.close()
+
+    async def _until_over(self) -> None:
+        has_passed_end = False
+        while self._from_upstream.end is None:
+            check_request(self._asker.inlet)
+            if self._from_upstream.is_lost:
+                raise UpstreamError(Reason.UPSTREAM_RESET)
+            if is_cut(self._up) or is_cut(self._down):
+                raise budget_spent(self._permit)
+            stream = self._upstream.stream
+            if self._asker.inlet.end is not None and not has_passed_end and isinstance(stream, Stream):
+                has_passed_end = True
+                stream.end()
+            await self._something()
+
+    async def _something(self) -> None:
+        before = self._up.taken, self._down.taken
+        try:
+            idle = self._permit.terms.timeouts.idle
+            with self._parts.deadlines.within(idle, lambda: DownstreamError(Reason.IDLE_TIMEOUT)):
+                await self._asker.signal.wait()
+        except GatewayError:
+            if (self._up.taken, self._down.taken) == before:
+                raise
+
+
+def _pour(source: Inlet, outlet: Outlet) -> None:  # type: ignore[type-arg]  # whichever side's
+    held = source.held_content()
+    if held:
+        outlet.write(held)
+    if source.end is not None:
+        outlet.finish(source.end)
+    else:
+        source.pour_into(outlet)

@@ -1,0 +1,55 @@
+"""How much of what costs a peer nothing is borne: a bucket for each kind, that fills with time.
+
+Each kind is cheap to send and dear, or at least useless, to take: streams that are opened to be reset
+(CVE-2023-44487), SETTINGS, PINGs, frames that carry nothing, windows that nobody waits for. Honest peers send some of
+all of them, which is what the bursts are for. Time is an argument, in seconds.
+"""
+
+from enum import Enum
+from typing import NamedTuple
+
+from gateway.wire.http2.codes import ConnectionFault, ErrorCode
+
+
+class Bucket(NamedTuple):
+    """`burst` at once, then `rate` a second."""
+
+    burst: float
+    rate: float
+
+
+class Kind(Enum):
+    """What is counted, and what of it is borne."""
+
+    RESET = "streams that are reset", Bucket(400, 100)
+    SETTINGS = "SETTINGS", Bucket(20, 1)
+    PING = "PINGs", Bucket(500, 50)
+    EMPTY = "frames that carry nothing", Bucket(200, 20)
+    WINDOW = "WINDOW_UPDATEs", Bucket(2000, 1000)
+    STRAY = "frames on closed streams", Bucket(500, 100)
+
+    def __init__(self, title: str, bucket: Bucket) -> None:
+        self.title = title
+        self.bucket = bucket
+
+
+class Floods:
+    """Of one peer."""
+
+    def __init__(self) -> None:
+        self._levels: dict[Kind, tuple[float, float]] = {}
+
+    def count(self, kind: Kind, now: float) -> None:
+        """One more. Raises `ConnectionFault` where that is one too many."""
+        bucket = kind.bucket
+        level, since = self._levels.get(kind, (bucket.burst, now))
+        level = min(bucket.burst, level + (now - since) * bucket.rate) - 1
+        if level < 0:
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"too many {kind.title}")
+        self._levels[kind] = level, now
+
+    def earn(self, kind: Kind, count: float) -> None:
+        """What we did ourselves gives the peer reason for so many more."""
+        known = self._levels.get(kind)
+        if known is not None:
+            self._levels[kind] = min(kind.bucket.burst, known[0] + count), known[1]

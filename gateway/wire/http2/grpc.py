@@ -1,0 +1,63 @@
+"""What a client of gRPC is told: a status of gRPC's own, in a response that is nothing but its trailers (gRPC over
+HTTP/2, "Responses"). Any other answer its libraries would only guess at from the status of HTTP.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from gateway.wire.http.messages import Request
+from gateway.wire.replies import AnswerValues
+
+PERMISSION_DENIED: Final = 7
+RESOURCE_EXHAUSTED: Final = 8
+UNAVAILABLE: Final = 14
+
+_DEADLINE_EXCEEDED = 4
+_UNIMPLEMENTED = 12
+_INTERNAL = 13
+_UNAUTHENTICATED = 16
+_STATUSES: Final = {
+    403: PERMISSION_DENIED,
+    407: _UNAUTHENTICATED,
+    408: _DEADLINE_EXCEEDED,
+    413: RESOURCE_EXHAUSTED,
+    415: PERMISSION_DENIED,
+    421: PERMISSION_DENIED,
+    429: RESOURCE_EXHAUSTED,
+    431: RESOURCE_EXHAUSTED,
+    501: _UNIMPLEMENTED,
+    502: UNAVAILABLE,
+    503: UNAVAILABLE,
+    504: UNAVAILABLE,
+}
+_TYPE = re.compile(r"application/grpc(?:[+;].*)?", re.IGNORECASE)
+_ESCAPED = re.compile(rb"[^ -$&-~]")
+_ABOUT_CONTENT = frozenset({"content-type", "content-length", "x-content-type-options"})
+
+
+def is_grpc(request: Request) -> bool:
+    """Whether its client is one of gRPC."""
+    types = request.values("content-type")
+    return bool(types) and _TYPE.fullmatch(types[0]) is not None
+
+
+def grpc_answer(answer: AnswerValues) -> Sequence[tuple[str, str]]:
+    """The one head. What would be said in HTTP of coming again is said as `grpc-retry-pushback-ms`, too (gRFC A6)."""
+    kept = [(name.lower(), value) for name, value in answer.fields if name.lower() not in _ABOUT_CONTENT]
+    fields = [
+        (":status", "200"),
+        ("content-type", "application/grpc"),
+        ("grpc-status", str(_STATUSES.get(answer.status, _INTERNAL))),
+        ("grpc-message", _escaped(answer.content.decode("utf-8").strip())),
+        *kept,
+    ]
+    seconds = next((value for name, value in kept if name == "retry-after"), "")
+    if seconds.isdigit():
+        fields.append(("grpc-retry-pushback-ms", str(int(seconds) * 1000)))
+    return fields
+
+
+def _escaped(message: str) -> str:
+    """Percent-encoded as gRPC has it: what is printable stays, but for `%` itself."""
+    return _ESCAPED.sub(lambda match: b"%%%02X" % match[0][0], message.encode("utf-8")).decode("ascii")

@@ -1,0 +1,107 @@
+"""The two directions of one stream, read into the events that HTTP/1 has: a head, content, an end with its trailers.
+
+What is malformed in a way that RFC 9113 section 8.1.1 names raises `MalformedMessage`, and the stream is to be reset;
+content is counted against its length, so that no more and no less of it can be passed on than the head has said.
+"""
+
+from gateway.model.reasons import Reason
+from gateway.wire.http.messages import NO_CONTENT, Delimiter, End, Event, Fields, Framing, MalformedMessage, Request
+from gateway.wire.http2.heads import UPGRADED, read_request, read_response, read_trailers
+
+_SUCCESS = range(200, 300)
+_SWITCHING = 101
+
+
+class _Content:
+    """What follows a head."""
+
+    def __init__(self, malformed: Reason) -> None:
+        self._malformed = malformed
+        self._framing: Framing | None = None
+        self._size = 0
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether a head has come for it."""
+        return self._framing is not None
+
+    def begin(self, framing: Framing) -> None:
+        """Of this kind."""
+        self._framing = framing
+
+    def data(self, data: bytes, ended: bool) -> list[Event]:
+        """A piece."""
+        framing = self._framing
+        if framing is None:
+            raise MalformedMessage(self._malformed, "content before a head")
+        self._size += len(data)
+        if data and self._exceeds(framing):
+            raise MalformedMessage(self._malformed, "more content than was announced")
+        events: list[Event] = [data] if data else []
+        return [*events, self.end(())] if ended else events
+
+    def _exceeds(self, framing: Framing) -> bool:
+        bounded = framing.delimiter is Delimiter.NONE or framing.delimiter is Delimiter.LENGTH
+        return bounded and self._size > framing.length
+
+    def end(self, trailers: Fields) -> End:
+        """Nothing follows."""
+        framing = self._framing
+        if framing is not None and framing.delimiter is Delimiter.LENGTH and self._size != framing.length:
+            raise MalformedMessage(self._malformed, "less content than was announced")
+        return End(read_trailers(trailers, self._malformed) if trailers else ())
+
+
+class RequestMessage:
+    """Of a client."""
+
+    def __init__(self) -> None:
+        self._content = _Content(Reason.MALFORMED_REQUEST)
+
+    def head(self, fields: Fields, ended: bool) -> list[Event]:
+        """The head, then the trailers."""
+        if self._content.is_awaited:
+            if not ended:
+                raise MalformedMessage(Reason.MALFORMED_REQUEST, "trailers that are not the end")
+            return [self._content.end(fields)]
+        request = read_request(fields, ended)
+        self._content.begin(Framing(Delimiter.CHUNKED) if _is_switching(request) else request.framing)
+        return [request, self._content.end(())] if ended else [request]
+
+    def data(self, data: bytes, ended: bool) -> list[Event]:
+        """Content."""
+        return self._content.data(data, ended)
+
+
+class ResponseMessage:
+    """Of a destination, to a request with this method. `websocket`: it was an extended CONNECT; then success reads as
+    the 101 that it would be in HTTP/1."""
+
+    def __init__(self, method: str, websocket: bool) -> None:
+        self._method = method
+        self._websocket = websocket
+        self._content = _Content(Reason.MALFORMED_RESPONSE)
+
+    def head(self, fields: Fields, ended: bool) -> list[Event]:
+        """Interim heads, the final one, then the trailers."""
+        if self._content.is_awaited:
+            if not ended:
+                raise MalformedMessage(Reason.MALFORMED_RESPONSE, "trailers that are not the end")
+            return [self._content.end(fields)]
+        response = read_response(fields, ended, self._method)
+        if response.is_interim:
+            return [response]
+        if self._websocket and response.status in _SUCCESS:
+            response = response._replace(status=_SWITCHING, fields=(*response.fields, *UPGRADED), framing=NO_CONTENT)
+            self._content.begin(Framing(Delimiter.CHUNKED))
+        else:
+            self._content.begin(response.framing)
+        return [response, self._content.end(())] if ended else [response]
+
+    def data(self, data: bytes, ended: bool) -> list[Event]:
+        """Content."""
+        return self._content.data(data, ended)
+
+
+def _is_switching(request: Request) -> bool:
+    return request.fields[-len(UPGRADED) :] == UPGRADED

@@ -1,0 +1,260 @@
+"""What is sent on an HTTP/2 connection: within the peer's windows, in frames of a size that everybody takes.
+
+Nothing is held here but what `take` gives out next: content for which there is no window stays with who has it.
+"""
+
+from collections.abc import Sequence
+from enum import Enum
+
+from gateway.wire.http2.codes import (
+    DEFAULT_WINDOW,
+    HEADER_TABLE_SIZE,
+    INITIAL_WINDOW_SIZE,
+    MAX_FRAME,
+    MAX_WINDOW,
+    PREFACE,
+    ConnectionFault,
+    ErrorCode,
+    StreamFault,
+)
+from gateway.wire.http2.compression import Compressor
+from gateway.wire.http2.frames import (
+    data_frame,
+    goaway_frame,
+    header_frames,
+    reset_frame,
+    settings_frame,
+    window_frame,
+)
+from gateway.wire.http2.settings import (
+    CONNECTION_WINDOW,
+    STREAM_WINDOW,
+    PeerSettings,
+    client_settings,
+    server_settings,
+)
+
+_WORTH_TELLING = STREAM_WINDOW // 4
+_WORTH_TELLING_FOR_ALL = CONNECTION_WINDOW // 4
+_FIRST_OF_CLIENT = 1
+_REMEMBERED = 256
+
+
+class Closed(Enum):
+    """How a stream came to its end. After our reset the peer's frames may still be on their way."""
+
+    IN_ORDER = "in order"
+    BY_PEER = "reset by the peer"
+    BY_US = "reset by us"
+
+
+class Stream:
+    """Windows in bytes. `owed`: taken, and not yet told to the peer."""
+
+    __slots__ = ("local_ended", "number", "owed", "receive_window", "remote_ended", "send_window")
+
+    def __init__(self, number: int, send_window: int) -> None:
+        self.number = number
+        self.send_window = send_window
+        self.receive_window = STREAM_WINDOW
+        self.owed = 0
+        self.local_ended = False
+        self.remote_ended = False
+
+
+class ClosedStreams:
+    """The last ones."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, Closed] = {}
+
+    def add(self, number: int, how: Closed) -> None:
+        """It is over."""
+        self._known[number] = how
+        if len(self._known) > _REMEMBERED:
+            del self._known[next(iter(self._known))]
+
+    def get(self, number: int) -> Closed | None:
+        """None: too long ago to be told."""
+        return self._known.get(number)
+
+
+class Sender:
+    """`streams` are those that are open, `window` is what may be sent on all of them. `is_leaving`: GOAWAY was sent."""
+
+    def __init__(self, is_server: bool) -> None:
+        self.peer = PeerSettings()
+        self.streams: dict[int, Stream] = {}
+        self.closed = ClosedStreams()
+        self.window = DEFAULT_WINDOW
+        self.is_leaving = False
+        self._is_server = is_server
+        self._next = _FIRST_OF_CLIENT
+        self._owed = 0
+        self._compressor = Compressor()
+        self._out: list[bytes] = []
+        self._frames = 0
+
+    def take(self) -> bytes:
+        """All that waits to be written."""
+        if not self._out:
+            return b""
+        out, self._out = self._out, []
+        return out[0] if len(out) == 1 else b"".join(out)
+
+    def take_count(self) -> int:
+        """How many frames of content were sent since it was asked last."""
+        count, self._frames = self._frames, 0
+        return count
+
+    @property
+    def has_something(self) -> bool:
+        """Whether anything waits to be written."""
+        return bool(self._out)
+
+    def put(self, frame: bytes) -> None:
+        """A frame that needs no window."""
+        self._out.append(frame)
+
+    def begin(self, connects: bool = False) -> None:
+        """What comes first: see `server_settings`."""
+        if not self._is_server:
+            self.put(PREFACE)
+        self.put(settings_frame(server_settings(connects) if self._is_server else client_settings()))
+        self.put(window_frame(0, CONNECTION_WINDOW - DEFAULT_WINDOW))
+
+    # Streams.
+
+    def new_stream(self, number: int) -> Stream:
+        """The peer has opened it."""
+        stream = self.streams[number] = Stream(number, self.peer.window)
+        return stream
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more of ours may be open."""
+        return len(self.streams) < self.peer.streams and self._next <= MAX_WINDOW and not self.is_leaving
+
+    def has_opened(self, number: int) -> bool:
+        """Whether this is, or was, one of ours."""
+        return number % 2 == 1 and number < self._next
+
+    def open(self, fields: Sequence[tuple[str, str]], ends: bool) -> int:
+        """A stream of ours with its head."""
+        number = self._next
+        self._next += 2
+        self.new_stream(number)
+        self.send_head(number, fields, ends)
+        return number
+
+    def forget(self, stream: Stream, how: Closed) -> None:
+        """It is over, with all that it held."""
+        if self.streams.pop(stream.number, None) is not None:
+            self.closed.add(stream.number, how)
+
+    def forget_if_over(self, stream: Stream) -> None:
+        """Both sides have ended."""
+        if stream.local_ended and stream.remote_ended:
+            self.forget(stream, Closed.IN_ORDER)
+
+    # Heads and content.
+
+    def send_head(self, number: int, fields: Sequence[tuple[str, str]], ends: bool) -> None:
+        """A head, or trailers. Dropped if the stream is over."""
+        stream = self.streams.get(number)
+        if stream is None or stream.local_ended:
+            return
+        self.put(header_frames(number, self._compressor.block(fields), ends))
+        self._sent(stream, ends)
+
+    def room(self, number: int) -> int:
+        """Bytes of content that may be sent on it now."""
+        stream = self.streams.get(number)
+        return 0 if stream is None else max(0, min(stream.send_window, self.window))
+
+    def send_data(self, number: int, data: bytes, ends: bool) -> None:
+        """No more than there is `room` for; an empty end needs none. Dropped if the stream is over."""
+        stream = self.streams.get(number)
+        if stream is None or stream.local_ended:
+            return
+        size = len(data)
+        self._frames += 1 + size // MAX_FRAME
+        if size <= MAX_FRAME:
+            self.put(data_frame(number, data, ends))
+        else:
+            for start in range(0, size, MAX_FRAME):
+                last = ends and start + MAX_FRAME >= size
+                self.put(data_frame(number, data[start : start + MAX_FRAME], last))
+        stream.send_window -= size
+        self.window -= size
+        self._sent(stream, ends)
+
+    def _sent(self, stream: Stream, ends: bool) -> None:
+        if ends:
+            stream.local_ended = True
+            self.forget_if_over(stream)
+
+    def reset(self, number: int, code: ErrorCode) -> None:
+        """End a stream before its time, or say of one that never was that it will not be."""
+        stream = self.streams.get(number)
+        if stream is not None:
+            self.forget(stream, Closed.BY_US)
+        elif self.closed.get(number) is not None:
+            return
+        else:
+            self.closed.add(number, Closed.BY_US)
+        self.put(reset_frame(number, code))
+
+    def go_away(self, last: int, code: ErrorCode) -> None:
+        """No further streams are taken. Said once in order, and once more at a fault."""
+        if not self.is_leaving or code is not ErrorCode.NO_ERROR:
+            self.put(goaway_frame(last, code))
+        self.is_leaving = True
+
+    # Windows.
+
+    def credit(self, stream: Stream, size: int) -> int:
+        """Of one stream; what the peer was told of just now. Small credits are saved up."""
+        stream.owed += size
+        if stream.owed < _WORTH_TELLING:
+            return 0
+        owed, stream.owed = stream.owed, 0
+        self.put(window_frame(stream.number, owed))
+        return owed
+
+    def credit_connection(self, size: int) -> int:
+        """The same for all of them."""
+        self._owed += size
+        if self._owed < _WORTH_TELLING_FOR_ALL:
+            return 0
+        owed, self._owed = self._owed, 0
+        self.put(window_frame(0, owed))
+        return owed
+
+    def grow(self, size: int) -> None:
+        """The peer takes so much more on the connection. Raises `ConnectionFault`."""
+        if not size:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a WINDOW_UPDATE of nothing")
+        self.window += size
+        if self.window > MAX_WINDOW:
+            raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "a window of more than 2^31-1")
+
+    def grow_stream(self, stream: Stream, size: int) -> None:
+        """And on one stream. Raises `StreamFault`."""
+        if not size:
+            raise StreamFault(ErrorCode.PROTOCOL_ERROR, "a WINDOW_UPDATE of nothing")
+        stream.send_window += size
+        if stream.send_window > MAX_WINDOW:
+            raise StreamFault(ErrorCode.FLOW_CONTROL_ERROR, "a window of more than 2^31-1")
+
+    def heed(self, key: int, value: int, of_server: bool) -> None:
+        """One of the peer's settings. Raises `ConnectionFault`."""
+        before = self.peer.window
+        self.peer.heed(key, value, of_server)
+        if key == HEADER_TABLE_SIZE:
+            self._compressor.resize(self.peer.table)
+        elif key == INITIAL_WINDOW_SIZE:
+            for stream in self.streams.values():
+                stream.send_window += self.peer.window - before
+                if stream.send_window > MAX_WINDOW:
+                    raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "a window of more than 2^31-1")

@@ -1,0 +1,79 @@
+"""What a peer has said it takes (RFC 9113 section 6.5.2), and what we say."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.wire.http2.codes import (
+    DEFAULT_WINDOW,
+    ENABLE_CONNECT_PROTOCOL,
+    ENABLE_PUSH,
+    HEADER_TABLE_SIZE,
+    INITIAL_WINDOW_SIZE,
+    MAX_CONCURRENT_STREAMS,
+    MAX_FRAME,
+    MAX_FRAME_SIZE,
+    MAX_HEADER_LIST_SIZE,
+    MAX_WINDOW,
+    ConnectionFault,
+    ErrorCode,
+)
+
+STREAMS: Final = 100
+"""Of a client's that are open at once."""
+STREAM_WINDOW: Final = 128 * 1024
+"""Bytes that a peer may send on one stream before the other side has taken any."""
+CONNECTION_WINDOW: Final = 1024 * 1024
+HEADER_LIST: Final = 64 * 1024
+"""Bytes of fields that we take, as RFC 9113 section 6.5.2 counts them. One head of HTTP/1 has the same bound."""
+
+_TABLE = 4096
+_LARGEST_FRAME = 2**24 - 1
+_SWITCHES = {ENABLE_PUSH: "ENABLE_PUSH", ENABLE_CONNECT_PROTOCOL: "ENABLE_CONNECT_PROTOCOL"}
+
+
+@dataclass(slots=True)
+class PeerSettings:
+    """As they are in force until the peer says otherwise."""
+
+    table: int = _TABLE
+    streams: int = MAX_WINDOW
+    window: int = DEFAULT_WINDOW
+    connects: bool = False
+
+    def heed(self, key: int, value: int, of_server: bool) -> None:
+        """One setting. What we do not know is ignored. Raises `ConnectionFault`."""
+        if key == HEADER_TABLE_SIZE:
+            self.table = min(value, _TABLE)
+        elif key == MAX_CONCURRENT_STREAMS:
+            self.streams = value
+        elif key == INITIAL_WINDOW_SIZE:
+            if value > MAX_WINDOW:
+                raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "an INITIAL_WINDOW_SIZE of more than 2^31-1")
+            self.window = value
+        elif key == MAX_FRAME_SIZE:
+            if not MAX_FRAME <= value <= _LARGEST_FRAME:
+                raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a MAX_FRAME_SIZE out of its range")
+        elif key in _SWITCHES:
+            self._switch(key, value, of_server)
+
+    def _switch(self, key: int, value: int, of_server: bool) -> None:
+        withdrawn = key == ENABLE_CONNECT_PROTOCOL and self.connects and not value
+        if value > 1 or withdrawn or (key == ENABLE_PUSH and of_server and value):
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"{_SWITCHES[key]} = {value}")
+        if key == ENABLE_CONNECT_PROTOCOL:
+            self.connects = bool(value)
+
+
+def server_settings(connects: bool) -> list[tuple[int, int]]:
+    """What clients are told. `connects`: they may ask for WebSockets (RFC 8441)."""
+    settings = [
+        (MAX_CONCURRENT_STREAMS, STREAMS),
+        (INITIAL_WINDOW_SIZE, STREAM_WINDOW),
+        (MAX_HEADER_LIST_SIZE, HEADER_LIST),
+    ]
+    return [*settings, (ENABLE_CONNECT_PROTOCOL, 1)] if connects else settings
+
+
+def client_settings() -> list[tuple[int, int]]:
+    """What destinations are told: nothing is to be pushed."""
+    return [(ENABLE_PUSH, 0), (INITIAL_WINDOW_SIZE, STREAM_WINDOW), (MAX_HEADER_LIST_SIZE, HEADER_LIST)]
