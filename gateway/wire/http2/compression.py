@@ -1,25 +1,73 @@
-"""Header blocks (RFC 7541) by `hpack`, which is right but takes its time: what was said once in indices alone, and
-with the table unchanged since, is not worked out again.
+"""Header blocks (RFC 7541) by `hpack`, which is right but takes its time: a block that left the table as it was means
+the same for as long as nothing else changes the table, and is not worked out again.
 """
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from hpack import Decoder, Encoder, HPACKError, OversizedHeaderListError
+from hpack.table import HeaderTable
 
-from gateway.wire.http.messages import Fields
 from gateway.wire.http2.codes import ConnectionFault, ErrorCode
 from gateway.wire.http2.settings import HEADER_LIST
+from gateway.wire.http.messages import Fields
 
 K = TypeVar("K")
 V = TypeVar("V")
 
-_INDICES = bytes(range(0x80, 0xFF))  # one byte each; 0xff begins a longer index
-_REMEMBERED = 32
-_LONGEST = 256  # bytes of a block that is remembered
+_REMEMBERED = 16
+_LONGEST = 1024  # bytes of a block that is remembered
 _SHORT_COOKIE = 20
 _HARD_BOUND = 2 * HEADER_LIST
 """Where decoding stops in its midst, and with it the connection. Between the two bounds only the stream does."""
+
+
+class _Table(HeaderTable):
+    """Tells what a block does to it: `changes` counts what changes the meaning of indices, `added` are the entries that
+    came in since it was emptied; `is_leant_on`: what was read depends on entries that came in before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.changes = 0
+        self.added: list[tuple[bytes, bytes]] = []
+        self.is_leant_on = False
+
+    def add(self, name: bytes, value: bytes) -> None:
+        """See `HeaderTable`."""
+        self.changes += 1
+        self.added.append((name, value))
+        super().add(name, value)
+
+    def get_by_index(self, index: int) -> tuple[bytes, bytes]:
+        """See `HeaderTable`."""
+        if index > HeaderTable.STATIC_TABLE_LENGTH:
+            self.is_leant_on = True
+        return super().get_by_index(index)
+
+
+class _Memory(Generic[K, V]):
+    """What a key meant under the table as it is."""
+
+    def __init__(self, table: _Table) -> None:
+        self._table = table
+        self._changes = 0
+        self._known: dict[K, V] = {}
+
+    def get(self, key: K) -> V | None:
+        """None: not known, or no longer."""
+        if self._changes != self._table.changes:
+            self.forget()
+            self._changes = self._table.changes
+        return self._known.get(key)
+
+    def keep(self, key: K, value: V) -> None:
+        """Unless working it out has changed the table."""
+        if self._changes == self._table.changes:
+            _put(self._known, key, value)
+
+    def forget(self) -> None:
+        """All of it."""
+        self._known.clear()
 
 
 class Decompressor:
@@ -27,13 +75,26 @@ class Decompressor:
 
     def __init__(self) -> None:
         self._decoder = Decoder(_HARD_BOUND)
-        self._known: dict[bytes, Fields] = {}
+        self._table = self._decoder.header_table = _Table()
+        self._memory: _Memory[bytes, Fields] = _Memory(self._table)
+        self._whole: dict[bytes, tuple[Fields, tuple[tuple[bytes, bytes], ...]]] = {}
 
     def fields(self, block: bytes) -> Fields:
         """Names and values as Latin-1, not yet judged. Raises `ConnectionFault`."""
-        known = self._known.get(block)
+        known = self._memory.get(block)
         if known is not None:
             return known
+        whole = self._whole.get(block)
+        if whole is None:
+            return self._work_out(block)
+        self._table.added = []
+        for name, value in whole[1]:  # some servers say all of it each time, and have it put into the table
+            self._table.add(name, value)
+        return whole[0]
+
+    def _work_out(self, block: bytes) -> Fields:
+        table, size = self._table, self._table.maxsize
+        table.added, table.is_leant_on = [], False
         try:
             pairs = self._decoder.decode(block, raw=True)
         except OversizedHeaderListError as error:
@@ -41,7 +102,12 @@ class Decompressor:
         except HPACKError as error:
             raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, "a block of fields that cannot be read") from error
         fields = tuple([(bytes(name).decode("latin-1"), bytes(value).decode("latin-1")) for name, value in pairs])
-        _remember(self._known, block, fields, is_index=_is_index(block))
+        if table.maxsize != size:
+            self._memory.forget()
+        elif len(block) <= _LONGEST:
+            self._memory.keep(block, fields)
+            if table.added and not table.is_leant_on:
+                _put(self._whole, block, (fields, tuple(table.added)))
         return fields
 
 
@@ -50,37 +116,32 @@ class Compressor:
 
     def __init__(self) -> None:
         self._encoder = Encoder()
-        self._known: dict[Fields, bytes] = {}
+        table = self._encoder.header_table = _Table()
+        self._memory: _Memory[Fields, bytes] = _Memory(table)
 
     def resize(self, size: int) -> None:
-        """The peer keeps a table of so many bytes."""
-        if size != self._encoder.header_table_size:
-            self._known.clear()
-            self._encoder.header_table_size = size
+        """The peer keeps a table of so many bytes; it is told at the next block that we heed that."""
+        self._encoder.header_table_size = size
+        self._memory.forget()
 
     def block(self, fields: Sequence[tuple[str, str]]) -> bytes:
         """In this order. What could be guessed bit by bit is in no table (RFC 7541 section 7.1)."""
         key = tuple(fields)
-        known = self._known.get(key)
+        known = self._memory.get(key)
         if known is not None:
             return known
         block = self._encoder.encode(
             [(name.encode("latin-1"), value.encode("latin-1"), _is_sensitive(name, value)) for name, value in key]
         )
-        _remember(self._known, key, block, is_index=_is_index(block))
+        if len(block) <= _LONGEST:
+            self._memory.keep(key, block)
         return block
 
 
-def _remember(known: dict[K, V], key: K, value: V, is_index: bool) -> None:
-    """Whatever is no index alone may have changed what indices mean."""
-    if not is_index or len(known) >= _REMEMBERED:
+def _put(known: dict[K, V], key: K, value: V) -> None:
+    if len(known) >= _REMEMBERED:
         known.clear()
-    if is_index:
-        known[key] = value
-
-
-def _is_index(block: bytes) -> bool:
-    return len(block) <= _LONGEST and not block.translate(None, _INDICES)
+    known[key] = value
 
 
 def _is_sensitive(name: str, value: str) -> bool:
