@@ -108,7 +108,7 @@ class Outlet:
         self.source = source
         self.size = 0
         self.pacing: Pacing | None = None
-        self._is_chunked = is_chunked
+        self._is_chunked = is_chunked and self._channel is None
         self._write = stream.write
 
     @property

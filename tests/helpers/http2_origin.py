@@ -107,7 +107,9 @@ class Http2Origin:
         config = h2.config.H2Configuration(client_side=False, header_encoding="latin-1", validate_outbound_headers=False)
         made = h2.connection.H2Connection(config)
         if self.echoes:
-            made.local_settings[h2.settings.SettingCodes.ENABLE_CONNECT_PROTOCOL] = 1
+            codes = h2.settings.SettingCodes
+            said = {codes.ENABLE_CONNECT_PROTOCOL: 1, codes.MAX_CONCURRENT_STREAMS: 128}
+            made.local_settings = h2.settings.Settings(client=False, initial_values=said)
         made.initiate_connection()
         return made
 

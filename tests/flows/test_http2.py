@@ -1,0 +1,332 @@
+"""HTTP/2 on both sides of an inspected tunnel: many streams, each judged, answered and recorded by itself."""
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+from hyperframe.frame import GoAwayFrame, RstStreamFrame
+
+from gateway.model.reasons import Reason
+from gateway.wire.http2.codes import ErrorCode
+from tests.flows.interception import HOST, Bed, inspecting
+from tests.helpers.http2_client import Http2Client, request
+from tests.helpers.http2_origin import Answer, Asked, Http2Origin, Speaking
+from tests.helpers.tls_origin import Issuer, TlsOrigin
+
+PIECE = b"x" * 16384
+SHORT = 32 * 1024 * 1024
+SIZE = int(os.environ.get("HTTP2_BYTES", SHORT))
+"""Bytes that go each way where the memory is looked at: `HTTP2_BYTES=1073741824` for a GiB."""
+RSS_MARGIN = 24 * 1024 * 1024
+
+ENABLE_CONNECT_PROTOCOL = 8
+GRPC = ("content-type", "application/grpc")
+
+
+def _trailers(speaking: Speaking, asked: Asked) -> None:
+    speaking.reply(asked.stream, b"hello\n", trailers=[("x-sum", "6"), ("grpc-status", "0")])
+
+
+def _hints(speaking: Speaking, asked: Asked) -> None:
+    speaking.h2.send_headers(asked.stream, [(":status", "103"), ("link", "</a>")])
+    speaking.reply(asked.stream)
+
+
+def _empty(status: str) -> Answer:
+    def answer(speaking: Speaking, asked: Asked) -> None:
+        speaking.h2.send_headers(asked.stream, [(":status", status)], end_stream=True)
+        speaking.flush()
+
+    return answer
+
+
+def _broken(speaking: Speaking, asked: Asked) -> None:
+    speaking.h2.send_headers(asked.stream, [(":status", "200")])
+    speaking.h2.reset_stream(asked.stream, ErrorCode.ENHANCE_YOUR_CALM)
+    speaking.flush()
+
+
+def _refused(speaking: Speaking, asked: Asked) -> None:
+    speaking.h2.reset_stream(asked.stream, ErrorCode.REFUSED_STREAM)
+    speaking.flush()
+
+
+def _away_once(speaking: Speaking, asked: Asked) -> None:
+    """The first connection on which this is asked says that it has not looked at it."""
+    if speaking.number in _away:
+        speaking.reply(asked.stream)
+        return
+    _away.update(range(1, 1000))
+    speaking.socket.sendall(GoAwayFrame(0, last_stream_id=asked.stream - 2 if asked.stream > 1 else 0).serialize())
+
+
+_away: set[int] = set()
+
+
+def _silent(speaking: Speaking, asked: Asked) -> None:
+    """Nothing is said."""
+
+
+def _big(speaking: Speaking, asked: Asked) -> None:
+    """More than any window; the rest is sent as `flood` has it."""
+    speaking.h2.send_headers(asked.stream, [(":status", "200")])
+    sent = 0
+    while room := min(speaking.h2.local_flow_control_window(asked.stream), 16384):
+        speaking.h2.send_data(asked.stream, PIECE[:room])
+        sent += room
+    speaking.flush()
+
+
+def _malformed_length(speaking: Speaking, asked: Asked) -> None:
+    speaking.reply(asked.stream, b"hello\n", ("content-length", "3"))
+
+
+def _malformed_field(speaking: Speaking, asked: Asked) -> None:
+    speaking.reply(asked.stream, b"hello\n", ("x-split", "a\r\nset-cookie: b"))
+
+
+ANSWERS = {
+    "/trailers": _trailers,
+    "/hints": _hints,
+    "/204": _empty("204"),
+    "/304": _empty("304"),
+    "/broken": _broken,
+    "/refused": _refused,
+    "/away": _away_once,
+    "/silent": _silent,
+    "/big": _big,
+    "/length": _malformed_length,
+    "/split": _malformed_field,
+}
+
+
+@pytest.fixture(scope="module")
+def issuer(tmp_path_factory: pytest.TempPathFactory) -> Issuer:
+    return Issuer(tmp_path_factory.mktemp("issuer"))
+
+
+@pytest.fixture(scope="module")
+def origin(issuer: Issuer) -> Iterator[Http2Origin]:
+    with Http2Origin(issuer.context(HOST, "strict.test", "limited.test"), ANSWERS) as origin:
+        yield origin
+
+
+@pytest.fixture(scope="module")
+def bed(tmp_path_factory: pytest.TempPathFactory, origin: Http2Origin, issuer: Issuer) -> Iterator[Bed]:
+    folder = tmp_path_factory.mktemp("http2")
+    strict = {"upstream_ca": "origins.pem", "requests": [{"methods": ["GET"], "paths": ["/ok/**"]}]}
+    rules = [
+        {"name": "site", "hosts": [HOST], "timeouts": {"idle": "20s"}},
+        {"name": "strict", "hosts": ["strict.test"], "inspect": strict},
+        {"name": "limited", "hosts": ["limited.test"], "limits": [{"requests": "1/m", "burst": 1}]},
+    ]
+    with inspecting(folder, cast("TlsOrigin", origin), issuer, time.time(), rules) as bed:
+        yield bed
+
+
+def _authority(bed: Bed, host: str = HOST) -> str:
+    return f"{host}:{bed.origin.port}"
+
+
+def _status(client: Http2Client, stream: int) -> str:
+    return client.heads[stream][-1][0][1]
+
+
+def test_every_stream_is_an_exchange_of_its_own_over_one_pair_of_connections(bed: Bed, origin: Http2Origin) -> None:
+    connections = origin.connections
+    with bed.client(HOST, "h2", "http/1.1") as tls:
+        assert tls.tls.selected_alpn_protocol() == "h2"
+        client = Http2Client(tls)
+        streams = range(1, 41, 2)
+        client.send(*[client.head(n, request("GET", _authority(bed), f"/many/{n}")) for n in streams])
+        assert [client.answer(n) for n in streams] == [("200", b"hello\n")] * 20
+        assert dict(client.heads[1][0])["via"].startswith("2 ")
+    assert origin.connections == connections + 1
+    records = bed.gateway.wait_for_records(20, protocol="h2", method="GET", status=200)
+    many = [record for record in records if record["path"].startswith("/many/")]
+    assert len({record["exchange_id"] for record in many}) == 20
+    [connection] = bed.gateway.wait_for_records(1, connection_id=many[0]["connection_id"], requests=20)
+    assert connection["bytes_down"] == 120
+
+
+def test_trailers_interim_heads_and_empty_answers_pass_in_both_directions(bed: Bed, origin: Http2Origin) -> None:
+    with bed.client(HOST, "h2") as tls:
+        client = Http2Client(tls)
+        head = client.head(1, request("POST", _authority(bed), "/trailers"), ends=False)
+        client.send(head, client.data(1, b"abc"), client.head(1, [("x-check", "1")]))
+        assert client.answer(1) == ("200", b"hello\n")
+        assert client.heads[1][1] == [("x-sum", "6"), ("grpc-status", "0")]
+        asked = next(asked for asked in origin.requests if asked.value(":path") == "/trailers")
+        assert (asked.body, asked.trailers) == (b"abc", [("x-check", "1")])
+        client.get(3, _authority(bed), "/hints")
+        assert client.answer(3)[0] == "200"
+        assert client.heads[3][0][:2] == [(":status", "103"), ("link", "</a>")]
+        for stream, path in ((5, "/204"), (7, "/304")):
+            client.get(stream, _authority(bed), path)
+            assert client.answer(stream) == (path[1:], b"")
+        client.send(client.head(9, request("HEAD", _authority(bed), "/204")))
+        assert client.answer(9) == ("204", b"")
+
+
+def test_an_origin_s_reset_is_passed_on_with_its_code_and_no_other_stream_ends(bed: Bed, origin: Http2Origin) -> None:
+    with bed.client(HOST, "h2") as tls:
+        client = Http2Client(tls)
+        client.get(1, _authority(bed), "/broken")
+        client.until(lambda it: it.reset_code(1) is not None)
+        assert client.reset_code(1) == ErrorCode.ENHANCE_YOUR_CALM
+        client.send(client.head(3, request("POST", _authority(bed), "/refused"), ends=False), client.data(3, b"x", True))
+        client.until(lambda it: it.reset_code(3) is not None)
+        assert client.reset_code(3) == ErrorCode.REFUSED_STREAM
+        client.get(5, _authority(bed), "/good")
+        assert client.answer(5) == ("200", b"hello\n")
+    [record] = bed.gateway.wait_for_records(1, path="/broken")
+    assert record["reason"] == Reason.RESPONSE_INCOMPLETE
+
+
+def test_a_client_s_reset_is_passed_on(bed: Bed, origin: Http2Origin) -> None:
+    with bed.client(HOST, "h2") as tls:
+        client = Http2Client(tls)
+        before = len(origin.resets)
+        client.get(1, _authority(bed), "/silent")
+        _wait(lambda: any(a.value(":path") == "/silent" for a in origin.requests))
+        client.send(RstStreamFrame(1, ErrorCode.CANCEL))
+        _wait(lambda: len(origin.resets) > before)
+        assert origin.resets[-1][1] == ErrorCode.CANCEL
+        [record] = bed.gateway.wait_for_records(1, path="/silent")
+    assert (record["reason"], record["ended"]) == (Reason.DOWNSTREAM_RESET, "reset")
+
+
+def test_what_a_leaving_origin_has_not_looked_at_is_asked_again_elsewhere(bed: Bed, origin: Http2Origin) -> None:
+    connections = origin.connections
+    with bed.client(HOST, "h2") as tls:
+        client = Http2Client(tls)
+        client.get(1, _authority(bed), "/away")
+        assert client.answer(1) == ("200", b"hello\n")
+    assert origin.connections == connections + 2
+
+
+@pytest.mark.parametrize("path", ["/length", "/split"])
+def test_a_malformed_response_is_not_passed_on(bed: Bed, origin: Http2Origin, path: str) -> None:
+    with bed.client(HOST, "h2") as tls:
+        client = Http2Client(tls)
+        client.get(1, _authority(bed), path)
+        client.until(lambda it: 1 in it.ended or it.reset_code(1) is not None)
+        assert client.reset_code(1) is not None or _status(client, 1) == "502"
+        client.get(3, _authority(bed), "/good")
+        assert client.answer(3) == ("200", b"hello\n")
+    [record] = bed.gateway.wait_for_records(1, path=path)
+    assert record["reason"] == Reason.MALFORMED_RESPONSE
+
+
+# Judged.
+
+
+def test_a_stream_for_another_authority_is_misdirected_and_the_others_go_on(bed: Bed, origin: Http2Origin) -> None:
+    reached = len(origin.requests)
+    with bed.client(HOST, "h2") as tls:
+        client = Http2Client(tls)
+        client.get(1, _authority(bed, "strict.test"), "/ok/other")
+        assert client.answer(1)[0] == "421"
+        client.get(3, _authority(bed), "/good")
+        assert client.answer(3)[0] == "200"
+    assert [asked.value(":path") for asked in origin.requests[reached:]] == ["/good"]
+    [record] = bed.gateway.wait_for_records(1, path="/ok/other")
+    assert (record["decision"], record["reason"]) == ("deny", Reason.HOST_MISMATCH)
+
+
+def test_a_denied_stream_is_told_so_in_its_own_protocol(bed: Bed, origin: Http2Origin) -> None:
+    reached = len(origin.requests)
+    with bed.client("strict.test", "h2") as tls:
+        client = Http2Client(tls)
+        authority = _authority(bed, "strict.test")
+        client.get(1, authority, "/secret", ("accept", "application/problem+json"))
+        status, body = client.answer(1)
+        assert (status, b'"reason": "request_denied"' in body) == ("403", True)
+        client.send(client.head(3, [*request("POST", authority, "/pkg.Service/Call"), GRPC], ends=False))
+        client.until(lambda it: 3 in it.ended)
+        [said] = client.heads[3]
+        told = dict(said)
+        assert (told[":status"], told["grpc-status"], told["content-type"]) == ("200", "7", "application/grpc")
+        assert "request_denied" in told["grpc-message"]
+        client.until(lambda it: it.reset_code(3) is not None)
+        assert client.reset_code(3) == ErrorCode.NO_ERROR
+        client.get(5, authority, "/ok/a")
+        assert client.answer(5)[0] == "200"
+    assert len(origin.requests) == reached + 1
+    [record] = bed.gateway.wait_for_records(1, path="/pkg.Service/Call")
+    assert (record["decision"], record["reason"], record["status"]) == ("deny", Reason.REQUEST_DENIED, 200)
+
+
+def test_a_limit_is_told_to_grpc_as_exhausted_with_the_time_to_come_again(bed: Bed, origin: Http2Origin) -> None:
+    with bed.client("limited.test", "h2") as tls:
+        client = Http2Client(tls)
+        authority = _authority(bed, "limited.test")
+        for stream in (1, 3):
+            client.send(client.head(stream, [*request("POST", authority, f"/pkg.Limited/{stream}"), GRPC]))
+            client.until(lambda it, stream=stream: stream in it.ended)
+        told = dict(client.heads[3][0])
+        assert (told[":status"], told["grpc-status"]) == ("200", "8")
+        assert int(told["grpc-retry-pushback-ms"]) > 1000
+
+
+# WebSockets.
+
+
+def _connect(authority: str, path: str) -> list[tuple[str, str]]:
+    return [(":method", "CONNECT"), (":protocol", "websocket"), *request("CONNECT", authority, path)[1:]]
+
+
+def test_a_web_socket_over_extended_connect_is_passed_on_and_judged(bed: Bed, origin: Http2Origin) -> None:
+    with bed.client(HOST, "h2") as tls:
+        client = Http2Client(tls)
+        client.until(lambda it: it.frames)
+        assert client.frames[0].settings[ENABLE_CONNECT_PROTOCOL] == 1
+        fields = [*_connect(_authority(bed), "/socket"), ("sec-websocket-version", "13")]
+        client.send(client.head(1, fields, ends=False), client.data(1, b"early "))
+        client.until(lambda it: it.heads[1])
+        client.send(client.data(1, b"late"))
+        client.until(lambda it: it.bodies[1] == b"early late")
+        assert _status(client, 1) == "200"
+        client.send(client.data(1, b"", ends=True))
+        client.until(lambda it: 1 in it.ended)
+    [record] = bed.gateway.wait_for_records(1, path="/socket")
+    assert (record["method"], record["status"], record["bytes_up"], record["bytes_down"]) == ("GET", 200, 10, 10)
+    with bed.client("strict.test", "h2") as tls:
+        client = Http2Client(tls)
+        client.send(client.head(1, _connect(_authority(bed, "strict.test"), "/socket"), ends=False))
+        client.until(lambda it: 1 in it.ended)
+        assert _status(client, 1) == "403"
+
+
+# Windows.
+
+
+def test_one_slow_reader_of_a_hundred_streams_holds_up_nobody(bed: Bed, origin: Http2Origin) -> None:
+    with bed.client(HOST, "h2") as tls:
+        client = Http2Client(tls, {4: 1000})  # each stream takes 1,000 bytes
+        client.send(client.window(0, 16 * 1024 * 1024))
+        client.get(1, _authority(bed), "/big")
+        client.until(lambda it: len(it.bodies[1]) == 1000)
+        others = range(3, 201, 2)
+        client.send(*[client.head(n, request("GET", _authority(bed), f"/beside/{n}")) for n in others])
+        assert [client.answer(n) for n in others] == [("200", b"hello\n")] * 99
+        assert len(client.bodies[1]) == 1000
+        client.send(client.window(1, 50_000))
+        client.until(lambda it: len(it.bodies[1]) == 51_000)
+
+
+def _wait(wanted: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20
+    while not wanted():
+        assert time.monotonic() < deadline, "in vain"
+        time.sleep(0.01)
+
+
+def _rss(pid: int) -> int:
+    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found is not None
+    return int(found[1]) * 1024
