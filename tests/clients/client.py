@@ -28,6 +28,13 @@ def by_httpx(url: str, ca_file: str) -> str:
     return answer.raise_for_status().text
 
 
+def by_httpx_over_http2(url: str, ca_file: str) -> str:
+    with httpx.Client(verify=ssl.create_default_context(cafile=ca_file), http2=True, timeout=20) as client:
+        answers = [client.get(url).raise_for_status() for _ in range(3)]
+    assert {answer.http_version for answer in answers} == {"HTTP/2"}
+    return answers[-1].text
+
+
 def by_aiohttp(url: str, ca_file: str) -> str:
     return asyncio.run(_by_aiohttp(url, ssl.create_default_context(cafile=ca_file)))
 
@@ -59,6 +66,7 @@ LIBRARIES = {
     "urllib": by_urllib,
     "requests": by_requests,
     "httpx": by_httpx,
+    "httpx2": by_httpx_over_http2,
     "aiohttp": by_aiohttp,
     "websocket": by_websocket,
 }

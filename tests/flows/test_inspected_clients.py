@@ -2,7 +2,6 @@
 and is refused by path and by method. The last line printed is `N clients, 0 skipped`.
 """
 
-import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from tests.helpers.authority import TestAuthority
 from tests.helpers.dns_server import DnsServer
 from tests.helpers.file_origin import HELLO, make_site
 from tests.helpers.gateway import GatewayProcess
+from tests.helpers.origins import free_port
 from tests.helpers.requirements import unavailable
 
 pytestmark = [pytest.mark.clients, pytest.mark.slow]
@@ -42,16 +42,10 @@ class Bed:
         return Task(f"https://{host}:{port}", self.gateway.port, self.bundle, folder)
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-        return port
-
-
 @pytest.fixture(scope="module")
 def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
     folder = tmp_path_factory.mktemp("inspected")
-    authority, hosts, port = TestAuthority(folder), (ALLOWED, BY_PATH, BY_METHOD), _free_port()
+    authority, hosts, port = TestAuthority(folder), (ALLOWED, BY_PATH, BY_METHOD), free_port()
     make_site(folder / "site")
     make_npm_registry(folder / "site", f"https://{ALLOWED}:{port}")
     files = authority.write_server_files(folder, *hosts)
