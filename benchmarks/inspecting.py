@@ -45,7 +45,7 @@ http {{
     access_log off; keepalive_requests 10000000; client_body_temp_path {folder}/a; proxy_temp_path {folder}/b;
     fastcgi_temp_path {folder}/c; uwsgi_temp_path {folder}/d; scgi_temp_path {folder}/e;
     server {{
-        listen 127.0.0.1:{port} ssl; ssl_certificate {certificate}; ssl_certificate_key {key};
+        listen 127.0.0.1:{port} ssl {http2}; ssl_certificate {certificate}; ssl_certificate_key {key};
         location / {{ default_type text/plain; return 200 "hello\\n"; }}
     }}
 }}
@@ -160,7 +160,8 @@ def _exchange(clients: list[Client], rounds: int) -> None:
 
 
 @contextmanager
-def _running(command: list[str], port: int) -> Iterator[int]:
+def running(command: list[str], port: int) -> Iterator[int]:
+    """A program that listens on `port` when it is ready; its process id."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
         deadline = time.monotonic() + START_SECONDS
@@ -184,7 +185,8 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """One that nobody listens on now."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port: int = taken.getsockname()[1]
         return port
@@ -199,7 +201,7 @@ def _program(name: str) -> str:
 
 def make_bed(folder: Path) -> Bed:
     """Both authorities, and the origin's certificate."""
-    now, bed = time.time(), Bed(folder, _free_port(), folder / "ca.crt", folder / "ca.key", folder / "origins.crt")
+    now, bed = time.time(), Bed(folder, free_port(), folder / "ca.crt", folder / "ca.key", folder / "origins.crt")
     for certificate, key, name in ((bed.ca, bed.key, "proxies"), (bed.origins, folder / "origins.key", "origins")):
         made, secret = create_authority(name, now)
         certificate.write_bytes(made)
@@ -213,14 +215,18 @@ def make_bed(folder: Path) -> Bed:
     return bed
 
 
-def _nginx(bed: Bed) -> list[str]:
+def nginx_command(bed: Bed, http2: bool = False) -> list[str]:
+    """The origin's, whose configuration is written here."""
     configuration, folder = bed.folder / "nginx.conf", bed.folder
     files = {"certificate": folder / "origin.crt", "key": folder / "origin.key"}
-    configuration.write_text(_NGINX.format(folder=folder, port=bed.origin, user="user root;", **files))
+    configuration.write_text(
+        _NGINX.format(folder=folder, port=bed.origin, user="user root;", http2="http2" if http2 else "", **files)
+    )
     return [_program("nginx"), "-c", str(configuration), "-e", str(folder / "nginx.errors")]
 
 
-def _gateway(bed: Bed, port: int, python: str) -> list[str]:
+def gateway_command(bed: Bed, port: int, python: str) -> list[str]:
+    """The gateway's, whose files are written here."""
     folder = bed.folder / GATEWAY
     folder.mkdir(exist_ok=True)
     shutil.copy(bed.origins, folder / "origins.crt")
@@ -230,7 +236,7 @@ def _gateway(bed: Bed, port: int, python: str) -> list[str]:
     settings = {
         "version": 1,
         "listeners": [{"name": "proxy", "bind": f"127.0.0.1:{port}"}],
-        "admin": {"bind": f"127.0.0.1:{_free_port()}"},
+        "admin": {"bind": f"127.0.0.1:{free_port()}"},
         "policy": "policy.yaml",
         "inspection": {"ca_cert": str(bed.ca), "ca_key": str(bed.key)},
         "telemetry": {"access_log": [{"path": "records.jsonl"}]},
@@ -274,12 +280,12 @@ def run(options: argparse.Namespace) -> dict[str, list[Seen]]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="inspecting-")))
         bed = make_bed(folder)
-        stack.enter_context(_running(_nginx(bed), bed.origin))
+        stack.enter_context(running(nginx_command(bed), bed.origin))
         for number in range(1, options.rounds + 1):
             for name, results in seen.items():
-                port = _free_port()
-                command = _gateway(bed, port, options.python) if name == GATEWAY else _squid(bed, port)
-                with _running(command, port) as pid:
+                port = free_port()
+                command = gateway_command(bed, port, options.python) if name == GATEWAY else _squid(bed, port)
+                with running(command, port) as pid:
                     host = "127.0.0.1" if name == GATEWAY else NAME
                     result = measure(pid, port, f"{host}:{bed.origin}", bed, options)
                 results.append(result)

@@ -1,7 +1,7 @@
 """gRPC on both ends, without generated code: messages are bytes.
 
-    python grpc_peers.py server CERTIFICATE KEY                    prints its port, ends with its standard input
-    python grpc_peers.py client TARGET PROXY_URL CA_FILE           prints what became of each call, as JSON
+python grpc_peers.py server CERTIFICATE KEY                    prints its port, ends with its standard input
+python grpc_peers.py client TARGET PROXY_URL CA_FILE           prints what became of each call, as JSON
 """
 
 import json

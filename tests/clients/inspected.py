@@ -85,7 +85,7 @@ class Nginx:
                 default_type application/octet-stream; index index.html;
                 types {{ text/html html; text/plain txt; }}
                 server {{
-                    listen 127.0.0.1:{port} ssl {'http2' if http2 else ''}; root {site};
+                    listen 127.0.0.1:{port} ssl {"http2" if http2 else ""}; root {site};
                     ssl_certificate {certificate}; ssl_certificate_key {key};
                     location /put/ {{ dav_methods PUT; client_max_body_size 0; }}
                     location /npm/ {{ default_type application/json; }}

@@ -178,7 +178,9 @@ def test_an_origin_s_reset_is_passed_on_with_its_code_and_no_other_stream_ends(b
         client.get(1, _authority(bed), "/broken")
         client.until(lambda it: it.reset_code(1) is not None)
         assert client.reset_code(1) == ErrorCode.ENHANCE_YOUR_CALM
-        client.send(client.head(3, request("POST", _authority(bed), "/refused"), ends=False), client.data(3, b"x", True))
+        client.send(
+            client.head(3, request("POST", _authority(bed), "/refused"), ends=False), client.data(3, b"x", True)
+        )
         client.until(lambda it: it.reset_code(3) is not None)
         assert client.reset_code(3) == ErrorCode.REFUSED_STREAM
         client.get(5, _authority(bed), "/good")

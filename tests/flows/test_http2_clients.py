@@ -110,7 +110,9 @@ def _exchanges(bed: Bed, host: str) -> list[Record]:
 @pytest.mark.parametrize("client", HTTP2_CLIENTS, ids=[client.name for client in HTTP2_CLIENTS])
 def test_a_real_client_speaks_http2_with_us_and_we_with_nginx(bed: Bed, client: ClientProgram, tmp_path: Path) -> None:
     before = len(_exchanges(bed, ALLOWED))
-    status, brought, said = client.run(Task(f"https://{ALLOWED}:{bed.nginx.port}", bed.gateway.port, bed.bundle, tmp_path))
+    status, brought, said = client.run(
+        Task(f"https://{ALLOWED}:{bed.nginx.port}", bed.gateway.port, bed.bundle, tmp_path)
+    )
     assert (status, brought) == (0, HELLO), said
     seen = _exchanges(bed, ALLOWED)[before:]
     assert {record["protocol"] for record in seen} == {"h2"}
@@ -159,7 +161,9 @@ def test_what_is_large_passes_both_ways_and_the_memory_stays_flat(bed: Bed) -> N
         subprocess.run([*curl, "-o", os.devnull, f"{url}/hello.txt?{name}"], check=True)
     before = _peak(bed)
     down = subprocess.run(
-        [*curl, "-o", os.devnull, "-w", "%{http_version} %{size_download}", f"{url}/big"], capture_output=True, text=True
+        [*curl, "-o", os.devnull, "-w", "%{http_version} %{size_download}", f"{url}/big"],
+        capture_output=True,
+        text=True,
     )
     assert down.stdout == f"2 {SIZE}", down.stderr
     sending = [*curl, "-o", os.devnull, "-w", "%{http_version} %{size_upload}", "-T", str(bed.folder / "site" / "big")]

@@ -131,12 +131,12 @@ def test_alpn_is_mirrored_as_far_as_it_is_inspected(bed: Bed) -> None:
     assert record["status"] == 200
 
 
-def test_a_client_that_offers_h2_alone_is_told_that_there_is_no_such_protocol(bed: Bed) -> None:
+def test_a_client_that_offers_what_is_not_inspected_is_told_that_there_is_no_such_protocol(bed: Bed) -> None:
     received = len(bed.origin.origin.received)
     with pytest.raises(ssl.SSLError, match=r"(?i)no.application.protocol"):
-        bed.client(HOST, "h2")
+        bed.client(HOST, "h3")
     [record] = bed.gateway.wait_for_records(1, reason=Reason.ALPN_UNSUPPORTED)
-    assert (record["inspected"], record["alpn"]) == (True, ["h2"])
+    assert (record["inspected"], record["alpn"]) == (True, ["h3"])
     assert len(bed.origin.origin.received) == received
 
 

@@ -93,7 +93,9 @@ class Http2Client:
 
     def reset_code(self, stream: int) -> int | None:
         """With which a stream was reset."""
-        return next((f.error_code for f in self.frames if isinstance(f, RstStreamFrame) and f.stream_id == stream), None)
+        return next(
+            (f.error_code for f in self.frames if isinstance(f, RstStreamFrame) and f.stream_id == stream), None
+        )
 
     @property
     def goaway(self) -> GoAwayFrame | None:

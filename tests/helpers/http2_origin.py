@@ -104,7 +104,9 @@ class Http2Origin:
                 speaking.flush()
 
     def _connection(self) -> h2.connection.H2Connection:
-        config = h2.config.H2Configuration(client_side=False, header_encoding="latin-1", validate_outbound_headers=False)
+        config = h2.config.H2Configuration(
+            client_side=False, header_encoding="latin-1", validate_outbound_headers=False
+        )
         made = h2.connection.H2Connection(config)
         if self.echoes:
             codes = h2.settings.SettingCodes

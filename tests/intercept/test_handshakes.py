@@ -2,21 +2,47 @@
 
 import pytest
 
-from gateway.intercept.handshakes import mirrored
+from gateway.intercept.handshakes import mirrored, shown
 from gateway.model.errors import DownstreamError
 from gateway.model.reasons import Reason
 
 
 @pytest.mark.parametrize(
     ("offered", "passed_on"),
-    [((), ()), (("http/1.1",), ("http/1.1",)), (("h2", "http/1.1"), ("http/1.1",)), (("x", "http/1.1"), ("http/1.1",))],
+    [
+        ((), ()),
+        (("http/1.1",), ("http/1.1",)),
+        (("h2", "http/1.1"), ("h2", "http/1.1")),
+        (("h2",), ("h2", "http/1.1")),
+        (("x", "http/1.1"), ("http/1.1",)),
+    ],
 )
-def test_http_1_1_is_offered_for_those_that_offer_it(offered: tuple[str, ...], passed_on: tuple[str, ...]) -> None:
+def test_what_is_inspected_is_offered_for_those_that_offer_it(
+    offered: tuple[str, ...], passed_on: tuple[str, ...]
+) -> None:
     assert mirrored(offered) == passed_on
 
 
-@pytest.mark.parametrize("offered", [("h2",), ("h2", "h3"), ("http/1.0",)])
+@pytest.mark.parametrize("offered", [("h3",), ("h2c", "h3"), ("http/1.0",)])
 def test_what_is_not_inspected_alone_is_refused(offered: tuple[str, ...]) -> None:
     with pytest.raises(DownstreamError) as refusal:
         mirrored(offered)
     assert refusal.value.reason is Reason.ALPN_UNSUPPORTED
+
+
+@pytest.mark.parametrize(
+    ("offered", "taken", "seen"),
+    [
+        (("h2", "http/1.1"), "h2", ("h2",)),
+        (("h2", "http/1.1"), "http/1.1", ("http/1.1",)),
+        (("h2", "http/1.1"), None, ()),
+        (("h2",), "http/1.1", ("h2",)),
+        (("h2",), None, ("h2",)),
+        (("http/1.1",), None, ()),
+        ((), None, ()),
+    ],
+)
+def test_the_client_is_offered_what_the_destination_took_if_it_knows_that(
+    offered: tuple[str, ...], taken: str | None, seen: tuple[str, ...]
+) -> None:
+    assert shown(offered, taken) == seen

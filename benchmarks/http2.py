@@ -1,0 +1,211 @@
+"""What requests of HTTP/2 cost inside inspected TLS, beside mitmproxy: `python -m benchmarks.http2`.
+
+Twenty fixed connections, five streams at a time on each, the same small GET again and again as a client that polls or
+calls one method sends it. The origin is nginx over HTTP/2, so both sides of the proxy speak it. What is told is CPU of
+the proxy's process for a request. One process each; proxies take turns; the median counts.
+
+mitmproxy is started from a virtual environment of its own: `--mitmproxy PATH`, made with
+`python -m venv V && V/bin/pip install --require-hashes -r benchmarks/peers/requirements.txt`.
+"""
+
+import argparse
+import shutil
+import socket
+import ssl
+import statistics
+import struct
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import hpack
+
+from benchmarks.inspecting import (
+    GATEWAY,
+    NAME,
+    Bed,
+    free_port,
+    gateway_command,
+    make_bed,
+    nginx_command,
+    running,
+)
+from benchmarks.isolation import Unusable
+from benchmarks.measure import settled_cpu_seconds
+
+MITMPROXY = "mitmproxy"
+ENOUGH = 5.0
+"""Times the CPU of the gateway that mitmproxy takes."""
+
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+_HEADERS, _DATA, _RST, _SETTINGS, _GOAWAY = 1, 0, 3, 4, 7
+_END_HEADERS_AND_STREAM = 5
+
+
+class Seen(NamedTuple):
+    """CPU in seconds for a request, and how many of them in a second."""
+
+    cpu: float
+    rate: float
+
+
+class Client:
+    """One connection through the proxy, with HTTP/2 in TLS. Its heads name what was said before, as clients' do."""
+
+    def __init__(self, proxy: int, authority: str, context: ssl.SSLContext) -> None:
+        raw = socket.create_connection(("127.0.0.1", proxy), 60)
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        raw.sendall(f"CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n".encode())
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            byte = raw.recv(1)
+            if not byte:
+                raise Unusable("the proxy ended a CONNECT")
+            head += byte
+        self.tls = context.wrap_socket(raw, server_hostname=NAME)
+        if self.tls.selected_alpn_protocol() != "h2":
+            raise Unusable("the proxy does not speak HTTP/2")
+        encoder = hpack.Encoder()
+        fields = [
+            (":method", "GET"),
+            (":scheme", "https"),
+            (":authority", authority),
+            (":path", "/"),
+            ("user-agent", "benchmark"),
+            ("accept", "*/*"),
+        ]
+        self._blocks = [encoder.encode(fields), encoder.encode(fields)]
+        self._next = 1
+        self._held = b""
+        self._settled = False
+        self.tls.sendall(_PREFACE + _frame(_SETTINGS, 0, 0, b""))
+
+    def ask(self, count: int) -> None:
+        """So many requests at once."""
+        frames = []
+        for _ in range(count):
+            block = self._blocks[0 if self._next == 1 else 1]
+            frames.append(_frame(_HEADERS, _END_HEADERS_AND_STREAM, self._next, block))
+            self._next += 2
+        self.tls.sendall(b"".join(frames))
+
+    def hear(self, count: int) -> None:
+        """Their answers. Raises `Unusable` for others than the origin's."""
+        while count:
+            while len(self._held) < 9 or len(self._held) < 9 + int.from_bytes(self._held[:3], "big"):
+                more = self.tls.recv(65536)
+                if not more:
+                    raise Unusable("the proxy ended a connection")
+                self._held += more
+            size, kind, flags = int.from_bytes(self._held[:3], "big"), self._held[3], self._held[4]
+            payload, self._held = self._held[9 : 9 + size], self._held[9 + size :]
+            if kind in (_RST, _GOAWAY):
+                raise Unusable(f"the proxy ended a stream: {payload!r}")
+            if kind == _SETTINGS and not flags & 1:
+                self.tls.sendall(_frame(_SETTINGS, 1, 0, b""))
+            if kind == _DATA and payload not in (b"hello\n", b""):
+                raise Unusable(f"not the origin's answer: {payload!r}")
+            count -= kind in (_DATA, _HEADERS) and bool(flags & 1)
+
+
+def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    return len(payload).to_bytes(3, "big") + struct.pack(">BBL", kind, flags, stream) + payload
+
+
+def measure(pid: int, proxy: int, authority: str, bed: Bed, options: argparse.Namespace) -> Seen:
+    """Of a proxy that runs."""
+    context = ssl.create_default_context(cafile=str(bed.ca))
+    context.set_alpn_protocols(["h2"])
+    clients = [Client(proxy, authority, context) for _ in range(options.connections)]
+    _exchange(clients, 4, options.streams)
+    rounds = options.requests // (options.connections * options.streams)
+    before, began = settled_cpu_seconds(pid), time.monotonic()
+    _exchange(clients, rounds, options.streams)
+    took, count = time.monotonic() - began, rounds * options.connections * options.streams
+    cpu = (settled_cpu_seconds(pid) - before) / count
+    for client in clients:
+        client.tls.close()
+    return Seen(cpu, count / took)
+
+
+def _exchange(clients: list[Client], rounds: int, streams: int) -> None:
+    for _ in range(rounds):
+        for client in clients:
+            client.ask(streams)
+        for client in clients:
+            client.hear(streams)
+
+
+def _mitmproxy(bed: Bed, port: int, program: str) -> list[str]:
+    path = shutil.which(program)
+    if path is None:
+        raise Unusable(f"{program} is missing: see --help")
+    folder = bed.folder / MITMPROXY
+    folder.mkdir(exist_ok=True)
+    (folder / "mitmproxy-ca.pem").write_bytes(bed.key.read_bytes() + bed.ca.read_bytes())
+    said = {
+        "confdir": folder,
+        "ssl_verify_upstream_trusted_ca": bed.origins,
+        "flow_detail": 0,
+        "termlog_verbosity": "error",
+    }
+    settings = [part for key, value in said.items() for part in ("--set", f"{key}={value}")]
+    return [path, "--quiet", "--listen-host", "127.0.0.1", "--listen-port", str(port), *settings]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m benchmarks.http2", description=__doc__)
+    add = parser.add_argument
+    add("--rounds", type=int, default=3, help="proxies take turns in each (%(default)s)")
+    add("--requests", type=int, default=5000, help="in a round (%(default)s)")
+    add("--connections", type=int, default=20, help="(%(default)s)")
+    add("--streams", type=int, default=5, help="at a time on each connection (%(default)s)")
+    add("--mitmproxy", metavar="PATH", default="mitmdump", help="its program (%(default)s)")
+    add("--python", default=sys.executable, help="the interpreter that runs `-m gateway` (this one)")
+    add("--report-only", action="store_true", help="a missed target is not a failure")
+    return parser
+
+
+def run(options: argparse.Namespace) -> dict[str, list[Seen]]:
+    """Both, in every round."""
+    seen: dict[str, list[Seen]] = {GATEWAY: [], MITMPROXY: []}
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="http2-")))
+        bed = make_bed(folder)
+        stack.enter_context(running(nginx_command(bed, http2=True), bed.origin))
+        for number in range(1, options.rounds + 1):
+            for name, results in seen.items():
+                port = free_port()
+                if name == GATEWAY:
+                    command = gateway_command(bed, port, options.python)
+                else:
+                    command = _mitmproxy(bed, port, options.mitmproxy)
+                with running(command, port) as pid:
+                    result = measure(pid, port, f"127.0.0.1:{bed.origin}", bed, options)
+                results.append(result)
+                print(
+                    f"{number}/{options.rounds} {name:10} {result.cpu * 1e6:8.1f} us CPU a request ({result.rate:,.0f}/s)",
+                    flush=True,
+                )
+    return seen
+
+
+def main() -> int:
+    """0: the target is met; 2: cannot run here; 3: it was missed."""
+    options = _parser().parse_args()
+    try:
+        seen = run(options)
+    except Unusable as refusal:
+        print(refusal, file=sys.stderr)
+        return 2
+    ours, theirs = (statistics.median(each.cpu for each in seen[name]) for name in (GATEWAY, MITMPROXY))
+    missed = theirs < ENOUGH * ours
+    print(f"mitmproxy takes {theirs / ours:.1f} times the CPU, at least {ENOUGH:g}: {'MISSED' if missed else 'met'}")
+    return 3 if missed and not options.report_only else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
