@@ -77,4 +77,4 @@ def names() -> list[str]:
 def write_policy(path: Path, count: int = layout.RULES) -> None:
     groups = {_group(number): {"match": [{"cidr": layout.group_network(number)}]} for number in range(layout.GROUPS)}
     document = {"version": 1, "clients": groups, "rules": rules(count)}
-    path.write_text(yaml.safe_dump(document, sort_keys=False, width=200))
+    path.write_text(yaml.dump(document, Dumper=yaml.CSafeDumper, sort_keys=False, width=200))
