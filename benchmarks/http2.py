@@ -4,12 +4,10 @@ Twenty fixed connections, five streams at a time on each, the same small GET aga
 calls one method sends it. The origin is nginx over HTTP/2, so both sides of the proxy speak it. What is told is CPU of
 the proxy's process for a request. One process each; proxies take turns; the median counts.
 
-mitmproxy is started from a virtual environment of its own: `--mitmproxy PATH`, made with
-`python -m venv V && V/bin/pip install --require-hashes -r benchmarks/peers/requirements.txt`.
+mitmproxy is the one that `.ci/setup bench` installs, apart from our environment, or `--mitmproxy PATH`.
 """
 
 import argparse
-import shutil
 import socket
 import ssl
 import statistics
@@ -35,6 +33,7 @@ from benchmarks.inspecting import (
 )
 from benchmarks.isolation import Unusable
 from benchmarks.measure import settled_cpu_seconds
+from benchmarks.proxies.launch import PACKAGES
 
 MITMPROXY = "mitmproxy"
 ENOUGH = 5.0
@@ -139,21 +138,18 @@ def _exchange(clients: list[Client], rounds: int, streams: int) -> None:
             client.hear(streams)
 
 
-def _mitmproxy(bed: Bed, port: int, program: str) -> list[str]:
-    path = shutil.which(program)
-    if path is None:
-        raise Unusable(f"{program} is missing: see --help")
+def _mitmproxy(bed: Bed, port: int, options: argparse.Namespace) -> list[str]:
     folder = bed.folder / MITMPROXY
     folder.mkdir(exist_ok=True)
     (folder / "mitmproxy-ca.pem").write_bytes(bed.key.read_bytes() + bed.ca.read_bytes())
-    said = {
-        "confdir": folder,
-        "ssl_verify_upstream_trusted_ca": bed.origins,
-        "flow_detail": 0,
-        "termlog_verbosity": "error",
-    }
+    said = {"confdir": folder, "ssl_verify_upstream_trusted_ca": bed.origins, "flow_detail": 0}
     settings = [part for key, value in said.items() for part in ("--set", f"{key}={value}")]
-    return [path, "--quiet", "--listen-host", "127.0.0.1", "--listen-port", str(port), *settings]
+    program = [options.mitmproxy]
+    if options.mitmproxy is None:
+        program = ["env", f"PYTHONPATH={PACKAGES}", options.python, "-S", str(PACKAGES / "bin" / "mitmdump")]
+        if not (PACKAGES / "bin" / "mitmdump").exists():
+            raise Unusable("mitmproxy is missing: .ci/setup bench installs it")
+    return [*program, "--quiet", "--listen-host", "127.0.0.1", "--listen-port", str(port), *settings]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -163,7 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--requests", type=int, default=5000, help="in a round (%(default)s)")
     add("--connections", type=int, default=20, help="(%(default)s)")
     add("--streams", type=int, default=5, help="at a time on each connection (%(default)s)")
-    add("--mitmproxy", metavar="PATH", default="mitmdump", help="its program (%(default)s)")
+    add("--mitmproxy", metavar="PATH", help="another `mitmdump`")
     add("--python", default=sys.executable, help="the interpreter that runs `-m gateway` (this one)")
     add("--report-only", action="store_true", help="a missed target is not a failure")
     return parser
@@ -182,14 +178,12 @@ def run(options: argparse.Namespace) -> dict[str, list[Seen]]:
                 if name == GATEWAY:
                     command = gateway_command(bed, port, options.python)
                 else:
-                    command = _mitmproxy(bed, port, options.mitmproxy)
+                    command = _mitmproxy(bed, port, options)
                 with running(command, port) as pid:
                     result = measure(pid, port, f"127.0.0.1:{bed.origin}", bed, options)
                 results.append(result)
-                print(
-                    f"{number}/{options.rounds} {name:10} {result.cpu * 1e6:8.1f} us CPU a request ({result.rate:,.0f}/s)",
-                    flush=True,
-                )
+                cost = f"{result.cpu * 1e6:8.1f} us CPU a request ({result.rate:,.0f}/s)"
+                print(f"{number}/{options.rounds} {name:10} {cost}", flush=True)
     return seen
 
 

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import grpc
+import grpc  # type: ignore[import-untyped]  # it has none
 
 SERVICE = "tests.Echo"
 LARGE = "m" * 6000
@@ -95,7 +95,7 @@ def ask(target: str, proxy: str, ca_file: str) -> dict[str, Any]:
 
         def metadata() -> list[Any]:
             call = channel.unary_unary(path("Unary")).with_call(b"x", timeout=20, metadata=[("x-large", LARGE)])[1]
-            trailing = {key: value for key, value in call.trailing_metadata()}
+            trailing = dict(call.trailing_metadata())
             return [len(dict(call.initial_metadata())["x-large"]), trailing["x-length"], trailing["x-bytes-bin"].hex()]
 
         def cancel() -> str:

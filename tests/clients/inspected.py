@@ -68,8 +68,8 @@ def make_npm_registry(site: Path, origin: str) -> None:
 
 
 class Nginx:
-    """Serves `site` over HTTPS on loopback, with its own configuration; `requests` are the lines of its log. What is put
-    under `put/` is written there."""
+    """Serves `site` over HTTPS on loopback, with its own configuration; `requests` are the lines of its log. What is
+    put under `put/` is written there."""
 
     def __init__(self, folder: Path, site: Path, certificate: Path, key: Path, port: int, http2: bool = False) -> None:
         self.port = port
@@ -81,7 +81,8 @@ class Nginx:
             f"""daemon off; {user} pid {folder}/nginx.pid; error_log {folder}/nginx.errors; worker_processes 1;
             events {{ worker_connections 64; }}
             http {{
-                log_format short '$host $request_method $uri $status $server_protocol'; access_log {self._log} short; {temporary}
+                log_format short '$host $request_method $uri $status $server_protocol';
+                access_log {self._log} short; {temporary}
                 default_type application/octet-stream; index index.html;
                 types {{ text/html html; text/plain txt; }}
                 server {{

@@ -30,7 +30,7 @@ from tests.helpers.requirements import require, unavailable
 pytestmark = [pytest.mark.clients, pytest.mark.slow]
 
 ALLOWED, DENIED, GRPC = "allowed.test", "denied.test", "grpc.test"
-SIZE = int(os.environ.get("HTTP2_BYTES", 32 * 1024 * 1024))
+SIZE = int(os.environ.get("HTTP2_BYTES", "33554432"))
 """Bytes that go each way where the memory is looked at: `HTTP2_BYTES=1073741824` for a GiB."""
 FLAT = 12 * 1024 * 1024
 CALLS = 10
@@ -51,7 +51,7 @@ class Bed:
 
 @contextmanager
 def _grpc_server(certificate: Path, key: Path) -> Iterator[int]:
-    command = [sys.executable, HERE / "grpc_peers.py", "server", certificate, key]
+    command = [sys.executable, str(HERE / "grpc_peers.py"), "server", str(certificate), str(key)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -130,7 +130,8 @@ def test_a_real_client_speaks_http2_with_us_and_we_with_nginx(bed: Bed, client: 
 
 
 def test_all_kinds_of_grpc_calls_pass_and_a_denial_is_a_status_of_grpc(bed: Bed) -> None:
-    command = [sys.executable, HERE / "grpc_peers.py", "client", f"{GRPC}:{bed.grpc_port}", bed.gateway.url, bed.bundle]
+    target = f"{GRPC}:{bed.grpc_port}"
+    command = [sys.executable, str(HERE / "grpc_peers.py"), "client", target, bed.gateway.url, str(bed.bundle)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)

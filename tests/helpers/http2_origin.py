@@ -130,12 +130,16 @@ class Http2Origin:
             speaking.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
             if one.value(":protocol") and event.data:
                 speaking.h2.send_data(event.stream_id, event.data)
-        elif isinstance(event, h2.events.TrailersReceived):
-            asked[event.stream_id].trailers = [(str(n), str(v)) for n, v in event.headers]
         elif isinstance(event, h2.events.StreamReset):
             self.resets.append((event.stream_id, int(event.error_code)))
         elif isinstance(event, h2.events.ConnectionTerminated):
             self.goaways += 1
+        else:
+            self._heed_end(speaking, event, asked)
+
+    def _heed_end(self, speaking: Speaking, event: h2.events.Event, asked: dict[int, Asked]) -> None:
+        if isinstance(event, h2.events.TrailersReceived):
+            asked[event.stream_id].trailers = [(str(n), str(v)) for n, v in event.headers]
         elif isinstance(event, h2.events.StreamEnded):
             one = asked[event.stream_id]
             if one.value(":protocol"):

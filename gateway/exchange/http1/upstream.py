@@ -36,8 +36,8 @@ class ResponseInlet(ConnectionInlet[Response]):
 
 
 class UpstreamConnection:
-    """Fulfils `UpstreamSide` for HTTP/1. Whoever holds it closes it, or gives it to a pool. `is_reused`: an exchange has
-    gone over it, or its dial was recorded elsewhere. `is_verified` as in `Upstream.verified`."""
+    """Fulfils `UpstreamSide` for HTTP/1. Whoever holds it closes it, or gives it to a pool. `is_reused`: an exchange
+    has gone over it, or its dial was recorded elsewhere. `is_verified` as in `Upstream.verified`."""
 
     __slots__ = (
         "_leave",

@@ -8,9 +8,9 @@ from typing import Generic, TypeVar
 from hpack import Decoder, Encoder, HPACKError, OversizedHeaderListError
 from hpack.table import HeaderTable
 
+from gateway.wire.http.messages import Fields
 from gateway.wire.http2.codes import ConnectionFault, ErrorCode
 from gateway.wire.http2.settings import HEADER_LIST
-from gateway.wire.http.messages import Fields
 
 K = TypeVar("K")
 V = TypeVar("V")

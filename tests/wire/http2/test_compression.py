@@ -1,0 +1,78 @@
+"""Blocks of fields: what is remembered means what it would mean if it were worked out again."""
+
+import hpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.wire.http2 import compression
+from gateway.wire.http2.codes import ConnectionFault, ErrorCode
+from gateway.wire.http2.compression import Compressor, Decompressor
+
+NAMES = st.sampled_from(["a", "b", ":path", "cookie", "authorization", "date"])
+VALUES = st.sampled_from(["", "1", "/x", "x" * 30, "y" * 1500])
+HEADS = st.lists(st.tuples(NAMES, VALUES), min_size=1, max_size=5).map(tuple)
+INDEXED = st.sampled_from([True, False, None])
+
+
+def _unlike(decoded: Decompressor, blocks: list[tuple[bytes, tuple[tuple[str, str], ...]]]) -> int:
+    return sum(decoded.fields(block) != fields for block, fields in blocks)
+
+
+def _blocks(heads: list[tuple[tuple[str, str], ...]]) -> list[tuple[bytes, tuple[tuple[str, str], ...]]]:
+    encoder = hpack.Encoder()
+    said = []
+    for number, head in enumerate(heads):
+        if number % 7 == 6:
+            encoder.header_table_size = 4096 if number % 2 else 200
+        said.append((encoder.encode([(*field, field[0] == "authorization") for field in head]), head))
+    return said
+
+
+@given(st.lists(HEADS, max_size=40))
+def test_what_is_read_is_what_was_written_however_often(heads: list[tuple[tuple[str, str], ...]]) -> None:
+    assert _unlike(Decompressor(), _blocks([*heads, *heads, *heads[::-1]])) == 0
+
+
+@given(st.lists(HEADS, max_size=40))
+def test_what_is_written_is_read_by_another_library(heads: list[tuple[tuple[str, str], ...]]) -> None:
+    compressor, decoder = Compressor(), hpack.Decoder()
+    for number, head in enumerate([*heads, *heads, *heads[::-1]]):
+        if number % 7 == 6:
+            compressor.resize(4096 if number % 2 else 200)
+        assert tuple((str(n), str(v)) for n, v in decoder.decode(compressor.block(head))) == head
+
+
+def test_servers_that_put_all_into_the_table_each_time_are_remembered_and_the_table_kept_in_step() -> None:
+    """As nginx does: every field a literal that is to be indexed."""
+    literal = b"".join(b"\x40\x01" + name + b"\x01" + value for name, value in ((b"a", b"1"), (b"b", b"2")))
+    decompressor, reference = Decompressor(), hpack.Decoder()
+    for block in (literal, literal, literal, b"\xbe\xbf\xc0", literal, b"\xbe\xbf\xc0\xc1"):
+        expected = tuple((str(n), str(v)) for n, v in reference.decode(block))
+        assert decompressor.fields(block) == expected
+
+
+def test_a_memory_that_outlives_a_change_of_the_table_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The planted fault: nothing is forgotten."""
+
+    def forgetful(self: compression._Memory[object, object], key: object) -> object:
+        self._changes = self._table.changes
+        return self._known.get(key)
+
+    monkeypatch.setattr(compression._Memory, "get", forgetful)
+    heads = [(("a", "1"),), (("a", "1"),), (("b", "2"),), (("a", "1"),), (("b", "2"),), (("b", "2"),)]
+    assert _unlike(Decompressor(), _blocks([*heads, *heads])) > 0
+
+
+@pytest.mark.parametrize("block", [b"\xff\xff\xff\xff\xff\xff", b"\xfe", b"\x40\x05a", b"\x80"])
+def test_what_cannot_be_read_ends_the_connection(block: bytes) -> None:
+    with pytest.raises(ConnectionFault) as fault:
+        Decompressor().fields(block)
+    assert fault.value.code is ErrorCode.COMPRESSION_ERROR
+
+
+def test_credentials_are_in_no_table() -> None:
+    compressor = Compressor()
+    first = compressor.block([("authorization", "Bearer secret")])
+    assert compressor.block([("authorization", "Bearer secret")]) == first
+    assert first[0] & 0xF0 == 0x10  # never indexed: RFC 7541 section 6.2.3

@@ -1,0 +1,131 @@
+"""Two ends of our own, talking without a socket; and a fuzzed peer."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.wire.http2 import connection as subject
+from gateway.wire.http2.codes import PREFACE, ConnectionFault, ErrorCode
+from gateway.wire.http2.connection import Connection, DataCame, HeadCame, StreamEnded, WentAway, WindowGrew
+from gateway.wire.http2.frames import frame, settings_frame
+from gateway.wire.http2.settings import STREAM_WINDOW, STREAMS
+
+HEAD = [(":method", "GET"), (":scheme", "https"), (":authority", "a.test"), (":path", "/")]
+
+
+class Pair:
+    """A client and a server."""
+
+    def __init__(self) -> None:
+        self.client, self.server = Connection(is_server=False), Connection(is_server=True)
+        self.client.sender.begin()
+        self.server.sender.begin(connects=True)
+        self.said: list[subject.Event] = []
+        self.heard: list[subject.Event] = []
+        self.talk()
+
+    def talk(self) -> None:
+        """Until nobody has anything to say."""
+        while up := self.client.sender.take():
+            self.said += self.server.receive(up, 0.0)
+            self.heard += self.client.receive(self.server.sender.take(), 0.0)
+        self.heard += self.client.receive(self.server.sender.take(), 0.0)
+
+
+@pytest.fixture
+def pair() -> Pair:
+    pair = Pair()
+    pair.said.clear()
+    pair.heard.clear()
+    return pair
+
+
+def test_settings_are_known_to_the_other_side(pair: Pair) -> None:
+    assert pair.client.sender.peer.connects
+    assert pair.client.sender.peer.streams == STREAMS
+    assert pair.server.sender.peer.window == STREAM_WINDOW
+
+
+def test_a_request_and_its_answer(pair: Pair) -> None:
+    number = pair.client.sender.open(HEAD, ends=False)
+    pair.client.sender.send_data(number, b"abc", True)
+    pair.talk()
+    assert pair.said == [HeadCame(1, tuple(HEAD), False, True), DataCame(1, b"abc", 3, True)]
+    pair.server.sender.send_head(1, [(":status", "200")], True)
+    pair.talk()
+    assert pair.heard == [HeadCame(1, ((":status", "200"),), True)]
+    assert not pair.client.streams
+    assert not pair.server.streams
+
+
+def test_a_stream_s_window_is_opened_only_by_who_took_its_content(pair: Pair) -> None:
+    number = pair.client.sender.open(HEAD, ends=False)
+    while room := pair.client.sender.room(number):
+        pair.client.sender.send_data(number, bytes(room), False)
+    pair.talk()
+    taken = sum(event.size for event in pair.said if isinstance(event, DataCame))
+    assert taken == STREAM_WINDOW
+    assert WindowGrew(number) not in pair.heard
+    pair.server.credit(number, taken)
+    pair.talk()
+    pair.heard += pair.client.receive(pair.server.sender.take(), 0.0)
+    assert WindowGrew(number) in pair.heard
+    assert pair.client.sender.room(number) == STREAM_WINDOW
+
+
+def test_one_stream_more_than_agreed_is_refused(pair: Pair) -> None:
+    for _ in range(STREAMS + 1):
+        pair.client.sender.open(HEAD, ends=False)
+    pair.talk()
+    assert pair.heard == [StreamEnded(2 * STREAMS + 1, ErrorCode.REFUSED_STREAM)]
+
+
+def test_whoever_leaves_takes_no_new_stream(pair: Pair) -> None:
+    pair.client.sender.open(HEAD, ends=False)
+    pair.talk()
+    pair.server.sender.go_away(pair.server.last_stream, ErrorCode.NO_ERROR)
+    pair.client.sender.open(HEAD, ends=False)
+    pair.talk()
+    assert WentAway(1, ErrorCode.NO_ERROR) in pair.heard
+    assert StreamEnded(3, ErrorCode.REFUSED_STREAM) in pair.heard
+
+
+def test_what_follows_our_reset_is_let_go_and_does_not_take_the_window_away(pair: Pair) -> None:
+    number = pair.client.sender.open(HEAD, ends=False)
+    pair.talk()
+    pair.server.reset(number, ErrorCode.CANCEL)
+    late = frame(0, 0, number, b"late") + frame(1, 5, number, b"\x82")
+    assert list(pair.server.receive(late, 0.0)) == []
+
+
+KINDS = st.integers(0, 12)
+FRAMES = st.lists(
+    st.builds(frame, KINDS, st.integers(0, 255), st.sampled_from([0, 1, 2, 3, 5, 99]), st.binary(max_size=40)),
+    max_size=30,
+)
+
+
+def _only_faults(written: list[bytes], is_server: bool) -> None:
+    made = Connection(is_server)
+    made.sender.begin()
+    opening = (PREFACE if is_server else b"") + settings_frame([])
+    if not is_server:
+        made.sender.open(HEAD, ends=False)
+    try:
+        for piece in [opening, *written]:
+            for _ in made.receive(piece, 0.0):
+                assert len(made.streams) <= STREAMS
+    except ConnectionFault:
+        return
+
+
+@given(FRAMES, st.booleans())
+def test_whatever_frames_come_there_are_events_or_a_fault(written: list[bytes], is_server: bool) -> None:
+    _only_faults(written, is_server)
+
+
+def test_a_frame_that_is_read_beyond_its_end_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The planted fault: the length of padding is not looked for."""
+    monkeypatch.setattr(subject, "content_of", lambda frame: frame.payload[frame.payload[0] :])
+    with pytest.raises(IndexError):
+        _only_faults([frame(1, 4, 1, b"\x82"), frame(0, 8, 1, b"")], is_server=True)
