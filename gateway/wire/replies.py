@@ -25,6 +25,22 @@ _SF_TOKEN = re.compile(r"[A-Za-z*][!#$%&'*+.^_`|~0-9A-Za-z:/-]*")
 _UNPRINTABLE = re.compile(r"[^ -~]")
 _ZERO_QUALITY = re.compile(r"q=0(?:\.0{0,3})?")
 
+_INTERNAL: Final = 13
+_GRPC: Final = {
+    403: 7,  # PERMISSION_DENIED
+    407: 16,  # UNAUTHENTICATED
+    408: 4,  # DEADLINE_EXCEEDED
+    413: 8,  # RESOURCE_EXHAUSTED
+    415: 7,
+    421: 7,
+    429: 8,
+    431: 8,
+    501: 12,  # UNIMPLEMENTED
+    502: 14,  # UNAVAILABLE
+    503: 14,
+    504: 14,
+}
+
 _ESTABLISHED: Final = (
     b"HTTP/1.0 200 Connection established\r\n\r\n",
     b"HTTP/1.1 200 Connection established\r\n\r\n",
@@ -157,6 +173,11 @@ def established(minor: int) -> bytes:
 def status_of(reason: Reason) -> int:
     """The status code that a client is told."""
     return _ANSWERS[reason].status
+
+
+def grpc_status(status: int) -> int:
+    """The status of gRPC that says the same as one of ours."""
+    return _GRPC.get(status, _INTERNAL)
 
 
 def asks_to_wait(status: int) -> bool:

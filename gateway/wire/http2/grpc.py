@@ -4,33 +4,10 @@ HTTP/2, "Responses"). Any other answer its libraries would only guess at from th
 
 import re
 from collections.abc import Sequence
-from typing import Final
 
 from gateway.wire.http.messages import Request
-from gateway.wire.replies import AnswerValues
+from gateway.wire.replies import AnswerValues, grpc_status
 
-PERMISSION_DENIED: Final = 7
-RESOURCE_EXHAUSTED: Final = 8
-UNAVAILABLE: Final = 14
-
-_DEADLINE_EXCEEDED = 4
-_UNIMPLEMENTED = 12
-_INTERNAL = 13
-_UNAUTHENTICATED = 16
-_STATUSES: Final = {
-    403: PERMISSION_DENIED,
-    407: _UNAUTHENTICATED,
-    408: _DEADLINE_EXCEEDED,
-    413: RESOURCE_EXHAUSTED,
-    415: PERMISSION_DENIED,
-    421: PERMISSION_DENIED,
-    429: RESOURCE_EXHAUSTED,
-    431: RESOURCE_EXHAUSTED,
-    501: _UNIMPLEMENTED,
-    502: UNAVAILABLE,
-    503: UNAVAILABLE,
-    504: UNAVAILABLE,
-}
 _TYPE = re.compile(r"application/grpc(?:[+;].*)?", re.IGNORECASE)
 _ESCAPED = re.compile(rb"[^ -$&-~]")
 _ABOUT_CONTENT = frozenset({"content-type", "content-length", "x-content-type-options"})
@@ -48,7 +25,7 @@ def grpc_answer(answer: AnswerValues) -> Sequence[tuple[str, str]]:
     fields = [
         (":status", "200"),
         ("content-type", "application/grpc"),
-        ("grpc-status", str(_STATUSES.get(answer.status, _INTERNAL))),
+        ("grpc-status", str(grpc_status(answer.status))),
         ("grpc-message", _escaped(answer.content.decode("utf-8").strip())),
         *kept,
     ]

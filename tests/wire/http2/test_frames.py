@@ -49,7 +49,7 @@ def test_another_library_reads_the_heads_that_we_write(stream: int, block: bytes
         frame, length = Frame.parse_frame_header(memoryview(written[:9]))
         assert length <= MAX_FRAME
         frame.parse_body(memoryview(written[9 : 9 + length]))
-        got += frame.data  # type: ignore[attr-defined]
+        got += frame.data  # type: ignore[attr-defined]  # those of heads have it
         written = written[9 + length :]
         assert ("END_HEADERS" in frame.flags) is (not written)
     assert got == block
