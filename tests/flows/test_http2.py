@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -103,7 +104,7 @@ def issuer(tmp_path_factory: pytest.TempPathFactory) -> Issuer:
 
 @pytest.fixture(scope="module")
 def origin(issuer: Issuer) -> Iterator[Http2Origin]:
-    with Http2Origin(issuer.context(HOST, "strict.test", "limited.test"), ANSWERS) as origin:
+    with Http2Origin(issuer.context(HOST, "strict.test", "limited.test", "stalling.test"), ANSWERS) as origin:
         yield origin
 
 
@@ -114,6 +115,7 @@ def bed(tmp_path_factory: pytest.TempPathFactory, origin: Http2Origin, issuer: I
     rules: list[dict[str, Any]] = [
         {"name": "site", "hosts": [HOST], "timeouts": {"idle": "20s"}},
         {"name": "strict", "hosts": ["strict.test"], "inspect": strict},
+        {"name": "stalling", "hosts": ["stalling.test"], "timeouts": {"idle": "1s"}},
         {"name": "limited", "hosts": ["limited.test"], "limits": [{"requests": "1/m", "burst": 1}]},
     ]
     with inspecting(folder, cast("TlsOrigin", origin), issuer, time.time(), rules) as bed:
@@ -320,3 +322,57 @@ def _wait(wanted: Callable[[], object]) -> None:
     while not wanted():
         assert time.monotonic() < deadline, "in vain"
         time.sleep(0.01)
+
+
+def test_streams_whose_readers_stall_hold_little_and_are_ended_in_time(bed: Bed, origin: Http2Origin) -> None:
+    with bed.client("stalling.test", "h2") as tls:
+        client = Http2Client(tls, {4: 0})
+        before = _rss(bed.gateway.process.pid)
+        streams = range(1, 201, 2)
+        client.send(*[client.head(n, request("GET", _authority(bed, "stalling.test"), "/big")) for n in streams])
+        client.until(lambda it: all(it.reset_code(n) is not None for n in streams))
+        assert {client.reset_code(n) for n in streams} <= {ErrorCode.CANCEL, ErrorCode.INTERNAL_ERROR}
+        assert _rss(bed.gateway.process.pid) - before < 48 * 1024 * 1024
+    records = bed.gateway.wait_for_records(100, path="/big", host="stalling.test")
+    reasons = {record["reason"] for record in records}  # beyond what is held in all, the origin is not let send
+    assert Reason.IDLE_TIMEOUT in reasons
+    assert reasons <= {Reason.IDLE_TIMEOUT, Reason.RESPONSE_TIMEOUT}
+
+
+def test_a_stream_without_an_answer_is_told_so_in_time_and_the_others_go_on(bed: Bed, origin: Http2Origin) -> None:
+    with bed.client("stalling.test", "h2") as tls:
+        client = Http2Client(tls)
+        client.get(1, _authority(bed, "stalling.test"), "/silent")
+        client.get(3, _authority(bed, "stalling.test"), "/good")
+        assert client.answer(3) == ("200", b"hello\n")
+        assert client.answer(1)[0] == "504"
+    [record] = bed.gateway.wait_for_records(1, path="/silent", host="stalling.test")
+    assert record["reason"] == Reason.RESPONSE_TIMEOUT
+
+
+def test_a_gateway_that_drains_says_so_and_finishes_what_is_under_way(
+    tmp_path: Path, issuer: Issuer, origin: Http2Origin
+) -> None:
+    rules = [{"name": "site", "hosts": [HOST]}]
+    with (
+        inspecting(tmp_path, cast("TlsOrigin", origin), issuer, time.time(), rules) as bed,
+        bed.client(HOST, "h2") as tls,
+    ):
+        client = Http2Client(tls)
+        client.send(client.head(1, request("POST", _authority(bed), "/finish"), ends=False))
+        _wait(lambda: any(asked.value(":path") == "/finish" for asked in origin.requests))
+        bed.gateway.terminate()
+        client.until(lambda it: it.goaway is not None)
+        assert client.goaway is not None
+        assert (client.goaway.error_code, client.goaway.last_stream_id) == (ErrorCode.NO_ERROR, 1)
+        client.get(3, _authority(bed), "/late")
+        client.until(lambda it: it.reset_code(3) is not None)
+        assert client.reset_code(3) == ErrorCode.REFUSED_STREAM
+        client.send(client.data(1, b"", ends=True))
+        assert client.answer(1) == ("200", b"hello\n")
+        client.until(lambda it: it.is_over)
+
+
+def _rss(pid: int) -> int:
+    """Bytes."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096

@@ -1,0 +1,149 @@
+"""A client of HTTP/2 before an origin that knows HTTP/1.1 alone: what goes on is written anew, and means the same."""
+
+import base64
+import hashlib
+import ssl
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from gateway.model.reasons import Reason
+from tests.flows.interception import HOST, Bed, inspecting
+from tests.helpers.http2_client import Http2Client, request
+from tests.helpers.http_origin import Got, Talk
+from tests.helpers.tls_origin import Issuer, TlsOrigin
+
+GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+
+def _echo(talk: Talk, got: Got) -> None:
+    talk.read_body(got)
+    talk.reply(got.body)
+
+
+def _chunked(talk: Talk, got: Got) -> None:
+    talk.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n")
+    talk.send(b"Keep-Alive: 5\r\nConnection: x-hop\r\nX-Hop: 1\r\n\r\n")
+    talk.send(b"3\r\nabc\r\n0\r\nX-Sum: 3\r\n\r\n")
+
+
+def _until_close(talk: Talk, got: Got) -> None:
+    talk.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nall of it")
+    assert isinstance(talk.socket, ssl.SSLSocket)
+    talk.socket.unwrap()  # says goodbye: else nobody could tell whether it is all
+    raise ConnectionResetError
+
+
+def _broken(talk: Talk, got: Got) -> None:
+    talk.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this")
+    talk.reset()
+
+
+def _socket(talk: Talk, got: Got) -> None:
+    [key] = got.values("sec-websocket-key")
+    accept = base64.b64encode(hashlib.sha1((key + GUID).encode()).digest()).decode()
+    if got.path.endswith("wrong"):
+        accept = accept[::-1]
+    talk.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n")
+    talk.send(f"Sec-WebSocket-Accept: {accept}\r\n\r\nwelcome ".encode())
+    while data := talk.read_some():
+        talk.send(data.upper())
+    talk.close()
+
+
+ANSWERS = {
+    "/echo": _echo,
+    "/chunked": _chunked,
+    "/until-close": _until_close,
+    "/broken": _broken,
+    "/socket": _socket,
+    "/socket-wrong": _socket,
+}
+
+
+@pytest.fixture(scope="module")
+def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
+    folder = tmp_path_factory.mktemp("downgraded")
+    issuer = Issuer(folder)
+    with TlsOrigin(answers=ANSWERS, context=issuer.context(HOST)) as origin:
+        rules = [{"name": "site", "hosts": [HOST], "inspect": {"upstream_ca": "origins.pem", "headers": {
+            "set": {"X-Team": "payments"}, "remove": ["x-internal"]}}}]  # fmt: skip
+        with inspecting(folder, origin, issuer, time.time(), rules) as bed:
+            yield bed
+
+
+def _authority(bed: Bed) -> str:
+    return f"{HOST}:{bed.origin.port}"
+
+
+def test_streams_go_over_connections_of_their_own_and_rules_change_their_fields(bed: Bed) -> None:
+    with bed.client(HOST, "h2") as tls:
+        client = Http2Client(tls)
+        fields = [*request("POST", _authority(bed), "/echo"), ("x-internal", "1"), ("cookie", "a=1"), ("cookie", "b=2")]
+        client.send(client.head(1, fields, ends=False), client.data(1, b"one "), client.data(1, b"two", ends=True))
+        assert client.answer(1) == ("200", b"one two")
+        client.send(client.head(3, [*request("POST", _authority(bed), "/echo"), ("content-length", "5")], ends=False))
+        client.send(client.data(3, b"three", ends=True))
+        assert client.answer(3) == ("200", b"three")
+    first, second = [got for got in bed.origin.requests if got.path == "/echo"]
+    assert (first.line, first.values("transfer-encoding")) == ("POST /echo HTTP/1.1", ["chunked"])
+    assert (first.values("x-team"), first.values("x-internal"), first.values("cookie")) == (
+        ["payments"],
+        [],
+        ["a=1; b=2"],
+    )
+    assert first.values("host") == [_authority(bed)]
+    assert (second.values("content-length"), second.values("transfer-encoding")) == (["5"], [])
+    records = bed.gateway.wait_for_records(2, path="/echo", protocol="h2")
+    assert [record["bytes_up"] for record in records] == [7, 5]
+
+
+def test_what_ends_by_chunks_or_by_closing_ends_the_stream(bed: Bed) -> None:
+    with bed.client(HOST, "h2") as tls:
+        client = Http2Client(tls)
+        client.get(1, _authority(bed), "/chunked")
+        assert client.answer(1) == ("200", b"abc")
+        names = [name for name, _ in client.heads[1][0]]
+        assert not {"transfer-encoding", "connection", "keep-alive", "x-hop"} & set(names)
+        assert client.heads[1][1] == [("x-sum", "3")]
+        client.get(3, _authority(bed), "/until-close")
+        assert client.answer(3) == ("200", b"all of it")
+
+
+def test_a_response_that_breaks_off_resets_the_stream(bed: Bed) -> None:
+    with bed.client(HOST, "h2") as tls:
+        client = Http2Client(tls)
+        client.get(1, _authority(bed), "/broken")
+        client.until(lambda it: it.reset_code(1) is not None)
+        assert client.reset_code(1) is not None
+        assert 1 not in client.ended
+        client.get(3, _authority(bed), "/good")
+        assert client.answer(3)[0] == "200"
+
+
+def test_a_web_socket_becomes_an_upgrade_with_a_handshake_of_ours(bed: Bed) -> None:
+    head = [(":method", "CONNECT"), (":protocol", "websocket"), *request("", _authority(bed), "/socket")[1:]]
+    with bed.client(HOST, "h2") as tls:
+        client = Http2Client(tls)
+        client.send(client.head(1, head, ends=False), client.data(1, b"early "))
+        client.until(lambda it: it.bodies[1] == b"welcome EARLY ")
+        client.send(client.data(1, b"late", ends=True))
+        client.until(lambda it: 1 in it.ended)
+        assert (client.heads[1][0][0], client.bodies[1]) == ((":status", "200"), b"welcome EARLY LATE")
+        assert "sec-websocket-accept" not in dict(client.heads[1][0])
+    [got] = [got for got in bed.origin.requests if got.path == "/socket"]
+    assert (got.method, got.values("upgrade"), got.values("connection")) == ("GET", ["websocket"], ["Upgrade"])
+    [record] = bed.gateway.wait_for_records(1, path="/socket")
+    assert (record["status"], record["bytes_up"], record["bytes_down"]) == (200, 10, 18)
+
+
+def test_a_handshake_that_is_not_answered_rightly_opens_no_web_socket(bed: Bed) -> None:
+    head = [(":method", "CONNECT"), (":protocol", "websocket"), *request("", _authority(bed), "/socket-wrong")[1:]]
+    with bed.client(HOST, "h2") as tls:
+        client = Http2Client(tls)
+        client.send(client.head(1, head, ends=False))
+        client.until(lambda it: 1 in it.ended)
+        assert client.heads[1][0][0] == (":status", "502")
+    [record] = bed.gateway.wait_for_records(1, path="/socket-wrong")
+    assert record["reason"] == Reason.UPGRADE_FAILED
