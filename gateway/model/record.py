@@ -153,7 +153,7 @@ class ExchangeDraft:
     `path` has no query and no user information. `reused`: it went over a connection to the destination that an earlier
     exchange had opened, whose dial `dialled` tells. Where the rule inspects, `media_type` is the request's, `query` and
     `headers` are what its `log` asks for, `secrets` the names of those that were filled in. `transfer` counts content
-    without framing. Instants as in `Draft`. `protocol` is `h2`, or empty for HTTP/1.
+    without framing. Instants as in `Draft`. `http_version` is `2`, or empty for HTTP/1.
     """
 
     connection: Draft
@@ -180,7 +180,7 @@ class ExchangeDraft:
     detail: str = ""
     asked_time: float | None = None
     caller: TraceParent | None = None
-    protocol: str = ""
+    http_version: str = ""
 
     @property
     def exchange_id(self) -> str:
@@ -287,7 +287,7 @@ class ExchangeRecord(TypedDict):
     host: NotRequired[str]
     port: NotRequired[int]
     original_address: NotRequired[str]
-    protocol: NotRequired[str]
+    http_version: NotRequired[str]
     status: NotRequired[int]
     reason: NotRequired[Reason]
     detail: NotRequired[str]

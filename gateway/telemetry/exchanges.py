@@ -74,8 +74,8 @@ def _add_request(record: ExchangeRecord, draft: ExchangeDraft) -> None:
         record["door"] = intent.door
         record["host"] = str(intent.authority.host)
         record["port"] = intent.authority.port
-    if draft.protocol:
-        record["protocol"] = draft.protocol
+    if draft.http_version:
+        record["http_version"] = draft.http_version
     if draft.status is not None:
         record["status"] = draft.status
     _add_inspected(record, draft)

@@ -140,7 +140,7 @@ def test_every_stream_is_an_exchange_of_its_own_over_one_pair_of_connections(bed
         assert [client.answer(n) for n in streams] == [("200", b"hello\n")] * 20
         assert dict(client.heads[1][0])["via"].startswith("2 ")
     assert origin.connections == connections + 1
-    records = bed.gateway.wait_for_records(20, protocol="h2", method="GET", status=200)
+    records = bed.gateway.wait_for_records(20, http_version="2", method="GET", status=200)
     many = [record for record in records if record["path"].startswith("/many/")]
     assert len({record["exchange_id"] for record in many}) == 20
     [connection] = bed.gateway.wait_for_records(1, connection_id=many[0]["connection_id"], requests=20)

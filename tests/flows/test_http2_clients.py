@@ -115,7 +115,7 @@ def test_a_real_client_speaks_http2_with_us_and_we_with_nginx(bed: Bed, client: 
     )
     assert (status, brought) == (0, HELLO), said
     seen = _exchanges(bed, ALLOWED)[before:]
-    assert {record["protocol"] for record in seen} == {"h2"}
+    assert {record["http_version"] for record in seen} == {"2"}
     assert "HTTP/2.0" in bed.nginx.requests[-1]
     reached = len(bed.nginx.requests)
     status, _, said = client.run(Task(f"https://{DENIED}:{bed.nginx.port}", bed.gateway.port, bed.bundle, tmp_path))
@@ -149,7 +149,7 @@ def test_all_kinds_of_grpc_calls_pass_and_a_denial_is_a_status_of_grpc(bed: Bed)
     assert said["denied"]["code"] == "PERMISSION_DENIED"
     assert "request_denied" in said["denied"]["said"]
     records = _exchanges(bed, GRPC)
-    assert {record["protocol"] for record in records} == {"h2"}
+    assert {record["http_version"] for record in records} == {"2"}
     [denied] = [record for record in records if record["path"] == "/tests.Echo/Denied"]
     assert (denied["decision"], denied["reason"]) == ("deny", "request_denied")
     rows["grpcio"] = f"{'grpcio':<30}{_grpc_version():<12}{len(said)} calls  denied"

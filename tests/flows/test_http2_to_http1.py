@@ -95,7 +95,7 @@ def test_streams_go_over_connections_of_their_own_and_rules_change_their_fields(
     )
     assert first.values("host") == [_authority(bed)]
     assert (second.values("content-length"), second.values("transfer-encoding")) == (["5"], [])
-    records = bed.gateway.wait_for_records(2, path="/echo", protocol="h2")
+    records = bed.gateway.wait_for_records(2, path="/echo", http_version="2")
     assert [record["bytes_up"] for record in records] == [7, 5]
 
 

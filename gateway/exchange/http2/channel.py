@@ -225,7 +225,7 @@ class Channel:
         self._trailers = None
         self.has_ended = True
 
-    def pump(self) -> None:
+    def pump(self) -> bool:
         """See `session.Writer`."""
         session, sent = self._session, 0
         while self._pieces and sent < _TURN:
@@ -249,6 +249,7 @@ class Channel:
             self._told = False
             if self.feeder is not None:
                 self.feeder.relieved()
+        return bool(self._pieces) and sent >= _TURN
 
     def _emptied(self) -> None:
         if self._trailers is not None:

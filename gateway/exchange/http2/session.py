@@ -49,8 +49,8 @@ class Lane(Protocol):
 class Writer(Protocol):
     """Has content for a stream, for which there was no window."""
 
-    def pump(self) -> None:
-        """Write what may be written now."""
+    def pump(self) -> bool:
+        """Write what may be written now. True: only because it is another one's turn there is more."""
         ...
 
 
@@ -88,6 +88,7 @@ class Session:
         self._monotonic = monotonic
         self._loop = asyncio.get_running_loop()
         self._will_flush = False
+        self._will_pump = False
         self._is_congested = False
         self._withheld = 0
         self._deferred = 0
@@ -258,14 +259,20 @@ class Session:
     def _pump(self, number: int) -> None:
         if not number:
             self._pump_all()
-        elif number in self.waiting:
-            self.waiting[number].pump()
+        elif number in self.waiting and self.waiting[number].pump():
+            self._pump_soon()
 
     def _pump_all(self) -> None:
-        """Each in its turn; who is not done goes to the end of the queue."""
+        """Each in its turn; who is not done goes to the end of the queue, and has another turn in the next round."""
+        self._will_pump = False
         for number, writer in list(self.waiting.items()):
-            if self._is_congested or not self.sender.window:
-                break
-            self.waiting.pop(number, None)
-            writer.pump()
+            if self._is_congested or self.sender.window <= 0:
+                return
+            if self.waiting.pop(number, None) is not None and writer.pump():
+                self._pump_soon()
         self.flush_soon()
+
+    def _pump_soon(self) -> None:
+        if not self._will_pump:
+            self._will_pump = True
+            self._loop.call_soon(self._pump_all)

@@ -9,7 +9,7 @@ import logging
 
 from gateway.exchange.conversation import Patience
 from gateway.exchange.exchange import Exchange
-from gateway.exchange.http2.calling import HTTP_2, StreamReset
+from gateway.exchange.http2.calling import StreamReset
 from gateway.exchange.http2.session import Session
 from gateway.exchange.inlet import Signal, check_request
 from gateway.exchange.multiplexed.asker import StreamAsker
@@ -121,7 +121,7 @@ class _Conversation:
     async def _serve(self, asker: StreamAsker) -> None:
         clock, connection = self._parts.clock, self._connection
         connection.requests += 1
-        draft = ExchangeDraft(connection, connection.requests, clock.monotonic(), clock.time(), protocol=HTTP_2)
+        draft = ExchangeDraft(connection, connection.requests, clock.monotonic(), clock.time(), http_version="2")
         request = None
         try:
             if not asker.inlet.heads:
