@@ -229,7 +229,7 @@ class Channel:
         """See `session.Writer`."""
         session, sent = self._session, 0
         while self._pieces and sent < _TURN:
-            room = session.room(self.number)
+            room = min(session.room(self.number), _TURN - sent)
             if not room:
                 break
             piece = self._pieces.popleft()

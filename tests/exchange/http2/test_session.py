@@ -1,0 +1,110 @@
+"""What goes out on one connection for many streams, and when."""
+
+import asyncio
+from typing import cast
+
+import pytest
+
+from gateway.exchange.http2.channel import Channel
+from gateway.exchange.http2.session import Session
+from gateway.net.stream import Feeder, Receiver, Stream
+from gateway.wire.http2.codes import PREFACE
+from gateway.wire.http2.connection import HeadCame
+from gateway.wire.http2.frames import header_frames, settings_frame, window_frame
+
+KIBIBYTE = 1024
+GET = b"\x82\x87\x84\x41\x01a"
+
+
+class Wire:
+    """A stream that takes whatever is written."""
+
+    receiver: Receiver | None = None
+    feeder: Feeder | None = None
+    is_lost = has_ended = False
+
+    def __init__(self) -> None:
+        self.written = bytearray()
+
+    def peek(self) -> bytes:
+        return b""
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+    def queued(self) -> int:
+        return 0
+
+
+class Owner:
+    """Opens a channel for each stream."""
+
+    def __init__(self) -> None:
+        self.channels: list[Channel] = []
+        self.emptied = 0
+
+    def opened(self, session: Session, head: HeadCame) -> None:
+        self.channels.append(Channel(session, head.stream, self._ring))
+
+    def changed(self) -> None:
+        """Nothing that matters here."""
+
+    def _ring(self) -> None:
+        self.emptied += 1
+
+
+async def _session(streams: int, window: int) -> tuple[Wire, Session, Owner]:
+    wire, owner = Wire(), Owner()
+    session = Session(cast("Stream", wire), True, owner, lambda: 0.0)
+    session.join()
+    heads = b"".join(header_frames(number, GET, True) for number in range(1, 2 * streams, 2))
+    session.received(PREFACE + settings_frame([(4, window)]) + window_frame(0, 2**30) + heads)
+    await asyncio.sleep(0)
+    wire.written.clear()
+    return wire, session, owner
+
+
+async def _rounds(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_what_had_to_wait_for_the_socket_goes_out_without_another_word_of_the_peer() -> None:
+    """More than one turn's worth, and windows that are never opened again."""
+    wire, session, owner = await _session(1, 2**30)
+    [channel] = owner.channels
+    session.congested()
+    channel.write(bytes(500 * KIBIBYTE))
+    assert channel.queued() == 500 * KIBIBYTE
+    session.relieved()
+    await _rounds(20)
+    assert (channel.queued(), owner.emptied) == (0, 1)
+    assert len(wire.written) == 500 * KIBIBYTE + 32 * 9  # 31 1/4 frames
+
+
+async def test_streams_take_turns() -> None:
+    wire, session, owner = await _session(2, 2**30)
+    session.congested()
+    for channel in owner.channels:
+        channel.write(bytes(200 * KIBIBYTE))
+    session.relieved()
+    assert [channel.queued() for channel in owner.channels] == [136 * KIBIBYTE] * 2
+    await _rounds(20)
+    assert [channel.queued() for channel in owner.channels] == [0, 0]
+    assert len(wire.written) > 400 * KIBIBYTE
+
+
+@pytest.mark.parametrize("window", [0, 10, 100_000])
+async def test_no_more_goes_out_than_the_peer_has_a_window_for(window: int) -> None:
+    wire, session, owner = await _session(1, window)
+    [channel] = owner.channels
+    channel.write(bytes(200 * KIBIBYTE))
+    channel.conclude(())
+    await _rounds(20)
+    assert channel.queued() == 200 * KIBIBYTE - window
+    assert not channel.has_ended
+    session.received(window_frame(1, 2**20))
+    await _rounds(20)
+    assert channel.queued() == 0
+    assert channel.has_ended
+    assert bytes(wire.written[-9:]) == b"\x00\x00\x00\x00\x01\x00\x00\x00\x01"
