@@ -16,6 +16,8 @@ ABOUT_CERTIFICATES = frozenset({Reason.CLIENT_CERTIFICATE_MISSING, Reason.CLIENT
 ABOUT_CREDENTIALS = ABOUT_CERTIFICATES | {
     Reason.CREDENTIALS_MISSING,
     Reason.CREDENTIALS_INVALID,
+    Reason.TOKEN_INVALID,
+    Reason.TOKEN_EXPIRED,
     Reason.PROXY_HEADER_REFUSED,
 }
 _SLOW = frozenset(
@@ -189,7 +191,28 @@ class ExchangeDraft:
         return f"{self.connection.connection_id}-{self.number}"
 
 
-class ConnectionRecord(TypedDict):
+class Attempt(TypedDict, total=False):
+    """Who asked for what, in either record. `identity_doubt`: why nobody can say which pod it is."""
+
+    peer_address: str
+    peer_port: int
+    identity: str
+    user: str
+    namespace: str
+    service_account: str
+    pod: str
+    workload: str
+    identity_doubt: str
+    spiffe: str
+    certificate: str
+    door: str
+    host: str
+    port: int
+    original_address: str
+    status: int
+
+
+class ConnectionRecord(Attempt):
     """The one record of one connection, flat. A key that is missing is not known or does not apply.
 
     `decision` is `allow` once a permit was given and not withdrawn, `deny` where policy refused, `none` where the
@@ -209,18 +232,6 @@ class ConnectionRecord(TypedDict):
     bytes_down: int
     ended: Ended
     ended_by: Side
-    peer_address: NotRequired[str]
-    peer_port: NotRequired[int]
-    identity: NotRequired[str]
-    user: NotRequired[str]
-    namespace: NotRequired[str]
-    spiffe: NotRequired[str]
-    certificate: NotRequired[str]
-    door: NotRequired[str]
-    host: NotRequired[str]
-    port: NotRequired[int]
-    original_address: NotRequired[str]
-    status: NotRequired[int]
     reason: NotRequired[Reason]
     detail: NotRequired[str]
     groups: NotRequired[tuple[str, ...]]
@@ -254,7 +265,7 @@ class ConnectionRecord(TypedDict):
     upstream_issuer: NotRequired[str]
 
 
-class ExchangeRecord(TypedDict):
+class ExchangeRecord(Attempt):
     """The one record of one exchange, flat, beside the `ConnectionRecord` of the same `connection_id`.
 
     `status` is what the client was told, by the destination or by us. Everything else as in `ConnectionRecord`;
@@ -277,18 +288,6 @@ class ExchangeRecord(TypedDict):
     bytes_down: int
     ended: Ended
     ended_by: Side
-    peer_address: NotRequired[str]
-    peer_port: NotRequired[int]
-    identity: NotRequired[str]
-    user: NotRequired[str]
-    namespace: NotRequired[str]
-    spiffe: NotRequired[str]
-    certificate: NotRequired[str]
-    door: NotRequired[str]
-    host: NotRequired[str]
-    port: NotRequired[int]
-    original_address: NotRequired[str]
-    status: NotRequired[int]
     reason: NotRequired[Reason]
     detail: NotRequired[str]
     groups: NotRequired[tuple[str, ...]]
