@@ -58,6 +58,7 @@ class ApiServer:
         self._access = access
         self._session: aiohttp.ClientSession | None = None
         self._stamp: tuple[int, int] | None = None
+        self._preparing = asyncio.Lock()
 
     async def get(self, path: str, parameters: Mapping[str, str] | None = None) -> Any:
         """The object at `path`. Raises `ApiError`."""
@@ -123,16 +124,18 @@ class ApiServer:
 
     async def _prepare(self) -> tuple[aiohttp.ClientSession, dict[str, str]]:
         """With the authorities and the token of now."""
-        token, stamp = await asyncio.to_thread(_read_files, self._access)
-        if self._session is None or stamp != self._stamp:
-            await self.close()
-            context = await asyncio.to_thread(ssl.create_default_context, cafile=self._access.ca)
-            self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context), trust_env=False)
-            self._stamp = stamp
+        async with self._preparing:
+            token, stamp = await asyncio.to_thread(_read_files, self._access)
+            if self._session is None or stamp != self._stamp:
+                await self.close()
+                context = await asyncio.to_thread(ssl.create_default_context, cafile=self._access.ca)
+                self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context), trust_env=False)
+                self._stamp = stamp
+            session = self._session
         headers = {"Accept": "application/json", "Content-Type": "application/json"}
         if token:
             headers["Authorization"] = f"Bearer {token}"
-        return self._session, headers
+        return session, headers
 
 
 async def _object_of(response: aiohttp.ClientResponse) -> Any:
@@ -175,11 +178,10 @@ async def _lines(content: aiohttp.StreamReader) -> AsyncGenerator[bytes, None]:
     rest = b""
     async for chunk in content.iter_any():
         *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            if line:
-                yield line
-        if len(rest) > MAX_EVENT:
+        if max(map(len, (*lines, rest))) > MAX_EVENT:
             raise ApiError(f"an event of more than {MAX_EVENT} bytes")
+        for line in filter(None, lines):
+            yield line
 
 
 def _read_files(access: Access) -> tuple[str, tuple[int, int] | None]:

@@ -10,8 +10,9 @@ import pytest
 
 from gateway.app.build import build_recorder, build_services
 from gateway.app.configuration import Sources, load_configuration
-from gateway.app.identity.sources import build_identifier
 from gateway.app.generation.frames import Head, contents_of
+from gateway.app.identity.cluster import Cluster
+from gateway.app.identity.sources import build_identifier
 from gateway.app.resolving import ResolverPlan
 from gateway.limits.unlimited import Unlimited
 from gateway.model.addresses import Address
@@ -35,6 +36,10 @@ def head_of(folder: Path, text: str) -> Head:
     head = next(contents_of(read))
     assert isinstance(head, Head)
     return head
+
+
+def identifier_of(head: Head) -> Identifier:
+    return build_identifier(head.settings, head.users, Cluster(head.settings.kubernetes))
 
 
 PEER = Address(4, 0x0A000001)
