@@ -140,8 +140,11 @@ class ApiServer:
         """Cut every watch off in the middle of its answer."""
 
         async def drop() -> None:
-            for stream in list(self._streams):
+            streams = list(self._streams)
+            for stream in streams:
                 stream.cancel()
+            while self._streams & set(streams):
+                await asyncio.sleep(0.001)
 
         self._run(drop())
 
@@ -240,6 +243,9 @@ class ApiServer:
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         response.enable_chunked_encoding()
         await response.prepare(request)
+        if since < self._oldest:
+            await response.write(_line("ERROR", _status_object(410, "Expired", "too old resource version")))
+            return response
         task = asyncio.current_task()
         assert task is not None
         self._streams.add(task)
@@ -269,16 +275,14 @@ class ApiServer:
         self._news.add(news)
         try:
             while True:
-                if since < self._oldest:
-                    await response.write(_line("ERROR", _status_object(410, "Expired", "too old resource version")))
-                    return
                 for event in [each for each in self._history if each.version > since]:
                     since = event.version
                     if event.kind == kind and (line := _told(event, query)) is not None:
                         await response.write(line)
                 news.clear()
                 try:
-                    await asyncio.wait_for(news.wait(), self.bookmark_seconds)
+                    async with asyncio.timeout(self.bookmark_seconds):  # `wait_for` may lose a cancellation
+                        await news.wait()
                 except TimeoutError:
                     name, api = KINDS[kind]
                     mark = {"kind": name, "apiVersion": api, "metadata": {"resourceVersion": str(self._version)}}

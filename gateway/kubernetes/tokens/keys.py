@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 MAX_KEYS = 100
 SMALLEST_RSA = 2048
-REFRESH_PAUSE = 10.0
-RETRY_PAUSE = 2.0  # after an attempt that failed
+REFRESH_PAUSE = 2.0
+
 REFRESH_SECONDS = 300.0  # so that a key which was taken back is believed no longer
 KEEP_SECONDS = 86400.0  # while the issuer does not answer
 
@@ -135,7 +135,7 @@ class KeyRing:
         if not self._failure:
             _logger.error("the keys of the token issuer cannot be had: %s", error)
         self._failure = str(error)
-        self._next_at = self._now() + RETRY_PAUSE
+        self._next_at = self._now() + REFRESH_PAUSE
 
     def _replace(self, keys: Mapping[str, Key]) -> None:
         if {kid: key.key.public_numbers() for kid, key in keys.items()} != {
