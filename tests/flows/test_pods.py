@@ -103,7 +103,7 @@ class _Lab:
 
     def __init__(self, folder: Path, settings: dict[str, object], *match: object) -> None:
         self._folder = folder / "gateway"
-        self._folder.mkdir(exist_ok=True)
+        self._folder.mkdir(parents=True)
         self._settings, self._match = settings, match
 
     def __enter__(self) -> Bed:
@@ -319,7 +319,7 @@ def _settled(bed: Bed, town: _Town) -> None:
 
 def _memory_of(folder: Path, settings: dict[str, object]) -> int:
     """Of a gateway that knows no pods, after as many connections."""
-    with _Lab(folder, settings) as bed:
+    with _Lab(folder / "plain", settings) as bed:
         for _ in range(200):
             bed.ask("127.0.0.1")
         return int(psutil.Process(bed.gateway.process.pid).memory_info().rss)
