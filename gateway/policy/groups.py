@@ -94,7 +94,7 @@ class GroupIndex:
         if not client.known:
             return self._unknown
         by_address = self.membership_at(client.address)
-        if client.user is None and client.namespace is None and client.spiffe is None:
+        if client.user is None and client.namespace is None and client.spiffe is None and not client.namespace_labels:
             return by_address
         further = {group for rest, group in self._entries(client) if rest is None or _matches(rest, client)}
         return self._membership(by_address.names | further) if further else by_address

@@ -267,7 +267,9 @@ class _Town:
     def replace(self, address: str, space: str) -> None:
         """As kubelet does: the one ends, its network goes, the next one gets the address."""
         former = self.living[address]
-        self._api.put("pods", {**former, "metadata": {**former["metadata"], "deletionTimestamp": "2027-01-15T09:00:00Z"}})
+        self._api.put(
+            "pods", {**former, "metadata": {**former["metadata"], "deletionTimestamp": "2027-01-15T09:00:00Z"}}
+        )
         self._api.put("pods", self._settle(address, space))
         self._api.delete("pods", former)
 
@@ -283,7 +285,9 @@ def _flips(bed: Bed, town: _Town) -> list[float]:
     has its troubles."""
     delays: list[float] = []
     addresses = sorted(town.living)[:100]
-    troubles = iter([town._api.drop_watches, town._api.forget, town._api.drop_watches, partial(_restart, town._api)])
+    troubles: Iterator[Callable[[], object]] = iter(
+        [town._api.drop_watches, town._api.forget, town._api.drop_watches, partial(_restart, town._api)]
+    )
     began_at = time.monotonic()
     while time.monotonic() < began_at + SECONDS or len(delays) < 40:
         address = addresses[len(delays) // 2 % len(addresses)]

@@ -24,7 +24,7 @@ from tests.helpers.file_origin import HELLO, FileOrigin, make_site
 from tests.helpers.gateway import GatewayProcess, Record
 from tests.helpers.raw_client import RawClient, status_of
 from tests.helpers.requirements import require
-from tests.helpers.token_issuer import AUDIENCE, ISSUER, TokenIssuer, tampered
+from tests.helpers.token_issuer import ISSUER, TokenIssuer, tampered
 
 REASONS = frozenset({Reason.TOKEN_INVALID, Reason.TOKEN_EXPIRED, Reason.TOKEN_UNVERIFIABLE})
 """Read from records here."""

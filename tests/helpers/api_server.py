@@ -9,7 +9,7 @@ import asyncio
 import json
 import ssl
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
@@ -143,7 +143,7 @@ class ApiServer:
             streams = list(self._streams)
             for stream in streams:
                 stream.cancel()
-            while self._streams & set(streams):
+            while self._streams & set(streams):  # noqa: ASYNC110  # each ends in its own way
                 await asyncio.sleep(0.001)
 
         self._run(drop())
@@ -207,7 +207,7 @@ class ApiServer:
 
     @web.middleware
     async def _admit(
-        self, request: web.Request, handler: Callable[[web.Request], Coroutine[Any, Any, web.StreamResponse]]
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         if request.headers.get("Authorization") != f"Bearer {self.token}":
             return _status(401, "Unauthorized", "Unauthorized")
@@ -257,7 +257,7 @@ class ApiServer:
             return response
         except asyncio.CancelledError:
             if request.transport is not None:
-                request.transport.abort()  # type: ignore[attr-defined]  # a socket's transport has it
+                request.transport.abort()
             raise
         finally:
             self._streams.discard(task)

@@ -56,7 +56,11 @@ class TokenIssuer:
         return {name: value for name, value in claims.items() if value is not None}
 
     def token(
-        self, key: str | None = None, algorithm: str | None = None, headers: dict[str, Any] | None = None, **changed: Any
+        self,
+        key: str | None = None,
+        algorithm: str | None = None,
+        headers: dict[str, Any] | None = None,
+        **changed: Any,
     ) -> str:
         """Signed; `headers` go over its own."""
         name = key or self.newest
@@ -71,8 +75,10 @@ class TokenIssuer:
     def by_public_key(self) -> str:
         """HS256 with the public key, which everybody has, as the secret."""
         name = next(name for name, key in self.keys.items() if isinstance(key, rsa.RSAPrivateKey))
-        secret = self.keys[name].public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        secret = (
+            self.keys[name]
+            .public_key()
+            .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
         )
         content = self._raw({"alg": "HS256", "typ": "JWT", "kid": name})
         return f"{content}.{_encoded(hmac.digest(secret, content.encode(), hashlib.sha256))}"

@@ -65,5 +65,5 @@ def holder(watch: Watching, text: str) -> str | None:
 async def until(condition: Callable[[], bool]) -> None:
     """Raises TimeoutError."""
     async with asyncio.timeout(SECONDS):
-        while not condition():
+        while not condition():  # noqa: ASYNC110  # mostly of another thread
             await asyncio.sleep(0.01)

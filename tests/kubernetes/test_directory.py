@@ -131,8 +131,7 @@ def test_whoever_is_told_the_whole_state_and_what_follows_knows_the_same() -> No
         elif step > 1500:
             copy.directory.apply(change)
     for address in addresses:
-        found, told = one.directory.holder(address), copy.directory.holder(address)
-        assert found == told
+        assert one.directory.holder(address) == copy.directory.holder(address)
     assert one.directory.uids() == copy.directory.uids()
     for uid in one.directory.uids():
         one.directory.apply(Drop(uid))

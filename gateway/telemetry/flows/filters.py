@@ -65,9 +65,6 @@ def _has(key: str) -> Callable[[Flow, str], bool]:
 _TESTS: Mapping[str, Callable[[Flow, str], bool]] = {
     "verdict": lambda flow, value: verdict_in(flow) == value,
     "from_namespace": _has("namespace"),
-    "from_service_account": _has("service_account"),
-    "from_pod": _has("pod"),
-    "from_workload": _has("workload"),
     "from_ip": _has("client_address"),
     "from_user": _has("user"),
     "from_group": lambda flow, value: value in flow.get("groups", ()),
