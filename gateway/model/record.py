@@ -14,23 +14,13 @@ from gateway.model.reasons import Reason
 
 ABOUT_CERTIFICATES = frozenset({Reason.CLIENT_CERTIFICATE_MISSING, Reason.CLIENT_CERTIFICATE_INVALID})
 ABOUT_CREDENTIALS = ABOUT_CERTIFICATES | {
-    Reason.CREDENTIALS_MISSING,
-    Reason.CREDENTIALS_INVALID,
-    Reason.TOKEN_INVALID,
-    Reason.TOKEN_EXPIRED,
+    Reason.CREDENTIALS_MISSING, Reason.CREDENTIALS_INVALID, Reason.TOKEN_INVALID, Reason.TOKEN_EXPIRED,
     Reason.PROXY_HEADER_REFUSED,
-}
-_SLOW = frozenset(
-    {
-        Reason.HEAD_TIMEOUT,
-        Reason.TLS_HANDSHAKE_TIMEOUT,
-        Reason.BODY_TIMEOUT,
-        Reason.IDLE_TIMEOUT,
-        Reason.CLIENT_SILENT,
-        Reason.CLIENT_HELLO_TIMEOUT,
-        Reason.TLS_HANDSHAKE_TIMEOUT,
-    }
-)
+}  # fmt: skip
+_SLOW = frozenset((
+    Reason.HEAD_TIMEOUT, Reason.TLS_HANDSHAKE_TIMEOUT, Reason.BODY_TIMEOUT, Reason.IDLE_TIMEOUT, Reason.CLIENT_SILENT,
+    Reason.CLIENT_HELLO_TIMEOUT,
+))  # fmt: skip
 _SLOW_UPSTREAM = frozenset({Reason.RESPONSE_TIMEOUT, Reason.UPSTREAM_TLS_TIMEOUT})
 
 
@@ -191,28 +181,7 @@ class ExchangeDraft:
         return f"{self.connection.connection_id}-{self.number}"
 
 
-class Attempt(TypedDict, total=False):
-    """Who asked for what, in either record. `identity_doubt`: why nobody can say which pod it is."""
-
-    peer_address: str
-    peer_port: int
-    identity: str
-    user: str
-    namespace: str
-    service_account: str
-    pod: str
-    workload: str
-    identity_doubt: str
-    spiffe: str
-    certificate: str
-    door: str
-    host: str
-    port: int
-    original_address: str
-    status: int
-
-
-class ConnectionRecord(Attempt):
+class ConnectionRecord(TypedDict):
     """The one record of one connection, flat. A key that is missing is not known or does not apply.
 
     `decision` is `allow` once a permit was given and not withdrawn, `deny` where policy refused, `none` where the
@@ -232,6 +201,22 @@ class ConnectionRecord(Attempt):
     bytes_down: int
     ended: Ended
     ended_by: Side
+    peer_address: NotRequired[str]
+    peer_port: NotRequired[int]
+    identity: NotRequired[str]
+    user: NotRequired[str]
+    namespace: NotRequired[str]
+    service_account: NotRequired[str]
+    pod: NotRequired[str]
+    workload: NotRequired[str]
+    identity_doubt: NotRequired[str]
+    spiffe: NotRequired[str]
+    certificate: NotRequired[str]
+    door: NotRequired[str]
+    host: NotRequired[str]
+    port: NotRequired[int]
+    original_address: NotRequired[str]
+    status: NotRequired[int]
     reason: NotRequired[Reason]
     detail: NotRequired[str]
     groups: NotRequired[tuple[str, ...]]
@@ -265,7 +250,7 @@ class ConnectionRecord(Attempt):
     upstream_issuer: NotRequired[str]
 
 
-class ExchangeRecord(Attempt):
+class ExchangeRecord(TypedDict):
     """The one record of one exchange, flat, beside the `ConnectionRecord` of the same `connection_id`.
 
     `status` is what the client was told, by the destination or by us. Everything else as in `ConnectionRecord`;
@@ -288,6 +273,22 @@ class ExchangeRecord(Attempt):
     bytes_down: int
     ended: Ended
     ended_by: Side
+    peer_address: NotRequired[str]
+    peer_port: NotRequired[int]
+    identity: NotRequired[str]
+    user: NotRequired[str]
+    namespace: NotRequired[str]
+    service_account: NotRequired[str]
+    pod: NotRequired[str]
+    workload: NotRequired[str]
+    identity_doubt: NotRequired[str]
+    spiffe: NotRequired[str]
+    certificate: NotRequired[str]
+    door: NotRequired[str]
+    host: NotRequired[str]
+    port: NotRequired[int]
+    original_address: NotRequired[str]
+    status: NotRequired[int]
     reason: NotRequired[Reason]
     detail: NotRequired[str]
     groups: NotRequired[tuple[str, ...]]

@@ -13,7 +13,7 @@ from gateway.model.client import Client
 from gateway.model.decision import AddressRefusal, Deny, Permit, RuleRef
 from gateway.model.intent import Opening
 from gateway.model.reasons import Reason
-from gateway.model.record import Attempt, ConnectionRecord, Dialled, Draft, Ended, Side, TlsSides, verdict_of
+from gateway.model.record import ConnectionRecord, Dialled, Draft, Ended, ExchangeRecord, Side, TlsSides, verdict_of
 
 TEXT_LIMIT = 512
 LIST_LIMIT = 32
@@ -79,7 +79,7 @@ def _add_request(record: ConnectionRecord, draft: Draft) -> None:
         record["status"] = draft.status
 
 
-def add_workload(record: Attempt, client: Client) -> None:
+def add_workload(record: ConnectionRecord | ExchangeRecord, client: Client) -> None:
     """Which workload of the cluster it is, or why nobody can say."""
     if client.namespace is not None:
         record["namespace"] = client.namespace

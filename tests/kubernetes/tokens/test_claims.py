@@ -62,5 +62,6 @@ def test_claims_that_contradict_each_other_are_refused(private: Any) -> None:
 def test_a_review_names_the_pod_in_its_extras() -> None:
     extra = {"authentication.kubernetes.io/pod-name": ["api-1"]}
     assert account_of_user({"username": SUBJECT, "extra": extra}) == ServiceAccount("payments", "api", "api-1")
-    for extras in (None, {"other": ["x"]}, {"authentication.kubernetes.io/pod-name": []}):
+    odd: tuple[object, ...] = (None, {"other": ["x"]}, {"authentication.kubernetes.io/pod-name": []})
+    for extras in odd:
         assert account_of_user({"username": SUBJECT, "extra": extras}) == ServiceAccount("payments", "api")
