@@ -79,7 +79,7 @@ async def test_a_server_that_is_gone_leaves_the_last_state_for_so_long_and_no_lo
     cluster = Cluster(tmp_path)
     with cluster.api as api:
         api.put("pods", pod("a", "10.1.0.1"))
-        async with watching(cluster, stale_after=1.0) as watch:
+        async with watching(cluster, stale_after=3.0) as watch:
             api.down()
             assert holder(watch, "10.1.0.1") == "payments/a"
             await until(lambda: holder(watch, "10.1.0.1") == "stale")
