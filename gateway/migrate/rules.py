@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import pairwise
-from typing import Any, TypeVar
+from operator import or_
 from typing import Protocol as Shape
+from typing import TypeVar
 
 from gateway.migrate.findings import Findings
 from gateway.migrate.grants import USUAL, AddressGrant, Imported, NameGrant, Origin, Refusal, Terms, Who, fresh
@@ -41,6 +42,9 @@ class RuleText:
     public_suffix: bool = False
     refusal: Refusal | None = None
     places: tuple[str, ...] = ()
+
+
+_Groups = tuple[str, ...]
 
 
 class _Ported(Shape):
@@ -79,14 +83,14 @@ def _deny(refusal: Refusal) -> RuleText:
 
 
 def _names(grants: Iterable[NameGrant], findings: Findings) -> Iterator[RuleText]:
-    at: dict[tuple[Who, HostPattern], list[NameGrant]] = defaultdict(list)
+    at: dict[tuple[_Groups, HostPattern], list[NameGrant]] = defaultdict(list)
     for grant in grants:
-        at[grant.who, grant.pattern].append(grant)
-    shared: dict[tuple[Any, ...], list[tuple[Entry, str]]] = defaultdict(list)
-    for (who, pattern), together in at.items():
-        for ports, terms, origins in _apart(together, _joined_terms):
+        at[grant.who.groups, grant.pattern].append(grant)
+    shared: dict[tuple[Who, Spans, Terms, bool], list[tuple[Entry, str]]] = defaultdict(list)
+    for (groups, pattern), together in at.items():
+        for ports, (but, terms), origins in _apart(together, _joined_names):
             entry = Entry(pattern, tuple(dict.fromkeys(origin.place for origin in origins)))
-            shared[who, ports, terms, is_public_suffix(pattern)].append((entry, origins[0].name))
+            shared[Who(groups, but), ports, terms, is_public_suffix(pattern)].append((entry, origins[0].name))
     for (who, ports, terms, suffix), entries in shared.items():
         if suffix:
             for entry, _ in entries:
@@ -96,17 +100,15 @@ def _names(grants: Iterable[NameGrant], findings: Findings) -> Iterator[RuleText
 
 
 def _addresses(grants: Iterable[AddressGrant]) -> Iterator[RuleText]:
-    """What `tcp` opens is left to it; the sets of the rules of one group are then apart at every port."""
-    at: dict[Who, list[AddressGrant]] = defaultdict(list)
+    at: dict[_Groups, list[AddressGrant]] = defaultdict(list)
     for grant in grants:
-        at[grant.who].append(grant)
-    for who, together in at.items():
+        at[grant.who.groups].append(grant)
+    for groups, together in at.items():
         for ports, opened, origins in _apart(together, _joined_addresses):
             places = tuple(dict.fromkeys(origin.place for origin in origins))
-            for protocol, addresses in opened:
-                if addresses:
-                    terms = Terms(protocol)
-                    yield RuleText(origins[0].name, who, ports, addresses=addresses, terms=terms, places=places)
+            for but, protocol, addresses in opened:
+                who, terms = Who(groups, but), Terms(protocol)
+                yield RuleText(origins[0].name, who, ports, addresses=addresses, terms=terms, places=places)
 
 
 J = TypeVar("J")
@@ -129,8 +131,17 @@ def _apart(grants: Sequence[G], join: Callable[[Sequence[G]], J]) -> Iterator[tu
         yield spans(ranges), joined, where
 
 
-def _joined_terms(grants: Sequence[NameGrant]) -> Terms:
-    return reduce(_either, (grant.terms for grant in grants))
+def _joined_names(grants: Sequence[NameGrant]) -> tuple[_Groups, Terms]:
+    but = reduce(_spared, (grant.who.but for grant in grants))
+    return but, reduce(_either, (grant.terms for grant in grants))
+
+
+def _spared(one: _Groups, other: _Groups) -> _Groups:
+    """The groups that neither of two statements speaks of. Where that is no list of groups, all that one of them spares:
+    rather fewer may."""
+    if set(one) <= set(other) or set(other) <= set(one):
+        return min(one, other, key=len)
+    return tuple(dict.fromkeys((*one, *other)))
 
 
 def _either(one: Terms, other: Terms) -> Terms:
@@ -152,13 +163,16 @@ def _wider(one: Protocol | None, other: Protocol | None) -> Protocol | None:
     return Protocol.TCP if Protocol.TCP in (one, other) else Protocol.AUTO
 
 
-def _joined_addresses(grants: Sequence[AddressGrant]) -> tuple[tuple[Protocol | None, AddressSet], ...]:
-    looked_at, not_looked_at = NO_ADDRESS, NO_ADDRESS
-    protocols = {grant.protocol for grant in grants} - {Protocol.TCP}
-    for grant in grants:
-        if grant.protocol is Protocol.TCP:
-            not_looked_at |= grant.addresses
-        else:
-            looked_at |= grant.addresses
-    usual = protocols.pop() if len(protocols) == 1 else Protocol.AUTO
-    return (usual, looked_at - not_looked_at), (Protocol.TCP, not_looked_at)
+def _joined_addresses(grants: Sequence[AddressGrant]) -> tuple[tuple[_Groups, Protocol | None, AddressSet], ...]:
+    """Sets that are apart: those of who is spared by fewest first, and of these what is not looked at."""
+    taken, made = NO_ADDRESS, []
+    looks = {grant.protocol for grant in grants} - {Protocol.TCP}
+    usual = looks.pop() if len(looks) == 1 else Protocol.AUTO
+    for but in sorted({grant.who.but for grant in grants}, key=len):
+        for is_tcp in (True, False):
+            mine = [g.addresses for g in grants if g.who.but == but and (g.protocol is Protocol.TCP) is is_tcp]
+            left = reduce(or_, mine, NO_ADDRESS) - taken
+            if left:
+                made.append((but, Protocol.TCP if is_tcp else usual, left))
+            taken |= left
+    return tuple(made)

@@ -82,7 +82,7 @@ class _Access:
         return True
 
     def _allowed(self, access: list[Line], literals: bool) -> Iterator[tuple[Line, Box]]:
-        """What each line allows of what no line before it denies. That an earlier one allows it as well does no harm."""
+        """What each line allows of what no line before it denies; an earlier allow may allow it as well."""
         rest = [Box()]
         for line in access:
             fits = self._fitting(line, literals)
@@ -121,6 +121,8 @@ class _Access:
                 self._imported.allow_addresses(origin, who, box.leads, box.ports, protocol)
             return
         within = None if box.leads == EVERY_ADDRESS else box.leads
+        if within is not None and not within - special_purpose():
+            self._imported.findings.note(origin.place, "names that lead there need addresses.allow in gateway.yaml")
         for pattern in box.names.patterns:
             but = in_common(box.names.but, (pattern,))
             if pattern not in but:
@@ -134,22 +136,19 @@ class _Access:
             return None
         if not box.users.all_but and not box.users.names - {""}:
             return None
-        outside = EVERY_ADDRESS - box.sources
-        if box.users.all_but and not outside:
+        if box.users.all_but and box.sources == EVERY_ADDRESS:
             return EVERYONE
         users = sorted(box.users.names - {""}) if not box.users.all_but else []
         facts: list[_Facts] = [(("user", user),) for user in users] or [()]
-        if box.users.all_but and len(list(outside.networks())) < len(list(box.sources.networks())):
-            return Who(but=(self._group(outside, [()]),))
-        return Who((self._group(box.sources, facts),))
+        return Who((self._group(box.sources, facts, "-".join(users)),))
 
-    def _group(self, sources: AddressSet, facts: list[_Facts]) -> str:
-        named = next((name for name, acl in self._acls.items() if acl.for_names == Box(sources=sources)), "clients")
-        cidrs: list[_Facts] = (
-            [()] if sources == EVERY_ADDRESS else [(("cidr", str(each)),) for each in sources.networks()]
-        )
+    def _group(self, sources: AddressSet, facts: list[_Facts], users: str) -> str:
+        acl = next((acl for acl in self._acls.values() if acl.for_names == Box(sources=sources)), None)
+        everywhere = sources == EVERY_ADDRESS
+        cidrs: list[_Facts] = [()] if everywhere else [(("cidr", str(each)),) for each in sources.networks()]
         found = [GroupEntry((*cidr, *fact)) for cidr in cidrs for fact in facts]
-        return self._imported.group(named, found, self._acls[named].place if named in self._acls else "")
+        name = acl.name if acl is not None and not everywhere else users or "clients"
+        return self._imported.group(name, found, acl.place if acl is not None and not everywhere else "")
 
 
 def _remark(lines: Iterable[Line], file: str, imported: Imported) -> None:
