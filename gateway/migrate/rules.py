@@ -137,8 +137,8 @@ def _joined_names(grants: Sequence[NameGrant]) -> tuple[_Groups, Terms]:
 
 
 def _spared(one: _Groups, other: _Groups) -> _Groups:
-    """The groups that neither of two statements speaks of. Where that is no list of groups, all that one of them spares:
-    rather fewer may."""
+    """The groups that neither of two statements speaks of; where that is no list of groups, all that one of them leaves
+    out: rather fewer may."""
     if set(one) <= set(other) or set(other) <= set(one):
         return min(one, other, key=len)
     return tuple(dict.fromkeys((*one, *other)))

@@ -10,7 +10,7 @@ from gateway.migrate.grants import EVERYONE, GroupEntry, Imported, Origin, Terms
 from gateway.migrate.patterns import in_common
 from gateway.migrate.sets import EVERY_ADDRESS, AddressSet, meant_by, special_purpose
 from gateway.migrate.sources.squid.acls import BUILT_IN, Acl, Entry, make_acl
-from gateway.migrate.sources.squid.boxes import TUNNEL, Box, Users
+from gateway.migrate.sources.squid.boxes import REQUEST, TUNNEL, Box, Users
 from gateway.migrate.sources.squid.lines import Line, ListFile, entries, read_lines
 from gateway.model.intent import Protocol
 
@@ -46,6 +46,8 @@ def _acls(lines: Iterable[Line], list_file: ListFile, imported: Imported) -> dic
     }
 
 
+_PROTOCOLS = {frozenset({TUNNEL}): Protocol.TLS, frozenset({REQUEST}): Protocol.HTTP}
+"""The nearest to "tunnels only" that cannot carry requests, and to "requests only"."""
 _Facts = tuple[tuple[str, str], ...]
 
 
@@ -62,7 +64,7 @@ class _Access:
         if not access:
             self._imported.findings.note(self._file, "there is no http_access: everything is refused")
         for literals in (False, True):
-            for line, box in self._allowed(access, literals):
+            for line, box in _largest(list(self._allowed(access, literals))):
                 origin = Origin(line.place, line.place.rpartition("/")[2].replace(":", "-line-"))
                 self._grant(
                     origin, box if not literals else replace(box, leads=box.leads - self._closed(line)), literals
@@ -115,7 +117,7 @@ class _Access:
         who = self._who(origin, box)
         if who is None:
             return
-        protocol = None if TUNNEL in box.methods else Protocol.HTTP
+        protocol = _PROTOCOLS.get(box.methods)
         if literals:
             if box.leads:
                 self._imported.allow_addresses(origin, who, box.leads, box.ports, protocol)
@@ -151,13 +153,29 @@ class _Access:
         return self._imported.group(name, found, acl.place if acl is not None and not everywhere else "")
 
 
+_FEW = 500
+
+
+def _largest(allowed: list[tuple[Line, Box]]) -> Iterator[tuple[Line, Box]]:
+    """Without boxes that lie inside of another: their rules would speak for some clients only, and decide before it."""
+    for index, (line, box) in enumerate(allowed):
+        others = [
+            other for place, (_, other) in enumerate(allowed) if place != index and (other != box or place < index)
+        ]
+        if len(allowed) > _FEW or not any(other.covers(box) for other in others):
+            yield line, box
+
+
 def _remark(lines: Iterable[Line], file: str, imported: Imported) -> None:
     for line in lines:
         if line.words[0] in _MORE_ACCESS:
             imported.findings.left_out(line.place, f"{line.words[0]} is not read, and may refuse", denies=True)
         elif line.words[0] in _NOT_CARRIED:
             imported.findings.left_out(line.place, f"{line.words[0]} is not carried over")
-    if any(grant.terms.protocol is Protocol.HTTP for grant in imported.names):
+    protocols = {grant.terms.protocol for grant in imported.names}
+    if Protocol.HTTP in protocols:
         imported.findings.note(file, "where squid allows requests and no CONNECT, a CONNECT passes that carries HTTP")
+    if Protocol.TLS in protocols:
+        imported.findings.note(file, "where squid allows CONNECT and no requests, tunnels must carry TLS")
     imported.findings.note(file, "port 443 carries TLS and port 80 HTTP; squid does not look")
     imported.findings.note(file, "special-purpose addresses that no dst names are not opened")

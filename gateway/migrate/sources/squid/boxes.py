@@ -81,6 +81,10 @@ class Box:
             self.methods & other.methods,
         )
 
+    def covers(self, other: "Box") -> bool:
+        """Whether all of the other is in this one."""
+        return next(other.without(self), None) is None
+
     def without(self, other: "Box") -> Iterator["Box"]:
         """What is in this box and not in the other, as boxes that do not overlap."""
         if not self & other:
