@@ -34,6 +34,8 @@ _AUTHORITY: Mapping[str, tuple[str, ...]] = {
     "wget": (),
 }
 RUNTIMES = tuple(_AUTHORITY)
+_OF_SOCKETS = ("WS_PROXY", "WSS_PROXY")
+"""aiohttp goes by the scheme of a WebSocket's address, and takes it for no other."""
 _SYSTEM_STORE_ONLY = ("apt", "wget")
 _VALUE = re.compile(r"[!-~]+", re.ASCII)
 _QUOTING = re.compile(r"""["'`\\$ ]""")
@@ -91,7 +93,8 @@ def block_for(runtimes: Iterable[str], told: Told) -> Block:
 
 def _variables(chosen: list[str], told: Told) -> Iterator[tuple[str, str]]:
     if chosen != ["java"]:
-        for name in ("HTTP_PROXY", "HTTPS_PROXY"):
+        sockets = _OF_SOCKETS if "python" in chosen else ()
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", *sockets):
             yield from ((name, told.proxy.geturl()), (name.lower(), told.proxy.geturl()))
         yield from (("NO_PROXY", told.exempt.no_proxy()), ("no_proxy", told.exempt.no_proxy()))
     if "node" in chosen:
@@ -127,7 +130,7 @@ def _remarks(chosen: list[str], told: Told) -> Iterator[str]:
 
 def _java_remarks(told: Told) -> Iterator[str]:
     if told.bundle is not None and told.truststore is None:
-        yield "java: cannot read PEM; --truststore names the same authorities as PKCS #12 (trust-manager makes one)"
+        yield "java: cannot read PEM; --truststore names a PKCS #12 file (`egress-gateway ca truststore` makes one)"
     if told.proxy.scheme == "https":
         yield "java, wget: speak no TLS to a proxy; give them an http:// one"
     if told.proxy.username is not None:
