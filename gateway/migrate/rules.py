@@ -117,18 +117,16 @@ J = TypeVar("J")
 def _apart(grants: Sequence[G], join: Callable[[Sequence[G]], J]) -> Iterator[tuple[Spans, J, list[Origin]]]:
     """Port by port what the grants say together; ports at which they say the same are told as one."""
     edges = sorted({edge for grant in grants for first, last in grant.ports.ranges for edge in (first, last + 1)})
-    found: dict[tuple[J, tuple[Origin, ...]], list[tuple[int, int]]] = defaultdict(list)
+    found: dict[J, tuple[list[tuple[int, int]], set[Origin]]] = {}
     for first, end in pairwise(edges):
         there = [grant for grant in grants if first in grant.ports]
         if there:
-            found[join(there), tuple(dict.fromkeys(grant.origin for grant in there))].append((first, end - 1))
-    alike: dict[J, tuple[list[tuple[int, int]], list[Origin]]] = {}
-    for (joined, origins), ranges in found.items():
-        known = alike.setdefault(joined, ([], []))
-        known[0].extend(ranges)
-        known[1].extend(origin for origin in origins if origin not in known[1])
-    for joined, (ranges, where) in alike.items():
-        yield spans(ranges), joined, where
+            ranges, origins = found.setdefault(join(there), ([], set()))
+            ranges.append((first, end - 1))
+            origins.update(grant.origin for grant in there)
+    in_order = list(dict.fromkeys(grant.origin for grant in grants))
+    for joined, (ranges, origins) in found.items():
+        yield spans(ranges), joined, [origin for origin in in_order if origin in origins]
 
 
 def _joined_names(grants: Sequence[NameGrant]) -> tuple[_Groups, Terms]:

@@ -25,7 +25,7 @@ class Block:
         return address in ip_network(self.cidr) and not any(address in ip_network(each) for each in self.but)
 
 
-BLOCKS = st.builds(
+BLOCKS: st.SearchStrategy[Block] = st.builds(
     Block,
     st.sampled_from(["93.184.216.0/24", "93.184.216.0/23", "8.0.0.0/8", "0.0.0.0/0"]),
     st.sampled_from([(), ("93.184.216.32/28",), ("8.8.8.0/24",)]),

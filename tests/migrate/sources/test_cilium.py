@@ -134,7 +134,7 @@ def test_the_comparison_catches_a_planted_fault(fault: Callable[[str], str]) -> 
 )
 def test_the_fixed_vectors_of_match_patterns(pattern: str, expected: set[str]) -> None:
     names = ("example.com", "www.example.com", "a.b.example.com", "notexample.com")
-    policy = ([Rule((pattern,), (), ((443, 443),))], [])
+    policy: Policy = ([Rule((pattern,), (), ((443, 443),))], [])
     ours = imported(policy)
     passing = {name for name in names if ours.passes(f"{name}:443", pod("one", app="bot"))}
     assert passing == expected

@@ -147,6 +147,6 @@ def test_what_is_no_acl_is_refused_with_its_place(text: str, message: str) -> No
 
 
 def test_a_deny_that_cannot_be_said_is_told_as_wider() -> None:
-    acl = {"version": "v1", "services": [], "global_deny_list": ["a.*.test"]}
+    acl: Acl = {"version": "v1", "services": [], "global_deny_list": ["a.*.test"]}
     acl["default"] = {"name": "default", "action": "open"}
     assert imported(acl).texts(Effect.WIDER) == ["'a.*.test' is neither a name nor *.name"]

@@ -86,13 +86,9 @@ class Box:
         return next(other.without(self), None) is None
 
     def without(self, other: "Box") -> Iterator["Box"]:
-        """What is in this box and not in the other, as boxes that do not overlap."""
-        if not self & other:
-            yield self
-            return
-        for outside in _cuts(self, other):
-            if outside:
-                yield outside
+        """What is in this box and not in the other, as boxes that do not overlap; none of them is empty."""
+        cuts = _cuts(self, other) if self & other else (self,)
+        yield from filter(None, cuts)
 
 
 def _cuts(box: Box, other: Box) -> Iterator[Box]:
