@@ -21,7 +21,7 @@ def import_(
     ports: Annotated[
         str | None, typer.Option(metavar="80,443", help="smokescreen: the ports of its names; else any.")
     ] = None,
-    role: Annotated[str, typer.Option(metavar="KEY", help="smokescreen: a role is a user, namespace or spiffe.")] = (
+    role: Annotated[str, typer.Option(metavar="KEY", help="smokescreen: a role is a user or a namespace.")] = (
         "user"
     ),
     inspect: Annotated[bool, typer.Option("--inspect", help="smokescreen: inspect what mitm_domains names.")] = False,
@@ -45,8 +45,8 @@ def import_(
 
     if source not in SOURCES:
         fail(f"{source!r} is no source: {', '.join(SOURCES)}")
-    if role not in ("user", "namespace", "spiffe"):
-        fail(f"--role is user, namespace or spiffe, not {role!r}")
+    if role not in ("user", "namespace"):
+        fail(f"--role is user or namespace, not {role!r}")
     try:
         whole = import_files(source, files, Wishes(ports, role, inspect, accept))
     except (BadValue, ConfigErrors, Unreadable) as refusal:

@@ -53,7 +53,7 @@ def test_what_would_be_wider_is_printed_only_if_accepted(tmp_path: Path) -> None
         (("import", "smokescreen", str(EXAMPLES / "smokescreen.yaml"), "--ports", "0"), "ports go from 1 to 65535"),
         (
             ("import", "smokescreen", str(EXAMPLES / "smokescreen.yaml"), "--role", "x"),
-            "--role is user, namespace or spiffe",
+            "--role is user or namespace, not 'x'",
         ),
         (("import", "smokescreen", str(EXAMPLES / "istio.yaml")), "holds 5 documents, not one"),
         (("env", "-o", "xml"), "-o is shell, dotenv, kubernetes, json, not 'xml'"),

@@ -1,12 +1,15 @@
 """NO_PROXY as Python's libraries really read it, and Java's list."""
 
-from urllib.request import proxy_bypass_environment
+import urllib.request
+from collections.abc import Callable
 
 import pytest
 from requests.utils import should_bypass_proxies
 
 from gateway.migrate.workloads.exemptions import NoExemption, read_exemptions
 
+# Not in the types of the standard library.
+proxy_bypass_environment: Callable[[str, dict[str, str]], bool] = vars(urllib.request)["proxy_bypass_environment"]
 EXEMPT = read_exemptions("cluster.local", ["10.0.0.0/8,corp.test", "*.other.test", "192.0.2.7"])
 DIRECT = (
     *("localhost", "127.0.0.1", "web.shop.svc", "web.shop.svc.cluster.local", "kubernetes", "192.0.2.7"),
