@@ -20,19 +20,23 @@ class Remark:
     effect: Effect
     text: str
 
-    def __str__(self) -> str:
-        return f"{self.place}: {self.effect}: {self.text}"
-
 
 class Unreadable(Exception):
     """The source cannot be read at all; the text is `FILE:LINE: message`."""
+
+
+_TOLD = 200
+
+
+def _first(lines: list[str]) -> list[str]:
+    return lines if len(lines) <= _TOLD else [*lines[:_TOLD], f"and {len(lines) - _TOLD} more"]
 
 
 @dataclass(slots=True)
 class Findings:
     """Collects remarks, each once. `wildcards` say what became of every pattern with a star or a dot in front."""
 
-    remarks: list[Remark] = field(default_factory=list)
+    _told: dict[Remark, None] = field(default_factory=dict)
     wildcards: dict[str, str] = field(default_factory=dict)
 
     def note(self, place: str, text: str) -> None:
@@ -43,10 +47,17 @@ class Findings:
         """A statement that could not be carried over: an allow, or one that `denies`."""
         self._add(Remark(place, Effect.WIDER if denies else Effect.LEFT_OUT, text))
 
+    def lines(self, effect: Effect) -> list[str]:
+        """The remarks of one kind as lines, of very many the first."""
+        return _first([f"{remark.place}: {remark.text}" for remark in self.having(effect)])
+
+    def wildcard_lines(self) -> list[str]:
+        """What wildcards became, likewise."""
+        return _first([f"{written}: {meant}" for written, meant in self.wildcards.items()])
+
     def having(self, effect: Effect) -> list[Remark]:
         """The remarks of one kind."""
-        return [remark for remark in self.remarks if remark.effect is effect]
+        return [remark for remark in self._told if remark.effect is effect]
 
     def _add(self, remark: Remark) -> None:
-        if remark not in self.remarks:
-            self.remarks.append(remark)
+        self._told.setdefault(remark, None)

@@ -13,6 +13,7 @@ from gateway.model.names import parse_host_name
 from gateway.policy.rules import ANY_HOST, HostPattern, Reach
 
 Patterns = tuple[HostPattern, ...]
+ANYTHING: Patterns = (ANY_HOST,)
 
 
 def name_at(text: str, reach: Reach) -> HostPattern | None:
@@ -57,6 +58,8 @@ def tell(findings: Findings, written: str, patterns: Patterns) -> None:
 
 def in_common(one: Patterns, other: Patterns) -> Patterns:
     """The names that stand in both lists; in a time that grows with their lengths, not with the number of pairs."""
+    if ANYTHING in (one, other):
+        return other if one == ANYTHING else one
     ours, theirs = frozenset(one), frozenset(other)
     found = {pattern for pattern in ours if is_covered(pattern, theirs)}
     return least(found | {pattern for pattern in theirs if is_covered(pattern, ours)})
@@ -65,7 +68,18 @@ def in_common(one: Patterns, other: Patterns) -> Patterns:
 def least(patterns: Iterable[HostPattern]) -> Patterns:
     """Without those that others of them cover, in order."""
     every = frozenset(patterns)
-    return tuple(sorted(pattern for pattern in every if not is_covered(pattern, every - {pattern})))
+    return tuple(sorted(pattern for pattern in every if every.isdisjoint(_around(pattern))))
+
+
+def with_exceptions(patterns: Patterns, but: Patterns) -> dict[HostPattern, Patterns]:
+    """Each pattern of which something is left, and those of `but` that lie inside of it."""
+    inside: dict[HostPattern, list[HostPattern]] = {pattern: [] for pattern in patterns}
+    for excepted in least(but):
+        for outer in _around(excepted):
+            if outer in inside:
+                inside[outer].append(excepted)
+    gone = frozenset(but)
+    return {pattern: tuple(found) for pattern, found in inside.items() if not is_covered(pattern, gone)}
 
 
 def is_covered(pattern: HostPattern, by: frozenset[HostPattern]) -> bool:
@@ -99,6 +113,3 @@ def is_public_suffix(pattern: HostPattern) -> bool:
         return False
     below = f"any-label.{pattern.name}"
     return _registries().publicsuffix(below) in (pattern.name, below)
-
-
-ANYTHING: Patterns = (ANY_HOST,)

@@ -7,9 +7,7 @@ clients and port are an error: wherever statements overlap, one rule is made tha
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
 from itertools import pairwise
-from operator import or_
 from typing import Protocol as Shape
 from typing import TypeVar
 
@@ -47,6 +45,19 @@ class RuleText:
 _Groups = tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """Under which conditions something may be reached: by everyone of a rule's groups but these, and the rest."""
+
+    but: _Groups
+    terms: Terms
+
+    @property
+    def sides(self) -> tuple[object, ...]:
+        """What narrows a claim, side by side."""
+        return self.but, self.terms.protocol, self.terms.within, self.terms.but
+
+
 class _Ported(Shape):
     @property
     def ports(self) -> Spans: ...
@@ -62,7 +73,7 @@ def rules_of(imported: Imported) -> list[RuleText]:
     """Denies, then names, then addresses."""
     made = [_deny(refusal) for refusal in imported.refusals]
     made += _names(imported.names, imported.findings)
-    made += _addresses(imported.addresses)
+    made += _addresses(imported.addresses, imported.findings)
     taken: set[str] = set()
     named = []
     for rule in made:
@@ -86,29 +97,30 @@ def _names(grants: Iterable[NameGrant], findings: Findings) -> Iterator[RuleText
     at: dict[tuple[_Groups, HostPattern], list[NameGrant]] = defaultdict(list)
     for grant in grants:
         at[grant.who.groups, grant.pattern].append(grant)
-    shared: dict[tuple[Who, Spans, Terms, bool], list[tuple[Entry, str]]] = defaultdict(list)
+    shared: dict[tuple[_Groups, Spans, _Claim, bool], list[tuple[Entry, str]]] = defaultdict(list)
     for (groups, pattern), together in at.items():
-        for ports, (but, terms), origins in _apart(together, _joined_names):
+        for ports, claim, origins in _apart(together, lambda there: _joined_names(there, findings)):
             entry = Entry(pattern, tuple(dict.fromkeys(origin.place for origin in origins)))
-            shared[Who(groups, but), ports, terms, is_public_suffix(pattern)].append((entry, origins[0].name))
-    for (who, ports, terms, suffix), entries in shared.items():
+            shared[groups, ports, claim, is_public_suffix(pattern)].append((entry, origins[0].name))
+    for (groups, ports, claim, suffix), entries in shared.items():
         if suffix:
             for entry, _ in entries:
                 findings.note(entry.places[0], f"{spelled(entry.pattern)} covers names of many owners")
         hosts = tuple(entry for entry, _ in entries)
-        yield RuleText(entries[0][1], who, ports, hosts, terms=terms, public_suffix=suffix)
+        who = Who(groups, claim.but)
+        yield RuleText(entries[0][1], who, ports, hosts, terms=claim.terms, public_suffix=suffix)
 
 
-def _addresses(grants: Iterable[AddressGrant]) -> Iterator[RuleText]:
+def _addresses(grants: Iterable[AddressGrant], findings: Findings) -> Iterator[RuleText]:
     at: dict[_Groups, list[AddressGrant]] = defaultdict(list)
     for grant in grants:
         at[grant.who.groups].append(grant)
     for groups, together in at.items():
-        for ports, opened, origins in _apart(together, _joined_addresses):
+        for ports, opened, origins in _apart(together, lambda there: _joined_addresses(there, findings)):
             places = tuple(dict.fromkeys(origin.place for origin in origins))
-            for but, protocol, addresses in opened:
-                who, terms = Who(groups, but), Terms(protocol)
-                yield RuleText(origins[0].name, who, ports, addresses=addresses, terms=terms, places=places)
+            for claim, addresses in opened:
+                who = Who(groups, claim.but)
+                yield RuleText(origins[0].name, who, ports, addresses=addresses, terms=claim.terms, places=places)
 
 
 J = TypeVar("J")
@@ -129,29 +141,51 @@ def _apart(grants: Sequence[G], join: Callable[[Sequence[G]], J]) -> Iterator[tu
         yield spans(ranges), joined, [origin for origin in in_order if origin in origins]
 
 
-def _joined_names(grants: Sequence[NameGrant]) -> tuple[_Groups, Terms]:
-    but = reduce(_spared, (grant.who.but for grant in grants))
-    return but, reduce(_either, (grant.terms for grant in grants))
+def _joined_names(grants: Sequence[NameGrant], findings: Findings) -> _Claim:
+    joined = _Claim(grants[0].who.but, grants[0].terms)
+    for grant in grants[1:]:
+        joined = _either(joined, _Claim(grant.who.but, grant.terms), grant.origin, findings)
+    return joined
 
 
-def _spared(one: _Groups, other: _Groups) -> _Groups:
-    """The groups that neither of two statements speaks of; where that is no list of groups, all that one of them leaves
-    out: rather fewer may."""
-    if set(one) <= set(other) or set(other) <= set(one):
-        return min(one, other, key=len)
-    return tuple(dict.fromkeys((*one, *other)))
+def _joined_addresses(grants: Sequence[AddressGrant], findings: Findings) -> tuple[tuple[_Claim, AddressSet], ...]:
+    """Sets that are apart, each with what holds for all of it."""
+    made: dict[_Claim, AddressSet] = {}
+    for grant in grants:
+        claim, rest = _Claim(grant.who.but, Terms(grant.protocol)), grant.addresses
+        for known in list(made):
+            both = made[known] & rest
+            if both:
+                made[known] -= both
+                joined = _either(known, claim, grant.origin, findings)
+                made[joined] = made.get(joined, NO_ADDRESS) | both
+                rest -= both
+        made[claim] = made.get(claim, NO_ADDRESS) | rest
+    return tuple((claim, addresses) for claim, addresses in made.items() if addresses)
 
 
-def _either(one: Terms, other: Terms) -> Terms:
-    """What is allowed under one or the other. What one of them inspects is inspected."""
-    from_anywhere = one.within is None or other.within is None
-    return Terms(
-        protocol=_wider(one.protocol, other.protocol),
-        within=None if from_anywhere else (one.within or NO_ADDRESS) | (other.within or NO_ADDRESS),
-        private=one.private | other.private,
-        but=in_common(one.but, other.but),
-        inspected=one.inspected or other.inspected,
+def _either(one: _Claim, other: _Claim, origin: Origin, findings: Findings) -> _Claim:
+    """What is allowed under one or the other. Side by side that is too much, unless one holds all of the other or they
+    differ on one side only; else the first one stays."""
+    terms, others = one.terms, other.terms
+    from_anywhere = terms.within is None or others.within is None
+    joined = _Claim(
+        _spared(one.but, other.but),
+        Terms(
+            protocol=_wider(terms.protocol, others.protocol),
+            within=None if from_anywhere else (terms.within or NO_ADDRESS) | (others.within or NO_ADDRESS),
+            private=terms.private | others.private,
+            but=in_common(terms.but, others.but),
+            inspected=terms.inspected or others.inspected,
+        ),
     )
+    differing = sum(mine != theirs for mine, theirs in zip(one.sides, other.sides, strict=True))
+    if differing > 1 and joined.sides not in (one.sides, other.sides):
+        findings.left_out(
+            origin.place, "what it allows beside another statement for the same destination is no one rule"
+        )
+        return one
+    return joined
 
 
 def _wider(one: Protocol | None, other: Protocol | None) -> Protocol | None:
@@ -161,16 +195,9 @@ def _wider(one: Protocol | None, other: Protocol | None) -> Protocol | None:
     return Protocol.TCP if Protocol.TCP in (one, other) else Protocol.AUTO
 
 
-def _joined_addresses(grants: Sequence[AddressGrant]) -> tuple[tuple[_Groups, Protocol | None, AddressSet], ...]:
-    """Sets that are apart: those of who is spared by fewest first, and of these what is not looked at."""
-    taken, made = NO_ADDRESS, []
-    looks = {grant.protocol for grant in grants} - {Protocol.TCP}
-    usual = looks.pop() if len(looks) == 1 else Protocol.AUTO
-    for but in sorted({grant.who.but for grant in grants}, key=len):
-        for is_tcp in (True, False):
-            mine = [g.addresses for g in grants if g.who.but == but and (g.protocol is Protocol.TCP) is is_tcp]
-            left = reduce(or_, mine, NO_ADDRESS) - taken
-            if left:
-                made.append((but, Protocol.TCP if is_tcp else usual, left))
-            taken |= left
-    return tuple(made)
+def _spared(one: _Groups, other: _Groups) -> _Groups:
+    """The groups that neither of two statements speaks of; where that is no list of groups, all that one of them leaves
+    out: rather fewer may."""
+    if set(one) <= set(other) or set(other) <= set(one):
+        return min(one, other, key=len)
+    return tuple(dict.fromkeys((*one, *other)))

@@ -28,15 +28,15 @@ def policy_text(imported: Imported, rules: Sequence[RuleText], source: str) -> s
 def _head(imported: Imported, source: str) -> Iterator[str]:
     yield comment(f"Imported from {source}.")
     for effect, heading in _HEADINGS.items():
-        remarks = imported.findings.having(effect)
-        if remarks:
+        lines = imported.findings.lines(effect)
+        if lines:
             yield "#"
             yield comment(f"{heading}:")
-            yield from (comment(f"- {remark.place}: {remark.text}") for remark in remarks)
+            yield from (comment(f"- {line}") for line in lines)
     if imported.findings.wildcards:
         yield "#"
         yield comment("Wildcards of the source, and what they are here:")
-        yield from (comment(f"- {written}: {meant}") for written, meant in imported.findings.wildcards.items())
+        yield from (comment(f"- {line}") for line in imported.findings.wildcard_lines())
 
 
 def _body(imported: Imported, rules: Sequence[RuleText]) -> Iterator[str]:

@@ -31,7 +31,12 @@ from tests.policy.builders import address, ask, client, connect, get
 
 EXAMPLES = Path(__file__).parent / "examples"
 LONG = "FUZZ_EXAMPLES" in os.environ
-LOOK = settings(max_examples=int(os.environ.get("FUZZ_EXAMPLES", "40")), derandomize=not LONG, deadline=None)
+LOOK = settings(
+    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "40")),
+    derandomize=not LONG,
+    deadline=None,
+    phases=[Phase.generate, Phase.shrink],
+)
 NOT_BROKEN: Callable[[str], str] = str
 """Takes the text of a policy as it is; a planted fault does not."""
 

@@ -1,5 +1,6 @@
 """Statements that lie over each other become rules that load and allow what they allow together."""
 
+from gateway.migrate.findings import Effect
 from gateway.migrate.grants import EVERYONE, GroupEntry, Imported, Inspected, Origin, Terms, Who
 from gateway.migrate.rules import rules_of
 from gateway.migrate.sets import EVERY_PORT, addresses, ports
@@ -68,7 +69,7 @@ def test_a_public_suffix_is_written_as_meant_and_told() -> None:
     imported.allow_name(HERE, EVERYONE, NAME, ports(443))
     ours = gate(imported)
     assert ours.passes("x.co.uk:443")
-    assert '"*.co.uk" covers names of many owners' in [remark.text for remark in imported.findings.remarks]
+    assert '"*.co.uk" covers names of many owners' in imported.findings.lines(Effect.NOTE)[0]
 
 
 def test_equal_groups_are_one_and_names_are_made_to_fit() -> None:

@@ -21,9 +21,7 @@ def import_(
     ports: Annotated[
         str | None, typer.Option(metavar="80,443", help="smokescreen: the ports of its names; else any.")
     ] = None,
-    role: Annotated[str, typer.Option(metavar="KEY", help="smokescreen: a role is a user or a namespace.")] = (
-        "user"
-    ),
+    role: Annotated[str, typer.Option(metavar="KEY", help="smokescreen: a role is a user or a namespace.")] = ("user"),
     inspect: Annotated[bool, typer.Option("--inspect", help="smokescreen: inspect what mitm_domains names.")] = False,
 ) -> None:
     """Print the policy that files of others mean, and say what of them is not in it.

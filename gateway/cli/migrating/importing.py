@@ -90,10 +90,10 @@ def _ports(written: str | None) -> Spans:
 def _tell(findings: Findings, rules: Sequence[RuleText]) -> None:
     console = complaints()
     for effect in (Effect.NOTE, Effect.LEFT_OUT, Effect.WIDER):
-        for remark in findings.having(effect):
-            say(console, plain(str(remark)), _STYLES[effect])
-    for written, meant in findings.wildcards.items():
-        say(console, plain(f"wildcard: {written}: {meant}"))
+        for line in findings.lines(effect):
+            say(console, plain(f"{effect}: {line}"), _STYLES[effect])
+    for line in findings.wildcard_lines():
+        say(console, plain(f"wildcard: {line}"))
     counts = {effect: len(findings.having(effect)) for effect in (Effect.LEFT_OUT, Effect.WIDER)}
     lost = [f"{count} {effect}" for effect, count in counts.items() if count]
     say(console, ", ".join([f"{len(rules)} rules", *lost]))

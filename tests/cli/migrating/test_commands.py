@@ -38,7 +38,7 @@ def test_what_would_be_wider_is_printed_only_if_accepted(tmp_path: Path) -> None
     conf.write_text("acl bad url_regex x\nhttp_access deny bad\nhttp_access allow all\n")
     status, text, said = run("import", "squid", str(conf))
     assert (status, text) == (1, "")
-    assert f"{conf}:2: wider: http_access deny bad: bad is of kind url_regex" in said
+    assert f"wider: {conf}:2: http_access deny bad: bad is of kind url_regex" in said
     status, text, _ = run("import", "squid", str(conf), "--accept")
     assert status == 0
     assert "# WIDER than the source" in text

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from gateway.migrate.findings import Unreadable
 from gateway.migrate.grants import EVERYONE, GroupEntry, Imported, Origin, Terms, Who
-from gateway.migrate.patterns import in_common
+from gateway.migrate.patterns import with_exceptions
 from gateway.migrate.sets import EVERY_ADDRESS, AddressSet, meant_by, special_purpose
 from gateway.migrate.sources.squid.acls import BUILT_IN, Acl, Entry, make_acl
 from gateway.migrate.sources.squid.boxes import REQUEST, TUNNEL, Box, Users
@@ -60,11 +60,12 @@ class _Access:
         self._file = file
 
     def read(self, lines: Iterable[Line]) -> None:
-        access = [line for line in lines if line.words[0] == "http_access" and self._is_usable(line)]
-        if not access:
+        every = [line for line in lines if line.words[0] == "http_access"]
+        access = [line for line in every if self._is_usable(line)]
+        if not every:
             self._imported.findings.note(self._file, "there is no http_access: everything is refused")
         for literals in (False, True):
-            for line, box in _largest(list(self._allowed(access, literals))):
+            for line, box in _largest(list(self._allowed(access, every[-1:], literals))):
                 origin = Origin(line.place, line.place.rpartition("/")[2].replace(":", "-line-"))
                 self._grant(
                     origin, box if not literals else replace(box, leads=box.leads - self._closed(line)), literals
@@ -83,7 +84,7 @@ class _Access:
                 return False
         return True
 
-    def _allowed(self, access: list[Line], literals: bool) -> Iterator[tuple[Line, Box]]:
+    def _allowed(self, access: list[Line], last: list[Line], literals: bool) -> Iterator[tuple[Line, Box]]:
         """What each line allows of what no line before it denies; an earlier allow may allow it as well."""
         rest = [Box()]
         for line in access:
@@ -95,8 +96,9 @@ class _Access:
                 rest = [part for left in rest for part in left.without(box)]
                 if len(rest) > MAX_BOXES:
                     raise Unreadable(f"{line.place}: needs more than {MAX_BOXES} rules")
-        if access and access[-1].words[1] == "deny":
-            yield from ((access[-1], box) for box in rest)
+        for line in last:
+            if line.words[1] == "deny":
+                yield from ((line, box) for box in rest)
 
     def _closed(self, line: Line) -> AddressSet:
         """Special-purpose addresses, but for those that an allow names."""
@@ -125,11 +127,8 @@ class _Access:
         within = None if box.leads == EVERY_ADDRESS else box.leads
         if within is not None and not within - special_purpose():
             self._imported.findings.note(origin.place, "names that lead there need addresses.allow in gateway.yaml")
-        for pattern in box.names.patterns:
-            but = in_common(box.names.but, (pattern,))
-            if pattern not in but:
-                terms = Terms(protocol, within, but=but)
-                self._imported.allow_name(origin, who, pattern, box.ports, terms)
+        for pattern, but in with_exceptions(box.names.patterns, box.names.but).items():
+            self._imported.allow_name(origin, who, pattern, box.ports, Terms(protocol, within, but=but))
 
     def _who(self, origin: Origin, box: Box) -> Who | None:
         """The group of the clients of a box; None if there can be none."""

@@ -200,6 +200,24 @@ def test_what_cannot_be_carried_over_is_told_with_its_effect(access: str, left_o
     assert (min(found[0], 1), found[1]) == (min(left_out, 1), wider)
 
 
+def test_what_no_line_covers_goes_by_the_last_line_also_where_that_was_left_out() -> None:
+    text = "acl odd url_regex x\nacl a dstdomain a.test\nhttp_access deny a\nhttp_access allow odd\n"
+    assert not gate(read_squid(text, "squid.conf", _no_file)).passes("b.test:443")
+
+
+def test_long_lists_are_imported_in_a_moment() -> None:
+    def listed(name: str) -> str:
+        return "\n".join(f".d{number}.{name}" for number in range(2_000))
+
+    files = {"good": listed("test"), "bad": listed("evil.test")}
+    text = (
+        'acl g dstdomain "good"\nacl b dstdomain "bad"\nhttp_access deny b\nhttp_access allow g\nhttp_access deny all\n'
+    )
+    imported = read_squid(text, "squid.conf", files.__getitem__)
+    assert len(imported.names) >= 4_000
+    assert len(imported.findings.wildcard_lines()) == 201
+
+
 def test_more_combinations_than_a_policy_should_have_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.migrate.sources.squid.access.MAX_BOXES", 50)
     many = "".join(
