@@ -92,3 +92,18 @@ def test_text_of_strangers_is_quoted() -> None:
     assert [each.name for each in ours.rules.policy.groups] == [group]
     assert ours.decides("a.test:80", client(user=hostile), plain=True) is not None
     assert ours.decides("a.test:80", client(user="root"), plain=True) is None
+
+
+def test_statements_that_no_one_rule_says_exactly_are_not_made_wider() -> None:
+    imported = Imported()
+    near = addresses(networks("93.184.216.0/24"))
+    imported.allow_name(HERE, EVERYONE, ANY_HOST, ports(8080), Terms(Protocol.TLS, within=near))
+    imported.allow_name(Origin("x:2", "there"), EVERYONE, ANY_HOST, ports(8080), Terms(Protocol.HTTP))
+    ours = gate(imported)
+    permit = ours.decides("a.test:8080")
+    assert permit is not None
+    assert permit.terms.protocol is Protocol.TLS
+    assert not ours.passes("a.test:8080", leads_to="8.8.8.8")
+    assert imported.findings.lines(Effect.LEFT_OUT) == [
+        "x:2: what it allows beside another statement for the same destination is no one rule"
+    ]
