@@ -50,6 +50,8 @@ lock: ## resolve pyproject.toml anew into requirements*.txt (UPGRADE=--upgrade f
 	@$(COMPILE) $(UPGRADE) pyproject.toml --output-file requirements.txt
 	@$(COMPILE) $(UPGRADE) pyproject.toml --group dev --constraint requirements.txt --output-file requirements-dev.txt
 	@$(COMPILE) $(UPGRADE) --group peers --output-file tests/peers/requirements.txt
+	@$(COMPILE) $(UPGRADE) --group chart --no-deps --output-file tests/chart/requirements.txt
+	@$(COMPILE) $(UPGRADE) --group scan --output-file tests/chart/scan-requirements.txt
 	@$(COMPILE) $(UPGRADE) --group build --output-file requirements-build.txt
 	@rm -rf $(LOCK_VENV)
 
