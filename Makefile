@@ -10,10 +10,10 @@ COMPILE := $(LOCK_VENV)/bin/uv pip compile --quiet --no-config --universal --pyt
            --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench smoke fmt lock clean
+.PHONY: help run test check bench smoke fmt chart manifests scan lock clean
 
 help: ## say what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: ## start the gateway on 127.0.0.1:3128 with config/quickstart.yaml
 	@.ci/setup run
@@ -43,6 +43,22 @@ fmt: ## format and sort imports
 	@.ci/setup check
 	@$(BIN)/ruff format --quiet .
 	@$(BIN)/ruff check --quiet --fix --select I .
+
+chart: ## make the generated files of the Helm chart anew: values.schema.json, and the copies of alerts and dashboard
+	@.ci/setup check
+	@mkdir -p build
+	@$(BIN)/python -m helm.values_schema helm/egress-gateway/values.yaml >build/values.schema.json
+	@mv build/values.schema.json helm/egress-gateway/values.schema.json
+	@cp config/observability/alerts.yaml config/observability/dashboard.json helm/egress-gateway/files/
+
+manifests: ## render the chart into build/manifests, a file an object (ARGS="--values mine.yaml", NAME=, NAMESPACE=)
+	@.ci/setup chart
+	@$(BIN)/python -m helm.manifests build/manifests --name $(or $(NAME),egress-gateway) \
+	  --namespace $(or $(NAMESPACE),egress) $(ARGS)
+
+scan: ## have checkov look at the image and at all that the chart renders (installs it; ten minutes the first time)
+	@.ci/setup scan
+	@$(BIN)/python -m tests.chart.scan build/scan/bin/checkov
 
 lock: ## resolve pyproject.toml anew into requirements*.txt (UPGRADE=--upgrade for the newest)
 	@.ci/setup check

@@ -42,8 +42,8 @@ class Mounted:
 
     def _files(self, volume: Mapping[str, Any]) -> Files:
         if "configMap" in volume:
-            found = [each for each in self._objects if each["kind"] == "ConfigMap"]
-            data = next((each["data"] for each in found if each["metadata"]["name"] == volume["configMap"]["name"]), {})
+            named = {each["metadata"]["name"]: each for each in self._objects if each["kind"] == "ConfigMap"}
+            data = named[volume["configMap"]["name"]]["data"]
             return {name: text.replace(ROOT, str(self.folder)).encode() for name, text in data.items()}
         names = [item["path"] for item in volume["secret"]["items"]]
         assert volume["secret"]["defaultMode"] == 0o440

@@ -38,7 +38,10 @@ def test_a_value_that_does_not_exist_or_does_not_fit_is_refused() -> None:
 
 
 def test_types_come_from_the_defaults_and_the_rest_from_the_comments() -> None:
-    schema = schema_of('# Which.\n# @schema {enum: [a, b]}\nkind: a\nnumber: 1\ninner:\n  # Open.\n  # @schema {additionalProperties: true}\n  free: {}\n')
+    schema = schema_of(
+        "# Which.\n# @schema {enum: [a, b]}\nkind: a\nnumber: 1\n"
+        "inner:\n  # Open.\n  # @schema {additionalProperties: true}\n  free: {}\n"
+    )
     assert schema["additionalProperties"] is False
     assert schema["properties"] == {
         "kind": {"description": "Which.", "default": "a", "type": "string", "enum": ["a", "b"]},
