@@ -54,7 +54,7 @@ chart: ## make the generated files of the Helm chart anew: values.schema.json, a
 manifests: ## render the chart into build/manifests, a file an object (ARGS="--values mine.yaml", NAME=, NAMESPACE=)
 	@.ci/setup chart
 	@$(BIN)/python -m helm.manifests build/manifests --name $(or $(NAME),egress-gateway) \
-	  --namespace $(or $(NAMESPACE),egress) $(ARGS)
+	  --namespace $(or $(NAMESPACE),egress-gateway) $(ARGS)
 
 scan: ## have checkov look at the image and at all that the chart renders (installs it; ten minutes the first time)
 	@.ci/setup scan
