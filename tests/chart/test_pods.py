@@ -110,6 +110,17 @@ def test_services_and_policies_select_the_pods_that_they_mean(feature: str) -> N
             assert not any(selector.items() <= other.items() for name, other in labels.items() if name != kind)
 
 
+def test_labels_of_pods_hold_no_version_and_cannot_be_turned_against_the_selectors() -> None:
+    values = with_values(
+        podLabels={"app.kubernetes.io/component": "other", "team": "a"}, commonLabels={"team": "b", "cost": "c"}
+    )
+    deployment = one(objects(template("helm4", *values)), "Deployment")
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert deployment["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    assert (labels["team"], labels["cost"]) == ("a", "c")
+    assert not [name for name in labels if name.endswith(("chart", "version"))]
+
+
 def test_a_monitor_finds_the_health_ports_and_no_other_service() -> None:
     found = rendered("helm4", "transparent")
     wanted = one(found, "ServiceMonitor")["spec"]["selector"]["matchLabels"].items()

@@ -25,6 +25,12 @@ app.kubernetes.io/component: {{ .component }}
 {{- toYaml (merge $own (include "egress-gateway.selector" . | fromYaml) .root.Values.commonLabels) }}
 {{- end }}
 
+{{- /* Without versions: a chart that changes nothing in the pods does not restart them. */ -}}
+{{- define "egress-gateway.podLabels" -}}
+{{- $own := include "egress-gateway.selector" . | fromYaml | merge (dict "app.kubernetes.io/part-of" "egress-gateway") }}
+{{- toYaml (merge $own .root.Values.podLabels .root.Values.commonLabels) }}
+{{- end }}
+
 {{- define "egress-gateway.serviceAccount" -}}
 {{- if .Values.serviceAccount.create }}
 {{- default (include "egress-gateway.fullname" .) .Values.serviceAccount.name }}

@@ -99,7 +99,7 @@ seccompProfile:
 - name: {{ .name }}
   secret:
     secretName: {{ .secret }}
-    defaultMode: 0440
+    defaultMode: 288 # 0440, which not every YAML reads as octal
     items:
       {{- range .keys }}
       - key: {{ . }}
