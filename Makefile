@@ -10,10 +10,10 @@ COMPILE := $(LOCK_VENV)/bin/uv pip compile --quiet --no-config --universal --pyt
            --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench smoke fmt chart manifests scan lock clean
+.PHONY: help run test check bench bench-full smoke fmt chart manifests scan lock clean
 
 help: ## say what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: ## start the gateway on 127.0.0.1:3128 with config/quickstart.yaml
 	@.ci/setup run
@@ -34,6 +34,10 @@ check: ## format, lint, types, import contracts, house rules
 bench: ## measure beside squid and tinyproxy (as root it installs them)
 	@.ci/setup bench
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-full: ## measure beside all peers, into benchmarks/report (about an hour)
+	@.ci/setup bench
+	@$(BIN)/python -m benchmarks --only all --proxies all --publish benchmarks/report $(ARGS)
 
 smoke: ## fetch one package each with pip, npm and apt through the gateway
 	@.ci/setup test
@@ -68,6 +72,7 @@ lock: ## resolve pyproject.toml anew into requirements*.txt (UPGRADE=--upgrade f
 	@$(COMPILE) $(UPGRADE) --group peers --output-file tests/peers/requirements.txt
 	@$(COMPILE) $(UPGRADE) --group chart --no-deps --output-file tests/chart/requirements.txt
 	@$(COMPILE) $(UPGRADE) --group scan --output-file tests/chart/scan-requirements.txt
+	@$(COMPILE) $(UPGRADE) --group bench-peers --output-file benchmarks/proxies/requirements.txt
 	@$(COMPILE) $(UPGRADE) --group build --output-file requirements-build.txt
 	@rm -rf $(LOCK_VENV)
 

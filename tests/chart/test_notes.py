@@ -65,4 +65,6 @@ def test_what_is_not_safe_is_said() -> None:
     tproxy = notes(*values_of("transparent-tproxy"))
     assert "runs as root with NET_ADMIN" in tproxy
     assert "the rules of the DaemonSet outlive it" in tproxy
-    assert "http://127.0.0.1:9129/ca-bundle.pem" in notes(*with_values(inspection={"enabled": True, "existingSecret": "x"}))
+    assert "http://127.0.0.1:9129/ca-bundle.pem" in notes(
+        *with_values(inspection={"enabled": True, "existingSecret": "x"})
+    )
