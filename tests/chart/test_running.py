@@ -21,7 +21,7 @@ from tests.helpers.origins import Origin, echo
 from tests.helpers.raw_client import RawClient, status_of
 from tests.helpers.requirements import require, require_root
 
-SECONDS = 20.0
+SECONDS = 60.0
 
 
 def ask(gateway: GatewayProcess, *destinations: str) -> subprocess.CompletedProcess[str]:
@@ -114,7 +114,7 @@ def test_as_the_first_process_it_takes_a_changed_config_map_and_drains_and_leave
 ) -> None:
     """In a PID namespace of its own nobody else reaps, and signals without a handler are not delivered."""
     require_root()
-    unshare = [require("unshare"), "--pid", "--fork", "--mount-proc"]
+    unshare = [require("unshare"), "--pid", "--fork", "--kill-child", "--mount-proc"]
     with mounted_gateway(tmp_path, DENYING, *unshare, workers=2) as (gateway, mounted):
         assert connect(gateway, origin) == 403
         first = first_process(gateway.process.pid)
