@@ -21,7 +21,7 @@ run: ## start the gateway on 127.0.0.1:3128 with config/quickstart.yaml
 
 test: ## run the tests (as root it installs the client programs that they start)
 	@.ci/setup test
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 check: ## format, lint, types, import contracts, house rules
 	@.ci/setup check
