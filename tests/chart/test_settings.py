@@ -48,7 +48,7 @@ def test_what_is_left_out_there_is_refused_indeed(tmp_path: Path, feature: str) 
     """Once the gateway takes it, it is to be looked at."""
     found = rendered("helm4", feature)
     mounted = Mounted(tmp_path, rendered_pod(found), found)
-    assert check([mounted.settings_file], {}) != ""
+    assert check([mounted.settings_file], {}) != "", "the gateway takes it now: empty NOT_THERE_YET, drop this test"
 
 
 def test_a_misspelt_key_below_gateway_is_caught_by_the_gateway(tmp_path: Path) -> None:
