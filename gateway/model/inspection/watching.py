@@ -10,10 +10,10 @@ What an exchange does with it, one exchange or one stream of a connection that c
     watch.down.feed ... finish, open_to       # likewise, towards the client
     watch.close()                             # whatever ended the exchange
 
-`ring` is called whenever `objection` came to be or a gate let go of something later than it was fed: whoever waits looks
-again. With an objection nothing more comes out of either gate: the request must not be completed at the destination
-(cut, or reset), and the client is refused (403) or, if its answer has begun, cut off. An exchange that feeds a gate stops
-reading its peer while `waiting` is more than `FULL`, and goes on when it is told so by its ring.
+`ring` is called whenever `objection` came to be or a gate let go of something later than it was fed: whoever waits
+looks again. With an objection nothing more comes out of either gate: the request must not be completed at the
+destination (cut, or reset), and the client is refused (403) or, if its answer has begun, cut off. An exchange that
+feeds a gate stops reading its peer while `waiting` is more than `FULL`, and goes on when its ring tells it to look.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +30,8 @@ Fields = tuple[tuple[str, str], ...]
 
 class RequestHead(NamedTuple):
     """What is asked. `host` as it is compared, without a port; `path` with its query, as it was sent; `fields` are the
-    client's that go on, names as it spelled them, without what frames the message and without what the gateway adds."""
+    client's that go on, names as it spelled them, and Content-Length where the length is known; nothing of what the gateway
+    adds."""
 
     method: str
     scheme: str
@@ -45,7 +46,7 @@ class RequestHead(NamedTuple):
 
 
 class ResponseHead(NamedTuple):
-    """What is answered, by the final response. `fields` as they came, Content-Length included."""
+    """What is answered, by the final response. `fields` are those that go on, and Content-Length as above."""
 
     status: int
     fields: Fields
@@ -53,6 +54,14 @@ class ResponseHead(NamedTuple):
     def values(self, name: str) -> list[str]:
         """Of the header `name`, written in small letters."""
         return [value for each, value in self.fields if each.lower() == name]
+
+
+class Said(NamedTuple):
+    """What inspectors had recorded of one exchange, by `inspector.key`, and the names of those that failed. Both grow
+    while the exchange lasts."""
+
+    notes: Mapping[str, str]
+    failures: Sequence[str]
 
 
 class Sink(Role):
@@ -94,11 +103,10 @@ class Gate(Role):
 
 
 class Watch(Role):
-    """The inspectors of one exchange. `notes` are what they had recorded, `failures` the names of those that failed."""
+    """The inspectors of one exchange. `said` is for its draft."""
 
     objection: NotAllowed | None
-    notes: Mapping[str, str]
-    failures: Sequence[str]
+    said: Said
 
     @property
     def up(self) -> Gate:

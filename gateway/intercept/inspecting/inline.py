@@ -1,0 +1,74 @@
+"""Inspectors that run where the exchange does. Only those that are shipped do: what each call costs is bounded by what
+it is shown, and none of them waits for anything.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from gateway.intercept.inspecting.watch import Answered, Failed
+from gateway.intercept.inspectors import Inspector, written_by
+
+METHODS = (
+    "request_head",
+    "request_chunk",
+    "request_end",
+    "response_head",
+    "response_chunk",
+    "response_end",
+)
+
+_logger = logging.getLogger(__name__)
+
+
+class InlineKind:
+    """Opens sessions with inspectors of one declaration."""
+
+    def __init__(self, make: Callable[[], Inspector]) -> None:
+        self._make = make
+        self.methods = methods_of(make())
+
+    def open(self) -> "InlineSession":
+        """For one exchange."""
+        return InlineSession(self._make(), self.methods)
+
+    def retire(self) -> None:
+        """No exchange begins with it any more."""
+
+
+class InlineSession:
+    """Fulfils `watch.Session`."""
+
+    __slots__ = ("_inspector", "methods")
+
+    def __init__(self, inspector: Inspector, methods: frozenset[str]) -> None:
+        self._inspector = inspector
+        self.methods = methods
+
+    def ask(self, method: str, shown: Any, answered: Answered) -> None:
+        """See `Session`."""
+        try:
+            call = getattr(self._inspector, method)
+            answer = call() if shown is None else call(shown)
+        except Exception as bug:
+            _logger.error("an inspector %s", told_of(bug))
+            answered(Failed(told_of(bug)))
+            return
+        answered(answer)
+
+    def close(self) -> None:
+        """See `Session`."""
+
+
+def told_of(bug: BaseException) -> str:
+    """That it was raised, and where; its text could hold what was inspected."""
+    trace = bug.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = "" if trace is None else f" in {trace.tb_frame.f_code.co_name}, line {trace.tb_lineno}"
+    return f"raised {type(bug).__name__}{place}"
+
+
+def methods_of(inspector: Inspector) -> frozenset[str]:
+    """Those that it has written."""
+    return frozenset(method for method in METHODS if written_by(type(inspector), method))
