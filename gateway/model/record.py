@@ -64,10 +64,9 @@ class Transfer:
 
 
 class Dialled(NamedTuple):
-    """The answer of a successful dial: which addresses there were, which were refused, which one was reached.
-
-    Seconds; `resolve_seconds` is None for a literal. `source` is our address, where a rule chose it. `dialled_at`,
-    monotonic: resolving was over."""
+    """A successful dial: which addresses there were, which were refused, which one was reached. Seconds;
+    `resolve_seconds` is None for a literal. `source` is our address, where a rule chose it. `dialled_at`, monotonic:
+    resolving was over."""
 
     address: Address
     resolved: tuple[Address, ...]
@@ -85,7 +84,6 @@ Destination = tuple[Address, int]
 @dataclass(slots=True)
 class TlsSides:
     """An inspected tunnel: what was agreed with the client and with the destination, as far as it came to that.
-
     Versions as in `TLSv1.3`. `certificate` is the SHA-256 of the destination's, in hexadecimal digits; its names are as
     in RFC 4514.
     """
@@ -194,8 +192,8 @@ class ConnectionRecord(TypedDict):
     """The one record of one connection, flat. A key that is missing is not known or does not apply.
 
     `decision` is `allow` once a permit was given and not withdrawn, `deny` where policy refused, `none` where the
-    connection ended before a verdict. `*_ms` are milliseconds. A dictionary, because that is what a line is made of:
-    one with the known keys is made and encoded in half the instructions of an object with all of them.
+    connection ended before a verdict. `*_ms` are milliseconds. A dictionary of the known keys, because that is what a
+    line is made of: it is made and encoded in half the instructions of an object.
     """
 
     time: str
@@ -305,7 +303,6 @@ class ExchangeRecord(TypedDict):
     request_headers: NotRequired[dict[str, str]]
     secrets: NotRequired[tuple[str, ...]]
     annotations: NotRequired[dict[str, str]]
-    inspectors_failed: NotRequired[tuple[str, ...]]
     reused: NotRequired[bool]
     dialled_address: NotRequired[str]
     source_address: NotRequired[str]

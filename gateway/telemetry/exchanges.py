@@ -91,8 +91,6 @@ def _add_inspected(record: ExchangeRecord, draft: ExchangeDraft) -> None:
         record["secrets"] = draft.secrets
     if draft.said is not None and draft.said.notes:
         record["annotations"] = {printable(key): printable(value) for key, value in draft.said.notes.items()}
-    if draft.said is not None and draft.said.failures:
-        record["inspectors_failed"] = tuple(draft.said.failures)
 
 
 def _joined(fields: tuple[tuple[str, str], ...]) -> dict[str, str]:

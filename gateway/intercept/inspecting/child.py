@@ -1,8 +1,8 @@
-"""The process in which inspectors of one declaration run: it reads questions from its standard input, which is a socket,
-and answers them there, one after the other.
+"""The process in which inspectors of one declaration run: it reads questions from its standard input, which is a
+socket, and answers them there, one after the other.
 
-A method that takes too long is interrupted by a signal, and only its exchange is told so; one that cannot be interrupted
-keeps the process busy until the gateway ends it.
+A method that takes too long is interrupted by a signal, and only its exchange is told so; one that cannot be
+interrupted keeps the process busy until the gateway ends it.
 """
 
 import os
@@ -82,7 +82,7 @@ class _Serving:
             reply = encode_answer(_call(inspector, question))
         except _TooLong:
             reply = encode_frame(f"took longer than {self._timeout:g} s")
-        except Exception as bug:
+        except Exception as bug:  # noqa: BLE001  # whatever it raises is a failure of its own
             reply = encode_frame(told_of(bug))
         self._is_calling = False
         signal.setitimer(signal.ITIMER_REAL, 0)

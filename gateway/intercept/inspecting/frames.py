@@ -4,7 +4,7 @@ The gateway believes nothing of what comes back but what `parse_reply` lets thro
 """
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import orjson
@@ -44,7 +44,7 @@ class Question(NamedTuple):
         if shown is None:
             return Question(session, method, None)
         *rest, fields = shown
-        kind = RequestHead if method == "request_head" else ResponseHead
+        kind: Callable[..., RequestHead | ResponseHead] = RequestHead if method == "request_head" else ResponseHead
         return Question(session, method, kind(*rest, tuple((name, value) for name, value in fields)))
 
 

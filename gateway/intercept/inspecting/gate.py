@@ -44,7 +44,10 @@ class Reader:
     def finish(self) -> None:
         """No piece follows."""
         if not self.is_finished:
-            self._ask(self._end, None, lambda answer: self._clear(None, 0))
+            self._ask(self._end, None, self._finished)
+
+    def _finished(self, answer: Answer | None) -> None:
+        self._clear(None, 0)
 
     def _clear(self, answer: Answer | None, until: int) -> None:
         if answer is None or answer.done:

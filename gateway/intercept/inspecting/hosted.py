@@ -225,7 +225,7 @@ class _Process(asyncio.Protocol):
         try:
             self._learn(parse_beginning(head))
         except BadInspector as bad:
-            _logger.error("inspector %s: %s", self._declared.name, bad)
+            _logger.warning("inspector %s: %s", self._declared.name, bad)
             self.end("refused its options")
             return
         self._is_ready = True

@@ -32,6 +32,9 @@ class InlineKind:
         """For one exchange."""
         return InlineSession(self._make(), self.methods)
 
+    def start(self) -> None:
+        """There is nothing to start."""
+
     def retire(self) -> None:
         """No exchange begins with it any more."""
 
@@ -50,8 +53,8 @@ class InlineSession:
         try:
             call = getattr(self._inspector, method)
             answer = call() if shown is None else call(shown)
-        except Exception as bug:
-            _logger.error("an inspector %s", told_of(bug))
+        except Exception as bug:  # noqa: BLE001  # whatever it raises denies
+            _logger.warning("an inspector %s", told_of(bug))
             answered(Failed(told_of(bug)))
             return
         answered(answer)

@@ -103,7 +103,7 @@ BUILT_IN = {
             ("xoxb-", "xoxp-", "xoxa-", "xoxr-", "xoxs-", "xapp-"),
             "[0-9A-Za-z-]{10}",
             "[0-9A-Za-z-]{0,9}",
-            32,
+            64,
         ),
         _built_in("stripe-key", ("sk_live_", "rk_live_"), "[0-9A-Za-z]{16}", "[0-9A-Za-z]{0,15}", 48),
     )

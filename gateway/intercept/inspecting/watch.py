@@ -94,10 +94,11 @@ class ExchangeWatch:
             raise RuntimeError("the response's head was not judged")
         return self._down
 
-    @property
-    def reads_content(self) -> bool:
+    def judge_upgrade(self) -> None:
         """See `Watch`."""
-        return any(self._reads(look, direction) for look in self._looks for direction in ("request", "response"))
+        for look in self._looks:
+            if look.manners.denies_unknown and any(self._reads(look, each) for each in ("request", "response")):
+                self.object_to(Reason.CONTENT_UNREADABLE, f"a WebSocket, for {look.name}")
 
     async def judge_request(self, head: RequestHead) -> None:
         """See `Watch`."""
@@ -219,8 +220,10 @@ class ExchangeWatch:
         answered(answer)
 
     def _fail(self, look: Look, failed: Failed) -> None:
-        if look.name not in self._failures:
-            self._failures.append(look.name)
+        if look.name in self._blind:
+            return
+        self._failures.append(look.name)
+        self._notes[f"{look.name}.failed"] = failed.detail[:LONGEST_VALUE]
         self._blind.add(look.name)
         if not look.manners.tolerates_failure:
             self.object_to(Reason.INSPECTOR_FAILED, f"{look.name}: {failed.detail}")

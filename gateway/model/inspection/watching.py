@@ -30,8 +30,8 @@ Fields = tuple[tuple[str, str], ...]
 
 class RequestHead(NamedTuple):
     """What is asked. `host` as it is compared, without a port; `path` with its query, as it was sent; `fields` are the
-    client's that go on, names as it spelled them, and Content-Length where the length is known; nothing of what the gateway
-    adds."""
+    client's that go on, names as it spelled them, and Content-Length where the length is known; nothing of what the
+    gateway adds."""
 
     method: str
     scheme: str
@@ -118,9 +118,9 @@ class Watch(Role):
         """The response's content."""
         ...
 
-    @property
-    def reads_content(self) -> bool:
-        """Whether any inspector has to see content: then no WebSocket passes it by."""
+    def judge_upgrade(self) -> None:
+        """The exchange asks to become a tunnel (a WebSocket), of which inspectors see nothing: an objection if any of
+        them reads content and does not let pass what it cannot read. After `judge_request`."""
         ...
 
     async def judge_request(self, head: RequestHead) -> None:
