@@ -31,9 +31,10 @@ class Question(NamedTuple):
 
     def encode(self) -> bytes:
         """For the gateway."""
-        content = self.shown if isinstance(self.shown, bytes) else b""
-        head = None if isinstance(self.shown, bytes) else self.shown
-        return encode_frame([self.session, self.method, head], content)
+        if isinstance(self.shown, bytes):
+            return encode_frame([self.session, self.method, None], self.shown)
+        head = None if self.shown is None else tuple(self.shown)
+        return encode_frame([self.session, self.method, head])
 
     @staticmethod
     def decode(head: bytes, content: bytes) -> "Question":

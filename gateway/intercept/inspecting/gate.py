@@ -7,6 +7,7 @@ coding that goes by the pieces in which it was sent: one leaves when all that wa
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from math import inf
 
 from gateway.intercept.inspecting.decoding import Decoder, Undecodable
@@ -32,29 +33,37 @@ class Reader:
         self._ask = ask
         self._chunk, self._end = f"{direction}_chunk", f"{direction}_end"
         self._shown = 0
+        self._unanswered = 0
+        self._is_complete = False
 
     def show(self, piece: bytes) -> None:
         """The next one."""
         if self.is_finished:
             return
         self._shown += len(piece)
-        until = self._shown
-        self._ask(self._chunk, piece, lambda answer: self._clear(answer, until))
+        self._unanswered += 1
+        self._ask(self._chunk, piece, partial(self._clear, self._shown))
 
     def finish(self) -> None:
         """No piece follows."""
         if not self.is_finished:
-            self._ask(self._end, None, self._finished)
+            self._ask(self._end, None, self._complete)
 
-    def _finished(self, answer: Answer | None) -> None:
-        self._clear(None, 0)
+    def _clear(self, until: int, answer: Answer | None) -> None:
+        self._unanswered -= 1
+        if answer is not None:
+            self.cleared = max(self.cleared, until - max(0, answer.hold))
+        self._conclude(is_done=answer is None or answer.done)
 
-    def _clear(self, answer: Answer | None, until: int) -> None:
-        if answer is None or answer.done:
+    def _complete(self, answer: Answer | None) -> None:
+        """An end that nobody wants to see is answered before the pieces that came before it may be."""
+        self._is_complete = True
+        self._conclude(is_done=False)
+
+    def _conclude(self, is_done: bool) -> None:
+        if is_done or (self._is_complete and not self._unanswered):
             self.is_finished = True
             self.cleared = inf
-        elif not self.is_finished:
-            self.cleared = max(self.cleared, until - max(0, answer.hold))
         self.moved()
 
 

@@ -147,6 +147,7 @@ class _Process(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._child: subprocess.Popen[bytes] | None = None
         self._watchdog: asyncio.TimerHandle = self._loop.call_later(START_SECONDS, self.end, "did not start in time")
+        self._dying: asyncio.Task[None] | None = None
         self._running = self._loop.create_task(self._run(), name=f"inspector {declared.name}")
 
     # What sessions do with it.
@@ -175,7 +176,7 @@ class _Process(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
         if self._child is not None:
-            self._child.kill()
+            self._dying = self._loop.create_task(_bury(self._child))
         pending, self._pending = self._pending, deque()
         if pending:
             _logger.warning("inspector %s: its process %s", self._declared.name, why)
@@ -193,12 +194,10 @@ class _Process(asyncio.Protocol):
         self._child = child
         if self.is_over:
             ours.close()
-            child.kill()
+            await _bury(child)
         else:
             ours.setblocking(False)
             await self._loop.create_unix_connection(lambda: self, sock=ours)
-        await asyncio.to_thread(child.wait)
-        self.end("has ended")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -264,6 +263,12 @@ class _Process(asyncio.Protocol):
             self._unsent.append(frame)
         else:
             self._transport.write(frame)
+
+
+async def _bury(child: "subprocess.Popen[bytes]") -> None:
+    """No thread waits while it lives: there are few of them, for all that blocks."""
+    child.kill()
+    await asyncio.to_thread(child.wait)
 
 
 def _unheard(answer: Answer | Failed) -> None:

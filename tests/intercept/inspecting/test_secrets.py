@@ -89,7 +89,9 @@ def test_a_key_that_comes_byte_by_byte_is_found(name: str) -> None:
     cuts=st.lists(st.integers(0, 700), max_size=8),
 )
 @settings(max_examples=150, deadline=None)
-def test_whatever_surrounds_a_key_and_however_it_is_cut(before: bytes, name: str, after: bytes, cuts: list[int]) -> None:
+def test_whatever_surrounds_a_key_and_however_it_is_cut(
+    before: bytes, name: str, after: bytes, cuts: list[int]
+) -> None:
     text = before + b" " + KEYS[name] + after
     edges = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
     pieces = [text[low:high] for low, high in zip(edges, edges[1:], strict=False)]
@@ -119,7 +121,9 @@ class Forgetful(Secrets):
 def test_the_property_catches_an_inspector_that_forgets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.intercept.inspecting.secrets.Secrets", Forgetful)
     key = KEYS["github-token"]
-    missed = [cut for cut in range(len(key)) if send([key[:cut], key[cut:]], list(BUILT_IN.values()))[1].objection is None]
+    missed = [
+        cut for cut in range(len(key)) if send([key[:cut], key[cut:]], list(BUILT_IN.values()))[1].objection is None
+    ]
     assert len(missed) > 10
 
 
