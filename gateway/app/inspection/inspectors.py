@@ -3,14 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from gateway.intercept.hosted.hosting import Declared, HostedKind, probe
+from gateway.intercept.hosted.kinds import BadInspector, installed_kinds
 from gateway.intercept.inspecting.decoding import Bounds
-from gateway.intercept.inspecting.hosted import Declared, HostedKind, probe
 from gateway.intercept.inspecting.inline import InlineKind
-from gateway.intercept.inspecting.kinds import BadInspector, installed_kinds
-from gateway.intercept.inspecting.media import Bar, MediaPlan
-from gateway.intercept.inspecting.patterns import BUILT_IN, BadPattern, Pattern, own_pattern
-from gateway.intercept.inspecting.secrets import SecretsPlan
 from gateway.intercept.inspecting.watch import ExchangeWatch, Look, Manners
+from gateway.intercept.shipped.media import Bar, MediaPlan
+from gateway.intercept.shipped.patterns import BUILT_IN, BadPattern, Pattern, own_pattern
+from gateway.intercept.shipped.secrets import SecretsPlan
 from gateway.model.inspection.watching import Watch
 from gateway.model.reasons import Reason
 from gateway.settings.compile.inspectors import unknown_patterns

@@ -100,6 +100,7 @@ class ContentGate:
         self._gone = 0  # bytes without a coding that were let go
         self._let_go: list[bytes] = []
         self._is_busy = False
+        self._has_turn_to_come = False
         self._is_complete = False
         self._is_told = False
         self._is_shut = False
@@ -155,11 +156,12 @@ class ContentGate:
 
     def _work(self) -> None:
         """Decode and show what has come, as far as a turn allows."""
-        if self._is_busy:
+        if self._is_busy or self._has_turn_to_come:
             return
         self._is_busy = True
         try:
             if not self._show_all():
+                self._has_turn_to_come = True
                 asyncio.get_running_loop().call_soon(self._go_on)
             elif self._is_complete and not self._is_told:
                 self._tell_end()
@@ -170,6 +172,7 @@ class ContentGate:
         self._release()
 
     def _go_on(self) -> None:
+        self._has_turn_to_come = False
         self._work()
         self._ring()
 

@@ -115,13 +115,11 @@ class ExchangeWatch:
         if self.objection is not None or self._is_closed:
             return
         self.objection = NotAllowed(reason, detail)
-        gates = [gate for gate in (self._up, self._down) if gate is not None]
-        if self._report:
-            self._blind.update(look.name for look in self._looks)
-        for gate in gates:
-            if self._report:
+        self._blind.update(look.name for look in self._looks)
+        for gate in (self._up, self._down):
+            if gate is not None and self._report:
                 gate.leave_open()
-            else:
+            elif gate is not None:
                 gate.shut()
         self._wake()
         self._ring()

@@ -58,10 +58,10 @@ def attributes_of_span(record: ConnectionRecord | ExchangeRecord) -> Attributes:
 
 
 def _told(record: ConnectionRecord | ExchangeRecord, left_out: Collection[str]) -> Attributes:
-    told = {name_of(key): value for key, value in record.items() if key not in left_out}
-    for key, value in told.pop("egress.annotations", {}).items():
-        told[f"egress.annotations.{key}"] = value
-    return told
+    """What inspectors said has a name for each note: attributes have no mappings."""
+    told: Attributes = {name_of(key): value for key, value in record.items() if key not in left_out}
+    notes = told.pop("egress.annotations", {})
+    return {**told, **{f"egress.annotations.{key}": value for key, value in notes.items()}}
 
 
 def attributes_of_stage(name: str, record: ConnectionRecord | ExchangeRecord) -> Attributes:

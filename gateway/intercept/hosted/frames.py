@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from gateway.intercept.inspecting.kinds import BadInspector
+from gateway.intercept.hosted.kinds import BadInspector
 from gateway.intercept.inspecting.watch import Failed
 from gateway.intercept.inspectors import Answer, RequestHead, ResponseHead
 

@@ -14,7 +14,7 @@ from types import FrameType
 
 import orjson
 
-from gateway.intercept.inspecting.frames import (
+from gateway.intercept.hosted.frames import (
     CLOSE,
     READY,
     REFUSED,
@@ -23,8 +23,8 @@ from gateway.intercept.inspecting.frames import (
     encode_answer,
     encode_frame,
 )
+from gateway.intercept.hosted.kinds import BadInspector, build_kind
 from gateway.intercept.inspecting.inline import methods_of, told_of
-from gateway.intercept.inspecting.kinds import BadInspector, build_kind
 from gateway.intercept.inspectors import Answer, Inspector
 
 _READ = 256 * 1024

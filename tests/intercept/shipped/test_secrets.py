@@ -3,6 +3,7 @@
 import asyncio
 import string
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -10,13 +11,13 @@ from hypothesis import strategies as st
 
 from gateway.intercept.inspecting.decoding import Bounds
 from gateway.intercept.inspecting.inline import InlineKind
-from gateway.intercept.inspecting.patterns import BUILT_IN, LONGEST, BadPattern, Pattern, own_pattern
-from gateway.intercept.inspecting.secrets import Secrets, SecretsPlan
 from gateway.intercept.inspecting.watch import ExchangeWatch, Look, Manners
 from gateway.intercept.inspectors import Answer
+from gateway.intercept.shipped.patterns import BUILT_IN, LONGEST, BadPattern, Pattern, own_pattern
+from gateway.intercept.shipped.secrets import Secrets, SecretsPlan
 from gateway.model.inspection.watching import RequestHead
 from gateway.model.reasons import Reason
-from tests.intercept.inspecting.keys import KEYS
+from tests.intercept.shipped.keys import KEYS
 
 HEAD = RequestHead("POST", "https", "api.test", 443, "/", ())
 MANNERS = Manners(tolerates_failure=False, denies_unknown=True, bounds=Bounds(1 << 26, 100))
@@ -94,7 +95,7 @@ def test_whatever_surrounds_a_key_and_however_it_is_cut(
 ) -> None:
     text = before + b" " + KEYS[name] + after
     edges = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
-    pieces = [text[low:high] for low, high in zip(edges, edges[1:], strict=False)]
+    pieces = [text[low:high] for low, high in pairwise(edges)]
     beyond, watch = send(pieces, list(BUILT_IN.values()))
     assert watch.objection is not None
     assert text.startswith(beyond.got)
@@ -105,7 +106,7 @@ def test_whatever_surrounds_a_key_and_however_it_is_cut(
 @settings(max_examples=100, deadline=None)
 def test_what_holds_no_key_goes_on_whole(text: bytes, cuts: list[int]) -> None:
     edges = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
-    beyond, watch = send([text[low:high] for low, high in zip(edges, edges[1:], strict=False)], list(BUILT_IN.values()))
+    beyond, watch = send([text[low:high] for low, high in pairwise(edges)], list(BUILT_IN.values()))
     assert watch.objection is None
     assert (beyond.got, beyond.is_whole) == (text, True)
 
@@ -119,7 +120,7 @@ class Forgetful(Secrets):
 
 
 def test_the_property_catches_an_inspector_that_forgets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.intercept.inspecting.secrets.Secrets", Forgetful)
+    monkeypatch.setattr("gateway.intercept.shipped.secrets.Secrets", Forgetful)
     key = KEYS["github-token"]
     missed = [
         cut for cut in range(len(key)) if send([key[:cut], key[cut:]], list(BUILT_IN.values()))[1].objection is None

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, cast
 
-from gateway.intercept.inspecting.frames import (
+from gateway.intercept.hosted.frames import (
     CLOSE,
     MAX_REPLY,
     Broken,
@@ -24,8 +24,8 @@ from gateway.intercept.inspecting.frames import (
     parse_beginning,
     parse_reply,
 )
+from gateway.intercept.hosted.kinds import BadInspector
 from gateway.intercept.inspecting.inline import METHODS
-from gateway.intercept.inspecting.kinds import BadInspector
 from gateway.intercept.inspecting.watch import Answered, Failed
 from gateway.intercept.inspectors import Answer
 
@@ -35,7 +35,7 @@ START_SECONDS = 30.0
 PATIENCE = 8
 """So many times its own time a question waits at most, for those that were asked before it."""
 
-_COMMAND = (sys.executable, "-m", "gateway.intercept.inspecting.child")
+_COMMAND = (sys.executable, "-m", "gateway.intercept.hosted.child")
 _logger = logging.getLogger(__name__)
 
 

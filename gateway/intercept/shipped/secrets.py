@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gateway.intercept.inspecting.patterns import Pattern
 from gateway.intercept.inspectors import ALLOW, Answer, Inspector, annotate, deny, hold
+from gateway.intercept.shipped.patterns import Pattern
 
 _NOT_A_START = b"x"  # stands for what came before: no key begins in the middle of a word
 
