@@ -83,12 +83,12 @@ def test_two_gateways_share_a_limit_through_redis_and_deny_without_it(tmp_path: 
         assert found == [200, 200, 200, 429, 429]
         redis.kill()
         _has_stores_down(gateways[0], 1)
-        visits = len(origin.visits)
+        visits = origin.settled()
         with RawClient(gateways[0].port) as client:
             head = client.connect(f"127.0.0.1:{origin.port}")
         assert status_of(head) == 503
         assert b"\r\nRetry-After: " in head
-        assert len(origin.visits) == visits
+        assert origin.settled() == visits
         (record,) = gateways[0].wait_for_records(1, status=503)
         assert (record["reason"], record["decision"]) == (Reason.LIMIT_STORE_UNAVAILABLE, "deny")
 

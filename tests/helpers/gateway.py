@@ -17,7 +17,7 @@ from typing import Any, Self
 
 import yaml
 
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 RECORD_SECONDS = 5.0
 _LISTENING = re.compile(r"(\w+) on (?:127\.0\.0\.1|\[::1?\]|0\.0\.0\.0):(\d+)")
 
