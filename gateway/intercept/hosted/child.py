@@ -24,7 +24,7 @@ from gateway.intercept.hosted.frames import (
     encode_frame,
 )
 from gateway.intercept.hosted.kinds import BadInspector, build_kind
-from gateway.intercept.inspecting.inline import methods_of, told_of
+from gateway.intercept.inspecting.sessions import methods_of, told_of
 from gateway.intercept.inspectors import Answer, Inspector
 
 _READ = 256 * 1024

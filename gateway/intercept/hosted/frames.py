@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from gateway.intercept.hosted.kinds import BadInspector
-from gateway.intercept.inspecting.watch import Failed
+from gateway.intercept.inspecting.sessions import Failed
 from gateway.intercept.inspectors import Answer, RequestHead, ResponseHead
 
 _SIZES = struct.Struct("!II")

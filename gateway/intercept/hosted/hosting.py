@@ -25,8 +25,7 @@ from gateway.intercept.hosted.frames import (
     parse_reply,
 )
 from gateway.intercept.hosted.kinds import BadInspector
-from gateway.intercept.inspecting.inline import METHODS
-from gateway.intercept.inspecting.watch import Answered, Failed
+from gateway.intercept.inspecting.sessions import METHODS, Answered, Failed
 from gateway.intercept.inspectors import Answer
 
 GRACE = 0.5
@@ -101,7 +100,7 @@ class HostedKind:
 
 
 class HostedSession:
-    """Fulfils `watch.Session`. It stays with the process that its first question went to."""
+    """Fulfils `sessions.Session`. It stays with the process that its first question went to."""
 
     __slots__ = ("_is_closed", "_kind", "_number", "_process")
 

@@ -6,17 +6,8 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from gateway.intercept.inspecting.watch import Answered, Failed
-from gateway.intercept.inspectors import Inspector, written_by
-
-METHODS = (
-    "request_head",
-    "request_chunk",
-    "request_end",
-    "response_head",
-    "response_chunk",
-    "response_end",
-)
+from gateway.intercept.inspecting.sessions import Answered, Failed, methods_of, told_of
+from gateway.intercept.inspectors import Inspector
 
 _logger = logging.getLogger(__name__)
 
@@ -40,7 +31,7 @@ class InlineKind:
 
 
 class InlineSession:
-    """Fulfils `watch.Session`."""
+    """Fulfils `sessions.Session`."""
 
     __slots__ = ("_inspector", "methods")
 
@@ -61,17 +52,3 @@ class InlineSession:
 
     def close(self) -> None:
         """See `Session`."""
-
-
-def told_of(bug: BaseException) -> str:
-    """That it was raised, and where; its text could hold what was inspected."""
-    trace = bug.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    place = "" if trace is None else f" in {trace.tb_frame.f_code.co_name}, line {trace.tb_lineno}"
-    return f"raised {type(bug).__name__}{place}"
-
-
-def methods_of(inspector: Inspector) -> frozenset[str]:
-    """Those that it has written."""
-    return frozenset(method for method in METHODS if written_by(type(inspector), method))

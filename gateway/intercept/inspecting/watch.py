@@ -7,10 +7,11 @@ nothing more is shown to it.
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from gateway.intercept.inspecting.decoding import Bounds, Decoder, UnknownCoding, open_decoder
 from gateway.intercept.inspecting.gate import ContentGate, Reader
+from gateway.intercept.inspecting.sessions import Failed, Session
 from gateway.intercept.inspectors import Answer
 from gateway.model.inspection.terms import NotAllowed
 from gateway.model.inspection.watching import RequestHead, ResponseHead, Said
@@ -19,30 +20,6 @@ from gateway.model.reasons import Reason
 MAX_NOTES = 16
 LONGEST_KEY = 32
 LONGEST_VALUE = 128
-
-
-class Failed(NamedTuple):
-    """It raised, was too slow, or its process is gone. `detail` is for the operator."""
-
-    detail: str
-
-
-Answered = Callable[[Answer | Failed], None]
-
-
-class Session(Protocol):
-    """One inspector's look at one exchange, wherever it runs. `methods` are those that it has written."""
-
-    @property
-    def methods(self) -> frozenset[str]: ...
-
-    def ask(self, method: str, shown: object, answered: Answered) -> None:
-        """Answered in the order of asking, at once or later, never after `close`."""
-        ...
-
-    def close(self) -> None:
-        """It is asked no more."""
-        ...
 
 
 class Manners(NamedTuple):

@@ -1,7 +1,7 @@
 """Looks for keys in what is sent. It says which form it found, never the key."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.intercept.inspectors import ALLOW, Answer, Inspector, annotate, deny, hold
 from gateway.intercept.shipped.patterns import Pattern
@@ -15,40 +15,51 @@ class SecretsPlan:
 
     patterns: tuple[Pattern, ...]
     blocks: bool
+    reach: int = field(init=False)
+    starts: tuple[bytes, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """`starts`: what has none of them has no key; empty where a pattern may start with anything."""
+        anything = any(not pattern.starts for pattern in self.patterns)
+        starts = () if anything else tuple(start for pattern in self.patterns for start in pattern.starts)
+        object.__setattr__(self, "starts", starts)
+        object.__setattr__(self, "reach", max((pattern.longest for pattern in self.patterns), default=1) - 1)
 
     def make(self) -> "Secrets":
         """For one exchange."""
-        return Secrets(self.patterns, self.blocks)
+        return Secrets(self)
 
 
 class Secrets(Inspector):
     """Searches each piece together with the end of what came before it, as far back as the longest key reaches, and
     holds back what may be the beginning of one."""
 
-    __slots__ = ("_before", "_blocks", "_found", "_is_cut", "_patterns", "_reach")
+    __slots__ = ("_before", "_found", "_is_cut", "_patterns", "_plan")
 
-    def __init__(self, patterns: Sequence[Pattern], blocks: bool) -> None:
-        self._patterns = list(patterns)
-        self._blocks = blocks
-        self._reach = max((pattern.longest for pattern in patterns), default=1) - 1
+    def __init__(self, plan: SecretsPlan) -> None:
+        self._plan = plan
+        self._patterns: Sequence[Pattern] = plan.patterns
         self._before = b""
         self._is_cut = False
         self._found: list[str] = []
 
     def request_chunk(self, data: bytes) -> Answer:
         """See `Inspector`."""
-        text = self._before + data
-        searched = _NOT_A_START + text if self._is_cut else text
+        text, was_cut, reach = self._before + data, self._is_cut, self._plan.reach
+        self._is_cut = was_cut or len(text) > reach
+        self._before = text[-reach:]
+        starts = self._plan.starts
+        if starts and not [start for start in starts if start in text]:
+            return ALLOW
+        return self._search(text, _NOT_A_START + text if was_cut else text)
+
+    def _search(self, text: bytes, searched: bytes) -> Answer:
         found = [pattern for pattern in self._patterns if pattern.is_in(searched)]
-        if found and self._blocks:
+        if found and self._plan.blocks:
             return deny(f"{found[0].name} in the request's content")
-        self._is_cut = self._is_cut or len(text) > self._reach
-        self._before = text[-self._reach :]
         if found:
             return self._report(found)
-        if not self._blocks:
-            return ALLOW
-        held = max([pattern.held_back(text) for pattern in self._patterns], default=0)
+        held = max([pattern.held_back(text) for pattern in self._patterns], default=0) if self._plan.blocks else 0
         return hold(held) if held else ALLOW
 
     def _report(self, found: Sequence[Pattern]) -> Answer:

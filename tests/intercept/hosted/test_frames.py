@@ -16,7 +16,7 @@ from gateway.intercept.hosted.frames import (
     parse_reply,
 )
 from gateway.intercept.hosted.kinds import BadInspector
-from gateway.intercept.inspecting.watch import Failed
+from gateway.intercept.inspecting.sessions import Failed
 from gateway.intercept.inspectors import Answer, RequestHead, ResponseHead
 
 QUESTIONS = [

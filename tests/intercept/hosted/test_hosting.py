@@ -8,7 +8,7 @@ import pytest
 
 from gateway.intercept.hosted.hosting import Declared, HostedKind, HostedSession, probe
 from gateway.intercept.hosted.kinds import BadInspector
-from gateway.intercept.inspecting.watch import Failed
+from gateway.intercept.inspecting.sessions import Failed
 from gateway.intercept.inspectors import Answer, RequestHead, ResponseHead, annotate, deny
 from tests.flows.inspectors import install_kinds
 
@@ -20,7 +20,7 @@ def kinds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(install_kinds(tmp_path / "site")))
 
 
-def harmful(timeout: float = 0.2) -> HostedKind:
+def harmful(timeout: float = 1.0) -> HostedKind:
     return HostedKind(Declared("harm", "harmful", {}, timeout))
 
 
@@ -50,7 +50,7 @@ async def test_one_that_is_slow_is_interrupted_and_the_process_goes_on() -> None
     first = asyncio.create_task(ask(slow, "request_head", head("sleep")))
     await asyncio.sleep(0)
     assert await ask(other, "request_head", head()) == annotate("harm", "none")
-    assert await first == Failed("took longer than 0.2 s")
+    assert await first == Failed("took longer than 1 s")
     assert kind.process() is process
     kind.retire()
     for session in (slow, other):
@@ -67,8 +67,8 @@ async def test_one_that_cannot_be_interrupted_costs_the_process_and_another_is_s
     await asyncio.sleep(0)
     asked.append(asyncio.create_task(ask(waiting, "request_chunk", b"x")))
     for answer in await asyncio.gather(*asked):
-        assert answer == Failed("its process did not answer within 0.7 s")
-    assert time.monotonic() - began < 5
+        assert answer == Failed("its process did not answer within 1.5 s")
+    assert time.monotonic() - began < 15
     assert await ask(late, "request_head", head()) == annotate("harm", "none")
     for session in (stuck, waiting, late):
         session.close()
