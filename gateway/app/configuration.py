@@ -10,7 +10,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TypeVar
 
-from gateway.app.inspection.inspectors import check_inspectors
+from gateway.app.inspection.looking import check_inspectors
 from gateway.app.inspection.material import AuthorityMaterial, load_authority_material
 from gateway.model.client import IdentitySource
 from gateway.net.tls.contexts import BadMaterial, TlsMaterial, build_server_context

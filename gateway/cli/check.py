@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gateway.app.configuration import load_materials
-from gateway.app.inspection.inspectors import check_inspectors
+from gateway.app.inspection.looking import check_inspectors
 from gateway.app.inspection.material import load_authority_material
 from gateway.cli.console import answers, complaints, say
 from gateway.model.errors import ConfigError

@@ -13,7 +13,7 @@ from gateway.app.build import build_recorder, build_services, build_telling
 from gateway.app.clock import SystemClock
 from gateway.app.followers import LogFollower, WalkFollower, build_admission
 from gateway.app.generation.in_force import InForce
-from gateway.app.inspection.inspectors import InspectorsInForce
+from gateway.app.inspection.looking import InspectorsInForce
 from gateway.app.live.aftermath import Aftermath
 from gateway.app.live.connections import Connections
 from gateway.app.live.limiting import Limiting, Seat

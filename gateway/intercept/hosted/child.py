@@ -38,6 +38,8 @@ class _TooLong(BaseException):
 def main() -> None:
     """Until the gateway closes its end."""
     with socket.socket(fileno=os.dup(0)) as channel:
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)  # nobody reads the channel but we
         frames = Frames(_LONGEST)
         make: Callable[[], Inspector] | None = None
         serve = _Serving(channel)

@@ -31,6 +31,8 @@ from gateway.intercept.inspectors import Answer
 GRACE = 0.5
 """Seconds that a process has beyond the inspector's own time to say that it was too slow."""
 START_SECONDS = 30.0
+MOST_STARTS, START_WINDOW = 10, 10.0
+"""Starts in so many seconds: one that keeps ending would else keep the machine busy with starting it."""
 PATIENCE = 8
 """So many times its own time a question waits at most, for those that were asked before it."""
 
@@ -64,10 +66,15 @@ class HostedKind:
         self._sessions = 0
         self._next = 0
         self._is_retired = False
+        self._starts: deque[float] = deque(maxlen=MOST_STARTS)
 
     def start(self) -> None:
         """So that the first exchange need not wait for it."""
-        if self._process is None or self._process.is_over:
+        if self._process is not None and not self._process.is_over:
+            return
+        now = asyncio.get_running_loop().time()
+        if self._process is None or len(self._starts) < MOST_STARTS or now - self._starts[0] > START_WINDOW:
+            self._starts.append(now)
             self._process = _Process(self._declared, self._learn)
 
     def _learn(self, methods: frozenset[str]) -> None:
@@ -80,7 +87,7 @@ class HostedKind:
         return HostedSession(self, self._next)
 
     def process(self) -> "_Process":
-        """The one that new sessions go to."""
+        """The one that new sessions go to; it is over if too many were lately."""
         self.start()
         return cast("_Process", self._process)
 

@@ -1,12 +1,14 @@
 """Inspectors of gateway.yaml: what is wrong with one has its place, and what did not change goes on."""
 
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gateway.app.inspection.inspectors import InspectorsInForce, check_inspectors
+from gateway.app.inspection.looking import InspectorsInForce, check_inspectors
 from gateway.model.inspection.watching import RequestHead
 from gateway.model.reasons import Reason
 from gateway.settings.gateway import GatewaySettings
@@ -92,3 +94,12 @@ async def test_a_reload_changes_what_exchanges_are_looked_at_by_and_leaves_those
         watch.up.feed(b"four")
     assert before.objection is None
     assert after.objection == (Reason.INSPECTOR_DENIED, "keys: more than 3 bytes")
+
+
+def test_who_declares_none_does_not_load_what_they_need() -> None:
+    program = (
+        "import sys, gateway.app.configuration, gateway.app.workers.serving;"
+        "sys.exit(' '.join({'re2', 'brotli', 'gateway.app.inspection.inspectors'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stderr.strip() == ""

@@ -85,6 +85,20 @@ async def test_what_was_begun_in_a_process_that_died_fails() -> None:
     kind.retire()
 
 
+async def test_one_that_keeps_ending_is_not_started_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.intercept.hosted.hosting.MOST_STARTS", 2)
+    kind = harmful()
+    processes = set()
+    for _ in range(4):
+        session = kind.open()
+        processes.add(kind.process())
+        await ask(session, "request_head", head("die"))
+        assert await ask(session, "response_head", ResponseHead(200, ())) == Failed("its process has ended")
+        session.close()
+    assert len(processes) == 2
+    kind.retire()
+
+
 async def test_sessions_know_nothing_of_each_other() -> None:
     kind = harmful()
     one, two = kind.open(), kind.open()
