@@ -314,7 +314,7 @@ def _talk_on(client: RawClient) -> None:
         time.sleep(0.01)
 
 
-def _until(holds: Callable[[], bool], seconds: float = 5.0) -> None:
+def _until(holds: Callable[[], bool], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline

@@ -53,7 +53,7 @@ def test_what_a_killed_worker_held_is_given_back(tmp_path: Path) -> None:
             assert status_of(one_more.connect(f"127.0.0.1:{origin.port}")) == 429
         for worker in _workers_of(gateway.process.pid):
             os.kill(worker, signal.SIGKILL)
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 60
         while True:
             try:
                 with RawClient(gateway.port) as again:
@@ -94,7 +94,7 @@ def test_two_gateways_share_a_limit_through_redis_and_deny_without_it(tmp_path: 
 
 
 def _has_stores_down(gateway: GatewayProcess, wanted: int) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while gateway.metric("egress_limit_stores_down") != wanted:
         assert time.monotonic() < deadline
         time.sleep(0.1)
