@@ -101,8 +101,8 @@ async def test_a_server_that_refuses_us_is_asked_again(tmp_path: Path) -> None:
     cluster = Cluster(tmp_path)
     with cluster.api as api:
         async with watching(cluster) as watch:
-            cluster.token_file.write_text("expired")
             await until(lambda: api.watching == 2)
+            cluster.token_file.write_text("expired")
             api.drop_watches()
             api.put("pods", pod("a", "10.1.0.1"))
             cluster.token_file.write_text(api.token)
