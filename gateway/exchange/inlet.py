@@ -104,7 +104,7 @@ class Outlet:
     def __init__(self, stream: Sink, source: "Inlet[Request] | Inlet[Response]", is_chunked: bool) -> None:
         self.stream = stream
         self._channel = None if isinstance(stream, Stream) else cast("Channel", stream)
-        self._trailers: Fields = ()
+        self._trailers: Fields | None = None
         self.source = source
         self.size = 0
         self.pacing: Pacing | None = None
@@ -132,14 +132,22 @@ class Outlet:
             return b""
         return last_chunk(trailers_of(end)) if end.trailers else last_chunk()
 
-    def begin(self, head: Head, first: bytes, end: End | None) -> None:
-        """A head, what is `framed` of its content and, if it is there, the end: at once."""
-        if end is not None:
-            first += self.ending(end)
+    def opening(self, held: bytes, end: End | None) -> bytes:
+        """What of the content is there already, `framed`, and its `ending` where that is there as well."""
+        first = self.framed(held) if held else b""
+        return first if end is None else first + self.ending(end)
+
+    @property
+    def trailers(self) -> Fields | None:
+        """Of a channel's message whose end may be said; None: it may not yet."""
+        return self._trailers
+
+    def begin(self, head: Head, first: bytes) -> None:
+        """A head and its `opening`, at once."""
         if isinstance(head, bytes):
             self._write(head + first)
         elif self._channel is not None:
-            self._channel.begin(head, first, None if end is None else self._trailers)
+            self._channel.begin(head, first, self.trailers)
 
     def write(self, data: bytes) -> None:
         """The next piece."""
@@ -159,7 +167,7 @@ class Outlet:
         if last:
             self._write(last)
         if self._channel is not None:
-            self._channel.conclude(self._trailers)
+            self._channel.conclude(self._trailers or ())
 
     def congested(self) -> None:
         """See `Feeder`."""

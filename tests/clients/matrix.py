@@ -29,11 +29,13 @@ class Task:
     ca_file: Path
     folder: Path
     with_credentials: bool = False
+    user: str = USER
+    password: str = PASSWORD
 
     @property
     def proxy(self) -> str:
         """As a URL, with credentials if there are any."""
-        userinfo = f"{USER}:{PASSWORD}@" if self.with_credentials else ""
+        userinfo = f"{self.user}:{self.password}@" if self.with_credentials else ""
         return f"http://{userinfo}127.0.0.1:{self.proxy_port}"
 
     @property
@@ -127,16 +129,21 @@ def node(program: Callable[[], str], way: str) -> Callable[[Task], Errand]:
     return errand
 
 
+def java_classes() -> Path:
+    """Where `Client` is, compiled."""
+    classes, source = HERE.parent.parent / "build" / "clients", HERE / "Client.java"
+    compiled = classes / "Client.class"
+    if not compiled.exists() or compiled.stat().st_mtime < source.stat().st_mtime:
+        subprocess.run([require("javac"), "-d", classes, source], check=True)
+    return classes
+
+
 def _java(way: str) -> Callable[[Task], Errand]:
     def errand(task: Task) -> Errand:
-        classes, source = HERE.parent.parent / "build" / "clients", HERE / "Client.java"
-        compiled = classes / "Client.class"
-        if not compiled.exists() or compiled.stat().st_mtime < source.stat().st_mtime:
-            subprocess.run([require("javac"), "-d", classes, source], check=True)
-        credentials = [USER, PASSWORD] if task.with_credentials else []
+        credentials = [task.user, task.password] if task.with_credentials else []
         # Java does not send Basic credentials to a proxy for https unless it is told to.
         return [
-            require("java"), "-Djdk.http.auth.tunneling.disabledSchemes=", "-cp", classes, "Client",
+            require("java"), "-Djdk.http.auth.tunneling.disabledSchemes=", "-cp", java_classes(), "Client",
             way, task.url, task.ca_file, str(task.proxy_port), *credentials,
         ], {}  # fmt: skip
 
