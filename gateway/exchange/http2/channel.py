@@ -72,7 +72,7 @@ class StreamInlet(Inlet[H]):
         if malformed.reason is not Reason.HEAD_TOO_LARGE:
             self.code = ErrorCode.PROTOCOL_ERROR
             self._session.leave(self._number)
-            self._session.malformed(self._number)
+            self._session.refuse(self._number, ErrorCode.PROTOCOL_ERROR)
         self.fail(malformed)
 
     def cut(self, code: ErrorCode, detail: str) -> None:

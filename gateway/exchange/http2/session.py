@@ -200,10 +200,11 @@ class Session:
         self.waiting.pop(number, None)
         return self.lanes.pop(number, None)
 
-    def malformed(self, number: int) -> None:
-        """What came on this stream was. Streams that are opened for that are counted like those opened to be reset."""
+    def refuse(self, number: int, code: ErrorCode) -> None:
+        """End a stream for what the peer did with it. That is counted like streams that are opened to be reset: raises
+        `ConnectionFault`."""
         self.connection.floods.count(Kind.RESET, self.heard_at)
-        self.reset(number, ErrorCode.PROTOCOL_ERROR)
+        self.reset(number, code)
 
     def reset(self, number: int, code: ErrorCode) -> None:
         """End the stream before its time."""

@@ -109,7 +109,7 @@ class _Conversation:
     def opened(self, session: Session, head: HeadCame) -> None:
         """See `Owner`."""
         if len(self._askers) >= _TASKS_AT_MOST:
-            session.reset(head.stream, ErrorCode.REFUSED_STREAM)
+            session.refuse(head.stream, ErrorCode.REFUSED_STREAM)
             return
         asker = StreamAsker(session, head.stream)
         asker.inlet.head_came(head.fields, head.ended)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from gateway.exchange.inlet import Outlet, RequestInlet
+from gateway.exchange.http1.inlets import RequestInlet
+from gateway.exchange.inlet import Outlet
 from gateway.exchange.inspected.gated import GatedOutlet
 from gateway.exchange.pacing.outlet import paced
 from gateway.model.inspection.watching import FULL, Sink
