@@ -19,7 +19,7 @@ from gateway.app.generation.frames import contents_of, dump
 from gateway.settings.problems import ConfigErrors
 
 FRAME, PROBLEMS, END = b"F", b"P", b"E"
-NICENESS = 5
+NICENESS = 10
 
 
 def main(arguments: list[str], output: BinaryIO) -> None:
@@ -43,6 +43,8 @@ def _send(output: BinaryIO, kind: bytes, payload: bytes) -> None:
 def _stand_back() -> None:
     """Serving goes first, for CPU and for memory: where that runs out, this process is the one to be killed."""
     os.nice(NICENESS)
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))  # never preempts who wakes up to serve
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
 
