@@ -14,6 +14,7 @@ from gateway.exchange.hops import answer_here
 from gateway.exchange.inlet import Outlet, RequestInlet, Signal
 from gateway.exchange.inspected.request import Inspected, inspect_request
 from gateway.exchange.pacing.debt import budget_spent, pay
+from gateway.exchange.pacing.health import note_answer, note_failure
 from gateway.exchange.pacing.outlet import is_cut, paced
 from gateway.exchange.parts import Parts
 from gateway.exchange.plan import Plan
@@ -112,9 +113,10 @@ class Exchange:
             self._meter = self._scope.meter or lease.meter
             try:
                 keeps = await self._forward(judged)
-            except BaseException:
+            except BaseException as failure:
                 self._count(is_complete=False)
                 if self._upstream is not None:
+                    note_failure(parts.breakers, judged.permit, self._upstream, failure)
                     self._upstream.abort()
                 raise
             self._count(is_complete=True)
@@ -138,9 +140,10 @@ class Exchange:
             await self._switch(upstream, response)
             return False
         self._heed(response)
+        well = note_answer(self._parts.breakers, self._permit, upstream, response.status)
         telling = upstream.telling = tell(self._request, response, upstream.telling)
         keeps = await self._deliver(upstream, telling)
-        self._release(upstream, key if telling.is_persistent else None)
+        self._release(upstream, key if well and telling.is_persistent else None)
         return keeps
 
     def _heed(self, response: Response) -> None:

@@ -7,7 +7,7 @@ from gateway.exchange.fields import pseudonym
 from gateway.exchange.inlet import Signal
 from gateway.model.authority import Host
 from gateway.model.inspection.secret import Secret
-from gateway.model.roles import Clock, Deadlines, Dialer, Recorder, SecretStore
+from gateway.model.roles import Breakers, Clock, Deadlines, Dialer, Recorder, SecretStore
 from gateway.net.splice import Splices
 from gateway.net.stream import Stream
 from gateway.wire.http.codec import DEFAULT_BOUNDS, Bounds, Codec
@@ -27,8 +27,8 @@ _NOTHING_KEPT = NoSecrets()
 @dataclass(slots=True)
 class Parts:
     """`name` is our member in Proxy-Status, `via` our pseudonym; `draining` is set once. `resting` are the connections
-    that wait for a next request, to be woken when draining begins. `traces`: somebody wants to know what only a trace
-    tells."""
+    that wait for a next request, to be woken when draining begins. `breakers` are told of answers. `traces`: somebody
+    wants to know what only a trace tells."""
 
     codec: Codec
     dialer: Dialer[Stream]
@@ -39,6 +39,7 @@ class Parts:
     name: str
     bounds: Bounds = DEFAULT_BOUNDS
     secrets: SecretStore = _NOTHING_KEPT
+    breakers: Breakers | None = None
     draining: bool = False
     traces: bool = False
     resting: set[Signal] = field(default_factory=set)

@@ -19,7 +19,7 @@ from gateway.app.generation.frames import contents_of, dump
 from gateway.settings.problems import ConfigErrors
 
 FRAME, PROBLEMS, END = b"F", b"P", b"E"
-NICENESS = 10
+NICENESS = 5
 
 
 def main(arguments: list[str], output: BinaryIO) -> None:

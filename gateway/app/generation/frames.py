@@ -13,7 +13,6 @@ from operator import attrgetter
 from pathlib import Path
 from secrets import token_bytes
 from types import NotImplementedType
-from typing import Any
 
 from gateway.app.configuration import Configuration, Materials
 from gateway.app.inspection.material import AuthorityMaterial
@@ -58,7 +57,7 @@ class _Pickler(pickle.Pickler):
     """Values of ours travel as the arguments that make them: the state of a frozen dataclass, which is what pickle asks
     for otherwise, takes several times as long to get and to set."""
 
-    def reducer_override(self, value: Any) -> tuple[type, tuple[object, ...]] | NotImplementedType:
+    def reducer_override(self, value: object) -> tuple[type, tuple[object, ...]] | NotImplementedType:
         """See `pickle.Pickler`."""
         arguments_of = _arguments_of(type(value))
         return NotImplemented if arguments_of is None else (type(value), arguments_of(value))
