@@ -7,7 +7,6 @@ process started, or over the channel of its supervisor, who forwards them unpars
 import pickle
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from functools import cache
 from io import BytesIO
 from operator import attrgetter
 from pathlib import Path
@@ -53,17 +52,22 @@ def contents_of(read: Configuration) -> Iterator[Content]:
     yield from parts_of(policy.policy, token_bytes(16))
 
 
+_ARGUMENTS: dict[type, Callable[[object], tuple[object, ...]] | None] = {}
+
+
 class _Pickler(pickle.Pickler):
     """Values of ours travel as the arguments that make them: the state of a frozen dataclass, which is what pickle asks
     for otherwise, takes several times as long to get and to set."""
 
     def reducer_override(self, value: object) -> tuple[type, tuple[object, ...]] | NotImplementedType:
         """See `pickle.Pickler`."""
-        arguments_of = _arguments_of(type(value))
+        kind = type(value)
+        if kind not in _ARGUMENTS:
+            _ARGUMENTS[kind] = _arguments_of(kind)
+        arguments_of = _ARGUMENTS[kind]
         return NotImplemented if arguments_of is None else (type(value), arguments_of(value))
 
 
-@cache
 def _arguments_of(kind: type) -> Callable[[object], tuple[object, ...]] | None:
     """What gives all arguments of a dataclass' own `__init__`; None for other types."""
     if not is_dataclass(kind) or hasattr(kind, "__post_init__") or not all(field.init for field in fields(kind)):
