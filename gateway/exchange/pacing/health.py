@@ -1,13 +1,24 @@
-"""What the answers of a destination tell its breaker: one that is connected to and cannot answer has failed as well."""
+"""What the answers of a destination tell of it: how long it wants to be left alone, and whether it fails. One that is
+connected to and cannot answer has failed as well."""
 
 from gateway.exchange.upstream import UpstreamConnection
 from gateway.model.decision import Permit
 from gateway.model.errors import UpstreamError
 from gateway.model.reasons import Reason
-from gateway.model.roles import Breakers
-from gateway.wire.replies import is_out_of_order
+from gateway.model.roles import Breakers, Limiter
+from gateway.wire.http.messages import Response
+from gateway.wire.http.retry import parse_retry_after
+from gateway.wire.replies import asks_to_wait, is_out_of_order
 
 UNANSWERED = frozenset((Reason.RESPONSE_TIMEOUT, Reason.CONNECTION_TERMINATED))
+
+
+def heed_patience(response: Response, permit: Permit, limiter: Limiter, now: float) -> None:
+    """A destination that asks for patience gets it, where the rule says so. `now` is Unix time in seconds."""
+    if permit.terms.honour_retry_after and asks_to_wait(response.status):
+        seconds = parse_retry_after(response.values("retry-after"), now)
+        if seconds:
+            limiter.hold_off(permit, seconds)
 
 
 def note_answer(breakers: Breakers | None, permit: Permit, upstream: UpstreamConnection, status: int) -> bool:

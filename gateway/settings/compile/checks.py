@@ -12,8 +12,10 @@ from gateway.model.decision import SniRule
 from gateway.model.intent import Protocol
 from gateway.policy.rules import ANY_HOST, Action, HostPattern, PortRange
 from gateway.settings.compile.inspection import Finding, check_inspection
+from gateway.settings.compile.inspectors import check_inspector
 from gateway.settings.gateway import AccessLogSettings, GatewaySettings, ListenerSettings, SecretSettings
 from gateway.settings.hosts import HostEntry, Suffix, public_suffix
+from gateway.settings.inspecting.sections import InspectorSettings
 from gateway.settings.policy import (
     GroupSettings,
     LimitSettings,
@@ -34,6 +36,7 @@ class Declared:
     groups: Mapping[str, GroupSettings]
     quotas: Mapping[str, LimitSettings]
     secrets: Mapping[str, SecretSettings]
+    inspectors: Mapping[str, InspectorSettings]
 
 
 def check_gateway(settings: GatewaySettings) -> Iterator[Finding]:
@@ -50,6 +53,7 @@ def check_gateway(settings: GatewaySettings) -> Iterator[Finding]:
         for path, message in chain(_check_tls(listener), _check_proxy_protocol(listener)):
             yield ("listeners", index, *path), message
     yield from _check_secrets(settings)
+    yield from _check_inspectors(settings)
     admin = settings.admin
     if admin.token_file is None and not is_loopback(admin.bind.address):
         yield ("admin", "bind"), f"{admin.bind} is reachable from elsewhere: that needs admin.token_file"
@@ -108,6 +112,12 @@ def _check_secrets(settings: GatewaySettings) -> Iterator[Finding]:
         for index, entry in enumerate(secret.hosts):
             if ANY_HOST in entry.patterns:
                 yield ("secrets", name, "hosts", index), 'is not for the host "*": name where it may be sent'
+
+
+def _check_inspectors(settings: GatewaySettings) -> Iterator[Finding]:
+    for name, inspector in settings.inspectors.items():
+        for path, message in check_inspector(inspector):
+            yield ("inspectors", name, *path), message
 
 
 def is_loopback(address: Address) -> bool:
@@ -190,7 +200,7 @@ def _check_inspect(
         yield ("inspect",), "is not for protocol: tcp, which is not looked at"
     if rule.sni is SniRule.ANY:
         yield ("inspect",), "is not for sni: any: an inspected name must be the one that was asked for"
-    for path, message in check_inspection(rule.inspect, rule, patterns, ports, declared.secrets):
+    for path, message in check_inspection(rule.inspect, rule, patterns, ports, declared.secrets, declared.inspectors):
         yield ("inspect", *path), message
 
 
