@@ -72,6 +72,10 @@ class UpstreamSide(Protocol):
         """The last answer is complete, nothing came after it, and another request may be sent."""
         ...
 
+    def retire(self) -> None:
+        """No other exchange shares its connection from now on."""
+        ...
+
     def close(self) -> None:
         """Where it stands between two exchanges."""
         ...

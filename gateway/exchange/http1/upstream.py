@@ -83,6 +83,9 @@ class UpstreamConnection:
             fields = [*(plan.passing if fields is None else fields), ("Sec-WebSocket-Key", self.websocket_key)]
         return plan.head(host, via) if fields is None else plan.changed_head(host, via, fields)
 
+    def retire(self) -> None:
+        """See `UpstreamSide`. Nobody shares it."""
+
     @property
     def is_unprocessed(self) -> bool:
         """See `UpstreamSide`."""

@@ -160,6 +160,10 @@ class Call:
         """See `UpstreamSide`."""
         return self.inlet.is_lost and self.inlet.code is ErrorCode.REFUSED_STREAM
 
+    def retire(self) -> None:
+        """See `UpstreamSide`."""
+        self._session.peer_leaves = True
+
     def close(self) -> None:
         """See `UpstreamSide`."""
         if not self.stream.has_ended:  # it has answered before it had all
