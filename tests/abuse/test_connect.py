@@ -142,20 +142,20 @@ def _connect(target: str, version: str = "1.1") -> str:
     ],
 )  # fmt: skip
 def test_a_head_is_refused(bed: Bed, sent: str, status: int, reason: Reason) -> None:
-    visits, queries = len(bed.origin.visits), len(bed.dns.queries)
+    visits, queries = bed.origin.settled(), len(bed.dns.queries)
     with bed.client() as client:
         client.send(bed.fill_in(sent))
         answer = client.read_to_end()
     assert (status_of(answer), answer.count(b"HTTP/1.1 ")) == (status, 1)
     record = bed.last_record()
     assert (record["reason"], record["status"]) == (reason, status)
-    assert (len(bed.origin.visits), len(bed.dns.queries)) == (visits, queries)
+    assert (bed.origin.settled(), len(bed.dns.queries)) == (visits, queries)
     bed.passes_ordinarily()
 
 
 def test_content_behind_a_407_is_not_taken_for_a_request(bed: Bed) -> None:
     """Whoever writes a client's content must not get to speak for the client."""
-    visits = len(bed.origin.visits)
+    visits = bed.origin.settled()
     content = bed.fill_in(_connect("allowed.test:<port>"))
     wrong = b64encode(b"ci:wrong").decode()
     head = f"POST http://a.test/ HTTP/1.1\r\nHost: a.test\r\nProxy-Authorization: Basic {wrong}\r\n"
@@ -165,7 +165,7 @@ def test_content_behind_a_407_is_not_taken_for_a_request(bed: Bed) -> None:
         answer = client.read_to_end()
     assert (status_of(answer), answer.count(b"HTTP/1.1 ")) == (407, 1)
     assert bed.last_record()["reason"] == Reason.CREDENTIALS_INVALID
-    assert len(bed.origin.visits) == visits
+    assert bed.origin.settled() == visits
 
 
 ALLOWED = build_client_hello("allowed.test")

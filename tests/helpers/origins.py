@@ -5,6 +5,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -49,6 +50,18 @@ class Origin:
     def received(self) -> bytes:
         """All payload of all visits, in the order of their accepts."""
         return b"".join(bytes(visit.received) for visit in self.visits)
+
+    def settled(self) -> int:
+        """How many visits there were, once every connection that the kernel has taken by now is among them.
+
+        A connection of our own goes through the same queue; when it comes out, all before it have.
+        """
+        with socket.create_connection(self._listener.getsockname()[:2]) as probe:
+            own = probe.getsockname()[:2]
+            while not (seen := [visit for visit in self.visits if visit.peer == own]):
+                time.sleep(0.001)
+        self.visits.remove(seen[-1])
+        return len(self.visits)
 
     def close(self) -> None:
         """Stop accepting, cut off what is open, and wait for every thread."""

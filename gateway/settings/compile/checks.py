@@ -5,6 +5,7 @@ Each check yields what is wrong with its path inside the rule, group or file; po
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from gateway.model.addresses import Address, parse_network
 from gateway.model.decision import SniRule
@@ -46,7 +47,7 @@ def check_gateway(settings: GatewaySettings) -> Iterator[Finding]:
             yield ("listeners", index, "bind"), f"another listener has {listener.bind} already"
         names.add(listener.name)
         binds.add(str(listener.bind))
-        for path, message in _check_tls(listener):
+        for path, message in chain(_check_tls(listener), _check_proxy_protocol(listener)):
             yield ("listeners", index, *path), message
     yield from _check_secrets(settings)
     admin = settings.admin
@@ -94,6 +95,12 @@ def _check_tls(listener: ListenerSettings) -> Iterator[Finding]:
     for key in ("crl", "client_cert"):
         if key in tls.model_fields_set and tls.client_ca is None:
             yield ("tls", key), "needs client_ca: without it no client is asked for a certificate"
+
+
+def _check_proxy_protocol(listener: ListenerSettings) -> Iterator[Finding]:
+    """A captured connection wants the address that it was made to, which whoever passes it on with a header hides."""
+    if listener.proxy_protocol is not None and listener.mode in ("transparent", "dns"):
+        yield ("proxy_protocol",), f"is not for mode: {listener.mode}, which goes by the address that was dialled"
 
 
 def _check_secrets(settings: GatewaySettings) -> Iterator[Finding]:
