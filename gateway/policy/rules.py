@@ -58,7 +58,8 @@ ANY_HOST = HostPattern("", Reach.ANY)
 class Match:
     """One entry of a group's `match`: every key that is not None must match the client.
 
-    `spiffe` may end in `/*` (any one or more further path segments); `labels` must all be present with these values.
+    `spiffe` may end in `/*` (any one or more further path segments); `labels` (of the pod) and
+    `namespace_labels` must all be present with these values.
     """
 
     cidr: Network | None = None
@@ -66,6 +67,7 @@ class Match:
     namespace: str | None = None
     service_account: str | None = None
     labels: tuple[tuple[str, str], ...] = ()
+    namespace_labels: tuple[tuple[str, str], ...] = ()
     spiffe: str | None = None
 
 

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, PrivateAttr
 
-from gateway.model.client import IdentitySource
 from gateway.model.decision import Timeouts
+from gateway.settings.inspecting.sections import InspectorSettings
 from gateway.settings.leaves import (
     AutoCount,
     AutoSize,
@@ -39,6 +39,7 @@ from gateway.settings.leaves import (
     Version,
 )
 from gateway.settings.section import Section, key
+from gateway.settings.sections.identity import IdentitySettings, KubernetesSettings
 from gateway.settings.source.places import Document, MarkedMapping
 
 POLICY_FILE = "policy.yaml"
@@ -82,33 +83,6 @@ class ListenerSettings(Section):
             return ()
         named = self.tls.cert, self.tls.private_key, self.tls.client_ca, self.tls.crl
         return tuple(file for file in named if file is not None)
-
-
-class BasicSettings(Section):
-    """Users with passwords."""
-
-    htpasswd: FilePath = Field(description="Lines of `user:hash`, bcrypt only (`htpasswd -B`).")
-
-
-class TokenSettings(Section):
-    """Bearer tokens (JWT)."""
-
-    issuer: Text = Field(description="The `iss` that a token must carry.")
-    audience: Text = key("egress-gateway", "The `aud` that a token must carry.")
-    jwks: Text = Field(description="Where the issuer's keys are: a file or an https URL.")
-
-
-class IdentitySettings(Section):
-    """How clients are recognised."""
-
-    sources: Annotated[tuple[IdentitySource, ...], Field(min_length=1)] = key(
-        ["mtls", "token", "basic", "kubernetes", "address"], "Tried in this order."
-    )
-    challenge: Literal["auto", "always", "never"] = key("auto", "When to answer 407 to a client without credentials.")
-    required: Flag = key(False, "An address alone is no identity.")
-    basic: BasicSettings | None = key(None, "Users with passwords.")
-    token: TokenSettings | None = key(None, "Bearer tokens.")
-    kubernetes: Flag = key(False, "Recognise pods by their address.")
 
 
 class AddressSettings(Section):
@@ -296,11 +270,13 @@ class GatewaySettings(Section):
     )
     policy: PolicySource = key(POLICY_FILE, "A file, a directory, or `kubernetes`.")
     identity: IdentitySettings = Field(default_factory=IdentitySettings, description="How clients are recognised.")
+    kubernetes: KubernetesSettings = Field(default_factory=KubernetesSettings, description="The API server.")
     addresses: AddressSettings = Field(default_factory=AddressSettings, description="Which addresses may be dialled.")
     cluster: ClusterSettings = Field(default_factory=ClusterSettings, description="In-cluster names and networks.")
     secrets: dict[Label, SecretSettings] = key({}, "Credentials that the gateway adds.")
     resolver: ResolverSettings = Field(default_factory=ResolverSettings, description="How names become addresses.")
     inspection: InspectionSettings | None = key(None, "The CA for inspected destinations.")
+    inspectors: dict[Label, InspectorSettings] = key({}, "What looks at content, by the names that rules use.")
     limits: LimitStoreSettings = Field(default_factory=LimitStoreSettings, description="Where limits are counted.")
     timeouts: TimeoutSettings = Field(default_factory=TimeoutSettings, description="How long each stage may take.")
     bounds: BoundSettings = Field(default_factory=BoundSettings, description="How much a client may make us hold.")

@@ -85,6 +85,9 @@ class MatchSettings(PolicySection):
     labels: Annotated[dict[Text, Text], Field(min_length=1)] | None = Field(
         None, description="Pod labels, all of which must be there; needs namespace."
     )
+    namespace_labels: Annotated[dict[Text, Text], Field(min_length=1)] | None = Field(
+        None, description="Labels of the namespace, all of which must be there."
+    )
     spiffe: Spiffe | None = Field(None, description="SPIFFE ID; may end in /*.")
 
 
@@ -168,6 +171,7 @@ class InspectSettings(PolicySection):
         None, description="The first match allows; none denies; key absent allows all."
     )
     headers: HeaderSettings | None = Field(None, description="Changes to request headers.")
+    inspectors: Labels = Field((), description="Of gateway.yaml, which look at heads and content.")
     upstream_ca: Text | None = Field(None, description="CA file inside the policy's directory.")
     log: RequestLogSettings | None = Field(None, description="What records tell besides.")
 

@@ -88,12 +88,26 @@ def add_client(record: Record, client: Client) -> None:
     record["identity"] = client.source
     if client.user is not None:
         record["user"] = printable(client.user)
-    if client.namespace is not None:
-        record["namespace"] = client.namespace
+    if client.namespace is not None or client.doubt is not None:
+        _add_workload(record, client)
     if client.spiffe is not None:
         record["spiffe"] = client.spiffe
     if client.certificate is not None:
         record["certificate"] = printable(client.certificate)
+
+
+def _add_workload(record: Record, client: Client) -> None:
+    """Which workload of the cluster it is, or why nobody can say."""
+    if client.namespace is not None:
+        record["namespace"] = client.namespace
+    if client.service_account is not None:
+        record["service_account"] = client.service_account
+    if client.pod is not None:
+        record["pod"] = client.pod
+    if client.workload is not None:
+        record["workload"] = client.workload
+    if client.doubt is not None:
+        record["identity_doubt"] = client.doubt
 
 
 def add_verdict(record: Record, draft: Draft | ExchangeDraft) -> None:

@@ -5,15 +5,18 @@ Each check yields what is wrong with its path inside the rule, group or file; po
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, takewhile
 
 from gateway.model.addresses import Address, parse_network
+from gateway.model.client import IdentitySource
 from gateway.model.decision import SniRule
 from gateway.model.intent import Protocol
 from gateway.policy.rules import ANY_HOST, Action, HostPattern, PortRange
 from gateway.settings.compile.inspection import Finding, check_inspection
+from gateway.settings.compile.inspectors import check_inspector
 from gateway.settings.gateway import AccessLogSettings, GatewaySettings, ListenerSettings, SecretSettings
 from gateway.settings.hosts import HostEntry, Suffix, public_suffix
+from gateway.settings.inspecting.sections import InspectorSettings
 from gateway.settings.policy import (
     GroupSettings,
     LimitSettings,
@@ -22,6 +25,7 @@ from gateway.settings.policy import (
     UseLimitSettings,
 )
 from gateway.settings.problems import did_you_mean
+from gateway.settings.sections.identity import IdentitySettings
 
 _LOOPBACK = tuple(network for text in ("127.0.0.0/8", "::1") if (network := parse_network(text)) is not None)
 _KINDS_OF_LIMIT = ("use", "connections", "requests", "concurrent", "bandwidth", "bytes")
@@ -34,6 +38,7 @@ class Declared:
     groups: Mapping[str, GroupSettings]
     quotas: Mapping[str, LimitSettings]
     secrets: Mapping[str, SecretSettings]
+    inspectors: Mapping[str, InspectorSettings]
 
 
 def check_gateway(settings: GatewaySettings) -> Iterator[Finding]:
@@ -50,6 +55,7 @@ def check_gateway(settings: GatewaySettings) -> Iterator[Finding]:
         for path, message in chain(_check_tls(listener), _check_proxy_protocol(listener)):
             yield ("listeners", index, *path), message
     yield from _check_secrets(settings)
+    yield from _check_inspectors(settings)
     admin = settings.admin
     if admin.token_file is None and not is_loopback(admin.bind.address):
         yield ("admin", "bind"), f"{admin.bind} is reachable from elsewhere: that needs admin.token_file"
@@ -62,6 +68,27 @@ def check_gateway(settings: GatewaySettings) -> Iterator[Finding]:
     if "path" in resolver.model_fields_set and resolver.transport != "doh":
         yield ("resolver", "path"), "is for transport: doh"
     yield from _check_access_logs(settings)
+    yield from _check_identity(settings.identity)
+
+
+def _check_identity(identity: IdentitySettings) -> Iterator[Finding]:
+    """A token is checked in one way, and what is switched on is asked."""
+    asked = list(takewhile(lambda source: source is not IdentitySource.ADDRESS, identity.sources))
+    if identity.kubernetes and IdentitySource.KUBERNETES not in asked:
+        yield ("identity", "kubernetes"), "is not asked: identity.sources does not name it before address"
+    token = identity.token
+    if token is None:
+        return
+    if IdentitySource.TOKEN not in asked:
+        yield ("identity", "token"), "is not asked: identity.sources does not name it before address"
+    if (token.jwks is None) is not token.review:
+        yield ("identity", "token"), "needs jwks, or review: true, and not both"
+    if token.jwks is not None and token.issuer is None:
+        yield ("identity", "token"), "needs issuer: whose keys they are"
+    if token.review and token.issuer is not None:
+        yield ("identity", "token", "issuer"), "is for jwks: the API server knows its issuers"
+    if token.ca is not None and (not isinstance(token.jwks, str) or token.jwks == "kubernetes"):
+        yield ("identity", "token", "ca"), "is for jwks: https://..."
 
 
 _KEY_FOR_FORMAT = {"layout": "envoy", "fields": "vpc", "window": "vpc"}
@@ -108,6 +135,12 @@ def _check_secrets(settings: GatewaySettings) -> Iterator[Finding]:
         for index, entry in enumerate(secret.hosts):
             if ANY_HOST in entry.patterns:
                 yield ("secrets", name, "hosts", index), 'is not for the host "*": name where it may be sent'
+
+
+def _check_inspectors(settings: GatewaySettings) -> Iterator[Finding]:
+    for name, inspector in settings.inspectors.items():
+        for path, message in check_inspector(inspector):
+            yield ("inspectors", name, *path), message
 
 
 def is_loopback(address: Address) -> bool:
@@ -190,7 +223,7 @@ def _check_inspect(
         yield ("inspect",), "is not for protocol: tcp, which is not looked at"
     if rule.sni is SniRule.ANY:
         yield ("inspect",), "is not for sni: any: an inspected name must be the one that was asked for"
-    for path, message in check_inspection(rule.inspect, rule, patterns, ports, declared.secrets):
+    for path, message in check_inspection(rule.inspect, rule, patterns, ports, declared.secrets, declared.inspectors):
         yield ("inspect", *path), message
 
 
