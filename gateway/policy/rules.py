@@ -5,6 +5,7 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from gateway.model.addresses import Address, Network
 from gateway.model.decision import RuleRef, Terms, Timeouts
@@ -42,9 +43,10 @@ class Reach(StrEnum):
     CHILD = "child"  # one label below it
     ANY = "any"  # `*`: any name at all; `name` is empty
 
+    __hash__ = str.__hash__  # that of an enumeration is many times as dear, and patterns are keys by the million
 
-@dataclass(frozen=True, slots=True, order=True)
-class HostPattern:
+
+class HostPattern(NamedTuple):
     """One pattern. `.s` in a file counts as the two patterns `s` (exact) and `*.s` (below)."""
 
     name: str

@@ -167,6 +167,12 @@ def asks_to_wait(status: int) -> bool:
     return status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
+def is_out_of_order(status: int) -> bool:
+    """Whether a server says by this that it, or who stands behind it, fails (RFC 9110 section 15.6). A 500 says that
+    about one request."""
+    return status in (HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
+
+
 def proxy_status_error(reason: Reason) -> str | None:
     """The error type of RFC 9209 section 2.3, None where none fits."""
     return _ANSWERS[reason].error
