@@ -74,7 +74,7 @@ class _Conversation:
             draft.method = request.method
             plan = self._plan
             if plan is None or plan.request != request:
-                plan = self._plan = plan_request(request, self._parts.via)
+                plan = self._plan = plan_request(request, self._parts.via, plan)
             asker = PlainAsker(self._stream, self.inlet, self.signal, request.minor)
             return await Exchange(plan, draft, asker, self._scope, self._parts).run()
         except GatewayError as error:

@@ -146,7 +146,7 @@ class _Conversation:
     def _plan_of(self, request: Request) -> Plan:
         plan = self._plan
         if plan is None or plan.request != request:
-            plan = self._plan = plan_request(request, self._parts.via)
+            plan = self._plan = plan_request(request, self._parts.via, plan)
         return plan
 
     async def _delivered(self, asker: StreamAsker) -> None:
