@@ -41,7 +41,7 @@ _ABOUT_OUR_CERTIFICATE = frozenset(
 
 def mirrored(offered: Sequence[str]) -> tuple[str, ...]:
     """What is offered to the destination for a client that offers this (RFC 7301); nothing where it offers nothing. One
-    of HTTP/2 alone is understood by destinations of HTTP/1.1, too: docs/decisions/0014-http2.md.
+    of HTTP/2 alone is understood by destinations of HTTP/1.1, too: docs/decisions/0016-http2.md.
 
     Raises `DownstreamError` where it offers only what is not inspected.
     """
