@@ -11,6 +11,8 @@ from pathlib import Path
 
 import dns.exception
 import dns.message
+import dns.rdataclass
+import dns.rdatatype
 
 from gateway.model.addresses import Address
 from gateway.model.authority import parse_authority
@@ -105,7 +107,7 @@ def fuzz_client_hello(data: bytes, parse: Callable[[bytes, int], ClientHello | N
 
 def _cuts(data: bytes) -> list[int]:
     """Some, chosen by the data itself, and the end."""
-    step = 1 + data[-1] % 61 if data else 1
+    step = max(1 + data[-1] % 61 if data else 1, len(data) // 64)
     return [*range(0, len(data), step), len(data)]
 
 
@@ -128,6 +130,8 @@ def fuzz_dns(data: bytes, read: Callable[[dns.message.Message], Answer | Alias] 
     """Whatever a name server says is no error but dnspython's own, and bounded."""
     try:
         response = dns.message.from_wire(data, raise_on_truncation=True)
+        if not _answers_a_question_of_ours(response):
+            return
         answer = read(response)
     except dns.message.Truncated as truncated:
         truncated.message()  # type: ignore[no-untyped-call] # dnspython left it untyped
@@ -137,6 +141,12 @@ def fuzz_dns(data: bytes, read: Callable[[dns.message.Message], Answer | Alias] 
     if isinstance(answer, Found):
         assert 0 < len(answer.addresses) <= ADDRESSES_PER_NAME, "more addresses than a name may have"
     assert answer.ttl >= 0
+
+
+def _answers_a_question_of_ours(response: dns.message.Message) -> bool:
+    """Others the resolver drops before anybody reads them."""
+    kinds = (dns.rdatatype.A, dns.rdatatype.AAAA)
+    return any(each.rdtype in kinds and each.rdclass == dns.rdataclass.IN for each in response.question[:1])
 
 
 def fuzz_policy(data: bytes, parse: Callable[[str], PolicySource] = partial(parse_policy, directory=_NOWHERE)) -> None:
