@@ -11,23 +11,22 @@ What crashed, hung (5 s) or grew (1 GiB) is in build/fuzz/findings, named after 
 import argparse
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tests.fuzz import corpus
+from tests.fuzz.targets import PLANTED, TARGETS
 
 WORK = Path("build/fuzz")
-TARGETS = ("head", "request", "client_hello", "proxy_header", "dns", "policy")
-PLANTED = ("head", "client_hello", "proxy_header", "dns", "policy")
 LONGEST = {"head": 4096, "request": 2048, "client_hello": 4096, "proxy_header": 1024, "dns": 2048, "policy": 2048}
 GRACE = 120.0
-KEPT = 48
-"""Inputs of a target: those that libFuzzer's merge takes, the shortest first."""
+KEPT, LONGEST_KEPT = 48, 512
+"""Inputs of a target in tests/fuzz/corpus, and their bytes."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ def fuzz(target: str, seconds: int, planted: bool) -> Report:
     """In a process of its own."""
     kind = "planted" if planted else "real"
     growing, findings = WORK / "corpus" / kind / target, WORK / "findings" / kind
-    corpus.unpack(target, growing)
+    corpus.unpack(target, growing, unless=partial(_shows_the_fault, target) if planted else _never)
     findings.mkdir(parents=True, exist_ok=True)
     before = set(findings.glob(f"{target}-*"))
     log = WORK / f"{kind}-{target}.log"
@@ -56,9 +55,27 @@ def fuzz(target: str, seconds: int, planted: bool) -> Report:
         target,
         max(map(int, re.findall(r"^#(\d+)\t", said, re.MULTILINE)), default=0),
         max(map(int, re.findall(r" cov: (\d+) ", said)), default=0),
-        sorted(set(findings.glob(f"{target}-*")) - before),
+        _found(said, sorted(set(findings.glob(f"{target}-*")) - before), log),
         log,
     )
+
+
+def _found(said: str, artifacts: Sequence[Path], log: Path) -> Sequence[Path]:
+    """libFuzzer does not always get as far as writing the input down."""
+    return artifacts or ([log] if "Uncaught Python exception" in said else [])
+
+
+def _never(data: bytes) -> bool:
+    return False
+
+
+def _shows_the_fault(target: str, data: bytes) -> bool:
+    """What does is left out: it is to be found."""
+    try:
+        PLANTED[target](data)
+    except Exception:  # noqa: BLE001 - whatever a fault raises
+        return True
+    return False
 
 
 def _drive(target: str, planted: bool, arguments: Sequence[str], log: Path, seconds: float) -> None:
@@ -69,15 +86,12 @@ def _drive(target: str, planted: bool, arguments: Sequence[str], log: Path, seco
 
 
 def keep(target: str) -> int:
-    """The fewest inputs that reach all that was reached; how many they are."""
-    merged = WORK / "merged" / target
-    shutil.rmtree(merged, ignore_errors=True)
-    merged.mkdir(parents=True)
-    sources = [merged, WORK / "corpus" / "real" / target]
+    """Of the inputs that reached something new some of every length; how many are kept now."""
     kept = corpus.load(target)
-    _drive(target, False, ["-merge=1", *map(str, sources)], WORK / f"merge-{target}.log", 600.0)
-    reached = sorted((path.read_bytes() for path in merged.iterdir()), key=len)
-    corpus.save(target, [*kept, *[data for data in reached if len(data) <= 512][: max(0, KEPT - len(kept))]])
+    grown = sorted((path.read_bytes() for path in (WORK / "corpus" / "real" / target).iterdir()), key=len)
+    fresh = [data for data in grown if data not in kept and len(data) <= LONGEST_KEPT]
+    room = max(0, KEPT - len(kept))
+    corpus.save(target, [*kept, *fresh[:: max(1, len(fresh) // max(1, room))][:room]])
     return len(corpus.load(target))
 
 
@@ -90,7 +104,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--keep", action="store_true", help="only fold what was found into tests/fuzz/corpus")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1))
     asked = parser.parse_args(arguments)
-    targets = tuple(filter(None, asked.targets.split(","))) or (PLANTED if asked.planted else TARGETS)
+    targets = tuple(filter(None, asked.targets.split(","))) or tuple(PLANTED if asked.planted else TARGETS)
     if asked.keep:
         for target in targets:
             print(f"{target}: {keep(target)} inputs kept")

@@ -1,7 +1,7 @@
 """The inputs that are kept: one file a target, one input a line, spelt as Python spells bytes. So a change can be read."""
 
 import ast
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -14,11 +14,12 @@ def load(target: str) -> Sequence[bytes]:
     return [ast.literal_eval(line) for line in lines if not line.startswith("#")]
 
 
-def unpack(target: str, folder: Path) -> None:
-    """A file an input, as libFuzzer wants them."""
+def unpack(target: str, folder: Path, unless: Callable[[bytes], bool] = lambda _: False) -> None:
+    """A file an input, as libFuzzer wants them; `unless` leaves some out."""
     folder.mkdir(parents=True, exist_ok=True)
     for data in load(target):
-        (folder / sha256(data).hexdigest()[:16]).write_bytes(data)
+        if not unless(data):
+            (folder / sha256(data).hexdigest()[:16]).write_bytes(data)
 
 
 def save(target: str, inputs: Iterable[bytes]) -> None:

@@ -45,13 +45,12 @@ def believes_a_length(data: bytes) -> ProxyHeader | None:
     return parse_proxy_header(data)
 
 
-def keeps_every_address(response: dns.message.Message) -> Answer | Alias:
-    """As many as a response has room for."""
+def believes_every_record(response: dns.message.Message) -> Answer | Alias:
+    """Whosever name it has: how caches were poisoned (RFC 2181 section 5.4.1)."""
     answer = read_response(response)
-    if not isinstance(answer, Found):
-        return answer
     texts = [record.address for rrset in response.answer for record in rrset if isinstance(record, A | AAAA)]
-    return replace(answer, addresses=tuple(address for text in texts if (address := parse_address(text)) is not None))
+    found = tuple(address for text in texts[:64] if (address := parse_address(text)) is not None)
+    return replace(answer, addresses=found) if isinstance(answer, Found) else answer
 
 
 def reads_plain_yaml(text: str) -> PolicySource:

@@ -13,8 +13,11 @@ import dns.exception
 import dns.message
 import dns.rdataclass
 import dns.rdatatype
+from dns.rdtypes.ANY.CNAME import CNAME
+from dns.rdtypes.IN.A import A
+from dns.rdtypes.IN.AAAA import AAAA
 
-from gateway.model.addresses import Address
+from gateway.model.addresses import Address, parse_address
 from gateway.model.authority import parse_authority
 from gateway.model.errors import Malformed
 from gateway.model.intent import ClientHello
@@ -140,7 +143,16 @@ def fuzz_dns(data: bytes, read: Callable[[dns.message.Message], Answer | Alias] 
         return
     if isinstance(answer, Found):
         assert 0 < len(answer.addresses) <= ADDRESSES_PER_NAME, "more addresses than a name may have"
+        assert {*map(str, answer.addresses)} <= _led_to(response), "an address of another name"
     assert answer.ttl >= 0
+
+
+def _led_to(response: dns.message.Message) -> set[str]:
+    """Every address at the end of the chain that begins at the question."""
+    name, records = response.question[0].name, [(rrset.name, each) for rrset in response.answer for each in rrset]
+    for _ in range(len(records)):
+        name = next((each.target for owner, each in records if owner == name and isinstance(each, CNAME)), name)
+    return {str(parse_address(each.address)) for owner, each in records if owner == name and isinstance(each, A | AAAA)}
 
 
 def _answers_a_question_of_ours(response: dns.message.Message) -> bool:
@@ -196,6 +208,6 @@ PLANTED: Mapping[str, Run] = {
     "head": partial(fuzz_head, parse=faulty.takes_bare_line_feeds),
     "client_hello": partial(fuzz_client_hello, parse=faulty.reads_one_record_only),
     "proxy_header": partial(fuzz_proxy_header, parse=faulty.believes_a_length),
-    "dns": partial(fuzz_dns, read=faulty.keeps_every_address),
+    "dns": partial(fuzz_dns, read=faulty.believes_every_record),
     "policy": partial(fuzz_policy, parse=faulty.reads_plain_yaml),
 }

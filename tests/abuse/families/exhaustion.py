@@ -145,13 +145,13 @@ def _many_denied(stage: Stage) -> Sequence[Complaint]:
 
 
 def _resets(stage: Stage) -> Sequence[Complaint]:
-    """200 that ask for what they may not have and reset at once: not one destination is troubled."""
+    """200 that ask for what they may not have and reset at once, and one that waits for its answer: nothing leaves."""
     seen = stage.world.mark()
     for _ in range(200):
         client = RawClient(stage.proxy[1], stage.proxy[0])
         client.send(stage.filled(connect("forbidden.test:<tls>")))
         client.reset()
-    found = stage.world.ordinary(stage.proxy, stage.patience)
+    found = Refused(connect("forbidden.test:<tls>"), (400, 403))(stage)
     return [*found, *[wrong_answer(text) for text in stage.world.left_since(seen, may_ask=False)]]
 
 

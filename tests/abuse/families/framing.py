@@ -19,7 +19,7 @@ _ATTACKS_THAT_PASS = (
     "answer: content on", "answer: content for", "answer: our own fields", "answer: fields for one hop",
 )  # fmt: skip
 """Beginnings of names: the request passes, what should not pass with it does not."""
-_CUT_OFF = ("answer: content that ends early", "answer: chunks that end early", "answer: a chunk size of 17 digits")
+_CUT_OFF = ("answer: content that ends early", "answer: content that is reset", "answer: chunks that end early", "answer: a chunk size of 17 digits")
 """Even a proxy that passes everything does right by them: the client sees the fault."""
 
 
