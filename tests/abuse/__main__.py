@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
         outcomes = list(run(cases, stage, frozenset(has)))
     _print(outcomes)
     if asked.json:
-        Path(asked.json).write_text(json.dumps([_as_json(outcome) for outcome in outcomes], indent=1) + "\n")
+        Path(asked.json).write_text(json.dumps([as_json(outcome) for outcome in outcomes], indent=1) + "\n")
     return int(any(outcome.complaints for outcome in outcomes))
 
 
@@ -101,7 +101,8 @@ def _print(outcomes: Sequence[Outcome]) -> None:
     print(f"{len(ran)} cases, {sum(not outcome.complaints for outcome in ran)} as they should be")
 
 
-def _as_json(outcome: Outcome) -> dict[str, object]:
+def as_json(outcome: Outcome) -> dict[str, object]:
+    """As it stands in files."""
     complaints = [f"{kind}: {text}" for kind, text in outcome.complaints]
     return {"id": outcome.case.id, "outcome": outcome.worst or "ok", "skipped": outcome.skipped, "complaints": complaints}
 

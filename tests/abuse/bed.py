@@ -44,24 +44,28 @@ class Bed:
 
 @contextmanager
 def bed(folder: Path) -> Iterator[Bed]:
+    with World() as world, GatewayProcess(folder, policy_for(world), settings_for(world, folder)) as gateway:
+        admin = ("127.0.0.1", gateway.ports["admin"])
+        yield Bed(gateway, world, Stage(("127.0.0.1", gateway.port), world, admin, PATIENCE))
+
+
+def settings_for(world: World, folder: Path) -> dict[str, object]:
+    """gateway.yaml; its users and its token are written into `folder`."""
     users = folder / "users.htpasswd"
     users.write_text(f"ci:{bcrypt.hashpw(b'correct-horse', bcrypt.gensalt(4)).decode()}\n")
     (folder / "token").write_text("correct-horse-battery\n")
-    with World() as world:
-        settings = {
-            "addresses": {"allow": ["127.0.0.1/32", "127.0.0.3/32"]},
-            "admin": {"bind": "127.0.0.1:0", "token_file": "token"},
-            "identity": {"basic": {"htpasswd": str(users)}},
-            "resolver": {"servers": [f"127.0.0.1:{world.dns.port}"], "cache": {"min_ttl": "0s"}, "timeout": "1s"},
-            "telemetry": {"name": NAME, "access_log": [{"path": "records.jsonl", "format": "json"}]},
-            "timeouts": {"head": f"{TIMEOUT:g}s", "client_hello": f"{TIMEOUT:g}s", "idle": f"{TIMEOUT:g}s"},
-        }
-        with GatewayProcess(folder, _policy(world), settings) as gateway:
-            admin = ("127.0.0.1", gateway.ports["admin"])
-            yield Bed(gateway, world, Stage(("127.0.0.1", gateway.port), world, admin, PATIENCE))
+    return {
+        "addresses": {"allow": ["127.0.0.1/32", "127.0.0.3/32"]},
+        "admin": {"bind": "127.0.0.1:0", "token_file": "token"},
+        "identity": {"basic": {"htpasswd": str(users)}},
+        "resolver": {"servers": [f"127.0.0.1:{world.dns.port}"], "cache": {"min_ttl": "0s"}, "timeout": "1s"},
+        "telemetry": {"name": NAME, "access_log": [{"path": "records.jsonl", "format": "json"}]},
+        "timeouts": {"head": f"{TIMEOUT:g}s", "client_hello": f"{TIMEOUT:g}s", "idle": f"{TIMEOUT:g}s"},
+    }
 
 
-def _policy(world: World) -> dict[str, object]:
+def policy_for(world: World) -> dict[str, object]:
+    """What docs/abuse.md asks of every proxy."""
     rules: list[dict[str, object]] = [
         {"name": "allowed-web", "hosts": ["allowed.test"], "ports": [world.web.port], "protocol": "http"},
         {"name": "allowed-tls", "hosts": ["allowed.test"], "ports": [world.tls.port], "protocol": "tls"},
