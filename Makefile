@@ -10,10 +10,10 @@ COMPILE := $(LOCK_VENV)/bin/uv pip compile --quiet --no-config --universal --pyt
            --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench smoke fmt lock clean
+.PHONY: help run test check bench bench-full smoke fmt lock clean
 
 help: ## say what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: ## start the gateway on 127.0.0.1:3128 with config/quickstart.yaml
 	@.ci/setup run
@@ -21,7 +21,7 @@ run: ## start the gateway on 127.0.0.1:3128 with config/quickstart.yaml
 
 test: ## run the tests (as root it installs the client programs that they start)
 	@.ci/setup test
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 check: ## format, lint, types, import contracts, house rules
 	@.ci/setup check
@@ -34,6 +34,10 @@ check: ## format, lint, types, import contracts, house rules
 bench: ## measure beside squid and tinyproxy (as root it installs them)
 	@.ci/setup bench
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-full: ## measure beside all peers, into benchmarks/report (about an hour)
+	@.ci/setup bench
+	@$(BIN)/python -m benchmarks --only all --proxies all --publish benchmarks/report $(ARGS)
 
 smoke: ## fetch one package each with pip, npm and apt through the gateway
 	@.ci/setup test
@@ -50,6 +54,7 @@ lock: ## resolve pyproject.toml anew into requirements*.txt (UPGRADE=--upgrade f
 	@$(COMPILE) $(UPGRADE) pyproject.toml --output-file requirements.txt
 	@$(COMPILE) $(UPGRADE) pyproject.toml --group dev --constraint requirements.txt --output-file requirements-dev.txt
 	@$(COMPILE) $(UPGRADE) --group peers --output-file tests/peers/requirements.txt
+	@$(COMPILE) $(UPGRADE) --group bench-peers --output-file benchmarks/proxies/requirements.txt
 	@$(COMPILE) $(UPGRADE) --group build --output-file requirements-build.txt
 	@rm -rf $(LOCK_VENV)
 

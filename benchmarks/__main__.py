@@ -1,6 +1,7 @@
 """Command line of the benchmark; the exit status is told by `--help`."""
 
 import argparse
+import importlib.metadata
 import os
 import platform
 import shlex
@@ -13,16 +14,33 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
-from benchmarks import isolation, layout, load, proxies, report
+from benchmarks import isolation, layout, load, report, telling
 from benchmarks.isolation import Unusable
-from benchmarks.proxies import Launch
+from benchmarks.proxies import debian, ours, packaged
+from benchmarks.proxies.launch import Launch, Place
+from benchmarks.proxies.running import ProxyFailed
 from benchmarks.report import Row
 from benchmarks.scenarios import CAPTURED, SCENARIOS, SOAK, Sample, Scenario, Sizes, Unreconciled, measure
 
 FAILED, UNUSABLE, MISSED = 1, 2, 3
 ALL = (*SCENARIOS, CAPTURED, SOAK)
-PROXIES = ("gateway", "squid", "tinyproxy", "floor", "pair", "traced")
-USUAL = PROXIES[:4]
+PROXIES: dict[str, Callable[[Place], Launch]] = {
+    "gateway": ours.gateway,
+    "squid": debian.squid,
+    "tinyproxy": debian.tinyproxy,
+    "floor": ours.floor,
+    "apache": debian.apache,
+    "nginx": packaged.nginx,
+    "envoy": packaged.envoy,
+    "sing-box": packaged.sing_box,
+    "proxy.py": packaged.proxy_py,
+    "mitmproxy": packaged.mitmproxy,
+    "pair": ours.pair,
+    "traced": ours.traced,
+    "rules-10": ours.few_rules,
+    "rules-100k": ours.many_rules,
+}
+USUAL = ("gateway", "squid", "tinyproxy", "floor")
 
 _EPILOG = """\
 examples:
@@ -40,6 +58,8 @@ exit status: 0 all targets met; 1 a run failed, or tunnels, counted connections 
 
 def _some_of(known: Sequence[str]) -> Callable[[str], list[str]]:
     def names(text: str) -> list[str]:
+        if text == "all":
+            return list(known)
         if unknown := set(text.split(",")) - set(known):
             raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))} is none of {', '.join(known)}")
         return [name for name in known if name in text.split(",")]
@@ -63,9 +83,10 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--proxies",
         metavar="NAMES",
-        type=_some_of(PROXIES),
+        type=_some_of(list(PROXIES)),
         default=list(USUAL),
-        help=f"{','.join(USUAL)}, or pair: the gateway with two workers, or traced: with a collector",
+        help=f"of {', '.join(PROXIES)}, or all (pair: the gateway with two workers; traced: with a collector; "
+        f"rules-N: with another number of rules); by default {','.join(USUAL)}",
     )
     add("--rounds", type=int, default=3, help="rounds; proxies take turns in each; the median counts (%(default)s)")
     add("--soak", action="store_true", help="add the soak scenario (gateway only)")
@@ -80,6 +101,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--idle", type=int, default=sizes.idle, help="idle tunnels held (%(default)s)")
     add("--requests", type=int, default=sizes.requests, help="requests a run in http (%(default)s)")
     add("--body-bytes", type=int, default=sizes.body_bytes, help="bytes of a body in each direction (%(default)s)")
+    add("--messages", type=int, default=sizes.messages, help="long round trips a run (%(default)s)")
+    add("--denials", type=int, default=sizes.denials, help="refused tunnels a run (%(default)s)")
+    add("--alone", type=int, default=sizes.alone, help="tunnels one after the other in latency (%(default)s)")
+    add("--publish", type=Path, metavar="DIRECTORY", help="write report.json, report.md and plots there as well")
     add("--soak-tunnels", type=int, default=sizes.soak, help="tunnels of the soak (%(default)s)")
     return parser
 
@@ -94,26 +119,12 @@ def _launches(options: argparse.Namespace, configurations: Path, logs: Path) -> 
     for name in options.proxies:
         own_logs = logs / name
         own_logs.mkdir()
-        if name == "gateway":
-            launches.append(proxies.prepare_gateway(command, configurations, own_logs))
-        elif name == "pair":
-            launches.append(proxies.prepare_gateway(command, configurations, own_logs, workers=2))
-        elif name == "traced":
-            launches.append(proxies.prepare_traced(options.python, command, configurations, own_logs))
-        elif name == "squid":
-            launches.append(proxies.prepare_squid(configurations, own_logs))
-        elif name == "tinyproxy":
-            launches.append(proxies.prepare_tinyproxy(configurations, own_logs))
-        else:
-            launches.append(proxies.prepare_floor(options.python, configurations, own_logs))
+        launches.append(PROXIES[name](Place(configurations, own_logs, options.python, command)))
     return launches
 
 
 def _run(scenario: Scenario, launches: Sequence[Launch], sizes: Sizes, rounds: int) -> dict[str, list[Sample]]:
-    if scenario.alone:
-        launches = [launch for launch in launches if launch.name == report.GATEWAY]
-    if scenario.plain:
-        launches = [launch for launch in launches if launch.name != "floor"]
+    launches = [launch for launch in launches if scenario.suits(launch)]
     rounds = 1 if scenario is SOAK else rounds
     samples: dict[str, list[Sample]] = {launch.name: [] for launch in launches}
     for number in range(1, rounds + 1):
@@ -132,37 +143,55 @@ def _version(command: list[str]) -> str:
     return (done.stdout or done.stderr).partition("\n")[0].strip()
 
 
+def _version_of(launch: Launch) -> str:
+    """In its own words; a program in Python has its version beside it."""
+    if launch.environ.get("PYTHONPATH"):
+        found = importlib.metadata.distributions(name=launch.name, path=[launch.environ["PYTHONPATH"]])
+        return next((f"{launch.name} {each.version}" for each in found), "unknown")
+    option = {"envoy": "--version", "sing-box": "version"}.get(launch.name, "-v")
+    return "-" if launch.name == "floor" else _version([launch.command[0], option])
+
+
 def _about(options: argparse.Namespace, launches: Sequence[Launch]) -> dict[str, object]:
     return {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {"kernel": platform.release(), "cpus": os.cpu_count(), "load_average": os.getloadavg()},
         "python": platform.python_version(),
-        "peers": {launch.name: _version([launch.command[0], "-v"]) for launch in launches if not launch.is_gateway},
-        "options": vars(options),
+        "peers": {launch.name: _version_of(launch) for launch in launches if not launch.is_gateway},
+        "configurations": {launch.name: launch.configuration.read_text()[:4000] for launch in launches},
+        "options": {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()},
     }
 
 
 def _measure_all(options: argparse.Namespace, directory: Path, logs: Path) -> list[Row]:
     scenarios = [scenario for scenario in ALL if scenario.key in options.only or (scenario is SOAK and options.soak)]
     sizes = Sizes(
-        options.tunnels,
-        options.concurrency,
-        options.roundtrips,
-        options.bulk_bytes,
-        options.bulk_tunnels,
-        options.idle,
-        options.soak_tunnels,
-        options.requests,
-        options.body_bytes,
+        tunnels=options.tunnels,
+        concurrency=options.concurrency,
+        roundtrips=options.roundtrips,
+        bulk_bytes=options.bulk_bytes,
+        bulk_tunnels=options.bulk_tunnels,
+        idle=options.idle,
+        soak=options.soak_tunnels,
+        requests=options.requests,
+        body_bytes=options.body_bytes,
+        messages=options.messages,
+        denials=options.denials,
+        alone=options.alone,
     )
     launches = _launches(options, directory, logs)
     for launch in launches:
         _say(f"{launch.name}: {launch.configuration}")
     with load.origin():
         samples = {scenario.key: _run(scenario, launches, sizes, options.rounds) for scenario in scenarios}
-    rows = [report.row(scenario, samples[scenario.key]) for scenario in scenarios]
+    rows = [report.row(scenario, samples[scenario.key], samples) for scenario in scenarios]
     report.print_table(rows, options.proxies, sys.stdout)
-    report.write_json(directory / "report.json", rows, samples, _about(options, launches))
+    about = _about(options, launches)
+    report.write_json(directory / "report.json", rows, samples, about)
+    telling.publish(directory, rows, samples, about)
+    if options.publish:
+        telling.publish(options.publish, rows, samples, about)
+        report.write_json(options.publish / "report.json", rows, samples, about)
     for warning in report.busy_generators(rows):
         _say(f"note: {warning}")
     _say(f"report: {directory / 'report.json'}")
@@ -197,7 +226,7 @@ def main() -> int:
     except Unusable as error:
         _say(f"benchmarks: {error}")
         return UNUSABLE
-    except (load.LoadFailed, proxies.ProxyFailed, Unreconciled) as error:
+    except (load.LoadFailed, ProxyFailed, Unreconciled) as error:
         _say(f"benchmarks: FAILED: {error}")
         return FAILED
     except KeyboardInterrupt:

@@ -6,6 +6,7 @@ HERE = Path(__file__).parent
 HELLOS = (HERE / "hellos" / "curl-517.bin", HERE / "hellos" / "chromium-1825.bin")
 
 TARGET = "origin.test"
+DENIED = "denied.test"
 ORIGIN = "127.0.0.1"
 PROXY_PORT = 3128
 CAPTURED_PORT = 3129
@@ -16,6 +17,7 @@ TLS_PORTS = (20001, 20008)
 ECHO_PORTS = (20011, 20018)
 BULK_PORTS = (20021, 20028)
 HTTP_PORTS = (20031, 20038)
+DENIED_PORTS = (443, 443)  # nobody listens: who dials them is found out
 TCP_PORTS = (ECHO_PORTS[0], BULK_PORTS[1])
 
 CLIENTS = "127.1.0.0/16"

@@ -2,20 +2,22 @@
  * The load generator: a client that opens tunnels through a proxy. One process, one thread, one epoll.
  *
  *     load MODE --proxy IP:PORT --target NAME --ports FIRST-LAST [--hello FILE]... [--groups N]
- *               [--tunnels N] [--total N] [--down BYTES] [--up BYTES] [--captured 1]
+ *               [--tunnels N] [--total N] [--message BYTES] [--down BYTES] [--up BYTES] [--captured 1]
  *
  * tunnels     opens, uses and closes --total tunnels, --tunnels of them at a time
- * roundtrips  opens --tunnels tunnels, then sends --total messages of 64 bytes to and fro in them
+ * denials     asks --total times, --tunnels at a time, for a tunnel that must be refused with a 403, and reads that to its end
+ * roundtrips  opens --tunnels tunnels, then sends --total messages of --message bytes (64) to and fro in them
  * bulk        opens --tunnels tunnels, then moves --down or --up bytes through them, shared out evenly
  * idle        opens --tunnels tunnels and holds them
  *
  * With --hello a tunnel begins with that ClientHello (several files take turns; one longer than 1,400 bytes goes out in two
  * segments; client random and session id are new in each, as in life) and 64 bytes that answer it, else with an echo of 64 bytes.
- * With --captured no proxy is asked: each connection goes to one of the ports at the proxy's IP, and routes lead it elsewhere.
+ * With --captured no proxy is asked: each connection goes to one of the ports at the proxy's IP, and routes may lead it elsewhere.
  * Tunnels leave from 127.1.GROUP.1-4, the groups in turn. The client closes, so the end of a tunnel is its FIN.
  *
  * A mode that holds tunnels prints a line when they are open and goes on at a line on standard input; `roundtrips` and `bulk`
- * print a second line when the work is done and close at a second line. Each line is the JSON of `report`. Whatever is not as
+ * print a second line when the work is done and close at a second line. Each line is the JSON of `report`; its latencies are those
+ * of a tunnel from connect() to its first answer, of a denial to its end, of a round trip. Whatever is not as
  * it should be (status, length, content, an early end) is an error; after a hundred the run ends. Exit status 1 with errors.
  */
 #define _GNU_SOURCE
@@ -29,10 +31,10 @@
 #define IP_BIND_ADDRESS_NO_PORT 24
 #endif
 
-enum { HELLOS = 4, SEGMENT = 1400, AT_A_TIME = 64, STALL_MS = 10000, ERRORS_MAX = 100, HEAD_MAX = 2048, RANDOM_AT = 11, SESSION_AT = 44 };
+enum { HELLOS = 4, SEGMENT = 1400, AT_A_TIME = 64, STALL_MS = 10000, ERRORS_MAX = 100, HEAD_MAX = 16384, RANDOM_AT = 11, SESSION_AT = 44 };
 
-enum mode { TUNNELS, ROUNDTRIPS, BULK, IDLE };
-static const char *const MODE_NAMES[] = {"tunnels", "roundtrips", "bulk", "idle"};
+enum mode { TUNNELS, DENIALS, ROUNDTRIPS, BULK, IDLE, MODES };
+static const char *const MODE_NAMES[MODES] = {"tunnels", "denials", "roundtrips", "bulk", "idle"};
 
 /* A tunnel in the order of its life. `bulk` takes WORKING instead of FIRST. */
 enum state { CONNECTING, CONNECT_HEAD, FIRST, OPEN, WORKING, FINISHED };
@@ -43,8 +45,9 @@ struct tunnel {
     unsigned number;
     uint64_t received, to_receive;
     uint64_t sent, to_send;
-    unsigned char expected[MESSAGE];
-    unsigned char in[HEAD_MAX];
+    size_t wanted;                 /* bytes of the answer that is awaited, at most MESSAGE_MAX */
+    double began;                  /* what is timed */
+    unsigned char *expected, *in;  /* MESSAGE_MAX and HEAD_MAX bytes of the slot, allocated when it is first used */
 };
 
 struct hello {
@@ -57,11 +60,11 @@ static struct {
     struct sockaddr_in proxy;
     const char *target;
     int first_port, last_port, groups, captured;
-    unsigned tunnels, total;
+    unsigned tunnels, total, message;
     uint64_t down, up;
     struct hello hellos[HELLOS];
     int hello_count;
-} options = {.tunnels = 32, .total = 1000};
+} options = {.tunnels = 32, .total = 1000, .message = MESSAGE};
 
 static struct {
     unsigned started, opened, finished, errors; /* tunnels; `finished` counts the round trips in that mode */
@@ -69,6 +72,11 @@ static struct {
     uint64_t bytes;
     char first_error[160];
 } tally;
+
+static struct {
+    unsigned count, room;
+    float *microseconds;
+} latencies;
 
 static int poller;
 static struct tunnel *tunnels;
@@ -81,10 +89,27 @@ static double seconds_of(clockid_t clock) {
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
+static void note_latency(double began) {
+    if (latencies.count < latencies.room)
+        latencies.microseconds[latencies.count++] = (float)((seconds_of(CLOCK_MONOTONIC) - began) * 1e6);
+}
+
+static int by_size(const void *one, const void *other) {
+    float a = *(const float *)one, b = *(const float *)other;
+    return (a > b) - (a < b);
+}
+
+/* The latencies must be sorted. */
+static double quantile(double share) {
+    return latencies.count ? latencies.microseconds[(unsigned)((latencies.count - 1) * share)] : 0;
+}
+
 static void report(const char *phase, unsigned units, double seconds, double cpu) {
+    qsort(latencies.microseconds, latencies.count, sizeof *latencies.microseconds, by_size);
     printf("{\"phase\": \"%s\", \"units\": %u, \"tunnels\": %u, \"errors\": %u, \"bytes\": %llu, \"seconds\": %.6f, \"cpu_seconds\": %.6f, "
-           "\"first_error\": \"%s\"}\n",
-           phase, units, tally.opened, tally.errors, (unsigned long long)tally.bytes, seconds, cpu, tally.first_error);
+           "\"p50\": %.1f, \"p99\": %.1f, \"p999\": %.1f, \"first_error\": \"%s\"}\n",
+           phase, units, tally.opened, tally.errors, (unsigned long long)tally.bytes, seconds, cpu, quantile(0.5), quantile(0.99),
+           quantile(0.999), tally.first_error);
     fflush(stdout);
 }
 
@@ -142,10 +167,11 @@ static void send_hello(struct tunnel *tunnel) {
         send_whole(tunnel, hello->bytes + first, hello->length - first);
 }
 
-static void send_message(struct tunnel *tunnel) {
-    fill_random(tunnel->expected, MESSAGE);
+static void send_message(struct tunnel *tunnel, size_t length) {
+    fill_random(tunnel->expected, length);
+    tunnel->wanted = length;
     tunnel->received = 0;
-    send_whole(tunnel, tunnel->expected, MESSAGE);
+    send_whole(tunnel, tunnel->expected, length);
 }
 
 static int port_of(const struct tunnel *tunnel) {
@@ -197,17 +223,39 @@ static int connected(struct tunnel *tunnel) {
     return tunnel->state == CONNECT_HEAD;
 }
 
-/* 1 when the 64 expected bytes are there, 0 when more must come; anything else fails the tunnel. */
+/* A refusal is read to its end: the length that it tells, or the end of the connection. 1 when it is there. */
+static int denied(struct tunnel *tunnel) {
+    ssize_t got = recv(tunnel->fd, tunnel->in + tunnel->received, HEAD_MAX - 1 - tunnel->received, 0);
+    if (got < 0) {
+        fail(tunnel, "no refusal of CONNECT: %s", strerror(errno));
+        return 0;
+    }
+    tunnel->received += (uint64_t)got;
+    tunnel->in[tunnel->received] = 0;
+    const char *head = (const char *)tunnel->in, *end = strstr(head, "\r\n\r\n"), *length = strcasestr(head, "\r\nContent-Length:");
+    if (end == NULL && got)
+        return 0;
+    if (end == NULL || strncmp(head, "HTTP/1.", 7) != 0 || strncmp(head + 8, " 403 ", 5) != 0) {
+        fail(tunnel, "CONNECT was not refused with a 403: %.60s", head);
+        return 0;
+    }
+    int complete = got == 0;
+    if (length != NULL && length < end)
+        complete = complete || strtoull(length + 17, NULL, 10) <= tunnel->received - (uint64_t)(end + 4 - head);
+    return complete;
+}
+
+/* 1 when the expected bytes are there, 0 when more must come; anything else fails the tunnel. */
 static int answered(struct tunnel *tunnel) {
-    ssize_t got = recv(tunnel->fd, tunnel->in + tunnel->received, MESSAGE + 1 - tunnel->received, 0);
+    ssize_t got = recv(tunnel->fd, tunnel->in + tunnel->received, tunnel->wanted + 1 - tunnel->received, 0);
     if (got <= 0) {
         fail(tunnel, "no answer in the tunnel: %s", got ? strerror(errno) : "closed");
         return 0;
     }
     tunnel->received += (uint64_t)got;
-    if (tunnel->received < MESSAGE)
+    if (tunnel->received < tunnel->wanted)
         return 0;
-    if (tunnel->received > MESSAGE || memcmp(tunnel->in, tunnel->expected, MESSAGE) != 0) {
+    if (tunnel->received > tunnel->wanted || memcmp(tunnel->in, tunnel->expected, tunnel->wanted) != 0) {
         fail(tunnel, "another answer than expected in the tunnel");
         return 0;
     }
@@ -231,7 +279,11 @@ static void receive_bulk(struct tunnel *tunnel) {
 
 static void start(struct tunnel *tunnel) {
     unsigned number = tally.started++;
-    *tunnel = (struct tunnel){.number = number, .state = CONNECTING};
+    unsigned char *room = tunnel->expected ? tunnel->expected : malloc(MESSAGE_MAX + HEAD_MAX + 1);
+    if (room == NULL)
+        die("malloc");
+    *tunnel = (struct tunnel){.number = number, .state = CONNECTING, .wanted = MESSAGE, .expected = room, .in = room + MESSAGE_MAX};
+    tunnel->began = seconds_of(CLOCK_MONOTONIC);
     tunnel->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (tunnel->fd < 0)
         die("socket");
@@ -261,7 +313,7 @@ static void on_connected(struct tunnel *tunnel) {
     if (options.hello_count)
         send_hello(tunnel);
     else
-        send_message(tunnel);
+        send_message(tunnel, MESSAGE);
 }
 
 static void on_connecting(struct tunnel *tunnel) {
@@ -280,17 +332,32 @@ static void on_first_answer(struct tunnel *tunnel) {
     tally.bytes += MESSAGE;
     tunnel->state = OPEN;
     if (options.mode == TUNNELS) {
+        note_latency(tunnel->began);
         finish(tunnel);
         tally.finished++;
     }
 }
 
+static void on_denied(struct tunnel *tunnel) {
+    note_latency(tunnel->began);
+    tally.opened++;
+    tally.finished++;
+    finish(tunnel);
+}
+
+static void begin_roundtrip(struct tunnel *tunnel) {
+    tally.sent++;
+    tunnel->state = WORKING;
+    tunnel->began = seconds_of(CLOCK_MONOTONIC);
+    send_message(tunnel, options.message);
+}
+
 static void on_roundtrip(struct tunnel *tunnel) {
-    tally.bytes += MESSAGE;
+    note_latency(tunnel->began);
+    tally.bytes += options.message;
     tally.finished++;
     if (tally.sent < options.total) {
-        tally.sent++;
-        send_message(tunnel);
+        begin_roundtrip(tunnel);
     } else {
         tunnel->state = OPEN;
     }
@@ -324,7 +391,10 @@ static void advance(struct tunnel *tunnel, uint32_t events) {
         on_connecting(tunnel);
         break;
     case CONNECT_HEAD:
-        if (connected(tunnel))
+        if (options.mode == DENIALS) {
+            if (denied(tunnel))
+                on_denied(tunnel);
+        } else if (connected(tunnel))
             on_connected(tunnel);
         break;
     case FIRST:
@@ -389,11 +459,8 @@ static void open_tunnels(void) {
 
 static void run_roundtrips(void) {
     for (unsigned i = 0; i < options.tunnels && tally.sent < options.total; i++) {
-        if (tunnels[i].state != OPEN)
-            continue;
-        tunnels[i].state = WORKING;
-        tally.sent++;
-        send_message(&tunnels[i]);
+        if (tunnels[i].state == OPEN)
+            begin_roundtrip(&tunnels[i]);
     }
     while (tally.finished + tally.errors < options.total && count_in(WORKING) && turn()) {
     }
@@ -411,6 +478,7 @@ static void begin_bulk(struct tunnel *tunnel, uint64_t down, uint64_t up) {
     tunnel->state = WORKING;
     tunnel->to_receive = down;
     tunnel->to_send = up;
+    tunnel->wanted = MESSAGE;
     fill_answer(tunnel->expected, up);
     if (send_whole(tunnel, header, sizeof header) && up)
         watch(tunnel, EPOLLIN | EPOLLOUT, EPOLL_CTL_MOD);
@@ -483,6 +551,8 @@ static void read_option(const char *name, const char *value) {
         options.tunnels = (unsigned)atoi(value);
     else if (strcmp(name, "--total") == 0)
         options.total = (unsigned)atoi(value);
+    else if (strcmp(name, "--message") == 0)
+        options.message = (unsigned)atoi(value);
     else if (strcmp(name, "--down") == 0)
         options.down = strtoull(value, NULL, 10);
     else if (strcmp(name, "--up") == 0)
@@ -493,14 +563,15 @@ static void read_option(const char *name, const char *value) {
 
 static void read_options(int count, char **arguments) {
     int known = 0;
-    for (int i = 0; count > 1 && i < 4; i++)
+    for (int i = 0; count > 1 && i < MODES; i++)
         if (strcmp(arguments[1], MODE_NAMES[i]) == 0)
             options.mode = (enum mode)i, known = 1;
     for (int i = 2; i + 1 < count; i += 2)
         read_option(arguments[i], arguments[i + 1]);
     if (options.down && options.up)
         errno = EINVAL, die("--down or --up");
-    if (!known || !options.proxy.sin_port || !options.target || !options.first_port || !options.tunnels)
+    if (!known || !options.proxy.sin_port || !options.target || !options.first_port || !options.tunnels || !options.message ||
+        options.message > MESSAGE_MAX)
         errno = EINVAL, die("usage: load MODE --proxy IP:PORT --target NAME --ports FIRST-LAST ...");
 }
 
@@ -512,8 +583,10 @@ int main(int count, char **arguments) {
     tunnels = calloc(options.tunnels, sizeof *tunnels);
     for (unsigned i = 0; i < options.tunnels; i++)
         tunnels[i].fd = -1;
+    latencies.room = options.total;
+    latencies.microseconds = calloc(options.total, sizeof *latencies.microseconds);
 
-    if (options.mode == TUNNELS) {
+    if (options.mode == TUNNELS || options.mode == DENIALS) {
         timed("done", run_tunnels, &tally.finished);
     } else {
         timed("open", open_tunnels, &tally.opened);

@@ -22,7 +22,8 @@ class LoadFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One line of the load generator: units done, tunnels opened so far, errors, bytes, wall and own CPU seconds."""
+    """One line of the load generator: units done, tunnels opened so far, errors, bytes, wall and own CPU seconds, and
+    the quantiles of its latencies in microseconds (0 where it times nothing)."""
 
     phase: str
     units: int
@@ -32,6 +33,9 @@ class Result:
     seconds: float
     cpu_seconds: float
     first_error: str
+    p50: float = 0.0
+    p99: float = 0.0
+    p999: float = 0.0
 
     @classmethod
     def from_line(cls, line: str) -> "Result":
@@ -111,12 +115,13 @@ def generate(
     hellos: Sequence[Path] = (),
     program: str = "load",
     captured: bool = False,
+    target: str = layout.TARGET,
 ) -> Iterator[Load]:
     """Start a load generator; `counts` are its numeric options. It is gone when the block ends. `captured`: it dials
-    the origin itself, and leaves it to routes that this leads to the gateway."""
+    the origin itself, and leaves it to routes, if there are any, that this leads to the gateway."""
     options = {
         "proxy": f"127.0.0.1:{proxy_port}",
-        "target": layout.TARGET,
+        "target": target,
         "ports": _range(ports),
         "groups": groups,
         **counts,

@@ -37,10 +37,13 @@ def _medians(samples: Samples, name: str) -> dict[str, float]:
     }
 
 
-def row(scenario: Scenario, samples: Samples) -> Row:
-    """`met` is None when there is no target or nothing to compare with."""
+def row(scenario: Scenario, samples: Samples, others: Mapping[str, Samples] | None = None) -> Row:
+    """`met` is None when there is no target or nothing to compare with; `others` are the samples of all scenarios."""
     costs = _medians(samples, "cost")
-    ratio = costs[GATEWAY] / costs[REFERENCE] if costs.get(REFERENCE) and GATEWAY in costs else None
+    base = costs.get(REFERENCE)
+    if scenario.of is not None:
+        base = _medians((others or {}).get(scenario.of, {}), "cost").get(GATEWAY)
+    ratio = costs[GATEWAY] / base if base and GATEWAY in costs else None
     met = None
     if scenario.ratio is not None and ratio is not None:
         met = ratio <= scenario.ratio
@@ -49,24 +52,24 @@ def row(scenario: Scenario, samples: Samples) -> Row:
     return Row(scenario, costs, _medians(samples, "rate"), _medians(samples, "generator"), ratio, met)
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
-def _target(scenario: Scenario) -> str:
+def target(scenario: Scenario) -> str:
     if scenario.ratio is not None:
-        return f"<= {scenario.ratio}"
+        return f"<= {scenario.ratio:g}" + (f" of {scenario.of}" if scenario.of else "")
     return "-" if scenario.limit is None else f"<= {scenario.limit:g} {scenario.unit}"
 
 
 def _cells(row: Row, proxies: Sequence[str]) -> list[str]:
     scenario = row.scenario
-    figures = [_number(row.costs.get(proxy)) for proxy in proxies]
+    figures = [number(row.costs.get(proxy)) for proxy in proxies]
     verdict = {True: "met", False: "MISSED", None: "-"}[row.met]
-    rates = " / ".join(_number(row.rates.get(proxy)) for proxy in proxies)
+    rates = " / ".join(number(row.rates.get(proxy)) for proxy in proxies)
     busy = " / ".join(f"{row.generator.get(proxy, 0):.0%}" for proxy in proxies)
     ratio = "-" if row.ratio is None else f"{row.ratio:.2f}"
-    return [f"{scenario.key}: {scenario.title}", scenario.unit, *figures, ratio, _target(scenario), verdict,
+    return [f"{scenario.key}: {scenario.title}", scenario.unit, *figures, ratio, target(scenario), verdict,
             f"{rates} {scenario.rate_unit}", busy]  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from benchmarks import layout, proxies
+from benchmarks import layout
 from benchmarks.capture import captured
 from benchmarks.load import Result, generate
 from benchmarks.measure import (
@@ -17,11 +17,15 @@ from benchmarks.measure import (
     resident_bytes,
     settled_cpu_seconds,
 )
-from benchmarks.proxies import Launch, Running
+from benchmarks.proxies import counting
+from benchmarks.proxies.launch import Launch
+from benchmarks.proxies.running import Running, running
 
 _WARM_UP = 300
 _TURNS = 8
 _GIGABYTE = 1e9
+_AT_A_TIME = ("concurrency", "bulk_tunnels")
+_LONG_MESSAGE = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +37,18 @@ class Sizes:
     roundtrips: int = 200_000
     bulk_bytes: int = 2_000_000_000
     bulk_tunnels: int = 8
-    idle: int = 5_000
+    idle: int = 9_000
     soak: int = 100_000
     requests: int = 50_000
     body_bytes: int = 1 << 30
+    messages: int = 50_000
+    denials: int = 10_000
+    alone: int = 2_000
+
+    def times(self, share: float) -> "Sizes":
+        """Less of everything for a proxy that would take too long; as many at a time."""
+        fewer = {key: max(1, round(getattr(self, key) * share)) for key in self.__slots__ if key not in _AT_A_TIME}
+        return replace(self, **fewer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +71,9 @@ Work = Callable[[Running, Sizes], Sample]
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A kind of work and the unit of its cost; the gateway aims for a highest ratio to squid or a highest cost.
-    `alone`: it says something of the gateway only."""
+    """A kind of work and the unit of its cost; the gateway aims for a highest ratio to squid, or to its own work `of`
+    another kind, or for a highest cost. `plain`: plain HTTP; `denial`: refused by a list of names; `alone`: it says
+    something of the gateway only."""
 
     key: str
     title: str
@@ -69,8 +82,18 @@ class Scenario:
     work: Work
     ratio: float | None = None
     limit: float | None = None
-    plain: bool = False  # plain HTTP, which the floor does not speak
+    plain: bool = False
+    denial: bool = False
     alone: bool = False
+    of: str | None = None
+
+    def suits(self, launch: Launch) -> bool:
+        """Whether the proxy does that kind of work at all."""
+        return (
+            (launch.plain or not self.plain)
+            and (launch.denies or not self.denial)
+            and not (self.alone and launch.name != "gateway")
+        )
 
 
 def _hellos(with_hello: bool) -> tuple[Path, ...]:
@@ -125,15 +148,67 @@ def captured_with_hello(running: Running, sizes: Sizes) -> Sample:
     )
 
 
-def roundtrips(running: Running, sizes: Sizes) -> Sample:
+def _round_trips(running: Running, total: int, concurrency: int, message: int) -> Sample:
     warm = _warm_up(False, layout.ECHO_PORTS)
-    with generate("roundtrips", layout.ECHO_PORTS, {"total": sizes.roundtrips, "tunnels": sizes.concurrency}) as load:
+    counts = {"total": total, "tunnels": concurrency, "message": message}
+    with generate("roundtrips", layout.ECHO_PORTS, counts) as load:
         opened = load.read()
         before = settled_cpu_seconds(running.pid)
         result = load.go_on()
         cpu = cpu_seconds(running.pid) - before
         load.go_on()
     return _sample(cpu, result.units / 1e6, result, warm + opened.tunnels)
+
+
+def roundtrips(running: Running, sizes: Sizes) -> Sample:
+    return _round_trips(running, sizes.roundtrips, sizes.concurrency, 64)
+
+
+def long_roundtrips(running: Running, sizes: Sizes) -> Sample:
+    return _round_trips(running, sizes.messages, sizes.concurrency, _LONG_MESSAGE)
+
+
+def denials(running: Running, sizes: Sizes) -> Sample:
+    """A name that no list has, on a port that tinyproxy's list has not: each denies by what it knows."""
+    warm = _denied(_WARM_UP, 8)
+    before = settled_cpu_seconds(running.pid)
+    result = _denied(sizes.denials, sizes.concurrency)
+    cpu = settled_cpu_seconds(running.pid) - before
+    return _sample(cpu, result.units / 1e6, result, warm.units + result.units)
+
+
+def _denied(total: int, at_a_time: int) -> Result:
+    counts = {"total": total, "tunnels": at_a_time}
+    with generate("denials", layout.DENIED_PORTS, counts, target=layout.DENIED) as load:
+        return load.read()
+
+
+def latency(running: Running, sizes: Sizes) -> Sample:
+    """One tunnel after the other with nothing beside it, then one message after the other: what the proxy adds to each
+    over the same done without it, in microseconds. The cost is what it adds to a tunnel's median."""
+    details: dict[str, float] = {}
+    made, rate = 0, 0.0
+    for what, mode, ports, total in (
+        ("tunnel", "tunnels", layout.TLS_PORTS, sizes.alone),
+        ("trip", "roundtrips", layout.ECHO_PORTS, 10 * sizes.alone),
+    ):
+        direct, through = (_one_by_one(mode, ports, total, captured) for captured in (True, False))
+        made, rate = made + through.tunnels, through.units / max(through.seconds, 1e-9)
+        for name in ("p50", "p99", "p999"):
+            details[f"{what}_{name}"] = getattr(through, name) - getattr(direct, name)
+            details[f"{what}_{name}_direct"] = getattr(direct, name)
+    del running
+    return Sample(details["tunnel_p50"], rate, 0.0, made, details=details)
+
+
+def _one_by_one(mode: str, ports: tuple[int, int], total: int, captured: bool) -> Result:
+    hellos = layout.HELLOS if mode == "tunnels" else ()
+    with generate(mode, ports, {"total": total, "tunnels": 1}, hellos=hellos, captured=captured) as load:
+        result = load.read()
+        if mode == "roundtrips":
+            result = load.go_on()
+            load.go_on()
+        return result
 
 
 def _one_way(running: Running, sizes: Sizes, direction: Literal["down", "up"]) -> tuple[float, Result]:
@@ -206,6 +281,13 @@ def body(running: Running, sizes: Sizes) -> Sample:
     )
 
 
+def start_up(running: Running, sizes: Sizes) -> Sample:
+    """From the start of the process to its listening, and what it holds then."""
+    del sizes
+    held = proportional_bytes(running.pid) / 1e6
+    return Sample(cpu_seconds(running.pid), 1 / running.took, 0.0, 0, details={"seconds": running.took, "pss_mb": held})
+
+
 def soak(running: Running, sizes: Sizes) -> Sample:
     """Growth of RSS in per cent, from the start and from after the first thousand tunnels."""
     start = resident_bytes(running.pid)
@@ -232,11 +314,15 @@ def soak(running: Running, sizes: Sizes) -> Sample:
 SCENARIOS = (
     Scenario("a", "tunnel on a tls rule", "us CPU", "tunnels/s", tunnels_with_hello, ratio=1.15),
     Scenario("b", "tunnel on a tcp rule", "us CPU", "tunnels/s", tunnels_with_echo, ratio=0.95),
-    Scenario("rt", "64 B round trip", "us CPU", "trips/s", roundtrips, ratio=1.12),
+    Scenario("deny", "refused tunnel", "us CPU", "refusals/s", denials, ratio=0.5, denial=True, of="a"),
+    Scenario("rt", "64 B round trip", "us CPU", "trips/s", roundtrips, ratio=1.0),
+    Scenario("rt16", "16 KiB round trip", "us CPU", "trips/s", long_roundtrips),
     Scenario("bulk", "bulk, per GB", "s CPU", "GB/s", bulk, ratio=0.34),
     Scenario("http", "request in absolute form", "us CPU", "requests/s", requests, ratio=0.6, plain=True),
     Scenario("body", "1 GiB each way, rise of RSS", "MiB", "GB/s", body, limit=32.0, plain=True),
     Scenario("idle", "idle tunnel", "kB PSS", "opened/s", idle, ratio=0.37),
+    Scenario("latency", "added to a tunnel, p50", "us", "trips/s", latency),
+    Scenario("start", "start-up", "s CPU", "starts/s", start_up),
 )
 CAPTURED = Scenario("captured", "captured TLS", "% of a", "tunnels/s", captured_with_hello, limit=115.0, alone=True)
 SOAK = Scenario("soak", "growth of RSS", "%", "tunnels/s", soak, limit=5.0, alone=True)
@@ -249,12 +335,12 @@ class Unreconciled(Exception):
 def measure(scenario: Scenario, launch: Launch, sizes: Sizes) -> Sample:
     """One run. Of the gateway, what it counted and recorded must be what was made."""
     counted = (0, 0)
-    with proxies.running(launch) as running:
-        sample = scenario.work(running, sizes)
+    with running(launch) as proxy:
+        sample = scenario.work(proxy, sizes.times(launch.share))
         if launch.is_gateway:
-            counted = proxies.await_counted(sample.tunnels), proxies.counted(proxies.REQUESTS_METRIC)
+            counted = counting.await_counted(sample.tunnels), counting.counted(counting.REQUESTS_METRIC)
     if launch.is_gateway:
-        recorded = proxies.records_in(launch.log)
+        recorded = counting.records_in(launch.log)
         reconcile("connections", sample.tunnels, counted[0], recorded[0])
         reconcile("requests", sample.requests, counted[1], recorded[1])
     return sample

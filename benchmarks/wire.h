@@ -17,6 +17,7 @@
 
 enum {
     MESSAGE = 64,          /* bytes of an echo, of the answer to a ClientHello, of the receipt for an upload */
+    MESSAGE_MAX = 16384,   /* the longest message of a round trip */
     HELLO_MAX = 4096,      /* the longest ClientHello that either side holds */
     ANSWER = 200,          /* bytes of content that answer a small GET */
     BULK_HEADER = 16,      /* two big-endian 64-bit counts: bytes wanted down, bytes coming up */

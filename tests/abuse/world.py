@@ -59,7 +59,7 @@ class World:
 
     def mark(self) -> Mark:
         """To compare with later."""
-        return Mark(tuple(len(origin.visits) for origin in self._forbidden), len(self.dns.queries))
+        return Mark(tuple(origin.settled() for origin in self._forbidden), len(self.dns.queries))
 
     def left_since(self, mark: Mark, may_ask: bool) -> list[str]:
         """Every connection that was made, and, unless one `may_ask`, every name that was asked for."""
@@ -67,7 +67,7 @@ class World:
         found = [
             f"a connection to {name}"
             for name, origin, before in zip(names, self._forbidden, mark.visits, strict=True)
-            if len(origin.visits) > before and not (may_ask and not name.startswith("internal"))
+            if origin.settled() > before and not (may_ask and not name.startswith("internal"))
         ]
         asked = {query.name for query in self.dns.queries[mark.queries :]} - {"ordinary.test"}
         return [*found, *([] if may_ask else [f"a question for {name}" for name in sorted(asked)])]

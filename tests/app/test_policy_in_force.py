@@ -113,14 +113,14 @@ async def test_whoever_asks_while_files_are_read_gets_one_reading_more_that_begi
     disk = SlowDisk(file)
     policy = await begun(Here(load(file), reading(disk)))
     first = asyncio.create_task(policy.reload())
-    await asyncio.to_thread(disk.begun.acquire, timeout=5)
+    await asyncio.to_thread(disk.begun.acquire, timeout=30)
     others = [asyncio.create_task(policy.reload()) for _ in range(20)]
     await asyncio.sleep(0)
     for name in ("a", "b"):
         write(file, text(name))
         disk.let.release()
         if name == "a":
-            await asyncio.to_thread(disk.begun.acquire, timeout=5)
+            await asyncio.to_thread(disk.begun.acquire, timeout=30)
     assert await asyncio.gather(first, *others) == [ReloadOutcome(2), *[ReloadOutcome(3)] * 20]
     assert disk.most_at_once == 1
     assert rules_of(policy) == ["b"]

@@ -96,6 +96,36 @@ def test_idle_tunnels_are_held_until_told(origin: Origin) -> None:
         assert run.go_on().phase == "closed"
 
 
+def test_messages_may_be_long_and_are_timed(origin: Origin) -> None:
+    counts = {"total": 100, "tunnels": 2, "message": 16_384}
+    with connect_proxy() as proxy, load.generate("roundtrips", origin.echo, counts, proxy_port=proxy.port) as run:
+        run.read()
+        worked = run.go_on()
+        run.go_on()
+    assert (worked.units, worked.bytes) == (100, 100 * 16_384)
+    assert 0 < worked.p50 <= worked.p99 <= worked.p999
+
+
+@pytest.mark.parametrize("answer", [b"Content-Length: 6\r\n\r\ndenied", b"\r\nread to the end"])
+def test_refusals_are_read_to_their_end(origin: Origin, answer: bytes) -> None:
+    with (
+        connect_proxy(answer=b"HTTP/1.1 403 Forbidden\r\n" + answer) as proxy,
+        load.generate("denials", origin.echo, {"total": 50, "tunnels": 4}, proxy_port=proxy.port) as run,
+    ):
+        result = run.read()
+    assert (result.units, result.tunnels) == (50, 50)
+    assert result.p50 > 0
+
+
+def test_a_tunnel_where_a_refusal_should_be_fails_the_run(origin: Origin) -> None:
+    with (
+        connect_proxy() as proxy,
+        load.generate("denials", origin.echo, {"total": 10}, proxy_port=proxy.port) as run,
+        pytest.raises(LoadFailed, match="not refused"),
+    ):
+        run.read()
+
+
 def test_a_refused_connect_fails_the_run(origin: Origin) -> None:
     with (
         connect_proxy(answer=b"HTTP/1.1 403 Forbidden\r\n\r\n") as proxy,

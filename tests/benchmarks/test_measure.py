@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from benchmarks.measure import cpu_seconds, proportional_bytes, resident_bytes
-from benchmarks.proxies import counted_in
+from benchmarks.proxies.counting import counted_in
 
 MEGABYTES = 64
 

@@ -6,7 +6,8 @@ import pytest
 
 from benchmarks import layout
 from benchmarks.policy import names, rules
-from benchmarks.proxies import prepare_gateway
+from benchmarks.proxies.launch import Place
+from benchmarks.proxies.ours import gateway
 from gateway.settings.load import load_policy, load_settings
 
 
@@ -23,7 +24,7 @@ def test_a_peer_gets_as_many_names_as_there_are_rules_and_the_target_is_one() ->
 
 
 def test_the_gateway_accepts_the_configuration_without_a_warning(tmp_path: Path) -> None:
-    launch = prepare_gateway(["gateway"], tmp_path, tmp_path)
+    launch = gateway(Place(tmp_path, tmp_path))
     policy = load_policy(load_settings(launch.configuration, {}))
     assert policy.warnings == ()
 
@@ -31,3 +32,10 @@ def test_the_gateway_accepts_the_configuration_without_a_warning(tmp_path: Path)
 @pytest.mark.parametrize("group", range(layout.GROUPS))
 def test_every_client_of_the_load_generator_is_in_a_group(group: int) -> None:
     assert layout.hosts_file().count(f"\n{layout.group_network(group).removesuffix('0/24')}") == layout.HOSTS_PER_GROUP
+
+
+@pytest.mark.parametrize("count", [10, 1000, 5000])
+def test_there_are_as_many_rules_as_asked_for_and_the_measured_ones_among_them(count: int) -> None:
+    some = rules(count)
+    assert len({rule["name"] for rule in some}) == count
+    assert {"measured-tls", "measured-tcp", "measured-http"} <= {rule["name"] for rule in some}

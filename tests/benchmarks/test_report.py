@@ -11,7 +11,19 @@ from benchmarks import report
 from benchmarks.report import Samples
 from benchmarks.scenarios import SCENARIOS, SOAK, Sample, Scenario, Unreconciled, reconcile
 
-TARGETS = {"a": 1.15, "b": 0.95, "rt": 1.12, "bulk": 0.34, "http": 0.6, "body": None, "idle": 0.37}
+TARGETS = {
+    "a": 1.15,
+    "b": 0.95,
+    "deny": 0.5,
+    "rt": 1.0,
+    "rt16": None,
+    "bulk": 0.34,
+    "http": 0.6,
+    "body": None,
+    "idle": 0.37,
+    "latency": None,
+    "start": None,
+}
 
 
 def _scenario(key: str) -> Scenario:
@@ -35,6 +47,15 @@ def test_the_ratio_is_that_of_the_medians() -> None:
 
 def test_a_ratio_over_the_target_is_missed() -> None:
     assert report.row(_scenario("b"), _samples(gateway=[153], squid=[160])).met is False
+
+
+def test_a_refusal_is_compared_with_the_gateway_s_own_tunnel() -> None:
+    allowed = _samples(gateway=[300], squid=[100])
+    row = report.row(_scenario("deny"), _samples(gateway=[140], squid=[100]), {"a": allowed})
+    assert row.ratio == pytest.approx(140 / 300)
+    assert row.met is True
+    assert report.row(_scenario("deny"), _samples(gateway=[160]), {"a": allowed}).met is False
+    assert report.row(_scenario("deny"), _samples(gateway=[140]), {}).ratio is None
 
 
 def test_without_the_reference_there_is_no_verdict() -> None:

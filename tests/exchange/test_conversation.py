@@ -117,7 +117,7 @@ async def test_a_bug_is_a_500_and_its_text_reaches_neither_client_nor_record(cap
     async with talk(FakeDialer(RuntimeError(f"Authorization was {SECRET}"))) as talking:
         await send(talking.client, REQUEST)
         answer = await receive(talking.client)
-        await asyncio.wait([talking.task], timeout=5)
+        await asyncio.wait([talking.task], timeout=30)
     assert answer.startswith(b"HTTP/1.1 500 ")
     assert SECRET not in answer.decode()
     [exchange] = talking.recorder.exchanges
@@ -132,6 +132,6 @@ async def test_draining_wakes_a_connection_that_only_waits() -> None:
         await asyncio.sleep(0)
         assert talking.services.exchanges.resting
         talking.services.drain()
-        await asyncio.wait([talking.task], timeout=5)
+        await asyncio.wait([talking.task], timeout=30)
         assert talking.task.done()
         assert not talking.services.exchanges.resting

@@ -83,7 +83,7 @@ class Bed:
 
     def left(self) -> tuple[int, int, int]:
         """What has left the gateway so far: DNS queries, connections, payload."""
-        return len(self.dns.queries), len(self.origin.visits), len(self.origin.received)
+        return len(self.dns.queries), self.origin.settled(), len(self.origin.received)
 
     @contextlib.contextmanager
     def one_record(self) -> Iterator[Record]:

@@ -21,7 +21,7 @@ from tests.helpers.raw_client import RawClient, status_of
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "correct-horse-battery"
-SECONDS = 10.0
+SECONDS = 60.0
 
 Policy = Mapping[str, object]
 
@@ -301,7 +301,7 @@ class Running:
 
     def __exit__(self, *_: object) -> None:
         self.process.terminate()
-        self.stdout, rest = self.process.communicate(timeout=15)
+        self.stdout, rest = self.process.communicate(timeout=60)
         self.stderr += rest.splitlines()
         assert self.process.returncode == 0, self.stderr
 
@@ -415,7 +415,7 @@ def test_what_keeps_it_from_starting_is_told_in_one_line(tmp_path: Path, story: 
             env={**os.environ, "PYTHONPATH": str(ROOT), **dict([refused.variable] if refused.variable else [])},
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=60,
         )
     [line] = done.stderr.splitlines()
     assert refused.told.replace("TAKEN", port) in line

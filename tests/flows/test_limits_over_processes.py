@@ -53,7 +53,7 @@ def test_what_a_killed_worker_held_is_given_back(tmp_path: Path) -> None:
             assert status_of(one_more.connect(f"127.0.0.1:{origin.port}")) == 429
         for worker in _workers_of(gateway.process.pid):
             os.kill(worker, signal.SIGKILL)
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 60
         while True:
             try:
                 with RawClient(gateway.port) as again:
@@ -83,18 +83,18 @@ def test_two_gateways_share_a_limit_through_redis_and_deny_without_it(tmp_path: 
         assert found == [200, 200, 200, 429, 429]
         redis.kill()
         _has_stores_down(gateways[0], 1)
-        visits = len(origin.visits)
+        visits = origin.settled()
         with RawClient(gateways[0].port) as client:
             head = client.connect(f"127.0.0.1:{origin.port}")
         assert status_of(head) == 503
         assert b"\r\nRetry-After: " in head
-        assert len(origin.visits) == visits
+        assert origin.settled() == visits
         (record,) = gateways[0].wait_for_records(1, status=503)
         assert (record["reason"], record["decision"]) == (Reason.LIMIT_STORE_UNAVAILABLE, "deny")
 
 
 def _has_stores_down(gateway: GatewayProcess, wanted: int) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while gateway.metric("egress_limit_stores_down") != wanted:
         assert time.monotonic() < deadline
         time.sleep(0.1)

@@ -42,7 +42,7 @@ class Observer:
         for line in self.process.stdout:
             self.seen.append((time.monotonic(), json.loads(line)))
 
-    def wait_for(self, host: str, seconds: float = 5.0) -> tuple[float, dict[str, Any]]:
+    def wait_for(self, host: str, seconds: float = 60.0) -> tuple[float, dict[str, Any]]:
         """The first flow to that host, and when it was printed."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -66,7 +66,7 @@ def observing(gateway: GatewayProcess, *flags: str) -> Iterator[Observer]:
     """One that has begun to look on."""
     observer = Observer(gateway, *flags)
     try:
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 60
         while not observer.seen:
             assert time.monotonic() < deadline, "it sees nothing"
             deny(gateway, "warm-up.test")
@@ -105,7 +105,7 @@ def test_a_denied_connection_is_seen_within_half_a_second_whichever_worker_had_i
 def test_what_is_not_asked_for_is_not_shown(gateway: GatewayProcess) -> None:
     deny(gateway, "elsewhere.test")
     deny(gateway, "a.wanted.test")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     seen: list[str] = []
     while not seen and time.monotonic() < deadline:
         observer = Observer(gateway, "--to-fqdn", "*.wanted.test", "--since", "1m", "--port", "443")

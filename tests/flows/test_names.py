@@ -91,7 +91,7 @@ def test_unbound_is_killed_and_back(
 def test_a_server_that_is_not_trusted_gets_no_question_and_nothing_is_asked_in_the_clear(
     tmp_path: Path, origin: Origin, authority: TestAuthority, over: Any
 ) -> None:
-    visits = len(origin.visits)
+    visits = origin.settled()
     with (
         SecureDnsServer(authority.server_context("other.test"), over) as dns,
         gateway_with(
@@ -105,7 +105,7 @@ def test_a_server_that_is_not_trusted_gets_no_question_and_nothing_is_asked_in_t
         dns.answer("n0.test", "127.0.0.1")
         assert asked(gateway, origin, "n0.test") == 502
         assert dns.queries == []
-        assert len(origin.visits) == visits
+        assert origin.settled() == visits
         [record] = gateway.wait_for_records(1, reason="dns_failure")
         assert "certificate" in record["detail"]
         unreachable = f'{{result="unreachable",server="127.0.0.1:{dns.tls_port}",transport="{over}"}}'
@@ -152,7 +152,7 @@ def test_a_reload_takes_other_name_servers_and_other_trust(
 
 
 def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not holds():
         assert time.monotonic() < deadline, "it never came true"
         time.sleep(0.02)

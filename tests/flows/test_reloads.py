@@ -43,7 +43,7 @@ def test_a_bad_list_file_keeps_it_from_starting_with_status_2_and_the_files_line
         env={**os.environ, "PYTHONPATH": str(ROOT), "EGRESS__ADMIN__BIND": "127.0.0.1:0"},
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
     )
     assert done.returncode == 2
     assert [line.split(": ")[0] for line in done.stderr.splitlines()] == ["feed.txt:3", "feed.txt:4"]
@@ -231,7 +231,7 @@ def test_the_command_line_lists_and_closes_tunnels_of_a_running_gateway(tmp_path
                 env={**os.environ, "EGRESS__ADMIN__BIND": f"127.0.0.1:{gateway.ports['admin']}"},
                 capture_output=True,
                 text=True,
-                timeout=20,
+                timeout=60,
             )
 
         title, row, total = run().stdout.splitlines()

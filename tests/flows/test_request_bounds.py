@@ -265,7 +265,7 @@ def test_a_client_that_asks_on_without_reading_is_told_so(bed: Bed) -> None:
     assert bed.rss() - before < HELD
 
 
-def _until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+def _until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

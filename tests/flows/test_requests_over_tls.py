@@ -100,7 +100,7 @@ def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
 
 
 def test_requests_in_absolute_form_come_by_tls_and_are_judged_by_the_certificate(bed: Bed) -> None:
-    seen = len(bed.origin.visits)
+    seen = bed.origin.settled()
     with bed.secure() as client:
         assert bed.ask(client, "payments", "/one") == (200, b"oo")
         assert bed.ask(client, "unlisted", "/two")[0] == 403
@@ -115,7 +115,7 @@ def test_requests_in_absolute_form_come_by_tls_and_are_judged_by_the_certificate
     )
     assert (two["decision"], two["reason"]) == ("deny", "no_rule")
     assert three["reused"]
-    assert len(bed.origin.visits) == seen + 1
+    assert bed.origin.settled() == seen + 1
     [connection] = bed.gateway.wait_for_records(1, connection_id=one["connection_id"], requests=3)
     assert (connection["identity"], connection["spiffe"]) == ("mtls", SVID)
 
@@ -137,7 +137,7 @@ def test_a_large_answer_comes_whole_by_tls(bed: Bed) -> None:
 
 
 def test_a_destination_is_told_of_each_client_connection_and_none_of_two_share_one(bed: Bed) -> None:
-    since = len(bed.origin.visits)
+    since = bed.origin.settled()
     with bed.from_pod("10.7.0.1", 1001) as first, bed.from_pod("10.7.0.1", 1002) as second:
         assert bed.ask(first, "told", "/a") == (200, b"oo")
         assert bed.ask(second, "told", "/b") == (200, b"oo")
@@ -150,7 +150,7 @@ def test_a_destination_is_told_of_each_client_connection_and_none_of_two_share_o
 
 
 def test_a_destination_is_told_of_the_client_of_requests_in_a_tunnel(bed: Bed) -> None:
-    since = len(bed.origin.visits)
+    since = bed.origin.settled()
     with bed.from_pod("10.7.0.1", 1003) as client:
         assert status_of(client.connect(bed.at("told"))) == 200
         assert bed.ask_inside(client, "told", "/tunnelled") == (200, b"oo")

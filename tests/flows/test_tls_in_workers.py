@@ -13,7 +13,7 @@ from tests.helpers.certificates import Authority, client_context, pem
 from tests.helpers.gateway import GatewayProcess
 from tests.helpers.raw_client import RawClient
 
-SECONDS = 10.0
+SECONDS = 60.0
 CROWD = 32
 """Connections that the kernel spreads over two workers: that all fall to one happens once in 2 ** 31 runs."""
 

@@ -320,7 +320,7 @@ def test_curl_comes_in_over_tls_and_with_its_certificate(curl_bed: Bed, site: tu
             *(["--proxy-cert", cert, "--proxy-key", key] if identity == "mtls" else []),
         ]  # fmt: skip
         with curl_bed.one_record() as record:
-            done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=30)
+            done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=60)
         assert (done.returncode, done.stdout) == (0, "hello\n"), done.stderr
         assert (record["identity"], record["rule"]) == (identity, "policy.yaml#site")
 
@@ -356,7 +356,7 @@ def test_a_key_that_everybody_may_read_stops_the_start(bed: Bed, tmp_path: Path)
     file = tmp_path / "gateway.yaml"
     file.write_text("version: 1\nlisteners:\n  - bind: 127.0.0.1:0\n    tls: {cert: gateway.crt, key: gateway.key}\n")
     done = subprocess.run(
-        [sys.executable, "-m", "gateway", "run", "-c", str(file)], capture_output=True, text=True, timeout=30
+        [sys.executable, "-m", "gateway", "run", "-c", str(file)], capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 2
     problem = f"{file}:4: listeners[0].tls.key: {tmp_path}/gateway.key has mode 0644: a private key needs 0640 or less"

@@ -198,7 +198,7 @@ def examples(collector: Collector) -> Iterator[Any]:
         yield from point.exemplars
 
 
-def until(holds: Callable[[], bool], seconds: float = 15.0) -> None:
+def until(holds: Callable[[], bool], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline

@@ -22,7 +22,7 @@ from tests.helpers.gateway import GatewayProcess
 
 TOKEN = "correct-horse-battery"
 RATE = 500
-SECONDS = 10.0
+SECONDS = 60.0
 
 Policy = Mapping[str, object]
 

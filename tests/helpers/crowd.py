@@ -5,7 +5,7 @@ import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator
 
-SECONDS = 15.0
+SECONDS = 60.0
 
 
 class Crowd:

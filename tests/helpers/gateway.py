@@ -17,8 +17,8 @@ from typing import Any, Self
 
 import yaml
 
-START_SECONDS = 20.0
-RECORD_SECONDS = 5.0
+START_SECONDS = 60.0
+RECORD_SECONDS = 30.0
 _LISTENING = re.compile(r"(\w+) on (?:127\.0\.0\.1|\[::1?\]|0\.0\.0\.0):(\d+)")
 
 Record = dict[str, Any]
@@ -169,7 +169,7 @@ class GatewayProcess:
         asked = urllib.request.Request(f"http://127.0.0.1:{self.ports['admin']}{path}", **request)
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(asked, timeout=5) as answer:
+            with opener.open(asked, timeout=30) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:

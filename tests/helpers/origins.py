@@ -5,6 +5,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -55,6 +56,18 @@ class Origin:
         self.visits.clear()
         self._threads = [thread for thread in self._threads if thread.is_alive()]
         self._sockets = [connection for connection in self._sockets if connection.fileno() >= 0]
+
+    def settled(self) -> int:
+        """How many visits there were, once every connection that the kernel has taken by now is among them.
+
+        A connection of our own goes through the same queue; when it comes out, all before it have.
+        """
+        with socket.create_connection(self._listener.getsockname()[:2]) as probe:
+            own = probe.getsockname()[:2]
+            while not (seen := [visit for visit in self.visits if visit.peer == own]):
+                time.sleep(0.001)
+        self.visits.remove(seen[-1])
+        return len(self.visits)
 
     def close(self) -> None:
         """Stop accepting, cut off what is open, and wait for every thread."""

@@ -10,7 +10,7 @@ from typing import Self
 
 from tests.helpers.requirements import require
 
-START_SECONDS = 10.0
+START_SECONDS = 60.0
 
 
 class RedisServer:

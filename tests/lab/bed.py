@@ -91,7 +91,7 @@ class Bed:
     def run_curl(self, pod: Namespace, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """curl as it is, no setting and no variable of a proxy."""
         curl = [require("curl"), "-q", "--silent", "--show-error", "--max-time", "10", *arguments]
-        return subprocess.run([*pod.prefix, *curl], capture_output=True, text=True, timeout=30, env={})
+        return subprocess.run([*pod.prefix, *curl], capture_output=True, text=True, timeout=60, env={})
 
     def client(self, pod: Namespace, address: str, port: int = 443) -> RawClient:
         """A connection from a pod to that address."""
@@ -104,7 +104,7 @@ class Bed:
         seen = len(self._connections())
         record: Record = {}
         yield record
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while len(connections := self._connections()) == seen and time.monotonic() < deadline:
             time.sleep(0.02)
         [found] = connections[seen:]

@@ -68,7 +68,7 @@ class Namespace:
 
     def run(self, *command: str, text: str | None = None, check: bool = True) -> "subprocess.CompletedProcess[str]":
         """Run a command to its end."""
-        done = subprocess.run([*self.prefix, *command], input=text, capture_output=True, text=True, timeout=30)
+        done = subprocess.run([*self.prefix, *command], input=text, capture_output=True, text=True, timeout=60)
         assert not check or done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
         return done
 
@@ -171,5 +171,5 @@ def _route(namespace: Namespace, destination: Sequence[str], via: str) -> None:
 
 
 def _ip(*arguments: str) -> None:
-    done = subprocess.run([require("ip"), *arguments], capture_output=True, text=True, timeout=30)
+    done = subprocess.run([require("ip"), *arguments], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, f"ip {' '.join(arguments)}: {done.stderr}"

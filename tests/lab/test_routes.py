@@ -119,4 +119,4 @@ def _curl_as_nobody(pod: Namespace, host: str, address: str, *options: str) -> "
     pinned = f"{host}:443:{f'[{address}]' if ':' in address else address}"
     curl = [require("curl"), "-q", "-sS", "--insecure", "--max-time", "5", "--resolve", pinned, *options]
     command = [*pod.prefix, require("setpriv"), *NOBODY, *curl, f"https://{host}/"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, env={})
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, env={})

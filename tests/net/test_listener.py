@@ -111,7 +111,7 @@ def test_a_forbidden_port_is_one_line_that_names_it() -> None:
         "import os; from gateway.net.listener import open_listener; from gateway.model.addresses import Address;"
         "os.setuid(65532); open_listener(Address(4, 0x7f000001), 1)"
     )
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stderr.splitlines()[-1].endswith(
         "127.0.0.1:1: cannot listen: permission denied (ports below 1024 need CAP_NET_BIND_SERVICE)"
     )
@@ -175,7 +175,7 @@ async def test_accepted_connections_are_probed_by_the_kernel_and_send_without_de
 
 def test_without_free_descriptors_the_listener_neither_spins_nor_dies() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.net.few_descriptors"], cwd=ROOT, capture_output=True, text=True, timeout=30
+        [sys.executable, "-m", "tests.net.few_descriptors"], cwd=ROOT, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""

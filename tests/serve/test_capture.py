@@ -41,7 +41,7 @@ class Captured:
         self.task, self.client, self._recorder = task, client, recorder
 
     async def over(self) -> Draft:
-        await asyncio.wait([self.task], timeout=5)
+        await asyncio.wait([self.task], timeout=30)
         assert self.task.done()
         [draft] = self._recorder.drafts
         return draft

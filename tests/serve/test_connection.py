@@ -54,7 +54,7 @@ class Walk:
 
     async def over(self) -> Draft:
         """Wait for the end; the one draft that was recorded."""
-        await asyncio.wait([self.task], timeout=5)
+        await asyncio.wait([self.task], timeout=30)
         assert self.task.done()
         [draft] = self.recorder.drafts
         return draft

@@ -80,7 +80,7 @@ async def test_nothing_is_encoded_while_the_connection_waits_and_the_loop_does_i
     sink = ListSink()
     recorder_with(sink).record(tunnelled())
     assert sink.batches == []
-    await asyncio.wait_for(sink.arrived.wait(), timeout=5)
+    await asyncio.wait_for(sink.arrived.wait(), timeout=30)
     assert [record.get("rule") for record in sink.records()] == [RULE.name]
 
 

@@ -23,7 +23,7 @@ async def read(reader: ChildReader) -> Generation:
     return assembler.finish()
 
 
-def standing_in(script: str, seconds: float = 20.0) -> ChildReader:
+def standing_in(script: str, seconds: float = 60.0) -> ChildReader:
     """A child that does what the script says instead."""
     return ChildReader(Sources(), os.environ, seconds, (sys.executable, "-c", script))
 

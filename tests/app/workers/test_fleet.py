@@ -20,7 +20,7 @@ from gateway.app.workers.fleet import Fleet, Patience
 from gateway.app.workers.member import PROGRAM
 from tests.app.policies import load, text, write
 
-SECONDS = 15.0
+SECONDS = 60.0
 IMPATIENT = Patience(failures=3, pause=0.01)
 GATEWAY = """
 listeners: [{bind: '127.0.0.1:0'}]
