@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 
@@ -133,18 +133,20 @@ class Soak:
                 await writer.wait_closed()
 
     def _at_rest(self) -> Sample:
-        """As soon as nothing is open and the figures stand still."""
+        """When nothing was open for a while: of descriptors and tasks the fewest that were seen then, since each look at
+        the metrics is a connection itself."""
         deadline = time.monotonic() + REST_SECONDS
-        sample, since = self._sample(), time.monotonic()
-        while time.monotonic() < deadline:
-            time.sleep(1.5)
-            before, sample = sample, self._sample()
-            is_open = self.gateway.metric("egress_connections_open") > 0
-            if is_open or (sample.descriptors, sample.tasks) != (before.descriptors, before.tasks):
-                since = time.monotonic()
-            elif time.monotonic() - since > self.still:
-                return sample
-        raise AssertionError(f"no rest: {self.gateway.metric('egress_connections_open'):g} open, {sample}")
+        seen: list[Sample] = []
+        since = time.monotonic()
+        while time.monotonic() - since < self.still:
+            assert time.monotonic() < deadline, f"no rest: {self.gateway.metric('egress_connections_open'):g} open"
+            if self.gateway.metric("egress_connections_open") > 0:
+                since, seen = time.monotonic(), []
+            else:
+                seen.append(self._sample())
+            time.sleep(0.3)
+        fewest = {key: min(getattr(sample, key) for sample in seen[-10:]) for key in ("descriptors", "tasks")}
+        return replace(seen[-1], **fewest)
 
     def _sample(self) -> Sample:
         accepted = int(self.gateway.metric("egress_connections_total"))
