@@ -1,10 +1,10 @@
 """Put any proxy through the suite.
 
-    python -m tests.abuse --proxy 127.0.0.1:3128                          everything that needs no more than the rules below
+    python -m tests.abuse --proxy 127.0.0.1:3128              everything that needs no more than the rules below
     python -m tests.abuse --proxy 127.0.0.1:3128 --admin 127.0.0.1:9090 --has users,name
     python -m tests.abuse --proxy 127.0.0.1:3128 --only hosts,tls --json outcomes.json
-    python -m tests.abuse --list                                          each case with its bytes, what must happen, its source
-    python -m tests.abuse --open                                          against the open proxy that the suite ships
+    python -m tests.abuse --list                              each case with its bytes, what must happen, its source
+    python -m tests.abuse --open                              against the open proxy that the suite ships
 
 The suite puts destinations on 127.0.0.1, ports 18080 (HTTP), 18443 (TLS) and 18444 (an echo), and a name server on
 127.0.0.1:5300 (--dns). Only ever run it against a proxy of your own on loopback. docs/abuse.md says how to set it up:
@@ -64,10 +64,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--proxy", default="127.0.0.1:3128", metavar="HOST:PORT")
     parser.add_argument("--admin", default="", metavar="HOST:PORT", help="its admin port")
-    parser.add_argument("--dns", default="127.0.0.1:5300", metavar="HOST:PORT", help="where the suite's name server listens")
+    parser.add_argument(
+        "--dns", default="127.0.0.1:5300", metavar="HOST:PORT", help="where the suite's name server listens"
+    )
     parser.add_argument("--has", default="", help="what else is configured: users, name")
     parser.add_argument("--only", default="", help="families or ids")
-    parser.add_argument("--patience", type=float, default=8.0, help="seconds: the proxy's longest time-out and some more")
+    parser.add_argument(
+        "--patience", type=float, default=8.0, help="seconds: the proxy's longest time-out and some more"
+    )
     parser.add_argument("--json", default="", metavar="FILE")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--open", action="store_true")
@@ -104,7 +108,12 @@ def _print(outcomes: Sequence[Outcome]) -> None:
 def as_json(outcome: Outcome) -> dict[str, object]:
     """As it stands in files."""
     complaints = [f"{kind}: {text}" for kind, text in outcome.complaints]
-    return {"id": outcome.case.id, "outcome": outcome.worst or "ok", "skipped": outcome.skipped, "complaints": complaints}
+    return {
+        "id": outcome.case.id,
+        "outcome": outcome.worst or "ok",
+        "skipped": outcome.skipped,
+        "complaints": complaints,
+    }
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ class Need(StrEnum):
 
 @dataclass
 class Stage:
-    """What a case is played on. `patience`: seconds that the proxy may take for anything, its own time-outs included."""
+    """What a case is played on. `patience`: seconds that the proxy may take, its own time-outs included."""
 
     proxy: tuple[str, int]
     world: World
@@ -37,7 +37,7 @@ class Stage:
         return socket.create_connection(self.proxy, timeout=self.patience, source_address=own)
 
     def filled(self, sent: bytes) -> bytes:
-        """With the ports of this run in place of `<web>`, `<tls>`, `<proxy>` and `<admin>`."""
+        """With the ports of this run for `<web>`, `<tls>`, `<proxy>` and `<admin>`."""
         ports = {b"<web>": self.world.web.port, b"<tls>": self.world.tls.port, b"<proxy>": self.proxy[1]}
         ports[b"<admin>"] = self.admin[1] if self.admin else 9
         for name, port in ports.items():
@@ -53,7 +53,7 @@ Play = Callable[[Stage], Sequence[Complaint]]
 @dataclass(frozen=True)
 class Case:
     """`sent` is what the client sends, for people; `expected` says what must happen. `reason` is what our own gateway
-    records. `is_control`: harmless, and must pass, so that a proxy which refuses everything does not look good. `waits`:
+    records. `is_control`: harmless, and must pass, so that whoever refuses everything does not look good. `waits`:
     it lasts as long as a time-out, and looks only at its own connections, so that many may be played at once.
     """
 
@@ -165,7 +165,7 @@ def refused(
 
 @dataclass(frozen=True)
 class BrokenOff:
-    """A tunnel is opened (or refused), then `said` in it; it is closed, an alert at most is told, and the destination
+    """A tunnel is opened, then `said` in it; it is closed, an alert at most is told, and the destination
     reads not one byte."""
 
     host: str
@@ -185,7 +185,7 @@ class BrokenOff:
             send(client, stage.filled(connect(f"{self.host}:{self.port}")))
             answer = reader.read(bodiless=reader.peek_status() == 200)
             if answer is None or answer.status != 200:
-                return []  # refused before a word: as good
+                return [wrong_answer(f"told {answer.status if answer else 'nothing'} to an allowed CONNECT")]
             send(client, stage.filled(self.said))
             told = reader.rest + read_to_end(client)
         except TimeoutError:

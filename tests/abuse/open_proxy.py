@@ -2,9 +2,9 @@
 
     python -m tests.abuse.open_proxy --port 3129 --dns 127.0.0.1:5300
 
-It says 200 before it dials, asks for a name once to judge it and once more to dial it, believes every spelling of a host,
-dials every answer of the name server, passes raw bytes, shows what it was sent as a page, and waits for ever. It connects
-to loopback only: whatever else it is asked for, it says 200 and talks to nobody.
+It says 200 before it dials, asks for a name once to judge it and once more to dial it, believes every spelling of a
+host, dials every answer of the name server, passes raw bytes, shows what it was sent as a page, and waits for ever. It
+connects to loopback only: whatever else it is asked for, it says 200 and talks to nobody.
 """
 
 import argparse

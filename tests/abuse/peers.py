@@ -4,8 +4,8 @@
     python -m tests.abuse.peers --peers squid,envoy
     python -m tests.abuse.peers --table build/abuse                the table, from outcomes that were written before
 
-Each is set up as well as its own means allow: the same names and ports, no internal addresses, time-outs of two to three
-seconds. They run in a network and mount namespace of their own, in which the suite's name server is the only one.
+Each is set up as well as its own means allow: the same names and ports, no internal addresses, time-outs of two to
+three seconds. They run in a network and mount namespace of their own, in which the suite's name server is the only one.
 """
 
 import argparse
@@ -22,7 +22,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,8 +30,8 @@ from tests.abuse.__main__ import as_json
 from tests.abuse.bed import policy_for, settings_for
 from tests.abuse.case import Need, Stage
 from tests.abuse.open_proxy import OpenProxy
-from tests.abuse.suite import run
 from tests.abuse.suite import CASES as ALL
+from tests.abuse.suite import run
 from tests.abuse.world import World
 from tests.helpers.gateway import GatewayProcess
 
@@ -65,20 +65,23 @@ dns_defnames off
 host_verify_strict on
 shutdown_lifetime 0 seconds
 auth_param basic program /usr/lib/squid/basic_ncsa_auth {users}
-acl denied dstdomain denied.test deny.wild.test
-acl apex dstdomain wild.test
-acl named dstdomain allowed.test other.test
-acl wild dstdomain .wild.test
-acl users_only dstdomain users.test
-acl ordinary dstdomain ordinary.test
+acl denied dstdomain -n denied.test deny.wild.test
+acl apex dstdomain -n wild.test
+acl named dstdomain -n allowed.test other.test
+acl wild dstdomain -n .wild.test
+acl users_only dstdomain -n users.test
+acl ordinary dstdomain -n ordinary.test
+acl names dstdomain -n allowed.test other.test users.test ordinary.test .wild.test
 acl known proxy_auth REQUIRED
 acl web port {web}
 acl tls port {tls}
 acl ordinary_port port {ordinary}
-acl inside dst 0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.2-127.255.255.255 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.168.0.0/16
+acl inside dst 0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.2-127.255.255.255 169.254.0.0/16 172.16.0.0/12
+acl inside dst 192.0.0.0/24 192.168.0.0/16
 acl inside dst 224.0.0.0/3 168.63.129.16 100.100.100.200 ::/128 ::1/128 fe80::/10 fc00::/7 64:ff9b::/96 2002::/16
 http_access deny denied
 http_access deny apex
+http_access deny !names
 http_access deny inside
 http_access allow users_only known web
 http_access allow named web
@@ -205,7 +208,8 @@ def _apache(folder: Path, values: Mapping[str, object]) -> Sequence[str] | None:
 
 def _envoy(folder: Path, values: Mapping[str, object]) -> Sequence[str] | None:
     (folder / "envoy.json").write_text(json.dumps(_envoy_bootstrap()))
-    ENVOY.exists() and ENVOY.chmod(0o755)
+    if ENVOY.exists():
+        ENVOY.chmod(0o755)
     options = ["--use-dynamic-base-id", "--concurrency", "1", "--log-level", "error"]
     return [str(ENVOY), "-c", str(folder / "envoy.json"), *options] if ENVOY.exists() else None
 
@@ -226,8 +230,16 @@ def _envoy_bootstrap() -> Mapping[str, object]:
     ]
     allowed = [f"{name}.test:{port}" for name in ("allowed", "other") for port in (WEB, TLS)]
     hosts = [
-        {"name": "denied", "domains": [f"{name}.wild.test:{port}" for name in ("deny",) for port in (WEB, TLS)], "routes": refused},
-        {"name": "allowed", "domains": [*allowed, f"*.wild.test:{TLS}", f"*.wild.test:{WEB}", f"ordinary.test:{ORDINARY}"], "routes": routes},
+        {
+            "name": "denied",
+            "domains": [f"{name}.wild.test:{port}" for name in ("deny",) for port in (WEB, TLS)],
+            "routes": refused,
+        },
+        {
+            "name": "allowed",
+            "domains": [*allowed, f"*.wild.test:{TLS}", f"*.wild.test:{WEB}", f"ordinary.test:{ORDINARY}"],
+            "routes": routes,
+        },
         {"name": "others", "domains": ["*"], "routes": refused},
     ]
     forward = typed("filters.http.dynamic_forward_proxy.v3.FilterConfig", dns_cache_config=cache)
@@ -267,13 +279,17 @@ def _envoy_bootstrap() -> Mapping[str, object]:
 
 
 def _mitmproxy(folder: Path, values: Mapping[str, object]) -> Sequence[str] | None:
-    (folder / "allow.py").write_text(_MITMPROXY.replace("{web}", str(WEB)).replace("{tls}", str(TLS)).replace("{ordinary}", str(ORDINARY)))
+    (folder / "allow.py").write_text(
+        _MITMPROXY.replace("{web}", str(WEB)).replace("{tls}", str(TLS)).replace("{ordinary}", str(ORDINARY))
+    )
     options = ["--ignore-hosts", ".*", "--set", f"confdir={folder}", "-q", "--listen-host", "127.0.0.1"]
     return _program("mitmdump", "-p", str(PORT), "-s", str(folder / "allow.py"), *options)
 
 
 def _proxy_py(folder: Path, values: Mapping[str, object]) -> Sequence[str] | None:
-    (folder / "allow.py").write_text(_PROXY_PY.replace("{web}", str(WEB)).replace("{tls}", str(TLS)).replace("{ordinary}", str(ORDINARY)))
+    (folder / "allow.py").write_text(
+        _PROXY_PY.replace("{web}", str(WEB)).replace("{tls}", str(TLS)).replace("{ordinary}", str(ORDINARY))
+    )
     os.environ["PYTHONPATH"] = str(folder)
     options = ["--hostname", "127.0.0.1", "--timeout", "3", "--num-workers", "1", "--log-level", "CRITICAL"]
     return _program("proxy", "--port", str(PORT), "--plugins", "allow.Allow", *options)
@@ -364,14 +380,18 @@ def _is_ready(world: World, stage: Stage) -> bool:
 def _version(peer: Peer) -> str:
     program = _program(*peer.version) or peer.version
     done = subprocess.run(program, capture_output=True, text=True)
-    return next((line.strip() for line in (done.stdout + done.stderr).splitlines() if any(c.isdigit() for c in line)), "?")
+    return next(
+        (line.strip() for line in (done.stdout + done.stderr).splitlines() if any(c.isdigit() for c in line)), "?"
+    )
 
 
 def _play_ours() -> tuple[str, str, list[dict[str, object]]]:
-    with tempfile.TemporaryDirectory(prefix="abuse-") as name, World(WEB, TLS, ORDINARY, ("127.0.0.1", 53)) as world:
-        with GatewayProcess(Path(name), policy_for(world), settings_for(world, Path(name))) as gateway:
-            stage = Stage(("127.0.0.1", gateway.port), world, ("127.0.0.1", gateway.ports["admin"]), 8.0)
-            return "gateway", "this tree", [as_json(each) for each in run(CASES, stage, frozenset(Need))]
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="abuse-")))
+        world = stack.enter_context(World(WEB, TLS, ORDINARY, ("127.0.0.1", 53)))
+        gateway = stack.enter_context(GatewayProcess(folder, policy_for(world), settings_for(world, folder)))
+        stage = Stage(("127.0.0.1", gateway.port), world, ("127.0.0.1", gateway.ports["admin"]), 8.0)
+        return "gateway", "this tree", [as_json(each) for each in run(CASES, stage, frozenset(Need))]
 
 
 def _play_open() -> tuple[str, str, list[dict[str, object]]]:
@@ -382,8 +402,14 @@ def _play_open() -> tuple[str, str, list[dict[str, object]]]:
 
 def _write(results: Path, name: str, version: str, outcomes: list[dict[str, object]]) -> None:
     results.mkdir(parents=True, exist_ok=True)
-    (results / f"{name}.json").write_text(json.dumps({"name": name, "version": version, "outcomes": outcomes}, indent=1))
-    print(name, dict(Counter(str(each["skipped"] and "skipped" or each["outcome"]) for each in outcomes)), file=sys.stderr)
+    (results / f"{name}.json").write_text(
+        json.dumps({"name": name, "version": version, "outcomes": outcomes}, indent=1)
+    )
+    print(
+        name,
+        dict(Counter(str((each["skipped"] and "skipped") or each["outcome"]) for each in outcomes)),
+        file=sys.stderr,
+    )
 
 
 # --------------------------------------------------------------------------------------------------------------- table

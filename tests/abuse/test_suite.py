@@ -8,7 +8,6 @@ from tests.abuse.bed import Bed
 from tests.abuse.case import Case
 from tests.abuse.suite import CASES
 
-
 each_case = pytest.mark.parametrize("case", CASES, ids=[case.id for case in CASES])
 
 

@@ -1,4 +1,4 @@
-"""What the suite puts behind a proxy: a name server and destinations on loopback, each of which remembers what reached it."""
+"""What the suite puts behind a proxy: a name server and destinations on loopback, which remember what reached them."""
 
 import socket
 import time
@@ -14,9 +14,17 @@ from tests.helpers.origins import Origin, echo
 from tests.helpers.recording_origin import RecordingOrigin
 
 NAMES = (
-    "allowed.test", "other.test", "users.test", "denied.test", "forbidden.test", "ordinary.test",
-    "a.wild.test", "deny.wild.test", "wild.test", "evilwild.test",
-)  # fmt: skip
+    "allowed.test",
+    "other.test",
+    "users.test",
+    "denied.test",
+    "forbidden.test",
+    "ordinary.test",
+    "a.wild.test",
+    "deny.wild.test",
+    "wild.test",
+    "evilwild.test",
+)
 INTERNAL = "127.0.0.2"
 SLOWEST = 5.0
 """Seconds that an ordinary tunnel may take, on a busy machine."""

@@ -1,5 +1,5 @@
-"""The name server dies under load and comes back: what is remembered goes on, what is new is told at once. Slow and lying
-servers: the family dns of tests/abuse; encrypted ones: tests/flows/test_names.py."""
+"""The name server dies under load and comes back: what is remembered goes on, what is new is told at once. Slow and
+lying servers: the family dns of tests/abuse; encrypted ones: tests/flows/test_names.py."""
 
 import time
 from contextlib import ExitStack

@@ -1,5 +1,5 @@
-"""Processes that stop, and policies that never stand still, under load. Killed workers and supervisors, rolling restarts:
-tests/flows/test_workers.py."""
+"""Processes that stop, and policies that never stand still, under load. Killed workers and supervisors, rolling
+restarts: tests/flows/test_workers.py."""
 
 import asyncio
 import signal

@@ -67,7 +67,7 @@ async def test_slow_clients_of_every_kind_are_cut_off_and_cost_an_ordinary_one_l
             await asyncio.gather(*slow)
             lasted = time.monotonic() - began
             p99 = quantiles(took, n=100)[98]
-            print(f"{len(slow)} slow clients, over after {lasted:.1f} s; ordinary round trips: {len(took)}, p99 {p99 * 1000:.0f} ms")
+            print(f"{len(slow)} slow clients, over after {lasted:.1f} s; {len(took)} ordinary, p99 {p99 * 1000:.0f} ms")
             assert ended == dict.fromkeys(KINDS, EACH)
             assert lasted < 1 + 2 * TIMEOUT + LATE
             assert p99 < SLOWEST
@@ -103,7 +103,7 @@ async def _drip(writer: asyncio.StreamWriter, rest: bytes) -> None:
 
 async def _works(port: int, target: int, meanwhile: list[asyncio.Task[None]]) -> list[float]:
     """Seconds of each new tunnel with its round trip, for as long as the others go on."""
-    took = []
+    took: list[float] = []
     while len(took) < 20 or not all(task.done() for task in meanwhile):
         began = time.monotonic()
         async with tunnel(port, f"127.0.0.1:{target}") as (reader, writer):

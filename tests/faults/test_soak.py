@@ -14,7 +14,9 @@ def test_nothing_grows_in_a_few_seconds_and_what_grew_would_be_told() -> None:
     kept = IDLE_FOR_ONE_KEY * WEB_NAMES
     assert complaints(soaked, GROWTH, kept) == []
     last = soaked.samples[-1]
-    soaked.samples.append(replace(last, descriptors=last.descriptors + kept + 200, tasks=last.tasks + 1, rss=last.rss * 2))
+    soaked.samples.append(
+        replace(last, descriptors=last.descriptors + kept + 200, tasks=last.tasks + 1, rss=last.rss * 2)
+    )
     soaked.gateway.stderr_lines.append("ResourceWarning: unclosed socket")
     assert [line.partition(":")[0] for line in complaints(soaked, GROWTH, kept)] == [
         "ResourceWarning",

@@ -49,7 +49,13 @@ def fuzz(target: str, seconds: int, planted: bool) -> Report:
     before = set(findings.glob(f"{target}-*"))
     log = WORK / f"{kind}-{target}.log"
     options = [f"-max_total_time={seconds}", f"-artifact_prefix={findings}/{target}-", f"-max_len={LONGEST[target]}"]
-    _drive(target, planted, [*options, "-timeout=5", "-rss_limit_mb=1024", "-print_final_stats=1", str(growing)], log, seconds)
+    _drive(
+        target,
+        planted,
+        [*options, "-timeout=5", "-rss_limit_mb=1024", "-print_final_stats=1", str(growing)],
+        log,
+        seconds,
+    )
     said = log.read_text(errors="replace")
     return Report(
         target,
@@ -98,7 +104,7 @@ def keep(target: str) -> int:
 def main(arguments: Sequence[str]) -> int:
     """The exit status: 1 if something was found, or a planted fault was not."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Fuzz every parser of untrusted bytes.")
-    parser.add_argument("--seconds", type=int, default=int(os.environ.get("SECONDS", 60)), help="in total")
+    parser.add_argument("--seconds", type=int, default=int(os.environ.get("SECONDS", "60")), help="in total")
     parser.add_argument("--targets", default="", help=f"some of {','.join(TARGETS)}")
     parser.add_argument("--planted", action="store_true", help="fuzz faulty parsers; each fault must be found")
     parser.add_argument("--keep", action="store_true", help="only fold what was found into tests/fuzz/corpus")
@@ -119,7 +125,9 @@ def main(arguments: Sequence[str]) -> int:
         )
         for finding in report.findings:
             print(f"  {finding}")
-    print(f"{sum(report.executions for report in reports):,} executions, {sum(len(r.findings) for r in reports)} findings")
+    print(
+        f"{sum(report.executions for report in reports):,} executions, {sum(len(r.findings) for r in reports)} findings"
+    )
     if asked.planted:
         return int(any(not report.findings for report in reports))
     return int(any(report.findings or not report.executions for report in reports))

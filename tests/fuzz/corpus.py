@@ -1,4 +1,4 @@
-"""The inputs that are kept: one file a target, one input a line, spelt as Python spells bytes. So a change can be read."""
+"""The inputs that are kept: one file a target, one input a line, spelt as Python spells bytes."""
 
 import ast
 from collections.abc import Callable, Iterable, Sequence

@@ -25,7 +25,7 @@ PROXY_VERSIONS = tuple(ProxyVersion)
 def takes_bare_line_feeds(data: bytes) -> RequestHead | None:
     """CVE-2025-22871 and its many cousins."""
     end = data.find(b"\n\n")
-    if 0 <= end:
+    if end >= 0:
         head = parse_head(data[: end + 2].replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"))
         return None if head is None else head._replace(size=end + 2)
     return parse_head(data)
@@ -53,7 +53,12 @@ def believes_every_record(response: dns.message.Message) -> Answer | Alias:
     return replace(answer, addresses=found) if isinstance(answer, Found) else answer
 
 
+def reads_policy(text: str) -> PolicySource:
+    """Without a fault: no list file is there to be read."""
+    return parse_policy(text, directory=Path("/nonexistent"))
+
+
 def reads_plain_yaml(text: str) -> PolicySource:
     """`yaml.safe_load` first, whose own errors nobody translates."""
     yaml.safe_load(text)
-    return parse_policy(text, directory=Path("/nonexistent"))
+    return reads_policy(text)

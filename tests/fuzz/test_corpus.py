@@ -1,4 +1,4 @@
-"""The short form of `make fuzz`: everything that was kept is run again, whole and damaged, and planted faults are found."""
+"""The short form of `make fuzz`: all that was kept is run again, whole and damaged, and planted faults are found."""
 
 from collections.abc import Sequence
 from random import Random
@@ -22,7 +22,9 @@ def damaged(data: bytes, chance: Random) -> bytes:
         case 1:
             return data[:at] + data[max(0, at - chance.randrange(40)) :]
         case 2:
-            return data[:at] + bytes((chance.choice((0, 10, 13, 32, 127, 255, chance.randrange(256))),)) + data[at + 1 :]
+            return (
+                data[:at] + bytes((chance.choice((0, 10, 13, 32, 127, 255, chance.randrange(256))),)) + data[at + 1 :]
+            )
         case _:
             return data[:at] + data[at + 1 + chance.randrange(4) :]
 

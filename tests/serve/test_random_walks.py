@@ -1,9 +1,9 @@
-"""Clients, destinations and time in any order: hypothesis plays a connection as a state machine, and after every step the
-laws of the walk hold.
+"""Clients, destinations and time in any order: hypothesis plays a connection as a state machine, and after every step
+the laws of the walk hold.
 
 - nothing is dialled but what a rule allows, and at most once;
-- the destination reads a prefix of what the client sent after its head, and on a `tls` rule nothing before a whole hello
-  with the right name;
+- the destination reads a prefix of what the client sent after its head, and on a `tls` rule nothing before a whole
+  hello with the right name;
 - there is at most one record, and exactly one when it is over; no lease, alarm or stream stays.
 """
 
@@ -15,13 +15,21 @@ import pytest
 import uvloop
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from gateway.limits.unlimited import Unlimited
 from gateway.model.errors import UpstreamError
 from gateway.model.intent import Protocol
 from gateway.model.reasons import Reason
 from gateway.serve import connection
+from gateway.serve.services import Services
 from tests.helpers.client_hello import build_client_hello
 from tests.helpers.deadlines import HandDeadlines
 from tests.helpers.streams import reset, stream_and_peer
@@ -57,7 +65,9 @@ class Walks(RuleBasedStateMachine):
         self.client_is_there = self.origin_is_there = True
 
     @initialize(
-        opening=st.sampled_from([*map(connect, HOSTS), *NO_CONNECT]), cut=st.integers(0, 60), fails=st.sampled_from([False] * 4 + [True])
+        opening=st.sampled_from([*map(connect, HOSTS), *NO_CONNECT]),
+        cut=st.integers(0, 60),
+        fails=st.sampled_from([False] * 4 + [True]),
     )
     def is_accepted_and_asks(self, opening: bytes, cut: int, fails: bool) -> None:
         self.loop.run_until_complete(self._accept(fails))
@@ -77,11 +87,7 @@ class Walks(RuleBasedStateMachine):
     # ------------------------------------------------------------------------------------------------- what happens
 
     @precondition(lambda self: self.client_is_there)
-    @rule(
-        data=st.sampled_from(
-            [HELLO, OTHER, HELLO[:50], HELLO[50:], b"x", b"GET / HTTP/1.1\r\n\r\n", bytes(9000)]
-        )
-    )
+    @rule(data=st.sampled_from([HELLO, OTHER, HELLO[:50], HELLO[50:], b"x", b"GET / HTTP/1.1\r\n\r\n", bytes(9000)]))
     def the_client_says(self, data: bytes) -> None:
         self.said += data
         self._send(data)
@@ -190,7 +196,7 @@ def test_a_walk_that_forgets_to_confirm_the_hello_is_found(monkeypatch: pytest.M
 
 
 def test_a_walk_that_dials_before_it_decides_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def early(head: object, downstream: object, draft: object, services: connection.Services) -> None:
+    async def early(head: object, downstream: object, draft: object, services: Services) -> None:
         await services.dialer.dial(None)  # type: ignore[arg-type] # the fault that is planted
         raise AssertionError("no permit")
 

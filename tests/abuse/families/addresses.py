@@ -46,13 +46,26 @@ LITERALS = tuple(
         ("private space", "RFC 1918", "10.0.0.1", _NO_RULE),
         ("shared address space", "RFC 6598", "100.64.0.1", _NO_RULE),
     )
-)  # fmt: skip
+)
 
 METADATA = tuple(
-    refused("addresses", f"metadata at {host} by {'CONNECT' if tunnel else 'GET'}", _CLOUDS,
-            connect(f"{host}:80") if tunnel else get(f"http://{host}/latest/meta-data/"), (400, 403), _NO_RULE)
-    for host in ("169.254.169.254", "169.254.170.2", "168.63.129.16", "100.100.100.200", "192.0.0.192", "[fd00:ec2::254]")
+    refused(
+        "addresses",
+        f"metadata at {host} by {'CONNECT' if tunnel else 'GET'}",
+        _CLOUDS,
+        connect(f"{host}:80") if tunnel else get(f"http://{host}/latest/meta-data/"),
+        (400, 403),
+        _NO_RULE,
+    )
+    for host in (
+        "169.254.169.254",
+        "169.254.170.2",
+        "168.63.129.16",
+        "100.100.100.200",
+        "192.0.0.192",
+        "[fd00:ec2::254]",
+    )
     for tunnel in (True, False)
-)  # fmt: skip
+)
 
 CASES: tuple[Case, ...] = (*LITERALS, *METADATA)

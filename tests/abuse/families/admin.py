@@ -1,4 +1,4 @@
-"""The proxy's own ports and pages: nobody gets to them through it, acts on them unasked, or is shown what he sent as a page."""
+"""The proxy's own ports and pages: nobody gets there through it, acts there unasked, or is shown what he wrote."""
 
 import socket
 from collections.abc import Sequence
@@ -31,17 +31,26 @@ THROUGH = tuple(
         ("a GET of the proxy itself", _LOOP, get("http://127.0.0.1:<proxy>/"), _NO_RULE),
         ("the proxy's port of an allowed name", _LOOP, connect("allowed.test:<proxy>"), _NO_RULE),
     )
-)  # fmt: skip
+)
 
 LOOPS = tuple(
-    asked(f"a name that leads to the {what} as {address}", _LOOP, f"self{number}.wild.test",
-          leads_to(address, name=f"self{number}.wild.test"), Reason.PROXY_LOOP, 403, 502, 508, port=port)
+    asked(
+        f"a name that leads to the {what} as {address}",
+        _LOOP,
+        f"self{number}.wild.test",
+        leads_to(address, name=f"self{number}.wild.test"),
+        Reason.PROXY_LOOP,
+        403,
+        502,
+        508,
+        port=port,
+    )
     for number, (what, port, address) in enumerate(
         (what, port, address)
         for what, port in (("proxy itself", "<proxy>"), ("admin port", "<admin>"))
         for address in ("127.0.0.1", "::ffff:127.0.0.1", "64:ff9b::127.0.0.1")
     )
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)
@@ -75,9 +84,14 @@ PAGES = tuple(
         ("a script as path", "tinyproxy 3764b85", get(f"http://forbidden.test:<web>/{_SCRIPT.decode()}"), _SCRIPT),
         ("a script as method", "own", get("http://forbidden.test/").replace(b"GET", _SCRIPT), _SCRIPT),
         ("credentials in a URL", "CVE-2025-62168", get(f"http://ci:{_SECRET.decode()}@forbidden.test:<web>/"), _SECRET),
-        ("a token in a query", "CVE-2025-62168", get(f"http://forbidden.test:<web>/?token={_SECRET.decode()}"), _SECRET),
+        (
+            "a token in a query",
+            "CVE-2025-62168",
+            get(f"http://forbidden.test:<web>/?token={_SECRET.decode()}"),
+            _SECRET,
+        ),
     )
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)
@@ -108,7 +122,15 @@ def _request(line: str, *fields: str) -> bytes:
 _GUESSED = "Authorization: Bearer guessed"
 _REFUSED = (400, 401, 403, 404, 405)
 STRAIGHT = tuple(
-    Case("admin", what, source, sent, f"{'/'.join(map(str, told))}; nothing is done", _Unasked(sent, told), needs=frozenset({Need.ADMIN}))
+    Case(
+        "admin",
+        what,
+        source,
+        sent,
+        f"{'/'.join(map(str, told))}; nothing is done",
+        _Unasked(sent, told),
+        needs=frozenset({Need.ADMIN}),
+    )
     for what, source, sent, told in (
         ("a reload without a token", "CVE-2026-47768", _request("POST /reload"), _REFUSED),
         ("a reload with a wrong token", "CVE-2026-47768", _request("POST /reload", _GUESSED), _REFUSED),
@@ -116,13 +138,28 @@ STRAIGHT = tuple(
         ("a reload by GET", "cross-site request forgery", _request("GET /reload"), _REFUSED),
         ("a restart without a token", "CVE-2026-47768", _request("POST /restart"), _REFUSED),
         ("closing a tunnel without a token", "CVE-2026-47768", _request("POST /tunnels/1/close"), _REFUSED),
-        ("metrics for a page of somebody else", "DNS rebinding", _request("GET /metrics", "Host: evil.example"), _REFUSED),
+        (
+            "metrics for a page of somebody else",
+            "DNS rebinding",
+            _request("GET /metrics", "Host: evil.example"),
+            _REFUSED,
+        ),
         ("a file above the root", "path traversal", _request("GET /../../../../etc/passwd"), _REFUSED),
         ("a file above the root, encoded", "path traversal", _request("GET /%2e%2e/%2e%2e/etc/passwd"), _REFUSED),
-        ("an absolute form on the admin port", "an open proxy by mistake", _request("GET http://allowed.test:<web>/x"), _REFUSED),
-        ("a CONNECT on the admin port", "an open proxy by mistake", _request("CONNECT allowed.test:<web>"), (0, *_REFUSED)),
+        (
+            "an absolute form on the admin port",
+            "an open proxy by mistake",
+            _request("GET http://allowed.test:<web>/x"),
+            _REFUSED,
+        ),
+        (
+            "a CONNECT on the admin port",
+            "an open proxy by mistake",
+            _request("CONNECT allowed.test:<web>"),
+            (0, *_REFUSED),
+        ),
     )
-)  # fmt: skip
+)
 
 _LOOPS_OF_OURS = tuple(
     replace(case, needs=case.needs | {Need.ADMIN}) if b"<admin>" in case.sent else case for case in LOOPS

@@ -92,7 +92,7 @@ class Floods:
 
 @dataclass(frozen=True)
 class Crowds:
-    """Many at once, each of which says this much and no more; an ordinary tunnel passes meanwhile, and all are cut off."""
+    """Many at once, each of which says this and no more; an ordinary tunnel passes meanwhile, and all are cut off."""
 
     count: int
     said: bytes
@@ -160,8 +160,16 @@ def _large(what: str, source: str, sent: bytes, reason: Reason) -> Case:
     return Case("exhaustion", what, source, sent[:60] + b"...", play.expected, play, reason)
 
 
-def _case(what: str, source: str, sent: bytes, expected: str, play: Callable[[Stage], Sequence[Complaint]],
-          reason: Reason | None = None, *, waits: bool = True) -> Case:  # fmt: skip
+def _case(
+    what: str,
+    source: str,
+    sent: bytes,
+    expected: str,
+    play: Callable[[Stage], Sequence[Complaint]],
+    reason: Reason | None = None,
+    *,
+    waits: bool = True,
+) -> Case:
     return Case("exhaustion", what, source, sent, expected, play, reason, waits=waits)
 
 
@@ -172,49 +180,103 @@ SLOW = tuple(
         ("silence", _SLOWLORIS, b"", b"", False, Reason.HEAD_TIMEOUT),
         ("half a head and silence", _SLOWLORIS, _HALF, b"", False, Reason.HEAD_TIMEOUT),
         ("a head byte by byte", _SLOWLORIS, b"", connect("forbidden.test:443") * 4, False, Reason.HEAD_TIMEOUT),
-        ("header lines without end, slowly", _SLOWLORIS, b"GET http://allowed.test:<web>/ HTTP/1.1\r\n", b"A: b\r\n" * 40, False,
-         Reason.HEAD_TIMEOUT),
+        (
+            "header lines without end, slowly",
+            _SLOWLORIS,
+            b"GET http://allowed.test:<web>/ HTTP/1.1\r\n",
+            b"A: b\r\n" * 40,
+            False,
+            Reason.HEAD_TIMEOUT,
+        ),
         ("an empty line and silence", _SLOWLORIS, b"\r\n", b"", False, Reason.HEAD_TIMEOUT),
         ("silence in a tunnel for TLS", "own", b"", b"", True, None),
         ("half a hello", "CVE-2026-22045", _HELLO[:99], b"", True, Reason.CLIENT_HELLO_TIMEOUT),
         ("a hello byte by byte", "CVE-2026-22045", b"", _HELLO, True, Reason.CLIENT_HELLO_TIMEOUT),
-        ("a hello in records of one byte, slowly", "own", in_records(_HELLO[5:], 1)[:600], in_records(_HELLO[5:], 1)[600:], True,
-         Reason.CLIENT_HELLO_TIMEOUT),
+        (
+            "a hello in records of one byte, slowly",
+            "own",
+            in_records(_HELLO[5:], 1)[:600],
+            in_records(_HELLO[5:], 1)[600:],
+            True,
+            Reason.CLIENT_HELLO_TIMEOUT,
+        ),
     )
-)  # fmt: skip
+)
 
 MANY = (
     _case("300 silent clients", "C-008; Envoy", b"", "all are cut off; others are served", Crowds(300, b"")),
     _case("300 half heads", _SLOWLORIS, _HALF, "all are cut off; others are served", Crowds(300, _HALF)),
-    _case("a client that stays after its refusal", "own", connect("forbidden.test:<tls>"), _CUT, _stays, Reason.NO_RULE),
-    _case("2,000 refused requests in a row", "own", get("http://forbidden.test:<web>/"), "nothing leaves; others are served",
-          _many_denied, waits=False),
-    _case("200 that reset at once", "own", connect("forbidden.test:<tls>"), "nothing leaves; others are served", _resets,
-          waits=False),
-)  # fmt: skip
+    _case(
+        "a client that stays after its refusal", "own", connect("forbidden.test:<tls>"), _CUT, _stays, Reason.NO_RULE
+    ),
+    _case(
+        "2,000 refused requests in a row",
+        "own",
+        get("http://forbidden.test:<web>/"),
+        "nothing leaves; others are served",
+        _many_denied,
+        waits=False,
+    ),
+    _case(
+        "200 that reset at once",
+        "own",
+        connect("forbidden.test:<tls>"),
+        "nothing leaves; others are served",
+        _resets,
+        waits=False,
+    ),
+)
 
 _BOUND = "it is refused before 4 MB"
 ENDLESS = tuple(
     _case(what, source, start + filling + b"...", _BOUND, Floods(start, filling), reason, waits=False)
     for what, source, start, filling, reason in (
-        ("a header without end", "h11, Envoy: bounded", b"CONNECT allowed.test:1 HTTP/1.1\r\nX: ", b"x", Reason.HEAD_TOO_LARGE),
-        ("headers without end", "h11, Envoy: bounded", b"CONNECT allowed.test:1 HTTP/1.1\r\n", b"A: b\r\n", Reason.HEAD_TOO_LARGE),
+        (
+            "a header without end",
+            "h11, Envoy: bounded",
+            b"CONNECT allowed.test:1 HTTP/1.1\r\nX: ",
+            b"x",
+            Reason.HEAD_TOO_LARGE,
+        ),
+        (
+            "headers without end",
+            "h11, Envoy: bounded",
+            b"CONNECT allowed.test:1 HTTP/1.1\r\n",
+            b"A: b\r\n",
+            Reason.HEAD_TOO_LARGE,
+        ),
         ("a target without end", "RFC 9110 section 4.1", b"CONNECT ", b"a", Reason.HEAD_TOO_LARGE),
         ("a method without end", "http-garden 6", b"", b"A", Reason.MALFORMED_REQUEST),
         ("empty lines without end", "RFC 9112 section 2.2", b"", b"\r\n", Reason.MALFORMED_REQUEST),
         ("NULs without end", "own", b"", b"\0", Reason.MALFORMED_REQUEST),
         ("a TLS record without end", "own", b"\x16\x03\x01\x40\0", b"\1", Reason.TLS_ON_PLAIN_PORT),
-        ("content without end of a refused request", "own",
-         b"POST http://forbidden.test:<web>/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n" , Reason.NO_RULE),
+        (
+            "content without end of a refused request",
+            "own",
+            b"POST http://forbidden.test:<web>/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
+            b"1\r\nx\r\n",
+            Reason.NO_RULE,
+        ),
     )
-)  # fmt: skip
+)
 
 LARGE = (
-    _large("a header of 70,000 bytes", "C-013", get("http://allowed.test:<web>/", "X: " + "a" * 70_000), Reason.HEAD_TOO_LARGE),
+    _large(
+        "a header of 70,000 bytes",
+        "C-013",
+        get("http://allowed.test:<web>/", "X: " + "a" * 70_000),
+        Reason.HEAD_TOO_LARGE,
+    ),
     _large("10,000 headers", "C-013", get("http://allowed.test:<web>/", *["X: a"] * 10_000), Reason.HEAD_TOO_LARGE),
-    _large("a target of 70,000 bytes", "RFC 9110 section 4.1", get(f"http://allowed.test:<web>/{'x' * 70_000}"),
-           Reason.HEAD_TOO_LARGE),
-    _large("a host of 60,000 bytes", "RFC 1035 section 2.3.4", connect(f"{'a' * 60_000}:443"), Reason.MALFORMED_AUTHORITY),
-)  # fmt: skip
+    _large(
+        "a target of 70,000 bytes",
+        "RFC 9110 section 4.1",
+        get(f"http://allowed.test:<web>/{'x' * 70_000}"),
+        Reason.HEAD_TOO_LARGE,
+    ),
+    _large(
+        "a host of 60,000 bytes", "RFC 1035 section 2.3.4", connect(f"{'a' * 60_000}:443"), Reason.MALFORMED_AUTHORITY
+    ),
+)
 
 CASES: tuple[Case, ...] = (*SLOW, *MANY, *ENDLESS, *LARGE)

@@ -81,22 +81,47 @@ def _soon(status: tuple[int, ...], sent: bytes) -> Callable[[Stage], Sequence[Co
 
 _LATE = (502, 503, 504)
 CASES: tuple[Case, ...] = (
-    Case("faults", "a port where nobody listens", "smokescreen TestProxyConnectFailure", connect("allowed.test:1"),
-         "403 or 502 to 504, soon", _soon((403, *_LATE), connect("a.wild.test:1")), Reason.CONNECTION_REFUSED),
+    Case(
+        "faults",
+        "a port where nobody listens",
+        "smokescreen TestProxyConnectFailure",
+        connect("allowed.test:1"),
+        "403 or 502 to 504, soon",
+        _soon((403, *_LATE), connect("a.wild.test:1")),
+        Reason.CONNECTION_REFUSED,
+    ),
     _of_answer("nothing and a close", "C-058", b"", reason=Reason.CONNECTION_TERMINATED, sent=_POST),
     _of_answer("nothing and a reset", "C-058", b"", "reset", reason=Reason.CONNECTION_TERMINATED, sent=_POST),
     _of_answer("half a head", "A-145", b"HTTP/1.1 200 OK\r\nContent-Le", reason=Reason.RESPONSE_INCOMPLETE),
     _of_answer("half a head and a reset", "A-145", b"HTTP/1.1 200 OK\r\nContent-Le", "reset"),
-    _of_answer("less content than announced", "RFC 9112 section 8", _HEAD + b"\r\nhello", reason=Reason.RESPONSE_INCOMPLETE),
-    _of_answer("chunks without the last", "RFC 9112 section 8", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
-               reason=Reason.RESPONSE_INCOMPLETE),
-    _of_answer("a chunk cut in its middle", "RFC 9112 section 8", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nhello",
-               reason=Reason.RESPONSE_INCOMPLETE),
+    _of_answer(
+        "less content than announced", "RFC 9112 section 8", _HEAD + b"\r\nhello", reason=Reason.RESPONSE_INCOMPLETE
+    ),
+    _of_answer(
+        "chunks without the last",
+        "RFC 9112 section 8",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+        reason=Reason.RESPONSE_INCOMPLETE,
+    ),
+    _of_answer(
+        "a chunk cut in its middle",
+        "RFC 9112 section 8",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nhello",
+        reason=Reason.RESPONSE_INCOMPLETE,
+    ),
     _of_answer("TLS in place of HTTP", "C-056", bytes((21, 3, 3, 0, 2, 2, 40)), reason=Reason.MALFORMED_RESPONSE),
     _of_answer("garbage in place of HTTP", "A-145", bytes(range(1, 256)), reason=Reason.MALFORMED_RESPONSE),
     _of_answer("HTTP/0.9", "A-145", b"<html>hello</html>", reason=Reason.MALFORMED_RESPONSE),
-    _of_answer("a head of 1 MB", "squid reply_header_max_size", b"HTTP/1.1 200 OK\r\nX: " + b"a" * 1_000_000 + b"\r\nContent-Length: 0\r\n\r\n",
-               reason=Reason.RESPONSE_HEAD_TOO_LARGE),
-    _of_answer("a switch that nobody asked for", "RFC 9110 section 15.2.2",
-               b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nevil", reason=Reason.MALFORMED_RESPONSE),
-)  # fmt: skip
+    _of_answer(
+        "a head of 1 MB",
+        "squid reply_header_max_size",
+        b"HTTP/1.1 200 OK\r\nX: " + b"a" * 1_000_000 + b"\r\nContent-Length: 0\r\n\r\n",
+        reason=Reason.RESPONSE_HEAD_TOO_LARGE,
+    ),
+    _of_answer(
+        "a switch that nobody asked for",
+        "RFC 9110 section 15.2.2",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nevil",
+        reason=Reason.MALFORMED_RESPONSE,
+    ),
+)

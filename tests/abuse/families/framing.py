@@ -12,14 +12,40 @@ from tests.abuse.http.heads import HEADS
 from tests.abuse.http.judge import judge
 from tests.abuse.http.responses import RESPONSES
 
-_ESCAPES = ("reached", "framing", "field line", "hosts", "Host", "left over", "evil", "forged", "request line", "for one", "length")
+_ESCAPES = (
+    "reached",
+    "framing",
+    "field line",
+    "hosts",
+    "Host",
+    "left over",
+    "evil",
+    "forged",
+    "request line",
+    "for one",
+    "length",
+)
 _USERS = ("credentials", "407")
 _ATTACKS_THAT_PASS = (
-    "Connection: ", "Proxy-Connection", "a request behind", "the target", "TRACE", "answer: two answers", "answer: an answer behind",
-    "answer: content on", "answer: content for", "answer: our own fields", "answer: fields for one hop",
-)  # fmt: skip
+    "Connection: ",
+    "Proxy-Connection",
+    "a request behind",
+    "the target",
+    "TRACE",
+    "answer: two answers",
+    "answer: an answer behind",
+    "answer: content on",
+    "answer: content for",
+    "answer: our own fields",
+    "answer: fields for one hop",
+)
 """Beginnings of names: the request passes, what should not pass with it does not."""
-_CUT_OFF = ("answer: content that ends early", "answer: content that is reset", "answer: chunks that end early", "answer: a chunk size of 17 digits")
+_CUT_OFF = (
+    "answer: content that ends early",
+    "answer: content that is reset",
+    "answer: chunks that end early",
+    "answer: a chunk size of 17 digits",
+)
 """Even a proxy that passes everything does right by them: the client sees the fault."""
 
 
@@ -59,5 +85,7 @@ def _case(family: str, case: http.Case) -> Case:
     )
 
 
-FRAMING_CASES = tuple(_case("framing", case) for case in (*FRAMING, *HEADS, *CONNECTIONS) if not case.name.startswith("answer: "))
+FRAMING_CASES = tuple(
+    _case("framing", case) for case in (*FRAMING, *HEADS, *CONNECTIONS) if not case.name.startswith("answer: ")
+)
 ANSWER_CASES = tuple(_case("answers", case) for case in (*CONNECTIONS, *RESPONSES) if case.name.startswith("answer: "))

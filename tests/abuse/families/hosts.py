@@ -19,14 +19,24 @@ BY_RULE = tuple(
         ("an allowed name as a prefix of another", "CWE-697", "allowed.test.forbidden.test", _NO_RULE),
         ("a wildcard's name inside another", "CWE-697", "a.wild.test.evil.test", _NO_RULE),
         ("an allowed name without its dot", "CWE-697: a dot in a regular expression", "allowedxtest", _NO_RULE),
-        ("an allowed name with a letter before it", "CWE-697: an expression without its start", "xallowed.test", _NO_RULE),
-        ("an allowed name with a letter behind it", "CWE-697: an expression without its end", "allowed.testx", _NO_RULE),
+        (
+            "an allowed name with a letter before it",
+            "CWE-697: an expression without its start",
+            "xallowed.test",
+            _NO_RULE,
+        ),
+        (
+            "an allowed name with a letter behind it",
+            "CWE-697: an expression without its end",
+            "allowed.testx",
+            _NO_RULE,
+        ),
         ("a label below an allowed name", "smokescreen acl_test.go", "www.allowed.test", _NO_RULE),
         ("a homoglyph as A-label", "UTS #39", "xn--llowed-2cg.test", _NO_RULE),
         ("a single label", "smokescreen forceFQDN", "forbidden", _NO_RULE),
         ("localhost", "CVE-2025-23217", "localhost", _NO_RULE),
     )
-)  # fmt: skip
+)
 
 NO_NAMES = tuple(
     refused("hosts", what, source, connect(f"{host}:<tls>"), _REFUSED, reason)
@@ -39,7 +49,12 @@ NO_NAMES = tuple(
         ("a percent-encoded dot", _3_2_2, "forbidden%2etest", _AUTHORITY),
         ("a percent-encoded letter", _3_2_2, "%66orbidden.test", _AUTHORITY),
         ("a percent-encoded NUL", "CVE-2009-2408 and kin", "allowed.test%00.forbidden.test", _AUTHORITY),
-        ("an allowed name as userinfo", "RFC 9110 section 4.2.4; WHATWG URL", "allowed.test:80@forbidden.test", _AUTHORITY),
+        (
+            "an allowed name as userinfo",
+            "RFC 9110 section 4.2.4; WHATWG URL",
+            "allowed.test:80@forbidden.test",
+            _AUTHORITY,
+        ),
         ("an allowed name as fragment", "WHATWG URL", "forbidden.test#allowed.test", _AUTHORITY),
         ("an allowed name as query", "WHATWG URL", "forbidden.test?allowed.test", _AUTHORITY),
         ("an allowed name as path", "WHATWG URL", "forbidden.test/allowed.test", _AUTHORITY),
@@ -59,7 +74,7 @@ NO_NAMES = tuple(
         ("a name of 256 octets", "RFC 1035 section 2.3.4", f"{'a.' * 123}wild.test", _AUTHORITY),
         ("a quoted name", "gh-aw-firewall#1517", '"allowed.test"', _AUTHORITY),
     )
-)  # fmt: skip
+)
 
 PORTS = tuple(
     refused("hosts", what, source, connect(target), _REFUSED, _AUTHORITY)
@@ -77,20 +92,35 @@ PORTS = tuple(
         ("a URL", _9_3_6, "http://forbidden.test:443"),
         ("a path", _9_3_6, "/"),
     )
-)  # fmt: skip
+)
 
 URLS = tuple(
     refused("hosts", what, source, get(url), _REFUSED, reason)
     for what, source, url, reason in (
         ("a URL of a forbidden host in capitals", "CVE-2022-24825", "http://FORBIDDEN.Test:<web>/", _NO_RULE),
-        ("a URL with a query that looks like userinfo", "WHATWG URL", "http://forbidden.test:<web>?@allowed.test/", _NO_RULE),
-        ("a URL with an allowed name as password", "RFC 9110 section 4.2.4", "http://x:allowed.test@forbidden.test:<web>/", _AUTHORITY),
-        ("a URL with a fragment that hides userinfo", "WHATWG URL", "http://forbidden.test:<web>#@allowed.test/", _REQUEST),
+        (
+            "a URL with a query that looks like userinfo",
+            "WHATWG URL",
+            "http://forbidden.test:<web>?@allowed.test/",
+            _NO_RULE,
+        ),
+        (
+            "a URL with an allowed name as password",
+            "RFC 9110 section 4.2.4",
+            "http://x:allowed.test@forbidden.test:<web>/",
+            _AUTHORITY,
+        ),
+        (
+            "a URL with a fragment that hides userinfo",
+            "WHATWG URL",
+            "http://forbidden.test:<web>#@allowed.test/",
+            _REQUEST,
+        ),
         ("a URL with a backslash", "WHATWG URL", "http://forbidden.test:<web>\\@allowed.test:<web>/", _REQUEST),
         ("a URL with a percent-encoded host", _3_2_2, "http://%66orbidden.test:<web>/", _AUTHORITY),
         ("a URL with an empty host", "RFC 9110 section 4.2.1", "http:///forbidden.test/", _REQUEST),
         ("a URL without slashes", "RFC 3986 section 3", "http:forbidden.test:<web>/", Reason.NOT_A_PROXY_REQUEST),
     )
-)  # fmt: skip
+)
 
 CASES: tuple[Case, ...] = (*BY_RULE, *NO_NAMES, *PORTS, *URLS)

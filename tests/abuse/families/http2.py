@@ -1,5 +1,5 @@
-"""HTTP/2 where HTTP/1.1 is spoken: on the proxy's own port, as an upgrade, and inside tunnels. What a flood of frames does
-inside intercepted TLS needs a proxy that intercepts: those cases are in `tests/exchange` and `tests/flows`."""
+"""HTTP/2 where HTTP/1.1 is spoken: on the proxy's own port, as an upgrade, and inside tunnels. What a flood of frames
+does inside intercepted TLS needs a proxy that intercepts: those cases are in `tests/exchange` and `tests/flows`."""
 
 import struct
 from collections.abc import Sequence
@@ -47,15 +47,21 @@ _SOURCES = {
 }
 
 ON_THE_PORT = tuple(
-    refused("http2", f"{what} on the port", _SOURCES.get(what, "RFC 9113"), PREFACE + frame(_SETTINGS) + frames,
-            (0, 400, 403, 405, 501, 505), _NO_PROXY)
+    refused(
+        "http2",
+        f"{what} on the port",
+        _SOURCES.get(what, "RFC 9113"),
+        PREFACE + frame(_SETTINGS) + frames,
+        (0, 400, 403, 405, 501, 505),
+        _NO_PROXY,
+    )
     for what, frames in FLOODS.items()
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)
 class _NotUpgraded:
-    """The request passes as HTTP/1.1, and the upgrade is not passed on: what follows is no HTTP/2 with the destination."""
+    """The request passes as HTTP/1.1, and the upgrade is not passed on: no HTTP/2 with the destination follows."""
 
     sent: bytes
 
@@ -72,24 +78,55 @@ class _NotUpgraded:
 
 
 _UPGRADES = (
-    ("an upgrade to h2c", "RFC 7540 section 3.2", ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk")),
+    (
+        "an upgrade to h2c",
+        "RFC 7540 section 3.2",
+        ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk"),
+    ),
     ("an upgrade to h2c that Connection does not name", "h2c smuggling", ("Upgrade: h2c", "HTTP2-Settings: AAMAAABk")),
-    ("an upgrade to h2c named in Connection alone", "h2c smuggling", ("Connection: Upgrade", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk")),
+    (
+        "an upgrade to h2c named in Connection alone",
+        "h2c smuggling",
+        ("Connection: Upgrade", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk"),
+    ),
 )
 UPGRADES = tuple(
-    Case("http2", what, source, get("http://allowed.test:<web>/x", *fields),
-         "an answer in HTTP/1.1; neither Upgrade nor HTTP2-Settings arrives",
-         _NotUpgraded(get("http://allowed.test:<web>/x", *fields, "Connection: close")))
+    Case(
+        "http2",
+        what,
+        source,
+        get("http://allowed.test:<web>/x", *fields),
+        "an answer in HTTP/1.1; neither Upgrade nor HTTP2-Settings arrives",
+        _NotUpgraded(get("http://allowed.test:<web>/x", *fields, "Connection: close")),
+    )
     for what, source, fields in _UPGRADES
-)  # fmt: skip
+)
 
 IN_TUNNELS = (
-    Case("http2", "the preface in a tunnel for TLS", "RFC 9113 section 3.4", PREFACE, "the tunnel is closed; nothing arrives",
-         BrokenOff("allowed.test", PREFACE + frame(_SETTINGS) + _headers(1))),
-    Case("http2", "the preface in a tunnel for HTTP/1.1", "RFC 9113 section 3.4", PREFACE, "the tunnel is closed; nothing arrives",
-         BrokenOff("allowed.test", PREFACE + frame(_SETTINGS) + _headers(1), "<web>")),
-    Case("http2", "rapid resets in a tunnel for HTTP/1.1", "CVE-2023-44487", PREFACE, "the tunnel is closed; nothing arrives",
-         BrokenOff("allowed.test", PREFACE + FLOODS["rapid resets"], "<web>")),
-)  # fmt: skip
+    Case(
+        "http2",
+        "the preface in a tunnel for TLS",
+        "RFC 9113 section 3.4",
+        PREFACE,
+        "the tunnel is closed; nothing arrives",
+        BrokenOff("allowed.test", PREFACE + frame(_SETTINGS) + _headers(1)),
+    ),
+    Case(
+        "http2",
+        "the preface in a tunnel for HTTP/1.1",
+        "RFC 9113 section 3.4",
+        PREFACE,
+        "the tunnel is closed; nothing arrives",
+        BrokenOff("allowed.test", PREFACE + frame(_SETTINGS) + _headers(1), "<web>"),
+    ),
+    Case(
+        "http2",
+        "rapid resets in a tunnel for HTTP/1.1",
+        "CVE-2023-44487",
+        PREFACE,
+        "the tunnel is closed; nothing arrives",
+        BrokenOff("allowed.test", PREFACE + FLOODS["rapid resets"], "<web>"),
+    ),
+)
 
 CASES: tuple[Case, ...] = (*ON_THE_PORT, *UPGRADES, *IN_TUNNELS)

@@ -29,8 +29,15 @@ def _unsigned_token() -> str:
 
 
 CREDENTIALS = tuple(
-    refused("identity", what, source, get(URL, *[f"Proxy-Authorization: {value}" for value in values], host="users.test:<web>"),
-            (400, 401, 403, 407, 431), reason, Need.USERS)
+    refused(
+        "identity",
+        what,
+        source,
+        get(URL, *[f"Proxy-Authorization: {value}" for value in values], host="users.test:<web>"),
+        (400, 401, 403, 407, 431),
+        reason,
+        Need.USERS,
+    )
     for what, source, values, reason in (
         ("no credentials", _11_7, (), _MISSING),
         ("a wrong password", _11_7, (_basic("ci:wrong"),), _INVALID),
@@ -42,7 +49,12 @@ CREDENTIALS = tuple(
         ("a password in capitals", "own", (_basic("ci:CORRECT-HORSE"),), _INVALID),
         ("a password and a blank", "own", (_basic("ci:correct-horse "),), _INVALID),
         ("a password and a NUL", "bcrypt ends at NUL", (_basic(b"ci:correct-horse\0x"),), None),
-        ("a password of 100 bytes that begins right", "bcrypt takes 72 bytes", (_basic("ci:" + "correct-horse" * 8),), _INVALID),
+        (
+            "a password of 100 bytes that begins right",
+            "bcrypt takes 72 bytes",
+            (_basic("ci:" + "correct-horse" * 8),),
+            _INVALID,
+        ),
         ("what is no Base64", "RFC 7617 section 2", ("Basic ***",), None),
         ("nothing behind the scheme", _11_7, ("Basic",), None),
         ("an empty field", _11_7, ("",), None),
@@ -52,10 +64,12 @@ CREDENTIALS = tuple(
         ("right and wrong ones in one field", "RFC 9110 section 5.3", (f"{_basic('ci:wrong')}, {RIGHT}",), None),
         ("credentials of 60 KB", "own", (_basic("ci:" + "x" * 45_000),), None),
     )
-)  # fmt: skip
+)
 
 ASSERTED = tuple(
-    refused("identity", what, source, get(URL, *fields, host="users.test:<web>"), (400, 401, 403, 407), _MISSING, Need.USERS)
+    refused(
+        "identity", what, source, get(URL, *fields, host="users.test:<web>"), (400, 401, 403, 407), _MISSING, Need.USERS
+    )
     for what, source, fields in (
         ("the right ones meant for the destination", _11_7, (f"Authorization: {RIGHT}",)),
         ("X-Forwarded-User", "CVE-2025-64484", ("X-Forwarded-User: ci",)),
@@ -64,13 +78,18 @@ ASSERTED = tuple(
         ("Forwarded", "RFC 7239", ('Forwarded: for=127.0.0.1;by="ci"',)),
         ("credentials in a cookie", "own", (f"Cookie: Proxy-Authorization={RIGHT}",)),
     )
-)  # fmt: skip
+)
 
 SENDERS = tuple(
-    refused("identity", f"a PROXY header of version {version} from a sender that nobody trusts", "minekube/gate#936",
-            build_proxy_header(version, (LOOPBACK, 4000), (LOOPBACK, 80)) + get("http://allowed.test:<web>/x"), (0, 400, 403))
+    refused(
+        "identity",
+        f"a PROXY header of version {version} from a sender that nobody trusts",
+        "minekube/gate#936",
+        build_proxy_header(version, (LOOPBACK, 4000), (LOOPBACK, 80)) + get("http://allowed.test:<web>/x"),
+        (0, 400, 403),
+    )
     for version in PROXY_VERSIONS
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)
@@ -92,15 +111,29 @@ class _Removed:
 
 
 REMOVED = tuple(
-    Case("identity", what, source, get("http://allowed.test:<web>/x", *fields),
-         "an answer; the destination does not see the field",
-         _Removed(get("http://allowed.test:<web>/x", *fields, "Connection: close"), frozenset(names)))
+    Case(
+        "identity",
+        what,
+        source,
+        get("http://allowed.test:<web>/x", *fields),
+        "an answer; the destination does not see the field",
+        _Removed(get("http://allowed.test:<web>/x", *fields, "Connection: close"), frozenset(names)),
+    )
     for what, source, fields, names in (
-        ("credentials for the proxy", "RFC 9110 section 11.7.2", (f"Proxy-Authorization: {RIGHT}",), {b"proxy-authorization"}),
-        ("credentials for the proxy that Connection names", "hop-by-hop abuse",
-         (f"Proxy-Authorization: {RIGHT}", "Connection: proxy-authorization"), {b"proxy-authorization"}),
+        (
+            "credentials for the proxy",
+            "RFC 9110 section 11.7.2",
+            (f"Proxy-Authorization: {RIGHT}",),
+            {b"proxy-authorization"},
+        ),
+        (
+            "credentials for the proxy that Connection names",
+            "hop-by-hop abuse",
+            (f"Proxy-Authorization: {RIGHT}", "Connection: proxy-authorization"),
+            {b"proxy-authorization"},
+        ),
         ("Proxy-Connection", "RFC 9110 section 7.6.1", ("Proxy-Connection: keep-alive",), {b"proxy-connection"}),
     )
-)  # fmt: skip
+)
 
 CASES: tuple[Case, ...] = (*CREDENTIALS, *ASSERTED, *SENDERS, *REMOVED)

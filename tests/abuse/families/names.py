@@ -15,15 +15,40 @@ _ASKS = frozenset({Need.RESOLVER})
 _REBINDING = "CVE-2026-58442; smokescreen selectTargetAddr"
 
 INSIDE = (
-    "127.0.0.2", "0.0.0.0", "10.0.0.1", "192.168.1.1", "100.64.0.1", "224.0.0.1", "::1", "::", "fe80::1", "fd00::1",
-    "::ffff:127.0.0.2", "64:ff9b::127.0.0.2", "2002:7f00:2::1", "::127.0.0.2",
-    "169.254.169.254", "169.254.170.2", "168.63.129.16", "100.100.100.200", "192.0.0.192", "fd00:ec2::254",
-    "fd00:ec2::23", "64:ff9b::169.254.169.254", "::ffff:169.254.169.254",
-)  # fmt: skip
+    "127.0.0.2",
+    "0.0.0.0",
+    "10.0.0.1",
+    "192.168.1.1",
+    "100.64.0.1",
+    "224.0.0.1",
+    "::1",
+    "::",
+    "fe80::1",
+    "fd00::1",
+    "::ffff:127.0.0.2",
+    "64:ff9b::127.0.0.2",
+    "2002:7f00:2::1",
+    "::127.0.0.2",
+    "169.254.169.254",
+    "169.254.170.2",
+    "168.63.129.16",
+    "100.100.100.200",
+    "192.0.0.192",
+    "fd00:ec2::254",
+    "fd00:ec2::23",
+    "64:ff9b::169.254.169.254",
+    "::ffff:169.254.169.254",
+)
 
 
 def asked(
-    what: str, source: str, name: str, prepare: Callable[[World], None], reason: Reason | None, *told: int, port: str = "<tls>"
+    what: str,
+    source: str,
+    name: str,
+    prepare: Callable[[World], None],
+    reason: Reason | None,
+    *told: int,
+    port: str = "<tls>",
 ) -> Case:
     """The allowed `name` may be asked for, and leads nowhere."""
     waits = reason is Reason.DNS_TIMEOUT
@@ -44,10 +69,15 @@ def _spoilt(name: str, *faults: Fault) -> Callable[[World], None]:
 
 
 ANSWERS = tuple(
-    asked(f"an allowed name that leads to {address}", "smokescreen classifyAddr", f"inside{number}.wild.test",
-           leads_to(address, name=f"inside{number}.wild.test"), Reason.ADDRESS_REFUSED)
+    asked(
+        f"an allowed name that leads to {address}",
+        "smokescreen classifyAddr",
+        f"inside{number}.wild.test",
+        leads_to(address, name=f"inside{number}.wild.test"),
+        Reason.ADDRESS_REFUSED,
+    )
     for number, address in enumerate(INSIDE)
-)  # fmt: skip
+)
 
 
 def _aliased(world: World) -> None:
@@ -69,21 +99,63 @@ def _failing(world: World) -> None:
 
 
 OTHERS = (
-    asked("an alias of an internal host", "smokescreen classifyAddr", "alias.wild.test", _aliased, Reason.ADDRESS_REFUSED),
+    asked(
+        "an alias of an internal host", "smokescreen classifyAddr", "alias.wild.test", _aliased, Reason.ADDRESS_REFUSED
+    ),
     asked("500 internal addresses", "own", "many.wild.test", _crowded, Reason.ADDRESS_REFUSED),
     asked("a circle of aliases", "RFC 1034 section 3.6.2", "round.wild.test", _circular, None, 502, 503, 504),
-    asked("a name that does not exist", "smokescreen TestInvalidHost", "gone.wild.test",
-           lambda world: world.dns.forget("gone.wild.test"), Reason.DNS_NAME_NOT_FOUND, 404, 502, 503),
+    asked(
+        "a name that does not exist",
+        "smokescreen TestInvalidHost",
+        "gone.wild.test",
+        lambda world: world.dns.forget("gone.wild.test"),
+        Reason.DNS_NAME_NOT_FOUND,
+        404,
+        502,
+        503,
+    ),
     asked("a name server that fails", "own", "failing.wild.test", _failing, Reason.DNS_FAILURE, 502, 503),
-    asked("a name server that is silent", "smokescreen DNSTimeout", "silent.wild.test",
-           _spoilt("silent.wild.test", Fault.SILENCE), Reason.DNS_TIMEOUT, 502, 503, 504),
-    asked("answers under another id, and then none", "RFC 5452 section 9", "id.wild.test",
-           _spoilt("id.wild.test", Fault.WRONG_ID, Fault.SILENCE), Reason.DNS_TIMEOUT, 502, 503, 504),
-    asked("answers to another question, and then none", "RFC 5452 section 9", "question.wild.test",
-           _spoilt("question.wild.test", Fault.WRONG_QUESTION, Fault.SILENCE), Reason.DNS_TIMEOUT, 502, 503, 504),
-    asked("answers that are no message, and then none", "RFC 1035 section 4", "garbage.wild.test",
-           _spoilt("garbage.wild.test", Fault.GARBAGE, Fault.SILENCE), Reason.DNS_TIMEOUT, 502, 503, 504),
-)  # fmt: skip
+    asked(
+        "a name server that is silent",
+        "smokescreen DNSTimeout",
+        "silent.wild.test",
+        _spoilt("silent.wild.test", Fault.SILENCE),
+        Reason.DNS_TIMEOUT,
+        502,
+        503,
+        504,
+    ),
+    asked(
+        "answers under another id, and then none",
+        "RFC 5452 section 9",
+        "id.wild.test",
+        _spoilt("id.wild.test", Fault.WRONG_ID, Fault.SILENCE),
+        Reason.DNS_TIMEOUT,
+        502,
+        503,
+        504,
+    ),
+    asked(
+        "answers to another question, and then none",
+        "RFC 5452 section 9",
+        "question.wild.test",
+        _spoilt("question.wild.test", Fault.WRONG_QUESTION, Fault.SILENCE),
+        Reason.DNS_TIMEOUT,
+        502,
+        503,
+        504,
+    ),
+    asked(
+        "answers that are no message, and then none",
+        "RFC 1035 section 4",
+        "garbage.wild.test",
+        _spoilt("garbage.wild.test", Fault.GARBAGE, Fault.SILENCE),
+        Reason.DNS_TIMEOUT,
+        502,
+        503,
+        504,
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -120,18 +192,37 @@ def _status(stage: Stage, authority: str, hello: bytes) -> int:
 def _rebound(what: str, source: str, name: str, *steps: tuple[str, tuple[int, ...]]) -> Case:
     play = _Rebound(name, tuple(tuple(addresses.split()) for addresses, _ in steps), tuple(told for _, told in steps))
     shown = "; ".join(f"{addresses}: {'/'.join(map(str, told))}" for addresses, told in steps)
-    return Case("dns", what, source, connect(f"{name}:<tls>"), f"{shown}; 127.0.0.2 is never reached", play, needs=_ASKS)
+    return Case(
+        "dns", what, source, connect(f"{name}:<tls>"), f"{shown}; 127.0.0.2 is never reached", play, needs=_ASKS
+    )
 
 
 _PASSES, _IS_REFUSED = (200,), (403, 502, 503)
 CHANGING = (
-    _rebound("an answer that turns inside", "DNS rebinding", "turn.wild.test",
-             ("127.0.0.1", _PASSES), ("127.0.0.2", _IS_REFUSED), ("127.0.0.1", _PASSES)),
-    _rebound("an internal address beside a good one", _REBINDING, "mixed.wild.test",
-             ("127.0.0.2 127.0.0.1", (200, 403)), ("127.0.0.1 127.0.0.2", (200, 403)), ("127.0.0.2", _IS_REFUSED)),
-    _rebound("a good IPv4 beside an internal IPv6", _REBINDING, "families.wild.test",
-             ("127.0.0.1 ::ffff:127.0.0.2", (200, 403)), ("::ffff:127.0.0.2", _IS_REFUSED)),
-)  # fmt: skip
+    _rebound(
+        "an answer that turns inside",
+        "DNS rebinding",
+        "turn.wild.test",
+        ("127.0.0.1", _PASSES),
+        ("127.0.0.2", _IS_REFUSED),
+        ("127.0.0.1", _PASSES),
+    ),
+    _rebound(
+        "an internal address beside a good one",
+        _REBINDING,
+        "mixed.wild.test",
+        ("127.0.0.2 127.0.0.1", (200, 403)),
+        ("127.0.0.1 127.0.0.2", (200, 403)),
+        ("127.0.0.2", _IS_REFUSED),
+    ),
+    _rebound(
+        "a good IPv4 beside an internal IPv6",
+        _REBINDING,
+        "families.wild.test",
+        ("127.0.0.1 ::ffff:127.0.0.2", (200, 403)),
+        ("::ffff:127.0.0.2", _IS_REFUSED),
+    ),
+)
 
 
 def _falls_back(stage: Stage) -> Sequence[Complaint]:
@@ -154,10 +245,24 @@ def _asks_once(stage: Stage) -> Sequence[Complaint]:
 
 
 SCRIPTED = (
-    Case("dns", "a good address that refuses, and an internal one", "RFC 8305: falling back",
-         connect("half.wild.test:<tls>"), "an error; 127.0.0.2 is never reached", _falls_back, needs=_ASKS),
-    Case("dns", "one question of a kind for a connection", "lobu#252; time of check, time of use",
-         connect("once.wild.test:<tls>"), "one A and one AAAA at most", _asks_once, needs=_ASKS),
-)  # fmt: skip
+    Case(
+        "dns",
+        "a good address that refuses, and an internal one",
+        "RFC 8305: falling back",
+        connect("half.wild.test:<tls>"),
+        "an error; 127.0.0.2 is never reached",
+        _falls_back,
+        needs=_ASKS,
+    ),
+    Case(
+        "dns",
+        "one question of a kind for a connection",
+        "lobu#252; time of check, time of use",
+        connect("once.wild.test:<tls>"),
+        "one A and one AAAA at most",
+        _asks_once,
+        needs=_ASKS,
+    ),
+)
 
 CASES: tuple[Case, ...] = (*ANSWERS, *OTHERS, *CHANGING, *SCRIPTED)

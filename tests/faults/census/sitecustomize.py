@@ -1,4 +1,4 @@
-"""Runs inside the gateway where `CENSUS` names a directory: tells every half second how many asyncio tasks the process has."""
+"""Runs inside the gateway where `CENSUS` names a directory: tells every half second how many tasks the process has."""
 
 import os
 import threading
