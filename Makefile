@@ -12,7 +12,7 @@ COMPILE := $(LOCK_VENV)/bin/uv pip compile --quiet --no-config --universal --pyt
            --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check abuse fuzz faults soak bench bench-full smoke fmt lock clean
+.PHONY: help run test check abuse fuzz faults soak bench bench-full smoke fmt chart manifests scan lock clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,12 +66,30 @@ fmt: ## format and sort imports
 	@$(BIN)/ruff format --quiet .
 	@$(BIN)/ruff check --quiet --fix --select I .
 
+chart: ## make the generated files of the Helm chart anew: values.schema.json, and the copies of alerts and dashboard
+	@.ci/setup check
+	@mkdir -p build
+	@$(BIN)/python -m helm.values_schema helm/egress-gateway/values.yaml >build/values.schema.json
+	@mv build/values.schema.json helm/egress-gateway/values.schema.json
+	@cp config/observability/alerts.yaml config/observability/dashboard.json helm/egress-gateway/files/
+
+manifests: ## render the chart into build/manifests, a file an object (ARGS="--values mine.yaml", NAME=, NAMESPACE=)
+	@.ci/setup chart
+	@$(BIN)/python -m helm.manifests build/manifests --name $(or $(NAME),egress-gateway) \
+	  --namespace $(or $(NAMESPACE),egress-gateway) $(ARGS)
+
+scan: ## have checkov look at the image and at all that the chart renders (installs it; ten minutes the first time)
+	@.ci/setup scan
+	@$(BIN)/python -m tests.chart.scan build/scan/bin/checkov
+
 lock: ## resolve pyproject.toml anew into requirements*.txt (UPGRADE=--upgrade for the newest)
 	@.ci/setup check
 	@$(BIN)/python -m venv $(LOCK_VENV) && $(LOCK_VENV)/bin/pip install --quiet $(LOCK_TOOL)
 	@$(COMPILE) $(UPGRADE) pyproject.toml --output-file requirements.txt
 	@$(COMPILE) $(UPGRADE) pyproject.toml --group dev --constraint requirements.txt --output-file requirements-dev.txt
 	@$(COMPILE) $(UPGRADE) --group peers --output-file tests/peers/requirements.txt
+	@$(COMPILE) $(UPGRADE) --group chart --no-deps --output-file tests/chart/requirements.txt
+	@$(COMPILE) $(UPGRADE) --group scan --output-file tests/chart/scan-requirements.txt
 	@$(COMPILE) $(UPGRADE) --group bench-peers --output-file benchmarks/proxies/requirements.txt
 	@$(COMPILE) $(UPGRADE) --group fuzz --output-file tests/fuzz/requirements.txt
 	@$(COMPILE) $(UPGRADE) --group build --output-file requirements-build.txt

@@ -10,6 +10,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TypeVar
 
+from gateway.app.inspection.looking import check_inspectors
 from gateway.app.inspection.material import AuthorityMaterial, load_authority_material
 from gateway.model.client import IdentitySource
 from gateway.net.tls.contexts import BadMaterial, TlsMaterial, build_server_context
@@ -88,6 +89,7 @@ def load_configuration(sources: Sources, environ: Mapping[str, str]) -> Configur
     authorities = load_resolver_authorities(settings)
     materials = load_materials(settings)
     inspection = load_authority_material(settings)
+    check_inspectors(settings)
     loaded = load_policy(settings)
     return Configuration(settings, loaded, users, authorities, materials, inspection, {**files, **loaded.files})
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gateway.app.configuration import load_materials
+from gateway.app.inspection.looking import check_inspectors
 from gateway.app.inspection.material import load_authority_material
 from gateway.cli.console import answers, complaints, say
 from gateway.model.errors import ConfigError
@@ -61,6 +62,7 @@ def _check_gateway(file: Path | None) -> bool:
         *_problems_of(lambda: load_resolver_authorities(settings)),
         *_problems_of(lambda: load_materials(settings)),
         *_problems_of(lambda: load_authority_material(settings)),
+        *_problems_of(lambda: check_inspectors(settings)),
     )
     try:
         loaded = load_policy(settings)

@@ -13,6 +13,7 @@ import typer
 from gateway.cli.ca.commands import ca
 from gateway.cli.ending import fail
 from gateway.cli.insight.commands import learn, replay, report
+from gateway.cli.migrating.commands import env, import_, network_policy
 from gateway.cli.observing.commands import observe
 from gateway.cli.routes import routes
 
@@ -30,6 +31,9 @@ app.add_typer(ca, name="ca")
 app.add_typer(routes)
 for command in (learn, replay, report, observe):
     app.command()(command)
+app.command("import")(import_)
+app.command()(env)
+app.command("network-policy")(network_policy)
 
 Config = Annotated[
     Path | None,

@@ -13,6 +13,7 @@ from gateway.exchange.fields import WEBSOCKET
 from gateway.exchange.hops import answer_here
 from gateway.exchange.inlet import Outlet, RequestInlet, Signal
 from gateway.exchange.inspected.request import Inspected, inspect_request
+from gateway.exchange.inspected.watched import Watched
 from gateway.exchange.pacing.debt import budget_spent, pay
 from gateway.exchange.pacing.outlet import is_cut, paced
 from gateway.exchange.parts import Parts
@@ -59,6 +60,7 @@ class Exchange:
         "_signal",
         "_up",
         "_upstream",
+        "_watched",
     )
 
     _permit: Permit
@@ -84,6 +86,7 @@ class Exchange:
         self._parts = parts
         self._interim = 0
         self._inspected: Inspected | None = None
+        self._watched: Watched | None = None
         self._upstream: UpstreamConnection | None = None
         self._dials = True
         self._meter: Meter | None = None
@@ -106,19 +109,27 @@ class Exchange:
         if plan.hops == 0:
             return self._answer_here()
         self._permit = judged.permit
-        self._dials = pool_key(judged.client, judged.permit, draft.connection.peer) not in self._scope.pool
-        async with self._scope.lease(judged, self._dials, self._absence) as lease:
-            draft.would_limit = lease.would_limit
-            self._meter = self._scope.meter or lease.meter
-            try:
-                keeps = await self._forward(judged)
-            except BaseException:
-                self._count(is_complete=False)
-                if self._upstream is not None:
-                    self._upstream.abort()
-                raise
-            self._count(is_complete=True)
-            return keeps
+        if self._inspected is not None:
+            self._watched = self._inspected.begin_watch(parts.watchers, self._signal.ring, self._wait)
+        try:
+            if self._watched is not None:
+                await self._watched.judge_request(plan, judged, self._scope.is_verified, self._inlet)
+            self._dials = pool_key(judged.client, judged.permit, draft.connection.peer) not in self._scope.pool
+            async with self._scope.lease(judged, self._dials, self._absence) as lease:
+                draft.would_limit = lease.would_limit
+                self._meter = self._scope.meter or lease.meter
+                try:
+                    keeps = await self._forward(judged)
+                except BaseException:
+                    self._count(is_complete=False)
+                    if self._upstream is not None:
+                        self._upstream.abort()
+                    raise
+                self._count(is_complete=True)
+                return keeps
+        finally:
+            if self._watched is not None:
+                self._watched.close()
 
     def _answer_here(self) -> bool:
         """As the last that the request may reach."""
@@ -139,6 +150,8 @@ class Exchange:
             return False
         self._heed(response)
         telling = upstream.telling = tell(self._request, response, upstream.telling)
+        if self._watched is not None:
+            await self._watched.judge_response(telling)
         keeps = await self._deliver(upstream, telling)
         self._release(upstream, key if telling.is_persistent else None)
         return keeps
@@ -208,9 +221,9 @@ class Exchange:
         held = inlet.held_content()
         if held:
             head += up.framed(held)
-            self._check_size()
         if inlet.end is not None:
             head += up.ending(inlet.end)
+        self._check_content()
         upstream.stream.write(head)
         if inlet.end is None:
             inlet.pour_into(up)
@@ -235,9 +248,8 @@ class Exchange:
     async def _deliver(self, upstream: UpstreamConnection, telling: Telling) -> bool:
         """Head and content. True: the client may send another request."""
         draft, inlet, framing = self._draft, upstream.inlet, telling.framing
-        complete = self._inlet.end is not None and not self._parts.draining
+        complete = self._is_sent() and not self._parts.draining
         keeps = complete and self._plan.is_persistent and framing is not Delimiter.CLOSE
-        draft.status = telling.response.status
         head = telling.head(keeps, self._parts)
         if self._inspected is None:
             down = Outlet(self._downstream, inlet, framing is Delimiter.CHUNKED)
@@ -249,18 +261,21 @@ class Exchange:
             head += down.framed(held)
         if inlet.end is not None:
             head += down.ending(inlet.end)
+        self._check_content()
+        draft.status = telling.response.status
         self._downstream.write(head)
         if inlet.end is None:
             inlet.pour_into(down)
             while inlet.end is None:
                 upstream.check()
                 await self._wait()
+        if self._watched is not None:
+            await self._watched.settle()
         draft.transfer.ended, draft.transfer.ended_by = Ended.CLOSED, Side.UPSTREAM
         return keeps
 
     def _release(self, upstream: UpstreamConnection, key: Hashable | None) -> None:
-        """Keep the connection under `key` if both sides have said all, and nothing else."""
-        if self._inlet.end is None:
+        if not self._is_sent():
             upstream.abort()
         elif key is not None and upstream.is_clean:
             self._scope.pool.give(key, upstream)
@@ -293,11 +308,11 @@ class Exchange:
             await self._signal.wait()
 
     async def _wait(self) -> None:
-        """Until something happened. Raises if nothing moves for the rule's `idle`, or if the client is gone."""
+        """Until something happened. Raises if nothing moves for `idle`, or if the client is gone."""
         self._inlet.check()
         if any(is_cut(outlet) for outlet in (self._up, self._down)):
             raise budget_spent(self._permit)
-        self._check_size()
+        self._check_content()
         before = self._moved()
         try:
             with self._parts.deadlines.within(self._permit.terms.timeouts.idle, self._too_slow):
@@ -306,24 +321,26 @@ class Exchange:
             if self._moved() == before:
                 raise
 
-    def _check_size(self) -> None:
-        """Raise `Refused` if the request is larger than the rule allows."""
-        if self._inspected is not None and self._up is not None:
-            self._inspected.check(self._up)
+    def _is_sent(self) -> bool:
+        """Whether all of the request came, and went on."""
+        return self._inlet.end is not None and (self._watched is None or self._watched.is_sent)
+
+    def _check_content(self) -> None:
+        """Raise `Refused` if the request is larger than the rule allows, or if its inspectors object."""
+        if self._inspected is not None:
+            self._inspected.check()
 
     def _too_slow(self) -> GatewayError:
         if self._down is not None and self._downstream.queued():
             return DownstreamError(Reason.IDLE_TIMEOUT, "the client does not take the answer")
-        if self._inlet.end is None and self._upstream is not None and not self._upstream.stream.queued():
+        if self._inlet.end is None and (self._upstream is None or not self._upstream.stream.queued()):
             return DownstreamError(Reason.BODY_TIMEOUT)
         return UpstreamError(Reason.RESPONSE_TIMEOUT)
 
     def _moved(self) -> int:
-        """Bytes of content that either side has taken."""
         return sum(outlet.taken for outlet in (self._up, self._down) if outlet is not None)
 
     def _count(self, is_complete: bool) -> None:
-        """Of what broke off only what the sockets have taken."""
         transfer = self._draft.transfer
         if self._up is not None:
             if self._inspected is not None:

@@ -1,12 +1,15 @@
 """What exchanges work with; built once by `app`, shared by every connection of the process."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from gateway.exchange.fields import pseudonym
 from gateway.exchange.inlet import Signal
 from gateway.model.authority import Host
+from gateway.model.errors import InternalError
 from gateway.model.inspection.secret import Secret
+from gateway.model.inspection.watching import Watch, Watchers
+from gateway.model.reasons import Reason
 from gateway.model.roles import Clock, Deadlines, Dialer, Recorder, SecretStore
 from gateway.net.splice import Splices
 from gateway.net.stream import Stream
@@ -21,7 +24,16 @@ class NoSecrets:
         return None
 
 
+class NoWatchers:
+    """Fulfils `Watchers` where no inspector is declared: then no rule that loads names any."""
+
+    def watch(self, names: Sequence[str], ring: Callable[[], None], report: bool) -> Watch:
+        """See `Watchers`."""
+        raise InternalError(Reason.INTERNAL_ERROR, "inspectors that nobody declared")
+
+
 _NOTHING_KEPT = NoSecrets()
+_NOBODY_LOOKS = NoWatchers()
 
 
 @dataclass(slots=True)
@@ -39,6 +51,7 @@ class Parts:
     name: str
     bounds: Bounds = DEFAULT_BOUNDS
     secrets: SecretStore = _NOTHING_KEPT
+    watchers: Watchers = _NOBODY_LOOKS
     draining: bool = False
     traces: bool = False
     resting: set[Signal] = field(default_factory=set)

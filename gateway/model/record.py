@@ -9,6 +9,7 @@ from gateway.model.addresses import Address
 from gateway.model.client import Certificate, Client, TraceParent
 from gateway.model.decision import AddressRefusal, Decision, Permit, RuleRef, WouldDeny
 from gateway.model.errors import DownstreamError, GatewayError, Refused, UpstreamError
+from gateway.model.inspection.watching import Said
 from gateway.model.intent import Intent, Opening
 from gateway.model.reasons import Reason
 
@@ -21,7 +22,6 @@ ABOUT_CREDENTIALS = ABOUT_CERTIFICATES | {
 _SLOW = frozenset(
     {
         Reason.HEAD_TIMEOUT,
-        Reason.TLS_HANDSHAKE_TIMEOUT,
         Reason.BODY_TIMEOUT,
         Reason.IDLE_TIMEOUT,
         Reason.CLIENT_SILENT,
@@ -64,10 +64,9 @@ class Transfer:
 
 
 class Dialled(NamedTuple):
-    """The answer of a successful dial: which addresses there were, which were refused, which one was reached.
-
-    Seconds; `resolve_seconds` is None for a literal. `source` is our address, where a rule chose it. `dialled_at`,
-    monotonic: resolving was over."""
+    """A successful dial: which addresses there were, which were refused, which one was reached. Seconds;
+    `resolve_seconds` is None for a literal. `source` is our address, where a rule chose it. `dialled_at`, monotonic:
+    resolving was over."""
 
     address: Address
     resolved: tuple[Address, ...]
@@ -85,7 +84,6 @@ Destination = tuple[Address, int]
 @dataclass(slots=True)
 class TlsSides:
     """An inspected tunnel: what was agreed with the client and with the destination, as far as it came to that.
-
     Versions as in `TLSv1.3`. `certificate` is the SHA-256 of the destination's, in hexadecimal digits; its names are as
     in RFC 4514.
     """
@@ -154,8 +152,8 @@ class ExchangeDraft:
 
     `path` has no query and no user information. `reused`: it went over a connection to the destination that an earlier
     exchange had opened, whose dial `dialled` tells. Where the rule inspects, `media_type` is the request's, `query` and
-    `headers` are what its `log` asks for, `secrets` the names of those that were filled in. `transfer` counts content
-    without framing. Instants as in `Draft`.
+    `headers` are what its `log` asks for, `secrets` the names of those that were filled in, `said` what its inspectors
+    say. `transfer` counts content without framing. Instants as in `Draft`.
     """
 
     connection: Draft
@@ -177,6 +175,7 @@ class ExchangeDraft:
     query: str = ""
     headers: tuple[tuple[str, str], ...] = ()
     secrets: tuple[str, ...] = ()
+    said: Said | None = None
     transfer: Transfer = field(default_factory=Transfer)
     reason: Reason | None = None
     detail: str = ""
@@ -193,8 +192,8 @@ class ConnectionRecord(TypedDict):
     """The one record of one connection, flat. A key that is missing is not known or does not apply.
 
     `decision` is `allow` once a permit was given and not withdrawn, `deny` where policy refused, `none` where the
-    connection ended before a verdict. `*_ms` are milliseconds. A dictionary, because that is what a line is made of:
-    one with the known keys is made and encoded in half the instructions of an object with all of them.
+    connection ended before a verdict. `*_ms` are milliseconds. A dictionary of the known keys, because that is what a
+    line is made of: it is made and encoded in half the instructions of an object.
     """
 
     time: str
@@ -258,8 +257,8 @@ class ExchangeRecord(TypedDict):
     """The one record of one exchange, flat, beside the `ConnectionRecord` of the same `connection_id`.
 
     `status` is what the client was told, by the destination or by us. Everything else as in `ConnectionRecord`;
-    `total_ms` and `first_byte_ms` count from the request's head. `content_type` is the request's, `query` and
-    `request_headers` are there where the rule's `log` asks for them; `secrets` are names.
+    `total_ms` and `first_byte_ms` count from the request's head. `content_type` is the request's; `secrets` are names.
+    The rule's `log` asks for `query` and `request_headers`; `annotations` are inspectors', by `name.key`.
     """
 
     time: str
@@ -303,6 +302,7 @@ class ExchangeRecord(TypedDict):
     query: NotRequired[str]
     request_headers: NotRequired[dict[str, str]]
     secrets: NotRequired[tuple[str, ...]]
+    annotations: NotRequired[dict[str, str]]
     reused: NotRequired[bool]
     dialled_address: NotRequired[str]
     source_address: NotRequired[str]

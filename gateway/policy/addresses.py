@@ -116,6 +116,14 @@ def block_of(address: Address) -> Block:
     return blocks[bisect_right(starts, address.value) - 1]
 
 
+def blocks(version: Version) -> Iterator[tuple[Address, Address, Block]]:
+    """All addresses of a version as adjoining ranges, both ends included, each with what it is for."""
+    starts, found = _RANGES[version]
+    ends = [start - 1 for start in starts[1:]] + [(1 << WIDTH[version]) - 1]
+    for start, end, block in zip(starts, ends, found, strict=True):
+        yield Address(version, start), Address(version, end), block
+
+
 _COMPATIBLE = 0
 _NAT64 = 0x0064FF9B << 64
 _LOCAL_NAT64 = 0x0064FF9B0001

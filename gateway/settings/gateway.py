@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr
 
 from gateway.model.client import IdentitySource
 from gateway.model.decision import Timeouts
+from gateway.settings.inspecting.sections import InspectorSettings
 from gateway.settings.leaves import (
     AutoCount,
     AutoSize,
@@ -301,6 +302,7 @@ class GatewaySettings(Section):
     secrets: dict[Label, SecretSettings] = key({}, "Credentials that the gateway adds.")
     resolver: ResolverSettings = Field(default_factory=ResolverSettings, description="How names become addresses.")
     inspection: InspectionSettings | None = key(None, "The CA for inspected destinations.")
+    inspectors: dict[Label, InspectorSettings] = key({}, "What looks at content, by the names that rules use.")
     limits: LimitStoreSettings = Field(default_factory=LimitStoreSettings, description="Where limits are counted.")
     timeouts: TimeoutSettings = Field(default_factory=TimeoutSettings, description="How long each stage may take.")
     bounds: BoundSettings = Field(default_factory=BoundSettings, description="How much a client may make us hold.")

@@ -168,6 +168,7 @@ class InspectSettings(PolicySection):
         None, description="The first match allows; none denies; key absent allows all."
     )
     headers: HeaderSettings | None = Field(None, description="Changes to request headers.")
+    inspectors: Labels = Field((), description="Of gateway.yaml, which look at heads and content.")
     upstream_ca: Text | None = Field(None, description="CA file inside the policy's directory.")
     log: RequestLogSettings | None = Field(None, description="What records tell besides.")
 

@@ -40,6 +40,7 @@ class Counters:
         "deliveries",
         "dial",
         "dns",
+        "inspectors_failed",
         "lifetime",
         "request_duration",
         "requests",
@@ -50,6 +51,7 @@ class Counters:
         self.connections: dict[Labels, int] = {}
         self.requests: dict[tuple[str, str, Reason | None, str], int] = {}
         self.deliveries: dict[Delivery, int] = {}
+        self.inspectors_failed: dict[str, int] = {}
         self.bytes_up = 0
         self.bytes_down = 0
         self.lifetime = Histogram(LIFETIME_BOUNDS)
@@ -79,6 +81,13 @@ class Counters:
         self.request_duration.observe(ended_at - draft.started_at)
         if draft.dialled is not None and not draft.reused:
             self._observe(draft.dialled)
+        if draft.said is not None:
+            for inspector in draft.said.failures:
+                self.inspector_failed(inspector)
+
+    def inspector_failed(self, name: str, count: int = 1) -> None:
+        """So many more exchanges of that inspector, by its name in gateway.yaml."""
+        self.inspectors_failed[name] = self.inspectors_failed.get(name, 0) + count
 
     def deliver(self, what: str, outcome: str, count: int = 1) -> None:
         """So many of `what` had this outcome."""
@@ -95,6 +104,7 @@ class Counters:
         return {
             **{name: [[*labels, count] for labels, count in getattr(self, name).copy().items()] for name in _SERIES},
             "deliveries": [[*key, count] for key, count in self.deliveries.copy().items()],
+            "inspectors_failed": list(self.inspectors_failed.copy().items()),
             "bytes": [self.bytes_up, self.bytes_down],
             **{name: getattr(self, name).state() for name in _HISTOGRAMS},
         }
@@ -108,6 +118,8 @@ class Counters:
             count_series(self.requests, str(rule), labels, self._limit, int(count))
         for what, outcome, count in state["deliveries"]:
             self.deliver(str(what), str(outcome), int(count))
+        for name, count in state["inspectors_failed"]:
+            self.inspector_failed(str(name), int(count))
         up, down = state["bytes"]
         self.bytes_up += int(up)
         self.bytes_down += int(down)

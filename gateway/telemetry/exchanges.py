@@ -89,6 +89,8 @@ def _add_inspected(record: ExchangeRecord, draft: ExchangeDraft) -> None:
         record["request_headers"] = _joined(draft.headers)
     if draft.secrets:
         record["secrets"] = draft.secrets
+    if draft.said is not None and draft.said.notes:
+        record["annotations"] = {printable(key): printable(value) for key, value in draft.said.notes.items()}
 
 
 def _joined(fields: tuple[tuple[str, str], ...]) -> dict[str, str]:

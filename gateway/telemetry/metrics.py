@@ -89,6 +89,7 @@ class _Gateway(Collector):
         yield _histogram("egress_request_duration_seconds", "From head to end.", counters.request_duration)
         yield _histogram("egress_dns_duration_seconds", "Resolving, where a dial succeeded.", counters.dns)
         yield _histogram("egress_dial_duration_seconds", "Connecting, where it succeeded.", counters.dial)
+        yield _inspectors_failed(counters)
         yield from _delivered(counters)
         yield from _tallied(self._sources.tally())
         generation = self._sources.policy_generation()
@@ -163,6 +164,15 @@ def _requests(counters: Counters) -> Metric:
     )
     for (rule, decision, reason, status), count in counters.requests.copy().items():
         family.add_metric((rule, decision, reason or "", status), count)
+    return family
+
+
+def _inspectors_failed(counters: Counters) -> Metric:
+    family = CounterMetricFamily(
+        "egress_inspector_failures", "Exchanges in which it raised or was too slow.", labels=("inspector",)
+    )
+    for name, count in counters.inspectors_failed.copy().items():
+        family.add_metric((name,), count)
     return family
 
 

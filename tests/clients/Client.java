@@ -16,12 +16,13 @@ import javax.net.ssl.HttpsURLConnection;
 import javax.net.ssl.SSLContext;
 import javax.net.ssl.TrustManagerFactory;
 
-/** One GET through the proxy: java Client WAY URL CA_FILE PROXY_PORT [USER PASSWORD]. */
+/** One GET through the proxy: java Client WAY URL [CA_FILE PROXY_PORT [USER PASSWORD]]; else by system properties. */
 public class Client {
     public static void main(String[] arguments) throws Exception {
         URI uri = URI.create(arguments[1]);
-        SSLContext context = trusting(arguments[2]);
-        InetSocketAddress proxy = new InetSocketAddress("127.0.0.1", Integer.parseInt(arguments[3]));
+        boolean isTold = arguments.length > 2;
+        SSLContext context = isTold ? trusting(arguments[2]) : SSLContext.getDefault();
+        InetSocketAddress proxy = isTold ? new InetSocketAddress("127.0.0.1", Integer.parseInt(arguments[3])) : null;
         Authenticator authenticator = arguments.length < 5 ? null : new Authenticator() {
             @Override
             protected PasswordAuthentication getPasswordAuthentication() {
@@ -36,7 +37,10 @@ public class Client {
 
     static String byHttpClient(URI uri, SSLContext context, InetSocketAddress proxy, Authenticator authenticator)
             throws Exception {
-        HttpClient.Builder builder = HttpClient.newBuilder().sslContext(context).proxy(ProxySelector.of(proxy));
+        HttpClient.Builder builder = HttpClient.newBuilder().sslContext(context);
+        if (proxy != null) {
+            builder.proxy(ProxySelector.of(proxy));
+        }
         if (authenticator != null) {
             builder.authenticator(authenticator);
         }
@@ -53,8 +57,9 @@ public class Client {
         if (authenticator != null) {
             Authenticator.setDefault(authenticator);
         }
-        HttpURLConnection connection =
-            (HttpURLConnection) uri.toURL().openConnection(new Proxy(Proxy.Type.HTTP, proxy));
+        HttpURLConnection connection = (HttpURLConnection) (proxy == null
+            ? uri.toURL().openConnection()
+            : uri.toURL().openConnection(new Proxy(Proxy.Type.HTTP, proxy)));
         if (connection instanceof HttpsURLConnection) {
             ((HttpsURLConnection) connection).setSSLSocketFactory(context.getSocketFactory());
         }

@@ -1,4 +1,7 @@
-"""One GET through the proxy: `python client.py LIBRARY URL CA_FILE`, the proxy in HTTPS_PROXY and HTTP_PROXY."""
+"""One GET through the proxy: `python client.py LIBRARY URL [CA_FILE]`, the proxy in HTTPS_PROXY and HTTP_PROXY.
+
+Without CA_FILE everything is left to the library and to its variables.
+"""
 
 import asyncio
 import os
@@ -12,24 +15,32 @@ import requests
 from yarl import URL
 
 
-def by_urllib(url: str, ca_file: str) -> str:
-    with urllib.request.urlopen(url, context=ssl.create_default_context(cafile=ca_file), timeout=20) as answer:
+def by_urllib(url: str, ca_file: str | None) -> str:
+    context = ssl.create_default_context(cafile=ca_file) if ca_file else None
+    with urllib.request.urlopen(url, context=context, timeout=20) as answer:
         return str(answer.read().decode())
 
 
-def by_requests(url: str, ca_file: str) -> str:
-    answer = requests.get(url, verify=ca_file, timeout=20)
+def by_requests(url: str, ca_file: str | None) -> str:
+    answer = requests.get(url, verify=ca_file or True, timeout=20)
     answer.raise_for_status()
     return answer.text
 
 
-def by_httpx(url: str, ca_file: str) -> str:
-    answer = httpx.get(url, verify=ssl.create_default_context(cafile=ca_file), timeout=20)
+def by_httpx(url: str, ca_file: str | None) -> str:
+    answer = httpx.get(url, verify=ssl.create_default_context(cafile=ca_file) if ca_file else True, timeout=20)
     return answer.raise_for_status().text
 
 
-def by_aiohttp(url: str, ca_file: str) -> str:
+def by_aiohttp(url: str, ca_file: str | None) -> str:
+    if ca_file is None:
+        return asyncio.run(_by_aiohttp_alone(url))
     return asyncio.run(_by_aiohttp(url, ssl.create_default_context(cafile=ca_file)))
+
+
+async def _by_aiohttp_alone(url: str) -> str:
+    async with aiohttp.ClientSession(raise_for_status=True, trust_env=True) as session, session.get(url) as answer:
+        return await answer.text()
 
 
 async def _by_aiohttp(url: str, context: ssl.SSLContext) -> str:
@@ -42,14 +53,16 @@ async def _by_aiohttp(url: str, context: ssl.SSLContext) -> str:
         return await answer.text()
 
 
-def by_websocket(url: str, ca_file: str) -> str:
-    return asyncio.run(_by_websocket(url, ssl.create_default_context(cafile=ca_file)))
+def by_websocket(url: str, ca_file: str | None) -> str:
+    if ca_file is None:
+        return asyncio.run(_by_websocket(url, True, None))
+    return asyncio.run(_by_websocket(url, ssl.create_default_context(cafile=ca_file), os.environ["HTTPS_PROXY"]))
 
 
-async def _by_websocket(url: str, context: ssl.SSLContext) -> str:
+async def _by_websocket(url: str, context: ssl.SSLContext | bool, proxy: str | None) -> str:
     async with (
-        aiohttp.ClientSession() as session,
-        session.ws_connect(url, proxy=os.environ["HTTPS_PROXY"], ssl=context) as socket,
+        aiohttp.ClientSession(trust_env=proxy is None) as session,
+        session.ws_connect(url, proxy=proxy, ssl=context) as socket,
     ):
         await socket.send_str("hello from the origin\n")
         return str(await socket.receive_str(timeout=20))
@@ -64,5 +77,5 @@ LIBRARIES = {
 }
 
 if __name__ == "__main__":
-    library, url, ca_file = sys.argv[1:]
-    sys.stdout.write(LIBRARIES[library](url, ca_file))
+    library, url, *ca_file = sys.argv[1:]
+    sys.stdout.write(LIBRARIES[library](url, ca_file[0] if ca_file else None))

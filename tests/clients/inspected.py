@@ -68,9 +68,11 @@ def make_npm_registry(site: Path, origin: str) -> None:
 
 
 class Nginx:
-    """Serves `site` over HTTPS on loopback, with its own configuration; `requests` are the lines of its log."""
+    """Serves `site` over HTTPS, with its own configuration; `requests` are the lines of its log."""
 
-    def __init__(self, folder: Path, site: Path, certificate: Path, key: Path, port: int) -> None:
+    def __init__(
+        self, folder: Path, site: Path, certificate: Path, key: Path, port: int, address: str = "127.0.0.1"
+    ) -> None:
         self.port = port
         self._folder = folder
         self._log = folder / "nginx.log"
@@ -84,7 +86,7 @@ class Nginx:
                 default_type application/octet-stream; index index.html;
                 types {{ text/html html; text/plain txt; }}
                 server {{
-                    listen 127.0.0.1:{port} ssl; root {site};
+                    listen {address}:{port} ssl; root {site};
                     ssl_certificate {certificate}; ssl_certificate_key {key};
                     location /npm/ {{ default_type application/json; }}
                 }}
@@ -113,8 +115,9 @@ _TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 class WebSocketEcho:
     """A WebSocket server inside TLS."""
 
-    def __init__(self, context: SSLContext) -> None:
+    def __init__(self, context: SSLContext, address: str = "127.0.0.1") -> None:
         self._context = context
+        self._address = address
         self._loop: AbstractEventLoop = new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self.port = 0
@@ -138,7 +141,7 @@ class WebSocketEcho:
         app.router.add_get("/socket", self._echo)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=self._context)
+        site = web.TCPSite(runner, self._address, 0, ssl_context=self._context)
         await site.start()
         self.port = runner.addresses[0][1]
         return runner

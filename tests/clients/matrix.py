@@ -127,16 +127,21 @@ def node(program: Callable[[], str], way: str) -> Callable[[Task], Errand]:
     return errand
 
 
+def java_classes() -> Path:
+    """Where `Client` is, compiled."""
+    classes, source = HERE.parent.parent / "build" / "clients", HERE / "Client.java"
+    compiled = classes / "Client.class"
+    if not compiled.exists() or compiled.stat().st_mtime < source.stat().st_mtime:
+        subprocess.run([require("javac"), "-d", classes, source], check=True)
+    return classes
+
+
 def _java(way: str) -> Callable[[Task], Errand]:
     def errand(task: Task) -> Errand:
-        classes, source = HERE.parent.parent / "build" / "clients", HERE / "Client.java"
-        compiled = classes / "Client.class"
-        if not compiled.exists() or compiled.stat().st_mtime < source.stat().st_mtime:
-            subprocess.run([require("javac"), "-d", classes, source], check=True)
         credentials = [USER, PASSWORD] if task.with_credentials else []
         # Java does not send Basic credentials to a proxy for https unless it is told to.
         return [
-            require("java"), "-Djdk.http.auth.tunneling.disabledSchemes=", "-cp", classes, "Client",
+            require("java"), "-Djdk.http.auth.tunneling.disabledSchemes=", "-cp", java_classes(), "Client",
             way, task.url, task.ca_file, str(task.proxy_port), *credentials,
         ], {}  # fmt: skip
 

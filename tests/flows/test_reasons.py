@@ -23,6 +23,7 @@ from tests.flows import (
     entrances,
     test_bad_destinations,
     test_inspected_requests,
+    test_inspectors,
     test_interception,
     test_limits,
     test_limits_over_processes,
@@ -463,6 +464,6 @@ def test_every_reason_was_produced(request: pytest.FixtureRequest) -> None:
         pytest.skip("only some of the flows were selected")
     elsewhere = {Reason.INTERNAL_ERROR}  # needs a bug: tests/serve/test_connection.py plants one
     stories = entrances, test_request_reasons, test_inspected_requests, test_secrets, test_limits
-    for story in (*stories, test_limits_over_processes, test_interception, test_bad_destinations):
+    for story in (*stories, test_limits_over_processes, test_interception, test_inspectors, test_bad_destinations):
         elsewhere |= story.REASONS
     assert set(Reason) - produced - elsewhere == set()

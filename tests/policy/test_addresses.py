@@ -2,6 +2,7 @@
 
 import ipaddress
 import random
+from itertools import pairwise
 
 import pytest
 from hypothesis import example, given
@@ -11,7 +12,7 @@ from gateway.model.addresses import WIDTH, Address, Version
 from gateway.model.decision import AddressRefusal, Terms
 from gateway.model.reasons import Reason
 from gateway.policy import addresses as guard
-from gateway.policy.addresses import Kind, block_of
+from gateway.policy.addresses import Kind, block_of, blocks
 from gateway.policy.plan import Rules
 from gateway.policy.rules import Match, Mode, Rule
 from tests.policy.builders import address, ask, build, client, deny, group, network, networks, permitted, rule
@@ -447,3 +448,13 @@ def test_every_address_lies_in_the_narrowest_of_the_assigned_ranges_around_it(ve
 def test_groups_of_ipv4_networks_hold_mapped_peers() -> None:
     rules = build(group("net", Match(cidr=network("10.0.0.0/8"))), rule("a", "x.test", clients="net"))
     assert permitted(ask(rules, "x.test:443", client("::ffff:10.1.1.1"))).groups == ("net",)
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_blocks_cover_every_address_once_and_in_order(version: Version) -> None:
+    found = list(blocks(version))
+    assert found[0][0].value == 0
+    assert found[-1][1].value == (1 << WIDTH[version]) - 1
+    for (_, end, _), (start, _, _) in pairwise(found):
+        assert start.value == end.value + 1
+    assert all(block_of(first) == block_of(last) == block for first, last, block in found)

@@ -99,6 +99,10 @@ def test_name_servers_have_the_port_of_the_transport_unless_they_say_another(tmp
             "1: listeners[0].mode: must be 'explicit', 'transparent', 'dns' or 'socks5', not \"udp\"",
         ),
         ("listeners: [{tls: {cert: a}}]", "1: listeners[0].tls.key: is required"),
+        (
+            "listeners:\n  - mode: transparent\n    proxy_protocol: {trusted: [192.0.2.10/32]}",
+            "3: listeners[0].proxy_protocol: is not for mode: transparent, which goes by the address that was dialled",
+        ),
         ("policy: 5", "1: policy: must be text, not 5"),
         ("policy:", "1: policy: must be text, not null"),
         ("identity: {sources: []}", "1: identity.sources: must not be empty"),

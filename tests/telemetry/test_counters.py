@@ -3,6 +3,7 @@
 import pytest
 
 from gateway.model.decision import RuleRef
+from gateway.model.inspection.watching import Said
 from gateway.model.reasons import Reason
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.counting import OTHER_RULES, Histogram
@@ -56,6 +57,7 @@ def test_every_count_reaches_who_adds_it_up() -> None:
         counters.count(draft, 1002.0)
     counters.count_exchange(exchanged(), 1002.0)
     counters.deliver("traces", "sent", 3)
+    counters.inspector_failed("keys")
     total.add(counters.state())
     for name in Counters.__slots__:
         counted, added = getattr(counters, name), getattr(total, name)
@@ -72,3 +74,14 @@ def test_rules_beyond_the_limit_are_others_also_in_a_sum() -> None:
     total.add(counters.state())
     assert sum(total.connections.values()) == total.total == 2
     assert {rule for rule, _, _ in total.connections} == {RULE.name, OTHER_RULES}
+
+
+def test_inspectors_that_failed_are_counted_by_their_names() -> None:
+    counters, other = Counters(), Counters()
+    for failures in ([], ["keys"], ["keys", "types"]):
+        draft = exchanged()
+        draft.said = Said({}, failures)
+        counters.count_exchange(draft, 1002.0)
+    other.inspector_failed("keys")
+    other.add(counters.state())
+    assert other.inspectors_failed == {"keys": 3, "types": 1}

@@ -3,11 +3,13 @@
 import pytest
 
 from gateway.model.decision import Deny
+from gateway.model.inspection.watching import Said
 from gateway.model.reasons import Reason
 from gateway.model.record import Ended, ExchangeDraft, ExchangeRecord, Side, Transfer
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.exchanges import seal_exchange
 from gateway.telemetry.formats.json import decode, encode
+from gateway.telemetry.otlp.attributes import attributes_of_span
 from tests.telemetry.drafts import RULE, asked, exchanged
 
 
@@ -69,3 +71,14 @@ def test_requests_are_counted_by_rule_verdict_reason_and_class_of_status() -> No
         ("other", "none", Reason.MALFORMED_REQUEST, "4xx"): 1,
     }
     assert counters.request_duration.cumulative()[-1] == 4
+
+
+def test_what_inspectors_said_is_in_the_record_and_one_attribute_each_of_its_span() -> None:
+    draft = exchanged()
+    draft.said = Said({"keys.found": "jwt", "x.failed": "raised\nLookupError"}, ["x"])
+    record = seal_exchange(draft, 1001.5)
+    assert decode(encode(record)) == record
+    assert record["annotations"] == {"keys.found": "jwt", "x.failed": r"raised\nLookupError"}
+    told = attributes_of_span(record)
+    assert told["egress.annotations.keys.found"] == "jwt"
+    assert "egress.annotations" not in told

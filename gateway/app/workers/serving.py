@@ -13,6 +13,7 @@ from gateway.app.build import build_recorder, build_services, build_telling
 from gateway.app.clock import SystemClock
 from gateway.app.followers import LogFollower, WalkFollower, build_admission
 from gateway.app.generation.in_force import InForce
+from gateway.app.inspection.looking import InspectorsInForce
 from gateway.app.live.aftermath import Aftermath
 from gateway.app.live.connections import Connections
 from gateway.app.live.limiting import Limiting, Seat
@@ -69,7 +70,8 @@ class Serving:
         self.connections = Connections(loop, services, admission, ledger, transparent_listeners(settings))
         self._vault = services.exchanges.secrets = Vault()
         logs = LogFollower(self.recorder, settings, ledger)
-        in_force.followers = [WalkFollower(services, admission), logs, self._vault]
+        self._inspectors = services.exchanges.watchers = InspectorsInForce()
+        in_force.followers = [WalkFollower(services, admission), logs, self._vault, self._inspectors]
         self._aftermath = Aftermath(self.connections.drafts, in_force, services.clock)
         in_force.retire = self._aftermath.retire
         self._following: list[asyncio.Task[None]] = []
@@ -114,6 +116,7 @@ class Serving:
             task.cancel()
             await asyncio.wait([task])
         await self._limiting.close()
+        self._inspectors.close()
         self.recorder.flush()
         await asyncio.to_thread(self.recorder.close, LOG_CLOSE_SECONDS)
 

@@ -89,3 +89,29 @@ def ca_rotate(
         rotate(cert, key, Step(step), days, time.time())
     except ConfigError as refusal:
         fail(refusal)
+
+
+@ca.command("truststore")
+def ca_truststore(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="PEM, such as /ca-bundle.pem of the health port.")],
+    out: Annotated[Path, typer.Argument(metavar="FILE", help="To be made.")] = Path("truststore.p12"),
+    password: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Of the file, which holds no secret; else changeit.")
+    ] = None,
+) -> None:
+    """Write the authorities of a PEM bundle as PKCS #12, for Java.
+
+    \b
+    egress-gateway ca truststore ca-bundle.pem truststore.p12
+
+    Status 0; 2 if the bundle cannot be read or the file is there already.
+    """
+    from gateway.cli.ca.truststore import write_truststore
+    from gateway.migrate.workloads.variables import USUAL_PASSWORD
+    from gateway.model.errors import ConfigError
+
+    try:
+        count = write_truststore(bundle, out, password or USUAL_PASSWORD)
+    except ConfigError as refusal:
+        fail(refusal)
+    typer.echo(f"{out}: {count} authorities")

@@ -5,12 +5,13 @@
 A request that policy would refuse and report mode lets pass goes without secrets.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from gateway.exchange.inlet import Outlet, RequestInlet
 from gateway.exchange.inspected.outlets import ScrubbedOutlet, Upload, scrubbed
 from gateway.exchange.inspected.reading import Reading, read_request
+from gateway.exchange.inspected.watched import Wait, Watched
 from gateway.exchange.plan import Plan
 from gateway.exchange.scope import Judged
 from gateway.exchange.upstream import UpstreamConnection
@@ -18,6 +19,7 @@ from gateway.model.decision import Deny, Permit, WouldDeny
 from gateway.model.errors import InternalError, Refused, UpstreamError
 from gateway.model.inspection.secret import Secret
 from gateway.model.inspection.terms import HeaderValue, NotAllowed, SecretName, comparable_name
+from gateway.model.inspection.watching import Watchers
 from gateway.model.reasons import Reason
 from gateway.model.record import ExchangeDraft
 from gateway.model.roles import SecretStore
@@ -61,6 +63,16 @@ class Inspected:
     _reading: Reading
     _max_body: int | None
     _given: Mapping[str, Secret]
+    _watched: Watched | None = None
+    _upload: Upload | None = None
+
+    def begin_watch(self, watchers: Watchers, ring: Callable[[], None], wait: Wait) -> Watched | None:
+        """None: the rule names no inspectors."""
+        names = self._reading.inspection.inspectors
+        if names:
+            watch = watchers.watch(names, ring, self._permit.report)
+            self._watched = Watched(watch, self._permit, self._draft, wait)
+        return self._watched
 
     @property
     def changes_fields(self) -> bool:
@@ -92,16 +104,19 @@ class Inspected:
 
     # Content.
 
-    def upload(self, stream: Stream, source: RequestInlet, is_chunked: bool) -> Upload:
+    def upload(self, stream: Stream, source: RequestInlet, is_chunked: bool) -> Outlet:
         """To the destination."""
         max_body = None if self._permit.report else self._max_body
-        return Upload(stream, source, is_chunked, max_body, self._reading.inspection.replaced)
+        upload = self._upload = Upload(stream, source, is_chunked, max_body, self._reading.inspection.replaced)
+        return upload if self._watched is None else self._watched.up(upload)
 
-    def check(self, up: Outlet) -> None:
-        """Raise `Refused` if the request is larger than its entry allows."""
-        if isinstance(up, Upload) and up.is_exceeded:
+    def check(self) -> None:
+        """Raise `Refused` if the request is larger than its entry allows, or if inspectors object."""
+        if self._upload is not None and self._upload.is_exceeded:
             detail = f"more than {self._max_body} bytes"
             raise Refused(_deny(self._permit, NotAllowed(Reason.BODY_TOO_LARGE, detail)))
+        if self._watched is not None:
+            self._watched.check()
 
     def sum_up(self, up: Outlet) -> None:
         """In report mode what was too large has passed."""
@@ -120,10 +135,10 @@ class Inspected:
 
     def download(self, stream: Stream, upstream: UpstreamConnection, is_chunked: bool) -> Outlet:
         """To the client."""
-        scrubs = self._scrubs()
-        if not scrubs:
-            return Outlet(stream, upstream.inlet, is_chunked)
-        return ScrubbedOutlet(stream, upstream.inlet, is_chunked, Scrubber(scrubs))
+        scrubs, down = self._scrubs(), Outlet(stream, upstream.inlet, is_chunked)
+        if scrubs:
+            down = ScrubbedOutlet(stream, upstream.inlet, is_chunked, Scrubber(scrubs))
+        return down if self._watched is None else self._watched.down(down)
 
 
 def _max_body(reading: Reading, permit: Permit, draft: ExchangeDraft) -> int | None:

@@ -5,14 +5,17 @@ Each check yields what is wrong with its path inside the rule, group or file; po
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from gateway.model.addresses import Address, parse_network
 from gateway.model.decision import SniRule
 from gateway.model.intent import Protocol
 from gateway.policy.rules import ANY_HOST, Action, HostPattern, PortRange
 from gateway.settings.compile.inspection import Finding, check_inspection
+from gateway.settings.compile.inspectors import check_inspector
 from gateway.settings.gateway import AccessLogSettings, GatewaySettings, ListenerSettings, SecretSettings
 from gateway.settings.hosts import HostEntry, Suffix, public_suffix
+from gateway.settings.inspecting.sections import InspectorSettings
 from gateway.settings.policy import (
     GroupSettings,
     LimitSettings,
@@ -33,6 +36,7 @@ class Declared:
     groups: Mapping[str, GroupSettings]
     quotas: Mapping[str, LimitSettings]
     secrets: Mapping[str, SecretSettings]
+    inspectors: Mapping[str, InspectorSettings]
 
 
 def check_gateway(settings: GatewaySettings) -> Iterator[Finding]:
@@ -46,9 +50,10 @@ def check_gateway(settings: GatewaySettings) -> Iterator[Finding]:
             yield ("listeners", index, "bind"), f"another listener has {listener.bind} already"
         names.add(listener.name)
         binds.add(str(listener.bind))
-        for path, message in _check_tls(listener):
+        for path, message in chain(_check_tls(listener), _check_proxy_protocol(listener)):
             yield ("listeners", index, *path), message
     yield from _check_secrets(settings)
+    yield from _check_inspectors(settings)
     admin = settings.admin
     if admin.token_file is None and not is_loopback(admin.bind.address):
         yield ("admin", "bind"), f"{admin.bind} is reachable from elsewhere: that needs admin.token_file"
@@ -96,11 +101,23 @@ def _check_tls(listener: ListenerSettings) -> Iterator[Finding]:
             yield ("tls", key), "needs client_ca: without it no client is asked for a certificate"
 
 
+def _check_proxy_protocol(listener: ListenerSettings) -> Iterator[Finding]:
+    """A captured connection wants the address that it was made to, which whoever passes it on with a header hides."""
+    if listener.proxy_protocol is not None and listener.mode in ("transparent", "dns"):
+        yield ("proxy_protocol",), f"is not for mode: {listener.mode}, which goes by the address that was dialled"
+
+
 def _check_secrets(settings: GatewaySettings) -> Iterator[Finding]:
     for name, secret in settings.secrets.items():
         for index, entry in enumerate(secret.hosts):
             if ANY_HOST in entry.patterns:
                 yield ("secrets", name, "hosts", index), 'is not for the host "*": name where it may be sent'
+
+
+def _check_inspectors(settings: GatewaySettings) -> Iterator[Finding]:
+    for name, inspector in settings.inspectors.items():
+        for path, message in check_inspector(inspector):
+            yield ("inspectors", name, *path), message
 
 
 def is_loopback(address: Address) -> bool:
@@ -183,7 +200,7 @@ def _check_inspect(
         yield ("inspect",), "is not for protocol: tcp, which is not looked at"
     if rule.sni is SniRule.ANY:
         yield ("inspect",), "is not for sni: any: an inspected name must be the one that was asked for"
-    for path, message in check_inspection(rule.inspect, rule, patterns, ports, declared.secrets):
+    for path, message in check_inspection(rule.inspect, rule, patterns, ports, declared.secrets, declared.inspectors):
         yield ("inspect", *path), message
 
 

@@ -10,8 +10,10 @@ from gateway.policy.requests.credentials import SecretScope
 from gateway.policy.requests.judging import RequestRule, RequestRules
 from gateway.policy.requests.paths import parse_path_pattern
 from gateway.policy.rules import Action, HostPattern, PortRange
+from gateway.settings.compile.inspectors import check_named
 from gateway.settings.gateway import SecretSettings
 from gateway.settings.hosts import show_pattern
+from gateway.settings.inspecting.sections import InspectorSettings
 from gateway.settings.policy import HeaderSettings, InspectSettings, RequestSettings, RuleSettings
 from gateway.settings.problems import did_you_mean, show_value
 from gateway.settings.source.places import KeyPath
@@ -80,6 +82,7 @@ def check_inspection(
     patterns: Sequence[HostPattern],
     ports: Sequence[PortRange],
     secrets: Mapping[str, SecretSettings],
+    inspectors: Mapping[str, InspectorSettings],
 ) -> Iterator[Finding]:
     """Paths start inside `inspect`. `patterns` and `ports` are what holds, list files and defaults included."""
     for index, request in enumerate(inspect.requests or ()):
@@ -91,6 +94,8 @@ def check_inspection(
         for header, value in (inspect.headers.set or {}).items():
             for message in _check_secrets(value, rule, patterns, ports, secrets):
                 yield ("headers", "set", header), message
+    for path, message in check_named(inspect.inspectors, inspectors):
+        yield ("inspectors", *path), message
     yield from _check_log(inspect)
     ca = inspect.upstream_ca
     if ca is not None and (ca.startswith("/") or ".." in ca.split("/")):
@@ -194,6 +199,7 @@ def compile_inspection(inspect: InspectSettings, directory: Path) -> Inspection:
         remove=frozenset(map(comparable_name, changes.remove or ())),
         log_headers=tuple(map(comparable_name, log.headers or ())) if log is not None else (),
         log_query=log is not None and log.query,
+        inspectors=inspect.inspectors,
         upstream_ca=None if inspect.upstream_ca is None else str(directory / inspect.upstream_ca),
     )
 

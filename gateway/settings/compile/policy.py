@@ -81,7 +81,7 @@ class _Compiler:
                 first.setdefault(path, f"{source.document.file}:{source.document.line(path)}")
             groups |= source.body.clients
             quotas |= source.body.quotas
-        return Declared(groups, quotas, self.settings.secrets)
+        return Declared(groups, quotas, self.settings.secrets, self.settings.inspectors)
 
     def _check_groups(self, declared: Declared) -> None:
         for source in self.sources:

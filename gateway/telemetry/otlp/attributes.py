@@ -1,7 +1,7 @@
 """How a record's keys are called in traces and logs: OpenTelemetry's semantic conventions where they have a name, else
 `egress.*`. The table is in docs/observability.md."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from gateway.model.record import ConnectionRecord, ExchangeRecord
@@ -45,16 +45,23 @@ def name_of(key: str) -> str:
 
 def attributes_of_log(record: ConnectionRecord | ExchangeRecord) -> Attributes:
     """All that the record tells."""
-    return {name_of(key): value for key, value in record.items() if key not in _NOT_TOLD}
+    return _told(record, _NOT_TOLD)
 
 
 def attributes_of_span(record: ConnectionRecord | ExchangeRecord) -> Attributes:
     """All that is not told by the spans of its stages."""
-    told = {name_of(key): value for key, value in record.items() if key not in _ONLY_OF_STAGES and key not in _NOT_TOLD}
+    told = _told(record, _ONLY_OF_STAGES | _NOT_TOLD)
     told["network.transport"] = "tcp"
     if record.get("door") == "connect" and "exchange_id" not in record:
         told["http.request.method"] = "CONNECT"
     return told
+
+
+def _told(record: ConnectionRecord | ExchangeRecord, left_out: Collection[str]) -> Attributes:
+    """What inspectors said has a name for each note: attributes have no mappings."""
+    told: Attributes = {name_of(key): value for key, value in record.items() if key not in left_out}
+    notes = told.pop("egress.annotations", {})
+    return {**told, **{f"egress.annotations.{key}": value for key, value in notes.items()}}
 
 
 def attributes_of_stage(name: str, record: ConnectionRecord | ExchangeRecord) -> Attributes:

@@ -55,6 +55,8 @@ def _metrics(readings: Readings, span: Span, exemplars: Mapping[str, Exemplar]) 
     yield _sum("egress.requests", "{request}", _requests(counters), span)
     sizes = [("up", counters.bytes_up), ("down", counters.bytes_down)]
     yield _sum("egress.io", "By", [({"egress.direction": name}, size) for name, size in sizes], span)
+    failed = [({"egress.inspector": name}, count) for name, count in counters.inspectors_failed.copy().items()]
+    yield _sum("egress.inspector.failures", "{request}", failed, span)
     open_now = NumberDataPoint({}, span.started, span.now, readings.tunnels_open)
     yield Metric("egress.tunnels.open", "Tunnels being relayed.", "{tunnel}", Gauge([open_now]))
     histograms = {

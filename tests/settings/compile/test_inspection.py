@@ -18,7 +18,8 @@ SETTINGS = GatewaySettings.model_validate(
         "secrets": {
             "key": {"file": "key", "hosts": ["api.example", "*.api.example"]},
             "team": {"file": "team", "hosts": ["api.example"], "clients": ["a", "b"]},
-        }
+        },
+        "inspectors": {"keys": {"secrets": {}}, "types": {"media": {}}},
     },
     context={"directory": Path()},
 )
@@ -209,3 +210,13 @@ def test_what_can_be_tls_needs_an_authority_that_signs(tmp_path: Path, keys: str
 def test_it_is_there_for_plain_http(tmp_path: Path, keys: str) -> None:
     text = f"rules:\n  - name: r\n    hosts: [a.example]\n    inspect: {{}}\n    {keys}\n"
     assert load_policy(with_policy(GatewaySettings(), write(tmp_path, "policy.yaml", text))).policy.rules
+
+
+def test_a_rule_names_inspectors_that_are_declared() -> None:
+    assert inspection("{inspectors: [keys, types]}").inspectors == ("keys", "types")
+    assert problems(policy("{inspectors: [keys, kays]}")) == [
+        "5: rules[0].inspect.inspectors[1]: the inspector 'kays' is not declared in gateway.yaml, did you mean 'keys'?"
+    ]
+    assert problems(policy("{inspectors: [keys, keys]}")) == [
+        "5: rules[0].inspect.inspectors[1]: the inspector 'keys' stands here twice"
+    ]

@@ -1,0 +1,118 @@
+"""The inspectors that gateway.yaml declares: checked when it is read, made when it is taken. Loaded by those only who
+declare any: it takes 7 MiB and a tenth of a second.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from gateway.intercept.hosted.hosting import Declared, HostedKind, probe
+from gateway.intercept.hosted.kinds import BadInspector, installed_kinds
+from gateway.intercept.inspecting.decoding import Bounds
+from gateway.intercept.inspecting.inline import InlineKind
+from gateway.intercept.inspecting.watch import ExchangeWatch, Look, Manners
+from gateway.intercept.shipped.media import Bar, MediaPlan
+from gateway.intercept.shipped.patterns import BUILT_IN, BadPattern, Pattern, own_pattern
+from gateway.intercept.shipped.secrets import SecretsPlan
+from gateway.model.inspection.watching import Watch
+from gateway.model.reasons import Reason
+from gateway.settings.compile.inspectors import unknown_patterns
+from gateway.settings.gateway import GatewaySettings
+from gateway.settings.inspecting.sections import BarSettings, InspectorSettings, MediaSettings, SecretsSettings
+from gateway.settings.problems import Problems, did_you_mean
+from gateway.settings.source.places import KeyPath
+
+
+class _Bad(Exception):
+    """What is wrong, and where inside the inspector."""
+
+    def __init__(self, path: KeyPath, problem: str) -> None:
+        super().__init__(problem)
+        self.path = path
+
+
+def check(settings: GatewaySettings) -> None:
+    """Whether each can be made. Those of other distributions are tried in processes of their own. Raises
+    `ConfigErrors`."""
+    problems = Problems()
+    for name, inspector in settings.inspectors.items():
+        try:
+            _check(name, inspector)
+        except _Bad as bad:
+            problems.add(settings.document.place(("inspectors", name, *bad.path)), str(bad))
+    problems.raise_if_any()
+
+
+def _check(name: str, inspector: InspectorSettings) -> None:
+    if inspector.secrets is not None:
+        _secrets(inspector.secrets)
+    if inspector.kind is None:
+        return
+    installed = installed_kinds()
+    if inspector.kind not in installed:
+        raise _Bad(("kind",), f"no kind {inspector.kind!r} is installed{did_you_mean(inspector.kind, installed)}")
+    try:
+        probe(_declared(name, inspector, inspector.kind))
+    except BadInspector as bad:
+        raise _Bad(("options",) if inspector.options else ("kind",), str(bad)) from bad
+
+
+def _declared(name: str, inspector: InspectorSettings, kind: str) -> Declared:
+    return Declared(name, kind, inspector.options, inspector.timeout)
+
+
+def _secrets(settings: SecretsSettings) -> SecretsPlan:
+    for index, name in unknown_patterns(settings, BUILT_IN):
+        raise _Bad(("secrets", "patterns", index), f"no form {name!r} is known{did_you_mean(name, BUILT_IN)}")
+    known = BUILT_IN.values() if settings.patterns is None else [BUILT_IN[name] for name in settings.patterns]
+    return SecretsPlan((*known, *_own_patterns(settings)), blocks=settings.action == "block")
+
+
+def _own_patterns(settings: SecretsSettings) -> Sequence[Pattern]:
+    found = []
+    for name, own in settings.own.items():
+        try:
+            found.append(own_pattern(name, own.pattern, own.starts or (), own.longest))
+        except BadPattern as bad:
+            raise _Bad(("secrets", "own", name, "pattern"), str(bad)) from bad
+    return found
+
+
+def _media(settings: MediaSettings) -> MediaPlan:
+    return MediaPlan(_bar(settings.request), _bar(settings.response))
+
+
+def _bar(settings: BarSettings) -> Bar:
+    only = None if settings.types is None else frozenset(each.lower() for each in settings.types)
+    return Bar(only, frozenset(each.lower() for each in settings.deny_types), settings.max_size)
+
+
+class Made(NamedTuple):
+    """An inspector of gateway.yaml, as it was read."""
+
+    settings: InspectorSettings
+    manners: Manners
+    kind: InlineKind | HostedKind
+
+
+def make(name: str, settings: InspectorSettings) -> Made:
+    """Of settings that were checked."""
+    bounds = Bounds(settings.max_decoded, settings.max_ratio)
+    manners = Manners(settings.on_error == "allow", settings.unknown_coding == "deny", bounds)
+    return Made(settings, manners, _kind(name, settings))
+
+
+def begin_watch(made: Sequence[tuple[str, Made | None]], ring: Callable[[], None], report: bool) -> Watch:
+    """For one exchange, by their names; None objects to everything."""
+    watch = ExchangeWatch([Look(name, each.manners, each.kind.open()) for name, each in made if each], ring, report)
+    for name, each in made:
+        if each is None:
+            watch.object_to(Reason.INSPECTOR_FAILED, f"{name} is not declared any more")
+    return watch
+
+
+def _kind(name: str, settings: InspectorSettings) -> InlineKind | HostedKind:
+    if settings.secrets is not None:
+        return InlineKind(_secrets(settings.secrets).make)
+    if settings.media is not None:
+        return InlineKind(_media(settings.media).make)
+    return HostedKind(_declared(name, settings, settings.kind or ""))

@@ -1,0 +1,25 @@
+"""Authorities as PKCS #12, marked as trusted for Java, which reads no PEM."""
+
+from pathlib import Path
+
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
+from cryptography.hazmat.primitives.serialization.pkcs12 import PKCS12Certificate, serialize_java_truststore
+from cryptography.x509 import load_pem_x509_certificates
+
+from gateway.cli.ca.files import load_pem
+from gateway.model.errors import ConfigError
+
+
+def write_truststore(bundle: Path, out: Path, password: str) -> int:
+    """All certificates of a PEM bundle; how many they are. Nothing is overwritten. Raises `ConfigError`."""
+    try:
+        certificates = load_pem_x509_certificates(load_pem(bundle))
+    except ValueError as refusal:
+        raise ConfigError(str(bundle), f"holds no certificate: {refusal}") from refusal
+    named = [PKCS12Certificate(each, f"authority-{n}".encode()) for n, each in enumerate(certificates, 1)]
+    try:
+        with out.open("xb") as file:
+            file.write(serialize_java_truststore(named, BestAvailableEncryption(password.encode())))
+    except OSError as refusal:
+        raise ConfigError(str(out), f"cannot be written: {refusal.strerror}") from refusal
+    return len(certificates)

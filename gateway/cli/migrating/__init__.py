@@ -1,0 +1,1 @@
+"""`import`, `env` and `network-policy`: moving policies and workloads here."""

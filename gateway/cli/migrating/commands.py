@@ -1,0 +1,149 @@
+"""The commands `import`, `env` and `network-policy`: their options and how they end."""
+# What a command needs is imported when it runs, so that `--help` answers at once.
+# ruff: noqa: PLC0415
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.cli.ending import fail
+
+GATEWAY = "http://egress-gateway.egress-gateway.svc.cluster.local:3128"
+
+
+def import_(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="smokescreen, squid, istio, cilium, network-policy.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Of smokescreen and squid one file.")],
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Take what is left out: status 0, and print what is wider as well.")
+    ] = False,
+    ports: Annotated[
+        str | None, typer.Option(metavar="80,443", help="smokescreen: the ports of its names; else any.")
+    ] = None,
+    role: Annotated[str, typer.Option(metavar="KEY", help="smokescreen: a role is a user or a namespace.")] = ("user"),
+    inspect: Annotated[bool, typer.Option("--inspect", help="smokescreen: inspect what mitm_domains names.")] = False,
+) -> None:
+    """Print the policy that files of others mean, and say what of them is not in it.
+
+    Every host and rule has its source beside it as a comment. Standard error says, by place, what was left out (less
+    is allowed), what would be WIDER (more is allowed; then nothing is printed without --accept), and for each wildcard
+    what it means here. Nothing is asked of a network; lists that squid.conf names are read.
+
+    \b
+    egress-gateway import smokescreen acl.yaml --ports 80,443 > policy.yaml
+    egress-gateway import squid /etc/squid/squid.conf > policy.yaml
+    egress-gateway import cilium policies/*.yaml > policy.yaml && egress-gateway check policy.yaml
+
+    Status 0; 1 if something was left out or would be wider, unless --accept; 2 if a file cannot be read.
+    """
+    from gateway.cli.migrating.importing import SOURCES, Wishes, import_files
+    from gateway.migrate.findings import Unreadable
+    from gateway.settings.problems import BadValue, ConfigErrors
+
+    if source not in SOURCES:
+        fail(f"{source!r} is no source: {', '.join(SOURCES)}")
+    if role not in ("user", "namespace"):
+        fail(f"--role is user or namespace, not {role!r}")
+    try:
+        whole = import_files(source, files, Wishes(ports, role, inspect, accept))
+    except (BadValue, ConfigErrors, Unreadable) as refusal:
+        fail(refusal)
+    raise typer.Exit(0 if whole else 1)
+
+
+def env(
+    runtime: Annotated[
+        list[str] | None, typer.Option("--runtime", metavar="NAME", help="Again for each; all without any.")
+    ] = None,
+    proxy: Annotated[str, typer.Option(metavar="URL", help="Where clients find the gateway.")] = GATEWAY,
+    ca: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Of /ca-bundle.pem where clients run; needed for inspection.")
+    ] = None,
+    truststore: Annotated[
+        str | None, typer.Option(metavar="PATH", help="The same authorities as PKCS #12, for Java.")
+    ] = None,
+    truststore_password: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Of the trust store; else changeit.")
+    ] = None,
+    no_proxy: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Reached directly: names with all below, addresses, CIDRs.")
+    ] = None,
+    cluster_domain: Annotated[str, typer.Option(metavar="NAME", help="'' outside of a cluster.")] = "cluster.local",
+    output: Annotated[
+        str, typer.Option("-o", "--output", metavar="FORMAT", help="shell, dotenv, kubernetes, json.")
+    ] = ("shell"),
+) -> None:
+    """Print the variables that lead clients to the gateway.
+
+    Proxy variables in both cases, NO_PROXY in the spellings of every runtime, and with --ca what makes each runtime
+    trust the gateway's authority. Comments say what no variable can do.
+
+    Runtimes: apt aws curl deno dotnet elixir gcloud git go grpc java node python ruby rust wget.
+
+    \b
+    eval "$(egress-gateway env --proxy http://127.0.0.1:3128 --cluster-domain '')"
+    egress-gateway env --runtime python --runtime git -o dotenv > .env
+    egress-gateway env --ca /etc/egress-gateway/ca-bundle.pem -o kubernetes
+
+    Status 0; 2 if an option cannot be taken.
+    """
+    from gateway.migrate.workloads.exemptions import NoExemption, read_exemptions
+    from gateway.migrate.workloads.formats import FORMATS, IN_CLUSTER, block_text
+    from gateway.migrate.workloads.variables import ALL, USUAL_PASSWORD, NoVariables, Told, block_for, read_proxy
+
+    if output not in FORMATS:
+        fail(f"-o is {', '.join(FORMATS)}, not {output!r}")
+    verbatim = [IN_CLUSTER] if output == "kubernetes" and cluster_domain else []
+    try:
+        exempt = read_exemptions(cluster_domain or None, no_proxy or [], verbatim)
+        told = Told(read_proxy(proxy), exempt, ca, truststore, truststore_password or USUAL_PASSWORD)
+        block = block_for(runtime or [ALL], told)
+    except (NoExemption, NoVariables) as refusal:
+        fail(refusal)
+    typer.echo(block_text(block, output), nl=False)
+
+
+def network_policy(
+    namespace: Annotated[str, typer.Option("-n", "--namespace", metavar="NAME", help="That is to be locked.")],
+    selector: Annotated[str, typer.Option(metavar="KEY=VALUE,...", help="Which of its pods; all without any.")] = "",
+    gateway_namespace: Annotated[str, typer.Option(metavar="NAME", help="The gateway's.")] = "egress-gateway",
+    gateway_selector: Annotated[
+        str, typer.Option(metavar="KEY=VALUE,...", help="The gateway's pods.")
+    ] = "app.kubernetes.io/name=egress-gateway",
+    port: Annotated[
+        list[int] | None, typer.Option(min=1, max=65535, help="The gateway's; again for each. 3128.")
+    ] = None,
+    dns_namespace: Annotated[str, typer.Option(metavar="NAME", help="The name servers'.")] = "kube-system",
+    dns_selector: Annotated[str, typer.Option(metavar="KEY=VALUE,...", help="The name servers.")] = "k8s-app=kube-dns",
+    resolver: Annotated[
+        list[str] | None, typer.Option(metavar="ADDRESS", help="A name server that is no pod, such as a node's cache.")
+    ] = None,
+) -> None:
+    """Print the NetworkPolicy that leaves a namespace nothing but DNS and the gateway.
+
+    Policies add up: another one in the namespace may open more. A network plug-in that does not enforce NetworkPolicy
+    locks nothing, and pods on the host's network are never locked.
+
+    \b
+    egress-gateway network-policy --namespace payments | kubectl apply -f -
+    egress-gateway network-policy -n payments --selector tier=batch --resolver 169.254.20.10
+
+    Status 0; 2 if an option cannot be taken.
+    """
+    from gateway.lock.network_policy import Lock, NoLock, Peer, lock_manifest, parse_labels
+    from gateway.model.addresses import parse_network
+
+    resolvers = {text: parse_network(text) for text in resolver or []}
+    for text, network in resolvers.items():
+        if network is None:
+            fail(f"{text!r} is no address")
+    try:
+        gateway = Peer(gateway_namespace, parse_labels(gateway_selector))
+        dns = Peer(dns_namespace, parse_labels(dns_selector))
+        known = tuple(network for network in resolvers.values() if network is not None)
+        lock = Lock(namespace, gateway, tuple(port or [3128]), dns, known, parse_labels(selector))
+        text = lock_manifest(lock)
+    except NoLock as refusal:
+        fail(refusal)
+    typer.echo(text, nl=False)

@@ -1,0 +1,99 @@
+"""`egress-gateway import`: files of others into a policy, and what of them is not in it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+from gateway.cli.console import complaints, plain, say
+from gateway.migrate.findings import Effect, Findings, Unreadable
+from gateway.migrate.grants import Imported
+from gateway.migrate.reading import Node, read_documents
+from gateway.migrate.rules import RuleText, rules_of
+from gateway.migrate.sets import EVERY_PORT, Spans
+from gateway.migrate.sets import ports as ports_of
+from gateway.migrate.sources.cilium import read_cilium_policies
+from gateway.migrate.sources.istio import read_istio
+from gateway.migrate.sources.network_policy import read_network_policies
+from gateway.migrate.sources.smokescreen import Choices, read_smokescreen
+from gateway.migrate.sources.squid.access import read_squid
+from gateway.migrate.writing import policy_text
+from gateway.settings.compile.policy import compile_policy
+from gateway.settings.gateway import GatewaySettings
+from gateway.settings.load import parse_policy
+from gateway.settings.problems import BadValue
+from gateway.settings.source.files import Reader
+from gateway.settings.units import parse_port
+
+_STYLES = {Effect.NOTE: "", Effect.LEFT_OUT: "yellow", Effect.WIDER: "red"}
+
+Read = Callable[[Sequence[Node]], Imported]
+_OF_OBJECTS: dict[str, Read] = {
+    "istio": read_istio,
+    "cilium": read_cilium_policies,
+    "network-policy": read_network_policies,
+}
+SOURCES = ("smokescreen", "squid", *_OF_OBJECTS)
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the source does not say, and whether what cannot be carried over is accepted."""
+
+    ports: str | None = None
+    role_is: str = "user"
+    inspect: bool = False
+    accept: bool = False
+
+
+def import_files(source: str, files: Sequence[Path], wishes: Wishes) -> bool:
+    """Print a policy; False if the exit status says that something is not in it. Raises `Unreadable`, `ConfigErrors`
+    (the policy would not load) and `BadValue` (`--ports`)."""
+    imported = _read(source, files, wishes)
+    rules = rules_of(imported)
+    text = policy_text(imported, rules, f"{source}: {', '.join(map(str, files))}")
+    compile_policy((parse_policy(text, "the policy that was made"),), GatewaySettings(), Reader())
+    _tell(imported.findings, rules)
+    wider = imported.findings.having(Effect.WIDER)
+    if not wider or wishes.accept:
+        typer.echo(text, nl=False)
+    else:
+        say(complaints(), "no policy is printed, because it would allow more; --accept prints it", "bold red")
+    return wishes.accept or not (wider or imported.findings.having(Effect.LEFT_OUT))
+
+
+def _read(source: str, files: Sequence[Path], wishes: Wishes) -> Imported:
+    if source in ("smokescreen", "squid") and len(files) != 1:
+        raise Unreadable(f"{source} is one file")
+    if source == "squid":
+        return read_squid(_text(files[0]), str(files[0]), lambda name: _text(Path(name)))
+    documents = [document for file in files for document in read_documents(_text(file), str(file))]
+    if source != "smokescreen":
+        return _OF_OBJECTS[source](documents)
+    if len(documents) != 1:
+        raise Unreadable(f"{files[0]}: holds {len(documents)} documents, not one")
+    return read_smokescreen(documents[0], Choices(_ports(wishes.ports), wishes.role_is, wishes.inspect))
+
+
+def _text(file: Path) -> str:
+    try:
+        return Reader().read(file)
+    except BadValue as refusal:
+        raise Unreadable(f"{file} {refusal}") from refusal
+
+
+def _ports(written: str | None) -> Spans:
+    return EVERY_PORT if written is None else ports_of(*map(parse_port, written.split(",")))
+
+
+def _tell(findings: Findings, rules: Sequence[RuleText]) -> None:
+    console = complaints()
+    for effect in (Effect.NOTE, Effect.LEFT_OUT, Effect.WIDER):
+        for line in findings.lines(effect):
+            say(console, plain(f"{effect}: {line}"), _STYLES[effect])
+    for line in findings.wildcard_lines():
+        say(console, plain(f"wildcard: {line}"))
+    counts = {effect: len(findings.having(effect)) for effect in (Effect.LEFT_OUT, Effect.WIDER)}
+    lost = [f"{count} {effect}" for effect, count in counts.items() if count]
+    say(console, ", ".join([f"{len(rules)} rules", *lost]))

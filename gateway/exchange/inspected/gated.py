@@ -1,0 +1,123 @@
+"""Content that passes inspectors on its way into an outlet, and heads as inspectors are shown them."""
+
+from gateway.exchange.inlet import Outlet, Pacing
+from gateway.exchange.plan import Plan
+from gateway.exchange.response import Telling
+from gateway.model.authority import Authority
+from gateway.model.inspection.watching import FULL, Fields, Gate, RequestHead, ResponseHead
+from gateway.net.stream import HOLD_BOUND
+from gateway.wire.http.messages import Delimiter, End, Framing
+
+
+class GatedOutlet(Outlet):
+    """Writes what its gate lets go into `onward`, whose framing, size and pace are its own. Fulfils `watching.Sink`.
+
+    What the gate lets go while it is fed goes with a head, if one is being put together; else it is written. While the
+    gate is full the source is not read.
+    """
+
+    __slots__ = ("_end", "_gate", "_gathered", "_gathers", "_is_full", "_onward")
+
+    def __init__(self, onward: Outlet, gate: Gate) -> None:
+        self._onward = onward
+        self._gate = gate
+        self._is_full = False
+        self._gathered = b""
+        self._end = onward.source.end or End()
+        super().__init__(onward.stream, onward.source, is_chunked=False)
+        self._gathers = True
+        gate.open_to(self)
+        self._gathers = False
+
+    @property
+    def size(self) -> int:
+        """See `Outlet`."""
+        return self._onward.size
+
+    @size.setter
+    def size(self, size: int) -> None:
+        self._onward.size = size
+
+    @property
+    def pacing(self) -> Pacing | None:
+        """See `Outlet`."""
+        return self._onward.pacing
+
+    @pacing.setter
+    def pacing(self, pacing: Pacing | None) -> None:
+        self._onward.pacing = pacing
+
+    def framed(self, data: bytes) -> bytes:
+        """See `Outlet`. What is held back follows later."""
+        self._gathers = True
+        self._gate.feed(data)
+        return self._taken()
+
+    def ending(self, end: End) -> bytes:
+        """See `Outlet`. The end itself may follow later."""
+        self._end = end
+        self._gathers = True
+        self._gate.finish()
+        return self._taken()
+
+    def _taken(self) -> bytes:
+        self._gathers = False
+        gathered, self._gathered = self._gathered, b""
+        return gathered
+
+    def write(self, data: bytes) -> None:
+        """See `Outlet`."""
+        self._gate.feed(data)
+        if self._gate.waiting > FULL:
+            self._is_full = True
+            self.source.pause()
+
+    def finish(self, end: End) -> None:
+        """See `Outlet`."""
+        self._end = end
+        self._gate.finish()
+
+    def relieved(self) -> None:
+        """See `Feeder`."""
+        if not self._is_full:
+            super().relieved()
+
+    def go_on(self) -> None:
+        """The gate may have let go of something for which the source waits."""
+        if self._is_full and self._gate.waiting <= FULL:
+            self._is_full = False
+            if self.stream.queued() <= HOLD_BOUND:
+                self.relieved()
+
+    # What the gate lets go.
+
+    def passed(self, data: bytes) -> None:
+        """See `Sink`."""
+        if self._gathers:
+            self._gathered += self._onward.framed(data)
+        else:
+            self._onward.write(data)
+
+    def ended(self) -> None:
+        """See `Sink`."""
+        if self._gathers:
+            self._gathered += self._onward.ending(self._end)
+        else:
+            self._onward.finish(self._end)
+
+
+def shown_request(plan: Plan, named: Authority, is_secure: bool) -> RequestHead:
+    """To inspectors."""
+    fields = (*plan.passing, *_length(plan.request.framing))
+    scheme = "https" if is_secure else "http"
+    return RequestHead(plan.request.method, scheme, str(named.host), named.port, plan.target.resource, fields)
+
+
+def shown_response(telling: Telling) -> ResponseHead:
+    """To inspectors."""
+    response = telling.response
+    return ResponseHead(response.status, (*telling.fields.passing, *_length(response.framing)))
+
+
+def _length(framing: Framing) -> Fields:
+    return (("Content-Length", str(framing.length)),) if framing.delimiter is Delimiter.LENGTH else ()

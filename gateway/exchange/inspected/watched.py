@@ -1,0 +1,109 @@
+"""One exchange under its rule's inspectors: when they are asked, and what becomes of it if they object."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from gateway.exchange.inlet import Outlet, RequestInlet
+from gateway.exchange.inspected.gated import GatedOutlet, shown_request, shown_response
+from gateway.exchange.plan import Plan
+from gateway.exchange.response import Telling
+from gateway.exchange.scope import Judged
+from gateway.model.decision import Deny, Permit, WouldDeny
+from gateway.model.errors import Refused
+from gateway.model.inspection.watching import Watch
+from gateway.model.record import ExchangeDraft
+from gateway.net.stream import HOLD_BOUND
+from gateway.wire.http.messages import Delimiter
+
+Wait = Callable[[], Coroutine[Any, Any, None]]
+"""Until something happened: see `Exchange`."""
+
+
+class Watched:
+    """Whoever made it closes it, whatever ends the exchange."""
+
+    __slots__ = ("_draft", "_gated", "_permit", "_wait", "_watch")
+
+    def __init__(self, watch: Watch, permit: Permit, draft: ExchangeDraft, wait: Wait) -> None:
+        self._watch = watch
+        self._permit = permit
+        self._draft = draft
+        self._wait = wait
+        self._gated: list[GatedOutlet] = []
+        draft.said = watch.said
+
+    async def judge_request(self, plan: Plan, judged: Judged, is_secure: bool, inlet: RequestInlet) -> None:
+        """The head; content as well if it is small, so that nothing is dialled for what is refused. Raises `Refused`.
+        `is_secure`: it came inside TLS."""
+        watch = self._watch
+        await watch.judge_request(shown_request(plan, judged.named, is_secure))
+        if plan.websocket:
+            watch.judge_upgrade()
+        self.check()
+        if _comes_at_once(plan):
+            while inlet.end is None:
+                await self._wait()
+        if inlet.end is not None:
+            watch.up.feed(inlet.held_content())
+            watch.up.finish()
+            self.check()
+            while not watch.up.has_ended:
+                await self._wait()
+
+    async def judge_response(self, telling: Telling) -> None:
+        """The head. Raises `Refused`."""
+        await self._watch.judge_response(shown_response(telling))
+        self.check()
+
+    def check(self) -> None:
+        """Raise `Refused` if there is an objection; else content that waited goes on."""
+        objection = self._watch.objection
+        if objection is not None and not self._permit.report:
+            raise Refused(self._deny())
+        for outlet in self._gated:
+            outlet.go_on()
+
+    def _deny(self) -> Deny:
+        permit, objection = self._permit, self._watch.objection
+        if objection is None:
+            raise RuntimeError("nobody objects")
+        reason, detail = objection
+        return Deny(reason, permit.generation, permit.rule, permit.groups, permit.also, detail)
+
+    # Content.
+
+    def up(self, onward: Outlet) -> Outlet:
+        """What is written into it goes past the inspectors first, then to the destination."""
+        return self._past(GatedOutlet(onward, self._watch.up))
+
+    def down(self, onward: Outlet) -> Outlet:
+        """Likewise to the client."""
+        return self._past(GatedOutlet(onward, self._watch.down))
+
+    def _past(self, gated: GatedOutlet) -> GatedOutlet:
+        self._gated.append(gated)
+        return gated
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether all of the request went on, its end as well."""
+        return self._watch.up.has_ended
+
+    async def settle(self) -> None:
+        """Until all of the answer went on, its end as well. Raises `Refused`."""
+        while not self._watch.down.has_ended:
+            await self._wait()
+
+    def close(self) -> None:
+        """Nothing is looked at any more. What report mode let pass is noted."""
+        self._watch.close()
+        objection = self._watch.objection
+        if objection is not None and self._permit.report and self._draft.would_deny is None:
+            self._draft.would_deny = WouldDeny(objection.reason, self._permit.rule)
+
+
+def _comes_at_once(plan: Plan) -> bool:
+    """Whether all of the request can be waited for: it is small, and its client waits for nothing."""
+    framing = plan.request.framing
+    is_small = framing.delimiter is Delimiter.LENGTH and framing.length < HOLD_BOUND
+    return is_small and not plan.request.expects_continue

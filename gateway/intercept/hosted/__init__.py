@@ -1,0 +1,1 @@
+"""Inspectors that others wrote, each declaration in a process of its own."""

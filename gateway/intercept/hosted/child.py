@@ -1,0 +1,106 @@
+"""The process in which inspectors of one declaration run: it reads questions from its standard input, which is a
+socket, and answers them there, one after the other.
+
+A method that takes too long is interrupted by a signal, and only its exchange is told so; one that cannot be
+interrupted keeps the process busy until the gateway ends it.
+"""
+
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from types import FrameType
+
+import orjson
+
+from gateway.intercept.hosted.frames import (
+    CLOSE,
+    READY,
+    REFUSED,
+    Frames,
+    Question,
+    encode_answer,
+    encode_frame,
+)
+from gateway.intercept.hosted.kinds import BadInspector, build_kind
+from gateway.intercept.inspecting.sessions import methods_of, told_of
+from gateway.intercept.inspectors import Answer, Inspector
+
+_READ = 256 * 1024
+_LONGEST = 2**32
+
+
+class _TooLong(BaseException):
+    """No `except Exception` of an inspector's catches it."""
+
+
+def main() -> None:
+    """Until the gateway closes its end."""
+    with socket.socket(fileno=os.dup(0)) as channel:
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)  # nobody reads the channel but we
+        frames = Frames(_LONGEST)
+        make: Callable[[], Inspector] | None = None
+        serve = _Serving(channel)
+        while data := channel.recv(_READ):
+            for head, content in frames.feed(data):
+                if make is None:
+                    make = serve.begin(head)
+                else:
+                    serve.answer(Question.decode(head, content), make)
+
+
+class _Serving:
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._open: dict[int, Inspector] = {}
+        self._timeout = 1.0
+        self._is_calling = False
+        signal.signal(signal.SIGALRM, self._interrupt)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the gateway's terminal is not ours
+
+    def begin(self, head: bytes) -> Callable[[], Inspector]:
+        """The first frame says which inspectors these are. Ends the process if there are none."""
+        _, kind, options, self._timeout = orjson.loads(head)
+        try:
+            make = build_kind(kind, options)
+        except BadInspector as bad:
+            self._channel.sendall(encode_frame([REFUSED, str(bad)[:1000]]))
+            sys.exit(1)
+        self._channel.sendall(encode_frame([READY, sorted(methods_of(make()))]))
+        return make
+
+    def answer(self, question: Question, make: Callable[[], Inspector]) -> None:
+        """One question."""
+        if question.method == CLOSE:
+            self._open.pop(question.session, None)
+            return
+        try:
+            self._is_calling = True
+            signal.setitimer(signal.ITIMER_REAL, self._timeout, self._timeout)
+            inspector = self._open.get(question.session) or make()
+            self._open[question.session] = inspector
+            reply = encode_answer(_call(inspector, question))
+        except _TooLong:
+            reply = encode_frame(f"took longer than {self._timeout:g} s")
+        except Exception as bug:  # noqa: BLE001  # whatever it raises is a failure of its own
+            reply = encode_frame(told_of(bug))
+        self._is_calling = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        self._channel.sendall(reply)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        """Again and again, until the method gives up."""
+        if self._is_calling:
+            raise _TooLong
+
+
+def _call(inspector: Inspector, question: Question) -> Answer:
+    method = getattr(inspector, question.method)
+    answer: Answer = method() if question.method.endswith("_end") else method(question.shown)
+    return answer
+
+
+if __name__ == "__main__":
+    main()

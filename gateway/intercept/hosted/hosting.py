@@ -1,0 +1,318 @@
+"""Inspectors that others wrote, each declaration in a process of its own, which is ended if it does not answer.
+
+The deadline of a question begins when the one before it was answered: nobody pays for what another exchange asked. The
+process interrupts a slow method itself; only what cannot be interrupted there costs the process, and then those
+exchanges fail that had something in it. Another process is started for the next.
+"""
+
+import asyncio
+import logging
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, cast
+
+from gateway.intercept.hosted.frames import (
+    CLOSE,
+    MAX_REPLY,
+    Broken,
+    Frames,
+    Question,
+    beginning,
+    parse_beginning,
+    parse_reply,
+)
+from gateway.intercept.hosted.kinds import BadInspector
+from gateway.intercept.inspecting.sessions import METHODS, Answered, Failed
+from gateway.intercept.inspectors import Answer
+
+GRACE = 0.5
+"""Seconds that a process has beyond the inspector's own time to say that it was too slow."""
+START_SECONDS = 30.0
+MOST_STARTS, START_WINDOW = 10, 10.0
+"""Starts in so many seconds: one that keeps ending would else keep the machine busy with starting it."""
+PATIENCE = 8
+"""So many times its own time a question waits at most, for those that were asked before it."""
+
+_COMMAND = (sys.executable, "-m", "gateway.intercept.hosted.child")
+_logger = logging.getLogger(__name__)
+
+
+class Declared(NamedTuple):
+    """By its `name` in gateway.yaml: the installed kind, its options, and the seconds that one method may take."""
+
+    name: str
+    kind: str
+    options: Mapping[str, Any]
+    timeout: float
+
+
+class _Pending(NamedTuple):
+    session: int
+    answered: Answered
+    asked_at: float
+
+
+class HostedKind:
+    """Opens sessions with inspectors of one declaration. Bound to the running loop."""
+
+    def __init__(self, declared: Declared, methods: frozenset[str] = frozenset(METHODS)) -> None:
+        """`methods`: those that its inspectors have written, as far as is known; the process tells."""
+        self.methods = methods
+        self._declared = declared
+        self._process: _Process | None = None
+        self._sessions = 0
+        self._next = 0
+        self._is_retired = False
+        self._starts: deque[float] = deque(maxlen=MOST_STARTS)
+
+    def start(self) -> None:
+        """So that the first exchange need not wait for it."""
+        if self._process is not None and not self._process.is_over:
+            return
+        now = asyncio.get_running_loop().time()
+        if self._process is None or len(self._starts) < MOST_STARTS or now - self._starts[0] > START_WINDOW:
+            self._starts.append(now)
+            self._process = _Process(self._declared, self._learn)
+
+    def _learn(self, methods: frozenset[str]) -> None:
+        self.methods = methods
+
+    def open(self) -> "HostedSession":
+        """For one exchange."""
+        self._next += 1
+        self._sessions += 1
+        return HostedSession(self, self._next)
+
+    def process(self) -> "_Process":
+        """The one that new sessions go to; it is over if too many were lately."""
+        self.start()
+        return cast("_Process", self._process)
+
+    def closed(self) -> None:
+        """A session is over."""
+        self._sessions -= 1
+        self._end_if_idle()
+
+    def retire(self) -> None:
+        """No exchange begins with it any more; it ends with the last."""
+        self._is_retired = True
+        self._end_if_idle()
+
+    def _end_if_idle(self) -> None:
+        if self._is_retired and not self._sessions and self._process is not None:
+            self._process.end("is not declared any more")
+
+
+class HostedSession:
+    """Fulfils `sessions.Session`. It stays with the process that its first question went to."""
+
+    __slots__ = ("_is_closed", "_kind", "_number", "_process")
+
+    def __init__(self, kind: HostedKind, number: int) -> None:
+        self._kind = kind
+        self._number = number
+        self._process: _Process | None = None
+        self._is_closed = False
+
+    @property
+    def methods(self) -> frozenset[str]:
+        """See `Session`."""
+        return self._kind.methods
+
+    def ask(self, method: str, shown: Any, answered: Answered) -> None:
+        """See `Session`."""
+        if self._process is None:
+            self._process = self._kind.process()
+        self._process.ask(Question(self._number, method, shown), answered)
+
+    def close(self) -> None:
+        """See `Session`."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if self._process is not None:
+            self._process.close(self._number)
+        self._kind.closed()
+
+
+class _Process(asyncio.Protocol):
+    """One process, from its start to its end. Questions that are asked before it is ready wait for it."""
+
+    def __init__(self, declared: Declared, learn: Callable[[frozenset[str]], None]) -> None:
+        self.is_over = False
+        self._declared = declared
+        self._learn = learn
+        self._loop = asyncio.get_running_loop()
+        self._frames = Frames(MAX_REPLY)
+        self._pending: deque[_Pending] = deque()
+        self._unsent: list[bytes] = []
+        self._is_ready = False
+        self._transport: asyncio.Transport | None = None
+        self._child: subprocess.Popen[bytes] | None = None
+        self._watchdog: asyncio.TimerHandle = self._loop.call_later(START_SECONDS, self.end, "did not start in time")
+        self._dying: asyncio.Task[None] | None = None
+        self._running = self._loop.create_task(self._run(), name=f"inspector {declared.name}")
+
+    # What sessions do with it.
+
+    def ask(self, question: Question, answered: Answered) -> None:
+        """Answered later, in order."""
+        if self.is_over:
+            self._loop.call_soon(answered, Failed("its process has ended"))
+            return
+        self._pending.append(_Pending(question.session, answered, self._loop.time()))
+        self._send(question.encode())
+        if self._is_ready and len(self._pending) == 1:
+            self._watch()
+
+    def close(self, session: int) -> None:
+        """Nothing of this session is wanted any more."""
+        if not self.is_over:
+            self._send(Question(session, CLOSE, None).encode())
+
+    def end(self, why: str) -> None:
+        """At once; whoever waits for it is told why."""
+        if self.is_over:
+            return
+        self.is_over = True
+        self._watchdog.cancel()
+        if self._transport is not None:
+            self._transport.abort()
+        if self._child is not None:
+            self._dying = self._loop.create_task(_bury(self._child))
+        pending, self._pending = self._pending, deque()
+        if pending:
+            _logger.warning("inspector %s: its process %s", self._declared.name, why)
+        for each in pending:
+            each.answered(Failed(f"its process {why}"))
+
+    # Its life.
+
+    async def _run(self) -> None:
+        try:
+            ours, child = await asyncio.to_thread(_start)
+        except OSError as error:
+            self.end(f"cannot be started: {error.strerror}")
+            return
+        self._child = child
+        if self.is_over:
+            ours.close()
+            await _bury(child)
+        else:
+            ours.setblocking(False)
+            await self._loop.create_unix_connection(lambda: self, sock=ours)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        declared = self._declared
+        self._transport.write(beginning(declared.kind, declared.options, declared.timeout))
+        for frame in self._unsent:
+            self._transport.write(frame)
+        self._unsent.clear()
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for head, _ in self._frames.feed(data):
+                if self._is_ready:
+                    self._answer(head)
+                else:
+                    self._begin(head)
+        except Broken:
+            self.end("said what is no answer")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.end("has ended")
+
+    def _begin(self, head: bytes) -> None:
+        try:
+            self._learn(parse_beginning(head))
+        except BadInspector as bad:
+            _logger.warning("inspector %s: %s", self._declared.name, bad)
+            self.end("refused its options")
+            return
+        self._is_ready = True
+        self._watch()
+
+    def _answer(self, head: bytes) -> None:
+        if not self._pending:
+            raise Broken
+        answer = parse_reply(head)
+        answered = self._pending.popleft().answered
+        self._watch()
+        answered(answer)
+
+    def _watch(self) -> None:
+        """The turn of the next question has come."""
+        self._watchdog.cancel()
+        if not self._pending:
+            return
+        seconds = self._declared.timeout + GRACE
+        self._watchdog = self._loop.call_later(seconds, self.end, f"did not answer within {seconds:g} s")
+        self._tire()
+
+    def _tire(self) -> None:
+        """Those that have waited for the others for long wait no more; what is answered to them is not heard."""
+        long_ago = self._loop.time() - self._declared.timeout * PATIENCE
+        for place in range(1, len(self._pending)):
+            each = self._pending[place]
+            if each.asked_at > long_ago:
+                return
+            if each.answered is not _unheard:
+                self._pending[place] = each._replace(answered=_unheard)
+                self._loop.call_soon(each.answered, Failed("its process was busy for too long"))
+
+    def _send(self, frame: bytes) -> None:
+        if self._transport is None:
+            self._unsent.append(frame)
+        else:
+            self._transport.write(frame)
+
+
+async def _bury(child: "subprocess.Popen[bytes]") -> None:
+    """No thread waits while it lives: there are few of them, for all that blocks."""
+    child.kill()
+    await asyncio.to_thread(child.wait)
+
+
+def _unheard(answer: Answer | Failed) -> None:
+    """Nobody waits for it any more."""
+
+
+def _start() -> tuple[socket.socket, "subprocess.Popen[bytes]"]:
+    """Blocks. Without closing descriptors one by one: ours are closed by exec (PEP 446)."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        child = subprocess.Popen(  # noqa: S603  # this interpreter and a module of ours
+            _COMMAND, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, close_fds=False
+        )
+    return ours, child
+
+
+def probe(declared: Declared) -> None:
+    """Whether such inspectors can be made. Blocks while a process tries. Raises `BadInspector`."""
+    try:
+        ours, child = _start()
+    except OSError as error:
+        raise BadInspector(f"no process for it could be started: {error.strerror}") from error
+    try:
+        with ours:
+            ours.settimeout(START_SECONDS)
+            ours.sendall(beginning(declared.kind, declared.options, declared.timeout))
+            parse_beginning(_first_frame(ours))
+    finally:
+        child.kill()
+        child.wait()
+
+
+def _first_frame(ours: socket.socket) -> bytes:
+    frames = Frames(MAX_REPLY)
+    try:
+        while data := ours.recv(MAX_REPLY):
+            for head, _ in frames.feed(data):
+                return head
+    except (OSError, Broken):
+        pass
+    raise BadInspector(f"its process did not start within {START_SECONDS:g} s")

@@ -1,0 +1,34 @@
+"""Kinds of inspectors that other distributions bring, by the entry points under which they are installed."""
+
+from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
+from typing import Any
+
+from gateway.intercept.inspectors import ENTRY_POINTS, Inspector
+
+
+class BadInspector(Exception):
+    """It cannot be made: the kind is not installed, cannot be loaded, or does not take its options."""
+
+
+def installed_kinds() -> list[str]:
+    """Their names."""
+    return sorted({each.name for each in entry_points(group=ENTRY_POINTS)})
+
+
+def build_kind(kind: str, options: Mapping[str, Any]) -> Callable[[], Inspector]:
+    """What makes inspectors of this kind. Runs code of whoever wrote it: only in a process made for that. Raises
+    `BadInspector`."""
+    found = next(iter(entry_points(group=ENTRY_POINTS, name=kind)), None)
+    if found is None:
+        raise BadInspector(f"no kind {kind!r} is installed")
+    try:
+        make: Callable[[], Inspector] = found.load()(options)
+        first = make()
+    except ValueError as refusal:
+        raise BadInspector(str(refusal)) from refusal
+    except Exception as bug:
+        raise BadInspector(f"the kind {kind!r} cannot be made: {type(bug).__name__}: {bug}") from bug
+    if not isinstance(first, Inspector):
+        raise BadInspector(f"the kind {kind!r} makes no Inspector")
+    return make

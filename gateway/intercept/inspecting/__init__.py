@@ -1,0 +1,1 @@
+"""Inspectors at work: where they run, what they are shown, and what may leave before they have judged."""

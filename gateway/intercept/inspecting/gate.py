@@ -1,0 +1,248 @@
+"""One direction's content on its way past the inspectors: shown to them decoded, let go as it was sent.
+
+A byte leaves once every inspector has answered what followed from it and holds none of it back. For content that has a
+coding that goes by the pieces in which it was sent: one leaves when all that was decoded of it has been cleared.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from math import inf
+
+from gateway.intercept.inspecting.decoding import Decoder, Undecodable
+from gateway.intercept.inspectors import Answer
+from gateway.model.inspection.watching import Sink
+
+TURN = 1024 * 1024
+"""Bytes that are decoded and shown at one go; then the loop has its turn."""
+
+Ask = Callable[[str, object, Callable[[Answer | None], None]], None]
+"""Shows something to an inspector, by the name of the method. What it was given is called with the answer, at once or
+later, in order; None: it looks no more."""
+
+
+class Reader:
+    """One inspector's reading of one direction, `request` or `response`. `cleared` is how far, in decoded bytes,
+    content may go on."""
+
+    def __init__(self, ask: Ask, direction: str) -> None:
+        self.cleared: float = 0
+        self.is_finished = False
+        self.moved: Callable[[], None] = lambda: None
+        self._ask = ask
+        self._chunk, self._end = f"{direction}_chunk", f"{direction}_end"
+        self._shown = 0
+        self._unanswered = 0
+        self._is_complete = False
+
+    def show(self, piece: bytes) -> None:
+        """The next one."""
+        if self.is_finished:
+            return
+        self._shown += len(piece)
+        self._unanswered += 1
+        self._ask(self._chunk, piece, partial(self._clear, self._shown))
+
+    def finish(self) -> None:
+        """No piece follows."""
+        if not self.is_finished:
+            self._ask(self._end, None, self._complete)
+
+    def _clear(self, until: int, answer: Answer | None) -> None:
+        self._unanswered -= 1
+        if answer is not None:
+            self.cleared = max(self.cleared, until - max(0, answer.hold))
+        self._conclude(is_done=answer is None or answer.done)
+
+    def _complete(self, answer: Answer | None) -> None:
+        """An end that nobody wants to see is answered before the pieces that came before it may be."""
+        self._is_complete = True
+        self._conclude(is_done=False)
+
+    def _conclude(self, is_done: bool) -> None:
+        if is_done or (self._is_complete and not self._unanswered):
+            self.is_finished = True
+            self.cleared = inf
+        self.moved()
+
+
+class _Piece:
+    """As it was sent. `end` is where it ends in decoded content, infinite until that is known."""
+
+    __slots__ = ("data", "end")
+
+    def __init__(self, data: bytes, end: float = inf) -> None:
+        self.data = data
+        self.end = end
+
+
+class ContentGate:
+    """Fulfils `watching.Gate`. `decoder` None: content has no coding. `object_to` is told what cannot be decoded,
+    `ring` when something was let go later than it was fed."""
+
+    def __init__(
+        self,
+        readers: Sequence[Reader],
+        decoder: Decoder | None,
+        object_to: Callable[[str], None],
+        ring: Callable[[], None],
+    ) -> None:
+        self._readers = readers
+        self._decoder = decoder
+        self._object_to = object_to
+        self._ring = ring
+        self._sink: Sink | None = None
+        self._queue: deque[_Piece] = deque()
+        self._coded: deque[_Piece] = deque()
+        self._pieces: Iterator[bytes] | None = None
+        self._decoded = 0
+        self._gone = 0  # bytes without a coding that were let go
+        self._let_go: list[bytes] = []
+        self._is_busy = False
+        self._has_turn_to_come = False
+        self._is_complete = False
+        self._is_told = False
+        self._is_shut = False
+        self.waiting = 0
+        self.has_ended = False
+        for reader in readers:
+            reader.moved = self._moved
+
+    # What the exchange does with it.
+
+    def feed(self, data: bytes) -> None:
+        """See `Gate`."""
+        if self._is_shut or not data:
+            return
+        self.waiting += len(data)
+        piece = _Piece(data)
+        self._queue.append(piece)
+        self._coded.append(piece)
+        self._work()
+
+    def finish(self) -> None:
+        """See `Gate`."""
+        if not self._is_complete:
+            self._is_complete = True
+            self._work()
+
+    def open_to(self, sink: Sink) -> None:
+        """See `Gate`."""
+        self._sink = sink
+        let_go, self._let_go = self._let_go, []
+        for data in let_go:
+            sink.passed(data)
+        if self.has_ended:
+            sink.ended()
+
+    # What the watch does with it.
+
+    def shut(self) -> None:
+        """Nothing leaves any more."""
+        self._is_shut = True
+        self._readers = ()
+        self._queue.clear()
+        self._coded.clear()
+        self._let_go.clear()
+        self.waiting = 0
+
+    def leave_open(self) -> None:
+        """Nobody looks any more: everything passes."""
+        self._look_no_more()
+        self._moved()
+
+    # Showing.
+
+    def _work(self) -> None:
+        """Decode and show what has come, as far as a turn allows."""
+        if self._is_busy or self._has_turn_to_come:
+            return
+        self._is_busy = True
+        try:
+            if not self._show_all():
+                self._has_turn_to_come = True
+                asyncio.get_running_loop().call_soon(self._go_on)
+            elif self._is_complete and not self._is_told:
+                self._tell_end()
+        except Undecodable as why:
+            self._object_to(str(why))
+        finally:
+            self._is_busy = False
+        self._release()
+
+    def _go_on(self) -> None:
+        self._has_turn_to_come = False
+        self._work()
+        self._ring()
+
+    def _show_all(self) -> bool:
+        """False: there is more to show, in another turn."""
+        room = TURN
+        while self._coded and self._readers:
+            piece = self._coded[0]
+            if self._pieces is None:
+                self._pieces = iter((piece.data,)) if self._decoder is None else self._decoder.pieces(piece.data)
+            for shown in self._pieces:
+                self._decoded += len(shown)
+                room -= len(shown)
+                for reader in self._readers:
+                    reader.show(shown)
+                if room <= 0:
+                    return False
+                if not self._readers:
+                    break
+            self._pieces = None
+            piece.end = self._decoded
+            if self._coded:
+                self._coded.popleft()
+        return True
+
+    def _tell_end(self) -> None:
+        self._is_told = True
+        if self._decoder is not None:
+            self._decoder.finish()
+        for reader in self._readers:
+            reader.finish()
+
+    # Letting go.
+
+    def _moved(self) -> None:
+        """An inspector has answered, now or later."""
+        if not self._is_busy:
+            self._release()
+            self._ring()
+
+    def _release(self) -> None:
+        if self._is_shut or self.has_ended:
+            return
+        if all(reader.is_finished for reader in self._readers):
+            self._look_no_more()
+        cleared = min((reader.cleared for reader in self._readers), default=inf)
+        while self._queue and self._queue[0].end <= cleared:
+            self._pass(self._queue.popleft().data)
+        if self._queue and self._decoder is None:
+            self._split(self._queue[0], int(cleared) - self._gone)
+        if self._is_complete and not self._queue and not self._readers:
+            self.has_ended = True
+            if self._sink is not None:
+                self._sink.ended()
+
+    def _look_no_more(self) -> None:
+        self._readers = ()
+        self._decoder = None
+        self._pieces = None
+        self._coded.clear()
+
+    def _split(self, piece: _Piece, size: int) -> None:
+        if size > 0:
+            data, piece.data = piece.data[:size], piece.data[size:]
+            self._pass(data)
+
+    def _pass(self, data: bytes) -> None:
+        self.waiting -= len(data)
+        self._gone += len(data)
+        if self._sink is not None:
+            self._sink.passed(data)
+        else:
+            self._let_go.append(data)

@@ -1,0 +1,53 @@
+"""Asking an inspector, wherever it runs. The processes of inspectors import this: it is kept light."""
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from gateway.intercept.inspectors import Answer, Inspector, written_by
+
+METHODS = (
+    "request_head",
+    "request_chunk",
+    "request_end",
+    "response_head",
+    "response_chunk",
+    "response_end",
+)
+
+
+class Failed(NamedTuple):
+    """It raised, was too slow, or its process is gone. `detail` is for the operator."""
+
+    detail: str
+
+
+Answered = Callable[[Answer | Failed], None]
+
+
+class Session(Protocol):
+    """One inspector's look at one exchange, wherever it runs. `methods` are those that it has written."""
+
+    @property
+    def methods(self) -> frozenset[str]: ...
+
+    def ask(self, method: str, shown: object, answered: Answered) -> None:
+        """Answered in the order of asking, at once or later, never after `close`."""
+        ...
+
+    def close(self) -> None:
+        """It is asked no more."""
+        ...
+
+
+def told_of(bug: BaseException) -> str:
+    """That it was raised, and where; its text could hold what was inspected."""
+    trace = bug.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = "" if trace is None else f" in {trace.tb_frame.f_code.co_name}, line {trace.tb_lineno}"
+    return f"raised {type(bug).__name__}{place}"
+
+
+def methods_of(inspector: Inspector) -> frozenset[str]:
+    """Those that it has written."""
+    return frozenset(method for method in METHODS if written_by(type(inspector), method))

@@ -1,0 +1,1 @@
+"""Inspectors that come with the gateway, and run where exchanges do."""

@@ -1,0 +1,69 @@
+"""Looks for keys in what is sent. It says which form it found, never the key."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from gateway.intercept.inspectors import ALLOW, Answer, Inspector, annotate, deny, hold
+from gateway.intercept.shipped.patterns import Pattern
+
+_NOT_A_START = b"x"  # stands for what came before: no key begins in the middle of a word
+
+
+@dataclass(frozen=True, slots=True)
+class SecretsPlan:
+    """What to look for. `blocks`: an exchange that has it ends; else its record says so."""
+
+    patterns: tuple[Pattern, ...]
+    blocks: bool
+    reach: int = field(init=False)
+    starts: tuple[bytes, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """`starts`: what has none of them has no key; empty where a pattern may start with anything."""
+        anything = any(not pattern.starts for pattern in self.patterns)
+        starts = () if anything else tuple(start for pattern in self.patterns for start in pattern.starts)
+        object.__setattr__(self, "starts", starts)
+        object.__setattr__(self, "reach", max((pattern.longest for pattern in self.patterns), default=1) - 1)
+
+    def make(self) -> "Secrets":
+        """For one exchange."""
+        return Secrets(self)
+
+
+class Secrets(Inspector):
+    """Searches each piece together with the end of what came before it, as far back as the longest key reaches, and
+    holds back what may be the beginning of one."""
+
+    __slots__ = ("_before", "_found", "_is_cut", "_patterns", "_plan")
+
+    def __init__(self, plan: SecretsPlan) -> None:
+        self._plan = plan
+        self._patterns: Sequence[Pattern] = plan.patterns
+        self._before = b""
+        self._is_cut = False
+        self._found: list[str] = []
+
+    def request_chunk(self, data: bytes) -> Answer:
+        """See `Inspector`."""
+        text, was_cut, reach = self._before + data, self._is_cut, self._plan.reach
+        self._is_cut = was_cut or len(text) > reach
+        self._before = text[-reach:]
+        starts = self._plan.starts
+        if starts and not [start for start in starts if start in text]:
+            return ALLOW
+        return self._search(text, _NOT_A_START + text if was_cut else text)
+
+    def _search(self, text: bytes, searched: bytes) -> Answer:
+        found = [pattern for pattern in self._patterns if pattern.is_in(searched)]
+        if found and self._plan.blocks:
+            return deny(f"{found[0].name} in the request's content")
+        if found:
+            return self._report(found)
+        held = max([pattern.held_back(text) for pattern in self._patterns], default=0) if self._plan.blocks else 0
+        return hold(held) if held else ALLOW
+
+    def _report(self, found: Sequence[Pattern]) -> Answer:
+        """Each form once."""
+        self._patterns = [pattern for pattern in self._patterns if pattern not in found]
+        self._found += [pattern.name for pattern in found]
+        return annotate("found", ", ".join(self._found))

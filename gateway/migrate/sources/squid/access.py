@@ -1,0 +1,180 @@
+"""`http_access` of squid.conf: the first line that fits decides, all of its lists must fit, none of them reverses the
+last line. What the lines allow together is worked out as boxes, and each box is a statement of ours.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from gateway.migrate.findings import Unreadable
+from gateway.migrate.grants import EVERYONE, GroupEntry, Imported, Origin, Terms, Who
+from gateway.migrate.patterns import with_exceptions
+from gateway.migrate.sets import EVERY_ADDRESS, AddressSet, meant_by, special_purpose
+from gateway.migrate.sources.squid.acls import BUILT_IN, Acl, Entry, make_acl
+from gateway.migrate.sources.squid.boxes import REQUEST, TUNNEL, Box, Users
+from gateway.migrate.sources.squid.lines import Line, ListFile, entries, read_lines
+from gateway.model.intent import Protocol
+
+MAX_BOXES = 5000
+_MORE_ACCESS = ("http_access2", "adapted_http_access", "include", "if", "miss_access", "http_reply_access")
+_NOT_CARRIED = ("ssl_bump", "cache_peer", "never_direct", "delay_access", "tcp_outgoing_address", "request_header_add")
+
+
+def read_squid(text: str, file: str, list_file: ListFile) -> Imported:
+    """Raises `Unreadable`."""
+    imported = Imported()
+    lines = list(read_lines(text, file))
+    _Access(imported, _acls(lines, list_file, imported), file).read(lines)
+    _remark(lines, file, imported)
+    return imported
+
+
+def _acls(lines: Iterable[Line], list_file: ListFile, imported: Imported) -> dict[str, Acl]:
+    """Lists by name; several lines add up."""
+    declared: dict[str, tuple[str, str, list[Entry]]] = {}
+    for line in lines:
+        if line.words[0] != "acl" or len(line.words) < 3:
+            continue
+        name, kind = line.words[1:3]
+        known = declared.setdefault(name, (kind, line.place, []))
+        if known[0] != kind:
+            raise Unreadable(f"{line.place}: {name} is of kind {known[0]} before")
+        known[2].extend(entries(line, 3, list_file))
+    for name, (kind, values) in BUILT_IN.items():
+        declared.setdefault(name, (kind, "squid", [("squid", value) for value in values.split()]))
+    return {
+        name: make_acl(name, kind, place, values, imported.findings) for name, (kind, place, values) in declared.items()
+    }
+
+
+_PROTOCOLS = {frozenset({TUNNEL}): Protocol.TLS, frozenset({REQUEST}): Protocol.HTTP}
+"""The nearest to "tunnels only" that cannot carry requests, and to "requests only"."""
+_Facts = tuple[tuple[str, str], ...]
+
+
+class _Access:
+    """Walks the lines once for names and once for literals."""
+
+    def __init__(self, imported: Imported, acls: dict[str, Acl], file: str) -> None:
+        self._imported = imported
+        self._acls = acls
+        self._file = file
+
+    def read(self, lines: Iterable[Line]) -> None:
+        every = [line for line in lines if line.words[0] == "http_access"]
+        access = [line for line in every if self._is_usable(line)]
+        if not every:
+            self._imported.findings.note(self._file, "there is no http_access: everything is refused")
+        for literals in (False, True):
+            for line, box in _largest(list(self._allowed(access, every[-1:], literals))):
+                origin = Origin(line.place, line.place.rpartition("/")[2].replace(":", "-line-"))
+                self._grant(
+                    origin, box if not literals else replace(box, leads=box.leads - self._closed(line)), literals
+                )
+
+    def _is_usable(self, line: Line) -> bool:
+        """Whether it can be carried over: every list is known and of a kind that a policy has."""
+        if len(line.words) < 2 or line.words[1] not in ("allow", "deny"):
+            raise Unreadable(f"{line.place}: http_access says allow or deny")
+        for word in line.words[2:]:
+            acl = self._acls.get(word.removeprefix("!"))
+            if acl is None or not acl.known:
+                what = "is not declared" if acl is None else f"is of kind {acl.kind}"
+                text = f"{' '.join(line.words)}: {word.removeprefix('!')} {what}"
+                self._imported.findings.left_out(line.place, text, line.words[1] == "deny")
+                return False
+        return True
+
+    def _allowed(self, access: list[Line], last: list[Line], literals: bool) -> Iterator[tuple[Line, Box]]:
+        """What each line allows of what no line before it denies; an earlier allow may allow it as well."""
+        rest = [Box()]
+        for line in access:
+            fits = self._fitting(line, literals)
+            if line.words[1] == "allow":
+                yield from ((line, both) for left in rest for box in fits if (both := left & box))
+                continue
+            for box in fits:
+                rest = [part for left in rest for part in left.without(box)]
+                if len(rest) > MAX_BOXES:
+                    raise Unreadable(f"{line.place}: needs more than {MAX_BOXES} rules")
+        for line in last:
+            if line.words[1] == "deny":
+                yield from ((line, box) for box in rest)
+
+    def _closed(self, line: Line) -> AddressSet:
+        """Special-purpose addresses, but for those that an allow names."""
+        named = [network for word in line.words[2:] if word in self._acls for network in self._acls[word].networks]
+        return special_purpose() - meant_by(named)
+
+    def _fitting(self, line: Line, literals: bool) -> list[Box]:
+        """What all lists of the line cover together, as boxes that do not overlap."""
+        fits = [Box()]
+        for word in line.words[2:]:
+            acl = self._acls[word.removeprefix("!")]
+            box = acl.for_literals if literals else acl.for_names
+            parts = list(Box().without(box)) if word.startswith("!") else [box]
+            fits = [both for one in fits for part in parts if (both := one & part)]
+        return fits
+
+    def _grant(self, origin: Origin, box: Box, literals: bool) -> None:
+        who = self._who(origin, box)
+        if who is None:
+            return
+        protocol = _PROTOCOLS.get(box.methods)
+        if literals:
+            if box.leads:
+                self._imported.allow_addresses(origin, who, box.leads, box.ports, protocol)
+            return
+        within = None if box.leads == EVERY_ADDRESS else box.leads
+        if within is not None and not within - special_purpose():
+            self._imported.findings.note(origin.place, "names that lead there need addresses.allow in gateway.yaml")
+        for pattern, but in with_exceptions(box.names.patterns, box.names.but).items():
+            self._imported.allow_name(origin, who, pattern, box.ports, Terms(protocol, within, but=but))
+
+    def _who(self, origin: Origin, box: Box) -> Who | None:
+        """The group of the clients of a box; None if there can be none."""
+        if box.users.all_but and box.users != Users():
+            self._imported.findings.left_out(origin.place, "a group of all users, or of all but some, cannot be said")
+            return None
+        if not box.users.all_but and not box.users.names - {""}:
+            return None
+        if box.users.all_but and box.sources == EVERY_ADDRESS:
+            return EVERYONE
+        users = sorted(box.users.names - {""}) if not box.users.all_but else []
+        facts: list[_Facts] = [(("user", user),) for user in users] or [()]
+        return Who((self._group(box.sources, facts, "-".join(users)),))
+
+    def _group(self, sources: AddressSet, facts: list[_Facts], users: str) -> str:
+        acl = next((acl for acl in self._acls.values() if acl.for_names == Box(sources=sources)), None)
+        everywhere = sources == EVERY_ADDRESS
+        cidrs: list[_Facts] = [()] if everywhere else [(("cidr", str(each)),) for each in sources.networks()]
+        found = [GroupEntry((*cidr, *fact)) for cidr in cidrs for fact in facts]
+        name = acl.name if acl is not None and not everywhere else users or "clients"
+        return self._imported.group(name, found, acl.place if acl is not None and not everywhere else "")
+
+
+_FEW = 500
+
+
+def _largest(allowed: list[tuple[Line, Box]]) -> Iterator[tuple[Line, Box]]:
+    """Without boxes that lie inside of another: their rules would speak for some clients only, and decide before it."""
+    for index, (line, box) in enumerate(allowed):
+        others = [
+            other for place, (_, other) in enumerate(allowed) if place != index and (other != box or place < index)
+        ]
+        if len(allowed) > _FEW or not any(other.covers(box) for other in others):
+            yield line, box
+
+
+def _remark(lines: Iterable[Line], file: str, imported: Imported) -> None:
+    for line in lines:
+        if line.words[0] in _MORE_ACCESS:
+            imported.findings.left_out(line.place, f"{line.words[0]} is not read, and may refuse", denies=True)
+        elif line.words[0] in _NOT_CARRIED:
+            imported.findings.left_out(line.place, f"{line.words[0]} is not carried over")
+    protocols = {grant.terms.protocol for grant in imported.names}
+    if Protocol.HTTP in protocols:
+        imported.findings.note(file, "where squid allows requests and no CONNECT, a CONNECT passes that carries HTTP")
+    if Protocol.TLS in protocols:
+        imported.findings.note(file, "where squid allows CONNECT and no requests, tunnels must carry TLS")
+    imported.findings.note(file, "port 443 carries TLS and port 80 HTTP; squid does not look")
+    imported.findings.note(file, "special-purpose addresses that no dst names are not opened")

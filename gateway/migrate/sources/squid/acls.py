@@ -1,0 +1,182 @@
+"""What an `acl` of squid.conf covers, for names and for address literals apart.
+
+`.example.com` in `dstdomain` is the name and every name below it, `example.com` the name alone. An address in
+`dstdomain` is that address; names of addresses are not looked up. `dst` holds for an address that is named and for
+those to which a name leads.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from gateway.migrate.findings import Findings, Unreadable
+from gateway.migrate.patterns import Patterns, least, name_at, tell
+from gateway.migrate.sets import EVERY_ADDRESS, NO_ADDRESS, AddressSet, address_range, addresses, spans
+from gateway.migrate.sources.squid.boxes import TUNNEL, Box, Names, Users
+from gateway.model.addresses import WIDTH, Address, Network, network_of, parse_address, parse_network
+from gateway.policy.rules import HostPattern, Reach
+
+NOTHING = frozenset[str]()
+Entry = tuple[str, str]
+
+
+@dataclass(slots=True)
+class Acl:
+    """One list under its name. `known` is False for a kind that cannot be carried over; `networks` are those it names
+    as destinations."""
+
+    name: str
+    kind: str
+    place: str
+    for_names: Box = field(default_factory=Box)
+    for_literals: Box = field(default_factory=Box)
+    known: bool = True
+    networks: tuple[Network, ...] = ()
+
+
+def make_acl(name: str, kind: str, place: str, values: Iterable[Entry], findings: Findings) -> Acl:
+    """From all of its values; `known` False where the kind is none that a policy has. Raises `Unreadable`."""
+    make = _KINDS.get(kind)
+    if make is None:
+        return Acl(name, kind, place, known=False)
+    listed = [(at, value) for at, value in values if not value.startswith("-")]
+    acl = make(Acl(name, kind, place), listed)
+    if kind == "dstdomain":
+        for at, value in listed:
+            tell(findings, f"dstdomain {value} ({at})", _patterns(value))
+    return acl
+
+
+def _sources(acl: Acl, values: list[Entry]) -> Acl:
+    found = _addresses(values)[0]
+    acl.for_names = acl.for_literals = Box(sources=found)
+    return acl
+
+
+def _destinations(acl: Acl, values: list[Entry]) -> Acl:
+    found, acl.networks = _addresses(values)
+    acl.for_names = acl.for_literals = Box(leads=found)
+    return acl
+
+
+def _domains(acl: Acl, values: list[Entry]) -> Acl:
+    patterns: list[HostPattern] = []
+    literals: list[Network] = []
+    for place, value in values:
+        address = parse_address(value)
+        if address is not None:
+            literals.append(network_of(address))
+            continue
+        found = _patterns(value)
+        if not found:
+            raise Unreadable(f"{place}: {value!r} is no domain")
+        patterns += found
+    acl.for_names = Box(names=Names(least(patterns)))
+    acl.for_literals = Box(leads=addresses(literals))
+    acl.networks = tuple(literals)
+    return acl
+
+
+def _patterns(value: str) -> Patterns:
+    reaches = (Reach.EXACT, Reach.BELOW) if value.startswith(".") else (Reach.EXACT,)
+    found = [name_at(value.removeprefix("."), reach) for reach in reaches]
+    return tuple(pattern for pattern in found if pattern is not None)
+
+
+def _ports(acl: Acl, values: list[Entry]) -> Acl:
+    found = []
+    for place, value in values:
+        first, _, last = value.partition("-")
+        if not (first.isascii() and first.isdigit()) or (last and not (last.isascii() and last.isdigit())):
+            raise Unreadable(f"{place}: {value!r} is no port")
+        found.append((max(int(first), 1), min(int(last or first), 65535)))
+    acl.for_names = acl.for_literals = Box(ports=spans(each for each in found if each[0] <= each[1]))
+    return acl
+
+
+def _methods(acl: Acl, values: list[Entry]) -> Acl:
+    methods = {value.upper() for _, value in values}
+    if methods - {"CONNECT"}:
+        acl.known = False
+        return acl
+    acl.for_names = acl.for_literals = Box(methods=frozenset({TUNNEL}) if methods else NOTHING)
+    return acl
+
+
+def _users(acl: Acl, values: list[Entry]) -> Acl:
+    names = frozenset(value for _, value in values)
+    users = Users(frozenset({""})) if "REQUIRED" in names else Users(names, all_but=False)
+    acl.for_names = acl.for_literals = Box(users=users)
+    return acl
+
+
+def _nothing(acl: Acl, _values: list[Entry]) -> Acl:
+    """The cache manager: no request that leaves."""
+    acl.for_names = acl.for_literals = Box(methods=NOTHING)
+    return acl
+
+
+_KINDS: dict[str, Callable[[Acl, list[Entry]], Acl]] = {
+    "src": _sources,
+    "dst": _destinations,
+    "dstdomain": _domains,
+    "port": _ports,
+    "method": _methods,
+    "proxy_auth": _users,
+    "manager": _nothing,
+}
+BUILT_IN: dict[str, tuple[str, str]] = {
+    "all": ("src", "all"),
+    "localhost": ("src", "127.0.0.1/32 ::1"),
+    "to_localhost": ("dst", "127.0.0.0/8 0.0.0.0/32 ::1 ::"),
+    "to_linklocal": ("dst", "169.254.0.0/16 fe80::/10"),
+    "CONNECT": ("method", "CONNECT"),
+    "manager": ("manager", ""),
+}
+"""What squid declares itself; a file may declare it anew."""
+
+
+def _addresses(values: list[Entry]) -> tuple[AddressSet, tuple[Network, ...]]:
+    found, networks = NO_ADDRESS, list[Network]()
+    for place, value in values:
+        if value in ("all", "0.0.0.0/0.0.0.0", "0/0"):
+            found |= EVERY_ADDRESS
+            continue
+        some = _address_set(value)
+        if some is None:
+            raise Unreadable(f"{place}: {value!r} is no address, network or range; names are not looked up")
+        found |= some
+        networks += some.networks()
+    return found, tuple(networks)
+
+
+def _address_set(value: str) -> AddressSet | None:
+    """`address`, `address/length`, `address/mask`, `address-address`. Bits beyond the mask do not count to squid."""
+    if value in ("ipv4", "ipv6"):
+        return AddressSet(v4=EVERY_ADDRESS.v4) if value == "ipv4" else AddressSet(v6=EVERY_ADDRESS.v6)
+    first, dash, last = value.partition("-")
+    if dash:
+        ends = parse_address(first), parse_address(last)
+        if ends[0] is None or ends[1] is None or ends[0].version != ends[1].version or ends[0] > ends[1]:
+            return None
+        return address_range(ends[0], ends[1])
+    network = parse_network(value) or _masked(value)
+    return None if network is None else addresses([network])
+
+
+def _masked(value: str) -> Network | None:
+    head, _, tail = value.partition("/")
+    address, mask = parse_address(head), parse_address(tail)
+    if address is None:
+        return None
+    length = _length(mask) if mask is not None else int(tail) if tail.isascii() and tail.isdigit() else None
+    if length is None or length > WIDTH[address.version]:
+        return None
+    shift = WIDTH[address.version] - length
+    return Network(address.version, address.value >> shift << shift, length)
+
+
+def _length(mask: Address) -> int | None:
+    """Of a netmask whose ones come first."""
+    width = WIDTH[mask.version]
+    length = mask.value.bit_count()
+    return length if mask.value == ((1 << length) - 1) << (width - length) else None

@@ -1,0 +1,62 @@
+"""squid.conf as lines of words: comments, quotes, and lines that end in a backslash."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from gateway.migrate.findings import Unreadable
+
+MAX_CHARACTERS = 16 << 20
+_WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
+
+ListFile = Callable[[str], str]
+"""The text of a file that a list names by its path. Raises `Unreadable`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A directive and its words. Of `quoted` words squid reads the file."""
+
+    place: str
+    words: tuple[str, ...]
+    quoted: frozenset[int]
+
+
+def read_lines(text: str, file: str) -> Iterator[Line]:
+    """Those that are not empty. Raises `Unreadable`."""
+    if len(text) > MAX_CHARACTERS:
+        raise Unreadable(f"{file}: is larger than {MAX_CHARACTERS >> 20} MiB")
+    begun, joined = 0, ""
+    for number, line in enumerate(text.splitlines(), 1):
+        begun = begun or number
+        if line.endswith("\\"):
+            joined += line[:-1] + " "
+            continue
+        made = _line(f"{file}:{begun}", joined + line)
+        if made.words:
+            yield made
+        begun, joined = 0, ""
+
+
+def _line(place: str, text: str) -> Line:
+    words: list[str] = []
+    quoted: set[int] = set()
+    for found in _WORD.finditer(text):
+        if found[2] is not None and found[2].startswith("#"):
+            break
+        if found[1] is not None:
+            quoted.add(len(words))
+        words.append(found[1] if found[1] is not None else found[2])
+    return Line(place, tuple(words), frozenset(quoted))
+
+
+def entries(line: Line, first: int, list_file: ListFile) -> Iterator[tuple[str, str]]:
+    """The values of a list from a word on, with their places; a quoted one is a file with an entry a line."""
+    for index, word in enumerate(line.words[first:], first):
+        if index not in line.quoted:
+            yield line.place, word
+            continue
+        for number, entry in enumerate(list_file(word).splitlines(), 1):
+            value = entry.partition("#")[0].strip()
+            if value:
+                yield f"{word}:{number}", value

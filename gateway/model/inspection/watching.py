@@ -1,0 +1,145 @@
+"""The seam between an exchange, of whatever version of HTTP, and the inspectors that its rule names.
+
+What an exchange does with it, one exchange or one stream of a connection that carries many:
+
+    watch = watchers.watch(inspection.inspectors, ring, report)   # None: no inspector, nothing below happens
+    await watch.judge_request(head)           # before anything is dialled; then look at `objection`
+    watch.up.feed(content) ...finish()        # content as it was sent, without framing, codings as they are
+    watch.up.open_to(sink)                    # what may go on comes out of the sink, in order, at once or later
+    await watch.judge_response(head)          # before the client is told anything
+    watch.down.feed ... finish, open_to       # likewise, towards the client
+    watch.close()                             # whatever ended the exchange
+
+`ring` is called whenever `objection` came to be or a gate let go of something later than it was fed: whoever waits
+looks again. With an objection nothing more comes out of either gate: the request must not be completed at the
+destination (cut, or reset), and the client is refused (403) or, if its answer has begun, cut off. An exchange that
+feeds a gate stops reading its peer while `waiting` is more than `FULL`, and goes on when its ring tells it to look.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+from typing import Protocol as Role
+
+from gateway.model.inspection.terms import NotAllowed
+
+FULL = 64 * 1024
+"""Bytes: who feeds a gate that holds more waits."""
+
+Fields = tuple[tuple[str, str], ...]
+
+
+class RequestHead(NamedTuple):
+    """What is asked. `host` as it is compared, without a port; `path` with its query, as it was sent; `fields` are the
+    client's that go on, names as it spelled them, and Content-Length where the length is known; nothing of what the
+    gateway adds."""
+
+    method: str
+    scheme: str
+    host: str
+    port: int
+    path: str
+    fields: Fields
+
+    def values(self, name: str) -> list[str]:
+        """Of the header `name`, written in small letters."""
+        return [value for each, value in self.fields if each.lower() == name]
+
+
+class ResponseHead(NamedTuple):
+    """What is answered, by the final response. `fields` are those that go on, and Content-Length as above."""
+
+    status: int
+    fields: Fields
+
+    def values(self, name: str) -> list[str]:
+        """Of the header `name`, written in small letters."""
+        return [value for each, value in self.fields if each.lower() == name]
+
+
+class Said(NamedTuple):
+    """What inspectors had recorded of one exchange, by `inspector.key`, and the names of those that failed. Both grow
+    while the exchange lasts."""
+
+    notes: Mapping[str, str]
+    failures: Sequence[str]
+
+
+class Sink(Role):
+    """Takes what a gate lets go."""
+
+    def passed(self, data: bytes) -> None:
+        """The next piece of the content."""
+        ...
+
+    def ended(self) -> None:
+        """The content is complete, and all of it was passed."""
+        ...
+
+
+class Gate(Role):
+    """One direction's content on its way past the inspectors."""
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that were fed and not let go."""
+        ...
+
+    @property
+    def has_ended(self) -> bool:
+        """All was let go, the end as well."""
+        ...
+
+    def feed(self, data: bytes) -> None:
+        """The next piece, as it was sent."""
+        ...
+
+    def finish(self) -> None:
+        """No piece follows."""
+        ...
+
+    def open_to(self, sink: Sink) -> None:
+        """Where it goes. What could go already goes now."""
+        ...
+
+
+class Watch(Role):
+    """The inspectors of one exchange. `said` is for its draft."""
+
+    objection: NotAllowed | None
+    said: Said
+
+    @property
+    def up(self) -> Gate:
+        """The request's content."""
+        ...
+
+    @property
+    def down(self) -> Gate:
+        """The response's content."""
+        ...
+
+    def judge_upgrade(self) -> None:
+        """The exchange asks to become a tunnel (a WebSocket), of which inspectors see nothing: an objection if any of
+        them reads content and does not let pass what it cannot read. After `judge_request`."""
+        ...
+
+    async def judge_request(self, head: RequestHead) -> None:
+        """Once, before content is fed to `up`."""
+        ...
+
+    async def judge_response(self, head: ResponseHead) -> None:
+        """Once, before content is fed to `down`."""
+        ...
+
+    def close(self) -> None:
+        """Nothing is looked at any more; idempotent."""
+        ...
+
+
+class Watchers(Role):
+    """All inspectors that gateway.yaml declares, as it is now."""
+
+    def watch(self, names: Sequence[str], ring: Callable[[], None], report: bool) -> Watch:
+        """Those of these names, for one exchange. `report`: an objection is remembered, and everything passes. A name
+        that is not declared any more objects to everything."""
+        ...

@@ -1,0 +1,1 @@
+"""What gateway.yaml says of inspectors."""

@@ -1,0 +1,1 @@
+"""What is in force for inspected tunnels."""

@@ -1,0 +1,1 @@
+"""The Helm chart: rendered, judged, and run as far as a machine without a cluster can."""

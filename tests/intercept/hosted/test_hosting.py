@@ -1,0 +1,123 @@
+"""The process of an inspector: it answers in order, is ended when it does not, and is replaced."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from gateway.intercept.hosted.hosting import Declared, HostedKind, HostedSession, probe
+from gateway.intercept.hosted.kinds import BadInspector
+from gateway.intercept.inspecting.sessions import Failed
+from gateway.intercept.inspectors import Answer, RequestHead, ResponseHead, annotate, deny
+from tests.flows.inspectors import install_kinds
+
+LONG = 20.0
+
+
+@pytest.fixture(autouse=True)
+def kinds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(install_kinds(tmp_path / "site")))
+
+
+def harmful(timeout: float = 1.0) -> HostedKind:
+    return HostedKind(Declared("harm", "harmful", {}, timeout))
+
+
+def head(harm: str = "") -> RequestHead:
+    return RequestHead("GET", "https", "a.test", 443, "/", (("X-Harm", harm),))
+
+
+async def ask(session: HostedSession, method: str, shown: object) -> Answer | Failed:
+    answered: asyncio.Future[Answer | Failed] = asyncio.get_running_loop().create_future()
+    session.ask(method, shown, answered.set_result)
+    return await asyncio.wait_for(answered, LONG)
+
+
+async def test_it_answers_and_tells_which_methods_there_are() -> None:
+    kind = harmful()
+    session = kind.open()
+    assert await ask(session, "request_head", head()) == annotate("harm", "none")
+    assert session.methods == {"request_head", "request_chunk", "response_head", "response_chunk"}
+    session.close()
+    kind.retire()
+
+
+async def test_one_that_is_slow_is_interrupted_and_the_process_goes_on() -> None:
+    kind = harmful()
+    slow, other = kind.open(), kind.open()
+    process = kind.process()
+    first = asyncio.create_task(ask(slow, "request_head", head("sleep")))
+    await asyncio.sleep(0)
+    assert await ask(other, "request_head", head()) == annotate("harm", "none")
+    assert await first == Failed("took longer than 1 s")
+    assert kind.process() is process
+    kind.retire()
+    for session in (slow, other):
+        session.close()
+    assert process.is_over
+
+
+async def test_one_that_cannot_be_interrupted_costs_the_process_and_another_is_started() -> None:
+    kind = harmful()
+    stuck, waiting, late = kind.open(), kind.open(), kind.open()
+    assert await ask(waiting, "request_head", head()) == annotate("harm", "none")  # it runs
+    began = time.monotonic()
+    asked = [asyncio.create_task(ask(stuck, "request_head", head("spin")))]
+    await asyncio.sleep(0)
+    asked.append(asyncio.create_task(ask(waiting, "request_chunk", b"x")))
+    for answer in await asyncio.gather(*asked):
+        assert answer == Failed("its process did not answer within 1.5 s")
+    assert time.monotonic() - began < 15
+    assert await ask(late, "request_head", head()) == annotate("harm", "none")
+    for session in (stuck, waiting, late):
+        session.close()
+    kind.retire()
+
+
+async def test_what_was_begun_in_a_process_that_died_fails() -> None:
+    kind = harmful()
+    session = kind.open()
+    await ask(session, "request_head", head("die"))
+    assert await ask(session, "response_head", ResponseHead(200, ())) == Failed("its process has ended")
+    assert await ask(session, "response_chunk", b"") == Failed("its process has ended")
+    session.close()
+    kind.retire()
+
+
+async def test_one_that_keeps_ending_is_not_started_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.intercept.hosted.hosting.MOST_STARTS", 2)
+    kind = harmful()
+    processes = set()
+    for _ in range(4):
+        session = kind.open()
+        processes.add(kind.process())
+        await ask(session, "request_head", head("die"))
+        assert await ask(session, "response_head", ResponseHead(200, ())) == Failed("its process has ended")
+        session.close()
+    assert len(processes) == 2
+    kind.retire()
+
+
+async def test_sessions_know_nothing_of_each_other() -> None:
+    kind = harmful()
+    one, two = kind.open(), kind.open()
+    assert await ask(one, "response_chunk", b"forbid") == Answer()
+    assert await ask(two, "response_chunk", b"den") == Answer()
+    assert await ask(one, "response_chunk", b"den") == deny("a word")
+    for session in (one, two):
+        session.close()
+    kind.retire()
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "why"),
+    [("drafts", {"marker": 7}, "marker must be a text"), ("nothing", {}, "no kind 'nothing' is installed")],
+)
+def test_options_are_tried_in_a_process(kind: str, options: dict[str, object], why: str) -> None:
+    with pytest.raises(BadInspector, match=why):
+        probe(Declared("x", kind, options, 1.0))
+
+
+def test_options_that_are_taken_pass() -> None:
+    probe(Declared("x", "drafts", {"marker": "DRAFT"}, 1.0))

@@ -1,0 +1,1 @@
+"""What inspectors are shown, and what leaves when."""

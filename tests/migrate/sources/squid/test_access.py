@@ -1,0 +1,228 @@
+"""squid.conf means the same once it was imported, read beside it line by line as its documentation has it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.migrate.findings import Effect, Unreadable
+from gateway.migrate.sources.squid.access import read_squid
+from gateway.model.client import Client
+from tests.migrate.judging import EXAMPLES, LOOK, NOT_BROKEN, Gate, gate, is_caught, is_http
+from tests.policy.builders import address, client
+
+NAMES = ("example.test", "a.example.test", "other.test", "x.other.test", "notexample.test")
+LITERALS = ("93.184.216.34", "8.8.8.8")
+CLIENTS = (client("10.1.2.3"), client("192.168.1.1"), client("10.1.2.3", user="ci"))
+ASKED = ((443, False), (8443, False), (80, True), (8080, True))
+
+ACLS = """\
+acl office src 10.0.0.0/8
+acl lab src 192.168.0.0/255.255.0.0
+acl SSL_ports port 443
+acl Safe_ports port 80 443 8080-8090
+acl web port 80 443
+acl mine dstdomain .example.test 8.8.8.8
+acl exactly dstdomain other.test
+acl below dstdomain .other.test
+acl ci proxy_auth ci
+acl near dst 93.184.216.0/24
+"""
+FITS: dict[str, Callable[["Request"], bool]] = {
+    "all": lambda r: True,
+    "office": lambda r: within(str(r.who.address), "10.0.0.0/8"),
+    "lab": lambda r: within(str(r.who.address), "192.168.0.0/16"),
+    "SSL_ports": lambda r: r.port == 443,
+    "Safe_ports": lambda r: r.port in (80, 443) or 8080 <= r.port <= 8090,
+    "web": lambda r: r.port in (80, 443),
+    "mine": lambda r: r.host in ("example.test", "8.8.8.8") or r.host.endswith(".example.test"),
+    "exactly": lambda r: r.host == "other.test",
+    "below": lambda r: r.host == "other.test" or r.host.endswith(".other.test"),
+    "ci": lambda r: r.who.user == "ci",
+    "CONNECT": lambda r: not r.plain,
+    "near": lambda r: within(r.leads_to, "93.184.216.0/24"),
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What squid looks at."""
+
+    who: Client
+    host: str
+    port: int
+    plain: bool
+    leads_to: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """One `http_access`."""
+
+    allows: bool
+    acls: tuple[str, ...]
+
+    def fits(self, request: Request) -> bool:
+        return all(FITS[acl.removeprefix("!")](request) is not acl.startswith("!") for acl in self.acls)
+
+
+def within(address: str, network: str) -> bool:
+    return ip_address(address) in ip_network(network)
+
+
+def lines(*acls: str) -> st.SearchStrategy[list[Line]]:
+    words = st.sampled_from([spelled for acl in acls for spelled in (acl, f"!{acl}")])
+    line = st.builds(Line, st.booleans(), st.lists(words, max_size=3).map(tuple))
+    # "All but these users" is no group: that is told, and not what is compared.
+    return st.lists(line.filter(lambda each: "!ci" not in each.acls), max_size=5).filter(_denies_no_user)
+
+
+def _denies_no_user(access: list[Line]) -> bool:
+    return all(line.allows or "ci" not in line.acls for line in access)
+
+
+TUNNELS_TO_SOME_PORTS = [Line(False, ("CONNECT", "!SSL_ports"))]
+WITHOUT_ADDRESSES = st.builds(
+    lambda first, rest: [*first, *rest],
+    st.sampled_from([[], TUNNELS_TO_SOME_PORTS]),
+    lines(*(name for name in FITS if name not in ("near", "CONNECT"))),
+)
+
+
+def naive(access: list[Line], request: Request) -> bool:
+    """The first that fits; else the opposite of the last; without any, no."""
+    first = next((line.allows for line in access if line.fits(request)), None)
+    return first if first is not None else bool(access) and not access[-1].allows
+
+
+def imported(access: list[Line], breaks: Callable[[str], str] = NOT_BROKEN) -> Gate:
+    text = ACLS + "".join(
+        f"http_access {'allow' if line.allows else 'deny'} {' '.join(line.acls)}\n" for line in access
+    )
+    return gate(read_squid(text, "squid.conf", _no_file), breaks)
+
+
+def _no_file(name: str) -> str:
+    raise Unreadable(name)
+
+
+def requests() -> Iterator[Request]:
+    for who in CLIENTS:
+        for port, plain in ASKED:
+            for host in NAMES:
+                yield Request(who, host, port, plain, "8.8.8.8")
+            for host in LITERALS:
+                yield Request(who, host, port, plain, host)
+
+
+def disagreements(
+    access: list[Line], breaks: Callable[[str], str] = NOT_BROKEN, ours_may_be_less: bool = False
+) -> Iterator[tuple[Request, bool]]:
+    ours = imported(access, breaks)
+    for request in requests():
+        expected = naive(access, request)
+        permit = ours.decides(f"{request.host}:{request.port}", request.who, request.plain)
+        if is_http(permit) and not request.plain:
+            continue  # a CONNECT that carries HTTP, as is told
+        passes = permit is not None and permit.screen(address(request.leads_to)) is None
+        if (passes and not expected) or (expected and not passes and not ours_may_be_less):
+            yield request, passes
+
+
+@given(WITHOUT_ADDRESSES)
+@LOOK
+def test_an_imported_file_decides_as_squid_would(access: list[Line]) -> None:
+    assert list(disagreements(access)) == []
+
+
+@given(lines(*FITS))
+@LOOK
+def test_with_addresses_and_methods_anywhere_nothing_passes_that_squid_refuses(access: list[Line]) -> None:
+    assert list(disagreements(access, ours_may_be_less=True)) == []
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        lambda text: text.replace("    except:\n      hosts:", "    note: x\n    #"),
+        lambda text: text.replace("ports: [443]", "ports: [443, 8443]"),
+        lambda text: text.replace("    clients:", "    note: x  #"),
+    ],
+    ids=["order", "ports", "clients"],
+)
+def test_the_comparison_catches_a_planted_fault(fault: Callable[[str], str]) -> None:
+    def shows(access: list[Line]) -> bool:
+        return next(disagreements(access, fault), None) is not None
+
+    assert is_caught(WITHOUT_ADDRESSES, shows)
+
+
+def test_the_example_is_imported() -> None:
+    ours = gate(read_squid((EXAMPLES / "squid.conf").read_text(), "squid.conf", _no_file))
+    office, builder, ci = client("10.1.2.3"), client("10.9.0.5"), client("172.16.0.9", user="ci")
+    assert ours.passes("example.com:443", office)
+    assert ours.passes("a.b.example.com:443", office)
+    assert not ours.passes("other.org:443", office)
+    assert not ours.passes("www.example.com:25", office)
+    assert ours.passes("packages.example.org:443", builder)
+    assert not ours.passes("packages.example.org:443", office)
+    assert ours.passes("other.org:443", ci)
+    assert not ours.passes("x.tracker.test:443", ci)
+    assert not ours.passes("10.0.0.7:443", ci)
+    assert ours.passes("172.16.5.9:443", office)
+    assert ours.texts(Effect.LEFT_OUT) == ours.texts(Effect.WIDER) == []
+
+
+def test_lists_in_files_are_read() -> None:
+    text = 'acl many dstdomain "/etc/squid/many"\nhttp_access allow many\n'
+    ours = gate(read_squid(text, "squid.conf", {"/etc/squid/many": "# ours\n.example.com\n\nother.test\n"}.__getitem__))
+    assert ours.passes("www.example.com:443")
+    assert ours.passes("other.test:443")
+    assert "dstdomain .example.com (/etc/squid/many:2)" in ours.imported.findings.wildcards
+
+
+@pytest.mark.parametrize(
+    ("access", "left_out", "wider"),
+    [
+        ("acl bad url_regex x\nhttp_access deny bad\nhttp_access allow all", 0, 1),
+        ("acl good url_regex x\nhttp_access allow good\nhttp_access deny all", 1, 0),
+        ("include /etc/squid/more.conf\nhttp_access deny all", 0, 1),
+        ("ssl_bump bump all\nhttp_access deny all", 1, 0),
+        ("acl known proxy_auth REQUIRED\nhttp_access allow known\nhttp_access deny all", 2, 0),
+    ],
+)
+def test_what_cannot_be_carried_over_is_told_with_its_effect(access: str, left_out: int, wider: int) -> None:
+    ours = gate(read_squid(access, "squid.conf", _no_file))
+    found = len(ours.texts(Effect.LEFT_OUT)), len(ours.texts(Effect.WIDER))
+    assert (min(found[0], 1), found[1]) == (min(left_out, 1), wider)
+
+
+def test_what_no_line_covers_goes_by_the_last_line_also_where_that_was_left_out() -> None:
+    text = "acl odd url_regex x\nacl a dstdomain a.test\nhttp_access deny a\nhttp_access allow odd\n"
+    assert not gate(read_squid(text, "squid.conf", _no_file)).passes("b.test:443")
+
+
+def test_long_lists_are_imported_in_a_moment() -> None:
+    def listed(name: str) -> str:
+        return "\n".join(f".d{number}.{name}" for number in range(2_000))
+
+    files = {"good": listed("test"), "bad": listed("evil.test")}
+    text = (
+        'acl g dstdomain "good"\nacl b dstdomain "bad"\nhttp_access deny b\nhttp_access allow g\nhttp_access deny all\n'
+    )
+    imported = read_squid(text, "squid.conf", files.__getitem__)
+    assert len(imported.names) >= 4_000
+    assert len(imported.findings.wildcard_lines()) == 201
+
+
+def test_more_combinations_than_a_policy_should_have_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.migrate.sources.squid.access.MAX_BOXES", 50)
+    many = "".join(
+        f"acl p{n} port {n}\nacl d{n} dstdomain d{n}.test\nacl s{n} src 10.0.{n}.0/24\n" for n in range(1, 40)
+    )
+    denies = "".join(f"http_access deny p{n} d{n} s{n}\n" for n in range(1, 40))
+    with pytest.raises(Unreadable, match="more than 50 rules"):
+        read_squid(f"{many}{denies}http_access allow all\n", "squid.conf", _no_file)

@@ -1,0 +1,107 @@
+"""NetworkPolicies mean the same once they were imported, read beside them as the API's comments have it."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.migrate.findings import Effect
+from gateway.migrate.reading import read_documents
+from gateway.migrate.sources.network_policy import read_network_policies
+from tests.migrate.judging import EXAMPLES, LOOK, NOT_BROKEN, Gate, documents, gate, is_caught
+from tests.migrate.sources.policies import ADDRESSES, BLOCKS, PORTS, SPANS, Block, pod
+
+Policy = dict[str, Any]
+Rule = tuple[list[Block], list[tuple[int, int]]]
+RULES = st.tuples(st.lists(BLOCKS, max_size=2), st.lists(SPANS, max_size=2))
+POLICIES = st.lists(st.tuples(st.sampled_from(["one", "two"]), st.lists(RULES, max_size=3)), min_size=1, max_size=3)
+
+
+def manifest(number: int, namespace: str, rules: list[Rule]) -> Policy:
+    egress = [
+        {
+            "to": [{"ipBlock": {"cidr": block.cidr, "except": list(block.but)}} for block in blocks],
+            "ports": [{"port": first, "endPort": last} for first, last in spans],
+        }
+        for blocks, spans in rules
+    ]
+    spec = {"podSelector": {}, "policyTypes": ["Egress"], "egress": egress}
+    meta = {"name": f"policy-{number}", "namespace": namespace}
+    return {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": meta, "spec": spec}
+
+
+def naive(policies: list[tuple[str, list[Rule]]], namespace: str, address: str, port: int) -> bool:
+    """Some rule of some policy that selects the pod: any of its peers and any of its ports, each if it lists any."""
+    rules = [rule for where, rules in policies if where == namespace for rule in rules]
+    return any(
+        (not blocks or any(address in block for block in blocks))
+        and (not spans or any(first <= port <= last for first, last in spans))
+        for blocks, spans in rules
+    )
+
+
+def imported(policies: list[tuple[str, list[Rule]]], breaks: Callable[[str], str] = NOT_BROKEN) -> Gate:
+    objects = [manifest(number, *policy) for number, policy in enumerate(policies)]
+    return gate(read_network_policies(documents(*objects)), breaks)
+
+
+def disagreements(
+    policies: list[tuple[str, list[Rule]]], breaks: Callable[[str], str] = NOT_BROKEN
+) -> Iterator[tuple[str, str, int]]:
+    """By the address itself and by a name that leads there."""
+    ours = imported(policies, breaks)
+    for namespace in ("one", "two", "three"):
+        for address in ADDRESSES:
+            for port in PORTS:
+                expected = naive(policies, namespace, address, port)
+                for host in (address, "some.test"):
+                    if ours.passes(f"{host}:{port}", pod(namespace), address) != expected:
+                        yield namespace, host, port
+
+
+@given(POLICIES)
+@LOOK
+def test_imported_policies_decide_as_kubernetes_would(policies: list[tuple[str, list[Rule]]]) -> None:
+    assert list(disagreements(policies)) == []
+
+
+def test_the_comparison_catches_networks_that_are_forgotten() -> None:
+
+    drops: Callable[[str], str] = lambda text: text.replace("    within:", "    note: x  #")  # noqa: E731
+    assert is_caught(POLICIES, lambda policies: next(disagreements(policies, drops), None) is not None)
+
+
+def test_the_example_is_imported() -> None:
+    text = (EXAMPLES / "network-policy.yaml").read_text()
+    ours = gate(read_network_policies(read_documents(text, "np.yaml")))
+    front, other = pod("payments", app="api", tier="front"), pod("payments", app="api", tier="else")
+    assert ours.passes("93.184.216.34:443", front)
+    assert ours.passes("some.test:5432", front, "93.184.216.34")
+    assert not ours.passes("some.test:5432", front, "93.184.216.200")
+    assert ours.passes("10.20.3.4:5432", front)
+    assert not ours.passes("some.test:443", front, "10.20.3.4")  # needs addresses.allow, as is told
+    assert not ours.passes("93.184.216.34:443", other)
+    assert ours.passes("some.test:443", pod("shop"), "8.8.8.8")
+    assert not ours.passes("10.1.1.1:443", pod("shop"))
+    assert ours.texts(Effect.LEFT_OUT) == ours.texts(Effect.WIDER) == []
+    assert "UDP does not go through the gateway" in ours.texts(Effect.NOTE)
+
+
+def test_what_a_group_cannot_say_is_left_out() -> None:
+    selector = {"matchExpressions": [{"key": "tier", "operator": "NotIn", "values": ["back"]}]}
+    policy = manifest(1, "one", [([], [])])
+    policy["spec"]["podSelector"] = selector
+    ours = gate(read_network_policies(documents(policy)))
+    assert ours.texts(Effect.LEFT_OUT) == ["a group can only name labels that must be there and their values"]
+    assert not ours.passes("some.test:443", pod("one", tier="front"))
+
+
+def test_a_policy_of_ingress_only_and_named_ports_are_told() -> None:
+    ingress = {"kind": "NetworkPolicy", "metadata": {"name": "in"}, "spec": {"podSelector": {}, "ingress": []}}
+    named = manifest(1, "one", [([], [])])
+    named["spec"]["egress"][0]["ports"] = [{"port": "https"}]
+    ours = gate(read_network_policies(documents(ingress, named)))
+    assert "in says nothing of egress" in ours.texts(Effect.NOTE)
+    assert ours.texts(Effect.LEFT_OUT) == ["the port https is a name, which pods give a meaning"]
+    assert not ours.passes("some.test:443", pod("one"))
