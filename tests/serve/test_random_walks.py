@@ -208,7 +208,7 @@ def test_whatever_happens_in_whatever_order_the_laws_of_the_walk_hold() -> None:
 def test_a_walk_that_forgets_to_confirm_the_hello_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "confirm", lambda *_: None)
     with pytest.raises(AssertionError, match="before the verdict"):
-        run_state_machine_as_test(WalksWithTls, settings=UNSHRUNK)
+        run_state_machine_as_test(WalksWithTls, settings=settings(UNSHRUNK, stateful_step_count=14))
 
 
 def test_a_walk_that_dials_before_it_decides_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
