@@ -133,7 +133,16 @@ def build_services(
     otlp = settings.telemetry.otlp
     traces = otlp is not None and "traces" in otlp.signals
     parts = Parts(
-        codec, dialer, recorder, deadlines, clock, splices, name, HttpBounds(settings.bounds.head), traces=traces
+        codec,
+        dialer,
+        recorder,
+        deadlines,
+        clock,
+        splices,
+        name,
+        HttpBounds(settings.bounds.head),
+        breakers=breakers,
+        traces=traces,
     )
     services = Services(
         rules=rules,

@@ -37,6 +37,8 @@ Materials = Mapping[str, TlsMaterial]
 FIXED_AT_START: tuple[tuple[str, ...], ...] = (
     ("listeners",),
     ("admin",),
+    ("identity", "kubernetes"),
+    ("kubernetes",),
     ("workers",),
     ("limits", "store"),
     ("http_parser",),

@@ -17,6 +17,7 @@ from gateway.admin.server import AdminServer
 from gateway.admin.state import AuditEntry, LimitFill, OpenTunnel, ReloadOutcome
 from gateway.app.configuration import Configuration, Materials
 from gateway.app.generation.reading import Read
+from gateway.app.identity.pods import Pods
 from gateway.app.inspection.material import trust_bundle
 from gateway.app.policy_in_force import PolicyInForce
 from gateway.app.sockets import Sockets
@@ -58,12 +59,17 @@ def count_workers(settings: GatewaySettings, quota: Path = CPU_QUOTA) -> int:
 
 
 def build_crew(
-    loop: asyncio.AbstractEventLoop, settings: GatewaySettings, materials: Materials, sockets: Sockets, flows: Ring
+    loop: asyncio.AbstractEventLoop,
+    settings: GatewaySettings,
+    materials: Materials,
+    sockets: Sockets,
+    flows: Ring,
+    pods: Pods,
 ) -> Crew:
     """As many as there are sockets for. Raises `ConfigError` for a log that cannot be written."""
     if len(sockets.proxies) == 1:
-        return Local(loop, settings, materials, sockets, flows)
-    return Fleet(settings, materials, sockets, flows)
+        return Local(loop, settings, materials, sockets, flows, pods.directory)
+    return Fleet(settings, materials, sockets, flows, pods=pods.watching)
 
 
 def _failure_of(failing: asyncio.Task[CrewFailed], serving: asyncio.Task[None]) -> BaseException | None:
@@ -89,7 +95,8 @@ class GatewayProcess:
         self._stopping = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._flows = Ring()
-        self._crew = build_crew(loop, settings, first.materials, sockets, self._flows)
+        self._pods = Pods(settings)
+        self._crew = build_crew(loop, settings, first.materials, sockets, self._flows, self._pods)
         self._policy = PolicyInForce(first, read, self._crew.take)
         self._admin = AdminServer(self, sockets.admin, sockets.health, settings.admin.token_file)
         self._metrics = Metrics(
@@ -123,6 +130,7 @@ class GatewayProcess:
         _logger.info("drained")
         failing.cancel()
         await asyncio.wait({serving, failing})
+        await self._pods.stop()
         self._flows.close()
         await self._admin.stop()
         if failure is not None:
@@ -130,7 +138,9 @@ class GatewayProcess:
 
     async def _serve(self) -> None:
         """Returns never, but by being cancelled."""
+        self._pods.start()
         await self._policy.begin()
+        await self._pods.first_list()
         await self._crew.start()
         _logger.info("%s", self._started())
         await watch(lambda: self._policy.files, self.reload)
@@ -144,7 +154,9 @@ class GatewayProcess:
         """See `GatewayState`."""
         if self._stopping.is_set():
             return "draining"
-        return None if self._crew.is_complete else "starting"
+        if not self._crew.is_complete:
+            return "starting"
+        return None if self._pods.are_known else "the list of pods has not come yet"
 
     def metrics(self) -> bytes:
         """See `GatewayState`."""

@@ -15,6 +15,7 @@ from gateway.exchange.inlet import Outlet, RequestInlet, Signal
 from gateway.exchange.inspected.request import Inspected, inspect_request
 from gateway.exchange.inspected.watched import Watched
 from gateway.exchange.pacing.debt import budget_spent, pay
+from gateway.exchange.pacing.health import heed_patience, note_answer, note_failure
 from gateway.exchange.pacing.outlet import is_cut, paced
 from gateway.exchange.parts import Parts
 from gateway.exchange.plan import Plan
@@ -31,8 +32,6 @@ from gateway.net.paced_relay import relay_for
 from gateway.net.stream import Stream
 from gateway.wire.head import parse_traceparent
 from gateway.wire.http.messages import Delimiter, Response
-from gateway.wire.http.retry import parse_retry_after
-from gateway.wire.replies import asks_to_wait
 
 MAX_INTERIM = 16
 _REPEATABLE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))  # RFC 9110 section 9.2.2
@@ -120,9 +119,10 @@ class Exchange:
                 self._meter = self._scope.meter or lease.meter
                 try:
                     keeps = await self._forward(judged)
-                except BaseException:
+                except BaseException as failure:
                     self._count(is_complete=False)
                     if self._upstream is not None:
+                        note_failure(parts.breakers, judged.permit, self._upstream, failure)
                         self._upstream.abort()
                     raise
                 self._count(is_complete=True)
@@ -148,20 +148,14 @@ class Exchange:
         if response.status == _SWITCHING:
             await self._switch(upstream, response)
             return False
-        self._heed(response)
+        heed_patience(response, self._permit, self._scope.limiter, self._parts.clock.time())
+        well = note_answer(self._parts.breakers, self._permit, upstream, response.status)
         telling = upstream.telling = tell(self._request, response, upstream.telling)
         if self._watched is not None:
             await self._watched.judge_response(telling)
         keeps = await self._deliver(upstream, telling)
-        self._release(upstream, key if telling.is_persistent else None)
+        self._release(upstream, key if well and telling.is_persistent else None)
         return keeps
-
-    def _heed(self, response: Response) -> None:
-        """A destination that asks for patience gets it, where the rule says so."""
-        if self._permit.terms.honour_retry_after and asks_to_wait(response.status):
-            seconds = parse_retry_after(response.values("retry-after"), self._parts.clock.time())
-            if seconds:
-                self._scope.limiter.hold_off(self._permit, seconds)
 
     # To the destination, and back with the head of its final answer.
 

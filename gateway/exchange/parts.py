@@ -10,7 +10,7 @@ from gateway.model.errors import InternalError
 from gateway.model.inspection.secret import Secret
 from gateway.model.inspection.watching import Watch, Watchers
 from gateway.model.reasons import Reason
-from gateway.model.roles import Clock, Deadlines, Dialer, Recorder, SecretStore
+from gateway.model.roles import Breakers, Clock, Deadlines, Dialer, Recorder, SecretStore
 from gateway.net.splice import Splices
 from gateway.net.stream import Stream
 from gateway.wire.http.codec import DEFAULT_BOUNDS, Bounds, Codec
@@ -39,8 +39,8 @@ _NOBODY_LOOKS = NoWatchers()
 @dataclass(slots=True)
 class Parts:
     """`name` is our member in Proxy-Status, `via` our pseudonym; `draining` is set once. `resting` are the connections
-    that wait for a next request, to be woken when draining begins. `traces`: somebody wants to know what only a trace
-    tells."""
+    that wait for a next request, to be woken when draining begins. `breakers` are told of answers. `traces`: somebody
+    wants to know what only a trace tells."""
 
     codec: Codec
     dialer: Dialer[Stream]
@@ -51,6 +51,7 @@ class Parts:
     name: str
     bounds: Bounds = DEFAULT_BOUNDS
     secrets: SecretStore = _NOTHING_KEPT
+    breakers: Breakers | None = None
     watchers: Watchers = _NOBODY_LOOKS
     draining: bool = False
     traces: bool = False

@@ -73,7 +73,8 @@ class Tally:
         """Of another attempt."""
         self.count += other.count
         self.first, self.last = min(self.first, other.first), max(self.last, other.last)
-        self.addresses |= other.addresses
+        if other.addresses is not self.addresses:  # most share one set
+            self.addresses |= other.addresses
 
 
 def fold(records: Iterable[Recorded]) -> dict[Attempt, Tally]:

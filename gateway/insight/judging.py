@@ -18,6 +18,8 @@ from gateway.policy.plan import Rules
 from gateway.policy.rules import Mode, Policy
 
 _DOORS = frozenset(Door)
+_WHO = Attempt._fields.index("host")
+"""So many fields at the beginning of an attempt say whose it is."""
 
 
 class Verdict(NamedTuple):
@@ -50,15 +52,20 @@ class Judge:
         self._rules = rules
         self._now = now
         self._verdicts: dict[Hashable, Verdict] = {}
+        self._groups: dict[Hashable, Hashable] = {}
 
     def judge(self, attempt: Attempt, tally: Tally) -> Verdict:
         """The name asked for and the first bytes are judged, and the addresses that the name had then: if all of them
         are refused now, so is the attempt. Raises `Unaskable`."""
-        client = _client(attempt)
-        asked = self._rules.groups.membership_of(client), attempt[1:], tally.addresses
+        who = attempt[:_WHO]
+        groups = self._groups.get(who)
+        if groups is None:
+            membership = self._rules.groups.membership_of(_client(attempt))
+            groups = self._groups[who] = membership.names, membership.known
+        asked = groups, attempt[1:], tally.addresses
         verdict = self._verdicts.get(asked)
         if verdict is None:
-            verdict = self._verdicts[asked] = self._judge(client, attempt, tally)
+            verdict = self._verdicts[asked] = self._judge(_client(attempt), attempt, tally)
         return verdict
 
     def _judge(self, client: Client, attempt: Attempt, tally: Tally) -> Verdict:

@@ -95,19 +95,38 @@ def learn(
     for attempt, tally in attempts.items():
         why_not = _why_not(attempt, tally, judge)
         if why_not is None:
-            wanted[_canonical(attempt.host), attempt.port].append((attempt, tally))
+            wanted[attempt.host, attempt.port].append((attempt, tally))
         elif why_not:
             lesson.left_out[attempt.destination] = why_not
         else:
             lesson.allowed_already += tally.count
     shared: dict[_Rule, dict[str, _Evidence]] = defaultdict(dict)
-    for (host, port), seen in wanted.items():
+    for (host, port), seen in _spelt_alike(wanted).items():
         evidence = _evidence(seen)
         workloads = _workloads((attempt for attempt, _ in seen), group_by)
         shared[_rule_for(host, port, evidence, workloads)][host] = evidence
     for rule in sorted(shared, key=lambda each: (each.domain, each.port, each.workloads)):
         lesson.proposals.append(_proposal(rule, shared[rule], wildcard_from))
     return lesson
+
+
+def within_reach(attempts: Mapping[Attempt, Tally], lesson: Lesson) -> dict[Attempt, Tally]:
+    """Those about which rules that follow the lesson have anything to say: the verdict of others stays as it was."""
+    patterns = [host for proposal in lesson.proposals for host in (*proposal.hosts, *proposal.cidrs)]
+    exact = {pattern.partition("/")[0] for pattern in patterns}
+    below = tuple(pattern.removeprefix("*") for pattern in patterns if pattern.startswith("*."))
+    spelt = {host: _canonical(host) for host in {attempt.host for attempt in attempts}}
+    reached = {host for host, name in spelt.items() if name in exact or name.endswith(below)}
+    return {attempt: tally for attempt, tally in attempts.items() if attempt.host in reached}
+
+
+def _spelt_alike(
+    wanted: Mapping[tuple[str, int], list[tuple[Attempt, Tally]]],
+) -> Mapping[tuple[str, int], list[tuple[Attempt, Tally]]]:
+    alike: dict[tuple[str, int], list[tuple[Attempt, Tally]]] = defaultdict(list)
+    for (host, port), seen in wanted.items():
+        alike[_canonical(host), port] += seen
+    return alike
 
 
 def _canonical(host: str) -> str:
@@ -139,12 +158,14 @@ def _beyond_rules(verdict: Verdict) -> str | None:
 
 def _evidence(seen: Iterable[tuple[Attempt, Tally]]) -> _Evidence:
     evidence = _Evidence()
+    names: set[str | None] = set()
     for attempt, tally in seen:
         evidence.tally.add(tally)
         evidence.clients.add(attempt.client)
         evidence.protocols.add("http" if attempt.door == "absolute_form" else attempt.protocol)
         if attempt.protocol == "tls" and attempt.door != "absolute_form":
-            evidence.names.add(None if attempt.sni is None else _canonical(attempt.sni))
+            names.add(attempt.sni)
+    evidence.names.update(None if name is None else _canonical(name) for name in names)
     return evidence
 
 

@@ -1,8 +1,9 @@
 """Destinations that fail are left alone for a while: by rule and address, then one probe tells whether to go on.
 
-closed     everyone may connect; `failures` of them failing within `window` seconds open it
+closed     everyone may connect; `failures` connections or answers failing within `window` seconds open it
 open       nobody may for `open` seconds
 half open  one may: its success closes, its failure opens again
+on trial   closed by a probe: if the first answer is a failure it opens again
 """
 
 from collections import deque
@@ -18,12 +19,13 @@ PROBE_SECONDS = 1.0
 
 
 class _Failing:
-    __slots__ = ("failed_at", "open_until", "probes")
+    __slots__ = ("failed_at", "on_trial", "open_until", "probes")
 
     def __init__(self, failures: int) -> None:
         self.failed_at: deque[float] = deque(maxlen=failures)
         self.open_until: float | None = None
         self.probes = False
+        self.on_trial = False
 
 
 class Breakers:
@@ -50,10 +52,21 @@ class Breakers:
         """See `roles.Breakers`."""
         failing = self._failing.get((permit.rule.name, address))
         if failing is not None and failing.open_until is not None:
-            del self._failing[permit.rule.name, address]
+            failing.failed_at.clear()
+            failing.open_until, failing.probes, failing.on_trial = None, False, True
 
     def failed(self, permit: Permit, address: Address) -> None:
         """See `roles.Breakers`."""
+        self._fail(permit, address, by_answer=False)
+
+    def answered(self, permit: Permit, address: Address, well: bool) -> None:
+        """See `roles.Breakers`."""
+        if not well:
+            self._fail(permit, address, by_answer=True)
+        elif (failing := self._failing.get((permit.rule.name, address))) is not None:
+            failing.on_trial = False
+
+    def _fail(self, permit: Permit, address: Address, by_answer: bool) -> None:
         terms = permit.terms.breaker
         if terms is None:
             return
@@ -63,7 +76,7 @@ class Breakers:
             if len(self._failing) >= REMEMBERED:
                 del self._failing[next(iter(self._failing))]
             failing = self._failing[place] = _Failing(terms.failures)
-        self._count(failing, terms)
+        self._count(failing, terms, failing.probes or (by_answer and failing.on_trial))
 
     def given_up(self, permit: Permit, address: Address) -> None:
         """See `roles.Breakers`."""
@@ -71,10 +84,11 @@ class Breakers:
         if failing is not None:
             failing.probes = False
 
-    def _count(self, failing: _Failing, terms: Breaker) -> None:
+    def _count(self, failing: _Failing, terms: Breaker, at_once: bool) -> None:
         now = self._monotonic()
         failing.failed_at.append(now)
         full = len(failing.failed_at) == terms.failures
-        if failing.probes or (full and failing.failed_at[0] >= now - terms.window):
+        if at_once or (full and failing.failed_at[0] >= now - terms.window):
             failing.open_until = now + terms.open
+            failing.on_trial = False
         failing.probes = False

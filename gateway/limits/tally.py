@@ -21,6 +21,8 @@ class Result(StrEnum):
     REFUSED = "refused"
     WOULD_REFUSE = "would_refuse"  # in report mode
 
+    __hash__ = str.__hash__  # that of an enumeration takes longer than the counting
+
 
 class Tally:
     """`limits` are those that were met, by name, as they are now; `refused` counts by bucket, the latest ones."""
@@ -41,7 +43,7 @@ class Tally:
         for draw in draws:
             limit = draw.limit
             name = limit.name if known.get(limit.name) is limit else self._label(limit)
-            counts[name, result] = counts.get((name, result), 0) + 1
+            counts[name, result] += 1
 
     def refuse(self, limit: Limit, place: Place) -> None:
         """A bucket refused."""

@@ -31,7 +31,8 @@ class Client(NamedTuple):
     the name that its certificate shows: the first DNS name, else the common name, else the subject.
 
     `known=False`: its identity should be known and is not. Such a client matches no allow that names clients and
-    every deny that does, counts as excepted from every allow with `except.clients` and from no deny.
+    every deny that does, counts as excepted from every allow with `except.clients` and from no deny. `doubt` says in a
+    word why.
     """
 
     address: Address
@@ -45,6 +46,8 @@ class Client(NamedTuple):
     spiffe: str | None = None
     certificate: str | None = None
     known: bool = True
+    doubt: str | None = None
+    namespace_labels: Mapping[str, str] | None = None
 
 
 class TraceParent(NamedTuple):

@@ -15,20 +15,12 @@ from gateway.model.reasons import Reason
 
 ABOUT_CERTIFICATES = frozenset({Reason.CLIENT_CERTIFICATE_MISSING, Reason.CLIENT_CERTIFICATE_INVALID})
 ABOUT_CREDENTIALS = ABOUT_CERTIFICATES | {
-    Reason.CREDENTIALS_MISSING,
-    Reason.CREDENTIALS_INVALID,
+    Reason.CREDENTIALS_MISSING, Reason.CREDENTIALS_INVALID, Reason.TOKEN_INVALID, Reason.TOKEN_EXPIRED,
     Reason.PROXY_HEADER_REFUSED,
-}
-_SLOW = frozenset(
-    {
-        Reason.HEAD_TIMEOUT,
-        Reason.BODY_TIMEOUT,
-        Reason.IDLE_TIMEOUT,
-        Reason.CLIENT_SILENT,
-        Reason.CLIENT_HELLO_TIMEOUT,
-        Reason.TLS_HANDSHAKE_TIMEOUT,
-    }
-)
+}  # fmt: skip
+_SLOW = frozenset((
+    Reason.HEAD_TIMEOUT, Reason.TLS_HANDSHAKE_TIMEOUT, Reason.BODY_TIMEOUT, Reason.IDLE_TIMEOUT, Reason.CLIENT_SILENT,
+    Reason.CLIENT_HELLO_TIMEOUT))  # fmt: skip
 _SLOW_UPSTREAM = frozenset({Reason.RESPONSE_TIMEOUT, Reason.UPSTREAM_TLS_TIMEOUT})
 
 
@@ -213,6 +205,10 @@ class ConnectionRecord(TypedDict):
     identity: NotRequired[str]
     user: NotRequired[str]
     namespace: NotRequired[str]
+    service_account: NotRequired[str]
+    pod: NotRequired[str]
+    workload: NotRequired[str]
+    identity_doubt: NotRequired[str]
     spiffe: NotRequired[str]
     certificate: NotRequired[str]
     door: NotRequired[str]
@@ -281,6 +277,10 @@ class ExchangeRecord(TypedDict):
     identity: NotRequired[str]
     user: NotRequired[str]
     namespace: NotRequired[str]
+    service_account: NotRequired[str]
+    pod: NotRequired[str]
+    workload: NotRequired[str]
+    identity_doubt: NotRequired[str]
     spiffe: NotRequired[str]
     certificate: NotRequired[str]
     door: NotRequired[str]

@@ -187,7 +187,7 @@ class Breakers(Protocol):
     """Which addresses fail too often to be dialled, for rules that ask for it."""
 
     def admit(self, permit: Permit, address: Address) -> float:
-        """0 if it may be dialled, and then one of the other three is called; else seconds until it may."""
+        """0 if it may be dialled, and then `succeeded`, `failed` or `given_up` follows; else seconds until it may."""
         ...
 
     def succeeded(self, permit: Permit, address: Address) -> None:
@@ -195,7 +195,11 @@ class Breakers(Protocol):
         ...
 
     def failed(self, permit: Permit, address: Address) -> None:
-        """It did not, or gave no answer."""
+        """It did not."""
+        ...
+
+    def answered(self, permit: Permit, address: Address, well: bool) -> None:
+        """A request over a connection to it got an answer; not `well`: one that counts as a failure, or none."""
         ...
 
     def given_up(self, permit: Permit, address: Address) -> None:

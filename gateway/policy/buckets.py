@@ -66,44 +66,49 @@ class Lacking(NamedTuple):
 def take(draws: Sequence[Draw], states: Sequence[State], now: Now) -> Taken | Lacking:
     """All or nothing. Of several buckets that lack, the one to wait for longest is named."""
     lacking: Lacking | None = None
-    over: list[Limit] = []
+    over: tuple[Limit, ...] = ()
     following: list[State] = []
     for draw, state in zip(draws, states):  # noqa: B905  # `strict` costs as much as a draw
-        wait = wait_for(draw, state, now)
+        wait, following_state = _drawn(draw, state, now)
         if wait > 0:
             if draw.limit.report:
-                over.append(draw.limit)
+                over += (draw.limit,)
             elif lacking is None or wait > lacking.wait:
                 lacking = Lacking(draw, wait)
-        following.append(after(draw, state, now))
-    return lacking or Taken(following, tuple(over))
+        following.append(following_state)
+    return lacking or Taken(following, over)
 
 
 def wait_for(draw: Draw, state: State, now: Now) -> float:
     """Seconds until the bucket has enough; 0 if it has."""
-    limit = draw.limit
-    if limit.counted is _CONCURRENT:
-        return 0.0 if max(state[0], 0.0) + draw.amount <= limit.rate else inf
-    if limit.counted is _BYTES:
-        start = period_start(limit, now)
-        spent = state[1] if state[0] == start else 0.0
-        # The last bytes of a budget are spent by whoever moves them: asking is free while anything is left.
-        return 0.0 if spent < limit.rate else start + limit.period - now.unix
-    ahead = state[0] - now.monotonic
-    wait = (max(0.0, ahead)) + (draw.amount - limit.burst) / limit.rate
-    return wait if wait > _ROUNDING else 0.0
+    return _drawn(draw, state, now)[0]
 
 
 def after(draw: Draw, state: State, now: Now) -> State:
     """The state once `amount` was taken, whether it was there or not."""
-    limit = draw.limit
-    if limit.counted is _CONCURRENT:
-        return max(state[0], 0.0) + draw.amount, 0.0
-    if limit.counted is _BYTES:
-        start = period_start(limit, now)
-        return start, (state[1] if state[0] == start else 0.0) + draw.amount
-    full_at = state[0]
-    return (max(now.monotonic, full_at)) + draw.amount / limit.rate, 0.0
+    return _drawn(draw, state, now)[1]
+
+
+def _drawn(draw: Draw, state: State, now: Now) -> tuple[float, State]:
+    """Both at once: every lease asks for both."""
+    limit, _, amount = draw
+    counted = limit.counted
+    if counted is _CONCURRENT:
+        held = max(state[0], 0.0) + amount
+        return (0.0 if held <= limit.rate else inf), (held, 0.0)
+    if counted is _BYTES:
+        return _spent(limit, amount, state, now)
+    full_at, begin = state[0], now[0]
+    ahead = full_at - begin if full_at > begin else 0.0
+    wait = ahead + (amount - limit.burst) / limit.rate
+    return (wait if wait > _ROUNDING else 0.0), ((full_at if ahead else begin) + amount / limit.rate, 0.0)
+
+
+def _spent(limit: Limit, amount: float, state: State, now: Now) -> tuple[float, State]:
+    start = period_start(limit, now)
+    spent = state[1] if state[0] == start else 0.0
+    # The last bytes of a budget are spent by whoever moves them: asking is free while anything is left.
+    return (0.0 if spent < limit.rate else start + limit.period - now.unix), (start, spent + amount)
 
 
 def left(limit: Limit, state: State, now: Now) -> float:

@@ -7,7 +7,8 @@ from gateway.policy.candidates import Question
 from gateway.policy.decide import decide_for, judge, namespace_of
 from gateway.policy.plan import Rules
 
-_WITHOUT_CREDENTIALS = (IdentitySource.ADDRESS, IdentitySource.KUBERNETES)
+WITHOUT_CREDENTIALS = (IdentitySource.ADDRESS, IdentitySource.KUBERNETES)
+"""What identifies a client that sent none."""
 
 
 def would_credentials_help(client: Client, intent: Intent, rules: Rules, now: float) -> bool:
@@ -15,7 +16,7 @@ def would_credentials_help(client: Client, intent: Intent, rules: Rules, now: fl
 
     `now` is Unix time in seconds.
     """
-    if client.source not in _WITHOUT_CREDENTIALS:
+    if client.source not in WITHOUT_CREDENTIALS:
         return False
     as_it_is = decide_for(rules.groups.membership_of(client), namespace_of(client), intent, rules, now)
     if isinstance(as_it_is, Permit):

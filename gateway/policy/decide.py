@@ -37,7 +37,7 @@ def decide(client: Client, intent: Intent, rules: Rules, now: float) -> Permit |
     """Judge one attempt by what it names. `now` is Unix time in seconds."""
     if rules.policy.identity_required and (client.source is IdentitySource.ADDRESS or not client.known):
         return Deny(Reason.CREDENTIALS_MISSING, rules.generation, detail="an address alone is no identity here")
-    asked = _asked(client, intent)
+    asked = _asked(client, intent, rules)
     permit = rules.permits.recall(asked, now) if asked is not None else None
     if permit is None:
         decision = decide_for(rules.groups.membership_of(client), namespace_of(client), intent, rules, now)
@@ -49,9 +49,9 @@ def decide(client: Client, intent: Intent, rules: Rules, now: float) -> Permit |
     return permit
 
 
-def _asked(client: Client, intent: Intent) -> Hashable | None:
-    """All that `decide_for` looks at in who asks for what; None where labels do, which are no key."""
-    if client.labels is not None:
+def _asked(client: Client, intent: Intent, rules: Rules) -> Hashable | None:
+    """All that `decide_for` looks at in who asks for what; None where it looks at labels, which are no key."""
+    if rules.groups.looks_at_labels and (client.labels is not None or client.namespace_labels is not None):
         return None
     address, authority = client.address, intent.authority
     who = client.user, client.namespace, client.service_account, client.spiffe, client.known

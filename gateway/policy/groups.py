@@ -6,7 +6,7 @@ beforehand: an address inside a network is inside all networks around it, so eac
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gateway.model.addresses import Address, Network
@@ -36,9 +36,10 @@ class Membership:
 
 
 class GroupIndex:
-    """All groups of one policy."""
+    """All groups of one policy. `looks_at_labels`: some of them ask for labels."""
 
     __slots__ = (
+        "_by_namespace_label",
         "_by_network",
         "_by_spiffe",
         "_by_user",
@@ -50,6 +51,7 @@ class GroupIndex:
         "_stated",
         "_together",
         "_unknown",
+        "looks_at_labels",
     )
 
     def __init__(self, groups: Sequence[Group], default: Mode) -> None:
@@ -65,6 +67,8 @@ class GroupIndex:
         self._by_user: dict[str, list[_Entry]] = defaultdict(list)
         self._by_spiffe: dict[str, list[_Entry]] = defaultdict(list)
         self._by_workload: dict[tuple[str, str | None], list[_Entry]] = defaultdict(list)
+        self._by_namespace_label: dict[tuple[str, str], list[_Entry]] = defaultdict(list)
+        self.looks_at_labels = any(match.labels or match.namespace_labels for group in groups for match in group.match)
         self._provable: dict[str, list[Match]] = defaultdict(list)
         for group in groups:
             for match in group.match:
@@ -77,6 +81,10 @@ class GroupIndex:
                 elif match.namespace is not None:
                     rest = _left(replace(match, namespace=None, service_account=None))
                     self._by_workload[match.namespace, match.service_account].append((rest, group.name))
+                elif match.namespace_labels:
+                    first, *others = match.namespace_labels
+                    rest = _left(replace(match, namespace_labels=tuple(others)))
+                    self._by_namespace_label[first].append((rest, group.name))
                 elif match.cidr is not None:
                     networks[match.cidr].add(group.name)
         self._by_network = self._answer_networks(networks)
@@ -86,7 +94,7 @@ class GroupIndex:
         if not client.known:
             return self._unknown
         by_address = self.membership_at(client.address)
-        if client.user is None and client.namespace is None and client.spiffe is None:
+        if client.user is None and client.namespace is None and client.spiffe is None and not client.namespace_labels:
             return by_address
         further = {group for rest, group in self._entries(client) if rest is None or _matches(rest, client)}
         return self._membership(by_address.names | further) if further else by_address
@@ -149,6 +157,9 @@ class GroupIndex:
             yield from self._by_workload.get((client.namespace, None), ())
             if client.service_account is not None:
                 yield from self._by_workload.get((client.namespace, client.service_account), ())
+        if self._by_namespace_label:
+            for label in (client.namespace_labels or {}).items():
+                yield from self._by_namespace_label.get(label, ())
 
 
 def _left(match: Match) -> Match | None:
@@ -173,15 +184,16 @@ def _matches(match: Match, client: Client) -> bool:
         and (match.namespace is None or match.namespace == client.namespace)
         and (match.service_account is None or match.service_account == client.service_account)
         and (match.spiffe is None or (client.spiffe is not None and match.spiffe in _patterns_over(client.spiffe)))
-        and (not match.labels or _has_labels(match, client))
+        and _has(match.labels, client.labels)
+        and _has(match.namespace_labels, client.namespace_labels)
     )
 
 
-def _has_labels(match: Match, client: Client) -> bool:
-    labels = client.labels or {}
-    return all(labels.get(key) == value for key, value in match.labels)
+def _has(wanted: tuple[tuple[str, str], ...], labels: Mapping[str, str] | None) -> bool:
+    return not wanted or (labels is not None and all(labels.get(key) == value for key, value in wanted))
 
 
 def _is_provable(match: Match) -> bool:
     """What a client may send after a 407 proves a user or a service account; never labels or a certificate."""
-    return (match.user is not None or match.namespace is not None) and match.spiffe is None and not match.labels
+    proves = match.user is not None or match.namespace is not None or bool(match.namespace_labels)
+    return proves and match.spiffe is None and not match.labels

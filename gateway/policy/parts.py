@@ -165,30 +165,37 @@ class _Cutter:
     secret: bytes
 
     def hosts(self, standing: Mapping[HostPattern, tuple[int, ...]]) -> Iterator[Part]:
+        plain, listed = self._told_apart(standing)
+        if ANY_HOST in listed:  # no name, and so none of a packed table
+            plain[ANY_HOST] = listed.pop(ANY_HOST)
         for reach in Reach:
-            plain = ((key.name, rules) for key, rules in self._plain(standing) if key.reach is reach)
-            for some in _slices(plain, ENTRIES):
+            reaching = ((key.name, rules) for key, rules in plain.items() if key.reach is reach)
+            for some in _slices(reaching, ENTRIES):
                 yield HostSlice(self.namespace, reach, *self._columns(some))
-        yield from self._pack(Kind.HOSTS, standing, host_table.packed_key)
+        yield from self._pack(Kind.HOSTS, listed, host_table.packed_key)
 
     def networks(self, standing: Mapping[Network, tuple[int, ...]]) -> Iterator[Part]:
-        for some in _slices(self._plain(standing), ENTRIES):
+        plain, listed = self._told_apart(standing)
+        for some in _slices(plain.items(), ENTRIES):
             yield NetworkSlice(self.namespace, *self._columns(some))
-        yield from self._pack(Kind.NETWORKS, standing, network_table.packed_key)
+        yield from self._pack(Kind.NETWORKS, listed, network_table.packed_key)
 
-    def _plain(self, standing: Mapping[K, tuple[int, ...]]) -> Iterator[tuple[K, tuple[int, ...]]]:
-        return (item for item in standing.items() if not self._is_packed(*item))
-
-    def _is_packed(self, key: HostPattern | Network, rules: tuple[int, ...]) -> bool:
-        return rules in self.packed and key != ANY_HOST
+    def _told_apart(
+        self, standing: Mapping[K, tuple[int, ...]]
+    ) -> tuple[dict[K, tuple[int, ...]], dict[K, tuple[int, ...]]]:
+        """What stands there by itself, and what is of a long list."""
+        plain: dict[K, tuple[int, ...]] = {}
+        listed: dict[K, tuple[int, ...]] = {}
+        for key, rules in standing.items():
+            (listed if rules in self.packed else plain)[key] = rules
+        return plain, listed
 
     def _pack(
-        self, kind: Kind, standing: Mapping[K, tuple[int, ...]], packed_key: Callable[[K], bytes]
+        self, kind: Kind, listed: Mapping[K, tuple[int, ...]], packed_key: Callable[[K], bytes]
     ) -> Iterator[Part]:
         def entries() -> Iterator[tuple[bytes, int]]:
-            for key, rules in standing.items():
-                if self._is_packed(key, rules):
-                    yield packed_key(key), self.places[rules]
+            for key, rules in listed.items():
+                yield packed_key(key), self.places[rules]
 
         for piece in pack(entries, self.secret):
             yield PackedSlice(self.namespace, kind, piece)

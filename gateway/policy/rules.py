@@ -5,6 +5,7 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from gateway.model.addresses import Address, Network
 from gateway.model.decision import RuleRef, Terms, Timeouts
@@ -42,9 +43,10 @@ class Reach(StrEnum):
     CHILD = "child"  # one label below it
     ANY = "any"  # `*`: any name at all; `name` is empty
 
+    __hash__ = str.__hash__  # that of an enumeration is many times as dear, and patterns are keys by the million
 
-@dataclass(frozen=True, slots=True, order=True)
-class HostPattern:
+
+class HostPattern(NamedTuple):
     """One pattern. `.s` in a file counts as the two patterns `s` (exact) and `*.s` (below)."""
 
     name: str
@@ -58,7 +60,8 @@ ANY_HOST = HostPattern("", Reach.ANY)
 class Match:
     """One entry of a group's `match`: every key that is not None must match the client.
 
-    `spiffe` may end in `/*` (any one or more further path segments); `labels` must all be present with these values.
+    `spiffe` may end in `/*` (any one or more further path segments); `labels` (of the pod) and
+    `namespace_labels` must all be present with these values.
     """
 
     cidr: Network | None = None
@@ -66,6 +69,7 @@ class Match:
     namespace: str | None = None
     service_account: str | None = None
     labels: tuple[tuple[str, str], ...] = ()
+    namespace_labels: tuple[tuple[str, str], ...] = ()
     spiffe: str | None = None
 
 

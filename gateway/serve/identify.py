@@ -25,8 +25,9 @@ from gateway.model.errors import DownstreamError, GatewayError, Refused
 from gateway.model.intent import Intent
 from gateway.model.reasons import Reason
 from gateway.model.roles import HeaderFields
-from gateway.policy.challenge import would_credentials_help
+from gateway.policy.challenge import WITHOUT_CREDENTIALS, would_credentials_help
 from gateway.policy.plan import Rules
+from gateway.serve.workloads import Workloads
 from gateway.wire.credentials import BasicCredentials, MalformedCredentials, parse_basic, parse_spiffe_id
 
 CHECKS_AT_ONCE = 4
@@ -47,7 +48,8 @@ class CredentialSource(Protocol):
     asks: bool
 
     async def identify(self, address: Address, head: HeaderFields, certificate: Certificate | None) -> Client | None:
-        """Who it is; None without a credential of this kind. Raises `DownstreamError` for one that is not accepted."""
+        """Who it is; None without a credential of this kind. Raises `DownstreamError` for one that is not accepted,
+        `InternalError` for one that nobody can check now."""
         ...
 
 
@@ -144,28 +146,31 @@ def _shown_name(certificate: Certificate) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Identifier:
-    """Tries `sources` in order, then takes the address. Whether an address alone is enough is for the rules to say."""
+    """Tries `sources` in order, then takes the address. Whether an address alone is enough is for the rules to say.
+    `workloads` knows which pod has an address."""
 
     sources: Sequence[CredentialSource] = ()
     challenge: Challenge = Challenge.AUTO
+    workloads: Workloads | None = None
 
     async def identify(self, address: Address, head: HeaderFields, certificate: Certificate | None) -> Client:
-        """The client. Raises `DownstreamError` for wrong credentials, and for none where everybody is asked."""
+        """The client. Raises `DownstreamError` for wrong credentials, and for none where everybody is asked;
+        `InternalError` for those that nobody can check now."""
         for source in self.sources:
             client = await source.identify(address, head, certificate)
             if client is not None:
-                return client
+                return client if self.workloads is None else self.workloads.complete(client)
         if self.challenge is Challenge.ALWAYS:
             raise DownstreamError(Reason.CREDENTIALS_MISSING, "`challenge: always`")
-        return Client(address)
+        return self.by_address(address)
 
     def by_address(self, address: Address) -> Client:
-        """The client of a captured connection, who never heard of a proxy that takes credentials."""
-        return Client(address)
+        """Also the client of a captured connection, who never heard of a proxy that takes credentials."""
+        return Client(address) if self.workloads is None else self.workloads.by_address(address)
 
     def refusal(self, denial: Deny, client: Client, intent: Intent, rules: Rules, now: float) -> GatewayError:
         """What a denied client is told: 407 if it is anonymous and credentials would have helped, else the denial."""
-        anonymous = client.source is IdentitySource.ADDRESS and any(source.asks for source in self.sources)
+        anonymous = client.source in WITHOUT_CREDENTIALS and any(source.asks for source in self.sources)
         if self.challenge is Challenge.AUTO and anonymous and would_credentials_help(client, intent, rules, now):
             return DownstreamError(Reason.CREDENTIALS_MISSING, f"{denial.reason} without credentials")
         return Refused(denial)

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, PrivateAttr
 
-from gateway.model.client import IdentitySource
 from gateway.model.decision import Timeouts
 from gateway.settings.inspecting.sections import InspectorSettings
 from gateway.settings.leaves import (
@@ -40,6 +39,7 @@ from gateway.settings.leaves import (
     Version,
 )
 from gateway.settings.section import Section, key
+from gateway.settings.sections.identity import IdentitySettings, KubernetesSettings
 from gateway.settings.source.places import Document, MarkedMapping
 
 POLICY_FILE = "policy.yaml"
@@ -83,33 +83,6 @@ class ListenerSettings(Section):
             return ()
         named = self.tls.cert, self.tls.private_key, self.tls.client_ca, self.tls.crl
         return tuple(file for file in named if file is not None)
-
-
-class BasicSettings(Section):
-    """Users with passwords."""
-
-    htpasswd: FilePath = Field(description="Lines of `user:hash`, bcrypt only (`htpasswd -B`).")
-
-
-class TokenSettings(Section):
-    """Bearer tokens (JWT)."""
-
-    issuer: Text = Field(description="The `iss` that a token must carry.")
-    audience: Text = key("egress-gateway", "The `aud` that a token must carry.")
-    jwks: Text = Field(description="Where the issuer's keys are: a file or an https URL.")
-
-
-class IdentitySettings(Section):
-    """How clients are recognised."""
-
-    sources: Annotated[tuple[IdentitySource, ...], Field(min_length=1)] = key(
-        ["mtls", "token", "basic", "kubernetes", "address"], "Tried in this order."
-    )
-    challenge: Literal["auto", "always", "never"] = key("auto", "When to answer 407 to a client without credentials.")
-    required: Flag = key(False, "An address alone is no identity.")
-    basic: BasicSettings | None = key(None, "Users with passwords.")
-    token: TokenSettings | None = key(None, "Bearer tokens.")
-    kubernetes: Flag = key(False, "Recognise pods by their address.")
 
 
 class AddressSettings(Section):
@@ -297,6 +270,7 @@ class GatewaySettings(Section):
     )
     policy: PolicySource = key(POLICY_FILE, "A file, a directory, or `kubernetes`.")
     identity: IdentitySettings = Field(default_factory=IdentitySettings, description="How clients are recognised.")
+    kubernetes: KubernetesSettings = Field(default_factory=KubernetesSettings, description="The API server.")
     addresses: AddressSettings = Field(default_factory=AddressSettings, description="Which addresses may be dialled.")
     cluster: ClusterSettings = Field(default_factory=ClusterSettings, description="In-cluster names and networks.")
     secrets: dict[Label, SecretSettings] = key({}, "Credentials that the gateway adds.")

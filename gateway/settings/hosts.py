@@ -3,9 +3,9 @@
 Only here is Unicode turned into A-labels (UTS 46, non-transitional); the wire's names are never mapped.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
+from typing import NamedTuple
 
 import idna
 from publicsuffixlist import PublicSuffixList
@@ -16,8 +16,7 @@ from gateway.policy.rules import ANY_HOST, HostPattern, Reach
 from gateway.settings.problems import BadValue, show_value
 
 
-@dataclass(frozen=True, slots=True)
-class HostEntry:
+class HostEntry(NamedTuple):
     """One entry of a list of hosts: how it was written and what it stands for."""
 
     text: str

@@ -32,6 +32,7 @@ from gateway.settings.units import (
     parse_duration_or_zero,
     parse_endpoint,
     parse_flag,
+    parse_key_source,
     parse_label,
     parse_last_day,
     parse_name_server,
@@ -122,6 +123,11 @@ LastDay = Annotated[float, PlainValidator(parse_last_day), _text(r"[0-9]{4}-[0-9
 Domain = Annotated[HostName, PlainValidator(parse_domain), _string("cluster.local")]
 FilePath = Annotated[Path, PlainValidator(parse_path), _PATH]
 OutputPath = Annotated[Path | Literal["-"], PlainValidator(parse_output_path), _PATH]
+KeySource = Annotated[
+    Path | str,
+    PlainValidator(parse_key_source),
+    _string("jwks.json", "https://issuer.example/keys", "kubernetes"),
+]
 PolicySource = Annotated[Path | Literal["kubernetes"], PlainValidator(parse_policy_source), _PATH]
 FlowField = Literal[
     "version",

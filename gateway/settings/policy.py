@@ -85,6 +85,9 @@ class MatchSettings(PolicySection):
     labels: Annotated[dict[Text, Text], Field(min_length=1)] | None = Field(
         None, description="Pod labels, all of which must be there; needs namespace."
     )
+    namespace_labels: Annotated[dict[Text, Text], Field(min_length=1)] | None = Field(
+        None, description="Labels of the namespace, all of which must be there."
+    )
     spiffe: Spiffe | None = Field(None, description="SPIFFE ID; may end in /*.")
 
 

@@ -29,6 +29,7 @@ BYTE_RATE = rf"{SIZE}/s"
 BUDGET = rf"{SIZE}/(?:hour|day)"
 URL_PATH = r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]{0,255}"
 COLLECTOR_URL = r"https?://[A-Za-z0-9._\[\]:-]{1,253}(/[A-Za-z0-9._~/-]{0,200})?"
+KEYS_URL = r"https://[A-Za-z0-9._\[\]:-]{1,253}(/[A-Za-z0-9._~/-]{0,200})?"
 _PORT_RANGE = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", re.ASCII)
 _NAME_CHARACTERS = 128
 
@@ -268,6 +269,15 @@ def parse_path(value: object, info: ValidationInfo) -> Path:
 def parse_output_path(value: object, info: ValidationInfo) -> Path | Literal["-"]:
     """A path, or `-` for standard output."""
     return "-" if value == "-" else parse_path(value, info)
+
+
+def parse_key_source(value: object, info: ValidationInfo) -> Path | str:
+    """A file, an https URL, or the word `kubernetes`."""
+    if value == "kubernetes":
+        return "kubernetes"
+    if isinstance(value, str) and "://" in value:
+        return _matched(value, KEYS_URL, "a file, `kubernetes`, or an address such as https://issuer.example/keys")
+    return parse_path(value, info)
 
 
 def parse_policy_source(value: object, info: ValidationInfo) -> Path | Literal["kubernetes"]:

@@ -6,7 +6,7 @@ As in `sealing`: what a peer could make long is cut, and text that is not ours i
 from gateway.model.decision import Deny, Permit
 from gateway.model.reasons import Reason
 from gateway.model.record import Dialled, Ended, ExchangeDraft, ExchangeRecord, Side, verdict_of
-from gateway.telemetry.sealing import LIST_LIMIT, printable, rfc3339
+from gateway.telemetry.sealing import LIST_LIMIT, add_workload, printable, rfc3339
 
 ExchangeLabels = tuple[str, Reason | None, str]
 """Verdict, reason, class of the status (`2xx`, or "" where the client was told none)."""
@@ -64,8 +64,8 @@ def _add_request(record: ExchangeRecord, draft: ExchangeDraft) -> None:
         record["identity"] = client.source
         if client.user is not None:
             record["user"] = printable(client.user)
-        if client.namespace is not None:
-            record["namespace"] = client.namespace
+        if client.namespace is not None or client.doubt is not None:
+            add_workload(record, client)
         if client.spiffe is not None:
             record["spiffe"] = client.spiffe
         if client.certificate is not None:

@@ -9,10 +9,11 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from gateway.model.addresses import Address
+from gateway.model.client import Client
 from gateway.model.decision import AddressRefusal, Deny, Permit, RuleRef
 from gateway.model.intent import Opening
 from gateway.model.reasons import Reason
-from gateway.model.record import ConnectionRecord, Dialled, Draft, Ended, Side, TlsSides, verdict_of
+from gateway.model.record import ConnectionRecord, Dialled, Draft, Ended, ExchangeRecord, Side, TlsSides, verdict_of
 
 TEXT_LIMIT = 512
 LIST_LIMIT = 32
@@ -60,8 +61,8 @@ def _add_request(record: ConnectionRecord, draft: Draft) -> None:
         record["identity"] = client.source
         if client.user is not None:
             record["user"] = printable(client.user)
-        if client.namespace is not None:
-            record["namespace"] = client.namespace
+        if client.namespace is not None or client.doubt is not None:
+            add_workload(record, client)
         if client.spiffe is not None:
             record["spiffe"] = client.spiffe
         if client.certificate is not None:
@@ -76,6 +77,20 @@ def _add_request(record: ConnectionRecord, draft: Draft) -> None:
             record["protocol"] = intent.protocol
     if draft.status is not None:
         record["status"] = draft.status
+
+
+def add_workload(record: ConnectionRecord | ExchangeRecord, client: Client) -> None:
+    """Which workload of the cluster it is, or why nobody can say."""
+    if client.namespace is not None:
+        record["namespace"] = client.namespace
+    if client.service_account is not None:
+        record["service_account"] = client.service_account
+    if client.pod is not None:
+        record["pod"] = client.pod
+    if client.workload is not None:
+        record["workload"] = client.workload
+    if client.doubt is not None:
+        record["identity_doubt"] = client.doubt
 
 
 def _add_verdict(record: ConnectionRecord, draft: Draft) -> None:

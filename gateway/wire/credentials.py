@@ -1,5 +1,5 @@
-"""What clients prove themselves with: `Basic` credentials of a Proxy-Authorization header (RFC 7617), well formed, of
-another scheme, or refused; and the SPIFFE ID in a certificate.
+"""What clients prove themselves with: `Basic` and `Bearer` credentials of a Proxy-Authorization header (RFC 7617, RFC
+6750), well formed, of another scheme, or refused; and the SPIFFE ID in a certificate.
 """
 
 import binascii
@@ -10,17 +10,19 @@ from gateway.model.errors import Malformed
 from gateway.model.reasons import Reason
 
 MAX_ENCODED = 4096
-"""Characters of the base64 text: long enough for a token in the place of a password."""
+"""Characters of the base64 text, and of a token: long enough for one in the place of a password."""
 
 _BASIC = re.compile(r"basic(?: ++(.*))?", re.IGNORECASE | re.DOTALL)
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
+_BEARER = re.compile(r"bearer(?![A-Za-z0-9!#$%&'*+.^_`|~-])(.*)", re.IGNORECASE | re.DOTALL)
+_B64TOKEN = re.compile(r"[A-Za-z0-9._~+/-]++=*+", re.ASCII)
 _SPIFFE_ID = re.compile(r"spiffe://[a-z0-9._-]{1,255}(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._-]+)+", re.ASCII)
 _MAX_SPIFFE_ID = 2048
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class MalformedCredentials(Malformed):
-    """The scheme is Basic, the rest is not."""
+    """The scheme is the one, the rest is not."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(Reason.CREDENTIALS_INVALID, detail)
@@ -50,6 +52,18 @@ def parse_basic(value: str) -> BasicCredentials | None:
     if not colon or _CONTROL.search(text):
         raise MalformedCredentials("Basic credentials without a colon or with control characters")
     return BasicCredentials(user, password)
+
+
+def parse_bearer(value: str) -> str | None:
+    """The token in a header's value (RFC 6750 section 2.1); None if its scheme is another. Raises
+    `MalformedCredentials`."""
+    match = _BEARER.fullmatch(value)
+    if match is None:
+        return None
+    token = match[1].lstrip(" ")
+    if len(token) > MAX_ENCODED or match[1] == token or not _B64TOKEN.fullmatch(token):
+        raise MalformedCredentials(f"Bearer credentials that are no token of at most {MAX_ENCODED} characters")
+    return token
 
 
 def parse_spiffe_id(uri: str) -> str | None:

@@ -93,6 +93,8 @@ _ANSWERS: Final[dict[Reason, _Answer]] = {
     Reason.SECRET_NEEDS_TLS: _Answer(403, "Egress denied: this request is for https:// only", _DENIED),
     Reason.CREDENTIALS_MISSING: _Answer(407, "Proxy credentials required", _DENIED),
     Reason.CREDENTIALS_INVALID: _Answer(407, "Proxy credentials not accepted", _DENIED),
+    Reason.TOKEN_INVALID: _Answer(407, "Proxy token not accepted", _DENIED),
+    Reason.TOKEN_EXPIRED: _Answer(407, "Proxy token has expired", _DENIED),
     Reason.CLIENT_CERTIFICATE_MISSING: _Answer(403, "Client certificate required", _DENIED),
     Reason.CLIENT_CERTIFICATE_INVALID: _Answer(403, "Client certificate not accepted", _DENIED),
     Reason.PROXY_HEADER_REFUSED: _Answer(403, "PROXY protocol header not accepted from this address", _DENIED),
@@ -142,6 +144,7 @@ _ANSWERS: Final[dict[Reason, _Answer]] = {
     Reason.MEMORY_EXHAUSTED: _Answer(503, "Gateway is full", "proxy_internal_response"),
     Reason.DESCRIPTORS_EXHAUSTED: _Answer(503, "Gateway is full", "proxy_internal_response"),
     Reason.SOURCE_UNAVAILABLE: _Answer(502, "Gateway cannot use the rule's source address", "proxy_internal_error"),
+    Reason.TOKEN_UNVERIFIABLE: _Answer(503, "Proxy token cannot be checked", "proxy_internal_response"),
     Reason.SECRET_UNAVAILABLE: _Answer(503, "Gateway lacks a credential for this", "proxy_configuration_error"),
     Reason.DRAINING: _Answer(503, "Gateway is shutting down", "proxy_internal_response"),
     Reason.INTERNAL_ERROR: _Answer(500, "Gateway error", "proxy_internal_error"),
@@ -162,6 +165,12 @@ def status_of(reason: Reason) -> int:
 def asks_to_wait(status: int) -> bool:
     """Whether a destination that answers this may say when to come again (RFC 9110 section 10.2.3)."""
     return status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+def is_out_of_order(status: int) -> bool:
+    """Whether a server says by this that it, or who stands behind it, fails (RFC 9110 section 15.6). A 500 says that
+    about one request."""
+    return status in (HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
 
 
 def proxy_status_error(reason: Reason) -> str | None:

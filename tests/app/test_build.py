@@ -10,8 +10,9 @@ import pytest
 
 from gateway.app.build import build_recorder, build_services
 from gateway.app.configuration import Sources, load_configuration
-from gateway.app.generation.assembler import build_identifier
 from gateway.app.generation.frames import Head, contents_of
+from gateway.app.identity.cluster import Cluster
+from gateway.app.identity.sources import build_identifier
 from gateway.app.resolving import ResolverPlan
 from gateway.limits.unlimited import Unlimited
 from gateway.model.addresses import Address
@@ -35,6 +36,10 @@ def head_of(folder: Path, text: str) -> Head:
     head = next(contents_of(read))
     assert isinstance(head, Head)
     return head
+
+
+def identifier_of(head: Head) -> Identifier:
+    return build_identifier(head.settings, head.users, Cluster(head.settings.kubernetes))
 
 
 PEER = Address(4, 0x0A000001)
@@ -70,7 +75,7 @@ async def test_a_log_that_cannot_be_written_is_one_line_that_names_it(tmp_path: 
 
 async def test_users_of_the_password_file_are_known(tmp_path: Path) -> None:
     (tmp_path / "users").write_text(f"ci:{bcrypt.hashpw(b'correct-horse', bcrypt.gensalt(4)).decode()}\n")
-    identifier = build_identifier(head_of(tmp_path, "identity: {basic: {htpasswd: users}}"))
+    identifier = identifier_of(head_of(tmp_path, "identity: {basic: {htpasswd: users}}"))
     assert await identifier.identify(PEER, head(basic("ci", "correct-horse")), None) == Client(
         PEER, IdentitySource.BASIC, user="ci"
     )
@@ -83,7 +88,7 @@ async def test_credentials_are_not_looked_at_where_no_source_before_the_address_
     tmp_path: Path, identity: str
 ) -> None:
     (tmp_path / "users").write_text(f"ci:{bcrypt.hashpw(b'correct-horse', bcrypt.gensalt(4)).decode()}\n")
-    identifier = build_identifier(head_of(tmp_path, f"identity: {identity}"))
+    identifier = identifier_of(head_of(tmp_path, f"identity: {identity}"))
     assert await identifier.identify(PEER, head(basic("ci", "wrong")), None) == Client(PEER)
 
 
@@ -99,12 +104,12 @@ async def test_credentials_are_not_looked_at_where_no_source_before_the_address_
 async def test_certificates_are_looked_at_where_they_come_before_the_address(
     tmp_path: Path, sources: str, source: IdentitySource
 ) -> None:
-    identifier = build_identifier(head_of(tmp_path, f"identity: {{sources: {sources}}}"))
+    identifier = identifier_of(head_of(tmp_path, f"identity: {{sources: {sources}}}"))
     assert (await identifier.identify(PEER, head(), Certificate("CN=x"))).source is source
 
 
 async def test_a_challenge_for_everybody_is_heeded(tmp_path: Path) -> None:
-    identifier = build_identifier(head_of(tmp_path, "identity: {challenge: always}"))
+    identifier = identifier_of(head_of(tmp_path, "identity: {challenge: always}"))
     with pytest.raises(DownstreamError) as refusal:
         await identifier.identify(PEER, head(), None)
     assert refusal.value.reason is Reason.CREDENTIALS_MISSING

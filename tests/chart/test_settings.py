@@ -14,7 +14,6 @@ from tests.chart.mounted import Mounted, rendered_pod, without_service_links
 from tests.chart.rendering import FEATURES, ROOT, Object, objects, one, rendered, settings_of, template, with_values
 
 NEEDS_A_FILE_OF_OTHERS = {"single"}  # policy.existingConfigMap: there is no policy to look at
-NOT_THERE_YET = {"identity", "tokens"}
 
 
 def workloads(feature: str) -> Iterator[str]:
@@ -32,23 +31,15 @@ def check(files: list[Path], environ: dict[str, str]) -> str:
 
 def test_the_gateway_takes_every_settings_file_and_every_policy(tmp_path: Path) -> None:
     by_environ: dict[str, tuple[dict[str, str], list[Path]]] = {}
-    for feature in set(FEATURES) - NEEDS_A_FILE_OF_OTHERS - NOT_THERE_YET:
+    for feature in set(FEATURES) - NEEDS_A_FILE_OF_OTHERS:
         found = rendered("helm4", feature)
         for kind in workloads(feature):
             mounted = Mounted(tmp_path / feature / kind, rendered_pod(found, kind), found)
             by_environ.setdefault(str(mounted.environ), (mounted.environ, []))[1].append(mounted.settings_file)
     assert [check(files, environ) for environ, files in by_environ.values()] == [""] * len(by_environ)
     daemon_sets = 2
-    looked_at = len(FEATURES) - len(NEEDS_A_FILE_OF_OTHERS) - len(NOT_THERE_YET) + daemon_sets
+    looked_at = len(FEATURES) - len(NEEDS_A_FILE_OF_OTHERS) + daemon_sets
     assert sum(len(files) for _, files in by_environ.values()) == looked_at
-
-
-@pytest.mark.parametrize("feature", sorted(NOT_THERE_YET))
-def test_what_is_left_out_there_is_refused_indeed(tmp_path: Path, feature: str) -> None:
-    """Once the gateway takes it, it is to be looked at."""
-    found = rendered("helm4", feature)
-    mounted = Mounted(tmp_path, rendered_pod(found), found)
-    assert check([mounted.settings_file], {}) != "", "the gateway takes it now: empty NOT_THERE_YET, drop this test"
 
 
 def test_a_misspelt_key_below_gateway_is_caught_by_the_gateway(tmp_path: Path) -> None:

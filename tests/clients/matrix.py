@@ -29,11 +29,13 @@ class Task:
     ca_file: Path
     folder: Path
     with_credentials: bool = False
+    user: str = USER
+    password: str = PASSWORD
 
     @property
     def proxy(self) -> str:
         """As a URL, with credentials if there are any."""
-        userinfo = f"{USER}:{PASSWORD}@" if self.with_credentials else ""
+        userinfo = f"{self.user}:{self.password}@" if self.with_credentials else ""
         return f"http://{userinfo}127.0.0.1:{self.proxy_port}"
 
     @property
@@ -138,7 +140,7 @@ def java_classes() -> Path:
 
 def _java(way: str) -> Callable[[Task], Errand]:
     def errand(task: Task) -> Errand:
-        credentials = [USER, PASSWORD] if task.with_credentials else []
+        credentials = [task.user, task.password] if task.with_credentials else []
         # Java does not send Basic credentials to a proxy for https unless it is told to.
         return [
             require("java"), "-Djdk.http.auth.tunneling.disabledSchemes=", "-cp", java_classes(), "Client",

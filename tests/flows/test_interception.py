@@ -3,6 +3,7 @@
 import ssl
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -21,11 +22,12 @@ REASONS = frozenset({Reason.ALPN_UNSUPPORTED, Reason.CLIENT_REJECTED_CERTIFICATE
 def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
     folder = tmp_path_factory.mktemp("inspecting")
     issuer = Issuer(folder)
-    with TlsOrigin(context=issuer.context(HOST, "a.fam.test", "b.fam.test")) as origin:
-        rules = [
+    with TlsOrigin(context=issuer.context(HOST, "a.fam.test", "b.fam.test", "counted.test")) as origin:
+        rules: list[dict[str, Any]] = [
             {"name": "site", "hosts": [HOST]},
             {"name": "family", "hosts": ["a.fam.test", "b.fam.test"], "sni": "rule"},
             {"name": "other", "hosts": ["other.test"]},
+            {"name": "counted", "hosts": ["counted.test"], "limits": [{"requests": "1/m", "burst": 3}]},
         ]
         with inspecting(folder, origin, issuer, time.time(), rules) as bed:
             yield bed
@@ -52,6 +54,22 @@ def test_many_requests_go_over_one_pair_of_connections_and_each_leaves_its_recor
     )
     assert connection["upstream_issuer"] == "CN=tests"
     assert len(connection["upstream_certificate"]) == 64
+
+
+def test_requests_are_counted_inside_tls_over_all_tunnels_and_what_is_over_the_limit_does_not_leave(bed: Bed) -> None:
+    requests = len(bed.origin.requests)
+    heads = []
+    for path in ("/1", "/2"):
+        with bed.client("counted.test") as client:
+            for _ in range(2):
+                client.ask(f"counted.test:{bed.origin.port}", path)
+                heads.append(read_response(client)[0])
+    assert [status_of(head) for head in heads] == [200, 200, 200, 429]
+    assert b"\r\nRateLimit-Policy: " in heads[-1]
+    assert b"\r\nRetry-After: " in heads[-1]
+    assert len(bed.origin.requests) == requests + 3
+    record, *_ = bed.gateway.wait_for_records(1, host="counted.test", status=429)
+    assert (record["reason"], record["rule"]) == (Reason.LIMIT_EXCEEDED, "policy.yaml#counted")
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,10 @@ def _ask_to_wait(talk: Talk, got: Got) -> None:
     talk.reply(b"later", "503 Service Unavailable", "Retry-After: 2")
 
 
+def _be_out_of_order(talk: Talk, got: Got) -> None:
+    talk.reply(b"out of order", "503 Service Unavailable")
+
+
 TUNNELS: dict[str, list[dict[str, object]]] = {
     "rate": [{"connections": "1/m", "burst": 2}],
     "held": [{"concurrent": 1}],
@@ -85,13 +89,18 @@ REQUESTS: dict[str, list[dict[str, object]]] = {
     "http-slow": [{"bandwidth": "20KiB/s", "burst": "1KiB"}],
     "http-patient": [{"requests": "1000/s"}],
     "http-queue": [{"requests": "20/s", "on_limit": "queue"}],
+    "http-breaker": [{"requests": "1000/s"}],
 }
+BREAKER = {"failures": 2, "window": "60s", "open": "60s"}
+
+
+HTTP = {"/": _answer, "/later": _ask_to_wait, "/broken": _be_out_of_order}
 
 
 @pytest.fixture(scope="module")
 def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
     folder = tmp_path_factory.mktemp("limits")
-    with DnsServer() as dns, Origin(echo) as echoing, HttpOrigin({"/": _answer, "/later": _ask_to_wait}) as http:
+    with DnsServer() as dns, Origin(echo) as echoing, HttpOrigin(HTTP) as http:
         for name in (*TUNNELS, *REQUESTS, "breaker"):
             dns.answer(f"{name}.test", "127.0.0.1")
         tunnels: list[dict[str, object]] = [
@@ -106,11 +115,12 @@ def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
                 "protocol": "http",
                 "limits": limits,
                 "honour_retry_after": name == "http-patient",
+                **({"breaker": dict(BREAKER)} if name == "http-breaker" else {}),
             }
             for name, limits in REQUESTS.items()
         ]
         nowhere: dict[str, object] = {"name": "breaker", "hosts": ["breaker.test"], "ports": [1], "protocol": "tcp"}
-        tunnels.append(nowhere | {"breaker": {"failures": 2, "window": "60s", "open": "60s"}})
+        tunnels.append(nowhere | {"breaker": dict(BREAKER)})
         policy = {"quotas": {"shared": {"connections": "1/m", "burst": 2}}, "rules": tunnels + requests}
         settings = {"resolver": {"servers": [f"127.0.0.1:{dns.port}"]}}
         with GatewayProcess(folder, policy, settings) as gateway:
@@ -306,6 +316,19 @@ def test_a_destination_that_fails_is_left_alone(bed: Bed) -> None:
     (record,) = bed.gateway.wait_for_records(1, host="breaker.test", status=503)
     assert (record["reason"], record["decision"]) == (Reason.DESTINATION_UNAVAILABLE, "allow")
     assert "dialled_address" not in record
+
+
+def test_a_destination_that_answers_that_it_is_out_of_order_is_left_alone_as_well(bed: Bed) -> None:
+    with RawClient(bed.gateway.port) as client:
+        statuses = [status_of(bed.get(client, "http-breaker", path)) for path in ("/", "/broken", "/broken")]
+        requests = len(bed.http.requests)
+        head = bed.get(client, "http-breaker")
+    assert statuses == [200, 503, 503]
+    assert status_of(head) == 503
+    assert b"; error=destination_unavailable\r\n" in head
+    assert len(bed.http.requests) == requests
+    record, *_ = bed.gateway.wait_for_records(1, host="http-breaker.test", reason=Reason.DESTINATION_UNAVAILABLE)
+    assert (record["status"], record["decision"]) == (503, "allow")
 
 
 def _talk_on(client: RawClient) -> None:

@@ -29,6 +29,7 @@ from tests.flows import (
     test_limits_over_processes,
     test_request_reasons,
     test_secrets,
+    test_tokens,
 )
 from tests.helpers.client_hello import build_client_hello
 from tests.helpers.dns_server import DnsServer, Fault
@@ -464,6 +465,7 @@ def test_every_reason_was_produced(request: pytest.FixtureRequest) -> None:
         pytest.skip("only some of the flows were selected")
     elsewhere = {Reason.INTERNAL_ERROR}  # needs a bug: tests/serve/test_connection.py plants one
     stories = entrances, test_request_reasons, test_inspected_requests, test_secrets, test_limits
-    for story in (*stories, test_limits_over_processes, test_interception, test_inspectors, test_bad_destinations):
+    others = test_limits_over_processes, test_interception, test_inspectors, test_bad_destinations, test_tokens
+    for story in (*stories, *others):
         elsewhere |= story.REASONS
     assert set(Reason) - produced - elsewhere == set()

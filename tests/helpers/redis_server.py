@@ -14,14 +14,15 @@ START_SECONDS = 60.0
 
 
 class RedisServer:
-    """A context manager. `options` are those of its command line."""
+    """A context manager. `options` are those of its command line. `tls`: nothing else is spoken."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, tls: bool = False) -> None:
         require("redis-server")
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port: int = free.getsockname()[1]
         self._folder = folder
         self._options = options
+        self._address = ["--port", "0", "--tls-port"] if tls else ["--port"]
 
     @property
     def url(self) -> str:
@@ -39,20 +40,12 @@ class RedisServer:
 
     def start(self) -> None:
         """Empty, and ready to answer."""
-        address = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder)]
+        address = [*self._address, str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder)]
         self._process = subprocess.Popen(
             ["redis-server", *address, "--save", "", "--appendonly", "no", *self._options],
             stdout=subprocess.DEVNULL,
         )
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-            except OSError:
-                assert time.monotonic() < deadline, "redis-server did not start"
-                time.sleep(0.02)
-            else:
-                return
+        wait_for_port(self.port)
 
     def kill(self) -> None:
         self._process.kill()
@@ -64,3 +57,16 @@ class RedisServer:
 
     def go_on(self) -> None:
         self._process.send_signal(signal.SIGCONT)
+
+
+def wait_for_port(port: int) -> None:
+    """Until somebody accepts there."""
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            assert time.monotonic() < deadline, "redis-server did not start"
+            time.sleep(0.02)
+        else:
+            return

@@ -3,7 +3,16 @@
 import pytest
 
 from gateway.insight.judging import Judge, enforced
-from gateway.insight.learn import Proposal, Workload, group_names, holds_suffix, learn, registrable_domain, rule_names
+from gateway.insight.learn import (
+    Proposal,
+    Workload,
+    group_names,
+    holds_suffix,
+    learn,
+    registrable_domain,
+    rule_names,
+    within_reach,
+)
 from gateway.insight.patch import patched
 from gateway.model.intent import Protocol
 from gateway.policy.plan import build_rules
@@ -39,6 +48,14 @@ def test_a_wildcard_stands_for_enough_names_that_were_seen_more_than_once() -> N
     assert found.remarks["once.eu.shop.example"] == ["seen once, by 10.0.0.1"]
     (fewer,) = learnt(*twice(*names[:4]))
     assert fewer.hosts == names[:4]
+
+
+def test_only_what_a_proposal_speaks_of_need_be_judged_again() -> None:
+    names = [f"n{number}.eu.shop.example" for number in range(5)]
+    lesson = learn(attempts(*twice(*names, "other.example", "192.0.2.7")), rules_of("rules: []"), NOW)
+    beside = ["N9.EU.shop.example", "eu.shop.example", "x.other.example", "Other.example.", "192.0.2.7", "192.0.2.70"]
+    reached = within_reach(attempts(*(seen(host) for host in beside)), lesson)
+    assert {attempt.host for attempt in reached} == {"N9.EU.shop.example", "Other.example.", "192.0.2.7"}
 
 
 def test_many_one_off_names_make_no_wildcard() -> None:

@@ -68,6 +68,27 @@ def test_a_probe_that_fails_opens_again_and_one_that_was_given_up_is_made_again(
     assert bed.admit() == 30
 
 
+def test_answers_count_like_connections() -> None:
+    bed = Bed()
+    for _ in range(3):
+        assert bed.admit() == 0
+        bed.breakers.succeeded(bed.permit, FIRST)
+        bed.breakers.answered(bed.permit, FIRST, well=False)
+    assert bed.admit() == 30
+
+
+def test_after_a_probe_the_first_answer_decides() -> None:
+    bed = Bed()
+    for well, wait in ((True, 0), (False, 30)):
+        bed.fail(3)
+        bed.now += 31
+        assert bed.admit() == 0
+        bed.breakers.succeeded(bed.permit, FIRST)
+        bed.breakers.answered(bed.permit, FIRST, well)
+        assert bed.admit() == wait
+        bed.breakers.answered(bed.permit, FIRST, well=True)
+
+
 def test_what_is_remembered_is_bounded() -> None:
     bed = Bed(failures=1)
     for value in range(breaker.REMEMBERED + 1):

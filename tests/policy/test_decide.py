@@ -10,7 +10,7 @@ from gateway.model.inspection.terms import Inspection
 from gateway.model.intent import Protocol
 from gateway.model.reasons import Reason
 from gateway.policy.plan import REPORT_ONLY, Rules, build_rules
-from gateway.policy.rules import Mode, Policy
+from gateway.policy.rules import Match, Mode, Policy
 from tests.policy.builders import (
     NOW,
     address,
@@ -406,6 +406,15 @@ def test_a_protocol_mismatch_at_the_door_is_set_aside_by_the_mode_of_its_rule() 
 
 def test_an_allow_rules_own_report_mode_lets_nothing_else_pass() -> None:
     assert denied(ask(build(rule("a", "x.test", mode=REPORT)), "y.test:443")).reason is Reason.NO_RULE
+
+
+def test_what_was_decided_for_labels_is_not_kept_for_others_or_for_later() -> None:
+    labelled = group("api", Match(namespace="pay", labels=(("app", "api"),)))
+    rules = build(labelled, rule("a", "x.test", clients="api"))
+    pod = client(namespace="pay", labels={"app": "api"})
+    assert deciding(ask(rules, "x.test:443", pod)) == "a"
+    assert denied(ask(rules, "x.test:443", pod._replace(labels={"app": "web"}))).reason is Reason.NO_RULE
+    assert denied(ask(rules, "x.test:443", pod._replace(labels=None))).reason is Reason.NO_RULE
 
 
 def test_kubernetes_identity_is_more_than_an_address() -> None:

@@ -112,6 +112,31 @@ def test_a_client_is_in_report_mode_only_if_every_group_that_states_a_mode_says_
     assert GroupIndex(groups, default).membership_of(client("10.1.1.1")).mode is mode
 
 
+def test_labels_of_the_namespace_make_members_of_whoever_is_in_it() -> None:
+    both = (("env", "prod"), ("team", "a"))
+    index = GroupIndex(
+        [
+            group("team", Match(namespace_labels=(("team", "a"),))),
+            group("both", Match(namespace_labels=both)),
+            group("here", Match(namespace_labels=(("team", "a"),), cidr=network("10.1.0.0/16"))),
+            group("account", Match(namespace="pay", service_account="api", namespace_labels=both)),
+            group("user", Match(user="ci", namespace_labels=(("team", "a"),))),
+        ],
+        ENFORCE,
+    )
+
+    def groups(labels: dict[str, str] | None, **facts: str) -> tuple[str, ...]:
+        who = client("10.1.1.1", namespace="pay", **facts)  # type: ignore[arg-type]  # texts, all of them
+        return index.membership_of(who._replace(namespace_labels=labels)).listed
+
+    assert groups({"team": "a"}) == ("here", "team")
+    assert groups({"team": "a", "env": "prod"}, service_account="api") == ("account", "both", "here", "team")
+    assert groups({"team": "a"}, user="ci") == ("here", "team", "user")
+    assert groups({"team": "b"}) == groups({}) == groups(None) == ()
+    assert index.looks_at_labels
+    assert index.provable_at(address("10.2.0.1"), "team")
+
+
 def test_who_is_not_known_is_in_no_group_and_in_report_mode_only_if_no_group_anywhere_enforces() -> None:
     nets = [group("net", cidr="10.0.0.0/8", mode=REPORT)]
     unknown = client("10.1.1.1", known=False)

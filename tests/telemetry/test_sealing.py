@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.model.client import Client
+from gateway.model.client import Client, IdentitySource
 from gateway.model.decision import AddressRefusal, Deny, WouldDeny
 from gateway.model.intent import Door, Intent, Opening, Protocol
 from gateway.model.reasons import Reason
@@ -194,3 +194,18 @@ def test_a_captured_connection_tells_the_address_that_was_dialled_and_the_one_th
     record = seal(draft, ended_at=1001.5)
     assert (record.get("door"), record.get("original_address")) == ("transparent", "203.0.113.66")
     assert (record.get("source_address"), record.get("dialled_address")) == ("198.51.100.7", "203.0.113.5")
+
+
+PEER = address("10.0.0.1")
+
+
+def test_a_workload_is_told_as_far_as_it_is_known_and_so_is_why_it_is_not() -> None:
+    pod = Client(PEER, IdentitySource.KUBERNETES, namespace="pay", service_account="api", pod="api-1", workload="Pod/x")
+    draft = accepted()
+    draft.client = pod
+    record = seal(draft, draft.started_at)
+    told = ["kubernetes", "pay", "api", "api-1", "Pod/x"]
+    assert [record[key] for key in ("identity", "namespace", "service_account", "pod", "workload")] == told
+    draft.client = Client(PEER, known=False, doubt="host_network")
+    record = seal(draft, draft.started_at)
+    assert (record["identity"], record["identity_doubt"], "namespace" in record) == ("address", "host_network", False)

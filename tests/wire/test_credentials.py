@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.model.reasons import Reason
-from gateway.wire.credentials import MAX_ENCODED, BasicCredentials, MalformedCredentials, parse_basic
+from gateway.wire.credentials import MAX_ENCODED, BasicCredentials, MalformedCredentials, parse_basic, parse_bearer
 from tests.wire.feeding import UNSHRUNK
 
 
@@ -29,6 +29,26 @@ def basic(text: str) -> str:
 )
 def test_user_and_password_are_what_stands_around_the_first_colon(value: str, user: str, password: str) -> None:
     assert parse_basic(value) == BasicCredentials(user, password)
+
+
+@pytest.mark.parametrize("value", ["Bearer a.b-c_d~e+f/g==", "bearer  a.b-c_d~e+f/g=="])
+def test_a_bearer_token_is_what_stands_behind_the_scheme(value: str) -> None:
+    assert parse_bearer(value) == "a.b-c_d~e+f/g=="
+
+
+@pytest.mark.parametrize("value", ["Basic QTpi", "Bearers abc", "Bearer-Token abc", ""])
+def test_another_scheme_than_bearer_is_not_ours(value: str) -> None:
+    assert parse_bearer(value) is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["Bearer", "Bearer ", "Bearer a b", "Bearer\ta", "Bearer=a", "Bearer a,b", "Bearer a=b", f"Bearer {'a' * 4097}"],
+)
+def test_a_malformed_bearer_is_refused_and_not_quoted(value: str) -> None:
+    with pytest.raises(MalformedCredentials) as caught:
+        parse_bearer(value)
+    assert caught.value.reason is Reason.CREDENTIALS_INVALID
 
 
 @pytest.mark.parametrize("value", ["Bearer abc", "Negotiate", "", "Basically QTpi", "Basic,QTpi"])

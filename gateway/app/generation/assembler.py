@@ -5,13 +5,10 @@ Where it is put together nothing changes until somebody swaps the finished gener
 
 from dataclasses import dataclass, replace
 
-from gateway.app.configuration import before_the_address
 from gateway.app.generation.frames import Content, Head
 from gateway.model.addresses import Address
-from gateway.model.client import IdentitySource
 from gateway.policy.parts import Outline
 from gateway.policy.plan import Assembly, Rules
-from gateway.serve.identify import CertificateNames, Challenge, CredentialSource, Identifier, PasswordFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +56,7 @@ class Assembler:
         return Generation(self._head, self._assembly.finish())
 
 
-def build_identifier(head: Head) -> Identifier:
-    """The configured sources that come before the address. Hashes a password, which takes as long as it was made to."""
-    identity = head.settings.identity
-    sources: list[CredentialSource] = []
-    for kind in before_the_address(identity.sources):
-        if kind is IdentitySource.MTLS:
-            sources.append(CertificateNames())
-        elif kind is IdentitySource.BASIC and head.users is not None:
-            sources.append(PasswordFile(head.users))
-    return Identifier(sources, Challenge(identity.challenge))
-
-
 def same_identities(one: Head, other: Head) -> bool:
-    """Whether an identifier, with all that it has found out about passwords, suits both."""
-    return one.users == other.users and one.settings.identity == other.settings.identity
+    """Whether an identifier, with all that it has found out about passwords and tokens, suits both."""
+    same_networks = one.settings.cluster.cidrs == other.settings.cluster.cidrs
+    return one.users == other.users and one.settings.identity == other.settings.identity and same_networks

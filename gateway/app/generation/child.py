@@ -44,6 +44,8 @@ def _stand_back() -> None:
     """Serving goes first, for CPU and for memory: where that runs out, this process is the one to be killed."""
     os.nice(NICENESS)
     with contextlib.suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))  # never preempts who wakes up to serve
+    with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 

@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 
 from gateway.app.followers import Follower
-from gateway.app.generation.assembler import Assembler, Generation, Whereabouts, build_identifier, same_identities
+from gateway.app.generation.assembler import Assembler, Generation, Whereabouts, same_identities
 from gateway.app.generation.entrances import Entrances
 from gateway.app.generation.frames import Frame, Head, load
+from gateway.app.identity.cluster import Cluster
+from gateway.app.identity.sources import build_identifier
 from gateway.app.inspection.in_force import InspectionPlan, plan_inspection
 from gateway.app.own_addresses import own_addresses
 from gateway.app.resolving import ResolverPlan
@@ -20,7 +22,7 @@ from gateway.settings.gateway import GatewaySettings
 
 class InForce:
     """Holds the snapshot that new connections take. `listening` are the gateway's own sockets, never to be dialled;
-    `entrances` are those of the listeners that run.
+    `entrances` are those of the listeners that run, `cluster` is what this process knows of the one around.
 
     `resolver` is None before the first generation; `followers` take what else gateway.yaml says; `retire` is told the
     rules that a newer generation took over from.
@@ -29,8 +31,11 @@ class InForce:
     followers: Sequence[Follower] = ()
     retire: Callable[[Rules], None] | None = None
 
-    def __init__(self, listening: frozenset[tuple[Address, int]], entrances: Entrances) -> None:
+    def __init__(
+        self, listening: frozenset[tuple[Address, int]], entrances: Entrances, cluster: Cluster | None = None
+    ) -> None:
         self.entrances = entrances
+        self.cluster = cluster or Cluster()
         self._whereabouts = Whereabouts(listening)
         self._generation: Generation | None = None
         self._identifier: Identifier | None = None
@@ -67,7 +72,8 @@ class InForce:
         await _assemble(frames, assembler)
         taken, former, identifier = assembler.finish(), self._generation, self._identifier
         if former is None or not same_identities(taken.head, former.head):
-            identifier = await asyncio.to_thread(build_identifier, taken.head)
+            head = taken.head
+            identifier = await asyncio.to_thread(build_identifier, head.settings, head.users, self.cluster)
         inspection = await asyncio.to_thread(
             plan_inspection, taken.head.settings.inspection, taken.head.inspection, self.inspection
         )

@@ -29,6 +29,7 @@ class Kind(IntEnum):
     DRAIN = 6  # down: the same, and nobody else accepts: refuse new requests
     CUT_OFF = 7  # down: end everything now
     ASK = 9  # down: a `Question`
+    PODS = 10  # down: `Change`s of who has which address
     TAKEN = 16  # up: the generation that is in force; the first one says that the worker serves
     COUNTS = 17  # up: a `Snapshot`
     ANSWER = 18  # up: an `Answer`

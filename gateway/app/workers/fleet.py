@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gateway.admin.state import LimitFill, OpenTunnel
 from gateway.app.configuration import Materials, as_started
@@ -34,6 +34,9 @@ from gateway.telemetry.logs.sinks import check_writable
 from gateway.telemetry.metrics import Tally
 from gateway.telemetry.questions import DnsReadings
 
+if TYPE_CHECKING:
+    from gateway.kubernetes.watching import Watching
+
 TAKE_SECONDS = 60.0
 
 _logger = logging.getLogger(__name__)
@@ -50,7 +53,7 @@ class Patience:
 
 
 class Fleet:
-    """Fulfils `crew.Crew`. `program` is what a worker runs."""
+    """Fulfils `crew.Crew`. `program` is what a worker runs; what `pods` sees is told to all of them."""
 
     def __init__(
         self,
@@ -60,6 +63,7 @@ class Fleet:
         flows: Ring | None = None,
         patience: Patience | None = None,
         program: Sequence[str] = PROGRAM,
+        pods: "Watching | None" = None,
     ) -> None:
         """Raises `ConfigError` for a log that cannot be written."""
         _check_logs(settings)
@@ -68,6 +72,7 @@ class Fleet:
         self._materials = materials
         self._patience = patience or Patience()
         self._program = program
+        self._pods = pods
         self._sockets = sockets
         self._turns = create_turns()
         self._seats = Seats(self.size)
@@ -168,7 +173,10 @@ class Fleet:
         self._replaced.set()
 
     async def _follow(self, member: Member) -> None:
+        equipping = asyncio.create_task(member.equip(self._pods))
         status = await member.follow()
+        equipping.cancel()
+        await asyncio.wait([equipping])
         self._seats.leave(member.seat)
         past, members = self._known
         self._known = past.with_one_more(member), tuple(other for other in members if other is not member)

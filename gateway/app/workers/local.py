@@ -9,9 +9,11 @@ from gateway.app.configuration import Materials
 from gateway.app.generation.entrances import Entrances
 from gateway.app.generation.frames import Frame, Head
 from gateway.app.generation.in_force import InForce
+from gateway.app.identity.cluster import Cluster
 from gateway.app.sockets import Sockets
 from gateway.app.workers.crew import CrewFailed
 from gateway.app.workers.serving import Serving
+from gateway.kubernetes.directory import Directory
 from gateway.settings.gateway import GatewaySettings
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.flows.outlet import Pass
@@ -34,10 +36,13 @@ class Local:
         materials: Materials,
         sockets: Sockets,
         flows: Ring,
+        pods: Directory | None = None,
     ) -> None:
         """Raises `ConfigError` for a log that cannot be written."""
         self._ledger = Ledger.alone()
-        self._in_force = InForce(sockets.addresses(), Entrances(settings, materials))
+        self._in_force = InForce(
+            sockets.addresses(), Entrances(settings, materials), Cluster(settings.kubernetes, pods)
+        )
         self._serving = Serving(loop, settings, sockets.proxies[0], self._in_force, self._ledger, _into(flows))
         self._serves = False
 

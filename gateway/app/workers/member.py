@@ -10,14 +10,23 @@ from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gateway
 from gateway.app.configuration import Materials
 from gateway.app.live.limiting import Seat
 from gateway.app.sockets import Sockets
 from gateway.app.workers.channel import Channel, ChannelBroken, Frame, Kind
-from gateway.app.workers.messages import Answer, Question, Snapshot, Start, Topic, decode_number, encode_number
+from gateway.app.workers.messages import (
+    Answer,
+    Question,
+    Snapshot,
+    Start,
+    Topic,
+    decode_number,
+    encode_changes,
+    encode_number,
+)
 from gateway.settings.gateway import GatewaySettings
 from gateway.telemetry.flows.ring import Ring
 from gateway.telemetry.ledger import Ledger, create_page
@@ -26,6 +35,9 @@ UP_FRAME_BYTES = 16 * 1024 * 1024  # what a worker may say at once: its counts, 
 ANSWER_SECONDS = 10.0
 ANSWER_ITEMS = 1_000_000  # more tunnels than a process can have
 GRACE_SECONDS = 15.0  # after its drain, for logs that are slow to write
+
+if TYPE_CHECKING:
+    from gateway.kubernetes.watching import Watching
 
 PROGRAM = (sys.executable, "-P", "-m", "gateway.app.workers.worker")
 
@@ -64,6 +76,7 @@ class Member:
         self._process = process
         self._channel = channel
         self._giving = asyncio.Lock()
+        self._equipped = asyncio.Event()
         self._questions = 0
         self._asked: dict[int, _Asked] = {}
         self._wanted: Generation | None = None
@@ -130,12 +143,27 @@ class Member:
         if self._giving.locked():
             return
         async with self._giving:
+            await self._equipped.wait()
             while self._wanted is not None:
                 generation, self._wanted = self._wanted, None
                 await self._channel.send(Kind.GENERATION, encode_number(generation.number))
                 for frame in generation.frames:
                     await self._channel.send(Kind.SLICE, frame)
                 await self._channel.send(Kind.TAKE)
+
+    async def equip(self, pods: "Watching | None") -> None:
+        """Tell it which pods there are, before it serves, and from then on all that changes; until it is cancelled."""
+        if pods is None:
+            self._equipped.set()
+            return
+        reader = pods.reader()
+        try:
+            async for slices in reader:
+                for changes in slices:
+                    await self._channel.send(Kind.PODS, encode_changes(changes))
+                self._equipped.set()
+        finally:
+            reader.close()
 
     async def judges_by(self, generation: int) -> bool:
         """Wait until it does; False: it ended before."""

@@ -12,6 +12,7 @@ from gateway.admin.state import LimitFill, OpenTunnel
 from gateway.app.configuration import Materials
 from gateway.app.live.limiting import Seat
 from gateway.app.workers.channel import ChannelBroken
+from gateway.kubernetes.directory import Change
 from gateway.model.addresses import Address
 from gateway.settings.gateway import GatewaySettings
 from gateway.telemetry.counters import Counters
@@ -143,6 +144,17 @@ def limit_fill(item: Any) -> LimitFill:
     except TypeError as error:
         raise ChannelBroken("a limit that is none") from error
     return replace(fill, key=tuple(map(str, fill.key)))
+
+
+def encode_changes(changes: Sequence[Change]) -> bytes:
+    """What the API server told, for the supervisor."""
+    return pickle.dumps(changes, pickle.HIGHEST_PROTOCOL)
+
+
+def decode_changes(body: bytes) -> Sequence[Change]:
+    """For the worker, which trusts its supervisor."""
+    changes: Sequence[Change] = pickle.loads(body)  # noqa: S301  # as in `Start.decode`
+    return changes
 
 
 def encode_number(number: float) -> bytes:

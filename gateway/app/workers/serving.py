@@ -74,6 +74,7 @@ class Serving:
         in_force.followers = [WalkFollower(services, admission), logs, self._vault, self._inspectors]
         self._aftermath = Aftermath(self.connections.drafts, in_force, services.clock)
         in_force.retire = self._aftermath.retire
+        self._cluster = in_force.cluster
         self._following: list[asyncio.Task[None]] = []
         self._listeners = [Listener(sock, partial(self.connections.accept, name)) for name, sock in sockets]
 
@@ -116,6 +117,7 @@ class Serving:
             task.cancel()
             await asyncio.wait([task])
         await self._limiting.close()
+        await self._cluster.close()
         self._inspectors.close()
         self.recorder.flush()
         await asyncio.to_thread(self.recorder.close, LOG_CLOSE_SECONDS)

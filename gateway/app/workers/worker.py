@@ -19,8 +19,17 @@ import uvloop
 from gateway.app.generation.entrances import Entrances
 from gateway.app.generation.frames import Frame as Part
 from gateway.app.generation.in_force import InForce
+from gateway.app.identity.cluster import Cluster, build_directory
 from gateway.app.workers.channel import Channel, ChannelBroken, Frame, Kind
-from gateway.app.workers.messages import Answer, Question, Start, Topic, decode_number, encode_number
+from gateway.app.workers.messages import (
+    Answer,
+    Question,
+    Start,
+    Topic,
+    decode_changes,
+    decode_number,
+    encode_number,
+)
 from gateway.app.workers.serving import Serving
 from gateway.model.errors import ConfigError
 from gateway.telemetry.ledger import Ledger
@@ -90,6 +99,9 @@ class Worker:
         match frame.kind:
             case Kind.GENERATION:
                 await self._take(int(decode_number(frame.body)))
+            case Kind.PODS if (pods := self._in_force.cluster.directory) is not None:
+                for change in decode_changes(frame.body):
+                    pods.apply(change)
             case Kind.REOPEN_LOGS:
                 self._serving.recorder.reopen()
             case Kind.ASK:
@@ -158,7 +170,10 @@ async def work(descriptor: int) -> None:
         return
     start = Start.decode(first.body)
     sockets = [(name, socket.socket(fileno=inherited)) for name, inherited in start.sockets]
-    in_force = InForce(start.listening, Entrances(start.settings, start.materials))
+    kubernetes = start.settings.kubernetes
+    pods = build_directory(kubernetes) if start.settings.identity.kubernetes else None
+    entrances = Entrances(start.settings, start.materials)
+    in_force = InForce(start.listening, entrances, Cluster(kubernetes, pods))
     ledger = Ledger.shared(start.page, start.turns)
     pass_on = partial(channel.post, Kind.FLOWS)
     serving = Serving(asyncio.get_running_loop(), start.settings, sockets, in_force, ledger, pass_on, start.seat)

@@ -67,6 +67,7 @@ def _member(match: Match, address: Address | None) -> Client:
         namespace=match.namespace,
         service_account=match.service_account,
         labels=dict(match.labels) or None,
+        namespace_labels=dict(match.namespace_labels) or None,
         spiffe=f"{match.spiffe[:-1]}any" if match.spiffe and match.spiffe.endswith("/*") else match.spiffe,
     )
 
@@ -80,4 +81,4 @@ def _source(match: Match) -> IdentitySource:
         return IdentitySource.MTLS
     if match.user is not None:
         return IdentitySource.BASIC
-    return IdentitySource.ADDRESS if match.namespace is None else IdentitySource.KUBERNETES
+    return IdentitySource.KUBERNETES if match.namespace or match.namespace_labels else IdentitySource.ADDRESS

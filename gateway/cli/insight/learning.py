@@ -11,7 +11,7 @@ from gateway.cli.console import answers, complaints, plain, say
 from gateway.cli.insight.source import Source
 from gateway.insight.attempts import Attempt, Tally, TooMuch, fold
 from gateway.insight.judging import enforced
-from gateway.insight.learn import Lesson, Workload, group_names, learn, rule_names
+from gateway.insight.learn import Lesson, Workload, group_names, learn, rule_names, within_reach
 from gateway.insight.patch import NotAppendable, patched
 from gateway.insight.reading import Unreadable
 from gateway.policy.plan import Rules, build_rules
@@ -56,7 +56,7 @@ def learn_from(
     known = file.with_text(file.text)
     lesson = learn(attempts, _rules_of(known), now, group_by, wildcard_from)
     text = _text_with(lesson, file, known)
-    left = learn(attempts, _rules_of(file.with_text(text)), now, group_by, wildcard_from)
+    left = learn(within_reach(attempts, lesson), _rules_of(file.with_text(text)), now, group_by, wildcard_from)
     source.tell()
     if write and text != file.text:
         _replace(file.path, text)

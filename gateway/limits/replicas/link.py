@@ -7,7 +7,7 @@ with `StoreUnavailable`; what redis-py raises goes no further.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -81,16 +81,13 @@ class Link:
 
     def __init__(self, place: Place, member: str) -> None:
         self.member = member
-        self._client: Any = _open(place)
+        self._sentinels = _open_sentinels(place)
+        self._client: Any = _open(place) if self._sentinels is None else _master_of(self._sentinels, place)
         self._sha: str | None = None
 
     async def run(self, keys: Sequence[str], arguments: Sequence[str]) -> Sequence[bytes | int]:
         """The script's answer. Raises `StoreUnavailable`."""
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                return await self._run(keys, arguments)  # type: ignore[no-any-return]  # the script says what it answers
-        except (RedisError, OSError, TimeoutError) as failure:
-            raise StoreUnavailable(type(failure).__name__) from failure
+        return await _in_time(self._run(keys, arguments))  # type: ignore[no-any-return]  # the script says what it answers
 
     async def _run(self, keys: Sequence[str], arguments: Sequence[str]) -> Any:
         if self._sha is None:
@@ -102,12 +99,8 @@ class Link:
 
     async def be_present(self) -> int:
         """Give a sign of life; how many members there are. Raises `StoreUnavailable`."""
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                arguments = self.member, str(DEAD_SECONDS), str(ALIVE_SECONDS)
-                return int(await self._client.eval(_PRESENCE, 1, MEMBERS, *arguments))
-        except (RedisError, OSError, TimeoutError) as failure:
-            raise StoreUnavailable(type(failure).__name__) from failure
+        arguments = self.member, str(DEAD_SECONDS), str(ALIVE_SECONDS)
+        return int(await _in_time(self._client.eval(_PRESENCE, 1, MEMBERS, *arguments)))
 
     async def forget(self) -> None:
         """Use no connection again that stood before the store failed."""
@@ -118,6 +111,8 @@ class Link:
     async def close(self) -> None:
         """Close every connection."""
         await self._client.aclose()
+        for sentinel in self._sentinels.sentinels if self._sentinels is not None else ():
+            await sentinel.aclose()
 
 
 def _host(text: str, usual_port: int) -> tuple[str, int]:
@@ -130,20 +125,50 @@ def _host(text: str, usual_port: int) -> tuple[str, int]:
     return host, int(port)
 
 
-def _open(place: Place) -> Any:
-    login: dict[str, Any] = {"username": place.username, "password": place.password}
-    usual: dict[str, Any] = {
+async def _in_time(call: Awaitable[Any]) -> Any:
+    """Its answer, or `StoreUnavailable`. Inside redis-py a cancellation may turn into an error of the connection: who
+    was cancelled has to end nevertheless."""
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            return await call
+    except (RedisError, OSError, TimeoutError) as failure:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError from failure
+        raise StoreUnavailable(type(failure).__name__) from failure
+
+
+def _login(place: Place) -> dict[str, Any]:
+    return {"username": place.username, "password": place.password}
+
+
+def _usual(place: Place) -> dict[str, Any]:
+    return {
         "socket_timeout": ANSWER_SECONDS,
         "socket_connect_timeout": ANSWER_SECONDS,
         **({"ssl": True, **place.options} if place.tls else {}),
     }
+
+
+def _open_sentinels(place: Place) -> Any:
+    """None where there are none."""
+    if place.form != "sentinel":
+        return None
+    usual = _usual(place)
+    return Sentinel(place.hosts, sentinel_kwargs=usual, **_login(place), **usual)  # type: ignore[no-untyped-call]  # redis-py
+
+
+def _master_of(sentinels: Any, place: Place) -> Any:
+    retry = Retry(NoBackoff(), 0)
+    return sentinels.master_for(place.service, db=place.database, retry=retry, max_connections=CONNECTIONS)
+
+
+def _open(place: Place) -> Any:
+    login, usual = _login(place), _usual(place)
     if place.form == "cluster":
         nodes = [ClusterNode(host, port) for host, port in place.hosts]
         return RedisCluster(startup_nodes=nodes, max_connections=CONNECTIONS, **login, **usual)
     retry = Retry(NoBackoff(), 0)
-    if place.form == "sentinel":
-        sentinel: Any = Sentinel(place.hosts, sentinel_kwargs=usual, **login, **usual)  # type: ignore[no-untyped-call]  # redis-py
-        return sentinel.master_for(place.service, db=place.database, retry=retry, max_connections=CONNECTIONS)
     (host, port), *_ = place.hosts
     scheme = "rediss" if place.tls else "redis"
     usual.pop("ssl", None)

@@ -51,18 +51,21 @@ for i = 1, #KEYS - 1 do
     writes[i] = {'SET', key, string.format('%.6f', tat), 'PX', math.ceil((tat - now) * 1000) + 1000}
     results[i] = {string.format('%.9f', tat - now), extra, string.format('%.9f', from - now)}
   elseif kind == 'held' then
-    local held = own
+    local held, told = own, own .. ' ' .. ARGV[at + 6]
     local counts = redis.call('HGETALL', key)
     for j = 1, #counts, 2 do
-      if counts[j] ~= member then
+      local count, number = string.match(counts[j + 1], '(%S+) ?(%S*)')
+      if counts[j] == member then
+        if number ~= '' and tonumber(number) > floor then told = counts[j + 1] end
+      else
         local seen = tonumber(redis.call('ZSCORE', KEYS[#KEYS], counts[j]) or '0')
         if seen < now - """
     f"{DEAD_SECONDS:g}"
-    """ then redis.call('HDEL', key, counts[j]) else held = held + tonumber(counts[j + 1]) end
+    """ then redis.call('HDEL', key, counts[j]) else held = held + tonumber(count) end
       end
     end
     if held > rate then wait = -1 end
-    writes[i] = {'HSET', key, member, own}
+    writes[i] = {'HSET', key, member, told}
     results[i] = {string.format('%.9f', held), 0, string.format('%.9f', held - amount)}
   else
     local start = math.floor(now / period) * period
@@ -105,7 +108,8 @@ return answer
 class Asked(NamedTuple):
     """One draw as it is sent. `limit` may be narrower than the draw's own; `ahead` is how many more are wanted of a
     rate; `floor` is what is known of the bucket here, as the answer has it, for a store that knows nothing of it (any
-    more); `own` is what this member holds with it."""
+    more), or of what is held how late in the order of this member's questions this one is: they overtake each other on
+    the way; `own` is what this member holds with it."""
 
     draw: Draw
     limit: Limit

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from enum import StrEnum
+from itertools import count
 from math import inf
 
 from gateway.limits.replicas.ahead import Ahead, terms_of
@@ -25,6 +26,7 @@ PROBE_SECONDS = 0.25
 PRESENCE_SECONDS = 1.0
 RETELL_SECONDS = 10.0
 SETTLING_SECONDS = 1.0
+CLOSE_AGAIN_SECONDS = 0.1
 BATCH = 64
 BUCKETS = 10_000
 
@@ -56,6 +58,7 @@ class ReplicaStore:
         self._something = asyncio.Event()
         self._turns = asyncio.Semaphore(CONNECTIONS // 2)
         self._tasks: list[asyncio.Task[None]] = []
+        self._order = count(1)
         self.is_up = False
         self._settled_at = 0.0
         self.unchecked = 0
@@ -70,9 +73,10 @@ class ReplicaStore:
 
     async def close(self) -> None:
         """Leave it; what is held expires there."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while working := [task for task in self._tasks if not task.done()]:
+            for task in working:
+                task.cancel()
+            await asyncio.wait(working, timeout=CLOSE_AGAIN_SECONDS)  # a call may have been answered instead
         await self._link.close()
 
     # ---------------------------------------------------------------------------------------------- what a limiter asks
@@ -147,7 +151,7 @@ class ReplicaStore:
                 self.unchecked += 1
                 return 0.0
             return self._share.spend(draw, self._replicas or 1, self._now())
-        place = draw.limit.name, draw.key
+        place = _place(draw)
         owed = self._owed.get(place)
         self._owed[place] = draw if owed is None else draw._replace(amount=owed.amount + draw.amount)
         self._something.set()
@@ -171,8 +175,8 @@ class ReplicaStore:
                 draw,
                 ahead.terms.limit,
                 0 if self._is_settling() else ahead.ask(moment.monotonic),
-                self._share.known(draw, moment),
-                self._share.held.get((draw.limit.name, draw.key), 0),
+                next(self._order) if draw.limit.counted is Counted.CONCURRENT else self._share.known(draw, moment),
+                self._share.held.get(_place(draw), 0),
             )
             for draw, ahead in zip(draws, aheads, strict=True)
         ]
@@ -207,7 +211,7 @@ class ReplicaStore:
         return Taken((FRESH,) * len(draws))
 
     def _ahead(self, draw: Draw) -> Ahead:
-        place = draw.limit.name, draw.key
+        place = _place(draw)
         ahead = self._aheads.get(place)
         if ahead is None or ahead.limit != draw.limit:
             if len(self._aheads) >= BUCKETS:
@@ -219,7 +223,7 @@ class ReplicaStore:
         self._share.hold(draws, change)
         for draw in draws:
             if draw.limit.counted is Counted.CONCURRENT:
-                place = draw.limit.name, draw.key
+                place = _place(draw)
                 self._holding[place] = self._untold[place] = draw
                 if place not in self._share.held:
                     del self._holding[place]
@@ -283,7 +287,7 @@ class ReplicaStore:
         held = [self._untold.pop(place) for place in list(self._untold)[:BATCH]]
         asked = [Asked(draw, draw.limit, floor=self._share.known(draw, moment)) for draw in draws]
         asked += [
-            Asked(draw._replace(amount=0.0), draw.limit, own=self._share.held.get((draw.limit.name, draw.key), 0))
+            Asked(draw._replace(amount=0.0), draw.limit, 0, next(self._order), self._share.held.get(_place(draw), 0))
             for draw in held
         ]
         reply = await self._link.run(keys_for(asked), arguments_for(self._link.member, asked, forced=True))
@@ -291,6 +295,10 @@ class ReplicaStore:
         for draw, answered in zip(draws, answer.draws, strict=False):
             self._share.hear(draw, answered.number, moment)
             self._ahead(draw).closed_until = moment.monotonic + _rest(draw, answered.number, moment)
+
+
+def _place(draw: Draw) -> Place:
+    return draw.limit.name, draw.key
 
 
 def _use_all(aheads: Sequence[Ahead], now: float) -> bool:

@@ -1,11 +1,13 @@
-"""A map from byte strings to small integers in two flat buffers, for lists of a million entries.
+"""A map from byte strings to small integers in flat buffers, for lists of a million entries.
 
 An entry costs its bytes and about 9 more; a dictionary of `str` costs 150. There is no object for an entry, so that
-nothing is walked by the collector, a table is taken over by appending pieces, and it is freed in one call.
+nothing is walked by the collector. Nor is there one large buffer, which would have to grow (copying all of it) and be
+freed at once, tens of milliseconds each: a table is a list of pieces, taken over and freed one by one.
 
-`blob` holds the entries by bucket, each as its size (1 byte), its key and its value (4 bytes, big-endian); `starts`
-holds where each bucket begins, one more at the end. The bucket is chosen by a keyed digest: whoever writes a list
-cannot make all of it fall into one bucket without the key.
+A piece is a table of its own, chosen by the upper half of a digest. `blob` holds its entries by bucket, each as its
+size (1 byte), its key and its value (4 bytes, big-endian); `starts` holds where each bucket begins, one more at the
+end. The bucket is chosen by the lower half. The digest is keyed: whoever writes a list cannot make all of it fall into
+one bucket without the key.
 """
 
 from array import array
@@ -17,43 +19,49 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
-PIECE = 32 * 1024
+PIECE = 24 * 1024
+"""Bytes of entries that a piece holds, more or less: it is as likely to hold more as less."""
 SLICE = 250
 """Entries of a container that are freed at once."""
+PIECES = 8
+"""Pieces that are freed at once."""
 LONGEST_KEY = 255
 _VALUE = 4
+_LOWER = (1 << 32) - 1
 
 
 @dataclass(frozen=True, slots=True)
 class PackedPiece:
-    """Bytes to append to `blob` and to `starts`; small enough to be taken over in well under a millisecond."""
+    """Small enough to be taken over in well under a millisecond. `starts` are native 32-bit integers."""
 
     blob: bytes = b""
     starts: bytes = b""
 
 
 class PackedTable:
-    """Immutable once whole. `secret` keys the digest, 16 bytes or more."""
+    """Immutable once whole: only then is it known which piece holds what. `secret` keys the digest, 16 bytes or
+    more."""
 
-    __slots__ = ("_blob", "_secret", "_starts")
+    __slots__ = ("_pieces", "_secret")
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
-        self._blob = bytearray()
-        self._starts = array("I")
+        self._pieces: list[tuple[bytes, array[int]]] = []
 
     def append(self, piece: PackedPiece) -> None:
         """The next piece, in the order in which `pack` gave them."""
-        self._blob += piece.blob
-        self._starts.frombytes(piece.starts)
+        self._pieces.append((piece.blob, array("I", piece.starts)))
 
     def get(self, key: bytes) -> int | None:
         """The value of `key`."""
-        starts, blob = self._starts, self._blob
-        buckets = len(starts) - 1
-        if buckets < 1:
+        pieces = self._pieces
+        if not pieces:
             return None
-        bucket = _digest(key, self._secret) * buckets >> 64
+        digest = _digest(key, self._secret)
+        blob, starts = pieces[digest * len(pieces) >> 64]
+        bucket = (digest & _LOWER) * (len(starts) - 1) >> 32
+        if bucket == len(starts) - 1:  # a piece without entries
+            return None
         at, end, size = starts[bucket], starts[bucket + 1], len(key)
         while at < end:
             entry, at = at, at + 1 + blob[at] + _VALUE
@@ -61,9 +69,15 @@ class PackedTable:
                 return int.from_bytes(blob[at - _VALUE : at], "big")
         return None
 
+    def take_down(self) -> Iterator[None]:
+        """Empty it, a few pieces before each yield."""
+        while self._pieces:
+            del self._pieces[-PIECES:]
+            yield
+
     def __len__(self) -> int:
         """Bytes held."""
-        return len(self._blob) + self._starts.itemsize * len(self._starts)
+        return sum(len(blob) + starts.itemsize * len(starts) for blob, starts in self._pieces)
 
 
 class Packed(Generic[T]):
@@ -81,7 +95,8 @@ class Packed(Generic[T]):
         return None if index is None else self._values[index]
 
     def take_down(self) -> Iterator[None]:
-        """Empty the list of values, a slice before each yield."""
+        """Empty it and the list of values, a slice before each yield."""
+        yield from self._table.take_down()
         while self._values:
             del self._values[-SLICE:]
             yield
@@ -96,34 +111,31 @@ def take_down(entries: dict[Any, Any]) -> Iterator[None]:
 
 
 def pack(entries: Callable[[], Iterable[tuple[bytes, int]]], secret: bytes) -> Iterator[PackedPiece]:
-    """The pieces of a table of these entries, which are asked for three times; none for no entry. Keys are distinct
-    and at most `LONGEST_KEY` bytes. Raises ValueError if all of it would not fit into 4 GiB."""
-    digests = array("Q", (_digest(key, secret) for key, _ in entries()))
-    buckets = len(digests)
-    if not buckets:
-        return iter(())
-    sizes = array("I", bytes(4 * buckets))
-    for digest, (key, _) in zip(digests, entries(), strict=True):
-        sizes[digest * buckets >> 64] += 1 + len(key) + _VALUE
-    if sum(sizes) >= 1 << 32:
-        raise ValueError("the lists are too long")
-    starts = array("I", accumulate(sizes, initial=0))
-    free = starts[:]
-    blob = bytearray(starts[-1])
-    for digest, (key, value) in zip(digests, entries(), strict=True):
-        bucket = digest * buckets >> 64
-        at = free[bucket]
-        end = free[bucket] = at + 1 + len(key) + _VALUE
-        blob[at:end] = bytes((len(key),)) + key + value.to_bytes(_VALUE, "big")
-    return _pieces(bytes(blob), starts.tobytes())
+    """The pieces of a table of these entries, which are asked for twice; none for no entry. Keys are distinct and at
+    most `LONGEST_KEY` bytes."""
+    total = sum(1 + len(key) + _VALUE for key, _ in entries())
+    pieces = [bytearray() for _ in range(-(-total // PIECE))]
+    digests = [array("I") for _ in pieces]
+    for key, value in entries():
+        digest = _digest(key, secret)
+        number = digest * len(pieces) >> 64
+        pieces[number] += b"%c%b%b" % (len(key), key, value.to_bytes(_VALUE, "big"))
+        digests[number].append(digest & _LOWER)
+    return map(_by_bucket, pieces, digests)
+
+
+def _by_bucket(entries: bytearray, digests: Iterable[int]) -> PackedPiece:
+    """The piece of these entries, given one after the other, and the lower halves of their digests."""
+    digests = tuple(digests)
+    buckets = [b""] * len(digests)
+    at = 0
+    for digest in digests:
+        bucket = digest * len(buckets) >> 32
+        entry, at = at, at + 1 + entries[at] + _VALUE
+        buckets[bucket] += entries[entry:at]
+    starts = array("I", accumulate(map(len, buckets), initial=0))
+    return PackedPiece(b"".join(buckets), starts.tobytes())
 
 
 def _digest(key: bytes, secret: bytes) -> int:
     return int.from_bytes(blake2b(key, digest_size=8, key=secret).digest(), "big")
-
-
-def _pieces(blob: bytes, starts: bytes) -> Iterator[PackedPiece]:
-    for at in range(0, len(blob), PIECE):
-        yield PackedPiece(blob=blob[at : at + PIECE])
-    for at in range(0, len(starts), PIECE):
-        yield PackedPiece(starts=starts[at : at + PIECE])

@@ -6,7 +6,6 @@ A key at its default is no wish. When a feature comes, its lines here go.
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from gateway.model.client import IdentitySource
 from gateway.settings.compile.inspection import carries_tls
 from gateway.settings.compile.policy import PolicySource
 from gateway.settings.compile.rule import port_ranges
@@ -16,12 +15,7 @@ from gateway.settings.problems import Problems
 from gateway.settings.section import Section
 from gateway.settings.source.places import Document, KeyPath
 
-_SOURCES = {IdentitySource.ADDRESS, IdentitySource.BASIC, IdentitySource.MTLS}
-_KEYS: tuple[tuple[str, ...], ...] = (
-    ("identity", "token"),
-    ("identity", "kubernetes"),
-    ("compat",),
-)
+_KEYS: tuple[tuple[str, ...], ...] = (("compat",),)
 _NEEDS_AUTHORITY = (
     "needs an authority that signs: set inspection: {ca_cert, ca_key} in gateway.yaml "
     "(`egress-gateway ca init` makes both)"
@@ -64,10 +58,6 @@ def _gateway_wishes(settings: GatewaySettings) -> Iterator[KeyPath]:
     if settings.policy == "kubernetes":
         yield ("policy",)
     yield from _listed_wishes(settings)
-    if settings.identity.sources != usual.identity.sources:
-        for index, source in enumerate(settings.identity.sources):
-            if source not in _SOURCES:
-                yield ("identity", "sources", index)
 
 
 def _listed_wishes(settings: GatewaySettings) -> Iterator[KeyPath]:

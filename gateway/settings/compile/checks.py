@@ -5,9 +5,10 @@ Each check yields what is wrong with its path inside the rule, group or file; po
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, takewhile
 
 from gateway.model.addresses import Address, parse_network
+from gateway.model.client import IdentitySource
 from gateway.model.decision import SniRule
 from gateway.model.intent import Protocol
 from gateway.policy.rules import ANY_HOST, Action, HostPattern, PortRange
@@ -24,6 +25,7 @@ from gateway.settings.policy import (
     UseLimitSettings,
 )
 from gateway.settings.problems import did_you_mean
+from gateway.settings.sections.identity import IdentitySettings
 
 _LOOPBACK = tuple(network for text in ("127.0.0.0/8", "::1") if (network := parse_network(text)) is not None)
 _KINDS_OF_LIMIT = ("use", "connections", "requests", "concurrent", "bandwidth", "bytes")
@@ -66,6 +68,27 @@ def check_gateway(settings: GatewaySettings) -> Iterator[Finding]:
     if "path" in resolver.model_fields_set and resolver.transport != "doh":
         yield ("resolver", "path"), "is for transport: doh"
     yield from _check_access_logs(settings)
+    yield from _check_identity(settings.identity)
+
+
+def _check_identity(identity: IdentitySettings) -> Iterator[Finding]:
+    """A token is checked in one way, and what is switched on is asked."""
+    asked = list(takewhile(lambda source: source is not IdentitySource.ADDRESS, identity.sources))
+    if identity.kubernetes and IdentitySource.KUBERNETES not in asked:
+        yield ("identity", "kubernetes"), "is not asked: identity.sources does not name it before address"
+    token = identity.token
+    if token is None:
+        return
+    if IdentitySource.TOKEN not in asked:
+        yield ("identity", "token"), "is not asked: identity.sources does not name it before address"
+    if (token.jwks is None) is not token.review:
+        yield ("identity", "token"), "needs jwks, or review: true, and not both"
+    if token.jwks is not None and token.issuer is None:
+        yield ("identity", "token"), "needs issuer: whose keys they are"
+    if token.review and token.issuer is not None:
+        yield ("identity", "token", "issuer"), "is for jwks: the API server knows its issuers"
+    if token.ca is not None and (not isinstance(token.jwks, str) or token.jwks == "kubernetes"):
+        yield ("identity", "token", "ca"), "is for jwks: https://..."
 
 
 _KEY_FOR_FORMAT = {"layout": "envoy", "fields": "vpc", "window": "vpc"}

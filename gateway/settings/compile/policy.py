@@ -162,5 +162,6 @@ def _match(match: MatchSettings) -> Match:
         namespace=match.namespace,
         service_account=match.service_account,
         labels=tuple(sorted((match.labels or {}).items())),
+        namespace_labels=tuple(sorted((match.namespace_labels or {}).items())),
         spiffe=match.spiffe,
     )

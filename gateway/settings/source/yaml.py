@@ -49,7 +49,7 @@ def parse_yaml(text: str, file: str) -> Document:
     composer = _Composer(file, problems)
     try:
         _look_over(text, file, problems)
-        composer.compose(yaml.parse(text, Loader=_Loader))
+        composer.compose(_events(text))
     except yaml.YAMLError as refusal:
         problems.add(f"{file}:{_line_of(refusal)}", f"not valid YAML: {_words_of(refusal)}")
     except _Stop:
@@ -146,15 +146,11 @@ class _Composer:
         text = event.value
         plain = event.implicit[0]
         value = resolve_scalar(text) if plain and (not text or text[0] in _NOT_TEXT_STARTS) else text
-        mapping = self._waits_for_key()
-        if mapping is not None:
-            self._key(event, mapping, value)
+        opened = self._stack[-1] if self._stack else None
+        if type(opened) is _OpenMapping and opened.key is None:
+            self._key(event, opened, value)
         else:
             self._add(value, event.start_mark.line + 1)
-
-    def _waits_for_key(self) -> _OpenMapping | None:
-        top = self._stack[-1] if self._stack else None
-        return top if type(top) is _OpenMapping and top.key is None else None
 
     def _key(self, event: Any, mapping: _OpenMapping, value: Scalar) -> None:
         text = event.value
@@ -169,7 +165,8 @@ class _Composer:
     def _open(self, event: Any, opened: _OpenMapping | _OpenList) -> None:
         if event.anchor is not None or event.tag is not None:
             self._refuse_properties(event)
-        if self._waits_for_key() is not None:
+        outer = self._stack[-1] if self._stack else None
+        if type(outer) is _OpenMapping and outer.key is None:
             self._stop(event, "a key must be text")
         if len(self._stack) == MAX_DEPTH:
             self._stop(event, f"nested more than {MAX_DEPTH} deep")
@@ -202,6 +199,11 @@ class _Composer:
     def _stop(self, event: Any, message: str) -> None:
         self._refuse(event, message)
         raise _Stop
+
+
+def _events(text: str) -> Iterator[Any]:
+    """As `yaml.parse` gives them, without a frame of Python for each."""
+    return iter(_Loader(text).get_event, None)
 
 
 def _look_over(text: str, file: str, problems: Problems) -> None:

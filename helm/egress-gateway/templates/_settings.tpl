@@ -56,7 +56,8 @@
 {{- $settings := include "egress-gateway.settings" . | fromYaml }}
 {{- $telemetry := default dict $settings.telemetry }}
 {{- $limits := default dict $settings.limits }}
-{{- list (pick $settings "listeners" "admin" "workers" "http_parser") (pick $telemetry "otlp" "metrics") (pick $limits "store") | toJson | sha256sum }}
+{{- $identity := default dict $settings.identity }}
+{{- list (pick $settings "listeners" "admin" "workers" "http_parser" "kubernetes") (pick $identity "kubernetes") (pick $telemetry "otlp" "metrics") (pick $limits "store") | toJson | sha256sum }}
 {{- end }}
 
 {{- define "egress-gateway.identity" -}}

@@ -1,8 +1,11 @@
 """Where a store is, as its URL says."""
 
+import asyncio
+
 import pytest
 
-from gateway.limits.replicas.link import parse_place
+from gateway.limits.replicas import link
+from gateway.limits.replicas.link import Link, Place, parse_place
 
 
 def test_a_url_says_form_hosts_and_login() -> None:
@@ -24,3 +27,38 @@ def test_sentinels_and_clusters_have_many_hosts() -> None:
 def test_what_is_no_such_url_is_refused_in_words_that_hold_nothing_of_it(url: str) -> None:
     with pytest.raises(ValueError, match="URL"):
         parse_place(url)
+
+
+class Swallowing:
+    """A client as redis-py can be: what is cancelled in a call is told as a lost connection."""
+
+    def __init__(self, _: Place) -> None:
+        self.asked = asyncio.Event()
+
+    async def eval(self, *_: object) -> int:
+        self.asked.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError as cancelled:
+            raise ConnectionResetError from cancelled
+        return 1
+
+    async def aclose(self) -> None:
+        return None
+
+
+async def test_who_is_cancelled_in_a_call_ends_whatever_the_client_makes_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    clients: list[Swallowing] = []
+
+    def opening(place: Place) -> Swallowing:
+        clients.append(Swallowing(place))
+        return clients[-1]
+
+    monkeypatch.setattr(link, "_open", opening)
+    made = Link(parse_place("redis://nobody"), "one")
+    asking = asyncio.create_task(made.be_present())
+    await clients[0].asked.wait()
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    await made.close()

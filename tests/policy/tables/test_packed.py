@@ -8,7 +8,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from gateway.policy.tables import packed
-from gateway.policy.tables.packed import PIECE, SLICE, PackedTable, pack, take_down
+from gateway.policy.tables.packed import PIECE, PIECES, SLICE, PackedTable, pack, take_down
 
 SECRET = b"0123456789abcdef"
 Entries = dict[bytes, int]
@@ -41,13 +41,15 @@ def test_what_was_packed_is_found_and_nothing_else() -> None:
 def test_the_property_notices_a_table_that_takes_the_first_of_a_bucket_for_what_was_asked() -> None:
     class Careless(PackedTable):
         def get(self, key: bytes) -> int | None:
-            buckets = max(len(self._starts) - 1, 0)
-            bucket = packed._digest(key, self._secret) * buckets >> 64
-            if not buckets or self._starts[bucket] == self._starts[bucket + 1]:
+            if not self._pieces:
                 return None
-            at = self._starts[bucket]
-            end = at + 1 + self._blob[at] + 4
-            return int.from_bytes(self._blob[end - 4 : end], "big")
+            digest = packed._digest(key, self._secret)
+            blob, starts = self._pieces[digest * len(self._pieces) >> 64]
+            bucket = (digest & 0xFFFFFFFF) * (len(starts) - 1) >> 32
+            if len(starts) == 1 or starts[bucket] == starts[bucket + 1]:
+                return None
+            end = starts[bucket] + 1 + blob[starts[bucket]] + 4
+            return int.from_bytes(blob[end - 4 : end], "big")
 
     def careless(entries: Entries) -> PackedTable:
         table = Careless(SECRET)
@@ -72,11 +74,26 @@ def test_an_empty_table_holds_nothing() -> None:
     assert table_of({}).get(b"x") is None
 
 
-def test_pieces_are_small_and_an_entry_costs_nine_bytes_and_itself() -> None:
+def test_an_entry_costs_nine_bytes_and_itself() -> None:
     entries = {f"h{number}.example.test".encode(): number for number in range(20_000)}
     pieces = list(pack(entries.items, SECRET))
-    assert max(len(piece.blob) + len(piece.starts) for piece in pieces) <= PIECE
-    assert len(table_of(entries)) == sum(len(key) + 9 for key in entries) + 4
+    assert len(table_of(entries)) == sum(len(key) + 9 for key in entries) + 4 * len(pieces)
+
+
+@pytest.mark.parametrize("length", [8, 255])
+def test_pieces_are_small_whatever_is_in_them(length: int) -> None:
+    entries = {f"{number:0{length}}".encode(): number for number in range(200_000 // length)}
+    table = table_of(entries)
+    assert all(table.get(key) == value for key, value in entries.items())
+    assert max(len(piece.blob) for piece in pack(entries.items, SECRET)) <= 2 * PIECE
+
+
+def test_a_table_is_taken_down_in_slices() -> None:
+    entries = {f"h{number}.example.test".encode(): number for number in range(20_000)}
+    table = table_of(entries)
+    pieces = len(list(pack(entries.items, SECRET)))
+    assert len(list(table.take_down())) == -(-pieces // PIECES)
+    assert len(table) == 0
 
 
 def test_other_secrets_make_other_tables() -> None:

@@ -18,10 +18,6 @@ RULE = "rules:\n  - name: a\n    hosts: [x.example]\n    "
         ("listeners: [{mode: dns}]", "listeners[0].mode"),
         ("listeners: [{mode: socks5}]", "listeners[0].mode"),
         ("policy: kubernetes", "policy"),
-        ("identity: {sources: [token, address]}", "identity.sources[0]"),
-        ("identity: {sources: [address, token]}", "identity.sources[1]"),
-        ("identity: {token: {issuer: i, jwks: j}}", "identity.token"),
-        ("identity: {kubernetes: true}", "identity.kubernetes"),
         ("compat: smokescreen", "compat"),
     ],
 )

@@ -52,6 +52,11 @@ _common: dict[str, st.SearchStrategy[Any]] = {
 }
 _optional: dict[str, st.SearchStrategy[Any]] = {
     "user": _words.filter(bool),
+    "namespace": _labels,
+    "service_account": _labels,
+    "pod": _labels,
+    "workload": _labels.map("Deployment/{}".format),
+    "identity_doubt": st.just("ambiguous"),
     "spiffe": st.just("spiffe://cluster.local/ns/a/sa/b"),
     "original_address": st.just("2001:db8::7"),
     "status": st.integers(200, 599),

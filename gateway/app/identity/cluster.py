@@ -1,0 +1,58 @@
+"""What one process knows of the cluster around: which pods there are, and how to ask its API server.
+
+aiohttp is imported by those only who ask: it takes 13 MiB.
+"""
+
+import os
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from gateway.kubernetes.directory import Directory
+from gateway.settings.sections.identity import KubernetesSettings
+
+if TYPE_CHECKING:
+    from gateway.kubernetes.server import ApiServer
+    from gateway.kubernetes.watching import Watching
+
+
+class Cluster:
+    """`directory` is None where pods are not looked at."""
+
+    def __init__(self, settings: KubernetesSettings | None = None, directory: Directory | None = None) -> None:
+        self._settings = settings or KubernetesSettings()
+        self._server: ApiServer | None = None
+        self.directory = directory
+
+    @property
+    def server(self) -> "ApiServer":
+        """Made when it is first asked for."""
+        if self._server is None:
+            self._server = build_server(self._settings)
+        return self._server
+
+    async def close(self) -> None:
+        """Idempotent."""
+        if self._server is not None:
+            await self._server.close()
+
+
+def build_server(settings: KubernetesSettings) -> "ApiServer":
+    """As the settings say, else as every pod finds it."""
+    from gateway.kubernetes.server import Access, ApiServer, access_from_inside  # noqa: PLC0415  # see above
+
+    if settings.server is not None:
+        return ApiServer(Access(settings.server.rstrip("/"), settings.ca, settings.token_file))
+    inside = access_from_inside(os.environ)
+    return ApiServer(Access(inside.url, settings.ca or inside.ca, settings.token_file or inside.token_file))
+
+
+def build_directory(settings: KubernetesSettings) -> Directory:
+    """For a process that is told by another what the API server says."""
+    return Directory(monotonic, settings.stale_after)
+
+
+def build_watching(settings: KubernetesSettings) -> "Watching":
+    """For the process that asks for all others."""
+    from gateway.kubernetes.watching import Watching  # noqa: PLC0415  # see above
+
+    return Watching(build_server(settings), settings.stale_after)

@@ -1,0 +1,59 @@
+"""The sources of identity that the settings ask for."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gateway.app.configuration import before_the_address
+from gateway.app.identity.cluster import Cluster
+from gateway.model.client import IdentitySource
+from gateway.serve.identify import CertificateNames, Challenge, CredentialSource, Identifier, PasswordFile
+from gateway.serve.workloads import Workloads
+from gateway.settings.gateway import GatewaySettings
+from gateway.settings.sections.identity import TokenSettings
+
+if TYPE_CHECKING:
+    from gateway.kubernetes.tokens.keys import Fetch
+
+
+def build_identifier(settings: GatewaySettings, users: Mapping[str, bytes] | None, cluster: Cluster) -> Identifier:
+    """The configured sources that come before the address. Hashes a password, which takes as long as it was made to."""
+    identity = settings.identity
+    workloads = None
+    if cluster.directory is not None:
+        workloads = Workloads(cluster.directory, settings.cluster.cidrs)
+    sources: list[CredentialSource] = []
+    for kind in before_the_address(identity.sources):
+        if kind is IdentitySource.MTLS:
+            sources.append(CertificateNames())
+        elif kind is IdentitySource.TOKEN and identity.token is not None:
+            sources.append(_build_tokens(identity.token, cluster, passwords=users is not None))
+        elif kind is IdentitySource.BASIC and users is not None:
+            sources.append(PasswordFile(users))
+        elif kind is IdentitySource.KUBERNETES and workloads is not None:
+            sources.append(workloads)
+    return Identifier(sources, Challenge(identity.challenge), workloads)
+
+
+def _build_tokens(settings: TokenSettings, cluster: Cluster, *, passwords: bool) -> CredentialSource:
+    """aiohttp and PyJWT are imported by those only who look at tokens."""
+    from gateway.kubernetes.tokens.keys import KeyRing  # noqa: PLC0415  # see above
+    from gateway.kubernetes.tokens.source import TokenSource  # noqa: PLC0415
+    from gateway.kubernetes.tokens.verifying import ByKeys, ByReview, Remembering, Verifier  # noqa: PLC0415
+
+    verifier: Verifier
+    if settings.review or settings.jwks is None:
+        verifier = ByReview(cluster.server, settings.audience, time.time)
+    else:
+        ring = KeyRing(_fetch(settings.jwks, settings.ca, cluster), time.monotonic)
+        verifier = ByKeys(ring, settings.issuer or "", settings.audience)
+    return TokenSource(Remembering(verifier, time.time), passwords=passwords)
+
+
+def _fetch(jwks: Path | str, authorities: Path | None, cluster: Cluster) -> "Fetch":
+    from gateway.kubernetes.tokens.fetching import from_api, from_file, from_url  # noqa: PLC0415  # likewise
+
+    if isinstance(jwks, Path):
+        return from_file(jwks)
+    return from_api(cluster.server) if jwks == "kubernetes" else from_url(jwks, authorities)

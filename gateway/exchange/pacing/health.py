@@ -1,0 +1,41 @@
+"""What the answers of a destination tell of it: how long it wants to be left alone, and whether it fails. One that is
+connected to and cannot answer has failed as well."""
+
+from gateway.exchange.upstream import UpstreamConnection
+from gateway.model.decision import Permit
+from gateway.model.errors import UpstreamError
+from gateway.model.reasons import Reason
+from gateway.model.roles import Breakers, Limiter
+from gateway.wire.http.messages import Response
+from gateway.wire.http.retry import parse_retry_after
+from gateway.wire.replies import asks_to_wait, is_out_of_order
+
+UNANSWERED = frozenset((Reason.RESPONSE_TIMEOUT, Reason.CONNECTION_TERMINATED))
+
+
+def heed_patience(response: Response, permit: Permit, limiter: Limiter, now: float) -> None:
+    """A destination that asks for patience gets it, where the rule says so. `now` is Unix time in seconds."""
+    if permit.terms.honour_retry_after and asks_to_wait(response.status):
+        seconds = parse_retry_after(response.values("retry-after"), now)
+        if seconds:
+            limiter.hold_off(permit, seconds)
+
+
+def note_answer(breakers: Breakers | None, permit: Permit, upstream: UpstreamConnection, status: int) -> bool:
+    """Whether it was one that lets the connection be kept: after one that counts as a failure the next request has to
+    dial, and so to ask the breaker."""
+    if breakers is None or permit.terms.breaker is None:
+        return True
+    answers_well = not is_out_of_order(status)
+    breakers.answered(permit, upstream.dialled.address, answers_well)
+    return answers_well
+
+
+def note_failure(
+    breakers: Breakers | None, permit: Permit, upstream: UpstreamConnection, failure: BaseException
+) -> None:
+    """Of what ended without an answer. That a kept connection is closed is in the way of things."""
+    if breakers is None or permit.terms.breaker is None or upstream.is_reused:
+        return
+    if isinstance(failure, UpstreamError) and failure.reason in UNANSWERED:
+        breakers.answered(permit, upstream.dialled.address, False)

@@ -1,0 +1,1 @@
+"""Who runs in the cluster around: pods by their address, and the tokens of service accounts."""

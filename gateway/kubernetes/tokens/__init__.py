@@ -1,0 +1,1 @@
+"""Tokens of service accounts: what one claims, and whether that is true."""

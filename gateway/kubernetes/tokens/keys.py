@@ -1,0 +1,145 @@
+"""The keys of an issuer (RFC 7517): read, kept, and asked for again when a token names one that is not known.
+
+Strangers choose the names of keys in tokens: however many unknown ones come, the issuer is asked once at a time and not
+more often than every `REFRESH_PAUSE` seconds.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple
+
+import jwt
+import orjson
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+MAX_KEYS = 100
+SMALLEST_RSA = 2048
+REFRESH_PAUSE = 2.0
+
+REFRESH_SECONDS = 300.0  # so that a key which was taken back is believed no longer
+KEEP_SECONDS = 86400.0  # while the issuer does not answer
+
+_logger = logging.getLogger(__name__)
+
+PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
+
+Fetch = Callable[[], Awaitable[bytes]]
+"""Gives the key set as JSON. Raises `KeysUnavailable`."""
+
+
+class KeysUnavailable(Exception):
+    """They cannot be had; says why."""
+
+
+class Key(NamedTuple):
+    """`algorithm` is the only one that a signature with this key may have."""
+
+    algorithm: str
+    key: PublicKey
+
+
+def parse_keys(text: bytes) -> Mapping[str, Key]:
+    """By key id; keys that are not for RS256 or ES256 are left out. Raises `KeysUnavailable` for what is no key set."""
+    try:
+        told = orjson.loads(text)
+        listed = told["keys"]
+        if not isinstance(listed, list):
+            raise TypeError
+    except (ValueError, TypeError, KeyError):
+        raise KeysUnavailable("what was read is no key set (RFC 7517)") from None
+    keys = (_key(each) for each in listed[:MAX_KEYS] if isinstance(each, dict))
+    return dict(key for key in keys if key is not None)
+
+
+def _key(told: Mapping[str, Any]) -> tuple[str, Key] | None:
+    if told.get("use", "sig") != "sig" or told.get("kty") not in ("RSA", "EC") or "d" in told:
+        return None
+    try:
+        key = jwt.PyJWK.from_dict(dict(told)).key
+    except (jwt.PyJWTError, ValueError, TypeError):
+        return None
+    algorithm = _algorithm(key)
+    if algorithm is None or told.get("alg", algorithm) != algorithm:
+        return None
+    return str(told.get("kid", "")), Key(algorithm, key)
+
+
+def _algorithm(key: object) -> str | None:
+    if isinstance(key, rsa.RSAPublicKey) and key.key_size >= SMALLEST_RSA:
+        return "RS256"
+    if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
+        return "ES256"
+    return None
+
+
+class KeyRing:
+    """The keys as they were last had. `version` changes when they do; `now` gives monotonic seconds."""
+
+    def __init__(self, fetch: Fetch, now: Callable[[], float]) -> None:
+        self._fetch = fetch
+        self._now = now
+        self._keys: Mapping[str, Key] = {}
+        self._had_at: float | None = None
+        self._next_at = float("-inf")
+        self._failure = ""
+        self._fetching: asyncio.Task[None] | None = None
+        self.version = 0
+
+    async def key(self, kid: str) -> Key | None:
+        """The key of that name; None if the issuer has none such. Raises `KeysUnavailable` if nobody can say."""
+        self.look_after()
+        key = self._keys.get(kid)
+        if key is None:
+            await self._refresh()
+            key = self._keys.get(kid)
+        if key is None and self._failure:
+            raise KeysUnavailable(self._failure)
+        return key
+
+    def look_after(self) -> None:
+        """Have old keys asked for again, without waiting, and forget those that are too old."""
+        if self._had_at is None:
+            return
+        age = self._now() - self._had_at
+        if age > KEEP_SECONDS and self._keys:
+            self._replace({})
+        if age > REFRESH_SECONDS:
+            self._start()
+
+    async def _refresh(self) -> None:
+        fetching = self._start()
+        if fetching is not None:
+            await asyncio.shield(fetching)
+
+    def _start(self) -> asyncio.Task[None] | None:
+        """The one that is under way or due; None: it is too early for another."""
+        if self._fetching is None and self._now() >= self._next_at:
+            self._fetching = asyncio.create_task(self._fetch_now(), name="keys")
+        return self._fetching
+
+    async def _fetch_now(self) -> None:
+        try:
+            keys = parse_keys(await self._fetch())
+        except KeysUnavailable as error:
+            self._complain(error)
+        else:
+            self._failure, self._had_at = "", self._now()
+            self._next_at = self._now() + REFRESH_PAUSE
+            self._replace(keys)
+        finally:
+            self._fetching = None
+
+    def _complain(self, error: KeysUnavailable) -> None:
+        """Once, until they can be had again."""
+        if not self._failure:
+            _logger.error("the keys of the token issuer cannot be had: %s", error)
+        self._failure = str(error)
+        self._next_at = self._now() + REFRESH_PAUSE
+
+    def _replace(self, keys: Mapping[str, Key]) -> None:
+        if {kid: key.key.public_numbers() for kid, key in keys.items()} != {
+            kid: key.key.public_numbers() for kid, key in self._keys.items()
+        }:
+            self.version += 1
+        self._keys = keys

@@ -1,0 +1,227 @@
+"""Whether a token is true: by the keys of its issuer, here, or by asking the API server (TokenReview).
+
+What was found out is remembered under the token's digest, so that a tunnel costs one look at a table and no token is
+kept; never beyond the token's end, and not beyond a change of keys.
+"""
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import jwt
+
+from gateway.kubernetes.server import ApiError, ApiServer
+from gateway.kubernetes.tokens.claims import NotAnAccount, ServiceAccount, account_of_claims, account_of_user
+from gateway.kubernetes.tokens.keys import KeyRing, KeysUnavailable
+from gateway.model.errors import DownstreamError, InternalError
+from gateway.model.reasons import Reason
+
+LEEWAY = 30.0
+"""Seconds by which clocks may differ."""
+
+REMEMBERED = 10_000
+REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"
+REVIEW_SECONDS = 60.0  # a deleted pod's token is good no longer than this
+REFUSED_SECONDS = 5.0
+REVIEWS_AT_ONCE = 8
+REVIEWS_WAITING = 200
+
+_NEEDED = ["exp", "iss", "aud", "sub"]
+
+
+class Verified(NamedTuple):
+    """Until when, in Unix seconds, a token is what it was found to be: an account's, or (None) nobody's."""
+
+    account: ServiceAccount | None
+    until: float
+    detail: str = ""
+
+
+class Verifier(Protocol):
+    """One way to check a token."""
+
+    @property
+    def version(self) -> int:
+        """What was found out under another version counts no more."""
+        ...
+
+    async def verify(self, token: str) -> Verified:
+        """Raises `DownstreamError` for a token that is not accepted, `InternalError` if nobody can say."""
+        ...
+
+
+class Remembering:
+    """The same answers, found out once. `now` gives Unix seconds."""
+
+    def __init__(self, verifier: Verifier, now: Callable[[], float]) -> None:
+        self._verifier = verifier
+        self._now = now
+        self._verdicts: OrderedDict[bytes, Verified] = OrderedDict()
+        self._asking: dict[bytes, asyncio.Future[Verified]] = {}
+        self._version = verifier.version
+
+    async def account_of(self, token: str) -> ServiceAccount:
+        """Raises as `Verifier.verify`."""
+        digest = hashlib.sha256(token.encode()).digest()
+        verdict = self._recall(digest) or await self._find_out(digest, token)
+        if verdict.account is None:
+            raise DownstreamError(Reason.TOKEN_INVALID, verdict.detail)
+        return verdict.account
+
+    def _recall(self, digest: bytes) -> Verified | None:
+        if self._version != self._verifier.version:
+            self._version = self._verifier.version
+            self._verdicts.clear()
+        verdict = self._verdicts.get(digest)
+        if verdict is None or verdict.until < self._now():
+            return None
+        self._verdicts.move_to_end(digest)
+        return verdict
+
+    async def _find_out(self, digest: bytes, token: str) -> Verified:
+        """Many tunnels of one client bring the same token at once: it is looked at once."""
+        asking = self._asking.get(digest)
+        if asking is None:
+            asking = asyncio.ensure_future(self._verifier.verify(token))
+            self._asking[digest] = asking
+            asking.add_done_callback(lambda done: self._learn(digest, done))
+        return await asyncio.shield(asking)
+
+    def _learn(self, digest: bytes, done: "asyncio.Future[Verified]") -> None:
+        self._asking.pop(digest, None)
+        if done.cancelled() or done.exception() is not None:
+            return
+        self._recall(digest)  # a change of keys meanwhile
+        self._verdicts[digest] = done.result()
+        if len(self._verdicts) > REMEMBERED:
+            self._verdicts.popitem(last=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ByKeys:
+    """Checks signatures here (RFC 7519, RFC 8725): the algorithm is the key's, never the token's choice."""
+
+    ring: KeyRing
+    issuer: str
+    audience: str
+
+    @property
+    def version(self) -> int:
+        """See `Verifier`."""
+        self.ring.look_after()
+        return self.ring.version
+
+    async def verify(self, token: str) -> Verified:
+        """See `Verifier`."""
+        kid = _key_id(token)
+        try:
+            key = await self.ring.key(kid)
+        except KeysUnavailable as error:
+            raise InternalError(Reason.TOKEN_UNVERIFIABLE, str(error)) from error
+        if key is None:
+            raise DownstreamError(Reason.TOKEN_INVALID, "signed with a key that the issuer does not have")
+        try:
+            claims = jwt.decode(
+                token,
+                key.key,
+                algorithms=[key.algorithm],
+                audience=self.audience,
+                issuer=self.issuer,
+                leeway=LEEWAY,
+                options={"require": _NEEDED},
+            )
+            return Verified(account_of_claims(claims), float(claims["exp"]) + LEEWAY)
+        except jwt.ExpiredSignatureError:
+            raise DownstreamError(Reason.TOKEN_EXPIRED, "exp is past") from None
+        except (jwt.PyJWTError, NotAnAccount, TypeError, OverflowError) as error:  # not chained: it may quote the token
+            raise DownstreamError(Reason.TOKEN_INVALID, _why(error)) from None
+
+
+class ByReview:
+    """Asks the API server, which also knows of pods and accounts that were deleted. `now` gives Unix seconds."""
+
+    version = 0
+
+    def __init__(self, server: ApiServer, audience: str, now: Callable[[], float]) -> None:
+        self._server = server
+        self._audience = audience
+        self._now = now
+        self._turn = asyncio.Semaphore(REVIEWS_AT_ONCE)
+        self._waiting = 0
+
+    async def verify(self, token: str) -> Verified:
+        """See `Verifier`. A refusal is remembered as well, for a moment: nobody makes us ask at a guesser's pace."""
+        end = _end_of(token)
+        if end < self._now() - LEEWAY:
+            raise DownstreamError(Reason.TOKEN_EXPIRED, "exp is past")
+        status = await self._review(token)
+        user, audiences = status.get("user"), status.get("audiences")
+        if status.get("authenticated") is not True or not isinstance(user, dict):
+            return Verified(None, self._now() + REFUSED_SECONDS, "the API server does not accept it")
+        if not isinstance(audiences, list) or self._audience not in audiences:
+            return Verified(None, self._now() + REFUSED_SECONDS, "it is for another audience")
+        try:
+            account = account_of_user(user)
+        except NotAnAccount as error:
+            return Verified(None, self._now() + REFUSED_SECONDS, str(error))
+        return Verified(account, min(end + LEEWAY, self._now() + REVIEW_SECONDS))
+
+    async def _review(self, token: str) -> Mapping[str, Any]:
+        if self._waiting >= REVIEWS_WAITING:
+            raise InternalError(Reason.TOKEN_UNVERIFIABLE, "too many tokens wait for the API server")
+        self._waiting += 1
+        try:
+            async with self._turn:
+                answer = await self._server.post(REVIEWS, _question(token, self._audience))
+        except ApiError as error:
+            raise InternalError(Reason.TOKEN_UNVERIFIABLE, str(error)) from error
+        finally:
+            self._waiting -= 1
+        status = answer.get("status") if isinstance(answer, dict) else None
+        if not isinstance(status, dict):
+            raise InternalError(Reason.TOKEN_UNVERIFIABLE, "a TokenReview without a status")
+        return status
+
+
+def _question(token: str, audience: str) -> Mapping[str, Any]:
+    kind = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview"}
+    return {**kind, "spec": {"token": token, "audiences": [audience]}}
+
+
+def _key_id(token: str) -> str:
+    """Raises `DownstreamError`: for what is no token, and for what says that parts of it must be understood."""
+    try:
+        header = jwt.get_unverified_header(token)
+    except (jwt.PyJWTError, ValueError, TypeError):
+        raise DownstreamError(Reason.TOKEN_INVALID, "what was sent is no token") from None
+    kid = header.get("kid")
+    if not isinstance(kid, str) or "crit" in header:
+        raise DownstreamError(Reason.TOKEN_INVALID, "the token names no key, or extensions that nobody knows")
+    return kid
+
+
+def _end_of(token: str) -> float:
+    """What it says of its own end, which nobody has verified."""
+    try:
+        claims = jwt.decode(token, options={"verify_signature": False})
+        return float(claims["exp"])
+    except (jwt.PyJWTError, ValueError, TypeError, KeyError, OverflowError):
+        raise DownstreamError(Reason.TOKEN_INVALID, "what was sent is no token, or one without an end") from None
+
+
+_WORDS: tuple[tuple[type[Exception], str], ...] = (
+    (jwt.InvalidAudienceError, "it is for another audience"),
+    (jwt.InvalidIssuerError, "it is of another issuer"),
+    (jwt.ImmatureSignatureError, "it is not valid yet"),
+    (jwt.InvalidAlgorithmError, "its algorithm is not the key's"),
+    (jwt.InvalidSignatureError, "its signature is false"),
+    (jwt.MissingRequiredClaimError, "one of exp, iss, aud and sub is missing"),
+    (NotAnAccount, "it is not of a service account"),
+)
+
+
+def _why(error: Exception) -> str:
+    return next((words for kind, words in _WORDS if isinstance(error, kind)), "it is malformed")

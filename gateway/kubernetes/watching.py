@@ -1,0 +1,178 @@
+"""Pods and namespaces followed, and told to all who ask: one watch for all processes of a gateway."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from time import monotonic
+from typing import Any
+
+from gateway.kubernetes.directory import Change, Directory, Drop, Heard, Labelled, Put
+from gateway.kubernetes.following import Following, Resource, oldest
+from gateway.kubernetes.pods import read_namespace, read_pod, uid_of
+from gateway.kubernetes.server import ApiServer
+
+PODS = Resource("/api/v1/pods", "status.phase!=Succeeded,status.phase!=Failed")
+NAMESPACES = Resource("/api/v1/namespaces")
+SLICE = 1000
+BEHIND = 20_000
+"""Changes that wait for one reader; beyond them it is told the whole state instead."""
+
+HEARD_SECONDS = 1.0
+LONGEST_SILENCE = 60.0
+
+
+class Watching:
+    """`directory` is as the API server told last. Run by `run`."""
+
+    def __init__(self, server: ApiServer, stale_after: float, now: Callable[[], float] = monotonic) -> None:
+        self._server = server
+        self.directory = Directory(now, stale_after)
+        self._readers: set[Reader] = set()
+        self._told = asyncio.Event()
+        silence = min(LONGEST_SILENCE, stale_after / 2)
+        self._followings = (
+            Following(server, PODS, PodTaker(self.directory, self._publish), silence, now),
+            Following(server, NAMESPACES, NamespaceTaker(self.directory, self._publish), silence, now),
+        )
+
+    async def run(self) -> None:
+        """Returns never, but by being cancelled."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for following in self._followings:
+                    group.create_task(following.run())
+                group.create_task(self._tell_age())
+        finally:
+            await self._server.close()
+
+    async def first_list(self, seconds: float) -> bool:
+        """Wait for it; False if it did not come in time."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._told.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def reader(self) -> "Reader":
+        """For one who knows nothing yet. Its end is `close`."""
+        reader = Reader(self.directory, self._readers.discard)
+        self._readers.add(reader)
+        return reader
+
+    async def _tell_age(self) -> None:
+        told = None
+        while True:
+            heard_at = oldest(self._followings)
+            if heard_at is not None and heard_at != told:
+                told = heard_at
+                self._publish(Heard(heard_at))
+                self._told.set()
+            await asyncio.sleep(HEARD_SECONDS if told is not None else 0.05)
+
+    def _publish(self, change: Change) -> None:
+        self.directory.apply(change)
+        for reader in self._readers:
+            reader.put(change)
+
+
+class PodTaker:
+    """Fulfils `following.Taker` for pods."""
+
+    def __init__(self, directory: Directory, publish: Callable[[Change], None]) -> None:
+        self._directory = directory
+        self._publish = publish
+        self._missing: set[str] = set()
+
+    def begin(self) -> None:
+        """See `Taker`."""
+        self._missing = set(self._directory.uids())
+
+    def take(self, item: Mapping[str, Any]) -> None:
+        """See `Taker`. A pod that has ended is as good as gone."""
+        pod = read_pod(item)
+        if pod is None:
+            self._publish(Drop(uid_of(item)))
+            return
+        self._missing.discard(pod.uid)
+        self._publish(Put(pod))
+
+    def drop(self, item: Mapping[str, Any]) -> None:
+        """See `Taker`."""
+        self._publish(Drop(uid_of(item)))
+
+    def complete(self) -> None:
+        """See `Taker`."""
+        for uid in self._missing:
+            self._publish(Drop(uid))
+        self._missing = set()
+
+
+class NamespaceTaker:
+    """Fulfils `following.Taker` for namespaces."""
+
+    def __init__(self, directory: Directory, publish: Callable[[Change], None]) -> None:
+        self._directory = directory
+        self._publish = publish
+        self._missing: set[str] = set()
+
+    def begin(self) -> None:
+        """See `Taker`."""
+        self._missing = set(self._directory.namespaces())
+
+    def take(self, item: Mapping[str, Any]) -> None:
+        """See `Taker`."""
+        name, labels = read_namespace(item)
+        self._missing.discard(name)
+        self._publish(Labelled(name, labels))
+
+    def drop(self, item: Mapping[str, Any]) -> None:
+        """See `Taker`."""
+        self._publish(Labelled(read_namespace(item)[0], None))
+
+    def complete(self) -> None:
+        """See `Taker`."""
+        for name in self._missing:
+            self._publish(Labelled(name, None))
+        self._missing = set()
+
+
+class Reader:
+    """What one process is told: the whole state, then what changes, in slices. One that is slow is told the whole state
+    again rather than ever more changes."""
+
+    def __init__(self, directory: Directory, left: Callable[["Reader"], None]) -> None:
+        self._directory = directory
+        self._left = left
+        self._waiting: list[Change] = []
+        self._behind = True
+        self._news = asyncio.Event()
+        self._news.set()
+
+    def put(self, change: Change) -> None:
+        """Another one."""
+        if self._behind:
+            return  # it is part of the whole that will be told
+        self._waiting.append(change)
+        if len(self._waiting) > BEHIND:
+            self._waiting.clear()
+            self._behind = True
+        self._news.set()
+
+    async def __aiter__(self) -> AsyncIterator[Sequence[Sequence[Change]]]:
+        """Slices of at most `SLICE` changes, as many as bring it to what is known now."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            waiting = self._take()
+            yield [waiting[start : start + SLICE] for start in range(0, len(waiting), SLICE)]
+
+    def _take(self) -> Sequence[Change]:
+        if self._behind:
+            self._behind = False
+            return list(self._directory.changes())
+        waiting, self._waiting = self._waiting, []
+        return waiting
+
+    def close(self) -> None:
+        """Nothing more is told."""
+        self._left(self)

@@ -1,0 +1,66 @@
+"""Who is asking, by the pod that has the address: a source of identity, and what is known besides of who proved
+another.
+
+Whose identity should be known and is not, is nobody: an address that several pods have, a node's, one of the cluster's
+networks without a pod, any address while the state is too old.
+"""
+
+from collections.abc import Sequence
+
+from gateway.kubernetes.directory import Directory, Doubt
+from gateway.kubernetes.pods import Pod
+from gateway.model.addresses import Address, Network
+from gateway.model.client import Certificate, Client, IdentitySource
+from gateway.model.roles import HeaderFields
+
+
+class Workloads:
+    """Fulfils `identify.CredentialSource`. In `cidrs` every address is a pod's or a service's."""
+
+    asks = False
+
+    def __init__(self, directory: Directory, cidrs: Sequence[Network] = ()) -> None:
+        self._directory = directory
+        self._cidrs = tuple(cidrs)
+
+    async def identify(self, address: Address, head: HeaderFields, certificate: Certificate | None) -> Client | None:
+        """See `CredentialSource`. An address about which there is doubt passes on: credentials may resolve it."""
+        holder = self._directory.holder(address)
+        return self._as_pod(address, holder) if isinstance(holder, Pod) else None
+
+    def by_address(self, address: Address) -> Client:
+        """Who it is without credentials."""
+        holder = self._directory.holder(address)
+        if isinstance(holder, Pod):
+            return self._as_pod(address, holder)
+        if holder is None and any(address in network for network in self._cidrs):
+            holder = Doubt.NO_POD
+        return Client(address) if holder is None else Client(address, known=False, doubt=holder)
+
+    def complete(self, client: Client) -> Client:
+        """With what the address tells. A token's namespace stands: another pod at the address adds nothing to it."""
+        holder = self._directory.holder(client.address)
+        pod = holder if isinstance(holder, Pod) else None
+        if client.namespace is None:
+            return client if pod is None else self._with_pod(client, pod)
+        if pod is not None and _is_of(pod, client):
+            return self._with_pod(client, pod)
+        return client._replace(namespace_labels=self._directory.labels_of(client.namespace))
+
+    def _as_pod(self, address: Address, pod: Pod) -> Client:
+        return self._with_pod(Client(address, IdentitySource.KUBERNETES), pod)
+
+    def _with_pod(self, client: Client, pod: Pod) -> Client:
+        return client._replace(
+            namespace=pod.namespace,
+            service_account=pod.service_account,
+            pod=pod.name,
+            labels=pod.labels,
+            workload=pod.workload,
+            namespace_labels=self._directory.labels_of(pod.namespace),
+        )
+
+
+def _is_of(pod: Pod, client: Client) -> bool:
+    same_account = (pod.namespace, pod.service_account) == (client.namespace, client.service_account)
+    return same_account and client.pod in (None, pod.name)

@@ -1,0 +1,1 @@
+"""Sections of gateway.yaml that speak of one subject."""

@@ -1,0 +1,50 @@
+"""How clients are recognised, and the API server that is asked for it."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from gateway.model.client import IdentitySource
+from gateway.settings.leaves import CollectorUrl, Duration, FilePath, Flag, KeySource, Text
+from gateway.settings.section import Section, key
+
+
+class BasicSettings(Section):
+    """Users with passwords."""
+
+    htpasswd: FilePath = Field(description="Lines of `user:hash`, bcrypt only (`htpasswd -B`).")
+
+
+class TokenSettings(Section):
+    """Tokens of service accounts (JWT)."""
+
+    issuer: Text | None = key(None, "The `iss` that a token must carry; with jwks.")
+    audience: Text = key("egress-gateway", "The `aud` that a token must carry.")
+    jwks: KeySource | None = key(
+        None, "Where the issuer's keys are: a file, an https URL, or `kubernetes` for the API server."
+    )
+    ca: FilePath | None = key(None, "With an https URL: CA certificates to believe, PEM; null for the system's.")
+    review: Flag = key(False, "Instead of jwks: have the API server check each token (TokenReview).")
+
+
+class IdentitySettings(Section):
+    """How clients are recognised."""
+
+    sources: Annotated[tuple[IdentitySource, ...], Field(min_length=1)] = key(
+        ["mtls", "token", "basic", "kubernetes", "address"], "Tried in this order."
+    )
+    challenge: Literal["auto", "always", "never"] = key("auto", "When to answer 407 to a client without credentials.")
+    required: Flag = key(False, "An address alone is no identity.")
+    basic: BasicSettings | None = key(None, "Users with passwords.")
+    token: TokenSettings | None = key(None, "Tokens of service accounts.")
+    kubernetes: Flag = key(False, "Recognise pods by their address.")
+
+
+class KubernetesSettings(Section):
+    """The API server."""
+
+    server: CollectorUrl | None = key(None, "Its address; null for what a pod finds in its environment.")
+    ca: FilePath | None = key(None, "CA certificates to believe, PEM; null for what is mounted into a pod.")
+    token_file: FilePath | None = key(None, "Holds our bearer token; null for what is mounted into a pod.")
+    first_list: Duration = key("30s", "How long a start waits for the list of pods.")
+    stale_after: Duration = key("5m", "How long the last state holds while the API server is silent.")

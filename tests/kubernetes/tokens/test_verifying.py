@@ -1,0 +1,136 @@
+"""What was found out about a token is found out once, and holds no longer than it is true."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from gateway.kubernetes.tokens import verifying
+from gateway.kubernetes.tokens.claims import ServiceAccount
+from gateway.kubernetes.tokens.keys import KeyRing
+from gateway.kubernetes.tokens.verifying import LEEWAY, ByKeys, ByReview, Remembering, Verified
+from gateway.model.errors import DownstreamError, InternalError
+from gateway.model.reasons import Reason
+from tests.helpers.token_issuer import AUDIENCE, ISSUER, TokenIssuer
+from tests.kubernetes.following import Cluster
+
+API = ServiceAccount("payments", "api", "api-1")
+
+
+class Counting:
+    """Takes every token for API's, until `until`."""
+
+    def __init__(self, until: float = 2000.0) -> None:
+        self.version = 0
+        self.asked = 0
+        self.until = until
+        self.error: Exception | None = None
+
+    async def verify(self, token: str) -> Verified:
+        self.asked += 1
+        await asyncio.sleep(0)
+        if self.error is not None:
+            raise self.error
+        return Verified(API if token != "bad" else None, self.until, "no")
+
+
+class Bed:
+    def __init__(self, verifier: Counting) -> None:
+        self.now = 1000.0
+        self.verifier = verifier
+        self.tokens = Remembering(verifier, lambda: self.now)
+
+
+@pytest.fixture
+def bed() -> Bed:
+    return Bed(Counting())
+
+
+async def test_a_crowd_with_one_token_is_one_check(bed: Bed) -> None:
+    crowd = [bed.tokens.account_of("t") for _ in range(20)]
+    assert set(await asyncio.gather(*crowd)) == {API}
+    assert await bed.tokens.account_of("t") == API
+    assert bed.verifier.asked == 1
+
+
+async def test_a_verdict_ends_with_the_token_and_with_the_keys(bed: Bed) -> None:
+    await bed.tokens.account_of("t")
+    bed.now = 2000.5
+    await bed.tokens.account_of("t")
+    assert bed.verifier.asked == 2
+    bed.verifier.version, bed.verifier.until = 1, 9000.0
+    await bed.tokens.account_of("t")
+    await bed.tokens.account_of("t")
+    assert bed.verifier.asked == 3
+
+
+async def test_a_refusal_is_remembered_too_and_an_error_is_not(bed: Bed) -> None:
+    for _ in range(2):
+        with pytest.raises(DownstreamError, match="token_invalid"):
+            await bed.tokens.account_of("bad")
+    assert bed.verifier.asked == 1
+    bed.verifier.error = InternalError(Reason.TOKEN_UNVERIFIABLE)
+    for _ in range(2):
+        with pytest.raises(InternalError):
+            await bed.tokens.account_of("t")
+    assert bed.verifier.asked == 3
+
+
+async def test_what_is_remembered_is_bounded_and_holds_no_token(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verifying, "REMEMBERED", 3)
+    for number in range(9):
+        await bed.tokens.account_of(f"token {number}")
+    assert len(bed.tokens._verdicts) == 3
+    assert "token 8" not in repr(bed.tokens.__dict__)
+
+
+async def test_one_that_goes_away_takes_the_check_from_nobody_else(bed: Bed) -> None:
+    first, second = (asyncio.create_task(bed.tokens.account_of("t")) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert await second == API
+    assert bed.verifier.asked == 1
+
+
+async def test_clocks_may_differ_a_little() -> None:
+    issuer = TokenIssuer()
+
+    async def fetch() -> bytes:
+        return issuer.key_set()
+
+    verifier = ByKeys(KeyRing(fetch, time.monotonic), ISSUER, AUDIENCE)
+    now = int(time.time())
+    late = await verifier.verify(issuer.token(exp=now - 5))
+    assert (late.account, late.until) == (API, now - 5 + LEEWAY)
+    assert (await verifier.verify(issuer.token(nbf=now + 5))).account == API
+    with pytest.raises(DownstreamError) as refusal:
+        await verifier.verify(issuer.token(exp=now - LEEWAY - 5))
+    assert refusal.value.reason is Reason.TOKEN_EXPIRED
+
+
+async def test_tokens_that_wait_for_the_server_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verifying, "REVIEWS_WAITING", 3)
+    issuer, cluster = TokenIssuer(), Cluster(tmp_path)
+    with cluster.api as api:
+        server = cluster.server()
+        reviews = ByReview(server, AUDIENCE, time.time)
+        tokens = [issuer.token(jti=str(number)) for number in range(10)]
+        told = await asyncio.gather(*map(reviews.verify, tokens), return_exceptions=True)
+        waited = [each for each in told if isinstance(each, Verified)]
+        refused = [each for each in told if isinstance(each, InternalError)]
+        assert (len(waited), len(refused), len(api.reviews)) == (3, 7, 3)
+        assert {each.account for each in waited} == {None}
+        await server.close()
+
+
+async def test_a_server_that_does_not_know_our_audience_is_not_believed(tmp_path: Path) -> None:
+    issuer, cluster = TokenIssuer(), Cluster(tmp_path)
+    token = issuer.token()
+    cluster.api.audiences = ["another"]
+    cluster.api.accounts[token] = {"username": "system:serviceaccount:payments:api"}
+    with cluster.api:
+        server = cluster.server()
+        verdict = await ByReview(server, AUDIENCE, time.time).verify(token)
+        assert (verdict.account, verdict.detail) == (None, "it is for another audience")
+        await server.close()

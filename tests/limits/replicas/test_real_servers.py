@@ -1,0 +1,163 @@
+"""Every form of URL against real servers: TLS with a login that may do no more than limits need, Sentinels of which
+the master dies, a cluster of three."""
+
+import asyncio
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from gateway.limits.replicas import link
+from gateway.limits.replicas.link import Link, parse_place
+from gateway.limits.replicas.script import TAG
+from gateway.limits.replicas.store import OnFailure, ReplicaStore
+from gateway.limits.tables.table import StoreUnavailable
+from gateway.model.limits.limit import Counted, Limit
+from gateway.policy.buckets import Draw, Lacking, Taken
+from tests.helpers.certificates import Authority, pem
+from tests.helpers.redis_server import RedisServer, wait_for_port
+from tests.helpers.requirements import require
+
+SECONDS = 30.0
+BURST = 5
+SLOW = Limit("slow", Counted.CONNECTIONS, rate=0.001, burst=float(BURST))
+ACL = "+eval +evalsha +script|load +time +get +set +zadd +zcount +zscore +zremrangebyscore +expire +hgetall +hset +hdel"
+"""As the page of policies has it."""
+HELD = Limit("held", Counted.CONCURRENT, rate=3.0)
+
+
+async def check_shared(url: str) -> None:
+    """Two gateways there get together what one may."""
+    async with joined(url, "one") as one, joined(url, "other") as other:
+        await check_together((one, other))
+
+
+@asynccontextmanager
+async def joined(url: str, member: str) -> AsyncIterator[ReplicaStore]:
+    """A store that is in touch: to connect may take longer than an answer may."""
+    store = ReplicaStore(Link(parse_place(url), member), time, OnFailure.DENY, None)
+    await store.start()
+    try:
+        await until(lambda: store.is_up)
+        yield store
+    finally:
+        await store.close()
+
+
+async def check_together(stores: Sequence[ReplicaStore]) -> None:
+    draws = [Draw(SLOW, ()), Draw(HELD, ("client",))]
+    outcomes = [await stores[turn % 2].take(draws) for turn in range(4)]
+    assert [isinstance(outcome, Taken) for outcome in outcomes] == [True, True, True, False]
+    refusal = outcomes[-1]
+    assert isinstance(refusal, Lacking)
+    assert refusal.limit is HELD
+    singly = [await stores[turn % 2].take(draws[:1]) for turn in range(BURST)]
+    assert [type(outcome) for outcome in singly] == [Taken, Taken, Lacking, Lacking, Lacking]
+
+
+async def test_a_login_over_tls_needs_no_more_than_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "ANSWER_SECONDS", 10.0)  # both hands are to be shaken, not how soon
+    authority = Authority("store")
+    certificate, key = authority.server("localhost", addresses=["127.0.0.1"]).write(tmp_path, "redis")
+    roots = tmp_path / "roots.pem"
+    roots.write_bytes(pem(authority.certificate))
+    user = ["on", ">secret", f"~{TAG}*", "-@all", *ACL.split()]
+    options = ["--tls-cert-file", str(certificate), "--tls-key-file", str(key), "--tls-ca-cert-file", str(roots)]
+    options += ["--tls-auth-clients", "no", "--user", "default", "off", "--user", "limits", *user]
+    with RedisServer(tmp_path, *options, tls=True) as redis:
+        at = f"localhost:{redis.port}/0?ssl_ca_certs={roots}"
+        await check_shared(f"rediss://limits:secret@{at}")
+        for refused in (f"rediss://limits:wrong@{at}", f"rediss://limits:secret@localhost:{redis.port}/0"):
+            stranger = Link(parse_place(refused), "stranger")
+            with pytest.raises(StoreUnavailable):
+                await stranger.be_present()
+            await stranger.close()
+
+
+async def test_a_master_that_dies_is_replaced_by_sentinels(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        master = stack.enter_context(RedisServer(folder(tmp_path, "master")))
+        follows = ["--replicaof", "127.0.0.1", str(master.port), "--repl-diskless-sync-delay", "0"]
+        heir = stack.enter_context(RedisServer(folder(tmp_path, "replica"), *follows))
+        sentinel = stack.enter_context(watching(folder(tmp_path, "sentinel"), master.port))
+        url = f"redis+sentinel://127.0.0.1:{sentinel}/shared/0"
+        await until(lambda: told(sentinel, "sentinel", "replicas", "shared").count("\nslave-priority") == 1)
+        await check_shared(url)
+        async with joined(url, "one") as store:
+            master.kill()
+            await until(lambda: f"\n{heir.port}\n" in told(sentinel, "sentinel", "get-master-addr-by-name", "shared"))
+            deadline = time.monotonic() + SECONDS
+            while not await admits(store):
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.1)
+
+
+async def test_a_cluster_keeps_all_buckets_of_one_take_together(tmp_path: Path) -> None:
+    require("redis-cli")
+    with ExitStack() as stack:
+        nodes = []
+        for name in "abc":
+            bus = str(free_port())
+            options = ["--cluster-enabled", "yes", "--cluster-port", bus, "--cluster-node-timeout", "5000"]
+            nodes.append(stack.enter_context(RedisServer(folder(tmp_path, name), *options)).port)
+        hosts = [f"127.0.0.1:{port}" for port in nodes]
+        made = await asyncio.to_thread(told, nodes[0], "--cluster", "create", *hosts, "--cluster-yes")
+        assert "All 16384 slots covered" in made
+        for port in nodes:
+            await until(lambda port=port: "cluster_state:ok" in told(port, "cluster", "info"))  # type: ignore[misc]  # bound now
+        await check_shared(f"redis+cluster://{','.join(hosts)}")
+
+
+async def admits(store: ReplicaStore) -> bool:
+    with suppress(StoreUnavailable):
+        return isinstance(await store.take([Draw(SLOW, ("another",))]), Taken)
+    return False
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not await asyncio.to_thread(holds):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.1)
+
+
+def told(port: int, *command: str) -> str:
+    """What redis-cli prints."""
+    run = subprocess.run(
+        ["redis-cli", "-p", str(port), *command], check=False, capture_output=True, timeout=SECONDS, text=True
+    )
+    return run.stdout.replace("\r", "")
+
+
+def folder(inside: Path, name: str) -> Path:
+    made = inside / name
+    made.mkdir()
+    return made
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
+
+
+@contextmanager
+def watching(own: Path, master: int) -> Iterator[int]:
+    """The port of a Sentinel that takes a master for dead after half a second."""
+    port = free_port()
+    settings = own / "sentinel.conf"
+    settings.write_text(
+        f"port {port}\nbind 127.0.0.1\ndir {own}\nsentinel monitor shared 127.0.0.1 {master} 1\n"
+        "sentinel down-after-milliseconds shared 500\nsentinel failover-timeout shared 2000\n"
+    )
+    process = subprocess.Popen(["redis-server", str(settings), "--sentinel"], stdout=subprocess.DEVNULL)
+    try:
+        wait_for_port(port)
+        yield port
+    finally:
+        process.kill()
+        process.wait()

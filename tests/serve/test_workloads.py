@@ -1,0 +1,94 @@
+"""A pod's address says who it is; what is in doubt says nothing; a token's word stands."""
+
+import pytest
+
+from gateway.kubernetes.directory import Directory, Doubt, Heard, Labelled, Put
+from gateway.kubernetes.pods import Pod
+from gateway.model.addresses import Address, parse_network
+from gateway.model.client import Client, IdentitySource
+from gateway.serve.identify import Identifier
+from gateway.serve.workloads import Workloads
+from gateway.wire.head import RequestHead
+
+HERE, NODE, FREE, OUTSIDE = (Address(4, value) for value in (0x0A010007, 0x0A010008, 0x0A010009, 0xC0000201))
+POD = Pod("u", "payments", "api-1", "api", "Deployment/api", {"app": "api"}, (HERE,), "2027-01-15T08:00:00Z")
+HEAD = RequestHead("CONNECT", "x.test:443", 1, (), 0)
+AS_POD = Client(
+    HERE,
+    IdentitySource.KUBERNETES,
+    namespace="payments",
+    service_account="api",
+    pod="api-1",
+    labels={"app": "api"},
+    workload="Deployment/api",
+    namespace_labels={"team": "a"},
+)
+
+
+class Bed:
+    def __init__(self) -> None:
+        self.now = 0.0
+        directory = Directory(lambda: self.now)
+        for change in (Put(POD), Put(POD._replace(uid="n", addresses=(NODE,), on_host=True)), Heard(0.0)):
+            directory.apply(change)
+        directory.apply(Labelled("payments", {"team": "a"}))
+        network = parse_network("10.1.0.0/16")
+        assert network is not None
+        self.workloads = Workloads(directory, [network])
+
+
+@pytest.fixture
+def bed() -> Bed:
+    return Bed()
+
+
+async def test_the_pod_at_the_address_is_who_asks(bed: Bed) -> None:
+    assert await bed.workloads.identify(HERE, HEAD, None) == bed.workloads.by_address(HERE) == AS_POD
+
+
+@pytest.mark.parametrize(("address", "doubt"), [(NODE, Doubt.HOST_NETWORK), (FREE, Doubt.NO_POD)])
+async def test_a_doubt_passes_on_and_makes_nobody_of_the_address(bed: Bed, address: Address, doubt: Doubt) -> None:
+    assert await bed.workloads.identify(address, HEAD, None) is None
+    assert bed.workloads.by_address(address) == Client(address, known=False, doubt=doubt)
+
+
+async def test_outside_of_the_cluster_an_address_is_an_address_until_the_state_is_too_old(bed: Bed) -> None:
+    assert bed.workloads.by_address(OUTSIDE) == Client(OUTSIDE)
+    bed.now = 301.0
+    for address in (OUTSIDE, HERE):
+        assert bed.workloads.by_address(address) == Client(address, known=False, doubt=Doubt.STALE)
+
+
+async def test_a_user_is_known_by_the_pod_as_well(bed: Bed) -> None:
+    user = Client(HERE, IdentitySource.BASIC, user="ci")
+    assert bed.workloads.complete(user) == AS_POD._replace(source=IdentitySource.BASIC, user="ci")
+    at_node = Client(NODE, IdentitySource.BASIC, user="ci")
+    assert bed.workloads.complete(at_node) == at_node
+
+
+@pytest.mark.parametrize(
+    ("claimed", "pod", "is_the_same"),
+    [
+        (("payments", "api"), "api-1", True),
+        (("payments", "api"), None, True),
+        (("payments", "api"), "api-2", False),
+        (("payments", "admin"), None, False),
+        (("shop", "api"), None, False),
+    ],
+)
+async def test_a_tokens_word_stands_and_only_its_own_pod_adds_to_it(
+    bed: Bed, claimed: tuple[str, str], pod: str | None, is_the_same: bool
+) -> None:
+    token = Client(HERE, IdentitySource.TOKEN, namespace=claimed[0], service_account=claimed[1], pod=pod)
+    found = bed.workloads.complete(token)
+    if is_the_same:
+        assert found == AS_POD._replace(source=IdentitySource.TOKEN)
+    else:
+        team = {"team": "a"} if claimed[0] == "payments" else None
+        assert found == token._replace(namespace_labels=team)
+
+
+async def test_the_identifier_asks_them_last_and_a_captured_connection_only_them(bed: Bed) -> None:
+    identifier = Identifier(workloads=bed.workloads)
+    assert await identifier.identify(HERE, HEAD, None) == identifier.by_address(HERE) == AS_POD
+    assert not (await identifier.identify(NODE, HEAD, None)).known
