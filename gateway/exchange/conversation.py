@@ -72,7 +72,7 @@ class _Conversation:
             draft.method = request.method
             plan = self._plan
             if plan is None or plan.request != request:
-                plan = self._plan = plan_request(request, self._parts.via)
+                plan = self._plan = plan_request(request, self._parts.via, plan)
             return await Exchange(plan, draft, self._stream, self.inlet, self.signal, self._scope, self._parts).run()
         except GatewayError as error:
             return await self._refuse(error, request, draft)

@@ -1,5 +1,6 @@
 """What follows from a request alone, whoever may send it where. Many clients send one request again and again: the plan
-of the last one is kept, for its own connection only, and holds for the next if the two are equal.
+of the last one is kept, for its own connection only, and holds for the next if the two are equal. Where only the target
+differs, what follows from the fields holds.
 """
 
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from gateway.exchange.fields import has_come_by, request_fields, sort_request, w
 from gateway.exchange.hops import hops_left, with_hops
 from gateway.model.errors import DownstreamError
 from gateway.wire.http.messages import Request
-from gateway.wire.http.writing import request_head
+from gateway.wire.http.writing import field_lines, request_line
 from gateway.wire.target import MalformedTarget, Target, parse_target
 
 
@@ -26,31 +27,47 @@ class Plan:
     loops: bool
     inspected: object = None
     _host: str = ""
-    _head: bytes = b""
+    _lines: bytes = b""
 
     def head(self, host: str, via: str) -> bytes:
         """As the destination gets it. `host` is the one that was judged, `via` our pseudonym."""
         if host != self._host:
-            self._host, self._head = host, self._written(self.passing, host, via)
-        return self._head
+            self._host, self._lines = host, self._written(self.passing, host, via)
+        return request_line(self.request.method, self.target.resource) + self._lines
 
     def changed_head(self, host: str, via: str, passing: list[tuple[str, str]]) -> bytes:
         """The same with other fields; they may hold secrets, and it is not kept."""
-        return self._written(passing, host, via)
+        return request_line(self.request.method, self.target.resource) + self._written(passing, host, via)
+
+    def aimed_at(self, request: Request, target: Target) -> "Plan":
+        """The plan of a request with the same method, version and fields."""
+        return Plan(
+            request,
+            target,
+            self.passing,
+            self.is_persistent,
+            self.websocket,
+            self.hops,
+            self.loops,
+            _host=self._host,
+            _lines=self._lines,
+        )
 
     def _written(self, passing: list[tuple[str, str]], host: str, via: str) -> bytes:
         if self.hops is not None:
             passing = with_hops(passing, self.hops - 1)
-        fields = request_fields(self.request, passing, host, via, self.websocket)
-        return request_head(self.request.method, self.target.resource, fields)
+        return field_lines(request_fields(self.request, passing, host, via, self.websocket))
 
 
-def plan_request(request: Request, via: str) -> Plan:
-    """Raises `DownstreamError` for what is not forwarded to anybody."""
+def plan_request(request: Request, via: str, last: Plan | None = None) -> Plan:
+    """`last` is the plan of the request before this one. Raises `DownstreamError` for what is not forwarded to
+    anybody."""
     try:
         target = parse_target(request.target, request.method)
     except MalformedTarget as malformed:
         raise DownstreamError(malformed.reason, malformed.detail) from malformed
+    if last is not None and last.request._replace(target=request.target) == request:
+        return last.aimed_at(request, target)
     fields = sort_request(request)
     passing = fields.passing
     return Plan(

@@ -76,6 +76,7 @@ class DeadlineWheel:
         self.loop = loop
         self._tick = tick
         self._slots: dict[int, set[_Entry]] = {}
+        self._near: dict[float, tuple[float, set[_Entry]]] = {}  # the last slot for a duration, and until when it is so
         self._grains: dict[float, int] = {}
         self._turned_to = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -94,6 +95,12 @@ class DeadlineWheel:
     def slot_after(self, seconds: float) -> "set[_Entry]":
         """The slot that is emptied, ringing, after `seconds` at the earliest."""
         now = self.loop.time()
+        near = self._near.get(seconds)
+        if near is not None and now < near[0]:
+            return near[1]
+        return self._find_slot(now, seconds)
+
+    def _find_slot(self, now: float, seconds: float) -> "set[_Entry]":
         grain = self._grains.get(seconds) or self._grain_of(seconds)
         index = -(-(int((now + seconds) / self._tick) + 1) // grain) * grain
         slot = self._slots.get(index)
@@ -102,6 +109,8 @@ class DeadlineWheel:
         if self._timer is None:
             self._turned_to = int(now / self._tick)
             self._timer = self.loop.call_later(self._tick, self._turn)
+        if seconds >= self._tick and seconds in self._grains:  # which bounds the durations that are remembered
+            self._near[seconds] = index * self._tick - seconds, slot
         return slot
 
     def _grain_of(self, seconds: float) -> int:

@@ -3,10 +3,19 @@
 As in `sealing`: what a peer could make long is cut, and text that is not ours is made printable.
 """
 
-from gateway.model.decision import Deny, Permit
+from gateway.model.decision import Deny
 from gateway.model.reasons import Reason
 from gateway.model.record import Dialled, Ended, ExchangeDraft, ExchangeRecord, Side, verdict_of
-from gateway.telemetry.sealing import LIST_LIMIT, add_workload, printable, rfc3339
+from gateway.telemetry.sealing import (
+    LIST_LIMIT,
+    add_client,
+    add_dialling,
+    add_verdict,
+    milliseconds,
+    printable,
+    reason_of,
+    rfc3339,
+)
 
 ExchangeLabels = tuple[str, Reason | None, str]
 """Verdict, reason, class of the status (`2xx`, or "" where the client was told none)."""
@@ -16,14 +25,7 @@ _CLASSES = ("", "1xx", "2xx", "3xx", "4xx", "5xx")
 
 def labels_of(draft: ExchangeDraft) -> ExchangeLabels:
     """By what it is counted beside its rule."""
-    return verdict_of(draft), reason_for(draft), _CLASSES[(draft.status or 0) // 100]
-
-
-def reason_for(draft: ExchangeDraft) -> Reason | None:
-    """What was noted of the exchange, else of its streaming, else of its denial; None where all went well."""
-    if draft.reason is not None or draft.transfer.reason is not None:
-        return draft.reason or draft.transfer.reason
-    return draft.decision.reason if isinstance(draft.decision, Deny) else None
+    return verdict_of(draft), reason_of(draft), _CLASSES[(draft.status or 0) // 100]
 
 
 def seal_exchange(draft: ExchangeDraft, ended_at: float) -> ExchangeRecord:
@@ -40,7 +42,7 @@ def seal_exchange(draft: ExchangeDraft, ended_at: float) -> ExchangeRecord:
         "path": printable(draft.path),
         "decision": verdict_of(draft),
         "generation": draft.generation,
-        "total_ms": _milliseconds(ended_at - draft.started_at),
+        "total_ms": milliseconds(ended_at - draft.started_at),
         "bytes_up": transfer.bytes_up,
         "bytes_down": transfer.bytes_down,
         "ended": transfer.ended or (Ended.REFUSED if isinstance(draft.decision, Deny) else Ended.FAILED),
@@ -50,26 +52,18 @@ def seal_exchange(draft: ExchangeDraft, ended_at: float) -> ExchangeRecord:
         record["peer_address"] = str(connection.sender[0])
         record["peer_port"] = connection.sender[1]
     _add_request(record, draft)
-    _add_verdict(record, draft)
+    add_verdict(record, draft)
     if draft.dialled is not None:
         _add_dial(record, draft, draft.dialled)
     if transfer.first_byte_at is not None:
-        record["first_byte_ms"] = _milliseconds(transfer.first_byte_at - draft.started_at)
+        record["first_byte_ms"] = milliseconds(transfer.first_byte_at - draft.started_at)
     return record
 
 
 def _add_request(record: ExchangeRecord, draft: ExchangeDraft) -> None:
     client, intent = draft.client, draft.intent
     if client is not None:
-        record["identity"] = client.source
-        if client.user is not None:
-            record["user"] = printable(client.user)
-        if client.namespace is not None or client.doubt is not None:
-            add_workload(record, client)
-        if client.spiffe is not None:
-            record["spiffe"] = client.spiffe
-        if client.certificate is not None:
-            record["certificate"] = printable(client.certificate)
+        add_client(record, client)
     if intent is not None:
         record["door"] = intent.door
         record["host"] = str(intent.authority.host)
@@ -101,54 +95,10 @@ def _joined(fields: tuple[tuple[str, str], ...]) -> dict[str, str]:
     return {printable(name): printable(", ".join(found)) for name, found in values.items()}
 
 
-def _add_verdict(record: ExchangeRecord, draft: ExchangeDraft) -> None:
-    decision, reason = draft.decision, reason_for(draft)
-    if reason is not None:
-        record["reason"] = reason
-        if detail := draft.detail or (decision.detail if isinstance(decision, Deny) else ""):
-            record["detail"] = printable(detail)
-    if decision is None:
-        return
-    if decision.groups:
-        record["groups"] = tuple(decision.groups)
-    if decision.rule is not None:
-        record["rule"] = decision.rule.name
-        record["rule_file"] = decision.rule.file
-        record["rule_line"] = decision.rule.line
-    if decision.also:
-        record["also"] = decision.also[:LIST_LIMIT]
-    aside = draft.would_deny or (decision.would_deny if isinstance(decision, Permit) else None)
-    if aside is not None:
-        record["would_deny"] = aside.reason
-        if aside.rule is not None:
-            record["would_deny_rule"] = aside.rule.name
-    if draft.would_limit is not None:
-        record["would_limit"] = draft.would_limit
-
-
 def _add_dial(record: ExchangeRecord, draft: ExchangeDraft, dialled: Dialled) -> None:
     """Of a reused connection only the address: its dial was another exchange's."""
     record["dialled_address"] = str(dialled.address)
     if draft.reused:
         record["reused"] = True
-        return
-    record["dial_ms"] = _milliseconds(dialled.dial_seconds)
-    if dialled.resolve_seconds is not None:
-        record["dns_ms"] = _milliseconds(dialled.resolve_seconds)
-        record["resolved"] = tuple(map(str, dialled.resolved[:LIST_LIMIT]))
-    enforced = [each for each in dialled.refused if each.enforced]
-    if enforced:
-        shown = (printable(f"{each.address} ({each.detail or each.reason})") for each in enforced[:LIST_LIMIT])
-        record["refused"] = tuple(shown)
-    denying = dict.fromkeys(each.rule.name for each in enforced if each.rule is not None)
-    if denying:
-        record["also"] = tuple(dict.fromkeys((*record.get("also", ()), *denying)))[:LIST_LIMIT]
-    aside = next((each for each in dialled.refused if not each.enforced), None)
-    if aside is not None and "would_deny" not in record:
-        record["would_deny"] = aside.reason
-        if aside.rule is not None:
-            record["would_deny_rule"] = aside.rule.name
-
-
-def _milliseconds(seconds: float) -> float:
-    return round(seconds * 1e6) / 1000
+    else:
+        add_dialling(record, dialled)

@@ -4,7 +4,7 @@ encoding follow in small batches, writing in the sinks' threads.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -112,9 +112,11 @@ class Recorder:
         if self._telling is not None:
             self._telling.offer(pending)
         outlets = (*self._logs, *self._flows)
-        batches = [bytearray() for _ in outlets]
-        encoded = sum(self._encode(draft, ended_at, outlets, batches) for draft, ended_at in pending)
-        for log, batch in zip(outlets, batches, strict=True):
+        batches = {log.encode: bytearray() for log in outlets}  # logs that look alike are encoded once
+        encoded = sum(self._encode(draft, ended_at, batches) for draft, ended_at in pending)
+        lines = {encode: bytes(batch) for encode, batch in batches.items()}
+        for log in outlets:
+            batch = lines[log.encode]
             log.sink.put(batch, encoded if log.is_whole else batch.count(b"\n"))
         self._ledger.seal(len(pending), (len(pending) - encoded) * len(self._logs))
 
@@ -155,20 +157,23 @@ class Recorder:
             yield from former.logs
 
     def _encode(
-        self, draft: Draft | ExchangeDraft, ended_at: float, outlets: Sequence[Log], batches: Sequence[bytearray]
+        self,
+        draft: Draft | ExchangeDraft,
+        ended_at: float,
+        batches: Mapping[Callable[[ConnectionRecord | ExchangeRecord], bytes], bytearray],
     ) -> bool:
-        """Append one line for each log; False, counted and logged, where a fault of ours stands in the way.
+        """Append one line for each form; False, counted and logged, where a fault of ours stands in the way.
 
         Appending at once frees the line: keeping 64 of them made encoding cost twice as much (allocator).
         """
         try:
             record = seal(draft, ended_at) if isinstance(draft, Draft) else seal_exchange(draft, ended_at)
-            lines = [log.encode(record) for log in outlets]
+            lines = [encode(record) for encode in batches]
         except Exception:
             self._unencoded += len(self._logs)
             connection = draft if isinstance(draft, Draft) else draft.connection
             _logger.exception("no record of connection %s", connection.connection_id)
             return False
-        for batch, line in zip(batches, lines, strict=True):
+        for batch, line in zip(batches.values(), lines, strict=True):
             batch.extend(line)
         return True

@@ -13,7 +13,19 @@ from gateway.model.client import Client
 from gateway.model.decision import AddressRefusal, Deny, Permit, RuleRef
 from gateway.model.intent import Opening
 from gateway.model.reasons import Reason
-from gateway.model.record import ConnectionRecord, Dialled, Draft, Ended, ExchangeRecord, Side, TlsSides, verdict_of
+from gateway.model.record import (
+    ConnectionRecord,
+    Dialled,
+    Draft,
+    Ended,
+    ExchangeDraft,
+    ExchangeRecord,
+    Side,
+    TlsSides,
+    verdict_of,
+)
+
+Record = ConnectionRecord | ExchangeRecord
 
 TEXT_LIMIT = 512
 LIST_LIMIT = 32
@@ -30,7 +42,7 @@ def seal(draft: Draft, ended_at: float) -> ConnectionRecord:
         "client_port": draft.peer[1],
         "decision": verdict_of(draft),
         "generation": draft.generation,
-        "total_ms": _milliseconds(ended_at - draft.started_at),
+        "total_ms": milliseconds(ended_at - draft.started_at),
         "bytes_up": transfer.bytes_up,
         "bytes_down": transfer.bytes_down,
         "ended": transfer.ended or (Ended.REFUSED if isinstance(decision, Deny) else Ended.FAILED),
@@ -40,7 +52,7 @@ def seal(draft: Draft, ended_at: float) -> ConnectionRecord:
         record["peer_address"] = str(draft.sender[0])
         record["peer_port"] = draft.sender[1]
     _add_request(record, draft)
-    _add_verdict(record, draft)
+    add_verdict(record, draft)
     if draft.dialled is not None:
         _add_dial(record, draft.dialled)
     if draft.opening is not None:
@@ -50,7 +62,7 @@ def seal(draft: Draft, ended_at: float) -> ConnectionRecord:
     if draft.requests:
         record["requests"] = draft.requests
     if transfer.first_byte_at is not None:
-        record["first_byte_ms"] = _milliseconds(transfer.first_byte_at - draft.started_at)
+        record["first_byte_ms"] = milliseconds(transfer.first_byte_at - draft.started_at)
     return record
 
 
@@ -58,15 +70,7 @@ def _add_request(record: ConnectionRecord, draft: Draft) -> None:
     """Who asked for what, and what they were told."""
     client, intent = draft.client, draft.intent
     if client is not None:
-        record["identity"] = client.source
-        if client.user is not None:
-            record["user"] = printable(client.user)
-        if client.namespace is not None or client.doubt is not None:
-            add_workload(record, client)
-        if client.spiffe is not None:
-            record["spiffe"] = client.spiffe
-        if client.certificate is not None:
-            record["certificate"] = printable(client.certificate)
+        add_client(record, client)
     if intent is not None:
         record["door"] = intent.door
         record["host"] = str(intent.authority.host)
@@ -79,7 +83,20 @@ def _add_request(record: ConnectionRecord, draft: Draft) -> None:
         record["status"] = draft.status
 
 
-def add_workload(record: ConnectionRecord | ExchangeRecord, client: Client) -> None:
+def add_client(record: Record, client: Client) -> None:
+    """Who is asking, as far as that is known."""
+    record["identity"] = client.source
+    if client.user is not None:
+        record["user"] = printable(client.user)
+    if client.namespace is not None or client.doubt is not None:
+        _add_workload(record, client)
+    if client.spiffe is not None:
+        record["spiffe"] = client.spiffe
+    if client.certificate is not None:
+        record["certificate"] = printable(client.certificate)
+
+
+def _add_workload(record: Record, client: Client) -> None:
     """Which workload of the cluster it is, or why nobody can say."""
     if client.namespace is not None:
         record["namespace"] = client.namespace
@@ -93,7 +110,7 @@ def add_workload(record: ConnectionRecord | ExchangeRecord, client: Client) -> N
         record["identity_doubt"] = client.doubt
 
 
-def _add_verdict(record: ConnectionRecord, draft: Draft) -> None:
+def add_verdict(record: Record, draft: Draft | ExchangeDraft) -> None:
     """Why, and by which rule."""
     decision = draft.decision
     reason = reason_of(draft)
@@ -110,7 +127,7 @@ def _add_verdict(record: ConnectionRecord, draft: Draft) -> None:
         record["rule_file"] = decision.rule.file
         record["rule_line"] = decision.rule.line
     if decision.also:
-        record["also"] = _listed(decision.also)
+        record["also"] = listed(decision.also)
     aside = draft.would_deny or (decision.would_deny if isinstance(decision, Permit) else None)
     if aside is not None:
         _add_set_aside(record, aside.reason, aside.rule)
@@ -118,7 +135,7 @@ def _add_verdict(record: ConnectionRecord, draft: Draft) -> None:
         record["would_limit"] = draft.would_limit
 
 
-def _add_set_aside(record: ConnectionRecord, reason: Reason, rule: RuleRef | None) -> None:
+def _add_set_aside(record: Record, reason: Reason, rule: RuleRef | None) -> None:
     record["would_deny"] = reason
     if rule is not None:
         record["would_deny_rule"] = rule.name
@@ -128,22 +145,27 @@ def _add_dial(record: ConnectionRecord, dialled: Dialled) -> None:
     record["dialled_address"] = str(dialled.address)
     if dialled.source is not None:
         record["source_address"] = str(dialled.source)
-    record["dial_ms"] = _milliseconds(dialled.dial_seconds)
+    add_dialling(record, dialled)
+
+
+def add_dialling(record: Record, dialled: Dialled) -> None:
+    """How the address was found and reached."""
+    record["dial_ms"] = milliseconds(dialled.dial_seconds)
     if dialled.resolve_seconds is not None:
-        record["dns_ms"] = _milliseconds(dialled.resolve_seconds)
-        record["resolved"] = _listed(dialled.resolved)
+        record["dns_ms"] = milliseconds(dialled.resolve_seconds)
+        record["resolved"] = listed(dialled.resolved)
     if dialled.refused:
         _add_refused(record, dialled.refused)
 
 
-def _add_refused(record: ConnectionRecord, refused: Sequence[AddressRefusal]) -> None:
+def _add_refused(record: Record, refused: Sequence[AddressRefusal]) -> None:
     """Addresses that were not dialled, with the denies that refused them in `also`; else what report mode set aside."""
     enforced = [refusal for refusal in refused if refusal.enforced]
     if enforced:
-        record["refused"] = _listed(printable(f"{each.address} ({each.detail or each.reason})") for each in enforced)
+        record["refused"] = listed(printable(f"{each.address} ({each.detail or each.reason})") for each in enforced)
     denying = [refusal.rule.name for refusal in enforced if refusal.rule is not None]
     if denying:
-        record["also"] = _listed(dict.fromkeys((*record.get("also", ()), *denying)))
+        record["also"] = listed(dict.fromkeys((*record.get("also", ()), *denying)))
     aside = next((refusal for refusal in refused if not refusal.enforced), None)
     if aside is not None and "would_deny" not in record:
         _add_set_aside(record, aside.reason, aside.rule)
@@ -157,7 +179,7 @@ def _add_opening(record: ConnectionRecord, opening: Opening) -> None:
     if hello.server_name is not None:
         record["sni"] = hello.server_name
     if hello.alpn:
-        record["alpn"] = _listed(map(printable, hello.alpn))
+        record["alpn"] = listed(map(printable, hello.alpn))
     record["ja4"] = hello.ja4
     record["ech"] = hello.ech
 
@@ -176,8 +198,8 @@ def _add_inspection(record: ConnectionRecord, tls: TlsSides) -> None:
         record["upstream_issuer"] = printable(tls.issuer)
 
 
-def reason_of(draft: Draft) -> Reason | None:
-    """What was noted of the connection, else of its relay, else of its denial; None where all went well."""
+def reason_of(draft: Draft | ExchangeDraft) -> Reason | None:
+    """What was noted of it, else of its relay or its streaming, else of its denial; None where all went well."""
     if draft.reason is not None or draft.transfer.reason is not None:
         return draft.reason or draft.transfer.reason
     return draft.decision.reason if isinstance(draft.decision, Deny) else None
@@ -202,10 +224,11 @@ def _rfc3339_seconds(unix_seconds: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(unix_seconds))
 
 
-def _milliseconds(seconds: float) -> float:
+def milliseconds(seconds: float) -> float:
+    """To the microsecond."""
     return round(seconds * 1e6) / 1000  # rounding to an integer is four times as fast as to three decimals
 
 
-def _listed(entries: Iterable[str | Address]) -> tuple[str, ...]:
+def listed(entries: Iterable[str | Address]) -> tuple[str, ...]:
     """As text, cut to `LIST_LIMIT`."""
     return tuple(map(str, entries))[:LIST_LIMIT]

@@ -4,7 +4,9 @@ Every length is checked and nothing may be left over: a hello that another parse
 """
 
 import struct
+from collections.abc import Callable
 from functools import lru_cache
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 from gateway.model.errors import Malformed
@@ -37,6 +39,10 @@ _ENCRYPTED_SERVER_NAME: Final = 0xFFCE  # the draft before it
 
 _MEMOISED_BYTES: Final = 4096
 _MEMOISED_EXTENSIONS: Final = 64
+_REMEMBERED_BYTES: Final = 2048  # of one hello; there are 64 shapes at most, and as many hellos of each
+_SHAPES: Final = 64
+_HELLOS_OF_A_SHAPE: Final = 64
+_WORTH_SKIPPING: Final = 32  # bytes: to compare fewer is cheaper than to cut them out
 
 _read_record_header = struct.Struct(">BBxH").unpack_from
 _read_extension_header = struct.Struct(">HH").unpack_from
@@ -52,6 +58,22 @@ class _Offer(NamedTuple):
     alpn: tuple[str, ...]
     versions: tuple[int, ...]
     ja4: str
+
+
+_READ_EXTENSIONS: Final = frozenset((SERVER_NAME, ALPN, _SUPPORTED_VERSIONS, _SIGNATURE_ALGORITHMS))
+
+
+class _Shape(NamedTuple):
+    """Hellos in which everything stands at the same place. `read` cuts out all but what nobody looks at, which is what
+    differs between two hellos of one program to one name: random, session identifier, keys. So where it is the same to
+    the byte, the hello says the same, and every length that led to `parts` is among it."""
+
+    parts: tuple[slice, ...]
+    read: Callable[[bytes], tuple[bytes, ...]]
+    hellos: dict[tuple[bytes, ...], ClientHello]
+
+
+_shapes: dict[tuple[int, bytes], _Shape] = {}
 
 
 def parse_client_hello(data: bytes, limit: int) -> ClientHello | None:
@@ -79,7 +101,7 @@ class ClientHelloParser:
         """As `parse_client_hello`. `data` begins with what it was before."""
         message = _whole_record(data, self._limit)
         if message is not None:
-            return _parse_message(message)
+            return _recall_or_parse(message)
         self._walk(data)
         announced, needed = self._announced, self._needed
         at_least = self._position if announced >= needed else self._position + needed - announced + _RECORD_HEADER
@@ -145,6 +167,52 @@ def _message_size(start: bytes) -> int:
     if size <= _SESSION_ID_AT:
         raise _malformed("a message too short to be a ClientHello")
     return size
+
+
+def _recall_or_parse(message: bytes) -> ClientHello:
+    """The hello that was read before if all that is read of it is the same, else as `_parse_message`."""
+    ciphers_at = _SESSION_ID_AT + 1 + message[_SESSION_ID_AT]
+    extension_at = ciphers_at + 6 + int.from_bytes(message[ciphers_at : ciphers_at + 2], "big")
+    about = len(message), message[extension_at : extension_at + _EXTENSION_HEADER]  # of many programs the name's length
+    shape = _shapes.get(about)
+    if shape is not None:
+        known = shape.hellos.get(shape.read(message))
+        if known is not None:
+            return known
+    hello = _parse_message(message)
+    if len(message) <= _REMEMBERED_BYTES:
+        _remember(message, hello, about, shape)
+    return hello
+
+
+def _remember(message: bytes, hello: ClientHello, about: tuple[int, bytes], shape: _Shape | None) -> None:
+    """Both numbers are bounded: what is remembered was chosen by peers."""
+    parts = _parts_read(message)
+    if shape is None or shape.parts != parts:
+        if len(_shapes) >= _SHAPES:
+            _shapes.clear()
+        shape = _shapes[about] = _Shape(parts, itemgetter(*parts), {})
+    if len(shape.hellos) >= _HELLOS_OF_A_SHAPE:
+        shape.hellos.clear()
+    shape.hellos[shape.read(message)] = hello
+
+
+def _parts_read(message: bytes) -> tuple[slice, ...]:
+    """All of a well-formed message but the random, the session identifier and what is long in other extensions."""
+    session_id, at = _vector(message, _SESSION_ID_AT, 1)
+    parts = [slice(0, _RANDOM_AT), slice(_SESSION_ID_AT, at - len(session_id))]
+    begin = at
+    at = _vector(message, at, 2)[1]
+    at = _vector(message, at, 1)[1]
+    at += 2
+    while at < len(message):
+        kind, length = _read_extension_header(message, at)
+        at += _EXTENSION_HEADER
+        if length > _WORTH_SKIPPING and kind not in _READ_EXTENSIONS:
+            parts.append(slice(begin, at))
+            begin = at + length
+        at += length
+    return (*parts, slice(begin, len(message)))
 
 
 def _parse_message(message: bytes) -> ClientHello:

@@ -1,6 +1,7 @@
 """A deadline rings a little late, never early, and only while its block runs."""
 
 import asyncio
+from functools import partial
 
 import pytest
 
@@ -25,6 +26,25 @@ async def test_what_takes_too_long_is_cancelled_and_becomes_the_error(wheel: Dea
     with pytest.raises(DownstreamError, match="head_timeout"), wheel.within(0.05, _error):
         await asyncio.Event().wait()
     assert asyncio.get_running_loop().time() - started >= 0.05
+
+
+@pytest.mark.parametrize("seconds", [TICK / 2, TICK, 7 * TICK])
+async def test_alarms_that_are_set_all_the_time_ring_all_and_none_early(wheel: DeadlineWheel, seconds: float) -> None:
+    loop = asyncio.get_running_loop()
+    rung: list[float] = []
+    every = 40
+    done = asyncio.Event()
+
+    def ring(set_at: float) -> None:
+        rung.append(loop.time() - set_at)
+        if len(rung) == every:
+            done.set()
+
+    for _ in range(every):
+        wheel.after(seconds, partial(ring, loop.time()))
+        await asyncio.sleep(TICK / 8)
+    await asyncio.wait_for(done.wait(), timeout=30)
+    assert min(rung) >= seconds - 1e-9  # sums of whole milliseconds are no exact floats
 
 
 async def test_what_is_done_in_time_is_left_alone(wheel: DeadlineWheel) -> None:

@@ -116,6 +116,24 @@ async def test_every_log_gets_every_record() -> None:
     assert (recorder.written, recorder.lost) == (2, 0)
 
 
+async def test_logs_that_look_alike_are_encoded_once() -> None:
+    encoded: list[str] = []
+
+    def counting(record: ConnectionRecord | ExchangeRecord) -> bytes:
+        encoded.append(record["connection_id"])
+        return encode(record)
+
+    sinks = ListSink(), ListSink(), ListSink()
+    logs = [Log(counting, sinks[0]), Log(encode, sinks[1])]
+    flows = Log(counting, sinks[2])
+    recorder = Recorder(asyncio.get_running_loop(), StillClock(), Counters(), logs, flows=flows)
+    recorder.record(denied("c-1"))
+    recorder.close(timeout=1)
+    assert encoded == ["c-1"]
+    assert sinks[0].batches == sinks[1].batches == sinks[2].batches
+    assert (recorder.written, [sink.written for sink in sinks]) == (2, [1, 1, 1])
+
+
 async def test_one_record_that_cannot_be_written_is_lost_alone_and_counted(caplog: pytest.LogCaptureFixture) -> None:
     sink = ListSink()
     recorder = recorder_with(sink)

@@ -3,6 +3,7 @@
 import contextlib
 import ssl
 import time
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from gateway.model.intent import ClientHello
 from gateway.model.names import HostName
 from gateway.model.reasons import Reason
+from gateway.wire import client_hello
 from gateway.wire.client_hello import (
     MAX_LISTED,
     MAX_RECORDS,
@@ -21,6 +23,7 @@ from gateway.wire.client_hello import (
 )
 from tests.helpers.client_hello import (
     ALPN,
+    PADDING,
     SIGNATURES,
     TLS12,
     TLS13,
@@ -349,6 +352,99 @@ def test_that_property_catches_a_parser_that_takes_what_has_not_come_for_zeros()
 
     with pytest.raises(AssertionError):
         UNSHRUNK(given(damaged_hellos())(check))()
+
+
+@st.composite
+def families(draw: st.DrawFn) -> list[bytes]:
+    """Messages that differ in little: some of them in what is read, some in what is not."""
+    first = build_client_hello(draw(NAMES), ech=draw(st.booleans()), seed=draw(st.integers(0, 9)))[5:]
+    family = [first]
+    for _ in range(draw(st.integers(1, 12))):
+        message = bytearray(draw(st.sampled_from(family)))
+        for _ in range(draw(st.integers(1, 3))):
+            message[draw(st.integers(4, len(message) - 1))] = draw(st.sampled_from((0, 1, 2, 13, 16, 31, 33, 43, 97)))
+        family.append(bytes(message))
+    return family
+
+
+def check_what_is_remembered_changes_nothing(messages: list[bytes]) -> None:
+    """Hellos in several records are never remembered."""
+    for message in messages:
+        assert outcome(parse, in_records(message)) == outcome(parse, in_records(message, fragment=200))
+
+
+@given(families())
+def test_a_hello_that_was_remembered_says_what_it_says_when_it_is_read(messages: list[bytes]) -> None:
+    check_what_is_remembered_changes_nothing([*messages, *messages])
+
+
+def leave_out(part: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have hellos remembered by all parts but this one."""
+    whole = client_hello._parts_read
+
+    def but_one(message: bytes) -> tuple[slice, ...]:
+        parts = whole(message)
+        return (*parts[:part], *parts[part + 1 :])
+
+    monkeypatch.setattr(client_hello, "_shapes", {})
+    monkeypatch.setattr(client_hello, "_parts_read", but_one)
+
+
+def test_that_property_catches_a_memory_that_leaves_the_name_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    leave_out(2, monkeypatch)
+    with pytest.raises(AssertionError):
+        UNSHRUNK(given(families())(check_what_is_remembered_changes_nothing))()
+
+
+def check_a_hello_hidden_in_a_session_identifier() -> None:
+    """The second message is the first one to the byte, but for what stands in the first one's session identifier and
+    for the length of that: none. So it asks for another name, and all else is padding."""
+    outer = build_client_hello("allowed.test")[5:]
+    hidden = vector(numbers((0x1301,)), 2) + b"\x01\0"
+    kind, name = server_name_extension(b"evil.test")
+    hidden += (len(outer) - 39 - len(hidden) - 2).to_bytes(2, "big") + numbers((kind,)) + vector(name, 2)
+    hidden += numbers((PADDING, len(outer) - 39 - len(hidden) - 4))
+    inner = outer[:38] + b"\0" + hidden + outer[39 + len(hidden) :]
+    assert len(hidden) <= 32
+    assert read(in_records(outer)).server_name == "allowed.test"
+    assert read(in_records(inner)).server_name == "evil.test"
+
+
+def test_a_hello_hidden_in_the_session_identifier_of_a_remembered_one_is_seen() -> None:
+    check_a_hello_hidden_in_a_session_identifier()
+
+
+def test_a_memory_that_leaves_out_the_length_of_the_session_identifier_would_not_see_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(client_hello, "_recall_or_parse", trusting_the_first_layout({}))
+    with pytest.raises(AssertionError):
+        check_a_hello_hidden_in_a_session_identifier()
+
+
+def trusting_the_first_layout(hellos: dict[tuple[bytes, ...], ClientHello]) -> Callable[[bytes], ClientHello]:
+    """A memory that takes every message for one that is laid out as the first one was."""
+    layouts: list[tuple[slice, ...]] = []
+
+    def recall(message: bytes) -> ClientHello:
+        layouts.append(client_hello._parts_read(message))
+        first, _, *others = layouts[0]
+        key = tuple(message[part] for part in (first, *others))
+        return hellos.setdefault(key, client_hello._parse_message(message))
+
+    return recall
+
+
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes: dict[tuple[int, bytes], client_hello._Shape] = {}
+    monkeypatch.setattr(client_hello, "_shapes", shapes)
+    for length in range(1, 100):
+        for number in range(100):
+            read(build_client_hello(f"{number:02}{'a' * length}.test"[-60:], seed=number))
+    read(build_client_hello(size=4000))
+    assert 0 < len(shapes) <= 64
+    assert all(len(shape.hellos) <= 64 for shape in shapes.values())
+    assert all(length <= 2048 for length, _ in shapes)
 
 
 def check_nothing_else_escapes(parse_any: Parser, data: bytes) -> None:

@@ -7,7 +7,6 @@ from typing import NamedTuple
 from gateway.model.decision import Permit
 from gateway.model.reasons import Reason
 from gateway.model.record import Dialled, Draft, ExchangeDraft
-from gateway.telemetry.exchanges import reason_for
 from gateway.telemetry.sealing import reason_of
 
 _OF_NAMES = frozenset((Reason.DNS_NAME_NOT_FOUND, Reason.DNS_NO_ADDRESS, Reason.DNS_FAILURE, Reason.DNS_TIMEOUT))
@@ -50,7 +49,7 @@ def _broken_off(draft: Draft | ExchangeDraft, asked: float, end: float) -> Itera
     if not isinstance(draft.decision, Permit):
         yield Stage("policy", asked, end, failed=True)
         return
-    reason = reason_of(draft) if isinstance(draft, Draft) else reason_for(draft)
+    reason = reason_of(draft)
     name = "dns" if reason in _OF_NAMES else "dial" if reason in _OF_DIALS else None
     if name is not None:
         yield Stage("policy", asked, asked)

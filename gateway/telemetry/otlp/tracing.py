@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from gateway.model.decision import Deny
 from gateway.model.record import Draft, ExchangeDraft
-from gateway.telemetry.exchanges import reason_for
 from gateway.telemetry.sealing import reason_of
 
 _BITS = 64
@@ -51,7 +50,7 @@ class Sampling:
     def _always(self, draft: Draft | ExchangeDraft) -> bool:
         if isinstance(draft.decision, Deny):
             return self.denied
-        reason = reason_of(draft) if isinstance(draft, Draft) else reason_for(draft)
+        reason = reason_of(draft)
         return self.failed and reason is not None
 
 

@@ -46,8 +46,7 @@ def request_framing(method: str, target: str, minor: int, fields: Fields) -> Fra
         _refuse(fault)
     if method not in METHODS:
         _refuse("a method that is not registered")
-    if not (AUTHORITY_FORM if method == "CONNECT" else TARGET_FORMS).fullmatch(target):
-        _refuse("a target in no form that goes with the method")
+    check_target(method, target)
     framing = _framing(minor, names, fields, Reason.MALFORMED_REQUEST, Reason.UNSUPPORTED_TRANSFER_CODING)
     if framing is None:
         return NO_CONTENT
@@ -56,6 +55,12 @@ def request_framing(method: str, target: str, minor: int, fields: Fields) -> Fra
             _refuse("a CONNECT with content")
         return NO_CONTENT
     return framing
+
+
+def check_target(method: str, target: str) -> None:
+    """Raise `MalformedMessage` for a target in no form that goes with the method."""
+    if not (AUTHORITY_FORM if method == "CONNECT" else TARGET_FORMS).fullmatch(target):
+        _refuse("a target in no form that goes with the method")
 
 
 def response_framing(method: str, status: int, minor: int, fields: Fields) -> Framing:

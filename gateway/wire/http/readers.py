@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 from gateway.model.reasons import Reason
 from gateway.wire.grammar import REQUEST, RESPONSE, HeadGrammar, MalformedHead, find_head, match_head, split_fields
 from gateway.wire.http.content import Bounds, ContentReader, open_content
-from gateway.wire.http.framing import request_framing, response_framing
+from gateway.wire.http.framing import check_target, request_framing, response_framing
 from gateway.wire.http.messages import End, Event, MalformedMessage, Request, Response
 from gateway.wire.http.witness import Witness
 
@@ -98,7 +98,7 @@ class _Reader(ABC, Generic[Message]):
             head, rest = bytes(whole[start:size]), bytes(whole[size:])
             message = self._last if head == self._last_head else None
             if message is None:
-                message = self._understand(match_head(head, self._grammar), head)
+                message = self._recall(head) or self._understand(match_head(head, self._grammar), head)
         except MalformedHead as fault:
             raise MalformedMessage(fault.reason, fault.detail) from fault
         if held:
@@ -123,6 +123,10 @@ class _Reader(ABC, Generic[Message]):
         if len(self._held) + len(data) > _LONGEST_LEFTOVER:
             raise MalformedMessage(self._grammar.too_large, f"more than {_LONGEST_LEFTOVER} bytes ahead of their time")
         self._held += data
+
+    def _recall(self, head: bytes) -> Message | None:
+        """What a head says that is like the one before in much; None where all of it is to be understood."""
+        return None
 
     @abstractmethod
     def _understand(self, match: re.Match[str], head: bytes) -> Message:
@@ -155,13 +159,31 @@ class WitnessedRequestReader(_Reader[Request]):
         self._held.clear()
         return self.receive(data)
 
+    def _recall(self, head: bytes) -> Request | None:
+        """Most clients send the same fields with every request. What follows from them is not worked out again where
+        only the target differs; the target is judged, and the witness reads the whole head again."""
+        last = self._last
+        if last is None:
+            return None
+        lines = self._last_head[self._last_head.index(b"\r\n") :]
+        if not head.endswith(lines):
+            return None
+        line = REQUEST.first_line.fullmatch(head[: -len(lines)].decode("latin-1"))
+        if line is None or line[1] != last.method or int(line[3]) != last.minor:
+            return None
+        check_target(last.method, line[2])
+        request = last._replace(target=line[2])
+        if not self._witness.confirms_target(head, request):
+            raise _read_differently()
+        return request
+
     def _understand(self, match: re.Match[str], head: bytes) -> Request:
         method, target, digit, lines = match.groups()
         minor, fields = int(digit), split_fields(lines)
         framing = request_framing(method, target, minor, fields)
         request = Request(method, target, minor, fields, framing)
         if not self._witness.confirms_request(head, request):
-            raise MalformedMessage(Reason.MALFORMED_REQUEST, "a head that another parser reads differently")
+            raise _read_differently()
         return request
 
     def _begin(self, message: Request, events: list[Event]) -> None:
@@ -171,6 +193,10 @@ class WitnessedRequestReader(_Reader[Request]):
     def _close(self, events: list[Event]) -> None:
         if not self.is_between:
             raise MalformedMessage(Reason.CLIENT_CLOSED, "within a request")
+
+
+def _read_differently(reason: Reason = Reason.MALFORMED_REQUEST) -> MalformedMessage:
+    return MalformedMessage(reason, "a head that another parser reads differently")
 
 
 class WitnessedResponseReader(_Reader[Response]):
@@ -201,7 +227,7 @@ class WitnessedResponseReader(_Reader[Response]):
         framing = response_framing(self._method, status, minor, fields)
         response = Response(status, phrase, minor, fields, framing)
         if not self._witness.confirms_response(head, response):
-            raise MalformedMessage(Reason.MALFORMED_RESPONSE, "a head that another parser reads differently")
+            raise _read_differently(Reason.MALFORMED_RESPONSE)
         return response
 
     def _begin(self, message: Response, events: list[Event]) -> None:

@@ -15,5 +15,9 @@ class Witness(Protocol):
     def confirms_request(self, head: bytes, request: Request) -> bool:
         """Whether the library reads `head` as `request`, and agrees whether content follows it."""
 
+    def confirms_target(self, head: bytes, request: Request) -> bool:
+        """The same of a head with field lines that it has confirmed before, to the byte, behind the same method and
+        version: what it reads in them is the same again."""
+
     def confirms_response(self, head: bytes, response: Response) -> bool:
         """Whether the library reads `head` as `response`. Its content depends on the request and is not asked for."""

@@ -5,14 +5,14 @@ import httptools
 from gateway.wire.http.messages import Fields, Request, Response
 
 
-class _Heard:
-    """What llhttp says about one head. It does not know its parser, so no cycle waits for the collector."""
+class _HeardLine:
+    """What llhttp says about one head but for its fields. It does not know its parser, so no cycle waits for the
+    collector."""
 
-    __slots__ = ("first", "has_ended", "is_whole", "lines")
+    __slots__ = ("first", "has_ended", "is_whole")
 
     def __init__(self) -> None:
         self.first = b""
-        self.lines: list[bytes] = []
         self.is_whole = False
         self.has_ended = False
 
@@ -22,9 +22,6 @@ class _Heard:
     def on_status(self, phrase: bytes) -> None:
         self.first = phrase
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.lines.append(name + b": " + value)
-
     def on_headers_complete(self) -> None:
         self.is_whole = True
 
@@ -32,20 +29,29 @@ class _Heard:
         self.has_ended = True
 
 
+class _Heard(_HeardLine):
+    """All that it says."""
+
+    __slots__ = ("lines",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[bytes] = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.lines.append(name + b": " + value)
+
+
 class LlhttpWitness:
     """A parser for each head: it is cheap, and nothing of one message is left to the next."""
 
     def confirms_request(self, head: bytes, request: Request) -> bool:
         heard = _Heard()
-        parser = httptools.HttpRequestParser(heard)
-        if not _feed(parser, head):
-            return False
-        # An upgrade ends the message for llhttp whatever its content. None is passed on without having been judged.
-        if heard.has_ended != request.framing.is_empty and not parser.should_upgrade():
-            return False
-        first_line = b"%b %b HTTP/%b" % (parser.get_method(), heard.first, parser.get_http_version().encode())
-        expected = f"{request.method} {request.target} HTTP/1.{request.minor}"
-        return _is_same(heard, first_line, head, expected, request.fields)
+        first_line = _heard_request(heard, head, request)
+        return first_line is not None and _is_same(heard, first_line, head, _line_of(request), request.fields)
+
+    def confirms_target(self, head: bytes, request: Request) -> bool:
+        return _heard_request(_HeardLine(), head, request) == _line_of(request).encode("latin-1")
 
     def confirms_response(self, head: bytes, response: Response) -> bool:
         heard = _Heard()
@@ -55,6 +61,21 @@ class LlhttpWitness:
         first_line = b"HTTP/%b %d %b" % (parser.get_http_version().encode(), parser.get_status_code(), heard.first)
         expected = f"HTTP/1.{response.minor} {response.status} {response.phrase}"
         return _is_same(heard, first_line, head, expected, response.fields)
+
+
+def _heard_request(heard: _HeardLine, head: bytes, request: Request) -> bytes | None:
+    """The request line; None if the parser does not take the head, or disagrees whether content follows it."""
+    parser = httptools.HttpRequestParser(heard)
+    if not _feed(parser, head) or not heard.is_whole:
+        return None
+    # An upgrade ends the message for llhttp whatever its content. None is passed on without having been judged.
+    if heard.has_ended != request.framing.is_empty and not parser.should_upgrade():
+        return None
+    return b"%b %b HTTP/%b" % (parser.get_method(), heard.first, parser.get_http_version().encode())
+
+
+def _line_of(request: Request) -> str:
+    return f"{request.method} {request.target} HTTP/1.{request.minor}"
 
 
 def _feed(parser: httptools.HttpRequestParser | httptools.HttpResponseParser, head: bytes) -> bool:

@@ -13,12 +13,23 @@ LAST_CHUNK = b"0\r\n\r\n"
 
 def request_head(method: str, target: str, fields: Iterable[tuple[str, str]]) -> bytes:
     """A request head of HTTP/1.1 (RFC 9112 section 3). Raises ValueError if a line end stands in a value."""
-    return _head(f"{method} {target} HTTP/1.1", fields)
+    return request_line(method, target) + field_lines(fields)
+
+
+def request_line(method: str, target: str) -> bytes:
+    """The first line of a request head. Raises ValueError if a line end stands in a value."""
+    return _lines(f"{method} {target} HTTP/1.1\r\n", 1)
+
+
+def field_lines(fields: Iterable[tuple[str, str]]) -> bytes:
+    """All of a head but its first line. Raises ValueError if a line end stands in a value."""
+    lines = [f"{name}: {value}\r\n" for name, value in fields]
+    return _lines("".join(lines), len(lines)) + b"\r\n"
 
 
 def response_head(status: int, phrase: str, fields: Iterable[tuple[str, str]]) -> bytes:
     """A response head of HTTP/1.1 (RFC 9112 section 4). Raises ValueError if a line end stands in a value."""
-    return _head(f"HTTP/1.1 {status} {phrase}", fields)
+    return _lines(f"HTTP/1.1 {status} {phrase}\r\n", 1) + field_lines(fields)
 
 
 def chunk(data: bytes) -> bytes:
@@ -29,11 +40,6 @@ def chunk(data: bytes) -> bytes:
 def last_chunk(trailers: Fields = ()) -> bytes:
     """The end of a chunked body. Raises ValueError if a line end stands in a value."""
     return b"0\r\n" + _lines("".join([f"{name}: {value}\r\n" for name, value in trailers]), len(trailers)) + b"\r\n"
-
-
-def _head(first_line: str, fields: Iterable[tuple[str, str]]) -> bytes:
-    lines = [first_line, *[f"{name}: {value}" for name, value in fields], ""]
-    return _lines("\r\n".join(lines), len(lines) - 1) + b"\r\n"
 
 
 def _lines(text: str, count: int) -> bytes:

@@ -10,6 +10,9 @@ from tests.helpers.redis_server import RedisServer
 
 REPLICA = Path(__file__).with_name("replica.py")
 RATE, BURST, LEASE, STALL = 100, 20, 5, 10
+RETURN = 2 / 3 * RATE * 2.0
+"""Two replicas have found Redis again and share the whole rate, while one still goes by its own third (or the other way
+round): for two seconds, or less where the machine is not busy."""
 
 Event = tuple[float, Callable[[], None]]
 
@@ -66,31 +69,32 @@ def test_three_replicas_let_through_what_one_would(tmp_path: Path) -> None:
 def test_while_redis_is_dead_each_keeps_its_share_and_then_they_share_again(tmp_path: Path) -> None:
     with RedisServer(tmp_path) as redis:
         passed = offer(redis.url, "local", 6.0, (1.0, redis.kill), (2.5, redis.start))
-    check_bound(passed, slack=3 * LEASE)
-    assert len(passed) <= RATE * 6 + BURST + 3 * LEASE
+    check_bound([instant for instant in passed if instant < 2.5], slack=3 * LEASE)
+    check_bound(passed, slack=3 * LEASE + RETURN)
     assert most(passed, 1.3, 2.5) >= 0.7 * RATE * 1.2
     assert most(passed, 4.5, 6.0) >= 0.8 * RATE * 1.5
 
 
 def test_deny_lets_nobody_through_while_redis_is_dead(tmp_path: Path) -> None:
     with RedisServer(tmp_path) as redis:
-        passed = offer(redis.url, "deny", 4.0, (0.8, redis.kill), (1.6, redis.start))
+        passed = offer(redis.url, "deny", 6.0, (0.8, redis.kill), (1.6, redis.start))
     check_bound(passed)
     assert most(passed, 1.0, 1.6) == 0
-    assert most(passed, 3.0, 4.0) > 0.6 * RATE
+    assert most(passed, 4.5, 6.0) > 0.6 * RATE * 1.5
 
 
 def test_allow_counts_nothing_while_redis_is_dead(tmp_path: Path) -> None:
     with RedisServer(tmp_path) as redis:
-        passed = offer(redis.url, "allow", 4.0, (0.6, redis.kill), (1.2, redis.start))
+        passed = offer(redis.url, "allow", 6.0, (0.6, redis.kill), (1.2, redis.start))
     assert most(passed, 0.8, 1.2) > 1.5 * RATE
-    assert most(passed, 3.2, 4.0) <= 0.8 * RATE + BURST
+    assert most(passed, 5.0, 6.0) <= RATE + BURST
 
 
 def test_a_redis_that_is_stopped_holds_nobody_up_for_long(tmp_path: Path) -> None:
     with RedisServer(tmp_path) as redis:
         passed = offer(redis.url, "local", 5.0, (0.8, redis.stop), (2.5, redis.go_on))
-    check_bound(passed, slack=3 * LEASE)
+    check_bound([instant for instant in passed if instant < 2.5], slack=3 * LEASE)
+    check_bound(passed, slack=3 * LEASE + RETURN)
     assert most(passed, 1.6, 2.5) >= 0.6 * RATE * 0.9
     assert most(passed, 4.0, 5.0) >= 0.8 * RATE
 
@@ -104,4 +108,4 @@ def test_a_redis_that_comes_back_empty_adds_no_more_than_two_bursts_each_time(tm
 
     with RedisServer(tmp_path) as redis:
         passed = offer(redis.url, "local", 3.0, (0.8, restart), (1.6, restart))
-    check_bound(passed, slack=3 * LEASE + 2 * 2 * BURST)
+    check_bound(passed, slack=3 * LEASE + 2 * 2 * BURST + RETURN)

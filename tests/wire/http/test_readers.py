@@ -21,6 +21,7 @@ from gateway.wire.http.messages import (
     Request,
     Response,
 )
+from gateway.wire.http.readers import WitnessedRequestReader
 from tests.wire.feeding import UNSHRUNK
 from tests.wire.http.making import FUZZ, damaged, requests, responses
 from tests.wire.http.reading import Outcome, read_request, read_requests, read_response
@@ -62,6 +63,20 @@ def test_the_same_head_is_judged_anew_for_another_method(codec: Codec) -> None:
     assert reader.receive(answer + b"hi")[1:] == [b"hi", End()]
     reader.expect("HEAD")
     assert reader.receive(answer)[1:] == [End()]
+
+
+def test_fields_that_come_again_are_those_of_the_last_head_that_is_remembered(codec: Codec) -> None:
+    reader = codec.request_reader()
+    large = POST + b"X: " + b"x" * 3000 + b"\r\n\r\n"
+    for head in (
+        GET,
+        large,
+        large.replace(b"http://a.test/", b"http://a.test/x"),
+        GET.replace(b"a.test/", b"a.test/y"),
+    ):
+        event = reader.receive(head)[0]
+        assert event == codec.request_reader().receive(head)[0]
+        reader.proceed()
 
 
 def test_a_response_follows_its_interim_ones(codec: Codec) -> None:
@@ -234,6 +249,47 @@ PIPELINED = st.tuples(requests(), requests()).map(b"".join)
 @given(PIPELINED)
 def test_requests_byte_by_byte_are_the_same_requests(data: bytes) -> None:
     check_cuts_change_nothing(read_all_requests, data)
+
+
+@st.composite
+def lookalikes(draw: st.DrawFn) -> tuple[bytes, bytes]:
+    """Two requests; the second has the first line of a third, damaged or not, and the fields of the first."""
+    first = draw(requests()).removeprefix(b"\r\n")
+    other = draw(st.one_of(requests(), damaged(requests()))).removeprefix(b"\r\n")
+    return first, other.partition(b"\r\n")[0] + first[first.index(b"\r\n") :]
+
+
+def check_the_second_is_read_as_if_it_were_the_first(codec: Codec, first: bytes, second: bytes) -> None:
+    alone = [read_requests(codec.request_reader(), [each]) for each in (first, second)]
+    both = read_requests(codec.request_reader(), [first, second])
+    assert both.events == [*alone[0].events, *alone[1].events]
+    assert both.refused == alone[1].refused
+
+
+@FUZZ
+@given(st.sampled_from(["httptools", "h11"]), lookalikes())
+def test_a_request_with_the_fields_of_the_one_before_is_read_like_any_other(
+    kind: Kind, two: tuple[bytes, bytes]
+) -> None:
+    check_the_second_is_read_as_if_it_were_the_first(open_codec(kind), *two)
+
+
+def test_that_property_catches_a_reader_that_takes_the_method_of_the_request_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recall = WitnessedRequestReader._recall
+
+    def careless(self: WitnessedRequestReader, head: bytes) -> Request | None:
+        method = b"" if self._last is None else self._last.method.encode()
+        return recall(self, method + head[head.index(b" ") :])
+
+    monkeypatch.setattr(WitnessedRequestReader, "_recall", careless)
+    with pytest.raises(AssertionError):
+        UNSHRUNK(
+            given(lookalikes())(
+                lambda two: check_the_second_is_read_as_if_it_were_the_first(open_codec("httptools"), *two)
+            )
+        )()
 
 
 @FUZZ
