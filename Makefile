@@ -6,11 +6,13 @@ export VENV
 BIN := $(VENV)/bin
 LOCK_VENV := build/lock
 LOCK_TOOL := uv==0.13.9
+FAULTS := tests/faults tests/flows/test_workers.py tests/flows/test_limits_over_processes.py tests/flows/test_traces.py \
+          tests/flows/test_lifecycle.py tests/flows/test_names.py tests/flows/test_garbage.py
 COMPILE := $(LOCK_VENV)/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
            --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench bench-full smoke fmt chart manifests scan lock clean
+.PHONY: help run test check abuse fuzz faults soak bench bench-full smoke fmt chart manifests scan lock clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +32,22 @@ check: ## format, lint, types, import contracts, house rules
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m pytest --quiet tests/architecture
+
+abuse: ## the whole abuse suite against the gateway and against an open proxy (PROXY=HOST:PORT for another proxy)
+	@.ci/setup test
+	@$(if $(PROXY),$(BIN)/python -m tests.abuse --proxy $(PROXY) $(ARGS),ABUSE_EVERY=1 $(BIN)/python -m pytest tests/abuse $(ARGS))
+
+fuzz: ## fuzz every parser of untrusted bytes, guided by coverage (SECONDS=60 in total)
+	@.ci/setup fuzz
+	@$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60) $(ARGS)
+
+faults: ## break things at full size: processes, disk, names, network, clients (as root; about ten minutes)
+	@.ci/setup test
+	@FAULTS=long $(BIN)/python -m pytest $(FAULTS) $(ARGS)
+
+soak: ## mixed traffic, and nothing may grow (SECONDS=600)
+	@.ci/setup test
+	@$(BIN)/python -m tests.faults.soak --seconds $(or $(SECONDS),600) $(ARGS)
 
 bench: ## measure beside squid and tinyproxy (as root it installs them)
 	@.ci/setup bench
@@ -73,6 +91,7 @@ lock: ## resolve pyproject.toml anew into requirements*.txt (UPGRADE=--upgrade f
 	@$(COMPILE) $(UPGRADE) --group chart --no-deps --output-file tests/chart/requirements.txt
 	@$(COMPILE) $(UPGRADE) --group scan --output-file tests/chart/scan-requirements.txt
 	@$(COMPILE) $(UPGRADE) --group bench-peers --output-file benchmarks/proxies/requirements.txt
+	@$(COMPILE) $(UPGRADE) --group fuzz --output-file tests/fuzz/requirements.txt
 	@$(COMPILE) $(UPGRADE) --group build --output-file requirements-build.txt
 	@rm -rf $(LOCK_VENV)
 

@@ -25,7 +25,7 @@ VAGUE_NAMES = re.compile(r"(utils?|helpers?|commons?|misc|base|managers?)", re.A
 LONGEST_MODULE = 350
 LONGEST_FUNCTION = 60
 LARGEST_ROOM = 10
-TESTS_WITHOUT_A_ROOM = {"flows", "lab", "abuse", "architecture", "helpers", "benchmarks", "chart"}
+TESTS_WITHOUT_A_ROOM = {"flows", "lab", "abuse", "architecture", "helpers", "benchmarks", "chart", "fuzz", "faults"}
 # Without the round hundreds, which are too often just numbers.
 ERROR_STATUSES = {status.value for status in http.HTTPStatus if status.value > 400} - {500}
 STATUS_LINE = re.compile(r"HTTP/1\.[01] [1-5][0-9]{2}\b", re.ASCII)

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import NamedTuple, Self
 
+import dns.exception
 import dns.flags
 import dns.message
 import dns.name
@@ -196,7 +197,10 @@ class DnsServer:
     def received(
         self, wire: bytes, transport: str, source_port: int
     ) -> tuple[dns.message.Message | None, _Entry | None, set[Fault]]:
-        query = dns.message.from_wire(wire)
+        try:
+            query = dns.message.from_wire(wire)
+        except dns.exception.DNSException:  # some askers ask for anything
+            return None, None, set()
         if not query.question:
             return None, None, set()
         name, kind = _key(query.question[0].name.to_text()), dns.rdatatype.to_text(query.question[0].rdtype)

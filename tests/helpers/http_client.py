@@ -52,6 +52,13 @@ class ResponseReader:
             return Response(status, head, content, is_whole, tuple(interim))
         return None
 
+    def peek_status(self) -> int:
+        """Of the head that comes next, which stays to be read; 0 if none does."""
+        while b"\r\n" not in self.rest and self._more():
+            pass
+        match = _STATUS_LINE.fullmatch(self.rest.partition(b"\r\n")[0])
+        return int(match[1]) if match else 0
+
     def _head(self) -> bytes | None:
         while (end := self.rest.find(b"\r\n\r\n")) < 0:
             if not self._more():

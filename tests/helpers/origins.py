@@ -58,6 +58,12 @@ class Origin:
         """All payload of all visits, in the order of their accepts."""
         return b"".join(bytes(visit.received) for visit in self.visits)
 
+    def forget(self) -> None:
+        """What ended so far, for those that go on for long."""
+        self.visits.clear()
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
+        self._sockets = [connection for connection in self._sockets if connection.fileno() >= 0]
+
     def settled(self) -> int:
         """How many visits there were, once every connection that the kernel has taken by now is among them.
 

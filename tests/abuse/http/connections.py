@@ -27,7 +27,7 @@ def _inner(line: str, *fields: str, host: str | None = HOST) -> bytes:
 PIPELINES = (
     passes("three at once", _9_6, head("GET /1") + head("GET /2") + head("GET /3"),
            reached=(("GET /1", b""), ("GET /2", b""), ("GET /3", b""))),
-    passes("two hosts", "precedence 27", head("GET /1") + head("GET http://other.test:<port>/2",
+    passes("requests for two hosts", "precedence 27", head("GET /1") + head("GET http://other.test:<port>/2",
            host="other.test:<port>"),
            reached=(("GET /1", b""), ("GET /2", b""))),
     Case("a denied one behind an allowed one", "A-083; smokescreen a7fdfcb",

@@ -1,7 +1,6 @@
 """Runs one case against a proxy and says everything that went otherwise than it should."""
 
 import socket
-from dataclasses import dataclass
 
 from tests.abuse.http.case import Case, head
 from tests.helpers.http_client import NotAResponse, Response, ResponseReader
@@ -15,39 +14,33 @@ _LAST_IN_TUNNEL = b"GET /last HTTP/1.1\r\nHost: allowed.test:<port>\r\nConnectio
 _ALLOWED = (b"allowed.test", b"other.test", b"users.test")
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """`complaints` is empty if all is as it should be; `client_port` tells the records of the case."""
-
-    complaints: tuple[str, ...]
-    client_port: int
-
-
-def judge(case: Case, proxy_port: int, origin: RecordingOrigin, seconds: float = 10.0) -> Verdict:
-    """`seconds` is how long the proxy may take for anything at all."""
+def judge(
+    case: Case, proxy: tuple[str, int], origin: RecordingOrigin, seconds: float = 10.0, source: str | None = None
+) -> tuple[str, ...]:
+    """The complaints, none if all is as it should be. `seconds` is how long the proxy may take for anything at all;
+    `source` the address that the case is played from."""
     begun, left = len(origin.requests), len(origin.leftovers)
     origin.will_answer(case.answers)
     complaints: list[str] = []
-    with socket.create_connection(("127.0.0.1", proxy_port), timeout=seconds) as client:
-        client_port = client.getsockname()[1]
+    with socket.create_connection(proxy, timeout=seconds, source_address=(source, 0) if source else None) as client:
         try:
             told = _converse(case, client, origin.port)
             complaints += _of_answers(case, told)
         except (NotAResponse, OSError, ValueError) as error:
             complaints.append(repr(error))
     origin.will_answer(())
-    if not _ordinary(proxy_port, origin, seconds):
+    if not _ordinary(proxy, origin, seconds):
         complaints.append("an ordinary request does not pass afterwards")
     if not origin.is_settled(min(seconds, SETTLES)):
         complaints.append("the origin still waits for the rest of a request")
     complaints += _of_requests(case, origin, begun)
     complaints += _of_leftovers(case, origin, left)
-    return Verdict(tuple(complaints), client_port)
+    return tuple(complaints)
 
 
-def _ordinary(proxy_port: int, origin: RecordingOrigin, seconds: float) -> bool:
+def _ordinary(proxy: tuple[str, int], origin: RecordingOrigin, seconds: float) -> bool:
     """After every case, one that any client sends gets its answer."""
-    with socket.create_connection(("127.0.0.1", proxy_port), timeout=seconds) as client:
+    with socket.create_connection(proxy, timeout=seconds) as client:
         client.sendall(_filled(head("GET /ordinary", "Connection: close"), origin.port))
         try:
             answer = ResponseReader(client).read()

@@ -181,3 +181,26 @@ class LlhttpAlone:
 
     def on_message_complete(self) -> None:
         self.reading.is_whole = True
+
+
+def is_switch(events: list[Event]) -> bool:
+    """Whether a library alone would stop reading HTTP after this head; we decide that later."""
+    return any((isinstance(e, Request) and e.pauses) or (isinstance(e, Response) and e.status == 101) for e in events)
+
+
+def check_others_agree(read: Callable[[bytes], Outcome], data: bytes, *, is_request: bool) -> None:
+    """If `read` takes `data`, so do both libraries, to the same end. h11 knows no empty line before a request."""
+    outcome = read(data)
+    if outcome.refused:
+        return
+    message = data[: len(data) - len(outcome.leftover)]
+    if is_request:
+        message = message.removeprefix(b"\r\n")
+    if not outcome.events:
+        return
+    ours = reading_of(outcome.events)
+    assert ours == h11_alone(message, is_request=is_request)
+    by_llhttp = LlhttpAlone(message, is_request=is_request)
+    if not by_llhttp.is_switch:
+        by_llhttp.reading.is_whole |= not is_request and outcome.events[-2:-1] != []  # until close
+        assert ours == by_llhttp.reading

@@ -4,7 +4,6 @@
 """
 
 import re
-from collections.abc import Callable
 
 import h11
 import httptools
@@ -13,23 +12,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.wire.http.codec import open_codec
-from gateway.wire.http.messages import Event, Request, Response
 from tests.wire.feeding import UNSHRUNK
 from tests.wire.http.making import FUZZ, cuts, damaged, requests, responses
 from tests.wire.http.reading import (
     LlhttpAlone,
     Outcome,
+    check_others_agree,
     h11_alone,
     read_request,
     read_requests,
     read_response,
-    reading_of,
 )
 from tests.wire.http.refused import REFUSED_REQUESTS, REFUSED_RESPONSES
 
 LLHTTP, H11 = open_codec("httptools"), open_codec("h11")
-
-Read = Callable[[bytes], Outcome]
 
 
 def request_by_us(data: bytes) -> Outcome:
@@ -38,29 +34,6 @@ def request_by_us(data: bytes) -> Outcome:
 
 def response_by_us(data: bytes) -> Outcome:
     return read_response(LLHTTP.response_reader(), [data])
-
-
-def is_switch(events: list[Event]) -> bool:
-    """Whether a library alone would stop reading HTTP after this head; we decide that later."""
-    return any((isinstance(e, Request) and e.pauses) or (isinstance(e, Response) and e.status == 101) for e in events)
-
-
-def check_others_agree(read: Read, data: bytes, *, is_request: bool) -> None:
-    """If `read` takes `data`, so do both libraries, to the same end. h11 knows no empty line before a request."""
-    outcome = read(data)
-    if outcome.refused:
-        return
-    message = data[: len(data) - len(outcome.leftover)]
-    if is_request:
-        message = message.removeprefix(b"\r\n")
-    if not message:
-        return
-    ours = reading_of(outcome.events)
-    assert ours == h11_alone(message, is_request=is_request)
-    by_llhttp = LlhttpAlone(message, is_request=is_request)
-    if not by_llhttp.is_switch:
-        by_llhttp.reading.is_whole |= not is_request and outcome.events[-2:-1] != []  # until close
-        assert ours == by_llhttp.reading
 
 
 @FUZZ

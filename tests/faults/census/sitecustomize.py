@@ -1,0 +1,26 @@
+"""Runs inside the gateway where `CENSUS` names a directory: tells every half second how many tasks the process has."""
+
+import os
+import threading
+import time
+from asyncio import tasks
+from pathlib import Path
+
+_REGISTRY = getattr(tasks, "_scheduled_tasks", None)  # since Python 3.12
+
+
+def _count() -> None:
+    registry = tasks._all_tasks if _REGISTRY is None else _REGISTRY  # type: ignore[attr-defined] # not public
+    file = Path(os.environ["CENSUS"], str(os.getpid()))
+    while True:
+        time.sleep(0.5)
+        try:
+            alive = sum(not task.done() for task in list(registry))
+        except RuntimeError:  # it changed meanwhile
+            continue
+        file.with_suffix(".new").write_text(str(alive))
+        file.with_suffix(".new").rename(file)
+
+
+if "CENSUS" in os.environ:
+    threading.Thread(target=_count, name="census", daemon=True).start()
