@@ -132,6 +132,7 @@ class Member:
         self._channel.close()
         for asked in self._asked.values():
             asked.complete.set()
+        self._equipped.set()  # who waits to hand it something is not held up by one that was gone before it was told
         self.ended.set()
         self.changed.set()
         return status
