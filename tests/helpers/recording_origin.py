@@ -4,9 +4,11 @@ It reads like a strict server: what makes no request stays in `leftovers`. `faul
 that a proxy should have written: whatever two servers could read differently, and what is meant for one hop only.
 """
 
+import fcntl
 import re
 import socket
 import struct
+import termios
 import threading
 import time
 from collections import deque
@@ -93,8 +95,9 @@ class RecordingOrigin(Origin):
 
     def is_settled(self, seconds: float) -> bool:
         """Whether no connection is in the middle of a request, or is not any more within `seconds`."""
+        self.settled()
         deadline = time.monotonic() + seconds
-        while any(reader.unread for reader in list(self._readers)):
+        while any(reader.unread or reader.has_more() for reader in list(self._readers)):
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.005)
@@ -138,6 +141,13 @@ class _Reader:
         self._connection, self._visit = connection, visit
         self.unread = b""
         self._at = 0
+
+    def has_more(self) -> bool:
+        """Whether something has come that its thread has not taken yet."""
+        try:
+            return fcntl.ioctl(self._connection, termios.FIONREAD, bytes(4)) != bytes(4)
+        except (OSError, ValueError):  # closed
+            return False
 
     def done(self) -> None:
         """What was read so far is a whole request."""
