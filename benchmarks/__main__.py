@@ -4,6 +4,7 @@ import argparse
 import importlib.metadata
 import os
 import platform
+import re
 import shlex
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from benchmarks.report import Row
 from benchmarks.scenarios import CAPTURED, SCENARIOS, SOAK, Sample, Scenario, Sizes, Unreconciled, measure
 
 FAILED, UNUSABLE, MISSED = 1, 2, 3
+_SHOWN = 4000
 ALL = (*SCENARIOS, CAPTURED, SOAK)
 PROXIES: dict[str, Callable[[Place], Launch]] = {
     "gateway": ours.gateway,
@@ -152,14 +154,19 @@ def _version_of(launch: Launch) -> str:
     return "-" if launch.name == "floor" else _version([launch.command[0], option])
 
 
+def _shown(text: str) -> str:
+    """Without the paths of this machine, and not endless."""
+    return re.sub(rf"{re.escape(str(layout.HERE.parent))}/|/tmp/benchmarks-\w+/", "", text)[:_SHOWN]
+
+
 def _about(options: argparse.Namespace, launches: Sequence[Launch]) -> dict[str, object]:
     return {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {"kernel": platform.release(), "cpus": os.cpu_count(), "load_average": os.getloadavg()},
         "python": platform.python_version(),
         "peers": {launch.name: _version_of(launch) for launch in launches if not launch.is_gateway},
-        "configurations": {launch.name: launch.configuration.read_text()[:4000] for launch in launches},
-        "options": {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()},
+        "configurations": {launch.name: _shown(launch.configuration.read_text()) for launch in launches},
+        "options": {name: _shown(str(value)) for name, value in vars(options).items() if value is not None},
     }
 
 

@@ -8,7 +8,6 @@ from typing import Any
 from benchmarks.plot import bars
 from benchmarks.report import GATEWAY, Row, Samples, number, target
 
-_CONFIGURATION_LIMIT = 4000
 _ABOUT_COSTS = """\
 CPU is user and system time of the proxy's whole process tree. `ratio` is the gateway's to squid's, or to its own
 other work where the target says so. A slow peer does a part of the work only.
@@ -96,9 +95,7 @@ def _details(row: Row, samples: Samples) -> list[str]:
 
 
 def _configurations(about: Mapping[str, Any]) -> list[str]:
-    """Without the long lists of names."""
+    """The beginning of each: lists of names are long."""
     return [
-        f"### {name}\n\n```\n{text[:_CONFIGURATION_LIMIT].rstrip()}\n```\n"
-        for name, text in about["configurations"].items()
-        if text.strip()
+        f"### {name}\n\n```\n{text.rstrip()}\n```\n" for name, text in about["configurations"].items() if text.strip()
     ]
