@@ -142,7 +142,7 @@ def _run(scenario: Scenario, launches: Sequence[Launch], sizes: Sizes, rounds: i
 
 def _version(command: list[str]) -> str:
     done = subprocess.run(command, check=False, capture_output=True, text=True)
-    return (done.stdout or done.stderr).partition("\n")[0].strip()
+    return _shown((done.stdout or done.stderr).strip().partition("\n")[0])
 
 
 def _version_of(launch: Launch) -> str:
