@@ -169,7 +169,7 @@ class Recorder:
         try:
             record = seal(draft, ended_at) if isinstance(draft, Draft) else seal_exchange(draft, ended_at)
             lines = [encode(record) for encode in batches]
-        except Exception:
+        except Exception:  # a fault of ours in one record must not cost the others theirs
             self._unencoded += len(self._logs)
             connection = draft if isinstance(draft, Draft) else draft.connection
             _logger.exception("no record of connection %s", connection.connection_id)
