@@ -1,13 +1,14 @@
 """What a process has done, to the last connection and the last line, in numbers that may outlive it.
 
 Of a worker they lie in a page of memory that its supervisor sees as well: what it had accepted and not yet recorded
-when it was killed is known afterwards. The turns at the logs are shared by all workers; a lock of `fcntl` is free again
-when its holder is killed, and the flag beside it tells that the holder may have left half a line.
+when it was killed is known afterwards. The turns at the logs are shared by all workers; the kernel frees the lock of a
+holder that is killed, and the flag beside it tells that the holder may have left half a line.
 """
 
 import fcntl
 import mmap
 import os
+import struct
 from typing import Self
 
 from gateway.telemetry.logs.sinks import LOST, TAKEN, WRITTEN, Turn
@@ -18,18 +19,20 @@ TURNS_BYTES = 256
 _NUMBER_BYTES = 8
 _OF_A_SINK = 3
 _ACCEPTED, _ENDED, _SEALED, _UNENCODED, _LOGS, _SINKS = range(6)
+_FLOCK = struct.Struct("hhqqi4x")  # l_type, l_whence, l_start, l_len, l_pid
 _MOST_SINKS = (PAGE_BYTES // _NUMBER_BYTES - _SINKS) // _OF_A_SINK
 
 
 class Ledger:
     """Of one process, written by it alone. Each number has one thread that writes it."""
 
-    __slots__ = ("_flags", "_numbers", "_opened", "_turns")
+    __slots__ = ("_flags", "_locks", "_numbers", "_opened", "_turns")
 
     def __init__(self, page: "bytearray | mmap.mmap", turns: int | None = None) -> None:
         """`turns` is the descriptor of memory that processes share, None for a process that writes its logs alone."""
         self._numbers = memoryview(page).cast("Q")
         self._turns = turns
+        self._locks: int | None = None
         self._flags = None if turns is None else memoryview(mmap.mmap(turns, TURNS_BYTES))
         self._opened = 0
 
@@ -73,7 +76,9 @@ class Ledger:
         """The turn at that log, by its place in the settings."""
         if self._turns is None or self._flags is None:
             return Turn()
-        return _SharedTurn(self._turns, self._flags, log % TURNS_BYTES)
+        if self._locks is None:
+            self._locks = _open_for_itself(self._turns)
+        return _SharedTurn(self._locks, self._flags, log % TURNS_BYTES)
 
     # --------------------------------------------------------------------------------------------------------- readers
 
@@ -129,8 +134,17 @@ def _memory(name: str, size: int) -> int:
     return descriptor
 
 
+def _open_for_itself(descriptor: int) -> int:
+    """The same file once more, as an open file description that no other process has: it owns this process's locks."""
+    return os.open(f"/proc/self/fd/{descriptor}", os.O_RDWR | os.O_CLOEXEC)
+
+
 class _SharedTurn(Turn):
-    """One byte of the memory: its lock is the turn, its value is the flag."""
+    """One byte of the memory: its lock is the turn, its value is the flag.
+
+    The lock is of an open file description, not of the process: each log has a thread of its own, and to locks of
+    processes (`lockf`) two workers whose threads wait crosswise look like a deadlock, which one of them is then told.
+    """
 
     def __init__(self, descriptor: int, flags: "memoryview[int]", log: int) -> None:
         self._descriptor = descriptor
@@ -146,8 +160,12 @@ class _SharedTurn(Turn):
         self._flags[self._log] = value
 
     def __enter__(self) -> Self:
-        fcntl.lockf(self._descriptor, fcntl.LOCK_EX, 1, self._log)
+        self._set(fcntl.F_WRLCK)
         return self
 
     def __exit__(self, *_: object) -> None:
-        fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, self._log)
+        self._set(fcntl.F_UNLCK)
+
+    def _set(self, kind: int) -> None:
+        """Waits until the byte is free; fcntl(2), `F_OFD_SETLKW`: the process id in the structure has to be 0."""
+        fcntl.fcntl(self._descriptor, fcntl.F_OFD_SETLKW, _FLOCK.pack(kind, os.SEEK_SET, self._log, 1, 0))

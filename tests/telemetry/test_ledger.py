@@ -4,6 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from gateway.telemetry.ledger import Ledger, create_page, create_turns
@@ -27,6 +30,23 @@ with ledger.turn(0) as turn:
     turn.torn = True
     print("held", flush=True)
     time.sleep(60)
+"""
+
+CROSSWISE = """
+import sys, threading, time
+from gateway.telemetry.ledger import Ledger
+page, turns, held, wanted = map(int, sys.argv[1:])
+ledger = Ledger.shared(page, turns)
+def take(log):
+    with ledger.turn(log):
+        print("took", log, flush=True)
+with ledger.turn(held):
+    print("held", flush=True)
+    sys.stdin.readline()
+    waiting = threading.Thread(target=take, args=(wanted,))
+    waiting.start()
+    sys.stdin.readline()
+waiting.join()
 """
 
 
@@ -82,6 +102,19 @@ def test_what_a_killed_process_had_counted_is_known_and_its_turn_is_free() -> No
     assert (ledger.accepted, ledger.open, ledger.owed) == (5, 4, 2 + 1)
 
 
+def test_threads_of_two_processes_that_wait_crosswise_are_no_deadlock() -> None:
+    """Each process holds one log's turn in one thread and waits for the other's in another thread."""
+    page, turns = create_page(), create_turns()
+    with _crosswise(page, turns, 0, 1) as one, _crosswise(page, turns, 1, 0) as other:
+        assert (_line(one), _line(other)) == ("held\n", "held\n")
+        _go_on(one)
+        _go_on(other)
+        _wait_until_locks_are_waited_for(turns, 2)
+        _go_on(one)
+        _go_on(other)
+        assert (_line(one), _line(other)) == ("took 1\n", "took 0\n")
+
+
 def test_a_sink_counts_into_the_ledger_and_begins_afresh_after_a_torn_line(tmp_path: Path) -> None:
     path = tmp_path / "access.log"
     path.write_bytes(b'{"half')
@@ -94,3 +127,40 @@ def test_a_sink_counts_into_the_ledger_and_begins_afresh_after_a_torn_line(tmp_p
     assert path.read_bytes() == b'{"half\none\ntwo\n'
     assert (sink.written, ledger.written, ledger.lost) == (2, 2, 0)
     assert not ledger.turn(0).torn
+
+
+@contextmanager
+def _crosswise(page: int, turns: int, held: int, wanted: int) -> "Iterator[subprocess.Popen[str]]":
+    process = subprocess.Popen(
+        [sys.executable, "-c", CROSSWISE, str(page), str(turns), str(held), str(wanted)],
+        pass_fds=[page, turns],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _line(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+def _go_on(process: "subprocess.Popen[str]") -> None:
+    assert process.stdin is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+
+
+def _wait_until_locks_are_waited_for(descriptor: int, count: int) -> None:
+    """proc(5), `/proc/locks`: `->` leads the line of a lock that is waited for."""
+    inode = f":{os.fstat(descriptor).st_ino} "
+    deadline = time.monotonic() + 10
+    while sum("->" in line and inode in line for line in Path("/proc/locks").read_text().splitlines()) < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
