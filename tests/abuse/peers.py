@@ -311,7 +311,7 @@ def _mitmproxy(folder: Path, values: Mapping[str, object]) -> Sequence[str] | No
         .replace("{ordinary}", str(ORDINARY))
         .replace("{inspected}", str(INSPECTED))
     )
-    options = ["--ignore-hosts", r"^(?!inspected\.test)", "--set", f"confdir={folder}", "-q"]
+    options = ["--allow-hosts", r"inspected\.test", "--set", f"confdir={folder}", "-q"]
     options += ["--listen-host", "127.0.0.1", "--set", f"ssl_verify_upstream_trusted_ca={values['authority']}"]
     return _packaged("mitmdump", folder, "-p", str(PORT), "-s", str(folder / "allow.py"), *options)
 

@@ -105,6 +105,10 @@ class World:
         read = [bytes(visit.received) for visits in fresh for visit in visits if visit.received]
         return [f"the destination read {data[:40]!r}" for data in read]
 
+    def tls_read_since(self, mark: Mark) -> bytes:
+        """All that `tls` has read."""
+        return b"".join(bytes(visit.received) for visit in self.tls.visits[mark.visits[1] :])
+
     def ordinary(self, proxy: tuple[str, int], patience: float) -> list[Complaint]:
         """After every case, and while some go on: a tunnel that anybody may have works."""
         began = time.monotonic()

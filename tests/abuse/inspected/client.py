@@ -135,7 +135,7 @@ class Conversation:
 
 
 def _shaken(stage: Stage, raw: socket.socket, alpn: str) -> ssl.SSLSocket:
-    """Hands are shaken with whoever answers: that it is the proxy is seen by what arrives. Raises `NotIntercepted`."""
+    """Whoever answers is believed, unless it is the destination itself. Raises `NotIntercepted`."""
     send(raw, connect(f"{HOST}:{stage.world.inspected.port}"))
     answer = ResponseReader(raw).read(bodiless=True)
     if answer is None or answer.status != 200:
@@ -144,6 +144,9 @@ def _shaken(stage: Stage, raw: socket.socket, alpn: str) -> ssl.SSLSocket:
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols([alpn])
     try:
-        return context.wrap_socket(raw, server_hostname=HOST)
+        tls = context.wrap_socket(raw, server_hostname=HOST)
     except (OSError, ValueError) as error:
         raise NotIntercepted(repr(error)) from error
+    if tls.getpeercert(binary_form=True) == stage.world.inspected.certificate:
+        raise NotIntercepted("the certificate is the destination's own")
+    return tls

@@ -38,12 +38,15 @@ class Seen:
 
 class InspectedOrigin(Origin):
     """`requests` in their order; `whole` counts those whose end arrived, `faults` what is no HTTP/2, and `frames` all
-    frames by kind. Its certificate is by `authority`, which the proxy must trust."""
+    frames by kind. `certificate`, in DER, is its own, by `authority`, which the proxy must trust."""
 
     def __init__(self, folder: Path, port: int = 0) -> None:
         issuer = Issuer(folder, "origins")
         self.authority = issuer.bundle
-        self._context = issuer.context(HOST)
+        certificate, key = issuer.files(HOST)
+        self.certificate = ssl.PEM_cert_to_DER_cert(_first(certificate.read_text()))
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(certificate, key)
         self._context.set_alpn_protocols(["h2", "http/1.1"])
         self.requests: list[Seen] = []
         self.whole = 0
@@ -77,6 +80,12 @@ class InspectedOrigin(Origin):
             talk.read_body(got)
             self.whole += 1
             talk.reply(b"" if got.method == "HEAD" else _content(got.path))
+
+
+def _first(pem: str) -> str:
+    """Of the certificates in a file that begins with one."""
+    end = "-----END CERTIFICATE-----"
+    return pem[: pem.index(end) + len(end)] + "\n"
 
 
 def _content(path: str) -> bytes:
