@@ -47,11 +47,12 @@ async def test_slow_clients_of_every_kind_are_cut_off_and_cost_an_ordinary_one_l
     async with echoing() as target, AsyncExitStack() as stack:
         dns = stack.enter_context(DnsServer())
         dns.answer("tls.test", "127.0.0.1")
+        patient = {"idle": "60s"}  # the echo is in this process, too
         policy = {
             "rules": [
                 {"name": "tls", "hosts": ["tls.test"], "ports": [target], "protocol": "tls"},
                 {"name": "web", "cidrs": ["127.0.0.2/32"], "ports": [target], "protocol": "http"},
-                {"name": "echo", "cidrs": ["127.0.0.1/32"], "ports": [target], "protocol": "tcp"},
+                {"name": "echo", "cidrs": ["127.0.0.1/32"], "ports": [target], "protocol": "tcp", "timeouts": patient},
             ]
         }
         settings = {

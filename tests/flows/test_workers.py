@@ -271,6 +271,9 @@ async def test_a_drain_with_thousands_of_tunnels_is_told_at_once_over_in_time_an
             busy = [asyncio.create_task(chatter(*each)) for each in held[: tunnels // 2]]
             await becomes(gateway, "egress_connections_open", tunnels)
             asked_at = time.monotonic()
+            await until(lambda: gateway.admin("/readyz")[0] == 200, "ready")
+            one_answer = time.monotonic() - asked_at  # of which the clients in this process are the larger part
+            asked_at = time.monotonic()
             gateway.terminate()
             await until(lambda: gateway.admin("/readyz")[0] == 503, "not ready")
             told = time.monotonic() - asked_at
@@ -281,7 +284,7 @@ async def test_a_drain_with_thousands_of_tunnels_is_told_at_once_over_in_time_an
             assert await asyncio.gather(*busy) == [True] * (tunnels // 2)  # every one of them had an echo by then
         print(f"drain of {tunnels}, {workers} workers: not ready after {told * 1000:.0f} ms, over after {ended:.2f} s")
         assert status == 0
-        assert told < 1.0
+        assert told < 1.0 + 5 * one_answer
         assert 0.75 * seconds <= ended < seconds + 10.0
         records = gateway.records()
     assert len(records) == len({record["connection_id"] for record in records}) == tunnels
