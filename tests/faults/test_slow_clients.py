@@ -18,7 +18,9 @@ from tests.helpers.dns_server import DnsServer
 from tests.helpers.gateway import GatewayProcess
 
 EACH = 1000 if LONG else 60
-TIMEOUT = 2.0
+TIMEOUT = 8.0 if LONG else 2.0
+COME_WITHIN = 10.0 if LONG else 1.0
+"""Seconds. It is about clients that are slow and many, not about how many can come in a second."""
 LATE = 30.0 if LONG else 15.0
 """Seconds that the last may be late, on a machine with two cores that also plays the clients."""
 SLOWEST = 5.0
@@ -64,7 +66,7 @@ async def test_slow_clients_of_every_kind_are_cut_off_and_cost_an_ordinary_one_l
             ended: Counter[str] = Counter()
             began = time.monotonic()
             slow = [
-                asyncio.create_task(_dawdle(gateway.port, target, kind, number / EACH, ended))
+                asyncio.create_task(_dawdle(gateway.port, target, kind, COME_WITHIN * number / EACH, ended))
                 for kind in KINDS
                 for number in range(EACH)
             ]
@@ -75,7 +77,7 @@ async def test_slow_clients_of_every_kind_are_cut_off_and_cost_an_ordinary_one_l
             ordinary = f"{len(took)} ordinary, p99 {p99 * 1000:.0f} ms, without the gateway {p99_direct * 1000:.0f} ms"
             print(f"{len(slow)} slow clients, over after {lasted:.1f} s; {ordinary}")
             assert ended == dict.fromkeys(KINDS, EACH)
-            assert lasted < 1 + 2 * TIMEOUT + LATE
+            assert lasted < COME_WITHIN + 2 * TIMEOUT + LATE
             assert p99 < SLOWEST + DIRECT * p99_direct
             await _until_nothing_is_open(gateway)
 
