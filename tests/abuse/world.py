@@ -46,8 +46,8 @@ class Mark:
 class World:
     """`allowed.test` and the others of `NAMES` lead to 127.0.0.1, where `web` speaks HTTP, `tls` echoes what it reads,
     and so does `plain`, which only ordinary tunnels reach. `internal` are the same ports of 127.0.0.2, which plays an
-    internal address. `inspected` is for proxies that end TLS and trust `authority`, which is made anew. 0 is any free
-    port.
+    internal address. `inspected` is for proxies that end TLS and trust `authority`, which is kept in the folder
+    `certificates` or made anew. 0 is any free port.
     """
 
     def __init__(
@@ -57,9 +57,10 @@ class World:
         ordinary: int = 0,
         dns: tuple[str, int] = ("127.0.0.1", 0),
         inspected: int = 0,
+        certificates: Path | None = None,
     ) -> None:
         self._stack = ExitStack()
-        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="abuse-")))
+        folder = certificates or Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="abuse-")))
         self.dns = self._stack.enter_context(DnsServer(*dns))
         self.web = self._stack.enter_context(RecordingOrigin(port=web))
         self.tls = self._stack.enter_context(Origin(echo, port=tls))

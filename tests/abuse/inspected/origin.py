@@ -20,6 +20,7 @@ from tests.helpers.tls_origin import Issuer
 
 HOST = "inspected.test"
 _QUIET = 0.04
+_KEPT_SECONDS = 20 * 86400.0  # its certificate lasts for longer
 BIG = 1 << 20
 """Bytes of the answer to `/big`: more than any window that a client has not opened."""
 
@@ -41,12 +42,10 @@ class InspectedOrigin(Origin):
     frames by kind. `certificate`, in DER, is its own, by `authority`, which the proxy must trust."""
 
     def __init__(self, folder: Path, port: int = 0) -> None:
-        issuer = Issuer(folder, "origins")
-        self.authority = issuer.bundle
-        certificate, key = issuer.files(HOST)
-        self.certificate = ssl.PEM_cert_to_DER_cert(_first(certificate.read_text()))
+        self.authority, leaf = certificates_in(folder)
+        self.certificate = ssl.PEM_cert_to_DER_cert(_first(leaf.read_text()))
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.load_cert_chain(certificate, key)
+        self._context.load_cert_chain(leaf)
         self._context.set_alpn_protocols(["h2", "http/1.1"])
         self.requests: list[Seen] = []
         self.whole = 0
@@ -80,6 +79,15 @@ class InspectedOrigin(Origin):
             talk.read_body(got)
             self.whole += 1
             talk.reply(b"" if got.method == "HEAD" else _content(got.path))
+
+
+def certificates_in(folder: Path) -> tuple[Path, Path]:
+    """The authority's certificate, and the destination's with its key; made anew where they are not, or are old."""
+    authority, leaf = folder / "origins.pem", folder / "inspected.pem"
+    if not leaf.exists() or time.time() - leaf.stat().st_mtime > _KEPT_SECONDS:
+        made, _ = Issuer(folder, "origins").files(HOST)
+        made.rename(leaf)
+    return authority, leaf
 
 
 def _first(pem: str) -> str:
