@@ -23,6 +23,8 @@ RETRY: Final = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e07
 """The random of a ServerHello that is a HelloRetryRequest (RFC 8446 section 4.1.3)."""
 
 _APPLICATION_DATA: Final = 23
+_ENCRYPTED: Final = bytes((_APPLICATION_DATA,))
+_CHANGE_CIPHER_SPEC: Final = b"\x14\x03\x03\0\1\1"
 _CLIENT_HELLO: Final = 1
 _RECORD_HEADER: Final = 5
 _MESSAGE_HEADER: Final = 4
@@ -45,13 +47,25 @@ def watched_relay_for(meter: Meter | None, watch: "HelloWatch | None") -> Callab
 class HelloWatch:
     """Receives in place of the direction from the client. `refused`: why nothing more was passed on and it was cut."""
 
-    __slots__ = ("_answer", "_cut", "_direction", "_first", "_held", "_limit", "_parser", "_size", "refused")
+    __slots__ = (
+        "_answer",
+        "_cut",
+        "_direction",
+        "_first",
+        "_held",
+        "_is_usual",
+        "_limit",
+        "_parser",
+        "_size",
+        "refused",
+    )
 
     def __init__(self, first: ClientHello, limit: int) -> None:
         self.refused: tuple[Reason, str] | None = None
         self._first = first
         self._limit = limit
         self._held = b""
+        self._is_usual = not first.early_data
         self._size = 0  # of the first hello, until it has been passed on
         self._parser: ClientHelloParser | None = None  # of the second one, once it has begun
         self._answer: _Answer | None = None
@@ -69,7 +83,14 @@ class HelloWatch:
             size, self._size = self._size, 0
             self._pass_on(data[:size])
             data = data[size:]
-        self._held = self._walk(self._held + data)
+            if not data:
+                return
+        start = len(_CHANGE_CIPHER_SPEC) if data.startswith(_CHANGE_CIPHER_SPEC) else 0
+        if self._is_usual and data[start : start + 1] == _ENCRYPTED:  # of nearly all: the walk in one step
+            self._look_away(data)
+        else:
+            self._is_usual = False
+            self._held = self._walk(self._held + data)
 
     def ended(self) -> None:
         """What is held is no whole record, and of no use to anybody."""
@@ -147,7 +168,7 @@ class _WatchedPacedRelay(PacedRelay):
 
     def __init__(self, watch: HelloWatch, *arguments: object) -> None:
         self._watch = watch
-        super().__init__(*arguments)  # type: ignore[arg-type]
+        super().__init__(*arguments)  # type: ignore[arg-type]  # likewise
 
     def _joined(self, downstream: Stream, upstream: Stream) -> tuple[Direction, Direction]:
         upward, downward = super()._joined(downstream, upstream)
@@ -187,6 +208,8 @@ class _Answer:
 def _size(data: bytes) -> int:
     """Of the records of the hello at the start of `data`."""
     at, message = 0, b""
+    if len(data) == _RECORD_HEADER + _MESSAGE_HEADER + int.from_bytes(data[6:9], "big"):  # one record, as usual
+        return len(data)
     while len(message) < _MESSAGE_HEADER + int.from_bytes(message[1:_MESSAGE_HEADER], "big"):
         end = at + _RECORD_HEADER + int.from_bytes(data[at + 3 : at + _RECORD_HEADER], "big")
         message += data[at + _RECORD_HEADER : end]

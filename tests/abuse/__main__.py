@@ -8,7 +8,7 @@
     python -m tests.abuse --open                              against the open proxy that the suite ships
 
 The suite puts destinations on 127.0.0.1, ports 18080 (HTTP), 18443 (TLS), 18444 (an echo) and 18445 (HTTP/2 in TLS),
-and a name server on 127.0.0.1:5300 (--dns). Only ever run it against a proxy of your own on loopback. docs/abuse.md says
+and a name server on 127.0.0.1:5300 (--dns). Only ever run it against a proxy of your own on loopback. docs/abuse.md has
 how to set it up: `allowed.test`, `other.test` and `*.wild.test` are allowed, `ordinary.test` on 18444, everything else
 is not.
 
