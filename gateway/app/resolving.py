@@ -1,4 +1,7 @@
-"""The resolver that the settings in force ask for."""
+"""The resolver that the settings in force ask for.
+
+What asks inside TLS is imported by those only who want it: h2 is not small.
+"""
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -10,7 +13,6 @@ from gateway.model.roles import Deadlines
 from gateway.net.dns.cache import Resolution
 from gateway.net.dns.lookup import Asked, Family
 from gateway.net.dns.plain import PlainDns
-from gateway.net.dns.secure import SecureDns, Trust
 from gateway.net.dns.transport import PORTS, DnsTransport, Over
 from gateway.net.names import NameServer, NameServers, hosts_file
 from gateway.net.resolver import Resolver, ResolverCounts, ResolverOptions
@@ -52,6 +54,8 @@ def build_resolver(
 def _build_transport(plan: ResolverPlan, over: Over) -> DnsTransport:
     if over is Over.UDP:
         return PlainDns()
+    from gateway.net.dns.secure import SecureDns, Trust  # noqa: PLC0415  # see above
+
     tls = plan.settings.tls
     trust = Trust(plan.authorities, tls.server_name if tls is not None else None, plan.settings.path)
     return SecureDns(over, trust, silence=plan.settings.timeout)

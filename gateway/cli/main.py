@@ -4,7 +4,6 @@ What a command needs is imported when it runs, so that `--help` answers at once.
 """
 # ruff: noqa: PLC0415
 
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated
 
@@ -51,6 +50,8 @@ def main() -> None:
 
 def _version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import PackageNotFoundError, version
+
         try:
             typer.echo(f"egress-gateway {version('egress-gateway')}")
         except PackageNotFoundError:  # a checkout that was not installed
