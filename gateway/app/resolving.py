@@ -1,8 +1,10 @@
 """The resolver that the settings in force ask for.
 
-What asks inside TLS is imported by those only who want it: h2 is not small.
+What asks inside TLS is imported by those only who want it, because h2 is not small: `load_transport` does so ahead of
+the first question.
 """
 
+import importlib
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
@@ -49,6 +51,12 @@ def build_resolver(
     transport = _build_transport(plan, over)
     names = NameServers(servers, system_port=PORTS[over])
     return Resolver(names, hosts_file(), transport, options, SystemClock(), deadlines, counts, witness)
+
+
+def load_transport(settings: ResolverSettings) -> None:
+    """Takes tens of milliseconds, once."""
+    if Over(settings.transport) is not Over.UDP:
+        importlib.import_module("gateway.net.dns.secure")
 
 
 def _build_transport(plan: ResolverPlan, over: Over) -> DnsTransport:

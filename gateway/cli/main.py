@@ -163,8 +163,7 @@ def explain(
     Status 0 for allow, 1 for deny, 2 if there is no answer, or nothing to be reached with --live.
     """
     from gateway.cli.explaining.explain import explain_url
-    from gateway.cli.explaining.live import Unreached
-    from gateway.cli.explaining.question import Unanswerable
+    from gateway.cli.explaining.question import Unanswerable, Unreached
     from gateway.settings.problems import ConfigErrors
 
     try:
