@@ -208,7 +208,7 @@ class _Answer:
 def _size(data: bytes) -> int:
     """Of the records of the hello at the start of `data`."""
     at, message = 0, b""
-    if len(data) == _RECORD_HEADER + _MESSAGE_HEADER + int.from_bytes(data[6:9], "big"):  # one record, as usual
+    if len(data) == _RECORD_HEADER + int.from_bytes(data[3:_RECORD_HEADER], "big"):  # one record, as usual
         return len(data)
     while len(message) < _MESSAGE_HEADER + int.from_bytes(message[1:_MESSAGE_HEADER], "big"):
         end = at + _RECORD_HEADER + int.from_bytes(data[at + 3 : at + _RECORD_HEADER], "big")

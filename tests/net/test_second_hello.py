@@ -13,7 +13,7 @@ from gateway.model.reasons import Reason
 from gateway.net.relay import Direction
 from gateway.net.second_hello import RETRY, HelloWatch, watch_for
 from gateway.wire.client_hello import parse_client_hello
-from tests.helpers.client_hello import TLS12, build_client_hello, server_name_extension
+from tests.helpers.client_hello import TLS12, build_client_hello, in_records, server_name_extension
 
 LIMIT = 65536
 FIRST, AGAIN = build_client_hello("allowed.test"), build_client_hello("allowed.test", seed=1)
@@ -60,14 +60,14 @@ class Passed:
 class Tunnel:
     """Joined, and its first hello held by the stream."""
 
-    def __init__(self, first: bytes, kind: type[HelloWatch] = HelloWatch) -> None:
+    def __init__(self, first: bytes, kind: type[HelloWatch] = HelloWatch, held: bytes = b"") -> None:
         hello = parse_client_hello(first, LIMIT)
         assert hello is not None
-        self.up, self.down = Passed(first), Passed()
+        self.up, self.down = Passed(held or first), Passed()
         self.cuts: list[Reason] = []
         self.watch = kind(hello, LIMIT)
         self.watch.before(cast(Direction, self.up), cast(Direction, self.down), self._cut)
-        self.sends(first)
+        self.sends(held or first)
 
     def _cut(self, reason: Reason) -> None:
         self.cuts.append(reason)
@@ -150,6 +150,15 @@ class Forgetful(HelloWatch):
 def test_a_watch_that_forgets_half_records_is_found() -> None:
     with pytest.raises(AssertionError):
         forged("at once", [3], Forgetful)
+
+
+def test_the_first_hello_ends_where_it_ends_whatever_its_pieces_look_like() -> None:
+    """Cut behind two bytes, the header of its second record stands where a message has its size: 5,635 bytes."""
+    message = FIRST[5:]
+    first = in_records(message[:2]) + in_records(message[2:])
+    other = build_client_hello("other.test", size=5644 - len(first))
+    tunnel = Tunnel(first, held=first + other)
+    assert (tunnel.up.data, tunnel.cuts) == (first, [Reason.SNI_MISMATCH])
 
 
 def test_a_malformed_second_hello_is_refused() -> None:
