@@ -1,7 +1,7 @@
 """What serves inspected tunnels by the settings in force."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from gateway.app.inspection.material import AuthorityMaterial
@@ -9,7 +9,10 @@ from gateway.exchange.parts import Parts
 from gateway.intercept.authority import Authority, read_authority
 from gateway.intercept.interception import Interception
 from gateway.intercept.minting import Minting
-from gateway.settings.gateway import InspectionSettings
+from gateway.intercept.trust import Showable, Trust
+from gateway.net.tls.contexts import ClientCertificate
+from gateway.settings.compile.inspection import secret_scope
+from gateway.settings.gateway import GatewaySettings, InspectionSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,18 +21,25 @@ class InspectionPlan:
 
     settings: InspectionSettings
     material: AuthorityMaterial
+    showable: Mapping[str, Showable]
     authority: Authority = field(compare=False)
 
 
 def plan_inspection(
-    settings: InspectionSettings | None, material: AuthorityMaterial | None, former: InspectionPlan | None
+    settings: GatewaySettings,
+    material: AuthorityMaterial | None,
+    certificates: Mapping[str, ClientCertificate],
+    former: InspectionPlan | None,
 ) -> InspectionPlan | None:
     """The former one where nothing changed: what it has made stays good. Reads a key, which takes milliseconds."""
-    if settings is None or material is None:
+    if settings.inspection is None or material is None:
         return None
-    if former is not None and (former.settings, former.material) == (settings, material):
+    declared = settings.client_certificates
+    showable = {name: Showable(each, secret_scope(declared[name])) for name, each in certificates.items()}
+    inputs = settings.inspection, material, showable
+    if former is not None and (former.settings, former.material, former.showable) == inputs:
         return former
-    return InspectionPlan(settings, material, read_authority(material.certificates, material.key, time.time()))
+    return InspectionPlan(*inputs, read_authority(material.certificates, material.key, time.time()))
 
 
 class InterceptionInForce:
@@ -52,4 +62,4 @@ class InterceptionInForce:
     def _build(self, plan: InspectionPlan) -> Interception:
         settings = plan.settings
         minting = Minting(plan.authority, settings.leaf_validity, settings.cache, self._parts.clock)
-        return Interception(minting, self._parts)
+        return Interception(minting, self._parts, Trust(plan.showable))

@@ -163,6 +163,7 @@ class TlsTransport(asyncio.Transport):
             self._settle(_failure(error))
         elif self._fault is None:
             self._fault = error
+            self._stream.alert = _failure(error).alert
             self._raw.abort()
             self._lose(error)  # at once: nobody is to call what is closed already
 
