@@ -122,7 +122,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         ]
         clients = {name: {"match": [{"cidr": f"{who}/32"}]} for name, who in _WHO.items()}
         usual = stack.enter_context(TlsOrigin(context=issuer.context(HOST)))
-        settings = {"client_certificates": declared}
+        settings: dict[str, Any] = {"client_certificates": declared}
         bed = stack.enter_context(inspecting(folder, usual, issuer, time.time(), rules, clients=clients, **settings))
         yield World(bed, authority, http1, http2, origins)
 
