@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, cast
 
 from gateway.net.stream import Stream
 
-_READ = 64 * 1024  # a record holds 16 KiB
+_READ = 16 * 1024  # a record holds no more, and room is made for all of it; less would leave a part within OpenSSL
 _GONE = "the peer went away before the handshake was over"
 
 
