@@ -2,6 +2,7 @@
 kept or resumed, is ever another's. nginx does the asking, over HTTP/1.1 and HTTP/2.
 """
 
+import socket
 import ssl
 import subprocess
 import time
@@ -81,6 +82,17 @@ def _nginx(folder: Path, server: tuple[Path, Path], http1: int, http2: int) -> s
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
+def _wait_for(*ports: int) -> None:
+    deadline = time.monotonic() + SECONDS
+    for port in ports:
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            assert time.monotonic() < deadline, "nginx does not listen"
+            time.sleep(0.02)
+
+
 def _refusing(issuer: Issuer, host: str, clients: Path, version: ssl.TLSVersion) -> TlsOrigin:
     context = issuer.context(host)
     context.minimum_version = context.maximum_version = version
@@ -109,6 +121,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         nginx = _nginx(folder, issuer.files(HOST, BARE), http1, http2)
         stack.callback(nginx.wait)
         stack.callback(nginx.terminate)
+        _wait_for(http1, http2)
         origins = {
             host: stack.enter_context(_refusing(issuer, host, folder / "clients.pem", ssl.TLSVersion.TLSv1_3))
             for host in (STRICT, REJECTING)

@@ -244,6 +244,7 @@ def _crashing(day: Day, gateway: GatewayProcess) -> None:
     for file in ("cmdline", "environ", "limits"):
         day.hear(f"/proc {file}", (process / file).read_bytes())
     gateway.process.send_signal(signal.SIGABRT)
+    gateway.process.wait(60)
     assert gateway.stop() == -signal.SIGABRT
     day.hear("standard error", "\n".join(gateway.stderr_lines).encode())
     assert b"Fatal Python error: Aborted" in day.heard["standard error"]
