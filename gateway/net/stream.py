@@ -56,7 +56,8 @@ class Stream(asyncio.Protocol):
 
     With `receiver` None the stream itself holds what arrives. `has_ended`: the peer's orderly end arrived. `is_clear`:
     what the socket carries is what is read and written here, so that the kernel may move it; not so under TLS.
-    `is_cut`: TLS ended without a goodbye, which anybody on the way can bring about.
+    `is_cut`: TLS ended without a goodbye, which anybody on the way can bring about. `alert`: the peer ended it so, once
+    the hands were shaken.
     """
 
     __slots__ = (
@@ -65,6 +66,7 @@ class Stream(asyncio.Protocol):
         "_held",
         "_waiter",
         "_wrote",
+        "alert",
         "feeder",
         "has_ended",
         "is_clear",
@@ -80,6 +82,7 @@ class Stream(asyncio.Protocol):
     def __init__(self, bound: int = HOLD_BOUND) -> None:
         self.receiver: Receiver | None = None
         self.feeder: Feeder | None = None
+        self.alert: str | None = None
         self.has_ended = False
         self.is_clear = True
         self.is_cut = False

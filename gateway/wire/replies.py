@@ -141,6 +141,7 @@ _ANSWERS: Final[dict[Reason, _Answer]] = {
     ),
     Reason.UPSTREAM_CERTIFICATE_WEAK: _Answer(502, "Destination's certificate is too weak", _BAD_CERTIFICATE),
     Reason.UPSTREAM_CERTIFICATE_INVALID: _Answer(502, "Destination's certificate is not valid", _BAD_CERTIFICATE),
+    Reason.UPSTREAM_WANTS_CERTIFICATE: _Answer(502, "Destination demands a client certificate", "tls_alert_received"),
     Reason.UPSTREAM_TLS_ALERT: _Answer(502, "Destination refused the TLS handshake", "tls_alert_received"),
     Reason.UPSTREAM_TLS_FAILED: _Answer(502, "No secure TLS with the destination", "tls_protocol_error"),
     Reason.UPSTREAM_TLS_TIMEOUT: _Answer(504, "TLS with the destination not set up in time", "connection_timeout"),
