@@ -219,6 +219,7 @@ class Relay:
         "_idle_alarm",
         "_lifetime",
         "_lifetime_alarm",
+        "_look_every",
         "_silent_looks",
         "_streams",
         "deadlines",
@@ -247,6 +248,7 @@ class Relay:
         self.loop = asyncio.get_running_loop()
         self._streams = (downstream, upstream)
         self._idle = idle
+        self._look_every = min(idle / LOOKS, LONGEST_LOOK)
         self._lifetime = lifetime
         self._finished: asyncio.Future[None] = self.loop.create_future()
         self._directions: tuple[Direction, ...] = ()
@@ -269,10 +271,9 @@ class Relay:
 
     def _begin(self) -> None:
         downstream, upstream = self._streams
-        for stream, side in ((downstream, Side.DOWNSTREAM), (upstream, Side.UPSTREAM)):
-            if stream.is_lost:
-                self.side_broke(side)
-                return
+        if downstream.is_lost or upstream.is_lost:
+            self.side_broke(Side.DOWNSTREAM if downstream.is_lost else Side.UPSTREAM)
+            return
         self._directions = self._joined(downstream, upstream)
         self._idle_alarm = self.deadlines.after(self._look_every, self._look)
         if self._lifetime is not None:
@@ -331,10 +332,6 @@ class Relay:
         self._finished.set_result(None)
 
     # Idle: no clock is read for a chunk; counters are compared.
-
-    @property
-    def _look_every(self) -> float:
-        return min(self._idle / LOOKS, LONGEST_LOOK)
 
     def _look(self) -> None:
         queued = sum(stream.queued() for stream in self._streams)
