@@ -95,7 +95,7 @@ class Direction:
         if queued:
             self.sink.transport.set_write_buffer_limits(0)  # `relieved` comes when all is written
         else:
-            self._over()
+            self._relay.direction_over()
 
     def lost(self) -> None:
         self._relay.side_broke(self.from_side)
@@ -107,12 +107,9 @@ class Direction:
 
     def relieved(self) -> None:
         if self.source.has_ended:
-            self._over()
+            self._relay.direction_over()
         elif not self._in_kernel and not self._enter_kernel():
             self.source.read_on()
-
-    def _over(self) -> None:
-        self._relay.direction_over()
 
     # From one form to the other.
 
@@ -286,12 +283,15 @@ class Relay:
 
     def _part(self) -> None:
         """The streams' events go to the streams again; idempotent."""
+        if not self._directions:
+            return
         for direction in self._directions:
             direction.part()
         self._directions = ()
-        for alarm in (self._idle_alarm, self._lifetime_alarm):
-            if alarm is not None:
-                alarm.cancel()
+        if self._idle_alarm is not None:
+            self._idle_alarm.cancel()
+        if self._lifetime_alarm is not None:
+            self._lifetime_alarm.cancel()
         self._idle_alarm = self._lifetime_alarm = None  # they hold this relay: a cycle for each tunnel else
 
     # How it ends.

@@ -140,7 +140,7 @@ class Stream(asyncio.Protocol):
             if self.queued() or (self._wrote and not self.has_ended):
                 await self._linger()
         finally:
-            if self.queued():
+            if self._discards and self.queued():
                 self.abort()
             self.transport.close()
 
