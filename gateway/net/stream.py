@@ -64,6 +64,7 @@ class Stream(asyncio.Protocol):
         "_bound",
         "_discards",
         "_held",
+        "_lingers",
         "_waiter",
         "_wrote",
         "alert",
@@ -93,6 +94,7 @@ class Stream(asyncio.Protocol):
         self._waiter: asyncio.Future[bool] | None = None
         self._wrote = False
         self._discards = False
+        self._lingers = False
 
     # What the walk does with it.
 
@@ -141,7 +143,7 @@ class Stream(asyncio.Protocol):
             if self.queued() or (self._wrote and not self.has_ended):
                 await self._linger()
         finally:
-            if self.queued():
+            if self._discards and self.queued():
                 self.abort()
             self.transport.close()
 
@@ -238,7 +240,7 @@ class Stream(asyncio.Protocol):
             self._waiter.set_result(more)
 
     async def _next_event(self) -> bool:
-        """True: bytes came. False: the end came or, while lingering, the queue was written."""
+        """True: bytes came. False: the end came or, while lingering, the queue was written or time is over."""
         self._waiter = asyncio.get_running_loop().create_future()
         try:
             return await self._waiter
@@ -252,9 +254,14 @@ class Stream(asyncio.Protocol):
         self.end()
         self.transport.set_write_buffer_limits(0)
         self.read_on()
+        self._lingers = True
+        patience = asyncio.get_running_loop().call_later(LINGER_SECONDS, self._lose_patience)
         try:
-            async with asyncio.timeout(LINGER_SECONDS):
-                while not self.is_lost and (self.queued() or not self.has_ended):
-                    await self._next_event()
-        except TimeoutError:
-            return
+            while self._lingers and not self.is_lost and (self.queued() or not self.has_ended):
+                await self._next_event()
+        finally:
+            patience.cancel()
+
+    def _lose_patience(self) -> None:
+        self._lingers = False
+        self._wake(more=False)
