@@ -2,7 +2,8 @@
 
 from gateway.model.errors import DownstreamError, GatewayError, InternalError, UpstreamError
 from gateway.model.reasons import Reason
-from gateway.model.record import ABOUT_CERTIFICATES, Draft, note
+from gateway.model.record import Draft
+from gateway.model.recording.noting import ABOUT_CERTIFICATES, note
 from gateway.model.roles import ByteStream
 from gateway.serve.services import Services
 from gateway.wire.alerts import ACCESS_DENIED, DECODE_ERROR, NO_APPLICATION_PROTOCOL
