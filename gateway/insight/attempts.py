@@ -1,8 +1,6 @@
 """Records folded: millions of them are few different attempts, each with how often, when, and what came of it."""
 
-import gc
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -82,30 +80,17 @@ def fold(records: Iterable[Recorded]) -> dict[Attempt, Tally]:
     refused for what no record holds (credentials, a request's own rules), and sums of requests that have records of
     their own. Raises `TooMuch`."""
     tallies: dict[Attempt, Tally] = {}
-    with without_collector():
-        for record in records:
-            attempt = attempt_of(record)
-            if attempt is None:
-                continue
-            tally = tallies.get(attempt)
-            if tally is None:
-                if len(tallies) >= MOST_ATTEMPTS:
-                    raise TooMuch(f"more than {MOST_ATTEMPTS} different attempts: give fewer files at once")
-                tally = tallies[attempt] = Tally()
-            _count(tally, record)
+    for record in records:
+        attempt = attempt_of(record)
+        if attempt is None:
+            continue
+        tally = tallies.get(attempt)
+        if tally is None:
+            if len(tallies) >= MOST_ATTEMPTS:
+                raise TooMuch(f"more than {MOST_ATTEMPTS} different attempts: give fewer files at once")
+            tally = tallies[attempt] = Tally()
+        _count(tally, record)
     return tallies
-
-
-@contextmanager
-def without_collector() -> Iterator[None]:
-    """Folding keeps millions of values that are in no cycle: looking for cycles meanwhile takes as long as the work."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def attempt_of(record: Recorded) -> Attempt | None:
