@@ -58,6 +58,11 @@ class Attempt(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+_FACTS = tuple({"original": "original_address"}.get(field, field) for field in Attempt._fields[:-1])
+"""The keys of records that they are taken from."""
+_PROTOCOL = Attempt._fields.index("protocol")
+
+
 @dataclass(slots=True)
 class Tally:
     """How often, first and last time (RFC 3339), and the addresses that were dialled or refused (some of them)."""
@@ -95,27 +100,16 @@ def fold(records: Iterable[Recorded]) -> dict[Attempt, Tally]:
 
 def attempt_of(record: Recorded) -> Attempt | None:
     """None: it says nothing about policy."""
-    get = record.get
-    host, decision = get("host"), record["decision"]
-    if host is None or decision == "none" or is_summed_up(record):
+    decision = record["decision"]
+    if decision == "none" or "host" not in record or is_summed_up(record):
         return None
-    if decision == "deny" and get("reason", Reason.NO_RULE) not in _JUDGED:
+    if decision == "deny" and record.get("reason", Reason.NO_RULE) not in _JUDGED:
         return None
-    sni = get("sni")
-    return Attempt(
-        record["client_address"],
-        get("user"),
-        get("namespace"),
-        get("service_account"),
-        get("spiffe"),
-        host,
-        record["port"],
-        get("door"),
-        get("protocol") or ("tls" if sni else None),
-        sni,
-        get("original_address"),
-        decision == "allow",
-    )
+    facts = list(map(record.get, _FACTS))
+    if facts[_PROTOCOL] is None and record.get("sni"):
+        facts[_PROTOCOL] = "tls"
+    facts.append(decision == "allow")
+    return Attempt._make(facts)
 
 
 def _count(tally: Tally, record: Recorded) -> None:
