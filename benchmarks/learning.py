@@ -19,9 +19,8 @@ CLIENTS, NAMES = 5_000, 400
 MOST_SECONDS = 30.0
 COMMANDS = (
     ("report", "--by", "client,destination", "-o", "csv"),
+    ("learn", "--policy", "policy.yaml", "-w"),
     ("replay", "--enforce", "--policy", "policy.yaml"),
-    ("learn", "--policy", "policy.yaml"),
-    ("learn", "--policy", "policy.yaml", "--group-by", "namespace"),
 )
 POLICY = "version: 1\nmode: report\nrules:\n  - name: a\n    hosts: [name-7.group-7.example.com]\n"
 

@@ -134,7 +134,7 @@ class Serving:
         """Accept no more, let open connections end by themselves for that long, cut off the rest, write every record.
         `refusing`: requests that are still to come on open connections are refused."""
         for listener in self._listeners:
-            listener.close()
+            await listener.finish()
         await self.connections.drain(seconds, refusing)
         for task in self._following:
             task.cancel()
