@@ -107,6 +107,11 @@ def build_log(log: AccessLogSettings, place: int, listeners: Sequence[str], ledg
     return Log(encode, sink, is_whole=log.format in ("json", "text"))
 
 
+def asks_for_packets(log: AccessLogSettings) -> bool:
+    """Whether tunnels must be asked for how many there were."""
+    return log.format == "vpc" and "packets" in (log.fields or DEFAULT_FIELDS)
+
+
 def _rotation(log: AccessLogSettings) -> Rotation | None:
     plan = log.rotate
     if plan is None:

@@ -57,6 +57,16 @@ class Dialled(NamedTuple):
     dialled_at: float | None = None
 
 
+class Packets(NamedTuple):
+    """TCP segments of a tunnel's two connections until its relay was over, `out` those that we sent; `None` where the
+    connection was gone by then."""
+
+    downstream_out: int | None
+    downstream_in: int | None
+    upstream_out: int | None
+    upstream_in: int | None
+
+
 Destination = tuple[Address, int]
 
 
@@ -91,8 +101,10 @@ class Draft:
     `peer` is the client; where a PROXY header named it, `sender` is who sent that. `certificate` is the client's,
     verified. `entered`: what stands before the first request is done with. `original` is where a captured connection
     was on its way to, None on a proxy port. `tunnel` is there while it is being relayed; `judged` is the last
-    generation by which it was judged since. For traces: `asked_time` (Unix) and `opened_at` (monotonic) are when the
-    head was there and first bytes were judged, `caller` is the client's span, `traced`: one of its requests is told."""
+    generation by which it was judged since. `wrong_credentials` came with so many requests before the last one;
+    `packets` are counted where a log asks for them. For traces: `asked_time` (Unix) and `opened_at` (monotonic) are
+    when the head was there and first bytes were judged, `caller` is the client's span, `traced`: one of its requests
+    is told."""
 
     connection_id: str
     listener: str
@@ -119,6 +131,8 @@ class Draft:
     detail: str = ""
     tunnel: Tunnel | None = None
     judged: int = 0
+    wrong_credentials: int = 0
+    packets: Packets | None = None
     asked_time: float | None = None
     caller: TraceParent | None = None
     opened_at: float | None = None
@@ -204,6 +218,7 @@ class ConnectionRecord(TypedDict):
     port: NotRequired[int]
     original_address: NotRequired[str]
     status: NotRequired[int]
+    wrong_credentials: NotRequired[int]
     reason: NotRequired[Reason]
     detail: NotRequired[str]
     groups: NotRequired[tuple[str, ...]]
@@ -226,6 +241,10 @@ class ConnectionRecord(TypedDict):
     ja4: NotRequired[str]
     ech: NotRequired[bool]
     first_byte_ms: NotRequired[float]
+    downstream_packets_out: NotRequired[int]
+    downstream_packets_in: NotRequired[int]
+    upstream_packets_out: NotRequired[int]
+    upstream_packets_in: NotRequired[int]
     requests: NotRequired[int]
     inspected: NotRequired[bool]
     tls_version: NotRequired[str]
