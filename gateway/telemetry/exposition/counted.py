@@ -27,6 +27,11 @@ def of_counters(counters: Counters) -> Iterator[Family]:
     yield histogram("egress.request.duration", "From head to end.", counters.request_duration)
     yield histogram("egress.dns.duration", "Resolving, where a dial succeeded.", counters.dns)
     yield histogram("egress.dial.duration", "Connecting, where it succeeded.", counters.dial)
+    began, text = (
+        counters.tls.copy().items(),
+        "Tunnels of TLS that ended, by the newest version that the client offers.",
+    )
+    yield counter("egress.tls.connections", "{connection}", text, began, ("version", "handling"))
     failed, text = by_label(counters.inspectors_failed), "Exchanges in which it raised or was too slow."
     yield counter("egress.inspector.failures", "{request}", text, failed, ("inspector",))
     yield from _delivered(counters)

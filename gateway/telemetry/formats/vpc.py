@@ -1,9 +1,9 @@
 """VPC flow log records, version 2 by default, or a list of the fields of versions 2 to 5.
 
 A connection is two flows: from the client to the address that was dialled, and back. What no part of the gateway knows
-is `-`: TCP flags, everything about the cloud around. Packets are those of the connection to the destination, and `-`
-but for tunnels that ended orderly. The interface is the listener. What was refused before a name was resolved has no
-address to show, and its `dstaddr` is `-`.
+is `-`: TCP flags, everything about the cloud around. Packets are those of a tunnel's connection to its destination, and
+`-` where nobody counted them. The interface is the listener. What was refused before a name was resolved has no address
+to show, and its `dstaddr` is `-`.
 """
 
 from collections.abc import Iterator, Sequence
