@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gateway.model.reasons import Reason
 from gateway.telemetry.formats.fields import Recorded, is_summed_up
@@ -85,6 +85,12 @@ def fold(records: Iterable[Recorded]) -> dict[Attempt, Tally]:
     refused for what no record holds (credentials, a request's own rules), and sums of requests that have records of
     their own. Raises `TooMuch`."""
     tallies: dict[Attempt, Tally] = {}
+    texts: dict[str, str] = {}
+
+    def shared(value: Any) -> Any:
+        """One text for all that say the same: each record came with its own."""
+        return texts.setdefault(value, value) if type(value) is str else value
+
     for record in records:
         attempt = attempt_of(record)
         if attempt is None:
@@ -93,7 +99,7 @@ def fold(records: Iterable[Recorded]) -> dict[Attempt, Tally]:
         if tally is None:
             if len(tallies) >= MOST_ATTEMPTS:
                 raise TooMuch(f"more than {MOST_ATTEMPTS} different attempts: give fewer files at once")
-            tally = tallies[attempt] = Tally()
+            tally = tallies[Attempt._make(map(shared, attempt))] = Tally()
         _count(tally, record)
     return tallies
 

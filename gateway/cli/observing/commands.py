@@ -51,11 +51,6 @@ def observe(
 
     Status 0, 2 if there is no answer.
     """
-    from gateway.cli.admin_port import NoAnswer
-    from gateway.cli.observing.printing import print_flows
-    from gateway.settings.problems import BadValue, ConfigErrors
-    from gateway.settings.units import parse_duration
-
     filters = {
         "verdict": verdict,
         "from_ip": from_ip,
@@ -76,9 +71,18 @@ def observe(
         "reason": reason,
     }
     wanted = [(key, value) for key, values in filters.items() for value in values or ()]
+    if last is not None:
+        wanted.append(("last", str(last)))
+    _print(config, wanted, since, follow, output)
+
+
+def _print(config: Path | None, wanted: list[tuple[str, str]], since: str | None, follow: bool, output: str) -> None:
+    from gateway.cli.admin_port import NoAnswer
+    from gateway.cli.observing.printing import print_flows
+    from gateway.settings.problems import BadValue, ConfigErrors
+    from gateway.settings.units import parse_duration
+
     try:
-        if last is not None:
-            wanted.append(("last", str(last)))
         if since is not None:
             wanted.append(("since", f"{parse_duration(since):.3f}"))
         with suppress(KeyboardInterrupt):
