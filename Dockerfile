@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# .ci/run has no container engine, so this file is not built there: build it yourself when you touch it.
+# .ci/run has no container engine, so this file is not built there: build it yourself when you touch it (buildah needs no daemon).
 #   docker build -t egress-gateway:0.1.0 .
 #   docker build -t egress-gateway:0.1.0-transparent --target transparent .    # with nft and ip, for `egress-gateway routes`
 # Pin the base for a release: --build-arg PYTHON_IMAGE=python:3.13-slim@sha256:...
