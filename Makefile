@@ -11,6 +11,9 @@ FAULTS := tests/faults tests/flows/test_workers.py tests/flows/test_limits_over_
 COMPILE := $(LOCK_VENV)/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
            --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 
+# Whoever set it: tests start the gateway hundreds of times, and each would compile it anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help run test check abuse fuzz faults soak bench bench-full smoke fmt chart manifests scan lock clean
 
@@ -23,7 +26,7 @@ run: ## start the gateway on 127.0.0.1:3128 with config/quickstart.yaml
 
 test: ## run the tests (as root it installs the client programs that they start)
 	@.ci/setup test
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: ## format, lint, types, import contracts, house rules
 	@.ci/setup check

@@ -26,6 +26,16 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
     return {"uvloop": uvloop.new_event_loop}
 
 
+STORIES = frozenset(("abuse", "chart", "clients", "faults", "flows", "lab", "peers", "smoke"))
+"""Directories whose tests start programs."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first: for one that a process begins last, all others wait."""
+    slow = {item.path for item in items if item.get_closest_marker("slow") is not None}
+    items.sort(key=lambda item: (item.path not in slow, item.path.parent.name not in STORIES))
+
+
 @pytest.fixture(autouse=True)
 def leaves_no_task(request: pytest.FixtureRequest) -> None:
     """Look after asynchronous tests only: a synchronous one needs no loop for it."""

@@ -23,8 +23,6 @@ from gateway.app.policy_in_force import PolicyInForce
 from gateway.app.sockets import Sockets
 from gateway.app.watch import watch
 from gateway.app.workers.crew import Crew, CrewFailed
-from gateway.app.workers.fleet import Fleet
-from gateway.app.workers.local import Local
 from gateway.settings.gateway import GatewaySettings
 from gateway.telemetry.flows.ring import Ring
 from gateway.telemetry.metrics import Metrics, Sources
@@ -66,9 +64,16 @@ def build_crew(
     flows: Ring,
     pods: Pods,
 ) -> Crew:
-    """As many as there are sockets for. Raises `ConfigError` for a log that cannot be written."""
+    """As many as there are sockets for. Raises `ConfigError` for a log that cannot be written.
+
+    A supervisor imports nothing of what its workers serve with, and who serves alone nothing of workers.
+    """
     if len(sockets.proxies) == 1:
+        from gateway.app.workers.local import Local  # noqa: PLC0415  # see above
+
         return Local(loop, settings, materials, sockets, flows, pods.directory)
+    from gateway.app.workers.fleet import Fleet  # noqa: PLC0415  # see above
+
     return Fleet(settings, materials, sockets, flows, pods=pods.watching)
 
 

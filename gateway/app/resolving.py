@@ -1,5 +1,10 @@
-"""The resolver that the settings in force ask for."""
+"""The resolver that the settings in force ask for.
 
+What asks inside TLS is imported by those only who want it, because h2 is not small: `load_transport` does so ahead of
+the first question.
+"""
+
+import importlib
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +15,6 @@ from gateway.model.roles import Deadlines
 from gateway.net.dns.cache import Resolution
 from gateway.net.dns.lookup import Asked, Family
 from gateway.net.dns.plain import PlainDns
-from gateway.net.dns.secure import SecureDns, Trust
 from gateway.net.dns.transport import PORTS, DnsTransport, Over
 from gateway.net.names import NameServer, NameServers, hosts_file
 from gateway.net.resolver import Resolver, ResolverCounts, ResolverOptions
@@ -49,9 +53,17 @@ def build_resolver(
     return Resolver(names, hosts_file(), transport, options, SystemClock(), deadlines, counts, witness)
 
 
+def load_transport(settings: ResolverSettings) -> None:
+    """Takes tens of milliseconds, once."""
+    if Over(settings.transport) is not Over.UDP:
+        importlib.import_module("gateway.net.dns.secure")
+
+
 def _build_transport(plan: ResolverPlan, over: Over) -> DnsTransport:
     if over is Over.UDP:
         return PlainDns()
+    from gateway.net.dns.secure import SecureDns, Trust  # noqa: PLC0415  # see above
+
     tls = plan.settings.tls
     trust = Trust(plan.authorities, tls.server_name if tls is not None else None, plan.settings.path)
     return SecureDns(over, trust, silence=plan.settings.timeout)

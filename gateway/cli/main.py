@@ -4,7 +4,7 @@ What a command needs is imported when it runs, so that `--help` answers at once.
 """
 # ruff: noqa: PLC0415
 
-from importlib.metadata import PackageNotFoundError, version
+import gc
 from pathlib import Path
 from typing import Annotated
 
@@ -35,6 +35,9 @@ app.command("import")(import_)
 app.command()(env)
 app.command("network-policy")(network_policy)
 
+COLLECTED_AFTER = 100_000
+"""Objects. What a command imports and builds stays: looking for cycles in it over and over is a seventh of a start."""
+
 Config = Annotated[
     Path | None,
     typer.Option("-c", "--config", metavar="FILE", help="gateway.yaml; else ./gateway.yaml, else its defaults."),
@@ -46,11 +49,14 @@ PolicyPath = Annotated[
 
 def main() -> None:
     """Where the console script and `python -m gateway` begin."""
+    gc.set_threshold(COLLECTED_AFTER)
     app(prog_name="egress-gateway")
 
 
 def _version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import PackageNotFoundError, version
+
         try:
             typer.echo(f"egress-gateway {version('egress-gateway')}")
         except PackageNotFoundError:  # a checkout that was not installed
@@ -162,8 +168,7 @@ def explain(
     Status 0 for allow, 1 for deny, 2 if there is no answer, or nothing to be reached with --live.
     """
     from gateway.cli.explaining.explain import explain_url
-    from gateway.cli.explaining.live import Unreached
-    from gateway.cli.explaining.question import Unanswerable
+    from gateway.cli.explaining.question import Unanswerable, Unreached
     from gateway.settings.problems import ConfigErrors
 
     try:

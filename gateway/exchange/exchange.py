@@ -10,7 +10,6 @@ the draft as it becomes known. A response that has begun is completed or cut off
 from collections.abc import Hashable
 
 from gateway.exchange.http1.upstream import UpstreamConnection
-from gateway.exchange.http2.calling import settle
 from gateway.exchange.inlet import Head, Outlet, check_request
 from gateway.exchange.inspected.request import Inspected, inspect_request
 from gateway.exchange.inspected.watched import Watched
@@ -33,6 +32,7 @@ from gateway.wire.head import parse_traceparent
 from gateway.wire.http.messages import Delimiter, Response
 
 MAX_INTERIM = 16
+HTTP_2 = "h2"  # as ALPN names it: only what interception dialled speaks it
 _REPEATABLE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))  # RFC 9110 section 9.2.2
 _SWITCHING = 101
 
@@ -193,7 +193,11 @@ class Exchange:
         else:
             reached = await parts.dialer.dial(self._permit)
             introduce(reached, self._permit, self._draft.connection.peer)
-        return settle(reached, key, self._scope.pool, parts)
+        if reached.alpn != HTTP_2:
+            return UpstreamConnection(reached, parts.codec.response_reader(parts.bounds), parts.clock.monotonic())
+        from gateway.exchange.http2.calling import call_first  # noqa: PLC0415  # interception has loaded it
+
+        return call_first(reached, key, self._scope.pool, parts)
 
     def _head_for(self, upstream: UpstreamSide) -> Head:
         changes = self._inspected is not None and self._inspected.changes_fields

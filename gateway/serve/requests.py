@@ -6,7 +6,6 @@ from gateway.exchange.conversation import Patience, converse
 from gateway.exchange.http1.upstream import UpstreamConnection
 from gateway.exchange.scope import AnyAuthority, AnyHost, OneAuthority
 from gateway.exchange.upstream import Pool
-from gateway.intercept.interception import Inspected
 from gateway.model.client import Client
 from gateway.model.decision import Permit
 from gateway.model.errors import InternalError
@@ -48,6 +47,8 @@ async def converse_inside_tls(
     interception = services.interception()
     if interception is None:  # a reload since the rules were taken
         raise InternalError(Reason.INTERNAL_ERROR, "inspection is not configured any more")
+    from gateway.intercept.interception import Inspected  # noqa: PLC0415  # loaded with what was found in force
+
     await interception.converse(downstream, draft, Inspected(*tunnel, hello, services.limiter))
 
 

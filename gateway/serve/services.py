@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from ssl import SSLContext
+from typing import TYPE_CHECKING
 
 from gateway.exchange.parts import Parts
 from gateway.exchange.upstream import Pool
-from gateway.intercept.interception import Interception
 from gateway.model.addresses import Address, Network
 from gateway.model.reasons import Reason
 from gateway.model.roles import Clock, Deadlines, Dialer, Limiter, Recorder
@@ -14,6 +14,9 @@ from gateway.net.splice import Splices
 from gateway.net.stream import Stream
 from gateway.policy.plan import Rules
 from gateway.serve.identify import Identifier
+
+if TYPE_CHECKING:  # it is large, and loaded by those only who inspect
+    from gateway.intercept.interception import Interception
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ class Services:
     clock: Clock
     splices: Splices
     exchanges: Parts
-    interception: Callable[[], Interception | None]
+    interception: "Callable[[], Interception | None]"
     pool: Pool
     bounds: Bounds
     proxy_name: str

@@ -3,17 +3,22 @@
 Only here is Unicode turned into A-labels (UTS 46, non-transitional); the wire's names are never mapped.
 """
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 import idna
-from publicsuffixlist import PublicSuffixList
+from publicsuffixlist import PSLFILE, PublicSuffixList
 
 from gateway.model.addresses import parse_address
 from gateway.model.names import HostName, parse_host_name
 from gateway.policy.rules import ANY_HOST, HostPattern, Reach
 from gateway.settings.problems import BadValue, show_value
+
+_SECTIONS = {"// ===BEGIN ICANN DOMAINS===": True, "// ===END ICANN DOMAINS===": False}
 
 
 class HostEntry(NamedTuple):
@@ -125,8 +130,29 @@ def to_ascii(text: str) -> str:
 
 
 @cache
-def _suffix_list(only_icann: bool) -> PublicSuffixList:
-    return PublicSuffixList(accept_unknown=False, only_icann=only_icann)
+def _entries() -> Mapping[tuple[str, bool], Sequence[str]]:
+    """Lines of the Public Suffix List by their last label, as an A-label, and whether a registry asked for them."""
+    entries = defaultdict(list)
+    is_icann = False
+    for line in Path(PSLFILE).read_text(encoding="utf-8").splitlines():
+        if line.startswith("//"):
+            is_icann = _SECTIONS.get(line.rstrip(), is_icann)
+        elif line:
+            last = line.partition(" ")[0].rpartition(".")[2].lower()
+            entries[last, is_icann].append(line)
+    return {
+        (last if last.isascii() else last.encode("idna").decode(), is_icann): lines
+        for (last, is_icann), lines in entries.items()
+    }
+
+
+@cache
+def _suffix_list(last: str, only_icann: bool) -> PublicSuffixList:
+    """What is said of names with this last label. Of ten thousand entries most policies need those of a few: to take
+    them all in is longer than the rest of a start."""
+    entries = _entries()
+    lines = [*entries.get((last, True), ()), *(() if only_icann else entries.get((last, False), ()))]
+    return PublicSuffixList(lines, accept_unknown=False)
 
 
 def public_suffix(pattern: HostPattern) -> Suffix | None:
@@ -137,7 +163,7 @@ def public_suffix(pattern: HostPattern) -> Suffix | None:
     if pattern.reach not in (Reach.BELOW, Reach.CHILD):
         return None
     below = f"any-label.{pattern.name}"
-    whole = (pattern.name, below)
-    if _suffix_list(False).publicsuffix(below) not in whole:
+    whole, last = (pattern.name, below), pattern.name.rpartition(".")[2]
+    if _suffix_list(last, False).publicsuffix(below) not in whole:
         return None
-    return Suffix.ICANN if _suffix_list(True).publicsuffix(below) in whole else Suffix.PRIVATE
+    return Suffix.ICANN if _suffix_list(last, True).publicsuffix(below) in whole else Suffix.PRIVATE

@@ -252,6 +252,7 @@ def test_the_command_line_lists_and_closes_tunnels_of_a_running_gateway(tmp_path
     assert (refused.returncode, refused.stderr.startswith("no answer from the admin port")) == (2, True)
 
 
+@pytest.mark.slow
 async def test_a_large_policy_takes_over_without_keeping_the_loop(tmp_path: Path) -> None:
     """The full size: `python -m benchmarks.reloading`. Here the machine may be busy: what counts is how long the
     gateway's thread was on a CPU between two ticks."""

@@ -251,6 +251,7 @@ def accounted(gateway: GatewayProcess) -> float:
     return gateway.metric("egress_otlp_sent_total") + gateway.metric("egress_otlp_dropped_total")
 
 
+@pytest.mark.slow
 def test_a_collector_that_never_answers_does_not_hold_up_the_end(tmp_path: Path) -> None:
     with Collector() as collector:
         collector.held.clear()

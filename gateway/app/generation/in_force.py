@@ -13,7 +13,7 @@ from gateway.app.identity.cluster import Cluster
 from gateway.app.identity.sources import build_identifier
 from gateway.app.inspection.in_force import InspectionPlan, plan_inspection
 from gateway.app.own_addresses import own_addresses
-from gateway.app.resolving import ResolverPlan
+from gateway.app.resolving import ResolverPlan, load_transport
 from gateway.model.addresses import Address
 from gateway.policy.plan import Rules
 from gateway.serve.identify import Identifier
@@ -77,6 +77,7 @@ class InForce:
         inspection = await asyncio.to_thread(
             plan_inspection, taken.head.settings.inspection, taken.head.inspection, self.inspection
         )
+        await asyncio.to_thread(load_transport, taken.head.settings.resolver)
         commits = [follower.prepare(taken.head.settings) for follower in self.followers]
         commits.append(self.entrances.prepare(taken.head.settings, taken.head.materials))
         self._generation, self._identifier = taken, identifier

@@ -1,15 +1,19 @@
-"""What serves inspected tunnels by the settings in force."""
+"""What serves inspected tunnels by the settings in force.
 
-import time
+`making` is imported when the first authority is taken, so that no tunnel waits for it.
+"""
+
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from gateway.app.inspection.material import AuthorityMaterial
 from gateway.exchange.parts import Parts
-from gateway.intercept.authority import Authority, read_authority
-from gateway.intercept.interception import Interception
-from gateway.intercept.minting import Minting
 from gateway.settings.gateway import InspectionSettings
+
+if TYPE_CHECKING:
+    from gateway.intercept.authority import Authority
+    from gateway.intercept.interception import Interception
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,18 +22,21 @@ class InspectionPlan:
 
     settings: InspectionSettings
     material: AuthorityMaterial
-    authority: Authority = field(compare=False)
+    authority: "Authority" = field(compare=False)
 
 
 def plan_inspection(
     settings: InspectionSettings | None, material: AuthorityMaterial | None, former: InspectionPlan | None
 ) -> InspectionPlan | None:
-    """The former one where nothing changed: what it has made stays good. Reads a key, which takes milliseconds."""
+    """The former one where nothing changed: what it has made stays good. Reads a key, which takes milliseconds, and
+    the first time a tenth of a second."""
     if settings is None or material is None:
         return None
     if former is not None and (former.settings, former.material) == (settings, material):
         return former
-    return InspectionPlan(settings, material, read_authority(material.certificates, material.key, time.time()))
+    from gateway.app.inspection.making import read_material  # noqa: PLC0415  # it is large: see there
+
+    return InspectionPlan(settings, material, read_material(material))
 
 
 class InterceptionInForce:
@@ -41,7 +48,7 @@ class InterceptionInForce:
         self._planned: InspectionPlan | None = None
         self._interception: Interception | None = None
 
-    def current(self) -> Interception | None:
+    def current(self) -> "Interception | None":
         """By the plan that is in force now; None without `inspection`."""
         plan = self._plan()
         if plan is not self._planned:
@@ -49,7 +56,7 @@ class InterceptionInForce:
             self._interception = None if plan is None else self._build(plan)
         return self._interception
 
-    def _build(self, plan: InspectionPlan) -> Interception:
-        settings = plan.settings
-        minting = Minting(plan.authority, settings.leaf_validity, settings.cache, self._parts.clock)
-        return Interception(minting, self._parts)
+    def _build(self, plan: InspectionPlan) -> "Interception":
+        from gateway.app.inspection.making import build_interception  # noqa: PLC0415  # it was loaded with the plan
+
+        return build_interception(plan.authority, plan.settings, self._parts)

@@ -1,5 +1,5 @@
 """Certificate and key of the authority are read with everything else, at the start and at every reload, and travel as
-bytes with their generation: a worker opens neither file.
+bytes with their generation: a worker opens neither file. `cryptography` is imported by those who have an authority.
 """
 
 import ssl
@@ -9,7 +9,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gateway.intercept.authority import BadAuthority, published, read_authority
 from gateway.model.errors import ConfigError
 from gateway.settings.gateway import GatewaySettings
 from gateway.settings.problems import BadValue, ConfigErrors
@@ -36,6 +35,8 @@ def load_authority_material(settings: GatewaySettings) -> AuthorityMaterial | No
     inspection = settings.inspection
     if inspection is None:
         return None
+    from gateway.intercept.authority import BadAuthority, published, read_authority  # noqa: PLC0415  # see above
+
     certificates = _read(settings, "ca_cert", inspection.ca_cert, read_pem)
     key = _read(settings, "ca_key", inspection.ca_key, read_key)
     try:

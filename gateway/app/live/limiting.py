@@ -1,17 +1,18 @@
-"""Where this process counts what limits allow: alone, with the other workers, or with other gateways."""
+"""Where this process counts what limits allow: alone, with the other workers, or with other gateways.
+
+redis-py is imported by those only who share a store: it takes 20 MiB, and brings OpenTelemetry along.
+"""
 
 import os
 import secrets
 import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.admin.state import LimitFill
 from gateway.limits.limiter import BucketLimiter
 from gateway.limits.overview import SHOWN, overview
-from gateway.limits.replicas.link import Link, Place, parse_place
-from gateway.limits.replicas.store import OnFailure, ReplicaStore
 from gateway.limits.store import TableStore
 from gateway.limits.tables.memory import MemoryTable
 from gateway.limits.tables.shared import SharedTable
@@ -22,6 +23,9 @@ from gateway.policy.buckets import Now
 from gateway.settings.gateway import LimitStoreSettings
 from gateway.telemetry.limits import LimitReadings
 from gateway.telemetry.sealing import printable
+
+if TYPE_CHECKING:
+    from gateway.limits.replicas.store import ReplicaStore
 
 MEMORY = "memory"
 
@@ -41,11 +45,9 @@ class Limiting:
     def __init__(self, settings: LimitStoreSettings, clock: Clock, seat: Seat | None) -> None:
         self._clock = clock
         self._replicas: ReplicaStore | None = None
+        store: TableStore | ReplicaStore
         if settings.store != MEMORY:
-            replicas = None if settings.replicas is None else settings.replicas * (1 if seat is None else seat.workers)
-            link = Link(_place(settings.store), _member())
-            store: TableStore | ReplicaStore = ReplicaStore(link, clock, OnFailure(settings.on_store_failure), replicas)
-            self._replicas = store if isinstance(store, ReplicaStore) else None
+            store = self._replicas = _share(settings, clock, 1 if seat is None else seat.workers)
         elif seat is not None:
             store = TableStore(SharedTable(seat.table, seat.slot), clock)
         else:
@@ -103,12 +105,17 @@ def merged_fills(fills: Iterable[LimitFill]) -> Sequence[LimitFill]:
     return sorted(merged.values(), key=lambda fill: (-fill.refused, -fill.used, fill.limit))[:SHOWN]
 
 
-def _place(url: str) -> Place:
-    """Raises `ConfigError`, which holds nothing of the URL: there may be a password in it."""
+def _share(settings: LimitStoreSettings, clock: Clock, workers: int) -> "ReplicaStore":
+    """A store elsewhere. Raises `ConfigError`, which holds nothing of the URL: there may be a password in it."""
+    from gateway.limits.replicas.link import Link, parse_place  # noqa: PLC0415  # see above
+    from gateway.limits.replicas.store import OnFailure, ReplicaStore  # noqa: PLC0415
+
     try:
-        return parse_place(url)
+        place = parse_place(settings.store)
     except ValueError as refusal:
         raise ConfigError("gateway.yaml: limits.store", str(refusal)) from None
+    replicas = None if settings.replicas is None else settings.replicas * workers
+    return ReplicaStore(Link(place, _member()), clock, OnFailure(settings.on_store_failure), replicas)
 
 
 def _member() -> str:

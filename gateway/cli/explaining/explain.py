@@ -9,10 +9,8 @@ from pathlib import Path
 from rich.console import Console
 
 from gateway.app.own_addresses import own_addresses
-from gateway.app.resolving import ResolverPlan
 from gateway.cli.console import answers, say
 from gateway.cli.explaining.cures import cure_for, near_misses, proposed_rule
-from gateway.cli.explaining.live import Stages, go_there
 from gateway.cli.explaining.question import parse_client, parse_question, parse_request
 from gateway.model.addresses import Address
 from gateway.model.client import Client
@@ -71,6 +69,9 @@ def explain_url(
         _print_near_misses(answers(), decision, intent, rules, now)
         _print_cure(answers(), decision, client, intent, rules.policy, now)
     if live:
+        from gateway.app.resolving import ResolverPlan  # noqa: PLC0415  # what goes there is large
+        from gateway.cli.explaining.live import Stages, go_there  # noqa: PLC0415
+
         stages = Stages(answers())
         say(answers(), "")
         stages.tell("identity", identified_at - began_at, show_client(client))

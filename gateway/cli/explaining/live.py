@@ -16,6 +16,7 @@ from rich.console import Console
 from gateway.app.clock import SystemClock
 from gateway.app.resolving import ResolverPlan, build_resolver
 from gateway.cli.console import say
+from gateway.cli.explaining.question import Unreached
 from gateway.model.addresses import Address
 from gateway.model.decision import Permit
 from gateway.model.errors import GatewayError, Refused
@@ -29,10 +30,6 @@ from gateway.serve.deadlines import DeadlineWheel
 
 ALPN = ["h2", "http/1.1"]
 NAMES_SHOWN = 4
-
-
-class Unreached(Exception):
-    """Policy allows it, and it could not be had; the stages that were printed say how far it came."""
 
 
 class Stages:

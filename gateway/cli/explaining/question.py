@@ -18,6 +18,10 @@ class Unanswerable(Exception):
     """The question makes no sense; the text says why."""
 
 
+class Unreached(Exception):
+    """Policy allows it, and it could not be had; the stages that were printed say how far it came."""
+
+
 def parse_question(url: str, method: str | None) -> Intent:
     """`https://host`, `host:port` and `host` ask for a tunnel (443 unless said), `http://host` for a request (80)."""
     scheme, separator, rest = url.partition("://")

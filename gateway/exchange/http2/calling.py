@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable, Hashable
 
-from gateway.exchange.http1.upstream import UpstreamConnection
 from gateway.exchange.http2.channel import Channel, StreamInlet
 from gateway.exchange.http2.session import Session
 from gateway.exchange.inlet import HeadFields
@@ -20,7 +19,6 @@ from gateway.wire.http2.codes import ErrorCode
 from gateway.wire.http2.connection import HeadCame
 from gateway.wire.http2.messages import ResponseMessage
 
-HTTP_2 = "h2"
 _LONG_SILENCE = 10.0  # seconds
 
 
@@ -184,10 +182,8 @@ class Call:
         calling.hung_up(waited_in_vain)
 
 
-def settle(reached: Upstream[Stream], key: Hashable, pool: Pool, parts: Parts) -> UpstreamSide:
-    """What an exchange goes over that has dialled: later ones find it in the pool if they can share it."""
-    if reached.alpn != HTTP_2:
-        return UpstreamConnection(reached, parts.codec.response_reader(parts.bounds), parts.clock.monotonic())
+def call_first(reached: Upstream[Stream], key: Hashable, pool: Pool, parts: Parts) -> UpstreamSide:
+    """What an exchange goes over that has dialled: later ones find its connection in the pool."""
     calling = Calling(reached, parts.clock.monotonic)
     pool.share(key, calling)
     call = calling.call()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.cli.explaining.explain import explain_url
-from gateway.cli.explaining.live import Unreached
+from gateway.cli.explaining.question import Unreached
 from tests.helpers.authority import TestAuthority
 from tests.helpers.dns_server import DnsServer
 from tests.helpers.origins import Origin, echo, https
