@@ -13,7 +13,8 @@ from gateway.exchange.plan import Plan, plan_request
 from gateway.exchange.scope import Scope
 from gateway.model.errors import DownstreamError, GatewayError, InternalError
 from gateway.model.reasons import Reason
-from gateway.model.record import ABOUT_CREDENTIALS, Draft, Ended, ExchangeDraft, Side, note
+from gateway.model.record import Draft, Ended, ExchangeDraft, Side
+from gateway.model.recording.noting import ABOUT_CREDENTIALS, note
 from gateway.net.stream import HOLD_BOUND, Stream
 from gateway.wire.http.messages import Delimiter, Request
 from gateway.wire.replies import answer_with, status_of

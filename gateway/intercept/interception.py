@@ -32,7 +32,8 @@ from gateway.model.decision import Permit, SniRule
 from gateway.model.errors import DownstreamError, InternalError, UpstreamError
 from gateway.model.intent import ClientHello, Intent
 from gateway.model.reasons import Reason
-from gateway.model.record import Draft, Ended, Side, TlsSides, note
+from gateway.model.record import Draft, Ended, Side, TlsSides
+from gateway.model.recording.noting import note
 from gateway.model.roles import Limiter, Meter, Upstream
 from gateway.net.stream import Stream
 from gateway.policy.plan import Rules
