@@ -8,7 +8,6 @@ mitmproxy is the one that `.ci/setup bench` installs, apart from our environment
 """
 
 import argparse
-import socket
 import ssl
 import statistics
 import struct
@@ -21,21 +20,12 @@ from typing import NamedTuple
 
 import hpack
 
-from benchmarks.inspecting import (
-    GATEWAY,
-    NAME,
-    Bed,
-    free_port,
-    gateway_command,
-    make_bed,
-    nginx_command,
-    running,
-)
+from benchmarks.inspection.bed import Bed, free_port, make_bed, nginx_command, running
+from benchmarks.inspection.peers import GATEWAY, MITMPROXY, gateway_command, mitmproxy_command
+from benchmarks.inspection.tunnel import open_tunnel
 from benchmarks.isolation import Unusable
 from benchmarks.measure import settled_cpu_seconds
-from benchmarks.proxies.launch import PACKAGES
 
-MITMPROXY = "mitmproxy"
 ENOUGH = 5.0
 """Times the CPU of the gateway that mitmproxy takes."""
 
@@ -55,16 +45,7 @@ class Client:
     """One connection through the proxy, with HTTP/2 in TLS. Its heads name what was said before, as clients' do."""
 
     def __init__(self, proxy: int, authority: str, context: ssl.SSLContext) -> None:
-        raw = socket.create_connection(("127.0.0.1", proxy), 60)
-        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        raw.sendall(f"CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n".encode())
-        head = b""
-        while not head.endswith(b"\r\n\r\n"):
-            byte = raw.recv(1)
-            if not byte:
-                raise Unusable("the proxy ended a CONNECT")
-            head += byte
-        self.tls = context.wrap_socket(raw, server_hostname=NAME)
+        self.tls = open_tunnel(proxy, authority, context)
         if self.tls.selected_alpn_protocol() != "h2":
             raise Unusable("the proxy does not speak HTTP/2")
         encoder = hpack.Encoder()
@@ -138,20 +119,6 @@ def _exchange(clients: list[Client], rounds: int, streams: int) -> None:
             client.hear(streams)
 
 
-def _mitmproxy(bed: Bed, port: int, options: argparse.Namespace) -> list[str]:
-    folder = bed.folder / MITMPROXY
-    folder.mkdir(exist_ok=True)
-    (folder / "mitmproxy-ca.pem").write_bytes(bed.key.read_bytes() + bed.ca.read_bytes())
-    said = {"confdir": folder, "ssl_verify_upstream_trusted_ca": bed.origins, "flow_detail": 0}
-    settings = [part for key, value in said.items() for part in ("--set", f"{key}={value}")]
-    program = [options.mitmproxy]
-    if options.mitmproxy is None:
-        program = ["env", f"PYTHONPATH={PACKAGES}", options.python, "-S", str(PACKAGES / "bin" / "mitmdump")]
-        if not (PACKAGES / "bin" / "mitmdump").exists():
-            raise Unusable("mitmproxy is missing: .ci/setup bench installs it")
-    return [*program, "--quiet", "--listen-host", "127.0.0.1", "--listen-port", str(port), *settings]
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m benchmarks.http2", description=__doc__)
     add = parser.add_argument
@@ -178,7 +145,7 @@ def run(options: argparse.Namespace) -> dict[str, list[Seen]]:
                 if name == GATEWAY:
                     command = gateway_command(bed, port, options.python)
                 else:
-                    command = _mitmproxy(bed, port, options)
+                    command = mitmproxy_command(bed, port, options.python, options.mitmproxy)
                 with running(command, port) as pid:
                     result = measure(pid, port, f"127.0.0.1:{bed.origin}", bed, options)
                 results.append(result)

@@ -78,8 +78,8 @@ def main() -> None:
     """Prints a table."""
     parser = argparse.ArgumentParser("python -m benchmarks.leases", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--redis", metavar="URL", help="measure leases in advance as well")
-    parser.add_argument("--leases", type=int, default=20_000, help="in a round (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=5, help="of which the cheapest counts (%(default)s)")
+    parser.add_argument("--leases", type=int, default=500, help="in a round (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=400, help="of which the cheapest counts (%(default)s)")
     options = parser.parse_args()
     for name, microseconds in uvloop.run(measure(options.redis, options.leases, options.rounds)):
         print(f"{name:20} {microseconds:6.1f} us")

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from gateway.app.clock import SystemClock
 from gateway.app.inspection.in_force import InspectionPlan, InterceptionInForce
@@ -23,6 +23,7 @@ from gateway.serve.identify import Identifier
 from gateway.serve.services import Bounds, Entrance, Services
 from gateway.settings.gateway import AccessLogSettings, GatewaySettings
 from gateway.telemetry.counters import Counters
+from gateway.telemetry.exposition.families import Family
 from gateway.telemetry.formats import envoy, json, squid, text
 from gateway.telemetry.formats.fields import Record
 from gateway.telemetry.formats.vpc import DEFAULT_FIELDS
@@ -52,8 +53,11 @@ def build_recorder(
     return Recorder(loop, SystemClock(), counters, build_logs(settings, ledger), ledger, outlet, telling)
 
 
-def build_telling(settings: GatewaySettings, counters: Counters, tunnels_open: Callable[[], int]) -> Telling | None:
-    """Who tells the collector, if one is to be told. Raises `ConfigError` if there is nobody who can.
+def build_telling(
+    settings: GatewaySettings, counters: Counters, families: Callable[[], Iterable[Family]]
+) -> Telling | None:
+    """Who tells the collector, if one is to be told; `families` is called by a thread of its own.
+    Raises `ConfigError` if there is nobody who can.
 
     OpenTelemetry is imported by those only who want it: it takes 20 MiB and half a second.
     """
@@ -65,7 +69,7 @@ def build_telling(settings: GatewaySettings, counters: Counters, tunnels_open: C
     always = otlp.always_sample
     sampling = Sampling(otlp.sample, denied="denied" in always, failed="error" in always)
     plan = Plan(otlp.endpoint, otlp.protocol, frozenset(otlp.signals), sampling)
-    return open_telling(plan, counters, tunnels_open)
+    return open_telling(plan, counters, families)
 
 
 def build_logs(settings: GatewaySettings, ledger: Ledger) -> Sequence[Log]:
@@ -101,6 +105,11 @@ def build_log(log: AccessLogSettings, place: int, listeners: Sequence[str], ledg
         return Log(windows.gather, windows, is_whole=False)
     encode = envoy.ENCODERS[log.layout] if log.format == "envoy" else _ENCODERS[log.format]
     return Log(encode, sink, is_whole=log.format in ("json", "text"))
+
+
+def asks_for_packets(log: AccessLogSettings) -> bool:
+    """Whether tunnels must be asked for how many there were."""
+    return log.format == "vpc" and "packets" in (log.fields or DEFAULT_FIELDS)
 
 
 def _rotation(log: AccessLogSettings) -> Rotation | None:

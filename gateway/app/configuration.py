@@ -12,8 +12,9 @@ from typing import TypeVar
 
 from gateway.app.inspection.looking import check_inspectors
 from gateway.app.inspection.material import AuthorityMaterial, load_authority_material
+from gateway.app.inspection.shown import load_client_certificates
 from gateway.model.client import IdentitySource
-from gateway.net.tls.contexts import BadMaterial, TlsMaterial, build_server_context
+from gateway.net.tls.contexts import BadMaterial, ClientCertificate, TlsMaterial, build_server_context
 from gateway.settings.gateway import GatewaySettings, TlsSettings
 from gateway.settings.load import (
     GATEWAY_FILE,
@@ -59,7 +60,8 @@ class Sources:
 class Configuration:
     """`users` are bcrypt hashes by name, None where no password is looked at; `authorities` is the text of
     `resolver.tls.ca`, if there is one; `materials` stand by the listener's name; `inspection` is the authority of
-    inspected destinations. `files` are all that it was read from, as they were just before."""
+    inspected destinations; `client_certificates` are shown to those that ask. `files` are all that it was read from, as
+    they were just before."""
 
     settings: GatewaySettings
     policy: LoadedPolicy
@@ -67,6 +69,7 @@ class Configuration:
     authorities: str | None
     materials: Materials
     inspection: AuthorityMaterial | None
+    client_certificates: Mapping[str, ClientCertificate]
     files: Mapping[Path, Stamp]
 
 
@@ -90,10 +93,10 @@ def load_configuration(sources: Sources, environ: Mapping[str, str]) -> Configur
     users = load_users(settings) if _looks_at_passwords(settings) else None
     authorities = load_resolver_authorities(settings)
     materials = load_materials(settings)
-    inspection = load_authority_material(settings)
+    shown = load_authority_material(settings), load_client_certificates(settings)
     check_inspectors(settings)
     loaded = load_policy(settings)
-    return Configuration(settings, loaded, users, authorities, materials, inspection, {**files, **loaded.files})
+    return Configuration(settings, loaded, users, authorities, materials, *shown, {**files, **loaded.files})
 
 
 def before_the_address(sources: Iterable[IdentitySource]) -> Iterator[IdentitySource]:

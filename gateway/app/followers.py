@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from gateway.app.build import build_logs
+from gateway.app.build import asks_for_packets, build_logs
 from gateway.app.live.admission import Admission, ceiling_of
 from gateway.app.live.memory import Memory
 from gateway.serve.services import Bounds, Services
@@ -44,6 +44,7 @@ class WalkFollower:
 
         def commit() -> None:
             self._services.bounds = Bounds(settings.bounds.head, settings.bounds.client_hello)
+            self._services.counts_packets = any(map(asks_for_packets, settings.telemetry.access_log))
             self._services.proxy_name = settings.telemetry.name or socket.gethostname()
             self._admission.ceiling = ceiling_of(settings.bounds, self._admission.descriptors)
             self._admission.memory_is_short = _memory(settings.bounds).is_short

@@ -7,6 +7,7 @@ from pathlib import Path
 from gateway.app.configuration import load_materials
 from gateway.app.inspection.looking import check_inspectors
 from gateway.app.inspection.material import load_authority_material
+from gateway.app.inspection.shown import load_client_certificates
 from gateway.cli.console import answers, complaints, say
 from gateway.model.errors import ConfigError
 from gateway.settings.gateway import GatewaySettings
@@ -62,6 +63,7 @@ def _check_gateway(file: Path | None) -> bool:
         *_problems_of(lambda: load_resolver_authorities(settings)),
         *_problems_of(lambda: load_materials(settings)),
         *_problems_of(lambda: load_authority_material(settings)),
+        *_problems_of(lambda: load_client_certificates(settings)),
         *_problems_of(lambda: check_inspectors(settings)),
     )
     try:

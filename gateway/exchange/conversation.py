@@ -13,7 +13,8 @@ from gateway.exchange.plan import Plan, plan_request
 from gateway.exchange.scope import Scope
 from gateway.model.errors import DownstreamError, GatewayError, InternalError
 from gateway.model.reasons import Reason
-from gateway.model.record import ABOUT_CREDENTIALS, Draft, Ended, ExchangeDraft, Side, note
+from gateway.model.record import Draft, Ended, ExchangeDraft, Side
+from gateway.model.recording.noting import ABOUT_CREDENTIALS, note
 from gateway.net.stream import HOLD_BOUND, Stream
 from gateway.wire.http.messages import Delimiter, Request
 from gateway.wire.replies import answer_with, status_of
@@ -42,7 +43,7 @@ async def converse(downstream: Stream, draft: Draft, scope: Scope, parts: Parts,
 
 
 class _Conversation:
-    __slots__ = ("_connection", "_parts", "_patience", "_plan", "_scope", "_stream", "inlet", "signal")
+    __slots__ = ("_asker", "_connection", "_parts", "_patience", "_plan", "_scope", "_stream", "inlet", "signal")
 
     def __init__(self, stream: Stream, draft: Draft, scope: Scope, parts: Parts, patience: Patience) -> None:
         self.signal = Signal()
@@ -53,6 +54,7 @@ class _Conversation:
         self._parts = parts
         self._patience = patience
         self._plan: Plan | None = None
+        self._asker: PlainAsker | None = None
 
     async def run(self) -> None:
         """See `converse`."""
@@ -75,7 +77,9 @@ class _Conversation:
             plan = self._plan
             if plan is None or plan.request != request:
                 plan = self._plan = plan_request(request, self._parts.via, plan)
-            asker = PlainAsker(self._stream, self.inlet, self.signal, request.minor)
+            asker = self._asker
+            if asker is None or asker.minor != request.minor:
+                asker = self._asker = PlainAsker(self._stream, self.inlet, self.signal, request.minor)
             return await Exchange(plan, draft, asker, self._scope, self._parts).run()
         except GatewayError as error:
             return await self._refuse(error, request, draft)

@@ -8,6 +8,7 @@ the draft as it becomes known. A response that has begun is completed or cut off
 """
 
 from collections.abc import Hashable
+from functools import lru_cache
 
 from gateway.exchange.http1.upstream import UpstreamConnection
 from gateway.exchange.inlet import Head, Outlet, check_request
@@ -22,6 +23,7 @@ from gateway.exchange.response import Asker, Telling, tell
 from gateway.exchange.scope import Judged, Scope
 from gateway.exchange.upstream import UpstreamSide, pool_key
 from gateway.exchange.websocket.switching import switch
+from gateway.model.authority import Authority
 from gateway.model.decision import Permit
 from gateway.model.errors import DownstreamError, GatewayError, InternalError, UpstreamError
 from gateway.model.reasons import Reason
@@ -110,12 +112,13 @@ class Exchange:
         try:
             if self._watched is not None:
                 await self._watched.judge_request(plan, judged, self._scope.is_verified, self._inlet)
-            self._dials = pool_key(judged.client, judged.permit, draft.connection.peer) not in self._scope.pool
+            key = pool_key(judged.client, judged.permit, draft.connection.peer)
+            self._dials = key not in self._scope.pool
             async with self._scope.lease(judged, self._dials, self._absence) as lease:
                 draft.would_limit = lease.would_limit
                 self._meter = self._scope.meter or lease.meter
                 try:
-                    keeps = await self._forward(judged)
+                    keeps = await self._forward(judged, key)
                 except BaseException as failure:
                     self._count(is_complete=False)
                     if self._upstream is not None:
@@ -136,18 +139,18 @@ class Exchange:
         self._draft.transfer.ended, self._draft.transfer.ended_by = Ended.CLOSED, Side.GATEWAY
         return keeps
 
-    async def _forward(self, judged: Judged) -> bool:
-        named = judged.named
-        self._host = named.uri_host if named.port == self._scope.usual_port else str(named)
-        key = pool_key(judged.client, judged.permit, self._draft.connection.peer)
-        await pay(self._meter, self._permit)
+    async def _forward(self, judged: Judged, key: Hashable) -> bool:
+        self._host = _host_field(judged.named, self._scope.usual_port)
+        if self._meter is not None:
+            await pay(self._meter, self._permit)
         upstream, response = await self._ask(key, judged)
         if response.status == _SWITCHING:
             await switch(
                 self._asker, upstream, response, self._plan, self._draft, self._parts, self._permit, self._meter
             )
             return False
-        heed_patience(response, self._permit, self._scope.limiter, self._parts.clock.time())
+        if self._permit.terms.honour_retry_after:
+            heed_patience(response, self._permit, self._scope.limiter, self._parts.clock.time())
         well = note_answer(self._parts.breakers, self._permit, upstream, response.status)
         telling = upstream.telling = tell(self._request, response, upstream.telling)
         if self._watched is not None:
@@ -222,7 +225,9 @@ class Exchange:
         inlet, inspected = self._inlet, self._inspected
         new_outlet = Outlet if inspected is None else inspected.upload
         chunked = self._request.framing.delimiter is Delimiter.CHUNKED
-        up = self._up = paced(new_outlet(upstream.stream, inlet, chunked), self._meter.up if self._meter else None)
+        up = self._up = new_outlet(upstream.stream, inlet, chunked)
+        if self._meter is not None:
+            paced(up, self._meter.up)
         if self._plan.websocket:  # what follows waits for the answer
             up.begin(head, b"")
             return
@@ -257,7 +262,7 @@ class Exchange:
             down = Outlet(stream, inlet, framing is Delimiter.CHUNKED)
         else:
             down = self._inspected.download(stream, upstream, framing is Delimiter.CHUNKED)
-        self._down = paced(down, self._meter.down if self._meter else None)
+        self._down = down if self._meter is None else paced(down, self._meter.down)
         first = down.opening(inlet.held_content(), inlet.end)
         self._check_content()
         draft.status = telling.response.status
@@ -291,7 +296,7 @@ class Exchange:
     async def _wait(self) -> None:
         """Until something happened. Raises if nothing moves for `idle`, or if the client is gone."""
         check_request(self._inlet)
-        if any(is_cut(outlet) for outlet in (self._up, self._down)):
+        if self._meter is not None and (is_cut(self._up) or is_cut(self._down)):
             raise budget_spent(self._permit)
         self._check_content()
         before = self._moved()
@@ -319,7 +324,8 @@ class Exchange:
         return UpstreamError(Reason.RESPONSE_TIMEOUT)
 
     def _moved(self) -> int:
-        return sum(outlet.taken for outlet in (self._up, self._down) if outlet is not None)
+        up, down = self._up, self._down
+        return (0 if up is None else up.taken) + (0 if down is None else down.taken)
 
     def _count(self, is_complete: bool) -> None:
         transfer = self._draft.transfer
@@ -329,3 +335,9 @@ class Exchange:
             transfer.bytes_up += self._up.size if is_complete else self._up.taken
         if self._down is not None:
             transfer.bytes_down += self._down.size if is_complete else self._down.taken
+
+
+@lru_cache(maxsize=1024)
+def _host_field(named: Authority, usual_port: int) -> str:
+    """As it stands in Host (RFC 9110 section 7.2)."""
+    return named.uri_host if named.port == usual_port else str(named)

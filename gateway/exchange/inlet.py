@@ -272,11 +272,14 @@ class Inlet(ABC, Generic[H]):
 
     def begin(self) -> None:
         """The message at hand was dealt with; what comes is the next."""
-        self._leave()
+        if self._outlet is not None:
+            self._leave()
         self.end = None
         self.has_begun = False
-        self.drop()
-        self.go_on()
+        if self._content:
+            self.drop()
+        if self._is_paused:
+            self.go_on()
 
     @abstractmethod
     def part(self) -> None:

@@ -34,8 +34,9 @@ class Plan:
 
     def head(self, host: str, via: str) -> bytes:
         """As the destination gets it. `host` is the one that was judged, `via` our pseudonym."""
-        if host != self._host or not self._lines:
+        if host != self._host:
             self._for(host)
+        if not self._lines:
             self._lines = self._written(self.passing, host, via)
         return request_line(self.request.method, self.target.resource) + self._lines
 
@@ -91,7 +92,7 @@ def plan_request(request: Request, via: str, last: Plan | None = None) -> Plan:
         target = parse_target(request.target, request.method)
     except MalformedTarget as malformed:
         raise DownstreamError(malformed.reason, malformed.detail) from malformed
-    if last is not None and last.request._replace(target=request.target) == request:
+    if last is not None and _differ_in_target(last.request, request):
         return last.aimed_at(request, target)
     fields = sort_request(request)
     passing = fields.passing
@@ -104,3 +105,8 @@ def plan_request(request: Request, via: str, last: Plan | None = None) -> Plan:
         hops=hops_left(request, passing),
         loops=has_come_by(passing, via),
     )
+
+
+def _differ_in_target(one: Request, other: Request) -> bool:
+    """And in nothing else."""
+    return one.fields == other.fields and one._replace(target=other.target) == other

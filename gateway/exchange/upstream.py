@@ -144,7 +144,7 @@ class Pool:
         return self._count
 
     def __contains__(self, key: Hashable) -> bool:
-        return key in self._idle or self._with_room(key) is not None
+        return key in self._idle or (bool(self._shared) and self._with_room(key) is not None)
 
     @property
     def is_shared(self) -> bool:
@@ -163,7 +163,7 @@ class Pool:
 
     def take(self, key: Hashable) -> UpstreamSide | None:
         """One that still stands; the caller gives it back or closes it."""
-        shared = self._with_room(key)
+        shared = self._with_room(key) if self._shared else None
         if shared is not None:
             return shared.call()
         waiting = self._idle.get(key)

@@ -1,11 +1,9 @@
 """Records folded: millions of them are few different attempts, each with how often, when, and what came of it."""
 
-import gc
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gateway.model.reasons import Reason
 from gateway.telemetry.formats.fields import Recorded, is_summed_up
@@ -60,6 +58,11 @@ class Attempt(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+_FACTS = tuple({"original": "original_address"}.get(field, field) for field in Attempt._fields[:-1])
+"""The keys of records that they are taken from."""
+_PROTOCOL = Attempt._fields.index("protocol")
+
+
 @dataclass(slots=True)
 class Tally:
     """How often, first and last time (RFC 3339), and the addresses that were dialled or refused (some of them)."""
@@ -82,55 +85,37 @@ def fold(records: Iterable[Recorded]) -> dict[Attempt, Tally]:
     refused for what no record holds (credentials, a request's own rules), and sums of requests that have records of
     their own. Raises `TooMuch`."""
     tallies: dict[Attempt, Tally] = {}
-    with without_collector():
-        for record in records:
-            attempt = attempt_of(record)
-            if attempt is None:
-                continue
-            tally = tallies.get(attempt)
-            if tally is None:
-                if len(tallies) >= MOST_ATTEMPTS:
-                    raise TooMuch(f"more than {MOST_ATTEMPTS} different attempts: give fewer files at once")
-                tally = tallies[attempt] = Tally()
-            _count(tally, record)
+    texts: dict[str, str] = {}
+
+    def shared(value: Any) -> Any:
+        """One text for all that say the same: each record came with its own."""
+        return texts.setdefault(value, value) if type(value) is str else value
+
+    for record in records:
+        attempt = attempt_of(record)
+        if attempt is None:
+            continue
+        tally = tallies.get(attempt)
+        if tally is None:
+            if len(tallies) >= MOST_ATTEMPTS:
+                raise TooMuch(f"more than {MOST_ATTEMPTS} different attempts: give fewer files at once")
+            tally = tallies[Attempt._make(map(shared, attempt))] = Tally()
+        _count(tally, record)
     return tallies
-
-
-@contextmanager
-def without_collector() -> Iterator[None]:
-    """Folding keeps millions of values that are in no cycle: looking for cycles meanwhile takes as long as the work."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def attempt_of(record: Recorded) -> Attempt | None:
     """None: it says nothing about policy."""
-    get = record.get
-    host, decision = get("host"), record["decision"]
-    if host is None or decision == "none" or is_summed_up(record):
+    decision = record["decision"]
+    if decision == "none" or "host" not in record or is_summed_up(record):
         return None
-    if decision == "deny" and get("reason", Reason.NO_RULE) not in _JUDGED:
+    if decision == "deny" and record.get("reason", Reason.NO_RULE) not in _JUDGED:
         return None
-    sni = get("sni")
-    return Attempt(
-        record["client_address"],
-        get("user"),
-        get("namespace"),
-        get("service_account"),
-        get("spiffe"),
-        host,
-        record["port"],
-        get("door"),
-        get("protocol") or ("tls" if sni else None),
-        sni,
-        get("original_address"),
-        decision == "allow",
-    )
+    facts = list(map(record.get, _FACTS))
+    if facts[_PROTOCOL] is None and record.get("sni"):
+        facts[_PROTOCOL] = "tls"
+    facts.append(decision == "allow")
+    return Attempt._make(facts)
 
 
 def _count(tally: Tally, record: Recorded) -> None:

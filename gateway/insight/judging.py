@@ -52,21 +52,25 @@ class Judge:
         self._rules = rules
         self._now = now
         self._verdicts: dict[Hashable, Verdict] = {}
-        self._groups: dict[Hashable, Hashable] = {}
+        self._standings: dict[Hashable, Hashable] = {}
 
     def judge(self, attempt: Attempt, tally: Tally) -> Verdict:
         """The name asked for and the first bytes are judged, and the addresses that the name had then: if all of them
         are refused now, so is the attempt. Raises `Unaskable`."""
         who = attempt[:_WHO]
-        groups = self._groups.get(who)
-        if groups is None:
-            membership = self._rules.groups.membership_of(_client(attempt))
-            groups = self._groups[who] = membership.names, membership.known
-        asked = groups, attempt[1:], tally.addresses
+        standing = self._standings.get(who)
+        if standing is None:
+            standing = self._standings[who] = self._standing(_client(attempt))
+        asked = standing, attempt[_WHO:], tally.addresses
         verdict = self._verdicts.get(asked)
         if verdict is None:
             verdict = self._verdicts[asked] = self._judge(_client(attempt), attempt, tally)
         return verdict
+
+    def _standing(self, client: Client) -> Hashable:
+        """All of a client that `decide` and `confirm` look at."""
+        membership = self._rules.groups.membership_of(client)
+        return membership.names, membership.known, client.namespace, client.source
 
     def _judge(self, client: Client, attempt: Attempt, tally: Tally) -> Verdict:
         intent = _intent(attempt)

@@ -10,10 +10,11 @@ from gateway.intercept.trust import Trust
 from gateway.model.addresses import Address
 from gateway.model.authority import Host
 from gateway.model.decision import Permit
-from gateway.model.errors import UpstreamError
+from gateway.model.errors import InternalError, UpstreamError
 from gateway.model.roles import Deadlines, Dialer, Upstream
 from gateway.net.dialer import introduce
 from gateway.net.stream import Stream
+from gateway.net.tls.contexts import ClientCertificate
 from gateway.net.tls.transport import Resumption
 
 
@@ -25,7 +26,7 @@ class VerifyingDialer:
     again.
     """
 
-    owed: UpstreamError | None = None
+    owed: UpstreamError | InternalError | None = None
 
     def __init__(
         self,
@@ -59,23 +60,38 @@ class VerifyingDialer:
         return await self.secure(reached, permit)
 
     async def secure(self, reached: Upstream[Stream], permit: Permit) -> Upstream[Stream]:
-        """The same connection, in TLS. It is closed where that fails."""
-        inspection = permit.terms.inspection
-        authorities = inspection.upstream_ca if inspection is not None else None
-        context = await self._trust.context_for(authorities, self.alpn)
-        key: Hashable = self._name, permit.authority, permit.rule.name
-        resumption = Resumption(self._sessions.find(key, context), partial(self._keep, key, context))
-        seconds = permit.terms.timeouts.tls_handshake
+        """The same connection, in TLS. It is closed where that fails. Raises also `InternalError`, for a certificate of
+        ours that may not be shown."""
         try:
-            shaken = await meet_destination(
-                reached.stream, context, str(self._name), resumption, self._deadlines, seconds
-            )
+            shaken = await self._shake(reached, permit)
         except BaseException:
             if not reached.stream.is_lost:
                 reached.stream.transport.close()  # behind the alert
             raise
         self._told(shaken)
         return reached._replace(verified=self.is_permitted, alpn=shaken.selected_alpn_protocol())
+
+    async def _shake(self, reached: Upstream[Stream], permit: Permit) -> SSLObject:
+        inspection = permit.terms.inspection
+        authorities = inspection.upstream_ca if inspection is not None else None
+        shown = self._certificate(reached, permit)
+        context = await self._trust.context_for(authorities, self.alpn, shown)
+        key: Hashable = self._name, permit.authority, permit.rule.name
+        resumption = Resumption(self._sessions.find(key, context), partial(self._keep, key, context))
+        given = self._deadlines, permit.terms.timeouts.tls_handshake
+        return await meet_destination(reached.stream, context, str(self._name), resumption, shown is not None, *given)
+
+    def _certificate(self, reached: Upstream[Stream], permit: Permit) -> ClientCertificate | None:
+        """What is shown, as with secrets: nothing for whom report mode alone lets pass. Raises `InternalError`."""
+        inspection = permit.terms.inspection
+        if inspection is None or inspection.client_certificate is None:
+            return None
+        is_doubtful = permit.would_deny is not None or any(not each.enforced for each in reached.dialled.refused)
+        if is_doubtful or not self.is_permitted:
+            return None
+        name, groups = inspection.client_certificate, permit.groups
+        self._trust.certificate(name, self._name, groups)  # whom we reach has to be one that may see it, too
+        return self._trust.certificate(name, permit.authority.host, groups)
 
     def _keep(self, key: Hashable, context: SSLContext, shaken: SSLObject) -> None:
         if shaken.session is not None:

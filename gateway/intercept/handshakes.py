@@ -7,6 +7,7 @@ from gateway.model.errors import DownstreamError, UpstreamError
 from gateway.model.reasons import Reason
 from gateway.model.roles import Deadlines
 from gateway.net.stream import Stream
+from gateway.net.tls.alerts import refused_with
 from gateway.net.tls.transport import Resumption, TlsFailed, start_tls
 
 HTTP_1_1 = "http/1.1"
@@ -65,14 +66,21 @@ def shown(offered: Sequence[str], taken: str | None) -> tuple[str, ...]:
 
 
 async def meet_destination(
-    stream: Stream, context: ssl.SSLContext, name: str, resumption: Resumption, deadlines: Deadlines, seconds: float
+    stream: Stream,
+    context: ssl.SSLContext,
+    name: str,
+    resumption: Resumption,
+    shows: bool,
+    deadlines: Deadlines,
+    seconds: float,
 ) -> ssl.SSLObject:
-    """It has proved to be `name`, a host or an address. Raises `UpstreamError`; then the stream is to be closed."""
+    """It has proved to be `name`, a host or an address. `shows`: so have we, if it asked. Raises `UpstreamError`; then
+    the stream is to be closed."""
     try:
         with deadlines.within(seconds, lambda: UpstreamError(Reason.UPSTREAM_TLS_TIMEOUT, _too_slow(seconds))):
             return await start_tls(stream, context, False, name, resumption)
     except TlsFailed as failure:
-        raise UpstreamError(_upstream_reason(failure), failure.detail) from failure
+        raise _upstream_error(failure, shows) from failure
 
 
 async def meet_client(stream: Stream, context: ssl.SSLContext, deadlines: Deadlines, seconds: float) -> ssl.SSLObject:
@@ -90,12 +98,15 @@ async def meet_client(stream: Stream, context: ssl.SSLContext, deadlines: Deadli
         raise DownstreamError(reason, failure.detail) from failure
 
 
-def _upstream_reason(failure: TlsFailed) -> Reason:
+def _upstream_error(failure: TlsFailed, shows: bool) -> UpstreamError:
+    if failure.alert is not None and not failure.certificate:
+        return refused_with(failure.alert, shows)
+    reason = Reason.UPSTREAM_TLS_FAILED
     if failure.gone:
-        return Reason.CONNECTION_TERMINATED
-    if failure.certificate:
-        return _VERDICTS.get(failure.verdict, Reason.UPSTREAM_CERTIFICATE_INVALID)
-    return Reason.UPSTREAM_TLS_FAILED if failure.alert is None else Reason.UPSTREAM_TLS_ALERT
+        reason = Reason.CONNECTION_TERMINATED
+    elif failure.certificate:
+        reason = _VERDICTS.get(failure.verdict, Reason.UPSTREAM_CERTIFICATE_INVALID)
+    return UpstreamError(reason, failure.detail)
 
 
 def _too_slow(seconds: float) -> str:

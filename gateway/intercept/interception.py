@@ -32,7 +32,8 @@ from gateway.model.decision import Permit, SniRule
 from gateway.model.errors import DownstreamError, InternalError, UpstreamError
 from gateway.model.intent import ClientHello, Intent
 from gateway.model.reasons import Reason
-from gateway.model.record import Draft, Ended, Side, TlsSides, note
+from gateway.model.record import Draft, Ended, Side, TlsSides
+from gateway.model.recording.noting import note
 from gateway.model.roles import Limiter, Meter, Upstream
 from gateway.net.stream import Stream
 from gateway.policy.plan import Rules
@@ -71,10 +72,10 @@ class _Met(NamedTuple):
 class Interception:
     """All that inspected tunnels of one process share. What is put in its place serves the tunnels that begin later."""
 
-    def __init__(self, minting: Minting, parts: Parts) -> None:
+    def __init__(self, minting: Minting, parts: Parts, trust: Trust) -> None:
         self.minting = minting
         self._parts = parts
-        self._trust = Trust()
+        self._trust = trust
         self._sessions = Sessions(parts.clock.monotonic)
         self._certificates = Certificates()
         self._rejections = Rejections(parts.clock.monotonic)
@@ -126,7 +127,7 @@ class Interception:
         parts, offered = self._parts, tunnel.hello.alpn
         try:
             secured = await dialer.secure(tunnel.upstream, tunnel.permit)
-        except UpstreamError as error:
+        except (UpstreamError, InternalError) as error:
             note(error, draft)
             dialer.owed = error
             return _Met(tuple([each for each in dialer.alpn if each in offered]))

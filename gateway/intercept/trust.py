@@ -1,30 +1,58 @@
-"""Whom we believe towards destinations: client-side TLS contexts, made in a thread, each once for its authorities."""
+"""Whom we believe towards destinations, and who we are to them: client-side TLS contexts, made in a thread, each once
+for its authorities and for the certificate that it shows.
+"""
 
 import asyncio
 import ssl
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
 
-from gateway.net.tls.contexts import client_context
+from gateway.model.authority import Host
+from gateway.model.errors import InternalError
+from gateway.model.reasons import Reason
+from gateway.net.tls.contexts import ClientCertificate, client_context
+from gateway.policy.requests.credentials import SecretScope
 
 KEPT = 256
 
-_Key = tuple[str | None, tuple[str, ...]]
+_Key = tuple[str | None, tuple[str, ...], ClientCertificate | None]
+
+
+class Showable(NamedTuple):
+    """A certificate of gateway.yaml, and where it may be shown."""
+
+    certificate: ClientCertificate
+    scope: SecretScope
 
 
 class Trust:
-    """The system's certificates are read once; whoever wants them anew makes another `Trust`."""
+    """The system's certificates are read once; whoever wants them anew makes another `Trust`. `showable` are by name
+    what rules may have us show."""
 
-    def __init__(self, size: int = KEPT) -> None:
+    def __init__(self, showable: Mapping[str, Showable] = MappingProxyType({}), size: int = KEPT) -> None:
+        self._showable = showable
         self._size = size
         self._kept: OrderedDict[_Key, asyncio.Future[ssl.SSLContext]] = OrderedDict()
 
-    async def context_for(self, authorities: str | None, alpn: tuple[str, ...]) -> ssl.SSLContext:
+    def certificate(self, name: str, host: Host, groups: Sequence[str]) -> ClientCertificate:
+        """The one of this name, for a client of these groups. A rule of another generation is held against what
+        gateway.yaml says now: raises `InternalError` if it may not be shown there."""
+        found = self._showable.get(name)
+        if found is None or not found.scope.covers(host) or not found.scope.is_for(groups):
+            raise InternalError(Reason.SECRET_UNAVAILABLE, f"client certificate {name}")
+        return found.certificate
+
+    async def context_for(
+        self, authorities: str | None, alpn: tuple[str, ...], shown: ClientCertificate | None = None
+    ) -> ssl.SSLContext:
         """`authorities` are CA certificates as PEM, None for the system's. Sessions are resumed by the context that
         they were made by, so it must be the same one again."""
-        key = authorities, alpn
+        key = authorities, alpn, shown
         kept = self._kept.get(key)
         if kept is None:
-            kept = asyncio.ensure_future(asyncio.to_thread(client_context, authorities, alpn))
+            kept = asyncio.ensure_future(asyncio.to_thread(client_context, authorities, alpn, shown))
             self._kept[key] = kept
             if len(self._kept) > self._size:
                 self._kept.popitem(last=False)

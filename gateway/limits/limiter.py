@@ -89,7 +89,7 @@ class BucketLimiter:
         """None: it has to be waited for, or refused."""
         outcome = None if self.lines.waiting else self.store.take_at_once(draws)
         if outcome is not None:
-            self.tally.count_draws(draws, Result.PASSED)
+            self.tally.count_passed(draws)
         return outcome
 
     def hold_off(self, permit: Permit, seconds: float) -> None:
@@ -150,7 +150,7 @@ class _Lease:
             if isinstance(outcome, Lacking):
                 outcome = await self._wait(draws, outcome)
             else:
-                limiter.tally.count_draws(draws, Result.PASSED)
+                limiter.tally.count_passed(draws)
         except Overdrawn as overdrawn:
             lacking = overdrawn.lacking
             raise self._refused(
@@ -167,7 +167,7 @@ class _Lease:
     async def _wait(self, draws: Sequence[Draw], lacking: Lacking) -> Taken:
         limiter = self._limiter
         taken = await limiter.lines.served(draws, identity_of(self._client), lacking, self._presence)
-        limiter.tally.count_draws(draws, Result.WAITED)
+        limiter.tally.count((draw.limit for draw in draws), Result.WAITED)
         return taken
 
     def _refused(

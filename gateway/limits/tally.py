@@ -1,6 +1,6 @@
 """What limits did, in plain integers by limit name: the policy's vocabulary, bounded like other series."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
@@ -28,22 +28,31 @@ class Tally:
     """`limits` are those that were met, by name, as they are now; `refused` counts by bucket, the latest ones."""
 
     def __init__(self) -> None:
-        self.counts: Counter[tuple[str, str]] = Counter()
         self.limits: dict[str, Limit] = {}
         self.refused: dict[Place, int] = {}
+        self._counts: dict[Result, dict[str, int]] = {result: defaultdict(int) for result in Result}
+        self._passed = self._counts[Result.PASSED]
+
+    @property
+    def counts(self) -> Counter[tuple[str, str]]:
+        """By limit name and result; what was never counted is not there."""
+        found = Counter[tuple[str, str]]()
+        for result, by_name in self._counts.items():
+            found.update({(name, result): count for name, count in by_name.items()})
+        return found
 
     def count(self, limits: Iterable[Limit], result: Result) -> None:
         """One more of each."""
+        counts = self._counts[result]
         for limit in limits:
-            self.counts[self._label(limit), result] += 1
+            counts[self._label(limit)] += 1
 
-    def count_draws(self, draws: Sequence[Draw], result: Result) -> None:
-        """One more of the limit of each."""
-        counts, known = self.counts, self.limits
+    def count_passed(self, draws: Sequence[Draw]) -> None:
+        """One more of the limit of each draw: what nearly every lease comes to, and so without a detour."""
+        passed, known = self._passed, self.limits
         for draw in draws:
             limit = draw.limit
-            name = limit.name if known.get(limit.name) is limit else self._label(limit)
-            counts[name, result] += 1
+            passed[limit.name if known.get(limit.name) is limit else self._label(limit)] += 1
 
     def refuse(self, limit: Limit, place: Place) -> None:
         """A bucket refused."""

@@ -12,7 +12,7 @@ class GatewayError(Exception):
     """Ends one connection's walk. `detail` is for the operator's record, never for the client."""
 
     def __init__(self, reason: Reason, detail: str = "") -> None:
-        super().__init__(f"{reason}: {detail}" if detail else reason.value)
+        super().__init__(f"{reason}: {detail}" if detail else str(reason))
         self.reason = reason
         self.detail = detail
 

@@ -84,6 +84,7 @@ class Reason(StrEnum):
     UPSTREAM_CERTIFICATE_UNTRUSTED = "upstream_certificate_untrusted"
     UPSTREAM_CERTIFICATE_WEAK = "upstream_certificate_weak"
     UPSTREAM_CERTIFICATE_INVALID = "upstream_certificate_invalid"
+    UPSTREAM_WANTS_CERTIFICATE = "upstream_wants_certificate"
     UPSTREAM_TLS_ALERT = "upstream_tls_alert"
     UPSTREAM_TLS_FAILED = "upstream_tls_failed"
     UPSTREAM_TLS_TIMEOUT = "upstream_tls_timeout"

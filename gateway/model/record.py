@@ -8,20 +8,9 @@ from typing import NamedTuple, NotRequired, Protocol, TypedDict
 from gateway.model.addresses import Address
 from gateway.model.client import Certificate, Client, TraceParent
 from gateway.model.decision import AddressRefusal, Decision, Permit, RuleRef, WouldDeny
-from gateway.model.errors import DownstreamError, GatewayError, Refused, UpstreamError
 from gateway.model.inspection.watching import Said
 from gateway.model.intent import Intent, Opening
 from gateway.model.reasons import Reason
-
-ABOUT_CERTIFICATES = frozenset({Reason.CLIENT_CERTIFICATE_MISSING, Reason.CLIENT_CERTIFICATE_INVALID})
-ABOUT_CREDENTIALS = ABOUT_CERTIFICATES | {
-    Reason.CREDENTIALS_MISSING, Reason.CREDENTIALS_INVALID, Reason.TOKEN_INVALID, Reason.TOKEN_EXPIRED,
-    Reason.PROXY_HEADER_REFUSED,
-}  # fmt: skip
-_SLOW = frozenset((
-    Reason.HEAD_TIMEOUT, Reason.TLS_HANDSHAKE_TIMEOUT, Reason.BODY_TIMEOUT, Reason.IDLE_TIMEOUT, Reason.CLIENT_SILENT,
-    Reason.CLIENT_HELLO_TIMEOUT))  # fmt: skip
-_SLOW_UPSTREAM = frozenset({Reason.RESPONSE_TIMEOUT, Reason.UPSTREAM_TLS_TIMEOUT})
 
 
 class Side(StrEnum):
@@ -68,6 +57,16 @@ class Dialled(NamedTuple):
     dialled_at: float | None = None
 
 
+class Packets(NamedTuple):
+    """TCP segments of a tunnel's two connections until its relay was over, `out` those that we sent; `None` where the
+    connection was gone by then."""
+
+    downstream_out: int | None
+    downstream_in: int | None
+    upstream_out: int | None
+    upstream_in: int | None
+
+
 Destination = tuple[Address, int]
 
 
@@ -102,8 +101,10 @@ class Draft:
     `peer` is the client; where a PROXY header named it, `sender` is who sent that. `certificate` is the client's,
     verified. `entered`: what stands before the first request is done with. `original` is where a captured connection
     was on its way to, None on a proxy port. `tunnel` is there while it is being relayed; `judged` is the last
-    generation by which it was judged since. For traces: `asked_time` (Unix) and `opened_at` (monotonic) are when the
-    head was there and first bytes were judged, `caller` is the client's span, `traced`: one of its requests is told."""
+    generation by which it was judged since. `wrong_credentials` came with so many requests before the last one;
+    `packets` are counted where a log asks for them. For traces: `asked_time` (Unix) and `opened_at` (monotonic) are
+    when the head was there and first bytes were judged, `caller` is the client's span, `traced`: one of its requests
+    is told."""
 
     connection_id: str
     listener: str
@@ -130,6 +131,8 @@ class Draft:
     detail: str = ""
     tunnel: Tunnel | None = None
     judged: int = 0
+    wrong_credentials: int = 0
+    packets: Packets | None = None
     asked_time: float | None = None
     caller: TraceParent | None = None
     opened_at: float | None = None
@@ -215,6 +218,7 @@ class ConnectionRecord(TypedDict):
     port: NotRequired[int]
     original_address: NotRequired[str]
     status: NotRequired[int]
+    wrong_credentials: NotRequired[int]
     reason: NotRequired[Reason]
     detail: NotRequired[str]
     groups: NotRequired[tuple[str, ...]]
@@ -237,6 +241,10 @@ class ConnectionRecord(TypedDict):
     ja4: NotRequired[str]
     ech: NotRequired[bool]
     first_byte_ms: NotRequired[float]
+    downstream_packets_out: NotRequired[int]
+    downstream_packets_in: NotRequired[int]
+    upstream_packets_out: NotRequired[int]
+    upstream_packets_in: NotRequired[int]
     requests: NotRequired[int]
     inspected: NotRequired[bool]
     tls_version: NotRequired[str]
@@ -323,28 +331,3 @@ def verdict_of(draft: Draft | ExchangeDraft) -> str:
     if draft.decision is None:
         return "none"
     return "allow" if isinstance(draft.decision, Permit) else "deny"
-
-
-def note(error: GatewayError, draft: Draft | ExchangeDraft) -> None:
-    """Why it ended, how, and by whom."""
-    draft.reason, draft.detail = error.reason, error.detail
-    transfer = draft.transfer
-    match error:
-        case Refused():
-            draft.decision = error.denial
-            transfer.ended, transfer.ended_by = Ended.REFUSED, Side.GATEWAY
-        case DownstreamError():
-            transfer.ended, transfer.ended_by = _ended_by_client(error.reason), Side.DOWNSTREAM
-        case UpstreamError():
-            slow = error.reason in _SLOW_UPSTREAM
-            transfer.ended, transfer.ended_by = Ended.TIMEOUT if slow else Ended.FAILED, Side.UPSTREAM
-        case _:
-            transfer.ended, transfer.ended_by = Ended.FAILED, Side.GATEWAY
-
-
-def _ended_by_client(reason: Reason) -> Ended:
-    if reason is Reason.CLIENT_CLOSED:
-        return Ended.CLOSED
-    if reason is Reason.DOWNSTREAM_RESET:
-        return Ended.RESET
-    return Ended.TIMEOUT if reason in _SLOW else Ended.REFUSED if reason in ABOUT_CREDENTIALS else Ended.FAILED

@@ -6,7 +6,8 @@ import asyncio
 import errno
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import cast
 
 from gateway.model.addresses import Address, parse_address
@@ -113,11 +114,30 @@ class Listener:
             lambda: _Accepted(self._accept, self._bound), sock=self._sock, backlog=backlog
         )
 
+    async def finish(self) -> None:
+        """Accept those who stand in the kernel's queue, whom closing would reset untold, then `close`."""
+        waiting = list(_waiting(self._sock)) if self._server is not None else []
+        self.close()
+        for sock in waiting:
+            with suppress(OSError):  # gone before anybody could look
+                await asyncio.get_running_loop().connect_accepted_socket(
+                    lambda: _Accepted(self._accept, self._bound), sock
+                )
+
     def close(self) -> None:
         """Accept no more and close the socket; connections already accepted go on. Idempotent."""
         if self._server is not None:
             self._server.close()
         self._sock.close()
+
+
+def _waiting(listening: socket.socket) -> Iterator[socket.socket]:
+    """Connections that the kernel made and nobody has accepted. Where descriptors run out the rest is reset."""
+    with suppress(OSError):
+        while True:
+            sock, _ = listening.accept()
+            sock.setblocking(False)
+            yield sock
 
 
 class _Accepted(Stream):

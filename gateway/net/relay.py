@@ -95,7 +95,7 @@ class Direction:
         if queued:
             self.sink.transport.set_write_buffer_limits(0)  # `relieved` comes when all is written
         else:
-            self._over()
+            self._relay.direction_over()
 
     def lost(self) -> None:
         self._relay.side_broke(self.from_side)
@@ -107,12 +107,9 @@ class Direction:
 
     def relieved(self) -> None:
         if self.source.has_ended:
-            self._over()
+            self._relay.direction_over()
         elif not self._in_kernel and not self._enter_kernel():
             self.source.read_on()
-
-    def _over(self) -> None:
-        self._relay.direction_over()
 
     # From one form to the other.
 
@@ -219,6 +216,7 @@ class Relay:
         "_idle_alarm",
         "_lifetime",
         "_lifetime_alarm",
+        "_look_every",
         "_silent_looks",
         "_streams",
         "deadlines",
@@ -247,6 +245,7 @@ class Relay:
         self.loop = asyncio.get_running_loop()
         self._streams = (downstream, upstream)
         self._idle = idle
+        self._look_every = min(idle / LOOKS, LONGEST_LOOK)
         self._lifetime = lifetime
         self._finished: asyncio.Future[None] = self.loop.create_future()
         self._directions: tuple[Direction, ...] = ()
@@ -269,10 +268,9 @@ class Relay:
 
     def _begin(self) -> None:
         downstream, upstream = self._streams
-        for stream, side in ((downstream, Side.DOWNSTREAM), (upstream, Side.UPSTREAM)):
-            if stream.is_lost:
-                self.side_broke(side)
-                return
+        if downstream.is_lost or upstream.is_lost:
+            self.side_broke(Side.DOWNSTREAM if downstream.is_lost else Side.UPSTREAM)
+            return
         self._directions = self._joined(downstream, upstream)
         self._idle_alarm = self.deadlines.after(self._look_every, self._look)
         if self._lifetime is not None:
@@ -285,12 +283,15 @@ class Relay:
 
     def _part(self) -> None:
         """The streams' events go to the streams again; idempotent."""
+        if not self._directions:
+            return
         for direction in self._directions:
             direction.part()
         self._directions = ()
-        for alarm in (self._idle_alarm, self._lifetime_alarm):
-            if alarm is not None:
-                alarm.cancel()
+        if self._idle_alarm is not None:
+            self._idle_alarm.cancel()
+        if self._lifetime_alarm is not None:
+            self._lifetime_alarm.cancel()
         self._idle_alarm = self._lifetime_alarm = None  # they hold this relay: a cycle for each tunnel else
 
     # How it ends.
@@ -331,10 +332,6 @@ class Relay:
         self._finished.set_result(None)
 
     # Idle: no clock is read for a chunk; counters are compared.
-
-    @property
-    def _look_every(self) -> float:
-        return min(self._idle / LOOKS, LONGEST_LOOK)
 
     def _look(self) -> None:
         queued = sum(stream.queued() for stream in self._streams)

@@ -56,15 +56,18 @@ class Stream(asyncio.Protocol):
 
     With `receiver` None the stream itself holds what arrives. `has_ended`: the peer's orderly end arrived. `is_clear`:
     what the socket carries is what is read and written here, so that the kernel may move it; not so under TLS.
-    `is_cut`: TLS ended without a goodbye, which anybody on the way can bring about.
+    `is_cut`: TLS ended without a goodbye, which anybody on the way can bring about. `alert`: the peer ended it so, once
+    the hands were shaken.
     """
 
     __slots__ = (
         "_bound",
         "_discards",
         "_held",
+        "_lingers",
         "_waiter",
         "_wrote",
+        "alert",
         "feeder",
         "has_ended",
         "is_clear",
@@ -80,6 +83,7 @@ class Stream(asyncio.Protocol):
     def __init__(self, bound: int = HOLD_BOUND) -> None:
         self.receiver: Receiver | None = None
         self.feeder: Feeder | None = None
+        self.alert: str | None = None
         self.has_ended = False
         self.is_clear = True
         self.is_cut = False
@@ -90,6 +94,7 @@ class Stream(asyncio.Protocol):
         self._waiter: asyncio.Future[bool] | None = None
         self._wrote = False
         self._discards = False
+        self._lingers = False
 
     # What the walk does with it.
 
@@ -138,7 +143,7 @@ class Stream(asyncio.Protocol):
             if self.queued() or (self._wrote and not self.has_ended):
                 await self._linger()
         finally:
-            if self.queued():
+            if self._discards and self.queued():
                 self.abort()
             self.transport.close()
 
@@ -235,7 +240,7 @@ class Stream(asyncio.Protocol):
             self._waiter.set_result(more)
 
     async def _next_event(self) -> bool:
-        """True: bytes came. False: the end came or, while lingering, the queue was written."""
+        """True: bytes came. False: the end came or, while lingering, the queue was written or time is over."""
         self._waiter = asyncio.get_running_loop().create_future()
         try:
             return await self._waiter
@@ -249,9 +254,14 @@ class Stream(asyncio.Protocol):
         self.end()
         self.transport.set_write_buffer_limits(0)
         self.read_on()
+        self._lingers = True
+        patience = asyncio.get_running_loop().call_later(LINGER_SECONDS, self._lose_patience)
         try:
-            async with asyncio.timeout(LINGER_SECONDS):
-                while not self.is_lost and (self.queued() or not self.has_ended):
-                    await self._next_event()
-        except TimeoutError:
-            return
+            while self._lingers and not self.is_lost and (self.queued() or not self.has_ended):
+                await self._next_event()
+        finally:
+            patience.cancel()
+
+    def _lose_patience(self) -> None:
+        self._lingers = False
+        self._wake(more=False)

@@ -38,15 +38,13 @@ def decide(client: Client, intent: Intent, rules: Rules, now: float) -> Permit |
     if rules.policy.identity_required and (client.source is IdentitySource.ADDRESS or not client.known):
         return Deny(Reason.CREDENTIALS_MISSING, rules.generation, detail="an address alone is no identity here")
     asked = _asked(client, intent, rules)
-    permit = rules.permits.recall(asked, now) if asked is not None else None
-    if permit is None:
-        decision = decide_for(rules.groups.membership_of(client), namespace_of(client), intent, rules, now)
-        if isinstance(decision, Permit) and decision.terms.source is not None:
-            decision = replace(decision, source=_in_order(decision.terms.source, client.address))
-        if asked is None or isinstance(decision, Deny):
-            return decision
-        permit = rules.permits.keep(asked, decision)
-    return permit
+    known = rules.decisions.recall(asked, now) if asked is not None else None
+    if known is not None:
+        return known
+    decision = decide_for(rules.groups.membership_of(client), namespace_of(client), intent, rules, now)
+    if isinstance(decision, Permit) and decision.terms.source is not None:
+        decision = replace(decision, source=_in_order(decision.terms.source, client.address))
+    return decision if asked is None else rules.decisions.keep(asked, decision)
 
 
 def _asked(client: Client, intent: Intent, rules: Rules) -> Hashable | None:

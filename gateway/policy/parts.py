@@ -193,11 +193,8 @@ class _Cutter:
     def _pack(
         self, kind: Kind, listed: Mapping[K, tuple[int, ...]], packed_key: Callable[[K], bytes]
     ) -> Iterator[Part]:
-        def entries() -> Iterator[tuple[bytes, int]]:
-            for key, rules in listed.items():
-                yield packed_key(key), self.places[rules]
-
-        for piece in pack(entries, self.secret):
+        entries = ((packed_key(key), self.places[rules]) for key, rules in listed.items())
+        for piece in pack(len(listed), entries, self.secret):
             yield PackedSlice(self.namespace, kind, piece)
 
     def _columns(self, entries: Sequence[tuple[T, tuple[int, ...]]]) -> tuple[Sequence[T], Sequence[int]]:

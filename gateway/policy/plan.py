@@ -7,10 +7,11 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from gateway.model.addresses import Address, Network
 from gateway.model.authority import Host
-from gateway.model.decision import Permit, RuleRef, SniRule, Terms
+from gateway.model.decision import Deny, Permit, RuleRef, SniRule, Terms
 from gateway.model.intent import Protocol
 from gateway.model.names import HostName
 from gateway.policy.candidates import Bucket, Candidate, build_bucket, build_candidate
@@ -31,8 +32,10 @@ from gateway.policy.tables.hosts import HostTable
 from gateway.policy.tables.networks import NetworkTable, network_set
 from gateway.policy.tables.packed import SLICE, Packed, PackedTable
 
-REMEMBERED = 4096
-"""Permits of one generation that are kept; about 0.7 kB each."""
+MOST_PERMITS = 4096
+"""Of one generation that are kept; about 0.7 kB each."""
+MOST_DENIALS = 1024
+"""The same; about 1 kB each with the longest names."""
 
 _PROTOCOL_BY_PORT = {443: Protocol.TLS, 80: Protocol.HTTP}
 
@@ -71,43 +74,57 @@ class AddressTables:
     everywhere: frozenset[int]
 
 
-class Permits:
-    """Permits that were given lately, by all that they depend on: clients ask for the same again and again.
+class Decisions:
+    """What was decided lately, by all that it depends on: clients ask for the same again and again.
 
-    Good until the next of `expiries`, the Unix seconds at which rules expire. When full, all are forgotten at once.
-    Denials are not kept: a client that is refused chooses names as it likes. Permits lead to their rules, and so back
-    here: only once `closed` they do not keep the generation alive.
+    Good until the next of `expiries`, the Unix seconds at which rules expire. When full, all permits or all denials are
+    forgotten at once; a client that is refused chooses names as it likes, and must not make permits be forgotten. They
+    lead to their rules, and so back here: only once `closed` they do not keep the generation alive.
     """
 
-    __slots__ = ("_expired", "_expiries", "_given", "closed")
+    __slots__ = ("_denied", "_expired", "_expiries", "_permitted", "closed")
 
     def __init__(self, expiries: Iterable[float]) -> None:
         self.closed = False
-        self._given: dict[Hashable, Permit] = {}
+        self._permitted: dict[Hashable, Permit] = {}
+        self._denied: dict[Hashable, Deny] = {}
         self._expiries = sorted(set(expiries))
         self._expired = 0
 
-    def recall(self, asked: Hashable, now: float) -> Permit | None:
-        """The permit that the rules would give, if it is known."""
+    def recall(self, asked: Hashable, now: float) -> Permit | Deny | None:
+        """What the rules would say, if it is known."""
         expired = bisect_right(self._expiries, now)
         if expired != self._expired:
-            self._given.clear()
+            self._forget()
             self._expired = expired
-        return self._given.get(asked)
+        return self._permitted.get(asked) or self._denied.get(asked)
 
-    def keep(self, asked: Hashable, permit: Permit) -> Permit:
+    def keep(self, asked: Hashable, decision: Permit | Deny) -> Permit | Deny:
         """Remember it; returns it."""
-        if self.closed:
-            return permit
-        if len(self._given) >= REMEMBERED:
-            self._given.clear()
-        self._given[asked] = permit
-        return permit
+        if not self.closed:
+            if isinstance(decision, Permit):
+                _put(self._permitted, asked, decision, MOST_PERMITS)
+            else:
+                _put(self._denied, asked, decision, MOST_DENIALS)
+        return decision
 
     def close(self) -> None:
         """Forget all, and keep nothing any more."""
         self.closed = True
-        self._given.clear()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._permitted.clear()
+        self._denied.clear()
+
+
+D = TypeVar("D")
+
+
+def _put(kept: dict[Hashable, D], asked: Hashable, decision: D, most: int) -> None:
+    if len(kept) >= most:
+        kept.clear()
+    kept[asked] = decision
 
 
 class TakenDown(RuntimeError):
@@ -128,13 +145,13 @@ class Rules:
     addresses: AddressTables
     report_only: Candidate
     cluster_suffixes: tuple[str, ...]
-    permits: Permits
+    decisions: Decisions
     candidates: list[Candidate]
 
     def tiers(self, namespace: str | None) -> tuple[TierIndex, ...]:
         """The tiers that speak to a client of this namespace, in the order in which they are asked. Raises `TakenDown`
         after `take_down`: an index that is half empty has lost denies."""
-        if self.permits.closed:
+        if self.decisions.closed:
             raise TakenDown(f"generation {self.generation}")
         team = self.teams.get(namespace) if namespace is not None else None
         return (self.platform,) if team is None else (self.platform, team)
@@ -146,7 +163,7 @@ class Rules:
     def take_down(self) -> Iterator[None]:
         """Free it in slices, one before each yield; for rules that nobody decides by any more. An open tunnel holds the
         rules that it was opened under, and would hold all of them for as long as it lives."""
-        self.permits.close()
+        self.decisions.close()
         for tier in (self.platform, *self.teams.values()):
             yield from tier.hosts.take_down()
             yield from tier.networks.take_down()
@@ -215,7 +232,7 @@ class Assembly:
             addresses=_index_addresses(policy.addresses),
             report_only=_report_only(policy),
             cluster_suffixes=tuple(f".{domain}" for domain in policy.cluster.domains),
-            permits=Permits(self._expiries),
+            decisions=Decisions(self._expiries),
             candidates=self._candidates,
         )
 

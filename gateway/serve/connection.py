@@ -15,11 +15,12 @@ from gateway.model.errors import DownstreamError, GatewayError, InternalError, R
 from gateway.model.intent import Protocol
 from gateway.model.limits.limit import TUNNEL
 from gateway.model.reasons import Reason
-from gateway.model.record import Destination, Draft, Ended, Side
+from gateway.model.record import Destination, Draft, Ended, Packets, Side
 from gateway.model.roles import Meter
 from gateway.net.dialer import introduce
-from gateway.net.second_hello import watch_for, watched_relay_for
+from gateway.net.segments import segments_of
 from gateway.net.stream import Stream
+from gateway.net.tls.second_hello import watch_for, watched_relay_for
 from gateway.policy.confirm import confirm
 from gateway.policy.decide import decide
 from gateway.policy.plan import REPORT_ONLY
@@ -218,6 +219,9 @@ async def _relay(
     draft.tunnel = relay
     try:
         await relay.run()
+        if services.counts_packets:
+            unknown = (None, None)
+            draft.packets = Packets(*(segments_of(downstream) or unknown), *(segments_of(upstream) or unknown))
     finally:
         draft.tunnel = None
     if watch is not None and watch.refused is not None:

@@ -18,17 +18,23 @@ _WITHOUT_SECRETS = re.compile(r"[A-Za-z0-9.:_\[\]-]{1,300}")
 
 async def read_head(downstream: ByteStream, services: Services) -> RequestHead:
     """The request head; it is not consumed. Raises `DownstreamError` if it is malformed, too large or too slow."""
-    with services.deadlines.within(services.head_timeout, lambda: DownstreamError(Reason.HEAD_TIMEOUT)):
-        try:
-            while (head := parse_head(data := downstream.peek())) is None:
-                if len(data) > services.bounds.head:
-                    raise DownstreamError(Reason.HEAD_TOO_LARGE, f"more than {services.bounds.head} bytes")
-                if not await downstream.more():
-                    raise DownstreamError(Reason.CLIENT_CLOSED, f"after {len(data)} bytes of a request head")
-        except MalformedHead as malformed:
-            raise DownstreamError(malformed.reason, str(malformed)) from malformed
+    try:
+        head = parse_head(downstream.peek()) or await _await_head(downstream, services)
+    except MalformedHead as malformed:
+        raise DownstreamError(malformed.reason, str(malformed)) from malformed
     if head.size > services.bounds.head:
         raise DownstreamError(Reason.HEAD_TOO_LARGE, f"more than {services.bounds.head} bytes")
+    return head
+
+
+async def _await_head(downstream: ByteStream, services: Services) -> RequestHead:
+    """One that was not there at once: mostly it came with the connection, and needs no deadline."""
+    with services.deadlines.within(services.head_timeout, lambda: DownstreamError(Reason.HEAD_TIMEOUT)):
+        while (head := parse_head(data := downstream.peek())) is None:
+            if len(data) > services.bounds.head:
+                raise DownstreamError(Reason.HEAD_TOO_LARGE, f"more than {services.bounds.head} bytes")
+            if not await downstream.more():
+                raise DownstreamError(Reason.CLIENT_CLOSED, f"after {len(data)} bytes of a request head")
     return head
 
 

@@ -2,7 +2,8 @@
 
 from gateway.model.errors import DownstreamError, GatewayError, InternalError, UpstreamError
 from gateway.model.reasons import Reason
-from gateway.model.record import ABOUT_CERTIFICATES, Draft, note
+from gateway.model.record import Draft
+from gateway.model.recording.noting import ABOUT_CERTIFICATES, WRONG_CREDENTIALS, note
 from gateway.model.roles import ByteStream
 from gateway.serve.services import Services
 from gateway.wire.alerts import ACCESS_DENIED, DECODE_ERROR, NO_APPLICATION_PROTOCOL
@@ -50,6 +51,7 @@ async def asks_again(downstream: ByteStream, draft: Draft, services: Services) -
     except DownstreamError:
         again = False  # what the record says stays the answer that the client did not take up
     if again:  # nothing of the first request is true of the next
+        draft.wrong_credentials += draft.reason in WRONG_CREDENTIALS
         draft.client = draft.intent = draft.decision = draft.status = draft.reason = None
         draft.detail = ""
     return again

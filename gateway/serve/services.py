@@ -43,7 +43,7 @@ class Services:
 
     `admit_as` counts a connection of the first address as one of the second from now on, and answers why not if that
     one has too many. `proxy_name` is our member in Proxy-Status; `pool` keeps connections of absolute-form requests.
-    `traces`: somebody wants to know what only a trace tells.
+    `traces`: somebody wants to know what only a trace tells; `counts_packets`: a log asks for packets.
     """
 
     rules: Callable[[], Rules]
@@ -62,6 +62,7 @@ class Services:
     bounds: Bounds
     proxy_name: str
     traces: bool = False
+    counts_packets: bool = False
     draining: bool = False
 
     def drain(self) -> None:

@@ -108,6 +108,15 @@ class SecretSettings(Section):
     scrub: Flag = key(False, "Mask it in answers that echo it.")
 
 
+class ClientCertificateSettings(Section):
+    """A certificate that the gateway shows to destinations which ask for one, and no workload holds."""
+
+    cert: FilePath = Field(description="Certificate chain, PEM.")
+    private_key: FilePath = Field(alias="key", description="Private key, PEM.")
+    hosts: Annotated[tuple[Host, ...], Field(min_length=1)] = Field(description="To whom it may be shown.")
+    clients: Annotated[tuple[Label, ...], Field(min_length=1)] | None = key(None, "Groups that may use it.")
+
+
 class CacheSettings(Section):
     """Answers of name servers that are kept."""
 
@@ -274,6 +283,7 @@ class GatewaySettings(Section):
     addresses: AddressSettings = Field(default_factory=AddressSettings, description="Which addresses may be dialled.")
     cluster: ClusterSettings = Field(default_factory=ClusterSettings, description="In-cluster names and networks.")
     secrets: dict[Label, SecretSettings] = key({}, "Credentials that the gateway adds.")
+    client_certificates: dict[Label, ClientCertificateSettings] = key({}, "Certificates that the gateway shows.")
     resolver: ResolverSettings = Field(default_factory=ResolverSettings, description="How names become addresses.")
     inspection: InspectionSettings | None = key(None, "The CA for inspected destinations.")
     inspectors: dict[Label, InspectorSettings] = key({}, "What looks at content, by the names that rules use.")
@@ -309,7 +319,8 @@ class GatewaySettings(Section):
         authorities = () if tls is None or tls.ca is None else (tls.ca,)
         listeners = (file for each in self.listeners for file in each.files)
         inspection = () if self.inspection is None else (self.inspection.ca_cert, self.inspection.ca_key)
-        return (Path(self._document.file), *users, *authorities, *listeners, *inspection)
+        shown = (file for each in self.client_certificates.values() for file in (each.cert, each.private_key))
+        return (Path(self._document.file), *users, *authorities, *listeners, *inspection, *shown)
 
     @property
     def policy_is_named(self) -> bool:

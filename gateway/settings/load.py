@@ -104,8 +104,8 @@ def load_resolver_authorities(settings: GatewaySettings) -> str | None:
 
 
 @contextmanager
-def _without_collector() -> Iterator[None]:
-    """A load makes millions of objects and no cycles: looking for cycles meanwhile takes a quarter of its time."""
+def without_collector() -> Iterator[None]:
+    """For what makes millions of objects and no cycles: looking for cycles takes a load a quarter of its time."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -115,7 +115,7 @@ def _without_collector() -> Iterator[None]:
             gc.enable()
 
 
-@_without_collector()
+@without_collector()
 def load_policy(settings: GatewaySettings) -> LoadedPolicy:
     """The policy that the settings name, whole. Raises `ConfigErrors`."""
     reader = Reader()

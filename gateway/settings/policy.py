@@ -173,6 +173,7 @@ class InspectSettings(PolicySection):
     headers: HeaderSettings | None = Field(None, description="Changes to request headers.")
     inspectors: Labels = Field((), description="Of gateway.yaml, which look at heads and content.")
     upstream_ca: Text | None = Field(None, description="CA file inside the policy's directory.")
+    client_certificate: Label | None = Field(None, description="Of gateway.yaml, shown to the destination.")
     log: RequestLogSettings | None = Field(None, description="What records tell besides.")
 
 

@@ -14,6 +14,9 @@ from gateway.telemetry.sealing import reason_of
 
 LIFETIME_BOUNDS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 3600.0)
 
+_VERSIONS = {0x0304: "1.3", 0x0303: "1.2", 0x0302: "1.1", 0x0301: "1.0"}
+OTHER_VERSIONS = "other"
+
 _SERIES = ("connections", "requests")
 _HISTOGRAMS = ("lifetime", "request_duration", "dns", "dial")
 
@@ -44,6 +47,7 @@ class Counters:
         "lifetime",
         "request_duration",
         "requests",
+        "tls",
     )
 
     def __init__(self, series_limit: int = SERIES_LIMIT) -> None:
@@ -52,6 +56,7 @@ class Counters:
         self.requests: dict[tuple[str, str, Reason | None, str], int] = {}
         self.deliveries: dict[Delivery, int] = {}
         self.inspectors_failed: dict[str, int] = {}
+        self.tls: dict[tuple[str, str], int] = {}
         self.bytes_up = 0
         self.bytes_down = 0
         self.lifetime = Histogram(LIFETIME_BOUNDS)
@@ -68,6 +73,9 @@ class Counters:
         self.lifetime.observe(ended_at - draft.started_at)
         if draft.dialled is not None:
             self._observe(draft.dialled)
+        if draft.opening is not None and draft.opening.hello is not None:
+            newest = _VERSIONS.get(max(draft.opening.hello.versions, default=0), OTHER_VERSIONS)
+            self.tls_began(newest, "passed" if draft.tls is None else "inspected")
 
     @property
     def total(self) -> int:
@@ -89,6 +97,11 @@ class Counters:
         """So many more exchanges of that inspector, by its name in gateway.yaml."""
         self.inspectors_failed[name] = self.inspectors_failed.get(name, 0) + count
 
+    def tls_began(self, version: str, handling: str, count: int = 1) -> None:
+        """So many more tunnels of TLS whose client offers that version at best."""
+        labels = (version, handling)
+        self.tls[labels] = self.tls.get(labels, 0) + count
+
     def deliver(self, what: str, outcome: str, count: int = 1) -> None:
         """So many of `what` had this outcome."""
         key = (what, outcome)
@@ -105,6 +118,7 @@ class Counters:
             **{name: [[*labels, count] for labels, count in getattr(self, name).copy().items()] for name in _SERIES},
             "deliveries": [[*key, count] for key, count in self.deliveries.copy().items()],
             "inspectors_failed": list(self.inspectors_failed.copy().items()),
+            "tls": [[*labels, count] for labels, count in self.tls.copy().items()],
             "bytes": [self.bytes_up, self.bytes_down],
             **{name: getattr(self, name).state() for name in _HISTOGRAMS},
         }
@@ -120,6 +134,8 @@ class Counters:
             self.deliver(str(what), str(outcome), int(count))
         for name, count in state["inspectors_failed"]:
             self.inspector_failed(str(name), int(count))
+        for version, handling, count in state["tls"]:
+            self.tls_began(str(version), str(handling), int(count))
         up, down = state["bytes"]
         self.bytes_up += int(up)
         self.bytes_down += int(down)

@@ -1,11 +1,10 @@
 """What limits did, in numbers. Labels are names of limits, which the policy gives and whose number is bounded."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
+from gateway.telemetry.exposition.families import Family, counter, gauge
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +46,10 @@ class LimitReadings:
         return LimitReadings(counts, int(waiting), int(unchecked), int(stores_down))
 
 
-class LimitMetrics(Collector):
-    """`readings` is called at every scrape."""
-
-    def __init__(self, readings: Callable[[], LimitReadings]) -> None:
-        self._readings = readings
-
-    def collect(self) -> Iterator[Metric]:
-        """Called by the registry at every scrape."""
-        readings = self._readings()
-        results = CounterMetricFamily("egress_limit_results", "What limits did.", labels=("limit", "result"))
-        for (limit, result), count in readings.results.items():
-            results.add_metric((limit, result), count)
-        yield results
-        yield GaugeMetricFamily("egress_limit_waiting", "Who waits in a queue.", readings.waiting)
-        yield CounterMetricFamily("egress_limit_unchecked", "Passed while the store was away.", readings.unchecked)
-        yield GaugeMetricFamily("egress_limit_stores_down", "Processes without their store.", readings.stores_down)
+def of_limits(readings: LimitReadings) -> Iterator[Family]:
+    """All of it."""
+    results = dict(readings.results).items()
+    yield counter("egress.limit.results", "", "What limits did.", results, ("limit", "result"))
+    yield gauge("egress.limit.waiting", "", "Who waits in a queue.", readings.waiting)
+    yield counter("egress.limit.unchecked", "", "Passed while the store was away.", readings.unchecked)
+    yield gauge("egress.limit.stores_down", "{process}", "Processes without their store.", readings.stores_down)

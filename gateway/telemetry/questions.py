@@ -1,14 +1,11 @@
 """Name service in numbers. Servers are labels as they stand in gateway.yaml or resolv.conf, and bounded in number."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
-
 from gateway.telemetry.counting import STAGE_BOUNDS, Histogram
+from gateway.telemetry.exposition.families import Family, by_label, counter, gauge, histogram
 
 MOST_SERVERS = 32
 OTHER_SERVERS = "other"
@@ -39,8 +36,8 @@ class QuestionCounters:
         for server, transport, result, count in ended:
             labels = (self._known(str(server)), str(transport), str(result))
             self.ended[labels] = self.ended.get(labels, 0) + int(count)
-        for server, histogram in durations.items():
-            self.durations.setdefault(self._known(str(server)), Histogram(STAGE_BOUNDS)).add(histogram)
+        for server, observed in durations.items():
+            self.durations.setdefault(self._known(str(server)), Histogram(STAGE_BOUNDS)).add(observed)
 
     def _known(self, server: str) -> str:
         """`server`, while there are few enough of them."""
@@ -94,40 +91,14 @@ class DnsReadings:
         return DnsReadings(self.names, 0, {}, self.questions)
 
 
-class DnsMetrics(Collector):
-    """What `/metrics` says about name service."""
-
-    def __init__(self, read: Callable[[], DnsReadings]) -> None:
-        self._read = read
-
-    def collect(self) -> Iterator[Metric]:
-        """Called by the registry at every scrape."""
-        readings = self._read()
-        names = CounterMetricFamily("egress_dns_names", "Names asked for, by result.", labels=("result",))
-        for result, count in readings.names.items():
-            names.add_metric((result,), count)
-        yield names
-        yield GaugeMetricFamily("egress_dns_cache_entries", "Names remembered.", readings.remembered)
-        health = GaugeMetricFamily(
-            "egress_dns_server_up", "0: it did not answer and is asked last.", labels=("server",)
-        )
-        for server, is_well in list(readings.health.items())[:MOST_SERVERS]:
-            health.add_metric((server,), int(is_well))
-        yield health
-        yield from _questions(readings.questions)
-
-
-def _questions(counters: QuestionCounters) -> Iterator[Metric]:
-    labels = ("server", "transport", "result")
-    ended = CounterMetricFamily("egress_dns_queries", "Questions put to name servers, by result.", labels=labels)
-    for values, count in counters.ended.copy().items():
-        ended.add_metric(values, count)
-    yield ended
-    durations = HistogramMetricFamily(
-        "egress_dns_query_duration_seconds", "Questions, to their end.", labels=("server",)
-    )
-    for server, histogram in counters.durations.copy().items():
-        bounds = [*map(floatToGoString, histogram.bounds), "+Inf"]
-        buckets = list(zip(bounds, histogram.cumulative(), strict=True))
-        durations.add_metric((server,), buckets=buckets, sum_value=histogram.total)
-    yield durations
+def of_dns(readings: DnsReadings) -> Iterator[Family]:
+    """All that is told of name service."""
+    yield counter("egress.dns.names", "", "Names asked for, by result.", by_label(readings.names), ("result",))
+    yield gauge("egress.dns.cache.entries", "", "Names remembered.", readings.remembered)
+    health = [((server,), int(is_well)) for server, is_well in list(readings.health.items())[:MOST_SERVERS]]
+    yield gauge("egress.dns.server.up", "", "0: it did not answer and is asked last.", health, ("server",))
+    questions, labels = readings.questions, ("server", "transport", "result")
+    text = "Questions put to name servers, by result."
+    yield counter("egress.dns.queries", "", text, questions.ended.copy().items(), labels)
+    durations = by_label(questions.durations)
+    yield histogram("egress.dns.query.duration", "Questions, to their end.", durations, ("server",))

@@ -20,6 +20,7 @@ from gateway.model.record import (
     Ended,
     ExchangeDraft,
     ExchangeRecord,
+    Packets,
     Side,
     TlsSides,
     verdict_of,
@@ -63,7 +64,18 @@ def seal(draft: Draft, ended_at: float) -> ConnectionRecord:
         record["requests"] = draft.requests
     if transfer.first_byte_at is not None:
         record["first_byte_ms"] = milliseconds(transfer.first_byte_at - draft.started_at)
+    if draft.packets is not None:
+        _add_packets(record, draft.packets)
     return record
+
+
+def _add_packets(record: ConnectionRecord, packets: Packets) -> None:
+    if packets.downstream_out is not None and packets.downstream_in is not None:
+        record["downstream_packets_out"] = packets.downstream_out
+        record["downstream_packets_in"] = packets.downstream_in
+    if packets.upstream_out is not None and packets.upstream_in is not None:
+        record["upstream_packets_out"] = packets.upstream_out
+        record["upstream_packets_in"] = packets.upstream_in
 
 
 def _add_request(record: ConnectionRecord, draft: Draft) -> None:
@@ -81,6 +93,8 @@ def _add_request(record: ConnectionRecord, draft: Draft) -> None:
             record["protocol"] = intent.protocol
     if draft.status is not None:
         record["status"] = draft.status
+    if draft.wrong_credentials:
+        record["wrong_credentials"] = draft.wrong_credentials
 
 
 def add_client(record: Record, client: Client) -> None:

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Final, NamedTuple
 
@@ -19,6 +20,8 @@ from gateway.wire.http.retry import retry_fields
 RETRY_AFTER: Final = 5
 """Seconds in which a draining gateway was replaced, or a full one has room again."""
 
+_STAND_IN: Final = "~"  # as many as an id has characters stand for it in an answer that is remembered
+_CREDENTIALS_REQUIRED: Final = int(HTTPStatus.PROXY_AUTHENTICATION_REQUIRED)
 _CHALLENGE: Final = 'Basic realm="egress gateway", charset="UTF-8"'
 _JSON_TYPES: Final = frozenset({"application/json", "application/problem+json"})
 _SF_TOKEN = re.compile(r"[A-Za-z*][!#$%&'*+.^_`|~0-9A-Za-z:/-]*")
@@ -141,6 +144,7 @@ _ANSWERS: Final[dict[Reason, _Answer]] = {
     ),
     Reason.UPSTREAM_CERTIFICATE_WEAK: _Answer(502, "Destination's certificate is too weak", _BAD_CERTIFICATE),
     Reason.UPSTREAM_CERTIFICATE_INVALID: _Answer(502, "Destination's certificate is not valid", _BAD_CERTIFICATE),
+    Reason.UPSTREAM_WANTS_CERTIFICATE: _Answer(502, "Destination demands a client certificate", "tls_alert_received"),
     Reason.UPSTREAM_TLS_ALERT: _Answer(502, "Destination refused the TLS handshake", "tls_alert_received"),
     Reason.UPSTREAM_TLS_FAILED: _Answer(502, "No secure TLS with the destination", "tls_protocol_error"),
     Reason.UPSTREAM_TLS_TIMEOUT: _Answer(504, "TLS with the destination not set up in time", "connection_timeout"),
@@ -205,7 +209,7 @@ def proxy_status_error(reason: Reason) -> str | None:
 def may_follow(reason: Reason, head: RequestHead | None) -> bool:
     """Whether another request may come on the connection that is told this: many clients send credentials only after a
     407. Not where content follows the head: nobody read it, and it must not be taken for the next request."""
-    asks = status_of(reason) == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
+    asks = _ANSWERS[reason].status == _CREDENTIALS_REQUIRED
     return asks and head is not None and head.is_persistent and not head.has_content
 
 
@@ -229,11 +233,11 @@ def answer_with(
 ) -> bytes:
     """A whole response of HTTP/1.1. `accept` are the values of the request's header of that name; `without_content`
     where it asked by HEAD."""
-    answer = answer_to(error, name, request_id, accept)
-    content_type, length, *others = answer.fields
-    fields = [content_type, length, ("Connection", "keep-alive" if keeps_open else "close"), *others]
-    lines = [f"HTTP/1.1 {answer.status} {answer.phrase}", *[f"{field}: {value}" for field, value in fields]]
-    return "\r\n".join([*lines, "", ""]).encode("ascii") + (b"" if without_content else answer.content)
+    as_json = _admits_json(accept)
+    if isinstance(error, UpstreamError) or (isinstance(error, Refused) and error.retry is not None):
+        return _write(_answer(error, name, request_id, as_json), keeps_open, without_content)
+    form = _form(error.reason, name, len(request_id), as_json, keeps_open, without_content)
+    return form.replace(_STAND_IN * len(request_id), request_id).encode("ascii")
 
 
 class AnswerValues(NamedTuple):
@@ -245,10 +249,28 @@ class AnswerValues(NamedTuple):
     content: bytes
 
 
+@lru_cache(maxsize=256)
+def _form(reason: Reason, name: str, id_length: int, as_json: bool, keeps_open: bool, without_content: bool) -> str:
+    """All of an answer but for its request's id: who is refused is refused again and again."""
+    answer = _answer(GatewayError(reason), name, _STAND_IN * id_length, as_json)
+    return _write(answer, keeps_open, without_content).decode("ascii")
+
+
+def _write(answer: AnswerValues, keeps_open: bool, without_content: bool) -> bytes:
+    content_type, length, *others = answer.fields
+    fields = [content_type, length, ("Connection", "keep-alive" if keeps_open else "close"), *others]
+    lines = [f"HTTP/1.1 {answer.status} {answer.phrase}", *[f"{field}: {value}" for field, value in fields]]
+    return "\r\n".join([*lines, "", ""]).encode("ascii") + (b"" if without_content else answer.content)
+
+
 def answer_to(error: GatewayError, name: str, request_id: str, accept: Iterable[str] = ()) -> AnswerValues:
     """What a client is told. `accept` as in `answer_with`."""
+    return _answer(error, name, request_id, _admits_json(accept))
+
+
+def _answer(error: GatewayError, name: str, request_id: str, as_json: bool) -> AnswerValues:
     answer = _ANSWERS[error.reason]
-    content_type, content = _content(answer, error.reason, request_id, _admits_json(",".join(accept)))
+    content_type, content = _content(answer, error.reason, request_id, as_json)
     fields = [
         ("Content-Type", content_type),
         ("Content-Length", str(len(content))),
@@ -256,7 +278,7 @@ def answer_to(error: GatewayError, name: str, request_id: str, accept: Iterable[
         ("X-Egress-Request-Id", request_id),
         ("X-Content-Type-Options", "nosniff"),
     ]
-    if answer.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+    if answer.status == _CREDENTIALS_REQUIRED:
         fields.append(("Proxy-Authenticate", _CHALLENGE))
     retry = error.retry if isinstance(error, Refused | UpstreamError) else None
     if retry is not None:
@@ -281,9 +303,9 @@ def _content(answer: _Answer, reason: Reason, request_id: str, as_json: bool) ->
     return "application/problem+json", json.dumps(problem).encode("utf-8")
 
 
-def _admits_json(accept: str) -> bool:
+def _admits_json(accept: Iterable[str]) -> bool:
     """Whether JSON is asked for by name; `*/*` asks for nothing in particular (RFC 9110 section 12.5.1)."""
-    for item in accept.lower().split(","):
+    for item in ",".join(accept).lower().split(","):
         media_type, *parameters = [part.strip() for part in item.split(";")]
         if media_type in _JSON_TYPES and not any(_ZERO_QUALITY.fullmatch(each) for each in parameters):
             return True

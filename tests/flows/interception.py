@@ -1,7 +1,7 @@
 """What stories of inspected tunnels stand on: an authority of ours, one of the origins', and a gateway with both."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -44,9 +44,18 @@ def make_authority(folder: Path, now: float) -> dict[str, str]:
 
 @contextmanager
 def inspecting(
-    folder: Path, origin: TlsOrigin, issuer: Issuer, now: float, rules: list[dict[str, Any]], **settings: Any
+    folder: Path,
+    origin: TlsOrigin,
+    issuer: Issuer,
+    now: float,
+    rules: list[dict[str, Any]],
+    clients: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+    prefix: Sequence[str] = (),
+    **settings: Any,
 ) -> Iterator[Bed]:
-    """`rules` get the origin's port and authority unless they say otherwise."""
+    """`rules` get the origin's port and authority unless they say otherwise; `clients` are the policy's groups. The
+    rest as `GatewayProcess` has it."""
     (folder / "origins.pem").write_bytes(issuer.bundle.read_bytes())
     usual = {"ports": [origin.port], "protocol": "tls", "inspect": {"upstream_ca": "origins.pem"}}
     with DnsServer() as dns:
@@ -56,7 +65,8 @@ def inspecting(
                 dns.answer(host.lstrip("*."), "127.0.0.1")
         inspection = make_authority(folder, now)
         said = {"resolver": {"servers": [f"127.0.0.1:{dns.port}"]}, "inspection": inspection, **settings}
-        with GatewayProcess(folder, {"rules": written}, said) as gateway:
+        policy = {"rules": written, "clients": dict(clients or {})}
+        with GatewayProcess(folder, policy, said, environ, prefix) as gateway:
             yield Bed(folder, dns, origin, issuer, gateway, folder / "ca.crt")
 
 

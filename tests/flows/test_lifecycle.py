@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
@@ -213,6 +214,27 @@ def test_who_was_gone_before_the_process_could_accept_leaves_a_record_too(tmp_pa
         records = gateway.wait_for_records(3, reason="client_closed")
         assert {(record["client_address"], record["client_port"]) for record in records} == {("0.0.0.0", 0)}
         assert len(gateway.quiet()) == 3
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_who_waits_to_be_accepted_when_the_end_is_told_is_answered_and_recorded(tmp_path: Path, workers: int) -> None:
+    with GatewayProcess(tmp_path, DENYING, {"workers": workers}) as gateway:
+        stopped = [psutil.Process(gateway.process.pid), *psutil.Process(gateway.process.pid).children(recursive=True)]
+        for process in stopped:
+            process.suspend()
+        try:
+            clients = [RawClient(gateway.port) for _ in range(30)]
+            for client in clients:
+                client.send(b"CONNECT late.test:443 HTTP/1.1\r\nHost: late.test\r\n\r\n")
+            gateway.terminate()
+        finally:
+            for process in stopped:
+                process.resume()
+        for client in clients:
+            assert status_of(client.read_head()) in (403, 503)
+            client.socket.close()
+        assert gateway.stop() == 0
+        assert len(gateway.records()) == len(clients)
 
 
 # ---------------------------------------------------------------------------------------------------------------- logs

@@ -22,6 +22,7 @@ from gateway.model.reasons import Reason
 from tests.flows import (
     entrances,
     test_bad_destinations,
+    test_client_certificates,
     test_http2_malformed,
     test_inspected_requests,
     test_inspectors,
@@ -467,6 +468,6 @@ def test_every_reason_was_produced(request: pytest.FixtureRequest) -> None:
     elsewhere = {Reason.INTERNAL_ERROR}  # needs a bug: tests/serve/test_connection.py plants one
     stories = entrances, test_request_reasons, test_inspected_requests, test_secrets, test_limits
     others = test_limits_over_processes, test_interception, test_inspectors, test_bad_destinations, test_tokens
-    for story in (*stories, *others, test_http2_malformed):
+    for story in (*stories, *others, test_http2_malformed, test_client_certificates):
         elsewhere |= story.REASONS
     assert set(Reason) - produced - elsewhere == set()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway.model.reasons import Reason
-from gateway.net.second_hello import RETRY
+from gateway.net.tls.second_hello import RETRY
 from tests.helpers.dns_server import DnsServer
 from tests.helpers.gateway import GatewayProcess
 from tests.helpers.raw_client import RawClient, status_of

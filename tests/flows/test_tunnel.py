@@ -239,7 +239,19 @@ def test_a_client_that_never_has_the_right_password_is_asked_eight_times(bed: Be
         _is_challenged(client, bed.at("users.test"), _basic("wrong-horse"), early=ninth)
         assert client.read_to_end() == b""
     assert (record["decision"], record["reason"], record["status"]) == ("none", Reason.CREDENTIALS_INVALID, 407)
+    assert record["wrong_credentials"] == 7  # before the last
     assert bed.sink() == left
+
+
+def test_wrong_passwords_before_the_right_one_are_not_forgotten(bed: Bed) -> None:
+    with _one_record(bed) as record, bed.client() as client:
+        _is_challenged(client, bed.at("users.test"))
+        for _ in range(3):
+            _is_challenged(client, bed.at("users.test"), _basic("wrong-horse"))
+        _open(client, bed.at("users.test"), _basic(PASSWORD))
+        _exchange(client, _hello("users.test"))
+        _end(client)
+    assert (record["decision"], record["user"], record["wrong_credentials"]) == ("allow", "ci", 3)
 
 
 def test_what_is_recorded_is_the_last_request_of_a_connection(bed: Bed) -> None:

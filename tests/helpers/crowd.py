@@ -21,12 +21,15 @@ class Crowd:
         self._authority = f"127.0.0.1:{target}"
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def arrive(self, rate: float, seconds: float) -> None:
-        """Open `rate` connections a second for so long, whether or not earlier ones are done; wait for all of them."""
+    async def arrive(self, rate: float, seconds: float, at_once: int | None = None) -> None:
+        """Open `rate` connections a second for so long, whether or not earlier ones are done; wait for all of them.
+        With `at_once` nobody comes while so many are there: fewer come where the machine cannot do that rate."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         for number in range(int(rate * seconds)):
             await asyncio.sleep(max(0.0, began + number / rate - loop.time()))
+            if at_once is not None and len(self._tasks) >= at_once:
+                continue
             task = loop.create_task(self._visit())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)

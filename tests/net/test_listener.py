@@ -136,6 +136,23 @@ async def test_a_closed_listener_refuses_while_accepted_connections_go_on() -> N
             await stream.aclose()
 
 
+async def test_who_stands_in_the_kernels_queue_at_the_end_is_accepted_before_it_closes() -> None:
+    async with listening() as (listener, accepted, port):
+        clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(20)]  # no turn of the loop in between
+        await listener.finish()
+        came = [await accepted.next() for _ in clients]
+        assert {peer[1] for _, peer in came} == {client.getsockname()[1] for client in clients}
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port))
+        for stream, _ in came:
+            stream.write(b"bye")
+            await stream.aclose()
+        for client in clients:
+            client.setblocking(False)
+            assert await receive(client) == b"bye"
+            client.close()
+
+
 async def test_an_address_can_be_listened_on_again_at_once() -> None:
     async with listening() as (listener, accepted, port):
         with socket.create_connection(("127.0.0.1", port)):

@@ -287,7 +287,7 @@ class ForgetsTheHalfClose(relay_module.Downward):
 
     def ended(self) -> None:
         self._relay.side_ended(self.from_side)
-        self._over()
+        self._relay.direction_over()
 
 
 class KeepsItsPipe(Splice):

@@ -168,6 +168,18 @@ async def test_closing_resets_a_peer_that_does_not_read(monkeypatch: pytest.Monk
             await receive_all(peer)
 
 
+async def test_closing_that_is_cancelled_while_it_waits_closes_all_the_same() -> None:
+    stream, peer = await stream_and_peer()
+    with peer:
+        stream.write(b"bye")
+        closing = asyncio.ensure_future(stream.aclose())
+        assert await receive_all(peer) == b"bye"  # so it waits for the peer's end
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        await until_lost(stream)
+
+
 async def test_a_stream_that_was_never_written_to_closes_without_waiting() -> None:
     stream, peer = await stream_and_peer()
     with peer:

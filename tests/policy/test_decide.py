@@ -9,6 +9,7 @@ from gateway.model.decision import OF_THE_CLIENT, Resolve, SniRule, Source, Term
 from gateway.model.inspection.terms import Inspection
 from gateway.model.intent import Protocol
 from gateway.model.reasons import Reason
+from gateway.policy import plan
 from gateway.policy.plan import REPORT_ONLY, Rules, build_rules
 from gateway.policy.rules import Match, Mode, Policy
 from tests.policy.builders import (
@@ -406,6 +407,26 @@ def test_a_protocol_mismatch_at_the_door_is_set_aside_by_the_mode_of_its_rule() 
 
 def test_an_allow_rules_own_report_mode_lets_nothing_else_pass() -> None:
     assert denied(ask(build(rule("a", "x.test", mode=REPORT)), "y.test:443")).reason is Reason.NO_RULE
+
+
+def test_a_denial_is_remembered_until_a_rule_expires() -> None:
+    rules = build(rule("a", "x.test", expires=NOW + 10), deny("d", "x.test"))
+    first = denied(ask(rules, "x.test:443"))
+    assert ask(rules, "x.test:443") is first
+    assert ask(rules, "x.test:443", client("10.9.9.9")) is not first
+    assert ask(rules, "x.test:443", now=NOW + 10) is not first
+
+
+def test_however_many_names_are_denied_no_permit_is_forgotten_and_denials_stay_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(plan, "MOST_DENIALS", 2)
+    rules = build(rule("a", "x.test"))
+    permit, denial = permitted(ask(rules, "x.test:443")), denied(ask(rules, "0.other.test:443"))
+    for number in range(1, 4):
+        denied(ask(rules, f"{number}.other.test:443"))
+    assert ask(rules, "x.test:443") is permit
+    assert ask(rules, "0.other.test:443") is not denial
 
 
 def test_what_was_decided_for_labels_is_not_kept_for_others_or_for_later() -> None:

@@ -136,6 +136,10 @@ def test_name_servers_have_the_port_of_the_transport_unless_they_say_another(tmp
             'secrets: {k: {file: f, hosts: [a.example, "*"]}}',
             '1: secrets.k.hosts[1]: is not for the host "*": name where it may be sent',
         ),
+        (
+            'client_certificates: {k: {cert: c, key: k, hosts: ["*"]}}',
+            '1: client_certificates.k.hosts[0]: is not for the host "*": name where it may be sent',
+        ),
         ("resolver: {transport: tls}", "1: resolver.transport: must be 'udp', 'dot' or 'doh', not \"tls\""),
         ('resolver: {servers: ["192.0.2.1:0"]}', "1: resolver.servers[0]: a name server does not listen on port 0"),
         (

@@ -1,10 +1,12 @@
 """What other rooms would tell at a scrape."""
 
 import os
+from collections.abc import Iterator
 
 from gateway.telemetry.counters import Counters
+from gateway.telemetry.exposition.families import Family
 from gateway.telemetry.limits import LimitReadings
-from gateway.telemetry.metrics import Sources, Tally
+from gateway.telemetry.metrics import Sources, Tally, of_serving
 from gateway.telemetry.questions import DnsReadings, QuestionCounters
 
 TALLY = Tally(
@@ -17,6 +19,7 @@ TALLY = Tally(
     workers={0: os.getpid(), 1: 0},  # nobody has the process id 0
     workers_lost=12,
 )
+LIMITS = LimitReadings({("r.connections", "passed"): 4}, 1)
 
 
 def sources(
@@ -31,6 +34,15 @@ def sources(
         last_reload_time=lambda: last_reload_time,
         reload_seconds=lambda: None if last_reload_time is None else 0.25,
         taken_time=lambda: 1.7e9,
-        limits=lambda: LimitReadings({("r.connections", "passed"): 4}, 1),
-        dns=lambda: DnsReadings({"hit": 9, "stale": 1}, 4, {"192.0.2.1:53": False}, questions or QuestionCounters()),
+        limits=lambda: LIMITS,
+        dns=lambda: _dns(questions),
     )
+
+
+def process_families(counters: Counters) -> Iterator[Family]:
+    """Of one process that has done the same."""
+    return of_serving(counters, TALLY, 7, _dns(None), LIMITS)
+
+
+def _dns(questions: QuestionCounters | None) -> DnsReadings:
+    return DnsReadings({"hit": 9, "stale": 1}, 4, {"192.0.2.1:53": False}, questions or QuestionCounters())

@@ -7,11 +7,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.model.record import ConnectionRecord, ExchangeRecord
 from gateway.telemetry.counters import Counters
+from gateway.telemetry.exposition.families import Kind
 from gateway.telemetry.formats.json import decode, encode
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.otlp.points import attribute_of
 from gateway.telemetry.sealing import seal
 from tests.telemetry.drafts import tunnelled
-from tests.telemetry.readings import sources
+from tests.telemetry.readings import process_families, sources
 
 _PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
 
@@ -33,6 +35,22 @@ def test_every_metric_is_described_once() -> None:
     families = text_string_to_metric_families(Metrics(sources(Counters())).render().decode())
     exposed = {f.name + "_total" * (f.type == "counter") for f in families}
     assert set(first_column("Metrics")) == {name for name in exposed if name.startswith("egress_")}
+
+
+def test_every_number_that_a_collector_is_told_stands_beside_its_name_in_metrics() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "observability.md").read_text()
+    section = page.split("\n### Metrics and logs\n")[1].split("\n## ")[0]
+    rows = [re.findall(r"`([^`]+)`", line) for line in section.splitlines() if line.startswith("| `")]
+    told = list(process_families(Counters()))
+    assert rows == [
+        [
+            family.name,
+            *(attribute_of(label) for label in family.labels),
+            family.prometheus_name + "_total" * (family.kind is Kind.COUNTER),
+        ]
+        for family in told
+    ]
+    assert {row[-1] for row in rows} <= set(first_column("Metrics"))
 
 
 def test_the_example_is_what_is_written() -> None:

@@ -44,6 +44,7 @@ def test_every_number_has_its_name() -> None:
         ("egress_connection_duration_seconds_bucket", labels(le="+Inf")): 3,
         ("egress_dns_duration_seconds_count", labels()): 2,
         ("egress_dial_duration_seconds_bucket", labels(le="0.025")): 2,
+        ("egress_tls_connections_total", labels(version="1.3", handling="passed")): 2,
         ("egress_connections_accepted_total", labels()): 8,
         ("egress_connections_open", labels()): 5,
         ("egress_connections_lost_total", labels()): 4,

@@ -135,6 +135,16 @@ def test_a_denial_says_nothing_of_the_policy() -> None:
     assert "policy" not in str(told)
 
 
+@pytest.mark.parametrize("accept", ["", "application/json"])
+def test_each_answer_bears_its_own_requests_id(accept: str) -> None:
+    head = parse_head(f"CONNECT a.test:443 HTTP/1.1\r\nHost: a.test:443\r\nAccept: {accept}\r\n\r\n".encode())
+    error = Refused(Deny(Reason.NO_RULE, 1))
+    for request_id in ("0123456789abcdef", "fedcba9876543210", "0123456789abcdef-12"):
+        told = read_reply(reply(error, head, "egress-gateway", request_id))
+        assert told.fields["x-egress-request-id"] == request_id
+        assert told.content.count(request_id.encode()) == 1
+
+
 def test_text_is_one_line() -> None:
     told = tell(Refused(Deny(Reason.NO_RULE, 1)), "Accept: */*")
     assert told.fields["content-type"] == "text/plain; charset=utf-8"

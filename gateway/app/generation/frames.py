@@ -15,6 +15,7 @@ from types import NotImplementedType
 
 from gateway.app.configuration import Configuration, Materials
 from gateway.app.inspection.material import AuthorityMaterial
+from gateway.net.tls.contexts import ClientCertificate
 from gateway.policy.parts import Part, parts_of
 from gateway.settings.gateway import GatewaySettings
 from gateway.settings.source.files import Stamp
@@ -34,6 +35,7 @@ class Head:
     authorities: str | None
     materials: Materials
     inspection: AuthorityMaterial | None
+    client_certificates: Mapping[str, ClientCertificate]
     files: Mapping[Path, Stamp]
     warnings: tuple[str, ...]
     digest: str
@@ -47,8 +49,18 @@ def contents_of(read: Configuration) -> Iterator[Content]:
     """Everything that the receiver needs, in the order in which it is taken."""
     policy = read.policy
     settings = _without_document(read.settings)
-    facts = policy.warnings, policy.digest, len(policy.policy.rules)
-    yield Head(settings, read.users, read.authorities, read.materials, read.inspection, read.files, *facts)
+    yield Head(
+        settings,
+        read.users,
+        read.authorities,
+        read.materials,
+        read.inspection,
+        read.client_certificates,
+        read.files,
+        policy.warnings,
+        policy.digest,
+        len(policy.policy.rules),
+    )
     yield from parts_of(policy.policy, token_bytes(16))
 
 

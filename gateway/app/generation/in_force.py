@@ -75,7 +75,11 @@ class InForce:
             head = taken.head
             identifier = await asyncio.to_thread(build_identifier, head.settings, head.users, self.cluster)
         inspection = await asyncio.to_thread(
-            plan_inspection, taken.head.settings.inspection, taken.head.inspection, self.inspection
+            plan_inspection,
+            taken.head.settings,
+            taken.head.inspection,
+            taken.head.client_certificates,
+            self.inspection,
         )
         await asyncio.to_thread(load_transport, taken.head.settings.resolver)
         commits = [follower.prepare(taken.head.settings) for follower in self.followers]

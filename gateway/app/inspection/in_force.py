@@ -3,17 +3,19 @@
 `making` is imported when the first authority is taken, so that no tunnel waits for it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gateway.app.inspection.material import AuthorityMaterial
 from gateway.exchange.parts import Parts
-from gateway.settings.gateway import InspectionSettings
+from gateway.net.tls.contexts import ClientCertificate
+from gateway.settings.gateway import GatewaySettings, InspectionSettings
 
 if TYPE_CHECKING:
     from gateway.intercept.authority import Authority
     from gateway.intercept.interception import Interception
+    from gateway.intercept.trust import Showable
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,21 +24,26 @@ class InspectionPlan:
 
     settings: InspectionSettings
     material: AuthorityMaterial
+    showable: "Mapping[str, Showable]"
     authority: "Authority" = field(compare=False)
 
 
 def plan_inspection(
-    settings: InspectionSettings | None, material: AuthorityMaterial | None, former: InspectionPlan | None
+    settings: GatewaySettings,
+    material: AuthorityMaterial | None,
+    certificates: Mapping[str, ClientCertificate],
+    former: InspectionPlan | None,
 ) -> InspectionPlan | None:
     """The former one where nothing changed: what it has made stays good. Reads a key, which takes milliseconds, and
     the first time a tenth of a second."""
-    if settings is None or material is None:
+    if settings.inspection is None or material is None:
         return None
-    if former is not None and (former.settings, former.material) == (settings, material):
-        return former
-    from gateway.app.inspection.making import read_material  # noqa: PLC0415  # it is large: see there
+    from gateway.app.inspection.making import read_material, showable_of  # noqa: PLC0415  # it is large: see there
 
-    return InspectionPlan(settings, material, read_material(material))
+    inputs = settings.inspection, material, showable_of(certificates, settings.client_certificates)
+    if former is not None and (former.settings, former.material, former.showable) == inputs:
+        return former
+    return InspectionPlan(*inputs, read_material(material))
 
 
 class InterceptionInForce:
@@ -59,4 +66,4 @@ class InterceptionInForce:
     def _build(self, plan: InspectionPlan) -> "Interception":
         from gateway.app.inspection.making import build_interception  # noqa: PLC0415  # it was loaded with the plan
 
-        return build_interception(plan.authority, plan.settings, self._parts)
+        return build_interception(plan.authority, plan.settings, plan.showable, self._parts)

@@ -3,13 +3,17 @@
 """
 
 import time
+from collections.abc import Mapping
 
 from gateway.app.inspection.material import AuthorityMaterial
 from gateway.exchange.parts import Parts
 from gateway.intercept.authority import Authority, read_authority
 from gateway.intercept.interception import Interception
 from gateway.intercept.minting import Minting
-from gateway.settings.gateway import InspectionSettings
+from gateway.intercept.trust import Showable, Trust
+from gateway.net.tls.contexts import ClientCertificate
+from gateway.settings.compile.inspection import secret_scope
+from gateway.settings.gateway import ClientCertificateSettings, InspectionSettings
 
 
 def read_material(material: AuthorityMaterial) -> Authority:
@@ -17,7 +21,16 @@ def read_material(material: AuthorityMaterial) -> Authority:
     return read_authority(material.certificates, material.key, time.time())
 
 
-def build_interception(authority: Authority, settings: InspectionSettings, parts: Parts) -> Interception:
+def showable_of(
+    certificates: Mapping[str, ClientCertificate], declared: Mapping[str, ClientCertificateSettings]
+) -> Mapping[str, Showable]:
+    """By name: each certificate with the destinations and clients for which it was declared."""
+    return {name: Showable(each, secret_scope(declared[name])) for name, each in certificates.items()}
+
+
+def build_interception(
+    authority: Authority, settings: InspectionSettings, showable: Mapping[str, Showable], parts: Parts
+) -> Interception:
     """Knows no tunnel yet."""
     minting = Minting(authority, settings.leaf_validity, settings.cache, parts.clock)
-    return Interception(minting, parts)
+    return Interception(minting, parts, Trust(showable))

@@ -39,11 +39,10 @@ class Local:
         pods: Directory | None = None,
     ) -> None:
         """Raises `ConfigError` for a log that cannot be written."""
-        self._ledger = Ledger.alone()
         self._in_force = InForce(
             sockets.addresses(), Entrances(settings, materials), Cluster(settings.kubernetes, pods)
         )
-        self._serving = Serving(loop, settings, sockets.proxies[0], self._in_force, self._ledger, _into(flows))
+        self._serving = Serving(loop, settings, sockets.proxies[0], self._in_force, Ledger.alone(), _into(flows))
         self._serves = False
 
     @property
@@ -120,17 +119,7 @@ class Local:
 
     def tally(self) -> Tally:
         """See `Crew`."""
-        ledger, recorder, snapshot = self._ledger, self._serving.recorder, self._serving.snapshot()
-        return Tally(
-            connections_accepted=ledger.accepted,
-            connections_open=ledger.open,
-            connections_lost=0,
-            tunnels_open=snapshot.tunnels_open,
-            records_written=recorder.written,
-            records_lost=recorder.lost,
-            workers={0: os.getpid()} if self._serves else {},
-            workers_lost=0,
-        )
+        return self._serving.tally({0: os.getpid()} if self._serves else {})
 
 
 def _into(flows: Ring) -> Pass:

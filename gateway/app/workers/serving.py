@@ -5,7 +5,7 @@ of many.
 import asyncio
 import gc
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 from gateway.admin.state import LimitFill, OpenTunnel
@@ -26,8 +26,10 @@ from gateway.app.workers.messages import Snapshot
 from gateway.net.listener import Listener
 from gateway.settings.gateway import GatewaySettings
 from gateway.telemetry.counters import Counters
+from gateway.telemetry.exposition.families import Family
 from gateway.telemetry.flows.outlet import FlowOutlet, Pass
 from gateway.telemetry.ledger import Ledger
+from gateway.telemetry.metrics import Tally, of_serving
 
 LOG_CLOSE_SECONDS = 5.0
 GC_THRESHOLDS = (10_000, 20, 50)
@@ -49,8 +51,10 @@ class Serving:
         """Opens the logs; flows are passed on to those who look on. Raises `ConfigError` for a log that cannot be
         written. `seat` is where the limits of many processes are counted."""
         self._counters = counters = Counters()
-        self._limiting = limiting = Limiting(settings.limits, SystemClock(), seat)
-        telling = build_telling(settings, counters, lambda: limiting.limiter.held)
+        self._ledger = ledger
+        self._in_force = in_force
+        self._limiting = Limiting(settings.limits, SystemClock(), seat)
+        telling = build_telling(settings, counters, self._families)
         flows = FlowOutlet(pass_on, counters)
         self.recorder = build_recorder(loop, settings, counters, ledger, flows, telling)
         admission = build_admission(settings)
@@ -95,6 +99,25 @@ class Serving:
         limiting = self._limiting
         return Snapshot(self._counters, limiting.limiter.held, self._resolver.readings(), limiting.readings())
 
+    def tally(self, workers: Mapping[int, int]) -> Tally:
+        """What was done here, where nothing gets lost with anybody."""
+        ledger, recorder = self._ledger, self.recorder
+        return Tally(
+            connections_accepted=ledger.accepted,
+            connections_open=ledger.open,
+            connections_lost=0,
+            tunnels_open=self._limiting.limiter.held,
+            records_written=recorder.written,
+            records_lost=recorder.lost,
+            workers=workers,
+            workers_lost=0,
+        )
+
+    def _families(self) -> Iterator[Family]:
+        """What this process tells a collector."""
+        snapshot = self.snapshot()
+        return of_serving(snapshot.counters, self.tally({}), self._in_force.number, snapshot.dns, snapshot.limits)
+
     async def tunnels(self) -> Sequence[OpenTunnel]:
         """What is open now."""
         return await list_tunnels(self.connections.drafts, time.monotonic())
@@ -111,7 +134,7 @@ class Serving:
         """Accept no more, let open connections end by themselves for that long, cut off the rest, write every record.
         `refusing`: requests that are still to come on open connections are refused."""
         for listener in self._listeners:
-            listener.close()
+            await listener.finish()
         await self.connections.drain(seconds, refusing)
         for task in self._following:
             task.cancel()

@@ -18,7 +18,7 @@ from gateway.policy.plan import Rules, build_rules
 from gateway.policy.rules import Match, Policy
 from gateway.settings.compile.policy import PolicySource, compile_policy
 from gateway.settings.gateway import GatewaySettings
-from gateway.settings.load import load_settings, parse_policy, read_policy
+from gateway.settings.load import load_settings, parse_policy, read_policy, without_collector
 from gateway.settings.problems import ConfigErrors
 from gateway.settings.source.files import Reader
 
@@ -45,6 +45,7 @@ class PolicyText:
         return compile_policy((*others, *changed), self.settings, Reader()).policy
 
 
+@without_collector()
 def learn_from(
     source: Source, config: Path | None, policy: Path | None, group_by: str | None, wildcard_from: int, write: bool
 ) -> None:

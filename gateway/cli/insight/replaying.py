@@ -16,11 +16,12 @@ from gateway.insight.attempts import Tally, fold
 from gateway.insight.judging import enforced
 from gateway.insight.replay import FlowKey, Outcome, replay
 from gateway.policy.plan import build_rules
-from gateway.settings.load import load_policy, load_settings
+from gateway.settings.load import load_policy, load_settings, without_collector
 
 _COLUMNS = ("CLIENT", "DESTINATION", "COUNT", "FIRST", "LAST", "WHY")
 
 
+@without_collector()
 def replay_records(source: Source, config: Path | None, policy: Path | None, enforce: bool, as_json: bool) -> bool:
     """Print what changes; True if something is newly denied. Raises one of `learning.Refusals`."""
     settings = load_settings(config, os.environ, policy)

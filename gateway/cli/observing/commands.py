@@ -26,9 +26,16 @@ def observe(
     from_user: Annotated[Values, typer.Option(metavar="NAME", help="The client's name.")] = None,
     from_group: Annotated[Values, typer.Option(metavar="NAME", help="A group of the policy.")] = None,
     from_namespace: Annotated[Values, typer.Option(metavar="NAME", help="Of the client's pod.")] = None,
+    from_pod: Annotated[Values, typer.Option(metavar="[NS/]NAME", help="How the client's pod's name begins.")] = None,
+    from_workload: Annotated[Values, typer.Option(metavar="[NS/]NAME", help="api, or Deployment/api.")] = None,
+    from_service_account: Annotated[Values, typer.Option(metavar="[NS/]NAME", help="Of the client.")] = None,
     to_fqdn: Annotated[Values, typer.Option(metavar="NAME", help="The name asked for; * is any text.")] = None,
     to_ip: Annotated[Values, typer.Option(metavar="ADDR", help="The address that was dialled.")] = None,
     port: Annotated[Values, typer.Option(metavar="N", help="The port asked for.")] = None,
+    protocol: Annotated[Values, typer.Option(metavar="P", help="What was spoken: tls, http or tcp.")] = None,
+    http_method: Annotated[Values, typer.Option(metavar="M", help="Of a request: GET.")] = None,
+    http_path: Annotated[Values, typer.Option(metavar="PATH", help="Of a request; * is any text.")] = None,
+    http_status: Annotated[Values, typer.Option(metavar="N", help="What the client was told: 404, 5+.")] = None,
     rule: Annotated[Values, typer.Option(metavar="FILE#NAME", help="The rule that decided.")] = None,
     reason: Annotated[Values, typer.Option(metavar="R", help="See docs/reasons.md.")] = None,
     output: Annotated[str, typer.Option("-o", "--output", metavar="compact|dict|json|table", help="How.")] = "compact",
@@ -44,27 +51,38 @@ def observe(
 
     Status 0, 2 if there is no answer.
     """
-    from gateway.cli.admin_port import NoAnswer
-    from gateway.cli.observing.printing import print_flows
-    from gateway.settings.problems import BadValue, ConfigErrors
-    from gateway.settings.units import parse_duration
-
     filters = {
         "verdict": verdict,
         "from_ip": from_ip,
         "from_user": from_user,
         "from_group": from_group,
         "from_namespace": from_namespace,
+        "from_pod": from_pod,
+        "from_workload": from_workload,
+        "from_service_account": from_service_account,
         "to_fqdn": to_fqdn,
         "to_ip": to_ip,
         "port": port,
+        "protocol": protocol,
+        "http_method": http_method,
+        "http_path": http_path,
+        "http_status": http_status,
         "rule": rule,
         "reason": reason,
     }
     wanted = [(key, value) for key, values in filters.items() for value in values or ()]
+    if last is not None:
+        wanted.append(("last", str(last)))
+    _print(config, wanted, since, follow, output)
+
+
+def _print(config: Path | None, wanted: list[tuple[str, str]], since: str | None, follow: bool, output: str) -> None:
+    from gateway.cli.admin_port import NoAnswer
+    from gateway.cli.observing.printing import print_flows
+    from gateway.settings.problems import BadValue, ConfigErrors
+    from gateway.settings.units import parse_duration
+
     try:
-        if last is not None:
-            wanted.append(("last", str(last)))
         if since is not None:
             wanted.append(("since", f"{parse_duration(since):.3f}"))
         with suppress(KeyboardInterrupt):

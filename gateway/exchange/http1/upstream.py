@@ -11,6 +11,7 @@ from gateway.model.errors import UpstreamError
 from gateway.model.reasons import Reason
 from gateway.model.roles import Upstream
 from gateway.net.stream import Stream
+from gateway.net.tls.alerts import refused_with
 from gateway.wire.http.codec import ResponseReader
 from gateway.wire.http.messages import MalformedMessage, Response
 
@@ -104,6 +105,8 @@ class UpstreamConnection:
             raise UpstreamError(inlet.fault.reason, inlet.fault.detail)
         if inlet.is_over or inlet.is_lost:
             if not inlet.has_begun:
+                if self.stream.alert is not None:
+                    raise refused_with(self.stream.alert)
                 raise UpstreamError(Reason.CONNECTION_TERMINATED, "before it answered")
             raise UpstreamError(Reason.RESPONSE_INCOMPLETE, "closed" if inlet.is_over else "reset")
 

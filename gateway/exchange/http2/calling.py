@@ -14,6 +14,7 @@ from gateway.model.errors import UpstreamError
 from gateway.model.reasons import Reason
 from gateway.model.roles import Upstream
 from gateway.net.stream import Stream
+from gateway.net.tls.alerts import refused_with
 from gateway.wire.http.messages import Response
 from gateway.wire.http2.codes import ErrorCode
 from gateway.wire.http2.connection import HeadCame
@@ -127,7 +128,13 @@ class Call:
     def check_connection(self) -> None:
         """Raise `UpstreamError` if the connection is gone before anything was asked."""
         if self._session.is_lost or self._session.fault is not None:
+            self._heed_alert()
             raise UpstreamError(Reason.CONNECTION_TERMINATED, "before it was asked")
+
+    def _heed_alert(self) -> None:
+        """The destination has ended TLS, and said why."""
+        if self._session.stream.alert is not None:
+            raise refused_with(self._session.stream.alert)
 
     def _open(self, number: int) -> None:
         self.inlet.joined(number)
@@ -150,6 +157,7 @@ class Call:
         if inlet.has_begun:
             raise StreamReset(Reason.RESPONSE_INCOMPLETE, inlet.code)
         if self._session.is_lost or self.is_unprocessed:
+            self._heed_alert()
             raise StreamReset(Reason.CONNECTION_TERMINATED, inlet.code)
         raise StreamReset(Reason.UPSTREAM_RESET, inlet.code)
 

@@ -35,6 +35,8 @@ class Upload(Outlet):
         """See `Outlet`."""
         if self.is_exceeded:
             return b""
+        if not end.trailers:
+            return super().ending(end)
         kept = tuple([each for each in end.trailers if comparable_name(each[0]) not in self._dropped])
         return super().ending(End(kept))
 

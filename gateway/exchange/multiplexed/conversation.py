@@ -18,7 +18,8 @@ from gateway.exchange.plan import Plan, plan_request
 from gateway.exchange.scope import Scope
 from gateway.model.errors import DownstreamError, GatewayError, InternalError
 from gateway.model.reasons import Reason
-from gateway.model.record import Draft, Ended, ExchangeDraft, Side, note
+from gateway.model.record import Draft, Ended, ExchangeDraft, Side
+from gateway.model.recording.noting import note
 from gateway.net.stream import Stream
 from gateway.wire.http.messages import Request
 from gateway.wire.http2.codes import ErrorCode

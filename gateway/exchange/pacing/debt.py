@@ -9,10 +9,8 @@ from gateway.model.reasons import Reason
 from gateway.model.roles import Meter
 
 
-async def pay(meter: Meter | None, permit: Permit) -> None:
+async def pay(meter: Meter, permit: Permit) -> None:
     """Wait until bytes may move. Raises `Refused` if none may any more."""
-    if meter is None:
-        return
     seconds = max((pace.settle() for pace in (meter.up, meter.down) if pace is not None), default=0.0)
     if seconds == inf:
         raise budget_spent(permit)

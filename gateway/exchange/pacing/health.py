@@ -14,8 +14,8 @@ UNANSWERED = frozenset((Reason.RESPONSE_TIMEOUT, Reason.CONNECTION_TERMINATED))
 
 
 def heed_patience(response: Response, permit: Permit, limiter: Limiter, now: float) -> None:
-    """A destination that asks for patience gets it, where the rule says so. `now` is Unix time in seconds."""
-    if permit.terms.honour_retry_after and asks_to_wait(response.status):
+    """A destination that asks for patience gets it, as the rule says. `now` is Unix time in seconds."""
+    if asks_to_wait(response.status):
         seconds = parse_retry_after(response.values("retry-after"), now)
         if seconds:
             limiter.hold_off(permit, seconds)

@@ -65,7 +65,8 @@ class Inspection:
     """`requests` None: all may pass. `remove` and `log_headers` are names in their `comparable_name` form, and so are
     the `replaced` ones: whatever the client says under them does not go on. `secrets` are the names of all that a
     request is given, each once; `inspectors` those of gateway.yaml that look at the exchange. `upstream_ca` are CA
-    certificates, as PEM, that take the place of the system's trust store."""
+    certificates, as PEM, that take the place of the system's trust store; `client_certificate` is the name of the one
+    of gateway.yaml that is shown to the destination."""
 
     requests: RequestScreen | None = None
     set: tuple[HeaderValue, ...] = ()
@@ -74,6 +75,7 @@ class Inspection:
     log_query: bool = False
     upstream_ca: str | None = None
     inspectors: tuple[str, ...] = ()
+    client_certificate: str | None = None
     secrets: tuple[str, ...] = field(init=False, compare=False)
     replaced: frozenset[str] = field(init=False, compare=False)
 

@@ -26,8 +26,17 @@ class TlsMaterial:
     client_required: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class ClientCertificate:
+    """PEM: what the gateway shows to a destination that asks who it is; `cert` with the certificates in between."""
+
+    cert: bytes
+    key: bytes = field(repr=False)
+
+
 class BadMaterial(ValueError):
-    """`part` is the field of `TlsMaterial` that cannot be taken; the text says why and holds nothing of it."""
+    """`part` is the field of `TlsMaterial` or `ClientCertificate` that cannot be taken; the text says why and holds
+    nothing of it."""
 
     def __init__(self, part: str, problem: str) -> None:
         super().__init__(problem)
@@ -37,10 +46,7 @@ class BadMaterial(ValueError):
 def build_server_context(material: TlsMaterial) -> ssl.SSLContext:
     """For a listener. Raises `BadMaterial`."""
     context = server_context(ALPN)
-    try:
-        load_chain(context, material.cert, material.key)
-    except ssl.SSLError as error:
-        raise _bad_own(error) from error
+    _load_own(context, material.cert, material.key)
     if material.client_ca is not None:
         _demand_client(context, material.client_ca, material.crl, material.client_required)
     return context
@@ -57,11 +63,15 @@ def server_context(alpn: Sequence[str]) -> ssl.SSLContext:
     return context
 
 
-def client_context(certificates: str | None, alpn: Sequence[str]) -> ssl.SSLContext:
+def client_context(
+    certificates: str | None, alpn: Sequence[str], shown: ClientCertificate | None = None
+) -> ssl.SSLContext:
     """Towards a destination: TLS 1.2 and 1.3, whose certificate must be for its name, in the SubjectAltName, and lead
     to one of `certificates` (PEM; None for the system's). Keys and signatures of less than 112 bits are refused.
+    `shown` is shown to one that asks.
 
-    Raises `ssl.SSLError` or ValueError for certificates that are none. Takes tens of milliseconds.
+    Raises `ssl.SSLError` or ValueError for certificates that are none, `BadMaterial` for what cannot be shown. Takes
+    tens of milliseconds.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -73,9 +83,24 @@ def client_context(certificates: str | None, alpn: Sequence[str]) -> ssl.SSLCont
         context.load_default_certs()
     else:
         context.load_verify_locations(cadata=certificates)
+    if shown is not None:
+        _load_own(context, shown.cert, shown.key)
     if alpn:
         context.set_alpn_protocols(list(alpn))
     return context
+
+
+def check_client_certificate(shown: ClientCertificate) -> None:
+    """Whether it can be shown. Raises `BadMaterial`."""
+    _load_own(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), shown.cert, shown.key)
+
+
+def _load_own(context: ssl.SSLContext, cert: bytes, key: bytes) -> None:
+    """Raises `BadMaterial`."""
+    try:
+        load_chain(context, cert, key)
+    except ssl.SSLError as error:
+        raise _bad_own(error) from error
 
 
 def load_chain(context: ssl.SSLContext, chain: bytes, key: bytes) -> None:

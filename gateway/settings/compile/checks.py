@@ -14,7 +14,13 @@ from gateway.model.intent import Protocol
 from gateway.policy.rules import ANY_HOST, Action, HostPattern, PortRange
 from gateway.settings.compile.inspection import Finding, check_inspection
 from gateway.settings.compile.inspectors import check_inspector
-from gateway.settings.gateway import AccessLogSettings, GatewaySettings, ListenerSettings, SecretSettings
+from gateway.settings.gateway import (
+    AccessLogSettings,
+    ClientCertificateSettings,
+    GatewaySettings,
+    ListenerSettings,
+    SecretSettings,
+)
 from gateway.settings.hosts import HostEntry, Suffix, public_suffix
 from gateway.settings.inspecting.sections import InspectorSettings
 from gateway.settings.policy import (
@@ -38,6 +44,7 @@ class Declared:
     groups: Mapping[str, GroupSettings]
     quotas: Mapping[str, LimitSettings]
     secrets: Mapping[str, SecretSettings]
+    certificates: Mapping[str, ClientCertificateSettings]
     inspectors: Mapping[str, InspectorSettings]
 
 
@@ -54,7 +61,7 @@ def check_gateway(settings: GatewaySettings) -> Iterator[Finding]:
         binds.add(str(listener.bind))
         for path, message in chain(_check_tls(listener), _check_proxy_protocol(listener)):
             yield ("listeners", index, *path), message
-    yield from _check_secrets(settings)
+    yield from _check_credentials(settings)
     yield from _check_inspectors(settings)
     admin = settings.admin
     if admin.token_file is None and not is_loopback(admin.bind.address):
@@ -130,11 +137,12 @@ def _check_proxy_protocol(listener: ListenerSettings) -> Iterator[Finding]:
         yield ("proxy_protocol",), f"is not for mode: {listener.mode}, which goes by the address that was dialled"
 
 
-def _check_secrets(settings: GatewaySettings) -> Iterator[Finding]:
-    for name, secret in settings.secrets.items():
-        for index, entry in enumerate(secret.hosts):
-            if ANY_HOST in entry.patterns:
-                yield ("secrets", name, "hosts", index), 'is not for the host "*": name where it may be sent'
+def _check_credentials(settings: GatewaySettings) -> Iterator[Finding]:
+    for key, credentials in (("secrets", settings.secrets), ("client_certificates", settings.client_certificates)):
+        for name, credential in credentials.items():
+            for index, entry in enumerate(credential.hosts):
+                if ANY_HOST in entry.patterns:
+                    yield (key, name, "hosts", index), 'is not for the host "*": name where it may be sent'
 
 
 def _check_inspectors(settings: GatewaySettings) -> Iterator[Finding]:
@@ -223,7 +231,8 @@ def _check_inspect(
         yield ("inspect",), "is not for protocol: tcp, which is not looked at"
     if rule.sni is SniRule.ANY:
         yield ("inspect",), "is not for sni: any: an inspected name must be the one that was asked for"
-    for path, message in check_inspection(rule.inspect, rule, patterns, ports, declared.secrets, declared.inspectors):
+    credentials = declared.secrets, declared.certificates
+    for path, message in check_inspection(rule.inspect, rule, patterns, ports, *credentials, declared.inspectors):
         yield ("inspect", *path), message
 
 

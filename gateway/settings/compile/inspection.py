@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from gateway.model.inspection.terms import HeaderValue, Inspection, SecretName, comparable_name
 from gateway.model.intent import Protocol
@@ -11,7 +12,7 @@ from gateway.policy.requests.judging import RequestRule, RequestRules
 from gateway.policy.requests.paths import parse_path_pattern
 from gateway.policy.rules import Action, HostPattern, PortRange
 from gateway.settings.compile.inspectors import check_named
-from gateway.settings.gateway import SecretSettings
+from gateway.settings.gateway import ClientCertificateSettings, SecretSettings
 from gateway.settings.hosts import show_pattern
 from gateway.settings.inspecting.sections import InspectorSettings
 from gateway.settings.policy import HeaderSettings, InspectSettings, RequestSettings, RuleSettings
@@ -45,6 +46,7 @@ OURS_TO_SAY = frozenset(
 """Headers that frame, route or trace a message, in `comparable_name` form: no rule says what they hold."""
 NEVER_LOGGED = frozenset({"authorization", "cookie", "proxy-authorization"})
 
+_SECRET = "secret"
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _METHOD = re.compile(r"[A-Z]+(?:-[A-Z]+)*")
 _MEDIA_TYPE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+/(?:\*|[!#$%&'+.^_`|~0-9A-Za-z-]+)")
@@ -64,7 +66,7 @@ def protocols_of(rule: RuleSettings, ports: Sequence[PortRange]) -> frozenset[Pr
     return frozenset({Protocol.TLS, Protocol.HTTP})
 
 
-def secret_scope(secret: SecretSettings) -> SecretScope:
+def secret_scope(secret: SecretSettings | ClientCertificateSettings) -> SecretScope:
     """Where gateway.yaml lets it go."""
     patterns = tuple(pattern for entry in secret.hosts for pattern in entry.patterns)
     return SecretScope(patterns, frozenset(secret.clients or ()))
@@ -82,6 +84,7 @@ def check_inspection(
     patterns: Sequence[HostPattern],
     ports: Sequence[PortRange],
     secrets: Mapping[str, SecretSettings],
+    certificates: Mapping[str, ClientCertificateSettings],
     inspectors: Mapping[str, InspectorSettings],
 ) -> Iterator[Finding]:
     """Paths start inside `inspect`. `patterns` and `ports` are what holds, list files and defaults included."""
@@ -91,9 +94,10 @@ def check_inspection(
     if inspect.headers is not None:
         for path, message in _check_headers(inspect.headers):
             yield ("headers", *path), message
-        for header, value in (inspect.headers.set or {}).items():
-            for message in _check_secrets(value, rule, patterns, ports, secrets):
-                yield ("headers", "set", header), message
+    for path, what in _credentials(inspect):
+        known = secrets if what.kind == _SECRET else certificates
+        for message in _check_credential(what, known, rule, patterns, ports):
+            yield path, message
     for path, message in check_named(inspect.inspectors, inspectors):
         yield ("inspectors", *path), message
     yield from _check_log(inspect)
@@ -147,30 +151,48 @@ def _check_headers(headers: HeaderSettings) -> Iterator[Finding]:
             yield ("set", name), "is not printable ASCII without blanks at its ends"
 
 
-def _check_secrets(
-    value: str,
+class _Credential(NamedTuple):
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"the {self.kind} {self.name!r}"
+
+
+def _credentials(inspect: InspectSettings) -> Iterator[tuple[KeyPath, _Credential]]:
+    given = inspect.headers.set if inspect.headers is not None else None
+    for header, value in (given or {}).items():
+        for name in dict.fromkeys(_REFERENCE.findall(value)):
+            yield ("headers", "set", header), _Credential(_SECRET, name)
+    if inspect.client_certificate is not None:
+        yield ("client_certificate",), _Credential("client certificate", inspect.client_certificate)
+
+
+def _check_credential(
+    what: _Credential,
+    known: Mapping[str, SecretSettings] | Mapping[str, ClientCertificateSettings],
     rule: RuleSettings,
     patterns: Sequence[HostPattern],
     ports: Sequence[PortRange],
-    secrets: Mapping[str, SecretSettings],
 ) -> Iterator[str]:
-    for name in dict.fromkeys(_REFERENCE.findall(value)):
-        if name not in secrets:
-            yield f"the secret {name!r} is not declared in gateway.yaml{did_you_mean(name, secrets)}"
-            continue
-        if rule.action is Action.DENY:
-            continue
-        scope = secret_scope(secrets[name])
-        beyond = next((each for each in patterns if not scope.covers_all_of(each)), None)
-        if beyond is not None:
-            yield f"the secret {name!r} may not be sent to {show_pattern(beyond)}: gateway.yaml says to which hosts"
-        if rule.cidrs or rule.cidrs_file is not None:
-            yield f"the secret {name!r} goes to names only, and this rule has cidrs"
-        if scope.clients and not (rule.clients and scope.clients.issuperset(rule.clients)):
-            allowed = ", ".join(sorted(scope.clients))
-            yield f"the secret {name!r} is for the clients {allowed} alone: give the rule no others"
-        if Protocol.TLS not in protocols_of(rule, ports):
-            yield f"the secret {name!r} goes over TLS only, and this rule carries none"
+    """Whether it goes nowhere but where gateway.yaml says that it may."""
+    declared = known.get(what.name)
+    if declared is None:
+        yield f"{what} is not declared in gateway.yaml{did_you_mean(what.name, known)}"
+        return
+    if rule.action is Action.DENY:
+        return
+    scope = secret_scope(declared)
+    beyond = next((each for each in patterns if not scope.covers_all_of(each)), None)
+    if beyond is not None:
+        yield f"{what} may not be sent to {show_pattern(beyond)}: gateway.yaml says to which hosts"
+    if rule.cidrs or rule.cidrs_file is not None:
+        yield f"{what} goes to names only, and this rule has cidrs"
+    if scope.clients and not (rule.clients and scope.clients.issuperset(rule.clients)):
+        allowed = ", ".join(sorted(scope.clients))
+        yield f"{what} is for the clients {allowed} alone: give the rule no others"
+    if Protocol.TLS not in protocols_of(rule, ports):
+        yield f"{what} goes over TLS only, and this rule carries none"
 
 
 def _check_log(inspect: InspectSettings) -> Iterator[Finding]:
@@ -200,6 +222,7 @@ def compile_inspection(inspect: InspectSettings, directory: Path) -> Inspection:
         log_headers=tuple(map(comparable_name, log.headers or ())) if log is not None else (),
         log_query=log is not None and log.query,
         inspectors=inspect.inspectors,
+        client_certificate=inspect.client_certificate,
         upstream_ca=None if inspect.upstream_ca is None else str(directory / inspect.upstream_ca),
     )
 

@@ -50,7 +50,7 @@ class _Compiler:
         mode = self._mode()
         declared = self._declared()
         self._check_groups(declared)
-        self._check_secrets(declared)
+        self._check_credentials(declared)
         usual = self.settings.timeouts.over(Timeouts())
         compiler = RuleCompiler(declared, usual, self.settings.identity.kubernetes, reader, self.findings)
         rules = tuple(rule for source in self.sources for rule in self._rules(source, compiler))
@@ -81,7 +81,8 @@ class _Compiler:
                 first.setdefault(path, f"{source.document.file}:{source.document.line(path)}")
             groups |= source.body.clients
             quotas |= source.body.quotas
-        return Declared(groups, quotas, self.settings.secrets, self.settings.inspectors)
+        settings = self.settings
+        return Declared(groups, quotas, settings.secrets, settings.client_certificates, settings.inspectors)
 
     def _check_groups(self, declared: Declared) -> None:
         for source in self.sources:
@@ -102,11 +103,15 @@ class _Compiler:
                 self.findings.problems.add(source.document.place(("mode",)), message)
         return stated[0].body.mode if stated else Mode.ENFORCE
 
-    def _check_secrets(self, declared: Declared) -> None:
-        for name, secret in self.settings.secrets.items():
-            for index, group in enumerate(secret.clients or ()):
+    def _check_credentials(self, declared: Declared) -> None:
+        settings = self.settings
+        named = [(("secrets", name), secret.clients) for name, secret in settings.secrets.items()]
+        shown = settings.client_certificates.items()
+        named += [(("client_certificates", name), certificate.clients) for name, certificate in shown]
+        for path, clients in named:
+            for index, group in enumerate(clients or ()):
                 if group not in declared.groups:
-                    place = self.settings.document.place(("secrets", name, "clients", index))
+                    place = settings.document.place((*path, "clients", index))
                     self.findings.problems.add(place, f"the group {group!r} is not declared in the policy")
 
     def _rules(self, source: PolicySource, compiler: RuleCompiler) -> Iterator[Rule]:

@@ -1,5 +1,6 @@
 """Which flows somebody wants to see: names and meanings follow those of Hubble where there is the same thing here."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
@@ -8,6 +9,8 @@ MOST_VALUES = 32
 MOST_CHARACTERS = 253
 
 FORWARDED, DROPPED, ERROR, AUDIT = VERDICTS = ("forwarded", "dropped", "error", "audit")
+
+_STATUS = re.compile(r"[1-5](\+|[0-9]{2})", re.ASCII)
 
 Flow = Mapping[str, Any]
 """A record's keys."""
@@ -55,22 +58,55 @@ def _checked(key: str, value: str) -> str:
         raise BadFilter(f"verdict is one of {', '.join(VERDICTS)}")
     if key == "port" and not (value.isdecimal() and value.isascii() and 0 < int(value[:6]) < 65536):
         raise BadFilter("port is a number from 1 to 65535")
-    return value.lower() if key in ("verdict", "to_fqdn") else value
+    if key == "http_status" and not _STATUS.fullmatch(value):
+        raise BadFilter("http_status is three digits, or one and a plus: 404, 4+")
+    return value.lower() if key in ("verdict", "to_fqdn", "protocol") else value
 
 
 def _has(key: str) -> Callable[[Flow, str], bool]:
     return lambda flow, value: str(flow.get(key, "")) == value
 
 
+def _is_like(key: str) -> Callable[[Flow, str], bool]:
+    return lambda flow, value: fnmatchcase(str(flow.get(key, "")), value)
+
+
+def _belongs_to(flow: Flow, key: str, value: str, matches: Callable[[str, str], bool]) -> bool:
+    """Whether the client's `key` matches `[NAMESPACE/]NAME`; without a namespace, in any."""
+    namespace, slash, name = value.rpartition("/")
+    return key in flow and (not slash or flow.get("namespace") == namespace) and matches(str(flow[key]), name)
+
+
+def _of_workload(flow: Flow, value: str) -> bool:
+    """`api` or `Deployment/api`, after a namespace or not."""
+    full = str(flow.get("workload", ""))
+    name = full.partition("/")[2]
+    before = f"{flow.get('namespace', '')}/"
+    return bool(full) and value in (full, name, before + full, before + name)
+
+
+def _told(flow: Flow, value: str) -> bool:
+    """`404`, or a class of them: `4+` is all that begin with 4."""
+    status = str(flow.get("status", ""))
+    return status[:1] == value[:1] if value.endswith("+") else status == value
+
+
 _TESTS: Mapping[str, Callable[[Flow, str], bool]] = {
     "verdict": lambda flow, value: verdict_in(flow) == value,
     "from_namespace": _has("namespace"),
+    "from_pod": lambda flow, value: _belongs_to(flow, "pod", value, str.startswith),
+    "from_workload": _of_workload,
+    "from_service_account": lambda flow, value: _belongs_to(flow, "service_account", value, str.__eq__),
     "from_ip": _has("client_address"),
     "from_user": _has("user"),
     "from_group": lambda flow, value: value in flow.get("groups", ()),
-    "to_fqdn": lambda flow, value: fnmatchcase(str(flow.get("host", "")), value),
+    "to_fqdn": _is_like("host"),
     "to_ip": _has("dialled_address"),
     "port": _has("port"),
+    "protocol": _has("protocol"),
+    "http_method": _has("method"),
+    "http_path": _is_like("path"),
+    "http_status": _told,
     "rule": _has("rule"),
     "reason": _has("reason"),
 }

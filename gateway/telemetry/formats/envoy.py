@@ -12,6 +12,8 @@ import orjson
 
 from gateway.model.reasons import Reason
 from gateway.telemetry.formats.fields import (
+    HTTP_PORT,
+    HTTPS_PORT,
     NotARecord,
     Record,
     Recorded,
@@ -36,7 +38,6 @@ _ISTIO = (
     "{requested_server_name} {route_name}\n"
 )
 _DENIED = "UAEX"
-_HTTPS = 443
 _FLAGS: dict[str, str] = {
     **dict.fromkeys((Reason.DNS_NAME_NOT_FOUND, Reason.DNS_NO_ADDRESS, Reason.DNS_FAILURE, Reason.DNS_TIMEOUT), "DF"),
     **dict.fromkeys((Reason.CONNECTION_REFUSED, Reason.CONNECTION_UNROUTABLE, Reason.CONNECTION_TIMEOUT), "UF"),
@@ -162,15 +163,12 @@ def _record_of(fields: dict[str, Any]) -> Recorded:
         if name in fields:
             record[key] = kind(fields[name])
     if "authority" in fields:
-        host, colon, _ = fields["authority"].rpartition(":")
-        record["host"], record["port"] = split_authority(
-            fields["authority"] if colon and host[:1] != ":" else f"{fields['authority']}:80"
-        )
+        record["host"], record["port"] = split_authority(fields["authority"], HTTP_PORT)
     if "upstream_host" in fields:
         record["dialled_address"] = split_authority(fields["upstream_host"])[0]
     method = fields.get("method")
     if method is not None:
-        inside = method == "CONNECT" or record.get("port") == _HTTPS  # inspected
+        inside = method == "CONNECT" or record.get("port") == HTTPS_PORT  # inspected
         record["door"] = "connect" if inside else "absolute_form"
     if method not in (None, "CONNECT"):
         record["method"] = method

@@ -7,6 +7,9 @@ from typing import Any
 from gateway.model.addresses import parse_address
 from gateway.model.record import ConnectionRecord, ExchangeRecord
 
+HTTP_PORT, HTTPS_PORT = 80, 443
+"""What is left out of authorities."""
+
 Record = ConnectionRecord | ExchangeRecord
 Recorded = dict[str, Any]
 """What a reader found, under the keys of the records; only those that its format holds."""
@@ -44,9 +47,11 @@ def authority_of(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def split_authority(text: str) -> tuple[str, int]:
-    """The reverse. Raises ValueError."""
-    host, _, port = text.rpartition(":")
+def split_authority(text: str, usual_port: int | None = None) -> tuple[str, int]:
+    """The reverse; without a port it is the usual one. Raises ValueError where there is neither."""
+    host, colon, port = text.rpartition(":")
+    if usual_port is not None and not (colon and port.isdecimal()):
+        host, port = text, str(usual_port)
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 

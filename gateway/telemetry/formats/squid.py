@@ -9,6 +9,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from gateway.telemetry.formats.fields import (
+    HTTP_PORT,
+    HTTPS_PORT,
     NotARecord,
     Record,
     Recorded,
@@ -21,7 +23,6 @@ from gateway.telemetry.formats.fields import (
 )
 
 _INVALID = "error:invalid-request"
-_HTTP, _HTTPS = 80, 443
 _LINE = re.compile(
     r"(?P<ts>\d+)\.(?P<tu>\d{3}) +(?P<tr>\d+) (?P<a>\S+) (?P<Ss>[A-Z_]+)/(?P<Hs>\d{3}) (?P<st>\d+) (?P<rm>\S+) "
     r"(?P<ru>\S+) (?P<un>\S+) (?P<Sh>[A-Z_]+)/(?P<sa>\S+) \S+"
@@ -54,8 +55,8 @@ def _asked(record: Record) -> tuple[str, str]:
     authority = authority_of(host, port)
     if "method" not in record:
         return "CONNECT", authority
-    is_inspected = port == _HTTPS and known.get("door") != "absolute_form"
-    usual = _HTTPS if is_inspected else _HTTP
+    is_inspected = port == HTTPS_PORT and known.get("door") != "absolute_form"
+    usual = HTTPS_PORT if is_inspected else HTTP_PORT
     shown = authority.removesuffix(f":{usual}") if port == usual else authority
     url = f"{'https' if is_inspected else 'http'}://{shown}{percent_encoded(known['path']) or '/'}"
     return percent_encoded(known["method"]) or "NONE", url
@@ -112,7 +113,6 @@ def _add_request(record: Recorded, method: str, url: str) -> None:
         record["host"], record["port"] = split_authority(url)
     elif (parts := _URL.fullmatch(url)) is not None:
         record["method"], record["path"] = method, parts[3] or "/"
-        usual = _HTTPS if parts[1] == "https" else _HTTP
-        authority = parts[2] if re.search(r":\d+$", parts[2]) else f"{parts[2]}:{usual}"
-        record["host"], record["port"] = split_authority(authority)
+        usual = HTTPS_PORT if parts[1] == "https" else HTTP_PORT
+        record["host"], record["port"] = split_authority(parts[2], usual)
         record["door"] = "connect" if parts[1] == "https" else "absolute_form"

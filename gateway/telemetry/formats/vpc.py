@@ -1,8 +1,9 @@
 """VPC flow log records, version 2 by default, or a list of the fields of versions 2 to 5.
 
 A connection is two flows: from the client to the address that was dialled, and back. What no part of the gateway knows
-is `-`: packets, TCP flags, everything about the cloud around. The interface is the listener. What was refused before a
-name was resolved has no address to show, and its `dstaddr` is `-`.
+is `-`: TCP flags, everything about the cloud around. Packets are those of a tunnel's connection to its destination, and
+`-` where nobody counted them. The interface is the listener. What was refused before a name was resolved has no address
+to show, and its `dstaddr` is `-`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -71,15 +72,19 @@ class FlowKey(NamedTuple):
 
 @dataclass(slots=True)
 class Flow:
-    """What one five-tuple moved one way; `start` and `end` are Unix seconds."""
+    """What one five-tuple moved one way; `start` and `end` are Unix seconds. `packets` is None where they are not known
+    of all that is in it."""
 
     octets: int
     start: int
     end: int
+    packets: int | None = None
 
     def add(self, other: "Flow") -> None:
         """Another connection, or another request of the same one."""
         self.octets += other.octets
+        known = self.packets is not None and other.packets is not None
+        self.packets = (self.packets or 0) + (other.packets or 0) if known else None
         self.start, self.end = min(self.start, other.start), max(self.end, other.end)
 
 
@@ -96,10 +101,10 @@ def flows_of(record: Record) -> Iterator[tuple[FlowKey, Flow]]:
     began = milliseconds_of(record["time"])
     start, end = began // 1000, round(began + record["total_ms"]) // 1000
     there = FlowKey(record["listener"], client, destination, port, known["port"], accepted, True)
-    yield there, Flow(record["bytes_up"], start, end)
+    yield there, Flow(record["bytes_up"], start, end, known.get("upstream_packets_out"))
     if "dialled_address" in known and accepted:
         back = FlowKey(record["listener"], destination, client, known["port"], port, accepted, False)
-        yield back, Flow(record["bytes_down"], start, end)
+        yield back, Flow(record["bytes_down"], start, end, known.get("upstream_packets_in"))
 
 
 def encode_flow(key: FlowKey, flow: Flow, fields: Sequence[str]) -> bytes:
@@ -122,6 +127,7 @@ def _values(key: FlowKey, flow: Flow, fields: Sequence[str]) -> dict[str, str]:
         "srcport": str(key.source_port),
         "dstport": str(key.destination_port),
         "protocol": str(_TCP),
+        "packets": _UNKNOWN if flow.packets is None else str(flow.packets),
         "bytes": str(flow.octets),
         "start": str(flow.start),
         "end": str(flow.end),

@@ -3,12 +3,12 @@
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from gateway.telemetry.counters import Counters
+from gateway.telemetry.exposition.families import Family
 from gateway.telemetry.otlp.exporters import is_disabled, open_exporters, resource_of
 from gateway.telemetry.otlp.plan import Plan
-from gateway.telemetry.otlp.points import Readings
 from gateway.telemetry.otlp.telling import Pace, Telling
 
 SWITCH_SECONDS = 0.0005
@@ -16,7 +16,7 @@ SWITCH_SECONDS = 0.0005
 METRIC_INTERVAL = "OTEL_METRIC_EXPORT_INTERVAL"  # milliseconds
 
 
-def open_telling(plan: Plan, counters: Counters, tunnels_open: Callable[[], int]) -> Telling | None:
+def open_telling(plan: Plan, counters: Counters, families: Callable[[], Iterable[Family]]) -> Telling | None:
     """None if the environment switches OpenTelemetry off. Raises `ConfigError` where the package for gRPC misses."""
     if is_disabled():
         return None
@@ -26,7 +26,7 @@ def open_telling(plan: Plan, counters: Counters, tunnels_open: Callable[[], int]
         resource_of(f"{socket.gethostname()}-{os.getpid()}"),
         plan.sampling,
         counters,
-        lambda: Readings(counters, tunnels_open()),
+        families,
         _pace(),
     )
 

@@ -1,7 +1,7 @@
-"""Counts as metrics of OTLP: sums and histograms since the process began, by the names of docs/observability.md."""
+"""Families as metrics of OTLP: sums and histograms since the process began, by the names of docs/observability.md."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple, cast
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, cast
 
 from opentelemetry.sdk.metrics import Exemplar
 from opentelemetry.sdk.metrics.export import (
@@ -18,21 +18,15 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.metrics.export import Histogram as HistogramData
 from opentelemetry.sdk.resources import Resource
 
-from gateway.telemetry.counters import Counters
 from gateway.telemetry.counting import Histogram
+from gateway.telemetry.exposition.families import Family, Kind
+from gateway.telemetry.otlp.attributes import Attributes
 from gateway.telemetry.otlp.spans import SCOPE
 
-Point = tuple[dict[str, Any], int | float]
+_ATTRIBUTES = {"reason": "error.type", "status": "egress.status_class"}
 
 _CUMULATIVE = AggregationTemporality.CUMULATIVE
 _NOT_KNOWN = cast("float", None)  # both are optional in OTLP, though not in the exporter's types
-
-
-class Readings(NamedTuple):
-    """Of this process, now."""
-
-    counters: Counters
-    tunnels_open: int
 
 
 class Span(NamedTuple):
@@ -42,53 +36,47 @@ class Span(NamedTuple):
     now: int
 
 
-def metrics_of(readings: Readings, span: Span, exemplars: Mapping[str, Exemplar], resource: Resource) -> MetricsData:
-    """`exemplars` by the metric's name."""
-    metrics = list(_metrics(readings, span, exemplars))
+def metrics_of(
+    families: Iterable[Family], span: Span, exemplars: Mapping[str, Exemplar], resource: Resource
+) -> MetricsData:
+    """`exemplars` by the family's name."""
+    metrics = [_metric(family, span, exemplars.get(family.name)) for family in families]
     scope = ScopeMetrics(SCOPE, metrics, schema_url="")
     return MetricsData([ResourceMetrics(resource, [scope], schema_url=resource.schema_url)])
 
 
-def _metrics(readings: Readings, span: Span, exemplars: Mapping[str, Exemplar]) -> Iterator[Metric]:
-    counters = readings.counters
-    yield _sum("egress.connections", "{connection}", _connections(counters), span)
-    yield _sum("egress.requests", "{request}", _requests(counters), span)
-    sizes = [("up", counters.bytes_up), ("down", counters.bytes_down)]
-    yield _sum("egress.io", "By", [({"egress.direction": name}, size) for name, size in sizes], span)
-    failed = [({"egress.inspector": name}, count) for name, count in counters.inspectors_failed.copy().items()]
-    yield _sum("egress.inspector.failures", "{request}", failed, span)
-    open_now = NumberDataPoint({}, span.started, span.now, readings.tunnels_open)
-    yield Metric("egress.tunnels.open", "Tunnels being relayed.", "{tunnel}", Gauge([open_now]))
-    histograms = {
-        "egress.connection.duration": counters.lifetime,
-        "egress.request.duration": counters.request_duration,
-        "egress.dns.duration": counters.dns,
-        "egress.dial.duration": counters.dial,
-    }
-    for name, histogram in histograms.items():
-        yield _histogram(name, histogram, span, exemplars.get(name))
+def attribute_of(label: str) -> str:
+    """What a label of a family is called in OTLP."""
+    return _ATTRIBUTES.get(label, f"egress.{label}")
 
 
-def _connections(counters: Counters) -> Iterator[Point]:
-    for (rule, decision, reason), count in counters.connections.copy().items():
-        yield {"egress.rule": rule, "egress.decision": decision, "error.type": reason or ""}, count
+def _metric(family: Family, span: Span, exemplar: Exemplar | None) -> Metric:
+    names = [attribute_of(label) for label in family.labels]
+    durations: list[HistogramDataPoint] = []
+    numbers: list[NumberDataPoint] = []
+    for values, value in family.points:
+        attributes: Attributes = dict(zip(names, values, strict=True))
+        if isinstance(value, Histogram):
+            durations.append(_durations(value, attributes, span, exemplar))
+        else:
+            numbers.append(NumberDataPoint(attributes, span.started, span.now, value))
+    return Metric(family.name, family.text, family.unit, _data(family.kind, numbers, durations))
 
 
-def _requests(counters: Counters) -> Iterator[Point]:
-    for (rule, decision, reason, status), count in counters.requests.copy().items():
-        labels = {"egress.rule": rule, "egress.decision": decision, "error.type": reason or ""}
-        yield {**labels, "egress.status_class": status}, count
+def _data(
+    kind: Kind, numbers: Sequence[NumberDataPoint], durations: Sequence[HistogramDataPoint]
+) -> Sum | Gauge | HistogramData:
+    if kind is Kind.HISTOGRAM:
+        return HistogramData(durations, _CUMULATIVE)
+    return Gauge(numbers) if kind is Kind.GAUGE else Sum(numbers, _CUMULATIVE, is_monotonic=True)
 
 
-def _sum(name: str, unit: str, points: Iterable[Point], span: Span) -> Metric:
-    data = [NumberDataPoint(labels, span.started, span.now, value) for labels, value in points]
-    return Metric(name, "", unit, Sum(data, _CUMULATIVE, is_monotonic=True))
-
-
-def _histogram(name: str, histogram: Histogram, span: Span, exemplar: Exemplar | None) -> Metric:
+def _durations(
+    histogram: Histogram, attributes: Attributes, span: Span, exemplar: Exemplar | None
+) -> HistogramDataPoint:
     counts, total = histogram.state()
-    point = HistogramDataPoint(
-        attributes={},
+    return HistogramDataPoint(
+        attributes=attributes,
         start_time_unix_nano=span.started,
         time_unix_nano=span.now,
         count=sum(counts),
@@ -99,4 +87,3 @@ def _histogram(name: str, histogram: Histogram, span: Span, exemplar: Exemplar |
         max=_NOT_KNOWN,
         exemplars=[] if exemplar is None else [exemplar],
     )
-    return Metric(name, "", "s", HistogramData([point], _CUMULATIVE))

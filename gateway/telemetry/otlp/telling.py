@@ -8,7 +8,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from opentelemetry.sdk._logs import ReadableLogRecord
@@ -18,9 +18,10 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from gateway.model.record import Draft, ExchangeDraft
 from gateway.telemetry.counters import NO_ROOM, REFUSED, SENT, Counters
+from gateway.telemetry.exposition.families import Family
 from gateway.telemetry.otlp.exporters import Exporters, Exports
 from gateway.telemetry.otlp.logs import log_of
-from gateway.telemetry.otlp.points import Readings, Span, metrics_of
+from gateway.telemetry.otlp.points import Span, metrics_of
 from gateway.telemetry.otlp.spans import nanoseconds, spans_of
 from gateway.telemetry.otlp.tracing import Numbering, Sampling
 
@@ -51,7 +52,7 @@ class _Over:
 
 
 class Telling:
-    """Fulfils `recorder.Telling`. `readings` is called in the thread."""
+    """Fulfils `recorder.Telling`. `families` is called in the thread."""
 
     def __init__(
         self,
@@ -59,7 +60,7 @@ class Telling:
         resource: Resource,
         sampling: Sampling,
         counters: Counters,
-        readings: Callable[[], Readings],
+        families: Callable[[], Iterable[Family]],
         pace: Pace | None = None,
         queue: int = QUEUE,
     ) -> None:
@@ -67,7 +68,7 @@ class Telling:
         self._resource = resource
         self._sampling = sampling
         self._counters = counters
-        self._readings = readings
+        self._families = families
         self._pace = pace or Pace()
         self._room = queue
         self._numbering = Numbering(random.SystemRandom().getrandbits(64) or 1)
@@ -175,7 +176,7 @@ class Telling:
             self._export(
                 "metrics",
                 self._exporters.metrics,
-                lambda: metrics_of(self._readings(), span, self._exemplars, self._resource),
+                lambda: metrics_of(self._families(), span, self._exemplars, self._resource),
                 1,
             )
 

@@ -1,4 +1,5 @@
-"""A replica that asks for one connection after the other, and prints a line `INSTANT` for each that it got.
+"""A replica that asks for one connection after the other, and prints a line `INSTANT` for each that it got, and at the
+end `late SECONDS`: for how long, all in all, it was kept from asking when it wanted to.
 
 URL ON_FAILURE RATE: the rate is what it asks for in a second. It says `ready` and is then told, in a line, from which
 monotonic instant until which one to ask.
@@ -36,10 +37,11 @@ async def main() -> None:
         if isinstance(outcome, Taken):
             print(time.monotonic(), flush=True)
 
-    due = max(float(start), time.monotonic())
+    due, late = max(float(start), time.monotonic()), 0.0
     while (now := time.monotonic()) < float(end):
         if now < due:
             await asyncio.sleep(due - now)
+            late += time.monotonic() - due
             continue
         due += 1 / float(rate)
         task = asyncio.create_task(ask())
@@ -47,6 +49,7 @@ async def main() -> None:
         task.add_done_callback(asking.discard)
     await asyncio.gather(*asking)
     await store.close()
+    print("late", late)
 
 
 if __name__ == "__main__":

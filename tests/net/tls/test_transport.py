@@ -6,6 +6,8 @@ import gc
 import random
 import socket
 import ssl
+import struct
+import threading
 import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -16,7 +18,7 @@ from gateway.model.record import Ended, Side, Transfer
 from gateway.net.relay import Relay
 from gateway.net.stream import HOLD_BOUND, Stream
 from gateway.net.tls.contexts import TlsMaterial, build_server_context
-from gateway.net.tls.transport import TlsFailed, TlsTransport, start_tls
+from gateway.net.tls.transport import Resumption, TlsFailed, TlsTransport, start_tls
 from tests.helpers.certificates import Authority, pem
 from tests.helpers.deadlines import HandDeadlines
 from tests.helpers.streams import receive_all, receive_exactly, send, stream_and_peer
@@ -374,3 +376,25 @@ async def test_whatever_follows_the_handshake_ends_the_connection_or_is_read(see
         assert stream.peek() == b"proper"
         stream.write(b"whatever")
         await stream.aclose()
+
+
+async def test_an_alert_right_after_the_handshake_is_heard_though_a_reset_came_behind_it() -> None:
+    """As servers of TLS 1.3 refuse who has no certificate. Both are there before anything is written, or read."""
+    context = build_server_context(MATERIAL)
+    context.verify_mode = ssl.CERT_REQUIRED
+
+    def refuse(sock: socket.socket) -> None:
+        sock.setblocking(True)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # its close is a reset
+        with pytest.raises(ssl.SSLError), context.wrap_socket(sock, server_side=True):
+            pass
+        sock.close()
+
+    stream, peer = await stream_and_peer()
+    server = threading.Thread(target=refuse, args=(peer,))
+    server.start()
+    await start_tls(stream, client_context(), False, "gateway.test", Resumption(None, lambda _: None))
+    server.join()  # the loop stands still meanwhile
+    stream.write(b"GET / HTTP/1.1\r\n\r\n")
+    await until(lambda: stream.is_lost)
+    assert stream.alert == "certificate required"

@@ -19,6 +19,9 @@ SETTINGS = GatewaySettings.model_validate(
             "key": {"file": "key", "hosts": ["api.example", "*.api.example"]},
             "team": {"file": "team", "hosts": ["api.example"], "clients": ["a", "b"]},
         },
+        "client_certificates": {
+            "own": {"cert": "c", "key": "k", "hosts": ["api.example"], "clients": ["a"]},
+        },
         "inspectors": {"keys": {"secrets": {}}, "types": {"media": {}}},
     },
     context={"directory": Path()},
@@ -168,6 +171,26 @@ def test_a_secret_goes_nowhere_but_where_it_may(secret: str, hosts: str, more: s
 )
 def test_and_goes_there(secret: str, hosts: str, more: str) -> None:
     assert problems(policy(bearer(secret), hosts, more)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "hosts", "more", "problem"),
+    [
+        ("won", "[api.example]", "clients: [a]", "'won' is not declared in gateway.yaml, did you mean 'own'?"),
+        ("own", "[x.example]", "clients: [a]", "'own' may not be sent to x.example: gateway.yaml says to which hosts"),
+        ("own", "[api.example]", "", "'own' is for the clients a alone: give the rule no others"),
+        ("own", "[api.example]", "clients: [a]\nports: [80]", "'own' goes over TLS only, and this rule carries none"),
+    ],
+)
+def test_nor_does_a_client_certificate(name: str, hosts: str, more: str, problem: str) -> None:
+    place = "5: rules[0].inspect.client_certificate: the client certificate "
+    assert problems(policy(f"{{client_certificate: {name}}}", hosts, more)) == [place + problem]
+
+
+def test_a_client_certificate_is_named() -> None:
+    text = policy("{client_certificate: own}", more="clients: [a]")
+    terms = compile_text(text, settings=SETTINGS).policy.rules[0].terms
+    assert terms.inspection == Inspection(client_certificate="own")
 
 
 def test_plain_http_beside_tls_is_warned_of() -> None:

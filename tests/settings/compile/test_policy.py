@@ -251,6 +251,14 @@ def test_a_secret_for_an_undeclared_group_is_refused() -> None:
         compile_text("", settings=settings)
 
 
+def test_so_is_a_client_certificate() -> None:
+    shown = {"cert": "/c", "key": "/k", "hosts": ["api.example"], "clients": ["nobody"]}
+    settings = GatewaySettings.model_validate({"client_certificates": {"own": shown}})
+    place = r"gateway.yaml:1: client_certificates.own.clients\[0\]: the group 'nobody'"
+    with pytest.raises(ConfigErrors, match=place):
+        compile_text("", settings=settings)
+
+
 @pytest.mark.parametrize(
     ("text", "warning"),
     [

@@ -10,22 +10,36 @@ FLOW = {
     "client_address": "10.0.0.1",
     "user": "ci",
     "namespace": "payments",
+    "service_account": "biller",
+    "pod": "api-7d9c5-x2x4q",
+    "workload": "Deployment/api",
     "groups": ["payments", "all"],
     "host": "api.example.com",
     "dialled_address": "203.0.113.5",
     "port": 443,
+    "protocol": "http",
+    "method": "GET",
+    "path": "/v1/charges",
+    "status": 502,
     "rule": "policy.yaml#api",
     "reason": "upstream_reset",
 }
 MATCHES = {
     "verdict": "forwarded",
     "from_namespace": "payments",
+    "from_pod": "payments/api-7d9c5",
+    "from_workload": "payments/Deployment/api",
+    "from_service_account": "payments/biller",
     "from_ip": "10.0.0.1",
     "from_user": "ci",
     "from_group": "all",
     "to_fqdn": "*.EXAMPLE.com",
     "to_ip": "203.0.113.5",
     "port": "443",
+    "protocol": "HTTP",
+    "http_method": "GET",
+    "http_path": "/v1/*",
+    "http_status": "5+",
     "rule": "policy.yaml#api",
     "reason": "upstream_reset",
 }
@@ -40,6 +54,36 @@ def test_a_flow_without_the_key_or_with_another_value_is_not_wanted(key: str) ->
     wanted = parse_filter([(key, MATCHES[key])])
     assert wanted.holds(FLOW)
     assert not wanted.holds({"decision": "none", "port": 80, "host": "example.com"})
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "wanted"),
+    [
+        ("from_pod", "api", True),
+        ("from_pod", "payments/", True),
+        ("from_pod", "other/api", False),
+        ("from_pod", "7d9c5", False),
+        ("from_workload", "api", True),
+        ("from_workload", "Deployment/api", True),
+        ("from_workload", "payments/api", True),
+        ("from_workload", "Job/api", False),
+        ("from_workload", "other/api", False),
+        ("from_service_account", "biller", True),
+        ("from_service_account", "bill", False),
+        ("from_service_account", "other/biller", False),
+        ("http_status", "502", True),
+        ("http_status", "4+", False),
+        ("http_path", "/v1", False),
+    ],
+)
+def test_pods_workloads_and_accounts_may_have_their_namespace_before_them(key: str, value: str, wanted: bool) -> None:
+    assert parse_filter([(key, value)]).holds(FLOW) is wanted
+
+
+def test_a_client_that_is_no_pod_belongs_to_no_workload() -> None:
+    for key in ("from_pod", "from_workload", "from_service_account"):
+        for value in ("/", "x/", "a"):
+            assert not parse_filter([(key, value)]).holds({"decision": "allow", "client_address": "10.0.0.1"})
 
 
 def test_one_value_of_a_key_and_every_key_must_match() -> None:
@@ -70,6 +114,7 @@ def test_verdicts_are_told_in_hubbles_words(flow: dict[str, str], verdict: str) 
         ([("port", "https")], "port is a number"),
         ([("port", "65536")], "port is a number"),
         ([("port", "\u0664")], "port is a number"),
+        ([("http_status", "4xx")], "404, 4\\+"),
         ([("host", "")], "no filter"),
         ([("rule", "")], "1 to 253 characters"),
         ([("rule", "x" * 254)], "1 to 253 characters"),

@@ -16,10 +16,10 @@ from gateway.model.reasons import Reason
 from gateway.model.record import Draft
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.otlp.exporters import Exporters
-from gateway.telemetry.otlp.points import Readings
 from gateway.telemetry.otlp.telling import Pace, Telling
 from gateway.telemetry.otlp.tracing import Sampling
 from tests.telemetry.drafts import accepted, asked, denied, exchanged, tunnelled
+from tests.telemetry.readings import process_families
 
 
 class Result(Enum):
@@ -53,7 +53,7 @@ def telling(
 ) -> Iterator[Telling]:
     sampling = sampling or Sampling(1.0)
     made = Telling(
-        exporters, Resource({}), sampling, counters, lambda: Readings(counters, 3), Pace(0.01, 0.0, 0.01), queue
+        exporters, Resource({}), sampling, counters, lambda: process_families(counters), Pace(0.01, 0.0, 0.01), queue
     )
     try:
         yield made
@@ -153,6 +153,12 @@ def test_metrics_are_told_again_and_again_and_once_more_at_the_end() -> None:
     assert told["egress.tunnels.open"][0].value == 3
     assert told["egress.connection.duration"][0].count == 1
     assert told["egress.io"][1].value == 4096
+    [of_limit] = told["egress.limit.results"]
+    assert (of_limit.value, of_limit.attributes) == (4, {"egress.limit": "r.connections", "egress.result": "passed"})
+    assert told["egress.limit.waiting"][0].value == 1
+    assert told["egress.dns.names"][0].attributes == {"egress.result": "hit"}
+    assert told["egress.records.lost"][0].value == 2
+    assert told["egress.policy.generation"][0].value == 7
 
 
 def test_a_fault_of_ours_costs_its_batch_only(caplog: pytest.LogCaptureFixture) -> None:

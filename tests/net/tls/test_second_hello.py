@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gateway.model.intent import ClientHello
 from gateway.model.reasons import Reason
 from gateway.net.relay import Direction
-from gateway.net.second_hello import RETRY, HelloWatch, watch_for
+from gateway.net.tls.second_hello import RETRY, HelloWatch, watch_for
 from gateway.wire.client_hello import parse_client_hello
 from tests.helpers.client_hello import TLS12, build_client_hello, in_records, server_name_extension
 

@@ -1,0 +1,45 @@
+"""The certificates that are shown to destinations: read and checked with everything else, at the start and at every
+reload, and travelling as bytes with their generation.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from gateway.net.tls.contexts import BadMaterial, ClientCertificate, check_client_certificate
+from gateway.settings.gateway import ClientCertificateSettings, GatewaySettings
+from gateway.settings.problems import BadValue, Problems
+from gateway.settings.source.pem import read_key, read_pem
+
+
+def load_client_certificates(settings: GatewaySettings) -> Mapping[str, ClientCertificate]:
+    """By the name of each. One that has expired, has another's key or is for servers is a mistake of whoever put it
+    there, and found here. Raises `ConfigErrors`."""
+    problems = Problems()
+    loaded = {}
+    for name, declared in settings.client_certificates.items():
+        try:
+            loaded[name] = _load(declared, time.time())
+        except BadMaterial as bad:
+            file = declared.private_key if bad.part == "key" else declared.cert
+            problems.add(settings.document.place(("client_certificates", name, bad.part)), f"{file} {bad}")
+    problems.raise_if_any()
+    return loaded
+
+
+def _load(declared: ClientCertificateSettings, now: float) -> ClientCertificate:
+    from gateway.app.inspection.validity import problems_of  # noqa: PLC0415  # with `cryptography`, for who shows any
+
+    cert = _read("cert", declared.cert, read_pem)
+    certificate = ClientCertificate(cert, _read("key", declared.private_key, read_key))
+    check_client_certificate(certificate)
+    for problem in problems_of(cert, now):
+        raise BadMaterial("cert", problem)
+    return certificate
+
+
+def _read(part: str, file: Path, read: Callable[[Path], bytes]) -> bytes:
+    try:
+        return read(file)
+    except BadValue as refusal:
+        raise BadMaterial(part, str(refusal)) from refusal

@@ -1,0 +1,32 @@
+"""What a certificate says of itself that keeps it from being shown to destinations."""
+
+from collections.abc import Iterator
+
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+_FOR_CLIENTS = frozenset((ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE))
+
+
+def problems_of(pem: bytes, now: float) -> Iterator[str]:
+    """Of a chain in PEM, the leaf first, at `now` (Unix seconds): predicates for a message that names the file."""
+    try:
+        chain = x509.load_pem_x509_certificates(pem)
+        purposes = _purposes(chain[0])
+    except ValueError:
+        yield "has a certificate in it that cannot be read"
+        return
+    for each in chain:
+        if each.not_valid_after_utc.timestamp() <= now:
+            yield f"has expired, on {each.not_valid_after_utc:%Y-%m-%d}"
+        if each.not_valid_before_utc.timestamp() > now:
+            yield f"is not valid before {each.not_valid_before_utc:%Y-%m-%d}"
+    if purposes is not None and _FOR_CLIENTS.isdisjoint(purposes):
+        yield "is not for clients: its extended key usage says so"
+
+
+def _purposes(certificate: x509.Certificate) -> x509.ExtendedKeyUsage | None:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return None

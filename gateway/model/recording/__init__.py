@@ -1,0 +1,1 @@
+"""How what happened comes into a draft."""

@@ -1,0 +1,41 @@
+"""An error noted in a draft: whose side it is says how the connection or the request ended, and by whom."""
+
+from gateway.model.errors import DownstreamError, GatewayError, Refused, UpstreamError
+from gateway.model.reasons import Reason
+from gateway.model.record import Draft, Ended, ExchangeDraft, Side
+
+ABOUT_CERTIFICATES = frozenset({Reason.CLIENT_CERTIFICATE_MISSING, Reason.CLIENT_CERTIFICATE_INVALID})
+ABOUT_CREDENTIALS = ABOUT_CERTIFICATES | {
+    Reason.CREDENTIALS_MISSING, Reason.CREDENTIALS_INVALID, Reason.TOKEN_INVALID, Reason.TOKEN_EXPIRED,
+    Reason.PROXY_HEADER_REFUSED,
+}  # fmt: skip
+WRONG_CREDENTIALS = frozenset({Reason.CREDENTIALS_INVALID, Reason.TOKEN_INVALID, Reason.TOKEN_EXPIRED})
+_SLOW = frozenset((
+    Reason.HEAD_TIMEOUT, Reason.TLS_HANDSHAKE_TIMEOUT, Reason.BODY_TIMEOUT, Reason.IDLE_TIMEOUT, Reason.CLIENT_SILENT,
+    Reason.CLIENT_HELLO_TIMEOUT))  # fmt: skip
+_SLOW_UPSTREAM = frozenset({Reason.RESPONSE_TIMEOUT, Reason.UPSTREAM_TLS_TIMEOUT})
+
+
+def note(error: GatewayError, draft: Draft | ExchangeDraft) -> None:
+    """Why it ended, how, and by whom."""
+    draft.reason, draft.detail = error.reason, error.detail
+    transfer = draft.transfer
+    match error:
+        case Refused():
+            draft.decision = error.denial
+            transfer.ended, transfer.ended_by = Ended.REFUSED, Side.GATEWAY
+        case DownstreamError():
+            transfer.ended, transfer.ended_by = _ended_by_client(error.reason), Side.DOWNSTREAM
+        case UpstreamError():
+            slow = error.reason in _SLOW_UPSTREAM
+            transfer.ended, transfer.ended_by = Ended.TIMEOUT if slow else Ended.FAILED, Side.UPSTREAM
+        case _:
+            transfer.ended, transfer.ended_by = Ended.FAILED, Side.GATEWAY
+
+
+def _ended_by_client(reason: Reason) -> Ended:
+    if reason is Reason.CLIENT_CLOSED:
+        return Ended.CLOSED
+    if reason is Reason.DOWNSTREAM_RESET:
+        return Ended.RESET
+    return Ended.TIMEOUT if reason in _SLOW else Ended.REFUSED if reason in ABOUT_CREDENTIALS else Ended.FAILED

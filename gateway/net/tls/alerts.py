@@ -1,0 +1,16 @@
+"""What it means that a destination ends TLS with an alert: in the handshake, or, as TLS 1.3 has it for a certificate of
+ours, right after it (RFC 8446 sections 4.4.2.4 and 6.2).
+"""
+
+from gateway.model.errors import UpstreamError
+from gateway.model.reasons import Reason
+
+_WANTS_ONE = "certificate required"
+_NAME_FOR_NONE = "bad certificate"  # RFC 5246 knows no better one, nor do many servers of TLS 1.3
+
+
+def refused_with(alert: str, shows: bool = True) -> UpstreamError:
+    """`alert` is OpenSSL's word for it. `shows`: we have a certificate to show, which it may not like."""
+    if alert == _WANTS_ONE or (alert == _NAME_FOR_NONE and not shows):
+        return UpstreamError(Reason.UPSTREAM_WANTS_CERTIFICATE, alert)
+    return UpstreamError(Reason.UPSTREAM_TLS_ALERT, alert)

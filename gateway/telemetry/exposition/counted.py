@@ -1,0 +1,48 @@
+"""What connections and requests came to, as families."""
+
+from collections.abc import Iterator
+
+from gateway.telemetry.counters import FLOWS, SENT, Counters
+from gateway.telemetry.exposition.families import Family, by_label, counter, histogram
+
+
+def of_counters(counters: Counters) -> Iterator[Family]:
+    """All that stands there."""
+    yield counter(
+        "egress.connections", "{connection}", "Connections that ended.",
+        (((rule, decision, reason or ""), count)
+         for (rule, decision, reason), count in counters.connections.copy().items()),
+        ("rule", "decision", "reason"),
+    )  # fmt: skip
+    yield counter(
+        "egress.requests", "{request}", "HTTP requests that ended.",
+        (((rule, decision, reason or "", status), count)
+         for (rule, decision, reason, status), count in counters.requests.copy().items()),
+        ("rule", "decision", "reason", "status"),
+    )  # fmt: skip
+    sizes = by_label({"up": counters.bytes_up, "down": counters.bytes_down})
+    text = "Payload bytes relayed, counted when their connection ends."
+    yield counter("egress.io", "By", text, sizes, ("direction",))
+    yield histogram("egress.connection.duration", "From accept to end.", counters.lifetime)
+    yield histogram("egress.request.duration", "From head to end.", counters.request_duration)
+    yield histogram("egress.dns.duration", "Resolving, where a dial succeeded.", counters.dns)
+    yield histogram("egress.dial.duration", "Connecting, where it succeeded.", counters.dial)
+    began, text = (
+        counters.tls.copy().items(),
+        "Tunnels of TLS that ended, by the newest version that the client offers.",
+    )
+    yield counter("egress.tls.connections", "{connection}", text, began, ("version", "handling"))
+    failed, text = by_label(counters.inspectors_failed), "Exchanges in which it raised or was too slow."
+    yield counter("egress.inspector.failures", "{request}", text, failed, ("inspector",))
+    yield from _delivered(counters)
+
+
+def _delivered(counters: Counters) -> Iterator[Family]:
+    told = sorted(counters.deliveries.copy().items())
+    sent = [((what,), count) for (what, outcome), count in told if what != FLOWS and outcome == SENT]
+    dropped = [(key, count) for key, count in told if key[0] != FLOWS and key[1] != SENT]
+    unseen = [((), count) for (what, outcome), count in told if what == FLOWS and outcome != SENT]
+    yield counter("egress.otlp.sent", "", "Taken by the collector.", sent, ("signal",))
+    yield counter("egress.otlp.dropped", "", "That no collector got.", dropped, ("signal", "why"))
+    text = "Flows that found no room on their way to those who look on."
+    yield counter("egress.flows.dropped", "{flow}", text, unseen)

@@ -1,0 +1,74 @@
+"""What is measured, whoever asks: name, unit and labels of every number stand once, and Prometheus and OpenTelemetry
+are told the same. A family is read when somebody asks; until then there are plain counts.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from gateway.telemetry.counting import Histogram
+
+LabelValues = tuple[str, ...]
+Value = int | float | Histogram
+Point = tuple[LabelValues, Value]
+Points = Iterable[Point] | Value
+"""Or the only one, which has no labels."""
+
+
+class Kind(Enum):
+    """A counter only grows, a gauge tells of now, a histogram counts durations."""
+
+    COUNTER = auto()
+    GAUGE = auto()
+    HISTOGRAM = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """`name` as OpenTelemetry has it, `unit` in UCUM, `text` one sentence. Each point has a value for every label, in
+    their order, and its number."""
+
+    kind: Kind
+    name: str
+    unit: str
+    text: str
+    labels: LabelValues
+    points: Sequence[Point]
+
+    @property
+    def prometheus_name(self) -> str:
+        """Without `_total`. By the rules of OpenTelemetry's compatibility with Prometheus: units that are words in
+        braces are left out, others are spelled out at the end."""
+        spelt = _ELSEWHERE.get(self.name, self.name).replace(".", "_")
+        unit = _SPELT_OUT.get(self.unit, "")
+        return spelt if not unit or spelt.endswith(unit) else f"{spelt}_{unit}"
+
+
+_ELSEWHERE = {"egress.io": "egress"}
+"""Names that were given before there was another for them."""
+_SPELT_OUT = {"s": "seconds", "By": "bytes"}
+
+
+def counter(name: str, unit: str, text: str, points: Points, labels: LabelValues = ()) -> Family:
+    """Of what was counted since the process began."""
+    return Family(Kind.COUNTER, name, unit, text, labels, _listed(points))
+
+
+def gauge(name: str, unit: str, text: str, points: Points, labels: LabelValues = ()) -> Family:
+    """Of what is now."""
+    return Family(Kind.GAUGE, name, unit, text, labels, _listed(points))
+
+
+def histogram(name: str, text: str, points: Points, labels: LabelValues = ()) -> Family:
+    """Of seconds."""
+    return Family(Kind.HISTOGRAM, name, "s", text, labels, _listed(points))
+
+
+def by_label(counts: Mapping[str, Value]) -> Iterator[Point]:
+    """Of counts with one label, which another thread may be writing."""
+    for label, count in dict(counts).items():
+        yield (label,), count
+
+
+def _listed(points: Points) -> Sequence[Point]:
+    return [((), points)] if isinstance(points, (int, float, Histogram)) else list(points)
