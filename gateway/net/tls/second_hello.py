@@ -26,6 +26,7 @@ _APPLICATION_DATA: Final = 23
 _ENCRYPTED: Final = bytes((_APPLICATION_DATA,))
 _CHANGE_CIPHER_SPEC: Final = b"\x14\x03\x03\0\1\1"
 _CLIENT_HELLO: Final = 1
+_RECORDS: Final = range(20, 24)
 _RECORD_HEADER: Final = 5
 _MESSAGE_HEADER: Final = 4
 _RANDOM: Final = slice(11, 43)  # behind both headers and the version, in the first record of an answer
@@ -101,7 +102,11 @@ class HelloWatch:
 
     def _walk(self, data: bytes) -> bytes:
         """What is left of `data` to be looked at again with what follows."""
-        while len(data) > _RECORD_HEADER:
+        while data:
+            if data[0] not in _RECORDS or data[1:2] not in (b"", b"\3"):  # no TLS, and no server goes on with it
+                return self._look_away(data)
+            if len(data) <= _RECORD_HEADER:
+                break
             kind, end = data[0], _RECORD_HEADER + int.from_bytes(data[3:_RECORD_HEADER], "big")
             if kind == HANDSHAKE:
                 return self._read_hello(data)

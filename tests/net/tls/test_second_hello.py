@@ -96,6 +96,7 @@ HONEST = {
     "ChangeCipherSpec first": (FIRST, SPEC + DATA * 3),
     "asked again": (FIRST, SPEC + AGAIN + DATA * 2),
     "in pieces, asked again": (IN_PIECES, AGAIN + DATA * 2),
+    "no TLS behind it": (FIRST, b"ping"),
     "an older version": (FIRST, KEYS + SPEC + DATA),
 }
 FORGED = {
