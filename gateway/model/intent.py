@@ -42,7 +42,7 @@ class ClientHello(NamedTuple):
     """What a TLS ClientHello says of itself (RFC 8446 section 4.1.2).
 
     `versions` are the offered ones as numbers (0x0304 is TLS 1.3) without GREASE; `ech` tells that the extension 0xfe0d
-    is present, real or GREASE; `ja4` is the fingerprint of the same name.
+    is present, real or GREASE; `ja4` is the fingerprint of the same name. `early_data`: more may follow unasked.
     """
 
     server_name: HostName | None
@@ -50,6 +50,7 @@ class ClientHello(NamedTuple):
     versions: tuple[int, ...]
     ech: bool
     ja4: str
+    early_data: bool = False
 
 
 class Opening(NamedTuple):

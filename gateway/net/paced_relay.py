@@ -76,7 +76,7 @@ class _Paced(Direction):
             loop.call_later(seconds, self._wake)
 
     def _wake(self) -> None:
-        if self.source.receiver is not self:
+        if self.source.receiver is None:
             return
         self._rests = False
         if self._splice is not None:

@@ -63,10 +63,10 @@ class Direction:
 
     def begin(self) -> None:
         """What the source holds goes first."""
-        held = self.source.peek()
-        if held:
+        held, receiver = self.source.peek(), self.source.receiver
+        if held and receiver is not None:  # the other direction's beginning may have been the end of both
             self.source.consume(len(held))
-            self.received(held)
+            receiver.received(held)
         if self.source.has_ended:
             self.ended()
 

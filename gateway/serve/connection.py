@@ -10,7 +10,7 @@ leaves a truthful record. No byte of the client's reaches the destination before
 import asyncio
 import logging
 
-from gateway.model.decision import Deny, Permit, WouldDeny
+from gateway.model.decision import Deny, Permit, SniRule, WouldDeny
 from gateway.model.errors import DownstreamError, GatewayError, InternalError, Refused
 from gateway.model.intent import Protocol
 from gateway.model.limits.limit import TUNNEL
@@ -18,9 +18,9 @@ from gateway.model.reasons import Reason
 from gateway.model.record import Destination, Draft, Ended, Packets, Side
 from gateway.model.roles import Meter
 from gateway.net.dialer import introduce
-from gateway.net.paced_relay import relay_for
 from gateway.net.segments import segments_of
 from gateway.net.stream import Stream
+from gateway.net.tls.second_hello import watch_for, watched_relay_for
 from gateway.policy.confirm import confirm
 from gateway.policy.decide import decide
 from gateway.policy.plan import REPORT_ONLY
@@ -204,7 +204,9 @@ async def _relay(
     permit: Permit, downstream: Stream, upstream: Stream, draft: Draft, services: Services, meter: Meter | None
 ) -> None:
     timeouts = permit.terms.timeouts
-    relay = relay_for(meter)(
+    hello = draft.opening.hello if draft.opening is not None and permit.terms.sni is not SniRule.ANY else None
+    watch = watch_for(hello, services.bounds.client_hello)
+    relay = watched_relay_for(meter, watch)(
         downstream,
         upstream,
         draft.transfer,
@@ -222,3 +224,6 @@ async def _relay(
             draft.packets = Packets(*(segments_of(downstream) or unknown), *(segments_of(upstream) or unknown))
     finally:
         draft.tunnel = None
+    if watch is not None and watch.refused is not None:
+        reason, detail = watch.refused
+        raise Refused(Deny(reason, permit.generation, permit.rule, permit.groups, detail=detail))

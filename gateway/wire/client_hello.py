@@ -33,6 +33,7 @@ _MAX_SESSION_ID: Final = 32
 _HOST_NAME: Final = b"\0"
 
 _SIGNATURE_ALGORITHMS: Final = 13
+_EARLY_DATA: Final = 42
 _SUPPORTED_VERSIONS: Final = 43
 _ENCRYPTED_CLIENT_HELLO: Final = 0xFE0D
 _ENCRYPTED_SERVER_NAME: Final = 0xFFCE  # the draft before it
@@ -231,7 +232,7 @@ def _parse_message(message: bytes) -> ClientHello:
     server_name = None if name is None else _parse_server_name(name)
     alpn, versions, fingerprint = _read_offer(message, ciphers, extensions)
     ech = _ENCRYPTED_CLIENT_HELLO in extensions or _ENCRYPTED_SERVER_NAME in extensions
-    return ClientHello(server_name, alpn, versions, ech, fingerprint)
+    return ClientHello(server_name, alpn, versions, ech, fingerprint, _EARLY_DATA in extensions)
 
 
 def _vector(data: bytes, at: int, width: int) -> tuple[bytes, int]:

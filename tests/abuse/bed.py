@@ -1,5 +1,6 @@
 """The gateway as the suite wants a proxy to be set up, and the world behind it."""
 
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from tests.abuse.complaint import Kind
 from tests.abuse.http.case import NAME
 from tests.abuse.suite import CASES, Outcome, play, run
 from tests.abuse.world import World
+from tests.flows.interception import make_authority
 from tests.helpers.gateway import GatewayProcess, Record
 
 TIMEOUT = 2.0
@@ -63,10 +65,12 @@ def settings_for(world: World, folder: Path) -> dict[str, object]:
     """gateway.yaml; its users and its token are written into `folder`."""
     users = folder / "users.htpasswd"
     users.write_text(f"ci:{bcrypt.hashpw(b'correct-horse', bcrypt.gensalt(4)).decode()}\n")
+    (folder / "origins.pem").write_bytes(world.authority.read_bytes())
     (folder / "token").write_text("correct-horse-battery\n")
     return {
         "addresses": {"allow": ["127.0.0.1/32", "127.0.0.3/32"]},
         "admin": {"bind": "127.0.0.1:0", "token_file": "token"},
+        "inspection": make_authority(folder, time.time()),
         "identity": {"basic": {"htpasswd": str(users)}},
         "resolver": {"servers": [f"127.0.0.1:{world.dns.port}"], "cache": {"min_ttl": "0s"}, "timeout": "1s"},
         "telemetry": {"name": NAME, "access_log": [{"path": "records.jsonl", "format": "json"}]},
@@ -86,4 +90,14 @@ def policy_for(world: World) -> dict[str, object]:
         {"name": "deny", "hosts": ["deny.wild.test"], "action": "deny"},
         {"name": "ordinary", "hosts": ["ordinary.test"], "ports": [world.plain.port], "protocol": "tcp"},
     ]
+    inspect = {"upstream_ca": "origins.pem"}
+    rules.append(
+        {
+            "name": "inspected",
+            "hosts": ["inspected.test"],
+            "ports": [world.inspected.port],
+            "protocol": "tls",
+            "inspect": inspect,
+        }
+    )
     return {"clients": {"ci": {"match": [{"user": "ci"}]}}, "rules": rules}

@@ -19,6 +19,7 @@ class Need(StrEnum):
     USERS = "users"  # users.test is for ci:correct-horse only
     ADMIN = "admin"  # the address of its admin port is known
     NAME = "name"  # it calls itself abuse.test
+    INTERCEPTS = "intercepts"  # it ends TLS for inspected.test, and trusts the suite's authority
 
 
 @dataclass

@@ -3,7 +3,8 @@
     python -m tests.abuse.open_proxy --port 3129 --dns 127.0.0.1:5300
 
 It says 200 before it dials, asks for a name once to judge it and once more to dial it, believes every spelling of a
-host, dials every answer of the name server, passes raw bytes, shows what it was sent as a page, and waits for ever. It
+host, dials every answer of the name server, passes raw bytes (also those inside TLS, which it ends for a name or two),
+shows what it was sent as a page, and waits for ever. It
 connects to loopback only: whatever else it is asked for, it says 200 and talks to nobody.
 """
 
@@ -12,7 +13,10 @@ import contextlib
 import ipaddress
 import re
 import socket
+import ssl
+import tempfile
 import threading
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 from urllib.parse import unquote_to_bytes
@@ -22,7 +26,9 @@ import dns.message
 import dns.query
 import dns.rdatatype
 
+from tests.abuse.inspected.origin import HOST as INSPECTED
 from tests.helpers.origins import Origin, Visit
+from tests.helpers.tls_origin import Issuer
 
 _TARGET = re.compile(rb"(\S+)[ \t]+(?:[a-z]+:/*)?([^/?# \r\n]*)(\S*)", re.IGNORECASE)
 _END = re.compile(rb"\r?\n\r?\n")
@@ -35,6 +41,9 @@ class OpenProxy:
 
     def __init__(self, name_server: tuple[str, int], port: int = 0) -> None:
         self._name_server = name_server
+        with tempfile.TemporaryDirectory() as folder:
+            self._shows = Issuer(Path(folder)).context(INSPECTED)
+        self._shows.set_alpn_protocols(["h2", "http/1.1"])
         self._proxy = Origin(self._forward, port=port)
         self._admin = Origin(_serve_page)
         self.port, self.admin_port = self._proxy.port, self._admin.port
@@ -62,7 +71,9 @@ class OpenProxy:
         if is_tunnel:
             client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
         upstream = self._dial(authority, 443 if is_tunnel else 80) if authority else None
-        if upstream is not None and match is not None:
+        if upstream is not None and is_tunnel and authority.startswith(INSPECTED.encode()):
+            self._intercept(client, upstream)
+        elif upstream is not None and match is not None:
             with upstream:
                 upstream.sendall(rest if is_tunnel else method + b" " + (path or b"/") + data[match.end() :])
                 _join(client, upstream)
@@ -71,6 +82,15 @@ class OpenProxy:
                 pass
         else:
             _show_page(client, head)
+
+    def _intercept(self, client: socket.socket, upstream: socket.socket) -> None:
+        """Between two connections in TLS, byte for byte."""
+        with self._shows.wrap_socket(client, server_side=True) as clear:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            context.set_alpn_protocols([clear.selected_alpn_protocol() or "http/1.1"])
+            with context.wrap_socket(upstream, server_hostname=INSPECTED) as inner:
+                _join(clear, inner)
 
     def _dial(self, authority: bytes, port: int) -> socket.socket | None:
         """None: it is not on loopback, or nobody is there."""

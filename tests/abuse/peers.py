@@ -1,11 +1,12 @@
 """What other proxies do with the suite: the table of docs/abuse.md.
 
     python -m tests.abuse.peers --json build/abuse                 as root; every peer that is there
-    python -m tests.abuse.peers --peers squid,envoy
+    python -m tests.abuse.peers --peers squid,envoy --families inspected
     python -m tests.abuse.peers --table build/abuse                the table, from outcomes that were written before
 
-Each is set up as well as its own means allow: the same names and ports, no internal addresses, time-outs of two to
-three seconds. They run in a network and mount namespace of their own, in which the suite's name server is the only one.
+Those that come as Python packages are where `.ci/setup bench` puts them. Each is set up as well as its own means allow:
+the same names and ports, no internal addresses, time-outs of two to three seconds. They run in a network and mount
+namespace of their own, in which the suite's name server is the only one.
 """
 
 import argparse
@@ -25,24 +26,29 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from gateway.intercept.authority import create_authority
 from tests.abuse.__main__ import as_json
 from tests.abuse.bed import policy_for, settings_for
-from tests.abuse.case import Need, Stage
+from tests.abuse.case import Case, Need, Stage
 from tests.abuse.open_proxy import OpenProxy
 from tests.abuse.suite import CASES as ALL
 from tests.abuse.suite import run
 from tests.abuse.world import World
 from tests.helpers.gateway import GatewayProcess
 
-PORT, WEB, TLS, ORDINARY = 3128, 18080, 18443, 18444
+PORT, WEB, TLS, ORDINARY, INSPECTED = 3128, 18080, 18443, 18444, 18445
 CASES = [case for case in ALL if not case.is_control]
 START_SECONDS = 40.0
 MODULES = ("mpm_event", "authz_core", "authz_host", "proxy", "proxy_http", "proxy_connect", "reqtimeout")
-ENVOY = Path("build/peers/envoy/_bin/envoy")
+PACKAGES = Path("build/bench-peers").resolve()
+ENVOY = PACKAGES / "envoy/_bin/envoy"
 
 _SQUID = """\
-http_port 127.0.0.1:{port}
+http_port 127.0.0.1:{port} ssl-bump tls-cert={folder}/ca.pem generate-host-certificates=on
+sslcrtd_program /usr/lib/squid/security_file_certgen -s {folder}/certificates -M 4MB
+tls_outgoing_options cafile={authority}
 visible_hostname abuse.test
 cache deny all
 pid_filename none
@@ -71,11 +77,13 @@ acl named dstdomain -n allowed.test other.test
 acl wild dstdomain -n .wild.test
 acl users_only dstdomain -n users.test
 acl ordinary dstdomain -n ordinary.test
-acl names dstdomain -n allowed.test other.test users.test ordinary.test .wild.test
+acl inspected dstdomain -n inspected.test
+acl names dstdomain -n allowed.test other.test users.test ordinary.test inspected.test .wild.test
 acl known proxy_auth REQUIRED
 acl web port {web}
 acl tls port {tls}
 acl ordinary_port port {ordinary}
+acl inspected_port port {inspected}
 acl inside dst 0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.2-127.255.255.255 169.254.0.0/16 172.16.0.0/12
 acl inside dst 192.0.0.0/24 192.168.0.0/16
 acl inside dst 224.0.0.0/3 168.63.129.16 100.100.100.200 ::/128 ::1/128 fe80::/10 fc00::/7 64:ff9b::/96 2002::/16
@@ -88,7 +96,10 @@ http_access allow named web
 http_access allow named tls
 http_access allow wild
 http_access allow ordinary ordinary_port
+http_access allow inspected inspected_port
 http_access deny all
+ssl_bump bump inspected
+ssl_bump none all
 """
 
 _TINYPROXY = """\
@@ -148,6 +159,8 @@ def allowed(host, port):
         return port in ({web}, {tls})
     if host == "ordinary.test":
         return port == {ordinary}
+    if host == "inspected.test":
+        return port == {inspected}
     return host.endswith(".wild.test") and host != "deny.wild.test"
 
 
@@ -156,7 +169,9 @@ class Allow:
         self.request(flow)
 
     def request(self, flow):
-        if not allowed(flow.request.host, flow.request.port):
+        inside = flow.request.host == "inspected.test" and flow.request.method != "CONNECT"
+        fits = not inside or flow.request.pretty_host == "inspected.test"
+        if not (fits and allowed(flow.request.host, flow.request.port)):
             flow.response = http.Response.make(403)
 
 
@@ -190,6 +205,11 @@ class Peer:
 
 
 def _squid(folder: Path, values: Mapping[str, object]) -> Sequence[str] | None:
+    _make_authority(folder)
+    helper = ["/usr/lib/squid/security_file_certgen", "-c", "-s", str(folder / "certificates"), "-M", "4MB"]
+    if Path(helper[0]).exists():
+        subprocess.run(helper, check=True, capture_output=True)
+        subprocess.run(["chown", "-R", "proxy", str(folder / "certificates")], check=True)
     (folder / "squid.conf").write_text(_SQUID.format(**values))
     return _program("squid", "-N", "-f", str(folder / "squid.conf"))
 
@@ -278,34 +298,50 @@ def _envoy_bootstrap() -> Mapping[str, object]:
     }
 
 
+def _make_authority(folder: Path) -> None:
+    """The certificate and its key in one file, as squid has it."""
+    certificate, key = create_authority("abuse", time.time())
+    (folder / "ca.pem").write_bytes(key + certificate)
+
+
 def _mitmproxy(folder: Path, values: Mapping[str, object]) -> Sequence[str] | None:
     (folder / "allow.py").write_text(
-        _MITMPROXY.replace("{web}", str(WEB)).replace("{tls}", str(TLS)).replace("{ordinary}", str(ORDINARY))
+        _MITMPROXY.replace("{web}", str(WEB))
+        .replace("{tls}", str(TLS))
+        .replace("{ordinary}", str(ORDINARY))
+        .replace("{inspected}", str(INSPECTED))
     )
-    options = ["--ignore-hosts", ".*", "--set", f"confdir={folder}", "-q", "--listen-host", "127.0.0.1"]
-    return _program("mitmdump", "-p", str(PORT), "-s", str(folder / "allow.py"), *options)
+    options = ["--allow-hosts", r"inspected\.test", "--set", f"confdir={folder}", "-q"]
+    options += ["--listen-host", "127.0.0.1", "--set", f"ssl_verify_upstream_trusted_ca={values['authority']}"]
+    return _packaged("mitmdump", folder, "-p", str(PORT), "-s", str(folder / "allow.py"), *options)
 
 
 def _proxy_py(folder: Path, values: Mapping[str, object]) -> Sequence[str] | None:
     (folder / "allow.py").write_text(
         _PROXY_PY.replace("{web}", str(WEB)).replace("{tls}", str(TLS)).replace("{ordinary}", str(ORDINARY))
     )
-    os.environ["PYTHONPATH"] = str(folder)
     options = ["--hostname", "127.0.0.1", "--timeout", "3", "--num-workers", "1", "--log-level", "CRITICAL"]
-    return _program("proxy", "--port", str(PORT), "--plugins", "allow.Allow", *options)
+    return _packaged("proxy", folder, "--port", str(PORT), "--plugins", "allow.Allow", *options)
 
 
 def _program(name: str, *arguments: str) -> Sequence[str] | None:
-    found = shutil.which(name, path=f"{os.environ.get('PEERS', '')}:{os.environ.get('PATH', '')}:/usr/sbin")
+    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     return None if found is None else [found, *arguments]
 
 
+def _packaged(name: str, folder: Path, *arguments: str) -> Sequence[str] | None:
+    """A program in Python, which finds its own packages, and modules in `folder`."""
+    script = PACKAGES / "bin" / name
+    path = f"PYTHONPATH={PACKAGES}:{folder}"
+    return ["env", path, sys.executable, "-S", str(script), *arguments] if script.exists() else None
+
+
 PEERS = (
-    Peer("squid", ("squid", "-v"), _squid, frozenset({Need.USERS, Need.NAME})),
+    Peer("squid", ("squid", "-v"), _squid, frozenset({Need.USERS, Need.NAME, Need.INTERCEPTS})),
     Peer("tinyproxy", ("tinyproxy", "-v"), _tinyproxy, frozenset({Need.NAME})),
     Peer("apache", ("apache2", "-v"), _apache, frozenset({Need.NAME})),
     Peer("envoy", (str(ENVOY), "--version"), _envoy),
-    Peer("mitmproxy", ("mitmdump", "--version"), _mitmproxy),
+    Peer("mitmproxy", ("mitmdump", "--version"), _mitmproxy, frozenset({Need.INTERCEPTS})),
     Peer("proxy.py", ("proxy", "--version"), _proxy_py),
 )
 
@@ -313,7 +349,7 @@ PEERS = (
 # ------------------------------------------------------------------------------------------------------------- running
 
 
-def play_all(names: Sequence[str], results: Path) -> None:
+def play_all(names: Sequence[str], cases: Sequence[Case], results: Path) -> None:
     """Inside the namespaces."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         fcntl.ioctl(any_socket, 0x8914, struct.pack("16sh14x", b"lo", 1))  # SIOCSIFFLAGS, IFF_UP
@@ -324,19 +360,23 @@ def play_all(names: Sequence[str], results: Path) -> None:
         subprocess.run(["mount", "--bind", str(resolv), str(target)], check=True)
         for play in (_play_ours, _play_open):
             if not names or play.__name__.removeprefix("_play_") in names:
-                _write(results, *play())
+                _write(results, *play(cases))
         for peer in PEERS:
             if not names or peer.name in names:
-                _play_peer(peer, results)
+                _play_peer(peer, cases, results)
 
 
-def _play_peer(peer: Peer, results: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix="abuse-") as name, World(WEB, TLS, ORDINARY, ("127.0.0.1", 53)) as world:
+def _play_peer(peer: Peer, cases: Sequence[Case], results: Path) -> None:
+    with (
+        tempfile.TemporaryDirectory(prefix="abuse-") as name,
+        World(WEB, TLS, ORDINARY, ("127.0.0.1", 53), INSPECTED) as world,
+    ):
         folder = Path(name)
         folder.chmod(0o777)
         users = folder / "users"
         users.write_text("ci:" + _hashed("correct-horse") + "\n")
         values = {"port": PORT, "web": WEB, "tls": TLS, "ordinary": ORDINARY, "folder": folder, "users": users}
+        values |= {"inspected": INSPECTED, "authority": world.authority}
         command = peer.command(folder, values)
         if command is None:
             print(f"{peer.name}: not there", file=sys.stderr)
@@ -347,7 +387,7 @@ def _play_peer(peer: Peer, results: Path) -> None:
                 log = (folder / "output").read_text(errors="replace")[-1500:]
                 print(f"{peer.name}: does not serve an ordinary tunnel: {log}", file=sys.stderr)
                 return
-            outcomes = list(run(CASES, stage, peer.has | ({Need.RESOLVER} if world.dns.queries else set())))
+            outcomes = list(run(cases, stage, peer.has | ({Need.RESOLVER} if world.dns.queries else set())))
             print(f"{peer.name}: {'alive' if is_alive() else 'DEAD'} in the end", file=sys.stderr)
         _write(results, peer.name, _version(peer), [as_json(outcome) for outcome in outcomes])
 
@@ -378,31 +418,35 @@ def _is_ready(world: World, stage: Stage) -> bool:
 
 
 def _version(peer: Peer) -> str:
-    program = _program(*peer.version) or peer.version
+    name, *arguments = peer.version
+    program = _packaged(name, Path(), *arguments) or _program(name, *arguments) or peer.version
     done = subprocess.run(program, capture_output=True, text=True)
     return next(
         (line.strip() for line in (done.stdout + done.stderr).splitlines() if any(c.isdigit() for c in line)), "?"
     )
 
 
-def _play_ours() -> tuple[str, str, list[dict[str, object]]]:
+def _play_ours(cases: Sequence[Case]) -> tuple[str, str, list[dict[str, object]]]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="abuse-")))
-        world = stack.enter_context(World(WEB, TLS, ORDINARY, ("127.0.0.1", 53)))
+        world = stack.enter_context(World(WEB, TLS, ORDINARY, ("127.0.0.1", 53), INSPECTED))
         gateway = stack.enter_context(GatewayProcess(folder, policy_for(world), settings_for(world, folder)))
         stage = Stage(("127.0.0.1", gateway.port), world, ("127.0.0.1", gateway.ports["admin"]), 8.0)
-        return "gateway", "this tree", [as_json(each) for each in run(CASES, stage, frozenset(Need))]
+        return "gateway", "this tree", [as_json(each) for each in run(cases, stage, frozenset(Need))]
 
 
-def _play_open() -> tuple[str, str, list[dict[str, object]]]:
-    with World(WEB, TLS, ORDINARY, ("127.0.0.1", 53)) as world, OpenProxy(("127.0.0.1", 53)) as proxy:
+def _play_open(cases: Sequence[Case]) -> tuple[str, str, list[dict[str, object]]]:
+    with World(WEB, TLS, ORDINARY, ("127.0.0.1", 53), INSPECTED) as world, OpenProxy(("127.0.0.1", 53)) as proxy:
         stage = Stage(("127.0.0.1", proxy.port), world, ("127.0.0.1", proxy.admin_port), 2.0)
-        return "open proxy", "this tree", [as_json(each) for each in run(CASES, stage, frozenset(Need))]
+        return "open proxy", "this tree", [as_json(each) for each in run(cases, stage, frozenset(Need))]
 
 
 def _write(results: Path, name: str, version: str, outcomes: list[dict[str, object]]) -> None:
+    """A file for each run: `table` puts those of one proxy together."""
     results.mkdir(parents=True, exist_ok=True)
-    (results / f"{name}.json").write_text(
+    families = dict.fromkeys(str(each["id"]).partition("/")[0] for each in outcomes)
+    part = "" if len(outcomes) == len(CASES) else f"-{'-'.join(families)}"
+    (results / f"{name}{part}.json").write_text(
         json.dumps({"name": name, "version": version, "outcomes": outcomes}, indent=1)
     )
     print(
@@ -417,13 +461,20 @@ def _write(results: Path, name: str, version: str, outcomes: list[dict[str, obje
 
 def table(results: Path) -> str:
     """A row a family, a column a proxy: cases kept of those that ran, and in how many something escaped."""
-    found = [json.loads(path.read_text()) for path in results.glob("*.json")]
+    runs: dict[str, dict[str, Any]] = {}
+    for path in results.glob("*.json"):
+        read = json.loads(path.read_text())
+        runs.setdefault(read["name"], {**read, "outcomes": []})["outcomes"] += read["outcomes"]
+    found = list(runs.values())
     order = ["gateway", *(peer.name for peer in PEERS), "open proxy"]
     found.sort(key=lambda each: order.index(each["name"]))
     families = dict.fromkeys(case.family for case in CASES)
     lines = [f"| family | {' | '.join(each['name'] for each in found)} |", "|---" * (len(found) + 1) + "|"]
     for family in [*families, ""]:
-        cells = [_cell([o for o in each["outcomes"] if str(o["id"]).startswith(family)]) for each in found]
+        cells = [
+            _cell([o for o in each["outcomes"] if str(o["id"]).startswith(f"{family}/" if family else "")])
+            for each in found
+        ]
         lines.append(f"| {family or '**all**'} | {' | '.join(cells)} |")
     versions = [f"- {each['name']}: {each['version']}" for each in found]
     return "\n".join([*lines, "", *versions])
@@ -439,6 +490,7 @@ def _cell(outcomes: Sequence[Mapping[str, object]]) -> str:
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.abuse.peers")
     parser.add_argument("--peers", default="", help=f"some of ours, open, {', '.join(peer.name for peer in PEERS)}")
+    parser.add_argument("--families", default="", help="some of them")
     parser.add_argument("--json", type=Path, default=Path("build/abuse"))
     parser.add_argument("--table", type=Path)
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
@@ -446,7 +498,9 @@ def main(arguments: Sequence[str]) -> None:
     if asked.table:
         print(table(asked.table))
     elif asked.inside:
-        play_all([name for name in asked.peers.split(",") if name], asked.json)
+        families = asked.families.split(",")
+        cases = [case for case in CASES if not asked.families or case.family in families]
+        play_all([name for name in asked.peers.split(",") if name], cases, asked.json)
     else:
         command = ["unshare", "--net", "--mount", sys.executable, "-m", "tests.abuse.peers", "--inside", *arguments]
         os.execvp("unshare", command)

@@ -7,7 +7,19 @@ from dataclasses import dataclass, replace
 
 from tests.abuse.case import Case, Need, Stage
 from tests.abuse.complaint import Complaint, Kind, wrong_answer
-from tests.abuse.families import addresses, admin, exhaustion, faults, framing, hellos, hosts, http2, identity, names
+from tests.abuse.families import (
+    addresses,
+    admin,
+    exhaustion,
+    faults,
+    framing,
+    hellos,
+    hosts,
+    http2,
+    identity,
+    inspected,
+    names,
+)
 
 CASES: tuple[Case, ...] = (
     *hosts.CASES,
@@ -17,6 +29,7 @@ CASES: tuple[Case, ...] = (
     *framing.FRAMING_CASES,
     *framing.ANSWER_CASES,
     *http2.CASES,
+    *inspected.CASES,
     *identity.CASES,
     *admin.CASES,
     *exhaustion.CASES,

@@ -1,13 +1,16 @@
 """What the suite puts behind a proxy: a name server and destinations on loopback, which remember what reached them."""
 
 import socket
+import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 from tests.abuse.complaint import Complaint, unhealthy
+from tests.abuse.inspected.origin import InspectedOrigin
 from tests.helpers.client_hello import build_client_hello
 from tests.helpers.dns_server import DnsServer
 from tests.helpers.origins import Origin, echo
@@ -20,6 +23,7 @@ NAMES = (
     "denied.test",
     "forbidden.test",
     "ordinary.test",
+    "inspected.test",
     "a.wild.test",
     "deny.wild.test",
     "wild.test",
@@ -42,15 +46,26 @@ class Mark:
 class World:
     """`allowed.test` and the others of `NAMES` lead to 127.0.0.1, where `web` speaks HTTP, `tls` echoes what it reads,
     and so does `plain`, which only ordinary tunnels reach. `internal` are the same ports of 127.0.0.2, which plays an
-    internal address. 0 is any free port.
+    internal address. `inspected` is for proxies that end TLS and trust `authority`, which is kept in the folder
+    `certificates` or made anew. 0 is any free port.
     """
 
-    def __init__(self, web: int = 0, tls: int = 0, ordinary: int = 0, dns: tuple[str, int] = ("127.0.0.1", 0)) -> None:
+    def __init__(
+        self,
+        web: int = 0,
+        tls: int = 0,
+        ordinary: int = 0,
+        dns: tuple[str, int] = ("127.0.0.1", 0),
+        inspected: int = 0,
+        certificates: Path | None = None,
+    ) -> None:
         self._stack = ExitStack()
+        folder = certificates or Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="abuse-")))
         self.dns = self._stack.enter_context(DnsServer(*dns))
         self.web = self._stack.enter_context(RecordingOrigin(port=web))
         self.tls = self._stack.enter_context(Origin(echo, port=tls))
         self.plain = self._stack.enter_context(Origin(echo, port=ordinary))
+        self.inspected = self._stack.enter_context(InspectedOrigin(folder, inspected))
         self.internal = [self._stack.enter_context(Origin(echo, INTERNAL, each.port)) for each in (self.web, self.tls)]
         for name in NAMES:
             self.dns.answer(name, "127.0.0.1")
@@ -60,6 +75,11 @@ class World:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+    @property
+    def authority(self) -> Path:
+        """A PEM file: who signed the certificate of `inspected`."""
+        return self.inspected.authority
 
     @property
     def _forbidden(self) -> Sequence[Origin]:
@@ -85,6 +105,10 @@ class World:
         fresh = [origin.visits[before:] for origin, before in zip(self._forbidden, mark.visits, strict=True)]
         read = [bytes(visit.received) for visits in fresh for visit in visits if visit.received]
         return [f"the destination read {data[:40]!r}" for data in read]
+
+    def tls_read_since(self, mark: Mark) -> bytes:
+        """All that `tls` has read."""
+        return b"".join(bytes(visit.received) for visit in self.tls.visits[mark.visits[1] :])
 
     def ordinary(self, proxy: tuple[str, int], patience: float) -> list[Complaint]:
         """After every case, and while some go on: a tunnel that anybody may have works."""

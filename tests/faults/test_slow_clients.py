@@ -18,10 +18,15 @@ from tests.helpers.dns_server import DnsServer
 from tests.helpers.gateway import GatewayProcess
 
 EACH = 1000 if LONG else 60
-TIMEOUT = 2.0
+TIMEOUT = 8.0 if LONG else 2.0
+COME_WITHIN = 10.0 if LONG else 1.0
+"""Seconds. It is about clients that are slow and many, not about how many can come in a second."""
 LATE = 30.0 if LONG else 15.0
 """Seconds that the last may be late, on a machine with two cores that also plays the clients."""
 SLOWEST = 5.0
+"""Seconds that an ordinary tunnel may take longer than `DIRECT` times what it takes without the gateway just then: this
+process plays all the others, and is what one waits for most on a busy machine."""
+DIRECT = 3
 HELLO = build_client_hello("tls.test")
 
 KINDS: dict[str, tuple[bytes, bytes]] = {
@@ -44,33 +49,36 @@ async def test_slow_clients_of_every_kind_are_cut_off_and_cost_an_ordinary_one_l
     async with echoing() as target, AsyncExitStack() as stack:
         dns = stack.enter_context(DnsServer())
         dns.answer("tls.test", "127.0.0.1")
+        patient = {"idle": "60s"}  # the echo is in this process, too
         policy = {
             "rules": [
                 {"name": "tls", "hosts": ["tls.test"], "ports": [target], "protocol": "tls"},
                 {"name": "web", "cidrs": ["127.0.0.2/32"], "ports": [target], "protocol": "http"},
-                {"name": "echo", "cidrs": ["127.0.0.1/32"], "ports": [target], "protocol": "tcp"},
+                {"name": "echo", "cidrs": ["127.0.0.1/32"], "ports": [target], "protocol": "tcp", "timeouts": patient},
             ]
         }
         settings = {
             "timeouts": {"head": f"{TIMEOUT:g}s", "client_hello": f"{TIMEOUT:g}s", "idle": f"{2 * TIMEOUT:g}s"},
             "resolver": {"servers": [f"127.0.0.1:{dns.port}"]},
+            "bounds": {"tunnels_per_client": len(KINDS) * EACH + 100},
         }
         with GatewayProcess(tmp_path, policy, settings) as gateway:
             ended: Counter[str] = Counter()
             began = time.monotonic()
             slow = [
-                asyncio.create_task(_dawdle(gateway.port, target, kind, number / EACH, ended))
+                asyncio.create_task(_dawdle(gateway.port, target, kind, COME_WITHIN * number / EACH, ended))
                 for kind in KINDS
                 for number in range(EACH)
             ]
-            took = await _works(gateway.port, target, slow)
+            took, direct = await _works(gateway.port, target, slow)
             await asyncio.gather(*slow)
             lasted = time.monotonic() - began
-            p99 = quantiles(took, n=100)[98]
-            print(f"{len(slow)} slow clients, over after {lasted:.1f} s; {len(took)} ordinary, p99 {p99 * 1000:.0f} ms")
+            p99, p99_direct = quantiles(took, n=100)[98], quantiles(direct, n=100)[98]
+            ordinary = f"{len(took)} ordinary, p99 {p99 * 1000:.0f} ms, without the gateway {p99_direct * 1000:.0f} ms"
+            print(f"{len(slow)} slow clients, over after {lasted:.1f} s; {ordinary}")
             assert ended == dict.fromkeys(KINDS, EACH)
-            assert lasted < 1 + 2 * TIMEOUT + LATE
-            assert p99 < SLOWEST
+            assert lasted < COME_WITHIN + 2 * TIMEOUT + LATE + DIRECT * p99_direct
+            assert p99 < SLOWEST + DIRECT * p99_direct
             await _until_nothing_is_open(gateway)
 
 
@@ -101,17 +109,27 @@ async def _drip(writer: asyncio.StreamWriter, rest: bytes) -> None:
             await asyncio.sleep(0.3)
 
 
-async def _works(port: int, target: int, meanwhile: list[asyncio.Task[None]]) -> list[float]:
-    """Seconds of each new tunnel with its round trip, for as long as the others go on."""
+async def _works(port: int, target: int, meanwhile: list[asyncio.Task[None]]) -> tuple[list[float], list[float]]:
+    """Seconds of each new tunnel with its round trip, for as long as the others go on; and of each without a proxy."""
     took: list[float] = []
+    direct: list[float] = []
     while len(took) < 20 or not all(task.done() for task in meanwhile):
         began = time.monotonic()
-        async with tunnel(port, f"127.0.0.1:{target}") as (reader, writer):
-            writer.write(b"ping")
-            assert await reader.readexactly(4) == b"ping"
+        async with tunnel(port, f"127.0.0.1:{target}") as connection:
+            await _echoed(*connection)
         took.append(time.monotonic() - began)
+        began = time.monotonic()
+        reader, writer = await asyncio.open_connection("127.0.0.1", target)
+        await _echoed(reader, writer)
+        writer.close()
+        direct.append(time.monotonic() - began)
         await asyncio.sleep(0.01)
-    return took
+    return took, direct
+
+
+async def _echoed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"ping")
+    assert await reader.readexactly(4) == b"ping"
 
 
 async def _until_nothing_is_open(gateway: GatewayProcess) -> None:

@@ -261,8 +261,8 @@ async def test_a_single_process_says_that_it_cannot_be_replaced(tmp_path: Path, 
 async def test_a_drain_with_thousands_of_tunnels_is_told_at_once_over_in_time_and_recorded(
     tmp_path: Path, target: int, workers: int
 ) -> None:
-    seconds, tunnels = 3.0, 5000 if LONG else 2000
-    config = settings(workers, drain={"timeout": f"{seconds:g}s"})
+    seconds, tunnels = (10.0, 5000) if LONG else (3.0, 2000)
+    config = settings(workers, drain={"timeout": f"{seconds:g}s"}, bounds={"tunnels_per_client": tunnels})
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     with GatewayProcess(tmp_path, allowing(target), config) as gateway:
         async with AsyncExitStack() as stack:
@@ -270,6 +270,9 @@ async def test_a_drain_with_thousands_of_tunnels_is_told_at_once_over_in_time_an
             held = [await stack.enter_async_context(each) for each in opening]
             busy = [asyncio.create_task(chatter(*each)) for each in held[: tunnels // 2]]
             await becomes(gateway, "egress_connections_open", tunnels)
+            asked_at = time.monotonic()
+            await until(lambda: gateway.admin("/readyz")[0] == 200, "ready")
+            one_answer = time.monotonic() - asked_at  # of which the clients in this process are the larger part
             asked_at = time.monotonic()
             gateway.terminate()
             await until(lambda: gateway.admin("/readyz")[0] == 503, "not ready")
@@ -281,7 +284,7 @@ async def test_a_drain_with_thousands_of_tunnels_is_told_at_once_over_in_time_an
             assert await asyncio.gather(*busy) == [True] * (tunnels // 2)  # every one of them had an echo by then
         print(f"drain of {tunnels}, {workers} workers: not ready after {told * 1000:.0f} ms, over after {ended:.2f} s")
         assert status == 0
-        assert told < 1.0
+        assert told < 1.0 + 5 * one_answer
         assert 0.75 * seconds <= ended < seconds + 10.0
         records = gateway.records()
     assert len(records) == len({record["connection_id"] for record in records}) == tunnels

@@ -204,8 +204,13 @@ class Fleet:
                 try:
                     self._put(await self._add(index))
                 except OSError:
+                    if self._is_over():
+                        return  # its sockets are closed already
                     _logger.exception("worker %d cannot be started", index)
                     lived = 0.0
+
+    def _is_over(self) -> bool:
+        return self._ends or self._failed.done()
 
     def _give_up(self, why: str) -> None:
         if not self._failed.done():

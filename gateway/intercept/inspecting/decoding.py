@@ -20,6 +20,9 @@ PIECE = 64 * 1024
 ALLOWANCE = 1024 * 1024
 """Bytes that content may decode to whatever it is worth: small things may be very empty."""
 MAX_CODINGS = 3
+MEMBERS, BYTES_OF_MORE = 512, 1024
+"""Members or frames of one content, and what each further one has to be worth on average: to begin one costs as much as
+to decode some kilobytes, and an empty one is of eight bytes."""
 
 _ZSTD_WINDOW: dict[int, int] = {zstd.DecompressionParameter.window_log_max: 23}
 _RAW, _ZLIB, _GZIP = -zlib.MAX_WBITS, zlib.MAX_WBITS, zlib.MAX_WBITS | 16
@@ -56,6 +59,24 @@ class _Stage(Protocol):
 _BROKEN = (zlib.error, brotli.error, zstd.ZstdError, Undecodable)
 
 
+class _Members:
+    """Counts those of one coding of one content."""
+
+    def __init__(self) -> None:
+        self._count = 1
+        self._given = 0
+
+    def gave(self, size: int) -> None:
+        """So many bytes more came out of them."""
+        self._given += size
+
+    def another(self) -> None:
+        """Raises `Undecodable` where that is one too many."""
+        self._count += 1
+        if self._count > MEMBERS + self._given // BYTES_OF_MORE:
+            raise Undecodable(f"more than {MEMBERS} members that hold next to nothing")
+
+
 class _Zlib:
     """`gzip` (RFC 1952), members one after the other, and `deflate`, which some send without its wrapping (RFC 9110
     section 8.4.1.2)."""
@@ -64,6 +85,7 @@ class _Zlib:
         self._bits = bits
         self._inner = zlib.decompressobj(bits)
         self._has_begun = False
+        self._members = _Members()
 
     def pieces(self, data: bytes) -> Iterator[bytes]:
         """See `_Stage`."""
@@ -76,6 +98,7 @@ class _Zlib:
             piece = self._inner.decompress(data, PIECE)
             data = self._inner.unused_data if self._inner.eof else self._inner.unconsumed_tail
             if piece:
+                self._members.gave(len(piece))
                 yield piece
         while not self._inner.eof and (piece := self._inner.decompress(b"", PIECE)):
             yield piece
@@ -83,6 +106,7 @@ class _Zlib:
     def _next_member(self) -> None:
         if self._bits != _GZIP:
             raise Undecodable("something follows its end")
+        self._members.another()
         self._inner = zlib.decompressobj(_GZIP)
 
     @property
@@ -120,16 +144,19 @@ class _Zstd:
     def __init__(self) -> None:
         self._inner = zstd.ZstdDecompressor(options=_ZSTD_WINDOW)
         self._has_begun = False
+        self._members = _Members()
 
     def pieces(self, data: bytes) -> Iterator[bytes]:
         """See `_Stage`."""
         while data or not (self._inner.eof or self._inner.needs_input):
             if self._inner.eof:
+                self._members.another()
                 self._inner = zstd.ZstdDecompressor(options=_ZSTD_WINDOW)
             self._has_begun = True
             piece = self._inner.decompress(data, PIECE)
             data = self._inner.unused_data if self._inner.eof else b""
             if piece:
+                self._members.gave(len(piece))
                 yield piece
 
     @property

@@ -1,8 +1,14 @@
 """What is said inside a tunnel for TLS: only a whole ClientHello for the right name lets anything through."""
 
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from gateway.model.reasons import Reason
-from tests.abuse.case import BrokenOff, Case
+from tests.abuse.case import BrokenOff, Case, Stage, connect, read_to_end, send
+from tests.abuse.complaint import Complaint, escape, wrong_answer
 from tests.helpers.client_hello import ECH, build_client_hello, in_records, server_name_extension, vector
+from tests.helpers.http_client import NotAResponse, ResponseReader
 
 _MISMATCH, _DENIED, _MISSING = Reason.SNI_MISMATCH, Reason.SNI_DENIED, Reason.SNI_MISSING
 _MALFORMED, _OTHER = Reason.MALFORMED_CLIENT_HELLO, Reason.PROTOCOL_MISMATCH
@@ -25,7 +31,95 @@ def _broken_off(what: str, source: str, said: bytes, reason: Reason | None, host
     return Case("tls", what, source, shown, expected, BrokenOff(host, said), reason)
 
 
+# --------------------------------------------------------------------------------------------------------- a second one
+
+_EARLY_DATA = 42
+_8446_4_1_2 = "RFC 8446 section 4.1.2"
+_CHANGE_CIPHER_SPEC = b"\x14\x03\x03\0\1\1"
+_DATA = b"\x17\x03\x03\0\x30" + bytes(48)
+WITH_EARLY_DATA = build_client_hello("allowed.test", extensions=[(_EARLY_DATA, b"")])
+
+
+@dataclass(frozen=True)
+class _SecondHello:
+    """`first` for the allowed name, and `second` once it has been answered (here: echoed), or `at_once`. Nothing of
+    the second one may arrive, and the tunnel is closed; or, where it `passes`, it is echoed as well."""
+
+    first: bytes
+    second: bytes
+    at_once: bool = False
+    passes: bool = False
+
+    def __call__(self, stage: Stage) -> Sequence[Complaint]:
+        seen = stage.world.mark()
+        with stage.connect() as client:
+            try:
+                found = self._of_client(client, stage)
+            except TimeoutError:
+                found = [wrong_answer("the tunnel stays open")]
+            except ConnectionError:
+                found = []
+            except NotAResponse as error:
+                found = [wrong_answer(repr(error))]
+        found += stage.world.ordinary(stage.proxy, stage.patience)
+        arrived = stage.world.tls_read_since(seen)
+        return [
+            *found,
+            *([] if self.passes or self.second[5:] not in arrived else [escape("the second hello arrived")]),
+        ]
+
+    def _of_client(self, client: socket.socket, stage: Stage) -> list[Complaint]:
+        send(client, stage.filled(connect("allowed.test:<tls>")))
+        answer = ResponseReader(client).read(bodiless=True)
+        if answer is None or answer.status != 200:
+            return [wrong_answer(f"told {answer.status if answer else 'nothing'}")]
+        send(client, self.first + (self.second if self.at_once else b""))
+        awaited = len(self.first)
+        if not self.at_once:
+            _read_exactly(client, awaited)
+            send(client, self.second)
+            awaited = len(self.second)
+        if self.passes:
+            return [] if _read_exactly(client, awaited) == self.second else [wrong_answer("it does not pass")]
+        read_to_end(client)
+        return []
+
+
+def _read_exactly(client: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size and (more := client.recv(size - len(data))):
+        data += more
+    return data
+
+
+def _second(what: str, second: bytes, reason: Reason | None = _MISMATCH, first: bytes = ALLOWED, **how: bool) -> Case:
+    play = _SecondHello(first, second, **how)
+    expected = "the second hello does not arrive, and the tunnel is closed"
+    shown = b"CONNECT allowed.test:<tls>, then a hello for allowed.test, then " + second[:200]
+    if play.passes:
+        return Case("tls", what, _8446_4_1_2, shown, "it passes", play, is_control=True)
+    return Case("tls", what, _8446_4_1_2, shown, expected, play, reason)
+
+
+SECOND = (
+    _second("a second hello for another name", FORBIDDEN),
+    _second("a second hello for another name right behind the first", FORBIDDEN, at_once=True),
+    _second("a second hello for another name behind ChangeCipherSpec", _CHANGE_CIPHER_SPEC + FORBIDDEN),
+    _second("a second hello for another name behind an alert", b"\x15\3\3\0\2\1\x5a" + FORBIDDEN),
+    _second(
+        "a second hello for another name over hundreds of records", build_client_hello("forbidden.test", fragment=1)
+    ),
+    _second(
+        "a second hello for another name behind early data", _DATA * 3 + FORBIDDEN, first=WITH_EARLY_DATA, at_once=True
+    ),
+    _second("a second hello for another name that is allowed too", build_client_hello("a.wild.test")),
+    _second("a second hello without a name", build_client_hello(None)),
+    _second("a second hello that is malformed", _named(b"allowed.test", b"forbidden.test"), _MALFORMED),
+    _second("a second hello for the same name", _CHANGE_CIPHER_SPEC + ALLOWED, passes=True),
+)
+
 CASES: tuple[Case, ...] = (
+    *SECOND,
     _broken_off("a forbidden SNI", _BLIND, FORBIDDEN, _MISMATCH),
     _broken_off("another allowed SNI", _BLIND, build_client_hello("a.wild.test"), _MISMATCH),
     _broken_off(

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from gateway.intercept.inspecting.decoding import (
     ALLOWANCE,
+    BYTES_OF_MORE,
+    MEMBERS,
     PIECE,
     Bounds,
     Decoder,
@@ -124,6 +126,35 @@ def test_a_bomb_inside_a_bomb_is_met_between_them() -> None:
     inner = gzip.compress(gzip.compress(bytes(64 << 20)))
     with pytest.raises(Undecodable):
         decode("gzip, gzip", inner, 65536)
+
+
+EMPTY = {"gzip": gzip.compress(b""), "zstd": zstd.compress(b""), "zstd skippable": b"\x50\x2a\x4d\x18" + bytes(4)}
+
+
+@pytest.mark.parametrize("kind", EMPTY)
+def test_members_that_hold_nothing_are_refused_before_they_cost_much(kind: str) -> None:
+    """Each costs as much as kilobytes of content, and is of a few bytes."""
+    coding = kind.partition(" ")[0]
+    data = EMPTY[kind] * (65536 // len(EMPTY[kind]))
+    assert list(decoder(coding).pieces(EMPTY[kind] * (MEMBERS // 2))) == []
+    with pytest.raises(Undecodable, match="members that hold next to nothing"):
+        list(decoder(coding).pieces(data))
+
+
+@pytest.mark.parametrize("coding", ["gzip", "zstd"])
+def test_members_inside_of_a_small_content_are_counted_as_well(coding: str) -> None:
+    small = zstd.compress(EMPTY[coding] * 100_000)
+    assert len(small) < 4096
+    with pytest.raises(Undecodable, match="members that hold next to nothing"):
+        list(decoder(coding, "zstd").pieces(small))
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstd.compress])
+def test_as_many_members_as_there_is_content_for_are_decoded(pack: Callable[[bytes], bytes]) -> None:
+    coding = "gzip" if pack is gzip.compress else "zstd"
+    line = os.urandom(2 * BYTES_OF_MORE)
+    packed = pack(line) * (2 * MEMBERS)
+    assert sum(map(len, decoder(coding).pieces(packed))) == 2 * MEMBERS * len(line)
 
 
 def test_more_than_may_be_decoded_at_all_is_refused() -> None:

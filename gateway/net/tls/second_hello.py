@@ -1,0 +1,222 @@
+"""The client's side of a tunnel until no second ClientHello can come any more: one for another host is held back.
+
+A server that offers TLS 1.3 may ask for another hello (HelloRetryRequest), in which RFC 8446 section 4.1.2 forbids
+another name. Whoever forwards the first hello by its name and then looks away leaves it to the server to check that. So
+the records behind the first hello are looked at, up to the first that cannot be followed by a hello: of nearly all
+connections that is one record, and then the relay is as if nobody had looked.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from gateway.model.intent import ClientHello
+from gateway.model.reasons import Reason
+from gateway.model.roles import Meter
+from gateway.net.paced_relay import PacedRelay, relay_for
+from gateway.net.relay import Direction, Relay
+from gateway.net.stream import Stream
+from gateway.wire.client_hello import HANDSHAKE, ClientHelloParser, MalformedClientHello
+
+TLS_1_3: Final = 0x0304
+RETRY: Final = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c")
+"""The random of a ServerHello that is a HelloRetryRequest (RFC 8446 section 4.1.3)."""
+
+_APPLICATION_DATA: Final = 23
+_ENCRYPTED: Final = bytes((_APPLICATION_DATA,))
+_CHANGE_CIPHER_SPEC: Final = b"\x14\x03\x03\0\1\1"
+_CLIENT_HELLO: Final = 1
+_RECORDS: Final = range(20, 24)
+_RECORD_HEADER: Final = 5
+_MESSAGE_HEADER: Final = 4
+_RANDOM: Final = slice(11, 43)  # behind both headers and the version, in the first record of an answer
+_PIECE: Final = 8192  # bytes passed on at once: what is not bulky is not given to the kernel, which looks at nothing
+
+
+def watch_for(hello: ClientHello | None, limit: int) -> "HelloWatch | None":
+    """None where no second hello can follow. `limit` bounds its size in bytes."""
+    return HelloWatch(hello, limit) if hello is not None and TLS_1_3 in hello.versions else None
+
+
+def watched_relay_for(meter: Meter | None, watch: "HelloWatch | None") -> Callable[..., Relay]:
+    """As `relay_for`, if there is nothing to watch."""
+    if watch is None:
+        return relay_for(meter)
+    return partial(_WatchedRelay, watch) if meter is None else partial(_WatchedPacedRelay, watch, meter)
+
+
+class HelloWatch:
+    """Receives in place of the direction from the client. `refused`: why nothing more was passed on and it was cut."""
+
+    __slots__ = (
+        "_answer",
+        "_cut",
+        "_direction",
+        "_first",
+        "_held",
+        "_is_usual",
+        "_limit",
+        "_parser",
+        "_size",
+        "refused",
+    )
+
+    def __init__(self, first: ClientHello, limit: int) -> None:
+        self.refused: tuple[Reason, str] | None = None
+        self._first = first
+        self._limit = limit
+        self._held = b""
+        self._is_usual = not first.early_data
+        self._size = 0  # of the first hello, until it has been passed on
+        self._parser: ClientHelloParser | None = None  # of the second one, once it has begun
+        self._answer: _Answer | None = None
+
+    def before(self, upward: Direction, downward: Direction, cut: Callable[[Reason], None]) -> None:
+        """Comes between the client and `upward`, whose source holds the first hello, which was read before."""
+        self._direction, self._cut = upward, cut
+        self._size = _size(upward.source.peek())
+        upward.source.receiver = self
+        if self._first.early_data:
+            self._answer = _Answer(downward)
+
+    def received(self, data: bytes) -> None:
+        if self._size:
+            size, self._size = self._size, 0
+            self._pass_on(data[:size])
+            data = data[size:]
+            if not data:
+                return
+        start = len(_CHANGE_CIPHER_SPEC) if data.startswith(_CHANGE_CIPHER_SPEC) else 0
+        if self._is_usual and data[start : start + 1] == _ENCRYPTED:  # of nearly all: the walk in one step
+            self._look_away(data)
+        else:
+            self._is_usual = False
+            self._held = self._walk(self._held + data)
+
+    def ended(self) -> None:
+        """What is held is no whole record, and of no use to anybody."""
+        self._direction.ended()
+
+    def lost(self) -> None:
+        self._direction.lost()
+
+    def _walk(self, data: bytes) -> bytes:
+        """What is left of `data` to be looked at again with what follows."""
+        while data:
+            if data[0] not in _RECORDS or data[1:2] not in (b"", b"\3"):  # no TLS, and no server goes on with it
+                return self._look_away(data)
+            if len(data) <= _RECORD_HEADER:
+                break
+            kind, end = data[0], _RECORD_HEADER + int.from_bytes(data[3:_RECORD_HEADER], "big")
+            if kind == HANDSHAKE:
+                return self._read_hello(data)
+            if kind == _APPLICATION_DATA and self._is_past():
+                return self._look_away(data)
+            if len(data) < end:
+                break
+            self._pass_on(data[:end])
+            data = data[end:]
+        return data
+
+    def _is_past(self) -> bool:
+        """Whether what is encrypted is the handshake's. Early data is not, and where the server does not want it, a
+        second hello may follow."""
+        return self._answer is None or self._answer.is_final
+
+    def _read_hello(self, data: bytes) -> bytes:
+        if data[_RECORD_HEADER] != _CLIENT_HELLO:  # an older version was agreed, in which there is no second one
+            return self._look_away(data)
+        self._parser = self._parser or ClientHelloParser(self._limit)
+        try:
+            hello = self._parser.parse(data)
+        except MalformedClientHello as malformed:
+            return self._stop(malformed.reason, f"the second ClientHello: {malformed}")
+        if hello is None:
+            return data
+        if hello.server_name != self._first.server_name:
+            named = hello.server_name or "no server name"
+            return self._stop(Reason.SNI_MISMATCH, f"{named} in the second ClientHello")
+        return self._look_away(data)
+
+    def _look_away(self, data: bytes) -> bytes:
+        self._direction.source.receiver = self._direction
+        if self._answer is not None:
+            self._answer.look_away()
+        self._direction.received(data)
+        return b""
+
+    def _stop(self, reason: Reason, detail: str) -> bytes:
+        self.refused = reason, detail
+        self._cut(reason)
+        return b""
+
+    def _pass_on(self, data: bytes) -> None:
+        for at in range(0, len(data), _PIECE):
+            self._direction.received(data[at : at + _PIECE])
+
+
+class _WatchedRelay(Relay):
+    __slots__ = ("_watch",)
+
+    def __init__(self, watch: HelloWatch, *arguments: object) -> None:
+        self._watch = watch
+        super().__init__(*arguments)  # type: ignore[arg-type]  # they are the relay's, passed on as they are
+
+    def _joined(self, downstream: Stream, upstream: Stream) -> tuple[Direction, Direction]:
+        upward, downward = super()._joined(downstream, upstream)
+        self._watch.before(upward, downward, self.cut)
+        return upward, downward
+
+
+class _WatchedPacedRelay(PacedRelay):
+    __slots__ = ("_watch",)
+
+    def __init__(self, watch: HelloWatch, *arguments: object) -> None:
+        self._watch = watch
+        super().__init__(*arguments)  # type: ignore[arg-type]  # likewise
+
+    def _joined(self, downstream: Stream, upstream: Stream) -> tuple[Direction, Direction]:
+        upward, downward = super()._joined(downstream, upstream)
+        self._watch.before(upward, downward, self.cut)
+        return upward, downward
+
+
+class _Answer:
+    """Receives in place of the direction from the server until it has answered: `is_final` where it is no retry."""
+
+    __slots__ = ("_direction", "_start", "is_final")
+
+    def __init__(self, downward: Direction) -> None:
+        self._direction = downward
+        self._start = b""
+        self.is_final = False
+        downward.source.receiver = self
+
+    def received(self, data: bytes) -> None:
+        if len(self._start) < _RANDOM.stop:
+            self._start += data[: _RANDOM.stop - len(self._start)]
+            self.is_final = len(self._start) == _RANDOM.stop and self._start[_RANDOM] != RETRY
+        self._direction.received(data)
+
+    def ended(self) -> None:
+        self._direction.ended()
+
+    def lost(self) -> None:
+        self._direction.lost()
+
+    def look_away(self) -> None:
+        """It is the direction's own source again, unless the relay is over."""
+        if self._direction.source.receiver is self:
+            self._direction.source.receiver = self._direction
+
+
+def _size(data: bytes) -> int:
+    """Of the records of the hello at the start of `data`."""
+    at, message = 0, b""
+    if len(data) == _RECORD_HEADER + int.from_bytes(data[3:_RECORD_HEADER], "big"):  # one record, as usual
+        return len(data)
+    while len(message) < _MESSAGE_HEADER + int.from_bytes(message[1:_MESSAGE_HEADER], "big"):
+        end = at + _RECORD_HEADER + int.from_bytes(data[at + 3 : at + _RECORD_HEADER], "big")
+        message += data[at + _RECORD_HEADER : end]
+        at = end
+    return at
