@@ -213,7 +213,7 @@ async def test_a_silent_server_hands_over_to_the_next_and_is_asked_last_for_a_wh
     second_dns.answer("y.test", "203.0.113.2")
     dns.answer("z.test", "203.0.113.3")
     clock = ManualClock()
-    resolver = build_resolver(dns, second_dns, clock=clock, options=ResolverOptions(timeout=0.05, family=Family.IPV4))
+    resolver = build_resolver(dns, second_dns, clock=clock, options=ResolverOptions(timeout=0.5, family=Family.IPV4))
 
     await resolver.resolve(X, within=2)
     await resolver.resolve(name("y.test"), within=2)
@@ -226,7 +226,7 @@ async def test_a_silent_server_hands_over_to_the_next_and_is_asked_last_for_a_wh
 async def test_a_lost_datagram_costs_one_more_try(dns: DnsServer) -> None:
     dns.answer("x.test", "203.0.113.1")
     dns.spoil("x.test", Fault.SILENCE)
-    resolver = build_resolver(dns, options=ResolverOptions(timeout=0.1, family=Family.IPV4))
+    resolver = build_resolver(dns, options=ResolverOptions(timeout=0.5, family=Family.IPV4))
     asking = asyncio.create_task(resolver.resolve(X, within=2))
     await asyncio.to_thread(dns.wait_for_queries, 1)
     dns.forget("x.test")

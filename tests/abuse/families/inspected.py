@@ -148,14 +148,20 @@ CONNECTIONS = tuple(_connection(*each) for each in _MALFORMED)
 
 # ------------------------------------------------------------------------------------------------------------ requests
 
+
+def _at_its_port(authority: str, host: str) -> str:
+    """Another host at the port of the tunnel: nothing but its name is wrong with it."""
+    return f"{host}:{authority.rpartition(':')[2]}"
+
+
 _8_2_2, _8_3, _8_3_1 = (f"{_9113} section {number}" for number in ("8.2.2", "8.3", "8.3.1"))
 _SMUGGLING = "PortSwigger, HTTP/2: the sequel is always worse"
 
 _REQUESTS: tuple[tuple[str, str, Callable[[str], Fields]], ...] = (
-    ("another authority", "own", lambda a: get(a, authority="forbidden.test")),
+    ("another authority", "own", lambda a: get(a, authority=_at_its_port(a, "forbidden.test"))),
     ("another port", "own", lambda a: get(a, authority="inspected.test:443")),
-    ("an internal address as authority", "own", lambda a: get(a, authority="127.0.0.2")),
-    ("a denied authority", "own", lambda a: get(a, authority="denied.test")),
+    ("an internal address as authority", "own", lambda a: get(a, authority=_at_its_port(a, "127.0.0.2"))),
+    ("a denied authority", "own", lambda a: get(a, authority=_at_its_port(a, "denied.test"))),
     ("Host that differs", _8_3_1, lambda a: get(a, BAD, ("host", "forbidden.test"))),
     ("no authority but another Host", _8_3_1, lambda a: get(a, BAD, ("host", "forbidden.test"), authority="")),
     ("two Hosts", _8_3_1, lambda a: get(a, BAD, ("host", a), ("host", a))),
