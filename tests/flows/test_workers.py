@@ -285,7 +285,7 @@ async def test_a_drain_with_thousands_of_tunnels_is_told_at_once_over_in_time_an
         print(f"drain of {tunnels}, {workers} workers: not ready after {told * 1000:.0f} ms, over after {ended:.2f} s")
         assert status == 0
         assert told < 1.0 + 5 * one_answer
-        assert 0.75 * seconds <= ended < seconds + 10.0
+        assert 0.6 * seconds <= ended < seconds + (0.1 if LONG else 10.0)
         records = gateway.records()
     assert len(records) == len({record["connection_id"] for record in records}) == tunnels
     reasons = Counter((record.get("reason"), record["ended"], record["ended_by"]) for record in records)

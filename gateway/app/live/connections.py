@@ -23,6 +23,10 @@ CUT_SECONDS = 0.0004
 """What it takes to end one connection that does not end by itself, and to record it."""
 CUTTING_SHARE = 0.25
 """Of a drain, for that, at most."""
+LEAVING_SECONDS = 0.3
+"""For what comes after the last connection: logs are written, processes end."""
+LEAVING_SHARE = 0.1
+"""Of a drain, for that, at most."""
 
 
 class Connections:
@@ -98,7 +102,7 @@ class Connections:
         requests are refused, unless somebody else goes on accepting: then who came in time is still served."""
         if refusing:
             self.refuse()
-        over_at = self._loop.time() + seconds
+        over_at = self._loop.time() + seconds - min(LEAVING_SECONDS, seconds * LEAVING_SHARE)
         while self._live and (left := over_at - self._cutting_seconds(seconds) - self._loop.time()) > 0:
             await asyncio.wait(self._live, timeout=left)
         while tasks := [*self._live, *self._turned_away]:
