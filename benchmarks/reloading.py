@@ -2,7 +2,8 @@
 
 The gateway serves tunnels that exchange 64 bytes all the time while it takes the policy over again and again. What is
 told: the largest gap of a ticker in its loop and the longest round trip, the time from a change of the files until it
-is in force, and the peak of memory of the gateway and of the process that reads.
+is in force, and the peak of memory of the gateway and of the process that reads. A bystander's largest gap beside it
+tells what the machine, and whoever shares it, kept from everybody.
 """
 
 import argparse
@@ -21,6 +22,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+
+from benchmarks.bystander import Bystander
 
 PAYLOAD = bytes(64)
 PACE = 0.02  # seconds between the round trips of a tunnel
@@ -50,12 +53,14 @@ class Seen:
     round_trips: int
     gateway_peak: int
     reader_peak: int
+    bystander: float
 
     def __str__(self) -> str:
         return (
             f"generation {self.generation}: in force after {self.to_effect:.1f} s; ticker's largest gap "
             f"{self.gap * 1e3:.1f} ms ({self.on_cpu * 1e3:.1f} ms on CPU); longest of {self.round_trips} round trips "
-            f"{self.round_trip * 1e3:.1f} ms; peak memory {self.gateway_peak >> 20} MiB, reader "
+            f"{self.round_trip * 1e3:.1f} ms; a bystander's gap {self.bystander * 1e3:.1f} ms; peak memory "
+            f"{self.gateway_peak >> 20} MiB, reader "
             f"{self.reader_peak >> 20} MiB"
         )
 
@@ -205,20 +210,21 @@ async def watch_reloads(folder: Path, size: Size) -> list[Seen]:
     port = origin.sockets[0].getsockname()[1]
     write_policy(folder, size, port)
     gateway, tunnels = Ticking(folder), Tunnels()
-    with gateway.serving():
+    with gateway.serving(), Bystander.beside() as bystander:
         await tunnels.open(size.tunnels, gateway.proxy, port)
         changes = [partial(write_policy, folder, size, port, variant) for variant in range(1, size.reloads + 1)]
-        seen = [await _reload(gateway, tunnels, change) for change in changes]
+        seen = [await _reload(gateway, tunnels, bystander, change) for change in changes]
         await tunnels.close()
     origin.close()
     return seen
 
 
-async def _reload(gateway: Ticking, tunnels: Tunnels, write: Callable[[], None]) -> Seen:
+async def _reload(gateway: Ticking, tunnels: Tunnels, bystander: Bystander, write: Callable[[], None]) -> Seen:
     before = await gateway.generation()
     await asyncio.to_thread(write)
     began_at = time.monotonic()
     await asyncio.to_thread(gateway.gap)
+    await asyncio.to_thread(bystander.gap)
     tunnels.begin()
     peaks = gateway.peaks()
     while (generation := await gateway.generation()) == before:
@@ -227,7 +233,7 @@ async def _reload(gateway: Ticking, tunnels: Tunnels, write: Callable[[], None])
     to_effect = time.monotonic() - began_at
     await asyncio.sleep(3)  # the old rules are taken down
     gap, on_cpu = await asyncio.to_thread(gateway.gap)
-    return Seen(generation, to_effect, gap, on_cpu, tunnels.longest, tunnels.count, *next(peaks))
+    return Seen(generation, to_effect, gap, on_cpu, tunnels.longest, tunnels.count, *next(peaks), bystander.gap())
 
 
 async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
