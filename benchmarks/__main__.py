@@ -125,14 +125,25 @@ def _launches(options: argparse.Namespace, configurations: Path, logs: Path) -> 
     return launches
 
 
-def _run(scenario: Scenario, launches: Sequence[Launch], sizes: Sizes, rounds: int) -> dict[str, list[Sample]]:
+def _run(
+    scenario: Scenario, launches: Sequence[Launch], sizes: Sizes, rounds: int, failed: dict[str, str]
+) -> dict[str, list[Sample]]:
+    """A peer that cannot do the work is left out from then on, and noted in `failed`; the gateway has to do it."""
     launches = [launch for launch in launches if scenario.suits(launch)]
     rounds = 1 if scenario is SOAK else rounds
     samples: dict[str, list[Sample]] = {launch.name: [] for launch in launches}
     for number in range(1, rounds + 1):
-        for launch in launches:
+        for launch in [launch for launch in launches if launch.name in samples]:
             began = time.monotonic()
-            sample = measure(scenario, launch, sizes)
+            try:
+                sample = measure(scenario, launch, sizes)
+            except (load.LoadFailed, ProxyFailed) as error:
+                if launch.is_gateway:
+                    raise
+                failed[f"{scenario.key}, {launch.name}"] = _shown(str(error))
+                del samples[launch.name]
+                _say(f"{scenario.key:5} {number}/{rounds} {launch.name:10} FAILED: {error}")
+                continue
             samples[launch.name].append(sample)
             details = "".join(f", {name} {value:.3g}" for name, value in sample.details.items())
             _say(f"{scenario.key:5} {number}/{rounds} {launch.name:10} {sample.cost:8.4g} {scenario.unit}, "
@@ -189,11 +200,12 @@ def _measure_all(options: argparse.Namespace, directory: Path, logs: Path) -> li
     launches = _launches(options, directory, logs)
     for launch in launches:
         _say(f"{launch.name}: {launch.configuration}")
+    failed: dict[str, str] = {}
     with load.origin():
-        samples = {scenario.key: _run(scenario, launches, sizes, options.rounds) for scenario in scenarios}
+        samples = {scenario.key: _run(scenario, launches, sizes, options.rounds, failed) for scenario in scenarios}
     rows = [report.row(scenario, samples[scenario.key], samples) for scenario in scenarios]
     report.print_table(rows, options.proxies, sys.stdout)
-    about = _about(options, launches)
+    about = {**_about(options, launches), "failed": failed}
     report.write_json(directory / "report.json", rows, samples, about)
     telling.publish(directory, rows, samples, about)
     if options.publish:

@@ -45,6 +45,8 @@ def _document(rows: Sequence[Row], samples: Mapping[str, Samples], about: Mappin
         ),
         "The load generator, the origin and the proxy share the machine's cores: rates say less than costs do.\n",
     ]
+    if about["failed"]:
+        parts += ["## Not measured\n", "".join(f"- {what}: {why}\n" for what, why in about["failed"].items())]
     for row in rows:
         parts += _details(row, samples.get(row.scenario.key, {}))
     parts += [f"![{row.scenario.title}]({row.scenario.key}.svg)\n" for row in rows if len(row.costs) > 1]

@@ -2,11 +2,12 @@
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.abuse.case import Need, Stage
+from tests.abuse.case import Case, Need, Stage
 from tests.abuse.complaint import Kind
 from tests.abuse.open_proxy import OpenProxy
 from tests.abuse.suite import CASES, run
@@ -18,21 +19,27 @@ EVERY = int(os.environ.get("ABUSE_EVERY", "10"))
 IMPATIENT = 3.0 if EVERY == 1 else 1.0
 """Seconds that it gets: what it does, it does at once, and the rest it never does."""
 WORLDS = 16 if EVERY == 1 else 8
+AGAIN = 2
 
 
 @pytest.mark.timeout(900)
 def test_an_open_proxy_keeps_none_of_them(capsys: pytest.CaptureFixture[str]) -> None:
     with ThreadPoolExecutor(WORLDS) as threads:
-        kept = [name for names in threads.map(_kept_by_an_open_proxy, range(WORLDS)) for name in names]
+        parts = [ATTACKS[::EVERY][number::WORLDS] for number in range(WORLDS)]
+        kept = [case for cases in threads.map(_kept_by_an_open_proxy, parts) for case in cases]
     with capsys.disabled():
         counts = dict(Counter(case.family for case in ATTACKS))
         print(f"\n{len(ATTACKS)} attacks and {len(CASES) - len(ATTACKS)} controls: {counts}")
-    assert kept == []
+    for _ in range(AGAIN):  # a connection that broke for another reason hides what it would have let pass
+        kept = _kept_by_an_open_proxy(kept)
+    assert [case.id for case in kept] == []
 
 
-def _kept_by_an_open_proxy(number: int) -> list[str]:
-    """Every so many-th attack, on a world of its own. That others were not served would be no proof."""
+def _kept_by_an_open_proxy(cases: Sequence[Case]) -> list[Case]:
+    """On a world of its own. That others were not served would be no proof."""
+    if not cases:
+        return []
     with World() as world, OpenProxy((world.dns.address, world.dns.port)) as proxy:
         stage = Stage(("127.0.0.1", proxy.port), world, ("127.0.0.1", proxy.admin_port), IMPATIENT)
-        outcomes = list(run(ATTACKS[::EVERY][number::WORLDS], stage, frozenset(Need)))
-    return [each.case.id for each in outcomes if all(kind is Kind.HEALTH for kind, _ in each.complaints)]
+        outcomes = list(run(cases, stage, frozenset(Need)))
+    return [each.case for each in outcomes if all(kind is Kind.HEALTH for kind, _ in each.complaints)]
