@@ -14,6 +14,7 @@ ABOUT: dict[str, Any] = {
     "python": "3.11.2",
     "peers": {"squid": "Squid Cache: Version 5.7"},
     "configurations": {"squid": "http_port 3128\n", "floor": ""},
+    "failed": {"idle, nginx": "connection reset"},
 }
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -31,6 +32,7 @@ def test_the_report_names_machine_peers_configurations_and_what_was_missed(tmp_p
     assert "http_port 3128" in text
     assert "### floor" not in text
     assert "| gateway | 7 |" in text
+    assert "## Not measured\n\n- idle, nginx: connection reset\n" in text
     assert (tmp_path / "b.svg").exists()
 
 
