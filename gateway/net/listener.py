@@ -8,7 +8,6 @@ import logging
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from itertools import islice
 from typing import cast
 
 from gateway.model.addresses import Address, parse_address
@@ -116,9 +115,8 @@ class Listener:
         )
 
     async def finish(self) -> None:
-        """Accept those who stand in the kernel's queue, whom closing would reset untold, then `close`. As many as
-        a queue holds and no more: others keep coming."""
-        waiting = list(islice(_waiting(self._sock), socket.SOMAXCONN)) if self._server is not None else []
+        """Accept those who stand in the kernel's queue, whom closing would reset untold, then `close`."""
+        waiting = list(_waiting(self._sock)) if self._server is not None else []
         self.close()
         for sock in waiting:
             with suppress(OSError):  # gone before anybody could look
