@@ -8,6 +8,7 @@ import logging
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import islice
 from typing import cast
 
 from gateway.model.addresses import Address, parse_address
@@ -115,8 +116,11 @@ class Listener:
         )
 
     async def finish(self) -> None:
-        """Accept those who stand in the kernel's queue, whom closing would reset untold, then `close`."""
-        waiting = list(_waiting(self._sock)) if self._server is not None else []
+        """Accept those who stand in the kernel's queue, whom closing would reset untold, then `close`.
+
+        They are at most as many as the queue holds: who keeps coming does not keep the listener.
+        """
+        waiting = list(islice(_waiting(self._sock), BACKLOG)) if self._server is not None else []
         self.close()
         for sock in waiting:
             with suppress(OSError):  # gone before anybody could look

@@ -146,11 +146,26 @@ async def test_who_stands_in_the_kernels_queue_at_the_end_is_accepted_before_it_
             socket.create_connection(("127.0.0.1", port))
         for stream, _ in came:
             stream.write(b"bye")
-            await stream.aclose()
         for client in clients:
             client.setblocking(False)
             assert await receive(client) == b"bye"
             client.close()
+        for stream, _ in came:
+            await stream.aclose()
+
+
+async def test_no_more_than_a_queue_holds_are_accepted_at_the_end() -> None:
+    async with listening() as (listener, accepted, port):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("gateway.net.listener.BACKLOG", 3)
+            clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(5)]
+            await listener.finish()
+        came = [await accepted.next() for _ in range(3)]
+        assert accepted.queue.empty()
+        for client in clients:
+            client.close()
+        for stream, _ in came:
+            await stream.aclose()
 
 
 async def test_an_address_can_be_listened_on_again_at_once() -> None:
