@@ -94,7 +94,9 @@ def settings_on(page: str, folder: Path) -> GatewaySettings:
     together: dict[str, Any] = {"inspection": {"ca_cert": "ca.crt", "ca_key": "ca.key"}}
     for block in EXAMPLES:
         if block.page == page and block.text.startswith("# gateway.yaml"):
-            together |= yaml.safe_load(block.text)
+            for key, value in yaml.safe_load(block.text).items():
+                known = together.get(key)
+                together[key] = {**known, **value} if isinstance(known, dict) else value
     file = folder / "gateway.yaml"
     file.write_text(yaml.safe_dump(together), encoding="utf-8")
     return load_settings(file, {})

@@ -26,6 +26,12 @@ def test_status_and_error_type_are_those_of_the_replies(reason: Reason) -> None:
         assert error != "-"
 
 
+def test_whose_side_it_is_is_one_of_those_that_the_page_explains() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    explained = set(re.findall(r"\*(\w+)\* \(", text.partition("\n|")[0]))
+    assert set(re.findall(r"^\| `\w+` \| (\w+) \|", text, re.MULTILINE)) == explained
+
+
 def test_troubleshooting_has_statuses_and_phrases_as_they_are_told() -> None:
     page = PAGE.with_name("troubleshooting.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (\d{3}) \| `([^`]+)` \| `(\w+)` \|", page, re.MULTILINE)
