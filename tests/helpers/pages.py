@@ -6,18 +6,8 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PAGES = tuple(
-    sorted(
-        page.relative_to(ROOT).as_posix()
-        for folder, pattern in (
-            (ROOT, "*.md"),
-            (ROOT / "docs", "**/*.md"),
-            (ROOT / "benchmarks", "*.md"),
-            (ROOT / "helm", "*.md"),
-        )
-        for page in folder.glob(pattern)
-    )
-)
+_WHERE = ("*.md", "docs/**/*.md", "benchmarks/**/*.md", "helm/**/*.md")
+PAGES = tuple(sorted(page.relative_to(ROOT).as_posix() for where in _WHERE for page in ROOT.glob(where)))
 """By their path from the repository's root."""
 
 _FENCED = re.compile(r"^```([a-z]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
