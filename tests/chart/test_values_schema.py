@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import yaml
-from jsonschema import Draft202012Validator
+from jsonschema import Draft7Validator
 
 from helm.values_schema import Untold, as_text, schema_of
 from tests.chart.rendering import CHART, template, with_values
@@ -26,7 +26,7 @@ EXAMPLES = [
 
 @pytest.mark.parametrize("block", EXAMPLES, ids=str)
 def test_values_in_the_pages_fit_the_schema(block: Block) -> None:
-    Draft202012Validator(schema_of(VALUES)).validate(yaml.safe_load(block.text))
+    Draft7Validator(schema_of(VALUES)).validate(yaml.safe_load(block.text))
 
 
 MISFITS: list[dict[str, object]] = [

@@ -72,7 +72,7 @@ def test_every_key_of_a_rule_a_limit_and_a_request_has_a_row_and_no_other() -> N
     page = "docs/policy.md"
     assert {key for (key,) in rows(page, "**A rule**", "**Patterns.**")} == set(keys_of(RuleSettings))
     assert {key for (key,) in rows(page, "**`requests`**", "A path is")} == set(keys_of(RequestSettings))
-    limits = {re.split(r"\W", key)[0] for (key, *_) in rows(page, "| a limit of")} - {""}
+    limits = {re.split(r"\W", key)[0] for (key, *_) in rows(page, "| a limit of", "**What a client")} - {""}
     assert limits == set(keys_of(LimitSettings))
 
 
