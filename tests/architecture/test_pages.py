@@ -2,7 +2,9 @@
 
 import importlib.util
 import re
+import tomllib
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import PurePosixPath
 
 import pytest
@@ -15,6 +17,7 @@ from tests.telemetry.readings import sources
 
 LINK = re.compile(r"\]\(([^()\s]+)\)")
 FILE = re.compile(r"`((?:gateway|tests|config|helm|benchmarks|docs|\.ci)/[\w./-]*\w)(?:::\w+)?`", re.ASCII)
+SOURCE = re.compile(r"`([\w/]+\.py)`", re.ASCII)
 PAGE_BY_NAME = re.compile(r"\bdocs/[\w-]+\.md\b", re.ASCII)
 MODULE = re.compile(r"\bpython -m ([a-z][\w.]*)", re.ASCII)
 TARGETS = re.compile(r"`make ([a-z-]+(?: [a-z-]+)*)", re.ASCII)
@@ -44,6 +47,16 @@ def missing_files(page: str, text: str) -> Iterator[str]:
     for name in sorted({*FILE.findall(text), *PAGE_BY_NAME.findall(text)}):
         if not (ROOT / name).exists():
             yield f"{page}: {name}"
+    for name in sorted({name for name in SOURCE.findall(text) if not FILE.fullmatch(f"`{name}`")}):
+        if not any(f"/{path}".endswith(f"/{name}") for path in sources_here()):
+            yield f"{page}: {name}"
+
+
+@cache
+def sources_here() -> frozenset[str]:
+    """Every Python file by its path from the root: pages leave out where it begins."""
+    folders = ("gateway", "tests", "benchmarks", "helm")
+    return frozenset(file.relative_to(ROOT).as_posix() for folder in folders for file in (ROOT / folder).rglob("*.py"))
 
 
 def missing_modules(page: str, text: str) -> Iterator[str]:
@@ -87,12 +100,13 @@ def test_alerts_and_dashboard_ask_for_metrics_that_are_there() -> None:
 
 def test_what_is_not_there_would_be_told() -> None:
     planted = (
-        "[a](nowhere.md) [b](policy.md#no-such-heading) [c](policy.md#limits) `gateway/serve/nothing.py` docs/none.md\n"
+        "[a](nowhere.md) [b](policy.md#no-such-heading) [c](policy.md#limits)\n"
+        "`gateway/serve/nothing.py` `net/none.py` docs/none.md `net/relay.py`\n"
         "python -m benchmarks.nothing `make nothing` `make fuzz` egress_nothing_total egress_workers\n"
     )
     assert [list(check("docs/x.md", planted)) for check in CHECKS] == [
         ["docs/x.md: nowhere.md", "docs/x.md: policy.md#no-such-heading"],
-        ["docs/x.md: docs/none.md", "docs/x.md: gateway/serve/nothing.py"],
+        ["docs/x.md: docs/none.md", "docs/x.md: gateway/serve/nothing.py", "docs/x.md: net/none.py"],
         ["docs/x.md: python -m benchmarks.nothing"],
         ["docs/x.md: make nothing"],
         ["docs/x.md: egress_nothing_total"],
@@ -108,6 +122,13 @@ def test_decisions_are_numbered_without_a_gap_and_their_titles_say_which() -> No
     decisions = sorted(page for page in PAGES if page.startswith("docs/decisions/"))
     assert [PurePosixPath(page).name[:4] for page in decisions] == [f"{n:04}" for n in range(1, len(decisions) + 1)]
     assert [page for n, page in enumerate(decisions, 1) if not text_of(page).startswith(f"# {n}. ")] == []
+
+
+def test_every_dependency_has_its_reason() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = {re.split(r"[^\w.-]", each)[0] for each in project["dependencies"]}
+    page = text_of("docs/decisions/0001-dependencies.md")
+    assert {name for name in wanted if not re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", page)} == set()
 
 
 def test_reasons_that_pages_name_in_a_filter_exist() -> None:
