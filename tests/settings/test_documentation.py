@@ -43,8 +43,16 @@ def rows(page: str, heading: str, until: str = "\n## ") -> dict[KeyPath, str]:
     """Of the tables below a heading: each name in the first column as a path, and the row that it stands in."""
     section = text_of(page).split(f"\n{heading}")[1].split(until)[0]
     lines = [line for line in section.splitlines() if line.startswith("| `")]
-    names = [(name, line) for line in lines for name in re.findall(r"`([^`]+)`", line.split("|")[1])]
-    return {tuple(part.removesuffix("[]") for part in name.lstrip(".").split(".")): line for name, line in names}
+    return {name: line for line in lines for name in names_in(line.split("|")[1])}
+
+
+def names_in(cell: str) -> Iterator[KeyPath]:
+    """`a.b`, `.c` are a.b and a.c."""
+    above: KeyPath = ()
+    for name in re.findall(r"`([^`]+)`", cell):
+        path = tuple(part.removesuffix("[]") for part in name.lstrip(".").split("."))
+        yield (*above, *path) if name.startswith(".") else path
+        above = above if name.startswith(".") else path[:-1]
 
 
 def within(part: KeyPath, whole: KeyPath) -> int | None:
@@ -66,6 +74,33 @@ def test_every_key_of_gateway_yaml_is_described_and_no_other() -> None:
     missing = [path for path in keys if not is_described(path, described)]
     assert [path for path in missing if path[0] != "inspectors" or path[-1] not in inspectors] == []
     assert [name for name in described if not any(within(name, path) for path in keys)] == []
+
+
+def default_of(path: KeyPath, section: type[Section] = GatewaySettings) -> object:
+    """As files would spell it. Raises `KeyError`: there is no such key."""
+    key, *rest = path
+    annotation = field_type(section, key)
+    below = inner_type(annotation) or annotation
+    if rest:
+        return default_of(tuple(rest), below)
+    [field] = [field for name, field in section.model_fields.items() if (field.alias or name) == key]
+    if field.default_factory is None:
+        return field.default
+    return {each: default_of((each,), below) for each in keys_of(below)}
+
+
+def test_defaults_are_those_that_the_page_names() -> None:
+    described = rows("docs/policy.md", "## gateway.yaml")
+    compared = 0
+    for name, row in described.items():
+        shown = row.split("|")[2].strip()
+        if re.fullmatch(r"(`[^`]+` ?)+", shown):
+            whole = name if name[0] in keys_of(GatewaySettings) else ("telemetry", *name)
+            several = shown.count("`") > 2
+            text = "{" + ", ".join(re.findall(r"`([^`]+)`", shown)) + "}" if several else shown.strip("`")
+            assert default_of(whole) == ("-" if text == "-" else yaml.safe_load(text)), name
+            compared += 1
+    assert compared > 50
 
 
 def test_every_key_of_a_rule_a_limit_and_a_request_has_a_row_and_no_other() -> None:
