@@ -92,12 +92,6 @@ def test_what_pages_name_is_there(check: Check) -> None:
     assert [found for page in PAGES for found in check(page, text_of(page))] == []
 
 
-def test_alerts_and_dashboard_ask_for_metrics_that_are_there() -> None:
-    for name in ("alerts.yaml", "dashboard.json"):
-        path = f"config/observability/{name}"
-        assert list(missing_metrics(path, (ROOT / path).read_text())) == []
-
-
 def test_what_is_not_there_would_be_told() -> None:
     planted = (
         "[a](nowhere.md) [b](policy.md#no-such-heading) [c](policy.md#limits)\n"

@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.model.record import ConnectionRecord, ExchangeRecord
@@ -13,7 +14,7 @@ from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.otlp.attributes import attributes_of_span, attributes_of_stage, name_of
 from gateway.telemetry.otlp.points import attribute_of
 from gateway.telemetry.sealing import seal
-from tests.helpers.pages import text_of
+from tests.helpers.pages import ROOT, text_of
 from tests.telemetry.drafts import tunnelled
 from tests.telemetry.readings import process_families, sources
 
@@ -64,6 +65,12 @@ def test_every_attribute_of_a_span_is_described() -> None:
     whole = attributes_of_span(everything) | {name_of(key): "" for key in ExchangeRecord.__annotations__}
     conventional = {name for name in whole if not name.startswith("egress.")} - set.union(*stages.values())
     assert conventional <= {name for row in rows.values() for name in row}
+
+
+def test_every_alert_is_described_with_its_severity() -> None:
+    groups = yaml.safe_load((ROOT / "config" / "observability" / "alerts.yaml").read_text())["groups"]
+    alerts = [(rule["alert"], rule["labels"]["severity"]) for group in groups for rule in group["rules"]]
+    assert re.findall(r"^\| `(Egress\w+)` \| (\w+) \|", text_of("docs/observability.md"), re.MULTILINE) == alerts
 
 
 def test_the_example_is_what_is_written() -> None:
