@@ -10,7 +10,7 @@ import yaml
 
 from gateway.settings.gateway import GatewaySettings
 from gateway.settings.load import load_policy, load_settings, with_policy
-from gateway.settings.policy import LimitSettings, PolicyFile, RequestSettings, RuleSettings
+from gateway.settings.policy import LimitSettings, MatchSettings, PolicyFile, RequestSettings, RuleSettings
 from gateway.settings.problems import ConfigErrors
 from gateway.settings.section import Section, field_type, inner_type, is_section, keys_of
 from tests.helpers.pages import PAGES, Block, blocks, text_of
@@ -103,8 +103,9 @@ def test_defaults_are_those_that_the_page_names() -> None:
     assert compared > 50
 
 
-def test_every_key_of_a_rule_a_limit_and_a_request_has_a_row_and_no_other() -> None:
+def test_every_key_of_a_group_a_rule_a_limit_and_a_request_has_a_row_and_no_other() -> None:
     page = "docs/policy.md"
+    assert {key for (key,) in rows(page, "**A group**", "**A rule**")} == set(keys_of(MatchSettings))
     assert {key for (key,) in rows(page, "**A rule**", "**Patterns.**")} == set(keys_of(RuleSettings))
     assert {key for (key,) in rows(page, "**`requests`**", "A path is")} == set(keys_of(RequestSettings))
     limits = {re.split(r"\W", key)[0] for (key, *_) in rows(page, "| a limit of", "**What a client")} - {""}
