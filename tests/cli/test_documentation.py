@@ -1,21 +1,20 @@
 """docs/cli.md has every command with its options, and no page names one that does not exist."""
 
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from typer.core import TyperGroup
 from typer.main import get_command
+from typer.testing import CliRunner
 
 from gateway.cli.main import app
+from tests.helpers.pages import PAGES, text_of
 
-ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
-PAGES = [
-    *(ROOT / "docs").glob("*.md"),
-    *ROOT.glob("*.md"),
-    ROOT / "helm" / "egress-gateway" / "templates" / "NOTES.txt",
-]
+PAGE = text_of("docs/cli.md")
+NOTES = "helm/egress-gateway/templates/NOTES.txt"
 SECTION = re.compile(r"^## `([a-z -]+)`\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 OPTION = re.compile(r"(?<!\S)--?[a-z][a-z-]*")
 
@@ -56,7 +55,18 @@ def test_every_command_has_a_section_with_all_of_its_options() -> None:
 
 
 def test_no_page_calls_a_command_with_an_option_that_it_does_not_have() -> None:
-    assert {page.name: found for page in PAGES if (found := unknown_options(page.read_text(encoding="utf-8")))} == {}
+    assert {page: found for page in (*PAGES, NOTES) if (found := unknown_options(text_of(page)))} == {}
+
+
+def test_explain_says_what_the_page_on_troubleshooting_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = re.search(
+        r"^    \$ egress-gateway (.*)\n((?:    .*\n|\n)+)", text_of("docs/troubleshooting.md"), re.MULTILINE
+    )
+    assert shown is not None
+    monkeypatch.chdir(tmp_path)
+    Path("policy.yaml").write_text("rules: [{name: a, hosts: [a.example]}]\n")
+    said = CliRunner().invoke(app, shown[1].split())
+    assert (said.exit_code, said.stdout.strip()) == (1, textwrap.dedent(shown[2]).strip())
 
 
 def test_an_option_that_does_not_exist_would_be_told() -> None:
