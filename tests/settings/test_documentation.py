@@ -175,5 +175,6 @@ def test_an_example_that_does_not_load_would_be_told(tmp_path: Path) -> None:
 
 def test_there_are_no_examples_outside_of_fences() -> None:
     """An indented block that reads like a file of ours is looked at by nobody."""
-    first = r"^$\n^    (?:#[^\n]*\n    )?(?:version: 1|clients:|rules:|listeners:|identity:|telemetry:|[a-z_]+: \{)"
+    keys = "version: 1|clients:|rules:|listeners:|identity:|telemetry:"
+    first = rf"^(?! {{4}}).*\S.*\n\n    (?:#[^\n]*\n    )?(?:{keys}|[a-z_]+: \{{)"
     assert [page for page in PAGES if re.search(first, text_of(page), re.MULTILINE)] == []
