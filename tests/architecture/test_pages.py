@@ -9,7 +9,11 @@ from pathlib import PurePosixPath
 
 import pytest
 
+from gateway.exchange import upstream
 from gateway.model.reasons import Reason
+from gateway.net import dialer, stream
+from gateway.net.dns.cache import FAILURE_SECONDS, LONGEST_NEGATIVE_SECONDS
+from gateway.serve import connection
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.metrics import Metrics
 from tests.helpers.pages import PAGES, ROOT, anchors, text_of
@@ -123,6 +127,20 @@ def test_every_dependency_has_its_reason() -> None:
     wanted = {re.split(r"[^\w.-]", each)[0] for each in project["dependencies"]}
     page = text_of("docs/decisions/0001-dependencies.md")
     assert {name for name in wanted if not re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", page)} == set()
+
+
+def test_what_no_setting_changes_is_as_operations_has_it() -> None:
+    _, (*_, first), (*_, every), (*_, probes) = stream.KEEP_ALIVE
+    table = text_of("docs/operations.md").split("What is fixed, and no setting:")[1].split("\n## ")[0]
+    for said in (
+        f"first probe after {first} s, then every {every} s, {probes} without an answer",
+        f"after {dialer.STAGGER_SECONDS:g} s, or at once",
+        f"{upstream.IDLE_SECONDS:g} s without use, {upstream.LONGEST_USE:g} s from the dial",
+        f"{upstream.IDLE_FOR_ONE_KEY} for one client, rule and host, {upstream.IDLE_AT_MOST:,} a process",
+        f"{LONGEST_NEGATIVE_SECONDS / 60:g} minutes at most; failures for {FAILURE_SECONDS:g} s",
+        f"| {connection.ATTEMPTS}, then it is closed",
+    ):
+        assert said in table
 
 
 def test_reasons_that_pages_name_in_a_filter_exist() -> None:
