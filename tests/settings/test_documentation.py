@@ -1,26 +1,24 @@
-"""docs/policy.md has every key and no other, and every example of a file in the pages is one that loads."""
+"""docs/policy.md has every key with its default and no other, and no page names a key that does not exist."""
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from gateway.settings.gateway import GatewaySettings
-from gateway.settings.load import load_policy, load_settings, with_policy
 from gateway.settings.policy import LimitSettings, MatchSettings, PolicyFile, RequestSettings, RuleSettings
-from gateway.settings.problems import ConfigErrors
 from gateway.settings.section import Section, field_type, inner_type, is_section, keys_of
-from tests.helpers.pages import PAGES, Block, blocks, text_of
+from tests.helpers.pages import PAGES, ROOT, text_of
 
 KeyPath = tuple[str, ...]
 
-BEGINNING = re.compile(r"# (gateway|policy)\.yaml\n|# Imported from ")
-OTHERS = re.compile(r"# (?:values|mine)\.yaml\n|# of a pod\n|apiVersion: ")
-"""What is not ours to load: the chart's values, pods, objects of Kubernetes."""
-EXAMPLES = [block for page in PAGES for block in blocks(page, "yaml") if not OTHERS.match(block.text)]
+VALUES = yaml.safe_load((ROOT / "helm" / "egress-gateway" / "values.yaml").read_text())
+DOTTED = re.compile(r"`([A-Za-z_]+(?:\[\])?(?:\.[A-Za-z_\[\]]+)+)`", re.ASCII)
+NO_KEY = re.compile(
+    r".*\.(?:yaml|py|md)|cluster\.local|kubernetes\.io|rules\.http|service\.instance\.id|tls\.(?:client|protocol)\..*"
+)
+"""Files, domains, attributes and the keys of others that begin like a key of ours."""
 
 
 def leaves_of(section: type[Section], above: KeyPath = ()) -> Iterator[KeyPath]:
@@ -76,6 +74,36 @@ def test_every_key_of_gateway_yaml_is_described_and_no_other() -> None:
     assert [name for name in described if not any(within(name, path) for path in keys)] == []
 
 
+def is_a_value(path: KeyPath) -> bool:
+    """Of the chart. Below an open one anything is."""
+    node: Any = VALUES
+    for key in path:
+        if not isinstance(node, dict) or (node and key not in node):
+            return False
+        node = node.get(key, {})
+    return True
+
+
+def unknown_keys(text: str) -> list[str]:
+    """Dotted names that begin like a key of a file or a value of the chart, and are none."""
+    keys = [*leaves_of(GatewaySettings), *leaves_of(PolicyFile), *leaves_of(RuleSettings)]
+    first = {path[0] for path in keys if len(path) > 1} | set(VALUES)
+    named = {name: tuple(part.removesuffix("[]") for part in name.split(".")) for name in DOTTED.findall(text)}
+    asked = {name: path for name, path in named.items() if path[0] in first and not NO_KEY.fullmatch(name)}
+    return [n for n, path in asked.items() if not (any(within(path, key) for key in keys) or is_a_value(path))]
+
+
+def test_every_dotted_key_that_a_page_names_exists() -> None:
+    assert {page: found for page in PAGES if (found := unknown_keys(text_of(page)))} == {}
+
+
+def test_a_dotted_key_that_does_not_exist_would_be_told() -> None:
+    text = (
+        "`timeouts.idle` `resolver.cache.stale` `lock.namespaces` `networkPolicy.extraIngres` `gateway.cluster.cidrs`"
+    )
+    assert unknown_keys(text) == ["resolver.cache.stale", "networkPolicy.extraIngres"]
+
+
 def default_of(path: KeyPath, section: type[Section] = GatewaySettings) -> object:
     """As files would spell it. Raises `KeyError`: there is no such key."""
     key, *rest = path
@@ -123,58 +151,3 @@ def test_a_key_without_a_word_about_it_would_be_told() -> None:
     assert is_described(("telemetry", "access_log", "path"), described)
     assert not is_described(("timeouts", "idle"), described)
     assert not is_described(("telemetry", "access_log", "format"), described)
-
-
-def settings_on(page: str, folder: Path) -> GatewaySettings:
-    """What the examples of gateway.yaml on a page say together; with an authority, which policies may need."""
-    together: dict[str, Any] = {"inspection": {"ca_cert": "ca.crt", "ca_key": "ca.key"}}
-    for block in EXAMPLES:
-        if block.page == page and block.text.startswith("# gateway.yaml"):
-            for key, value in yaml.safe_load(block.text).items():
-                known = together.get(key)
-                together[key] = {**known, **value} if isinstance(known, dict) else value
-    file = folder / "gateway.yaml"
-    file.write_text(yaml.safe_dump(together), encoding="utf-8")
-    return load_settings(file, {})
-
-
-def with_all_groups(policy: dict[str, Any], settings: GatewaySettings) -> dict[str, Any]:
-    """An example that leaves groups out, with a stand-in for each."""
-    shown = [*settings.secrets.values(), *settings.client_certificates.values()]
-    groups = {group for rule in policy.get("rules") or [] for group in rule.get("clients", [])}
-    groups |= {group for each in shown for group in each.clients or ()}
-    stand_ins = {group: {"match": [{"user": group}]} for group in groups}
-    return {**policy, "clients": stand_ins | policy.get("clients", {})}
-
-
-def load(block: Block, folder: Path) -> None:
-    """As a file of its own. Raises `ConfigErrors`."""
-    if block.text.startswith("# gateway.yaml"):
-        file = folder / "gateway.yaml"
-        file.write_text(block.text, encoding="utf-8")
-        load_settings(file, {})
-    else:
-        settings = settings_on(block.page, folder)
-        file = folder / "policy.yaml"
-        file.write_text(yaml.safe_dump(with_all_groups(yaml.safe_load(block.text), settings)), encoding="utf-8")
-        load_policy(with_policy(settings, file))
-
-
-@pytest.mark.parametrize("block", EXAMPLES, ids=str)
-def test_every_example_says_which_file_it_is_and_loads(block: Block, tmp_path: Path) -> None:
-    assert BEGINNING.match(block.text), "its first line must be `# gateway.yaml` or `# policy.yaml`"
-    load(block, tmp_path)
-
-
-def test_an_example_that_does_not_load_would_be_told(tmp_path: Path) -> None:
-    with pytest.raises(ConfigErrors, match=r"timeouts\.idel: unknown key"):
-        load(Block("docs/x.md", 1, "yaml", "# gateway.yaml\ntimeouts: {idel: 5m}\n"), tmp_path)
-    with pytest.raises(ConfigErrors, match="hosts"):
-        load(Block("docs/x.md", 1, "yaml", "# policy.yaml\nrules:\n  - {name: a, hosts: [a*b.example]}\n"), tmp_path)
-
-
-def test_there_are_no_examples_outside_of_fences() -> None:
-    """An indented block that reads like a file of ours is looked at by nobody."""
-    keys = "version: 1|clients:|rules:|listeners:|identity:|telemetry:"
-    first = rf"^(?! {{4}}).*\S.*\n\n    (?:#[^\n]*\n    )?(?:{keys}|[a-z_]+: \{{)"
-    assert [page for page in PAGES if re.search(first, text_of(page), re.MULTILINE)] == []
