@@ -33,9 +33,9 @@ def settings_on(page: str, folder: Path) -> GatewaySettings:
 
 def with_all_groups(policy: dict[str, Any], settings: GatewaySettings) -> dict[str, Any]:
     """An example that leaves groups out, with a stand-in for each."""
-    shown = [*settings.secrets.values(), *settings.client_certificates.values()]
     groups = {group for rule in policy.get("rules") or [] for group in rule.get("clients", [])}
-    groups |= {group for each in shown for group in each.clients or ()}
+    groups |= {group for secret in settings.secrets.values() for group in secret.clients or ()}
+    groups |= {group for shown in settings.client_certificates.values() for group in shown.clients or ()}
     stand_ins = {group: {"match": [{"user": group}]} for group in groups}
     return {**policy, "clients": stand_ins | policy.get("clients", {})}
 
