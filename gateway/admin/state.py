@@ -69,7 +69,7 @@ class GatewayState(Protocol):
         ...
 
     def unready(self) -> str | None:
-        """Why no traffic should be sent here (`starting`, `draining`, `no_policy`); None when it should."""
+        """Why no traffic should be sent here (`starting`, `draining`, or what is still missing); None: it should."""
         ...
 
     def metrics(self) -> bytes:

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections import Counter
 from pathlib import Path
 
 from tests.abuse.suite import CASES
@@ -46,3 +47,13 @@ def test_what_does_not_exist_would_be_told() -> None:
     assert not exists("tests/architecture/test_promises.py::test_nothing")
     assert not exists("tests/nowhere.py::test_nothing")
     assert exists("tests/architecture/test_promises.py::test_what_does_not_exist_would_be_told")
+
+
+def test_the_page_of_the_abuse_suite_counts_what_there_is() -> None:
+    page = (ROOT / "docs" / "abuse.md").read_text(encoding="utf-8")
+    table = page.split("\n## The families\n")[1].split("\n## ")[0]
+    attacks = Counter(case.family for case in CASES if not case.is_control)
+    assert {
+        family: int(count) for family, count in re.findall(r"^\| `(\w+)` \| (\d+) \|", table, re.MULTILINE)
+    } == attacks
+    assert f"Beside these {attacks.total()} attacks there are {len(CASES) - attacks.total()} controls" in table

@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,9 +50,9 @@ def test_a_misspelt_key_below_gateway_is_caught_by_the_gateway(tmp_path: Path) -
 
 def test_the_values_on_the_page_render_and_are_taken(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "kubernetes.md").read_text()
-    (block,) = re.findall(r"^    # mine\.yaml\n((?:    .*\n)+)", page, re.MULTILINE)
+    (block,) = re.findall(r"^```yaml\n# mine\.yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     values = tmp_path / "mine.yaml"
-    values.write_text(textwrap.dedent(block))
+    values.write_text(block)
     found = objects(template("helm4", "--values", str(values)))
     mounted = Mounted(tmp_path, rendered_pod(found), found)
     assert check([mounted.settings_file], {}) == ""

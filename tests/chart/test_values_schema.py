@@ -1,11 +1,15 @@
 """values.schema.json is made from values.yaml, and keeps misspelt keys out."""
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import yaml
+from jsonschema import Draft7Validator
 
 from helm.values_schema import Untold, as_text, schema_of
 from tests.chart.rendering import CHART, template, with_values
+from tests.helpers.pages import PAGES, Block, blocks
 
 VALUES = (CHART / "values.yaml").read_text()
 
@@ -13,6 +17,16 @@ VALUES = (CHART / "values.yaml").read_text()
 def test_the_schema_is_up_to_date() -> None:
     """`make chart` makes it anew."""
     assert (CHART / "values.schema.json").read_text() == as_text(schema_of(VALUES))
+
+
+EXAMPLES = [
+    block for page in PAGES for block in blocks(page, "yaml") if re.match("# (values|mine)\\.yaml\n", block.text)
+]
+
+
+@pytest.mark.parametrize("block", EXAMPLES, ids=str)
+def test_values_in_the_pages_fit_the_schema(block: Block) -> None:
+    Draft7Validator(schema_of(VALUES)).validate(yaml.safe_load(block.text))
 
 
 MISFITS: list[dict[str, object]] = [
