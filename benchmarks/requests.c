@@ -116,8 +116,9 @@ static int head_of(const struct client *client, char *head, size_t size) {
                           "Accept: application/json\r\nConnection: keep-alive\r\nAccept-Language: en-GB,en;q=0.9\r\nCache-Control: no-cache\r\n"
                           "Authorization: Bearer 7fd2a1c9e0b84c5da3f6e1d09b7c42a87fd2a1c9e0b84c5da3f6e1d09b7c42a8\r\n"
                           "Cookie: session=0b84c5da3f6e1d09; theme=dark\r\nX-Request-Id: %016x\r\n"
-                          "traceparent: 00-0af7651916cd43dd8448eb211c80319c-%016x-01\r\n",
-                          method, options.target, port, what, (unsigned long long)operand, options.target, port, client->number, client->number);
+                          "traceparent: 00-0af7651916cd43dd8448eb211c80319c-%016x-%02x\r\n",
+                          method, options.target, port, what, (unsigned long long)operand, options.target, port, client->number, client->number,
+                          client->number % 100 == 0); /* one in a hundred is traced by its client, as the gateway does of itself */
     if (options.mode == UPLOAD)
         length += snprintf(head + length, size - (size_t)length, "Content-Length: %llu\r\n", (unsigned long long)options.bytes);
     return length + snprintf(head + length, size - (size_t)length, "\r\n");
