@@ -294,9 +294,9 @@ class Inlet(ABC, Generic[H]):
         """Let it send again."""
 
     def _leave(self) -> None:
-        if self._outlet is not None:
-            self._outlet.stream.feeder = None
-            self._outlet = None
+        outlet, self._outlet = self._outlet, None
+        if outlet is not None and outlet.stream.feeder is outlet:  # else it is fed by somebody else by now
+            outlet.stream.feeder = None
 
 
 def check_request(inlet: Inlet[Request]) -> None:

@@ -19,7 +19,7 @@ from tests.helpers.walk import FakeDialer, KeepingRecorder, StuckDialer, build_s
 from tests.policy.builders import build, rule
 from tests.telemetry.drafts import accepted
 
-RULES = build(rule("web", "web.test", ports=(80,), protocol=Protocol.HTTP))
+RULES = build(rule("web", "web.test other.test", ports=(80,), protocol=Protocol.HTTP))
 REQUEST = b"GET http://web.test/x HTTP/1.1\r\nHost: web.test\r\n\r\n"
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 SECRET = "hunter2"
@@ -135,3 +135,56 @@ async def test_draining_wakes_a_connection_that_only_waits() -> None:
         await asyncio.wait([talking.task], timeout=30)
         assert talking.task.done()
         assert not talking.services.exchanges.resting
+
+
+async def test_who_takes_over_a_kept_connection_leaves_the_back_pressure_of_its_former_client_alone() -> None:
+    """A client is in the midst of another answer when the connection that served its first one serves somebody else."""
+    dialer = FakeDialer()
+    async with talk(dialer) as talking:
+        await send(talking.client, REQUEST)
+        await dialer.dialled.wait()
+        first = dialer.origin
+        await receive(first)
+        await send(first, ANSWER[:-1])  # in two parts, so that it is sent on as it comes
+        await receive(talking.client)
+        await send(first, ANSWER[-1:])
+        await receive(talking.client)
+
+        dialer.dialled.clear()
+        await send(talking.client, REQUEST.replace(b"web.test", b"other.test"))
+        await dialer.dialled.wait()
+        second, size = dialer.origin, 50_000_000
+        await receive(second)
+        await send(second, b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
+        sending = asyncio.ensure_future(send(second, bytes(size)))
+        await asyncio.wait([sending], timeout=0.3)
+        assert not sending.done()
+
+        downstream, client = await stream_and_peer()
+        services = talking.services
+        scope = AnyAuthority(services.rules, services.identifier, talking.limiter, services.pool)
+        other = asyncio.create_task(
+            converse(downstream, accepted(), scope, services.exchanges, Patience(head=5, idle=5))
+        )
+        await send(client, REQUEST)
+        await receive(first)
+        await send(first, ANSWER)
+        assert (await receive(client)).startswith(b"HTTP/1.1 200 ")
+
+        head = await receive_until_empty_line(talking.client)
+        async with asyncio.timeout(5):
+            await receive_exactly(talking.client, size)
+        assert head.startswith(b"HTTP/1.1 200 ")
+        await sending
+        other.cancel()
+        await asyncio.wait([other])
+        downstream.abort()
+        for sock in (client, first):
+            sock.close()
+
+
+async def receive_until_empty_line(sock: socket.socket) -> bytes:
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        head += await receive(sock, 1)
+    return head

@@ -133,3 +133,13 @@ async def test_they_are_bounded_in_number(kept: Kept, monkeypatch: pytest.Monkey
     assert kept.pool.take("a third") is None
     kept.close()
     assert len(kept.pool) == 0
+
+
+async def test_one_whose_last_answer_had_to_wait_for_its_client_is_read_while_it_waits(kept: Kept) -> None:
+    """Else nobody would see that the destination closes it, and the next request would be lost on it."""
+    connection = await kept.connect()
+    connection.inlet.pause()
+    kept.pool.give(KEY, connection)
+    kept.peers[0].close()
+    await until_empty(kept.pool)
+    kept.close()

@@ -71,7 +71,6 @@ class UpstreamConnection:
     def expect(self, method: str, upgrade: bool, tell: Callable[[], None]) -> None:
         """A request with this method is sent next. Raises `UpstreamError` if an answer is there already."""
         self.inlet.tell = tell
-        self.inlet.begin()
         try:
             self.reader.expect(method, upgrade=upgrade)
         except MalformedMessage as malformed:
@@ -130,6 +129,7 @@ class UpstreamConnection:
     def enter_pool(self, leave: Callable[[], None], now: float) -> None:
         """Whatever comes from the other side now closes it. `leave` is called once: it is used again, or closed."""
         self.inlet.tell = self.close
+        self.inlet.begin()  # its last client may have had it paused, and then nobody would see its end
         self.is_reused = True
         self.idle_since = now
         self._leave = leave
