@@ -155,6 +155,10 @@ class TlsTransport(asyncio.Transport):
                 break
             except ssl.SSLZeroReturnError:  # both have said goodbye
                 chunk = b""
+            except ssl.SSLError:
+                if chunks:  # what came before the fault was said all the same
+                    self._above.data_received(b"".join(chunks))
+                raise
             self._peer_ended = not chunk
             chunks.append(chunk)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)

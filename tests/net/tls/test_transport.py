@@ -412,6 +412,16 @@ async def test_whatever_follows_the_handshake_ends_the_connection_or_is_read(see
         await stream.aclose()
 
 
+async def test_what_came_right_before_a_forged_record_is_read() -> None:
+    async with in_tls() as (stream, peer):
+        stream.transport.pause_reading()
+        await peer.send(b"proper")
+        socket.socket.sendall(peer.socket, b"\x17\3\3\0\x20" + bytes(32))
+        stream.transport.resume_reading()
+        await until(lambda: stream.is_lost)
+        assert (stream.peek(), stream.was_reset) == (b"proper", True)
+
+
 async def test_an_alert_right_after_the_handshake_is_heard_though_a_reset_came_behind_it() -> None:
     """As servers of TLS 1.3 refuse who has no certificate. Both are there before anything is written, or read."""
     context = build_server_context(MATERIAL)
