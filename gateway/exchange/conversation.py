@@ -64,6 +64,7 @@ class _Conversation:
         while await self._turn():
             if not await self._comes_next():
                 break
+        await self._delivered()
 
     async def _turn(self) -> bool:
         """One request and what becomes of it. True: another may follow."""
@@ -139,6 +140,19 @@ class _Conversation:
             self._stream.abort()
         finally:
             self._stream.feeder = None
+
+    async def _delivered(self) -> None:
+        """Until it has taken all of it: who closes the connection has less patience. But who still sends a request that
+        is answered already may not read until that is dropped."""
+        stream, inlet = self._stream, self.inlet
+        if stream.queued():
+            await asyncio.sleep(0)  # the loop writes at the end of a turn, and mostly that was all
+        while stream.queued() and not stream.transport.is_closing():
+            if inlet.end is None and inlet.has_something:
+                break
+            stream.feeder = None
+            stream.transport.set_write_buffer_limits(0)  # `relieved` comes when all is written
+            await self._drained()
 
     async def _refuse(self, error: GatewayError, request: Request | None, draft: ExchangeDraft) -> bool:
         """Answer in words, or cut off what had begun. True: another request may follow."""

@@ -13,6 +13,7 @@ from gateway.limits.unlimited import Unlimited
 from gateway.model.intent import Protocol
 from gateway.model.reasons import Reason
 from gateway.model.record import Draft, Ended, Side
+from gateway.net import stream as stream_module
 from gateway.net.stream import Stream
 from tests.helpers.streams import receive, receive_exactly, send, stream_and_peer
 from tests.helpers.walk import FakeDialer, KeepingRecorder, StuckDialer, build_services
@@ -30,6 +31,7 @@ class Talk:
 
     def __init__(self, downstream: Stream, client: socket.socket, dialer: FakeDialer | StuckDialer) -> None:
         self.client = client
+        self.downstream = downstream
         self.recorder = KeepingRecorder()
         self.limiter = Unlimited()
         self.draft: Draft = accepted()
@@ -188,3 +190,37 @@ async def receive_until_empty_line(sock: socket.socket) -> bytes:
     while not head.endswith(b"\r\n\r\n"):
         head += await receive(sock, 1)
     return head
+
+
+@pytest.mark.parametrize("says_close", [True, False], ids=["said so", "ended its side"])
+async def test_a_slow_client_gets_all_of_an_answer_after_which_its_connection_is_closed(
+    monkeypatch: pytest.MonkeyPatch, says_close: bool
+) -> None:
+    monkeypatch.setattr(stream_module, "LINGER_SECONDS", 0.05)
+    dialer, size = FakeDialer(), 120_000
+    async with talk(dialer) as talking:
+        client, downstream = talking.client, talking.downstream
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
+        downstream.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16 * 1024)
+        served = asyncio.ensure_future(served_and_closed(talking))
+        close = b"Connection: close\r\n" if says_close else b""
+        await send(client, REQUEST.replace(b"\r\n\r\n", b"\r\n" + close + b"\r\n"))
+        if not says_close:
+            client.shutdown(socket.SHUT_WR)
+        await dialer.dialled.wait()
+        await receive(dialer.origin)
+        await send(dialer.origin, b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
+        async with asyncio.timeout(10):
+            while not talking.recorder.exchanges:  # noqa: ASYNC110  # a recorder tells nobody
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.3)
+        assert close in await receive_until_empty_line(client)
+        assert len(await receive_exactly(client, size)) == size
+        assert await receive(client) == b""
+        client.close()
+        await served
+
+
+async def served_and_closed(talking: Talk) -> None:
+    await talking.task
+    await talking.downstream.aclose()
