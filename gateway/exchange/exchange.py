@@ -8,7 +8,7 @@ the draft as it becomes known. A response that has begun is completed or cut off
 """
 
 from collections.abc import Hashable
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from gateway.exchange.http1.upstream import UpstreamConnection
 from gateway.exchange.inlet import Head, Outlet, check_request
@@ -175,19 +175,12 @@ class Exchange:
         if not self._dials:
             async with self._scope.connection_lease(judged, self._absence):
                 self._dials = True
-        fresh = await self._reach(key)
+        fresh = await self._scope.pool.reach(key, partial(self._dial, key))
         return fresh, await self._ask_over(fresh)
 
     def _may_repeat(self, upstream: UpstreamSide) -> bool:
         is_harmless = self._request.method in _REPEATABLE or upstream.is_unprocessed
         return is_harmless and self._request.framing.delimiter is Delimiter.NONE
-
-    async def _reach(self, key: Hashable) -> UpstreamSide:
-        pool = self._scope.pool
-        if not pool.is_shared:
-            return await self._dial(key)
-        async with pool.dialling:
-            return pool.take(key) or await self._dial(key)
 
     async def _dial(self, key: Hashable) -> UpstreamSide:
         parts = self._parts
