@@ -113,11 +113,12 @@ class Stream(asyncio.Protocol):
         if self.has_ended or self.is_lost:
             return False
         self.read_on()
-        self._waiter = asyncio.get_running_loop().create_future()
+        waiter = self._waiter = asyncio.get_running_loop().create_future()
         try:
-            return await self._waiter
+            return await waiter
         finally:
-            self._waiter = None
+            if self._waiter is waiter:  # who was called off leaves a turn later, and another may wait by then
+                self._waiter = None
 
     async def absence(self) -> None:
         """Wait until the peer sends no more; what it sends meanwhile is held, and waits for it to be taken."""
@@ -241,11 +242,12 @@ class Stream(asyncio.Protocol):
 
     async def _next_event(self) -> bool:
         """True: bytes came. False: the end came or, while lingering, the queue was written or time is over."""
-        self._waiter = asyncio.get_running_loop().create_future()
+        waiter = self._waiter = asyncio.get_running_loop().create_future()
         try:
-            return await self._waiter
+            return await waiter
         finally:
-            self._waiter = None
+            if self._waiter is waiter:
+                self._waiter = None
 
     async def _linger(self) -> None:
         """Say that nothing follows, and drop what comes until the peer has taken everything and ended as well."""
