@@ -6,6 +6,7 @@ being ended, and by how often it may do what costs it nothing (`wire.http2.flood
 
 import asyncio
 import logging
+from contextlib import suppress
 
 from gateway.exchange.conversation import Patience
 from gateway.exchange.exchange import Exchange
@@ -132,7 +133,7 @@ class _Conversation:
             await Exchange(self._plan_of(request), draft, asker, self._scope, self._parts).run()
             await self._delivered(asker)
         except GatewayError as error:
-            self._refuse(asker, error, request, draft)
+            await self._refuse(asker, error, request, draft)
         except asyncio.CancelledError:
             if draft.reason is None:
                 draft.reason = Reason.DOWNSTREAM_RESET if self._session.is_lost else Reason.DRAINING
@@ -140,7 +141,7 @@ class _Conversation:
             raise
         except Exception as bug:
             _logger.exception("exchange %s", draft.exchange_id)
-            self._refuse(asker, InternalError(Reason.INTERNAL_ERROR, type(bug).__name__), request, draft)
+            await self._refuse(asker, InternalError(Reason.INTERNAL_ERROR, type(bug).__name__), request, draft)
         finally:
             self._close(asker, draft)
 
@@ -162,7 +163,9 @@ class _Conversation:
                 if asker.stream.queued() == before:
                     raise
 
-    def _refuse(self, asker: StreamAsker, error: GatewayError, request: Request | None, draft: ExchangeDraft) -> None:
+    async def _refuse(
+        self, asker: StreamAsker, error: GatewayError, request: Request | None, draft: ExchangeDraft
+    ) -> None:
         """Answer in words, or reset the stream."""
         note(error, draft)
         stream, inlet = asker.stream, asker.inlet
@@ -175,6 +178,8 @@ class _Conversation:
             stream.abort()
             return
         draft.status = asker.refuse(error, request, self._parts.name, draft.exchange_id)
+        with suppress(DownstreamError):  # who does not take it learns what the status says
+            await self._delivered(asker)
 
     def _close(self, asker: StreamAsker, draft: ExchangeDraft) -> None:
         asker.leave()
