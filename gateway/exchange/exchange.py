@@ -302,7 +302,7 @@ class Exchange:
 
     def _is_sent(self) -> bool:
         """Whether all of the request came, and went on."""
-        return self._inlet.end is not None and (self._watched is None or self._watched.is_sent)
+        return self._inlet.end is not None and (self._inspected is None or self._inspected.is_sent)
 
     def _check_content(self) -> None:
         """Raise `Refused` if the request is larger than the rule allows, or if its inspectors object."""

@@ -1,5 +1,6 @@
 """Content that is larger than the rule allows is cut, and never looks like something that is whole."""
 
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -7,7 +8,11 @@ import pytest
 from gateway.exchange.http1.inlets import RequestInlet
 from gateway.exchange.inlet import Feeder, HeadFields
 from gateway.exchange.inspected.outlets import Upload
+from gateway.exchange.inspected.reading import Reading
+from gateway.exchange.inspected.request import Inspected
+from gateway.model.inspection.terms import Inspection
 from gateway.wire.http.messages import End, Fields
+from tests.telemetry.drafts import asked, exchanged, permit_of
 
 MAX_BODY = 10
 
@@ -67,3 +72,16 @@ def test_a_stream_whose_first_content_is_too_much_is_not_ended() -> None:
     upload = Upload(channel, cast("RequestInlet", Source()), True, MAX_BODY, ())
     upload.begin([], upload.opening(bytes(MAX_BODY + 1), End()))
     assert (channel.content, channel.has_ended) == (b"", False)
+
+
+def test_a_request_of_which_something_was_withheld_does_not_count_as_sent() -> None:
+    """The destination still waits for the rest: nothing else may go over the connection."""
+    reading = cast(Reading, SimpleNamespace(inspection=Inspection()))
+    inspected = Inspected(permit_of(asked()), exchanged(), reading, MAX_BODY, {})
+    assert inspected.is_sent
+    upload = inspected.upload(Channel(), cast("RequestInlet", Source()), True)
+    upload.write(bytes(MAX_BODY))
+    assert inspected.is_sent
+    upload.write(b"x")
+    upload.finish(End())
+    assert not inspected.is_sent
