@@ -142,7 +142,7 @@ class Exchange:
     async def _forward(self, judged: Judged, key: Hashable) -> bool:
         self._host = _host_field(judged.named, self._scope.usual_port)
         if self._meter is not None:
-            await pay(self._meter, self._permit)
+            await pay(self._meter, self._permit, self._inlet, self._signal)
         upstream, response = await self._ask(key, judged)
         if response.status == _SWITCHING:
             await switch(

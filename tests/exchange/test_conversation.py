@@ -15,7 +15,7 @@ from gateway.model.reasons import Reason
 from gateway.model.record import Draft, Ended, Side
 from gateway.net import stream as stream_module
 from gateway.net.stream import Stream
-from tests.helpers.streams import receive, receive_exactly, send, stream_and_peer
+from tests.helpers.streams import receive, receive_exactly, reset, send, stream_and_peer
 from tests.helpers.walk import FakeDialer, KeepingRecorder, StuckDialer, build_services
 from tests.policy.builders import build, rule
 from tests.telemetry.drafts import accepted
@@ -29,11 +29,13 @@ SECRET = "hunter2"
 class Talk:
     """A connection that is conversed with, the client's socket in the test's hands."""
 
-    def __init__(self, downstream: Stream, client: socket.socket, dialer: FakeDialer | StuckDialer) -> None:
+    def __init__(
+        self, downstream: Stream, client: socket.socket, dialer: FakeDialer | StuckDialer, limiter: Unlimited
+    ) -> None:
         self.client = client
         self.downstream = downstream
         self.recorder = KeepingRecorder()
-        self.limiter = Unlimited()
+        self.limiter = limiter
         self.draft: Draft = accepted()
         self.services = build_services(RULES, dialer, self.recorder, self.limiter)
         services = self.services
@@ -44,9 +46,9 @@ class Talk:
 
 
 @asynccontextmanager
-async def talk(dialer: FakeDialer | StuckDialer) -> AsyncIterator[Talk]:
+async def talk(dialer: FakeDialer | StuckDialer, limiter: Unlimited | None = None) -> AsyncIterator[Talk]:
     downstream, client = await stream_and_peer()
-    talking = Talk(downstream, client, dialer)
+    talking = Talk(downstream, client, dialer, limiter or Unlimited())
     try:
         yield talking
     finally:
@@ -224,3 +226,44 @@ async def test_a_slow_client_gets_all_of_an_answer_after_which_its_connection_is
 async def served_and_closed(talking: Talk) -> None:
     await talking.task
     await talking.downstream.aclose()
+
+
+class Debt:
+    """Fulfils `roles.Meter`, and is the pace of both directions: a minute is owed for what was moved before."""
+
+    piece = 1 << 20
+
+    def __init__(self) -> None:
+        self.up = self.down = self
+        self.is_asked = asyncio.Event()
+
+    def settle(self) -> float:
+        self.is_asked.set()
+        return 60.0
+
+    def spend(self, size: int) -> float:
+        raise AssertionError("nothing moves")
+
+
+class InDebt(Unlimited):
+    """Every lease owes."""
+
+    meter: Debt  # type: ignore[assignment]  # the limiter that knows no limits has none
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.meter = Debt()
+
+
+async def test_who_is_gone_while_earlier_bytes_are_paid_for_gives_the_lease_back_at_once() -> None:
+    dialer, limiter = FakeDialer(), InDebt()
+    async with talk(dialer, limiter) as talking:
+        await send(talking.client, REQUEST)
+        await limiter.meter.is_asked.wait()
+        assert limiter.held == 1
+        reset(talking.client)
+        await asyncio.wait([talking.task], timeout=5)
+        assert limiter.held == 0
+    [exchange] = talking.recorder.exchanges
+    assert exchange.reason is Reason.DOWNSTREAM_RESET
+    assert dialer.permits == []
