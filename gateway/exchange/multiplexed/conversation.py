@@ -8,7 +8,7 @@ import asyncio
 import logging
 from contextlib import suppress
 
-from gateway.exchange.conversation import Patience
+from gateway.exchange.conversation import Patience, all_taken
 from gateway.exchange.exchange import Exchange
 from gateway.exchange.http2.calling import StreamReset
 from gateway.exchange.http2.session import Session
@@ -69,6 +69,9 @@ class _Conversation:
             parts.resting.discard(self._signal)
         if session.fault is not None:
             note(DownstreamError(session.fault.reason, session.fault.detail), self._connection)
+        elif not session.is_lost:
+            session.flush()
+            await all_taken(session.stream, self._signal, parts, self._patience)
 
     def _is_over(self) -> bool:
         session = self._session

@@ -6,15 +6,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import cast
 
+import pytest
 from hpack import Decoder, Encoder
 
 from gateway.exchange.conversation import Patience
 from gateway.exchange.multiplexed.conversation import converse_in_streams
+from gateway.exchange.parts import Parts
 from gateway.exchange.scope import Judged, Scope
+from gateway.model.client import Client
 from gateway.model.decision import Deny
 from gateway.model.errors import Refused
 from gateway.model.reasons import Reason
 from gateway.model.record import ExchangeDraft
+from gateway.net import stream as stream_module
 from gateway.wire.http.messages import Request
 from gateway.wire.http2 import codes
 from gateway.wire.http2.frames import Frame, FrameReader, header_frames, settings_frame, window_frame
@@ -22,9 +26,11 @@ from gateway.wire.target import Target
 from tests.helpers.streams import receive, send, stream_and_peer
 from tests.helpers.walk import FakeDialer, KeepingRecorder, build_services
 from tests.policy.builders import build
-from tests.telemetry.drafts import accepted
+from tests.telemetry.drafts import accepted, address, asked, permit_of
 
-GET = Encoder().encode([(":method", "GET"), (":scheme", "https"), (":authority", "a.test"), (":path", "/")])
+PSEUDO = [(":method", "GET"), (":scheme", "https"), (":authority", "a.test"), (":path", "/")]
+GET = Encoder().encode(PSEUDO)
+LITTLE = 16 * 1024
 
 
 class NobodyMay:
@@ -40,24 +46,33 @@ class NobodyMay:
 
 
 @asynccontextmanager
-async def client_of(scope: Scope, recorder: KeepingRecorder) -> AsyncIterator["Client"]:
+async def client_of(scope: Scope, recorder: KeepingRecorder) -> AsyncIterator["PlainClient"]:
+    """Its connection is closed when the conversation is over, as its owner does it."""
     downstream, sock = await stream_and_peer()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, LITTLE)
+    downstream.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LITTLE)
     parts = build_services(build(), FakeDialer(), recorder).exchanges
-    talking = asyncio.create_task(
-        converse_in_streams(downstream, accepted(), scope, parts, Patience(head=5, idle=5), connects=False)
-    )
+
+    async def serve() -> None:
+        await converse_in_streams(downstream, accepted(), scope, parts, Patience(head=5, idle=5), connects=False)
+        await downstream.aclose()
+
+    serving = asyncio.create_task(serve())
     with sock:
         try:
-            yield Client(sock)
+            yield PlainClient(sock, parts)
         finally:
-            talking.cancel()
-            await asyncio.wait([talking])
+            serving.cancel()
+            await asyncio.wait([serving])
             downstream.abort()
 
 
-class Client:
-    def __init__(self, sock: socket.socket) -> None:
+class PlainClient:
+    """Without TLS."""
+
+    def __init__(self, sock: socket.socket, parts: Parts) -> None:
         self.sock = sock
+        self.parts = parts
         self._reader = FrameReader(awaits_preface=False)
         self._come: list[Frame] = []
 
@@ -88,3 +103,29 @@ async def test_a_refusal_waits_for_the_clients_window_like_any_answer() -> None:
         assert content.ends_stream or (await client.next(codes.DATA, codes.RST_STREAM)).ends_stream
     [exchange] = recorder.exchanges
     assert (exchange.status, exchange.reason) == (403, Reason.NO_RULE)
+
+
+class EverybodyMay(NobodyMay):
+    async def judge(self, request: Request, target: Target, draft: ExchangeDraft, now: float) -> Judged:
+        permit = permit_of(asked())
+        return Judged(permit, Client(address("10.0.0.1")), permit.authority)
+
+
+async def test_a_slow_client_gets_all_that_it_was_answered_before_a_drain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_module, "LINGER_SECONDS", 0.05)
+    recorder, value = KeepingRecorder(), "x" * 30_000
+    async with client_of(cast("Scope", EverybodyMay()), recorder) as client:
+        windows = settings_frame([(codes.INITIAL_WINDOW_SIZE, 1 << 20)]) + window_frame(0, 1 << 24)
+        await send(client.sock, codes.PREFACE + windows)
+        trace = [(":method", "TRACE"), *PSEUDO[1:], ("max-forwards", "0"), ("x-much", value)]
+        for number in range(1, 9, 2):
+            await send(client.sock, header_frames(number, Encoder().encode(trace), True))
+        async with asyncio.timeout(10):
+            while len(recorder.exchanges) < 4:  # noqa: ASYNC110  # a recorder tells nobody
+                await asyncio.sleep(0.01)
+        client.parts.drain()
+        await asyncio.sleep(0.3)
+        ended = 0
+        while ended < 4:
+            frame = await client.next(codes.DATA)
+            ended += frame.ends_stream
