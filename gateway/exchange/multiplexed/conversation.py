@@ -97,10 +97,11 @@ class _Conversation:
                 self._session.peer_leaves = True
 
     async def end(self) -> None:
-        """Nothing goes on behind it."""
+        """Nothing begins any more, nor goes on behind it. A task that is cancelled before it began leaves no record."""
+        self._session.sender.go_away(self._session.connection.last_stream, ErrorCode.NO_ERROR)
         tasks = [asker.task for asker in self._askers]
         for task in tasks:
-            task.cancel()
+            task.get_loop().call_soon(task.cancel)
         if tasks:
             await asyncio.wait(tasks)
         self._session.part()

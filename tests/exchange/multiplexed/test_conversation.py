@@ -19,6 +19,7 @@ from gateway.model.errors import Refused
 from gateway.model.reasons import Reason
 from gateway.model.record import ExchangeDraft
 from gateway.net import stream as stream_module
+from gateway.net.stream import Stream
 from gateway.wire.http.messages import Request
 from gateway.wire.http2 import codes
 from gateway.wire.http2.frames import Frame, FrameReader, header_frames, settings_frame, window_frame
@@ -60,7 +61,7 @@ async def client_of(scope: Scope, recorder: KeepingRecorder) -> AsyncIterator["P
     serving = asyncio.create_task(serve())
     with sock:
         try:
-            yield PlainClient(sock, parts)
+            yield PlainClient(sock, parts, downstream, serving)
         finally:
             serving.cancel()
             await asyncio.wait([serving])
@@ -70,9 +71,11 @@ async def client_of(scope: Scope, recorder: KeepingRecorder) -> AsyncIterator["P
 class PlainClient:
     """Without TLS."""
 
-    def __init__(self, sock: socket.socket, parts: Parts) -> None:
+    def __init__(self, sock: socket.socket, parts: Parts, downstream: Stream, serving: "asyncio.Task[None]") -> None:
         self.sock = sock
         self.parts = parts
+        self.downstream = downstream
+        self.serving = serving
         self._reader = FrameReader(awaits_preface=False)
         self._come: list[Frame] = []
 
@@ -129,3 +132,42 @@ async def test_a_slow_client_gets_all_that_it_was_answered_before_a_drain(monkey
         while ended < 4:
             frame = await client.next(codes.DATA)
             ended += frame.ends_stream
+
+
+async def test_a_request_that_comes_in_the_turn_in_which_its_connection_is_cut_off_is_recorded() -> None:
+    recorder = KeepingRecorder()
+    async with client_of(cast("Scope", NobodyMay()), recorder) as client:
+        await asyncio.sleep(0)
+        client.serving.cancel()
+        client.downstream.data_received(codes.PREFACE + settings_frame([]) + header_frames(1, GET, True))
+        await asyncio.wait([client.serving])
+    assert [each.number for each in recorder.exchanges] == [1]
+
+
+class NobodyYet(NobodyMay):
+    """Whose requests wait, and need a turn of the loop to leave."""
+
+    def __init__(self) -> None:
+        self.judged = 0
+
+    async def judge(self, request: Request, target: Target, draft: ExchangeDraft, now: float) -> Judged:
+        self.judged += 1
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.05)
+        raise AssertionError("only a cancellation gets here")
+
+
+async def test_no_request_begins_while_those_of_a_connection_that_is_cut_off_are_leaving() -> None:
+    recorder, scope = KeepingRecorder(), NobodyYet()
+    async with client_of(cast("Scope", scope), recorder) as client:
+        await send(client.sock, codes.PREFACE + settings_frame([]) + header_frames(1, GET, True))
+        async with asyncio.timeout(5):
+            while not scope.judged:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        client.serving.cancel()
+        await asyncio.sleep(0.01)
+        client.downstream.data_received(header_frames(3, GET, True))
+        await asyncio.wait([client.serving])
+    assert ([each.number for each in recorder.exchanges], scope.judged) == ([1], 1)
