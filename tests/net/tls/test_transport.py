@@ -383,7 +383,7 @@ async def test_who_has_us_answer_and_does_not_read_is_cut_off(monkeypatch: pytes
 
 
 def ask_for_keys(sock: socket.socket, most: int) -> int:
-    """With OpenSSL itself, which Python's `ssl` does not let ask: so many KeyUpdates were sent, and nothing was read."""
+    """With OpenSSL itself, for `ssl` has no word for it: so many KeyUpdates were sent, and nothing was read."""
     openssl = ctypes.CDLL(ctypes.util.find_library("ssl"))
     openssl.TLS_client_method.restype = openssl.SSL_CTX_new.restype = openssl.SSL_new.restype = ctypes.c_void_p
     context = ctypes.c_void_p(openssl.SSL_CTX_new(ctypes.c_void_p(openssl.TLS_client_method())))
