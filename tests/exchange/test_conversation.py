@@ -24,6 +24,7 @@ RULES = build(rule("web", "web.test other.test", ports=(80,), protocol=Protocol.
 REQUEST = b"GET http://web.test/x HTTP/1.1\r\nHost: web.test\r\n\r\n"
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 SECRET = "hunter2"
+LITTLE = 16 * 1024
 
 
 class Talk:
@@ -43,6 +44,11 @@ class Talk:
         self.task = asyncio.create_task(
             converse(downstream, self.draft, scope, services.exchanges, Patience(head=5, idle=5))
         )
+
+    def narrow(self) -> None:
+        """The kernel holds little on the way to the client."""
+        self.client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, LITTLE)
+        self.downstream.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LITTLE)
 
 
 @asynccontextmanager
@@ -201,9 +207,8 @@ async def test_a_slow_client_gets_all_of_an_answer_after_which_its_connection_is
     monkeypatch.setattr(stream_module, "LINGER_SECONDS", 0.05)
     dialer, size = FakeDialer(), 120_000
     async with talk(dialer) as talking:
-        client, downstream = talking.client, talking.downstream
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
-        downstream.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16 * 1024)
+        client = talking.client
+        talking.narrow()
         served = asyncio.ensure_future(served_and_closed(talking))
         close = b"Connection: close\r\n" if says_close else b""
         await send(client, REQUEST.replace(b"\r\n\r\n", b"\r\n" + close + b"\r\n"))
@@ -267,3 +272,33 @@ async def test_who_is_gone_while_earlier_bytes_are_paid_for_gives_the_lease_back
     [exchange] = talking.recorder.exchanges
     assert exchange.reason is Reason.DOWNSTREAM_RESET
     assert dialer.permits == []
+
+
+async def test_what_comes_right_behind_a_switch_of_protocols_is_held_up_like_all_that_follows() -> None:
+    dialer = FakeDialer()
+    async with talk(dialer) as talking:
+        talking.narrow()
+        upgrade = b"Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        await send(talking.client, REQUEST.removesuffix(b"\r\n") + upgrade)
+        await dialer.dialled.wait()
+        await receive(dialer.origin)
+        switched = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+        much = 20_000_000
+        transport = dialer.streams[0].transport
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        transport.pause_reading()
+        sending = asyncio.ensure_future(send(dialer.origin, switched + bytes(much)))
+        await asyncio.sleep(0.1)  # until as much is there as the kernel takes
+        transport.resume_reading()
+        await asyncio.wait([sending], timeout=0.5)
+        assert not sending.done()
+        assert talking.downstream.queued() < 1_000_000
+        assert (await receive_until_empty_line(talking.client)).startswith(b"HTTP/1.1 101 ")
+        assert await receive_exactly(talking.client, 1_000_000) == bytes(1_000_000)
+        sending.cancel()
+        await asyncio.wait([sending])
+        reset(talking.client)
+        await talking.task
+    [exchange] = talking.recorder.exchanges
+    assert 1_000_000 <= exchange.transfer.bytes_down < much
+    assert exchange.transfer.reason is Reason.DOWNSTREAM_RESET
