@@ -56,6 +56,7 @@ class Stream(asyncio.Protocol):
 
     With `receiver` None the stream itself holds what arrives. `has_ended`: the peer's orderly end arrived. `is_clear`:
     what the socket carries is what is read and written here, so that the kernel may move it; not so under TLS.
+    `is_congested`: more is queued than the peer takes; its feeder hears of it when that begins, and when it is over.
     `is_cut`: TLS ended without a goodbye, which anybody on the way can bring about. `alert`: the peer ended it so, once
     the hands were shaken.
     """
@@ -71,6 +72,7 @@ class Stream(asyncio.Protocol):
         "feeder",
         "has_ended",
         "is_clear",
+        "is_congested",
         "is_cut",
         "is_lost",
         "receiver",
@@ -86,6 +88,7 @@ class Stream(asyncio.Protocol):
         self.alert: str | None = None
         self.has_ended = False
         self.is_clear = True
+        self.is_congested = False
         self.is_cut = False
         self.is_lost = False
         self.was_reset = False
@@ -220,10 +223,12 @@ class Stream(asyncio.Protocol):
             self.receiver.lost()
 
     def pause_writing(self) -> None:
+        self.is_congested = True
         if self.feeder is not None:
             self.feeder.congested()
 
     def resume_writing(self) -> None:
+        self.is_congested = False
         if self._discards:
             self._wake(more=False)
         if self.feeder is not None:

@@ -302,3 +302,34 @@ async def test_what_comes_right_behind_a_switch_of_protocols_is_held_up_like_all
     [exchange] = talking.recorder.exchanges
     assert 1_000_000 <= exchange.transfer.bytes_down < much
     assert exchange.transfer.reason is Reason.DOWNSTREAM_RESET
+
+
+async def test_a_client_that_has_not_taken_one_answer_yet_is_not_sent_the_next_without_bounds() -> None:
+    """What waits for it is less than what pauses a transport, and more than what has it go on."""
+    dialer = FakeDialer()
+    async with talk(dialer) as talking:
+        talking.narrow()
+        await send(talking.client, REQUEST)
+        await dialer.dialled.wait()
+        await receive(dialer.origin)
+        size = 140_000
+        await send(dialer.origin, b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
+        async with asyncio.timeout(10):
+            while not talking.recorder.exchanges:  # noqa: ASYNC110  # a recorder tells nobody
+                await asyncio.sleep(0.01)
+        while talking.downstream.queued() > 60_000:
+            await receive(talking.client, 4096)
+            await asyncio.sleep(0.02)  # what it makes room for is taken out of the gateway meanwhile
+        await send(talking.client, REQUEST)
+        await receive(dialer.origin)
+        much = 20_000_000
+        await send(dialer.origin, b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % much)
+        async with asyncio.timeout(10):
+            while talking.downstream.feeder is None:  # noqa: ASYNC110  # its content goes on as it comes by then
+                await asyncio.sleep(0.01)
+        sending = asyncio.ensure_future(send(dialer.origin, bytes(much)))
+        await asyncio.wait([sending], timeout=0.5)
+        assert not sending.done()
+        assert talking.downstream.queued() < 1_000_000
+        sending.cancel()
+        await asyncio.wait([sending])

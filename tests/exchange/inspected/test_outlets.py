@@ -21,6 +21,7 @@ class Channel:
     """Fulfils `inlet.Channel`: notes what is said."""
 
     feeder: Feeder | None = None
+    is_congested = False
 
     def __init__(self) -> None:
         self.content = b""
