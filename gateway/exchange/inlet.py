@@ -57,8 +57,8 @@ class Pacing(Protocol):
 
 
 class Sink(Protocol):
-    """Where a message goes: a connection of HTTP/1 as it is, or one stream of HTTP/2. `is_congested`: more is queued than
-    the peer takes, which `feeder` is told when it begins and when it ends."""
+    """Where a message goes: a connection of HTTP/1 as it is, or one stream of HTTP/2. `is_congested`: more is queued
+    than the peer takes, of which `feeder` is told when it begins and when it ends."""
 
     feeder: Feeder | None
     is_congested: bool

@@ -94,8 +94,10 @@ class UpstreamConnection:
     @property
     def is_clean(self) -> bool:
         """The last answer is complete, nothing came after it, and another request may be sent."""
-        inlet = self.inlet
-        return not (inlet.is_over or inlet.is_lost or inlet.fault or self.reader.leftover or self.reader.is_switched)
+        inlet, reader = self.inlet, self.reader
+        if inlet.is_over or inlet.is_lost or inlet.fault or self.stream.is_congested:
+            return False
+        return not (reader.leftover or reader.is_switched)
 
     def check(self) -> None:
         """Raise `UpstreamError` if no answer can come any more."""
