@@ -116,7 +116,8 @@ class Stream(asyncio.Protocol):
         if self.has_ended or self.is_lost:
             return False
         self.read_on()
-        waiter = self._waiter = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiter = waiter
         try:
             return await waiter
         finally:
@@ -247,7 +248,8 @@ class Stream(asyncio.Protocol):
 
     async def _next_event(self) -> bool:
         """True: bytes came. False: the end came or, while lingering, the queue was written or time is over."""
-        waiter = self._waiter = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiter = waiter
         try:
             return await waiter
         finally:
