@@ -6,11 +6,12 @@ from typing import cast
 import pytest
 
 from gateway.exchange.http1.inlets import RequestInlet
-from gateway.exchange.inlet import Feeder, HeadFields
+from gateway.exchange.inlet import HeadFields
 from gateway.exchange.inspected.outlets import Upload
 from gateway.exchange.inspected.reading import Reading
 from gateway.exchange.inspected.request import Inspected
 from gateway.model.inspection.terms import Inspection
+from gateway.net.stream import Feeder
 from gateway.wire.http.messages import End, Fields
 from tests.telemetry.drafts import asked, exchanged, permit_of
 
