@@ -42,6 +42,28 @@ async def converse(downstream: Stream, draft: Draft, scope: Scope, parts: Parts,
         conversation.inlet.part()
 
 
+async def taken(stream: Stream, signal: Signal, parts: Parts, patience: Patience) -> None:
+    """Until the client has taken most of what it was sent. It is reset if it does not."""
+    stream.feeder = signal
+    try:
+        with parts.deadlines.within(patience.idle, lambda: DownstreamError(Reason.IDLE_TIMEOUT)):
+            await signal.wait()
+    except DownstreamError:
+        stream.abort()
+    finally:
+        stream.feeder = None
+
+
+async def all_taken(stream: Stream, signal: Signal, parts: Parts, patience: Patience) -> None:
+    """Until it has taken everything: who closes the connection then has less patience."""
+    if stream.queued():
+        await asyncio.sleep(0)  # the loop writes at the end of a turn, and mostly that was all
+    while stream.queued() and not stream.transport.is_closing():
+        stream.feeder = None
+        stream.transport.set_write_buffer_limits(0)
+        await taken(stream, signal, parts, patience)
+
+
 class _Conversation:
     __slots__ = ("_asker", "_connection", "_parts", "_patience", "_plan", "_scope", "_stream", "inlet", "signal")
 
@@ -64,6 +86,7 @@ class _Conversation:
         while await self._turn():
             if not await self._comes_next():
                 break
+        await self._delivered()
 
     async def _turn(self) -> bool:
         """One request and what becomes of it. True: another may follow."""
@@ -108,7 +131,7 @@ class _Conversation:
     async def _comes_next(self) -> bool:
         """Whether the client sends a further request in time."""
         while self._stream.queued() > HOLD_BOUND and not self.inlet.is_lost:
-            await self._drained()
+            await taken(self._stream, self.signal, self._parts, self._patience)
         inlet = self.inlet
         inlet.proceed()
         try:
@@ -129,16 +152,11 @@ class _Conversation:
         finally:
             resting.discard(self.signal)
 
-    async def _drained(self) -> None:
-        """Until the client has taken what it was sent, before more is made for it."""
-        self._stream.feeder = self.signal
-        try:
-            with self._parts.deadlines.within(self._patience.idle, lambda: DownstreamError(Reason.IDLE_TIMEOUT)):
-                await self.signal.wait()
-        except DownstreamError:
-            self._stream.abort()
-        finally:
-            self._stream.feeder = None
+    async def _delivered(self) -> None:
+        """All of it. But who still sends a request that is answered already may not read until that is dropped."""
+        inlet = self.inlet
+        if inlet.end is not None or not inlet.has_something:
+            await all_taken(self._stream, self.signal, self._parts, self._patience)
 
     async def _refuse(self, error: GatewayError, request: Request | None, draft: ExchangeDraft) -> bool:
         """Answer in words, or cut off what had begun. True: another request may follow."""

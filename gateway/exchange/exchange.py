@@ -8,7 +8,7 @@ the draft as it becomes known. A response that has begun is completed or cut off
 """
 
 from collections.abc import Hashable
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from gateway.exchange.http1.upstream import UpstreamConnection
 from gateway.exchange.inlet import Head, Outlet, check_request
@@ -142,7 +142,7 @@ class Exchange:
     async def _forward(self, judged: Judged, key: Hashable) -> bool:
         self._host = _host_field(judged.named, self._scope.usual_port)
         if self._meter is not None:
-            await pay(self._meter, self._permit)
+            await pay(self._meter, self._permit, self._inlet, self._signal)
         upstream, response = await self._ask(key, judged)
         if response.status == _SWITCHING:
             await switch(
@@ -175,19 +175,12 @@ class Exchange:
         if not self._dials:
             async with self._scope.connection_lease(judged, self._absence):
                 self._dials = True
-        fresh = await self._reach(key)
+        fresh = await self._scope.pool.reach(key, partial(self._dial, key))
         return fresh, await self._ask_over(fresh)
 
     def _may_repeat(self, upstream: UpstreamSide) -> bool:
         is_harmless = self._request.method in _REPEATABLE or upstream.is_unprocessed
         return is_harmless and self._request.framing.delimiter is Delimiter.NONE
-
-    async def _reach(self, key: Hashable) -> UpstreamSide:
-        pool = self._scope.pool
-        if not pool.is_shared:
-            return await self._dial(key)
-        async with pool.dialling:
-            return pool.take(key) or await self._dial(key)
 
     async def _dial(self, key: Hashable) -> UpstreamSide:
         parts = self._parts
@@ -309,7 +302,7 @@ class Exchange:
 
     def _is_sent(self) -> bool:
         """Whether all of the request came, and went on."""
-        return self._inlet.end is not None and (self._watched is None or self._watched.is_sent)
+        return self._inlet.end is not None and (self._inspected is None or self._inspected.is_sent)
 
     def _check_content(self) -> None:
         """Raise `Refused` if the request is larger than the rule allows, or if its inspectors object."""

@@ -57,9 +57,11 @@ class Pacing(Protocol):
 
 
 class Sink(Protocol):
-    """Where a message goes: a connection of HTTP/1 as it is, or one stream of HTTP/2."""
+    """Where a message goes: a connection of HTTP/1 as it is, or one stream of HTTP/2. `is_congested`: more is queued
+    than the peer takes, of which `feeder` is told when it begins and when it ends."""
 
     feeder: Feeder | None
+    is_congested: bool
 
     def write(self, data: bytes) -> None:
         """The next bytes; they are queued."""
@@ -265,7 +267,7 @@ class Inlet(ABC, Generic[H]):
         """From now on content goes on as it comes."""
         self._outlet = outlet
         outlet.stream.feeder = outlet
-        if outlet.stream.queued() > HOLD_BOUND:  # told before anybody listened
+        if outlet.stream.is_congested:  # told before anybody listened
             self.pause()
         elif outlet.pacing is None or not outlet.pacing.is_resting:
             self.go_on()
@@ -294,9 +296,9 @@ class Inlet(ABC, Generic[H]):
         """Let it send again."""
 
     def _leave(self) -> None:
-        if self._outlet is not None:
-            self._outlet.stream.feeder = None
-            self._outlet = None
+        outlet, self._outlet = self._outlet, None
+        if outlet is not None and outlet.stream.feeder is outlet:  # else it is fed by somebody else by now
+            outlet.stream.feeder = None
 
 
 def check_request(inlet: Inlet[Request]) -> None:

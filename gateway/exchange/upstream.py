@@ -5,9 +5,9 @@ then leads where a dial would lead, with the same permit. One that a PROXY heade
 """
 
 import asyncio
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Coroutine, Hashable
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from gateway.exchange.http1.upstream import UpstreamConnection
 from gateway.exchange.inlet import Head, Inlet, Sink
@@ -16,6 +16,7 @@ from gateway.exchange.response import Telling
 from gateway.model.addresses import Address
 from gateway.model.client import Client
 from gateway.model.decision import Permit
+from gateway.model.errors import UpstreamError
 from gateway.model.record import Dialled
 from gateway.model.roles import Alarm, Deadlines
 from gateway.wire.http.messages import Response
@@ -138,7 +139,9 @@ class Pool:
         self._count = 0
         self._alarm: Alarm | None = None
         self._shared: dict[Hashable, list[Shared]] = {}
-        self.dialling = asyncio.Lock()
+        self._dialling = asyncio.Lock()
+        self._failures = 0
+        self._failure: UpstreamError | None = None
 
     def __len__(self) -> int:
         return self._count
@@ -146,11 +149,24 @@ class Pool:
     def __contains__(self, key: Hashable) -> bool:
         return key in self._idle or (bool(self._shared) and self._with_room(key) is not None)
 
-    @property
-    def is_shared(self) -> bool:
-        """Whether connections of this pool have proved to be such that many exchanges go over at once. Then only one is
-        dialled at a time, under `dialling`: the others may find what it has led to."""
-        return bool(self._shared)
+    async def reach(self, key: Hashable, dial: Callable[[], Coroutine[Any, Any, UpstreamSide]]) -> UpstreamSide:
+        """A connection that `dial` makes. Once connections of this pool have proved to be such that many exchanges go
+        over at once only one is dialled at a time, and the others find what it has led to: a connection, or an error.
+        """
+        if not self._shared:
+            return await dial()
+        failures = self._failures
+        async with self._dialling:
+            taken = self.take(key)
+            if taken is not None:
+                return taken
+            if self._failure is not None and self._failures != failures:  # while this one waited
+                raise _again(self._failure)
+            try:
+                return await dial()
+            except UpstreamError as error:
+                self._failures, self._failure = self._failures + 1, _again(error)
+                raise
 
     def share(self, key: Hashable, connection: Shared) -> None:
         """Have exchanges go over this one from now on."""
@@ -235,3 +251,8 @@ def _is_done(shared: Shared, long_ago: float) -> bool:
         return False
     shared.close()
     return True
+
+
+def _again(error: UpstreamError) -> UpstreamError:
+    """The same, without the frames that it was raised through."""
+    return UpstreamError(error.reason, error.detail, error.rcode, error.retry)

@@ -30,9 +30,10 @@ class _Paced(Direction):
         super().__init__(relay, source, sink)
 
     def begin(self) -> None:
-        """What earlier connections moved is to be paid for as well."""
-        self._heed(self._pace.settle())
+        """What earlier connections moved is to be paid for as well: last, for to consume what is held is to read on."""
         super().begin()
+        if self.source.receiver is not None:
+            self._heed(self._pace.settle())
 
     def received(self, data: bytes) -> None:
         super().received(data)

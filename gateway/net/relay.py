@@ -67,6 +67,8 @@ class Direction:
         if held and receiver is not None:  # the other direction's beginning may have been the end of both
             self.source.consume(len(held))
             receiver.received(held)
+        if self.sink.is_congested:  # told before anybody listened
+            self.congested()
         if self.source.has_ended:
             self.ended()
 

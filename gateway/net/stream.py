@@ -56,6 +56,7 @@ class Stream(asyncio.Protocol):
 
     With `receiver` None the stream itself holds what arrives. `has_ended`: the peer's orderly end arrived. `is_clear`:
     what the socket carries is what is read and written here, so that the kernel may move it; not so under TLS.
+    `is_congested`: more is queued than the peer takes; its feeder hears of it when that begins, and when it is over.
     `is_cut`: TLS ended without a goodbye, which anybody on the way can bring about. `alert`: the peer ended it so, once
     the hands were shaken.
     """
@@ -71,6 +72,7 @@ class Stream(asyncio.Protocol):
         "feeder",
         "has_ended",
         "is_clear",
+        "is_congested",
         "is_cut",
         "is_lost",
         "receiver",
@@ -86,6 +88,7 @@ class Stream(asyncio.Protocol):
         self.alert: str | None = None
         self.has_ended = False
         self.is_clear = True
+        self.is_congested = False
         self.is_cut = False
         self.is_lost = False
         self.was_reset = False
@@ -113,11 +116,13 @@ class Stream(asyncio.Protocol):
         if self.has_ended or self.is_lost:
             return False
         self.read_on()
-        self._waiter = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiter = waiter
         try:
-            return await self._waiter
+            return await waiter
         finally:
-            self._waiter = None
+            if self._waiter is waiter:  # who was called off leaves a turn later, and another may wait by then
+                self._waiter = None
 
     async def absence(self) -> None:
         """Wait until the peer sends no more; what it sends meanwhile is held, and waits for it to be taken."""
@@ -219,10 +224,12 @@ class Stream(asyncio.Protocol):
             self.receiver.lost()
 
     def pause_writing(self) -> None:
+        self.is_congested = True
         if self.feeder is not None:
             self.feeder.congested()
 
     def resume_writing(self) -> None:
+        self.is_congested = False
         if self._discards:
             self._wake(more=False)
         if self.feeder is not None:
@@ -241,11 +248,13 @@ class Stream(asyncio.Protocol):
 
     async def _next_event(self) -> bool:
         """True: bytes came. False: the end came or, while lingering, the queue was written or time is over."""
-        self._waiter = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiter = waiter
         try:
-            return await self._waiter
+            return await waiter
         finally:
-            self._waiter = None
+            if self._waiter is waiter:
+                self._waiter = None
 
     async def _linger(self) -> None:
         """Say that nothing follows, and drop what comes until the peer has taken everything and ended as well."""

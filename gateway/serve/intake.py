@@ -64,7 +64,7 @@ async def client_speaks_first(downstream: ByteStream, upstream: ByteStream, seco
     """Whether the client says something, or leaves, before the destination does and within `seconds`."""
     sides = [asyncio.ensure_future(stream.more()) for stream in (downstream, upstream)]
     try:
-        if not downstream.peek():
+        if not downstream.peek() and not upstream.peek():
             await asyncio.wait(sides, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         return bool(downstream.peek()) or sides[0].done()
     finally:

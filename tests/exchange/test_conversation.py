@@ -13,25 +13,30 @@ from gateway.limits.unlimited import Unlimited
 from gateway.model.intent import Protocol
 from gateway.model.reasons import Reason
 from gateway.model.record import Draft, Ended, Side
+from gateway.net import stream as stream_module
 from gateway.net.stream import Stream
-from tests.helpers.streams import receive, receive_exactly, send, stream_and_peer
+from tests.helpers.streams import receive, receive_exactly, reset, send, stream_and_peer
 from tests.helpers.walk import FakeDialer, KeepingRecorder, StuckDialer, build_services
 from tests.policy.builders import build, rule
 from tests.telemetry.drafts import accepted
 
-RULES = build(rule("web", "web.test", ports=(80,), protocol=Protocol.HTTP))
+RULES = build(rule("web", "web.test other.test", ports=(80,), protocol=Protocol.HTTP))
 REQUEST = b"GET http://web.test/x HTTP/1.1\r\nHost: web.test\r\n\r\n"
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 SECRET = "hunter2"
+LITTLE = 16 * 1024
 
 
 class Talk:
     """A connection that is conversed with, the client's socket in the test's hands."""
 
-    def __init__(self, downstream: Stream, client: socket.socket, dialer: FakeDialer | StuckDialer) -> None:
+    def __init__(
+        self, downstream: Stream, client: socket.socket, dialer: FakeDialer | StuckDialer, limiter: Unlimited
+    ) -> None:
         self.client = client
+        self.downstream = downstream
         self.recorder = KeepingRecorder()
-        self.limiter = Unlimited()
+        self.limiter = limiter
         self.draft: Draft = accepted()
         self.services = build_services(RULES, dialer, self.recorder, self.limiter)
         services = self.services
@@ -40,11 +45,16 @@ class Talk:
             converse(downstream, self.draft, scope, services.exchanges, Patience(head=5, idle=5))
         )
 
+    def narrow(self) -> None:
+        """The kernel holds little on the way to the client."""
+        self.client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, LITTLE)
+        self.downstream.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LITTLE)
+
 
 @asynccontextmanager
-async def talk(dialer: FakeDialer | StuckDialer) -> AsyncIterator[Talk]:
+async def talk(dialer: FakeDialer | StuckDialer, limiter: Unlimited | None = None) -> AsyncIterator[Talk]:
     downstream, client = await stream_and_peer()
-    talking = Talk(downstream, client, dialer)
+    talking = Talk(downstream, client, dialer, limiter or Unlimited())
     try:
         yield talking
     finally:
@@ -135,3 +145,191 @@ async def test_draining_wakes_a_connection_that_only_waits() -> None:
         await asyncio.wait([talking.task], timeout=30)
         assert talking.task.done()
         assert not talking.services.exchanges.resting
+
+
+async def test_who_takes_over_a_kept_connection_leaves_the_back_pressure_of_its_former_client_alone() -> None:
+    """A client is in the midst of another answer when the connection that served its first one serves somebody else."""
+    dialer = FakeDialer()
+    async with talk(dialer) as talking:
+        await send(talking.client, REQUEST)
+        await dialer.dialled.wait()
+        first = dialer.origin
+        await receive(first)
+        await send(first, ANSWER[:-1])  # in two parts, so that it is sent on as it comes
+        await receive(talking.client)
+        await send(first, ANSWER[-1:])
+        await receive(talking.client)
+
+        dialer.dialled.clear()
+        await send(talking.client, REQUEST.replace(b"web.test", b"other.test"))
+        await dialer.dialled.wait()
+        second, size = dialer.origin, 50_000_000
+        await receive(second)
+        await send(second, b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
+        sending = asyncio.ensure_future(send(second, bytes(size)))
+        await asyncio.wait([sending], timeout=0.3)
+        assert not sending.done()
+
+        downstream, client = await stream_and_peer()
+        services = talking.services
+        scope = AnyAuthority(services.rules, services.identifier, talking.limiter, services.pool)
+        other = asyncio.create_task(
+            converse(downstream, accepted(), scope, services.exchanges, Patience(head=5, idle=5))
+        )
+        await send(client, REQUEST)
+        await receive(first)
+        await send(first, ANSWER)
+        assert (await receive(client)).startswith(b"HTTP/1.1 200 ")
+
+        head = await receive_until_empty_line(talking.client)
+        async with asyncio.timeout(5):
+            await receive_exactly(talking.client, size)
+        assert head.startswith(b"HTTP/1.1 200 ")
+        await sending
+        other.cancel()
+        await asyncio.wait([other])
+        downstream.abort()
+        for sock in (client, first):
+            sock.close()
+
+
+async def receive_until_empty_line(sock: socket.socket) -> bytes:
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        head += await receive(sock, 1)
+    return head
+
+
+@pytest.mark.parametrize("says_close", [True, False], ids=["said so", "ended its side"])
+async def test_a_slow_client_gets_all_of_an_answer_after_which_its_connection_is_closed(
+    monkeypatch: pytest.MonkeyPatch, says_close: bool
+) -> None:
+    monkeypatch.setattr(stream_module, "LINGER_SECONDS", 0.05)
+    dialer, size = FakeDialer(), 120_000
+    async with talk(dialer) as talking:
+        client = talking.client
+        talking.narrow()
+        served = asyncio.ensure_future(served_and_closed(talking))
+        close = b"Connection: close\r\n" if says_close else b""
+        await send(client, REQUEST.replace(b"\r\n\r\n", b"\r\n" + close + b"\r\n"))
+        if not says_close:
+            client.shutdown(socket.SHUT_WR)
+        await dialer.dialled.wait()
+        await receive(dialer.origin)
+        await send(dialer.origin, b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
+        async with asyncio.timeout(10):
+            while not talking.recorder.exchanges:  # noqa: ASYNC110  # a recorder tells nobody
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.3)
+        assert close in await receive_until_empty_line(client)
+        assert len(await receive_exactly(client, size)) == size
+        assert await receive(client) == b""
+        client.close()
+        await served
+
+
+async def served_and_closed(talking: Talk) -> None:
+    await talking.task
+    await talking.downstream.aclose()
+
+
+class Debt:
+    """Fulfils `roles.Meter`, and is the pace of both directions: a minute is owed for what was moved before."""
+
+    piece = 1 << 20
+
+    def __init__(self) -> None:
+        self.up = self.down = self
+        self.is_asked = asyncio.Event()
+
+    def settle(self) -> float:
+        self.is_asked.set()
+        return 60.0
+
+    def spend(self, size: int) -> float:
+        raise AssertionError("nothing moves")
+
+
+class InDebt(Unlimited):
+    """Every lease owes."""
+
+    meter: Debt  # type: ignore[assignment]  # the limiter that knows no limits has none
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.meter = Debt()
+
+
+async def test_who_is_gone_while_earlier_bytes_are_paid_for_gives_the_lease_back_at_once() -> None:
+    dialer, limiter = FakeDialer(), InDebt()
+    async with talk(dialer, limiter) as talking:
+        await send(talking.client, REQUEST)
+        await limiter.meter.is_asked.wait()
+        assert limiter.held == 1
+        reset(talking.client)
+        await asyncio.wait([talking.task], timeout=5)
+        assert limiter.held == 0
+    [exchange] = talking.recorder.exchanges
+    assert exchange.reason is Reason.DOWNSTREAM_RESET
+    assert dialer.permits == []
+
+
+async def test_what_comes_right_behind_a_switch_of_protocols_is_held_up_like_all_that_follows() -> None:
+    dialer = FakeDialer()
+    async with talk(dialer) as talking:
+        talking.narrow()
+        upgrade = b"Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        await send(talking.client, REQUEST.removesuffix(b"\r\n") + upgrade)
+        await dialer.dialled.wait()
+        await receive(dialer.origin)
+        switched = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+        much = 20_000_000
+        transport = dialer.streams[0].transport
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        transport.pause_reading()
+        sending = asyncio.ensure_future(send(dialer.origin, switched + bytes(much)))
+        await asyncio.sleep(0.1)  # until as much is there as the kernel takes
+        transport.resume_reading()
+        await asyncio.wait([sending], timeout=0.5)
+        assert not sending.done()
+        assert talking.downstream.queued() < 1_000_000
+        assert (await receive_until_empty_line(talking.client)).startswith(b"HTTP/1.1 101 ")
+        assert await receive_exactly(talking.client, 1_000_000) == bytes(1_000_000)
+        sending.cancel()
+        await asyncio.wait([sending])
+        reset(talking.client)
+        await talking.task
+    [exchange] = talking.recorder.exchanges
+    assert 1_000_000 <= exchange.transfer.bytes_down < much
+    assert exchange.transfer.reason is Reason.DOWNSTREAM_RESET
+
+
+async def test_a_client_that_has_not_taken_one_answer_yet_is_not_sent_the_next_without_bounds() -> None:
+    """What waits for it is less than what pauses a transport, and more than what has it go on."""
+    dialer = FakeDialer()
+    async with talk(dialer) as talking:
+        talking.narrow()
+        await send(talking.client, REQUEST)
+        await dialer.dialled.wait()
+        await receive(dialer.origin)
+        size = 140_000
+        await send(dialer.origin, b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
+        async with asyncio.timeout(10):
+            while not talking.recorder.exchanges:  # noqa: ASYNC110  # a recorder tells nobody
+                await asyncio.sleep(0.01)
+        while talking.downstream.queued() > 60_000:
+            await receive(talking.client, 4096)
+            await asyncio.sleep(0.02)  # what it makes room for is taken out of the gateway meanwhile
+        await send(talking.client, REQUEST)
+        await receive(dialer.origin)
+        much = 20_000_000
+        await send(dialer.origin, b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % much)
+        async with asyncio.timeout(10):
+            while talking.downstream.feeder is None:  # noqa: ASYNC110  # its content goes on as it comes by then
+                await asyncio.sleep(0.01)
+        sending = asyncio.ensure_future(send(dialer.origin, bytes(much)))
+        await asyncio.wait([sending], timeout=0.5)
+        assert not sending.done()
+        assert talking.downstream.queued() < 1_000_000
+        sending.cancel()
+        await asyncio.wait([sending])

@@ -8,9 +8,11 @@ import pytest
 
 from gateway.exchange import upstream as pools
 from gateway.exchange.http1.upstream import UpstreamConnection
-from gateway.exchange.upstream import Pool, pool_key
+from gateway.exchange.upstream import Pool, UpstreamSide, pool_key
 from gateway.model.client import Client
 from gateway.model.decision import ProxyVersion, RuleRef
+from gateway.model.errors import UpstreamError
+from gateway.model.reasons import Reason
 from gateway.model.record import Dialled
 from gateway.model.roles import Upstream
 from gateway.wire.http.codec import open_codec
@@ -133,3 +135,63 @@ async def test_they_are_bounded_in_number(kept: Kept, monkeypatch: pytest.Monkey
     assert kept.pool.take("a third") is None
     kept.close()
     assert len(kept.pool) == 0
+
+
+async def test_one_whose_last_answer_had_to_wait_for_its_client_is_read_while_it_waits(kept: Kept) -> None:
+    """Else nobody would see that the destination closes it, and the next request would be lost on it."""
+    connection = await kept.connect()
+    connection.inlet.pause()
+    kept.pool.give(KEY, connection)
+    kept.peers[0].close()
+    await until_empty(kept.pool)
+    kept.close()
+
+
+async def test_one_that_has_answered_without_reading_is_not_clean(kept: Kept) -> None:
+    """Else each request could leave some more in its queue."""
+    connection = await kept.connect()
+    was_clean = connection.is_clean
+    while not connection.stream.is_congested:
+        connection.stream.write(bytes(64 * 1024))
+        await asyncio.sleep(0)
+    assert (was_clean, connection.is_clean) == (True, False)
+    connection.close()
+    kept.close()
+
+
+class Full:
+    """Fulfils `upstream.Shared`: no exchange more goes over it."""
+
+    has_room = False
+    idle_since = None
+
+    def call(self) -> UpstreamSide:
+        raise AssertionError("it has no room")
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+async def test_who_waited_for_a_dial_that_failed_is_told_so_and_does_not_wait_for_one_of_its_own(kept: Kept) -> None:
+    """Else a hundred streams to a destination that is silent would wait a hundred connect time-outs, one by one."""
+    kept.pool.share(KEY, Full())
+    dials = 0
+    may_fail = asyncio.Event()
+
+    async def dial() -> UpstreamSide:
+        nonlocal dials
+        dials += 1
+        await may_fail.wait()
+        raise UpstreamError(Reason.CONNECTION_TIMEOUT, "not connected")
+
+    asking = [asyncio.ensure_future(kept.pool.reach(KEY, dial)) for _ in range(100)]
+    await asyncio.sleep(0)
+    may_fail.set()
+    outcomes = await asyncio.gather(*asking, return_exceptions=True)
+    assert {str(each) for each in outcomes} == {"connection_timeout: not connected"}
+    assert len({id(each) for each in outcomes}) == len(outcomes)  # each goes through frames of its own
+    assert dials == 1
+    with pytest.raises(UpstreamError):
+        await kept.pool.reach(KEY, dial)
+    assert dials == 2
+    kept.close()

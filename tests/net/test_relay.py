@@ -275,3 +275,25 @@ async def test_an_end_that_comes_while_it_is_being_cancelled_is_no_fault() -> No
             await running
         upstream.abort()
         downstream.abort()
+
+
+async def test_a_side_that_took_too_little_before_the_tunnel_began_is_not_sent_more() -> None:
+    """As a client that has not read earlier answers when it is switched to another protocol."""
+    downstream, client = await stream_and_peer()
+    upstream, origin = await stream_and_peer()
+    with client, origin:
+        while not downstream.is_congested:
+            downstream.write(bytes(64 * 1024))
+            await asyncio.sleep(0)
+        before = downstream.queued()
+        relay = Relay(downstream, upstream, Transfer(), HandDeadlines(), user_form(), 3600.0)
+        running = asyncio.ensure_future(relay.run())
+        sending = asyncio.ensure_future(send(origin, bytes(20_000_000)))
+        await asyncio.wait([sending], timeout=0.3)
+        assert not sending.done()
+        assert downstream.queued() <= before
+        for task in (sending, running):
+            task.cancel()
+        await asyncio.wait([sending, running])
+        downstream.abort()
+        upstream.abort()

@@ -224,3 +224,16 @@ async def test_small_writes_are_not_delayed_and_a_silent_peer_can_be_probed() ->
         await stream.aclose()
         await until_lost(stream)
         stream.keep_alive()
+
+
+async def test_who_waits_is_told_though_another_who_was_called_off_is_only_leaving() -> None:
+    """As where a lease was waited for, which looks whether the client is still there, and the dial fails at once."""
+    stream, peer = await stream_and_peer()
+    with peer:
+        looking = asyncio.ensure_future(stream.absence())
+        await asyncio.sleep(0)
+        looking.cancel()
+        asyncio.get_running_loop().call_later(0.05, peer.send, b"x")
+        async with asyncio.timeout(5):
+            assert await stream.more()
+        stream.abort()

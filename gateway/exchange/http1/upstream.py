@@ -71,7 +71,6 @@ class UpstreamConnection:
     def expect(self, method: str, upgrade: bool, tell: Callable[[], None]) -> None:
         """A request with this method is sent next. Raises `UpstreamError` if an answer is there already."""
         self.inlet.tell = tell
-        self.inlet.begin()
         try:
             self.reader.expect(method, upgrade=upgrade)
         except MalformedMessage as malformed:
@@ -95,8 +94,10 @@ class UpstreamConnection:
     @property
     def is_clean(self) -> bool:
         """The last answer is complete, nothing came after it, and another request may be sent."""
-        inlet = self.inlet
-        return not (inlet.is_over or inlet.is_lost or inlet.fault or self.reader.leftover or self.reader.is_switched)
+        inlet, reader = self.inlet, self.reader
+        if inlet.is_over or inlet.is_lost or inlet.fault or self.stream.is_congested:
+            return False
+        return not (reader.leftover or reader.is_switched)
 
     def check(self) -> None:
         """Raise `UpstreamError` if no answer can come any more."""
@@ -130,6 +131,7 @@ class UpstreamConnection:
     def enter_pool(self, leave: Callable[[], None], now: float) -> None:
         """Whatever comes from the other side now closes it. `leave` is called once: it is used again, or closed."""
         self.inlet.tell = self.close
+        self.inlet.begin()  # its last client may have had it paused, and then nobody would see its end
         self.is_reused = True
         self.idle_since = now
         self._leave = leave

@@ -85,11 +85,16 @@ class Calling:
         if self._is_closed:
             return
         self._is_closed = True
-        if not self.session.is_lost:
-            self.session.sender.go_away(0, ErrorCode.NO_ERROR)
-            self.session.part()
-            self.session.lost()
-            self.upstream.stream.transport.close()
+        session, stream = self.session, self.upstream.stream
+        takes_nothing = stream.queued()  # an orderly close would wait for it, maybe for ever
+        session.sender.go_away(0, ErrorCode.NO_ERROR)
+        session.part()
+        if not session.is_lost:
+            session.lost()
+        if takes_nothing:
+            stream.abort()
+        if not stream.is_lost:
+            stream.transport.close()
 
     # What the session tells.
 

@@ -117,11 +117,11 @@ class Channel:
         "_pieces",
         "_queued",
         "_session",
-        "_told",
         "_trailers",
         "code",
         "feeder",
         "has_ended",
+        "is_congested",
         "number",
         "tell",
     )
@@ -136,7 +136,7 @@ class Channel:
         self._session = session
         self._pieces: deque[bytes] = deque()
         self._queued = 0
-        self._told = False
+        self.is_congested = False
         self._trailers: Fields | None = None
 
     def opens(self, opened: Callable[[int], None]) -> None:
@@ -185,8 +185,8 @@ class Channel:
             session.waiting[self.number] = self
         self._pieces.append(data)
         self._queued += len(data)
-        if self._queued > HOLD_BOUND and not self._told:
-            self._told = True
+        if self._queued > HOLD_BOUND and not self.is_congested:
+            self.is_congested = True
             if self.feeder is not None:
                 self.feeder.congested()
 
@@ -245,8 +245,8 @@ class Channel:
         else:
             session.waiting.pop(self.number, None)
             self._emptied()
-        if self._told and self._queued <= _LOW:
-            self._told = False
+        if self.is_congested and self._queued <= _LOW:
+            self.is_congested = False
             if self.feeder is not None:
                 self.feeder.relieved()
         return bool(self._pieces) and sent >= _TURN

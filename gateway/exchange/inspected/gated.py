@@ -5,7 +5,6 @@ from gateway.exchange.plan import Plan
 from gateway.exchange.response import Telling
 from gateway.model.authority import Authority
 from gateway.model.inspection.watching import FULL, Fields, Gate, RequestHead, ResponseHead
-from gateway.net.stream import HOLD_BOUND
 from gateway.wire.http.messages import Delimiter, End, Framing
 from gateway.wire.http.messages import Fields as Trailers
 
@@ -92,7 +91,7 @@ class GatedOutlet(Outlet):
         """The gate may have let go of something for which the source waits."""
         if self._is_full and self._gate.waiting <= FULL:
             self._is_full = False
-            if self.stream.queued() <= HOLD_BOUND:
+            if not self.stream.is_congested:
                 self.relieved()
 
     # What the gate lets go.

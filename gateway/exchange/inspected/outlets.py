@@ -40,6 +40,11 @@ class Upload(Outlet):
         kept = tuple([each for each in end.trailers if comparable_name(each[0]) not in self._dropped])
         return super().ending(End(kept))
 
+    def finish(self, end: End) -> None:
+        """See `Outlet`. Of a stream that is cut the end is not said, for it may come together with the excess."""
+        if not self.is_exceeded:
+            super().finish(end)
+
     def _exceeds(self, data: bytes) -> bool:
         if self._max_body is None or (self.size + len(data) <= self._max_body and not self.is_exceeded):
             return False

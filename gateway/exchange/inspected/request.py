@@ -117,6 +117,12 @@ class Inspected:
         if self._watched is not None:
             self._watched.check()
 
+    @property
+    def is_sent(self) -> bool:
+        """Whether all of a request that has come went on, its end as well."""
+        is_cut = self._upload is not None and self._upload.is_exceeded
+        return not is_cut and (self._watched is None or self._watched.is_sent)
+
     def sum_up(self, up: Outlet) -> None:
         """In report mode what was too large has passed."""
         if self._permit.report and self._max_body is not None and up.size > self._max_body:

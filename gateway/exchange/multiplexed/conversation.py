@@ -6,8 +6,9 @@ being ended, and by how often it may do what costs it nothing (`wire.http2.flood
 
 import asyncio
 import logging
+from contextlib import suppress
 
-from gateway.exchange.conversation import Patience
+from gateway.exchange.conversation import Patience, all_taken
 from gateway.exchange.exchange import Exchange
 from gateway.exchange.http2.calling import StreamReset
 from gateway.exchange.http2.session import Session
@@ -68,6 +69,9 @@ class _Conversation:
             parts.resting.discard(self._signal)
         if session.fault is not None:
             note(DownstreamError(session.fault.reason, session.fault.detail), self._connection)
+        elif not session.is_lost:
+            session.flush()
+            await all_taken(session.stream, self._signal, parts, self._patience)
 
     def _is_over(self) -> bool:
         session = self._session
@@ -93,10 +97,11 @@ class _Conversation:
                 self._session.peer_leaves = True
 
     async def end(self) -> None:
-        """Nothing goes on behind it."""
+        """Nothing begins any more, nor goes on behind it. A task that is cancelled before it began leaves no record."""
+        self._session.sender.go_away(self._session.connection.last_stream, ErrorCode.NO_ERROR)
         tasks = [asker.task for asker in self._askers]
         for task in tasks:
-            task.cancel()
+            task.get_loop().call_soon(task.cancel)
         if tasks:
             await asyncio.wait(tasks)
         self._session.part()
@@ -132,7 +137,7 @@ class _Conversation:
             await Exchange(self._plan_of(request), draft, asker, self._scope, self._parts).run()
             await self._delivered(asker)
         except GatewayError as error:
-            self._refuse(asker, error, request, draft)
+            await self._refuse(asker, error, request, draft)
         except asyncio.CancelledError:
             if draft.reason is None:
                 draft.reason = Reason.DOWNSTREAM_RESET if self._session.is_lost else Reason.DRAINING
@@ -140,7 +145,7 @@ class _Conversation:
             raise
         except Exception as bug:
             _logger.exception("exchange %s", draft.exchange_id)
-            self._refuse(asker, InternalError(Reason.INTERNAL_ERROR, type(bug).__name__), request, draft)
+            await self._refuse(asker, InternalError(Reason.INTERNAL_ERROR, type(bug).__name__), request, draft)
         finally:
             self._close(asker, draft)
 
@@ -162,7 +167,9 @@ class _Conversation:
                 if asker.stream.queued() == before:
                     raise
 
-    def _refuse(self, asker: StreamAsker, error: GatewayError, request: Request | None, draft: ExchangeDraft) -> None:
+    async def _refuse(
+        self, asker: StreamAsker, error: GatewayError, request: Request | None, draft: ExchangeDraft
+    ) -> None:
         """Answer in words, or reset the stream."""
         note(error, draft)
         stream, inlet = asker.stream, asker.inlet
@@ -175,6 +182,8 @@ class _Conversation:
             stream.abort()
             return
         draft.status = asker.refuse(error, request, self._parts.name, draft.exchange_id)
+        with suppress(DownstreamError):  # who does not take it learns what the status says
+            await self._delivered(asker)
 
     def _close(self, asker: StreamAsker, draft: ExchangeDraft) -> None:
         asker.leave()

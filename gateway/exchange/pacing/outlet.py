@@ -6,7 +6,6 @@ from typing import TypeVar
 
 from gateway.exchange.inlet import Outlet
 from gateway.model.roles import Pace
-from gateway.net.stream import HOLD_BOUND
 
 AnOutlet = TypeVar("AnOutlet", bound=Outlet)
 
@@ -51,5 +50,5 @@ class OutletPacing:
     def _go_on(self) -> None:
         self.is_resting = False
         stream = self._outlet.stream
-        if stream.feeder is self._outlet and stream.queued() <= HOLD_BOUND:
+        if stream.feeder is self._outlet and not stream.is_congested:
             self._outlet.source.go_on()

@@ -68,17 +68,16 @@ async def _relay(
     permit: Permit,
     meter: Meter | None,
 ) -> None:
-    downstream, transfer, timeouts = asker.stream, draft.transfer, permit.terms.timeouts
+    downstream, timeouts = asker.stream, permit.terms.timeouts
     early_up, early_down = asker.inlet.leftover, upstream.reader.leftover
-    for stream, early in ((downstream, early_down), (upstream.stream, early_up)):
-        if early:
-            stream.write(early)
-    transfer.bytes_up, transfer.bytes_down = len(early_up), len(early_down)
     for inlet in (asker.inlet, upstream.inlet):
         inlet.part()
         inlet.go_on()
+    for stream, early in ((downstream, early_up), (upstream.stream, early_down)):
+        if early:
+            stream.data_received(early)  # held by it again, for the relay to begin with
     args = parts.deadlines, parts.splices, timeouts.idle, timeouts.lifetime, parts.clock.monotonic
-    await relay_for(meter)(downstream, upstream.stream, transfer, *args).run()
+    await relay_for(meter)(downstream, upstream.stream, draft.transfer, *args).run()
     await upstream.stream.aclose()
 
 

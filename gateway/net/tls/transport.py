@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, cast
 from gateway.net.stream import Stream
 
 _READ = 16 * 1024  # a record holds no more, and room is made for all of it; less would leave a part within OpenSSL
+_UNTAKEN_AT_MOST = 4 * 1024 * 1024  # bytes that wait for a peer that has us answer (KeyUpdate) and does not read
 _GONE = "the peer went away before the handshake was over"
 
 
@@ -131,7 +132,10 @@ class TlsTransport(asyncio.Transport):
             self._flush()  # the alert
             self._fail(error)
             return
-        self._flush()  # tickets, an answer to a key update
+        if self._outgoing.pending:  # tickets, an answer to a key update
+            self._flush()
+            if self._raw.get_write_buffer_size() > _UNTAKEN_AT_MOST:
+                self._raw.abort()
         if clear:
             if self._keep_session is not None:
                 self._keep_session(self._ssl)
@@ -151,6 +155,10 @@ class TlsTransport(asyncio.Transport):
                 break
             except ssl.SSLZeroReturnError:  # both have said goodbye
                 chunk = b""
+            except ssl.SSLError:
+                if chunks:  # what came before the fault was said all the same
+                    self._above.data_received(b"".join(chunks))
+                raise
             self._peer_ended = not chunk
             chunks.append(chunk)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)

@@ -8,8 +8,6 @@ from collections.abc import Iterable
 
 from gateway.wire.http.messages import Fields
 
-LAST_CHUNK = b"0\r\n\r\n"
-
 
 def request_head(method: str, target: str, fields: Iterable[tuple[str, str]]) -> bytes:
     """A request head of HTTP/1.1 (RFC 9112 section 3). Raises ValueError if a line end stands in a value."""

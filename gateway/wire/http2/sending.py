@@ -107,11 +107,6 @@ class Sender:
         count, self._frames = self._frames, 0
         return count
 
-    @property
-    def has_something(self) -> bool:
-        """Whether anything waits to be written."""
-        return bool(self._out)
-
     def put(self, frame: bytes) -> None:
         """A frame that needs no window."""
         self._out.append(frame)

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import ctypes
+import ctypes.util
 import gc
 import random
 import socket
@@ -17,6 +19,7 @@ import pytest
 from gateway.model.record import Ended, Side, Transfer
 from gateway.net.relay import Relay
 from gateway.net.stream import HOLD_BOUND, Stream
+from gateway.net.tls import transport as transport_module
 from gateway.net.tls.contexts import TlsMaterial, build_server_context
 from gateway.net.tls.transport import Resumption, TlsFailed, TlsTransport, start_tls
 from tests.helpers.certificates import Authority, pem
@@ -364,6 +367,37 @@ async def test_who_does_not_read_stops_the_other_side_and_gets_everything_later(
         await upstream.aclose()
 
 
+async def test_who_has_us_answer_and_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each KeyUpdate that asks for another is answered (RFC 8446 section 4.6.3)."""
+    monkeypatch.setattr(transport_module, "_UNTAKEN_AT_MOST", 16 * 1024)
+    stream, sock = await stream_and_peer()
+    raw = stream.transport
+    raw.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.setblocking(True)
+    with sock:
+        asking = asyncio.ensure_future(asyncio.to_thread(ask_for_keys, sock, 20_000))
+        await start_tls(stream, build_server_context(MATERIAL), server_side=True)
+        assert await asking < 20_000
+        await until(lambda: stream.is_lost)
+
+
+def ask_for_keys(sock: socket.socket, most: int) -> int:
+    """With OpenSSL itself, for `ssl` has no word for it: so many KeyUpdates were sent, and nothing was read."""
+    openssl = ctypes.CDLL(ctypes.util.find_library("ssl"))
+    openssl.TLS_client_method.restype = openssl.SSL_CTX_new.restype = openssl.SSL_new.restype = ctypes.c_void_p
+    context = ctypes.c_void_p(openssl.SSL_CTX_new(ctypes.c_void_p(openssl.TLS_client_method())))
+    connection = ctypes.c_void_p(openssl.SSL_new(context))
+    openssl.SSL_set_fd(connection, sock.fileno())
+    sent = 0
+    if openssl.SSL_connect(connection) == 1:
+        while sent < most and openssl.SSL_key_update(connection, 1) == openssl.SSL_do_handshake(connection) == 1:
+            sent += 1
+    openssl.SSL_free(connection)
+    openssl.SSL_CTX_free(context)
+    return sent
+
+
 @pytest.mark.parametrize("seed", range(20))
 async def test_whatever_follows_the_handshake_ends_the_connection_or_is_read(seed: int) -> None:
     chance = random.Random(seed)
@@ -376,6 +410,16 @@ async def test_whatever_follows_the_handshake_ends_the_connection_or_is_read(see
         assert stream.peek() == b"proper"
         stream.write(b"whatever")
         await stream.aclose()
+
+
+async def test_what_came_right_before_a_forged_record_is_read() -> None:
+    async with in_tls() as (stream, peer):
+        stream.transport.pause_reading()
+        await peer.send(b"proper")
+        socket.socket.sendall(peer.socket, b"\x17\3\3\0\x20" + bytes(32))
+        stream.transport.resume_reading()
+        await until(lambda: stream.is_lost)
+        assert (stream.peek(), stream.was_reset) == (b"proper", True)
 
 
 async def test_an_alert_right_after_the_handshake_is_heard_though_a_reset_came_behind_it() -> None:

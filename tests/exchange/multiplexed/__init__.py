@@ -1,0 +1,1 @@
+"""Connections of HTTP/2, seen from the exchanges that go over them."""

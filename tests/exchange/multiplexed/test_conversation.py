@@ -1,0 +1,173 @@
+"""Requests on one connection of HTTP/2, on real sockets, the client's frames in the test's own hands."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import cast
+
+import pytest
+from hpack import Decoder, Encoder
+
+from gateway.exchange.conversation import Patience
+from gateway.exchange.multiplexed.conversation import converse_in_streams
+from gateway.exchange.parts import Parts
+from gateway.exchange.scope import Judged, Scope
+from gateway.model.client import Client
+from gateway.model.decision import Deny
+from gateway.model.errors import Refused
+from gateway.model.reasons import Reason
+from gateway.model.record import ExchangeDraft
+from gateway.net import stream as stream_module
+from gateway.net.stream import Stream
+from gateway.wire.http.messages import Request
+from gateway.wire.http2 import codes
+from gateway.wire.http2.frames import Frame, FrameReader, header_frames, settings_frame, window_frame
+from gateway.wire.target import Target
+from tests.helpers.streams import receive, send, stream_and_peer
+from tests.helpers.walk import FakeDialer, KeepingRecorder, build_services
+from tests.policy.builders import build
+from tests.telemetry.drafts import accepted, address, asked, permit_of
+
+PSEUDO = [(":method", "GET"), (":scheme", "https"), (":authority", "a.test"), (":path", "/")]
+GET = Encoder().encode(PSEUDO)
+LITTLE = 16 * 1024
+
+
+class NobodyMay:
+    """Fulfils `Scope` for requests that are refused."""
+
+    is_verified = False
+
+    async def judge(self, request: Request, target: Target, draft: ExchangeDraft, now: float) -> Judged:
+        raise Refused(Deny(Reason.NO_RULE, 1))
+
+    def sum_up(self, draft: ExchangeDraft) -> None:
+        """Nothing that matters here."""
+
+
+@asynccontextmanager
+async def client_of(scope: Scope, recorder: KeepingRecorder) -> AsyncIterator["PlainClient"]:
+    """Its connection is closed when the conversation is over, as its owner does it."""
+    downstream, sock = await stream_and_peer()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, LITTLE)
+    downstream.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LITTLE)
+    parts = build_services(build(), FakeDialer(), recorder).exchanges
+
+    async def serve() -> None:
+        await converse_in_streams(downstream, accepted(), scope, parts, Patience(head=5, idle=5), connects=False)
+        await downstream.aclose()
+
+    serving = asyncio.create_task(serve())
+    with sock:
+        try:
+            yield PlainClient(sock, parts, downstream, serving)
+        finally:
+            serving.cancel()
+            await asyncio.wait([serving])
+            downstream.abort()
+
+
+class PlainClient:
+    """Without TLS."""
+
+    def __init__(self, sock: socket.socket, parts: Parts, downstream: Stream, serving: "asyncio.Task[None]") -> None:
+        self.sock = sock
+        self.parts = parts
+        self.downstream = downstream
+        self.serving = serving
+        self._reader = FrameReader(awaits_preface=False)
+        self._come: list[Frame] = []
+
+    async def next(self, *kinds: int) -> Frame:
+        """The next frame of these kinds."""
+        async with asyncio.timeout(5):
+            while True:
+                while self._come:
+                    frame = self._come.pop(0)
+                    if frame.kind in kinds:
+                        return frame
+                self._come += self._reader.feed(await receive(self.sock))
+
+
+async def test_a_refusal_waits_for_the_clients_window_like_any_answer() -> None:
+    recorder = KeepingRecorder()
+    async with client_of(cast("Scope", NobodyMay()), recorder) as client:
+        no_window = settings_frame([(codes.INITIAL_WINDOW_SIZE, 0)])
+        await send(client.sock, codes.PREFACE + no_window + header_frames(1, GET, True))
+        head = await client.next(codes.HEADERS, codes.RST_STREAM)
+        assert head.kind == codes.HEADERS
+        assert dict(Decoder().decode(head.payload, raw=True))[b":status"] == b"403"
+        await asyncio.sleep(0.05)
+        await send(client.sock, window_frame(1, 65535))
+        content = await client.next(codes.DATA, codes.RST_STREAM)
+        assert content.kind == codes.DATA
+        assert b"(no_rule, " in content.payload
+        assert content.ends_stream or (await client.next(codes.DATA, codes.RST_STREAM)).ends_stream
+    [exchange] = recorder.exchanges
+    assert (exchange.status, exchange.reason) == (403, Reason.NO_RULE)
+
+
+class EverybodyMay(NobodyMay):
+    async def judge(self, request: Request, target: Target, draft: ExchangeDraft, now: float) -> Judged:
+        permit = permit_of(asked())
+        return Judged(permit, Client(address("10.0.0.1")), permit.authority)
+
+
+async def test_a_slow_client_gets_all_that_it_was_answered_before_a_drain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_module, "LINGER_SECONDS", 0.05)
+    recorder, value = KeepingRecorder(), "x" * 30_000
+    async with client_of(cast("Scope", EverybodyMay()), recorder) as client:
+        windows = settings_frame([(codes.INITIAL_WINDOW_SIZE, 1 << 20)]) + window_frame(0, 1 << 24)
+        await send(client.sock, codes.PREFACE + windows)
+        trace = [(":method", "TRACE"), *PSEUDO[1:], ("max-forwards", "0"), ("x-much", value)]
+        for number in range(1, 9, 2):
+            await send(client.sock, header_frames(number, Encoder().encode(trace), True))
+        async with asyncio.timeout(10):
+            while len(recorder.exchanges) < 4:  # noqa: ASYNC110  # a recorder tells nobody
+                await asyncio.sleep(0.01)
+        client.parts.drain()
+        await asyncio.sleep(0.3)
+        ended = 0
+        while ended < 4:
+            frame = await client.next(codes.DATA)
+            ended += frame.ends_stream
+
+
+async def test_a_request_that_comes_in_the_turn_in_which_its_connection_is_cut_off_is_recorded() -> None:
+    recorder = KeepingRecorder()
+    async with client_of(cast("Scope", NobodyMay()), recorder) as client:
+        await asyncio.sleep(0)
+        client.serving.cancel()
+        client.downstream.data_received(codes.PREFACE + settings_frame([]) + header_frames(1, GET, True))
+        await asyncio.wait([client.serving])
+    assert [each.number for each in recorder.exchanges] == [1]
+
+
+class NobodyYet(NobodyMay):
+    """Whose requests wait, and need a turn of the loop to leave."""
+
+    def __init__(self) -> None:
+        self.judged = 0
+
+    async def judge(self, request: Request, target: Target, draft: ExchangeDraft, now: float) -> Judged:
+        self.judged += 1
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.05)
+        raise AssertionError("only a cancellation gets here")
+
+
+async def test_no_request_begins_while_those_of_a_connection_that_is_cut_off_are_leaving() -> None:
+    recorder, scope = KeepingRecorder(), NobodyYet()
+    async with client_of(cast("Scope", scope), recorder) as client:
+        await send(client.sock, codes.PREFACE + settings_frame([]) + header_frames(1, GET, True))
+        async with asyncio.timeout(5):
+            while not scope.judged:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        client.serving.cancel()
+        await asyncio.sleep(0.01)
+        client.downstream.data_received(header_frames(3, GET, True))
+        await asyncio.wait([client.serving])
+    assert ([each.number for each in recorder.exchanges], scope.judged) == ([1], 1)

@@ -1,0 +1,66 @@
+"""A tunnel whose bytes are bounded, on real sockets: what earlier ones moved too much is waited for."""
+
+import asyncio
+
+import pytest
+
+from gateway.model.record import Transfer
+from gateway.model.roles import Meter, Pace
+from gateway.net.paced_relay import PacedRelay
+from gateway.net.splice import Splices
+from tests.helpers.deadlines import HandDeadlines
+from tests.helpers.streams import receive_exactly, send, stream_and_peer
+from tests.helpers.tunnel import kernel_form, run, user_form
+
+DEBT = 0.4  # seconds
+HELLO = b"what came before the tunnel"
+
+
+class InDebt:
+    """Fulfils `roles.Pace`: there is something to be waited for at first, and nothing afterwards."""
+
+    piece = 1 << 20
+
+    def __init__(self) -> None:
+        self.spent = 0
+
+    def spend(self, size: int) -> float:
+        self.spent += size
+        return 0.0
+
+    def settle(self) -> float:
+        return DEBT
+
+
+class Metered:
+    """Fulfils `roles.Meter`."""
+
+    def __init__(self, up: Pace | None, down: Pace | None) -> None:
+        self.up = up
+        self.down = down
+
+
+@pytest.mark.parametrize("splices", [user_form(), kernel_form()], ids=["user", "kernel"])
+@pytest.mark.parametrize("held", [b"", HELLO], ids=["nothing held", "a hello held"])
+async def test_a_debt_is_waited_for_before_anything_new_is_read(splices: Splices, held: bytes) -> None:
+    downstream, client = await stream_and_peer()
+    upstream, origin = await stream_and_peer()
+    with client, origin:
+        if held:
+            await send(client, held)
+            await downstream.more()
+        pace = InDebt()
+        meter: Meter = Metered(pace, None)
+        relay = PacedRelay(meter, downstream, upstream, Transfer(), HandDeadlines(), splices, 3600.0)
+        loop = asyncio.get_running_loop()
+        begun_at = loop.time()
+        running = asyncio.ensure_future(run(relay, downstream, upstream))
+        await asyncio.sleep(0)
+        assert downstream.receiver is not None  # it has begun
+        assert await receive_exactly(origin, len(held)) == held
+        await send(client, b"more")
+        assert await receive_exactly(origin, 4) == b"more"
+        assert loop.time() - begun_at >= DEBT - 0.01
+        assert pace.spent == len(held) + 4
+        running.cancel()
+        await asyncio.wait([running])
