@@ -21,8 +21,9 @@ _BANDWIDTH = Counted.BANDWIDTH
 
 
 def draws_for(permit: Permit, client: Client, counted: frozenset[Counted]) -> list[Draw]:
-    """One for each bucket; of budgets of bytes nothing is taken yet, but something must be left."""
-    draws = []
+    """One for each bucket; of budgets of bytes nothing is taken yet, but something must be left. A quota by group that
+    the rule and the group use leads to one bucket twice: it is drawn from once."""
+    draws: list[Draw] = []
     for applied in permit.limits:
         limit = applied.limit
         if limit.counted in counted:
@@ -33,7 +34,7 @@ def draws_for(permit: Permit, client: Client, counted: frozenset[Counted]) -> li
                 draws += [Draw(limit, key, amount) for key in keys_of(applied, permit, client)]
     if permit.terms.honour_retry_after and counted != CONNECTION:
         draws.append(gate_draw(permit))
-    return draws
+    return list(dict.fromkeys(draws))
 
 
 def gate_draw(permit: Permit) -> Draw:
