@@ -36,7 +36,7 @@ class ChildReader:
         sources: Sources,
         environ: Mapping[str, str],
         seconds: float = READ_SECONDS,
-        command: Sequence[str] = (sys.executable, "-m", "gateway.app.generation.child"),
+        command: Sequence[str] = (sys.executable, "-P", "-m", "gateway.app.generation.child"),
     ) -> None:
         self._environ = environ
         self._seconds = seconds

@@ -47,6 +47,16 @@ async def test_the_environment_is_the_childs(tmp_path: Path) -> None:
     assert [candidate.ref.name for candidate in generation.rules.candidates] == ["p.yaml#env"]
 
 
+async def test_nothing_that_lies_beside_the_policy_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who may write policies is not thereby the gateway, which knows keys and secrets."""
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "gateway.yaml", "{policy: p.yaml}\n")
+    write(tmp_path / "p.yaml", text("a"))
+    write(tmp_path / "yaml.py", "raise SystemExit('the policy runs')\n")
+    generation = await read(ChildReader(Sources(), os.environ))
+    assert [candidate.ref.name for candidate in generation.rules.candidates] == ["p.yaml#a"]
+
+
 async def test_problems_of_the_files_come_with_their_lines(tmp_path: Path) -> None:
     policy = write(tmp_path / "p.yaml", "rules:\n- {name: a, hosts: ['*.*']}\n- {name: b, hots: []}\n")
     with pytest.raises(ReadFailed) as failure:
