@@ -34,6 +34,7 @@ class PolicyInForce:
         self._read = read
         self._serve_by = take
         self._running = first.settings
+        self._begun = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
         self._waiting: asyncio.Future[ReloadOutcome] | None = None
         self.reload_succeeded = True
@@ -47,11 +48,13 @@ class PolicyInForce:
         self.published: bytes | None = None
 
     async def begin(self) -> None:
-        """Put in force what was read at the start, and forget it: a large policy need not be held twice."""
+        """Put in force what was read at the start, and forget it: a large policy need not be held twice. Reloads wait
+        for it: what is newer than the first generation comes after it."""
         first, self._first = self._first, None
         if first is not None:
             async with contextlib.aclosing(_dumped(first)) as frames:
                 await self._take(1, frames)
+        self._begun.set()
 
     async def _take(self, number: int, frames: AsyncIterator[Frame]) -> None:
         taken = await self._serve_by(number, frames)
@@ -74,6 +77,7 @@ class PolicyInForce:
         return await asyncio.shield(self._waiting)
 
     async def _reload_in_turn(self) -> ReloadOutcome:
+        await self._begun.wait()
         async with self._one_at_a_time:
             self._waiting = None
             self.last_reload_time, started_at = time.time(), time.monotonic()
@@ -105,5 +109,7 @@ class PolicyInForce:
 
 
 async def _dumped(first: Configuration) -> AsyncGenerator[Frame, None]:
-    for content in contents_of(first):
-        yield dump(content)
+    """In a thread: of a huge policy it takes seconds, and who asks for health or wants us to end does not wait."""
+    frames = map(dump, contents_of(first))
+    while (frame := await asyncio.to_thread(next, frames, None)) is not None:
+        yield frame

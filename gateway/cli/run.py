@@ -3,8 +3,11 @@
 import asyncio
 import logging
 import os
+import signal
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import FrameType
 
 import uvloop
 
@@ -22,12 +25,26 @@ def run_gateway(config: Path | None, policy: Path | None, overrides: Mapping[str
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     raise_descriptor_limit()
     leave_no_core()
+    obey_while_reading()
     environ = {**os.environ, **overrides}
 
     sources = Sources(config, policy)
     first = load_configuration(sources, environ)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(first, ChildReader(sources, environ)))
+
+
+def obey_while_reading() -> None:
+    """Until there is a process that serves: an end is an end at once, also for the first process of a container, which
+    the kernel spares what it has no handler for; and who wants files to be read anew, or workers, need not end the
+    start, which reads them and starts these."""
+    signal.signal(signal.SIGTERM, _end)
+    for number in (signal.SIGHUP, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    sys.exit(0)
 
 
 async def _serve(first: Configuration, read: Read) -> None:

@@ -442,3 +442,16 @@ def test_what_keeps_it_from_starting_is_told_in_one_line(tmp_path: Path, story: 
     [line] = done.stderr.splitlines()
     assert refused.told.replace("TAKEN", port) in line
     assert (done.returncode, done.stdout) == (2, "")
+
+
+def test_who_ends_it_while_it_reads_its_files_need_not_wait_and_who_wants_a_reload_does_not_end_it(
+    tmp_path: Path,
+) -> None:
+    os.mkfifo(tmp_path / "hosts.txt")
+    (tmp_path / "policy.yaml").write_text("rules: [{name: a, hosts_file: hosts.txt}]\n")
+    command = [sys.executable, "-m", "gateway", "run", "--policy", "policy.yaml"]
+    with subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}) as reading:
+        with (tmp_path / "hosts.txt").open("wb"):  # waits until it reads there
+            reading.send_signal(signal.SIGHUP)
+            reading.send_signal(signal.SIGTERM)
+            assert reading.wait(30) == 0
