@@ -10,7 +10,7 @@ from pathlib import Path
 from gateway.admin.state import ReloadOutcome
 from gateway.app.configuration import Configuration, waiting_for_restart
 from gateway.app.generation.frames import Frame, Head, contents_of, dump
-from gateway.app.generation.reading import Read, ReadFailed
+from gateway.app.generation.reading import Read, ReaderLost, ReadFailed
 from gateway.model.errors import ConfigError
 from gateway.settings.gateway import GatewaySettings
 from gateway.settings.source.files import Stamp
@@ -76,6 +76,10 @@ class PolicyInForce:
             self._waiting = asyncio.ensure_future(self._reload_in_turn())
         return await asyncio.shield(self._waiting)
 
+    async def follow(self) -> bool:
+        """The files changed. True: they could not be read, by no fault of theirs, and it is worth trying again."""
+        return (await self.reload()).again
+
     async def _reload_in_turn(self) -> ReloadOutcome:
         await self._begun.wait()
         async with self._one_at_a_time:
@@ -84,7 +88,7 @@ class PolicyInForce:
             try:
                 return await self._take_over(self.generation + 1)
             except ReadFailed as failure:
-                return self._kept(failure.problems)
+                return self._kept(failure.problems, again=isinstance(failure, ReaderLost))
             except ConfigError as error:
                 return self._kept([str(error)])
             except Exception:  # our fault; it must not end the watching for the next change as well
@@ -100,12 +104,12 @@ class PolicyInForce:
         _logger.info("policy generation %d is in force: %d rules", self.generation, self.rules)
         return ReloadOutcome(number)
 
-    def _kept(self, problems: Sequence[str]) -> ReloadOutcome:
+    def _kept(self, problems: Sequence[str], again: bool = False) -> ReloadOutcome:
         self.reload_succeeded = False
         for problem in problems:
             _logger.error("%s", problem)
         _logger.error("reload failed: policy generation %d stays in force", self.generation)
-        return ReloadOutcome(self.generation, tuple(problems))
+        return ReloadOutcome(self.generation, tuple(problems), again)
 
 
 async def _dumped(first: Configuration) -> AsyncGenerator[Frame, None]:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 
 import bcrypt
@@ -14,6 +14,7 @@ from gateway.admin.state import ReloadOutcome
 from gateway.app.configuration import Configuration, Sources, load_configuration
 from gateway.app.generation.frames import Frame, Head
 from gateway.app.generation.frames import load as load_frame
+from gateway.app.generation.reading import ReaderLost
 from gateway.app.own_addresses import own_addresses
 from gateway.app.policy_in_force import PolicyInForce
 from gateway.model.addresses import Address
@@ -61,6 +62,18 @@ async def test_a_bad_file_changes_nothing_and_its_problems_are_answered_and_logg
     assert [problem.split(": ")[0] for problem in outcome.problems] == [f"{file}:3", f"{file}:4"]
     errors = [record.message for record in caplog.records if record.levelno == logging.ERROR]
     assert errors == [*outcome.problems, "reload failed: policy generation 1 stays in force"]
+
+
+async def test_only_a_reader_that_was_lost_is_worth_another_reading_of_the_same_files(file: Path) -> None:
+    async def lost() -> AsyncGenerator[Frame, None]:
+        raise ReaderLost(["it was killed"])
+        yield b""
+
+    assert await (await begun(Here(load(file), lost))).follow()
+    policy = await in_force(file)
+    assert not await policy.follow()
+    write(file, "rules: [")
+    assert not await policy.follow()
 
 
 async def test_a_reload_that_is_asked_for_before_the_first_generation_stands_comes_after_it(file: Path) -> None:
