@@ -39,13 +39,13 @@ def draws_for(permit: Permit, client: Client, counted: frozenset[Counted]) -> li
 
 def gate_draw(permit: Permit) -> Draw:
     """Of what is closed while the destination wants patience: the rule's clients to that host. Each draw takes a
-    microsecond of it."""
+    microsecond of it. It is overdrawn by what the destination says, as bandwidth is by what has moved."""
     return Draw(_gate(permit.rule.name), (str(permit.authority.host),))
 
 
 @lru_cache(1024)
 def _gate(rule: str) -> Limit:
-    return Limit(f"{rule}{GATE}", Counted.CONNECTIONS, rate=1e6, burst=1e3, key=(KeyPart.HOST,))
+    return Limit(f"{rule}{GATE}", Counted.BANDWIDTH, rate=1e6, burst=1e3, key=(KeyPart.HOST,))
 
 
 def is_gate(limit: Limit) -> bool:

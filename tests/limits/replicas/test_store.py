@@ -177,3 +177,21 @@ async def test_what_was_given_back_while_the_store_failed_is_told_once_it_answer
         assert not link.stumbles
         await mine.close()
         await other.close()
+
+
+async def test_a_rate_that_was_raised_holds_at_once_over_replicas(tmp_path: Path) -> None:
+    narrow = Limit("r", Counted.CONNECTIONS, rate=10 / 3600, burst=10.0)
+    with RedisServer(tmp_path) as redis:
+        store = ReplicaStore(Link(parse_place(redis.url), "mine"), time, OnFailure.DENY, None)
+        await store.start()
+        for _ in range(10):
+            assert isinstance(await store.take([Draw(narrow, ())]), Taken)
+        lacking = await store.take([Draw(narrow, ())])
+        assert isinstance(lacking, Lacking)
+        assert lacking.wait > 300
+        raised = [Draw(narrow._replace(rate=5.0), ())]
+        assert isinstance(await store.take(raised), Taken)
+        lacking = await store.take(raised)
+        assert isinstance(lacking, Lacking)
+        assert lacking.wait <= 0.2
+        await store.close()
