@@ -238,7 +238,10 @@ class Fleet:
     async def _renew_one(self, index: int) -> str | None:
         if self._ends:
             return "the gateway is draining"
-        fresh = await self._add(index)
+        try:
+            fresh = await self._add(index)
+        except OSError as error:
+            return f"the new worker {index} cannot be started: {error}"
         try:
             async with asyncio.timeout(TAKE_SECONDS):
                 serves = await fresh.judges_by(1)

@@ -101,6 +101,9 @@ class Member:
                 start_new_session=True,
             )
             ledger = Ledger.shared(page, turns)
+        except BaseException:
+            ours.close()
+            raise
         finally:
             theirs.close()
             os.close(page)
