@@ -15,6 +15,7 @@ from gateway.app.configuration import Configuration, Sources, load_configuration
 from gateway.app.generation.reading import ChildReader, Read
 from gateway.app.process import GatewayProcess, count_workers, leave_no_core, raise_descriptor_limit
 from gateway.app.sockets import bind_sockets
+from gateway.settings.load import GATEWAY_FILE
 
 
 def run_gateway(config: Path | None, policy: Path | None, overrides: Mapping[str, str]) -> None:
@@ -28,10 +29,16 @@ def run_gateway(config: Path | None, policy: Path | None, overrides: Mapping[str
     obey_while_reading()
     environ = {**os.environ, **overrides}
 
-    sources = Sources(config, policy)
+    sources = Sources(config or _usual_file(), policy)
     first = load_configuration(sources, environ)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(first, ChildReader(sources, environ)))
+
+
+def _usual_file() -> Path | None:
+    """The file that is there at the start is named from then on: a reload that finds it gone keeps what it said, and
+    does not take the defaults, which know of no address to deny and require nobody's identity."""
+    return GATEWAY_FILE if GATEWAY_FILE.exists() else None
 
 
 def obey_while_reading() -> None:

@@ -455,3 +455,18 @@ def test_who_ends_it_while_it_reads_its_files_need_not_wait_and_who_wants_a_relo
             reading.send_signal(signal.SIGHUP)
             reading.send_signal(signal.SIGTERM)
             assert reading.wait(30) == 0
+
+
+def test_a_gateway_file_that_nobody_named_and_that_is_gone_stays_in_force(tmp_path: Path) -> None:
+    environ = {"EGRESS__LISTENERS": '[{bind: "127.0.0.1:0"}]', "EGRESS__ADMIN__BIND": "127.0.0.1:0"}
+    (tmp_path / "gateway.yaml").write_text("addresses: {deny: [192.0.2.0/24]}\n")
+    with Running(tmp_path, environ=environ) as gateway:
+        (tmp_path / "gateway.yaml").unlink()
+        gateway.process.send_signal(signal.SIGHUP)
+        assert gateway.process.stderr is not None
+        for line in gateway.process.stderr:
+            gateway.stderr.append(line.rstrip("\n"))
+            if "in force" in line:
+                break
+    assert "ERROR gateway.yaml: cannot be read: No such file or directory" in gateway.stderr
+    assert "ERROR reload failed: policy generation 1 stays in force" in gateway.stderr
