@@ -79,8 +79,8 @@ class _Server(uvicorn.Server):
 
 
 class _Connection(H11Protocol):
-    """One connection of the admin port, counted and timed. Where all places are taken the oldest makes room: anybody may
-    come to the health port, and who holds places there must not keep probes away."""
+    """One connection of the admin port, counted and timed. Where all places are taken the oldest makes room: anybody
+    may come to the health port, and who holds places there must not keep probes away."""
 
     _deadline: asyncio.TimerHandle | None = None
     _since = 0.0

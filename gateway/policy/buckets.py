@@ -24,7 +24,7 @@ FRESH: State = (-inf, 0.0)
 """A bucket that nobody drew from, or not lately: it need not be kept."""
 
 LATE = 10.0
-"""Seconds by which who draws may be behind who drew before: it looked at the clock, and then had to wait for its turn."""
+"""Seconds by which who draws may be behind who drew before: it looked at the clock, then had to wait for its turn."""
 
 _ROUNDING = 1e-9  # seconds; an instant that was added up must not be refused for its last bits
 

@@ -376,9 +376,7 @@ async def test_one_peer_cannot_hold_all_connections(running: Running) -> None:
                 return
 
 
-async def test_many_peers_together_cannot_keep_a_probe_away(
-    running: Running, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_many_peers_together_cannot_keep_a_probe_away(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admin_server, "CONNECTIONS", 4)
     async with contextlib.AsyncExitStack() as held:
         held_first, *_ = [

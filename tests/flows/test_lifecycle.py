@@ -450,11 +450,14 @@ def test_who_ends_it_while_it_reads_its_files_need_not_wait_and_who_wants_a_relo
     os.mkfifo(tmp_path / "hosts.txt")
     (tmp_path / "policy.yaml").write_text("rules: [{name: a, hosts_file: hosts.txt}]\n")
     command = [sys.executable, "-m", "gateway", "run", "--policy", "policy.yaml"]
-    with subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}) as reading:
-        with (tmp_path / "hosts.txt").open("wb"):  # waits until it reads there
-            reading.send_signal(signal.SIGHUP)
-            reading.send_signal(signal.SIGTERM)
-            assert reading.wait(30) == 0
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with (
+        subprocess.Popen(command, cwd=tmp_path, env=environ) as reading,
+        (tmp_path / "hosts.txt").open("wb"),  # waits until it reads there
+    ):
+        reading.send_signal(signal.SIGHUP)
+        reading.send_signal(signal.SIGTERM)
+        assert reading.wait(30) == 0
 
 
 def test_a_gateway_file_that_nobody_named_and_that_is_gone_stays_in_force(tmp_path: Path) -> None:

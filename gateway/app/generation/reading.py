@@ -47,7 +47,8 @@ class ChildReader:
         self._command = [*command, str(sources.config or ""), str(sources.policy or "")]
 
     async def __call__(self) -> AsyncGenerator[Frame, None]:
-        """See `Read`. Raises `ReadFailed` for problems of the files, `ReaderLost` for a child that ended early or is slow."""
+        """See `Read`. Raises `ReadFailed` for problems of the files, `ReaderLost` for a child that ended too early or
+        was too slow."""
         child = await asyncio.to_thread(self._start)
         deadline = asyncio.get_running_loop().time() + self._seconds
         try:

@@ -96,7 +96,7 @@ def _compress(path: Path) -> None:
         mode = path.stat().st_mode & 0o777
         with (
             path.open("rb") as plain,
-            open(part, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file,  # noqa: PTH123  # no `opener` there
+            open(part, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file,
             gzip.open(file, "wb", compresslevel=6) as packed,
         ):
             part.chmod(mode)

@@ -172,7 +172,7 @@ async def test_what_was_given_back_while_the_store_failed_is_told_once_it_answer
         link.stumbles = True
         mine.put_back(draws)
         async with asyncio.timeout(15):
-            while isinstance(await other.take(draws), Lacking):
+            while isinstance(await other.take(draws), Lacking):  # noqa: ASYNC110  # only Redis knows
                 await asyncio.sleep(0.05)
         assert not link.stumbles
         await mine.close()

@@ -302,8 +302,8 @@ def test_so_is_a_client_certificate() -> None:
         (
             "rules: [{name: a, hosts: ['*'], except: {cidrs: [192.0.2.0/24]}}]",
             (
-                "rules[0].except.cidrs: takes nothing out of a rule that has names only: within, or a deny, bounds what "
-                "they resolve to"
+                "rules[0].except.cidrs: takes nothing out of a rule that has names only: within, or a deny, bounds "
+                "what they resolve to"
             ),
         ),
         (
