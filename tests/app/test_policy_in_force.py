@@ -66,8 +66,10 @@ async def test_a_bad_file_changes_nothing_and_its_problems_are_answered_and_logg
 
 async def test_only_a_reader_that_was_lost_is_worth_another_reading_of_the_same_files(file: Path) -> None:
     async def lost() -> AsyncGenerator[Frame, None]:
+        frames: tuple[Frame, ...] = ()
+        for frame in frames:
+            yield frame
         raise ReaderLost(["it was killed"])
-        yield b""
 
     assert await (await begun(Here(load(file), lost))).follow()
     policy = await in_force(file)
