@@ -8,7 +8,7 @@ rate x W + burst are admitted: each of them moves `tat` by 1/rate, it begins no 
 later than burst/rate after it. So a connection or a request finds `tat` no further ahead than that. Where it does, the
 state is of another time: before a reload the limit was narrower, or only reported, or the clock of a store was set
 back. Then one is let through, which leaves the bucket empty and its state a true one. (Bytes are counted when they have
-moved, and may overdraw.)
+moved, and what is only reported passes: both may overdraw.)
 """
 
 from collections.abc import Sequence
@@ -107,7 +107,7 @@ def _drawn(draw: Draw, state: State, now: Now) -> tuple[float, State]:
         return _spent(limit, amount, state, now)
     full_at, begin = state[0], now[0]
     ahead = full_at - begin if full_at > begin else 0.0
-    if ahead > LATE and ahead - LATE > limit.burst / limit.rate and counted is not _BANDWIDTH:
+    if ahead > LATE and ahead - LATE > limit.burst / limit.rate and not (limit.report or counted is _BANDWIDTH):
         ahead = (limit.burst - 1.0) / limit.rate
         full_at = begin + ahead
     wait = ahead + (amount - limit.burst) / limit.rate

@@ -41,7 +41,7 @@ for i = 1, #KEYS - 1 do
   if kind == 'rate' or kind == 'pace' then
     local from = tonumber(redis.call('GET', key) or '0')
     if from <= now then from = now + math.max(floor, 0) end
-    if kind == 'rate' and from > now + burst / rate + """
+    if kind == 'rate' and not report and from > now + burst / rate + """
     f"{LATE:g}"
     """ then from = now + (burst - 1) / rate end
     wait = from + (amount - burst) / rate - now
