@@ -79,21 +79,30 @@ class _Server(uvicorn.Server):
 
 
 class _Connection(H11Protocol):
-    """One connection of the admin port, counted and timed."""
+    """One connection of the admin port, counted and timed. Where all places are taken the oldest makes room: anybody
+    may come to the health port, and who holds places there must not keep probes away."""
 
     _deadline: asyncio.TimerHandle | None = None
+    _since = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
-        if len(self.connections) > CONNECTIONS or self._of_this_peer() > CONNECTIONS_PER_PEER:
+        if self._of_this_peer() > CONNECTIONS_PER_PEER:
             transport.abort()
-        else:
-            self._deadline = self.loop.call_later(CONNECTION_SECONDS, transport.abort)
+            return
+        self._since = self.loop.time()
+        self._deadline = self.loop.call_later(CONNECTION_SECONDS, transport.abort)
+        staying = [other for other in self.connections if isinstance(other, _Connection) and other._stays()]
+        if len(staying) > CONNECTIONS:
+            min(staying, key=lambda other: other._since).transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
         super().connection_lost(exc)
+
+    def _stays(self) -> bool:
+        return not self.transport.is_closing()
 
     def _of_this_peer(self) -> int:
         return sum(isinstance(other, _Connection) and other._host() == self._host() for other in self.connections)

@@ -9,10 +9,12 @@ from gateway.telemetry.flows.ring import Ring
 
 @dataclass(frozen=True, slots=True)
 class ReloadOutcome:
-    """How a reload ended: the generation now in force, and why a newer one was not taken (no problem: it was)."""
+    """How a reload ended: the generation now in force, and why a newer one was not taken (no problem: it was). `again`:
+    that was no fault of the files, and they are worth another reading."""
 
     generation: int
     problems: tuple[str, ...] = ()
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)

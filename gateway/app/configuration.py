@@ -31,6 +31,9 @@ from gateway.settings.source.pem import read_key, read_pem
 
 S = TypeVar("S", bound=Section)
 
+READINGS = 3
+"""At most, of files that do not come to rest: who watches them sees the last change."""
+
 Materials = Mapping[str, TlsMaterial]
 """By the name of the listener; they travel as bytes, and whoever serves makes contexts from them."""
 
@@ -86,7 +89,17 @@ def as_started(read: GatewaySettings, running: GatewaySettings) -> GatewaySettin
 
 
 def load_configuration(sources: Sources, environ: Mapping[str, str]) -> Configuration:
-    """gateway.yaml with the policy and the users that it names. Raises `ConfigErrors`."""
+    """gateway.yaml with the policy and the users that it names, all of one moment: where a file changes while others
+    are read, they are read again, for a mixture of before and after may allow what neither does. Raises `ConfigErrors`.
+    """
+    for _ in range(READINGS - 1):
+        read = _read(sources, environ)
+        if all(path.is_fifo() or stamp(path) == before for path, before in read.files.items()):
+            return read
+    return _read(sources, environ)
+
+
+def _read(sources: Sources, environ: Mapping[str, str]) -> Configuration:
     before = {path: stamp(path) for path in (sources.config or GATEWAY_FILE,)}
     settings = load_settings(sources.config, environ, sources.policy)
     files = {path: before.get(path, stamp(path)) for path in settings.files}

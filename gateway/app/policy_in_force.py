@@ -10,7 +10,7 @@ from pathlib import Path
 from gateway.admin.state import ReloadOutcome
 from gateway.app.configuration import Configuration, waiting_for_restart
 from gateway.app.generation.frames import Frame, Head, contents_of, dump
-from gateway.app.generation.reading import Read, ReadFailed
+from gateway.app.generation.reading import Read, ReaderLost, ReadFailed
 from gateway.model.errors import ConfigError
 from gateway.settings.gateway import GatewaySettings
 from gateway.settings.source.files import Stamp
@@ -34,6 +34,7 @@ class PolicyInForce:
         self._read = read
         self._serve_by = take
         self._running = first.settings
+        self._begun = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
         self._waiting: asyncio.Future[ReloadOutcome] | None = None
         self.reload_succeeded = True
@@ -47,11 +48,13 @@ class PolicyInForce:
         self.published: bytes | None = None
 
     async def begin(self) -> None:
-        """Put in force what was read at the start, and forget it: a large policy need not be held twice."""
+        """Put in force what was read at the start, and forget it: a large policy need not be held twice. Reloads wait
+        for it: what is newer than the first generation comes after it."""
         first, self._first = self._first, None
         if first is not None:
             async with contextlib.aclosing(_dumped(first)) as frames:
                 await self._take(1, frames)
+        self._begun.set()
 
     async def _take(self, number: int, frames: AsyncIterator[Frame]) -> None:
         taken = await self._serve_by(number, frames)
@@ -73,14 +76,19 @@ class PolicyInForce:
             self._waiting = asyncio.ensure_future(self._reload_in_turn())
         return await asyncio.shield(self._waiting)
 
+    async def follow(self) -> bool:
+        """The files changed. True: they could not be read, by no fault of theirs, and it is worth trying again."""
+        return (await self.reload()).again
+
     async def _reload_in_turn(self) -> ReloadOutcome:
+        await self._begun.wait()
         async with self._one_at_a_time:
             self._waiting = None
             self.last_reload_time, started_at = time.time(), time.monotonic()
             try:
                 return await self._take_over(self.generation + 1)
             except ReadFailed as failure:
-                return self._kept(failure.problems)
+                return self._kept(failure.problems, again=isinstance(failure, ReaderLost))
             except ConfigError as error:
                 return self._kept([str(error)])
             except Exception:  # our fault; it must not end the watching for the next change as well
@@ -96,14 +104,16 @@ class PolicyInForce:
         _logger.info("policy generation %d is in force: %d rules", self.generation, self.rules)
         return ReloadOutcome(number)
 
-    def _kept(self, problems: Sequence[str]) -> ReloadOutcome:
+    def _kept(self, problems: Sequence[str], again: bool = False) -> ReloadOutcome:
         self.reload_succeeded = False
         for problem in problems:
             _logger.error("%s", problem)
         _logger.error("reload failed: policy generation %d stays in force", self.generation)
-        return ReloadOutcome(self.generation, tuple(problems))
+        return ReloadOutcome(self.generation, tuple(problems), again)
 
 
 async def _dumped(first: Configuration) -> AsyncGenerator[Frame, None]:
-    for content in contents_of(first):
-        yield dump(content)
+    """In a thread: of a huge policy it takes seconds, and who asks for health or wants us to end does not wait."""
+    frames = map(dump, contents_of(first))
+    while (frame := await asyncio.to_thread(next, frames, None)) is not None:
+        yield frame

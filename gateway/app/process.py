@@ -148,7 +148,7 @@ class GatewayProcess:
         await self._pods.first_list()
         await self._crew.start()
         _logger.info("%s", self._started())
-        await watch(lambda: self._policy.files, self.reload)
+        await watch(lambda: self._policy.files, self._policy.follow)
 
     @property
     def flows(self) -> Ring:

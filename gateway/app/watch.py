@@ -8,28 +8,33 @@ no change is missed, not even one that comes while it is being read.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from math import inf
 from pathlib import Path
 
 from gateway.settings.source.files import Stamp, stamp
 
 LOOK_EVERY_SECONDS = 1.0
+AGAIN_SECONDS = 30.0
 
 
 async def watch(
     files: Callable[[], Mapping[Path, Stamp]],
-    changed: Callable[[], Awaitable[object]],
+    changed: Callable[[], Awaitable[bool | None]],
     look_every: float = LOOK_EVERY_SECONDS,
+    again_after: float = AGAIN_SECONDS,
 ) -> None:
     """Await `changed` after every change, for ever. `files` are those in force; where `changed` leaves them as they
-    were, it is called again no sooner than after another change."""
+    were, it is called again no sooner than after another change, or after a while if it answered True."""
     in_force = seen = files()
+    clock, again_at = asyncio.get_running_loop().time, inf
     while True:
         await asyncio.sleep(look_every)
         if files() is not in_force:
             in_force = seen = files()
+            again_at = inf
         now = await asyncio.to_thread(_stamps, in_force) if in_force else {}
-        if now != seen:
-            await changed()
+        if now != seen or clock() >= again_at:
+            again_at = clock() + again_after if await changed() else inf
             seen = now
 
 

@@ -5,6 +5,8 @@ What a command needs is imported when it runs, so that `--help` answers at once.
 # ruff: noqa: PLC0415
 
 import gc
+import os
+import sysconfig
 from pathlib import Path
 from typing import Annotated
 
@@ -50,7 +52,16 @@ PolicyPath = Annotated[
 def main() -> None:
     """Where the console script and `python -m gateway` begin."""
     gc.set_threshold(COLLECTED_AFTER)
+    lead_children_here()
     app(prog_name="egress-gateway")
+
+
+def lead_children_here() -> None:
+    """Processes that this one starts run what it runs, also where that was not installed. They are started with `-P`:
+    in the working directory lie files that others may write, and none of those is ever to be run."""
+    package = str(Path(__file__).parents[2])
+    if package != sysconfig.get_path("purelib"):
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
 
 
 def _version(wanted: bool) -> None:

@@ -3,8 +3,11 @@
 import asyncio
 import logging
 import os
+import signal
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import FrameType
 
 import uvloop
 
@@ -12,6 +15,7 @@ from gateway.app.configuration import Configuration, Sources, load_configuration
 from gateway.app.generation.reading import ChildReader, Read
 from gateway.app.process import GatewayProcess, count_workers, leave_no_core, raise_descriptor_limit
 from gateway.app.sockets import bind_sockets
+from gateway.settings.load import GATEWAY_FILE
 
 
 def run_gateway(config: Path | None, policy: Path | None, overrides: Mapping[str, str]) -> None:
@@ -22,12 +26,32 @@ def run_gateway(config: Path | None, policy: Path | None, overrides: Mapping[str
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     raise_descriptor_limit()
     leave_no_core()
+    obey_while_reading()
     environ = {**os.environ, **overrides}
 
-    sources = Sources(config, policy)
+    sources = Sources(config or _usual_file(), policy)
     first = load_configuration(sources, environ)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(first, ChildReader(sources, environ)))
+
+
+def _usual_file() -> Path | None:
+    """The file that is there at the start is named from then on: a reload that finds it gone keeps what it said, and
+    does not take the defaults, which know of no address to deny and require nobody's identity."""
+    return GATEWAY_FILE if GATEWAY_FILE.exists() else None
+
+
+def obey_while_reading() -> None:
+    """Until there is a process that serves: an end is an end at once, also for the first process of a container, which
+    the kernel spares what it has no handler for; and who wants files to be read anew, or workers, need not end the
+    start, which reads them and starts these."""
+    signal.signal(signal.SIGTERM, _end)
+    for number in (signal.SIGHUP, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    sys.exit(0)
 
 
 async def _serve(first: Configuration, read: Read) -> None:

@@ -63,6 +63,7 @@ class Authority:
     def mint(self, host: Host, now: float, validity: float) -> Leaf:
         """A certificate for exactly `host`, valid for `validity` seconds, but not beyond the authority's own end."""
         ends = min(now + min(validity, LONGEST_LEAF_SECONDS), self.not_after)
+        begins = min(now - CLOCK_SKEW_SECONDS, ends)  # what an authority signs that has expired, clients reject
         text = str(host)
         fits = len(text) <= _LONGEST_COMMON_NAME
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)] if fits else [])
@@ -73,7 +74,7 @@ class Authority:
             .issuer_name(self.certificate.subject)
             .public_key(public)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(_instant(now - CLOCK_SKEW_SECONDS))
+            .not_valid_before(_instant(begins))
             .not_valid_after(_instant(ends))
             # Critical where the subject says nothing (RFC 5280 section 4.2.1.6).
             .add_extension(x509.SubjectAlternativeName([_general_name(host)]), critical=not fits)
@@ -114,10 +115,9 @@ def create_authority(
     return certificate.public_bytes(serialization.Encoding.PEM), _key_pem(key)
 
 
-def read_authority(certificates: bytes, key: bytes, now: float) -> Authority:
-    """`certificates` are one or more, as PEM: the one that belongs to `key` signs, all are published.
-
-    Raises `BadAuthority`.
+def read_authority(certificates: bytes, key: bytes, now: float | None) -> Authority:
+    """`certificates` are one or more, as PEM: the one that belongs to `key` signs, all are published. `now` is Unix
+    time, None for one that was found to be valid before. Raises `BadAuthority`.
     """
     signing = _read_key(key)
     public = _public_bytes(signing)
@@ -158,11 +158,11 @@ def _read_key(pem: bytes) -> SigningKey:
     raise BadAuthority(f"the key must be ECDSA, or RSA of {_LEAST_RSA_BITS} bits or more")
 
 
-def _check(certificate: x509.Certificate, now: float) -> None:
+def _check(certificate: x509.Certificate, now: float | None) -> None:
     """It may sign certificates, now. RFC 5280 sections 4.2.1.3 and 4.2.1.9."""
-    if now >= certificate.not_valid_after_utc.timestamp():
+    if now is not None and now >= certificate.not_valid_after_utc.timestamp():
         raise BadAuthority(f"the certificate expired on {certificate.not_valid_after_utc:%Y-%m-%d}")
-    if now < certificate.not_valid_before_utc.timestamp():
+    if now is not None and now < certificate.not_valid_before_utc.timestamp():
         raise BadAuthority(f"the certificate is not valid before {certificate.not_valid_before_utc:%Y-%m-%d}")
     try:
         is_authority = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca

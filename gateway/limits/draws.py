@@ -21,8 +21,9 @@ _BANDWIDTH = Counted.BANDWIDTH
 
 
 def draws_for(permit: Permit, client: Client, counted: frozenset[Counted]) -> list[Draw]:
-    """One for each bucket; of budgets of bytes nothing is taken yet, but something must be left."""
-    draws = []
+    """One for each bucket; of budgets of bytes nothing is taken yet, but something must be left. A quota by group that
+    the rule and the group use leads to one bucket twice: it is drawn from once."""
+    draws: list[Draw] = []
     for applied in permit.limits:
         limit = applied.limit
         if limit.counted in counted:
@@ -33,18 +34,18 @@ def draws_for(permit: Permit, client: Client, counted: frozenset[Counted]) -> li
                 draws += [Draw(limit, key, amount) for key in keys_of(applied, permit, client)]
     if permit.terms.honour_retry_after and counted != CONNECTION:
         draws.append(gate_draw(permit))
-    return draws
+    return list(dict.fromkeys(draws))
 
 
 def gate_draw(permit: Permit) -> Draw:
     """Of what is closed while the destination wants patience: the rule's clients to that host. Each draw takes a
-    microsecond of it."""
+    microsecond of it. It is overdrawn by what the destination says, as bandwidth is by what has moved."""
     return Draw(_gate(permit.rule.name), (str(permit.authority.host),))
 
 
 @lru_cache(1024)
 def _gate(rule: str) -> Limit:
-    return Limit(f"{rule}{GATE}", Counted.CONNECTIONS, rate=1e6, burst=1e3, key=(KeyPart.HOST,))
+    return Limit(f"{rule}{GATE}", Counted.BANDWIDTH, rate=1e6, burst=1e3, key=(KeyPart.HOST,))
 
 
 def is_gate(limit: Limit) -> bool:

@@ -88,12 +88,13 @@ def meter_for(permit: Permit, client: Client, store: Store, tally: Tally) -> Byt
 
 
 def _draws(limits: Iterable[Applied], permit: Permit, client: Client, direction: Direction) -> list[Draw]:
-    return [
+    draws = (
         Draw(each.limit, key)
         for each in limits
         if each.limit.direction in (Direction.BOTH, direction)
         for key in keys_of(each, permit, client)
-    ]
+    )
+    return list(dict.fromkeys(draws))  # as in `draws_for`
 
 
 def _piece(limit: Limit) -> int:

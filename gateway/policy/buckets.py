@@ -5,7 +5,10 @@ known here.
 Rates follow the generic cell rate algorithm in its virtual scheduling form (ITU-T I.371, annex A): the state is one
 instant, the theoretical arrival time `tat` at which the bucket will be full again. In any window of W seconds at most
 rate x W + burst are admitted: each of them moves `tat` by 1/rate, it begins no earlier than the window, and it ends no
-later than burst/rate after it.
+later than burst/rate after it. So a connection or a request finds `tat` no further ahead than that. Where it does, the
+state is of another time: before a reload the limit was narrower, or only reported, or the clock of a store was set
+back. Then one is let through, which leaves the bucket empty and its state a true one. (Bytes are counted when they have
+moved, and what is only reported passes: both may overdraw.)
 """
 
 from collections.abc import Sequence
@@ -20,11 +23,15 @@ State = tuple[float, float]
 FRESH: State = (-inf, 0.0)
 """A bucket that nobody drew from, or not lately: it need not be kept."""
 
+LATE = 10.0
+"""Seconds by which who draws may be behind who drew before: it looked at the clock, then had to wait for its turn."""
+
 _ROUNDING = 1e-9  # seconds; an instant that was added up must not be refused for its last bits
 
 # A member of an enumeration is looked up for longer than a name of the module.
 _CONCURRENT = Counted.CONCURRENT
 _BYTES = Counted.BYTES
+_BANDWIDTH = Counted.BANDWIDTH
 
 
 class Draw(NamedTuple):
@@ -100,6 +107,9 @@ def _drawn(draw: Draw, state: State, now: Now) -> tuple[float, State]:
         return _spent(limit, amount, state, now)
     full_at, begin = state[0], now[0]
     ahead = full_at - begin if full_at > begin else 0.0
+    if ahead > LATE and ahead - LATE > limit.burst / limit.rate and not (limit.report or counted is _BANDWIDTH):
+        ahead = (limit.burst - 1.0) / limit.rate
+        full_at = begin + ahead
     wait = ahead + (amount - limit.burst) / limit.rate
     return (wait if wait > _ROUNDING else 0.0), ((full_at if ahead else begin) + amount / limit.rate, 0.0)
 

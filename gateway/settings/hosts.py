@@ -155,6 +155,19 @@ def _suffix_list(last: str, only_icann: bool) -> PublicSuffixList:
     return PublicSuffixList(lines, accept_unknown=False)
 
 
+@cache
+def _listed(last: str) -> frozenset[str]:
+    """The entries with this last label, in A-labels; of `*.ck` and `!www.ck` the names themselves as well. Looking a
+    name up here takes a tenth of asking the list, and nearly none of a long list of names stands here."""
+    entries, listed = _entries(), set[str]()
+    for line in (*entries.get((last, True), ()), *entries.get((last, False), ())):
+        entry = line.partition(" ")[0].lower()
+        named = entry.removeprefix("!").removeprefix("*.")
+        ascii_name = named if named.isascii() else named.encode("idna").decode()
+        listed |= {ascii_name, f"*.{ascii_name}"} if entry.startswith("*.") else {ascii_name}
+    return frozenset(listed)
+
+
 def public_suffix(pattern: HostPattern) -> Suffix | None:
     """Where in the Public Suffix List the name stands under which the pattern covers everything; None if nowhere.
 
@@ -162,8 +175,12 @@ def public_suffix(pattern: HostPattern) -> Suffix | None:
     """
     if pattern.reach not in (Reach.BELOW, Reach.CHILD):
         return None
-    below = f"any-label.{pattern.name}"
-    whole, last = (pattern.name, below), pattern.name.rpartition(".")[2]
+    name, last = pattern.name, pattern.name.rpartition(".")[2]
+    listed = _listed(last)
+    if name not in listed and f"*.{name.partition('.')[2]}" not in listed:
+        return None
+    below = f"any-label.{name}"
+    whole = name, below
     if _suffix_list(last, False).publicsuffix(below) not in whole:
         return None
     return Suffix.ICANN if _suffix_list(last, True).publicsuffix(below) in whole else Suffix.PRIVATE

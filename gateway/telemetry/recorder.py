@@ -117,7 +117,8 @@ class Recorder:
         lines = {encode: bytes(batch) for encode, batch in batches.items()}
         for log in outlets:
             batch = lines[log.encode]
-            log.sink.put(batch, encoded if log.is_whole else batch.count(b"\n"))
+            if count := encoded if log.is_whole else batch.count(b"\n"):  # a stuck sink would queue nothings for ever
+                log.sink.put(batch, count)
         self._ledger.seal(len(pending), (len(pending) - encoded) * len(self._logs))
 
     def reopen(self) -> None:

@@ -321,8 +321,10 @@ async def test_signals_stay_with_whoever_had_them(running: Running) -> None:
 
 
 @asynccontextmanager
-async def connection(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+async def connection(
+    port: int, peer: str = "127.0.0.1"
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(peer, 0))
     try:
         yield reader, writer
     finally:
@@ -372,6 +374,17 @@ async def test_one_peer_cannot_hold_all_connections(running: Running) -> None:
             with contextlib.suppress(httpx.TransportError):
                 assert (await running.health.get("/healthz")).status_code == 200
                 return
+
+
+async def test_many_peers_together_cannot_keep_a_probe_away(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admin_server, "CONNECTIONS", 4)
+    async with contextlib.AsyncExitStack() as held:
+        held_first, *_ = [
+            await held.enter_async_context(connection(running.health_port, f"127.0.1.{peer}")) for peer in range(1, 7)
+        ]
+        assert (await running.health.get("/healthz")).status_code == 200
+        with contextlib.suppress(ConnectionResetError):
+            assert await asyncio.wait_for(held_first[0].read(), timeout=30) == b""
 
 
 async def test_stopping_does_not_wait_for_an_idle_connection(token_path: Path) -> None:

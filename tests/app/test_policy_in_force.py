@@ -4,6 +4,7 @@ import asyncio
 import logging
 import threading
 import time
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 
 import bcrypt
@@ -11,7 +12,11 @@ import pytest
 
 from gateway.admin.state import ReloadOutcome
 from gateway.app.configuration import Configuration, Sources, load_configuration
+from gateway.app.generation.frames import Frame, Head
+from gateway.app.generation.frames import load as load_frame
+from gateway.app.generation.reading import ReaderLost
 from gateway.app.own_addresses import own_addresses
+from gateway.app.policy_in_force import PolicyInForce
 from gateway.model.addresses import Address
 from gateway.serve.identify import CertificateNames, PasswordFile
 from tests.app.policies import Here, begun, in_force, load, reading, rules_of, text, write
@@ -57,6 +62,54 @@ async def test_a_bad_file_changes_nothing_and_its_problems_are_answered_and_logg
     assert [problem.split(": ")[0] for problem in outcome.problems] == [f"{file}:3", f"{file}:4"]
     errors = [record.message for record in caplog.records if record.levelno == logging.ERROR]
     assert errors == [*outcome.problems, "reload failed: policy generation 1 stays in force"]
+
+
+async def test_only_a_reader_that_was_lost_is_worth_another_reading_of_the_same_files(file: Path) -> None:
+    async def lost() -> AsyncGenerator[Frame, None]:
+        frames: tuple[Frame, ...] = ()
+        for frame in frames:
+            yield frame
+        raise ReaderLost(["it was killed"])
+
+    assert await (await begun(Here(load(file), lost))).follow()
+    policy = await in_force(file)
+    assert not await policy.follow()
+    write(file, "rules: [")
+    assert not await policy.follow()
+
+
+async def test_a_reload_that_is_asked_for_before_the_first_generation_stands_comes_after_it(file: Path) -> None:
+    policy = Here(load(file), reading(lambda: load(file)))
+    write(file, text("new"))
+    reloading = asyncio.create_task(policy.reload())
+    await asyncio.sleep(0)
+    await policy.begin()
+    assert await reloading == ReloadOutcome(2)
+    assert rules_of(policy) == ["new"]
+
+
+async def test_the_loop_turns_while_a_long_list_is_made_ready_at_the_start(file: Path) -> None:
+    write(file.parent / "hosts.txt", "".join(f"h{number}.test\n" for number in range(20_000)))
+    write(file, "rules: [{name: a, hosts_file: hosts.txt}]\n")
+    turns = [0]
+
+    async def turn() -> None:
+        while True:
+            turns[0] += 1
+            await asyncio.sleep(0)
+
+    async def take(number: int, frames: AsyncIterator[Frame]) -> Head:
+        before = turns[0]
+        taken = [frame async for frame in frames]
+        assert turns[0] - before >= len(taken)
+        head = load_frame(taken[0])
+        assert isinstance(head, Head)
+        return head
+
+    turning = asyncio.create_task(turn())
+    await asyncio.sleep(0)
+    await PolicyInForce(load(file), reading(lambda: load(file)), take).begin()
+    turning.cancel()
 
 
 async def test_the_generation_counts_what_was_taken_and_success_tells_of_the_last(file: Path) -> None:

@@ -32,11 +32,12 @@ class Watching:
     async def during(self) -> None:
         """Nothing, here."""
 
-    async def changed(self) -> None:
+    async def changed(self) -> bool | None:
         await self.policy.reload()
         await self.during()
         self.reloads += 1
         self._reloaded.set()
+        return None
 
     async def until(self, reloads: int) -> None:
         """Wait for that many."""
@@ -204,3 +205,28 @@ async def test_a_change_between_the_first_read_and_the_first_look_is_not_missed(
     async with run(Watching(policy)) as watching:
         await watching.until(1)
         assert rules_of(policy) == ["new"]
+
+
+class _Lost(Watching):
+    """Whoever should read is killed the first times."""
+
+    lost = 2
+
+    async def changed(self) -> bool:
+        self.lost, is_lost = self.lost - 1, self.lost > 0
+        if not is_lost:
+            await super().changed()
+        return is_lost
+
+
+async def test_a_reading_that_was_lost_is_tried_again_without_another_change(tmp_path: Path) -> None:
+    file = write(tmp_path / "policy.yaml", text("old"))
+    watching = _Lost(await in_force(file))
+    task = asyncio.create_task(watch(watching.files, watching.changed, LOOK_EVERY, 5 * LOOK_EVERY))
+    write(file, text("newer"))
+    await watching.until(1)
+    assert rules_of(watching.policy) == ["newer"]
+    assert await watching.after_looks() == 1
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

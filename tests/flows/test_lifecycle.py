@@ -442,3 +442,34 @@ def test_what_keeps_it_from_starting_is_told_in_one_line(tmp_path: Path, story: 
     [line] = done.stderr.splitlines()
     assert refused.told.replace("TAKEN", port) in line
     assert (done.returncode, done.stdout) == (2, "")
+
+
+def test_who_ends_it_while_it_reads_its_files_need_not_wait_and_who_wants_a_reload_does_not_end_it(
+    tmp_path: Path,
+) -> None:
+    os.mkfifo(tmp_path / "hosts.txt")
+    (tmp_path / "policy.yaml").write_text("rules: [{name: a, hosts_file: hosts.txt}]\n")
+    command = [sys.executable, "-m", "gateway", "run", "--policy", "policy.yaml"]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with (
+        subprocess.Popen(command, cwd=tmp_path, env=environ) as reading,
+        (tmp_path / "hosts.txt").open("wb"),  # waits until it reads there
+    ):
+        reading.send_signal(signal.SIGHUP)
+        reading.send_signal(signal.SIGTERM)
+        assert reading.wait(30) == 0
+
+
+def test_a_gateway_file_that_nobody_named_and_that_is_gone_stays_in_force(tmp_path: Path) -> None:
+    environ = {"EGRESS__LISTENERS": '[{bind: "127.0.0.1:0"}]', "EGRESS__ADMIN__BIND": "127.0.0.1:0"}
+    (tmp_path / "gateway.yaml").write_text("addresses: {deny: [192.0.2.0/24]}\n")
+    with Running(tmp_path, environ=environ) as gateway:
+        (tmp_path / "gateway.yaml").unlink()
+        gateway.process.send_signal(signal.SIGHUP)
+        assert gateway.process.stderr is not None
+        for line in gateway.process.stderr:
+            gateway.stderr.append(line.rstrip("\n"))
+            if "in force" in line:
+                break
+    assert "ERROR gateway.yaml: cannot be read: No such file or directory" in gateway.stderr
+    assert "ERROR reload failed: policy generation 1 stays in force" in gateway.stderr

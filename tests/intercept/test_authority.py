@@ -97,6 +97,14 @@ def test_a_leaf_never_outlives_its_authority() -> None:
     assert signer.mint(HostName("a.test"), NOW + DAY, 7 * DAY).not_after == NOW + 2 * DAY
 
 
+def test_what_is_signed_after_the_authoritys_end_is_over_before_it_begins() -> None:
+    certificate, key = create_authority("short", NOW, days=2)
+    with pytest.raises(BadAuthority, match="expired"):
+        read_authority(certificate, key, NOW + 3 * DAY)
+    leaf = read_authority(certificate, key, None).mint(HostName("a.test"), NOW + 3 * DAY, DAY)
+    assert leaf.not_after == leaf_of(leaf.chain).not_valid_before_utc.timestamp() == NOW + 2 * DAY
+
+
 def test_serial_numbers_are_random_and_keys_are_not_shown() -> None:
     signer = authority()
     one, other = (signer.mint(HostName("a.test"), NOW, DAY) for _ in range(2))

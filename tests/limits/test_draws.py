@@ -68,6 +68,14 @@ def test_limits_of_groups_hold_beside_the_rules_and_a_shared_quota_is_spent_once
     assert found == ["quota q", "r.connections", "group a.concurrent"]
 
 
+def test_a_quota_by_group_that_rule_and_group_use_is_one_draw_of_each_bucket() -> None:
+    quota = Limit("quota q", Counted.CONCURRENT, 2.0, key=(KeyPart.GROUP,))
+    groups = (Group("a", (Match(user="ci"),), limits=(quota,)), Group("b", (Match(user="ci"),)))
+    client = client_at(user="ci")
+    permit = permit_under(Terms(limits=(quota,)), client, groups)
+    assert [draw.key for draw in draws_for(permit, client, TUNNEL)] == [("a",), ("b",)]
+
+
 def test_a_destinations_own_gate_is_drawn_from_where_the_rule_honours_it() -> None:
     permit = permit_under(Terms(honour_retry_after=True))
     (draw,) = draws_for(permit, client_at(), TUNNEL)

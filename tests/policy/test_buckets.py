@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.model.limits.limit import Counted, Limit
-from gateway.policy.buckets import FRESH, Draw, Lacking, Now, State, Taken, after, is_fresh, left, take, wait_for
+from gateway.policy.buckets import FRESH, LATE, Draw, Lacking, Now, State, Taken, after, is_fresh, left, take, wait_for
 
 RATE = Limit("r", Counted.CONNECTIONS, rate=10.0, burst=3.0)
 CONCURRENT = Limit("c", Counted.CONCURRENT, rate=2.0)
@@ -44,8 +44,26 @@ def test_what_was_not_used_is_not_saved_beyond_the_burst() -> None:
 
 def test_an_amount_larger_than_the_burst_never_fits_at_once() -> None:
     """Bandwidth is spent after the fact: the bucket goes below nothing, and the next draw waits that out."""
-    assert wait_for(drawn(RATE, 4.0), FRESH, at(0.0)) == pytest.approx(0.1)
-    assert wait_for(drawn(RATE), after(drawn(RATE, 13.0), FRESH, at(0.0)), at(0.0)) == pytest.approx(1.1)
+    pace = RATE._replace(counted=Counted.BANDWIDTH)
+    assert wait_for(drawn(pace, 4.0), FRESH, at(0.0)) == pytest.approx(0.1)
+    assert wait_for(drawn(pace), after(drawn(pace, 13.0), FRESH, at(0.0)), at(0.0)) == pytest.approx(1.1)
+
+
+def test_a_rate_that_was_raised_holds_at_once() -> None:
+    """Whoever raises a limit that is spent does not wait until it would have been full again."""
+    spent, narrow = FRESH, RATE._replace(rate=10 / 3600, burst=10.0)
+    for _ in range(10):
+        spent = after(drawn(narrow), spent, at(0.0))
+    assert wait_for(drawn(narrow), spent, at(1.0)) == pytest.approx(359.0)
+    assert wait_for(drawn(RATE), spent, at(1.0)) == 0
+    assert wait_for(drawn(RATE), after(drawn(RATE), spent, at(1.0)), at(1.0)) == pytest.approx(0.1)
+
+
+def test_what_a_limit_in_report_mode_let_pass_is_not_made_good_once_it_refuses() -> None:
+    shadow, state = RATE._replace(report=True), FRESH
+    for number in range(6000):
+        state = after(drawn(shadow), state, at(number / 100))
+    assert wait_for(drawn(RATE), state, at(60.0)) <= LATE + 0.1
 
 
 def test_concurrent_counts_what_is_held_and_time_does_not_help() -> None:

@@ -59,6 +59,16 @@ async def test_a_format_without_a_line_for_a_record_counts_none(tmp_path: Path) 
     assert (recorder.written, recorder.lost, path.read_bytes().count(b"\n")) == (1, 0, 1)
 
 
+async def test_a_log_of_which_there_is_no_line_is_given_nothing_to_queue() -> None:
+    sink = ListSink()
+    logs = [Log(squid.encode, sink, is_whole=False)]
+    recorder = Recorder(asyncio.get_running_loop(), StillClock(), Counters(), logs)
+    recorder.record(replace(tunnelled(), requests=2))
+    recorder.flush()
+    recorder.flush()
+    assert sink.batches == []
+
+
 async def test_other_logs_take_over_and_what_the_former_ones_wrote_stays_counted() -> None:
     former, new = ListSink(), ListSink()
     recorder = recorder_with(former)

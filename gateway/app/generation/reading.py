@@ -28,6 +28,10 @@ class ReadFailed(Exception):
         self.problems = tuple(problems)
 
 
+class ReaderLost(ReadFailed):
+    """By no fault of the files: what was killed for want of memory today may read them in a minute."""
+
+
 class ChildReader:
     """`environ` is the child's whole environment. That one reading goes on at a time is the caller's business."""
 
@@ -36,14 +40,15 @@ class ChildReader:
         sources: Sources,
         environ: Mapping[str, str],
         seconds: float = READ_SECONDS,
-        command: Sequence[str] = (sys.executable, "-m", "gateway.app.generation.child"),
+        command: Sequence[str] = (sys.executable, "-P", "-m", "gateway.app.generation.child"),
     ) -> None:
         self._environ = environ
         self._seconds = seconds
         self._command = [*command, str(sources.config or ""), str(sources.policy or "")]
 
     async def __call__(self) -> AsyncGenerator[Frame, None]:
-        """See `Read`. Raises `ReadFailed`: problems of the files, a child that ended too early, or one too slow."""
+        """See `Read`. Raises `ReadFailed` for problems of the files, `ReaderLost` for a child that ended too early or
+        was too slow."""
         child = await asyncio.to_thread(self._start)
         deadline = asyncio.get_running_loop().time() + self._seconds
         try:
@@ -51,7 +56,7 @@ class ChildReader:
                 async for frame in frames:
                     yield frame
         except TimeoutError:
-            raise ReadFailed([f"the files were not read within {self._seconds:g} s"]) from None
+            raise ReaderLost([f"the files were not read within {self._seconds:g} s"]) from None
         finally:
             child.kill()
             await asyncio.to_thread(child.wait)
@@ -68,7 +73,7 @@ class ChildReader:
                 close_fds=False,
             )
         except OSError as error:
-            raise ReadFailed([f"no process to read the files could be started: {error.strerror}"]) from error
+            raise ReaderLost([f"no process to read the files could be started: {error.strerror}"]) from error
 
 
 async def _frames(child: subprocess.Popen[bytes], deadline: float) -> AsyncGenerator[Frame, None]:
@@ -84,7 +89,7 @@ async def _frames(child: subprocess.Popen[bytes], deadline: float) -> AsyncGener
                 yield payload
         except asyncio.IncompleteReadError:
             status = await asyncio.to_thread(child.wait)
-            raise ReadFailed([f"the process that read the files ended before it was done ({_how(status)})"]) from None
+            raise ReaderLost([f"the process that read the files ended before it was done ({_how(status)})"]) from None
 
 
 async def _message(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:

@@ -180,7 +180,7 @@ class Fleet:
         self._seats.leave(member.seat)
         past, members = self._known
         self._known = past.with_one_more(member), tuple(other for other in members if other is not member)
-        if member.was_told_to_end and not member.fault:
+        if member.was_told_to_end and not member.fault and status == 0:
             _logger.info("worker %d (pid %d) has ended", member.index, member.pid)
             return
         missing = member.ledger.accepted - member.snapshot.counters.total
@@ -238,7 +238,10 @@ class Fleet:
     async def _renew_one(self, index: int) -> str | None:
         if self._ends:
             return "the gateway is draining"
-        fresh = await self._add(index)
+        try:
+            fresh = await self._add(index)
+        except OSError as error:
+            return f"the new worker {index} cannot be started: {error}"
         try:
             async with asyncio.timeout(TAKE_SECONDS):
                 serves = await fresh.judges_by(1)

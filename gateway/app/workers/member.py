@@ -4,15 +4,12 @@ import asyncio
 import os
 import socket
 import sys
-import sysconfig
 import time
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import gateway
 from gateway.app.configuration import Materials
 from gateway.app.live.limiting import Seat
 from gateway.app.sockets import Sockets
@@ -40,8 +37,6 @@ if TYPE_CHECKING:
     from gateway.kubernetes.watching import Watching
 
 PROGRAM = (sys.executable, "-P", "-m", "gateway.app.workers.worker")
-
-_PACKAGE = Path(gateway.__file__).parents[1]
 
 
 class Generation(NamedTuple):
@@ -101,12 +96,14 @@ class Member:
             inherited = [theirs.fileno(), page, turns, seat.table, *(descriptor for _, descriptor in proxies)]
             process = await asyncio.create_subprocess_exec(
                 *(*program, str(index), str(theirs.fileno())),
-                env={**os.environ, "PYTHONPATH": _python_path()},
                 stdin=DEVNULL,
                 pass_fds=inherited,
                 start_new_session=True,
             )
             ledger = Ledger.shared(page, turns)
+        except BaseException:
+            ours.close()
+            raise
         finally:
             theirs.close()
             os.close(page)
@@ -232,10 +229,3 @@ class Member:
             raise ChannelBroken("an endless answer")
         if part.is_last:
             asked.complete.set()
-
-
-def _python_path() -> str:
-    """The workers run what this process runs, also where that was not installed."""
-    given = os.environ.get("PYTHONPATH", "")
-    is_installed = str(_PACKAGE) == sysconfig.get_path("purelib")
-    return given if is_installed else os.pathsep.join(filter(None, (str(_PACKAGE), given)))

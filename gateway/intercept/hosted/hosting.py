@@ -36,7 +36,7 @@ MOST_STARTS, START_WINDOW = 10, 10.0
 PATIENCE = 8
 """So many times its own time a question waits at most, for those that were asked before it."""
 
-_COMMAND = (sys.executable, "-m", "gateway.intercept.hosted.child")
+_COMMAND = (sys.executable, "-P", "-m", "gateway.intercept.hosted.child")
 _logger = logging.getLogger(__name__)
 
 

@@ -12,7 +12,7 @@ from math import inf
 from typing import NamedTuple
 
 from gateway.model.limits.limit import Counted, Limit
-from gateway.policy.buckets import Draw
+from gateway.policy.buckets import LATE, Draw
 
 TAG = "{egress-limits}"
 MEMBERS = f"{TAG}:members"
@@ -38,9 +38,12 @@ for i = 1, #KEYS - 1 do
   local amount, ahead, floor = tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6])
   local period, own, report = tonumber(ARGV[at + 7]), tonumber(ARGV[at + 8]), ARGV[at + 9] == '1'
   local key, wait, extra = KEYS[i], 0, 0
-  if kind == 'rate' then
+  if kind == 'rate' or kind == 'pace' then
     local from = tonumber(redis.call('GET', key) or '0')
     if from <= now then from = now + math.max(floor, 0) end
+    if kind == 'rate' and not report and from > now + burst / rate + """
+    f"{LATE:g}"
+    """ then from = now + (burst - 1) / rate end
     wait = from + (amount - burst) / rate - now
     if wait <= 0.000000001 then
       wait = 0
@@ -166,4 +169,6 @@ def read_answer(reply: Sequence[bytes | int]) -> Answer:
 def _kind(limit: Limit) -> str:
     if limit.counted is Counted.CONCURRENT:
         return "held"
-    return "bytes" if limit.counted is Counted.BYTES else "rate"
+    if limit.counted is Counted.BYTES:
+        return "bytes"
+    return "pace" if limit.counted is Counted.BANDWIDTH else "rate"

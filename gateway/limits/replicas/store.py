@@ -290,7 +290,11 @@ class ReplicaStore:
             Asked(draw._replace(amount=0.0), draw.limit, 0, next(self._order), self._share.held.get(_place(draw), 0))
             for draw in held
         ]
-        reply = await self._link.run(keys_for(asked), arguments_for(self._link.member, asked, forced=True))
+        try:
+            reply = await self._link.run(keys_for(asked), arguments_for(self._link.member, asked, forced=True))
+        except StoreUnavailable:
+            self._untold.update((_place(draw), draw) for draw in held)  # told again once it answers
+            raise
         answer = read_answer(reply)
         for draw, answered in zip(draws, answer.draws, strict=False):
             self._share.hear(draw, answered.number, moment)

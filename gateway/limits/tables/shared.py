@@ -119,7 +119,9 @@ class SharedTable:
 
     def write(self, draw: Draw, state: State, now: Now) -> None:
         """See `Table`."""
-        digest, row = self._known[draw.limit.name, draw.key]
+        place = draw.limit.name, draw.key
+        # What was read before another draw of the same take may be forgotten by now; its row is its own already.
+        digest, row = self._known.get(place) or self._find(_digest_of(place), draw.limit, now)
         free_at = state[0]
         if draw.limit.counted is _CONCURRENT:
             free_at = self._hold(row, state[0])

@@ -31,6 +31,7 @@ def advise_rule(
     rule: RuleSettings, ports: Sequence[PortRange], declared: Declared, pods_are_known: bool
 ) -> Iterator[Finding]:
     """Warnings about one rule. `pods_are_known`: namespaces are recognised without a credential."""
+    yield from _advise_except(rule)
     if rule.action is Action.DENY:
         yield from _advise_deny(rule, declared, pods_are_known)
         return
@@ -50,6 +51,18 @@ def advise_rule(
                 f"the group {name!r} has a limit of requests, and this rule shows none: inspect, or limit connections"
             )
             yield (), message
+
+
+def _advise_except(rule: RuleSettings) -> Iterator[Finding]:
+    """A name is judged before it is resolved, and an address without its name."""
+    excepted = rule.except_.model_fields_set if rule.except_ is not None else set[str]()
+    has_cidrs = not rule.model_fields_set.isdisjoint(("cidrs", "cidrs_file"))
+    has_hosts = not rule.model_fields_set.isdisjoint(("hosts", "hosts_file"))
+    if "cidrs" in excepted and not has_cidrs:
+        bound = "" if rule.action is Action.DENY else ": within, or a deny, bounds what they resolve to"
+        yield ("except", "cidrs"), f"takes nothing out of a rule that has names only{bound}"
+    if "hosts" in excepted and not has_hosts and rule.action is Action.ALLOW:
+        yield ("except", "hosts"), "takes nothing out of a rule that has cidrs only"
 
 
 def _advise_deny(rule: RuleSettings, declared: Declared, pods_are_known: bool) -> Iterator[Finding]:

@@ -271,4 +271,7 @@ def check_suffix(entry: HostEntry, rule: RuleSettings) -> Suffix | None:
     """In which section of the Public Suffix List the entry covers a whole suffix that the rule does not own up to."""
     if rule.public_suffix:
         return None
-    return next((found for pattern in entry.patterns if (found := public_suffix(pattern)) is not None), None)
+    for pattern in entry.patterns:
+        if (found := public_suffix(pattern)) is not None:
+            return found
+    return None

@@ -29,8 +29,7 @@ class FlowOutlet:
 
     def put(self, lines: bytes | bytearray, count: int) -> None:
         """See `Sink`."""
-        if count:
-            self._counters.deliver(FLOWS, SENT if self._pass_on(bytes(lines)) else NO_ROOM, count)
+        self._counters.deliver(FLOWS, SENT if self._pass_on(bytes(lines)) else NO_ROOM, count)
 
     def reopen(self) -> None:
         """Nothing to open."""

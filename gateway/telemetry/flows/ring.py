@@ -59,8 +59,10 @@ class Ring:
         return self._end
 
     def put(self, lines: bytes) -> None:
-        """Whole lines, each a flow. The oldest ones go, as many as came together."""
+        """Whole lines, each a flow; what holds none is not kept. The oldest ones go, as many as came together."""
         count = lines.count(b"\n")
+        if not count:
+            return
         self._batches.append(_Batch(self._end, self._now(), lines, count))
         self._end += count
         self._bytes += len(lines)

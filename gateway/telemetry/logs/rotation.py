@@ -93,8 +93,13 @@ def _compress(path: Path) -> None:
     """The compressed file stands there whole or not at all; the plain one goes when it does."""
     part = path.with_name(f"{path.name}.gz.part")
     try:
-        with path.open("rb") as plain, gzip.open(part, "wb", compresslevel=6) as packed:
-            part.chmod(path.stat().st_mode & 0o777)
+        mode = path.stat().st_mode & 0o777
+        with (
+            path.open("rb") as plain,
+            open(part, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file,
+            gzip.open(file, "wb", compresslevel=6) as packed,
+        ):
+            part.chmod(mode)
             shutil.copyfileobj(plain, packed, 1 << 20)
         part.rename(path.with_name(f"{path.name}.gz"))
         path.unlink()

@@ -95,7 +95,7 @@ class FlowWindows:
             flows, self._flows = self._flows, {}
             skipped, self._skipped = self._skipped, set()
             start, self._start = self._start, self._window_at(now)
-        end = min(int(now), start + self._interval)
+        end = max(start, min(int(now), start + self._interval))
         lines = [
             encode_flow(key, flow, self._fields) for key, flow in flows.items()
         ]  # not under the lock: it takes long
@@ -118,6 +118,6 @@ class FlowWindows:
         return int(now) // self._interval * self._interval
 
     def _run(self) -> None:
-        while not self._closed.wait(max(0.05, self._start + self._interval - self._time())):
-            if self._time() >= self._start + self._interval:
+        while not self._closed.wait(min(max(0.05, self._start + self._interval - self._time()), self._interval)):
+            if not self._start <= self._time() < self._start + self._interval:  # a clock may be set back as well
                 self.end_window(self._time())

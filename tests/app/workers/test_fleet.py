@@ -96,6 +96,35 @@ async def test_a_replacement_gets_what_is_in_force_and_not_what_the_files_say(tm
         assert it.fleet.tally().workers_lost == 1
 
 
+async def test_renewal_says_why_no_worker_could_be_started_and_the_old_one_stays(tmp_path: Path) -> None:
+    program = list(PROGRAM)
+    async with bed(tmp_path, program=program) as it:
+        await it.fleet.take(1, it.frames())
+        await it.fleet.start()
+        program[0] = str(tmp_path / "no program")
+        problem = await it.fleet.renew()
+        assert problem is not None
+        assert problem.startswith("the new worker 0 cannot be started: ")
+        assert (it.fleet.is_complete, it.fleet.why_not_renew()) == (True, None)
+
+
+async def test_what_was_lost_with_a_worker_that_was_killed_while_it_drained_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with bed(tmp_path) as it:
+        await it.fleet.take(1, it.frames())
+        await it.fleet.start()
+        [old] = it.workers()
+        old.suspend()
+        renewing = asyncio.create_task(it.fleet.renew())
+        async with asyncio.timeout(SECONDS):
+            while it.fleet.tally().workers == {0: old.pid}:  # noqa: ASYNC110  # nobody is told
+                await asyncio.sleep(0.02)
+        old.kill()
+        assert await renewing is None
+    assert f"(pid {old.pid}) was ended by SIGKILL: 0 connections ended with it uncounted, 0 records" in caplog.text
+
+
 async def test_a_replacement_writes_to_the_logs_that_are_in_force_and_to_no_former_ones(tmp_path: Path) -> None:
     async with bed(tmp_path) as it:
         await it.fleet.take(1, it.frames())

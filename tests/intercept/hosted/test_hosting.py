@@ -121,3 +121,11 @@ def test_options_are_tried_in_a_process(kind: str, options: dict[str, object], w
 
 def test_options_that_are_taken_pass() -> None:
     probe(Declared("x", "drafts", {"marker": "DRAFT"}, 1.0))
+
+
+def test_nothing_in_the_working_directory_is_run_as_a_part_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "orjson.py").write_text("raise SystemExit('somebody else runs')\n")
+    probe(Declared("x", "drafts", {"marker": "DRAFT"}, 1.0))

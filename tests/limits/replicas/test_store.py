@@ -1,5 +1,6 @@
 """Limits over three replicas and one real Redis: bounded together, whatever becomes of it."""
 
+import asyncio
 import subprocess
 import sys
 import time
@@ -8,6 +9,11 @@ from math import inf
 from pathlib import Path
 from typing import NamedTuple
 
+from gateway.limits.replicas.link import Link, parse_place
+from gateway.limits.replicas.store import OnFailure, ReplicaStore
+from gateway.limits.tables.table import StoreUnavailable
+from gateway.model.limits.limit import Counted, Limit
+from gateway.policy.buckets import Draw, Lacking, Taken
 from tests.helpers.redis_server import RedisServer
 
 REPLICA = Path(__file__).with_name("replica.py")
@@ -139,3 +145,53 @@ def test_a_redis_that_comes_back_empty_adds_no_more_than_two_bursts_each_time(tm
     with RedisServer(tmp_path) as redis:
         offered = offer(redis.url, "local", 3.0, (0.8, restart), (1.6, restart))
     offered.check_bound(slack=3 * LEASE + 2 * 2 * BURST + RETURN)
+
+
+class _Stumbling(Link):
+    """Its next question finds no answer if it `stumbles`."""
+
+    stumbles = False
+
+    async def run(self, keys: Sequence[str], arguments: Sequence[str]) -> Sequence[bytes | int]:
+        stumbles, self.stumbles = self.stumbles, False
+        if stumbles:
+            raise StoreUnavailable("it stumbled")
+        return await super().run(keys, arguments)
+
+
+async def test_what_was_given_back_while_the_store_failed_is_told_once_it_answers(tmp_path: Path) -> None:
+    draws = [Draw(Limit("c", Counted.CONCURRENT, rate=1.0), ())]
+    with RedisServer(tmp_path) as redis:
+        place = parse_place(redis.url)
+        link = _Stumbling(place, "mine")
+        mine, other = (ReplicaStore(each, time, OnFailure.DENY, None) for each in (link, Link(place, "other")))
+        await mine.start()
+        await other.start()
+        assert isinstance(await mine.take(draws), Taken)
+        assert isinstance(await other.take(draws), Lacking)
+        link.stumbles = True
+        mine.put_back(draws)
+        async with asyncio.timeout(15):
+            while isinstance(await other.take(draws), Lacking):  # noqa: ASYNC110  # only Redis knows
+                await asyncio.sleep(0.05)
+        assert not link.stumbles
+        await mine.close()
+        await other.close()
+
+
+async def test_a_rate_that_was_raised_holds_at_once_over_replicas(tmp_path: Path) -> None:
+    narrow = Limit("r", Counted.CONNECTIONS, rate=10 / 3600, burst=10.0)
+    with RedisServer(tmp_path) as redis:
+        store = ReplicaStore(Link(parse_place(redis.url), "mine"), time, OnFailure.DENY, None)
+        await store.start()
+        for _ in range(10):
+            assert isinstance(await store.take([Draw(narrow, ())]), Taken)
+        lacking = await store.take([Draw(narrow, ())])
+        assert isinstance(lacking, Lacking)
+        assert lacking.wait > 300
+        raised = [Draw(narrow._replace(rate=5.0), ())]
+        assert isinstance(await store.take(raised), Taken)
+        lacking = await store.take(raised)
+        assert isinstance(lacking, Lacking)
+        assert lacking.wait <= 0.2
+        await store.close()

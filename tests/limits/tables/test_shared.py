@@ -72,6 +72,15 @@ def test_what_a_killed_process_held_is_given_back() -> None:
         assert [type(take_from(mine, [Draw(HELD, ())], at(0))) for _ in range(3)] == [Taken, Taken, Lacking]
 
 
+def test_a_take_whose_second_bucket_makes_the_first_be_forgotten_takes_of_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared, "REMEMBERED", 8)
+    with memory() as descriptor:
+        table = SharedTable(descriptor, 0, 1024, 4)
+        for client in range(20):
+            assert isinstance(take_from(table, [Draw(RATE, ()), Draw(RATE, (str(client),))], at(0)), Taken)
+        assert isinstance(take_from(table, [Draw(RATE, ()), Draw(RATE, ("one more",))], at(0)), Lacking)
+
+
 def test_rows_are_used_again_once_they_say_nothing_any_more() -> None:
     with memory(rows=8) as descriptor:
         table = SharedTable(descriptor, 0, 8, 4)

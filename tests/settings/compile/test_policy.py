@@ -300,6 +300,21 @@ def test_so_is_a_client_certificate() -> None:
             "rules[0].sni: says nothing on a deny",
         ),
         (
+            "rules: [{name: a, hosts: ['*'], except: {cidrs: [192.0.2.0/24]}}]",
+            (
+                "rules[0].except.cidrs: takes nothing out of a rule that has names only: within, or a deny, bounds "
+                "what they resolve to"
+            ),
+        ),
+        (
+            "rules: [{name: a, hosts: ['*'], action: deny, except: {cidrs: [192.0.2.0/24]}}]",
+            "rules[0].except.cidrs: takes nothing out of a rule that has names only",
+        ),
+        (
+            "rules: [{name: a, cidrs: [192.0.2.0/24], except: {hosts: [x.example]}}]",
+            "rules[0].except.hosts: takes nothing out of a rule that has cidrs only",
+        ),
+        (
             "clients: {g: {match: [{user: u}], limits: [{requests: 5/s}]}}\nrules: [{name: a, hosts: [x.example]}]",
             "rules[0]: the group 'g' has a limit of requests, and this rule shows none: inspect, or limit connections",
         ),
@@ -330,6 +345,8 @@ def test_what_is_probably_not_meant_is_warned_of(text: str, warning: str) -> Non
         "rules: [{name: a, hosts: ['*.corp', '*.internal', '*.test']}]",
         "rules: [{name: a, hosts: [x.example], ports: [22], protocol: tcp}]",
         "rules: [{name: a, hosts: [x.example], ports: [22], action: deny}]",
+        "rules: [{name: a, hosts: ['*'], cidrs: [192.0.2.0/24], except: {hosts: [x.example], cidrs: [192.0.2.1]}}]",
+        "rules: [{name: a, cidrs: [192.0.2.0/24], action: deny, except: {hosts: [x.example]}}]",
         (
             "clients: {g: {match: [{cidr: 10.0.0.0/8}]}}\nrules: [{name: a, clients: [g], hosts: [x.example], "
             "action: deny}]"

@@ -33,6 +33,15 @@ def test_the_oldest_go_and_who_comes_late_is_told_how_many() -> None:
     assert names(ring, 1) == ["e", "f"]
 
 
+def test_what_holds_no_flow_is_not_kept() -> None:
+    """A worker that strangers took over sends what it likes."""
+    ring = Ring(most_bytes=100)
+    for lines in (b"", b"{", b"x" * 1000):
+        ring.put(lines)
+    put(ring, "a")
+    assert (ring.begin, ring.end, names(ring, 0)) == (0, 1, ["a"])
+
+
 def test_bytes_are_bounded_as_well() -> None:
     ring = Ring(most_bytes=100)
     for _ in range(10):

@@ -95,6 +95,24 @@ def test_several_processes_set_one_file_aside_once_and_lose_no_line(tmp_path: Pa
     assert {len(text) for text in texts[1:]} == {1000}
 
 
+def test_what_is_being_compressed_was_open_to_others_at_no_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modes, change = [], Path.chmod
+
+    def look(self: Path, mode: int) -> None:
+        modes.append(self.stat().st_mode & 0o777)
+        change(self, mode)
+
+    monkeypatch.setattr(Path, "chmod", look)
+    umask = os.umask(0)
+    try:
+        written(tmp_path / "access.log", RotationPlan(size=150), batches=2)
+    finally:
+        os.umask(umask)
+    assert modes == [0o640]
+
+
 def test_a_file_that_cannot_be_set_aside_is_written_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "access.log"
 

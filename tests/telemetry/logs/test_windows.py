@@ -1,5 +1,6 @@
 """VPC flow logs: what is gathered, when it is written, and what silence says."""
 
+import time
 from pathlib import Path
 from typing import cast
 
@@ -51,6 +52,16 @@ def test_one_five_tuple_is_one_record_a_direction_with_all_its_bytes(tmp_path: P
         ("443", "40001", "4096"),
     ]
     assert (log.windows.written, log.windows.lost, log.numbers[TAKEN]) == (4, 0, 4)
+
+
+def test_a_window_ends_also_when_the_clock_was_set_back(tmp_path: Path) -> None:
+    log = Log(tmp_path, interval=1)
+    log.windows.gather(TUNNEL)
+    log.clock.now -= 86_400.0
+    deadline = time.monotonic() + 20
+    while log.path.read_text().count("OK") < 2:
+        assert time.monotonic() < deadline, "nothing is written until the clock is where it was"
+        time.sleep(0.02)
 
 
 def test_a_window_without_flows_says_so_once(tmp_path: Path) -> None:
