@@ -3,6 +3,7 @@
 Sections are frozen, refuse unknown keys and convert nothing silently: every leaf has a parser of its own (units.py).
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import UnionType
@@ -34,6 +35,9 @@ _KINDS = {
 }
 
 
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,40}", re.ASCII)
+
+
 def key(default: Any, description: str) -> Any:
     """A key with its default as users write it, and its meaning (both stand in the JSON Schema)."""
     return Field(default, description=description, validate_default=True)
@@ -56,7 +60,8 @@ def _message(model: type[Section], path: KeyPath, error: ErrorDetails) -> str:
     kind = error["type"]
     context = error.get("ctx", {})
     if kind in _KINDS:
-        return f"must be {_KINDS[kind]}, not {show_value(error['input'])}"
+        example = f" such as [{error['input']}]" if _KINDS[kind] == "a list" and _is_one(error["input"]) else ""
+        return f"must be {_KINDS[kind]}{example}, not {show_value(error['input'])}"
     match kind:
         case "missing":
             return "is required"
@@ -71,6 +76,11 @@ def _message(model: type[Section], path: KeyPath, error: ErrorDetails) -> str:
         case "value_error":
             return str(context["error"])
     return error["msg"]
+
+
+def _is_one(value: object) -> bool:
+    """Whether it is what somebody writes who has one item for a list."""
+    return isinstance(value, int | str) and not isinstance(value, bool) and bool(_PLAIN.fullmatch(str(value)))
 
 
 def keys_of(section: type[Section]) -> Iterator[str]:
