@@ -35,6 +35,7 @@ _KINDS = {
 }
 
 
+_MOST_LISTED = 10
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,40}", re.ASCII)
 
 
@@ -60,8 +61,7 @@ def _message(model: type[Section], path: KeyPath, error: ErrorDetails) -> str:
     kind = error["type"]
     context = error.get("ctx", {})
     if kind in _KINDS:
-        example = f" such as [{error['input']}]" if _KINDS[kind] == "a list" and _is_one(error["input"]) else ""
-        return f"must be {_KINDS[kind]}{example}, not {show_value(error['input'])}"
+        return f"must be {_KINDS[kind]}{_meant(model, path, error)}, not {show_value(error['input'])}"
     match kind:
         case "missing":
             return "is required"
@@ -78,9 +78,14 @@ def _message(model: type[Section], path: KeyPath, error: ErrorDetails) -> str:
     return error["msg"]
 
 
-def _is_one(value: object) -> bool:
-    """Whether it is what somebody writes who has one item for a list."""
-    return isinstance(value, int | str) and not isinstance(value, bool) and bool(_PLAIN.fullmatch(str(value)))
+def _meant(model: type[Section], path: KeyPath, error: ErrorDetails) -> str:
+    """What somebody may have meant who wrote one thing where several belong."""
+    section, value = _section_at(model, path), error["input"]
+    if section is not None:
+        known = list(keys_of(section))
+        return f" (known are {_listed(known)})" if len(known) <= _MOST_LISTED else ""
+    one_of_many = _KINDS[error["type"]] == "a list" and _section_at(model, (*path, 0)) is None
+    return f" such as [{value}]" if one_of_many and type(value) in (int, str) and _PLAIN.fullmatch(str(value)) else ""
 
 
 def keys_of(section: type[Section]) -> Iterator[str]:

@@ -285,7 +285,13 @@ GROUPS = "clients:\n  g: {match: [{cidr: 10.0.0.0/8}]}\n  h: {match: [{cidr: 11.
             HOSTED + "sni: any\n    inspect: {}",
             "5: rules[0].inspect: is not for sni: any: an inspected name must be the one that was asked for",
         ),
-        (HOSTED + "inspect: true", "4: rules[0].inspect: must be a mapping, not true"),
+        (
+            HOSTED + "inspect: true",
+            (
+                "4: rules[0].inspect: must be a mapping (known are client_certificate, headers, inspectors, log, "
+                "requests, upstream_ca), not true"
+            ),
+        ),
         (HOSTED + "inspect:", "4: rules[0].inspect: has no value: give it one or leave the key out"),
         (HOSTED + "inspect: {requests: []}", "4: rules[0].inspect.requests: must not be empty"),
         (
