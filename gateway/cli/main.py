@@ -260,7 +260,7 @@ def schema(kind: Annotated[str, typer.Argument(metavar="gateway|policy", help="W
 for command in (run, check, explain, tunnels, observe, limits, report, learn, replay):  # as `--help` shows them
     app.command()(command)
 app.command("import")(import_)
-for command in (env, network_policy, schema):
-    app.command()(command)
+for printing in (env, network_policy, schema):
+    app.command()(printing)
 app.add_typer(ca, name="ca")
 app.add_typer(routes)
