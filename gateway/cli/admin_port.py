@@ -4,7 +4,6 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Any
@@ -67,9 +66,9 @@ class AdminPort:
             connection.close()
 
     def _refusal(self, answer: HTTPResponse, body: bytes) -> NoAnswer:
-        if answer.status == HTTPStatus.UNAUTHORIZED:
+        said = body.decode(errors="replace").strip()
+        if "admin.token_file" in said:
             needed = "needs the token, and admin.token_file names none: -c names the gateway's own gateway.yaml"
             wrong = f"does not take the token in {self._token_file}: is it the gateway's own admin.token_file?"
             return NoAnswer(f"the admin port {self._bind} {needed if self._token_file is None else wrong}")
-        said = body.decode(errors="replace").strip()
         return NoAnswer(f"the admin port {self._bind} answers {answer.status}: {said}")
