@@ -1,10 +1,12 @@
 """The listening sockets: bound before anything else is built, and kept for as long as the gateway lives."""
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from gateway.model.addresses import Address, parse_address
+from gateway.model.errors import ConfigError
 from gateway.net.listener import open_listener, open_listeners
 from gateway.settings.gateway import GatewaySettings, ListenerSettings
 
@@ -44,14 +46,26 @@ class Sockets:
 
 
 def bind_sockets(settings: GatewaySettings, workers: int = 1) -> Sockets:
-    """Raises `ConfigError` that names the address which cannot be bound."""
-    groups = [[(listener.name, sock) for sock in _open(listener, workers)] for listener in settings.listeners]
+    """Raises `ConfigError` that names the key and the address which cannot be bound."""
+    groups = []
+    for number, listener in enumerate(settings.listeners):
+        with _named(f"listeners[{number}].bind"):
+            groups.append([(listener.name, sock) for sock in _open(listener, workers)])
     admin, health = settings.admin.bind, settings.admin.health
-    return Sockets(
-        proxies=list(zip(*groups, strict=True)),
-        admin=open_listener(admin.address, admin.port),
-        health=open_listener(health.address, health.port) if health is not None else None,
-    )
+    with _named("admin.bind"):
+        admin_socket = open_listener(admin.address, admin.port)
+    with _named("admin.health"):
+        health_socket = open_listener(health.address, health.port) if health is not None else None
+    return Sockets(list(zip(*groups, strict=True)), admin_socket, health_socket)
+
+
+@contextmanager
+def _named(key: str) -> Iterator[None]:
+    """The key of an address that cannot be bound: which of several it is."""
+    try:
+        yield
+    except ConfigError as refusal:
+        raise ConfigError(key, str(refusal)) from refusal
 
 
 def transparent_listeners(settings: GatewaySettings) -> frozenset[str]:

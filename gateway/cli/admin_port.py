@@ -24,12 +24,13 @@ class AdminPort:
     def __init__(self, config: Path | None) -> None:
         admin = load_settings(config, os.environ).admin
         self._bind: Endpoint = admin.bind
+        self._token_file = admin.token_file
         self._headers: dict[str, str] = {}
         if admin.token_file is not None:
             try:
                 token = admin.token_file.read_text().strip()
             except OSError as error:
-                raise NoAnswer(f"{admin.token_file}: {error.strerror}") from error
+                raise NoAnswer(f"{admin.token_file}: admin.token_file: {error.strerror}") from error
             self._headers["Authorization"] = f"Bearer {token}"
 
     def ask(self, method: str, path: str) -> Any:
@@ -56,10 +57,18 @@ class AdminPort:
             connection.request(method, path, headers={**self._headers, **headers})
             yield connection.getresponse()
         except (OSError, HTTPException) as error:
-            raise NoAnswer(f"no answer from the admin port {self._bind}: {error}") from error
+            why = (isinstance(error, OSError) and error.strerror) or str(error)
+            raise NoAnswer(
+                f"no answer from the admin port {self._bind} ({why}): is the gateway running, "
+                "and is this its admin.bind? -c names its gateway.yaml"
+            ) from error
         finally:
             connection.close()
 
     def _refusal(self, answer: HTTPResponse, body: bytes) -> NoAnswer:
         said = body.decode(errors="replace").strip()
+        if "admin.token_file" in said:
+            needed = "needs the token, and admin.token_file names none: -c names the gateway's own gateway.yaml"
+            wrong = f"does not take the token in {self._token_file}: is it the gateway's own admin.token_file?"
+            return NoAnswer(f"the admin port {self._bind} {needed if self._token_file is None else wrong}")
         return NoAnswer(f"the admin port {self._bind} answers {answer.status}: {said}")

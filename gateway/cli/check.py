@@ -54,6 +54,8 @@ def is_gateway_file(file: Path) -> bool:
 
 def _check_gateway(file: Path | None) -> bool:
     name = str(file or GATEWAY_FILE)
+    if file is None and not GATEWAY_FILE.exists():
+        name = f"defaults, as there is no {GATEWAY_FILE} here"
     try:
         settings = load_settings(file, os.environ)
     except ConfigErrors as refusal:

@@ -3,13 +3,22 @@
 rich looks at NO_COLOR and at whether it writes to a terminal; lines are never wrapped, so that they can be searched.
 """
 
+import json
 import sys
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
+import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+MOST_ROWS = 1_000
+"""Of a table: nobody reads more, and to lay out a hundred thousand takes minutes."""
+
 _WIDEST = 10_000
+
+T = TypeVar("T")
 
 
 def answers() -> Console:
@@ -34,7 +43,29 @@ def plain(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
-def show(console: Console, table: Table) -> None:
-    """As wide as it is: a line is cut on no terminal, and in no file."""
+def show(
+    console: Console,
+    titles: Sequence[str],
+    rows: Sequence[T],
+    cells: Callable[[T], Sequence[str]],
+    total: Sequence[str] = (),
+    numbers: int = 0,
+) -> None:
+    """A table, as wide as it is: a line is cut on no terminal, and in no file. The first `MOST_ROWS` are in it, and a
+    line says how many more there are; `total` stands below all. The last `numbers` columns are set to the right."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for left, title in enumerate(titles, numbers - len(titles)):
+        table.add_column(title, no_wrap=True, overflow="ignore", justify="right" if left >= 0 else "left")
+    for row in rows[:MOST_ROWS]:
+        table.add_row(*map(Text, cells(row)))
+    if total:
+        table.add_row(*total, style="bold")
     console.width = _WIDEST
     console.print(table, crop=False)
+    if len(rows) > MOST_ROWS:
+        say(console, f"... and {len(rows) - MOST_ROWS} more rows: -o json prints all")
+
+
+def show_json(data: object, indent: int | None = 2) -> None:
+    """On standard output, without rich, which goes over every character."""
+    typer.echo(json.dumps(data, indent=indent))

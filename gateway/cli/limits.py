@@ -1,16 +1,12 @@
 """`egress-gateway limits`: asks a running gateway through its admin port how full its limits are."""
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-from rich.text import Text
-
 from gateway.cli.admin_port import AdminPort
-from gateway.cli.console import answers, say
+from gateway.cli.console import answers, say, show, show_json
 
 FOLLOW_SECONDS = 1.0
 
@@ -27,22 +23,13 @@ def print_limits(config: Path | None, name: str | None, as_json: bool, follow: b
         body = AdminPort(config).ask("GET", "/limits")
         found = [fill for fill in body["limits"] if name is None or name in fill["limit"]]
         if as_json:
-            say(answers(), json.dumps(found, indent=None if follow else 2))
+            show_json(found, None if follow else 2)
         else:
-            answers().print(_table(found))
+            show(answers(), _TITLES, found, _row)
             say(answers(), f"{len(found)} in use")
         if not follow:
             return
         time.sleep(FOLLOW_SECONDS)
-
-
-def _table(fills: Sequence[Fill]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in _TITLES:
-        table.add_column(title, no_wrap=True, overflow="ignore")
-    for fill in fills:
-        table.add_row(*map(Text, _row(fill)))
-    return table
 
 
 def _row(fill: Fill) -> Sequence[str]:

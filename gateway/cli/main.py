@@ -6,6 +6,7 @@ What a command needs is imported when it runs, so that `--help` answers at once.
 
 import gc
 import os
+import signal
 import sysconfig
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +14,7 @@ from typing import Annotated
 import typer
 
 from gateway.cli.ca.commands import ca
-from gateway.cli.ending import fail
+from gateway.cli.ending import fail, until_interrupted
 from gateway.cli.insight.commands import learn, replay, report
 from gateway.cli.migrating.commands import env, import_, network_policy
 from gateway.cli.observing.commands import observe
@@ -29,13 +30,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-app.add_typer(ca, name="ca")
-app.add_typer(routes)
-for command in (learn, replay, report, observe):
-    app.command()(command)
-app.command("import")(import_)
-app.command()(env)
-app.command("network-policy")(network_policy)
 
 COLLECTED_AFTER = 100_000
 """Objects. What a command imports and builds stays: looking for cycles in it over and over is a seventh of a start."""
@@ -45,12 +39,13 @@ Config = Annotated[
     typer.Option("-c", "--config", metavar="FILE", help="gateway.yaml; else ./gateway.yaml, else its defaults."),
 ]
 PolicyPath = Annotated[
-    Path | None, typer.Option("--policy", metavar="PATH", help="A policy file or directory, before what FILE says.")
+    Path | None, typer.Option("--policy", metavar="PATH", help="A policy file or directory, instead of FILE's.")
 ]
 
 
 def main() -> None:
     """Where the console script and `python -m gateway` begin."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # as an exception it would come out of what is just being imported
     gc.set_threshold(COLLECTED_AFTER)
     lead_children_here()
     app(prog_name="egress-gateway")
@@ -78,22 +73,21 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def root(
     show_version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """A forward proxy that decides, by name, where workloads may connect, and records every attempt."""
 
 
-@app.command()
 def run(
     config: Config = None,
     policy: PolicyPath = None,
     listen: Annotated[
-        str | None, typer.Option(metavar="ADDR:PORT", help="The one address to listen on, before what FILE says.")
+        str | None, typer.Option(metavar="ADDR:PORT", help="The one address to listen on, instead of FILE's.")
     ] = None,
     workers: Annotated[str | None, typer.Option(metavar="N", help="Processes, or auto.")] = None,
 ) -> None:
-    """Serve until SIGTERM.
+    """Start the gateway, and serve until SIGTERM.
 
     SIGTERM and SIGINT drain, a second one ends at once; SIGHUP reads the policy again; SIGUSR2 replaces the workers.
 
@@ -109,10 +103,15 @@ def run(
     from gateway.app.workers.crew import CrewFailed
     from gateway.cli.run import run_gateway
     from gateway.model.errors import ConfigError
-    from gateway.settings.problems import ConfigErrors
+    from gateway.settings.problems import BadValue, ConfigErrors
+    from gateway.settings.units import parse_endpoint
 
     overrides: dict[str, str] = {}
     if listen is not None:
+        try:
+            parse_endpoint(listen)
+        except BadValue as bad:
+            fail(f"--listen: {bad}")
         overrides["EGRESS__LISTENERS"] = json.dumps([{"name": "proxy", "bind": listen}])
     if workers is not None:
         overrides["EGRESS__WORKERS"] = workers
@@ -124,14 +123,13 @@ def run(
         fail(failure, 1)
 
 
-@app.command()
 def check(
     files: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[FILE]...", help="gateway.yaml files, policy files or policy directories."),
+        typer.Argument(metavar="FILE", help="gateway.yaml files, policy files or policy directories."),
     ] = None,
 ) -> None:
-    """Say what is wrong with files.
+    """Say what is wrong with a policy or a gateway.yaml.
 
     Everything at once, each problem as FILE:LINE: path: message.
 
@@ -147,7 +145,6 @@ def check(
     raise typer.Exit(0 if check_files(files or []) else 1)
 
 
-@app.command()
 def explain(
     url: Annotated[str, typer.Argument(metavar="URL", help="https://host[:port], http://host[:port] or host:port.")],
     config: Config = None,
@@ -165,9 +162,9 @@ def explain(
         bool, typer.Option("--live", help="Go there as well, from here: resolve, screen, dial, look at the TLS peer.")
     ] = False,
 ) -> None:
-    """Say which rule decides, and why.
+    """Say which rule decides about a destination, and why.
 
-    The verdict about a destination, the rules that nearly applied, and what would allow it. Nothing is resolved or
+    The verdict, the rules that nearly applied, and what would allow it. Nothing is resolved or
     dialled; with --live what is allowed is, and every stage is told with its milliseconds.
 
     \b
@@ -189,7 +186,6 @@ def explain(
     raise typer.Exit(0 if allowed else 1)
 
 
-@app.command()
 def limits(
     config: Config = None,
     output: Annotated[str, typer.Option("-o", "--output", metavar="table|json", help="How to print.")] = "table",
@@ -209,24 +205,22 @@ def limits(
     if output not in ("table", "json"):
         fail(f"-o is table or json, not {output!r}")
     try:
-        print_limits(config, name, output == "json", follow)
+        with until_interrupted():
+            print_limits(config, name, output == "json", follow)
     except (ConfigErrors, NoAnswer) as refusal:
         fail(refusal)
-    except KeyboardInterrupt:
-        return
 
 
-@app.command()
 def tunnels(
-    action: Annotated[str, typer.Argument(metavar="[list|close]", help="What to do.")] = "list",
-    connection_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="Of the one to close.")] = None,
+    action: Annotated[str, typer.Argument(metavar="list|close", help="What to do.")] = "list",
+    connection_id: Annotated[str | None, typer.Argument(metavar="ID", help="Of the one to close.")] = None,
     config: Config = None,
     output: Annotated[str, typer.Option("-o", "--output", metavar="table|json", help="How to print.")] = "table",
     host: Annotated[str | None, typer.Option(metavar="TEXT", help="Part of the destination's name.")] = None,
     client: Annotated[str | None, typer.Option(metavar="WHO", help="The client's address or user.")] = None,
     rule: Annotated[str | None, typer.Option(metavar="TEXT", help="Part of the rule's full name.")] = None,
 ) -> None:
-    """Say what is open now, or close one.
+    """Show the tunnels that are open now, or close one.
 
     Asks the running gateway at `admin.bind`, with the token of `admin.token_file` if there is one.
 
@@ -257,7 +251,6 @@ def tunnels(
         fail(refusal)
 
 
-@app.command()
 def schema(kind: Annotated[str, typer.Argument(metavar="gateway|policy", help="Whose schema.")]) -> None:
     """Print a JSON Schema for editors.
 
@@ -273,3 +266,12 @@ def schema(kind: Annotated[str, typer.Argument(metavar="gateway|policy", help="W
     if kind not in schemas:
         fail(f"there is a schema of gateway and of policy, not of {kind!r}")
     typer.echo(json.dumps(schemas[kind](), indent=2, ensure_ascii=False))
+
+
+for command in (run, check, explain, tunnels, observe, limits, report, learn, replay):  # as `--help` shows them
+    app.command()(command)
+app.command("import")(import_)
+for printing in (env, network_policy, schema):
+    app.command()(printing)
+app.add_typer(ca, name="ca")
+app.add_typer(routes)

@@ -35,7 +35,7 @@ egress-gateway routes remove
 routes = typer.Typer(
     name="routes",
     help=_ABOUT,
-    short_help="Lead traffic to a transparent listener (nftables, policy routing).",
+    short_help="Lead traffic to a transparent listener, by nftables.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -43,14 +43,18 @@ routes = typer.Typer(
 Place = Annotated[str, typer.Argument(metavar="PLACE", help="redirect, tproxy or pod.")]
 Port = Annotated[
     int | None,
-    typer.Option(min=1, max=65535, help="The transparent listener's; else that of the one in gateway.yaml."),
+    typer.Option(
+        metavar="N", min=1, max=65535, help="The transparent listener's; else that of the one in gateway.yaml."
+    ),
 ]
 Config = Annotated[Path | None, typer.Option("-c", "--config", metavar="FILE", help="gateway.yaml, for the port.")]
 Interface = Annotated[
     list[str] | None,
     typer.Option("-i", "--interface", metavar="NAME", help="Where the clients are; again for each. Not for pod."),
 ]
-Uid = Annotated[int | None, typer.Option(min=0, help="The gateway's own user, who is not captured. For pod only.")]
+Uid = Annotated[
+    int | None, typer.Option(metavar="N", min=0, help="The gateway's own user, who is not captured. For pod only.")
+]
 Passed = Annotated[
     list[str] | None,
     typer.Option("--pass", metavar="CIDR", help="Reached past the gateway, any protocol; again for each."),

@@ -1,17 +1,13 @@
 """`egress-gateway tunnels`: asks a running gateway through its admin port what is open, and has it close one."""
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from rich.table import Table
-from rich.text import Text
-
 from gateway.cli.admin_port import AdminPort
-from gateway.cli.console import answers, say, show
+from gateway.cli.console import answers, say, show, show_json
 
 Tunnel = Mapping[str, Any]
 
@@ -39,9 +35,9 @@ def print_tunnels(config: Path | None, wanted: Wanted, as_json: bool) -> None:
     body = AdminPort(config).ask("GET", "/tunnels")
     found = [tunnel for tunnel in body["tunnels"] if wanted.holds(tunnel)]
     if as_json:
-        say(answers(), json.dumps(found, indent=2))
+        show_json(found)
     else:
-        show(answers(), _table(found))
+        show(answers(), list(_COLUMNS), found, lambda tunnel: [cell(tunnel) for cell in _COLUMNS.values()])
         say(answers(), f"{len(found)} open")
 
 
@@ -51,25 +47,16 @@ def close_one(config: Path | None, connection_id: str) -> bool:
     return bool(body["closed"])
 
 
-_COLUMNS: Sequence[tuple[str, Callable[[Tunnel], str]]] = (
-    ("ID", lambda tunnel: tunnel["connection_id"]),
-    ("CLIENT", lambda tunnel: tunnel["user"] or tunnel["client"]),
-    ("DESTINATION", lambda tunnel: f"{tunnel['host']}:{tunnel['port']}"),
-    ("RULE", lambda tunnel: tunnel["rule"]),
-    ("GEN", lambda tunnel: str(tunnel["generation"])),
-    ("AGE", lambda tunnel: _age(tunnel["age_seconds"])),
-    ("UP", lambda tunnel: _size(tunnel["bytes_up"])),
-    ("DOWN", lambda tunnel: _size(tunnel["bytes_down"])),
-)
-
-
-def _table(tunnels: Sequence[Tunnel]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title, _ in _COLUMNS:
-        table.add_column(title, no_wrap=True, overflow="ignore")
-    for tunnel in tunnels:
-        table.add_row(*(Text(show(tunnel)) for _, show in _COLUMNS))
-    return table
+_COLUMNS: Mapping[str, Callable[[Tunnel], str]] = {
+    "ID": lambda tunnel: tunnel["connection_id"],
+    "CLIENT": lambda tunnel: tunnel["user"] or tunnel["client"],
+    "DESTINATION": lambda tunnel: f"{tunnel['host']}:{tunnel['port']}",
+    "RULE": lambda tunnel: tunnel["rule"],
+    "GEN": lambda tunnel: str(tunnel["generation"]),
+    "AGE": lambda tunnel: _age(tunnel["age_seconds"]),
+    "UP": lambda tunnel: _size(tunnel["bytes_up"]),
+    "DOWN": lambda tunnel: _size(tunnel["bytes_down"]),
+}
 
 
 def _age(seconds: float) -> str:

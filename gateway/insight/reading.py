@@ -126,7 +126,7 @@ def _reader_for(line: bytes, fields: Sequence[str] | None) -> Decode:
         except NotARecord:
             continue
         return decode
-    raise NotARecord("a line of no known format")
+    raise NotARecord(f"a line of no known format: {', '.join(readers())}")
 
 
 def _pass_over(reading: Reading, where: str) -> None:

@@ -20,6 +20,11 @@ class Sums:
     bytes_up: int = 0
     bytes_down: int = 0
 
+    @property
+    def attempts(self) -> int:
+        """Connections and requests, whatever became of them."""
+        return self.allowed + self.denied + self.ended_before
+
     def add(self, other: "Sums") -> None:
         """For the last line."""
         self.allowed += other.allowed

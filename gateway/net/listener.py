@@ -26,7 +26,7 @@ NOBODY: Peer = (Address(4, 0), 0)
 """Stands for a peer that was gone before anybody could ask who it was."""
 
 _PROBLEMS = {
-    errno.EADDRINUSE: "the address is already in use",
+    errno.EADDRINUSE: "the address is already in use (`ss -ltnp` says by whom)",
     errno.EACCES: "permission denied (ports below 1024 need CAP_NET_BIND_SERVICE)",
     errno.EADDRNOTAVAIL: "this machine does not have the address",
 }

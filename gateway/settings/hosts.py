@@ -13,11 +13,12 @@ from typing import NamedTuple
 import idna
 from publicsuffixlist import PSLFILE, PublicSuffixList
 
-from gateway.model.addresses import parse_address
+from gateway.model.addresses import parse_address, parse_network
 from gateway.model.names import HostName, parse_host_name
 from gateway.policy.rules import ANY_HOST, HostPattern, Reach
 from gateway.settings.problems import BadValue, show_value
 
+_OF_EXPRESSIONS = frozenset("\\^$()[]|+?{}")
 _SECTIONS = {"// ===BEGIN ICANN DOMAINS===": True, "// ===END ICANN DOMAINS===": False}
 
 
@@ -49,6 +50,9 @@ def parse_host_entry(value: object) -> HostEntry:
         raise BadValue(f"must be a host name or a pattern in text, not {show_value(value)}")
     if value == "*":
         return HostEntry(value, (ANY_HOST,))
+    if "*" in value.removeprefix("*."):
+        regular = "this is no regular expression: " if set(value) & _OF_EXPRESSIONS else ""
+        raise BadValue(f'{value!r}: {regular}a star stands alone or first, as in "*.example.com"')
     if value.startswith("*."):
         return HostEntry(value, (HostPattern(parse_name(value[2:]), Reach.BELOW),))
     if value.startswith("."):
@@ -105,9 +109,11 @@ def _why_not(text: str) -> str:
     """The likeliest mistake in words, or nothing."""
     last = text.removesuffix(".").rpartition(".")[2]
     if "/" in text:
-        return ": write it without scheme and path" if "://" in text else ": networks stand in cidrs"
+        if "://" in text:
+            return ": write it without scheme and path"
+        return ": networks stand in cidrs" if parse_network(text) else ": write it without path"
     if ":" in text:
-        return ": ports stand in ports"
+        return ": the port stands in ports, not here"
     if last.isdecimal() or last.startswith("0x"):
         return ": its last label is a number, which makes it a spelling of an address"
     if not text:

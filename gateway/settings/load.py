@@ -18,7 +18,7 @@ from gateway.settings.gateway import GatewaySettings
 from gateway.settings.overrides import apply_overrides
 from gateway.settings.policy import PolicyFile
 from gateway.settings.problems import BadValue, ConfigErrors, Problems
-from gateway.settings.section import validate
+from gateway.settings.section import Section, keys_of, validate
 from gateway.settings.source.authorities import parse_authorities
 from gateway.settings.source.files import Reader, Stamp
 from gateway.settings.source.places import Document, MarkedMapping
@@ -61,6 +61,7 @@ def read_settings(
 ) -> GatewaySettings:
     """The typed form only: nothing is said yet about how keys fit together or whether their features exist."""
     document = _gateway_document(path)
+    _refuse_other_kind(document, PolicyFile, GatewaySettings, "a policy, which --policy names; this is no gateway.yaml")
     apply_overrides(document, environ)
     settings = validate(GatewaySettings, document, Path(document.file).parent).read_from(document)
     return settings if policy_override is None else with_policy(settings, policy_override)
@@ -155,7 +156,16 @@ def parse_policy(text: str, file: str = "policy.yaml", name: str = "", directory
     """One file of a policy from its text. `name` is its path from the policy's root, `directory` where list files that
     it names are looked for. Raises `ConfigErrors`."""
     document = parse_yaml(text, file)
+    _refuse_other_kind(document, GatewaySettings, PolicyFile, "gateway.yaml, which -c names; this is no policy")
     return PolicySource(name or Path(file).name, document, validate(PolicyFile, document, directory))
+
+
+def _refuse_other_kind(document: Document, other: type[Section], own: type[Section], words: str) -> None:
+    """One line about a file that was taken for another, not one for each of its keys."""
+    known, others = set(keys_of(own)), set(keys_of(other))
+    strange = [name for name in document.data if name in others - known]
+    if strange and not document.data.keys() & (known - others):
+        raise ConfigErrors([ConfigError(document.place((strange[0],)), f"is a key of {words}")])
 
 
 def _read_directory(directory: Path, reader: Reader) -> tuple[Sequence[PolicySource], Sequence[str]]:

@@ -3,6 +3,7 @@
 Sections are frozen, refuse unknown keys and convert nothing silently: every leaf has a parser of its own (units.py).
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import UnionType
@@ -34,6 +35,10 @@ _KINDS = {
 }
 
 
+_MOST_LISTED = 10
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,40}", re.ASCII)
+
+
 def key(default: Any, description: str) -> Any:
     """A key with its default as users write it, and its meaning (both stand in the JSON Schema)."""
     return Field(default, description=description, validate_default=True)
@@ -56,7 +61,7 @@ def _message(model: type[Section], path: KeyPath, error: ErrorDetails) -> str:
     kind = error["type"]
     context = error.get("ctx", {})
     if kind in _KINDS:
-        return f"must be {_KINDS[kind]}, not {show_value(error['input'])}"
+        return f"must be {_KINDS[kind]}{_meant(model, path, error)}, not {show_value(error['input'])}"
     match kind:
         case "missing":
             return "is required"
@@ -71,6 +76,16 @@ def _message(model: type[Section], path: KeyPath, error: ErrorDetails) -> str:
         case "value_error":
             return str(context["error"])
     return error["msg"]
+
+
+def _meant(model: type[Section], path: KeyPath, error: ErrorDetails) -> str:
+    """What somebody may have meant who wrote one thing where several belong."""
+    section, value = _section_at(model, path), error["input"]
+    if section is not None:
+        known = list(keys_of(section))
+        return f" (known are {_listed(known)})" if len(known) <= _MOST_LISTED else ""
+    one_of_many = _KINDS[error["type"]] == "a list" and _section_at(model, (*path, 0)) is None
+    return f" such as [{value}]" if one_of_many and type(value) in (int, str) and _PLAIN.fullmatch(str(value)) else ""
 
 
 def keys_of(section: type[Section]) -> Iterator[str]:

@@ -83,6 +83,9 @@ def test_without_a_name_the_settings_here_are_checked(
     monkeypatch.chdir(tmp_path)
     write(tmp_path, "policy.yaml", RULE)
     assert check_files([])
+    assert capsys.readouterr().out == "defaults, as there is no gateway.yaml here: ok, 1 rule, 0 groups\n"
+    write(tmp_path, "gateway.yaml", "")
+    assert check_files([])
     assert capsys.readouterr().out == "gateway.yaml: ok, 1 rule, 0 groups\n"
 
 

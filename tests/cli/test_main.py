@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import signal
 import socket
 import subprocess
 import sys
@@ -41,13 +43,58 @@ def gateway(directory: Path, *arguments: str, **environ: str) -> subprocess.Comp
             ("ca", "rotate"),
         ),
         *(("routes",), ("routes", "apply")),
-        *(("learn",), ("replay",), ("report",)),
+        *(("tunnels",), ("observe",), ("limits",), ("learn",), ("replay",), ("report",)),
+        *(("import",), ("env",), ("network-policy",)),
     ],
 )
 def test_every_command_has_a_help(tmp_path: Path, command: tuple[str, ...]) -> None:
     ended = gateway(tmp_path, *command, "--help")
     assert ended.returncode == 0
     assert "Usage: egress-gateway" in ended.stdout
+
+
+def test_help_begins_with_what_is_needed_first_and_cuts_no_line(tmp_path: Path) -> None:
+    listed = gateway(tmp_path, "--help").stdout.partition("Commands:\n")[2]
+    assert [line.split()[0] for line in listed.splitlines()[:6]] == [
+        *("run", "check", "explain"),
+        *("tunnels", "observe", "limits"),
+    ]
+    for group in ((), ("ca",), ("routes",)):
+        assert "..." not in gateway(tmp_path, *group, "--help").stdout.partition("Commands:\n")[2]
+
+
+@pytest.mark.parametrize("command", [("schema", "gateway"), ("check",), ("replay", "-"), ("report", "-o", "csv", "-")])
+def test_nothing_is_said_when_nobody_reads_on(tmp_path: Path, command: tuple[str, ...]) -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with os.fdopen(write_end, "wb") as nobody:
+        ended = subprocess.run(
+            [sys.executable, "-m", "gateway", *command],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdin=subprocess.DEVNULL,
+            stdout=nobody,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    assert ended.returncode == 1
+    assert not re.search("Traceback|Broken|Exception", ended.stderr)
+
+
+def test_ctrl_c_ends_a_command_without_a_word_even_while_it_is_loaded(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys\n"
+        "class Interrupts:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'pydantic': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupts()); sys.argv = ['x', 'check']\n"
+        "from gateway.cli.main import main\n"
+        "main()"
+    )
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environ, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGINT, "", "")
 
 
 def test_help_does_not_load_what_the_commands_need(tmp_path: Path) -> None:
@@ -103,9 +150,15 @@ def test_run_ends_with_2_and_a_line_when_a_file_cannot_be_taken(tmp_path: Path) 
 
 
 def test_run_takes_listen_and_workers_before_the_file(tmp_path: Path) -> None:
-    ended = gateway(tmp_path, "run", "--listen", "localhost", "--workers", "2")
+    write(tmp_path, "gateway.yaml", "listeners: []\nworkers: 1")
+    ended = gateway(tmp_path, "run", "--listen", "192.0.2.77:1", "--workers", "none")
+    assert (ended.returncode, ended.stderr.splitlines()) == (
+        2,
+        ['EGRESS__WORKERS: workers: must be a whole number or auto, not "none"'],
+    )
+    ended = gateway(tmp_path, "run", "--listen", "localhost")
     assert ended.returncode == 2
-    assert ended.stderr.startswith('EGRESS__LISTENERS: listeners[0].bind: "localhost" is not an address and port')
+    assert ended.stderr.startswith('--listen: "localhost" is not an address and port such as')
 
 
 @pytest.mark.parametrize("kind", ["gateway", "policy"])

@@ -390,7 +390,11 @@ class Refused:
 
 REFUSED = {
     "port-taken": Refused(
-        "127.0.0.1:TAKEN: cannot listen: the address is already in use", "listeners: [{bind: '127.0.0.1:TAKEN'}]"
+        "listeners[0].bind: 127.0.0.1:TAKEN: cannot listen: the address is already in use",
+        "listeners: [{bind: '127.0.0.1:TAKEN'}]",
+    ),
+    "admin-port-taken": Refused(
+        "admin.bind: 127.0.0.1:TAKEN: cannot listen: the address is already in use", "admin: {bind: '127.0.0.1:TAKEN'}"
     ),
     "policy-missing": Refused(
         "gateway.yaml:3: policy: gone.yaml cannot be read: No such file or directory", "policy: gone.yaml"
@@ -414,9 +418,7 @@ REFUSED = {
     ),
     "config-missing": Refused("gone.yaml: cannot be read: No such file or directory", arguments=("-c", "gone.yaml")),
     "unknown-variable": Refused("EGRESS__TIMEOUT__IDLE: ", variable=("EGRESS__TIMEOUT__IDLE", "5m")),
-    "bad-listen": Refused(
-        'listeners[0].bind: "localhost" is not an address and port', arguments=("--listen", "localhost")
-    ),
+    "bad-listen": Refused('--listen: "localhost" is not an address and port', arguments=("--listen", "localhost")),
     "not-available": Refused("compat: is not available yet", "compat: smokescreen"),
 }
 

@@ -200,7 +200,8 @@ def test_name_servers_have_the_port_of_the_transport_unless_they_say_another(tmp
         ("workers: 0", "1: workers: must be a whole number from 1, not 0"),
         ("workers: 1.5", "1: workers: must be a whole number from 1, not 1.5"),
         ("on_reload: stop", "1: on_reload: must be 'keep', 'drain' or 'close', not \"stop\""),
-        ("drain: 30s", '1: drain: must be a mapping, not "30s"'),
+        ("drain: 30s", '1: drain: must be a mapping (known are timeout), not "30s"'),
+        ("telemetry: {access_log: stdout}", '1: telemetry.access_log: must be a list, not "stdout"'),
         ("version: '1'", '1: version: must be 1, not "1"'),
     ],
 )

@@ -53,6 +53,24 @@ def test_no_policy_at_the_default_path_denies_everything_with_one_warning(tmp_pa
     assert loaded.files == {tmp_path / "policy.yaml": None}
 
 
+def test_a_file_of_the_other_kind_is_one_problem_that_says_how_it_is_named(tmp_path: Path) -> None:
+    gateway = write(tmp_path, "gateway.yaml", "version: 1\nadmin: {bind: '127.0.0.1:7'}\nworkers: 1")
+    policy = write(tmp_path, "policy.yaml", f"version: 1\n{ONE_RULE}")
+    with pytest.raises(ConfigErrors) as refusal:
+        load(gateway)
+    assert str(refusal.value) == f"{gateway}:2: admin: is a key of gateway.yaml, which -c names; this is no policy"
+    with pytest.raises(ConfigErrors) as refusal:
+        load_settings(policy, {})
+    assert (
+        str(refusal.value) == f"{policy}:2: rules: is a key of a policy, which --policy names; this is no gateway.yaml"
+    )
+
+
+def test_a_file_with_keys_of_both_kinds_is_taken_for_what_it_should_be(tmp_path: Path) -> None:
+    with pytest.raises(ConfigErrors, match="admin: unknown key"):
+        load(write(tmp_path, "policy.yaml", f"admin: {{}}\n{ONE_RULE}"))
+
+
 @pytest.mark.parametrize("text", ["", "version: 1", "rules: []"])
 def test_a_policy_without_a_rule_denies_everything_with_one_warning(tmp_path: Path, text: str) -> None:
     path = write(tmp_path, "policy.yaml", text)

@@ -40,7 +40,7 @@ GROUPS = "clients:\n  g: {match: [{cidr: 10.0.0.0/8}]}\n  h: {match: [{cidr: 11.
         (HOSTED + "note:", "4: rules[0].note: has no value: give it one or leave the key out"),
         # hosts
         (RULE + "hosts: []", "3: rules[0].hosts: must not be empty"),
-        (RULE + "hosts: x.example", '3: rules[0].hosts: must be a list, not "x.example"'),
+        (RULE + "hosts: x.example", '3: rules[0].hosts: must be a list such as [x.example], not "x.example"'),
         (RULE + "hosts: [443]", "3: rules[0].hosts[0]: must be a host name or a pattern in text, not 443"),
         (
             RULE + "hosts: [ok.example, a..b]",
@@ -55,11 +55,18 @@ GROUPS = "clients:\n  g: {match: [{cidr: 10.0.0.0/8}]}\n  h: {match: [{cidr: 11.
         ),
         (
             RULE + 'hosts: ["*.*.example"]',
-            "3: rules[0].hosts[0]: '*.example': a star stands alone or first, as in \"*.example.com\"",
+            "3: rules[0].hosts[0]: '*.*.example': a star stands alone or first, as in \"*.example.com\"",
         ),
         (
             RULE + 'hosts: ["a.*.example"]',
             "3: rules[0].hosts[0]: 'a.*.example': a star stands alone or first, as in \"*.example.com\"",
+        ),
+        (
+            RULE + "hosts: ['.*\\.example$']",
+            (
+                "3: rules[0].hosts[0]: '.*\\\\.example$': this is no regular expression: a star stands alone or first, "
+                'as in "*.example.com"'
+            ),
         ),
         (RULE + 'hosts: ["*."]', "3: rules[0].hosts[0]: '' is no host name: it is empty"),
         (RULE + 'hosts: ["."]', "3: rules[0].hosts[0]: '' is no host name: it is empty"),
@@ -96,12 +103,16 @@ GROUPS = "clients:\n  g: {match: [{cidr: 10.0.0.0/8}]}\n  h: {match: [{cidr: 11.
             "3: rules[0].hosts[0]: '10.0.0.0/8' is no host name: networks stand in cidrs",
         ),
         (
+            RULE + "hosts: [x.example/v1]",
+            "3: rules[0].hosts[0]: 'x.example/v1' is no host name: write it without path",
+        ),
+        (
             RULE + 'hosts: ["https://x.example/"]',
             "3: rules[0].hosts[0]: 'https://x.example/' is no host name: write it without scheme and path",
         ),
         (
             RULE + 'hosts: ["x.example:443"]',
-            "3: rules[0].hosts[0]: 'x.example:443' is no host name: ports stand in ports",
+            "3: rules[0].hosts[0]: 'x.example:443' is no host name: the port stands in ports, not here",
         ),
         (
             RULE + f"hosts: [{'a' * 64}.example]",
@@ -171,7 +182,7 @@ GROUPS = "clients:\n  g: {match: [{cidr: 10.0.0.0/8}]}\n  h: {match: [{cidr: 11.
         (HOSTED + "private: []", "4: rules[0].private: must not be empty"),
         # ports
         (HOSTED + "ports: []", "4: rules[0].ports: must not be empty"),
-        (HOSTED + "ports: 443", "4: rules[0].ports: must be a list, not 443"),
+        (HOSTED + "ports: 443", "4: rules[0].ports: must be a list such as [443], not 443"),
         (HOSTED + "ports: [0]", "4: rules[0].ports[0]: 0: ports go from 1 to 65535, ranges upwards"),
         (HOSTED + "ports: [1, 65536]", "4: rules[0].ports[1]: 65536: ports go from 1 to 65535, ranges upwards"),
         (HOSTED + "ports: [90-80]", '4: rules[0].ports[0]: "90-80": ports go from 1 to 65535, ranges upwards'),
@@ -274,7 +285,13 @@ GROUPS = "clients:\n  g: {match: [{cidr: 10.0.0.0/8}]}\n  h: {match: [{cidr: 11.
             HOSTED + "sni: any\n    inspect: {}",
             "5: rules[0].inspect: is not for sni: any: an inspected name must be the one that was asked for",
         ),
-        (HOSTED + "inspect: true", "4: rules[0].inspect: must be a mapping, not true"),
+        (
+            HOSTED + "inspect: true",
+            (
+                "4: rules[0].inspect: must be a mapping (known are client_certificate, headers, inspectors, log, "
+                "requests, upstream_ca), not true"
+            ),
+        ),
         (HOSTED + "inspect:", "4: rules[0].inspect: has no value: give it one or leave the key out"),
         (HOSTED + "inspect: {requests: []}", "4: rules[0].inspect.requests: must not be empty"),
         (

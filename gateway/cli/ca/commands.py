@@ -9,7 +9,7 @@ import typer
 from gateway.cli.ending import fail
 
 ca = typer.Typer(
-    help="Make, show and replace the certificate authority of inspected destinations.",
+    help="Make, show and replace the authority of inspection.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -28,7 +28,9 @@ def ca_init(
         list[str] | None, typer.Option(metavar="DOMAIN", help="Sign only below this domain; may be repeated.")
     ] = None,
 ) -> None:
-    """Make a new authority: two files, the key readable by its owner alone.
+    """Make a new authority.
+
+    Two files: the certificate, and the key, readable by its owner alone.
 
     \b
     egress-gateway ca init --cert ca.crt --key ca.key
@@ -52,7 +54,10 @@ def ca_show(
     cert: CaCertificate = Path("ca.crt"),
     key: Annotated[Path | None, typer.Option("--key", metavar="FILE", help="Say which certificate signs.")] = None,
 ) -> None:
-    """Say what clients are to trust: name, end, confinement, fingerprint."""
+    """Say what clients are to trust.
+
+    Of each certificate name, end, confinement and fingerprint.
+    """
     from gateway.cli.ca.rotation import show
     from gateway.model.errors import ConfigError
 

@@ -15,7 +15,7 @@ def write_truststore(bundle: Path, out: Path, password: str) -> int:
     try:
         certificates = load_pem_x509_certificates(load_pem(bundle))
     except ValueError as refusal:
-        raise ConfigError(str(bundle), f"holds no certificate: {refusal}") from refusal
+        raise ConfigError(str(bundle), "holds no readable PEM certificate") from refusal
     named = [PKCS12Certificate(each, f"authority-{n}".encode()) for n, each in enumerate(certificates, 1)]
     try:
         with out.open("xb") as file:

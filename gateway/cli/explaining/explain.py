@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from gateway.app.own_addresses import own_addresses
-from gateway.cli.console import answers, say
+from gateway.cli.console import answers, complaints, say
 from gateway.cli.explaining.cures import cure_for, near_misses, proposed_rule
 from gateway.cli.explaining.question import parse_client, parse_question, parse_request
 from gateway.model.addresses import Address
@@ -22,7 +22,8 @@ from gateway.policy.decide import decide
 from gateway.policy.plan import Rules, build_rules
 from gateway.policy.rules import AddressPolicy, Policy
 from gateway.settings.gateway import GatewaySettings
-from gateway.settings.load import load_policy, load_resolver_authorities, load_settings
+from gateway.settings.load import LoadedPolicy, load_policy, load_resolver_authorities, load_settings
+from gateway.settings.problems import did_you_mean
 from gateway.settings.units import Endpoint
 
 _WORDS = {
@@ -49,6 +50,7 @@ def explain_url(
     intent = parse_question(url, method)
     settings = load_settings(config, os.environ, policy)
     loaded = load_policy(settings)
+    _tell_doubts(loaded, client_name)
     listening = replace(loaded.policy, addresses=_with_listening(loaded.policy.addresses, settings))
     rules = build_rules(listening, generation=1)
     began_at = time.perf_counter()
@@ -82,6 +84,16 @@ def explain_url(
             )
         say(answers(), "  nothing was resolved or dialled")
     return allowed
+
+
+def _tell_doubts(loaded: LoadedPolicy, client_name: str | None) -> None:
+    """What makes the answer another than was expected: no rules at all, or no group of this name."""
+    groups = [group.name for group in loaded.policy.groups]
+    doubts = [*loaded.warnings] if not loaded.policy.rules else []
+    if client_name is not None and client_name not in groups and (near := did_you_mean(client_name, groups)):
+        doubts.append(f"--client: no group is called {client_name!r}{near} It is taken for a user")
+    for doubt in doubts:
+        say(complaints(), f"warning: {doubt}", "yellow")
 
 
 def _judge(decision: Permit | Deny, asked: Asked | None) -> Allowed | NotAllowed | None:

@@ -54,7 +54,7 @@ def parse_client(name: str | None, address_text: str | None, policy: Policy) -> 
     """A client with the facts of a group's first `match` entry, or a user; `address_text` goes before the group's."""
     address = parse_address(address_text) if address_text is not None else None
     if address_text is not None and address is None:
-        raise Unanswerable(f"{address_text!r} is no address")
+        raise Unanswerable(f"--from: {address_text!r} is no address")
     if name is None:
         return Client(address or LOOPBACK)
     group = next((group for group in policy.groups if group.name == name), None)

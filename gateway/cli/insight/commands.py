@@ -8,7 +8,7 @@ import typer
 
 from gateway.cli.ending import fail
 
-Records = Annotated[list[str], typer.Argument(metavar="RECORDS...", help="Log files, plain or gzip; - for stdin.")]
+Records = Annotated[list[str], typer.Argument(metavar="RECORDS", help="Log files, plain or gzip; - for stdin.")]
 Config = Annotated[
     Path | None,
     typer.Option("-c", "--config", metavar="FILE", help="gateway.yaml; else ./gateway.yaml, else its defaults."),
@@ -24,7 +24,7 @@ Fields = Annotated[
 def learn(
     records: Records,
     policy: Annotated[
-        Path | None, typer.Option("--policy", metavar="PATH", help="The policy to add to, before what FILE says.")
+        Path | None, typer.Option("--policy", metavar="PATH", help="The policy to add to, instead of FILE's.")
     ] = None,
     config: Config = None,
     group_by: Annotated[
@@ -39,7 +39,7 @@ def learn(
     format_: Format = None,
     fields: Fields = None,
 ) -> None:
-    """Turn recorded traffic into the rules that the policy lacks.
+    """Turn recorded traffic into rules that the policy lacks.
 
     Run the gateway with `mode: report` for a while, then let it learn. Only what passed and reached its destination
     counts. Names are taken exactly; a wildcard stands for at least N names below one registered domain, none of them
@@ -67,7 +67,7 @@ def learn(
 def replay(
     records: Records,
     policy: Annotated[
-        Path | None, typer.Option("--policy", metavar="PATH", help="The candidate, before what FILE says.")
+        Path | None, typer.Option("--policy", metavar="PATH", help="The candidate, instead of FILE's.")
     ] = None,
     config: Config = None,
     enforce: Annotated[bool, typer.Option("--enforce", help="As if `mode: report` stood nowhere in it.")] = False,
@@ -78,7 +78,8 @@ def replay(
     """Say what recorded traffic would meet under another policy.
 
     Every recorded attempt is judged again: the name asked for, the first bytes and the name in TLS, and the addresses
-    that the name had. Told is what passed and would be refused, and what was refused and would pass.
+    that the name had. Told is what passed and would be refused, and what was refused and would pass; a table shows the
+    1,000 most frequent of each.
 
     \b
     egress-gateway replay --policy candidate.yaml records.jsonl
@@ -110,7 +111,9 @@ def report(
     format_: Format = None,
     fields: Fields = None,
 ) -> None:
-    """Say who reached what: connections and requests by verdict, and payload bytes.
+    """Say who reached what.
+
+    Connections and requests by verdict, and payload bytes. A table shows no more than the 1,000 busiest rows.
 
     \b
     egress-gateway report records.jsonl

@@ -1,16 +1,12 @@
 """`egress-gateway replay`: recorded attempts before a candidate policy."""
 
-import json
 import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-from rich.text import Text
-
-from gateway.cli.console import answers, plain, say, show
+from gateway.cli.console import answers, plain, say, show, show_json
 from gateway.cli.insight.source import Source
 from gateway.insight.attempts import Tally, fold
 from gateway.insight.judging import enforced
@@ -32,7 +28,7 @@ def replay_records(source: Source, config: Path | None, policy: Path | None, enf
     outcome = replay(attempts, rules, time.time())
     source.tell()
     if as_json:
-        say(answers(), json.dumps(_as_data(outcome), indent=2))
+        show_json(_as_data(outcome))
     else:
         _print(outcome)
     return bool(outcome.newly_denied)
@@ -72,18 +68,13 @@ def _print(outcome: Outcome) -> None:
     ):
         say(answers(), f"{title}: {sum(tally.count for tally in flows.values())}", style)
         if flows:
-            show(answers(), _table(flows))
+            show(answers(), _COLUMNS, list(_rows(flows)), _cells)
     say(answers(), f"still allowed: {outcome.still_allowed}, still denied: {outcome.still_denied}")
     if outcome.unjudged:
         say(answers(), f"not judged, because their client or destination is none: {outcome.unjudged}")
 
 
-def _table(flows: Mapping[FlowKey, Tally]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in _COLUMNS:
-        table.add_column(title, no_wrap=True, overflow="ignore")
-    for flow, tally in _rows(flows):
-        why = " ".join(part for part in (flow.verdict.reason, flow.verdict.rule) if part)
-        cells = (flow.client, flow.destination, str(tally.count), tally.first, tally.last, why)
-        table.add_row(*(Text(plain(cell)) for cell in cells))
-    return table
+def _cells(row: tuple[FlowKey, Tally]) -> list[str]:
+    flow, tally = row
+    why = " ".join(part for part in (flow.verdict.reason, flow.verdict.rule) if part)
+    return [plain(cell) for cell in (flow.client, flow.destination, str(tally.count), tally.first, tally.last, why)]

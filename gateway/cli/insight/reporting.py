@@ -1,15 +1,11 @@
 """`egress-gateway report`: who reached what, as a table, CSV, Markdown or JSON."""
 
 import csv
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, astuple, fields
 
-from rich.table import Table
-from rich.text import Text
-
-from gateway.cli.console import answers, plain, say, show
+from gateway.cli.console import MOST_ROWS, answers, plain, show, show_json
 from gateway.cli.insight.source import Source
 from gateway.insight.report import Sums, add_up
 
@@ -25,6 +21,7 @@ def report_records(source: Source, columns: Sequence[str], output: str) -> None:
         rows = add_up(records, columns)
     source.tell()
     PRINTERS[output](columns, {tuple(map(plain, key)): sums for key, sums in rows.items()})
+    sys.stdout.flush()  # while somebody is there who ends quietly if nobody reads it
 
 
 def _total(rows: Rows) -> Sums:
@@ -39,15 +36,13 @@ def _cells(sums: Sums) -> list[str]:
 
 
 def _print_table(columns: Sequence[str], rows: Rows) -> None:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in columns:
-        table.add_column(title.upper(), no_wrap=True, overflow="ignore")
-    for title in _SUMS:
-        table.add_column(title.upper(), no_wrap=True, overflow="ignore", justify="right")
-    for key, sums in rows.items():
-        table.add_row(*map(Text, key), *_cells(sums))
-    table.add_row("total", *[""] * (len(columns) - 1), *_cells(_total(rows)), style="bold")
-    show(answers(), table)
+    """In the order of the columns; where not all fit, the busiest first."""
+    listed = list(rows.items())
+    if len(listed) > MOST_ROWS:
+        listed.sort(key=lambda row: -row[1].attempts)
+    titles = [title.upper() for title in (*columns, *_SUMS)]
+    total = ["total", *[""] * (len(columns) - 1), *_cells(_total(rows))]
+    show(answers(), titles, listed, lambda row: [*row[0], *_cells(row[1])], total, len(_SUMS))
 
 
 def _print_csv(columns: Sequence[str], rows: Rows) -> None:
@@ -60,11 +55,11 @@ def _print_csv(columns: Sequence[str], rows: Rows) -> None:
 
 
 def _print_markdown(columns: Sequence[str], rows: Rows) -> None:
-    say(answers(), _markdown_row([*columns, *_SUMS]))
-    say(answers(), _markdown_row(["---"] * len(columns) + ["---:"] * len(_SUMS)))
+    print(_markdown_row([*columns, *_SUMS]))
+    print(_markdown_row(["---"] * len(columns) + ["---:"] * len(_SUMS)))
     for key, sums in rows.items():
-        say(answers(), _markdown_row([*key, *_cells(sums)]))
-    say(answers(), _markdown_row(["**total**", *[""] * (len(columns) - 1), *_cells(_total(rows))]))
+        print(_markdown_row([*key, *_cells(sums)]))
+    print(_markdown_row(["**total**", *[""] * (len(columns) - 1), *_cells(_total(rows))]))
 
 
 def _markdown_row(cells: Sequence[str]) -> str:
@@ -73,7 +68,7 @@ def _markdown_row(cells: Sequence[str]) -> str:
 
 def _print_json(columns: Sequence[str], rows: Rows) -> None:
     listed = [dict(zip(columns, key, strict=True)) | asdict(sums) for key, sums in rows.items()]
-    say(answers(), json.dumps({"rows": listed, "total": asdict(_total(rows))}, indent=2))
+    show_json({"rows": listed, "total": asdict(_total(rows))})
 
 
 PRINTERS: dict[str, Callable[[Sequence[str], Rows], None]] = {

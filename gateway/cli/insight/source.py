@@ -1,5 +1,6 @@
 """Where records come from, with a progress bar on terminals, and words about lines that were none."""
 
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -42,6 +43,7 @@ class Source:
         if not sys.stderr.isatty() or STDIN in self.paths:
             yield read_records(self.paths, self.reading, self.format_, self.fields)
             return
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # so that a terminal gets its cursor back
         columns = TextColumn("reading"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
         with Progress(*columns, console=complaints(), transient=True) as progress:
             task = progress.add_task("", total=sum(_size(path) for path in self.paths))
@@ -59,7 +61,9 @@ class Source:
             done = before + _size(path)
 
     def tell(self) -> None:
-        """On standard error, what was passed over."""
+        """On standard error, what was passed over, and that there was nothing at all."""
+        if not self.reading.lines:
+            say(complaints(), f"there is not one line in {', '.join(self.paths)}", "yellow")
         if self.reading.passed_over:
             say(complaints(), f"passed over {self.reading.passed_over} of {self.reading.lines} lines, such as")
             for where in self.reading.strange:

@@ -14,7 +14,7 @@ GATEWAY = "http://egress-gateway.egress-gateway.svc.cluster.local:3128"
 
 def import_(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="smokescreen, squid, istio, cilium, network-policy.")],
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Of smokescreen and squid one file.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Of smokescreen and squid one file.")],
     accept: Annotated[
         bool, typer.Option("--accept", help="Take what is left out: status 0, and print what is wider as well.")
     ] = False,
@@ -24,11 +24,11 @@ def import_(
     role: Annotated[str, typer.Option(metavar="KEY", help="smokescreen: a role is a user or a namespace.")] = ("user"),
     inspect: Annotated[bool, typer.Option("--inspect", help="smokescreen: inspect what mitm_domains names.")] = False,
 ) -> None:
-    """Print the policy that files of others mean, and say what of them is not in it.
+    """Turn the rules of another proxy or mesh into a policy.
 
-    Every host and rule has its source beside it as a comment. Standard error says, by place, what was left out (less
-    is allowed), what would be WIDER (more is allowed; then nothing is printed without --accept), and for each wildcard
-    what it means here. Nothing is asked of a network; lists that squid.conf names are read.
+    Every host and rule of it has its source beside it as a comment. Standard error says, by place, what was left out
+    (less is allowed), what would be WIDER (more is allowed; then nothing is printed without --accept), and for each
+    wildcard what it means here. Nothing is asked of a network; lists that squid.conf names are read.
 
     \b
     egress-gateway import smokescreen acl.yaml --ports 80,443 > policy.yaml
@@ -42,7 +42,7 @@ def import_(
     from gateway.settings.problems import BadValue, ConfigErrors
 
     if source not in SOURCES:
-        fail(f"{source!r} is no source: {', '.join(SOURCES)}")
+        fail(f"SOURCE is one of {', '.join(SOURCES)}, not {source!r}")
     if role not in ("user", "namespace"):
         fail(f"--role is user or namespace, not {role!r}")
     try:
@@ -112,7 +112,8 @@ def network_policy(
         str, typer.Option(metavar="KEY=VALUE,...", help="The gateway's pods.")
     ] = "app.kubernetes.io/name=egress-gateway",
     port: Annotated[
-        list[int] | None, typer.Option(min=1, max=65535, help="The gateway's; again for each. 3128.")
+        list[int] | None,
+        typer.Option(metavar="N", min=1, max=65535, help="The gateway's; again for each. 3128."),
     ] = None,
     dns_namespace: Annotated[str, typer.Option(metavar="NAME", help="The name servers'.")] = "kube-system",
     dns_selector: Annotated[str, typer.Option(metavar="KEY=VALUE,...", help="The name servers.")] = "k8s-app=kube-dns",
@@ -120,10 +121,10 @@ def network_policy(
         list[str] | None, typer.Option(metavar="ADDRESS", help="A name server that is no pod, such as a node's cache.")
     ] = None,
 ) -> None:
-    """Print the NetworkPolicy that leaves a namespace nothing but DNS and the gateway.
+    """Print the NetworkPolicy that locks a namespace.
 
-    Policies add up: another one in the namespace may open more. A network plug-in that does not enforce NetworkPolicy
-    locks nothing, and pods on the host's network are never locked.
+    It leaves its pods nothing but DNS and the gateway. Policies add up: another one in the namespace may open more. A
+    network plug-in that does not enforce NetworkPolicy locks nothing, and pods on the host's network are never locked.
 
     \b
     egress-gateway network-policy --namespace payments | kubectl apply -f -

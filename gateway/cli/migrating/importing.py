@@ -72,7 +72,7 @@ def _read(source: str, files: Sequence[Path], wishes: Wishes) -> Imported:
     if source != "smokescreen":
         return _OF_OBJECTS[source](documents)
     if len(documents) != 1:
-        raise Unreadable(f"{files[0]}: holds {len(documents)} documents, not one")
+        raise Unreadable(f"{files[0]}: {f'holds {len(documents)} documents, not one' if documents else 'is empty'}")
     return read_smokescreen(documents[0], Choices(_ports(wishes.ports), wishes.role_is, wishes.inspect))
 
 

@@ -1,13 +1,12 @@
 """`egress-gateway observe`. Flags are Hubble's where there is the same thing here."""
 # ruff: noqa: PLC0415  # what a command needs is imported when it runs, so that `--help` answers at once
 
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from gateway.cli.ending import fail
+from gateway.cli.ending import fail, until_interrupted
 
 Values = list[str] | None
 Config = Annotated[
@@ -38,9 +37,11 @@ def observe(
     http_status: Annotated[Values, typer.Option(metavar="N", help="What the client was told: 404, 5+.")] = None,
     rule: Annotated[Values, typer.Option(metavar="FILE#NAME", help="The rule that decided.")] = None,
     reason: Annotated[Values, typer.Option(metavar="R", help="See docs/reasons.md.")] = None,
-    output: Annotated[str, typer.Option("-o", "--output", metavar="compact|dict|json|table", help="How.")] = "compact",
+    output: Annotated[
+        str, typer.Option("-o", "--output", metavar="compact|dict|json|table", help="How to print.")
+    ] = "compact",
 ) -> None:
-    """Say what ended lately, and what ends.
+    """Show what ended lately; with -f, what ends from now on.
 
     Asks the running gateway at `admin.bind`, with the token of `admin.token_file` if there is one; it filters. Each
     filter may be given more often: one of its values must match, and every filter.
@@ -85,7 +86,7 @@ def _print(config: Path | None, wanted: list[tuple[str, str]], since: str | None
     try:
         if since is not None:
             wanted.append(("since", f"{parse_duration(since):.3f}"))
-        with suppress(KeyboardInterrupt):
+        with until_interrupted():
             print_flows(config, wanted, follow, output)
     except (ConfigErrors, NoAnswer) as refusal:
         fail(refusal)

@@ -223,5 +223,12 @@ def _line_of(refusal: yaml.YAMLError) -> int:
 
 
 def _words_of(refusal: yaml.YAMLError) -> str:
-    said = [getattr(refusal, "context", None), getattr(refusal, "problem", None)]
-    return ", ".join(part for part in said if part) or str(refusal).splitlines()[0]
+    context, problem = getattr(refusal, "context", None), getattr(refusal, "problem", None)
+    if context == "while scanning an alias":
+        return 'what begins with a star stands in quotes, as in "*.example.com"'
+    if problem == "found character that cannot start any token":
+        return "a tab, or text that begins with @, % or `: indent with spaces, put such text in quotes"
+    began_at = getattr(refusal, "context_mark", None)
+    if context and began_at is not None and began_at.line + 1 != _line_of(refusal):
+        context = f"{context} that begins on line {began_at.line + 1}"
+    return ", ".join(part for part in (context, problem) if part) or str(refusal).splitlines()[0]

@@ -5,11 +5,14 @@ from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
+from gateway.model.reasons import Reason
+
 MOST_VALUES = 32
 MOST_CHARACTERS = 253
 
 FORWARDED, DROPPED, ERROR, AUDIT = VERDICTS = ("forwarded", "dropped", "error", "audit")
 
+_REASONS = frozenset(Reason)
 _STATUS = re.compile(r"[1-5](\+|[0-9]{2})", re.ASCII)
 
 Flow = Mapping[str, Any]
@@ -60,6 +63,8 @@ def _checked(key: str, value: str) -> str:
         raise BadFilter("port is a number from 1 to 65535")
     if key == "http_status" and not _STATUS.fullmatch(value):
         raise BadFilter("http_status is three digits, or one and a plus: 404, 4+")
+    if key == "reason" and value not in _REASONS:
+        raise BadFilter(f"no reason is called {value[:40]!r}: docs/reasons.md lists them")
     return value.lower() if key in ("verdict", "to_fqdn", "protocol") else value
 
 

@@ -29,6 +29,6 @@ def test_java_reads_every_authority_of_the_bundle(tmp_path: Path) -> None:
 
 def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.pem").write_text("nothing")
-    with pytest.raises(ConfigError, match="holds no certificate"):
+    with pytest.raises(ConfigError, match="holds no readable PEM certificate"):
         write_truststore(tmp_path / "x.pem", tmp_path / "out.p12", "changeit")
     assert not (tmp_path / "out.p12").exists()

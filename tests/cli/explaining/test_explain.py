@@ -39,9 +39,10 @@ POLICY = """\
 class Explained:
     """What was printed, and the verdict."""
 
-    def __init__(self, allowed: bool, out: str) -> None:
+    def __init__(self, allowed: bool, out: str, err: str) -> None:
         self.allowed = allowed
         self.out = out
+        self.err = err
         self.lines = [line.strip() for line in out.splitlines()]
 
     def line(self, name: str) -> str:
@@ -59,7 +60,7 @@ def explain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
     def ask(url: str, client: str | None = None, source: str | None = None, method: str | None = None) -> Explained:
         allowed = explain_url(url, None, None, client, source, method)
-        return Explained(allowed, capsys.readouterr().out)
+        return Explained(allowed, *capsys.readouterr())
 
     return ask
 
@@ -197,3 +198,18 @@ def test_a_tunnel_alone_is_no_request(explain: Ask) -> None:
     explained = explain("http://judged.test:80/v2", method="CONNECT")
     assert explained.allowed
     assert not [line for line in explained.lines if line.startswith("request")]
+
+
+def test_a_client_that_is_nearly_a_group_is_doubted(explain: Ask) -> None:
+    answer = explain("https://api.example.com", client="payment")
+    assert answer.line("client") == "127.0.0.1, user payment"
+    assert answer.err.startswith("warning: --client: no group is called 'payment', did you mean 'payments'?")
+    assert explain("https://api.example.com", client="bob").err == ""
+
+
+def test_that_there_is_no_policy_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert not explain_url("x.example", None, None, None, None, None)
+    assert capsys.readouterr().err == "warning: policy.yaml: there is no policy, everything is denied\n"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.cli.console import MOST_ROWS
 from gateway.telemetry.formats.json import encode
 from tests.cli.test_main import gateway
 from tests.insight.records import seen
@@ -74,6 +75,28 @@ def test_replay_names_what_breaks_and_says_so_with_its_status(folder: Path) -> N
     assert lines[2] == ["10.0.0.1", "b.example:443", "2", *["2027-01-15T08:00:00.000Z"] * 2, "no_rule"]
 
 
+def test_a_table_shows_the_most_frequent_while_sums_and_json_are_whole(folder: Path) -> None:
+    hosts = [f"h{number:04}.example" for number in range(MOST_ROWS + 5)]
+    lines = [encode(seen(host)) for host in (*hosts, hosts[-1])]  # type: ignore[arg-type]  # as in `folder`
+    (folder / "many.jsonl").write_bytes(b"".join(lines))
+    replay = ("replay", "--enforce", "--policy", "policy.yaml", "many.jsonl")
+    printed = gateway(folder, *replay).stdout.splitlines()
+    assert printed[0] == f"newly denied: {MOST_ROWS + 6}"
+    assert printed[2].split()[1] == f"{hosts[-1]}:443"
+    assert printed[MOST_ROWS + 2] == "... and 5 more rows: -o json prints all"
+    assert len(json.loads(gateway(folder, *replay, "-o", "json").stdout)["newly_denied"]) == MOST_ROWS + 5
+    printed = gateway(folder, "report", "--by", "destination", "many.jsonl").stdout.splitlines()
+    assert printed[1].split()[:2] == [f"{hosts[-1]}:443", "2"]
+    assert printed[-2].split()[:2] == ["total", str(MOST_ROWS + 6)]
+    assert printed[-1] == "... and 5 more rows: -o json prints all"
+
+
+def test_files_without_a_line_are_told(folder: Path) -> None:
+    (folder / "empty.jsonl").touch()
+    ended = gateway(folder, "replay", "--policy", "policy.yaml", "empty.jsonl")
+    assert (ended.returncode, ended.stderr) == (0, "there is not one line in empty.jsonl\n")
+
+
 @pytest.mark.parametrize("output", ["table", "csv", "markdown", "json"])
 def test_report_adds_up_in_every_form(folder: Path, output: str) -> None:
     ended = gateway(folder, "report", "-o", output, "--by", "destination", "records.jsonl")
@@ -118,7 +141,7 @@ def test_a_cell_that_a_spreadsheet_would_run_is_text(folder: Path) -> None:
     ("arguments", "complaint"),
     [
         (("learn", "missing.jsonl"), "missing.jsonl: No such file or directory"),
-        (("report", "policy.yaml"), "policy.yaml: holds no records"),
+        (("report", "policy.yaml"), "policy.yaml: holds no records; policy.yaml:4: a line of no known format: json, "),
         (("report", "--by", "colour", "records.jsonl"), "--by is some of day,client,destination"),
         (("report", "-o", "xml", "records.jsonl"), "-o is one of table, csv, markdown, json"),
         (("report", "--format", "w3c", "records.jsonl"), "--format is one of json, envoy, squid, text, vpc"),

@@ -47,7 +47,7 @@ def test_what_would_be_wider_is_printed_only_if_accepted(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("import", "iptables", "x"), "'iptables' is no source: smokescreen, squid, istio, cilium, network-policy"),
+        (("import", "iptables", "x"), "SOURCE is one of smokescreen, squid, istio"),
         (("import", "istio", "/nowhere.yaml"), "/nowhere.yaml cannot be read: No such file or directory"),
         (("import", "squid", "a", "b"), "squid is one file"),
         (("import", "smokescreen", str(EXAMPLES / "smokescreen.yaml"), "--ports", "0"), "ports go from 1 to 65535"),
@@ -55,6 +55,7 @@ def test_what_would_be_wider_is_printed_only_if_accepted(tmp_path: Path) -> None
             ("import", "smokescreen", str(EXAMPLES / "smokescreen.yaml"), "--role", "x"),
             "--role is user or namespace, not 'x'",
         ),
+        (("import", "smokescreen", "/dev/null"), "/dev/null: is empty"),
         (("import", "smokescreen", str(EXAMPLES / "istio.yaml")), "holds 5 documents, not one"),
         (("env", "-o", "xml"), "-o is shell, dotenv, kubernetes, json, not 'xml'"),
         (("env", "--proxy", "gw"), "'gw' is no address of a proxy"),

@@ -147,7 +147,9 @@ def test_keys_that_would_be_ambiguous_are_quoted_in_a_path() -> None:
         ("word\n", "file.yaml:1: must be a mapping of keys to values"),
         ("a: # hidden\u2028b: 1\n", "file.yaml:1: the character U+2028 is not allowed"),
         ("a: 1\nb: [1\nc: 2\n", "file.yaml:3: not valid YAML: "),
-        ("a:\n\t- b\n", "file.yaml:2: not valid YAML: "),
+        ("a: {b: 1\nc: 2\n", "file.yaml:2: not valid YAML: while parsing a flow mapping that begins on line 1, "),
+        ("a:\n\t- b\n", "file.yaml:2: not valid YAML: a tab, "),
+        ("a: [*.b.example]\n", "file.yaml:1: not valid YAML: what begins with a star stands in quotes, "),
         ("a: \0\n", "file.yaml:1: not valid YAML: "),
     ],
 )

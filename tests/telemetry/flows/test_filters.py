@@ -118,6 +118,7 @@ def test_verdicts_are_told_in_hubbles_words(flow: dict[str, str], verdict: str) 
         ([("host", "")], "no filter"),
         ([("rule", "")], "1 to 253 characters"),
         ([("rule", "x" * 254)], "1 to 253 characters"),
+        ([("reason", "no_rules")], "no reason is called 'no_rules'"),
         ([("rule", "x")] * (MOST_VALUES + 1), "at most 32 filters"),
     ],
 )

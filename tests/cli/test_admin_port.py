@@ -1,0 +1,72 @@
+"""The admin port that cannot be asked or refuses: what is said tells what to do."""
+
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from gateway.cli.admin_port import AdminPort, NoAnswer
+
+SAID = b"the admin token is needed (admin.token_file)\n"
+
+
+class Refuses(BaseHTTPRequestHandler):
+    """Whatever is asked, as a gateway with another token."""
+
+    def do_GET(self) -> None:
+        self.send_response(401)
+        self.send_header("Content-Length", str(len(SAID)))
+        self.end_headers()
+        self.wfile.write(SAID)
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture
+def bind() -> Iterator[str]:
+    """Where it refuses."""
+    server = HTTPServer(("127.0.0.1", 0), Refuses)
+    serving = Thread(target=server.serve_forever, args=(0.01,))
+    serving.start()
+    yield f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+    serving.join()
+    server.server_close()
+
+
+def said(folder: Path, admin: str) -> str:
+    """What asking the gateway with these settings comes to."""
+    file = folder / "gateway.yaml"
+    file.write_text(f"admin: {{{admin}}}\n")
+    with pytest.raises(NoAnswer) as refusal:
+        AdminPort(file).ask("GET", "/tunnels")
+    return str(refusal.value)
+
+
+def test_a_wrong_token_is_told_with_its_file(tmp_path: Path, bind: str) -> None:
+    (tmp_path / "token").write_text("wrong")
+    assert said(tmp_path, f"bind: '{bind}', token_file: token") == (
+        f"the admin port {bind} does not take the token in {tmp_path}/token: is it the gateway's own admin.token_file?"
+    )
+
+
+def test_a_token_that_is_not_named_is_missed(tmp_path: Path, bind: str) -> None:
+    assert said(tmp_path, f"bind: '{bind}'") == (
+        f"the admin port {bind} needs the token, and admin.token_file names none: "
+        "-c names the gateway's own gateway.yaml"
+    )
+
+
+def test_a_token_that_cannot_be_read_is_told_with_its_key(tmp_path: Path) -> None:
+    told = said(tmp_path, "bind: '127.0.0.1:1', token_file: gone")
+    assert told == f"{tmp_path}/gone: admin.token_file: No such file or directory"
+
+
+def test_where_nobody_listens_the_likeliest_reasons_are_told(tmp_path: Path) -> None:
+    assert said(tmp_path, "bind: '127.0.0.1:1'") == (
+        "no answer from the admin port 127.0.0.1:1 (Connection refused): is the gateway running, and is this its "
+        "admin.bind? -c names its gateway.yaml"
+    )
