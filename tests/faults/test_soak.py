@@ -15,7 +15,14 @@ def test_nothing_grows_in_a_few_seconds_and_what_grew_would_be_told() -> None:
     assert complaints(soaked, GROWTH, kept) == []
     last = soaked.samples[-1]
     soaked.samples.append(
-        replace(last, descriptors=last.descriptors + kept + 200, tasks=last.tasks + 9, rss=last.rss * 2)
+        replace(
+            last,
+            descriptors=last.descriptors + kept + 200,
+            tasks=last.tasks + 9,
+            rss=last.rss * 2,
+            connections=last.connections + 100,
+            garbage=900,
+        )
     )
     soaked.gateway.stderr_lines.append("ResourceWarning: unclosed socket")
     assert [line.partition(":")[0] for line in complaints(soaked, GROWTH, kept)] == [
@@ -23,4 +30,5 @@ def test_nothing_grows_in_a_few_seconds_and_what_grew_would_be_told() -> None:
         "descriptors",
         "tasks",
         "RSS",
+        "cycles",
     ]

@@ -279,6 +279,25 @@ async def test_a_tunnel_leaves_nothing_for_the_cyclic_collector() -> None:
         gc.enable()
 
 
+async def test_nor_does_one_whose_second_hello_is_watched_for() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        dialer, hello = FakeDialer(), build_client_hello(server_name="tls.test")
+        async with walk(dialer) as walking:
+            await send(walking.client, connect("tls.test") + hello)
+            assert (await receive(walking.client)).startswith(b"HTTP/1.1 200 ")
+            assert await receive_exactly(dialer.origin, len(hello)) == hello
+            watched = [kept for kept in gc.get_objects() if isinstance(kept, Relay)]
+            assert [type(kept).__name__ for kept in watched] == ["_WatchedRelay"]
+            del watched
+            dialer.origin.close()
+            walking.client.close()
+        assert [kept for kept in gc.get_objects() if isinstance(kept, Relay)] == []
+    finally:
+        gc.enable()
+
+
 async def test_in_report_mode_a_protocol_passes_in_which_the_server_speaks_first() -> None:
     dialer = FakeDialer()
     async with walk(dialer, build(mode=Mode.REPORT)) as walking:

@@ -165,6 +165,7 @@ class _WatchedRelay(Relay):
     def _joined(self, downstream: Stream, upstream: Stream) -> tuple[Direction, Direction]:
         upward, downward = super()._joined(downstream, upstream)
         self._watch.before(upward, downward, self.cut)
+        del self._watch  # it holds this relay: a cycle for each tunnel else
         return upward, downward
 
 
@@ -178,6 +179,7 @@ class _WatchedPacedRelay(PacedRelay):
     def _joined(self, downstream: Stream, upstream: Stream) -> tuple[Direction, Direction]:
         upward, downward = super()._joined(downstream, upstream)
         self._watch.before(upward, downward, self.cut)
+        del self._watch  # it holds this relay: a cycle for each tunnel else
         return upward, downward
 
 
