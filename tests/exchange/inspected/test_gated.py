@@ -1,5 +1,6 @@
 """Content goes into an outlet when its gate lets it, framed as the outlet frames, at the outlet's pace."""
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -32,6 +33,10 @@ class HandGate:
     def waiting(self) -> int:
         return len(self.fed)
 
+    @property
+    def is_full(self) -> bool:
+        return self.waiting > FULL
+
     def feed(self, data: bytes) -> None:
         self.fed += data
         self.let_go(0)
@@ -63,10 +68,11 @@ class CountingPace:
 
     def __init__(self) -> None:
         self.spent = 0
+        self.seconds = 0.0
 
     def spend(self, size: int) -> float:
         self.spent += size
-        return 0.0
+        return self.seconds
 
     def settle(self) -> float:
         return 0.0
@@ -127,4 +133,25 @@ async def test_while_its_gate_is_full_the_source_is_not_read(bench: Bench) -> No
     bench.gate.let_go(1)
     bench.gated.go_on()
     assert bench.inlet._stream.transport.is_reading()
+    bench.inlet.part()
+
+
+async def test_a_pace_that_has_rested_does_not_have_the_source_of_a_full_gate_read(bench: Bench) -> None:
+    bench.inlet.join()
+    bench.inlet.pour_into(bench.gated)
+    bench.pace.seconds = 0.01
+    bench.gated.write(b"x" * (FULL + 2))
+    bench.gate.let_go(1)
+    pacing = bench.gated.pacing
+    assert pacing is not None
+    assert pacing.is_resting
+    async with asyncio.timeout(10):
+        while pacing.is_resting:
+            await asyncio.sleep(0.01)
+    assert not bench.inlet._stream.transport.is_reading()
+    bench.gate.let_go(1)
+    bench.gated.go_on()
+    async with asyncio.timeout(10):
+        while not bench.inlet._stream.transport.is_reading():
+            await asyncio.sleep(0.01)
     bench.inlet.part()
