@@ -1,6 +1,7 @@
 """The process of an inspector: it answers in order, is ended when it does not, and is replaced."""
 
 import asyncio
+import signal
 import time
 from pathlib import Path
 
@@ -43,11 +44,12 @@ async def test_it_answers_and_tells_which_methods_there_are() -> None:
     kind.retire()
 
 
-async def test_one_that_is_slow_is_interrupted_and_the_process_goes_on() -> None:
+@pytest.mark.parametrize("harm", ["sleep", "slow-failure"])
+async def test_one_that_is_slow_is_interrupted_and_the_process_goes_on(harm: str) -> None:
     kind = harmful()
     slow, other = kind.open(), kind.open()
     process = kind.process()
-    first = asyncio.create_task(ask(slow, "request_head", head("sleep")))
+    first = asyncio.create_task(ask(slow, "request_head", head(harm)))
     await asyncio.sleep(0)
     assert await ask(other, "request_head", head()) == annotate("harm", "none")
     assert await first == Failed("took longer than 1 s")
@@ -72,6 +74,20 @@ async def test_one_that_cannot_be_interrupted_costs_the_process_and_another_is_s
     assert await ask(late, "request_head", head()) == annotate("harm", "none")
     for session in (stuck, waiting, late):
         session.close()
+    kind.retire()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2])
+async def test_what_a_whole_group_is_told_is_for_the_gateway_alone(number: signal.Signals) -> None:
+    """As by a terminal that closes, or by who stops a service: exchanges that drain are still looked at."""
+    kind = harmful()
+    session = kind.open()
+    assert await ask(session, "request_head", head()) == annotate("harm", "none")
+    child = kind.process()._child
+    assert child is not None
+    child.send_signal(number)
+    assert await ask(session, "response_chunk", b"forbidden") == deny("a word")
+    session.close()
     kind.retire()
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from gateway.intercept.inspecting.decoding import Bounds
 from gateway.intercept.inspecting.inline import InlineKind
-from gateway.intercept.inspecting.watch import MAX_NOTES, ExchangeWatch, Look, Manners
+from gateway.intercept.inspecting.sessions import MAX_NOTES
+from gateway.intercept.inspecting.watch import ExchangeWatch, Look, Manners
 from gateway.intercept.inspectors import DONE, Answer, Inspector, RequestHead, ResponseHead, annotate, deny
 from gateway.model.inspection.terms import NotAllowed
 from gateway.model.reasons import Reason
