@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 from typing import Protocol as Role
 
-from gateway.model.inspection.terms import NotAllowed
+from gateway.model.inspection.terms import NotAllowed, comparable_name
 
 FULL = 64 * 1024
 """Bytes: who feeds a gate that holds more waits for the answers of inspectors."""
@@ -41,8 +41,8 @@ class RequestHead(NamedTuple):
     fields: Fields
 
     def values(self, name: str) -> list[str]:
-        """Of the header `name`, written in small letters."""
-        return [value for each, value in self.fields if each.lower() == name]
+        """Of the header `name`, written in small letters and with hyphens, in every spelling: see `comparable_name`."""
+        return [value for each, value in self.fields if comparable_name(each) == name]
 
 
 class ResponseHead(NamedTuple):
