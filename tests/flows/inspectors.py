@@ -62,6 +62,7 @@ class Harmful(Inspector):
 
 
 def build(options):
+    time.sleep(options.get("start", 0))
     return Harmful
 '''
 

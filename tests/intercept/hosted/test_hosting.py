@@ -60,6 +60,17 @@ async def test_one_that_is_slow_is_interrupted_and_the_process_goes_on(harm: str
     assert process.is_over
 
 
+async def test_the_time_that_a_process_takes_to_start_is_nobodys_who_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.intercept.hosted.hosting.PATIENCE", 1)
+    kind = HostedKind(Declared("harm", "harmful", {"start": 1.3}, 1.0))
+    sessions = [kind.open() for _ in range(3)]
+    answers = await asyncio.gather(*[ask(each, "request_head", head()) for each in sessions])
+    for session in sessions:
+        session.close()
+    kind.retire()
+    assert answers == [annotate("harm", "none")] * 3
+
+
 async def test_one_that_cannot_be_interrupted_costs_the_process_and_another_is_started() -> None:
     kind = harmful()
     stuck, waiting, late = kind.open(), kind.open(), kind.open()
@@ -86,9 +97,10 @@ async def test_what_a_whole_group_is_told_is_for_the_gateway_alone(number: signa
     child = kind.process()._child
     assert child is not None
     child.send_signal(number)
-    assert await ask(session, "response_chunk", b"forbidden") == deny("a word")
+    answer = await ask(session, "response_chunk", b"forbidden")
     session.close()
     kind.retire()
+    assert answer == deny("a word")
 
 
 async def test_what_was_begun_in_a_process_that_died_fails() -> None:
