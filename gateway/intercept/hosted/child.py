@@ -28,7 +28,7 @@ from gateway.intercept.inspecting.sessions import methods_of, told_of
 from gateway.intercept.inspectors import Answer, Inspector
 
 _OTHERS_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
-"""A terminal, or who stops a service, tells them to all processes: the gateway heeds them, and ends us when it is done."""
+"""A terminal, or who stops a service, tells them to all processes: the gateway heeds them, and ends us in the end."""
 
 _READ = 256 * 1024
 _LONGEST = 2**32

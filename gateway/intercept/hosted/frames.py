@@ -56,7 +56,8 @@ def encode_frame(head: Any, content: bytes = b"") -> bytes:
 
 
 def encode_answer(answer: Answer) -> bytes:
-    """For the inspector's process: cut, so that a denial is one however much it says. Raises TypeError for what is none."""
+    """For the inspector's process: cut, so that a denial is one however much it says. Raises TypeError for what is no
+    answer."""
     if not isinstance(answer, Answer):
         raise TypeError("no Answer")
     denial = None if answer.denial is None else _cut(answer.denial, LONGEST_DENIAL)

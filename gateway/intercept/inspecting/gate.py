@@ -129,7 +129,7 @@ class ContentGate:
     @property
     def is_full(self) -> bool:
         """See `Gate`."""
-        return self.waiting > FULL and (bool(self._coded) or any([reader.ahead for reader in self._readers]))
+        return self.waiting > FULL and (bool(self._coded) or any(reader.ahead for reader in self._readers))
 
     def feed(self, data: bytes) -> None:
         """See `Gate`."""
@@ -200,7 +200,7 @@ class ContentGate:
             asyncio.get_running_loop().call_soon(self._go_on)
 
     def _is_far_ahead(self) -> bool:
-        return any([reader.ahead > AHEAD for reader in self._readers])
+        return any(reader.ahead > AHEAD for reader in self._readers)
 
     def _go_on(self) -> None:
         self._has_turn_to_come = False
