@@ -28,10 +28,19 @@ _OF_ONE_CONNECTION = frozenset(
 _TRACE_CONTEXT = frozenset(("traceparent", "tracestate", "baggage"))  # the client's own affair: it tells of its insides
 _FROM_CLIENT = _OF_ONE_CONNECTION | _TRACE_CONTEXT | {"host", "proxy-authorization", "proxy-authenticate"}
 _FROM_DESTINATION = _OF_ONE_CONNECTION | {"proxy-authenticate", "proxy-authentication-info", "proxy-status"}
-_NOT_IN_TRAILERS = (
+_OURS = "x-egress-"
+
+
+def _as_cgi_reads(names: frozenset[str]) -> frozenset[str]:
+    """With the spellings that CGI, WSGI and their kin take for the same (`Content_Length`): a client has no honest
+    reason for them here."""
+    return names | {name.replace("-", "_") for name in names}
+
+
+_NOT_FROM_CLIENT = _as_cgi_reads(_FROM_CLIENT)
+_NOT_IN_TRAILERS = _as_cgi_reads(
     _FROM_CLIENT | _FROM_DESTINATION | {"authorization", "cookie", "set-cookie", "content-type", "trailer"}
 )
-_OURS = "x-egress-"
 
 KEPT = frozenset(
     (
@@ -78,7 +87,7 @@ _NO_OPTIONS: frozenset[str] = frozenset()
 
 def sort_request(request: Request) -> Sorted:
     """Of a client's request."""
-    return _sort(request.fields, _FROM_CLIENT)
+    return _sort(request.fields, _NOT_FROM_CLIENT)
 
 
 def sort_response(response: Response) -> Sorted:

@@ -47,6 +47,13 @@ def test_what_is_the_gateways_or_one_connections_ends_here(name: str) -> None:
     assert [field for field, _ in sent(request((name, "x")))] == ["Host", "Via"]
 
 
+@pytest.mark.parametrize("name", ["Transfer_Encoding", "content_length", "PROXY_AUTHORIZATION", "Keep_Alive"])
+def test_what_ends_here_does_not_go_on_in_a_spelling_that_some_origins_take_for_the_same(name: str) -> None:
+    asked = request((name, "chunked"), ("X_Own", "1"), ("Content-Length", "3"), framing=Framing(Delimiter.LENGTH, 3))
+    assert sent(asked)[1:] == [("X_Own", "1"), ("Via", "1.1 gw"), ("Content-Length", "3")]
+    assert trailers_of(End(((name, "x"), ("X_Own", "1")))) == (("X_Own", "1"),)
+
+
 def test_connection_removes_what_it_names() -> None:
     asked = request(("Connection", "X-One ,x-two"), ("X-One", "1"), ("X-TWO", "2"), ("X-Three", "3"))
     assert [field for field, _ in sent(asked)] == ["Host", "X-Three", "Via"]

@@ -7,11 +7,21 @@ from tests.helpers.distribution import install
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "inspectors.md"
 
-HARMFUL = '''
+HARMFUL = r'''
 import os
 import time
 
 from gateway.intercept.inspectors import ALLOW, Answer, Inspector, annotate
+
+
+class Slow(type):
+    @property
+    def __name__(cls):
+        time.sleep(60)
+
+
+class SlowToTell(Exception, metaclass=Slow):
+    pass
 
 
 class Harmful(Inspector):
@@ -25,6 +35,8 @@ class Harmful(Inspector):
         self.harm = "".join(head.values("x-harm"))
         if self.harm == "sleep":
             time.sleep(60)
+        if self.harm == "slow-failure":
+            raise SlowToTell
         while self.harm == "spin":  # and catches whatever would end that
             try:
                 time.sleep(60)
@@ -35,6 +47,8 @@ class Harmful(Inspector):
     def request_chunk(self, data):
         if self.harm == "raise":
             raise ValueError(f"cannot stand {data!r}")
+        if self.harm == "wordy":
+            return Answer("w" * 199 + "\udcff" + "x" * 200_000, (("k" * 99, "v" * 99_000),) * 99)
         return ALLOW
 
     def response_head(self, head):
@@ -48,6 +62,7 @@ class Harmful(Inspector):
 
 
 def build(options):
+    time.sleep(options.get("start", 0))
     return Harmful
 '''
 

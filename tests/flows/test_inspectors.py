@@ -246,6 +246,13 @@ def test_content_is_judged_decoded_and_passes_coded(
     assert story.reached(f"/{coding}/dirty") == []
 
 
+def test_a_large_coded_request_passes_an_inspector_that_holds_back_the_last_bytes_of_each_piece(story: Story) -> None:
+    coded = gzip.compress(os.urandom(1_500_000), 1)
+    assert story.ask("drafts", "/coded", coded, "Content-Encoding: gzip")[0] == 200
+    [got] = story.reached("/coded")
+    assert got.body == coded
+
+
 def test_content_that_cannot_be_read_is_refused_unless_the_inspector_lets_it(story: Story) -> None:
     assert story.ask("keys", "/lzma", b"abc", "Content-Encoding: lzma")[0] == 403
     record = story.record("/lzma")
@@ -358,6 +365,13 @@ def test_one_that_may_fail_lets_pass_and_is_counted(story: Story) -> None:
     assert "reason" not in record
     assert record["annotations"]["forgiven.failed"].startswith("raised ValueError")
     assert _failures(story, "forgiven") == 1
+
+
+def test_a_denial_of_many_words_denies_even_if_failures_are_forgiven(story: Story) -> None:
+    assert story.ask("forgiven", "/wordy", b"stuff", "X-Harm: wordy")[0] == 403
+    record = story.record("/wordy")
+    assert (record["reason"], record["detail"]) == (Reason.INSPECTOR_DENIED, "forgiven: " + "w" * 199 + "?")
+    assert story.reached("/wordy") == []
 
 
 def test_one_whose_process_dies_denies_and_another_is_started(story: Story) -> None:

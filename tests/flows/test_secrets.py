@@ -8,6 +8,7 @@ import contextlib
 import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,16 @@ import pytest
 from gateway.exchange.conversation import Patience, converse
 from gateway.exchange.scope import OneAuthority
 from gateway.exchange.upstream import Pool
+from gateway.intercept.inspecting.decoding import Bounds
+from gateway.intercept.inspecting.inline import InlineKind
+from gateway.intercept.inspecting.watch import ExchangeWatch, Look, Manners
+from gateway.intercept.inspectors import DONE, Answer, Inspector, RequestHead
+from gateway.intercept.inspectors import deny as deny_it
 from gateway.model.authority import Host
 from gateway.model.decision import AddressRefusal, Permit, Terms, WouldDeny
 from gateway.model.inspection.secret import Secret
 from gateway.model.inspection.terms import HeaderValue, Inspection, SecretName
+from gateway.model.inspection.watching import Watch
 from gateway.model.intent import Protocol
 from gateway.model.reasons import Reason
 from gateway.model.record import Draft, ExchangeRecord
@@ -58,6 +65,21 @@ class Store:
         return self.secret
 
 
+class DeniesKeys(Inspector):
+    """By a header."""
+
+    def request_head(self, head: RequestHead) -> Answer:
+        return deny_it("a key") if head.values("x-key") else DONE
+
+
+class Keys:
+    """Fulfils `Watchers`."""
+
+    def watch(self, names: Sequence[str], ring: Callable[[], None], report: bool) -> Watch:
+        manners = Manners(tolerates_failure=False, denies_unknown=True, bounds=Bounds(1 << 20, 100))
+        return ExchangeWatch([Look(name, manners, InlineKind(DeniesKeys).open()) for name in names], ring, report)
+
+
 class TlsDialer(FakeDialer):
     """As if it had spoken TLS; `refused` are addresses that report mode set aside."""
 
@@ -85,8 +107,9 @@ class Play:
         mode: Mode | None = None,
         tunnel: WouldDeny | None = None,
         denies: Sequence[Rule] = (),
+        inspectors: tuple[str, ...] = (),
     ) -> None:
-        terms = Terms(Protocol.TLS, inspection=INSPECTION)
+        terms = Terms(Protocol.TLS, inspection=replace(INSPECTION, inspectors=inspectors))
         self.dialer = dialer or TlsDialer()
         self.store = Store(secret)
         self.recorder = KeepingRecorder()
@@ -100,6 +123,7 @@ class Play:
         """The client's socket."""
         services = build_services(self.rules, self.dialer, self.recorder)
         services.exchanges.secrets = self.store
+        services.exchanges.watchers = Keys()
         pool = Pool(services.deadlines, services.clock.monotonic)
         intent = connect("api.test:443")
         limiter = services.limiter
@@ -213,6 +237,7 @@ async def test_a_connection_that_is_not_verified_after_all_carries_nothing() -> 
             assert await receive(play.dialer.origin) == b""
     assert answer.startswith(b"HTTP/1.1 500 ")
     assert play.record()["reason"] == Reason.INTERNAL_ERROR
+    assert "secrets" not in play.record()  # none was filled in
     assert VALUE.encode() not in answer
 
 
@@ -237,6 +262,19 @@ async def test_what_report_mode_lets_pass_goes_without_secrets(play: Callable[[]
     assert answer.endswith(b"ok")
     assert fields_of(got) == ["x-plain: 1"]
     assert "secrets" not in played.record()
+
+
+async def test_what_inspectors_object_to_in_report_mode_goes_without_secrets() -> None:
+    play = Play(mode=Mode.REPORT, inspectors=("keys",))
+    async with play.running() as peer:
+        got, answer = await play.ask(peer, get("/v1/x", "X-Key: sk"), OK)
+        assert answer.endswith(b"ok")
+        assert fields_of(got) == ["x-key: sk", "x-plain: 1"]
+        got, _ = await play.ask(peer, get(), OK)
+    assert VALUE.encode() in got
+    first, second = [seal_exchange(each, 1001.0) for each in play.recorder.exchanges]
+    assert (first["would_deny"], "secrets" in first) == (Reason.INSPECTOR_DENIED, False)
+    assert second["secrets"] == ("key",)
 
 
 async def test_report_mode_gives_secrets_to_what_is_allowed() -> None:

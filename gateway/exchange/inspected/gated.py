@@ -4,7 +4,7 @@ from gateway.exchange.inlet import Outlet, Pacing
 from gateway.exchange.plan import Plan
 from gateway.exchange.response import Telling
 from gateway.model.authority import Authority
-from gateway.model.inspection.watching import FULL, Fields, Gate, RequestHead, ResponseHead
+from gateway.model.inspection.watching import Fields, Gate, RequestHead, ResponseHead
 from gateway.wire.http.messages import Delimiter, End, Framing
 from gateway.wire.http.messages import Fields as Trailers
 
@@ -73,7 +73,7 @@ class GatedOutlet(Outlet):
     def write(self, data: bytes) -> None:
         """See `Outlet`."""
         self._gate.feed(data)
-        if self._gate.waiting > FULL:
+        if self._gate.is_full:
             self._is_full = True
             self.source.pause()
 
@@ -89,7 +89,7 @@ class GatedOutlet(Outlet):
 
     def go_on(self) -> None:
         """The gate may have let go of something for which the source waits."""
-        if self._is_full and self._gate.waiting <= FULL:
+        if self._is_full and not self._gate.is_full:
             self._is_full = False
             if not self.stream.is_congested:
                 self.relieved()

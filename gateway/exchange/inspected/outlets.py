@@ -3,6 +3,7 @@
 from collections.abc import Collection
 
 from gateway.exchange.inlet import Inlet, Outlet, Sink
+from gateway.exchange.inspected.reading import RENAMING
 from gateway.model.inspection.terms import comparable_name
 from gateway.policy.requests.scrubbing import Scrubber
 from gateway.wire.http.messages import End, Fields, Request, Response
@@ -10,7 +11,7 @@ from gateway.wire.http.messages import End, Fields, Request, Response
 
 class Upload(Outlet):
     """Stops before the piece that would make it more than `max_body` bytes; then the destination never sees an end.
-    Trailers that are called like a header that was `dropped` are dropped too."""
+    Trailers that are called like a header that was `dropped`, or that would rename what was asked, are dropped too."""
 
     __slots__ = ("_dropped", "_max_body", "is_exceeded")
 
@@ -37,8 +38,10 @@ class Upload(Outlet):
             return b""
         if not end.trailers:
             return super().ending(end)
-        kept = tuple([each for each in end.trailers if comparable_name(each[0]) not in self._dropped])
-        return super().ending(End(kept))
+        return super().ending(End(tuple([each for each in end.trailers if self._may_trail(comparable_name(each[0]))])))
+
+    def _may_trail(self, name: str) -> bool:
+        return name not in self._dropped and name not in RENAMING
 
     def finish(self, end: End) -> None:
         """See `Outlet`. Of a stream that is cut the end is not said, for it may come together with the excess."""

@@ -49,7 +49,6 @@ def inspect_request(
         if not is_verified:
             raise Refused(_deny(permit, NotAllowed(Reason.SECRET_NEEDS_TLS, f"secret {inspection.secrets[0]}")))
         given = {name: _find(name, judged, secrets) for name in inspection.secrets}
-        draft.secrets = inspection.secrets
     return Inspected(permit, draft, reading, max_body, given)
 
 
@@ -84,12 +83,20 @@ class Inspected:
         if self._given:
             if not upstream.is_verified:
                 raise InternalError(Reason.INTERNAL_ERROR, "a secret for a connection that is not verified")
-            if any(not refusal.enforced for refusal in upstream.dialled.refused):
-                self._given, self._draft.secrets = _NO_SECRETS, ()
+            if self._was_set_aside(upstream):
+                self._given = _NO_SECRETS
+            else:
+                self._draft.secrets = self._reading.inspection.secrets
         fields = [*self._reading.kept, *self._set_fields()]
         if not self._scrubs():
             return fields
         return [*[field for field in fields if comparable_name(field[0]) not in _HIDES_ECHOES], _SHOWS_ECHOES]
+
+    def _was_set_aside(self, upstream: UpstreamSide) -> bool:
+        """Whether report mode has let pass an address that was dialled, or what inspectors object to."""
+        if self._watched is not None and self._watched.objects:
+            return True
+        return any(not refusal.enforced for refusal in upstream.dialled.refused)
 
     def _set_fields(self) -> list[tuple[str, str]]:
         """But for values of which a secret is missing."""

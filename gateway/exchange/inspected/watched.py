@@ -55,6 +55,11 @@ class Watched:
         await self._watch.judge_response(shown_response(telling))
         self.check()
 
+    @property
+    def objects(self) -> bool:
+        """Whether inspectors have objected, which in report mode lets it pass."""
+        return self._watch.objection is not None
+
     def check(self) -> None:
         """Raise `Refused` if there is an objection; else content that waited goes on."""
         objection = self._watch.objection

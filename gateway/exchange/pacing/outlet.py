@@ -51,4 +51,4 @@ class OutletPacing:
         self.is_resting = False
         stream = self._outlet.stream
         if stream.feeder is self._outlet and not stream.is_congested:
-            self._outlet.source.go_on()
+            self._outlet.relieved()

@@ -27,6 +27,9 @@ from gateway.intercept.hosted.kinds import BadInspector, build_kind
 from gateway.intercept.inspecting.sessions import methods_of, told_of
 from gateway.intercept.inspectors import Answer, Inspector
 
+_OTHERS_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
+"""A terminal, or who stops a service, tells them to all processes: the gateway heeds them, and ends us in the end."""
+
 _READ = 256 * 1024
 _LONGEST = 2**32
 
@@ -58,7 +61,8 @@ class _Serving:
         self._timeout = 1.0
         self._is_calling = False
         signal.signal(signal.SIGALRM, self._interrupt)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the gateway's terminal is not ours
+        for number in _OTHERS_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
 
     def begin(self, head: bytes) -> Callable[[], Inspector]:
         """The first frame says which inspectors these are. Ends the process if there are none."""
@@ -79,16 +83,22 @@ class _Serving:
         try:
             self._is_calling = True
             signal.setitimer(signal.ITIMER_REAL, self._timeout, self._timeout)
-            inspector = self._open.get(question.session) or make()
-            self._open[question.session] = inspector
-            reply = encode_answer(_call(inspector, question))
+            reply = self._reply(question, make)
+            self._is_calling = False
         except _TooLong:
+            self._is_calling = False
             reply = encode_frame(f"took longer than {self._timeout:g} s")
-        except Exception as bug:  # noqa: BLE001  # whatever it raises is a failure of its own
-            reply = encode_frame(told_of(bug))
-        self._is_calling = False
         signal.setitimer(signal.ITIMER_REAL, 0)
         self._channel.sendall(reply)
+
+    def _reply(self, question: Question, make: Callable[[], Inspector]) -> bytes:
+        try:
+            inspector = self._open.get(question.session)
+            if inspector is None:
+                inspector = self._open[question.session] = make()
+            return encode_answer(_call(inspector, question))
+        except Exception as bug:  # noqa: BLE001  # whatever it raises is a failure of its own
+            return encode_frame(told_of(bug))
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         """Again and again, until the method gives up."""

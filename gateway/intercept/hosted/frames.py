@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from gateway.intercept.hosted.kinds import BadInspector
-from gateway.intercept.inspecting.sessions import Failed
+from gateway.intercept.inspecting.sessions import LONGEST_DENIAL, LONGEST_KEY, LONGEST_VALUE, MAX_NOTES, Failed
 from gateway.intercept.inspectors import Answer, RequestHead, ResponseHead
 
 _SIZES = struct.Struct("!II")
@@ -56,10 +56,18 @@ def encode_frame(head: Any, content: bytes = b"") -> bytes:
 
 
 def encode_answer(answer: Answer) -> bytes:
-    """For the inspector's process. Raises TypeError for what is none."""
+    """For the inspector's process: cut, so that a denial is one however much it says. Raises TypeError for what is no
+    answer."""
     if not isinstance(answer, Answer):
         raise TypeError("no Answer")
-    return encode_frame([answer.denial, answer.notes, answer.hold, answer.done])
+    denial = None if answer.denial is None else _cut(answer.denial, LONGEST_DENIAL)
+    notes = [(_cut(key, LONGEST_KEY), _cut(value, LONGEST_VALUE)) for key, value in answer.notes[:MAX_NOTES]]
+    return encode_frame([denial, notes, answer.hold, answer.done])
+
+
+def _cut(text: object, longest: int) -> str:
+    """Of what inspectors take out of content not all is a text that can be sent."""
+    return str(text)[:longest].encode("utf-8", "replace").decode("utf-8")
 
 
 def parse_reply(head: bytes) -> Answer | Failed:
@@ -70,7 +78,7 @@ def parse_reply(head: bytes) -> Answer | Failed:
             return Failed(said[:200])
         denial, notes, hold, done = said
         return Answer(
-            denial=None if denial is None else str(denial)[:200],
+            denial=None if denial is None else str(denial)[:LONGEST_DENIAL],
             notes=tuple([(str(key), str(value)) for key, value in notes]),
             hold=max(0, int(hold)),
             done=bool(done),

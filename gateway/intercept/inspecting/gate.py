@@ -2,6 +2,9 @@
 
 A byte leaves once every inspector has answered what followed from it and holds none of it back. For content that has a
 coding that goes by the pieces in which it was sent: one leaves when all that was decoded of it has been cleared.
+
+What waits is bounded twice. While answers are outstanding nothing more is decoded than `AHEAD`, and whoever feeds the
+gate waits. What is held back until more comes is not waited for: more is read, until that would be `MOST`.
 """
 
 import asyncio
@@ -12,10 +15,14 @@ from math import inf
 
 from gateway.intercept.inspecting.decoding import Decoder, Undecodable
 from gateway.intercept.inspectors import Answer
-from gateway.model.inspection.watching import Sink
+from gateway.model.inspection.watching import FULL, Sink
 
 TURN = 1024 * 1024
 """Bytes that are decoded and shown at one go; then the loop has its turn."""
+AHEAD = 256 * 1024
+"""Bytes that were shown and not answered, before no more is decoded: a few of them may stand for very many."""
+MOST = 1024 * 1024
+"""Bytes as they were sent that may wait."""
 
 Ask = Callable[[str, object, Callable[[Answer | None], None]], None]
 """Shows something to an inspector, by the name of the method. What it was given is called with the answer, at once or
@@ -33,8 +40,14 @@ class Reader:
         self._ask = ask
         self._chunk, self._end = f"{direction}_chunk", f"{direction}_end"
         self._shown = 0
+        self._answered = 0
         self._unanswered = 0
         self._is_complete = False
+
+    @property
+    def ahead(self) -> int:
+        """Bytes that were shown and not answered."""
+        return 0 if self.is_finished else self._shown - self._answered
 
     def show(self, piece: bytes) -> None:
         """The next one."""
@@ -51,6 +64,7 @@ class Reader:
 
     def _clear(self, until: int, answer: Answer | None) -> None:
         self._unanswered -= 1
+        self._answered = until
         if answer is not None:
             self.cleared = max(self.cleared, until - max(0, answer.hold))
         self._conclude(is_done=answer is None or answer.done)
@@ -101,6 +115,7 @@ class ContentGate:
         self._let_go: list[bytes] = []
         self._is_busy = False
         self._has_turn_to_come = False
+        self._is_held_up = False
         self._is_complete = False
         self._is_told = False
         self._is_shut = False
@@ -111,6 +126,11 @@ class ContentGate:
 
     # What the exchange does with it.
 
+    @property
+    def is_full(self) -> bool:
+        """See `Gate`."""
+        return self.waiting > FULL and (bool(self._coded) or any(reader.ahead for reader in self._readers))
+
     def feed(self, data: bytes) -> None:
         """See `Gate`."""
         if self._is_shut or not data:
@@ -120,6 +140,8 @@ class ContentGate:
         self._queue.append(piece)
         self._coded.append(piece)
         self._work()
+        if self.waiting > MOST:
+            self._object_to(f"more than {MOST} bytes are held back until more comes")
 
     def finish(self) -> None:
         """See `Gate`."""
@@ -155,14 +177,13 @@ class ContentGate:
     # Showing.
 
     def _work(self) -> None:
-        """Decode and show what has come, as far as a turn allows."""
-        if self._is_busy or self._has_turn_to_come:
+        """Decode and show what has come, as far as a turn and the inspectors allow."""
+        if self._is_busy or self._has_turn_to_come or self._is_held_up:
             return
         self._is_busy = True
         try:
             if not self._show_all():
-                self._has_turn_to_come = True
-                asyncio.get_running_loop().call_soon(self._go_on)
+                self._go_on_later()
             elif self._is_complete and not self._is_told:
                 self._tell_end()
         except Undecodable as why:
@@ -171,13 +192,23 @@ class ContentGate:
             self._is_busy = False
         self._release()
 
+    def _go_on_later(self) -> None:
+        """When the inspectors have caught up, or in another turn."""
+        self._is_held_up = self._is_far_ahead()
+        self._has_turn_to_come = not self._is_held_up
+        if self._has_turn_to_come:
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _is_far_ahead(self) -> bool:
+        return any(reader.ahead > AHEAD for reader in self._readers)
+
     def _go_on(self) -> None:
         self._has_turn_to_come = False
         self._work()
         self._ring()
 
     def _show_all(self) -> bool:
-        """False: there is more to show, in another turn."""
+        """False: there is more to show, later."""
         room = TURN
         while self._coded and self._readers:
             piece = self._coded[0]
@@ -188,7 +219,7 @@ class ContentGate:
                 room -= len(shown)
                 for reader in self._readers:
                     reader.show(shown)
-                if room <= 0:
+                if room <= 0 or self._is_far_ahead():
                     return False
                 if not self._readers:
                     break
@@ -209,9 +240,14 @@ class ContentGate:
 
     def _moved(self) -> None:
         """An inspector has answered, now or later."""
-        if not self._is_busy:
+        if self._is_busy:
+            return
+        if self._is_held_up and not self._is_far_ahead():
+            self._is_held_up = False
+            self._work()
+        else:
             self._release()
-            self._ring()
+        self._ring()
 
     def _release(self) -> None:
         if self._is_shut or self.has_ended:

@@ -13,6 +13,10 @@ METHODS = (
     "response_chunk",
     "response_end",
 )
+MAX_NOTES = 16
+LONGEST_KEY = 32
+LONGEST_VALUE = 128
+LONGEST_DENIAL = 200
 
 
 class Failed(NamedTuple):

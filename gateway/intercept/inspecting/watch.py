@@ -11,15 +11,11 @@ from typing import NamedTuple
 
 from gateway.intercept.inspecting.decoding import Bounds, Decoder, UnknownCoding, open_decoder
 from gateway.intercept.inspecting.gate import ContentGate, Reader
-from gateway.intercept.inspecting.sessions import Failed, Session
+from gateway.intercept.inspecting.sessions import LONGEST_KEY, LONGEST_VALUE, MAX_NOTES, Failed, Session
 from gateway.intercept.inspectors import Answer
 from gateway.model.inspection.terms import NotAllowed
 from gateway.model.inspection.watching import RequestHead, ResponseHead, Said
 from gateway.model.reasons import Reason
-
-MAX_NOTES = 16
-LONGEST_KEY = 32
-LONGEST_VALUE = 128
 
 
 class Manners(NamedTuple):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.intercept.inspectors import ALLOW, DONE, Answer, Inspector, RequestHead, ResponseHead, deny
+from gateway.policy.requests.types import media_types
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +80,11 @@ class _Direction:
 
     def head(self, head: RequestHead | ResponseHead) -> Answer:
         bar = self._bar
-        types = head.values("content-type")
+        types = media_types(head.values("content-type"))
         if bar.looks_at_types:
             self._is_untyped = not types
             for each in types:
-                objection = bar.objection_to(each.partition(";")[0].strip().lower())
+                objection = bar.objection_to(each)
                 if objection is not None:
                     return deny(objection)
         length = _length(head.values("content-length"))

@@ -13,17 +13,17 @@ What an exchange does with it, one exchange or one stream of a connection that c
 `ring` is called whenever `objection` came to be or a gate let go of something later than it was fed: whoever waits
 looks again. With an objection nothing more comes out of either gate: the request must not be completed at the
 destination (cut, or reset), and the client is refused (403) or, if its answer has begun, cut off. An exchange that
-feeds a gate stops reading its peer while `waiting` is more than `FULL`, and goes on when its ring tells it to look.
+feeds a gate stops reading its peer while the gate `is_full`, and goes on when its ring tells it to look.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 from typing import Protocol as Role
 
-from gateway.model.inspection.terms import NotAllowed
+from gateway.model.inspection.terms import NotAllowed, comparable_name
 
 FULL = 64 * 1024
-"""Bytes: who feeds a gate that holds more waits."""
+"""Bytes: who feeds a gate that holds more waits for the answers of inspectors."""
 
 Fields = tuple[tuple[str, str], ...]
 
@@ -41,8 +41,8 @@ class RequestHead(NamedTuple):
     fields: Fields
 
     def values(self, name: str) -> list[str]:
-        """Of the header `name`, written in small letters."""
-        return [value for each, value in self.fields if each.lower() == name]
+        """Of the header `name`, written in small letters and with hyphens, in every spelling: see `comparable_name`."""
+        return [value for each, value in self.fields if comparable_name(each) == name]
 
 
 class ResponseHead(NamedTuple):
@@ -82,6 +82,11 @@ class Gate(Role):
     @property
     def waiting(self) -> int:
         """Bytes that were fed and not let go."""
+        ...
+
+    @property
+    def is_full(self) -> bool:
+        """More than `FULL` waits for answers. Never while all is answered: then more content is what it waits for."""
         ...
 
     @property

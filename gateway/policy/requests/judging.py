@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from gateway.model.inspection.terms import Allowed, Asked, NotAllowed
 from gateway.model.reasons import Reason
 from gateway.policy.requests.paths import AmbiguousPath, PathPattern, PathSet, read_path
+from gateway.policy.requests.types import media_types
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,8 @@ def _has_type(entry: RequestRule, asked: Asked) -> bool:
     """What has no content needs no type; what has several has none (RFC 9110 section 8.3)."""
     if not entry.content_types or not asked.has_content:
         return True
-    if len(asked.media_types) != 1:
+    types = media_types(asked.media_types)
+    if len(types) != 1:
         return False
-    media_type = asked.media_types[0].partition(";")[0].strip(" \t").lower()
+    media_type = types[0]
     return media_type in entry.content_types or f"{media_type.partition('/')[0]}/*" in entry.content_types

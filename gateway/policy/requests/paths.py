@@ -56,10 +56,10 @@ def read_path(path: str) -> Readings:
 
 def _decode(path: str) -> str:
     """Unreserved characters decoded, other escapes in upper case."""
-    if _TWICE.search(path):
-        raise AmbiguousPath("an escape within an escape")
     found: list[int] = []
     decoded = _ESCAPE.sub(lambda match: _decoded(match, found), path)
+    if _TWICE.search(decoded):  # the digits may be escaped as well
+        raise AmbiguousPath("an escape within an escape")
     if any(byte >= 0x80 for byte in found):
         _check_text(path)
     return decoded

@@ -24,11 +24,13 @@ _HARD_BOUND = 2 * HEADER_LIST
 
 class _Table(HeaderTable):
     """Tells what a block does to it: `changes` counts what changes the meaning of indices, `added` are the entries that
-    came in since it was emptied; `is_leant_on`: what was read depends on entries that came in before."""
+    came in since it was emptied; `is_leant_on`: what was read depends on entries that came in before; `resizes` counts
+    how often it was given a size, of which some empty it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.changes = 0
+        self.resizes = 0
         self.added: list[tuple[bytes, bytes]] = []
         self.is_leant_on = False
 
@@ -37,6 +39,16 @@ class _Table(HeaderTable):
         self.changes += 1
         self.added.append((name, value))
         super().add(name, value)
+
+    @property
+    def maxsize(self) -> int:
+        """See `HeaderTable`."""
+        return self._maxsize
+
+    @maxsize.setter
+    def maxsize(self, size: int) -> None:
+        self.resizes += 1
+        HeaderTable.maxsize.fset(self, size)  # type: ignore[attr-defined]  # which knows a property by its type alone
 
     def get_by_index(self, index: int) -> tuple[bytes, bytes]:
         """See `HeaderTable`."""
@@ -93,7 +105,7 @@ class Decompressor:
         return whole[0]
 
     def _work_out(self, block: bytes) -> Fields:
-        table, size = self._table, self._table.maxsize
+        table, resizes = self._table, self._table.resizes
         table.added, table.is_leant_on = [], False
         try:
             pairs = self._decoder.decode(block, raw=True)
@@ -102,7 +114,7 @@ class Decompressor:
         except HPACKError as error:
             raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, "a block of fields that cannot be read") from error
         fields = tuple([(bytes(name).decode("latin-1"), bytes(value).decode("latin-1")) for name, value in pairs])
-        if table.maxsize != size:
+        if table.resizes != resizes:
             self._memory.forget()
         elif len(block) <= _LONGEST:
             self._memory.keep(block, fields)

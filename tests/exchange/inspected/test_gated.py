@@ -9,7 +9,7 @@ import pytest
 from gateway.exchange.http1.inlets import RequestInlet
 from gateway.exchange.inlet import Outlet
 from gateway.exchange.inspected.gated import GatedOutlet
-from gateway.exchange.pacing.outlet import paced
+from gateway.exchange.pacing.outlet import OutletPacing, paced
 from gateway.model.inspection.watching import FULL, Sink
 from gateway.net.stream import Stream
 from gateway.wire.http.codec import DEFAULT_BOUNDS, open_codec
@@ -31,6 +31,10 @@ class HandGate:
     @property
     def waiting(self) -> int:
         return len(self.fed)
+
+    @property
+    def is_full(self) -> bool:
+        return self.waiting > FULL
 
     def feed(self, data: bytes) -> None:
         self.fed += data
@@ -63,10 +67,11 @@ class CountingPace:
 
     def __init__(self) -> None:
         self.spent = 0
+        self.seconds = 0.0
 
     def spend(self, size: int) -> float:
         self.spent += size
-        return 0.0
+        return self.seconds
 
     def settle(self) -> float:
         return 0.0
@@ -124,6 +129,24 @@ async def test_while_its_gate_is_full_the_source_is_not_read(bench: Bench) -> No
     assert not bench.inlet._stream.transport.is_reading()
     bench.gated.go_on()
     assert not bench.inlet._stream.transport.is_reading()
+    bench.gate.let_go(1)
+    bench.gated.go_on()
+    assert bench.inlet._stream.transport.is_reading()
+    bench.inlet.part()
+
+
+async def test_a_pace_that_has_rested_does_not_have_the_source_of_a_full_gate_read(bench: Bench) -> None:
+    bench.inlet.join()
+    bench.inlet.pour_into(bench.gated)
+    bench.pace.seconds = 60.0
+    bench.gated.write(b"x" * (FULL + 2))
+    bench.gate.let_go(1)
+    pacing = bench.gated.pacing
+    assert isinstance(pacing, OutletPacing)
+    assert pacing.is_resting
+    pacing._go_on()
+    assert not bench.inlet._stream.transport.is_reading()
+    bench.pace.seconds = 0.0
     bench.gate.let_go(1)
     bench.gated.go_on()
     assert bench.inlet._stream.transport.is_reading()

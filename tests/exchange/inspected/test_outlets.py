@@ -27,6 +27,7 @@ class Channel:
     def __init__(self) -> None:
         self.content = b""
         self.has_ended = False
+        self.trailers: Fields = ()
 
     def begin(self, head: HeadFields, first: bytes, trailers: Fields | None) -> None:
         self.content += first
@@ -36,6 +37,7 @@ class Channel:
         self.content += data
 
     def conclude(self, trailers: Fields) -> None:
+        self.trailers = trailers
         self.has_ended = True
 
     def queued(self) -> int:
@@ -74,6 +76,14 @@ def test_a_stream_whose_first_content_is_too_much_is_not_ended() -> None:
     upload = Upload(channel, cast("RequestInlet", Source()), True, MAX_BODY, ())
     upload.begin([], upload.opening(bytes(MAX_BODY + 1), End()))
     assert (channel.content, channel.has_ended) == (b"", False)
+
+
+def test_no_trailer_is_called_like_what_was_dropped_or_renames_what_was_asked() -> None:
+    channel = Channel()
+    upload = Upload(channel, cast("RequestInlet", Source()), True, None, {"x-team"})
+    renaming = [("X_Original_URL", "/admin"), ("x-rewrite-url", "/admin"), ("X-HTTP-Method-Override", "DELETE")]
+    upload.finish(End((("X-Sum", "1"), ("X_Team", "2"), *renaming)))
+    assert channel.trailers == (("X-Sum", "1"),)
 
 
 def test_a_request_of_which_something_was_withheld_does_not_count_as_sent() -> None:

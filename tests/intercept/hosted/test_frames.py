@@ -45,6 +45,12 @@ def test_an_answer_arrives_as_it_was_given(answer: Answer) -> None:
     assert parse_reply(head) == answer
 
 
+def test_an_answer_that_says_very_much_is_cut_and_still_one() -> None:
+    said = Answer("\udcff" + "x" * 100_000, (("k" * 100, "\ud800" * 100_000),) * 100, 7, True)
+    [(head, _)] = Frames(MAX_REPLY).feed(encode_answer(said))
+    assert parse_reply(head) == Answer("?" + "x" * 199, (("k" * 32, "?" * 128),) * 16, 7, True)
+
+
 def test_a_text_tells_that_there_is_no_answer() -> None:
     assert parse_reply(b'"raised ValueError"') == Failed("raised ValueError")
 

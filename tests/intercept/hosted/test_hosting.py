@@ -1,6 +1,7 @@
 """The process of an inspector: it answers in order, is ended when it does not, and is replaced."""
 
 import asyncio
+import signal
 import time
 from pathlib import Path
 
@@ -43,11 +44,12 @@ async def test_it_answers_and_tells_which_methods_there_are() -> None:
     kind.retire()
 
 
-async def test_one_that_is_slow_is_interrupted_and_the_process_goes_on() -> None:
+@pytest.mark.parametrize("harm", ["sleep", "slow-failure"])
+async def test_one_that_is_slow_is_interrupted_and_the_process_goes_on(harm: str) -> None:
     kind = harmful()
     slow, other = kind.open(), kind.open()
     process = kind.process()
-    first = asyncio.create_task(ask(slow, "request_head", head("sleep")))
+    first = asyncio.create_task(ask(slow, "request_head", head(harm)))
     await asyncio.sleep(0)
     assert await ask(other, "request_head", head()) == annotate("harm", "none")
     assert await first == Failed("took longer than 1 s")
@@ -56,6 +58,17 @@ async def test_one_that_is_slow_is_interrupted_and_the_process_goes_on() -> None
     for session in (slow, other):
         session.close()
     assert process.is_over
+
+
+async def test_the_time_that_a_process_takes_to_start_is_nobodys_who_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.intercept.hosted.hosting.PATIENCE", 1)
+    kind = HostedKind(Declared("harm", "harmful", {"start": 1.3}, 1.0))
+    sessions = [kind.open() for _ in range(3)]
+    answers = await asyncio.gather(*[ask(each, "request_head", head()) for each in sessions])
+    for session in sessions:
+        session.close()
+    kind.retire()
+    assert answers == [annotate("harm", "none")] * 3
 
 
 async def test_one_that_cannot_be_interrupted_costs_the_process_and_another_is_started() -> None:
@@ -73,6 +86,21 @@ async def test_one_that_cannot_be_interrupted_costs_the_process_and_another_is_s
     for session in (stuck, waiting, late):
         session.close()
     kind.retire()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2])
+async def test_what_a_whole_group_is_told_is_for_the_gateway_alone(number: signal.Signals) -> None:
+    """As by a terminal that closes, or by who stops a service: exchanges that drain are still looked at."""
+    kind = harmful()
+    session = kind.open()
+    assert await ask(session, "request_head", head()) == annotate("harm", "none")
+    child = kind.process()._child
+    assert child is not None
+    child.send_signal(number)
+    answer = await ask(session, "response_chunk", b"forbidden")
+    session.close()
+    kind.retire()
+    assert answer == deny("a word")
 
 
 async def test_what_was_begun_in_a_process_that_died_fails() -> None:

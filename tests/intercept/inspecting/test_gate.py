@@ -3,13 +3,16 @@
 import asyncio
 import gzip
 from collections.abc import Callable
+from random import Random
 
-from gateway.intercept.inspecting.decoding import Bounds, open_decoder
-from gateway.intercept.inspecting.gate import TURN, ContentGate, Reader
+from gateway.intercept.inspecting.decoding import PIECE, Bounds, open_decoder
+from gateway.intercept.inspecting.gate import AHEAD, MOST, TURN, ContentGate, Reader
 from gateway.intercept.inspectors import ALLOW, DONE, Answer, hold
+from gateway.model.inspection.watching import FULL
 from tests.intercept.shipped.test_secrets import Beyond
 
 BOUNDS = Bounds(1 << 26, 100)
+NOISE = Random(7).randbytes(3 * FULL // 2)
 
 
 class Slow:
@@ -27,7 +30,17 @@ class Slow:
         self.waiting.pop(0)(answer)
 
 
-def gate_of(*slow: Slow, codings: str = "", objections: list[str] | None = None) -> tuple[ContentGate, Beyond]:
+class Prompt:
+    """An inspector that lets everything pass at once."""
+
+    size = 0
+
+    def __call__(self, method: str, shown: object, answered: Callable[[Answer | None], None]) -> None:
+        self.size += len(shown) if isinstance(shown, bytes) else 0
+        answered(ALLOW)
+
+
+def gate_of(*slow: Slow | Prompt, codings: str = "", objections: list[str] | None = None) -> tuple[ContentGate, Beyond]:
     readers = [Reader(each, "request") for each in slow]
     said: list[str] = [] if objections is None else objections
     gate = ContentGate(readers, open_decoder([codings], BOUNDS), said.append, lambda: None)
@@ -127,24 +140,77 @@ async def test_one_that_is_left_open_lets_everything_pass() -> None:
     assert (beyond.got, beyond.is_whole) == (b"abcdef", True)
 
 
-async def test_much_that_is_decoded_lets_the_loop_have_its_turns() -> None:
-    slow = Slow()
-    gate, beyond = gate_of(slow, codings="gzip")
+def much() -> tuple[bytes, bytes]:
+    """Text of three turns, and the same in a coding."""
     text = b"".join(b"%07d " % number for number in range(3 * TURN // 8))
     coded = gzip.compress(text, 1)
     assert len(coded) * 100 > len(text)
+    return text, coded
+
+
+async def test_much_that_is_decoded_lets_the_loop_have_its_turns() -> None:
+    prompt = Prompt()
+    gate, beyond = gate_of(prompt, codings="gzip")
+    text, coded = much()
     gate.feed(coded)
     gate.finish()
-    first = sum(len(each) for each in slow.shown if isinstance(each, bytes))
-    assert TURN <= first < TURN + 128 * 1024
+    assert TURN <= prompt.size < TURN + 128 * 1024
     turns = 0
     while not gate.has_ended:
-        while slow.waiting:
-            slow.answer()
         await asyncio.sleep(0)
         turns += 1
     assert 2 <= turns < 20
-    assert beyond.got == coded
+    assert (prompt.size, beyond.got) == (len(text), coded)
+
+
+async def test_no_more_is_decoded_than_inspectors_keep_up_with() -> None:
+    slow, prompt = Slow(), Prompt()
+    gate, beyond = gate_of(slow, prompt, codings="gzip")
+    text, coded = much()
+    gate.feed(coded[:-9])
+    gate.feed(coded[-9:])
+    gate.finish()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert AHEAD < prompt.size <= AHEAD + PIECE
+    assert gate.is_full
+    for _ in range(len(text)):
+        if gate.has_ended:
+            break
+        slow.answer()
+        unanswered = slow.shown[len(slow.shown) - len(slow.waiting) :]
+        assert sum(len(each) for each in unanswered if isinstance(each, bytes)) <= AHEAD + PIECE
+        await asyncio.sleep(0)
+    assert (prompt.size, beyond.got, gate.is_full) == (len(text), coded, False)
+
+
+async def test_a_piece_that_is_held_back_for_its_last_bytes_does_not_keep_from_coming_what_would_free_it() -> None:
+    slow = Slow()
+    gate, beyond = gate_of(slow, codings="gzip")
+    coded = gzip.compress(NOISE)
+    gate.feed(coded[: FULL + 1])
+    assert gate.is_full
+    while slow.waiting:
+        slow.answer(hold(4))
+    assert (beyond.got, gate.is_full) == (b"", False)
+    gate.feed(coded[FULL + 1 :])
+    while slow.waiting:
+        slow.answer(hold(4))
+    assert beyond.got == coded[: FULL + 1]
+    gate.finish()
+    slow.answer()
+    assert (beyond.got, beyond.is_whole) == (coded, True)
+
+
+async def test_what_is_held_back_is_bounded() -> None:
+    slow, objections = Slow(), list[str]()
+    gate, beyond = gate_of(slow, objections=objections)
+    while not objections and gate.waiting <= MOST:
+        gate.feed(NOISE)
+        slow.answer(hold(1 << 40))
+        assert not gate.is_full
+    assert objections == [f"more than {MOST} bytes are held back until more comes"]
+    assert beyond.got == b""
 
 
 async def test_what_cannot_be_decoded_is_objected_to() -> None:

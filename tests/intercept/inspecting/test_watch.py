@@ -1,12 +1,14 @@
 """What several inspectors say of one exchange, together."""
 
+import gzip
 from collections.abc import Callable, Mapping
 
 import pytest
 
 from gateway.intercept.inspecting.decoding import Bounds
 from gateway.intercept.inspecting.inline import InlineKind
-from gateway.intercept.inspecting.watch import MAX_NOTES, ExchangeWatch, Look, Manners
+from gateway.intercept.inspecting.sessions import MAX_NOTES
+from gateway.intercept.inspecting.watch import ExchangeWatch, Look, Manners
 from gateway.intercept.inspectors import DONE, Answer, Inspector, RequestHead, ResponseHead, annotate, deny
 from gateway.model.inspection.terms import NotAllowed
 from gateway.model.reasons import Reason
@@ -150,3 +152,11 @@ async def test_nothing_is_said_of_an_exchange_that_is_over() -> None:
     watch.close()
     watch.up.feed(b"a word")
     assert watch.objection is None
+
+
+@pytest.mark.parametrize("spelling", ["Content-Encoding", "content_encoding"])
+async def test_a_coding_is_undone_in_whatever_spelling_an_origin_may_read_it(spelling: str) -> None:
+    watch = watch_with({"strict": Refuses})
+    beyond = await send(watch, gzip.compress(b"a word"), (spelling, "gzip"))
+    assert watch.objection == NotAllowed(Reason.INSPECTOR_DENIED, "strict: a word")
+    assert beyond.got == b""

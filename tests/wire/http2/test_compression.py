@@ -52,6 +52,18 @@ def test_servers_that_put_all_into_the_table_each_time_are_remembered_and_the_ta
         assert decompressor.fields(block) == expected
 
 
+def test_a_table_that_is_emptied_and_grows_again_within_a_block_is_emptied_each_time() -> None:
+    empties, says = b"\x20\x3f\xe1\x1f", b"\x40\x01b\x012"
+    decompressor, reference = Decompressor(), hpack.Decoder()
+    for block in (b"\x40\x01a\x011", b"\xbe", empties + says, b"\x40\x01a\x011", empties + says, b"\xbe"):
+        expected = tuple((str(n), str(v)) for n, v in reference.decode(block))
+        assert decompressor.fields(block) == expected
+    with pytest.raises(hpack.HPACKError):
+        reference.decode(b"\xbf")
+    with pytest.raises(ConnectionFault):
+        decompressor.fields(b"\xbf")
+
+
 def test_a_memory_that_outlives_a_change_of_the_table_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """The planted fault: nothing is forgotten."""
 
