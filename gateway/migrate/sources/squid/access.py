@@ -20,6 +20,8 @@ _MORE_ACCESS = (
     "http_access2", "adapted_http_access", "include", "if", "miss_access", "http_reply_access", "url_rewrite_program",
     "adaptation_access", "follow_x_forwarded_for",
 )  # fmt: skip
+_MEANING_NOTHING = dict.fromkeys(("adaptation_access", "follow_x_forwarded_for"), ("deny", "all"))
+"""How a line ends that changes nothing; of others it is `allow all`."""
 _LEAVES_TLS_ALONE = ("splice", "peek", "stare", "none")
 """Of `ssl_bump`; others end TLS, and then `http_access` judges what is inside, or end the connection."""
 _NOT_CARRIED = ("ssl_bump", "cache_peer", "never_direct", "delay_access", "tcp_outgoing_address", "request_header_add")
@@ -185,7 +187,7 @@ def _largest(allowed: list[tuple[Line, Box]]) -> Iterator[tuple[Line, Box]]:
 
 def _remark(lines: Iterable[Line], file: str, imported: Imported) -> None:
     for line in lines:
-        if line.words[0] in _MORE_ACCESS:
+        if line.words[0] in _MORE_ACCESS and line.words[-2:] != _MEANING_NOTHING.get(line.words[0], ("allow", "all")):
             imported.findings.left_out(line.place, f"{line.words[0]} is not read, and may refuse", denies=True)
         elif line.words[0] == "ssl_bump" and line.words[1:] and line.words[1] not in _LEAVES_TLS_ALONE:
             text = f"ssl_bump {line.words[1]} is not carried over, and requests inside of TLS may be refused by it"

@@ -197,6 +197,8 @@ def test_lists_in_files_are_read() -> None:
         ("url_rewrite_program /usr/bin/squidGuard\nhttp_access allow all", 0, 1),
         ("adaptation_access filter allow all\nhttp_access allow all", 0, 1),
         ("follow_x_forwarded_for allow all\nhttp_access allow all", 0, 1),
+        ("follow_x_forwarded_for deny all\nhttp_reply_access allow all\nhttp_access allow all", 0, 0),
+        ("http_reply_access deny all\nadaptation_access filter deny all\nhttp_access allow all", 0, 1),
         ("acl known proxy_auth REQUIRED\nhttp_access allow known\nhttp_access deny all", 2, 0),
     ],
 )
