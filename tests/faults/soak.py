@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -52,7 +52,7 @@ class Sample:
 
 @dataclass
 class Soak:
-    """`outcomes` counts how each kind of visit ended."""
+    """`outcomes` counts how each kind of visit ended; `tell` hears of each sample."""
 
     gateway: GatewayProcess
     web: Origin
@@ -60,6 +60,7 @@ class Soak:
     dns: DnsServer
     census: Path
     still: float
+    tell: Callable[[Sample], None]
     fewest_children: int = 1000
     outcomes: Counter[str] = field(default_factory=Counter)
     samples: list[Sample] = field(default_factory=list)
@@ -72,6 +73,7 @@ class Soak:
             await asyncio.gather(*[self._visit_until(until, Random(chance.random())) for _ in range(AT_ONCE)])
             self.gateway.write_policy(policy(self.web.port, self.tcp.port, number))
             self.samples.append(await asyncio.to_thread(self._at_rest))
+            self.tell(self.samples[-1])
             self.dns.queries.clear()
             for origin in (self.web, self.tcp):
                 origin.forget()
@@ -211,7 +213,9 @@ def policy(web: int, tcp: int, number: int) -> Mapping[str, object]:
     }
 
 
-def soak(seconds: float, rests: int, workers: int = 1, still: float = STILL) -> Soak:
+def soak(
+    seconds: float, rests: int, workers: int = 1, still: float = STILL, tell: Callable[[Sample], None] = lambda _: None
+) -> Soak:
     """From start to end; the gateway has ended."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -232,13 +236,18 @@ def soak(seconds: float, rests: int, workers: int = 1, still: float = STILL) -> 
             "PYTHONWARNINGS": "always",
         }
         with GatewayProcess(folder, policy(web.port, tcp.port, 0), settings, environ) as gateway:
-            soaked = Soak(gateway, web, tcp, dns, folder / "census", still)
+            soaked = Soak(gateway, web, tcp, dns, folder / "census", still, tell)
             asyncio.run(soaked.run(seconds, rests))
         return soaked
 
 
 def _connect(authority: str) -> bytes:
     return f"CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n".encode()
+
+
+def _print(sample: Sample) -> None:
+    line = f"{sample.connections:>12,} {sample.descriptors:>12} {sample.tasks:>6} {sample.rss / 2**20:>9.1f}"
+    print(line, flush=True)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -249,10 +258,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--growth", type=float, default=0.05)
     asked = parser.parse_args(arguments)
-    soaked = soak(asked.seconds, asked.rests, asked.workers)
-    print(f"{'connections':>12} {'descriptors':>12} {'tasks':>6} {'RSS, MiB':>9}")
-    for sample in soaked.samples:
-        print(f"{sample.connections:>12,} {sample.descriptors:>12} {sample.tasks:>6} {sample.rss / 2**20:>9.1f}")
+    print(f"{asked.rests} rests of {STILL:g} s or more, each after {asked.seconds / asked.rests:g} s of traffic")
+    print(f"{'connections':>12} {'descriptors':>12} {'tasks':>6} {'RSS, MiB':>9}", flush=True)
+    soaked = soak(asked.seconds, asked.rests, asked.workers, tell=_print)
     print(dict(soaked.outcomes))
     found = complaints(soaked, asked.growth)
     print("\n".join(found) or "nothing grew, no warning")
