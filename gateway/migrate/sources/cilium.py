@@ -57,6 +57,7 @@ def _who(imported: Imported, policy: Object, denies: bool) -> Who | None:
     if policy.kind == NAMESPACED:
         return who_is_selected(imported, policy, selector, denies)
     if not selector.mapping():
+        imported.findings.note(policy.place, f"{policy.name} speaks of every pod there, and of every client here")
         return EVERYONE
     imported.findings.left_out(policy.place, "a clusterwide selector has no namespace, which labels need here", denies)
     return None

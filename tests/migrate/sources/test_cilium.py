@@ -256,3 +256,10 @@ def test_a_label_that_is_asked_for_twice_has_one_value() -> None:
     never = labelled({"app": "a"}, {"key": "app", "operator": "In", "values": ["b"]}, rule="egressDeny")
     assert never.texts(Effect.WIDER) == []
     assert never.texts(Effect.NOTE)[0] == "no pod has two values of app"
+
+
+def test_a_policy_for_all_pods_is_told_to_hold_for_all_clients() -> None:
+    policy = {**spec_with(egress=[{"toFQDNs": [{"matchName": "a.test"}]}]), "kind": "CiliumClusterwideNetworkPolicy"}
+    ours = gate(read_cilium_policies(documents(policy)))
+    assert ours.passes("a.test:443")
+    assert ours.texts(Effect.NOTE)[0] == "p speaks of every pod there, and of every client here"
