@@ -24,6 +24,7 @@ from gateway.policy.addresses import Kind, block_of
 from gateway.policy.plan import Rules
 
 WILDCARD_FROM = 5
+_NAME_CHARACTERS = 100
 
 _SUFFIXES = PublicSuffixList(accept_unknown=True)
 _USUAL = {443: Protocol.TLS, 80: Protocol.HTTP}
@@ -194,7 +195,7 @@ def _rule_for(host: str, port: int, evidence: _Evidence, workloads: tuple[Worklo
 
 def _protocol(port: int, seen: set[str | None]) -> Protocol | None:
     """What the rule must say; None where the default of its port does."""
-    spoken = {Protocol(each) for each in seen if each is not None}
+    spoken = {protocol for protocol in Protocol if protocol in seen}  # logs of others may know more of them
     if not spoken or spoken == {_USUAL.get(port)}:
         return None
     if Protocol.TCP in spoken:
@@ -285,11 +286,14 @@ def group_names(
     used = {*known.values(), *taken}
     for workload in sorted({each for proposal in proposals for each in proposal.workloads}):
         if workload not in names:
-            names[workload] = _fresh(f"{workload.key}-{workload.value}".replace("/", "-").replace("#", "-"), used)
+            names[workload] = _fresh(f"{workload.key}-{workload.value}", used)
     return names
 
 
-def _fresh(name: str, used: set[str]) -> str:
+def _fresh(wanted: str, used: set[str]) -> str:
+    """As policies take names, whatever a client called itself: printable, not long, without blanks at the ends."""
+    shown = "".join("-" if c in "/#" or not c.isprintable() else c for c in wanted[:_NAME_CHARACTERS])
+    name = shown.strip()
     candidate, number = name, 1
     while candidate in used:
         number += 1

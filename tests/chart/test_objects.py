@@ -3,6 +3,7 @@
 import importlib
 import json
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
@@ -19,6 +20,7 @@ from tests.chart.rendering import (
     Object,
     everything,
     helm,
+    objects,
     one,
     rendered,
     template,
@@ -144,6 +146,21 @@ def test_names_stay_short_enough_whatever_the_release_is_called() -> None:
     for each in yaml.safe_load_all(long.out):
         assert len(each["metadata"]["name"]) <= 63
         assert all(len(value) <= 63 for value in each["metadata"].get("labels", {}).values())
+
+
+def test_names_that_look_like_numbers_stay_text() -> None:
+    """Previews are often named after a commit, and 12345e7 is one."""
+    run = helm("helm4", "template", "12345e7", str(CHART), "--namespace", "1234567", *values_of("everything"))
+    for each in objects(run):
+        assert not {1234567, 12345e7} & set(numbers(each)), each["metadata"]["name"]
+
+
+def numbers(value: Any) -> Iterator[float]:
+    if isinstance(value, int | float):
+        yield value
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for each in inner:
+        yield from numbers(each)
 
 
 def test_alerts_and_dashboard_are_those_of_the_repository() -> None:

@@ -180,3 +180,21 @@ def test_what_was_learnt_lets_pass_all_that_it_was_learnt_from() -> None:
     assert {judge.judge(*item).allowed for item in attempts(*records).items()} == {True}
     stranger = attempts(seen("x.example", client_address="10.9.9.9"), seen("y.example", user="ci"))
     assert {judge.judge(*item).allowed for item in stranger.items()} == {False}
+
+
+@pytest.mark.parametrize(
+    "user",
+    ["x" * 300, "spiffe://td.test/ns/a/sa/" + "b" * 200, "trailing ", "tab\there", "sharp#name", "line\nbreak", " "],
+)
+def test_groups_of_workloads_with_odd_names_have_names_that_load(user: str) -> None:
+    found = learnt(*twice("a.example"), seen("a.example", user=user), group_by="user")
+    groups = group_names(found, {}, [])
+    policy_of(patched(EMPTY, found, rule_names(found, []), groups, set(groups.values())))
+    alike = [Workload("user", f"{user}{end}" * 3) for end in "ab"]
+    two = group_names([Proposal("a.example", 443, None, False, tuple(alike))], {}, [])
+    assert len(set(two.values())) == 2
+
+
+def test_a_protocol_that_is_not_known_here_is_none() -> None:
+    (found,) = learnt(seen("a.example", protocol="smtp"), seen("a.example", protocol="tls"))
+    assert (found.hosts, found.protocol) == (["a.example"], None)

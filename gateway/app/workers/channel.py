@@ -34,6 +34,7 @@ class Kind(IntEnum):
     COUNTS = 17  # up: a `Snapshot`
     ANSWER = 18  # up: an `Answer`
     FLOWS = 19  # up: records, a line each
+    KEPT = 20  # up: why the one that was given last could not be taken; what was in force before is so still
 
 
 class Frame(NamedTuple):

@@ -34,8 +34,8 @@ class Crew(Protocol):
         ...
 
     async def take(self, number: int, frames: AsyncIterator[Frame]) -> Head:
-        """Put a generation in force; returns when all that serve judge by it. What `frames` raise is passed on, and
-        then nothing has changed. The first one comes before `start`."""
+        """Put a generation in force; returns when all that serve judge by it. What `frames` raise is passed on, or a
+        `ConfigError` of one who serves, and then nothing has changed. The first one comes before `start`."""
         ...
 
     async def start(self) -> None:

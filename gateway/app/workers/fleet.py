@@ -5,12 +5,12 @@ the connections that wait in it, and gets what is in force here, not what the fi
 """
 
 import asyncio
+import contextlib
 import logging
 import signal
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +23,9 @@ from gateway.app.workers.channel import Kind
 from gateway.app.workers.crew import CrewFailed
 from gateway.app.workers.member import PROGRAM, Generation, Member
 from gateway.app.workers.messages import Topic, limit_fill, open_tunnel
-from gateway.app.workers.past import Past
+from gateway.app.workers.past import Roll
 from gateway.app.workers.seats import Seats
+from gateway.model.errors import ConfigError
 from gateway.settings.gateway import GatewaySettings
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.flows.ring import Ring
@@ -77,10 +78,9 @@ class Fleet:
         self._turns = create_turns()
         self._seats = Seats(self.size)
         self._newest: Generation | None = None
-        self._drain_seconds = settings.drain.timeout
         self._current: dict[int, Member] = {}
         self._failures = dict.fromkeys(range(self.size), 0)
-        self._known: tuple[Past, tuple[Member, ...]] = (Past(), ())  # one reference: read at once by other threads
+        self._roll = Roll()  # one reference: read at once by other threads
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed: asyncio.Future[CrewFailed] = asyncio.get_running_loop().create_future()
         self._renewing = asyncio.Lock()
@@ -115,19 +115,35 @@ class Fleet:
         if not isinstance(head, Head):
             raise TypeError("the first frame is no head")
         _check_logs(head.settings)
+        before = self._settings, self._materials, self._newest
         if head.settings.listeners == self._settings.listeners:
             self._materials = head.materials
         self._settings = as_started(head.settings, self._settings)
-        self._drain_seconds = head.settings.drain.timeout
         self._newest = generation = Generation(number, whole)
-        for member in self._known[1]:
-            self._in_background(member.give(generation))
+        self._give(generation)
         try:
             async with asyncio.timeout(TAKE_SECONDS):
                 await self._all_judge_by(number)
+        except ConfigError:
+            self._settings, self._materials, self._newest = before
+            await self._go_back_to(before[2])
+            raise
         except TimeoutError:
             _logger.warning("after %g s not every worker judges by generation %d", TAKE_SECONDS, number)
         return head
+
+    def _give(self, generation: Generation) -> None:
+        for member in self._roll.members:
+            self._in_background(member.give(generation))
+
+    async def _go_back_to(self, former: Generation | None) -> None:
+        """One could not take what others have taken: all judge by the one before again."""
+        if former is not None:
+            self._give(former)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(TAKE_SECONDS):
+                for member in self._roll.members:
+                    await member.answers()
 
     async def start(self) -> None:
         """See `Crew`."""
@@ -141,12 +157,19 @@ class Fleet:
             raise self._failed.result()
 
     async def _all_judge_by(self, generation: int) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for index in self._current:
+                    group.create_task(self._judges_by(index, generation))
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+
+    async def _judges_by(self, index: int, generation: int) -> None:
         """A worker that ends meanwhile is waited for in the person of its replacement."""
-        for index in list(self._current):
-            while not await (member := self._current[index]).judges_by(generation):
-                self._replaced.clear()
-                if self._current[index] is member:
-                    await self._replaced.wait()
+        while not await (member := self._current[index]).judges_by(generation):
+            self._replaced.clear()
+            if self._current[index] is member:
+                await self._replaced.wait()
 
     # ------------------------------------------------------------------------------------------------ coming and going
 
@@ -159,8 +182,7 @@ class Fleet:
         except BaseException:
             self._seats.leave(seat)
             raise
-        past, members = self._known
-        self._known = past, (*members, member)
+        self._roll = self._roll.with_one_more(member)
         self._in_background(self._follow(member))
         if self._newest is not None:
             self._in_background(member.give(self._newest))
@@ -178,8 +200,7 @@ class Fleet:
         equipping.cancel()
         await asyncio.wait([equipping])
         self._seats.leave(member.seat)
-        past, members = self._known
-        self._known = past.with_one_more(member), tuple(other for other in members if other is not member)
+        self._roll = self._roll.without(member)
         if member.was_told_to_end and not member.fault and status == 0:
             _logger.info("worker %d (pid %d) has ended", member.index, member.pid)
             return
@@ -252,7 +273,7 @@ class Fleet:
             return f"the new worker {index} did not come to serve: the old one stays"
         old = self._current[index]
         self._put(fresh)
-        await old.end(self._drain_seconds, Kind.RETIRE)
+        await old.end(self._settings.drain.timeout, Kind.RETIRE)
         return None
 
     def refuse(self) -> None:
@@ -261,7 +282,7 @@ class Fleet:
     async def drain(self, seconds: float) -> None:
         """See `Crew`."""
         self._ends = True
-        endings = [asyncio.ensure_future(member.end(seconds)) for member in self._known[1]]
+        endings = [asyncio.ensure_future(member.end(seconds)) for member in self._roll.members]
         self._sockets.close_proxies()
         await asyncio.gather(*endings)
         while self._tasks:
@@ -269,7 +290,7 @@ class Fleet:
 
     def cut_off(self) -> None:
         """See `Crew`."""
-        for member in self._known[1]:
+        for member in self._roll.members:
             if not member.say(Kind.CUT_OFF):
                 member.kill()
 
@@ -287,11 +308,11 @@ class Fleet:
         return any(await self._ask(Topic.CLOSE_TUNNEL, connection_id))
 
     async def _ask(self, topic: Topic, about: str = "") -> Iterator[Any]:
-        return chain.from_iterable(await asyncio.gather(*(member.ask(topic, about) for member in self._known[1])))
+        return chain.from_iterable(await asyncio.gather(*(member.ask(topic, about) for member in self._roll.members)))
 
     def reopen_logs(self) -> None:
         """See `Crew`."""
-        for member in self._known[1]:
+        for member in self._roll.members:
             if not member.say(Kind.REOPEN_LOGS):
                 _logger.error("worker %d does not listen: its logs were not opened anew", member.index)
 
@@ -304,35 +325,19 @@ class Fleet:
 
     def counters(self) -> Counters:
         """See `Crew`."""
-        past, members = self._known
-        total = Counters()
-        for snapshot in (past.snapshot, *(member.snapshot for member in members)):
-            total.add(snapshot.counters.state())
-        return total
+        return self._roll.counters()
 
     def dns(self) -> DnsReadings:
         """See `Crew`."""
-        past, members = self._known
-        return reduce(DnsReadings.with_those_of, (member.snapshot.dns for member in members), past.snapshot.dns)
+        return self._roll.dns()
 
     def limits(self) -> LimitReadings:
         """See `Crew`."""
-        past, members = self._known
-        return reduce(LimitReadings.with_those_of, (member.snapshot.limits for member in members), past.snapshot.limits)
+        return self._roll.limits()
 
     def tally(self) -> Tally:
         """See `Crew`."""
-        past, members = self._known
-        return Tally(
-            connections_accepted=past.accepted + sum(member.ledger.accepted for member in members),
-            connections_open=sum(member.ledger.open for member in members),
-            connections_lost=past.connections_lost,
-            tunnels_open=sum(member.snapshot.tunnels_open for member in members),
-            records_written=past.written + sum(member.ledger.written for member in members),
-            records_lost=past.lost + sum(member.ledger.lost for member in members),
-            workers={member.index: member.pid for member in self._serving()},
-            workers_lost=past.workers_lost,
-        )
+        return self._roll.tally({member.index: member.pid for member in self._serving()})
 
 
 def _check_logs(settings: GatewaySettings) -> None:

@@ -6,7 +6,7 @@ import socket
 import sys
 import time
 from asyncio.subprocess import DEVNULL, Process
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,9 +21,11 @@ from gateway.app.workers.messages import (
     Start,
     Topic,
     decode_number,
+    decode_problem,
     encode_changes,
     encode_number,
 )
+from gateway.model.errors import ConfigError
 from gateway.settings.gateway import GatewaySettings
 from gateway.telemetry.flows.ring import Ring
 from gateway.telemetry.ledger import Ledger, create_page
@@ -53,7 +55,8 @@ class _Asked:
 
 
 class Member:
-    """`generation` is what it judges by, 0 before it serves; `snapshot` what it last said that it had counted."""
+    """`generation` is what it judges by, 0 before it serves; `refusal` why it could not take what it was given last;
+    `snapshot` what it last said that it had counted."""
 
     def __init__(self, index: int, process: Process, channel: Channel, ledger: Ledger, seat: Seat, flows: Ring) -> None:
         self._flows = flows
@@ -62,6 +65,7 @@ class Member:
         self.ledger = ledger
         self.seat = seat
         self.generation = 0
+        self.refusal = ""
         self.snapshot = Snapshot()
         self.started_at = time.monotonic()
         self.was_told_to_end = False
@@ -75,6 +79,7 @@ class Member:
         self._questions = 0
         self._asked: dict[int, _Asked] = {}
         self._wanted: Generation | None = None
+        self._unanswered = 0  # generations that it got, and said neither that it took nor that it kept another
 
     @classmethod
     async def start(
@@ -134,16 +139,20 @@ class Member:
         self.changed.set()
         return status
 
-    async def give(self, newest: Generation) -> None:
-        """Hand it over, frame by frame as fast as it reads. To one that does not read, the newest of many is given when
-        it comes round; those between are not kept for it."""
+    def give(self, newest: Generation) -> Coroutine[Any, Any, None]:
+        """Hand it over, frame by frame as fast as it reads, in what is returned. To one that does not read, the newest
+        of many is given when it comes round; those between are not kept for it."""
         self._wanted = newest
+        return self._hand_over()
+
+    async def _hand_over(self) -> None:
         if self._giving.locked():
             return
         async with self._giving:
             await self._equipped.wait()
             while self._wanted is not None:
                 generation, self._wanted = self._wanted, None
+                self._unanswered += 1
                 await self._channel.send(Kind.GENERATION, encode_number(generation.number))
                 for frame in generation.frames:
                     await self._channel.send(Kind.SLICE, frame)
@@ -164,11 +173,24 @@ class Member:
             reader.close()
 
     async def judges_by(self, generation: int) -> bool:
-        """Wait until it does; False: it ended before."""
-        while self.generation < generation and not self.ended.is_set():
+        """Wait until it does; False: it ended before. Raises `ConfigError` if it could not take it."""
+        await self._until(lambda: self._has_answered and (self.generation >= generation or bool(self.refusal)))
+        if self.refusal and self.generation < generation:
+            raise ConfigError(f"worker {self.index}", self.refusal)
+        return self.generation >= generation and self.serves
+
+    async def answers(self) -> None:
+        """Wait until it has taken or refused all that it was given, or has ended."""
+        await self._until(lambda: self._has_answered)
+
+    @property
+    def _has_answered(self) -> bool:
+        return self._wanted is None and self._unanswered <= 0
+
+    async def _until(self, holds: Callable[[], bool]) -> None:
+        while not (holds() or self.ended.is_set()):
             self.changed.clear()
             await self.changed.wait()
-        return self.generation >= generation and self.serves
 
     async def end(self, seconds: float, kind: Kind = Kind.DRAIN) -> None:
         """Have it drain; one that does not end in time is killed."""
@@ -211,13 +233,20 @@ class Member:
                 self.snapshot = Snapshot.decode(frame.body)
             case Kind.TAKEN:
                 self.generation = int(decode_number(frame.body))
-                self.changed.set()
+                self._hear_of_generation("")
+            case Kind.KEPT:
+                self._hear_of_generation(decode_problem(frame.body))
             case Kind.ANSWER:
                 self._hear_answer(Answer.decode(frame.body))
             case Kind.FLOWS:
                 self._flows.put(frame.body)
             case _:
                 raise ChannelBroken(f"{frame.kind.name} is nothing that a worker says")
+
+    def _hear_of_generation(self, refusal: str) -> None:
+        self.refusal = refusal
+        self._unanswered -= 1
+        self.changed.set()
 
     def _hear_answer(self, part: Answer) -> None:
         """Nobody waits any more for one that comes too late."""

@@ -19,6 +19,8 @@ from gateway.telemetry.counters import Counters
 from gateway.telemetry.limits import LimitReadings
 from gateway.telemetry.questions import DnsReadings
 
+PROBLEM_CHARACTERS = 2000
+
 
 @dataclass(frozen=True, slots=True)
 class Start:
@@ -155,6 +157,22 @@ def decode_changes(body: bytes) -> Sequence[Change]:
     """For the worker, which trusts its supervisor."""
     changes: Sequence[Change] = pickle.loads(body)  # noqa: S301  # as in `Start.decode`
     return changes
+
+
+def encode_problem(why: str) -> bytes:
+    """Of a generation that could not be taken."""
+    return orjson.dumps(why[:PROBLEM_CHARACTERS])
+
+
+def decode_problem(body: bytes) -> str:
+    """Raises `ChannelBroken`."""
+    try:
+        why = orjson.loads(body)
+    except ValueError:
+        why = None
+    if not isinstance(why, str):
+        raise ChannelBroken("a problem that is none")
+    return why
 
 
 def encode_number(number: float) -> bytes:

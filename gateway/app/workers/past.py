@@ -1,9 +1,15 @@
-"""What workers that are gone had done: counts never go back, and what ended with a worker is counted as lost."""
+"""What all workers did: counts never go back, and what ended with a worker is counted as lost."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 
 from gateway.app.workers.member import Member
 from gateway.app.workers.messages import Snapshot
+from gateway.telemetry.counters import Counters
+from gateway.telemetry.limits import LimitReadings
+from gateway.telemetry.metrics import Tally
+from gateway.telemetry.questions import DnsReadings
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,4 +38,51 @@ class Past:
             written=self.written + ledger.written,
             lost=self.lost + ledger.lost + ledger.owed,
             workers_lost=self.workers_lost + (bool(gone.fault) or not gone.was_told_to_end),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Roll:
+    """The workers that there are, and what those did that are gone."""
+
+    past: Past = field(default_factory=Past)
+    members: tuple[Member, ...] = ()
+
+    def with_one_more(self, member: Member) -> "Roll":
+        """One that was started."""
+        return Roll(self.past, (*self.members, member))
+
+    def without(self, gone: Member) -> "Roll":
+        """One that has ended."""
+        return Roll(self.past.with_one_more(gone), tuple(other for other in self.members if other is not gone))
+
+    def counters(self) -> Counters:
+        """What all of them counted."""
+        total = Counters()
+        for snapshot in (self.past.snapshot, *(member.snapshot for member in self.members)):
+            total.add(snapshot.counters.state())
+        return total
+
+    def dns(self) -> DnsReadings:
+        """What all of them know of name service."""
+        told = (member.snapshot.dns for member in self.members)
+        return reduce(DnsReadings.with_those_of, told, self.past.snapshot.dns)
+
+    def limits(self) -> LimitReadings:
+        """What the limits of all of them did."""
+        told = (member.snapshot.limits for member in self.members)
+        return reduce(LimitReadings.with_those_of, told, self.past.snapshot.limits)
+
+    def tally(self, serving: Mapping[int, int]) -> Tally:
+        """How much all of them did; `serving` are the process ids of those that serve, by place."""
+        past, members = self.past, self.members
+        return Tally(
+            connections_accepted=past.accepted + sum(member.ledger.accepted for member in members),
+            connections_open=sum(member.ledger.open for member in members),
+            connections_lost=past.connections_lost,
+            tunnels_open=sum(member.snapshot.tunnels_open for member in members),
+            records_written=past.written + sum(member.ledger.written for member in members),
+            records_lost=past.lost + sum(member.ledger.lost for member in members),
+            workers=serving,
+            workers_lost=past.workers_lost,
         )

@@ -29,6 +29,7 @@ from gateway.app.workers.messages import (
     decode_changes,
     decode_number,
     encode_number,
+    encode_problem,
 )
 from gateway.app.workers.serving import Serving
 from gateway.model.errors import ConfigError
@@ -118,11 +119,29 @@ class Worker:
 
     async def _take(self, number: int) -> None:
         async with contextlib.aclosing(self._parts()) as parts:
-            await self._in_force.take(number, parts)
+            try:
+                await self._in_force.take(number, parts)
+            except (_Alone, ChannelBroken):
+                raise
+            except Exception as error:
+                if not self._has_started or self._in_force.number == number:
+                    raise  # there is nothing that could stay, or it is neither the one nor the other
+                await self._keep(error, parts)
+                return
         if not self._has_started and not self._end.done():
             await self._serving.start()
             self._has_started = True
         await self._channel.send(Kind.TAKEN, encode_number(number))
+
+    async def _keep(self, error: Exception, rest: AsyncGenerator[Part, None]) -> None:
+        """What is in force stays so, with all connections; the supervisor hears why."""
+        async for _ in rest:
+            pass
+        why = str(error)
+        if not isinstance(error, ConfigError):
+            _logger.error("generation %d stays in force", self._in_force.number, exc_info=error)
+            why = "internal error: the log has its traceback"
+        await self._channel.send(Kind.KEPT, encode_problem(why))
 
     async def _parts(self) -> AsyncGenerator[Part, None]:
         """Those of one generation. What else the supervisor says between them is done between them."""

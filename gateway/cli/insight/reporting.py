@@ -20,8 +20,16 @@ def report_records(source: Source, columns: Sequence[str], output: str) -> None:
     with source.records() as records:
         rows = add_up(records, columns)
     source.tell()
-    PRINTERS[output](columns, {tuple(map(plain, key)): sums for key, sums in rows.items()})
+    PRINTERS[output](columns, _shown(rows))
     sys.stdout.flush()  # while somebody is there who ends quietly if nobody reads it
+
+
+def _shown(rows: Rows) -> Rows:
+    """Each key as text for people; those that look alike then are one row, so that nothing is left out of the sum."""
+    shown: dict[tuple[str, ...], Sums] = {}
+    for key, sums in rows.items():
+        shown.setdefault(tuple(map(plain, key)), Sums()).add(sums)
+    return shown
 
 
 def _total(rows: Rows) -> Sums:
@@ -58,12 +66,16 @@ def _print_markdown(columns: Sequence[str], rows: Rows) -> None:
     print(_markdown_row([*columns, *_SUMS]))
     print(_markdown_row(["---"] * len(columns) + ["---:"] * len(_SUMS)))
     for key, sums in rows.items():
-        print(_markdown_row([*key, *_cells(sums)]))
+        print(_markdown_row([*(cell.translate(_MARKUP) for cell in key), *_cells(sums)]))
     print(_markdown_row(["**total**", *[""] * (len(columns) - 1), *_cells(_total(rows))]))
 
 
+_MARKUP = str.maketrans({character: f"&#{ord(character)};" for character in "&<>(`|*~"})
+"""What would begin or end HTML, a link, an image, code or a cell: text, whatever a client called itself."""
+
+
 def _markdown_row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
+    return f"| {' | '.join(cells)} |"
 
 
 def _print_json(columns: Sequence[str], rows: Rows) -> None:

@@ -35,7 +35,7 @@ def import_(
     egress-gateway import squid /etc/squid/squid.conf > policy.yaml
     egress-gateway import cilium policies/*.yaml > policy.yaml && egress-gateway check policy.yaml
 
-    Status 0; 1 if something was left out or would be wider, unless --accept; 2 if a file cannot be read.
+    Status 0; 1 if something was left out or would be wider, unless --accept; 2 if a file cannot be read or is another.
     """
     from gateway.cli.migrating.importing import SOURCES, Wishes, import_files
     from gateway.migrate.findings import Unreadable

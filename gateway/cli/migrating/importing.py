@@ -13,8 +13,10 @@ from gateway.migrate.reading import Node, read_documents
 from gateway.migrate.rules import RuleText, rules_of
 from gateway.migrate.sets import EVERY_PORT, Spans
 from gateway.migrate.sets import ports as ports_of
+from gateway.migrate.sources import cilium, istio, network_policy
 from gateway.migrate.sources.cilium import read_cilium_policies
 from gateway.migrate.sources.istio import read_istio
+from gateway.migrate.sources.kubernetes import Kinds, others_than
 from gateway.migrate.sources.network_policy import read_network_policies
 from gateway.migrate.sources.smokescreen import Choices, read_smokescreen
 from gateway.migrate.sources.squid.access import read_squid
@@ -26,13 +28,14 @@ from gateway.settings.problems import BadValue
 from gateway.settings.source.files import Reader
 from gateway.settings.units import parse_port
 
+_OTHERS = 5
 _STYLES = {Effect.NOTE: "", Effect.LEFT_OUT: "yellow", Effect.WIDER: "red"}
 
 Read = Callable[[Sequence[Node]], Imported]
-_OF_OBJECTS: dict[str, Read] = {
-    "istio": read_istio,
-    "cilium": read_cilium_policies,
-    "network-policy": read_network_policies,
+_OF_OBJECTS: dict[str, tuple[Read, Kinds]] = {
+    "istio": (read_istio, istio.KINDS),
+    "cilium": (read_cilium_policies, cilium.KINDS),
+    "network-policy": (read_network_policies, network_policy.KINDS),
 }
 SOURCES = ("smokescreen", "squid", *_OF_OBJECTS)
 
@@ -70,10 +73,19 @@ def _read(source: str, files: Sequence[Path], wishes: Wishes) -> Imported:
         return read_squid(_text(files[0]), str(files[0]), lambda name: _text(Path(name)))
     documents = [document for file in files for document in read_documents(_text(file), str(file))]
     if source != "smokescreen":
-        return _OF_OBJECTS[source](documents)
+        return _read_objects(*_OF_OBJECTS[source], documents, ", ".join(map(str, files)))
     if len(documents) != 1:
         raise Unreadable(f"{files[0]}: {f'holds {len(documents)} documents, not one' if documents else 'is empty'}")
     return read_smokescreen(documents[0], Choices(_ports(wishes.ports), wishes.role_is, wishes.inspect))
+
+
+def _read_objects(read: Read, kinds: Kinds, documents: Sequence[Node], files: str) -> Imported:
+    """What says nothing at all of who may go where is no policy that allows nothing: it is the wrong file."""
+    others = others_than(documents, kinds)
+    if others is not None:
+        found = f"{', '.join(others[:_OTHERS])}{', ...' * (len(others) > _OTHERS)}" if others else "nothing"
+        raise Unreadable(f"{files}: no {' or '.join(kinds)} is there, but {found}")
+    return read(documents)
 
 
 def _text(file: Path) -> str:

@@ -18,6 +18,7 @@ from gateway.model.addresses import Network
 from gateway.policy.rules import Reach
 
 NAMESPACED, CLUSTERWIDE = "CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy"
+KINDS = {NAMESPACED: "cilium.io", CLUSTERWIDE: "cilium.io"}
 _ELSEWHERE = ("toEndpoints", "toRequires", "toServices", "toNodes", "icmps", "authentication")
 _DESTINATIONS = ("toFQDNs", "toCIDR", "toCIDRSet", "toEntities", "toGroups", *_ELSEWHERE)
 _ONLY_STARS = re.compile(r"\*+\.?")
@@ -29,7 +30,7 @@ _WORLD["world-ipv6"] = AddressSet(v6=EVERY_ADDRESS.v6)
 def read_cilium_policies(documents: Iterable[Node]) -> Imported:
     """Raises `Unreadable`."""
     imported = Imported()
-    for policy in objects(documents, (NAMESPACED, CLUSTERWIDE), imported.findings):
+    for policy in objects(documents, KINDS, imported.findings):
         _policy(imported, policy)
     imported.findings.note(NAMESPACED, "pods that no policy selects reach everything there, and nothing here")
     return imported
@@ -56,6 +57,7 @@ def _who(imported: Imported, policy: Object, denies: bool) -> Who | None:
     if policy.kind == NAMESPACED:
         return who_is_selected(imported, policy, selector, denies)
     if not selector.mapping():
+        imported.findings.note(policy.place, f"{policy.name} speaks of every pod there, and of every client here")
         return EVERYONE
     imported.findings.left_out(policy.place, "a clusterwide selector has no namespace, which labels need here", denies)
     return None
@@ -94,6 +96,8 @@ def _deny(imported: Imported, origin: Origin, who: Who, rule: Node) -> None:
     findings = imported.findings
     if _is_strange(rule, findings, denies=True):
         return
+    if rule.get("toFQDNs").value is not None:
+        findings.left_out(rule.place, "toFQDNs in egressDeny has no counterpart", denies=True)
     ports = _ports(rule.get("toPorts"), findings, denies=True)
     if not ports:
         return
@@ -137,6 +141,8 @@ def _ports(list_: Node, findings: Findings, denies: bool = False) -> Spans:
         rules = [key for key in entry.get("rules").mapping() if key != "dns"]
         if more or rules:
             findings.left_out(entry.place, f"toPorts with {(more + rules)[0]}: requests and names in TLS", denies)
+        elif not entry.get("ports").items():
+            findings.left_out(entry.place, "toPorts without ports", denies)
         else:
             found |= port_spans(entry.get("ports"), findings, denies)
     return found

@@ -17,6 +17,7 @@ from gateway.model.intent import Protocol
 from gateway.policy.rules import Reach
 
 ENTRY, SIDECAR, AUTHORIZATION = "ServiceEntry", "Sidecar", "AuthorizationPolicy"
+KINDS = {ENTRY: "networking.istio.io", SIDECAR: "networking.istio.io", AUTHORIZATION: "security.istio.io"}
 _PROTOCOLS = {
     "HTTP": Protocol.HTTP,
     "HTTPS": Protocol.TLS,
@@ -34,7 +35,7 @@ _BY_ADDRESS = ("TCP", "MONGO")
 def read_istio(documents: Iterable[Node]) -> Imported:
     """Raises `Unreadable`."""
     imported = Imported()
-    for object_ in objects(documents, (ENTRY, SIDECAR, AUTHORIZATION), imported.findings):
+    for object_ in objects(documents, KINDS, imported.findings):
         if object_.kind == ENTRY:
             _entry(imported, object_)
         elif object_.kind == SIDECAR:
@@ -139,6 +140,8 @@ def _sidecar(imported: Imported, sidecar: Object) -> None:
     if any(host != "*/*" for host in shown):
         narrowed = f"{sidecar.name}: egress.hosts narrows what its workloads know of"
         findings.left_out(sidecar.place, narrowed, denies=True)
+    elif any(listener.others("hosts") for listener in spec.get("egress").items()):
+        findings.left_out(sidecar.place, f"{sidecar.name}: egress narrows what its workloads reach", denies=True)
     if spec.at("outboundTrafficPolicy", "mode").text_or("") != "ALLOW_ANY":
         findings.note(sidecar.place, f"{sidecar.name}: what no rule allows is refused, as with REGISTRY_ONLY")
         return

@@ -1,6 +1,6 @@
 """What NetworkPolicy, CiliumNetworkPolicy and Istio's objects have in common: objects, selectors and ports."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from gateway.migrate.findings import Findings
@@ -29,20 +29,49 @@ class Object:
         return Origin(self.place, f"{self.namespace}.{self.name}")
 
 
-def objects(documents: Iterable[Node], kinds: tuple[str, ...], findings: Findings) -> Iterator[Object]:
+Kinds = Mapping[str, str]
+"""The API group of each kind: others have some of the same name."""
+
+
+def objects(documents: Iterable[Node], kinds: Kinds, findings: Findings) -> Iterator[Object]:
     """Those of these kinds, lists opened; the others are noted. Raises `Unreadable`."""
+    for document in _opened(documents):
+        if not _is_of(document, kinds):
+            findings.note(document.place, f"{_called(document)} is not read")
+            continue
+        meta = document.get("metadata")
+        name, namespace = meta.get("name").text_or("unnamed"), meta.get("namespace").text_or("")
+        if not namespace and "Clusterwide" not in document.get("kind").text():
+            findings.note(document.place, f"{name} names no namespace; where that counts it is default")
+        for spec in (document.get("spec"), *document.get("specs").items()):
+            if spec.value is not None:
+                yield Object(document.get("kind").text(), name, namespace or "default", spec, document.place)
+
+
+def others_than(documents: Iterable[Node], kinds: Kinds) -> list[str] | None:
+    """Of what kinds the documents are where none is of these; None where one is. Raises `Unreadable`."""
+    every = list(_opened(documents))
+    if any(_is_of(document, kinds) for document in every):
+        return None
+    return sorted({_called(document) for document in every})
+
+
+def _opened(documents: Iterable[Node]) -> Iterator[Node]:
     for document in documents:
-        kind = document.get("kind").text_or("")
-        if kind.endswith("List") or "items" in document.mapping():
-            yield from objects(document.get("items").items(), kinds, findings)
-        elif kind in kinds:
-            meta = document.get("metadata")
-            name, namespace = meta.get("name").text_or("unnamed"), meta.get("namespace").text_or("default")
-            for spec in (document.get("spec"), *document.get("specs").items()):
-                if spec.value is not None:
-                    yield Object(kind, name, namespace, spec, document.place)
+        if document.get("kind").text_or("").endswith("List") or "items" in document.mapping():
+            yield from _opened(document.get("items").items())
         else:
-            findings.note(document.place, f"{kind or 'an object without kind'} is not read")
+            yield document
+
+
+def _is_of(document: Node, kinds: Kinds) -> bool:
+    group = kinds.get(document.get("kind").text_or(""))
+    return group is not None and document.get("apiVersion").text_or(group).partition("/")[0] == group
+
+
+def _called(document: Node) -> str:
+    kind, version = document.get("kind").text_or(""), document.get("apiVersion").text_or("")
+    return " of ".join(filter(None, (kind, version))) if kind else "an object without kind"
 
 
 def selected(selector: Node, namespace: str, findings: Findings, denies: bool = False) -> list[GroupEntry] | None:
@@ -56,7 +85,31 @@ def selected(selector: Node, namespace: str, findings: Findings, denies: bool = 
     if any("" in values for _, values in choices):
         findings.left_out(selector.place, "a group cannot ask for a label with an empty value", denies)
         return None
-    return _entries(choices, namespace, selector)
+    asked = _asked_of_pods(choices, namespace, selector, findings, denies)
+    return None if asked is None else _entries(asked, namespace, selector)
+
+
+_NAMESPACE, _ACCOUNT = "io.kubernetes.pod.namespace", "io.cilium.k8s.policy.serviceaccount"
+
+
+def _asked_of_pods(
+    choices: list[tuple[str, list[str]]], namespace: str, selector: Node, findings: Findings, denies: bool
+) -> dict[str, list[str]] | None:
+    """The values that labels may have, and the service account; None where something else than a pod's is asked for.
+    Cilium's prefixes are taken off; a policy speaks of its own namespace, whatever it says."""
+    asked: dict[str, list[str]] = {}
+    for label, values in choices:
+        key = label.removeprefix("k8s:").removeprefix("any:")
+        if ":" in key or (key.startswith("io.cilium.") and key != _ACCOUNT):
+            findings.left_out(selector.place, f"{label} is no label of a pod", denies)
+            return None
+        if key != _NAMESPACE:
+            asked[key] = [value for value in asked.get(key, values) if value in values]
+        elif namespace not in values:
+            findings.note(selector.place, f"a policy speaks of pods of its own namespace, {namespace}")
+        if not asked.get(key, values):
+            findings.note(selector.place, f"no pod has two values of {key}")
+    return asked
 
 
 def _choices(expression: Node) -> tuple[str, list[str]] | None:
@@ -65,11 +118,10 @@ def _choices(expression: Node) -> tuple[str, list[str]] | None:
     return expression.get("key").text(), [value.text() for value in expression.get("values").items()]
 
 
-def _entries(choices: list[tuple[str, list[str]]], namespace: str, selector: Node) -> list[GroupEntry]:
-    """One entry for each combination. Cilium's prefixes are taken off; its own labels are facts of ours."""
+def _entries(asked: Mapping[str, list[str]], namespace: str, selector: Node) -> list[GroupEntry]:
+    """One entry for each combination; Cilium's label for a service account is a fact of ours."""
     entries = [GroupEntry((("namespace", namespace),))]
-    for label, values in choices:
-        key = label.removeprefix("k8s:").removeprefix("any:")
+    for key, values in asked.items():
         entries = [_narrowed(entry, key, value) for entry in entries for value in values]
         if len(entries) > _MOST_ENTRIES:
             raise selector.refusal(f"stands for more than {_MOST_ENTRIES} combinations of labels")
@@ -77,11 +129,8 @@ def _entries(choices: list[tuple[str, list[str]]], namespace: str, selector: Nod
 
 
 def _narrowed(entry: GroupEntry, key: str, value: str) -> GroupEntry:
-    match key:
-        case "io.kubernetes.pod.namespace":
-            return GroupEntry((("namespace", value), *entry.facts[1:]), entry.labels)
-        case "io.cilium.k8s.policy.serviceaccount":
-            return GroupEntry((*entry.facts, ("service_account", value)), entry.labels)
+    if key == _ACCOUNT:
+        return GroupEntry((*entry.facts, ("service_account", value)), entry.labels)
     return GroupEntry(entry.facts, tuple(sorted((*entry.labels, (key, value)))))
 
 

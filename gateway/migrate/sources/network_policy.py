@@ -13,12 +13,13 @@ from gateway.migrate.sets import Spans
 from gateway.migrate.sources.kubernetes import Object, excepted, network_at, objects, port_spans, who_is_selected
 
 KIND = "NetworkPolicy"
+KINDS = {KIND: "networking.k8s.io"}
 
 
 def read_network_policies(documents: Iterable[Node]) -> Imported:
     """Raises `Unreadable`."""
     imported = Imported()
-    for policy in objects(documents, (KIND,), imported.findings):
+    for policy in objects(documents, KINDS, imported.findings):
         _policy(imported, policy)
     imported.findings.note(KIND, "pods that no policy selects reach everything there, and nothing here")
     return imported

@@ -16,7 +16,7 @@
 
 {{- define "egress-gateway.selector" -}}
 app.kubernetes.io/name: {{ include "egress-gateway.name" .root }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .component }}
 {{- end }}
 

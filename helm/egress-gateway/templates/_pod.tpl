@@ -40,7 +40,7 @@ seccompProfile:
 - name: EGRESS__LIMITS__STORE
   valueFrom:
     secretKeyRef:
-      name: {{ .existingSecret }}
+      name: {{ .existingSecret | quote }}
       key: {{ .key }}
 {{- end }}
 {{- end }}
@@ -98,7 +98,7 @@ seccompProfile:
 {{- define "egress-gateway.secretVolume" -}}
 - name: {{ .name }}
   secret:
-    secretName: {{ .secret }}
+    secretName: {{ .secret | quote }}
     defaultMode: 288 # 0440, which not every YAML reads as octal
     items:
       {{- range .keys }}

@@ -18,6 +18,7 @@ from gateway.app.sockets import bind_sockets
 from gateway.app.workers.crew import CrewFailed
 from gateway.app.workers.fleet import Fleet, Patience
 from gateway.app.workers.member import PROGRAM
+from gateway.model.errors import ConfigError
 from tests.app.policies import load, text, write
 
 SECONDS = 60.0
@@ -154,6 +155,61 @@ async def test_a_generation_that_does_not_come_whole_reaches_nobody(tmp_path: Pa
         with pytest.raises(ReadFailed):
             await it.fleet.take(2, broken())
         assert it.fleet.generation == 1
+
+
+async def test_workers_that_cannot_take_a_generation_go_on_with_the_one_they_have(
+    tmp_path: Path,
+) -> None:
+    async def without_rules() -> AsyncIterator[bytes]:
+        yield dump(next(iter(contents_of(load(it.file)))))
+
+    async with bed(tmp_path, size=2) as it:
+        await it.fleet.take(1, it.frames())
+        await it.fleet.start()
+        before = {worker.pid for worker in it.workers()}
+        with pytest.raises(ConfigError, match=r"worker [01]: internal error: the log has its traceback"):
+            await it.fleet.take(2, without_rules())
+        assert ({worker.pid for worker in it.workers()}, it.fleet.generation) == (before, 1)
+        await it.fleet.take(2, it.frames())
+        assert ({worker.pid for worker in it.workers()}, it.fleet.generation) == (before, 2)
+        assert it.fleet.tally().workers_lost == 0
+
+
+PICKY = """
+import sys
+from gateway.app.workers import worker
+from gateway.model.errors import ConfigError
+
+class Picky(worker.InForce):
+    async def take(self, number, parts):
+        if (number, sys.argv[1]) == (2, "1"):
+            raise ConfigError("newer.jsonl", "there is no room for it")
+        return await super().take(number, parts)
+
+worker.InForce = Picky
+worker.main()
+"""
+
+
+async def test_what_one_worker_cannot_take_holds_at_none(tmp_path: Path) -> None:
+    program = (sys.executable, "-c", PICKY)
+    async with bed(tmp_path, size=2, program=program) as it:
+        await it.fleet.take(1, it.frames())
+        await it.fleet.start()
+        before = it.fleet.tally().workers
+        write(tmp_path / "gateway.yaml", GATEWAY.replace("records.jsonl", "newer.jsonl"))
+        with pytest.raises(ConfigError, match=r"^worker 1: newer\.jsonl: there is no room for it$"):
+            await it.fleet.take(2, it.frames())
+        assert it.fleet.generation == 1
+        assert (it.fleet.tally().workers, it.fleet.tally().workers_lost) == (before, 0)
+        (tmp_path / "records.jsonl").unlink()
+        (tmp_path / "newer.jsonl").unlink()
+        for worker in it.workers():
+            worker.kill()
+        async with asyncio.timeout(SECONDS):
+            while not (it.fleet.tally().workers_lost == 2 and it.fleet.is_complete):  # noqa: ASYNC110  # nobody is told
+                await asyncio.sleep(0.02)
+        assert (it.fleet.generation, logs_in(tmp_path)) == (1, ["records.jsonl"])
 
 
 async def test_workers_that_end_at_once_are_given_up_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.app.live.limiting import Seat
 from gateway.app.workers.channel import ChannelBroken
-from gateway.app.workers.messages import Snapshot, Start, decode_number, encode_number
+from gateway.app.workers.messages import Snapshot, Start, decode_number, decode_problem, encode_number, encode_problem
 from gateway.model.addresses import Address
 from gateway.net.tls.contexts import TlsMaterial
 from gateway.settings.gateway import GatewaySettings
@@ -80,3 +80,11 @@ def test_numbers_survive_the_way() -> None:
     assert (decode_number(encode_number(7)), decode_number(encode_number(0.5))) == (7.0, 0.5)
     with pytest.raises(ChannelBroken):
         decode_number(b"seven")
+
+
+def test_problems_survive_the_way_as_far_as_people_read_them() -> None:
+    assert decode_problem(encode_problem("no room \N{SNOWMAN}")) == "no room \N{SNOWMAN}"
+    assert len(decode_problem(encode_problem("x" * 100_000))) == 2000
+    for body in (b"", b"1", b"[]", b'"'):
+        with pytest.raises(ChannelBroken):
+            decode_problem(body)

@@ -1,6 +1,7 @@
 """`learn`, `replay` and `report` as users start them: exit status, answers on standard output, files kept."""
 
 import csv
+import html
 import io
 import json
 from pathlib import Path
@@ -135,6 +136,27 @@ def test_a_cell_that_a_spreadsheet_would_run_is_text(folder: Path) -> None:
     (folder / "evil.jsonl").write_bytes(line)
     ended = gateway(folder, "report", "-o", "csv", "--by", "client", "evil.jsonl")
     assert ended.stdout.splitlines()[1].startswith("'=1+1,")
+
+
+MARKUP = ("![x](http://evil.test/p)", "<img src=x onerror=y>", "`a|b`", "&lt;b&gt;", "**b** ~~c~~", "a\\|b")
+
+
+def test_a_cell_that_a_reader_of_markdown_would_render_is_text(folder: Path) -> None:
+    records = [encode(seen("a.example", user=user)) for user in MARKUP]  # type: ignore[arg-type]  # likewise
+    (folder / "evil.jsonl").write_bytes(b"".join(records))
+    ended = gateway(folder, "report", "-o", "markdown", "--by", "client", "evil.jsonl")
+    rows = ended.stdout.splitlines()[2:-1]
+    shown = [row.split(" | ")[0].removeprefix("| ") for row in rows]
+    assert {html.unescape(cell) for cell in shown} == set(MARKUP)
+    assert not any(set(cell) & set("<>(`|*~") for cell in shown)
+    assert all(row.count("|") == 8 for row in rows)
+
+
+def test_names_that_look_alike_when_they_are_shown_are_added_up(folder: Path) -> None:
+    records = [encode(seen("a.example", user=user)) for user in ("x\n", "x\\n")]  # type: ignore[arg-type]  # likewise
+    (folder / "evil.jsonl").write_bytes(b"".join(records))
+    ended = gateway(folder, "report", "-o", "csv", "--by", "client", "evil.jsonl")
+    assert ended.stdout.splitlines()[1:] == ["x\\n,2,0,0,0,20,40"]
 
 
 @pytest.mark.parametrize(

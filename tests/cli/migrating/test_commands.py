@@ -56,6 +56,16 @@ def test_what_would_be_wider_is_printed_only_if_accepted(tmp_path: Path) -> None
             "--role is user or namespace, not 'x'",
         ),
         (("import", "smokescreen", "/dev/null"), "/dev/null: is empty"),
+        (("import", "network-policy", "/dev/null"), "/dev/null: no NetworkPolicy is there, but nothing"),
+        (
+            ("import", "istio", str(EXAMPLES / "network-policy.yaml")),
+            "no ServiceEntry or Sidecar or AuthorizationPolicy is there, but NetworkPolicy of networking.k8s.io/v1",
+        ),
+        (
+            ("import", "cilium", str(EXAMPLES / "smokescreen.yaml")),
+            "no CiliumNetworkPolicy or CiliumClusterwideNetworkPolicy is there, but an object without kind",
+        ),
+        (("import", "squid", str(EXAMPLES / "cilium.yaml")), "holds no http_access, acl, include or http_port"),
         (("import", "smokescreen", str(EXAMPLES / "istio.yaml")), "holds 5 documents, not one"),
         (("env", "-o", "xml"), "-o is shell, dotenv, kubernetes, json, not 'xml'"),
         (("env", "--proxy", "gw"), "'gw' is no address of a proxy"),

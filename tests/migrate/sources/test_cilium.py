@@ -209,3 +209,57 @@ def test_a_denied_world_denies_names_and_addresses() -> None:
     assert ours.passes("some.test:443", pod("one"))
     assert not ours.passes("some.test:25", pod("one"))
     assert not ours.passes("8.8.8.8:25", pod("one"))
+
+
+def test_a_denied_name_is_told_as_wider_for_there_is_no_such_thing() -> None:
+    ours = gate(read_cilium_policies(documents(spec_with(egressDeny=[{"toFQDNs": [{"matchName": "a.test"}]}]))))
+    assert ours.texts(Effect.WIDER) == ["toFQDNs in egressDeny has no counterpart"]
+
+
+def test_an_entry_of_ports_without_ports_allows_nothing() -> None:
+    rule = {"toFQDNs": [{"matchName": "a.test"}], "toPorts": [{"rules": {"dns": [{"matchPattern": "*"}]}}]}
+    ours = gate(read_cilium_policies(documents(spec_with(egress=[rule]))))
+    assert not ours.passes("a.test:443", pod("one"))
+    assert ours.texts(Effect.LEFT_OUT) == ["toPorts without ports"]
+
+
+def labelled(labels: dict[str, str], *expressions: dict[str, Any], rule: str = "egress") -> Gate:
+    selector = {"matchLabels": labels, "matchExpressions": list(expressions)}
+    return gate(
+        read_cilium_policies(documents(spec_with(endpointSelector=selector, **{rule: [{"toEntities": ["world"]}]})))
+    )
+
+
+def test_a_policy_speaks_of_no_other_namespace_than_its_own() -> None:
+    for ours in (
+        labelled({"k8s:io.kubernetes.pod.namespace": "two"}),
+        labelled({}, {"key": "io.kubernetes.pod.namespace", "operator": "In", "values": ["two", "three"]}),
+    ):
+        assert not ours.passes("a.test:443", pod("two"))
+        assert ours.passes("a.test:443", pod("one"))
+    assert labelled({"k8s:io.kubernetes.pod.namespace": "one"}).passes("a.test:443", pod("one"))
+
+
+@pytest.mark.parametrize(
+    "label", ["k8s:io.cilium.k8s.namespace.labels.env", "io.cilium.k8s.policy.cluster", "reserved:init"]
+)
+def test_a_label_that_no_pod_has_is_told_and_not_taken_for_one(label: str) -> None:
+    told = f"{label} is no label of a pod"
+    assert labelled({label: "x"}).texts(Effect.LEFT_OUT) == [told]
+    assert labelled({label: "x"}, rule="egressDeny").texts(Effect.WIDER) == [told]
+
+
+def test_a_label_that_is_asked_for_twice_has_one_value() -> None:
+    ours = labelled({"app": "a"}, {"key": "k8s:app", "operator": "In", "values": ["a", "b"]})
+    assert ours.passes("a.test:443", pod("one", app="a"))
+    assert not ours.passes("a.test:443", pod("one", app="b"))
+    never = labelled({"app": "a"}, {"key": "app", "operator": "In", "values": ["b"]}, rule="egressDeny")
+    assert never.texts(Effect.WIDER) == []
+    assert never.texts(Effect.NOTE)[0] == "no pod has two values of app"
+
+
+def test_a_policy_for_all_pods_is_told_to_hold_for_all_clients() -> None:
+    policy = {**spec_with(egress=[{"toFQDNs": [{"matchName": "a.test"}]}]), "kind": "CiliumClusterwideNetworkPolicy"}
+    ours = gate(read_cilium_policies(documents(policy)))
+    assert ours.passes("a.test:443")
+    assert ours.texts(Effect.NOTE)[0] == "p speaks of every pod there, and of every client here"

@@ -143,3 +143,9 @@ def test_what_narrows_and_is_not_carried_over_is_told_as_wider() -> None:
         "s: egress.hosts narrows what its workloads know of",
         "AuthorizationPolicy deny is not read",
     ]
+
+
+def test_a_sidecar_that_listens_on_some_ports_only_is_told_as_wider() -> None:
+    narrowed = sidecar("ALLOW_ANY", "*/*")
+    narrowed["spec"]["egress"][0]["port"] = {"number": 9080, "protocol": "HTTP", "name": "x"}
+    assert gate(read_istio(documents(narrowed))).texts(Effect.WIDER) == ["s: egress narrows what its workloads reach"]

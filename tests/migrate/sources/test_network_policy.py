@@ -105,3 +105,18 @@ def test_a_policy_of_ingress_only_and_named_ports_are_told() -> None:
     assert "in says nothing of egress" in ours.texts(Effect.NOTE)
     assert ours.texts(Effect.LEFT_OUT) == ["the port https is a name, which pods give a meaning"]
     assert not ours.passes("some.test:443", pod("one"))
+
+
+def test_a_policy_of_another_group_is_none_of_ours() -> None:
+    calico = {"apiVersion": "projectcalico.org/v3", "kind": "NetworkPolicy", "metadata": {"name": "p"}}
+    spec = {"selector": "all()", "types": ["Egress"], "egress": [{}]}
+    ours = gate(read_network_policies(documents({**calico, "spec": spec})))
+    assert not ours.passes("a.test:443", pod("default"))
+    assert "NetworkPolicy of projectcalico.org/v3 is not read" in ours.texts(Effect.NOTE)
+
+
+def test_a_policy_without_a_namespace_says_whose_it_is_taken_for() -> None:
+    policy = {"kind": "NetworkPolicy", "metadata": {"name": "p"}, "spec": {"podSelector": {}, "egress": [{}]}}
+    ours = gate(read_network_policies(documents(policy)))
+    assert ours.passes("a.test:443", pod("default"))
+    assert ours.texts(Effect.NOTE)[0] == "p names no namespace; where that counts it is default"

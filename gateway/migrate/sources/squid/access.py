@@ -15,7 +15,15 @@ from gateway.migrate.sources.squid.lines import Line, ListFile, entries, read_li
 from gateway.model.intent import Protocol
 
 MAX_BOXES = 5000
-_MORE_ACCESS = ("http_access2", "adapted_http_access", "include", "if", "miss_access", "http_reply_access")
+_PROOFS = ("http_access", "acl", "include", "http_port")
+_MORE_ACCESS = (
+    "http_access2", "adapted_http_access", "include", "if", "miss_access", "http_reply_access", "url_rewrite_program",
+    "adaptation_access", "follow_x_forwarded_for",
+)  # fmt: skip
+_MEANING_NOTHING = dict.fromkeys(("adaptation_access", "follow_x_forwarded_for"), ("deny", "all"))
+"""How a line ends that changes nothing; of others it is `allow all`."""
+_LEAVES_TLS_ALONE = ("splice", "peek", "stare", "none")
+"""Of `ssl_bump`; others end TLS, and then `http_access` judges what is inside, or end the connection."""
 _NOT_CARRIED = ("ssl_bump", "cache_peer", "never_direct", "delay_access", "tcp_outgoing_address", "request_header_add")
 
 
@@ -23,27 +31,28 @@ def read_squid(text: str, file: str, list_file: ListFile) -> Imported:
     """Raises `Unreadable`."""
     imported = Imported()
     lines = list(read_lines(text, file))
+    if not any(line.words[0] in _PROOFS for line in lines):
+        raise Unreadable(f"{file}: holds no {', '.join(_PROOFS[:-1])} or {_PROOFS[-1]}: is it a squid.conf?")
     _Access(imported, _acls(lines, list_file, imported), file).read(lines)
     _remark(lines, file, imported)
     return imported
 
 
 def _acls(lines: Iterable[Line], list_file: ListFile, imported: Imported) -> dict[str, Acl]:
-    """Lists by name; several lines add up."""
-    declared: dict[str, tuple[str, str, list[Entry]]] = {}
+    """Lists by name in lower case, for squid tells names apart by nothing else; several lines add up."""
+    declared: dict[str, tuple[str, str, str, list[Entry]]] = {}
     for line in lines:
         if line.words[0] != "acl" or len(line.words) < 3:
             continue
         name, kind = line.words[1:3]
-        known = declared.setdefault(name, (kind, line.place, []))
-        if known[0] != kind:
-            raise Unreadable(f"{line.place}: {name} is of kind {known[0]} before")
-        known[2].extend(entries(line, 3, list_file))
+        known = declared.setdefault(name.lower(), (name, kind, line.place, []))
+        if known[1] != kind:
+            raise Unreadable(f"{line.place}: {name} is of kind {known[1]} before")
+        known[3].extend(entries(line, 3, list_file))
     for name, (kind, values) in BUILT_IN.items():
-        declared.setdefault(name, (kind, "squid", [("squid", value) for value in values.split()]))
-    return {
-        name: make_acl(name, kind, place, values, imported.findings) for name, (kind, place, values) in declared.items()
-    }
+        built_in = name, kind, "squid", [("squid", value) for value in values.split()]
+        declared.setdefault(name.lower(), built_in)
+    return {key: make_acl(*told, imported.findings) for key, told in declared.items()}
 
 
 _PROTOCOLS = {frozenset({TUNNEL}): Protocol.TLS, frozenset({REQUEST}): Protocol.HTTP}
@@ -60,7 +69,7 @@ class _Access:
         self._file = file
 
     def read(self, lines: Iterable[Line]) -> None:
-        every = [line for line in lines if line.words[0] == "http_access"]
+        every = [line for line in lines if line.words[0] == "http_access" and self._is_complete(line)]
         access = [line for line in every if self._is_usable(line)]
         if not every:
             self._imported.findings.note(self._file, "there is no http_access: everything is refused")
@@ -71,12 +80,22 @@ class _Access:
                     origin, box if not literals else replace(box, leads=box.leads - self._closed(line)), literals
                 )
 
-    def _is_usable(self, line: Line) -> bool:
-        """Whether it can be carried over: every list is known and of a kind that a policy has."""
+    def _is_complete(self, line: Line) -> bool:
+        """Whether squid takes it for a line at all."""
         if len(line.words) < 2 or line.words[1] not in ("allow", "deny"):
             raise Unreadable(f"{line.place}: http_access says allow or deny")
+        if len(line.words) == 2:
+            self._imported.findings.note(line.place, f"{' '.join(line.words)}: squid skips a line without lists")
+        return len(line.words) > 2
+
+    def _acl(self, word: str) -> Acl | None:
+        """The list that a word of a line names, which may turn it round."""
+        return self._acls.get(word.removeprefix("!").lower())
+
+    def _is_usable(self, line: Line) -> bool:
+        """Whether it can be carried over: every list is known and of a kind that a policy has."""
         for word in line.words[2:]:
-            acl = self._acls.get(word.removeprefix("!"))
+            acl = self._acl(word)
             if acl is None or not acl.known:
                 what = "is not declared" if acl is None else f"is of kind {acl.kind}"
                 text = f"{' '.join(line.words)}: {word.removeprefix('!')} {what}"
@@ -102,14 +121,15 @@ class _Access:
 
     def _closed(self, line: Line) -> AddressSet:
         """Special-purpose addresses, but for those that an allow names."""
-        named = [network for word in line.words[2:] if word in self._acls for network in self._acls[word].networks]
+        acls = [acl for word in line.words[2:] if not word.startswith("!") and (acl := self._acl(word)) is not None]
+        named = [network for acl in acls for network in acl.networks]
         return special_purpose() - meant_by(named)
 
     def _fitting(self, line: Line, literals: bool) -> list[Box]:
         """What all lists of the line cover together, as boxes that do not overlap."""
         fits = [Box()]
         for word in line.words[2:]:
-            acl = self._acls[word.removeprefix("!")]
+            acl = self._acls[word.removeprefix("!").lower()]
             box = acl.for_literals if literals else acl.for_names
             parts = list(Box().without(box)) if word.startswith("!") else [box]
             fits = [both for one in fits for part in parts if (both := one & part)]
@@ -167,8 +187,11 @@ def _largest(allowed: list[tuple[Line, Box]]) -> Iterator[tuple[Line, Box]]:
 
 def _remark(lines: Iterable[Line], file: str, imported: Imported) -> None:
     for line in lines:
-        if line.words[0] in _MORE_ACCESS:
+        if line.words[0] in _MORE_ACCESS and line.words[-2:] != _MEANING_NOTHING.get(line.words[0], ("allow", "all")):
             imported.findings.left_out(line.place, f"{line.words[0]} is not read, and may refuse", denies=True)
+        elif line.words[0] == "ssl_bump" and line.words[1:] and line.words[1] not in _LEAVES_TLS_ALONE:
+            text = f"ssl_bump {line.words[1]} is not carried over, and requests inside of TLS may be refused by it"
+            imported.findings.left_out(line.place, text, denies=True)
         elif line.words[0] in _NOT_CARRIED:
             imported.findings.left_out(line.place, f"{line.words[0]} is not carried over")
     protocols = {grant.terms.protocol for grant in imported.names}

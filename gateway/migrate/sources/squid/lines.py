@@ -27,7 +27,7 @@ def read_lines(text: str, file: str) -> Iterator[Line]:
     if len(text) > MAX_CHARACTERS:
         raise Unreadable(f"{file}: is larger than {MAX_CHARACTERS >> 20} MiB")
     begun, joined = 0, ""
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate((*text.splitlines(), ""), 1):  # the last one may be continued, into nothing
         begun = begun or number
         if line.endswith("\\"):
             joined += line[:-1] + " "

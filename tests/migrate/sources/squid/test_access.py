@@ -93,7 +93,8 @@ WITHOUT_ADDRESSES = st.builds(
 
 
 def naive(access: list[Line], request: Request) -> bool:
-    """The first that fits; else the opposite of the last; without any, no."""
+    """The first that fits; else the opposite of the last; without any, no. One without lists is none."""
+    access = [line for line in access if line.acls]
     first = next((line.allows for line in access if line.fits(request)), None)
     return first if first is not None else bool(access) and not access[-1].allows
 
@@ -190,7 +191,14 @@ def test_lists_in_files_are_read() -> None:
         ("acl bad url_regex x\nhttp_access deny bad\nhttp_access allow all", 0, 1),
         ("acl good url_regex x\nhttp_access allow good\nhttp_access deny all", 1, 0),
         ("include /etc/squid/more.conf\nhttp_access deny all", 0, 1),
-        ("ssl_bump bump all\nhttp_access deny all", 1, 0),
+        ("ssl_bump splice all\nhttp_access deny all", 1, 0),
+        ("ssl_bump bump all\nhttp_access deny all", 0, 1),
+        ("ssl_bump splice known\nssl_bump terminate all\nhttp_access allow all", 1, 1),
+        ("url_rewrite_program /usr/bin/squidGuard\nhttp_access allow all", 0, 1),
+        ("adaptation_access filter allow all\nhttp_access allow all", 0, 1),
+        ("follow_x_forwarded_for allow all\nhttp_access allow all", 0, 1),
+        ("follow_x_forwarded_for deny all\nhttp_reply_access allow all\nhttp_access allow all", 0, 0),
+        ("http_reply_access deny all\nadaptation_access filter deny all\nhttp_access allow all", 0, 1),
         ("acl known proxy_auth REQUIRED\nhttp_access allow known\nhttp_access deny all", 2, 0),
     ],
 )
@@ -203,6 +211,33 @@ def test_what_cannot_be_carried_over_is_told_with_its_effect(access: str, left_o
 def test_what_no_line_covers_goes_by_the_last_line_also_where_that_was_left_out() -> None:
     text = "acl odd url_regex x\nacl a dstdomain a.test\nhttp_access deny a\nhttp_access allow odd\n"
     assert not gate(read_squid(text, "squid.conf", _no_file)).passes("b.test:443")
+
+
+def test_a_line_without_lists_is_none_and_says_so() -> None:
+    ours = gate(read_squid("acl a dstdomain a.test\nhttp_access allow a\nhttp_access allow\n", "s", _no_file))
+    assert not ours.passes("b.test:443")
+    assert "http_access allow: squid skips a line without lists" in ours.texts(Effect.NOTE)
+    last = gate(read_squid("acl a dstdomain a.test\nhttp_access allow a\nhttp_access deny\n", "s", _no_file))
+    assert not last.passes("b.test:443")
+
+
+def test_lists_have_one_name_however_it_is_written() -> None:
+    text = "acl Bad dstdomain a.test\nacl bad dstdomain b.test\nhttp_access deny BAD\nhttp_access allow ALL\n"
+    ours = gate(read_squid(text, "squid.conf", _no_file))
+    assert [ours.passes(f"{name}.test:443") for name in "abc"] == [False, False, True]
+    assert ours.texts(Effect.WIDER) == []
+
+
+def test_a_last_line_that_is_continued_into_nothing_counts() -> None:
+    text = "acl a dstdomain a.test\nhttp_access deny a\nhttp_access deny all \\"
+    assert not gate(read_squid(text, "squid.conf", _no_file)).passes("b.test:443")
+    text = "acl a dstdomain a.test\nhttp_access deny a\nhttp_access allow a \\\n"
+    assert not gate(read_squid(text, "squid.conf", _no_file)).passes("b.test:443")
+
+
+def test_a_file_of_another_kind_is_no_squid_conf() -> None:
+    with pytest.raises(Unreadable, match=r"^deployment\.yaml: holds no http_access, acl, include or http_port: is"):
+        read_squid("kind: Deployment\n", "deployment.yaml", _no_file)
 
 
 def test_long_lists_are_imported_in_a_moment() -> None:
