@@ -16,7 +16,7 @@ from gateway.exchange.inspected.request import Inspected, inspect_request
 from gateway.exchange.inspected.watched import Watched
 from gateway.exchange.pacing.debt import budget_spent, pay
 from gateway.exchange.pacing.health import heed_patience, note_answer, note_failure
-from gateway.exchange.pacing.outlet import is_cut, paced
+from gateway.exchange.pacing.outlet import is_cut, paced, part
 from gateway.exchange.parts import Parts
 from gateway.exchange.plan import Plan
 from gateway.exchange.response import Asker, Telling, tell
@@ -130,6 +130,7 @@ class Exchange:
         finally:
             if self._watched is not None:
                 self._watched.close()
+            part(self._up, self._down)
 
     def _answer_here(self) -> bool:
         """As the last that the request may reach."""

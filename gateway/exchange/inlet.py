@@ -55,6 +55,10 @@ class Pacing(Protocol):
         """So much was written."""
         ...
 
+    def part(self) -> None:
+        """Nothing follows: it lets go of its outlet, or they would keep each other."""
+        ...
+
 
 class Sink(Protocol):
     """Where a message goes: a connection of HTTP/1 as it is, or one stream of HTTP/2. `is_congested`: more is queued
@@ -244,7 +248,8 @@ class Inlet(ABC, Generic[H]):
     def fail(self, malformed: MalformedMessage) -> None:
         """What came was this."""
         self.take(malformed.events)
-        self.fault = malformed
+        malformed.__cause__ = malformed.__context__ = None
+        self.fault = malformed.with_traceback(None)  # a traceback holds this inlet
         self.tell()
 
     # What the exchange does with it.
@@ -297,8 +302,12 @@ class Inlet(ABC, Generic[H]):
 
     def _leave(self) -> None:
         outlet, self._outlet = self._outlet, None
-        if outlet is not None and outlet.stream.feeder is outlet:  # else it is fed by somebody else by now
+        if outlet is None:
+            return
+        if outlet.stream.feeder is outlet:  # else it is fed by somebody else by now
             outlet.stream.feeder = None
+        if outlet.pacing is not None:
+            outlet.pacing.part()
 
 
 def check_request(inlet: Inlet[Request]) -> None:

@@ -66,7 +66,7 @@ class _Waiter:
         self.alarm: TimerHandle | None = None
         self.line: _Line | None = None
 
-    def depart(self) -> None:
+    def depart(self, _: object) -> None:
         if not self.served.done():
             self.served.set_exception(DownstreamError(Reason.CLIENT_CLOSED, "while it waited for its turn"))
 
@@ -137,7 +137,7 @@ class Lines:
         try:
             self._join(waiter, lacking)
             if watching is not None:
-                watching.add_done_callback(lambda _: waiter.depart())
+                watching.add_done_callback(waiter.depart)
             return await waiter.served
         except asyncio.CancelledError:
             if waiter.served.done() and not waiter.served.cancelled() and waiter.served.exception() is None:
@@ -150,6 +150,7 @@ class Lines:
                 waiter.alarm.cancel()
             if watching is not None:
                 watching.cancel()
+            del waiter  # it holds what was raised, whose traceback holds this frame
 
     def released(self, draws: Sequence[Draw]) -> None:
         """What was held of these buckets was put back."""

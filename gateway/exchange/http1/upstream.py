@@ -114,6 +114,7 @@ class UpstreamConnection:
     def close(self) -> None:
         """Where it stands between two exchanges."""
         self.leave_pool()
+        self.inlet.tell = _nobody_waits
         self.inlet.part()
         if self.stream.is_lost:
             return

@@ -91,6 +91,7 @@ class Calling:
         session.part()
         if not session.is_lost:
             session.lost()
+        session.disown()
         if takes_nothing:
             stream.abort()
         if not stream.is_lost:

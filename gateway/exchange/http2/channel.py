@@ -161,9 +161,10 @@ class Channel:
     def send_head(self, head: HeadFields, ends: bool) -> None:
         """One head; an interim one does not end."""
         session = self._session
-        if self._opened is not None and not self.number:
+        if self._opened is not None:
+            opened, self._opened = self._opened, None
             self.number = session.sender.open(head, ends)
-            self._opened(self.number)
+            opened(self.number)
         else:
             session.sender.send_head(self.number, head, ends)
         self.has_ended = ends
@@ -223,6 +224,7 @@ class Channel:
         self._pieces.clear()
         self._queued = 0
         self._trailers = None
+        self._opened = None
         self.has_ended = True
 
     def pump(self) -> bool:

@@ -66,6 +66,14 @@ class Owner(Protocol):
         ...
 
 
+class _Nobody:
+    def opened(self, session: "Session", head: HeadCame) -> None:
+        session.refuse(head.stream, ErrorCode.REFUSED_STREAM)
+
+    def changed(self) -> None:
+        return
+
+
 class Session:
     """Fulfils `Receiver` and `Feeder` for the stream, which stays its owner's to close.
 
@@ -84,7 +92,7 @@ class Session:
         self.lanes: dict[int, Lane] = {}
         self.waiting: dict[int, Writer] = {}
         self._is_server = is_server
-        self._owner = owner
+        self._owner: Owner = owner
         self._monotonic = monotonic
         self._loop = asyncio.get_running_loop()
         self._will_flush = False
@@ -109,6 +117,10 @@ class Session:
         """Leave the stream."""
         self.flush()
         self.stream.receiver = self.stream.feeder = None
+
+    def disown(self) -> None:
+        """Nobody hears of it any more: it and its owner would keep each other."""
+        self._owner = _Nobody()
 
     # What the stream tells.
 
@@ -182,7 +194,7 @@ class Session:
         self._owner.changed()
 
     def _fail(self, fault: ConnectionFault) -> None:
-        self.fault = fault
+        self.fault = fault.with_traceback(None)  # which holds this session
         self.sender.go_away(self.connection.last_stream, fault.code)
         self._cut_all(fault.code)
         self._owner.changed()

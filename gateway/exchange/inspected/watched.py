@@ -19,6 +19,10 @@ Wait = Callable[[], Coroutine[Any, Any, None]]
 """Until something happened: see `Exchange`."""
 
 
+async def _nobody_waits() -> None:
+    """The exchange is over."""
+
+
 class Watched:
     """Whoever made it closes it, whatever ends the exchange."""
 
@@ -102,6 +106,8 @@ class Watched:
     def close(self) -> None:
         """Nothing is looked at any more. What report mode let pass is noted."""
         self._watch.close()
+        self._gated.clear()
+        self._wait = _nobody_waits  # the exchange's own: they would keep each other
         objection = self._watch.objection
         if objection is not None and self._permit.report and self._draft.would_deny is None:
             self._draft.would_deny = WouldDeny(objection.reason, self._permit.rule)

@@ -105,6 +105,7 @@ class _Conversation:
         if tasks:
             await asyncio.wait(tasks)
         self._session.part()
+        self._session.disown()
 
     # What the session tells.
 

@@ -22,6 +22,13 @@ def is_cut(outlet: Outlet | None) -> bool:
     return outlet is not None and outlet.pacing is not None and outlet.pacing.is_cut
 
 
+def part(*outlets: Outlet | None) -> None:
+    """Of what is over: nothing is written into these any more."""
+    for outlet in outlets:
+        if outlet is not None and outlet.pacing is not None:
+            outlet.pacing.part()
+
+
 class OutletPacing:
     """Fulfils `inlet.Pacing`: what was written is spent; then the outlet's source is not read for as long as that takes
     to be there again."""
@@ -29,7 +36,7 @@ class OutletPacing:
     __slots__ = ("_outlet", "_pace", "is_cut", "is_resting")
 
     def __init__(self, outlet: Outlet, pace: Pace) -> None:
-        self._outlet = outlet
+        self._outlet: Outlet | None = outlet
         self._pace = pace
         self.is_resting = False
         self.is_cut = False
@@ -37,7 +44,7 @@ class OutletPacing:
     def moved(self, size: int) -> None:
         """See `inlet.Pacing`."""
         seconds = self._pace.spend(size)
-        if not seconds or self.is_resting:
+        if not seconds or self.is_resting or self._outlet is None:
             return
         self.is_resting = True
         self._outlet.source.pause()
@@ -49,6 +56,10 @@ class OutletPacing:
 
     def _go_on(self) -> None:
         self.is_resting = False
-        stream = self._outlet.stream
-        if stream.feeder is self._outlet and not stream.is_congested:
-            self._outlet.relieved()
+        outlet = self._outlet
+        if outlet is not None and outlet.stream.feeder is outlet and not outlet.stream.is_congested:
+            outlet.relieved()
+
+    def part(self) -> None:
+        """See `inlet.Pacing`."""
+        self._outlet = None

@@ -169,6 +169,13 @@ class ContentGate:
         self._let_go.clear()
         self.waiting = 0
 
+    def retire(self) -> None:
+        """As `shut`, and for good: it and those whom it told would keep each other."""
+        self.shut()
+        self._sink = None
+        self._object_to = _unheard
+        self._ring = _nothing
+
     def leave_open(self) -> None:
         """Nobody looks any more: everything passes."""
         self._look_no_more()
@@ -282,3 +289,11 @@ class ContentGate:
             self._sink.passed(data)
         else:
             self._let_go.append(data)
+
+
+def _unheard(why: str) -> None:
+    """The exchange is over."""
+
+
+def _nothing() -> None:
+    """Likewise."""

@@ -104,7 +104,7 @@ class ExchangeWatch:
         self._is_closed = True
         for gate in (self._up, self._down):
             if gate is not None:
-                gate.shut()
+                gate.retire()
         for look in self._looks:
             look.session.close()
 

@@ -108,6 +108,8 @@ class TlsTransport(asyncio.Transport):
         except BaseException:
             self._step_aside()
             raise
+        finally:
+            del shaken  # it holds the failure, whose traceback holds this frame
         return self._ssl
 
     def _step_aside(self) -> None:
@@ -173,7 +175,7 @@ class TlsTransport(asyncio.Transport):
             self._stream.owes_goodbye()
             self._settle(_failure(error))
         elif self._fault is None:
-            self._fault = error
+            self._fault = error.with_traceback(None)  # which holds this transport
             self._stream.alert = _failure(error).alert
             self._raw.abort()
             self._lose(error)  # at once: nobody is to call what is closed already

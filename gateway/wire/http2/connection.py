@@ -7,7 +7,7 @@ stream, is told by an event, and the others go on. Windows are opened by whoever
 us hold no more than `STREAM_WINDOW` a stream. Time is an argument. What a head means is read in `heads`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from gateway.wire.http.messages import Fields
@@ -94,18 +94,6 @@ class Connection:
         self._block: tuple[Frame, list[bytes], int] | None = None
         self._had_settings = False
         self._window = CONNECTION_WINDOW
-        self._handlers = {
-            codes.DATA: self._on_data,
-            codes.HEADERS: self._on_headers,
-            codes.CONTINUATION: self._on_continuation,
-            codes.RST_STREAM: self._on_reset,
-            codes.SETTINGS: self._on_settings,
-            codes.PING: self._on_ping,
-            codes.GOAWAY: self._on_goaway,
-            codes.WINDOW_UPDATE: self._on_window_update,
-            codes.PUSH_PROMISE: self._on_push,
-            codes.PRIORITY: self._on_priority,
-        }
 
     @property
     def has_settings(self) -> bool:
@@ -141,12 +129,12 @@ class Connection:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a frame within a block of fields")
         if not self._had_settings and (frame.kind != codes.SETTINGS or frame.flags & codes.ACK):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "something before SETTINGS")
-        handler = self._handlers.get(frame.kind)
+        handler = _HANDLERS.get(frame.kind)
         if handler is None:
             self.floods.count(Kind.EMPTY, now)  # extensions are ignored (RFC 9113 section 5.5)
             return None
         try:
-            return handler(frame, now)
+            return handler(self, frame, now)
         except StreamFault as fault:
             self.floods.count(Kind.RESET, now)
             self.reset(frame.stream, fault.code)
@@ -335,3 +323,17 @@ class Connection:
 def _need_stream(frame: Frame) -> None:
     if not frame.stream:
         raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a frame about content that names no stream")
+
+
+_HANDLERS: Mapping[int, Callable[[Connection, Frame, float], Event | None]] = {
+    codes.DATA: Connection._on_data,
+    codes.HEADERS: Connection._on_headers,
+    codes.CONTINUATION: Connection._on_continuation,
+    codes.RST_STREAM: Connection._on_reset,
+    codes.SETTINGS: Connection._on_settings,
+    codes.PING: Connection._on_ping,
+    codes.GOAWAY: Connection._on_goaway,
+    codes.WINDOW_UPDATE: Connection._on_window_update,
+    codes.PUSH_PROMISE: Connection._on_push,
+    codes.PRIORITY: Connection._on_priority,
+}
