@@ -23,7 +23,7 @@ from gateway.model.record import Draft, Ended, ExchangeDraft, Side
 from gateway.model.recording.noting import note
 from gateway.net.stream import Stream
 from gateway.wire.http.messages import Request
-from gateway.wire.http2.codes import ErrorCode
+from gateway.wire.http2.codes import ConnectionFault, ErrorCode
 from gateway.wire.http2.connection import HeadCame
 from gateway.wire.http2.grpc import is_grpc
 from gateway.wire.http2.settings import STREAMS
@@ -68,7 +68,7 @@ class _Conversation:
         finally:
             parts.resting.discard(self._signal)
         if session.fault is not None:
-            note(DownstreamError(session.fault.reason, session.fault.detail), self._connection)
+            note(_ended_by(session.fault), self._connection)
         elif not session.is_lost:
             session.flush()
             await all_taken(session.stream, self._signal, parts, self._patience)
@@ -131,6 +131,8 @@ class _Conversation:
         draft = ExchangeDraft(connection, connection.requests, clock.monotonic(), clock.time(), http_version="2")
         request = None
         try:
+            if self._session.fault is not None:  # it came with what ends the connection, and nothing of it goes on
+                raise _ended_by(self._session.fault)
             if not asker.inlet.heads:
                 check_request(asker.inlet)
             request = asker.inlet.heads.pop()
@@ -140,7 +142,9 @@ class _Conversation:
         except GatewayError as error:
             await self._refuse(asker, error, request, draft)
         except asyncio.CancelledError:
-            if draft.reason is None:
+            if self._session.fault is not None and draft.reason is None:
+                note(_ended_by(self._session.fault), draft)
+            elif draft.reason is None:
                 draft.reason = Reason.DOWNSTREAM_RESET if self._session.is_lost else Reason.DRAINING
             draft.transfer.ended, draft.transfer.ended_by = Ended.RESET, Side.GATEWAY
             raise
@@ -192,6 +196,10 @@ class _Conversation:
         self._scope.sum_up(draft)
         self._parts.recorder.record_exchange(draft)
         self._signal.ring()
+
+
+def _ended_by(fault: ConnectionFault) -> DownstreamError:
+    return DownstreamError(fault.reason, fault.detail)
 
 
 def _code_for(error: GatewayError, request: Request | None, has_begun: bool) -> ErrorCode | None:
