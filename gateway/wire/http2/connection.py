@@ -283,6 +283,7 @@ class Connection:
         if sent:
             self.floods.earn(Kind.WINDOW, 2 * sent)
             self.floods.earn(Kind.PING, sent)
+            self.floods.earn(Kind.STRAY, sent)
         self.floods.count(kind, now)
 
     def _on_push(self, frame: Frame, now: float) -> Event | None:
@@ -307,7 +308,7 @@ class Connection:
         if number > self.last_stream if self._is_server else not self.sender.has_opened(number):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a frame on an idle stream")
         if frame.kind in (codes.WINDOW_UPDATE, codes.RST_STREAM):
-            self.floods.count(Kind.STRAY, now)
+            self._count_answer(Kind.STRAY, now)  # most answer the last content that the stream was sent
             return None
         how = self._closed.get(number)
         if how is None or how is Closed.BY_PEER:

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from gateway.wire.http2 import connection as subject
 from gateway.wire.http2.codes import PREFACE, ConnectionFault, ErrorCode
 from gateway.wire.http2.connection import Connection, DataCame, HeadCame, StreamEnded, WentAway, WindowGrew
-from gateway.wire.http2.frames import frame, settings_frame
+from gateway.wire.http2.floods import Kind
+from gateway.wire.http2.frames import frame, settings_frame, window_frame
 from gateway.wire.http2.settings import STREAM_WINDOW, STREAMS
 
 HEAD = [(":method", "GET"), (":scheme", "https"), (":authority", "a.test"), (":path", "/")]
@@ -96,6 +97,29 @@ def test_what_follows_our_reset_is_let_go_and_does_not_take_the_window_away(pair
     pair.server.reset(number, ErrorCode.CANCEL)
     late = frame(0, 0, number, b"late") + frame(1, 5, number, b"\x82")
     assert list(pair.server.receive(late, 0.0)) == []
+
+
+def _answered_and_credited(pair: Pair, content: int) -> None:
+    """A stream that is over, and then the client says that it takes more on it."""
+    number = pair.client.sender.open(HEAD, ends=True)
+    pair.talk()
+    pair.server.sender.send_head(number, [(":status", "200")], content == 0)
+    if content:
+        pair.server.sender.send_data(number, bytes(content), True)
+    pair.talk()
+    list(pair.server.receive(window_frame(0, 32_768) + window_frame(number, 32_768), 0.0))
+
+
+def test_a_client_that_credits_what_ended_its_stream_is_borne_however_often(pair: Pair) -> None:
+    for _ in range(2 * int(Kind.STRAY.bucket.burst)):
+        _answered_and_credited(pair, 1000)
+
+
+def test_a_client_that_credits_streams_on_which_nothing_was_sent_is_not(pair: Pair) -> None:
+    with pytest.raises(ConnectionFault) as fault:
+        for _ in range(2 * int(Kind.STRAY.bucket.burst)):
+            _answered_and_credited(pair, 0)
+    assert fault.value.code is ErrorCode.ENHANCE_YOUR_CALM
 
 
 KINDS = st.integers(0, 12)
