@@ -99,26 +99,24 @@ def test_what_follows_our_reset_is_let_go_and_does_not_take_the_window_away(pair
     assert list(pair.server.receive(late, 0.0)) == []
 
 
-def _answered_and_credited(pair: Pair, content: int) -> None:
-    """A stream that is over, and then the client says that it takes more on it."""
-    number = pair.client.sender.open(HEAD, ends=True)
-    pair.talk()
-    pair.server.sender.send_head(number, [(":status", "200")], content == 0)
-    if content:
+def _credit_what_is_over(pair: Pair, content: int) -> None:
+    """Many streams that end, on each of which the client then says that it takes more."""
+    for _ in range(2 * int(Kind.STRAY.bucket.burst)):
+        number = pair.client.sender.open(HEAD, ends=True)
+        pair.talk()
+        pair.server.sender.send_head(number, [(":status", "200")], content == 0)
         pair.server.sender.send_data(number, bytes(content), True)
-    pair.talk()
-    list(pair.server.receive(window_frame(0, 32_768) + window_frame(number, 32_768), 0.0))
+        pair.talk()
+        list(pair.server.receive(window_frame(0, 32_768) + window_frame(number, 32_768), 0.0))
 
 
 def test_a_client_that_credits_what_ended_its_stream_is_borne_however_often(pair: Pair) -> None:
-    for _ in range(2 * int(Kind.STRAY.bucket.burst)):
-        _answered_and_credited(pair, 1000)
+    _credit_what_is_over(pair, 1000)
 
 
 def test_a_client_that_credits_streams_on_which_nothing_was_sent_is_not(pair: Pair) -> None:
     with pytest.raises(ConnectionFault) as fault:
-        for _ in range(2 * int(Kind.STRAY.bucket.burst)):
-            _answered_and_credited(pair, 0)
+        _credit_what_is_over(pair, 0)
     assert fault.value.code is ErrorCode.ENHANCE_YOUR_CALM
 
 
