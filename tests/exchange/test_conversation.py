@@ -187,6 +187,20 @@ async def test_what_has_no_content_is_repeated_whichever_way_it_says_so() -> Non
         assert (await receive(talking.client)).endswith(b"\r\n\r\nok")
 
 
+async def test_an_early_answer_is_heard_although_the_destination_closes_over_the_rest_of_the_request() -> None:
+    dialer = FakeDialer()
+    async with talk(dialer) as talking:
+        await send(talking.client, b"POST http://web.test/x HTTP/1.1\r\nHost: web.test\r\nContent-Length: 9000\r\n\r\n")
+        await dialer.dialled.wait()
+        await receive(dialer.origin, 1)  # the rest is never read
+        talking.client.send(b"x" * 8000)  # comes in the same turn, and goes on before the answer is read
+        dialer.origin.send(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno")
+        dialer.origin.close()
+        answer = await receive(talking.client)
+        assert answer.startswith(b"HTTP/1.1 413 ")
+        assert answer.endswith(b"\r\n\r\nno")
+
+
 async def until_ended(stream: Stream) -> None:
     async with asyncio.timeout(10):
         while not stream.has_ended:  # noqa: ASYNC110  # its receiver is the conversation

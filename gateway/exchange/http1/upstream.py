@@ -35,6 +35,14 @@ class ResponseInlet(ConnectionInlet[Response]):
         else:
             super().ended()
 
+    def lost(self) -> None:
+        """See `Receiver`. Who answers without reading all of the request, and closes, resets what is still sent to him:
+        his answer may be here unread."""
+        last = self._stream.last_words()
+        if last:
+            self.received(last)
+        super().lost()
+
 
 class UpstreamConnection:
     """Fulfils `UpstreamSide` for HTTP/1. Whoever holds it closes it, or gives it to a pool. `is_reused`: an exchange

@@ -24,7 +24,7 @@ from gateway.net.tls.contexts import TlsMaterial, build_server_context
 from gateway.net.tls.transport import Resumption, TlsFailed, TlsTransport, start_tls
 from tests.helpers.certificates import Authority, pem
 from tests.helpers.deadlines import HandDeadlines
-from tests.helpers.streams import receive_all, receive_exactly, send, stream_and_peer
+from tests.helpers.streams import receive_all, receive_exactly, reset, send, stream_and_peer
 from tests.helpers.tunnel import kernel_form
 
 BULK = 3 << 20
@@ -442,3 +442,14 @@ async def test_an_alert_right_after_the_handshake_is_heard_though_a_reset_came_b
     stream.write(b"GET / HTTP/1.1\r\n\r\n")
     await until(lambda: stream.is_lost)
     assert stream.alert == "certificate required"
+
+
+async def test_what_was_said_right_before_a_reset_is_read_although_a_write_met_that_first() -> None:
+    async with in_tls() as (stream, peer):
+        await peer.send(b"before")
+        assert await held(stream, 6) == b"before"
+        peer.socket.send(b"last words")  # and the loop stands still until the reset is there as well
+        reset(peer.socket)
+        stream.write(b"what meets it")
+        await until(lambda: stream.is_lost)
+        assert stream.peek() == b"beforelast words"
