@@ -11,9 +11,11 @@ from gateway.exchange import exchange as exchange_module
 from gateway.exchange.conversation import Patience, converse
 from gateway.exchange.scope import AnyAuthority
 from gateway.limits.unlimited import Unlimited
+from gateway.model.decision import Permit
 from gateway.model.intent import Protocol
 from gateway.model.reasons import Reason
 from gateway.model.record import Draft, Ended, Side
+from gateway.model.roles import Upstream
 from gateway.net import stream as stream_module
 from gateway.net.stream import Stream
 from tests.helpers.streams import receive, receive_exactly, reset, send, stream_and_peer
@@ -199,6 +201,30 @@ async def test_an_early_answer_is_heard_although_the_destination_closes_over_the
         answer = await receive(talking.client)
         assert answer.startswith(b"HTTP/1.1 413 ")
         assert answer.endswith(b"\r\n\r\nno")
+
+
+class SlowDialer(FakeDialer):
+    """Dials once it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may = asyncio.Event()
+
+    async def dial(self, permit: Permit) -> Upstream[Stream]:
+        await self.may.wait()
+        return await super().dial(permit)
+
+
+async def test_a_malformed_request_is_answered_although_its_end_is_there_as_well() -> None:
+    dialer = SlowDialer()
+    async with talk(dialer) as talking:
+        await send(talking.client, REQUEST.replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n"))
+        talking.client.shutdown(socket.SHUT_WR)
+        await until_ended(talking.downstream)
+        dialer.may.set()
+        assert (await receive(talking.client)).startswith(b"HTTP/1.1 400 ")
+    [exchange] = talking.recorder.exchanges
+    assert exchange.reason is Reason.MALFORMED_REQUEST
 
 
 async def until_ended(stream: Stream) -> None:

@@ -110,8 +110,9 @@ class UpstreamConnection:
     def check(self) -> None:
         """Raise `UpstreamError` if no answer can come any more."""
         inlet = self.inlet
-        if inlet.fault is not None and not inlet.is_over:
-            raise UpstreamError(inlet.fault.reason, inlet.fault.detail)
+        fault = inlet.fault
+        if fault is not None and fault.reason is not Reason.RESPONSE_INCOMPLETE:
+            raise UpstreamError(fault.reason, fault.detail)
         if inlet.is_over or inlet.is_lost:
             if not inlet.has_begun:
                 if self.stream.alert is not None:
