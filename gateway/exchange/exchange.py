@@ -37,7 +37,7 @@ MAX_INTERIM = 16
 HTTP_2 = "h2"  # as ALPN names it: only what interception dialled speaks it
 _REPEATABLE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))  # RFC 9110 section 9.2.2
 _SWITCHING = 101
-HALF_CLOSED = 5.0
+HALF_CLOSED = 10.0
 """Seconds in which nothing moves, after which a client that has ended its side counts as gone. Some still listen then,
 but most have closed their socket because they lost patience, and TCP tells no difference until something is sent."""
 
