@@ -194,7 +194,7 @@ class TlsTransport(asyncio.Transport):
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if exc is not None and self._fault is None:
+        if exc is not None and self._fault is None and not self._ssl.server_side:
             self.data_received(last_words(self._raw))  # such as why a server of TLS 1.3 turns away who has shaken hands
         if self._fault is None:
             self._lose(exc)
