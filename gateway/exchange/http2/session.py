@@ -244,13 +244,13 @@ class Session:
         else:
             self._deferred += size
 
-    def release(self, number: int, size: int) -> None:
-        """What was withheld is taken, or of no use any more."""
+    def release(self, number: int, size: int, at_once: bool) -> None:
+        """What was withheld is taken, or of no use any more. `at_once`: it did not have to wait."""
         self._withheld -= size
         if self._deferred and self._withheld <= WITHHELD_AT_MOST:
             self.connection.credit_connection(self._deferred)
             self._deferred = 0
-        self.connection.credit(number, size)
+        self.connection.credit(number, size, at_once)
         self.flush_soon()
 
     # What goes out.

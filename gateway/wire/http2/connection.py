@@ -4,7 +4,8 @@
 
 A `ConnectionFault` ends it, and the GOAWAY that says so is in `take`; what is wrong with one stream alone resets that
 stream, is told by an event, and the others go on. Windows are opened by whoever took the content, so a peer can make
-us hold no more than `STREAM_WINDOW` a stream. Time is an argument. What a head means is read in `heads`.
+us hold no more than `LARGEST_STREAM_WINDOW` a stream, and `STREAM_WINDOW` of one that never was fast. Time is an
+argument. What a head means is read in `heads`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -115,11 +116,11 @@ class Connection:
         """So much of what came is held by us no more, or does not count."""
         self._window += self.sender.credit_connection(size)
 
-    def credit(self, stream: int, size: int) -> None:
-        """So much of what came on this stream was taken."""
+    def credit(self, stream: int, size: int, at_once: bool = False) -> None:
+        """So much of what came on this stream was taken: `at_once`, or after it had to wait."""
         known = self.streams.get(stream)
         if known is not None and not known.remote_ended:
-            known.receive_window += self.sender.credit(known, size)
+            known.receive_window += self.sender.credit(known, size, at_once)
 
     # Frames.
 

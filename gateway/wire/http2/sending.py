@@ -28,6 +28,7 @@ from gateway.wire.http2.frames import (
 )
 from gateway.wire.http2.settings import (
     CONNECTION_WINDOW,
+    LARGEST_STREAM_WINDOW,
     STREAM_WINDOW,
     PeerSettings,
     client_settings,
@@ -49,14 +50,14 @@ class Closed(Enum):
 
 
 class Stream:
-    """Windows in bytes. `owed`: taken, and not yet told to the peer."""
+    """Windows in bytes. `owed`: taken, and not yet told to the peer; `most`: what it may send before any is taken."""
 
-    __slots__ = ("local_ended", "number", "owed", "receive_window", "remote_ended", "send_window")
+    __slots__ = ("local_ended", "most", "number", "owed", "receive_window", "remote_ended", "send_window")
 
     def __init__(self, number: int, send_window: int) -> None:
         self.number = number
         self.send_window = send_window
-        self.receive_window = STREAM_WINDOW
+        self.receive_window = self.most = STREAM_WINDOW
         self.owed = 0
         self.local_ended = False
         self.remote_ended = False
@@ -208,14 +209,18 @@ class Sender:
 
     # Windows.
 
-    def credit(self, stream: Stream, size: int) -> int:
-        """Of one stream; what the peer was told of just now. Small credits are saved up."""
+    def credit(self, stream: Stream, size: int, at_once: bool) -> int:
+        """Of one stream; what the peer was told of just now. Small credits are saved up. `at_once`: it was taken as it
+        came, and more may be under way; else less, down to what it was."""
         stream.owed += size
         if stream.owed < _WORTH_TELLING:
             return 0
         owed, stream.owed = stream.owed, 0
-        self.put(window_frame(stream.number, owed))
-        return owed
+        most = min(stream.most + owed, LARGEST_STREAM_WINDOW) if at_once else max(stream.most - owed, STREAM_WINDOW)
+        told, stream.most = owed + most - stream.most, most
+        if told:
+            self.put(window_frame(stream.number, told))
+        return told
 
     def credit_connection(self, size: int) -> int:
         """The same for all of them."""

@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.wire.http2 import connection as subject
-from gateway.wire.http2.codes import PREFACE, ConnectionFault, ErrorCode
+from gateway.wire.http2.codes import MAX_FRAME, PREFACE, ConnectionFault, ErrorCode
 from gateway.wire.http2.connection import Connection, DataCame, HeadCame, StreamEnded, WentAway, WindowGrew
 from gateway.wire.http2.floods import Kind
 from gateway.wire.http2.frames import frame, settings_frame, window_frame
-from gateway.wire.http2.settings import STREAM_WINDOW, STREAMS
+from gateway.wire.http2.settings import LARGEST_STREAM_WINDOW, STREAM_WINDOW, STREAMS
 
 HEAD = [(":method", "GET"), (":scheme", "https"), (":authority", "a.test"), (":path", "/")]
 
@@ -72,6 +72,32 @@ def test_a_stream_s_window_is_opened_only_by_who_took_its_content(pair: Pair) ->
     pair.heard += pair.client.receive(pair.server.sender.take(), 0.0)
     assert WindowGrew(number) in pair.heard
     assert pair.client.sender.room(number) == STREAM_WINDOW
+
+
+def _content_taken(pair: Pair, number: int, at_once: bool) -> int:
+    """The content of one round trip: as much as there is a window for."""
+    size = pair.client.sender.room(number)
+    pair.client.sender.send_data(number, bytes(size), False)
+    pair.talk()
+    pair.said.clear()
+    for start in range(0, size, MAX_FRAME):
+        taken = min(MAX_FRAME, size - start)
+        pair.server.credit_connection(taken)
+        pair.server.credit(number, taken, at_once)
+    pair.talk()
+    return size
+
+
+def test_a_window_grows_while_its_content_is_taken_as_it_comes_and_shrinks_again_when_it_has_to_wait(
+    pair: Pair,
+) -> None:
+    number = pair.client.sender.open(HEAD, ends=False)
+    sizes = [_content_taken(pair, number, at_once=True) for _ in range(6)]
+    assert sizes[:3] == [STREAM_WINDOW, 2 * STREAM_WINDOW, 4 * STREAM_WINDOW]
+    assert sizes[-1] <= LARGEST_STREAM_WINDOW
+    assert sizes[-1] > LARGEST_STREAM_WINDOW * 3 // 4  # small credits are saved up, of the connection's window, too
+    sizes = [_content_taken(pair, number, at_once=False) for _ in range(6)]
+    assert sizes[-1] <= STREAM_WINDOW
 
 
 def test_one_stream_more_than_agreed_is_refused(pair: Pair) -> None:
