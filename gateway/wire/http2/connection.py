@@ -293,7 +293,7 @@ class Connection:
     def _on_priority(self, frame: Frame, now: float) -> Event | None:
         """Deprecated, and of no consequence here (RFC 9113 section 5.3)."""
         _need_stream(frame)
-        self.floods.count(Kind.EMPTY, now)
+        self.floods.count(Kind.PRIORITY, now)
         if len(frame.payload) != 5:  # RFC 9113 section 6.3
             raise StreamFault(ErrorCode.FRAME_SIZE_ERROR, "a PRIORITY that is not of five bytes")
         return None
