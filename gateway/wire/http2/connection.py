@@ -312,6 +312,8 @@ class Connection:
             self._count_answer(Kind.STRAY, now)  # most answer the last content that the stream was sent
             return None
         how = self._closed.get(number)
+        if how is None and frame.kind == codes.HEADERS:  # mostly a number that was passed over
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a stream with a lower number")
         if how is None or how is Closed.BY_PEER:
             raise ConnectionFault(ErrorCode.STREAM_CLOSED, "a frame on a stream that is over")
         self.floods.count(Kind.STRAY, now)
