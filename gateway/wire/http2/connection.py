@@ -316,7 +316,8 @@ class Connection:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a stream with a lower number")
         if how is None or how is Closed.BY_PEER:
             raise ConnectionFault(ErrorCode.STREAM_CLOSED, "a frame on a stream that is over")
-        self.floods.count(Kind.STRAY, now)
+        if frame.kind != codes.DATA or not self._closed.was_due(number, len(frame.payload)):
+            self.floods.count(Kind.STRAY, now)
         return None
 
     def _end_remote(self, stream: Stream) -> None:

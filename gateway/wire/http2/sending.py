@@ -64,20 +64,33 @@ class Stream:
 
 
 class ClosedStreams:
-    """The last ones."""
+    """The last ones, and how many bytes of content may be on their way on those that we reset."""
 
     def __init__(self) -> None:
         self._known: dict[int, Closed] = {}
+        self._due: dict[int, int] = {}
 
-    def add(self, number: int, how: Closed) -> None:
+    def add(self, number: int, how: Closed, due: int = 0) -> None:
         """It is over."""
         self._known[number] = how
+        if due > 0:
+            self._due[number] = due
         if len(self._known) > _REMEMBERED:
-            del self._known[next(iter(self._known))]
+            oldest = next(iter(self._known))
+            del self._known[oldest]
+            self._due.pop(oldest, None)
 
     def get(self, number: int) -> Closed | None:
         """None: too long ago to be told."""
         return self._known.get(number)
+
+    def was_due(self, number: int, size: int) -> bool:
+        """Whether these bytes may have been on their way; then as many fewer are."""
+        due = self._due.get(number, 0)
+        if not 0 < size <= due:
+            return False
+        self._due[number] = due - size
+        return True
 
 
 class Sender:
@@ -146,7 +159,7 @@ class Sender:
     def forget(self, stream: Stream, how: Closed) -> None:
         """It is over, with all that it held."""
         if self.streams.pop(stream.number, None) is not None:
-            self.closed.add(stream.number, how)
+            self.closed.add(stream.number, how, stream.receive_window if how is Closed.BY_US else 0)
 
     def forget_if_over(self, stream: Stream) -> None:
         """Both sides have ended."""

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.wire.http2 import codes
 from gateway.wire.http2 import connection as subject
 from gateway.wire.http2.codes import MAX_FRAME, PREFACE, ConnectionFault, ErrorCode
 from gateway.wire.http2.connection import Connection, DataCame, HeadCame, StreamEnded, WentAway, WindowGrew
@@ -143,6 +144,30 @@ def test_a_client_that_credits_what_ended_its_stream_is_borne_however_often(pair
 def test_a_client_that_credits_streams_on_which_nothing_was_sent_is_not(pair: Pair) -> None:
     with pytest.raises(ConnectionFault) as fault:
         _credit_what_is_over(pair, 0)
+    assert fault.value.code is ErrorCode.ENHANCE_YOUR_CALM
+
+
+def test_what_was_on_its_way_on_many_streams_that_are_reset_at_once_ends_no_connection(pair: Pair) -> None:
+    numbers = [pair.client.sender.open(HEAD, ends=True) for _ in range(40)]
+    pair.talk()
+    for number in numbers:
+        pair.server.sender.send_head(number, [(":status", "200")], False)
+        for _ in range(50):
+            pair.server.sender.send_data(number, b"small", False)
+    late = pair.server.sender.take()
+    for number in numbers:
+        pair.client.reset(number, ErrorCode.CANCEL)
+    assert list(pair.client.receive(late, 0.0)) == []
+
+
+@pytest.mark.parametrize("size", [0, MAX_FRAME])
+def test_more_than_can_have_been_on_its_way_is_not_borne_for_long(pair: Pair, size: int) -> None:
+    number = pair.client.sender.open(HEAD, ends=False)
+    pair.talk()
+    pair.server.reset(number, ErrorCode.CANCEL)
+    late = frame(codes.DATA, 0, number, bytes(size)) * (int(Kind.STRAY.bucket.burst) + STREAM_WINDOW // MAX_FRAME)
+    with pytest.raises(ConnectionFault) as fault:
+        list(pair.server.receive(late + frame(codes.DATA, 0, number), 0.0))
     assert fault.value.code is ErrorCode.ENHANCE_YOUR_CALM
 
 
