@@ -117,7 +117,7 @@ def write_policy(folder: Path, size: Size, port: int, variant: int = 0) -> None:
 
 
 class Tunnels:
-    """Each sends 64 bytes and waits for them. `slow` are the longest ones, and `count` all, since `begin`."""
+    """Each sends 64 bytes and waits for them. `slow` are the longest and `count` all that were begun since `begin`."""
 
     def __init__(self) -> None:
         self._tasks: list[asyncio.Task[None]] = []
@@ -128,6 +128,7 @@ class Tunnels:
         self.slow: list[Span] = []
         self.count = 0
         self._longest = 0.0
+        self._since = time.monotonic()
 
     async def open(self, number: int, proxy: int, origin: int) -> None:
         """That many, through the proxy's port to the origin's. Raises RuntimeError if one is refused."""
@@ -149,6 +150,8 @@ class Tunnels:
             await asyncio.sleep(PACE)
 
     def _note(self, trip: Span) -> None:
+        if trip.begin < self._since:
+            return  # it was on its way already
         self.count += 1
         if trip.length > min(self._longest, SLOW):
             self._longest = max(self._longest, trip.length)
@@ -283,7 +286,7 @@ class Watch:
     async def end(self) -> Gaps:
         """What was noticed since."""
         ticker, on_cpu = await asyncio.to_thread(self.gateway.gaps)
-        slow, count = self.tunnels.slow, self.tunnels.count
+        slow, count = tuple(self.tunnels.slow), self.tunnels.count
         return Gaps(ticker, on_cpu, slow, count, await asyncio.to_thread(self.machine.stalls))
 
 
