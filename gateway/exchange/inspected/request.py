@@ -25,6 +25,7 @@ from gateway.model.record import ExchangeDraft
 from gateway.model.roles import SecretStore
 from gateway.policy.requests.scrubbing import Scrubber
 from gateway.wire.http.messages import Delimiter, Request, Response
+from gateway.wire.http2.heads import Unindexed
 
 _IDENTITY = frozenset({"", "identity"})
 _HIDES_ECHOES = frozenset({"accept-encoding", "range", "if-range"})
@@ -184,4 +185,5 @@ def _find(name: str, judged: Judged, secrets: SecretStore) -> Secret:
 
 
 def _text(value: HeaderValue, given: Mapping[str, Secret]) -> str:
-    return "".join([given[part.name].reveal() if isinstance(part, SecretName) else part for part in value.parts])
+    text = "".join([given[part.name].reveal() if isinstance(part, SecretName) else part for part in value.parts])
+    return Unindexed(text) if value.secrets else text
