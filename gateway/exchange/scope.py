@@ -252,6 +252,7 @@ def _add_bytes(draft: ExchangeDraft) -> None:
 
 
 def _add_end(draft: ExchangeDraft) -> None:
+    draft.connection.answered += 1
     transfer = draft.connection.transfer
     transfer.ended, transfer.ended_by, transfer.reason = (
         draft.transfer.ended,
