@@ -78,12 +78,15 @@ def list_lines(text: str) -> Iterator[tuple[int, str]]:
         number, at = number + 1, end + 1
 
 
-def parse_list(text: str, file: str, parse: Callable[[str], T], problems: Problems) -> Iterator[tuple[int, T]]:
-    """The entries of a list file, each with its line; what cannot be taken goes to `problems`."""
+def parse_list(
+    text: str, file: str, parse: Callable[[str], T], problems: Problems, quotes: bool
+) -> Iterator[tuple[int, T]]:
+    """The entries of a list file, each with its line; what cannot be taken goes to `problems`, in its own words where
+    the file may be quoted."""
     for number, entry in list_lines(text):
         try:
             value = parse(entry)
         except BadValue as refusal:
-            problems.add(f"{file}:{number}", str(refusal))
+            problems.add(f"{file}:{number}", str(refusal) if quotes else "is no entry of such a list")
         else:
             yield number, value
