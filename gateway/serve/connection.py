@@ -10,7 +10,7 @@ leaves a truthful record. No byte of the client's reaches the destination before
 import asyncio
 import logging
 
-from gateway.model.decision import Deny, Permit, SniRule, WouldDeny
+from gateway.model.decision import Deny, Permit, WouldDeny
 from gateway.model.errors import DownstreamError, GatewayError, InternalError, Refused
 from gateway.model.intent import Protocol
 from gateway.model.limits.limit import TUNNEL
@@ -204,7 +204,7 @@ async def _relay(
     permit: Permit, downstream: Stream, upstream: Stream, draft: Draft, services: Services, meter: Meter | None
 ) -> None:
     timeouts = permit.terms.timeouts
-    hello = draft.opening.hello if draft.opening is not None and permit.terms.sni is not SniRule.ANY else None
+    hello = draft.opening.hello if draft.opening is not None else None
     watch = watch_for(hello, services.bounds.client_hello)
     relay = watched_relay_for(meter, watch)(
         downstream,

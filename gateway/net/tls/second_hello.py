@@ -109,7 +109,7 @@ class HelloWatch:
                 break
             kind, end = data[0], _RECORD_HEADER + int.from_bytes(data[3:_RECORD_HEADER], "big")
             if kind == HANDSHAKE:
-                return self._read_hello(data)
+                return self._read_hello(data, is_empty=end == _RECORD_HEADER)
             if kind == _APPLICATION_DATA and self._is_past():
                 return self._look_away(data)
             if len(data) < end:
@@ -123,8 +123,9 @@ class HelloWatch:
         second hello may follow."""
         return self._answer is None or self._answer.is_final
 
-    def _read_hello(self, data: bytes) -> bytes:
-        if data[_RECORD_HEADER] != _CLIENT_HELLO:  # an older version was agreed, in which there is no second one
+    def _read_hello(self, data: bytes, is_empty: bool) -> bytes:
+        """Some servers pass over an empty record: what stands behind its header is the next one's."""
+        if data[_RECORD_HEADER] != _CLIENT_HELLO and not is_empty:  # an older version, in which there is no second one
             return self._look_away(data)
         self._parser = self._parser or ClientHelloParser(self._limit)
         try:

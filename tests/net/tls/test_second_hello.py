@@ -169,6 +169,13 @@ def test_a_malformed_second_hello_is_refused() -> None:
     assert tunnel.up.data == FIRST
 
 
+def test_an_empty_record_hides_no_second_hello() -> None:
+    tunnel = Tunnel(FIRST)
+    tunnel.sends(b"\x16\x03\x03\0\0" + build_client_hello("other.test"))
+    assert tunnel.cuts == [Reason.MALFORMED_CLIENT_HELLO]
+    assert tunnel.up.data == FIRST
+
+
 def test_early_data_is_looked_at_until_the_server_has_taken_it() -> None:
     tunnel = Tunnel(EARLY)
     tunnel.sends(DATA)
