@@ -87,8 +87,8 @@ class TlsSides:
 
 
 class Tunnel(Protocol):
-    """An open tunnel, as far as it can be ended from outside. `asks_rules`: verdicts by the rules that it was opened
-    under may still come."""
+    """An open tunnel, as far as it can be ended from outside. `asks_rules`: verdicts by those that it was opened under
+    may still come."""
 
     @property
     def asks_rules(self) -> bool: ...
@@ -104,11 +104,11 @@ class Draft:
 
     `peer` is the client; where a PROXY header named it, `sender` is who sent that. `certificate` is the client's,
     verified. `entered`: what stands before the first request is done with. `original` is where a captured connection
-    was on its way to, None on a proxy port. `tunnel` is there while it is open; `judged` is the last generation by which
-    it was judged since. Of its `requests` so many are `answered`, in whatever way. `wrong_credentials` came with so many requests before the last one;
-    `packets` are counted where a log asks for them. For traces: `asked_time` (Unix) and `opened_at` (monotonic) are
-    when the head was there and first bytes were judged, `caller` is the client's span, `traced`: one of its requests
-    is told."""
+    was on its way to, None on a proxy port. `tunnel` is there while it is open; `judged` is the last generation by
+    which it was judged since. Of its `requests` so many are `answered`, in whatever way. `wrong_credentials` came with
+    so many requests before the last one; `packets` are counted where a log asks for them. For traces: `asked_time`
+    (Unix) and `opened_at` (monotonic) are when the head was there and first bytes were judged, `caller` is the
+    client's span, `traced`: one of its requests is told."""
 
     connection_id: str
     listener: str

@@ -228,7 +228,7 @@ async def _relay(tunnel: Tunnel, downstream: Stream, draft: Draft, services: Ser
 
 
 def _watch_for(tunnel: Tunnel, draft: Draft, services: Services) -> Watch | None:
-    """Of what the client may yet say that has to be judged: another hello, or the first one, for which nobody waited."""
+    """Of what the client may yet say and is to be judged: another hello, or the first one, for which nobody waited."""
     deny, limit = partial(_denial, tunnel.permit), services.bounds.client_hello
     if draft.opening is not None:
         return watch_for(draft.opening.hello, limit, deny)

@@ -86,7 +86,11 @@ def was_reset(client: RawClient, question: bytes) -> bool:
 @contextmanager
 def running(folder: Path) -> Iterator[Bed]:
     issuer = Issuer(folder)
-    with DnsServer() as dns, HttpOrigin({"/socket": socket}) as plain, TlsOrigin(context=issuer.context(HOST)) as secure:
+    with (
+        DnsServer() as dns,
+        HttpOrigin({"/socket": socket}) as plain,
+        TlsOrigin(context=issuer.context(HOST)) as secure,
+    ):
         dns.answer(HOST, "127.0.0.1")
         inspected = {"protocol": "tls", "inspect": {"upstream_ca": issuer.bundle.name}}
         rules = [

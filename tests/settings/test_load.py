@@ -263,11 +263,8 @@ def test_what_lies_outside_of_the_policys_directory_is_not_quoted(tmp_path: Path
     write(tmp_path, "policy/own.txt", "not a name\n")
     (tmp_path / "policy" / "link.txt").symlink_to(secret)
     named = {"named": str(secret), "linked": "link.txt"}[how]
-    path = write(
-        tmp_path,
-        "policy/team.yaml",
-        f"rules: [{{name: a, hosts_file: {named}}}, {{name: b, cidrs_file: {named}}}, {{name: c, hosts_file: own.txt}}]",
-    )
+    rules = f"{{name: a, hosts_file: {named}}}, {{name: b, cidrs_file: {named}}}, {{name: c, hosts_file: own.txt}}"
+    path = write(tmp_path, "policy/team.yaml", f"rules: [{rules}]")
     with pytest.raises(ConfigErrors) as refused:
         load(path)
     told = str(refused.value)

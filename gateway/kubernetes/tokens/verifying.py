@@ -56,8 +56,8 @@ class Verifier(Protocol):
 
 
 class Remembering:
-    """The same answers, found out once. `now` gives Unix seconds. Each address has one token looked at at a time, so that
-    who guesses makes only its own wait."""
+    """The same answers, found out once. `now` gives Unix seconds. Of each address one token is looked at at a time, so
+    that who guesses makes only its own wait."""
 
     def __init__(self, verifier: Verifier, now: Callable[[], float]) -> None:
         self._verifier = verifier

@@ -1,5 +1,5 @@
-"""A tunnel that was let through before its client had said anything, as report mode does: a ClientHello that comes then is
-judged then, and not a byte of one that may not pass does. What is no TLS passes as it comes.
+"""A tunnel that was let through before its client had said anything, as report mode does: a ClientHello is judged when
+it comes, and not a byte of one that may not pass does. What is no TLS passes as it comes.
 """
 
 from collections.abc import Callable

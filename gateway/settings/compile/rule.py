@@ -84,9 +84,7 @@ class RuleCompiler:
         if rule.hosts_file is not None:
             text = self._list_file(rule.hosts_file, document, (*path, "hosts_file"))
             quotes = _may_be_quoted(rule.hosts_file, document)
-            for line, entry in parse_list(
-                text, str(rule.hosts_file), parse_host_entry, self.findings.problems, quotes
-            ):
+            for line, entry in parse_list(text, str(rule.hosts_file), parse_host_entry, self.findings.problems, quotes):
                 patterns += entry.patterns
                 suffix = check_suffix(entry, rule)
                 if suffix is not None or not entry.text.isascii():
@@ -155,8 +153,8 @@ class RuleCompiler:
 
 
 def _may_be_quoted(file: Path, document: Document) -> bool:
-    """Whether it lies in the policy's directory. Who writes a policy can name any file that the gateway can read, one of
-    secrets among them, and messages go to others."""
+    """Whether it lies in the policy's directory. Who writes a policy can name any file that the gateway can read, one
+    of secrets among them, and messages go to others."""
     return file.resolve().is_relative_to(Path(document.file).parent.resolve())
 
 

@@ -137,7 +137,7 @@ async def test_thousands_that_have_waited_too_long_take_time_that_grows_with_the
         session, answers = kind.open(), list[Answer | Failed]()
         session.ask("request_head", head(), answers.append)
         child.say([READY, ["request_head", "request_chunk"]], [None, [], 0, False])
-        while not answers:
+        while not answers:  # noqa: ASYNC110  # sessions tell nobody who waits
             await asyncio.sleep(0.001)
         for _ in range(questions):
             session.ask("request_chunk", b"x", answers.append)
@@ -145,7 +145,7 @@ async def test_thousands_that_have_waited_too_long_take_time_that_grows_with_the
         for _ in range(0, questions, 100):
             child.say(*[[None, [], 0, False]] * 100)
             await asyncio.sleep(0)
-        while kind.process()._pending:
+        while kind.process()._pending:  # noqa: ASYNC110  # likewise
             await asyncio.sleep(0.001)
         taken = time.process_time() - started
         session.close()
