@@ -246,4 +246,7 @@ def _judge_late(tunnel: Tunnel, draft: Draft, services: Services, opening: Openi
     draft.opening = opening
     now = services.clock.time()
     verdict = confirm(tunnel.permit, opening, tunnel.client, tunnel.intent, services.rules(), now)
-    return verdict if isinstance(verdict, Deny) else None
+    if isinstance(verdict, Deny):
+        return verdict
+    draft.would_deny = verdict
+    return None
