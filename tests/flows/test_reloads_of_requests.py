@@ -135,3 +135,20 @@ def test_an_operator_sees_and_ends_tunnels_of_requests(tmp_path: Path) -> None:
             path = f"/tunnels/{each['connection_id']}/close"
             assert bed.gateway.admin(path, method="POST", headers=told)[0] == 200
         bed.are_gone(clients, Reason.CLOSED_BY_OPERATOR)
+
+
+def test_a_request_that_is_under_way_is_judged_to_its_end_by_the_rules_that_it_began_with(tmp_path: Path) -> None:
+    with DnsServer() as dns, HttpOrigin() as origin:
+        dns.answer(HOST, "127.0.0.1")
+        dns.delay(HOST, 2.0)
+        rules = [{"name": "site", "hosts": [HOST], "ports": [origin.port], "protocol": "http"}]
+        settings = {"resolver": {"servers": [f"127.0.0.1:{dns.port}"], "timeout": "10s"}}
+        with GatewayProcess(tmp_path, {"rules": rules}, settings) as gateway, RawClient(gateway.port) as client:
+            place = f"{HOST}:{origin.port}"
+            client.send(f"GET http://{place}/ HTTP/1.1\r\nHost: {place}\r\n\r\n".encode())
+            dns.wait_for_queries(1)
+            gateway.write_policy({"rules": []})
+            becomes(gateway, "egress_policy_generation", 2)
+            assert status_of(read_response(client)[0]) == 200
+            [record] = gateway.wait_for_records(1, path="/")
+            assert (record["generation"], record["rule"]) == (1, "policy.yaml#site")

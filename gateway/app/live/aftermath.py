@@ -72,7 +72,7 @@ class Aftermath:
         deciding = rules.generation  # the oldest generation by which a verdict may still come
         async for draft in self._sliced():
             tunnel = draft.tunnel
-            if (tunnel is None or tunnel.asks_rules) and draft.generation:  # else it has not asked any rules yet
+            if _is_judged(draft):
                 deciding = min(deciding, draft.generation)
             if tunnel is not None and max(draft.generation, draft.judged) < rules.generation:
                 self._judge_again(draft, rules)
@@ -112,6 +112,14 @@ class Aftermath:
             self._retired.remove(rules)
             for _ in rules.take_down():
                 await asyncio.sleep(0)
+
+
+def _is_judged(draft: Draft) -> bool:
+    """Whether a verdict by the rules of its generation may still come."""
+    if draft.tunnel is not None:
+        return draft.tunnel.asks_rules
+    between_requests = 0 < draft.requests == draft.answered
+    return bool(draft.generation) and not between_requests  # without a generation it has not asked any rules yet
 
 
 class _Doomed:

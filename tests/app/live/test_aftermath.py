@@ -189,6 +189,17 @@ async def test_older_rules_stay_whole_for_a_tunnel_whose_requests_are_judged_by_
     assert old.candidates == []
 
 
+@pytest.mark.parametrize(("answered", "left"), [(2, 1), (3, 0)], ids=["under way", "between requests"])
+async def test_older_rules_stay_whole_for_a_request_and_no_longer(answered: int, left: int) -> None:
+    old = generation(1, STRIPE)
+    draft, _ = open_tunnel()
+    draft.tunnel, draft.requests, draft.answered = None, 3, answered
+    bed = Bed(InForce(generation(2, OTHER)), [draft])
+    bed.aftermath.retire(old)
+    await bed.look_after()
+    assert len(old.candidates) == left
+
+
 async def test_who_has_not_asked_any_rules_holds_none() -> None:
     old = generation(1, STRIPE)
     fresh = asked()
