@@ -87,8 +87,8 @@ class TlsSides:
 
 
 class Tunnel(Protocol):
-    """An open tunnel, as far as it can be ended from outside. `asks_rules`: verdicts by those that it was opened under
-    may still come."""
+    """An open tunnel, as far as it can be ended from outside. `asks_rules`: it may still ask for verdicts by the rules
+    that it began with."""
 
     @property
     def asks_rules(self) -> bool: ...
