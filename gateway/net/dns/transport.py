@@ -78,7 +78,7 @@ def read_message(wire: bytes, raise_on_truncation: bool = False) -> dns.message.
         raise dns.message.ShortHeader
     questions, *counts = _COUNTS.unpack_from(wire, _COUNTS_AT)
     if questions > 1:
-        raise dns.exception.FormError("more than one question")
+        raise dns.exception.FormError
     if sum(counts) <= MOST_RECORDS:
         return dns.message.from_wire(wire, raise_on_truncation=raise_on_truncation)
     answers, authorities, additional = counts
