@@ -107,7 +107,7 @@ class _Conversation:
         except GatewayError as error:
             return await self._refuse(error, request, draft)
         except asyncio.CancelledError:
-            draft.reason = Reason.DRAINING
+            draft.reason = connection.reason or Reason.DRAINING
             draft.transfer.ended, draft.transfer.ended_by = Ended.RESET, Side.GATEWAY
             raise
         except Exception as bug:

@@ -8,6 +8,7 @@ the instants in the rows mean the same to everybody.
     rows      40 bytes each: the state, the instant from which the row may be used for another bucket, and the
               BLAKE2b digest of limit name and key, all zero where none ever was
     columns   4 bytes a row, for each process
+    secret    keys the digests: clients choose what stands in keys, and could have it fall where another's bucket is
 """
 
 import fcntl
@@ -48,6 +49,7 @@ _ROW = struct.Struct("3d16s")
 _DIGEST_AT = 24
 _TOTAL = struct.Struct("d")
 _COUNT = struct.Struct("I")
+_SECRET = 16
 _NOBODY = bytes(16)
 _TRY = fcntl.LOCK_EX | fcntl.LOCK_NB
 _WHILE_HELD = inf
@@ -65,6 +67,7 @@ def create_table(rows: int = ROWS, slots: int = SLOTS) -> int:
     """A descriptor of memory for one table. Pages that nobody wrote to take no room."""
     descriptor = os.memfd_create("egress-limits")
     os.truncate(descriptor, _size(rows, slots))
+    os.pwrite(descriptor, os.urandom(_SECRET), _size(rows, slots) - _SECRET)
     return descriptor
 
 
@@ -76,6 +79,7 @@ class SharedTable:
         self._slot = slot
         self._rows = rows
         self._memory = mmap(descriptor, _size(rows, slots))
+        self._secret = self._memory[-_SECRET:]
         self._columns = (rows + WINDOW) * _ROW.size
         self._column = (rows + WINDOW) * _COUNT.size
         self._mine = self._columns + slot * self._column
@@ -110,7 +114,7 @@ class SharedTable:
         place = draw.limit.name, draw.key
         known = self._known.get(place)
         if known is None:
-            known = self._remember(place, self._find(_digest_of(place), draw.limit, now))
+            known = self._remember(place, self._find(self._digest_of(place), draw.limit, now))
         first, second, _, digest = _ROW.unpack_from(self._memory, known[1])
         if digest != known[0]:
             known = self._remember(place, self._find(known[0], draw.limit, now))
@@ -121,7 +125,7 @@ class SharedTable:
         """See `Table`."""
         place = draw.limit.name, draw.key
         # What was read before another draw of the same take may be forgotten by now; its row is its own already.
-        digest, row = self._known.get(place) or self._find(_digest_of(place), draw.limit, now)
+        digest, row = self._known.get(place) or self._find(self._digest_of(place), draw.limit, now)
         free_at = state[0]
         if draw.limit.counted is _CONCURRENT:
             free_at = self._hold(row, state[0])
@@ -177,6 +181,9 @@ class SharedTable:
                 return digest, row
         raise TooManyKeys(limit)
 
+    def _digest_of(self, place: Place) -> bytes:
+        return blake2b("\0".join((place[0], *place[1])).encode(), digest_size=16, key=self._secret).digest()
+
     def _remember(self, place: Place, found: tuple[bytes, int]) -> tuple[bytes, int]:
         if len(self._known) >= REMEMBERED:
             self._known.clear()
@@ -184,9 +191,5 @@ class SharedTable:
         return found
 
 
-def _digest_of(place: Place) -> bytes:
-    return blake2b("\0".join((place[0], *place[1])).encode(), digest_size=16).digest()
-
-
 def _size(rows: int, slots: int) -> int:
-    return (rows + WINDOW) * (_ROW.size + slots * _COUNT.size)
+    return (rows + WINDOW) * (_ROW.size + slots * _COUNT.size) + _SECRET

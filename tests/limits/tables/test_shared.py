@@ -8,6 +8,8 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import blake2b
+from itertools import count, islice
 from pathlib import Path
 from random import Random
 
@@ -15,7 +17,7 @@ import pytest
 
 from gateway.limits.tables import shared
 from gateway.limits.tables.memory import MemoryTable
-from gateway.limits.tables.shared import SharedTable, TableLocked, create_table
+from gateway.limits.tables.shared import WINDOW, SharedTable, TableLocked, create_table
 from gateway.limits.tables.table import TooManyKeys, put_back, take_from
 from gateway.model.limits.limit import Counted, Limit
 from gateway.policy.buckets import Draw, Lacking, Now, Taken
@@ -143,3 +145,21 @@ def test_four_processes_let_through_what_one_would_though_one_is_killed_and_repl
     passed = len(instants)
     assert passed <= 100 * 4 + 20
     assert passed >= 0.94 * 400
+
+
+def test_nobody_can_choose_names_whose_buckets_take_the_place_of_anothers() -> None:
+    """The rows of one window, 32 of a quarter of a million, are soon found by who can work out where a name falls."""
+    rows, mine = 1 << 12, Draw(RATE, ("api.test",))
+
+    def falls(draw: Draw) -> int:
+        text = "\0".join((draw.limit.name, *draw.key)).encode()
+        return int.from_bytes(blake2b(text, digest_size=16).digest()[:8], "big") % rows
+
+    names = (Draw(RATE, (f"{number}.evil.test",)) for number in count())
+    near = [draw for draw in islice(names, 40 * rows) if 0 <= falls(draw) - falls(mine) < WINDOW]
+    assert len(near) > 20 * WINDOW
+    with memory(rows) as descriptor:
+        table = SharedTable(descriptor, 0, rows, 4)
+        for draw in near[: 2 * WINDOW]:
+            assert isinstance(take_from(table, [draw], at(1.0)), Taken)
+        assert isinstance(take_from(table, [mine], at(1.0)), Taken)
