@@ -16,7 +16,7 @@ from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisClusterException, RedisError
 
 from gateway.limits.replicas.script import ALIVE_SECONDS, DEAD_SECONDS, LUA, MEMBERS
 from gateway.limits.tables.table import StoreUnavailable
@@ -131,7 +131,7 @@ async def _in_time(call: Awaitable[Any]) -> Any:
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             return await call
-    except (RedisError, OSError, TimeoutError) as failure:
+    except (RedisError, RedisClusterException, OSError, TimeoutError) as failure:  # the second is none of the first
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise asyncio.CancelledError from failure
