@@ -8,6 +8,7 @@ with `StoreUnavailable`; what redis-py raises goes no further.
 
 import asyncio
 from collections.abc import Awaitable, Sequence
+from hashlib import sha1
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -25,6 +26,7 @@ ANSWER_SECONDS = 0.5
 CONNECTIONS = 16
 USUAL_PORTS = {"redis": 6379, "sentinel": 26379, "cluster": 6379}
 
+_SHA = sha1(LUA.encode(), usedforsecurity=False).hexdigest()  # as Redis names scripts
 _PRESENCE = """
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
@@ -83,18 +85,15 @@ class Link:
         self.member = member
         self._sentinels = _open_sentinels(place)
         self._client: Any = _open(place) if self._sentinels is None else _master_of(self._sentinels, place)
-        self._sha: str | None = None
 
     async def run(self, keys: Sequence[str], arguments: Sequence[str]) -> Sequence[bytes | int]:
         """The script's answer. Raises `StoreUnavailable`."""
         return await _in_time(self._run(keys, arguments))  # type: ignore[no-any-return]  # the script says what it answers
 
     async def _run(self, keys: Sequence[str], arguments: Sequence[str]) -> Any:
-        if self._sha is None:
-            self._sha = str(await self._client.script_load(LUA))
         try:
-            return await self._client.evalsha(self._sha, len(keys), *keys, *arguments)
-        except NoScriptError:  # restarted, or another master
+            return await self._client.evalsha(_SHA, len(keys), *keys, *arguments)
+        except NoScriptError:  # the first one there, or restarted, or another master
             return await self._client.eval(LUA, len(keys), *keys, *arguments)
 
     async def be_present(self) -> int:
