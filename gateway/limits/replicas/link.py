@@ -25,6 +25,7 @@ from gateway.limits.tables.table import StoreUnavailable
 ANSWER_SECONDS = 0.5
 CONNECTIONS = 16
 USUAL_PORTS = {"redis": 6379, "sentinel": 26379, "cluster": 6379}
+OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs")
 
 _SHA = sha1(LUA.encode(), usedforsecurity=False).hexdigest()  # as Redis names scripts
 _PRESENCE = """
@@ -66,6 +67,11 @@ def parse_place(url: str) -> Place:
     database = path.pop(0) if path else "0"
     if not database.isdecimal() or path:
         raise ValueError("the path of a redis URL is a database's number")
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    if not options.keys() <= set(OPTIONS):
+        raise ValueError(f"a redis URL has no other options than {', '.join(OPTIONS)}")
+    if options and scheme != "rediss":
+        raise ValueError("a redis URL with options for TLS begins with rediss")
     return Place(
         form=form,
         tls=scheme == "rediss",
@@ -74,7 +80,7 @@ def parse_place(url: str) -> Place:
         password=unquote(password) or None,
         database=int(database),
         service=service,
-        options=dict(parse_qsl(parts.query)),
+        options=options,
     )
 
 
