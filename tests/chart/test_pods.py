@@ -4,7 +4,18 @@ from typing import Any
 
 import pytest
 
-from tests.chart.rendering import FEATURES, containers, everything, objects, one, pods, rendered, template, values_of, with_values
+from tests.chart.rendering import (
+    FEATURES,
+    containers,
+    everything,
+    objects,
+    one,
+    pods,
+    rendered,
+    template,
+    values_of,
+    with_values,
+)
 
 ASKING = ("identity", "tokens")
 """Features that ask the API server."""

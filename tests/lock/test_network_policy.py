@@ -42,7 +42,12 @@ def test_some_pods_and_name_servers_that_are_no_pods() -> None:
 
 
 def test_name_servers_whose_pods_listen_elsewhere_than_their_service() -> None:
-    assert [port["port"] for port in manifest(dns_ports=(53, 5353))["spec"]["egress"][0]["ports"]] == [53, 53, 5353, 5353]
+    assert [port["port"] for port in manifest(dns_ports=(53, 5353))["spec"]["egress"][0]["ports"]] == [
+        53,
+        53,
+        5353,
+        5353,
+    ]
 
 
 def test_labels_are_read() -> None:

@@ -129,7 +129,7 @@ def test_what_is_held_under_report_mode_is_counted_beyond_the_limit_because_it_i
 
 
 def test_bandwidth_that_is_only_reported_is_no_debt_for_hours() -> None:
-    """Ten times the rate for a minute: what would have waited has moved, and is nothing that others have to wait for."""
+    """Ten times the rate for a minute: what would have waited has moved, and nobody has to make it good."""
     shadow = RATE._replace(counted=Counted.BANDWIDTH, report=True)
     state = FRESH
     for number in range(600):

@@ -78,9 +78,7 @@ def create_table(rows: int = ROWS, slots: int = SLOTS) -> int:
 class SharedTable:
     """Fulfils `Table`. `slot` is this process's own: no two that live may have the same."""
 
-    def __init__(
-        self, descriptor: int, slot: int, rows: int = ROWS, slots: int = SLOTS, keys: int = KEYS
-    ) -> None:
+    def __init__(self, descriptor: int, slot: int, rows: int = ROWS, slots: int = SLOTS, keys: int = KEYS) -> None:
         self._descriptor = descriptor
         self._slot = slot
         self._rows = rows

@@ -26,7 +26,12 @@ def test_sentinels_and_clusters_have_many_hosts() -> None:
     "url",
     [
         *("http://a", "redis+ring://a", "redis://a/b", "redis://a/1/2", "redis+sentinel://a", "redis://:x@:1/0"),
-        *("rediss://a?token=s3cret", "rediss://a?s3cret", "rediss://a?socket_timeout=5", "redis://a?ssl_ca_certs=/s3cret"),
+        *(
+            "rediss://a?token=s3cret",
+            "rediss://a?s3cret",
+            "rediss://a?socket_timeout=5",
+            "redis://a?ssl_ca_certs=/s3cret",
+        ),
     ],
 )
 def test_what_is_no_such_url_is_refused_in_words_that_hold_nothing_of_it(url: str) -> None:
