@@ -54,7 +54,7 @@ class Now(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """All was there. `states` are the next ones, in the order of the draws; `over` names limits in report mode that would
+    """All was there. `states` are the next ones, in the order of the draws; `over` are limits in report mode that would
     have refused."""
 
     states: Sequence[State]

@@ -62,8 +62,8 @@ def _masked(data: bytes, places: Sequence[tuple[int, int]]) -> bytes:
     masked, done = bytearray(data), 0
     for start, end in sorted(places):  # each byte once, however many overlap
         if end > done:
-            start = max(start, done)
-            masked[start:end] = MASK * (end - start)
+            begin = max(start, done)
+            masked[begin:end] = MASK * (end - begin)
             done = end
     return bytes(masked)
 
