@@ -165,8 +165,9 @@ class ReplicaStore:
         moment = self._now()
         self._share.hear(draw, seconds, moment)
         self._ahead(draw).closed_until = moment.monotonic + seconds
-        self._owed[draw.limit.name, draw.key] = draw._replace(amount=0.0)
-        self._something.set()
+        if self.is_up:
+            self._owed[draw.limit.name, draw.key] = draw._replace(amount=0.0)
+            self._something.set()
 
     def listed(self) -> Iterable[tuple[Place, State]]:
         """See `Store`."""
@@ -229,6 +230,8 @@ class ReplicaStore:
                 if place not in self._share.held:
                     del self._holding[place]
                 self._something.set()
+        if len(self._untold) > BUCKETS + 2 * len(self._holding):  # of what clients take and give back there is no end
+            self._untold = dict(self._holding)
 
     def _now(self) -> Now:
         return Now(self._clock.monotonic(), self._clock.time())

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
+from gateway.limits.replicas import store as store_of_replicas
 from gateway.limits.replicas.link import CONNECTIONS, Link, parse_place
 from gateway.limits.replicas.store import OnFailure, ReplicaStore
 from gateway.limits.tables.table import StoreUnavailable
@@ -277,4 +278,29 @@ async def test_no_more_ask_at_once_than_there_are_connections_however_many_bucke
     outcomes = await asyncio.gather(*(store.take([Draw(limit, (str(client),))]) for client in range(100)))
     assert {type(outcome) for outcome in outcomes} == {Taken}
     assert 1 < link.most <= CONNECTIONS - 2
+    await store.close()
+
+
+class _Gone(Link):
+    """Nobody answers."""
+
+    async def be_present(self) -> int:
+        raise StoreUnavailable("gone")
+
+
+async def test_what_cannot_be_told_while_the_store_is_away_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_of_replicas, "BUCKETS", 100)
+    held = Limit("c", Counted.CONCURRENT, rate=1000.0)
+    gate = Limit("r.retry_after", Counted.BANDWIDTH, rate=1e6, burst=1e3)
+    store = ReplicaStore(_Gone(parse_place("redis://127.0.0.1:1"), "mine"), time, OnFailure.ALLOW, None)
+    await store.start()
+    await store.take([Draw(held, ("kept",))])
+    for host in range(1000):
+        draws = [Draw(held, (str(host),))]
+        await store.take(draws)
+        store.put_back(draws)
+        store.hold_off(Draw(gate, (str(host),)), 60.0)
+    assert len(store._untold) <= 103
+    assert ("c", ("kept",)) in store._untold
+    assert not store._owed
     await store.close()
