@@ -1,5 +1,6 @@
 """Names and values as OpenTelemetry's semantic conventions have them (HTTP spans and registry, 1.4x)."""
 
+from gateway.model.reasons import Reason
 from gateway.telemetry.exchanges import seal_exchange
 from gateway.telemetry.otlp.attributes import attributes_of_log, attributes_of_span, is_error, span_name
 from gateway.telemetry.sealing import seal
@@ -38,7 +39,7 @@ def test_a_denial_is_no_error_and_what_the_client_did_wrong_neither() -> None:
     assert not is_error(seal(tunnelled(), 1002.0))
     assert not is_error(seal(denied(), 1002.0))
     record = seal(tunnelled(), 1002.0)
-    record["reason"] = "head_timeout"
+    record["reason"] = Reason.HEAD_TIMEOUT
     assert is_error(record)
     record["status"] = 408
     assert not is_error(record)
