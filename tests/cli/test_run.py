@@ -1,6 +1,6 @@
 """`run`: what is read at the start does not outlive its use."""
 
-from typing import Any
+from typing import Any, ClassVar
 from weakref import ref
 
 import pytest
@@ -17,7 +17,7 @@ class Read:
 class FakeProcess:
     """Looks, once it serves, for what it was made of."""
 
-    seen: "list[Read | None]" = []
+    seen: ClassVar[list[Read | None]] = []
 
     def __init__(self, _loop: object, first: Read, _read: object, _sockets: object) -> None:
         self._first = ref(first)
