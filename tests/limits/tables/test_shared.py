@@ -98,6 +98,31 @@ def _take_for_ever(table: SharedTable, limit: Limit, now: Now) -> None:
         take_from(table, [Draw(limit, (str(key),))], now)
 
 
+def test_a_limit_with_keys_without_end_leaves_the_others_room() -> None:
+    with memory(rows=64) as descriptor:
+        table = SharedTable(descriptor, 0, 64, 4, keys=16)
+        assert _keys_of(table, RATE, at(0)) == 16
+        assert [_keys_of(table, limit, at(0)) for limit in (HELD, DAY)] == [16, 16]
+        assert _keys_of(table, RATE, at(0.005)) == 0
+        assert isinstance(take_from(table, [Draw(RATE, ("0",))], at(0.005)), Taken)  # it has one
+        assert _keys_of(table, RATE, at(1)) >= 12  # those of before say nothing any more, where they can be found
+        other = RATE._replace(name="other")
+        assert _keys_of(table, other, at(2)) == 16  # in rows that were another limit's
+        assert _keys_of(table, RATE, at(2)) >= 12
+
+
+def _keys_of(table: SharedTable, limit: Limit, now: Now) -> int:
+    """How many new keys it may have."""
+    count = 0
+    for key in range(1000):
+        try:
+            take_from(table, [Draw(limit, (f"{now.monotonic} {key}" if now.monotonic else str(key),))], now)
+        except TooManyKeys:
+            continue
+        count += 1
+    return count
+
+
 def test_two_new_buckets_of_one_take_get_two_rows() -> None:
     with memory(rows=1) as descriptor:
         table = SharedTable(descriptor, 0, 1, 4)
