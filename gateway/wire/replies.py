@@ -201,11 +201,6 @@ def is_out_of_order(status: int) -> bool:
     return status in (HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
 
 
-def proxy_status_error(reason: Reason) -> str | None:
-    """The error type of RFC 9209 section 2.3, None where none fits."""
-    return _ANSWERS[reason].error
-
-
 def may_follow(reason: Reason, head: RequestHead | None) -> bool:
     """Whether another request may come on the connection that is told this: many clients send credentials only after a
     407. Not where content follows the head: nobody read it, and it must not be taken for the next request."""

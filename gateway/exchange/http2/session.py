@@ -228,12 +228,6 @@ class Session:
         """Bytes of content that may be sent on this stream now."""
         return 0 if self._is_congested or self.is_lost else self.sender.room(number)
 
-    def taken(self, number: int, size: int) -> None:
-        """What came on this stream was taken by the other side at once."""
-        self.connection.credit_connection(size)
-        self.connection.credit(number, size)
-        self.flush_soon()
-
     def withhold(self, size: int) -> None:
         """What came was not taken yet. The other streams may go on, within bounds."""
         self._withheld += size
