@@ -26,6 +26,7 @@ from gateway.exchange.websocket.switching import switch
 from gateway.model.authority import Authority
 from gateway.model.decision import Permit
 from gateway.model.errors import DownstreamError, GatewayError, InternalError, UpstreamError
+from gateway.model.limits.limit import CONNECTION
 from gateway.model.reasons import Reason
 from gateway.model.record import Ended, ExchangeDraft, Side
 from gateway.model.roles import Meter
@@ -114,7 +115,9 @@ class Exchange:
                 await self._watched.judge_request(plan, judged, self._scope.is_verified, self._inlet)
             key = pool_key(judged.client, judged.permit, draft.connection.peer)
             self._dials = key not in self._scope.pool
-            async with self._scope.lease(judged, self._dials, self._absence) as lease:
+            counted = self._scope.counted | CONNECTION if self._dials else self._scope.counted
+            limiter = self._scope.limiter
+            async with limiter.lease(judged.permit, judged.client, counted, self._absence) as lease:
                 draft.would_limit = lease.would_limit
                 self._meter = self._scope.meter or lease.meter
                 try:
@@ -174,7 +177,8 @@ class Exchange:
                     raise
                 kept.abort()
         if not self._dials:
-            async with self._scope.connection_lease(judged, self._absence):
+            limiter = self._scope.limiter  # a connection is only counted: nothing is held for it
+            async with limiter.lease(judged.permit, judged.client, CONNECTION, self._absence):
                 self._dials = True
         fresh = await self._scope.pool.reach(key, partial(self._dial, key))
         return fresh, await self._ask_over(fresh)
@@ -197,8 +201,8 @@ class Exchange:
         return call_first(reached, key, self._scope.pool, parts)
 
     def _head_for(self, upstream: UpstreamSide) -> Head:
-        changes = self._inspected is not None and self._inspected.changes_fields
-        fields = self._inspected.fields_for(upstream) if changes and self._inspected is not None else None
+        inspected = self._inspected
+        fields = inspected.fields_for(upstream) if inspected is not None and inspected.changes_fields else None
         return upstream.head(self._plan, self._host, self._parts.via, fields)
 
     async def _ask_over(self, upstream: UpstreamSide) -> Response:

@@ -4,10 +4,9 @@ This is all that differs between absolute form on a proxy port, requests inside 
 those on a connection that routes led here.
 """
 
-from collections.abc import Callable, Coroutine
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import ClassVar, NamedTuple
 from typing import Protocol as Role
 
 from gateway.exchange.http1.upstream import UpstreamConnection
@@ -18,19 +17,16 @@ from gateway.model.client import Certificate, Client
 from gateway.model.decision import Deny, Permit
 from gateway.model.errors import DownstreamError, GatewayError, Refused
 from gateway.model.intent import Door, Intent, Protocol
-from gateway.model.limits.limit import CONNECTION, EXCHANGE, REQUEST
+from gateway.model.limits.limit import EXCHANGE, REQUEST, Counted
 from gateway.model.reasons import Reason
 from gateway.model.record import Destination, ExchangeDraft
-from gateway.model.roles import Dialer, HeaderFields, Lease, Limiter, Meter
+from gateway.model.roles import Dialer, HeaderFields, Limiter, Meter
 from gateway.net.stream import Stream
 from gateway.policy.confirm import confirm_host
 from gateway.policy.decide import decide
 from gateway.policy.plan import Rules
 from gateway.wire.http.messages import Request
 from gateway.wire.target import HTTP_PORT, Target
-
-Presence = Callable[[], Coroutine[Any, Any, None]]
-"""Returns once the client is gone."""
 
 
 class Identifies(Role):
@@ -67,6 +63,11 @@ class Scope(Role):
     def limiter(self) -> Limiter: ...
 
     @property
+    def counted(self) -> frozenset[Counted]:
+        """What an exchange takes a lease for, but for the connection that it may need."""
+        ...
+
+    @property
     def usual_port(self) -> int:
         """The one that Host leaves out."""
         ...
@@ -90,14 +91,6 @@ class Scope(Role):
         """Who asks for what, and whether it may pass: noted in the draft as it becomes known. Raises `GatewayError`."""
         ...
 
-    def lease(self, judged: Judged, dials: bool, presence: Presence) -> AbstractAsyncContextManager[Lease]:
-        """Held while the exchange lasts. `dials`: it needs a connection of its own."""
-        ...
-
-    def connection_lease(self, judged: Judged, presence: Presence) -> AbstractAsyncContextManager[object]:
-        """For a connection that turns out to be needed later; given back at once, for it is only counted."""
-        ...
-
     def sum_up(self, draft: ExchangeDraft) -> None:
         """What the connection's own record says of an exchange that is over."""
         ...
@@ -112,18 +105,11 @@ class AnyAuthority:
     identifier: Callable[[], Identifies]
     limiter: Limiter
     pool: Pool
-    meter: None = None
-    usual_port: int = HTTP_PORT
-
-    @property
-    def dialer(self) -> Dialer[Stream] | None:
-        """See `Scope`."""
-        return None
-
-    @property
-    def is_verified(self) -> bool:
-        """See `Scope`."""
-        return False
+    counted: ClassVar[frozenset[Counted]] = EXCHANGE
+    usual_port: ClassVar[int] = HTTP_PORT
+    meter: ClassVar[None] = None
+    dialer: ClassVar[None] = None
+    is_verified: ClassVar[bool] = False
 
     async def judge(self, request: Request, target: Target, draft: ExchangeDraft, now: float) -> Judged:
         """See `Scope`."""
@@ -139,15 +125,6 @@ class AnyAuthority:
         if isinstance(decision, Deny):
             raise identifier.refusal(decision, client, intent, rules, now)
         return Judged(decision, client, target.authority)
-
-    def lease(self, judged: Judged, dials: bool, presence: Presence) -> AbstractAsyncContextManager[Lease]:
-        """See `Scope`."""
-        counted = EXCHANGE | CONNECTION if dials else EXCHANGE
-        return self.limiter.lease(judged.permit, judged.client, counted, presence)
-
-    def connection_lease(self, judged: Judged, presence: Presence) -> AbstractAsyncContextManager[object]:
-        """See `Scope`."""
-        return self.limiter.lease(judged.permit, judged.client, CONNECTION, presence)
 
     def sum_up(self, draft: ExchangeDraft) -> None:
         """The connection says of itself what holds of its last exchange; sizes are those of all."""
@@ -188,6 +165,7 @@ class OneAuthority:
     """Inside a tunnel, whose permit holds for all its requests: each must name the tunnel's own host, as `sni` says,
     and its port. The tunnel's lease is held by whoever opened it, and its rules are those that it was opened under."""
 
+    counted: ClassVar[frozenset[Counted]] = REQUEST
     permit: Permit
     client: Client
     intent: Intent
@@ -218,15 +196,6 @@ class OneAuthority:
         draft.would_deny = verdict
         return Judged(self.permit, self.client, named)
 
-    def lease(self, judged: Judged, dials: bool, presence: Presence) -> AbstractAsyncContextManager[Lease]:
-        """See `Scope`. Whatever is not counted by request is the tunnel's: its own lease is held already."""
-        counted = REQUEST | CONNECTION if dials else REQUEST
-        return self.limiter.lease(judged.permit, judged.client, counted, presence)
-
-    def connection_lease(self, judged: Judged, presence: Presence) -> AbstractAsyncContextManager[object]:
-        """See `Scope`."""
-        return self.limiter.lease(judged.permit, judged.client, CONNECTION, presence)
-
     def sum_up(self, draft: ExchangeDraft) -> None:
         """The connection's record speaks of the tunnel."""
         _add_bytes(draft)
@@ -252,9 +221,5 @@ def _add_bytes(draft: ExchangeDraft) -> None:
 
 
 def _add_end(draft: ExchangeDraft) -> None:
-    transfer = draft.connection.transfer
-    transfer.ended, transfer.ended_by, transfer.reason = (
-        draft.transfer.ended,
-        draft.transfer.ended_by,
-        draft.transfer.reason,
-    )
+    connection, transfer = draft.connection.transfer, draft.transfer
+    connection.ended, connection.ended_by, connection.reason = transfer.ended, transfer.ended_by, transfer.reason

@@ -25,7 +25,7 @@ from gateway.model.record import Ended, ExchangeDraft, Side
 from gateway.model.roles import Meter
 from gateway.net.paced_relay import relay_for
 from gateway.net.stream import Stream
-from gateway.wire.http.messages import End, Event, Response
+from gateway.wire.http.messages import End, Event, Request, Response
 
 _KEY_SUFFIX = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
 
@@ -169,7 +169,7 @@ class Bridge:
                 raise
 
 
-def _pour(source: Inlet, outlet: Outlet) -> None:  # type: ignore[type-arg]  # whichever side's
+def _pour(source: Inlet[Request] | Inlet[Response], outlet: Outlet) -> None:
     held = source.held_content()
     if held:
         outlet.write(held)
