@@ -89,21 +89,15 @@ class TcpDialer:
         return Upstream(dialled, stream)
 
     async def _reach(self, candidates: Sequence[Address], permit: Permit) -> tuple[Address, Stream]:
-        watched = permit.terms.breaker is not None and self._breakers is not None
-        connect = (
-            partial(self._connect_watched, permit)
-            if watched
-            else partial(self._connect, permit.authority.port, permit.source)
-        )
+        connect = partial(self._connect, permit.authority.port, permit.source)
+        if permit.terms.breaker is not None and self._breakers is not None:
+            connect = partial(self._connect_watched, self._breakers, permit)
         if len(candidates) == 1:
             return candidates[0], await connect(candidates[0])
         return await race(interleave(candidates), connect, self._stagger)
 
-    async def _connect_watched(self, permit: Permit, address: Address) -> Stream:
+    async def _connect_watched(self, breakers: Breakers, permit: Permit, address: Address) -> Stream:
         """Unless the rule's breaker is open for this address."""
-        breakers = self._breakers
-        if breakers is None:
-            raise TypeError("nobody watches")
         wait = breakers.admit(permit, address)
         if wait:
             detail = f"{address}: the breaker is open"

@@ -57,8 +57,8 @@ class Stream(asyncio.Protocol):
     With `receiver` None the stream itself holds what arrives. `has_ended`: the peer's orderly end arrived. `is_clear`:
     what the socket carries is what is read and written here, so that the kernel may move it; not so under TLS.
     `is_congested`: more is queued than the peer takes; its feeder hears of it when that begins, and when it is over.
-    `is_cut`: TLS ended without a goodbye, which anybody on the way can bring about. `alert`: the peer ended it so, once
-    the hands were shaken.
+    `is_cut`: TLS ended without `close_notify`, which anybody on the path can bring about. `alert` is the TLS alert with
+    which the peer ended the connection after the handshake.
     """
 
     __slots__ = (
@@ -159,8 +159,8 @@ class Stream(asyncio.Protocol):
         self.transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, _RESET_ON_CLOSE)
         self.transport.abort()
 
-    def owes_goodbye(self) -> None:
-        """Something was written to the socket past this stream: close only once the peer could read it."""
+    def mark_written(self) -> None:
+        """Something was written to the socket past this stream: `aclose` waits until the peer could read it."""
         self._wrote = True
 
     def keep_alive(self) -> None:

@@ -19,7 +19,6 @@ from gateway.net.stream import Stream
 
 _READ = 16 * 1024  # a record holds no more, and room is made for all of it; less would leave a part within OpenSSL
 _UNTAKEN_AT_MOST = 4 * 1024 * 1024  # bytes that wait for a peer that has us answer (KeyUpdate) and does not read
-_GONE = "the peer went away before the handshake was over"
 
 
 class Resumption(NamedTuple):
@@ -31,19 +30,29 @@ class Resumption(NamedTuple):
 
 
 class TlsFailed(Exception):
-    """The handshake came to no good end. `certificate` tells that the peer's was missing or not accepted, `verdict` is
-    then X509_V_ERR_ of OpenSSL, 0 for none; `detail` says what OpenSSL found and quotes nothing of the peer's. `alert`
-    is what the peer said, None if it said nothing; `gone`: it went away without a word."""
+    """The handshake failed. `detail` is OpenSSL's reason and quotes nothing of the peer's.
 
-    alert: str | None = None
-    verdict = 0
-    gone = False
+    `certificate`: the peer's was missing (`missing`) or not accepted; `verdict` is then OpenSSL's X509_V_ERR_ code, 0
+    for none. `alert` is the alert that the peer sent, None for none; `gone`: it closed the connection without one.
+    """
 
-    def __init__(self, detail: str, certificate: bool = False, missing: bool = False) -> None:
+    def __init__(
+        self,
+        detail: str,
+        *,
+        certificate: bool = False,
+        missing: bool = False,
+        verdict: int = 0,
+        alert: str | None = None,
+        gone: bool = False,
+    ) -> None:
         super().__init__(detail)
         self.detail = detail
         self.certificate = certificate
         self.missing = missing
+        self.verdict = verdict
+        self.alert = alert
+        self.gone = gone
 
 
 async def start_tls(
@@ -53,7 +62,7 @@ async def start_tls(
     server_hostname: str | None = None,
     resumption: Resumption | None = None,
 ) -> ssl.SSLObject:
-    """Both hands shaken: from here on `stream` speaks in the clear, and its peer in TLS. `resumption` is for a client.
+    """Shake hands; afterwards what is read from and written to `stream` is plain text. `resumption` is for a client.
 
     Raises `TlsFailed`; by then the alert is queued, and the stream is to be closed, as it is when this is cancelled.
     """
@@ -83,7 +92,7 @@ class TlsTransport(asyncio.Transport):
         self._keep_session = resumption.keep if resumption is not None else None
         self._shaken: asyncio.Future[None] | None = None
         self._peer_ended = False
-        self._said_goodbye = False
+        self._sent_close_notify = False
         self._fault: Exception | None = None
         self._unheard: int | None = None
         self._clear_bytes = 0
@@ -155,7 +164,7 @@ class TlsTransport(asyncio.Transport):
                 chunk = self._ssl.read(_READ)
             except ssl.SSLWantReadError:
                 break
-            except ssl.SSLZeroReturnError:  # both have said goodbye
+            except ssl.SSLZeroReturnError:  # `close_notify` from both sides
                 chunk = b""
             except ssl.SSLError:
                 if chunks:  # what came before the fault was said all the same
@@ -170,9 +179,9 @@ class TlsTransport(asyncio.Transport):
             self._above.eof_received()
 
     def _fail(self, error: ssl.SSLError) -> None:
-        """Before the hands are shaken the peer is told why; after that the connection is as good as reset."""
+        """During the handshake the peer is told why by an alert; after it the connection is treated as reset."""
         if self._shaken is not None:
-            self._stream.owes_goodbye()
+            self._stream.mark_written()
             self._settle(_failure(error))
         elif self._fault is None:
             self._fault = error.with_traceback(None)  # which holds this transport
@@ -247,7 +256,7 @@ class TlsTransport(asyncio.Transport):
         self._above = cast("asyncio.Protocol", protocol)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        if self._said_goodbye or self._fault is not None or not data:
+        if self._sent_close_notify or self._fault is not None or not data:
             return
         size = len(data)
         sent = self._ssl.write(data)
@@ -261,14 +270,14 @@ class TlsTransport(asyncio.Transport):
         self._raw.write(sealed)
 
     def write_eof(self) -> None:
-        self._say_goodbye()
+        self._send_close_notify()
         self._raw.write_eof()
 
     def can_write_eof(self) -> bool:
         return True
 
     def close(self) -> None:
-        self._say_goodbye()
+        self._send_close_notify()
         self._raw.close()
 
     def abort(self) -> None:
@@ -298,11 +307,11 @@ class TlsTransport(asyncio.Transport):
         """`ssl_object`, and what the socket's transport knows."""
         return self._ssl if name == "ssl_object" else self._raw.get_extra_info(name, default)
 
-    def _say_goodbye(self) -> None:
-        """`close_notify`, once. Whether the peer says its own is not waited for."""
-        if self._said_goodbye or self._fault is not None or self._raw.is_closing():
+    def _send_close_notify(self) -> None:
+        """Once. The peer's own `close_notify` is not waited for."""
+        if self._sent_close_notify or self._fault is not None or self._raw.is_closing():
             return
-        self._said_goodbye = True
+        self._sent_close_notify = True
         with contextlib.suppress(ssl.SSLError):  # it wants the peer's as well
             self._ssl.unwrap()
         self._flush()
@@ -313,20 +322,13 @@ class TlsTransport(asyncio.Transport):
 
 
 def _gone() -> TlsFailed:
-    failure = TlsFailed(_GONE)
-    failure.gone = True
-    return failure
+    return TlsFailed("the peer went away before the handshake was over", gone=True)
 
 
 def _failure(error: ssl.SSLError) -> TlsFailed:
     if isinstance(error, ssl.SSLCertVerificationError):
-        failure = TlsFailed(error.verify_message, certificate=True)
-        failure.verdict = error.verify_code
-        return failure
+        return TlsFailed(error.verify_message, certificate=True, verdict=error.verify_code)
     missing = error.reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE"
     said = (error.reason or type(error).__name__).lower().replace("_", " ")
-    failure = TlsFailed(said, certificate=missing, missing=missing)
-    _, was_told, alert = said.partition(" alert ")
-    if was_told:
-        failure.alert = alert
-    return failure
+    _, received, alert = said.partition(" alert ")
+    return TlsFailed(said, certificate=missing, missing=missing, alert=alert if received else None)
