@@ -31,11 +31,12 @@ from gateway.model.reasons import Reason
 from gateway.model.record import Ended, ExchangeDraft, Side
 from gateway.model.roles import Meter
 from gateway.net.dialer import introduce
+from gateway.net.tls.contexts import HTTP_2
 from gateway.wire.head import parse_traceparent
 from gateway.wire.http.messages import Delimiter, Response
 
 MAX_INTERIM = 16
-HTTP_2 = "h2"  # as ALPN names it: only what interception dialled speaks it
+
 _REPEATABLE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))  # RFC 9110 section 9.2.2
 _SWITCHING = 101
 
@@ -194,7 +195,7 @@ class Exchange:
         else:
             reached = await parts.dialer.dial(self._permit)
             introduce(reached, self._permit, self._draft.connection.peer)
-        if reached.alpn != HTTP_2:
+        if reached.alpn != HTTP_2:  # only what interception dialled speaks it
             return UpstreamConnection(reached, parts.codec.response_reader(parts.bounds), parts.clock.monotonic())
         from gateway.exchange.http2.calling import call_first  # noqa: PLC0415  # interception has loaded it
 

@@ -8,10 +8,8 @@ from gateway.model.reasons import Reason
 from gateway.model.roles import Deadlines
 from gateway.net.stream import Stream
 from gateway.net.tls.alerts import refused_with
+from gateway.net.tls.contexts import HTTP_1_1, HTTP_2
 from gateway.net.tls.transport import Resumption, TlsFailed, start_tls
-
-HTTP_1_1 = "http/1.1"
-HTTP_2 = "h2"
 
 # X509_V_ERR_ of OpenSSL (x509_vfy.h), as far as an operator does something about it.
 _VERDICTS = {
@@ -40,9 +38,9 @@ _ABOUT_OUR_CERTIFICATE = frozenset(
 )
 
 
-def mirrored(offered: Sequence[str]) -> tuple[str, ...]:
-    """What is offered to the destination for a client that offers this (RFC 7301); nothing where it offers nothing. One
-    of HTTP/2 alone is understood by destinations of HTTP/1.1, too: docs/decisions/0016-http2.md.
+def alpn_for_destination(offered: Sequence[str]) -> tuple[str, ...]:
+    """What is offered to the destination for a client that offers this (RFC 7301); nothing where it offers nothing. For
+    a client that offers only HTTP/2, HTTP/1.1 is offered as well: docs/decisions/0016-http2.md.
 
     Raises `DownstreamError` where it offers only what is not inspected.
     """
@@ -55,9 +53,9 @@ def mirrored(offered: Sequence[str]) -> tuple[str, ...]:
     return (HTTP_1_1,)
 
 
-def shown(offered: Sequence[str], taken: str | None) -> tuple[str, ...]:
-    """What the client is offered, of what it offers itself, where the destination has `taken` this: the same, if it can
-    be; nothing for nothing, but to a client that knows only HTTP/2."""
+def alpn_for_client(offered: Sequence[str], taken: str | None) -> tuple[str, ...]:
+    """What the client, which `offered` these, may choose from where the destination has `taken` one: the same, if it
+    can be. Where the destination took none there is no choice either, but for a client that speaks only HTTP/2."""
     if taken is not None and taken in offered:
         return (taken,)
     if taken is None and (not offered or HTTP_1_1 in offered):

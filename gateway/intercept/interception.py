@@ -20,7 +20,7 @@ from gateway.exchange.parts import Parts
 from gateway.exchange.scope import OneAuthority
 from gateway.exchange.upstream import Pool
 from gateway.intercept.dialer import VerifyingDialer
-from gateway.intercept.handshakes import HTTP_2, meet_client, mirrored, shown
+from gateway.intercept.handshakes import alpn_for_client, alpn_for_destination, meet_client
 from gateway.intercept.minting import Minting
 from gateway.intercept.rejections import Rejections
 from gateway.intercept.sessions import Sessions
@@ -36,6 +36,7 @@ from gateway.model.record import Draft, Ended, Side, TlsSides
 from gateway.model.recording.noting import note
 from gateway.model.roles import Limiter, Meter, Upstream
 from gateway.net.stream import Stream
+from gateway.net.tls.contexts import HTTP_2
 from gateway.policy.plan import Rules
 
 HTTPS_PORT = 443
@@ -116,13 +117,13 @@ class Interception:
             client=draft.peer,
             name=tunnel.name,
             is_permitted=agrees and draft.would_deny is None,
-            alpn=mirrored(tunnel.hello.alpn),
+            alpn=alpn_for_destination(tunnel.hello.alpn),
             told=partial(self._note_destination, sides),
         )
 
     async def _meet_destination(
         self, tunnel: Inspected, draft: Draft, dialer: VerifyingDialer, scope: OneAuthority
-    ) -> "_Met":
+    ) -> _Met:
         """What the client may be offered. A failure stays to be told."""
         parts, offered = self._parts, tunnel.hello.alpn
         try:
@@ -131,7 +132,7 @@ class Interception:
             note(error, draft)
             dialer.owed = error
             return _Met(tuple([each for each in dialer.alpn if each in offered]))
-        alpn = shown(offered, secured.alpn)
+        alpn = alpn_for_client(offered, secured.alpn)
         if secured.alpn == HTTP_2:
             calling = Calling(secured, parts.clock.monotonic)
             scope.share(calling, draft.peer)

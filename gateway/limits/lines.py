@@ -13,7 +13,7 @@ from math import inf
 from typing import Any
 
 from gateway.limits.store import Store
-from gateway.limits.tables.table import NoAnswer
+from gateway.limits.tables.table import NoAnswer, Place
 from gateway.model.errors import DownstreamError, InternalError
 from gateway.model.limits.limit import Limit
 from gateway.model.reasons import Reason
@@ -33,9 +33,6 @@ LONGEST_SLEEP = 1.0
 
 Presence = Callable[[], Coroutine[Any, Any, None]]
 """Returns once nobody is there any more."""
-
-Place = tuple[str, tuple[str, ...]]
-"""A limit's name and a bucket's key."""
 
 
 class NotServed(Exception):

@@ -33,7 +33,7 @@ class BytesMeter:
 
     def close(self) -> None:
         """Draw what has moved and was not drawn yet."""
-        for pace in {self.up, self.down} - {None}:
+        for pace in {self.up, self.down}:  # both may be the same
             if pace is not None:
                 pace.settle()
 

@@ -107,15 +107,15 @@ def merged_fills(fills: Iterable[LimitFill]) -> Sequence[LimitFill]:
 
 def _share(settings: LimitStoreSettings, clock: Clock, workers: int) -> "ReplicaStore":
     """A store elsewhere. Raises `ConfigError`, which holds nothing of the URL: there may be a password in it."""
-    from gateway.limits.replicas.link import Link, parse_place  # noqa: PLC0415  # see above
+    from gateway.limits.replicas.link import Link, parse_store_url  # noqa: PLC0415  # see above
     from gateway.limits.replicas.store import OnFailure, ReplicaStore  # noqa: PLC0415
 
     try:
-        place = parse_place(settings.store)
+        url = parse_store_url(settings.store)
     except ValueError as refusal:
         raise ConfigError("gateway.yaml: limits.store", str(refusal)) from None
     replicas = None if settings.replicas is None else settings.replicas * workers
-    return ReplicaStore(Link(place, _member()), clock, OnFailure(settings.on_store_failure), replicas)
+    return ReplicaStore(Link(url, _member()), clock, OnFailure(settings.on_store_failure), replicas)
 
 
 def _member() -> str:

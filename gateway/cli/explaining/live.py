@@ -26,9 +26,10 @@ from gateway.net.dns.answers import Alias, Missing
 from gateway.net.dns.cache import Resolution
 from gateway.net.dns.lookup import Asked
 from gateway.net.stream import Stream
+from gateway.net.tls.contexts import HTTP_1_1, HTTP_2
 from gateway.serve.deadlines import DeadlineWheel
 
-ALPN = ["h2", "http/1.1"]
+ALPN = [HTTP_2, HTTP_1_1]
 NAMES_SHOWN = 4
 
 

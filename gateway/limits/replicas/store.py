@@ -162,7 +162,7 @@ class ReplicaStore:
         moment = self._now()
         self._share.hear(draw, seconds, moment)
         self._ahead(draw).closed_until = moment.monotonic + seconds
-        self._owed[draw.limit.name, draw.key] = draw._replace(amount=0.0)
+        self._owed[_place(draw)] = draw._replace(amount=0.0)
         self._something.set()
 
     def listed(self) -> Iterable[tuple[Place, State]]:

@@ -17,9 +17,10 @@ from gateway.net.dns.channel import Channel
 from gateway.net.dns.framing import DohFraming, DotFraming, Framing
 from gateway.net.dns.transport import PORTS, Over, Question, Reply
 from gateway.net.names import NameServer
+from gateway.net.tls.contexts import HTTP_2
 
 GOODBYE_SECONDS = 1.0
-ALPN = {Over.DOH: "h2"}
+ALPN = {Over.DOH: HTTP_2}
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-ALPN: Final = ["http/1.1"]
+HTTP_1_1: Final = "http/1.1"
+HTTP_2: Final = "h2"
+"""As ALPN names them (RFC 7301 section 6, RFC 9113 section 3.2)."""
+
 _CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"  # of TLS 1.2: forward secrecy and AEAD only; those of 1.3 all are
 
 
@@ -45,7 +48,7 @@ class BadMaterial(ValueError):
 
 def build_server_context(material: TlsMaterial) -> ssl.SSLContext:
     """For a listener. Raises `BadMaterial`."""
-    context = server_context(ALPN)
+    context = server_context([HTTP_1_1])
     _load_own(context, material.cert, material.key)
     if material.client_ca is not None:
         _demand_client(context, material.client_ca, material.crl, material.client_required)
