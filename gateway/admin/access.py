@@ -71,11 +71,9 @@ def access_of(request: HTTPConnection, token: TokenFile | None) -> Access:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address literal is 127.0.0.0/8 or ::1."""
+    """Whether this is the literal of a loopback address."""
     address = parse_address(host)
-    if address is None:
-        return False
-    return address.value >> 24 == 127 if address.version == 4 else address.value == 1
+    return address is not None and address.is_loopback
 
 
 def _shows(presented: list[str], token: TokenFile) -> bool:

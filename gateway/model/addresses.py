@@ -31,6 +31,11 @@ class Address(NamedTuple):
         """As it stands in an authority: IPv6 in brackets (RFC 3986 section 3.2.2)."""
         return str(self) if self.version == 4 else f"[{self}]"
 
+    @property
+    def is_loopback(self) -> bool:
+        """127.0.0.0/8 or ::1: only this machine reaches it."""
+        return self.value >> 24 == 127 if self.version == 4 else self.value == 1
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Network:

@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, PrivateAttr
 
 from gateway.model.decision import Timeouts
-from gateway.settings.inspecting.sections import InspectorSettings
 from gateway.settings.leaves import (
     AutoCount,
     AutoSize,
@@ -31,7 +30,7 @@ from gateway.settings.leaves import (
     OptionalCount,
     OptionalDuration,
     OutputPath,
-    PolicySource,
+    PolicyLocation,
     Size,
     Store,
     Text,
@@ -40,6 +39,7 @@ from gateway.settings.leaves import (
 )
 from gateway.settings.section import Section, key
 from gateway.settings.sections.identity import IdentitySettings, KubernetesSettings
+from gateway.settings.sections.inspectors import InspectorSettings
 from gateway.settings.source.places import Document, MarkedMapping
 
 POLICY_FILE = "policy.yaml"
@@ -277,7 +277,7 @@ class GatewaySettings(Section):
     listeners: Annotated[tuple[ListenerSettings, ...], Field(min_length=1)] = key(
         [{"name": "proxy", "bind": "[::]:3128"}], "Listening sockets."
     )
-    policy: PolicySource = key(POLICY_FILE, "A file, a directory, or `kubernetes`.")
+    policy: PolicyLocation = key(POLICY_FILE, "A file, a directory, or `kubernetes`.")
     identity: IdentitySettings = Field(default_factory=IdentitySettings, description="How clients are recognised.")
     kubernetes: KubernetesSettings = Field(default_factory=KubernetesSettings, description="The API server.")
     addresses: AddressSettings = Field(default_factory=AddressSettings, description="Which addresses may be dialled.")

@@ -280,7 +280,7 @@ def parse_key_source(value: object, info: ValidationInfo) -> Path | str:
     return parse_path(value, info)
 
 
-def parse_policy_source(value: object, info: ValidationInfo) -> Path | Literal["kubernetes"]:
+def parse_policy_location(value: object, info: ValidationInfo) -> Path | Literal["kubernetes"]:
     """A file, a directory, or the word `kubernetes`."""
     return "kubernetes" if value == "kubernetes" else parse_path(value, info)
 

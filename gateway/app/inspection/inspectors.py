@@ -17,8 +17,8 @@ from gateway.model.inspection.watching import Watch
 from gateway.model.reasons import Reason
 from gateway.settings.compile.inspectors import unknown_patterns
 from gateway.settings.gateway import GatewaySettings
-from gateway.settings.inspecting.sections import BarSettings, InspectorSettings, MediaSettings, SecretsSettings
 from gateway.settings.problems import Problems, did_you_mean
+from gateway.settings.sections.inspectors import BarSettings, InspectorSettings, MediaSettings, SecretsSettings
 from gateway.settings.source.places import KeyPath
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from gateway.model.inspection.watching import Watch
 from gateway.settings.gateway import GatewaySettings
-from gateway.settings.inspecting.sections import InspectorSettings
+from gateway.settings.sections.inspectors import InspectorSettings
 
 if TYPE_CHECKING:
     from gateway.app.inspection.inspectors import Made

@@ -7,13 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, takewhile
 
-from gateway.model.addresses import Address, parse_network
 from gateway.model.client import IdentitySource
 from gateway.model.decision import SniRule
 from gateway.model.intent import Protocol
 from gateway.policy.rules import ANY_HOST, Action, HostPattern, PortRange
-from gateway.settings.compile.inspection import Finding, check_inspection
-from gateway.settings.compile.inspectors import check_inspector
+from gateway.settings.compile.inspection import check_inspection
+from gateway.settings.compile.inspectors import Finding, check_inspector
 from gateway.settings.gateway import (
     AccessLogSettings,
     ClientCertificateSettings,
@@ -22,7 +21,6 @@ from gateway.settings.gateway import (
     SecretSettings,
 )
 from gateway.settings.hosts import HostEntry, Suffix, public_suffix
-from gateway.settings.inspecting.sections import InspectorSettings
 from gateway.settings.policy import (
     GroupSettings,
     LimitSettings,
@@ -32,8 +30,8 @@ from gateway.settings.policy import (
 )
 from gateway.settings.problems import did_you_mean
 from gateway.settings.sections.identity import IdentitySettings
+from gateway.settings.sections.inspectors import InspectorSettings
 
-_LOOPBACK = tuple(network for text in ("127.0.0.0/8", "::1") if (network := parse_network(text)) is not None)
 _KINDS_OF_LIMIT = ("use", "connections", "requests", "concurrent", "bandwidth", "bytes")
 
 
@@ -64,7 +62,7 @@ def check_gateway(settings: GatewaySettings) -> Iterator[Finding]:
     yield from _check_credentials(settings)
     yield from _check_inspectors(settings)
     admin = settings.admin
-    if admin.token_file is None and not is_loopback(admin.bind.address):
+    if admin.token_file is None and not admin.bind.address.is_loopback:
         yield ("admin", "bind"), f"{admin.bind} is reachable from elsewhere: that needs admin.token_file"
     cache = settings.resolver.cache
     if cache.min_ttl > cache.max_ttl:
@@ -149,11 +147,6 @@ def _check_inspectors(settings: GatewaySettings) -> Iterator[Finding]:
     for name, inspector in settings.inspectors.items():
         for path, message in check_inspector(inspector):
             yield ("inspectors", name, *path), message
-
-
-def is_loopback(address: Address) -> bool:
-    """Whether only this machine reaches the address."""
-    return any(address in network for network in _LOOPBACK)
 
 
 def check_match(match: MatchSettings) -> Iterator[Finding]:

@@ -11,15 +11,13 @@ from gateway.policy.requests.credentials import SecretScope
 from gateway.policy.requests.judging import RequestRule, RequestRules
 from gateway.policy.requests.paths import parse_path_pattern
 from gateway.policy.rules import Action, HostPattern, PortRange
-from gateway.settings.compile.inspectors import check_named
+from gateway.settings.compile.inspectors import Finding, check_media_types, check_named
 from gateway.settings.gateway import ClientCertificateSettings, SecretSettings
 from gateway.settings.hosts import show_pattern
-from gateway.settings.inspecting.sections import InspectorSettings
 from gateway.settings.policy import HeaderSettings, InspectSettings, RequestSettings, RuleSettings
 from gateway.settings.problems import did_you_mean, show_value
+from gateway.settings.sections.inspectors import InspectorSettings
 from gateway.settings.source.places import KeyPath
-
-Finding = tuple[KeyPath, str]
 
 OURS_TO_SAY = frozenset(
     (
@@ -49,7 +47,7 @@ NEVER_LOGGED = frozenset({"authorization", "cookie", "proxy-authorization"})
 _SECRET = "secret"
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _METHOD = re.compile(r"[A-Z]+(?:-[A-Z]+)*")
-_MEDIA_TYPE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+/(?:\*|[!#$%&'+.^_`|~0-9A-Za-z-]+)")
+
 _VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 _REFERENCE = re.compile(r"\$\{secret:([^{}]*)\}")
 
@@ -124,9 +122,8 @@ def _check_request(request: RequestSettings) -> Iterator[Finding]:
             parse_path_pattern(text)
         except ValueError as refusal:
             yield ("paths", index), f"{show_value(text)}: {refusal}"
-    for index, media_type in enumerate(request.content_types or ()):
-        if _MEDIA_TYPE.fullmatch(media_type) is None or media_type.startswith("*/"):
-            yield ("content_types", index), f"{show_value(media_type)} is no type/subtype or type/* without parameters"
+    for path, message in check_media_types(request.content_types or ()):
+        yield ("content_types", *path), message
 
 
 def _check_headers(headers: HeaderSettings) -> Iterator[Finding]:

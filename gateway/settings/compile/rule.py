@@ -21,10 +21,10 @@ from gateway.settings.source.places import Document, KeyPath
 from gateway.settings.units import parse_cidr
 
 _HTTPS = (PortRange(443, 443),)
-_TERMS = frozenset(
-    {"sni", "ech", "inspect", "private", "within", "resolve", "source", "timeouts", "proxy_protocol"}
-    | {"limits", "honour_retry_after", "breaker"}
-)
+_TERMS = frozenset((
+    "sni", "ech", "inspect", "private", "within", "resolve", "source", "timeouts", "proxy_protocol", "limits",
+    "honour_retry_after", "breaker",
+))  # fmt: skip
 _NOTHING_EXCEPTED = Except()
 
 

@@ -24,6 +24,11 @@ def stamp(path: Path) -> Stamp:
     return status.st_ino, status.st_mtime_ns, status.st_size
 
 
+def unreadable(refusal: OSError | ValueError) -> BadValue:
+    """Why a file cannot be read; a ValueError is a NUL in its path."""
+    return BadValue(f"cannot be read: {refusal.strerror if isinstance(refusal, OSError) else refusal}")
+
+
 class Reader:
     """Reads files for one load."""
 
@@ -51,9 +56,8 @@ class Reader:
         try:
             with path.open("rb") as file:
                 content = file.read(MAX_BYTES + 1)
-        except (OSError, ValueError) as refusal:  # ValueError: a NUL in the path
-            reason = refusal.strerror if isinstance(refusal, OSError) else str(refusal)
-            raise BadValue(f"cannot be read: {reason}") from refusal
+        except (OSError, ValueError) as refusal:
+            raise unreadable(refusal) from refusal
         if len(content) > MAX_BYTES:
             raise BadValue(f"is larger than {MAX_BYTES >> 20} MiB")
         self._digest.update(f"{shown or path}\0{len(content)}\0".encode(errors="surrogateescape"))
