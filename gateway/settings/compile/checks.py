@@ -20,7 +20,6 @@ from gateway.settings.gateway import (
     ListenerSettings,
     SecretSettings,
 )
-from gateway.settings.hosts import HostEntry, Suffix, public_suffix
 from gateway.settings.policy import (
     GroupSettings,
     LimitSettings,
@@ -258,13 +257,3 @@ def hides_requests(rule: RuleSettings, ports: Sequence[PortRange]) -> bool:
     if rule.action is Action.DENY or rule.inspect is not None or rule.protocol is Protocol.HTTP:
         return False
     return rule.protocol is not None or any((span.first, span.last) != (80, 80) for span in ports)
-
-
-def check_suffix(entry: HostEntry, rule: RuleSettings) -> Suffix | None:
-    """In which section of the Public Suffix List the entry covers a whole suffix that the rule does not own up to."""
-    if rule.public_suffix:
-        return None
-    for pattern in entry.patterns:
-        if (found := public_suffix(pattern)) is not None:
-            return found
-    return None

@@ -9,10 +9,11 @@ from gateway.model.inspection.terms import Inspection
 from gateway.model.intent import Protocol
 from gateway.policy.rules import ANY_PORT, Action, Except, HostPattern, PortRange, Rule
 from gateway.settings.compile.advice import advise_rule
-from gateway.settings.compile.checks import Declared, check_rule, check_suffix
+from gateway.settings.compile.checks import Declared, check_rule
 from gateway.settings.compile.inspection import compile_inspection
 from gateway.settings.compile.limits import compile_breaker, compile_limits
-from gateway.settings.hosts import HostEntry, Suffix, parse_host_entry
+from gateway.settings.compile.suffixes import Suffix, check_suffix
+from gateway.settings.hosts import HostEntry, parse_host_entry
 from gateway.settings.policy import ExceptSettings, RuleSettings
 from gateway.settings.problems import BadValue, Problems
 from gateway.settings.source.authorities import parse_authorities
