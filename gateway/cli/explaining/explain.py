@@ -61,9 +61,8 @@ def explain_url(
     decided_at = time.perf_counter()
     refusal = _refusal_of_literal(decision)
     request = _judge(decision, parse_request(url, method))
-    allowed = isinstance(decision, Permit) and (refusal is None or not refusal.enforced)
     passes = request is None or isinstance(request, Allowed) or (isinstance(decision, Permit) and decision.report)
-    allowed = allowed and passes
+    allowed = isinstance(decision, Permit) and (refusal is None or not refusal.enforced) and passes
     _print(answers(), intent, client, decision, refusal, allowed)
     if request is not None:
         say(answers(), f"  {'request':<9} {_words_for_request(request, passes)}")
@@ -71,19 +70,33 @@ def explain_url(
         _print_near_misses(answers(), decision, intent, rules, now)
         _print_cure(answers(), decision, client, intent, rules.policy, now)
     if live:
-        from gateway.app.resolving import ResolverPlan  # noqa: PLC0415  # what goes there is large
-        from gateway.cli.explaining.live import Stages, go_there  # noqa: PLC0415
-
-        stages = Stages(answers())
-        say(answers(), "")
-        stages.tell("identity", identified_at - began_at, show_client(client))
-        stages.tell("rule", decided_at - identified_at, _words_for(decision))
-        if allowed and isinstance(decision, Permit):
-            return go_there(
-                intent, decision, ResolverPlan(settings.resolver, load_resolver_authorities(settings)), stages
-            )
-        say(answers(), "  nothing was resolved or dialled")
+        seconds = identified_at - began_at, decided_at - identified_at
+        return _go_live(settings, intent, client, decision, allowed, *seconds)
     return allowed
+
+
+def _go_live(
+    settings: GatewaySettings,
+    intent: Intent,
+    client: Client,
+    decision: Permit | Deny,
+    allowed: bool,
+    identity_seconds: float,
+    rule_seconds: float,
+) -> bool:
+    """The stages of a connection, each with its time; the dial only if it is allowed. Raises `Unreached`."""
+    from gateway.app.resolving import ResolverPlan  # noqa: PLC0415  # what goes there is large
+    from gateway.cli.explaining.live import Stages, go_there  # noqa: PLC0415
+
+    say(answers(), "")
+    stages = Stages(answers())
+    stages.tell("identity", identity_seconds, show_client(client))
+    stages.tell("rule", rule_seconds, _words_for(decision))
+    if not allowed or isinstance(decision, Deny):
+        say(answers(), "  nothing was resolved or dialled")
+        return False
+    plan = ResolverPlan(settings.resolver, load_resolver_authorities(settings))
+    return go_there(intent, decision, plan, stages)
 
 
 def _tell_doubts(loaded: LoadedPolicy, client_name: str | None) -> None:
