@@ -18,7 +18,8 @@ from gateway.cli.ending import fail, until_interrupted
 from gateway.cli.insight.commands import learn, replay, report
 from gateway.cli.migrating.commands import env, import_, network_policy
 from gateway.cli.observing.commands import observe
-from gateway.cli.routes import routes
+from gateway.cli.options import Config, TableOrJson, wants_json
+from gateway.cli.routing.commands import routes
 
 app = typer.Typer(
     name="egress-gateway",
@@ -34,10 +35,6 @@ app = typer.Typer(
 COLLECTED_AFTER = 100_000
 """Objects. What a command imports and builds stays: looking for cycles in it over and over is a seventh of a start."""
 
-Config = Annotated[
-    Path | None,
-    typer.Option("-c", "--config", metavar="FILE", help="gateway.yaml; else ./gateway.yaml, else its defaults."),
-]
 PolicyPath = Annotated[
     Path | None, typer.Option("--policy", metavar="PATH", help="A policy file or directory, instead of FILE's.")
 ]
@@ -188,7 +185,7 @@ def explain(
 
 def limits(
     config: Config = None,
-    output: Annotated[str, typer.Option("-o", "--output", metavar="table|json", help="How to print.")] = "table",
+    output: TableOrJson = "table",
     name: Annotated[str | None, typer.Option(metavar="TEXT", help="Part of the limit's name.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Again every second.")] = False,
 ) -> None:
@@ -202,11 +199,10 @@ def limits(
     from gateway.cli.limits import print_limits
     from gateway.settings.problems import ConfigErrors
 
-    if output not in ("table", "json"):
-        fail(f"-o is table or json, not {output!r}")
+    as_json = wants_json(output)
     try:
         with until_interrupted():
-            print_limits(config, name, output == "json", follow)
+            print_limits(config, name, as_json, follow)
     except (ConfigErrors, NoAnswer) as refusal:
         fail(refusal)
 
@@ -215,7 +211,7 @@ def tunnels(
     action: Annotated[str, typer.Argument(metavar="list|close", help="What to do.")] = "list",
     connection_id: Annotated[str | None, typer.Argument(metavar="ID", help="Of the one to close.")] = None,
     config: Config = None,
-    output: Annotated[str, typer.Option("-o", "--output", metavar="table|json", help="How to print.")] = "table",
+    output: TableOrJson = "table",
     host: Annotated[str | None, typer.Option(metavar="TEXT", help="Part of the destination's name.")] = None,
     client: Annotated[str | None, typer.Option(metavar="WHO", help="The client's address or user.")] = None,
     rule: Annotated[str | None, typer.Option(metavar="TEXT", help="Part of the rule's full name.")] = None,
@@ -235,12 +231,11 @@ def tunnels(
     from gateway.cli.tunnels import Wanted, close_one, print_tunnels
     from gateway.settings.problems import ConfigErrors
 
-    if output not in ("table", "json"):
-        fail(f"-o is table or json, not {output!r}")
+    as_json = wants_json(output)
     try:
         match (action, connection_id):
             case ("list", None):
-                print_tunnels(config, Wanted(host, client, rule), output == "json")
+                print_tunnels(config, Wanted(host, client, rule), as_json)
             case ("close", str()):
                 if not close_one(config, connection_id):
                     typer.echo(f"there is no open tunnel {connection_id}", err=True)

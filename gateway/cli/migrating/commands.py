@@ -21,7 +21,7 @@ def import_(
     ports: Annotated[
         str | None, typer.Option(metavar="80,443", help="smokescreen: the ports of its names; else any.")
     ] = None,
-    role: Annotated[str, typer.Option(metavar="KEY", help="smokescreen: a role is a user or a namespace.")] = ("user"),
+    role: Annotated[str, typer.Option(metavar="KEY", help="smokescreen: a role is a user or a namespace.")] = "user",
     inspect: Annotated[bool, typer.Option("--inspect", help="smokescreen: inspect what mitm_domains names.")] = False,
 ) -> None:
     """Turn the rules of another proxy or mesh into a policy.
@@ -72,7 +72,7 @@ def env(
     cluster_domain: Annotated[str, typer.Option(metavar="NAME", help="'' outside of a cluster.")] = "cluster.local",
     output: Annotated[
         str, typer.Option("-o", "--output", metavar="FORMAT", help="shell, dotenv, kubernetes, json.")
-    ] = ("shell"),
+    ] = "shell",
 ) -> None:
     """Print the variables that lead clients to the gateway.
 
