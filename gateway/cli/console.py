@@ -66,6 +66,14 @@ def show(
         say(console, f"... and {len(rows) - MOST_ROWS} more rows: -o json prints all")
 
 
+def show_size(count: float) -> str:
+    """Bytes in the largest unit of which there is one."""
+    for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if count >= size:
+            return f"{count / size:.1f}{unit}"
+    return f"{count:.0f}B"
+
+
 def show_json(data: object, indent: int | None = 2) -> None:
     """On standard output, without rich, which goes over every character."""
     typer.echo(json.dumps(data, indent=indent))

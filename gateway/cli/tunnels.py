@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from gateway.cli.admin_port import AdminPort
-from gateway.cli.console import answers, say, show, show_json
+from gateway.cli.console import answers, say, show, show_json, show_size
 
 Tunnel = Mapping[str, Any]
 
@@ -54,8 +54,8 @@ _COLUMNS: Mapping[str, Callable[[Tunnel], str]] = {
     "RULE": lambda tunnel: tunnel["rule"],
     "GEN": lambda tunnel: str(tunnel["generation"]),
     "AGE": lambda tunnel: _age(tunnel["age_seconds"]),
-    "UP": lambda tunnel: _size(tunnel["bytes_up"]),
-    "DOWN": lambda tunnel: _size(tunnel["bytes_down"]),
+    "UP": lambda tunnel: show_size(tunnel["bytes_up"]),
+    "DOWN": lambda tunnel: show_size(tunnel["bytes_down"]),
 }
 
 
@@ -64,10 +64,3 @@ def _age(seconds: float) -> str:
         if seconds >= length:
             return f"{seconds / length:.1f}{unit}"
     return f"{seconds:.0f}s"
-
-
-def _size(count: int) -> str:
-    for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
-        if count >= size:
-            return f"{count / size:.1f}{unit}"
-    return f"{count}B"
