@@ -1,4 +1,4 @@
-"""All that files say, read at one go: what a start and every reload take, whole or not at all.
+"""Everything that files say, read as of one moment: a start and every reload take it whole or not at all.
 
 The child process that reads for a reload imports this module and little else.
 """
@@ -10,9 +10,9 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TypeVar
 
-from gateway.app.inspection.looking import check_inspectors
+from gateway.app.inspection.client_certificates import load_client_certificates
+from gateway.app.inspection.inspectors_in_force import check_inspectors
 from gateway.app.inspection.material import AuthorityMaterial, load_authority_material
-from gateway.app.inspection.shown import load_client_certificates
 from gateway.model.client import IdentitySource
 from gateway.net.tls.contexts import BadMaterial, ClientCertificate, TlsMaterial, build_server_context
 from gateway.settings.gateway import GatewaySettings, TlsSettings
@@ -32,7 +32,7 @@ from gateway.settings.source.pem import read_key, read_pem
 S = TypeVar("S", bound=Section)
 
 READINGS = 3
-"""At most, of files that do not come to rest: who watches them sees the last change."""
+"""At most, of files that keep changing: whoever watches them sees the last change."""
 
 Materials = Mapping[str, TlsMaterial]
 """By the name of the listener; they travel as bytes, and whoever serves makes contexts from them."""
@@ -61,10 +61,10 @@ class Sources:
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """`users` are bcrypt hashes by name, None where no password is looked at; `authorities` is the text of
-    `resolver.tls.ca`, if there is one; `materials` stand by the listener's name; `inspection` is the authority of
-    inspected destinations; `client_certificates` are shown to those that ask. `files` are all that it was read from, as
-    they were just before."""
+    """`users` are bcrypt hashes by name, None where no password is checked; `authorities` is the text of
+    `resolver.tls.ca`, if there is one; `materials` are by listener name; `inspection` is the authority that signs for
+    inspected destinations; `client_certificates` are those that inspection presents to destinations. `files` are all
+    that were read, as they were just before."""
 
     settings: GatewaySettings
     policy: LoadedPolicy
@@ -89,8 +89,8 @@ def as_started(read: GatewaySettings, running: GatewaySettings) -> GatewaySettin
 
 
 def load_configuration(sources: Sources, environ: Mapping[str, str]) -> Configuration:
-    """gateway.yaml with the policy and the users that it names, all of one moment: where a file changes while others
-    are read, they are read again, for a mixture of before and after may allow what neither does. Raises `ConfigErrors`.
+    """Read gateway.yaml with the policy and the users that it names, as of one moment: when a file changes while others
+    are read, all are read again, for a mixture of before and after may allow what neither does. Raises `ConfigErrors`.
     """
     for _ in range(READINGS - 1):
         read = _read(sources, environ)
@@ -106,14 +106,24 @@ def _read(sources: Sources, environ: Mapping[str, str]) -> Configuration:
     users = load_users(settings) if _looks_at_passwords(settings) else None
     authorities = load_resolver_authorities(settings)
     materials = load_materials(settings)
-    shown = load_authority_material(settings), load_client_certificates(settings)
+    inspection = load_authority_material(settings)
+    client_certificates = load_client_certificates(settings)
     check_inspectors(settings)
-    loaded = load_policy(settings)
-    return Configuration(settings, loaded, users, authorities, materials, *shown, {**files, **loaded.files})
+    policy = load_policy(settings)
+    return Configuration(
+        settings=settings,
+        policy=policy,
+        users=users,
+        authorities=authorities,
+        materials=materials,
+        inspection=inspection,
+        client_certificates=client_certificates,
+        files={**files, **policy.files},
+    )
 
 
 def before_the_address(sources: Iterable[IdentitySource]) -> Iterator[IdentitySource]:
-    """Those that are asked: one after it would never be."""
+    """Those that are used: `address` always answers, so none after it is reached."""
     return takewhile(lambda source: source is not IdentitySource.ADDRESS, sources)
 
 

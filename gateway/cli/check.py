@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gateway.app.configuration import load_materials
-from gateway.app.inspection.looking import check_inspectors
+from gateway.app.inspection.client_certificates import load_client_certificates
+from gateway.app.inspection.inspectors_in_force import check_inspectors
 from gateway.app.inspection.material import load_authority_material
-from gateway.app.inspection.shown import load_client_certificates
 from gateway.cli.console import answers, complaints, say
 from gateway.model.errors import ConfigError
 from gateway.settings.gateway import GatewaySettings

@@ -13,12 +13,12 @@ from gateway.app.build import build_recorder, build_services, build_telling
 from gateway.app.clock import SystemClock
 from gateway.app.followers import LogFollower, WalkFollower, build_admission
 from gateway.app.generation.in_force import InForce
-from gateway.app.inspection.looking import InspectorsInForce
-from gateway.app.live.aftermath import Aftermath
+from gateway.app.inspection.inspectors_in_force import InspectorsInForce
 from gateway.app.live.connections import Connections
 from gateway.app.live.limiting import Limiting, Seat
 from gateway.app.live.listing import close_tunnel, list_tunnels
-from gateway.app.live.vault import Vault
+from gateway.app.live.reevaluation import Reevaluation
+from gateway.app.live.secrets import SecretsInForce
 from gateway.app.resolving import ResolverPlan
 from gateway.app.sockets import NamedSockets, transparent_listeners
 from gateway.app.watch import watch
@@ -72,12 +72,12 @@ class Serving:
             self.recorder,
         )
         self.connections = Connections(loop, services, admission, ledger, transparent_listeners(settings))
-        self._vault = services.exchanges.secrets = Vault()
+        self._secrets = services.exchanges.secrets = SecretsInForce()
         logs = LogFollower(self.recorder, settings, ledger)
         self._inspectors = services.exchanges.watchers = InspectorsInForce()
-        in_force.followers = [WalkFollower(services, admission), logs, self._vault, self._inspectors]
-        self._aftermath = Aftermath(self.connections.drafts, in_force, services.clock)
-        in_force.retire = self._aftermath.retire
+        in_force.followers = [WalkFollower(services, admission), logs, self._secrets, self._inspectors]
+        self._reevaluation = Reevaluation(self.connections.drafts, in_force, services.clock)
+        in_force.retire = self._reevaluation.retire
         self._cluster = in_force.cluster
         self._following: list[asyncio.Task[None]] = []
         self._listeners = [Listener(sock, partial(self.connections.accept, name)) for name, sock in sockets]
@@ -87,10 +87,10 @@ class Serving:
         await self._limiting.start()
         for listener in self._listeners:
             await listener.start()
-        vault = self._vault
+        secrets = self._secrets
         self._following = [
-            asyncio.create_task(self._aftermath.follow(), name="aftermath"),
-            asyncio.create_task(watch(lambda: vault.files, vault.read_again), name="secrets"),
+            asyncio.create_task(self._reevaluation.follow(), name="reevaluation"),
+            asyncio.create_task(watch(lambda: secrets.files, secrets.read_again), name="secrets"),
         ]
         _freeze()
 

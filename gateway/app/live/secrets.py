@@ -52,7 +52,7 @@ class _Kept(NamedTuple):
     secret: Secret | None
 
 
-class Vault:
+class SecretsInForce:
     """Fulfils `SecretStore`, and `followers.Follower`."""
 
     def __init__(self) -> None:

@@ -34,7 +34,7 @@ class InForce(Protocol):
     def settings(self) -> GatewaySettings: ...
 
 
-class Aftermath:
+class Reevaluation:
     """`drafts` are those of all live connections."""
 
     def __init__(
@@ -49,7 +49,7 @@ class Aftermath:
         self._clock = clock
         self._look_every = look_every
         self._retired: list[Rules] = []
-        self._doomed: dict[str, _Doomed] = {}
+        self._draining: dict[str, _Draining] = {}
         self._something = asyncio.Event()
 
     def retire(self, rules: Rules) -> None:
@@ -61,7 +61,7 @@ class Aftermath:
         """For as long as the process serves."""
         while True:
             await self._something.wait()
-            while self._retired or self._doomed:
+            while self._retired or self._draining:
                 await self.look()
                 await asyncio.sleep(self._look_every)
             self._something.clear()
@@ -78,7 +78,7 @@ class Aftermath:
             elif max(draft.generation, draft.judged) < rules.generation:
                 self._judge_again(draft, rules)
         await self._take_down(deciding)
-        self._end_doomed()
+        self._end_drained()
 
     async def _sliced(self) -> AsyncIterator[Draft]:
         for number, draft in enumerate(self._drafts(), 1):
@@ -93,20 +93,20 @@ class Aftermath:
             return
         draft.judged = rules.generation
         if still_permits(rules, draft, self._clock.time()):
-            self._doomed.pop(draft.connection_id, None)
+            self._draining.pop(draft.connection_id, None)
         elif mode == "close":
             _cut(draft)
         else:
-            self._doomed.setdefault(
-                draft.connection_id, _Doomed(draft, self._clock.monotonic(), settings.drain.timeout)
+            self._draining.setdefault(
+                draft.connection_id, _Draining(draft, self._clock.monotonic(), settings.drain.timeout)
             )
 
-    def _end_doomed(self) -> None:
+    def _end_drained(self) -> None:
         now = self._clock.monotonic()
-        for connection_id, doomed in list(self._doomed.items()):
-            if doomed.draft.tunnel is None or doomed.is_over(now):
-                _cut(doomed.draft)
-                del self._doomed[connection_id]
+        for connection_id, draining in list(self._draining.items()):
+            if draining.draft.tunnel is None or draining.is_over(now):
+                _cut(draining.draft)
+                del self._draining[connection_id]
 
     async def _take_down(self, deciding: int) -> None:
         for rules in [rules for rules in self._retired if rules.generation < deciding]:
@@ -115,7 +115,7 @@ class Aftermath:
                 await asyncio.sleep(0)
 
 
-class _Doomed:
+class _Draining:
     """A tunnel that may go on until it is idle, or until its time is over."""
 
     __slots__ = ("_moved", "_over_at", "_quiet_since", "draft")
