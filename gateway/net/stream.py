@@ -1,4 +1,4 @@
-"""One side of a connection: peeked and answered while it is talked to, handed to a receiver when it is relayed.
+"""One side of a connection: read and answered while it is talked to, handed to a receiver when it is relayed.
 
 What arrives is held until it is consumed. Reading pauses while `bound` bytes or more are held and nobody waits for
 more, so that a peer can make us hold no more than what was asked for plus one read of the loop (256 kB on uvloop).
@@ -40,7 +40,7 @@ class Receiver(Protocol):
 
 
 class Feeder(Protocol):
-    """Writes to a stream's transport, and heeds what the peer takes."""
+    """Writes to a stream's transport, with back-pressure."""
 
     def congested(self) -> None:
         """More is queued than the peer takes: pause."""
@@ -99,7 +99,7 @@ class Stream(asyncio.Protocol):
         self._discards = False
         self._lingers = False
 
-    # What the walk does with it.
+    # Called while the connection is talked to.
 
     def peek(self) -> bytes:
         """All that is held and not yet consumed; empty if nothing."""
@@ -125,7 +125,7 @@ class Stream(asyncio.Protocol):
                 self._waiter = None
 
     async def absence(self) -> None:
-        """Wait until the peer sends no more; what it sends meanwhile is held, and waits for it to be taken."""
+        """Wait until the peer ends its side; what it sends meanwhile is held until it is consumed."""
         while not (self.has_ended or self.is_lost):
             if len(self._held) < self._bound:
                 await self.more()
@@ -139,8 +139,8 @@ class Stream(asyncio.Protocol):
             self.transport.write(data)
 
     async def aclose(self) -> None:
-        """Close in an orderly way; idempotent. Waits, at most LINGER_SECONDS, only where the peer may still be
-        reading what was written here: closing over unread input would reset that away (RFC 9112 section 9.6).
+        """Close in an orderly way; idempotent. Waits, at most LINGER_SECONDS, only while the peer may still be reading
+        what was written here: closing over unread input would reset the connection and lose it (RFC 9112 section 9.6).
         """
         if self.is_lost or self.transport.is_closing():
             return
@@ -171,18 +171,18 @@ class Stream(asyncio.Protocol):
         for level, option, value in KEEP_ALIVE:
             sock.setsockopt(level, option, value)
 
-    # What a relay does with it besides.
+    # Called by a relay, too.
 
     def read_on(self) -> None:
         """Let the transport read again."""
-        if not self.has_ended:  # uvloop would read, and tell, the end again
+        if not self.has_ended:  # uvloop would read, and report, the end again
             self.transport.resume_reading()
 
     def end(self) -> None:
         """Send the end after what is queued; the peer can still send."""
         try:
             self.transport.write_eof()
-        except OSError:  # asyncio's own loop raises what uvloop tells by `connection_lost`: the peer has reset
+        except OSError:  # asyncio's own loop raises what uvloop reports by `connection_lost`: the peer has reset
             return
 
     def queued(self) -> int:
@@ -198,7 +198,7 @@ class Stream(asyncio.Protocol):
         name = self.transport.get_extra_info("sockname")
         return None if name is None else parse_address(cast("str", name[0]).partition("%")[0])
 
-    # What the transport tells.
+    # Called by the transport.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)

@@ -1,4 +1,4 @@
-"""How a connection is told no: in HTTP before the tunnel stands, with a TLS alert or a reset after the 200."""
+"""How a connection is refused: in HTTP before the tunnel stands, with a TLS alert or a reset after the 200."""
 
 from gateway.model.errors import DownstreamError, GatewayError, InternalError, UpstreamError
 from gateway.model.reasons import Reason
@@ -22,7 +22,7 @@ _TLS_HANDSHAKE = b"\x16"
 def refuse(
     error: GatewayError, head: RequestHead | None, downstream: ByteStream, draft: Draft, services: Services
 ) -> bool:
-    """Answer in the language that the connection speaks by now, and note why. True: another request may follow."""
+    """Answer in the protocol that the connection speaks by now, and note why. True: another request may follow."""
     note(error, draft)
     if error.reason is Reason.CLIENT_CLOSED:
         return False
@@ -37,7 +37,7 @@ def refuse(
 
 
 async def turn_away(reason: Reason, downstream: ByteStream, draft: Draft, services: Services) -> None:
-    """Answer a connection of which nothing is read, because there is no room for it. Records it and closes it."""
+    """Answer and close a connection for which there is no room, without reading from it. Records it."""
     refuse(InternalError(reason), None, downstream, draft, services)
     services.recorder.record(draft)
     await downstream.aclose()
@@ -58,7 +58,7 @@ async def asks_again(downstream: ByteStream, draft: Draft, services: Services) -
 
 
 def _speaks_no_http(reason: Reason, downstream: ByteStream) -> bool:
-    """Where TLS does not stand as it should there is nobody to read an answer; an alert is all that is said."""
+    """Without a proper TLS session nobody can read an answer; the alert is all that is sent."""
     if reason is Reason.TLS_HANDSHAKE_TIMEOUT:
         downstream.abort()
     elif reason is Reason.PROXY_HEADER_MISSING and downstream.peek()[:1] == _TLS_HANDSHAKE:
@@ -69,9 +69,9 @@ def _speaks_no_http(reason: Reason, downstream: ByteStream) -> bool:
 
 
 def _break_off(error: GatewayError, downstream: ByteStream) -> None:
-    """After the 200, and to a client that was captured, no HTTP is spoken: one that began TLS gets an alert, any other
-    one a reset; and a reset it is where not the client but the destination or we are the cause, so that it tries again.
-    A handshake that we took part in has its own last word."""
+    """After the 200, and to a captured client, no HTTP is spoken: a client that began TLS gets an alert, any other a
+    reset. It is a reset, too, where not the client but the destination or the gateway is the cause, so that the client
+    tries again. A failed handshake of ours has sent its own alert."""
     if error.reason in _TOLD_BY_TLS:
         return
     at_fault_ourselves = isinstance(error, UpstreamError | InternalError)

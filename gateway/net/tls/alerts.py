@@ -10,7 +10,7 @@ _NAME_FOR_NONE = "bad certificate"  # RFC 5246 knows no better one, nor do many 
 
 
 def refused_with(alert: str, shows: bool = True) -> UpstreamError:
-    """`alert` is OpenSSL's word for it. `shows`: we have a certificate to show, which it may not like."""
+    """`alert` is OpenSSL's name for it. `shows`: we presented a certificate, which it may not accept."""
     if alert == _WANTS_ONE or (alert == _NAME_FOR_NONE and not shows):
         return UpstreamError(Reason.UPSTREAM_WANTS_CERTIFICATE, alert)
     return UpstreamError(Reason.UPSTREAM_TLS_ALERT, alert)

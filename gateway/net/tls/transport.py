@@ -18,12 +18,12 @@ from typing import Any, NamedTuple, cast
 from gateway.net.stream import Stream
 
 _READ = 16 * 1024  # a record holds no more, and room is made for all of it; less would leave a part within OpenSSL
-_UNTAKEN_AT_MOST = 4 * 1024 * 1024  # bytes that wait for a peer that has us answer (KeyUpdate) and does not read
+_UNTAKEN_AT_MOST = 4 * 1024 * 1024  # bytes queued for a peer that makes us answer (KeyUpdate) and does not read
 
 
 class Resumption(NamedTuple):
-    """The session that a client takes up again, None for none. `keep` is called once, with the first answer, when there
-    is one to take up the next time: a server of TLS 1.3 sends its tickets after the handshake."""
+    """The session that a client resumes, None for none. `keep` is called once, with the first answer, when there is a
+    session to resume next time: a server of TLS 1.3 sends its tickets after the handshake."""
 
     session: ssl.SSLSession | None
     keep: Callable[[ssl.SSLObject], None]
@@ -122,12 +122,12 @@ class TlsTransport(asyncio.Transport):
         return self._ssl
 
     def _step_aside(self) -> None:
-        """Closing and resetting need no TLS: the stream is its socket's again."""
+        """Closing and resetting need no TLS: the stream uses its socket's transport again."""
         if not self._stream.is_lost:
             self._raw.set_protocol(self._stream)
         self._stream.transport = self._raw
 
-    # What the socket's transport tells.
+    # Called by the socket's transport.
 
     def data_received(self, data: bytes) -> None:
         self._incoming.write(data)
@@ -167,7 +167,7 @@ class TlsTransport(asyncio.Transport):
             except ssl.SSLZeroReturnError:  # `close_notify` from both sides
                 chunk = b""
             except ssl.SSLError:
-                if chunks:  # what came before the fault was said all the same
+                if chunks:  # what came before the fault is valid
                     self._above.data_received(b"".join(chunks))
                 raise
             self._peer_ended = not chunk
@@ -217,9 +217,9 @@ class TlsTransport(asyncio.Transport):
         self._stream.transport = self._raw  # else each would keep the other, and only the collector could tell
         self._settle(_gone())
 
-    # A server of TLS 1.3 turns away who has not the right certificate when the handshake is over for us: with an alert,
-    # and often a reset right behind it. A write that meets the reset has the loop close without reading the alert. So
-    # until its first answer is there the connection is held by a descriptor of ours as well.
+    # A server of TLS 1.3 refuses our certificate when the handshake is over for us: with an alert, and often a reset
+    # right behind it. If a write meets the reset, the loop closes the socket without reading the alert. So we hold a
+    # descriptor of our own until its first answer is there.
 
     def _keep_unheard(self) -> None:
         connection = self._raw.get_extra_info("socket")
@@ -249,10 +249,10 @@ class TlsTransport(asyncio.Transport):
     def resume_writing(self) -> None:
         self._above.resume_writing()
 
-    # What the stream does with it.
+    # Called by the stream.
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """TLS inside this TLS stands between it and the stream."""
+        """With TLS inside this TLS the inner one stands between this transport and the stream."""
         self._above = cast("asyncio.Protocol", protocol)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -296,7 +296,7 @@ class TlsTransport(asyncio.Transport):
         return self._raw.is_reading()
 
     def get_write_buffer_size(self) -> int:
-        """In bytes of the clear, as far as can be told: what waits is sealed."""
+        """In plain-text bytes, approximately: what waits is encrypted already."""
         queued = self._raw.get_write_buffer_size()
         return -(-queued * self._clear_bytes // self._sealed_bytes) if queued and self._sealed_bytes else queued
 
