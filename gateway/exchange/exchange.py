@@ -42,7 +42,7 @@ _SWITCHING = 101
 
 
 class Exchange:
-    """One, from its head to its end. `run` once."""
+    """One exchange, from the request's head to the end of the response. `run` once."""
 
     __slots__ = (
         "_asker",
@@ -94,7 +94,7 @@ class Exchange:
         self._down: Outlet | None = None
 
     async def run(self) -> bool:
-        """True: another request may follow. Raises `GatewayError`; the answer is then the caller's to give."""
+        """True: another request may follow. Raises `GatewayError`, which the caller answers."""
         plan, draft, parts = self._plan, self._draft, self._parts
         draft.path = plan.target.path
         if parts.draining:
@@ -137,7 +137,7 @@ class Exchange:
             part(self._up, self._down)
 
     def _answer_here(self) -> bool:
-        """As the last that the request may reach."""
+        """For a request that may go no further."""
         keeps = self._plan.is_persistent and self._inlet.end is not None
         self._asker.answer_here(self._request, self._plan.passing, keeps)
         self._draft.status = 200
@@ -168,7 +168,7 @@ class Exchange:
 
     async def _ask(self, key: Hashable, judged: Judged) -> tuple[UpstreamSide, Response]:
         """Over a kept connection, which the destination may be closing right now: then once more over a fresh one, if
-        that does no harm (RFC 9112 section 9.3.1)."""
+        the request may be repeated (RFC 9112 section 9.3.1)."""
         kept = self._scope.pool.take(key)
         if kept is not None:
             try:
@@ -277,7 +277,7 @@ class Exchange:
         return keeps
 
     def _release(self, upstream: UpstreamSide, key: Hashable | None) -> None:
-        """Keep the connection under `key` if both sides have said all, and nothing else."""
+        """Keep the connection under `key` if both messages are complete and nothing came after them."""
         if not self._is_sent():
             upstream.abort()
         elif key is not None and upstream.is_clean and isinstance(upstream, UpstreamConnection):
@@ -285,10 +285,10 @@ class Exchange:
         else:
             upstream.close()
 
-    # What both have in common.
+    # Both directions.
 
     async def _absence(self) -> None:
-        """Until the client is gone, or sends no more: who waits for its turn then waits in vain."""
+        """Until the client is gone, or sends no more: waiting is then of no use."""
         while not (self._inlet.is_lost or self._inlet.is_over):
             await self._signal.wait()
 

@@ -1,4 +1,4 @@
-"""The head of a response as the client gets it. As with requests, what was said last is kept with its connection."""
+"""The head of a response as the client gets it. As with requests, the last one is kept with its connection."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,7 +14,7 @@ _NOT_MODIFIED = 304
 
 
 class Asker(Protocol):
-    """Who sent a request, and waits for its answer. `signal` rings when something happened on either side."""
+    """Sends a request, and gets its answer. `signal` rings when something happened on either side."""
 
     @property
     def stream(self) -> Sink: ...
@@ -34,7 +34,7 @@ class Asker(Protocol):
         ...
 
     def switch(self, response: Response, parts: Parts) -> int:
-        """A WebSocket is spoken from here on; with which status that is said."""
+        """The connection is a WebSocket from here on; returns the status that was sent."""
         ...
 
     def answer_here(self, request: Request, passing: list[tuple[str, str]], keeps: bool) -> None:
@@ -66,7 +66,7 @@ class Telling:
 
     @property
     def length(self) -> str | None:
-        """What `content-length` says, also of content that does not follow."""
+        """The value of `content-length`, also for content that does not follow."""
         if self.framing is Delimiter.LENGTH:
             return str(self.response.framing.length)
         if self.framing is Delimiter.NONE and (self.is_head or self.response.status == _NOT_MODIFIED):
@@ -81,7 +81,7 @@ class Telling:
 
 
 def tell(request: Request, response: Response, last: Telling | None) -> Telling:
-    """How to tell it; `last` is how the one before it was told."""
+    """How to send it; `last` is the result for the response before it."""
     is_head = request.method == "HEAD"
     if last is not None and last.response == response and last.minor == request.minor and last.is_head is is_head:
         return last

@@ -1,7 +1,7 @@
-"""By which door the requests of one connection come: whom each may name, and by which right it goes on.
+"""How the requests of one connection arrive: what each may name, and under which authority it is forwarded.
 
 This is all that differs between absolute form on a proxy port, requests inside a tunnel, clear or intercepted, and
-those on a connection that routes led here.
+requests on a captured connection.
 """
 
 from collections.abc import Callable
@@ -30,23 +30,23 @@ from gateway.wire.target import HTTP_PORT, Target
 
 
 class Identifies(Role):
-    """Who is asking."""
+    """Finds out who the client is."""
 
     async def identify(self, address: Address, head: HeaderFields, certificate: Certificate | None) -> Client:
         """Raises `DownstreamError` for credentials that are wrong or missing."""
         ...
 
     def by_address(self, address: Address) -> Client:
-        """Who never heard of a proxy that takes credentials."""
+        """For a captured client, which does not know of a proxy that takes credentials."""
         ...
 
     def refusal(self, denial: Deny, client: Client, intent: Intent, rules: Rules, now: float) -> GatewayError:
-        """What a denied client is told."""
+        """How to refuse a denied client."""
         ...
 
 
 class Judged(NamedTuple):
-    """May pass. `named` is whom the request names, under which Host it goes on."""
+    """A permitted request. `named` is the host that the request names and that its Host field carries."""
 
     permit: Permit
     client: Client
@@ -54,7 +54,7 @@ class Judged(NamedTuple):
 
 
 class Scope(Role):
-    """`pool` keeps connections between exchanges; who made it closes it."""
+    """`pool` keeps connections between exchanges; its maker closes it."""
 
     @property
     def pool(self) -> Pool: ...
@@ -64,17 +64,17 @@ class Scope(Role):
 
     @property
     def counted(self) -> frozenset[Counted]:
-        """What an exchange takes a lease for, but for the connection that it may need."""
+        """What an exchange takes a lease for, besides the connection that it may need."""
         ...
 
     @property
     def usual_port(self) -> int:
-        """The one that Host leaves out."""
+        """The port that Host leaves out."""
         ...
 
     @property
     def meter(self) -> Meter | None:
-        """Of the tunnel that carries the exchanges; where there is none, each lease has its own."""
+        """Of the tunnel that carries the exchanges; without one each lease has its own."""
         ...
 
     @property
@@ -92,14 +92,14 @@ class Scope(Role):
         ...
 
     def sum_up(self, draft: ExchangeDraft) -> None:
-        """What the connection's own record says of an exchange that is over."""
+        """Note in the connection's own record what an exchange that is over adds to it."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class AnyAuthority:
-    """Absolute form on a proxy port: each request names whom it is for, is judged like a connection of its own, and
-    by the rules of its own time. The target replaces Host (RFC 9112 section 3.2.2)."""
+    """Absolute form on a proxy port: each request names its destination, is judged like a connection of its own, and by
+    the rules of its own time. The target replaces Host (RFC 9112 section 3.2.2)."""
 
     rules: Callable[[], Rules]
     identifier: Callable[[], Identifies]
@@ -127,7 +127,7 @@ class AnyAuthority:
         return Judged(decision, client, target.authority)
 
     def sum_up(self, draft: ExchangeDraft) -> None:
-        """The connection says of itself what holds of its last exchange; sizes are those of all."""
+        """The connection's record holds what its last exchange's does; sizes are summed."""
         _add_bytes(draft)
         connection = draft.connection
         connection.generation, connection.client, connection.intent = draft.generation, draft.client, draft.intent
@@ -138,8 +138,8 @@ class AnyAuthority:
 
 @dataclass(frozen=True, slots=True)
 class AnyHost(AnyAuthority):
-    """A connection that routes led here, on its way to `original`: each request names a host by its Host field, always
-    at the port that was dialled, and is judged like a connection of its own. Nobody is asked for credentials."""
+    """A captured connection on its way to `original`: each request names a host in its Host field, always at the port
+    that was dialled, and is judged like a connection of its own. No credentials are asked for."""
 
     original: Destination = field(kw_only=True)
 
@@ -197,13 +197,13 @@ class OneAuthority:
         return Judged(self.permit, self.client, named)
 
     def sum_up(self, draft: ExchangeDraft) -> None:
-        """The connection's record speaks of the tunnel."""
+        """The connection's record describes the tunnel."""
         _add_bytes(draft)
         _add_end(draft)
 
 
 def _host_of(request: Request, usual_port: int) -> Authority | None:
-    """Whom the Host field names; None without one, as in HTTP/1.0. Raises `DownstreamError`."""
+    """The host in the Host field; None without one, as in HTTP/1.0. Raises `DownstreamError`."""
     hosts = request.values("host")
     if not hosts:
         return None

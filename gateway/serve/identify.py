@@ -115,7 +115,7 @@ def _usual_cost(users: Mapping[str, bytes]) -> int:
 
 
 def _matches(password: bytes, stored: bytes) -> bool:
-    # What lies beyond 72 bytes bcrypt never looked at; newer versions refuse it.
+    # bcrypt ignores what follows 72 bytes; newer versions of the library refuse it.
     return bcrypt.checkpw(password[:72], stored)
 
 

@@ -1,4 +1,4 @@
-"""What a rule's `inspect` makes of a request by itself, whoever sends it: kept with the plan of the request."""
+"""What a rule's `inspect` makes of a request alone, whoever sends it: kept with the plan of the request."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ _ALLOWED = Allowed()
 
 
 class Reading(NamedTuple):
-    """`kept` are the fields that go on, without those that the rule removes or sets. `media_type`, `query` and
+    """`kept` are the fields that are forwarded, without those that the rule removes or sets. `media_type`, `query` and
     `headers` are for the record."""
 
     inspection: Inspection

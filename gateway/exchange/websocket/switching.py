@@ -1,7 +1,7 @@
-"""The moment at which a WebSocket begins, and the tunnel behind it.
+"""Switches an exchange to a WebSocket, and relays it.
 
 Between two sides of HTTP/1 it is a tunnel like any other. A client of HTTP/2 has a stream instead (RFC 8441); what it
-sends goes on as content, to another stream or to the connection that HTTP/1 has left.
+sends is forwarded as content, to another stream or to the connection that HTTP/1 has left.
 """
 
 from base64 import b64encode
@@ -52,7 +52,7 @@ async def switch(
 
 
 def _check_accept(upstream: UpstreamSide, response: Response) -> None:
-    """Of a handshake that was ours, for a client that made none."""
+    """The answer to a handshake that we made, for a client that made none."""
     if not isinstance(upstream, UpstreamConnection) or not upstream.websocket_key:
         return
     digest = sha1((upstream.websocket_key + _KEY_SUFFIX).encode("ascii"), usedforsecurity=False).digest()
@@ -82,7 +82,7 @@ async def _relay(
 
 
 class _Raw:
-    """Fulfils `inlets.Reader`: no HTTP is spoken any more."""
+    """Fulfils `inlets.Reader`: no HTTP is parsed any more."""
 
     def receive(self, data: bytes) -> list[Event]:
         """Whatever comes."""

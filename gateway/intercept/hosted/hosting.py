@@ -156,7 +156,7 @@ class _Process(asyncio.Protocol):
         self._dying: asyncio.Task[None] | None = None
         self._running = self._loop.create_task(self._run(), name=f"inspector {declared.name}")
 
-    # What sessions do with it.
+    # Called by sessions.
 
     def ask(self, question: Question, answered: Answered) -> None:
         """Answered later, in order."""

@@ -124,7 +124,7 @@ class ContentGate:
         for reader in readers:
             reader.moved = self._moved
 
-    # What the exchange does with it.
+    # Called by the exchange.
 
     @property
     def is_full(self) -> bool:
@@ -158,7 +158,7 @@ class ContentGate:
         if self.has_ended:
             sink.ended()
 
-    # What the watch does with it.
+    # Called by the watch.
 
     def shut(self) -> None:
         """Nothing leaves any more."""

@@ -73,7 +73,7 @@ class Request(NamedTuple):
 
     @property
     def pauses(self) -> bool:
-        """Whether what follows may be no HTTP: that is the answer's to say."""
+        """Whether bytes other than HTTP may follow: the answer decides."""
         return self.method == "CONNECT" or bool(self.upgrade)
 
 
@@ -120,7 +120,7 @@ Event = Request | Response | bytes | End
 
 
 class MalformedMessage(Malformed):
-    """No continuation makes these bytes messages that we take. `events` are what the same bytes said before that."""
+    """No continuation makes these bytes messages that we take. `events` are those before the fault."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(reason, detail)
