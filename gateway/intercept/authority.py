@@ -140,7 +140,7 @@ def read_certificates(pem: bytes) -> list[x509.Certificate]:
 
 
 def published(certificates: bytes) -> bytes:
-    """The certificates alone, in their order: whatever else stands in the file stays there."""
+    """The certificates alone, in their order, without anything else that stands in the file."""
     return b"".join(each.public_bytes(serialization.Encoding.PEM) for each in read_certificates(certificates))
 
 

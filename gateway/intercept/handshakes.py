@@ -1,4 +1,4 @@
-"""What a handshake's end means, on either side of an inspected tunnel."""
+"""What the result of a handshake means, on either side of an inspected tunnel."""
 
 import ssl
 from collections.abc import Sequence
@@ -39,11 +39,9 @@ _ABOUT_OUR_CERTIFICATE = frozenset(
 
 
 def alpn_for_destination(offered: Sequence[str]) -> tuple[str, ...]:
-    """What is offered to the destination for a client that offers this (RFC 7301); nothing where it offers nothing. For
-    a client that offers only HTTP/2, HTTP/1.1 is offered as well: docs/decisions/0016-http2.md.
-
-    Raises `DownstreamError` where it offers only what is not inspected.
-    """
+    """The protocols to offer to the destination for a client that offers these (RFC 7301); none if it offers none. For
+    a client that offers only HTTP/2, HTTP/1.1 is offered as well: docs/decisions/0016-http2.md. Raises
+    `DownstreamError` if it offers only what is not inspected."""
     if not offered:
         return ()
     if HTTP_2 in offered:
@@ -54,8 +52,8 @@ def alpn_for_destination(offered: Sequence[str]) -> tuple[str, ...]:
 
 
 def alpn_for_client(offered: Sequence[str], taken: str | None) -> tuple[str, ...]:
-    """What the client, which `offered` these, may choose from where the destination has `taken` one: the same, if it
-    can be. Where the destination took none there is no choice either, but for a client that speaks only HTTP/2."""
+    """What the client, which `offered` these, may choose from after the destination has `taken` one: the same, if
+    possible. Where the destination took none there is no choice either, except for a client that speaks only HTTP/2."""
     if taken is not None and taken in offered:
         return (taken,)
     if taken is None and (not offered or HTTP_1_1 in offered):
@@ -72,8 +70,8 @@ async def meet_destination(
     deadlines: Deadlines,
     seconds: float,
 ) -> ssl.SSLObject:
-    """It has proved to be `name`, a host or an address. `shows`: so have we, if it asked. Raises `UpstreamError`; then
-    the stream is to be closed."""
+    """The destination has proved to be `name`, a host or an address. `shows`: so have we, if it asked. Raises
+    `UpstreamError`; then the stream is to be closed."""
     try:
         with deadlines.within(seconds, lambda: UpstreamError(Reason.UPSTREAM_TLS_TIMEOUT, _too_slow(seconds))):
             return await start_tls(stream, context, False, name, resumption)
@@ -82,7 +80,7 @@ async def meet_destination(
 
 
 async def meet_client(stream: Stream, context: ssl.SSLContext, deadlines: Deadlines, seconds: float) -> ssl.SSLObject:
-    """It has taken our certificate. Raises `DownstreamError`; what TLS itself has to say about that was said."""
+    """The client has accepted our certificate. Raises `DownstreamError`, with an alert sent where TLS has one."""
     if stream.is_lost or stream.has_ended:
         raise DownstreamError(Reason.CLIENT_CLOSED, "before it was answered")
     try:

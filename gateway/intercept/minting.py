@@ -1,6 +1,5 @@
-"""Server-side TLS contexts for inspected names, each with a certificate of its own: made on demand, kept for as long as
-they are good, bounded in number. A name that many clients ask for at once is made once; making blocks no loop.
-"""
+"""Server-side TLS contexts for inspected names, each with a certificate of its own: made on demand, kept while they are
+valid, bounded in number. A name that many clients ask for at once is made once; making one does not block the loop."""
 
 import asyncio
 import ssl

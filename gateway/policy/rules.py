@@ -1,7 +1,5 @@
-"""What a policy is once it was read: rules, groups and the address policy, as plain values.
-
-`settings` makes these from text, `policy.plan` indexes them, `policy.decide` asks the index.
-"""
+"""A policy as plain values: rules, groups and the address policy. `settings` makes these from text, `policy.plan`
+indexes them, `policy.decide` queries the index."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -22,7 +20,7 @@ class Mode(StrEnum):
 
 
 class Tier(StrEnum):
-    """Who wrote a rule; a team rule speaks only where no platform rule matches."""
+    """Who wrote a rule; a team rule applies only where no platform rule matches."""
 
     PLATFORM = "platform"
     TEAM = "team"

@@ -1,8 +1,8 @@
 """The process in which inspectors of one declaration run: it reads questions from its standard input, which is a
 socket, and answers them there, one after the other.
 
-A method that takes too long is interrupted by a signal, and only its exchange is told so; one that cannot be
-interrupted keeps the process busy until the gateway ends it.
+A method that takes too long is interrupted by a signal, and only its exchange fails; one that cannot be interrupted
+keeps the process busy until the gateway kills it.
 """
 
 import os
@@ -35,7 +35,7 @@ _LONGEST = 2**32
 
 
 class _TooLong(BaseException):
-    """No `except Exception` of an inspector's catches it."""
+    """Not an `Exception`, so that no `except Exception` of an inspector catches it."""
 
 
 def main() -> None:
@@ -65,7 +65,7 @@ class _Serving:
             signal.signal(number, signal.SIG_IGN)
 
     def begin(self, head: bytes) -> Callable[[], Inspector]:
-        """The first frame says which inspectors these are. Ends the process if there are none."""
+        """The first frame says which inspectors these are. Ends the process if they cannot be made."""
         _, kind, options, self._timeout = orjson.loads(head)
         try:
             make = build_kind(kind, options)
@@ -101,7 +101,7 @@ class _Serving:
             return encode_frame(told_of(bug))
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        """Again and again, until the method gives up."""
+        """Repeatedly, until the method ends."""
         if self._is_calling:
             raise _TooLong
 

@@ -1,8 +1,8 @@
-"""Inspectors that others wrote, each declaration in a process of its own, which is ended if it does not answer.
+"""Third-party inspectors, each declaration in a process of its own, which is killed if it does not answer.
 
-The deadline of a question begins when the one before it was answered: nobody pays for what another exchange asked. The
-process interrupts a slow method itself; only what cannot be interrupted there costs the process, and then those
-exchanges fail that had something in it. Another process is started for the next.
+The deadline of a question begins when the one before it was answered: no exchange pays for another's question. The
+process interrupts a slow method itself; only what cannot be interrupted there costs the process, and then the exchanges
+fail that had a question in it. The next exchange starts another process.
 """
 
 import asyncio
@@ -59,7 +59,7 @@ class HostedKind:
     """Opens sessions with inspectors of one declaration. Bound to the running loop."""
 
     def __init__(self, declared: Declared, methods: frozenset[str] = frozenset(METHODS)) -> None:
-        """`methods`: those that its inspectors have written, as far as is known; the process tells."""
+        """`methods`: those that its inspectors implement, as far as is known; the process reports them."""
         self.methods = methods
         self._declared = declared
         self._process: _Process | None = None
@@ -87,7 +87,7 @@ class HostedKind:
         return HostedSession(self, self._next)
 
     def process(self) -> "_Process":
-        """The one that new sessions go to; it is over if too many were lately."""
+        """The one that new sessions use; one that has ended if too many were started lately."""
         self.start()
         return cast("_Process", self._process)
 
@@ -169,12 +169,12 @@ class _Process(asyncio.Protocol):
             self._watch()
 
     def close(self, session: int) -> None:
-        """Nothing of this session is wanted any more."""
+        """Drop the questions of this session."""
         if not self.is_over:
             self._send(Question(session, CLOSE, None).encode())
 
     def end(self, why: str) -> None:
-        """At once; whoever waits for it is told why."""
+        """At once; everything that waits for it fails with the reason."""
         if self.is_over:
             return
         self.is_over = True
@@ -247,7 +247,7 @@ class _Process(asyncio.Protocol):
         answered(answer)
 
     def _watch(self) -> None:
-        """The turn of the next question has come."""
+        """The next question is being worked on."""
         self._watchdog.cancel()
         if not self._pending:
             return
@@ -256,7 +256,7 @@ class _Process(asyncio.Protocol):
         self._tire()
 
     def _tire(self) -> None:
-        """Those that have waited for the others for long wait no more; what is answered to them is not heard."""
+        """Questions that waited too long behind others fail; their answers are dropped when they come."""
         long_ago = self._loop.time() - self._declared.timeout * PATIENCE
         for place in range(1, len(self._pending)):
             each = self._pending[place]
@@ -274,17 +274,17 @@ class _Process(asyncio.Protocol):
 
 
 async def _bury(child: "subprocess.Popen[bytes]") -> None:
-    """No thread waits while it lives: there are few of them, for all that blocks."""
+    """Reap it. No thread waits while it lives: there are few threads for all that blocks."""
     child.kill()
     await asyncio.to_thread(child.wait)
 
 
 def _unheard(answer: Answer | Failed) -> None:
-    """Nobody waits for it any more."""
+    """Its session no longer waits for the answer."""
 
 
 def _start() -> tuple[socket.socket, "subprocess.Popen[bytes]"]:
-    """Blocks. Without closing descriptors one by one: ours are closed by exec (PEP 446)."""
+    """Blocks. Does not close descriptors one by one: ours are closed by exec (PEP 446)."""
     ours, theirs = socket.socketpair()
     with theirs:
         child = subprocess.Popen(  # noqa: S603  # this interpreter and a module of ours
