@@ -120,12 +120,9 @@ def read_authority(certificates: bytes, key: bytes, now: float | None) -> Author
     time, None for one that was found to be valid before. Raises `BadAuthority`.
     """
     signing = _read_key(key)
-    public = _public_bytes(signing)
+    public = signing.public_key()
     for certificate in read_certificates(certificates):
-        own = certificate.public_key().public_bytes(
-            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
-        if own == public:
+        if certificate.public_key() == public:
             _check(certificate, now)
             return Authority(certificate, signing, published(certificates))
     raise BadAuthority("no certificate in the file belongs to the key")
@@ -206,7 +203,3 @@ def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-
-
-def _public_bytes(key: SigningKey) -> bytes:
-    return key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)

@@ -1,7 +1,7 @@
-"""What bounds the bytes of one lease: bandwidth, which makes them wait, and budgets, which end them.
+"""Bounds the bytes of one lease: bandwidth, which makes them wait, and budgets, which end them.
 
-Bytes are counted when they have moved and drawn in pieces: a bucket may be overdrawn by what is read at once of each
-open connection, and whoever reads waits that out before the next byte.
+Bytes are counted after they moved and drawn in pieces: a bucket may be overdrawn by one read of each open connection,
+and the reader waits that out before the next byte.
 """
 
 from collections.abc import Iterable, Sequence

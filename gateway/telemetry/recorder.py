@@ -1,5 +1,7 @@
-"""Every connection ends here once. On the path of the connection only counting and one append happen; sealing and
-encoding follow in small batches, writing in the sinks' threads.
+"""Every connection is recorded here once, at its end.
+
+On the path of the connection only counting and one append happen; sealing and encoding follow in small batches, writing
+in the sinks' threads.
 """
 
 import asyncio
@@ -24,7 +26,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """One access log: how its lines look and where they go. `is_whole`: each record has a line in its format."""
+    """One access log: the format of its lines and their sink. `is_whole`: each record has a line in its format."""
 
     encode: Callable[[ConnectionRecord | ExchangeRecord], bytes]
     sink: Sink
@@ -32,14 +34,14 @@ class Log:
 
 
 class Telling(Protocol):
-    """Who tells a collector of what is over."""
+    """Exports what is over to a collector."""
 
     def offer(self, ended: Sequence[tuple[Draft | ExchangeDraft, float]]) -> None:
         """Drafts that do not change any more, each with the monotonic instant of its end; never blocks or raises."""
         ...
 
     def close(self, timeout: float) -> None:
-        """Tell what is queued, for `timeout` seconds at most."""
+        """Export what is queued, for `timeout` seconds at most."""
         ...
 
 
@@ -126,8 +128,8 @@ class Recorder:
         for log in self._logs:
             log.sink.reopen()
 
-    def replace(self, logs: Sequence[Log]) -> "FormerLogs":
-        """Write to these logs from now on. Whoever gets the former ones closes them; their lines stay counted."""
+    def replace(self, logs: Sequence[Log]) -> FormerLogs:
+        """Write to these logs from now on. The caller closes the former ones; their lines stay counted."""
         self.flush()
         former, self._logs = FormerLogs(self._logs), logs
         self._ledger.expect(len(logs))

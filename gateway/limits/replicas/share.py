@@ -1,6 +1,6 @@
 """What one replica may let through alone while the store does not answer: its share of every limit.
 
-What was last heard of a bucket is kept, so that going over to the share, and back again, gives nobody a fresh burst.
+What was last heard of a bucket is kept, so that switching to the share, and back again, gives nobody a fresh burst.
 """
 
 from collections.abc import Iterable, Sequence
@@ -33,7 +33,7 @@ class Share:
         return outcome
 
     def spend(self, draw: Draw, replicas: int, now: Now) -> float:
-        """What moved already; seconds until more may."""
+        """Take what has moved already; seconds until more may."""
         narrowed = draw._replace(limit=share_of(draw.limit, replicas))
         try:
             state = spend_from(self._table, narrowed, now)
@@ -42,7 +42,7 @@ class Share:
         return wait_for(narrowed._replace(amount=1.0), state, now)
 
     def hear(self, draw: Draw, number: float, now: Now) -> None:
-        """What the store said of a bucket, as `script.Answered` has it."""
+        """The store's answer about a bucket, as `script.Answered` has it."""
         if draw.limit.counted is Counted.CONCURRENT:
             return
         try:
@@ -55,7 +55,7 @@ class Share:
             self._table.write(draw, (now.monotonic + number, 0.0), now)
 
     def known(self, draw: Draw, now: Now) -> float:
-        """What is known of a bucket, for the store: it may have forgotten, or not heard."""
+        """What is known of a bucket, for the store: it may have forgotten, or not heard of it."""
         if draw.limit.counted is Counted.CONCURRENT:
             return 0.0
         try:
@@ -78,7 +78,7 @@ class Share:
                     self.held.pop(place, None)
 
     def listed(self) -> Iterable[tuple[Place, State]]:
-        """What was heard of buckets, and what is held here."""
+        """Buckets as the store last answered, and what is held here."""
         yield from self._table.listed()
         yield from ((place, (float(count), 0.0)) for place, count in self.held.items())
 

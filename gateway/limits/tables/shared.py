@@ -58,7 +58,7 @@ _BYTES = Counted.BYTES
 
 
 class TableLocked(StoreUnavailable):
-    """The process that holds the lock does not go on."""
+    """The process that holds the lock is stopped."""
 
 
 def create_table(rows: int = ROWS, slots: int = SLOTS) -> int:
@@ -139,7 +139,7 @@ class SharedTable:
         return _WHILE_HELD if total > 0 else -inf
 
     def clear(self, slot: int) -> None:
-        """Give back what the process of that slot held: it lives no more."""
+        """Give back what the process of that slot held, which has ended."""
         with self.locked():
             start = self._columns + slot * self._column
             column = self._memory[start : start + self._column]
@@ -152,7 +152,7 @@ class SharedTable:
                 _COUNT.pack_into(self._memory, start + index * _COUNT.size, 0)
 
     def listed(self) -> Iterable[tuple[Place, State]]:
-        """See `Table`: of those that this process met. A row that is written meanwhile may be told half old."""
+        """See `Table`: of those that this process used. A row that is being written may be read half old."""
         for place, (digest, row) in list(islice(reversed(self._known.items()), LISTED)):
             first, second, _, whose = _ROW.unpack_from(self._memory, row)
             if whose == digest:
@@ -161,8 +161,8 @@ class SharedTable:
     # ------------------------------------------------------------------------------------------------------------ rows
 
     def _find(self, digest: bytes, limit: Limit, now: Now) -> tuple[bytes, int]:
-        """The digest and its row, which it gets if it has none: two draws of one take must not get the same. Raises
-        `TooManyKeys`."""
+        """The digest and its row, which is allocated if it has none: two draws of one take must not get the same row.
+        Raises `TooManyKeys`."""
         start = int.from_bytes(digest[:8]) % self._rows * _ROW.size
         window = self._memory[start : start + WINDOW * _ROW.size]
         at = window.find(digest)

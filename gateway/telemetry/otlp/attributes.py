@@ -1,5 +1,5 @@
-"""How a record's keys are called in traces and logs: OpenTelemetry's semantic conventions where they have a name, else
-`egress.*`. The table is in docs/observability.md."""
+"""The attributes of a record's keys in traces and logs: names of OpenTelemetry's semantic conventions where there are
+any, else `egress.*`. The table is in docs/observability.md."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -44,12 +44,12 @@ def name_of(key: str) -> str:
 
 
 def attributes_of_log(record: ConnectionRecord | ExchangeRecord) -> Attributes:
-    """All that the record tells."""
+    """Everything in the record."""
     return _told(record, _NOT_TOLD)
 
 
 def attributes_of_span(record: ConnectionRecord | ExchangeRecord) -> Attributes:
-    """All that is not told by the spans of its stages."""
+    """Everything that the spans of its stages do not hold."""
     told = _told(record, _ONLY_OF_STAGES | _NOT_TOLD)
     told["network.transport"] = "tcp"
     if record.get("door") == "connect" and "exchange_id" not in record:
@@ -78,7 +78,7 @@ def attributes_of_stage(name: str, record: ConnectionRecord | ExchangeRecord) ->
 
 
 def span_name(record: ConnectionRecord | ExchangeRecord) -> str:
-    """Few different ones (a client may send any method)."""
+    """One of few names (a client may send any method)."""
     method = record.get("method")
     if method is None:
         return "CONNECT" if record.get("door") == "connect" else "connection"

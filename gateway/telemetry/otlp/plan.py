@@ -1,4 +1,4 @@
-"""What a collector is to be told. Imports nothing of OpenTelemetry: most gateways have no collector."""
+"""What is exported to a collector. Imports nothing of OpenTelemetry: most gateways have no collector."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -10,7 +10,7 @@ Signal = Literal["traces", "metrics", "logs"]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Where to, how, and what of. `endpoint` is the collector's base address, None for what the environment says."""
+    """`endpoint` is the collector's base address, None for what the environment says."""
 
     endpoint: str | None = None
     protocol: Literal["http", "grpc"] = "http"
