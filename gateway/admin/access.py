@@ -1,8 +1,8 @@
-"""Who may ask the admin port what.
+"""Who may do what on the admin port.
 
-Without a token: loopback peers only, and only under a local Host, so that a page in somebody's browser cannot reach it
-through a name that it makes resolve to 127.0.0.1 (DNS rebinding). A token that is presented must be right. What changes
-something needs the token always.
+Without a token: loopback peers only, and only under a local Host, so that a page in a browser cannot reach it through a
+name that resolves to 127.0.0.1 (DNS rebinding). A token that is presented must be right. Whatever changes something
+needs the token.
 """
 
 import hmac

@@ -54,7 +54,7 @@ def build_admin_app(state: GatewayState, token: TokenFile | None) -> Starlette:
 
 
 def build_health_app(state: GatewayState) -> Starlette:
-    """What probes and scrapers need, for everybody."""
+    """Probes and metrics, for everybody."""
     return _build(_health_routes(state), [Middleware(_NoQueryNoBody)])
 
 
@@ -152,7 +152,7 @@ def _reload_route(state: GatewayState) -> Route:
 
 def _restart_route(state: GatewayState) -> Route:
     async def restart(request: Request) -> Response:
-        """Answered at once: old workers drain as long as their connections take. What comes of it is logged."""
+        """Answered at once: old workers drain as long as their connections take. The outcome is logged."""
         problem = state.restart()
         state.audit(AuditEntry("restart", _peer(request), "failed" if problem else "done", problem or "begun"))
         return JSONResponse({"problem": problem}, 409) if problem else JSONResponse({"begun": True}, 202)

@@ -1,8 +1,8 @@
-"""`GET /flows`: what has ended, as it ends, in Server-Sent Events.
+"""`GET /flows`: flows as they end, in Server-Sent Events.
 
-A stream ends after a while like every connection of this port; a reader comes back with the `Last-Event-ID` that it
-saw and misses nothing. Nothing is queued for anybody: a reader that does not read is waited for in its own time, and
-when it comes round it is told how many flows it missed.
+A stream ends after a while like every connection of this port; a reader comes back with the last `Last-Event-ID` that
+it saw and misses nothing. Nothing is queued for a reader: one that does not read is waited for in its own time, and
+learns how many flows it missed.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,3})?", re.ASCII)
 @dataclass(frozen=True, slots=True)
 class FlowQuery:
     """`last`: at most so many of the flows that are there already, None for all; `since`: only those that ended at that
-    Unix time or later; `place`: the number of the flow to go on from instead."""
+    Unix time or later; `place`: the number of the flow to continue from instead."""
 
     filter: FlowFilter
     follow: bool
@@ -96,7 +96,7 @@ def _parse_query(pairs: Iterable[tuple[str, str]], event_id: str | None, ring: R
 
 
 def _place(event_id: str | None, ring: Ring) -> int | None:
-    """Of another start of the gateway all that is here is new."""
+    """After a restart of the gateway all flows are new."""
     if event_id is None:
         return None
     match = _EVENT_ID.fullmatch(event_id)
@@ -117,7 +117,7 @@ async def _events(ring: Ring, query: FlowQuery) -> AsyncGenerator[bytes, None]:
 
 
 async def _history(ring: Ring, query: FlowQuery, end: int) -> AsyncIterator[bytes]:
-    """What is there, up to the number `end`."""
+    """The flows that are there, up to number `end`."""
     found: deque[bytes] = deque(maxlen=query.last)
     place = ring.begin
     while (piece := ring.read(place)) is not None and piece.first < end:
@@ -129,7 +129,7 @@ async def _history(ring: Ring, query: FlowQuery, end: int) -> AsyncIterator[byte
 
 
 async def _following(ring: Ring, wanted: FlowFilter, place: int) -> AsyncIterator[bytes]:
-    """What comes, until this stream has lasted long enough. The last word is where to go on."""
+    """New flows, until this stream has lasted long enough. The last event says where to continue."""
     over_at = time.monotonic() + STREAM_SECONDS
     while not ring.closed and (left := over_at - time.monotonic()) > 0:
         piece = ring.read(place)
@@ -156,7 +156,7 @@ async def _more(ring: Ring, seconds: float) -> None:
 
 
 def _matching(ring: Ring, piece: Piece, wanted: FlowFilter) -> Iterator[tuple[float, bytes]]:
-    """Each with the number of the next one: there goes on who has seen it."""
+    """Each with the number of the next one, from which a reader that has seen it continues."""
     for number, (came, line) in enumerate(piece.flows, piece.first + 1):
         if wanted.holds(orjson.loads(line)):
             yield came, b"id: %s-%d\ndata: %s\n\n" % (ring.epoch.encode(), number, line)

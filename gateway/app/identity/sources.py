@@ -37,7 +37,7 @@ def build_identifier(settings: GatewaySettings, users: Mapping[str, bytes] | Non
 
 
 def _build_tokens(settings: TokenSettings, cluster: Cluster, *, passwords: bool) -> CredentialSource:
-    """aiohttp and PyJWT are imported by those only who look at tokens."""
+    """aiohttp and PyJWT are imported only if tokens are used."""
     from gateway.kubernetes.tokens.keys import KeyRing  # noqa: PLC0415  # see above
     from gateway.kubernetes.tokens.source import TokenSource  # noqa: PLC0415
     from gateway.kubernetes.tokens.verifying import ByKeys, ByReview, Remembering, Verifier  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""Who looks at exchanges by the gateway.yaml in force."""
+"""The inspectors in force."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class InspectorsInForce:
-    """Fulfils `Watchers`, and `followers.Follower`. What did not change goes on with its process."""
+    """Fulfils `Watchers`, and `followers.Follower`. An inspector that did not change keeps its process."""
 
     def __init__(self) -> None:
         self._made: dict[str, Made] = {}

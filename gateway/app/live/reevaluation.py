@@ -1,8 +1,8 @@
 """What a new generation means for connections that began under an older one.
 
 Open tunnels are judged again with the facts that their drafts hold, unless `on_reload` is `keep`; connections that are
-still being judged by older rules are waited for, judged again once their tunnel stands, and when no one is left the
-older rules are taken down. All of it in slices: other connections go on in between.
+still being judged by older rules are waited for, and judged again once their tunnel stands. When no connection uses the
+older rules any more, they are taken down. All of it in slices: other connections go on in between.
 """
 
 import asyncio
@@ -24,8 +24,8 @@ IDLE_SECONDS = 5.0
 
 
 class InForce(Protocol):
-    """What holds now. `settings.on_reload` is what happens to forbidden tunnels, `settings.drain.timeout` the seconds
-    for which `drain` lets them go on."""
+    """The generation in force. `settings.on_reload` is what happens to forbidden tunnels, `settings.drain.timeout` the
+    seconds for which `drain` lets them go on."""
 
     @property
     def rules(self) -> Rules: ...
@@ -67,7 +67,7 @@ class Reevaluation:
             self._something.clear()
 
     async def look(self) -> None:
-        """One look at every live connection, and what follows from it."""
+        """One pass over every live connection."""
         rules = self._in_force.rules
         deciding = rules.generation  # the oldest generation by which a verdict may still come
         async for draft in self._sliced():
@@ -134,8 +134,8 @@ class _Draining:
 
 
 def still_permits(rules: Rules, draft: Draft, now: float) -> bool:
-    """Whether these rules would let the tunnel pass: whom it asked for, what its first bytes were, and the address that
-    was dialled. `now` is Unix time in seconds. What was not looked at when it was opened is not held against it."""
+    """Whether these rules would let the tunnel pass: its destination, its first bytes, and the address that was
+    dialled. `now` is Unix time in seconds. What was not checked when it was opened is not checked now."""
     client, intent, opening = draft.client, draft.intent, draft.opening
     if client is None or intent is None:
         return True

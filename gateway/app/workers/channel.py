@@ -1,7 +1,7 @@
 """Frames between a supervisor and a worker, over a pair of sockets: length, kind, body.
 
-Either side may be slow: `send` waits until the peer reads, `post` drops what would have to wait. Neither side may make
-the other hold much: a frame has a bound, and what is not read stays with who wrote it.
+Either side may be slow: `send` waits until the peer reads, `post` drops what would have to wait. Neither side can make
+the other hold much: a frame has a bound, and what is not read stays with its sender.
 """
 
 import asyncio
@@ -17,8 +17,8 @@ _HEAD = struct.Struct("!IB")
 
 
 class Kind(IntEnum):
-    """What a frame is. Down: from the supervisor, pickled by code of this program or empty. Up: from a worker, which
-    reads what strangers send: JSON, and nothing that could be more than data."""
+    """The type of a frame. Down: from the supervisor, pickled by code of this program or empty. Up: from a worker,
+    which reads what strangers send: JSON, and nothing that could be more than data."""
 
     START = 1  # down: a `Start`
     GENERATION = 2  # down: the number of the one that follows
@@ -63,8 +63,8 @@ class Channel:
         return cls(reader, writer, bound)
 
     async def send(self, kind: Kind, body: bytes = b"") -> None:
-        """Write a frame and wait until the peer has room for the next. Lost without a word if the peer is gone: that
-        shows where this end reads."""
+        """Write a frame and wait until the peer has room for the next. Silently lost if the peer is gone: that shows
+        where this end reads."""
         self._write(kind, body)
         try:
             await self._writer.drain()

@@ -55,8 +55,8 @@ class _Asked:
 
 
 class Member:
-    """`generation` is what it judges by, 0 before it serves; `refusal` why it could not take what it was given last;
-    `snapshot` what it last said that it had counted."""
+    """`generation` is the one in force there, 0 before it serves; `refusal` why it could not take the last one;
+    `snapshot` its last reported counts."""
 
     def __init__(self, index: int, process: Process, channel: Channel, ledger: Ledger, seat: Seat, flows: Ring) -> None:
         self._flows = flows
@@ -93,7 +93,7 @@ class Member:
         flows: Ring,
         program: Sequence[str] = PROGRAM,
     ) -> "Member":
-        """A new process of the same program, in a session of its own: what a terminal says is for the supervisor."""
+        """A new process of the same program, in a session of its own: signals of a terminal are for the supervisor."""
         page = create_page()
         ours, theirs = socket.socketpair()
         proxies = tuple((name, sock.fileno()) for name, sock in sockets.proxies[index])
@@ -119,11 +119,11 @@ class Member:
 
     @property
     def serves(self) -> bool:
-        """It has something to judge by, and lives."""
+        """It has a generation in force, and lives."""
         return self.generation > 0 and not self.ended.is_set()
 
     async def follow(self) -> int:
-        """Hear what it says until its end; its exit status, minus the signal's number if one ended it."""
+        """Receive what it sends until its end; returns its exit status, minus the signal's number if one ended it."""
         try:
             while (frame := await self._channel.receive()) is not None:
                 self._hear(frame)
@@ -140,8 +140,8 @@ class Member:
         return status
 
     def give(self, newest: Generation) -> Coroutine[Any, Any, None]:
-        """Hand it over, frame by frame as fast as it reads, in what is returned. To one that does not read, the newest
-        of many is given when it comes round; those between are not kept for it."""
+        """Send it a generation, frame by frame as fast as it reads, in the returned task. One that does not read gets
+        the newest of many when it does; those between are not kept for it."""
         self._wanted = newest
         return self._hand_over()
 
@@ -159,7 +159,7 @@ class Member:
                 await self._channel.send(Kind.TAKE)
 
     async def equip(self, pods: "Watching | None") -> None:
-        """Tell it which pods there are, before it serves, and from then on all that changes; until it is cancelled."""
+        """Send it the pods before it serves, and from then on all changes; until it is cancelled."""
         if pods is None:
             self._equipped.set()
             return
@@ -173,7 +173,8 @@ class Member:
             reader.close()
 
     async def judges_by(self, generation: int) -> bool:
-        """Wait until it does; False: it ended before. Raises `ConfigError` if it could not take it."""
+        """Wait until this generation is in force there; False: it ended before. Raises `ConfigError` if it could not
+        take it."""
         await self._until(lambda: self._has_answered and (self.generation >= generation or bool(self.refusal)))
         if self.refusal and self.generation < generation:
             raise ConfigError(f"worker {self.index}", self.refusal)
@@ -205,7 +206,7 @@ class Member:
             await self.ended.wait()
 
     async def ask(self, topic: Topic, about: str = "") -> Sequence[Any]:
-        """Its answer; nothing from one that has ended or takes too long."""
+        """Its answer; empty from one that has ended or takes too long."""
         number = self._questions = self._questions + 1
         asked = self._asked[number] = _Asked()
         try:
@@ -219,7 +220,7 @@ class Member:
         return asked.items
 
     def say(self, kind: Kind) -> bool:
-        """One word without waiting; False: it has not read so much of what it was told that this is not said."""
+        """Send a frame without waiting; False: it is not sent, for too much waits unread."""
         return self._channel.post(kind)
 
     def kill(self) -> None:
@@ -249,7 +250,7 @@ class Member:
         self.changed.set()
 
     def _hear_answer(self, part: Answer) -> None:
-        """Nobody waits any more for one that comes too late."""
+        """A question that has timed out is not waited for any more."""
         asked = self._asked.get(part.number)
         if asked is None:
             return

@@ -1,4 +1,4 @@
-"""Places of workers at the table of limits that they share. Its memory lives as long as the supervisor."""
+"""Slots of workers in the limits table that they share. Its memory lives as long as the supervisor."""
 
 import logging
 

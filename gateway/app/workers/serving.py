@@ -1,6 +1,4 @@
-"""What one process does with connections, from its listening sockets to its logs; the same whether it is alone or one
-of many.
-"""
+"""One serving process, from its listening sockets to its logs; the same whether it is alone or one of many."""
 
 import asyncio
 import gc
@@ -48,8 +46,8 @@ class Serving:
         pass_on: Pass,
         seat: Seat | None = None,
     ) -> None:
-        """Opens the logs; flows are passed on to those who look on. Raises `ConfigError` for a log that cannot be
-        written. `seat` is where the limits of many processes are counted."""
+        """Opens the logs; flows are passed on to the ring. Raises `ConfigError` for a log that cannot be written.
+        `seat` is where the limits of many processes are counted."""
         self._counters = counters = Counters()
         self._ledger = ledger
         self._in_force = in_force
@@ -100,7 +98,7 @@ class Serving:
         return Snapshot(self._counters, limiting.limiter.held, self._resolver.readings(), limiting.readings())
 
     def tally(self, workers: Mapping[int, int]) -> Tally:
-        """What was done here, where nothing gets lost with anybody."""
+        """The totals of a process that serves alone, where nothing is lost with a worker."""
         ledger, recorder = self._ledger, self.recorder
         return Tally(
             connections_accepted=ledger.accepted,
@@ -114,7 +112,7 @@ class Serving:
         )
 
     def _families(self) -> Iterator[Family]:
-        """What this process tells a collector."""
+        """The families that this process exports over OTLP."""
         snapshot = self.snapshot()
         return of_serving(snapshot.counters, self.tally({}), self._in_force.number, snapshot.dns, snapshot.limits)
 
@@ -123,7 +121,7 @@ class Serving:
         return await list_tunnels(self.connections.drafts, time.monotonic())
 
     def fills(self) -> Sequence[LimitFill]:
-        """How full limits are, as far as this process met them."""
+        """How full limits are, as far as this process used them."""
         return self._limiting.fills()
 
     def close_tunnel(self, connection_id: str) -> bool:
@@ -147,8 +145,8 @@ class Serving:
 
 
 def _freeze() -> None:
-    """What was built lives as long as the process: the collector need not look at it again. Connections leave no
-    cycles behind, so it may look seldom at them as well: every full look walks over all open tunnels."""
+    """What was built lives as long as the process: the collector need not look at it again. Connections leave no cycles
+    behind, so that it may run seldom: every full collection walks over all open tunnels."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)

@@ -55,7 +55,7 @@ class _SupervisorGone(Exception):
 
 
 class Worker:
-    """Does what comes down the channel, and sends up what it counts."""
+    """Obeys the frames of the channel, and reports its counts."""
 
     def __init__(self, channel: Channel, serving: Serving, in_force: InForce) -> None:
         self._channel = channel
