@@ -3,10 +3,9 @@
 The child process that reads for a reload imports this module and little else.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
-from itertools import takewhile
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,6 +25,7 @@ from gateway.settings.load import (
 )
 from gateway.settings.problems import BadValue, Problems
 from gateway.settings.section import Section
+from gateway.settings.sections.identity import IdentitySettings
 from gateway.settings.source.files import Stamp, stamp
 from gateway.settings.source.pem import read_key, read_pem
 
@@ -103,7 +103,7 @@ def _read(sources: Sources, environ: Mapping[str, str]) -> Configuration:
     before = {path: stamp(path) for path in (sources.config or GATEWAY_FILE,)}
     settings = load_settings(sources.config, environ, sources.policy)
     files = {path: before.get(path, stamp(path)) for path in settings.files}
-    users = load_users(settings) if _looks_at_passwords(settings) else None
+    users = load_users(settings) if _checks_passwords(settings.identity) else None
     authorities = load_resolver_authorities(settings)
     materials = load_materials(settings)
     inspection = load_authority_material(settings)
@@ -120,11 +120,6 @@ def _read(sources: Sources, environ: Mapping[str, str]) -> Configuration:
         client_certificates=client_certificates,
         files={**files, **policy.files},
     )
-
-
-def before_the_address(sources: Iterable[IdentitySource]) -> Iterator[IdentitySource]:
-    """Those that are used: `address` always answers, so none after it is reached."""
-    return takewhile(lambda source: source is not IdentitySource.ADDRESS, sources)
 
 
 def load_materials(settings: GatewaySettings) -> Materials:
@@ -161,8 +156,8 @@ def _files_of(tls: TlsSettings) -> dict[str, Path]:
     return {part: path for part, path in named.items() if path is not None}
 
 
-def _looks_at_passwords(settings: GatewaySettings) -> bool:
-    return IdentitySource.BASIC in before_the_address(settings.identity.sources) and settings.identity.basic is not None
+def _checks_passwords(identity: IdentitySettings) -> bool:
+    return IdentitySource.BASIC in identity.used_sources and identity.basic is not None
 
 
 def _with(section: S, path: tuple[str, ...], value: object) -> S:

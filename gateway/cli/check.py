@@ -1,4 +1,4 @@
-"""`egress-gateway check`: everything that is wrong with files, and what in them is doubtful."""
+"""`egress-gateway check`: everything that is wrong with files, and their warnings."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -31,7 +31,7 @@ _POLICY_KEYS = frozenset(keys_of(PolicyFile)) - frozenset(keys_of(GatewaySetting
 
 
 def check_files(files: Sequence[Path]) -> bool:
-    """Check each, `gateway.yaml` here if none is named; False if any cannot be taken. Prints all findings."""
+    """Check each, `gateway.yaml` here if none is named; False if any is invalid. Prints all findings."""
     verdicts = [_check(file) for file in files] if files else [_check_gateway(None)]
     return all(verdicts)
 

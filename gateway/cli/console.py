@@ -1,4 +1,4 @@
-"""How commands speak: answers on standard output, what is wrong on standard error, colour on terminals only.
+"""Output of commands: answers on standard output, errors on standard error, colour on terminals only.
 
 rich looks at NO_COLOR and at whether it writes to a terminal; lines are never wrapped, so that they can be searched.
 """
@@ -32,12 +32,12 @@ def complaints() -> Console:
 
 
 def say(console: Console, text: str, style: str = "") -> None:
-    """One line, taken as it is: what stands in brackets is no markup."""
+    """One line, printed literally: brackets are no markup."""
     console.print(Text(text, style=style))
 
 
 def plain(text: str) -> str:
-    """Text of strangers on one line: what could steer a terminal is escaped as in a Python literal."""
+    """Foreign text on one line: control characters are escaped as in a Python literal."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

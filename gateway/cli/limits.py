@@ -33,7 +33,7 @@ def print_limits(config: Path | None, name: str | None, as_json: bool, follow: b
 
 
 def _row(fill: Fill) -> Sequence[str]:
-    """`OF` is what there is when nobody draws, and how fast it comes back."""
+    """`OF` is the capacity, and how fast it refills."""
     in_bytes = fill["counts"] in _BYTES
     refused = f"{fill['refused']}{' (report)' if fill['report'] else ''}"
     return (

@@ -1,4 +1,4 @@
-"""The command line: what there is, and how errors and exit codes come out.
+"""The command line: its commands, and how errors and exit codes come out.
 
 What a command needs is imported when it runs, so that `--help` answers at once.
 """
@@ -41,7 +41,7 @@ PolicyPath = Annotated[
 
 
 def main() -> None:
-    """Where the console script and `python -m gateway` begin."""
+    """The entry point of the console script and of `python -m gateway`."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # as an exception it would come out of what is just being imported
     gc.set_threshold(COLLECTED_AFTER)
     lead_children_here()
@@ -49,8 +49,8 @@ def main() -> None:
 
 
 def lead_children_here() -> None:
-    """Processes that this one starts run what it runs, also where that was not installed. They are started with `-P`:
-    in the working directory lie files that others may write, and none of those is ever to be run."""
+    """Make child processes import the same code as this one, also where it is not installed. They are started with
+    `-P`: others may be able to write to the working directory, and nothing in it must run."""
     package = str(Path(__file__).parents[2])
     if package != sysconfig.get_path("purelib"):
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))

@@ -1,4 +1,4 @@
-"""`egress-gateway tunnels`: asks a running gateway through its admin port what is open, and has it close one."""
+"""`egress-gateway tunnels`: lists open tunnels of a running gateway through its admin port, or closes one."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Wanted:
     rule: str | None = None
 
     def holds(self, tunnel: Tunnel) -> bool:
-        """Whether it is one of them."""
+        """Whether the tunnel matches."""
         return (
             (self.host is None or self.host.lower() in tunnel["host"])
             and (self.client is None or self.client in (tunnel["client"], tunnel["user"]))

@@ -1,6 +1,6 @@
 """gateway.yaml: how the process runs. Every key with its default as written in the file; the empty file is valid.
 
-What stands here is parsed and checked; whether its feature exists yet is another matter (compile/available.py).
+Here keys are parsed and checked one by one; whether a feature is available is decided in compile/available.py.
 """
 
 from dataclasses import replace
@@ -302,7 +302,7 @@ class GatewaySettings(Section):
     _document: Document = PrivateAttr(default_factory=lambda: Document("gateway.yaml", MarkedMapping(1)))
 
     def read_from(self, document: Document) -> Self:
-        """The same, knowing where it was read."""
+        """A copy that knows where it was read."""
         self._document = document
         return self
 
@@ -313,7 +313,7 @@ class GatewaySettings(Section):
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The files whose change changes the settings: this one and what it names, but for the policy."""
+        """The files whose change changes the settings: this one and those that it names, except the policy's."""
         users = () if self.identity.basic is None else (self.identity.basic.htpasswd,)
         tls = self.resolver.tls
         authorities = () if tls is None or tls.ca is None else (tls.ca,)
@@ -324,5 +324,5 @@ class GatewaySettings(Section):
 
     @property
     def policy_is_named(self) -> bool:
-        """Whether somebody chose the policy's path: then it must be there."""
+        """Whether the policy's path was configured: then it must exist."""
         return "policy" in self.model_fields_set

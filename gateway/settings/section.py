@@ -1,4 +1,4 @@
-"""How the shape of a file is checked: pydantic models whose refusals are retold as `FILE:LINE: path: message`.
+"""Typed sections of a file: pydantic models whose errors become `FILE:LINE: path: message`.
 
 Sections are frozen, refuse unknown keys and convert nothing silently: every leaf has a parser of its own (units.py).
 """
@@ -79,7 +79,7 @@ def _message(model: type[Section], path: KeyPath, error: ErrorDetails) -> str:
 
 
 def _meant(model: type[Section], path: KeyPath, error: ErrorDetails) -> str:
-    """What somebody may have meant who wrote one thing where several belong."""
+    """A hint for a user who wrote one value where a list belongs."""
     section, value = _section_at(model, path), error["input"]
     if section is not None:
         known = list(keys_of(section))

@@ -45,7 +45,7 @@ def explain_url(
     method: str | None,
     live: bool = False,
 ) -> bool:
-    """Print the verdict; True for allow. `live` goes there as well, if policy allows it. Raises `ConfigErrors`,
+    """Print the verdict; True for allow. `live` connects as well, if policy allows it. Raises `ConfigErrors`,
     `Unanswerable` or, with `live`, `Unreached`."""
     intent = parse_question(url, method)
     settings = load_settings(config, os.environ, policy)
@@ -100,7 +100,7 @@ def _go_live(
 
 
 def _tell_doubts(loaded: LoadedPolicy, client_name: str | None) -> None:
-    """What makes the answer another than was expected: no rules at all, or no group of this name."""
+    """Likely reasons for an unexpected answer: no rules at all, or no group of this name."""
     groups = [group.name for group in loaded.policy.groups]
     doubts = [*loaded.warnings] if not loaded.policy.rules else []
     if client_name is not None and client_name not in groups and (near := did_you_mean(client_name, groups)):
@@ -110,7 +110,7 @@ def _tell_doubts(loaded: LoadedPolicy, client_name: str | None) -> None:
 
 
 def _judge(decision: Permit | Deny, asked: Asked | None) -> Allowed | NotAllowed | None:
-    """What the deciding rule says of the request; None if it looks at none."""
+    """The deciding rule's verdict on the request; None if it inspects none."""
     if asked is None or not isinstance(decision, Permit) or decision.terms.inspection is None:
         return None
     screen = decision.terms.inspection.requests
@@ -128,7 +128,7 @@ def _words_for(decision: Permit | Deny) -> str:
 
 
 def _with_listening(addresses: AddressPolicy, settings: GatewaySettings) -> AddressPolicy:
-    """With what this configuration would listen on, which is never dialled."""
+    """With the addresses that this configuration would listen on, which are never dialled."""
     admin = settings.admin
     endpoints: list[Endpoint | None] = [*(listener.bind for listener in settings.listeners), admin.bind, admin.health]
     listening = frozenset((endpoint.address, endpoint.port) for endpoint in endpoints if endpoint is not None)
@@ -217,7 +217,7 @@ def show_terms(terms: Terms) -> str:
 
 
 def show_client(client: Client) -> str:
-    """Its address and what else is taken for known."""
+    """Its address and other known facts."""
     facts = (
         ("user", client.user),
         ("namespace", client.namespace),

@@ -1,7 +1,7 @@
 """`explain --live`: what the gateway would do after its verdict, done from here, each stage with its milliseconds.
 
-Only a permit comes here: what policy denies is neither resolved nor dialled. The addresses dialled are the ones that
-were screened. What strangers chose (names in certificates, for example) is printed without control characters.
+Only with a permit: what policy denies is neither resolved nor dialled. The addresses dialled are the ones that were
+screened. Foreign text (names in certificates, for example) is printed without control characters.
 """
 
 import asyncio

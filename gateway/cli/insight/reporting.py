@@ -54,7 +54,7 @@ def _print_table(columns: Sequence[str], rows: Rows) -> None:
 
 
 def _print_csv(columns: Sequence[str], rows: Rows) -> None:
-    """Without a line of totals: whoever reads it adds up. What a spreadsheet would take for a formula is text."""
+    """Without a line of totals: readers add up themselves. What a spreadsheet would take for a formula is escaped."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow([*columns, *_SUMS])
     for key, sums in rows.items():

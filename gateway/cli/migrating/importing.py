@@ -1,4 +1,4 @@
-"""`egress-gateway import`: files of others into a policy, and what of them is not in it."""
+"""`egress-gateway import`: converts files of other products into a policy, and reports what is missing in it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -51,8 +51,8 @@ class Wishes:
 
 
 def import_files(source: str, files: Sequence[Path], wishes: Wishes) -> bool:
-    """Print a policy; False if the exit status says that something is not in it. Raises `Unreadable`, `ConfigErrors`
-    (the policy would not load) and `BadValue` (`--ports`)."""
+    """Print a policy; False if the exit status has to say that something is missing in it. Raises `Unreadable`,
+    `ConfigErrors` (the policy would not load) and `BadValue` (`--ports`)."""
     imported = _read(source, files, wishes)
     rules = rules_of(imported)
     text = policy_text(imported, rules, f"{source}: {', '.join(map(str, files))}")
@@ -80,7 +80,7 @@ def _read(source: str, files: Sequence[Path], wishes: Wishes) -> Imported:
 
 
 def _read_objects(read: Read, kinds: Kinds, documents: Sequence[Node], files: str) -> Imported:
-    """What says nothing at all of who may go where is no policy that allows nothing: it is the wrong file."""
+    """Files without any object of these kinds are an error, not an empty policy."""
     others = others_than(documents, kinds)
     if others is not None:
         found = f"{', '.join(others[:_OTHERS])}{', ...' * (len(others) > _OTHERS)}" if others else "nothing"

@@ -1,4 +1,4 @@
-"""What the options of `routes` mean together."""
+"""Makes a capture of the options of `routes`."""
 
 import os
 import re
@@ -16,7 +16,7 @@ _PLACES = tuple(place.value for place in Place)
 
 
 class Unusable(Exception):
-    """Options that make no sense, or not together."""
+    """Invalid options, or a combination that is."""
 
 
 def read_capture(

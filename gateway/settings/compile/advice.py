@@ -1,4 +1,4 @@
-"""What loads and is probably not meant: the warnings of `check` and of start-up."""
+"""Warnings of `check` and of start-up: what loads but is probably not meant."""
 
 from collections.abc import Iterator, Sequence
 

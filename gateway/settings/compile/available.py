@@ -1,7 +1,5 @@
-"""Keys that are understood and whose feature does not exist yet: they are refused, never ignored.
-
-A key at its default asks for nothing. When a feature comes, its line here goes.
-"""
+"""Keys whose feature does not exist yet: they are refused, never ignored. A key at its default is fine. When a feature
+comes, its line here goes."""
 
 from collections.abc import Iterable, Iterator
 
@@ -20,7 +18,7 @@ _LISTENER_MODES = ("explicit", "transparent")
 
 
 def check_gateway_available(settings: GatewaySettings, problems: Problems) -> None:
-    """Add a problem for every key of gateway.yaml that asks for what does not exist yet."""
+    """Add a problem for every key of gateway.yaml that needs a feature which does not exist yet."""
     _refuse(_missing_of_gateway(settings), settings.document, problems)
 
 

@@ -1,11 +1,11 @@
-"""What no single key can tell: whether the keys of a rule, a group or gateway.yaml fit together.
+"""Checks that involve several keys: whether the keys of a rule, a group or gateway.yaml fit together.
 
 Each check yields what is wrong with its path inside the rule, group or file; policy.py knows the place.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, takewhile
+from itertools import chain
 
 from gateway.model.client import IdentitySource
 from gateway.model.decision import SniRule
@@ -46,7 +46,7 @@ class Declared:
 
 
 def check_gateway(settings: GatewaySettings) -> Iterator[Finding]:
-    """Listeners are told apart, secrets do not go anywhere, and nobody administers from afar without a token."""
+    """Listeners have distinct names, secrets do not go everywhere, and remote administration needs a token."""
     names: set[str] = set()
     binds: set[str] = set()
     for index, listener in enumerate(settings.listeners):
@@ -76,14 +76,14 @@ def check_gateway(settings: GatewaySettings) -> Iterator[Finding]:
 
 
 def _check_identity(identity: IdentitySettings) -> Iterator[Finding]:
-    """A token is checked in one way, and what is switched on is asked."""
-    asked = list(takewhile(lambda source: source is not IdentitySource.ADDRESS, identity.sources))
-    if identity.kubernetes and IdentitySource.KUBERNETES not in asked:
+    """A token is verified in one way, and what is configured is a source."""
+    used = identity.used_sources
+    if identity.kubernetes and IdentitySource.KUBERNETES not in used:
         yield ("identity", "kubernetes"), "is not asked: identity.sources does not name it before address"
     token = identity.token
     if token is None:
         return
-    if IdentitySource.TOKEN not in asked:
+    if IdentitySource.TOKEN not in used:
         yield ("identity", "token"), "is not asked: identity.sources does not name it before address"
     if (token.jwks is None) is not token.review:
         yield ("identity", "token"), "needs jwks, or review: true, and not both"
@@ -105,7 +105,7 @@ def _check_access_logs(settings: GatewaySettings) -> Iterator[Finding]:
 
 
 def _check_access_log(log: AccessLogSettings) -> Iterator[Finding]:
-    """Keys that speak of one format stand with it, and what is rotated is a file."""
+    """Keys of one format stand with it, and what is rotated is a file."""
     for key, format_ in _KEY_FOR_FORMAT.items():
         if key in log.model_fields_set and log.format != format_:
             yield (key,), f"is for format: {format_}"
@@ -129,7 +129,7 @@ def _check_tls(listener: ListenerSettings) -> Iterator[Finding]:
 
 
 def _check_proxy_protocol(listener: ListenerSettings) -> Iterator[Finding]:
-    """A captured connection wants the address that it was made to, which whoever passes it on with a header hides."""
+    """Not for captured connections: a sender that passes them on with a header hides their original destination."""
     if listener.proxy_protocol is not None and listener.mode in ("transparent", "dns"):
         yield ("proxy_protocol",), f"is not for mode: {listener.mode}, which goes by the address that was dialled"
 
@@ -149,7 +149,7 @@ def _check_inspectors(settings: GatewaySettings) -> Iterator[Finding]:
 
 
 def check_match(match: MatchSettings) -> Iterator[Finding]:
-    """One entry of a group says something, and says it completely."""
+    """An entry of a group has keys, and complete ones."""
     if not match.model_fields_set:
         yield (), "an empty entry would match everyone: leave it out or name what matches"
     for key in ("service_account", "labels"):
@@ -168,7 +168,7 @@ def check_group(group: GroupSettings, declared: Declared) -> Iterator[Finding]:
 
 
 def check_limit(limit: LimitSettings, declared: Declared) -> Iterator[Finding]:
-    """A limit counts one thing, and its other keys speak of that thing."""
+    """A limit counts one thing, and its other keys belong to that thing."""
     kinds = [kind for kind in _KINDS_OF_LIMIT if kind in limit.model_fields_set]
     if len(kinds) != 1:
         what = f"has {' and '.join(kinds)}" if kinds else "counts nothing"
@@ -192,7 +192,7 @@ def check_limit(limit: LimitSettings, declared: Declared) -> Iterator[Finding]:
 def check_rule(
     rule: RuleSettings, patterns: Sequence[HostPattern], ports: Sequence[PortRange], declared: Declared
 ) -> Iterator[Finding]:
-    """The keys of one rule. `patterns` and `ports` are what holds, list files and defaults included."""
+    """The keys of one rule. `patterns` and `ports` are the effective ones, with list files and defaults."""
     if not rule.model_fields_set & {"hosts", "hosts_file", "cidrs", "cidrs_file"}:
         yield (), "needs hosts or cidrs"
     if rule.action is Action.DENY and rule.expires is not None:

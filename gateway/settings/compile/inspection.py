@@ -65,7 +65,7 @@ def protocols_of(rule: RuleSettings, ports: Sequence[PortRange]) -> frozenset[Pr
 
 
 def secret_scope(secret: SecretSettings | ClientCertificateSettings) -> SecretScope:
-    """Where gateway.yaml lets it go."""
+    """Where gateway.yaml lets the secret go."""
     patterns = tuple(pattern for entry in secret.hosts for pattern in entry.patterns)
     return SecretScope(patterns, frozenset(secret.clients or ()))
 
@@ -85,7 +85,7 @@ def check_inspection(
     certificates: Mapping[str, ClientCertificateSettings],
     inspectors: Mapping[str, InspectorSettings],
 ) -> Iterator[Finding]:
-    """Paths start inside `inspect`. `patterns` and `ports` are what holds, list files and defaults included."""
+    """Paths start inside `inspect`. `patterns` and `ports` are the effective ones, with list files and defaults."""
     for index, request in enumerate(inspect.requests or ()):
         for path, message in _check_request(request):
             yield ("requests", index, *path), message
@@ -105,7 +105,7 @@ def check_inspection(
 
 
 def carries_tls(rule: RuleSettings, ports: Sequence[PortRange]) -> bool:
-    """Whether a rule with `inspect` needs somebody to end TLS."""
+    """Whether TLS has to be terminated for a rule with `inspect`."""
     return Protocol.TLS in protocols_of(rule, ports)
 
 
@@ -172,7 +172,7 @@ def _check_credential(
     patterns: Sequence[HostPattern],
     ports: Sequence[PortRange],
 ) -> Iterator[str]:
-    """Whether it goes nowhere but where gateway.yaml says that it may."""
+    """Whether it goes only where gateway.yaml allows."""
     declared = known.get(what.name)
     if declared is None:
         yield f"{what} is not declared in gateway.yaml{did_you_mean(what.name, known)}"
@@ -204,7 +204,7 @@ def _check_log(inspect: InspectSettings) -> Iterator[Finding]:
 
 
 def compile_inspection(inspect: InspectSettings, directory: Path) -> Inspection:
-    """Of use if there were no findings. `directory` is the policy's."""
+    """Only after checks without findings. `directory` is the policy's."""
     changes = inspect.headers or HeaderSettings()
     values = tuple(HeaderValue(name, _parts(value)) for name, value in (changes.set or {}).items())
     has_secrets = gives_secrets(inspect)

@@ -1,4 +1,4 @@
-"""Inspectors of gateway.yaml: whether their keys fit together, and whether rules name those that are there."""
+"""Checks of inspectors: whether their keys fit together, and whether rules name declared ones."""
 
 import re
 from collections.abc import Container, Iterator, Mapping, Sequence
@@ -53,7 +53,7 @@ def check_media_types(types: Sequence[str]) -> Iterator[Finding]:
 
 
 def check_named(names: Sequence[str], declared: Mapping[str, InspectorSettings]) -> Iterator[Finding]:
-    """What a rule names. Paths start inside its list."""
+    """The inspectors that a rule names. Paths start inside its list."""
     seen: set[str] = set()
     for index, name in enumerate(names):
         if name not in declared:

@@ -1,4 +1,4 @@
-"""One rule of a file into one `Rule`, checked on the way."""
+"""Compiles one rule of a file into one `Rule`, and checks it."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,7 +31,7 @@ _NOTHING_EXCEPTED = Except()
 
 @dataclass(slots=True)
 class Findings:
-    """What a load has to tell: what is wrong, what is doubtful, and how names in Unicode are compared."""
+    """Results of a load: problems, warnings, and notes on how Unicode names are compared."""
 
     problems: Problems = field(default_factory=Problems)
     warnings: list[str] = field(default_factory=list)
@@ -54,7 +54,7 @@ class RuleCompiler:
         self._usual_terms = Terms(Protocol.AUTO, timeouts=self.usual)
 
     def compile(self, rule: RuleSettings, ref: RuleRef, document: Document, path: KeyPath) -> Rule:
-        """The rule that stands at `path`; of no use if it added to the problems."""
+        """The rule at `path`; not to be used if it added to the problems."""
         patterns = self._patterns(rule, document, path)
         ports = port_ranges(rule)
         for inner, message in check_rule(rule, patterns, ports, self.declared):
@@ -152,7 +152,7 @@ class RuleCompiler:
 
 
 def port_ranges(rule: RuleSettings) -> tuple[PortRange, ...]:
-    """What the rule covers: joined, in order, the default of its action if it names none."""
+    """The effective ports: joined, in order, the default of its action if it names none."""
     if not rule.ports:
         return ANY_PORT if rule.action is Action.DENY else _HTTPS
     joined: list[PortRange] = []

@@ -23,7 +23,8 @@ class Suffix(StrEnum):
 
 
 def check_suffix(entry: HostEntry, rule: RuleSettings) -> Suffix | None:
-    """The section of the Public Suffix List in which the entry covers a whole suffix; None if the rule says so too."""
+    """The section of the Public Suffix List in which the entry covers a whole suffix; None also if the rule says that
+    this is meant."""
     if rule.public_suffix:
         return None
     for pattern in entry.patterns:
@@ -69,8 +70,8 @@ def _entries() -> Mapping[tuple[str, bool], Sequence[str]]:
 
 @cache
 def _suffix_list(last: str, only_icann: bool) -> PublicSuffixList:
-    """What is said of names with this last label. Of ten thousand entries most policies need those of a few: to take
-    them all in is longer than the rest of a start."""
+    """The list's entries with this last label. Most policies need a few of the ten thousand entries: to load them all
+    would take longer than the rest of a start."""
     entries = _entries()
     lines = [*entries.get((last, True), ()), *(() if only_icann else entries.get((last, False), ()))]
     return PublicSuffixList(lines, accept_unknown=False)
@@ -78,8 +79,8 @@ def _suffix_list(last: str, only_icann: bool) -> PublicSuffixList:
 
 @cache
 def _listed(last: str) -> frozenset[str]:
-    """The entries with this last label, in A-labels; of `*.ck` and `!www.ck` the names themselves as well. Looking a
-    name up here takes a tenth of asking the list, and nearly none of a long list of names stands here."""
+    """The entries with this last label, in A-labels; of `*.ck` and `!www.ck` the names themselves as well. A look-up
+    here takes a tenth of the library's time, and hardly any name of a long list is found."""
     entries, listed = _entries(), set[str]()
     for line in (*entries.get((last, True), ()), *entries.get((last, False), ())):
         entry = line.partition(" ")[0].lower()

@@ -38,7 +38,7 @@ class Reader:
 
     @property
     def files(self) -> Mapping[Path, Stamp]:
-        """What was asked for, present or not, in that order, as it was just before it was looked at."""
+        """What was asked for, present or not, in that order, as it was just before it was read."""
         return self._files
 
     @property
@@ -47,7 +47,7 @@ class Reader:
         return self._digest.hexdigest()
 
     def note(self, path: Path) -> None:
-        """Something else whose change matters: a directory that was listed, a file that is not there."""
+        """Something else whose change matters: a directory that was listed, a file that does not exist."""
         self._files.setdefault(path, stamp(path))
 
     def read(self, path: Path, shown: Path | None = None) -> str:
@@ -83,7 +83,7 @@ def list_lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def parse_list(text: str, file: str, parse: Callable[[str], T], problems: Problems) -> Iterator[tuple[int, T]]:
-    """The entries of a list file, each with its line; what cannot be taken goes to `problems`."""
+    """The entries of a list file, each with its line; invalid ones become `problems`."""
     for number, entry in list_lines(text):
         try:
             value = parse(entry)

@@ -1,4 +1,4 @@
-"""Files with certificates and keys. A key that others may read is none any more, and is not taken."""
+"""Files with certificates and keys. A key that others may read is refused."""
 
 import stat
 from pathlib import Path

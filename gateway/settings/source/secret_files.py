@@ -15,8 +15,8 @@ _VALUE = re.compile(r"[!-~](?:[ -~\t]*[!-~])?")
 
 
 def read_secret(path: Path, scrub: bool) -> Secret:
-    """The value without the line end at its end, fit to stand in a header (RFC 9110 section 5.5). Raises `BadValue`
-    saying why not."""
+    """The value without the line end at its end, fit for a header (RFC 9110 section 5.5). Raises `BadValue` saying why
+    not."""
     try:
         with path.open("rb") as file:
             content = file.read(LONGEST + 2)
