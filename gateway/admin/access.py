@@ -24,7 +24,7 @@ _BEARER = re.compile(r"Bearer +(\S+)", re.ASCII | re.IGNORECASE)
 class Access(StrEnum):
     """What a request may do."""
 
-    CHANGE = "change"  # it showed the token
+    CHANGE = "change"  # with the token
     READ = "read"  # it comes from this machine
     NONE = "none"
 

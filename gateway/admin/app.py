@@ -19,7 +19,7 @@ from gateway.admin.state import AuditEntry, GatewayState, ReloadOutcome
 from gateway.telemetry.metrics import CONTENT_TYPE
 
 ANSWER_SECONDS = 20.0
-"""A reload that takes longer goes on after its answer: a connection of the admin port has its end."""
+"""A reload that takes longer goes on after its answer: connections of the admin port are bounded in time."""
 
 ID_CHARACTERS = 64
 

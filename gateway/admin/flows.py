@@ -24,7 +24,7 @@ from gateway.telemetry.flows.ring import Piece, Ring
 PATH = "/flows"
 READERS = 8
 STREAM_SECONDS = 20.0
-SETTLE_SECONDS = 0.05  # what comes in one moment is told at once
+SETTLE_SECONDS = 0.05  # events within this time are sent together
 USUAL_LAST = 20
 
 _EVENT_ID = re.compile(r"([0-9a-f]{8})-([0-9]{1,15})", re.ASCII)

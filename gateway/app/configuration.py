@@ -35,7 +35,7 @@ READINGS = 3
 """At most, of files that keep changing: whoever watches them sees the last change."""
 
 Materials = Mapping[str, TlsMaterial]
-"""By the name of the listener; they travel as bytes, and whoever serves makes contexts from them."""
+"""By the name of the listener; sent as bytes, from which each serving process makes contexts."""
 
 # Sockets and processes are made once; everything else that gateway.yaml says holds from the next reload on.
 FIXED_AT_START: tuple[tuple[str, ...], ...] = (

@@ -45,7 +45,7 @@ class AdminPort:
     def lines(self, path: str, headers: Mapping[str, str]) -> Iterator[bytes]:
         """The lines of a streaming answer. Raises `NoAnswer` without one, or for a refusal."""
         with self._answer("GET", path, headers) as answer:
-            if answer.status != 200:  # what a client asks is another matter than what we answer
+            if answer.status != 200:  # a refusal
                 raise self._refusal(answer, answer.read())
             yield from answer
 

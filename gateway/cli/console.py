@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 MOST_ROWS = 1_000
-"""Of a table: nobody reads more, and to lay out a hundred thousand takes minutes."""
+"""Of a table: to lay out a hundred thousand would take minutes."""
 
 _WIDEST = 10_000
 

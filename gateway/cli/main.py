@@ -33,7 +33,7 @@ app = typer.Typer(
 )
 
 COLLECTED_AFTER = 100_000
-"""Objects. What a command imports and builds stays: looking for cycles in it over and over is a seventh of a start."""
+"""Objects. What a command imports and builds stays: collecting it again and again is a seventh of a start."""
 
 PolicyPath = Annotated[
     Path | None, typer.Option("--policy", metavar="PATH", help="A policy file or directory, instead of FILE's.")
@@ -42,7 +42,7 @@ PolicyPath = Annotated[
 
 def main() -> None:
     """The entry point of the console script and of `python -m gateway`."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # as an exception it would come out of what is just being imported
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # KeyboardInterrupt would come out of an import
     gc.set_threshold(COLLECTED_AFTER)
     lead_children_here()
     app(prog_name="egress-gateway")

@@ -140,7 +140,7 @@ class _Conversation:
                     if inlet.is_over or inlet.is_lost or self._parts.draining:
                         return False
                     await self._rest()
-        except DownstreamError:  # no fault: it was open for as long as it may be
+        except DownstreamError:  # not an error: it was idle for as long as allowed
             return False
         return True
 

@@ -178,7 +178,7 @@ class Exchange:
                     raise
                 kept.abort()
         if not self._dials:
-            limiter = self._scope.limiter  # a connection is only counted: nothing is held for it
+            limiter = self._scope.limiter  # connections are only counted: nothing is held for this lease
             async with limiter.lease(judged.permit, judged.client, CONNECTION, self._absence):
                 self._dials = True
         fresh = await self._scope.pool.reach(key, partial(self._dial, key))

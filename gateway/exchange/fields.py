@@ -25,7 +25,7 @@ _OF_ONE_CONNECTION = frozenset(
         "http2-settings",
     )
 )
-_TRACE_CONTEXT = frozenset(("traceparent", "tracestate", "baggage"))  # the client's own affair: it tells of its insides
+_TRACE_CONTEXT = frozenset(("traceparent", "tracestate", "baggage"))  # the client's own: they describe its internals
 _FROM_CLIENT = _OF_ONE_CONNECTION | _TRACE_CONTEXT | {"host", "proxy-authorization", "proxy-authenticate"}
 _FROM_DESTINATION = _OF_ONE_CONNECTION | {"proxy-authenticate", "proxy-authentication-info", "proxy-status"}
 _OURS = "x-egress-"

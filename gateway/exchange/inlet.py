@@ -304,7 +304,7 @@ class Inlet(ABC, Generic[H]):
         outlet, self._outlet = self._outlet, None
         if outlet is None:
             return
-        if outlet.stream.feeder is outlet:  # else it is fed by somebody else by now
+        if outlet.stream.feeder is outlet:  # else it has another feeder by now
             outlet.stream.feeder = None
         if outlet.pacing is not None:
             outlet.pacing.part()

@@ -48,7 +48,7 @@ class UpstreamSide(Protocol):
     def inlet(self) -> Inlet[Response]: ...
 
     telling: Telling | None
-    """How the last response was told."""
+    """The last response, as it was sent."""
 
     def expect(self, method: str, upgrade: bool, tell: Callable[[], None]) -> None:
         """A request with this method is sent next. Raises `UpstreamError` if an answer is there already."""

@@ -195,7 +195,7 @@ def _rule_for(host: str, port: int, evidence: _Evidence, workloads: tuple[Worklo
 
 def _protocol(port: int, seen: set[str | None]) -> Protocol | None:
     """The protocol that the rule must state; None where the default of its port fits."""
-    spoken = {protocol for protocol in Protocol if protocol in seen}  # logs of others may know more of them
+    spoken = {protocol for protocol in Protocol if protocol in seen}  # foreign logs may have several protocols
     if not spoken or spoken == {_USUAL.get(port)}:
         return None
     if Protocol.TCP in spoken:

@@ -63,7 +63,7 @@ class Authority:
     def mint(self, host: Host, now: float, validity: float) -> Leaf:
         """A certificate for exactly `host`, valid for `validity` seconds, but not beyond the authority's own end."""
         ends = min(now + min(validity, LONGEST_LEAF_SECONDS), self.not_after)
-        begins = min(now - CLOCK_SKEW_SECONDS, ends)  # what an authority signs that has expired, clients reject
+        begins = min(now - CLOCK_SKEW_SECONDS, ends)  # not after the authority's end, which clients check
         text = str(host)
         fits = len(text) <= _LONGEST_COMMON_NAME
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)] if fits else [])

@@ -88,7 +88,7 @@ class VerifyingDialer:
         if is_doubtful or not self.is_permitted:
             return None
         name, groups = inspection.client_certificate, permit.groups
-        self._trust.certificate(name, self._name, groups)  # whom we reach has to be one that may see it, too
+        self._trust.certificate(name, self._name, groups)  # the destination has to be one that may see it, too
         return self._trust.certificate(name, permit.authority.host, groups)
 
     def _keep(self, key: Hashable, context: SSLContext, shaken: SSLObject) -> None:

@@ -11,7 +11,7 @@ from gateway.net.tls.alerts import refused_with
 from gateway.net.tls.contexts import HTTP_1_1, HTTP_2
 from gateway.net.tls.transport import Resumption, TlsFailed, start_tls
 
-# X509_V_ERR_ of OpenSSL (x509_vfy.h), as far as an operator does something about it.
+# X509_V_ERR_ of OpenSSL (x509_vfy.h), as far as operators can act on them.
 _VERDICTS = {
     9: Reason.UPSTREAM_CERTIFICATE_NOT_YET_VALID,
     10: Reason.UPSTREAM_CERTIFICATE_EXPIRED,

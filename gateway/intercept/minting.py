@@ -13,8 +13,8 @@ from gateway.model.roles import Clock
 from gateway.net.tls.contexts import load_chain, server_context
 
 RENEW_AT = 0.5
-"""The part of a leaf's life after which it is made anew."""
-_AT_ONCE = 2  # threads; minting takes well under a millisecond of processor
+"""The part of a leaf's lifetime after which it is made again."""
+_AT_ONCE = 2  # threads; minting takes well under a millisecond of CPU
 
 _Key = tuple[Host, tuple[str, ...]]
 
@@ -47,7 +47,7 @@ class Minting:
         if flight is None:
             flight = self._flights[key] = asyncio.ensure_future(self._make(key))
             flight.add_done_callback(lambda _: self._flights.pop(key))
-        return await asyncio.shield(flight)  # whoever began it may go away; others wait for it
+        return await asyncio.shield(flight)  # its first waiter may be cancelled; others wait for it
 
     async def _make(self, key: _Key) -> ssl.SSLContext:
         now = self._clock.time()

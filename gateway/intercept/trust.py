@@ -58,7 +58,7 @@ class Trust:
         else:
             self._kept.move_to_end(key)
         try:
-            return await asyncio.shield(kept)  # whoever began it may go away; others wait for it
+            return await asyncio.shield(kept)  # its first waiter may be cancelled; others wait for it
         except (ssl.SSLError, ValueError, OSError):
             self._kept.pop(key, None)
             raise

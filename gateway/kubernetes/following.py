@@ -22,7 +22,7 @@ WATCH_SECONDS = 300
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 10.0
 HEALTHY_SECONDS = 1.0
 FAILURES = 4
-"""In a row; then even the version to go on from is doubted: a server that was set back has never heard of it."""
+"""In a row; then the version to continue from is dropped: a restored server may not know it."""
 
 _logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from gateway.model.addresses import Address, parse_address
 
 MAX_LABELS = 256
-"""More than an object of the API can hold and stay readable; what comes after them is not looked at."""
+"""More than an object of the API reasonably holds; further ones are ignored."""
 
 _FINISHED = frozenset({"Succeeded", "Failed"})
 # Names that controllers make: of a ReplicaSet <Deployment>-<hash>, of a Job <CronJob>-<minutes since 1970>.

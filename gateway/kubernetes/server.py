@@ -17,7 +17,7 @@ import aiohttp
 import orjson
 
 MOUNTED = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-"""Where kubelet puts what a pod needs to speak to the API server."""
+"""Where kubelet mounts what a pod needs for the API server."""
 
 MAX_ANSWER = 64 * 1024 * 1024
 MAX_EVENT = 8 * 1024 * 1024

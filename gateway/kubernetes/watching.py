@@ -14,7 +14,7 @@ PODS = Resource("/api/v1/pods", "status.phase!=Succeeded,status.phase!=Failed")
 NAMESPACES = Resource("/api/v1/namespaces")
 SLICE = 1000
 BEHIND = 20_000
-"""Changes that wait for one reader; beyond them it is told the whole state instead."""
+"""Changes that wait for one reader; beyond them it gets the whole state instead."""
 
 HEARD_SECONDS = 1.0
 LONGEST_SILENCE = 60.0
@@ -151,7 +151,7 @@ class Reader:
     def put(self, change: Change) -> None:
         """Queue one change."""
         if self._behind:
-            return  # it is part of the whole that will be told
+            return  # it is part of the whole state that will be sent
         self._waiting.append(change)
         if len(self._waiting) > BEHIND:
             self._waiting.clear()

@@ -11,7 +11,7 @@ from gateway.policy.buckets import Draw
 Key = tuple[str, ...]
 
 GATE = ".retry_after"
-"""How the name of such a limit ends; none of a policy does."""
+"""The end of such a limit's name; no limit of a policy has it."""
 
 _NO_KEY: Key = ()
 _PLAIN = (KeyPart.RULE,)

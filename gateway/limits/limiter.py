@@ -20,7 +20,7 @@ from gateway.model.reasons import Reason
 from gateway.policy.buckets import Draw, Lacking, Taken
 
 COME_AGAIN = 1.0
-"""Seconds, where nobody knows when there will be room: something that is held has to be given back."""
+"""Seconds, where that is unknown: something that is held has to be given back."""
 
 
 PLANS = 4096

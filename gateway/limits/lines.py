@@ -26,13 +26,13 @@ WAITING_OF_CLIENT = 1_000
 """How many of one client may wait in one line."""
 
 LOOK_EVERY = 0.05
-"""Seconds between looks at a bucket that only others' leaving fills: they may be on another worker."""
+"""Seconds between checks of a concurrency bucket: its holders may be on another worker."""
 
 LONGEST_SLEEP = 1.0
-"""Seconds, for a bucket that time fills: a reload may have changed how fast."""
+"""Seconds between checks of a rate's bucket at most: a reload may have changed the rate."""
 
 Presence = Callable[[], Coroutine[Any, Any, None]]
-"""Returns once nobody is there any more."""
+"""Returns once the client is gone."""
 
 
 class NotServed(Exception):

@@ -18,7 +18,7 @@ from gateway.policy.buckets import Draw
 PIECE_SECONDS = 0.05
 LEAST_PIECE = 4 * 1024
 LARGEST_PIECE = 1024 * 1024
-DRAWN_LATER = 4  # of a piece so much, 1/4, is drawn together with what follows
+DRAWN_LATER = 4  # up to 1/4 of a piece is drawn together with what follows
 OF_BUDGET = 1024  # and of a budget no more than 1/1024
 
 

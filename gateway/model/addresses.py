@@ -53,7 +53,7 @@ class Network:
         return f"{Address(self.version, self.value)}/{self.length}"
 
 
-@lru_cache(maxsize=4096)  # the same few stand in record after record
+@lru_cache(maxsize=4096)  # the same few are in every record
 def _text(address: Address) -> str:
     family, size = (AF_INET, 4) if address.version == 4 else (AF_INET6, 16)
     return inet_ntop(family, address.value.to_bytes(size, "big"))

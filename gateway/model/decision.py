@@ -67,7 +67,7 @@ class Source(NamedTuple):
 
 
 OF_THE_CLIENT = Source((), foreign=True)
-"""In a rule's terms: whatever address the client has."""
+"""In a rule's terms: the client's own address."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ Peer = tuple[Address, int]
 _logger = logging.getLogger(__name__)
 
 NOBODY: Peer = (Address(4, 0), 0)
-"""Stands for a peer that was gone before anybody could ask who it was."""
+"""Stands for a peer that was gone before its address could be read."""
 
 _PROBLEMS = {
     errno.EADDRINUSE: "the address is already in use (`ss -ltnp` says by whom)",
@@ -117,7 +117,7 @@ class Listener:
         waiting = list(islice(_waiting(self._sock), BACKLOG)) if self._server is not None else []
         self.close()
         for sock in waiting:
-            with suppress(OSError):  # gone before anybody could look
+            with suppress(OSError):  # gone already
                 await asyncio.get_running_loop().connect_accepted_socket(
                     lambda: _Accepted(self._accept, self._bound), sock
                 )

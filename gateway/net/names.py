@@ -60,7 +60,7 @@ class WatchedFile(Generic[T]):
                 text = "" if signature is None else self._path.read_text(encoding="utf-8", errors="replace")
                 self._meaning, self._signature = self._parse(text), signature
         except OSError:
-            return  # it vanished between the two calls, or may not be read: the next look tells
+            return  # it vanished between the two calls, or may not be read: checked again next time
 
 
 def _signature(path: Path) -> Signature | None:

@@ -71,7 +71,7 @@ class _Paced(Direction):
             self.source.transport.pause_reading()
         loop = self._relay.loop
         if seconds == inf:
-            loop.call_soon(self._relay.cut, Reason.BUDGET_SPENT)  # not from inside of what reports the bytes
+            loop.call_soon(self._relay.cut, Reason.BUDGET_SPENT)  # not from within the call that reports the bytes
         else:
             loop.call_later(seconds, self._wake)
 

@@ -16,7 +16,7 @@ from gateway.model.roles import Alarm, Deadlines
 from gateway.net.splice import Splice, Splices
 from gateway.net.stream import Stream
 
-LOOKS = 4  # at the counters within one idle time-out: it comes at most a quarter late, and never early
+LOOKS = 4  # checks within one idle time-out, which is at most a quarter late and never early
 LONGEST_LOOK = 60.0  # seconds
 NEVER = sys.maxsize  # bytes in one read: under TLS nothing is bulky, the kernel cannot move it
 RETRY_AFTER = 32  # times `Splices.bulk`, where splicing was not possible

@@ -121,7 +121,7 @@ class Stream(asyncio.Protocol):
         try:
             return await waiter
         finally:
-            if self._waiter is waiter:  # who was called off leaves a turn later, and another may wait by then
+            if self._waiter is waiter:  # a cancelled waiter leaves a turn later, and another may wait by then
                 self._waiter = None
 
     async def absence(self) -> None:

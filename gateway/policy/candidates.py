@@ -41,7 +41,7 @@ class Exceptions:
         self._hosts = HostTable(dict.fromkeys(except_.hosts, True))
         self._cidrs = network_set(except_.cidrs)
         self._clients = frozenset(except_.clients)
-        # Whoever is not known is on the losing side: out of every allow, out of no deny.
+        # An unknown client loses either way: it is excepted from every allow and from no deny.
         self._takes_unknown = action is Action.ALLOW
 
     @property

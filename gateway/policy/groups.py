@@ -60,7 +60,7 @@ class GroupIndex:
         self._together: dict[frozenset[str], Membership] = {}
         self._limits = {group.name: group.limits for group in groups if group.limits}
         self._nobody = self._membership(frozenset())
-        # It might be in any group: one that enforces anywhere enforces here, and none that reports helps.
+        # It might be in any group: if one enforces, so does it; that another reports does not help.
         strictest = Mode.ENFORCE if Mode.ENFORCE in self._stated.values() else default
         self._unknown = Membership(frozenset(), (), strictest, known=False)
         networks: dict[Network, set[str]] = defaultdict(set)

@@ -41,7 +41,7 @@ class Reach(StrEnum):
     CHILD = "child"  # one label below it
     ANY = "any"  # `*`: any name at all; `name` is empty
 
-    __hash__ = str.__hash__  # that of an enumeration is many times as dear, and patterns are keys by the million
+    __hash__ = str.__hash__  # an enumeration's own is many times slower, and patterns are keys by the million
 
 
 class HostPattern(NamedTuple):
@@ -111,7 +111,7 @@ class Rule:
     terms: Terms
     action: Action = Action.ALLOW
     tier: Tier = Tier.PLATFORM
-    namespace: str | None = None  # a team rule speaks of this namespace only
+    namespace: str | None = None  # a team rule applies to this namespace only
     hosts: tuple[HostPattern, ...] = ()
     cidrs: tuple[Network, ...] = ()
     ports: tuple[PortRange, ...] = ANY_PORT

@@ -49,8 +49,8 @@ async def asks_again(downstream: ByteStream, draft: Draft, services: Services) -
         with services.deadlines.within(services.head_timeout, lambda: DownstreamError(Reason.HEAD_TIMEOUT)):
             again = bool(downstream.peek()) or await downstream.more()
     except DownstreamError:
-        again = False  # what the record says stays the answer that the client did not take up
-    if again:  # nothing of the first request is true of the next
+        again = False  # the record keeps the answer after which no request came
+    if again:  # nothing of the first request applies to the next
         draft.wrong_credentials += draft.reason in WRONG_CREDENTIALS
         draft.client = draft.intent = draft.decision = draft.status = draft.reason = None
         draft.detail = ""

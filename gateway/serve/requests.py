@@ -45,7 +45,7 @@ async def converse_inside_tls(
 ) -> None:
     """Requests inside TLS, which is ended here; `downstream` holds the client's hello. Raises `DownstreamError`."""
     interception = services.interception()
-    if interception is None:  # a reload since the rules were taken
+    if interception is None:  # a reload after the rules were taken
         raise InternalError(Reason.INTERNAL_ERROR, "inspection is not configured any more")
     from gateway.intercept.interception import Inspected  # noqa: PLC0415  # loaded with what was found in force
 

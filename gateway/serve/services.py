@@ -15,7 +15,7 @@ from gateway.net.stream import Stream
 from gateway.policy.plan import Rules
 from gateway.serve.identify import Identifier
 
-if TYPE_CHECKING:  # it is large, and loaded by those only who inspect
+if TYPE_CHECKING:  # it is large, and loaded only with inspection
     from gateway.intercept.interception import Interception
 
 

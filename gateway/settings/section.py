@@ -49,7 +49,7 @@ def validate(model: type[S], document: Document, directory: Path) -> S:
     try:
         return model.model_validate(document.data, context={"directory": directory})
     except ValidationError as refusal:
-        # A list none of whose items could be taken is not an empty one.
+        # A list whose items are all invalid is not an empty one.
         errors = (error for error in refusal.errors() if error["type"] != "too_short" or not error["input"])
         found = [(tuple(step for step in error["loc"] if step != "[key]"), error) for error in errors]
         found.sort(key=lambda each: document.line(each[0]))

@@ -27,7 +27,7 @@ Labels = tuple[str, str, Reason | None]
 
 
 Delivery = tuple[str, str]
-"""What was told to somebody outside the process: `traces`, `metrics`, `logs` or `flows`; and what became of it: `sent`,
+"""What was sent out of the process: `traces`, `metrics`, `logs` or `flows`; and the outcome: `sent`,
 `no_room` (it did not fit into the queue) or `refused`."""
 
 

@@ -119,7 +119,9 @@ class Recorder:
         lines = {encode: bytes(batch) for encode, batch in batches.items()}
         for log in outlets:
             batch = lines[log.encode]
-            if count := encoded if log.is_whole else batch.count(b"\n"):  # a stuck sink would queue nothings for ever
+            if (
+                count := encoded if log.is_whole else batch.count(b"\n")
+            ):  # a stuck sink would queue empty batches for ever
                 log.sink.put(batch, count)
         self._ledger.seal(len(pending), (len(pending) - encoded) * len(self._logs))
 

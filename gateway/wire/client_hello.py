@@ -43,7 +43,7 @@ _MEMOISED_EXTENSIONS: Final = 64
 _REMEMBERED_BYTES: Final = 2048  # of one hello; there are 64 shapes at most, and as many hellos of each
 _SHAPES: Final = 64
 _HELLOS_OF_A_SHAPE: Final = 64
-_WORTH_SKIPPING: Final = 32  # bytes: to compare fewer is cheaper than to cut them out
+_WORTH_SKIPPING: Final = 32  # bytes: comparing fewer is cheaper than cutting them out
 
 _read_record_header = struct.Struct(">BBxH").unpack_from
 _read_extension_header = struct.Struct(">HH").unpack_from

@@ -12,10 +12,10 @@ from gateway.model.errors import Malformed
 from gateway.model.reasons import Reason
 
 MAX_FIELD_LINES = 1000
-"""The caller bounds bytes, but 64 KiB hold 16,000 lines, each dearer than its few bytes. Real heads have 30."""
+"""The caller bounds bytes, but 64 KiB hold 16,000 lines, each costing more than its bytes. Real heads have 30."""
 
 _SHORTEST_LINE = len("a:\r\n")
-_GLANCE = 256  # bytes of an unfinished head that are looked at, first and last: it is done again at each arrival
+_GLANCE = 256  # bytes at either end of an unfinished head that are checked at each arrival
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"
 _METHOD = rf"{_TOKEN}{{1,32}}+"

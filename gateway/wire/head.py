@@ -11,7 +11,7 @@ from gateway.wire.grammar import MAX_FIELD_LINES as MAX_FIELD_LINES
 from gateway.wire.grammar import REQUEST, find_head, host_fault, match_head, split_fields
 from gateway.wire.grammar import MalformedHead as MalformedHead
 
-_REMEMBERED_BYTES = 512  # of a head that is remembered: what a peer sends must not fill the memory
+_REMEMBERED_BYTES = 512  # of a head that is remembered: a peer must not be able to fill the memory
 
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.{0,200})?", re.ASCII)
 _SAMPLED = 1

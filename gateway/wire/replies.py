@@ -18,9 +18,9 @@ from gateway.wire.head import RequestHead
 from gateway.wire.http.retry import retry_fields
 
 RETRY_AFTER: Final = 5
-"""Seconds in which a draining gateway was replaced, or a full one has room again."""
+"""Seconds after which a draining gateway is replaced, or a full one has room again."""
 
-_STAND_IN: Final = "~"  # as many as an id has characters stand for it in an answer that is remembered
+_STAND_IN: Final = "~"  # repeated to an id's length, it stands for the id in a remembered answer
 _CREDENTIALS_REQUIRED: Final = int(HTTPStatus.PROXY_AUTHENTICATION_REQUIRED)
 _CHALLENGE: Final = 'Basic realm="egress gateway", charset="UTF-8"'
 _JSON_TYPES: Final = frozenset({"application/json", "application/problem+json"})
@@ -172,7 +172,7 @@ _ANSWERS: Final[dict[Reason, _Answer]] = {
     Reason.DRAINING: _Answer(503, "Gateway is shutting down", "proxy_internal_response"),
     Reason.INTERNAL_ERROR: _Answer(500, "Gateway error", "proxy_internal_error"),
 }
-"""Every reason. Some end a tunnel that stands, where no HTTP is spoken: theirs is what they would be called before."""
+"""Every reason. Some end an open tunnel, where no HTTP is spoken; theirs is the answer before one is open."""
 
 
 def established(minor: int) -> bytes:

@@ -55,6 +55,6 @@ class Pods:
         while self.watching is not None:
             try:
                 await self.watching.run()
-            except Exception:  # our fault; the state grows old and nobody is known until it is asked for again
+            except Exception:  # our fault; the state gets stale, and pods are unknown until a later attempt succeeds
                 _logger.exception("pods are not followed")
                 await asyncio.sleep(1.0)

@@ -12,7 +12,7 @@ from gateway.model.reasons import Reason
 from gateway.settings.gateway import BoundSettings
 
 RESERVED_DESCRIPTORS = 512
-"""For listeners, logs, name servers, the admin port, and those who are being turned away."""
+"""For listeners, logs, name servers, the admin port, and connections that are being refused."""
 LAST_DESCRIPTORS = 64
 MEMORY_LOOK_SECONDS = 1.0
 

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 FULL = 0.9
-"""Of the limit; above it nobody new is let in."""
+"""Of the limit; above it no new connection is admitted."""
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 

@@ -11,7 +11,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 FRAME_BYTES = 256 * 1024 * 1024
-POST_BYTES = 1024 * 1024  # what may wait to be read before `post` drops
+POST_BYTES = 1024 * 1024  # unread bytes from which on `post` drops
 
 _HEAD = struct.Struct("!IB")
 
@@ -25,16 +25,16 @@ class Kind(IntEnum):
     SLICE = 3  # down: a frame of it, as it was read
     TAKE = 8  # down: it is complete, put it in force
     REOPEN_LOGS = 4  # down
-    RETIRE = 5  # down: accept no more, others do; end when what is open has ended
+    RETIRE = 5  # down: accept no more, others do; end when all connections have ended
     DRAIN = 6  # down: the same, and nobody else accepts: refuse new requests
     CUT_OFF = 7  # down: end everything now
     ASK = 9  # down: a `Question`
-    PODS = 10  # down: `Change`s of who has which address
+    PODS = 10  # down: `Change`s of pods and their addresses
     TAKEN = 16  # up: the generation that is in force; the first one says that the worker serves
     COUNTS = 17  # up: a `Snapshot`
     ANSWER = 18  # up: an `Answer`
     FLOWS = 19  # up: records, a line each
-    KEPT = 20  # up: why the one that was given last could not be taken; what was in force before is so still
+    KEPT = 20  # up: why the last one could not be taken; the one before stays in force
 
 
 class Frame(NamedTuple):

@@ -80,7 +80,7 @@ class Fleet:
         self._newest: Generation | None = None
         self._current: dict[int, Member] = {}
         self._failures = dict.fromkeys(range(self.size), 0)
-        self._roll = Roll()  # one reference: read at once by other threads
+        self._roll = Roll()  # one reference: other threads read it atomically
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed: asyncio.Future[CrewFailed] = asyncio.get_running_loop().create_future()
         self._renewing = asyncio.Lock()

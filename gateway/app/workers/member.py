@@ -30,7 +30,7 @@ from gateway.settings.gateway import GatewaySettings
 from gateway.telemetry.flows.ring import Ring
 from gateway.telemetry.ledger import Ledger, create_page
 
-UP_FRAME_BYTES = 16 * 1024 * 1024  # what a worker may say at once: its counts, of 10,000 series at most
+UP_FRAME_BYTES = 16 * 1024 * 1024  # the largest frame of a worker: its counts, 10,000 series at most
 ANSWER_SECONDS = 10.0
 ANSWER_ITEMS = 1_000_000  # more tunnels than a process can have
 GRACE_SECONDS = 15.0  # after its drain, for logs that are slow to write
@@ -79,7 +79,7 @@ class Member:
         self._questions = 0
         self._asked: dict[int, _Asked] = {}
         self._wanted: Generation | None = None
-        self._unanswered = 0  # generations that it got, and said neither that it took nor that it kept another
+        self._unanswered = 0  # generations that were sent and neither taken nor refused yet
 
     @classmethod
     async def start(
@@ -134,7 +134,7 @@ class Member:
         self._channel.close()
         for asked in self._asked.values():
             asked.complete.set()
-        self._equipped.set()  # who waits to hand it something is not held up by one that was gone before it was told
+        self._equipped.set()  # for tasks that wait: it ended before it was equipped
         self.ended.set()
         self.changed.set()
         return status

@@ -34,7 +34,7 @@ class Seats:
         while self._left:
             try:
                 self._table.clear(self._left[0])
-            except TableLocked:  # by a worker that somebody stopped
+            except TableLocked:  # by a worker that is stopped
                 _logger.warning("what an ended worker held is given back later")
                 return
             self._free.append(self._left.pop(0))

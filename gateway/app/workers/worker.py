@@ -72,7 +72,7 @@ class Worker:
         either: set[asyncio.Future[Any]] = {obeying, self._end}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if not self._end.done():
-            await obeying  # raises what was wrong
+            await obeying  # raises its error
         await self._serving.end(*self._end.result())
         for task in (obeying, reporting):
             task.cancel()
@@ -125,7 +125,7 @@ class Worker:
                 raise
             except Exception as error:
                 if not self._has_started or self._in_force.number == number:
-                    raise  # there is nothing that could stay, or it is neither the one nor the other
+                    raise  # nothing is in force to keep, or the failed generation is in force in part
                 await self._keep(error, frames)
                 return
         if not self._has_started and not self._end.done():
@@ -209,7 +209,7 @@ def main() -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             runner.run(work(int(descriptor)))
-        except ConfigError as error:  # a log that could be written when the supervisor looked
+        except ConfigError as error:  # a log that was writable when the supervisor checked
             sys.exit(f"ERROR worker {index}: {error}")
 
 

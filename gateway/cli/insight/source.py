@@ -73,5 +73,5 @@ class Source:
 def _size(path: str) -> int:
     try:
         return Path(path).stat().st_size
-    except OSError:  # told when it is opened
+    except OSError:  # reported when it is opened
         return 0

@@ -11,7 +11,7 @@ from gateway.settings.load import load_settings
 from gateway.settings.problems import BadValue, did_you_mean
 from gateway.settings.units import parse_cidr
 
-_INTERFACE = re.compile(r"[^\s/\"\\{}*]{1,15}")  # as the kernel has it, less what nft would read as more than a name
+_INTERFACE = re.compile(r"[^\s/\"\\{}*]{1,15}")  # as the kernel allows, without characters that mean something to nft
 _PLACES = tuple(place.value for place in Place)
 
 

@@ -44,7 +44,7 @@ class ConnectionInlet(Inlet[H]):
     def received(self, data: bytes) -> None:
         """See `Receiver`."""
         self.has_begun = True
-        if self.end is not None:  # the next message, before its turn
+        if self.end is not None:  # the next message, too early
             self.pause()
         try:
             events = self._reader.receive(data)

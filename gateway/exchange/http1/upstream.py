@@ -132,7 +132,7 @@ class UpstreamConnection:
     def enter_pool(self, leave: Callable[[], None], now: float) -> None:
         """Whatever the other side sends now closes it. `leave` is called once: it is used again, or closed."""
         self.inlet.tell = self.close
-        self.inlet.begin()  # its last client may have had it paused, and then nobody would see its end
+        self.inlet.begin()  # its last client may have paused it, and then its end would go unnoticed
         self.is_reused = True
         self.idle_since = now
         self._leave = leave

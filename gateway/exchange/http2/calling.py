@@ -74,7 +74,7 @@ class Calling:
         self._calls -= 1
         now = self._monotonic()
         if waited_in_vain and now - self.session.heard_at > _LONG_SILENCE:
-            self.session.peer_leaves = True  # others need not wait as well
+            self.session.peer_leaves = True  # later exchanges need not wait for it
         if not self._calls:
             self.idle_since = now
             if self.session.peer_leaves:
@@ -86,7 +86,7 @@ class Calling:
             return
         self._is_closed = True
         session, stream = self.session, self.upstream.stream
-        takes_nothing = stream.queued()  # an orderly close would wait for it, maybe for ever
+        takes_nothing = stream.queued()  # an orderly close would wait for it, possibly for ever
         session.sender.go_away(0, ErrorCode.NO_ERROR)
         session.part()
         if not session.is_lost:

@@ -17,7 +17,7 @@ from gateway.wire.http2.codes import ErrorCode
 from gateway.wire.http2.heads import trailer_fields
 
 _LOW = 16 * 1024
-_TURN = 64 * 1024  # bytes that one stream sends before it is the next one's turn
+_TURN = 64 * 1024  # bytes that one stream sends in its turn
 
 
 class Message(Protocol):

@@ -25,7 +25,7 @@ from gateway.wire.http2.connection import (
 from gateway.wire.http2.floods import Kind
 
 WITHHELD_AT_MOST = 2 * 1024 * 1024
-"""Bytes that came and that the other side has not taken, before the whole connection is slowed."""
+"""Bytes that arrived and were not taken, from which on the whole connection is slowed."""
 _QUEUED_AT_MOST = 8 * 1024 * 1024  # answers to a peer that sends and does not read
 
 logging.getLogger("hpack").setLevel(logging.WARNING)  # its debug log holds values of fields

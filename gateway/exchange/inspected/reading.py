@@ -9,7 +9,7 @@ from gateway.wire.http.messages import Delimiter, Fields
 _METHOD_AGAIN = frozenset({"x-http-method-override", "x-http-method", "x-method-override"})
 _PATH_AGAIN = frozenset({"x-original-url", "x-rewrite-url"})
 RENAMING = _METHOD_AGAIN | _PATH_AGAIN
-"""Headers by which some origins take another method or path for the one that was asked."""
+"""Headers by which some origins override the method or path of a request."""
 _ALLOWED = Allowed()
 
 

@@ -107,7 +107,7 @@ class Watched:
         """Stop inspecting. What report mode let pass is noted."""
         self._watch.close()
         self._gated.clear()
-        self._wait = _nobody_waits  # the exchange's own: they would keep each other
+        self._wait = _nobody_waits  # the exchange's own: they would keep each other alive
         objection = self._watch.objection
         if objection is not None and self._permit.report and self._draft.would_deny is None:
             self._draft.would_deny = WouldDeny(objection.reason, self._permit.rule)

@@ -91,7 +91,7 @@ class _Conversation:
         try:
             with self._parts.deadlines.within(seconds, lambda: DownstreamError(Reason.IDLE_TIMEOUT)):
                 await self._signal.wait()
-        except DownstreamError:  # no fault: it was open for as long as it may be
+        except DownstreamError:  # not an error: it was idle for as long as allowed
             if not self._askers:
                 self._session.sender.go_away(self._session.connection.last_stream, ErrorCode.NO_ERROR)
                 self._session.peer_leaves = True
@@ -131,7 +131,7 @@ class _Conversation:
         draft = ExchangeDraft(connection, connection.requests, clock.monotonic(), clock.time(), http_version="2")
         request = None
         try:
-            if self._session.fault is not None:  # it came with what ends the connection, and nothing of it goes on
+            if self._session.fault is not None:  # it arrived with the fault that ends the connection
                 raise _ended_by(self._session.fault)
             if not asker.inlet.heads:
                 check_request(asker.inlet)
@@ -187,7 +187,7 @@ class _Conversation:
             stream.abort()
             return
         draft.status = asker.refuse(error, request, self._parts.name, draft.exchange_id)
-        with suppress(DownstreamError):  # who does not take it learns what the status says
+        with suppress(DownstreamError):  # a client that does not read it has the status
             await self._delivered(asker)
 
     def _close(self, asker: StreamAsker, draft: ExchangeDraft) -> None:

@@ -28,7 +28,7 @@ from gateway.intercept.inspecting.sessions import methods_of, told_of
 from gateway.intercept.inspectors import Answer, Inspector
 
 _OTHERS_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
-"""A terminal, or who stops a service, tells them to all processes: the gateway heeds them, and ends us in the end."""
+"""Sent to all processes of a terminal or a service: the gateway obeys them, and ends this process."""
 
 _READ = 256 * 1024
 _LONGEST = 2**32
@@ -42,7 +42,7 @@ def main() -> None:
     """Until the gateway closes its end."""
     with socket.socket(fileno=os.dup(0)) as channel:
         nothing = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(nothing, 0)  # nobody reads the channel but we
+        os.dup2(nothing, 0)  # inspectors must not read the channel
         frames = Frames(_LONGEST)
         make: Callable[[], Inspector] | None = None
         serve = _Serving(channel)

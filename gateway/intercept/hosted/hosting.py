@@ -29,12 +29,12 @@ from gateway.intercept.inspecting.sessions import METHODS, Answered, Failed
 from gateway.intercept.inspectors import Answer
 
 GRACE = 0.5
-"""Seconds that a process has beyond the inspector's own time to say that it was too slow."""
+"""Seconds beyond the inspector's time-out in which its process may report that it was too slow."""
 START_SECONDS = 30.0
 MOST_STARTS, START_WINDOW = 10, 10.0
-"""Starts in so many seconds: one that keeps ending would else keep the machine busy with starting it."""
+"""Starts within so many seconds: a process that keeps ending must not keep the machine busy."""
 PATIENCE = 8
-"""So many times its own time a question waits at most, for those that were asked before it."""
+"""So many times its own time-out a question waits at most for those before it."""
 
 _COMMAND = (sys.executable, "-P", "-m", "gateway.intercept.hosted.child")
 _logger = logging.getLogger(__name__)
@@ -234,7 +234,7 @@ class _Process(asyncio.Protocol):
             self.end("refused its options")
             return
         self._is_ready = True
-        now = self._loop.time()  # nobody was asked before them until now
+        now = self._loop.time()  # the process was idle until now
         self._pending = deque([each._replace(asked_at=now) for each in self._pending])
         self._watch()
 

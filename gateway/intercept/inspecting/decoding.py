@@ -19,7 +19,7 @@ else:
 
 PIECE = 64 * 1024
 ALLOWANCE = 1024 * 1024
-"""Bytes that content may decode to whatever it is worth: small things may be very empty."""
+"""Bytes that content may decode to whatever its size: small content may compress very well."""
 MAX_CODINGS = 3
 MEMBERS, BYTES_OF_MORE = 512, 1024
 """Members or frames of one content, and what each further one has to be worth on average: to begin one costs as much as

@@ -20,9 +20,9 @@ from gateway.model.inspection.watching import FULL, Sink
 TURN = 1024 * 1024
 """Bytes that are decoded and shown at one go; then the loop has its turn."""
 AHEAD = 256 * 1024
-"""Bytes that were shown and not answered, before no more is decoded: a few of them may stand for very many."""
+"""Unanswered decoded bytes from which on no more is decoded: few bytes may decode to very many."""
 MOST = 1024 * 1024
-"""Bytes as they were sent that may wait."""
+"""Bytes, as they were sent, that may wait."""
 
 Ask = Callable[[str, object, Callable[[Answer | None], None]], None]
 """Shows something to an inspector, by the name of the method. What it was given is called with the answer, at once or
@@ -111,7 +111,7 @@ class ContentGate:
         self._coded: deque[_Piece] = deque()
         self._pieces: Iterator[bytes] | None = None
         self._decoded = 0
-        self._gone = 0  # bytes without a coding that were let go
+        self._gone = 0  # released bytes of content without a coding
         self._let_go: list[bytes] = []
         self._is_busy = False
         self._has_turn_to_come = False
@@ -243,7 +243,7 @@ class ContentGate:
         for reader in self._readers:
             reader.finish()
 
-    # Letting go.
+    # Releasing.
 
     def _moved(self) -> None:
         """An inspector has answered, now or later."""

@@ -45,8 +45,8 @@ class ExchangeWatch:
         self._looks = looks
         self._ring = ring
         self._report = report
-        self._blind: set[str] = set()  # look no more at all
-        self._sated: set[tuple[str, str]] = set()  # look no more in a direction
+        self._blind: set[str] = set()  # names of those that are not asked any more
+        self._sated: set[tuple[str, str]] = set()  # those that are done with a direction
         self._missing = 0
         self._waiter: asyncio.Future[None] | None = None
         self._up: ContentGate | None = None

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import re2
 
 LONGEST = 4096
-"""Bytes of the longest match that can be told, wherever content is split."""
+"""Bytes of the longest match that is found wherever content is split."""
 
 
 class BadPattern(Exception):

@@ -17,7 +17,7 @@ MAX_KEYS = 100
 SMALLEST_RSA = 2048
 REFRESH_PAUSE = 2.0
 
-REFRESH_SECONDS = 300.0  # so that a key which was taken back is believed no longer
+REFRESH_SECONDS = 300.0  # so that a revoked key is trusted no longer
 KEEP_SECONDS = 86400.0  # while the issuer does not answer
 
 _logger = logging.getLogger(__name__)

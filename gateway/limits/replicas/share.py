@@ -13,7 +13,7 @@ from gateway.model.limits.limit import Counted, Limit
 from gateway.policy.buckets import Draw, Lacking, Now, State, Taken, period_start, wait_for
 
 FULL_SECONDS = 1.0
-"""How long bytes rest whose bucket cannot be kept."""
+"""How long bytes wait whose bucket cannot be kept."""
 
 
 class Share:
@@ -47,7 +47,7 @@ class Share:
             return
         try:
             self._table.read(draw, now)
-        except TooManyKeys:  # what is not known is asked for
+        except TooManyKeys:  # an unknown bucket is asked for
             return
         if draw.limit.counted is Counted.BYTES:
             self._table.write(draw, (period_start(draw.limit, now), number), now)

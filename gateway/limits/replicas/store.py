@@ -293,7 +293,7 @@ class ReplicaStore:
         try:
             reply = await self._link.run(keys_for(asked), arguments_for(self._link.member, asked, forced=True))
         except StoreUnavailable:
-            self._untold.update((_place(draw), draw) for draw in held)  # told again once it answers
+            self._untold.update((_place(draw), draw) for draw in held)  # sent again once it answers
             raise
         answer = read_answer(reply)
         for draw, answered in zip(draws, answer.draws, strict=False):

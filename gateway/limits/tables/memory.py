@@ -9,7 +9,7 @@ from gateway.limits.tables.table import KEYS, LISTED, Place, TooManyKeys
 from gateway.model.limits.limit import Limit
 from gateway.policy.buckets import FRESH, Draw, Now, State, is_fresh
 
-LOOKED_AT = 2  # old buckets at every new one, so that those out of use go without anyone walking through all
+LOOKED_AT = 2  # old buckets at every new one, so that unused ones are dropped without walking over all
 LOOKED_AT_WHEN_FULL = 16
 
 Buckets = dict[tuple[str, ...], State]

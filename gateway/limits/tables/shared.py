@@ -37,10 +37,10 @@ WINDOW = 32
 """Rows from its first on, in which a bucket can be."""
 
 LOCK_SECONDS = 0.1
-"""A holder needs microseconds, unless somebody stopped it."""
+"""A holder needs microseconds, unless it was stopped."""
 
 CLAIM_SECONDS = 0.001
-"""For so long a row is a bucket's that was read and then not written, because the take lacked something else."""
+"""How long a row stays reserved for a bucket that was read and not written, because the take lacked another one."""
 
 REMEMBERED = 20_000
 

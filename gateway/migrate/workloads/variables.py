@@ -14,7 +14,7 @@ from gateway.migrate.workloads.exemptions import Exemptions
 
 ALL = "all"
 USUAL_PASSWORD = "changeit"
-"""Java's own for its trust store, which holds no secret."""
+"""Java's usual password for its trust store, which holds no secret."""
 
 _AUTHORITY: Mapping[str, tuple[str, ...]] = {
     "apt": (),
@@ -36,7 +36,7 @@ _AUTHORITY: Mapping[str, tuple[str, ...]] = {
 }
 RUNTIMES = tuple(_AUTHORITY)
 _OF_SOCKETS = ("WS_PROXY", "WSS_PROXY")
-"""aiohttp goes by the scheme of a WebSocket's address, and takes it for no other."""
+"""aiohttp uses the proxy of a WebSocket's own scheme."""
 _SYSTEM_STORE_ONLY = ("apt", "wget")
 _VALUE = re.compile(r"[!-~]+", re.ASCII)
 _QUOTING = re.compile(r"""["'`\\$ ]""")

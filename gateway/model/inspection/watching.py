@@ -23,7 +23,7 @@ from typing import Protocol as Role
 from gateway.model.inspection.terms import NotAllowed, comparable_name
 
 FULL = 64 * 1024
-"""Bytes: who feeds a gate that holds more waits for the answers of inspectors."""
+"""Bytes: the feeder of a gate that holds more waits for the inspectors' answers."""
 
 Fields = tuple[tuple[str, str], ...]
 

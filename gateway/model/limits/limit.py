@@ -18,13 +18,13 @@ TUNNEL = frozenset({Counted.CONNECTIONS, Counted.CONCURRENT, Counted.BYTES})
 """What a new tunnel is counted as."""
 
 EXCHANGE = frozenset({Counted.REQUESTS, Counted.CONCURRENT, Counted.BYTES})
-"""What an exchange is counted as that no tunnel carries, but for the connection that it may need."""
+"""What an exchange outside a tunnel is counted as, besides the connection that it may need."""
 
 REQUEST = frozenset({Counted.REQUESTS})
 """What an exchange inside a tunnel is counted as."""
 
 CONNECTION = frozenset({Counted.CONNECTIONS})
-"""What an exchange besides is counted as that needs a connection of its own."""
+"""What an exchange is counted as in addition, if it needs a new connection."""
 
 
 class KeyPart(StrEnum):

@@ -100,7 +100,7 @@ class Channel(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
-        self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's is none by its class
+        self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's class is no subclass of it
         self._transport.write(self._framing.greeting())
         self._rest = self._loop.call_later(self._idle, self.retire)
         self._notice_readiness()
@@ -159,4 +159,4 @@ class Channel(asyncio.Protocol):
                 answer.set_exception(error)
         if not self.ready.done():
             self.ready.set_exception(error)
-            self.ready.exception()  # who opened it may have gone
+            self.ready.exception()  # its opener may have been cancelled

@@ -18,7 +18,7 @@ from gateway.net.dns.transport import DnsTransport, Over, Question
 from gateway.net.names import NameServer
 
 LONGEST_CHAIN = 8
-"""How often a CNAME chain may leave the response that it stands in."""
+"""How often a CNAME chain may continue in another response."""
 ROUNDS = 2
 """How often a silent server is asked: one datagram may be lost."""
 OTHER_FAMILY_SECONDS = 0.3

@@ -6,7 +6,7 @@ from gateway.model.errors import UpstreamError
 from gateway.model.reasons import Reason
 
 _WANTS_ONE = "certificate required"
-_NAME_FOR_NONE = "bad certificate"  # RFC 5246 knows no better one, nor do many servers of TLS 1.3
+_NAME_FOR_NONE = "bad certificate"  # TLS 1.2 has no better one, and many servers of TLS 1.3 send it, too
 
 
 def refused_with(alert: str, shows: bool = True) -> UpstreamError:

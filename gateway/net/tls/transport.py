@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, cast
 
 from gateway.net.stream import Stream
 
-_READ = 16 * 1024  # a record holds no more, and room is made for all of it; less would leave a part within OpenSSL
+_READ = 16 * 1024  # the size of a record; less would leave a part of it inside OpenSSL
 _UNTAKEN_AT_MOST = 4 * 1024 * 1024  # bytes queued for a peer that makes us answer (KeyUpdate) and does not read
 
 
@@ -187,7 +187,7 @@ class TlsTransport(asyncio.Transport):
             self._fault = error.with_traceback(None)  # which holds this transport
             self._stream.alert = _failure(error).alert
             self._raw.abort()
-            self._lose(error)  # at once: nobody is to call what is closed already
+            self._lose(error)  # at once: nothing may be called on a closed transport
 
     def _settle(self, failure: TlsFailed | None) -> None:
         shaken, self._shaken = self._shaken, None
@@ -214,7 +214,7 @@ class TlsTransport(asyncio.Transport):
     def _lose(self, exc: Exception | None) -> None:
         self._forget_unheard()
         self._above.connection_lost(exc)
-        self._stream.transport = self._raw  # else each would keep the other, and only the collector could tell
+        self._stream.transport = self._raw  # a reference cycle else
         self._settle(_gone())
 
     # A server of TLS 1.3 refuses our certificate when the handshake is over for us: with an alert, and often a reset

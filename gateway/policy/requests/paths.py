@@ -16,7 +16,7 @@ STAR, STARS = "*", "**"
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})?")
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _SEPARATING = {*b"/\\?#", *range(0x20), 0x7F}
-"""Bytes that an escape may hide from the one who splits the path and show to the next, who decodes before he splits."""
+"""Escaped bytes that separate segments for an origin that decodes before it splits, and for others do not."""
 _TWICE = re.compile(r"%25[0-9A-Fa-f]{2}")
 _DOTS = frozenset({"", ".", ".."})
 _COMPATIBLE = frozenset("/\\%;?#")

@@ -21,7 +21,7 @@ SERVER_FIRST = {
 }
 """Ports of protocols whose clients do not begin with TLS or HTTP."""
 
-# Keys that say how to let something through, and so say nothing on a deny.
+# Keys that configure what is let through, and so mean nothing on a deny.
 _ONLY_ON_ALLOW = (
     "within", "protocol", "sni", "ech", "resolve", "private", "limits", "honour_retry_after", "breaker", "inspect",
     "via", "source", "proxy_protocol", "timeouts", "trace",

@@ -49,7 +49,7 @@ _READ: tuple[tuple[str, type], ...] = (
 _REQUIRED = 5  # of them
 _KEYS = tuple(key for key, _ in _READ)
 _sound: set[tuple[type, ...]] = set()
-"""Kinds of values that were found to be right, of which there are few: a set for each choice of the other keys."""
+"""Combinations of types that were checked already; there are few, one for each choice of the optional keys."""
 
 
 def skim(line: bytes) -> Recorded:

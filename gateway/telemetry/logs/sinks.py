@@ -19,7 +19,7 @@ from gateway.telemetry.logs.rotation import Rotation
 STDOUT = "-"
 QUEUE_BYTES = 8 * 1024 * 1024
 WARNING_SECONDS = 10.0
-COMPRESSION_SECONDS = 5.0  # the thread's, at the end
+COMPRESSION_SECONDS = 5.0  # at the end, by the thread
 FILE_MODE = 0o640
 TAKEN, WRITTEN, LOST = range(3)
 
@@ -217,7 +217,7 @@ class FileSink:
     def _write_all(self, descriptor: int, lines: bytes | bytearray, turn: Turn) -> int:
         """How many bytes were written. After a write that failed inside a line the next one starts afresh."""
         done = 0
-        was_torn, turn.torn = turn.torn, True  # what stands there if this process is killed meanwhile
+        was_torn, turn.torn = turn.torn, True  # the flag that stays if this process is killed meanwhile
         try:
             if was_torn:
                 os.write(descriptor, b"\n")

@@ -22,7 +22,7 @@ CONVENTIONAL = {
     "sni": "tls.client.server_name",
     "resolved": "dns.answers",
 }
-_NOT_TOLD = frozenset(("time", "total_ms"))  # what a span or a log has as its own
+_NOT_TOLD = frozenset(("time", "total_ms"))  # fields of their own in spans and logs
 
 _OF_STAGES: Mapping[str, tuple[str, ...]] = {
     "policy": ("decision", "rule", "generation", "would_deny", "would_deny_rule"),

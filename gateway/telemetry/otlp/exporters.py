@@ -53,7 +53,7 @@ def is_disabled(environ: Mapping[str, str] = os.environ) -> bool:
 
 def open_exporters(plan: Plan) -> Exporters:
     """Sends nothing yet. Raises `ConfigError` if the package for gRPC is missing."""
-    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # `Telling` says it, more seldom
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # `Telling` logs it, less often
     make = _http if plan.protocol == "http" else _grpc
     return Exporters(*(make(plan, signal) if signal in plan.signals else None for signal in Exporters._fields))
 

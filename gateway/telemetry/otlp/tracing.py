@@ -14,7 +14,7 @@ from gateway.telemetry.sealing import reason_of
 
 _BITS = 64
 _MASK = (1 << _BITS) - 1
-_ODD = 0x9E3779B97F4A7C15  # spreads small numbers over 64 bits, no two to one
+_ODD = 0x9E3779B97F4A7C15  # maps small numbers one to one onto 64 bits
 
 
 class Numbers(NamedTuple):

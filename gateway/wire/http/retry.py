@@ -14,10 +14,10 @@ _UNITS = {
 }
 
 LONGEST_PATIENCE = 3600.0
-"""Seconds; a destination that asks for more gets so much."""
+"""Seconds; a destination that asks for more gets this."""
 
 _LONGEST_WINDOW = 86400
-"""Seconds; a rate below one a day is told as one a day."""
+"""Seconds; a rate below one a day is given as one a day."""
 
 
 def retry_fields(retry: Retry) -> list[tuple[str, str]]:

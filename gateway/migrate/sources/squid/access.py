@@ -20,7 +20,7 @@ _MORE_ACCESS = (
     "adaptation_access", "follow_x_forwarded_for",
 )  # fmt: skip
 _MEANING_NOTHING = dict.fromkeys(("adaptation_access", "follow_x_forwarded_for"), ("deny", "all"))
-"""How a line ends that changes nothing; of others it is `allow all`."""
+"""The ending of lines that change nothing; other lines are `allow all`."""
 _LEAVES_TLS_ALONE = ("splice", "peek", "stare", "none")
 """Of `ssl_bump`; others end TLS, and then `http_access` judges what is inside, or end the connection."""
 _NOT_CARRIED = ("ssl_bump", "cache_peer", "never_direct", "delay_access", "tcp_outgoing_address", "request_header_add")
