@@ -20,7 +20,7 @@ from gateway.net.tls.transport import Resumption
 
 class VerifyingDialer:
     """Fulfils `roles.Dialer` for one tunnel of `client`. `name` is whom the destination has to prove to be;
-    `is_permitted`: it is the name that the permit is for. `alpn` is offered; `told` is called after every handshake.
+    `is_permitted`: it is the name that the permit is for. `alpn` is offered; `on_handshake` is called after each.
     `owed` is a failure that the client has not seen yet: the next dial raises it, the one after that tries again."""
 
     owed: UpstreamError | InternalError | None = None
@@ -35,7 +35,7 @@ class VerifyingDialer:
         name: Host,
         is_permitted: bool,
         alpn: tuple[str, ...],
-        told: Callable[[SSLObject], None],
+        on_handshake: Callable[[SSLObject], None],
     ) -> None:
         self._dialer = dialer
         self._trust = trust
@@ -45,7 +45,7 @@ class VerifyingDialer:
         self._name = name
         self.is_permitted = is_permitted
         self.alpn = alpn
-        self._told = told
+        self._on_handshake = on_handshake
 
     async def dial(self, permit: Permit) -> Upstream[Stream]:
         """As `roles.Dialer.dial`. Raises `UpstreamError` also for a destination that cannot be verified."""
@@ -65,7 +65,7 @@ class VerifyingDialer:
             if not reached.stream.is_lost:
                 reached.stream.transport.close()  # behind the alert
             raise
-        self._told(shaken)
+        self._on_handshake(shaken)
         return reached._replace(verified=self.is_permitted, alpn=shaken.selected_alpn_protocol())
 
     async def _shake(self, reached: Upstream[Stream], permit: Permit) -> SSLObject:

@@ -118,7 +118,7 @@ class Interception:
             name=tunnel.name,
             is_permitted=agrees and draft.would_deny is None,
             alpn=alpn_for_destination(tunnel.hello.alpn),
-            told=partial(self._note_destination, sides),
+            on_handshake=partial(self._note_destination, sides),
         )
 
     async def _meet_destination(

@@ -48,18 +48,18 @@ async def read_first_bytes(
     if isinstance(by_address, Permit):
         if by_address.terms.protocol is Protocol.TCP:
             return None
-        if by_address.rule is REPORT_ONLY and not await _speaks(downstream, services):
+        if by_address.rule is REPORT_ONLY and not await _client_speaks(downstream, services):
             return None
     return await read_opening(downstream, services, rules.policy.timeouts.client_hello)
 
 
-def name_in(opening: Opening, intent: Intent) -> Intent:
-    """What a client wants whose first bytes were no request."""
+def intended_destination(opening: Opening, intent: Intent) -> Intent:
+    """The intent after the first bytes: the name in the hello, if there is one."""
     name = opening.hello.server_name if opening.hello is not None else None
     return intent if name is None else intent._replace(authority=Authority(name, intent.authority.port))
 
 
-async def _speaks(downstream: ByteStream, services: Services) -> bool:
+async def _client_speaks(downstream: ByteStream, services: Services) -> bool:
     """Whether the client sends something, or leaves, within `PATIENCE`."""
     try:
         with services.deadlines.within(PATIENCE, lambda: DownstreamError(Reason.CLIENT_SILENT)):

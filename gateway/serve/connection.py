@@ -24,7 +24,7 @@ from gateway.net.tls.second_hello import watch_for, watched_relay_for
 from gateway.policy.confirm import confirm
 from gateway.policy.decide import decide
 from gateway.policy.plan import REPORT_ONLY
-from gateway.serve.capture import name_in, read_destination, read_first_bytes, refuse_loop
+from gateway.serve.capture import intended_destination, read_destination, read_first_bytes, refuse_loop
 from gateway.serve.entrance import enter
 from gateway.serve.intake import begins_exchange, client_speaks_first, read_head, read_intent, read_opening
 from gateway.serve.refuse import asks_again, refuse
@@ -143,7 +143,7 @@ async def _walk_captured(original: Destination, downstream: Stream, draft: Draft
     if opening is not None:
         if opening.protocol is Protocol.HTTP:
             return await converse_captured(downstream, draft, original, services)
-        intent = draft.intent = name_in(opening, intent)
+        intent = draft.intent = intended_destination(opening, intent)
     if services.traces:
         draft.asked_time = services.clock.time()
     decision = draft.decision = decide(client, intent, rules, now)

@@ -121,14 +121,14 @@ def load_policy(settings: GatewaySettings) -> LoadedPolicy:
     """The policy that the settings name, whole. Raises `ConfigErrors`."""
     reader = Reader()
     sources, warnings = read_policy(settings, reader)
-    wishes = Problems()
-    check_policy_available(sources, wishes)
-    check_authority(sources, settings, wishes)
+    options = Problems()
+    check_policy_available(sources, options)
+    check_authority(sources, settings, options)
     try:
         compiled = compile_policy(sources, settings, reader)
     except ConfigErrors as refusal:
-        raise ConfigErrors((*wishes.found, *refusal.problems)) from None
-    wishes.raise_if_any()
+        raise ConfigErrors((*options.found, *refusal.problems)) from None
+    options.raise_if_any()
     if sources and not compiled.policy.rules:
         warnings = (*warnings, f"{settings.policy}: there is no rule in it, everything is denied")
     return LoadedPolicy(compiled.policy, (*warnings, *compiled.warnings), compiled.notes, reader.files, reader.digest)

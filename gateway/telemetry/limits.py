@@ -17,7 +17,7 @@ class LimitReadings:
     unchecked: int = 0
     stores_down: int = 0
 
-    def with_those_of(self, other: "LimitReadings") -> "LimitReadings":
+    def merged_with(self, other: "LimitReadings") -> "LimitReadings":
         """The sum of both."""
         results = dict(self.results)
         for labels, count in other.results.items():

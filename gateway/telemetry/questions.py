@@ -74,7 +74,7 @@ class DnsReadings:
             questions,
         )
 
-    def with_those_of(self, other: "DnsReadings") -> "DnsReadings":
+    def merged_with(self, other: "DnsReadings") -> "DnsReadings":
         """The sum of both processes; a server is healthy if both say so."""
         questions = QuestionCounters()
         for each in (self, other):

@@ -62,8 +62,8 @@ class Snapshot:
         """Sum up both."""
         self.counters.add(other.counters.state())
         self.tunnels_open += other.tunnels_open
-        self.dns = self.dns.with_those_of(other.dns)
-        self.limits = self.limits.with_those_of(other.limits)
+        self.dns = self.dns.merged_with(other.dns)
+        self.limits = self.limits.merged_with(other.limits)
 
     def encode(self) -> bytes:
         """For the worker."""

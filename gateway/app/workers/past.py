@@ -66,12 +66,12 @@ class Roll:
     def dns(self) -> DnsReadings:
         """The name resolution of all workers."""
         told = (member.snapshot.dns for member in self.members)
-        return reduce(DnsReadings.with_those_of, told, self.past.snapshot.dns)
+        return reduce(DnsReadings.merged_with, told, self.past.snapshot.dns)
 
     def limits(self) -> LimitReadings:
         """The limits of all workers."""
         told = (member.snapshot.limits for member in self.members)
-        return reduce(LimitReadings.with_those_of, told, self.past.snapshot.limits)
+        return reduce(LimitReadings.merged_with, told, self.past.snapshot.limits)
 
     def tally(self, serving: Mapping[int, int]) -> Tally:
         """The totals of all workers; `serving` are the process ids of those that serve, by place."""

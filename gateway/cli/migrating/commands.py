@@ -37,7 +37,7 @@ def import_(
 
     Status 0; 1 if something was left out or would be wider, unless --accept; 2 if a file cannot be read or is another.
     """
-    from gateway.cli.migrating.importing import SOURCES, Wishes, import_files
+    from gateway.cli.migrating.importing import SOURCES, ImportOptions, import_files
     from gateway.migrate.findings import Unreadable
     from gateway.settings.problems import BadValue, ConfigErrors
 
@@ -46,7 +46,7 @@ def import_(
     if role not in ("user", "namespace"):
         fail(f"--role is user or namespace, not {role!r}")
     try:
-        whole = import_files(source, files, Wishes(ports, role, inspect, accept))
+        whole = import_files(source, files, ImportOptions(ports, role, inspect, accept))
     except (BadValue, ConfigErrors, Unreadable) as refusal:
         fail(refusal)
     raise typer.Exit(0 if whole else 1)

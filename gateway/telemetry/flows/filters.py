@@ -90,7 +90,7 @@ def _of_workload(flow: Flow, value: str) -> bool:
     return bool(full) and value in (full, name, before + full, before + name)
 
 
-def _told(flow: Flow, value: str) -> bool:
+def _has_status(flow: Flow, value: str) -> bool:
     """`404`, or a class of them: `4+` is all that begin with 4."""
     status = str(flow.get("status", ""))
     return status[:1] == value[:1] if value.endswith("+") else status == value
@@ -111,7 +111,7 @@ _TESTS: Mapping[str, Callable[[Flow, str], bool]] = {
     "protocol": _has("protocol"),
     "http_method": _has("method"),
     "http_path": _is_like("path"),
-    "http_status": _told,
+    "http_status": _has_status,
     "rule": _has("rule"),
     "reason": _has("reason"),
 }
