@@ -120,6 +120,7 @@ def _rotation(log: AccessLogSettings) -> Rotation | None:
 def build_services(
     loop: asyncio.AbstractEventLoop,
     settings: GatewaySettings,
+    *,
     rules: Callable[[], Rules],
     identifier: Callable[[], Identifier],
     resolver_plan: Callable[[], ResolverPlan],
@@ -135,18 +136,18 @@ def build_services(
     name = settings.telemetry.name or socket.gethostname()
     breakers, splices = Breakers(clock.monotonic), Splices()
     dialer = TcpDialer(resolver.resolve, Stream, clock, deadlines, breakers=breakers)
-    codec = open_codec(settings.http_parser)
+
     otlp = settings.telemetry.otlp
     traces = otlp is not None and "traces" in otlp.signals
     parts = Parts(
-        codec,
-        dialer,
-        recorder,
-        deadlines,
-        clock,
-        splices,
-        name,
-        HttpBounds(settings.bounds.head),
+        codec=open_codec(settings.http_parser),
+        dialer=dialer,
+        recorder=recorder,
+        deadlines=deadlines,
+        clock=clock,
+        splices=splices,
+        name=name,
+        bounds=HttpBounds(settings.bounds.head),
         breakers=breakers,
         traces=traces,
     )

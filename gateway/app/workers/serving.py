@@ -60,14 +60,14 @@ class Serving:
         services, self._resolver = build_services(
             loop,
             settings,
-            lambda: in_force.rules,
-            lambda: in_force.identifier,
-            lambda: in_force.resolver or before_the_first,
-            in_force.entrances.at,
-            admission.readmit,
-            lambda: in_force.inspection,
-            self._limiting.limiter,
-            self.recorder,
+            rules=lambda: in_force.rules,
+            identifier=lambda: in_force.identifier,
+            resolver_plan=lambda: in_force.resolver or before_the_first,
+            entrance=in_force.entrances.at,
+            admit_as=admission.readmit,
+            inspection_plan=lambda: in_force.inspection,
+            limiter=self._limiting.limiter,
+            recorder=self.recorder,
         )
         self.connections = Connections(loop, services, admission, ledger, transparent_listeners(settings))
         self._secrets = services.exchanges.secrets = SecretsInForce()

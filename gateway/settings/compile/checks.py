@@ -18,6 +18,7 @@ from gateway.settings.gateway import (
     ClientCertificateSettings,
     GatewaySettings,
     ListenerSettings,
+    ResolverSettings,
     SecretSettings,
 )
 from gateway.settings.policy import (
@@ -46,7 +47,19 @@ class Declared:
 
 
 def check_gateway(settings: GatewaySettings) -> Iterator[Finding]:
-    """Listeners have distinct names, secrets do not go everywhere, and remote administration needs a token."""
+    """All checks of gateway.yaml, section by section."""
+    yield from _check_listeners(settings)
+    yield from _check_credentials(settings)
+    yield from _check_inspectors(settings)
+    admin = settings.admin
+    if admin.token_file is None and not admin.bind.address.is_loopback:
+        yield ("admin", "bind"), f"{admin.bind} is reachable from elsewhere: that needs admin.token_file"
+    yield from _check_resolver(settings.resolver)
+    yield from _check_access_logs(settings)
+    yield from _check_identity(settings.identity)
+
+
+def _check_listeners(settings: GatewaySettings) -> Iterator[Finding]:
     names: set[str] = set()
     binds: set[str] = set()
     for index, listener in enumerate(settings.listeners):
@@ -58,21 +71,15 @@ def check_gateway(settings: GatewaySettings) -> Iterator[Finding]:
         binds.add(str(listener.bind))
         for path, message in chain(_check_tls(listener), _check_proxy_protocol(listener)):
             yield ("listeners", index, *path), message
-    yield from _check_credentials(settings)
-    yield from _check_inspectors(settings)
-    admin = settings.admin
-    if admin.token_file is None and not admin.bind.address.is_loopback:
-        yield ("admin", "bind"), f"{admin.bind} is reachable from elsewhere: that needs admin.token_file"
-    cache = settings.resolver.cache
-    if cache.min_ttl > cache.max_ttl:
+
+
+def _check_resolver(resolver: ResolverSettings) -> Iterator[Finding]:
+    if resolver.cache.min_ttl > resolver.cache.max_ttl:
         yield ("resolver", "cache", "min_ttl"), "is longer than max_ttl"
-    resolver = settings.resolver
     if resolver.tls is not None and resolver.transport == "udp":
         yield ("resolver", "tls"), "is for transport: dot or doh"
     if "path" in resolver.model_fields_set and resolver.transport != "doh":
         yield ("resolver", "path"), "is for transport: doh"
-    yield from _check_access_logs(settings)
-    yield from _check_identity(settings.identity)
 
 
 def _check_identity(identity: IdentitySettings) -> Iterator[Finding]:
