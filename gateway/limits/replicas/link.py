@@ -35,7 +35,7 @@ return redis.call('ZCOUNT', KEYS[1], now - tonumber(ARGV[3]), '+inf')
 """
 
 
-class StoreUrl(NamedTuple):
+class Place(NamedTuple):
     """A store's URL in its parts. `form` is `redis`, `sentinel` or `cluster`; `service` is a Sentinel's master."""
 
     form: str
@@ -48,7 +48,7 @@ class StoreUrl(NamedTuple):
     options: dict[str, str]
 
 
-def parse_store_url(url: str) -> StoreUrl:
+def parse_place(url: str) -> Place:
     """Raises ValueError for what is no such URL; its message quotes nothing of it."""
     parts = urlsplit(url)
     scheme, _, form = parts.scheme.partition("+")
@@ -64,7 +64,7 @@ def parse_store_url(url: str) -> StoreUrl:
     database = path.pop(0) if path else "0"
     if not database.isdecimal() or path:
         raise ValueError("the path of a redis URL is a database's number")
-    return StoreUrl(
+    return Place(
         form=form,
         tls=scheme == "rediss",
         hosts=tuple(_host(text, USUAL_PORTS[form]) for text in hosts.split(",")),
@@ -79,7 +79,7 @@ def parse_store_url(url: str) -> StoreUrl:
 class Link:
     """`member` names this process among all that share the store."""
 
-    def __init__(self, place: StoreUrl, member: str) -> None:
+    def __init__(self, place: Place, member: str) -> None:
         self.member = member
         self._sentinels = _open_sentinels(place)
         self._client: Any = _open(place) if self._sentinels is None else _master_of(self._sentinels, place)
@@ -138,11 +138,11 @@ async def _in_time(call: Awaitable[Any]) -> Any:
         raise StoreUnavailable(type(failure).__name__) from failure
 
 
-def _login(place: StoreUrl) -> dict[str, Any]:
+def _login(place: Place) -> dict[str, Any]:
     return {"username": place.username, "password": place.password}
 
 
-def _usual(place: StoreUrl) -> dict[str, Any]:
+def _usual(place: Place) -> dict[str, Any]:
     return {
         "socket_timeout": ANSWER_SECONDS,
         "socket_connect_timeout": ANSWER_SECONDS,
@@ -150,7 +150,7 @@ def _usual(place: StoreUrl) -> dict[str, Any]:
     }
 
 
-def _open_sentinels(place: StoreUrl) -> Any:
+def _open_sentinels(place: Place) -> Any:
     """None where there are none."""
     if place.form != "sentinel":
         return None
@@ -158,12 +158,12 @@ def _open_sentinels(place: StoreUrl) -> Any:
     return Sentinel(place.hosts, sentinel_kwargs=usual, **_login(place), **usual)  # type: ignore[no-untyped-call]  # redis-py
 
 
-def _master_of(sentinels: Any, place: StoreUrl) -> Any:
+def _master_of(sentinels: Any, place: Place) -> Any:
     retry = Retry(NoBackoff(), 0)
     return sentinels.master_for(place.service, db=place.database, retry=retry, max_connections=CONNECTIONS)
 
 
-def _open(place: StoreUrl) -> Any:
+def _open(place: Place) -> Any:
     login, usual = _login(place), _usual(place)
     if place.form == "cluster":
         nodes = [ClusterNode(host, port) for host, port in place.hosts]

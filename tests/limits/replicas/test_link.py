@@ -5,20 +5,20 @@ import asyncio
 import pytest
 
 from gateway.limits.replicas import link
-from gateway.limits.replicas.link import Link, StoreUrl, parse_store_url
+from gateway.limits.replicas.link import Link, Place, parse_place
 
 
 def test_a_url_says_form_hosts_and_login() -> None:
-    place = parse_store_url("rediss://us%40er:p%2Fw@cache:6390/3?ssl_ca_certs=/ca.pem")
+    place = parse_place("rediss://us%40er:p%2Fw@cache:6390/3?ssl_ca_certs=/ca.pem")
     assert (place.form, place.tls, place.hosts, place.database) == ("redis", True, (("cache", 6390),), 3)
     assert (place.username, place.password, place.options) == ("us@er", "p/w", {"ssl_ca_certs": "/ca.pem"})
 
 
 def test_sentinels_and_clusters_have_many_hosts() -> None:
-    sentinel = parse_store_url("redis+sentinel://one,two:26380/master/1")
+    sentinel = parse_place("redis+sentinel://one,two:26380/master/1")
     assert sentinel.hosts == (("one", 26379), ("two", 26380))
     assert (sentinel.service, sentinel.database) == ("master", 1)
-    assert parse_store_url("redis+cluster://[2001:db8::1]:7000,other").hosts == (("2001:db8::1", 7000), ("other", 6379))
+    assert parse_place("redis+cluster://[2001:db8::1]:7000,other").hosts == (("2001:db8::1", 7000), ("other", 6379))
 
 
 @pytest.mark.parametrize(
@@ -26,13 +26,13 @@ def test_sentinels_and_clusters_have_many_hosts() -> None:
 )
 def test_what_is_no_such_url_is_refused_in_words_that_hold_nothing_of_it(url: str) -> None:
     with pytest.raises(ValueError, match="URL"):
-        parse_store_url(url)
+        parse_place(url)
 
 
 class Swallowing:
     """A client as redis-py can be: what is cancelled in a call is told as a lost connection."""
 
-    def __init__(self, _: StoreUrl) -> None:
+    def __init__(self, _: Place) -> None:
         self.asked = asyncio.Event()
 
     async def eval(self, *_: object) -> int:
@@ -50,12 +50,12 @@ class Swallowing:
 async def test_who_is_cancelled_in_a_call_ends_whatever_the_client_makes_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     clients: list[Swallowing] = []
 
-    def opening(place: StoreUrl) -> Swallowing:
+    def opening(place: Place) -> Swallowing:
         clients.append(Swallowing(place))
         return clients[-1]
 
     monkeypatch.setattr(link, "_open", opening)
-    made = Link(parse_store_url("redis://nobody"), "one")
+    made = Link(parse_place("redis://nobody"), "one")
     asking = asyncio.create_task(made.be_present())
     await clients[0].asked.wait()
     asking.cancel()

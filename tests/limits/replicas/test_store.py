@@ -9,7 +9,7 @@ from math import inf
 from pathlib import Path
 from typing import NamedTuple
 
-from gateway.limits.replicas.link import Link, parse_store_url
+from gateway.limits.replicas.link import Link, parse_place
 from gateway.limits.replicas.store import OnFailure, ReplicaStore
 from gateway.limits.tables.table import StoreUnavailable
 from gateway.model.limits.limit import Counted, Limit
@@ -162,7 +162,7 @@ class _Stumbling(Link):
 async def test_what_was_given_back_while_the_store_failed_is_told_once_it_answers(tmp_path: Path) -> None:
     draws = [Draw(Limit("c", Counted.CONCURRENT, rate=1.0), ())]
     with RedisServer(tmp_path) as redis:
-        place = parse_store_url(redis.url)
+        place = parse_place(redis.url)
         link = _Stumbling(place, "mine")
         mine, other = (ReplicaStore(each, time, OnFailure.DENY, None) for each in (link, Link(place, "other")))
         await mine.start()
@@ -182,7 +182,7 @@ async def test_what_was_given_back_while_the_store_failed_is_told_once_it_answer
 async def test_a_rate_that_was_raised_holds_at_once_over_replicas(tmp_path: Path) -> None:
     narrow = Limit("r", Counted.CONNECTIONS, rate=10 / 3600, burst=10.0)
     with RedisServer(tmp_path) as redis:
-        store = ReplicaStore(Link(parse_store_url(redis.url), "mine"), time, OnFailure.DENY, None)
+        store = ReplicaStore(Link(parse_place(redis.url), "mine"), time, OnFailure.DENY, None)
         await store.start()
         for _ in range(10):
             assert isinstance(await store.take([Draw(narrow, ())]), Taken)
