@@ -129,7 +129,7 @@ async def _history(ring: Ring, query: FlowQuery, end: int) -> AsyncIterator[byte
 
 
 async def _following(ring: Ring, wanted: FlowFilter, place: int) -> AsyncIterator[bytes]:
-    """New flows, until this stream has lasted long enough. The last event says where to continue."""
+    """What comes, until this stream has lasted long enough. The last word is where to go on."""
     over_at = time.monotonic() + STREAM_SECONDS
     while not ring.closed and (left := over_at - time.monotonic()) > 0:
         piece = ring.read(place)

@@ -221,5 +221,9 @@ def _add_bytes(draft: ExchangeDraft) -> None:
 
 
 def _add_end(draft: ExchangeDraft) -> None:
-    connection, transfer = draft.connection.transfer, draft.transfer
-    connection.ended, connection.ended_by, connection.reason = transfer.ended, transfer.ended_by, transfer.reason
+    transfer = draft.connection.transfer
+    transfer.ended, transfer.ended_by, transfer.reason = (
+        draft.transfer.ended,
+        draft.transfer.ended_by,
+        draft.transfer.reason,
+    )

@@ -198,7 +198,7 @@ class Stream(asyncio.Protocol):
         name = self.transport.get_extra_info("sockname")
         return None if name is None else parse_address(cast("str", name[0]).partition("%")[0])
 
-    # Called by the transport.
+    # What the transport tells.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)

@@ -130,8 +130,8 @@ class Recorder:
         for log in self._logs:
             log.sink.reopen()
 
-    def replace(self, logs: Sequence[Log]) -> FormerLogs:
-        """Write to these logs from now on. The caller closes the former ones; their lines stay counted."""
+    def replace(self, logs: Sequence[Log]) -> "FormerLogs":
+        """Write to these logs from now on. Whoever gets the former ones closes them; their lines stay counted."""
         self.flush()
         former, self._logs = FormerLogs(self._logs), logs
         self._ledger.expect(len(logs))

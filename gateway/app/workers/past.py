@@ -25,7 +25,7 @@ class Past:
     workers_lost: int = 0
 
     def with_one_more(self, gone: Member) -> "Past":
-        """A new object, so that a concurrent reader sees one state."""
+        """A new one, so that who reads this one meanwhile reads one state."""
         both = Snapshot()
         for snapshot in (self.snapshot, gone.snapshot):
             both.add(snapshot)
@@ -57,7 +57,7 @@ class Roll:
         return Roll(self.past.with_one_more(gone), tuple(other for other in self.members if other is not gone))
 
     def counters(self) -> Counters:
-        """The counts of all workers."""
+        """What all of them counted."""
         total = Counters()
         for snapshot in (self.past.snapshot, *(member.snapshot for member in self.members)):
             total.add(snapshot.counters.state())

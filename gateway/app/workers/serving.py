@@ -98,7 +98,7 @@ class Serving:
         return Snapshot(self._counters, limiting.limiter.held, self._resolver.readings(), limiting.readings())
 
     def tally(self, workers: Mapping[int, int]) -> Tally:
-        """The totals of a process that serves alone, where nothing is lost with a worker."""
+        """What was done here, where nothing gets lost with anybody."""
         ledger, recorder = self._ledger, self.recorder
         return Tally(
             connections_accepted=ledger.accepted,

@@ -76,9 +76,11 @@ class _Nobody:
 
 
 class Session:
-    """Fulfils `Receiver` and `Feeder` for the stream, which stays its owner's to close. `fault`: the peer's, which ends
-    the connection. `is_lost`: the connection is gone. `peer_leaves`: it takes, or opens, no further streams. `heard_at`
-    is the monotonic instant of the last bytes received."""
+    """Fulfils `Receiver` and `Feeder` for the stream, which stays its owner's to close.
+
+    `fault`: the peer's, after which nothing goes on. `is_lost`: nobody is there. `peer_leaves`: it takes, or opens, no
+    further streams. `heard_at` is the monotonic instant at which something came.
+    """
 
     def __init__(self, stream: Stream, is_server: bool, owner: Owner, monotonic: Callable[[], float]) -> None:
         self.connection = Connection(is_server)
@@ -101,7 +103,7 @@ class Session:
         self._deferred = 0
 
     def join(self, connects: bool = False) -> None:
-        """Receive from the stream from now on, and send the preface: see `server_settings`."""
+        """Take over the stream, and say what comes first: see `server_settings`."""
         stream = self.stream
         stream.receiver, stream.feeder = self, self
         self.sender.begin(connects)

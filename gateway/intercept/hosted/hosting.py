@@ -234,7 +234,7 @@ class _Process(asyncio.Protocol):
             self.end("refused its options")
             return
         self._is_ready = True
-        now = self._loop.time()  # the process was idle until now
+        now = self._loop.time()  # nobody was asked before them until now
         self._pending = deque([each._replace(asked_at=now) for each in self._pending])
         self._watch()
 

@@ -20,7 +20,7 @@ from gateway.model.inspection.watching import FULL, Sink
 TURN = 1024 * 1024
 """Bytes that are decoded and shown at one go; then the loop has its turn."""
 AHEAD = 256 * 1024
-"""Unanswered decoded bytes from which on no more is decoded: few bytes may decode to very many."""
+"""Bytes that were shown and not answered, before no more is decoded: a few of them may stand for very many."""
 MOST = 1024 * 1024
 """Bytes, as they were sent, that may wait."""
 

@@ -54,7 +54,7 @@ class Verifier(Protocol):
 
 
 class Remembering:
-    """Remembers the results of a verifier. `now` gives Unix seconds."""
+    """The same answers, found out once. `now` gives Unix seconds."""
 
     def __init__(self, verifier: Verifier, now: Callable[[], float]) -> None:
         self._verifier = verifier
@@ -82,7 +82,7 @@ class Remembering:
         return verdict
 
     async def _find_out(self, digest: bytes, token: str) -> Verified:
-        """Many tunnels of one client bring the same token at once: it is verified once."""
+        """Many tunnels of one client bring the same token at once: it is looked at once."""
         asking = self._asking.get(digest)
         if asking is None:
             asking = asyncio.ensure_future(self._verifier.verify(token))

@@ -42,7 +42,7 @@ class Share:
         return wait_for(narrowed._replace(amount=1.0), state, now)
 
     def hear(self, draw: Draw, number: float, now: Now) -> None:
-        """The store's answer about a bucket, as `script.Answered` has it."""
+        """What the store said of a bucket, as `script.Answered` has it."""
         if draw.limit.counted is Counted.CONCURRENT:
             return
         try:
@@ -55,7 +55,7 @@ class Share:
             self._table.write(draw, (now.monotonic + number, 0.0), now)
 
     def known(self, draw: Draw, now: Now) -> float:
-        """What is known of a bucket, for the store: it may have forgotten, or not heard of it."""
+        """What is known of a bucket, for the store: it may have forgotten, or not heard."""
         if draw.limit.counted is Counted.CONCURRENT:
             return 0.0
         try:

@@ -64,7 +64,7 @@ class ReplicaStore:
         self.unchecked = 0
 
     async def start(self) -> None:
-        """Reach the store, if it can be reached, and keep in touch with it."""
+        """Reach the store, if it can be reached, and stay in touch with it."""
         with suppress(StoreUnavailable):
             await self._be_present()
         if not self.is_up:
@@ -162,7 +162,7 @@ class ReplicaStore:
         moment = self._now()
         self._share.hear(draw, seconds, moment)
         self._ahead(draw).closed_until = moment.monotonic + seconds
-        self._owed[_place(draw)] = draw._replace(amount=0.0)
+        self._owed[draw.limit.name, draw.key] = draw._replace(amount=0.0)
         self._something.set()
 
     def listed(self) -> Iterable[tuple[Place, State]]:

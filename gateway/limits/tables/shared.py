@@ -161,8 +161,8 @@ class SharedTable:
     # ------------------------------------------------------------------------------------------------------------ rows
 
     def _find(self, digest: bytes, limit: Limit, now: Now) -> tuple[bytes, int]:
-        """The digest and its row, which is allocated if it has none: two draws of one take must not get the same row.
-        Raises `TooManyKeys`."""
+        """The digest and its row, which it gets if it has none: two draws of one take must not get the same. Raises
+        `TooManyKeys`."""
         start = int.from_bytes(digest[:8]) % self._rows * _ROW.size
         window = self._memory[start : start + WINDOW * _ROW.size]
         at = window.find(digest)

@@ -217,9 +217,9 @@ class TlsTransport(asyncio.Transport):
         self._stream.transport = self._raw  # a reference cycle else
         self._settle(_gone())
 
-    # A server of TLS 1.3 refuses our certificate when the handshake is over for us: with an alert, and often a reset
-    # right behind it. If a write meets the reset, the loop closes the socket without reading the alert. So we hold a
-    # descriptor of our own until its first answer is there.
+    # A server of TLS 1.3 turns away who has not the right certificate when the handshake is over for us: with an alert,
+    # and often a reset right behind it. A write that meets the reset has the loop close without reading the alert. So
+    # until its first answer is there the connection is held by a descriptor of ours as well.
 
     def _keep_unheard(self) -> None:
         connection = self._raw.get_extra_info("socket")

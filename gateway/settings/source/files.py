@@ -83,7 +83,7 @@ def list_lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def parse_list(text: str, file: str, parse: Callable[[str], T], problems: Problems) -> Iterator[tuple[int, T]]:
-    """The entries of a list file, each with its line; invalid ones become `problems`."""
+    """The entries of a list file, each with its line; what cannot be taken goes to `problems`."""
     for number, entry in list_lines(text):
         try:
             value = parse(entry)

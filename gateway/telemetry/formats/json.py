@@ -53,8 +53,8 @@ _sound: set[tuple[type, ...]] = set()
 
 
 def skim(line: bytes) -> Recorded:
-    """The same much faster (3 us instead of 30) for reading millions of records: only the keys used there are read, and
-    each of their types is checked. Raises `NotARecord`."""
+    """The same much faster (3 us instead of 30) for who reads millions: of the keys that are read there, every type is
+    looked at and no other key is. Raises `NotARecord`."""
     try:
         record = orjson.loads(line)
     except orjson.JSONDecodeError as error:

@@ -52,8 +52,8 @@ def is_disabled(environ: Mapping[str, str] = os.environ) -> bool:
 
 
 def open_exporters(plan: Plan) -> Exporters:
-    """Sends nothing yet. Raises `ConfigError` if the package for gRPC is missing."""
-    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # `Telling` logs it, less often
+    """Nothing is sent yet. Raises `ConfigError` where the package for gRPC is missing."""
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # `Telling` says it, more seldom
     make = _http if plan.protocol == "http" else _grpc
     return Exporters(*(make(plan, signal) if signal in plan.signals else None for signal in Exporters._fields))
 
@@ -90,7 +90,7 @@ def _grpc(plan: Plan, signal: str) -> Exports:
 
 
 def resource_of(instance: str) -> Resource:
-    """This process; the environment (`OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`) takes precedence."""
+    """This process; what the environment says (`OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`) goes before."""
     ours: dict[str, str | bool | int | float | Sequence[str]] = {
         "service.name": "egress-gateway",
         "service.version": version("egress-gateway"),

@@ -10,7 +10,7 @@ Signal = Literal["traces", "metrics", "logs"]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`endpoint` is the collector's base address, None for what the environment says."""
+    """Where to, how, and what of. `endpoint` is the collector's base address, None for what the environment says."""
 
     endpoint: str | None = None
     protocol: Literal["http", "grpc"] = "http"
