@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from gateway.model.reasons import Reason
-from gateway.telemetry.formats.fields import Recorded, is_summed_up
+from gateway.telemetry.formats.fields import Recorded, authority_of, is_summed_up
 
 MOST_ATTEMPTS = 2_000_000
 _MOST_ADDRESSES = 16
@@ -56,7 +56,7 @@ class Attempt(NamedTuple):
     @property
     def destination(self) -> str:
         """`host:port`."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return authority_of(self.host, self.port)
 
 
 _FACTS = tuple({"original": "original_address"}.get(field, field) for field in Attempt._fields[:-1])
