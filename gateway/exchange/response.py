@@ -92,26 +92,27 @@ def tell(request: Request, response: Response, last: Telling | None) -> Telling:
 
 def interim_head(response: Response, parts: Parts) -> bytes:
     """Of a 1xx that another response follows."""
-    fields = response_fields(response, sort_response(response), parts.via, parts.name)
-    return response_head(response.status, response.phrase, fields)
+    return response_head(response.status, response.phrase, _fields_of(response, parts))
 
 
 def interim_fields(response: Response, parts: Parts) -> HeadFields:
     """The same for a client of HTTP/2."""
-    fields = response_fields(response, sort_response(response), parts.via, parts.name)
-    return http2.response_fields(response.status, fields, None)
+    return http2.response_fields(response.status, _fields_of(response, parts), None)
 
 
 def switching_head(response: Response, parts: Parts) -> bytes:
     """Of the 101 after which a WebSocket is spoken."""
-    fields = response_fields(response, sort_response(response), parts.via, parts.name)
-    return response_head(response.status, response.phrase, [*fields, ("Connection", "Upgrade"), ("Upgrade", WEBSOCKET)])
+    fields = [*_fields_of(response, parts), ("Connection", "Upgrade"), ("Upgrade", WEBSOCKET)]
+    return response_head(response.status, response.phrase, fields)
 
 
 def switching_fields(response: Response, parts: Parts) -> HeadFields:
     """The same for a client of HTTP/2, which asked by extended CONNECT (RFC 8441 section 5)."""
-    fields = response_fields(response, sort_response(response), parts.via, parts.name)
-    return http2.response_fields(200, fields, None, websocket=True)
+    return http2.response_fields(200, _fields_of(response, parts), None, websocket=True)
+
+
+def _fields_of(response: Response, parts: Parts) -> list[tuple[str, str]]:
+    return response_fields(response, sort_response(response), parts.via, parts.name)
 
 
 def _client_framing(request: Request, response: Response) -> Delimiter:

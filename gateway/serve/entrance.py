@@ -32,12 +32,12 @@ async def _pass_proxy_header(
         if any(sender[0] in network for network in trusted):
             source = await _read_proxy_header(downstream)
             if source is not None:
-                _take_for(source, draft, services)
+                _count_for(source, draft, services)
         elif await _brings_header(downstream):
             raise DownstreamError(Reason.PROXY_HEADER_REFUSED, f"{sender[0]} is not trusted to say who its client is")
 
 
-def _take_for(client: tuple[Address, int], draft: Draft, services: Services) -> None:
+def _count_for(client: tuple[Address, int], draft: Draft, services: Services) -> None:
     refusal = services.admit_as(draft.peer[0], client[0])
     draft.sender, draft.peer = draft.peer, client
     if refusal is not None:

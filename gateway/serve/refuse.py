@@ -7,6 +7,7 @@ from gateway.model.recording.noting import ABOUT_CERTIFICATES, WRONG_CREDENTIALS
 from gateway.model.roles import ByteStream
 from gateway.serve.services import Services
 from gateway.wire.alerts import ACCESS_DENIED, DECODE_ERROR, NO_APPLICATION_PROTOCOL
+from gateway.wire.client_hello import HANDSHAKE
 from gateway.wire.head import RequestHead
 from gateway.wire.replies import may_follow, reply, status_of
 
@@ -16,7 +17,7 @@ _ALERTS = {
     Reason.CLIENT_HELLO_TOO_LARGE: DECODE_ERROR,
     Reason.ALPN_UNSUPPORTED: NO_APPLICATION_PROTOCOL,
 }
-_TLS_HANDSHAKE = b"\x16"
+_TLS_HANDSHAKE = bytes([HANDSHAKE])
 
 
 def refuse(
