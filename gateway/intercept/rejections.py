@@ -21,20 +21,20 @@ class Rejections:
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
-        self._logged_at: dict[str, float] = {}
+        self._told_at: dict[str, float] = {}
         self._since: dict[str, int] = {}
 
     def note(self, rule: RuleRef, host: str, client: Address) -> None:
         """One more."""
         now = self._monotonic()
         count = self._since[rule.name] = self._since.get(rule.name, 0) + 1
-        logged_at = self._logged_at.get(rule.name)
-        if logged_at is not None and now - logged_at < QUIET_SECONDS:
+        told_at = self._told_at.get(rule.name)
+        if told_at is not None and now - told_at < QUIET_SECONDS:
             return
-        if len(self._logged_at) >= RULES:
-            self._logged_at.clear()
+        if len(self._told_at) >= RULES:
+            self._told_at.clear()
             self._since.clear()
-        self._logged_at[rule.name] = now
+        self._told_at[rule.name] = now
         self._since[rule.name] = 0
         _logger.warning(
             "rule %s: %s rejected our certificate for %s (%d since last told): give the client the CA "
