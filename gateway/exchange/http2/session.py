@@ -238,7 +238,7 @@ class Session:
             self._deferred += size
 
     def release(self, number: int, size: int) -> None:
-        """What was withheld is taken or dropped."""
+        """What was withheld is taken, or of no use any more."""
         self._withheld -= size
         if self._deferred and self._withheld <= WITHHELD_AT_MOST:
             self.connection.credit_connection(self._deferred)

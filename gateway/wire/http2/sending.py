@@ -49,7 +49,7 @@ class Closed(Enum):
 
 
 class Stream:
-    """Windows in bytes. `owed`: taken, and not yet credited to the peer."""
+    """Windows in bytes. `owed`: taken, and not yet told to the peer."""
 
     __slots__ = ("local_ended", "number", "owed", "receive_window", "remote_ended", "send_window")
 
@@ -209,7 +209,7 @@ class Sender:
     # Windows.
 
     def credit(self, stream: Stream, size: int) -> int:
-        """Open the peer's window on one stream. Small credits are saved up."""
+        """Of one stream; what the peer was told of just now. Small credits are saved up."""
         stream.owed += size
         if stream.owed < _WORTH_TELLING:
             return 0
