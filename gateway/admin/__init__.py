@@ -1,1 +1,1 @@
-"""The admin port: health, metrics and reload. What it needs from the gateway are Protocols that `app` fulfils."""
+"""The admin port: health, metrics and reload. Its Protocols say what it needs from the gateway; `app` fulfils them."""

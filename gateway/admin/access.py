@@ -1,8 +1,8 @@
-"""Who may ask the admin port what.
+"""Who may do what on the admin port.
 
-Without a token: loopback peers only, and only under a local Host, so that a page in somebody's browser cannot reach it
-through a name that it makes resolve to 127.0.0.1 (DNS rebinding). A token that is presented must be right. What changes
-something needs the token always.
+Without a token: loopback peers only, and only under a local Host, so that a page in a browser cannot reach it through a
+name that resolves to 127.0.0.1 (DNS rebinding). A token that is presented must be right. Whatever changes something
+needs the token.
 """
 
 import hmac
@@ -24,7 +24,7 @@ _BEARER = re.compile(r"Bearer +(\S+)", re.ASCII | re.IGNORECASE)
 class Access(StrEnum):
     """What a request may do."""
 
-    CHANGE = "change"  # it showed the token
+    CHANGE = "change"  # with the token
     READ = "read"  # it comes from this machine
     NONE = "none"
 
@@ -71,11 +71,9 @@ def access_of(request: HTTPConnection, token: TokenFile | None) -> Access:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address literal is 127.0.0.0/8 or ::1."""
+    """Whether this is the literal of a loopback address."""
     address = parse_address(host)
-    if address is None:
-        return False
-    return address.value >> 24 == 127 if address.version == 4 else address.value == 1
+    return address is not None and address.is_loopback
 
 
 def _shows(presented: list[str], token: TokenFile) -> bool:

@@ -1,6 +1,7 @@
-"""The pages of the admin port, and the gate before them."""
+"""The endpoints of the admin port, and the checks that every request passes before them."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 
 import orjson
 from starlette.applications import Starlette
@@ -18,7 +19,7 @@ from gateway.admin.state import AuditEntry, GatewayState, ReloadOutcome
 from gateway.telemetry.metrics import CONTENT_TYPE
 
 ANSWER_SECONDS = 20.0
-"""A reload that takes longer goes on after its answer: a connection of the admin port has its end."""
+"""A reload that takes longer goes on after its answer: connections of the admin port are bounded in time."""
 
 ID_CHARACTERS = 64
 
@@ -38,22 +39,23 @@ POST /restart   replace the workers, one after the other; needs the token
 
 
 def build_admin_app(state: GatewayState, token: TokenFile | None) -> Starlette:
-    """Everything, behind the gate. No body, no cookie, no CORS, and a query string for the filters of flows only."""
+    """Every endpoint, behind authorization. No body, cookie or CORS; a query string for the filters of flows only."""
     routes = [
         Route("/", _index),
         _reload_route(state),
         _restart_route(state),
-        *_tunnel_routes(state),
+        _list_route("tunnels", state.tunnels),
+        _close_route(state),
         flow_route(state.flows),
-        _limits_route(state),
+        _list_route("limits", state.limits),
         *_health_routes(state),
     ]
-    return _build(routes, [Middleware(_Bare), Middleware(_Gate, token=token)])
+    return _build(routes, [Middleware(_NoQueryNoBody), Middleware(_Authorization, token=token)])
 
 
 def build_health_app(state: GatewayState) -> Starlette:
-    """What probes and scrapers need, for everybody."""
-    return _build(_health_routes(state), [Middleware(_Bare)])
+    """Probes and metrics, for everybody."""
+    return _build(_health_routes(state), [Middleware(_NoQueryNoBody)])
 
 
 def _build(routes: list[Route], middleware: list[Middleware]) -> Starlette:
@@ -62,8 +64,8 @@ def _build(routes: list[Route], middleware: list[Middleware]) -> Starlette:
     return app
 
 
-class _Bare:
-    """Refuses what no page but one takes: a query string (no token in a URL, where logs would keep it) and a body.
+class _NoQueryNoBody:
+    """Refuses a query string, but for flows (a token in a URL would end up in logs), and a body.
 
     Every scope is HTTP: the server speaks neither lifespan nor WebSocket.
     """
@@ -81,8 +83,8 @@ class _Bare:
         await (refusal or self._app)(scope, receive, send)
 
 
-class _Gate:
-    """Reading needs some access, every other method the token."""
+class _Authorization:
+    """GET and HEAD need read access, every other method the token."""
 
     def __init__(self, app: ASGIApp, token: TokenFile | None) -> None:
         self._app = app
@@ -150,7 +152,7 @@ def _reload_route(state: GatewayState) -> Route:
 
 def _restart_route(state: GatewayState) -> Route:
     async def restart(request: Request) -> Response:
-        """Answered at once: old workers drain as long as their connections take. What comes of it is logged."""
+        """Answered at once: old workers drain as long as their connections take. The outcome is logged."""
         problem = state.restart()
         state.audit(AuditEntry("restart", _peer(request), "failed" if problem else "done", problem or "begun"))
         return JSONResponse({"problem": problem}, 409) if problem else JSONResponse({"begun": True}, 202)
@@ -158,15 +160,19 @@ def _restart_route(state: GatewayState) -> Route:
     return Route("/restart", restart, methods=["POST"])
 
 
-def _tunnel_routes(state: GatewayState) -> list[Route]:
-    listing = asyncio.Lock()  # tens of thousands may be open
+def _list_route(key: str, read: Callable[[], Awaitable[Sequence[object]]]) -> Route:
+    """One list at a time, made and encoded: there may be tens of thousands of entries."""
+    listing = asyncio.Lock()
 
-    async def tunnels(_: Request) -> Response:
+    async def entries(_: Request) -> Response:
         async with listing:
-            found = await state.tunnels()
-            page = await asyncio.to_thread(orjson.dumps, {"tunnels": found})
+            page = await asyncio.to_thread(orjson.dumps, {key: await read()})
         return Response(page, media_type="application/json")
 
+    return Route(f"/{key}", entries)
+
+
+def _close_route(state: GatewayState) -> Route:
     async def close(request: Request) -> Response:
         connection_id = request.path_params["id"]
         found = await state.close_tunnel(connection_id)
@@ -174,19 +180,7 @@ def _tunnel_routes(state: GatewayState) -> list[Route]:
         state.audit(AuditEntry("close tunnel", _peer(request), outcome, repr(connection_id[:ID_CHARACTERS])))
         return JSONResponse({"closed": found}, 200 if found else 404)
 
-    return [Route("/tunnels", tunnels), Route("/tunnels/{id}/close", close, methods=["POST"])]
-
-
-def _limits_route(state: GatewayState) -> Route:
-    listing = asyncio.Lock()
-
-    async def limits(_: Request) -> Response:
-        async with listing:
-            found = await state.limits()
-            page = await asyncio.to_thread(orjson.dumps, {"limits": found})
-        return Response(page, media_type="application/json")
-
-    return Route("/limits", limits)
+    return Route("/tunnels/{id}/close", close, methods=["POST"])
 
 
 def _peer(request: Request) -> str:

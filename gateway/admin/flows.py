@@ -1,8 +1,8 @@
-"""`GET /flows`: what has ended, as it ends, in Server-Sent Events.
+"""`GET /flows`: flows as they end, in Server-Sent Events.
 
-A stream ends after a while like every connection of this port; a reader comes back with the `Last-Event-ID` that it
-saw and misses nothing. Nothing is queued for anybody: a reader that does not read is waited for in its own time, and
-when it comes round it is told how many flows it missed.
+A stream ends after a while like every connection of this port; a reader comes back with the last `Last-Event-ID` that
+it saw and misses nothing. Nothing is queued for a reader: one that does not read is waited for in its own time, and
+learns how many flows it missed.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from gateway.telemetry.flows.ring import Piece, Ring
 PATH = "/flows"
 READERS = 8
 STREAM_SECONDS = 20.0
-SETTLE_SECONDS = 0.05  # what comes in one moment is told at once
+SETTLE_SECONDS = 0.05  # events within this time are sent together
 USUAL_LAST = 20
 
 _EVENT_ID = re.compile(r"([0-9a-f]{8})-([0-9]{1,15})", re.ASCII)
@@ -33,9 +33,9 @@ _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,3})?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """`last`: so many of those that are there, None for all; `since`: only those that ended at that Unix time or later;
-    `place`: go on there instead."""
+class FlowQuery:
+    """`last`: at most so many of the flows that are there already, None for all; `since`: only those that ended at that
+    Unix time or later; `place`: the number of the flow to continue from instead."""
 
     filter: FlowFilter
     follow: bool
@@ -50,12 +50,12 @@ def flow_route(ring: Ring) -> Route:
 
     async def flows(request: Request) -> Response:
         try:
-            wish = _wish(request.query_params.multi_items(), request.headers.get("last-event-id"), ring)
+            query = _parse_query(request.query_params.multi_items(), request.headers.get("last-event-id"), ring)
         except BadFilter as bad:
             return PlainTextResponse(f"{bad}\n", 400)
         if len(reading) >= READERS:
             return PlainTextResponse(f"{READERS} are reading already\n", 503)
-        return StreamingResponse(_counted(_events(ring, wish), reading), media_type="text/event-stream")
+        return StreamingResponse(_counted(_events(ring, query), reading), media_type="text/event-stream")
 
     return Route(PATH, flows)
 
@@ -71,7 +71,7 @@ async def _counted(events: AsyncGenerator[bytes, None], reading: set[object]) ->
         reading.discard(reader)
 
 
-def _wish(pairs: Iterable[tuple[str, str]], event_id: str | None, ring: Ring) -> Wish:
+def _parse_query(pairs: Iterable[tuple[str, str]], event_id: str | None, ring: Ring) -> FlowQuery:
     """Raises `BadFilter`."""
     options = {"follow": "", "last": "", "since": ""}
     filters: list[tuple[str, str]] = []
@@ -86,7 +86,7 @@ def _wish(pairs: Iterable[tuple[str, str]], event_id: str | None, ring: Ring) ->
     if since and not _SECONDS.fullmatch(since):
         raise BadFilter("since is a number of seconds")
     usual = None if since else 0 if follow else USUAL_LAST
-    return Wish(
+    return FlowQuery(
         filter=parse_filter(filters),
         follow=follow,
         last=int(last) if last else usual,
@@ -96,7 +96,7 @@ def _wish(pairs: Iterable[tuple[str, str]], event_id: str | None, ring: Ring) ->
 
 
 def _place(event_id: str | None, ring: Ring) -> int | None:
-    """Of another start of the gateway all that is here is new."""
+    """After a restart of the gateway all flows are new."""
     if event_id is None:
         return None
     match = _EVENT_ID.fullmatch(event_id)
@@ -105,24 +105,24 @@ def _place(event_id: str | None, ring: Ring) -> int | None:
     return int(match[2]) if match[1] == ring.epoch else ring.begin
 
 
-async def _events(ring: Ring, wish: Wish) -> AsyncGenerator[bytes, None]:
+async def _events(ring: Ring, query: FlowQuery) -> AsyncGenerator[bytes, None]:
     yield b"retry: 100\n\n"
-    place = ring.end if wish.place is None else wish.place
-    if wish.place is None and wish.last != 0:
-        async for event in _history(ring, wish, place):
+    place = ring.end if query.place is None else query.place
+    if query.place is None and query.last != 0:
+        async for event in _history(ring, query, place):
             yield event
-    if wish.follow:
-        async for event in _following(ring, wish.filter, place):
+    if query.follow:
+        async for event in _following(ring, query.filter, place):
             yield event
 
 
-async def _history(ring: Ring, wish: Wish, end: int) -> AsyncIterator[bytes]:
-    """What is there, up to the number `end`."""
-    found: deque[bytes] = deque(maxlen=wish.last)
+async def _history(ring: Ring, query: FlowQuery, end: int) -> AsyncIterator[bytes]:
+    """The flows that are there, up to number `end`."""
+    found: deque[bytes] = deque(maxlen=query.last)
     place = ring.begin
     while (piece := ring.read(place)) is not None and piece.first < end:
         piece = piece._replace(flows=piece.flows[: end - piece.first])  # what has come since is told to who follows
-        found.extend(event for came, event in _matching(ring, piece, wish.filter) if came >= wish.since)
+        found.extend(event for came, event in _matching(ring, piece, query.filter) if came >= query.since)
         place = piece.first + len(piece.flows)
         await asyncio.sleep(0)
     while found:
@@ -163,7 +163,7 @@ async def _more(ring: Ring, seconds: float) -> None:
 
 
 def _matching(ring: Ring, piece: Piece, wanted: FlowFilter) -> Iterator[tuple[float, bytes]]:
-    """Each with the number of the next one: there goes on who has seen it."""
+    """Each with the number of the next one, from which a reader that has seen it continues."""
     for number, (came, line) in enumerate(piece.flows, piece.first + 1):
         if wanted.holds(orjson.loads(line)):
             yield came, b"id: %s-%d\ndata: %s\n\n" % (ring.epoch.encode(), number, line)

@@ -1,7 +1,7 @@
 """The admin listeners, inside the gateway's own loop: uvicorn without its signal handlers and without its logs.
 
-uvicorn bounds the size of a request head; how many connections there are and how long one may take is bounded here.
-One connection carries one request, so that its time can be bounded as a whole.
+uvicorn bounds the size of a request head; the number of connections and their time are bounded here. One connection
+carries one request, so that its time can be bounded as a whole.
 """
 
 import asyncio
@@ -79,8 +79,8 @@ class _Server(uvicorn.Server):
 
 
 class _Connection(H11Protocol):
-    """One connection of the admin port, counted and timed. Where all places are taken the oldest makes room: anybody
-    may come to the health port, and who holds places there must not keep probes away."""
+    """One connection of the admin port, counted and timed. When all places are taken the oldest is closed: anybody may
+    connect to the health port, and idle connections must not keep probes away."""
 
     _deadline: asyncio.TimerHandle | None = None
     _since = 0.0

@@ -10,7 +10,7 @@ from gateway.telemetry.flows.ring import Ring
 @dataclass(frozen=True, slots=True)
 class ReloadOutcome:
     """How a reload ended: the generation now in force, and why a newer one was not taken (no problem: it was). `again`:
-    that was no fault of the files, and they are worth another reading."""
+    it was no fault of the files, and reading them again may succeed."""
 
     generation: int
     problems: tuple[str, ...] = ()
@@ -48,8 +48,8 @@ class OpenTunnel:
 
 @dataclass(frozen=True, slots=True)
 class LimitFill:
-    """One count of a limit. `counts` is what, `rate` and `burst` as in the policy, in seconds; `left` is what could be
-    taken now and `used` the rest, from 0 to 1; `refused` how often it was what refused."""
+    """One count of a limit. `counts` is what is counted, `rate` and `burst` as in the policy, in seconds; `left` is
+    what could be taken now and `used` the rest, from 0 to 1; `refused` how often it was the one that refused."""
 
     limit: str
     key: tuple[str, ...]
@@ -79,7 +79,7 @@ class GatewayState(Protocol):
         ...
 
     def authorities(self) -> bytes | None:
-        """What clients of inspected destinations are to trust, as PEM; None if nothing is inspected."""
+        """The certificates that clients of inspected destinations trust, as PEM; None if nothing is inspected."""
         ...
 
     def trust_bundle(self) -> bytes | None:
@@ -95,11 +95,11 @@ class GatewayState(Protocol):
         ...
 
     async def tunnels(self) -> Sequence[OpenTunnel]:
-        """What is open now, over all workers."""
+        """Open tunnels of all workers."""
         ...
 
     async def limits(self) -> Sequence[LimitFill]:
-        """How full limits are, over all workers: those that refused most, then the fullest; so many and no more."""
+        """How full limits are, over all workers: those that refused most, then the fullest; a bounded number."""
         ...
 
     async def close_tunnel(self, connection_id: str) -> bool:
@@ -107,5 +107,5 @@ class GatewayState(Protocol):
         ...
 
     def audit(self, entry: AuditEntry) -> None:
-        """Keep it."""
+        """Keep one entry."""
         ...

@@ -1,4 +1,4 @@
-"""Who is who: every object of a process is made here and handed to those that work with it."""
+"""Builds the objects of a serving process and wires them together."""
 
 import asyncio
 import socket
@@ -56,11 +56,8 @@ def build_recorder(
 def build_telling(
     settings: GatewaySettings, counters: Counters, families: Callable[[], Iterable[Family]]
 ) -> Telling | None:
-    """Who tells the collector, if one is to be told; `families` is called by a thread of its own.
-    Raises `ConfigError` if there is nobody who can.
-
-    OpenTelemetry is imported by those only who want it: it takes 20 MiB and half a second.
-    """
+    """The OTLP export, if one is configured; `families` is called by its thread. Raises `ConfigError` if the exporters
+    are not available. OpenTelemetry is imported only if needed: it takes 20 MiB and half a second."""
     otlp = settings.telemetry.otlp
     if otlp is None:
         return None
@@ -108,7 +105,7 @@ def build_log(log: AccessLogSettings, place: int, listeners: Sequence[str], ledg
 
 
 def asks_for_packets(log: AccessLogSettings) -> bool:
-    """Whether tunnels must be asked for how many there were."""
+    """Whether packets of tunnels have to be counted for this log."""
     return log.format == "vpc" and "packets" in (log.fields or DEFAULT_FIELDS)
 
 
@@ -123,6 +120,7 @@ def _rotation(log: AccessLogSettings) -> Rotation | None:
 def build_services(
     loop: asyncio.AbstractEventLoop,
     settings: GatewaySettings,
+    *,
     rules: Callable[[], Rules],
     identifier: Callable[[], Identifier],
     resolver_plan: Callable[[], ResolverPlan],
@@ -138,18 +136,18 @@ def build_services(
     name = settings.telemetry.name or socket.gethostname()
     breakers, splices = Breakers(clock.monotonic), Splices()
     dialer = TcpDialer(resolver.resolve, Stream, clock, deadlines, breakers=breakers)
-    codec = open_codec(settings.http_parser)
+
     otlp = settings.telemetry.otlp
     traces = otlp is not None and "traces" in otlp.signals
     parts = Parts(
-        codec,
-        dialer,
-        recorder,
-        deadlines,
-        clock,
-        splices,
-        name,
-        HttpBounds(settings.bounds.head),
+        codec=open_codec(settings.http_parser),
+        dialer=dialer,
+        recorder=recorder,
+        deadlines=deadlines,
+        clock=clock,
+        splices=splices,
+        name=name,
+        bounds=HttpBounds(settings.bounds.head),
         breakers=breakers,
         traces=traces,
     )

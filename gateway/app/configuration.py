@@ -1,18 +1,17 @@
-"""All that files say, read at one go: what a start and every reload take, whole or not at all.
+"""Everything that files say, read as of one moment: a start and every reload take it whole or not at all.
 
 The child process that reads for a reload imports this module and little else.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
-from itertools import takewhile
 from pathlib import Path
 from typing import TypeVar
 
-from gateway.app.inspection.looking import check_inspectors
+from gateway.app.inspection.client_certificates import load_client_certificates
+from gateway.app.inspection.inspectors_in_force import check_inspectors
 from gateway.app.inspection.material import AuthorityMaterial, load_authority_material
-from gateway.app.inspection.shown import load_client_certificates
 from gateway.model.client import IdentitySource
 from gateway.net.tls.contexts import BadMaterial, ClientCertificate, TlsMaterial, build_server_context
 from gateway.settings.gateway import GatewaySettings, TlsSettings
@@ -26,16 +25,17 @@ from gateway.settings.load import (
 )
 from gateway.settings.problems import BadValue, Problems
 from gateway.settings.section import Section
+from gateway.settings.sections.identity import IdentitySettings
 from gateway.settings.source.files import Stamp, stamp
 from gateway.settings.source.pem import read_key, read_pem
 
 S = TypeVar("S", bound=Section)
 
 READINGS = 3
-"""At most, of files that do not come to rest: who watches them sees the last change."""
+"""At most, of files that keep changing: whoever watches them sees the last change."""
 
 Materials = Mapping[str, TlsMaterial]
-"""By the name of the listener; they travel as bytes, and whoever serves makes contexts from them."""
+"""By the name of the listener; sent as bytes, from which each serving process makes contexts."""
 
 # Sockets and processes are made once; everything else that gateway.yaml says holds from the next reload on.
 FIXED_AT_START: tuple[tuple[str, ...], ...] = (
@@ -61,10 +61,10 @@ class Sources:
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """`users` are bcrypt hashes by name, None where no password is looked at; `authorities` is the text of
-    `resolver.tls.ca`, if there is one; `materials` stand by the listener's name; `inspection` is the authority of
-    inspected destinations; `client_certificates` are shown to those that ask. `files` are all that it was read from, as
-    they were just before."""
+    """`users` are bcrypt hashes by name, None where no password is checked; `authorities` is the text of
+    `resolver.tls.ca`, if there is one; `materials` are by listener name; `inspection` is the authority that signs for
+    inspected destinations; `client_certificates` are those that inspection presents to destinations. `files` are all
+    that were read, as they were just before."""
 
     settings: GatewaySettings
     policy: LoadedPolicy
@@ -89,8 +89,8 @@ def as_started(read: GatewaySettings, running: GatewaySettings) -> GatewaySettin
 
 
 def load_configuration(sources: Sources, environ: Mapping[str, str]) -> Configuration:
-    """gateway.yaml with the policy and the users that it names, all of one moment: where a file changes while others
-    are read, they are read again, for a mixture of before and after may allow what neither does. Raises `ConfigErrors`.
+    """Read gateway.yaml with the policy and the users that it names, as of one moment: when a file changes while others
+    are read, all are read again, for a mixture of before and after may allow what neither does. Raises `ConfigErrors`.
     """
     for _ in range(READINGS - 1):
         read = _read(sources, environ)
@@ -103,18 +103,23 @@ def _read(sources: Sources, environ: Mapping[str, str]) -> Configuration:
     before = {path: stamp(path) for path in (sources.config or GATEWAY_FILE,)}
     settings = load_settings(sources.config, environ, sources.policy)
     files = {path: before.get(path, stamp(path)) for path in settings.files}
-    users = load_users(settings) if _looks_at_passwords(settings) else None
+    users = load_users(settings) if _checks_passwords(settings.identity) else None
     authorities = load_resolver_authorities(settings)
     materials = load_materials(settings)
-    shown = load_authority_material(settings), load_client_certificates(settings)
+    inspection = load_authority_material(settings)
+    client_certificates = load_client_certificates(settings)
     check_inspectors(settings)
-    loaded = load_policy(settings)
-    return Configuration(settings, loaded, users, authorities, materials, *shown, {**files, **loaded.files})
-
-
-def before_the_address(sources: Iterable[IdentitySource]) -> Iterator[IdentitySource]:
-    """Those that are asked: one after it would never be."""
-    return takewhile(lambda source: source is not IdentitySource.ADDRESS, sources)
+    policy = load_policy(settings)
+    return Configuration(
+        settings=settings,
+        policy=policy,
+        users=users,
+        authorities=authorities,
+        materials=materials,
+        inspection=inspection,
+        client_certificates=client_certificates,
+        files={**files, **policy.files},
+    )
 
 
 def load_materials(settings: GatewaySettings) -> Materials:
@@ -151,8 +156,8 @@ def _files_of(tls: TlsSettings) -> dict[str, Path]:
     return {part: path for part, path in named.items() if path is not None}
 
 
-def _looks_at_passwords(settings: GatewaySettings) -> bool:
-    return IdentitySource.BASIC in before_the_address(settings.identity.sources) and settings.identity.basic is not None
+def _checks_passwords(identity: IdentitySettings) -> bool:
+    return IdentitySource.BASIC in identity.used_sources and identity.basic is not None
 
 
 def _with(section: S, path: tuple[str, ...], value: object) -> S:

@@ -1,7 +1,7 @@
-"""What else follows a reload besides rules and identities: bounds, our name, logs.
+"""What else a reload changes besides rules and identities: bounds, our name, logs.
 
-A follower prepares first and changes nothing; what it returns is called once the new generation is in force, and
-cannot fail. So a reload stays all or nothing.
+A follower prepares first and changes nothing; what it returns is called once the new generation is in force, and cannot
+fail. So a reload stays all or nothing.
 """
 
 import asyncio
@@ -25,15 +25,15 @@ Commit = Callable[[], None]
 
 
 class Follower(Protocol):
-    """Something that gateway.yaml governs."""
+    """An object that depends on gateway.yaml."""
 
     def prepare(self, settings: GatewaySettings) -> Commit:
-        """Get ready for these settings. Raises `ConfigError` if they cannot be taken."""
+        """Get ready for these settings. Raises `ConfigError` if they cannot be applied."""
         ...
 
 
 class WalkFollower:
-    """What the walk of a connection is bounded by, who is let in, and how we are called in Proxy-Status."""
+    """The bounds of a connection's walk, of admission, and our name in Proxy-Status."""
 
     def __init__(self, services: Services, admission: Admission) -> None:
         self._services = services
@@ -53,7 +53,7 @@ class WalkFollower:
 
 
 class LogFollower:
-    """Access logs: others are opened before the reload is taken, those of before are written out after it."""
+    """Access logs: new ones are opened before the reload is taken, the former ones are flushed and closed after it."""
 
     def __init__(self, recorder: Recorder, settings: GatewaySettings, ledger: Ledger) -> None:
         self._recorder = recorder
@@ -79,7 +79,7 @@ class LogFollower:
 
 
 def build_admission(settings: GatewaySettings) -> Admission:
-    """Knows the limit of descriptors as it is now."""
+    """With the process's current limit of descriptors."""
     descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     ceiling = ceiling_of(settings.bounds, descriptors)
     return Admission(ceiling, descriptors, _memory(settings.bounds).is_short, time.monotonic)

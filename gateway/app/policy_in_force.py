@@ -1,4 +1,4 @@
-"""What is in force, and how something newer takes over: all or nothing, the last good generation stays until then."""
+"""The policy in force, and reloads: all or nothing, the last good generation stays until a newer one has taken over."""
 
 import asyncio
 import contextlib
@@ -23,11 +23,9 @@ _logger = logging.getLogger(__name__)
 
 
 class PolicyInForce:
-    """Keeps number and head of the generation that `take` has put in force.
-
-    `published` are the certificates of inspected destinations' authority, PEM, None where nothing is inspected.
-    `last_reload_time` and `taken_time` are Unix time; `reload_seconds` is how long the last attempt took.
-    """
+    """Keeps number and head of the generation that `take` has put in force. `published` are the certificates of the
+    inspection's authority, PEM, None where nothing is inspected. `last_reload_time` and `taken_time` are Unix time;
+    `reload_seconds` is how long the last attempt took."""
 
     def __init__(self, first: Configuration, read: Read, take: Take) -> None:
         self._first: Configuration | None = first
@@ -48,8 +46,8 @@ class PolicyInForce:
         self.published: bytes | None = None
 
     async def begin(self) -> None:
-        """Put in force what was read at the start, and forget it: a large policy need not be held twice. Reloads wait
-        for it: what is newer than the first generation comes after it."""
+        """Put in force what was read at the start, and drop it: a large policy need not be held twice. Reloads wait for
+        it: what is newer than the first generation comes after it."""
         first, self._first = self._first, None
         if first is not None:
             async with contextlib.aclosing(_dumped(first)) as frames:
@@ -70,8 +68,8 @@ class PolicyInForce:
             _logger.warning("%s changed: it takes effect at the next start", key)
 
     async def reload(self) -> ReloadOutcome:
-        """Read the files again. What is wrong with them is logged and answered, and changes nothing. Whoever asks while
-        one that has not begun yet waits for its turn gets the outcome of that one."""
+        """Read the files again. Problems are logged and returned, and change nothing. Callers that come before the next
+        reading has begun share its outcome."""
         if self._waiting is None:
             self._waiting = asyncio.ensure_future(self._reload_in_turn())
         return await asyncio.shield(self._waiting)
@@ -113,7 +111,7 @@ class PolicyInForce:
 
 
 async def _dumped(first: Configuration) -> AsyncGenerator[Frame, None]:
-    """In a thread: of a huge policy it takes seconds, and who asks for health or wants us to end does not wait."""
+    """In a thread: for a huge policy it takes seconds, and health checks and signals must not wait."""
     frames = map(dump, contents_of(first))
     while (frame := await asyncio.to_thread(next, frames, None)) is not None:
         yield frame

@@ -1,7 +1,7 @@
-"""The gateway as a whole: start, obey signals, reload, drain. Who serves is a crew: this process itself, or workers.
+"""The gateway as a whole: start, obey signals, reload, drain.
 
-SIGTERM and SIGINT drain and end (a second one ends at once); SIGHUP reads the policy again and opens the logs anew;
-SIGUSR2 replaces all workers, one after the other.
+A crew serves: this process itself, or workers. SIGTERM and SIGINT drain and end (a second one ends at once); SIGHUP
+reads the policy again and reopens the logs; SIGUSR2 replaces all workers, one after the other.
 """
 
 import asyncio
@@ -33,12 +33,12 @@ _logger = logging.getLogger(__name__)
 
 
 def leave_no_core() -> None:
-    """The memory of this process, and of those that it starts, holds credentials: no file ever does."""
+    """No core dumps: the memory of this process, and of those that it starts, holds credentials."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def raise_descriptor_limit() -> None:
-    """A tunnel takes two descriptors and more: what the machine allows is what we take. Workers inherit it."""
+    """A tunnel takes two descriptors and more, so take as many as the machine allows. Workers inherit the limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
@@ -64,10 +64,8 @@ def build_crew(
     flows: Ring,
     pods: Pods,
 ) -> Crew:
-    """As many as there are sockets for. Raises `ConfigError` for a log that cannot be written.
-
-    A supervisor imports nothing of what its workers serve with, and who serves alone nothing of workers.
-    """
+    """As many as there are sockets for. Raises `ConfigError` for a log that cannot be written. A supervisor imports
+    nothing of what its workers serve with, and a process that serves alone nothing of workers."""
     if len(sockets.proxies) == 1:
         from gateway.app.workers.local import Local  # noqa: PLC0415  # see above
 
@@ -78,7 +76,7 @@ def build_crew(
 
 
 def _failure_of(failing: asyncio.Task[CrewFailed], serving: asyncio.Task[None]) -> BaseException | None:
-    """Why there is nobody to serve, if one of them has found that out."""
+    """The crew's failure, if it has failed."""
     if failing.done():
         return failing.result()
     return serving.exception() if serving.done() else None
@@ -121,8 +119,8 @@ class GatewayProcess:
         )
 
     async def run(self) -> None:
-        """Serve until a signal says otherwise; returns when everything is drained and written. Raises `CrewFailed` when
-        there is nobody left to serve."""
+        """Serve until a signal ends it; returns when everything is drained and written. Raises `CrewFailed` when there
+        is nobody left to serve."""
         self._obey_signals()
         await self._admin.start()
         stopping = self._in_background(self._stopping.wait())
@@ -143,7 +141,7 @@ class GatewayProcess:
             raise failure
 
     async def _serve(self) -> None:
-        """Returns never, but by being cancelled."""
+        """Returns only by being cancelled."""
         self._pods.start()
         await self._policy.begin()
         await self._pods.first_list()

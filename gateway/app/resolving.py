@@ -1,7 +1,7 @@
-"""The resolver that the settings in force ask for.
+"""The resolver in force.
 
-What asks inside TLS is imported by those only who want it, because h2 is not small: `load_transport` does so ahead of
-the first question.
+TLS transports are imported only if needed, because h2 is not small: `load_transport` does so ahead of the first
+question.
 """
 
 import importlib
@@ -24,7 +24,7 @@ from gateway.telemetry.questions import DnsReadings, QuestionCounters
 
 @dataclass(frozen=True, slots=True)
 class ResolverPlan:
-    """All that a resolver is made from. `authorities`: CA certificates for name servers, PEM; None for the system's."""
+    """What a resolver is made from. `authorities`: CA certificates for name servers, PEM; None for the system's."""
 
     settings: ResolverSettings
     authorities: str | None = None
@@ -70,8 +70,8 @@ def _build_transport(plan: ResolverPlan, over: Over) -> DnsTransport:
 
 
 class ResolverInForce:
-    """Made anew when the plan changes; counts go on. What was asked of the former one is answered by it, and what it
-    kept open closes when nobody has used it for a while."""
+    """Made anew when the plan changes; counts go on. Questions to the former one are answered by it, and its
+    connections close when they are idle."""
 
     def __init__(self, plan: Callable[[], ResolverPlan], deadlines: Deadlines, questions: QuestionCounters) -> None:
         self._plan = plan

@@ -34,7 +34,7 @@ class Sockets:
         return frozenset(address_of(sock) for sock in self.all())
 
     def close_proxies(self) -> None:
-        """Whoever still has them open goes on accepting."""
+        """Another process that still has them open goes on accepting."""
         for sockets in self.proxies:
             for _, sock in sockets:
                 sock.close()
@@ -69,7 +69,7 @@ def _named(key: str) -> Iterator[None]:
 
 
 def transparent_listeners(settings: GatewaySettings) -> frozenset[str]:
-    """The names of those to which connections are led by routes."""
+    """The names of the listeners for captured connections."""
     return frozenset(listener.name for listener in settings.listeners if listener.mode == TRANSPARENT)
 
 

@@ -1,9 +1,9 @@
-"""Notices that a policy's files changed, however they were replaced: written over, renamed over, or by the symlink
-swap of a ConfigMap.
+"""Notices that a policy's files changed, however they were replaced: overwritten, renamed over, or by the symlink swap
+of a ConfigMap.
 
-Looking is by polling: notification by the kernel says nothing about a symlink that is swapped further up, and nothing
-on some network mounts. What is seen is compared with what was there just before the policy in force was read, so that
-no change is missed, not even one that comes while it is being read.
+It polls: notification by the kernel says nothing about a symlink that is swapped further up, and nothing on some
+network mounts. Files are compared with what was there just before the policy in force was read, so that no change is
+missed, not even one that comes while it is being read.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""How commands ask a running gateway: at `admin.bind` of its settings, with the token of `admin.token_file`."""
+"""A client of the admin port: at `admin.bind` of the settings, with the token of `admin.token_file`."""
 
 import json
 import os
@@ -34,7 +34,7 @@ class AdminPort:
             self._headers["Authorization"] = f"Bearer {token}"
 
     def ask(self, method: str, path: str) -> Any:
-        """The answer, which is JSON whatever its status. Raises `NoAnswer`: none came, or a refusal in words."""
+        """The answer, which is JSON whatever its status. Raises `NoAnswer` without one, or for a refusal."""
         with self._answer(method, path, {}) as answer:
             body = answer.read()
         try:
@@ -43,9 +43,9 @@ class AdminPort:
             raise self._refusal(answer, body) from None
 
     def lines(self, path: str, headers: Mapping[str, str]) -> Iterator[bytes]:
-        """Of an answer that goes on, as they come. Raises `NoAnswer`: none came, or a refusal in words."""
+        """The lines of a streaming answer. Raises `NoAnswer` without one, or for a refusal."""
         with self._answer("GET", path, headers) as answer:
-            if answer.status != 200:  # what a client asks is another matter than what we answer
+            if answer.status != 200:  # a refusal
                 raise self._refusal(answer, answer.read())
             yield from answer
 

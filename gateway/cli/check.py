@@ -1,13 +1,13 @@
-"""`egress-gateway check`: everything that is wrong with files, and what in them is doubtful."""
+"""`egress-gateway check`: everything that is wrong with files, and their warnings."""
 
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gateway.app.configuration import load_materials
-from gateway.app.inspection.looking import check_inspectors
+from gateway.app.inspection.client_certificates import load_client_certificates
+from gateway.app.inspection.inspectors_in_force import check_inspectors
 from gateway.app.inspection.material import load_authority_material
-from gateway.app.inspection.shown import load_client_certificates
 from gateway.cli.console import answers, complaints, say
 from gateway.model.errors import ConfigError
 from gateway.settings.gateway import GatewaySettings
@@ -31,7 +31,7 @@ _POLICY_KEYS = frozenset(keys_of(PolicyFile)) - frozenset(keys_of(GatewaySetting
 
 
 def check_files(files: Sequence[Path]) -> bool:
-    """Check each, `gateway.yaml` here if none is named; False if any cannot be taken. Prints all findings."""
+    """Check each, `gateway.yaml` here if none is named; False if any is invalid. Prints all findings."""
     verdicts = [_check(file) for file in files] if files else [_check_gateway(None)]
     return all(verdicts)
 

@@ -1,4 +1,4 @@
-"""How commands speak: answers on standard output, what is wrong on standard error, colour on terminals only.
+"""Output of commands: answers on standard output, errors on standard error, colour on terminals only.
 
 rich looks at NO_COLOR and at whether it writes to a terminal; lines are never wrapped, so that they can be searched.
 """
@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 MOST_ROWS = 1_000
-"""Of a table: nobody reads more, and to lay out a hundred thousand takes minutes."""
+"""Of a table: to lay out a hundred thousand would take minutes."""
 
 _WIDEST = 10_000
 
@@ -32,12 +32,12 @@ def complaints() -> Console:
 
 
 def say(console: Console, text: str, style: str = "") -> None:
-    """One line, taken as it is: what stands in brackets is no markup."""
+    """One line, printed literally: brackets are no markup."""
     console.print(Text(text, style=style))
 
 
 def plain(text: str) -> str:
-    """Text of strangers on one line: what could steer a terminal is escaped as in a Python literal."""
+    """Foreign text on one line: control characters are escaped as in a Python literal."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
@@ -64,6 +64,14 @@ def show(
     console.print(table, crop=False)
     if len(rows) > MOST_ROWS:
         say(console, f"... and {len(rows) - MOST_ROWS} more rows: -o json prints all")
+
+
+def show_size(count: float) -> str:
+    """Bytes in the largest unit of which there is one."""
+    for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if count >= size:
+            return f"{count / size:.1f}{unit}"
+    return f"{count:.0f}B"
 
 
 def show_json(data: object, indent: int | None = 2) -> None:

@@ -1,4 +1,4 @@
-"""How a command ends that cannot do its work, and one that works until somebody has seen enough."""
+"""How a command ends that fails, and one that runs until it is interrupted."""
 
 import signal
 from collections.abc import Iterator
@@ -9,14 +9,14 @@ import typer
 
 
 def fail(what: object, status: int = 2) -> NoReturn:
-    """Say what is wrong on standard error, and end."""
+    """Print why on standard error, and end."""
     typer.echo(str(what), err=True)
     raise typer.Exit(status)
 
 
 @contextmanager
 def until_interrupted() -> Iterator[None]:
-    """For what goes on for ever: Ctrl-C is its end and no failure."""
+    """For endless output: Ctrl-C ends it and is no failure."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.cli.admin_port import AdminPort
-from gateway.cli.console import answers, say, show, show_json
+from gateway.cli.console import answers, say, show, show_json, show_size
 
 FOLLOW_SECONDS = 1.0
 
@@ -33,7 +33,7 @@ def print_limits(config: Path | None, name: str | None, as_json: bool, follow: b
 
 
 def _row(fill: Fill) -> Sequence[str]:
-    """`OF` is what there is when nobody draws, and how fast it comes back."""
+    """`OF` is the capacity, and how fast it refills."""
     in_bytes = fill["counts"] in _BYTES
     refused = f"{fill['refused']}{' (report)' if fill['report'] else ''}"
     return (
@@ -54,8 +54,5 @@ def _whole(fill: Fill, in_bytes: bool) -> str:
 
 def _amount(number: float, in_bytes: bool) -> str:
     if in_bytes:
-        for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
-            if number >= size:
-                return f"{number / size:.1f}{unit}"
-        return f"{number:.0f}B"
+        return show_size(number)
     return f"{number:.3g}" if number < 1000 else f"{number:.0f}"

@@ -1,4 +1,4 @@
-"""The command line: what there is, and how errors and exit codes come out.
+"""The command line: its commands, and how errors and exit codes come out.
 
 What a command needs is imported when it runs, so that `--help` answers at once.
 """
@@ -18,7 +18,8 @@ from gateway.cli.ending import fail, until_interrupted
 from gateway.cli.insight.commands import learn, replay, report
 from gateway.cli.migrating.commands import env, import_, network_policy
 from gateway.cli.observing.commands import observe
-from gateway.cli.routes import routes
+from gateway.cli.options import Config, TableOrJson, wants_json
+from gateway.cli.routing.commands import routes
 
 app = typer.Typer(
     name="egress-gateway",
@@ -32,28 +33,24 @@ app = typer.Typer(
 )
 
 COLLECTED_AFTER = 100_000
-"""Objects. What a command imports and builds stays: looking for cycles in it over and over is a seventh of a start."""
+"""Objects. What a command imports and builds stays: collecting it again and again is a seventh of a start."""
 
-Config = Annotated[
-    Path | None,
-    typer.Option("-c", "--config", metavar="FILE", help="gateway.yaml; else ./gateway.yaml, else its defaults."),
-]
 PolicyPath = Annotated[
     Path | None, typer.Option("--policy", metavar="PATH", help="A policy file or directory, instead of FILE's.")
 ]
 
 
 def main() -> None:
-    """Where the console script and `python -m gateway` begin."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # as an exception it would come out of what is just being imported
+    """The entry point of the console script and of `python -m gateway`."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # KeyboardInterrupt would come out of an import
     gc.set_threshold(COLLECTED_AFTER)
     lead_children_here()
     app(prog_name="egress-gateway")
 
 
 def lead_children_here() -> None:
-    """Processes that this one starts run what it runs, also where that was not installed. They are started with `-P`:
-    in the working directory lie files that others may write, and none of those is ever to be run."""
+    """Make child processes import the same code as this one, also where it is not installed. They are started with
+    `-P`: others may be able to write to the working directory, and nothing in it must run."""
     package = str(Path(__file__).parents[2])
     if package != sysconfig.get_path("purelib"):
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
@@ -188,7 +185,7 @@ def explain(
 
 def limits(
     config: Config = None,
-    output: Annotated[str, typer.Option("-o", "--output", metavar="table|json", help="How to print.")] = "table",
+    output: TableOrJson = "table",
     name: Annotated[str | None, typer.Option(metavar="TEXT", help="Part of the limit's name.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Again every second.")] = False,
 ) -> None:
@@ -202,11 +199,10 @@ def limits(
     from gateway.cli.limits import print_limits
     from gateway.settings.problems import ConfigErrors
 
-    if output not in ("table", "json"):
-        fail(f"-o is table or json, not {output!r}")
+    as_json = wants_json(output)
     try:
         with until_interrupted():
-            print_limits(config, name, output == "json", follow)
+            print_limits(config, name, as_json, follow)
     except (ConfigErrors, NoAnswer) as refusal:
         fail(refusal)
 
@@ -215,7 +211,7 @@ def tunnels(
     action: Annotated[str, typer.Argument(metavar="list|close", help="What to do.")] = "list",
     connection_id: Annotated[str | None, typer.Argument(metavar="ID", help="Of the one to close.")] = None,
     config: Config = None,
-    output: Annotated[str, typer.Option("-o", "--output", metavar="table|json", help="How to print.")] = "table",
+    output: TableOrJson = "table",
     host: Annotated[str | None, typer.Option(metavar="TEXT", help="Part of the destination's name.")] = None,
     client: Annotated[str | None, typer.Option(metavar="WHO", help="The client's address or user.")] = None,
     rule: Annotated[str | None, typer.Option(metavar="TEXT", help="Part of the rule's full name.")] = None,
@@ -235,12 +231,11 @@ def tunnels(
     from gateway.cli.tunnels import Wanted, close_one, print_tunnels
     from gateway.settings.problems import ConfigErrors
 
-    if output not in ("table", "json"):
-        fail(f"-o is table or json, not {output!r}")
+    as_json = wants_json(output)
     try:
         match (action, connection_id):
             case ("list", None):
-                print_tunnels(config, Wanted(host, client, rule), output == "json")
+                print_tunnels(config, Wanted(host, client, rule), as_json)
             case ("close", str()):
                 if not close_one(config, connection_id):
                     typer.echo(f"there is no open tunnel {connection_id}", err=True)

@@ -1,4 +1,4 @@
-"""`egress-gateway run`: from files to a serving process; what stands in the way of a start is told in one line each."""
+"""`egress-gateway run`: from files to a serving process; problems of a start are reported in one line each."""
 
 import asyncio
 import logging
@@ -36,15 +36,15 @@ def run_gateway(config: Path | None, policy: Path | None, overrides: Mapping[str
 
 
 def _usual_file() -> Path | None:
-    """The file that is there at the start is named from then on: a reload that finds it gone keeps what it said, and
-    does not take the defaults, which know of no address to deny and require nobody's identity."""
+    """The default file, if it exists at the start, is fixed from then on: a reload that finds it gone keeps its
+    settings, and does not fall back to the defaults, which deny no addresses and require no identity."""
     return GATEWAY_FILE if GATEWAY_FILE.exists() else None
 
 
 def obey_while_reading() -> None:
-    """Until there is a process that serves: an end is an end at once, also for the first process of a container, which
-    the kernel spares what it has no handler for; and who wants files to be read anew, or workers, need not end the
-    start, which reads them and starts these."""
+    """Signals until the process serves: SIGTERM ends at once, also in the first process of a container, for which the
+    kernel ignores signals without a handler; SIGHUP and SIGUSR2 are ignored, for the start reads the files and starts
+    workers anyway."""
     signal.signal(signal.SIGTERM, _end)
     for number in (signal.SIGHUP, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)

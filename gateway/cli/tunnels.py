@@ -1,4 +1,4 @@
-"""`egress-gateway tunnels`: asks a running gateway through its admin port what is open, and has it close one."""
+"""`egress-gateway tunnels`: lists open tunnels of a running gateway through its admin port, or closes one."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from gateway.cli.admin_port import AdminPort
-from gateway.cli.console import answers, say, show, show_json
+from gateway.cli.console import answers, say, show, show_json, show_size
 
 Tunnel = Mapping[str, Any]
 
@@ -22,7 +22,7 @@ class Wanted:
     rule: str | None = None
 
     def holds(self, tunnel: Tunnel) -> bool:
-        """Whether it is one of them."""
+        """Whether the tunnel matches."""
         return (
             (self.host is None or self.host.lower() in tunnel["host"])
             and (self.client is None or self.client in (tunnel["client"], tunnel["user"]))
@@ -54,8 +54,8 @@ _COLUMNS: Mapping[str, Callable[[Tunnel], str]] = {
     "RULE": lambda tunnel: tunnel["rule"],
     "GEN": lambda tunnel: str(tunnel["generation"]),
     "AGE": lambda tunnel: _age(tunnel["age_seconds"]),
-    "UP": lambda tunnel: _size(tunnel["bytes_up"]),
-    "DOWN": lambda tunnel: _size(tunnel["bytes_down"]),
+    "UP": lambda tunnel: show_size(tunnel["bytes_up"]),
+    "DOWN": lambda tunnel: show_size(tunnel["bytes_down"]),
 }
 
 
@@ -64,10 +64,3 @@ def _age(seconds: float) -> str:
         if seconds >= length:
             return f"{seconds / length:.1f}{unit}"
     return f"{seconds:.0f}s"
-
-
-def _size(count: int) -> str:
-    for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
-        if count >= size:
-            return f"{count / size:.1f}{unit}"
-    return f"{count}B"

@@ -1,4 +1,4 @@
-"""The requests of one connection, answered one after the other; a pipelined one waits for its turn."""
+"""The requests of one connection, answered one after the other; pipelined requests wait for their turn."""
 
 import asyncio
 import logging
@@ -33,8 +33,8 @@ class Patience(NamedTuple):
 
 
 async def converse(downstream: Stream, draft: Draft, scope: Scope, parts: Parts, patience: Patience) -> None:
-    """Until either side has had enough. Closing `downstream` is left to its owner; where a response broke off it was
-    reset. Raises nothing but its own cancellation."""
+    """Until either side ends. Closing `downstream` is left to its owner; it was reset where a response broke off.
+    Raises nothing but its own cancellation."""
     conversation = _Conversation(downstream, draft, scope, parts, patience)
     try:
         await conversation.run()
@@ -43,7 +43,7 @@ async def converse(downstream: Stream, draft: Draft, scope: Scope, parts: Parts,
 
 
 async def taken(stream: Stream, signal: Signal, parts: Parts, patience: Patience) -> None:
-    """Until the client has taken most of what it was sent. It is reset if it does not."""
+    """Wait until the client has taken most of what it was sent. The connection is reset if it does not."""
     stream.feeder = signal
     try:
         with parts.deadlines.within(patience.idle, lambda: DownstreamError(Reason.IDLE_TIMEOUT)):
@@ -55,7 +55,7 @@ async def taken(stream: Stream, signal: Signal, parts: Parts, patience: Patience
 
 
 async def all_taken(stream: Stream, signal: Signal, parts: Parts, patience: Patience) -> None:
-    """Until it has taken everything: who closes the connection then has less patience."""
+    """Wait until the client has taken everything: closing the connection allows it less time."""
     if stream.queued():
         await asyncio.sleep(0)  # the loop writes at the end of a turn, and mostly that was all
     while stream.queued() and not stream.transport.is_closing():
@@ -118,7 +118,7 @@ class _Conversation:
             self._parts.recorder.record_exchange(draft)
 
     async def _read_head(self) -> Request:
-        """The one that has begun to come."""
+        """Of the request whose first bytes have come."""
         inlet = self.inlet
         if inlet.heads:
             return inlet.heads.pop()
@@ -140,7 +140,7 @@ class _Conversation:
                     if inlet.is_over or inlet.is_lost or self._parts.draining:
                         return False
                     await self._rest()
-        except DownstreamError:  # no fault: it was open for as long as it may be
+        except DownstreamError:  # not an error: it was idle for as long as allowed
             return False
         return True
 
@@ -153,13 +153,14 @@ class _Conversation:
             resting.discard(self.signal)
 
     async def _delivered(self) -> None:
-        """All of it. But who still sends a request that is answered already may not read until that is dropped."""
+        """Wait until the client has taken everything. A client that still sends a request that is answered already may
+        not read until the rest of it is dropped."""
         inlet = self.inlet
         if inlet.end is not None or not inlet.has_something:
             await all_taken(self._stream, self.signal, self._parts, self._patience)
 
     async def _refuse(self, error: GatewayError, request: Request | None, draft: ExchangeDraft) -> bool:
-        """Answer in words, or cut off what had begun. True: another request may follow."""
+        """Answer, or cut off the response that had begun. True: another request may follow."""
         note(error, draft)
         if draft.status is not None:
             self._stream.abort()

@@ -26,15 +26,17 @@ from gateway.exchange.websocket.switching import switch
 from gateway.model.authority import Authority
 from gateway.model.decision import Permit
 from gateway.model.errors import DownstreamError, GatewayError, InternalError, UpstreamError
+from gateway.model.limits.limit import CONNECTION
 from gateway.model.reasons import Reason
 from gateway.model.record import Ended, ExchangeDraft, Side
 from gateway.model.roles import Meter
 from gateway.net.dialer import introduce
+from gateway.net.tls.contexts import HTTP_2
 from gateway.wire.head import parse_traceparent
 from gateway.wire.http.messages import Delimiter, Response
 
 MAX_INTERIM = 16
-HTTP_2 = "h2"  # as ALPN names it: only what interception dialled speaks it
+
 _REPEATABLE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))  # RFC 9110 section 9.2.2
 _SWITCHING = 101
 HALF_CLOSED = 10.0
@@ -43,7 +45,7 @@ but most have closed their socket because they lost patience, and TCP tells no d
 
 
 class Exchange:
-    """One, from its head to its end. `run` once."""
+    """One exchange, from the request's head to the end of the response. `run` once."""
 
     __slots__ = (
         "_asker",
@@ -95,7 +97,7 @@ class Exchange:
         self._down: Outlet | None = None
 
     async def run(self) -> bool:
-        """True: another request may follow. Raises `GatewayError`; the answer is then the caller's to give."""
+        """True: another request may follow. Raises `GatewayError`, which the caller answers."""
         plan, draft, parts = self._plan, self._draft, self._parts
         draft.path = plan.target.path
         if parts.draining:
@@ -117,7 +119,9 @@ class Exchange:
                 await self._watched.judge_request(plan, judged, self._scope.is_verified, self._inlet)
             key = pool_key(judged.client, judged.permit, draft.connection.peer)
             self._dials = key not in self._scope.pool
-            async with self._scope.lease(judged, self._dials, self._absence) as lease:
+            counted = self._scope.counted | CONNECTION if self._dials else self._scope.counted
+            limiter = self._scope.limiter
+            async with limiter.lease(judged.permit, judged.client, counted, self._absence) as lease:
                 draft.would_limit = lease.would_limit
                 self._meter = self._scope.meter or lease.meter
                 try:
@@ -136,7 +140,7 @@ class Exchange:
             part(self._up, self._down)
 
     def _answer_here(self) -> bool:
-        """As the last that the request may reach."""
+        """For a request that may go no further."""
         keeps = self._plan.is_persistent and self._inlet.end is not None
         self._asker.answer_here(self._request, self._plan.passing, keeps)
         self._draft.status = 200
@@ -167,7 +171,7 @@ class Exchange:
 
     async def _ask(self, key: Hashable, judged: Judged) -> tuple[UpstreamSide, Response]:
         """Over a kept connection, which the destination may be closing right now: then once more over a fresh one, if
-        that does no harm (RFC 9112 section 9.3.1)."""
+        the request may be repeated (RFC 9112 section 9.3.1)."""
         kept = self._scope.pool.take(key)
         if kept is not None:
             try:
@@ -177,7 +181,8 @@ class Exchange:
                     raise
                 kept.abort()
         if not self._dials:
-            async with self._scope.connection_lease(judged, self._absence):
+            limiter = self._scope.limiter  # connections are only counted: nothing is held for this lease
+            async with limiter.lease(judged.permit, judged.client, CONNECTION, self._absence):
                 self._dials = True
         fresh = await self._scope.pool.reach(key, partial(self._dial, key))
         return fresh, await self._ask_over(fresh)
@@ -193,15 +198,15 @@ class Exchange:
         else:
             reached = await parts.dialer.dial(self._permit)
             introduce(reached, self._permit, self._draft.connection.peer)
-        if reached.alpn != HTTP_2:
+        if reached.alpn != HTTP_2:  # only what interception dialled speaks it
             return UpstreamConnection(reached, parts.codec.response_reader(parts.bounds), parts.clock.monotonic())
         from gateway.exchange.http2.calling import call_first  # noqa: PLC0415  # interception has loaded it
 
         return call_first(reached, key, self._scope.pool, parts)
 
     def _head_for(self, upstream: UpstreamSide) -> Head:
-        changes = self._inspected is not None and self._inspected.changes_fields
-        fields = self._inspected.fields_for(upstream) if changes and self._inspected is not None else None
+        inspected = self._inspected
+        fields = inspected.fields_for(upstream) if inspected is not None and inspected.changes_fields else None
         return upstream.head(self._plan, self._host, self._parts.via, fields)
 
     async def _ask_over(self, upstream: UpstreamSide) -> Response:
@@ -275,7 +280,7 @@ class Exchange:
         return keeps
 
     def _release(self, upstream: UpstreamSide, key: Hashable | None) -> None:
-        """Keep the connection under `key` if both sides have said all, and nothing else."""
+        """Keep the connection under `key` if both messages are complete and nothing came after them."""
         if not self._is_sent():
             upstream.abort()
         elif key is not None and upstream.is_clean and isinstance(upstream, UpstreamConnection):
@@ -283,10 +288,10 @@ class Exchange:
         else:
             upstream.close()
 
-    # What both have in common.
+    # Both directions.
 
     async def _absence(self) -> None:
-        """Until the client is gone, or sends no more: who waits for its turn then waits in vain."""
+        """Until the client is gone, or sends no more: waiting is then of no use."""
         while not (self._inlet.is_lost or self._inlet.is_over):
             await self._signal.wait()
 

@@ -1,8 +1,8 @@
-"""Which header fields go on, and which of our own are added (RFC 9110 section 7.6, RFC 9112).
+"""Which header fields are forwarded, and which of our own are added (RFC 9110 section 7.6, RFC 9112).
 
-What describes one connection ends here: framing is written anew from what was parsed, so that the two sides can never
-read one message in two ways. A `Connection` header removes what it names but for `KEPT`: fields on which the meaning
-of a message rests, and which an attacker would like to have removed behind the back of who sent them.
+Hop-by-hop fields end here: framing is written anew from what was parsed, so that the two sides can never read one
+message in two ways. A `Connection` header removes the fields that it names except those in `KEPT`: the meaning of a
+message rests on these, and an attacker would like to have them removed unseen by their sender.
 """
 
 import re
@@ -25,15 +25,15 @@ _OF_ONE_CONNECTION = frozenset(
         "http2-settings",
     )
 )
-_TRACE_CONTEXT = frozenset(("traceparent", "tracestate", "baggage"))  # the client's own affair: it tells of its insides
+_TRACE_CONTEXT = frozenset(("traceparent", "tracestate", "baggage"))  # the client's own: they describe its internals
 _FROM_CLIENT = _OF_ONE_CONNECTION | _TRACE_CONTEXT | {"host", "proxy-authorization", "proxy-authenticate"}
 _FROM_DESTINATION = _OF_ONE_CONNECTION | {"proxy-authenticate", "proxy-authentication-info", "proxy-status"}
 _OURS = "x-egress-"
 
 
 def _as_cgi_reads(names: frozenset[str]) -> frozenset[str]:
-    """With the spellings that CGI, WSGI and their kin take for the same (`Content_Length`): a client has no honest
-    reason for them here."""
+    """With the spellings that CGI, WSGI and the like read as the same (`Content_Length`): a client has no honest reason
+    for them here."""
     return names | {name.replace("-", "_") for name in names}
 
 
@@ -70,7 +70,7 @@ _TOKEN_CHARACTER = re.compile(r"[^!#$%&'*+.^_`|~0-9A-Za-z-]")
 
 
 class Sorted(NamedTuple):
-    """The fields of a head: what goes on as it came, and by lower-case name what does not. `options` are those of
+    """The fields of a head: those that are forwarded, and the others by lower-case name. `options` are those of
     Connection, and of the Proxy-Connection that old clients send to proxies."""
 
     passing: list[tuple[str, str]]
@@ -114,12 +114,13 @@ def _sort(fields: Fields, ending_here: frozenset[str]) -> Sorted:
 
 
 def pseudonym(name: str) -> str:
-    """`name` as it may stand in Via (RFC 9110 section 7.6.3)."""
+    """`name` in the form that Via allows (RFC 9110 section 7.6.3)."""
     return _TOKEN_CHARACTER.sub("-", name)
 
 
 def has_come_by(fields: Iterable[tuple[str, str]], name: str) -> bool:
-    """Whether Via tells that the request has been here: `name` is our pseudonym. A member may end in a comment."""
+    """Whether Via shows that the request has passed here before: `name` is our pseudonym. A member may end in a
+    comment."""
     via = [value for each, value in fields if len(each) == 3 and each.lower() == "via"]
     return bool(via) and any(each.split()[1:2] == [name.lower()] for each in elements(via))
 
@@ -134,8 +135,8 @@ def wants_websocket(request: Request, fields: Sorted) -> bool:
 def request_fields(
     request: Request, passing: list[tuple[str, str]], host: str, name: str, websocket: bool
 ) -> list[tuple[str, str]]:
-    """What the destination is sent: `passing`, and what describes the connection to it. `host` is the one that was
-    judged; `name` is our pseudonym."""
+    """The fields sent to the destination: `passing`, and what describes the connection to it. `host` is the one that
+    was judged; `name` is our pseudonym."""
     sent = [("Host", host), *passing, ("Via", f"{version_of(request)} {name}")]
     if request.framing.delimiter is Delimiter.LENGTH:
         sent.append(("Content-Length", str(request.framing.length)))
@@ -147,7 +148,7 @@ def request_fields(
 
 
 def response_fields(response: Response, fields: Sorted, name: str, member: str) -> list[tuple[str, str]]:
-    """What the client is sent, but for framing and Connection. `member` is ours in Proxy-Status."""
+    """The fields sent to the client, without framing and Connection. `member` is ours in Proxy-Status."""
     sent = [*fields.passing]
     for value in fields.held.get("proxy-status", ()):
         kept = ", ".join(each for each in _members(value) if _member_name(each) != member)
@@ -158,7 +159,7 @@ def response_fields(response: Response, fields: Sorted, name: str, member: str) 
 
 
 def trailers_of(end: End) -> Fields:
-    """Those that may follow content: none that frames, routes, or speaks for somebody (RFC 9110 section 6.5.1)."""
+    """Those that may follow content: none that frames, routes, or authenticates (RFC 9110 section 6.5.1)."""
     return tuple([each for each in end.trailers if _may_trail(each[0].lower())])
 
 

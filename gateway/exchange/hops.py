@@ -1,5 +1,5 @@
-"""Max-Forwards: how many proxies a TRACE or OPTIONS may still pass (RFC 9110 section 7.6.2), and what the one answers
-at which the count ends."""
+"""Max-Forwards: how many proxies a TRACE or OPTIONS may still pass (RFC 9110 section 7.6.2), and the answer of the
+proxy at which the count ends."""
 
 import re
 
@@ -14,7 +14,7 @@ _NOT_REFLECTED = frozenset(("authorization", "cookie"))
 
 
 def hops_left(request: Request, passing: list[tuple[str, str]]) -> int | None:
-    """None where nothing is counted. Raises `DownstreamError` for a count that is none, and for a TRACE with content,
+    """None where nothing is counted. Raises `DownstreamError` for a malformed count, and for a TRACE with content,
     which no client sends (RFC 9110 section 9.3.8)."""
     if request.method not in _COUNTED:
         return None
@@ -34,8 +34,8 @@ def with_hops(passing: list[tuple[str, str]], left: int) -> list[tuple[str, str]
 
 
 def answer_fields(request: Request, passing: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], bytes]:
-    """A response of ours to a request that may go no further, but for its length: a TRACE gets back what it sent, but
-    for credentials."""
+    """Our response to a request that may go no further, without its length: a TRACE gets back what it sent, without
+    credentials."""
     if request.method != "TRACE":
         return [("Allow", "CONNECT, GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS, TRACE")], b""
     reflected = [field for field in passing if field[0].lower() not in _NOT_REFLECTED]

@@ -1,6 +1,7 @@
-"""What the two sides of an exchange send: parsed as it comes, held until it is asked for, or sent on at once.
+"""The two sides of an exchange: what each sends is parsed as it arrives, then held until it is taken or sent on at
+once.
 
-Held are at most `HOLD_BOUND` bytes of content and one read of the loop; what follows a message is left to the next one.
+At most `HOLD_BOUND` bytes of content and one read of the loop are held; what follows a message is left to the next one.
 """
 
 import asyncio
@@ -35,7 +36,7 @@ class Signal:
         self.ring()
 
     def ring(self) -> None:
-        """Something happened; who waits looks for himself what it was."""
+        """Something happened; the waiting task checks what it was."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -46,23 +47,24 @@ class Signal:
 
 
 class Pacing(Protocol):
-    """Bounds what an outlet writes. `is_resting`: nothing may follow for the moment; `is_cut`: nor ever."""
+    """Bounds what an outlet writes. `is_resting`: nothing may follow for the moment; `is_cut`: nothing may follow at
+    all."""
 
     is_resting: bool
     is_cut: bool
 
     def moved(self, size: int) -> None:
-        """So much was written."""
+        """So many bytes were written."""
         ...
 
     def part(self) -> None:
-        """Nothing follows: it lets go of its outlet, or they would keep each other."""
+        """Nothing follows: let go of the outlet, or they would keep each other alive."""
         ...
 
 
 class Sink(Protocol):
-    """Where a message goes: a connection of HTTP/1 as it is, or one stream of HTTP/2. `is_congested`: more is queued
-    than the peer takes, of which `feeder` is told when it begins and when it ends."""
+    """Where a message goes: a connection of HTTP/1, or one stream of HTTP/2. `is_congested`: more is queued than the
+    peer takes; `feeder` is called when that begins and when it ends."""
 
     feeder: Feeder | None
     is_congested: bool
@@ -76,7 +78,7 @@ class Sink(Protocol):
         ...
 
     def abort(self) -> None:
-        """End it as something that is not whole."""
+        """End it as incomplete."""
         ...
 
 
@@ -88,14 +90,14 @@ Head = bytes | HeadFields
 
 
 class Channel(Sink, Protocol):
-    """A sink that frames messages by itself, so that content is written to it as it is."""
+    """A sink that frames messages by itself, so that content is written to it unframed."""
 
     def begin(self, head: HeadFields, first: bytes, trailers: Fields | None) -> None:
-        """A head, the first of its content and, if they are not None, the end."""
+        """A head, the first of its content and, if they are not None, the trailers that end it."""
         ...
 
     def conclude(self, trailers: Fields) -> None:
-        """The end, behind what is queued."""
+        """End the message, behind what is queued."""
         ...
 
 
@@ -123,14 +125,14 @@ class Outlet:
         return max(0, self.size - self.stream.queued())
 
     def framed(self, data: bytes) -> bytes:
-        """`data` as it goes over the wire. It counts as written."""
+        """`data` with its framing. It counts as written."""
         self.size += len(data)
         if self.pacing is not None:
             self.pacing.moved(len(data))
         return chunk(data) if self._is_chunked else data
 
     def ending(self, end: End) -> bytes:
-        """What says that the content is complete; a channel says that by itself."""
+        """The bytes that end the content; a channel writes them itself."""
         if self._channel is not None:
             self._trailers = trailers_of(end)
             return b""
@@ -139,13 +141,13 @@ class Outlet:
         return last_chunk(trailers_of(end)) if end.trailers else last_chunk()
 
     def opening(self, held: bytes, end: End | None) -> bytes:
-        """What of the content is there already, `framed`, and its `ending` where that is there as well."""
+        """The content that is there already, `framed`, and its `ending` if that is there as well."""
         first = self.framed(held) if held else b""
         return first if end is None else first + self.ending(end)
 
     @property
     def trailers(self) -> Fields | None:
-        """Of a channel's message whose end may be said; None: it may not yet."""
+        """Of a channel's message that may end now; None: it may not yet."""
         return self._trailers
 
     def begin(self, head: Head, first: bytes) -> None:
@@ -186,11 +188,9 @@ class Outlet:
 
 
 class Inlet(ABC, Generic[H]):
-    """What one side sends. `tell` is called when something came that nobody has taken.
-
-    `heads` are those not yet taken. `end` is the end of the message at hand. `has_begun`: a byte of it came. `fault`:
-    it was malformed. `is_over`: the peer sends no more; `is_lost`: nor does it read.
-    """
+    """What one side sends. `tell` is called when something arrived that was not taken. `heads` are those not yet taken.
+    `end` is the end of the current message. `has_begun`: a byte of it arrived. `fault`: it was malformed. `is_over`:
+    the peer sends no more; `is_lost`: nor does it read."""
 
     __slots__ = (
         "_content",
@@ -225,7 +225,7 @@ class Inlet(ABC, Generic[H]):
         self.tell()
 
     def take(self, events: list[Event]) -> None:
-        """What the reader has read."""
+        """Take over what the reader has parsed."""
         outlet = self._outlet
         for event in events:
             if isinstance(event, bytes):
@@ -246,16 +246,16 @@ class Inlet(ABC, Generic[H]):
             self.tell()
 
     def fail(self, malformed: MalformedMessage) -> None:
-        """What came was this."""
+        """The peer sent something malformed."""
         self.take(malformed.events)
         malformed.__cause__ = malformed.__context__ = None
         self.fault = malformed.with_traceback(None)  # a traceback holds this inlet
         self.tell()
 
-    # What the exchange does with it.
+    # Called by the exchange.
 
     def held_content(self) -> bytes:
-        """Content that came and was not sent on; it is taken."""
+        """Content that arrived and was not sent on; it is held no longer."""
         content = self._content
         if not content:
             return b""
@@ -272,13 +272,13 @@ class Inlet(ABC, Generic[H]):
         """From now on content goes on as it comes."""
         self._outlet = outlet
         outlet.stream.feeder = outlet
-        if outlet.stream.is_congested:  # told before anybody listened
+        if outlet.stream.is_congested:  # reported before this was its feeder
             self.pause()
         elif outlet.pacing is None or not outlet.pacing.is_resting:
             self.go_on()
 
     def begin(self) -> None:
-        """The message at hand was dealt with; what comes is the next."""
+        """The current message is done; what arrives is the next."""
         if self._outlet is not None:
             self._leave()
         self.end = None
@@ -294,24 +294,24 @@ class Inlet(ABC, Generic[H]):
 
     @abstractmethod
     def pause(self) -> None:
-        """Let the peer send no more for now."""
+        """Stop reading from the peer for now."""
 
     @abstractmethod
     def go_on(self) -> None:
-        """Let it send again."""
+        """Read again."""
 
     def _leave(self) -> None:
         outlet, self._outlet = self._outlet, None
         if outlet is None:
             return
-        if outlet.stream.feeder is outlet:  # else it is fed by somebody else by now
+        if outlet.stream.feeder is outlet:  # else it has another feeder by now
             outlet.stream.feeder = None
         if outlet.pacing is not None:
             outlet.pacing.part()
 
 
 def check_request(inlet: Inlet[Request]) -> None:
-    """Raise `DownstreamError` if the request at hand cannot be completed, or nobody reads the answer."""
+    """Raise `DownstreamError` if the current request cannot be completed, or nobody reads the answer."""
     if inlet.is_lost:
         raise DownstreamError(Reason.DOWNSTREAM_RESET, "before its answer was complete")
     if inlet.fault is not None:

@@ -39,8 +39,8 @@ _NOBODY_LOOKS = NoWatchers()
 @dataclass(slots=True)
 class Parts:
     """`name` is our member in Proxy-Status, `via` our pseudonym; `draining` is set once. `resting` are the connections
-    that wait for a next request, to be woken when draining begins. `breakers` are told of answers. `traces`: somebody
-    wants to know what only a trace tells."""
+    that wait for a next request, to be woken when draining begins. `breakers` are told of responses. `traces`:
+    something exports what only traces hold."""
 
     codec: Codec
     dialer: Dialer[Stream]
@@ -62,7 +62,7 @@ class Parts:
         self.via = pseudonym(self.name)
 
     def drain(self) -> None:
-        """No further request is taken, and who waits for one need not wait any more."""
+        """Take no further request, and wake the connections that wait for one."""
         self.draining = True
         for signal in self.resting:
             signal.ring()

@@ -1,6 +1,7 @@
-"""What follows from a request alone, whoever may send it where. Many clients send one request again and again: the plan
-of the last one is kept, for its own connection only, and holds for the next if the two are equal. Where only the target
-differs, what follows from the fields holds.
+"""What follows from a request alone, whoever may send it where.
+
+Many clients send one request again and again: the plan of the last one is kept, for its own connection only, and used
+for the next if the two are equal. Where only the target differs, what follows from the fields is kept.
 """
 
 from dataclasses import dataclass
@@ -17,8 +18,8 @@ from gateway.wire.target import MalformedTarget, Target, parse_target
 
 @dataclass(slots=True)
 class Plan:
-    """`passing` are the fields that go on; `hops` is what Max-Forwards says, where it counts; `loops`: the request has
-    been here before. `inspected` is what a rule that looks at requests said of it."""
+    """`passing` are the fields that are forwarded; `hops` is the count of Max-Forwards, where it applies; `loops`: the
+    request has been here before. `inspected` is the result of a rule that inspects requests."""
 
     request: Request
     target: Target
@@ -33,7 +34,7 @@ class Plan:
     _fields: HeadFields | None = None
 
     def head(self, host: str, via: str) -> bytes:
-        """As the destination gets it. `host` is the one that was judged, `via` our pseudonym."""
+        """The head sent to the destination. `host` is the one that was judged, `via` our pseudonym."""
         if host != self._host:
             self._for(host)
         if not self._lines:
@@ -41,7 +42,7 @@ class Plan:
         return request_line(self.request.method, self.target.resource) + self._lines
 
     def changed_head(self, host: str, via: str, passing: list[tuple[str, str]]) -> bytes:
-        """The same with other fields; they may hold secrets, and it is not kept."""
+        """The same with other fields; they may hold secrets, so it is not kept."""
         return request_line(self.request.method, self.target.resource) + self._written(passing, host, via)
 
     def aimed_at(self, request: Request, target: Target) -> "Plan":
@@ -86,8 +87,8 @@ class Plan:
 
 
 def plan_request(request: Request, via: str, last: Plan | None = None) -> Plan:
-    """`last` is the plan of the request before this one. Raises `DownstreamError` for what is not forwarded to
-    anybody."""
+    """`last` is the plan of the request before this one. Raises `DownstreamError` for a request that is never
+    forwarded."""
     try:
         target = parse_target(request.target, request.method)
     except MalformedTarget as malformed:

@@ -1,4 +1,4 @@
-"""The head of a response as the client gets it. As with requests, what was said last is kept with its connection."""
+"""The head of a response as the client gets it. As with requests, the last one is kept with its connection."""
 
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -16,7 +16,7 @@ _DATE = len("date")
 
 
 class Asker(Protocol):
-    """Who sent a request, and waits for its answer. `signal` rings when something happened on either side."""
+    """Sends a request, and gets its answer. `signal` rings when something happened on either side."""
 
     @property
     def stream(self) -> Sink: ...
@@ -36,7 +36,7 @@ class Asker(Protocol):
         ...
 
     def switch(self, response: Response, parts: Parts) -> int:
-        """A WebSocket is spoken from here on; with which status that is said."""
+        """The connection is a WebSocket from here on; returns the status that was sent."""
         ...
 
     def answer_here(self, request: Request, passing: list[tuple[str, str]], keeps: bool) -> None:
@@ -71,7 +71,7 @@ class Telling:
 
     @property
     def length(self) -> str | None:
-        """What `content-length` says, also of content that does not follow."""
+        """The value of `content-length`, also for content that does not follow."""
         if self.framing is Delimiter.LENGTH:
             return str(self.response.framing.length)
         if self.framing is Delimiter.NONE and (self.is_head or self.response.status == _NOT_MODIFIED):
@@ -92,7 +92,7 @@ class Telling:
 
 
 def tell(request: Request, response: Response, last: Telling | None) -> Telling:
-    """How to tell it; `last` is how the one before it was told."""
+    """How to send it; `last` is the result for the response before it."""
     is_head = request.method == "HEAD"
     if last is not None and last.response == response and last.minor == request.minor and last.is_head is is_head:
         return last
@@ -104,26 +104,27 @@ def tell(request: Request, response: Response, last: Telling | None) -> Telling:
 
 def interim_head(response: Response, parts: Parts) -> bytes:
     """Of a 1xx that another response follows."""
-    fields = response_fields(response, sort_response(response), parts.via, parts.name)
-    return response_head(response.status, response.phrase, fields)
+    return response_head(response.status, response.phrase, _fields_of(response, parts))
 
 
 def interim_fields(response: Response, parts: Parts) -> HeadFields:
     """The same for a client of HTTP/2."""
-    fields = response_fields(response, sort_response(response), parts.via, parts.name)
-    return http2.response_fields(response.status, fields, None)
+    return http2.response_fields(response.status, _fields_of(response, parts), None)
 
 
 def switching_head(response: Response, parts: Parts) -> bytes:
     """Of the 101 after which a WebSocket is spoken."""
-    fields = response_fields(response, sort_response(response), parts.via, parts.name)
-    return response_head(response.status, response.phrase, [*fields, ("Connection", "Upgrade"), ("Upgrade", WEBSOCKET)])
+    fields = [*_fields_of(response, parts), ("Connection", "Upgrade"), ("Upgrade", WEBSOCKET)]
+    return response_head(response.status, response.phrase, fields)
 
 
 def switching_fields(response: Response, parts: Parts) -> HeadFields:
     """The same for a client of HTTP/2, which asked by extended CONNECT (RFC 8441 section 5)."""
-    fields = response_fields(response, sort_response(response), parts.via, parts.name)
-    return http2.response_fields(200, fields, None, websocket=True)
+    return http2.response_fields(200, _fields_of(response, parts), None, websocket=True)
+
+
+def _fields_of(response: Response, parts: Parts) -> list[tuple[str, str]]:
+    return response_fields(response, sort_response(response), parts.via, parts.name)
 
 
 def _client_framing(request: Request, response: Response) -> Delimiter:

@@ -1,13 +1,12 @@
-"""By which door the requests of one connection come: whom each may name, and by which right it goes on.
+"""How the requests of one connection arrive: what each may name, and under which authority it is forwarded.
 
 This is all that differs between absolute form on a proxy port, requests inside a tunnel, clear or intercepted, and
-those on a connection that routes led here.
+requests on a captured connection.
 """
 
-from collections.abc import Callable, Coroutine
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import ClassVar, NamedTuple
 from typing import Protocol as Role
 
 from gateway.exchange.http1.upstream import UpstreamConnection
@@ -18,10 +17,10 @@ from gateway.model.client import Certificate, Client
 from gateway.model.decision import Deny, Permit
 from gateway.model.errors import DownstreamError, GatewayError, Refused
 from gateway.model.intent import Door, Intent, Protocol
-from gateway.model.limits.limit import CONNECTION, EXCHANGE, REQUEST
+from gateway.model.limits.limit import EXCHANGE, REQUEST, Counted
 from gateway.model.reasons import Reason
 from gateway.model.record import Destination, ExchangeDraft
-from gateway.model.roles import Dialer, HeaderFields, Lease, Limiter, Meter
+from gateway.model.roles import Dialer, HeaderFields, Limiter, Meter
 from gateway.net.stream import Stream
 from gateway.policy.confirm import confirm_host
 from gateway.policy.decide import decide
@@ -29,28 +28,25 @@ from gateway.policy.plan import Rules
 from gateway.wire.http.messages import Request
 from gateway.wire.target import HTTP_PORT, Target
 
-Presence = Callable[[], Coroutine[Any, Any, None]]
-"""Returns once the client is gone."""
-
 
 class Identifies(Role):
-    """Who is asking."""
+    """Finds out who the client is."""
 
     async def identify(self, address: Address, head: HeaderFields, certificate: Certificate | None) -> Client:
         """Raises `DownstreamError` for credentials that are wrong or missing."""
         ...
 
     def by_address(self, address: Address) -> Client:
-        """Who never heard of a proxy that takes credentials."""
+        """For a captured client, which does not know of a proxy that takes credentials."""
         ...
 
     def refusal(self, denial: Deny, client: Client, intent: Intent, rules: Rules, now: float) -> GatewayError:
-        """What a denied client is told."""
+        """How to refuse a denied client."""
         ...
 
 
 class Judged(NamedTuple):
-    """May pass. `named` is whom the request names, under which Host it goes on."""
+    """A permitted request. `named` is the host that the request names and that its Host field carries."""
 
     permit: Permit
     client: Client
@@ -58,7 +54,7 @@ class Judged(NamedTuple):
 
 
 class Scope(Role):
-    """`pool` keeps connections between exchanges; who made it closes it."""
+    """`pool` keeps connections between exchanges; its maker closes it."""
 
     @property
     def pool(self) -> Pool: ...
@@ -67,13 +63,18 @@ class Scope(Role):
     def limiter(self) -> Limiter: ...
 
     @property
+    def counted(self) -> frozenset[Counted]:
+        """What an exchange takes a lease for, besides the connection that it may need."""
+        ...
+
+    @property
     def usual_port(self) -> int:
-        """The one that Host leaves out."""
+        """The port that Host leaves out."""
         ...
 
     @property
     def meter(self) -> Meter | None:
-        """Of the tunnel that carries the exchanges; where there is none, each lease has its own."""
+        """Of the tunnel that carries the exchanges; without one each lease has its own."""
         ...
 
     @property
@@ -90,40 +91,25 @@ class Scope(Role):
         """Who asks for what, and whether it may pass: noted in the draft as it becomes known. Raises `GatewayError`."""
         ...
 
-    def lease(self, judged: Judged, dials: bool, presence: Presence) -> AbstractAsyncContextManager[Lease]:
-        """Held while the exchange lasts. `dials`: it needs a connection of its own."""
-        ...
-
-    def connection_lease(self, judged: Judged, presence: Presence) -> AbstractAsyncContextManager[object]:
-        """For a connection that turns out to be needed later; given back at once, for it is only counted."""
-        ...
-
     def sum_up(self, draft: ExchangeDraft) -> None:
-        """What the connection's own record says of an exchange that is over."""
+        """Note in the connection's own record what an exchange that is over adds to it."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class AnyAuthority:
-    """Absolute form on a proxy port: each request names whom it is for, is judged like a connection of its own, and
-    by the rules of its own time. The target replaces Host (RFC 9112 section 3.2.2)."""
+    """Absolute form on a proxy port: each request names its destination, is judged like a connection of its own, and by
+    the rules of its own time. The target replaces Host (RFC 9112 section 3.2.2)."""
 
     rules: Callable[[], Rules]
     identifier: Callable[[], Identifies]
     limiter: Limiter
     pool: Pool
-    meter: None = None
-    usual_port: int = HTTP_PORT
-
-    @property
-    def dialer(self) -> Dialer[Stream] | None:
-        """See `Scope`."""
-        return None
-
-    @property
-    def is_verified(self) -> bool:
-        """See `Scope`."""
-        return False
+    counted: ClassVar[frozenset[Counted]] = EXCHANGE
+    usual_port: ClassVar[int] = HTTP_PORT
+    meter: ClassVar[None] = None
+    dialer: ClassVar[None] = None
+    is_verified: ClassVar[bool] = False
 
     async def judge(self, request: Request, target: Target, draft: ExchangeDraft, now: float) -> Judged:
         """See `Scope`."""
@@ -140,17 +126,8 @@ class AnyAuthority:
             raise identifier.refusal(decision, client, intent, rules, now)
         return Judged(decision, client, target.authority)
 
-    def lease(self, judged: Judged, dials: bool, presence: Presence) -> AbstractAsyncContextManager[Lease]:
-        """See `Scope`."""
-        counted = EXCHANGE | CONNECTION if dials else EXCHANGE
-        return self.limiter.lease(judged.permit, judged.client, counted, presence)
-
-    def connection_lease(self, judged: Judged, presence: Presence) -> AbstractAsyncContextManager[object]:
-        """See `Scope`."""
-        return self.limiter.lease(judged.permit, judged.client, CONNECTION, presence)
-
     def sum_up(self, draft: ExchangeDraft) -> None:
-        """The connection says of itself what holds of its last exchange; sizes are those of all."""
+        """The connection's record holds what its last exchange's does; sizes are summed."""
         _add_bytes(draft)
         connection = draft.connection
         connection.generation, connection.client, connection.intent = draft.generation, draft.client, draft.intent
@@ -161,8 +138,8 @@ class AnyAuthority:
 
 @dataclass(frozen=True, slots=True)
 class AnyHost(AnyAuthority):
-    """A connection that routes led here, on its way to `original`: each request names a host by its Host field, always
-    at the port that was dialled, and is judged like a connection of its own. Nobody is asked for credentials."""
+    """A captured connection on its way to `original`: each request names a host in its Host field, always at the port
+    that was dialled, and is judged like a connection of its own. No credentials are asked for."""
 
     original: Destination = field(kw_only=True)
 
@@ -188,6 +165,7 @@ class OneAuthority:
     """Inside a tunnel, whose permit holds for all its requests: each must name the tunnel's own host, as `sni` says,
     and its port. The tunnel's lease is held by whoever opened it, and its rules are those that it was opened under."""
 
+    counted: ClassVar[frozenset[Counted]] = REQUEST
     permit: Permit
     client: Client
     intent: Intent
@@ -218,23 +196,14 @@ class OneAuthority:
         draft.would_deny = verdict
         return Judged(self.permit, self.client, named)
 
-    def lease(self, judged: Judged, dials: bool, presence: Presence) -> AbstractAsyncContextManager[Lease]:
-        """See `Scope`. Whatever is not counted by request is the tunnel's: its own lease is held already."""
-        counted = REQUEST | CONNECTION if dials else REQUEST
-        return self.limiter.lease(judged.permit, judged.client, counted, presence)
-
-    def connection_lease(self, judged: Judged, presence: Presence) -> AbstractAsyncContextManager[object]:
-        """See `Scope`."""
-        return self.limiter.lease(judged.permit, judged.client, CONNECTION, presence)
-
     def sum_up(self, draft: ExchangeDraft) -> None:
-        """The connection's record speaks of the tunnel."""
+        """The connection's record describes the tunnel."""
         _add_bytes(draft)
         _add_end(draft)
 
 
 def _host_of(request: Request, usual_port: int) -> Authority | None:
-    """Whom the Host field names; None without one, as in HTTP/1.0. Raises `DownstreamError`."""
+    """The host in the Host field; None without one, as in HTTP/1.0. Raises `DownstreamError`."""
     hosts = request.values("host")
     if not hosts:
         return None

@@ -1,7 +1,8 @@
-"""What an exchange goes over to a destination, and where connections wait between exchanges.
+"""The connections to destinations that exchanges use, and the pool that keeps them between exchanges.
 
-It is used again only for the same client, under the same rule of the same generation, for the same host and port: it
-then leads where a dial would lead, with the same permit. One that a PROXY header opened is its client connection's own.
+A connection is used again only for the same client, under the same rule of the same generation, for the same host and
+port: it then leads where a dial would lead, with the same permit. One that began with a PROXY header belongs to its
+client connection.
 """
 
 import asyncio
@@ -28,10 +29,8 @@ IDLE_FOR_ONE_KEY = 32
 
 
 class UpstreamSide(Protocol):
-    """What one exchange goes over: a connection of HTTP/1 for as long as it lasts, or one stream of HTTP/2.
-
-    `is_reused`: its dial was another exchange's, or recorded elsewhere. `is_verified` as in `Upstream.verified`.
-    """
+    """What carries one exchange: a connection of HTTP/1 for as long as it lasts, or one stream of HTTP/2. `is_reused`:
+    its dial was another exchange's, or recorded elsewhere. `is_verified` as in `Upstream.verified`."""
 
     @property
     def dialled(self) -> Dialled: ...
@@ -49,7 +48,7 @@ class UpstreamSide(Protocol):
     def inlet(self) -> Inlet[Response]: ...
 
     telling: Telling | None
-    """How the last response was told."""
+    """The last response, as it was sent."""
 
     def expect(self, method: str, upgrade: bool, tell: Callable[[], None]) -> None:
         """A request with this method is sent next. Raises `UpstreamError` if an answer is there already."""
@@ -65,7 +64,7 @@ class UpstreamSide(Protocol):
 
     @property
     def is_unprocessed(self) -> bool:
-        """Whether the destination has said that it has not looked at the request (RFC 9113 section 8.7)."""
+        """Whether the destination has said that it did not process the request (RFC 9113 section 8.7)."""
         ...
 
     @property
@@ -78,39 +77,39 @@ class UpstreamSide(Protocol):
         ...
 
     def close(self) -> None:
-        """Where it stands between two exchanges."""
+        """Between two exchanges."""
         ...
 
     def abort(self) -> None:
-        """In the midst of an exchange: an orderly end would make a cut-off upload look complete."""
+        """During an exchange: an orderly end would make a cut-off upload look complete."""
         ...
 
 
 class Shared(Protocol):
-    """A connection that many exchanges go over at once."""
+    """A connection that carries many exchanges at once."""
 
     @property
     def has_room(self) -> bool:
-        """Whether one more may."""
+        """Whether it can carry one more."""
         ...
 
     @property
     def idle_since(self) -> float | None:
-        """Since which monotonic instant none does."""
+        """The monotonic instant since which it carries none."""
         ...
 
     def call(self) -> UpstreamSide:
-        """For one more."""
+        """Begin one more exchange."""
         ...
 
     def close(self) -> None:
-        """With all that go over it."""
+        """And end the exchanges on it."""
         ...
 
 
 def pool_key(client: Client, permit: Permit, peer: tuple[Address, int]) -> Hashable:
-    """All that has to be the same; `peer` only where the destination was told of it. Labels are no key: whom they
-    describe is told by the other facts."""
+    """All that must be equal; `peer` only where the destination was told of it. Labels are not part of it: the other
+    facts determine them."""
     who = client.address, client.source, client.user, client.namespace, client.service_account, client.pod
     told = peer if permit.terms.proxy_protocol is not None else None
     return (
@@ -126,11 +125,8 @@ def pool_key(client: Client, permit: Permit, peer: tuple[Address, int]) -> Hasha
 
 
 class Pool:
-    """Idle connections, the one used last first. Whoever made it closes it.
-
-    Each is dropped when it ends, says something unasked, or waits too long; and in time also while it is used, so that
-    a changed answer of the name servers takes effect.
-    """
+    """Idle connections, the one used last first. Its maker closes it. Each is dropped when it ends, receives something
+    unasked, or waits too long; and after a time also while it is in use, so that a changed DNS answer takes effect."""
 
     def __init__(self, deadlines: Deadlines, monotonic: Callable[[], float]) -> None:
         self._deadlines = deadlines
@@ -150,9 +146,8 @@ class Pool:
         return key in self._idle or (bool(self._shared) and self._with_room(key) is not None)
 
     async def reach(self, key: Hashable, dial: Callable[[], Coroutine[Any, Any, UpstreamSide]]) -> UpstreamSide:
-        """A connection that `dial` makes. Once connections of this pool have proved to be such that many exchanges go
-        over at once only one is dialled at a time, and the others find what it has led to: a connection, or an error.
-        """
+        """A connection made by `dial`. Once connections of this pool have proved to carry many exchanges at once, only
+        one is dialled at a time, and the others share its result: a connection, or an error."""
         if not self._shared:
             return await dial()
         failures = self._failures
@@ -169,7 +164,7 @@ class Pool:
                 raise
 
     def share(self, key: Hashable, connection: Shared) -> None:
-        """Have exchanges go over this one from now on."""
+        """Let exchanges share this one from now on."""
         self._shared.setdefault(key, []).append(connection)
         self._watch()
 
@@ -178,7 +173,7 @@ class Pool:
         return next((each for each in shared if each.has_room), None) if shared else None
 
     def take(self, key: Hashable) -> UpstreamSide | None:
-        """One that still stands; the caller gives it back or closes it."""
+        """One that is still open; the caller gives it back or closes it."""
         shared = self._with_room(key) if self._shared else None
         if shared is not None:
             return shared.call()
@@ -221,7 +216,7 @@ class Pool:
             self._alarm = None
 
     def forget(self, key: Hashable, connection: UpstreamConnection) -> None:
-        """It leaves, in whatever way."""
+        """It has left the pool."""
         waiting = self._idle[key]
         waiting.remove(connection)
         self._count -= 1
@@ -235,7 +230,7 @@ class Pool:
         return [connection for shared in self._shared.values() for connection in shared]
 
     def _sweep(self) -> None:
-        """Close what has waited for long: one waits at most twice that time."""
+        """Close what has waited for long: each waits at most twice that time."""
         self._alarm = None
         long_ago = self._monotonic() - IDLE_SECONDS
         for connection in self._all():
@@ -248,7 +243,7 @@ class Pool:
 
 
 def _is_done(shared: Shared, long_ago: float) -> bool:
-    """Nothing goes over it, and nothing has for long, or may; then it is closed."""
+    """It carries nothing, and has not for long, or may not any more; then it is closed."""
     if shared.idle_since is None or (shared.has_room and shared.idle_since > long_ago):
         return False
     shared.close()

@@ -1,1 +1,1 @@
-"""What recorded traffic tells: the policy that it needs, what another policy would do to it, who reached what."""
+"""Analyses of recorded traffic: the policy that it needs, what another policy would do to it, who reached what."""

@@ -1,4 +1,5 @@
-"""Records folded: millions of them are few different attempts, each with how often, when, and what came of it."""
+"""Folds records into attempts: millions of records are few different attempts, each with how often, when, and the
+outcome."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -6,7 +7,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from gateway.model.reasons import Reason
-from gateway.telemetry.formats.fields import Recorded, is_summed_up
+from gateway.telemetry.formats.fields import Recorded, authority_of, is_summed_up
 
 MOST_ATTEMPTS = 2_000_000
 _MOST_ADDRESSES = 16
@@ -30,7 +31,7 @@ class TooMuch(Exception):
 
 
 class Attempt(NamedTuple):
-    """Who wanted what, as far as a verdict depends on it; `None` is what the record does not say."""
+    """Who asked for what, as far as a verdict depends on it; `None` is what the record does not say."""
 
     client_address: str
     user: str | None
@@ -55,7 +56,7 @@ class Attempt(NamedTuple):
     @property
     def destination(self) -> str:
         """`host:port`."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return authority_of(self.host, self.port)
 
 
 _FACTS = tuple({"original": "original_address"}.get(field, field) for field in Attempt._fields[:-1])
@@ -73,7 +74,7 @@ class Tally:
     addresses: frozenset[str] = frozenset()
 
     def add(self, other: "Tally") -> None:
-        """Of another attempt."""
+        """Add another attempt's."""
         self.count += other.count
         self.first, self.last = min(self.first, other.first), max(self.last, other.last)
         if other.addresses is not self.addresses:  # most share one set
@@ -81,14 +82,14 @@ class Tally:
 
 
 def fold(records: Iterable[Recorded]) -> dict[Attempt, Tally]:
-    """Every attempt that came to a verdict of policy. Left out: what named no destination or got no verdict, what was
-    refused for what no record holds (credentials, a request's own rules), and sums of requests that have records of
-    their own. Raises `TooMuch`."""
+    """Every attempt with a verdict of policy. Left out: records without a destination or a verdict, refusals that
+    depend on what no record holds (credentials, a request's own rules), and sums of requests that have records of their
+    own. Raises `TooMuch`."""
     tallies: dict[Attempt, Tally] = {}
     texts: dict[str, str] = {}
 
     def shared(value: Any) -> Any:
-        """One text for all that say the same: each record came with its own."""
+        """One object for equal texts: each record came with its own."""
         return texts.setdefault(value, value) if type(value) is str else value
 
     for record in records:
@@ -105,7 +106,7 @@ def fold(records: Iterable[Recorded]) -> dict[Attempt, Tally]:
 
 
 def attempt_of(record: Recorded) -> Attempt | None:
-    """None: it says nothing about policy."""
+    """None: the record says nothing about policy."""
     decision = record["decision"]
     if decision == "none" or "host" not in record or is_summed_up(record):
         return None

@@ -1,4 +1,4 @@
-"""An attempt from the records before `decide` and `confirm`, as if it came now under these rules."""
+"""Judges recorded attempts by `decide` and `confirm`, as if they came now under these rules."""
 
 from collections.abc import Hashable
 from dataclasses import replace
@@ -31,11 +31,11 @@ class Verdict(NamedTuple):
 
 
 class Unaskable(Exception):
-    """The record's client or host is none that could be asked about."""
+    """The record's client or host is invalid."""
 
 
 def enforced(policy: Policy) -> Policy:
-    """The same with report mode off everywhere."""
+    """The same policy with report mode off everywhere."""
     return replace(
         policy,
         mode=Mode.ENFORCE,
@@ -45,8 +45,8 @@ def enforced(policy: Policy) -> Policy:
 
 
 class Judge:
-    """What `rules` say at the Unix time `now`. Clients that are members of the same groups meet the same verdict, so
-    that a million attempts by thousands of addresses are few questions."""
+    """The verdicts of `rules` at the Unix time `now`. Clients that are members of the same groups get the same verdict,
+    so that a million attempts by thousands of addresses are few questions."""
 
     def __init__(self, rules: Rules, now: float) -> None:
         self._rules = rules
@@ -68,7 +68,7 @@ class Judge:
         return verdict
 
     def _standing(self, client: Client) -> Hashable:
-        """All of a client that `decide` and `confirm` look at."""
+        """Everything about a client that `decide` and `confirm` depend on."""
         membership = self._rules.groups.membership_of(client)
         return membership.names, membership.known, client.namespace, client.source
 
@@ -134,7 +134,7 @@ def _intent(attempt: Attempt) -> Intent:
 
 
 def _opening(attempt: Attempt) -> Opening | None:
-    """None where the first bytes were not looked at, or the format does not tell."""
+    """None where the first bytes were not looked at, or the format does not have them."""
     if attempt.door == Door.ABSOLUTE_FORM or attempt.protocol not in (Protocol.TLS, Protocol.HTTP, Protocol.TCP):
         return None
     if attempt.protocol != Protocol.TLS:

@@ -1,8 +1,8 @@
-"""What a policy lacks to let recorded traffic pass: the fewest and narrowest rules.
+"""The rules that a policy lacks to let recorded traffic pass: the fewest and narrowest.
 
-Only what passed and reached its destination speaks for a rule. Names are taken exactly; a wildcard stands only for many
-names below one registrable domain of which none was seen once only, and never over a public suffix. What is worth a
-second look is said beside the rule.
+Only traffic that passed and reached its destination is evidence for a rule. Names are taken exactly; a wildcard stands
+only for many names below one registrable domain of which none was seen once only, and never over a public suffix. What
+is worth a second look is noted beside the rule.
 """
 
 from collections import defaultdict
@@ -54,7 +54,7 @@ class Proposal:
 
 @dataclass(slots=True)
 class Lesson:
-    """What came of it. `left_out` are destinations for which nothing is proposed, each with why."""
+    """The result. `left_out` are destinations for which nothing is proposed, each with why."""
 
     proposals: list[Proposal]
     left_out: dict[str, str]
@@ -63,7 +63,7 @@ class Lesson:
 
 @dataclass(slots=True)
 class _Evidence:
-    """All that was seen of one destination by the workloads that one rule would speak of."""
+    """All that was seen of one destination, by the workloads that one rule would apply to."""
 
     tally: Tally = field(default_factory=Tally)
     clients: set[str] = field(default_factory=set)
@@ -72,7 +72,7 @@ class _Evidence:
 
 
 class _Rule(NamedTuple):
-    """What destinations have in common that may share a rule."""
+    """What destinations that may share a rule have in common."""
 
     domain: str
     port: int
@@ -112,7 +112,7 @@ def learn(
 
 
 def within_reach(attempts: Mapping[Attempt, Tally], lesson: Lesson) -> dict[Attempt, Tally]:
-    """Those about which rules that follow the lesson have anything to say: the verdict of others stays as it was."""
+    """Those that rules from the lesson could apply to: the verdict of others stays as it was."""
     patterns = [host for proposal in lesson.proposals for host in (*proposal.hosts, *proposal.cidrs)]
     exact = {pattern.partition("/")[0] for pattern in patterns}
     below = tuple(pattern.removeprefix("*") for pattern in patterns if pattern.startswith("*."))
@@ -131,7 +131,7 @@ def _spelt_alike(
 
 
 def _canonical(host: str) -> str:
-    """As policies and the wire have it: others log names as they were typed."""
+    """In the form of policies and of the wire: foreign logs hold names as they were typed."""
     return str(parse_address(host) or parse_host_name(host) or host)
 
 
@@ -194,8 +194,8 @@ def _rule_for(host: str, port: int, evidence: _Evidence, workloads: tuple[Worklo
 
 
 def _protocol(port: int, seen: set[str | None]) -> Protocol | None:
-    """What the rule must say; None where the default of its port does."""
-    spoken = {protocol for protocol in Protocol if protocol in seen}  # logs of others may know more of them
+    """The protocol that the rule must state; None where the default of its port fits."""
+    spoken = {protocol for protocol in Protocol if protocol in seen}  # foreign logs may have several protocols
     if not spoken or spoken == {_USUAL.get(port)}:
         return None
     if Protocol.TCP in spoken:
@@ -206,7 +206,7 @@ def _protocol(port: int, seen: set[str | None]) -> Protocol | None:
 
 
 def registrable_domain(host: str) -> str:
-    """The name that somebody registered: one label more than the public suffix. The host itself where there is none."""
+    """The registered name: one label more than the public suffix. The host itself where there is none."""
     return _SUFFIXES.privatesuffix(host) or host
 
 
@@ -231,7 +231,7 @@ def _proposal(rule: _Rule, hosts: Mapping[str, _Evidence], wildcard_from: int) -
 
 def _wildcard(domain: str, hosts: Mapping[str, _Evidence], wildcard_from: int) -> tuple[str, set[str]]:
     """The deepest name above all names below `domain` that were seen more than once, and those names; none if they are
-    too few. What was seen once is no evidence: whoever carries data out in names makes many of those."""
+    too few. A name that was seen once is no evidence: exfiltration through names makes many of those."""
     below = {host for host, seen in hosts.items() if host.endswith(f".{domain}") and seen.tally.count > 1}
     if len(below) < max(wildcard_from, 2):
         return "", set()
@@ -243,13 +243,13 @@ def _wildcard(domain: str, hosts: Mapping[str, _Evidence], wildcard_from: int) -
 
 
 def holds_suffix(name: str) -> bool:
-    """Whether `name` is a public suffix, or one stands below it: names under a pattern over it are anybody's."""
+    """Whether `name` is a public suffix, or one is below it: a pattern over it covers names of many owners."""
     return _SUFFIXES.publicsuffix(name) == name or name in _above_suffixes()
 
 
 @cache
 def _above_suffixes() -> frozenset[str]:
-    """Every name below which a public suffix stands, those of the list's private section included."""
+    """Every name below which there is a public suffix, those of the list's private section included."""
     above: set[str] = set()
     with Path(PSLFILE).open(encoding="utf-8") as lines:
         for line in lines:
@@ -281,7 +281,7 @@ def _is_special(text: str) -> bool:
 def group_names(
     proposals: Sequence[Proposal], known: Mapping[Workload, str], taken: Iterable[str]
 ) -> dict[Workload, str]:
-    """A group for every workload that a proposal speaks of: one whose match is just that, else a new name."""
+    """A group for every workload that a proposal names: one whose match is exactly that, else a new name."""
     names = dict(known)
     used = {*known.values(), *taken}
     for workload in sorted({each for proposal in proposals for each in proposal.workloads}):
@@ -291,7 +291,7 @@ def group_names(
 
 
 def _fresh(wanted: str, used: set[str]) -> str:
-    """As policies take names, whatever a client called itself: printable, not long, without blanks at the ends."""
+    """A name that policies accept, whatever a client calls itself: printable, not long, without blanks at the ends."""
     shown = "".join("-" if c in "/#" or not c.isprintable() else c for c in wanted[:_NAME_CHARACTERS])
     name = shown.strip()
     candidate, number = name, 1

@@ -1,7 +1,7 @@
-"""Rules into the text of a policy: lines are put in, none is changed or moved, so that comments and order stay.
+"""Adds rules to the text of a policy: lines are inserted, none is changed or moved, so that comments and order stay.
 
-The text was loaded before and is loaded again afterwards: what is done here need not be right for every YAML, it only
-must not damage any.
+The text was loaded before and is loaded again afterwards: this need not work for every YAML, it only must not damage
+any.
 """
 
 import re
@@ -16,7 +16,7 @@ _MORE_THAN_TEXT = frozenset({"true", "false", "null", "True", "False", "Null", "
 
 
 class NotAppendable(Exception):
-    """The text is in a form to which nothing can be put without rewriting it; the text says which."""
+    """Nothing can be added to the text without rewriting it; the message says why."""
 
 
 def patched(
@@ -95,7 +95,7 @@ def _entry(text: str, remarks: Sequence[str]) -> str:
 
 
 def _printable(comment: str) -> str:
-    """On one line, whatever a client called itself."""
+    """On one line, whatever a client calls itself."""
     return "".join(c if c.isprintable() else "?" for c in comment)
 
 

@@ -1,7 +1,7 @@
-"""Files of records into records: any of our formats, plain or gzip, one after the other, standard input as `-`.
+"""Reads files of records: any of our formats, plain or gzip, one after the other, standard input as `-`.
 
-A file's format is told by its first line that any reader takes; a line that the format's reader does not take is
-counted and passed over, for logs end in the middle of lines and hold lines of others.
+A file's format is found by its first line that any reader takes; a line that the format's reader does not take is
+counted and skipped, for logs end in the middle of lines and hold lines of other programs.
 """
 
 import gzip
@@ -33,7 +33,7 @@ class Unreadable(Exception):
 
 @dataclass(slots=True)
 class Reading:
-    """What became of the lines. `strange` are places of the first lines that were passed over."""
+    """Counts of lines. `strange` are places of the first lines that were skipped."""
 
     lines: int = 0
     passed_over: int = 0
@@ -58,8 +58,8 @@ def read_records(
     fields: Sequence[str] | None = None,
     tick: Tick | None = None,
 ) -> Iterator[Recorded]:
-    """All records of all files. `tick` hears now and then how many bytes of the current file were read, as it stands
-    on the disk. Raises `Unreadable`."""
+    """All records of all files. `tick` is called now and then with the number of bytes read of the current file, as it
+    is on disk. Raises `Unreadable`."""
     for path in paths:
         try:
             with _opened(path) as raw, _unpacked(raw) as lines:

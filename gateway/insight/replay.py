@@ -1,4 +1,4 @@
-"""Recorded attempts under another policy: what would newly be refused, what newly let through."""
+"""Judges recorded attempts by another policy: what would newly be refused, what newly let through."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from gateway.policy.plan import Rules
 
 
 class FlowKey(NamedTuple):
-    """What is told apart in the answer."""
+    """The key of a row of the answer."""
 
     client: str
     destination: str
@@ -19,7 +19,7 @@ class FlowKey(NamedTuple):
 
 @dataclass(slots=True)
 class Outcome:
-    """Attempts whose fate changes, and how many records stay as they were or could not be judged."""
+    """Attempts whose verdict changes, and how many records are unchanged or could not be judged."""
 
     newly_denied: dict[FlowKey, Tally] = field(default_factory=dict)
     newly_allowed: dict[FlowKey, Tally] = field(default_factory=dict)

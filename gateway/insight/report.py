@@ -11,7 +11,7 @@ DIMENSIONS = ("day", "client", "destination")
 
 @dataclass(slots=True)
 class Sums:
-    """Connections and requests (those that came by one connection each count), by verdict, and payload bytes."""
+    """Connections and requests (those of one connection each count), by verdict, and payload bytes."""
 
     allowed: int = 0
     denied: int = 0
@@ -22,11 +22,11 @@ class Sums:
 
     @property
     def attempts(self) -> int:
-        """Connections and requests, whatever became of them."""
+        """Connections and requests, whatever their verdict."""
         return self.allowed + self.denied + self.ended_before
 
     def add(self, other: "Sums") -> None:
-        """For the last line."""
+        """For the line of totals."""
         self.allowed += other.allowed
         self.denied += other.denied
         self.would_deny += other.would_deny

@@ -1,1 +1,1 @@
-"""Looking inside TLS: the authority that signs for inspected destinations, the leaves, and both handshakes."""
+"""TLS interception: the authority that signs for inspected destinations, the leaves, and both handshakes."""

@@ -63,7 +63,7 @@ class Authority:
     def mint(self, host: Host, now: float, validity: float) -> Leaf:
         """A certificate for exactly `host`, valid for `validity` seconds, but not beyond the authority's own end."""
         ends = min(now + min(validity, LONGEST_LEAF_SECONDS), self.not_after)
-        begins = min(now - CLOCK_SKEW_SECONDS, ends)  # what an authority signs that has expired, clients reject
+        begins = min(now - CLOCK_SKEW_SECONDS, ends)  # not after the authority's end, which clients check
         text = str(host)
         fits = len(text) <= _LONGEST_COMMON_NAME
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)] if fits else [])
@@ -120,12 +120,9 @@ def read_authority(certificates: bytes, key: bytes, now: float | None) -> Author
     time, None for one that was found to be valid before. Raises `BadAuthority`.
     """
     signing = _read_key(key)
-    public = _public_bytes(signing)
+    public = signing.public_key()
     for certificate in read_certificates(certificates):
-        own = certificate.public_key().public_bytes(
-            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
-        if own == public:
+        if certificate.public_key() == public:
             _check(certificate, now)
             return Authority(certificate, signing, published(certificates))
     raise BadAuthority("no certificate in the file belongs to the key")
@@ -140,7 +137,7 @@ def read_certificates(pem: bytes) -> list[x509.Certificate]:
 
 
 def published(certificates: bytes) -> bytes:
-    """The certificates alone, in their order: whatever else stands in the file stays there."""
+    """The certificates alone, in their order, without anything else that stands in the file."""
     return b"".join(each.public_bytes(serialization.Encoding.PEM) for each in read_certificates(certificates))
 
 
@@ -206,7 +203,3 @@ def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-
-
-def _public_bytes(key: SigningKey) -> bytes:
-    return key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)

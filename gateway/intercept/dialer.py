@@ -1,4 +1,4 @@
-"""Reaches a destination and has it prove, over TLS, who it is: what requests inside an inspected tunnel go over."""
+"""Reaches a destination over TLS and verifies it: the connections for requests inside an inspected tunnel."""
 
 from collections.abc import Callable, Hashable
 from functools import partial
@@ -20,11 +20,8 @@ from gateway.net.tls.transport import Resumption
 
 class VerifyingDialer:
     """Fulfils `roles.Dialer` for one tunnel of `client`. `name` is whom the destination has to prove to be;
-    `is_permitted`: this is whom the permit names. `alpn` is offered; `told` hears of every handshake.
-
-    `owed` is a failure that the client was not told yet: the next dial is answered with it, the one after that tries
-    again.
-    """
+    `is_permitted`: it is the name that the permit is for. `alpn` is offered; `on_handshake` is called after each.
+    `owed` is a failure that the client has not seen yet: the next dial raises it, the one after that tries again."""
 
     owed: UpstreamError | InternalError | None = None
 
@@ -38,7 +35,7 @@ class VerifyingDialer:
         name: Host,
         is_permitted: bool,
         alpn: tuple[str, ...],
-        told: Callable[[SSLObject], None],
+        on_handshake: Callable[[SSLObject], None],
     ) -> None:
         self._dialer = dialer
         self._trust = trust
@@ -48,10 +45,10 @@ class VerifyingDialer:
         self._name = name
         self.is_permitted = is_permitted
         self.alpn = alpn
-        self._told = told
+        self._on_handshake = on_handshake
 
     async def dial(self, permit: Permit) -> Upstream[Stream]:
-        """As `roles.Dialer.dial`. Raises `UpstreamError` also for a destination that does not prove itself."""
+        """As `roles.Dialer.dial`. Raises `UpstreamError` also for a destination that cannot be verified."""
         if self.owed is not None:
             owed, self.owed = self.owed, None
             raise owed
@@ -61,14 +58,14 @@ class VerifyingDialer:
 
     async def secure(self, reached: Upstream[Stream], permit: Permit) -> Upstream[Stream]:
         """The same connection, in TLS. It is closed where that fails. Raises also `InternalError`, for a certificate of
-        ours that may not be shown."""
+        ours that may not be presented."""
         try:
             shaken = await self._shake(reached, permit)
         except BaseException:
             if not reached.stream.is_lost:
                 reached.stream.transport.close()  # behind the alert
             raise
-        self._told(shaken)
+        self._on_handshake(shaken)
         return reached._replace(verified=self.is_permitted, alpn=shaken.selected_alpn_protocol())
 
     async def _shake(self, reached: Upstream[Stream], permit: Permit) -> SSLObject:
@@ -82,7 +79,8 @@ class VerifyingDialer:
         return await meet_destination(reached.stream, context, str(self._name), resumption, shown is not None, *given)
 
     def _certificate(self, reached: Upstream[Stream], permit: Permit) -> ClientCertificate | None:
-        """What is shown, as with secrets: nothing for whom report mode alone lets pass. Raises `InternalError`."""
+        """The certificate to present; as with secrets, none where only report mode lets the request pass. Raises
+        `InternalError`."""
         inspection = permit.terms.inspection
         if inspection is None or inspection.client_certificate is None:
             return None
@@ -90,7 +88,7 @@ class VerifyingDialer:
         if is_doubtful or not self.is_permitted:
             return None
         name, groups = inspection.client_certificate, permit.groups
-        self._trust.certificate(name, self._name, groups)  # whom we reach has to be one that may see it, too
+        self._trust.certificate(name, self._name, groups)  # the destination has to be one that may see it, too
         return self._trust.certificate(name, permit.authority.host, groups)
 
     def _keep(self, key: Hashable, context: SSLContext, shaken: SSLObject) -> None:

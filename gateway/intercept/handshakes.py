@@ -1,4 +1,4 @@
-"""What a handshake's end means, on either side of an inspected tunnel."""
+"""What the result of a handshake means, on either side of an inspected tunnel."""
 
 import ssl
 from collections.abc import Sequence
@@ -8,12 +8,10 @@ from gateway.model.reasons import Reason
 from gateway.model.roles import Deadlines
 from gateway.net.stream import Stream
 from gateway.net.tls.alerts import refused_with
+from gateway.net.tls.contexts import HTTP_1_1, HTTP_2
 from gateway.net.tls.transport import Resumption, TlsFailed, start_tls
 
-HTTP_1_1 = "http/1.1"
-HTTP_2 = "h2"
-
-# X509_V_ERR_ of OpenSSL (x509_vfy.h), as far as an operator does something about it.
+# X509_V_ERR_ of OpenSSL (x509_vfy.h), as far as operators can act on them.
 _VERDICTS = {
     9: Reason.UPSTREAM_CERTIFICATE_NOT_YET_VALID,
     10: Reason.UPSTREAM_CERTIFICATE_EXPIRED,
@@ -40,12 +38,10 @@ _ABOUT_OUR_CERTIFICATE = frozenset(
 )
 
 
-def mirrored(offered: Sequence[str]) -> tuple[str, ...]:
-    """What is offered to the destination for a client that offers this (RFC 7301); nothing where it offers nothing. One
-    of HTTP/2 alone is understood by destinations of HTTP/1.1, too: docs/decisions/0016-http2.md.
-
-    Raises `DownstreamError` where it offers only what is not inspected.
-    """
+def alpn_for_destination(offered: Sequence[str]) -> tuple[str, ...]:
+    """The protocols to offer to the destination for a client that offers these (RFC 7301); none if it offers none. For
+    a client that offers only HTTP/2, HTTP/1.1 is offered as well: docs/decisions/0016-http2.md. Raises
+    `DownstreamError` if it offers only what is not inspected."""
     if not offered:
         return ()
     if HTTP_2 in offered:
@@ -55,9 +51,9 @@ def mirrored(offered: Sequence[str]) -> tuple[str, ...]:
     return (HTTP_1_1,)
 
 
-def shown(offered: Sequence[str], taken: str | None) -> tuple[str, ...]:
-    """What the client is offered, of what it offers itself, where the destination has `taken` this: the same, if it can
-    be; nothing for nothing, but to a client that knows only HTTP/2."""
+def alpn_for_client(offered: Sequence[str], taken: str | None) -> tuple[str, ...]:
+    """What the client, which `offered` these, may choose from after the destination has `taken` one: the same, if
+    possible. Where the destination took none there is no choice either, except for a client that speaks only HTTP/2."""
     if taken is not None and taken in offered:
         return (taken,)
     if taken is None and (not offered or HTTP_1_1 in offered):
@@ -74,8 +70,8 @@ async def meet_destination(
     deadlines: Deadlines,
     seconds: float,
 ) -> ssl.SSLObject:
-    """It has proved to be `name`, a host or an address. `shows`: so have we, if it asked. Raises `UpstreamError`; then
-    the stream is to be closed."""
+    """The destination has proved to be `name`, a host or an address. `shows`: so have we, if it asked. Raises
+    `UpstreamError`; then the stream is to be closed."""
     try:
         with deadlines.within(seconds, lambda: UpstreamError(Reason.UPSTREAM_TLS_TIMEOUT, _too_slow(seconds))):
             return await start_tls(stream, context, False, name, resumption)
@@ -84,7 +80,7 @@ async def meet_destination(
 
 
 async def meet_client(stream: Stream, context: ssl.SSLContext, deadlines: Deadlines, seconds: float) -> ssl.SSLObject:
-    """It has taken our certificate. Raises `DownstreamError`; what TLS itself has to say about that was said."""
+    """The client has accepted our certificate. Raises `DownstreamError`, with an alert sent where TLS has one."""
     if stream.is_lost or stream.has_ended:
         raise DownstreamError(Reason.CLIENT_CLOSED, "before it was answered")
     try:

@@ -1,8 +1,8 @@
-"""What an inspector is: the interface for those who write one. docs/inspectors.md tells it with an example.
+"""The interface for those who write inspectors. docs/inspectors.md explains it with an example.
 
 A distribution offers a kind of inspector as an entry point of the group `egress_gateway.inspectors`; it names a
 `Build`. gateway.yaml declares an inspector of that kind with its options, and rules name it. The gateway runs it in a
-process of its own: it never holds up anything else, and what it does there harms no one but who waits for it.
+process of its own: it never holds up anything else, and what it does there affects only exchanges that wait for it.
 """
 
 from collections.abc import Callable, Mapping
@@ -45,16 +45,16 @@ def annotate(key: str, value: str) -> Answer:
 
 
 def hold(size: int) -> Answer:
-    """It may go on but for the last `size` bytes: what follows will tell."""
+    """It may go on except for the last `size` bytes: what follows will decide."""
     return Answer(hold=size)
 
 
 class Inspector:
-    """Looks at one exchange. Methods are called in the order in which they stand here, `*_chunk` any number of times.
+    """Inspects one exchange. Methods are called in the order in which they stand here, `*_chunk` any number of times.
 
-    A method that is not written is not called, and content is decoded for who reads it only. Content is shown without
-    its content coding. Whatever a method raises, and a method that takes longer than the inspector's `timeout`, denies
-    the exchange, unless gateway.yaml says `on_error: allow`.
+    A method that is not overridden is not called, and content is decoded only for inspectors that read it. Content is
+    shown without its content coding. Whatever a method raises, and a method that takes longer than the inspector's
+    `timeout`, denies the exchange, unless gateway.yaml says `on_error: allow`.
     """
 
     def request_head(self, head: RequestHead) -> Answer:
@@ -62,7 +62,7 @@ class Inspector:
         return ALLOW
 
     def request_chunk(self, data: bytes) -> Answer:
-        """The next piece of the request's content, of any size: where one ends means nothing."""
+        """The next piece of the request's content, of any size; its boundaries mean nothing."""
         return ALLOW
 
     def request_end(self) -> Answer:
@@ -70,7 +70,7 @@ class Inspector:
         return ALLOW
 
     def response_head(self, head: ResponseHead) -> Answer:
-        """Before the client is told anything."""
+        """Before anything is sent to the client."""
         return ALLOW
 
     def response_chunk(self, data: bytes) -> Answer:
@@ -88,5 +88,5 @@ options that it cannot take: its text is shown to whoever wrote them."""
 
 
 def written_by(kind: type[Inspector], method: str) -> bool:
-    """Whether inspectors of this class have the method, and do not only inherit it."""
+    """Whether this class overrides the method."""
     return getattr(kind, method) is not getattr(Inspector, method)

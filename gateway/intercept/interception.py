@@ -1,9 +1,9 @@
-"""TLS is ended here and begun anew: an inspected tunnel, from its judged ClientHello to the end of its requests.
+"""An inspected tunnel, from its judged ClientHello to the end of its requests: TLS is terminated and originated anew.
 
     mirror ALPN -> prove the destination -> show the client a leaf -> converse
 
-The destination comes first: nothing is shown to a client in the name of somebody who did not prove to be that. Where
-it cannot, the client is told so in answer to its request, inside TLS, as nobody reads what stands in an alert.
+The destination comes first: no certificate is shown to a client in the name of a destination that was not verified. If
+that fails, the client gets the error in answer to its request, inside TLS, as nobody reads what an alert says.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from gateway.exchange.parts import Parts
 from gateway.exchange.scope import OneAuthority
 from gateway.exchange.upstream import Pool
 from gateway.intercept.dialer import VerifyingDialer
-from gateway.intercept.handshakes import HTTP_2, meet_client, mirrored, shown
+from gateway.intercept.handshakes import alpn_for_client, alpn_for_destination, meet_client
 from gateway.intercept.minting import Minting
 from gateway.intercept.rejections import Rejections
 from gateway.intercept.sessions import Sessions
@@ -36,6 +36,7 @@ from gateway.model.record import Draft, Ended, Side, TlsSides
 from gateway.model.recording.noting import note
 from gateway.model.roles import Limiter, Meter, Upstream
 from gateway.net.stream import Stream
+from gateway.net.tls.contexts import HTTP_2
 from gateway.policy.plan import Rules
 
 HTTPS_PORT = 443
@@ -58,7 +59,7 @@ class Inspected:
 
     @property
     def name(self) -> Host:
-        """Whom the client expects, and the destination has to prove to be."""
+        """The name that the client expects, and the destination has to prove."""
         return self.hello.server_name or self.permit.authority.host
 
 
@@ -70,7 +71,7 @@ class _Met(NamedTuple):
 
 
 class Interception:
-    """All that inspected tunnels of one process share. What is put in its place serves the tunnels that begin later."""
+    """What all inspected tunnels of one process share. A replacement serves the tunnels that begin later."""
 
     def __init__(self, minting: Minting, parts: Parts, trust: Trust) -> None:
         self.minting = minting
@@ -81,7 +82,7 @@ class Interception:
         self._rejections = Rejections(parts.clock.monotonic)
 
     async def converse(self, downstream: Stream, draft: Draft, tunnel: Inspected) -> None:
-        """Until either side has had enough. Raises `DownstreamError`; the streams stay their owners' to close."""
+        """Until either side ends. Raises `DownstreamError`; closing the streams is left to their owners."""
         parts, timeouts = self._parts, tunnel.permit.terms.timeouts
         draft.tls = TlsSides()
         dialer = self._dialer(tunnel, draft, draft.tls)
@@ -116,14 +117,14 @@ class Interception:
             client=draft.peer,
             name=tunnel.name,
             is_permitted=agrees and draft.would_deny is None,
-            alpn=mirrored(tunnel.hello.alpn),
-            told=partial(self._note_destination, sides),
+            alpn=alpn_for_destination(tunnel.hello.alpn),
+            on_handshake=partial(self._note_destination, sides),
         )
 
     async def _meet_destination(
         self, tunnel: Inspected, draft: Draft, dialer: VerifyingDialer, scope: OneAuthority
-    ) -> "_Met":
-        """What the client may be offered. A failure stays to be told."""
+    ) -> _Met:
+        """What the client may be offered. A failure is kept for the answer to its first request."""
         parts, offered = self._parts, tunnel.hello.alpn
         try:
             secured = await dialer.secure(tunnel.upstream, tunnel.permit)
@@ -131,7 +132,7 @@ class Interception:
             note(error, draft)
             dialer.owed = error
             return _Met(tuple([each for each in dialer.alpn if each in offered]))
-        alpn = shown(offered, secured.alpn)
+        alpn = alpn_for_client(offered, secured.alpn)
         if secured.alpn == HTTP_2:
             calling = Calling(secured, parts.clock.monotonic)
             scope.share(calling, draft.peer)
@@ -141,7 +142,7 @@ class Interception:
         return _Met(alpn)
 
     async def _lets_connect(self, calling: Calling) -> bool:
-        """Whether clients may ask for WebSockets: what the destination says of that is theirs as well."""
+        """Whether clients may ask for WebSockets: only if the destination allows it."""
         try:
             with self._parts.deadlines.within(_SETTLING_SECONDS, lambda: UpstreamError(Reason.RESPONSE_TIMEOUT)):
                 await asyncio.shield(calling.settled)
@@ -152,7 +153,7 @@ class Interception:
     async def _meet_client(
         self, downstream: Stream, tunnel: Inspected, sides: TlsSides, alpn: tuple[str, ...]
     ) -> SSLObject:
-        """It has taken our certificate."""
+        """The client has accepted our certificate."""
         parts, permit = self._parts, tunnel.permit
         context = await self.minting.context_for(tunnel.name, alpn)
         try:
@@ -165,7 +166,7 @@ class Interception:
         return shaken
 
     def _note_destination(self, sides: TlsSides, shaken: SSLObject) -> None:
-        """The first one; others of the same tunnel are dialled and proved alike."""
+        """The first one; others of the same tunnel are dialled and verified alike."""
         if sides.upstream_version is not None:
             return
         sides.upstream_version, sides.upstream_resumed = shaken.version(), bool(shaken.session_reused)
@@ -174,7 +175,7 @@ class Interception:
             sides.certificate, sides.subject, sides.issuer = shown
 
     def _note_silence(self, downstream: Stream, draft: Draft, tunnel: Inspected, shaken_at: float) -> None:
-        """Some clients look at our certificate when the handshake is over, and leave without a word."""
+        """Some clients check our certificate when the handshake is over, and leave without an alert."""
         if not (downstream.is_lost or downstream.has_ended):
             note(
                 InternalError(Reason.DRAINING) if self._parts.draining else DownstreamError(Reason.IDLE_TIMEOUT), draft

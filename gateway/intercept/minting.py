@@ -1,6 +1,5 @@
-"""Server-side TLS contexts for inspected names, each with a certificate of its own: made on demand, kept for as long as
-they are good, bounded in number. A name that many clients ask for at once is made once; making blocks no loop.
-"""
+"""Server-side TLS contexts for inspected names, each with a certificate of its own: made on demand, kept while they are
+valid, bounded in number. A name that many clients ask for at once is made once; making one does not block the loop."""
 
 import asyncio
 import ssl
@@ -14,8 +13,8 @@ from gateway.model.roles import Clock
 from gateway.net.tls.contexts import load_chain, server_context
 
 RENEW_AT = 0.5
-"""The part of a leaf's life after which it is made anew."""
-_AT_ONCE = 2  # threads; minting takes well under a millisecond of processor
+"""The part of a leaf's lifetime after which it is made again."""
+_AT_ONCE = 2  # threads; minting takes well under a millisecond of CPU
 
 _Key = tuple[Host, tuple[str, ...]]
 
@@ -48,7 +47,7 @@ class Minting:
         if flight is None:
             flight = self._flights[key] = asyncio.ensure_future(self._make(key))
             flight.add_done_callback(lambda _: self._flights.pop(key))
-        return await asyncio.shield(flight)  # whoever began it may go away; others wait for it
+        return await asyncio.shield(flight)  # its first waiter may be cancelled; others wait for it
 
     async def _make(self, key: _Key) -> ssl.SSLContext:
         now = self._clock.time()

@@ -1,5 +1,7 @@
-"""Clients that do not take our certificate: pinned, or without our authority. Such a tunnel ends, it is never passed on
-unseen; who runs the gateway is told, seldom for each rule, what can be done about it. Counted are they by their reason.
+"""Clients that reject our certificate: pinned, or without our authority.
+
+Such a tunnel ends; it is never relayed uninspected. The log says what can be done about it, once in ten minutes for
+each rule; metrics count them by reason.
 """
 
 import logging

@@ -1,7 +1,7 @@
-"""TLS sessions with destinations, to be taken up again: the last one for each host, port and rule, bounded in number.
+"""TLS sessions with destinations, for resumption: the last one for each host, port and rule, bounded in number.
 
-A session that is taken up again proves the destination by what was verified when it began. So it is kept for an hour
-at most, for the same name under the same rule, and by the same context, which means by the same authorities.
+A resumed session proves the destination by what was verified when it began. So it is kept for an hour at most, for the
+same name under the same rule, and by the same context, which means by the same authorities.
 """
 
 import ssl
@@ -31,7 +31,7 @@ class Sessions:
         return len(self._kept)
 
     def find(self, key: Hashable, context: ssl.SSLContext) -> ssl.SSLSession | None:
-        """One that may be taken up now."""
+        """One that may be resumed now."""
         kept = self._kept.get(key)
         if kept is None or kept.context is not context:
             return None
@@ -42,7 +42,7 @@ class Sessions:
         return kept.session
 
     def keep(self, key: Hashable, context: ssl.SSLContext, session: ssl.SSLSession, resumed: bool) -> None:
-        """The newest one. `resumed`: it goes on from the one that is kept, and proves nothing anew."""
+        """The newest one. `resumed`: it continues the one that is kept, and proves nothing anew."""
         former = self._kept.pop(key, None)
         if resumed and former is None:
             return

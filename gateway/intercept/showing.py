@@ -1,4 +1,4 @@
-"""What a record says of a destination's certificate."""
+"""What a record says about a destination's certificate."""
 
 from collections import OrderedDict
 from hashlib import sha256
@@ -20,7 +20,7 @@ class Shown(NamedTuple):
 
 
 class Certificates:
-    """Reading one costs more than a whole exchange: what was read is remembered by its fingerprint, within bounds."""
+    """Parsing one costs more than a whole exchange: results are remembered by fingerprint, within bounds."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, Shown] = OrderedDict()

@@ -1,6 +1,5 @@
-"""Whom we believe towards destinations, and who we are to them: client-side TLS contexts, made in a thread, each once
-for its authorities and for the certificate that it shows.
-"""
+"""The authorities that we trust towards destinations, and the certificates that we present: client-side TLS contexts,
+made in a thread, once for each set of authorities and presented certificate."""
 
 import asyncio
 import ssl
@@ -21,15 +20,15 @@ _Key = tuple[str | None, tuple[str, ...], ClientCertificate | None]
 
 
 class Showable(NamedTuple):
-    """A certificate of gateway.yaml, and where it may be shown."""
+    """A certificate of gateway.yaml, and where it may be presented."""
 
     certificate: ClientCertificate
     scope: SecretScope
 
 
 class Trust:
-    """The system's certificates are read once; whoever wants them anew makes another `Trust`. `showable` are by name
-    what rules may have us show."""
+    """The system's certificates are read once; to read them again make another `Trust`. `showable` are by name the
+    certificates that rules may use."""
 
     def __init__(self, showable: Mapping[str, Showable] = MappingProxyType({}), size: int = KEPT) -> None:
         self._showable = showable
@@ -37,8 +36,8 @@ class Trust:
         self._kept: OrderedDict[_Key, asyncio.Future[ssl.SSLContext]] = OrderedDict()
 
     def certificate(self, name: str, host: Host, groups: Sequence[str]) -> ClientCertificate:
-        """The one of this name, for a client of these groups. A rule of another generation is held against what
-        gateway.yaml says now: raises `InternalError` if it may not be shown there."""
+        """The one of this name, for a client of these groups. A rule of another generation is held against the current
+        gateway.yaml: raises `InternalError` if it may not be presented there."""
         found = self._showable.get(name)
         if found is None or not found.scope.covers(host) or not found.scope.is_for(groups):
             raise InternalError(Reason.SECRET_UNAVAILABLE, f"client certificate {name}")
@@ -59,7 +58,7 @@ class Trust:
         else:
             self._kept.move_to_end(key)
         try:
-            return await asyncio.shield(kept)  # whoever began it may go away; others wait for it
+            return await asyncio.shield(kept)  # its first waiter may be cancelled; others wait for it
         except (ssl.SSLError, ValueError, OSError):
             self._kept.pop(key, None)
             raise

@@ -1,1 +1,1 @@
-"""Who runs in the cluster around: pods by their address, and the tokens of service accounts."""
+"""Workloads of the cluster: pods by their address, and the tokens of service accounts."""

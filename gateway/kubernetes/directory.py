@@ -1,7 +1,7 @@
-"""Which pod has an address now: changes in, answers out. No I/O and no clock of its own.
+"""Which pod has an address now. No I/O and no clock of its own.
 
-Who cannot be told apart is nobody: two pods that run with one address, a node's address that pods share with the node,
-a state too old to be true. The answer then says why not, and is never a guess.
+An address that cannot be attributed for certain has no pod: one that two running pods have, a node's address that pods
+share with the node, any address while the state is too old. The answer then says why, and is never a guess.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +13,7 @@ from gateway.model.addresses import Address
 
 
 class Doubt(StrEnum):
-    """Why nobody can say which pod it is; stands in the record as `identity_doubt`."""
+    """Why the pod at an address is unknown; stands in the record as `identity_doubt`."""
 
     AMBIGUOUS = "ambiguous"  # several pods have the address
     HOST_NETWORK = "host_network"  # the node's own, or that of a pod in its node's network
@@ -28,7 +28,7 @@ class Put(NamedTuple):
 
 
 class Drop(NamedTuple):
-    """A pod that is none any more, by its uid."""
+    """A pod that is gone, by its uid."""
 
     uid: str
 
@@ -47,7 +47,7 @@ class Heard(NamedTuple):
 
 
 class Reset(NamedTuple):
-    """All that was said before counts no more; the whole state follows, up to the next `Heard`."""
+    """Everything before is void; the whole state follows, up to the next `Heard`."""
 
 
 Change = Put | Drop | Labelled | Heard | Reset
@@ -82,7 +82,7 @@ class Directory:
         return self._heard_at is None or self._now() - self._heard_at > self.stale_after
 
     def holder(self, address: Address) -> Pod | Doubt | None:
-        """The pod with this address, why nobody can say, or None: none has it."""
+        """The pod with this address, or why that is unknown; None: no pod has it."""
         if self.is_stale:
             return Doubt.STALE
         uids = self._by_address.get(address)
@@ -98,7 +98,7 @@ class Directory:
         return None if self.is_stale else self._namespaces.get(namespace)
 
     def apply(self, change: Change) -> None:
-        """In the order in which they were told."""
+        """One change, in the order in which they came."""
         match change:
             case Put(pod):
                 self._take_out(pod.uid)
@@ -119,7 +119,7 @@ class Directory:
                 self._heard_at = None
 
     def changes(self) -> Iterator[Change]:
-        """The whole state as it is now, for somebody who knows nothing yet."""
+        """The whole current state as changes, for an empty directory."""
         told: list[Change] = [Reset()]
         told += [Labelled(namespace, labels) for namespace, labels in self._namespaces.items()]
         told += [Put(pod) for pod in self._pods.values()]
@@ -150,8 +150,8 @@ class Directory:
                 del self._by_address[address]
 
     def _share(self, labels: Mapping[str, str]) -> Mapping[str, str]:
-        """Replicas have the same labels: one mapping for all of them. What nobody has any more is forgotten with the
-        rest when there is too much of it."""
+        """Replicas have the same labels: one mapping for all of them. Unused ones are dropped with the rest when there
+        are too many."""
         if len(self._shared) > 2 * len(self._pods) + 1000:
             self._shared.clear()
         return self._shared.setdefault(tuple(sorted(labels.items())), labels)

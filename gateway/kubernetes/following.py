@@ -1,6 +1,6 @@
-"""A resource of the API followed for ever: the whole list once, then every change, as the API's own clients do it.
+"""Follows a resource of the API: the whole list once, then every change, as the API's own clients do it.
 
-A watch that ends is taken up where it ended; only when the server has forgotten that point (410 Gone) is the list
+A watch that ends is resumed where it ended; only when the server has forgotten that version (410 Gone) is the list
 asked for again, page by page. See "Efficient detection of changes" in the API concepts of Kubernetes.
 """
 
@@ -22,13 +22,14 @@ WATCH_SECONDS = 300
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 10.0
 HEALTHY_SECONDS = 1.0
 FAILURES = 4
-"""In a row; then even the version to go on from is doubted: a server that was set back has never heard of it."""
+"""In a row; then the version to continue from is dropped: a restored server may not know it."""
 
 _logger = logging.getLogger(__name__)
 
 
 class Taker(Protocol):
-    """Who is told. A list comes as pages between `begin` and `complete`: what was not in it is gone."""
+    """Gets a list and its changes. A list comes as pages between `begin` and `complete`: what was not in it is
+    gone."""
 
     def begin(self) -> None:
         """A whole list follows."""
@@ -61,8 +62,8 @@ class Resource:
 
 
 class Following:
-    """One resource. `heard_at` is the monotonic instant of the server's last word on it, None before the first whole
-    list; `silence` seconds without one, and the watch is opened anew."""
+    """One resource. `heard_at` is the monotonic instant at which the server was last heard, None before the first whole
+    list; after `silence` seconds the watch is opened again."""
 
     def __init__(
         self,
@@ -84,7 +85,7 @@ class Following:
         self.heard_at: float | None = None
 
     async def run(self) -> None:
-        """Returns never, but by being cancelled."""
+        """Returns only by being cancelled."""
         while True:
             began_at = self._now()
             try:
@@ -118,7 +119,7 @@ class Following:
         self._hear()
 
     def _take_page(self, page: Any) -> tuple[str, str]:
-        """Where to go on, and the version of the whole."""
+        """The continue token, and the version of the list."""
         metadata = page.get("metadata") if isinstance(page, dict) else None
         if not isinstance(metadata, dict) or not isinstance(metadata.get("resourceVersion"), str):
             raise ApiError(f"{self._resource.path}: a list that is none")
@@ -153,7 +154,7 @@ class Following:
             self._version = version
 
     def _tell(self, taken: Callable[[Mapping[str, Any]], None], item: Any) -> None:
-        """One object that cannot be read is left out, and nobody else suffers."""
+        """An object that cannot be read is left out; the others are not affected."""
         try:
             taken(item if isinstance(item, dict) else {})
         except ValueError as error:
@@ -167,7 +168,7 @@ class Following:
             self._is_well = True
 
     def _complain(self, error: Exception) -> None:
-        """Once, until it is well again."""
+        """Log once, until it works again."""
         self._failures += 1
         if self._failures % FAILURES == 0:
             self._version = ""
@@ -177,7 +178,7 @@ class Following:
 
 
 def oldest(followings: Iterable[Following]) -> float | None:
-    """Since when all of them are known; None while one was never heard."""
+    """Since when all of them are known; None while one has no list yet."""
     instants = [following.heard_at for following in followings]
     known = [instant for instant in instants if instant is not None]
     return min(known) if len(known) == len(instants) else None

@@ -1,4 +1,4 @@
-"""From an object of the API to a pod: of the ten kilobytes that the API tells of each, the few facts that we need.
+"""Reads a pod out of an object of the API: of its ten kilobytes, the few facts that we need.
 
 Fields as in the reference of Kubernetes, v1 Pod: metadata `uid name namespace labels ownerReferences
 deletionTimestamp`, spec `serviceAccountName hostNetwork`, status `phase podIPs podIP startTime`.
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from gateway.model.addresses import Address, parse_address
 
 MAX_LABELS = 256
-"""More than an object of the API can hold and stay readable; what comes after them is not looked at."""
+"""More than an object of the API reasonably holds; further ones are ignored."""
 
 _FINISHED = frozenset({"Succeeded", "Failed"})
 # Names that controllers make: of a ReplicaSet <Deployment>-<hash>, of a Job <CronJob>-<minutes since 1970>.
@@ -21,8 +21,8 @@ _SCHEDULED = re.compile(r"(.+)-[0-9]{8,11}", re.ASCII)
 
 class Pod(NamedTuple):
     """One pod that runs, or is about to. `started` is RFC 3339 in UTC to the second, as the API writes it, so that two
-    compare as text; empty before a node has taken it. `leaving`: it was told to end. `on_host`: its address is its
-    node's."""
+    compare as text; empty before it is scheduled. `leaving`: it is being deleted. `on_host`: its address is its node's.
+    """
 
     uid: str
     namespace: str
@@ -79,7 +79,7 @@ def uid_of(item: Mapping[str, Any]) -> str:
 
 
 def _addresses(status: Mapping[str, Any]) -> tuple[Address, ...]:
-    """Of both families; the single `podIP` is for servers that tell no list."""
+    """Of both families; the single `podIP` is for servers that send no list."""
     told = status.get("podIPs")
     texts = [_text(_mapping(each).get("ip")) for each in told] if isinstance(told, list) else []
     parsed = (parse_address(text) for text in texts or [_text(status.get("podIP"))])
@@ -87,8 +87,8 @@ def _addresses(status: Mapping[str, Any]) -> tuple[Address, ...]:
 
 
 def _workload(metadata: Mapping[str, Any], name: str, labels: Mapping[str, str]) -> str:
-    """`Kind/name` of what the pod is one of: a Deployment behind its ReplicaSet, a CronJob behind its Job, else its
-    controller, else itself."""
+    """`Kind/name` of the workload that the pod belongs to: a Deployment behind its ReplicaSet, a CronJob behind its
+    Job, else its controller, else itself."""
     owners = metadata.get("ownerReferences")
     for owner in map(_mapping, owners if isinstance(owners, list) else []):
         if owner.get("controller") is not True:

@@ -1,7 +1,8 @@
-"""The API server: where it is, who we are to it, and how one speaks to it. HTTP and TLS are aiohttp's.
+"""A client of the API server.
 
-No proxy is used, no redirect followed, and no answer is held beyond a bound. The token is read anew before each
-request, because kubelet replaces it; so are the certificates of the authority when their file changes.
+HTTP and TLS are aiohttp's. No proxy is used, no redirect followed, and no answer is held beyond a bound. The token is
+read again before each request, because kubelet replaces it; so are the certificates of the authority when their file
+changes.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ import aiohttp
 import orjson
 
 MOUNTED = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-"""Where kubelet puts what a pod needs to speak to the API server."""
+"""Where kubelet mounts what a pod needs for the API server."""
 
 MAX_ANSWER = 64 * 1024 * 1024
 MAX_EVENT = 8 * 1024 * 1024
@@ -36,7 +37,8 @@ class Expired(ApiError):
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """`url` without a path; `ca` is a file of PEM, None for the system's; `token_file` None for no token."""
+    """How to reach the API server. `url` without a path; `ca` is a file of PEM, None for the system's; `token_file`
+    None for no token."""
 
     url: str
     ca: Path | None = None
@@ -44,7 +46,7 @@ class Access:
 
 
 def access_from_inside(environ: Mapping[str, str], mounted: Path = MOUNTED) -> Access:
-    """As every pod finds it; by the usual name where the environment does not say."""
+    """As inside every pod; by the usual name if the environment has none."""
     host = environ.get("KUBERNETES_SERVICE_HOST") or "kubernetes.default.svc"
     port = environ.get("KUBERNETES_SERVICE_PORT") or "443"
     literal = f"[{host}]" if ":" in host else host
@@ -52,7 +54,7 @@ def access_from_inside(environ: Mapping[str, str], mounted: Path = MOUNTED) -> A
 
 
 class ApiServer:
-    """Asks one API server. Closed by `close`."""
+    """Asks one API server. `close` it at the end."""
 
     def __init__(self, access: Access) -> None:
         self._access = access
@@ -66,7 +68,7 @@ class ApiServer:
             return await _object_of(response)
 
     async def post(self, path: str, body: object) -> Any:
-        """What it makes of an object. Raises `ApiError`."""
+        """The object that it makes of this one. Raises `ApiError`."""
         async with self._asking("POST", path, body=orjson.dumps(body), seconds=ANSWER_SECONDS) as response:
             return await _object_of(response)
 
@@ -123,7 +125,7 @@ class ApiServer:
                 response.close()
 
     async def _prepare(self) -> tuple[aiohttp.ClientSession, dict[str, str]]:
-        """With the authorities and the token of now."""
+        """With the current authorities and token."""
         async with self._preparing:
             token, stamp = await asyncio.to_thread(_read_files, self._access)
             if self._session is None or stamp != self._stamp:
@@ -150,7 +152,7 @@ async def _object_of(response: aiohttp.ClientResponse) -> Any:
 
 
 def _refusal(response: aiohttp.ClientResponse, body: bytes) -> ApiError:
-    """Of a `Status` object, or of what a server in between says."""
+    """Of a `Status` object, or of what a proxy in between says."""
     try:
         told = orjson.loads(body)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Pods and namespaces followed, and told to all who ask: one watch for all processes of a gateway."""
+"""Follows pods and namespaces and passes changes on: one watch for all processes of a gateway."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -14,14 +14,14 @@ PODS = Resource("/api/v1/pods", "status.phase!=Succeeded,status.phase!=Failed")
 NAMESPACES = Resource("/api/v1/namespaces")
 SLICE = 1000
 BEHIND = 20_000
-"""Changes that wait for one reader; beyond them it is told the whole state instead."""
+"""Changes that wait for one reader; beyond them it gets the whole state instead."""
 
 HEARD_SECONDS = 1.0
 LONGEST_SILENCE = 60.0
 
 
 class Watching:
-    """`directory` is as the API server told last. Run by `run`."""
+    """`directory` is the state as the API server last sent it. Run by `run`."""
 
     def __init__(self, server: ApiServer, stale_after: float, now: Callable[[], float] = monotonic) -> None:
         self._server = server
@@ -35,7 +35,7 @@ class Watching:
         )
 
     async def run(self) -> None:
-        """Returns never, but by being cancelled."""
+        """Returns only by being cancelled."""
         try:
             async with asyncio.TaskGroup() as group:
                 for following in self._followings:
@@ -54,7 +54,7 @@ class Watching:
         return True
 
     def reader(self) -> "Reader":
-        """For one who knows nothing yet. Its end is `close`."""
+        """The whole state, then its changes. `close` it at the end."""
         reader = Reader(self.directory, self._readers.discard)
         self._readers.add(reader)
         return reader
@@ -88,7 +88,7 @@ class PodTaker:
         self._missing = set(self._directory.uids())
 
     def take(self, item: Mapping[str, Any]) -> None:
-        """See `Taker`. A pod that has ended is as good as gone."""
+        """See `Taker`. A pod that has ended counts as gone."""
         pod = read_pod(item)
         if pod is None:
             self._publish(Drop(uid_of(item)))
@@ -137,8 +137,8 @@ class NamespaceTaker:
 
 
 class Reader:
-    """What one process is told: the whole state, then what changes, in slices. One that is slow is told the whole state
-    again rather than ever more changes."""
+    """The changes for one process: the whole state, then what changes, in slices. A slow one gets the whole state again
+    rather than ever more changes."""
 
     def __init__(self, directory: Directory, left: Callable[["Reader"], None]) -> None:
         self._directory = directory
@@ -149,9 +149,9 @@ class Reader:
         self._news.set()
 
     def put(self, change: Change) -> None:
-        """Another one."""
+        """Queue one change."""
         if self._behind:
-            return  # it is part of the whole that will be told
+            return  # it is part of the whole state that will be sent
         self._waiting.append(change)
         if len(self._waiting) > BEHIND:
             self._waiting.clear()
@@ -159,7 +159,7 @@ class Reader:
         self._news.set()
 
     async def __aiter__(self) -> AsyncIterator[Sequence[Sequence[Change]]]:
-        """Slices of at most `SLICE` changes, as many as bring it to what is known now."""
+        """Slices of at most `SLICE` changes, as many as bring it up to date."""
         while True:
             await self._news.wait()
             self._news.clear()
@@ -174,5 +174,5 @@ class Reader:
         return waiting
 
     def close(self) -> None:
-        """Nothing more is told."""
+        """Nothing more comes."""
         self._left(self)

@@ -1,1 +1,1 @@
-"""Who holds the buckets behind a lease."""
+"""Leases under limits: buckets, lines of waiting clients, and the stores that keep them."""

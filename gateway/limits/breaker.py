@@ -15,7 +15,7 @@ from gateway.model.limits.limit import Breaker
 
 REMEMBERED = 10_000
 PROBE_SECONDS = 1.0
-"""When to come again where somebody else's attempt decides."""
+"""When to try again while another attempt is under way."""
 
 
 class _Failing:

@@ -11,7 +11,7 @@ from gateway.policy.buckets import Draw
 Key = tuple[str, ...]
 
 GATE = ".retry_after"
-"""How the name of such a limit ends; none of a policy does."""
+"""The end of such a limit's name; no limit of a policy has it."""
 
 _NO_KEY: Key = ()
 _PLAIN = (KeyPart.RULE,)
@@ -21,8 +21,10 @@ _BANDWIDTH = Counted.BANDWIDTH
 
 
 def draws_for(permit: Permit, client: Client, counted: frozenset[Counted]) -> list[Draw]:
-    """One for each bucket; of budgets of bytes nothing is taken yet, but something must be left. A quota by group that
-    the rule and the group use leads to one bucket twice: it is drawn from once."""
+    """One for each bucket; from budgets of bytes nothing is taken yet, but something must be left.
+
+    A quota by group that the rule and the group use leads to one bucket twice: it is drawn from once.
+    """
     draws: list[Draw] = []
     for applied in permit.limits:
         limit = applied.limit
@@ -38,8 +40,8 @@ def draws_for(permit: Permit, client: Client, counted: frozenset[Counted]) -> li
 
 
 def gate_draw(permit: Permit) -> Draw:
-    """Of what is closed while the destination wants patience: the rule's clients to that host. Each draw takes a
-    microsecond of it. It is overdrawn by what the destination says, as bandwidth is by what has moved."""
+    """The bucket that a destination's Retry-After closes, for the rule's clients to that host. Each draw takes a
+    microsecond of it. It is overdrawn by what the destination asks for, as bandwidth is by bytes that moved."""
     return Draw(_gate(permit.rule.name), (str(permit.authority.host),))
 
 
@@ -49,19 +51,19 @@ def _gate(rule: str) -> Limit:
 
 
 def is_gate(limit: Limit) -> bool:
-    """Whether a destination closed it, and no policy."""
+    """Whether it was closed by a destination, not by policy."""
     return limit.name.endswith(GATE)
 
 
 def keys_of(applied: Applied, permit: Permit, client: Client) -> Iterator[Key]:
-    """One key, or one for each group where groups are told apart: none for a client of no group."""
+    """One key, or one for each group where groups are counted separately: none for a client of no group."""
     parts = applied.limit.key
     for group in applied.groups if KeyPart.GROUP in parts else ("",):
         yield tuple(_part(part, group, permit, client) for part in parts if part is not KeyPart.RULE)
 
 
 def identity_of(client: Client) -> str:
-    """Who a client is as far as it is known: by its own name, else by where it comes from."""
+    """The client as far as it is known: by its own name, else by its address."""
     if client.spiffe is not None:
         return client.spiffe
     if client.user is not None:
@@ -72,7 +74,7 @@ def identity_of(client: Client) -> str:
 
 
 def bytes_limits(permit: Permit) -> Iterable[Applied]:
-    """Those that are met while bytes move."""
+    """Those that apply while bytes move."""
     return [each for each in permit.limits if each.limit.counted in (_BANDWIDTH, _BYTES)]
 
 

@@ -1,4 +1,4 @@
-"""Gives leases under all limits that apply: taken together or not at all, waited for where a limit says so."""
+"""Gives leases under all limits that apply: taken together or not at all, with a wait if a limit allows it."""
 
 from collections.abc import Sequence
 from math import inf
@@ -20,7 +20,7 @@ from gateway.model.reasons import Reason
 from gateway.policy.buckets import Draw, Lacking, Taken
 
 COME_AGAIN = 1.0
-"""Seconds, where nobody knows when there will be room: something that is held has to be given back."""
+"""Seconds, where that is unknown: something that is held has to be given back."""
 
 
 PLANS = 4096
@@ -28,7 +28,7 @@ PLANS = 4096
 
 
 class Plan(NamedTuple):
-    """All that a lease needs to know; `held` are the draws that are put back, `opens` is 1 for what is counted as open.
+    """All that a lease needs to know; `held` are the draws that are put back, `opens` is 1 if the lease counts as open.
     `permit` is kept so that its identity stays its own."""
 
     permit: Permit
@@ -39,7 +39,7 @@ class Plan(NamedTuple):
 
 
 def plan_for(permit: Permit, client: Client, counted: frozenset[Counted]) -> Plan:
-    """What that means for this client."""
+    """The plan of a lease for this client."""
     draws = draws_for(permit, client, counted)
     held = [draw for draw in draws if draw.limit.counted is Counted.CONCURRENT]
     moves_bytes = Counted.BYTES in counted and bool(bytes_limits(permit))
@@ -60,12 +60,12 @@ class BucketLimiter:
 
     @property
     def held(self) -> int:
-        """Leases of what is open now."""
+        """Number of leases in use."""
         return self._unlimited.held + self.open
 
     @property
     def waiting(self) -> int:
-        """Who stands in a line now."""
+        """Number of leases that are waited for."""
         return self.lines.waiting
 
     def lease(

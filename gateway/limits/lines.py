@@ -1,8 +1,8 @@
-"""Who waits for a bucket, in which order, and who is next: one line a bucket, one turn a client.
+"""Who waits for a bucket, in which order, and who is next: one line for each bucket, one turn for each client.
 
-A line is served by a task of its own for as long as somebody stands in it. Who is admitted goes in the order of the
-clients' turns, so that one which asks ten times as often as another waits ten times as long, and not both the same.
-Who came later never overtakes: a bucket with a line is drawn from by its line alone.
+A line is served by a task of its own while anybody waits in it. Clients take turns (round robin), so that one that asks
+ten times as often as another waits ten times as long. A later request never overtakes: a bucket with a line is drawn
+from by its line alone.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from math import inf
 from typing import Any
 
 from gateway.limits.store import Store
-from gateway.limits.tables.table import NoAnswer
+from gateway.limits.tables.table import NoAnswer, Place
 from gateway.model.errors import DownstreamError, InternalError
 from gateway.model.limits.limit import Limit
 from gateway.model.reasons import Reason
@@ -26,20 +26,17 @@ WAITING_OF_CLIENT = 1_000
 """How many of one client may, or one would take all places: a connection of HTTP/2 can wait for a hundred things."""
 
 LOOK_EVERY = 0.05
-"""Seconds between looks at a bucket that only others' leaving fills: they may be on another worker."""
+"""Seconds between checks of a concurrency bucket: its holders may be on another worker."""
 
 LONGEST_SLEEP = 1.0
-"""Seconds, for a bucket that time fills: a reload may have changed how fast."""
+"""Seconds between checks of a rate's bucket at most: a reload may have changed the rate."""
 
 Presence = Callable[[], Coroutine[Any, Any, None]]
-"""Returns once nobody is there any more."""
-
-Place = tuple[str, tuple[str, ...]]
-"""A limit's name and a bucket's key."""
+"""Returns once the client is gone."""
 
 
 class NotServed(Exception):
-    """Waited for as long as one may, or found no room to wait."""
+    """Waited for as long as allowed, or found no room to wait."""
 
     def __init__(self, limit: Limit, detail: str) -> None:
         super().__init__(detail)
@@ -48,7 +45,7 @@ class NotServed(Exception):
 
 
 class Overdrawn(Exception):
-    """A bucket that nobody waits for has not enough."""
+    """A bucket that nobody waits for does not have enough."""
 
     def __init__(self, lacking: Lacking) -> None:
         super().__init__(lacking.limit.name)
@@ -77,7 +74,7 @@ class _Waiter:
 
 
 class _Line:
-    """Of one bucket. `turns` are the clients in the order of their turns, with those of each that wait."""
+    """Of one bucket. `turns` are the clients in the order of their turns, with the waiters of each."""
 
     __slots__ = ("limit", "place", "released", "serving", "turns", "wait")
 
@@ -90,7 +87,7 @@ class _Line:
         self.serving: Task[None] | None = None
 
     def first(self) -> _Waiter | None:
-        """Whose turn it is; those who gave up are dropped."""
+        """The waiter whose turn it is; those that gave up are dropped."""
         while self.turns:
             client, waiting = next(iter(self.turns.items()))
             while waiting and waiting[0].served.done():
@@ -101,7 +98,7 @@ class _Line:
         return None
 
     def leave(self, waiter: _Waiter) -> None:
-        """The first is served, or stands elsewhere; its client's next turn comes after everybody else's."""
+        """The first is served, or waits elsewhere; its client's next turn comes after everybody else's."""
         waiting = self.turns.pop(waiter.client)
         waiting.popleft()
         if waiting:
@@ -109,7 +106,7 @@ class _Line:
 
 
 class Lines:
-    """All lines of one process. `waiting` counts who stands in them."""
+    """All lines of one process. `waiting` is the number of waiters."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -118,7 +115,7 @@ class Lines:
         self.waiting = 0
 
     def line_before(self, draws: Sequence[Draw]) -> Lacking | None:
-        """The first of these buckets for which somebody waits already."""
+        """The first of these buckets that has a line."""
         if not self._lines:
             return None
         return next((Lacking(draw, 0.0) for draw in draws if (draw.limit.name, draw.key) in self._lines), None)
@@ -126,8 +123,8 @@ class Lines:
     async def served(
         self, draws: Sequence[Draw], client: str, lacking: Lacking, presence: Presence | None = None
     ) -> Taken:
-        """Stand in the line of the bucket that lacks until all is taken. Raises `NotServed`, `Overdrawn`, what the
-        store raises, or `DownstreamError` once `presence` has returned."""
+        """Wait in the line of the bucket that lacks until all is taken. Raises `NotServed`, `Overdrawn`, what the store
+        raises, or `DownstreamError` once `presence` has returned."""
         if not lacking.limit.queue:
             raise Overdrawn(lacking)
         if self.waiting >= WAITING:

@@ -1,7 +1,7 @@
-"""What bounds the bytes of one lease: bandwidth, which makes them wait, and budgets, which end them.
+"""Bounds the bytes of one lease: bandwidth, which makes them wait, and budgets, which end them.
 
-Bytes are counted when they have moved and drawn in pieces: a bucket may be overdrawn by what is read at once of each
-open connection, and whoever reads waits that out before the next byte.
+Bytes are counted after they moved and drawn in pieces: a bucket may be overdrawn by one read of each open connection,
+and the reader waits that out before the next byte.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,7 +18,7 @@ from gateway.policy.buckets import Draw
 PIECE_SECONDS = 0.05
 LEAST_PIECE = 4 * 1024
 LARGEST_PIECE = 1024 * 1024
-DRAWN_LATER = 4  # of a piece so much, 1/4, is drawn together with what follows
+DRAWN_LATER = 4  # up to 1/4 of a piece is drawn together with what follows
 OF_BUDGET = 1024  # and of a budget no more than 1/1024
 
 
@@ -33,7 +33,7 @@ class BytesMeter:
 
     def close(self) -> None:
         """Draw what has moved and was not drawn yet."""
-        for pace in {self.up, self.down} - {None}:
+        for pace in {self.up, self.down}:  # both may be the same
             if pace is not None:
                 pace.settle()
 

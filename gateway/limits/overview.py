@@ -1,4 +1,4 @@
-"""How full buckets are, for operators: those that this process met lately, the fullest first."""
+"""How full buckets are, for operators: those that this process used lately, the fullest first."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -14,7 +14,7 @@ SHOWN = 1_000
 
 class Fill(NamedTuple):
     """One bucket. `left` is what could be taken now, `used` from 0 (nothing was) to 1 (nothing is left), `refused` how
-    often it was what refused."""
+    often it was the one that refused."""
 
     limit: Limit
     key: tuple[str, ...]
@@ -26,7 +26,7 @@ class Fill(NamedTuple):
 def overview(
     states: Iterable[tuple[Place, State]], limits: Mapping[str, Limit], refused: Mapping[Place, int], now: Now
 ) -> Sequence[Fill]:
-    """At most `SHOWN`: those that refused most, then the fullest. `limits` are those that were met, by name."""
+    """At most `SHOWN`: those that refused most, then the fullest. `limits` are those that were applied, by name."""
     found = sorted(_fills(states, limits, refused, now), key=lambda fill: (-fill.refused, -fill.used, fill.limit.name))
     return found[:SHOWN]
 
@@ -43,5 +43,5 @@ def _fills(
 
 
 def most(limit: Limit) -> float:
-    """What a bucket has that nobody draws from."""
+    """The capacity of a bucket."""
     return limit.rate if limit.counted in (Counted.CONCURRENT, Counted.BYTES) else limit.burst

@@ -1,4 +1,4 @@
-"""What a limiter asks: whose answer may have to be waited for, where another machine gives it."""
+"""The interface of bucket stores. A store on another machine has to be waited for."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -25,7 +25,7 @@ class Store(Protocol):
     """Holds buckets for one machine or for many."""
 
     def take_at_once(self, draws: Sequence[Draw]) -> Taken | None:
-        """All, if that needs no waiting for anybody; else None, having taken nothing."""
+        """All, if that needs no waiting; else None, having taken nothing."""
         ...
 
     async def take(self, draws: Sequence[Draw]) -> Taken | Lacking:
@@ -50,8 +50,8 @@ class Store(Protocol):
 
 
 class TableStore:
-    """Fulfils `Store` on a table of this machine: nothing is ever waited for, but for a lock whose holder was stopped.
-    What could not be put back then is put back with what comes next."""
+    """Fulfils `Store` on a table of this machine: never waits, except for a lock whose holder was stopped. What could
+    not be put back then is put back with the next operation."""
 
     def __init__(self, table: Table, clock: Clock) -> None:
         self._table = table

@@ -21,7 +21,7 @@ class Result(StrEnum):
     REFUSED = "refused"
     WOULD_REFUSE = "would_refuse"  # in report mode
 
-    __hash__ = str.__hash__  # that of an enumeration takes longer than the counting
+    __hash__ = str.__hash__  # an enumeration's own takes longer than the counting
 
 
 class Tally:

@@ -1,1 +1,1 @@
-"""What the kernel is told, so that traffic comes to the gateway and nothing goes around it."""
+"""Kernel rules that lead traffic to the gateway, and let nothing go around it."""

@@ -1,4 +1,4 @@
-"""What is to be captured, and where: plain values, from which `ruleset` and `marking` make the kernel's words."""
+"""What is to be captured, and where: plain values, from which `ruleset` and `steps` make the kernel's rules."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,11 +13,8 @@ ROUTING_TABLE = 17017
 
 
 class Place(StrEnum):
-    """Where the rules stand and how they hand connections over.
-
-    `redirect` and `tproxy` are for a machine through which others are routed, `pod` for the network namespace of the
-    workload itself.
-    """
+    """Where the rules are and how they hand connections over. `redirect` and `tproxy` are for a machine that routes for
+    others, `pod` for the network namespace of the workload itself."""
 
     REDIRECT = "redirect"
     TPROXY = "tproxy"

@@ -1,4 +1,4 @@
-"""Tells the kernel, by the programs that know its languages: `nft` and `ip`."""
+"""Applies steps to the kernel, with the programs `nft` and `ip`."""
 
 import shutil
 import subprocess
@@ -14,7 +14,7 @@ _LINES_SHOWN = 4
 
 
 class KernelRefused(Exception):
-    """The kernel, or a program that speaks to it, did not do what it was told; the text says what is missing."""
+    """The kernel, or the program that talks to it, refused; the text says what is missing."""
 
 
 def run(steps: Sequence[Step]) -> None:

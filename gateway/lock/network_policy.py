@@ -1,6 +1,6 @@
 """The lock of a namespace: a NetworkPolicy that leaves its pods nothing but DNS and the gateway.
 
-A proxy that can be gone around is advice. NetworkPolicies add up, so no other policy of the namespace may allow more;
+A proxy that can be bypassed is only advice. NetworkPolicies add up, so no other policy of the namespace may allow more;
 what the network plug-in does not enforce is not locked (hostNetwork pods never are).
 """
 
@@ -20,7 +20,7 @@ Labels = Mapping[str, str]
 
 
 class NoLock(ValueError):
-    """What was given is no name or label of Kubernetes; the text says what."""
+    """Not a valid name or label of Kubernetes; the text says which."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
-"""The nftables ruleset of a capture: one table of our own, replaced whole in one transaction.
+"""The nftables ruleset of a capture: one table of our own, replaced as a whole in one transaction.
 
-Three things stand in it. TCP of the clients is handed to the listener, whatever its port. UDP to port 443 is rejected
-at once, so that QUIC clients fall back to TCP instead of waiting. Everything else of the clients, and every connection
+It does three things. TCP of the clients is handed to the listener, whatever its port. UDP to port 443 is rejected at
+once, so that QUIC clients fall back to TCP instead of waiting. Everything else of the clients, and every connection
 towards them that they did not begin, is dropped: that is the lock, and for IPv6, which has no NAT to hide behind, it is
 what makes a network egress-only.
 """
@@ -79,8 +79,8 @@ def _tproxy(capture: Capture) -> Iterator[str]:
 
 
 def _pod(capture: Capture) -> Iterator[str]:
-    """The gateway's connections are marked: what the kernel itself sends for one of them, long after its socket is
-    closed, belongs to no user."""
+    """The gateway's connections are marked: packets that the kernel itself sends for one of them, long after its socket
+    is closed, belong to no user."""
     yield from _chain(
         "capture",
         "type nat hook output priority -100; policy accept;",
@@ -108,7 +108,7 @@ def _pod(capture: Capture) -> Iterator[str]:
 
 
 def _not_captured() -> Iterator[str]:
-    """This machine itself, so that its own services stay what they are, and what is reached past the gateway."""
+    """This machine itself, so that its own services stay reachable, and networks that are reached past the gateway."""
     yield "fib daddr type local return"
     yield from _passed("return")
 
@@ -119,7 +119,7 @@ def _passed(verdict: str) -> Iterator[str]:
 
 
 def _quic_at_the_door() -> Iterator[str]:
-    """Before routing: the machine rejects it also where it forwards nothing."""
+    """Before routing: so the machine rejects it also if it forwards nothing."""
     yield from _chain(
         "quic",
         "type filter hook prerouting priority filter; policy accept;",

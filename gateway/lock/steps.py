@@ -1,7 +1,7 @@
-"""What is done to the kernel, step by step: commands of iproute2 and one transaction of nftables.
+"""The changes to the kernel, step by step: commands of iproute2 and one transaction of nftables.
 
-The same steps are run by `kernel` and printed by `script`, so that what is shown is what would be done. Taking away
-comes first: applying twice is applying once.
+The same steps are run by `kernel` and printed by `script`, so that what is shown is what would be done. Removal comes
+first: applying twice is the same as applying once.
 """
 
 import shlex
@@ -18,7 +18,7 @@ _NFT = ("nft", "-f", "-")
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One command with its standard input. `takes_away`: where there is nothing to take away, its failure is none."""
+    """One command with its standard input. `takes_away`: it may fail because there is nothing to remove."""
 
     command: tuple[str, ...]
     text: str = ""
@@ -41,7 +41,7 @@ def script(steps: Sequence[Step]) -> str:
 
 
 def _mark(capture: Capture) -> Iterator[Step]:
-    """TPROXY's packets are this machine's by their mark, whomever they are addressed to."""
+    """TPROXY's packets are delivered to this machine by their mark, whatever their destination."""
     if capture.place is not Place.TPROXY:
         return
     mark = f"{capture.mark:#x}/{capture.mark:#x}"

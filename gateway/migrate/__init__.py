@@ -1,1 +1,1 @@
-"""Moving in: what others' files allow as a policy of ours, and what workloads must be told. Text to text, no I/O."""
+"""Imports policies of other products, and writes the configuration that workloads need. Text to text, no I/O."""

@@ -1,11 +1,11 @@
-"""What an import has to tell beside the policy, each with the place that it speaks of."""
+"""Remarks of an import, each with its place in the source."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 
 class Effect(StrEnum):
-    """What it means for the policy that something of the source is not in it."""
+    """What it means for the policy that something of the source is missing in it."""
 
     NOTE = "note"  # nothing is lost: what was understood, or what has its place elsewhere
     LEFT_OUT = "left out"  # what the source allows or does there is refused or not done here

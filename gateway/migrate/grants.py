@@ -1,4 +1,4 @@
-"""What a source says, one statement at a time, before it becomes rules: who may, or may not, go where."""
+"""The statements of a source, before they become rules: who may, or may not, go where."""
 
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
@@ -36,7 +36,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """Requests that are looked at: headers that are set, and headers that are logged."""
+    """Requests that are inspected: headers that are set, and headers that are logged."""
 
     headers: tuple[tuple[str, str], ...] = ()
     logged: tuple[str, ...] = ()
@@ -45,7 +45,7 @@ class Inspected:
 @dataclass(frozen=True, slots=True)
 class Terms:
     """Under which a name may be reached. `within` None is anywhere; `private` are special-purpose networks that it may
-    lead to; `but` are names that are not meant."""
+    lead to; `but` are names that are excepted."""
 
     protocol: Protocol | None = None
     within: AddressSet | None = None
@@ -81,8 +81,8 @@ class AddressGrant:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Names and addresses that may not be reached; `addresses` holds for what a name leads to as well. `but` are names
-    for which it does not hold."""
+    """Names and addresses that may not be reached; `addresses` also applies to what a name leads to. `but` are excepted
+    names."""
 
     origin: Origin
     who: Who
@@ -113,7 +113,7 @@ class GroupText:
 
 @dataclass(slots=True)
 class Imported:
-    """All that a source says. `mode` is the policy's own."""
+    """The statements of a source. `mode` is the policy's own."""
 
     names: list[NameGrant] = field(default_factory=list)
     addresses: list[AddressGrant] = field(default_factory=list)
@@ -125,7 +125,7 @@ class Imported:
     def allow_name(
         self, origin: Origin, who: Who, pattern: HostPattern, ports: Spans = EVERY_PORT, terms: Terms = USUAL
     ) -> None:
-        """A name on some ports. Sources that judge no bytes mean any bytes: on ports that are named that is `tcp`, but
+        """A name on some ports. Sources that do not look at bytes allow any bytes: on named ports that is `tcp`, except
         where TLS or HTTP is usual and for `*`, which may not be `tcp`."""
         if pattern == ANY_HOST or terms.protocol is not None or terms.inspected is not None:
             self.names.append(NameGrant(origin, who, pattern, ports, terms))

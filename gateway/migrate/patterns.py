@@ -1,6 +1,7 @@
 """Host patterns: how sources spell them, what ours mean, and what two of them have in common.
 
-Every source gives the star another meaning; what each pattern became is told, with an example that is easily missed.
+The star means something else in every source; what each pattern became is reported, with an example that is easily
+missed.
 """
 
 from collections.abc import Iterable, Iterator
@@ -23,7 +24,7 @@ def name_at(text: str, reach: Reach) -> HostPattern | None:
 
 
 def spelled(pattern: HostPattern) -> str:
-    """As our files have it, inside a list."""
+    """As in our files, inside a list."""
     match pattern.reach:
         case Reach.EXACT:
             return pattern.name
@@ -51,7 +52,7 @@ def meaning(patterns: Iterable[HostPattern]) -> str:
 
 
 def tell(findings: Findings, written: str, patterns: Patterns) -> None:
-    """Remember what a pattern of the source became."""
+    """Note what a pattern of the source became."""
     if any(pattern.reach is not Reach.EXACT for pattern in patterns):
         findings.wildcards[written] = meaning(patterns)
 
@@ -108,7 +109,7 @@ def _registries() -> PublicSuffixList:
 
 
 def is_public_suffix(pattern: HostPattern) -> bool:
-    """Whether the pattern covers names of many owners, which a rule must say is meant."""
+    """Whether the pattern covers names of many owners, which a rule must confirm."""
     if pattern.reach not in (Reach.BELOW, Reach.CHILD):
         return False
     below = f"any-label.{pattern.name}"

@@ -1,7 +1,7 @@
-"""YAML of strangers as nodes that know their line: bounded, no tags, no constructors, aliases counted.
+"""YAML of other programs as nodes that know their line: bounded, no tags, no constructors, aliases counted.
 
-Not as strict as our own files are read: others' programs take anchors, several documents and duplicate keys. A
-duplicate key is refused here, since which of the two counts depends on the program.
+Less strict than for our own files: other programs accept anchors, several documents and duplicate keys. A duplicate key
+is refused here, since which of the two counts depends on the program.
 """
 
 import re
@@ -82,11 +82,11 @@ class Node:
         return default if self.value is None else self.text()
 
     def others(self, *known: str) -> list[str]:
-        """Keys that are none of these and are not null."""
+        """Keys other than these whose value is not null."""
         return [key for key, node in self.mapping().items() if key not in known and node.value is not None]
 
     def refusal(self, message: str) -> Unreadable:
-        """To be raised."""
+        """An error at this place, to be raised."""
         return Unreadable(f"{self.place}: {message}")
 
 

@@ -1,6 +1,6 @@
-"""Statements into rules: what lies over each other is joined, so that no two rules claim the same destination.
+"""Makes rules of statements: overlapping ones are joined, so that no two rules apply to the same destination.
 
-Sources add up what they allow. With us one rule decides, the most specific one, and two for the same destination,
+In sources several allows add up. With us one rule decides, the most specific one, and two for the same destination,
 clients and port are an error: wherever statements overlap, one rule is made that allows what they allow together.
 """
 
@@ -54,7 +54,7 @@ class _Claim:
 
     @property
     def sides(self) -> tuple[object, ...]:
-        """What narrows a claim, side by side."""
+        """The parts of a claim that narrow it."""
         return self.but, self.terms.protocol, self.terms.within, self.terms.but
 
 
@@ -127,7 +127,7 @@ J = TypeVar("J")
 
 
 def _apart(grants: Sequence[G], join: Callable[[Sequence[G]], J]) -> Iterator[tuple[Spans, J, list[Origin]]]:
-    """Port by port what the grants say together; ports at which they say the same are told as one."""
+    """What the grants allow together at each port; ports at which that is the same are joined."""
     edges = sorted({edge for grant in grants for first, last in grant.ports.ranges for edge in (first, last + 1)})
     found: dict[J, tuple[list[tuple[int, int]], set[Origin]]] = {}
     for first, end in pairwise(edges):
@@ -149,7 +149,7 @@ def _joined_names(grants: Sequence[NameGrant], findings: Findings) -> _Claim:
 
 
 def _joined_addresses(grants: Sequence[AddressGrant], findings: Findings) -> tuple[tuple[_Claim, AddressSet], ...]:
-    """Sets that are apart, each with what holds for all of it."""
+    """Disjoint sets, each with the terms that hold for all of it."""
     made: dict[_Claim, AddressSet] = {}
     for grant in grants:
         claim, rest = _Claim(grant.who.but, Terms(grant.protocol)), grant.addresses
@@ -165,8 +165,8 @@ def _joined_addresses(grants: Sequence[AddressGrant], findings: Findings) -> tup
 
 
 def _either(one: _Claim, other: _Claim, origin: Origin, findings: Findings) -> _Claim:
-    """What is allowed under one or the other. Side by side that is too much, unless one holds all of the other or they
-    differ on one side only; else the first one stays."""
+    """What is allowed under one or the other. Merging each part would allow too much, unless one contains the other or
+    they differ in one part only; else the first one stays."""
     terms, others = one.terms, other.terms
     from_anywhere = terms.within is None or others.within is None
     joined = _Claim(
@@ -189,15 +189,15 @@ def _either(one: _Claim, other: _Claim, origin: Origin, findings: Findings) -> _
 
 
 def _wider(one: Protocol | None, other: Protocol | None) -> Protocol | None:
-    """What takes the first bytes of both; None is what the port says."""
+    """The protocol that covers both; None is the port's default."""
     if one is other:
         return one
     return Protocol.TCP if Protocol.TCP in (one, other) else Protocol.AUTO
 
 
 def _spared(one: _Groups, other: _Groups) -> _Groups:
-    """The groups that neither of two statements speaks of; where that is no list of groups, all that one of them leaves
-    out: rather fewer may."""
+    """The groups excluded by both statements; where that is no list of groups, all that one of them excludes: better
+    too few."""
     if set(one) <= set(other) or set(other) <= set(one):
         return min(one, other, key=len)
     return tuple(dict.fromkeys((*one, *other)))

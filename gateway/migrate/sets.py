@@ -1,7 +1,7 @@
 """Sets of ports and of addresses, as ascending ranges: exact where policies have only lists and exceptions.
 
 Sources order their statements and take networks out of networks; ours are unordered. What is left of a statement after
-all that stands before it is worked out here.
+all statements before it is computed here.
 """
 
 from collections.abc import Iterable, Iterator
@@ -124,8 +124,7 @@ EVERY_ADDRESS = addresses((Network(4, 0, 0), Network(6, 0, 0)))
 
 @cache
 def special_purpose() -> AddressSet:
-    """What is not global unicast, small global islands in it included: no statement about everything is taken to speak
-    of it."""
+    """What is not global unicast, small global islands in it included: no statement about everything covers it."""
     return AddressSet(spans(_special_ranges(_V4)), spans(_special_ranges(_V6)))
 
 

@@ -1,4 +1,4 @@
-"""Rules into the text of a policy: one block a rule, beside each entry where it comes from."""
+"""Writes rules as the text of a policy: one block a rule, beside each entry where it comes from."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -171,7 +171,7 @@ def _listed(items: Iterable[str]) -> str:
 
 
 def text(value: str) -> str:
-    """A YAML scalar that is this text, also inside brackets."""
+    """A YAML scalar for this text, also inside brackets."""
     if _PLAIN.fullmatch(value) and value.lower() not in ("true", "false", "null"):
         return value
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
@@ -179,5 +179,5 @@ def text(value: str) -> str:
 
 
 def comment(said: str, before: str = "") -> str:
-    """On one line, whatever a stranger's file said."""
+    """On one line, whatever the source's text holds."""
     return f"{before}# " + "".join(c if c.isprintable() else "?" for c in said)

@@ -31,6 +31,11 @@ class Address(NamedTuple):
         """As it stands in an authority: IPv6 in brackets (RFC 3986 section 3.2.2)."""
         return str(self) if self.version == 4 else f"[{self}]"
 
+    @property
+    def is_loopback(self) -> bool:
+        """127.0.0.0/8 or ::1: only this machine reaches it."""
+        return self.value >> 24 == 127 if self.version == 4 else self.value == 1
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Network:
@@ -48,7 +53,7 @@ class Network:
         return f"{Address(self.version, self.value)}/{self.length}"
 
 
-@lru_cache(maxsize=4096)  # the same few stand in record after record
+@lru_cache(maxsize=4096)  # the same few are in every record
 def _text(address: Address) -> str:
     family, size = (AF_INET, 4) if address.version == 4 else (AF_INET6, 16)
     return inet_ntop(family, address.value.to_bytes(size, "big"))

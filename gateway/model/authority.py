@@ -1,4 +1,5 @@
-"""Whom a client asks for: a host and a port (RFC 9110 section 4.3, the CONNECT target of section 9.3.6)."""
+"""The destination that a client asks for: a host and a port (RFC 9110 section 4.3, the CONNECT target of section
+9.3.6)."""
 
 import re
 from functools import lru_cache

@@ -1,4 +1,4 @@
-"""Who is asking, and how we know."""
+"""Who the client is, and how we know."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -18,7 +18,7 @@ class IdentitySource(StrEnum):
 
 
 class Certificate(NamedTuple):
-    """What a client certificate that was verified says of its owner. `subject` is `key=value,...` in its order."""
+    """A verified client certificate. `subject` is `key=value,...` in its order."""
 
     subject: str
     common_name: str | None = None

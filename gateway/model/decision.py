@@ -45,8 +45,8 @@ class EchRule(StrEnum):
 
 
 class Resolve(StrEnum):
-    """Whose address is dialled for the name of a transparent connection: `gateway` takes its own answer, `match` the
-    one that the client chose, which must be in that answer."""
+    """Which address is dialled for the name of a captured connection: `gateway` takes the gateway's own answer, `match`
+    the one that the client chose, which must be in that answer."""
 
     GATEWAY = "gateway"
     MATCH = "match"
@@ -67,7 +67,7 @@ class Source(NamedTuple):
 
 
 OF_THE_CLIENT = Source((), foreign=True)
-"""In a rule's terms: whatever address the client has."""
+"""In a rule's terms: the client's own address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +85,11 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What the deciding rule says about a connection that it lets pass. All of it comes from that one rule.
-
-    `private` are the networks that the rule opens beyond global unicast, `within` those that it is pinned to (empty:
-    not pinned). `inspection` is what it says of requests, None if it looks at none. `source` None leaves the address to
-    the routes. `proxy_protocol` is the header that the destination is sent before the client's first byte, None for
-    none. With `honour_retry_after` a destination that asks for patience gets it.
-    """
+    """What the deciding rule says about a connection that it lets pass. All of it comes from that one rule. `private`
+    are the networks that the rule opens beyond global unicast, `within` those that it is pinned to (empty: not pinned).
+    `inspection` is what it says of requests, None if it inspects none. `source` None leaves the address to the routes.
+    `proxy_protocol` is the header that the destination is sent before the client's first byte, None for none. With
+    `honour_retry_after` a destination's Retry-After is honoured."""
 
     protocol: Protocol = Protocol.AUTO
     sni: SniRule = SniRule.MATCH

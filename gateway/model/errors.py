@@ -1,7 +1,5 @@
-"""How things go wrong: the class says whose side it is, the reason says what happened.
-
-Foreign exceptions are translated into these where they enter; status codes are `wire.replies`' business alone.
-"""
+"""Errors: the class says whose side it is, the reason says what happened. Foreign exceptions are translated into these
+where they enter; status codes are known to `wire.replies` alone."""
 
 from gateway.model.decision import Deny
 from gateway.model.limits.limit import Retry
@@ -31,8 +29,8 @@ class Refused(GatewayError):
 
 
 class UpstreamError(GatewayError):
-    """The destination could not be resolved, reached or trusted. `rcode` is DNS's own word, where it had one; `retry`
-    tells when it may be tried again."""
+    """The destination could not be resolved, reached or trusted. `rcode` is that of the DNS response, if there was one;
+    `retry` tells when it may be tried again."""
 
     def __init__(self, reason: Reason, detail: str = "", rcode: str | None = None, retry: Retry | None = None) -> None:
         super().__init__(reason, detail)

@@ -1,4 +1,4 @@
-"""What a client wants: by which door it came and whom it names, and later what its first bytes show."""
+"""What a client wants: how it came, whom it names, and later what its first bytes show."""
 
 from enum import StrEnum
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from gateway.model.names import HostName
 
 
 class Door(StrEnum):
-    """The way in."""
+    """How a connection or request arrives."""
 
     CONNECT = "connect"
     ABSOLUTE_FORM = "absolute_form"
@@ -39,11 +39,9 @@ class Intent(NamedTuple):
 
 
 class ClientHello(NamedTuple):
-    """What a TLS ClientHello says of itself (RFC 8446 section 4.1.2).
-
-    `versions` are the offered ones as numbers (0x0304 is TLS 1.3) without GREASE; `ech` tells that the extension 0xfe0d
-    is present, real or GREASE; `ja4` is the fingerprint of the same name. `early_data`: more may follow unasked.
-    """
+    """What a TLS ClientHello contains (RFC 8446 section 4.1.2). `versions` are the offered ones as numbers (0x0304 is
+    TLS 1.3) without GREASE; `ech` tells that the extension 0xfe0d is present, real or GREASE; `ja4` is the fingerprint
+    of the same name. `early_data`: more may follow unasked."""
 
     server_name: HostName | None
     alpn: tuple[str, ...]

@@ -1,7 +1,7 @@
-"""Host names as the wire may spell them: ASCII only, nothing is mapped but case and one trailing dot.
+"""Host names as they are sent: ASCII only, nothing is mapped but case and one trailing dot.
 
-RFC 1123 section 2.1 plus the underscore that real names carry. A name whose last label is a number is not a name but
-somebody's spelling of an IPv4 address (WHATWG URL, "ends in a number"), and is malformed here.
+RFC 1123 section 2.1 plus the underscore that real names carry. A name whose last label is a number is not a name but a
+spelling of an IPv4 address (WHATWG URL, "ends in a number"), and is malformed here.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""The roles that rooms play for each other. Who fulfils one stands in `app`, which builds every object."""
+"""The roles that rooms play for each other. `app`, which builds every object, knows who fulfils them."""
 
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
@@ -107,7 +107,7 @@ class Upstream(NamedTuple, Generic[S_co]):
 
 
 class Dialer(Protocol[S_co]):
-    """The gateway's one dangerous act."""
+    """Connects to destinations."""
 
     async def dial(self, permit: Permit) -> Upstream[S_co]:
         """Resolve, screen and connect. Raises `Refused` (every address refused) or `UpstreamError`."""
@@ -115,7 +115,7 @@ class Dialer(Protocol[S_co]):
 
 
 class Pace(Protocol):
-    """One direction's share of what bounds its bytes."""
+    """What bounds the bytes of one direction."""
 
     @property
     def piece(self) -> int:
@@ -123,7 +123,7 @@ class Pace(Protocol):
         ...
 
     def spend(self, size: int) -> float:
-        """So many bytes have moved: for how many seconds none may follow; `inf` if none may at all any more."""
+        """So many bytes have moved. Returns for how many seconds none may follow; `inf` if none may at all any more."""
         ...
 
     def settle(self) -> float:
@@ -142,10 +142,10 @@ class Meter(Protocol):
 
 
 class SecretStore(Protocol):
-    """Keeps what only the gateway may know."""
+    """The secrets that gateway.yaml declares."""
 
     def find(self, name: str, host: Host, groups: Sequence[str]) -> Secret | None:
-        """For a client of these groups, to be sent to `host`. None: it cannot be had, or is not for them."""
+        """For a client of these groups, to be sent to `host`. None: not available, or not for them."""
         ...
 
 
@@ -173,20 +173,18 @@ class Limiter(Protocol):
         counted: frozenset[Counted],
         presence: Callable[[], Coroutine[Any, Any, None]] | None = None,
     ) -> AbstractAsyncContextManager[Lease]:
-        """Taken before the dial, given back when the block ends, whatever ends it. Raises `Refused`.
-
-        `counted` is what is about to happen. Who has to queue waits no longer than `presence` does, a coroutine
-        function that returns once nobody is there any more.
-        """
+        """Taken before the dial, given back when the block ends, whatever ends it. Raises `Refused`. `counted` is what
+        is about to happen. Waiting in a queue ends when `presence` returns, a coroutine function that returns once the
+        client is gone."""
         ...
 
     def hold_off(self, permit: Permit, seconds: float) -> None:
-        """The destination asked for so much patience with this rule's clients: give no lease for it meanwhile."""
+        """The destination sent a Retry-After to this rule's clients: give no lease for it meanwhile."""
         ...
 
 
 class Breakers(Protocol):
-    """Which addresses fail too often to be dialled, for rules that ask for it."""
+    """Which addresses fail too often to be dialled, for rules that have a breaker."""
 
     def admit(self, permit: Permit, address: Address) -> float:
         """0 if it may be dialled, and then `succeeded`, `failed` or `given_up` follows; else seconds until it may."""
@@ -205,7 +203,7 @@ class Breakers(Protocol):
         ...
 
     def given_up(self, permit: Permit, address: Address) -> None:
-        """Nobody waited for it to connect or fail."""
+        """The attempt was cancelled before it connected or failed."""
         ...
 
 

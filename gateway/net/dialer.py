@@ -1,7 +1,8 @@
-"""The gateway's one dangerous act. Nothing is dialled without a permit, every address is screened before it is dialled,
-and the address dialled is the address screened: there is no second lookup.
+"""Dials destinations.
 
-A literal, or a remembered name with one address, is on the path of every connection: no task, one await that suspends.
+Nothing is dialled without a permit, every address is screened before it is dialled, and the address dialled is the
+address screened: there is no second lookup. A literal, or a cached name with one address, is on the path of every
+connection: no task, one await that suspends.
 """
 
 import asyncio
@@ -89,21 +90,15 @@ class TcpDialer:
         return Upstream(dialled, stream)
 
     async def _reach(self, candidates: Sequence[Address], permit: Permit) -> tuple[Address, Stream]:
-        watched = permit.terms.breaker is not None and self._breakers is not None
-        connect = (
-            partial(self._connect_watched, permit)
-            if watched
-            else partial(self._connect, permit.authority.port, permit.source)
-        )
+        connect = partial(self._connect, permit.authority.port, permit.source)
+        if permit.terms.breaker is not None and self._breakers is not None:
+            connect = partial(self._connect_watched, self._breakers, permit)
         if len(candidates) == 1:
             return candidates[0], await connect(candidates[0])
         return await race(interleave(candidates), connect, self._stagger)
 
-    async def _connect_watched(self, permit: Permit, address: Address) -> Stream:
+    async def _connect_watched(self, breakers: Breakers, permit: Permit, address: Address) -> Stream:
         """Unless the rule's breaker is open for this address."""
-        breakers = self._breakers
-        if breakers is None:
-            raise TypeError("nobody watches")
         wait = breakers.admit(permit, address)
         if wait:
             detail = f"{address}: the breaker is open"
@@ -149,8 +144,8 @@ class TcpDialer:
         raise exhausted
 
     async def _connect_socket(self, sock: socket.socket, address: Address, port: int) -> Stream:
-        """Takes the socket over: it is the stream's, or closed. Bound, IPv6 has no other cause than IPv4 to fail with
-        EADDRNOTAVAIL."""
+        """Takes ownership of the socket: it becomes the stream's or is closed. For a bound socket EADDRNOTAVAIL means
+        the same for IPv6 as for IPv4."""
         loop = asyncio.get_running_loop()
         try:
             await loop.sock_connect(sock, (str(address), port))
@@ -165,7 +160,7 @@ class TcpDialer:
 
 
 def introduce(upstream: Upstream[Stream], permit: Permit, client: tuple[Address, int]) -> None:
-    """Tell the destination who the client is, where its rule says so: before anything else is written."""
+    """Send the PROXY header that tells the destination who the client is, if its rule says so, before anything else."""
     version = permit.terms.proxy_protocol
     if version is not None:
         destination = upstream.dialled.address, permit.authority.port
@@ -173,7 +168,7 @@ def introduce(upstream: Upstream[Stream], permit: Permit, client: tuple[Address,
 
 
 def _screen(permit: Permit, found: Sequence[Address]) -> tuple[list[Address], tuple[AddressRefusal, ...]]:
-    """Which addresses may be dialled, and all that was held against any. Raises if none may."""
+    """The addresses that may be dialled, and all refusals of the others. Raises if none may be dialled."""
     allowed: list[Address] = []
     refused: list[AddressRefusal] = []
     for address in found:

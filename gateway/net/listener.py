@@ -1,6 +1,5 @@
-"""Where connections come in. The listening socket is made apart from the serving, so that it can be opened before
-privileges are dropped or workers start, and can outlive who serves it.
-"""
+"""Listening sockets. They are made apart from the serving, so that they can be opened before privileges are dropped or
+workers start, and can outlive the process that serves them."""
 
 import asyncio
 import errno
@@ -23,7 +22,7 @@ Peer = tuple[Address, int]
 _logger = logging.getLogger(__name__)
 
 NOBODY: Peer = (Address(4, 0), 0)
-"""Stands for a peer that was gone before anybody could ask who it was."""
+"""Stands for a peer that was gone before its address could be read."""
 
 _PROBLEMS = {
     errno.EADDRINUSE: "the address is already in use (`ss -ltnp` says by whom)",
@@ -44,11 +43,8 @@ def open_listener(address: Address, port: int, backlog: int = BACKLOG, transpare
 def open_listeners(
     address: Address, port: int, count: int, backlog: int = BACKLOG, transparent: bool = False
 ) -> list[socket.socket]:
-    """That many sockets at one address, among which the kernel spreads the connections that come in (SO_REUSEPORT).
-
-    The first is bound before it may share: where somebody else listens already, that is an error and no silent
-    partnership. Raises as `open_listener`.
-    """
+    """That many sockets at one address, among which the kernel spreads incoming connections (SO_REUSEPORT). The first
+    is bound without sharing: an address in use by another program is an error. Raises as `open_listener`."""
     opened: list[socket.socket] = []
     try:
         for _ in range(count):
@@ -116,14 +112,12 @@ class Listener:
         )
 
     async def finish(self) -> None:
-        """Accept those who stand in the kernel's queue, whom closing would reset untold, then `close`.
-
-        They are at most as many as the queue holds: who keeps coming does not keep the listener.
-        """
+        """Accept the connections in the kernel's queue, which closing would reset, then `close`. They are at most as
+        many as the queue holds: new ones do not prolong it."""
         waiting = list(islice(_waiting(self._sock), BACKLOG)) if self._server is not None else []
         self.close()
         for sock in waiting:
-            with suppress(OSError):  # gone before anybody could look
+            with suppress(OSError):  # gone already
                 await asyncio.get_running_loop().connect_accepted_socket(
                     lambda: _Accepted(self._accept, self._bound), sock
                 )
@@ -136,7 +130,7 @@ class Listener:
 
 
 def _waiting(listening: socket.socket) -> Iterator[socket.socket]:
-    """Connections that the kernel made and nobody has accepted. Where descriptors run out the rest is reset."""
+    """Connections that the kernel completed and nobody has accepted. When descriptors run out the rest is reset."""
     with suppress(OSError):
         while True:
             sock, _ = listening.accept()
@@ -145,7 +139,7 @@ def _waiting(listening: socket.socket) -> Iterator[socket.socket]:
 
 
 class _Accepted(Stream):
-    """Tells of itself once it is connected."""
+    """Calls back once it is connected."""
 
     __slots__ = ("_accept",)
 

@@ -1,7 +1,7 @@
 """What files of this machine say about names: entries of `/etc/hosts`, name servers of `/etc/resolv.conf`.
 
-A changed file is read again, and nobody looks more often than once a second. `search`, `domain` and `options` are never
-obeyed: every name that the gateway resolves is absolute.
+A changed file is read again; it is checked at most once a second. `search`, `domain` and `options` are ignored: every
+name that the gateway resolves is absolute.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,9 +36,8 @@ LOCAL = Address(4, 0x7F000001)
 
 
 class WatchedFile(Generic[T]):
-    """A small file as `parse` understands it. One that is missing counts as empty; one that cannot be read keeps
-    its last meaning. `now` is a monotonic instant in seconds.
-    """
+    """A small file and its parsed contents. A missing file counts as empty; one that cannot be read keeps its last
+    contents. `now` is a monotonic instant in seconds."""
 
     def __init__(self, path: Path, parse: Callable[[str], T]) -> None:
         self._path = path
@@ -48,7 +47,7 @@ class WatchedFile(Generic[T]):
         self._look_at = float("-inf")
 
     def read(self, now: float) -> T:
-        """What the file means; a change shows after a second at most."""
+        """The parsed contents; a change shows after a second at most."""
         if now >= self._look_at:
             self._look_at = now + LOOK_EVERY_SECONDS
             self._look()
@@ -61,7 +60,7 @@ class WatchedFile(Generic[T]):
                 text = "" if signature is None else self._path.read_text(encoding="utf-8", errors="replace")
                 self._meaning, self._signature = self._parse(text), signature
         except OSError:
-            return  # it vanished between the two calls, or may not be read: the next look tells
+            return  # it vanished between the two calls, or may not be read: checked again next time
 
 
 def _signature(path: Path) -> Signature | None:

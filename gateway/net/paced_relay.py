@@ -1,7 +1,6 @@
-"""A tunnel whose bytes are bounded: after what moved, its source rests for as long as that takes to be there again.
+"""A relay with a bound on bytes: after bytes moved, its source rests for as long as the rate needs to make up for them.
 
-Whatever form a direction has, what it moves at once is counted when it has moved. Tunnels without such a bound do not
-come here: theirs is the plain relay.
+Whatever form a direction has, bytes are counted after they moved. Tunnels without such a bound use the plain relay.
 """
 
 from collections.abc import Callable
@@ -30,7 +29,7 @@ class _Paced(Direction):
         super().__init__(relay, source, sink)
 
     def begin(self) -> None:
-        """What earlier connections moved is to be paid for as well: last, for to consume what is held is to read on."""
+        """Also waits for what earlier connections moved; last, because consuming what is held resumes reading."""
         super().begin()
         if self.source.receiver is not None:
             self._heed(self._pace.settle())
@@ -72,7 +71,7 @@ class _Paced(Direction):
             self.source.transport.pause_reading()
         loop = self._relay.loop
         if seconds == inf:
-            loop.call_soon(self._relay.cut, Reason.BUDGET_SPENT)  # not from inside of what reports the bytes
+            loop.call_soon(self._relay.cut, Reason.BUDGET_SPENT)  # not from within the call that reports the bytes
         else:
             loop.call_later(seconds, self._wake)
 

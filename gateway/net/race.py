@@ -28,8 +28,8 @@ def interleave(addresses: Sequence[Address]) -> list[Address]:
 async def race(
     candidates: Sequence[Address], connect: Callable[[Address], Coroutine[Any, Any, S]], stagger: float
 ) -> tuple[Address, S]:
-    """The winner. `stagger` is seconds; an attempt that fails starts the next one at once. Raises what the most
-    telling attempt raised: the first that says more than that there is no way to its address."""
+    """The winner. `stagger` is seconds; an attempt that fails starts the next one at once. Raises the most telling
+    error: the first that says more than that the address is unreachable."""
     waiting = deque(candidates)
     attempts: dict[asyncio.Task[S], Address] = {}
     running: set[asyncio.Task[S]] = set()

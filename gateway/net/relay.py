@@ -16,7 +16,7 @@ from gateway.model.roles import Alarm, Deadlines
 from gateway.net.splice import Splice, Splices
 from gateway.net.stream import Stream
 
-LOOKS = 4  # at the counters within one idle time-out: it comes at most a quarter late, and never early
+LOOKS = 4  # checks within one idle time-out, which is at most a quarter late and never early
 LONGEST_LOOK = 60.0  # seconds
 NEVER = sys.maxsize  # bytes in one read: under TLS nothing is bulky, the kernel cannot move it
 RETRY_AFTER = 32  # times `Splices.bulk`, where splicing was not possible
@@ -67,7 +67,7 @@ class Direction:
         if held and receiver is not None:  # the other direction's beginning may have been the end of both
             self.source.consume(len(held))
             receiver.received(held)
-        if self.sink.is_congested:  # told before anybody listened
+        if self.sink.is_congested:  # reported before this was its feeder
             self.congested()
         if self.source.has_ended:
             self.ended()
@@ -82,14 +82,14 @@ class Direction:
         """`size` bytes more were written to the sink, or dropped after all if negative."""
         raise NotImplementedError
 
-    # What the source tells.
+    # Called by the source.
 
     def received(self, data: bytes) -> None:
-        """The hot path, for once the same lines twice: `count` would be one more call for every chunk."""
+        """The hot path. Repeats `count`: calling it would be one more call for every chunk."""
         raise NotImplementedError
 
     def ended(self) -> None:
-        """The second end needs no system call of its own: who closes the streams says it."""
+        """The second end is not sent here: closing the streams sends it, and saves a system call."""
         self._relay.side_ended(self.from_side)
         queued = self.sink.queued()
         if queued or not self._relay.directions_over:
@@ -102,7 +102,7 @@ class Direction:
     def lost(self) -> None:
         self._relay.side_broke(self.from_side)
 
-    # What the sink tells.
+    # Called by the sink.
 
     def congested(self) -> None:
         self.source.transport.pause_reading()
@@ -139,7 +139,7 @@ class Direction:
         self._look()
 
     def _look(self) -> None:
-        """Back into user space if nothing moved since the last look, so that quiet tunnels hold no pipe."""
+        """Back into user space if nothing moved since the last check, so that quiet tunnels hold no pipe."""
         if self._splice is None or not self._splice.is_moving():
             self._leave_kernel()
             self.source.read_on()
@@ -155,7 +155,7 @@ class Direction:
             self._alarm.cancel()
             self._alarm = None
 
-    # What the splice tells; `count` as well.
+    # Called by the splice; `count` as well.
 
     def carried_all(self) -> None:
         self._leave_kernel()
@@ -304,13 +304,13 @@ class Relay:
         self._ended_first = self._ended_first or side
 
     def direction_over(self) -> None:
-        """All that this direction had was written, its end included."""
+        """All bytes of this direction were written, its end included."""
         self.directions_over += 1
         if self.directions_over == len(self._directions) and not self._finished.done():  # it may be cancelled just now
             self._finish(Ended.CLOSED, self._ended_first, None)
 
     def side_broke(self, side: Side) -> None:
-        """The connection of this side is gone without an orderly end: the other side's is made to go the same way."""
+        """The connection of this side is gone without an orderly end: the other side's is reset, too."""
         self._abort(Ended.RESET, side, _RESET_BY[side])
 
     def cut(self, reason: Reason) -> None:

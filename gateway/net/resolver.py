@@ -1,8 +1,8 @@
-"""Names into addresses: the hosts file, then what is remembered, then the name servers.
+"""Resolves names: the hosts file, then the cache, then the name servers. Names are absolute.
 
-Names are absolute. Concurrent askers of one name share one flight of questions; a flight lives as long as somebody
-waits for it, and the number of flights is bounded. What is remembered costs no suspension. What was remembered may
-serve a while longer if the servers fail (RFC 8767): then its flight goes on to its end without anybody waiting.
+Concurrent lookups of one name share one flight of questions; a flight lives as long as somebody waits for it, and the
+number of flights is bounded. A cached name costs no suspension. An expired one may serve a while longer if the servers
+fail (RFC 8767): then its flight goes on to its end without anybody waiting.
 """
 
 import asyncio
@@ -48,9 +48,9 @@ class ResolverOptions:
 
 @dataclass(slots=True)
 class ResolverCounts:
-    """Since the start. `hits` were answered from memory or the hosts file, `joined` waited for a flight of others,
-    `stale` were answered with addresses whose time had ended; `failures` are names that ended in SERVFAIL or the like,
-    or in silence."""
+    """Since the start. `hits` were answered from the cache or the hosts file, `joined` waited for another's flight,
+    `stale` were answered with expired addresses; `failures` are names that ended in SERVFAIL or the like, or in
+    silence."""
 
     hits: int = 0
     misses: int = 0
@@ -61,7 +61,7 @@ class ResolverCounts:
 
 @dataclass(slots=True, eq=False)
 class _Flight:
-    """`is_overdue`: somebody lost patience with it already."""
+    """`is_overdue`: somebody has given up on it already."""
 
     task: asyncio.Task[Resolution | Missing]
     askers: int = 0
@@ -98,14 +98,14 @@ class Resolver:
         """The addresses of `name`, waiting `within` seconds at most. Raises `UpstreamError` with a reason `dns_*`."""
         known = self._known(name)
         if known is None:
-            known = await self._ask_around(name, within)
+            known = await self._await_flight(name, within)
         if isinstance(known, Missing):
             raise known.error()
         return known
 
     @property
     def remembered(self) -> int:
-        """Names in the cache."""
+        """Number of names in the cache."""
         return len(self._cache)
 
     def health(self) -> Mapping[NameServer, bool]:
@@ -129,10 +129,10 @@ class Resolver:
 
     # ------------------------------------------------------------------------------------------------------- flights
 
-    async def _ask_around(self, name: HostName, within: float) -> Resolution | Missing:
+    async def _await_flight(self, name: HostName, within: float) -> Resolution | Missing:
         """The flight's answer, or a stale one if there is one and the flight takes too long."""
         stale = self._cache.stale(name, self._clock.monotonic())
-        flight = self._board(name)
+        flight = self._join(name)
         try:
             if stale is None:
                 with self._deadlines.within(within, lambda: _too_late(within)):
@@ -141,42 +141,42 @@ class Resolver:
                 await asyncio.wait([flight.task], timeout=min(within, self._options.stale_patience))
             if flight.task.done():
                 return flight.task.result()
-            self._overrun(name, flight)
+            self._mark_overdue(name, flight)
             return stale
         finally:
             self._leave(name, flight)
 
-    def _board(self, name: HostName) -> _Flight:
+    def _join(self, name: HostName) -> _Flight:
         flight = self._flights.get(name)
         if flight is not None:
             self.counts.joined += 1
         elif len(self._flights) < self._options.flights:
             self.counts.misses += 1
-            flight = self._flights[name] = _Flight(asyncio.create_task(self._fly(name), name=f"resolve {name}"))
+            flight = self._flights[name] = _Flight(asyncio.create_task(self._look_up(name), name=f"resolve {name}"))
         else:
             self.counts.failures += 1
             raise UpstreamError(Reason.DNS_FAILURE, f"too many names are being resolved ({self._options.flights})")
         flight.askers += 1
         return flight
 
-    def _overrun(self, name: HostName, flight: _Flight) -> None:
-        """Its askers go on with what is stale; it goes on to its end, so that somebody learns what is new."""
+    def _mark_overdue(self, name: HostName, flight: _Flight) -> None:
+        """Its askers get the stale addresses; it goes on to its end to refresh the cache."""
         self.counts.stale += 1
         if not flight.is_overdue:
             flight.is_overdue = True
-            flight.task.add_done_callback(lambda _: self._land(name, flight))
+            flight.task.add_done_callback(lambda _: self._forget(name, flight))
 
     def _leave(self, name: HostName, flight: _Flight) -> None:
         flight.askers -= 1
         if flight.askers == 0 and not flight.is_overdue:
             flight.task.cancel()
-            self._land(name, flight)
+            self._forget(name, flight)
 
-    def _land(self, name: HostName, flight: _Flight) -> None:
+    def _forget(self, name: HostName, flight: _Flight) -> None:
         if self._flights.get(name) is flight:
             del self._flights[name]
 
-    async def _fly(self, name: HostName) -> Resolution | Missing:
+    async def _look_up(self, name: HostName) -> Resolution | Missing:
         answer = await self._lookup.look_up(name)
         known = self._cache.keep(name, answer, self._clock.monotonic())
         if isinstance(answer, Missing) and answer.is_failure:

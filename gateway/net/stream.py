@@ -1,4 +1,4 @@
-"""One side of a connection: peeked and answered while it is talked to, handed to a receiver when it is relayed.
+"""One side of a connection: read and answered while it is talked to, handed to a receiver when it is relayed.
 
 What arrives is held until it is consumed. Reading pauses while `bound` bytes or more are held and nobody waits for
 more, so that a peer can make us hold no more than what was asked for plus one read of the loop (256 kB on uvloop).
@@ -42,7 +42,7 @@ class Receiver(Protocol):
 
 
 class Feeder(Protocol):
-    """Writes to a stream's transport, and heeds what the peer takes."""
+    """Writes to a stream's transport, with back-pressure."""
 
     def congested(self) -> None:
         """More is queued than the peer takes: pause."""
@@ -59,8 +59,8 @@ class Stream(asyncio.Protocol):
     With `receiver` None the stream itself holds what arrives. `has_ended`: the peer's orderly end arrived. `is_clear`:
     what the socket carries is what is read and written here, so that the kernel may move it; not so under TLS.
     `is_congested`: more is queued than the peer takes; its feeder hears of it when that begins, and when it is over.
-    `is_cut`: TLS ended without a goodbye, which anybody on the way can bring about. `alert`: the peer ended it so, once
-    the hands were shaken.
+    `is_cut`: TLS ended without `close_notify`, which anybody on the path can bring about. `alert` is the TLS alert with
+    which the peer ended the connection after the handshake.
     """
 
     __slots__ = (
@@ -101,7 +101,7 @@ class Stream(asyncio.Protocol):
         self._discards = False
         self._lingers = False
 
-    # What the walk does with it.
+    # Called while the connection is talked to.
 
     def peek(self) -> bytes:
         """All that is held and not yet consumed; empty if nothing."""
@@ -123,11 +123,11 @@ class Stream(asyncio.Protocol):
         try:
             return await waiter
         finally:
-            if self._waiter is waiter:  # who was called off leaves a turn later, and another may wait by then
+            if self._waiter is waiter:  # a cancelled waiter leaves a turn later, and another may wait by then
                 self._waiter = None
 
     async def absence(self) -> None:
-        """Wait until the peer sends no more; what it sends meanwhile is held, and waits for it to be taken."""
+        """Wait until the peer ends its side; what it sends meanwhile is held until it is consumed."""
         while not (self.has_ended or self.is_lost):
             if len(self._held) < self._bound:
                 await self.more()
@@ -141,8 +141,8 @@ class Stream(asyncio.Protocol):
             self.transport.write(data)
 
     async def aclose(self) -> None:
-        """Close in an orderly way; idempotent. Waits, at most LINGER_SECONDS, only where the peer may still be
-        reading what was written here: closing over unread input would reset that away (RFC 9112 section 9.6).
+        """Close in an orderly way; idempotent. Waits, at most LINGER_SECONDS, only while the peer may still be reading
+        what was written here: closing over unread input would reset the connection and lose it (RFC 9112 section 9.6).
         """
         if self.is_lost or self.transport.is_closing():
             return
@@ -161,8 +161,8 @@ class Stream(asyncio.Protocol):
         self.transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, _RESET_ON_CLOSE)
         self.transport.abort()
 
-    def owes_goodbye(self) -> None:
-        """Something was written to the socket past this stream: close only once the peer could read it."""
+    def mark_written(self) -> None:
+        """Something was written to the socket past this stream: `aclose` waits until the peer could read it."""
         self._wrote = True
 
     def keep_alive(self) -> None:
@@ -173,18 +173,18 @@ class Stream(asyncio.Protocol):
         for level, option, value in KEEP_ALIVE:
             sock.setsockopt(level, option, value)
 
-    # What a relay does with it besides.
+    # Called by a relay, too.
 
     def read_on(self) -> None:
         """Let the transport read again."""
-        if not self.has_ended:  # uvloop would read, and tell, the end again
+        if not self.has_ended:  # uvloop would read, and report, the end again
             self.transport.resume_reading()
 
     def end(self) -> None:
         """Send the end after what is queued; the peer can still send."""
         try:
             self.transport.write_eof()
-        except OSError:  # asyncio's own loop raises what uvloop tells by `connection_lost`: the peer has reset
+        except OSError:  # asyncio's own loop raises what uvloop reports by `connection_lost`: the peer has reset
             return
 
     def queued(self) -> int:

@@ -18,7 +18,7 @@ from gateway.policy.rules import Mode
 
 
 class Kind(Enum):
-    """What may open an address: nothing, a rule or an exception that means exactly it, any exception, or no need."""
+    """What may open an address: nothing, a rule or an exception for exactly it, any exception, or nothing is needed."""
 
     NEVER = 1
     LOOPBACK = 2

@@ -28,11 +28,11 @@ FRESH: State = (-inf, 0.0)
 """A bucket that nobody drew from, or not lately: it need not be kept."""
 
 LATE = 10.0
-"""Seconds by which who draws may be behind who drew before: it looked at the clock, then had to wait for its turn."""
+"""Seconds by which a draw may be behind an earlier one: it read the clock, then waited for the lock."""
 
-_ROUNDING = 1e-9  # seconds; an instant that was added up must not be refused for its last bits
+_ROUNDING = 1e-9  # seconds; sums of instants have rounding errors
 
-# A member of an enumeration is looked up for longer than a name of the module.
+# Looking up a member of an enumeration takes longer than a name of the module.
 _CONCURRENT = Counted.CONCURRENT
 _BYTES = Counted.BYTES
 _BANDWIDTH = Counted.BANDWIDTH
@@ -123,7 +123,7 @@ def _drawn(draw: Draw, state: State, now: Now) -> tuple[float, State]:
 def _spent(limit: Limit, amount: float, state: State, now: Now) -> tuple[float, State]:
     start = period_start(limit, now)
     spent = state[1] if state[0] == start else 0.0
-    # The last bytes of a budget are spent by whoever moves them: asking is free while anything is left.
+    # Bytes are spent after they moved: a draw passes while anything is left.
     return (0.0 if spent < limit.rate else start + limit.period - now.unix), (start, spent + amount)
 
 

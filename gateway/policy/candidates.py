@@ -1,6 +1,6 @@
-"""A rule made ready to be asked, and the rules that stand at one destination.
+"""Rules prepared for evaluation, and the rules that apply to one destination.
 
-Whether a candidate applies to a question is all that is left once its destination was found: port, expiry and
+Once the destination was found, what is left to check is whether a candidate applies to the question: port, expiry and
 exceptions here, its groups by the bucket in which it stands.
 """
 
@@ -41,7 +41,7 @@ class Exceptions:
         self._hosts = HostTable(dict.fromkeys(except_.hosts, True))
         self._cidrs = network_set(except_.cidrs)
         self._clients = frozenset(except_.clients)
-        # Whoever is not known is on the losing side: out of every allow, out of no deny.
+        # An unknown client loses either way: it is excepted from every allow and from no deny.
         self._takes_unknown = action is Action.ALLOW
 
     @property
@@ -50,7 +50,7 @@ class Exceptions:
         return self._clients
 
     def take_out(self, question: Question) -> bool:
-        """Whether the rule does not speak of this client or this destination."""
+        """Whether the rule does not apply to this client or this destination."""
         if self._clients and self._takes_out_client(question.membership):
             return True
         address = question.resolved
@@ -137,14 +137,14 @@ class Bucket:
         return candidate in (self._named.get(candidate.clients[0], ()) if candidate.clients else self._everyone)
 
     def speaks_of(self, question: Question) -> Iterator[str]:
-        """Every group whose members are treated otherwise than who asks, be it by an exception."""
+        """Every group whose members are treated differently from this client, be it by an exception."""
         for candidate in chain(self._everyone, *self._named.values()):
             if candidate.applies(question):
                 yield from candidate.clients
                 yield from candidate.excepted_clients
 
     def _groups(self, membership: Membership) -> Iterable[str]:
-        """Those of the client that a rule here names; a client who is not known meets every deny and no such allow."""
+        """Those of the client that a rule here names; an unknown client meets every deny and no such allow."""
         if membership.known:
             return self._named.keys() & membership.names
         return self._named if self._denies else ()
@@ -168,7 +168,7 @@ def build_bucket(candidates: Iterable[Candidate], action: Action) -> Bucket | No
 
 
 def build_candidate(rule: Rule, names_exactly: bool, terms: Mapping[int, Terms], otherwise: Terms) -> Candidate:
-    """The rule without what its place in the index says already: its `hosts` and `cidrs` are not looked at."""
+    """The rule without what its place in the index says already: its `hosts` and `cidrs` are not used."""
     ports = port_bounds(rule.ports)
     return Candidate(
         ref=rule.ref,

@@ -12,10 +12,8 @@ WITHOUT_CREDENTIALS = (IdentitySource.ADDRESS, IdentitySource.KUBERNETES)
 
 
 def would_credentials_help(client: Client, intent: Intent, rules: Rules, now: float) -> bool:
-    """True if nothing allows the client as it is, but some group would be that credentials can prove.
-
-    `now` is Unix time in seconds.
-    """
+    """True if nothing allows the client as it is, but would if it proved to be in some group. `now` is Unix time in
+    seconds."""
     if client.source not in WITHOUT_CREDENTIALS:
         return False
     as_it_is = decide_for(rules.groups.membership_of(client), namespace_of(client), intent, rules, now)

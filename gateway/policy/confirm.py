@@ -1,7 +1,5 @@
-"""Whether what a client says in its tunnel is what it was permitted for: its first bytes, and the name in its TLS.
-
-The name in the request was judged by `decide`; any other name is judged here, by the same rules.
-"""
+"""Whether what a client sends in its tunnel is what it was permitted for: its first bytes, and the name in its TLS. The
+name in the request was judged by `decide`; any other name is judged here, by the same rules."""
 
 from gateway.model.addresses import Address
 from gateway.model.authority import Authority, Host
@@ -68,7 +66,7 @@ def confirm_host(
 
 
 def _judge_other(host: Host, client: Client, intent: Intent, rules: Rules, now: float) -> Verdict:
-    """What the rules say of another host at the same port."""
+    """The verdict of the rules on another host at the same port."""
     membership = rules.groups.membership_of(client)
     return judge(Question(membership, namespace_of(client), host, intent.authority.port, now), rules)
 
@@ -92,7 +90,7 @@ def _confirm_protocol(permit: Permit, spoken: Protocol) -> Deny | WouldDeny | No
 
 
 def _agrees(permit: Permit, verdict: Verdict) -> bool:
-    """Whether the rule lets another name than the requested one pass."""
+    """Whether the rule allows another name than the requested one."""
     if permit.terms.sni is SniRule.RULE:
         return _deciding(verdict) == permit.rule
     return permit.terms.sni is SniRule.ANY

@@ -48,7 +48,7 @@ def decide(client: Client, intent: Intent, rules: Rules, now: float) -> Permit |
 
 
 def _asked(client: Client, intent: Intent, rules: Rules) -> Hashable | None:
-    """All that `decide_for` looks at in who asks for what; None where it looks at labels, which are no key."""
+    """Everything about the question that `decide_for` depends on; None where it depends on labels, which are no key."""
     if rules.groups.looks_at_labels and (client.labels is not None or client.namespace_labels is not None):
         return None
     address, authority = client.address, intent.authority
@@ -90,8 +90,8 @@ def judge(question: Question, rules: Rules, original: Address | None = None) -> 
 
 
 def _in_order(source: Source, client: Address) -> Source:
-    """The pool in this client's own order, by rendezvous hashing: it keeps its address while others come and go, and of
-    an address that is taken out of the pool only its own clients move. With `source: client` it is the client's."""
+    """The pool in this client's own order, by rendezvous hashing: a client keeps its address while others come and go,
+    and when an address is taken out of the pool only its own clients move. With `source: client` it is the client's."""
     if source.foreign:
         return Source((client,), foreign=True)
     return Source(tuple(sorted(source.addresses, key=lambda address: _weight(client, address), reverse=True)))
@@ -102,7 +102,7 @@ def _weight(client: Address, address: Address) -> bytes:
 
 
 def namespace_of(client: Client) -> str | None:
-    """Whose team's rules speak to the client: nobody's, if it is not known who it is."""
+    """The namespace whose team rules apply to the client; None if it is unknown."""
     return client.namespace if client.known else None
 
 
@@ -157,15 +157,13 @@ def _permit(verdict: Verdict, intent: Intent, rules: Rules) -> Permit | Deny:
 
 
 def _must_be(terms: Terms, intent: Intent) -> Address | None:
-    """The only address that may be dialled, where the rule holds the client to the one that it chose itself."""
+    """The only address that may be dialled, if the rule holds the client to the one that it chose itself."""
     return intent.original if terms.resolve is Resolve.MATCH else None
 
 
 def _limits(deciding: Candidate, membership: Membership) -> tuple[Applied, ...]:
-    """Those of the rule and of the client's groups; a quota that is met more than once in the same way is spent once.
-
-    A rule that names groups tells apart these only, any other one all of the client's.
-    """
+    """Those of the rule and of the client's groups; a quota that applies twice in the same way is spent once. A rule
+    that names groups distinguishes only these, any other rule all of the client's."""
     limits = deciding.otherwise.limits
     if not limits:
         return membership.limits

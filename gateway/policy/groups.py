@@ -1,8 +1,8 @@
-"""To which groups a client belongs, and whether it is in report mode.
+"""The groups of a client, and whether it is in report mode.
 
-Every entry of a group's `match` is filed under its most telling key, so that a client looks at the few entries that
-could match it, and checks only what the key left open. Entries that ask for nothing but a network are answered
-beforehand: an address inside a network is inside all networks around it, so each network's answer holds theirs too.
+Every entry of a group's `match` is indexed by its most selective key, so that only the few entries that could match a
+client are checked, and only for what the key left open. Entries that ask only for a network are evaluated beforehand:
+an address inside a network is inside all networks around it, so each network's answer holds theirs too.
 """
 
 from collections import defaultdict
@@ -25,7 +25,7 @@ _Entry = tuple[Match | None, str]
 @dataclass(frozen=True, slots=True)
 class Membership:
     """The groups of one client. `listed` has `names` in alphabetical order, `mode` is the mode of every rule that
-    states none, `limits` are those of the groups. `known` as in `Client.known`; who is not known is a member of
+    states none, `limits` are those of the groups. `known` as in `Client.known`; an unknown client is a member of
     nothing."""
 
     names: frozenset[str]
@@ -60,7 +60,7 @@ class GroupIndex:
         self._together: dict[frozenset[str], Membership] = {}
         self._limits = {group.name: group.limits for group in groups if group.limits}
         self._nobody = self._membership(frozenset())
-        # It might be in any group: one that enforces anywhere enforces here, and none that reports helps.
+        # It might be in any group: if one enforces, so does it; that another reports does not help.
         strictest = Mode.ENFORCE if Mode.ENFORCE in self._stated.values() else default
         self._unknown = Membership(frozenset(), (), strictest, known=False)
         networks: dict[Network, set[str]] = defaultdict(set)

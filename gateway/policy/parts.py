@@ -1,7 +1,7 @@
-"""A policy cut into parts, so that who serves can take a huge one over in small steps: see `plan.Assembly`.
+"""A policy cut into parts, so that a serving process can take a huge one over in small steps: see `plan.Assembly`.
 
-A part holds at most a slice of entries, refers to rules and destinations by their numbers, and can be pickled. Lists
-at whose every entry the same rules stand are packed (`tables.packed`).
+A part holds at most a slice of entries, refers to rules and destinations by their numbers, and can be pickled. Long
+lists whose entries all have the same rules are packed (`tables.packed`).
 """
 
 from collections import Counter
@@ -183,7 +183,7 @@ class _Cutter:
     def _told_apart(
         self, standing: Mapping[K, tuple[int, ...]]
     ) -> tuple[dict[K, tuple[int, ...]], dict[K, tuple[int, ...]]]:
-        """What stands there by itself, and what is of a long list."""
+        """The entries that stand there by themselves, and those of a long list."""
         plain: dict[K, tuple[int, ...]] = {}
         listed: dict[K, tuple[int, ...]] = {}
         for key, rules in standing.items():

@@ -1,7 +1,5 @@
-"""A policy as an index that answers in the same time however large the policy is; built once, never changed.
-
-A connection takes one `Rules` and keeps it, so every verdict about it comes from one generation.
-"""
+"""A policy as an index whose answers take the same time however large it is; built once, never changed. A connection
+takes one `Rules` and keeps it, so every verdict about it comes from one generation."""
 
 from bisect import bisect_right
 from collections import defaultdict
@@ -53,7 +51,7 @@ class Destination:
 
 @dataclass(frozen=True, slots=True)
 class TierIndex:
-    """What one tier says; for teams, one namespace's rules."""
+    """The index of one tier; for teams, one namespace's rules."""
 
     hosts: HostTable[Destination]
     networks: NetworkTable[Destination]
@@ -75,12 +73,10 @@ class AddressTables:
 
 
 class Decisions:
-    """What was decided lately, by all that it depends on: clients ask for the same again and again.
-
-    Good until the next of `expiries`, the Unix seconds at which rules expire. When full, all permits or all denials are
-    forgotten at once; a client that is refused chooses names as it likes, and must not make permits be forgotten. They
-    lead to their rules, and so back here: only once `closed` they do not keep the generation alive.
-    """
+    """Recent decisions, by all that they depend on: clients ask for the same again and again. Good until the next of
+    `expiries`, the Unix seconds at which rules expire. When full, all permits or all denials are forgotten at once,
+    separately: a client that is refused chooses names freely, and must not evict permits. They refer to their rules,
+    and so back here: only once `closed` they do not keep the generation alive."""
 
     __slots__ = ("_denied", "_expired", "_expiries", "_permitted", "closed")
 
@@ -92,7 +88,7 @@ class Decisions:
         self._expired = 0
 
     def recall(self, asked: Hashable, now: float) -> Permit | Deny | None:
-        """What the rules would say, if it is known."""
+        """The remembered decision, if there is one."""
         expired = bisect_right(self._expiries, now)
         if expired != self._expired:
             self._forget()
@@ -128,7 +124,7 @@ def _put(kept: dict[Hashable, D], asked: Hashable, decision: D, most: int) -> No
 
 
 class TakenDown(RuntimeError):
-    """Rules were asked that do not exist any more: a fault of ours, which must not let anything pass."""
+    """Rules were asked that were taken down already: a fault of ours, which must not let anything pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +269,7 @@ def _terms_by_port(terms: Terms, protocol: Protocol | None) -> tuple[Mapping[int
 
 
 def _report_only(policy: Policy) -> Candidate:
-    """Its first bytes are looked at for the record's sake: `confirm` sets every mismatch aside."""
+    """First bytes are looked at for the record's sake: `confirm` sets every mismatch aside."""
     terms = Terms(Protocol.AUTO, SniRule.ANY, timeouts=policy.timeouts)
     return build_candidate(Rule(REPORT_ONLY, terms, mode=Mode.REPORT), False, {}, terms)
 

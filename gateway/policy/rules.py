@@ -1,7 +1,5 @@
-"""What a policy is once it was read: rules, groups and the address policy, as plain values.
-
-`settings` makes these from text, `policy.plan` indexes them, `policy.decide` asks the index.
-"""
+"""A policy as plain values: rules, groups and the address policy. `settings` makes these from text, `policy.plan`
+indexes them, `policy.decide` queries the index."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -22,7 +20,7 @@ class Mode(StrEnum):
 
 
 class Tier(StrEnum):
-    """Who wrote a rule; a team rule speaks only where no platform rule matches."""
+    """Who wrote a rule; a team rule applies only where no platform rule matches."""
 
     PLATFORM = "platform"
     TEAM = "team"
@@ -43,7 +41,7 @@ class Reach(StrEnum):
     CHILD = "child"  # one label below it
     ANY = "any"  # `*`: any name at all; `name` is empty
 
-    __hash__ = str.__hash__  # that of an enumeration is many times as dear, and patterns are keys by the million
+    __hash__ = str.__hash__  # an enumeration's own is many times slower, and patterns are keys by the million
 
 
 class HostPattern(NamedTuple):
@@ -113,7 +111,7 @@ class Rule:
     terms: Terms
     action: Action = Action.ALLOW
     tier: Tier = Tier.PLATFORM
-    namespace: str | None = None  # a team rule speaks of this namespace only
+    namespace: str | None = None  # a team rule applies to this namespace only
     hosts: tuple[HostPattern, ...] = ()
     cidrs: tuple[Network, ...] = ()
     ports: tuple[PortRange, ...] = ANY_PORT

@@ -1,7 +1,7 @@
-"""The transparent door: from the first bytes of a captured connection to an intent.
+"""Captured (transparent) connections: from the first bytes to an intent.
 
-The client never heard of a proxy. It dialled an address that it had from somewhere, which proves nothing: the name that
-it says (SNI) is what it wants, and the address counts where it says none. Nothing is sent to it before the verdict.
+The client does not know of a proxy. It dialled an address that it had from somewhere, which proves nothing: the name in
+its hello (SNI) is what it wants, and the address counts where it sends none. Nothing is sent to it before the verdict.
 """
 
 from gateway.model.authority import Authority
@@ -23,13 +23,14 @@ PATIENCE = 1.0
 
 
 def read_destination(original: Destination) -> Intent:
-    """What is known at once: the address."""
+    """The intent by the address alone, which is known at once."""
     address, port = original
     return Intent(Door.TRANSPARENT, Authority(address, port), original=address)
 
 
 def refuse_loop(original: Destination, rules: Rules) -> None:
-    """Raises `UpstreamError` for who dialled the listener itself: no route led them here, so they want nobody else."""
+    """Raises `UpstreamError` for a client that dialled the listener itself: no route led it here, so it wants no other
+    destination."""
     address, port = original
     if is_own(address, port, rules):
         raise UpstreamError(Reason.PROXY_LOOP, "the listener itself was dialled: nothing was captured")
@@ -38,7 +39,7 @@ def refuse_loop(original: Destination, rules: Rules) -> None:
 async def read_first_bytes(
     downstream: ByteStream, intent: Intent, client: Client, rules: Rules, now: float, services: Services
 ) -> Opening | None:
-    """What the client says first; nothing of it is consumed. None: the address decides, without waiting for a byte.
+    """The client's first bytes; nothing of them is consumed. None: the address decides, without waiting for a byte.
 
     That is where a rule with `cidrs` and `protocol: tcp` allows it, because in such protocols the server may speak
     first, and in report mode where the client seems to wait for that. Raises `DownstreamError` as `read_opening`.
@@ -47,19 +48,19 @@ async def read_first_bytes(
     if isinstance(by_address, Permit):
         if by_address.terms.protocol is Protocol.TCP:
             return None
-        if by_address.rule is REPORT_ONLY and not await _speaks(downstream, services):
+        if by_address.rule is REPORT_ONLY and not await _client_speaks(downstream, services):
             return None
     return await read_opening(downstream, services, rules.policy.timeouts.client_hello)
 
 
-def name_in(opening: Opening, intent: Intent) -> Intent:
-    """What a client wants whose first bytes were no request."""
+def intended_destination(opening: Opening, intent: Intent) -> Intent:
+    """The intent after the first bytes: the name in the hello, if there is one."""
     name = opening.hello.server_name if opening.hello is not None else None
     return intent if name is None else intent._replace(authority=Authority(name, intent.authority.port))
 
 
-async def _speaks(downstream: ByteStream, services: Services) -> bool:
-    """Whether the client says something, or leaves, within `PATIENCE`."""
+async def _client_speaks(downstream: ByteStream, services: Services) -> bool:
+    """Whether the client sends something, or leaves, within `PATIENCE`."""
     try:
         with services.deadlines.within(PATIENCE, lambda: DownstreamError(Reason.CLIENT_SILENT)):
             if not downstream.peek():

@@ -25,7 +25,7 @@ from gateway.net.tls.second_hello import Watch, watch_for, watched_relay_for
 from gateway.policy.confirm import confirm
 from gateway.policy.decide import decide
 from gateway.policy.plan import REPORT_ONLY
-from gateway.serve.capture import name_in, read_destination, read_first_bytes, refuse_loop
+from gateway.serve.capture import intended_destination, read_destination, read_first_bytes, refuse_loop
 from gateway.serve.entrance import enter
 from gateway.serve.intake import begins_exchange, client_speaks_first, read_head, read_intent, read_opening
 from gateway.serve.refuse import asks_again, refuse
@@ -130,7 +130,7 @@ async def _walk(head: RequestHead, downstream: Stream, draft: Draft, services: S
 
 
 async def _walk_captured(original: Destination, downstream: Stream, draft: Draft, services: Services) -> None:
-    """The transparent door: no proxy was asked, so no 200 is said, and the first bytes are judged before the dial."""
+    """No proxy was asked, so there is no 200, and the first bytes are judged before the dial."""
     if services.draining:
         raise InternalError(Reason.DRAINING)
     now = services.clock.time()
@@ -144,7 +144,7 @@ async def _walk_captured(original: Destination, downstream: Stream, draft: Draft
     if opening is not None:
         if opening.protocol is Protocol.HTTP:
             return await converse_captured(downstream, draft, original, services)
-        intent = draft.intent = name_in(opening, intent)
+        intent = draft.intent = intended_destination(opening, intent)
     if services.traces:
         draft.asked_time = services.clock.time()
     decision = draft.decision = decide(client, intent, rules, now)
@@ -166,8 +166,8 @@ async def _walk_captured(original: Destination, downstream: Stream, draft: Draft
 
 
 async def _carry(tunnel: Tunnel, downstream: Stream, draft: Draft, services: Services) -> None:
-    """After the last verdict about the connection: each request inside TLS or in the clear is judged by itself, and
-    whatever else it is is relayed as it comes."""
+    """After the last verdict about the connection: requests, in the clear or inside TLS, are each judged; anything else
+    is relayed unchanged."""
     permit, upstream = tunnel.permit, tunnel.upstream
     introduce(upstream, permit, draft.peer)  # before the client's first byte
     hello = inspects(permit, draft.opening)
@@ -187,8 +187,8 @@ def _establish(downstream: Stream, draft: Draft, head: RequestHead) -> None:
 
 
 async def _shows_opening(permit: Permit, downstream: Stream, upstream: Stream) -> bool:
-    """Whether there are first bytes to judge. Under the built-in rule of report mode they are only observed: it lets
-    protocols pass in which the server speaks first, since no rule could have said `tcp`."""
+    """Whether there are first bytes to judge. Under the built-in rule of report mode they are only observed: that rule
+    also lets protocols pass in which the server speaks first, since no rule could have said `tcp`."""
     if permit.rule is REPORT_ONLY:
         return await client_speaks_first(downstream, upstream, permit.terms.timeouts.client_hello)
     return permit.terms.protocol is not Protocol.TCP

@@ -33,8 +33,8 @@ class _Alarm:
 
 
 class _Within:
-    """The block of `DeadlineWheel.within`, and its own entry in the wheel: cancels the task it was entered in, and
-    turns that into the error."""
+    """The block of `DeadlineWheel.within` and its entry in the wheel: cancels the task that entered it and turns the
+    cancellation into the error."""
 
     __slots__ = ("_cancelling", "_error", "_expired", "_seconds", "_slot", "_task", "_wheel")
 
@@ -93,7 +93,7 @@ class DeadlineWheel:
         return alarm
 
     def slot_after(self, seconds: float) -> "set[_Entry]":
-        """The slot that is emptied, ringing, after `seconds` at the earliest."""
+        """The slot whose entries ring after `seconds` at the earliest."""
         now = self.loop.time()
         near = self._near.get(seconds)
         if near is not None and now < near[0]:
@@ -133,5 +133,5 @@ class DeadlineWheel:
     def _ring(self, entry: "_Entry") -> None:
         try:
             entry.ring()
-        except Exception:  # one connection's fault must not stop the others' clocks
+        except Exception:  # one connection's fault must not stop the others' deadlines
             _logger.exception("an alarm failed")

@@ -1,4 +1,4 @@
-"""What stands on some listeners before the first request: a PROXY header, then TLS; then the connection is as any."""
+"""What a listener expects before the first request: a PROXY header, then TLS. After that every connection is alike."""
 
 import ssl
 
@@ -16,10 +16,8 @@ from gateway.wire.proxy_protocol import MalformedProxyHeader, begins_header, par
 
 
 async def enter(downstream: Stream, draft: Draft, entrance: Entrance, services: Services) -> None:
-    """Notes in the draft who the client is, and leaves `downstream` before the client's first byte in the clear.
-
-    Raises `DownstreamError`. What TLS itself has to say about that was said.
-    """
+    """Notes in the draft who the client is, and leaves `downstream` before the client's first byte in the clear. Raises
+    `DownstreamError`; a TLS alert has been sent by then if TLS provides one."""
     if entrance.trusted is not None:
         await _pass_proxy_header(downstream, draft, entrance.trusted, services)
     if entrance.tls is not None:
@@ -34,12 +32,12 @@ async def _pass_proxy_header(
         if any(sender[0] in network for network in trusted):
             source = await _read_proxy_header(downstream)
             if source is not None:
-                _take_for(source, draft, services)
+                _count_for(source, draft, services)
         elif await _brings_header(downstream):
             raise DownstreamError(Reason.PROXY_HEADER_REFUSED, f"{sender[0]} is not trusted to say who its client is")
 
 
-def _take_for(client: tuple[Address, int], draft: Draft, services: Services) -> None:
+def _count_for(client: tuple[Address, int], draft: Draft, services: Services) -> None:
     refusal = services.admit_as(draft.peer[0], client[0])
     draft.sender, draft.peer = draft.peer, client
     if refusal is not None:
@@ -47,7 +45,7 @@ def _take_for(client: tuple[Address, int], draft: Draft, services: Services) -> 
 
 
 async def _read_proxy_header(downstream: ByteStream) -> tuple[Address, int] | None:
-    """The client that it names; None where the sender speaks for itself."""
+    """The client address that it names; None where the sender speaks for itself."""
     try:
         while (header := parse_proxy_header(downstream.peek())) is None:
             await _more(downstream, "a PROXY header")

@@ -1,7 +1,7 @@
-"""Who is asking: the sources of identity that an explicit proxy port has, tried in the configured order.
+"""Who the client is: the sources of identity that an explicit proxy port has, tried in the configured order.
 
 A source that finds no credential of its kind passes on; one that finds a credential it cannot accept ends the attempt:
-nobody falls through from a wrong password to what their address may do.
+a wrong password does not fall back to what the client's address may do.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from gateway.serve.workloads import Workloads
 from gateway.wire.credentials import BasicCredentials, MalformedCredentials, parse_basic, parse_spiffe_id
 
 CHECKS_AT_ONCE = 4
-REMEMBERED = 10_000  # verdicts about credentials; bcrypt is slow on purpose, and clients send theirs with every tunnel
+REMEMBERED = 10_000  # verdicts about credentials: bcrypt is slow on purpose, and clients send theirs with every tunnel
 
 
 class Challenge(StrEnum):
@@ -48,17 +48,15 @@ class CredentialSource(Protocol):
     asks: bool
 
     async def identify(self, address: Address, head: HeaderFields, certificate: Certificate | None) -> Client | None:
-        """Who it is; None without a credential of this kind. Raises `DownstreamError` for one that is not accepted,
-        `InternalError` for one that nobody can check now."""
+        """The client; None without a credential of this kind. Raises `DownstreamError` for one that is not accepted,
+        `InternalError` for one that cannot be checked now."""
         ...
 
 
 class PasswordFile:
-    """Basic credentials, checked against the users of an htpasswd file.
-
-    A verdict is remembered under a keyed digest, so that no password is kept. A check is slow on purpose: it has
-    threads of its own, and each address one check at a time, so that who guesses makes only its own credentials wait.
-    """
+    """Basic credentials, checked against the users of an htpasswd file. A verdict is remembered under a keyed digest,
+    so that no password is kept. A check is slow on purpose: checks run in threads of their own, one at a time for each
+    client address, so that guessing delays only the guesser's own credentials."""
 
     asks = True
 
@@ -117,12 +115,12 @@ def _usual_cost(users: Mapping[str, bytes]) -> int:
 
 
 def _matches(password: bytes, stored: bytes) -> bool:
-    # What lies beyond 72 bytes bcrypt never looked at; newer versions refuse it.
+    # bcrypt ignores what follows 72 bytes; newer versions of the library refuse it.
     return bcrypt.checkpw(password[:72], stored)
 
 
 class CertificateNames:
-    """A certificate that TLS has verified. One that claims to be a SPIFFE SVID must be a proper one: exactly one URI,
+    """A certificate that TLS has verified. One that claims to be a SPIFFE SVID must be a valid one: exactly one URI,
     and that a workload's ID (X509-SVID sections 2 and 5.2)."""
 
     asks = False
@@ -154,8 +152,8 @@ class Identifier:
     workloads: Workloads | None = None
 
     async def identify(self, address: Address, head: HeaderFields, certificate: Certificate | None) -> Client:
-        """The client. Raises `DownstreamError` for wrong credentials, and for none where everybody is asked;
-        `InternalError` for those that nobody can check now."""
+        """The client. Raises `DownstreamError` for wrong credentials, and for missing ones where every client is asked;
+        `InternalError` for those that cannot be checked now."""
         for source in self.sources:
             client = await source.identify(address, head, certificate)
             if client is not None:
@@ -165,11 +163,11 @@ class Identifier:
         return self.by_address(address)
 
     def by_address(self, address: Address) -> Client:
-        """Also the client of a captured connection, who never heard of a proxy that takes credentials."""
+        """Also the client of a captured connection, which does not know of a proxy that takes credentials."""
         return Client(address) if self.workloads is None else self.workloads.by_address(address)
 
     def refusal(self, denial: Deny, client: Client, intent: Intent, rules: Rules, now: float) -> GatewayError:
-        """What a denied client is told: 407 if it is anonymous and credentials would have helped, else the denial."""
+        """How to refuse a denied client: 407 if it is anonymous and credentials would have helped, else the denial."""
         anonymous = client.source in WITHOUT_CREDENTIALS and any(source.asks for source in self.sources)
         if self.challenge is Challenge.AUTO and anonymous and would_credentials_help(client, intent, rules, now):
             return DownstreamError(Reason.CREDENTIALS_MISSING, f"{denial.reason} without credentials")

@@ -28,7 +28,7 @@ async def read_head(downstream: ByteStream, services: Services) -> RequestHead:
 
 
 async def _await_head(downstream: ByteStream, services: Services) -> RequestHead:
-    """One that was not there at once: mostly it came with the connection, and needs no deadline."""
+    """A head that was not there at once; mostly it came with the connection, and needs no deadline."""
     with services.deadlines.within(services.head_timeout, lambda: DownstreamError(Reason.HEAD_TIMEOUT)):
         while (head := parse_head(data := downstream.peek())) is None:
             if len(data) > services.bounds.head:
@@ -44,7 +44,7 @@ def begins_exchange(head: RequestHead) -> bool:
 
 
 def read_intent(head: RequestHead) -> Intent:
-    """What the head asks for. Raises `DownstreamError` where it asks for nothing that a proxy could give."""
+    """What the head asks for. Raises `DownstreamError` if that is nothing a proxy could do."""
     if head.method == "CONNECT":
         authority = parse_authority(head.target)
         if authority is None:
@@ -56,12 +56,12 @@ def read_intent(head: RequestHead) -> Intent:
 
 
 def _quotable(target: str) -> str:
-    """For the record. Userinfo, path and query may hold secrets: where a target has any, nothing of it is quoted."""
+    """For the record. Userinfo, path and query may hold secrets: a target that has any is not quoted at all."""
     return repr(target) if _WITHOUT_SECRETS.fullmatch(target) else f"of {len(target)} characters that is no host:port"
 
 
 async def client_speaks_first(downstream: ByteStream, upstream: ByteStream, seconds: float) -> bool:
-    """Whether the client says something, or leaves, before the destination does and within `seconds`."""
+    """Whether the client sends something, or leaves, before the destination does and within `seconds`."""
     sides = [asyncio.ensure_future(stream.more()) for stream in (downstream, upstream)]
     try:
         if not downstream.peek() and not upstream.peek():

@@ -1,4 +1,4 @@
-"""How a connection is told no: in HTTP before the tunnel stands, with a TLS alert or a reset after the 200."""
+"""How a connection is refused: in HTTP before the tunnel stands, with a TLS alert or a reset after the 200."""
 
 from gateway.model.errors import DownstreamError, GatewayError, InternalError, UpstreamError
 from gateway.model.reasons import Reason
@@ -7,6 +7,7 @@ from gateway.model.recording.noting import ABOUT_CERTIFICATES, WRONG_CREDENTIALS
 from gateway.model.roles import ByteStream
 from gateway.serve.services import Services
 from gateway.wire.alerts import ACCESS_DENIED, DECODE_ERROR, NO_APPLICATION_PROTOCOL
+from gateway.wire.client_hello import HANDSHAKE
 from gateway.wire.head import RequestHead
 from gateway.wire.replies import may_follow, reply, status_of
 
@@ -16,13 +17,13 @@ _ALERTS = {
     Reason.CLIENT_HELLO_TOO_LARGE: DECODE_ERROR,
     Reason.ALPN_UNSUPPORTED: NO_APPLICATION_PROTOCOL,
 }
-_TLS_HANDSHAKE = b"\x16"
+_TLS_HANDSHAKE = bytes([HANDSHAKE])
 
 
 def refuse(
     error: GatewayError, head: RequestHead | None, downstream: ByteStream, draft: Draft, services: Services
 ) -> bool:
-    """Answer in the language that the connection speaks by now, and note why. True: another request may follow."""
+    """Answer in the protocol that the connection speaks by now, and note why. True: another request may follow."""
     note(error, draft)
     if error.reason is Reason.CLIENT_CLOSED:
         return False
@@ -37,7 +38,7 @@ def refuse(
 
 
 async def turn_away(reason: Reason, downstream: ByteStream, draft: Draft, services: Services) -> None:
-    """Answer a connection of which nothing is read, because there is no room for it. Records it and closes it."""
+    """Answer and close a connection for which there is no room, without reading from it. Records it."""
     refuse(InternalError(reason), None, downstream, draft, services)
     services.recorder.record(draft)
     await downstream.aclose()
@@ -49,8 +50,8 @@ async def asks_again(downstream: ByteStream, draft: Draft, services: Services) -
         with services.deadlines.within(services.head_timeout, lambda: DownstreamError(Reason.HEAD_TIMEOUT)):
             again = bool(downstream.peek()) or await downstream.more()
     except DownstreamError:
-        again = False  # what the record says stays the answer that the client did not take up
-    if again:  # nothing of the first request is true of the next
+        again = False  # the record keeps the answer after which no request came
+    if again:  # nothing of the first request applies to the next
         draft.wrong_credentials += draft.reason in WRONG_CREDENTIALS
         draft.client = draft.intent = draft.decision = draft.status = draft.reason = None
         draft.detail = ""
@@ -58,7 +59,7 @@ async def asks_again(downstream: ByteStream, draft: Draft, services: Services) -
 
 
 def _speaks_no_http(reason: Reason, downstream: ByteStream) -> bool:
-    """Where TLS does not stand as it should there is nobody to read an answer; an alert is all that is said."""
+    """Without a proper TLS session nobody can read an answer; the alert is all that is sent."""
     if reason is Reason.TLS_HANDSHAKE_TIMEOUT:
         downstream.abort()
     elif reason is Reason.PROXY_HEADER_MISSING and downstream.peek()[:1] == _TLS_HANDSHAKE:
@@ -69,9 +70,9 @@ def _speaks_no_http(reason: Reason, downstream: ByteStream) -> bool:
 
 
 def _break_off(error: GatewayError, downstream: ByteStream) -> None:
-    """After the 200, and to a client that was captured, no HTTP is spoken: one that began TLS gets an alert, any other
-    one a reset; and a reset it is where not the client but the destination or we are the cause, so that it tries again.
-    A handshake that we took part in has its own last word."""
+    """After the 200, and to a captured client, no HTTP is spoken: a client that began TLS gets an alert, any other a
+    reset. It is a reset, too, where not the client but the destination or the gateway is the cause, so that the client
+    tries again. A failed handshake of ours has sent its own alert."""
     if error.reason in _TOLD_BY_TLS:
         return
     at_fault_ourselves = isinstance(error, UpstreamError | InternalError)

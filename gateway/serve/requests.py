@@ -1,4 +1,4 @@
-"""Where a connection turns out to carry requests: it is handed to `exchange`, with the right by which each may pass."""
+"""Connections that turn out to carry requests are handed to `exchange`, with the authority by which each may pass."""
 
 import asyncio
 from collections.abc import Iterator
@@ -58,13 +58,13 @@ def _shown_as_open(draft: Draft) -> Iterator[None]:
 
 
 def speaks_requests(permit: Permit, opening: Opening | None) -> bool:
-    """Whether each request in the tunnel is judged. What only report mode lets through is observed, and relayed as it
-    is: other protocols begin like HTTP as well."""
+    """Whether each request in the tunnel is judged. What only report mode lets through is observed and relayed
+    unchanged: other protocols may begin like HTTP."""
     return opening is not None and opening.protocol is Protocol.HTTP and permit.rule is not REPORT_ONLY
 
 
 def inspects(permit: Permit, opening: Opening | None) -> ClientHello | None:
-    """The hello of TLS that is ended here, so that each request in it is judged."""
+    """The TLS hello, if TLS is to be ended here so that each request in it is judged."""
     return opening.hello if opening is not None and permit.terms.inspect else None
 
 
@@ -73,7 +73,7 @@ async def converse_inside_tls(
 ) -> None:
     """Requests inside TLS, which is ended here; `downstream` holds the client's hello. Raises `DownstreamError`."""
     interception = services.interception()
-    if interception is None:  # a reload since the rules were taken
+    if interception is None:  # a reload after the rules were taken
         raise InternalError(Reason.INTERNAL_ERROR, "inspection is not configured any more")
     from gateway.intercept.interception import Inspected  # noqa: PLC0415  # loaded with what was found in force
 
@@ -89,8 +89,10 @@ async def converse_openly(downstream: Stream, draft: Draft, services: Services) 
 
 
 async def converse_captured(downstream: Stream, draft: Draft, original: Destination, services: Services) -> None:
-    """Requests that were on their way to `original`, the first of which is held by `downstream`. Connections are kept
-    for this one only: under `resolve: match` another may have been on its way elsewhere."""
+    """Requests that were on their way to `original`, the first of which is held by `downstream`.
+
+    The upstream pool is this connection's own: under `resolve: match` another one's may lead elsewhere.
+    """
     pool = Pool(services.deadlines, services.clock.monotonic)
     scope = AnyHost(services.rules, services.identifier, services.limiter, pool, original=original)
     timeouts = services.rules().policy.timeouts
@@ -101,8 +103,8 @@ async def converse_captured(downstream: Stream, draft: Draft, original: Destinat
 
 
 async def converse_in_tunnel(downstream: Stream, draft: Draft, tunnel: Tunnel, services: Services) -> None:
-    """Requests inside a tunnel. It has connections of its own, of which the one that was dialled for it is the first;
-    that one stays its owner's to close."""
+    """Requests inside a tunnel. The upstream pool is its own and begins with the connection that was dialled for it;
+    closing that one remains its owner's task."""
     pool = Pool(services.deadlines, services.clock.monotonic)
     limiter = services.limiter
     scope = OneAuthority(

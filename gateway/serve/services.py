@@ -15,7 +15,7 @@ from gateway.net.stream import Stream
 from gateway.policy.plan import Rules
 from gateway.serve.identify import Identifier
 
-if TYPE_CHECKING:  # it is large, and loaded by those only who inspect
+if TYPE_CHECKING:  # it is large, and loaded only with inspection
     from gateway.intercept.interception import Interception
 
 
@@ -29,8 +29,8 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Entrance:
-    """What stands on a listener before the first request. `trusted` are the senders of whom a PROXY header is required,
-    None where none is looked for."""
+    """What a listener expects before the first request. `trusted` are the senders that must send a PROXY header; None
+    where none is expected."""
 
     trusted: tuple[Network, ...] | None = None
     tls: SSLContext | None = None
@@ -39,12 +39,10 @@ class Entrance:
 @dataclass(slots=True)
 class Services:
     """`rules`, `identifier` and `entrance` (of the listener with that name) answer what is in force; `draining` is set
-    once, when the process has begun to end.
-
-    `admit_as` counts a connection of the first address as one of the second from now on, and answers why not if that
-    one has too many. `proxy_name` is our member in Proxy-Status; `pool` keeps connections of absolute-form requests.
-    `traces`: somebody wants to know what only a trace tells; `counts_packets`: a log asks for packets.
-    """
+    once, when the process begins to end. `admit_as` moves a connection's count from the first address to the second,
+    and answers why not if that one has too many. `proxy_name` is our member in Proxy-Status; `pool` keeps connections
+    of absolute-form requests. `traces`: something exports what only traces hold; `counts_packets`: an access log asks
+    for packets."""
 
     rules: Callable[[], Rules]
     identifier: Callable[[], Identifier]
@@ -66,7 +64,7 @@ class Services:
     draining: bool = False
 
     def drain(self) -> None:
-        """Nothing new is taken, and what only waits is closed."""
+        """Take nothing new, and close what only waits."""
         self.draining = True
         self.exchanges.drain()
         self.pool.close()

@@ -1,8 +1,8 @@
-"""Who is asking, by the pod that has the address: a source of identity, and what is known besides of who proved
-another.
+"""Kubernetes workloads as a source of identity: the pod that has the client's address. It also completes an identity
+that another source proved.
 
-Whose identity should be known and is not, is nobody: an address that several pods have, a node's, one of the cluster's
-networks without a pod, any address while the state is too old.
+A client that should be a known pod and is not stays anonymous: at an address that several pods share, a node's, an
+address of the cluster's networks without a pod, and at any address while the state is too old.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from gateway.model.roles import HeaderFields
 
 
 class Workloads:
-    """Fulfils `identify.CredentialSource`. In `cidrs` every address is a pod's or a service's."""
+    """Fulfils `identify.CredentialSource`. Every address in `cidrs` is a pod's or a service's."""
 
     asks = False
 
@@ -24,12 +24,12 @@ class Workloads:
         self._cidrs = tuple(cidrs)
 
     async def identify(self, address: Address, head: HeaderFields, certificate: Certificate | None) -> Client | None:
-        """See `CredentialSource`. An address about which there is doubt passes on: credentials may resolve it."""
+        """See `CredentialSource`. An address about which there is doubt passes on: credentials may settle it."""
         holder = self._directory.holder(address)
         return self._as_pod(address, holder) if isinstance(holder, Pod) else None
 
     def by_address(self, address: Address) -> Client:
-        """Who it is without credentials."""
+        """The client without credentials."""
         holder = self._directory.holder(address)
         if isinstance(holder, Pod):
             return self._as_pod(address, holder)
@@ -38,7 +38,7 @@ class Workloads:
         return Client(address) if holder is None else Client(address, known=False, doubt=holder)
 
     def complete(self, client: Client) -> Client:
-        """With what the address tells. A token's namespace stands: another pod at the address adds nothing to it."""
+        """Add what the address tells. A token's namespace stands: another pod at the address adds nothing to it."""
         holder = self._directory.holder(client.address)
         pod = holder if isinstance(holder, Pod) else None
         if client.namespace is None:

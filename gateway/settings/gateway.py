@@ -1,6 +1,6 @@
 """gateway.yaml: how the process runs. Every key with its default as written in the file; the empty file is valid.
 
-What stands here is parsed and checked; whether its feature exists yet is another matter (compile/available.py).
+Here keys are parsed and checked one by one; whether a feature is available is decided in compile/available.py.
 """
 
 from dataclasses import replace
@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, PrivateAttr
 
 from gateway.model.decision import Timeouts
-from gateway.settings.inspecting.sections import InspectorSettings
 from gateway.settings.leaves import (
     AutoCount,
     AutoSize,
@@ -31,7 +30,7 @@ from gateway.settings.leaves import (
     OptionalCount,
     OptionalDuration,
     OutputPath,
-    PolicySource,
+    PolicyLocation,
     Size,
     Store,
     Text,
@@ -40,6 +39,7 @@ from gateway.settings.leaves import (
 )
 from gateway.settings.section import Section, key
 from gateway.settings.sections.identity import IdentitySettings, KubernetesSettings
+from gateway.settings.sections.inspectors import InspectorSettings
 from gateway.settings.source.places import Document, MarkedMapping
 
 POLICY_FILE = "policy.yaml"
@@ -279,7 +279,7 @@ class GatewaySettings(Section):
     listeners: Annotated[tuple[ListenerSettings, ...], Field(min_length=1)] = key(
         [{"name": "proxy", "bind": "[::]:3128"}], "Listening sockets."
     )
-    policy: PolicySource = key(POLICY_FILE, "A file, a directory, or `kubernetes`.")
+    policy: PolicyLocation = key(POLICY_FILE, "A file, a directory, or `kubernetes`.")
     identity: IdentitySettings = Field(default_factory=IdentitySettings, description="How clients are recognised.")
     kubernetes: KubernetesSettings = Field(default_factory=KubernetesSettings, description="The API server.")
     addresses: AddressSettings = Field(default_factory=AddressSettings, description="Which addresses may be dialled.")
@@ -304,7 +304,7 @@ class GatewaySettings(Section):
     _document: Document = PrivateAttr(default_factory=lambda: Document("gateway.yaml", MarkedMapping(1)))
 
     def read_from(self, document: Document) -> Self:
-        """The same, knowing where it was read."""
+        """A copy that knows where it was read."""
         self._document = document
         return self
 
@@ -315,7 +315,7 @@ class GatewaySettings(Section):
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The files whose change changes the settings: this one and what it names, but for the policy."""
+        """The files whose change changes the settings: this one and those that it names, except the policy's."""
         users = () if self.identity.basic is None else (self.identity.basic.htpasswd,)
         tls = self.resolver.tls
         authorities = () if tls is None or tls.ca is None else (tls.ca,)
@@ -326,5 +326,5 @@ class GatewaySettings(Section):
 
     @property
     def policy_is_named(self) -> bool:
-        """Whether somebody chose the policy's path: then it must be there."""
+        """Whether the policy's path was configured: then it must exist."""
         return "policy" in self.model_fields_set

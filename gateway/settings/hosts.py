@@ -3,15 +3,9 @@
 Only here is Unicode turned into A-labels (UTS 46, non-transitional); the wire's names are never mapped.
 """
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from enum import StrEnum
-from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 
 import idna
-from publicsuffixlist import PSLFILE, PublicSuffixList
 
 from gateway.model.addresses import parse_address, parse_network
 from gateway.model.names import HostName, parse_host_name
@@ -19,7 +13,6 @@ from gateway.policy.rules import ANY_HOST, HostPattern, Reach
 from gateway.settings.problems import BadValue, show_value
 
 _OF_EXPRESSIONS = frozenset("\\^$()[]|+?{}")
-_SECTIONS = {"// ===BEGIN ICANN DOMAINS===": True, "// ===END ICANN DOMAINS===": False}
 
 
 class HostEntry(NamedTuple):
@@ -33,13 +26,6 @@ class HostEntry(NamedTuple):
         """The entry as it is compared."""
         star = "*." if self.text.startswith("*.") else "." if self.text.startswith(".") else ""
         return star + self.patterns[0].name
-
-
-class Suffix(StrEnum):
-    """The section of the Public Suffix List in which a suffix stands."""
-
-    ICANN = "icann"
-    PRIVATE = "private"
 
 
 def parse_host_entry(value: object) -> HostEntry:
@@ -133,60 +119,3 @@ def to_ascii(text: str) -> str:
     except idna.IDNAError as refusal:
         raise BadValue(f"{text!r} is no host name: {refusal}") from refusal
     return ".".join(labels)
-
-
-@cache
-def _entries() -> Mapping[tuple[str, bool], Sequence[str]]:
-    """Lines of the Public Suffix List by their last label, as an A-label, and whether a registry asked for them."""
-    entries = defaultdict(list)
-    is_icann = False
-    for line in Path(PSLFILE).read_text(encoding="utf-8").splitlines():
-        if line.startswith("//"):
-            is_icann = _SECTIONS.get(line.rstrip(), is_icann)
-        elif line:
-            last = line.partition(" ")[0].rpartition(".")[2].lower()
-            entries[last, is_icann].append(line)
-    return {
-        (last if last.isascii() else last.encode("idna").decode(), is_icann): lines
-        for (last, is_icann), lines in entries.items()
-    }
-
-
-@cache
-def _suffix_list(last: str, only_icann: bool) -> PublicSuffixList:
-    """What is said of names with this last label. Of ten thousand entries most policies need those of a few: to take
-    them all in is longer than the rest of a start."""
-    entries = _entries()
-    lines = [*entries.get((last, True), ()), *(() if only_icann else entries.get((last, False), ()))]
-    return PublicSuffixList(lines, accept_unknown=False)
-
-
-@cache
-def _listed(last: str) -> frozenset[str]:
-    """The entries with this last label, in A-labels; of `*.ck` and `!www.ck` the names themselves as well. Looking a
-    name up here takes a tenth of asking the list, and nearly none of a long list of names stands here."""
-    entries, listed = _entries(), set[str]()
-    for line in (*entries.get((last, True), ()), *entries.get((last, False), ())):
-        entry = line.partition(" ")[0].lower()
-        named = entry.removeprefix("!").removeprefix("*.")
-        ascii_name = named if named.isascii() else named.encode("idna").decode()
-        listed |= {ascii_name, f"*.{ascii_name}"} if entry.startswith("*.") else {ascii_name}
-    return frozenset(listed)
-
-
-def public_suffix(pattern: HostPattern) -> Suffix | None:
-    """Where in the Public Suffix List the name stands under which the pattern covers everything; None if nowhere.
-
-    The parent of a wildcard entry (`*.ck`) counts: a pattern over it covers whole suffixes.
-    """
-    if pattern.reach not in (Reach.BELOW, Reach.CHILD):
-        return None
-    name, last = pattern.name, pattern.name.rpartition(".")[2]
-    listed = _listed(last)
-    if name not in listed and f"*.{name.partition('.')[2]}" not in listed:
-        return None
-    below = f"any-label.{name}"
-    whole = name, below
-    if _suffix_list(last, False).publicsuffix(below) not in whole:
-        return None
-    return Suffix.ICANN if _suffix_list(last, True).publicsuffix(below) in whole else Suffix.PRIVATE

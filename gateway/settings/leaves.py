@@ -40,7 +40,7 @@ from gateway.settings.units import (
     parse_optional_endpoint,
     parse_output_path,
     parse_path,
-    parse_policy_source,
+    parse_policy_location,
     parse_port,
     parse_rate,
     parse_size,
@@ -128,7 +128,7 @@ KeySource = Annotated[
     PlainValidator(parse_key_source),
     _string("jwks.json", "https://issuer.example/keys", "kubernetes"),
 ]
-PolicySource = Annotated[Path | Literal["kubernetes"], PlainValidator(parse_policy_source), _PATH]
+PolicyLocation = Annotated[Path | Literal["kubernetes"], PlainValidator(parse_policy_location), _PATH]
 FlowField = Literal[
     "version",
     "account-id",

@@ -1,6 +1,6 @@
-"""From paths to settings and policy: what `run`, `check` and a reload call.
+"""Loads settings and policy: what `run`, `check` and a reload call.
 
-All or nothing: whatever is wrong anywhere is told at once in one `ConfigErrors`, and nothing was changed.
+All or nothing: all problems are reported at once in one `ConfigErrors`, and nothing was changed.
 """
 
 import gc
@@ -30,8 +30,8 @@ GATEWAY_FILE = Path("gateway.yaml")
 
 @dataclass(frozen=True, slots=True)
 class LoadedPolicy:
-    """A policy that can be taken. `files` are what it was read from (a directory is one of them) as they were then, for
-    a watcher; `digest` changes with what was read; `warnings` and `notes` are lines for people."""
+    """A valid policy. `files` are those that it was read from (a directory is one of them) as they were then, for a
+    watcher; `digest` changes with what was read; `warnings` and `notes` are lines for people."""
 
     policy: Policy
     warnings: tuple[str, ...]
@@ -59,7 +59,7 @@ def load_settings(
 def read_settings(
     path: Path | None, environ: Mapping[str, str], policy_override: Path | None = None
 ) -> GatewaySettings:
-    """The typed form only: nothing is said yet about how keys fit together or whether their features exist."""
+    """The typed form only, without checks of how keys fit together or whether their features exist."""
     document = _gateway_document(path)
     _refuse_other_kind(document, PolicyFile, GatewaySettings, "a policy, which --policy names; this is no gateway.yaml")
     apply_overrides(document, environ)
@@ -68,7 +68,7 @@ def read_settings(
 
 
 def with_policy(settings: GatewaySettings, path: Path) -> GatewaySettings:
-    """The same with another policy, at a path from here. `GatewaySettings()` suits for a look at a policy alone."""
+    """The same with another policy, at a path from here. `GatewaySettings()` is enough to look at a policy alone."""
     settings.document.origins["policy",] = "--policy"
     return settings.model_copy(update={"policy": path})
 
@@ -106,7 +106,7 @@ def load_resolver_authorities(settings: GatewaySettings) -> str | None:
 
 @contextmanager
 def without_collector() -> Iterator[None]:
-    """For what makes millions of objects and no cycles: looking for cycles takes a load a quarter of its time."""
+    """For code that makes millions of objects and no cycles: collecting takes a quarter of a load's time."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -121,21 +121,21 @@ def load_policy(settings: GatewaySettings) -> LoadedPolicy:
     """The policy that the settings name, whole. Raises `ConfigErrors`."""
     reader = Reader()
     sources, warnings = read_policy(settings, reader)
-    wishes = Problems()
-    check_policy_available(sources, wishes)
-    check_authority(sources, settings, wishes)
+    options = Problems()
+    check_policy_available(sources, options)
+    check_authority(sources, settings, options)
     try:
         compiled = compile_policy(sources, settings, reader)
     except ConfigErrors as refusal:
-        raise ConfigErrors((*wishes.found, *refusal.problems)) from None
-    wishes.raise_if_any()
+        raise ConfigErrors((*options.found, *refusal.problems)) from None
+    options.raise_if_any()
     if sources and not compiled.policy.rules:
         warnings = (*warnings, f"{settings.policy}: there is no rule in it, everything is denied")
     return LoadedPolicy(compiled.policy, (*warnings, *compiled.warnings), compiled.notes, reader.files, reader.digest)
 
 
 def read_policy(settings: GatewaySettings, reader: Reader) -> tuple[Sequence[PolicySource], Sequence[str]]:
-    """The files of the policy in their typed form, and warnings about which they are."""
+    """The files of the policy in their typed form, and warnings about files that were ignored."""
     place = settings.document.place(("policy",))
     path = settings.policy
     if path == "kubernetes":
@@ -161,7 +161,7 @@ def parse_policy(text: str, file: str = "policy.yaml", name: str = "", directory
 
 
 def _refuse_other_kind(document: Document, other: type[Section], own: type[Section], words: str) -> None:
-    """One line about a file that was taken for another, not one for each of its keys."""
+    """One problem for a file of the other kind, not one for each of its keys."""
     known, others = set(keys_of(own)), set(keys_of(other))
     strange = [name for name in document.data if name in others - known]
     if strange and not document.data.keys() & (known - others):

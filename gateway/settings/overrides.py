@@ -16,7 +16,7 @@ from gateway.settings.source.yaml import parse_yaml, resolve_scalar
 
 PREFIX = "EGRESS__"
 
-_SURROGATE = re.compile("[\ud800-\udfff]")  # what Python makes of bytes in the environment that are no text
+_SURROGATE = re.compile("[\ud800-\udfff]")  # Python's surrogates for bytes in the environment that are not UTF-8
 
 
 def apply_overrides(document: Document, environ: Mapping[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""policy.yaml: who may say what about whom. Every key of a rule, a group and a limit in its written form.
+"""policy.yaml: every key of a rule, a group and a limit in its written form.
 
 A key is either absent or has a value: an empty one (`hosts:`) is an error, because nobody can tell what it meant.
 Whatever depends on more than one key is checked in compile/checks.py.

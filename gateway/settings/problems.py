@@ -1,4 +1,4 @@
-"""What is wrong, a line each: `FILE:LINE: path: message`. A user meets all of it at once."""
+"""Problems of configuration, a line each: `FILE:LINE: path: message`. A user gets all of them at once."""
 
 import json
 from collections.abc import Iterable
@@ -18,11 +18,11 @@ class ConfigErrors(Exception):
 
 
 class BadValue(ValueError):
-    """One value cannot be taken; the text says why. Whoever knows the place turns it into a problem."""
+    """A value is invalid; the text says why. The caller that knows its place makes a problem of it."""
 
 
 class Problems:
-    """Collects what is wrong, so that a user meets all of it at once."""
+    """Collects problems, so that a user gets all of them at once."""
 
     def __init__(self) -> None:
         self.found: list[ConfigError] = []
@@ -32,7 +32,7 @@ class Problems:
         self.found.append(ConfigError(place, message))
 
     def extend(self, errors: ConfigErrors) -> None:
-        """What another part of the load found."""
+        """Add what another part of the load found."""
         self.found += errors.problems
 
     def raise_if_any(self) -> None:

@@ -1,6 +1,7 @@
-"""JSON Schema of both files, so that an editor completes and checks while one types.
+"""JSON Schema of both files, for completion and checks in an editor.
 
-It accepts whatever the parser accepts, and lets by what only the parser can tell: references, conflicts, what fits.
+It accepts whatever the parser accepts, and more: only the loader checks references, conflicts, and keys that do not fit
+together.
 """
 
 from typing import Any

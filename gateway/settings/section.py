@@ -1,4 +1,4 @@
-"""How the shape of a file is checked: pydantic models whose refusals are retold as `FILE:LINE: path: message`.
+"""Typed sections of a file: pydantic models whose errors become `FILE:LINE: path: message`.
 
 Sections are frozen, refuse unknown keys and convert nothing silently: every leaf has a parser of its own (units.py).
 """
@@ -49,7 +49,7 @@ def validate(model: type[S], document: Document, directory: Path) -> S:
     try:
         return model.model_validate(document.data, context={"directory": directory})
     except ValidationError as refusal:
-        # A list none of whose items could be taken is not an empty one.
+        # A list whose items are all invalid is not an empty one.
         errors = (error for error in refusal.errors() if error["type"] != "too_short" or not error["input"])
         found = [(tuple(step for step in error["loc"] if step != "[key]"), error) for error in errors]
         found.sort(key=lambda each: document.line(each[0]))
@@ -79,7 +79,7 @@ def _message(model: type[Section], path: KeyPath, error: ErrorDetails) -> str:
 
 
 def _meant(model: type[Section], path: KeyPath, error: ErrorDetails) -> str:
-    """What somebody may have meant who wrote one thing where several belong."""
+    """A hint for a user who wrote one value where a list belongs."""
     section, value = _section_at(model, path), error["input"]
     if section is not None:
         known = list(keys_of(section))

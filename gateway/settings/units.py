@@ -70,7 +70,7 @@ def parse_duration_or_zero(value: object) -> float:
 
 
 def parse_duration(value: object) -> float:
-    """Like `parse_duration_or_zero`, and more than nothing."""
+    """Like `parse_duration_or_zero`, and not zero."""
     seconds = parse_duration_or_zero(value)
     if seconds == 0:
         raise BadValue("must be longer than 0")
@@ -150,7 +150,7 @@ def parse_flag(value: object) -> bool:
 
 
 def parse_text(value: object) -> str:
-    """Text that is there."""
+    """Text that is not empty."""
     if not isinstance(value, str) or not value:
         raise BadValue(f"must be text, not {show_value(value)}")
     return value
@@ -173,7 +173,7 @@ def parse_cidr(value: object) -> Network:
 
 
 def _meant_network(value: object) -> str:
-    """The network without the bits that do not belong, where that is the mistake."""
+    """The network without host bits, if these are the mistake."""
     head, _, length = value.partition("/") if isinstance(value, str) else ("", "", "")
     address = parse_address(head)
     width = 0 if address is None else 32 if address.version == 4 else 128
@@ -280,7 +280,7 @@ def parse_key_source(value: object, info: ValidationInfo) -> Path | str:
     return parse_path(value, info)
 
 
-def parse_policy_source(value: object, info: ValidationInfo) -> Path | Literal["kubernetes"]:
+def parse_policy_location(value: object, info: ValidationInfo) -> Path | Literal["kubernetes"]:
     """A file, a directory, or the word `kubernetes`."""
     return "kubernetes" if value == "kubernetes" else parse_path(value, info)
 

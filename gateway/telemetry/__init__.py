@@ -1,1 +1,1 @@
-"""What the gateway tells about itself: one record a connection, counters, and the sinks that they go to."""
+"""Telemetry: a record of each connection and request, counters, and the sinks and exporters that they go to."""

@@ -1,4 +1,4 @@
-"""What is counted at the end of every connection and exchange: plain integers, folded into metrics when somebody asks.
+"""What is counted at the end of every connection and exchange: plain integers, made into metrics when they are scraped.
 
 Labels come from the policy and from closed vocabularies only, never from a client, and their number is bounded.
 """
@@ -27,7 +27,7 @@ Labels = tuple[str, str, Reason | None]
 
 
 Delivery = tuple[str, str]
-"""What was told to somebody outside the process: `traces`, `metrics`, `logs` or `flows`; and what became of it: `sent`,
+"""What was sent out of the process: `traces`, `metrics`, `logs` or `flows`; and the outcome: `sent`,
 `no_room` (it did not fit into the queue) or `refused`."""
 
 
@@ -94,11 +94,11 @@ class Counters:
                 self.inspector_failed(inspector)
 
     def inspector_failed(self, name: str, count: int = 1) -> None:
-        """So many more exchanges of that inspector, by its name in gateway.yaml."""
+        """So many more exchanges in which that inspector failed, by its name in gateway.yaml."""
         self.inspectors_failed[name] = self.inspectors_failed.get(name, 0) + count
 
     def tls_began(self, version: str, handling: str, count: int = 1) -> None:
-        """So many more tunnels of TLS whose client offers that version at best."""
+        """So many more TLS tunnels whose client offers that version at best."""
         labels = (version, handling)
         self.tls[labels] = self.tls.get(labels, 0) + count
 
@@ -124,7 +124,7 @@ class Counters:
         }
 
     def add(self, state: Mapping[str, Any]) -> None:
-        """What another process counted. Raises `LookupError`, `TypeError` or `ValueError` for what is no `state`."""
+        """Add another process's counts. Raises `LookupError`, `TypeError` or `ValueError` for what is no `state`."""
         for rule, verdict, reason, count in state["connections"]:
             count_series(self.connections, str(rule), (str(verdict), _reason(reason)), self._limit, int(count))
         for rule, verdict, reason, status, count in state["requests"]:

@@ -1,4 +1,4 @@
-"""Plain integers by label and by duration: how things are counted, whatever they are."""
+"""Plain integers by label and by duration: the building blocks of all counts."""
 
 from bisect import bisect_left
 from collections.abc import Sequence

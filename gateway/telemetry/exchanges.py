@@ -1,6 +1,6 @@
-"""An exchange's draft becomes its record, and is counted by what became of it.
+"""Seals an exchange's draft into its record, and names the labels by which it is counted.
 
-As in `sealing`: what a peer could make long is cut, and text that is not ours is made printable.
+As in `sealing`: what a peer could make long is cut, and foreign text is made printable.
 """
 
 from gateway.model.decision import Deny
@@ -24,7 +24,7 @@ _CLASSES = ("", "1xx", "2xx", "3xx", "4xx", "5xx")
 
 
 def labels_of(draft: ExchangeDraft) -> ExchangeLabels:
-    """By what it is counted beside its rule."""
+    """The labels of its count besides its rule."""
     return verdict_of(draft), reason_of(draft), _CLASSES[(draft.status or 0) // 100]
 
 
@@ -76,7 +76,7 @@ def _add_request(record: ExchangeRecord, draft: ExchangeDraft) -> None:
 
 
 def _add_inspected(record: ExchangeRecord, draft: ExchangeDraft) -> None:
-    """What a rule with `inspect` has looked at, added or been told to log."""
+    """What a rule with `inspect` has looked at, added or logged."""
     if draft.media_type:
         record["content_type"] = printable(draft.media_type)
     if draft.query:

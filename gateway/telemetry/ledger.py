@@ -1,8 +1,8 @@
-"""What a process has done, to the last connection and the last line, in numbers that may outlive it.
+"""What a process has counted, to the last connection and the last line, in numbers that can outlive it.
 
-Of a worker they lie in a page of memory that its supervisor sees as well: what it had accepted and not yet recorded
-when it was killed is known afterwards. The turns at the logs are shared by all workers; the kernel frees the lock of a
-holder that is killed, and the flag beside it tells that the holder may have left half a line.
+A worker's lie in a page of memory that its supervisor sees as well: what it had accepted and not yet recorded when it
+was killed is known afterwards. The turns at the logs are shared by all workers; the kernel frees the lock of a holder
+that is killed, and the flag beside it tells that the holder may have left half a line.
 """
 
 import fcntl
@@ -24,7 +24,7 @@ _MOST_SINKS = (PAGE_BYTES // _NUMBER_BYTES - _SINKS) // _OF_A_SINK
 
 
 class Ledger:
-    """Of one process, written by it alone. Each number has one thread that writes it."""
+    """Of one process, written by it alone. Each number is written by one thread."""
 
     __slots__ = ("_flags", "_locks", "_numbers", "_opened", "_turns")
 
@@ -57,7 +57,7 @@ class Ledger:
         self._numbers[_ENDED] += 1
 
     def seal(self, connections: int, unencoded: int) -> None:
-        """The lines of so many were given to the sinks, but for `unencoded` lines, which are lost."""
+        """The lines of so many were given to the sinks, except `unencoded` lines, which are lost."""
         self._numbers[_UNENCODED] += unencoded
         self._numbers[_SEALED] += connections
 
@@ -135,7 +135,7 @@ def _memory(name: str, size: int) -> int:
 
 
 def _open_for_itself(descriptor: int) -> int:
-    """The same file once more, as an open file description that no other process has: it owns this process's locks."""
+    """The same file again, as an open file description that no other process has: it owns this process's locks."""
     return os.open(f"/proc/self/fd/{descriptor}", os.O_RDWR | os.O_CLOEXEC)
 
 

@@ -1,4 +1,4 @@
-"""What limits did, in numbers. Labels are names of limits, which the policy gives and whose number is bounded."""
+"""Metrics of limits. Labels are names of limits, which the policy gives and whose number is bounded."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,8 +17,8 @@ class LimitReadings:
     unchecked: int = 0
     stores_down: int = 0
 
-    def with_those_of(self, other: "LimitReadings") -> "LimitReadings":
-        """Both together."""
+    def merged_with(self, other: "LimitReadings") -> "LimitReadings":
+        """The sum of both."""
         results = dict(self.results)
         for labels, count in other.results.items():
             results[labels] = results.get(labels, 0) + count
@@ -30,7 +30,7 @@ class LimitReadings:
         )
 
     def past(self) -> "LimitReadings":
-        """What stays of a process that is gone."""
+        """What remains of a process that has ended."""
         return LimitReadings(self.results, unchecked=self.unchecked)
 
     def state(self) -> list[Any]:
@@ -40,14 +40,14 @@ class LimitReadings:
 
     @staticmethod
     def read(state: Any) -> "LimitReadings":
-        """What another process read. Raises `TypeError` or `ValueError` for what is no `state`."""
+        """From another process's `state`. Raises `TypeError` or `ValueError` for anything else."""
         results, waiting, unchecked, stores_down = state
         counts = {(str(limit), str(result)): int(count) for limit, result, count in results}
         return LimitReadings(counts, int(waiting), int(unchecked), int(stores_down))
 
 
 def of_limits(readings: LimitReadings) -> Iterator[Family]:
-    """All of it."""
+    """All families of these readings."""
     results = dict(readings.results).items()
     yield counter("egress.limit.results", "", "What limits did.", results, ("limit", "result"))
     yield gauge("egress.limit.waiting", "", "Who waits in a queue.", readings.waiting)

@@ -1,7 +1,7 @@
-"""The numbers as Prometheus reads them: built from plain counts when somebody asks, never before.
+"""The metrics in Prometheus' format, made from plain counts when they are scraped.
 
-What one process does stands in families that a collector of OTLP is told as well; what is only known above all of them
-(workers, reloads) is told here alone. The table in docs/operations.md lists every metric.
+What one process does is in families that OTLP exports as well; what only the supervisor knows (workers, reloads) is
+here alone. The table in docs/operations.md lists every metric.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -25,9 +25,9 @@ CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What was done since the gateway's start. `connections_lost` were accepted and ended, uncounted, with a worker
-    that was lost; `records_lost` includes the lines that they would have made. `workers` are the process ids of those
-    that serve, by their places."""
+    """Totals since the gateway's start. `connections_lost` were accepted and ended, uncounted, with a worker that was
+    lost; `records_lost` includes the lines that they would have made. `workers` are the process ids of those that
+    serve, by their places."""
 
     connections_accepted: int
     connections_open: int
@@ -61,7 +61,7 @@ class Sources:
 
 
 class Metrics:
-    """The registry of the gateway. `also`: whose names the counts have besides ours."""
+    """The registry of the gateway. `also`: the other names under which the counts are exposed."""
 
     def __init__(self, sources: Sources, also: Collection[str] = ()) -> None:
         self._sources = sources
@@ -88,7 +88,7 @@ class Metrics:
 def of_serving(
     counters: Counters, tally: Tally, generation: int, dns: DnsReadings, limits: LimitReadings
 ) -> Iterator[Family]:
-    """What one process that serves has done, or all of them together."""
+    """Families of one process that serves, or of all of them together."""
     yield from of_counters(counters)
     yield from _of_work(tally)
     yield gauge("egress.policy.generation", "", "The rules in force.", generation)
@@ -115,7 +115,7 @@ def _of_crew(tally: Tally) -> Iterator[Family]:
 
 
 def _of_workers(workers: Mapping[int, int]) -> Iterator[Family]:
-    """Read from the system: what a worker is busy with cannot keep it from being told."""
+    """Read from the system, so that a busy worker cannot delay it."""
     cpu: list[Point] = []
     memory: list[Point] = []
     descriptors: list[Point] = []

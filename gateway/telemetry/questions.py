@@ -1,4 +1,4 @@
-"""Name service in numbers. Servers are labels as they stand in gateway.yaml or resolv.conf, and bounded in number."""
+"""Metrics of name resolution. Servers are labels as gateway.yaml or resolv.conf has them, and bounded in number."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ class QuestionCounters:
         return [ended, {server: histogram.state() for server, histogram in self.durations.copy().items()}]
 
     def add(self, state: Sequence[Any]) -> None:
-        """What another process counted. Raises `TypeError` or `ValueError` for what is no `state`."""
+        """Add another process's counts. Raises `TypeError` or `ValueError` for what is no `state`."""
         ended, durations = state
         for server, transport, result, count in ended:
             labels = (self._known(str(server)), str(transport), str(result))
@@ -63,7 +63,7 @@ class DnsReadings:
 
     @staticmethod
     def read(state: Sequence[Any]) -> "DnsReadings":
-        """What `state` gave. Raises `AttributeError`, `TypeError` or `ValueError` for anything else."""
+        """From a `state`. Raises `AttributeError`, `TypeError` or `ValueError` for anything else."""
         names, remembered, health, asked = state
         questions = QuestionCounters()
         questions.add(asked)
@@ -74,8 +74,8 @@ class DnsReadings:
             questions,
         )
 
-    def with_those_of(self, other: "DnsReadings") -> "DnsReadings":
-        """Of both processes together; a server is well if both say so."""
+    def merged_with(self, other: "DnsReadings") -> "DnsReadings":
+        """The sum of both processes; a server is healthy if both say so."""
         questions = QuestionCounters()
         for each in (self, other):
             questions.add(each.questions.state())
@@ -87,12 +87,12 @@ class DnsReadings:
         return DnsReadings(names, self.remembered + other.remembered, health, questions)
 
     def past(self) -> "DnsReadings":
-        """What is left of them when their process is gone."""
+        """What remains of a process that has ended."""
         return DnsReadings(self.names, 0, {}, self.questions)
 
 
 def of_dns(readings: DnsReadings) -> Iterator[Family]:
-    """All that is told of name service."""
+    """All families of these readings."""
     yield counter("egress.dns.names", "", "Names asked for, by result.", by_label(readings.names), ("result",))
     yield gauge("egress.dns.cache.entries", "", "Names remembered.", readings.remembered)
     health = [((server,), int(is_well)) for server, is_well in list(readings.health.items())[:MOST_SERVERS]]

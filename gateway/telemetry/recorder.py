@@ -1,5 +1,7 @@
-"""Every connection ends here once. On the path of the connection only counting and one append happen; sealing and
-encoding follow in small batches, writing in the sinks' threads.
+"""Every connection is recorded here once, at its end.
+
+On the path of the connection only counting and one append happen; sealing and encoding follow in small batches, writing
+in the sinks' threads.
 """
 
 import asyncio
@@ -24,7 +26,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """One access log: how its lines look and where they go. `is_whole`: each record has a line in its format."""
+    """One access log: the format of its lines and their sink. `is_whole`: each record has a line in its format."""
 
     encode: Callable[[ConnectionRecord | ExchangeRecord], bytes]
     sink: Sink
@@ -32,14 +34,14 @@ class Log:
 
 
 class Telling(Protocol):
-    """Who tells a collector of what is over."""
+    """Exports what is over to a collector."""
 
     def offer(self, ended: Sequence[tuple[Draft | ExchangeDraft, float]]) -> None:
         """Drafts that do not change any more, each with the monotonic instant of its end; never blocks or raises."""
         ...
 
     def close(self, timeout: float) -> None:
-        """Tell what is queued, for `timeout` seconds at most."""
+        """Export what is queued, for `timeout` seconds at most."""
         ...
 
 
@@ -116,7 +118,9 @@ class Recorder:
         lines = {encode: bytes(batch) for encode, batch in batches.items()}
         for log in outlets:
             batch = lines[log.encode]
-            if count := encoded if log.is_whole else batch.count(b"\n"):  # a stuck sink would queue nothings for ever
+            if (
+                count := encoded if log.is_whole else batch.count(b"\n")
+            ):  # a stuck sink would queue empty batches for ever
                 log.sink.put(batch, count)
         self._ledger.seal(len(pending), (len(pending) - encoded) * len(self._logs))
 

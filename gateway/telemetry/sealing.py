@@ -1,7 +1,7 @@
-"""A draft becomes a record: facts are spelled out as text and milliseconds, once, after the connection's end.
+"""Seals a draft into a record: facts become text and milliseconds, once, after the connection's end.
 
-Whatever a peer could make long is cut here (`TEXT_LIMIT` characters, `LIST_LIMIT` entries), and text that is not ours
-is made printable: a record is read in terminals.
+Whatever a peer could make long is cut here (`TEXT_LIMIT` characters, `LIST_LIMIT` entries), and foreign text is made
+printable: a record is read in terminals.
 """
 
 import time
@@ -80,7 +80,7 @@ def _add_packets(record: ConnectionRecord, packets: Packets) -> None:
 
 
 def _add_request(record: ConnectionRecord, draft: Draft) -> None:
-    """Who asked for what, and what they were told."""
+    """Who asked for what, and the answer."""
     client, intent = draft.client, draft.intent
     if client is not None:
         add_client(record, client)
@@ -99,7 +99,7 @@ def _add_request(record: ConnectionRecord, draft: Draft) -> None:
 
 
 def add_client(record: Record, client: Client) -> None:
-    """Who is asking, as far as that is known."""
+    """Who the client is, as far as that is known."""
     record["identity"] = client.source
     if client.user is not None:
         record["user"] = printable(client.user)
@@ -112,7 +112,7 @@ def add_client(record: Record, client: Client) -> None:
 
 
 def _add_workload(record: Record, client: Client) -> None:
-    """Which workload of the cluster it is, or why nobody can say."""
+    """Which workload of the cluster it is, or why that is unknown."""
     if client.namespace is not None:
         record["namespace"] = client.namespace
     if client.service_account is not None:
@@ -126,7 +126,7 @@ def _add_workload(record: Record, client: Client) -> None:
 
 
 def add_verdict(record: Record, draft: Draft | ExchangeDraft) -> None:
-    """Why, and by which rule."""
+    """The verdict, its reason and its rule."""
     decision = draft.decision
     reason = reason_of(draft)
     if reason is not None:
@@ -214,7 +214,7 @@ def _add_inspection(record: ConnectionRecord, tls: TlsSides) -> None:
 
 
 def reason_of(draft: Draft | ExchangeDraft) -> Reason | None:
-    """What was noted of it, else of its relay or its streaming, else of its denial; None where all went well."""
+    """The draft's own reason, else its relay's or its stream's, else its denial's; None if all went well."""
     if draft.reason is not None or draft.transfer.reason is not None:
         return draft.reason or draft.transfer.reason
     return draft.decision.reason if isinstance(draft.decision, Deny) else None

@@ -1,4 +1,4 @@
-"""Fatal TLS alerts in the clear (RFC 8446 section 6) for a refused hello: after the 200 no HTTP is spoken."""
+"""Fatal TLS alerts in the clear (RFC 8446 section 6) that refuse a hello: after the 200 no HTTP is spoken."""
 
 from typing import Final
 

@@ -43,7 +43,7 @@ _MEMOISED_EXTENSIONS: Final = 64
 _REMEMBERED_BYTES: Final = 2048  # of one hello; there are 64 shapes at most, and as many hellos of each
 _SHAPES: Final = 64
 _HELLOS_OF_A_SHAPE: Final = 64
-_WORTH_SKIPPING: Final = 32  # bytes: to compare fewer is cheaper than to cut them out
+_WORTH_SKIPPING: Final = 32  # bytes: comparing fewer is cheaper than cutting them out
 
 _read_record_header = struct.Struct(">BBxH").unpack_from
 _read_extension_header = struct.Struct(">HH").unpack_from
@@ -65,9 +65,9 @@ _READ_EXTENSIONS: Final = frozenset((SERVER_NAME, ALPN, _SUPPORTED_VERSIONS, _SI
 
 
 class _Shape(NamedTuple):
-    """Hellos in which everything stands at the same place. `read` cuts out all but what nobody looks at, which is what
-    differs between two hellos of one program to one name: random, session identifier, keys. So where it is the same to
-    the byte, the hello says the same, and every length that led to `parts` is among it."""
+    """Hellos in which everything stands at the same place. `read` cuts out all bytes that mean something; the rest
+    (random, session identifier, keys) differs between two hellos of one program to one name. So where `read` gives the
+    same bytes, the hello means the same, and every length that led to `parts` is among them."""
 
     parts: tuple[slice, ...]
     read: Callable[[bytes], tuple[bytes, ...]]
@@ -86,8 +86,9 @@ def parse_client_hello(data: bytes, limit: int) -> ClientHello | None:
 
 
 class ClientHelloParser:
-    """`parse_client_hello` for one hello while it arrives: asked again with all that came so far, it goes on where it
-    stopped. Else a client that drips bytes behind a thousand records would have them all looked at for each byte."""
+    """`parse_client_hello` for one hello while it arrives: called again with all bytes so far, it continues where it
+    stopped. Otherwise a client that sends a thousand records byte by byte would have all of them parsed for each byte.
+    """
 
     __slots__ = ("_announced", "_fragments", "_limit", "_needed", "_position")
 

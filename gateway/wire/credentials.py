@@ -1,6 +1,5 @@
-"""What clients prove themselves with: `Basic` and `Bearer` credentials of a Proxy-Authorization header (RFC 7617, RFC
-6750), well formed, of another scheme, or refused; and the SPIFFE ID in a certificate.
-"""
+"""Credentials: `Basic` and `Bearer` of a Proxy-Authorization header (RFC 7617, RFC 6750), well formed, of another
+scheme, or refused; and the SPIFFE ID in a certificate."""
 
 import binascii
 import re
@@ -30,7 +29,7 @@ class MalformedCredentials(Malformed):
 
 @dataclass(frozen=True, slots=True)
 class BasicCredentials:
-    """What a client says who it is; nothing was checked. The password stays out of the representation."""
+    """Unverified. The password stays out of the representation."""
 
     user: str
     password: str = field(repr=False)

@@ -12,10 +12,10 @@ from gateway.model.errors import Malformed
 from gateway.model.reasons import Reason
 
 MAX_FIELD_LINES = 1000
-"""The caller bounds bytes, but 64 KiB hold 16,000 lines, each dearer than its few bytes. Real heads have 30."""
+"""The caller bounds bytes, but 64 KiB hold 16,000 lines, each costing more than its bytes. Real heads have 30."""
 
 _SHORTEST_LINE = len("a:\r\n")
-_GLANCE = 256  # bytes of an unfinished head that are looked at, first and last: it is done again at each arrival
+_GLANCE = 256  # bytes at either end of an unfinished head that are checked at each arrival
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"
 _METHOD = rf"{_TOKEN}{{1,32}}+"
@@ -126,7 +126,8 @@ def host_fault(hosts: int, minor: int) -> str | None:
 
 
 def _refuse_hopeless(data: bytes | bytearray, start: int, grammar: HeadGrammar) -> None:
-    """Raise if no continuation can help: no first line begins like this, or the last bytes have a bare CR or LF."""
+    """Raise if nothing that follows can make it a head: no first line begins like this, or the last bytes have a bare
+    CR or LF."""
     line, ended, _ = data[start : start + _GLANCE].decode("latin-1").partition("\r\n")
     may_become = grammar.first_line if ended else grammar.cut_line
     if not may_become.fullmatch(line) and data != b"\r":
@@ -136,7 +137,7 @@ def _refuse_hopeless(data: bytes | bytearray, start: int, grammar: HeadGrammar) 
 
 
 def _fault(text: str, grammar: HeadGrammar) -> MalformedHead:
-    """What is wrong with `text`, which is no head: another protocol, or the first line that is not as it should be."""
+    """What is wrong with `text`, which is no head: another protocol, or a malformed first line."""
     for opening, reason, what in grammar.others:
         if text.startswith(opening):
             return MalformedHead(reason, what)

@@ -11,7 +11,7 @@ from gateway.wire.grammar import MAX_FIELD_LINES as MAX_FIELD_LINES
 from gateway.wire.grammar import REQUEST, find_head, host_fault, match_head, split_fields
 from gateway.wire.grammar import MalformedHead as MalformedHead
 
-_REMEMBERED_BYTES = 512  # of a head that is remembered: what a peer sends must not fill the memory
+_REMEMBERED_BYTES = 512  # of a head that is remembered: a peer must not be able to fill the memory
 
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.{0,200})?", re.ASCII)
 _SAMPLED = 1
@@ -44,7 +44,7 @@ class RequestHead(NamedTuple):
 
     @property
     def is_persistent(self) -> bool:
-        """Whether the client goes on listening to this connection after the answer (RFC 9112 section 9.3)."""
+        """Whether the client goes on using this connection after the answer (RFC 9112 section 9.3)."""
         fields = ",".join(self.values("connection") + self.values("proxy-connection")).lower().split(",")
         options = {option.strip(" \t") for option in fields}
         return "close" not in options and (self.minor == 1 or "keep-alive" in options)
@@ -90,10 +90,8 @@ def _check_fields(head: RequestHead) -> None:
 
 
 def parse_traceparent(values: Sequence[str]) -> TraceParent | None:
-    """The client's span (W3C Trace Context, level 1), of all lines of the field. None for anything but one that is
-    right to the letter: then a trace begins here.
-
-    A later version is read as far as this one goes, as section 4.3 asks for; `ff` is none.
+    """The client's span (W3C Trace Context, level 1), of all lines of the field. None unless it is valid to the letter:
+    then a trace begins here. A later version is read as far as this one goes, as section 4.3 asks for; `ff` is invalid.
     """
     if len(values) != 1:
         return None

@@ -1,7 +1,7 @@
-"""The PROXY protocol, versions 1 and 2 (the HAProxy project's proxy-protocol.txt): who a forwarder says its client is.
+"""The PROXY protocol, versions 1 and 2 (the HAProxy project's proxy-protocol.txt): the client that a forwarder names.
 
-Strict where the specification leaves room: what comes in is TCP over IPv4 or IPv6, or no address at all (LOCAL,
-UNSPEC, UNKNOWN: the forwarder speaks for itself). A header is bounded before its end has come.
+Strict where the specification leaves room: TCP over IPv4 or IPv6, or no address at all (LOCAL, UNSPEC, UNKNOWN: the
+forwarder speaks for itself). A header is bounded before its end has arrived.
 """
 
 import re
@@ -156,7 +156,7 @@ def _check_sum(header: bytes, at: int, length: int) -> None:
 
 
 def build_proxy_header(version: ProxyVersion, source: Endpoint, destination: Endpoint) -> bytes:
-    """What tells a destination who the client is. Where the families differ both are written as IPv6."""
+    """The header that tells a destination who the client is. Where the families differ both are written as IPv6."""
     both_v4 = source[0].version == destination[0].version == 4
     if version is ProxyVersion.V1:
         hosts = " ".join(_text(address, both_v4) for address, _ in (source, destination))

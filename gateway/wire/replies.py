@@ -1,7 +1,7 @@
-"""What a client is told in HTTP; the only place that knows status codes.
+"""Responses of the gateway's own; the only place that knows status codes.
 
-The phrase of the status line says the reason in words, because many clients print nothing else. It says no more than
-which family of rules refused: the rest is for the operator, who finds the record by `X-Egress-Request-Id`.
+The phrase of the status line states the reason, because many clients print nothing else. It discloses no more than
+which kind of rule refused: the rest is for the operator, who finds the record by `X-Egress-Request-Id`.
 """
 
 import json
@@ -18,9 +18,9 @@ from gateway.wire.head import RequestHead
 from gateway.wire.http.retry import retry_fields
 
 RETRY_AFTER: Final = 5
-"""Seconds in which a draining gateway was replaced, or a full one has room again."""
+"""Seconds after which a draining gateway is replaced, or a full one has room again."""
 
-_STAND_IN: Final = "~"  # as many as an id has characters stand for it in an answer that is remembered
+_STAND_IN: Final = "~"  # repeated to an id's length, it stands for the id in a remembered answer
 _CREDENTIALS_REQUIRED: Final = int(HTTPStatus.PROXY_AUTHENTICATION_REQUIRED)
 _CHALLENGE: Final = 'Basic realm="egress gateway", charset="UTF-8"'
 _JSON_TYPES: Final = frozenset({"application/json", "application/problem+json"})
@@ -172,7 +172,7 @@ _ANSWERS: Final[dict[Reason, _Answer]] = {
     Reason.DRAINING: _Answer(503, "Gateway is shutting down", "proxy_internal_response"),
     Reason.INTERNAL_ERROR: _Answer(500, "Gateway error", "proxy_internal_error"),
 }
-"""Every reason. Some end a tunnel that stands, where no HTTP is spoken: theirs is what they would be called before."""
+"""Every reason. Some end an open tunnel, where no HTTP is spoken; theirs is the answer before one is open."""
 
 
 def established(minor: int) -> bytes:
@@ -181,43 +181,36 @@ def established(minor: int) -> bytes:
 
 
 def status_of(reason: Reason) -> int:
-    """The status code that a client is told."""
+    """The status code for a reason."""
     return _ANSWERS[reason].status
 
 
 def grpc_status(status: int) -> int:
-    """The status of gRPC that says the same as one of ours."""
+    """The gRPC status that corresponds to one of ours."""
     return _GRPC.get(status, _INTERNAL)
 
 
 def asks_to_wait(status: int) -> bool:
-    """Whether a destination that answers this may say when to come again (RFC 9110 section 10.2.3)."""
+    """Whether a destination that answers this may say when to try again (RFC 9110 section 10.2.3)."""
     return status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 def is_out_of_order(status: int) -> bool:
-    """Whether a server says by this that it, or who stands behind it, fails (RFC 9110 section 15.6). A 500 says that
-    about one request."""
+    """Whether this status means that the server, or one behind it, fails (RFC 9110 section 15.6). A 500 concerns one
+    request."""
     return status in (HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
 
 
-def proxy_status_error(reason: Reason) -> str | None:
-    """The error type of RFC 9209 section 2.3, None where none fits."""
-    return _ANSWERS[reason].error
-
-
 def may_follow(reason: Reason, head: RequestHead | None) -> bool:
-    """Whether another request may come on the connection that is told this: many clients send credentials only after a
-    407. Not where content follows the head: nobody read it, and it must not be taken for the next request."""
+    """Whether another request may follow on the connection after this reason: many clients send credentials only after
+    a 407. Not where content follows the head: it was not read, and must not be taken for the next request."""
     asks = _ANSWERS[reason].status == _CREDENTIALS_REQUIRED
     return asks and head is not None and head.is_persistent and not head.has_content
 
 
 def reply(error: GatewayError, head: RequestHead | None, name: str, request_id: str) -> bytes:
-    """A whole response. `head` is the request's, None where none could be read; `name` is ours in Proxy-Status.
-
-    It announces the end of the connection unless another request `may_follow`.
-    """
+    """A whole response. `head` is the request's, None where none could be read; `name` is ours in Proxy-Status. It
+    announces the end of the connection unless another request `may_follow`."""
     accept = head.values("accept") if head is not None else ()
     is_head = head is not None and head.method == "HEAD"
     return answer_with(error, name, request_id, may_follow(error.reason, head), accept, without_content=is_head)
@@ -251,7 +244,7 @@ class AnswerValues(NamedTuple):
 
 @lru_cache(maxsize=256)
 def _form(reason: Reason, name: str, id_length: int, as_json: bool, keeps_open: bool, without_content: bool) -> str:
-    """All of an answer but for its request's id: who is refused is refused again and again."""
+    """All of an answer but for its request's id: a client that is refused is refused again and again."""
     answer = _answer(GatewayError(reason), name, _STAND_IN * id_length, as_json)
     return _write(answer, keeps_open, without_content).decode("ascii")
 
@@ -264,7 +257,7 @@ def _write(answer: AnswerValues, keeps_open: bool, without_content: bool) -> byt
 
 
 def answer_to(error: GatewayError, name: str, request_id: str, accept: Iterable[str] = ()) -> AnswerValues:
-    """What a client is told. `accept` as in `answer_with`."""
+    """The response for a reason. `accept` as in `answer_with`."""
     return _answer(error, name, request_id, _admits_json(accept))
 
 
@@ -305,7 +298,7 @@ def _content(answer: _Answer, reason: Reason, request_id: str, as_json: bool) ->
 
 
 def _admits_json(accept: Iterable[str]) -> bool:
-    """Whether JSON is asked for by name; `*/*` asks for nothing in particular (RFC 9110 section 12.5.1)."""
+    """Whether JSON is asked for by name; `*/*` has no preference (RFC 9110 section 12.5.1)."""
     for item in ",".join(accept).lower().split(","):
         media_type, *parameters = [part.strip() for part in item.split(";")]
         if media_type in _JSON_TYPES and not any(_ZERO_QUALITY.fullmatch(each) for each in parameters):

@@ -1,4 +1,4 @@
-"""The target of a request to a proxy (RFC 9112 section 3.2): whom it names, and what it asks them for.
+"""The target of a request to a proxy (RFC 9112 section 3.2): the host it names, and what is asked of it.
 
 Characters were checked by the head's parser: visible ASCII. User information and fragments are refused: no client has a
 reason to send either, and what one server drops another may read.
@@ -22,7 +22,7 @@ class MalformedTarget(Malformed):
 
 
 class Target(NamedTuple):
-    """`resource` is what the destination is asked for: origin form with query, or `*`. `authority` None: not named."""
+    """`resource` is sent to the destination: origin form with query, or `*`. `authority` None: not named."""
 
     authority: Authority | None
     resource: str

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from gateway.admin import flows
-from gateway.admin.flows import Wish
+from gateway.admin.flows import FlowQuery
 from gateway.admin.server import AdminServer
 from gateway.telemetry.flows.filters import FlowFilter
 from gateway.telemetry.flows.ring import Ring
@@ -136,7 +136,7 @@ async def test_what_comes_while_the_past_is_told_is_told_once() -> None:
     ring = Ring()
     for number in range(3):
         ring.put(b"".join(b'{"id":%d}\n' % (100 * number + each) for each in range(100)))
-    events = flows._events(ring, Wish(FlowFilter({}), follow=True, last=None, since=0.0, place=None))
+    events = flows._events(ring, FlowQuery(FlowFilter({}), follow=True, last=None, since=0.0, place=None))
     told: list[int] = []
 
     async def come() -> None:

@@ -127,14 +127,14 @@ async def test_bounds_and_the_name_reach_the_walk(tmp_path: Path) -> None:
     services, _ = build_services(
         loop,
         settings,
-        lambda: rules,
-        Identifier,
-        lambda: ResolverPlan(settings.resolver),
-        lambda _: None,
-        lambda *_: None,
-        lambda: None,
-        limiter,
-        recorder,
+        rules=lambda: rules,
+        identifier=Identifier,
+        resolver_plan=lambda: ResolverPlan(settings.resolver),
+        entrance=lambda _: None,
+        admit_as=lambda *_: None,
+        inspection_plan=lambda: None,
+        limiter=limiter,
+        recorder=recorder,
     )
     assert (services.bounds.head, services.bounds.client_hello) == (8192, 16384)
     assert services.proxy_name == "gw-7"
@@ -155,14 +155,14 @@ async def test_without_a_name_the_gateway_is_called_as_its_host(
     services, _ = build_services(
         loop,
         settings,
-        build,
-        Identifier,
-        lambda: ResolverPlan(settings.resolver),
-        lambda _: None,
-        lambda *_: None,
-        lambda: None,
-        Unlimited(),
-        recorder,
+        rules=build,
+        identifier=Identifier,
+        resolver_plan=lambda: ResolverPlan(settings.resolver),
+        entrance=lambda _: None,
+        admit_as=lambda *_: None,
+        inspection_plan=lambda: None,
+        limiter=Unlimited(),
+        recorder=recorder,
     )
     assert services.proxy_name == "node-3"
     await asyncio.to_thread(recorder.close, 5)

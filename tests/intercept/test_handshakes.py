@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.intercept.handshakes import mirrored, shown
+from gateway.intercept.handshakes import alpn_for_client, alpn_for_destination
 from gateway.model.errors import DownstreamError
 from gateway.model.reasons import Reason
 
@@ -20,13 +20,13 @@ from gateway.model.reasons import Reason
 def test_what_is_inspected_is_offered_for_those_that_offer_it(
     offered: tuple[str, ...], passed_on: tuple[str, ...]
 ) -> None:
-    assert mirrored(offered) == passed_on
+    assert alpn_for_destination(offered) == passed_on
 
 
 @pytest.mark.parametrize("offered", [("h3",), ("h2c", "h3"), ("http/1.0",)])
 def test_what_is_not_inspected_alone_is_refused(offered: tuple[str, ...]) -> None:
     with pytest.raises(DownstreamError) as refusal:
-        mirrored(offered)
+        alpn_for_destination(offered)
     assert refusal.value.reason is Reason.ALPN_UNSUPPORTED
 
 
@@ -45,4 +45,4 @@ def test_what_is_not_inspected_alone_is_refused(offered: tuple[str, ...]) -> Non
 def test_the_client_is_offered_what_the_destination_took_if_it_knows_that(
     offered: tuple[str, ...], taken: str | None, seen: tuple[str, ...]
 ) -> None:
-    assert shown(offered, taken) == seen
+    assert alpn_for_client(offered, taken) == seen

@@ -1,1 +1,1 @@
-"""A generation on its way: read by a child process, carried in frames, put together where it serves."""
+"""A generation: read by a child process, carried in frames, put together where it serves."""

@@ -1,9 +1,9 @@
-"""The process that reads files for a reload, so that the one which serves does nothing but take the result over.
+"""The process that reads files for a reload, so that the serving process only has to take the result over.
 
     python -m gateway.app.generation.child CONFIG POLICY      (each may be empty)
 
 Standard output carries messages: a kind (1 byte), a size (4 bytes, big-endian) and so many bytes. `F` is a frame, `P`
-the problems as a JSON list of lines; `E` ends a generation that is whole.
+the problems as a JSON list of lines; `E` ends a complete generation.
 """
 
 import contextlib
@@ -41,10 +41,10 @@ def _send(output: BinaryIO, kind: bytes, payload: bytes) -> None:
 
 
 def _stand_back() -> None:
-    """Serving goes first, for CPU and for memory: where that runs out, this process is the one to be killed."""
+    """Give way to the serving process, for CPU and for memory: if that runs out, this process is killed first."""
     os.nice(NICENESS)
     with contextlib.suppress(OSError):
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))  # never preempts who wakes up to serve
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))  # never preempts a process that wakes up to serve
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
 

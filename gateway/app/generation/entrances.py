@@ -1,4 +1,4 @@
-"""What stands on each listener before its first request: made from its settings, and from certificates as bytes."""
+"""What each listener expects before the first request: made from its settings, and from certificates as bytes."""
 
 from collections.abc import Callable, Iterator, Mapping
 
@@ -9,15 +9,15 @@ from gateway.settings.gateway import GatewaySettings
 
 
 class Entrances:
-    """Those of the listeners that run. A listener is fixed at the start, its certificates are not."""
+    """Those of the running listeners. A listener is fixed at the start, its certificates are not."""
 
     def __init__(self, running: GatewaySettings, materials: Materials) -> None:
         self._running = running
         self._by_listener: Mapping[str, Entrance] = dict(_entrances(running, materials))
 
     def prepare(self, settings: GatewaySettings, materials: Materials) -> Callable[[], None]:
-        """Of a newer generation; what is returned puts them in force and cannot fail. While changed listeners wait for
-        a restart, their files wait as well."""
+        """For a newer generation; the returned function puts them in force and cannot fail. While changed listeners
+        wait for a restart, their files wait as well."""
         if settings.listeners != self._running.listeners:
             return lambda: None
         made = dict(_entrances(settings, materials))
@@ -28,7 +28,7 @@ class Entrances:
         return commit
 
     def at(self, listener: str) -> Entrance | None:
-        """By the listener's name; None where nothing stands before the first request."""
+        """By the listener's name; None where nothing comes before the first request."""
         return self._by_listener.get(listener)
 
 

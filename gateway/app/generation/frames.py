@@ -47,21 +47,20 @@ Content = Head | Part
 
 def contents_of(read: Configuration) -> Iterator[Content]:
     """Everything that the receiver needs, in the order in which it is taken."""
-    policy = read.policy
-    settings = _without_document(read.settings)
+    loaded = read.policy
     yield Head(
-        settings,
-        read.users,
-        read.authorities,
-        read.materials,
-        read.inspection,
-        read.client_certificates,
-        read.files,
-        policy.warnings,
-        policy.digest,
-        len(policy.policy.rules),
+        settings=_without_document(read.settings),
+        users=read.users,
+        authorities=read.authorities,
+        materials=read.materials,
+        inspection=read.inspection,
+        client_certificates=read.client_certificates,
+        files=read.files,
+        warnings=loaded.warnings,
+        digest=loaded.digest,
+        rules=len(loaded.policy.rules),
     )
-    yield from parts_of(policy.policy, token_bytes(16))
+    yield from parts_of(loaded.policy, token_bytes(16))
 
 
 _ARGUMENTS: dict[type, Callable[[object], tuple[object, ...]] | None] = {}
@@ -81,7 +80,7 @@ class _Pickler(pickle.Pickler):
 
 
 def _arguments_of(kind: type) -> Callable[[object], tuple[object, ...]] | None:
-    """What gives all arguments of a dataclass' own `__init__`; None for other types."""
+    """A getter of all arguments of a dataclass' `__init__`; None for other types."""
     if not is_dataclass(kind) or hasattr(kind, "__post_init__") or not all(field.init for field in fields(kind)):
         return None
     names = [field.name for field in fields(kind)]
@@ -91,7 +90,7 @@ def _arguments_of(kind: type) -> Callable[[object], tuple[object, ...]] | None:
 
 
 def dump(content: Content) -> Frame:
-    """As it travels."""
+    """Pickle one content."""
     frame = BytesIO()
     _Pickler(frame, pickle.HIGHEST_PROTOCOL).dump(content)
     return frame.getvalue()
@@ -99,10 +98,10 @@ def dump(content: Content) -> Frame:
 
 def load(frame: Frame) -> Content:
     """What `dump` made the frame of."""
-    content: Content = pickle.loads(frame)  # noqa: S301  # our own child's: see the law above
+    content: Content = pickle.loads(frame)  # noqa: S301  # written by a process of ours: see the module's docstring
     return content
 
 
 def _without_document(settings: GatewaySettings) -> GatewaySettings:
-    """Places in the file are for messages about it, and those were told before."""
+    """Places in the file are for messages about it, and those were given before."""
     return settings.model_copy().read_from(Document(settings.document.file, MarkedMapping(1)))

@@ -1,4 +1,4 @@
-"""What connections are judged by in this process, and how something newer takes over: in one swap, once it is whole."""
+"""The generation in force in this process. A newer one takes over in a single swap, once it is complete."""
 
 import asyncio
 import gc
@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 
 from gateway.app.followers import Follower
-from gateway.app.generation.assembler import Assembler, Generation, Whereabouts, same_identities
+from gateway.app.generation.assembler import Assembler, Generation, OwnAddresses, same_identities
 from gateway.app.generation.entrances import Entrances
 from gateway.app.generation.frames import Frame, Head, load
 from gateway.app.identity.cluster import Cluster
@@ -24,8 +24,8 @@ class InForce:
     """Holds the snapshot that new connections take. `listening` are the gateway's own sockets, never to be dialled;
     `entrances` are those of the listeners that run, `cluster` is what this process knows of the one around.
 
-    `resolver` is None before the first generation; `followers` take what else gateway.yaml says; `retire` is told the
-    rules that a newer generation took over from.
+    `resolver` is None before the first generation; `followers` take what else gateway.yaml says; `retire` is called
+    with the rules that a newer generation replaced.
     """
 
     followers: Sequence[Follower] = ()
@@ -36,7 +36,7 @@ class InForce:
     ) -> None:
         self.entrances = entrances
         self.cluster = cluster or Cluster()
-        self._whereabouts = Whereabouts(listening)
+        self._own = OwnAddresses(listening)
         self._generation: Generation | None = None
         self._identifier: Identifier | None = None
         self.resolver: ResolverPlan | None = None
@@ -65,33 +65,35 @@ class InForce:
         return self._identifier
 
     async def take(self, number: int, frames: AsyncIterator[Frame]) -> Head:
-        """Put generation `number` together and in force. What `frames` raise is passed on, or a `ConfigError` of a
-        follower, and then nothing changes."""
+        """Put generation `number` together and in force. Passes on what `frames` raise and a follower's `ConfigError`;
+        nothing changes then."""
         own = await asyncio.to_thread(own_addresses)
-        assembler = Assembler(number, replace(self._whereabouts, own=own))
+        assembler = Assembler(number, replace(self._own, machine=own))
         await _assemble(frames, assembler)
-        taken, former, identifier = assembler.finish(), self._generation, self._identifier
-        if former is None or not same_identities(taken.head, former.head):
-            head = taken.head
-            identifier = await asyncio.to_thread(build_identifier, head.settings, head.users, self.cluster)
+        taken, former = assembler.finish(), self._generation
+        head, settings = taken.head, taken.head.settings
+        identifier = await self._identifier_for(head)
         inspection = await asyncio.to_thread(
-            plan_inspection,
-            taken.head.settings,
-            taken.head.inspection,
-            taken.head.client_certificates,
-            self.inspection,
+            plan_inspection, settings, head.inspection, head.client_certificates, self.inspection
         )
-        await asyncio.to_thread(load_transport, taken.head.settings.resolver)
-        commits = [follower.prepare(taken.head.settings) for follower in self.followers]
-        commits.append(self.entrances.prepare(taken.head.settings, taken.head.materials))
+        await asyncio.to_thread(load_transport, settings.resolver)
+        commits = [follower.prepare(settings) for follower in self.followers]
+        commits.append(self.entrances.prepare(settings, head.materials))
+        # Nothing fails or waits from here on.
         self._generation, self._identifier = taken, identifier
-        self.resolver = ResolverPlan(taken.head.settings.resolver, taken.head.authorities)
+        self.resolver = ResolverPlan(settings.resolver, head.authorities)
         self.inspection = inspection
         for commit in commits:
             commit()
         if former is not None and self.retire is not None:
             self.retire(former.rules)
-        return taken.head
+        return head
+
+    async def _identifier_for(self, head: Head) -> Identifier:
+        """The one in force, with the passwords that it has verified, if it suits."""
+        if self._generation is not None and same_identities(head, self._generation.head):
+            return self.identifier
+        return await asyncio.to_thread(build_identifier, head.settings, head.users, self.cluster)
 
     def _whole(self) -> Generation:
         if self._generation is None:
@@ -100,10 +102,10 @@ class InForce:
 
 
 async def _assemble(frames: AsyncIterator[Frame], assembler: Assembler) -> None:
-    """A frame a turn of the loop: connections go on in between.
+    """Take a frame a turn of the loop: connections go on in between.
 
-    Walking over a hundred thousand rules takes the collector long, and there are no cycles among them: it neither
-    looks while they come in nor, as they are frozen, ever after.
+    The garbage collector would take long to walk over a hundred thousand rules, and there are no cycles among them: it
+    is off while they come in, and they are frozen afterwards.
     """
     try:
         async for frame in frames:

@@ -1,4 +1,4 @@
-"""Has files read by a child process and hands on what it sends, frame by frame, without blocking the loop."""
+"""Has a child process read the files, and hands on what it sends, frame by frame, without blocking the loop."""
 
 import asyncio
 import contextlib
@@ -29,11 +29,11 @@ class ReadFailed(Exception):
 
 
 class ReaderLost(ReadFailed):
-    """By no fault of the files: what was killed for want of memory today may read them in a minute."""
+    """Not a fault of the files: a child that was killed for want of memory today may succeed in a minute."""
 
 
 class ChildReader:
-    """`environ` is the child's whole environment. That one reading goes on at a time is the caller's business."""
+    """`environ` is the child's whole environment. The caller makes sure that one reading runs at a time."""
 
     def __init__(
         self,
@@ -47,8 +47,8 @@ class ChildReader:
         self._command = [*command, str(sources.config or ""), str(sources.policy or "")]
 
     async def __call__(self) -> AsyncGenerator[Frame, None]:
-        """See `Read`. Raises `ReadFailed` for problems of the files, `ReaderLost` for a child that ended too early or
-        was too slow."""
+        """See `Read`. Raises `ReadFailed` for problems of the files, `ReaderLost` for a child that ended early or was
+        too slow."""
         child = await asyncio.to_thread(self._start)
         deadline = asyncio.get_running_loop().time() + self._seconds
         try:

@@ -1,1 +1,1 @@
-"""Who is asking, as the settings in force want it found out."""
+"""Identification of clients, as the settings in force want it."""

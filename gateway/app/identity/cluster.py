@@ -1,6 +1,6 @@
-"""What one process knows of the cluster around: which pods there are, and how to ask its API server.
+"""One process's view of the cluster: which pods there are, and its API server.
 
-aiohttp is imported by those only who ask: it takes 13 MiB.
+aiohttp is imported only if needed: it takes 13 MiB.
 """
 
 import os
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Cluster:
-    """`directory` is None where pods are not looked at."""
+    """`directory` is None where pods are not used."""
 
     def __init__(self, settings: KubernetesSettings | None = None, directory: Directory | None = None) -> None:
         self._settings = settings or KubernetesSettings()
@@ -25,7 +25,7 @@ class Cluster:
 
     @property
     def server(self) -> "ApiServer":
-        """Made when it is first asked for."""
+        """Made when it is first needed."""
         if self._server is None:
             self._server = build_server(self._settings)
         return self._server
@@ -37,7 +37,7 @@ class Cluster:
 
 
 def build_server(settings: KubernetesSettings) -> "ApiServer":
-    """As the settings say, else as every pod finds it."""
+    """As the settings say, else as inside every pod."""
     from gateway.kubernetes.server import Access, ApiServer, access_from_inside  # noqa: PLC0415  # see above
 
     if settings.server is not None:
@@ -47,12 +47,12 @@ def build_server(settings: KubernetesSettings) -> "ApiServer":
 
 
 def build_directory(settings: KubernetesSettings) -> Directory:
-    """For a process that is told by another what the API server says."""
+    """For a process that gets the API server's state from another process."""
     return Directory(monotonic, settings.stale_after)
 
 
 def build_watching(settings: KubernetesSettings) -> "Watching":
-    """For the process that asks for all others."""
+    """For the process that watches for all others."""
     from gateway.kubernetes.watching import Watching  # noqa: PLC0415  # see above
 
     return Watching(build_server(settings), settings.stale_after)

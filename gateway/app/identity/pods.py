@@ -1,4 +1,4 @@
-"""The watch on pods of a gateway, where one is configured: one for all of its processes."""
+"""The watch on pods, if one is configured: one for all processes of a gateway."""
 
 import asyncio
 import logging
@@ -11,7 +11,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Pods:
-    """`watching` is None where pods are not looked at."""
+    """`watching` is None where pods are not used."""
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._patience = settings.kubernetes.first_list
@@ -21,7 +21,7 @@ class Pods:
 
     @property
     def directory(self) -> Directory | None:
-        """What is known of them."""
+        """The pods as they are known."""
         return None if self.watching is None else self.watching.directory
 
     @property
@@ -31,18 +31,18 @@ class Pods:
 
     @property
     def are_known(self) -> bool:
-        """Whether a whole list came since the start, or none is wanted. A state that is too old later is no reason to
-        send clients elsewhere: others would know no more."""
+        """Whether a whole list came since the start, or none is wanted. A state that gets too old later is no reason to
+        be unready: another gateway would know no more."""
         self._were_known = self._were_known or self.directory is None or self.directory.age is not None
         return self._were_known
 
     def start(self) -> None:
-        """Ask from now on."""
+        """Begin to watch."""
         if self.watching is not None:
             self._watcher = asyncio.create_task(self._watch(), name="pods")
 
     async def first_list(self) -> None:
-        """Wait for it, so long and no longer: rules that speak of everyone can do without."""
+        """Wait for it, but no longer than that: rules for everyone can do without."""
         if self.watching is None:
             return
         if await self.watching.first_list(self._patience):
@@ -51,7 +51,7 @@ class Pods:
             _logger.error("no list of pods within %g s: until it comes nobody is known", self._patience)
 
     async def stop(self) -> None:
-        """Ask no more."""
+        """End the watch."""
         if self._watcher is not None:
             self._watcher.cancel()
             await asyncio.wait([self._watcher])
@@ -60,6 +60,6 @@ class Pods:
         while self.watching is not None:
             try:
                 await self.watching.run()
-            except Exception:  # our fault; the state grows old and nobody is known until it is asked for again
+            except Exception:  # our fault; the state gets stale, and pods are unknown until a later attempt succeeds
                 _logger.exception("pods are not followed")
                 await asyncio.sleep(1.0)

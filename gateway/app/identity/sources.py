@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.app.configuration import before_the_address
 from gateway.app.identity.cluster import Cluster
 from gateway.model.client import IdentitySource
 from gateway.serve.identify import CertificateNames, Challenge, CredentialSource, Identifier, PasswordFile
@@ -24,7 +23,7 @@ def build_identifier(settings: GatewaySettings, users: Mapping[str, bytes] | Non
     if cluster.directory is not None:
         workloads = Workloads(cluster.directory, settings.cluster.cidrs)
     sources: list[CredentialSource] = []
-    for kind in before_the_address(identity.sources):
+    for kind in identity.used_sources:
         if kind is IdentitySource.MTLS:
             sources.append(CertificateNames())
         elif kind is IdentitySource.TOKEN and identity.token is not None:
@@ -37,7 +36,7 @@ def build_identifier(settings: GatewaySettings, users: Mapping[str, bytes] | Non
 
 
 def _build_tokens(settings: TokenSettings, cluster: Cluster, *, passwords: bool) -> CredentialSource:
-    """aiohttp and PyJWT are imported by those only who look at tokens."""
+    """aiohttp and PyJWT are imported only if tokens are used."""
     from gateway.kubernetes.tokens.keys import KeyRing  # noqa: PLC0415  # see above
     from gateway.kubernetes.tokens.source import TokenSource  # noqa: PLC0415
     from gateway.kubernetes.tokens.verifying import ByKeys, ByReview, Remembering, Verifier  # noqa: PLC0415

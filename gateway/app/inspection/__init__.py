@@ -1,1 +1,1 @@
-"""The authority of inspected destinations: read from its files, and put in force."""
+"""The parts of inspection: read from files, and put in force."""

@@ -1,4 +1,4 @@
-"""What serves inspected tunnels by the settings in force.
+"""The interception in force.
 
 `making` is imported when the first authority is taken, so that no tunnel waits for it.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class InspectionPlan:
-    """All that inspected tunnels are made from."""
+    """What an interception is made from."""
 
     settings: InspectionSettings
     material: AuthorityMaterial
@@ -34,8 +34,8 @@ def plan_inspection(
     certificates: Mapping[str, ClientCertificate],
     former: InspectionPlan | None,
 ) -> InspectionPlan | None:
-    """The former one where nothing changed: what it has made stays good. Reads a key, which takes milliseconds, and
-    the first time a tenth of a second."""
+    """The former plan if nothing changed, so that the certificates made by it stay in use. Reads a key, which takes
+    milliseconds, and the first time a tenth of a second."""
     if settings.inspection is None or material is None:
         return None
     from gateway.app.inspection.making import read_material, showable_of  # noqa: PLC0415  # it is large: see there
@@ -47,7 +47,7 @@ def plan_inspection(
 
 
 class InterceptionInForce:
-    """Made anew when the plan changes: leaves, sessions and the system's certificates of before are then forgotten."""
+    """Made anew when the plan changes: the former one's leaves, sessions and system certificates are then dropped."""
 
     def __init__(self, plan: Callable[[], InspectionPlan | None], parts: Parts) -> None:
         self._plan = plan

@@ -1,6 +1,5 @@
-"""What inspected tunnels are served with. Loaded by those only who inspect: with HTTP/2 and `cryptography` it takes
-10 MiB and a tenth of a second.
-"""
+"""Makes an interception. Loaded only if there is one: with HTTP/2 and `cryptography` it takes 10 MiB and a tenth of a
+second."""
 
 from collections.abc import Mapping
 
@@ -16,9 +15,8 @@ from gateway.settings.gateway import ClientCertificateSettings, InspectionSettin
 
 
 def read_material(material: AuthorityMaterial) -> Authority:
-    """Which was checked when it was loaded: a worker that takes the place of another one serves also when the
-    certificate has expired meanwhile, since most of what it serves is not inspected. Reads a key, which takes
-    milliseconds."""
+    """It was checked when it was loaded: a worker that replaces another one serves also when the certificate has
+    expired meanwhile, since most of what it serves is not inspected. Reads a key, which takes milliseconds."""
     return read_authority(material.certificates, material.key, None)
 
 
@@ -32,6 +30,6 @@ def showable_of(
 def build_interception(
     authority: Authority, settings: InspectionSettings, showable: Mapping[str, Showable], parts: Parts
 ) -> Interception:
-    """Knows no tunnel yet."""
+    """Without any tunnel yet."""
     minting = Minting(authority, settings.leaf_validity, settings.cache, parts.clock)
     return Interception(minting, parts, Trust(showable))

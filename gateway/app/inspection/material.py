@@ -1,5 +1,7 @@
-"""Certificate and key of the authority are read with everything else, at the start and at every reload, and travel as
-bytes with their generation: a worker opens neither file. `cryptography` is imported by those who have an authority.
+"""The authority of inspected destinations.
+
+Its certificate and key are read with everything else, at the start and at every reload, and are sent as bytes with
+their generation: a worker opens neither file. `cryptography` is imported only if there is an authority.
 """
 
 import ssl
@@ -56,7 +58,7 @@ def _read(settings: GatewaySettings, name: str, path: Path, read: Callable[[Path
 
 
 def trust_bundle(certificates: bytes, places: Sequence[str] = SYSTEM_BUNDLES) -> bytes | None:
-    """What the machine trusts, and `certificates` behind it. None if no file with the former is found."""
+    """The machine's trust store, and `certificates` behind it. None if no file with the former is found."""
     named = ssl.get_default_verify_paths().cafile
     for place in (*((named,) if named else ()), *places):
         with suppress(OSError):

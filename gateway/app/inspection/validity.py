@@ -1,4 +1,4 @@
-"""What a certificate says of itself that keeps it from being shown to destinations."""
+"""Why a certificate cannot be presented to destinations."""
 
 from collections.abc import Iterator
 

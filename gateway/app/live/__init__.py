@@ -1,1 +1,1 @@
-"""The live connections of this process: who comes in, what is open, what a reload means for it."""
+"""The live connections of this process: admission, what is open, what a reload means for it."""

@@ -1,6 +1,7 @@
-"""Who is let in. Whoever is not is told so before a byte of theirs is read; open tunnels are never touched.
+"""Admission of connections. One that is not admitted is refused before a byte of it is read; open tunnels are never
+touched.
 
-A connection that was let in may become a tunnel, which takes two descriptors. So connections count from their accept.
+An admitted connection may become a tunnel, which takes two descriptors. So connections count from their accept.
 """
 
 from collections.abc import Callable
@@ -11,14 +12,14 @@ from gateway.model.reasons import Reason
 from gateway.settings.gateway import BoundSettings
 
 RESERVED_DESCRIPTORS = 512
-"""For listeners, logs, name servers, the admin port, and those who are being turned away."""
+"""For listeners, logs, name servers, the admin port, and connections that are being refused."""
 LAST_DESCRIPTORS = 64
 MEMORY_LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Ceiling:
-    """How many connections there may be, and how many of one client's address."""
+    """How many connections there may be, in total and from one client's address."""
 
     tunnels: int
     per_client: int
@@ -31,8 +32,8 @@ def ceiling_of(bounds: BoundSettings, descriptors: int) -> Ceiling:
 
 
 class Admission:
-    """Counts who is in. `descriptors` is the limit of this process; `memory_is_short` is asked once a second at most,
-    and only when somebody comes."""
+    """Counts connections. `descriptors` is the limit of this process; `memory_is_short` is asked once a second at most,
+    and only when a connection comes."""
 
     def __init__(
         self, ceiling: Ceiling, descriptors: int, memory_is_short: Callable[[], bool], monotonic: Callable[[], float]
@@ -47,8 +48,8 @@ class Admission:
         self._look_again_at = float("-inf")
 
     def refusal(self, client: Address, descriptor: Callable[[], int]) -> Reason | None:
-        """Why the next connection of `client` is not let in. `descriptor` tells its number: the kernel gives the
-        lowest that is free, so that one near the limit says that nearly all are taken."""
+        """Why the next connection of `client` is not admitted; None: it is. `descriptor` is its number: the kernel
+        gives the lowest that is free, so that one near the limit means that nearly all are taken."""
         if self._inside >= self.ceiling.tunnels:
             return Reason.TOO_MANY_TUNNELS
         if self._by_client.get(client, 0) >= self.ceiling.per_client:
@@ -72,7 +73,8 @@ class Admission:
             del self._by_client[client]
 
     def readmit(self, sender: Address, client: Address) -> Reason | None:
-        """Count a connection of `sender` as one of `client`, whom it named. A reason: these are too many now."""
+        """Count a connection of `sender` as one of `client`, whom it named. Returns why not, if that client has too
+        many."""
         self.leave(sender)
         self.enter(client)
         too_many = self._by_client[client] > self.ceiling.per_client

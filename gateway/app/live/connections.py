@@ -17,7 +17,7 @@ from gateway.serve.services import Services
 from gateway.telemetry.ledger import Ledger
 
 TURNED_AWAY = 256
-"""Connections that are being told that there is no room, at once; further ones are reset."""
+"""Connections that are being refused for want of room, at once; further ones are reset."""
 
 CUT_SECONDS = 0.0006
 """What it takes to end one connection that does not end by itself, and to record it: 0.25 ms on a CPU of its own, twice

@@ -1,6 +1,6 @@
-"""Where this process counts what limits allow: alone, with the other workers, or with other gateways.
+"""Where this process counts limits: alone, with the other workers, or with other gateways.
 
-redis-py is imported by those only who share a store: it takes 20 MiB, and brings OpenTelemetry along.
+redis-py is imported only if there is a store: it takes 20 MiB, and brings OpenTelemetry along.
 """
 
 import os
@@ -31,7 +31,7 @@ MEMORY = "memory"
 
 
 class Seat(NamedTuple):
-    """A worker's place at the table that all share: the table's descriptor, a slot that no other one has, and how many
+    """A worker's slot in the table that all share: the table's descriptor, a slot that no other one has, and how many
     workers the gateway has."""
 
     table: int
@@ -55,17 +55,17 @@ class Limiting:
         self.limiter = BucketLimiter(store, Tally())
 
     async def start(self) -> None:
-        """Reach the store, if there is one elsewhere."""
+        """Reach the store, if there is one."""
         if self._replicas is not None:
             await self._replicas.start()
 
     async def close(self) -> None:
-        """Leave it."""
+        """Disconnect from it."""
         if self._replicas is not None:
             await self._replicas.close()
 
     def fills(self) -> Sequence[LimitFill]:
-        """How full the buckets are that this process met."""
+        """How full the buckets are that this process used."""
         tally, now = self.limiter.tally, Now(self._clock.monotonic(), self._clock.time())
         found = overview(self.limiter.store.listed(), tally.limits, tally.refused, now)
         return [
@@ -95,7 +95,7 @@ class Limiting:
 
 
 def merged_fills(fills: Iterable[LimitFill]) -> Sequence[LimitFill]:
-    """Of many workers: one bucket that several met is told once, with the sum of what each refused."""
+    """Of many workers: one entry for a bucket that several used, with the sum of their refusals."""
     merged: dict[tuple[str, tuple[str, ...]], LimitFill] = {}
     for fill in fills:
         place = fill.limit, fill.key
@@ -106,16 +106,16 @@ def merged_fills(fills: Iterable[LimitFill]) -> Sequence[LimitFill]:
 
 
 def _share(settings: LimitStoreSettings, clock: Clock, workers: int) -> "ReplicaStore":
-    """A store elsewhere. Raises `ConfigError`, which holds nothing of the URL: there may be a password in it."""
+    """The store. Raises `ConfigError`, which quotes nothing of the URL: there may be a password in it."""
     from gateway.limits.replicas.link import Link, parse_place  # noqa: PLC0415  # see above
     from gateway.limits.replicas.store import OnFailure, ReplicaStore  # noqa: PLC0415
 
     try:
-        place = parse_place(settings.store)
+        url = parse_place(settings.store)
     except ValueError as refusal:
         raise ConfigError("gateway.yaml: limits.store", str(refusal)) from None
     replicas = None if settings.replicas is None else settings.replicas * workers
-    return ReplicaStore(Link(place, _member()), clock, OnFailure(settings.on_store_failure), replicas)
+    return ReplicaStore(Link(url, _member()), clock, OnFailure(settings.on_store_failure), replicas)
 
 
 def _member() -> str:

@@ -1,4 +1,4 @@
-"""What is open now, for operators; and ending one of it."""
+"""Lists open tunnels for operators, and closes one."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +14,7 @@ Drafts = Callable[[], Sequence[Draft]]
 
 
 async def list_tunnels(drafts: Drafts, now: float) -> Sequence[OpenTunnel]:
-    """Every connection that is being relayed, the oldest first; `now` is monotonic. A slice a turn of the loop."""
+    """Every connection that is being relayed, the oldest first; `now` is monotonic. Yields to the loop in between."""
     found: list[OpenTunnel] = []
     for number, draft in enumerate(drafts(), 1):
         found += _shown(draft, now)

@@ -1,4 +1,4 @@
-"""How much memory is left: of the container where it has a limit, else of what was allowed to this process.
+"""How much memory is left: of the container's limit if it has one, else of this process's.
 
 A container's use counts as the kubelet counts it, without the page cache that the kernel would give up first.
 """
@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 FULL = 0.9
-"""Of the limit; above it nobody new is let in."""
+"""Of the limit; above it no new connection is admitted."""
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -20,7 +20,7 @@ class Memory:
         self._cgroup = cgroup or _own_cgroup()
 
     def is_short(self) -> bool:
-        """Whether less than a tenth is left. Reads two small files of the kernel; False where nothing is limited."""
+        """Whether less than a tenth is left. Reads two small files of the kernel; False if nothing is limited."""
         if self._limit is not None:
             return _resident() > FULL * self._limit
         limit = _number(self._cgroup / "memory.max")

@@ -1,1 +1,1 @@
-"""Many processes that serve as one: what they say to each other, who starts them, and what each of them does."""
+"""Worker processes: the messages between them and their supervisor, who starts them, and what each of them does."""

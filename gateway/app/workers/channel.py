@@ -1,7 +1,7 @@
 """Frames between a supervisor and a worker, over a pair of sockets: length, kind, body.
 
-Either side may be slow: `send` waits until the peer reads, `post` drops what would have to wait. Neither side may make
-the other hold much: a frame has a bound, and what is not read stays with who wrote it.
+Either side may be slow: `send` waits until the peer reads, `post` drops what would have to wait. Neither side can make
+the other hold much: a frame has a bound, and what is not read stays with its sender.
 """
 
 import asyncio
@@ -11,30 +11,30 @@ from enum import IntEnum
 from typing import NamedTuple
 
 FRAME_BYTES = 256 * 1024 * 1024
-POST_BYTES = 1024 * 1024  # what may wait to be read before `post` drops
+POST_BYTES = 1024 * 1024  # unread bytes from which on `post` drops
 
 _HEAD = struct.Struct("!IB")
 
 
 class Kind(IntEnum):
-    """What a frame is. Down: from the supervisor, pickled by code of this program or empty. Up: from a worker, which
-    reads what strangers send: JSON, and nothing that could be more than data."""
+    """The type of a frame. Down: from the supervisor, pickled by code of this program or empty. Up: from a worker,
+    which reads what strangers send: JSON, and nothing that could be more than data."""
 
     START = 1  # down: a `Start`
     GENERATION = 2  # down: the number of the one that follows
     SLICE = 3  # down: a frame of it, as it was read
     TAKE = 8  # down: it is complete, put it in force
     REOPEN_LOGS = 4  # down
-    RETIRE = 5  # down: accept no more, others do; end when what is open has ended
+    RETIRE = 5  # down: accept no more, others do; end when all connections have ended
     DRAIN = 6  # down: the same, and nobody else accepts: refuse new requests
     CUT_OFF = 7  # down: end everything now
     ASK = 9  # down: a `Question`
-    PODS = 10  # down: `Change`s of who has which address
+    PODS = 10  # down: `Change`s of pods and their addresses
     TAKEN = 16  # up: the generation that is in force; the first one says that the worker serves
     COUNTS = 17  # up: a `Snapshot`
     ANSWER = 18  # up: an `Answer`
     FLOWS = 19  # up: records, a line each
-    KEPT = 20  # up: why the one that was given last could not be taken; what was in force before is so still
+    KEPT = 20  # up: why the last one could not be taken; the one before stays in force
 
 
 class Frame(NamedTuple):
@@ -63,8 +63,8 @@ class Channel:
         return cls(reader, writer, bound)
 
     async def send(self, kind: Kind, body: bytes = b"") -> None:
-        """Write a frame and wait until the peer has room for the next. Lost without a word if the peer is gone: that
-        shows where this end reads."""
+        """Write a frame and wait until the peer has room for the next. Silently lost if the peer is gone: that shows
+        where this end reads."""
         self._write(kind, body)
         try:
             await self._writer.drain()

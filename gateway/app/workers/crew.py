@@ -1,4 +1,4 @@
-"""Those who serve, as the process that keeps the policy, the admin port and the signals sees them."""
+"""The interface of what serves, for the process that keeps the policy, the admin port and the signals."""
 
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
@@ -25,17 +25,17 @@ class Crew(Protocol):
 
     @property
     def generation(self) -> int:
-        """The oldest that any of those who serve judges by; 0 while nobody serves."""
+        """The oldest one in force in any member; 0 while none serves."""
         ...
 
     @property
     def is_complete(self) -> bool:
-        """Nobody is missing: as many serve as there are sockets for connections to wait at."""
+        """No member is missing: as many serve as there are sockets for connections to wait at."""
         ...
 
     async def take(self, number: int, frames: AsyncIterator[Frame]) -> Head:
-        """Put a generation in force; returns when all that serve judge by it. What `frames` raise is passed on, or a
-        `ConfigError` of one who serves, and then nothing has changed. The first one comes before `start`."""
+        """Put a generation in force; returns when all members have. Passes on what `frames` raise, and a member's
+        `ConfigError`; nothing has changed then. The first one comes before `start`."""
         ...
 
     async def start(self) -> None:
@@ -47,12 +47,12 @@ class Crew(Protocol):
         ...
 
     async def renew(self) -> str | None:
-        """Replace all of them, one after the other, without refusing a connection. Why not, if that failed."""
+        """Replace all members, one after the other, without refusing a connection. Returns why not, if that failed."""
         ...
 
     def refuse(self) -> None:
-        """Let requests that are still to come on open connections be refused from now on, as far as this process
-        serves them: `drain` follows in a later turn of the loop, and who asks meanwhile knows that it has begun."""
+        """Refuse requests that are still to come on open connections from now on, as far as this process serves them:
+        `drain` follows in a later turn of the loop, and a client that asks meanwhile learns that it has begun."""
         ...
 
     async def drain(self, seconds: float) -> None:
@@ -64,7 +64,7 @@ class Crew(Protocol):
         ...
 
     async def tunnels(self) -> Sequence[OpenTunnel]:
-        """What is open now, the oldest first."""
+        """Open tunnels, the oldest first."""
         ...
 
     async def fills(self) -> Sequence[LimitFill]:
@@ -84,17 +84,17 @@ class Crew(Protocol):
         ...
 
     def counters(self) -> Counters:
-        """What all of them counted."""
+        """The counts of all members."""
         ...
 
     def dns(self) -> DnsReadings:
-        """What all of them know of name service."""
+        """The name resolution of all members."""
         ...
 
     def limits(self) -> LimitReadings:
-        """What the limits of all of them did."""
+        """The limits of all members."""
         ...
 
     def tally(self) -> Tally:
-        """How much all of them did."""
+        """The totals of all members."""
         ...

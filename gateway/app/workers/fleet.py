@@ -1,7 +1,7 @@
 """A crew of worker processes: started, replaced when one ends, renewed one after the other, told to end.
 
 Every listening socket stays open here for as long as the gateway lives. A replacement inherits its predecessor's, with
-the connections that wait in it, and gets what is in force here, not what the files say meanwhile.
+the connections that wait in it, and gets the generation that is in force here, not what the files say meanwhile.
 """
 
 import asyncio
@@ -45,8 +45,8 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """With workers that end: one that served for `healthy` seconds was not ill from the start; of others at one place
-    `failures` in a row are borne. Before a replacement there is a `pause`, doubled with every failure in a row."""
+    """With workers that end: one that served for `healthy` seconds counts as healthy; of others at one place `failures`
+    in a row are tolerated. Before a replacement there is a `pause`, doubled with every failure in a row."""
 
     healthy: float = 30.0
     failures: int = 6
@@ -54,7 +54,7 @@ class Patience:
 
 
 class Fleet:
-    """Fulfils `crew.Crew`. `program` is what a worker runs; what `pods` sees is told to all of them."""
+    """Fulfils `crew.Crew`. `program` is what a worker runs; changes that `pods` reports are sent to all of them."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class Fleet:
         self._newest: Generation | None = None
         self._current: dict[int, Member] = {}
         self._failures = dict.fromkeys(range(self.size), 0)
-        self._roll = Roll()  # one reference: read at once by other threads
+        self._roll = Roll()  # one reference: other threads read it atomically
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed: asyncio.Future[CrewFailed] = asyncio.get_running_loop().create_future()
         self._renewing = asyncio.Lock()
@@ -109,7 +109,7 @@ class Fleet:
     # ---------------------------------------------------------------------------------------------- what they judge by
 
     async def take(self, number: int, frames: AsyncIterator[Frame]) -> Head:
-        """See `Crew`. A worker that is stuck is waited for so long and no longer; it takes it when it comes round."""
+        """See `Crew`. A worker that is stuck is waited for only so long; it takes the generation when it is free."""
         whole = [frame async for frame in frames]
         head = load(whole[0])
         if not isinstance(head, Head):
@@ -137,7 +137,7 @@ class Fleet:
             self._in_background(member.give(generation))
 
     async def _go_back_to(self, former: Generation | None) -> None:
-        """One could not take what others have taken: all judge by the one before again."""
+        """One could not take what others have taken: all return to the generation before."""
         if former is not None:
             self._give(former)
         with contextlib.suppress(TimeoutError):
@@ -165,7 +165,7 @@ class Fleet:
             raise failed.exceptions[0] from None
 
     async def _judges_by(self, index: int, generation: int) -> None:
-        """A worker that ends meanwhile is waited for in the person of its replacement."""
+        """If a worker ends meanwhile its replacement is waited for."""
         while not await (member := self._current[index]).judges_by(generation):
             self._replaced.clear()
             if self._current[index] is member:

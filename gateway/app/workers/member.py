@@ -30,7 +30,7 @@ from gateway.settings.gateway import GatewaySettings
 from gateway.telemetry.flows.ring import Ring
 from gateway.telemetry.ledger import Ledger, create_page
 
-UP_FRAME_BYTES = 16 * 1024 * 1024  # what a worker may say at once: its counts, of 10,000 series at most
+UP_FRAME_BYTES = 16 * 1024 * 1024  # the largest frame of a worker: its counts, 10,000 series at most
 ANSWER_SECONDS = 10.0
 ANSWER_ITEMS = 1_000_000  # more tunnels than a process can have
 GRACE_SECONDS = 15.0  # after its drain, for logs that are slow to write
@@ -55,8 +55,8 @@ class _Asked:
 
 
 class Member:
-    """`generation` is what it judges by, 0 before it serves; `refusal` why it could not take what it was given last;
-    `snapshot` what it last said that it had counted."""
+    """`generation` is the one in force there, 0 before it serves; `refusal` why it could not take the last one;
+    `snapshot` its last reported counts."""
 
     def __init__(self, index: int, process: Process, channel: Channel, ledger: Ledger, seat: Seat, flows: Ring) -> None:
         self._flows = flows
@@ -79,7 +79,7 @@ class Member:
         self._questions = 0
         self._asked: dict[int, _Asked] = {}
         self._wanted: Generation | None = None
-        self._unanswered = 0  # generations that it got, and said neither that it took nor that it kept another
+        self._unanswered = 0  # generations that were sent and neither taken nor refused yet
 
     @classmethod
     async def start(
@@ -93,7 +93,7 @@ class Member:
         flows: Ring,
         program: Sequence[str] = PROGRAM,
     ) -> "Member":
-        """A new process of the same program, in a session of its own: what a terminal says is for the supervisor."""
+        """A new process of the same program, in a session of its own: signals of a terminal are for the supervisor."""
         page = create_page()
         ours, theirs = socket.socketpair()
         proxies = tuple((name, sock.fileno()) for name, sock in sockets.proxies[index])
@@ -119,11 +119,11 @@ class Member:
 
     @property
     def serves(self) -> bool:
-        """It has something to judge by, and lives."""
+        """It has a generation in force, and lives."""
         return self.generation > 0 and not self.ended.is_set()
 
     async def follow(self) -> int:
-        """Hear what it says until its end; its exit status, minus the signal's number if one ended it."""
+        """Receive what it sends until its end; returns its exit status, minus the signal's number if one ended it."""
         try:
             while (frame := await self._channel.receive()) is not None:
                 self._hear(frame)
@@ -134,14 +134,14 @@ class Member:
         self._channel.close()
         for asked in self._asked.values():
             asked.complete.set()
-        self._equipped.set()  # who waits to hand it something is not held up by one that was gone before it was told
+        self._equipped.set()  # for tasks that wait: it ended before it was equipped
         self.ended.set()
         self.changed.set()
         return status
 
     def give(self, newest: Generation) -> Coroutine[Any, Any, None]:
-        """Hand it over, frame by frame as fast as it reads, in what is returned. To one that does not read, the newest
-        of many is given when it comes round; those between are not kept for it."""
+        """Send it a generation, frame by frame as fast as it reads, in the returned task. One that does not read gets
+        the newest of many when it does; those between are not kept for it."""
         self._wanted = newest
         return self._hand_over()
 
@@ -159,7 +159,7 @@ class Member:
                 await self._channel.send(Kind.TAKE)
 
     async def equip(self, pods: "Watching | None") -> None:
-        """Tell it which pods there are, before it serves, and from then on all that changes; until it is cancelled."""
+        """Send it the pods before it serves, and from then on all changes; until it is cancelled."""
         if pods is None:
             self._equipped.set()
             return
@@ -173,7 +173,8 @@ class Member:
             reader.close()
 
     async def judges_by(self, generation: int) -> bool:
-        """Wait until it does; False: it ended before. Raises `ConfigError` if it could not take it."""
+        """Wait until this generation is in force there; False: it ended before. Raises `ConfigError` if it could not
+        take it."""
         await self._until(lambda: self._has_answered and (self.generation >= generation or bool(self.refusal)))
         if self.refusal and self.generation < generation:
             raise ConfigError(f"worker {self.index}", self.refusal)
@@ -205,7 +206,7 @@ class Member:
             await self.ended.wait()
 
     async def ask(self, topic: Topic, about: str = "") -> Sequence[Any]:
-        """Its answer; nothing from one that has ended or takes too long."""
+        """Its answer; empty from one that has ended or takes too long."""
         number = self._questions = self._questions + 1
         asked = self._asked[number] = _Asked()
         try:
@@ -219,7 +220,7 @@ class Member:
         return asked.items
 
     def say(self, kind: Kind) -> bool:
-        """One word without waiting; False: it has not read so much of what it was told that this is not said."""
+        """Send a frame without waiting; False: it is not sent, for too much waits unread."""
         return self._channel.post(kind)
 
     def kill(self) -> None:
@@ -249,7 +250,7 @@ class Member:
         self.changed.set()
 
     def _hear_answer(self, part: Answer) -> None:
-        """Nobody waits any more for one that comes too late."""
+        """A question that has timed out is not waited for any more."""
         asked = self._asked.get(part.number)
         if asked is None:
             return

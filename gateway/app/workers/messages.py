@@ -1,4 +1,4 @@
-"""Bodies of frames. What comes from a worker is checked like anything that a stranger could have written."""
+"""Bodies of frames. What comes from a worker is checked like a stranger's."""
 
 import pickle
 from collections.abc import Sequence
@@ -24,9 +24,9 @@ PROBLEM_CHARACTERS = 2000
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """All that a worker must know to begin: with `materials` for the listeners of `settings`, which stay while those in
-    the files wait for a restart; `listening` is where the gateway does. The rest are descriptors that it
-    inherits: `sockets` it listens on, by listener name; `page` and `turns` of its ledger; the table of `seat`."""
+    """What a worker needs to begin: `materials` for the listeners of `settings`, which stay while those in the files
+    wait for a restart; `listening` are the gateway's addresses. The rest are descriptors that it inherits: `sockets` it
+    listens on, by listener name; `page` and `turns` of its ledger; the table of `seat`."""
 
     settings: GatewaySettings
     materials: Materials
@@ -51,7 +51,7 @@ class Start:
 
 @dataclass(slots=True)
 class Snapshot:
-    """What a worker has counted since it started, and what it reads now."""
+    """What a worker has counted since it started, and its current readings."""
 
     counters: Counters = field(default_factory=Counters)
     tunnels_open: int = 0
@@ -59,11 +59,11 @@ class Snapshot:
     limits: LimitReadings = field(default_factory=LimitReadings)
 
     def add(self, other: "Snapshot") -> None:
-        """Both together."""
+        """Sum up both."""
         self.counters.add(other.counters.state())
         self.tunnels_open += other.tunnels_open
-        self.dns = self.dns.with_those_of(other.dns)
-        self.limits = self.limits.with_those_of(other.limits)
+        self.dns = self.dns.merged_with(other.dns)
+        self.limits = self.limits.merged_with(other.limits)
 
     def encode(self) -> bytes:
         """For the worker."""
@@ -91,7 +91,7 @@ class Topic(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """`number` is the supervisor's, for the answer; `about` a connection, where the topic wants one."""
+    """`number` is the supervisor's, for the answer; `about` a connection, where the topic needs one."""
 
     number: int
     topic: Topic
@@ -149,7 +149,7 @@ def limit_fill(item: Any) -> LimitFill:
 
 
 def encode_changes(changes: Sequence[Change]) -> bytes:
-    """What the API server told, for the supervisor."""
+    """What the API server reported, for the supervisor."""
     return pickle.dumps(changes, pickle.HIGHEST_PROTOCOL)
 
 

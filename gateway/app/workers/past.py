@@ -1,4 +1,4 @@
-"""What all workers did: counts never go back, and what ended with a worker is counted as lost."""
+"""Sums over all workers: counts never go back, and what ended with a worker is counted as lost."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,8 +19,8 @@ under one worker's bound, a series would go and others fall back whenever a work
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """Sums over all of them. `connections_lost` were accepted and never counted; `lost` are lines, those that a killed
-    worker still owed included."""
+    """Of workers that have ended. `connections_lost` were accepted and never counted; `lost` are lines, including those
+    that a killed worker still owed."""
 
     snapshot: Snapshot = field(default_factory=Snapshot)
     accepted: int = 0
@@ -48,17 +48,17 @@ class Past:
 
 @dataclass(frozen=True, slots=True)
 class Roll:
-    """The workers that there are, and what those did that are gone."""
+    """The living workers, and the sums of those that have ended."""
 
     past: Past = field(default_factory=Past)
     members: tuple[Member, ...] = ()
 
     def with_one_more(self, member: Member) -> "Roll":
-        """One that was started."""
+        """A worker was started."""
         return Roll(self.past, (*self.members, member))
 
     def without(self, gone: Member) -> "Roll":
-        """One that has ended."""
+        """A worker has ended."""
         return Roll(self.past.with_one_more(gone), tuple(other for other in self.members if other is not gone))
 
     def counters(self) -> Counters:
@@ -69,17 +69,17 @@ class Roll:
         return total
 
     def dns(self) -> DnsReadings:
-        """What all of them know of name service."""
+        """The name resolution of all workers."""
         told = (member.snapshot.dns for member in self.members)
-        return reduce(DnsReadings.with_those_of, told, self.past.snapshot.dns)
+        return reduce(DnsReadings.merged_with, told, self.past.snapshot.dns)
 
     def limits(self) -> LimitReadings:
-        """What the limits of all of them did."""
+        """The limits of all workers."""
         told = (member.snapshot.limits for member in self.members)
-        return reduce(LimitReadings.with_those_of, told, self.past.snapshot.limits)
+        return reduce(LimitReadings.merged_with, told, self.past.snapshot.limits)
 
     def tally(self, serving: Mapping[int, int]) -> Tally:
-        """How much all of them did; `serving` are the process ids of those that serve, by place."""
+        """The totals of all workers; `serving` are the process ids of those that serve, by place."""
         past, members = self.past, self.members
         return Tally(
             connections_accepted=past.accepted + sum(member.ledger.accepted for member in members),

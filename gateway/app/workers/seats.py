@@ -1,4 +1,4 @@
-"""Places of workers at the table of limits that they share. Its memory lives as long as the supervisor."""
+"""Slots of workers in the limits table that they share. Its memory lives as long as the supervisor."""
 
 import logging
 
@@ -34,7 +34,7 @@ class Seats:
         while self._left:
             try:
                 self._table.clear(self._left[0])
-            except TableLocked:  # by a worker that somebody stopped
+            except TableLocked:  # by a worker that is stopped
                 _logger.warning("what an ended worker held is given back later")
                 return
             self._free.append(self._left.pop(0))

@@ -1,6 +1,4 @@
-"""What one process does with connections, from its listening sockets to its logs; the same whether it is alone or one
-of many.
-"""
+"""One serving process, from its listening sockets to its logs; the same whether it is alone or one of many."""
 
 import asyncio
 import gc
@@ -13,12 +11,12 @@ from gateway.app.build import build_recorder, build_services, build_telling
 from gateway.app.clock import SystemClock
 from gateway.app.followers import LogFollower, WalkFollower, build_admission
 from gateway.app.generation.in_force import InForce
-from gateway.app.inspection.looking import InspectorsInForce
-from gateway.app.live.aftermath import Aftermath
+from gateway.app.inspection.inspectors_in_force import InspectorsInForce
 from gateway.app.live.connections import Connections
 from gateway.app.live.limiting import Limiting, Seat
 from gateway.app.live.listing import close_tunnel, list_tunnels
-from gateway.app.live.vault import Vault
+from gateway.app.live.reevaluation import Reevaluation
+from gateway.app.live.secrets import SecretsInForce
 from gateway.app.resolving import ResolverPlan
 from gateway.app.sockets import NamedSockets, transparent_listeners
 from gateway.app.watch import watch
@@ -48,8 +46,8 @@ class Serving:
         pass_on: Pass,
         seat: Seat | None = None,
     ) -> None:
-        """Opens the logs; flows are passed on to those who look on. Raises `ConfigError` for a log that cannot be
-        written. `seat` is where the limits of many processes are counted."""
+        """Opens the logs; flows are passed on to the ring. Raises `ConfigError` for a log that cannot be written.
+        `seat` is where the limits of many processes are counted."""
         self._counters = counters = Counters()
         self._ledger = ledger
         self._in_force = in_force
@@ -62,22 +60,22 @@ class Serving:
         services, self._resolver = build_services(
             loop,
             settings,
-            lambda: in_force.rules,
-            lambda: in_force.identifier,
-            lambda: in_force.resolver or before_the_first,
-            in_force.entrances.at,
-            admission.readmit,
-            lambda: in_force.inspection,
-            self._limiting.limiter,
-            self.recorder,
+            rules=lambda: in_force.rules,
+            identifier=lambda: in_force.identifier,
+            resolver_plan=lambda: in_force.resolver or before_the_first,
+            entrance=in_force.entrances.at,
+            admit_as=admission.readmit,
+            inspection_plan=lambda: in_force.inspection,
+            limiter=self._limiting.limiter,
+            recorder=self.recorder,
         )
         self.connections = Connections(loop, services, admission, ledger, transparent_listeners(settings))
-        self._vault = services.exchanges.secrets = Vault()
+        self._secrets = services.exchanges.secrets = SecretsInForce()
         logs = LogFollower(self.recorder, settings, ledger)
         self._inspectors = services.exchanges.watchers = InspectorsInForce()
-        in_force.followers = [WalkFollower(services, admission), logs, self._vault, self._inspectors]
-        self._aftermath = Aftermath(self.connections.drafts, in_force, services.clock)
-        in_force.retire = self._aftermath.retire
+        in_force.followers = [WalkFollower(services, admission), logs, self._secrets, self._inspectors]
+        self._reevaluation = Reevaluation(self.connections.drafts, in_force, services.clock)
+        in_force.retire = self._reevaluation.retire
         self._cluster = in_force.cluster
         self._following: list[asyncio.Task[None]] = []
         self._listeners = [Listener(sock, partial(self.connections.accept, name)) for name, sock in sockets]
@@ -87,10 +85,10 @@ class Serving:
         await self._limiting.start()
         for listener in self._listeners:
             await listener.start()
-        vault = self._vault
+        secrets = self._secrets
         self._following = [
-            asyncio.create_task(self._aftermath.follow(), name="aftermath"),
-            asyncio.create_task(watch(lambda: vault.files, vault.read_again), name="secrets"),
+            asyncio.create_task(self._reevaluation.follow(), name="reevaluation"),
+            asyncio.create_task(watch(lambda: secrets.files, secrets.read_again), name="secrets"),
         ]
         _freeze()
 
@@ -114,7 +112,7 @@ class Serving:
         )
 
     def _families(self) -> Iterator[Family]:
-        """What this process tells a collector."""
+        """The families that this process exports over OTLP."""
         snapshot = self.snapshot()
         return of_serving(snapshot.counters, self.tally({}), self._in_force.number, snapshot.dns, snapshot.limits)
 
@@ -123,7 +121,7 @@ class Serving:
         return await list_tunnels(self.connections.drafts, time.monotonic())
 
     def fills(self) -> Sequence[LimitFill]:
-        """How full limits are, as far as this process met them."""
+        """How full limits are, as far as this process used them."""
         return self._limiting.fills()
 
     def close_tunnel(self, connection_id: str) -> bool:
@@ -147,8 +145,8 @@ class Serving:
 
 
 def _freeze() -> None:
-    """What was built lives as long as the process: the collector need not look at it again. Connections leave no
-    cycles behind, so it may look seldom at them as well: every full look walks over all open tunnels."""
+    """What was built lives as long as the process: the collector need not look at it again. Connections leave no cycles
+    behind, so that it may run seldom: every full collection walks over all open tunnels."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import uvloop
 
 from gateway.app.generation.entrances import Entrances
-from gateway.app.generation.frames import Frame as Part
+from gateway.app.generation.frames import Frame as GenerationFrame
 from gateway.app.generation.in_force import InForce
 from gateway.app.identity.cluster import Cluster, build_directory
 from gateway.app.workers.channel import Channel, ChannelBroken, Frame, Kind
@@ -50,12 +50,12 @@ class End(NamedTuple):
     refusing: bool
 
 
-class _Alone(Exception):
-    """The supervisor is gone."""
+class _SupervisorGone(Exception):
+    pass
 
 
 class Worker:
-    """Does what comes down the channel, and sends up what it counts."""
+    """Obeys the frames of the channel, and reports its counts."""
 
     def __init__(self, channel: Channel, serving: Serving, in_force: InForce) -> None:
         self._channel = channel
@@ -66,13 +66,13 @@ class Worker:
         self._end: asyncio.Future[End] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> None:
-        """Until it is told to end, or nobody is there any more to tell it."""
+        """Until it is told to end or its supervisor is gone."""
         obeying = asyncio.create_task(self._obey(), name="obey")
         reporting = asyncio.create_task(self._report(), name="report")
         either: set[asyncio.Future[Any]] = {obeying, self._end}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if not self._end.done():
-            await obeying  # raises what was wrong
+            await obeying  # raises its error
         await self._serving.end(*self._end.result())
         for task in (obeying, reporting):
             task.cancel()
@@ -82,7 +82,7 @@ class Worker:
         self._channel.close()
 
     async def _obey(self) -> None:
-        with contextlib.suppress(_Alone):
+        with contextlib.suppress(_SupervisorGone):
             while True:
                 await self._do(await self._hear())
         if not self._end.done():
@@ -93,7 +93,7 @@ class Worker:
     async def _hear(self) -> Frame:
         frame = await self._channel.receive()
         if frame is None:
-            raise _Alone
+            raise _SupervisorGone
         return frame
 
     async def _do(self, frame: Frame) -> None:
@@ -110,31 +110,31 @@ class Worker:
                 self._answering.add(answering)
                 answering.add_done_callback(self._answering.discard)
             case Kind.RETIRE | Kind.DRAIN:
-                self._be_told_to_end(End(decode_number(frame.body), refusing=frame.kind is Kind.DRAIN))
+                self._end_with(End(decode_number(frame.body), refusing=frame.kind is Kind.DRAIN))
             case Kind.CUT_OFF:
-                self._be_told_to_end(End(0.0, refusing=True))
+                self._end_with(End(0.0, refusing=True))
                 self._serving.connections.cut_off()
             case _:
                 raise ChannelBroken(f"{frame.kind.name} is nothing that a supervisor says now")
 
     async def _take(self, number: int) -> None:
-        async with contextlib.aclosing(self._parts()) as parts:
+        async with contextlib.aclosing(self._frames()) as frames:
             try:
-                await self._in_force.take(number, parts)
-            except (_Alone, ChannelBroken):
+                await self._in_force.take(number, frames)
+            except (_SupervisorGone, ChannelBroken):
                 raise
             except Exception as error:
                 if not self._has_started or self._in_force.number == number:
-                    raise  # there is nothing that could stay, or it is neither the one nor the other
-                await self._keep(error, parts)
+                    raise  # nothing is in force to keep, or the failed generation is in force in part
+                await self._keep(error, frames)
                 return
         if not self._has_started and not self._end.done():
             await self._serving.start()
             self._has_started = True
         await self._channel.send(Kind.TAKEN, encode_number(number))
 
-    async def _keep(self, error: Exception, rest: AsyncGenerator[Part, None]) -> None:
-        """What is in force stays so, with all connections; the supervisor hears why."""
+    async def _keep(self, error: Exception, rest: AsyncGenerator[GenerationFrame, None]) -> None:
+        """Keep what is in force, with all connections, and tell the supervisor why."""
         async for _ in rest:
             pass
         why = str(error)
@@ -143,8 +143,8 @@ class Worker:
             why = "internal error: the log has its traceback"
         await self._channel.send(Kind.KEPT, encode_problem(why))
 
-    async def _parts(self) -> AsyncGenerator[Part, None]:
-        """Those of one generation. What else the supervisor says between them is done between them."""
+    async def _frames(self) -> AsyncGenerator[GenerationFrame, None]:
+        """Those of one generation. Other messages that the supervisor sends in between are obeyed in between."""
         while (frame := await self._hear()).kind is not Kind.TAKE:
             if frame.kind is Kind.SLICE:
                 yield frame.body
@@ -152,7 +152,7 @@ class Worker:
                 await self._do(frame)
 
     async def _answer(self, question: Question) -> None:
-        """In pieces: what is open may be much, and other things are said between them."""
+        """In pieces: the answer may be long, and other messages are sent between them."""
         items: Sequence[object]
         match question.topic:
             case Topic.TUNNELS:
@@ -166,23 +166,23 @@ class Worker:
             await self._channel.send(Kind.ANSWER, part.encode())
         await self._channel.send(Kind.ANSWER, Answer(question.number, (), is_last=True).encode())
 
-    def _be_told_to_end(self, end: End) -> None:
-        """The first word counts; only a cut-off comes on top of it."""
+    def _end_with(self, end: End) -> None:
+        """The first request counts; only a cut-off can follow it."""
         if not self._end.done():
             self._end.set_result(end)
 
     async def _report(self) -> None:
-        """Counts are sums since the start: one report that finds no room is made good by the next."""
-        told = b""
+        """Counts are sums since the start: a report that finds no room is made up for by the next."""
+        reported = b""
         while True:
             await asyncio.sleep(REPORT_SECONDS)
             counts = self._serving.snapshot().encode()
-            if counts != told and self._channel.post(Kind.COUNTS, counts):
-                told = counts
+            if counts != reported and self._channel.post(Kind.COUNTS, counts):
+                reported = counts
 
 
 async def work(descriptor: int) -> None:
-    """A worker's whole life."""
+    """Serve until told to end. `descriptor` is this worker's end of the channel."""
     channel = await Channel.over(socket.socket(fileno=descriptor))
     first = await channel.receive()
     if first is None:
@@ -200,8 +200,8 @@ async def work(descriptor: int) -> None:
 
 
 def main() -> None:
-    """Signals that are meant for the gateway reach every process of a terminal or a control group: the supervisor
-    passes on what they mean."""
+    """Ignores the gateway's signals: those sent to a terminal or a control group reach every process, and the
+    supervisor passes on what they mean."""
     for number in _OTHERS_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     index, descriptor = sys.argv[1:]
@@ -209,7 +209,7 @@ def main() -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             runner.run(work(int(descriptor)))
-        except ConfigError as error:  # a log that could be written when the supervisor looked
+        except ConfigError as error:  # a log that was writable when the supervisor checked
             sys.exit(f"ERROR worker {index}: {error}")
 
 

@@ -1,1 +1,1 @@
-"""The authority of inspected destinations, from the command line."""
+"""`ca`: the authority of inspected destinations."""

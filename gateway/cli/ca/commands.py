@@ -1,4 +1,4 @@
-"""`egress-gateway ca ...` as typed; what the commands do stands in rotation.py, which is loaded when one runs."""
+"""The commands of `egress-gateway ca`; rotation.py, which is loaded when one runs, does the work."""
 # ruff: noqa: PLC0415
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The authority's two files, read by the rules that hold for every certificate and key."""
+"""Reads the authority's two files, by the rules for all certificates and keys."""
 
 from collections.abc import Callable
 from pathlib import Path

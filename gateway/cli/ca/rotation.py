@@ -44,7 +44,7 @@ def init(certificate: Path, key: Path, common_name: str, days: int, permitted: S
 
 
 def show(certificate: Path, key: Path | None) -> None:
-    """One line for each certificate that clients are to trust; with the key's file, which of them signs."""
+    """One line for each certificate that clients trust; with the key's file, which of them signs."""
     signing = None if key is None else load_authority(certificate, key, datetime.now(UTC).timestamp()).certificate
     for each in _certificates(certificate):
         role = "" if signing is None else ("signs: " if each == signing else "trusted: ")
@@ -65,7 +65,7 @@ def rotate(certificate: Path, key: Path, step: Step, days: int, now: float) -> N
 
 
 def next_step(certificate: Path, key: Path, now: float) -> Step:
-    """What a rotation has to do next, read from the files: nothing else remembers it."""
+    """The next step of a rotation, as the files show: no other state is kept."""
     load_authority(certificate, key, now)
     if _next(key).exists():
         return Step.SWITCH
@@ -126,7 +126,7 @@ def _described(certificate: x509.Certificate) -> str:
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:
-    """Whole or not at all, with its permissions from the first byte on."""
+    """Complete or not at all, with its permissions from the first byte on."""
     try:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:

@@ -1,1 +1,1 @@
-"""Why a destination is allowed or not: what the rules say, and with --live what happens on the way."""
+"""`explain`: why a destination is allowed or not, by the rules, and with --live what happens on the way."""

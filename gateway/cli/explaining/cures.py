@@ -62,7 +62,7 @@ def cure_for(denial: Deny, authority: Authority) -> str | None:
 
 
 def proposed_rule(authority: Authority) -> Rule:
-    """The rule that `cure_for` writes down, to see whether it would do."""
+    """The rule that `cure_for` writes, to check that it would help."""
     host = authority.host
     return Rule(
         ref=RuleRef(f"proposed#{_name(host)}", "proposed", 1),

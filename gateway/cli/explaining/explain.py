@@ -45,7 +45,7 @@ def explain_url(
     method: str | None,
     live: bool = False,
 ) -> bool:
-    """Print the verdict; True for allow. `live` goes there as well, if policy allows it. Raises `ConfigErrors`,
+    """Print the verdict; True for allow. `live` connects as well, if policy allows it. Raises `ConfigErrors`,
     `Unanswerable` or, with `live`, `Unreached`."""
     intent = parse_question(url, method)
     settings = load_settings(config, os.environ, policy)
@@ -61,9 +61,8 @@ def explain_url(
     decided_at = time.perf_counter()
     refusal = _refusal_of_literal(decision)
     request = _judge(decision, parse_request(url, method))
-    allowed = isinstance(decision, Permit) and (refusal is None or not refusal.enforced)
     passes = request is None or isinstance(request, Allowed) or (isinstance(decision, Permit) and decision.report)
-    allowed = allowed and passes
+    allowed = isinstance(decision, Permit) and (refusal is None or not refusal.enforced) and passes
     _print(answers(), intent, client, decision, refusal, allowed)
     if request is not None:
         say(answers(), f"  {'request':<9} {_words_for_request(request, passes)}")
@@ -71,23 +70,37 @@ def explain_url(
         _print_near_misses(answers(), decision, intent, rules, now)
         _print_cure(answers(), decision, client, intent, rules.policy, now)
     if live:
-        from gateway.app.resolving import ResolverPlan  # noqa: PLC0415  # what goes there is large
-        from gateway.cli.explaining.live import Stages, go_there  # noqa: PLC0415
-
-        stages = Stages(answers())
-        say(answers(), "")
-        stages.tell("identity", identified_at - began_at, show_client(client))
-        stages.tell("rule", decided_at - identified_at, _words_for(decision))
-        if allowed and isinstance(decision, Permit):
-            return go_there(
-                intent, decision, ResolverPlan(settings.resolver, load_resolver_authorities(settings)), stages
-            )
-        say(answers(), "  nothing was resolved or dialled")
+        seconds = identified_at - began_at, decided_at - identified_at
+        return _go_live(settings, intent, client, decision, allowed, *seconds)
     return allowed
 
 
+def _go_live(
+    settings: GatewaySettings,
+    intent: Intent,
+    client: Client,
+    decision: Permit | Deny,
+    allowed: bool,
+    identity_seconds: float,
+    rule_seconds: float,
+) -> bool:
+    """The stages of a connection, each with its time; the dial only if it is allowed. Raises `Unreached`."""
+    from gateway.app.resolving import ResolverPlan  # noqa: PLC0415  # what goes there is large
+    from gateway.cli.explaining.live import Stages, go_there  # noqa: PLC0415
+
+    say(answers(), "")
+    stages = Stages(answers())
+    stages.tell("identity", identity_seconds, show_client(client))
+    stages.tell("rule", rule_seconds, _words_for(decision))
+    if not allowed or isinstance(decision, Deny):
+        say(answers(), "  nothing was resolved or dialled")
+        return False
+    plan = ResolverPlan(settings.resolver, load_resolver_authorities(settings))
+    return go_there(intent, decision, plan, stages)
+
+
 def _tell_doubts(loaded: LoadedPolicy, client_name: str | None) -> None:
-    """What makes the answer another than was expected: no rules at all, or no group of this name."""
+    """Likely reasons for an unexpected answer: no rules at all, or no group of this name."""
     groups = [group.name for group in loaded.policy.groups]
     doubts = [*loaded.warnings] if not loaded.policy.rules else []
     if client_name is not None and client_name not in groups and (near := did_you_mean(client_name, groups)):
@@ -97,7 +110,7 @@ def _tell_doubts(loaded: LoadedPolicy, client_name: str | None) -> None:
 
 
 def _judge(decision: Permit | Deny, asked: Asked | None) -> Allowed | NotAllowed | None:
-    """What the deciding rule says of the request; None if it looks at none."""
+    """The deciding rule's verdict on the request; None if it inspects none."""
     if asked is None or not isinstance(decision, Permit) or decision.terms.inspection is None:
         return None
     screen = decision.terms.inspection.requests
@@ -115,7 +128,7 @@ def _words_for(decision: Permit | Deny) -> str:
 
 
 def _with_listening(addresses: AddressPolicy, settings: GatewaySettings) -> AddressPolicy:
-    """With what this configuration would listen on, which is never dialled."""
+    """With the addresses that this configuration would listen on, which are never dialled."""
     admin = settings.admin
     endpoints: list[Endpoint | None] = [*(listener.bind for listener in settings.listeners), admin.bind, admin.health]
     listening = frozenset((endpoint.address, endpoint.port) for endpoint in endpoints if endpoint is not None)
@@ -204,7 +217,7 @@ def show_terms(terms: Terms) -> str:
 
 
 def show_client(client: Client) -> str:
-    """Its address and what else is taken for known."""
+    """Its address and other known facts."""
     facts = (
         ("user", client.user),
         ("namespace", client.namespace),

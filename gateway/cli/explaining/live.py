@@ -1,7 +1,7 @@
 """`explain --live`: what the gateway would do after its verdict, done from here, each stage with its milliseconds.
 
-Only a permit comes here: what policy denies is neither resolved nor dialled. The addresses dialled are the ones that
-were screened. What strangers chose (names in certificates, for example) is printed without control characters.
+Only with a permit: what policy denies is neither resolved nor dialled. The addresses dialled are the ones that were
+screened. Foreign text (names in certificates, for example) is printed without control characters.
 """
 
 import asyncio
@@ -26,9 +26,10 @@ from gateway.net.dns.answers import Alias, Missing
 from gateway.net.dns.cache import Resolution
 from gateway.net.dns.lookup import Asked
 from gateway.net.stream import Stream
+from gateway.net.tls.contexts import HTTP_1_1, HTTP_2
 from gateway.serve.deadlines import DeadlineWheel
 
-ALPN = ["h2", "http/1.1"]
+ALPN = [HTTP_2, HTTP_1_1]
 NAMES_SHOWN = 4
 
 

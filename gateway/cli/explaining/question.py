@@ -1,4 +1,4 @@
-"""What `explain` is asked, as the values that `decide` judges: a URL into an intent, a name into a client."""
+"""The question of `explain`, as the values that `decide` judges: a URL into an intent, a name into a client."""
 
 import re
 
@@ -15,11 +15,11 @@ LOOPBACK = Address(4, 0x7F000001)
 
 
 class Unanswerable(Exception):
-    """The question makes no sense; the text says why."""
+    """The question is invalid; the text says why."""
 
 
 class Unreached(Exception):
-    """Policy allows it, and it could not be had; the stages that were printed say how far it came."""
+    """Policy allows it, but it could not be reached; the printed stages show how far it came."""
 
 
 def parse_question(url: str, method: str | None) -> Intent:
@@ -42,7 +42,7 @@ def parse_question(url: str, method: str | None) -> Intent:
 
 
 def parse_request(url: str, method: str | None) -> Asked | None:
-    """What is asked for in the end, inside the tunnel or not; without content. None: nothing but a tunnel."""
+    """The request in the end, inside the tunnel or not; without content. None: only a tunnel."""
     name = (method or "GET").upper()
     if name == "CONNECT":
         return None
@@ -51,7 +51,8 @@ def parse_request(url: str, method: str | None) -> Asked | None:
 
 
 def parse_client(name: str | None, address_text: str | None, policy: Policy) -> Client:
-    """A client with the facts of a group's first `match` entry, or a user; `address_text` goes before the group's."""
+    """A client with the facts of a group's first `match` entry, or a user; `address_text` takes precedence over the
+    group's."""
     address = parse_address(address_text) if address_text is not None else None
     if address_text is not None and address is None:
         raise Unanswerable(f"--from: {address_text!r} is no address")

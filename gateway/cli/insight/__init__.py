@@ -1,1 +1,1 @@
-"""`learn`, `replay` and `report`: what records of traffic tell."""
+"""`learn`, `replay` and `report`: analyses of recorded traffic."""

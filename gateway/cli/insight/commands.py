@@ -7,12 +7,9 @@ from typing import Annotated
 import typer
 
 from gateway.cli.ending import fail
+from gateway.cli.options import Config, TableOrJson, wants_json
 
 Records = Annotated[list[str], typer.Argument(metavar="RECORDS", help="Log files, plain or gzip; - for stdin.")]
-Config = Annotated[
-    Path | None,
-    typer.Option("-c", "--config", metavar="FILE", help="gateway.yaml; else ./gateway.yaml, else its defaults."),
-]
 Format = Annotated[
     str | None, typer.Option("--format", metavar="json|text|envoy|squid|vpc", help="Of RECORDS; else each file tells.")
 ]
@@ -71,7 +68,7 @@ def replay(
     ] = None,
     config: Config = None,
     enforce: Annotated[bool, typer.Option("--enforce", help="As if `mode: report` stood nowhere in it.")] = False,
-    output: Annotated[str, typer.Option("-o", "--output", metavar="table|json", help="How to print.")] = "table",
+    output: TableOrJson = "table",
     format_: Format = None,
     fields: Fields = None,
 ) -> None:
@@ -91,10 +88,9 @@ def replay(
     from gateway.cli.insight.replaying import replay_records
     from gateway.cli.insight.source import Source
 
-    if output not in ("table", "json"):
-        fail(f"-o is table or json, not {output!r}")
+    as_json = wants_json(output)
     try:
-        breaks = replay_records(Source.of(records, format_, fields), config, policy, enforce, output == "json")
+        breaks = replay_records(Source.of(records, format_, fields), config, policy, enforce, as_json)
     except Refusals as refusal:
         fail(refusal)
     raise typer.Exit(1 if breaks else 0)

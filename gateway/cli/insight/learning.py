@@ -90,7 +90,7 @@ def _text_with(lesson: Lesson, file: PolicyText, policy: Policy) -> str:
 
 
 def _only(match: tuple[Match, ...]) -> Workload | None:
-    """The workload that a group is just for."""
+    """The workload that a group matches exactly."""
     if len(match) != 1:
         return None
     entry = match[0]
@@ -104,7 +104,7 @@ def _match_of(entry: Match, key: str) -> Match:
 
 
 def _replace(path: Path, text: str) -> None:
-    """At one stroke, with the mode that the file had."""
+    """Atomically, with the mode that the file had."""
     fresh = path.with_name(f".{path.name}.new")
     fresh.write_bytes(text.encode())
     if path.exists():

@@ -1,4 +1,4 @@
-"""`egress-gateway replay`: recorded attempts before a candidate policy."""
+"""`egress-gateway replay`: recorded attempts under a candidate policy."""
 
 import os
 import time

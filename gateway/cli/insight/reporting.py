@@ -21,7 +21,7 @@ def report_records(source: Source, columns: Sequence[str], output: str) -> None:
         rows = add_up(records, columns)
     source.tell()
     PRINTERS[output](columns, _shown(rows))
-    sys.stdout.flush()  # while somebody is there who ends quietly if nobody reads it
+    sys.stdout.flush()  # here, where a closed pipe ends the command quietly
 
 
 def _shown(rows: Rows) -> Rows:
@@ -54,7 +54,7 @@ def _print_table(columns: Sequence[str], rows: Rows) -> None:
 
 
 def _print_csv(columns: Sequence[str], rows: Rows) -> None:
-    """Without a line of totals: whoever reads it adds up. What a spreadsheet would take for a formula is text."""
+    """Without a line of totals: readers add up themselves. What a spreadsheet would take for a formula is escaped."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow([*columns, *_SUMS])
     for key, sums in rows.items():
@@ -71,7 +71,7 @@ def _print_markdown(columns: Sequence[str], rows: Rows) -> None:
 
 
 _MARKUP = str.maketrans({character: f"&#{ord(character)};" for character in "&<>(`|*~"})
-"""What would begin or end HTML, a link, an image, code or a cell: text, whatever a client called itself."""
+"""Characters of Markdown and HTML, escaped: names of clients are text."""
 
 
 def _markdown_row(cells: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Where records come from, with a progress bar on terminals, and words about lines that were none."""
+"""Reads records, with a progress bar on terminals, and reports lines that were none."""
 
 import signal
 import sys
@@ -19,7 +19,7 @@ from gateway.telemetry.formats.vpc import VERSIONS
 
 @dataclass(slots=True)
 class Source:
-    """Files of records, and what became of their lines."""
+    """Files of records, and counts of their lines."""
 
     paths: Sequence[str]
     format_: str | None
@@ -61,7 +61,7 @@ class Source:
             done = before + _size(path)
 
     def tell(self) -> None:
-        """On standard error, what was passed over, and that there was nothing at all."""
+        """Print on standard error what was skipped, and that there was nothing at all."""
         if not self.reading.lines:
             say(complaints(), f"there is not one line in {', '.join(self.paths)}", "yellow")
         if self.reading.passed_over:
@@ -73,5 +73,5 @@ class Source:
 def _size(path: str) -> int:
     try:
         return Path(path).stat().st_size
-    except OSError:  # told when it is opened
+    except OSError:  # reported when it is opened
         return 0

@@ -21,7 +21,7 @@ def import_(
     ports: Annotated[
         str | None, typer.Option(metavar="80,443", help="smokescreen: the ports of its names; else any.")
     ] = None,
-    role: Annotated[str, typer.Option(metavar="KEY", help="smokescreen: a role is a user or a namespace.")] = ("user"),
+    role: Annotated[str, typer.Option(metavar="KEY", help="smokescreen: a role is a user or a namespace.")] = "user",
     inspect: Annotated[bool, typer.Option("--inspect", help="smokescreen: inspect what mitm_domains names.")] = False,
 ) -> None:
     """Turn the rules of another proxy or mesh into a policy.
@@ -37,7 +37,7 @@ def import_(
 
     Status 0; 1 if something was left out or would be wider, unless --accept; 2 if a file cannot be read or is another.
     """
-    from gateway.cli.migrating.importing import SOURCES, Wishes, import_files
+    from gateway.cli.migrating.importing import SOURCES, ImportOptions, import_files
     from gateway.migrate.findings import Unreadable
     from gateway.settings.problems import BadValue, ConfigErrors
 
@@ -46,7 +46,7 @@ def import_(
     if role not in ("user", "namespace"):
         fail(f"--role is user or namespace, not {role!r}")
     try:
-        whole = import_files(source, files, Wishes(ports, role, inspect, accept))
+        whole = import_files(source, files, ImportOptions(ports, role, inspect, accept))
     except (BadValue, ConfigErrors, Unreadable) as refusal:
         fail(refusal)
     raise typer.Exit(0 if whole else 1)
@@ -72,7 +72,7 @@ def env(
     cluster_domain: Annotated[str, typer.Option(metavar="NAME", help="'' outside of a cluster.")] = "cluster.local",
     output: Annotated[
         str, typer.Option("-o", "--output", metavar="FORMAT", help="shell, dotenv, kubernetes, json.")
-    ] = ("shell"),
+    ] = "shell",
 ) -> None:
     """Print the variables that lead clients to the gateway.
 

@@ -1,4 +1,4 @@
-"""`egress-gateway import`: files of others into a policy, and what of them is not in it."""
+"""`egress-gateway import`: converts files of other products into a policy, and reports what is missing in it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ SOURCES = ("smokescreen", "squid", *_OF_OBJECTS)
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class ImportOptions:
     """What the source does not say, and whether what cannot be carried over is accepted."""
 
     ports: str | None = None
@@ -50,23 +50,23 @@ class Wishes:
     accept: bool = False
 
 
-def import_files(source: str, files: Sequence[Path], wishes: Wishes) -> bool:
-    """Print a policy; False if the exit status says that something is not in it. Raises `Unreadable`, `ConfigErrors`
-    (the policy would not load) and `BadValue` (`--ports`)."""
-    imported = _read(source, files, wishes)
+def import_files(source: str, files: Sequence[Path], options: ImportOptions) -> bool:
+    """Print a policy; False if the exit status has to say that something is missing in it. Raises `Unreadable`,
+    `ConfigErrors` (the policy would not load) and `BadValue` (`--ports`)."""
+    imported = _read(source, files, options)
     rules = rules_of(imported)
     text = policy_text(imported, rules, f"{source}: {', '.join(map(str, files))}")
     compile_policy((parse_policy(text, "the policy that was made"),), GatewaySettings(), Reader())
     _tell(imported.findings, rules)
     wider = imported.findings.having(Effect.WIDER)
-    if not wider or wishes.accept:
+    if not wider or options.accept:
         typer.echo(text, nl=False)
     else:
         say(complaints(), "no policy is printed, because it would allow more; --accept prints it", "bold red")
-    return wishes.accept or not (wider or imported.findings.having(Effect.LEFT_OUT))
+    return options.accept or not (wider or imported.findings.having(Effect.LEFT_OUT))
 
 
-def _read(source: str, files: Sequence[Path], wishes: Wishes) -> Imported:
+def _read(source: str, files: Sequence[Path], options: ImportOptions) -> Imported:
     if source in ("smokescreen", "squid") and len(files) != 1:
         raise Unreadable(f"{source} is one file")
     if source == "squid":
@@ -76,11 +76,11 @@ def _read(source: str, files: Sequence[Path], wishes: Wishes) -> Imported:
         return _read_objects(*_OF_OBJECTS[source], documents, ", ".join(map(str, files)))
     if len(documents) != 1:
         raise Unreadable(f"{files[0]}: {f'holds {len(documents)} documents, not one' if documents else 'is empty'}")
-    return read_smokescreen(documents[0], Choices(_ports(wishes.ports), wishes.role_is, wishes.inspect))
+    return read_smokescreen(documents[0], Choices(_ports(options.ports), options.role_is, options.inspect))
 
 
 def _read_objects(read: Read, kinds: Kinds, documents: Sequence[Node], files: str) -> Imported:
-    """What says nothing at all of who may go where is no policy that allows nothing: it is the wrong file."""
+    """Files without any object of these kinds are an error, not an empty policy."""
     others = others_than(documents, kinds)
     if others is not None:
         found = f"{', '.join(others[:_OTHERS])}{', ...' * (len(others) > _OTHERS)}" if others else "nothing"

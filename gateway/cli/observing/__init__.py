@@ -1,1 +1,1 @@
-"""`egress-gateway observe`: live flows, as a running gateway tells them."""
+"""`egress-gateway observe`: live flows of a running gateway."""

@@ -7,12 +7,9 @@ from typing import Annotated
 import typer
 
 from gateway.cli.ending import fail, until_interrupted
+from gateway.cli.options import Config
 
 Values = list[str] | None
-Config = Annotated[
-    Path | None,
-    typer.Option("-c", "--config", metavar="FILE", help="gateway.yaml; else ./gateway.yaml, else its defaults."),
-]
 
 
 def observe(
@@ -80,9 +77,12 @@ def observe(
 def _print(config: Path | None, wanted: list[tuple[str, str]], since: str | None, follow: bool, output: str) -> None:
     from gateway.cli.admin_port import NoAnswer
     from gateway.cli.observing.printing import print_flows
+    from gateway.cli.observing.shapes import SHAPES
     from gateway.settings.problems import BadValue, ConfigErrors
     from gateway.settings.units import parse_duration
 
+    if output not in SHAPES:
+        fail(f"-o is one of {', '.join(SHAPES)}, not {output!r}")
     try:
         if since is not None:
             wanted.append(("since", f"{parse_duration(since):.3f}"))

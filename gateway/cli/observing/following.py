@@ -57,7 +57,7 @@ def flows(port: Asks, wanted: Sequence[tuple[str, str]], follow: bool) -> Iterat
 
 
 def _events(lines: Iterable[bytes], headers: dict[str, str]) -> Iterator[_Event]:
-    """Keeps the number of the last one where the next request takes it from."""
+    """Puts the id of the last one into `headers`, for the next request."""
     event = _Event()
     for line in lines:
         key, _, value = line.decode().rstrip("\n").partition(": ")

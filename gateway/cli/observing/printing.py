@@ -4,15 +4,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gateway.cli.admin_port import AdminPort, NoAnswer
+from gateway.cli.admin_port import AdminPort
 from gateway.cli.observing.following import Missed, flows
 from gateway.cli.observing.shapes import SHAPES, table_head
 
 
 def print_flows(config: Path | None, wanted: Sequence[tuple[str, str]], follow: bool, shape: str) -> None:
-    """Until there are no more, or for ever. Raises `ConfigErrors` or `NoAnswer`."""
-    if shape not in SHAPES:
-        raise NoAnswer(f"-o is one of {', '.join(SHAPES)}, not {shape!r}")
+    """Until there are no more, or for ever; `shape` is one of `SHAPES`. Raises `ConfigErrors` or `NoAnswer`."""
     show = SHAPES[shape]
     if shape == "table":
         print(table_head(), flush=True)

@@ -22,7 +22,7 @@ def compact(flow: Flow) -> str:
 
 
 def as_dict(flow: Flow) -> str:
-    """A line each key, and one below."""
+    """A line for each key, then a separator."""
     return "\n".join(f"{key:>18}: {_plain(value)}" for key, value in flow.items()) + "\n" + "-" * 12
 
 

@@ -1,4 +1,4 @@
-"""A client that speaks HTTP/1: one request at a time, and its answer in its turn."""
+"""A client of HTTP/1 as the exchange sees it: one request at a time, answered in turn."""
 
 from dataclasses import dataclass
 

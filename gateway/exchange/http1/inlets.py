@@ -1,4 +1,4 @@
-"""What comes on a connection of HTTP/1: one message after the other, cut out of its bytes by a reader."""
+"""Messages that arrive on a connection of HTTP/1, one after the other, as a reader parses them."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -28,7 +28,7 @@ class ConnectionInlet(Inlet[H]):
         self._reader = reader
 
     def join(self) -> None:
-        """Take over the stream, with what it holds and what has happened to it."""
+        """Receive from the stream from now on, beginning with what it holds."""
         self._stream.receiver = self
         held = self._stream.peek()
         if held:
@@ -39,12 +39,12 @@ class ConnectionInlet(Inlet[H]):
         elif self._stream.has_ended:
             self.ended()
 
-    # What the stream tells.
+    # Called by the stream.
 
     def received(self, data: bytes) -> None:
         """See `Receiver`."""
         self.has_begun = True
-        if self.end is not None:  # the next message, before its turn
+        if self.end is not None:  # the next message, too early
             self.pause()
         try:
             events = self._reader.receive(data)
@@ -65,7 +65,7 @@ class ConnectionInlet(Inlet[H]):
         self.tell()
 
     def part(self) -> None:
-        """Leave the stream."""
+        """Receive nothing more from the stream."""
         self._stream.receiver = None
         self._leave()
 
@@ -92,7 +92,7 @@ class RequestInlet(ConnectionInlet[Request]):
         self._requests = reader
 
     def proceed(self) -> None:
-        """The request at hand is answered; what comes, or has come, is the next one."""
+        """The current request is answered; what comes, or has come, is the next one."""
         self.begin()
         try:
             events = self._requests.proceed()
@@ -108,5 +108,5 @@ class RequestInlet(ConnectionInlet[Request]):
 
     @property
     def leftover(self) -> bytes:
-        """What came after the end of the request at hand."""
+        """What came after the end of the current request."""
         return self._requests.leftover

@@ -1,4 +1,4 @@
-"""A connection to a destination that speaks HTTP/1, over which one exchange goes after the other."""
+"""A connection to a destination that speaks HTTP/1; it carries one exchange after the other."""
 
 import os
 import re
@@ -23,12 +23,12 @@ _UNDER_WAY = 1.0  # seconds
 
 
 def _nobody_waits() -> None:
-    """What comes before a request was sent is found when one is."""
+    """What comes before a request was sent is found when one is sent."""
 
 
 class ResponseInlet(ConnectionInlet[Response]):
-    """Of the destination's side. An answer that lasts until the connection ends is not whole where TLS ended without a
-    goodbye (RFC 9112 section 9.8)."""
+    """Of the destination's side. An answer that ends with the connection is incomplete if TLS ended without
+    close_notify (RFC 9112 section 9.8)."""
 
     __slots__ = ()
 
@@ -99,7 +99,7 @@ class UpstreamConnection:
         return plan.head(host, via) if fields is None else plan.changed_head(host, via, fields)
 
     def retire(self) -> None:
-        """See `UpstreamSide`. Nobody shares it."""
+        """See `UpstreamSide`. It is never shared."""
 
     @property
     def is_unprocessed(self) -> bool:
@@ -128,7 +128,7 @@ class UpstreamConnection:
             raise UpstreamError(Reason.RESPONSE_INCOMPLETE, "closed" if inlet.is_over else "reset")
 
     def close(self) -> None:
-        """Where it stands between two exchanges."""
+        """Between two exchanges."""
         self.leave_pool()
         self.inlet.tell = _nobody_waits
         self.inlet.part()
@@ -139,16 +139,16 @@ class UpstreamConnection:
         self.stream.transport.close()
 
     def abort(self) -> None:
-        """In the midst of an exchange: an orderly end would make a cut-off upload look complete."""
+        """During an exchange: an orderly end would make a cut-off upload look complete."""
         self.inlet.part()
         self.stream.abort()
 
     # Between two exchanges.
 
     def enter_pool(self, leave: Callable[[], None], now: float) -> None:
-        """Whatever comes from the other side now closes it. `leave` is called once: it is used again, or closed."""
+        """Whatever the other side sends now closes it. `leave` is called once: it is used again, or closed."""
         self.inlet.tell = self.close
-        self.inlet.begin()  # its last client may have had it paused, and then nobody would see its end
+        self.inlet.begin()  # its last client may have paused it, and then its end would go unnoticed
         self.is_reused = True
         self.idle_since = now
         self.kept_until = now + self._patience()

@@ -32,7 +32,7 @@ class StreamReset(UpstreamError):
 
 
 class Calling:
-    """Fulfils `upstream.Shared`, and `session.Owner`. Whoever made it, or the pool that it was given to, closes it."""
+    """Fulfils `upstream.Shared`, and `session.Owner`. Its maker closes it, or the pool that it was given to."""
 
     def __init__(self, upstream: Upstream[Stream], monotonic: Callable[[], float]) -> None:
         self.upstream = upstream
@@ -52,7 +52,7 @@ class Calling:
 
     @property
     def is_gone(self) -> bool:
-        """Nothing goes over it any more."""
+        """Nothing can be sent on it any more."""
         return self._is_closed or self.session.is_lost or self.session.fault is not None
 
     @property
@@ -70,11 +70,11 @@ class Calling:
         return Call(self)
 
     def hung_up(self, waited_in_vain: bool) -> None:
-        """One exchange less."""
+        """One exchange fewer."""
         self._calls -= 1
         now = self._monotonic()
         if waited_in_vain and now - self.session.heard_at > _LONG_SILENCE:
-            self.session.peer_leaves = True  # others need not wait as well
+            self.session.peer_leaves = True  # later exchanges need not wait for it
         if not self._calls:
             self.idle_since = now
             if self.session.peer_leaves:
@@ -86,7 +86,7 @@ class Calling:
             return
         self._is_closed = True
         session, stream = self.session, self.upstream.stream
-        takes_nothing = stream.queued()  # an orderly close would wait for it, maybe for ever
+        takes_nothing = stream.queued()  # an orderly close would wait for it, possibly for ever
         session.sender.go_away(0, ErrorCode.NO_ERROR)
         session.part()
         if not session.is_lost:
@@ -97,10 +97,10 @@ class Calling:
         if not stream.is_lost:
             stream.transport.close()
 
-    # What the session tells.
+    # Called by the session.
 
     def opened(self, session: Session, head: HeadCame) -> None:
-        """See `Owner`. Nothing may be pushed."""
+        """See `Owner`. Server push is not allowed."""
 
     def changed(self) -> None:
         """See `Owner`."""
@@ -138,7 +138,7 @@ class Call:
             raise UpstreamError(Reason.CONNECTION_TERMINATED, "before it was asked")
 
     def _heed_alert(self) -> None:
-        """The destination has ended TLS, and said why."""
+        """Raise if the destination has ended TLS with an alert."""
         if self._session.stream.alert is not None:
             raise refused_with(self._session.stream.alert)
 
@@ -202,7 +202,7 @@ class Call:
 
 
 def call_first(reached: Upstream[Stream], key: Hashable, pool: Pool, parts: Parts) -> UpstreamSide:
-    """What an exchange goes over that has dialled: later ones find its connection in the pool."""
+    """For the exchange that has dialled; later ones find its connection in the pool."""
     calling = Calling(reached, parts.clock.monotonic)
     pool.share(key, calling)
     call = calling.call()

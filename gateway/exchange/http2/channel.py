@@ -1,7 +1,7 @@
-"""One stream of HTTP/2 as an exchange sees it: an inlet for what comes, and a channel for what goes.
+"""One stream of HTTP/2 as an exchange sees it: an inlet for what comes, and a channel for what goes out.
 
-The peer's window is opened for what the other side of the exchange has taken, and for nothing else: content that
-nobody takes is not sent, and not held.
+The peer's window is opened only by as much as the other side of the exchange has taken: content that nobody takes is
+not sent, and not held.
 """
 
 from collections import deque
@@ -17,7 +17,7 @@ from gateway.wire.http2.codes import ErrorCode
 from gateway.wire.http2.heads import trailer_fields
 
 _LOW = 16 * 1024
-_TURN = 64 * 1024  # bytes that one stream sends before it is the next one's turn
+_TURN = 64 * 1024  # bytes that one stream sends in its turn
 
 
 class Message(Protocol):
@@ -29,7 +29,7 @@ class Message(Protocol):
 
 
 class StreamInlet(Inlet[H]):
-    """Fulfils `session.Lane`. `code` is why the stream ended before its time."""
+    """Fulfils `session.Lane`. `code` is the error code of a stream that was reset."""
 
     __slots__ = ("_malformed", "_message", "_number", "_owed", "_session", "code")
 
@@ -68,7 +68,7 @@ class StreamInlet(Inlet[H]):
             self._pay(at_once=True)
 
     def _refuse(self, malformed: MalformedMessage) -> None:
-        """A head that is only too large may yet be answered."""
+        """A head that is only too large can still be answered."""
         if malformed.reason is not Reason.HEAD_TOO_LARGE:
             self.code = ErrorCode.PROTOCOL_ERROR
             self._session.leave(self._number)
@@ -109,8 +109,8 @@ class StreamInlet(Inlet[H]):
 
 
 class Channel:
-    """Fulfils `inlet.Channel`. `number` is 0 until a request of ours opens the stream; `opened` is then called.
-    `code` is what the peer is told if the stream is aborted; `tell` is called when nothing is queued any more."""
+    """Fulfils `inlet.Channel`. `number` is 0 until a request of ours opens the stream; `opened` is then called. `code`
+    is the error code sent if the stream is aborted; `tell` is called when nothing is queued any more."""
 
     __slots__ = (
         "_opened",
@@ -140,7 +140,7 @@ class Channel:
         self._trailers: Fields | None = None
 
     def opens(self, opened: Callable[[int], None]) -> None:
-        """The next head opens a stream of ours."""
+        """Whether the next head opens a stream of ours."""
         self._opened = opened
 
     def begin(self, head: HeadFields, first: bytes, trailers: Fields | None) -> None:
@@ -219,7 +219,7 @@ class Channel:
             self._session.reset(self.number, self.code)
 
     def drop(self) -> None:
-        """What is queued is of no use: nobody takes it."""
+        """Drop what is queued: nobody takes it."""
         self._session.waiting.pop(self.number, None)
         self._pieces.clear()
         self._queued = 0

@@ -1,7 +1,8 @@
-"""One connection of HTTP/2 on its stream: what comes goes to the streams' inlets, what they write goes out together.
+"""One connection of HTTP/2 on its stream: what arrives is handed to the streams' inlets, what they write is sent
+together.
 
-What is held for a peer that does not take it is bounded by the windows that the other side was given; what was taken
-of all streams together is told at once, so that one slow reader holds up nobody else, until `WITHHELD_AT_MOST` is held.
+What is held for a slow receiver is bounded by the windows that the sender was given. The connection's window is opened
+at once for what arrives on any stream, until `WITHHELD_AT_MOST` is held, so that one slow receiver holds up no other.
 """
 
 import asyncio
@@ -24,14 +25,14 @@ from gateway.wire.http2.connection import (
 from gateway.wire.http2.floods import Kind
 
 WITHHELD_AT_MOST = 2 * 1024 * 1024
-"""Bytes that came and that the other side has not taken, before the whole connection is slowed."""
+"""Bytes that arrived and were not taken, from which on the whole connection is slowed."""
 _QUEUED_AT_MOST = 8 * 1024 * 1024  # answers to a peer that sends and does not read
 
-logging.getLogger("hpack").setLevel(logging.WARNING)  # its debugging tells what fields hold
+logging.getLogger("hpack").setLevel(logging.WARNING)  # its debug log holds values of fields
 
 
 class Lane(Protocol):
-    """Takes what comes on one stream."""
+    """Receives what arrives on one stream."""
 
     def head_came(self, fields: Fields, ended: bool) -> None:
         """A head, or trailers."""
@@ -42,27 +43,27 @@ class Lane(Protocol):
         ...
 
     def cut(self, code: ErrorCode, detail: str) -> None:
-        """It ended before its time; with a detail by a fault of the peer's."""
+        """The stream ended early; with a detail by a fault of the peer's."""
         ...
 
 
 class Writer(Protocol):
-    """Has content for a stream, for which there was no window."""
+    """Has content for a stream that waits for window."""
 
     def pump(self) -> bool:
-        """Write what may be written now. True: only because it is another one's turn there is more."""
+        """Write what may be written now. True: there is more, but it is another stream's turn."""
         ...
 
 
 class Owner(Protocol):
-    """Whose connection it is."""
+    """What a session reports to."""
 
     def opened(self, session: "Session", head: HeadCame) -> None:
         """The peer opens a stream."""
         ...
 
     def changed(self) -> None:
-        """Of the connection as a whole: it is lost or at fault, its peer leaves or has said what it takes."""
+        """The state of the connection changed: it is lost or at fault, its peer leaves or has sent its settings."""
         ...
 
 
@@ -116,15 +117,15 @@ class Session:
             self.lost()
 
     def part(self) -> None:
-        """Leave the stream."""
+        """Receive nothing more from the stream."""
         self.flush()
         self.stream.receiver = self.stream.feeder = None
 
     def disown(self) -> None:
-        """Nobody hears of it any more: it and its owner would keep each other."""
+        """Report nothing any more: it and its owner would keep each other alive."""
         self._owner = _Nobody()
 
-    # What the stream tells.
+    # Called by the stream.
 
     def received(self, data: bytes) -> None:
         """See `Receiver`."""
@@ -139,7 +140,7 @@ class Session:
         self.flush()
 
     def ended(self) -> None:
-        """See `Receiver`. Nobody of HTTP/2 says all that he has to say, and waits."""
+        """See `Receiver`. HTTP/2 has no use for a connection closed on one side only."""
         self.lost()
 
     def lost(self) -> None:
@@ -186,7 +187,7 @@ class Session:
             lane.cut(event.code, event.detail)
 
     def _let_go(self, event: WentAway) -> None:
-        """Streams that it will not look at may be asked again elsewhere (RFC 9113 section 6.8)."""
+        """Streams that it will not process may be tried again elsewhere (RFC 9113 section 6.8)."""
         self.peer_leaves = True
         if not self._is_server:
             for number in [number for number in self.lanes if number > event.last]:
@@ -196,7 +197,7 @@ class Session:
         self._owner.changed()
 
     def _fail(self, fault: ConnectionFault) -> None:
-        self.fault = fault.with_traceback(None)  # which holds this session
+        self.fault = fault.with_traceback(None)  # the traceback holds this session
         self.sender.go_away(self.connection.last_stream, fault.code)
         self._cut_all(fault.code)
         self._owner.changed()
@@ -207,21 +208,21 @@ class Session:
             if lane is not None:
                 lane.cut(code, "")
 
-    # What lanes do with it.
+    # Called by lanes.
 
     def leave(self, number: int) -> Lane | None:
-        """Nothing that comes on this stream is wanted any more."""
+        """Nothing that arrives on this stream is wanted any more."""
         self.waiting.pop(number, None)
         return self.lanes.pop(number, None)
 
     def refuse(self, number: int, code: ErrorCode) -> None:
-        """End a stream for what the peer did with it. That is counted like streams that are opened to be reset: raises
+        """End a stream for a fault of the peer's. It counts like streams opened only to be reset: raises
         `ConnectionFault`."""
         self.connection.floods.count(Kind.RESET, self.heard_at)
         self.reset(number, code)
 
     def reset(self, number: int, code: ErrorCode) -> None:
-        """End the stream before its time."""
+        """End the stream early."""
         if not self.is_lost and self.fault is None:
             self.connection.reset(number, code)
             self.flush_soon()
@@ -230,14 +231,8 @@ class Session:
         """Bytes of content that may be sent on this stream now."""
         return 0 if self._is_congested or self.is_lost else self.sender.room(number)
 
-    def taken(self, number: int, size: int) -> None:
-        """What came on this stream was taken by the other side at once."""
-        self.connection.credit_connection(size)
-        self.connection.credit(number, size)
-        self.flush_soon()
-
     def withhold(self, size: int) -> None:
-        """What came was not taken yet. The other streams may go on, within bounds."""
+        """What arrived was not taken yet. The other streams may go on, within bounds."""
         self._withheld += size
         if self._withheld <= WITHHELD_AT_MOST:
             self.connection.credit_connection(size)
@@ -253,10 +248,10 @@ class Session:
         self.connection.credit(number, size, at_once)
         self.flush_soon()
 
-    # What goes out.
+    # Sending.
 
     def flush_soon(self) -> None:
-        """Once everybody whose turn it is has written."""
+        """At the end of this turn of the loop, for all that was written in it."""
         if not self._will_flush:
             self._will_flush = True
             self._loop.call_soon(self.flush)
@@ -278,7 +273,7 @@ class Session:
             self._pump_soon()
 
     def _pump_all(self) -> None:
-        """Each in its turn; who is not done goes to the end of the queue, and has another turn in the next round."""
+        """In turn; a stream that has more goes to the end of the queue, and has another turn in the next round."""
         self._will_pump = False
         for number, writer in list(self.waiting.items()):
             if self._is_congested or self.sender.window <= 0:

@@ -1,4 +1,4 @@
-"""Content that passes inspectors on its way into an outlet, and heads as inspectors are shown them."""
+"""Content that inspectors see before it goes into an outlet, and heads in the form that inspectors are given."""
 
 from gateway.exchange.inlet import Outlet, Pacing
 from gateway.exchange.plan import Plan
@@ -10,10 +10,10 @@ from gateway.wire.http.messages import Fields as Trailers
 
 
 class GatedOutlet(Outlet):
-    """Writes what its gate lets go into `onward`, whose framing, size and pace are its own. Fulfils `watching.Sink`.
+    """Writes what its gate releases into `onward`, whose framing, size and pace apply. Fulfils `watching.Sink`.
 
-    What the gate lets go while it is fed goes with a head, if one is being put together; else it is written. While the
-    gate is full the source is not read.
+    What the gate releases while it is fed goes out with a head, if one is being put together; else it is written. While
+    the gate is full the source is not read.
     """
 
     __slots__ = ("_end", "_gate", "_gathered", "_gathers", "_is_full", "_onward")
@@ -88,13 +88,13 @@ class GatedOutlet(Outlet):
             super().relieved()
 
     def go_on(self) -> None:
-        """The gate may have let go of something for which the source waits."""
+        """The gate may have released something for which the source waits."""
         if self._is_full and not self._gate.is_full:
             self._is_full = False
             if not self.stream.is_congested:
                 self.relieved()
 
-    # What the gate lets go.
+    # Called by the gate.
 
     def passed(self, data: bytes) -> None:
         """See `Sink`."""

@@ -1,4 +1,4 @@
-"""Content under a rule's eyes: counted on its way up, scrubbed on its way down."""
+"""Content under a rule that inspects: the upload is counted, the download scrubbed."""
 
 from collections.abc import Collection
 
@@ -10,8 +10,8 @@ from gateway.wire.http.messages import End, Fields, Request, Response
 
 
 class Upload(Outlet):
-    """Stops before the piece that would make it more than `max_body` bytes; then the destination never sees an end.
-    Trailers that are called like a header that was `dropped`, or that would rename what was asked, are dropped too."""
+    """Stops before the piece that would make it more than `max_body` bytes; the destination then never sees an end.
+    Trailers with the name of a `dropped` header, or of one that overrides the method or path, are dropped too."""
 
     __slots__ = ("_dropped", "_max_body", "is_exceeded")
 
@@ -44,7 +44,7 @@ class Upload(Outlet):
         return name not in self._dropped and name not in RENAMING
 
     def finish(self, end: End) -> None:
-        """See `Outlet`. Of a stream that is cut the end is not said, for it may come together with the excess."""
+        """See `Outlet`. The end of a stream that is cut is not sent, for it may arrive together with the excess."""
         if not self.is_exceeded:
             super().finish(end)
 
@@ -59,7 +59,7 @@ class Upload(Outlet):
 
 
 class ScrubbedOutlet(Outlet):
-    """Masks what the scrubber is for; the sizes stay."""
+    """Masks the scrubber's values; sizes stay the same."""
 
     __slots__ = ("_scrubber",)
 

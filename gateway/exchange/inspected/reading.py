@@ -1,4 +1,4 @@
-"""What a rule's `inspect` makes of a request by itself, whoever sends it: kept with the plan of the request."""
+"""What a rule's `inspect` makes of a request alone, whoever sends it: kept with the plan of the request."""
 
 from typing import NamedTuple
 
@@ -9,12 +9,12 @@ from gateway.wire.http.messages import Delimiter, Fields
 _METHOD_AGAIN = frozenset({"x-http-method-override", "x-http-method", "x-method-override"})
 _PATH_AGAIN = frozenset({"x-original-url", "x-rewrite-url"})
 RENAMING = _METHOD_AGAIN | _PATH_AGAIN
-"""Headers by which some origins take another method or path for the one that was asked."""
+"""Headers by which some origins override the method or path of a request."""
 _ALLOWED = Allowed()
 
 
 class Reading(NamedTuple):
-    """`kept` are the fields that go on, without those that the rule removes or sets. `media_type`, `query` and
+    """`kept` are the fields that are forwarded, without those that the rule removes or sets. `media_type`, `query` and
     `headers` are for the record."""
 
     inspection: Inspection

@@ -40,8 +40,9 @@ _NO_SECRETS: Mapping[str, Secret] = {}
 def inspect_request(
     plan: Plan, judged: Judged, draft: ExchangeDraft, secrets: SecretStore, is_verified: bool
 ) -> "Inspected | None":
-    """None: the rule does not look at requests. `is_verified`: the destination has proved, or has to prove before it is
-    sent anything, over TLS to be who the permit names. Raises `Refused`, or `InternalError` for want of a secret."""
+    """None: the rule does not inspect requests. `is_verified`: the destination has proved over TLS, or must prove
+    before anything is sent to it, that it is whom the permit names. Raises `Refused`, or `InternalError` if a secret is
+    missing."""
     permit = judged.permit
     inspection = permit.terms.inspection
     if inspection is None:
@@ -59,7 +60,7 @@ def inspect_request(
 
 @dataclass(slots=True)
 class Inspected:
-    """What holds while the request is forwarded and answered."""
+    """What a rule demands while the request is forwarded and answered."""
 
     _permit: Permit
     _draft: ExchangeDraft
@@ -79,12 +80,12 @@ class Inspected:
 
     @property
     def changes_fields(self) -> bool:
-        """Whether others go on than the client's."""
+        """Whether other fields are forwarded than the client's."""
         return bool(self._reading.inspection.replaced)
 
     def fields_for(self, upstream: UpstreamSide) -> list[tuple[str, str]]:
-        """That go on over this connection. It is the last step before they do: only a connection that is verified, and
-        that no rule would have refused, carries a secret."""
+        """The fields to send over this connection, chosen just before they are sent: only a connection that is
+        verified, and that no rule would have refused, carries a secret."""
         if self._given:
             if not upstream.is_verified:
                 raise InternalError(Reason.INTERNAL_ERROR, "a secret for a connection that is not verified")
@@ -98,19 +99,19 @@ class Inspected:
         return [*[field for field in fields if comparable_name(field[0]) not in _HIDES_ECHOES], _SHOWS_ECHOES]
 
     def _was_set_aside(self, upstream: UpstreamSide) -> bool:
-        """Whether report mode has let pass an address that was dialled, or what inspectors object to."""
+        """Whether report mode has let a dialled address, or an inspector's objection, pass."""
         if self._watched is not None and self._watched.objects:
             return True
         return any(not refusal.enforced for refusal in upstream.dialled.refused)
 
     def _set_fields(self) -> list[tuple[str, str]]:
-        """But for values of which a secret is missing."""
+        """Those that the rule sets, without values whose secret is missing."""
         given, inspection = self._given, self._reading.inspection
         complete = len(given) == len(inspection.secrets)
         return [(value.name, _text(value, given)) for value in inspection.set if complete or not value.secrets]
 
     def _scrubs(self) -> list[bytes]:
-        """What answers must not hold."""
+        """What responses must not contain."""
         return [secret.reveal().encode("latin-1") for secret in self._given.values() if secret.scrub]
 
     # Content.
@@ -131,17 +132,17 @@ class Inspected:
 
     @property
     def is_sent(self) -> bool:
-        """Whether all of a request that has come went on, its end as well."""
+        """Whether the whole of a request that has arrived was sent on, its end as well."""
         is_cut = self._upload is not None and self._upload.is_exceeded
         return not is_cut and (self._watched is None or self._watched.is_sent)
 
     def sum_up(self, up: Outlet) -> None:
-        """In report mode what was too large has passed."""
+        """Note in report mode that too large a request has passed."""
         if self._permit.report and self._max_body is not None and up.size > self._max_body:
             self._draft.would_deny = self._draft.would_deny or WouldDeny(Reason.BODY_TOO_LARGE, self._permit.rule)
 
     def told(self, response: Response) -> Response:
-        """As the client may see its head. Raises `UpstreamError` for content that cannot be searched."""
+        """The response's head as the client may see it. Raises `UpstreamError` for content that cannot be searched."""
         scrubs = self._scrubs()
         if not scrubs:
             return response

@@ -1,4 +1,4 @@
-"""One exchange under its rule's inspectors: when they are asked, and what becomes of it if they object."""
+"""One exchange and its rule's inspectors: when they are asked, and what happens if they object."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -24,7 +24,7 @@ async def _nobody_waits() -> None:
 
 
 class Watched:
-    """Whoever made it closes it, whatever ends the exchange."""
+    """Its maker closes it, however the exchange ends."""
 
     __slots__ = ("_draft", "_gated", "_permit", "_wait", "_watch")
 
@@ -37,7 +37,7 @@ class Watched:
         draft.said = watch.said
 
     async def judge_request(self, plan: Plan, judged: Judged, is_secure: bool, inlet: Inlet[Request]) -> None:
-        """The head; content as well if it is small, so that nothing is dialled for what is refused. Raises `Refused`.
+        """The head; content as well if it is small, so that nothing is dialled for a refused request. Raises `Refused`.
         `is_secure`: it came inside TLS."""
         watch = self._watch
         await watch.judge_request(shown_request(plan, judged.named, is_secure))
@@ -65,7 +65,7 @@ class Watched:
         return self._watch.objection is not None
 
     def check(self) -> None:
-        """Raise `Refused` if there is an objection; else content that waited goes on."""
+        """Raise `Refused` if there is an objection; else release content that waited."""
         objection = self._watch.objection
         if objection is not None and not self._permit.report:
             raise Refused(self._deny())
@@ -82,7 +82,7 @@ class Watched:
     # Content.
 
     def up(self, onward: Outlet) -> Outlet:
-        """What is written into it goes past the inspectors first, then to the destination."""
+        """An outlet whose content is shown to the inspectors first, then sent to the destination."""
         return self._past(GatedOutlet(onward, self._watch.up))
 
     def down(self, onward: Outlet) -> Outlet:
@@ -95,26 +95,26 @@ class Watched:
 
     @property
     def is_sent(self) -> bool:
-        """Whether all of the request went on, its end as well."""
+        """Whether the whole request was sent on, its end as well."""
         return self._watch.up.has_ended
 
     async def settle(self) -> None:
-        """Until all of the answer went on, its end as well. Raises `Refused`."""
+        """Until the whole response was sent on, its end as well. Raises `Refused`."""
         while not self._watch.down.has_ended:
             await self._wait()
 
     def close(self) -> None:
-        """Nothing is looked at any more. What report mode let pass is noted."""
+        """Stop inspecting. What report mode let pass is noted."""
         self._watch.close()
         self._gated.clear()
-        self._wait = _nobody_waits  # the exchange's own: they would keep each other
+        self._wait = _nobody_waits  # the exchange's own: they would keep each other alive
         objection = self._watch.objection
         if objection is not None and self._permit.report and self._draft.would_deny is None:
             self._draft.would_deny = WouldDeny(objection.reason, self._permit.rule)
 
 
 def _comes_at_once(plan: Plan) -> bool:
-    """Whether all of the request can be waited for: it is small, and its client waits for nothing."""
+    """Whether the whole request can be waited for: it is small, and its client waits for nothing before it sends it."""
     framing = plan.request.framing
     is_small = framing.delimiter is Delimiter.LENGTH and framing.length < HOLD_BOUND
     return is_small and not plan.request.expects_continue

@@ -1,1 +1,1 @@
-"""The requests of one connection of HTTP/2, all answered at once."""
+"""The requests of one HTTP/2 connection, answered concurrently."""

@@ -1,4 +1,4 @@
-"""A client's stream of HTTP/2, and what is said on it."""
+"""A client's stream of HTTP/2 as the exchange sees it."""
 
 import asyncio
 
@@ -53,7 +53,7 @@ class StreamAsker:
         self.stream.begin(heads.response_fields(_SUCCESS, fields, str(len(content))), content, ())
 
     def refuse(self, error: GatewayError, request: Request | None, name: str, exchange_id: str) -> int:
-        """Answer in words, to gRPC in its own; the status that was told."""
+        """Answer with an error, to gRPC in its own form; returns the status that was sent."""
         if request is not None and is_grpc(request):
             answer = answer_to(error, name, exchange_id)
             self.stream.begin([*grpc_answer(answer)], b"", ())
@@ -65,7 +65,7 @@ class StreamAsker:
         return answer.status
 
     def leave(self) -> None:
-        """Its exchange is over. A request that is not complete is not waited for (RFC 9113 section 8.1)."""
+        """The exchange is over. The rest of an incomplete request is not waited for (RFC 9113 section 8.1)."""
         stream, inlet = self.stream, self.inlet
         if not stream.has_ended:
             stream.abort()

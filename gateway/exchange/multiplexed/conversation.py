@@ -1,7 +1,7 @@
-"""The requests of one connection of HTTP/2: each is an exchange of its own, as many at once as were agreed.
+"""The requests of one HTTP/2 connection: each is an exchange of its own, as many at once as were agreed.
 
-What one client may make us do is bounded three times: by the streams that it may have open, by those that are still
-being ended, and by how often it may do what costs it nothing (`wire.http2.floods`).
+What a client can make us do is bounded three times: by the streams that it may have open, by those that are still being
+ended, and by how often it may do what costs it nothing (`wire.http2.floods`).
 """
 
 import asyncio
@@ -58,7 +58,7 @@ class _Conversation:
         self._session = Session(stream, True, self, parts.clock.monotonic)
 
     async def run(self, connects: bool) -> None:
-        """Until either side has had enough."""
+        """Until either side ends."""
         session, parts = self._session, self._parts
         session.join(connects)
         parts.resting.add(self._signal)
@@ -83,7 +83,7 @@ class _Conversation:
         return (self._parts.draining or session.peer_leaves) and not self._askers
 
     async def _something(self) -> None:
-        """Something happened, or nothing for too long."""
+        """Wait until something happened; raises after too long."""
         if self._askers:
             await self._signal.wait()
             return
@@ -91,13 +91,13 @@ class _Conversation:
         try:
             with self._parts.deadlines.within(seconds, lambda: DownstreamError(Reason.IDLE_TIMEOUT)):
                 await self._signal.wait()
-        except DownstreamError:  # no fault: it was open for as long as it may be
+        except DownstreamError:  # not an error: it was idle for as long as allowed
             if not self._askers:
                 self._session.sender.go_away(self._session.connection.last_stream, ErrorCode.NO_ERROR)
                 self._session.peer_leaves = True
 
     async def end(self) -> None:
-        """Nothing begins any more, nor goes on behind it. A task that is cancelled before it began leaves no record."""
+        """Nothing new begins, and what runs is cancelled. A task that is cancelled before it began leaves no record."""
         self._session.sender.go_away(self._session.connection.last_stream, ErrorCode.NO_ERROR)
         tasks = [asker.task for asker in self._askers]
         for task in tasks:
@@ -107,7 +107,7 @@ class _Conversation:
         self._session.part()
         self._session.disown()
 
-    # What the session tells.
+    # Called by the session.
 
     def changed(self) -> None:
         """See `Owner`."""
@@ -131,7 +131,7 @@ class _Conversation:
         draft = ExchangeDraft(connection, connection.requests, clock.monotonic(), clock.time(), http_version="2")
         request = None
         try:
-            if self._session.fault is not None:  # it came with what ends the connection, and nothing of it goes on
+            if self._session.fault is not None:  # it arrived with the fault that ends the connection
                 raise _ended_by(self._session.fault)
             if not asker.inlet.heads:
                 check_request(asker.inlet)
@@ -176,7 +176,7 @@ class _Conversation:
     async def _refuse(
         self, asker: StreamAsker, error: GatewayError, request: Request | None, draft: ExchangeDraft
     ) -> None:
-        """Answer in words, or reset the stream."""
+        """Answer with an error, or reset the stream."""
         note(error, draft)
         stream, inlet = asker.stream, asker.inlet
         if inlet.is_lost or self._session.lanes.get(stream.number) is not inlet:  # it was reset
@@ -188,7 +188,7 @@ class _Conversation:
             stream.abort()
             return
         draft.status = asker.refuse(error, request, self._parts.name, draft.exchange_id)
-        with suppress(DownstreamError):  # who does not take it learns what the status says
+        with suppress(DownstreamError):  # a client that does not read it has the status
             await self._delivered(asker)
 
     def _close(self, asker: StreamAsker, draft: ExchangeDraft) -> None:
@@ -204,8 +204,8 @@ def _ended_by(fault: ConnectionFault) -> DownstreamError:
 
 
 def _code_for(error: GatewayError, request: Request | None, has_begun: bool) -> ErrorCode | None:
-    """With which code the stream is reset; None: it is answered. What a destination says by a code of its own is passed
-    on where a response was under way, to clients of gRPC, and where it says that the request may be repeated."""
+    """The code with which the stream is reset; None: it is answered. A destination's own code is passed on where a
+    response was under way, to clients of gRPC, and where it says that the request may be repeated."""
     if isinstance(error, StreamReset):
         is_safe = error.code is ErrorCode.REFUSED_STREAM
         if has_begun or is_safe or (request is not None and is_grpc(request)):

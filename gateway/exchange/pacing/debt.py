@@ -1,4 +1,4 @@
-"""What earlier exchanges moved is paid for before the next one begins: small ones end before they could be slowed."""
+"""Makes an exchange wait for the bytes of earlier ones: small exchanges end before they could be slowed."""
 
 import asyncio
 from contextlib import suppress
@@ -26,5 +26,5 @@ async def pay(meter: Meter, permit: Permit, inlet: Inlet[Request], signal: Signa
 
 
 def budget_spent(permit: Permit) -> Refused:
-    """The bytes of this hour or day are spent."""
+    """The refusal when the bytes of this hour or day are used up."""
     return Refused(Deny(Reason.BUDGET_SPENT, permit.generation, permit.rule, permit.groups, permit.also))

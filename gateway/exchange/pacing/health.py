@@ -1,5 +1,5 @@
-"""What the answers of a destination tell of it: how long it wants to be left alone, and whether it fails. One that is
-connected to and cannot answer has failed as well."""
+"""What responses say about a destination's health: how long it wants to be left alone, and whether it fails. One that
+accepts connections and cannot answer has failed as well."""
 
 from gateway.exchange.upstream import UpstreamSide
 from gateway.model.decision import Permit
@@ -14,7 +14,7 @@ UNANSWERED = frozenset((Reason.RESPONSE_TIMEOUT, Reason.CONNECTION_TERMINATED))
 
 
 def heed_patience(response: Response, permit: Permit, limiter: Limiter, now: float) -> None:
-    """A destination that asks for patience gets it, as the rule says. `now` is Unix time in seconds."""
+    """Honour a destination's Retry-After, as the rule says. `now` is Unix time in seconds."""
     if asks_to_wait(response.status):
         seconds = parse_retry_after(response.values("retry-after"), now)
         if seconds:
@@ -22,8 +22,8 @@ def heed_patience(response: Response, permit: Permit, limiter: Limiter, now: flo
 
 
 def note_answer(breakers: Breakers | None, permit: Permit, upstream: UpstreamSide, status: int) -> bool:
-    """Whether it was one that lets the connection be kept: after one that counts as a failure the next request has to
-    dial, and so to ask the breaker."""
+    """Whether the connection may be kept: after a response that counts as a failure the next request has to dial, and
+    so to ask the breaker."""
     if breakers is None or permit.terms.breaker is None:
         return True
     answers_well = not is_out_of_order(status)
@@ -34,7 +34,7 @@ def note_answer(breakers: Breakers | None, permit: Permit, upstream: UpstreamSid
 
 
 def note_failure(breakers: Breakers | None, permit: Permit, upstream: UpstreamSide, failure: BaseException) -> None:
-    """Of what ended without an answer. That a kept connection is closed is in the way of things."""
+    """An exchange that ended without a response. It is normal that a kept connection is closed."""
     if breakers is None or permit.terms.breaker is None or upstream.is_reused:
         return
     if isinstance(failure, UpstreamError) and failure.reason in UNANSWERED:

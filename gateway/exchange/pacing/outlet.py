@@ -11,7 +11,7 @@ AnOutlet = TypeVar("AnOutlet", bound=Outlet)
 
 
 def paced(outlet: AnOutlet, pace: Pace | None) -> AnOutlet:
-    """The same outlet; where nothing bounds its bytes as it was."""
+    """The same outlet; unchanged where nothing bounds its bytes."""
     if pace is not None:
         outlet.pacing = OutletPacing(outlet, pace)
     return outlet
@@ -23,15 +23,15 @@ def is_cut(outlet: Outlet | None) -> bool:
 
 
 def part(*outlets: Outlet | None) -> None:
-    """Of what is over: nothing is written into these any more."""
+    """Nothing is written into these outlets any more."""
     for outlet in outlets:
         if outlet is not None and outlet.pacing is not None:
             outlet.pacing.part()
 
 
 class OutletPacing:
-    """Fulfils `inlet.Pacing`: what was written is spent; then the outlet's source is not read for as long as that takes
-    to be there again."""
+    """Fulfils `inlet.Pacing`: written bytes are counted; then the outlet's source is not read for as long as the rate
+    needs to make up for them."""
 
     __slots__ = ("_outlet", "_pace", "is_cut", "is_resting")
 

@@ -1,1 +1,1 @@
-"""From a WebSocket's handshake on: a tunnel, whichever version of HTTP either side speaks."""
+"""WebSockets: from the handshake on a tunnel, whichever version of HTTP either side speaks."""

@@ -1,7 +1,7 @@
-"""The moment at which a WebSocket begins, and the tunnel behind it.
+"""Switches an exchange to a WebSocket, and relays it.
 
 Between two sides of HTTP/1 it is a tunnel like any other. A client of HTTP/2 has a stream instead (RFC 8441); what it
-sends goes on as content, to another stream or to the connection that HTTP/1 has left.
+sends is forwarded as content, to another stream or to the connection that HTTP/1 has left.
 """
 
 from base64 import b64encode
@@ -28,7 +28,7 @@ from gateway.model.roles import Meter
 from gateway.net.paced_relay import relay_for
 from gateway.net.relay import Relay
 from gateway.net.stream import Stream
-from gateway.wire.http.messages import End, Event, Response
+from gateway.wire.http.messages import End, Event, Request, Response
 
 _KEY_SUFFIX = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
 
@@ -55,7 +55,7 @@ async def switch(
 
 
 def _check_accept(upstream: UpstreamSide, response: Response) -> None:
-    """Of a handshake that was ours, for a client that made none."""
+    """The answer to a handshake that we made, for a client that made none."""
     if not isinstance(upstream, UpstreamConnection) or not upstream.websocket_key:
         return
     digest = sha1((upstream.websocket_key + _KEY_SUFFIX).encode("ascii"), usedforsecurity=False).digest()
@@ -103,7 +103,7 @@ def _shown_as_open(relay: Relay, draft: ExchangeDraft) -> Iterator[None]:
 
 
 class _Raw:
-    """Fulfils `inlets.Reader`: no HTTP is spoken any more."""
+    """Fulfils `inlets.Reader`: no HTTP is parsed any more."""
 
     def receive(self, data: bytes) -> list[Event]:
         """Whatever comes."""
@@ -190,7 +190,7 @@ class Bridge:
                 raise
 
 
-def _pour(source: Inlet, outlet: Outlet) -> None:  # type: ignore[type-arg]  # whichever side's
+def _pour(source: Inlet[Request] | Inlet[Response], outlet: Outlet) -> None:
     held = source.held_content()
     if held:
         outlet.write(held)

@@ -1,1 +1,1 @@
-"""Inspectors that others wrote, each declaration in a process of its own."""
+"""Third-party inspectors, each declaration in a process of its own."""

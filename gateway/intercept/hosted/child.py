@@ -1,8 +1,8 @@
 """The process in which inspectors of one declaration run: it reads questions from its standard input, which is a
 socket, and answers them there, one after the other.
 
-A method that takes too long is interrupted by a signal, and only its exchange is told so; one that cannot be
-interrupted keeps the process busy until the gateway ends it.
+A method that takes too long is interrupted by a signal, and only its exchange fails; one that cannot be interrupted
+keeps the process busy until the gateway kills it.
 """
 
 import os
@@ -28,21 +28,21 @@ from gateway.intercept.inspecting.sessions import methods_of, told_of
 from gateway.intercept.inspectors import Answer, Inspector
 
 _OTHERS_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
-"""A terminal, or who stops a service, tells them to all processes: the gateway heeds them, and ends us in the end."""
+"""Sent to all processes of a terminal or a service: the gateway obeys them, and ends this process."""
 
 _READ = 256 * 1024
 _LONGEST = 2**32
 
 
 class _TooLong(BaseException):
-    """No `except Exception` of an inspector's catches it."""
+    """Not an `Exception`, so that no `except Exception` of an inspector catches it."""
 
 
 def main() -> None:
     """Until the gateway closes its end."""
     with socket.socket(fileno=os.dup(0)) as channel:
         nothing = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(nothing, 0)  # nobody reads the channel but we
+        os.dup2(nothing, 0)  # inspectors must not read the channel
         frames = Frames(_LONGEST)
         make: Callable[[], Inspector] | None = None
         serve = _Serving(channel)
@@ -65,7 +65,7 @@ class _Serving:
             signal.signal(number, signal.SIG_IGN)
 
     def begin(self, head: bytes) -> Callable[[], Inspector]:
-        """The first frame says which inspectors these are. Ends the process if there are none."""
+        """The first frame says which inspectors these are. Ends the process if they cannot be made."""
         _, kind, options, self._timeout = orjson.loads(head)
         try:
             make = build_kind(kind, options)
@@ -101,7 +101,7 @@ class _Serving:
             return encode_frame(told_of(bug))
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        """Again and again, until the method gives up."""
+        """Repeatedly, until the method ends."""
         if self._is_calling:
             raise _TooLong
 

@@ -1,7 +1,5 @@
-"""What goes between the gateway and the process of an inspector: a head in JSON, and content as it is.
-
-The gateway believes nothing of what comes back but what `parse_reply` lets through.
-"""
+"""What goes between the gateway and the process of an inspector: a head in JSON, and content unchanged. The gateway
+trusts nothing that comes back except what `parse_reply` lets through."""
 
 import struct
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +17,7 @@ OPEN, CLOSE, READY, REFUSED = "open", "close", "ready", "refused"
 
 
 class Broken(Exception):
-    """What came is no frame of this kind."""
+    """Malformed frame."""
 
 
 class Question(NamedTuple):
@@ -38,7 +36,7 @@ class Question(NamedTuple):
 
     @staticmethod
     def decode(head: bytes, content: bytes) -> "Question":
-        """For the inspector's process, which believes the gateway."""
+        """For the inspector's process, which trusts the gateway."""
         session, method, shown = orjson.loads(head)
         if method.endswith("_chunk"):
             return Question(session, method, content)
@@ -56,8 +54,8 @@ def encode_frame(head: Any, content: bytes = b"") -> bytes:
 
 
 def encode_answer(answer: Answer) -> bytes:
-    """For the inspector's process: cut, so that a denial is one however much it says. Raises TypeError for what is no
-    answer."""
+    """For the inspector's process: texts are cut, so that a denial of any length is one. Raises TypeError for what is
+    no answer."""
     if not isinstance(answer, Answer):
         raise TypeError("no Answer")
     denial = None if answer.denial is None else _cut(answer.denial, LONGEST_DENIAL)
@@ -66,12 +64,12 @@ def encode_answer(answer: Answer) -> bytes:
 
 
 def _cut(text: object, longest: int) -> str:
-    """Of what inspectors take out of content not all is a text that can be sent."""
+    """Text that inspectors take out of content cannot always be encoded."""
     return str(text)[:longest].encode("utf-8", "replace").decode("utf-8")
 
 
 def parse_reply(head: bytes) -> Answer | Failed:
-    """An answer, or that there is none. Raises `Broken`."""
+    """An answer, or None for none. Raises `Broken`."""
     try:
         said = orjson.loads(head)
         if isinstance(said, str):
@@ -88,7 +86,7 @@ def parse_reply(head: bytes) -> Answer | Failed:
 
 
 class Frames:
-    """Takes frames out of a stream of bytes. `limit`: no frame is longer."""
+    """Cuts a stream of bytes into frames. `limit`: no frame is longer."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -112,7 +110,7 @@ class Frames:
 
 
 def beginning(kind: str, options: Mapping[str, Any], timeout: float) -> bytes:
-    """What the inspector's process is told first."""
+    """The first frame that the inspector's process gets."""
     return encode_frame([OPEN, kind, options, timeout])
 
 

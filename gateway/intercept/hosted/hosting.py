@@ -1,8 +1,8 @@
-"""Inspectors that others wrote, each declaration in a process of its own, which is ended if it does not answer.
+"""Third-party inspectors, each declaration in a process of its own, which is killed if it does not answer.
 
-The deadline of a question begins when the one before it was answered: nobody pays for what another exchange asked. The
-process interrupts a slow method itself; only what cannot be interrupted there costs the process, and then those
-exchanges fail that had something in it. Another process is started for the next.
+The deadline of a question begins when the one before it was answered: no exchange pays for another's question. The
+process interrupts a slow method itself; only what cannot be interrupted there costs the process, and then the exchanges
+fail that had a question in it. The next exchange starts another process.
 """
 
 import asyncio
@@ -29,12 +29,12 @@ from gateway.intercept.inspecting.sessions import METHODS, Answered, Failed
 from gateway.intercept.inspectors import Answer
 
 GRACE = 0.5
-"""Seconds that a process has beyond the inspector's own time to say that it was too slow."""
+"""Seconds beyond the inspector's time-out in which its process may report that it was too slow."""
 START_SECONDS = 30.0
 MOST_STARTS, START_WINDOW = 10, 10.0
-"""Starts in so many seconds: one that keeps ending would else keep the machine busy with starting it."""
+"""Starts within so many seconds: a process that keeps ending must not keep the machine busy."""
 PATIENCE = 8
-"""So many times its own time a question waits at most, for those that were asked before it."""
+"""So many times its own time-out a question waits at most for those before it."""
 
 _COMMAND = (sys.executable, "-P", "-m", "gateway.intercept.hosted.child")
 _logger = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class HostedKind:
     """Opens sessions with inspectors of one declaration. Bound to the running loop."""
 
     def __init__(self, declared: Declared, methods: frozenset[str] = frozenset(METHODS)) -> None:
-        """`methods`: those that its inspectors have written, as far as is known; the process tells."""
+        """`methods`: those that its inspectors implement, as far as is known; the process reports them."""
         self.methods = methods
         self._declared = declared
         self._process: _Process | None = None
@@ -89,7 +89,7 @@ class HostedKind:
         return HostedSession(self, self._next)
 
     def process(self) -> "_Process":
-        """The one that new sessions go to; it is over if too many were lately."""
+        """The one that new sessions use; one that has ended if too many were started lately."""
         self.start()
         return cast("_Process", self._process)
 
@@ -159,7 +159,7 @@ class _Process(asyncio.Protocol):
         self._dying: asyncio.Task[None] | None = None
         self._running = self._loop.create_task(self._run(), name=f"inspector {declared.name}")
 
-    # What sessions do with it.
+    # Called by sessions.
 
     def ask(self, question: Question, answered: Answered) -> None:
         """Answered later, in order."""
@@ -174,12 +174,12 @@ class _Process(asyncio.Protocol):
             self._watch()
 
     def close(self, session: int) -> None:
-        """Nothing of this session is wanted any more."""
+        """Drop the questions of this session."""
         if not self.is_over:
             self._send(Question(session, CLOSE, None).encode())
 
     def end(self, why: str) -> None:
-        """At once; whoever waits for it is told why."""
+        """At once; everything that waits for it fails with the reason."""
         if self.is_over:
             return
         self.is_over = True
@@ -254,7 +254,7 @@ class _Process(asyncio.Protocol):
         answered(answer)
 
     def _watch(self) -> None:
-        """The turn of the next question has come."""
+        """The next question is being worked on."""
         self._watchdog.cancel()
         if not self._pending:
             return
@@ -265,7 +265,7 @@ class _Process(asyncio.Protocol):
         self._tire()
 
     def _tire(self) -> None:
-        """Those that have waited for the others for long wait no more; what is answered to them is not heard."""
+        """Questions that waited too long behind others fail; their answers are dropped when they come."""
         long_ago = self._loop.time() - self._declared.timeout * PATIENCE
         while self._patient and self._patient[0].asked_at <= long_ago:
             each = self._patient.popleft()
@@ -280,17 +280,17 @@ class _Process(asyncio.Protocol):
 
 
 async def _bury(child: "subprocess.Popen[bytes]") -> None:
-    """No thread waits while it lives: there are few of them, for all that blocks."""
+    """Reap it. No thread waits while it lives: there are few threads for all that blocks."""
     child.kill()
     await asyncio.to_thread(child.wait)
 
 
 def _unheard(answer: Answer | Failed) -> None:
-    """Nobody waits for it any more."""
+    """Its session no longer waits for the answer."""
 
 
 def _start() -> tuple[socket.socket, "subprocess.Popen[bytes]"]:
-    """Blocks. Without closing descriptors one by one: ours are closed by exec (PEP 446)."""
+    """Blocks. Does not close descriptors one by one: ours are closed by exec (PEP 446)."""
     ours, theirs = socket.socketpair()
     with theirs:
         child = subprocess.Popen(  # noqa: S603  # this interpreter and a module of ours

@@ -1,4 +1,4 @@
-"""Kinds of inspectors that other distributions bring, by the entry points under which they are installed."""
+"""Kinds of inspectors that other distributions install as entry points."""
 
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
@@ -17,7 +17,7 @@ def installed_kinds() -> list[str]:
 
 
 def build_kind(kind: str, options: Mapping[str, Any]) -> Callable[[], Inspector]:
-    """What makes inspectors of this kind. Runs code of whoever wrote it: only in a process made for that. Raises
+    """The factory of inspectors of this kind. Runs third-party code: only in a process made for that. Raises
     `BadInspector`."""
     found = next(iter(entry_points(group=ENTRY_POINTS, name=kind)), None)
     if found is None:

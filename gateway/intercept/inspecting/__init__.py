@@ -1,1 +1,1 @@
-"""Inspectors at work: where they run, what they are shown, and what may leave before they have judged."""
+"""Inspectors at work: where they run, what they see, and what may pass before they have judged."""

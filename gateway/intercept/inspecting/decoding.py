@@ -1,7 +1,8 @@
-"""Content codings undone for those who look at content, and for nobody else: what goes on stays as it was sent.
+"""Undoes content codings for inspectors; what is forwarded stays as it was sent.
 
-Output comes in pieces of at most `PIECE` bytes whatever the input, so that a bomb is met while it is small. What a
-decoder itself holds is bounded by its format's window: 32 KiB (deflate), 16 MiB (br), 8 MiB (zstd, RFC 9659).
+Output comes in pieces of at most `PIECE` bytes whatever the input, so that a decompression bomb is noticed while it is
+small. What a decoder itself holds is bounded by its format's window: 32 KiB (deflate), 16 MiB (br), 8 MiB (zstd, RFC
+9659).
 """
 
 import sys
@@ -18,7 +19,7 @@ else:
 
 PIECE = 64 * 1024
 ALLOWANCE = 1024 * 1024
-"""Bytes that content may decode to whatever it is worth: small things may be very empty."""
+"""Bytes that content may decode to whatever its size: small content may compress very well."""
 MAX_CODINGS = 3
 MEMBERS, BYTES_OF_MORE = 512, 1024
 """Members or frames of one content, and what each further one has to be worth on average: to begin one costs as much as
@@ -33,7 +34,7 @@ class UnknownCoding(Exception):
 
 
 class Undecodable(Exception):
-    """Why: it is broken, or a bomb."""
+    """Broken, or a decompression bomb; the text says which."""
 
 
 class Bounds(NamedTuple):
@@ -71,7 +72,7 @@ class _Members:
         self._given += size
 
     def another(self) -> None:
-        """Raises `Undecodable` where that is one too many."""
+        """Raises `Undecodable` for one too many."""
         self._count += 1
         if self._count > MEMBERS + self._given // BYTES_OF_MORE:
             raise Undecodable(f"more than {MEMBERS} members that hold next to nothing")
@@ -185,7 +186,7 @@ class Decoder:
         self._given = 0
 
     def pieces(self, data: bytes) -> Iterator[bytes]:
-        """What follows from `data`, in pieces that are to be dropped one by one. Raises `Undecodable`."""
+        """What `data` decodes to; drop each piece before taking the next. Raises `Undecodable`."""
         self._taken += len(data)
         try:
             for piece in self._through(self._stages, data):
@@ -219,7 +220,7 @@ class Decoder:
 
 
 def open_decoder(codings: Sequence[str], bounds: Bounds) -> Decoder | None:
-    """For the values of Content-Encoding (RFC 9110 section 8.4); None where content stands as it is. Raises
+    """For the values of Content-Encoding (RFC 9110 section 8.4); None for content without a coding. Raises
     `UnknownCoding`."""
     names = [name for value in codings for each in value.split(",") if (name := each.strip().lower())]
     names = [name for name in names if name != "identity"]

@@ -1,10 +1,10 @@
-"""One direction's content on its way past the inspectors: shown to them decoded, let go as it was sent.
+"""One direction's content on its way past the inspectors: shown to them decoded, released as it was sent.
 
-A byte leaves once every inspector has answered what followed from it and holds none of it back. For content that has a
-coding that goes by the pieces in which it was sent: one leaves when all that was decoded of it has been cleared.
+A byte is released once every inspector has answered for it and holds none of it back. Content with a coding is released
+in the pieces in which it was sent: one leaves when all that was decoded of it has been cleared.
 
-What waits is bounded twice. While answers are outstanding nothing more is decoded than `AHEAD`, and whoever feeds the
-gate waits. What is held back until more comes is not waited for: more is read, until that would be `MOST`.
+What waits is bounded twice. While answers are outstanding no more than `AHEAD` is decoded, and whoever feeds the gate
+waits. What an inspector holds back until more arrives is not waited for: more is read, up to `MOST`.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ PIECES_AHEAD = 256
 SMALL = 1024
 """Bytes of a piece that is put together of such as came one by one."""
 MOST = 1024 * 1024
-"""Bytes as they were sent that may wait."""
+"""Bytes, as they were sent, that may wait."""
 
 Ask = Callable[[str, object, Callable[[Answer | None], None]], None]
 """Shows something to an inspector, by the name of the method. What it was given is called with the answer, at once or
@@ -50,7 +50,7 @@ class Reader:
 
     @property
     def ahead(self) -> int:
-        """Bytes that were shown and not answered."""
+        """Bytes that were shown and not answered yet."""
         return 0 if self.is_finished else self._shown - self._answered
 
     @property
@@ -79,7 +79,7 @@ class Reader:
         self._conclude(is_done=answer is None or answer.done)
 
     def _complete(self, answer: Answer | None) -> None:
-        """An end that nobody wants to see is answered before the pieces that came before it may be."""
+        """An end that no inspector wants to see is answered before the pieces that came before it may be."""
         self._is_complete = True
         self._conclude(is_done=False)
 
@@ -101,8 +101,8 @@ class _Piece:
 
 
 class ContentGate:
-    """Fulfils `watching.Gate`. `decoder` None: content has no coding. `object_to` is told what cannot be decoded,
-    `ring` when something was let go later than it was fed."""
+    """Fulfils `watching.Gate`. `decoder` None: content has no coding. `object_to` is called if content cannot be
+    decoded, `ring` when something was released later than it was fed."""
 
     def __init__(
         self,
@@ -120,7 +120,7 @@ class ContentGate:
         self._coded: deque[_Piece] = deque()
         self._pieces: Iterator[bytes] | None = None
         self._decoded = 0
-        self._gone = 0  # bytes without a coding that were let go
+        self._gone = 0  # released bytes of content without a coding
         self._let_go: list[bytes] = []
         self._is_busy = False
         self._has_turn_to_come = False
@@ -133,7 +133,7 @@ class ContentGate:
         for reader in readers:
             reader.moved = self._moved
 
-    # What the exchange does with it.
+    # Called by the exchange.
 
     @property
     def is_full(self) -> bool:
@@ -175,10 +175,10 @@ class ContentGate:
         if self.has_ended:
             sink.ended()
 
-    # What the watch does with it.
+    # Called by the watch.
 
     def shut(self) -> None:
-        """Nothing leaves any more."""
+        """Release nothing any more."""
         self._is_shut = True
         self._readers = ()
         self._queue.clear()
@@ -187,14 +187,14 @@ class ContentGate:
         self.waiting = 0
 
     def retire(self) -> None:
-        """As `shut`, and for good: it and those whom it told would keep each other."""
+        """As `shut`, and for good: let go of the callbacks, or they and the gate would keep each other alive."""
         self.shut()
         self._sink = None
         self._object_to = _unheard
         self._ring = _nothing
 
     def leave_open(self) -> None:
-        """Nobody looks any more: everything passes."""
+        """No inspector looks any more: everything passes."""
         self._look_no_more()
         self._moved()
 
@@ -260,7 +260,7 @@ class ContentGate:
         for reader in self._readers:
             reader.finish()
 
-    # Letting go.
+    # Releasing.
 
     def _moved(self) -> None:
         """An inspector has answered, now or later."""
@@ -313,4 +313,4 @@ def _unheard(why: str) -> None:
 
 
 def _nothing() -> None:
-    """Likewise."""
+    """The exchange is over."""

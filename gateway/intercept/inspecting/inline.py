@@ -1,6 +1,5 @@
-"""Inspectors that run where the exchange does. Only those that are shipped do: what each call costs is bounded by what
-it is shown, and none of them waits for anything.
-"""
+"""Inspectors that run in the gateway's own process. Only the shipped ones do: the cost of each call is bounded by the
+size of what it sees, and none of them blocks."""
 
 import logging
 from collections.abc import Callable

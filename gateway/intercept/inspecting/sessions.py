@@ -1,4 +1,4 @@
-"""Asking an inspector, wherever it runs. The processes of inspectors import this: it is kept light."""
+"""Asking an inspector, wherever it runs. The processes of inspectors import this, so it imports little."""
 
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
@@ -29,7 +29,7 @@ Answered = Callable[[Answer | Failed], None]
 
 
 class Session(Protocol):
-    """One inspector's look at one exchange, wherever it runs. `methods` are those that it has written."""
+    """One inspector's view of one exchange, wherever it runs. `methods` are those that it implements."""
 
     @property
     def methods(self) -> frozenset[str]: ...
@@ -44,7 +44,7 @@ class Session(Protocol):
 
 
 def told_of(bug: BaseException) -> str:
-    """That it was raised, and where; its text could hold what was inspected."""
+    """The exception's type and place; its text could hold inspected content."""
     trace = bug.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
@@ -53,5 +53,5 @@ def told_of(bug: BaseException) -> str:
 
 
 def methods_of(inspector: Inspector) -> frozenset[str]:
-    """Those that it has written."""
+    """Those that it implements."""
     return frozenset(method for method in METHODS if written_by(type(inspector), method))

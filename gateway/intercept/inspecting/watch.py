@@ -1,7 +1,7 @@
-"""The inspectors of one exchange: what they say is gathered here, and what they object to ends it.
+"""The inspectors of one exchange: collects their answers and ends the exchange if one objects.
 
 The first objection counts. An inspector that fails objects as well, unless it is declared with `on_error: allow`: then
-nothing more is shown to it.
+it is not asked any more.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from gateway.model.reasons import Reason
 
 
 class Manners(NamedTuple):
-    """What gateway.yaml says of an inspector whatever its kind. `denies_unknown`: content whose coding is not known."""
+    """What gateway.yaml says of an inspector whatever its kind. `denies_unknown`: content with an unknown coding."""
 
     tolerates_failure: bool
     denies_unknown: bool
@@ -45,8 +45,8 @@ class ExchangeWatch:
         self._looks = looks
         self._ring = ring
         self._report = report
-        self._blind: set[str] = set()  # look no more at all
-        self._sated: set[tuple[str, str]] = set()  # look no more in a direction
+        self._blind: set[str] = set()  # names of those that are not asked any more
+        self._sated: set[tuple[str, str]] = set()  # those that are done with a direction
         self._missing = 0
         self._waiter: asyncio.Future[None] | None = None
         self._up: ContentGate | None = None
@@ -84,7 +84,7 @@ class ExchangeWatch:
         self._down = self._gate("response", head.values("content-encoding"))
 
     def object_to(self, reason: Reason, detail: str) -> None:
-        """Ends the exchange, or is remembered where the rule only reports."""
+        """Ends the exchange; remembered only where the rule only reports."""
         if self.objection is not None or self._is_closed:
             return
         self.objection = NotAllowed(reason, detail)
@@ -152,12 +152,12 @@ class ExchangeWatch:
         return gate
 
     def _decoder(self, looks: Sequence[Look], codings: Sequence[str]) -> Decoder | None:
-        """With the narrowest bounds that any of them has."""
+        """With the narrowest bounds of all inspectors."""
         bounds = [look.manners.bounds for look in looks]
         return open_decoder(codings, Bounds(min(each.size for each in bounds), min(each.ratio for each in bounds)))
 
     def _without_decoder(self, looks: Sequence[Look], coding: str) -> list[Look]:
-        """Nobody is shown content that cannot be read."""
+        """Content that cannot be decoded is shown to no inspector."""
         strict = next((look for look in looks if look.manners.denies_unknown), None)
         if strict is not None:
             self.object_to(Reason.CONTENT_UNREADABLE, f"content coding {coding[:LONGEST_KEY]}, for {strict.name}")

@@ -1,1 +1,1 @@
-"""Inspectors that come with the gateway, and run where exchanges do."""
+"""Inspectors that come with the gateway, and run in its own process."""

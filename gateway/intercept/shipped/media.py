@@ -1,4 +1,4 @@
-"""Lets through what has one of certain media types, and is no larger than it may be."""
+"""Allows content of certain media types, up to a size."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from gateway.policy.requests.types import media_types
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """For one direction. Types are `type/subtype` or `type/*`, in small letters; `only` None: all but the `never` ones.
+    """For one direction. Types are `type/subtype` or `type/*`, in lower case; `only` None: all but the `never` ones.
     `size` None: any."""
 
     only: frozenset[str] | None = None
@@ -18,7 +18,7 @@ class Bar:
 
     @property
     def looks_at_types(self) -> bool:
-        """Whether it makes a difference what type content has."""
+        """Whether the type of content makes a difference."""
         return self.only is not None or bool(self.never)
 
     def objection_to(self, media_type: str) -> str | None:
@@ -42,7 +42,7 @@ class MediaPlan:
 
 
 class Media(Inspector):
-    """Judges heads by what they say, and content by how much comes of it, as it was sent and as it is decoded."""
+    """Judges heads by what they declare, and content by its size, as it was sent and as it is decoded."""
 
     __slots__ = ("_plan", "_request", "_response")
 
@@ -69,7 +69,7 @@ class Media(Inspector):
 
 
 class _Direction:
-    """Content whose type nobody told is of no type that is let through; but only where there is any."""
+    """Content without a declared type is not of an allowed type; that matters only if there is any content."""
 
     __slots__ = ("_bar", "_is_untyped", "_size")
 

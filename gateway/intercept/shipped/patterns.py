@@ -1,7 +1,8 @@
-"""What keys look like. Every form begins with one of a few fixed texts, so that content without them costs next to
-nothing to search, and what only begins to be a key is known by its beginning.
+"""Patterns of API keys.
 
-Expressions are RE2's: time is linear in what is searched, whatever the expression and whatever the content.
+Every form begins with one of a few fixed texts, so that content without them is cheap to search, and a key that only
+begins is known by its beginning. Expressions are RE2's: time is linear in what is searched, whatever the expression and
+the content.
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from typing import NamedTuple
 import re2
 
 LONGEST = 4096
-"""Bytes of the longest match that can be told, wherever content is split."""
+"""Bytes of the longest match that is found wherever content is split."""
 
 
 class BadPattern(Exception):

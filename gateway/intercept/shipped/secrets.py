@@ -1,4 +1,4 @@
-"""Looks for keys in what is sent. It says which form it found, never the key."""
+"""Finds keys in what is sent. It reports which form it found, never the key."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,1 +1,1 @@
-"""Tokens of service accounts: what one claims, and whether that is true."""
+"""Tokens of service accounts: their claims, and their verification."""

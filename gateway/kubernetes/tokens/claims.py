@@ -1,4 +1,4 @@
-"""What the token of a service account says of its owner, once somebody has found it true.
+"""The owner of a service account token, by the claims of a verified one.
 
 `sub` is `system:serviceaccount:NAMESPACE:NAME`; the claim `kubernetes.io` says the same and names the pod that the
 token was made for (Kubernetes, "Schema for service account private claims").
@@ -13,7 +13,7 @@ _POD_NAME = "authentication.kubernetes.io/pod-name"
 
 
 class ServiceAccount(NamedTuple):
-    """Who a token speaks for. `pod` is a name, None for a token that is bound to none."""
+    """The owner of a token. `pod` is a name, None for a token that is not bound to a pod."""
 
     namespace: str
     name: str
@@ -21,7 +21,7 @@ class ServiceAccount(NamedTuple):
 
 
 class NotAnAccount(ValueError):
-    """The claims are those of somebody else, or contradict each other."""
+    """The claims are not a service account's, or contradict each other."""
 
 
 def account_of_subject(subject: object, pod: object = None) -> ServiceAccount:

@@ -29,7 +29,7 @@ def from_file(path: Path) -> Fetch:
 
 
 def from_url(url: str, authorities: Path | None) -> Fetch:
-    """Over TLS, believing the authorities in that file of PEM, None for the system's. No proxy, no redirect."""
+    """Over TLS, trusting the authorities in that file of PEM, None for the system's. No proxy, no redirect."""
 
     async def fetch() -> bytes:
         try:
@@ -50,7 +50,7 @@ def from_url(url: str, authorities: Path | None) -> Fetch:
 
 
 def from_api(server: ApiServer) -> Fetch:
-    """Where every API server has those of its own tokens."""
+    """Where every API server publishes those of its own tokens."""
 
     async def fetch() -> bytes:
         try:

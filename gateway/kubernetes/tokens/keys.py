@@ -1,7 +1,7 @@
-"""The keys of an issuer (RFC 7517): read, kept, and asked for again when a token names one that is not known.
+"""The keys of an issuer (RFC 7517): read, kept, and fetched again when a token names an unknown one.
 
-Strangers choose the names of keys in tokens: however many unknown ones come, the issuer is asked once at a time and not
-more often than every `REFRESH_PAUSE` seconds.
+Strangers choose the key ids in tokens: however many unknown ones come, the issuer is asked once at a time and not more
+often than every `REFRESH_PAUSE` seconds.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ MAX_KEYS = 100
 SMALLEST_RSA = 2048
 REFRESH_PAUSE = 2.0
 
-REFRESH_SECONDS = 300.0  # so that a key which was taken back is believed no longer
+REFRESH_SECONDS = 300.0  # so that a revoked key is trusted no longer
 KEEP_SECONDS = 86400.0  # while the issuer does not answer
 
 _logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ Fetch = Callable[[], Awaitable[bytes]]
 
 
 class KeysUnavailable(Exception):
-    """They cannot be had; says why."""
+    """They cannot be fetched; the text says why."""
 
 
 class Key(NamedTuple):
@@ -74,7 +74,7 @@ def _algorithm(key: object) -> str | None:
 
 
 class KeyRing:
-    """The keys as they were last had. `version` changes when they do; `now` gives monotonic seconds."""
+    """The keys as last fetched. `version` changes when they do; `now` gives monotonic seconds."""
 
     def __init__(self, fetch: Fetch, now: Callable[[], float]) -> None:
         self._fetch = fetch
@@ -87,7 +87,7 @@ class KeyRing:
         self.version = 0
 
     async def key(self, kid: str) -> Key | None:
-        """The key of that name; None if the issuer has none such. Raises `KeysUnavailable` if nobody can say."""
+        """The key of that id; None if the issuer has none such. Raises `KeysUnavailable` if that is unknown."""
         self.look_after()
         key = self._keys.get(kid)
         if key is None:
@@ -98,7 +98,7 @@ class KeyRing:
         return key
 
     def look_after(self) -> None:
-        """Have old keys asked for again, without waiting, and forget those that are too old."""
+        """Start fetching old keys again, without waiting, and forget those that are too old."""
         if self._had_at is None:
             return
         age = self._now() - self._had_at
@@ -113,7 +113,7 @@ class KeyRing:
             await asyncio.shield(fetching)
 
     def _start(self) -> asyncio.Task[None] | None:
-        """The one that is under way or due; None: it is too early for another."""
+        """The fetch that is under way or due; None: it is too early for another."""
         if self._fetching is None and self._now() >= self._next_at:
             self._fetching = asyncio.create_task(self._fetch_now(), name="keys")
         return self._fetching
@@ -131,7 +131,7 @@ class KeyRing:
             self._fetching = None
 
     def _complain(self, error: KeysUnavailable) -> None:
-        """Once, until they can be had again."""
+        """Log once, until they can be fetched again."""
         if not self._failure:
             _logger.error("the keys of the token issuer cannot be had: %s", error)
         self._failure = str(error)

@@ -1,6 +1,6 @@
 """Tokens as credentials: `Proxy-Authorization: Bearer`, or in the place of the password in `HTTPS_PROXY`.
 
-A password is taken for a token if the user is called `token`, if it looks like one, or where nobody has passwords:
+A password is taken for a token if the user is called `token`, if it looks like one, or if no source takes passwords:
 nothing that was meant as a token is ever passed on to be judged as something else.
 """
 
@@ -21,7 +21,7 @@ _LIKE_A_TOKEN = re.compile(r"eyJ[^.]*\.[^.]*\..*", re.ASCII | re.DOTALL)
 
 
 class TokenSource:
-    """Fulfils `serve.identify.CredentialSource`. `passwords`: another source looks at users and passwords."""
+    """Fulfils `serve.identify.CredentialSource`. `passwords`: another source takes users and passwords."""
 
     asks = True
 
@@ -30,7 +30,7 @@ class TokenSource:
         self._passwords = passwords
 
     async def identify(self, address: Address, head: HeaderFields, certificate: Certificate | None) -> Client | None:
-        """See `CredentialSource`. Raises `InternalError` if nobody can say whether a token is true."""
+        """See `CredentialSource`. Raises `InternalError` if the token cannot be verified now."""
         token = self._token_in(head)
         if token is None:
             return None

@@ -1,7 +1,7 @@
-"""Whether a token is true: by the keys of its issuer, here, or by asking the API server (TokenReview).
+"""Verifies tokens: here, by the keys of their issuer, or by asking the API server (TokenReview).
 
-What was found out is remembered under the token's digest, so that a tunnel costs one look at a table and no token is
-kept; never beyond the token's end, and not beyond a change of keys.
+Results are remembered under the token's digest, so that a tunnel costs one look-up and no token is kept; never beyond
+the token's end, and not beyond a change of keys.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ _NEEDED = ["exp", "iss", "aud", "sub"]
 
 
 class Verified(NamedTuple):
-    """Until when, in Unix seconds, a token is what it was found to be: an account's, or (None) nobody's."""
+    """A result, and until when it holds, in Unix seconds: an account, or None for a refused token."""
 
     account: ServiceAccount | None
     until: float
@@ -43,15 +43,15 @@ class Verified(NamedTuple):
 
 
 class Verifier(Protocol):
-    """One way to check a token."""
+    """One way to verify a token."""
 
     @property
     def version(self) -> int:
-        """What was found out under another version counts no more."""
+        """Results found under another version are void."""
         ...
 
     async def verify(self, token: str) -> Verified:
-        """Raises `DownstreamError` for a token that is not accepted, `InternalError` if nobody can say."""
+        """Raises `DownstreamError` for a token that is not accepted, `InternalError` if it cannot be verified now."""
         ...
 
 
@@ -111,7 +111,7 @@ class Remembering:
 
 @dataclass(frozen=True, slots=True)
 class ByKeys:
-    """Checks signatures here (RFC 7519, RFC 8725): the algorithm is the key's, never the token's choice."""
+    """Verifies signatures here (RFC 7519, RFC 8725): the algorithm is the key's, never the token's choice."""
 
     ring: KeyRing
     issuer: str
@@ -162,7 +162,7 @@ class ByReview:
         self._waiting = 0
 
     async def verify(self, token: str) -> Verified:
-        """See `Verifier`. A refusal is remembered as well, for a moment: nobody makes us ask at a guesser's pace."""
+        """See `Verifier`. A refusal is remembered for a moment as well, so that guesses do not become requests."""
         end = _end_of(token)
         if end < self._now() - LEEWAY:
             raise DownstreamError(Reason.TOKEN_EXPIRED, "exp is past")
@@ -201,7 +201,7 @@ def _question(token: str, audience: str) -> Mapping[str, Any]:
 
 
 def _key_id(token: str) -> str:
-    """Raises `DownstreamError`: for what is no token, and for what says that parts of it must be understood."""
+    """Raises `DownstreamError` for what is no token, and for one with critical header parameters."""
     try:
         header = jwt.get_unverified_header(token)
     except (jwt.PyJWTError, ValueError, TypeError):
@@ -213,7 +213,7 @@ def _key_id(token: str) -> str:
 
 
 def _end_of(token: str) -> float:
-    """What it says of its own end, which nobody has verified."""
+    """The expiry that it claims, unverified."""
     try:
         claims = jwt.decode(token, options={"verify_signature": False})
         return float(claims["exp"])

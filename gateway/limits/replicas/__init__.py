@@ -1,1 +1,1 @@
-"""Limits that many gateways share, through a Redis: leases in advance, and what holds while it does not answer."""
+"""Limits that many gateways share through Redis: permits drawn in advance, and what applies while it is down."""

@@ -1,7 +1,7 @@
-"""Permits drawn in advance: a busy bucket is asked for several at once, so that most takes wait for nobody.
+"""Permits drawn in advance: a busy bucket is asked for several at once, so that most takes need no round trip.
 
-What is drawn ahead may be used for `seconds` and is lost then. So what passes within a window was drawn within one that
-is longer by that much, and the shared bucket has a burst that is smaller by as much as it gives in that time: together
+Permits drawn ahead may be used for `seconds` and are lost then. So what passes within a window was drawn within one
+that is longer by that much, and the shared bucket's burst is smaller by as much as it gives in that time: together
 never more than rate x W + burst. Buckets with little to spare are asked each time.
 """
 
@@ -22,8 +22,8 @@ _RATES = frozenset({Counted.CONNECTIONS, Counted.REQUESTS})
 
 
 class Terms(NamedTuple):
-    """`limit` is the one that the store keeps; `seconds` for how long what was drawn ahead may be used, 0: nothing is
-    drawn ahead; `most` how much at once."""
+    """`limit` is the one that the store keeps; `seconds` for how long permits drawn ahead may be used, 0: none are
+    drawn ahead; `most` how many at once."""
 
     limit: Limit
     seconds: float
@@ -31,7 +31,7 @@ class Terms(NamedTuple):
 
 
 def terms_of(limit: Limit) -> Terms:
-    """What of a limit may be drawn ahead."""
+    """How much of a limit may be drawn ahead."""
     share = min(limit.burst / SHARE, limit.rate * LONGEST_SECONDS)
     seconds = share / limit.rate if limit.rate else 0.0
     worthwhile = limit.rate >= LEAST_RATE and limit.burst >= LEAST_BURST and seconds >= LEAST_SECONDS
@@ -41,8 +41,8 @@ def terms_of(limit: Limit) -> Terms:
 
 
 class Ahead:
-    """What is there of one bucket, and how much to ask for next time: more while all of it is used, less when some of
-    it was lost. Instants are monotonic."""
+    """The permits of one bucket, and how many to ask for next time: more while all are used, less when some were lost.
+    Instants are monotonic."""
 
     __slots__ = ("_asked_at", "_until", "closed_until", "left", "limit", "terms", "turn", "want")
 
@@ -57,7 +57,7 @@ class Ahead:
         self._asked_at = -1.0
 
     def use(self, now: float) -> bool:
-        """One of those drawn ahead."""
+        """Take one of those drawn ahead."""
         if not self.left:
             return False
         if now >= self._until:
@@ -72,7 +72,7 @@ class Ahead:
         self.left += 1
 
     def ask(self, now: float) -> int:
-        """How many to ask for beside the one that is needed."""
+        """How many to ask for besides the one that is needed."""
         if now - self._asked_at < self.terms.seconds:
             self.want = min(max(1, 2 * self.want), self.terms.most)
         self._asked_at = now

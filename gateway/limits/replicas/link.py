@@ -39,7 +39,7 @@ return redis.call('ZCOUNT', KEYS[1], now - tonumber(ARGV[3]), '+inf')
 
 
 class Place(NamedTuple):
-    """A store's URL, taken apart. `form` is `redis`, `sentinel` or `cluster`; `service` is a Sentinel's master."""
+    """A store's URL in its parts. `form` is `redis`, `sentinel` or `cluster`; `service` is a Sentinel's master."""
 
     form: str
     tls: bool
@@ -52,7 +52,7 @@ class Place(NamedTuple):
 
 
 def parse_place(url: str) -> Place:
-    """Raises ValueError for what is no such URL; its text holds nothing of it."""
+    """Raises ValueError for what is no such URL; its message quotes nothing of it."""
     parts = urlsplit(url)
     scheme, _, form = parts.scheme.partition("+")
     form = form or "redis"
@@ -103,12 +103,12 @@ class Link:
             return await self._client.eval(LUA, len(keys), *keys, *arguments)
 
     async def be_present(self) -> int:
-        """Give a sign of life; how many members there are. Raises `StoreUnavailable`."""
+        """Send a heartbeat; returns the number of members. Raises `StoreUnavailable`."""
         arguments = self.member, str(DEAD_SECONDS), str(ALIVE_SECONDS)
         return int(await _in_time(self._client.eval(_PRESENCE, 1, MEMBERS, *arguments)))
 
     async def forget(self) -> None:
-        """Use no connection again that stood before the store failed."""
+        """Use no connection again that was opened before the store failed."""
         pool = getattr(self._client, "connection_pool", None)
         if pool is not None:
             await pool.disconnect(inuse_connections=False)
@@ -131,8 +131,8 @@ def _host(text: str, usual_port: int) -> tuple[str, int]:
 
 
 async def _in_time(call: Awaitable[Any]) -> Any:
-    """Its answer, or `StoreUnavailable`. Inside redis-py a cancellation may turn into an error of the connection: who
-    was cancelled has to end nevertheless."""
+    """Its answer, or `StoreUnavailable`. Inside redis-py a cancellation may turn into a connection error: a cancelled
+    task has to end nevertheless."""
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             return await call

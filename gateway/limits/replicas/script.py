@@ -22,10 +22,10 @@ TAG = "{egress-limits}"
 MEMBERS = f"{TAG}:members"
 
 DEAD_SECONDS = 10.0
-"""Without a sign of life for so long, a member's share of what is held is given back."""
+"""Seconds without a heartbeat after which what a member holds is given back."""
 
 ALIVE_SECONDS = 3.0
-"""A member whose last sign of life is younger counts as a replica."""
+"""Seconds: a member with a younger heartbeat counts as a replica."""
 
 HELD_SECONDS = 60
 """A count of what is held expires so long after its holders last told it."""

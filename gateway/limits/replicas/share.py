@@ -1,6 +1,6 @@
 """What one replica may let through alone while the store does not answer: its share of every limit.
 
-What was last heard of a bucket is kept, so that going over to the share, and back again, gives nobody a fresh burst.
+What was last heard of a bucket is kept, so that switching to the share, and back again, gives nobody a fresh burst.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ from gateway.model.limits.limit import Counted, Limit
 from gateway.policy.buckets import Draw, Lacking, Now, State, Taken, wait_for
 
 FULL_SECONDS = 1.0
-"""How long bytes rest whose bucket cannot be kept."""
+"""How long bytes wait whose bucket cannot be kept."""
 
 
 class Known(NamedTuple):
@@ -44,7 +44,7 @@ class Share:
         return outcome
 
     def spend(self, draw: Draw, replicas: int, now: Now) -> float:
-        """What moved already; seconds until more may."""
+        """Take what has moved already; seconds until more may."""
         narrowed = draw._replace(limit=share_of(draw.limit, replicas))
         try:
             state = spend_from(self._table, narrowed, now)
@@ -58,7 +58,7 @@ class Share:
             return
         try:
             self._table.read(draw, now)
-        except TooManyKeys:  # what is not known is asked for
+        except TooManyKeys:  # an unknown bucket is asked for
             return
         if draw.limit.counted is Counted.BYTES:
             self._table.write(draw, (began, number), now)
@@ -89,7 +89,7 @@ class Share:
                     self.held.pop(place, None)
 
     def listed(self) -> Iterable[tuple[Place, State]]:
-        """What was heard of buckets, and what is held here."""
+        """Buckets as the store last answered, and what is held here."""
         yield from self._table.listed()
         yield from ((place, (float(count), 0.0)) for place, count in self.held.items())
 

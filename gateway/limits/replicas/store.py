@@ -1,8 +1,8 @@
-"""The store that many gateways share, and what holds while it does not answer.
+"""The store that many gateways share, and what applies while it does not answer.
 
 A take waits for the network only where nothing was drawn ahead; bytes that moved and places that were given back are
-told in the background. The first call that fails turns to what `on_store_failure` says, for all calls, until a sign of
-life is answered again: that is tried four times a second.
+reported in the background. The first call that fails switches to what `on_store_failure` says, for all calls, until a
+heartbeat is answered again: one is tried four times a second.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ class OnFailure(StrEnum):
 
 
 class ReplicaStore:
-    """Fulfils `Store`. `replicas` are as many as share the limits until the store has said so, None if nobody knows;
+    """Fulfils `Store`. `replicas` is how many share the limits, until the store reports it, None if unknown;
     `unchecked` counts what passed because of `allow`."""
 
     def __init__(self, link: Link, clock: Clock, on_failure: OnFailure, replicas: int | None) -> None:
@@ -121,8 +121,8 @@ class ReplicaStore:
         return self._clock.monotonic() < self._settled_at
 
     async def _take_settling(self, draws: Sequence[Draw], aheads: Sequence[Ahead]) -> Taken | Lacking:
-        """Of the share and of what is shared: others may not have heard yet that the store answers again, and go by
-        their shares."""
+        """From the share and from what is shared: other replicas may not have noticed yet that the store answers again,
+        and still use their shares."""
         alone = self._share.take(draws, self._replicas or 1, self._now())
         if isinstance(alone, Lacking):
             return alone
@@ -148,7 +148,7 @@ class ReplicaStore:
         self._hold(draws, -1)
 
     def spend(self, draw: Draw) -> float:
-        """See `Store`. What is told of a bucket comes back a moment later."""
+        """See `Store`. The store's answer about the bucket comes a moment later."""
         if not self.is_up:
             if self._on_failure is OnFailure.ALLOW:
                 self.unchecked += 1
@@ -185,7 +185,7 @@ class ReplicaStore:
         return Asked(draw, ahead.terms.limit, more, known.number, began=known.began)
 
     def _outcome(self, draws: Sequence[Draw], aheads: Sequence[Ahead], answer: Answer, asked: Now) -> Taken | Lacking:
-        """What was answered counts from the moment of the question: it is older than its answer."""
+        """An answer counts from the moment of the question: it is older than its arrival."""
         for draw, ahead, answered in zip(draws, aheads, answer.draws, strict=True):
             if not self._is_settling():
                 self._share.hear(draw, answered.number, asked, answered.began)
@@ -301,7 +301,7 @@ class ReplicaStore:
         try:
             reply = await self._link.run(keys_for(asked), arguments_for(self._link.member, asked, forced=True))
         except StoreUnavailable:
-            self._untold.update((_place(draw), draw) for draw in held)  # told again once it answers
+            self._untold.update((_place(draw), draw) for draw in held)  # sent again once it answers
             raise
         answer = read_answer(reply)
         for draw, answered in zip(draws, answer.draws, strict=False):

@@ -1,1 +1,1 @@
-"""Where buckets of this machine lie."""
+"""The buckets of this machine, in memory of one process or of all workers."""

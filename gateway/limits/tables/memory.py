@@ -9,7 +9,7 @@ from gateway.limits.tables.table import KEYS, LISTED, Place, TooManyKeys
 from gateway.model.limits.limit import Limit
 from gateway.policy.buckets import FRESH, Draw, Now, State, is_fresh
 
-LOOKED_AT = 2  # old buckets at every new one, so that those out of use go without anyone walking through all
+LOOKED_AT = 2  # old buckets at every new one, so that unused ones are dropped without walking over all
 LOOKED_AT_WHEN_FULL = 16
 
 Buckets = dict[tuple[str, ...], State]
@@ -24,7 +24,7 @@ class MemoryTable:
         self._buckets: dict[str, Buckets] = {}
 
     def locked(self) -> AbstractContextManager[object]:
-        """One process, one thread: nobody ever waits for it (and `nullcontext` takes longer)."""
+        """One process, one thread: there is nothing to lock (and `nullcontext` takes longer)."""
         return self._lock
 
     def read(self, draw: Draw, now: Now) -> State:
@@ -58,7 +58,7 @@ class MemoryTable:
 
 
 def _forget(limit: Limit, buckets: Buckets, looks: int, now: Now) -> None:
-    """Of the oldest buckets some that are fresh; the others go to the end, to be looked at last."""
+    """Forget some of the oldest buckets that are fresh; the others go to the end, to be looked at last."""
     for key in list(islice(buckets, looks)):
         state = buckets.pop(key)
         if not is_fresh(limit, state, now):

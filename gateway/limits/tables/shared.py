@@ -41,10 +41,10 @@ WINDOW = 32
 """Rows from its first on, in which a bucket can be."""
 
 LOCK_SECONDS = 0.1
-"""A holder needs microseconds, unless somebody stopped it."""
+"""A holder needs microseconds, unless it was stopped."""
 
 CLAIM_SECONDS = 0.001
-"""For so long a row is a bucket's that was read and then not written, because the take lacked something else."""
+"""How long a row stays reserved for a bucket that was read and not written, because the take lacked another one."""
 
 REMEMBERED = 20_000
 
@@ -67,7 +67,7 @@ _BYTES = Counted.BYTES
 
 
 class TableLocked(StoreUnavailable):
-    """The process that holds the lock does not go on."""
+    """The process that holds the lock is stopped."""
 
 
 def create_table(rows: int = ROWS, slots: int = SLOTS) -> int:
@@ -152,7 +152,7 @@ class SharedTable:
         return _WHILE_HELD if total > 0 else -inf
 
     def clear(self, slot: int) -> None:
-        """Give back what the process of that slot held: it lives no more."""
+        """Give back what the process of that slot held, which has ended."""
         with self.locked():
             start = self._columns + slot * self._column
             column = self._memory[start : start + self._column]
@@ -165,7 +165,7 @@ class SharedTable:
                 _COUNT.pack_into(self._memory, start + index * _COUNT.size, 0)
 
     def listed(self) -> Iterable[tuple[Place, State]]:
-        """See `Table`: of those that this process met. A row that is written meanwhile may be told half old."""
+        """See `Table`: of those that this process used. A row that is being written may be read half old."""
         for place, (digest, row) in list(islice(reversed(self._known.items()), LISTED)):
             first, second, _, whose = _ROW.unpack_from(self._memory, row)
             if whose == digest:

@@ -1,4 +1,4 @@
-"""Where buckets lie, and how one take works on them: read all, decide, write all, with nobody else between."""
+"""The interface of bucket tables, and how one take works on them: read all, decide, write all, under a lock."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -22,7 +22,7 @@ LISTED = 2_000
 
 
 class NoAnswer(Exception):
-    """Buckets could not be asked; nothing was taken of any."""
+    """Buckets could not be read; nothing was taken of any."""
 
 
 class TooManyKeys(NoAnswer):
@@ -34,7 +34,7 @@ class TooManyKeys(NoAnswer):
 
 
 class StoreUnavailable(NoAnswer):
-    """Who holds the buckets did not answer, or not in time."""
+    """The store did not answer, or not in time."""
 
 
 class Table(Protocol):
@@ -78,7 +78,7 @@ def put_back(table: Table, draws: Sequence[Draw]) -> None:
 
 
 def spend_from(table: Table, draw: Draw, now: Now) -> State:
-    """Take what is gone already, whether it was there or not; the state after it."""
+    """Take what has moved already, whether it was there or not; the state after it."""
     with table.locked():
         state = after(draw, table.read(draw, now), now)
         table.write(draw, state, now)

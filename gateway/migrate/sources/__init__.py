@@ -1,1 +1,1 @@
-"""One module a format that is imported: how its own documentation reads it."""
+"""One module for each format that is imported, as its own documentation defines it."""

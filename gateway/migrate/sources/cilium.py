@@ -118,7 +118,7 @@ def _deny(imported: Imported, origin: Origin, who: Who, rule: Node) -> None:
 
 
 def _is_strange(rule: Node, findings: Findings, denies: bool) -> bool:
-    """Whether the rule cannot be carried over whole; what goes past the gateway anyway is only noted."""
+    """Whether part of the rule cannot be carried over; what never passes a gateway is only noted."""
     unknown = rule.others("toPorts", *_DESTINATIONS)
     unknown += [key for key in ("toGroups",) if rule.get(key).value is not None]
     unknown += ["a CIDR group" for node in rule.get("toCIDRSet").items() if node.others("cidr", "except")]
@@ -158,7 +158,7 @@ def _networks(rule: Node) -> Iterator[tuple[str, list[Network], AddressSet]]:
 
 
 def patterns_of(selector: Node, findings: Findings) -> Patterns:
-    """What one entry of `toFQDNs` covers; none if that cannot be said, which is told."""
+    """What one entry of `toFQDNs` covers; none if it cannot be expressed, which is noted."""
     name, pattern = selector.get("matchName"), selector.get("matchPattern")
     if name.value is not None:
         exact = name_at(name.text().strip(), Reach.EXACT)

@@ -108,7 +108,7 @@ def _by_address(imported: Imported, entry: Object, who: Who, single: Spans) -> N
 
 
 def _pinned(imported: Imported, entry: Object, protocol: Protocol | None) -> Terms:
-    """The endpoints are where the host leads: what the gateway's name servers say must be among them."""
+    """The endpoints are where the host leads: the addresses from DNS must be among them."""
     endpoints = [node.get("address") for node in entry.spec.get("endpoints").items()]
     networks = [parse_network(node.text_or("")) for node in endpoints]
     known = [network for network in networks if network is not None]

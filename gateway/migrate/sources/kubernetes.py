@@ -1,4 +1,4 @@
-"""What NetworkPolicy, CiliumNetworkPolicy and Istio's objects have in common: objects, selectors and ports."""
+"""Shared by NetworkPolicy, CiliumNetworkPolicy and Istio's objects: objects, selectors and ports."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ def objects(documents: Iterable[Node], kinds: Kinds, findings: Findings) -> Iter
 
 
 def others_than(documents: Iterable[Node], kinds: Kinds) -> list[str] | None:
-    """Of what kinds the documents are where none is of these; None where one is. Raises `Unreadable`."""
+    """The kinds of the documents if none is one of these; else None. Raises `Unreadable`."""
     every = list(_opened(documents))
     if any(_is_of(document, kinds) for document in every):
         return None
@@ -75,7 +75,7 @@ def _called(document: Node) -> str:
 
 
 def selected(selector: Node, namespace: str, findings: Findings, denies: bool = False) -> list[GroupEntry] | None:
-    """The entries of a group of the pods that a LabelSelector picks in a namespace; None if that cannot be said."""
+    """The group entries for the pods that a LabelSelector picks in a namespace; None if they cannot be expressed."""
     expressions = [_choices(each) for each in selector.get("matchExpressions").items()]
     labels = [(key, [value.text_or("")]) for key, value in selector.get("matchLabels").mapping().items()]
     if None in expressions or selector.others("matchLabels", "matchExpressions"):
@@ -96,7 +96,7 @@ def _asked_of_pods(
     choices: list[tuple[str, list[str]]], namespace: str, selector: Node, findings: Findings, denies: bool
 ) -> dict[str, list[str]] | None:
     """The values that labels may have, and the service account; None where something else than a pod's is asked for.
-    Cilium's prefixes are taken off; a policy speaks of its own namespace, whatever it says."""
+    Cilium's prefixes are removed; a policy applies to its own namespace, whatever it says."""
     asked: dict[str, list[str]] = {}
     for label, values in choices:
         key = label.removeprefix("k8s:").removeprefix("any:")
@@ -135,7 +135,7 @@ def _narrowed(entry: GroupEntry, key: str, value: str) -> GroupEntry:
 
 
 def who_is_selected(imported: Imported, object_: Object, selector: Node, denies: bool = False) -> Who | None:
-    """The group of the pods that an object speaks of; None if that cannot be said."""
+    """The group of the pods that an object applies to; None if it cannot be expressed."""
     entries = selected(selector, object_.namespace, imported.findings, denies)
     if not entries:
         return None
@@ -182,6 +182,6 @@ def network_at(node: Node) -> Network:
 
 
 def excepted(list_: Node) -> AddressSet:
-    """What a list of CIDRs takes out."""
+    """The networks that a list of CIDRs takes out."""
     taken_out = [network_at(node) for node in list_.items()]
     return addresses(taken_out) if taken_out else NO_ADDRESS

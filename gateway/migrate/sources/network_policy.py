@@ -1,8 +1,8 @@
 """NetworkPolicy (networking.k8s.io/v1), egress only: pods, networks and ports.
 
-Policies add up. A policy that selects a pod for egress isolates it, which here everyone is. Missing or empty `to` is
-anywhere, missing or empty `ports` every port. An address-only statement becomes `cidrs` for whoever names an address
-and `hosts: ["*"]` with `within` for whoever names a name that leads there.
+Policies add up. A policy that selects a pod for egress isolates it, as every client is here. Missing or empty `to` is
+anywhere, missing or empty `ports` every port. An address-only statement becomes `cidrs` for clients that name an
+address and `hosts: ["*"]` with `within` for clients that name a name that leads there.
 """
 
 from collections.abc import Iterable

@@ -40,7 +40,7 @@ def read_smokescreen(document: Node, choices: Choices) -> Imported:
 
 
 class _Acl:
-    """Carries one ACL over. `_own` is what the lists of the services, and of the default, allow."""
+    """Converts one ACL. `_own` is what the lists of the services, and of the default, allow."""
 
     def __init__(self, imported: Imported, choices: Choices) -> None:
         self._imported = imported
@@ -137,7 +137,7 @@ class _Acl:
                 self._deny(Refusal(Origin(entry.place, "global-deny"), EVERYONE, patterns, literal), groups)
 
     def _deny(self, refusal: Refusal, groups: tuple[str, ...]) -> None:
-        """In every mode, for all; but what a list of one's own allows stands above it."""
+        """In every mode, for all; but a service's own list takes precedence."""
         spared = {who: in_common(own, refusal.patterns) for who, own in self._own.items()}
         spared = {who: own for who, own in spared.items() if own}
         apart = tuple(group for who in spared for group in who.groups)

@@ -1,1 +1,1 @@
-"""What the programs of a workload must be told to use the gateway and to trust its authority."""
+"""The configuration that workloads need to use the gateway and to trust its authority."""

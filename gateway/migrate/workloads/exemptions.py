@@ -1,9 +1,9 @@
-"""Who is reached without the proxy, spelled for every runtime.
+"""Destinations that are reached without the proxy, spelled for every runtime.
 
-Of the same text curl, requests and Go make "this name and all below it", Node's http and .NET "this name only"; a
-leading dot is "all below" to most and "both" to some; networks are understood by curl (7.86), requests and Go alone,
-and by none of the others. So a suffix is given with a dot and without, and what must be exempt everywhere by its name
-or its address. Java has a list of its own, with stars.
+curl, requests and Go read the same text as "this name and all below it", Node's http and .NET as "this name only"; a
+leading dot is "all below" to most and "both" to some; networks are understood by curl (7.86), requests and Go alone. So
+a suffix is given with a dot and without, and what must be exempt everywhere by its name or its address. Java has a list
+of its own, with stars.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,7 +17,7 @@ _IN_CLUSTER = ("kubernetes", "kubernetes.default", "kubernetes.default.svc")
 
 
 class NoExemption(ValueError):
-    """What was given is no name, address or network; the text says what."""
+    """Not a name, address or network; the text says what."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Exemptions:
         return "|".join(dict.fromkeys(("localhost", "127.*", "[::1]", *self.exact, *both, *self.verbatim, *networks)))
 
     def beyond_java(self) -> tuple[Network, ...]:
-        """The networks that `non_proxy_hosts` cannot say."""
+        """The networks that `non_proxy_hosts` cannot express."""
         return tuple(network for network in self.networks if not _octets(network))
 
 

@@ -1,4 +1,4 @@
-"""A block of variables as a shell, a .env file, a container of Kubernetes or a program reads it."""
+"""Writes a block of variables for a shell, a .env file, a container of Kubernetes or a program."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping

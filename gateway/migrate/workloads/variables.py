@@ -1,7 +1,8 @@
-"""The variables by which programs learn of the gateway and of its authority, runtime by runtime.
+"""Environment variables that configure the proxy and its authority, runtime by runtime.
 
-Proxy variables are given in both cases: wget reads the lower one only, curl ignores HTTP_PROXY in capitals. What takes
-a file of authorities takes it instead of its own, so the file is the bundle that holds the public ones as well.
+Proxy variables are given in both cases: wget reads the lower one only, curl ignores HTTP_PROXY in capitals. A variable
+that names a file of authorities replaces the runtime's own, so the file is the bundle that holds the public ones as
+well.
 """
 
 import re
@@ -13,7 +14,7 @@ from gateway.migrate.workloads.exemptions import Exemptions
 
 ALL = "all"
 USUAL_PASSWORD = "changeit"
-"""Java's own for its trust store, which holds no secret."""
+"""Java's usual password for its trust store, which holds no secret."""
 
 _AUTHORITY: Mapping[str, tuple[str, ...]] = {
     "apt": (),
@@ -35,14 +36,14 @@ _AUTHORITY: Mapping[str, tuple[str, ...]] = {
 }
 RUNTIMES = tuple(_AUTHORITY)
 _OF_SOCKETS = ("WS_PROXY", "WSS_PROXY")
-"""aiohttp goes by the scheme of a WebSocket's address, and takes it for no other."""
+"""aiohttp uses the proxy of a WebSocket's own scheme."""
 _SYSTEM_STORE_ONLY = ("apt", "wget")
 _VALUE = re.compile(r"[!-~]+", re.ASCII)
 _QUOTING = re.compile(r"""["'`\\$ ]""")
 
 
 class NoVariables(ValueError):
-    """What was given cannot stand in a variable; the text says what and why."""
+    """A value cannot stand in a variable; the text says what and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Variables in order, and what has to be said about them."""
+    """Variables in order, and comments about them."""
 
     variables: Mapping[str, str]
     remarks: tuple[str, ...]

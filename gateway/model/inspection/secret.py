@@ -1,4 +1,5 @@
-"""A value that nobody may read by accident: not in a log, a traceback, a pickle or a comparison that tells timings."""
+"""A secret value that cannot be leaked by accident: not in a log, a traceback, a pickle or a comparison that tells
+timings."""
 
 from typing import NoReturn
 

@@ -1,4 +1,4 @@
-"""What the deciding rule says of the requests that it lets pass: which of them, what is changed, what is recorded."""
+"""What the deciding rule says about requests: which of them may pass, what is changed, what is recorded."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple

@@ -23,7 +23,7 @@ from typing import Protocol as Role
 from gateway.model.inspection.terms import NotAllowed, comparable_name
 
 FULL = 64 * 1024
-"""Bytes: who feeds a gate that holds more waits for the answers of inspectors."""
+"""Bytes: the feeder of a gate that holds more waits for the inspectors' answers."""
 
 Fields = tuple[tuple[str, str], ...]
 
@@ -41,7 +41,7 @@ class RequestHead(NamedTuple):
     fields: Fields
 
     def values(self, name: str) -> list[str]:
-        """Of the header `name`, written in small letters and with hyphens, in every spelling: see `comparable_name`."""
+        """Of the header `name`, in lower case and with hyphens, in every spelling: see `comparable_name`."""
         return [value for each, value in self.fields if comparable_name(each) == name]
 
 
@@ -52,7 +52,7 @@ class ResponseHead(NamedTuple):
     fields: Fields
 
     def values(self, name: str) -> list[str]:
-        """Of the header `name`, written in small letters."""
+        """Of the header `name`, in lower case."""
         return [value for each, value in self.fields if each.lower() == name]
 
 
@@ -65,7 +65,7 @@ class Said(NamedTuple):
 
 
 class Sink(Role):
-    """Takes what a gate lets go."""
+    """Takes what a gate releases."""
 
     def passed(self, data: bytes) -> None:
         """The next piece of the content."""
@@ -81,17 +81,17 @@ class Gate(Role):
 
     @property
     def waiting(self) -> int:
-        """Bytes that were fed and not let go."""
+        """Bytes that were fed and not released."""
         ...
 
     @property
     def is_full(self) -> bool:
-        """More than `FULL` waits for answers. Never while all is answered: then more content is what it waits for."""
+        """More than `FULL` waits for answers. Never while all is answered: then it waits for more content."""
         ...
 
     @property
     def has_ended(self) -> bool:
-        """All was let go, the end as well."""
+        """All was released, the end as well."""
         ...
 
     def feed(self, data: bytes) -> None:
@@ -103,7 +103,7 @@ class Gate(Role):
         ...
 
     def open_to(self, sink: Sink) -> None:
-        """Where it goes. What could go already goes now."""
+        """The sink of the content. What may go already is passed now."""
         ...
 
 

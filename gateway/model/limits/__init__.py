@@ -1,1 +1,1 @@
-"""What a policy bounds, as values."""
+"""The limits of a policy, as values."""

@@ -1,4 +1,4 @@
-"""What a policy bounds: how often, how many at once, how many bytes. Plain values; who counts them is `limits`."""
+"""Limits of a policy: how often, how many at once, how many bytes. Plain values; the room `limits` counts."""
 
 from enum import StrEnum
 from typing import NamedTuple
@@ -18,17 +18,17 @@ TUNNEL = frozenset({Counted.CONNECTIONS, Counted.CONCURRENT, Counted.BYTES})
 """What a new tunnel is counted as."""
 
 EXCHANGE = frozenset({Counted.REQUESTS, Counted.CONCURRENT, Counted.BYTES})
-"""What an exchange is counted as that no tunnel carries, but for the connection that it may need."""
+"""What an exchange outside a tunnel is counted as, besides the connection that it may need."""
 
 REQUEST = frozenset({Counted.REQUESTS})
 """What an exchange inside a tunnel is counted as."""
 
 CONNECTION = frozenset({Counted.CONNECTIONS})
-"""What an exchange besides is counted as that needs a connection of its own."""
+"""What an exchange is counted as in addition, if it needs a new connection."""
 
 
 class KeyPart(StrEnum):
-    """What has a count of its own. `rule`: the place where the limit stands, so that nothing is told apart."""
+    """What has a count of its own. `rule`: the place where the limit stands, so that all share one count."""
 
     RULE = "rule"
     GROUP = "group"
@@ -72,7 +72,7 @@ class Applied(NamedTuple):
 
 
 class Breaker(NamedTuple):
-    """A destination that failed `failures` times within `window` seconds is not asked for `open` seconds."""
+    """A destination that failed `failures` times within `window` seconds is not dialled for `open` seconds."""
 
     failures: int = 5
     window: float = 10.0
@@ -80,7 +80,7 @@ class Breaker(NamedTuple):
 
 
 class Retry(NamedTuple):
-    """What a client that was refused may know: in how many seconds to come again, and which bound it met."""
+    """What a refused client may know: in how many seconds to try again, and which limit it met."""
 
     after: float
     limit: Limit | None = None

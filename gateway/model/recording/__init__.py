@@ -1,1 +1,1 @@
-"""How what happened comes into a draft."""
+"""How events are noted in a draft."""

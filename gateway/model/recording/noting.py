@@ -1,4 +1,4 @@
-"""An error noted in a draft: whose side it is says how the connection or the request ended, and by whom."""
+"""Notes an error in a draft: its side says how the connection or the request ended, and by whom."""
 
 from gateway.model.errors import DownstreamError, GatewayError, Refused, UpstreamError
 from gateway.model.reasons import Reason

@@ -1,1 +1,1 @@
-"""The addresses of a socket where the kernel has more to say than bind and connect: where it was going, from where."""
+"""Socket addresses beyond bind and connect: a captured connection's original destination, a chosen source address."""

@@ -1,8 +1,8 @@
-"""Where a captured connection was on its way to before routing led it here.
+"""Where a captured connection was on its way to before it was routed here.
 
 REDIRECT rewrites the destination, and connection tracking remembers the original (netfilter's SO_ORIGINAL_DST and
 IP6T_SO_ORIGINAL_DST, both 80). TPROXY rewrites nothing: the accepted socket's own name is the destination. A connection
-that nobody captured has no other original, and its own name is an address on which this gateway listens.
+that was not captured has no other original, and its own name is an address on which this gateway listens.
 """
 
 import errno
@@ -19,8 +19,8 @@ _UNTRACKED = (errno.ENOENT, errno.EOPNOTSUPP, errno.ENOPROTOOPT)
 
 
 def accept_any_destination(sock: socket.socket) -> bool:
-    """Let TPROXY hand over connections for addresses that are not this machine's; before `bind`. False where the
-    process may not (CAP_NET_ADMIN or CAP_NET_RAW): then only REDIRECT reaches the socket."""
+    """Let TPROXY hand over connections for addresses that are not this machine's; before `bind`. False without the
+    privilege (CAP_NET_ADMIN or CAP_NET_RAW): then only REDIRECT reaches the socket."""
     try:
         sock.setsockopt(socket.SOL_IP, IP_TRANSPARENT, 1)
         if sock.family == socket.AF_INET6:

@@ -1,7 +1,7 @@
-"""Sockets that leave from an address of the rule's choice (`source:`).
+"""Sockets bound to a source address that the rule names (`source:`).
 
-IP_BIND_ADDRESS_NO_PORT puts the choice of the port off until `connect`, so that each destination has the whole range of
-local ports for itself and not all destinations together (ip(7)).
+IP_BIND_ADDRESS_NO_PORT puts off the choice of the port until `connect`, so that each destination has the whole range of
+local ports for itself (ip(7)).
 """
 
 import errno
@@ -16,10 +16,8 @@ _IP_BIND_ADDRESS_NO_PORT = 24
 
 
 def open_from(address: Address, foreign: bool) -> socket.socket:
-    """A TCP socket bound to `address` and to no port yet; `foreign` addresses belong to others (IP_TRANSPARENT).
-
-    Raises `InternalError` if the address cannot be had, or no descriptor.
-    """
+    """A TCP socket bound to `address` and to no port yet; `foreign` addresses belong to other machines
+    (IP_TRANSPARENT). Raises `InternalError` if the address is not available or descriptors ran out."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     try:
         sock = socket.socket(family, socket.SOCK_STREAM)

@@ -1,1 +1,1 @@
-"""Name service: how questions travel, who is asked, what responses mean, and how long it is remembered."""
+"""Name resolution: how questions travel, which server is asked, what responses mean, and how long they are cached."""

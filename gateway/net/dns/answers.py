@@ -35,7 +35,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """No address. `rcode` is DNS's own word, None where no response said one."""
+    """No address. `rcode` is the response's, None without a response."""
 
     reason: Reason
     detail: str
@@ -44,7 +44,7 @@ class Missing:
 
     @property
     def is_failure(self) -> bool:
-        """Nothing was learnt: another server, or a later try, may know."""
+        """Nothing was learnt: another server, or a later attempt, may answer."""
         return self.reason in (Reason.DNS_FAILURE, Reason.DNS_TIMEOUT)
 
     def error(self) -> UpstreamError:
@@ -92,8 +92,8 @@ def _addresses(records: dns.rrset.RRset) -> dict[Address, None]:
 
 
 def merge(answers: Sequence[Answer], asked: int) -> Answer:
-    """One answer of those to A and AAAA, of which `asked` were put. An address beats every failure of the other
-    family; such an incomplete answer is worth keeping for `INCOMPLETE_TTL` only. At least one answer is there."""
+    """One answer from those to A and AAAA, of which `asked` were sent. An address beats every failure of the other
+    family; such an incomplete answer is cached for `INCOMPLETE_TTL` only. There is at least one answer."""
     found = [answer for answer in answers if isinstance(answer, Found)]
     missing = [answer for answer in answers if isinstance(answer, Missing)]
     if not found:

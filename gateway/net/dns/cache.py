@@ -1,6 +1,5 @@
-"""What was learnt about names, for as long as it holds and no longer: bounded in number (least recently used goes
-first) and in time. Time is an argument, in monotonic seconds.
-"""
+"""The DNS cache, bounded in number (least recently used goes first) and in time. Time is an argument, in monotonic
+seconds."""
 
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -25,8 +24,8 @@ class Resolution:
 
 @dataclass(slots=True)
 class _Entry:
-    """`stale_at` is when its own time ended, `expires_at` when it has to be asked anew. `turns` counts how often the
-    addresses were given out, so that each of a family comes first in its turn."""
+    """`stale_at` is when its TTL ended, `expires_at` when it has to be asked again. `turns` counts how often the
+    addresses were given out, so that each of a family comes first in turn."""
 
     answer: Resolution | Missing
     expires_at: float
@@ -42,7 +41,7 @@ class _Entry:
 
 class NameCache:
     """TTLs are clamped to `min_ttl..max_ttl` seconds, those of negative answers also to five minutes. Addresses may
-    serve `serve_stale` seconds longer, where nothing newer can be had."""
+    serve `serve_stale` seconds longer, if nothing newer can be had."""
 
     def __init__(self, size: int, min_ttl: float, max_ttl: float, serve_stale: float = 0.0) -> None:
         self._size = size
@@ -55,7 +54,7 @@ class NameCache:
         return len(self._entries)
 
     def get(self, name: HostName, now: float) -> Resolution | Missing | None:
-        """None: not known, or not any more."""
+        """None: unknown, or expired."""
         entry = self._entries.get(name)
         if entry is None:
             return None
@@ -67,7 +66,7 @@ class NameCache:
         return entry.take()
 
     def stale(self, name: HostName, now: float) -> Resolution | None:
-        """Addresses whose time has ended and that may still serve."""
+        """Addresses whose TTL has ended and that may still serve."""
         entry = self._entries.get(name)
         if entry is None or not self._is_stale(entry, now):
             return None
@@ -80,8 +79,8 @@ class NameCache:
         return is_over and isinstance(entry.answer, Resolution)
 
     def keep(self, name: HostName, answer: Answer, now: float) -> Resolution | Missing:
-        """Remember it, and give it in the form in which `get` will. A failure leaves stale addresses in their place
-        for `STALE_SECONDS`: then somebody asks again."""
+        """Store it, and return it as `get` will. A failure leaves stale addresses in place for `STALE_SECONDS`, after
+        which the name is asked again."""
         entry = self._entries.get(name)
         if entry is not None and isinstance(answer, Missing) and answer.is_failure and self._is_stale(entry, now):
             entry.expires_at = min(now + STALE_SECONDS, entry.stale_at + self._serve_stale)

@@ -1,7 +1,7 @@
-"""One kept connection to a name server on which many questions are under way (RFC 7766 section 6.2.1.1).
+"""One kept connection to a name server that carries many questions at once (RFC 7766 section 6.2.1.1).
 
-An answer that nobody waits for, or that has another question than ours, is ignored. When the connection ends, all that
-wait on it are told. It closes by itself after `IDLE_SECONDS` without a question.
+An answer that nobody waits for, or to another question than ours, is ignored. When the connection ends, all waiting
+questions fail. It closes by itself after `IDLE_SECONDS` without a question.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ class Channel(asyncio.Protocol):
         self.ready: asyncio.Future[None] = self._loop.create_future()
 
     def is_usable(self, silence: float) -> bool:
-        """Open, and not one on which a question went `silence` seconds without anything being heard."""
+        """Open, and no question on it went `silence` seconds without anything being received."""
         since = self._unanswered_since
         is_silent = since is not None and self._loop.time() - since >= silence
         return self._transport is not None and not self._is_retired and not is_silent
@@ -67,7 +67,7 @@ class Channel(asyncio.Protocol):
             self.close()
 
     def close(self) -> None:
-        """Close in an orderly way, whoever waits."""
+        """Close in an orderly way, even if questions wait."""
         if self._transport is not None:
             self._transport.close()
 
@@ -96,11 +96,11 @@ class Channel(asyncio.Protocol):
         else:
             self._rest = self._loop.call_later(self._idle, self.retire)
 
-    # ------------------------------------------------------------------------------------------- what the loop calls
+    # ------------------------------------------------------------------------------------------- called by the loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
-        self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's is none by its class
+        self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's class is no subclass of it
         self._transport.write(self._framing.greeting())
         self._rest = self._loop.call_later(self._idle, self.retire)
         self._notice_readiness()
@@ -159,4 +159,4 @@ class Channel(asyncio.Protocol):
                 answer.set_exception(error)
         if not self.ready.done():
             self.ready.set_exception(error)
-            self.ready.exception()  # who opened it may have gone
+            self.ready.exception()  # its opener may have been cancelled

@@ -1,7 +1,7 @@
-"""How DNS messages lie in a stream inside TLS: DNS over TLS (RFC 7858) and DNS over HTTPS (RFC 8484, HTTP/2). No I/O.
+"""How DNS messages are framed inside TLS: DNS over TLS (RFC 7858) and DNS over HTTPS (RFC 8484, HTTP/2). No I/O.
 
 Questions of both are padded to a multiple of 128 bytes (RFC 7830, RFC 8467 section 4.1), so that an observer of sizes
-does not see how long a name is. Several are under way at once; answers come in any order, told apart by a number.
+does not see how long a name is. Several are under way at once; answers come in any order and are matched by a number.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -76,8 +76,8 @@ def _as_bytes(headers: Iterable[tuple[bytes | str, bytes | str]]) -> Mapping[byt
 
 
 class DotFraming:
-    """Two bytes of length before each message; the DNS id is the number, given out in turn so that it is free again
-    only when nobody can wait for it any more."""
+    """Two bytes of length before each message; the number is the DNS id, given out in turn so that an id is used again
+    only when no question with it is waiting."""
 
     most_at_once = MOST_AT_ONCE
 

@@ -1,4 +1,4 @@
-"""One name asked of the name servers: A and AAAA together, along CNAME chains, from the first server that knows."""
+"""Looks one name up: A and AAAA together, along CNAME chains, from the first server that answers."""
 
 import asyncio
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from gateway.net.dns.transport import DnsTransport, Over, Question
 from gateway.net.names import NameServer
 
 LONGEST_CHAIN = 8
-"""How often a CNAME chain may leave the response that it stands in."""
+"""How often a CNAME chain may continue in another response."""
 ROUNDS = 2
 """How often a silent server is asked: one datagram may be lost."""
 OTHER_FAMILY_SECONDS = 0.3
@@ -67,8 +67,8 @@ class Asked:
 
 
 class Lookup:
-    """`witness` is told of every question that ended otherwise than by being called off. `timeout` is of one question
-    to one server, in seconds."""
+    """`witness` is told of every question that ended, except those that were cancelled. `timeout` is of one question to
+    one server, in seconds."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class Lookup:
         self._witness = witness
 
     async def look_up(self, host: HostName) -> Answer:
-        """A and AAAA together. Once one of them has settled the matter, the other is given little time more."""
+        """A and AAAA together. Once one of them has settled the result, the other gets little more time."""
         name = dns.name.from_text(host)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._follow(Question(name, kind))) for kind in self._kinds]
@@ -111,7 +111,7 @@ class Lookup:
         return Missing(Reason.DNS_FAILURE, f"a CNAME chain of more than {LONGEST_CHAIN} answers")
 
     async def _ask(self, question: Question) -> Answer | Alias:
-        """The first server that knows. One that fails is not asked again, one that is silent once more."""
+        """The first server that answers. One that fails is not asked again, one that is silent once more."""
         answer: Answer | Alias = Missing(Reason.DNS_FAILURE, "no name server is configured")
         servers = self._ranking.in_order(self._clock.monotonic())
         for _ in range(ROUNDS):
@@ -128,7 +128,7 @@ class Lookup:
         return answer
 
     async def _try(self, server: NameServer, question: Question) -> Asked:
-        """Ask one server once. Who gives no response of whatever kind is asked last for a while."""
+        """Ask one server once. A server that sends no response at all is asked last for a while."""
         asked_at = self._clock.monotonic()
         over, response = self._transport.over, None
         answer: Answer | Alias

@@ -1,10 +1,11 @@
 """One question to one name server: over UDP from a fresh random port, over TCP if the answer was truncated.
 
-Only a response with our id and our question, from the address and port that were asked, is an answer (RFC 5452
-section 9); everything else on the socket is ignored, so that a forged datagram cannot end the wait for the real one.
+Only a response with our id and our question, from the address and port that were asked, is an answer (RFC 5452 section
+9); everything else on the socket is ignored, so that a forged datagram cannot end the wait for the real one.
+
 Over UDP the name's letters have a random case that an answer must repeat (draft-vixie-dnsext-dns0x20): a forger has to
-guess a bit more for each letter. An answer that has all right but the case is not believed: it is fetched over TCP, so
-that a server that does not repeat the case costs time and no correctness.
+guess one more bit for each letter. An answer that differs in case only is fetched again over TCP, so that a server that
+does not repeat the case costs time and no correctness.
 """
 
 import asyncio
@@ -38,7 +39,7 @@ class PlainDns:
 
 
 def in_random_case(name: dns.name.Name) -> dns.name.Name:
-    """The same name, each of its letters large or small by a throw of its own."""
+    """The same name, each letter in upper or lower case at random."""
     return dns.name.Name([bytes(map(_thrown, label)) for label in name.labels])
 
 

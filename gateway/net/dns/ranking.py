@@ -1,8 +1,8 @@
-"""Whom to ask first: the configured order, but those that did not answer last. Time is an argument, in monotonic
-seconds.
+"""The order in which name servers are asked: as configured, but those that did not answer last. Time is an argument, in
+monotonic seconds.
 
-When a server's time is up, one asker tries it; the others go on without it until that one was answered. So a dead
-server at the top of the list costs one question in `SHUN_SECONDS` its patience, not all that come meanwhile.
+When a server's time is up, one lookup tries it; the others go on without it until that one was answered. So a dead
+server at the top of the list costs one lookup in `SHUN_SECONDS` its time-out, not all of them.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ class Ranking:
         self._known: tuple[NameServer, ...] = ()
 
     def in_order(self, now: float) -> list[NameServer]:
-        """In which to ask."""
+        """The servers, in the order in which to ask them."""
         self._known = self._servers.current(now)
         self._shunned_until = {one: until for one, until in self._shunned_until.items() if one in self._known}
         order = sorted(self._known, key=lambda server: self._shunned_until.get(server, now) > now)
@@ -31,7 +31,7 @@ class Ranking:
         return order
 
     def shun(self, server: NameServer, now: float) -> None:
-        """It was silent, could not be reached or did not prove itself."""
+        """The server was silent, unreachable or not authenticated."""
         self._shunned_until[server] = now + SHUN_SECONDS
 
     def restore(self, server: NameServer) -> None:

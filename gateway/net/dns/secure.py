@@ -1,7 +1,7 @@
-"""Questions inside TLS: one kept connection to each name server, opened when needed and opened anew when it ended.
+"""Questions inside TLS: one kept connection to each name server, opened when needed and again when it ended.
 
-The certificate is always checked, against the configured name or else the server's address. A server that does not
-prove itself gets no question, and there is no way back to plain DNS.
+The certificate is always checked, against the configured name or else the server's address. A server that cannot be
+authenticated gets no question, and there is no fallback to plain DNS.
 """
 
 import asyncio
@@ -17,9 +17,10 @@ from gateway.net.dns.channel import Channel
 from gateway.net.dns.framing import DohFraming, DotFraming, Framing
 from gateway.net.dns.transport import PORTS, Over, Question, Reply
 from gateway.net.names import NameServer
+from gateway.net.tls.contexts import HTTP_2
 
 GOODBYE_SECONDS = 1.0
-ALPN = {Over.DOH: "h2"}
+ALPN = {Over.DOH: HTTP_2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +34,8 @@ class Trust:
 
 
 class SecureDns:
-    """Fulfils `DnsTransport`. `silence` is seconds: a connection on which a question went so long without a word is
-    not used for the next one. Raises `ssl.SSLError` or `ValueError` if the certificates are none."""
+    """Fulfils `DnsTransport`. `silence` is seconds: a connection on which a question waited so long without anything
+    received is not used again. Raises `ssl.SSLError` or `ValueError` if the certificates are none."""
 
     def __init__(self, over: Over, trust: Trust, silence: float) -> None:
         self.over = over
@@ -98,7 +99,7 @@ def _context(certificates: str | None) -> ssl.SSLContext:
 
 
 class _Link:
-    """The way to one server: a connection, or the next one."""
+    """A kept connection to one server, replaced when it ends."""
 
     def __init__(self, open_channel: Callable[[], Coroutine[Any, Any, Channel]], silence: float) -> None:
         self._open = open_channel
@@ -119,7 +120,8 @@ class _Link:
         return await channel.ask(question)
 
     async def _current(self) -> tuple[Channel, bool]:
-        """The connection, and whether it stood already. Opening is nobody's own: askers may come and go meanwhile."""
+        """The connection, and whether it stood already. Opening it is a task of its own, for its askers may be
+        cancelled."""
         channel = self._channel
         if channel is not None:
             if channel.is_usable(self._silence):

@@ -1,6 +1,6 @@
-"""The seam between asking and travelling: a question goes to one name server, a response that belongs to it comes back.
+"""The interface of DNS transports: a question goes to one name server, a response that belongs to it comes back.
 
-`plain` fulfils it over UDP and TCP, `secure` inside TLS. Nothing that was to be asked inside TLS is ever asked outside.
+`plain` fulfils it over UDP and TCP, `secure` inside TLS. A question meant for TLS is never sent without it.
 """
 
 from dataclasses import dataclass
@@ -62,12 +62,12 @@ class DnsTransport(Protocol):
         ...
 
     async def ask(self, server: NameServer, question: Question) -> Reply:
-        """Waits for ever: who asks brings the time-out. Raises `OSError` where the server cannot be reached, cannot
-        be trusted or breaks off, `dns.exception.DNSException` where its answer is malformed."""
+        """Has no time-out of its own. Raises `OSError` where the server cannot be reached, is not trusted or breaks
+        off, `dns.exception.DNSException` where its answer is malformed."""
         ...
 
     def close(self) -> None:
-        """Close what is kept open; whoever waits is told by an `OSError`."""
+        """Close kept connections; waiting questions raise an `OSError`."""
         ...
 
 

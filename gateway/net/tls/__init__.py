@@ -1,1 +1,1 @@
-"""TLS over a stream that was already read from, either side of it, and what a client's certificate says."""
+"""TLS on a stream that was already read from, as client or server, and the names in a client's certificate."""

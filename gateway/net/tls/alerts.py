@@ -6,11 +6,11 @@ from gateway.model.errors import UpstreamError
 from gateway.model.reasons import Reason
 
 _WANTS_ONE = "certificate required"
-_NAME_FOR_NONE = "bad certificate"  # RFC 5246 knows no better one, nor do many servers of TLS 1.3
+_NAME_FOR_NONE = "bad certificate"  # TLS 1.2 has no better one, and many servers of TLS 1.3 send it, too
 
 
 def refused_with(alert: str, shows: bool = True) -> UpstreamError:
-    """`alert` is OpenSSL's word for it. `shows`: we have a certificate to show, which it may not like."""
+    """`alert` is OpenSSL's name for it. `shows`: we presented a certificate, which it may not accept."""
     if alert == _WANTS_ONE or (alert == _NAME_FOR_NONE and not shows):
         return UpstreamError(Reason.UPSTREAM_WANTS_CERTIFICATE, alert)
     return UpstreamError(Reason.UPSTREAM_TLS_ALERT, alert)

@@ -1,4 +1,4 @@
-"""What a verified client certificate says of its owner."""
+"""The names in a verified client certificate."""
 
 import ssl
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from gateway.model.client import Certificate
 
 
 def certificate_of(connection: ssl.SSLObject) -> Certificate | None:
-    """The peer's, None if it showed none. OpenSSL has verified it: a context that would not must not be asked."""
+    """The peer's, None if it presented none. OpenSSL must have verified it."""
     if connection.context.verify_mode is ssl.CERT_NONE:
         return None
     shown: dict[str, Any] | None = connection.getpeercert()

@@ -1,4 +1,4 @@
-"""Both sides of TLS, from PEM in memory to an `SSLContext`; and what a TLS listener shows and demands.
+"""`SSLContext` for both sides of TLS, from PEM in memory.
 
 Client certificates are checked by OpenSSL: chain, validity, purpose, and with `crl` every certificate of the chain
 against a list that must be there and must not have expired: what cannot be checked is not accepted.
@@ -11,7 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-ALPN: Final = ["http/1.1"]
+HTTP_1_1: Final = "http/1.1"
+HTTP_2: Final = "h2"
+"""As ALPN names them (RFC 7301 section 6, RFC 9113 section 3.2)."""
+
 _CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"  # of TLS 1.2: forward secrecy and AEAD only; those of 1.3 all are
 
 
@@ -28,14 +31,14 @@ class TlsMaterial:
 
 @dataclass(frozen=True, slots=True)
 class ClientCertificate:
-    """PEM: what the gateway shows to a destination that asks who it is; `cert` with the certificates in between."""
+    """PEM: what the gateway presents to a destination that asks for a certificate; `cert` with the intermediates."""
 
     cert: bytes
     key: bytes = field(repr=False)
 
 
 class BadMaterial(ValueError):
-    """`part` is the field of `TlsMaterial` or `ClientCertificate` that cannot be taken; the text says why and holds
+    """`part` is the field of `TlsMaterial` or `ClientCertificate` that cannot be used; the text says why and quotes
     nothing of it."""
 
     def __init__(self, part: str, problem: str) -> None:
@@ -45,7 +48,7 @@ class BadMaterial(ValueError):
 
 def build_server_context(material: TlsMaterial) -> ssl.SSLContext:
     """For a listener. Raises `BadMaterial`."""
-    context = server_context(ALPN)
+    context = server_context([HTTP_1_1])
     _load_own(context, material.cert, material.key)
     if material.client_ca is not None:
         _demand_client(context, material.client_ca, material.crl, material.client_required)
@@ -66,13 +69,10 @@ def server_context(alpn: Sequence[str]) -> ssl.SSLContext:
 def client_context(
     certificates: str | None, alpn: Sequence[str], shown: ClientCertificate | None = None
 ) -> ssl.SSLContext:
-    """Towards a destination: TLS 1.2 and 1.3, whose certificate must be for its name, in the SubjectAltName, and lead
-    to one of `certificates` (PEM; None for the system's). Keys and signatures of less than 112 bits are refused.
-    `shown` is shown to one that asks.
-
-    Raises `ssl.SSLError` or ValueError for certificates that are none, `BadMaterial` for what cannot be shown. Takes
-    tens of milliseconds.
-    """
+    """Towards a destination: TLS 1.2 and 1.3; its certificate must have its name in the SubjectAltName and lead to one
+    of `certificates` (PEM; None for the system's). Keys and signatures of less than 112 bits are refused. `shown` is
+    presented if asked for. Raises `ssl.SSLError` or ValueError for certificates that are none, `BadMaterial` for what
+    cannot be presented. Takes tens of milliseconds."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.hostname_checks_common_name = False
@@ -104,7 +104,7 @@ def _load_own(context: ssl.SSLContext, cert: bytes, key: bytes) -> None:
 
 
 def load_chain(context: ssl.SSLContext, chain: bytes, key: bytes) -> None:
-    """Show this certificate, as PEM. Raises `ssl.SSLError`, or `BadMaterial` for a key with a password."""
+    """Load the certificate to present, as PEM. Raises `ssl.SSLError`, or `BadMaterial` for a key with a password."""
     with _in_memory(chain) as chain_file, _in_memory(key) as key_file:
         context.load_cert_chain(chain_file, key_file, password=_no_password)
 
@@ -114,7 +114,7 @@ def _no_password() -> str:
 
 
 def _bad_own(error: ssl.SSLError) -> BadMaterial:
-    """OpenSSL does not say which of the two files it was reading, but what it wanted there."""
+    """OpenSSL does not say which of the two files it was reading, only what it expected."""
     if error.reason == "KEY_VALUES_MISMATCH":
         return BadMaterial("key", "does not belong to the first certificate in cert")
     if error.reason in ("KEY_TYPE_MISMATCH", "UNKNOWN_KEY_TYPE"):

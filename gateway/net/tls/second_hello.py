@@ -1,9 +1,9 @@
-"""The client's side of a tunnel until no second ClientHello can come any more: one for another host is held back.
+"""Watches the client's side of a tunnel for a second ClientHello: one for another host is held back.
 
 A server that offers TLS 1.3 may ask for another hello (HelloRetryRequest), in which RFC 8446 section 4.1.2 forbids
-another name. Whoever forwards the first hello by its name and then looks away leaves it to the server to check that. So
-the records behind the first hello are looked at, up to the first that cannot be followed by a hello: of nearly all
-connections that is one record, and then the relay is as if nobody had looked.
+another name. A proxy that checks only the first hello leaves that to the server. So the records behind the first hello
+are checked, up to the first that cannot be followed by a hello: in nearly all connections that is one record, and
+afterwards the relay works as if nothing had been checked.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ _RECORDS: Final = range(20, 24)
 _RECORD_HEADER: Final = 5
 _MESSAGE_HEADER: Final = 4
 _RANDOM: Final = slice(11, 43)  # behind both headers and the version, in the first record of an answer
-_PIECE: Final = 8192  # bytes passed on at once: what is not bulky is not given to the kernel, which looks at nothing
+_PIECE: Final = 8192  # bytes passed on at once: small pieces are not bulky, so they are not spliced unseen
 
 
 Denial = Callable[[Reason, str], Deny]
@@ -112,14 +112,14 @@ class HelloWatch:
             self._held = self._walk(self._held + data)
 
     def ended(self) -> None:
-        """What is held is no whole record, and of no use to anybody."""
+        """What is held is no complete record, and is dropped."""
         self._direction.ended()
 
     def lost(self) -> None:
         self._direction.lost()
 
     def _walk(self, data: bytes) -> bytes:
-        """What is left of `data` to be looked at again with what follows."""
+        """Returns the rest of `data`, to be checked again with what follows."""
         while data:
             if data[0] not in _RECORDS or data[1:2] not in (b"", b"\3"):  # no TLS, and no server goes on with it
                 return self._look_away(data)
@@ -137,7 +137,7 @@ class HelloWatch:
         return data
 
     def _is_past(self) -> bool:
-        """Whether what is encrypted is the handshake's. Early data is not, and where the server does not want it, a
+        """Whether encrypted records belong to the handshake. Early data does not, and if the server does not want it, a
         second hello may follow."""
         return self._answer is None or self._answer.is_final
 
@@ -226,7 +226,7 @@ class _Answer:
         self._direction.lost()
 
     def look_away(self) -> None:
-        """It is the direction's own source again, unless the relay is over."""
+        """The direction receives from its own source again, unless the relay is over."""
         if self._direction.source.receiver is self:
             self._direction.source.receiver = self._direction
 

@@ -16,33 +16,42 @@ from typing import Any, NamedTuple, cast
 
 from gateway.net.stream import Stream, last_words
 
-_READ = 16 * 1024  # a record holds no more, and room is made for all of it; less would leave a part within OpenSSL
-_UNTAKEN_AT_MOST = 4 * 1024 * 1024  # bytes that wait for a peer that has us answer (KeyUpdate) and does not read
-_GONE = "the peer went away before the handshake was over"
+_READ = 16 * 1024  # the size of a record; less would leave a part of it inside OpenSSL
+_UNTAKEN_AT_MOST = 4 * 1024 * 1024  # bytes queued for a peer that makes us answer (KeyUpdate) and does not read
 
 
 class Resumption(NamedTuple):
-    """The session that a client takes up again, None for none. `keep` is called once, with the first answer, when there
-    is one to take up the next time: a server of TLS 1.3 sends its tickets after the handshake."""
+    """The session that a client resumes, None for none. `keep` is called once, with the first answer, when there is a
+    session to resume next time: a server of TLS 1.3 sends its tickets after the handshake."""
 
     session: ssl.SSLSession | None
     keep: Callable[[ssl.SSLObject], None]
 
 
 class TlsFailed(Exception):
-    """The handshake came to no good end. `certificate` tells that the peer's was missing or not accepted, `verdict` is
-    then X509_V_ERR_ of OpenSSL, 0 for none; `detail` says what OpenSSL found and quotes nothing of the peer's. `alert`
-    is what the peer said, None if it said nothing; `gone`: it went away without a word."""
+    """The handshake failed. `detail` is OpenSSL's reason and quotes nothing of the peer's.
 
-    alert: str | None = None
-    verdict = 0
-    gone = False
+    `certificate`: the peer's was missing (`missing`) or not accepted; `verdict` is then OpenSSL's X509_V_ERR_ code, 0
+    for none. `alert` is the alert that the peer sent, None for none; `gone`: it closed the connection without one.
+    """
 
-    def __init__(self, detail: str, certificate: bool = False, missing: bool = False) -> None:
+    def __init__(
+        self,
+        detail: str,
+        *,
+        certificate: bool = False,
+        missing: bool = False,
+        verdict: int = 0,
+        alert: str | None = None,
+        gone: bool = False,
+    ) -> None:
         super().__init__(detail)
         self.detail = detail
         self.certificate = certificate
         self.missing = missing
+        self.verdict = verdict
+        self.alert = alert
+        self.gone = gone
 
 
 async def start_tls(
@@ -52,7 +61,7 @@ async def start_tls(
     server_hostname: str | None = None,
     resumption: Resumption | None = None,
 ) -> ssl.SSLObject:
-    """Both hands shaken: from here on `stream` speaks in the clear, and its peer in TLS. `resumption` is for a client.
+    """Shake hands; afterwards what is read from and written to `stream` is plain text. `resumption` is for a client.
 
     Raises `TlsFailed`; by then the alert is queued, and the stream is to be closed, as it is when this is cancelled.
     """
@@ -82,7 +91,7 @@ class TlsTransport(asyncio.Transport):
         self._keep_session = resumption.keep if resumption is not None else None
         self._shaken: asyncio.Future[None] | None = None
         self._peer_ended = False
-        self._said_goodbye = False
+        self._sent_close_notify = False
         self._fault: Exception | None = None
         self._clear_bytes = 0
         self._sealed_bytes = 0
@@ -111,12 +120,12 @@ class TlsTransport(asyncio.Transport):
         return self._ssl
 
     def _step_aside(self) -> None:
-        """Closing and resetting need no TLS: the stream is its socket's again."""
+        """Closing and resetting need no TLS: the stream uses its socket's transport again."""
         if not self._stream.is_lost:
             self._raw.set_protocol(self._stream)
         self._stream.transport = self._raw
 
-    # What the socket's transport tells.
+    # Called by the socket's transport.
 
     def data_received(self, data: bytes) -> None:
         self._incoming.write(data)
@@ -152,10 +161,10 @@ class TlsTransport(asyncio.Transport):
                 chunk = self._ssl.read(_READ)
             except ssl.SSLWantReadError:
                 break
-            except ssl.SSLZeroReturnError:  # both have said goodbye
+            except ssl.SSLZeroReturnError:  # `close_notify` from both sides
                 chunk = b""
             except ssl.SSLError:
-                if chunks:  # what came before the fault was said all the same
+                if chunks:  # what came before the fault is valid
                     self._above.data_received(b"".join(chunks))
                 raise
             self._peer_ended = not chunk
@@ -167,15 +176,15 @@ class TlsTransport(asyncio.Transport):
             self._above.eof_received()
 
     def _fail(self, error: ssl.SSLError) -> None:
-        """Before the hands are shaken the peer is told why; after that the connection is as good as reset."""
+        """During the handshake the peer is told why by an alert; after it the connection is treated as reset."""
         if self._shaken is not None:
-            self._stream.owes_goodbye()
+            self._stream.mark_written()
             self._settle(_failure(error))
         elif self._fault is None:
             self._fault = error.with_traceback(None)  # which holds this transport
             self._stream.alert = _failure(error).alert
             self._raw.abort()
-            self._lose(error)  # at once: nobody is to call what is closed already
+            self._lose(error)  # at once: nothing may be called on a closed transport
 
     def _settle(self, failure: TlsFailed | None) -> None:
         shaken, self._shaken = self._shaken, None
@@ -201,7 +210,7 @@ class TlsTransport(asyncio.Transport):
 
     def _lose(self, exc: Exception | None) -> None:
         self._above.connection_lost(exc)
-        self._stream.transport = self._raw  # else each would keep the other, and only the collector could tell
+        self._stream.transport = self._raw  # a reference cycle else
         self._settle(_gone())
 
     def pause_writing(self) -> None:
@@ -210,14 +219,14 @@ class TlsTransport(asyncio.Transport):
     def resume_writing(self) -> None:
         self._above.resume_writing()
 
-    # What the stream does with it.
+    # Called by the stream.
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """TLS inside this TLS stands between it and the stream."""
+        """With TLS inside this TLS the inner one stands between this transport and the stream."""
         self._above = cast("asyncio.Protocol", protocol)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        if self._said_goodbye or self._fault is not None or not data:
+        if self._sent_close_notify or self._fault is not None or not data:
             return
         size = len(data)
         sent = self._ssl.write(data)
@@ -231,14 +240,14 @@ class TlsTransport(asyncio.Transport):
         self._raw.write(sealed)
 
     def write_eof(self) -> None:
-        self._say_goodbye()
+        self._send_close_notify()
         self._raw.write_eof()
 
     def can_write_eof(self) -> bool:
         return True
 
     def close(self) -> None:
-        self._say_goodbye()
+        self._send_close_notify()
         self._raw.close()
 
     def abort(self) -> None:
@@ -257,7 +266,7 @@ class TlsTransport(asyncio.Transport):
         return self._raw.is_reading()
 
     def get_write_buffer_size(self) -> int:
-        """In bytes of the clear, as far as can be told: what waits is sealed."""
+        """In plain-text bytes, approximately: what waits is encrypted already."""
         queued = self._raw.get_write_buffer_size()
         return -(-queued * self._clear_bytes // self._sealed_bytes) if queued and self._sealed_bytes else queued
 
@@ -268,11 +277,11 @@ class TlsTransport(asyncio.Transport):
         """`ssl_object`, and what the socket's transport knows."""
         return self._ssl if name == "ssl_object" else self._raw.get_extra_info(name, default)
 
-    def _say_goodbye(self) -> None:
-        """`close_notify`, once. Whether the peer says its own is not waited for."""
-        if self._said_goodbye or self._fault is not None or self._raw.is_closing():
+    def _send_close_notify(self) -> None:
+        """Once. The peer's own `close_notify` is not waited for."""
+        if self._sent_close_notify or self._fault is not None or self._raw.is_closing():
             return
-        self._said_goodbye = True
+        self._sent_close_notify = True
         with contextlib.suppress(ssl.SSLError):  # it wants the peer's as well
             self._ssl.unwrap()
         self._flush()
@@ -283,20 +292,13 @@ class TlsTransport(asyncio.Transport):
 
 
 def _gone() -> TlsFailed:
-    failure = TlsFailed(_GONE)
-    failure.gone = True
-    return failure
+    return TlsFailed("the peer went away before the handshake was over", gone=True)
 
 
 def _failure(error: ssl.SSLError) -> TlsFailed:
     if isinstance(error, ssl.SSLCertVerificationError):
-        failure = TlsFailed(error.verify_message, certificate=True)
-        failure.verdict = error.verify_code
-        return failure
+        return TlsFailed(error.verify_message, certificate=True, verdict=error.verify_code)
     missing = error.reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE"
     said = (error.reason or type(error).__name__).lower().replace("_", " ")
-    failure = TlsFailed(said, certificate=missing, missing=missing)
-    _, was_told, alert = said.partition(" alert ")
-    if was_told:
-        failure.alert = alert
-    return failure
+    _, received, alert = said.partition(" alert ")
+    return TlsFailed(said, certificate=missing, missing=missing, alert=alert if received else None)

@@ -1,1 +1,1 @@
-"""Which requests a rule lets through, and where secrets may go: pure verdicts."""
+"""Which requests a rule allows, and where secrets may go: pure verdicts."""

@@ -1,4 +1,4 @@
-"""Where a secret may go: to which hosts, and for whom. Asked of every rule at load, and again of every request."""
+"""Where a secret may go: to which hosts, and for whom. Checked for every rule at load, and again for every request."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class SecretScope:
         return not isinstance(host, Address) and self.covers_all_of(HostPattern(host, Reach.EXACT))
 
     def covers_all_of(self, pattern: HostPattern) -> bool:
-        """Whether it may be sent to whatever the pattern covers."""
+        """Whether it may be sent to everything that the pattern covers."""
         return any(_contains(each, pattern) for each in self.hosts)
 
     def is_for(self, groups: Iterable[str]) -> bool:

@@ -1,9 +1,9 @@
-"""`inspect.requests`: the first entry that a request fits lets it pass, and none denies.
+"""`inspect.requests`: the first entry that a request matches allows it; without one it is denied.
 
-An entry fits by method, path and content type. One that has methods fits no request whose header names another method
-to some origins; one that has paths none whose path is ambiguous, or named again in its header. Where all but the
-content type fit, the refusal says so. The size of the content is no matter of fitting: the entry that lets a request
-pass says how much it may carry.
+An entry matches by method, path and content type. One that has methods matches no request with a header that overrides
+the method; one that has paths none whose path is ambiguous or overridden by a header. Where all but the content type
+match, the refusal says so. The size of the content is not matched: the entry that allows a request says how much it may
+carry.
 """
 
 from dataclasses import dataclass, field
@@ -61,7 +61,7 @@ class RequestRules:
         return NotAllowed(Reason.REQUEST_DENIED, doubt or "no entry of requests has the method and the path")
 
     def _match(self, asked: Asked) -> tuple[int, str]:
-        """The bits of the patterns that match, and why there are none if it is a matter of how origins read it."""
+        """The bits of the patterns that match, and why there are none if origins could read the request differently."""
         doubt = "a header that some read as the method" if asked.renames_method else ""
         if not any(self._accepts):
             return 0, doubt
@@ -80,7 +80,7 @@ def _measured(entry: RequestRule, asked: Asked) -> Allowed | NotAllowed:
 
 
 def _has_type(entry: RequestRule, asked: Asked) -> bool:
-    """What has no content needs no type; what has several has none (RFC 9110 section 8.3)."""
+    """Without content no type is needed; several types are none (RFC 9110 section 8.3)."""
     if not entry.content_types or not asked.has_content:
         return True
     types = media_types(asked.media_types)

@@ -16,7 +16,7 @@ STAR, STARS = "*", "**"
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})?")
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _SEPARATING = {*b"/\\?#", *range(0x20), 0x7F}
-"""Bytes that an escape may hide from the one who splits the path and show to the next, who decodes before he splits."""
+"""Escaped bytes that separate segments for an origin that decodes before it splits, and for others do not."""
 _TWICE = re.compile(r"%25[0-9A-Fa-f]{2}")
 _DOTS = frozenset({"", ".", ".."})
 _COMPATIBLE = frozenset("/\\%;?#")
@@ -25,7 +25,7 @@ Segments = tuple[str, ...]
 
 
 class AmbiguousPath(ValueError):
-    """Origins read it in different ways. The text says why, and quotes nothing."""
+    """Origins read it differently. The text says why, and quotes nothing."""
 
 
 class Readings(NamedTuple):
@@ -76,7 +76,7 @@ def _decoded(match: re.Match[str], found: list[int]) -> str:
 
 
 def _check_text(path: str) -> None:
-    """What is not ASCII is UTF-8 in its shortest form, and has no twin in ASCII that separates anything."""
+    """Non-ASCII text must be UTF-8 in its shortest form, without an ASCII look-alike that separates anything."""
     raw = re.sub(rb"%([0-9A-Fa-f]{2})", lambda match: bytes((int(match[1], 16),)), path.encode("latin-1"))
     try:
         text = raw.decode("utf-8")
@@ -95,7 +95,7 @@ def _dotted(path: str) -> int:
 
 
 def _check_parameters(segments: Segments) -> None:
-    """Some drop `;parameters` from each segment before they look for dots."""
+    """Some origins drop `;parameters` from each segment before they look for dots."""
     for segment in segments:
         bare = segment.replace("%3B", ";").partition(";")[0]
         if bare != segment and bare in _DOTS:
@@ -158,7 +158,7 @@ class PathSet:
                 self._skippable |= bit
 
     def _skipping(self, state: int) -> int:
-        """`**` before the end may stand for nothing; two never follow each other."""
+        """`**` before the end may match nothing; two never follow each other."""
         return state | ((state & self._skippable) << 1)
 
     def match(self, segments: Segments) -> int:

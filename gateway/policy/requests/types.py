@@ -1,4 +1,4 @@
-"""The media types that Content-Type tells (RFC 9110 section 8.3). It is one; but where several stand in a list some
+"""The media types of Content-Type (RFC 9110 section 8.3). There should be one; where several stand in a list some
 recipients take the first and some the last, so all of them count."""
 
 import re

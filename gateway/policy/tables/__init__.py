@@ -1,1 +1,1 @@
-"""Patterns and networks as tables that answer in the same time however many entries they have."""
+"""Tables of patterns and networks with look-ups that take the same time however many entries there are."""

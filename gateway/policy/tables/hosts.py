@@ -1,6 +1,6 @@
 """Host patterns by name: as many look-ups as the name has labels, however many patterns there are.
 
-What covers a name is found from the most specific pattern to the least: the name itself, then ever shorter suffixes
+Patterns that cover a name are found from the most specific to the least: the name itself, then ever shorter suffixes
 (where a suffix stands in two patterns, one label deep before any depth), then `*`.
 """
 
@@ -16,7 +16,7 @@ _MARKS: Final = {Reach.EXACT: b"e", Reach.CHILD: b"c", Reach.BELOW: b"b"}
 
 
 def packed_key(pattern: HostPattern) -> bytes:
-    """How a pattern stands in a packed table; not for `*`."""
+    """The key of a pattern in a packed table; not for `*`."""
     return _MARKS[pattern.reach] + pattern.name.encode("ascii")
 
 

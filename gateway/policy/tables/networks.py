@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def packed_key(network: Network) -> bytes:
-    """How a network stands in a packed table."""
+    """The key of a network in a packed table."""
     shift = WIDTH[network.version] - network.length
     return _packed_key(network.version, shift, network.value >> shift)
 

@@ -138,7 +138,7 @@ def _by_bucket(entries: bytearray, digests: Iterable[int]) -> PackedPiece:
 
 
 def _keyed(secret: bytes) -> blake2b:
-    """A digest that has taken the key already: to copy it takes half as long as to make one."""
+    """A keyed digest, to be copied: copying takes half as long as making one."""
     return blake2b(digest_size=8, key=secret)
 
 

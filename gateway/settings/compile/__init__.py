@@ -1,1 +1,1 @@
-"""From the form of files to what decides: what fits together, what does not, what is doubtful, what comes later."""
+"""From typed files to the values that decide: consistency checks, conflicts, warnings, what is not available yet."""

@@ -1,11 +1,12 @@
-"""What loads and is probably not meant: the warnings of `check` and of start-up."""
+"""Warnings of `check` and of start-up: what loads but is probably not meant."""
 
 from collections.abc import Iterator, Sequence
 
 from gateway.model.intent import Protocol
 from gateway.policy.rules import Action, PortRange
 from gateway.settings.compile.checks import Declared, counts_requests, hides_requests
-from gateway.settings.compile.inspection import Finding, gives_secrets, protocols_of
+from gateway.settings.compile.inspection import gives_secrets, protocols_of
+from gateway.settings.compile.inspectors import Finding
 from gateway.settings.policy import RuleSettings
 
 SERVER_FIRST = {
@@ -20,11 +21,11 @@ SERVER_FIRST = {
 }
 """Ports of protocols whose clients do not begin with TLS or HTTP."""
 
-# Keys that say how to let something through, and so say nothing on a deny.
+# Keys that configure what is let through, and so mean nothing on a deny.
 _ONLY_ON_ALLOW = (
-    *("within", "protocol", "sni", "ech", "resolve", "private", "limits", "honour_retry_after", "breaker"),
-    *("inspect", "via", "source", "proxy_protocol", "timeouts", "trace"),
-)
+    "within", "protocol", "sni", "ech", "resolve", "private", "limits", "honour_retry_after", "breaker", "inspect",
+    "via", "source", "proxy_protocol", "timeouts", "trace",
+)  # fmt: skip
 
 
 def advise_rule(

@@ -1,28 +1,26 @@
-"""What no single key can tell: whether the keys of a rule, a group or gateway.yaml fit together.
+"""Checks that involve several keys: whether the keys of a rule, a group or gateway.yaml fit together.
 
 Each check yields what is wrong with its path inside the rule, group or file; policy.py knows the place.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, takewhile
+from itertools import chain
 
-from gateway.model.addresses import Address, parse_network
 from gateway.model.client import IdentitySource
 from gateway.model.decision import SniRule
 from gateway.model.intent import Protocol
 from gateway.policy.rules import ANY_HOST, Action, HostPattern, PortRange
-from gateway.settings.compile.inspection import Finding, check_inspection
-from gateway.settings.compile.inspectors import check_inspector
+from gateway.settings.compile.inspection import check_inspection
+from gateway.settings.compile.inspectors import Finding, check_inspector
 from gateway.settings.gateway import (
     AccessLogSettings,
     ClientCertificateSettings,
     GatewaySettings,
     ListenerSettings,
+    ResolverSettings,
     SecretSettings,
 )
-from gateway.settings.hosts import HostEntry, Suffix, public_suffix
-from gateway.settings.inspecting.sections import InspectorSettings
 from gateway.settings.policy import (
     GroupSettings,
     LimitSettings,
@@ -32,8 +30,8 @@ from gateway.settings.policy import (
 )
 from gateway.settings.problems import did_you_mean
 from gateway.settings.sections.identity import IdentitySettings
+from gateway.settings.sections.inspectors import InspectorSettings
 
-_LOOPBACK = tuple(network for text in ("127.0.0.0/8", "::1") if (network := parse_network(text)) is not None)
 _KINDS_OF_LIMIT = ("use", "connections", "requests", "concurrent", "bandwidth", "bytes")
 
 
@@ -49,7 +47,19 @@ class Declared:
 
 
 def check_gateway(settings: GatewaySettings) -> Iterator[Finding]:
-    """Listeners are told apart, secrets do not go anywhere, and nobody administers from afar without a token."""
+    """All checks of gateway.yaml, section by section."""
+    yield from _check_listeners(settings)
+    yield from _check_credentials(settings)
+    yield from _check_inspectors(settings)
+    admin = settings.admin
+    if admin.token_file is None and not admin.bind.address.is_loopback:
+        yield ("admin", "bind"), f"{admin.bind} is reachable from elsewhere: that needs admin.token_file"
+    yield from _check_resolver(settings.resolver)
+    yield from _check_access_logs(settings)
+    yield from _check_identity(settings.identity)
+
+
+def _check_listeners(settings: GatewaySettings) -> Iterator[Finding]:
     names: set[str] = set()
     binds: set[str] = set()
     for index, listener in enumerate(settings.listeners):
@@ -61,32 +71,26 @@ def check_gateway(settings: GatewaySettings) -> Iterator[Finding]:
         binds.add(str(listener.bind))
         for path, message in chain(_check_tls(listener), _check_proxy_protocol(listener)):
             yield ("listeners", index, *path), message
-    yield from _check_credentials(settings)
-    yield from _check_inspectors(settings)
-    admin = settings.admin
-    if admin.token_file is None and not is_loopback(admin.bind.address):
-        yield ("admin", "bind"), f"{admin.bind} is reachable from elsewhere: that needs admin.token_file"
-    cache = settings.resolver.cache
-    if cache.min_ttl > cache.max_ttl:
+
+
+def _check_resolver(resolver: ResolverSettings) -> Iterator[Finding]:
+    if resolver.cache.min_ttl > resolver.cache.max_ttl:
         yield ("resolver", "cache", "min_ttl"), "is longer than max_ttl"
-    resolver = settings.resolver
     if resolver.tls is not None and resolver.transport == "udp":
         yield ("resolver", "tls"), "is for transport: dot or doh"
     if "path" in resolver.model_fields_set and resolver.transport != "doh":
         yield ("resolver", "path"), "is for transport: doh"
-    yield from _check_access_logs(settings)
-    yield from _check_identity(settings.identity)
 
 
 def _check_identity(identity: IdentitySettings) -> Iterator[Finding]:
-    """A token is checked in one way, and what is switched on is asked."""
-    asked = list(takewhile(lambda source: source is not IdentitySource.ADDRESS, identity.sources))
-    if identity.kubernetes and IdentitySource.KUBERNETES not in asked:
+    """A token is verified in one way, and what is configured is a source."""
+    used = identity.used_sources
+    if identity.kubernetes and IdentitySource.KUBERNETES not in used:
         yield ("identity", "kubernetes"), "is not asked: identity.sources does not name it before address"
     token = identity.token
     if token is None:
         return
-    if IdentitySource.TOKEN not in asked:
+    if IdentitySource.TOKEN not in used:
         yield ("identity", "token"), "is not asked: identity.sources does not name it before address"
     if (token.jwks is None) is not token.review:
         yield ("identity", "token"), "needs jwks, or review: true, and not both"
@@ -108,7 +112,7 @@ def _check_access_logs(settings: GatewaySettings) -> Iterator[Finding]:
 
 
 def _check_access_log(log: AccessLogSettings) -> Iterator[Finding]:
-    """Keys that speak of one format stand with it, and what is rotated is a file."""
+    """Keys of one format stand with it, and what is rotated is a file."""
     for key, format_ in _KEY_FOR_FORMAT.items():
         if key in log.model_fields_set and log.format != format_:
             yield (key,), f"is for format: {format_}"
@@ -132,7 +136,7 @@ def _check_tls(listener: ListenerSettings) -> Iterator[Finding]:
 
 
 def _check_proxy_protocol(listener: ListenerSettings) -> Iterator[Finding]:
-    """A captured connection wants the address that it was made to, which whoever passes it on with a header hides."""
+    """Not for captured connections: a sender that passes them on with a header hides their original destination."""
     if listener.proxy_protocol is not None and listener.mode in ("transparent", "dns"):
         yield ("proxy_protocol",), f"is not for mode: {listener.mode}, which goes by the address that was dialled"
 
@@ -151,13 +155,8 @@ def _check_inspectors(settings: GatewaySettings) -> Iterator[Finding]:
             yield ("inspectors", name, *path), message
 
 
-def is_loopback(address: Address) -> bool:
-    """Whether only this machine reaches the address."""
-    return any(address in network for network in _LOOPBACK)
-
-
 def check_match(match: MatchSettings) -> Iterator[Finding]:
-    """One entry of a group says something, and says it completely."""
+    """An entry of a group has keys, and complete ones."""
     if not match.model_fields_set:
         yield (), "an empty entry would match everyone: leave it out or name what matches"
     for key in ("service_account", "labels"):
@@ -176,7 +175,7 @@ def check_group(group: GroupSettings, declared: Declared) -> Iterator[Finding]:
 
 
 def check_limit(limit: LimitSettings, declared: Declared) -> Iterator[Finding]:
-    """A limit counts one thing, and its other keys speak of that thing."""
+    """A limit counts one thing, and its other keys belong to that thing."""
     kinds = [kind for kind in _KINDS_OF_LIMIT if kind in limit.model_fields_set]
     if len(kinds) != 1:
         what = f"has {' and '.join(kinds)}" if kinds else "counts nothing"
@@ -200,7 +199,7 @@ def check_limit(limit: LimitSettings, declared: Declared) -> Iterator[Finding]:
 def check_rule(
     rule: RuleSettings, patterns: Sequence[HostPattern], ports: Sequence[PortRange], declared: Declared
 ) -> Iterator[Finding]:
-    """The keys of one rule. `patterns` and `ports` are what holds, list files and defaults included."""
+    """The keys of one rule. `patterns` and `ports` are the effective ones, with list files and defaults."""
     if not rule.model_fields_set & {"hosts", "hosts_file", "cidrs", "cidrs_file"}:
         yield (), "needs hosts or cidrs"
     if rule.action is Action.DENY and rule.expires is not None:
@@ -265,13 +264,3 @@ def hides_requests(rule: RuleSettings, ports: Sequence[PortRange]) -> bool:
     if rule.action is Action.DENY or rule.inspect is not None or rule.protocol is Protocol.HTTP:
         return False
     return rule.protocol is not None or any((span.first, span.last) != (80, 80) for span in ports)
-
-
-def check_suffix(entry: HostEntry, rule: RuleSettings) -> Suffix | None:
-    """In which section of the Public Suffix List the entry covers a whole suffix that the rule does not own up to."""
-    if rule.public_suffix:
-        return None
-    for pattern in entry.patterns:
-        if (found := public_suffix(pattern)) is not None:
-            return found
-    return None

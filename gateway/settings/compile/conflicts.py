@@ -1,4 +1,4 @@
-"""Which rules contradict each other: found by destination, in one sweep over the ports of those that stand there."""
+"""Finds rules that contradict each other: by destination, in one sweep over the ports of the rules there."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,8 +14,8 @@ from gateway.policy.rules import Action, HostPattern, Mode, Policy, Rule, Tier
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """Two allow rules for one destination and a common port. `fatal`: for the same clients too, so that nothing says
-    which decides; otherwise they differ in groups and in settings, and a client of both groups gets one by rank."""
+    """Two allow rules for one destination and a common port. `fatal`: for the same clients too, so that neither takes
+    precedence; otherwise they differ in groups and in settings, and a client of both groups gets one by rank."""
 
     first: RuleRef
     second: RuleRef

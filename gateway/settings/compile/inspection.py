@@ -11,15 +11,13 @@ from gateway.policy.requests.credentials import SecretScope
 from gateway.policy.requests.judging import RequestRule, RequestRules
 from gateway.policy.requests.paths import parse_path_pattern
 from gateway.policy.rules import Action, HostPattern, PortRange
-from gateway.settings.compile.inspectors import check_named
+from gateway.settings.compile.inspectors import Finding, check_media_types, check_named
 from gateway.settings.gateway import ClientCertificateSettings, SecretSettings
 from gateway.settings.hosts import show_pattern
-from gateway.settings.inspecting.sections import InspectorSettings
 from gateway.settings.policy import HeaderSettings, InspectSettings, RequestSettings, RuleSettings
 from gateway.settings.problems import did_you_mean, show_value
+from gateway.settings.sections.inspectors import InspectorSettings
 from gateway.settings.source.places import KeyPath
-
-Finding = tuple[KeyPath, str]
 
 OURS_TO_SAY = frozenset(
     (
@@ -49,7 +47,7 @@ NEVER_LOGGED = frozenset({"authorization", "cookie", "proxy-authorization"})
 _SECRET = "secret"
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _METHOD = re.compile(r"[A-Z]+(?:-[A-Z]+)*")
-_MEDIA_TYPE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+/(?:\*|[!#$%&'+.^_`|~0-9A-Za-z-]+)")
+
 _VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 _REFERENCE = re.compile(r"\$\{secret:([^{}]*)\}")
 
@@ -67,7 +65,7 @@ def protocols_of(rule: RuleSettings, ports: Sequence[PortRange]) -> frozenset[Pr
 
 
 def secret_scope(secret: SecretSettings | ClientCertificateSettings) -> SecretScope:
-    """Where gateway.yaml lets it go."""
+    """Where gateway.yaml lets the secret go."""
     patterns = tuple(pattern for entry in secret.hosts for pattern in entry.patterns)
     return SecretScope(patterns, frozenset(secret.clients or ()))
 
@@ -87,7 +85,7 @@ def check_inspection(
     certificates: Mapping[str, ClientCertificateSettings],
     inspectors: Mapping[str, InspectorSettings],
 ) -> Iterator[Finding]:
-    """Paths start inside `inspect`. `patterns` and `ports` are what holds, list files and defaults included."""
+    """Paths start inside `inspect`. `patterns` and `ports` are the effective ones, with list files and defaults."""
     for index, request in enumerate(inspect.requests or ()):
         for path, message in _check_request(request):
             yield ("requests", index, *path), message
@@ -107,7 +105,7 @@ def check_inspection(
 
 
 def carries_tls(rule: RuleSettings, ports: Sequence[PortRange]) -> bool:
-    """Whether a rule with `inspect` needs somebody to end TLS."""
+    """Whether TLS has to be terminated for a rule with `inspect`."""
     return Protocol.TLS in protocols_of(rule, ports)
 
 
@@ -124,9 +122,8 @@ def _check_request(request: RequestSettings) -> Iterator[Finding]:
             parse_path_pattern(text)
         except ValueError as refusal:
             yield ("paths", index), f"{show_value(text)}: {refusal}"
-    for index, media_type in enumerate(request.content_types or ()):
-        if _MEDIA_TYPE.fullmatch(media_type) is None or media_type.startswith("*/"):
-            yield ("content_types", index), f"{show_value(media_type)} is no type/subtype or type/* without parameters"
+    for path, message in check_media_types(request.content_types or ()):
+        yield ("content_types", *path), message
 
 
 def _check_headers(headers: HeaderSettings) -> Iterator[Finding]:
@@ -175,7 +172,7 @@ def _check_credential(
     patterns: Sequence[HostPattern],
     ports: Sequence[PortRange],
 ) -> Iterator[str]:
-    """Whether it goes nowhere but where gateway.yaml says that it may."""
+    """Whether it goes only where gateway.yaml allows."""
     declared = known.get(what.name)
     if declared is None:
         yield f"{what} is not declared in gateway.yaml{did_you_mean(what.name, known)}"
@@ -207,7 +204,7 @@ def _check_log(inspect: InspectSettings) -> Iterator[Finding]:
 
 
 def compile_inspection(inspect: InspectSettings, directory: Path) -> Inspection:
-    """Of use if there were no findings. `directory` is the policy's."""
+    """Only after checks without findings. `directory` is the policy's."""
     changes = inspect.headers or HeaderSettings()
     values = tuple(HeaderValue(name, _parts(value)) for name, value in (changes.set or {}).items())
     has_secrets = gives_secrets(inspect)

@@ -1,13 +1,14 @@
-"""Inspectors of gateway.yaml: whether their keys fit together, and whether rules name those that are there."""
+"""Checks of inspectors: whether their keys fit together, and whether rules name declared ones."""
 
 import re
 from collections.abc import Container, Iterator, Mapping, Sequence
 
-from gateway.settings.inspecting.sections import BarSettings, InspectorSettings, SecretsSettings
 from gateway.settings.problems import did_you_mean, show_value
+from gateway.settings.sections.inspectors import BarSettings, InspectorSettings, SecretsSettings
 from gateway.settings.source.places import KeyPath
 
 Finding = tuple[KeyPath, str]
+"""What is wrong or doubtful, and where: a path inside what was checked."""
 
 LONGEST = 4096
 _KINDS = ("secrets", "media", "kind")
@@ -39,15 +40,20 @@ def _check_secrets(secrets: SecretsSettings) -> Iterator[Finding]:
 
 
 def _check_bar(direction: str, bar: BarSettings) -> Iterator[Finding]:
-    for name in ("types", "deny_types"):
-        for index, media_type in enumerate(getattr(bar, name) or ()):
-            if _MEDIA_TYPE.fullmatch(media_type) is None or media_type.startswith("*/"):
-                message = f"{show_value(media_type)} is no type/subtype or type/* without parameters"
-                yield ("media", direction, name, index), message
+    for name, types in (("types", bar.types), ("deny_types", bar.deny_types)):
+        for path, message in check_media_types(types or ()):
+            yield ("media", direction, name, *path), message
+
+
+def check_media_types(types: Sequence[str]) -> Iterator[Finding]:
+    """Paths start inside the list."""
+    for index, media_type in enumerate(types):
+        if _MEDIA_TYPE.fullmatch(media_type) is None or media_type.startswith("*/"):
+            yield (index,), f"{show_value(media_type)} is no type/subtype or type/* without parameters"
 
 
 def check_named(names: Sequence[str], declared: Mapping[str, InspectorSettings]) -> Iterator[Finding]:
-    """What a rule names. Paths start inside its list."""
+    """The inspectors that a rule names. Paths start inside its list."""
     seen: set[str] = set()
     for index, name in enumerate(names):
         if name not in declared:

@@ -1,4 +1,4 @@
-"""Limits as they are written into `Limit`s: quotas resolved, defaults filled in, each with a name of its own.
+"""Compiles limits: quotas resolved, defaults filled in, each with a name of its own.
 
 A bucket belongs to its limit's name, so that a reload which changes a rate keeps what was drawn.
 """
@@ -19,8 +19,8 @@ _PERIODS = {"hour": 3600.0, "day": 86400.0}
 def compile_limits(
     limits: Iterable[UseLimitSettings] | None, where: str, quotas: Mapping[str, LimitSettings]
 ) -> tuple[Limit, ...]:
-    """The limits that stand at `where`, a rule's full name or `group NAME`. Those of one kind are numbered from the
-    second on. A quota that is not declared, or used twice, counts for nothing here."""
+    """The limits of `where`, a rule's full name or `group NAME`. Those of one kind are numbered from the second on. A
+    quota that is not declared, or used twice, is skipped here."""
     compiled: dict[str, Limit] = {}
     kinds: Counter[Counted] = Counter()
     for settings in limits or ():
@@ -38,7 +38,7 @@ def compile_limits(
 
 
 def compile_limit(settings: LimitSettings, name: str) -> Limit:
-    """One that counts exactly one thing; `check_limit` has seen to that."""
+    """One that counts exactly one thing; `check_limit` has checked that."""
     counted = _counted(settings)
     rate, period = _rate(settings)
     queue = settings.on_limit == "queue"

@@ -1,4 +1,4 @@
-"""Checked files into the values that verdicts are made from: one `Policy`, whatever number of files it stands in."""
+"""Compiles checked files into the values that verdicts are made from: one `Policy`, whatever the number of files."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class PolicySource:
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """A policy, what to warn of, and how names that were written in Unicode are compared."""
+    """A policy, its warnings, and notes on how Unicode names are compared."""
 
     policy: Policy
     warnings: tuple[str, ...] = ()
@@ -128,7 +128,7 @@ class _Compiler:
             yield compiler.compile(rule, ref, document, ("rules", index))
 
     def _check_conflicts(self, policy: Policy) -> None:
-        """Two allows for one destination: an error where nothing says which decides, else a warning."""
+        """Two allows for one destination: an error where neither takes precedence, else a warning."""
         conflicts = find_conflicts(policy)
         places = dict(self._places()) if conflicts else {}
         for conflict in conflicts:

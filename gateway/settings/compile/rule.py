@@ -1,4 +1,4 @@
-"""One rule of a file into one `Rule`, checked on the way."""
+"""Compiles one rule of a file into one `Rule`, and checks it."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,10 +9,11 @@ from gateway.model.inspection.terms import Inspection
 from gateway.model.intent import Protocol
 from gateway.policy.rules import ANY_PORT, Action, Except, HostPattern, PortRange, Rule
 from gateway.settings.compile.advice import advise_rule
-from gateway.settings.compile.checks import Declared, check_rule, check_suffix
+from gateway.settings.compile.checks import Declared, check_rule
 from gateway.settings.compile.inspection import compile_inspection
 from gateway.settings.compile.limits import compile_breaker, compile_limits
-from gateway.settings.hosts import HostEntry, Suffix, parse_host_entry
+from gateway.settings.compile.suffixes import Suffix, check_suffix
+from gateway.settings.hosts import HostEntry, parse_host_entry
 from gateway.settings.policy import ExceptSettings, RuleSettings
 from gateway.settings.problems import BadValue, Problems
 from gateway.settings.source.authorities import parse_authorities
@@ -21,16 +22,16 @@ from gateway.settings.source.places import Document, KeyPath
 from gateway.settings.units import parse_cidr
 
 _HTTPS = (PortRange(443, 443),)
-_TERMS = frozenset(
-    {"sni", "ech", "inspect", "private", "within", "resolve", "source", "timeouts", "proxy_protocol"}
-    | {"limits", "honour_retry_after", "breaker"}
-)
+_TERMS = frozenset((
+    "sni", "ech", "inspect", "private", "within", "resolve", "source", "timeouts", "proxy_protocol", "limits",
+    "honour_retry_after", "breaker",
+))  # fmt: skip
 _NOTHING_EXCEPTED = Except()
 
 
 @dataclass(slots=True)
 class Findings:
-    """What a load has to tell: what is wrong, what is doubtful, and how names in Unicode are compared."""
+    """Results of a load: problems, warnings, and notes on how Unicode names are compared."""
 
     problems: Problems = field(default_factory=Problems)
     warnings: list[str] = field(default_factory=list)
@@ -53,7 +54,7 @@ class RuleCompiler:
         self._usual_terms = Terms(Protocol.AUTO, timeouts=self.usual)
 
     def compile(self, rule: RuleSettings, ref: RuleRef, document: Document, path: KeyPath) -> Rule:
-        """The rule that stands at `path`; of no use if it added to the problems."""
+        """The rule at `path`; not to be used if it added to the problems."""
         patterns = self._patterns(rule, document, path)
         ports = port_ranges(rule)
         for inner, message in check_rule(rule, patterns, ports, self.declared):
@@ -159,7 +160,7 @@ def _may_be_quoted(file: Path, document: Document) -> bool:
 
 
 def port_ranges(rule: RuleSettings) -> tuple[PortRange, ...]:
-    """What the rule covers: joined, in order, the default of its action if it names none."""
+    """The effective ports: joined, in order, the default of its action if it names none."""
     if not rule.ports:
         return ANY_PORT if rule.action is Action.DENY else _HTTPS
     joined: list[PortRange] = []

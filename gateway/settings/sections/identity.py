@@ -1,5 +1,6 @@
 """How clients are recognised, and the API server that is asked for it."""
 
+from itertools import takewhile
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -38,6 +39,11 @@ class IdentitySettings(Section):
     basic: BasicSettings | None = key(None, "Users with passwords.")
     token: TokenSettings | None = key(None, "Tokens of service accounts.")
     kubernetes: Flag = key(False, "Recognise pods by their address.")
+
+    @property
+    def used_sources(self) -> tuple[IdentitySource, ...]:
+        """Those before `address`, which always answers: none after it is reached."""
+        return tuple(takewhile(lambda source: source is not IdentitySource.ADDRESS, self.sources))
 
 
 class KubernetesSettings(Section):

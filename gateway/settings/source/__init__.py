@@ -1,1 +1,1 @@
-"""How text is read: bounded, strict, and with the place of everything in it."""
+"""Reads text: bounded, strict, and with the place of everything in it."""

@@ -6,7 +6,7 @@ from gateway.settings.problems import BadValue
 
 
 def parse_authorities(text: str) -> str:
-    """The text, fit for OpenSSL. Raises `BadValue` if there is no certificate in it."""
+    """The text, as OpenSSL takes it. Raises `BadValue` if there is no certificate in it."""
     plain = text.encode("ascii", "replace").decode()  # comments may hold any letters
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=plain)

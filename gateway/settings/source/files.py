@@ -26,6 +26,11 @@ def stamp(path: Path) -> Stamp:
     return status.st_ino, status.st_mtime_ns, status.st_size
 
 
+def unreadable(refusal: OSError | ValueError) -> BadValue:
+    """Why a file cannot be read; a ValueError is a NUL in its path."""
+    return BadValue(f"cannot be read: {refusal.strerror if isinstance(refusal, OSError) else refusal}")
+
+
 class Reader:
     """Reads files for one load."""
 
@@ -35,7 +40,7 @@ class Reader:
 
     @property
     def files(self) -> Mapping[Path, Stamp]:
-        """What was asked for, present or not, in that order, as it was just before it was looked at."""
+        """What was asked for, present or not, in that order, as it was just before it was read."""
         return self._files
 
     @property
@@ -44,7 +49,7 @@ class Reader:
         return self._digest.hexdigest()
 
     def note(self, path: Path) -> None:
-        """Something else whose change matters: a directory that was listed, a file that is not there."""
+        """Something else whose change matters: a directory that was listed, a file that does not exist."""
         self._files.setdefault(path, stamp(path))
 
     def read(self, path: Path, shown: Path | None = None) -> str:
@@ -53,9 +58,8 @@ class Reader:
         try:
             with path.open("rb") as file:
                 content = file.read(MAX_BYTES + 1)
-        except (OSError, ValueError) as refusal:  # ValueError: a NUL in the path
-            reason = refusal.strerror if isinstance(refusal, OSError) else str(refusal)
-            raise BadValue(f"cannot be read: {reason}") from refusal
+        except (OSError, ValueError) as refusal:
+            raise unreadable(refusal) from refusal
         if len(content) > MAX_BYTES:
             raise BadValue(f"is larger than {MAX_BYTES >> 20} MiB")
         self._digest.update(f"{shown or path}\0{len(content)}\0".encode(errors="surrogateescape"))

@@ -1,10 +1,10 @@
-"""Files with certificates and keys. A key that others may read is none any more, and is not taken."""
+"""Files with certificates and keys. A key that others may read is refused."""
 
 import stat
 from pathlib import Path
 
 from gateway.settings.problems import BadValue
-from gateway.settings.source.files import Reader
+from gateway.settings.source.files import Reader, unreadable
 
 _MORE_THAN_0640 = stat.S_IWGRP | stat.S_IXGRP | stat.S_IRWXO
 
@@ -18,9 +18,8 @@ def read_key(path: Path) -> bytes:
     """The same of a private key, which nobody but its owner and its group may read. Raises `BadValue`."""
     try:
         mode = path.stat().st_mode
-    except (OSError, ValueError) as refusal:  # ValueError: a NUL in the path
-        reason = refusal.strerror if isinstance(refusal, OSError) else str(refusal)
-        raise BadValue(f"cannot be read: {reason}") from refusal
+    except (OSError, ValueError) as refusal:
+        raise unreadable(refusal) from refusal
     if mode & _MORE_THAN_0640:
         raise BadValue(f"has mode {stat.S_IMODE(mode):04o}: a private key needs 0640 or less (chmod 0640)")
     return read_pem(path)

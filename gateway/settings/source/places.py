@@ -1,7 +1,5 @@
-"""Where something stands: data read from a file keeps its lines.
-
-Containers know the line of each key or item, so any path into the data has a place, `FILE:LINE: path`.
-"""
+"""Data with the line of everything in it. Containers know the line of each key or item, so any path into the data has a
+place, `FILE:LINE: path`."""
 
 import json
 import re
@@ -47,14 +45,14 @@ class MarkedList(list[Any]):
 
 @dataclass(slots=True)
 class Document:
-    """One file's data. `origins` names what else set a value (an environment variable, an option) by its path."""
+    """One file's data. `origins` names other sources of a value (an environment variable, an option) by its path."""
 
     file: str
     data: MarkedMapping
     origins: dict[KeyPath, str] = field(default_factory=dict)
 
     def line(self, path: Sequence[str | int]) -> int:
-        """The line of `path`, or of the closest thing around it that is there."""
+        """The line of `path`, or of the closest existing thing around it."""
         node: object = self.data
         line = self.data.line
         for key in path:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from gateway.model.inspection.secret import Secret
 from gateway.settings.problems import BadValue
+from gateway.settings.source.files import unreadable
 
 LONGEST = 16 * 1024
 SHORTEST_TO_SCRUB = 8
@@ -14,14 +15,13 @@ _VALUE = re.compile(r"[!-~](?:[ -~\t]*[!-~])?")
 
 
 def read_secret(path: Path, scrub: bool) -> Secret:
-    """The value without the line end at its end, fit to stand in a header (RFC 9110 section 5.5). Raises `BadValue`
-    saying why not."""
+    """The value without the line end at its end, fit for a header (RFC 9110 section 5.5). Raises `BadValue` saying why
+    not."""
     try:
         with path.open("rb") as file:
             content = file.read(LONGEST + 2)
-    except (OSError, ValueError) as refusal:  # ValueError: a NUL in the path
-        reason = refusal.strerror if isinstance(refusal, OSError) else str(refusal)
-        raise BadValue(f"cannot be read: {reason}") from refusal
+    except (OSError, ValueError) as refusal:
+        raise unreadable(refusal) from refusal
     value = content.removesuffix(b"\n").removesuffix(b"\r").decode("latin-1")
     if not value:
         raise BadValue("is empty")

@@ -40,7 +40,7 @@ Scalar = str | int | float | bool | None
 
 
 class _Stop(Exception):
-    """Nothing after this event can be read sensibly; the problem is noted."""
+    """Nothing after this event can be read; the problem is noted."""
 
 
 def parse_yaml(text: str, file: str) -> Document:
@@ -62,7 +62,7 @@ def parse_yaml(text: str, file: str) -> Document:
 
 
 def resolve_scalar(text: str) -> Scalar:
-    """What a plain scalar is in the core schema. `yes`, `010` as octal, `1:30` and `2027-01-31` mean nothing to it."""
+    """The value of a plain scalar in the core schema. `yes`, `010` as octal, `1:30` and `2027-01-31` are text."""
     if len(text) > _NUMBER_CHARACTERS or (text and text[0] not in _NOT_TEXT_STARTS):
         return text
     if text in _WORDS:

@@ -1,1 +1,1 @@
-"""Parts of `/metrics` beside the counts themselves."""
+"""The families of `/metrics`, and their formats."""

@@ -1,4 +1,4 @@
-"""What connections and requests came to, as families."""
+"""Counts of connections and requests, as families."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ from gateway.telemetry.exposition.families import Family, by_label, counter, his
 
 
 def of_counters(counters: Counters) -> Iterator[Family]:
-    """All that stands there."""
+    """All families of these counts."""
     yield counter(
         "egress.connections", "{connection}", "Connections that ended.",
         (((rule, decision, reason or ""), count)
@@ -27,12 +27,11 @@ def of_counters(counters: Counters) -> Iterator[Family]:
     yield histogram("egress.request.duration", "From head to end.", counters.request_duration)
     yield histogram("egress.dns.duration", "Resolving, where a dial succeeded.", counters.dns)
     yield histogram("egress.dial.duration", "Connecting, where it succeeded.", counters.dial)
-    began, text = (
-        counters.tls.copy().items(),
-        "Tunnels of TLS that ended, by the newest version that the client offers.",
-    )
-    yield counter("egress.tls.connections", "{connection}", text, began, ("version", "handling"))
-    failed, text = by_label(counters.inspectors_failed), "Exchanges in which it raised or was too slow."
+    text = "Tunnels of TLS that ended, by the newest version that the client offers."
+    tunnels = counters.tls.copy().items()
+    yield counter("egress.tls.connections", "{connection}", text, tunnels, ("version", "handling"))
+    text = "Exchanges in which it raised or was too slow."
+    failed = by_label(counters.inspectors_failed)
     yield counter("egress.inspector.failures", "{request}", text, failed, ("inspector",))
     yield from _delivered(counters)
 

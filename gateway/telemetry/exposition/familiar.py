@@ -1,5 +1,7 @@
-"""The same counts once more under names that existing dashboards ask for. What a label would need and we do not count
-by (the destination's name: there is no end of them) is the rule's name, or is left out."""
+"""The same counts under names that existing dashboards use.
+
+A label that we do not count by (the destination's name: there is no end of them) is the rule's name, or is left out.
+"""
 
 from collections.abc import Callable, Collection, Iterator
 
@@ -15,7 +17,7 @@ _ISTIO = ("reporter", "source_workload", "destination_service_name")
 
 
 class FamiliarNames(Collector):
-    """What `/metrics` says besides, for each of `also`."""
+    """Further metrics of `/metrics`, for each of `also`."""
 
     def __init__(self, read: Callable[[], Counters], also: Collection[str]) -> None:
         self._read = read
@@ -54,7 +56,7 @@ def _istio(counters: Counters) -> Iterator[Metric]:
 
 
 def _hubble(counters: Counters) -> Metric:
-    """A reason on what was dropped only, as there."""
+    """As there, only dropped flows have a reason."""
     labels = ("protocol", "verdict", "reason")
     family = CounterMetricFamily("hubble_flows_to_world", "Connections that ended.", labels=labels)
     counts: dict[tuple[str, str], int] = {}

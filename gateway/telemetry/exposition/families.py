@@ -1,6 +1,5 @@
-"""What is measured, whoever asks: name, unit and labels of every number stand once, and Prometheus and OpenTelemetry
-are told the same. A family is read when somebody asks; until then there are plain counts.
-"""
+"""Metric families: name, unit and labels of every number are defined once, for Prometheus and OpenTelemetry. A family
+is made when it is read; until then there are plain counts."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ Points = Iterable[Point] | Value
 
 
 class Kind(Enum):
-    """A counter only grows, a gauge tells of now, a histogram counts durations."""
+    """A counter only grows, a gauge is a current value, a histogram counts durations."""
 
     COUNTER = auto()
     GAUGE = auto()
@@ -50,22 +49,22 @@ _SPELT_OUT = {"s": "seconds", "By": "bytes"}
 
 
 def counter(name: str, unit: str, text: str, points: Points, labels: LabelValues = ()) -> Family:
-    """Of what was counted since the process began."""
+    """A number since the process began."""
     return Family(Kind.COUNTER, name, unit, text, labels, _listed(points))
 
 
 def gauge(name: str, unit: str, text: str, points: Points, labels: LabelValues = ()) -> Family:
-    """Of what is now."""
+    """A current value."""
     return Family(Kind.GAUGE, name, unit, text, labels, _listed(points))
 
 
 def histogram(name: str, text: str, points: Points, labels: LabelValues = ()) -> Family:
-    """Of seconds."""
+    """Durations in seconds."""
     return Family(Kind.HISTOGRAM, name, "s", text, labels, _listed(points))
 
 
 def by_label(counts: Mapping[str, Value]) -> Iterator[Point]:
-    """Of counts with one label, which another thread may be writing."""
+    """Points of counts with one label, which another thread may be writing."""
     for label, count in dict(counts).items():
         yield (label,), count
 

@@ -1,4 +1,4 @@
-"""Families as Prometheus' client library has them."""
+"""Families in the form of Prometheus' client library."""
 
 from collections.abc import Callable, Iterable, Iterator
 

@@ -1,1 +1,1 @@
-"""Live flows: the newest records of all workers, and what an operator wants to see of them."""
+"""Live flows: the newest records of all workers, and filters for them."""

@@ -1,4 +1,4 @@
-"""Which flows somebody wants to see: names and meanings follow those of Hubble where there is the same thing here."""
+"""Filters for flows: names and meanings follow those of Hubble where both have the same thing."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -22,22 +22,22 @@ Flow = Mapping[str, Any]
 
 
 class BadFilter(ValueError):
-    """Nothing that could be asked for; the text says what."""
+    """An invalid filter; the text says what is wrong."""
 
 
 class FlowFilter:
-    """Values of one key: either matches. Different keys: all must match."""
+    """Values of one key: any may match. Different keys: all must match."""
 
     def __init__(self, wanted: Mapping[str, frozenset[str]]) -> None:
         self._wanted = [(_TESTS[key], values) for key, values in wanted.items()]
 
     def holds(self, flow: Flow) -> bool:
-        """Whether it is wanted."""
+        """Whether the record matches."""
         return all(any(test(flow, value) for value in values) for test, values in self._wanted)
 
 
 def parse_filter(pairs: Iterable[tuple[str, str]]) -> FlowFilter:
-    """Of keys and values, in any order. Raises `BadFilter`."""
+    """From keys and values, in any order. Raises `BadFilter`."""
     wanted: dict[str, set[str]] = {}
     for number, (key, value) in enumerate(pairs, 1):
         if key not in _TESTS:
@@ -100,14 +100,14 @@ def _belongs_to(flow: Flow, key: str, value: str, matches: Callable[[str, str], 
 
 
 def _of_workload(flow: Flow, value: str) -> bool:
-    """`api` or `Deployment/api`, after a namespace or not."""
+    """`api` or `Deployment/api`, with or without a namespace."""
     full = str(flow.get("workload", ""))
     name = full.partition("/")[2]
     before = f"{flow.get('namespace', '')}/"
     return bool(full) and value in (full, name, before + full, before + name)
 
 
-def _told(flow: Flow, value: str) -> bool:
+def _has_status(flow: Flow, value: str) -> bool:
     """`404`, or a class of them: `4+` is all that begin with 4."""
     status = str(flow.get("status", ""))
     return status[:1] == value[:1] if value.endswith("+") else status == value
@@ -128,7 +128,7 @@ _TESTS: Mapping[str, Callable[[Flow, str], bool]] = {
     "protocol": _has("protocol"),
     "http_method": _has("method"),
     "http_path": _is_like("path"),
-    "http_status": _told,
+    "http_status": _has_status,
     "rule": _has("rule"),
     "reason": _has("reason"),
 }

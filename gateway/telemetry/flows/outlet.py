@@ -1,4 +1,4 @@
-"""From a worker's recorder to the ring, wherever that is."""
+"""Passes a worker's flows to the ring, wherever that is."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ Pass = Callable[[bytes], bool]
 
 
 class FlowOutlet:
-    """Fulfils `sinks.Sink`. What finds no room is dropped and counted: nobody waits for those who look on."""
+    """Fulfils `sinks.Sink`. What finds no room is dropped and counted: connections never wait for watchers."""
 
     def __init__(self, pass_on: Pass, counters: Counters) -> None:
         self._pass_on = pass_on

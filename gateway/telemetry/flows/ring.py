@@ -1,7 +1,7 @@
-"""The newest flows of all workers, for those who look on.
+"""The newest flows of all workers, for watchers.
 
-A reader keeps its own place and takes what it has time for: one that is slow misses what left the ring meanwhile, and
-is told how much that was. It costs the others nothing, and the ring knows no reader.
+A reader keeps its own position and takes what it has time for: a slow one misses what left the ring meanwhile, and
+learns how much that was. It slows down no other, and the ring does not know its readers.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ class _Batch(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """Flows as they came, Unix time and line, the first of them number `first`; `missed` ones had left the ring."""
+    """Flows in order, Unix time and line, the first of them number `first`; `missed` ones had left the ring."""
 
     first: int
     flows: Sequence[tuple[float, bytes]]
@@ -59,7 +59,7 @@ class Ring:
         return self._end
 
     def put(self, lines: bytes) -> None:
-        """Whole lines, each a flow; what holds none is not kept. The oldest ones go, as many as came together."""
+        """Whole lines, each a flow; an empty batch is not kept. The oldest leave in the batches in which they came."""
         count = lines.count(b"\n")
         if not count:
             return
@@ -83,7 +83,8 @@ class Ring:
         return Piece(first, flows[skipped : skipped + PIECE], missed)
 
     def _from(self, place: int) -> Sequence[_Batch]:
-        """As many batches from that number on as make a piece. Who follows is near the end: so they are looked for."""
+        """As many batches from that number on as make a piece. Readers mostly are near the end: the search begins
+        there."""
         found: deque[_Batch] = deque()
         for batch in reversed(self._batches):
             if batch.first + batch.size <= place:
@@ -106,7 +107,7 @@ class Ring:
         await self._grown.wait()
 
     def close(self) -> None:
-        """Nothing more comes: whoever waits goes."""
+        """Nothing more comes; waiting readers return."""
         self.closed = True
         self._wake()
 

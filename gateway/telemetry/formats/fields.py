@@ -1,4 +1,4 @@
-"""What the formats have in common: records as flat mappings, instants, and how text is kept from breaking a line."""
+"""Shared by the formats: records as flat mappings, instants, and escaping that keeps text from breaking a line."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -16,12 +16,13 @@ Recorded = dict[str, Any]
 
 
 class NotARecord(ValueError):
-    """A line that the format's writer did not write, or not whole."""
+    """A line that the format's writer did not write, or not completely."""
 
 
 def is_summed_up(record: Record | Mapping[str, Any]) -> bool:
-    """Whether it is a connection's that only sums up its exchanges, each of which has a record of its own. A format
-    that cannot tell the two kinds apart leaves it out, and who adds bytes up passes it over: they would count twice."""
+    """Whether it is a connection's record that only sums up its exchanges, each of which has a record of its own. A
+    format that cannot tell the two kinds apart leaves it out, and a reader that adds up bytes skips it: they would
+    count twice."""
     return "requests" in record and "exchange_id" not in record
 
 

@@ -17,7 +17,7 @@ def encode(record: ConnectionRecord | ExchangeRecord) -> bytes:
 
 
 def decode(line: bytes) -> ConnectionRecord | ExchangeRecord:
-    """What `encode` wrote; keys of a later version are passed over. Raises `NotARecord`."""
+    """What `encode` wrote; keys of a later version are skipped. Raises `NotARecord`."""
     try:
         keys = orjson.loads(line)
         kind = ExchangeRecord if isinstance(keys, dict) and "exchange_id" in keys else ConnectionRecord
@@ -50,7 +50,7 @@ _READ: tuple[tuple[str, type], ...] = (
 _REQUIRED = 5  # of them
 _KEYS = tuple(key for key, _ in _READ)
 _sound: set[tuple[type, ...]] = set()
-"""Kinds of values that were found to be right, of which there are few: a set for each choice of the other keys."""
+"""Combinations of types that were checked already; there are few, one for each choice of the optional keys."""
 
 
 def skim(line: bytes) -> Recorded:

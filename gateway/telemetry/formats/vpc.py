@@ -59,7 +59,7 @@ _UNKNOWN = "-"
 
 
 class FlowKey(NamedTuple):
-    """What flows are told apart by within a window: the five-tuple, the listener, and what became of it."""
+    """What distinguishes flows within a window: the five-tuple, the listener, and the outcome."""
 
     listener: str
     source: str
@@ -72,8 +72,8 @@ class FlowKey(NamedTuple):
 
 @dataclass(slots=True)
 class Flow:
-    """What one five-tuple moved one way; `start` and `end` are Unix seconds. `packets` is None where they are not known
-    of all that is in it."""
+    """The traffic of one five-tuple in one direction; `start` and `end` are Unix seconds. `packets` is None unless they
+    are known for all that is in it."""
 
     octets: int
     start: int
@@ -90,7 +90,7 @@ class Flow:
 
 def flows_of(record: Record) -> Iterator[tuple[FlowKey, Flow]]:
     """The flow there and, where the destination was reached, the flow back; none for a connection that sums up its
-    requests, and none where nobody was asked for. `record` is a connection's or an exchange's."""
+    requests, and none without a destination. `record` is a connection's or an exchange's."""
     known: Any = record
     if is_summed_up(record) or "port" not in known:
         return
@@ -158,8 +158,7 @@ class FlowReader:
         self._fields = tuple(fields)
 
     def decode(self, line: bytes) -> Recorded | None:
-        """What a line says, as a connection's record, both directions apart; None for one that tells of no flow.
-        Raises `NotARecord`."""
+        """A connection's record, both directions apart; None for a line without a flow. Raises `NotARecord`."""
         try:
             words = line.decode("ascii").split()
         except UnicodeDecodeError as error:
@@ -179,7 +178,8 @@ class FlowReader:
 
 
 def _record_of(known: dict[str, str]) -> Recorded:
-    """A flow that comes back to the client is told by its direction, or else by its ports: clients' are the higher."""
+    """The direction of a flow back to the client is known by its direction field, or else by its ports: clients' are
+    the higher."""
     source, destination = int(known["srcport"]), int(known["dstport"])
     direction = known.get("flow-direction")
     forward = destination <= source if direction is None else direction == "egress"

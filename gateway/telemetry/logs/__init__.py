@@ -1,1 +1,1 @@
-"""Where records go: files that are written, rotated, and gathered into windows."""
+"""Log files: written, rotated, and flows gathered into windows."""

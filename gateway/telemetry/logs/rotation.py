@@ -1,7 +1,7 @@
-"""A log file that is set aside when it is large or its time is over: renamed, compressed, and at last removed.
+"""Rotates a log file that is large or whose time is over: it is renamed, compressed, and at last removed.
 
 `access.log` becomes `access.log.20270131T235959.123456Z`, then `....gz`. All processes that write the file come here
-under its turn, so that one of them renames it; the others see that their file is another one now.
+under its turn, so that one of them renames it; the others notice that their file is another one now.
 """
 
 import gzip
@@ -24,8 +24,8 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RotationPlan:
-    """`size` in bytes and `every` in seconds of Unix time (86,400: at midnight UTC); None for never. `keep` is how many
-    set aside files there may be."""
+    """`size` in bytes and `every` in seconds of Unix time (86,400: at midnight UTC); None for never. `keep` is the
+    largest number of rotated files."""
 
     size: int | None = None
     every: float | None = None
@@ -43,7 +43,7 @@ class Rotation:
         self._compressing: threading.Thread | None = None
 
     def wants_reopening(self, descriptor: int, coming: int) -> bool:
-        """Whether the path is another file now, or is now that it was set aside for `coming` more bytes. Raises
+        """Whether the path is another file now, perhaps because this call rotated it for `coming` more bytes. Raises
         OSError."""
         try:
             current = self._path.stat()
@@ -61,7 +61,7 @@ class Rotation:
             self._compressing.join(timeout)
 
     def _is_due(self, status: os.stat_result, coming: int) -> bool:
-        """Only what holds something is set aside. Of a period, the last write tells which one the file is of."""
+        """An empty file is not rotated. The last write tells which period the file belongs to."""
         if not status.st_size:
             return False
         size, every = self._plan.size, self._plan.every
@@ -80,7 +80,7 @@ class Rotation:
             self._compressing.start()
 
     def _remove_oldest(self) -> None:
-        """By name, which is by age. A file that cannot be removed is told and left."""
+        """By name, which is by age. A file that cannot be removed is logged and left."""
         prefix = self._path.name
         siblings = [each for each in self._path.parent.iterdir() if each.name.startswith(f"{prefix}.")]
         aside = sorted(each for each in siblings if _STAMP.fullmatch(each.name.removeprefix(prefix)))
@@ -99,7 +99,7 @@ class Rotation:
 
 
 def _compress(path: Path) -> None:
-    """The compressed file stands there whole or not at all; the plain one goes when it does."""
+    """The compressed file appears complete or not at all; the plain one is removed afterwards."""
     part = path.with_name(f"{path.name}.gz.part")
     try:
         mode = path.stat().st_mode & 0o777

@@ -19,7 +19,7 @@ from gateway.telemetry.logs.rotation import Rotation
 STDOUT = "-"
 QUEUE_BYTES = 8 * 1024 * 1024
 WARNING_SECONDS = 10.0
-COMPRESSION_SECONDS = 5.0  # the thread's, at the end
+COMPRESSION_SECONDS = 5.0  # at the end, by the thread
 FILE_MODE = 0o640
 TAKEN, WRITTEN, LOST = range(3)
 
@@ -47,7 +47,7 @@ class Sink(Protocol):
         ...
 
     def reopen(self) -> None:
-        """Open the file anew (it was rotated away)."""
+        """Open the file again (it was rotated)."""
         ...
 
     def close(self, timeout: float) -> None:
@@ -56,10 +56,8 @@ class Sink(Protocol):
 
 
 class Turn:
-    """The right to write to a path, taken for a write at a time. Of one process: its sink is alone and need not wait.
-
-    `torn` tells that the last write ended inside a line.
-    """
+    """The right to write to a path, taken for one write at a time. In a single process the sink is alone and need not
+    wait. `torn` tells that the last write ended inside a line."""
 
     torn = False
 
@@ -95,9 +93,8 @@ class FileSink:
         self._path = path
         self._queue_bytes = queue_bytes
         self._monotonic = monotonic
-        self._changed = (
-            threading.Condition()
-        )  # its lock guards the counts and what follows; no file is touched under it
+        # Its lock guards the counts and what follows; no file is touched under it.
+        self._changed = threading.Condition()
         self._queue: deque[tuple[bytes | bytearray, int]] = deque()
         self._queued_bytes = 0
         self._reopen = False
@@ -166,7 +163,7 @@ class FileSink:
             return bool(self._queue) or self._reopen
 
     def _open_if_needed(self) -> None:
-        """A file that cannot be opened anew leaves the old one in use."""
+        """If a file cannot be opened again the old one stays in use."""
         with self._changed:
             reopen, self._reopen = self._reopen, False
         if reopen or self._descriptor is None:
@@ -210,7 +207,7 @@ class FileSink:
         return lines.count(b"\n", 0, done)
 
     def _rotate(self, rotation: Rotation, descriptor: int, coming: int) -> None:
-        """A file that cannot be set aside is written on."""
+        """If a file cannot be rotated it is still written to."""
         try:
             if rotation.wants_reopening(descriptor, coming):
                 self._open()
@@ -220,7 +217,7 @@ class FileSink:
     def _write_all(self, descriptor: int, lines: bytes | bytearray, turn: Turn) -> int:
         """How many bytes were written. After a write that failed inside a line the next one starts afresh."""
         done = 0
-        was_torn, turn.torn = turn.torn, True  # what stands there if this process is killed meanwhile
+        was_torn, turn.torn = turn.torn, True  # the flag that stays if this process is killed meanwhile
         try:
             if was_torn:
                 os.write(descriptor, b"\n")
@@ -233,7 +230,7 @@ class FileSink:
         return done
 
     def _warn(self, problem: str) -> None:
-        """At most once in `WARNING_SECONDS`, whoever finds out."""
+        """At most once in `WARNING_SECONDS`, whoever calls."""
         now = self._monotonic()
         with self._changed:
             if now < self._next_warning_at:

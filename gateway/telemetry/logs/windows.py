@@ -1,8 +1,8 @@
 """A VPC flow log: flows are gathered and written when their window ends.
 
 A connection is counted in the window in which it ended, with all that it moved; `start` and `end` are its own. Each
-process has windows of its own. A window without flows says `NODATA`, unless several processes write the log: none of
-them knows of the others. Where flows had to be left out, or lines before were lost, it says `SKIPDATA`.
+process has windows of its own. A window without flows writes `NODATA`, unless several processes write the log: none of
+them knows of the others. Where flows had to be left out, or earlier lines were lost, it writes `SKIPDATA`.
 """
 
 import threading
@@ -62,7 +62,7 @@ class FlowWindows:
         return self._sink.lost
 
     def gather(self, record: Record) -> bytes:
-        """Add a record's flows to the open window. No line comes of it yet."""
+        """Add a record's flows to the open window. No line is written yet."""
         with self._lock:
             for key, flow in flows_of(record):
                 known = self._flows.get(key)
@@ -76,7 +76,7 @@ class FlowWindows:
         return b""
 
     def put(self, lines: bytes | bytearray, count: int) -> None:
-        """See `Sink`. Nothing: the lines are made at a window's end."""
+        """See `Sink`. Does nothing: the lines are made at a window's end."""
 
     def reopen(self) -> None:
         """See `Sink`."""
@@ -96,9 +96,8 @@ class FlowWindows:
             skipped, self._skipped = self._skipped, set()
             start, self._start = self._start, self._window_at(now)
         end = max(start, min(int(now), start + self._interval))
-        lines = [
-            encode_flow(key, flow, self._fields) for key, flow in flows.items()
-        ]  # not under the lock: it takes long
+        # Not under the lock: it takes long.
+        lines = [encode_flow(key, flow, self._fields) for key, flow in flows.items()]
         lines += self._silences({key.listener for key in flows}, skipped, start, end)
         with self._lock:
             self._numbers[TAKEN] -= len(flows)  # the sink takes them now
@@ -106,13 +105,13 @@ class FlowWindows:
 
     def _silences(self, spoke: set[str], skipped: set[str], start: int, end: int) -> Sequence[bytes]:
         lost, self._lost_before = self._sink.lost > self._lost_before, self._sink.lost
-        told = []
+        lines = []
         for listener in self._listeners:
             if lost or listener in skipped:
-                told.append(encode_silence(listener, start, end, "SKIPDATA", self._fields))
+                lines.append(encode_silence(listener, start, end, "SKIPDATA", self._fields))
             elif self._tells_silence and listener not in spoke and end > start:
-                told.append(encode_silence(listener, start, end, "NODATA", self._fields))
-        return told
+                lines.append(encode_silence(listener, start, end, "NODATA", self._fields))
+        return lines
 
     def _window_at(self, now: float) -> int:
         return int(now) // self._interval * self._interval

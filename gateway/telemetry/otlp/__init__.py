@@ -1,1 +1,1 @@
-"""What a collector is told over OTLP: traces, metrics and logs, made from what was recorded, by a thread of its own."""
+"""Exports traces, metrics and logs over OTLP, made from records by a thread of its own."""

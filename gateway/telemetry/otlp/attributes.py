@@ -1,5 +1,5 @@
-"""How a record's keys are called in traces and logs: OpenTelemetry's semantic conventions where they have a name, else
-`egress.*`. The table is in docs/observability.md."""
+"""The attributes of a record's keys in traces and logs: names of OpenTelemetry's semantic conventions where there are
+any, else `egress.*`. The table is in docs/observability.md."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -24,7 +24,7 @@ CONVENTIONAL = {
     "sni": "tls.client.server_name",
     "resolved": "dns.answers",
 }
-_NOT_TOLD = frozenset(("time", "total_ms"))  # what a span or a log has as its own
+_NOT_TOLD = frozenset(("time", "total_ms"))  # fields of their own in spans and logs
 
 _OF_STAGES: Mapping[str, tuple[str, ...]] = {
     "policy": ("decision", "rule", "generation", "would_deny", "would_deny_rule"),
@@ -47,12 +47,12 @@ def name_of(key: str) -> str:
 
 
 def attributes_of_log(record: ConnectionRecord | ExchangeRecord) -> Attributes:
-    """All that the record tells."""
+    """Everything in the record."""
     return _told(record, _NOT_TOLD)
 
 
 def attributes_of_span(record: ConnectionRecord | ExchangeRecord) -> Attributes:
-    """All that is not told by the spans of its stages."""
+    """Everything that the spans of its stages do not hold."""
     told = _told(record, _ONLY_OF_STAGES | _NOT_TOLD)
     told["network.transport"] = "tcp"
     if record.get("door") == "connect" and "exchange_id" not in record:
@@ -97,7 +97,7 @@ def is_error(record: ConnectionRecord | ExchangeRecord) -> bool:
 
 
 def span_name(record: ConnectionRecord | ExchangeRecord) -> str:
-    """Few different ones (a client may send any method)."""
+    """One of few names (a client may send any method)."""
     method = record.get("method")
     if method is None:
         return "CONNECT" if record.get("door") == "connect" else "connection"

@@ -1,8 +1,8 @@
-"""Who speaks OTLP: the exporters of OpenTelemetry, which also obey its `OTEL_EXPORTER_OTLP_*` variables (headers, time
-limits, compression, certificates; the endpoint where none was set).
+"""OTLP exporters: those of OpenTelemetry, which also obey its `OTEL_EXPORTER_OTLP_*` variables (headers, time limits,
+compression, certificates; the endpoint where none was set).
 
-The collector is the operator's destination. It is dialled by these exporters and by nobody else, never through a proxy
-(ours would record its own telling), and redirected nowhere.
+The collector is the operator's destination. It is dialled by these exporters and by nothing else, never through a proxy
+(ours would record its own export), and redirects are refused.
 """
 
 import logging
@@ -28,19 +28,19 @@ _NO_PROXY = (("grpc.enable_http_proxy", 0),)
 
 
 class Exports(Protocol):
-    """One signal's way to the collector. May block for as long as `OTEL_EXPORTER_OTLP_TIMEOUT` says (10 s)."""
+    """Sends one signal to the collector. May block for as long as `OTEL_EXPORTER_OTLP_TIMEOUT` says (10 s)."""
 
     def export(self, batch: Any, /) -> Any:
-        """An enumeration whose member SUCCESS tells that the collector took it; nothing is raised."""
+        """Returns an enumeration whose member SUCCESS means that the collector took it; raises nothing."""
         ...
 
     def shutdown(self) -> Any:
-        """Give up what is being tried again."""
+        """Stop retrying."""
         ...
 
 
 class Exporters(NamedTuple):
-    """None: this signal is not told."""
+    """None: this signal is not exported."""
 
     traces: Exports | None = None
     metrics: Exports | None = None
@@ -85,7 +85,7 @@ def _http(plan: Plan, signal: str) -> Exports:
 
 
 def _refuse_redirect(response: requests.Response, *_: object, **__: object) -> None:
-    """The exporter, which follows none, would take it for a yes."""
+    """The exporter does not follow redirects, and would take one for success."""
     if response.is_redirect:
         response.close()
         raise requests.TooManyRedirects(response=response)

@@ -1,4 +1,4 @@
-"""A record as a log of OTLP, under the numbers of its span."""
+"""A record as a log record of OTLP, with the ids of its span."""
 
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.sdk._logs import ReadableLogRecord

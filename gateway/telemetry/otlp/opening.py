@@ -1,4 +1,4 @@
-"""Who tells the collector, as the plan and the environment want it."""
+"""Opens the OTLP export as the plan and the environment want it."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""What a collector is to be told. Imports nothing of OpenTelemetry: most gateways have no collector."""
+"""What is exported to a collector. Imports nothing of OpenTelemetry: most gateways have no collector."""
 
 from dataclasses import dataclass, field
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Spans of what is over, with the instants at which it happened: none exists while a connection lives."""
+"""Spans made after the fact, with the instants at which things happened: none exists while a connection lives."""
 
 import random
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 def spans_of(
     draft: Draft | ExchangeDraft, ended_at: float, numbers: Numbers, resource: Resource
 ) -> Iterator[ReadableSpan]:
-    """Its own, then those of its stages. `ended_at` is monotonic, as in the draft."""
+    """Its own span, then those of its stages. `ended_at` is monotonic, as in the draft."""
     record = seal(draft, ended_at) if isinstance(draft, Draft) else seal_exchange(draft, ended_at)
     context = _context(numbers.trace, numbers.span)
     parent = None if numbers.parent is None else _context(numbers.trace, numbers.parent, numbers.is_remote)
@@ -77,7 +77,7 @@ def _span(
 
 
 def nanoseconds(unix_seconds: float) -> int:
-    """As OTLP has instants."""
+    """Instants as OTLP has them."""
     return int(unix_seconds * _NANOSECONDS)
 
 

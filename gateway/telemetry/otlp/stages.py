@@ -1,5 +1,5 @@
-"""When the stages of a connection or of a request were, from what its draft remembers. All instants are Unix time in
-seconds. A stage whose end nobody noted is not told."""
+"""When the stages of a connection or of a request were, from its draft. All instants are Unix time in seconds. A stage
+without a noted end is left out."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -31,8 +31,8 @@ class Stage(NamedTuple):
 
 
 def stages_of(draft: Draft | ExchangeDraft, ended_at: float) -> Iterator[Stage]:
-    """In their order; `ended_at` is monotonic, as in the draft. `policy` is from the head's end over identity and
-    verdict to the lease."""
+    """In order; `ended_at` is monotonic, as in the draft. `policy` is from the head's end over identity and verdict to
+    the lease."""
     asked = draft.asked_time
     if asked is None:
         return
@@ -50,10 +50,9 @@ def _broken_off(draft: Draft | ExchangeDraft, asked: float, end: float) -> Itera
         yield Stage("policy", asked, end, failed=True)
         return
     reason = reason_of(draft)
-    name = "dns" if reason in _OF_NAMES else "dial" if reason in _OF_DIALS else None
-    if name is not None:
+    if reason in _OF_NAMES or reason in _OF_DIALS:
         yield Stage("policy", asked, asked)
-        yield Stage(name, asked, end, failed=True)
+        yield Stage("dns" if reason in _OF_NAMES else "dial", asked, end, failed=True)
 
 
 def _reached(

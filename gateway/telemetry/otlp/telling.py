@@ -1,6 +1,8 @@
-"""Telling the collector. It never holds up the loop: what is over is put into a bounded queue as it is; a thread of its
-own makes spans and logs of it and waits for the collector. What finds no room, and what the collector did not take
-after the exporter's tries, is dropped and counted; once the collector answers it goes on by itself.
+"""The OTLP export. It never holds up the loop: finished drafts are put into a bounded queue as they are; a thread of
+its own makes spans and logs of them and waits for the collector.
+
+What finds no room, and what the collector did not take after the exporter's retries, is dropped and counted; once the
+collector answers the export goes on by itself.
 """
 
 import logging
@@ -34,8 +36,8 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Seconds: what is queued is told so often, or when there is a batch of it; after each batch there is a pause, so
-    that a flood of denials leaves the process its CPU; metrics are told so often."""
+    """In seconds: how often the queue is exported, unless a batch is full before; the pause after each batch, so that a
+    flood of denials leaves the process its CPU; how often metrics are exported."""
 
     queue: float = 1.0
     batch: float = 0.25

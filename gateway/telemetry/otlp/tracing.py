@@ -1,8 +1,8 @@
-"""Which connections and requests are traced, and under which numbers. Drawn before anything else is made for a trace:
-from the connection's number, which is random, or as the client says that traces itself.
+"""Which connections and requests are traced, and with which trace and span ids.
 
-A request belongs to its client's trace if it says so, else to its connection's. Whatever tells of a connection can tell
-its numbers without asking anybody: the span of a connection has the connection's own.
+Drawn before anything else is made for a trace: from the connection's id, which is random, or from a client that traces
+itself. A request belongs to its client's trace if it names one, else to its connection's. The ids of a connection
+follow from the connection's own, so that whatever exports it can compute them.
 """
 
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ from gateway.telemetry.sealing import reason_of
 
 _BITS = 64
 _MASK = (1 << _BITS) - 1
-_ODD = 0x9E3779B97F4A7C15  # spreads small numbers over 64 bits, no two to one
+_ODD = 0x9E3779B97F4A7C15  # maps small numbers one to one onto 64 bits
 
 
 class Numbers(NamedTuple):
-    """Of a span. `parent` is the number of the span above it, None where the trace begins; `is_remote`: that one is
+    """The ids of a span. `parent` is the id of the span above it, None where the trace begins; `is_remote`: that one is
     the client's."""
 
     trace: int
@@ -56,12 +56,12 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Numbering:
-    """`process` is random, 64 bits and not 0: the first half of the traces that begin in this process."""
+    """`process` is random, 64 bits and not 0: the first half of the trace ids that begin in this process."""
 
     process: int
 
     def of(self, draft: Draft | ExchangeDraft) -> Numbers:
-        """Those of its own span."""
+        """The ids of its own span."""
         connection = draft if isinstance(draft, Draft) else draft.connection
         number = _number(connection)
         trace = connection.caller.trace_id if connection.caller else self.process << _BITS | number

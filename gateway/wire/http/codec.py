@@ -1,7 +1,7 @@
 """The interface of the two codecs, and the choice between them.
 
-Both keep the three-ways law of parsers, said in events: how a message is cut into segments changes no event but the
-cuts of its body data, no prefix of a valid message is malformed, and what is malformed stays so.
+Both keep the rule for parsers (value, None or Malformed) in terms of events: how a message is cut into segments changes
+no event but the cuts of its body data, no prefix of a valid message is malformed, and what is malformed stays so.
 """
 
 from typing import Literal, Protocol
@@ -63,10 +63,8 @@ class ResponseReader(Protocol):
         """What came after the last `End`."""
 
     def expect(self, method: str, *, upgrade: bool = False) -> None:
-        """A request with this method is about to be sent; `upgrade` if it may be answered by a 101.
-
-        Raises `MalformedMessage` if something is `leftover` (an answer before its question), or HTTP has ended here.
-        """
+        """A request with this method is about to be sent; `upgrade` if it may be answered by a 101. Raises
+        `MalformedMessage` if something is `leftover` (an answer before its request), or HTTP has ended here."""
 
     def receive(self, data: bytes) -> list[Event]:
         """As for requests. What comes before anything is expected is left over. Raises `MalformedMessage`."""
@@ -84,7 +82,7 @@ class Codec(Protocol):
 
 
 class _WitnessedCodec:
-    """A `Codec` whose readers ask one witness. It has no state, and one serves a whole process."""
+    """A `Codec` whose readers share one witness. It is stateless; one serves a whole process."""
 
     def __init__(self, witness: Witness) -> None:
         self._witness = witness

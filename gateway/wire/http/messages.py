@@ -58,7 +58,8 @@ class Request(NamedTuple):
     @property
     def is_persistent(self) -> bool:
         """Whether the sender goes on using the connection after this message (RFC 9112 section 9.3)."""
-        return _is_persistent(self.minor, connection_options(self.fields))
+        options = elements(self.values("connection") + self.values("proxy-connection"))  # old clients send the latter
+        return "close" not in options and (self.minor == 1 or "keep-alive" in options)
 
     @property
     def expects_continue(self) -> bool:
@@ -72,7 +73,7 @@ class Request(NamedTuple):
 
     @property
     def pauses(self) -> bool:
-        """Whether what follows may be no HTTP: that is the answer's to say."""
+        """Whether bytes other than HTTP may follow: the answer decides."""
         return self.method == "CONNECT" or bool(self.upgrade)
 
 
@@ -100,12 +101,6 @@ class Response(NamedTuple):
         return self.status < 200 and self.status != 101
 
     @property
-    def is_persistent(self) -> bool:
-        """Whether the connection outlives this message (RFC 9112 section 9.3)."""
-        ends_it = self.framing.delimiter is Delimiter.CLOSE
-        return not ends_it and _is_persistent(self.minor, connection_options(self.fields))
-
-    @property
     def upgrade(self) -> tuple[str, ...]:
         """The protocols, in lower case, that are switched to (101) or offered."""
         return _upgrade(self.minor, self.fields)
@@ -125,7 +120,7 @@ Event = Request | Response | bytes | End
 
 
 class MalformedMessage(Malformed):
-    """No continuation makes these bytes messages that we take. `events` are what the same bytes said before that."""
+    """No continuation makes these bytes messages that we take. `events` are those before the fault."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(reason, detail)
@@ -145,15 +140,6 @@ def values_of(fields: Fields, name: str) -> list[str]:
 def elements(values: list[str]) -> list[str]:
     """The elements of a list-valued field, in lower case, without empty ones (RFC 9110 section 5.6.1)."""
     return [each for part in ",".join(values).lower().split(",") if (each := part.strip(" \t"))]
-
-
-def connection_options(fields: Fields) -> set[str]:
-    """The options of Connection, and of the Proxy-Connection that old clients send to proxies, in lower case."""
-    return set(elements(values_of(fields, "connection") + values_of(fields, "proxy-connection")))
-
-
-def _is_persistent(minor: int, options: set[str]) -> bool:
-    return "close" not in options and (minor == 1 or "keep-alive" in options)
 
 
 def _upgrade(minor: int, fields: Fields) -> tuple[str, ...]:

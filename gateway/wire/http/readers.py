@@ -1,4 +1,4 @@
-"""The two readers. What they promise is said by the protocols in `codec`; here is how they keep it.
+"""The two readers, as the protocols in `codec` specify them.
 
 A head is matched by the grammar, its framing judged, its reading confirmed by a witness; then its content is taken out
 of its framing.
@@ -23,11 +23,8 @@ Message = TypeVar("Message", Request, Response)
 
 
 class _Reader(ABC, Generic[Message]):
-    """One message at a time, from a head that comes in pieces to its end; a fault that stays.
-
-    A head that is the one before to the byte, as of a client that polls, is not understood a second time. No reader
-    knows what another one has read.
-    """
+    """One message at a time, from a head that arrives in pieces to its end; a fault is final. A head that equals the
+    one before byte for byte, as of a client that polls, is not parsed again. Readers share nothing."""
 
     def __init__(self, grammar: HeadGrammar, witness: Witness, bounds: Bounds, is_paused: bool) -> None:
         self._grammar = grammar
@@ -47,7 +44,7 @@ class _Reader(ABC, Generic[Message]):
         return bytes(self._held) if self._is_paused else b""
 
     def receive(self, data: bytes) -> list[Event]:
-        """The events of `data`. A fault has with it those that came before it, and is repeated without them."""
+        """The events of `data`. A fault carries the events before it once, and is repeated without them."""
         if self._fault is not None:
             raise MalformedMessage(*self._fault)
         events: list[Event] = []
@@ -125,12 +122,12 @@ class _Reader(ABC, Generic[Message]):
         self._held += data
 
     def _recall(self, head: bytes) -> Message | None:
-        """What a head says that is like the one before in much; None where all of it is to be understood."""
+        """The event of a head that repeats much of the one before; None where all of it is to be parsed."""
         return None
 
     @abstractmethod
     def _understand(self, match: re.Match[str], head: bytes) -> Message:
-        """What a whole head says: judged, and confirmed."""
+        """The event of a whole head: judged, and confirmed."""
 
     @abstractmethod
     def _begin(self, message: Message, events: list[Event]) -> None:
@@ -138,7 +135,7 @@ class _Reader(ABC, Generic[Message]):
 
     @abstractmethod
     def _close(self, events: list[Event]) -> None:
-        """The peer sends no more, and a message or its absence is not complete."""
+        """The peer sends no more, and the message or its absence is incomplete."""
 
 
 class WitnessedRequestReader(_Reader[Request]):
@@ -160,8 +157,8 @@ class WitnessedRequestReader(_Reader[Request]):
         return self.receive(data)
 
     def _recall(self, head: bytes) -> Request | None:
-        """Most clients send the same fields with every request. What follows from them is not worked out again where
-        only the target differs; the target is judged, and the witness reads the whole head again."""
+        """Most clients send the same fields with every request. They are not parsed again where only the target
+        differs; the target is judged, and the witness reads the whole head again."""
         last = self._last
         if last is None:
             return None

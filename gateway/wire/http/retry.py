@@ -1,8 +1,5 @@
-"""When a client may come again, and over which bound it was: `Retry-After` of RFC 9110 section 10.2.3 and the fields of
-draft-ietf-httpapi-ratelimit-headers.
-
-A policy's names stay here: a bound is called after what it counts.
-"""
+"""When a client may try again, and which limit it met: `Retry-After` of RFC 9110 section 10.2.3 and the fields of
+draft-ietf-httpapi-ratelimit-headers. The policy's names are not disclosed: a limit is named after what it counts."""
 
 from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
@@ -17,14 +14,14 @@ _UNITS = {
 }
 
 LONGEST_PATIENCE = 3600.0
-"""Seconds; a destination that asks for more gets so much."""
+"""Seconds; a destination that asks for more gets this."""
 
 _LONGEST_WINDOW = 86400
-"""Seconds; a rate below one a day is told as one a day."""
+"""Seconds; a rate below one a day is given as one a day."""
 
 
 def retry_fields(retry: Retry) -> list[tuple[str, str]]:
-    """Whole seconds, rounded up, at least 1: who comes back sooner is refused again."""
+    """Whole seconds, rounded up, at least 1: a client that tries again sooner is refused again."""
     seconds = max(1, ceil(retry.after))
     fields = [("Retry-After", str(seconds))]
     if retry.limit is not None:
@@ -35,7 +32,7 @@ def retry_fields(retry: Retry) -> list[tuple[str, str]]:
 
 
 def parse_retry_after(values: Sequence[str], now: float) -> float | None:
-    """Seconds from `now` (Unix time) on, at most `LONGEST_PATIENCE`; None where nothing that can be read is said."""
+    """Seconds from `now` (Unix time) on, at most `LONGEST_PATIENCE`; None without a valid value."""
     if len(values) != 1:
         return None
     text = values[0].strip()

@@ -8,7 +8,7 @@ _UPGRADE = [("Host", "any"), ("Connection", "upgrade"), ("Upgrade", "any")]
 
 
 class H11Witness:
-    """A connection for each head: what h11 remembers of one message is of no use for the next."""
+    """A new connection for each head: h11's state after one message is of no use for the next."""
 
     def confirms_request(self, head: bytes, request: Request) -> bool:
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=len(head))

@@ -1,4 +1,4 @@
-"""llhttp, through httptools, with none of its leniencies switched on. It reads Node's side of the internet."""
+"""llhttp, through httptools, with none of its leniencies switched on. It stands for servers that parse as Node does."""
 
 import httptools
 
@@ -6,8 +6,8 @@ from gateway.wire.http.messages import Fields, Request, Response
 
 
 class _HeardLine:
-    """What llhttp says about one head but for its fields. It does not know its parser, so no cycle waits for the
-    collector."""
+    """What llhttp reports about one head, without its fields. It does not know its parser, so there is no reference
+    cycle."""
 
     __slots__ = ("first", "has_ended", "is_whole")
 
@@ -30,7 +30,7 @@ class _HeardLine:
 
 
 class _Heard(_HeardLine):
-    """All that it says."""
+    """All that it reports."""
 
     __slots__ = ("lines",)
 
@@ -43,7 +43,7 @@ class _Heard(_HeardLine):
 
 
 class LlhttpWitness:
-    """A parser for each head: it is cheap, and nothing of one message is left to the next."""
+    """A new parser for each head: it is cheap, and no state of one message is left to the next."""
 
     def confirms_request(self, head: bytes, request: Request) -> bool:
         heard = _Heard()
@@ -79,7 +79,7 @@ def _line_of(request: Request) -> str:
 
 
 def _feed(parser: httptools.HttpRequestParser | httptools.HttpResponseParser, head: bytes) -> bool:
-    """Whether the parser takes it. An upgrade is told at the end of the head, which is all that there is."""
+    """Whether the parser accepts it. It reports an upgrade at the end of the head, which is all that there is."""
     try:
         parser.feed_data(head)
     except httptools.HttpParserError:
@@ -90,7 +90,7 @@ def _feed(parser: httptools.HttpRequestParser | httptools.HttpResponseParser, he
 
 
 def _is_same(heard: _Heard, first_line: bytes, head: bytes, expected: str, fields: Fields) -> bool:
-    """Whether what was heard, written down, is the head itself (nearly always), or else the same line for line."""
+    """Whether what was reported is the head itself, byte for byte (nearly always) or else line for line."""
     if not heard.is_whole:
         return False
     if b"\r\n".join([first_line, *heard.lines, b"\r\n"]) == head:

@@ -1,7 +1,7 @@
-"""Messages to bytes: what was read is written anew from its values, never passed on as it came.
+"""Messages to bytes: what was read is written anew from its values, never copied.
 
-Whoever calls these took the values from a reader or made them; the values are not checked again but for line ends, the
-one thing that could turn a value into another message.
+Callers took the values from a reader or made them; they are not checked again except for line ends, the one thing that
+could turn a value into another message.
 """
 
 from collections.abc import Iterable

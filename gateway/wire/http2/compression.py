@@ -20,7 +20,7 @@ _REMEMBERED = 16
 _LONGEST = 1024  # bytes of a block that is remembered
 _SHORT_COOKIE = 20
 _HARD_BOUND = 2 * HEADER_LIST
-"""Where decoding stops in its midst, and with it the connection. Between the two bounds only the stream does."""
+"""Where decoding stops, and with it the connection. Between the two bounds only the stream ends."""
 
 
 class _Table(HeaderTable):
@@ -49,7 +49,7 @@ class _Table(HeaderTable):
     @maxsize.setter
     def maxsize(self, size: int) -> None:
         self.resizes += 1
-        HeaderTable.maxsize.fset(self, size)  # type: ignore[attr-defined]  # which knows a property by its type alone
+        HeaderTable.maxsize.fset(self, size)  # type: ignore[attr-defined]  # mypy does not know a property's `fset`
 
     def get_by_index(self, index: int) -> tuple[bytes, bytes]:
         """See `HeaderTable`."""
@@ -101,7 +101,7 @@ class Decompressor:
         if whole is None:
             return self._work_out(block)
         self._table.added = []
-        for name, value in whole[1]:  # some servers say all of it each time, and have it put into the table
+        for name, value in whole[1]:  # some servers send the whole head literally each time, and add it to the table
             self._table.add(name, value)
         return whole[0]
 

@@ -31,7 +31,7 @@ from gateway.wire.http2.settings import CONNECTION_WINDOW, HEADER_LIST, STREAMS
 
 _LONGEST_BLOCK = HEADER_LIST  # compressed
 _CONTINUATIONS = 8
-_SMALL = 4096  # larger ones come to an end by themselves: a window may not exceed 2^31-1
+_SMALL = 4096  # larger ones are bounded anyway: a window may not exceed 2^31-1
 
 
 class HeadCame(NamedTuple):

@@ -1,8 +1,8 @@
-"""How much of what costs a peer nothing is borne: a bucket for each kind, that fills with time.
+"""Bounds on what costs a peer nothing to send: a token bucket for each kind.
 
-Each kind is cheap to send and dear, or at least useless, to take: streams that are opened to be reset
-(CVE-2023-44487), SETTINGS, PINGs, frames that carry nothing, windows that nobody waits for. Honest peers send some of
-all of them, which is what the bursts are for. Time is an argument, in seconds.
+Each kind is cheap to send and expensive, or at least useless, to receive: streams that are opened to be reset
+(CVE-2023-44487), SETTINGS, PINGs, empty frames, window updates that nobody waits for. Honest peers send some of all of
+them, which is what the bursts are for. Time is an argument, in seconds.
 """
 
 from enum import Enum
@@ -19,7 +19,7 @@ class Bucket(NamedTuple):
 
 
 class Kind(Enum):
-    """What is counted, and what of it is borne."""
+    """What is counted, and how much of it is tolerated."""
 
     RESET = "streams that are reset", Bucket(400, 100)
     SETTINGS = "SETTINGS", Bucket(100, 10)  # gRPC's C core sends one for each new estimate of the path's bandwidth
@@ -50,7 +50,7 @@ class Floods:
         self._levels[kind] = level, now
 
     def earn(self, kind: Kind, count: float) -> None:
-        """What we did ourselves gives the peer reason for so many more."""
+        """Something that we did gives the peer a reason for so many more."""
         known = self._levels.get(kind)
         if known is not None:
             self._levels[kind] = min(kind.bucket.burst, known[0] + count), known[1]

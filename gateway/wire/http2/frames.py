@@ -51,17 +51,15 @@ class Frame(NamedTuple):
 
 
 class FrameReader:
-    """Cuts what comes into frames. `awaits_preface`: the client's comes before its first frame.
-
-    Held is at most one frame and what came with it. Raises `ConnectionFault`.
-    """
+    """Cuts what arrives into frames. `awaits_preface`: the client's preface comes before its first frame. At most one
+    frame and what arrived with it is held. Raises `ConnectionFault`."""
 
     def __init__(self, awaits_preface: bool) -> None:
         self._held = b""
         self._awaits_preface = awaits_preface
 
     def feed(self, data: bytes) -> Iterator[Frame]:
-        """All that are whole by now. To be exhausted before the next call."""
+        """All that are complete by now. To be exhausted before the next call."""
         held = self._held + data if self._held else data
         position, size = 0, len(held)
         if self._awaits_preface:
@@ -114,7 +112,7 @@ def word_of(frame: Frame) -> int:
 
 
 def goaway_of(frame: Frame) -> tuple[int, int]:
-    """The last stream that was or may be dealt with, and the code. What a peer says in words is not for us."""
+    """The last stream that was or may be processed, and the code. The debug data is ignored."""
     if len(frame.payload) < _GOAWAY.size:
         raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "a GOAWAY cut off")
     last, code = _GOAWAY.unpack_from(frame.payload)

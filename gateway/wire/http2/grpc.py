@@ -1,6 +1,5 @@
-"""What a client of gRPC is told: a status of gRPC's own, in a response that is nothing but its trailers (gRPC over
-HTTP/2, "Responses"). Any other answer its libraries would only guess at from the status of HTTP.
-"""
+"""Errors for gRPC clients: a gRPC status in a response that is nothing but its trailers (gRPC over HTTP/2,
+"Responses"). From any other answer its libraries only guess a status by the HTTP status."""
 
 import re
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ def is_grpc(request: Request) -> bool:
 
 
 def grpc_answer(answer: AnswerValues) -> Sequence[tuple[str, str]]:
-    """The one head. What would be said in HTTP of coming again is said as `grpc-retry-pushback-ms`, too (gRFC A6)."""
+    """The one head. A time to retry after is sent as `grpc-retry-pushback-ms`, too (gRFC A6)."""
     kept = [(name.lower(), value) for name, value in answer.fields if name.lower() not in _ABOUT_CONTENT]
     fields = [
         (":status", "200"),

@@ -1,6 +1,6 @@
-"""What is sent on an HTTP/2 connection: within the peer's windows, in frames of a size that everybody takes.
+"""What is sent on an HTTP/2 connection: within the peer's windows, in frames of a size that every peer takes.
 
-Nothing is held here but what `take` gives out next: content for which there is no window stays with who has it.
+Nothing is held here but what `take` returns next: content without window stays with its writer.
 """
 
 from collections.abc import Sequence
@@ -81,7 +81,7 @@ class ClosedStreams:
             self._due.pop(oldest, None)
 
     def get(self, number: int) -> Closed | None:
-        """None: too long ago to be told."""
+        """None: closed too long ago, or never open."""
         return self._known.get(number)
 
     def was_due(self, number: int, size: int) -> bool:
@@ -204,7 +204,7 @@ class Sender:
             self.forget_if_over(stream)
 
     def reset(self, number: int, code: ErrorCode) -> None:
-        """End a stream before its time, or say of one that never was that it will not be."""
+        """End a stream early, or refuse one that was never taken."""
         stream = self.streams.get(number)
         if stream is not None:
             self.forget(stream, Closed.BY_US)
@@ -215,7 +215,7 @@ class Sender:
         self.put(reset_frame(number, code))
 
     def go_away(self, last: int, code: ErrorCode) -> None:
-        """No further streams are taken. Said once in order, and once more at a fault."""
+        """No further streams are taken. Sent once in order, and once more at a fault."""
         if not self.is_leaving or code is not ErrorCode.NO_ERROR:
             self.put(goaway_frame(last, code))
         self.is_leaving = True
@@ -236,7 +236,7 @@ class Sender:
         return told
 
     def credit_connection(self, size: int) -> int:
-        """The same for all of them."""
+        """The same for the connection."""
         self._owed += size
         if self._owed < _WORTH_TELLING_FOR_ALL:
             return 0
@@ -245,7 +245,7 @@ class Sender:
         return owed
 
     def grow(self, size: int) -> None:
-        """The peer takes so much more on the connection. Raises `ConnectionFault`."""
+        """The peer takes so many bytes more on the connection. Raises `ConnectionFault`."""
         if not size:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a WINDOW_UPDATE of nothing")
         self.window += size
@@ -261,7 +261,7 @@ class Sender:
             raise StreamFault(ErrorCode.FLOW_CONTROL_ERROR, "a window of more than 2^31-1")
 
     def heed(self, key: int, value: int, of_server: bool) -> None:
-        """One of the peer's settings. Raises `ConnectionFault`."""
+        """Apply one of the peer's settings. Raises `ConnectionFault`."""
         before = self.peer.window
         self.peer.heed(key, value, of_server)
         if key == HEADER_TABLE_SIZE:

@@ -1,4 +1,4 @@
-"""What a peer has said it takes (RFC 9113 section 6.5.2), and what we say."""
+"""The settings that a peer has sent (RFC 9113 section 6.5.2), and those that we send."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -36,7 +36,7 @@ _SWITCHES = {ENABLE_PUSH: "ENABLE_PUSH", ENABLE_CONNECT_PROTOCOL: "ENABLE_CONNEC
 
 @dataclass(slots=True)
 class PeerSettings:
-    """As they are in force until the peer says otherwise."""
+    """The defaults until the peer sends others."""
 
     table: int = _TABLE
     streams: int = MAX_WINDOW
@@ -44,7 +44,7 @@ class PeerSettings:
     connects: bool = False
 
     def heed(self, key: int, value: int, of_server: bool) -> None:
-        """One setting. What we do not know is ignored. Raises `ConnectionFault`."""
+        """Apply one setting. Unknown ones are ignored. Raises `ConnectionFault`."""
         if key == HEADER_TABLE_SIZE:
             self.table = min(value, _TABLE)
         elif key == MAX_CONCURRENT_STREAMS:
@@ -68,7 +68,7 @@ class PeerSettings:
 
 
 def server_settings(connects: bool) -> list[tuple[int, int]]:
-    """What clients are told. `connects`: they may ask for WebSockets (RFC 8441)."""
+    """Those sent to clients. `connects`: they may ask for WebSockets (RFC 8441)."""
     settings = [
         (MAX_CONCURRENT_STREAMS, STREAMS),
         (INITIAL_WINDOW_SIZE, STREAM_WINDOW),
@@ -78,5 +78,5 @@ def server_settings(connects: bool) -> list[tuple[int, int]]:
 
 
 def client_settings() -> list[tuple[int, int]]:
-    """What destinations are told: nothing is to be pushed."""
+    """Those sent to destinations: no server push."""
     return [(ENABLE_PUSH, 0), (INITIAL_WINDOW_SIZE, STREAM_WINDOW), (MAX_HEADER_LIST_SIZE, HEADER_LIST)]

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from gateway.app.configuration import Sources
-from gateway.app.generation.assembler import Assembler, Generation, Whereabouts
+from gateway.app.generation.assembler import Assembler, Generation, OwnAddresses
 from gateway.app.generation.frames import load
 from gateway.app.generation.reading import ChildReader, ReaderLost, ReadFailed
 from tests.app.policies import text, write
 
 
 async def read(reader: ChildReader) -> Generation:
-    assembler = Assembler(3, Whereabouts())
+    assembler = Assembler(3, OwnAddresses())
     async with aclosing(reader()) as frames:
         async for frame in frames:
             assembler.take(load(frame))

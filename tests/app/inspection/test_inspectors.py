@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.app.inspection.looking import InspectorsInForce, check_inspectors
+from gateway.app.inspection.inspectors_in_force import InspectorsInForce, check_inspectors
 from gateway.model.inspection.watching import RequestHead
 from gateway.model.reasons import Reason
 from gateway.settings.gateway import GatewaySettings

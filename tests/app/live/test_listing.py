@@ -2,7 +2,7 @@
 
 from gateway.app.live.listing import SLICE, close_tunnel, list_tunnels
 from gateway.model.reasons import Reason
-from tests.app.live.test_aftermath import open_tunnel
+from tests.app.live.test_reevaluation import open_tunnel
 from tests.telemetry.drafts import asked, permit_of
 
 

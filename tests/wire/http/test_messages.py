@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.wire.http.messages import NO_CONTENT, UNTIL_CLOSE, Fields, Framing, Request, Response
+from gateway.wire.http.messages import NO_CONTENT, Fields, Framing, Request, Response
 
 
 def request(*fields: tuple[str, str], minor: int = 1, method: str = "GET") -> Request:
@@ -24,8 +24,6 @@ def request(*fields: tuple[str, str], minor: int = 1, method: str = "GET") -> Re
 )
 def test_persistence(minor: int, fields: Fields, persistent: bool) -> None:
     assert request(*fields, minor=minor).is_persistent is persistent
-    assert Response(200, "OK", minor, fields, NO_CONTENT).is_persistent is persistent
-    assert not Response(200, "OK", minor, fields, UNTIL_CLOSE).is_persistent
 
 
 def test_an_upgrade_needs_its_connection_option_and_http_1_1() -> None:

@@ -1,1 +1,1 @@
-"""squid.conf: lines, the lists that they name, and who may do what in which order."""
+"""squid.conf: lines, ACLs, and the order in which they apply."""

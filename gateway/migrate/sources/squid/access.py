@@ -1,6 +1,5 @@
-"""`http_access` of squid.conf: the first line that fits decides, all of its lists must fit, none of them reverses the
-last line. What the lines allow together is worked out as boxes, and each box is a statement of ours.
-"""
+"""`http_access` of squid.conf: the first line that matches decides, all of its ACLs must match, and without a match the
+last line is reversed. What the lines allow together is computed as boxes, and each box becomes a statement."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -21,7 +20,7 @@ _MORE_ACCESS = (
     "adaptation_access", "follow_x_forwarded_for",
 )  # fmt: skip
 _MEANING_NOTHING = dict.fromkeys(("adaptation_access", "follow_x_forwarded_for"), ("deny", "all"))
-"""How a line ends that changes nothing; of others it is `allow all`."""
+"""The ending of lines that change nothing; other lines are `allow all`."""
 _LEAVES_TLS_ALONE = ("splice", "peek", "stare", "none")
 """Of `ssl_bump`; others end TLS, and then `http_access` judges what is inside, or end the connection."""
 _NOT_CARRIED = ("ssl_bump", "cache_peer", "never_direct", "delay_access", "tcp_outgoing_address", "request_header_add")
@@ -39,7 +38,7 @@ def read_squid(text: str, file: str, list_file: ListFile) -> Imported:
 
 
 def _acls(lines: Iterable[Line], list_file: ListFile, imported: Imported) -> dict[str, Acl]:
-    """Lists by name in lower case, for squid tells names apart by nothing else; several lines add up."""
+    """ACLs by name in lower case, for squid ignores case; several lines add up."""
     declared: dict[str, tuple[str, str, str, list[Entry]]] = {}
     for line in lines:
         if line.words[0] != "acl" or len(line.words) < 3:
@@ -81,7 +80,7 @@ class _Access:
                 )
 
     def _is_complete(self, line: Line) -> bool:
-        """Whether squid takes it for a line at all."""
+        """Whether squid accepts it as a line at all."""
         if len(line.words) < 2 or line.words[1] not in ("allow", "deny"):
             raise Unreadable(f"{line.place}: http_access says allow or deny")
         if len(line.words) == 2:
@@ -89,11 +88,11 @@ class _Access:
         return len(line.words) > 2
 
     def _acl(self, word: str) -> Acl | None:
-        """The list that a word of a line names, which may turn it round."""
+        """The ACL that a word of a line names, negated if it says so."""
         return self._acls.get(word.removeprefix("!").lower())
 
     def _is_usable(self, line: Line) -> bool:
-        """Whether it can be carried over: every list is known and of a kind that a policy has."""
+        """Whether it can be carried over: every ACL is known and of a kind that a policy has."""
         for word in line.words[2:]:
             acl = self._acl(word)
             if acl is None or not acl.known:
@@ -104,7 +103,7 @@ class _Access:
         return True
 
     def _allowed(self, access: list[Line], last: list[Line], literals: bool) -> Iterator[tuple[Line, Box]]:
-        """What each line allows of what no line before it denies; an earlier allow may allow it as well."""
+        """What each line allows that no line before it denies; an earlier allow may allow it as well."""
         rest = [Box()]
         for line in access:
             fits = self._fitting(line, literals)
@@ -120,13 +119,13 @@ class _Access:
                 yield from ((line, box) for box in rest)
 
     def _closed(self, line: Line) -> AddressSet:
-        """Special-purpose addresses, but for those that an allow names."""
+        """Special-purpose addresses, except those that an allow names."""
         acls = [acl for word in line.words[2:] if not word.startswith("!") and (acl := self._acl(word)) is not None]
         named = [network for acl in acls for network in acl.networks]
         return special_purpose() - meant_by(named)
 
     def _fitting(self, line: Line, literals: bool) -> list[Box]:
-        """What all lists of the line cover together, as boxes that do not overlap."""
+        """What all ACLs of the line match together, as boxes that do not overlap."""
         fits = [Box()]
         for word in line.words[2:]:
             acl = self._acls[word.removeprefix("!").lower()]
@@ -176,7 +175,7 @@ _FEW = 500
 
 
 def _largest(allowed: list[tuple[Line, Box]]) -> Iterator[tuple[Line, Box]]:
-    """Without boxes that lie inside of another: their rules would speak for some clients only, and decide before it."""
+    """Without boxes that lie inside another: their rules would apply to some clients only, and decide before it."""
     for index, (line, box) in enumerate(allowed):
         others = [
             other for place, (_, other) in enumerate(allowed) if place != index and (other != box or place < index)

@@ -21,8 +21,8 @@ Entry = tuple[str, str]
 
 @dataclass(slots=True)
 class Acl:
-    """One list under its name. `known` is False for a kind that cannot be carried over; `networks` are those it names
-    as destinations."""
+    """One ACL under its name. `known` is False for a kind that cannot be carried over; `networks` are those it names as
+    destinations."""
 
     name: str
     kind: str
@@ -34,7 +34,7 @@ class Acl:
 
 
 def make_acl(name: str, kind: str, place: str, values: Iterable[Entry], findings: Findings) -> Acl:
-    """From all of its values; `known` False where the kind is none that a policy has. Raises `Unreadable`."""
+    """From all of its values; `known` False where a policy has no such kind. Raises `Unreadable`."""
     make = _KINDS.get(kind)
     if make is None:
         return Acl(name, kind, place, known=False)
@@ -110,7 +110,7 @@ def _users(acl: Acl, values: list[Entry]) -> Acl:
 
 
 def _nothing(acl: Acl, _values: list[Entry]) -> Acl:
-    """The cache manager: no request that leaves."""
+    """The cache manager: such requests do not leave squid."""
     acl.for_names = acl.for_literals = Box(methods=NOTHING)
     return acl
 

@@ -1,7 +1,7 @@
-"""Products of sets: who, which names, which addresses, which ports, tunnels or requests. Exact, so that order is kept.
+"""Products of sets: who, which names, which addresses, which ports, tunnels or requests.
 
-The first line of squid.conf that fits decides. What a line decides is what it covers without all that lines before it
-cover, and of boxes that difference is boxes again.
+The first line of squid.conf that matches decides. What a line decides is what it covers without all that lines before
+it cover, and the difference of boxes is boxes again: so order is kept exactly.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ _EVERY_METHOD = frozenset({TUNNEL, REQUEST})
 
 @dataclass(frozen=True, slots=True)
 class Users:
-    """Names of Basic users; "" is who gives none. `all_but` turns the set round."""
+    """Names of Basic users; "" is a client without one. `all_but` negates the set."""
 
     names: frozenset[str] = frozenset()
     all_but: bool = True
@@ -92,7 +92,7 @@ class Box:
 
 
 def _cuts(box: Box, other: Box) -> Iterator[Box]:
-    """Side by side what of the box is outside of the other there; some may be empty."""
+    """For each side, the part of the box that is outside the other there; some may be empty."""
     for names in box.names.without(other.names):
         yield replace(box, names=names)
     inside = replace(box, names=box.names & other.names)

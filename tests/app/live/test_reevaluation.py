@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from gateway.app.live.aftermath import IDLE_SECONDS, SLICE, Aftermath, still_permits
+from gateway.app.live.reevaluation import IDLE_SECONDS, SLICE, Reevaluation, still_permits
 from gateway.model.client import Client
 from gateway.model.intent import Opening, Protocol
 from gateway.model.reasons import Reason
@@ -70,11 +70,11 @@ class Bed:
         self.drafts = list(drafts)
         self.clock = StillClock()
         self.in_force = in_force
-        self.aftermath = Aftermath(lambda: self.drafts, in_force, self.clock)
+        self.reevaluation = Reevaluation(lambda: self.drafts, in_force, self.clock)
 
     async def look_after(self, seconds: float = 0.0) -> None:
         self.clock.now += seconds
-        await self.aftermath.look()
+        await self.reevaluation.look()
 
 
 async def test_close_ends_what_the_new_rules_forbid_at_once_and_nothing_else() -> None:
@@ -89,7 +89,7 @@ async def test_keep_leaves_everything_and_a_later_close_judges_it() -> None:
     bed = Bed(InForce(generation(2, OTHER), "keep"), [draft])
     await bed.look_after()
     assert tunnel.cut_for is None
-    bed.in_force = bed.aftermath._in_force = InForce(generation(3, OTHER), "close")
+    bed.in_force = bed.reevaluation._in_force = InForce(generation(3, OTHER), "close")
     await bed.look_after()
     assert tunnel.cut_for is Reason.POLICY_CHANGED
 
@@ -122,7 +122,7 @@ async def test_a_draining_tunnel_that_newer_rules_allow_again_goes_on() -> None:
     draft, tunnel = open_tunnel()
     bed = Bed(InForce(generation(2, OTHER), "drain"), [draft])
     await bed.look_after()
-    bed.aftermath._in_force = InForce(generation(3, STRIPE), "drain")
+    bed.reevaluation._in_force = InForce(generation(3, STRIPE), "drain")
     await bed.look_after()
     await bed.look_after(60)
     assert tunnel.cut_for is None
@@ -167,7 +167,7 @@ async def test_older_rules_stay_whole_while_somebody_may_still_be_judged_by_them
     walking, _ = open_tunnel()
     walking.tunnel = None
     bed = Bed(InForce(generation(2, OTHER)), [walking])
-    bed.aftermath.retire(old)
+    bed.reevaluation.retire(old)
     await bed.look_after()
     assert len(old.candidates) == 1
     walking.tunnel = tunnel = CutTunnel(walking)  # opened by the old rules after the new ones took over
@@ -181,7 +181,7 @@ async def test_older_rules_stay_whole_for_a_tunnel_whose_requests_are_judged_by_
     draft, _ = open_tunnel()
     draft.tunnel = tunnel = CutTunnel(draft, asks_rules=True)
     bed = Bed(InForce(generation(2, STRIPE)), [draft])
-    bed.aftermath.retire(old)
+    bed.reevaluation.retire(old)
     await bed.look_after()
     assert (tunnel.cut_for, len(old.candidates)) == (None, 1)
     bed.drafts.clear()
@@ -195,7 +195,7 @@ async def test_older_rules_stay_whole_for_a_request_and_no_longer(answered: int,
     draft, _ = open_tunnel()
     draft.tunnel, draft.requests, draft.answered = None, 3, answered
     bed = Bed(InForce(generation(2, OTHER)), [draft])
-    bed.aftermath.retire(old)
+    bed.reevaluation.retire(old)
     await bed.look_after()
     assert len(old.candidates) == left
 
@@ -205,7 +205,7 @@ async def test_who_has_not_asked_any_rules_holds_none() -> None:
     fresh = asked()
     fresh.generation = 0
     bed = Bed(InForce(generation(2, OTHER)), [fresh])
-    bed.aftermath.retire(old)
+    bed.reevaluation.retire(old)
     await bed.look_after()
     assert old.candidates == []
 
@@ -232,10 +232,10 @@ async def test_it_follows_every_reload_until_nothing_is_left_to_do() -> None:
     old = generation(1, STRIPE)
     draft, tunnel = open_tunnel()
     in_force = InForce(generation(2, OTHER))
-    aftermath = Aftermath(lambda: [draft], in_force, StillClock(), look_every=0.001)
-    following = asyncio.create_task(aftermath.follow())
+    reevaluation = Reevaluation(lambda: [draft], in_force, StillClock(), look_every=0.001)
+    following = asyncio.create_task(reevaluation.follow())
     await asyncio.sleep(0)
-    aftermath.retire(old)
+    reevaluation.retire(old)
     async with asyncio.timeout(5):
         while old.candidates:  # noqa: ASYNC110  # nobody tells when old rules are gone
             await asyncio.sleep(0.001)

@@ -1,6 +1,5 @@
-"""The certificates that are shown to destinations: read and checked with everything else, at the start and at every
-reload, and travelling as bytes with their generation.
-"""
+"""The client certificates that are presented to destinations: read and checked with everything else, at the start and
+at every reload, and sent as bytes with their generation."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -13,8 +12,8 @@ from gateway.settings.source.pem import read_key, read_pem
 
 
 def load_client_certificates(settings: GatewaySettings) -> Mapping[str, ClientCertificate]:
-    """By the name of each. One that has expired, has another's key or is for servers is a mistake of whoever put it
-    there, and found here. Raises `ConfigErrors`."""
+    """By name. One that has expired, does not match its key or is for servers only is refused here. Raises
+    `ConfigErrors`."""
     problems = Problems()
     loaded = {}
     for name, declared in settings.client_certificates.items():

@@ -1,18 +1,18 @@
-"""Who looks at exchanges by the gateway.yaml in force."""
+"""The inspectors in force."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from gateway.model.inspection.watching import Watch
 from gateway.settings.gateway import GatewaySettings
-from gateway.settings.inspecting.sections import InspectorSettings
+from gateway.settings.sections.inspectors import InspectorSettings
 
 if TYPE_CHECKING:
     from gateway.app.inspection.inspectors import Made
 
 
 class InspectorsInForce:
-    """Fulfils `Watchers`, and `followers.Follower`. What did not change goes on with its process."""
+    """Fulfils `Watchers`, and `followers.Follower`. An inspector that did not change keeps its process."""
 
     def __init__(self) -> None:
         self._made: dict[str, Made] = {}

@@ -1,4 +1,4 @@
-"""What the options of `routes` mean together."""
+"""Makes a capture of the options of `routes`."""
 
 import os
 import re
@@ -11,12 +11,12 @@ from gateway.settings.load import load_settings
 from gateway.settings.problems import BadValue, did_you_mean
 from gateway.settings.units import parse_cidr
 
-_INTERFACE = re.compile(r"[^\s/\"\\{}*]{1,15}")  # as the kernel has it, less what nft would read as more than a name
+_INTERFACE = re.compile(r"[^\s/\"\\{}*]{1,15}")  # as the kernel allows, without characters that mean something to nft
 _PLACES = tuple(place.value for place in Place)
 
 
 class Unusable(Exception):
-    """Options that make no sense, or not together."""
+    """Invalid options, or a combination that is."""
 
 
 def read_capture(

@@ -1,8 +1,8 @@
 """What a new generation means for connections that began under an older one.
 
 Open tunnels are judged again with the facts that their drafts hold, unless `on_reload` is `keep`; connections that are
-still being judged by older rules are waited for, judged again once their tunnel stands, and when no one is left the
-older rules are taken down. All of it in slices: other connections go on in between.
+still being judged by older rules are waited for, and judged again once their tunnel stands. When no connection uses the
+older rules any more, they are taken down. All of it in slices: other connections go on in between.
 """
 
 import asyncio
@@ -24,8 +24,8 @@ IDLE_SECONDS = 5.0
 
 
 class InForce(Protocol):
-    """What holds now. `settings.on_reload` is what happens to forbidden tunnels, `settings.drain.timeout` the seconds
-    for which `drain` lets them go on."""
+    """The generation in force. `settings.on_reload` is what happens to forbidden tunnels, `settings.drain.timeout` the
+    seconds for which `drain` lets them go on."""
 
     @property
     def rules(self) -> Rules: ...
@@ -34,7 +34,7 @@ class InForce(Protocol):
     def settings(self) -> GatewaySettings: ...
 
 
-class Aftermath:
+class Reevaluation:
     """`drafts` are those of all live connections."""
 
     def __init__(
@@ -49,7 +49,7 @@ class Aftermath:
         self._clock = clock
         self._look_every = look_every
         self._retired: list[Rules] = []
-        self._doomed: dict[str, _Doomed] = {}
+        self._draining: dict[str, _Draining] = {}
         self._something = asyncio.Event()
 
     def retire(self, rules: Rules) -> None:
@@ -61,13 +61,13 @@ class Aftermath:
         """For as long as the process serves."""
         while True:
             await self._something.wait()
-            while self._retired or self._doomed:
+            while self._retired or self._draining:
                 await self.look()
                 await asyncio.sleep(self._look_every)
             self._something.clear()
 
     async def look(self) -> None:
-        """One look at every live connection, and what follows from it."""
+        """One pass over every live connection."""
         rules = self._in_force.rules
         deciding = rules.generation  # the oldest generation by which a verdict may still come
         async for draft in self._sliced():
@@ -77,7 +77,7 @@ class Aftermath:
             if tunnel is not None and max(draft.generation, draft.judged) < rules.generation:
                 self._judge_again(draft, rules)
         await self._take_down(deciding)
-        self._end_doomed()
+        self._end_drained()
 
     async def _sliced(self) -> AsyncIterator[Draft]:
         for number, draft in enumerate(self._drafts(), 1):
@@ -92,20 +92,20 @@ class Aftermath:
             return
         draft.judged = rules.generation
         if still_permits(rules, draft, self._clock.time()):
-            self._doomed.pop(draft.connection_id, None)
+            self._draining.pop(draft.connection_id, None)
         elif mode == "close":
             _cut(draft)
         else:
-            self._doomed.setdefault(
-                draft.connection_id, _Doomed(draft, self._clock.monotonic(), settings.drain.timeout)
+            self._draining.setdefault(
+                draft.connection_id, _Draining(draft, self._clock.monotonic(), settings.drain.timeout)
             )
 
-    def _end_doomed(self) -> None:
+    def _end_drained(self) -> None:
         now = self._clock.monotonic()
-        for connection_id, doomed in list(self._doomed.items()):
-            if doomed.draft.tunnel is None or doomed.is_over(now):
-                _cut(doomed.draft)
-                del self._doomed[connection_id]
+        for connection_id, draining in list(self._draining.items()):
+            if draining.draft.tunnel is None or draining.is_over(now):
+                _cut(draining.draft)
+                del self._draining[connection_id]
 
     async def _take_down(self, deciding: int) -> None:
         for rules in [rules for rules in self._retired if rules.generation < deciding]:
@@ -122,7 +122,7 @@ def _is_judged(draft: Draft) -> bool:
     return bool(draft.generation) and not between_requests  # without a generation it has not asked any rules yet
 
 
-class _Doomed:
+class _Draining:
     """A tunnel that may go on until it is idle, or until its time is over."""
 
     __slots__ = ("_moved", "_over_at", "_quiet_since", "draft")
@@ -141,8 +141,8 @@ class _Doomed:
 
 
 def still_permits(rules: Rules, draft: Draft, now: float) -> bool:
-    """Whether these rules would let the tunnel pass: whom it asked for, what its first bytes were, and the address that
-    was dialled. `now` is Unix time in seconds. What was not looked at when it was opened is not held against it."""
+    """Whether these rules would let the tunnel pass: its destination, its first bytes, and the address that was
+    dialled. `now` is Unix time in seconds. What was not checked when it was opened is not checked now."""
     client, intent, opening = draft.client, draft.intent, draft.opening
     if client is None or intent is None:
         return True

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from gateway.app.inspection.shown import load_client_certificates
+from gateway.app.inspection.client_certificates import load_client_certificates
 from gateway.settings.load import load_settings
 from gateway.settings.problems import ConfigErrors
 from tests.helpers.certificates import DAY, Authority

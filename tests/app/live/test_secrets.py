@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.app.live.vault import Vault, read_secrets
+from gateway.app.live.secrets import SecretsInForce, read_secrets
 from gateway.model.addresses import Address
 from gateway.model.names import HostName
 from gateway.settings.gateway import GatewaySettings
@@ -32,42 +32,42 @@ def declared(file: Path, **keys: object) -> GatewaySettings:
     return GatewaySettings.model_validate({"secrets": {"key": secret}}, context={"directory": file.parent})
 
 
-def vault_of(settings: GatewaySettings) -> Vault:
-    vault = Vault()
-    vault.take(read_secrets(settings.secrets))
-    return vault
+def in_force(settings: GatewaySettings) -> SecretsInForce:
+    secrets = SecretsInForce()
+    secrets.take(read_secrets(settings.secrets))
+    return secrets
 
 
-def found(vault: Vault, host: HostName | Address = HOST, *groups: str) -> str | None:
-    secret = vault.find("key", host, groups)
+def found(secrets: SecretsInForce, host: HostName | Address = HOST, *groups: str) -> str | None:
+    secret = secrets.find("key", host, groups)
     return None if secret is None else secret.reveal()
 
 
 def test_it_gives_a_secret_to_its_hosts_and_clients_alone(file: Path) -> None:
-    vault = vault_of(declared(file, clients=["payments"]))
-    assert found(vault, HOST, "other", "payments") == VALUE
-    assert found(vault, HostName("x.api.test"), "payments") == VALUE
-    assert found(vault, HOST, "other") is None
-    assert found(vault, HostName("api.test.evil.test"), "payments") is None
-    assert found(vault, Address(4, 1), "payments") is None
-    assert vault.find("other", HOST, ["payments"]) is None
+    secrets = in_force(declared(file, clients=["payments"]))
+    assert found(secrets, HOST, "other", "payments") == VALUE
+    assert found(secrets, HostName("x.api.test"), "payments") == VALUE
+    assert found(secrets, HOST, "other") is None
+    assert found(secrets, HostName("api.test.evil.test"), "payments") is None
+    assert found(secrets, Address(4, 1), "payments") is None
+    assert secrets.find("other", HOST, ["payments"]) is None
 
 
 async def test_a_new_value_is_taken_and_a_bad_one_leaves_the_last(file: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    vault = vault_of(declared(file))
-    files = vault.files
+    secrets = in_force(declared(file))
+    files = secrets.files
     assert list(files) == [file]
     write(file, "second-value-2\n")
-    await vault.read_again()
-    assert vault.files != files
-    assert found(vault) == "second-value-2"
+    await secrets.read_again()
+    assert secrets.files != files
+    assert found(secrets) == "second-value-2"
     write(file, "third\nvalue")
-    await vault.read_again()
-    assert found(vault) == "second-value-2"
+    await secrets.read_again()
+    assert found(secrets) == "second-value-2"
     remove(file)
-    await vault.read_again()
-    assert found(vault) == "second-value-2"
+    await secrets.read_again()
+    assert found(secrets) == "second-value-2"
     said = [record.getMessage() for record in caplog.records]
     assert said == [
         "secret key: its new value is in force",
@@ -80,32 +80,32 @@ async def test_without_any_good_value_there_is_none_until_there_is(
     file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     remove(file)
-    vault = vault_of(declared(file))
-    assert found(vault) is None
+    secrets = in_force(declared(file))
+    assert found(secrets) is None
     assert "requests that need it are refused" in caplog.text
     write(file, VALUE)
-    await vault.read_again()
-    assert found(vault) == VALUE
+    await secrets.read_again()
+    assert found(secrets) == VALUE
 
 
 async def test_a_value_does_not_outlive_the_file_that_it_came_from(file: Path) -> None:
-    vault = vault_of(declared(file))
-    vault.take(read_secrets(declared(file.parent / "other").secrets))
-    assert found(vault) is None
+    secrets = in_force(declared(file))
+    secrets.take(read_secrets(declared(file.parent / "other").secrets))
+    assert found(secrets) is None
 
 
 async def test_settings_that_changed_meanwhile_are_not_overwritten(file: Path) -> None:
-    vault = vault_of(declared(file))
-    reading = vault.read_again()
-    vault.take(read_secrets({}))
+    secrets = in_force(declared(file))
+    reading = secrets.read_again()
+    secrets.take(read_secrets({}))
     await reading
-    assert found(vault) is None
+    assert found(secrets) is None
 
 
 def test_a_value_that_stays_is_scrubbed_from_when_that_is_said(file: Path) -> None:
-    vault = vault_of(declared(file))
+    secrets = in_force(declared(file))
     remove(file)
-    vault.take(read_secrets(declared(file, scrub=True).secrets))
-    secret = vault.find("key", HOST, ())
+    secrets.take(read_secrets(declared(file, scrub=True).secrets))
+    secret = secrets.find("key", HOST, ())
     assert secret is not None
     assert secret.scrub

@@ -1,8 +1,8 @@
-"""The secrets that rules fill in: read at start and at every reload, and again whenever a file changes, whatever state
-the policy's own files are in. A file that cannot be taken leaves the last good value; without one, requests that need
-it are refused. No line that is logged holds a value.
+"""The secrets that rules fill in: read at start and at every reload, and again whenever one of their files changes,
+even while the policy's own files are invalid.
 
-Each process that serves reads them for itself: no value is in a generation's frames, or in what processes say to each
+If a file cannot be read the last good value stays; without one, requests that need it are refused. No log line holds a
+value. Each serving process reads them for itself: no value is in a generation's frames, or in what processes send each
 other.
 """
 
@@ -26,7 +26,7 @@ _logger = logging.getLogger(__name__)
 
 
 class SecretsRead(NamedTuple):
-    """By name: the secret, or why its file cannot be taken. `files` are as they were just before."""
+    """By name: the secret, or why its file cannot be used. `files` are as they were just before."""
 
     settings: Mapping[str, SecretSettings]
     values: Mapping[str, Secret | str]
@@ -52,7 +52,7 @@ class _Kept(NamedTuple):
     secret: Secret | None
 
 
-class Vault:
+class SecretsInForce:
     """Fulfils `SecretStore`, and `followers.Follower`."""
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ class Vault:
         self.files: Mapping[Path, Stamp] = {}
 
     def find(self, name: str, host: Host, groups: Sequence[str]) -> Secret | None:
-        """See `SecretStore`. A rule of an older generation is held against what gateway.yaml says now."""
+        """See `SecretStore`. A rule of an older generation is held against the current gateway.yaml."""
         kept = self._kept.get(name)
         if kept is None or not kept.scope.covers(host) or not kept.scope.is_for(groups):
             return None
@@ -72,7 +72,7 @@ class Vault:
         return partial(self.take, read_secrets(settings.secrets))
 
     def take(self, read: SecretsRead) -> None:
-        """From now on these."""
+        """Use these from now on."""
         self._settings, self.files = read.settings, read.files
         self._kept = {name: self._keep(name, secret, read.values[name]) for name, secret in read.settings.items()}
 

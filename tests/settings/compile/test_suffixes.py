@@ -5,7 +5,8 @@ from pathlib import Path
 from publicsuffixlist import PSLFILE, PublicSuffixList
 
 from gateway.policy.rules import HostPattern, Reach
-from gateway.settings.hosts import Suffix, parse_host_entry, public_suffix
+from gateway.settings.compile.suffixes import Suffix, public_suffix
+from gateway.settings.hosts import parse_host_entry
 from gateway.settings.problems import BadValue
 
 WHOLE = {False: PublicSuffixList(accept_unknown=False), True: PublicSuffixList(accept_unknown=False, only_icann=True)}

@@ -75,7 +75,7 @@ def print_(
     mark: Mark = None,
 ) -> None:
     """Print what `apply` would do, as a shell script."""
-    from gateway.cli.capture import Unusable, read_capture
+    from gateway.cli.routing.capture import Unusable, read_capture
     from gateway.lock.steps import script, steps_to_apply
     from gateway.settings.problems import ConfigErrors
 
@@ -100,7 +100,7 @@ def apply(
 
     Status 0, or 2 with one line that says which program or privilege is missing.
     """
-    from gateway.cli.capture import Unusable, read_capture
+    from gateway.cli.routing.capture import Unusable, read_capture
     from gateway.lock.kernel import KernelRefused, run
     from gateway.lock.steps import steps_to_apply
     from gateway.settings.problems import ConfigErrors

@@ -1,0 +1,1 @@
+"""`routes`: leading traffic to a transparent listener."""

@@ -1,1 +1,0 @@
-"""What gateway.yaml says of inspectors."""
