@@ -71,14 +71,7 @@ class Exchange:
     _permit: Permit
     _host: str
 
-    def __init__(
-        self,
-        plan: Plan,
-        draft: ExchangeDraft,
-        asker: Asker,
-        scope: Scope,
-        parts: Parts,
-    ) -> None:
+    def __init__(self, plan: Plan, draft: ExchangeDraft, asker: Asker, scope: Scope, parts: Parts) -> None:
         self._plan = plan
         self._request = plan.request
         self._draft = draft
