@@ -8,9 +8,10 @@ from gateway.model.client import Client, IdentitySource
 from gateway.model.decision import AddressRefusal, Deny, WouldDeny
 from gateway.model.intent import Door, Intent, Opening, Protocol
 from gateway.model.reasons import Reason
-from gateway.model.record import Draft, Ended, Side, Transfer
+from gateway.model.record import ConnectionRecord, Draft, Ended, Packets, Side, TlsSides, Transfer
 from gateway.telemetry.sealing import LIST_LIMIT, TEXT_LIMIT, printable, reason_of, rfc3339, seal
 from tests.telemetry.drafts import (
+    CERTIFIED,
     DENY_RULE,
     HELLO,
     RULE,
@@ -209,3 +210,84 @@ def test_a_workload_is_told_as_far_as_it_is_known_and_so_is_why_it_is_not() -> N
     draft.client = Client(PEER, known=False, doubt="host_network")
     record = seal(draft, draft.started_at)
     assert (record["identity"], record["identity_doubt"], "namespace" in record) == ("address", "host_network", False)
+
+
+def full() -> Draft:
+    """A captured and inspected tunnel of which all is known that can be."""
+    draft = tunnelled()
+    assert draft.intent is not None
+    assert draft.dialled is not None
+    refused = AddressRefusal(address("10.1.2.3"), Reason.ADDRESS_REFUSED, "private")
+    draft.client = CERTIFIED
+    draft.sender = (address("192.0.2.9"), 5000)
+    draft.intent = draft.intent._replace(door=Door.TRANSPARENT, original=address("203.0.113.66"))
+    draft.decision = replace(permit_of(draft), also=("policy.yaml#other",))
+    draft.would_deny, draft.would_limit = WouldDeny(Reason.SNI_MISMATCH, RULE), "policy.yaml#stripe.connections"
+    draft.dialled = draft.dialled._replace(refused=(refused,), source=address("198.51.100.7"))
+    draft.tls = TlsSides("TLSv1.3", True, "TLSv1.2", True, "ab" * 32, "CN=a\n", "CN=b\n")
+    draft.packets, draft.requests, draft.wrong_credentials = Packets(1, 2, 3, 4), 5, 6
+    draft.transfer.reason, draft.detail = Reason.UPSTREAM_RESET, "because"
+    return draft
+
+
+def test_a_record_has_every_key_that_there_is_where_all_is_known_and_tells_each_truly() -> None:
+    record = seal(full(), ended_at=1001.5)
+    assert set(record) == set(ConnectionRecord.__annotations__)
+    told = {
+        "peer_address": "192.0.2.9",
+        "peer_port": 5000,
+        "identity": "mtls",
+        "user": "ci",
+        "namespace": "pay",
+        "service_account": "api",
+        "pod": "api-1",
+        "workload": "Deployment/api",
+        "identity_doubt": "stale",
+        "spiffe": "spiffe://cluster.local/ns/pay/sa/api",
+        "certificate": "api\\x1b.test",
+        "original_address": "203.0.113.66",
+        "source_address": "198.51.100.7",
+        "reason": "upstream_reset",
+        "detail": "because",
+        "also": ("policy.yaml#other",),
+        "would_deny": "sni_mismatch",
+        "would_deny_rule": RULE.name,
+        "would_limit": "policy.yaml#stripe.connections",
+        "refused": ("10.1.2.3 (private)",),
+        "downstream_packets_out": 1,
+        "downstream_packets_in": 2,
+        "upstream_packets_out": 3,
+        "upstream_packets_in": 4,
+        "requests": 5,
+        "wrong_credentials": 6,
+        "inspected": True,
+        "tls_version": "TLSv1.3",
+        "tls_resumed": True,
+        "upstream_tls_version": "TLSv1.2",
+        "upstream_tls_resumed": True,
+        "upstream_certificate": "ab" * 32,
+        "upstream_subject": "CN=a\\n",
+        "upstream_issuer": "CN=b\\n",
+    }
+    assert {key: value for key, value in record.items() if key in told} == told
+
+
+def test_of_packets_and_of_tls_only_what_was_seen_is_told() -> None:
+    draft = full()
+    draft.packets, draft.tls = Packets(1, 2, None, None), TlsSides()
+    record = seal(draft, ended_at=1001.5)
+    assert [key for key in record if "packets" in key] == ["downstream_packets_out", "downstream_packets_in"]
+    assert [key for key in record if "tls" in key or key.startswith("upstream_")] == []
+    assert record["inspected"]
+    draft.packets, draft.tls = Packets(None, None, 3, 4), None
+    record = seal(draft, ended_at=1001.5)
+    assert [key for key in record if "packets" in key] == ["upstream_packets_out", "upstream_packets_in"]
+    assert "inspected" not in record
+
+
+def test_a_literal_was_not_resolved() -> None:
+    draft = tunnelled()
+    assert draft.dialled is not None
+    draft.dialled = draft.dialled._replace(resolve_seconds=None)
+    record = seal(draft, ended_at=1001.5)
+    assert ("dns_ms" in record, "resolved" in record, record["dial_ms"]) == (False, False, 23.4)
