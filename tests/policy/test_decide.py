@@ -5,7 +5,7 @@ import pytest
 from gateway.model.addresses import Address
 from gateway.model.authority import Authority
 from gateway.model.client import Client, IdentitySource
-from gateway.model.decision import OF_THE_CLIENT, Resolve, SniRule, Source, Terms, Timeouts, WouldDeny
+from gateway.model.decision import OF_THE_CLIENT, Deny, Resolve, SniRule, Source, Terms, Timeouts, WouldDeny
 from gateway.model.inspection.terms import Inspection
 from gateway.model.intent import Protocol
 from gateway.model.reasons import Reason
@@ -199,7 +199,11 @@ def test_who_should_be_known_and_is_not_is_excepted_from_every_such_allow_and_no
 
 def test_a_required_identity_is_more_than_an_address() -> None:
     rules = build(rule("a", "x.test"), identity_required=True, mode=REPORT)
-    assert denied(ask(rules, "x.test:443")).reason is Reason.CREDENTIALS_MISSING
+    missing = denied(ask(rules, "x.test:443"))
+    assert (missing.reason, missing.detail) == (
+        Reason.CREDENTIALS_MISSING,
+        "an address alone is no identity here",
+    )
     assert denied(ask(rules, "x.test:443", client(namespace="pay", known=False))).reason is Reason.CREDENTIALS_MISSING
     assert deciding(ask(rules, "x.test:443", client(user="ci"))) == "a"
 
@@ -241,6 +245,7 @@ def test_absolute_form_on_a_tls_rule_is_a_mismatch() -> None:
     rules = build(rule("a", "x.test", ports=None), rule("tls", "y.test", ports=(80,), protocol=Protocol.TLS))
     verdict = denied(ask(rules, get("x.test:443")))
     assert (verdict.reason, deciding(verdict)) == (Reason.PROTOCOL_MISMATCH, "a")
+    assert verdict.detail == "http on port 443, where the rule says tls"
     assert denied(ask(rules, get("y.test"))).reason is Reason.PROTOCOL_MISMATCH
 
 
@@ -268,6 +273,25 @@ def test_a_transparent_name_that_no_rule_allows_is_allowed_by_the_address_and_th
 def test_a_claimed_name_excepts_no_original_address_from_a_deny() -> None:
     rules = build(rule("range", cidrs="93.0.0.0/8"), deny("no", cidrs="93.184.0.0/16", except_hosts="ok.test"))
     assert deciding(ask(rules, transparent("ok.test", "93.184.216.34"))) == "no"
+
+
+@pytest.mark.parametrize("name", ["printer", "api.default.svc.cluster.local"])
+def test_a_transparent_name_that_needs_an_exact_rule_is_allowed_by_the_address_all_the_same(name: str) -> None:
+    rules = build(rule("any", "*"), rule("range", cidrs="93.184.216.0/24"))
+    permit = permitted(ask(rules, transparent(name, "93.184.216.34")))
+    assert (deciding(permit), permit.authority.host) == ("range", address("93.184.216.34"))
+    assert isinstance(ask(rules, transparent(name, "94.1.1.1")), Deny)
+
+
+def test_where_nothing_allows_the_built_in_rule_screens_for_the_name_that_was_asked() -> None:
+    rules = build(
+        rule("other-port", cidrs="93.0.0.0/8", ports=(8443,)),
+        deny("no", cidrs="94.0.0.0/8", except_hosts="ok.test", mode=ENFORCE),
+        mode=REPORT,
+    )
+    permit = permitted(ask(rules, transparent("ok.test", "93.184.216.34")))
+    assert permit.rule is REPORT_ONLY
+    assert permit.screen(address("94.1.1.1")) is None
 
 
 # The cluster's names
@@ -405,6 +429,13 @@ def test_a_protocol_mismatch_at_the_door_is_set_aside_by_the_mode_of_its_rule() 
     assert denied(ask(strict, get("x.test:443"))).reason is Reason.PROTOCOL_MISMATCH
 
 
+def test_of_a_deny_and_a_mismatch_that_are_both_set_aside_the_deny_is_recorded() -> None:
+    rules = build(rule("a", "x.test", mode=REPORT), deny("no", "x.test", mode=REPORT))
+    permit = permitted(ask(rules, get("x.test:443")))
+    assert permit.would_deny is not None
+    assert permit.would_deny.reason is Reason.DENIED_BY_RULE
+
+
 def test_an_allow_rules_own_report_mode_lets_nothing_else_pass() -> None:
     assert denied(ask(build(rule("a", "x.test", mode=REPORT)), "y.test:443")).reason is Reason.NO_RULE
 
@@ -436,6 +467,14 @@ def test_what_was_decided_for_labels_is_not_kept_for_others_or_for_later() -> No
     assert deciding(ask(rules, "x.test:443", pod)) == "a"
     assert denied(ask(rules, "x.test:443", pod._replace(labels={"app": "web"}))).reason is Reason.NO_RULE
     assert denied(ask(rules, "x.test:443", pod._replace(labels=None))).reason is Reason.NO_RULE
+
+
+def test_nor_what_was_decided_for_the_labels_of_a_namespace() -> None:
+    rules = build(group("team", Match(namespace_labels=(("team", "pay"),))), rule("a", "x.test", clients="team"))
+    token = client(namespace="pay")._replace(namespace_labels={"team": "pay"})
+    assert deciding(ask(rules, "x.test:443", token)) == "a"
+    assert denied(ask(rules, "x.test:443", token._replace(namespace_labels={}))).reason is Reason.NO_RULE
+    assert denied(ask(rules, "x.test:443", token._replace(namespace_labels=None))).reason is Reason.NO_RULE
 
 
 def test_kubernetes_identity_is_more_than_an_address() -> None:
