@@ -165,6 +165,26 @@ def test_then_fewer_ports_decide_and_then_the_smaller_name() -> None:
     assert (deciding(permit), also(permit)) == ("b-one", ["c-one", "a-wide"])
 
 
+def test_a_rule_with_clients_holds_for_its_ports_until_it_expires_and_with_its_exceptions() -> None:
+    rules = build(
+        group("net", cidr="10.0.0.0/8"),
+        rule("port", "port.test", clients="net", ports=(8443,)),
+        rule("old", "old.test", clients="net", expires=NOW),
+        rule("some", "*.some.test", clients="net", except_hosts="not.some.test"),
+        rule("all", "*.denied.test"),
+        deny("no", "*.denied.test", clients="net", ports=(8443,), except_hosts="ok.denied.test"),
+    )
+    member = client("10.1.1.1")
+    for target in ("port.test:443", "old.test:443", "not.some.test:443"):
+        assert denied(ask(rules, target, member)).reason is Reason.NO_RULE
+    assert deciding(ask(rules, "port.test:8443", member)) == "port"
+    assert deciding(ask(rules, "old.test:443", member, now=NOW - 1)) == "old"
+    assert deciding(ask(rules, "x.some.test:443", member)) == "some"
+    assert deciding(ask(rules, "x.denied.test:443", member)) == "all"
+    assert denied(ask(rules, "x.denied.test:8443", member)).reason is Reason.DENIED_BY_RULE
+    assert denied(ask(rules, "ok.denied.test:8443", member)).reason is Reason.NO_RULE
+
+
 def test_a_rule_that_names_two_groups_of_the_client_is_named_once() -> None:
     groups = [group("g", cidr="10.0.0.0/8"), group("h", cidr="10.0.0.0/8")]
     permit = permitted(ask(build(*groups, rule("a", "x.test", clients="g h")), "x.test:443", client("10.1.1.1")))
@@ -195,6 +215,11 @@ def test_who_should_be_known_and_is_not_is_excepted_from_every_such_allow_and_no
     assert denied(ask(rules, "x.test:443", unknown)).reason is Reason.NO_RULE
     assert deciding(ask(rules, "y.test:443", known)) == "y"
     assert deciding(ask(rules, "y.test:443", unknown)) == "no"
+
+
+def test_an_exception_for_hosts_takes_nobody_out_who_should_be_known_and_is_not() -> None:
+    rules = build(rule("a", "*.test", except_hosts="x.test"))
+    assert deciding(ask(rules, "y.test:443", client("10.1.1.1", known=False))) == "a"
 
 
 def test_a_required_identity_is_more_than_an_address() -> None:
@@ -524,7 +549,9 @@ def test_match_opens_no_other_address_than_the_one_the_client_dialled(resolve: R
     rules = build(rule("a", "x.test", terms=Terms(resolve=resolve)))
     permit = permitted(ask(rules, transparent("x.test", "93.184.216.34")))
     assert permit.screen(address("93.184.216.34")) is None
-    assert (permit.screen(address("93.184.216.35")) is None) is passes
+    refusal = permit.screen(address("93.184.216.35"))
+    assert (refusal is None) is passes
+    assert refusal is None or (refusal.reason, refusal.rule) == (Reason.ADDRESS_REFUSED, permit.rule)
 
 
 def test_match_means_nothing_where_the_client_asked_a_proxy() -> None:
