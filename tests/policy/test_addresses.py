@@ -135,6 +135,11 @@ def test_a_rule_that_names_its_clients_opens_its_own_cidrs_for_them() -> None:
         assert screen(rules, text, f"{text}:443", member) is None
 
 
+def test_a_deny_that_does_not_match_leaves_a_rules_own_cidrs_open() -> None:
+    rules = build(rule("a", cidrs="10.0.0.0/8"), deny("mail", cidrs="10.1.0.0/16", ports=(25,)))
+    assert literal(rules, "10.1.2.3") is None
+
+
 def test_a_rules_cidrs_never_widen_what_its_names_may_resolve_to() -> None:
     rules = build(rule("a", "x.test", cidrs="10.0.0.0/8 127.0.0.1"))
     assert not passes(rules, "10.1.2.3")
@@ -306,6 +311,13 @@ def test_an_ipv4_pin_holds_the_nat64_form_of_its_addresses() -> None:
     rules = build(rule("a", "*", terms=Terms(within=networks("93.184.0.0/16"))))
     assert passes(rules, "64:ff9b::93.184.216.34")
     assert not passes(rules, "64:ff9b::94.1.1.1")
+
+
+@pytest.mark.parametrize("form", ["compatible", "6to4", "teredo server", "teredo client"])
+def test_an_ipv4_pin_holds_no_other_form_of_its_addresses(form: str) -> None:
+    rules = build(rule("a", "*", terms=Terms(within=networks("93.184.0.0/16"))), allow=OWN_RANGES)
+    assert passes(rules, "64:ff9b:1::93.184.216.34")
+    assert not passes(rules, wrappings("93.184.216.34")[form])
 
 
 # The gateway itself
