@@ -104,10 +104,16 @@ def test_addresses_that_were_refused_say_why_and_their_rules_stand_in_also_once(
         AddressRefusal(address("198.51.100.7"), Reason.DENIED_BY_RULE, "a deny rule matches", DENY_RULE),
         AddressRefusal(address("198.51.100.8"), Reason.DENIED_BY_RULE, "a deny rule matches", DENY_RULE),
         AddressRefusal(address("10.1.2.3"), Reason.ADDRESS_REFUSED, "private"),
+        AddressRefusal(address("10.1.2.4"), Reason.ADDRESS_REFUSED),
     )
     record = seal(draft, ended_at=1001.0)
-    assert record.get("resolved") == ("203.0.113.5", "198.51.100.7", "198.51.100.8", "10.1.2.3")
-    assert record["refused"][1:] == ("198.51.100.8 (a deny rule matches)", "10.1.2.3 (private)")
+    assert "would_deny" not in record
+    assert record.get("resolved") == ("203.0.113.5", "198.51.100.7", "198.51.100.8", "10.1.2.3", "10.1.2.4")
+    assert record["refused"][1:] == (
+        "198.51.100.8 (a deny rule matches)",
+        "10.1.2.3 (private)",
+        "10.1.2.4 (address_refused)",
+    )
     assert record.get("also") == (DENY_RULE.name,)
 
 
@@ -291,3 +297,27 @@ def test_a_literal_was_not_resolved() -> None:
     draft.dialled = draft.dialled._replace(resolve_seconds=None)
     record = seal(draft, ended_at=1001.5)
     assert ("dns_ms" in record, "resolved" in record, record["dial_ms"]) == (False, False, 23.4)
+
+
+def with_client(client: Client) -> Draft:
+    draft = tunnelled()
+    draft.client, draft.decision = client, replace(permit_of(draft), groups=())
+    return draft
+
+
+@pytest.mark.parametrize(
+    "draft",
+    [
+        accepted(),
+        asked(),
+        denied(),
+        tunnelled(),
+        with_client(Client(PEER)),
+        with_client(Client(PEER, namespace="pay")),
+        with_client(Client(PEER, known=False, doubt="stale")),
+    ],
+)
+def test_what_is_not_known_has_no_key(draft: Draft) -> None:
+    told = seal(draft, ended_at=1001.5)
+    assert [key for key, value in told.items() if value is None or value in ((), "")] == []
+    assert not {"wrong_credentials", "requests", "refused", "also", "would_deny", "would_limit"} & told.keys()
