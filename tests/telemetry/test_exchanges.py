@@ -95,6 +95,10 @@ def test_a_record_has_every_key_that_there_is_where_all_is_known_and_tells_each_
     reused = seal_exchange(draft, 1001.5)
     assert set(record) | set(reused) == set(ExchangeRecord.__annotations__)
     told = {
+        "client_address": "10.0.0.1",
+        "client_port": 40000,
+        "ended": "closed",
+        "ended_by": "upstream",
         "peer_address": "192.0.2.9",
         "peer_port": 5000,
         "method": "POST",
@@ -122,6 +126,18 @@ def test_a_record_has_every_key_that_there_is_where_all_is_known_and_tells_each_
     assert not {"dial_ms", "dns_ms", "resolved", "refused"} & reused.keys()
 
 
+def test_what_nobody_noted_is_ended_by_the_gateway_and_what_is_not_known_has_no_key() -> None:
+    denied, failed = refused(), unread()
+    denied.transfer, failed.transfer, failed.said = Transfer(), Transfer(), Said({}, [])
+    failed.status = None
+    told = [seal_exchange(each, 1001.5) for each in (denied, failed)]
+    assert [(each["ended"], each["ended_by"]) for each in told] == [("refused", "gateway"), ("failed", "gateway")]
+    for record in told:
+        assert [key for key, value in record.items() if value is None or value in ((), {})] == []
+        assert not {"http_version", "annotations", "secrets", "query", "content_type", "reused"} & record.keys()
+    assert "status" not in told[1]
+
+
 def full() -> ExchangeDraft:
     """A captured and inspected request of which all is known that can be."""
     draft = exchanged()
@@ -147,7 +163,7 @@ def test_of_the_headers_that_a_peer_made_many_some_are_told() -> None:
     assert len(seal_exchange(draft, 1001.5)["request_headers"]) == LIST_LIMIT
 
 
-@pytest.mark.parametrize(("status", "told"), [(None, ""), (101, "1xx"), (299, "2xx"), (304, "3xx"), (599, "5xx")])
+@pytest.mark.parametrize(("status", "told"), [(None, ""), (0, ""), (101, "1xx"), (299, "2xx"), (304, "3xx"), (599, "5xx")])
 def test_a_request_is_counted_by_the_class_of_its_status(status: int | None, told: str) -> None:
     draft = exchanged()
     draft.status = status

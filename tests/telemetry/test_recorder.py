@@ -12,9 +12,10 @@ from gateway.model.roles import Recorder as RecorderRole
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.formats import squid
 from gateway.telemetry.formats.json import decode, encode
+from gateway.telemetry.ledger import Ledger
 from gateway.telemetry.logs.sinks import FileSink
 from gateway.telemetry.recorder import BATCH, Log, Recorder
-from tests.telemetry.drafts import RULE, StillClock, denied, tunnelled
+from tests.telemetry.drafts import RULE, StillClock, denied, exchanged, tunnelled
 
 
 class ListSink:
@@ -84,6 +85,29 @@ async def test_other_logs_take_over_and_what_the_former_ones_wrote_stays_counted
 async def test_it_fulfils_its_role() -> None:
     role: RecorderRole = recorder_with()
     role.record(tunnelled())
+
+
+async def test_a_request_has_a_line_and_is_counted_as_one_that_ended_when_it_was_recorded() -> None:
+    sink, counters = ListSink(), Counters()
+    recorder = Recorder(asyncio.get_running_loop(), StillClock(1002.5), counters, [Log(encode, sink)])
+    recorder.record_exchange(exchanged())
+    recorder.flush()
+    [record] = sink.records()
+    assert (record.get("exchange_id"), record["total_ms"]) == ("c-1-3", 2500.0)
+    assert (sum(counters.requests.values()), counters.connections) == (1, {})
+
+
+async def test_what_is_owed_stands_in_the_ledger_that_it_was_given() -> None:
+    sink, ledger = ListSink(), Ledger.alone()
+    recorder = Recorder(
+        asyncio.get_running_loop(), StillClock(), Counters(), [Log(encode, sink)] * 2, ledger=ledger
+    )
+    ledger.accept()
+    assert ledger.owed == 2
+    recorder.record(tunnelled())
+    assert ledger.owed == 2
+    recorder.flush()
+    assert ledger.owed == 0
 
 
 async def test_nothing_is_encoded_while_the_connection_waits_and_the_loop_does_it_soon_after() -> None:

@@ -104,7 +104,7 @@ def test_addresses_that_were_refused_say_why_and_their_rules_stand_in_also_once(
         AddressRefusal(address("198.51.100.7"), Reason.DENIED_BY_RULE, "a deny rule matches", DENY_RULE),
         AddressRefusal(address("198.51.100.8"), Reason.DENIED_BY_RULE, "a deny rule matches", DENY_RULE),
         AddressRefusal(address("10.1.2.3"), Reason.ADDRESS_REFUSED, "private"),
-        AddressRefusal(address("10.1.2.4"), Reason.ADDRESS_REFUSED),
+        AddressRefusal(address("10.1.2.4"), Reason.ADDRESS_REFUSED, ""),
     )
     record = seal(draft, ended_at=1001.0)
     assert "would_deny" not in record
