@@ -13,7 +13,7 @@ from gateway.limits.tally import Tally
 from gateway.model.client import Client
 from gateway.model.decision import Permit, Terms
 from gateway.model.errors import Refused
-from gateway.model.limits.limit import CONNECTION, REQUEST, TUNNEL, Counted, KeyPart, Limit
+from gateway.model.limits.limit import CONNECTION, EXCHANGE, REQUEST, TUNNEL, Counted, KeyPart, Limit
 from gateway.model.reasons import Reason
 from gateway.policy.buckets import Draw, Lacking, Taken
 from tests.limits.permits import client_at, permit_under
@@ -39,6 +39,13 @@ class Unanswering(TableStore):
 
     async def take(self, draws: Sequence[Draw]) -> Taken | Lacking:
         raise self._failure
+
+
+class Remote(TableStore):
+    """A store whose every answer has to be waited for."""
+
+    def take_at_once(self, draws: Sequence[Draw]) -> Taken | None:
+        return None
 
 
 class Bed:
@@ -193,6 +200,24 @@ async def test_bytes_that_were_not_drawn_yet_are_drawn_when_the_lease_ends() -> 
     assert [state[1] for _, state in bed.store.listed()] == [2.0]
 
 
+async def test_an_exchange_that_no_tunnel_carries_has_a_meter_whether_it_dials_or_not() -> None:
+    bed = Bed()
+    for counted in (EXCHANGE, EXCHANGE | CONNECTION):
+        async with bed.limiter.lease(bed.permit(DAY), CLIENT, counted) as lease:
+            assert lease.meter is not None
+    async with bed.limiter.lease(bed.permit(DAY), CLIENT, CONNECTION) as connection:
+        assert connection.meter is None
+
+
+async def test_a_store_that_has_to_be_waited_for_gives_leases_as_any() -> None:
+    clock = ManualClock()
+    bed = Bed(Remote(MemoryTable(), clock))
+    permit = bed.permit(RATE._replace(burst=1.0))
+    await bed.once(permit)
+    assert (await bed.refusal(permit)).denial.reason is Reason.LIMIT_EXCEEDED
+    assert bed.counts() == {(RATE.name, "passed"): 1, (RATE.name, "refused"): 1}
+
+
 async def test_an_exchange_that_a_tunnel_carries_has_no_meter_of_its_own() -> None:
     bed = Bed()
     permit = bed.permit(DAY, SLOW)
@@ -219,7 +244,10 @@ async def test_a_destination_that_asked_for_patience_is_left_alone_for_as_long()
     await bed.once(permit)
 
 
-async def test_who_queues_is_served_in_turn_and_nobody_overtakes_while_one_waits() -> None:
+async def test_who_queues_is_served_in_turn_when_somebody_leaves_and_nobody_overtakes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gateway.limits.lines.LOOK_EVERY", 60.0)  # longer than anybody waits
     bed = Bed()
     queue = HELD._replace(queue=True, max_wait=30.0)
     permit = bed.permit(queue)
@@ -233,7 +261,8 @@ async def test_who_queues_is_served_in_turn_and_nobody_overtakes_while_one_waits
         first = asyncio.create_task(come("first"))
         await asyncio.sleep(0)
         assert bed.limiter.waiting == 1
-    await asyncio.gather(first, come("second"))
+    async with asyncio.timeout(20):
+        await asyncio.gather(first, come("second"))
     assert order == ["first", "second"]
     assert (bed.limiter.waiting, bed.limiter.held) == (0, 0)
     assert bed.counts()[queue.name, "waited"] >= 1

@@ -182,6 +182,25 @@ async def test_one_record_that_cannot_be_written_is_lost_alone_and_counted(caplo
     assert "no record of connection c-broken" in caplog.text
 
 
+async def test_every_line_of_a_record_that_cannot_be_written_stands_as_lost_in_the_ledger(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ledger, broken = Ledger.alone(), exchanged()
+    broken.started_time = float("nan")
+    logs = [Log(encode, ListSink()), Log(encode, ListSink())]
+    recorder = Recorder(asyncio.get_running_loop(), StillClock(), Counters(), logs, ledger=ledger)
+    recorder.record_exchange(broken)
+    recorder.record(tunnelled())
+    recorder.flush()
+    assert (ledger.lost, recorder.lost, recorder.written) == (2, 2, 2)
+    assert "no record of connection c-1" in caplog.text
+    recorder.replace([Log(encode, ListSink())])
+    ledger.accept()
+    ledger.accept()
+    ledger.accept()
+    assert ledger.owed == 1
+
+
 async def test_lines_in_a_file_are_the_records_of_what_was_counted(tmp_path: Path) -> None:
     path = tmp_path / "access.log"
     counters = Counters()
