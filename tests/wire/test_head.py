@@ -297,3 +297,11 @@ REFUSED_ON_TOP_OF_H11 = (
 @pytest.mark.parametrize("case", REFUSED_ON_TOP_OF_H11)
 def test_h11_would_have_taken(case: str) -> None:
     assert read_by_h11(MALFORMED[case]) is not None
+
+
+def test_what_has_credentials_is_not_remembered() -> None:
+    plain = b"CONNECT remembered.test:443 HTTP/1.1\r\nHost: x\r\n\r\n"
+    secret = plain.replace(b"Host: x", b"Host: x\r\nProxy-AUTHORIZATION: Basic hunter2")
+    assert parse_head(plain) is parse_head(plain)
+    assert parse_head(secret) == parse_head(secret)
+    assert parse_head(secret) is not parse_head(secret)
