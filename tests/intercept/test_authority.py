@@ -42,7 +42,9 @@ def test_an_authority_signs_leaves_only_and_expires() -> None:
     assert (constraints.critical, constraints.value.ca, constraints.value.path_length) == (True, True, 0)
     assert isinstance(made.public_key(), ec.EllipticCurvePublicKey)
     assert made.not_valid_after_utc - made.not_valid_before_utc == timedelta(days=10, hours=1)
-    assert made.extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign
+    usage = made.extensions.get_extension_for_class(x509.KeyUsage)
+    assert (usage.critical, usage.value.key_cert_sign, usage.value.crl_sign) == (True, True, True)
+    assert not usage.value.digital_signature
 
 
 def test_it_may_be_confined_to_domains() -> None:
@@ -57,7 +59,11 @@ def test_a_leaf_speaks_for_exactly_one_name_and_serves_only() -> None:
     names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     assert list(names.value) == [x509.DNSName("api.example.com")]
     assert leaf.subject.rfc4514_string() == "CN=api.example.com"
-    assert not leaf.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    constraints = leaf.extensions.get_extension_for_class(x509.BasicConstraints)
+    assert (constraints.critical, constraints.value.ca) == (True, False)
+    usage = leaf.extensions.get_extension_for_class(x509.KeyUsage)
+    assert (usage.critical, usage.value.digital_signature) == (True, True)
+    assert not (usage.value.key_cert_sign or usage.value.crl_sign)
     assert list(leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value) == [
         ExtendedKeyUsageOID.SERVER_AUTH
     ]
@@ -185,6 +191,19 @@ def test_an_encrypted_key_is_refused_in_words() -> None:
     )
     with pytest.raises(BadAuthority, match="encrypted"):
         read_authority(certificate, encrypted, NOW)
+
+
+@pytest.mark.parametrize("key", [b"", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"])
+def test_what_is_no_key_is_refused(key: bytes) -> None:
+    certificate, _ = create_authority("egress", NOW)
+    with pytest.raises(BadAuthority, match="no readable PEM private key"):
+        read_authority(certificate, key, NOW)
+
+
+@pytest.mark.parametrize(("length", "fits"), [(64, True), (65, False)])
+def test_a_name_stands_in_the_subject_as_far_as_it_fits(length: int, fits: bool) -> None:
+    name = HostName("a" * 30 + "." + "b" * (length - 31))
+    assert bool(list(leaf_of(authority().mint(name, NOW, DAY).chain).subject)) is fits
 
 
 @pytest.mark.parametrize("text", [b"", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])
