@@ -2,9 +2,9 @@
 
 The gateway serves tunnels that exchange 64 bytes all the time while it takes the policy over again and again. What is
 told: the largest gap of a ticker in its loop and the longest round trip, the time from a change of the files until it
-is in force, and the peak of memory of the gateway and of the process that reads. A bystander's largest gap beside it
-tells what the machine, and whoever shares it, kept from everybody, and the same for a while without any reload what
-they keep from the round trips, for which four processes' turns have to come.
+is in force, and the peak of memory of the gateway and of the process that reads. A watcher on each CPU, which no
+process can keep waiting, tells which stalls were the machine's own (`benchmarks.stalls`); what is left of a gap or a
+round trip outside of them is ours. All of it is told for a while without any reload as well.
 """
 
 import argparse
@@ -19,18 +19,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import uvloop
 
-from benchmarks.bystander import Bystander
+from benchmarks.stalls import Machine, Span, beyond
 
 PAYLOAD = bytes(64)
 PACE = 0.02  # seconds between the round trips of a tunnel
 GAP = 0.025  # seconds that nobody notices
+SLOW = 0.005  # seconds of a round trip that is worth noting beside the longest
 START_SECONDS = 600.0
 
 
@@ -47,25 +48,40 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Gaps:
-    """The largest of a while, in seconds; `on_cpu` is the part of the ticker's in which the gateway had a CPU."""
+    """Of a while: the ticker's, the long round trips, and the machine's own stalls. `on_cpu` is the most that the
+    gateway had a CPU between two ticks, in seconds."""
 
-    ticker: float
+    ticker: Sequence[Span]
     on_cpu: float
-    round_trip: float
+    slow: Sequence[Span]
     round_trips: int
-    bystander: float
+    stalls: Sequence[Span]
 
     def __str__(self) -> str:
         return (
-            f"ticker's largest gap {self.ticker * 1e3:.1f} ms ({self.on_cpu * 1e3:.1f} ms on CPU); longest of "
-            f"{self.round_trips} round trips {self.round_trip * 1e3:.1f} ms; a bystander's gap "
-            f"{self.bystander * 1e3:.1f} ms"
+            f"ticker's largest gap {_longest(self.ticker):.1f} ms, {self._ours(self.ticker) * 1e3:.1f} ms outside the "
+            f"machine's stalls ({self.on_cpu * 1e3:.1f} ms on CPU); longest of {self.round_trips} round trips "
+            f"{_longest(self.slow):.1f} ms, {self._ours(self.slow) * 1e3:.1f} ms outside; the machine "
+            f"stalled {len(self.stalls)} times, {sum(stall.length for stall in self.stalls):.2f} s in all, "
+            f"{_longest(self.stalls):.1f} ms at most"
         )
 
     @property
     def largest(self) -> float:
-        """Of those that a client could notice."""
-        return max(self.ticker, self.round_trip)
+        """Of those that a client could notice, in seconds, whoever was to blame."""
+        return max((span.length for span in (*self.ticker, *self.slow)), default=0.0)
+
+    @property
+    def ours(self) -> float:
+        """The same, without what the machine kept from everybody."""
+        return max(self._ours(self.ticker), self._ours(self.slow))
+
+    def _ours(self, spans: Sequence[Span]) -> float:
+        return max((beyond(span, self.stalls) for span in spans), default=0.0)
+
+
+def _longest(spans: Sequence[Span]) -> float:
+    return max((span.length for span in spans), default=0.0) * 1e3
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +117,7 @@ def write_policy(folder: Path, size: Size, port: int, variant: int = 0) -> None:
 
 
 class Tunnels:
-    """Each sends 64 bytes and waits for them. `longest` and `count` are since `begin`."""
+    """Each sends 64 bytes and waits for them. `slow` are the longest and `count` all that were begun since `begin`."""
 
     def __init__(self) -> None:
         self._tasks: list[asyncio.Task[None]] = []
@@ -109,7 +125,10 @@ class Tunnels:
 
     def begin(self) -> None:
         """Count from here."""
-        self.longest, self.count = 0.0, 0
+        self.slow: list[Span] = []
+        self.count = 0
+        self._longest = 0.0
+        self._since = time.monotonic()
 
     async def open(self, number: int, proxy: int, origin: int) -> None:
         """That many, through the proxy's port to the origin's. Raises RuntimeError if one is refused."""
@@ -127,9 +146,16 @@ class Tunnels:
             sent_at = time.monotonic()
             writer.write(PAYLOAD)
             await reader.readexactly(len(PAYLOAD))
-            self.longest = max(self.longest, time.monotonic() - sent_at)
-            self.count += 1
+            self._note(Span(sent_at, time.monotonic()))
             await asyncio.sleep(PACE)
+
+    def _note(self, trip: Span) -> None:
+        if trip.begin < self._since:
+            return  # it was on its way already
+        self.count += 1
+        if trip.length > min(self._longest, SLOW):
+            self._longest = max(self._longest, trip.length)
+            self.slow.append(trip)
 
     async def close(self) -> None:
         """All of them. Raises what ended one before its time."""
@@ -190,14 +216,14 @@ class Ticking:
             raise RuntimeError("the policy was not taken")
         return int(_sample(told, b"egress_policy_generation"))
 
-    def gap(self) -> tuple[float, float]:
-        """The largest gap since this was asked before, and how much of one was on a CPU."""
+    def gaps(self) -> tuple[list[Span], float]:
+        """The large ones since this was asked before, and how much of one was on a CPU."""
         before = self._told.read_text().count("\n")
         os.kill(self._process.pid, signal.SIGUSR1)
         while (text := self._told.read_text()).count("\n") == before:
             time.sleep(0.005)
         told = json.loads(text.splitlines()[-1])
-        return told["largest"], told["on_cpu"]
+        return [Span(*gap) for gap in told["gaps"]], told["on_cpu"]
 
     def peaks(self) -> Iterator[tuple[int, int]]:
         """The largest resident sizes so far of the gateway and of its children, looked at anew each time."""
@@ -230,8 +256,8 @@ async def watch_reloads(folder: Path, size: Size) -> tuple[Gaps, list[Seen]]:
     port = origin.sockets[0].getsockname()[1]
     write_policy(folder, size, port)
     gateway, tunnels = Ticking(folder), Tunnels()
-    with gateway.serving(), Bystander.beside() as bystander:
-        watch = Watch(gateway, tunnels, bystander)
+    with gateway.serving(), Machine.watched() as machine:
+        watch = Watch(gateway, tunnels, machine)
         await tunnels.open(size.tunnels, gateway.proxy, port)
         await watch.begin()
         await asyncio.sleep(size.rest)
@@ -249,18 +275,19 @@ class Watch:
 
     gateway: Ticking
     tunnels: Tunnels
-    bystander: Bystander
+    machine: Machine
 
     async def begin(self) -> None:
         """Forget what was."""
-        await asyncio.to_thread(self.gateway.gap)
-        await asyncio.to_thread(self.bystander.gap)
+        await asyncio.to_thread(self.gateway.gaps)
+        await asyncio.to_thread(self.machine.stalls)
         self.tunnels.begin()
 
     async def end(self) -> Gaps:
         """What was noticed since."""
-        ticker, on_cpu = await asyncio.to_thread(self.gateway.gap)
-        return Gaps(ticker, on_cpu, self.tunnels.longest, self.tunnels.count, self.bystander.gap())
+        ticker, on_cpu = await asyncio.to_thread(self.gateway.gaps)
+        slow, count = tuple(self.tunnels.slow), self.tunnels.count
+        return Gaps(ticker, on_cpu, slow, count, await asyncio.to_thread(self.machine.stalls))
 
 
 async def _reload(gateway: Ticking, watch: Watch, write: Callable[[], None]) -> Seen:
@@ -285,7 +312,7 @@ async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 def main() -> int:
-    """Exit status 0 if nobody noticed, 3 if somebody did."""
+    """Exit status 0 if nobody noticed anything of ours, 3 if somebody did."""
     usual = Size()
     parser = argparse.ArgumentParser("python -m benchmarks.reloading", description=(__doc__ or "").partition("\n")[0])
     for name in ("rules", "lines", "tunnels", "reloads", "rest"):
@@ -297,9 +324,12 @@ def main() -> int:
     print(f"no reload for {size.rest} s: {resting}")
     for one in seen:
         print(one)
-    largest = max(one.gaps.largest for one in seen)
-    print(f"largest gap of all {largest * 1e3:.1f} ms, {GAP * 1e3:g} ms are allowed")
-    return 0 if largest <= GAP else 3
+    largest, ours = max(one.gaps.largest for one in seen), max(one.gaps.ours for one in seen)
+    print(
+        f"largest gap of all {largest * 1e3:.1f} ms; outside the machine's stalls {ours * 1e3:.1f} ms, of which "
+        f"{GAP * 1e3:g} ms are allowed"
+    )
+    return 0 if ours <= GAP else 3
 
 
 if __name__ == "__main__":

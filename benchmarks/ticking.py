@@ -1,8 +1,9 @@
 """The gateway with a ticker in its loop: `python -m benchmarks.ticking OUTPUT run -c gateway.yaml`.
 
 Every tick comes a millisecond after the one before, unless something keeps the loop. Whenever SIGUSR1 comes, the
-largest gap since the last one is written to OUTPUT as a line of JSON, and the most time that this thread was on a CPU
-between two ticks: on a busy machine it may have waited for one.
+gaps since the last one that are worth telling are written to OUTPUT as a line of JSON (begin and end in seconds of
+CLOCK_MONOTONIC), and the most time that this thread was on a CPU between two ticks: on a busy machine it may have
+waited for one.
 """
 
 import asyncio
@@ -17,6 +18,8 @@ import uvloop
 from gateway.cli.main import app
 
 TICK = 0.001
+SHORTEST = 0.004  # seconds; the largest gap is told in any case
+MOST = 10_000  # gaps between two signals
 
 
 class Ticker:
@@ -30,6 +33,7 @@ class Ticker:
 
     def _begin(self) -> None:
         self._largest = self._on_cpu = 0.0
+        self._gaps: list[tuple[float, float]] = []
         self._at, self._cpu_at = time.monotonic(), time.thread_time()
 
     def _start(self) -> None:
@@ -39,14 +43,17 @@ class Ticker:
 
     def _tick(self) -> None:
         now, cpu = time.monotonic(), time.thread_time()
-        self._largest = max(self._largest, now - self._at)
+        gap = now - self._at
+        if gap > self._largest or (gap > SHORTEST and len(self._gaps) < MOST):
+            self._largest = max(self._largest, gap)
+            self._gaps.append((self._at, now))
         self._on_cpu = max(self._on_cpu, cpu - self._cpu_at)
         self._at, self._cpu_at = now, cpu
         self._loop.call_later(TICK, self._tick)
 
     def _tell(self) -> None:
         with self._output.open("a") as output:
-            output.write(json.dumps({"largest": self._largest, "on_cpu": self._on_cpu}) + "\n")
+            output.write(json.dumps({"gaps": self._gaps, "on_cpu": self._on_cpu}) + "\n")
         self._begin()
 
 

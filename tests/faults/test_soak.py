@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from gateway.exchange.upstream import IDLE_FOR_ONE_KEY
-from tests.faults.soak import WEB_NAMES, complaints, soak
+from tests.faults.soak import complaints, soak
+from tests.faults.visits import WEB_NAMES
 
 GROWTH = 0.3
 """In the first seconds memory still fills: caches, pools of the allocator."""

@@ -1,0 +1,101 @@
+"""What the machine kept from everybody: a process on each CPU that does nothing but wake up every millisecond.
+
+It has a real-time priority (`sched(7)`, SCHED_FIFO) where it may, so that no process of the measurement can keep it
+waiting: what it misses, the host of the guest or the kernel took. For each line on standard input it says as JSON which
+stalls there were since the line before: `[[begin, end], ...]`, seconds of CLOCK_MONOTONIC, which all processes share.
+"""
+
+import contextlib
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+TICK = 0.001
+SHORTEST = 0.003  # seconds; what is shorter nobody would notice
+MOST = 10_000  # stalls between two questions
+
+
+class Span(NamedTuple):
+    """From when to when, in seconds of CLOCK_MONOTONIC."""
+
+    begin: float
+    end: float
+
+    @property
+    def length(self) -> float:
+        """Seconds."""
+        return self.end - self.begin
+
+
+class Machine:
+    """One watcher a CPU, beside a measurement."""
+
+    def __init__(self, watchers: Sequence["subprocess.Popen[str]"]) -> None:
+        self._watchers = watchers
+
+    @classmethod
+    @contextlib.contextmanager
+    def watched(cls) -> "Iterator[Machine]":
+        """Until the block ends."""
+        with contextlib.ExitStack() as stack:
+            yield cls([stack.enter_context(_watcher(cpu)) for cpu in sorted(os.sched_getaffinity(0))])
+
+    def stalls(self) -> list[Span]:
+        """Of any CPU since this was asked before, those that overlap as one, in order of time."""
+        for watcher in self._watchers:
+            print(file=watcher.stdin, flush=True)
+        told = [json.loads(watcher.stdout.readline()) for watcher in self._watchers if watcher.stdout is not None]
+        return united(Span(*span) for spans in told for span in spans)
+
+
+def united(spans: Iterable[Span]) -> list[Span]:
+    """Those that overlap or touch as one, in order of time."""
+    found: list[Span] = []
+    for span in sorted(spans):
+        if found and span.begin <= found[-1].end:
+            found[-1] = Span(found[-1].begin, max(found[-1].end, span.end))
+        else:
+            found.append(span)
+    return found
+
+
+def beyond(span: Span, stalls: Iterable[Span]) -> float:
+    """The seconds of `span` that lie in none of `stalls`, which do not overlap."""
+    return span.length - sum(max(0.0, min(span.end, one.end) - max(span.begin, one.begin)) for one in stalls)
+
+
+@contextlib.contextmanager
+def _watcher(cpu: int) -> Iterator["subprocess.Popen[str]"]:
+    command = [sys.executable, "-m", "benchmarks.stalls", str(cpu)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+
+
+def main() -> None:
+    """Tick on the CPU of that number until standard input ends."""
+    os.sched_setaffinity(0, {int(sys.argv[1])})
+    with contextlib.suppress(PermissionError):  # then a bystander like any other, which may have to wait
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    stalls: list[Span] = []
+    last = time.monotonic()
+    while True:
+        asked, _, _ = select.select([sys.stdin], [], [], TICK)
+        now = time.monotonic()
+        if now - last - TICK >= SHORTEST and len(stalls) < MOST:
+            stalls.append(Span(last + TICK, now))
+        last = now
+        if asked:
+            if not sys.stdin.readline():
+                return
+            print(json.dumps(stalls), flush=True)
+            stalls.clear()
+            last = time.monotonic()
+
+
+if __name__ == "__main__":
+    main()
