@@ -131,7 +131,9 @@ async def test_on_a_proxy_port_the_target_is_judged_and_host_says_nothing() -> N
     assert (found.named, found.permit.authority) == (named("web.test:80"), named("web.test:80"))
     assert draft.intent == Intent(Door.ABSOLUTE_FORM, named("web.test:80"), Protocol.HTTP)
     assert (draft.generation, draft.decision, draft.client) == (RULES.generation, found.permit, found.client)
-    refused = await refusal(any_authority(), request(("Host", "web.test"), ("Proxy-Authorization", "x")), target("x.test"))
+    refused = await refusal(
+        any_authority(), request(("Host", "web.test"), ("Proxy-Authorization", "x")), target("x.test")
+    )
     assert refused.reason is Reason.NO_RULE
 
 

@@ -63,7 +63,7 @@ def test_a_leaf_speaks_for_exactly_one_name_and_serves_only() -> None:
     assert (constraints.critical, constraints.value.ca) == (True, False)
     usage = leaf.extensions.get_extension_for_class(x509.KeyUsage)
     assert (usage.critical, usage.value.digital_signature) == (True, True)
-    assert not (usage.value.key_cert_sign or usage.value.crl_sign)
+    assert (usage.value.key_cert_sign, usage.value.crl_sign) == (False, False)
     assert list(leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value) == [
         ExtendedKeyUsageOID.SERVER_AUTH
     ]

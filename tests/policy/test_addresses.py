@@ -251,9 +251,7 @@ def test_a_deny_refuses_also_where_a_narrower_network_is_allowed() -> None:
 
 
 def test_of_several_denies_in_report_mode_the_most_specific_is_noted() -> None:
-    rules = build(
-        ANY_RULE, deny("broad", cidrs="93.0.0.0/8"), deny("narrow", cidrs="93.1.0.0/16"), mode=Mode.REPORT
-    )
+    rules = build(ANY_RULE, deny("broad", cidrs="93.0.0.0/8"), deny("narrow", cidrs="93.1.0.0/16"), mode=Mode.REPORT)
     noted = screen(rules, "93.1.1.1")
     assert noted is not None
     assert (noted.enforced, noted.rule and noted.rule.name) == (False, "policy.yaml#narrow")

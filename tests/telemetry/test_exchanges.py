@@ -163,7 +163,9 @@ def test_of_the_headers_that_a_peer_made_many_some_are_told() -> None:
     assert len(seal_exchange(draft, 1001.5)["request_headers"]) == LIST_LIMIT
 
 
-@pytest.mark.parametrize(("status", "told"), [(None, ""), (0, ""), (101, "1xx"), (299, "2xx"), (304, "3xx"), (599, "5xx")])
+@pytest.mark.parametrize(
+    ("status", "told"), [(None, ""), (0, ""), (101, "1xx"), (299, "2xx"), (304, "3xx"), (599, "5xx")]
+)
 def test_a_request_is_counted_by_the_class_of_its_status(status: int | None, told: str) -> None:
     draft = exchanged()
     draft.status = status

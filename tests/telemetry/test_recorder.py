@@ -99,9 +99,7 @@ async def test_a_request_has_a_line_and_is_counted_as_one_that_ended_when_it_was
 
 async def test_what_is_owed_stands_in_the_ledger_that_it_was_given() -> None:
     sink, ledger = ListSink(), Ledger.alone()
-    recorder = Recorder(
-        asyncio.get_running_loop(), StillClock(), Counters(), [Log(encode, sink)] * 2, ledger=ledger
-    )
+    recorder = Recorder(asyncio.get_running_loop(), StillClock(), Counters(), [Log(encode, sink)] * 2, ledger=ledger)
     ledger.accept()
     assert ledger.owed == 2
     recorder.record(tunnelled())

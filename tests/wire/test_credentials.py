@@ -43,7 +43,17 @@ def test_another_scheme_than_bearer_is_not_ours(value: str) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["Bearer", "Bearer ", "Bearer a b", "Bearer\ta", "Bearer=a", "Bearer/a", "Bearer a,b", "Bearer a=b", f"Bearer {'a' * 4097}"],
+    [
+        "Bearer",
+        "Bearer ",
+        "Bearer a b",
+        "Bearer\ta",
+        "Bearer=a",
+        "Bearer/a",
+        "Bearer a,b",
+        "Bearer a=b",
+        f"Bearer {'a' * 4097}",
+    ],
 )
 def test_a_malformed_bearer_is_refused_and_not_quoted(value: str) -> None:
     with pytest.raises(MalformedCredentials) as caught:

@@ -53,3 +53,9 @@ def test_what_cannot_become_a_secret_goes_on_at_once() -> None:
         b"************!",
         b"",
     ]
+
+
+@pytest.mark.parametrize("shorter", [b"abc", b"bcd", b"def"])
+def test_of_a_secret_that_holds_another_one_nothing_is_left(shorter: bytes) -> None:
+    for secrets in ([shorter, b"abcdef"], [b"abcdef", shorter]):
+        assert Scrubber(secrets).mask(b"an abcdef!") == b"an ******!"
