@@ -8,10 +8,11 @@ from gateway.model.client import Client, IdentitySource
 from gateway.model.decision import OF_THE_CLIENT, Deny, Resolve, SniRule, Source, Terms, Timeouts, WouldDeny
 from gateway.model.inspection.terms import Inspection
 from gateway.model.intent import Protocol
+from gateway.model.limits.limit import Applied, Counted, Limit
 from gateway.model.reasons import Reason
 from gateway.policy import plan
 from gateway.policy.plan import REPORT_ONLY, Rules, build_rules
-from gateway.policy.rules import Match, Mode, Policy
+from gateway.policy.rules import Group, Match, Mode, Policy
 from tests.policy.builders import (
     NOW,
     address,
@@ -25,6 +26,7 @@ from tests.policy.builders import (
     deny,
     get,
     group,
+    network,
     permitted,
     rule,
     transparent,
@@ -231,6 +233,19 @@ def test_a_required_identity_is_more_than_an_address() -> None:
     )
     assert denied(ask(rules, "x.test:443", client(namespace="pay", known=False))).reason is Reason.CREDENTIALS_MISSING
     assert deciding(ask(rules, "x.test:443", client(user="ci"))) == "a"
+
+
+def test_every_verdict_names_the_groups_of_its_client_and_their_limits_hold_under_the_built_in_rule_too() -> None:
+    limit = Limit("net.connections", Counted.CONNECTIONS, 1.0)
+    net = Group("net", (Match(cidr=network("10.0.0.0/8")),), limits=(limit,))
+    rules = (rule("a", "x.test"), deny("no", "denied.test"))
+    member, targets = client("10.1.1.1"), ("x.test:443", "denied.test:443", "y.test:443", "a.cluster.local:443")
+    verdicts = [ask(build(net, *rules), target, member) for target in targets]
+    built_in = permitted(ask(build(net, *rules, mode=REPORT), "y.test:443", member))
+    assert [verdict.groups for verdict in (*verdicts, built_in)] == [("net",)] * 5
+    assert denied(verdicts[2]).detail == ""
+    for permit in (permitted(verdicts[0]), built_in):
+        assert permit.limits == (Applied(limit),)
 
 
 # Exceptions and expiry
@@ -487,7 +502,7 @@ def test_however_many_names_are_denied_no_permit_is_forgotten_and_denials_stay_b
 
 def test_what_was_decided_for_labels_is_not_kept_for_others_or_for_later() -> None:
     labelled = group("api", Match(namespace="pay", labels=(("app", "api"),)))
-    rules = build(labelled, rule("a", "x.test", clients="api"))
+    rules = build(labelled, group("net", cidr="10.0.0.0/8"), rule("a", "x.test", clients="api"))
     pod = client(namespace="pay", labels={"app": "api"})
     assert deciding(ask(rules, "x.test:443", pod)) == "a"
     assert denied(ask(rules, "x.test:443", pod._replace(labels={"app": "web"}))).reason is Reason.NO_RULE
@@ -495,7 +510,8 @@ def test_what_was_decided_for_labels_is_not_kept_for_others_or_for_later() -> No
 
 
 def test_nor_what_was_decided_for_the_labels_of_a_namespace() -> None:
-    rules = build(group("team", Match(namespace_labels=(("team", "pay"),))), rule("a", "x.test", clients="team"))
+    team = group("team", Match(namespace_labels=(("team", "pay"),)))
+    rules = build(team, group("net", cidr="10.0.0.0/8"), rule("a", "x.test", clients="team"))
     token = client(namespace="pay")._replace(namespace_labels={"team": "pay"})
     assert deciding(ask(rules, "x.test:443", token)) == "a"
     assert denied(ask(rules, "x.test:443", token._replace(namespace_labels={}))).reason is Reason.NO_RULE
