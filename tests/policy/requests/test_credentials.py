@@ -32,6 +32,7 @@ E, B, C, ANY = Reach.EXACT, Reach.BELOW, Reach.CHILD, HostPattern("", Reach.ANY)
         (("a.test", C), ("x.y.a.test", E), False),
         (("a.test", C), ("a.test", E), False),
         (("a.test", C), ("b.test", E), False),
+        (("a.test", C), ("printer", E), False),
         (("a.test", C), ("x.a.test", B), False),
         (("a.test", C), ("a.test", B), False),
         (("a.test", C), ("x.a.test", C), False),
