@@ -299,6 +299,20 @@ def test_a_literal_was_not_resolved() -> None:
     assert ("dns_ms" in record, "resolved" in record, record["dial_ms"]) == (False, False, 23.4)
 
 
+def test_what_the_name_was_let_pass_for_stands_before_what_an_address_was() -> None:
+    draft = tunnelled()
+    set_aside = AddressRefusal(address("203.0.113.5"), Reason.DENIED_BY_RULE, "a deny rule", DENY_RULE, enforced=False)
+    draft.dialled, draft.would_deny = dialled(set_aside), WouldDeny(Reason.SNI_MISMATCH, RULE)
+    record = seal(draft, ended_at=1001.0)
+    assert (record["would_deny"], record["would_deny_rule"]) == (Reason.SNI_MISMATCH, RULE.name)
+
+
+def nameless() -> Draft:
+    draft = tunnelled()
+    draft.opening = Opening(Protocol.TLS, HELLO._replace(server_name=None, alpn=()))
+    return draft
+
+
 def with_client(client: Client) -> Draft:
     draft = tunnelled()
     draft.client, draft.decision = client, replace(permit_of(draft), groups=())
@@ -312,6 +326,7 @@ def with_client(client: Client) -> Draft:
         asked(),
         denied(),
         tunnelled(),
+        nameless(),
         with_client(Client(PEER)),
         with_client(Client(PEER, namespace="pay")),
         with_client(Client(PEER, known=False, doubt="stale")),
