@@ -108,6 +108,17 @@ def test_each_direction_comes_back_as_it_went() -> None:
             assert (flow["decision"], flow["listener"]) == ("allow", "proxy")
 
 
+def test_what_was_rejected_is_denied_and_a_direction_that_is_told_counts_before_the_ports() -> None:
+    rejected = FlowReader().decode(lines_of(denied(), DEFAULT_FIELDS)[0].encode())
+    assert rejected is not None
+    assert (rejected["decision"], "host" in rejected, "dialled_address" in rejected) == ("deny", False, False)
+    fields = (*DEFAULT_FIELDS, "flow-direction")
+    line = f"5 - proxy 10.0.0.1 203.0.113.5 443 40000 6 1 5 {START} {END} ACCEPT OK egress\n".encode()
+    flow = FlowReader(fields).decode(line)
+    assert flow is not None
+    assert (flow["client_address"], flow["client_port"], flow["is_answer"]) == ("10.0.0.1", 443, False)
+
+
 def test_between_equal_ports_the_way_there_is_meant() -> None:
     line = f"2 - proxy 10.0.0.1 203.0.113.5 443 443 6 1 5 {START} {END} ACCEPT OK\n".encode()
     flow = FlowReader().decode(line)
