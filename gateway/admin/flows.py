@@ -121,6 +121,7 @@ async def _history(ring: Ring, wish: Wish, end: int) -> AsyncIterator[bytes]:
     found: deque[bytes] = deque(maxlen=wish.last)
     place = ring.begin
     while (piece := ring.read(place)) is not None and piece.first < end:
+        piece = piece._replace(flows=piece.flows[: end - piece.first])  # what has come since is told to who follows
         found.extend(event for came, event in _matching(ring, piece, wish.filter) if came >= wish.since)
         place = piece.first + len(piece.flows)
         await asyncio.sleep(0)
@@ -129,7 +130,9 @@ async def _history(ring: Ring, wish: Wish, end: int) -> AsyncIterator[bytes]:
 
 
 async def _following(ring: Ring, wanted: FlowFilter, place: int) -> AsyncIterator[bytes]:
-    """What comes, until this stream has lasted long enough. The last word is where to go on."""
+    """What comes, until this stream has lasted long enough. The first and the last word are where to go on: a gateway
+    may end before anything was wanted."""
+    yield _goes_on(ring, place)
     over_at = time.monotonic() + STREAM_SECONDS
     while not ring.closed and (left := over_at - time.monotonic()) > 0:
         piece = ring.read(place)
@@ -143,7 +146,11 @@ async def _following(ring: Ring, wanted: FlowFilter, place: int) -> AsyncIterato
         if told:
             yield told
         await asyncio.sleep(0)
-    yield f"id: {ring.epoch}-{place}\n\n".encode()
+    yield _goes_on(ring, place)
+
+
+def _goes_on(ring: Ring, place: int) -> bytes:
+    return f"id: {ring.epoch}-{place}\n\n".encode()
 
 
 async def _more(ring: Ring, seconds: float) -> None:

@@ -115,6 +115,7 @@ class GatewayProcess:
                 taken_time=lambda: self._policy.taken_time,
                 dns=self._crew.dns,
                 limits=self._crew.limits,
+                pods_age=lambda: self._pods.age,
             ),
             settings.telemetry.metrics.also,
         )

@@ -30,9 +30,9 @@ def run_gateway(config: Path | None, policy: Path | None, overrides: Mapping[str
     environ = {**os.environ, **overrides}
 
     sources = Sources(config or _usual_file(), policy)
-    first = load_configuration(sources, environ)
+    serving = _serve(load_configuration(sources, environ), ChildReader(sources, environ))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(first, ChildReader(sources, environ)))
+        runner.run(serving)
 
 
 def _usual_file() -> Path | None:
@@ -56,4 +56,6 @@ def _end(_number: int, _frame: FrameType | None) -> None:
 
 async def _serve(first: Configuration, read: Read) -> None:
     sockets = bind_sockets(first.settings, count_workers(first.settings))
-    await GatewayProcess(asyncio.get_running_loop(), first, read, sockets).run()
+    process = GatewayProcess(asyncio.get_running_loop(), first, read, sockets)
+    del first  # what was read is forgotten once it is in force; a frame that lasts as long as the process would keep it
+    await process.run()

@@ -107,7 +107,7 @@ class _Conversation:
         except GatewayError as error:
             return await self._refuse(error, request, draft)
         except asyncio.CancelledError:
-            draft.reason = Reason.DRAINING
+            draft.reason = connection.reason or Reason.DRAINING
             draft.transfer.ended, draft.transfer.ended_by = Ended.RESET, Side.GATEWAY
             raise
         except Exception as bug:
@@ -161,10 +161,10 @@ class _Conversation:
     async def _refuse(self, error: GatewayError, request: Request | None, draft: ExchangeDraft) -> bool:
         """Answer in words, or cut off what had begun. True: another request may follow."""
         note(error, draft)
-        if error.reason is Reason.CLIENT_CLOSED or self.inlet.is_lost:
-            return False
         if draft.status is not None:
             self._stream.abort()
+            return False
+        if error.reason is Reason.CLIENT_CLOSED or self.inlet.is_lost:
             return False
         draft.status = status_of(error.reason)
         keeps = self._may_follow(error, request)

@@ -37,6 +37,9 @@ MAX_INTERIM = 16
 HTTP_2 = "h2"  # as ALPN names it: only what interception dialled speaks it
 _REPEATABLE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))  # RFC 9110 section 9.2.2
 _SWITCHING = 101
+HALF_CLOSED = 10.0
+"""Seconds in which nothing moves, after which a client that has ended its side counts as gone. Some still listen then,
+but most have closed their socket because they lost patience, and TCP tells no difference until something is sent."""
 
 
 class Exchange:
@@ -181,7 +184,7 @@ class Exchange:
 
     def _may_repeat(self, upstream: UpstreamSide) -> bool:
         is_harmless = self._request.method in _REPEATABLE or upstream.is_unprocessed
-        return is_harmless and self._request.framing.delimiter is Delimiter.NONE
+        return is_harmless and self._request.framing.is_empty
 
     async def _dial(self, key: Hashable) -> UpstreamSide:
         parts = self._parts
@@ -288,14 +291,15 @@ class Exchange:
             await self._signal.wait()
 
     async def _wait(self) -> None:
-        """Until something happened. Raises if nothing moves for `idle`, or if the client is gone."""
+        """Until something happened. Raises if nothing moves for `idle`, or if the client is gone or may well be."""
         check_request(self._inlet)
         if self._meter is not None and (is_cut(self._up) or is_cut(self._down)):
             raise budget_spent(self._permit)
         self._check_content()
         before = self._moved()
+        idle = self._permit.terms.timeouts.idle
         try:
-            with self._parts.deadlines.within(self._permit.terms.timeouts.idle, self._too_slow):
+            with self._parts.deadlines.within(min(idle, HALF_CLOSED) if self._may_be_gone() else idle, self._too_slow):
                 await self._signal.wait()
         except GatewayError:
             if self._moved() == before:
@@ -310,7 +314,13 @@ class Exchange:
         if self._inspected is not None:
             self._inspected.check()
 
+    def _may_be_gone(self) -> bool:
+        """The client sends no more, and has nothing to take."""
+        return self._inlet.is_over and not self._asker.stream.queued()
+
     def _too_slow(self) -> GatewayError:
+        if self._may_be_gone():
+            return DownstreamError(Reason.CLIENT_CLOSED, "before its answer was complete")
         if self._down is not None and self._asker.stream.queued():
             return DownstreamError(Reason.IDLE_TIMEOUT, "the client does not take the answer")
         if self._inlet.end is None and (self._upstream is None or not self._upstream.stream.queued()):

@@ -5,7 +5,7 @@ import re
 
 from gateway.model.errors import DownstreamError
 from gateway.model.reasons import Reason
-from gateway.wire.http.messages import NO_CONTENT, Request
+from gateway.wire.http.messages import Request
 from gateway.wire.http.writing import request_head, response_head
 
 _COUNTED = frozenset(("TRACE", "OPTIONS"))
@@ -18,7 +18,7 @@ def hops_left(request: Request, passing: list[tuple[str, str]]) -> int | None:
     which no client sends (RFC 9110 section 9.3.8)."""
     if request.method not in _COUNTED:
         return None
-    if request.method == "TRACE" and request.framing != NO_CONTENT:
+    if request.method == "TRACE" and not request.framing.is_empty:
         raise DownstreamError(Reason.MALFORMED_REQUEST, "a TRACE with content")
     counts = [value for name, value in passing if name.lower() == "max-forwards"]
     if not counts:

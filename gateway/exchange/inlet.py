@@ -314,8 +314,5 @@ def check_request(inlet: Inlet[Request]) -> None:
     """Raise `DownstreamError` if the request at hand cannot be completed, or nobody reads the answer."""
     if inlet.is_lost:
         raise DownstreamError(Reason.DOWNSTREAM_RESET, "before its answer was complete")
-    if inlet.fault is None:
-        return
-    if inlet.is_over:
-        raise DownstreamError(Reason.CLIENT_CLOSED, inlet.fault.detail)
-    raise DownstreamError(inlet.fault.reason, inlet.fault.detail)
+    if inlet.fault is not None:
+        raise DownstreamError(inlet.fault.reason, inlet.fault.detail)

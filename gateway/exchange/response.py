@@ -1,6 +1,7 @@
 """The head of a response as the client gets it. As with requests, what was said last is kept with its connection."""
 
 from dataclasses import dataclass
+from email.utils import formatdate
 from typing import Protocol
 
 from gateway.exchange.fields import WEBSOCKET, Sorted, response_fields, sort_response
@@ -11,6 +12,7 @@ from gateway.wire.http.writing import response_head
 from gateway.wire.http2 import heads as http2
 
 _NOT_MODIFIED = 304
+_DATE = len("date")
 
 
 class Asker(Protocol):
@@ -45,7 +47,7 @@ class Asker(Protocol):
 @dataclass(slots=True)
 class Telling:
     """One final response, for requests of HTTP/1.`minor`. `framing` is how the client learns where the content ends;
-    `is_persistent`: the destination goes on using its connection."""
+    `is_persistent`: the destination goes on using its connection; `is_dated`: it has said when it answered."""
 
     response: Response
     minor: int
@@ -53,14 +55,17 @@ class Telling:
     fields: Sorted
     framing: Delimiter
     is_persistent: bool
+    is_dated: bool
+    _told_at: int = 0
     _keeps: bool = False
     _head: bytes = b""
     _fields: HeadFields | None = None
 
     def fields_for_http2(self, parts: Parts) -> HeadFields:
         """The same for a client of HTTP/2."""
+        self._renew(parts)
         if self._fields is None:
-            fields = response_fields(self.response, self.fields, parts.via, parts.name)
+            fields = _final_fields(self, parts)
             self._fields = http2.response_fields(self.response.status, fields, self.length)
         return self._fields
 
@@ -75,9 +80,15 @@ class Telling:
 
     def head(self, keeps: bool, parts: Parts) -> bytes:
         """`keeps`: the client may send another request after this."""
+        self._renew(parts)
         if keeps is not self._keeps or not self._head:
             self._keeps, self._head = keeps, _head_for(self, keeps, parts)
         return self._head
+
+    def _renew(self, parts: Parts) -> None:
+        """A Date of ours holds for a second."""
+        if not self.is_dated and (now := int(parts.clock.time())) != self._told_at:
+            self._told_at, self._head, self._fields = now, b"", None
 
 
 def tell(request: Request, response: Response, last: Telling | None) -> Telling:
@@ -87,7 +98,8 @@ def tell(request: Request, response: Response, last: Telling | None) -> Telling:
         return last
     fields = sort_response(response)
     persistent = response.framing.delimiter is not Delimiter.CLOSE and fields.is_persistent(response.minor)
-    return Telling(response, request.minor, is_head, fields, _client_framing(request, response), persistent)
+    is_dated = any(len(name) == _DATE and name.lower() == "date" for name, _ in fields.passing)
+    return Telling(response, request.minor, is_head, fields, _client_framing(request, response), persistent, is_dated)
 
 
 def interim_head(response: Response, parts: Parts) -> bytes:
@@ -123,9 +135,17 @@ def _client_framing(request: Request, response: Response) -> Delimiter:
     return Delimiter.CHUNKED if request.minor == 1 else Delimiter.CLOSE
 
 
+def _final_fields(telling: Telling, parts: Parts) -> list[tuple[str, str]]:
+    """But for framing. Whoever passes on a response without Date says when it came (RFC 9110 section 6.6.1)."""
+    fields = response_fields(telling.response, telling.fields, parts.via, parts.name)
+    if not telling.is_dated:
+        fields.append(("Date", formatdate(parts.clock.time(), usegmt=True)))
+    return fields
+
+
 def _head_for(telling: Telling, keeps: bool, parts: Parts) -> bytes:
     response, framing = telling.response, telling.framing
-    fields = response_fields(response, telling.fields, parts.via, parts.name)
+    fields = _final_fields(telling, parts)
     length = telling.length
     if length is not None:
         fields.append(("Content-Length", length))

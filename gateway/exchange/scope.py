@@ -130,9 +130,9 @@ class AnyAuthority:
         if target.authority is None:
             raise DownstreamError(Reason.NOT_A_PROXY_REQUEST, f"{request.method[:20]} that names no http:// URL")
         rules = self.rules()
-        draft.generation = rules.generation
-        identifier = self.identifier()
         connection = draft.connection
+        draft.generation = connection.generation = rules.generation  # known at once: they are kept for who is judged
+        identifier = self.identifier()
         client = draft.client = await identifier.identify(connection.peer[0], request, connection.certificate)
         intent = draft.intent = Intent(Door.ABSOLUTE_FORM, target.authority, Protocol.HTTP)
         decision = draft.decision = decide(client, intent, rules, now)
@@ -169,7 +169,7 @@ class AnyHost(AnyAuthority):
     async def judge(self, request: Request, target: Target, draft: ExchangeDraft, now: float) -> Judged:
         """See `Scope`."""
         rules = self.rules()
-        draft.generation = rules.generation
+        draft.generation = draft.connection.generation = rules.generation
         client = draft.client = self.identifier().by_address(draft.connection.peer[0])
         address, port = self.original
         named = target.authority or _host_of(request, self.usual_port) or Authority(address, port)
@@ -252,6 +252,7 @@ def _add_bytes(draft: ExchangeDraft) -> None:
 
 
 def _add_end(draft: ExchangeDraft) -> None:
+    draft.connection.answered += 1
     transfer = draft.connection.transfer
     transfer.ended, transfer.ended_by, transfer.reason = (
         draft.transfer.ended,

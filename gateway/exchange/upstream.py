@@ -182,12 +182,14 @@ class Pool:
         shared = self._with_room(key) if self._shared else None
         if shared is not None:
             return shared.call()
-        waiting = self._idle.get(key)
-        if waiting is None:
-            return None
-        connection = waiting[-1]
-        connection.leave_pool()
-        return connection
+        now = self._monotonic()
+        while (waiting := self._idle.get(key)) is not None:
+            connection = waiting[-1]
+            if now < connection.kept_until:
+                connection.leave_pool()
+                return connection
+            connection.close()
+        return None
 
     def give(self, key: Hashable, connection: UpstreamConnection) -> None:
         """Keep one between two exchanges, or close it where there is no room or it has been used for long."""

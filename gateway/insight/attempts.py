@@ -129,7 +129,7 @@ def _count(tally: Tally, record: Recorded) -> None:
     dialled = record.get("dialled_address")
     if dialled is None:
         if "refused" in record:
-            _add_addresses(tally, [each.partition(" ")[0] for each in record["refused"]])
+            _add_addresses(tally, [str(each).partition(" ")[0] for each in record["refused"]])
     elif dialled not in tally.addresses:
         _add_addresses(tally, _alone(dialled))
 

@@ -23,7 +23,7 @@ WAITING = 10_000
 """How many may wait in one process, in all lines together."""
 
 WAITING_OF_CLIENT = 1_000
-"""How many of one client may wait in one line."""
+"""How many of one client may, or one would take all places: a connection of HTTP/2 can wait for a hundred things."""
 
 LOOK_EVERY = 0.05
 """Seconds between looks at a bucket that only others' leaving fills: they may be on another worker."""
@@ -114,6 +114,7 @@ class Lines:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._lines: dict[Place, _Line] = {}
+        self._of_client: dict[str, int] = {}
         self.waiting = 0
 
     def line_before(self, draws: Sequence[Draw]) -> Lacking | None:
@@ -131,9 +132,11 @@ class Lines:
             raise Overdrawn(lacking)
         if self.waiting >= WAITING:
             raise NotServed(lacking.limit, f"{WAITING} wait already")
+        if self._of_client.get(client, 0) >= WAITING_OF_CLIENT:
+            raise NotServed(lacking.limit, f"{WAITING_OF_CLIENT} of this client wait already")
         waiter = _Waiter(draws, client, asyncio.get_running_loop().create_future())
         watching = None if presence is None else asyncio.create_task(presence(), name="presence")
-        self.waiting += 1
+        self._count(client, 1)
         try:
             self._join(waiter, lacking)
             if watching is not None:
@@ -144,13 +147,21 @@ class Lines:
                 self._store.put_back(draws)
             raise
         finally:
-            self.waiting -= 1
+            self._count(client, -1)
             waiter.served.cancel()
             if waiter.alarm is not None:
                 waiter.alarm.cancel()
             if watching is not None:
                 watching.cancel()
             del waiter  # it holds what was raised, whose traceback holds this frame
+
+    def _count(self, client: str, change: int) -> None:
+        self.waiting += change
+        of_client = self._of_client.get(client, 0) + change
+        if of_client:
+            self._of_client[client] = of_client
+        else:
+            del self._of_client[client]
 
     def released(self, draws: Sequence[Draw]) -> None:
         """What was held of these buckets was put back."""
@@ -168,10 +179,7 @@ class Lines:
             line = self._lines[place] = _Line(limit, place)
             line.wait = lacking.wait
             line.serving = asyncio.create_task(self._serve(line), name=f"line of {limit.name}")
-        waiting = line.turns.setdefault(waiter.client, deque())
-        if len(waiting) >= WAITING_OF_CLIENT:
-            raise NotServed(limit, f"{WAITING_OF_CLIENT} of this client wait already")
-        waiting.append(waiter)
+        line.turns.setdefault(waiter.client, deque()).append(waiter)
         waiter.line = line
         self._set_deadline(waiter, limit)
 
@@ -238,7 +246,4 @@ class Lines:
         if not lacking.limit.queue:
             waiter.served.set_exception(Overdrawn(lacking))
             return
-        try:
-            self._join(waiter, lacking)
-        except NotServed as full:
-            waiter.served.set_exception(full)
+        self._join(waiter, lacking)

@@ -14,7 +14,7 @@ from gateway.model.addresses import Network
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
 _LABEL_KEY = re.compile(r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?", re.ASCII)
 _LABEL_VALUE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?", re.ASCII)
-_DNS_PORT = 53
+DNS_PORTS = (53,)
 
 Labels = Mapping[str, str]
 
@@ -33,8 +33,9 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """`pods` empty is every pod of the namespace. `ports` are the gateway's containers'. `resolvers` are addresses of
-    name servers that are no pods, such as a node-local cache."""
+    """`pods` empty is every pod of the namespace. `ports` are the gateway's containers', `dns_ports` the name servers':
+    packets are looked at when they have the pod's port, not the Service's. `resolvers` are addresses of name servers
+    that are no pods, such as a node-local cache."""
 
     namespace: str
     gateway: Peer
@@ -42,6 +43,7 @@ class Lock:
     dns: Peer
     resolvers: tuple[Network, ...] = ()
     pods: Labels = field(default_factory=lambda: MappingProxyType({}))
+    dns_ports: tuple[int, ...] = DNS_PORTS
 
 
 def parse_labels(text: str) -> Labels:
@@ -77,10 +79,14 @@ def _lines(lock: Lock) -> Iterator[str]:
     yield from _peer(lock.dns)
     for network in lock.resolvers:
         yield f'        - ipBlock: {{cidr: "{network}"}}'
-    yield f"      ports: [{{protocol: UDP, port: {_DNS_PORT}}}, {{protocol: TCP, port: {_DNS_PORT}}}]"
+    yield f"      ports: [{', '.join(_port(protocol, port) for port in lock.dns_ports for protocol in ('UDP', 'TCP'))}]"
     yield "    - to:  # the gateway"
     yield from _peer(lock.gateway)
-    yield f"      ports: [{', '.join(f'{{protocol: TCP, port: {port}}}' for port in lock.ports)}]"
+    yield f"      ports: [{', '.join(_port('TCP', port) for port in lock.ports)}]"
+
+
+def _port(protocol: str, port: int) -> str:
+    return f"{{protocol: {protocol}, port: {port}}}"
 
 
 def _peer(peer: Peer) -> Iterator[str]:

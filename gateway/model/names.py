@@ -11,11 +11,17 @@ from typing import NewType
 HostName = NewType("HostName", str)
 """A valid name in lower case without trailing dot, 1 to 253 characters."""
 
+_LONGEST = 253 + len(".")
 _NAME = re.compile(r"(?=.{1,253}\Z)(?:[a-z0-9_-]{1,63}\.)*(?!(?:[0-9]+|0x[0-9a-f]*)\Z)[a-z0-9_-]{1,63}", re.ASCII)
 
 
-@lru_cache(maxsize=4096)  # few names are asked for again and again
 def parse_host_name(text: str) -> HostName | None:
     """The canonical name, or None where `text` is no valid one."""
+    return _parse_host_name(text) if len(text) <= _LONGEST else None
+
+
+# Few names are asked for again and again. What is remembered is chosen by clients, so its length is bounded too.
+@lru_cache(maxsize=4096)
+def _parse_host_name(text: str) -> HostName | None:
     name = text.lower().removesuffix(".")
     return HostName(name) if text.isascii() and _NAME.fullmatch(name) else None

@@ -87,7 +87,11 @@ class TlsSides:
 
 
 class Tunnel(Protocol):
-    """An open tunnel, as far as it can be ended from outside."""
+    """An open tunnel, as far as it can be ended from outside. `asks_rules`: it may still ask for verdicts by the rules
+    that it began with."""
+
+    @property
+    def asks_rules(self) -> bool: ...
 
     def cut(self, reason: Reason) -> None:
         """Reset both sides, for this reason; idempotent."""
@@ -100,11 +104,11 @@ class Draft:
 
     `peer` is the client; where a PROXY header named it, `sender` is who sent that. `certificate` is the client's,
     verified. `entered`: what stands before the first request is done with. `original` is where a captured connection
-    was on its way to, None on a proxy port. `tunnel` is there while it is being relayed; `judged` is the last
-    generation by which it was judged since. `wrong_credentials` came with so many requests before the last one;
-    `packets` are counted where a log asks for them. For traces: `asked_time` (Unix) and `opened_at` (monotonic) are
-    when the head was there and first bytes were judged, `caller` is the client's span, `traced`: one of its requests
-    is told."""
+    was on its way to, None on a proxy port. `tunnel` is there while it is open; `judged` is the last generation by
+    which it was judged since. Of its `requests` so many are `answered`, in whatever way. `wrong_credentials` came with
+    so many requests before the last one; `packets` are counted where a log asks for them. For traces: `asked_time`
+    (Unix) and `opened_at` (monotonic) are when the head was there and first bytes were judged, `caller` is the
+    client's span, `traced`: one of its requests is told."""
 
     connection_id: str
     listener: str
@@ -126,6 +130,7 @@ class Draft:
     would_limit: str | None = None
     tls: TlsSides | None = None
     requests: int = 0
+    answered: int = 0
     transfer: Transfer = field(default_factory=Transfer)
     reason: Reason | None = None
     detail: str = ""

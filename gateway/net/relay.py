@@ -228,6 +228,7 @@ class Relay:
         "splices",
         "transfer",
     )
+    asks_rules = False
 
     def __init__(
         self,

@@ -5,6 +5,7 @@ more, so that a peer can make us hold no more than what was asked for plus one r
 """
 
 import asyncio
+import os
 import struct
 from socket import IPPROTO_TCP, SO_KEEPALIVE, SO_LINGER, SOL_SOCKET, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL
 from typing import Protocol, cast
@@ -21,6 +22,7 @@ KEEP_ALIVE = (
     (IPPROTO_TCP, TCP_KEEPCNT, 4),
 )
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+_LAST_READS = 4
 
 
 class Receiver(Protocol):
@@ -198,6 +200,10 @@ class Stream(asyncio.Protocol):
         name = self.transport.get_extra_info("sockname")
         return None if name is None else parse_address(cast("str", name[0]).partition("%")[0])
 
+    def last_words(self) -> bytes:
+        """For a receiver that is being told of the loss: see `last_words`. What came by TLS it has got already."""
+        return last_words(self.transport) if self.was_reset and self.is_clear else b""
+
     # What the transport tells.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -274,3 +280,16 @@ class Stream(asyncio.Protocol):
     def _lose_patience(self) -> None:
         self._lingers = False
         self._wake(more=False)
+
+
+def last_words(transport: asyncio.Transport) -> bytes:
+    """What the peer had sent before it reset the connection, where a write met the reset first: the loop then reads no
+    more. To be called within `connection_lost`: so long the descriptor is open. At most some 256 kB."""
+    chunks: list[bytes] = []
+    try:
+        descriptor = transport.get_extra_info("socket").fileno()
+        while len(chunks) < _LAST_READS and (chunk := os.read(descriptor, HOLD_BOUND)):
+            chunks.append(chunk)
+    except OSError:  # that is all, or the reset itself
+        pass
+    return b"".join(chunks)

@@ -8,7 +8,11 @@ rate x W + burst are admitted: each of them moves `tat` by 1/rate, it begins no 
 later than burst/rate after it. So a connection or a request finds `tat` no further ahead than that. Where it does, the
 state is of another time: before a reload the limit was narrower, or only reported, or the clock of a store was set
 back. Then one is let through, which leaves the bucket empty and its state a true one. (Bytes are counted when they have
-moved, and what is only reported passes: both may overdraw.)
+moved: they may overdraw.)
+
+A limit in report mode tells what it would do if it refused. So what it would have refused takes nothing, and what would
+have waited is no debt: else it would object for as long as that had taken to be made good. What is held is held
+nevertheless, and given back.
 """
 
 from collections.abc import Sequence
@@ -50,8 +54,8 @@ class Now(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """All was there. `states` are the next ones, in the order of the draws; those of draws that only a limit in report
-    mode would have refused are among them, and `over` names these limits."""
+    """All was there. `states` are the next ones, in the order of the draws; `over` are limits in report mode that would
+    have refused."""
 
     states: Sequence[State]
     over: tuple[Limit, ...] = ()
@@ -80,6 +84,8 @@ def take(draws: Sequence[Draw], states: Sequence[State], now: Now) -> Taken | La
         if wait > 0:
             if draw.limit.report:
                 over += (draw.limit,)
+                if draw.limit.counted is not _CONCURRENT:
+                    following_state = state
             elif lacking is None or wait > lacking.wait:
                 lacking = Lacking(draw, wait)
         following.append(following_state)
@@ -107,8 +113,8 @@ def _drawn(draw: Draw, state: State, now: Now) -> tuple[float, State]:
         return _spent(limit, amount, state, now)
     full_at, begin = state[0], now[0]
     ahead = full_at - begin if full_at > begin else 0.0
-    if ahead > LATE and ahead - LATE > limit.burst / limit.rate and not (limit.report or counted is _BANDWIDTH):
-        ahead = (limit.burst - 1.0) / limit.rate
+    if ahead > LATE and ahead - LATE > limit.burst / limit.rate and (limit.report or counted is not _BANDWIDTH):
+        ahead = (limit.burst if counted is _BANDWIDTH else limit.burst - 1.0) / limit.rate
         full_at = begin + ahead
     wait = ahead + (amount - limit.burst) / limit.rate
     return (wait if wait > _ROUNDING else 0.0), ((full_at if ahead else begin) + amount / limit.rate, 0.0)

@@ -9,18 +9,19 @@ leaves a truthful record. No byte of the client's reaches the destination before
 
 import asyncio
 import logging
+from functools import partial
 
-from gateway.model.decision import Deny, Permit, SniRule, WouldDeny
+from gateway.model.decision import Deny, Permit, WouldDeny
 from gateway.model.errors import DownstreamError, GatewayError, InternalError, Refused
-from gateway.model.intent import Protocol
+from gateway.model.intent import Opening, Protocol
 from gateway.model.limits.limit import TUNNEL
 from gateway.model.reasons import Reason
 from gateway.model.record import Destination, Draft, Ended, Packets, Side
-from gateway.model.roles import Meter
 from gateway.net.dialer import introduce
 from gateway.net.segments import segments_of
 from gateway.net.stream import Stream
-from gateway.net.tls.second_hello import watch_for, watched_relay_for
+from gateway.net.tls.late_hello import LateHello
+from gateway.net.tls.second_hello import Watch, watch_for, watched_relay_for
 from gateway.policy.confirm import confirm
 from gateway.policy.decide import decide
 from gateway.policy.plan import REPORT_ONLY
@@ -175,7 +176,7 @@ async def _carry(tunnel: Tunnel, downstream: Stream, draft: Draft, services: Ser
     elif speaks_requests(permit, draft.opening):
         await converse_in_tunnel(downstream, draft, tunnel, services)
     else:
-        await _relay(permit, downstream, upstream.stream, draft, services, tunnel.meter)
+        await _relay(tunnel, downstream, draft, services)
 
 
 def _establish(downstream: Stream, draft: Draft, head: RequestHead) -> None:
@@ -200,13 +201,11 @@ def _confirmed(verdict: Deny | WouldDeny | None) -> WouldDeny | None:
     return verdict
 
 
-async def _relay(
-    permit: Permit, downstream: Stream, upstream: Stream, draft: Draft, services: Services, meter: Meter | None
-) -> None:
+async def _relay(tunnel: Tunnel, downstream: Stream, draft: Draft, services: Services) -> None:
+    permit, upstream = tunnel.permit, tunnel.upstream.stream
     timeouts = permit.terms.timeouts
-    hello = draft.opening.hello if draft.opening is not None and permit.terms.sni is not SniRule.ANY else None
-    watch = watch_for(hello, services.bounds.client_hello)
-    relay = watched_relay_for(meter, watch)(
+    watch = _watch_for(tunnel, draft, services)
+    relay = watched_relay_for(tunnel.meter, watch)(
         downstream,
         upstream,
         draft.transfer,
@@ -225,5 +224,29 @@ async def _relay(
     finally:
         draft.tunnel = None
     if watch is not None and watch.refused is not None:
-        reason, detail = watch.refused
-        raise Refused(Deny(reason, permit.generation, permit.rule, permit.groups, detail=detail))
+        raise Refused(watch.refused)
+
+
+def _watch_for(tunnel: Tunnel, draft: Draft, services: Services) -> Watch | None:
+    """Of what the client may yet say and is to be judged: another hello, or the first one, for which nobody waited."""
+    deny, limit = partial(_denial, tunnel.permit), services.bounds.client_hello
+    if draft.opening is not None:
+        return watch_for(draft.opening.hello, limit, deny)
+    if tunnel.permit.rule is not REPORT_ONLY:
+        return None
+    return LateHello(partial(_judge_late, tunnel, draft, services), deny, limit)
+
+
+def _denial(permit: Permit, reason: Reason, detail: str) -> Deny:
+    return Deny(reason, permit.generation, permit.rule, permit.groups, detail=detail)
+
+
+def _judge_late(tunnel: Tunnel, draft: Draft, services: Services, opening: Opening) -> Deny | None:
+    """By the rules of now: those of the tunnel may be gone."""
+    draft.opening = opening
+    now = services.clock.time()
+    verdict = confirm(tunnel.permit, opening, tunnel.client, tunnel.intent, services.rules(), now)
+    if isinstance(verdict, Deny):
+        return verdict
+    draft.would_deny = verdict
+    return None

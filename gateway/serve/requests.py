@@ -1,5 +1,8 @@
 """Where a connection turns out to carry requests: it is handed to `exchange`, with the right by which each may pass."""
 
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from gateway.exchange.conversation import Patience, converse
@@ -29,6 +32,31 @@ class Tunnel(NamedTuple):
     meter: Meter | None
 
 
+class Conversation:
+    """Fulfils `record.Tunnel` where the requests in a tunnel are answered: who answers them is called off."""
+
+    asks_rules = True
+
+    def __init__(self, draft: Draft) -> None:
+        self._draft = draft
+        self._task = asyncio.current_task()
+
+    def cut(self, reason: Reason) -> None:
+        """See `Tunnel`."""
+        self._draft.reason = reason
+        if self._task is not None:
+            self._task.cancel()
+
+
+@contextmanager
+def _shown_as_open(draft: Draft) -> Iterator[None]:
+    draft.tunnel = Conversation(draft)
+    try:
+        yield
+    finally:
+        draft.tunnel = None
+
+
 def speaks_requests(permit: Permit, opening: Opening | None) -> bool:
     """Whether each request in the tunnel is judged. What only report mode lets through is observed, and relayed as it
     is: other protocols begin like HTTP as well."""
@@ -49,7 +77,8 @@ async def converse_inside_tls(
         raise InternalError(Reason.INTERNAL_ERROR, "inspection is not configured any more")
     from gateway.intercept.interception import Inspected  # noqa: PLC0415  # loaded with what was found in force
 
-    await interception.converse(downstream, draft, Inspected(*tunnel, hello, services.limiter))
+    with _shown_as_open(draft):
+        await interception.converse(downstream, draft, Inspected(*tunnel, hello, services.limiter))
 
 
 async def converse_openly(downstream: Stream, draft: Draft, services: Services) -> None:
@@ -84,6 +113,7 @@ async def converse_in_tunnel(downstream: Stream, draft: Draft, tunnel: Tunnel, s
     scope.keep(first, draft.peer)
     timeouts = tunnel.permit.terms.timeouts
     try:
-        await converse(downstream, draft, scope, services.exchanges, Patience(timeouts.head, timeouts.idle))
+        with _shown_as_open(draft):
+            await converse(downstream, draft, scope, services.exchanges, Patience(timeouts.head, timeouts.idle))
     finally:
         pool.close()

@@ -231,7 +231,9 @@ class OtlpSettings(Section):
     endpoint: CollectorUrl | None = key(
         None, "Base address of the collector; null for what OTEL_EXPORTER_OTLP_ENDPOINT says."
     )
-    protocol: Literal["http", "grpc"] = key("http", "How to speak to it.")
+    protocol: Literal["http", "grpc"] | None = key(
+        None, "How to speak to it; null for what OTEL_EXPORTER_OTLP_PROTOCOL says, else http."
+    )
     sample: Annotated[float, Field(strict=True, ge=0, le=1)] = key(0.01, "Share of connections that are traced.")
     always_sample: tuple[Literal["denied", "error"], ...] = key(["denied", "error"], "Traced in any case.")
     signals: Annotated[tuple[Literal["traces", "metrics", "logs"], ...], Field(min_length=1)] = key(

@@ -44,7 +44,8 @@ class Sources:
     """Readings of other rooms, taken at every scrape, maybe from another thread; none may block.
 
     `last_reload_time` is Unix time of the last attempt, None before the first; `reload_succeeded` tells how that one
-    ended, `reload_seconds` how long it took; `taken_time` is when the rules in force took over.
+    ended, `reload_seconds` how long it took; `taken_time` is when the rules in force took over. `pods_age` is seconds
+    since the API server said which pods there are, None before it did and where they are not looked at.
     """
 
     counters: Callable[[], Counters]
@@ -56,6 +57,7 @@ class Sources:
     taken_time: Callable[[], float]
     dns: Callable[[], DnsReadings]
     limits: Callable[[], LimitReadings]
+    pods_age: Callable[[], float | None]
 
 
 class Metrics:
@@ -79,6 +81,8 @@ class Metrics:
         yield from of_serving(sources.counters(), tally, sources.policy_generation(), sources.dns(), sources.limits())
         yield from _of_crew(tally)
         yield from _of_reloads(sources)
+        if (age := sources.pods_age()) is not None:
+            yield gauge("egress.kubernetes.silence", "s", "Since the API server was heard last.", age)
 
 
 def of_serving(

@@ -4,7 +4,7 @@ encoding follow in small batches, writing in the sinks' threads.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -58,7 +58,8 @@ class FormerLogs:
 class Recorder:
     """Fulfils `roles.Recorder`. Owns its logs' sinks and who tells the collector, if anybody: `close` closes them.
 
-    `flows` is one log more, whose lines are for those who look on: they are in no count of lines.
+    `ledger` counts the lines, of whatever logs: they outlive any of them. `flows` is one log more, whose lines are for
+    those who look on: they are in no count of lines.
     """
 
     def __init__(
@@ -79,10 +80,8 @@ class Recorder:
         self._monotonic = clock.monotonic
         self._counters = counters
         self._logs = logs
-        self._former: list[FormerLogs] = []
         self._pending: list[tuple[Draft | ExchangeDraft, float]] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._unencoded = 0
 
     def record(self, draft: Draft) -> None:
         """Count a connection that ends now and queue its line. The draft must not change any more."""
@@ -127,11 +126,10 @@ class Recorder:
             log.sink.reopen()
 
     def replace(self, logs: Sequence[Log]) -> "FormerLogs":
-        """Write to these logs from now on. Whoever gets the former ones closes them; their lines stay counted."""
+        """Write to these logs from now on. Whoever gets the former ones closes them."""
         self.flush()
         former, self._logs = FormerLogs(self._logs), logs
         self._ledger.expect(len(logs))
-        self._former.append(former)
         return former
 
     def close(self, timeout: float) -> None:
@@ -142,28 +140,13 @@ class Recorder:
         if self._telling is not None:
             self._telling.close(timeout)
 
-    @property
-    def written(self) -> int:
-        """Lines written, over all logs."""
-        return sum(log.sink.written for log in self._all_logs())
-
-    @property
-    def lost(self) -> int:
-        """Lines that reached no log: no room in the queue, a failed write, a record that could not be encoded."""
-        return sum(log.sink.lost for log in self._all_logs()) + self._unencoded
-
-    def _all_logs(self) -> Iterator[Log]:
-        yield from self._logs
-        for former in self._former:
-            yield from former.logs
-
     def _encode(
         self,
         draft: Draft | ExchangeDraft,
         ended_at: float,
         batches: Mapping[Callable[[ConnectionRecord | ExchangeRecord], bytes], bytearray],
     ) -> bool:
-        """Append one line for each form; False, counted and logged, where a fault of ours stands in the way.
+        """Append one line for each form; False, and logged, where a fault of ours stands in the way.
 
         Appending at once frees the line: keeping 64 of them made encoding cost twice as much (allocator).
         """
@@ -171,7 +154,6 @@ class Recorder:
             record = seal(draft, ended_at) if isinstance(draft, Draft) else seal_exchange(draft, ended_at)
             lines = [encode(record) for encode in batches]
         except Exception:  # a fault of ours in one record must not cost the others theirs
-            self._unencoded += len(self._logs)
             connection = draft if isinstance(draft, Draft) else draft.connection
             _logger.exception("no record of connection %s", connection.connection_id)
             return False

@@ -7,6 +7,7 @@ is made printable: a record is read in terminals.
 import time
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import islice
 
 from gateway.model.addresses import Address
 from gateway.model.client import Client
@@ -251,4 +252,4 @@ def milliseconds(seconds: float) -> float:
 
 def listed(entries: Iterable[str | Address]) -> tuple[str, ...]:
     """As text, cut to `LIST_LIMIT`."""
-    return tuple(map(str, entries))[:LIST_LIMIT]
+    return tuple(map(str, islice(entries, LIST_LIMIT)))

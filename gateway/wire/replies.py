@@ -277,6 +277,7 @@ def _answer(error: GatewayError, name: str, request_id: str, as_json: bool) -> A
         ("Proxy-Status", _proxy_status(answer, error, name)),
         ("X-Egress-Request-Id", request_id),
         ("X-Content-Type-Options", "nosniff"),
+        ("Cache-Control", "no-store"),
     ]
     if answer.status == _CREDENTIALS_REQUIRED:
         fields.append(("Proxy-Authenticate", _CHALLENGE))

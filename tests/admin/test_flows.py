@@ -5,12 +5,15 @@ import json
 import socket
 import time
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 import httpx
 import pytest
 
 from gateway.admin import flows
+from gateway.admin.flows import Wish
 from gateway.admin.server import AdminServer
+from gateway.telemetry.flows.filters import FlowFilter
 from gateway.telemetry.flows.ring import Ring
 from tests.admin.test_server import FakeGateway
 
@@ -118,6 +121,37 @@ async def test_who_follows_gets_what_comes_and_goes_on_where_the_stream_ended(
     bed.put(1, decision="deny")
     again = await bed.events("?follow=true&verdict=dropped", **{"Last-Event-ID": events[-1]["id"]})
     assert [json.loads(event["data"])["id"] for event in again if "data" in event] == [11]
+
+
+async def test_who_follows_knows_at_once_where_to_go_on_though_nothing_was_wanted_yet(bed: Bed) -> None:
+    bed.put(3)
+    reader, writer = await asyncio.open_connection("127.0.0.1", bed.port)
+    writer.write(b"GET /flows?follow=true HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    async with asyncio.timeout(flows.STREAM_SECONDS / 2):
+        await reader.readuntil(f"id: {bed.ring.epoch}-3".encode())
+    writer.close()
+
+
+async def test_what_comes_while_the_past_is_told_is_told_once() -> None:
+    ring = Ring()
+    for number in range(3):
+        ring.put(b"".join(b'{"id":%d}\n' % (100 * number + each) for each in range(100)))
+    events = flows._events(ring, Wish(FlowFilter({}), follow=True, last=None, since=0.0, place=None))
+    told: list[int] = []
+
+    async def come() -> None:
+        for number in range(300, 320):
+            ring.put(b'{"id":%d}\n' % number)
+            await asyncio.sleep(0)
+
+    coming = asyncio.create_task(come())
+    async with aclosing(events), asyncio.timeout(10):
+        async for event in events:
+            told += [json.loads(line[6:])["id"] for line in event.splitlines() if line.startswith(b"data: ")]
+            if len(told) >= 320:
+                break
+    await coming
+    assert told == list(range(320))
 
 
 async def test_of_another_start_of_the_gateway_all_is_new(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:

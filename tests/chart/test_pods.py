@@ -4,7 +4,18 @@ from typing import Any
 
 import pytest
 
-from tests.chart.rendering import FEATURES, containers, everything, objects, one, pods, rendered, template, with_values
+from tests.chart.rendering import (
+    FEATURES,
+    containers,
+    everything,
+    objects,
+    one,
+    pods,
+    rendered,
+    template,
+    values_of,
+    with_values,
+)
 
 ASKING = ("identity", "tokens")
 """Features that ask the API server."""
@@ -45,6 +56,19 @@ def test_pods_are_not_root_and_confined_and_know_no_services() -> None:
 def test_users_are_left_to_the_platform_where_it_assigns_them() -> None:
     pod = one(rendered("helm4", "openshift"), "Deployment")["spec"]["template"]["spec"]
     assert set(pod["securityContext"]) == {"runAsNonRoot", "seccompProfile"}
+
+
+def test_name_servers_are_asked_at_the_ports_of_their_pods_by_the_gateway_and_by_who_is_locked() -> None:
+    """A policy looks at packets when the Service's port is the pod's already: on OpenShift 5353."""
+    values = [*values_of("openshift"), *with_values(lock__namespaces=["shop"])]
+    policies = [each for each in objects(template("helm4", *values)) if each["kind"] == "NetworkPolicy"]
+    assert len(policies) == 2
+    for policy in policies:
+        ports = policy["spec"]["egress"][0]["ports"]
+        assert [(port["protocol"], port["port"]) for port in ports] == [
+            *(("UDP", 53), ("TCP", 53)),
+            *(("UDP", 5353), ("TCP", 5353)),
+        ]
 
 
 def test_only_pods_that_ask_the_api_server_have_a_token_for_it() -> None:

@@ -41,6 +41,7 @@ REFUSED: list[Mapping[str, object]] = [
     {"limits__existingSecret": "redis"},
     {"networkPolicy__clients": []},
     {"networkPolicy__dns": []},
+    {"networkPolicy__dnsPorts": []},
     {"lock__namespaces": ["shop", "egress"]},
     {"networkPolicy": {"enabled": False, "dns": []}, "lock__namespaces": ["shop"]},
     {"transparent": {**CAPTURING, "interfaces": []}},

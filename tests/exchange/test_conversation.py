@@ -7,12 +7,15 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from gateway.exchange import exchange as exchange_module
 from gateway.exchange.conversation import Patience, converse
 from gateway.exchange.scope import AnyAuthority
 from gateway.limits.unlimited import Unlimited
+from gateway.model.decision import Permit
 from gateway.model.intent import Protocol
 from gateway.model.reasons import Reason
 from gateway.model.record import Draft, Ended, Side
+from gateway.model.roles import Upstream
 from gateway.net import stream as stream_module
 from gateway.net.stream import Stream
 from tests.helpers.streams import receive, receive_exactly, reset, send, stream_and_peer
@@ -22,7 +25,7 @@ from tests.telemetry.drafts import accepted
 
 RULES = build(rule("web", "web.test other.test", ports=(80,), protocol=Protocol.HTTP))
 REQUEST = b"GET http://web.test/x HTTP/1.1\r\nHost: web.test\r\n\r\n"
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+ANSWER = b"HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 2\r\n\r\nok"
 SECRET = "hunter2"
 LITTLE = 16 * 1024
 
@@ -121,6 +124,113 @@ async def test_one_that_is_cut_off_in_the_midst_of_its_answer_resets_the_destina
             await receive(dialer.origin)
     [exchange] = talking.recorder.exchanges
     assert (exchange.status, exchange.reason) == (200, Reason.DRAINING)
+
+
+async def test_a_client_that_has_ended_its_side_and_has_nothing_to_take_counts_as_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(exchange_module, "HALF_CLOSED", 0.05)
+    dialer = FakeDialer()
+    async with talk(dialer) as talking:
+        await send(talking.client, REQUEST)
+        await dialer.dialled.wait()
+        await receive(dialer.origin)
+        talking.client.close()
+        await asyncio.wait([talking.task], timeout=30)
+        assert talking.limiter.held == 0
+        with pytest.raises(ConnectionResetError):
+            await receive(dialer.origin)
+    [exchange] = talking.recorder.exchanges
+    assert (exchange.status, exchange.reason) == (None, Reason.CLIENT_CLOSED)
+    assert (exchange.transfer.ended, exchange.transfer.ended_by) == (Ended.CLOSED, Side.DOWNSTREAM)
+
+
+async def test_a_client_that_has_ended_its_side_and_listens_gets_its_answer() -> None:
+    dialer = FakeDialer()
+    async with talk(dialer) as talking:
+        await send(talking.client, REQUEST)
+        talking.client.shutdown(socket.SHUT_WR)
+        await dialer.dialled.wait()
+        await receive(dialer.origin)
+        await until_ended(talking.downstream)
+        await send(dialer.origin, ANSWER)
+        assert (await receive(talking.client)).endswith(b"\r\n\r\nok")
+    [exchange] = talking.recorder.exchanges
+    assert (exchange.status, exchange.reason) == (200, None)
+
+
+async def test_an_answer_to_a_client_that_closes_within_its_upload_is_cut_off_not_ended() -> None:
+    """To a client of HTTP/1.0 an orderly end would say that it is whole."""
+    dialer = FakeDialer()
+    async with talk(dialer) as talking:
+        upload = b"POST http://web.test/x HTTP/1.0\r\nContent-Length: 9\r\n\r\n1234"
+        await send(talking.client, upload)
+        await dialer.dialled.wait()
+        await receive(dialer.origin)
+        await send(dialer.origin, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n")
+        assert (await receive(talking.client)).endswith(b"\r\n\r\nok")
+        talking.client.shutdown(socket.SHUT_WR)
+        with pytest.raises(ConnectionResetError):
+            await receive(talking.client)
+
+
+async def test_what_has_no_content_is_repeated_whichever_way_it_says_so() -> None:
+    dialer = FakeDialer()
+    async with talk(dialer) as talking:
+        await asked_and_answered(talking, dialer)
+        first = dialer.origin
+        dialer.dialled.clear()
+        await send(talking.client, b"PUT http://web.test/x HTTP/1.1\r\nHost: web.test\r\nContent-Length: 0\r\n\r\n")
+        await receive(first)
+        reset(first)
+        await dialer.dialled.wait()
+        assert (await receive(dialer.origin)).startswith(b"PUT /x HTTP/1.1\r\n")
+        await send(dialer.origin, ANSWER)
+        assert (await receive(talking.client)).endswith(b"\r\n\r\nok")
+
+
+async def test_an_early_answer_is_heard_although_the_destination_closes_over_the_rest_of_the_request() -> None:
+    dialer = FakeDialer()
+    async with talk(dialer) as talking:
+        await send(talking.client, b"POST http://web.test/x HTTP/1.1\r\nHost: web.test\r\nContent-Length: 9000\r\n\r\n")
+        await dialer.dialled.wait()
+        await receive(dialer.origin, 1)  # the rest is never read
+        talking.client.send(b"x" * 8000)  # comes in the same turn, and goes on before the answer is read
+        dialer.origin.send(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno")
+        dialer.origin.close()
+        answer = await receive(talking.client)
+        assert answer.startswith(b"HTTP/1.1 413 ")
+        assert answer.endswith(b"\r\n\r\nno")
+
+
+class SlowDialer(FakeDialer):
+    """Dials once it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may = asyncio.Event()
+
+    async def dial(self, permit: Permit) -> Upstream[Stream]:
+        await self.may.wait()
+        return await super().dial(permit)
+
+
+async def test_a_malformed_request_is_answered_although_its_end_is_there_as_well() -> None:
+    dialer = SlowDialer()
+    async with talk(dialer) as talking:
+        await send(talking.client, REQUEST.replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n"))
+        talking.client.shutdown(socket.SHUT_WR)
+        await until_ended(talking.downstream)
+        dialer.may.set()
+        assert (await receive(talking.client)).startswith(b"HTTP/1.1 400 ")
+    [exchange] = talking.recorder.exchanges
+    assert exchange.reason is Reason.MALFORMED_REQUEST
+
+
+async def until_ended(stream: Stream) -> None:
+    async with asyncio.timeout(10):
+        while not stream.has_ended:  # noqa: ASYNC110  # its receiver is the conversation
+            await asyncio.sleep(0.01)
 
 
 async def test_a_bug_is_a_500_and_its_text_reaches_neither_client_nor_record(caplog: pytest.LogCaptureFixture) -> None:

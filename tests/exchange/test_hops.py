@@ -5,7 +5,7 @@ import pytest
 from gateway.exchange.hops import answer_here, hops_left, with_hops
 from gateway.model.errors import DownstreamError
 from gateway.model.reasons import Reason
-from gateway.wire.http.messages import CHUNKED, NO_CONTENT, Framing, Request
+from gateway.wire.http.messages import CHUNKED, NO_CONTENT, Delimiter, Framing, Request
 
 
 def request(method: str, *fields: tuple[str, str], framing: Framing = NO_CONTENT) -> Request:
@@ -31,6 +31,7 @@ def test_a_trace_has_no_content() -> None:
         hops_left(request("TRACE", framing=CHUNKED), [])
     assert refusal.value.reason is Reason.MALFORMED_REQUEST
     assert hops_left(request("OPTIONS", framing=CHUNKED), [("Max-Forwards", "3")]) == 3
+    assert hops_left(request("TRACE", framing=Framing(Delimiter.LENGTH, 0)), []) is None  # as some clients say it
 
 
 def test_the_count_goes_down_in_its_place() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from gateway.exchange import upstream as pools
 from gateway.exchange.http1.upstream import UpstreamConnection
+from gateway.exchange.response import tell
 from gateway.exchange.upstream import Pool, UpstreamSide, pool_key
 from gateway.model.client import Client
 from gateway.model.decision import ProxyVersion, RuleRef
@@ -16,6 +17,7 @@ from gateway.model.reasons import Reason
 from gateway.model.record import Dialled
 from gateway.model.roles import Upstream
 from gateway.wire.http.codec import open_codec
+from gateway.wire.http.messages import NO_CONTENT, Delimiter, Framing, Request, Response
 from tests.helpers.deadlines import HandDeadlines
 from tests.helpers.streams import send, stream_and_peer
 from tests.telemetry.drafts import address, asked, permit_of
@@ -123,6 +125,20 @@ async def test_one_waits_for_a_bounded_time_and_is_used_for_a_bounded_time(kept:
     kept.pool.give(KEY, old)
     assert len(kept.pool) == 0
     assert old.stream.transport.is_closing()
+    kept.close()
+
+
+async def test_one_is_not_used_any_more_when_its_destination_is_about_to_close_it(kept: Kept) -> None:
+    """What cannot be repeated would else meet the end, though nobody is at fault."""
+    connection, request = await kept.connect(), Request("GET", "/", 1, (), NO_CONTENT)
+    said = (("Keep-Alive", "max=100, timeout=5"),)
+    connection.telling = tell(request, Response(200, "OK", 1, said, Framing(Delimiter.LENGTH, 2)), None)
+    for seconds, taken in ((3.5, connection), (4.5, None)):
+        kept.pool.give(KEY, connection)
+        kept.deadlines.advance(seconds)
+        assert kept.pool.take(KEY) is taken
+    assert connection.stream.transport.is_closing()
+    assert len(kept.pool) == 0
     kept.close()
 
 

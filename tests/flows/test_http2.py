@@ -1,5 +1,6 @@
 """HTTP/2 on both sides of an inspected tunnel: many streams, each judged, answered and recorded by itself."""
 
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -41,6 +42,17 @@ def _broken(speaking: Speaking, asked: Asked) -> None:
     speaking.h2.send_headers(asked.stream, [(":status", "200")])
     speaking.h2.reset_stream(asked.stream, ErrorCode.ENHANCE_YOUR_CALM)
     speaking.flush()
+
+
+def _dies(begins: bool) -> Answer:
+    def answer(speaking: Speaking, asked: Asked) -> None:
+        if begins:
+            speaking.h2.send_headers(asked.stream, [(":status", "200"), GRPC])
+            speaking.flush()
+        speaking.socket.shutdown(socket.SHUT_RDWR)
+        raise ConnectionResetError
+
+    return answer
 
 
 def _refused(speaking: Speaking, asked: Asked) -> None:
@@ -88,6 +100,8 @@ ANSWERS = {
     "/204": _empty("204"),
     "/304": _empty("304"),
     "/broken": _broken,
+    "/dies": _dies(begins=False),
+    "/dies-within": _dies(begins=True),
     "/refused": _refused,
     "/away": _away_once,
     "/silent": _silent,
@@ -128,6 +142,10 @@ def _authority(bed: Bed, host: str = HOST) -> str:
 
 def _status(client: Http2Client, stream: int) -> str:
     return client.heads[stream][-1][0][1]
+
+
+def _until_over(client: Http2Client, stream: int) -> None:
+    client.until(lambda it: stream in it.ended or it.reset_code(stream) is not None)
 
 
 def test_every_stream_is_an_exchange_of_its_own_over_one_pair_of_connections(bed: Bed, origin: Http2Origin) -> None:
@@ -181,6 +199,21 @@ def test_an_origin_s_reset_is_passed_on_with_its_code_and_no_other_stream_ends(b
         assert client.answer(5) == ("200", b"hello\n")
     [record] = bed.gateway.wait_for_records(1, path="/broken")
     assert record["reason"] == Reason.RESPONSE_INCOMPLETE
+
+
+def test_a_destination_that_is_lost_has_not_cancelled_anything(bed: Bed) -> None:
+    """Of a connection that breaks gRPC says `UNAVAILABLE`, which may be tried again; `CANCEL` it would call its own."""
+    with bed.client(HOST, "h2") as tls:
+        client = Http2Client(tls)
+        for stream, path in ((1, "/dies"), (3, "/dies-within")):
+            head = client.head(stream, [*request("POST", _authority(bed), path), GRPC], ends=False)
+            client.send(head, client.data(stream, b"x", True))
+            _until_over(client, stream)
+        assert (":status", "200") in client.heads[1][0]
+        assert ("grpc-status", "14") in client.heads[1][0]
+        assert client.reset_code(3) == ErrorCode.INTERNAL_ERROR
+    [before], [within] = (bed.gateway.wait_for_records(1, path=path) for path in ("/dies", "/dies-within"))
+    assert (before["reason"], within["reason"]) == (Reason.CONNECTION_TERMINATED, Reason.RESPONSE_INCOMPLETE)
 
 
 def test_a_client_s_reset_is_passed_on(bed: Bed, origin: Http2Origin) -> None:

@@ -218,6 +218,7 @@ CONNECTIONS = [
     ConnectionCase("RST_STREAM cut off", SIZE, lambda c: [_open(c), _Raw(3, 0, 1, b"1")]),
     ConnectionCase("GOAWAY cut off", SIZE, lambda c: [_Raw(7, 0, 0, b"1")]),
     ConnectionCase("a push by a client", PROTOCOL, lambda c: [_open(c), PushPromiseFrame(1, 2, b"\x82")]),
+    ConnectionCase("a stream with a lower number", PROTOCOL, lambda c: [c.head(5, get()), c.head(3, get())]),
     ConnectionCase("fields after a reset", CLOSED, lambda c: [_open(c), RstStreamFrame(1), c.head(1, get())]),
     ConnectionCase("CONTINUATIONs without end", CALM, lambda c: [_cut_head(c), *[ContinuationFrame(1, b"")] * 50]),
     ConnectionCase("a block without end", CALM, lambda c: [_cut_head(c), *[ContinuationFrame(1, b"\x82" * 16000)] * 6]),

@@ -130,7 +130,7 @@ def test_what_describes_one_connection_is_not_passed_on(bed: Bed) -> None:
     assert body == b"hello\n"
     assert head.startswith(b"HTTP/1.1 200 Fine\r\n")
     names = sorted(line.split(b":")[0].lower() for line in head.split(b"\r\n")[1:] if line)
-    assert names == [b"content-length", b"proxy-status", b"set-cookie", b"via", b"x-good"]
+    assert names == [b"content-length", b"date", b"proxy-status", b"set-cookie", b"via", b"x-good"]
     assert b"forged" not in head
     assert bed.exchange_of("/fields")["user"] == "ci"
 

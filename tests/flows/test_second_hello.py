@@ -20,6 +20,8 @@ from tests.helpers.tls_origin import Issuer, TlsOrigin
 REASONS = frozenset({Reason.SNI_MISMATCH})
 
 ALLOWED, OTHER = "allowed.test", "other.test"
+LOOSE = "loose.test"
+"""Where the names in TLS are not compared."""
 
 
 @dataclass
@@ -29,9 +31,9 @@ class Bed:
     issuer: Issuer
     named: list[str | None] = field(default_factory=list)
 
-    def client(self) -> RawClient:
+    def client(self, host: str = ALLOWED) -> RawClient:
         made = RawClient(self.gateway.port)
-        assert status_of(made.connect(f"{ALLOWED}:{self.origin.port}")) == 200
+        assert status_of(made.connect(f"{host}:{self.origin.port}")) == 200
         return made
 
 
@@ -42,9 +44,13 @@ def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
     issuer = Issuer(folder)
     context = issuer.context(ALLOWED, OTHER)
     context.set_ecdh_curve("secp384r1")
-    rules = [{"name": "allowed", "hosts": [ALLOWED], "ports": "any", "protocol": "tls"}]
+    rules = [
+        {"name": "allowed", "hosts": [ALLOWED], "ports": "any", "protocol": "tls"},
+        {"name": "loose", "hosts": [LOOSE], "ports": "any", "protocol": "tls", "sni": "any"},
+    ]
     with DnsServer() as dns, TlsOrigin(context=context) as origin:
         dns.answer(ALLOWED, "127.0.0.1")
+        dns.answer(LOOSE, "127.0.0.1")
         settings = {"resolver": {"servers": [f"127.0.0.1:{dns.port}"]}}
         with GatewayProcess(folder, {"rules": rules}, settings) as gateway:
             bed = Bed(gateway, origin, issuer)
@@ -61,18 +67,19 @@ def test_a_hello_that_is_asked_for_again_passes(bed: Bed) -> None:
         assert hello.read_until(client.socket, b"hello\n").startswith(b"HTTP/1.1 200")
 
 
-def test_another_name_in_the_second_hello_does_not_reach_the_server(bed: Bed) -> None:
+@pytest.mark.parametrize(("host", "rule"), [(ALLOWED, "allowed"), (LOOSE, "loose")])
+def test_another_name_in_the_second_hello_does_not_reach_the_server(bed: Bed, host: str, rule: str) -> None:
     first, second = (Hello(bed.issuer.bundle, name) for name in (ALLOWED, OTHER))
     named = len(bed.named)
-    with bed.client() as client:
+    with bed.client(host) as client:
         client.send(first.said)
         retry = client.socket.recv(65536)
         assert retry[11:43] == RETRY
         client.send(second.asked_again(retry))
         with pytest.raises(ConnectionResetError):
             client.socket.recv(65536)
-    [record] = bed.gateway.wait_for_records(1, reason=Reason.SNI_MISMATCH)
-    assert (record["decision"], record["sni"], record["rule"]) == ("deny", ALLOWED, "policy.yaml#allowed")
+    [record] = bed.gateway.wait_for_records(1, reason=Reason.SNI_MISMATCH, host=host)
+    assert (record["decision"], record["sni"], record["rule"]) == ("deny", ALLOWED, f"policy.yaml#{rule}")
     assert record["detail"] == "other.test in the second ClientHello"
     bed.origin.origin.settled()
     assert OTHER not in bed.named[named:]

@@ -22,6 +22,7 @@ from gateway.model.authority import parse_authority
 from gateway.model.errors import Malformed
 from gateway.model.intent import ClientHello
 from gateway.net.dns.answers import ADDRESSES_PER_NAME, Alias, Answer, Found, read_response
+from gateway.net.dns.transport import read_message
 from gateway.policy.plan import build_rules
 from gateway.settings.compile.policy import PolicySource, compile_policy
 from gateway.settings.gateway import GatewaySettings
@@ -134,7 +135,7 @@ def fuzz_proxy_header(data: bytes, parse: Callable[[bytes], ProxyHeader | None] 
 def fuzz_dns(data: bytes, read: Callable[[dns.message.Message], Answer | Alias] = read_response) -> None:
     """Whatever a name server says is no error but dnspython's own, and bounded."""
     try:
-        response = dns.message.from_wire(data, raise_on_truncation=True)
+        response = read_message(data, raise_on_truncation=True)
         if not _answers_a_question_of_ours(response):
             return
         answer = read(response)

@@ -39,6 +39,8 @@ class Origin:
         self._listener = socket.create_server(
             (address, port), family=socket.AF_INET6 if ":" in address else socket.AF_INET
         )
+        # For what it accepts: else what is sent right before a reset may still be held back then, and is lost with it.
+        self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port: int = self._listener.getsockname()[1]
         self._threads: list[threading.Thread] = []
         self._sockets: list[socket.socket] = []

@@ -127,3 +127,26 @@ async def test_a_line_holds_no_more_than_so_many_of_one_client() -> None:
     for task in waiting:
         task.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def test_one_client_does_not_take_all_places_by_standing_in_many_lines() -> None:
+    queueing, lines = Queueing(), 8
+    each = [[Draw(HELD, (f"host {number}",))] for number in range(lines)]
+    for draws in each:
+        assert await queueing.come("a", draws)
+    waiting = [
+        asyncio.create_task(queueing.come("b", draws)) for draws in each for _ in range(WAITING_OF_CLIENT // lines)
+    ]
+    await asyncio.sleep(0)
+    assert queueing.lines.waiting == WAITING_OF_CLIENT
+    assert not await queueing.come("b", each[0])
+    others = asyncio.create_task(queueing.come("c", each[0]))
+    await asyncio.sleep(0)
+    assert queueing.lines.waiting == WAITING_OF_CLIENT + 1
+    for task in (*waiting, others):
+        task.cancel()
+    await asyncio.gather(*waiting, others, return_exceptions=True)
+    assert queueing.lines.waiting == 0
+    for draws in each:
+        queueing.store.put_back(draws)
+    assert await queueing.come("b", each[0])

@@ -41,6 +41,15 @@ def test_some_pods_and_name_servers_that_are_no_pods() -> None:
     ]
 
 
+def test_name_servers_whose_pods_listen_elsewhere_than_their_service() -> None:
+    assert [port["port"] for port in manifest(dns_ports=(53, 5353))["spec"]["egress"][0]["ports"]] == [
+        53,
+        53,
+        5353,
+        5353,
+    ]
+
+
 def test_labels_are_read() -> None:
     assert parse_labels("a=b,x.y/c=1") == {"a": "b", "x.y/c": "1"}
     assert parse_labels("") == {}

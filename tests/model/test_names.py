@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.model import names
 from gateway.model.names import parse_host_name
 
 LONGEST_LABEL = "a" * 63
@@ -98,3 +99,10 @@ def test_what_is_accepted_is_its_own_canonical_form(text: str) -> None:
         assert name.isascii()
         assert name == name.lower()
         assert all(1 <= len(label) <= 63 for label in name.split("."))
+
+
+def test_what_is_too_long_for_a_name_is_not_remembered() -> None:
+    """A ClientHello has room for 60,000 bytes of it, and thousands of texts are remembered."""
+    before = names._parse_host_name.cache_info().currsize
+    assert [parse_host_name(f"{number}{'a' * 60_000}") for number in range(10)] == [None] * 10
+    assert names._parse_host_name.cache_info().currsize == before

@@ -237,3 +237,31 @@ async def test_who_waits_is_told_though_another_who_was_called_off_is_only_leavi
         async with asyncio.timeout(5):
             assert await stream.more()
         stream.abort()
+
+
+class Listening:
+    """Fulfils `Receiver`."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self.heard: list[bytes | str] = []
+
+    def received(self, data: bytes) -> None:
+        self.heard.append(data)
+
+    def ended(self) -> None:
+        self.heard.append("ended")
+
+    def lost(self) -> None:
+        self.heard += [self.stream.last_words(), "lost"]
+
+
+async def test_what_a_peer_has_said_before_its_reset_can_be_heard_although_a_write_met_that_first() -> None:
+    stream, peer = await stream_and_peer()
+    listening = stream.receiver = Listening(stream)
+    stream.write(b"that nobody reads")
+    peer.send(b"last words")
+    peer.close()  # over unread input: a reset
+    stream.write(b"what meets it")
+    await until_lost(stream)
+    assert listening.heard == [b"last words", "lost"]

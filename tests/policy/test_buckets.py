@@ -119,13 +119,38 @@ def test_if_one_lacks_nothing_is_taken_and_the_longest_wait_is_named() -> None:
     assert [state[0] for state in taken.states] == pytest.approx([1.1, 2.0, 1.0])
 
 
-def test_a_limit_in_report_mode_is_counted_and_never_refuses() -> None:
+def test_a_limit_in_report_mode_never_refuses_and_objects_to_what_it_would_refuse_and_nothing_else() -> None:
+    """Ten times as many as there may be, for ten seconds: as many objections as a limit would have refused."""
     shadow = RATE._replace(burst=1.0, report=True)
-    spent = after(drawn(shadow), FRESH, at(0.0))
-    taken = take([drawn(shadow)], [spent], at(0.0))
+    state, shadow_state, refused, objected = FRESH, FRESH, 0, 0
+    for number in range(1100):
+        now = at(min(number / 100, 10.0) if number < 1000 else number - 990.0)
+        outcome = take([drawn(shadow._replace(report=False))], [state], now)
+        refused += isinstance(outcome, Lacking)
+        state = outcome.states[0] if isinstance(outcome, Taken) else state
+        taken = take([drawn(shadow)], [shadow_state], now)
+        assert isinstance(taken, Taken)
+        objected += taken.over == (shadow,)
+        (shadow_state,) = taken.states
+    assert refused > 800
+    assert objected == refused
+
+
+def test_what_is_held_under_report_mode_is_counted_beyond_the_limit_because_it_is_given_back() -> None:
+    shadow = CONCURRENT._replace(report=True)
+    taken = take([drawn(shadow)], [(2.0, 0.0)], at(0.0))
     assert isinstance(taken, Taken)
-    assert taken.states[0][0] == pytest.approx(0.2)
-    assert taken.over == (shadow,)
+    assert (taken.states, taken.over) == ([(3.0, 0.0)], (shadow,))
+
+
+def test_bandwidth_that_is_only_reported_is_no_debt_for_hours() -> None:
+    """Ten times the rate for a minute: what would have waited has moved, and nobody has to make it good."""
+    shadow = RATE._replace(counted=Counted.BANDWIDTH, report=True)
+    state = FRESH
+    for number in range(600):
+        state = after(drawn(shadow, 10.0), state, at(number / 10))
+        assert wait_for(drawn(shadow), state, at(number / 10)) > 0
+    assert wait_for(drawn(shadow), state, at(60.0)) <= LATE + 2.0
 
 
 # ------------------------------------------------------------------------------------ against a log of everything

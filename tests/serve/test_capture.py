@@ -232,6 +232,35 @@ async def test_where_a_rule_has_the_address_a_silent_client_is_waited_for_and_it
     assert draft.reason is Reason.DENIED_BY_RULE
 
 
+@pytest.mark.parametrize("name", ["any.test", "denied.test"])
+async def test_who_waits_in_report_mode_is_held_to_denies_that_are_enforced_when_it_speaks(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(capture, "PATIENCE", 0.1)
+    dialer, hello = FakeDialer(), build_client_hello(server_name=name)
+    rules = build(deny("no", "denied.test", mode=Mode.ENFORCE), mode=Mode.REPORT)
+    async with captured(dialer, rules) as walking:
+        await asyncio.wait_for(dialer.dialled.wait(), 5)
+        await send(walking.client, hello)
+        if name == "any.test":
+            assert await receive_exactly(dialer.origin, len(hello)) == hello
+            walking.client.close()
+            dialer.origin.close()
+        else:
+            with pytest.raises(ConnectionResetError):
+                await receive(walking.client)
+            with pytest.raises(ConnectionResetError):
+                await receive(dialer.origin)  # before a byte of it
+        draft = await walking.over()
+    assert draft.opening is not None
+    assert draft.opening.hello is not None
+    assert draft.opening.hello.server_name == name
+    assert draft.reason is (Reason.SNI_DENIED if name == "denied.test" else None)
+    rule = draft.decision.rule if draft.decision is not None else None
+    assert rule is not None
+    assert rule.name == ("policy.yaml#no" if name == "denied.test" else "report-only")
+
+
 async def test_who_dials_the_listener_itself_is_a_loop() -> None:
     dialer = FakeDialer()
     async with captured(dialer, port=15001, original="203.0.113.70") as walking:

@@ -254,3 +254,20 @@ def test_authorities_that_are_no_certificates_are_named_with_their_key(tmp_path:
 def test_authorities_that_cannot_be_read_are_named_with_their_key(tmp_path: Path) -> None:
     with pytest.raises(ConfigErrors, match=r"gateway.yaml:3: resolver.tls.ca: .*ca.pem cannot be read"):
         authorities(tmp_path, None)
+
+
+@pytest.mark.parametrize("how", ["named", "linked"])
+def test_what_lies_outside_of_the_policys_directory_is_not_quoted(tmp_path: Path, how: str) -> None:
+    """Who writes one of a policy's files can name every file that the gateway can read; its log is for others."""
+    secret = write(tmp_path, "secrets/key", "sk_live/4eC39HqLyjWDarjtT1")
+    write(tmp_path, "policy/own.txt", "not a name\n")
+    (tmp_path / "policy" / "link.txt").symlink_to(secret)
+    named = {"named": str(secret), "linked": "link.txt"}[how]
+    rules = f"{{name: a, hosts_file: {named}}}, {{name: b, cidrs_file: {named}}}, {{name: c, hosts_file: own.txt}}"
+    path = write(tmp_path, "policy/team.yaml", f"rules: [{rules}]")
+    with pytest.raises(ConfigErrors) as refused:
+        load(path)
+    told = str(refused.value)
+    assert "4eC39" not in told
+    assert told.count(":1: is no entry of such a list") == 2
+    assert "own.txt:1: 'not a name' is no host name" in told

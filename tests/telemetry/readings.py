@@ -36,6 +36,7 @@ def sources(
         taken_time=lambda: 1.7e9,
         limits=lambda: LIMITS,
         dns=lambda: _dns(questions),
+        pods_age=lambda: 1.5,
     )
 
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from dataclasses import replace
 from pathlib import Path
+from weakref import ref
 
 import pytest
 
@@ -57,7 +58,7 @@ async def test_a_format_without_a_line_for_a_record_counts_none(tmp_path: Path) 
     recorder.record(replace(tunnelled(), requests=2))
     recorder.record(tunnelled())
     recorder.close(5)
-    assert (recorder.written, recorder.lost, path.read_bytes().count(b"\n")) == (1, 0, 1)
+    assert (sink.written, sink.lost, path.read_bytes().count(b"\n")) == (1, 0, 1)
 
 
 async def test_a_log_of_which_there_is_no_line_is_given_nothing_to_queue() -> None:
@@ -70,16 +71,29 @@ async def test_a_log_of_which_there_is_no_line_is_given_nothing_to_queue() -> No
     assert sink.batches == []
 
 
-async def test_other_logs_take_over_and_what_the_former_ones_wrote_stays_counted() -> None:
-    former, new = ListSink(), ListSink()
-    recorder = recorder_with(former)
+async def test_other_logs_take_over_and_what_the_former_ones_wrote_stays_counted(tmp_path: Path) -> None:
+    ledger = Ledger.alone()
+    paths = tmp_path / "former.log", tmp_path / "new.log"
+    former, new = (Log(encode, FileSink(str(path), numbers=ledger.of_sink())) for path in paths)
+    recorder = Recorder(asyncio.get_running_loop(), StillClock(), Counters(), [former], ledger)
     recorder.record(tunnelled())
-    closing = recorder.replace([Log(encode, new)])
+    closing = recorder.replace([new])
     recorder.record(denied())
-    recorder.flush()
-    closing.close(1)
-    assert (len(former.records()), len(new.records()), former.closed, new.closed) == (1, 1, True, False)
-    assert recorder.written == 2
+    closing.close(10)
+    recorder.close(10)
+    assert [path.read_bytes().count(b"\n") for path in paths] == [1, 1]
+    assert (ledger.written, ledger.lost) == (2, 0)
+
+
+async def test_logs_that_were_replaced_are_not_kept() -> None:
+    sink = ListSink()
+    recorder = recorder_with(sink)
+    recorder.record(tunnelled())
+    recorder.replace([]).close(1)
+    assert sink.closed
+    left = ref(sink)
+    del sink
+    assert left() is None
 
 
 async def test_it_fulfils_its_role() -> None:
@@ -145,7 +159,7 @@ async def test_every_log_gets_every_record() -> None:
     recorder.close(timeout=1)
     assert [len(sink.records()) for sink in sinks] == [1, 1]
     assert [(sink.reopened, sink.closed) for sink in sinks] == [(1, True), (1, True)]
-    assert (recorder.written, recorder.lost) == (2, 0)
+    assert [(sink.written, sink.lost) for sink in sinks] == [(1, 0), (1, 0)]
 
 
 async def test_logs_that_look_alike_are_encoded_once() -> None:
@@ -163,12 +177,12 @@ async def test_logs_that_look_alike_are_encoded_once() -> None:
     recorder.close(timeout=1)
     assert encoded == ["c-1"]
     assert sinks[0].batches == sinks[1].batches == sinks[2].batches
-    assert (recorder.written, [sink.written for sink in sinks]) == (2, [1, 1, 1])
+    assert [sink.written for sink in sinks] == [1, 1, 1]
 
 
 async def test_one_record_that_cannot_be_written_is_lost_alone_and_counted(caplog: pytest.LogCaptureFixture) -> None:
-    sink = ListSink()
-    recorder = recorder_with(sink)
+    sink, ledger = ListSink(), Ledger.alone()
+    recorder = Recorder(asyncio.get_running_loop(), StillClock(), Counters(), [Log(encode, sink)], ledger)
     broken: Draft = denied("c-broken")
     broken.started_time = float("nan")
     for draft in (denied("c-1"), broken, denied("c-2")):
@@ -176,7 +190,7 @@ async def test_one_record_that_cannot_be_written_is_lost_alone_and_counted(caplo
     with caplog.at_level(logging.ERROR):
         recorder.flush()
     assert [record.get("connection_id") for record in sink.records()] == ["c-1", "c-2"]
-    assert recorder.lost == 1
+    assert ledger.lost == 1
     assert "no record of connection c-broken" in caplog.text
 
 
@@ -201,12 +215,12 @@ async def test_every_line_of_a_record_that_cannot_be_written_stands_as_lost_in_t
 
 async def test_lines_in_a_file_are_the_records_of_what_was_counted(tmp_path: Path) -> None:
     path = tmp_path / "access.log"
-    counters = Counters()
-    recorder = Recorder(asyncio.get_running_loop(), StillClock(), counters, [Log(encode, FileSink(str(path)))])
+    counters, sink = Counters(), FileSink(str(path))
+    recorder = Recorder(asyncio.get_running_loop(), StillClock(), counters, [Log(encode, sink)])
     for number in range(1000):
         recorder.record(tunnelled(f"c-{number}") if number % 3 else denied(f"c-{number}"))
     recorder.close(timeout=10)
     records = [decode(line) for line in path.read_bytes().splitlines()]
     assert [record.get("connection_id") for record in records] == [f"c-{number}" for number in range(1000)]
-    assert sum(counters.connections.values()) == len(records) == recorder.written
-    assert recorder.lost == 0
+    assert sum(counters.connections.values()) == len(records) == sink.written
+    assert sink.lost == 0

@@ -75,6 +75,7 @@ def test_every_reason_can_be_told(reason: Reason) -> None:
     assert error is None or error in PROXY_ERRORS
     assert told.fields["x-egress-request-id"] == "01HXYZ"
     assert told.fields["x-content-type-options"] == "nosniff"
+    assert told.fields["cache-control"] == "no-store"
     assert told.keeps_open == (told.status == 407)
     assert ("proxy-authenticate" in told.fields) == (told.status == 407)
     assert ("retry-after" in told.fields) == (told.status == 503)

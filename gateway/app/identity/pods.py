@@ -25,6 +25,11 @@ class Pods:
         return None if self.watching is None else self.watching.directory
 
     @property
+    def age(self) -> float | None:
+        """Seconds since the API server said so; None before it did, and where pods are not looked at."""
+        return None if self.directory is None else self.directory.age
+
+    @property
     def are_known(self) -> bool:
         """Whether a whole list came since the start, or none is wanted. A state that is too old later is no reason to
         send clients elsewhere: others would know no more."""

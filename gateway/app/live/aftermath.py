@@ -72,10 +72,9 @@ class Aftermath:
         deciding = rules.generation  # the oldest generation by which a verdict may still come
         async for draft in self._sliced():
             tunnel = draft.tunnel
-            if tunnel is None:
-                if draft.generation:  # else it has not asked any rules yet
-                    deciding = min(deciding, draft.generation)
-            elif max(draft.generation, draft.judged) < rules.generation:
+            if _is_judged(draft):
+                deciding = min(deciding, draft.generation)
+            if tunnel is not None and max(draft.generation, draft.judged) < rules.generation:
                 self._judge_again(draft, rules)
         await self._take_down(deciding)
         self._end_doomed()
@@ -115,6 +114,14 @@ class Aftermath:
                 await asyncio.sleep(0)
 
 
+def _is_judged(draft: Draft) -> bool:
+    """Whether a verdict by the rules of its generation may still come."""
+    if draft.tunnel is not None:
+        return draft.tunnel.asks_rules
+    between_requests = 0 < draft.requests == draft.answered
+    return bool(draft.generation) and not between_requests  # without a generation it has not asked any rules yet
+
+
 class _Doomed:
     """A tunnel that may go on until it is idle, or until its time is over."""
 
@@ -128,7 +135,7 @@ class _Doomed:
 
     def is_over(self, now: float) -> bool:
         moved = _moved(self.draft)
-        if moved != self._moved:
+        if moved != self._moved or self.draft.requests > self.draft.answered:
             self._moved, self._quiet_since = moved, now
         return now >= self._over_at or now - self._quiet_since >= IDLE_SECONDS
 

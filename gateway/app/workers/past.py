@@ -7,9 +7,14 @@ from functools import reduce
 from gateway.app.workers.member import Member
 from gateway.app.workers.messages import Snapshot
 from gateway.telemetry.counters import Counters
+from gateway.telemetry.counting import SERIES_LIMIT
 from gateway.telemetry.limits import LimitReadings
 from gateway.telemetry.metrics import Tally
 from gateway.telemetry.questions import DnsReadings
+
+MOST_SERIES = 10 * SERIES_LIMIT
+"""Of all workers together. Each of them told apart the first ones that it met, and these are not the same: summed up
+under one worker's bound, a series would go and others fall back whenever a worker ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +31,7 @@ class Past:
 
     def with_one_more(self, gone: Member) -> "Past":
         """A new one, so that who reads this one meanwhile reads one state."""
-        both = Snapshot()
+        both = Snapshot(Counters(MOST_SERIES))
         for snapshot in (self.snapshot, gone.snapshot):
             both.add(snapshot)
         both.tunnels_open, both.dns, both.limits = 0, both.dns.past(), both.limits.past()
@@ -58,7 +63,7 @@ class Roll:
 
     def counters(self) -> Counters:
         """What all of them counted."""
-        total = Counters()
+        total = Counters(MOST_SERIES)
         for snapshot in (self.past.snapshot, *(member.snapshot for member in self.members)):
             total.add(snapshot.counters.state())
         return total

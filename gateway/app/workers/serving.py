@@ -101,14 +101,14 @@ class Serving:
 
     def tally(self, workers: Mapping[int, int]) -> Tally:
         """What was done here, where nothing gets lost with anybody."""
-        ledger, recorder = self._ledger, self.recorder
+        ledger = self._ledger
         return Tally(
             connections_accepted=ledger.accepted,
             connections_open=ledger.open,
             connections_lost=0,
             tunnels_open=self._limiting.limiter.held,
-            records_written=recorder.written,
-            records_lost=recorder.lost,
+            records_written=ledger.written,
+            records_lost=ledger.lost,
             workers=workers,
             workers_lost=0,
         )

@@ -117,6 +117,10 @@ def network_policy(
     ] = None,
     dns_namespace: Annotated[str, typer.Option(metavar="NAME", help="The name servers'.")] = "kube-system",
     dns_selector: Annotated[str, typer.Option(metavar="KEY=VALUE,...", help="The name servers.")] = "k8s-app=kube-dns",
+    dns_port: Annotated[
+        list[int] | None,
+        typer.Option(metavar="N", min=1, max=65535, help="Of their pods; again for each. 53; OpenShift: 5353."),
+    ] = None,
     resolver: Annotated[
         list[str] | None, typer.Option(metavar="ADDRESS", help="A name server that is no pod, such as a node's cache.")
     ] = None,
@@ -132,7 +136,7 @@ def network_policy(
 
     Status 0; 2 if an option cannot be taken.
     """
-    from gateway.lock.network_policy import Lock, NoLock, Peer, lock_manifest, parse_labels
+    from gateway.lock.network_policy import DNS_PORTS, Lock, NoLock, Peer, lock_manifest, parse_labels
     from gateway.model.addresses import parse_network
 
     resolvers = {text: parse_network(text) for text in resolver or []}
@@ -143,7 +147,8 @@ def network_policy(
         gateway = Peer(gateway_namespace, parse_labels(gateway_selector))
         dns = Peer(dns_namespace, parse_labels(dns_selector))
         known = tuple(network for network in resolvers.values() if network is not None)
-        lock = Lock(namespace, gateway, tuple(port or [3128]), dns, known, parse_labels(selector))
+        pods, dns_ports = parse_labels(selector), tuple(dns_port or DNS_PORTS)
+        lock = Lock(namespace, gateway, tuple(port or [3128]), dns, known, pods, dns_ports)
         text = lock_manifest(lock)
     except NoLock as refusal:
         fail(refusal)

@@ -48,7 +48,8 @@ def flows(port: Asks, wanted: Sequence[tuple[str, str]], follow: bool) -> Iterat
                 yield Missed(json.loads(event.data)["missed"]) if event.kind == "missed" else json.loads(event.data)
         except NoAnswer:
             failures += 1
-            if "Last-Event-ID" not in headers or failures > RETRIES:  # it never answered, or does not come back
+            # It ended before it had told all, it never answered, or it does not come back.
+            if not follow or "Last-Event-ID" not in headers or failures > RETRIES:
                 raise
         if not follow:
             return

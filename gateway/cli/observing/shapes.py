@@ -66,7 +66,7 @@ def _where(flow: Flow) -> str:
 
 
 def _why(flow: Flow) -> str:
-    told = [flow[key] for key in ("rule", "reason", "would_deny") if key in flow]
+    told = [flow[key] for key in ("rule", "reason", "would_deny", "would_limit") if key in flow]
     return ", ".join(told) if told else str(flow["ended"])
 
 

@@ -1,8 +1,10 @@
 """A connection to a destination that speaks HTTP/1, over which one exchange goes after the other."""
 
 import os
+import re
 from base64 import b64encode
 from collections.abc import Callable
+from math import inf
 
 from gateway.exchange.http1.inlets import ConnectionInlet
 from gateway.exchange.plan import Plan
@@ -16,6 +18,8 @@ from gateway.wire.http.codec import ResponseReader
 from gateway.wire.http.messages import MalformedMessage, Response
 
 _KEY_SIZE = 16  # RFC 6455 section 4.1
+_KEEPS = re.compile(r"timeout *= *([0-9]{1,6})", re.IGNORECASE)
+_UNDER_WAY = 1.0  # seconds
 
 
 def _nobody_waits() -> None:
@@ -35,10 +39,19 @@ class ResponseInlet(ConnectionInlet[Response]):
         else:
             super().ended()
 
+    def lost(self) -> None:
+        """See `Receiver`. Who answers without reading all of the request, and closes, resets what is still sent to him:
+        his answer may be here unread."""
+        last = self._stream.last_words()
+        if last:
+            self.received(last)
+        super().lost()
+
 
 class UpstreamConnection:
     """Fulfils `UpstreamSide` for HTTP/1. Whoever holds it closes it, or gives it to a pool. `is_reused`: an exchange
-    has gone over it, or its dial was recorded elsewhere. `is_verified` as in `Upstream.verified`."""
+    has gone over it, or its dial was recorded elsewhere. `is_verified` as in `Upstream.verified`. `kept_until` is the
+    monotonic instant until which the destination has said that it keeps it between two exchanges."""
 
     __slots__ = (
         "_leave",
@@ -48,6 +61,7 @@ class UpstreamConnection:
         "inlet",
         "is_reused",
         "is_verified",
+        "kept_until",
         "reader",
         "stream",
         "telling",
@@ -63,6 +77,7 @@ class UpstreamConnection:
         self.reader = reader
         self.inlet = ResponseInlet(self.stream, reader, _nobody_waits)
         self.idle_since = dialled_at
+        self.kept_until = inf
         self.telling: Telling | None = None
         self.websocket_key = ""
         self._leave: Callable[[], None] | None = None
@@ -102,8 +117,9 @@ class UpstreamConnection:
     def check(self) -> None:
         """Raise `UpstreamError` if no answer can come any more."""
         inlet = self.inlet
-        if inlet.fault is not None and not inlet.is_over:
-            raise UpstreamError(inlet.fault.reason, inlet.fault.detail)
+        fault = inlet.fault
+        if fault is not None and fault.reason is not Reason.RESPONSE_INCOMPLETE:
+            raise UpstreamError(fault.reason, fault.detail)
         if inlet.is_over or inlet.is_lost:
             if not inlet.has_begun:
                 if self.stream.alert is not None:
@@ -135,7 +151,14 @@ class UpstreamConnection:
         self.inlet.begin()  # its last client may have had it paused, and then nobody would see its end
         self.is_reused = True
         self.idle_since = now
+        self.kept_until = now + self._patience()
         self._leave = leave
+
+    def _patience(self) -> float:
+        """Seconds, less those for which a request may be under way: it would meet the end of the connection."""
+        values = [] if self.telling is None else self.telling.fields.held.get("keep-alive", [])
+        seconds = _KEEPS.search(",".join(values))
+        return inf if seconds is None else int(seconds[1]) - _UNDER_WAY
 
     def leave_pool(self) -> None:
         """It is used again, or closed."""

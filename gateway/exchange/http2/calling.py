@@ -160,12 +160,17 @@ class Call:
             raise UpstreamError(Reason.MALFORMED_RESPONSE, fault.detail)
         if not inlet.is_lost:
             return
-        if inlet.has_begun:
-            raise StreamReset(Reason.RESPONSE_INCOMPLETE, inlet.code)
-        if self._session.is_lost or self.is_unprocessed:
-            self._heed_alert()
+        if self.is_unprocessed and not inlet.has_begun:
             raise StreamReset(Reason.CONNECTION_TERMINATED, inlet.code)
-        raise StreamReset(Reason.UPSTREAM_RESET, inlet.code)
+        if self._session.is_lost:  # nobody has said anything of this stream
+            raise self._gone()
+        raise StreamReset(Reason.RESPONSE_INCOMPLETE if inlet.has_begun else Reason.UPSTREAM_RESET, inlet.code)
+
+    def _gone(self) -> UpstreamError:
+        if self.inlet.has_begun:
+            return UpstreamError(Reason.RESPONSE_INCOMPLETE, "the connection ended")
+        self._heed_alert()
+        return UpstreamError(Reason.CONNECTION_TERMINATED, "before it answered")
 
     @property
     def is_unprocessed(self) -> bool:

@@ -65,7 +65,7 @@ class StreamInlet(Inlet[H]):
             return
         self.take(events)
         if not self._is_paused:
-            self._pay()
+            self._pay(at_once=True)
 
     def _refuse(self, malformed: MalformedMessage) -> None:
         """A head that is only too large may yet be answered."""
@@ -102,10 +102,10 @@ class StreamInlet(Inlet[H]):
         self._is_paused = False
         self._pay()
 
-    def _pay(self) -> None:
+    def _pay(self, at_once: bool = False) -> None:
         if self._owed:
             owed, self._owed = self._owed, 0
-            self._session.release(self._number, owed)
+            self._session.release(self._number, owed, at_once)
 
 
 class Channel:

@@ -78,7 +78,7 @@ class Session:
     """Fulfils `Receiver` and `Feeder` for the stream, which stays its owner's to close.
 
     `fault`: the peer's, after which nothing goes on. `is_lost`: nobody is there. `peer_leaves`: it takes, or opens, no
-    further streams. `heard_at` is the monotonic instant at which something came.
+    further streams. `heard_at` is the monotonic instant at which something came. `connects`: see `server_settings`.
     """
 
     def __init__(self, stream: Stream, is_server: bool, owner: Owner, monotonic: Callable[[], float]) -> None:
@@ -88,6 +88,7 @@ class Session:
         self.fault: ConnectionFault | None = None
         self.is_lost = False
         self.peer_leaves = False
+        self.connects = False
         self.heard_at = monotonic()
         self.lanes: dict[int, Lane] = {}
         self.waiting: dict[int, Writer] = {}
@@ -103,6 +104,7 @@ class Session:
 
     def join(self, connects: bool = False) -> None:
         """Take over the stream, and say what comes first: see `server_settings`."""
+        self.connects = connects
         stream = self.stream
         stream.receiver, stream.feeder = self, self
         self.sender.begin(connects)
@@ -242,13 +244,13 @@ class Session:
         else:
             self._deferred += size
 
-    def release(self, number: int, size: int) -> None:
-        """What was withheld is taken, or of no use any more."""
+    def release(self, number: int, size: int, at_once: bool) -> None:
+        """What was withheld is taken, or of no use any more. `at_once`: it did not have to wait."""
         self._withheld -= size
         if self._deferred and self._withheld <= WITHHELD_AT_MOST:
             self.connection.credit_connection(self._deferred)
             self._deferred = 0
-        self.connection.credit(number, size)
+        self.connection.credit(number, size, at_once)
         self.flush_soon()
 
     # What goes out.

@@ -25,9 +25,14 @@ from gateway.model.record import ExchangeDraft
 from gateway.model.roles import SecretStore
 from gateway.policy.requests.scrubbing import Scrubber
 from gateway.wire.http.messages import Delimiter, Request, Response
+from gateway.wire.http2.heads import Unindexed
 
 _IDENTITY = frozenset({"", "identity"})
-_HIDES_ECHOES = frozenset({"accept-encoding", "range", "if-range"})
+# Codings of content, of messages within it (gRPC, Connect), and of instances (RFC 3229).
+_CODINGS = ("content-encoding", "grpc-encoding", "connect-content-encoding", "im")
+_HIDES_ECHOES = frozenset(
+    {"accept-encoding", "range", "if-range", "grpc-accept-encoding", "connect-accept-encoding", "a-im"}
+)
 _SHOWS_ECHOES = ("Accept-Encoding", "identity")
 _NO_SECRETS: Mapping[str, Secret] = {}
 
@@ -140,7 +145,8 @@ class Inspected:
         scrubs = self._scrubs()
         if not scrubs:
             return response
-        codings = ",".join(response.values("content-encoding")).lower().split(",")
+        told = [value for name in _CODINGS for value in response.values(name)]
+        codings = ",".join(told).lower().split(",")
         if response.framing.delimiter is not Delimiter.NONE and not _IDENTITY.issuperset(map(str.strip, codings)):
             raise UpstreamError(Reason.RESPONSE_ENCODED, "it cannot be scrubbed")
         return scrubbed(response, Scrubber(scrubs))
@@ -184,4 +190,5 @@ def _find(name: str, judged: Judged, secrets: SecretStore) -> Secret:
 
 
 def _text(value: HeaderValue, given: Mapping[str, Secret]) -> str:
-    return "".join([given[part.name].reveal() if isinstance(part, SecretName) else part for part in value.parts])
+    text = "".join([given[part.name].reveal() if isinstance(part, SecretName) else part for part in value.parts])
+    return Unindexed(text) if value.secrets else text

@@ -28,9 +28,8 @@ class StreamAsker:
     def __init__(self, session: Session, number: int) -> None:
         self.signal = Signal()
         ring = self.signal.ring
-        self.inlet: StreamInlet[Request] = StreamInlet(
-            session, number, RequestMessage(), Reason.MALFORMED_REQUEST, ring
-        )
+        message = RequestMessage(session.connects)
+        self.inlet: StreamInlet[Request] = StreamInlet(session, number, message, Reason.MALFORMED_REQUEST, ring)
         self.stream = Channel(session, number, ring)
         self._session = session
         session.lanes[number] = self.inlet

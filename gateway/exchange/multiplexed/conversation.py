@@ -145,7 +145,8 @@ class _Conversation:
             if self._session.fault is not None and draft.reason is None:
                 note(_ended_by(self._session.fault), draft)
             elif draft.reason is None:
-                draft.reason = Reason.DOWNSTREAM_RESET if self._session.is_lost else Reason.DRAINING
+                reason = connection.reason or Reason.DRAINING
+                draft.reason = Reason.DOWNSTREAM_RESET if self._session.is_lost else reason
             draft.transfer.ended, draft.transfer.ended_by = Ended.RESET, Side.GATEWAY
             raise
         except Exception as bug:

@@ -5,6 +5,8 @@ sends goes on as content, to another stream or to the connection that HTTP/1 has
 """
 
 from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import sha1
 
 from gateway.exchange.fields import WEBSOCKET
@@ -24,6 +26,7 @@ from gateway.model.reasons import Reason
 from gateway.model.record import Ended, ExchangeDraft, Side
 from gateway.model.roles import Meter
 from gateway.net.paced_relay import relay_for
+from gateway.net.relay import Relay
 from gateway.net.stream import Stream
 from gateway.wire.http.messages import End, Event, Response
 
@@ -77,8 +80,26 @@ async def _relay(
         if early:
             stream.data_received(early)  # held by it again, for the relay to begin with
     args = parts.deadlines, parts.splices, timeouts.idle, timeouts.lifetime, parts.clock.monotonic
-    await relay_for(meter)(downstream, upstream.stream, draft.transfer, *args).run()
+    relay = relay_for(meter)(downstream, upstream.stream, draft.transfer, *args)
+    with _shown_as_open(relay, draft):
+        await relay.run()
     await upstream.stream.aclose()
+
+
+@contextmanager
+def _shown_as_open(relay: Relay, draft: ExchangeDraft) -> Iterator[None]:
+    """Its connection is a tunnel for as long; one that is inside a tunnel ends with that."""
+    connection = draft.connection
+    if connection.tunnel is not None:
+        yield
+        return
+    connection.generation, connection.client, connection.intent = draft.generation, draft.client, draft.intent
+    connection.decision, connection.tunnel = draft.decision, relay
+    before, connection.dialled = connection.dialled, draft.dialled
+    try:
+        yield
+    finally:
+        connection.tunnel, connection.dialled = None, before
 
 
 class _Raw:

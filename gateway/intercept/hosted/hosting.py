@@ -49,10 +49,12 @@ class Declared(NamedTuple):
     timeout: float
 
 
-class _Pending(NamedTuple):
-    session: int
-    answered: Answered
-    asked_at: float
+class _Pending:
+    __slots__ = ("answered", "asked_at")
+
+    def __init__(self, answered: Answered, asked_at: float) -> None:
+        self.answered = answered
+        self.asked_at = asked_at
 
 
 class HostedKind:
@@ -148,6 +150,7 @@ class _Process(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._frames = Frames(MAX_REPLY)
         self._pending: deque[_Pending] = deque()
+        self._patient: deque[_Pending] = deque()  # of those whose turn has not come, who have not waited too long
         self._unsent: list[bytes] = []
         self._is_ready = False
         self._transport: asyncio.Transport | None = None
@@ -163,7 +166,9 @@ class _Process(asyncio.Protocol):
         if self.is_over:
             self._loop.call_soon(answered, Failed("its process has ended"))
             return
-        self._pending.append(_Pending(question.session, answered, self._loop.time()))
+        pending = _Pending(answered, self._loop.time())
+        self._pending.append(pending)
+        self._patient.append(pending)
         self._send(question.encode())
         if self._is_ready and len(self._pending) == 1:
             self._watch()
@@ -184,6 +189,7 @@ class _Process(asyncio.Protocol):
         if self._child is not None:
             self._dying = self._loop.create_task(_bury(self._child))
         pending, self._pending = self._pending, deque()
+        self._patient.clear()
         if pending:
             _logger.warning("inspector %s: its process %s", self._declared.name, why)
         for each in pending:
@@ -235,7 +241,8 @@ class _Process(asyncio.Protocol):
             return
         self._is_ready = True
         now = self._loop.time()  # nobody was asked before them until now
-        self._pending = deque([each._replace(asked_at=now) for each in self._pending])
+        for each in self._pending:
+            each.asked_at = now
         self._watch()
 
     def _answer(self, head: bytes) -> None:
@@ -251,6 +258,8 @@ class _Process(asyncio.Protocol):
         self._watchdog.cancel()
         if not self._pending:
             return
+        if self._patient and self._patient[0] is self._pending[0]:
+            self._patient.popleft()
         seconds = self._declared.timeout + GRACE
         self._watchdog = self._loop.call_later(seconds, self.end, f"did not answer within {seconds:g} s")
         self._tire()
@@ -258,13 +267,10 @@ class _Process(asyncio.Protocol):
     def _tire(self) -> None:
         """Those that have waited for the others for long wait no more; what is answered to them is not heard."""
         long_ago = self._loop.time() - self._declared.timeout * PATIENCE
-        for place in range(1, len(self._pending)):
-            each = self._pending[place]
-            if each.asked_at > long_ago:
-                return
-            if each.answered is not _unheard:
-                self._pending[place] = each._replace(answered=_unheard)
-                self._loop.call_soon(each.answered, Failed("its process was busy for too long"))
+        while self._patient and self._patient[0].asked_at <= long_ago:
+            each = self._patient.popleft()
+            self._loop.call_soon(each.answered, Failed("its process was busy for too long"))
+            each.answered = _unheard
 
     def _send(self, frame: bytes) -> None:
         if self._transport is None:

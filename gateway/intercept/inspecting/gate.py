@@ -21,6 +21,10 @@ TURN = 1024 * 1024
 """Bytes that are decoded and shown at one go; then the loop has its turn."""
 AHEAD = 256 * 1024
 """Bytes that were shown and not answered, before no more is decoded: a few of them may stand for very many."""
+PIECES_AHEAD = 256
+"""Pieces that were shown and not answered, likewise: what they cost is little the less for being of one byte."""
+SMALL = 1024
+"""Bytes of a piece that is put together of such as came one by one."""
 MOST = 1024 * 1024
 """Bytes as they were sent that may wait."""
 
@@ -48,6 +52,11 @@ class Reader:
     def ahead(self) -> int:
         """Bytes that were shown and not answered."""
         return 0 if self.is_finished else self._shown - self._answered
+
+    @property
+    def is_far_behind(self) -> bool:
+        """Whether it has so much to answer that no more is to be shown."""
+        return self.ahead > AHEAD or (not self.is_finished and self._unanswered >= PIECES_AHEAD)
 
     def show(self, piece: bytes) -> None:
         """The next one."""
@@ -136,12 +145,20 @@ class ContentGate:
         if self._is_shut or not data:
             return
         self.waiting += len(data)
-        piece = _Piece(data)
-        self._queue.append(piece)
-        self._coded.append(piece)
+        if not self._joins_the_last(data):
+            piece = _Piece(data)
+            self._queue.append(piece)
+            self._coded.append(piece)
         self._work()
         if self.waiting > MOST:
             self._object_to(f"more than {MOST} bytes are held back until more comes")
+
+    def _joins_the_last(self, data: bytes) -> bool:
+        """Whether it goes on with the piece before it, which nobody has begun to look at."""
+        if len(self._coded) < 2 or len(self._coded[-1].data) + len(data) > SMALL:  # the first may have been begun
+            return False
+        self._coded[-1].data += data
+        return True
 
     def finish(self) -> None:
         """See `Gate`."""
@@ -207,7 +224,7 @@ class ContentGate:
             asyncio.get_running_loop().call_soon(self._go_on)
 
     def _is_far_ahead(self) -> bool:
-        return any(reader.ahead > AHEAD for reader in self._readers)
+        return any(reader.is_far_behind for reader in self._readers)
 
     def _go_on(self) -> None:
         self._has_turn_to_come = False

@@ -36,7 +36,7 @@ class TokenSource:
             return None
         if not _TOKEN.fullmatch(token):
             raise DownstreamError(Reason.TOKEN_INVALID, "what was sent is no token")
-        return _client(address, await self._tokens.account_of(token))
+        return _client(address, await self._tokens.account_of(token, address))
 
     def _token_in(self, head: HeaderFields) -> str | None:
         fields = head.values("proxy-authorization")

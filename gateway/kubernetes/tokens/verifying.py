@@ -10,12 +10,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
+from weakref import WeakValueDictionary
 
 import jwt
 
 from gateway.kubernetes.server import ApiError, ApiServer
 from gateway.kubernetes.tokens.claims import NotAnAccount, ServiceAccount, account_of_claims, account_of_user
 from gateway.kubernetes.tokens.keys import KeyRing, KeysUnavailable
+from gateway.model.addresses import Address
 from gateway.model.errors import DownstreamError, InternalError
 from gateway.model.reasons import Reason
 
@@ -54,19 +56,21 @@ class Verifier(Protocol):
 
 
 class Remembering:
-    """The same answers, found out once. `now` gives Unix seconds."""
+    """The same answers, found out once. `now` gives Unix seconds. Of each address one token is looked at at a time, so
+    that who guesses makes only its own wait."""
 
     def __init__(self, verifier: Verifier, now: Callable[[], float]) -> None:
         self._verifier = verifier
         self._now = now
         self._verdicts: OrderedDict[bytes, Verified] = OrderedDict()
         self._asking: dict[bytes, asyncio.Future[Verified]] = {}
+        self._turns: WeakValueDictionary[Address, asyncio.Lock] = WeakValueDictionary()
         self._version = verifier.version
 
-    async def account_of(self, token: str) -> ServiceAccount:
-        """Raises as `Verifier.verify`."""
+    async def account_of(self, token: str, address: Address) -> ServiceAccount:
+        """Of a token that a client at this address sent. Raises as `Verifier.verify`."""
         digest = hashlib.sha256(token.encode()).digest()
-        verdict = self._recall(digest) or await self._find_out(digest, token)
+        verdict = self._recall(digest) or await self._find_out(digest, token, address)
         if verdict.account is None:
             raise DownstreamError(Reason.TOKEN_INVALID, verdict.detail)
         return verdict.account
@@ -81,14 +85,19 @@ class Remembering:
         self._verdicts.move_to_end(digest)
         return verdict
 
-    async def _find_out(self, digest: bytes, token: str) -> Verified:
+    async def _find_out(self, digest: bytes, token: str, address: Address) -> Verified:
         """Many tunnels of one client bring the same token at once: it is looked at once."""
         asking = self._asking.get(digest)
         if asking is None:
-            asking = asyncio.ensure_future(self._verifier.verify(token))
+            asking = asyncio.ensure_future(self._verify_in_turn(token, address))
             self._asking[digest] = asking
             asking.add_done_callback(lambda done: self._learn(digest, done))
         return await asyncio.shield(asking)
+
+    async def _verify_in_turn(self, token: str, address: Address) -> Verified:
+        turn = self._turns.setdefault(address, asyncio.Lock())
+        async with turn:
+            return await self._verifier.verify(token)
 
     def _learn(self, digest: bytes, done: "asyncio.Future[Verified]") -> None:
         self._asking.pop(digest, None)

@@ -8,6 +8,7 @@ with `StoreUnavailable`; what redis-py raises goes no further.
 
 import asyncio
 from collections.abc import Awaitable, Sequence
+from hashlib import sha1
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -16,7 +17,7 @@ from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisClusterException, RedisError
 
 from gateway.limits.replicas.script import ALIVE_SECONDS, DEAD_SECONDS, LUA, MEMBERS
 from gateway.limits.tables.table import StoreUnavailable
@@ -24,7 +25,9 @@ from gateway.limits.tables.table import StoreUnavailable
 ANSWER_SECONDS = 0.5
 CONNECTIONS = 16
 USUAL_PORTS = {"redis": 6379, "sentinel": 26379, "cluster": 6379}
+OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs")
 
+_SHA = sha1(LUA.encode(), usedforsecurity=False).hexdigest()  # as Redis names scripts
 _PRESENCE = """
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
@@ -64,6 +67,11 @@ def parse_place(url: str) -> Place:
     database = path.pop(0) if path else "0"
     if not database.isdecimal() or path:
         raise ValueError("the path of a redis URL is a database's number")
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    if not options.keys() <= set(OPTIONS):
+        raise ValueError(f"a redis URL has no other options than {', '.join(OPTIONS)}")
+    if options and scheme != "rediss":
+        raise ValueError("a redis URL with options for TLS begins with rediss")
     return Place(
         form=form,
         tls=scheme == "rediss",
@@ -72,7 +80,7 @@ def parse_place(url: str) -> Place:
         password=unquote(password) or None,
         database=int(database),
         service=service,
-        options=dict(parse_qsl(parts.query)),
+        options=options,
     )
 
 
@@ -83,18 +91,15 @@ class Link:
         self.member = member
         self._sentinels = _open_sentinels(place)
         self._client: Any = _open(place) if self._sentinels is None else _master_of(self._sentinels, place)
-        self._sha: str | None = None
 
     async def run(self, keys: Sequence[str], arguments: Sequence[str]) -> Sequence[bytes | int]:
         """The script's answer. Raises `StoreUnavailable`."""
         return await _in_time(self._run(keys, arguments))  # type: ignore[no-any-return]  # the script says what it answers
 
     async def _run(self, keys: Sequence[str], arguments: Sequence[str]) -> Any:
-        if self._sha is None:
-            self._sha = str(await self._client.script_load(LUA))
         try:
-            return await self._client.evalsha(self._sha, len(keys), *keys, *arguments)
-        except NoScriptError:  # restarted, or another master
+            return await self._client.evalsha(_SHA, len(keys), *keys, *arguments)
+        except NoScriptError:  # the first one there, or restarted, or another master
             return await self._client.eval(LUA, len(keys), *keys, *arguments)
 
     async def be_present(self) -> int:
@@ -131,7 +136,7 @@ async def _in_time(call: Awaitable[Any]) -> Any:
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             return await call
-    except (RedisError, OSError, TimeoutError) as failure:
+    except (RedisError, RedisClusterException, OSError, TimeoutError) as failure:  # the second is none of the first
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise asyncio.CancelledError from failure

@@ -1,10 +1,14 @@
 """What runs inside Redis, and how draws are written for it: the arithmetic of `policy.buckets` at the server's time.
 
 All keys share one hash tag, so that a cluster keeps them in one slot and a call takes of all buckets or of none. Every
-key expires. For each draw the script gets nine arguments and answers two numbers; the whole answer is
+key expires. For each draw the script gets ten arguments and answers four numbers; the whole answer is
 
     taken (0 or 1), place of the draw that lacks (from 1), seconds to wait (-1: time does not help), then for each draw
-    a number (a rate: seconds until its bucket is full again; else what is held or spent) and what was drawn ahead
+    a number (a rate: seconds until its bucket is full again; else what is held or spent), what was drawn ahead, whether
+    it lacks (0 or 1), and of a budget the beginning of its period
+
+Whose clock differs, or whose question is under way at midnight, speaks of another day than the server does: what is
+known of a budget says of which period it is, and holds for no other.
 """
 
 from collections.abc import Sequence
@@ -33,23 +37,25 @@ local now = time[1] + time[2] / 1000000
 local member, forced = ARGV[1], ARGV[2] == '1'
 local lacks, longest, results, writes = 0, 0, {}, {}
 for i = 1, #KEYS - 1 do
-  local at = 2 + (i - 1) * 9
+  local at = 2 + (i - 1) * 10
   local kind, rate, burst = ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
   local amount, ahead, floor = tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6])
   local period, own, report = tonumber(ARGV[at + 7]), tonumber(ARGV[at + 8]), ARGV[at + 9] == '1'
-  local key, wait, extra = KEYS[i], 0, 0
+  local began = tonumber(ARGV[at + 10])
+  local key, wait, extra, start = KEYS[i], 0, 0, 0
   if kind == 'rate' or kind == 'pace' then
     local from = tonumber(redis.call('GET', key) or '0')
     if from <= now then from = now + math.max(floor, 0) end
-    if kind == 'rate' and not report and from > now + burst / rate + """
+    if (kind == 'rate' or report) and from > now + burst / rate + """
     f"{LATE:g}"
-    """ then from = now + (burst - 1) / rate end
+    """ then from = now + (kind == 'pace' and burst or burst - 1) / rate end
     wait = from + (amount - burst) / rate - now
     if wait <= 0.000000001 then
       wait = 0
       extra = math.max(0, math.min(ahead, math.floor((now - from) * rate + burst - amount + 0.000001)))
     end
     local tat = from + (amount + extra) / rate
+    if report and wait > 0 and not forced then tat = from end
     if forced then wait = math.max(0, tat + (1 - burst) / rate - now) end
     writes[i] = {'SET', key, string.format('%.6f', tat), 'PX', math.ceil((tat - now) * 1000) + 1000}
     results[i] = {string.format('%.9f', tat - now), extra, string.format('%.9f', from - now)}
@@ -71,11 +77,11 @@ for i = 1, #KEYS - 1 do
     writes[i] = {'HSET', key, member, told}
     results[i] = {string.format('%.9f', held), 0, string.format('%.9f', held - amount)}
   else
-    local start = math.floor(now / period) * period
+    start = math.floor(now / period) * period
     local first, second = string.match(redis.call('GET', key) or '', '(%S+) (%S+)')
     local spent = 0
     if first and tonumber(first) == start then spent = tonumber(second) end
-    spent = math.max(spent, floor)
+    if began == start then spent = math.max(spent, floor) end
     if forced then
       if spent + amount >= rate then wait = start + period - now end
     elseif spent >= rate then
@@ -85,7 +91,7 @@ for i = 1, #KEYS - 1 do
     results[i] = {string.format('%.0f', spent + amount), 0, string.format('%.0f', spent)}
   end
   if wait ~= 0 and not report and (longest ~= -1) and (wait == -1 or wait > longest) then lacks, longest = i, wait end
-  results[i][4] = wait ~= 0 and 1 or 0
+  results[i][4], results[i][5] = wait ~= 0 and 1 or 0, start
 end
 local taken = (lacks == 0 or forced) and 1 or 0
 local answer = {taken, lacks, string.format('%.9f', longest)}
@@ -102,6 +108,7 @@ for i = 1, #KEYS - 1 do
     answer[#answer + 1] = 0
   end
   answer[#answer + 1] = results[i][4]
+  answer[#answer + 1] = results[i][5]
 end
 return answer
 """
@@ -112,21 +119,25 @@ class Asked(NamedTuple):
     """One draw as it is sent. `limit` may be narrower than the draw's own; `ahead` is how many more are wanted of a
     rate; `floor` is what is known of the bucket here, as the answer has it, for a store that knows nothing of it (any
     more), or of what is held how late in the order of this member's questions this one is: they overtake each other on
-    the way; `own` is what this member holds with it."""
+    the way; `own` is what this member holds with it; `began` is the beginning of the period of a budget that `floor` is
+    of, Unix seconds."""
 
     draw: Draw
     limit: Limit
     ahead: int = 0
     floor: float = 0.0
     own: int = 0
+    began: float = 0.0
 
 
 class Answered(NamedTuple):
-    """Of one draw: `number` is seconds until the bucket of a rate is full, else what is held or spent."""
+    """Of one draw: `number` is seconds until the bucket of a rate is full, else what is held or spent; the latter since
+    `began`, Unix seconds."""
 
     number: float
     ahead: int
     lacked: bool
+    began: float = 0.0
 
 
 class Answer(NamedTuple):
@@ -155,6 +166,7 @@ def arguments_for(member: str, asked: Sequence[Asked], forced: bool = False) -> 
         limit = each.limit
         arguments += [_kind(limit), repr(limit.rate), repr(limit.burst), repr(each.draw.amount), str(each.ahead)]
         arguments += [repr(each.floor), repr(limit.period), str(each.own), "1" if limit.report else "0"]
+        arguments.append(repr(each.began))
     return arguments
 
 
@@ -162,7 +174,8 @@ def read_answer(reply: Sequence[bytes | int]) -> Answer:
     """What the script answered."""
     wait = float(reply[2])
     rest = reply[3:]
-    draws = [Answered(float(rest[at]), int(rest[at + 1]), rest[at + 2] == 1) for at in range(0, len(rest), 3)]
+    each = zip(rest[::4], rest[1::4], rest[2::4], rest[3::4], strict=True)
+    draws = [Answered(float(number), int(ahead), lacked == 1, float(began)) for number, ahead, lacked, began in each]
     return Answer(reply[0] == 1, int(reply[1]) - 1, inf if wait < 0 else wait, draws)
 
 

@@ -5,15 +5,26 @@ What was last heard of a bucket is kept, so that going over to the share, and ba
 
 from collections.abc import Iterable, Sequence
 from math import floor
+from typing import NamedTuple
 
 from gateway.limits.replicas.ahead import terms_of
 from gateway.limits.tables.memory import MemoryTable
 from gateway.limits.tables.table import Place, TooManyKeys, spend_from, take_from
 from gateway.model.limits.limit import Counted, Limit
-from gateway.policy.buckets import Draw, Lacking, Now, State, Taken, period_start, wait_for
+from gateway.policy.buckets import Draw, Lacking, Now, State, Taken, wait_for
 
 FULL_SECONDS = 1.0
 """How long bytes rest whose bucket cannot be kept."""
+
+
+class Known(NamedTuple):
+    """Of a bucket: `number` as `script.Answered` has it, of a budget since `began`."""
+
+    number: float
+    began: float = 0.0
+
+
+NOTHING = Known(0.0)
 
 
 class Share:
@@ -41,7 +52,7 @@ class Share:
             return FULL_SECONDS
         return wait_for(narrowed._replace(amount=1.0), state, now)
 
-    def hear(self, draw: Draw, number: float, now: Now) -> None:
+    def hear(self, draw: Draw, number: float, now: Now, began: float = 0.0) -> None:
         """What the store said of a bucket, as `script.Answered` has it."""
         if draw.limit.counted is Counted.CONCURRENT:
             return
@@ -50,21 +61,21 @@ class Share:
         except TooManyKeys:  # what is not known is asked for
             return
         if draw.limit.counted is Counted.BYTES:
-            self._table.write(draw, (period_start(draw.limit, now), number), now)
+            self._table.write(draw, (began, number), now)
         else:
             self._table.write(draw, (now.monotonic + number, 0.0), now)
 
-    def known(self, draw: Draw, now: Now) -> float:
+    def known(self, draw: Draw, now: Now) -> Known:
         """What is known of a bucket, for the store: it may have forgotten, or not heard."""
         if draw.limit.counted is Counted.CONCURRENT:
-            return 0.0
+            return NOTHING
         try:
             first, second = self._table.read(draw, now)
         except TooManyKeys:
-            return 0.0
+            return NOTHING
         if draw.limit.counted is Counted.BYTES:
-            return second if first == period_start(draw.limit, now) else 0.0
-        return max(first - now.monotonic, 0.0)
+            return Known(second, max(first, 0.0))
+        return Known(max(first - now.monotonic, 0.0))
 
     def hold(self, draws: Sequence[Draw], change: int) -> None:
         """So many more, or less, of each that is held."""

@@ -8,7 +8,7 @@ life is answered again: that is tried four times a second.
 import asyncio
 import logging
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext
 from enum import StrEnum
 from itertools import count
 from math import inf
@@ -56,7 +56,7 @@ class ReplicaStore:
         self._untold: dict[Place, Draw] = {}
         self._holding: dict[Place, Draw] = {}
         self._something = asyncio.Event()
-        self._turns = asyncio.Semaphore(CONNECTIONS // 2)
+        self._turns = asyncio.Semaphore(CONNECTIONS - 2)  # two are for what goes on beside it
         self._tasks: list[asyncio.Task[None]] = []
         self._order = count(1)
         self.is_up = False
@@ -65,10 +65,10 @@ class ReplicaStore:
 
     async def start(self) -> None:
         """Reach the store, if it can be reached, and stay in touch with it."""
-        with suppress(StoreUnavailable):
+        try:
             await self._be_present()
-        if not self.is_up:
-            _logger.warning("the limits' store does not answer: %s", self._on_failure)
+        except StoreUnavailable as failure:
+            self._complain(failure)
         self._tasks = [asyncio.create_task(self._stay_in_touch()), asyncio.create_task(self._tell())]
 
     async def close(self) -> None:
@@ -98,7 +98,7 @@ class ReplicaStore:
         outcome = self._without_asking(draws, aheads)
         if outcome is None:
             # One question at a time where its answer may serve those who wait as well.
-            async with next((ahead.turn for ahead in aheads if ahead.terms.seconds), self._turns):
+            async with next((ahead.turn for ahead in aheads if ahead.terms.seconds), nullcontext()), self._turns:
                 outcome = await self._take_asking(draws, aheads)
         return outcome
 
@@ -124,7 +124,10 @@ class ReplicaStore:
         """Of the share and of what is shared: others may not have heard yet that the store answers again, and go by
         their shares."""
         alone = self._share.take(draws, self._replicas or 1, self._now())
-        return alone if isinstance(alone, Lacking) else await self._take_shared(draws, aheads)
+        if isinstance(alone, Lacking):
+            return alone
+        async with self._turns:
+            return await self._take_shared(draws, aheads) if self.is_up else self._alone(draws)
 
     async def _take_shared(self, draws: Sequence[Draw], aheads: Sequence[Ahead]) -> Taken | Lacking:
         moment = self._now()
@@ -162,31 +165,30 @@ class ReplicaStore:
         moment = self._now()
         self._share.hear(draw, seconds, moment)
         self._ahead(draw).closed_until = moment.monotonic + seconds
-        self._owed[draw.limit.name, draw.key] = draw._replace(amount=0.0)
-        self._something.set()
+        if self.is_up:
+            self._owed[draw.limit.name, draw.key] = draw._replace(amount=0.0)
+            self._something.set()
 
     def listed(self) -> Iterable[tuple[Place, State]]:
         """See `Store`."""
         return self._share.listed()
 
     async def _ask(self, draws: Sequence[Draw], aheads: Sequence[Ahead], moment: Now) -> Answer:
-        asked = [
-            Asked(
-                draw,
-                ahead.terms.limit,
-                0 if self._is_settling() else ahead.ask(moment.monotonic),
-                next(self._order) if draw.limit.counted is Counted.CONCURRENT else self._share.known(draw, moment),
-                self._share.held.get(_place(draw), 0),
-            )
-            for draw, ahead in zip(draws, aheads, strict=True)
-        ]
+        asked = [self._asked(draw, ahead, moment) for draw, ahead in zip(draws, aheads, strict=True)]
         return read_answer(await self._link.run(keys_for(asked), arguments_for(self._link.member, asked)))
+
+    def _asked(self, draw: Draw, ahead: Ahead, moment: Now) -> Asked:
+        if draw.limit.counted is Counted.CONCURRENT:
+            return Asked(draw, ahead.terms.limit, 0, next(self._order), self._share.held.get(_place(draw), 0))
+        more = 0 if self._is_settling() else ahead.ask(moment.monotonic)
+        known = self._share.known(draw, moment)
+        return Asked(draw, ahead.terms.limit, more, known.number, began=known.began)
 
     def _outcome(self, draws: Sequence[Draw], aheads: Sequence[Ahead], answer: Answer, asked: Now) -> Taken | Lacking:
         """What was answered counts from the moment of the question: it is older than its answer."""
         for draw, ahead, answered in zip(draws, aheads, answer.draws, strict=True):
             if not self._is_settling():
-                self._share.hear(draw, answered.number, asked)
+                self._share.hear(draw, answered.number, asked, answered.began)
             if answer.taken and answered.ahead:
                 ahead.add(answered.ahead, asked.monotonic)
         if answer.taken:
@@ -228,6 +230,8 @@ class ReplicaStore:
                 if place not in self._share.held:
                     del self._holding[place]
                 self._something.set()
+        if len(self._untold) > BUCKETS + 2 * len(self._holding):  # of what clients take and give back there is no end
+            self._untold = dict(self._holding)
 
     def _now(self) -> Now:
         return Now(self._clock.monotonic(), self._clock.time())
@@ -268,7 +272,10 @@ class ReplicaStore:
             self.is_up = False
             self._settled_at = inf
             self._aheads.clear()
-            _logger.warning("the limits' store does not answer (%s): %s", failure, self._on_failure)
+            self._complain(failure)
+
+    def _complain(self, failure: StoreUnavailable) -> None:
+        _logger.warning("the limits' store does not answer (%s): %s", failure, self._on_failure)
 
     async def _tell(self) -> None:
         """Bytes that moved, and what is held: in batches, one after the other."""
@@ -285,7 +292,8 @@ class ReplicaStore:
         moment = self._now()
         draws = [self._owed.pop(place) for place in list(self._owed)[:BATCH]]
         held = [self._untold.pop(place) for place in list(self._untold)[:BATCH]]
-        asked = [Asked(draw, draw.limit, floor=self._share.known(draw, moment)) for draw in draws]
+        known = [self._share.known(draw, moment) for draw in draws]
+        asked = [Asked(draw, draw.limit, 0, of.number, began=of.began) for draw, of in zip(draws, known, strict=True)]
         asked += [
             Asked(draw._replace(amount=0.0), draw.limit, 0, next(self._order), self._share.held.get(_place(draw), 0))
             for draw in held
@@ -297,7 +305,7 @@ class ReplicaStore:
             raise
         answer = read_answer(reply)
         for draw, answered in zip(draws, answer.draws, strict=False):
-            self._share.hear(draw, answered.number, moment)
+            self._share.hear(draw, answered.number, moment, answered.began)
             self._ahead(draw).closed_until = moment.monotonic + _rest(draw, answered.number, moment)
 
 

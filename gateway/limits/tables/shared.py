@@ -5,9 +5,13 @@ and a row that its holder left half written is at worst one draw old. What is he
 column of its own, so that the share of one that was killed can be given back. `CLOCK_MONOTONIC` is the machine's, so
 the instants in the rows mean the same to everybody.
 
-    rows      40 bytes each: the state, the instant from which the row may be used for another bucket, and the
-              BLAKE2b digest of limit name and key, all zero where none ever was
+    rows      40 bytes each: the state, the instant from which the row may be used for another bucket, and BLAKE2b
+              digests of the limit's name (4 bytes) and of name and key (12 bytes), all zero where none ever was
+    counts    4 bytes each: rows of a limit, by the digest of its name; those count that may be used for others
     columns   4 bytes a row, for each process
+    secret    keys the digests: clients choose what stands in keys, and could have it fall where another's bucket is
+
+A limit has `KEYS` rows at most, so that no key of which there is no end keeps other limits from theirs.
 """
 
 import fcntl
@@ -23,7 +27,7 @@ from mmap import mmap
 from types import TracebackType
 from typing import Self
 
-from gateway.limits.tables.table import LISTED, Place, StoreUnavailable, TooManyKeys
+from gateway.limits.tables.table import KEYS, LISTED, Place, StoreUnavailable, TooManyKeys
 from gateway.model.limits.limit import Counted, Limit
 from gateway.policy.buckets import FRESH, Draw, Now, State, period_start
 
@@ -44,11 +48,16 @@ CLAIM_SECONDS = 0.001
 
 REMEMBERED = 20_000
 
+COUNTS = 1 << 18
+"""Limits that share one, of which there are few, share the bound."""
+
 _ROW = struct.Struct("3d16s")
 _DIGEST_AT = 24
 _TOTAL = struct.Struct("d")
 _COUNT = struct.Struct("I")
+_SECRET = 16
 _NOBODY = bytes(16)
+_NAME_BYTES = 4
 _TRY = fcntl.LOCK_EX | fcntl.LOCK_NB
 _WHILE_HELD = inf
 _HELD = re.compile(rb"[^\0]")
@@ -65,18 +74,22 @@ def create_table(rows: int = ROWS, slots: int = SLOTS) -> int:
     """A descriptor of memory for one table. Pages that nobody wrote to take no room."""
     descriptor = os.memfd_create("egress-limits")
     os.truncate(descriptor, _size(rows, slots))
+    os.pwrite(descriptor, os.urandom(_SECRET), _size(rows, slots) - _SECRET)
     return descriptor
 
 
 class SharedTable:
     """Fulfils `Table`. `slot` is this process's own: no two that live may have the same."""
 
-    def __init__(self, descriptor: int, slot: int, rows: int = ROWS, slots: int = SLOTS) -> None:
+    def __init__(self, descriptor: int, slot: int, rows: int = ROWS, slots: int = SLOTS, keys: int = KEYS) -> None:
         self._descriptor = descriptor
         self._slot = slot
         self._rows = rows
+        self._keys = keys
         self._memory = mmap(descriptor, _size(rows, slots))
-        self._columns = (rows + WINDOW) * _ROW.size
+        self._secret = self._memory[-_SECRET:]
+        self._counts = (rows + WINDOW) * _ROW.size
+        self._columns = self._counts + COUNTS * _COUNT.size
         self._column = (rows + WINDOW) * _COUNT.size
         self._mine = self._columns + slot * self._column
         self._known: dict[tuple[str, tuple[str, ...]], tuple[bytes, int]] = {}
@@ -110,7 +123,7 @@ class SharedTable:
         place = draw.limit.name, draw.key
         known = self._known.get(place)
         if known is None:
-            known = self._remember(place, self._find(_digest_of(place), draw.limit, now))
+            known = self._remember(place, self._find(self._digest_of(place), draw.limit, now))
         first, second, _, digest = _ROW.unpack_from(self._memory, known[1])
         if digest != known[0]:
             known = self._remember(place, self._find(known[0], draw.limit, now))
@@ -121,7 +134,7 @@ class SharedTable:
         """See `Table`."""
         place = draw.limit.name, draw.key
         # What was read before another draw of the same take may be forgotten by now; its row is its own already.
-        digest, row = self._known.get(place) or self._find(_digest_of(place), draw.limit, now)
+        digest, row = self._known.get(place) or self._find(self._digest_of(place), draw.limit, now)
         free_at = state[0]
         if draw.limit.counted is _CONCURRENT:
             free_at = self._hold(row, state[0])
@@ -163,19 +176,41 @@ class SharedTable:
     def _find(self, digest: bytes, limit: Limit, now: Now) -> tuple[bytes, int]:
         """The digest and its row, which it gets if it has none: two draws of one take must not get the same. Raises
         `TooManyKeys`."""
-        start = int.from_bytes(digest[:8]) % self._rows * _ROW.size
+        start = int.from_bytes(digest[_NAME_BYTES:]) % self._rows * _ROW.size
         window = self._memory[start : start + WINDOW * _ROW.size]
         at = window.find(digest)
         while at >= 0 and at % _ROW.size != _DIGEST_AT:
             at = window.find(digest, at + 1)
         if at >= 0:
             return digest, start + at - _DIGEST_AT
+        name = digest[:_NAME_BYTES]
+        is_full = self._count_of(name) >= self._keys
         for offset, (_, _, free_at, whose) in enumerate(_ROW.iter_unpack(window)):
-            if whose == _NOBODY or free_at <= now.monotonic:
+            is_free = whose == _NOBODY or free_at <= now.monotonic
+            if is_free and (whose.startswith(name) or not is_full):
                 row = start + offset * _ROW.size
+                self._count(whose, -1)
+                self._count(digest, 1)
                 _ROW.pack_into(self._memory, row, *FRESH, now.monotonic + CLAIM_SECONDS, digest)
                 return digest, row
         raise TooManyKeys(limit)
+
+    def _digest_of(self, place: Place) -> bytes:
+        name, key = place
+        whole = blake2b("\0".join((name, *key)).encode(), digest_size=16 - _NAME_BYTES, key=self._secret)
+        return blake2b(name.encode(), digest_size=_NAME_BYTES).digest() + whole.digest()
+
+    def _count(self, whose: bytes, change: int) -> None:
+        if whose != _NOBODY:
+            count = max(0, self._count_of(whose[:_NAME_BYTES]) + change)
+            _COUNT.pack_into(self._memory, self._counted_at(whose[:_NAME_BYTES]), count)
+
+    def _count_of(self, name: bytes) -> int:
+        (count,) = _COUNT.unpack_from(self._memory, self._counted_at(name))
+        return int(count)
+
+    def _counted_at(self, name: bytes) -> int:
+        return self._counts + int.from_bytes(name) % COUNTS * _COUNT.size
 
     def _remember(self, place: Place, found: tuple[bytes, int]) -> tuple[bytes, int]:
         if len(self._known) >= REMEMBERED:
@@ -184,9 +219,5 @@ class SharedTable:
         return found
 
 
-def _digest_of(place: Place) -> bytes:
-    return blake2b("\0".join((place[0], *place[1])).encode(), digest_size=16).digest()
-
-
 def _size(rows: int, slots: int) -> int:
-    return (rows + WINDOW) * (_ROW.size + slots * _COUNT.size)
+    return (rows + WINDOW) * (_ROW.size + slots * _COUNT.size) + COUNTS * _COUNT.size + _SECRET

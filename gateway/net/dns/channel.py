@@ -11,7 +11,7 @@ import dns.exception
 import dns.message
 
 from gateway.net.dns.framing import Framing, Put
-from gateway.net.dns.transport import Question
+from gateway.net.dns.transport import Question, read_message
 
 IDLE_SECONDS = 30.0
 
@@ -145,7 +145,7 @@ class Channel(asyncio.Protocol):
             answer.set_exception(outcome)
             return
         try:
-            response = dns.message.from_wire(outcome)
+            response = read_message(outcome)
         except dns.exception.DNSException as error:
             answer.set_exception(error)
             return

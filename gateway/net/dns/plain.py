@@ -15,7 +15,7 @@ import dns.exception
 import dns.message
 import dns.name
 
-from gateway.net.dns.transport import EDNS_PAYLOAD, LARGEST_MESSAGE, Over, Question, Reply
+from gateway.net.dns.transport import EDNS_PAYLOAD, LARGEST_MESSAGE, Over, Question, Reply, read_message
 from gateway.net.names import NameServer
 
 
@@ -56,7 +56,7 @@ async def _ask_udp(server: NameServer, query: dns.message.Message) -> dns.messag
         while True:
             wire = await loop.sock_recv(sock, LARGEST_MESSAGE)
             try:
-                response = dns.message.from_wire(wire, raise_on_truncation=True)
+                response = read_message(wire, raise_on_truncation=True)
             except dns.message.Truncated as truncated:
                 if query.is_response(truncated.message()):  # type: ignore[no-untyped-call] # dnspython left it untyped
                     return None
@@ -78,7 +78,7 @@ async def _ask_tcp(server: NameServer, query: dns.message.Message) -> dns.messag
         await loop.sock_connect(sock, (str(server.address), server.port))
         await loop.sock_sendall(sock, query.to_wire(prepend_length=True))
         size = int.from_bytes(await _receive(sock, 2), "big")
-        response = dns.message.from_wire(await _receive(sock, size))
+        response = read_message(await _receive(sock, size))
     if not query.is_response(response):
         raise ConnectionAbortedError("the response does not belong to the question")
     return response

@@ -8,8 +8,9 @@ connections that is one record, and then the relay is as if nobody had looked.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
+from gateway.model.decision import Deny
 from gateway.model.intent import ClientHello
 from gateway.model.reasons import Reason
 from gateway.model.roles import Meter
@@ -33,12 +34,27 @@ _RANDOM: Final = slice(11, 43)  # behind both headers and the version, in the fi
 _PIECE: Final = 8192  # bytes passed on at once: what is not bulky is not given to the kernel, which looks at nothing
 
 
-def watch_for(hello: ClientHello | None, limit: int) -> "HelloWatch | None":
+Denial = Callable[[Reason, str], Deny]
+"""Of the tunnel, for a reason and with a detail."""
+
+
+class Watch(Protocol):
+    """Receives in place of the direction from the client. `refused`: why nothing more was passed on and it was cut."""
+
+    @property
+    def refused(self) -> Deny | None: ...
+
+    def before(self, upward: Direction, downward: Direction, cut: Callable[[Reason], None]) -> None:
+        """Comes between the client and `upward`."""
+        ...
+
+
+def watch_for(hello: ClientHello | None, limit: int, deny: Denial) -> "HelloWatch | None":
     """None where no second hello can follow. `limit` bounds its size in bytes."""
-    return HelloWatch(hello, limit) if hello is not None and TLS_1_3 in hello.versions else None
+    return HelloWatch(hello, limit, deny) if hello is not None and TLS_1_3 in hello.versions else None
 
 
-def watched_relay_for(meter: Meter | None, watch: "HelloWatch | None") -> Callable[..., Relay]:
+def watched_relay_for(meter: Meter | None, watch: Watch | None) -> Callable[..., Relay]:
     """As `relay_for`, if there is nothing to watch."""
     if watch is None:
         return relay_for(meter)
@@ -46,11 +62,12 @@ def watched_relay_for(meter: Meter | None, watch: "HelloWatch | None") -> Callab
 
 
 class HelloWatch:
-    """Receives in place of the direction from the client. `refused`: why nothing more was passed on and it was cut."""
+    """Fulfils `Watch`."""
 
     __slots__ = (
         "_answer",
         "_cut",
+        "_deny",
         "_direction",
         "_first",
         "_held",
@@ -61,8 +78,9 @@ class HelloWatch:
         "refused",
     )
 
-    def __init__(self, first: ClientHello, limit: int) -> None:
-        self.refused: tuple[Reason, str] | None = None
+    def __init__(self, first: ClientHello, limit: int, deny: Denial) -> None:
+        self.refused: Deny | None = None
+        self._deny = deny
         self._first = first
         self._limit = limit
         self._held = b""
@@ -72,7 +90,7 @@ class HelloWatch:
         self._answer: _Answer | None = None
 
     def before(self, upward: Direction, downward: Direction, cut: Callable[[Reason], None]) -> None:
-        """Comes between the client and `upward`, whose source holds the first hello, which was read before."""
+        """See `Watch`. The source of `upward` holds the first hello, which was read before."""
         self._direction, self._cut = upward, cut
         self._size = _size(upward.source.peek())
         upward.source.receiver = self
@@ -109,7 +127,7 @@ class HelloWatch:
                 break
             kind, end = data[0], _RECORD_HEADER + int.from_bytes(data[3:_RECORD_HEADER], "big")
             if kind == HANDSHAKE:
-                return self._read_hello(data)
+                return self._read_hello(data, is_empty=end == _RECORD_HEADER)
             if kind == _APPLICATION_DATA and self._is_past():
                 return self._look_away(data)
             if len(data) < end:
@@ -123,8 +141,9 @@ class HelloWatch:
         second hello may follow."""
         return self._answer is None or self._answer.is_final
 
-    def _read_hello(self, data: bytes) -> bytes:
-        if data[_RECORD_HEADER] != _CLIENT_HELLO:  # an older version was agreed, in which there is no second one
+    def _read_hello(self, data: bytes, is_empty: bool) -> bytes:
+        """Some servers pass over an empty record: what stands behind its header is the next one's."""
+        if data[_RECORD_HEADER] != _CLIENT_HELLO and not is_empty:  # an older version, in which there is no second one
             return self._look_away(data)
         self._parser = self._parser or ClientHelloParser(self._limit)
         try:
@@ -146,7 +165,7 @@ class HelloWatch:
         return b""
 
     def _stop(self, reason: Reason, detail: str) -> bytes:
-        self.refused = reason, detail
+        self.refused = self._deny(reason, detail)
         self._cut(reason)
         return b""
 
@@ -158,7 +177,7 @@ class HelloWatch:
 class _WatchedRelay(Relay):
     __slots__ = ("_watch",)
 
-    def __init__(self, watch: HelloWatch, *arguments: object) -> None:
+    def __init__(self, watch: Watch, *arguments: object) -> None:
         self._watch = watch
         super().__init__(*arguments)  # type: ignore[arg-type]  # they are the relay's, passed on as they are
 
@@ -172,7 +191,7 @@ class _WatchedRelay(Relay):
 class _WatchedPacedRelay(PacedRelay):
     __slots__ = ("_watch",)
 
-    def __init__(self, watch: HelloWatch, *arguments: object) -> None:
+    def __init__(self, watch: Watch, *arguments: object) -> None:
         self._watch = watch
         super().__init__(*arguments)  # type: ignore[arg-type]  # likewise
 

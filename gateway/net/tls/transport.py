@@ -10,12 +10,11 @@ ends its TCP connection without `close_notify` has ended, too: many clients neve
 
 import asyncio
 import contextlib
-import os
 import ssl
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
-from gateway.net.stream import Stream
+from gateway.net.stream import Stream, last_words
 
 _READ = 16 * 1024  # a record holds no more, and room is made for all of it; less would leave a part within OpenSSL
 _UNTAKEN_AT_MOST = 4 * 1024 * 1024  # bytes that wait for a peer that has us answer (KeyUpdate) and does not read
@@ -85,7 +84,6 @@ class TlsTransport(asyncio.Transport):
         self._peer_ended = False
         self._said_goodbye = False
         self._fault: Exception | None = None
-        self._unheard: int | None = None
         self._clear_bytes = 0
         self._sealed_bytes = 0
 
@@ -142,7 +140,6 @@ class TlsTransport(asyncio.Transport):
             if self._keep_session is not None:
                 self._keep_session(self._ssl)
                 self._keep_session = None
-                self._forget_unheard()
             self._above.data_received(clear)
         if self._peer_ended:
             self._tell_end()
@@ -185,7 +182,6 @@ class TlsTransport(asyncio.Transport):
         if shaken is None or shaken.done():
             return
         if failure is None:
-            self._keep_unheard()
             shaken.set_result(None)
         else:
             shaken.set_exception(failure)
@@ -198,41 +194,15 @@ class TlsTransport(asyncio.Transport):
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if exc is not None and self._fault is None and not self._ssl.server_side:
+            self.data_received(last_words(self._raw))  # such as why a server of TLS 1.3 turns away who has shaken hands
         if self._fault is None:
-            self._hear_last()
             self._lose(exc)
 
     def _lose(self, exc: Exception | None) -> None:
-        self._forget_unheard()
         self._above.connection_lost(exc)
         self._stream.transport = self._raw  # else each would keep the other, and only the collector could tell
         self._settle(_gone())
-
-    # A server of TLS 1.3 turns away who has not the right certificate when the handshake is over for us: with an alert,
-    # and often a reset right behind it. A write that meets the reset has the loop close without reading the alert. So
-    # until its first answer is there the connection is held by a descriptor of ours as well.
-
-    def _keep_unheard(self) -> None:
-        connection = self._raw.get_extra_info("socket")
-        if self._keep_session is not None and connection is not None and self._ssl.version() == "TLSv1.3":
-            with contextlib.suppress(OSError):  # none is left: then it goes without
-                self._unheard = os.dup(connection.fileno())
-
-    def _forget_unheard(self) -> None:
-        if self._unheard is not None:
-            os.close(self._unheard)
-            self._unheard = None
-
-    def _hear_last(self) -> None:
-        if self._unheard is None:
-            return
-        try:
-            self._incoming.write(os.read(self._unheard, _READ))
-            self._open_records()
-        except ssl.SSLError as error:
-            self._stream.alert = _failure(error).alert
-        except OSError:  # there was nothing
-            return
 
     def pause_writing(self) -> None:
         self._above.pause_writing()

@@ -82,7 +82,8 @@ def _check_text(path: str) -> None:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
         raise AmbiguousPath("escapes that are no UTF-8") from None
-    folded = normalize("NFKC", text)
+    # Each by itself: what is put together of several is no ASCII, and to order a long run of marks takes its square.
+    folded = "".join([each if each.isascii() else normalize("NFKC", each) for each in text])
     if any(folded.count(each) != text.count(each) for each in _COMPATIBLE):
         raise AmbiguousPath("a character that some read as a separator")
     if _dotted(folded) != _dotted(text):

@@ -1,7 +1,10 @@
 """Masks secrets in bytes that come in pieces, cut wherever they happen to be cut. As many bytes go out as came in, so
-that a length that was announced stays true."""
+that a length that was announced stays true.
 
-from collections.abc import Iterable
+Secrets may overlap, or one begin like another: every byte of each is masked, wherever a piece ended.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
 
 MASK = b"*"
 
@@ -9,30 +12,60 @@ MASK = b"*"
 class Scrubber:
     """Holds back at most one byte less than the longest secret has: what may be the beginning of one."""
 
-    __slots__ = ("_held", "_secrets")
+    __slots__ = ("_held", "_masked", "_secrets")
 
     def __init__(self, secrets: Iterable[bytes]) -> None:
-        self._secrets = sorted(set(secrets), key=len, reverse=True)
+        self._secrets = sorted(set(secrets))
         self._held = b""
+        self._masked = 0
+        """So many bytes at the beginning of what is held are a secret's that began before."""
 
     def feed(self, data: bytes) -> bytes:
         """What may go on by now; empty if nothing."""
-        data = self.mask(self._held + data)
+        data = self._held + data
         kept = max((_overlap(data, secret) for secret in self._secrets), default=0)
-        self._held = data[len(data) - kept :]
-        return data[: len(data) - kept]
+        cut = len(data) - kept
+        found = self._found(data)
+        ready = _masked(data, found)[:cut]
+        self._held = data[cut:]
+        self._masked = max((end - cut for start, end in found if start <= cut < end), default=0)
+        return ready
 
     def finish(self) -> bytes:
-        """What was held back: nothing follows that would make it a secret."""
-        held, self._held = self._held, b""
-        return held
+        """What was held back: nothing follows that would make more of it a secret."""
+        ready = _masked(self._held, self._found(self._held))
+        self._held, self._masked = b"", 0
+        return ready
 
     def mask(self, data: bytes) -> bytes:
-        """All that is whole in `data`."""
-        for secret in self._secrets:
-            if secret in data:
-                data = data.replace(secret, MASK * len(secret))
+        """All that is whole in `data`, before and after which nothing else comes."""
+        return _masked(data, list(_places(data, self._secrets)))
+
+    def _found(self, data: bytes) -> list[tuple[int, int]]:
+        """Where secrets begin and end in what is held and what follows it."""
+        known = [(0, self._masked)] if self._masked else []
+        return known + list(_places(data, self._secrets))
+
+
+def _places(data: bytes, secrets: Iterable[bytes]) -> Iterator[tuple[int, int]]:
+    """Where each of them begins and ends."""
+    for secret in secrets:
+        start = data.find(secret)
+        while start >= 0:
+            yield start, start + len(secret)
+            start = data.find(secret, start + 1)
+
+
+def _masked(data: bytes, places: Sequence[tuple[int, int]]) -> bytes:
+    if not places:
         return data
+    masked, done = bytearray(data), 0
+    for start, end in sorted(places):  # each byte once, however many overlap
+        if end > done:
+            begin = max(start, done)
+            masked[begin:end] = MASK * (end - begin)
+            done = end
+    return bytes(masked)
 
 
 def _overlap(data: bytes, secret: bytes) -> int:

@@ -83,7 +83,8 @@ class RuleCompiler:
                 self._remark(document.place((*path, "hosts", index)), entry, suffix)
         if rule.hosts_file is not None:
             text = self._list_file(rule.hosts_file, document, (*path, "hosts_file"))
-            for line, entry in parse_list(text, str(rule.hosts_file), parse_host_entry, self.findings.problems):
+            quotes = _may_be_quoted(rule.hosts_file, document)
+            for line, entry in parse_list(text, str(rule.hosts_file), parse_host_entry, self.findings.problems, quotes):
                 patterns += entry.patterns
                 suffix = check_suffix(entry, rule)
                 if suffix is not None or not entry.text.isascii():
@@ -94,7 +95,8 @@ class RuleCompiler:
         if rule.cidrs_file is None:
             return rule.cidrs
         text = self._list_file(rule.cidrs_file, document, (*path, "cidrs_file"))
-        listed = parse_list(text, str(rule.cidrs_file), parse_cidr, self.findings.problems)
+        quotes = _may_be_quoted(rule.cidrs_file, document)
+        listed = parse_list(text, str(rule.cidrs_file), parse_cidr, self.findings.problems, quotes)
         return (*rule.cidrs, *(network for _, network in listed))
 
     def _list_file(self, file: Path, document: Document, path: KeyPath) -> str:
@@ -148,6 +150,12 @@ class RuleCompiler:
             breaker=compile_breaker(rule.breaker),
             proxy_protocol=rule.proxy_protocol,
         )
+
+
+def _may_be_quoted(file: Path, document: Document) -> bool:
+    """Whether it lies in the policy's directory. Who writes a policy can name any file that the gateway can read, one
+    of secrets among them, and messages go to others."""
+    return file.resolve().is_relative_to(Path(document.file).parent.resolve())
 
 
 def port_ranges(rule: RuleSettings) -> tuple[PortRange, ...]:

@@ -8,6 +8,8 @@ from typing import TypeVar
 from gateway.settings.problems import BadValue, Problems
 
 MAX_BYTES = 64 << 20
+MOST_TOLD = 100
+"""Entries of one list file that cannot be taken and are told one by one."""
 
 T = TypeVar("T")
 
@@ -78,12 +80,20 @@ def list_lines(text: str) -> Iterator[tuple[int, str]]:
         number, at = number + 1, end + 1
 
 
-def parse_list(text: str, file: str, parse: Callable[[str], T], problems: Problems) -> Iterator[tuple[int, T]]:
-    """The entries of a list file, each with its line; what cannot be taken goes to `problems`."""
+def parse_list(
+    text: str, file: str, parse: Callable[[str], T], problems: Problems, quotes: bool
+) -> Iterator[tuple[int, T]]:
+    """The entries of a list file, each with its line; what cannot be taken goes to `problems`, in its own words where
+    the file may be quoted. Of a list in another form that is the beginning: nobody reads a million lines of it."""
+    wrong = 0
     for number, entry in list_lines(text):
         try:
             value = parse(entry)
         except BadValue as refusal:
-            problems.add(f"{file}:{number}", str(refusal))
+            wrong += 1
+            if wrong <= MOST_TOLD:
+                problems.add(f"{file}:{number}", str(refusal) if quotes else "is no entry of such a list")
         else:
             yield number, value
+    if wrong > MOST_TOLD:
+        problems.add(file, f"has {wrong - MOST_TOLD} more entries that cannot be taken")

@@ -3,8 +3,10 @@
 import re
 from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Any
 
+from gateway.model.addresses import parse_address, parse_network
 from gateway.model.reasons import Reason
 
 MOST_VALUES = 32
@@ -53,7 +55,7 @@ def verdict_in(flow: Flow) -> str:
         return DROPPED
     if flow.get("decision") == "none" or flow.get("ended") == "failed":
         return ERROR
-    return AUDIT if "would_deny" in flow else FORWARDED
+    return AUDIT if "would_deny" in flow or "would_limit" in flow else FORWARDED
 
 
 def _checked(key: str, value: str) -> str:
@@ -61,6 +63,8 @@ def _checked(key: str, value: str) -> str:
         raise BadFilter(f"verdict is one of {', '.join(VERDICTS)}")
     if key == "port" and not (value.isdecimal() and value.isascii() and 0 < int(value[:6]) < 65536):
         raise BadFilter("port is a number from 1 to 65535")
+    if key in ("from_ip", "to_ip") and parse_network(value) is None:
+        raise BadFilter(f"{key} is an address or a network: 10.0.0.1, 10.0.0.0/8")
     if key == "http_status" and not _STATUS.fullmatch(value):
         raise BadFilter("http_status is three digits, or one and a plus: 404, 4+")
     if key == "reason" and value not in _REASONS:
@@ -70,6 +74,19 @@ def _checked(key: str, value: str) -> str:
 
 def _has(key: str) -> Callable[[Flow, str], bool]:
     return lambda flow, value: str(flow.get(key, "")) == value
+
+
+def _is_in(key: str) -> Callable[[Flow, str], bool]:
+    """An address, in however many ways it can be written, or one of a network."""
+
+    def holds(flow: Flow, value: str) -> bool:
+        address, network = parse_address(str(flow.get(key, ""))), _network(value)
+        return address is not None and network is not None and address in network
+
+    return holds
+
+
+_network = lru_cache(maxsize=256)(parse_network)
 
 
 def _is_like(key: str) -> Callable[[Flow, str], bool]:
@@ -102,11 +119,11 @@ _TESTS: Mapping[str, Callable[[Flow, str], bool]] = {
     "from_pod": lambda flow, value: _belongs_to(flow, "pod", value, str.startswith),
     "from_workload": _of_workload,
     "from_service_account": lambda flow, value: _belongs_to(flow, "service_account", value, str.__eq__),
-    "from_ip": _has("client_address"),
+    "from_ip": _is_in("client_address"),
     "from_user": _has("user"),
     "from_group": lambda flow, value: value in flow.get("groups", ()),
     "to_fqdn": _is_like("host"),
-    "to_ip": _has("dialled_address"),
+    "to_ip": _is_in("dialled_address"),
     "port": _has("port"),
     "protocol": _has("protocol"),
     "http_method": _has("method"),

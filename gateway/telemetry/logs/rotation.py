@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _STAMP = re.compile(r"\.\d{8}T\d{6}\.\d{6}Z(?:\.gz)?")
+_PART = re.compile(r"\.\d{8}T\d{6}\.\d{6}Z\.gz\.part")
+_ABANDONED_SECONDS = 3600.0  # since anybody wrote to it: who compressed it has ended meanwhile
 
 _logger = logging.getLogger(__name__)
 
@@ -82,11 +84,18 @@ class Rotation:
         prefix = self._path.name
         siblings = [each for each in self._path.parent.iterdir() if each.name.startswith(f"{prefix}.")]
         aside = sorted(each for each in siblings if _STAMP.fullmatch(each.name.removeprefix(prefix)))
-        for old in aside[: max(0, len(aside) - self._plan.keep)]:
+        parts = [each for each in siblings if _PART.fullmatch(each.name.removeprefix(prefix))]
+        for old in (*aside[: max(0, len(aside) - self._plan.keep)], *filter(self._is_abandoned, parts)):
             try:
                 old.unlink(missing_ok=True)
             except OSError as error:
                 _logger.warning("%s cannot be removed: %s", old, error.strerror)
+
+    def _is_abandoned(self, part: Path) -> bool:
+        try:
+            return part.stat().st_mtime < self._time() - _ABANDONED_SECONDS
+        except OSError:  # it is whole now, and has another name
+            return False
 
 
 def _compress(path: Path) -> None:

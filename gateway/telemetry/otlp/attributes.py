@@ -15,6 +15,8 @@ CONVENTIONAL = {
     "port": "server.port",
     "method": "http.request.method",
     "path": "url.path",
+    "query": "url.query",
+    "http_version": "network.protocol.version",
     "status": "http.response.status_code",
     "reason": "error.type",
     "user": "user.name",
@@ -36,6 +38,7 @@ _ONLY_OF_STAGES = frozenset(
 )
 
 _METHODS = frozenset(("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"))
+_METHOD, _OTHER_METHOD = CONVENTIONAL["method"], "_OTHER"
 
 
 def name_of(key: str) -> str:
@@ -58,10 +61,18 @@ def attributes_of_span(record: ConnectionRecord | ExchangeRecord) -> Attributes:
 
 
 def _told(record: ConnectionRecord | ExchangeRecord, left_out: Collection[str]) -> Attributes:
-    """What inspectors said has a name for each note: attributes have no mappings."""
+    """Mappings have a name for each of their keys: attributes have none. There is no end of methods that a client may
+    send, and who counts by them wants few."""
     told: Attributes = {name_of(key): value for key, value in record.items() if key not in left_out}
-    notes = told.pop("egress.annotations", {})
-    return {**told, **{f"egress.annotations.{key}": value for key, value in notes.items()}}
+    notes, fields = told.pop("egress.annotations", {}), told.pop("egress.request_headers", {})
+    told |= {f"egress.annotations.{key}": value for key, value in notes.items()}
+    for name, value in fields.items():
+        told.setdefault(f"http.request.header.{name.lower()}", []).append(value)
+    if told.get(_METHOD, "GET") not in _METHODS:
+        told["http.request.method_original"], told[_METHOD] = told[_METHOD], _OTHER_METHOD
+    if "network.protocol.version" in told:
+        told["network.protocol.name"] = "http"
+    return told
 
 
 def attributes_of_stage(name: str, record: ConnectionRecord | ExchangeRecord) -> Attributes:
@@ -75,6 +86,14 @@ def attributes_of_stage(name: str, record: ConnectionRecord | ExchangeRecord) ->
     if name == "dial" and "dialled_address" in values:
         told["network.peer.port"] = values.get("port", 0)
     return told
+
+
+def is_error(record: ConnectionRecord | ExchangeRecord) -> bool:
+    """Whether the span of it is one. A denial is what a gateway is there for, and what a client did wrong is no fault
+    of the server that tells it so: semantic conventions, HTTP spans, "Status"."""
+    if "reason" not in record or record["decision"] == "deny":
+        return False
+    return not 400 <= record.get("status", 0) < 500
 
 
 def span_name(record: ConnectionRecord | ExchangeRecord) -> str:

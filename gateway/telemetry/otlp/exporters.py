@@ -16,13 +16,14 @@ import requests
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.environment_variables import OTEL_SDK_DISABLED
+from opentelemetry.sdk.environment_variables import OTEL_EXPORTER_OTLP_PROTOCOL, OTEL_SDK_DISABLED
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 
 from gateway.model.errors import ConfigError
 from gateway.telemetry.otlp.plan import Plan
 
 _GRPC = "opentelemetry.exporter.otlp.proto.grpc"
+_INSTANCE = "service.instance.id"
 _NO_PROXY = (("grpc.enable_http_proxy", 0),)
 
 
@@ -51,11 +52,26 @@ def is_disabled(environ: Mapping[str, str] = os.environ) -> bool:
     return environ.get(OTEL_SDK_DISABLED, "").strip().lower() == "true"
 
 
-def open_exporters(plan: Plan) -> Exporters:
-    """Nothing is sent yet. Raises `ConfigError` where the package for gRPC is missing."""
+def open_exporters(plan: Plan, environ: Mapping[str, str] = os.environ) -> Exporters:
+    """Nothing is sent yet. Raises `ConfigError` where the package for gRPC is missing, or for a protocol that is not
+    spoken."""
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # `Telling` says it, more seldom
-    make = _http if plan.protocol == "http" else _grpc
-    return Exporters(*(make(plan, signal) if signal in plan.signals else None for signal in Exporters._fields))
+    return Exporters(
+        *(_made(plan, signal, environ) if signal in plan.signals else None for signal in Exporters._fields)
+    )
+
+
+def _made(plan: Plan, signal: str, environ: Mapping[str, str]) -> Exports:
+    names = (f"OTEL_EXPORTER_OTLP_{signal.upper()}_PROTOCOL", OTEL_EXPORTER_OTLP_PROTOCOL)
+    name = next((name for name in names if environ.get(name)), "")
+    protocol = plan.protocol or environ.get(name, "http/protobuf").strip()
+    match protocol:
+        case "http" | "http/protobuf":
+            return _http(plan, signal)
+        case "grpc":
+            return _grpc(plan, signal)
+        case _:
+            raise ConfigError(name, f"{protocol} is not spoken: grpc or http/protobuf")
 
 
 def _http(plan: Plan, signal: str) -> Exports:
@@ -89,11 +105,17 @@ def _grpc(plan: Plan, signal: str) -> Exports:
     return exporter
 
 
-def resource_of(instance: str) -> Resource:
-    """This process; what the environment says (`OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`) goes before."""
+def resource_of(host: str, process: int) -> Resource:
+    """This process; what the environment says (`OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`) goes before. It says
+    the same to all workers: so whatever names the instance there or here, the process is told apart by its number.
+    Two with one name would be one series to whoever stores metrics, jumping between their counts."""
+    told = OTELResourceDetector().detect()
     ours: dict[str, str | bool | int | float | Sequence[str]] = {
         "service.name": "egress-gateway",
         "service.version": version("egress-gateway"),
-        "service.instance.id": instance,
     }
-    return Resource.create(ours).merge(OTELResourceDetector().detect())
+    own: dict[str, str | bool | int | float | Sequence[str]] = {
+        _INSTANCE: f"{told.attributes.get(_INSTANCE, host)}-{process}",
+        "process.pid": process,
+    }
+    return Resource.create(ours).merge(told).merge(Resource(own))

@@ -17,13 +17,13 @@ METRIC_INTERVAL = "OTEL_METRIC_EXPORT_INTERVAL"  # milliseconds
 
 
 def open_telling(plan: Plan, counters: Counters, families: Callable[[], Iterable[Family]]) -> Telling | None:
-    """None if the environment switches OpenTelemetry off. Raises `ConfigError` where the package for gRPC misses."""
+    """None if the environment switches OpenTelemetry off. Raises `ConfigError` as `open_exporters` does."""
     if is_disabled():
         return None
     sys.setswitchinterval(SWITCH_SECONDS)
     return Telling(
         open_exporters(plan),
-        resource_of(f"{socket.gethostname()}-{os.getpid()}"),
+        resource_of(socket.gethostname(), os.getpid()),
         plan.sampling,
         counters,
         families,

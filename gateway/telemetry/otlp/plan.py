@@ -10,9 +10,10 @@ Signal = Literal["traces", "metrics", "logs"]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Where to, how, and what of. `endpoint` is the collector's base address, None for what the environment says."""
+    """Where to, how, and what of. `endpoint` is the collector's base address; None, there and for the protocol, is
+    what the environment says."""
 
     endpoint: str | None = None
-    protocol: Literal["http", "grpc"] = "http"
+    protocol: Literal["http", "grpc"] | None = None
     signals: frozenset[Signal] = frozenset(("traces", "metrics"))
     sampling: Sampling = field(default_factory=Sampling)

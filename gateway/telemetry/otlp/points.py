@@ -55,7 +55,8 @@ def _metric(family: Family, span: Span, exemplar: Exemplar | None) -> Metric:
     durations: list[HistogramDataPoint] = []
     numbers: list[NumberDataPoint] = []
     for values, value in family.points:
-        attributes: Attributes = dict(zip(names, values, strict=True))
+        # A label without a value is none to Prometheus, and `error.type` is there only where there was an error.
+        attributes: Attributes = {name: told for name, told in zip(names, values, strict=True) if told}
         if isinstance(value, Histogram):
             durations.append(_durations(value, attributes, span, exemplar))
         else:

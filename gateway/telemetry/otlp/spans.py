@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from importlib.metadata import version
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
@@ -10,12 +11,18 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 
 from gateway.model.record import Draft, ExchangeDraft
 from gateway.telemetry.exchanges import seal_exchange
-from gateway.telemetry.otlp.attributes import Attributes, attributes_of_span, attributes_of_stage, span_name
+from gateway.telemetry.otlp.attributes import (
+    Attributes,
+    attributes_of_span,
+    attributes_of_stage,
+    is_error,
+    span_name,
+)
 from gateway.telemetry.otlp.stages import Stage, stages_of
 from gateway.telemetry.otlp.tracing import Numbers
 from gateway.telemetry.sealing import seal
 
-SCOPE = InstrumentationScope("egress-gateway")
+SCOPE = InstrumentationScope("egress-gateway", version("egress-gateway"))
 
 _NANOSECONDS = 1_000_000_000
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
@@ -32,9 +39,12 @@ def spans_of(
         span_name(record),
         draft.started_time,
         draft.started_time + ended_at - draft.started_at,
-        failed="reason" in record,
+        failed=is_error(record),
     )
-    yield _span(whole, attributes_of_span(record), context, parent, SpanKind.SERVER, resource)
+    attributes = attributes_of_span(record)
+    if isinstance(draft, ExchangeDraft):
+        attributes["url.scheme"] = "http" if draft.connection.tls is None else "https"
+    yield _span(whole, attributes, context, parent, SpanKind.SERVER, resource)
     for stage in stages_of(draft, ended_at):
         attributes = attributes_of_stage(stage.name, record)
         if stage.failed and "reason" in record:

@@ -5,11 +5,12 @@ the same for as long as nothing else changes the table, and is not worked out ag
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
-from hpack import Decoder, Encoder, HPACKError, OversizedHeaderListError
+from hpack import Decoder, Encoder, HeaderTuple, HPACKError, OversizedHeaderListError
 from hpack.table import HeaderTable
 
 from gateway.wire.http.messages import Fields
 from gateway.wire.http2.codes import ConnectionFault, ErrorCode
+from gateway.wire.http2.heads import Unindexed
 from gateway.wire.http2.settings import HEADER_LIST
 
 K = TypeVar("K")
@@ -113,7 +114,7 @@ class Decompressor:
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"more than {_HARD_BOUND} bytes of fields") from error
         except HPACKError as error:
             raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, "a block of fields that cannot be read") from error
-        fields = tuple([(bytes(name).decode("latin-1"), bytes(value).decode("latin-1")) for name, value in pairs])
+        fields = tuple([_read(pair) for pair in pairs])
         if table.resizes != resizes:
             self._memory.forget()
         elif len(block) <= _LONGEST:
@@ -156,5 +157,12 @@ def _put(known: dict[K, V], key: K, value: V) -> None:
     known[key] = value
 
 
+def _read(pair: HeaderTuple) -> tuple[str, str]:
+    name, value = bytes(pair[0]).decode("latin-1"), bytes(pair[1]).decode("latin-1")
+    return (name, value) if pair.indexable else (name, Unindexed(value))
+
+
 def _is_sensitive(name: str, value: str) -> bool:
+    if isinstance(value, Unindexed):
+        return True
     return name in ("authorization", "proxy-authorization") or (name == "cookie" and len(value) < _SHORT_COOKIE)

@@ -4,7 +4,8 @@
 
 A `ConnectionFault` ends it, and the GOAWAY that says so is in `take`; what is wrong with one stream alone resets that
 stream, is told by an event, and the others go on. Windows are opened by whoever took the content, so a peer can make
-us hold no more than `STREAM_WINDOW` a stream. Time is an argument. What a head means is read in `heads`.
+us hold no more than `LARGEST_STREAM_WINDOW` a stream, and `STREAM_WINDOW` of one that never was fast. Time is an
+argument. What a head means is read in `heads`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -115,11 +116,11 @@ class Connection:
         """So much of what came is held by us no more, or does not count."""
         self._window += self.sender.credit_connection(size)
 
-    def credit(self, stream: int, size: int) -> None:
-        """So much of what came on this stream was taken."""
+    def credit(self, stream: int, size: int, at_once: bool = False) -> None:
+        """So much of what came on this stream was taken: `at_once`, or after it had to wait."""
         known = self.streams.get(stream)
         if known is not None and not known.remote_ended:
-            known.receive_window += self.sender.credit(known, size)
+            known.receive_window += self.sender.credit(known, size, at_once)
 
     # Frames.
 
@@ -283,6 +284,7 @@ class Connection:
         if sent:
             self.floods.earn(Kind.WINDOW, 2 * sent)
             self.floods.earn(Kind.PING, sent)
+            self.floods.earn(Kind.STRAY, sent)
         self.floods.count(kind, now)
 
     def _on_push(self, frame: Frame, now: float) -> Event | None:
@@ -291,7 +293,7 @@ class Connection:
     def _on_priority(self, frame: Frame, now: float) -> Event | None:
         """Deprecated, and of no consequence here (RFC 9113 section 5.3)."""
         _need_stream(frame)
-        self.floods.count(Kind.EMPTY, now)
+        self.floods.count(Kind.PRIORITY, now)
         if len(frame.payload) != 5:  # RFC 9113 section 6.3
             raise StreamFault(ErrorCode.FRAME_SIZE_ERROR, "a PRIORITY that is not of five bytes")
         return None
@@ -307,12 +309,15 @@ class Connection:
         if number > self.last_stream if self._is_server else not self.sender.has_opened(number):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a frame on an idle stream")
         if frame.kind in (codes.WINDOW_UPDATE, codes.RST_STREAM):
-            self.floods.count(Kind.STRAY, now)
+            self._count_answer(Kind.STRAY, now)  # most answer the last content that the stream was sent
             return None
         how = self._closed.get(number)
+        if how is None and frame.kind == codes.HEADERS:  # mostly a number that was passed over
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a stream with a lower number")
         if how is None or how is Closed.BY_PEER:
             raise ConnectionFault(ErrorCode.STREAM_CLOSED, "a frame on a stream that is over")
-        self.floods.count(Kind.STRAY, now)
+        if frame.kind != codes.DATA or not self._closed.was_due(number, len(frame.payload)):
+            self.floods.count(Kind.STRAY, now)
         return None
 
     def _end_remote(self, stream: Stream) -> None:

@@ -22,8 +22,9 @@ class Kind(Enum):
     """What is counted, and what of it is borne."""
 
     RESET = "streams that are reset", Bucket(400, 100)
-    SETTINGS = "SETTINGS", Bucket(20, 1)
+    SETTINGS = "SETTINGS", Bucket(100, 10)  # gRPC's C core sends one for each new estimate of the path's bandwidth
     PING = "PINGs", Bucket(500, 50)
+    PRIORITY = "PRIORITYs", Bucket(1000, 100)  # browsers send one or two for each picture of a page
     EMPTY = "frames that carry nothing", Bucket(200, 20)
     WINDOW = "WINDOW_UPDATEs", Bucket(2000, 1000)
     STRAY = "frames on closed streams", Bucket(500, 100)

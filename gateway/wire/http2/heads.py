@@ -41,6 +41,12 @@ _FIELD_OVERHEAD = 32  # RFC 9113 section 6.5.2
 _MAX_FIELDS = 1000
 
 
+class Unindexed(str):
+    """A value that its sender wants in no table of this connection, nor of the next (RFC 7541 section 7.1.3)."""
+
+    __slots__ = ()
+
+
 def read_request(fields: Fields, ended: bool) -> Request:
     """`ended`: no content follows. Raises `MalformedMessage`."""
     bad = Reason.MALFORMED_REQUEST
@@ -91,6 +97,7 @@ def read_response(fields: Fields, ended: bool, method: str) -> Response:
             raise MalformedMessage(bad, "a stream that ends with an interim response")
         return Response(status, "", 1, regular, NO_CONTENT, True)
     if method == "HEAD" or status in (204, 304):
+        _framing(regular, False, bad)  # what it says of content that does not follow is told to the client
         return Response(status, "", 1, regular, NO_CONTENT, True)
     return Response(status, "", 1, regular, _framing(regular, ended, bad) or CHUNKED, True)
 
@@ -136,7 +143,10 @@ def _with_one_cookie(fields: Fields) -> Fields:
     crumbs = [value for name, value in fields if name == "cookie"]
     if len(crumbs) < 2:
         return fields
-    return (*[field for field in fields if field[0] != "cookie"], ("cookie", "; ".join(crumbs)))
+    cookie = "; ".join(crumbs)
+    if any(isinstance(crumb, Unindexed) for crumb in crumbs):
+        cookie = Unindexed(cookie)
+    return (*[field for field in fields if field[0] != "cookie"], ("cookie", cookie))
 
 
 def _with_host(fields: Fields, authority: str | None) -> Fields:
@@ -150,7 +160,7 @@ def _with_host(fields: Fields, authority: str | None) -> Fields:
         raise MalformedMessage(bad, "no authority, or none in its form")
     if not hosts:
         return (("host", named), *fields)
-    if hosts[0] != named:
+    if hosts[0].lower() != named.lower():
         raise MalformedMessage(bad, "Host differs from :authority")
     return fields
 

@@ -53,9 +53,10 @@ class _Content:
 
 
 class RequestMessage:
-    """Of a client."""
+    """Of a client. `connects`: it was told that it may ask for WebSockets (RFC 8441 section 3)."""
 
-    def __init__(self) -> None:
+    def __init__(self, connects: bool) -> None:
+        self._connects = connects
         self._content = _Content(Reason.MALFORMED_REQUEST)
 
     def head(self, fields: Fields, ended: bool) -> list[Event]:
@@ -65,7 +66,10 @@ class RequestMessage:
                 raise MalformedMessage(Reason.MALFORMED_REQUEST, "trailers that are not the end")
             return [self._content.end(fields)]
         request = read_request(fields, ended)
-        self._content.begin(Framing(Delimiter.CHUNKED) if _is_switching(request) else request.framing)
+        switches = _is_switching(request)
+        if switches and not self._connects:
+            raise MalformedMessage(Reason.MALFORMED_REQUEST, "an extended CONNECT that was not offered")
+        self._content.begin(Framing(Delimiter.CHUNKED) if switches else request.framing)
         return [request, self._content.end(())] if ended else [request]
 
     def data(self, data: bytes, ended: bool) -> list[Event]:

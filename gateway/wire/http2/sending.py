@@ -28,6 +28,7 @@ from gateway.wire.http2.frames import (
 )
 from gateway.wire.http2.settings import (
     CONNECTION_WINDOW,
+    LARGEST_STREAM_WINDOW,
     STREAM_WINDOW,
     PeerSettings,
     client_settings,
@@ -49,34 +50,47 @@ class Closed(Enum):
 
 
 class Stream:
-    """Windows in bytes. `owed`: taken, and not yet told to the peer."""
+    """Windows in bytes. `owed`: taken, and not yet told to the peer; `most`: what it may send before any is taken."""
 
-    __slots__ = ("local_ended", "number", "owed", "receive_window", "remote_ended", "send_window")
+    __slots__ = ("local_ended", "most", "number", "owed", "receive_window", "remote_ended", "send_window")
 
     def __init__(self, number: int, send_window: int) -> None:
         self.number = number
         self.send_window = send_window
-        self.receive_window = STREAM_WINDOW
+        self.receive_window = self.most = STREAM_WINDOW
         self.owed = 0
         self.local_ended = False
         self.remote_ended = False
 
 
 class ClosedStreams:
-    """The last ones."""
+    """The last ones, and how many bytes of content may be on their way on those that we reset."""
 
     def __init__(self) -> None:
         self._known: dict[int, Closed] = {}
+        self._due: dict[int, int] = {}
 
-    def add(self, number: int, how: Closed) -> None:
+    def add(self, number: int, how: Closed, due: int = 0) -> None:
         """It is over."""
         self._known[number] = how
+        if due > 0:
+            self._due[number] = due
         if len(self._known) > _REMEMBERED:
-            del self._known[next(iter(self._known))]
+            oldest = next(iter(self._known))
+            del self._known[oldest]
+            self._due.pop(oldest, None)
 
     def get(self, number: int) -> Closed | None:
         """None: too long ago to be told."""
         return self._known.get(number)
+
+    def was_due(self, number: int, size: int) -> bool:
+        """Whether these bytes may have been on their way; then as many fewer are."""
+        due = self._due.get(number, 0)
+        if not 0 < size <= due:
+            return False
+        self._due[number] = due - size
+        return True
 
 
 class Sender:
@@ -145,7 +159,7 @@ class Sender:
     def forget(self, stream: Stream, how: Closed) -> None:
         """It is over, with all that it held."""
         if self.streams.pop(stream.number, None) is not None:
-            self.closed.add(stream.number, how)
+            self.closed.add(stream.number, how, stream.receive_window if how is Closed.BY_US else 0)
 
     def forget_if_over(self, stream: Stream) -> None:
         """Both sides have ended."""
@@ -208,14 +222,18 @@ class Sender:
 
     # Windows.
 
-    def credit(self, stream: Stream, size: int) -> int:
-        """Of one stream; what the peer was told of just now. Small credits are saved up."""
+    def credit(self, stream: Stream, size: int, at_once: bool) -> int:
+        """Of one stream; what the peer was told of just now. Small credits are saved up. `at_once`: it was taken as it
+        came, and more may be under way; else less, down to what it was."""
         stream.owed += size
         if stream.owed < _WORTH_TELLING:
             return 0
         owed, stream.owed = stream.owed, 0
-        self.put(window_frame(stream.number, owed))
-        return owed
+        most = min(stream.most + owed, LARGEST_STREAM_WINDOW) if at_once else max(stream.most - owed, STREAM_WINDOW)
+        told, stream.most = owed + most - stream.most, most
+        if told:
+            self.put(window_frame(stream.number, told))
+        return told
 
     def credit_connection(self, size: int) -> int:
         """The same for all of them."""

@@ -105,6 +105,9 @@
 {{- if not $values.networkPolicy.dns }}
 {{- fail "networkPolicy.dns: an empty list of peers is everybody; name the cluster's name servers" }}
 {{- end }}
+{{- if not $values.networkPolicy.dnsPorts }}
+{{- fail "networkPolicy.dnsPorts: an empty list of ports is every port; name those of the cluster's name servers" }}
+{{- end }}
 {{- end }}
 {{- if has .Release.Namespace $values.lock.namespaces }}
 {{- fail "lock.namespaces holds the gateway's own namespace: it could reach nobody any more" }}

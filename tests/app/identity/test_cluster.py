@@ -40,7 +40,7 @@ async def test_without_the_wish_nothing_is_watched_and_nothing_waited_for() -> N
     pods.start()
     await pods.first_list()
     await pods.stop()
-    assert (pods.watching, pods.directory, pods.are_known) == (None, None, True)
+    assert (pods.watching, pods.directory, pods.are_known, pods.age) == (None, None, True, None)
 
 
 async def test_a_list_that_does_not_come_is_told_and_lets_the_start_go_on(

@@ -21,8 +21,9 @@ from tests.telemetry.drafts import HELLO, StillClock, address, asked
 class CutTunnel:
     """Fulfils `record.Tunnel`: remembers why it was cut, and is over then."""
 
-    def __init__(self, draft: Draft) -> None:
+    def __init__(self, draft: Draft, asks_rules: bool = False) -> None:
         self._draft = draft
+        self.asks_rules = asks_rules
         self.cut_for: Reason | None = None
 
     def cut(self, reason: Reason) -> None:
@@ -127,6 +128,18 @@ async def test_a_draining_tunnel_that_newer_rules_allow_again_goes_on() -> None:
     assert tunnel.cut_for is None
 
 
+async def test_drain_waits_for_the_answer_to_a_request_that_is_under_way() -> None:
+    draft, tunnel = open_tunnel()
+    draft.requests, draft.answered = 2, 1
+    bed = Bed(InForce(generation(2, OTHER), "drain"), [draft])
+    await bed.look_after()
+    await bed.look_after(2 * IDLE_SECONDS)
+    assert tunnel.cut_for is None
+    draft.answered = 2
+    await bed.look_after(IDLE_SECONDS)
+    assert tunnel.cut_for is Reason.POLICY_CHANGED
+
+
 @pytest.mark.parametrize(
     ("rules", "permitted"),
     [
@@ -161,6 +174,30 @@ async def test_older_rules_stay_whole_while_somebody_may_still_be_judged_by_them
     await bed.look_after()
     assert tunnel.cut_for is Reason.POLICY_CHANGED
     assert old.candidates == []
+
+
+async def test_older_rules_stay_whole_for_a_tunnel_whose_requests_are_judged_by_them() -> None:
+    old = generation(1, STRIPE)
+    draft, _ = open_tunnel()
+    draft.tunnel = tunnel = CutTunnel(draft, asks_rules=True)
+    bed = Bed(InForce(generation(2, STRIPE)), [draft])
+    bed.aftermath.retire(old)
+    await bed.look_after()
+    assert (tunnel.cut_for, len(old.candidates)) == (None, 1)
+    bed.drafts.clear()
+    await bed.look_after()
+    assert old.candidates == []
+
+
+@pytest.mark.parametrize(("answered", "left"), [(2, 1), (3, 0)], ids=["under way", "between requests"])
+async def test_older_rules_stay_whole_for_a_request_and_no_longer(answered: int, left: int) -> None:
+    old = generation(1, STRIPE)
+    draft, _ = open_tunnel()
+    draft.tunnel, draft.requests, draft.answered = None, 3, answered
+    bed = Bed(InForce(generation(2, OTHER)), [draft])
+    bed.aftermath.retire(old)
+    await bed.look_after()
+    assert len(old.candidates) == left
 
 
 async def test_who_has_not_asked_any_rules_holds_none() -> None:

@@ -81,6 +81,21 @@ def test_without_follow_one_stream_is_all() -> None:
     assert port.asked == [("/flows?last=1", {})]
 
 
+class TornPort(FakePort):
+    """Breaks off in the middle."""
+
+    def lines(self, path: str, headers: Mapping[str, str]) -> Iterator[bytes]:
+        yield from super().lines(path, headers)
+        raise NoAnswer("torn")
+
+
+def test_without_follow_a_stream_that_breaks_off_is_an_error_and_not_the_end() -> None:
+    came = flows(TornPort([b"id: e-1\n", b'data: {"n":1}\n', b"\n"]), [], follow=False)
+    assert next(came) == {"n": 1}
+    with pytest.raises(NoAnswer):
+        next(came)
+
+
 def test_the_shapes() -> None:
     assert SHAPES["compact"](FLOW) == (
         "2027-01-15T08:00:00.123Z: ci@10.0.0.1:40000 -> api.example.com:443 DROPPED 403 (no_rule; up 1, down 2)"

@@ -108,6 +108,18 @@ async def test_a_refusal_waits_for_the_clients_window_like_any_answer() -> None:
     assert (exchange.status, exchange.reason) == (403, Reason.NO_RULE)
 
 
+async def test_an_extended_connect_that_was_not_offered_resets_its_stream() -> None:
+    recorder, fields = KeepingRecorder(), [(":method", "CONNECT"), (":protocol", "websocket"), *PSEUDO[1:]]
+    async with client_of(cast("Scope", NobodyMay()), recorder) as client:
+        head = header_frames(1, Encoder().encode(fields), False)
+        await send(client.sock, codes.PREFACE + settings_frame([]) + head)
+        reset = await client.next(codes.HEADERS, codes.RST_STREAM)
+        assert (reset.kind, reset.payload) == (codes.RST_STREAM, bytes([0, 0, 0, codes.ErrorCode.PROTOCOL_ERROR]))
+        await send(client.sock, header_frames(3, GET, True))
+        assert (await client.next(codes.HEADERS)).stream == 3
+    assert recorder.exchanges[0].reason is Reason.MALFORMED_REQUEST
+
+
 class EverybodyMay(NobodyMay):
     async def judge(self, request: Request, target: Target, draft: ExchangeDraft, now: float) -> Judged:
         permit = permit_of(asked())

@@ -2,11 +2,14 @@
 
 import asyncio
 import signal
+import socket
 import time
 from pathlib import Path
 
 import pytest
 
+from gateway.intercept.hosted import hosting
+from gateway.intercept.hosted.frames import READY, encode_frame
 from gateway.intercept.hosted.hosting import Declared, HostedKind, HostedSession, probe
 from gateway.intercept.hosted.kinds import BadInspector
 from gateway.intercept.inspecting.sessions import Failed
@@ -101,6 +104,56 @@ async def test_what_a_whole_group_is_told_is_for_the_gateway_alone(number: signa
     session.close()
     kind.retire()
     assert answer == deny("a word")
+
+
+class Child:
+    """In place of a process: a socket, at whose other end the test answers."""
+
+    def __init__(self) -> None:
+        self.socket, self.theirs = socket.socketpair()
+
+    def start(self) -> tuple[socket.socket, "Child"]:
+        return self.socket, self
+
+    def say(self, *heads: object) -> None:
+        self.theirs.sendall(b"".join(map(encode_frame, heads)))
+
+    def kill(self) -> None:
+        self.theirs.close()
+
+    def wait(self) -> None: ...
+
+
+async def test_thousands_that_have_waited_too_long_take_time_that_grows_with_their_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each answer looked at all of them: with 32,000 that took 14 ms."""
+    monkeypatch.setattr(hosting, "PATIENCE", 0)
+
+    async def seconds(questions: int) -> float:
+        child = Child()
+        monkeypatch.setattr(hosting, "_start", child.start)
+        kind = harmful(timeout=LONG)
+        session, answers = kind.open(), list[Answer | Failed]()
+        session.ask("request_head", head(), answers.append)
+        child.say([READY, ["request_head", "request_chunk"]], [None, [], 0, False])
+        while not answers:  # noqa: ASYNC110  # sessions tell nobody who waits
+            await asyncio.sleep(0.001)
+        for _ in range(questions):
+            session.ask("request_chunk", b"x", answers.append)
+        started = time.process_time()
+        for _ in range(0, questions, 100):
+            child.say(*[[None, [], 0, False]] * 100)
+            await asyncio.sleep(0)
+        while kind.process()._pending:  # noqa: ASYNC110  # likewise
+            await asyncio.sleep(0.001)
+        taken = time.process_time() - started
+        session.close()
+        kind.retire()
+        assert answers.count(Failed("its process was busy for too long")) >= questions - 2  # each but whose turn it was
+        return taken
+
+    assert await seconds(8_000) < 10 * max(await seconds(2_000), 0.01)
 
 
 async def test_what_was_begun_in_a_process_that_died_fails() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from random import Random
 
 from gateway.intercept.inspecting.decoding import PIECE, Bounds, open_decoder
-from gateway.intercept.inspecting.gate import AHEAD, MOST, TURN, ContentGate, Reader
+from gateway.intercept.inspecting.gate import AHEAD, MOST, PIECES_AHEAD, SMALL, TURN, ContentGate, Reader
 from gateway.intercept.inspectors import ALLOW, DONE, Answer, hold
 from gateway.model.inspection.watching import FULL
 from tests.intercept.shipped.test_secrets import Beyond
@@ -219,3 +219,19 @@ async def test_what_cannot_be_decoded_is_objected_to() -> None:
     gate.feed(b"no gzip")
     assert objections == ["its coding is broken"]
     assert beyond.got == b""
+
+
+async def test_bytes_that_come_one_by_one_cost_no_more_than_pieces() -> None:
+    """A stream of HTTP/2 has room for 131,072 of them, a question and an object each."""
+    slow = Slow()
+    gate, beyond = gate_of(slow)
+    content = Random(7).randbytes(FULL)
+    for place in range(FULL):
+        gate.feed(content[place : place + 1])
+    assert len(slow.waiting) == PIECES_AHEAD
+    assert len(gate._queue) <= PIECES_AHEAD + 2 + FULL // SMALL
+    gate.finish()
+    while slow.waiting:
+        slow.answer()
+    assert (beyond.got, beyond.is_whole) == (content, True)
+    assert len(slow.shown) <= PIECES_AHEAD + 3 + FULL // SMALL

@@ -10,11 +10,13 @@ from gateway.kubernetes.tokens import verifying
 from gateway.kubernetes.tokens.claims import ServiceAccount
 from gateway.kubernetes.tokens.keys import KeyRing
 from gateway.kubernetes.tokens.verifying import LEEWAY, ByKeys, ByReview, Remembering, Verified
+from gateway.model.addresses import Address
 from gateway.model.errors import DownstreamError, InternalError
 from gateway.model.reasons import Reason
 from tests.helpers.token_issuer import AUDIENCE, ISSUER, TokenIssuer
 from tests.kubernetes.following import Cluster
 
+HERE, ELSEWHERE = Address(4, 0x0A000001), Address(4, 0x0A000002)
 API = ServiceAccount("payments", "api", "api-1")
 
 
@@ -48,49 +50,75 @@ def bed() -> Bed:
 
 
 async def test_a_crowd_with_one_token_is_one_check(bed: Bed) -> None:
-    crowd = [bed.tokens.account_of("t") for _ in range(20)]
+    crowd = [bed.tokens.account_of("t", HERE) for _ in range(20)]
     assert set(await asyncio.gather(*crowd)) == {API}
-    assert await bed.tokens.account_of("t") == API
+    assert await bed.tokens.account_of("t", HERE) == API
     assert bed.verifier.asked == 1
 
 
 async def test_a_verdict_ends_with_the_token_and_with_the_keys(bed: Bed) -> None:
-    await bed.tokens.account_of("t")
+    await bed.tokens.account_of("t", HERE)
     bed.now = 2000.5
-    await bed.tokens.account_of("t")
+    await bed.tokens.account_of("t", HERE)
     assert bed.verifier.asked == 2
     bed.verifier.version, bed.verifier.until = 1, 9000.0
-    await bed.tokens.account_of("t")
-    await bed.tokens.account_of("t")
+    await bed.tokens.account_of("t", HERE)
+    await bed.tokens.account_of("t", HERE)
     assert bed.verifier.asked == 3
 
 
 async def test_a_refusal_is_remembered_too_and_an_error_is_not(bed: Bed) -> None:
     for _ in range(2):
         with pytest.raises(DownstreamError, match="token_invalid"):
-            await bed.tokens.account_of("bad")
+            await bed.tokens.account_of("bad", HERE)
     assert bed.verifier.asked == 1
     bed.verifier.error = InternalError(Reason.TOKEN_UNVERIFIABLE)
     for _ in range(2):
         with pytest.raises(InternalError):
-            await bed.tokens.account_of("t")
+            await bed.tokens.account_of("t", HERE)
     assert bed.verifier.asked == 3
 
 
 async def test_what_is_remembered_is_bounded_and_holds_no_token(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verifying, "REMEMBERED", 3)
     for number in range(9):
-        await bed.tokens.account_of(f"token {number}")
+        await bed.tokens.account_of(f"token {number}", HERE)
     assert len(bed.tokens._verdicts) == 3
     assert "token 8" not in repr(bed.tokens.__dict__)
 
 
 async def test_one_that_goes_away_takes_the_check_from_nobody_else(bed: Bed) -> None:
-    first, second = (asyncio.create_task(bed.tokens.account_of("t")) for _ in range(2))
+    first, second = (asyncio.create_task(bed.tokens.account_of("t", HERE)) for _ in range(2))
     await asyncio.sleep(0)
     first.cancel()
     assert await second == API
     assert bed.verifier.asked == 1
+
+
+class Waiting(Counting):
+    """Checks end when a test lets them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.going_on = asyncio.Event()
+
+    async def verify(self, token: str) -> Verified:
+        verified = await super().verify(token)
+        await self.going_on.wait()
+        return verified
+
+
+async def test_who_guesses_makes_nobody_wait_but_itself() -> None:
+    verifier = Waiting()
+    bed = Bed(verifier)
+    guesses = [asyncio.create_task(bed.tokens.account_of(f"guess {number}", HERE)) for number in range(500)]
+    other = asyncio.create_task(bed.tokens.account_of("t", ELSEWHERE))
+    for _ in range(5):  # turns of the loop
+        await asyncio.sleep(0)
+    assert verifier.asked == 2
+    verifier.going_on.set()
+    assert await other == API
+    assert set(await asyncio.gather(*guesses)) == {API}
 
 
 async def test_clocks_may_differ_a_little() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from gateway.limits.replicas import link
 from gateway.limits.replicas.link import Link, Place, parse_place
+from gateway.limits.tables.table import StoreUnavailable
 
 
 def test_a_url_says_form_hosts_and_login() -> None:
@@ -22,11 +23,32 @@ def test_sentinels_and_clusters_have_many_hosts() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["http://a", "redis+ring://a", "redis://a/b", "redis://a/1/2", "redis+sentinel://a", "redis://:x@:1/0"]
+    "url",
+    [
+        *("http://a", "redis+ring://a", "redis://a/b", "redis://a/1/2", "redis+sentinel://a", "redis://:x@:1/0"),
+        *(
+            "rediss://a?token=s3cret",
+            "rediss://a?s3cret",
+            "rediss://a?socket_timeout=5",
+            "redis://a?ssl_ca_certs=/s3cret",
+        ),
+    ],
 )
 def test_what_is_no_such_url_is_refused_in_words_that_hold_nothing_of_it(url: str) -> None:
-    with pytest.raises(ValueError, match="URL"):
+    with pytest.raises(ValueError, match="URL") as refused:
         parse_place(url)
+    assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("form", ["redis", "redis+sentinel", "redis+cluster"])
+async def test_whoever_reaches_nobody_is_told_so_in_every_form(form: str) -> None:
+    """A client of a cluster has errors of its own, which are none of redis-py's others."""
+    made = Link(parse_place(f"{form}://127.0.0.1:1/{'name' if form.endswith('sentinel') else ''}"), "one")
+    with pytest.raises(StoreUnavailable):
+        await made.be_present()
+    with pytest.raises(StoreUnavailable):
+        await made.run([], [])
+    await made.close()
 
 
 class Swallowing:

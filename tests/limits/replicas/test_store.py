@@ -9,7 +9,10 @@ from math import inf
 from pathlib import Path
 from typing import NamedTuple
 
-from gateway.limits.replicas.link import Link, parse_place
+import pytest
+
+from gateway.limits.replicas import store as store_of_replicas
+from gateway.limits.replicas.link import CONNECTIONS, Link, parse_place
 from gateway.limits.replicas.store import OnFailure, ReplicaStore
 from gateway.limits.tables.table import StoreUnavailable
 from gateway.model.limits.limit import Counted, Limit
@@ -195,3 +198,109 @@ async def test_a_rate_that_was_raised_holds_at_once_over_replicas(tmp_path: Path
         assert isinstance(lacking, Lacking)
         assert lacking.wait <= 0.2
         await store.close()
+
+
+DAY = Limit("d", Counted.BYTES, rate=10.0, period=1.0)
+
+
+class _Stopped:
+    """The clock of a gateway on which the period of a budget does not end."""
+
+    monotonic = staticmethod(time.monotonic)
+
+    def __init__(self) -> None:
+        self._time = time.time()
+
+    def time(self) -> float:
+        return self._time
+
+
+async def test_a_budget_that_is_spent_is_not_carried_into_the_next_period_by_a_gateway_whose_clock_is_behind(
+    tmp_path: Path,
+) -> None:
+    draws = [Draw(DAY, (), 0.0)]
+    with RedisServer(tmp_path) as redis:
+        mine = ReplicaStore(Link(parse_place(redis.url), "mine"), _Stopped(), OnFailure.DENY, None)
+        await mine.start()
+        mine.spend(Draw(DAY, (), 20.0))
+        async with asyncio.timeout(15):
+            while not list(mine.listed()):  # noqa: ASYNC110  # it is told in the background
+                await asyncio.sleep(0.01)
+            while isinstance(await mine.take(draws), Lacking):  # noqa: ASYNC110  # Redis's own time passes
+                await asyncio.sleep(0.05)
+        await mine.close()
+
+
+async def test_what_a_limit_in_report_mode_would_refuse_takes_nothing_in_redis_either(tmp_path: Path) -> None:
+    shadow = Limit("r", Counted.CONNECTIONS, rate=0.01, report=True)
+    with RedisServer(tmp_path) as redis:
+        store = ReplicaStore(Link(parse_place(redis.url), "mine"), time, OnFailure.DENY, None)
+        await store.start()
+        taken = [await store.take([Draw(shadow, ())]) for _ in range(10)]
+        assert [outcome.over for outcome in taken if isinstance(outcome, Taken)] == [(), *[(shadow,)] * 9]
+        ((_, (full_at, _)),) = store.listed()
+        assert full_at - time.monotonic() <= 100.0
+        await store.close()
+
+
+async def test_a_store_that_refuses_the_login_is_told_of_by_its_refusal(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with RedisServer(tmp_path, "--requirepass", "secret") as redis:
+        store = ReplicaStore(Link(parse_place(redis.url), "mine"), time, OnFailure.DENY, None)
+        await store.start()
+        await store.close()
+    assert caplog.messages == ["the limits' store does not answer (AuthenticationError): deny"]
+
+
+class _Crowded(Link):
+    """Counts who asks at the same time. Nobody is there to answer, but for a sign of life."""
+
+    asking = most = 0
+
+    async def be_present(self) -> int:
+        return 1
+
+    async def run(self, keys: Sequence[str], arguments: Sequence[str]) -> Sequence[bytes | int]:
+        self.asking += 1
+        self.most = max(self.most, self.asking)
+        await asyncio.sleep(0)
+        self.asking -= 1
+        return [1, 0, b"0", b"0.1", 0, 0, 0]
+
+
+async def test_no_more_ask_at_once_than_there_are_connections_however_many_buckets_there_are() -> None:
+    """A pool that has none left says that the store cannot be reached, and that is believed."""
+    limit = Limit("r", Counted.CONNECTIONS, rate=100.0, burst=20.0)
+    link = _Crowded(parse_place("redis://127.0.0.1:1"), "mine")
+    store = ReplicaStore(link, time, OnFailure.DENY, None)
+    await store.start()
+    outcomes = await asyncio.gather(*(store.take([Draw(limit, (str(client),))]) for client in range(100)))
+    assert {type(outcome) for outcome in outcomes} == {Taken}
+    assert 1 < link.most <= CONNECTIONS - 2
+    await store.close()
+
+
+class _Gone(Link):
+    """Nobody answers."""
+
+    async def be_present(self) -> int:
+        raise StoreUnavailable("gone")
+
+
+async def test_what_cannot_be_told_while_the_store_is_away_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_of_replicas, "BUCKETS", 100)
+    held = Limit("c", Counted.CONCURRENT, rate=1000.0)
+    gate = Limit("r.retry_after", Counted.BANDWIDTH, rate=1e6, burst=1e3)
+    store = ReplicaStore(_Gone(parse_place("redis://127.0.0.1:1"), "mine"), time, OnFailure.ALLOW, None)
+    await store.start()
+    await store.take([Draw(held, ("kept",))])
+    for host in range(1000):
+        draws = [Draw(held, (str(host),))]
+        await store.take(draws)
+        store.put_back(draws)
+        store.hold_off(Draw(gate, (str(host),)), 60.0)
+    assert len(store._untold) <= 103
+    assert ("c", ("kept",)) in store._untold
+    assert not store._owed
+    await store.close()

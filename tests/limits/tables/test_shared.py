@@ -8,6 +8,8 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import blake2b
+from itertools import count, islice
 from pathlib import Path
 from random import Random
 
@@ -15,7 +17,7 @@ import pytest
 
 from gateway.limits.tables import shared
 from gateway.limits.tables.memory import MemoryTable
-from gateway.limits.tables.shared import SharedTable, TableLocked, create_table
+from gateway.limits.tables.shared import WINDOW, SharedTable, TableLocked, create_table
 from gateway.limits.tables.table import TooManyKeys, put_back, take_from
 from gateway.model.limits.limit import Counted, Limit
 from gateway.policy.buckets import Draw, Lacking, Now, Taken
@@ -96,6 +98,31 @@ def _take_for_ever(table: SharedTable, limit: Limit, now: Now) -> None:
         take_from(table, [Draw(limit, (str(key),))], now)
 
 
+def test_a_limit_with_keys_without_end_leaves_the_others_room() -> None:
+    with memory(rows=64) as descriptor:
+        table = SharedTable(descriptor, 0, 64, 4, keys=16)
+        assert _keys_of(table, RATE, at(0)) == 16
+        assert [_keys_of(table, limit, at(0)) for limit in (HELD, DAY)] == [16, 16]
+        assert _keys_of(table, RATE, at(0.005)) == 0
+        assert isinstance(take_from(table, [Draw(RATE, ("0",))], at(0.005)), Taken)  # it has one
+        assert _keys_of(table, RATE, at(1)) >= 12  # those of before say nothing any more, where they can be found
+        other = RATE._replace(name="other")
+        assert _keys_of(table, other, at(2)) == 16  # in rows that were another limit's
+        assert _keys_of(table, RATE, at(2)) >= 12
+
+
+def _keys_of(table: SharedTable, limit: Limit, now: Now) -> int:
+    """How many new keys it may have."""
+    count = 0
+    for key in range(1000):
+        try:
+            take_from(table, [Draw(limit, (f"{now.monotonic} {key}" if now.monotonic else str(key),))], now)
+        except TooManyKeys:
+            continue
+        count += 1
+    return count
+
+
 def test_two_new_buckets_of_one_take_get_two_rows() -> None:
     with memory(rows=1) as descriptor:
         table = SharedTable(descriptor, 0, 1, 4)
@@ -143,3 +170,21 @@ def test_four_processes_let_through_what_one_would_though_one_is_killed_and_repl
     passed = len(instants)
     assert passed <= 100 * 4 + 20
     assert passed >= 0.94 * 400
+
+
+def test_nobody_can_choose_names_whose_buckets_take_the_place_of_anothers() -> None:
+    """The rows of one window, 32 of a quarter of a million, are soon found by who can work out where a name falls."""
+    rows, mine = 1 << 12, Draw(RATE, ("api.test",))
+
+    def falls(draw: Draw) -> int:
+        text = "\0".join((draw.limit.name, *draw.key)).encode()
+        return int.from_bytes(blake2b(text, digest_size=16).digest()[:8], "big") % rows
+
+    names = (Draw(RATE, (f"{number}.evil.test",)) for number in count())
+    near = [draw for draw in islice(names, 40 * rows) if 0 <= falls(draw) - falls(mine) < WINDOW]
+    assert len(near) > 20 * WINDOW
+    with memory(rows) as descriptor:
+        table = SharedTable(descriptor, 0, rows, 4)
+        for draw in near[: 2 * WINDOW]:
+            assert isinstance(take_from(table, [draw], at(1.0)), Taken)
+        assert isinstance(take_from(table, [mine], at(1.0)), Taken)

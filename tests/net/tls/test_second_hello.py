@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.model.decision import Deny
 from gateway.model.intent import ClientHello
 from gateway.model.reasons import Reason
 from gateway.net.relay import Direction
@@ -25,6 +26,10 @@ SPEC, DATA = b"\x14\3\3\0\1\1", b"\x17\3\3\0\x14" + bytes(20)
 KEYS = b"\x16\3\3\0\5\x10\0\0\1x"  # a ClientKeyExchange
 ANSWER = b"\x16\3\3\0\x80\2\0\0\x7c\3\3" + bytes(120)
 ASKS_AGAIN = b"\x16\3\3\0\x58\2\0\0\x54\3\3" + RETRY + bytes(52)
+
+
+def deny(reason: Reason, detail: str) -> Deny:
+    return Deny(reason, 1, detail=detail)
 
 
 class Source:
@@ -65,7 +70,7 @@ class Tunnel:
         assert hello is not None
         self.up, self.down = Passed(held or first), Passed()
         self.cuts: list[Reason] = []
-        self.watch = kind(hello, LIMIT)
+        self.watch = kind(hello, LIMIT, deny)
         self.watch.before(cast(Direction, self.up), cast(Direction, self.down), self._cut)
         self.sends(held or first)
 
@@ -137,7 +142,7 @@ def forged(name: str, cuts: list[int], kind: type[HelloWatch] = HelloWatch) -> T
 def test_not_a_byte_of_another_hello_passes_wherever_it_is_cut(name: str, cuts: list[int]) -> None:
     refused = forged(name, cuts).watch.refused
     assert refused is not None
-    assert "in the second ClientHello" in refused[1]
+    assert "in the second ClientHello" in refused.detail
 
 
 class Forgetful(HelloWatch):
@@ -165,6 +170,13 @@ def test_the_first_hello_ends_where_it_ends_whatever_its_pieces_look_like() -> N
 def test_a_malformed_second_hello_is_refused() -> None:
     tunnel = Tunnel(FIRST)
     tunnel.sends(MALFORMED)
+    assert tunnel.cuts == [Reason.MALFORMED_CLIENT_HELLO]
+    assert tunnel.up.data == FIRST
+
+
+def test_an_empty_record_hides_no_second_hello() -> None:
+    tunnel = Tunnel(FIRST)
+    tunnel.sends(b"\x16\x03\x03\0\0" + build_client_hello("other.test"))
     assert tunnel.cuts == [Reason.MALFORMED_CLIENT_HELLO]
     assert tunnel.up.data == FIRST
 
@@ -201,7 +213,7 @@ def test_half_a_record_goes_nowhere_and_the_end_does() -> None:
 
 def test_only_hellos_that_offer_tls_1_3_can_be_followed_by_another() -> None:
     def watched(hello: ClientHello | None) -> bool:
-        return watch_for(hello, LIMIT) is not None
+        return watch_for(hello, LIMIT, deny) is not None
 
     old = parse_client_hello(build_client_hello("allowed.test", versions=[TLS12]), LIMIT)
     assert [watched(None), watched(old), watched(parse_client_hello(FIRST, LIMIT))] == [False, False, True]

@@ -422,23 +422,45 @@ async def test_what_came_right_before_a_forged_record_is_read() -> None:
         assert (stream.peek(), stream.was_reset) == (b"proper", True)
 
 
+def resets_when_closed(sock: socket.socket) -> None:
+    sock.setblocking(True)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+async def written_to_when_it_was_reset(context: ssl.SSLContext, end: Callable[[socket.socket], None]) -> Stream:
+    """A client's, whose server's `end` is behind it before anything is written, or read."""
+    stream, peer = await stream_and_peer()
+    resets_when_closed(peer)
+    server = threading.Thread(target=end, args=(peer,))
+    server.start()
+    await start_tls(stream, context, False, "gateway.test", Resumption(None, lambda _: None))
+    server.join()  # the loop stands still meanwhile
+    stream.write(b"GET / HTTP/1.1\r\n\r\n")
+    await until(lambda: stream.is_lost)
+    return stream
+
+
 async def test_an_alert_right_after_the_handshake_is_heard_though_a_reset_came_behind_it() -> None:
-    """As servers of TLS 1.3 refuse who has no certificate. Both are there before anything is written, or read."""
+    """As servers of TLS 1.3 refuse who has no certificate."""
     context = build_server_context(MATERIAL)
     context.verify_mode = ssl.CERT_REQUIRED
 
     def refuse(sock: socket.socket) -> None:
-        sock.setblocking(True)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # its close is a reset
         with pytest.raises(ssl.SSLError), context.wrap_socket(sock, server_side=True):
             pass
         sock.close()
 
-    stream, peer = await stream_and_peer()
-    server = threading.Thread(target=refuse, args=(peer,))
-    server.start()
-    await start_tls(stream, client_context(), False, "gateway.test", Resumption(None, lambda _: None))
-    server.join()  # the loop stands still meanwhile
-    stream.write(b"GET / HTTP/1.1\r\n\r\n")
-    await until(lambda: stream.is_lost)
+    stream = await written_to_when_it_was_reset(client_context(), refuse)
     assert stream.alert == "certificate required"
+
+
+@VERSIONS
+async def test_an_answer_is_heard_though_a_reset_came_behind_it(version: ssl.TLSVersion) -> None:
+    context = build_server_context(MATERIAL)
+
+    def answer(sock: socket.socket) -> None:
+        with context.wrap_socket(sock, server_side=True) as secure:
+            secure.sendall(b"last words")
+
+    stream = await written_to_when_it_was_reset(client_context(version), answer)
+    assert (stream.peek(), stream.was_reset) == (b"last words", True)

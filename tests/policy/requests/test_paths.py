@@ -1,6 +1,8 @@
 """Paths against what origins may read in them, and patterns against a matcher written from the contract's sentences."""
 
 import time
+from unicodedata import normalize
+from urllib.parse import quote
 
 import pytest
 from hypothesis import Phase, given, settings
@@ -191,3 +193,24 @@ def test_time_grows_with_the_path_and_not_with_its_repetitions() -> None:
         return time.process_time() - started
 
     assert seconds(20_000) < 40 * max(seconds(2_000), 0.001)
+
+
+def test_marks_upon_marks_are_read_in_time_that_grows_with_their_number() -> None:
+    """Unicode has them put in order; a run of ten thousand took its square, which was 0.2 s."""
+
+    def seconds(marks: int) -> float:
+        path = "/a" + quote("\u0315" * marks + "\u0323" * marks + "\u0f73" * marks)
+        started = time.process_time()
+        for _ in range(3):
+            read_path(path)
+        return time.process_time() - started
+
+    assert seconds(4_000) < 40 * max(seconds(400), 0.001)
+
+
+@given(st.text(alphabet="a/.;<\u0338\u0323\u0301\u037e\u2024\uff0f\u2025\u1fef\u0f73", max_size=12))
+def test_letters_by_themselves_show_what_they_show_together(text: str) -> None:
+    """Marks make no separators, nor dots."""
+    together, apart = normalize("NFKC", text), "".join(normalize("NFKC", each) for each in text)
+    assert [together.count(each) for each in "/\\%;?#"] == [apart.count(each) for each in "/\\%;?#"]
+    assert [part in (".", "..") for part in together.split("/")] == [part in (".", "..") for part in apart.split("/")]

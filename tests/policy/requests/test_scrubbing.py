@@ -24,6 +24,7 @@ def check_nothing_gets_through(kind: type[Scrubber]) -> None:
         assert len(told) == len(whole)
         assert all(one == other or one == ord("*") for one, other in zip(told, whole, strict=True))
         assert not any(secret in told for secret in secrets)
+        assert told == Scrubber(secrets).mask(whole)
 
     nothing_gets_through()
 
@@ -33,6 +34,19 @@ class Forgetful(Scrubber):
 
     def feed(self, data: bytes) -> bytes:
         return self.mask(data)
+
+
+def test_one_that_begins_like_another_hides_no_part_of_it() -> None:
+    scrubber = Scrubber([b"token-12", b"token-12-and-more"])
+    told = passed(scrubber, [b"<token-12", b"-and-more> <token-12", b">"])
+    assert b"".join(told) == b"<*****************> <********>"
+
+
+def test_of_two_that_overlap_both_are_masked() -> None:
+    secrets = [b"abcdefgh", b"efghijkl-long"]
+    assert Scrubber(secrets).mask(b"abcdefghijkl-long") == b"*" * 17
+    assert b"".join(passed(Scrubber(secrets), [b"abcdefgh", b"ijkl", b"-long"])) == b"*" * 17
+    assert b"".join(passed(Scrubber(secrets), [b"abcdefgh", b"ijkl", b"?"])) == b"*" * 8 + b"ijkl?"
 
 
 def test_no_secret_gets_through_however_it_is_cut() -> None:

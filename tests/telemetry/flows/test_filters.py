@@ -80,6 +80,25 @@ def test_pods_workloads_and_accounts_may_have_their_namespace_before_them(key: s
     assert parse_filter([(key, value)]).holds(FLOW) is wanted
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "wanted"),
+    [
+        ("from_ip", "10.0.0.0/8", True),
+        ("from_ip", "10.0.0.2", False),
+        ("from_ip", "2001:db8::/32", False),
+        ("to_ip", "203.0.113.0/24", True),
+        ("to_ip", "203.0.114.0/24", False),
+    ],
+)
+def test_addresses_may_be_those_of_a_network(key: str, value: str, wanted: bool) -> None:
+    assert parse_filter([(key, value)]).holds(FLOW) is wanted
+
+
+def test_an_address_is_the_same_however_it_is_written() -> None:
+    flow = {**FLOW, "client_address": "2001:db8::1"}
+    assert parse_filter([("from_ip", "2001:DB8:0:0::1")]).holds(flow)
+
+
 def test_a_client_that_is_no_pod_belongs_to_no_workload() -> None:
     for key in ("from_pod", "from_workload", "from_service_account"):
         for value in ("/", "x/", "a"):
@@ -99,6 +118,7 @@ def test_one_value_of_a_key_and_every_key_must_match() -> None:
         ({"decision": "none", "ended": "timeout"}, "error"),
         ({"decision": "allow", "ended": "failed"}, "error"),
         ({"decision": "allow", "ended": "closed", "would_deny": "no_rule"}, "audit"),
+        ({"decision": "allow", "ended": "closed", "would_limit": "p#r.connections"}, "audit"),
         ({"decision": "allow", "ended": "reset"}, "forwarded"),
     ],
 )
@@ -114,6 +134,8 @@ def test_verdicts_are_told_in_hubbles_words(flow: dict[str, str], verdict: str) 
         ([("port", "https")], "port is a number"),
         ([("port", "65536")], "port is a number"),
         ([("port", "\u0664")], "port is a number"),
+        ([("from_ip", "10.0.0")], "from_ip is an address or a network"),
+        ([("to_ip", "10.0.0.1/8")], "to_ip is an address or a network"),
         ([("http_status", "4xx")], "404, 4\\+"),
         ([("host", "")], "no filter"),
         ([("rule", "")], "1 to 253 characters"),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gateway.model.reasons import Reason
 from gateway.model.record import ConnectionRecord, Draft, Ended, Side
 from gateway.telemetry.formats.fields import NotARecord
-from gateway.telemetry.formats.json import decode, encode
+from gateway.telemetry.formats.json import decode, encode, skim
 from gateway.telemetry.sealing import seal
 from tests.telemetry.drafts import accepted, denied, tunnelled
 
@@ -112,3 +112,19 @@ def test_the_property_catches_a_writer_that_leaves_out_what_is_false() -> None:
 
     with pytest.raises(AssertionError):
         planted()
+
+
+def test_a_key_whose_value_is_null_is_none() -> None:
+    record = seal(denied(), ended_at=1001.5)
+    line = encode(record)
+    written: dict[str, object] = dict.fromkeys(_KEYS) | json.loads(line)
+    assert skim(json.dumps(written).encode()) == skim(line)
+
+
+@pytest.mark.parametrize(
+    "keys", [{"refused": 5}, {"refused": "203.0.113.5 (no)"}, {"host": None}, {"port": None}, {"port": "443"}]
+)
+def test_a_record_of_another_shape_is_passed_over_before_anybody_trips_over_it(keys: dict[str, object]) -> None:
+    written = json.loads(encode(seal(tunnelled(), ended_at=1001.5))) | keys
+    with pytest.raises(NotARecord):
+        skim(json.dumps(written).encode())

@@ -68,6 +68,16 @@ def test_only_so_many_are_kept_and_nothing_else_is_removed(tmp_path: Path) -> No
     assert other.exists()
 
 
+def test_what_a_process_that_ended_had_compressed_in_part_is_removed(tmp_path: Path) -> None:
+    path, clock = tmp_path / "access.log", StillClock()
+    abandoned, fresh = (tmp_path / f"access.log.20270101T00000{n}.000000Z.gz.part" for n in range(2))
+    for part, age in ((abandoned, 4000.0), (fresh, 60.0)):
+        part.write_bytes(b"half")
+        os.utime(part, (clock.time() - age, clock.time() - age))
+    written(path, RotationPlan(size=100), 2, clock)
+    assert (abandoned.exists(), fresh.exists()) == (False, True)
+
+
 _ONE_OF_SEVERAL = """
 import sys
 from gateway.telemetry.ledger import Ledger, create_page

@@ -27,7 +27,7 @@ from tests.telemetry.drafts import tunnelled
 
 def spans() -> list[Any]:
     draft = tunnelled("a" * 16)
-    return list(spans_of(draft, 1002.0, Numbering(5).of(draft), resource_of("here")))
+    return list(spans_of(draft, 1002.0, Numbering(5).of(draft), resource_of("here", 7)))
 
 
 @pytest.fixture(autouse=True)
@@ -103,6 +103,23 @@ def test_grpc_is_spoken_too(service: tuple[Service, int]) -> None:
     assert made.got[0].resource_spans[0].scope_spans[0].spans[0].name == "CONNECT"
 
 
+def test_the_environment_says_which_protocol_where_the_settings_do_not(
+    service: tuple[Service, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, port = service
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    assert told(Plan(f"http://127.0.0.1:{port}")) == "SUCCESS"
+    assert made.came.is_set()
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf")
+    with Collector() as collector:
+        assert told(Plan(collector.url)) == "SUCCESS"
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc")
+        assert told(Plan(collector.url, "http")) == "SUCCESS"
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json")
+    with pytest.raises(ConfigError, match="OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: http/json is not spoken"):
+        open_exporters(Plan("http://127.0.0.1:9"))
+
+
 def test_what_is_not_to_be_told_has_nobody_to_tell_it() -> None:
     assert [exporter is None for exporter in open_exporters(Plan(signals=frozenset({"logs"})))] == [True, True, False]
 
@@ -114,12 +131,19 @@ def test_grpc_without_its_package_is_an_error_that_names_it(monkeypatch: pytest.
 
 
 def test_the_environment_names_the_service_and_adds_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert resource_of("pod-1").attributes["service.name"] == "egress-gateway"
+    assert resource_of("pod-1", 7).attributes["service.name"] == "egress-gateway"
     monkeypatch.setenv("OTEL_SERVICE_NAME", "out")
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "k8s.pod.name=pod-1,service.name=lower")
-    attributes = resource_of("pod-1").attributes
+    attributes = resource_of("pod-1", 7).attributes
     assert (attributes["service.name"], attributes["k8s.pod.name"]) == ("out", "pod-1")
-    assert (attributes["service.instance.id"], attributes["telemetry.sdk.language"]) == ("pod-1", "python")
+    assert (attributes["service.instance.id"], attributes["telemetry.sdk.language"]) == ("pod-1-7", "python")
+
+
+def test_workers_are_told_apart_though_the_environment_gives_them_all_one_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=team.pod-1.gateway")
+    one, other = (resource_of("pod-1", process).attributes for process in (7, 8))
+    assert [each["service.instance.id"] for each in (one, other)] == ["team.pod-1.gateway-7", "team.pod-1.gateway-8"]
+    assert [each["process.pid"] for each in (one, other)] == [7, 8]
 
 
 def test_the_environment_switches_it_off(monkeypatch: pytest.MonkeyPatch) -> None:

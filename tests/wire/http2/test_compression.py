@@ -88,3 +88,12 @@ def test_credentials_are_in_no_table() -> None:
     first = compressor.block([("authorization", "Bearer secret")])
     assert compressor.block([("authorization", "Bearer secret")]) == first
     assert first[0] & 0xF0 == 0x10  # never indexed: RFC 7541 section 6.2.3
+
+
+def test_what_its_sender_wants_in_no_table_is_in_none_of_ours() -> None:
+    read = Decompressor().fields(hpack.Encoder().encode([("x-key", "secret", True), ("x-open", "text")]))
+    assert read == (("x-key", "secret"), ("x-open", "text"))
+    decoder, compressor = hpack.Decoder(), Compressor()
+    pairs = list(decoder.decode(compressor.block(read)))
+    assert [pair.indexable for pair in pairs] == [False, True]
+    assert [name for name, _ in decoder.header_table.dynamic_entries] == [b"x-open"]

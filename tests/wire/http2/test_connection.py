@@ -4,11 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.wire.http2 import codes
 from gateway.wire.http2 import connection as subject
-from gateway.wire.http2.codes import PREFACE, ConnectionFault, ErrorCode
+from gateway.wire.http2.codes import MAX_FRAME, PREFACE, ConnectionFault, ErrorCode
 from gateway.wire.http2.connection import Connection, DataCame, HeadCame, StreamEnded, WentAway, WindowGrew
-from gateway.wire.http2.frames import frame, settings_frame
-from gateway.wire.http2.settings import STREAM_WINDOW, STREAMS
+from gateway.wire.http2.floods import Kind
+from gateway.wire.http2.frames import frame, settings_frame, window_frame
+from gateway.wire.http2.settings import LARGEST_STREAM_WINDOW, STREAM_WINDOW, STREAMS
 
 HEAD = [(":method", "GET"), (":scheme", "https"), (":authority", "a.test"), (":path", "/")]
 
@@ -73,6 +75,32 @@ def test_a_stream_s_window_is_opened_only_by_who_took_its_content(pair: Pair) ->
     assert pair.client.sender.room(number) == STREAM_WINDOW
 
 
+def _content_taken(pair: Pair, number: int, at_once: bool) -> int:
+    """The content of one round trip: as much as there is a window for."""
+    size = pair.client.sender.room(number)
+    pair.client.sender.send_data(number, bytes(size), False)
+    pair.talk()
+    pair.said.clear()
+    for start in range(0, size, MAX_FRAME):
+        taken = min(MAX_FRAME, size - start)
+        pair.server.credit_connection(taken)
+        pair.server.credit(number, taken, at_once)
+    pair.talk()
+    return size
+
+
+def test_a_window_grows_while_its_content_is_taken_as_it_comes_and_shrinks_again_when_it_has_to_wait(
+    pair: Pair,
+) -> None:
+    number = pair.client.sender.open(HEAD, ends=False)
+    sizes = [_content_taken(pair, number, at_once=True) for _ in range(6)]
+    assert sizes[:3] == [STREAM_WINDOW, 2 * STREAM_WINDOW, 4 * STREAM_WINDOW]
+    assert sizes[-1] <= LARGEST_STREAM_WINDOW
+    assert sizes[-1] > LARGEST_STREAM_WINDOW * 3 // 4  # small credits are saved up, of the connection's window, too
+    sizes = [_content_taken(pair, number, at_once=False) for _ in range(6)]
+    assert sizes[-1] <= STREAM_WINDOW
+
+
 def test_one_stream_more_than_agreed_is_refused(pair: Pair) -> None:
     for _ in range(STREAMS + 1):
         pair.client.sender.open(HEAD, ends=False)
@@ -96,6 +124,51 @@ def test_what_follows_our_reset_is_let_go_and_does_not_take_the_window_away(pair
     pair.server.reset(number, ErrorCode.CANCEL)
     late = frame(0, 0, number, b"late") + frame(1, 5, number, b"\x82")
     assert list(pair.server.receive(late, 0.0)) == []
+
+
+def _credit_what_is_over(pair: Pair, content: int) -> None:
+    """Many streams that end, on each of which the client then says that it takes more."""
+    for _ in range(2 * int(Kind.STRAY.bucket.burst)):
+        number = pair.client.sender.open(HEAD, ends=True)
+        pair.talk()
+        pair.server.sender.send_head(number, [(":status", "200")], content == 0)
+        pair.server.sender.send_data(number, bytes(content), True)
+        pair.talk()
+        list(pair.server.receive(window_frame(0, 32_768) + window_frame(number, 32_768), 0.0))
+
+
+def test_a_client_that_credits_what_ended_its_stream_is_borne_however_often(pair: Pair) -> None:
+    _credit_what_is_over(pair, 1000)
+
+
+def test_a_client_that_credits_streams_on_which_nothing_was_sent_is_not(pair: Pair) -> None:
+    with pytest.raises(ConnectionFault) as fault:
+        _credit_what_is_over(pair, 0)
+    assert fault.value.code is ErrorCode.ENHANCE_YOUR_CALM
+
+
+def test_what_was_on_its_way_on_many_streams_that_are_reset_at_once_ends_no_connection(pair: Pair) -> None:
+    numbers = [pair.client.sender.open(HEAD, ends=True) for _ in range(40)]
+    pair.talk()
+    for number in numbers:
+        pair.server.sender.send_head(number, [(":status", "200")], False)
+        for _ in range(50):
+            pair.server.sender.send_data(number, b"small", False)
+    late = pair.server.sender.take()
+    for number in numbers:
+        pair.client.reset(number, ErrorCode.CANCEL)
+    assert list(pair.client.receive(late, 0.0)) == []
+
+
+@pytest.mark.parametrize("size", [0, MAX_FRAME])
+def test_more_than_can_have_been_on_its_way_is_not_borne_for_long(pair: Pair, size: int) -> None:
+    number = pair.client.sender.open(HEAD, ends=False)
+    pair.talk()
+    pair.server.reset(number, ErrorCode.CANCEL)
+    late = frame(codes.DATA, 0, number, bytes(size)) * (int(Kind.STRAY.bucket.burst) + STREAM_WINDOW // MAX_FRAME)
+    with pytest.raises(ConnectionFault) as fault:
+        list(pair.server.receive(late + frame(codes.DATA, 0, number), 0.0))
+    assert fault.value.code is ErrorCode.ENHANCE_YOUR_CALM
 
 
 KINDS = st.integers(0, 12)

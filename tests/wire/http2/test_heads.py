@@ -70,6 +70,27 @@ def test_some_responses_describe_content_that_does_not_follow(method: str, statu
     assert response.framing == NO_CONTENT
 
 
+@pytest.mark.parametrize(("method", "status"), [("HEAD", "200"), ("GET", "304"), ("GET", "200")])
+@pytest.mark.parametrize("lengths", [("five",), ("5", "6"), ("5, 5",)])
+def test_a_length_that_is_none_is_refused_also_of_content_that_does_not_follow(
+    method: str, status: str, lengths: tuple[str, ...]
+) -> None:
+    fields = ((":status", status), *(("content-length", each) for each in lengths))
+    with pytest.raises(MalformedMessage):
+        heads.read_response(fields, True, method)
+
+
+def test_host_may_spell_the_same_authority_otherwise() -> None:
+    request = heads.read_request((*GET, ("host", "A.Test")), ended=True)
+    assert request.values("host") == ["A.Test"]
+
+
+def test_cookies_of_which_one_is_to_be_in_no_table_are_to_be_in_none() -> None:
+    request = heads.read_request((*GET, ("cookie", "a=1"), ("cookie", heads.Unindexed("b=2"))), ended=True)
+    [cookie] = request.values("cookie")
+    assert (cookie, type(cookie)) == ("a=1; b=2", heads.Unindexed)
+
+
 def test_what_goes_on_has_no_field_of_one_connection() -> None:
     request = heads.read_request((*GET, ("te", "trailers")), ended=True)
     fields = [("Accept", "*/*"), ("Connection", "x"), ("Host", "no"), ("Transfer-Encoding", "chunked")]

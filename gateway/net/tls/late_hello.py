@@ -1,0 +1,61 @@
+"""A tunnel that was let through before its client had said anything, as report mode does: a ClientHello is judged when
+it comes, and not a byte of one that may not pass does. What is no TLS passes as it comes.
+"""
+
+from collections.abc import Callable
+
+from gateway.model.decision import Deny
+from gateway.model.intent import Opening
+from gateway.model.reasons import Reason
+from gateway.net.relay import Direction
+from gateway.net.tls.second_hello import Denial
+from gateway.wire.client_hello import HANDSHAKE, ClientHelloParser, MalformedClientHello
+from gateway.wire.opening import parse_opening
+
+
+class LateHello:
+    """Fulfils `second_hello.Watch`. `judge` says why what came may not pass; `deny` as there, of what is no hello;
+    `limit` bounds one in bytes."""
+
+    __slots__ = ("_cut", "_deny", "_direction", "_held", "_judge", "_parser", "refused")
+
+    def __init__(self, judge: Callable[[Opening], Deny | None], deny: Denial, limit: int) -> None:
+        self.refused: Deny | None = None
+        self._judge = judge
+        self._deny = deny
+        self._parser = ClientHelloParser(limit)
+        self._held = b""
+
+    def before(self, upward: Direction, downward: Direction, cut: Callable[[Reason], None]) -> None:
+        """Comes between the client and `upward`."""
+        self._direction, self._cut = upward, cut
+        upward.source.receiver = self
+
+    def received(self, data: bytes) -> None:
+        held = self._held = self._held + data
+        opening = None
+        if held[0] == HANDSHAKE:  # protocols in which the other side waits for a single byte begin otherwise
+            try:
+                opening = parse_opening(held, self._parser)
+            except MalformedClientHello as malformed:
+                self._stop(self._deny(malformed.reason, str(malformed)))
+                return
+            if opening is None:
+                return
+        denial = None if opening is None else self._judge(opening)
+        if denial is None:
+            self._direction.source.receiver = self._direction
+            self._direction.received(held)
+        else:
+            self._stop(denial)
+
+    def ended(self) -> None:
+        """Half a hello is of no use to anybody."""
+        self._direction.ended()
+
+    def lost(self) -> None:
+        self._direction.lost()
+
+    def _stop(self, denial: Deny) -> None:
+        self.refused = denial
+        self._cut(denial.reason)

@@ -1,0 +1,41 @@
+"""`run`: what is read at the start does not outlive its use."""
+
+from typing import Any, ClassVar
+from weakref import ref
+
+import pytest
+
+from gateway.cli import run
+
+
+class Read:
+    """What stands in the place of a configuration."""
+
+    settings = None
+
+
+class FakeProcess:
+    """Looks, once it serves, for what it was made of."""
+
+    seen: ClassVar[list[Read | None]] = []
+
+    def __init__(self, _loop: object, first: Read, _read: object, _sockets: object) -> None:
+        self._first = ref(first)
+
+    async def run(self) -> None:
+        self.seen.append(self._first())
+
+
+def test_what_was_read_at_the_start_is_held_by_nobody_but_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large policy would be held twice for as long as the process lives."""
+
+    def nothing(*_: object) -> Any:
+        return None
+
+    for name in ("raise_descriptor_limit", "leave_no_core", "obey_while_reading", "count_workers", "bind_sockets"):
+        monkeypatch.setattr(run, name, nothing)
+    monkeypatch.setattr(run, "load_configuration", lambda *_: Read())
+    monkeypatch.setattr(run, "GatewayProcess", FakeProcess)
+    monkeypatch.setattr(FakeProcess, "seen", [])
+    run.run_gateway(None, None, {})
+    assert FakeProcess.seen == [None]
