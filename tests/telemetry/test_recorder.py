@@ -204,7 +204,7 @@ async def test_every_line_of_a_record_that_cannot_be_written_stands_as_lost_in_t
     recorder.record_exchange(broken)
     recorder.record(tunnelled())
     recorder.flush()
-    assert (ledger.lost, recorder.lost, recorder.written) == (2, 2, 2)
+    assert ledger.lost == 2
     assert "no record of connection c-1" in caplog.text
     recorder.replace([Log(encode, ListSink())])
     ledger.accept()
