@@ -208,7 +208,6 @@ class Lines:
         if line.wait < inf:
             await asyncio.sleep(min(line.wait, LONGEST_SLEEP))
             return
-        line.released.clear()
         try:
             async with asyncio.timeout(LOOK_EVERY):
                 await line.released.wait()
@@ -217,6 +216,7 @@ class Lines:
 
     async def _serve_one(self, line: _Line, waiter: _Waiter) -> None:
         line.wait = 0.0
+        line.released.clear()  # what is put back from here on may come too late for this take
         try:
             outcome = await self._store.take(waiter.draws)
         except NoAnswer as failure:

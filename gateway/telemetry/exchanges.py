@@ -8,8 +8,10 @@ from gateway.model.reasons import Reason
 from gateway.model.record import Dialled, Ended, ExchangeDraft, ExchangeRecord, Side, verdict_of
 from gateway.telemetry.sealing import (
     LIST_LIMIT,
+    add_addresses,
     add_client,
     add_dialling,
+    add_intent,
     add_verdict,
     milliseconds,
     printable,
@@ -65,9 +67,7 @@ def _add_request(record: ExchangeRecord, draft: ExchangeDraft) -> None:
     if client is not None:
         add_client(record, client)
     if intent is not None:
-        record["door"] = intent.door
-        record["host"] = str(intent.authority.host)
-        record["port"] = intent.authority.port
+        add_intent(record, intent)
     if draft.http_version:
         record["http_version"] = draft.http_version
     if draft.status is not None:
@@ -98,8 +98,8 @@ def _joined(fields: tuple[tuple[str, str], ...]) -> dict[str, str]:
 
 
 def _add_dial(record: ExchangeRecord, draft: ExchangeDraft, dialled: Dialled) -> None:
-    """Of a reused connection only the address: its dial was another exchange's."""
-    record["dialled_address"] = str(dialled.address)
+    """Of a reused connection only the addresses: its dial was another exchange's."""
+    add_addresses(record, dialled)
     if draft.reused:
         record["reused"] = True
     else:

@@ -12,7 +12,7 @@ from itertools import islice
 from gateway.model.addresses import Address
 from gateway.model.client import Client
 from gateway.model.decision import AddressRefusal, Deny, Permit, RuleRef
-from gateway.model.intent import Opening
+from gateway.model.intent import Intent, Opening
 from gateway.model.reasons import Reason
 from gateway.model.record import (
     ConnectionRecord,
@@ -56,7 +56,8 @@ def seal(draft: Draft, ended_at: float) -> ConnectionRecord:
     _add_request(record, draft)
     add_verdict(record, draft)
     if draft.dialled is not None:
-        _add_dial(record, draft.dialled)
+        add_addresses(record, draft.dialled)
+        add_dialling(record, draft.dialled)
     if draft.opening is not None:
         _add_opening(record, draft.opening)
     if draft.tls is not None:
@@ -85,17 +86,22 @@ def _add_request(record: ConnectionRecord, draft: Draft) -> None:
     if client is not None:
         add_client(record, client)
     if intent is not None:
-        record["door"] = intent.door
-        record["host"] = str(intent.authority.host)
-        record["port"] = intent.authority.port
-        if intent.original is not None:
-            record["original_address"] = str(intent.original)
+        add_intent(record, intent)
         if intent.protocol is not None:
             record["protocol"] = intent.protocol
     if draft.status is not None:
         record["status"] = draft.status
     if draft.wrong_credentials:
         record["wrong_credentials"] = draft.wrong_credentials
+
+
+def add_intent(record: Record, intent: Intent) -> None:
+    """Whom they asked for, and by which door."""
+    record["door"] = intent.door
+    record["host"] = str(intent.authority.host)
+    record["port"] = intent.authority.port
+    if intent.original is not None:
+        record["original_address"] = str(intent.original)
 
 
 def add_client(record: Record, client: Client) -> None:
@@ -156,11 +162,11 @@ def _add_set_aside(record: Record, reason: Reason, rule: RuleRef | None) -> None
         record["would_deny_rule"] = rule.name
 
 
-def _add_dial(record: ConnectionRecord, dialled: Dialled) -> None:
+def add_addresses(record: Record, dialled: Dialled) -> None:
+    """What was reached, and from where."""
     record["dialled_address"] = str(dialled.address)
     if dialled.source is not None:
         record["source_address"] = str(dialled.source)
-    add_dialling(record, dialled)
 
 
 def add_dialling(record: Record, dialled: Dialled) -> None:

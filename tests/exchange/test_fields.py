@@ -78,6 +78,7 @@ def test_only_a_websocket_is_an_upgrade_that_goes_on() -> None:
     assert sent(asked, websocket=True)[-2:] == [("Connection", "Upgrade"), ("Upgrade", "websocket")]
     for other in (
         request(("Connection", "Upgrade"), ("Upgrade", "h2c")),
+        request(fields[0]),
         request(fields[1]),
         request(*fields, minor=0),
         request(*fields, framing=CHUNKED),
@@ -90,7 +91,8 @@ def test_only_a_websocket_is_an_upgrade_that_goes_on() -> None:
     [("1.1 gw", True), ("1.0 a, 1.1 GW (x)", True), ("1.1 gw2", False), ("gw", False), ("1.1 a (gw)", False)],
 )
 def test_a_loop_is_told_by_our_pseudonym_in_via(via: str, by_us: bool) -> None:
-    assert has_come_by([("Accept", "*/*"), ("VIA", via)], "gw") == by_us
+    assert has_come_by([("Accept", "*/*"), ("Age", "1.1 gw2"), ("VIA", via)], "gw") == by_us
+    assert not has_come_by([("Age", via), ("Forwarded", via)], "gw")
 
 
 def test_a_name_that_is_no_token_becomes_one() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from gateway.exchange.plan import plan_request
 from gateway.model.errors import DownstreamError
-from gateway.wire.http.messages import NO_CONTENT, Request
+from gateway.wire.http.messages import CHUNKED, NO_CONTENT, Request
 
 REQUEST = Request("GET", "http://a.test/x?y", 1, (("Host", "a.test"), ("X", "1"), ("Connection", "close")), NO_CONTENT)
 NEXT = REQUEST._replace(target="http://b.test/z")
@@ -33,6 +33,60 @@ def test_the_plan_of_a_request_that_differs_in_its_target_is_the_one_that_it_has
 )
 def test_what_differs_in_more_is_worked_out_anew(changed: Request) -> None:
     assert plan_request(changed, "gw", plan_request(REQUEST, "gw")) == plan_request(changed, "gw")
+
+
+UPGRADE = (("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Max-Forwards", "3"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "follows"),
+    [
+        (NEXT._replace(fields=UPGRADE, method="TRACE"), (3, True, True)),
+        (NEXT._replace(fields=UPGRADE, minor=0), (None, False, False)),
+        (NEXT._replace(fields=UPGRADE, framing=CHUNKED), (None, True, False)),
+        (NEXT._replace(fields=UPGRADE), (None, True, True)),
+    ],
+    ids=["another method", "another version", "content", "another target alone"],
+)
+def test_what_follows_from_method_version_and_content_is_not_taken_from_a_request_with_the_same_fields(
+    changed: Request, follows: tuple[int | None, bool, bool]
+) -> None:
+    plan = plan_request(changed, "gw", plan_request(REQUEST._replace(fields=UPGRADE), "gw"))
+    assert (plan.hops, plan.is_persistent, plan.websocket) == follows
+
+
+def test_a_count_of_hops_goes_down_by_one_in_every_version_of_the_head() -> None:
+    plan = plan_request(REQUEST._replace(method="TRACE", fields=(("Max-Forwards", "3"), ("X", "1"))), "gw")
+    assert b"\r\nMax-Forwards: 2\r\n" in plan.head("a.test", "gw")
+    assert b"\r\nMax-Forwards: 2\r\n" in plan.changed_head("a.test", "gw", plan.passing)
+    assert ("max-forwards", "2") in plan.http2_head("a.test", "gw", None)
+
+
+def test_a_head_names_the_host_that_was_judged_though_another_was_before() -> None:
+    plan = plan_request(REQUEST, "gw")
+    for host in ("a.test", "b.test", "a.test"):
+        assert f"\r\nHost: {host}\r\n".encode() in plan.head(host, "gw")
+        told = plan.http2_head(host, "gw", None)
+        assert told == [
+            (":method", "GET"),
+            (":scheme", "https"),
+            (":authority", host),
+            (":path", "/x?y"),
+            ("x", "1"),
+            ("via", "1.1 gw"),
+        ]
+        assert plan.http2_head(host, "gw", None) is told
+
+
+def test_fields_that_may_hold_a_secret_are_written_and_not_kept() -> None:
+    plan, secret = plan_request(REQUEST, "gw"), [("Authorization", "secret")]
+    assert plan.changed_head("a.test", "gw", secret) == (
+        b"GET /x?y HTTP/1.1\r\nHost: a.test\r\nAuthorization: secret\r\nVia: 1.1 gw\r\n\r\n"
+    )
+    assert ("authorization", "secret") in plan.http2_head("a.test", "gw", secret)
+    assert b"secret" not in plan.head("a.test", "gw")
+    assert ("authorization", "secret") not in plan.http2_head("a.test", "gw", None)
+    assert "secret" not in repr(plan)
 
 
 def test_another_target_is_judged_although_the_fields_are_known() -> None:

@@ -2,15 +2,16 @@
 
 import re
 import subprocess
-from datetime import timedelta
+from contextlib import nullcontext
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from gateway.intercept.authority import (
     LONGEST_LEAF_SECONDS,
@@ -42,7 +43,9 @@ def test_an_authority_signs_leaves_only_and_expires() -> None:
     assert (constraints.critical, constraints.value.ca, constraints.value.path_length) == (True, True, 0)
     assert isinstance(made.public_key(), ec.EllipticCurvePublicKey)
     assert made.not_valid_after_utc - made.not_valid_before_utc == timedelta(days=10, hours=1)
-    assert made.extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign
+    usage = made.extensions.get_extension_for_class(x509.KeyUsage)
+    assert (usage.critical, usage.value.key_cert_sign, usage.value.crl_sign) == (True, True, True)
+    assert not usage.value.digital_signature
 
 
 def test_it_may_be_confined_to_domains() -> None:
@@ -57,7 +60,11 @@ def test_a_leaf_speaks_for_exactly_one_name_and_serves_only() -> None:
     names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     assert list(names.value) == [x509.DNSName("api.example.com")]
     assert leaf.subject.rfc4514_string() == "CN=api.example.com"
-    assert not leaf.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    constraints = leaf.extensions.get_extension_for_class(x509.BasicConstraints)
+    assert (constraints.critical, constraints.value.ca) == (True, False)
+    usage = leaf.extensions.get_extension_for_class(x509.KeyUsage)
+    assert (usage.critical, usage.value.digital_signature) == (True, True)
+    assert (usage.value.key_cert_sign, usage.value.crl_sign) == (False, False)
     assert list(leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value) == [
         ExtendedKeyUsageOID.SERVER_AUTH
     ]
@@ -159,6 +166,7 @@ def test_of_several_certificates_the_one_of_the_key_signs_and_all_are_published(
 
 
 WEAK = rsa.generate_private_key(65537, 1024)
+STRONG = rsa.generate_private_key(65537, 2048)
 EDWARDS = ed25519.Ed25519PrivateKey.generate()
 ANOTHER = ec.generate_private_key(ec.SECP256R1())
 NO_SIGNER = "the key must be ECDSA, or RSA of 2048 bits or more"
@@ -187,6 +195,19 @@ def test_an_encrypted_key_is_refused_in_words() -> None:
         read_authority(certificate, encrypted, NOW)
 
 
+@pytest.mark.parametrize("key", [b"", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"])
+def test_what_is_no_key_is_refused(key: bytes) -> None:
+    certificate, _ = create_authority("egress", NOW)
+    with pytest.raises(BadAuthority, match="no readable PEM private key"):
+        read_authority(certificate, key, NOW)
+
+
+@pytest.mark.parametrize(("length", "fits"), [(64, True), (65, False)])
+def test_a_name_stands_in_the_subject_as_far_as_it_fits(length: int, fits: bool) -> None:
+    name = HostName("a" * 30 + "." + "b" * (length - 31))
+    assert bool(list(leaf_of(authority().mint(name, NOW, DAY).chain).subject)) is fits
+
+
 @pytest.mark.parametrize("text", [b"", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])
 def test_what_is_no_certificate_is_refused(text: bytes) -> None:
     _, key = create_authority("egress", NOW)
@@ -204,3 +225,55 @@ def test_a_leaf_is_no_authority() -> None:
     leaf = authority().mint(HostName("a.test"), NOW, DAY)
     with pytest.raises(BadAuthority, match="not an authority's"):
         read_authority(leaf.chain, leaf.key, NOW)
+
+
+def certificate_of(key: rsa.RSAPrivateKey, *extensions: x509.ExtensionType) -> bytes:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "made elsewhere")])
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(datetime.fromtimestamp(NOW - DAY, UTC))
+    builder = builder.not_valid_after(datetime.fromtimestamp(NOW + DAY, UTC))
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=True)
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def usage(signs: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(True, False, False, False, False, signs, False, False, False)
+
+
+MAY = x509.BasicConstraints(ca=True, path_length=None)
+
+
+@pytest.mark.parametrize(
+    ("extensions", "problem"),
+    [
+        ((MAY,), None),
+        ((MAY, usage(True)), None),
+        ((), "not an authority's"),
+        ((x509.BasicConstraints(ca=False, path_length=None), usage(True)), "not an authority's"),
+        ((usage(True),), "not an authority's"),
+        ((MAY, usage(False)), "key usage does not include"),
+    ],
+)
+def test_an_authority_made_elsewhere_signs_if_its_certificate_lets_it(
+    extensions: tuple[x509.ExtensionType, ...], problem: str | None
+) -> None:
+    made = certificate_of(STRONG, *extensions)
+    key = STRONG.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    if problem is None:
+        assert read_authority(made, key, NOW).certificate == x509.load_pem_x509_certificate(made)
+    else:
+        with pytest.raises(BadAuthority, match=problem):
+            read_authority(made, key, NOW)
+
+
+@pytest.mark.parametrize(("at", "valid"), [(-DAY - 1, False), (-DAY, True), (DAY - 1, True), (DAY, False)])
+def test_an_authority_is_good_from_its_first_second_to_its_last(at: float, valid: bool) -> None:
+    made = certificate_of(STRONG, MAY)
+    key = STRONG.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    with nullcontext() if valid else pytest.raises(BadAuthority):
+        read_authority(made, key, NOW + at)

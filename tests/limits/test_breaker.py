@@ -68,6 +68,60 @@ def test_a_probe_that_fails_opens_again_and_one_that_was_given_up_is_made_again(
     assert bed.admit() == 30
 
 
+def test_after_each_probe_that_fails_there_is_another() -> None:
+    bed = Bed()
+    bed.fail(3)
+    for _ in range(3):
+        bed.now += 30
+        assert bed.admit() == 0
+        assert bed.admit() == breaker.PROBE_SECONDS
+        bed.breakers.failed(bed.permit, FIRST)
+        assert bed.admit() == 30
+
+
+def test_what_failed_before_a_probe_that_succeeded_counts_no_more() -> None:
+    bed = Bed()
+    bed.permit = permit_under(Terms(breaker=Breaker(3, window=600.0, open=1.0)))
+    bed.fail(3)
+    bed.now += 1
+    assert bed.admit() == 0
+    bed.breakers.succeeded(bed.permit, FIRST)
+    bed.fail(2)
+    assert bed.admit() == 0
+    bed.breakers.failed(bed.permit, FIRST)
+    assert bed.admit() == 1
+
+
+def test_an_answer_that_is_well_ends_the_trial() -> None:
+    bed = Bed()
+    bed.fail(3)
+    bed.now += 31
+    assert bed.admit() == 0
+    bed.breakers.succeeded(bed.permit, FIRST)
+    bed.breakers.answered(bed.permit, FIRST, well=True)
+    bed.breakers.answered(bed.permit, FIRST, well=False)
+    assert bed.admit() == 0
+
+
+def test_where_no_rule_asks_for_it_nothing_is_left_alone() -> None:
+    bed = Bed(failures=1)
+    bed.permit = permit_under(Terms())
+    bed.fail(5)
+    bed.breakers.answered(bed.permit, FIRST, well=True)
+    bed.breakers.given_up(bed.permit, FIRST)
+    assert bed.admit() == 0
+
+
+def test_other_terms_after_a_reload_count_anew() -> None:
+    bed = Bed()
+    bed.fail(2)
+    bed.permit = permit_under(Terms(breaker=Breaker(2, 10.0, 30.0)))
+    bed.fail(1)
+    assert bed.admit() == 0
+    bed.breakers.failed(bed.permit, FIRST)
+    assert bed.admit() == 30
+
+
 def test_answers_count_like_connections() -> None:
     bed = Bed()
     for _ in range(3):

@@ -76,6 +76,14 @@ def test_a_quota_by_group_that_rule_and_group_use_is_one_draw_of_each_bucket() -
     assert [draw.key for draw in draws_for(permit, client, TUNNEL)] == [("a",), ("b",)]
 
 
+def test_a_limit_of_a_group_tells_that_group_apart_only_where_its_key_says_so() -> None:
+    by_group = Limit("quota q", Counted.CONCURRENT, 2.0, key=(KeyPart.GROUP,))
+    groups = (Group("a", (Match(user="ci"),), limits=(by_group, RATE)), Group("b", (Match(user="ci"),)))
+    client = client_at(user="ci")
+    permit = permit_under(Terms(), client, groups)
+    assert [(draw.limit, draw.key) for draw in draws_for(permit, client, TUNNEL)] == [(by_group, ("a",)), (RATE, ())]
+
+
 def test_a_destinations_own_gate_is_drawn_from_where_the_rule_honours_it() -> None:
     permit = permit_under(Terms(honour_retry_after=True))
     (draw,) = draws_for(permit, client_at(), TUNNEL)

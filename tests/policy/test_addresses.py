@@ -122,6 +122,25 @@ def test_for_a_literal_the_rules_own_cidrs_open_what_is_not_global() -> None:
     assert literal(build(rule("a", cidrs="10.0.0.0/8")), "10.1.2.3") is None
 
 
+@pytest.mark.parametrize("text", ["169.254.169.254", "127.0.0.1"])
+def test_another_rules_entry_for_exactly_that_address_opens_it_for_nobody_else(text: str) -> None:
+    rules = build(rule("wide", cidrs="0.0.0.0/0"), rule("exact", cidrs=text, ports=(8443,)))
+    assert literal(rules, text) is not None
+    assert literal(rules, text, 8443) is None
+
+
+def test_a_rule_that_names_its_clients_opens_its_own_cidrs_for_them() -> None:
+    member = "10.1.1.1"
+    rules = build(group("net", cidr="10.0.0.0/8"), rule("a", cidrs="192.168.0.0/16 169.254.169.254", clients="net"))
+    for text in ("192.168.1.1", "169.254.169.254"):
+        assert screen(rules, text, f"{text}:443", member) is None
+
+
+def test_a_deny_that_does_not_match_leaves_a_rules_own_cidrs_open() -> None:
+    rules = build(rule("a", cidrs="10.0.0.0/8"), deny("mail", cidrs="10.1.0.0/16", ports=(25,)))
+    assert literal(rules, "10.1.2.3") is None
+
+
 def test_a_rules_cidrs_never_widen_what_its_names_may_resolve_to() -> None:
     rules = build(rule("a", "x.test", cidrs="10.0.0.0/8 127.0.0.1"))
     assert not passes(rules, "10.1.2.3")
@@ -223,6 +242,46 @@ def test_the_built_in_rule_reaches_global_unicast_only() -> None:
     assert literal(rules, "93.184.216.34") is None
 
 
+def test_a_deny_refuses_also_where_a_narrower_network_is_allowed() -> None:
+    rules = build(
+        ANY_RULE, rule("narrow", cidrs="93.184.216.0/24"), deny("wide", cidrs="93.0.0.0/8"), deny("port", "y.test")
+    )
+    refusal = screen(rules, "93.184.216.34")
+    assert refusal is not None
+    assert (refusal.enforced, refusal.rule and refusal.rule.name) == (True, "policy.yaml#wide")
+
+
+def test_of_several_denies_in_report_mode_the_most_specific_is_noted() -> None:
+    rules = build(ANY_RULE, deny("broad", cidrs="93.0.0.0/8"), deny("narrow", cidrs="93.1.0.0/16"), mode=Mode.REPORT)
+    noted = screen(rules, "93.1.1.1")
+    assert noted is not None
+    assert (noted.enforced, noted.rule and noted.rule.name) == (False, "policy.yaml#narrow")
+
+
+# What one permit remembers
+
+
+@pytest.mark.parametrize(
+    ("passing", "other"),
+    [("93.184.216.34", "::93.184.216.34"), ("2606::1", "2606::2"), ("8.8.8.8", "8.8.8.9")],
+)
+def test_an_address_that_passed_opens_no_other_one(passing: str, other: str) -> None:
+    """An IPv6 address may be the same number as an IPv4 one."""
+    rules = build(ANY_RULE, refuse="2606::2 8.8.8.9")
+    permit = permitted(ask(rules, "x.test:443"))
+    for _ in range(2):
+        assert permit.screen(address(passing)) is None
+        assert permit.screen(address(other)) is not None
+
+
+def test_what_passed_is_remembered_of_a_bounded_number_of_addresses() -> None:
+    permit = permitted(ask(build(ANY_RULE), "x.test:443"))
+    assert isinstance(permit.screen, guard.Screen)
+    for number in range(2 * guard.REMEMBERED):
+        assert permit.screen(Address(4, address("93.184.0.0").value + number)) is None
+    assert len(permit.screen._passed) == guard.REMEMBERED
+
+
 # Pins
 
 
@@ -240,16 +299,24 @@ def test_within_is_enforced_in_report_mode_too() -> None:
     rules = build(
         rule("a", "*", terms=Terms(within=networks("93.0.0.0/8"))), deny("no", cidrs="0.0.0.0/0"), mode=Mode.REPORT
     )
-    inside, outside = screen(rules, "93.1.1.1"), screen(rules, "94.1.1.1")
-    assert inside is not None
-    assert outside is not None
-    assert (inside.enforced, outside.enforced) == (False, True)
+    for form in ("", "64:ff9b::"):
+        inside, outside = screen(rules, f"{form}93.1.1.1"), screen(rules, f"{form}94.1.1.1")
+        assert inside is not None
+        assert outside is not None
+        assert (inside.enforced, outside.enforced) == (False, True)
 
 
 def test_an_ipv4_pin_holds_the_nat64_form_of_its_addresses() -> None:
     rules = build(rule("a", "*", terms=Terms(within=networks("93.184.0.0/16"))))
     assert passes(rules, "64:ff9b::93.184.216.34")
     assert not passes(rules, "64:ff9b::94.1.1.1")
+
+
+@pytest.mark.parametrize("form", ["compatible", "6to4", "teredo server", "teredo client"])
+def test_an_ipv4_pin_holds_no_other_form_of_its_addresses(form: str) -> None:
+    rules = build(rule("a", "*", terms=Terms(within=networks("93.184.0.0/16"))), allow=OWN_RANGES)
+    assert passes(rules, "64:ff9b:1::93.184.216.34")
+    assert not passes(rules, wrappings("93.184.216.34")[form])
 
 
 # The gateway itself
@@ -411,6 +478,10 @@ def library_embedded(value: int) -> set[int]:
     prefixes = ("::/96", "64:ff9b::/96", "64:ff9b:1::/48")
     carries = value > 1 and any(theirs in ipaddress.IPv6Network(prefix) for prefix in prefixes)
     return {value & 0xFFFFFFFF} if carries else set()
+
+
+def test_an_ipv4_address_carries_none() -> None:
+    assert list(guard.embedded_in(address("93.184.216.34"))) == []
 
 
 PREFIXES = st.sampled_from(["::", "64:ff9b::", "64:ff9b:1::", "2002::", "2001::", "2001:1::", "2606::", "fe80::"])

@@ -75,6 +75,7 @@ def test_concurrent_counts_what_is_held_and_time_does_not_help() -> None:
     state = after(drawn(CONCURRENT, -1.0), state, at(0.0))
     assert wait_for(drawn(CONCURRENT), state, at(0.0)) == 0
     assert not is_fresh(CONCURRENT, state, at(0.0))
+    assert not is_fresh(CONCURRENT, state, at(1e9))
     assert is_fresh(CONCURRENT, after(drawn(CONCURRENT, -1.0), state, at(0.0)), at(0.0))
 
 
@@ -85,10 +86,22 @@ def test_a_budget_is_spent_until_nothing_is_left_and_starts_anew_with_the_utc_da
     assert wait_for(drawn(DAY, 0.0), state, noon) == 0
     state = after(drawn(DAY, 500.0), state, noon)
     assert (left(DAY, state, noon), wait_for(drawn(DAY, 0.0), state, noon)) == (0.0, 43_200.0)
+    assert not is_fresh(DAY, state, noon._replace(monotonic=1e12))
     midnight = Now(0.0, 20_001 * 86400.0)
-    assert wait_for(drawn(DAY, 0.0), state, midnight) == 0
+    assert (left(DAY, state, midnight), wait_for(drawn(DAY, 0.0), state, midnight)) == (1000.0, 0)
     assert is_fresh(DAY, state, midnight)
     assert after(drawn(DAY, 7.0), state, midnight) == (midnight.unix, 7.0)
+
+
+def test_a_budget_that_is_spent_to_the_last_byte_is_spent() -> None:
+    noon = Now(0.0, 20_000 * 86400.0 + 43_200.0)
+    assert wait_for(drawn(DAY, 0.0), after(drawn(DAY, 1000.0), FRESH, noon), noon) == 43_200.0
+
+
+def test_of_what_may_be_held_is_left_what_nobody_holds() -> None:
+    assert left(CONCURRENT, FRESH, at(0.0)) == 2.0
+    assert left(CONCURRENT, (1.0, 0.0), at(1e9)) == 1.0
+    assert left(CONCURRENT, (3.0, 0.0), at(0.0)) == 0.0
 
 
 def test_if_one_lacks_nothing_is_taken_and_the_longest_wait_is_named() -> None:
@@ -96,8 +109,10 @@ def test_if_one_lacks_nothing_is_taken_and_the_longest_wait_is_named() -> None:
     spent = after(drawn(slow), FRESH, at(0.0))
     emptied = after(drawn(RATE, 3.0), FRESH, at(0.0))
     lacking = take([drawn(RATE), drawn(slow), drawn(CONCURRENT)], [emptied, spent, FRESH], at(0.0))
+    turned = take([drawn(slow), drawn(RATE)], [spent, emptied], at(0.0))
     assert isinstance(lacking, Lacking)
-    assert lacking.limit is slow
+    assert isinstance(turned, Lacking)
+    assert lacking.limit is turned.limit is slow
     assert lacking.wait == pytest.approx(1.0)
     taken = take([drawn(RATE), drawn(slow), drawn(CONCURRENT)], [emptied, spent, FRESH], at(1.0))
     assert isinstance(taken, Taken)

@@ -2,11 +2,12 @@
 
 import pytest
 
+from gateway.model.authority import parse_authority
 from gateway.model.client import Client
 from gateway.model.decision import Deny, EchRule, Terms, WouldDeny
 from gateway.model.intent import Intent, Opening, Protocol
 from gateway.model.reasons import Reason
-from gateway.policy.confirm import confirm
+from gateway.policy.confirm import confirm, confirm_host
 from gateway.policy.plan import Rules
 from gateway.policy.rules import Mode
 from tests.policy.builders import (
@@ -71,6 +72,11 @@ def test_the_first_bytes_must_be_what_the_rule_says(
     protocol: Protocol, opening: Opening, expected: Reason | None
 ) -> None:
     assert check(build(rule("a", "x.test", protocol=protocol)), "x.test:443", opening) is expected
+
+
+def test_what_speaks_the_wrong_protocol_is_refused_for_that_whatever_name_it_says() -> None:
+    rules = build(rule("a", "x.test", protocol=Protocol.HTTP), deny("no", "denied.test"))
+    assert check(rules, "x.test:443", hello("denied.test")) is Reason.PROTOCOL_MISMATCH
 
 
 def test_a_protocol_mismatch_is_set_aside_in_report_mode() -> None:
@@ -207,3 +213,71 @@ def test_a_deny_that_enforces_refuses_names_under_the_built_in_rule_too() -> Non
     rules = build(deny("hard", "denied.test", mode=Mode.ENFORCE), deny("soft", "soft.test"), mode=REPORT)
     assert check(rules, "x.test:443", hello("denied.test")) is Reason.SNI_DENIED
     assert check(rules, "x.test:443", hello("soft.test")) == ("would", Reason.SNI_DENIED)
+
+
+# Whom a request inside the tunnel names
+
+
+def names(rules: Rules, target: str, host: str, who: Client | None = None) -> Deny | WouldDeny | None:
+    who, intent, authority = who or client(), connect(target), parse_authority(host, connect(target).authority.port)
+    assert authority is not None
+    return confirm_host(permitted(ask(rules, intent, who)), authority, who, intent, rules, NOW)
+
+
+@pytest.mark.parametrize(
+    ("terms", "host", "expected"),
+    [
+        (Terms(), "x.test", None),
+        (Terms(), "y.test", Reason.HOST_MISMATCH),
+        (Terms(), "denied.test", Reason.HOST_DENIED),
+        (SNI_RULE, "y.test", None),
+        (SNI_RULE, "other.test", Reason.HOST_MISMATCH),
+        (SNI_RULE, "denied.test", Reason.HOST_DENIED),
+        (SNI_ANY, "nowhere.org", None),
+        (SNI_ANY, "93.184.216.34", None),
+        (SNI_ANY, "denied.test", Reason.HOST_DENIED),
+        (SNI_ANY, "x.test:444", Reason.HOST_MISMATCH),
+        (SNI_ANY, "denied.test:444", Reason.HOST_MISMATCH),
+    ],
+)
+def test_the_host_of_a_request_is_judged_as_the_name_in_the_tls_and_its_port_always(
+    terms: Terms, host: str, expected: Reason | None
+) -> None:
+    rules = build(rule("a", "x.test y.test", terms=terms), rule("b", "other.test"), deny("no", "denied.test"))
+    verdict = names(rules, "x.test:443", host)
+    assert (verdict and verdict.reason) is expected
+    assert verdict is None or isinstance(verdict, Deny)
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("93.184.216.34", None),
+        ("anything.org", None),
+        ("denied.test", Reason.HOST_DENIED),
+        ("anything.org:444", Reason.HOST_MISMATCH),
+    ],
+)
+def test_in_a_tunnel_to_a_literal_only_deny_rules_judge_the_host(host: str, expected: Reason | None) -> None:
+    rules = build(rule("a", cidrs="93.184.216.0/24"), deny("no", "denied.test"))
+    verdict = names(rules, "93.184.216.34:443", host)
+    assert (verdict and verdict.reason) is expected
+
+
+def test_a_refused_host_is_told_with_the_rules_on_both_sides_and_set_aside_in_report_mode() -> None:
+    parts = rule("a", "x.test"), rule("b", "b.test"), deny("no", "denied.test")
+    mismatch, refusal = (names(build(*parts), "x.test:443", host) for host in ("b.test", "denied.test"))
+    assert isinstance(mismatch, Deny)
+    assert isinstance(refusal, Deny)
+    assert mismatch.rule is not None
+    assert (mismatch.rule.name, mismatch.also) == ("policy.yaml#a", ("policy.yaml#b",))
+    assert (mismatch.detail, refusal.detail) == ("Host b.test:443", "Host denied.test:443")
+    assert (refusal.rule and refusal.rule.name, refusal.generation) == ("policy.yaml#no", 7)
+    reporting = build(*parts, mode=REPORT)
+    asides = [names(reporting, "x.test:443", host) for host in ("b.test", "denied.test", "b.test:444")]
+    assert all(isinstance(aside, WouldDeny) for aside in asides)
+    assert [aside.reason for aside in asides if aside] == [
+        Reason.HOST_MISMATCH,
+        Reason.HOST_DENIED,
+        Reason.HOST_MISMATCH,
+    ]

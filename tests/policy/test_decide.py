@@ -5,13 +5,14 @@ import pytest
 from gateway.model.addresses import Address
 from gateway.model.authority import Authority
 from gateway.model.client import Client, IdentitySource
-from gateway.model.decision import OF_THE_CLIENT, Resolve, SniRule, Source, Terms, Timeouts, WouldDeny
+from gateway.model.decision import OF_THE_CLIENT, Deny, Resolve, SniRule, Source, Terms, Timeouts, WouldDeny
 from gateway.model.inspection.terms import Inspection
 from gateway.model.intent import Protocol
+from gateway.model.limits.limit import Applied, Counted, Limit
 from gateway.model.reasons import Reason
 from gateway.policy import plan
 from gateway.policy.plan import REPORT_ONLY, Rules, build_rules
-from gateway.policy.rules import Match, Mode, Policy
+from gateway.policy.rules import Group, Match, Mode, Policy
 from tests.policy.builders import (
     NOW,
     address,
@@ -25,6 +26,7 @@ from tests.policy.builders import (
     deny,
     get,
     group,
+    network,
     permitted,
     rule,
     transparent,
@@ -165,6 +167,26 @@ def test_then_fewer_ports_decide_and_then_the_smaller_name() -> None:
     assert (deciding(permit), also(permit)) == ("b-one", ["c-one", "a-wide"])
 
 
+def test_a_rule_with_clients_holds_for_its_ports_until_it_expires_and_with_its_exceptions() -> None:
+    rules = build(
+        group("net", cidr="10.0.0.0/8"),
+        rule("port", "port.test", clients="net", ports=(8443,)),
+        rule("old", "old.test", clients="net", expires=NOW),
+        rule("some", "*.some.test", clients="net", except_hosts="not.some.test"),
+        rule("all", "*.denied.test"),
+        deny("no", "*.denied.test", clients="net", ports=(8443,), except_hosts="ok.denied.test"),
+    )
+    member = client("10.1.1.1")
+    for target in ("port.test:443", "old.test:443", "not.some.test:443"):
+        assert denied(ask(rules, target, member)).reason is Reason.NO_RULE
+    assert deciding(ask(rules, "port.test:8443", member)) == "port"
+    assert deciding(ask(rules, "old.test:443", member, now=NOW - 1)) == "old"
+    assert deciding(ask(rules, "x.some.test:443", member)) == "some"
+    assert deciding(ask(rules, "x.denied.test:443", member)) == "all"
+    assert denied(ask(rules, "x.denied.test:8443", member)).reason is Reason.DENIED_BY_RULE
+    assert denied(ask(rules, "ok.denied.test:8443", member)).reason is Reason.NO_RULE
+
+
 def test_a_rule_that_names_two_groups_of_the_client_is_named_once() -> None:
     groups = [group("g", cidr="10.0.0.0/8"), group("h", cidr="10.0.0.0/8")]
     permit = permitted(ask(build(*groups, rule("a", "x.test", clients="g h")), "x.test:443", client("10.1.1.1")))
@@ -197,11 +219,33 @@ def test_who_should_be_known_and_is_not_is_excepted_from_every_such_allow_and_no
     assert deciding(ask(rules, "y.test:443", unknown)) == "no"
 
 
+def test_an_exception_for_hosts_takes_nobody_out_who_should_be_known_and_is_not() -> None:
+    rules = build(rule("a", "*.test", except_hosts="x.test"))
+    assert deciding(ask(rules, "y.test:443", client("10.1.1.1", known=False))) == "a"
+
+
 def test_a_required_identity_is_more_than_an_address() -> None:
     rules = build(rule("a", "x.test"), identity_required=True, mode=REPORT)
-    assert denied(ask(rules, "x.test:443")).reason is Reason.CREDENTIALS_MISSING
+    missing = denied(ask(rules, "x.test:443"))
+    assert (missing.reason, missing.detail) == (
+        Reason.CREDENTIALS_MISSING,
+        "an address alone is no identity here",
+    )
     assert denied(ask(rules, "x.test:443", client(namespace="pay", known=False))).reason is Reason.CREDENTIALS_MISSING
     assert deciding(ask(rules, "x.test:443", client(user="ci"))) == "a"
+
+
+def test_every_verdict_names_the_groups_of_its_client_and_their_limits_hold_under_the_built_in_rule_too() -> None:
+    limit = Limit("net.connections", Counted.CONNECTIONS, 1.0)
+    net = Group("net", (Match(cidr=network("10.0.0.0/8")),), limits=(limit,))
+    rules = (rule("a", "x.test"), deny("no", "denied.test"))
+    member, targets = client("10.1.1.1"), ("x.test:443", "denied.test:443", "y.test:443", "a.cluster.local:443")
+    verdicts = [ask(build(net, *rules), target, member) for target in targets]
+    built_in = permitted(ask(build(net, *rules, mode=REPORT), "y.test:443", member))
+    assert [verdict.groups for verdict in (*verdicts, built_in)] == [("net",)] * 5
+    assert denied(verdicts[2]).detail == ""
+    for permit in (permitted(verdicts[0]), built_in):
+        assert permit.limits == (Applied(limit),)
 
 
 # Exceptions and expiry
@@ -241,6 +285,7 @@ def test_absolute_form_on_a_tls_rule_is_a_mismatch() -> None:
     rules = build(rule("a", "x.test", ports=None), rule("tls", "y.test", ports=(80,), protocol=Protocol.TLS))
     verdict = denied(ask(rules, get("x.test:443")))
     assert (verdict.reason, deciding(verdict)) == (Reason.PROTOCOL_MISMATCH, "a")
+    assert verdict.detail == "http on port 443, where the rule says tls"
     assert denied(ask(rules, get("y.test"))).reason is Reason.PROTOCOL_MISMATCH
 
 
@@ -268,6 +313,25 @@ def test_a_transparent_name_that_no_rule_allows_is_allowed_by_the_address_and_th
 def test_a_claimed_name_excepts_no_original_address_from_a_deny() -> None:
     rules = build(rule("range", cidrs="93.0.0.0/8"), deny("no", cidrs="93.184.0.0/16", except_hosts="ok.test"))
     assert deciding(ask(rules, transparent("ok.test", "93.184.216.34"))) == "no"
+
+
+@pytest.mark.parametrize("name", ["printer", "api.default.svc.cluster.local"])
+def test_a_transparent_name_that_needs_an_exact_rule_is_allowed_by_the_address_all_the_same(name: str) -> None:
+    rules = build(rule("any", "*"), rule("range", cidrs="93.184.216.0/24"))
+    permit = permitted(ask(rules, transparent(name, "93.184.216.34")))
+    assert (deciding(permit), permit.authority.host) == ("range", address("93.184.216.34"))
+    assert isinstance(ask(rules, transparent(name, "94.1.1.1")), Deny)
+
+
+def test_where_nothing_allows_the_built_in_rule_screens_for_the_name_that_was_asked() -> None:
+    rules = build(
+        rule("other-port", cidrs="93.0.0.0/8", ports=(8443,)),
+        deny("no", cidrs="94.0.0.0/8", except_hosts="ok.test", mode=ENFORCE),
+        mode=REPORT,
+    )
+    permit = permitted(ask(rules, transparent("ok.test", "93.184.216.34")))
+    assert permit.rule is REPORT_ONLY
+    assert permit.screen(address("94.1.1.1")) is None
 
 
 # The cluster's names
@@ -405,6 +469,13 @@ def test_a_protocol_mismatch_at_the_door_is_set_aside_by_the_mode_of_its_rule() 
     assert denied(ask(strict, get("x.test:443"))).reason is Reason.PROTOCOL_MISMATCH
 
 
+def test_of_a_deny_and_a_mismatch_that_are_both_set_aside_the_deny_is_recorded() -> None:
+    rules = build(rule("a", "x.test", mode=REPORT), deny("no", "x.test", mode=REPORT))
+    permit = permitted(ask(rules, get("x.test:443")))
+    assert permit.would_deny is not None
+    assert permit.would_deny.reason is Reason.DENIED_BY_RULE
+
+
 def test_an_allow_rules_own_report_mode_lets_nothing_else_pass() -> None:
     assert denied(ask(build(rule("a", "x.test", mode=REPORT)), "y.test:443")).reason is Reason.NO_RULE
 
@@ -431,11 +502,20 @@ def test_however_many_names_are_denied_no_permit_is_forgotten_and_denials_stay_b
 
 def test_what_was_decided_for_labels_is_not_kept_for_others_or_for_later() -> None:
     labelled = group("api", Match(namespace="pay", labels=(("app", "api"),)))
-    rules = build(labelled, rule("a", "x.test", clients="api"))
+    rules = build(labelled, group("net", cidr="10.0.0.0/8"), rule("a", "x.test", clients="api"))
     pod = client(namespace="pay", labels={"app": "api"})
     assert deciding(ask(rules, "x.test:443", pod)) == "a"
     assert denied(ask(rules, "x.test:443", pod._replace(labels={"app": "web"}))).reason is Reason.NO_RULE
     assert denied(ask(rules, "x.test:443", pod._replace(labels=None))).reason is Reason.NO_RULE
+
+
+def test_nor_what_was_decided_for_the_labels_of_a_namespace() -> None:
+    team = group("team", Match(namespace_labels=(("team", "pay"),)))
+    rules = build(team, group("net", cidr="10.0.0.0/8"), rule("a", "x.test", clients="team"))
+    token = client(namespace="pay")._replace(namespace_labels={"team": "pay"})
+    assert deciding(ask(rules, "x.test:443", token)) == "a"
+    assert denied(ask(rules, "x.test:443", token._replace(namespace_labels={}))).reason is Reason.NO_RULE
+    assert denied(ask(rules, "x.test:443", token._replace(namespace_labels=None))).reason is Reason.NO_RULE
 
 
 def test_kubernetes_identity_is_more_than_an_address() -> None:
@@ -485,7 +565,9 @@ def test_match_opens_no_other_address_than_the_one_the_client_dialled(resolve: R
     rules = build(rule("a", "x.test", terms=Terms(resolve=resolve)))
     permit = permitted(ask(rules, transparent("x.test", "93.184.216.34")))
     assert permit.screen(address("93.184.216.34")) is None
-    assert (permit.screen(address("93.184.216.35")) is None) is passes
+    refusal = permit.screen(address("93.184.216.35"))
+    assert (refusal is None) is passes
+    assert refusal is None or (refusal.reason, refusal.rule) == (Reason.ADDRESS_REFUSED, permit.rule)
 
 
 def test_match_means_nothing_where_the_client_asked_a_proxy() -> None:

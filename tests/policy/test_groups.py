@@ -3,6 +3,7 @@
 import pytest
 
 from gateway.model.client import Client
+from gateway.policy import groups as groups_module
 from gateway.policy.groups import GroupIndex
 from gateway.policy.rules import Group, Match, Mode
 from tests.policy.builders import address, client, group, network
@@ -33,6 +34,24 @@ def test_an_address_is_in_the_groups_of_all_networks_around_it() -> None:
     assert names(groups, client("10.2.0.0")) == ["wide"]
     assert names(groups, client("10.0.0.0")) == ["wide"]  # the base of the widest is in no narrower one
     assert names(groups, client("11.0.0.0")) == []
+
+
+def test_a_narrower_network_that_begins_where_a_wider_one_does_makes_nobody_else_a_member() -> None:
+    groups = [group("wide", cidr="10.0.0.0/8"), group("first", cidr="10.0.0.0/24")]
+    assert names(groups, client("10.0.0.1")) == ["first", "wide"]
+    assert names(groups, client("10.0.1.1")) == ["wide"]
+
+
+def test_however_clients_combine_groups_only_so_many_combinations_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(groups_module, "REMEMBERED", 3)
+    named = [group(name, user=name) for name in "abcdef"]
+    index = GroupIndex([*named, group("net", cidr="10.0.0.0/8")], Mode.ENFORCE)
+    for name in "abcdefabc":
+        assert index.membership_of(client(user=name)).listed == (name,)
+        assert index.membership_of(client("10.0.0.1", user=name)).listed == (name, "net")
+        assert len(index._together) <= 3
+    kept = index.membership_of(client(user="a"))
+    assert index.membership_of(client(user="a")) is kept
 
 
 def test_groups_over_the_same_network_are_all_joined() -> None:

@@ -216,6 +216,22 @@ async def test_report_mode_lets_pass_who_waits_for_the_server(monkeypatch: pytes
     assert str(permit.authority.host) == ("any.test" if speaks else str(ORIGINAL))
 
 
+async def test_where_a_rule_has_the_address_a_silent_client_is_waited_for_and_its_name_is_judged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(capture, "PATIENCE", 0.01)
+    dialer = FakeDialer()
+    async with captured(dialer) as walking:
+        await asyncio.sleep(0.3)  # for longer than one is patient in report mode
+        assert dialer.permits == []
+        await send(walking.client, build_client_hello(server_name="denied.test"))
+        assert await receive_all(walking.client) == ACCESS_DENIED
+        walking.client.close()
+        draft = await walking.over()
+    assert dialer.permits == []
+    assert draft.reason is Reason.DENIED_BY_RULE
+
+
 @pytest.mark.parametrize("name", ["any.test", "denied.test"])
 async def test_who_waits_in_report_mode_is_held_to_denies_that_are_enforced_when_it_speaks(
     monkeypatch: pytest.MonkeyPatch, name: str

@@ -4,9 +4,11 @@ opened is closed, and the lease is given back."""
 import asyncio
 import gc
 import socket
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
+import bcrypt
 import pytest
 
 from gateway.limits.unlimited import Unlimited
@@ -20,7 +22,8 @@ from gateway.net.relay import Relay
 from gateway.net.stream import Stream
 from gateway.policy.plan import Rules
 from gateway.policy.rules import Mode
-from gateway.serve.connection import serve_connection
+from gateway.serve.connection import ATTEMPTS, serve_connection
+from gateway.serve.identify import Challenge, Identifier, PasswordFile
 from gateway.telemetry.formats import json
 from gateway.telemetry.sealing import seal
 from tests.helpers.client_hello import build_client_hello
@@ -256,6 +259,46 @@ async def test_the_lease_comes_back_when_a_tunnel_is_reset(from_client: bool) ->
         assert walking.limiter.held == 0
     told = Reason.DOWNSTREAM_RESET if from_client else Reason.UPSTREAM_RESET
     assert draft.transfer.reason is told
+
+
+def with_credentials(password: str) -> bytes:
+    credentials = b64encode(f"ci:{password}".encode()).decode()
+    return connect("tcp.test").replace(b"\r\n\r\n", f"\r\nProxy-Authorization: Basic {credentials}\r\n\r\n".encode())
+
+
+def who_needs_a_password() -> Identifier:
+    return Identifier([PasswordFile({"ci": bcrypt.hashpw(SECRET.encode(), bcrypt.gensalt(4))})], Challenge.ALWAYS)
+
+
+async def test_a_client_may_try_again_on_its_connection_so_many_times_and_nothing_is_dialled_meanwhile() -> None:
+    dialer, identifier = FakeDialer(), who_needs_a_password()
+    async with walk(dialer) as walking:
+        walking.services.identifier = lambda: identifier
+        for number in range(ATTEMPTS):
+            await send(walking.client, with_credentials(f"wrong {number}"))
+            assert (await receive(walking.client)).startswith(b"HTTP/1.1 407 ")
+        assert await receive_all(walking.client) == b""
+        draft = await walking.over()
+    assert dialer.permits == []
+    assert (draft.reason, draft.status, draft.client) == (Reason.CREDENTIALS_INVALID, 407, None)
+    assert draft.wrong_credentials == ATTEMPTS - 1
+
+
+async def test_who_tries_again_with_the_right_password_is_served_and_its_record_says_nothing_of_the_refusal() -> None:
+    dialer, identifier = FakeDialer(), who_needs_a_password()
+    async with walk(dialer) as walking:
+        walking.services.identifier = lambda: identifier
+        await send(walking.client, with_credentials("wrong"))
+        assert (await receive(walking.client)).startswith(b"HTTP/1.1 407 ")
+        await send(walking.client, with_credentials(SECRET))
+        assert (await receive(walking.client)).startswith(b"HTTP/1.1 200 ")
+        walking.client.close()
+        dialer.origin.close()
+        draft = await walking.over()
+    assert len(dialer.permits) == 1
+    assert draft.client is not None
+    assert (draft.client.user, draft.status, draft.detail, draft.wrong_credentials) == ("ci", 200, "", 1)
+    assert draft.reason is None
 
 
 async def test_the_record_keeps_the_address_that_stands_for_nobody() -> None:

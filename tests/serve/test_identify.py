@@ -9,11 +9,12 @@ import pytest
 
 from gateway.model.addresses import Address
 from gateway.model.client import Certificate, Client, IdentitySource
-from gateway.model.errors import DownstreamError
+from gateway.model.errors import DownstreamError, Refused
 from gateway.model.reasons import Reason
 from gateway.serve import identify
 from gateway.serve.identify import CertificateNames, Challenge, CredentialSource, Identifier, PasswordFile
 from gateway.wire.head import RequestHead
+from tests.policy.builders import NOW, ask, build, connect, denied, group, rule
 
 PEER = Address(4, 0x0A000105)
 USERS = {"ci": bcrypt.hashpw(b"correct-horse", bcrypt.gensalt(4))}
@@ -56,8 +57,9 @@ async def test_a_credential_that_is_not_accepted_ends_the_attempt(value: str) ->
 
 async def test_two_credentials_are_no_choice() -> None:
     good = _basic("ci", "correct-horse")
-    with pytest.raises(DownstreamError, match="more than one"):
+    with pytest.raises(DownstreamError, match="more than one") as refusal:
         await _identifier().identify(PEER, _head(good, good), None)
+    assert refusal.value.reason is Reason.CREDENTIALS_INVALID
 
 
 async def test_with_challenge_always_nobody_passes_without_credentials() -> None:
@@ -88,6 +90,33 @@ async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
         with pytest.raises(DownstreamError):
             await passwords.identify(PEER, _head(_basic("ci", f"wrong {number}")), None)
     assert len(passwords._verdicts) == 3
+
+
+async def test_of_what_is_remembered_the_oldest_is_forgotten_and_not_what_is_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    checks = []
+
+    def counting(password: bytes, stored: bytes) -> bool:
+        checks.append(password)
+        return bcrypt.checkpw(password, stored)
+
+    monkeypatch.setattr(identify, "REMEMBERED", 2)
+    monkeypatch.setattr(identify, "_matches", counting)
+    passwords = PasswordFile(USERS)
+    for number in range(4):
+        assert await passwords.identify(PEER, _head(_basic("ci", "correct-horse")), None) is not None
+        with pytest.raises(DownstreamError):
+            await passwords.identify(PEER, _head(_basic("ci", f"wrong {number}")), None)
+    assert checks.count(b"correct-horse") == 1
+
+
+async def test_of_a_password_what_bcrypt_looks_at_counts_and_no_less() -> None:
+    passwords = PasswordFile({"ci": bcrypt.hashpw(b"x" * 72, bcrypt.gensalt(4))})
+    for length in (72, 73, 100):
+        assert await passwords.identify(PEER, _head(_basic("ci", "x" * length)), None) is not None
+    with pytest.raises(DownstreamError):
+        await passwords.identify(PEER, _head(_basic("ci", "x" * 71)), None)
 
 
 async def test_an_unknown_user_costs_a_password_check_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,3 +227,40 @@ async def test_sources_are_asked_in_their_order() -> None:
             PEER, _head(_basic("ci", "correct-horse")), Certificate("", uris=(SVID,))
         )
         assert client.user == user
+
+
+async def test_who_shows_no_certificate_passes_on() -> None:
+    assert await Identifier([CertificateNames()]).identify(PEER, _head(), None) == Client(PEER)
+
+
+# What a denied client is told
+
+RULES = build(group("ci", user="ci"), rule("a", "x.test", clients="ci"))
+PASSWORDS = PasswordFile(USERS)
+
+
+@pytest.mark.parametrize(
+    ("identifier", "client", "target", "asked"),
+    [
+        (Identifier([PASSWORDS]), Client(PEER), "x.test:443", True),
+        (Identifier([CertificateNames(), PASSWORDS]), Client(PEER), "x.test:443", True),
+        (Identifier([PASSWORDS]), Client(PEER, IdentitySource.KUBERNETES, namespace="pay"), "x.test:443", True),
+        (Identifier([PASSWORDS]), Client(PEER), "y.test:443", False),
+        (Identifier([PASSWORDS]), Client(PEER, IdentitySource.BASIC, user="other"), "x.test:443", False),
+        (Identifier([CertificateNames()]), Client(PEER), "x.test:443", False),
+        (Identifier([]), Client(PEER), "x.test:443", False),
+        (Identifier([PASSWORDS], Challenge.NEVER), Client(PEER), "x.test:443", False),
+    ],
+)
+def test_a_denied_client_is_asked_for_credentials_only_where_they_would_help(
+    identifier: Identifier, client: Client, target: str, asked: bool
+) -> None:
+    intent = connect(target)
+    denial = denied(ask(RULES, intent, client))
+    refusal = identifier.refusal(denial, client, intent, RULES, NOW)
+    if asked:
+        assert isinstance(refusal, DownstreamError)
+        assert (refusal.reason, refusal.detail) == (Reason.CREDENTIALS_MISSING, "no_rule without credentials")
+    else:
+        assert isinstance(refusal, Refused)
+        assert refusal.denial is denial

@@ -5,7 +5,8 @@ import pytest
 from gateway.kubernetes.directory import Directory, Doubt, Heard, Labelled, Put
 from gateway.kubernetes.pods import Pod
 from gateway.model.addresses import Address, parse_network
-from gateway.model.client import Client, IdentitySource
+from gateway.model.client import Certificate, Client, IdentitySource
+from gateway.model.roles import HeaderFields
 from gateway.serve.identify import Identifier
 from gateway.serve.workloads import Workloads
 from gateway.wire.head import RequestHead
@@ -32,9 +33,8 @@ class Bed:
         for change in (Put(POD), Put(POD._replace(uid="n", addresses=(NODE,), on_host=True)), Heard(0.0)):
             directory.apply(change)
         directory.apply(Labelled("payments", {"team": "a"}))
-        network = parse_network("10.1.0.0/16")
-        assert network is not None
-        self.workloads = Workloads(directory, [network])
+        networks = parse_network("10.1.0.0/16"), parse_network("10.2.0.0/16")
+        self.workloads = Workloads(directory, [network for network in networks if network is not None])
 
 
 @pytest.fixture
@@ -86,6 +86,27 @@ async def test_a_tokens_word_stands_and_only_its_own_pod_adds_to_it(
     else:
         team = {"team": "a"} if claimed[0] == "payments" else None
         assert found == token._replace(namespace_labels=team)
+
+
+class Showing:
+    """Fulfils `CredentialSource`: everybody shows the same."""
+
+    asks = True
+
+    def __init__(self, shown: Client) -> None:
+        self._shown = shown
+
+    async def identify(self, address: Address, head: HeaderFields, certificate: Certificate | None) -> Client | None:
+        return self._shown._replace(address=address)
+
+
+async def test_who_showed_credentials_is_completed_and_not_taken_for_the_pod(bed: Bed) -> None:
+    user = Client(HERE, IdentitySource.BASIC, user="ci")
+    identifier = Identifier([Showing(user)], workloads=bed.workloads)
+    assert await identifier.identify(HERE, HEAD, None) == bed.workloads.complete(user)
+    token = Client(FREE, IdentitySource.TOKEN, namespace="payments", service_account="api")
+    found = await Identifier([Showing(token)], workloads=bed.workloads).identify(FREE, HEAD, None)
+    assert found == token._replace(namespace_labels={"team": "a"})  # no pod is known at its address
 
 
 async def test_the_identifier_asks_them_last_and_a_captured_connection_only_them(bed: Bed) -> None:

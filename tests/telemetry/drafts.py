@@ -15,6 +15,20 @@ HELLO = ClientHello(
     HostName("api.stripe.com"), ("h2", "http/1.1"), (0x0304, 0x0303), False, "t13d1516h2_8daaf6152771_e5627efa2ab1"
 )
 
+CERTIFIED = Client(
+    Address(4, 0x0A000001),
+    IdentitySource.MTLS,
+    user="ci",
+    namespace="pay",
+    service_account="api",
+    pod="api-1",
+    workload="Deployment/api",
+    spiffe="spiffe://cluster.local/ns/pay/sa/api",
+    certificate="api\x1b.test",
+    doubt="stale",
+)
+"""Of whom all is known that can be."""
+
 
 class StillClock:
     """Fulfils `roles.Clock`; tests set `now`."""

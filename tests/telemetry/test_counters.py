@@ -4,10 +4,12 @@ import pytest
 
 from gateway.model.decision import RuleRef
 from gateway.model.inspection.watching import Said
+from gateway.model.intent import Opening, Protocol
 from gateway.model.reasons import Reason
+from gateway.model.record import TlsSides
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.counting import OTHER_RULES, Histogram
-from tests.telemetry.drafts import RULE, accepted, denied, exchanged, tunnelled
+from tests.telemetry.drafts import HELLO, RULE, accepted, denied, exchanged, tunnelled
 
 
 def test_connections_are_counted_by_rule_verdict_and_reason() -> None:
@@ -39,6 +41,30 @@ def test_durations_are_observed_where_the_stage_was_reached() -> None:
     assert (counters.lifetime.cumulative()[-1], counters.lifetime.total) == (2, 4.0)
     assert (counters.dns.cumulative()[-1], counters.dns.total) == (1, 0.0012)
     assert (counters.dial.cumulative()[-1], counters.dial.total) == (1, 0.0234)
+
+
+def test_tls_is_counted_by_its_clients_newest_version_and_by_what_became_of_it() -> None:
+    counters = Counters()
+    for versions, inspected in (((0x0303, 0x0304), False), ((0x0303,), True), ((0x0A0A,), False), ((), False)):
+        draft = tunnelled()
+        draft.opening = Opening(Protocol.TLS, HELLO._replace(versions=versions))
+        draft.tls = TlsSides() if inspected else None
+        counters.count(draft, 1002.0)
+    other = tunnelled()
+    other.opening = Opening(Protocol.HTTP)
+    counters.count(other, 1002.0)
+    assert counters.tls == {("1.3", "passed"): 1, ("1.2", "inspected"): 1, ("other", "passed"): 2}
+
+
+def test_a_requests_duration_and_the_dial_that_it_needed_are_observed() -> None:
+    counters = Counters()
+    counters.count_exchange(exchanged(), 1002.0)
+    literal = exchanged()
+    assert literal.dialled is not None
+    literal.dialled = literal.dialled._replace(resolve_seconds=None)
+    counters.count_exchange(literal, 1003.0)
+    assert (counters.request_duration.cumulative()[-1], counters.request_duration.total) == (2, 5.0)
+    assert (counters.dial.cumulative()[-1], counters.dns.cumulative()[-1]) == (2, 1)
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,20 @@
 """An exchange's draft becomes its record and is counted."""
 
+from dataclasses import replace
+
 import pytest
 
-from gateway.model.decision import Deny
+from gateway.model.decision import AddressRefusal, Deny, WouldDeny
 from gateway.model.inspection.watching import Said
+from gateway.model.intent import Door
 from gateway.model.reasons import Reason
 from gateway.model.record import Ended, ExchangeDraft, ExchangeRecord, Side, Transfer
 from gateway.telemetry.counters import Counters
-from gateway.telemetry.exchanges import seal_exchange
+from gateway.telemetry.exchanges import labels_of, seal_exchange
 from gateway.telemetry.formats.json import decode, encode
 from gateway.telemetry.otlp.attributes import attributes_of_span
-from tests.telemetry.drafts import RULE, asked, exchanged
+from gateway.telemetry.sealing import LIST_LIMIT
+from tests.telemetry.drafts import CERTIFIED, RULE, address, asked, exchanged, permit_of
 
 
 def refused() -> ExchangeDraft:
@@ -82,3 +86,87 @@ def test_what_inspectors_said_is_in_the_record_and_one_attribute_each_of_its_spa
     told = attributes_of_span(record)
     assert told["egress.annotations.keys.found"] == "jwt"
     assert "egress.annotations" not in told
+
+
+def test_a_record_has_every_key_that_there_is_where_all_is_known_and_tells_each_truly() -> None:
+    draft = full()
+    record = seal_exchange(draft, 1001.5)
+    draft.reused = True
+    reused = seal_exchange(draft, 1001.5)
+    assert set(record) | set(reused) == set(ExchangeRecord.__annotations__)
+    told = {
+        "client_address": "10.0.0.1",
+        "client_port": 40000,
+        "ended": "closed",
+        "ended_by": "upstream",
+        "peer_address": "192.0.2.9",
+        "peer_port": 5000,
+        "method": "POST",
+        "path": "/v1/charges",
+        "identity": "mtls",
+        "spiffe": "spiffe://cluster.local/ns/pay/sa/api",
+        "door": "transparent",
+        "host": "api.stripe.com",
+        "port": 80,
+        "original_address": "203.0.113.66",
+        "source_address": "198.51.100.7",
+        "dialled_address": "203.0.113.5",
+        "http_version": "2",
+        "status": 201,
+        "would_limit": "policy.yaml#stripe.requests",
+        "content_type": "text/\\x1bx",
+        "query": "a=\\x1b",
+        "request_headers": {"x-a": "1, 2", "x-b\\n": "\\x1b"},
+        "secrets": ("token",),
+        "annotations": {"keys.found": "jwt"},
+    }
+    assert {key: value for key, value in record.items() if key in told} == told
+    assert {key: value for key, value in reused.items() if key in told} == told
+    assert (record["refused"], record["resolved"]) == (("10.1.2.3 (private)",), ("203.0.113.5",))
+    assert not {"dial_ms", "dns_ms", "resolved", "refused"} & reused.keys()
+
+
+def test_what_nobody_noted_is_ended_by_the_gateway_and_what_is_not_known_has_no_key() -> None:
+    denied, failed = refused(), unread()
+    denied.transfer, failed.transfer, failed.said = Transfer(), Transfer(), Said({}, [])
+    failed.status = None
+    told = [seal_exchange(each, 1001.5) for each in (denied, failed)]
+    assert [(each["ended"], each["ended_by"]) for each in told] == [("refused", "gateway"), ("failed", "gateway")]
+    for record in told:
+        assert [key for key, value in record.items() if value is None or value in ((), {})] == []
+        assert not {"http_version", "annotations", "secrets", "query", "content_type", "reused"} & record.keys()
+    assert "status" not in told[1]
+
+
+def full() -> ExchangeDraft:
+    """A captured and inspected request of which all is known that can be."""
+    draft = exchanged()
+    assert draft.intent is not None
+    assert draft.dialled is not None
+    refusal = AddressRefusal(address("10.1.2.3"), Reason.ADDRESS_REFUSED, "private")
+    draft.connection.sender = (address("192.0.2.9"), 5000)
+    draft.client = CERTIFIED
+    draft.decision = replace(permit_of(draft.connection), also=("policy.yaml#other",))
+    draft.intent = draft.intent._replace(door=Door.TRANSPARENT, original=address("203.0.113.66"))
+    draft.dialled = draft.dialled._replace(refused=(refusal,), source=address("198.51.100.7"))
+    draft.would_deny, draft.would_limit = WouldDeny(Reason.HOST_MISMATCH, RULE), "policy.yaml#stripe.requests"
+    draft.media_type, draft.query = "text/\x1bx", "a=\x1b"
+    draft.headers = (("x-a", "1"), ("x-b\n", "\x1b"), ("x-a", "2"))
+    draft.secrets, draft.said = ("token",), Said({"keys.found": "jwt"}, [])
+    draft.http_version, draft.transfer.reason, draft.detail = "2", Reason.UPSTREAM_RESET, "because"
+    return draft
+
+
+def test_of_the_headers_that_a_peer_made_many_some_are_told() -> None:
+    draft = exchanged()
+    draft.headers = tuple((f"x-{number}", "x") for number in range(1000))
+    assert len(seal_exchange(draft, 1001.5)["request_headers"]) == LIST_LIMIT
+
+
+@pytest.mark.parametrize(
+    ("status", "told"), [(None, ""), (0, ""), (101, "1xx"), (299, "2xx"), (304, "3xx"), (599, "5xx")]
+)
+def test_a_request_is_counted_by_the_class_of_its_status(status: int | None, told: str) -> None:
+    draft = exchanged()
+    draft.status = status
+    assert labels_of(draft) == ("allow", None, told)

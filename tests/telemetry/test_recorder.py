@@ -16,7 +16,7 @@ from gateway.telemetry.formats.json import decode, encode
 from gateway.telemetry.ledger import Ledger
 from gateway.telemetry.logs.sinks import FileSink
 from gateway.telemetry.recorder import BATCH, Log, Recorder
-from tests.telemetry.drafts import RULE, StillClock, denied, tunnelled
+from tests.telemetry.drafts import RULE, StillClock, denied, exchanged, tunnelled
 
 
 class ListSink:
@@ -101,6 +101,27 @@ async def test_it_fulfils_its_role() -> None:
     role.record(tunnelled())
 
 
+async def test_a_request_has_a_line_and_is_counted_as_one_that_ended_when_it_was_recorded() -> None:
+    sink, counters = ListSink(), Counters()
+    recorder = Recorder(asyncio.get_running_loop(), StillClock(1002.5), counters, [Log(encode, sink)])
+    recorder.record_exchange(exchanged())
+    recorder.flush()
+    [record] = sink.records()
+    assert (record.get("exchange_id"), record["total_ms"]) == ("c-1-3", 2500.0)
+    assert (sum(counters.requests.values()), counters.connections) == (1, {})
+
+
+async def test_what_is_owed_stands_in_the_ledger_that_it_was_given() -> None:
+    sink, ledger = ListSink(), Ledger.alone()
+    recorder = Recorder(asyncio.get_running_loop(), StillClock(), Counters(), [Log(encode, sink)] * 2, ledger=ledger)
+    ledger.accept()
+    assert ledger.owed == 2
+    recorder.record(tunnelled())
+    assert ledger.owed == 2
+    recorder.flush()
+    assert ledger.owed == 0
+
+
 async def test_nothing_is_encoded_while_the_connection_waits_and_the_loop_does_it_soon_after() -> None:
     sink = ListSink()
     recorder_with(sink).record(tunnelled())
@@ -171,6 +192,25 @@ async def test_one_record_that_cannot_be_written_is_lost_alone_and_counted(caplo
     assert [record.get("connection_id") for record in sink.records()] == ["c-1", "c-2"]
     assert ledger.lost == 1
     assert "no record of connection c-broken" in caplog.text
+
+
+async def test_every_line_of_a_record_that_cannot_be_written_stands_as_lost_in_the_ledger(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ledger, broken = Ledger.alone(), exchanged()
+    broken.started_time = float("nan")
+    logs = [Log(encode, ListSink()), Log(encode, ListSink())]
+    recorder = Recorder(asyncio.get_running_loop(), StillClock(), Counters(), logs, ledger=ledger)
+    recorder.record_exchange(broken)
+    recorder.record(tunnelled())
+    recorder.flush()
+    assert ledger.lost == 2
+    assert "no record of connection c-1" in caplog.text
+    recorder.replace([Log(encode, ListSink())])
+    ledger.accept()
+    ledger.accept()
+    ledger.accept()
+    assert ledger.owed == 1
 
 
 async def test_lines_in_a_file_are_the_records_of_what_was_counted(tmp_path: Path) -> None:

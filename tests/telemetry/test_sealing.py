@@ -8,9 +8,10 @@ from gateway.model.client import Client, IdentitySource
 from gateway.model.decision import AddressRefusal, Deny, WouldDeny
 from gateway.model.intent import Door, Intent, Opening, Protocol
 from gateway.model.reasons import Reason
-from gateway.model.record import Draft, Ended, Side, Transfer
+from gateway.model.record import ConnectionRecord, Draft, Ended, Packets, Side, TlsSides, Transfer
 from gateway.telemetry.sealing import LIST_LIMIT, TEXT_LIMIT, printable, reason_of, rfc3339, seal
 from tests.telemetry.drafts import (
+    CERTIFIED,
     DENY_RULE,
     HELLO,
     RULE,
@@ -103,10 +104,16 @@ def test_addresses_that_were_refused_say_why_and_their_rules_stand_in_also_once(
         AddressRefusal(address("198.51.100.7"), Reason.DENIED_BY_RULE, "a deny rule matches", DENY_RULE),
         AddressRefusal(address("198.51.100.8"), Reason.DENIED_BY_RULE, "a deny rule matches", DENY_RULE),
         AddressRefusal(address("10.1.2.3"), Reason.ADDRESS_REFUSED, "private"),
+        AddressRefusal(address("10.1.2.4"), Reason.ADDRESS_REFUSED, ""),
     )
     record = seal(draft, ended_at=1001.0)
-    assert record.get("resolved") == ("203.0.113.5", "198.51.100.7", "198.51.100.8", "10.1.2.3")
-    assert record["refused"][1:] == ("198.51.100.8 (a deny rule matches)", "10.1.2.3 (private)")
+    assert "would_deny" not in record
+    assert record.get("resolved") == ("203.0.113.5", "198.51.100.7", "198.51.100.8", "10.1.2.3", "10.1.2.4")
+    assert record["refused"][1:] == (
+        "198.51.100.8 (a deny rule matches)",
+        "10.1.2.3 (private)",
+        "10.1.2.4 (address_refused)",
+    )
     assert record.get("also") == (DENY_RULE.name,)
 
 
@@ -209,3 +216,123 @@ def test_a_workload_is_told_as_far_as_it_is_known_and_so_is_why_it_is_not() -> N
     draft.client = Client(PEER, known=False, doubt="host_network")
     record = seal(draft, draft.started_at)
     assert (record["identity"], record["identity_doubt"], "namespace" in record) == ("address", "host_network", False)
+
+
+def full() -> Draft:
+    """A captured and inspected tunnel of which all is known that can be."""
+    draft = tunnelled()
+    assert draft.intent is not None
+    assert draft.dialled is not None
+    refused = AddressRefusal(address("10.1.2.3"), Reason.ADDRESS_REFUSED, "private")
+    draft.client = CERTIFIED
+    draft.sender = (address("192.0.2.9"), 5000)
+    draft.intent = draft.intent._replace(door=Door.TRANSPARENT, original=address("203.0.113.66"))
+    draft.decision = replace(permit_of(draft), also=("policy.yaml#other",))
+    draft.would_deny, draft.would_limit = WouldDeny(Reason.SNI_MISMATCH, RULE), "policy.yaml#stripe.connections"
+    draft.dialled = draft.dialled._replace(refused=(refused,), source=address("198.51.100.7"))
+    draft.tls = TlsSides("TLSv1.3", True, "TLSv1.2", True, "ab" * 32, "CN=a\n", "CN=b\n")
+    draft.packets, draft.requests, draft.wrong_credentials = Packets(1, 2, 3, 4), 5, 6
+    draft.transfer.reason, draft.detail = Reason.UPSTREAM_RESET, "because"
+    return draft
+
+
+def test_a_record_has_every_key_that_there_is_where_all_is_known_and_tells_each_truly() -> None:
+    record = seal(full(), ended_at=1001.5)
+    assert set(record) == set(ConnectionRecord.__annotations__)
+    told = {
+        "peer_address": "192.0.2.9",
+        "peer_port": 5000,
+        "identity": "mtls",
+        "user": "ci",
+        "namespace": "pay",
+        "service_account": "api",
+        "pod": "api-1",
+        "workload": "Deployment/api",
+        "identity_doubt": "stale",
+        "spiffe": "spiffe://cluster.local/ns/pay/sa/api",
+        "certificate": "api\\x1b.test",
+        "original_address": "203.0.113.66",
+        "source_address": "198.51.100.7",
+        "reason": "upstream_reset",
+        "detail": "because",
+        "also": ("policy.yaml#other",),
+        "would_deny": "sni_mismatch",
+        "would_deny_rule": RULE.name,
+        "would_limit": "policy.yaml#stripe.connections",
+        "refused": ("10.1.2.3 (private)",),
+        "downstream_packets_out": 1,
+        "downstream_packets_in": 2,
+        "upstream_packets_out": 3,
+        "upstream_packets_in": 4,
+        "requests": 5,
+        "wrong_credentials": 6,
+        "inspected": True,
+        "tls_version": "TLSv1.3",
+        "tls_resumed": True,
+        "upstream_tls_version": "TLSv1.2",
+        "upstream_tls_resumed": True,
+        "upstream_certificate": "ab" * 32,
+        "upstream_subject": "CN=a\\n",
+        "upstream_issuer": "CN=b\\n",
+    }
+    assert {key: value for key, value in record.items() if key in told} == told
+
+
+def test_of_packets_and_of_tls_only_what_was_seen_is_told() -> None:
+    draft = full()
+    draft.packets, draft.tls = Packets(1, 2, None, None), TlsSides()
+    record = seal(draft, ended_at=1001.5)
+    assert [key for key in record if "packets" in key] == ["downstream_packets_out", "downstream_packets_in"]
+    assert [key for key in record if "tls" in key or key.startswith("upstream_")] == []
+    assert record["inspected"]
+    draft.packets, draft.tls = Packets(None, None, 3, 4), None
+    record = seal(draft, ended_at=1001.5)
+    assert [key for key in record if "packets" in key] == ["upstream_packets_out", "upstream_packets_in"]
+    assert "inspected" not in record
+
+
+def test_a_literal_was_not_resolved() -> None:
+    draft = tunnelled()
+    assert draft.dialled is not None
+    draft.dialled = draft.dialled._replace(resolve_seconds=None)
+    record = seal(draft, ended_at=1001.5)
+    assert ("dns_ms" in record, "resolved" in record, record["dial_ms"]) == (False, False, 23.4)
+
+
+def test_what_the_name_was_let_pass_for_stands_before_what_an_address_was() -> None:
+    draft = tunnelled()
+    set_aside = AddressRefusal(address("203.0.113.5"), Reason.DENIED_BY_RULE, "a deny rule", DENY_RULE, enforced=False)
+    draft.dialled, draft.would_deny = dialled(set_aside), WouldDeny(Reason.SNI_MISMATCH, RULE)
+    record = seal(draft, ended_at=1001.0)
+    assert (record["would_deny"], record["would_deny_rule"]) == (Reason.SNI_MISMATCH, RULE.name)
+
+
+def nameless() -> Draft:
+    draft = tunnelled()
+    draft.opening = Opening(Protocol.TLS, HELLO._replace(server_name=None, alpn=()))
+    return draft
+
+
+def with_client(client: Client) -> Draft:
+    draft = tunnelled()
+    draft.client, draft.decision = client, replace(permit_of(draft), groups=())
+    return draft
+
+
+@pytest.mark.parametrize(
+    "draft",
+    [
+        accepted(),
+        asked(),
+        denied(),
+        tunnelled(),
+        nameless(),
+        with_client(Client(PEER)),
+        with_client(Client(PEER, namespace="pay")),
+        with_client(Client(PEER, known=False, doubt="stale")),
+    ],
+)
+def test_what_is_not_known_has_no_key(draft: Draft) -> None:
+    told = seal(draft, ended_at=1001.5)
+    assert [key for key, value in told.items() if value is None or value in ((), "")] == []
+    assert not {"wrong_credentials", "requests", "refused", "also", "would_deny", "would_limit"} & told.keys()

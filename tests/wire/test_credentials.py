@@ -43,7 +43,17 @@ def test_another_scheme_than_bearer_is_not_ours(value: str) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["Bearer", "Bearer ", "Bearer a b", "Bearer\ta", "Bearer=a", "Bearer a,b", "Bearer a=b", f"Bearer {'a' * 4097}"],
+    [
+        "Bearer",
+        "Bearer ",
+        "Bearer a b",
+        "Bearer\ta",
+        "Bearer=a",
+        "Bearer/a",
+        "Bearer a,b",
+        "Bearer a=b",
+        f"Bearer {'a' * 4097}",
+    ],
 )
 def test_a_malformed_bearer_is_refused_and_not_quoted(value: str) -> None:
     with pytest.raises(MalformedCredentials) as caught:
@@ -80,6 +90,13 @@ def test_malformed_credentials_are_refused_without_being_quoted(value: str) -> N
     assert caught.value.reason is Reason.CREDENTIALS_INVALID
     assert caught.value.__cause__ is None
     assert value[6:] == "" or value[6:] not in str(caught.value)
+
+
+def test_the_longest_credentials_that_are_read_are_of_a_bounded_length() -> None:
+    longest = basic("a:" + "b" * (MAX_ENCODED // 4 * 3 - 2))
+    assert len(longest) == len("Basic ") + MAX_ENCODED
+    assert parse_basic(longest) is not None
+    assert parse_bearer(f"Bearer {'a' * MAX_ENCODED}") == "a" * MAX_ENCODED
 
 
 def test_the_password_is_not_in_the_representation() -> None:

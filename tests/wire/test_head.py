@@ -297,3 +297,32 @@ REFUSED_ON_TOP_OF_H11 = (
 @pytest.mark.parametrize("case", REFUSED_ON_TOP_OF_H11)
 def test_h11_would_have_taken(case: str) -> None:
     assert read_by_h11(MALFORMED[case]) is not None
+
+
+def test_what_has_credentials_is_not_remembered() -> None:
+    plain = b"CONNECT remembered.test:443 HTTP/1.1\r\nHost: x\r\n\r\n"
+    secret = plain.replace(b"Host: x", b"Host: x\r\nProxy-AUTHORIZATION: Basic hunter2")
+    assert parse_head(plain) is parse_head(plain)
+    assert parse_head(secret) == parse_head(secret)
+    assert parse_head(secret) is not parse_head(secret)
+
+
+@pytest.mark.parametrize(
+    ("minor", "fields", "persistent"),
+    [
+        (1, b"", True),
+        (0, b"", False),
+        (1, b"Connection: foo,\tCLOSE \r\n", False),
+        (1, b"Proxy-Connection: close\r\n", False),
+        (0, b"Connection: Keep-Alive\r\n", True),
+        (0, b"Proxy-Connection: foo, keep-alive\r\n", True),
+        (0, b"Connection: keep-alive\r\nProxy-Connection: close\r\n", False),
+        (1, b"Connection: closed\r\n", True),
+    ],
+)
+def test_a_client_goes_on_listening_as_the_version_and_both_its_fields_say(
+    minor: int, fields: bytes, persistent: bool
+) -> None:
+    head = parse_head(b"CONNECT a.test:443 HTTP/1.%d\r\nHost: x\r\n%b\r\n" % (minor, fields))
+    assert head is not None
+    assert head.is_persistent is persistent

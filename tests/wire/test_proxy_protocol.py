@@ -50,6 +50,7 @@ def with_checksum(header: bytes) -> bytes:
     return zeroed[:-4] + crc32c(zeroed).to_bytes(4, "big")
 
 
+REQUEST = b"CONNECT api.example.com:443 HTTP/1.1\r\nHost: api.example.com\r\n\r\n"
 LONGEST_V1 = b"PROXY TCP6 " + b" ".join([b"ffff:" * 7 + b"ffff"] * 2) + b" 65535 65535\r\n"
 LONGEST_UNKNOWN = b"PROXY UNKNOWN " + b"f" * (MAX_V1 - 16) + b"\r\n"
 
@@ -81,6 +82,7 @@ LONGEST_UNKNOWN = b"PROXY UNKNOWN " + b"f" * (MAX_V1 - 16) + b"\r\n"
 def test_a_header_names_the_client_or_nobody(header: bytes, client: tuple[str, int] | None) -> None:
     source = None if client is None else (address(client[0]), client[1])
     assert parse_proxy_header(header) == ProxyHeader(source, len(header))
+    assert parse_proxy_header(header + REQUEST) == ProxyHeader(source, len(header))
     assert begins_header(header)
     check_every_prefix_waits(parse_proxy_header, header)
 
@@ -99,12 +101,16 @@ def test_a_header_names_the_client_or_nobody(header: bytes, client: tuple[str, i
         b"PROXY TCP4 192.0.2 198.51.100.7 1 1\r\n",
         b"PROXY TCP4 ::1 ::1 1 1\r\n",
         b"PROXY TCP6 192.0.2.1 192.0.2.1 1 1\r\n",
+        b"PROXY TCP4 ::1 192.0.2.1 1 1\r\n",
+        b"PROXY TCP4 192.0.2.1 ::1 1 1\r\n",
+        b"PROXY TCP6 192.0.2.1 ::1 1 1\r\n",
+        b"PROXY TCP4 192.0.2.1 198.51.100.256 1 1\r\n",
         b"PROXY TCP6 fe80::1%eth0 ::1 1 1\r\n",
         b"PROXY UDP4 192.0.2.1 198.51.100.7 1 1\r\n",
         b"PROXY tcp4 192.0.2.1 198.51.100.7 1 1\r\n",
         b"PROXY UNKNOWNS\r\n",
         b"PROXY \r\n",
-        b"PROXY " + b"x" * MAX_V1,
+        b"PROXY " + b"x" * (MAX_V1 - 6),
         LONGEST_UNKNOWN[:-2] + b"f\r\n",
         v2(0x11, 0x11, V4_BLOCK),
         v2(0x22, 0x11, V4_BLOCK),
@@ -120,10 +126,11 @@ def test_a_header_names_the_client_or_nobody(header: bytes, client: tuple[str, i
         v2(0x21, 0x11, V4_BLOCK, length=0xFFFF),
     ],
 )
-def test_a_header_that_is_not_exactly_one_is_malformed(header: bytes) -> None:
-    with pytest.raises(MalformedProxyHeader) as caught:
-        parse_proxy_header(header)
-    assert caught.value.reason is Reason.PROXY_HEADER_MALFORMED
+def test_a_header_that_is_not_exactly_one_is_malformed_whatever_follows(header: bytes) -> None:
+    for data in (header, header + REQUEST):
+        with pytest.raises(MalformedProxyHeader) as caught:
+            parse_proxy_header(data)
+        assert caught.value.reason is Reason.PROXY_HEADER_MALFORMED
 
 
 @pytest.mark.parametrize(
@@ -182,10 +189,17 @@ def test_addresses_in_the_wrong_order_would_be_noticed() -> None:
         swapped()
 
 
+def test_two_of_one_family_are_written_as_what_they_are() -> None:
+    ends = (address("192.0.2.1"), 40000), (address("198.51.100.7"), 3128)
+    assert build_proxy_header(ProxyVersion.V1, *ends) == b"PROXY TCP4 192.0.2.1 198.51.100.7 40000 3128\r\n"
+    assert build_proxy_header(ProxyVersion.V2, *ends) == v2(0x21, 0x11, V4_BLOCK)
+
+
 def test_where_the_families_differ_both_are_written_as_ipv6() -> None:
     ends = (address("192.0.2.1"), 1), (address("2001:db8::1"), 2)
     assert build_proxy_header(ProxyVersion.V1, *ends) == b"PROXY TCP6 ::ffff:192.0.2.1 2001:db8::1 1 2\r\n"
-    assert build_proxy_header(ProxyVersion.V2, *ends)[13] == 0x21
+    mapped = build_proxy_header(ProxyVersion.V2, *ends)
+    assert mapped[13:32] == b"\x21\x00\x24" + bytes(10) + b"\xff\xff\xc0\x00\x02\x01"
 
 
 @given(

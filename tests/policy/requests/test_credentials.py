@@ -15,16 +15,25 @@ E, B, C, ANY = Reach.EXACT, Reach.BELOW, Reach.CHILD, HostPattern("", Reach.ANY)
     [
         (("a.test", E), ("a.test", E), True),
         (("a.test", E), ("b.test", E), False),
+        (("a.test", E), ("x.a.test", E), False),
+        (("a.test", E), ("x.a.test", C), False),
         (("a.test", E), ("a.test", B), False),
+        (("a.test", E), ("a.test", C), False),
         (("a.test", B), ("a.test", E), False),
         (("a.test", B), ("x.y.a.test", E), True),
         (("a.test", B), ("xa.test", E), False),
         (("a.test", B), ("a.test", B), True),
         (("a.test", B), ("a.test", C), True),
         (("a.test", B), ("x.a.test", B), True),
+        (("a.test", B), ("b.test", C), False),
+        (("a.test", B), ("b.test", B), False),
         (("a.test", B), ("test", B), False),
         (("a.test", C), ("x.a.test", E), True),
         (("a.test", C), ("x.y.a.test", E), False),
+        (("a.test", C), ("a.test", E), False),
+        (("a.test", C), ("b.test", E), False),
+        (("a.test", C), ("printer", E), False),
+        (("a.test", C), ("x.a.test", B), False),
         (("a.test", C), ("a.test", B), False),
         (("a.test", C), ("x.a.test", C), False),
         (("a.test", C), ("a.test", C), True),
@@ -41,6 +50,9 @@ def test_a_pattern_goes_where_all_that_it_covers_may_go(
 
 def test_only_a_star_covers_a_star_and_no_name_covers_an_address() -> None:
     assert SecretScope((ANY,)).covers_all_of(ANY)
+    assert SecretScope((ANY,)).covers_all_of(HostPattern("a.test", B))
+    assert SecretScope((ANY,)).covers(HostName("a.test"))
+    assert not SecretScope((HostPattern("", E), HostPattern("", C))).covers_all_of(ANY)
     assert not SecretScope((HostPattern("test", B),)).covers_all_of(ANY)
     assert not SecretScope((ANY,)).covers(Address(4, 1))
 

@@ -93,7 +93,17 @@ def test_a_header_that_says_it_again_fits_no_entry_that_speaks_of_it(asked: Aske
 def test_no_trace_passes_where_a_secret_is_added() -> None:
     asked = Asked("TRACE", "/")
     assert RequestRules((entry(),)).judge(asked) == Allowed()
-    assert isinstance(RequestRules((entry(),), tells_traces=False).judge(asked), NotAllowed)
+    silent = RequestRules((entry(),), tells_traces=False)
+    refusal = silent.judge(asked)
+    assert isinstance(refusal, NotAllowed)
+    assert refusal.reason is Reason.REQUEST_DENIED
+    assert silent.judge(Asked("GET", "/")) == Allowed()
+
+
+def test_an_entry_that_does_not_fit_keeps_none_behind_it_from_fitting() -> None:
+    rules = RequestRules((entry("GET", "/a"), entry("POST", "/b"), entry("GET", "/b", max_body=7)))
+    assert rules.judge(Asked("GET", "/b")) == Allowed(7)
+    assert isinstance(rules.judge(Asked("GET", "/c")), NotAllowed)
 
 
 def test_rules_of_equal_entries_are_equal() -> None:

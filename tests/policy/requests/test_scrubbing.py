@@ -67,3 +67,25 @@ def test_what_cannot_become_a_secret_goes_on_at_once() -> None:
         b"************!",
         b"",
     ]
+
+
+@pytest.mark.parametrize("shorter", [b"abc", b"bcd", b"def"])
+def test_of_a_secret_that_holds_another_one_nothing_is_left(shorter: bytes) -> None:
+    for secrets in ([shorter, b"abcdef"], [b"abcdef", shorter]):
+        assert Scrubber(secrets).mask(b"an abcdef!") == b"an ******!"
+
+
+@pytest.mark.parametrize(
+    ("secret", "pieces", "told"),
+    [
+        (b"aab", [b"xaa", b"b"], b"x***"),
+        (b"aab", [b"a", b"a", b"ab"], b"a***"),
+        (b"aabcd", [b"zaaa", b"bcd"], b"za*****"),
+        (b"abab", [b"ab", b"abab"], b"******"),
+        (b"aabaac", [b"aabaa", b"baac"], b"aab******"),
+    ],
+)
+def test_what_may_begin_a_secret_in_more_than_one_place_is_held_back_from_the_first(
+    secret: bytes, pieces: list[bytes], told: bytes
+) -> None:
+    assert b"".join(passed(Scrubber([secret]), pieces)) == told
