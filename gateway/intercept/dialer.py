@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Hashable
 from functools import partial
-from ssl import SSLContext, SSLObject
+from ssl import SSLObject
 
 from gateway.intercept.handshakes import meet_destination
 from gateway.intercept.sessions import Sessions
@@ -74,7 +74,7 @@ class VerifyingDialer:
         shown = self._certificate(reached, permit)
         context = await self._trust.context_for(authorities, self.alpn, shown)
         key: Hashable = self._name, permit.authority, permit.rule.name
-        resumption = Resumption(self._sessions.find(key, context), partial(self._keep, key, context))
+        resumption = Resumption(self._sessions.find(key, context), partial(self._sessions.keep, key, context))
         given = self._deadlines, permit.terms.timeouts.tls_handshake
         return await meet_destination(reached.stream, context, str(self._name), resumption, shown is not None, *given)
 
@@ -90,7 +90,3 @@ class VerifyingDialer:
         name, groups = inspection.client_certificate, permit.groups
         self._trust.certificate(name, self._name, groups)  # the destination has to be one that may see it, too
         return self._trust.certificate(name, permit.authority.host, groups)
-
-    def _keep(self, key: Hashable, context: SSLContext, shaken: SSLObject) -> None:
-        if shaken.session is not None:
-            self._sessions.keep(key, context, shaken.session, bool(shaken.session_reused))

@@ -4,13 +4,34 @@ A resumed session proves the destination by what was verified when it began. So 
 same name under the same rule, and by the same context, which means by the same authorities.
 """
 
+import logging
 import ssl
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 KEPT = 1000
 LONGEST_SECONDS = 3600.0
+
+LEAKS = sys.version_info < (3, 12, 8) or (3, 13, 0) <= sys.version_info[:3] < (3, 13, 1)
+"""Whether this Python loses some 6 kB for ever with every look at a handshake's session (CPython issue 116810)."""
+LOOKS = 5000
+"""Where it does: 30 MB. After so many no session is kept any more, and each handshake is a full one."""
+LOOK_SECONDS = 60.0
+"""Where it does: how long a session that was refused is offered again before a new one is looked at."""
+
+_logger = logging.getLogger(__name__)
+
+
+class Shaken(Protocol):
+    """What is asked of an `ssl.SSLObject`."""
+
+    @property
+    def session(self) -> ssl.SSLSession | None: ...
+
+    @property
+    def session_reused(self) -> bool | None: ...
 
 
 class _Kept(NamedTuple):
@@ -20,11 +41,14 @@ class _Kept(NamedTuple):
 
 
 class Sessions:
-    """`monotonic` is the clock."""
+    """`monotonic` is the clock; `looks` how many sessions may be looked at, None for any number."""
 
-    def __init__(self, monotonic: Callable[[], float], size: int = KEPT) -> None:
+    def __init__(
+        self, monotonic: Callable[[], float], size: int = KEPT, looks: int | None = LOOKS if LEAKS else None
+    ) -> None:
         self._monotonic = monotonic
         self._size = size
+        self._looks = looks
         self._kept: OrderedDict[Hashable, _Kept] = OrderedDict()
 
     def __len__(self) -> int:
@@ -41,12 +65,33 @@ class Sessions:
         self._kept.move_to_end(key)
         return kept.session
 
-    def keep(self, key: Hashable, context: ssl.SSLContext, session: ssl.SSLSession, resumed: bool) -> None:
-        """The newest one. `resumed`: it continues the one that is kept, and proves nothing anew."""
-        former = self._kept.pop(key, None)
+    def keep(self, key: Hashable, context: ssl.SSLContext, shaken: Shaken) -> None:
+        """The newest one, if there is one. A resumed one continues what is kept, and proves nothing anew."""
+        former, resumed = self._kept.get(key), bool(shaken.session_reused)
         if resumed and former is None:
+            return
+        if self._looks is not None and not self._may_look(former, context, resumed):
+            return
+        session = shaken.session
+        if session is None:
             return
         proved_at = former.proved_at if resumed and former is not None else self._monotonic()
         self._kept[key] = _Kept(context, session, proved_at)
+        self._kept.move_to_end(key)
         if len(self._kept) > self._size:
             self._kept.popitem(last=False)
+
+    def _may_look(self, former: _Kept | None, context: ssl.SSLContext, resumed: bool) -> bool:
+        """Whether a new session is worth what the look costs: not where the one that is kept will do."""
+        if former is not None and former.context is context:
+            if resumed or self._monotonic() - former.proved_at < LOOK_SECONDS:
+                return False
+        if not self._looks:
+            return False
+        self._looks -= 1
+        if not self._looks:
+            _logger.warning(
+                "TLS sessions with destinations are not resumed any more: this Python loses memory with each one "
+                "(CPython issue 116810, fixed in 3.12.8 and 3.13.1)"
+            )
+        return True
