@@ -140,7 +140,7 @@ class _Conversation:
             await Exchange(self._plan_of(request), draft, asker, self._scope, self._parts).run()
             await self._delivered(asker)
         except GatewayError as error:
-            await self._refuse(asker, error, request, draft)
+            await self._refuse(asker, self._cause_of(error), request, draft)
         except asyncio.CancelledError:
             if self._session.fault is not None and draft.reason is None:
                 note(_ended_by(self._session.fault), draft)
@@ -154,6 +154,11 @@ class _Conversation:
             await self._refuse(asker, InternalError(Reason.INTERNAL_ERROR, type(bug).__name__), request, draft)
         finally:
             self._close(asker, draft)
+
+    def _cause_of(self, error: GatewayError) -> GatewayError:
+        """A client that is lost to an exchange may have been at fault in something else."""
+        fault = self._session.fault
+        return _ended_by(fault) if fault is not None and isinstance(error, DownstreamError) else error
 
     def _plan_of(self, request: Request) -> Plan:
         plan = self._plan
