@@ -292,3 +292,21 @@ def test_a_head_that_is_too_large_is_answered_in_words(bed: Bed) -> None:
         frames: list[Frame] = [HeadersFrame(1, data=block + again, flags=["END_HEADERS", "END_STREAM"])]
         client.send(*frames)
         assert client.answer(1)[0] == "431"
+
+
+def test_a_request_under_way_is_told_by_its_record_what_ended_its_connection(bed: Bed) -> None:
+    bed.gateway.quiet()
+    authority = f"{HOST}:{bed.origin.port}"
+    with bed.client(HOST, "h2") as tls:
+        client = Http2Client(tls)
+        fields = [*request("POST", authority, "/under-way"), ("content-length", "10")]
+        client.send(client.head(1, fields, ends=False), client.data(1, b"begun"))
+        deadline = time.monotonic() + 20
+        while not any(got.path == "/under-way" for got in bed.origin.requests):
+            assert time.monotonic() < deadline, "the origin has not read its head"
+            time.sleep(0.005)
+        client.send(*[PingFrame(0)] * 3000)
+        client.until(lambda it: it.is_over)
+    bed.gateway.quiet()
+    [told] = [record for record in bed.gateway.records() if record.get("path") == "/under-way"]
+    assert (told["reason"], told["ended_by"]) == (Reason.HTTP2_FLOOD, "downstream")
