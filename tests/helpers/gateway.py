@@ -116,10 +116,12 @@ class GatewayProcess:
         return status
 
     def records(self) -> list[Record]:
-        """Every record that is written by now."""
-        if not self.log_file.exists():
-            return []
-        return [json.loads(line) for line in self.log_file.read_text().splitlines()]
+        """Every record that is written by now; a line that is half written is none while it runs."""
+        running = self.process.poll() is None
+        written = self.log_file.read_text() if self.log_file.exists() else ""
+        if running:
+            written = written[: written.rfind("\n") + 1]
+        return [json.loads(line) for line in written.splitlines()]
 
     def wait_for_records(self, count: int, **having: object) -> list[Record]:
         """The records with these values, as soon as there are `count` of them."""
