@@ -151,7 +151,7 @@ class Exchange:
             )
             return False
         if self._permit.terms.honour_retry_after:
-            heed_patience(response, self._permit, self._scope.limiter, self._parts.clock.time())
+            heed_patience(response, judged.permit, judged.client, self._scope.limiter, self._parts.clock.time())
         well = note_answer(self._parts.breakers, self._permit, upstream, response.status)
         telling = upstream.telling = tell(self._request, response, upstream.telling)
         if self._watched is not None:

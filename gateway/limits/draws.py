@@ -26,6 +26,7 @@ def draws_for(permit: Permit, client: Client, counted: frozenset[Counted]) -> li
     A quota by group that the rule and the group use leads to one bucket twice: it is drawn from once.
     """
     draws: list[Draw] = []
+    who = identity_of(client)
     for applied in permit.limits:
         limit = applied.limit
         if limit.counted in counted:
@@ -33,16 +34,16 @@ def draws_for(permit: Permit, client: Client, counted: frozenset[Counted]) -> li
             if limit.key == _PLAIN:
                 draws.append(Draw(limit, _NO_KEY, amount))
             else:
-                draws += [Draw(limit, key, amount) for key in keys_of(applied, permit, client)]
+                draws += [Draw(limit, key, amount, who) for key in keys_of(applied, permit, client)]
     if permit.terms.honour_retry_after and counted != CONNECTION:
-        draws.append(gate_draw(permit))
+        draws.append(gate_draw(permit, client))
     return list(dict.fromkeys(draws))
 
 
-def gate_draw(permit: Permit) -> Draw:
+def gate_draw(permit: Permit, client: Client) -> Draw:
     """The bucket that a destination's Retry-After closes, for the rule's clients to that host. Each draw takes a
     microsecond of it. It is overdrawn by what the destination asks for, as bandwidth is by bytes that moved."""
-    return Draw(_gate(permit.rule.name), (str(permit.authority.host),))
+    return Draw(_gate(permit.rule.name), (str(permit.authority.host),), client=identity_of(client))
 
 
 @lru_cache(1024)

@@ -16,8 +16,8 @@ from math import inf
 from gateway.limits.replicas.ahead import Ahead, terms_of
 from gateway.limits.replicas.link import CONNECTIONS, Link
 from gateway.limits.replicas.script import Answer, Asked, arguments_for, keys_for, read_answer
-from gateway.limits.replicas.share import Share
-from gateway.limits.tables.table import Place, StoreUnavailable
+from gateway.limits.replicas.share import NOTHING, Known, Share
+from gateway.limits.tables.table import Place, StoreUnavailable, TooManyKeys
 from gateway.model.limits.limit import Counted
 from gateway.model.roles import Clock
 from gateway.policy.buckets import FRESH, Draw, Lacking, Now, State, Taken
@@ -292,7 +292,7 @@ class ReplicaStore:
         moment = self._now()
         draws = [self._owed.pop(place) for place in list(self._owed)[:BATCH]]
         held = [self._untold.pop(place) for place in list(self._untold)[:BATCH]]
-        known = [self._share.known(draw, moment) for draw in draws]
+        known = [self._known(draw, moment) for draw in draws]
         asked = [Asked(draw, draw.limit, 0, of.number, began=of.began) for draw, of in zip(draws, known, strict=True)]
         asked += [
             Asked(draw._replace(amount=0.0), draw.limit, 0, next(self._order), self._share.held.get(_place(draw), 0))
@@ -307,6 +307,12 @@ class ReplicaStore:
         for draw, answered in zip(draws, answer.draws, strict=False):
             self._share.hear(draw, answered.number, moment, answered.began)
             self._ahead(draw).closed_until = moment.monotonic + _rest(draw, answered.number, moment)
+
+    def _known(self, draw: Draw, moment: Now) -> Known:
+        try:
+            return self._share.known(draw, moment)
+        except TooManyKeys:  # what has moved is told nevertheless
+            return NOTHING
 
 
 def _place(draw: Draw) -> Place:
