@@ -8,7 +8,7 @@ client connection.
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from gateway.exchange.http1.upstream import UpstreamConnection
 from gateway.exchange.inlet import Head, Inlet, Sink
@@ -107,20 +107,28 @@ class Shared(Protocol):
         ...
 
 
-class PoolKey(NamedTuple):
-    """What connections in a pool are told apart by: the client's address, and everything else."""
-
-    client: Address
-    rest: Hashable
+PoolKey = tuple[Address, Hashable]
+"""What connections in a pool are told apart by: the client's address, and everything else."""
 
 
 def pool_key(client: Client, permit: Permit, peer: tuple[Address, int]) -> PoolKey:
     """All that must be equal; `peer` only where the destination was told of it. Labels are not part of it: the other
     facts determine them."""
-    who = client.source, client.user, client.namespace, client.service_account, client.pod, client.spiffe
     told = peer if permit.terms.proxy_protocol is not None else None
-    where = permit.rule.name, permit.generation, permit.authority, told
-    return PoolKey(client.address, (who, client.certificate, client.known, where))
+    return client.address, (
+        client.source,
+        client.user,
+        client.namespace,
+        client.service_account,
+        client.pod,
+        client.spiffe,
+        client.certificate,
+        client.known,
+        permit.rule.name,
+        permit.generation,
+        permit.authority,
+        told,
+    )
 
 
 class Pool:
@@ -192,7 +200,8 @@ class Pool:
     def give(self, key: PoolKey, connection: UpstreamConnection) -> None:
         """Keep one between two exchanges, or close it where there is no room or it has been used for long."""
         waiting = self._idle.setdefault(key, [])
-        of_client = self._of_client.get(key.client, 0)
+        client, _ = key
+        of_client = self._of_client.get(client, 0)
         too_old = self._monotonic() - connection.dialled_at > LONGEST_USE
         if too_old or of_client >= IDLE_AT_MOST - self._count or len(waiting) >= IDLE_FOR_ONE_KEY:
             if not waiting:
@@ -201,7 +210,7 @@ class Pool:
             return
         waiting.append(connection)
         self._count += 1
-        self._of_client[key.client] = of_client + 1
+        self._of_client[client] = of_client + 1
         connection.enter_pool(partial(self.forget, key, connection), self._monotonic())
         self._watch()
 
@@ -225,9 +234,10 @@ class Pool:
         waiting = self._idle[key]
         waiting.remove(connection)
         self._count -= 1
-        self._of_client[key.client] -= 1
-        if not self._of_client[key.client]:
-            del self._of_client[key.client]
+        client, _ = key
+        self._of_client[client] -= 1
+        if not self._of_client[client]:
+            del self._of_client[client]
         if not waiting:
             del self._idle[key]
 
