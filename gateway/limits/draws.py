@@ -1,6 +1,6 @@
 """Which buckets a lease draws from: those of the permit's limits that count what is about to happen, by their keys."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from gateway.model.client import Client
@@ -74,7 +74,7 @@ def identity_of(client: Client) -> str:
     return str(client.address)
 
 
-def bytes_limits(permit: Permit) -> Iterable[Applied]:
+def bytes_limits(permit: Permit) -> Sequence[Applied]:
     """Those that apply while bytes move."""
     return [each for each in permit.limits if each.limit.counted in (_BANDWIDTH, _BYTES)]
 

@@ -166,7 +166,7 @@ class ReplicaStore:
         self._share.hear(draw, seconds, moment)
         self._ahead(draw).closed_until = moment.monotonic + seconds
         if self.is_up:
-            self._owed[draw.limit.name, draw.key] = draw._replace(amount=0.0)
+            self._owed[_place(draw)] = draw._replace(amount=0.0)
             self._something.set()
 
     def listed(self) -> Iterable[tuple[Place, State]]:
@@ -214,11 +214,12 @@ class ReplicaStore:
 
     def _ahead(self, draw: Draw) -> Ahead:
         place = _place(draw)
-        ahead = self._aheads.get(place)
+        ahead = self._aheads.pop(place, None)
         if ahead is None or ahead.limit != draw.limit:
-            if len(self._aheads) >= BUCKETS:
-                self._aheads.clear()
-            ahead = self._aheads[place] = Ahead(draw.limit, terms_of(draw.limit))
+            if len(self._aheads) >= BUCKETS:  # the one that nobody used for longest: what it has left is lost
+                del self._aheads[next(iter(self._aheads))]
+            ahead = Ahead(draw.limit, terms_of(draw.limit))
+        self._aheads[place] = ahead
         return ahead
 
     def _hold(self, draws: Sequence[Draw], change: int) -> None:

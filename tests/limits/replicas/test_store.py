@@ -307,6 +307,17 @@ async def test_no_more_ask_at_once_than_there_are_connections_however_many_bucke
     await store.close()
 
 
+def test_what_was_drawn_ahead_is_not_lost_when_others_invent_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_of_replicas, "BUCKETS", 10)
+    busy = Draw(Limit("r", Counted.CONNECTIONS, rate=100.0, burst=20.0), ("busy",))
+    store = ReplicaStore(Link(parse_place("redis://127.0.0.1:1"), "mine"), time, OnFailure.DENY, None)
+    ahead = store._ahead(busy)
+    for number in range(30):
+        store._ahead(busy._replace(key=(str(number),)))
+        assert store._ahead(busy) is ahead
+    assert len(store._aheads) == 10
+
+
 class _Gone(Link):
     """Nobody answers."""
 
