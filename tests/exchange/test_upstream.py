@@ -1,6 +1,7 @@
 """Connections to destinations between two exchanges."""
 
 import asyncio
+import select
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -205,13 +206,15 @@ async def test_what_may_not_be_repeated_gets_none_that_has_rested(kept: Kept) ->
 async def test_what_may_not_be_repeated_gets_none_whose_end_has_come_and_was_not_told_yet(
     kept: Kept, end: int | None
 ) -> None:
-    for _ in range(2):
-        kept.pool.give(KEY, await kept.connect())
+    connections = [await kept.connect() for _ in range(2)]
+    for connection in connections:
+        kept.pool.give(KEY, connection)
     if end is None:
         kept.peers[1].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         kept.peers[1].close()
     else:
         kept.peers[1].shutdown(end)
+    assert select.select([connections[1].stream.fileno()], [], [], 30)[0]  # the loop does not look meanwhile
     assert kept.pool.take(KEY, may_repeat=False) is None
     assert len(kept.pool) == 1
     kept.close()

@@ -80,6 +80,7 @@ class Server:
 @pytest.fixture
 async def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Server]:
     lua, presence = with_clock(LUA), with_clock(links._PRESENCE)
+    monkeypatch.setattr(links, "ANSWER_SECONDS", 30.0)
     monkeypatch.setattr(links, "LUA", lua)
     monkeypatch.setattr(links, "_SHA", sha1(lua.encode(), usedforsecurity=False).hexdigest())
     monkeypatch.setattr(links, "_PRESENCE", presence)

@@ -238,6 +238,7 @@ async def test_a_client_that_invents_keys_does_not_fill_the_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.limits.replicas.share.MemoryTable", lambda: MemoryTable(keys=10))
+    monkeypatch.setattr("gateway.limits.replicas.link.ANSWER_SECONDS", 30.0)
     slow = Limit("r", Counted.CONNECTIONS, rate=0.01)
     with RedisServer(tmp_path) as redis:
         store = ReplicaStore(Link(parse_place(redis.url), "mine"), time, OnFailure.DENY, None)

@@ -67,10 +67,12 @@ def keys_of(table: MemoryTable, client: str, now: Now) -> int:
 
 def test_what_is_given_back_counts_for_its_client_no_more() -> None:
     table = MemoryTable(keys=4)
-    for number in range(10):
-        draws = [Draw(HELD, (str(number),), client="c")]
+    take_from(table, [Draw(HELD, ("kept",), client="c")], at(0))
+    for number in range(100):
+        draws = [Draw(HELD, (str(number % 5),), client="c")]
         assert isinstance(take_from(table, draws, at(0)), Taken)
         put_back(table, draws)
+    assert len(table._buckets[HELD.name]._queue) <= 5
 
 
 def test_what_moved_already_is_owed() -> None:
