@@ -1,6 +1,6 @@
-"""Destinations that fail are left alone for a while: by rule, host, port and address. Then one probe tells whether to go
-on. Of another port, or another name, at the same address nothing is said: a client chooses what it asks for, and could
-have the others' destination left alone.
+"""Destinations that fail are left alone for a while: by rule, host, port and address. Then one probe tells whether to
+go on. What else is at the address is not left alone: clients choose what they ask for, and one could close the others'
+way.
 
 closed     everyone may connect; `failures` connections or answers failing within `window` seconds open it
 open       nobody may for `open` seconds

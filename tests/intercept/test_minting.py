@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from gateway.intercept.authority import Authority, Leaf, create_authority, read_authority
 from gateway.intercept import minting as module
+from gateway.intercept.authority import Authority, Leaf, create_authority, read_authority
 from gateway.intercept.minting import Minting
 from gateway.model.authority import Host
 from gateway.model.names import HostName

@@ -17,7 +17,6 @@ from gateway.model.inspection.terms import NotAllowed
 from gateway.model.inspection.watching import RequestHead, ResponseHead, Said
 from gateway.model.reasons import Reason
 
-
 _OF_CONTENT = frozenset(("request_chunk", "request_end", "response_chunk", "response_end"))
 
 
