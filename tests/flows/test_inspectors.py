@@ -409,12 +409,21 @@ def test_its_process_has_nothing_of_a_workers_but_its_own_channel(tmp_path: Path
 
 def _hosts_of_inspectors(gateway: GatewayProcess) -> list[int]:
     """Process ids of those that have begun to run their own program."""
-    found = psutil.Process(gateway.process.pid).children(recursive=True)
-    return [each.pid for each in found if "gateway.intercept.hosted.child" in each.cmdline()]
+    pids = []
+    for each in psutil.Process(gateway.process.pid).children(recursive=True):
+        with suppress(psutil.Error):  # others, such as readers of files, end meanwhile
+            if "gateway.intercept.hosted.child" in each.cmdline():
+                pids.append(each.pid)
+    return pids
 
 
 def _open_in(pid: int) -> list[str]:
-    return [os.readlink(each) for each in Path(f"/proc/{pid}/fd").iterdir()]
+    """What its descriptors stand for; it may be opening and closing files."""
+    targets = []
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            targets.append(str(each.readlink()))
+    return targets
 
 
 def _hangs_alone(story: Story, harm: str, why: str) -> None:
