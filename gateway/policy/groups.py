@@ -26,13 +26,14 @@ _Entry = tuple[Match | None, str]
 class Membership:
     """The groups of one client. `listed` has `names` in alphabetical order, `mode` is the mode of every rule that
     states none, `limits` are those of the groups. `known` as in `Client.known`; an unknown client is a member of
-    nothing."""
+    nothing. It may also be in the groups of `doubted`: these count against it, and for it never."""
 
     names: frozenset[str]
     listed: tuple[str, ...]
     mode: Mode
     known: bool = True
     limits: tuple[Applied, ...] = ()
+    doubted: frozenset[str] = frozenset()
 
 
 class GroupIndex:
@@ -47,6 +48,8 @@ class GroupIndex:
         "_default",
         "_limits",
         "_nobody",
+        "_of_labels",
+        "_of_pods",
         "_provable",
         "_stated",
         "_together",
@@ -68,7 +71,9 @@ class GroupIndex:
         self._by_spiffe: dict[str, list[_Entry]] = defaultdict(list)
         self._by_workload: dict[tuple[str, str | None], list[_Entry]] = defaultdict(list)
         self._by_namespace_label: dict[tuple[str, str], list[_Entry]] = defaultdict(list)
-        self.looks_at_labels = any(match.labels or match.namespace_labels for group in groups for match in group.match)
+        self._of_pods = frozenset(group.name for group in groups if any(map(_asks_for_pod, group.match)))
+        self._of_labels = frozenset(group.name for group in groups if any(map(_asks_for_labels, group.match)))
+        self.looks_at_labels = bool(self._of_labels)
         self._provable: dict[str, list[Match]] = defaultdict(list)
         for group in groups:
             for match in group.match:
@@ -93,11 +98,20 @@ class GroupIndex:
         """All that the client's facts make it a member of."""
         if not client.known:
             return self._unknown
+        if client.doubt is not None:
+            return self._with_doubts(client)
         by_address = self.membership_at(client.address)
         if client.user is None and client.namespace is None and client.spiffe is None and not client.namespace_labels:
             return by_address
         further = {group for rest, group in self._entries(client) if rest is None or _matches(rest, client)}
         return self._membership(by_address.names | further) if further else by_address
+
+    def _with_doubts(self, client: Client) -> Membership:
+        """Of one that is known by its credentials, and whose pod is not known."""
+        membership = self.membership_of(client._replace(doubt=None))
+        doubted = self._of_pods if client.namespace is None else self._of_labels
+        enforced = any(self._stated.get(name) is Mode.ENFORCE for name in doubted)
+        return replace(membership, doubted=doubted, mode=Mode.ENFORCE if enforced else membership.mode)
 
     def membership_at(self, address: Address) -> Membership:
         """What the address alone makes a client a member of."""
@@ -191,6 +205,14 @@ def _matches(match: Match, client: Client) -> bool:
 
 def _has(wanted: tuple[tuple[str, str], ...], labels: Mapping[str, str] | None) -> bool:
     return not wanted or (labels is not None and all(labels.get(key) == value for key, value in wanted))
+
+
+def _asks_for_pod(match: Match) -> bool:
+    return match.namespace is not None or _asks_for_labels(match)
+
+
+def _asks_for_labels(match: Match) -> bool:
+    return bool(match.labels or match.namespace_labels)
 
 
 def _is_provable(match: Match) -> bool:
