@@ -48,7 +48,6 @@ class GroupIndex:
         "_default",
         "_limits",
         "_nobody",
-        "_of_labels",
         "_of_pods",
         "_provable",
         "_stated",
@@ -71,9 +70,8 @@ class GroupIndex:
         self._by_spiffe: dict[str, list[_Entry]] = defaultdict(list)
         self._by_workload: dict[tuple[str, str | None], list[_Entry]] = defaultdict(list)
         self._by_namespace_label: dict[tuple[str, str], list[_Entry]] = defaultdict(list)
-        self._of_pods = frozenset(group.name for group in groups if any(map(_asks_for_pod, group.match)))
-        self._of_labels = frozenset(group.name for group in groups if any(map(_asks_for_labels, group.match)))
-        self.looks_at_labels = bool(self._of_labels)
+        self._of_pods = [(match, group.name) for group in groups for match in group.match if _asks_for_pod(match)]
+        self.looks_at_labels = any(match.labels or match.namespace_labels for match, _ in self._of_pods)
         self._provable: dict[str, list[Match]] = defaultdict(list)
         for group in groups:
             for match in group.match:
@@ -109,7 +107,7 @@ class GroupIndex:
     def _with_doubts(self, client: Client) -> Membership:
         """Of one that is known by its credentials, and whose pod is not known."""
         membership = self.membership_of(client._replace(doubt=None))
-        doubted = self._of_pods if client.namespace is None else self._of_labels
+        doubted = frozenset([name for match, name in self._of_pods if _may_match(match, client)])
         enforced = any(self._stated.get(name) is Mode.ENFORCE for name in doubted)
         return replace(membership, doubted=doubted, mode=Mode.ENFORCE if enforced else membership.mode)
 
@@ -208,11 +206,19 @@ def _has(wanted: tuple[tuple[str, str], ...], labels: Mapping[str, str] | None) 
 
 
 def _asks_for_pod(match: Match) -> bool:
-    return match.namespace is not None or _asks_for_labels(match)
+    return match.namespace is not None or bool(match.labels or match.namespace_labels)
 
 
-def _asks_for_labels(match: Match) -> bool:
-    return bool(match.labels or match.namespace_labels)
+def _may_match(match: Match, client: Client) -> bool:
+    """The same, if what is not known of the client is what the entry asks for."""
+    labels, of_namespace = client.labels, client.namespace_labels
+    told = client._replace(
+        namespace=client.namespace or match.namespace,
+        service_account=client.service_account or match.service_account,
+        labels=dict(match.labels) if labels is None else labels,
+        namespace_labels=dict(match.namespace_labels) if of_namespace is None else of_namespace,
+    )
+    return _matches(match, told)
 
 
 def _is_provable(match: Match) -> bool:

@@ -45,7 +45,8 @@ class Workloads:
             return self._with_pod(client, holder)
         if client.namespace is None:
             return client
-        return client._replace(namespace_labels=self._directory.labels_of(client.namespace))
+        doubt, labels = client.doubt or Doubt.ELSEWHERE, self._directory.labels_of(client.namespace)
+        return client._replace(doubt=doubt, namespace_labels=labels)
 
     def _holder(self, address: Address) -> Pod | Doubt | None:
         """See `Directory.holder`. There is doubt as well about an address of the cluster that no pod has."""

@@ -242,8 +242,10 @@ def test_a_token_says_its_namespace_and_leaves_labels_in_doubt() -> None:
         group("here", Match(namespace="here")),
         group("there", Match(namespace="there")),
         group("labelled", Match(namespace="here", labels=(("app", "batch"),))),
+        group("elsewhere", Match(namespace="there", labels=(("app", "batch"),))),
+        group("admin", Match(namespace="here", service_account="admin")),
         rule("all", "*.test", clients="here"),
-        deny("there", "x.test", clients="there"),
+        deny("not", "x.test", clients="there elsewhere admin"),
         deny("labelled", "y.test", clients="labelled"),
     )
     for doubt, by in ((None, "all"), ("stale", "labelled")):

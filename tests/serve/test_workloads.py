@@ -87,7 +87,7 @@ async def test_a_tokens_word_stands_and_only_its_own_pod_adds_to_it(
         assert found == AS_POD._replace(source=IdentitySource.TOKEN)
     else:
         team = {"team": "a"} if claimed[0] == "payments" else None
-        assert found == token._replace(namespace_labels=team)
+        assert found == token._replace(namespace_labels=team, doubt=Doubt.ELSEWHERE)
 
 
 class Showing:
