@@ -8,7 +8,7 @@ from gateway.app.configuration import load_materials
 from gateway.app.inspection.client_certificates import load_client_certificates
 from gateway.app.inspection.inspectors_in_force import check_inspectors
 from gateway.app.inspection.material import load_authority_material
-from gateway.cli.console import answers, complaints, say
+from gateway.cli.console import answers, complaints, counted, say
 from gateway.model.errors import ConfigError
 from gateway.settings.gateway import GatewaySettings
 from gateway.settings.load import (
@@ -95,9 +95,9 @@ def _accept(name: str, loaded: LoadedPolicy) -> bool:
         say(complaints(), f"warning: {warning}", "yellow")
     for note in loaded.notes:
         say(answers(), f"note: {note}")
-    counts = [_count(len(loaded.policy.rules), "rule"), _count(len(loaded.policy.groups), "group")]
+    counts = [counted(len(loaded.policy.rules), "rule"), counted(len(loaded.policy.groups), "group")]
     if loaded.warnings:
-        counts.append(_count(len(loaded.warnings), "warning"))
+        counts.append(counted(len(loaded.warnings), "warning"))
     say(answers(), f"{name}: ok, {', '.join(counts)}", "green")
     return True
 
@@ -105,9 +105,6 @@ def _accept(name: str, loaded: LoadedPolicy) -> bool:
 def _refuse(name: str, problems: Sequence[ConfigError]) -> bool:
     for problem in problems:
         say(complaints(), str(problem), "red")
-    say(answers(), f"{name}: {_count(len(problems), 'problem')}", "bold red")
+    say(answers(), f"{name}: {counted(len(problems), 'problem')}", "bold red")
     return False
 
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -66,6 +66,11 @@ def show(
         say(console, f"... and {len(rows) - MOST_ROWS} more rows: -o json prints all")
 
 
+def counted(number: int, what: str) -> str:
+    """`1 rule`, `2 rules`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def show_size(count: float) -> str:
     """Bytes in the largest unit of which there is one."""
     for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):

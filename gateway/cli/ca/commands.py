@@ -112,6 +112,7 @@ def ca_truststore(
     Status 0; 2 if the bundle cannot be read or the file is there already.
     """
     from gateway.cli.ca.truststore import write_truststore
+    from gateway.cli.console import counted
     from gateway.migrate.workloads.variables import USUAL_PASSWORD
     from gateway.model.errors import ConfigError
 
@@ -119,4 +120,4 @@ def ca_truststore(
         count = write_truststore(bundle, out, password or USUAL_PASSWORD)
     except ConfigError as refusal:
         fail(refusal)
-    typer.echo(f"{out}: {count} authorities")
+    typer.echo(f"{out}: {counted(count, 'certificate')}")
