@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.cli.console import answers, complaints, plain, say
+from gateway.cli.console import answers, complaints, counted, plain, say
 from gateway.cli.insight.source import Source
 from gateway.insight.attempts import Attempt, Tally, TooMuch, fold
 from gateway.insight.judging import enforced
@@ -124,8 +124,8 @@ def _sum_up(lesson: Lesson, left: Lesson, attempts: Mapping[Attempt, Tally], wri
     hosts = sum(len(proposal.hosts) + len(proposal.cidrs) for proposal in lesson.proposals)
     count = sum(tally.count for tally in attempts.values())
     file = f" in {written}" if written is not None and lesson.proposals else ""
-    say(console, f"{count} attempts read, {lesson.allowed_already} allowed already")
-    say(console, f"{len(lesson.proposals)} rules for {hosts} destinations{file}")
+    say(console, f"{counted(count, 'attempt')} read, {lesson.allowed_already} allowed already")
+    say(console, f"{counted(len(lesson.proposals), 'rule')} for {counted(hosts, 'destination')}{file}")
     still = [f"{host}:{proposal.port}" for proposal in left.proposals for host in (*proposal.hosts, *proposal.cidrs)]
     still += [f"{where}: it {why}" for where, why in left.left_out.items() if where not in lesson.left_out]
     for destination in still[:_TOLD]:

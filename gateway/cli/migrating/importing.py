@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from gateway.cli.console import complaints, plain, say
+from gateway.cli.console import complaints, counted, plain, say
 from gateway.migrate.findings import Effect, Findings, Unreadable
 from gateway.migrate.grants import Imported
 from gateway.migrate.reading import Node, read_documents
@@ -108,4 +108,4 @@ def _tell(findings: Findings, rules: Sequence[RuleText]) -> None:
         say(console, plain(f"wildcard: {line}"))
     counts = {effect: len(findings.having(effect)) for effect in (Effect.LEFT_OUT, Effect.WIDER)}
     lost = [f"{count} {effect}" for effect, count in counts.items() if count]
-    say(console, ", ".join([f"{len(rules)} rules", *lost]))
+    say(console, ", ".join([counted(len(rules), "rule"), *lost]))

@@ -59,11 +59,19 @@ def test_learn_gives_a_directory_a_file_of_its_own_and_begins_a_policy_where_the
 
 
 def test_learn_refuses_to_touch_what_it_would_have_to_rewrite(folder: Path) -> None:
-    (folder / "policy.yaml").write_text("rules: []\n")
+    text = "rules: [{name: a, hosts: [a.example]}]\n"
+    (folder / "policy.yaml").write_text(text)
     ended = gateway(folder, "learn", "--policy", "policy.yaml", "-w", "records.jsonl")
     assert (ended.returncode, ended.stdout) == (2, "")
     assert "rules: is written in one line" in ended.stderr
-    assert (folder / "policy.yaml").read_text() == "rules: []\n"
+    assert (folder / "policy.yaml").read_text() == text
+
+
+def test_a_policy_begins_empty_in_report_mode_and_learns_from_there(folder: Path) -> None:
+    (folder / "policy.yaml").write_text("version: 1\nmode: report\nrules: []\n")
+    assert gateway(folder, "learn", "--policy", "policy.yaml", "-w", "records.jsonl").returncode == 0
+    ended = gateway(folder, "replay", "--enforce", "--policy", "policy.yaml", "records.jsonl")
+    assert (ended.returncode, ended.stdout.splitlines()[0]) == (0, "newly denied: 0")
 
 
 def test_replay_names_what_breaks_and_says_so_with_its_status(folder: Path) -> None:
