@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
@@ -16,12 +17,15 @@ from tests.settings.texts import write
 ROOT = Path(__file__).parents[2]
 
 
-def gateway(directory: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+def gateway(
+    directory: Path, *arguments: str, stdin: TextIO | None = None, **environ: str
+) -> subprocess.CompletedProcess[str]:
     """`python -m gateway` with these arguments, started in `directory`."""
     return subprocess.run(
         [sys.executable, "-m", "gateway", *arguments],
         cwd=directory,
         env={**os.environ, "PYTHONPATH": str(ROOT), **environ},
+        stdin=stdin,
         capture_output=True,
         text=True,
         timeout=60,
