@@ -18,7 +18,6 @@ from gateway.settings.load import (
     load_resolver_authorities,
     load_settings,
     load_users,
-    with_policy,
 )
 from gateway.settings.policy import PolicyFile
 from gateway.settings.problems import BadValue, ConfigErrors
@@ -30,14 +29,17 @@ _GATEWAY_KEYS = frozenset(keys_of(GatewaySettings)) - frozenset(keys_of(PolicyFi
 _POLICY_KEYS = frozenset(keys_of(PolicyFile)) - frozenset(keys_of(GatewaySettings))
 
 
-def check_files(files: Sequence[Path]) -> bool:
-    """Check each, `gateway.yaml` here if none is named; False if any is invalid. Prints all findings."""
-    verdicts = [_check(file) for file in files] if files else [_check_gateway(None)]
+def check_files(files: Sequence[Path], config: Path | None = None) -> bool:
+    """Check each, `gateway.yaml` here if none is named; False if any is invalid. Prints all findings. `config` says what
+    policies may count on, such as an authority for inspection or secrets."""
+    verdicts = [_check(file, config) for file in files] if files else [_check_gateway(config)]
     return all(verdicts)
 
 
-def _check(file: Path) -> bool:
-    return _check_gateway(file) if is_gateway_file(file) else _check_policy(file)
+def _check(file: Path, config: Path | None) -> bool:
+    if not file.exists():
+        return _refuse(str(file), [ConfigError(str(file), "there is no such file")])
+    return _check_gateway(file) if is_gateway_file(file) else _check_policy(file, config)
 
 
 def is_gateway_file(file: Path) -> bool:
@@ -83,9 +85,9 @@ def _problems_of(load: Callable[[], object]) -> Sequence[ConfigError]:
     return ()
 
 
-def _check_policy(path: Path) -> bool:
+def _check_policy(path: Path, config: Path | None) -> bool:
     try:
-        return _accept(str(path), load_policy(with_policy(GatewaySettings(), path)))
+        return _accept(str(path), load_policy(load_settings(config, os.environ, path)))
     except ConfigErrors as refusal:
         return _refuse(str(path), refusal.problems)
 

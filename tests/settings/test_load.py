@@ -93,7 +93,7 @@ def test_a_policy_on_the_command_line_goes_before_the_files(tmp_path: Path) -> N
 
 
 def test_a_missing_policy_on_the_command_line_is_named_as_such(tmp_path: Path) -> None:
-    with pytest.raises(ConfigErrors, match=r"^--policy: policy: \S+/gone cannot be read"):
+    with pytest.raises(ConfigErrors, match=r"^--policy: \S+/gone cannot be read"):
         load(tmp_path / "gone")
 
 
