@@ -1,5 +1,6 @@
 """`egress-gateway check`: everything that is wrong with files, and their warnings."""
 
+import errno
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -37,8 +38,9 @@ def check_files(files: Sequence[Path], config: Path | None = None) -> bool:
 
 
 def _check(file: Path, config: Path | None) -> bool:
-    if not file.exists():
-        return _refuse(str(file), [ConfigError(str(file), "there is no such file")])
+    if not os.access(file, os.R_OK):
+        why = errno.EACCES if file.exists() else errno.ENOENT
+        return _refuse(str(file), [ConfigError(str(file), f"cannot be read: {os.strerror(why)}")])
     return _check_gateway(file) if is_gateway_file(file) else _check_policy(file, config)
 
 

@@ -144,7 +144,7 @@ def run(
 def check(
     files: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="FILE", help="gateway.yaml files, policy files or policy directories."),
+        typer.Argument(metavar="FILE", help="gateway.yaml files, policy files or policy directories.", readable=False),
     ] = None,
     config: Config = None,
 ) -> None:

@@ -14,6 +14,7 @@ from gateway.insight.judging import enforced
 from gateway.insight.learn import Lesson, Workload, group_names, learn, rule_names, within_reach
 from gateway.insight.patch import NotAppendable, patched
 from gateway.insight.reading import Unreadable
+from gateway.model.errors import ConfigError
 from gateway.policy.plan import Rules, build_rules
 from gateway.policy.rules import Match, Policy
 from gateway.settings.compile.policy import PolicySource, compile_policy
@@ -104,12 +105,16 @@ def _match_of(entry: Match, key: str) -> Match:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Atomically, with the mode that the file had."""
+    """Atomically, with the mode that the file had. Raises `ConfigErrors`."""
     fresh = path.with_name(f".{path.name}.new")
-    fresh.write_bytes(text.encode())
-    if path.exists():
-        fresh.chmod(path.stat().st_mode & 0o777)
-    fresh.replace(path)
+    try:
+        fresh.write_bytes(text.encode())
+        if path.exists():
+            fresh.chmod(path.stat().st_mode & 0o777)
+        fresh.replace(path)
+    except OSError as refusal:
+        fresh.unlink(missing_ok=True)
+        raise ConfigErrors([ConfigError(str(path), f"cannot be written: {refusal.strerror}")]) from refusal
 
 
 def _print_diff(file: PolicyText, text: str) -> None:

@@ -67,6 +67,12 @@ def test_learn_refuses_to_touch_what_it_would_have_to_rewrite(folder: Path) -> N
     assert (folder / "policy.yaml").read_text() == text
 
 
+def test_learn_says_where_it_cannot_write(folder: Path) -> None:
+    ended = gateway(folder, "learn", "--policy", "gone/policy.yaml", "-w", "records.jsonl")
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines()[-1] == "gone/policy.yaml: cannot be written: No such file or directory"
+
+
 def test_a_policy_begins_empty_in_report_mode_and_learns_from_there(folder: Path) -> None:
     (folder / "policy.yaml").write_text("version: 1\nmode: report\nrules: []\n")
     assert gateway(folder, "learn", "--policy", "policy.yaml", "-w", "records.jsonl").returncode == 0
