@@ -13,7 +13,16 @@ from gateway.migrate.grants import EVERYONE, Imported, Origin, Refusal, Who
 from gateway.migrate.patterns import ANYTHING, Patterns, name_at, tell
 from gateway.migrate.reading import Node
 from gateway.migrate.sets import EVERY_ADDRESS, EVERY_PORT, NO_ADDRESS, AddressSet, Spans, addresses, special_purpose
-from gateway.migrate.sources.kubernetes import Object, excepted, network_at, objects, port_spans, who_is_selected
+from gateway.migrate.sources.kubernetes import (
+    Object,
+    excepted,
+    namespaces_in,
+    network_at,
+    objects,
+    port_spans,
+    selected,
+    who_is_selected,
+)
 from gateway.model.addresses import Network
 from gateway.policy.rules import Reach
 
@@ -59,8 +68,13 @@ def _who(imported: Imported, policy: Object, denies: bool) -> Who | None:
     if not selector.mapping():
         imported.findings.note(policy.place, f"{policy.name} speaks of every pod there, and of every client here")
         return EVERYONE
-    imported.findings.left_out(policy.place, "a clusterwide selector has no namespace, which labels need here", denies)
-    return None
+    namespaces = namespaces_in(selector)
+    if namespaces is None:
+        imported.findings.left_out(policy.place, "a clusterwide selector without a namespace cannot be said", denies)
+        return None
+    picked = [selected(selector, namespace, imported.findings, denies) for namespace in namespaces]
+    entries = [entry for each in picked if each is not None for entry in each]
+    return Who((imported.group(policy.name, entries, policy.place),)) if entries else None
 
 
 def _allow(imported: Imported, origin: Origin, who: Who, rule: Node) -> None:

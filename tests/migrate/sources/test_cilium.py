@@ -263,3 +263,29 @@ def test_a_policy_for_all_pods_is_told_to_hold_for_all_clients() -> None:
     ours = gate(read_cilium_policies(documents(policy)))
     assert ours.passes("a.test:443")
     assert ours.texts(Effect.NOTE)[0] == "p speaks of every pod there, and of every client here"
+
+
+def clusterwide(labels: dict[str, str], *expressions: dict[str, object], rule: str = "egress") -> Gate:
+    selector = {"matchLabels": labels, "matchExpressions": list(expressions)}
+    to = [{"toFQDNs": [{"matchName": "a.test"}]}] if rule == "egress" else [{"toEntities": ["world"]}]
+    policy = {**spec_with(**{rule: to}), "kind": "CiliumClusterwideNetworkPolicy"}
+    policy["spec"] = {**policy["spec"], "endpointSelector": selector}
+    return gate(read_cilium_policies(documents(policy)))
+
+
+def test_a_clusterwide_policy_for_named_namespaces_is_for_their_pods() -> None:
+    several = {"key": "io.kubernetes.pod.namespace", "operator": "In", "values": ["one", "two"]}
+    ours = clusterwide({"app": "a"}, several)
+    assert ours.texts(Effect.LEFT_OUT) == []
+    assert [ours.passes("a.test:443", pod(name, app="a")) for name in ("one", "two", "three")] == [True, True, False]
+    assert not ours.passes("a.test:443", pod("one", app="b"))
+    ours = clusterwide({"k8s:io.kubernetes.pod.namespace": "two"}, several)
+    assert [ours.passes("a.test:443", pod(name)) for name in ("one", "two")] == [False, True]
+    ours = clusterwide({"k8s:io.kubernetes.pod.namespace": "three"}, several)
+    assert not any(ours.passes("a.test:443", pod(name)) for name in ("one", "two", "three"))
+
+
+def test_a_clusterwide_selector_without_a_namespace_is_told() -> None:
+    told = "a clusterwide selector without a namespace cannot be said"
+    assert clusterwide({"app": "a"}).texts(Effect.LEFT_OUT) == [told]
+    assert clusterwide({"app": "a"}, rule="egressDeny").texts(Effect.WIDER) == [told]
