@@ -275,6 +275,8 @@ def schema(kind: Annotated[str, typer.Argument(metavar="gateway|policy", help="W
     \b
     egress-gateway schema policy > policy.schema.json
     # yaml-language-server: $schema=policy.schema.json      (first line of policy.yaml)
+
+    Status 0; 2 if there is no such schema.
     """
     import json
 
