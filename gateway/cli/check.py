@@ -31,8 +31,8 @@ _POLICY_KEYS = frozenset(keys_of(PolicyFile)) - frozenset(keys_of(GatewaySetting
 
 
 def check_files(files: Sequence[Path], config: Path | None = None) -> bool:
-    """Check each, `gateway.yaml` here if none is named; False if any is invalid. Prints all findings. `config` says what
-    policies may count on, such as an authority for inspection or secrets."""
+    """Check each, `gateway.yaml` here if none is named; False if any is invalid. Prints all findings. `config` says
+    what policies may count on, such as an authority for inspection or secrets."""
     verdicts = [_check(file, config) for file in files] if files else [_check_gateway(config)]
     return all(verdicts)
 
@@ -111,4 +111,3 @@ def _refuse(name: str, problems: Sequence[ConfigError]) -> bool:
         say(complaints(), str(problem), "red")
     say(answers(), f"{name}: {counted(len(problems), 'problem')}", "bold red")
     return False
-

@@ -43,7 +43,9 @@ def test_without_proposals_nothing_changes() -> None:
     assert patched("rules: []\n", [], [], {}, set()) == "rules: []\n"
 
 
-@pytest.mark.parametrize("text", ["rules: []\n", "rules :  [ ]   # none yet\nclients: {}\n", "clients: { }\nrules:\t[]\n"])
+@pytest.mark.parametrize(
+    "text", ["rules: []\n", "rules :  [ ]   # none yet\nclients: {}\n", "clients: { }\nrules:\t[]\n"]
+)
 def test_a_list_that_is_written_as_empty_gets_entries(text: str) -> None:
     result = patched(text, [PROPOSAL], ["learned"], GROUPS, {"user-ci"})
     policy = policy_of(result)

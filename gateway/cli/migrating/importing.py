@@ -72,7 +72,7 @@ def _read(source: str, files: Sequence[Path], options: ImportOptions) -> Importe
     if source in ("smokescreen", "squid") and len(files) != 1:
         raise Unreadable(f"{source} is one file")
     if source == "squid":
-        return read_squid(_text(files[0]), str(files[0]), lambda name: _text(Path(name)), lambda name: sorted(glob(name)))
+        return read_squid(_text(files[0]), str(files[0]), lambda name: _text(Path(name)), _found)
     documents = [document for file in files for document in read_documents(_text(file), str(file))]
     if source != "smokescreen":
         return _read_objects(*_OF_OBJECTS[source], documents, ", ".join(map(str, files)))
@@ -88,6 +88,10 @@ def _read_objects(read: Read, kinds: Kinds, documents: Sequence[Node], files: st
         found = f", only {', '.join(others[:_OTHERS])}{', ...' * (len(others) > _OTHERS)}" if others else ""
         raise Unreadable(f"{files}: holds no {' or '.join(kinds)}{found}")
     return read(documents)
+
+
+def _found(pattern: str) -> list[str]:
+    return sorted(glob(pattern))  # noqa: PTH207  # Path.glob takes no absolute pattern
 
 
 def _text(file: Path) -> str:

@@ -54,7 +54,11 @@ def test_a_key_without_its_certificate_is_not_left_behind(tmp_path: Path) -> Non
     [
         ("", (), "--name: has 1 to 64 characters, not 0"),
         ("x" * 65, (), "--name: has 1 to 64 characters, not 65"),
-        ("x", ("example.com", "*.example.org"), r"--permit: '\*.example.org' is no domain; example.com stands for all below"),
+        (
+            "x",
+            ("example.com", "*.example.org"),
+            r"--permit: '\*.example.org' is no domain; example.com stands for all below",
+        ),
     ],
 )
 def test_init_says_what_it_cannot_put_into_a_certificate(

@@ -51,7 +51,10 @@ def test_what_would_be_wider_is_printed_only_if_accepted(tmp_path: Path) -> None
         (("import", "iptables", "x"), "SOURCE is one of smokescreen, squid, istio"),
         (("import", "istio", "/nowhere.yaml"), "/nowhere.yaml cannot be read: No such file or directory"),
         (("import", "squid", "a", "b"), "squid is one file"),
-        (("import", "smokescreen", str(EXAMPLES / "smokescreen.yaml"), "--ports", "0"), "--ports: \"0\": ports go from 1 to"),
+        (
+            ("import", "smokescreen", str(EXAMPLES / "smokescreen.yaml"), "--ports", "0"),
+            '--ports: "0": ports go from 1 to',
+        ),
         (
             ("import", "smokescreen", str(EXAMPLES / "smokescreen.yaml"), "--role", "x"),
             "--role is user or namespace, not 'x'",

@@ -1,7 +1,7 @@
 """Cilium's policies mean the same once they were imported, read beside them as its code makes expressions of them."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -265,7 +265,7 @@ def test_a_policy_for_all_pods_is_told_to_hold_for_all_clients() -> None:
     assert ours.texts(Effect.NOTE)[0] == "p speaks of every pod there, and of every client here"
 
 
-def clusterwide(labels: dict[str, str], *expressions: dict[str, object], rule: str = "egress") -> Gate:
+def clusterwide(labels: dict[str, str], *expressions: Mapping[str, object], rule: str = "egress") -> Gate:
     selector = {"matchLabels": labels, "matchExpressions": list(expressions)}
     to = [{"toFQDNs": [{"matchName": "a.test"}]}] if rule == "egress" else [{"toEntities": ["world"]}]
     policy = {**spec_with(**{rule: to}), "kind": "CiliumClusterwideNetworkPolicy"}

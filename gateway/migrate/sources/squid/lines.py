@@ -26,9 +26,7 @@ class Line:
     quoted: frozenset[int]
 
 
-def read_with_included(
-    text: str, file: str, list_file: ListFile, find: Find, depth: int = 0
-) -> Iterator[Line]:
+def read_with_included(text: str, file: str, list_file: ListFile, find: Find, depth: int = 0) -> Iterator[Line]:
     """The lines of a file, and in the place of an `include` those of the files that it names; one that names no file
     stays. Raises `Unreadable`."""
     for line in read_lines(text, file):

@@ -64,6 +64,8 @@ def test_ports_methods_and_users() -> None:
     assert REQUEST in Box().methods
 
 
-@pytest.mark.parametrize(("kind", "value"), [("url_regex", "x"), ("time", "MTWHF"), ("method", "POST"), ("proto", "HTTP")])
+@pytest.mark.parametrize(
+    ("kind", "value"), [("url_regex", "x"), ("time", "MTWHF"), ("method", "POST"), ("proto", "HTTP")]
+)
 def test_a_kind_that_no_policy_has_is_not_known(kind: str, value: str) -> None:
     assert not make_acl("a", kind, "x:1", [("x:1", value)], Findings()).known
