@@ -55,7 +55,7 @@ def show(
     line says how many more there are; `total` stands below all. The last `numbers` columns are set to the right."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for left, title in enumerate(titles, numbers - len(titles)):
-        table.add_column(title, no_wrap=True, overflow="ignore", justify="right" if left >= 0 else "left")
+        table.add_column(title, no_wrap=True, justify="right" if left >= 0 else "left")
     for row in rows[:MOST_ROWS]:
         table.add_row(*map(Text, cells(row)))
     if total:

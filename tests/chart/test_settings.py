@@ -88,6 +88,13 @@ def test_limits_know_how_many_gateways_there_may_be() -> None:
 
 
 @pytest.mark.parametrize("feature", FEATURES)
+def test_commands_in_a_pod_begin_beside_its_gateway_yaml(feature: str) -> None:
+    for kind in workloads(feature):
+        gateway = rendered_pod(rendered("helm4", feature), kind)["containers"][0]
+        assert gateway["workingDir"] == str(Path(gateway["args"][-1]).parent)
+
+
+@pytest.mark.parametrize("feature", FEATURES)
 def test_a_pod_has_time_to_drain(feature: str) -> None:
     found = rendered("helm4", feature)
     for kind in workloads(feature):

@@ -90,6 +90,13 @@ def test_replay_names_what_breaks_and_says_so_with_its_status(folder: Path) -> N
     assert lines[2] == ["10.0.0.1", "b.example:443", "2", *["2027-01-15T08:00:00.000Z"] * 2, "no_rule"]
 
 
+def test_numbers_end_below_the_end_of_their_title(folder: Path) -> None:
+    title, *rows = gateway(folder, "report", "records.jsonl").stdout.splitlines()
+    assert title.endswith("BYTES_DOWN")
+    assert rows
+    assert all(len(row) == len(title) and row[-1].isdigit() for row in rows)
+
+
 def test_a_table_shows_the_most_frequent_while_sums_and_json_are_whole(folder: Path) -> None:
     hosts = [f"h{number:04}.example" for number in range(MOST_ROWS + 5)]
     lines = [encode(seen(host)) for host in (*hosts, hosts[-1])]  # type: ignore[arg-type]  # as in `folder`
