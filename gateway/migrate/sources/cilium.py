@@ -31,6 +31,7 @@ KINDS = {NAMESPACED: "cilium.io", CLUSTERWIDE: "cilium.io"}
 _ELSEWHERE = ("toEndpoints", "toRequires", "toServices", "toNodes", "icmps", "authentication")
 _DESTINATIONS = ("toFQDNs", "toCIDR", "toCIDRSet", "toEntities", "toGroups", *_ELSEWHERE)
 _ONLY_STARS = re.compile(r"\*+\.?")
+_WHOLE_LABELS = re.compile(r"(?:\*\.){2,}([^*]+)")
 _ALLOWED = re.compile(r"[-a-zA-Z0-9_.*]{1,255}", re.ASCII)
 _WORLD = {"world": EVERY_ADDRESS, "all": EVERY_ADDRESS, "world-ipv4": AddressSet(EVERY_ADDRESS.v4)}
 _WORLD["world-ipv6"] = AddressSet(v6=EVERY_ADDRESS.v6)
@@ -200,6 +201,10 @@ def _pattern(written: str, place: str, findings: Findings) -> Patterns:
 
 def _inside_a_label(written: str, place: str, findings: Findings) -> Patterns:
     """A star inside a label has no counterpart; `*example.com` is, among others, example.com, and that is kept."""
+    if whole := _WHOLE_LABELS.fullmatch(written):
+        text = f'so many labels and no more or fewer; here "*.{whole[1]}" is any number'
+        findings.left_out(place, f"matchPattern {written}: {text}")
+        return ()
     bare = written.lstrip("*")
     kept = name_at(bare, Reach.EXACT) if "*" not in bare and not bare.startswith(".") else None
     left = f", only {bare} itself is kept" if kept is not None else ""

@@ -144,6 +144,16 @@ def test_the_fixed_vectors_of_match_patterns(pattern: str, expected: set[str]) -
     assert bool(told) == (passing != theirs or pattern in ("sub*.example.com", "a.**.example.com"))
 
 
+def test_a_number_of_labels_is_told_with_what_is_nearest_here() -> None:
+    findings = Findings()
+    [selector] = documents({"matchPattern": "*.*.Example.com"})
+    assert patterns_of(selector, findings) == ()
+    [remark] = findings.having(Effect.LEFT_OUT)
+    assert remark.text == (
+        'matchPattern *.*.example.com: so many labels and no more or fewer; here "*.example.com" is any number'
+    )
+
+
 def test_every_wildcard_is_told_with_its_meaning() -> None:
     findings = Findings()
     [selector] = documents({"matchPattern": "*.example.com"})
