@@ -58,10 +58,11 @@ def main() -> None:
 
 
 def end_where_answers_find_no_room(refusal: OSError) -> None:
-    """One line and status 2 for a full disk; 1 would be a finding. Raises whatever else it is again."""
-    if refusal.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or refusal.filename is not None:
+    """One line and status 2 where standard output is on a full disk: 1 would be a finding. Raises again whatever else
+    it is, and all that `run` meets, which prints no answers."""
+    if refusal.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or sys.argv[1:2] == ["run"]:
         raise refusal
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what waits is written once more at the end
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what still waits is written at the end
     typer.echo(f"standard output: {refusal.strerror}", err=True)
     sys.exit(2)
 
