@@ -23,6 +23,7 @@ _MEANING_NOTHING = dict.fromkeys(("adaptation_access", "follow_x_forwarded_for")
 """The ending of lines that change nothing; other lines are `allow all`."""
 _LEAVES_TLS_ALONE = ("splice", "peek", "stare", "none")
 """Of `ssl_bump`; others end TLS, and then `http_access` judges what is inside, or end the connection."""
+_OF_SSL_BUMP = {"terminate": "ends connections by the name in TLS: narrow hosts to the names that it lets pass"}
 _NOT_CARRIED = ("ssl_bump", "cache_peer", "never_direct", "delay_access", "tcp_outgoing_address", "request_header_add")
 
 
@@ -193,7 +194,8 @@ def _remark(lines: Iterable[Line], file: str, imported: Imported) -> None:
             why = "names no file that is here" if line.words[0] == "include" else "is not read"
             imported.findings.left_out(line.place, f"{line.words[0]} {why}, and may refuse", denies=True)
         elif line.words[0] == "ssl_bump" and line.words[1:] and line.words[1] not in _LEAVES_TLS_ALONE:
-            text = f"ssl_bump {line.words[1]} is not carried over, and requests inside of TLS may be refused by it"
+            does = _OF_SSL_BUMP.get(line.words[1], "requests inside of TLS may be refused by it")
+            text = f"ssl_bump {line.words[1]} is not carried over, and {does}"
             imported.findings.left_out(line.place, text, denies=True)
         elif line.words[0] in _NOT_CARRIED:
             imported.findings.left_out(line.place, f"{line.words[0]} is not carried over")

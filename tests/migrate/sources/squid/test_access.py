@@ -208,6 +208,13 @@ def test_what_cannot_be_carried_over_is_told_with_its_effect(access: str, left_o
     assert (min(found[0], 1), found[1]) == (min(left_out, 1), wider)
 
 
+def test_a_filter_by_names_in_tls_is_told_with_what_to_do() -> None:
+    text = "acl ok ssl::server_name .a.test\nssl_bump peek all\nssl_bump splice ok\nssl_bump terminate all\n"
+    ours = gate(read_squid(f"{text}http_access allow all\n", "squid.conf", _no_file))
+    [told] = ours.texts(Effect.WIDER)
+    assert told.endswith("ends connections by the name in TLS: narrow hosts to the names that it lets pass")
+
+
 def test_what_no_line_covers_goes_by_the_last_line_also_where_that_was_left_out() -> None:
     text = "acl odd url_regex x\nacl a dstdomain a.test\nhttp_access deny a\nhttp_access allow odd\n"
     assert not gate(read_squid(text, "squid.conf", _no_file)).passes("b.test:443")
