@@ -296,12 +296,9 @@ class Exchange:
         self._check_content()
         before = self._moved()
         idle = self._permit.terms.timeouts.idle
-        try:
-            with self._parts.deadlines.within(min(idle, HALF_CLOSED) if self._may_be_gone() else idle, self._too_slow):
-                await self._signal.wait()
-        except GatewayError:
-            if self._moved() == before:
-                raise
+        seconds = min(idle, HALF_CLOSED) if self._may_be_gone() else idle
+        if not await self._signal.rings_within(seconds, self._parts.deadlines) and self._moved() == before:
+            raise self._too_slow()
 
     def _is_sent(self) -> bool:
         """Whether all of the request came, and went on."""

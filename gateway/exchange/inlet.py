@@ -12,6 +12,7 @@ from typing import Generic, Protocol, TypeVar, cast
 from gateway.exchange.fields import trailers_of
 from gateway.model.errors import DownstreamError
 from gateway.model.reasons import Reason
+from gateway.model.roles import Deadlines
 from gateway.net.stream import HOLD_BOUND, Feeder, Stream
 from gateway.wire.http.messages import End, Event, Fields, MalformedMessage, Request, Response
 from gateway.wire.http.writing import chunk, last_chunk
@@ -26,7 +27,7 @@ class Signal:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[bool] | None = None
 
     def congested(self) -> None:
         """See `Feeder`."""
@@ -38,12 +39,25 @@ class Signal:
     def ring(self) -> None:
         """Something happened; the waiting task checks what it was."""
         if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+            self._waiter.set_result(True)
 
     async def wait(self) -> None:
         """Until the next ring."""
         self._waiter = self._loop.create_future()
         await self._waiter
+
+    async def rings_within(self, seconds: float, deadlines: Deadlines) -> bool:
+        """Until the next ring. False: `seconds` have passed without one."""
+        waiter = self._waiter = self._loop.create_future()
+        alarm = deadlines.after(seconds, self._give_up)
+        try:
+            return await waiter
+        finally:
+            alarm.cancel()
+
+    def _give_up(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(False)
 
 
 class Pacing(Protocol):

@@ -61,12 +61,12 @@ class _Conversation:
         """Until either side ends."""
         session, parts = self._session, self._parts
         session.join(connects)
-        parts.resting.add(self._signal)
+        parts.signals.add(self._signal)
         try:
             while not self._is_over():
                 await self._something()
         finally:
-            parts.resting.discard(self._signal)
+            parts.signals.discard(self._signal)
         if session.fault is not None:
             note(_ended_by(session.fault), self._connection)
         elif not session.is_lost:
@@ -83,18 +83,14 @@ class _Conversation:
         return (self._parts.draining or session.peer_leaves) and not self._askers
 
     async def _something(self) -> None:
-        """Wait until something happened; raises after too long."""
+        """Wait until something happened, or leave: it was idle for as long as allowed."""
         if self._askers:
             await self._signal.wait()
             return
         seconds = self._patience.idle if self._session.connection.has_settings else self._patience.head
-        try:
-            with self._parts.deadlines.within(seconds, lambda: DownstreamError(Reason.IDLE_TIMEOUT)):
-                await self._signal.wait()
-        except DownstreamError:  # not an error: it was idle for as long as allowed
-            if not self._askers:
-                self._session.sender.go_away(self._session.connection.last_stream, ErrorCode.NO_ERROR)
-                self._session.peer_leaves = True
+        if not await self._signal.rings_within(seconds, self._parts.deadlines) and not self._askers:
+            self._session.sender.go_away(self._session.connection.last_stream, ErrorCode.NO_ERROR)
+            self._session.peer_leaves = True
 
     async def end(self) -> None:
         """Nothing new begins, and what runs is cancelled. A task that is cancelled before it began leaves no record."""
@@ -171,12 +167,9 @@ class _Conversation:
         while asker.stream.queued():
             check_request(asker.inlet)
             before = asker.stream.queued()
-            try:
-                with self._parts.deadlines.within(self._patience.idle, lambda: DownstreamError(Reason.IDLE_TIMEOUT)):
-                    await asker.signal.wait()
-            except DownstreamError:
-                if asker.stream.queued() == before:
-                    raise
+            rang = await asker.signal.rings_within(self._patience.idle, self._parts.deadlines)
+            if not rang and asker.stream.queued() == before:
+                raise DownstreamError(Reason.IDLE_TIMEOUT)
 
     async def _refuse(
         self, asker: StreamAsker, error: GatewayError, request: Request | None, draft: ExchangeDraft

@@ -21,7 +21,7 @@ from gateway.exchange.plan import Plan
 from gateway.exchange.response import Asker
 from gateway.exchange.upstream import UpstreamSide
 from gateway.model.decision import Permit
-from gateway.model.errors import DownstreamError, GatewayError, UpstreamError
+from gateway.model.errors import DownstreamError, UpstreamError
 from gateway.model.reasons import Reason
 from gateway.model.record import Ended, ExchangeDraft, Side
 from gateway.model.roles import Meter
@@ -181,13 +181,9 @@ class Bridge:
 
     async def _something(self) -> None:
         before = self._up.taken, self._down.taken
-        try:
-            idle = self._permit.terms.timeouts.idle
-            with self._parts.deadlines.within(idle, lambda: DownstreamError(Reason.IDLE_TIMEOUT)):
-                await self._asker.signal.wait()
-        except GatewayError:
-            if (self._up.taken, self._down.taken) == before:
-                raise
+        rang = await self._asker.signal.rings_within(self._permit.terms.timeouts.idle, self._parts.deadlines)
+        if not rang and (self._up.taken, self._down.taken) == before:
+            raise DownstreamError(Reason.IDLE_TIMEOUT)
 
 
 def _pour(source: Inlet[Request] | Inlet[Response], outlet: Outlet) -> None:
