@@ -48,7 +48,8 @@ class Signal:
 
     async def rings_within(self, seconds: float, deadlines: Deadlines) -> bool:
         """Until the next ring. False: `seconds` have passed without one."""
-        waiter = self._waiter = self._loop.create_future()
+        waiter: asyncio.Future[bool] = self._loop.create_future()
+        self._waiter = waiter
         alarm = deadlines.after(seconds, self._give_up)
         try:
             return await waiter
@@ -118,25 +119,25 @@ class Channel(Sink, Protocol):
 class Outlet:
     """Content on its way to `stream`, framed anew; while the peer does not take it, `source` is not read.
 
-    `size` counts content without framing. `pacing` is None where nothing bounds its bytes.
+    `size` counts content without framing. `pacing` is None where nothing bounds its bytes. `trailers` are those of a
+    channel's message that may end now; None: it may not yet.
     """
 
-    __slots__ = ("_channel", "_is_chunked", "_trailers", "_write", "pacing", "size", "source", "stream")
+    __slots__ = ("_channel", "_is_chunked", "pacing", "size", "source", "stream", "trailers")
 
     def __init__(self, stream: Sink, source: "Inlet[Request] | Inlet[Response]", is_chunked: bool) -> None:
         self.stream = stream
-        self._channel = None if isinstance(stream, Stream) else cast("Channel", stream)
-        self._trailers: Fields | None = None
         self.source = source
         self.size = 0
         self.pacing: Pacing | None = None
+        self.trailers: Fields | None = None
+        self._channel = None if isinstance(stream, Stream) else cast("Channel", stream)
         self._is_chunked = is_chunked and self._channel is None
-        self._write = stream.write
 
     @property
     def taken(self) -> int:
         """How much of it the socket has taken; framing that is still queued counts as content."""
-        return max(0, self.size - self.stream.queued())
+        return max(0, self.size - self.stream.queued()) if self.size else 0
 
     def framed(self, data: bytes) -> bytes:
         """`data` with its framing. It counts as written."""
@@ -148,7 +149,7 @@ class Outlet:
     def ending(self, end: End) -> bytes:
         """The bytes that end the content; a channel writes them itself."""
         if self._channel is not None:
-            self._trailers = trailers_of(end)
+            self.trailers = trailers_of(end)
             return b""
         if not self._is_chunked:
             return b""
@@ -159,27 +160,23 @@ class Outlet:
         first = self.framed(held) if held else b""
         return first if end is None else first + self.ending(end)
 
-    @property
-    def trailers(self) -> Fields | None:
-        """Of a channel's message that may end now; None: it may not yet."""
-        return self._trailers
-
     def begin(self, head: Head, first: bytes) -> None:
         """A head and its `opening`, at once."""
         if isinstance(head, bytes):
-            self._write(head + first)
+            self.stream.write(head + first)
         elif self._channel is not None:
             self._channel.begin(head, first, self.trailers)
 
     def write(self, data: bytes) -> None:
         """The next piece."""
         self.size += len(data)
+        write = self.stream.write
         if self._is_chunked:
-            self._write(b"%x\r\n" % len(data))
-            self._write(data)
-            self._write(b"\r\n")
+            write(b"%x\r\n" % len(data))
+            write(data)
+            write(b"\r\n")
         else:
-            self._write(data)
+            write(data)
         if self.pacing is not None:
             self.pacing.moved(len(data))
 
@@ -187,9 +184,9 @@ class Outlet:
         """No piece follows."""
         last = self.ending(end)
         if last:
-            self._write(last)
+            self.stream.write(last)
         if self._channel is not None:
-            self._channel.conclude(self._trailers or ())
+            self._channel.conclude(self.trailers or ())
 
     def congested(self) -> None:
         """See `Feeder`."""

@@ -52,6 +52,10 @@ class GatedOutlet(Outlet):
         """See `Outlet`."""
         return self._onward.trailers
 
+    @trailers.setter
+    def trailers(self, trailers: Trailers | None) -> None:
+        self._onward.trailers = trailers
+
     def framed(self, data: bytes) -> bytes:
         """See `Outlet`. What is held back follows later."""
         self._gathers = True

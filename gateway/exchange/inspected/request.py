@@ -18,7 +18,7 @@ from gateway.exchange.upstream import UpstreamSide
 from gateway.model.decision import Deny, Permit, WouldDeny
 from gateway.model.errors import InternalError, Refused, UpstreamError
 from gateway.model.inspection.secret import Secret
-from gateway.model.inspection.terms import HeaderValue, NotAllowed, SecretName, comparable_name
+from gateway.model.inspection.terms import HeaderValue, Inspection, NotAllowed, SecretName, comparable_name
 from gateway.model.inspection.watching import Watchers
 from gateway.model.reasons import Reason
 from gateway.model.record import ExchangeDraft
@@ -38,15 +38,11 @@ _NO_SECRETS: Mapping[str, Secret] = {}
 
 
 def inspect_request(
-    plan: Plan, judged: Judged, draft: ExchangeDraft, secrets: SecretStore, is_verified: bool
-) -> "Inspected | None":
-    """None: the rule does not inspect requests. `is_verified`: the destination has proved over TLS, or must prove
-    before anything is sent to it, that it is whom the permit names. Raises `Refused`, or `InternalError` if a secret is
-    missing."""
+    inspection: Inspection, plan: Plan, judged: Judged, draft: ExchangeDraft, secrets: SecretStore, is_verified: bool
+) -> "Inspected":
+    """`is_verified`: the destination has proved over TLS, or must prove before anything is sent to it, that it is whom
+    the permit names. Raises `Refused`, or `InternalError` if a secret is missing."""
     permit = judged.permit
-    inspection = permit.terms.inspection
-    if inspection is None:
-        return None
     reading = read_request(plan, inspection)
     draft.media_type, draft.query, draft.headers = reading.media_type, reading.query, reading.headers
     max_body = _max_body(reading, permit, draft)
@@ -78,14 +74,11 @@ class Inspected:
             self._watched = Watched(watch, self._permit, self._draft, wait)
         return self._watched
 
-    @property
-    def changes_fields(self) -> bool:
-        """Whether other fields are forwarded than the client's."""
-        return bool(self._reading.inspection.replaced)
-
-    def fields_for(self, upstream: UpstreamSide) -> list[tuple[str, str]]:
+    def fields_for(self, upstream: UpstreamSide) -> list[tuple[str, str]] | None:
         """The fields to send over this connection, chosen just before they are sent: only a connection that is
-        verified, and that no rule would have refused, carries a secret."""
+        verified, and that no rule would have refused, carries a secret. None: those of the client."""
+        if not self._reading.inspection.replaced:
+            return None
         if self._given:
             if not upstream.is_verified:
                 raise InternalError(Reason.INTERNAL_ERROR, "a secret for a connection that is not verified")
@@ -152,11 +145,11 @@ class Inspected:
             raise UpstreamError(Reason.RESPONSE_ENCODED, "it cannot be scrubbed")
         return scrubbed(response, Scrubber(scrubs))
 
-    def download(self, stream: Sink, upstream: UpstreamSide, is_chunked: bool) -> Outlet:
+    def download(self, stream: Sink, source: Inlet[Response], is_chunked: bool) -> Outlet:
         """To the client."""
-        scrubs, down = self._scrubs(), Outlet(stream, upstream.inlet, is_chunked)
+        scrubs, down = self._scrubs(), Outlet(stream, source, is_chunked)
         if scrubs:
-            down = ScrubbedOutlet(stream, upstream.inlet, is_chunked, Scrubber(scrubs))
+            down = ScrubbedOutlet(stream, source, is_chunked, Scrubber(scrubs))
         return down if self._watched is None else self._watched.down(down)
 
 
