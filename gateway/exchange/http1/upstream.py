@@ -109,10 +109,10 @@ class UpstreamConnection:
     @property
     def is_clean(self) -> bool:
         """The last answer is complete, nothing came after it, and another request may be sent."""
-        inlet, reader = self.inlet, self.reader
+        inlet = self.inlet
         if inlet.is_over or inlet.is_lost or inlet.fault or self.stream.is_congested:
             return False
-        return not (reader.leftover or reader.is_switched)
+        return self.reader.is_between
 
     def check(self) -> None:
         """Raise `UpstreamError` if no answer can come any more."""

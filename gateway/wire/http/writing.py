@@ -21,8 +21,8 @@ def request_line(method: str, target: str) -> bytes:
 
 def field_lines(fields: Iterable[tuple[str, str]]) -> bytes:
     """All of a head but its first line. Raises ValueError if a line end stands in a value."""
-    lines = [f"{name}: {value}\r\n" for name, value in fields]
-    return _lines("".join(lines), len(lines)) + b"\r\n"
+    lines = [*map(": ".join, fields), "\r\n"]
+    return _lines("\r\n".join(lines), len(lines))
 
 
 def response_head(status: int, phrase: str, fields: Iterable[tuple[str, str]]) -> bytes:
@@ -37,7 +37,7 @@ def chunk(data: bytes) -> bytes:
 
 def last_chunk(trailers: Fields = ()) -> bytes:
     """The end of a chunked body. Raises ValueError if a line end stands in a value."""
-    return b"0\r\n" + _lines("".join([f"{name}: {value}\r\n" for name, value in trailers]), len(trailers)) + b"\r\n"
+    return b"0\r\n" + field_lines(trailers)
 
 
 def _lines(text: str, count: int) -> bytes:
