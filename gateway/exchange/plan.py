@@ -11,7 +11,7 @@ from gateway.exchange.hops import hops_left, with_hops
 from gateway.exchange.inlet import HeadFields
 from gateway.model.errors import DownstreamError
 from gateway.wire.http.messages import Request
-from gateway.wire.http.writing import field_lines, request_line
+from gateway.wire.http.writing import field_lines, request_opening
 from gateway.wire.http2 import heads as http2
 from gateway.wire.target import MalformedTarget, Target, parse_target
 
@@ -29,21 +29,19 @@ class Plan:
     hops: int | None
     loops: bool
     inspected: object = None
-    _host: str = ""
     _lines: bytes = b""
-    _fields: HeadFields | None = None
+    _http2: tuple[str, HeadFields] | None = None
 
     def head(self, host: str, via: str) -> bytes:
         """The head sent to the destination. `host` is the one that was judged, `via` our pseudonym."""
-        if host != self._host:
-            self._for(host)
         if not self._lines:
-            self._lines = self._written(self.passing, host, via)
-        return request_line(self.request.method, self.target.resource) + self._lines
+            self._lines = field_lines(self._sent(self.passing, via))
+        return request_opening(self.request.method, self.target.resource, host) + self._lines
 
     def changed_head(self, host: str, via: str, passing: list[tuple[str, str]]) -> bytes:
         """The same with other fields; they may hold secrets, so it is not kept."""
-        return request_line(self.request.method, self.target.resource) + self._written(passing, host, via)
+        lines = field_lines(self._sent(passing, via))
+        return request_opening(self.request.method, self.target.resource, host) + lines
 
     def aimed_at(self, request: Request, target: Target) -> "Plan":
         """The plan of a request with the same method, version and fields."""
@@ -55,7 +53,6 @@ class Plan:
             self.websocket,
             self.hops,
             self.loops,
-            _host=self._host,
             _lines=self._lines,
         )
 
@@ -63,27 +60,18 @@ class Plan:
         """For a destination that speaks HTTP/2; None: with the client's fields, and then it is kept."""
         if passing is not None:
             return self._http2_fields(passing, host, via)
-        if host != self._host or self._fields is None:
-            self._for(host)
-            self._fields = self._http2_fields(self.passing, host, via)
-        return self._fields
-
-    def _for(self, host: str) -> None:
-        if host != self._host:
-            self._host, self._lines, self._fields = host, b"", None
+        if self._http2 is None or self._http2[0] != host:
+            self._http2 = host, self._http2_fields(self.passing, host, via)
+        return self._http2[1]
 
     def _http2_fields(self, passing: list[tuple[str, str]], host: str, via: str) -> HeadFields:
-        request = self.request
-        fields = self._sent(passing, host, via)
+        request, fields = self.request, self._sent(passing, via)
         return http2.request_fields(request.method, host, self.target.resource, fields, request, self.websocket)
 
-    def _written(self, passing: list[tuple[str, str]], host: str, via: str) -> bytes:
-        return field_lines(self._sent(passing, host, via))
-
-    def _sent(self, passing: list[tuple[str, str]], host: str, via: str) -> list[tuple[str, str]]:
+    def _sent(self, passing: list[tuple[str, str]], via: str) -> list[tuple[str, str]]:
         if self.hops is not None:
             passing = with_hops(passing, self.hops - 1)
-        return request_fields(self.request, passing, host, via, self.websocket)
+        return request_fields(self.request, passing, via, self.websocket)
 
 
 def plan_request(request: Request, via: str, last: Plan | None = None) -> Plan:
@@ -104,7 +92,7 @@ def plan_request(request: Request, via: str, last: Plan | None = None) -> Plan:
         is_persistent=fields.is_persistent(request.minor),
         websocket=wants_websocket(request, fields),
         hops=hops_left(request, passing),
-        loops=has_come_by(passing, via),
+        loops=has_come_by(fields, via),
     )
 
 
