@@ -82,7 +82,7 @@ class _Conversation:
         self._parts = parts
         self._patience = patience
         self._plan: Plan | None = None
-        self._asker: PlainAsker | None = None
+        self._asker = PlainAsker(stream, self.inlet, self.signal)
 
     async def answer(self) -> bool:
         """One request and what becomes of it. True: another may follow."""
@@ -93,13 +93,8 @@ class _Conversation:
         try:
             request = self.inlet.heads.pop() if self.inlet.heads else await self._read_head()
             draft.method = request.method
-            plan = self._plan
-            if plan is None or plan.request != request:
-                plan = self._plan = plan_request(request, self._parts.via, plan)
-            asker = self._asker
-            if asker is None or asker.minor != request.minor:
-                asker = self._asker = PlainAsker(self._stream, self.inlet, self.signal, request.minor)
-            return await Exchange(plan, draft, asker, self._scope, self._parts).run()
+            plan = self._plan = plan_request(request, self._parts.via, self._plan)
+            return await Exchange(plan, draft, self._asker, self._scope, self._parts).run()
         except GatewayError as error:
             return await self._refuse(error, request, draft)
         except asyncio.CancelledError:

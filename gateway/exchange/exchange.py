@@ -241,10 +241,12 @@ class Exchange:
             inlet.pour_into(up)
 
     def _pass_interim(self, response: Response) -> None:
+        """1xx go on, but not to a client of HTTP/1.0 (RFC 9110 section 15.2)."""
         self._interim += 1
         if self._interim > MAX_INTERIM:
             raise UpstreamError(Reason.MALFORMED_RESPONSE, f"more than {MAX_INTERIM} interim responses")
-        self._asker.pass_interim(response, self._parts)
+        if self._request.minor == 1:
+            self._asker.pass_interim(response, self._parts)
 
     # To the client.
 

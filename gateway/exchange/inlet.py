@@ -120,10 +120,10 @@ class Outlet:
     """Content on its way to `stream`, framed anew; while the peer does not take it, `source` is not read.
 
     `size` counts content without framing. `pacing` is None where nothing bounds its bytes. `trailers` are those of a
-    channel's message that may end now; None: it may not yet.
+    message that may end now; None: it may not yet.
     """
 
-    __slots__ = ("_channel", "_is_chunked", "pacing", "size", "source", "stream", "trailers")
+    __slots__ = ("_is_chunked", "pacing", "size", "source", "stream", "trailers")
 
     def __init__(self, stream: Sink, source: "Inlet[Request] | Inlet[Response]", is_chunked: bool) -> None:
         self.stream = stream
@@ -131,8 +131,7 @@ class Outlet:
         self.size = 0
         self.pacing: Pacing | None = None
         self.trailers: Fields | None = None
-        self._channel = None if isinstance(stream, Stream) else cast("Channel", stream)
-        self._is_chunked = is_chunked and self._channel is None
+        self._is_chunked = is_chunked and isinstance(stream, Stream)
 
     @property
     def taken(self) -> int:
@@ -148,12 +147,8 @@ class Outlet:
 
     def ending(self, end: End) -> bytes:
         """The bytes that end the content; a channel writes them itself."""
-        if self._channel is not None:
-            self.trailers = trailers_of(end)
-            return b""
-        if not self._is_chunked:
-            return b""
-        return last_chunk(trailers_of(end)) if end.trailers else last_chunk()
+        self.trailers = trailers_of(end) if end.trailers else ()
+        return last_chunk(self.trailers) if self._is_chunked else b""
 
     def opening(self, held: bytes, end: End | None) -> bytes:
         """The content that is there already, `framed`, and its `ending` if that is there as well."""
@@ -164,8 +159,8 @@ class Outlet:
         """A head and its `opening`, at once."""
         if isinstance(head, bytes):
             self.stream.write(head + first)
-        elif self._channel is not None:
-            self._channel.begin(head, first, self.trailers)
+        else:
+            cast("Channel", self.stream).begin(head, first, self.trailers)
 
     def write(self, data: bytes) -> None:
         """The next piece."""
@@ -185,8 +180,8 @@ class Outlet:
         last = self.ending(end)
         if last:
             self.stream.write(last)
-        if self._channel is not None:
-            self._channel.conclude(self.trailers or ())
+        if not isinstance(self.stream, Stream):
+            cast("Channel", self.stream).conclude(self.trailers or ())
 
     def congested(self) -> None:
         """See `Feeder`."""
@@ -242,17 +237,17 @@ class Inlet(ABC, Generic[H]):
             if isinstance(event, bytes):
                 if outlet is not None:
                     outlet.write(event)
-                else:
-                    self._content.append(event)
-                    self._held += len(event)
+                    continue
+                self._content.append(event)
+                self._held += len(event)
+                if self._held >= HOLD_BOUND:
+                    self.pause()
             elif isinstance(event, End):
                 self.end = event
                 if outlet is not None:
                     outlet.finish(event)
             else:
                 self.heads.append(event)  # type: ignore[arg-type]  # a reader of requests reads no responses
-        if outlet is None and self._held >= HOLD_BOUND:
-            self.pause()
         if outlet is None or self.end is not None:
             self.tell()
 

@@ -75,8 +75,10 @@ class Plan:
 
 
 def plan_request(request: Request, via: str, last: Plan | None = None) -> Plan:
-    """`last` is the plan of the request before this one. Raises `DownstreamError` for a request that is never
-    forwarded."""
+    """`last` is the plan of the request before this one; it is the answer if the two are equal. Raises
+    `DownstreamError` for a request that is never forwarded."""
+    if last is not None and last.request == request:
+        return last
     try:
         target = parse_target(request.target, request.method)
     except MalformedTarget as malformed:

@@ -1,7 +1,9 @@
 """The head of a response as the client gets it. As with requests, the last one is kept with its connection."""
 
+import re
 from dataclasses import dataclass
 from email.utils import formatdate
+from math import inf
 from typing import Protocol
 
 from gateway.exchange.fields import WEBSOCKET, Sorted, response_fields, sort_response
@@ -13,6 +15,8 @@ from gateway.wire.http2 import heads as http2
 
 _NOT_MODIFIED = 304
 _DATE = len("date")
+_KEEPS = re.compile(r"timeout *= *([0-9]{1,6})", re.IGNORECASE)
+_UNDER_WAY = 1.0  # seconds
 
 
 class Asker(Protocol):
@@ -47,7 +51,8 @@ class Asker(Protocol):
 @dataclass(slots=True)
 class Telling:
     """One final response, for requests of HTTP/1.`minor`. `framing` is how the client learns where the content ends;
-    `is_persistent`: the destination goes on using its connection; `is_dated`: it has said when it answered."""
+    `is_persistent`: the destination goes on using its connection, for `keeps_for` seconds after its answer;
+    `is_dated`: it has said when it answered."""
 
     response: Response
     minor: int
@@ -55,6 +60,7 @@ class Telling:
     fields: Sorted
     framing: Delimiter
     is_persistent: bool
+    keeps_for: float
     is_dated: bool
     _told_at: int = 0
     _keeps: bool = False
@@ -63,7 +69,8 @@ class Telling:
 
     def fields_for_http2(self, parts: Parts) -> HeadFields:
         """The same for a client of HTTP/2."""
-        self._renew(parts)
+        if not self.is_dated:
+            self._renew(parts)
         if self._fields is None:
             fields = _final_fields(self, parts)
             self._fields = http2.response_fields(self.response.status, fields, self.length)
@@ -80,14 +87,16 @@ class Telling:
 
     def head(self, keeps: bool, parts: Parts) -> bytes:
         """`keeps`: the client may send another request after this."""
-        self._renew(parts)
+        if not self.is_dated:
+            self._renew(parts)
         if keeps is not self._keeps or not self._head:
             self._keeps, self._head = keeps, _head_for(self, keeps, parts)
         return self._head
 
     def _renew(self, parts: Parts) -> None:
         """A Date of ours holds for a second."""
-        if not self.is_dated and (now := int(parts.clock.time())) != self._told_at:
+        now = int(parts.clock.time())
+        if now != self._told_at:
             self._told_at, self._head, self._fields = now, b"", None
 
 
@@ -99,7 +108,8 @@ def tell(request: Request, response: Response, last: Telling | None) -> Telling:
     fields = sort_response(response)
     persistent = response.framing.delimiter is not Delimiter.CLOSE and fields.is_persistent(response.minor)
     is_dated = any(len(name) == _DATE and name.lower() == "date" for name, _ in fields.passing)
-    return Telling(response, request.minor, is_head, fields, _client_framing(request, response), persistent, is_dated)
+    framing, keeps_for = _client_framing(request, response), _keeps_for(fields)
+    return Telling(response, request.minor, is_head, fields, framing, persistent, keeps_for, is_dated)
 
 
 def interim_head(response: Response, parts: Parts) -> bytes:
@@ -134,6 +144,12 @@ def _client_framing(request: Request, response: Response) -> Delimiter:
     if delimiter is Delimiter.NONE or delimiter is Delimiter.LENGTH:
         return delimiter
     return Delimiter.CHUNKED if request.minor == 1 else Delimiter.CLOSE
+
+
+def _keeps_for(fields: Sorted) -> float:
+    """Seconds, less those for which a request may be under way: it would meet the end of the connection."""
+    seconds = _KEEPS.search(",".join(fields.held.get("keep-alive", ())))
+    return inf if seconds is None else int(seconds[1]) - _UNDER_WAY
 
 
 def _final_fields(telling: Telling, parts: Parts) -> list[tuple[str, str]]:

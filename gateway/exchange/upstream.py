@@ -166,7 +166,8 @@ class Pool:
     def share(self, key: Hashable, connection: Shared) -> None:
         """Let exchanges share this one from now on."""
         self._shared.setdefault(key, []).append(connection)
-        self._watch()
+        if self._alarm is None:
+            self._watch()
 
     def _with_room(self, key: Hashable) -> Shared | None:
         shared = self._shared.get(key)
@@ -188,8 +189,8 @@ class Pool:
 
     def give(self, key: Hashable, connection: UpstreamConnection) -> None:
         """Keep one between two exchanges, or close it where there is no room or it has been used for long."""
-        waiting = self._idle.setdefault(key, [])
-        too_old = self._monotonic() - connection.dialled_at > LONGEST_USE
+        waiting, now = self._idle.setdefault(key, []), self._monotonic()
+        too_old = now - connection.dialled_at > LONGEST_USE
         if too_old or self._count >= IDLE_AT_MOST or len(waiting) >= IDLE_FOR_ONE_KEY:
             if not waiting:
                 del self._idle[key]
@@ -197,12 +198,12 @@ class Pool:
             return
         waiting.append(connection)
         self._count += 1
-        connection.enter_pool(partial(self.forget, key, connection), self._monotonic())
-        self._watch()
+        connection.enter_pool(partial(self.forget, key, connection), now)
+        if self._alarm is None:
+            self._watch()
 
     def _watch(self) -> None:
-        if self._alarm is None:
-            self._alarm = self._deadlines.after(IDLE_SECONDS, self._sweep)
+        self._alarm = self._deadlines.after(IDLE_SECONDS, self._sweep)
 
     def close(self) -> None:
         """Close all that wait."""

@@ -18,16 +18,14 @@ class PlainAsker:
     stream: Stream
     inlet: RequestInlet
     signal: Signal
-    minor: int
 
     def head(self, telling: Telling, keeps: bool, parts: Parts) -> bytes:
         """See `Asker`."""
         return telling.head(keeps, parts)
 
     def pass_interim(self, response: Response, parts: Parts) -> None:
-        """1xx go on, but not to a client of HTTP/1.0 (RFC 9110 section 15.2)."""
-        if self.minor == 1:
-            self.stream.write(interim_head(response, parts))
+        """See `Asker`."""
+        self.stream.write(interim_head(response, parts))
 
     def switch(self, response: Response, parts: Parts) -> int:
         """See `Asker`."""

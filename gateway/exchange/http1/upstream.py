@@ -1,7 +1,6 @@
 """A connection to a destination that speaks HTTP/1; it carries one exchange after the other."""
 
 import os
-import re
 from base64 import b64encode
 from collections.abc import Callable
 from math import inf
@@ -18,8 +17,6 @@ from gateway.wire.http.codec import ResponseReader
 from gateway.wire.http.messages import MalformedMessage, Response
 
 _KEY_SIZE = 16  # RFC 6455 section 4.1
-_KEEPS = re.compile(r"timeout *= *([0-9]{1,6})", re.IGNORECASE)
-_UNDER_WAY = 1.0  # seconds
 
 
 def _nobody_waits() -> None:
@@ -151,14 +148,8 @@ class UpstreamConnection:
         self.inlet.begin()  # its last client may have paused it, and then its end would go unnoticed
         self.is_reused = True
         self.idle_since = now
-        self.kept_until = now + self._patience()
+        self.kept_until = inf if self.telling is None else now + self.telling.keeps_for
         self._leave = leave
-
-    def _patience(self) -> float:
-        """Seconds, less those for which a request may be under way: it would meet the end of the connection."""
-        values = [] if self.telling is None else self.telling.fields.held.get("keep-alive", [])
-        seconds = _KEEPS.search(",".join(values))
-        return inf if seconds is None else int(seconds[1]) - _UNDER_WAY
 
     def leave_pool(self) -> None:
         """It is used again, or closed."""

@@ -133,7 +133,8 @@ class _Conversation:
                 check_request(asker.inlet)
             request = asker.inlet.heads.pop()
             draft.method = request.method
-            await Exchange(self._plan_of(request), draft, asker, self._scope, self._parts).run()
+            plan = self._plan = plan_request(request, self._parts.via, self._plan)
+            await Exchange(plan, draft, asker, self._scope, self._parts).run()
             await self._delivered(asker)
         except GatewayError as error:
             await self._refuse(asker, self._cause_of(error), request, draft)
@@ -155,12 +156,6 @@ class _Conversation:
         """A client that is lost to an exchange may have been at fault in something else."""
         fault = self._session.fault
         return _ended_by(fault) if fault is not None and isinstance(error, DownstreamError) else error
-
-    def _plan_of(self, request: Request) -> Plan:
-        plan = self._plan
-        if plan is None or plan.request != request:
-            plan = self._plan = plan_request(request, self._parts.via, plan)
-        return plan
 
     async def _delivered(self, asker: StreamAsker) -> None:
         """Until the client has taken what it was sent. Raises `DownstreamError` if it takes nothing for long."""
