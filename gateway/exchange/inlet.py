@@ -50,13 +50,14 @@ class Signal:
         """Until the next ring. False: `seconds` have passed without one."""
         waiter: asyncio.Future[bool] = self._loop.create_future()
         self._waiter = waiter
-        alarm = deadlines.after(seconds, self._give_up)
+        slot = deadlines.enlist(self, seconds)
         try:
             return await waiter
         finally:
-            alarm.cancel()
+            slot.discard(self)
 
-    def _give_up(self) -> None:
+    def expire(self) -> None:
+        """See `Waiting`."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(False)
 

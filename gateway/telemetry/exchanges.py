@@ -5,7 +5,7 @@ As in `sealing`: what a peer could make long is cut, and foreign text is made pr
 
 from gateway.model.decision import Deny
 from gateway.model.reasons import Reason
-from gateway.model.record import Dialled, Ended, ExchangeDraft, ExchangeRecord, Side, verdict_of
+from gateway.model.record import Dialled, Ended, ExchangeDraft, ExchangeRecord, Seen, Side, verdict_of
 from gateway.telemetry.sealing import (
     LIST_LIMIT,
     add_addresses,
@@ -72,21 +72,21 @@ def _add_request(record: ExchangeRecord, draft: ExchangeDraft) -> None:
         record["http_version"] = draft.http_version
     if draft.status is not None:
         record["status"] = draft.status
-    _add_inspected(record, draft)
+    if draft.seen is not None:
+        _add_seen(record, draft.seen)
 
 
-def _add_inspected(record: ExchangeRecord, draft: ExchangeDraft) -> None:
-    """What a rule with `inspect` has looked at, added or logged."""
-    if draft.media_type:
-        record["content_type"] = printable(draft.media_type)
-    if draft.query:
-        record["query"] = printable(draft.query)
-    if draft.headers:
-        record["request_headers"] = _joined(draft.headers)
-    if draft.secrets:
-        record["secrets"] = draft.secrets
-    if draft.said is not None and draft.said.notes:
-        record["annotations"] = {printable(key): printable(value) for key, value in draft.said.notes.items()}
+def _add_seen(record: ExchangeRecord, seen: Seen) -> None:
+    if seen.media_type:
+        record["content_type"] = printable(seen.media_type)
+    if seen.query:
+        record["query"] = printable(seen.query)
+    if seen.headers:
+        record["request_headers"] = _joined(seen.headers)
+    if seen.secrets:
+        record["secrets"] = seen.secrets
+    if seen.said is not None and seen.said.notes:
+        record["annotations"] = {printable(key): printable(value) for key, value in seen.said.notes.items()}
 
 
 def _joined(fields: tuple[tuple[str, str], ...]) -> dict[str, str]:

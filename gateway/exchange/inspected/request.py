@@ -21,7 +21,7 @@ from gateway.model.inspection.secret import Secret
 from gateway.model.inspection.terms import HeaderValue, Inspection, NotAllowed, SecretName, comparable_name
 from gateway.model.inspection.watching import Watchers
 from gateway.model.reasons import Reason
-from gateway.model.record import ExchangeDraft
+from gateway.model.record import ExchangeDraft, Seen
 from gateway.model.roles import SecretStore
 from gateway.policy.requests.scrubbing import Scrubber
 from gateway.wire.http.messages import Delimiter, Request, Response
@@ -44,14 +44,14 @@ def inspect_request(
     the permit names. Raises `Refused`, or `InternalError` if a secret is missing."""
     permit = judged.permit
     reading = read_request(plan, inspection)
-    draft.media_type, draft.query, draft.headers = reading.media_type, reading.query, reading.headers
+    seen = draft.seen = Seen(reading.media_type, reading.query, reading.headers)
     max_body = _max_body(reading, permit, draft)
     given = _NO_SECRETS
     if inspection.secrets and not _is_doubtful(permit, draft, is_verified):
         if not is_verified:
             raise Refused(_deny(permit, NotAllowed(Reason.SECRET_NEEDS_TLS, f"secret {inspection.secrets[0]}")))
         given = {name: _find(name, judged, secrets) for name in inspection.secrets}
-    return Inspected(permit, draft, reading, max_body, given)
+    return Inspected(permit, draft, seen, reading, max_body, given)
 
 
 @dataclass(slots=True)
@@ -60,6 +60,7 @@ class Inspected:
 
     _permit: Permit
     _draft: ExchangeDraft
+    _seen: Seen
     _reading: Reading
     _max_body: int | None
     _given: Mapping[str, Secret]
@@ -71,6 +72,7 @@ class Inspected:
         names = self._reading.inspection.inspectors
         if names:
             watch = watchers.watch(names, ring, self._permit.report)
+            self._seen.said = watch.said
             self._watched = Watched(watch, self._permit, self._draft, wait)
         return self._watched
 
@@ -85,7 +87,7 @@ class Inspected:
             if self._was_set_aside(upstream):
                 self._given = _NO_SECRETS
             else:
-                self._draft.secrets = self._reading.inspection.secrets
+                self._seen.secrets = self._reading.inspection.secrets
         fields = [*self._reading.kept, *self._set_fields()]
         if not self._scrubs():
             return fields

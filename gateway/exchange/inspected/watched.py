@@ -34,7 +34,6 @@ class Watched:
         self._draft = draft
         self._wait = wait
         self._gated: list[GatedOutlet] = []
-        draft.said = watch.said
 
     async def judge_request(self, plan: Plan, judged: Judged, is_secure: bool, inlet: Inlet[Request]) -> None:
         """The head; content as well if it is small, so that nothing is dialled for a refused request. Raises `Refused`.

@@ -11,6 +11,7 @@ from gateway.exchange.inspected.outlets import Upload
 from gateway.exchange.inspected.reading import Reading
 from gateway.exchange.inspected.request import Inspected
 from gateway.model.inspection.terms import Inspection
+from gateway.model.record import Seen
 from gateway.net.stream import Feeder
 from gateway.wire.http.messages import End, Fields
 from tests.telemetry.drafts import asked, exchanged, permit_of
@@ -89,7 +90,7 @@ def test_no_trailer_is_called_like_what_was_dropped_or_renames_what_was_asked() 
 def test_a_request_of_which_something_was_withheld_does_not_count_as_sent() -> None:
     """The destination still waits for the rest: nothing else may go over the connection."""
     reading = cast(Reading, SimpleNamespace(inspection=Inspection()))
-    inspected = Inspected(permit_of(asked()), exchanged(), reading, MAX_BODY, {})
+    inspected = Inspected(permit_of(asked()), exchanged(), Seen(), reading, MAX_BODY, {})
     assert inspected.is_sent
     upload = inspected.upload(Channel(), cast("RequestInlet", Source()), True)
     upload.write(bytes(MAX_BODY))
