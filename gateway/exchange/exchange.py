@@ -11,7 +11,7 @@ from collections.abc import Hashable
 from functools import lru_cache, partial
 
 from gateway.exchange.http1.upstream import UpstreamConnection
-from gateway.exchange.inlet import Head, Outlet, check_request
+from gateway.exchange.inlet import Outlet, check_request
 from gateway.exchange.inspected.request import Inspected, inspect_request
 from gateway.exchange.inspected.watched import Watched
 from gateway.exchange.pacing.debt import budget_spent, pay
@@ -119,10 +119,7 @@ class Exchange:
                 try:
                     keeps = await self._forward(judged, key)
                 except BaseException as failure:
-                    self._count(is_complete=False)
-                    if self._upstream is not None:
-                        note_failure(parts.breakers, permit, self._upstream, failure)
-                        self._upstream.abort()
+                    self._break_off(failure)
                     raise
                 self._count(is_complete=True)
                 return keeps
@@ -131,6 +128,12 @@ class Exchange:
                 self._watched.close()
             if self._meter is not None:
                 part(self._up, self._down)
+
+    def _break_off(self, failure: BaseException) -> None:
+        self._count(is_complete=False)
+        if self._upstream is not None:
+            note_failure(self._parts.breakers, self._permit, self._upstream, failure)
+            self._upstream.abort()
 
     async def _show_request(self, inspected: Inspected, judged: Judged) -> None:
         """To the inspectors that the rule names, if any."""
@@ -292,8 +295,8 @@ class Exchange:
             await self._signal.wait()
 
     async def _wait(self) -> None:
-        """Until something happened. Raises if nothing moves for `idle`, if the client is gone or may well be, or if what
-        it sends is more than the rule allows or what its inspectors object to."""
+        """Until something happened. Raises if nothing moves for `idle`, if the client is gone or may well be, or if it
+        sends more than the rule allows or what its inspectors object to."""
         check_request(self._inlet)
         if self._meter is not None and (is_cut(self._up) or is_cut(self._down)):
             raise budget_spent(self._permit)

@@ -6,7 +6,6 @@ message rests on these, and an attacker would like to have them removed unseen b
 """
 
 import re
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from gateway.wire.http.messages import Delimiter, End, Fields, Request, Response, elements, version_of
@@ -70,8 +69,8 @@ _TOKEN_CHARACTER = re.compile(r"[^!#$%&'*+.^_`|~0-9A-Za-z-]")
 
 
 class Sorted(NamedTuple):
-    """The fields of a head: those that are forwarded, and values of the others, and of Via, by lower-case name. `options`
-    are those of Connection, and of the Proxy-Connection that old clients send to proxies."""
+    """The fields of a head: those that are forwarded, and by lower-case name the values of the others, and of Via.
+    `options` are those of Connection, and of the Proxy-Connection that old clients send to proxies."""
 
     passing: list[tuple[str, str]]
     held: dict[str, list[str]]

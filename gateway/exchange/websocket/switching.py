@@ -25,7 +25,7 @@ from gateway.model.errors import DownstreamError, UpstreamError
 from gateway.model.reasons import Reason
 from gateway.model.record import Ended, ExchangeDraft, Side
 from gateway.model.roles import Meter
-from gateway.net.paced_relay import relay_for
+from gateway.net.paced_relay import joining_for
 from gateway.net.relay import Relay
 from gateway.net.stream import Stream
 from gateway.wire.http.messages import End, Event, Request, Response
@@ -80,9 +80,9 @@ async def _relay(
         if early:
             stream.data_received(early)  # held by it again, for the relay to begin with
     args = parts.deadlines, parts.splices, timeouts.idle, timeouts.lifetime, parts.clock.monotonic
-    relay = relay_for(meter)(downstream, upstream.stream, draft.transfer, *args)
+    relay = Relay(downstream, upstream.stream, draft.transfer, *args)
     with _shown_as_open(relay, draft):
-        await relay.run()
+        await relay.run(joining_for(meter))
     await upstream.stream.aclose()
 
 
