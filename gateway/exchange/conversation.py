@@ -5,11 +5,11 @@ import logging
 from typing import NamedTuple
 
 from gateway.exchange.exchange import Exchange
-from gateway.exchange.http1.asker import PlainAsker
+from gateway.exchange.http1.downstream import DownstreamConnection
 from gateway.exchange.http1.inlets import RequestInlet
 from gateway.exchange.inlet import Signal, check_request
 from gateway.exchange.parts import Parts
-from gateway.exchange.plan import Plan, plan_request
+from gateway.exchange.plan import RequestPlan, plan_request
 from gateway.exchange.scope import Scope
 from gateway.model.errors import DownstreamError, GatewayError, InternalError
 from gateway.model.reasons import Reason
@@ -71,7 +71,7 @@ async def all_taken(stream: Stream, signal: Signal, parts: Parts, patience: Pati
 
 
 class _Conversation:
-    __slots__ = ("_asker", "_connection", "_parts", "_patience", "_plan", "_scope", "_stream", "inlet", "signal")
+    __slots__ = ("_connection", "_downstream", "_parts", "_patience", "_plan", "_scope", "_stream", "inlet", "signal")
 
     def __init__(self, stream: Stream, draft: Draft, scope: Scope, parts: Parts, patience: Patience) -> None:
         self.signal = Signal()
@@ -81,8 +81,8 @@ class _Conversation:
         self._scope = scope
         self._parts = parts
         self._patience = patience
-        self._plan: Plan | None = None
-        self._asker = PlainAsker(stream, self.inlet, self.signal)
+        self._plan: RequestPlan | None = None
+        self._downstream = DownstreamConnection(stream, self.inlet, self.signal)
 
     async def answer(self) -> bool:
         """One request and what becomes of it. True: another may follow."""
@@ -94,7 +94,7 @@ class _Conversation:
             request = self.inlet.heads.pop() if self.inlet.heads else await self._read_head()
             draft.method = request.method
             plan = self._plan = plan_request(request, self._parts.via, self._plan)
-            return await Exchange(plan, draft, self._asker, self._scope, self._parts).run()
+            return await Exchange(plan, draft, self._downstream, self._scope, self._parts).run()
         except GatewayError as error:
             return await self._refuse(error, request, draft)
         except asyncio.CancelledError:

@@ -18,8 +18,8 @@ from gateway.exchange.pacing.debt import budget_spent, pay
 from gateway.exchange.pacing.health import heed_patience, note_answer, note_failure
 from gateway.exchange.pacing.outlet import is_cut, paced, part
 from gateway.exchange.parts import Parts
-from gateway.exchange.plan import Plan
-from gateway.exchange.response import Asker, Telling, tell
+from gateway.exchange.plan import RequestPlan
+from gateway.exchange.response import DownstreamSide, ResponsePlan, plan_response
 from gateway.exchange.scope import Judged, Scope
 from gateway.exchange.upstream import UpstreamSide, pool_key
 from gateway.exchange.websocket.switching import switch
@@ -48,9 +48,9 @@ class Exchange:
     """One exchange, from the request's head to the end of the response. `run` once."""
 
     __slots__ = (
-        "_asker",
         "_dials",
         "_down",
+        "_downstream",
         "_draft",
         "_host",
         "_inlet",
@@ -71,13 +71,15 @@ class Exchange:
     _permit: Permit
     _host: str
 
-    def __init__(self, plan: Plan, draft: ExchangeDraft, asker: Asker, scope: Scope, parts: Parts) -> None:
+    def __init__(
+        self, plan: RequestPlan, draft: ExchangeDraft, downstream: DownstreamSide, scope: Scope, parts: Parts
+    ) -> None:
         self._plan = plan
         self._request = plan.request
         self._draft = draft
-        self._asker = asker
-        self._inlet = asker.inlet
-        self._signal = asker.signal
+        self._downstream = downstream
+        self._inlet = downstream.inlet
+        self._signal = downstream.signal
         self._scope = scope
         self._parts = parts
         self._interim = 0
@@ -144,7 +146,7 @@ class Exchange:
     def _answer_here(self) -> bool:
         """For a request that may go no further."""
         keeps = self._plan.is_persistent and self._inlet.end is not None
-        self._asker.answer_here(self._request, self._plan.passing, keeps)
+        self._downstream.answer_here(self._request, self._plan.passing, keeps)
         self._draft.status = 200
         self._draft.transfer.ended, self._draft.transfer.ended_by = Ended.CLOSED, Side.GATEWAY
         return keeps
@@ -156,17 +158,17 @@ class Exchange:
         upstream, response = await self._ask(key, judged)
         if response.status == _SWITCHING:
             await switch(
-                self._asker, upstream, response, self._plan, self._draft, self._parts, self._permit, self._meter
+                self._downstream, upstream, response, self._plan, self._draft, self._parts, self._permit, self._meter
             )
             return False
         if self._permit.terms.honour_retry_after:
             heed_patience(response, self._permit, self._scope.limiter, self._parts.clock.time())
         well = note_answer(self._parts.breakers, self._permit, upstream, response.status)
-        telling = upstream.telling = tell(self._request, response, upstream.telling)
+        planned = upstream.last_response = plan_response(self._request, response, upstream.last_response)
         if self._watched is not None:
-            await self._watched.judge_response(telling)
-        keeps = await self._deliver(upstream, telling)
-        self._release(upstream, key if well and telling.is_persistent else None)
+            await self._watched.judge_response(planned)
+        keeps = await self._deliver(upstream, planned)
+        self._release(upstream, key if well and planned.is_persistent else None)
         return keeps
 
     # To the destination, and back with the head of its final answer.
@@ -249,14 +251,14 @@ class Exchange:
         if self._interim > MAX_INTERIM:
             raise UpstreamError(Reason.MALFORMED_RESPONSE, f"more than {MAX_INTERIM} interim responses")
         if self._request.minor == 1:
-            self._asker.pass_interim(response, self._parts)
+            self._downstream.pass_interim(response, self._parts)
 
     # To the client.
 
-    async def _deliver(self, upstream: UpstreamSide, telling: Telling) -> bool:
+    async def _deliver(self, upstream: UpstreamSide, planned: ResponsePlan) -> bool:
         """Head and content. True: the client may send another request."""
         draft, inlet, inspected = self._draft, upstream.inlet, self._inspected
-        stream, framing = self._asker.stream, telling.framing
+        stream, framing = self._downstream.stream, planned.framing
         keeps = self._plan.is_persistent and framing is not Delimiter.CLOSE
         keeps = keeps and self._is_sent() and not self._parts.draining
         new_outlet = Outlet if inspected is None else inspected.download
@@ -266,8 +268,8 @@ class Exchange:
         first = down.opening(inlet.held_content(), inlet.end)
         if inspected is not None:
             inspected.check()
-        draft.status = telling.response.status
-        down.begin(self._asker.head(telling, keeps, self._parts), first)
+        draft.status = planned.response.status
+        down.begin(self._downstream.head(planned, keeps, self._parts), first)
         if inlet.end is None:
             inlet.pour_into(down)
             while inlet.end is None:
@@ -314,12 +316,12 @@ class Exchange:
 
     def _may_be_gone(self) -> bool:
         """The client sends no more, and has nothing to take."""
-        return self._inlet.is_over and not self._asker.stream.queued()
+        return self._inlet.is_over and not self._downstream.stream.queued()
 
     def _too_slow(self) -> GatewayError:
         if self._may_be_gone():
             return DownstreamError(Reason.CLIENT_CLOSED, "before its answer was complete")
-        if self._down is not None and self._asker.stream.queued():
+        if self._down is not None and self._downstream.stream.queued():
             return DownstreamError(Reason.IDLE_TIMEOUT, "the client does not take the answer")
         if self._inlet.end is None and (self._upstream is None or not self._upstream.stream.queued()):
             return DownstreamError(Reason.BODY_TIMEOUT)

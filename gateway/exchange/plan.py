@@ -17,7 +17,7 @@ from gateway.wire.target import MalformedTarget, Target, parse_target
 
 
 @dataclass(slots=True)
-class Plan:
+class RequestPlan:
     """`passing` are the fields that are forwarded; `hops` is the count of Max-Forwards, where it applies; `loops`: the
     request has been here before. `inspected` is the result of a rule that inspects requests."""
 
@@ -43,9 +43,9 @@ class Plan:
         lines = field_lines(self._sent(passing, via))
         return request_opening(self.request.method, self.target.resource, host) + lines
 
-    def aimed_at(self, request: Request, target: Target) -> "Plan":
+    def aimed_at(self, request: Request, target: Target) -> "RequestPlan":
         """The plan of a request with the same method, version and fields."""
-        return Plan(
+        return RequestPlan(
             request,
             target,
             self.passing,
@@ -74,7 +74,7 @@ class Plan:
         return request_fields(self.request, passing, via, self.websocket)
 
 
-def plan_request(request: Request, via: str, last: Plan | None = None) -> Plan:
+def plan_request(request: Request, via: str, last: RequestPlan | None = None) -> RequestPlan:
     """`last` is the plan of the request before this one; it is the answer if the two are equal. Raises
     `DownstreamError` for a request that is never forwarded."""
     if last is not None and last.request == request:
@@ -87,7 +87,7 @@ def plan_request(request: Request, via: str, last: Plan | None = None) -> Plan:
         return last.aimed_at(request, target)
     fields = sort_request(request)
     passing = fields.passing
-    return Plan(
+    return RequestPlan(
         request=request,
         target=target,
         passing=passing,

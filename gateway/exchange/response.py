@@ -19,7 +19,7 @@ _KEEPS = re.compile(r"timeout *= *([0-9]{1,6})", re.IGNORECASE)
 _UNDER_WAY = 1.0  # seconds
 
 
-class Asker(Protocol):
+class DownstreamSide(Protocol):
     """Sends a request, and gets its answer. `signal` rings when something happened on either side."""
 
     @property
@@ -31,7 +31,7 @@ class Asker(Protocol):
     @property
     def signal(self) -> Signal: ...
 
-    def head(self, telling: "Telling", keeps: bool, parts: Parts) -> Head:
+    def head(self, planned: "ResponsePlan", keeps: bool, parts: Parts) -> Head:
         """Of the final response; `keeps`: another request may follow on the same connection."""
         ...
 
@@ -49,7 +49,7 @@ class Asker(Protocol):
 
 
 @dataclass(slots=True)
-class Telling:
+class ResponsePlan:
     """One final response, for requests of HTTP/1.`minor`. `framing` is how the client learns where the content ends;
     `is_persistent`: the destination goes on using its connection, for `keeps_for` seconds after its answer;
     `is_dated`: it has said when it answered."""
@@ -100,7 +100,7 @@ class Telling:
             self._told_at, self._head, self._fields = now, b"", None
 
 
-def tell(request: Request, response: Response, last: Telling | None) -> Telling:
+def plan_response(request: Request, response: Response, last: ResponsePlan | None) -> ResponsePlan:
     """How to send it; `last` is the result for the response before it."""
     is_head = request.method == "HEAD"
     if last is not None and last.response == response and last.minor == request.minor and last.is_head is is_head:
@@ -109,7 +109,7 @@ def tell(request: Request, response: Response, last: Telling | None) -> Telling:
     persistent = response.framing.delimiter is not Delimiter.CLOSE and fields.is_persistent(response.minor)
     is_dated = any(len(name) == _DATE and name.lower() == "date" for name, _ in fields.passing)
     framing, keeps_for = _client_framing(request, response), _keeps_for(fields)
-    return Telling(response, request.minor, is_head, fields, framing, persistent, keeps_for, is_dated)
+    return ResponsePlan(response, request.minor, is_head, fields, framing, persistent, keeps_for, is_dated)
 
 
 def interim_head(response: Response, parts: Parts) -> bytes:
@@ -152,24 +152,24 @@ def _keeps_for(fields: Sorted) -> float:
     return inf if seconds is None else int(seconds[1]) - _UNDER_WAY
 
 
-def _final_fields(telling: Telling, parts: Parts) -> list[tuple[str, str]]:
+def _final_fields(planned: ResponsePlan, parts: Parts) -> list[tuple[str, str]]:
     """But for framing. Whoever passes on a response without Date says when it came (RFC 9110 section 6.6.1)."""
-    fields = response_fields(telling.response, telling.fields, parts.via, parts.name)
-    if not telling.is_dated:
+    fields = response_fields(planned.response, planned.fields, parts.via, parts.name)
+    if not planned.is_dated:
         fields.append(("Date", formatdate(parts.clock.time(), usegmt=True)))
     return fields
 
 
-def _head_for(telling: Telling, keeps: bool, parts: Parts) -> bytes:
-    response, framing = telling.response, telling.framing
-    fields = _final_fields(telling, parts)
-    length = telling.length
+def _head_for(planned: ResponsePlan, keeps: bool, parts: Parts) -> bytes:
+    response, framing = planned.response, planned.framing
+    fields = _final_fields(planned, parts)
+    length = planned.length
     if length is not None:
         fields.append(("Content-Length", length))
     elif framing is Delimiter.CHUNKED:
         fields.append(("Transfer-Encoding", "chunked"))
     if not keeps:
         fields.append(("Connection", "close"))
-    elif telling.minor == 0:
+    elif planned.minor == 0:
         fields.append(("Connection", "keep-alive"))
     return response_head(response.status, response.phrase, fields)

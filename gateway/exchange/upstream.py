@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 from gateway.exchange.http1.upstream import UpstreamConnection
 from gateway.exchange.inlet import Head, Inlet, Sink
-from gateway.exchange.plan import Plan
-from gateway.exchange.response import Telling
+from gateway.exchange.plan import RequestPlan
+from gateway.exchange.response import ResponsePlan
 from gateway.model.addresses import Address
 from gateway.model.client import Client
 from gateway.model.decision import Permit
@@ -47,14 +47,14 @@ class UpstreamSide(Protocol):
     @property
     def inlet(self) -> Inlet[Response]: ...
 
-    telling: Telling | None
+    last_response: ResponsePlan | None
     """The last response, as it was sent."""
 
     def expect(self, method: str, upgrade: bool, tell: Callable[[], None]) -> None:
         """A request with this method is sent next. Raises `UpstreamError` if an answer is there already."""
         ...
 
-    def head(self, plan: Plan, host: str, via: str, fields: list[tuple[str, str]] | None) -> Head:
+    def head(self, plan: RequestPlan, host: str, via: str, fields: list[tuple[str, str]] | None) -> Head:
         """Of the request; `fields` instead of those of the plan, if they are not None."""
         ...
 

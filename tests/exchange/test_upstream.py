@@ -8,7 +8,7 @@ import pytest
 
 from gateway.exchange import upstream as pools
 from gateway.exchange.http1.upstream import UpstreamConnection
-from gateway.exchange.response import tell
+from gateway.exchange.response import plan_response
 from gateway.exchange.upstream import Pool, UpstreamSide, pool_key
 from gateway.model.client import Client
 from gateway.model.decision import ProxyVersion, RuleRef
@@ -132,7 +132,7 @@ async def test_one_is_not_used_any_more_when_its_destination_is_about_to_close_i
     """What cannot be repeated would else meet the end, though nobody is at fault."""
     connection, request = await kept.connect(), Request("GET", "/", 1, (), NO_CONTENT)
     said = (("Keep-Alive", "max=100, timeout=5"),)
-    connection.telling = tell(request, Response(200, "OK", 1, said, Framing(Delimiter.LENGTH, 2)), None)
+    connection.last_response = plan_response(request, Response(200, "OK", 1, said, Framing(Delimiter.LENGTH, 2)), None)
     for seconds, taken in ((3.5, connection), (4.5, None)):
         kept.pool.give(KEY, connection)
         kept.deadlines.advance(seconds)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from math import inf
 
 from gateway.exchange.http1.inlets import ConnectionInlet
-from gateway.exchange.plan import Plan
-from gateway.exchange.response import Telling
+from gateway.exchange.plan import RequestPlan
+from gateway.exchange.response import ResponsePlan
 from gateway.model.errors import UpstreamError
 from gateway.model.reasons import Reason
 from gateway.model.roles import Upstream
@@ -59,9 +59,9 @@ class UpstreamConnection:
         "is_reused",
         "is_verified",
         "kept_until",
+        "last_response",
         "reader",
         "stream",
-        "telling",
         "websocket_key",
     )
 
@@ -75,7 +75,7 @@ class UpstreamConnection:
         self.inlet = ResponseInlet(self.stream, reader, _nobody_waits)
         self.idle_since = dialled_at
         self.kept_until = inf
-        self.telling: Telling | None = None
+        self.last_response: ResponsePlan | None = None
         self.websocket_key = ""
         self._leave: Callable[[], None] | None = None
         self.inlet.join()
@@ -88,7 +88,7 @@ class UpstreamConnection:
         except MalformedMessage as malformed:
             raise UpstreamError(malformed.reason, malformed.detail) from malformed
 
-    def head(self, plan: Plan, host: str, via: str, fields: list[tuple[str, str]] | None) -> bytes:
+    def head(self, plan: RequestPlan, host: str, via: str, fields: list[tuple[str, str]] | None) -> bytes:
         """See `UpstreamSide`. For a client of HTTP/2 a WebSocket's handshake is made here (RFC 8441 section 5)."""
         if plan.websocket and plan.request.is_http2:
             self.websocket_key = b64encode(os.urandom(_KEY_SIZE)).decode("ascii")
@@ -148,7 +148,7 @@ class UpstreamConnection:
         self.inlet.begin()  # its last client may have paused it, and then its end would go unnoticed
         self.is_reused = True
         self.idle_since = now
-        self.kept_until = inf if self.telling is None else now + self.telling.keeps_for
+        self.kept_until = inf if self.last_response is None else now + self.last_response.keeps_for
         self._leave = leave
 
     def leave_pool(self) -> None:

@@ -12,7 +12,7 @@ from gateway.exchange.inlet import Inlet, Outlet, Sink
 from gateway.exchange.inspected.outlets import ScrubbedOutlet, Upload, scrubbed
 from gateway.exchange.inspected.reading import Reading, read_request
 from gateway.exchange.inspected.watched import Wait, Watched
-from gateway.exchange.plan import Plan
+from gateway.exchange.plan import RequestPlan
 from gateway.exchange.scope import Judged
 from gateway.exchange.upstream import UpstreamSide
 from gateway.model.decision import Deny, Permit, WouldDeny
@@ -38,7 +38,12 @@ _NO_SECRETS: Mapping[str, Secret] = {}
 
 
 def inspect_request(
-    inspection: Inspection, plan: Plan, judged: Judged, draft: ExchangeDraft, secrets: SecretStore, is_verified: bool
+    inspection: Inspection,
+    plan: RequestPlan,
+    judged: Judged,
+    draft: ExchangeDraft,
+    secrets: SecretStore,
+    is_verified: bool,
 ) -> "Inspected":
     """`is_verified`: the destination has proved over TLS, or must prove before anything is sent to it, that it is whom
     the permit names. Raises `Refused`, or `InternalError` if a secret is missing."""
