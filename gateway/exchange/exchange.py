@@ -55,7 +55,6 @@ class Exchange:
         "_host",
         "_inlet",
         "_inspected",
-        "_interim",
         "_meter",
         "_parts",
         "_permit",
@@ -82,7 +81,6 @@ class Exchange:
         self._signal = downstream.signal
         self._scope = scope
         self._parts = parts
-        self._interim = 0
         self._inspected: Inspected | None = None
         self._watched: Watched | None = None
         self._upstream: UpstreamSide | None = None
@@ -214,7 +212,7 @@ class Exchange:
         draft.dialled, draft.reused = upstream.dialled, upstream.is_reused
         upstream.expect(self._request.method, self._plan.websocket, self._signal.ring)
         self._send(upstream)
-        heads = upstream.inlet.heads
+        heads, interim = upstream.inlet.heads, 0
         while True:
             while not heads:
                 upstream.check()
@@ -224,7 +222,11 @@ class Exchange:
                 draft.transfer.first_byte_at = self._parts.clock.monotonic()
             if not response.is_interim:
                 return response
-            self._pass_interim(response)
+            interim += 1
+            if interim > MAX_INTERIM:
+                raise UpstreamError(Reason.MALFORMED_RESPONSE, f"more than {MAX_INTERIM} interim responses")
+            if self._request.minor == 1:  # RFC 9110 section 15.2: not to a client of HTTP/1.0
+                self._downstream.pass_interim(response, self._parts)
 
     def _send(self, upstream: UpstreamSide) -> None:
         """The head, and what has come of the content."""
@@ -238,20 +240,12 @@ class Exchange:
         if plan.websocket:  # what follows waits for the answer
             up.begin(head, b"")
             return
-        first = up.opening(inlet.held_content(), inlet.end)
+        first = up.opening()
         if inspected is not None:
             inspected.check()
         up.begin(head, first)
         if inlet.end is None:
             inlet.pour_into(up)
-
-    def _pass_interim(self, response: Response) -> None:
-        """1xx go on, but not to a client of HTTP/1.0 (RFC 9110 section 15.2)."""
-        self._interim += 1
-        if self._interim > MAX_INTERIM:
-            raise UpstreamError(Reason.MALFORMED_RESPONSE, f"more than {MAX_INTERIM} interim responses")
-        if self._request.minor == 1:
-            self._downstream.pass_interim(response, self._parts)
 
     # To the client.
 
@@ -265,7 +259,7 @@ class Exchange:
         down = self._down = new_outlet(stream, inlet, framing is Delimiter.CHUNKED)
         if self._meter is not None:
             paced(down, self._meter.down)
-        first = down.opening(inlet.held_content(), inlet.end)
+        first = down.opening()
         if inspected is not None:
             inspected.check()
         draft.status = planned.response.status

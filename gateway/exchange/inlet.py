@@ -151,8 +151,9 @@ class Outlet:
         self.trailers = trailers_of(end) if end.trailers else ()
         return last_chunk(self.trailers) if self._is_chunked else b""
 
-    def opening(self, held: bytes, end: End | None) -> bytes:
-        """The content that is there already, `framed`, and its `ending` if that is there as well."""
+    def opening(self) -> bytes:
+        """What the source holds of the content, `framed`, and its `ending` if that is there as well."""
+        held, end = self.source.held_content(), self.source.end
         first = self.framed(held) if held else b""
         return first if end is None else first + self.ending(end)
 
@@ -263,10 +264,9 @@ class Inlet(ABC, Generic[H]):
 
     def held_content(self) -> bytes:
         """Content that arrived and was not sent on; it is held no longer."""
-        content = self._content
-        if not content:
+        if not self._content:
             return b""
-        held = content[0] if len(content) == 1 else b"".join(content)
+        held = b"".join(self._content)
         self.drop()
         return held
 

@@ -9,9 +9,8 @@ from gateway.model.record import Dialled, Ended, ExchangeDraft, ExchangeRecord, 
 from gateway.telemetry.sealing import (
     LIST_LIMIT,
     add_addresses,
-    add_client,
     add_dialling,
-    add_intent,
+    add_request,
     add_verdict,
     milliseconds,
     printable,
@@ -63,11 +62,7 @@ def seal_exchange(draft: ExchangeDraft, ended_at: float) -> ExchangeRecord:
 
 
 def _add_request(record: ExchangeRecord, draft: ExchangeDraft) -> None:
-    client, intent = draft.client, draft.intent
-    if client is not None:
-        add_client(record, client)
-    if intent is not None:
-        add_intent(record, intent)
+    add_request(record, draft)
     if draft.http_version:
         record["http_version"] = draft.http_version
     if draft.status is not None:

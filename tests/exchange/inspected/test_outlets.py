@@ -51,8 +51,13 @@ class Channel:
 class Source:
     """As much of an inlet as an upload needs."""
 
-    def __init__(self) -> None:
+    def __init__(self, held: bytes = b"", end: End | None = None) -> None:
         self.is_paused = self.is_told = False
+        self.held = held
+        self.end = end
+
+    def held_content(self) -> bytes:
+        return self.held
 
     def pause(self) -> None:
         self.is_paused = True
@@ -74,8 +79,9 @@ def test_a_stream_that_carried_too_much_is_not_ended_even_if_the_end_came_with_t
 
 def test_a_stream_whose_first_content_is_too_much_is_not_ended() -> None:
     channel = Channel()
-    upload = Upload(channel, cast("RequestInlet", Source()), True, MAX_BODY, ())
-    upload.begin([], upload.opening(bytes(MAX_BODY + 1), End()))
+    source = Source(bytes(MAX_BODY + 1), End())
+    upload = Upload(channel, cast("RequestInlet", source), True, MAX_BODY, ())
+    upload.begin([], upload.opening())
     assert (channel.content, channel.has_ended) == (b"", False)
 
 
