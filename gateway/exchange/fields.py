@@ -101,11 +101,10 @@ def _sort(fields: Fields, ending_here: frozenset[str]) -> Sorted:
         lower = field[0].lower()
         if lower in ending_here:
             held.setdefault(lower, []).append(field[1])
-        elif lower == "via":
-            held.setdefault(lower, []).append(field[1])
+        elif not lower.startswith(_OURS):
             passing.append(field)
-        elif lower[:9] != _OURS:
-            passing.append(field)
+            if lower == "via":
+                held.setdefault(lower, []).append(field[1])
     if "connection" not in held and "proxy-connection" not in held:
         return Sorted(passing, held, _NO_OPTIONS)
     options = frozenset(elements(held.get("connection", []) + held.get("proxy-connection", [])))

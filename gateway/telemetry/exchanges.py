@@ -5,7 +5,7 @@ As in `sealing`: what a peer could make long is cut, and foreign text is made pr
 
 from gateway.model.decision import Deny
 from gateway.model.reasons import Reason
-from gateway.model.record import Dialled, Ended, ExchangeDraft, ExchangeRecord, Seen, Side, verdict_of
+from gateway.model.record import Ended, ExchangeDraft, ExchangeRecord, Seen, Side, verdict_of
 from gateway.telemetry.sealing import (
     LIST_LIMIT,
     add_addresses,
@@ -52,16 +52,6 @@ def seal_exchange(draft: ExchangeDraft, ended_at: float) -> ExchangeRecord:
     if connection.sender is not None:
         record["peer_address"] = str(connection.sender[0])
         record["peer_port"] = connection.sender[1]
-    _add_request(record, draft)
-    add_verdict(record, draft)
-    if draft.dialled is not None:
-        _add_dial(record, draft, draft.dialled)
-    if transfer.first_byte_at is not None:
-        record["first_byte_ms"] = milliseconds(transfer.first_byte_at - draft.started_at)
-    return record
-
-
-def _add_request(record: ExchangeRecord, draft: ExchangeDraft) -> None:
     add_request(record, draft)
     if draft.http_version:
         record["http_version"] = draft.http_version
@@ -69,6 +59,16 @@ def _add_request(record: ExchangeRecord, draft: ExchangeDraft) -> None:
         record["status"] = draft.status
     if draft.seen is not None:
         _add_seen(record, draft.seen)
+    add_verdict(record, draft)
+    if draft.dialled is not None:
+        add_addresses(record, draft.dialled)
+        if draft.reused:  # its dial was another exchange's
+            record["reused"] = True
+        else:
+            add_dialling(record, draft.dialled)
+    if transfer.first_byte_at is not None:
+        record["first_byte_ms"] = milliseconds(transfer.first_byte_at - draft.started_at)
+    return record
 
 
 def _add_seen(record: ExchangeRecord, seen: Seen) -> None:
@@ -90,12 +90,3 @@ def _joined(fields: tuple[tuple[str, str], ...]) -> dict[str, str]:
     for name, value in fields[:LIST_LIMIT]:
         values.setdefault(name, []).append(value)
     return {printable(name): printable(", ".join(found)) for name, found in values.items()}
-
-
-def _add_dial(record: ExchangeRecord, draft: ExchangeDraft, dialled: Dialled) -> None:
-    """Of a reused connection only the addresses: its dial was another exchange's."""
-    add_addresses(record, dialled)
-    if draft.reused:
-        record["reused"] = True
-    else:
-        add_dialling(record, dialled)
