@@ -110,10 +110,14 @@ class Shared(Protocol):
 def pool_key(client: Client, permit: Permit, peer: tuple[Address, int]) -> Hashable:
     """All that must be equal; `peer` only where the destination was told of it. Labels are not part of it: the other
     facts determine them."""
-    who = client.address, client.source, client.user, client.namespace, client.service_account, client.pod
     told = peer if permit.terms.proxy_protocol is not None else None
     return (
-        who,
+        client.address,
+        client.source,
+        client.user,
+        client.namespace,
+        client.service_account,
+        client.pod,
         client.spiffe,
         client.certificate,
         client.known,

@@ -76,9 +76,8 @@ class DeadlineWheel:
         self.loop = loop
         self._tick = tick
         self._slots: dict[int, set[Waiting]] = {}
-        self._near: dict[
-            float, tuple[float, set[Waiting]]
-        ] = {}  # the last slot for a duration, and until when it is so
+        # The last slot for a duration, and until when it is so.
+        self._near: dict[float, tuple[float, set[Waiting]]] = {}
         self._grains: dict[float, int] = {}
         self._turned_to = 0
         self._timer: asyncio.TimerHandle | None = None
