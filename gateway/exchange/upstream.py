@@ -8,6 +8,7 @@ client connection.
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable
 from functools import partial
+from operator import attrgetter
 from typing import Any, Protocol
 
 from gateway.exchange.http1.upstream import UpstreamConnection
@@ -26,6 +27,8 @@ IDLE_SECONDS = 15.0
 LONGEST_USE = 120.0  # seconds from the dial
 IDLE_AT_MOST = 1000
 IDLE_FOR_ONE_KEY = 32
+
+_WHO = attrgetter("address", "source", "user", "namespace", "service_account", "pod", "spiffe", "certificate", "known")
 
 
 class UpstreamSide(Protocol):
@@ -111,21 +114,7 @@ def pool_key(client: Client, permit: Permit, peer: tuple[Address, int]) -> Hasha
     """All that must be equal; `peer` only where the destination was told of it. Labels are not part of it: the other
     facts determine them."""
     told = peer if permit.terms.proxy_protocol is not None else None
-    return (
-        client.address,
-        client.source,
-        client.user,
-        client.namespace,
-        client.service_account,
-        client.pod,
-        client.spiffe,
-        client.certificate,
-        client.known,
-        permit.rule.name,
-        permit.generation,
-        permit.authority,
-        told,
-    )
+    return _WHO(client), permit.rule.name, permit.generation, permit.authority, told
 
 
 class Pool:
