@@ -5,11 +5,11 @@ import logging
 from typing import NamedTuple
 
 from gateway.exchange.exchange import Exchange
-from gateway.exchange.http1.asker import PlainAsker
+from gateway.exchange.http1.downstream import DownstreamConnection
 from gateway.exchange.http1.inlets import RequestInlet
 from gateway.exchange.inlet import Signal, check_request
 from gateway.exchange.parts import Parts
-from gateway.exchange.plan import Plan, plan_request
+from gateway.exchange.plan import RequestPlan, plan_request
 from gateway.exchange.scope import Scope
 from gateway.model.errors import DownstreamError, GatewayError, InternalError
 from gateway.model.reasons import Reason
@@ -36,20 +36,26 @@ async def converse(downstream: Stream, draft: Draft, scope: Scope, parts: Parts,
     """Until either side ends. Closing `downstream` is left to its owner; it was reset where a response broke off.
     Raises nothing but its own cancellation."""
     conversation = _Conversation(downstream, draft, scope, parts, patience)
+    signal, inlet = conversation.signal, conversation.inlet
+    parts.signals.add(signal)
     try:
-        await conversation.run()
+        inlet.join()
+        if inlet.has_something or await conversation.comes_next():
+            while await conversation.answer() and await conversation.comes_next():
+                pass
+            if inlet.end is not None or not inlet.has_something:  # who still sends may not read until that is dropped
+                await all_taken(downstream, signal, parts, patience)
     finally:
-        conversation.inlet.part()
+        parts.signals.discard(signal)
+        inlet.part()
 
 
 async def taken(stream: Stream, signal: Signal, parts: Parts, patience: Patience) -> None:
     """Wait until the client has taken most of what it was sent. The connection is reset if it does not."""
     stream.feeder = signal
     try:
-        with parts.deadlines.within(patience.idle, lambda: DownstreamError(Reason.IDLE_TIMEOUT)):
-            await signal.wait()
-    except DownstreamError:
-        stream.abort()
+        if not await signal.rings_within(patience.idle, parts.deadlines):
+            stream.abort()
     finally:
         stream.feeder = None
 
@@ -65,7 +71,7 @@ async def all_taken(stream: Stream, signal: Signal, parts: Parts, patience: Pati
 
 
 class _Conversation:
-    __slots__ = ("_asker", "_connection", "_parts", "_patience", "_plan", "_scope", "_stream", "inlet", "signal")
+    __slots__ = ("_connection", "_downstream", "_parts", "_patience", "_plan", "_scope", "_stream", "inlet", "signal")
 
     def __init__(self, stream: Stream, draft: Draft, scope: Scope, parts: Parts, patience: Patience) -> None:
         self.signal = Signal()
@@ -75,35 +81,20 @@ class _Conversation:
         self._scope = scope
         self._parts = parts
         self._patience = patience
-        self._plan: Plan | None = None
-        self._asker: PlainAsker | None = None
+        self._plan: RequestPlan | None = None
+        self._downstream = DownstreamConnection(stream, self.inlet, self.signal)
 
-    async def run(self) -> None:
-        """See `converse`."""
-        self.inlet.join()
-        if not self.inlet.has_something and not await self._comes_next():
-            return
-        while await self._turn():
-            if not await self._comes_next():
-                break
-        await self._delivered()
-
-    async def _turn(self) -> bool:
+    async def answer(self) -> bool:
         """One request and what becomes of it. True: another may follow."""
         clock, connection = self._parts.clock, self._connection
         connection.requests += 1
         draft = ExchangeDraft(connection, connection.requests, clock.monotonic(), clock.time())
         request = None
         try:
-            request = await self._read_head()
+            request = self.inlet.heads.pop() if self.inlet.heads else await self._read_head()
             draft.method = request.method
-            plan = self._plan
-            if plan is None or plan.request != request:
-                plan = self._plan = plan_request(request, self._parts.via, plan)
-            asker = self._asker
-            if asker is None or asker.minor != request.minor:
-                asker = self._asker = PlainAsker(self._stream, self.inlet, self.signal, request.minor)
-            return await Exchange(plan, draft, asker, self._scope, self._parts).run()
+            plan = self._plan = plan_request(request, self._parts.via, self._plan)
+            return await Exchange(plan, draft, self._downstream, self._scope, self._parts).run()
         except GatewayError as error:
             return await self._refuse(error, request, draft)
         except asyncio.CancelledError:
@@ -120,44 +111,24 @@ class _Conversation:
     async def _read_head(self) -> Request:
         """Of the request whose first bytes have come."""
         inlet = self.inlet
-        if inlet.heads:
-            return inlet.heads.pop()
         with self._parts.deadlines.within(self._patience.head, lambda: DownstreamError(Reason.HEAD_TIMEOUT)):
             while not inlet.heads:
                 check_request(inlet)
                 await self.signal.wait()
         return inlet.heads.pop()
 
-    async def _comes_next(self) -> bool:
-        """Whether the client sends a further request in time."""
-        while self._stream.queued() > HOLD_BOUND and not self.inlet.is_lost:
-            await taken(self._stream, self.signal, self._parts, self._patience)
-        inlet = self.inlet
+    async def comes_next(self) -> bool:
+        """Whether the client sends a further request in time. Where it does not, that is no error."""
+        stream, inlet, parts = self._stream, self.inlet, self._parts
+        while stream.queued() > HOLD_BOUND and not inlet.is_lost:
+            await taken(stream, self.signal, parts, self._patience)
         inlet.proceed()
-        try:
-            with self._parts.deadlines.within(self._patience.idle, lambda: DownstreamError(Reason.IDLE_TIMEOUT)):
-                while not inlet.has_something:
-                    if inlet.is_over or inlet.is_lost or self._parts.draining:
-                        return False
-                    await self._rest()
-        except DownstreamError:  # not an error: it was idle for as long as allowed
-            return False
+        while not inlet.has_something:
+            if inlet.is_over or inlet.is_lost or parts.draining:
+                return False
+            if not await self.signal.rings_within(self._patience.idle, parts.deadlines):
+                return False
         return True
-
-    async def _rest(self) -> None:
-        resting = self._parts.resting
-        resting.add(self.signal)
-        try:
-            await self.signal.wait()
-        finally:
-            resting.discard(self.signal)
-
-    async def _delivered(self) -> None:
-        """Wait until the client has taken everything. A client that still sends a request that is answered already may
-        not read until the rest of it is dropped."""
-        inlet = self.inlet
-        if inlet.end is not None or not inlet.has_something:
-            await all_taken(self._stream, self.signal, self._parts, self._patience)
 
     async def _refuse(self, error: GatewayError, request: Request | None, draft: ExchangeDraft) -> bool:
         """Answer, or cut off the response that had begun. True: another request may follow."""

@@ -10,15 +10,15 @@ the draft as it becomes known. A response that has begun is completed or cut off
 from functools import lru_cache, partial
 
 from gateway.exchange.http1.upstream import UpstreamConnection
-from gateway.exchange.inlet import Head, Outlet, check_request
+from gateway.exchange.inlet import Outlet, check_request
 from gateway.exchange.inspected.request import Inspected, inspect_request
 from gateway.exchange.inspected.watched import Watched
 from gateway.exchange.pacing.debt import budget_spent, pay
 from gateway.exchange.pacing.health import heed_patience, note_answer, note_failure
 from gateway.exchange.pacing.outlet import is_cut, paced, part
 from gateway.exchange.parts import Parts
-from gateway.exchange.plan import Plan
-from gateway.exchange.response import Asker, Telling, tell
+from gateway.exchange.plan import RequestPlan
+from gateway.exchange.response import DownstreamSide, ResponsePlan, plan_response
 from gateway.exchange.scope import Judged, Scope
 from gateway.exchange.upstream import PoolKey, UpstreamSide, pool_key
 from gateway.exchange.websocket.switching import switch
@@ -47,14 +47,13 @@ class Exchange:
     """One exchange, from the request's head to the end of the response. `run` once."""
 
     __slots__ = (
-        "_asker",
         "_dials",
         "_down",
+        "_downstream",
         "_draft",
         "_host",
         "_inlet",
         "_inspected",
-        "_interim",
         "_meter",
         "_parts",
         "_permit",
@@ -70,16 +69,17 @@ class Exchange:
     _permit: Permit
     _host: str
 
-    def __init__(self, plan: Plan, draft: ExchangeDraft, asker: Asker, scope: Scope, parts: Parts) -> None:
+    def __init__(
+        self, plan: RequestPlan, draft: ExchangeDraft, downstream: DownstreamSide, scope: Scope, parts: Parts
+    ) -> None:
         self._plan = plan
         self._request = plan.request
         self._draft = draft
-        self._asker = asker
-        self._inlet = asker.inlet
-        self._signal = asker.signal
+        self._downstream = downstream
+        self._inlet = downstream.inlet
+        self._signal = downstream.signal
         self._scope = scope
         self._parts = parts
-        self._interim = 0
         self._inspected: Inspected | None = None
         self._watched: Watched | None = None
         self._upstream: UpstreamSide | None = None
@@ -90,51 +90,60 @@ class Exchange:
 
     async def run(self) -> bool:
         """True: another request may follow. Raises `GatewayError`, which the caller answers."""
-        plan, draft, parts = self._plan, self._draft, self._parts
+        plan, draft, parts, scope = self._plan, self._draft, self._parts, self._scope
         draft.path = plan.target.path
         if parts.draining:
             raise InternalError(Reason.DRAINING)
         now = draft.asked_time = parts.clock.time()
         if parts.traces:
             draft.caller = parse_traceparent(plan.request.values("traceparent"))
-        judged = await self._scope.judge(plan.request, plan.target, draft, now)
+        judged = await scope.judge(plan.request, plan.target, draft, now)
+        permit = self._permit = judged.permit
         if plan.loops:
             raise UpstreamError(Reason.PROXY_LOOP, "Via names this gateway")
-        self._inspected = inspect_request(plan, judged, draft, parts.secrets, self._scope.is_verified)
+        inspection = permit.terms.inspection
+        if inspection is not None:
+            self._inspected = inspect_request(inspection, plan, judged, draft, parts.secrets, scope.is_verified)
         if plan.hops == 0:
             return self._answer_here()
-        self._permit = judged.permit
-        if self._inspected is not None:
-            self._watched = self._inspected.begin_watch(parts.watchers, self._signal.ring, self._wait)
         try:
-            if self._watched is not None:
-                await self._watched.judge_request(plan, judged, self._scope.is_verified, self._inlet)
-            key = pool_key(judged.client, judged.permit, draft.connection.peer)
-            self._dials = key not in self._scope.pool
-            counted = self._scope.counted | CONNECTION if self._dials else self._scope.counted
-            limiter = self._scope.limiter
-            async with limiter.lease(judged.permit, judged.client, counted, self._absence) as lease:
+            if self._inspected is not None:
+                await self._show_request(self._inspected, judged)
+            key = pool_key(judged.client, permit, draft.connection.peer)
+            self._dials = key not in scope.pool
+            counted = scope.counted | CONNECTION if self._dials else scope.counted
+            async with scope.limiter.lease(permit, judged.client, counted, self._absence) as lease:
                 draft.would_limit = lease.would_limit
-                self._meter = self._scope.meter or lease.meter
+                self._meter = scope.meter or lease.meter
                 try:
                     keeps = await self._forward(judged, key)
                 except BaseException as failure:
-                    self._count(is_complete=False)
-                    if self._upstream is not None:
-                        note_failure(parts.breakers, judged.permit, self._upstream, failure)
-                        self._upstream.abort()
+                    self._break_off(failure)
                     raise
                 self._count(is_complete=True)
                 return keeps
         finally:
             if self._watched is not None:
                 self._watched.close()
-            part(self._up, self._down)
+            if self._meter is not None:
+                part(self._up, self._down)
+
+    def _break_off(self, failure: BaseException) -> None:
+        self._count(is_complete=False)
+        if self._upstream is not None:
+            note_failure(self._parts.breakers, self._permit, self._upstream, failure)
+            self._upstream.abort()
+
+    async def _show_request(self, inspected: Inspected, judged: Judged) -> None:
+        """To the inspectors that the rule names, if any."""
+        watched = self._watched = inspected.begin_watch(self._parts.watchers, self._signal.ring, self._wait)
+        if watched is not None:
+            await watched.judge_request(self._plan, judged, self._scope.is_verified, self._inlet)
 
     def _answer_here(self) -> bool:
         """For a request that may go no further."""
         keeps = self._plan.is_persistent and self._inlet.end is not None
-        self._asker.answer_here(self._request, self._plan.passing, keeps)
+        self._downstream.answer_here(self._request, self._plan.passing, keeps)
         self._draft.status = 200
         self._draft.transfer.ended, self._draft.transfer.ended_by = Ended.CLOSED, Side.GATEWAY
         return keeps
@@ -146,17 +155,17 @@ class Exchange:
         upstream, response = await self._ask(key, judged)
         if response.status == _SWITCHING:
             await switch(
-                self._asker, upstream, response, self._plan, self._draft, self._parts, self._permit, self._meter
+                self._downstream, upstream, response, self._plan, self._draft, self._parts, self._permit, self._meter
             )
             return False
         if self._permit.terms.honour_retry_after:
             heed_patience(response, judged.permit, judged.client, self._scope.limiter, self._parts.clock.time())
         well = note_answer(self._parts.breakers, self._permit, upstream, response.status)
-        telling = upstream.telling = tell(self._request, response, upstream.telling)
+        planned = upstream.last_response = plan_response(self._request, response, upstream.last_response)
         if self._watched is not None:
-            await self._watched.judge_response(telling)
-        keeps = await self._deliver(upstream, telling)
-        self._release(upstream, key if well and telling.is_persistent else None)
+            await self._watched.judge_response(planned)
+        keeps = await self._deliver(upstream, planned)
+        self._release(upstream, key if well and planned.is_persistent else None)
         return keeps
 
     # To the destination, and back with the head of its final answer.
@@ -200,71 +209,64 @@ class Exchange:
 
         return call_first(reached, key, self._scope.pool, parts)
 
-    def _head_for(self, upstream: UpstreamSide) -> Head:
-        inspected = self._inspected
-        fields = inspected.fields_for(upstream) if inspected is not None and inspected.changes_fields else None
-        return upstream.head(self._plan, self._host, self._parts.via, fields)
-
     async def _ask_over(self, upstream: UpstreamSide) -> Response:
-        draft = self._draft
+        draft, inspected = self._draft, self._inspected
         self._upstream = upstream
         draft.dialled, draft.reused = upstream.dialled, upstream.is_reused
         upstream.expect(self._request.method, self._plan.websocket, self._signal.ring)
-        self._send(upstream, self._head_for(upstream))
+        self._send(upstream)
+        heads, interim = upstream.inlet.heads, 0
         while True:
-            response = await self._next_response(upstream)
+            while not heads:
+                upstream.check()
+                await self._wait()
+            response = heads.pop(0) if inspected is None else inspected.told(heads.pop(0))
             if draft.transfer.first_byte_at is None:
                 draft.transfer.first_byte_at = self._parts.clock.monotonic()
             if not response.is_interim:
                 return response
-            self._pass_interim(response)
+            interim += 1
+            if interim > MAX_INTERIM:
+                raise UpstreamError(Reason.MALFORMED_RESPONSE, f"more than {MAX_INTERIM} interim responses")
+            if self._request.minor == 1:  # RFC 9110 section 15.2: not to a client of HTTP/1.0
+                self._downstream.pass_interim(response, self._parts)
 
-    def _send(self, upstream: UpstreamSide, head: Head) -> None:
-        inlet, inspected = self._inlet, self._inspected
+    def _send(self, upstream: UpstreamSide) -> None:
+        """The head, and what has come of the content."""
+        plan, inlet, inspected = self._plan, self._inlet, self._inspected
+        fields = None if inspected is None else inspected.fields_for(upstream)
+        head = upstream.head(plan, self._host, self._parts.via, fields)
         new_outlet = Outlet if inspected is None else inspected.upload
-        chunked = self._request.framing.delimiter is Delimiter.CHUNKED
-        up = self._up = new_outlet(upstream.stream, inlet, chunked)
+        up = self._up = new_outlet(upstream.stream, inlet, self._request.framing.delimiter is Delimiter.CHUNKED)
         if self._meter is not None:
             paced(up, self._meter.up)
-        if self._plan.websocket:  # what follows waits for the answer
+        if plan.websocket:  # what follows waits for the answer
             up.begin(head, b"")
             return
-        first = up.opening(inlet.held_content(), inlet.end)
-        self._check_content()
+        first = up.opening()
+        if inspected is not None:
+            inspected.check()
         up.begin(head, first)
         if inlet.end is None:
             inlet.pour_into(up)
 
-    async def _next_response(self, upstream: UpstreamSide) -> Response:
-        heads = upstream.inlet.heads
-        while not heads:
-            upstream.check()
-            await self._wait()
-        return heads.pop(0) if self._inspected is None else self._inspected.told(heads.pop(0))
-
-    def _pass_interim(self, response: Response) -> None:
-        self._interim += 1
-        if self._interim > MAX_INTERIM:
-            raise UpstreamError(Reason.MALFORMED_RESPONSE, f"more than {MAX_INTERIM} interim responses")
-        self._asker.pass_interim(response, self._parts)
-
     # To the client.
 
-    async def _deliver(self, upstream: UpstreamSide, telling: Telling) -> bool:
+    async def _deliver(self, upstream: UpstreamSide, planned: ResponsePlan) -> bool:
         """Head and content. True: the client may send another request."""
-        draft, inlet, framing = self._draft, upstream.inlet, telling.framing
-        complete = self._is_sent() and not self._parts.draining
-        keeps = complete and self._plan.is_persistent and framing is not Delimiter.CLOSE
-        stream = self._asker.stream
-        if self._inspected is None:
-            down = Outlet(stream, inlet, framing is Delimiter.CHUNKED)
-        else:
-            down = self._inspected.download(stream, upstream, framing is Delimiter.CHUNKED)
-        self._down = down if self._meter is None else paced(down, self._meter.down)
-        first = down.opening(inlet.held_content(), inlet.end)
-        self._check_content()
-        draft.status = telling.response.status
-        down.begin(self._asker.head(telling, keeps, self._parts), first)
+        draft, inlet, inspected = self._draft, upstream.inlet, self._inspected
+        stream, framing = self._downstream.stream, planned.framing
+        keeps = self._plan.is_persistent and framing is not Delimiter.CLOSE
+        keeps = keeps and self._is_sent() and not self._parts.draining
+        new_outlet = Outlet if inspected is None else inspected.download
+        down = self._down = new_outlet(stream, inlet, framing is Delimiter.CHUNKED)
+        if self._meter is not None:
+            paced(down, self._meter.down)
+        first = down.opening()
+        if inspected is not None:
+            inspected.check()
+        draft.status = planned.response.status
+        down.begin(self._downstream.head(planned, keeps, self._parts), first)
         if inlet.end is None:
             inlet.pour_into(down)
             while inlet.end is None:
@@ -292,37 +294,31 @@ class Exchange:
             await self._signal.wait()
 
     async def _wait(self) -> None:
-        """Until something happened. Raises if nothing moves for `idle`, or if the client is gone or may well be."""
+        """Until something happened. Raises if nothing moves for `idle`, if the client is gone or may well be, or if it
+        sends more than the rule allows or what its inspectors object to."""
         check_request(self._inlet)
         if self._meter is not None and (is_cut(self._up) or is_cut(self._down)):
             raise budget_spent(self._permit)
-        self._check_content()
+        if self._inspected is not None:
+            self._inspected.check()
         before = self._moved()
         idle = self._permit.terms.timeouts.idle
-        try:
-            with self._parts.deadlines.within(min(idle, HALF_CLOSED) if self._may_be_gone() else idle, self._too_slow):
-                await self._signal.wait()
-        except GatewayError:
-            if self._moved() == before:
-                raise
+        seconds = min(idle, HALF_CLOSED) if self._may_be_gone() else idle
+        if not await self._signal.rings_within(seconds, self._parts.deadlines) and self._moved() == before:
+            raise self._too_slow()
 
     def _is_sent(self) -> bool:
         """Whether all of the request came, and went on."""
         return self._inlet.end is not None and (self._inspected is None or self._inspected.is_sent)
 
-    def _check_content(self) -> None:
-        """Raise `Refused` if the request is larger than the rule allows, or if its inspectors object."""
-        if self._inspected is not None:
-            self._inspected.check()
-
     def _may_be_gone(self) -> bool:
         """The client sends no more, and has nothing to take."""
-        return self._inlet.is_over and not self._asker.stream.queued()
+        return self._inlet.is_over and not self._downstream.stream.queued()
 
     def _too_slow(self) -> GatewayError:
         if self._may_be_gone():
             return DownstreamError(Reason.CLIENT_CLOSED, "before its answer was complete")
-        if self._down is not None and self._asker.stream.queued():
+        if self._down is not None and self._downstream.stream.queued():
             return DownstreamError(Reason.IDLE_TIMEOUT, "the client does not take the answer")
         if self._inlet.end is None and (self._upstream is None or not self._upstream.stream.queued()):
             return DownstreamError(Reason.BODY_TIMEOUT)
@@ -333,13 +329,13 @@ class Exchange:
         return (0 if up is None else up.taken) + (0 if down is None else down.taken)
 
     def _count(self, is_complete: bool) -> None:
-        transfer = self._draft.transfer
-        if self._up is not None:
+        transfer, up, down = self._draft.transfer, self._up, self._down
+        if up is not None:
             if self._inspected is not None:
-                self._inspected.sum_up(self._up)
-            transfer.bytes_up += self._up.size if is_complete else self._up.taken
-        if self._down is not None:
-            transfer.bytes_down += self._down.size if is_complete else self._down.taken
+                self._inspected.sum_up(up)
+            transfer.bytes_up += up.size if is_complete else up.taken
+        if down is not None:
+            transfer.bytes_down += down.size if is_complete else down.taken
 
 
 @lru_cache(maxsize=1024)

@@ -6,7 +6,6 @@ message rests on these, and an attacker would like to have them removed unseen b
 """
 
 import re
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from gateway.wire.http.messages import Delimiter, End, Fields, Request, Response, elements, version_of
@@ -70,8 +69,8 @@ _TOKEN_CHARACTER = re.compile(r"[^!#$%&'*+.^_`|~0-9A-Za-z-]")
 
 
 class Sorted(NamedTuple):
-    """The fields of a head: those that are forwarded, and the others by lower-case name. `options` are those of
-    Connection, and of the Proxy-Connection that old clients send to proxies."""
+    """The fields of a head: those that are forwarded, and by lower-case name the values of the others, and of Via.
+    `options` are those of Connection, and of the Proxy-Connection that old clients send to proxies."""
 
     passing: list[tuple[str, str]]
     held: dict[str, list[str]]
@@ -104,8 +103,10 @@ def _sort(fields: Fields, ending_here: frozenset[str]) -> Sorted:
         lower = field[0].lower()
         if lower in ending_here:
             held.setdefault(lower, []).append(field[1])
-        elif lower[:9] != _OURS:
+        elif not lower.startswith(_OURS):
             passing.append(field)
+            if lower == "via":
+                held.setdefault(lower, []).append(field[1])
     if "connection" not in held and "proxy-connection" not in held:
         return Sorted(passing, held, _NO_OPTIONS)
     options = frozenset(elements(held.get("connection", []) + held.get("proxy-connection", [])))
@@ -120,11 +121,11 @@ def pseudonym(name: str) -> str:
     return _TOKEN_CHARACTER.sub("-", name)
 
 
-def has_come_by(fields: Iterable[tuple[str, str]], name: str) -> bool:
+def has_come_by(fields: Sorted, name: str) -> bool:
     """Whether Via shows that the request has passed here before: `name` is our pseudonym. A member may end in a
     comment."""
-    via = [value for each, value in fields if len(each) == 3 and each.lower() == "via"]
-    return bool(via) and any(each.split()[1:2] == [name.lower()] for each in elements(via))
+    via = fields.held.get("via")
+    return via is not None and any(each.split()[1:2] == [name.lower()] for each in elements(via))
 
 
 def wants_websocket(request: Request, fields: Sorted) -> bool:
@@ -135,11 +136,11 @@ def wants_websocket(request: Request, fields: Sorted) -> bool:
 
 
 def request_fields(
-    request: Request, passing: list[tuple[str, str]], host: str, name: str, websocket: bool
+    request: Request, passing: list[tuple[str, str]], name: str, websocket: bool
 ) -> list[tuple[str, str]]:
-    """The fields sent to the destination: `passing`, and what describes the connection to it. `host` is the one that
-    was judged; `name` is our pseudonym."""
-    sent = [("Host", host), *passing, ("Via", f"{version_of(request)} {name}")]
+    """The fields sent to the destination behind Host: `passing`, and what describes the connection to it. `name` is our
+    pseudonym."""
+    sent = [*passing, ("Via", f"{version_of(request)} {name}")]
     if request.framing.delimiter is Delimiter.LENGTH:
         sent.append(("Content-Length", str(request.framing.length)))
     elif request.framing.delimiter is Delimiter.CHUNKED:

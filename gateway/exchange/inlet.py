@@ -12,6 +12,7 @@ from typing import Generic, Protocol, TypeVar, cast
 from gateway.exchange.fields import trailers_of
 from gateway.model.errors import DownstreamError
 from gateway.model.reasons import Reason
+from gateway.model.roles import Deadlines
 from gateway.net.stream import HOLD_BOUND, Feeder, Stream
 from gateway.wire.http.messages import End, Event, Fields, MalformedMessage, Request, Response
 from gateway.wire.http.writing import chunk, last_chunk
@@ -26,7 +27,7 @@ class Signal:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[bool] | None = None
 
     def congested(self) -> None:
         """See `Feeder`."""
@@ -38,12 +39,27 @@ class Signal:
     def ring(self) -> None:
         """Something happened; the waiting task checks what it was."""
         if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+            self._waiter.set_result(True)
 
     async def wait(self) -> None:
         """Until the next ring."""
         self._waiter = self._loop.create_future()
         await self._waiter
+
+    async def rings_within(self, seconds: float, deadlines: Deadlines) -> bool:
+        """Until the next ring. False: `seconds` have passed without one."""
+        waiter: asyncio.Future[bool] = self._loop.create_future()
+        self._waiter = waiter
+        slot = deadlines.enlist(self, seconds)
+        try:
+            return await waiter
+        finally:
+            slot.discard(self)
+
+    def expire(self) -> None:
+        """See `Waiting`."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(False)
 
 
 class Pacing(Protocol):
@@ -104,25 +120,24 @@ class Channel(Sink, Protocol):
 class Outlet:
     """Content on its way to `stream`, framed anew; while the peer does not take it, `source` is not read.
 
-    `size` counts content without framing. `pacing` is None where nothing bounds its bytes.
+    `size` counts content without framing. `pacing` is None where nothing bounds its bytes. `trailers` are those of a
+    message that may end now; None: it may not yet.
     """
 
-    __slots__ = ("_channel", "_is_chunked", "_trailers", "_write", "pacing", "size", "source", "stream")
+    __slots__ = ("_is_chunked", "pacing", "size", "source", "stream", "trailers")
 
     def __init__(self, stream: Sink, source: "Inlet[Request] | Inlet[Response]", is_chunked: bool) -> None:
         self.stream = stream
-        self._channel = None if isinstance(stream, Stream) else cast("Channel", stream)
-        self._trailers: Fields | None = None
         self.source = source
         self.size = 0
         self.pacing: Pacing | None = None
-        self._is_chunked = is_chunked and self._channel is None
-        self._write = stream.write
+        self.trailers: Fields | None = None
+        self._is_chunked = is_chunked and isinstance(stream, Stream)
 
     @property
     def taken(self) -> int:
         """How much of it the socket has taken; framing that is still queued counts as content."""
-        return max(0, self.size - self.stream.queued())
+        return max(0, self.size - self.stream.queued()) if self.size else 0
 
     def framed(self, data: bytes) -> bytes:
         """`data` with its framing. It counts as written."""
@@ -133,39 +148,32 @@ class Outlet:
 
     def ending(self, end: End) -> bytes:
         """The bytes that end the content; a channel writes them itself."""
-        if self._channel is not None:
-            self._trailers = trailers_of(end)
-            return b""
-        if not self._is_chunked:
-            return b""
-        return last_chunk(trailers_of(end)) if end.trailers else last_chunk()
+        self.trailers = trailers_of(end) if end.trailers else ()
+        return last_chunk(self.trailers) if self._is_chunked else b""
 
-    def opening(self, held: bytes, end: End | None) -> bytes:
-        """The content that is there already, `framed`, and its `ending` if that is there as well."""
+    def opening(self) -> bytes:
+        """What the source holds of the content, `framed`, and its `ending` if that is there as well."""
+        held, end = self.source.held_content(), self.source.end
         first = self.framed(held) if held else b""
         return first if end is None else first + self.ending(end)
-
-    @property
-    def trailers(self) -> Fields | None:
-        """Of a channel's message that may end now; None: it may not yet."""
-        return self._trailers
 
     def begin(self, head: Head, first: bytes) -> None:
         """A head and its `opening`, at once."""
         if isinstance(head, bytes):
-            self._write(head + first)
-        elif self._channel is not None:
-            self._channel.begin(head, first, self.trailers)
+            self.stream.write(head + first)
+        else:
+            cast("Channel", self.stream).begin(head, first, self.trailers)
 
     def write(self, data: bytes) -> None:
         """The next piece."""
         self.size += len(data)
+        write = self.stream.write
         if self._is_chunked:
-            self._write(b"%x\r\n" % len(data))
-            self._write(data)
-            self._write(b"\r\n")
+            write(b"%x\r\n" % len(data))
+            write(data)
+            write(b"\r\n")
         else:
-            self._write(data)
+            write(data)
         if self.pacing is not None:
             self.pacing.moved(len(data))
 
@@ -173,9 +181,9 @@ class Outlet:
         """No piece follows."""
         last = self.ending(end)
         if last:
-            self._write(last)
-        if self._channel is not None:
-            self._channel.conclude(self._trailers or ())
+            self.stream.write(last)
+        if not isinstance(self.stream, Stream):
+            cast("Channel", self.stream).conclude(self.trailers or ())
 
     def congested(self) -> None:
         """See `Feeder`."""
@@ -231,17 +239,17 @@ class Inlet(ABC, Generic[H]):
             if isinstance(event, bytes):
                 if outlet is not None:
                     outlet.write(event)
-                else:
-                    self._content.append(event)
-                    self._held += len(event)
+                    continue
+                self._content.append(event)
+                self._held += len(event)
+                if self._held >= HOLD_BOUND:
+                    self.pause()
             elif isinstance(event, End):
                 self.end = event
                 if outlet is not None:
                     outlet.finish(event)
             else:
                 self.heads.append(event)  # type: ignore[arg-type]  # a reader of requests reads no responses
-        if outlet is None and self._held >= HOLD_BOUND:
-            self.pause()
         if outlet is None or self.end is not None:
             self.tell()
 
@@ -256,10 +264,9 @@ class Inlet(ABC, Generic[H]):
 
     def held_content(self) -> bytes:
         """Content that arrived and was not sent on; it is held no longer."""
-        content = self._content
-        if not content:
+        if not self._content:
             return b""
-        held = content[0] if len(content) == 1 else b"".join(content)
+        held = b"".join(self._content)
         self.drop()
         return held
 

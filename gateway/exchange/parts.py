@@ -38,8 +38,8 @@ _NOBODY_LOOKS = NoWatchers()
 
 @dataclass(slots=True)
 class Parts:
-    """`name` is our member in Proxy-Status, `via` our pseudonym; `draining` is set once. `resting` are the connections
-    that wait for a next request, to be woken when draining begins. `breakers` are told of responses. `traces`:
+    """`name` is our member in Proxy-Status, `via` our pseudonym; `draining` is set once. `signals` are those of
+    the connections that carry requests, rung when draining begins. `breakers` are told of responses. `traces`:
     something exports what only traces hold."""
 
     codec: Codec
@@ -55,14 +55,14 @@ class Parts:
     watchers: Watchers = _NOBODY_LOOKS
     draining: bool = False
     traces: bool = False
-    resting: set[Signal] = field(default_factory=set)
+    signals: set[Signal] = field(default_factory=set)
     via: str = field(init=False)
 
     def __post_init__(self) -> None:
         self.via = pseudonym(self.name)
 
     def drain(self) -> None:
-        """Take no further request, and wake the connections that wait for one."""
+        """Take no further request, and wake who waits for one."""
         self.draining = True
-        for signal in self.resting:
+        for signal in self.signals:
             signal.ring()

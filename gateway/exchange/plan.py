@@ -11,13 +11,13 @@ from gateway.exchange.hops import hops_left, with_hops
 from gateway.exchange.inlet import HeadFields
 from gateway.model.errors import DownstreamError
 from gateway.wire.http.messages import Request
-from gateway.wire.http.writing import field_lines, request_line
+from gateway.wire.http.writing import field_lines, request_opening
 from gateway.wire.http2 import heads as http2
 from gateway.wire.target import MalformedTarget, Target, parse_target
 
 
 @dataclass(slots=True)
-class Plan:
+class RequestPlan:
     """`passing` are the fields that are forwarded; `hops` is the count of Max-Forwards, where it applies; `loops`: the
     request has been here before. `inspected` is the result of a rule that inspects requests."""
 
@@ -29,25 +29,23 @@ class Plan:
     hops: int | None
     loops: bool
     inspected: object = None
-    _host: str = ""
     _lines: bytes = b""
-    _fields: HeadFields | None = None
+    _http2: tuple[str, HeadFields] | None = None
 
     def head(self, host: str, via: str) -> bytes:
         """The head sent to the destination. `host` is the one that was judged, `via` our pseudonym."""
-        if host != self._host:
-            self._for(host)
         if not self._lines:
-            self._lines = self._written(self.passing, host, via)
-        return request_line(self.request.method, self.target.resource) + self._lines
+            self._lines = field_lines(self._sent(self.passing, via))
+        return request_opening(self.request.method, self.target.resource, host) + self._lines
 
     def changed_head(self, host: str, via: str, passing: list[tuple[str, str]]) -> bytes:
         """The same with other fields; they may hold secrets, so it is not kept."""
-        return request_line(self.request.method, self.target.resource) + self._written(passing, host, via)
+        lines = field_lines(self._sent(passing, via))
+        return request_opening(self.request.method, self.target.resource, host) + lines
 
-    def aimed_at(self, request: Request, target: Target) -> "Plan":
+    def aimed_at(self, request: Request, target: Target) -> "RequestPlan":
         """The plan of a request with the same method, version and fields."""
-        return Plan(
+        return RequestPlan(
             request,
             target,
             self.passing,
@@ -55,7 +53,6 @@ class Plan:
             self.websocket,
             self.hops,
             self.loops,
-            _host=self._host,
             _lines=self._lines,
         )
 
@@ -63,32 +60,25 @@ class Plan:
         """For a destination that speaks HTTP/2; None: with the client's fields, and then it is kept."""
         if passing is not None:
             return self._http2_fields(passing, host, via)
-        if host != self._host or self._fields is None:
-            self._for(host)
-            self._fields = self._http2_fields(self.passing, host, via)
-        return self._fields
-
-    def _for(self, host: str) -> None:
-        if host != self._host:
-            self._host, self._lines, self._fields = host, b"", None
+        if self._http2 is None or self._http2[0] != host:
+            self._http2 = host, self._http2_fields(self.passing, host, via)
+        return self._http2[1]
 
     def _http2_fields(self, passing: list[tuple[str, str]], host: str, via: str) -> HeadFields:
-        request = self.request
-        fields = self._sent(passing, host, via)
+        request, fields = self.request, self._sent(passing, via)
         return http2.request_fields(request.method, host, self.target.resource, fields, request, self.websocket)
 
-    def _written(self, passing: list[tuple[str, str]], host: str, via: str) -> bytes:
-        return field_lines(self._sent(passing, host, via))
-
-    def _sent(self, passing: list[tuple[str, str]], host: str, via: str) -> list[tuple[str, str]]:
+    def _sent(self, passing: list[tuple[str, str]], via: str) -> list[tuple[str, str]]:
         if self.hops is not None:
             passing = with_hops(passing, self.hops - 1)
-        return request_fields(self.request, passing, host, via, self.websocket)
+        return request_fields(self.request, passing, via, self.websocket)
 
 
-def plan_request(request: Request, via: str, last: Plan | None = None) -> Plan:
-    """`last` is the plan of the request before this one. Raises `DownstreamError` for a request that is never
-    forwarded."""
+def plan_request(request: Request, via: str, last: RequestPlan | None = None) -> RequestPlan:
+    """`last` is the plan of the request before this one; it is the answer if the two are equal. Raises
+    `DownstreamError` for a request that is never forwarded."""
+    if last is not None and last.request == request:
+        return last
     try:
         target = parse_target(request.target, request.method)
     except MalformedTarget as malformed:
@@ -97,14 +87,14 @@ def plan_request(request: Request, via: str, last: Plan | None = None) -> Plan:
         return last.aimed_at(request, target)
     fields = sort_request(request)
     passing = fields.passing
-    return Plan(
+    return RequestPlan(
         request=request,
         target=target,
         passing=passing,
         is_persistent=fields.is_persistent(request.minor),
         websocket=wants_websocket(request, fields),
         hops=hops_left(request, passing),
-        loops=has_come_by(passing, via),
+        loops=has_come_by(fields, via),
     )
 
 

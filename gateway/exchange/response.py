@@ -1,7 +1,9 @@
 """The head of a response as the client gets it. As with requests, the last one is kept with its connection."""
 
+import re
 from dataclasses import dataclass
 from email.utils import formatdate
+from math import inf
 from typing import Protocol
 
 from gateway.exchange.fields import WEBSOCKET, Sorted, response_fields, sort_response
@@ -13,9 +15,11 @@ from gateway.wire.http2 import heads as http2
 
 _NOT_MODIFIED = 304
 _DATE = len("date")
+_KEEPS = re.compile(r"timeout *= *([0-9]{1,6})", re.IGNORECASE)
+_UNDER_WAY = 1.0  # seconds
 
 
-class Asker(Protocol):
+class DownstreamSide(Protocol):
     """Sends a request, and gets its answer. `signal` rings when something happened on either side."""
 
     @property
@@ -27,7 +31,7 @@ class Asker(Protocol):
     @property
     def signal(self) -> Signal: ...
 
-    def head(self, telling: "Telling", keeps: bool, parts: Parts) -> Head:
+    def head(self, planned: "ResponsePlan", keeps: bool, parts: Parts) -> Head:
         """Of the final response; `keeps`: another request may follow on the same connection."""
         ...
 
@@ -45,9 +49,10 @@ class Asker(Protocol):
 
 
 @dataclass(slots=True)
-class Telling:
+class ResponsePlan:
     """One final response, for requests of HTTP/1.`minor`. `framing` is how the client learns where the content ends;
-    `is_persistent`: the destination goes on using its connection; `is_dated`: it has said when it answered."""
+    `is_persistent`: the destination goes on using its connection, for `keeps_for` seconds after its answer;
+    `is_dated`: it has said when it answered."""
 
     response: Response
     minor: int
@@ -55,6 +60,7 @@ class Telling:
     fields: Sorted
     framing: Delimiter
     is_persistent: bool
+    keeps_for: float
     is_dated: bool
     _told_at: int = 0
     _keeps: bool = False
@@ -63,7 +69,8 @@ class Telling:
 
     def fields_for_http2(self, parts: Parts) -> HeadFields:
         """The same for a client of HTTP/2."""
-        self._renew(parts)
+        if not self.is_dated:
+            self._renew(parts)
         if self._fields is None:
             fields = _final_fields(self, parts)
             self._fields = http2.response_fields(self.response.status, fields, self.length)
@@ -80,18 +87,20 @@ class Telling:
 
     def head(self, keeps: bool, parts: Parts) -> bytes:
         """`keeps`: the client may send another request after this."""
-        self._renew(parts)
+        if not self.is_dated:
+            self._renew(parts)
         if keeps is not self._keeps or not self._head:
             self._keeps, self._head = keeps, _head_for(self, keeps, parts)
         return self._head
 
     def _renew(self, parts: Parts) -> None:
         """A Date of ours holds for a second."""
-        if not self.is_dated and (now := int(parts.clock.time())) != self._told_at:
+        now = int(parts.clock.time())
+        if now != self._told_at:
             self._told_at, self._head, self._fields = now, b"", None
 
 
-def tell(request: Request, response: Response, last: Telling | None) -> Telling:
+def plan_response(request: Request, response: Response, last: ResponsePlan | None) -> ResponsePlan:
     """How to send it; `last` is the result for the response before it."""
     is_head = request.method == "HEAD"
     if last is not None and last.response == response and last.minor == request.minor and last.is_head is is_head:
@@ -99,7 +108,8 @@ def tell(request: Request, response: Response, last: Telling | None) -> Telling:
     fields = sort_response(response)
     persistent = response.framing.delimiter is not Delimiter.CLOSE and fields.is_persistent(response.minor)
     is_dated = any(len(name) == _DATE and name.lower() == "date" for name, _ in fields.passing)
-    return Telling(response, request.minor, is_head, fields, _client_framing(request, response), persistent, is_dated)
+    framing, keeps_for = _client_framing(request, response), _keeps_for(fields)
+    return ResponsePlan(response, request.minor, is_head, fields, framing, persistent, keeps_for, is_dated)
 
 
 def interim_head(response: Response, parts: Parts) -> bytes:
@@ -136,24 +146,30 @@ def _client_framing(request: Request, response: Response) -> Delimiter:
     return Delimiter.CHUNKED if request.minor == 1 else Delimiter.CLOSE
 
 
-def _final_fields(telling: Telling, parts: Parts) -> list[tuple[str, str]]:
+def _keeps_for(fields: Sorted) -> float:
+    """Seconds, less those for which a request may be under way: it would meet the end of the connection."""
+    seconds = _KEEPS.search(",".join(fields.held.get("keep-alive", ())))
+    return inf if seconds is None else int(seconds[1]) - _UNDER_WAY
+
+
+def _final_fields(planned: ResponsePlan, parts: Parts) -> list[tuple[str, str]]:
     """But for framing. Whoever passes on a response without Date says when it came (RFC 9110 section 6.6.1)."""
-    fields = response_fields(telling.response, telling.fields, parts.via, parts.name)
-    if not telling.is_dated:
+    fields = response_fields(planned.response, planned.fields, parts.via, parts.name)
+    if not planned.is_dated:
         fields.append(("Date", formatdate(parts.clock.time(), usegmt=True)))
     return fields
 
 
-def _head_for(telling: Telling, keeps: bool, parts: Parts) -> bytes:
-    response, framing = telling.response, telling.framing
-    fields = _final_fields(telling, parts)
-    length = telling.length
+def _head_for(planned: ResponsePlan, keeps: bool, parts: Parts) -> bytes:
+    response, framing = planned.response, planned.framing
+    fields = _final_fields(planned, parts)
+    length = planned.length
     if length is not None:
         fields.append(("Content-Length", length))
     elif framing is Delimiter.CHUNKED:
         fields.append(("Transfer-Encoding", "chunked"))
     if not keeps:
         fields.append(("Connection", "close"))
-    elif telling.minor == 0:
+    elif planned.minor == 0:
         fields.append(("Connection", "keep-alive"))
     return response_head(response.status, response.phrase, fields)

@@ -128,12 +128,11 @@ class AnyAuthority:
 
     def sum_up(self, draft: ExchangeDraft) -> None:
         """The connection's record holds what its last exchange's does; sizes are summed."""
-        _add_bytes(draft)
+        _add(draft)
         connection = draft.connection
         connection.generation, connection.client, connection.intent = draft.generation, draft.client, draft.intent
         connection.decision, connection.would_deny = draft.decision, draft.would_deny
         connection.status, connection.reason, connection.detail = draft.status, draft.reason, draft.detail
-        _add_end(draft)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,8 +197,7 @@ class OneAuthority:
 
     def sum_up(self, draft: ExchangeDraft) -> None:
         """The connection's record describes the tunnel."""
-        _add_bytes(draft)
-        _add_end(draft)
+        _add(draft)
 
 
 def _host_of(request: Request, usual_port: int) -> Authority | None:
@@ -213,18 +211,12 @@ def _host_of(request: Request, usual_port: int) -> Authority | None:
     return named
 
 
-def _add_bytes(draft: ExchangeDraft) -> None:
-    total, transfer = draft.connection.transfer, draft.transfer
+def _add(draft: ExchangeDraft) -> None:
+    """One exchange more, and its bytes. How the connection ended is how its last exchange did."""
+    connection, transfer = draft.connection, draft.transfer
+    connection.answered += 1
+    total = connection.transfer
     total.bytes_up += transfer.bytes_up
     total.bytes_down += transfer.bytes_down
     total.first_byte_at = total.first_byte_at or transfer.first_byte_at
-
-
-def _add_end(draft: ExchangeDraft) -> None:
-    draft.connection.answered += 1
-    transfer = draft.connection.transfer
-    transfer.ended, transfer.ended_by, transfer.reason = (
-        draft.transfer.ended,
-        draft.transfer.ended_by,
-        draft.transfer.reason,
-    )
+    total.ended, total.ended_by, total.reason = transfer.ended, transfer.ended_by, transfer.reason

@@ -8,12 +8,13 @@ client connection.
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable
 from functools import partial
+from operator import attrgetter
 from typing import Any, Protocol
 
 from gateway.exchange.http1.upstream import UpstreamConnection
 from gateway.exchange.inlet import Head, Inlet, Sink
-from gateway.exchange.plan import Plan
-from gateway.exchange.response import Telling
+from gateway.exchange.plan import RequestPlan
+from gateway.exchange.response import ResponsePlan
 from gateway.model.addresses import Address
 from gateway.model.client import Client
 from gateway.model.decision import Permit
@@ -26,6 +27,8 @@ IDLE_SECONDS = 15.0
 LONGEST_USE = 120.0  # seconds from the dial
 IDLE_AT_MOST = 1000  # of one client as many as are still free: one who needs many leaves room for the others
 IDLE_FOR_ONE_KEY = 32
+
+_WHO = attrgetter("source", "user", "namespace", "service_account", "pod", "spiffe", "certificate", "known")
 
 
 class UpstreamSide(Protocol):
@@ -47,14 +50,14 @@ class UpstreamSide(Protocol):
     @property
     def inlet(self) -> Inlet[Response]: ...
 
-    telling: Telling | None
+    last_response: ResponsePlan | None
     """The last response, as it was sent."""
 
     def expect(self, method: str, upgrade: bool, tell: Callable[[], None]) -> None:
         """A request with this method is sent next. Raises `UpstreamError` if an answer is there already."""
         ...
 
-    def head(self, plan: Plan, host: str, via: str, fields: list[tuple[str, str]] | None) -> Head:
+    def head(self, plan: RequestPlan, host: str, via: str, fields: list[tuple[str, str]] | None) -> Head:
         """Of the request; `fields` instead of those of the plan, if they are not None."""
         ...
 
@@ -115,20 +118,7 @@ def pool_key(client: Client, permit: Permit, peer: tuple[Address, int]) -> PoolK
     """All that must be equal; `peer` only where the destination was told of it. Labels are not part of it: the other
     facts determine them."""
     told = peer if permit.terms.proxy_protocol is not None else None
-    return client.address, (
-        client.source,
-        client.user,
-        client.namespace,
-        client.service_account,
-        client.pod,
-        client.spiffe,
-        client.certificate,
-        client.known,
-        permit.rule.name,
-        permit.generation,
-        permit.authority,
-        told,
-    )
+    return client.address, (_WHO(client), permit.rule.name, permit.generation, permit.authority, told)
 
 
 class Pool:
@@ -174,7 +164,8 @@ class Pool:
     def share(self, key: PoolKey, connection: Shared) -> None:
         """Let exchanges share this one from now on."""
         self._shared.setdefault(key, []).append(connection)
-        self._watch()
+        if self._alarm is None:
+            self._watch()
 
     def _with_room(self, key: PoolKey) -> Shared | None:
         shared = self._shared.get(key)
@@ -199,10 +190,10 @@ class Pool:
 
     def give(self, key: PoolKey, connection: UpstreamConnection) -> None:
         """Keep one between two exchanges, or close it where there is no room or it has been used for long."""
-        waiting = self._idle.setdefault(key, [])
+        waiting, now = self._idle.setdefault(key, []), self._monotonic()
         client, _ = key
         of_client = self._of_client.get(client, 0)
-        too_old = self._monotonic() - connection.dialled_at > LONGEST_USE
+        too_old = now - connection.dialled_at > LONGEST_USE
         if too_old or of_client >= IDLE_AT_MOST - self._count or len(waiting) >= IDLE_FOR_ONE_KEY:
             if not waiting:
                 del self._idle[key]
@@ -211,12 +202,12 @@ class Pool:
         waiting.append(connection)
         self._count += 1
         self._of_client[client] = of_client + 1
-        connection.enter_pool(partial(self.forget, key, connection), self._monotonic())
-        self._watch()
+        connection.enter_pool(partial(self.forget, key, connection), now)
+        if self._alarm is None:
+            self._watch()
 
     def _watch(self) -> None:
-        if self._alarm is None:
-            self._alarm = self._deadlines.after(IDLE_SECONDS, self._sweep)
+        self._alarm = self._deadlines.after(IDLE_SECONDS, self._sweep)
 
     def close(self) -> None:
         """Close all that wait."""

@@ -145,13 +145,24 @@ class Draft:
 
 
 @dataclass(slots=True)
+class Seen:
+    """What a rule with `inspect` has to tell of an exchange: the request's `media_type`, the `query` and `headers` that
+    its `log` asks for, the names of the `secrets` that were filled in, what its inspectors `said`."""
+
+    media_type: str = ""
+    query: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+    secrets: tuple[str, ...] = ()
+    said: Said | None = None
+
+
+@dataclass(slots=True)
 class ExchangeDraft:
     """One request and its response while they last. `number` counts the requests of `connection` from 1.
 
     `path` has no query and no user information. `reused`: it went over a connection to the destination that an earlier
-    exchange had opened, whose dial `dialled` tells. Where the rule inspects, `media_type` is the request's, `query` and
-    `headers` are what its `log` asks for, `secrets` the names of those that were filled in, `said` what its inspectors
-    say. `transfer` counts content without framing. Instants as in `Draft`. `http_version` is `2`, or empty for HTTP/1.
+    exchange had opened, whose dial `dialled` tells. `seen` is None where the rule does not inspect. `transfer` counts
+    content without framing. Instants as in `Draft`. `http_version` is `2`, or empty for HTTP/1.
     """
 
     connection: Draft
@@ -169,11 +180,7 @@ class ExchangeDraft:
     status: int | None = None
     would_deny: WouldDeny | None = None
     would_limit: str | None = None
-    media_type: str = ""
-    query: str = ""
-    headers: tuple[tuple[str, str], ...] = ()
-    secrets: tuple[str, ...] = ()
-    said: Said | None = None
+    seen: Seen | None = None
     transfer: Transfer = field(default_factory=Transfer)
     reason: Reason | None = None
     detail: str = ""

@@ -34,6 +34,14 @@ class Alarm(Protocol):
         ...
 
 
+class Waiting(Protocol):
+    """An entry of `Deadlines.enlist`."""
+
+    def expire(self) -> None:
+        """Its time is over."""
+        ...
+
+
 class Deadlines(Protocol):
     """Coarse time-outs, cheap enough for every stage of every connection; a little late, never early."""
 
@@ -43,6 +51,11 @@ class Deadlines(Protocol):
 
     def after(self, seconds: float, ring: Callable[[], None]) -> Alarm:
         """Call `ring` on the loop after `seconds`."""
+        ...
+
+    def enlist(self, waiting: Waiting, seconds: float) -> set[Waiting]:
+        """Let it expire after `seconds`, unless it is taken out of the set before: the cheapest form, for who waits
+        often and has a place for the set."""
         ...
 
 

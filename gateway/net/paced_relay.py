@@ -1,21 +1,21 @@
-"""A relay with a bound on bytes: after bytes moved, its source rests for as long as the rate needs to make up for them.
+"""Directions with a bound on bytes: after bytes moved, the source rests for as long as the rate needs to make up for
+them.
 
-Whatever form a direction has, bytes are counted after they moved. Tunnels without such a bound use the plain relay.
+Whatever form a direction has, bytes are counted after they moved.
 """
 
-from collections.abc import Callable
 from functools import partial
 from math import inf
 
 from gateway.model.reasons import Reason
 from gateway.model.roles import Meter, Pace
-from gateway.net.relay import Direction, Downward, Relay, Upward
+from gateway.net.relay import Direction, Downward, Joining, Relay, Upward, join
 from gateway.net.stream import Stream
 
 
-def relay_for(meter: Meter | None) -> "Callable[..., Relay]":
-    """What joins two streams under these bounds; the arguments are those of `Relay`."""
-    return Relay if meter is None else partial(PacedRelay, meter)
+def joining_for(meter: Meter | None) -> Joining:
+    """How a relay joins two streams under these bounds."""
+    return join if meter is None else partial(_join_paced, meter)
 
 
 class _Paced(Direction):
@@ -93,18 +93,9 @@ class _PacedDownward(_Paced, Downward):
     __slots__ = ()
 
 
-class PacedRelay(Relay):
-    """See `Relay`."""
-
-    __slots__ = ("_meter",)
-
-    def __init__(self, meter: Meter, *arguments: object) -> None:
-        self._meter = meter
-        super().__init__(*arguments)  # type: ignore[arg-type]  # they are those of `Relay`, passed on as they are
-
-    def _joined(self, downstream: Stream, upstream: Stream) -> tuple[Direction, Direction]:
-        up, down = self._meter.up, self._meter.down
-        return (
-            Upward(self, downstream, upstream) if up is None else _PacedUpward(up, self, downstream, upstream),
-            Downward(self, upstream, downstream) if down is None else _PacedDownward(down, self, upstream, downstream),
-        )
+def _join_paced(meter: Meter, relay: Relay, downstream: Stream, upstream: Stream) -> tuple[Direction, Direction]:
+    up, down = meter.up, meter.down
+    return (
+        Upward(relay, downstream, upstream) if up is None else _PacedUpward(up, relay, downstream, upstream),
+        Downward(relay, upstream, downstream) if down is None else _PacedDownward(down, relay, upstream, downstream),
+    )

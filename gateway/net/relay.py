@@ -21,8 +21,6 @@ LONGEST_LOOK = 60.0  # seconds
 NEVER = sys.maxsize  # bytes in one read: under TLS nothing is bulky, the kernel cannot move it
 RETRY_AFTER = 32  # times `Splices.bulk`, where splicing was not possible
 
-_RESET_BY = {Side.DOWNSTREAM: Reason.DOWNSTREAM_RESET, Side.UPSTREAM: Reason.UPSTREAM_RESET}
-
 
 class Direction:
     """From `source` to `sink`: receives from the one, feeds the other.
@@ -161,8 +159,7 @@ class Direction:
         self._leave_kernel()
         self.source.eof_received()
 
-    def source_failed(self) -> None:
-        self._relay.side_broke(self.from_side)
+    source_failed = lost
 
     def sink_failed(self) -> None:
         self._relay.side_broke(self.to_side)
@@ -198,6 +195,15 @@ class Downward(Direction):
 
     def count(self, size: int) -> None:
         self._transfer.bytes_down += size
+
+
+Joining = Callable[["Relay", Stream, Stream], tuple[Direction, Direction]]
+"""Makes the two directions of a relay between downstream and upstream."""
+
+
+def join(relay: "Relay", downstream: Stream, upstream: Stream) -> tuple[Direction, Direction]:
+    """As they are where nothing bounds or watches what goes through them."""
+    return Upward(relay, downstream, upstream), Downward(relay, upstream, downstream)
 
 
 class Relay:
@@ -259,30 +265,27 @@ class Relay:
         self._delivered = 0
         self._silent_looks = 0
 
-    async def run(self) -> None:
+    async def run(self, joining: Joining = join) -> None:
         """Once. Raises nothing but its own cancellation."""
         self.splices.relays += 1
         try:
-            self._begin()
+            self._begin(joining)
             await self._finished
         finally:
             self._part()
             self.splices.relays -= 1
 
-    def _begin(self) -> None:
+    def _begin(self, joining: Joining) -> None:
         downstream, upstream = self._streams
         if downstream.is_lost or upstream.is_lost:
             self.side_broke(Side.DOWNSTREAM if downstream.is_lost else Side.UPSTREAM)
             return
-        self._directions = self._joined(downstream, upstream)
+        self._directions = joining(self, downstream, upstream)
         self._idle_alarm = self.deadlines.after(self._look_every, self._look)
         if self._lifetime is not None:
             self._lifetime_alarm = self.deadlines.after(self._lifetime, self._outlived)
         for direction in self._directions:
             direction.begin()
-
-    def _joined(self, downstream: Stream, upstream: Stream) -> "tuple[Direction, Direction]":
-        return Upward(self, downstream, upstream), Downward(self, upstream, downstream)
 
     def _part(self) -> None:
         """The streams' events go to the streams again; idempotent."""
@@ -291,10 +294,8 @@ class Relay:
         for direction in self._directions:
             direction.part()
         self._directions = ()
-        if self._idle_alarm is not None:
-            self._idle_alarm.cancel()
-        if self._lifetime_alarm is not None:
-            self._lifetime_alarm.cancel()
+        for alarm in filter(None, (self._idle_alarm, self._lifetime_alarm)):
+            alarm.cancel()
         self._idle_alarm = self._lifetime_alarm = None  # they hold this relay: a cycle for each tunnel else
 
     # How it ends.
@@ -311,7 +312,8 @@ class Relay:
 
     def side_broke(self, side: Side) -> None:
         """The connection of this side is gone without an orderly end: the other side's is reset, too."""
-        self._abort(Ended.RESET, side, _RESET_BY[side])
+        reason = Reason.DOWNSTREAM_RESET if side is Side.DOWNSTREAM else Reason.UPSTREAM_RESET
+        self._abort(Ended.RESET, side, reason)
 
     def cut(self, reason: Reason) -> None:
         """See `record.Tunnel`."""
@@ -337,8 +339,7 @@ class Relay:
     # Idle: no clock is read for a chunk; counters are compared.
 
     def _look(self) -> None:
-        queued = sum(stream.queued() for stream in self._streams)
-        delivered = self.transfer.bytes_up + self.transfer.bytes_down - queued
+        delivered = self.transfer.bytes_up + self.transfer.bytes_down - sum(stream.queued() for stream in self._streams)
         self._silent_looks = self._silent_looks + 1 if delivered == self._delivered else 0
         self._delivered = delivered
         if self._silent_looks * self._look_every >= self._idle:

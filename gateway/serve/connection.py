@@ -18,10 +18,12 @@ from gateway.model.limits.limit import TUNNEL
 from gateway.model.reasons import Reason
 from gateway.model.record import Destination, Draft, Ended, Packets, Side
 from gateway.net.dialer import introduce
+from gateway.net.paced_relay import joining_for
+from gateway.net.relay import Relay
 from gateway.net.segments import segments_of
 from gateway.net.stream import Stream
 from gateway.net.tls.late_hello import LateHello
-from gateway.net.tls.second_hello import Watch, watch_for, watched_relay_for
+from gateway.net.tls.second_hello import Watch, watch_for, watched
 from gateway.policy.confirm import confirm
 from gateway.policy.decide import decide
 from gateway.policy.plan import REPORT_ONLY
@@ -205,7 +207,7 @@ async def _relay(tunnel: Tunnel, downstream: Stream, draft: Draft, services: Ser
     permit, upstream = tunnel.permit, tunnel.upstream.stream
     timeouts = permit.terms.timeouts
     watch = _watch_for(tunnel, draft, services)
-    relay = watched_relay_for(tunnel.meter, watch)(
+    relay = Relay(
         downstream,
         upstream,
         draft.transfer,
@@ -217,7 +219,7 @@ async def _relay(tunnel: Tunnel, downstream: Stream, draft: Draft, services: Ser
     )
     draft.tunnel = relay
     try:
-        await relay.run()
+        await relay.run(watched(joining_for(tunnel.meter), watch))
         if services.counts_packets:
             unknown = (None, None)
             draft.packets = Packets(*(segments_of(downstream) or unknown), *(segments_of(upstream) or unknown))

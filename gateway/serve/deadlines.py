@@ -12,6 +12,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from gateway.model.errors import GatewayError
+from gateway.model.roles import Waiting
 
 DURATIONS = 1024
 TICK = 0.1  # seconds; the shortest time-out that makes sense on a network is several of these
@@ -22,14 +23,17 @@ _logger = logging.getLogger(__name__)
 class _Alarm:
     """One entry, waiting in a slot of the wheel until it rings or is cancelled."""
 
-    __slots__ = ("ring", "slot")
+    __slots__ = ("_ring", "_slot")
 
-    def __init__(self, slot: set["_Entry"], ring: Callable[[], None]) -> None:
-        self.slot = slot
-        self.ring = ring
+    def __init__(self, wheel: "DeadlineWheel", seconds: float, ring: Callable[[], None]) -> None:
+        self._ring = ring
+        self._slot = wheel.enlist(self, seconds)
+
+    def expire(self) -> None:
+        self._ring()
 
     def cancel(self) -> None:
-        self.slot.discard(self)
+        self._slot.discard(self)
 
 
 class _Within:
@@ -50,10 +54,9 @@ class _Within:
             raise RuntimeError("a deadline needs a task to cancel")
         self._task = task
         self._cancelling = task.cancelling()
-        self._slot = self._wheel.slot_after(self._seconds)
-        self._slot.add(self)
+        self._slot = self._wheel.enlist(self, self._seconds)
 
-    def ring(self) -> None:
+    def expire(self) -> None:
         self._expired = True
         self._task.cancel()
 
@@ -66,17 +69,15 @@ class _Within:
             raise self._error() from exception
 
 
-_Entry = _Alarm | _Within
-
-
 class DeadlineWheel:
     """Fulfils `roles.Deadlines`. The loop timer runs only while something is pending."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, tick: float = TICK) -> None:
         self.loop = loop
         self._tick = tick
-        self._slots: dict[int, set[_Entry]] = {}
-        self._near: dict[float, tuple[float, set[_Entry]]] = {}  # the last slot for a duration, and until when it is so
+        self._slots: dict[int, set[Waiting]] = {}
+        # The last slot for a duration, and until when it is so.
+        self._near: dict[float, tuple[float, set[Waiting]]] = {}
         self._grains: dict[float, int] = {}
         self._turned_to = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -87,20 +88,17 @@ class DeadlineWheel:
 
     def after(self, seconds: float, ring: Callable[[], None]) -> _Alarm:
         """As `roles.Deadlines.after`."""
-        slot = self.slot_after(seconds)
-        alarm = _Alarm(slot, ring)
-        slot.add(alarm)
-        return alarm
+        return _Alarm(self, seconds, ring)
 
-    def slot_after(self, seconds: float) -> "set[_Entry]":
-        """The slot whose entries ring after `seconds` at the earliest."""
+    def enlist(self, waiting: Waiting, seconds: float) -> set[Waiting]:
+        """As `roles.Deadlines.enlist`."""
         now = self.loop.time()
         near = self._near.get(seconds)
-        if near is not None and now < near[0]:
-            return near[1]
-        return self._find_slot(now, seconds)
+        slot = near[1] if near is not None and now < near[0] else self._find_slot(now, seconds)
+        slot.add(waiting)
+        return slot
 
-    def _find_slot(self, now: float, seconds: float) -> "set[_Entry]":
+    def _find_slot(self, now: float, seconds: float) -> set[Waiting]:
         grain = self._grains.get(seconds) or self._grain_of(seconds)
         index = -(-(int((now + seconds) / self._tick) + 1) // grain) * grain
         slot = self._slots.get(index)
@@ -127,11 +125,11 @@ class DeadlineWheel:
         for index in due:
             slot = self._slots.pop(index, None)
             while slot:
-                self._ring(slot.pop())
+                self._expire(slot.pop())
         self._timer = self.loop.call_later(self._tick, self._turn) if self._slots else None
 
-    def _ring(self, entry: "_Entry") -> None:
+    def _expire(self, waiting: Waiting) -> None:
         try:
-            entry.ring()
+            waiting.expire()
         except Exception:  # one connection's fault must not stop the others' deadlines
             _logger.exception("an alarm failed")

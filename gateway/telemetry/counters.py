@@ -89,8 +89,8 @@ class Counters:
         self.request_duration.observe(ended_at - draft.started_at)
         if draft.dialled is not None and not draft.reused:
             self._observe(draft.dialled)
-        if draft.said is not None:
-            for inspector in draft.said.failures:
+        if draft.seen is not None and draft.seen.said is not None:
+            for inspector in draft.seen.said.failures:
                 self.inspector_failed(inspector)
 
     def inspector_failed(self, name: str, count: int = 1) -> None:

@@ -5,13 +5,12 @@ As in `sealing`: what a peer could make long is cut, and foreign text is made pr
 
 from gateway.model.decision import Deny
 from gateway.model.reasons import Reason
-from gateway.model.record import Dialled, Ended, ExchangeDraft, ExchangeRecord, Side, verdict_of
+from gateway.model.record import Ended, ExchangeDraft, ExchangeRecord, Seen, Side, verdict_of
 from gateway.telemetry.sealing import (
     LIST_LIMIT,
     add_addresses,
-    add_client,
     add_dialling,
-    add_intent,
+    add_request,
     add_verdict,
     milliseconds,
     printable,
@@ -53,40 +52,36 @@ def seal_exchange(draft: ExchangeDraft, ended_at: float) -> ExchangeRecord:
     if connection.sender is not None:
         record["peer_address"] = str(connection.sender[0])
         record["peer_port"] = connection.sender[1]
-    _add_request(record, draft)
+    add_request(record, draft)
+    if draft.http_version:
+        record["http_version"] = draft.http_version
+    if draft.status is not None:
+        record["status"] = draft.status
+    if draft.seen is not None:
+        _add_seen(record, draft.seen)
     add_verdict(record, draft)
     if draft.dialled is not None:
-        _add_dial(record, draft, draft.dialled)
+        add_addresses(record, draft.dialled)
+        if draft.reused:  # its dial was another exchange's
+            record["reused"] = True
+        else:
+            add_dialling(record, draft.dialled)
     if transfer.first_byte_at is not None:
         record["first_byte_ms"] = milliseconds(transfer.first_byte_at - draft.started_at)
     return record
 
 
-def _add_request(record: ExchangeRecord, draft: ExchangeDraft) -> None:
-    client, intent = draft.client, draft.intent
-    if client is not None:
-        add_client(record, client)
-    if intent is not None:
-        add_intent(record, intent)
-    if draft.http_version:
-        record["http_version"] = draft.http_version
-    if draft.status is not None:
-        record["status"] = draft.status
-    _add_inspected(record, draft)
-
-
-def _add_inspected(record: ExchangeRecord, draft: ExchangeDraft) -> None:
-    """What a rule with `inspect` has looked at, added or logged."""
-    if draft.media_type:
-        record["content_type"] = printable(draft.media_type)
-    if draft.query:
-        record["query"] = printable(draft.query)
-    if draft.headers:
-        record["request_headers"] = _joined(draft.headers)
-    if draft.secrets:
-        record["secrets"] = draft.secrets
-    if draft.said is not None and draft.said.notes:
-        record["annotations"] = {printable(key): printable(value) for key, value in draft.said.notes.items()}
+def _add_seen(record: ExchangeRecord, seen: Seen) -> None:
+    if seen.media_type:
+        record["content_type"] = printable(seen.media_type)
+    if seen.query:
+        record["query"] = printable(seen.query)
+    if seen.headers:
+        record["request_headers"] = _joined(seen.headers)
+    if seen.secrets:
+        record["secrets"] = seen.secrets
+    if seen.said is not None and seen.said.notes:
+        record["annotations"] = {printable(key): printable(value) for key, value in seen.said.notes.items()}
 
 
 def _joined(fields: tuple[tuple[str, str], ...]) -> dict[str, str]:
@@ -95,12 +90,3 @@ def _joined(fields: tuple[tuple[str, str], ...]) -> dict[str, str]:
     for name, value in fields[:LIST_LIMIT]:
         values.setdefault(name, []).append(value)
     return {printable(name): printable(", ".join(found)) for name, found in values.items()}
-
-
-def _add_dial(record: ExchangeRecord, draft: ExchangeDraft, dialled: Dialled) -> None:
-    """Of a reused connection only the addresses: its dial was another exchange's."""
-    add_addresses(record, dialled)
-    if draft.reused:
-        record["reused"] = True
-    else:
-        add_dialling(record, dialled)

@@ -114,7 +114,9 @@ class Recorder:
             self._telling.offer(pending)
         outlets = (*self._logs, *self._flows)
         batches = {log.encode: bytearray() for log in outlets}  # logs that look alike are encoded once
-        encoded = sum(self._encode(draft, ended_at, batches) for draft, ended_at in pending)
+        encoded = 0
+        for draft, ended_at in pending:
+            encoded += self._encode(draft, ended_at, batches)
         lines = {encode: bytes(batch) for encode, batch in batches.items()}
         for log in outlets:
             batch = lines[log.encode]

@@ -12,7 +12,7 @@ from itertools import islice
 from gateway.model.addresses import Address
 from gateway.model.client import Client
 from gateway.model.decision import AddressRefusal, Deny, Permit, RuleRef
-from gateway.model.intent import Intent, Opening
+from gateway.model.intent import Opening
 from gateway.model.reasons import Reason
 from gateway.model.record import (
     ConnectionRecord,
@@ -82,39 +82,34 @@ def _add_packets(record: ConnectionRecord, packets: Packets) -> None:
 
 def _add_request(record: ConnectionRecord, draft: Draft) -> None:
     """Who asked for what, and the answer."""
-    client, intent = draft.client, draft.intent
-    if client is not None:
-        add_client(record, client)
-    if intent is not None:
-        add_intent(record, intent)
-        if intent.protocol is not None:
-            record["protocol"] = intent.protocol
+    add_request(record, draft)
+    if draft.intent is not None and draft.intent.protocol is not None:
+        record["protocol"] = draft.intent.protocol
     if draft.status is not None:
         record["status"] = draft.status
     if draft.wrong_credentials:
         record["wrong_credentials"] = draft.wrong_credentials
 
 
-def add_intent(record: Record, intent: Intent) -> None:
-    """Whom they asked for, and by which door."""
-    record["door"] = intent.door
-    record["host"] = str(intent.authority.host)
-    record["port"] = intent.authority.port
-    if intent.original is not None:
-        record["original_address"] = str(intent.original)
-
-
-def add_client(record: Record, client: Client) -> None:
-    """Who the client is, as far as that is known."""
-    record["identity"] = client.source
-    if client.user is not None:
-        record["user"] = printable(client.user)
-    if client.namespace is not None or client.doubt is not None:
-        _add_workload(record, client)
-    if client.spiffe is not None:
-        record["spiffe"] = client.spiffe
-    if client.certificate is not None:
-        record["certificate"] = printable(client.certificate)
+def add_request(record: Record, draft: Draft | ExchangeDraft) -> None:
+    """Who asked for what, and by which door, as far as that is known."""
+    client, intent = draft.client, draft.intent
+    if client is not None:
+        record["identity"] = client.source
+        if client.user is not None:
+            record["user"] = printable(client.user)
+        if client.namespace is not None or client.doubt is not None:
+            _add_workload(record, client)
+        if client.spiffe is not None:
+            record["spiffe"] = client.spiffe
+        if client.certificate is not None:
+            record["certificate"] = printable(client.certificate)
+    if intent is not None:
+        record["door"] = intent.door
+        record["host"] = str(intent.authority.host)
+        record["port"] = intent.authority.port
+        if intent.original is not None:
+            record["original_address"] = str(intent.original)
 
 
 def _add_workload(record: Record, client: Client) -> None:

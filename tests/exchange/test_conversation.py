@@ -250,11 +250,11 @@ async def test_draining_wakes_a_connection_that_only_waits() -> None:
     async with talk(dialer) as talking:
         await asked_and_answered(talking, dialer)
         await asyncio.sleep(0)
-        assert talking.services.exchanges.resting
+        assert talking.services.exchanges.signals
         talking.services.drain()
         await asyncio.wait([talking.task], timeout=30)
         assert talking.task.done()
-        assert not talking.services.exchanges.resting
+        assert not talking.services.exchanges.signals
 
 
 async def test_who_takes_over_a_kept_connection_leaves_the_back_pressure_of_its_former_client_alone() -> None:

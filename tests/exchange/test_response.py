@@ -3,7 +3,7 @@
 from email.utils import formatdate
 
 from gateway.exchange.parts import Parts
-from gateway.exchange.response import Telling, tell
+from gateway.exchange.response import ResponsePlan, plan_response
 from gateway.wire.http.messages import NO_CONTENT, Delimiter, Framing, Request, Response
 from tests.helpers.walk import FakeDialer, KeepingRecorder, build_services
 from tests.policy.builders import build
@@ -29,22 +29,22 @@ def _parts(clock: Hands) -> Parts:
     return parts
 
 
-def _told(*fields: tuple[str, str]) -> Telling:
-    return tell(GET, Response(200, "OK", 1, fields, Framing(Delimiter.LENGTH, 0)), None)
+def _told(*fields: tuple[str, str]) -> ResponsePlan:
+    return plan_response(GET, Response(200, "OK", 1, fields, Framing(Delimiter.LENGTH, 0)), None)
 
 
 async def test_a_response_without_date_gets_the_one_at_which_it_came() -> None:
-    telling, clock = _told(("X", "1")), Hands()
+    planned, clock = _told(("X", "1")), Hands()
     parts = _parts(clock)
     for later in (0.0, 0.3, 1.0):
         clock.now = Hands.now + later
         date = formatdate(clock.now, usegmt=True)
-        assert f"Date: {date}\r\n".encode() in telling.head(True, parts)
-        assert ("date", date) in telling.fields_for_http2(parts)
+        assert f"Date: {date}\r\n".encode() in planned.head(True, parts)
+        assert ("date", date) in planned.fields_for_http2(parts)
 
 
 async def test_a_date_stays_as_it_came() -> None:
     parts = _parts(Hands())
-    telling = _told(("date", "Sun, 06 Nov 1994 08:49:37 GMT"))
-    assert telling.head(True, parts).lower().count(b"date: ") == 1
-    assert [name for name, _ in telling.fields_for_http2(parts)].count("date") == 1
+    planned = _told(("date", "Sun, 06 Nov 1994 08:49:37 GMT"))
+    assert planned.head(True, parts).lower().count(b"date: ") == 1
+    assert [name for name, _ in planned.fields_for_http2(parts)].count("date") == 1

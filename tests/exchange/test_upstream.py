@@ -10,7 +10,7 @@ import pytest
 
 from gateway.exchange import upstream as pools
 from gateway.exchange.http1.upstream import UpstreamConnection
-from gateway.exchange.response import tell
+from gateway.exchange.response import plan_response
 from gateway.exchange.upstream import Pool, PoolKey, UpstreamSide, pool_key
 from gateway.model.client import Client
 from gateway.model.decision import ProxyVersion, RuleRef
@@ -139,9 +139,8 @@ async def test_one_waits_for_a_bounded_time_and_is_used_for_a_bounded_time(kept:
 
 async def test_one_is_not_used_any_more_when_its_destination_is_about_to_close_it(kept: Kept) -> None:
     """What cannot be repeated would else meet the end, though nobody is at fault."""
-    connection, request = await kept.connect(), Request("GET", "/", 1, (), NO_CONTENT)
-    said = (("Keep-Alive", "max=100, timeout=5"),)
-    connection.telling = tell(request, Response(200, "OK", 1, said, Framing(Delimiter.LENGTH, 2)), None)
+    connection = await kept.connect()
+    _says_how_long(connection, 5)
     for seconds, taken in ((3.5, connection), (4.5, None)):
         kept.pool.give(KEY, connection)
         kept.deadlines.advance(seconds)
@@ -149,6 +148,11 @@ async def test_one_is_not_used_any_more_when_its_destination_is_about_to_close_i
     assert connection.stream.transport.is_closing()
     assert len(kept.pool) == 0
     kept.close()
+
+
+def _says_how_long(connection: UpstreamConnection, seconds: int) -> None:
+    request, said = Request("GET", "/", 1, (), NO_CONTENT), (("Keep-Alive", f"max=100, timeout={seconds}"),)
+    connection.last_response = plan_response(request, Response(200, "OK", 1, said, Framing(Delimiter.LENGTH, 2)), None)
 
 
 async def test_they_are_bounded_in_number(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,8 +193,10 @@ def key_of(client: str, port: int = 443) -> PoolKey:
 
 async def test_what_may_not_be_repeated_gets_none_that_has_rested(kept: Kept) -> None:
     """Its destination may be closing it, and would have the request neither answered nor known to be lost."""
-    for seconds, is_taken in ((0.9, True), (1.1, False)):
+    for told, seconds, is_taken in ((0, 0.9, True), (0, 1.1, False), (5, 3.9, True), (5, 4.1, False)):
         connection = await kept.connect()
+        if told:
+            _says_how_long(connection, told)
         kept.pool.give(KEY, connection)
         kept.deadlines.advance(seconds)
         taken = kept.pool.take(KEY, may_repeat=False)

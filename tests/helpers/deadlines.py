@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 from gateway.model.errors import GatewayError
+from gateway.model.roles import Waiting
 
 
 class HandAlarm:
@@ -32,6 +33,11 @@ class HandDeadlines:
         alarm = HandAlarm(self.now + seconds, ring)
         self._alarms.append(alarm)
         return alarm
+
+    def enlist(self, waiting: Waiting, seconds: float) -> set[Waiting]:
+        slot = {waiting}
+        self.after(seconds, lambda: waiting.expire() if waiting in slot else None)
+        return slot
 
     def pending(self) -> int:
         """How many alarms could still ring."""

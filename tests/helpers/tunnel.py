@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from gateway.model.record import Transfer
-from gateway.net.relay import Relay
+from gateway.net.relay import Joining, Relay, join
 from gateway.net.splice import Splices
 from gateway.net.stream import Stream
 from tests.helpers.deadlines import HandDeadlines
@@ -64,9 +64,9 @@ async def open_tunnel(splices: Splices, idle: float = 3600.0, lifetime: float | 
     assert splices.open == splices.relays == 0
 
 
-async def run(relay: Relay, downstream: Stream, upstream: Stream) -> None:
+async def run(relay: Relay, downstream: Stream, upstream: Stream, joining: Joining = join) -> None:
     try:
-        await relay.run()
+        await relay.run(joining)
         await upstream.aclose()
         await downstream.aclose()
     finally:

@@ -6,7 +6,8 @@ import pytest
 
 from gateway.model.record import Transfer
 from gateway.model.roles import Meter, Pace
-from gateway.net.paced_relay import PacedRelay
+from gateway.net.paced_relay import joining_for
+from gateway.net.relay import Relay
 from gateway.net.splice import Splices
 from tests.helpers.deadlines import HandDeadlines
 from tests.helpers.streams import receive_exactly, send, stream_and_peer
@@ -51,10 +52,10 @@ async def test_a_debt_is_waited_for_before_anything_new_is_read(splices: Splices
             await downstream.more()
         pace = InDebt()
         meter: Meter = Metered(pace, None)
-        relay = PacedRelay(meter, downstream, upstream, Transfer(), HandDeadlines(), splices, 3600.0)
+        relay = Relay(downstream, upstream, Transfer(), HandDeadlines(), splices, 3600.0)
         loop = asyncio.get_running_loop()
         begun_at = loop.time()
-        running = asyncio.ensure_future(run(relay, downstream, upstream))
+        running = asyncio.ensure_future(run(relay, downstream, upstream, joining_for(meter)))
         await asyncio.sleep(0)
         assert downstream.receiver is not None  # it has begun
         assert await receive_exactly(origin, len(held)) == held

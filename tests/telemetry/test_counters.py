@@ -6,7 +6,7 @@ from gateway.model.decision import RuleRef
 from gateway.model.inspection.watching import Said
 from gateway.model.intent import Opening, Protocol
 from gateway.model.reasons import Reason
-from gateway.model.record import TlsSides
+from gateway.model.record import Seen, TlsSides
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.counting import OTHER_RULES, Histogram
 from tests.telemetry.drafts import HELLO, RULE, accepted, denied, exchanged, tunnelled
@@ -106,7 +106,7 @@ def test_inspectors_that_failed_are_counted_by_their_names() -> None:
     counters, other = Counters(), Counters()
     for failures in ([], ["keys"], ["keys", "types"]):
         draft = exchanged()
-        draft.said = Said({}, failures)
+        draft.seen = Seen(said=Said({}, failures))
         counters.count_exchange(draft, 1002.0)
     other.inspector_failed("keys")
     other.add(counters.state())

@@ -8,7 +8,7 @@ from gateway.model.decision import AddressRefusal, Deny, WouldDeny
 from gateway.model.inspection.watching import Said
 from gateway.model.intent import Door
 from gateway.model.reasons import Reason
-from gateway.model.record import Ended, ExchangeDraft, ExchangeRecord, Side, Transfer
+from gateway.model.record import Ended, ExchangeDraft, ExchangeRecord, Seen, Side, Transfer
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.exchanges import labels_of, seal_exchange
 from gateway.telemetry.formats.json import decode, encode
@@ -79,7 +79,7 @@ def test_requests_are_counted_by_rule_verdict_reason_and_class_of_status() -> No
 
 def test_what_inspectors_said_is_in_the_record_and_one_attribute_each_of_its_span() -> None:
     draft = exchanged()
-    draft.said = Said({"keys.found": "jwt", "x.failed": "raised\nLookupError"}, ["x"])
+    draft.seen = Seen(said=Said({"keys.found": "jwt", "x.failed": "raised\nLookupError"}, ["x"]))
     record = seal_exchange(draft, 1001.5)
     assert decode(encode(record)) == record
     assert record["annotations"] == {"keys.found": "jwt", "x.failed": r"raised\nLookupError"}
@@ -128,7 +128,7 @@ def test_a_record_has_every_key_that_there_is_where_all_is_known_and_tells_each_
 
 def test_what_nobody_noted_is_ended_by_the_gateway_and_what_is_not_known_has_no_key() -> None:
     denied, failed = refused(), unread()
-    denied.transfer, failed.transfer, failed.said = Transfer(), Transfer(), Said({}, [])
+    denied.transfer, failed.transfer, failed.seen = Transfer(), Transfer(), Seen(said=Said({}, []))
     failed.status = None
     told = [seal_exchange(each, 1001.5) for each in (denied, failed)]
     assert [(each["ended"], each["ended_by"]) for each in told] == [("refused", "gateway"), ("failed", "gateway")]
@@ -150,16 +150,15 @@ def full() -> ExchangeDraft:
     draft.intent = draft.intent._replace(door=Door.TRANSPARENT, original=address("203.0.113.66"))
     draft.dialled = draft.dialled._replace(refused=(refusal,), source=address("198.51.100.7"))
     draft.would_deny, draft.would_limit = WouldDeny(Reason.HOST_MISMATCH, RULE), "policy.yaml#stripe.requests"
-    draft.media_type, draft.query = "text/\x1bx", "a=\x1b"
-    draft.headers = (("x-a", "1"), ("x-b\n", "\x1b"), ("x-a", "2"))
-    draft.secrets, draft.said = ("token",), Said({"keys.found": "jwt"}, [])
+    headers = (("x-a", "1"), ("x-b\n", "\x1b"), ("x-a", "2"))
+    draft.seen = Seen("text/\x1bx", "a=\x1b", headers, ("token",), Said({"keys.found": "jwt"}, []))
     draft.http_version, draft.transfer.reason, draft.detail = "2", Reason.UPSTREAM_RESET, "because"
     return draft
 
 
 def test_of_the_headers_that_a_peer_made_many_some_are_told() -> None:
     draft = exchanged()
-    draft.headers = tuple((f"x-{number}", "x") for number in range(1000))
+    draft.seen = Seen(headers=tuple((f"x-{number}", "x") for number in range(1000)))
     assert len(seal_exchange(draft, 1001.5)["request_headers"]) == LIST_LIMIT
 
 

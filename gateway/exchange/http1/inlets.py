@@ -99,7 +99,8 @@ class RequestInlet(ConnectionInlet[Request]):
         except MalformedMessage as malformed:
             self.fail(malformed)
             return
-        self.take(events)
+        if events:
+            self.take(events)
 
     @property
     def has_something(self) -> bool:

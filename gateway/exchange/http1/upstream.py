@@ -1,14 +1,13 @@
 """A connection to a destination that speaks HTTP/1; it carries one exchange after the other."""
 
 import os
-import re
 from base64 import b64encode
 from collections.abc import Callable
 from math import inf
 
 from gateway.exchange.http1.inlets import ConnectionInlet
-from gateway.exchange.plan import Plan
-from gateway.exchange.response import Telling
+from gateway.exchange.plan import RequestPlan
+from gateway.exchange.response import ResponsePlan
 from gateway.model.errors import UpstreamError
 from gateway.model.reasons import Reason
 from gateway.model.roles import Upstream
@@ -18,12 +17,10 @@ from gateway.wire.http.codec import ResponseReader
 from gateway.wire.http.messages import MalformedMessage, Response
 
 _KEY_SIZE = 16  # RFC 6455 section 4.1
-_KEEPS = re.compile(r"timeout *= *([0-9]{1,6})", re.IGNORECASE)
-_UNDER_WAY = 1.0  # seconds
 
 SURE_SECONDS = 1.0
-"""Idle for less, a connection is hardly being closed: of the servers that do not say for how long they keep one, the
-most impatient (gunicorn) closes it after two seconds."""
+"""Idle for less, a connection is hardly being closed by a server that does not say for how long it keeps one: the most
+impatient of those (gunicorn) waits for two seconds."""
 
 
 def _nobody_waits() -> None:
@@ -66,9 +63,9 @@ class UpstreamConnection:
         "is_reused",
         "is_verified",
         "kept_until",
+        "last_response",
         "reader",
         "stream",
-        "telling",
         "websocket_key",
     )
 
@@ -82,7 +79,7 @@ class UpstreamConnection:
         self.inlet = ResponseInlet(self.stream, reader, _nobody_waits)
         self.idle_since = dialled_at
         self.kept_until = inf
-        self.telling: Telling | None = None
+        self.last_response: ResponsePlan | None = None
         self.websocket_key = ""
         self._leave: Callable[[], None] | None = None
         self.inlet.join()
@@ -95,7 +92,7 @@ class UpstreamConnection:
         except MalformedMessage as malformed:
             raise UpstreamError(malformed.reason, malformed.detail) from malformed
 
-    def head(self, plan: Plan, host: str, via: str, fields: list[tuple[str, str]] | None) -> bytes:
+    def head(self, plan: RequestPlan, host: str, via: str, fields: list[tuple[str, str]] | None) -> bytes:
         """See `UpstreamSide`. For a client of HTTP/2 a WebSocket's handshake is made here (RFC 8441 section 5)."""
         if plan.websocket and plan.request.is_http2:
             self.websocket_key = b64encode(os.urandom(_KEY_SIZE)).decode("ascii")
@@ -113,10 +110,10 @@ class UpstreamConnection:
     @property
     def is_clean(self) -> bool:
         """The last answer is complete, nothing came after it, and another request may be sent."""
-        inlet, reader = self.inlet, self.reader
+        inlet = self.inlet
         if inlet.is_over or inlet.is_lost or inlet.fault or self.stream.is_congested:
             return False
-        return not (reader.leftover or reader.is_switched)
+        return self.reader.is_between
 
     def check(self) -> None:
         """Raise `UpstreamError` if no answer can come any more."""
@@ -155,19 +152,16 @@ class UpstreamConnection:
         self.inlet.begin()  # its last client may have paused it, and then its end would go unnoticed
         self.is_reused = True
         self.idle_since = now
-        self.kept_until = now + self._patience()
+        self.kept_until = inf if self.last_response is None else now + self.last_response.keeps_for
         self._leave = leave
 
     def is_surely_open(self, now: float) -> bool:
-        """Whether a request that may not be repeated can go over it (RFC 9112 section 9.3.1): it is not idle for long,
-        and nothing came that would show its end when it is too late."""
-        return now - self.idle_since < SURE_SECONDS and not self.stream.has_news()
-
-    def _patience(self) -> float:
-        """Seconds, less those for which a request may be under way: it would meet the end of the connection."""
-        values = [] if self.telling is None else self.telling.fields.held.get("keep-alive", [])
-        seconds = _KEEPS.search(",".join(values))
-        return inf if seconds is None else int(seconds[1]) - _UNDER_WAY
+        """Whether a request that may not be repeated can go over it (RFC 9112 section 9.3.1): the destination keeps it
+        for longer than until now, as far as can be known, and nothing came that would show its end when it is too late.
+        """
+        is_told = self.kept_until < inf
+        sure_until = self.kept_until if is_told else self.idle_since + SURE_SECONDS
+        return now < sure_until and not self.stream.has_news()
 
     def leave_pool(self) -> None:
         """It is used again, or closed."""

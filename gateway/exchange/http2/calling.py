@@ -7,8 +7,8 @@ from gateway.exchange.http2.channel import Channel, StreamInlet
 from gateway.exchange.http2.session import Session
 from gateway.exchange.inlet import HeadFields
 from gateway.exchange.parts import Parts
-from gateway.exchange.plan import Plan
-from gateway.exchange.response import Telling
+from gateway.exchange.plan import RequestPlan
+from gateway.exchange.response import ResponsePlan
 from gateway.exchange.upstream import LONGEST_USE, Pool, PoolKey, UpstreamSide
 from gateway.model.errors import UpstreamError
 from gateway.model.reasons import Reason
@@ -119,7 +119,7 @@ class Call:
         self.is_verified = calling.upstream.verified
         self.is_reused = True
         self.is_clean = False
-        self.telling: Telling | None = None
+        self.last_response: ResponsePlan | None = None
         self._calling: Calling | None = calling
         self._session = calling.session
 
@@ -144,9 +144,9 @@ class Call:
 
     def _open(self, number: int) -> None:
         self.inlet.joined(number)
-        self._session.lanes[number] = self.inlet
+        self._session.receivers[number] = self.inlet
 
-    def head(self, plan: Plan, host: str, via: str, fields: list[tuple[str, str]] | None) -> HeadFields:
+    def head(self, plan: RequestPlan, host: str, via: str, fields: list[tuple[str, str]] | None) -> HeadFields:
         """See `UpstreamSide`."""
         return plan.http2_head(host, via, fields)
 

@@ -29,7 +29,7 @@ class Message(Protocol):
 
 
 class StreamInlet(Inlet[H]):
-    """Fulfils `session.Lane`. `code` is the error code of a stream that was reset."""
+    """Fulfils `session.StreamReceiver`. `code` is the error code of a stream that was reset."""
 
     __slots__ = ("_malformed", "_message", "_number", "_owed", "_session", "code")
 
@@ -45,7 +45,7 @@ class StreamInlet(Inlet[H]):
         self._owed = 0
 
     def head_came(self, fields: Fields, ended: bool) -> None:
-        """See `Lane`."""
+        """See `StreamReceiver`."""
         self.has_begun = True
         try:
             events = self._message.head(fields, ended)
@@ -55,7 +55,7 @@ class StreamInlet(Inlet[H]):
         self.take(events)
 
     def data_came(self, data: bytes, size: int, ended: bool) -> None:
-        """See `Lane`."""
+        """See `StreamReceiver`."""
         self._owed += size
         self._session.withhold(size)
         try:
@@ -76,7 +76,7 @@ class StreamInlet(Inlet[H]):
         self.fail(malformed)
 
     def cut(self, code: ErrorCode, detail: str) -> None:
-        """See `Lane`."""
+        """See `StreamReceiver`."""
         self.code = code
         if detail and code is not ErrorCode.REFUSED_STREAM:
             self.fail(MalformedMessage(self._malformed, detail))

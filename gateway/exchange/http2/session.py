@@ -31,7 +31,7 @@ _QUEUED_AT_MOST = 8 * 1024 * 1024  # answers to a peer that sends and does not r
 logging.getLogger("hpack").setLevel(logging.WARNING)  # its debug log holds values of fields
 
 
-class Lane(Protocol):
+class StreamReceiver(Protocol):
     """Receives what arrives on one stream."""
 
     def head_came(self, fields: Fields, ended: bool) -> None:
@@ -91,7 +91,7 @@ class Session:
         self.peer_leaves = False
         self.connects = False
         self.heard_at = monotonic()
-        self.lanes: dict[int, Lane] = {}
+        self.receivers: dict[int, StreamReceiver] = {}
         self.waiting: dict[int, Writer] = {}
         self._is_server = is_server
         self._owner: Owner = owner
@@ -160,17 +160,17 @@ class Session:
 
     def _dispatch(self, event: Event) -> None:
         if isinstance(event, DataCame):
-            lane = self.lanes.get(event.stream)
-            if lane is None:
+            receiver = self.receivers.get(event.stream)
+            if receiver is None:
                 self.connection.credit_connection(event.size)
             else:
-                lane.data_came(event.data, event.size, event.ended)
+                receiver.data_came(event.data, event.size, event.ended)
         elif isinstance(event, HeadCame):
-            lane = self.lanes.get(event.stream)
+            receiver = self.receivers.get(event.stream)
             if event.is_first:
                 self._owner.opened(self, event)
-            elif lane is not None:
-                lane.head_came(event.fields, event.ended)
+            elif receiver is not None:
+                receiver.head_came(event.fields, event.ended)
         elif isinstance(event, WindowGrew):
             self._pump(event.stream)
         elif isinstance(event, StreamEnded):
@@ -182,18 +182,18 @@ class Session:
             self._owner.changed()
 
     def _cut(self, event: StreamEnded) -> None:
-        lane = self.leave(event.stream)
-        if lane is not None:
-            lane.cut(event.code, event.detail)
+        receiver = self.leave(event.stream)
+        if receiver is not None:
+            receiver.cut(event.code, event.detail)
 
     def _let_go(self, event: WentAway) -> None:
         """Streams that it will not process may be tried again elsewhere (RFC 9113 section 6.8)."""
         self.peer_leaves = True
         if not self._is_server:
-            for number in [number for number in self.lanes if number > event.last]:
-                lane = self.leave(number)
-                if lane is not None:
-                    lane.cut(ErrorCode.REFUSED_STREAM, "")
+            for number in [number for number in self.receivers if number > event.last]:
+                receiver = self.leave(number)
+                if receiver is not None:
+                    receiver.cut(ErrorCode.REFUSED_STREAM, "")
         self._owner.changed()
 
     def _fail(self, fault: ConnectionFault) -> None:
@@ -203,17 +203,17 @@ class Session:
         self._owner.changed()
 
     def _cut_all(self, code: ErrorCode) -> None:
-        for number in list(self.lanes):
-            lane = self.leave(number)
-            if lane is not None:
-                lane.cut(code, "")
+        for number in list(self.receivers):
+            receiver = self.leave(number)
+            if receiver is not None:
+                receiver.cut(code, "")
 
-    # Called by lanes.
+    # Called by receivers.
 
-    def leave(self, number: int) -> Lane | None:
+    def leave(self, number: int) -> StreamReceiver | None:
         """Nothing that arrives on this stream is wanted any more."""
         self.waiting.pop(number, None)
-        return self.lanes.pop(number, None)
+        return self.receivers.pop(number, None)
 
     def refuse(self, number: int, code: ErrorCode) -> None:
         """End a stream for a fault of the peer's. It counts like streams opened only to be reset: raises

@@ -1,8 +1,8 @@
 """Content that inspectors see before it goes into an outlet, and heads in the form that inspectors are given."""
 
 from gateway.exchange.inlet import Outlet, Pacing
-from gateway.exchange.plan import Plan
-from gateway.exchange.response import Telling
+from gateway.exchange.plan import RequestPlan
+from gateway.exchange.response import ResponsePlan
 from gateway.model.authority import Authority
 from gateway.model.inspection.watching import Fields, Gate, RequestHead, ResponseHead
 from gateway.wire.http.messages import Delimiter, End, Framing
@@ -51,6 +51,10 @@ class GatedOutlet(Outlet):
     def trailers(self) -> Trailers | None:
         """See `Outlet`."""
         return self._onward.trailers
+
+    @trailers.setter
+    def trailers(self, trailers: Trailers | None) -> None:
+        self._onward.trailers = trailers
 
     def framed(self, data: bytes) -> bytes:
         """See `Outlet`. What is held back follows later."""
@@ -111,17 +115,17 @@ class GatedOutlet(Outlet):
             self._onward.finish(self._end)
 
 
-def shown_request(plan: Plan, named: Authority, is_secure: bool) -> RequestHead:
+def shown_request(plan: RequestPlan, named: Authority, is_secure: bool) -> RequestHead:
     """To inspectors."""
     fields = (*plan.passing, *_length(plan.request.framing))
     scheme = "https" if is_secure else "http"
     return RequestHead(plan.request.method, scheme, str(named.host), named.port, plan.target.resource, fields)
 
 
-def shown_response(telling: Telling) -> ResponseHead:
+def shown_response(planned: ResponsePlan) -> ResponseHead:
     """To inspectors."""
-    response = telling.response
-    return ResponseHead(response.status, (*telling.fields.passing, *_length(response.framing)))
+    response = planned.response
+    return ResponseHead(response.status, (*planned.fields.passing, *_length(response.framing)))
 
 
 def _length(framing: Framing) -> Fields:

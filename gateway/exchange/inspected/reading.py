@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from gateway.exchange.plan import Plan
+from gateway.exchange.plan import RequestPlan
 from gateway.model.inspection.terms import Allowed, Asked, Inspection, NotAllowed, comparable_name
 from gateway.wire.http.messages import Delimiter, Fields
 
@@ -25,7 +25,7 @@ class Reading(NamedTuple):
     headers: Fields
 
 
-def read_request(plan: Plan, inspection: Inspection) -> Reading:
+def read_request(plan: RequestPlan, inspection: Inspection) -> Reading:
     """The same object for the same plan and inspection."""
     known = plan.inspected
     if isinstance(known, Reading) and known.inspection is inspection:
@@ -34,7 +34,7 @@ def read_request(plan: Plan, inspection: Inspection) -> Reading:
     return reading
 
 
-def _read(plan: Plan, inspection: Inspection) -> Reading:
+def _read(plan: RequestPlan, inspection: Inspection) -> Reading:
     named = [(comparable_name(field[0]), field) for field in plan.passing]
     kept = [(name, field) for name, field in named if name not in inspection.replaced]
     media_types = tuple([field[1] for name, field in named if name == "content-type"])
@@ -49,7 +49,7 @@ def _read(plan: Plan, inspection: Inspection) -> Reading:
     )
 
 
-def _asked(plan: Plan, media_types: tuple[str, ...], names: set[str]) -> Asked:
+def _asked(plan: RequestPlan, media_types: tuple[str, ...], names: set[str]) -> Asked:
     """`names` are those that go on: a header that is dropped misleads nobody."""
     framing = plan.request.framing
     return Asked(

@@ -12,16 +12,16 @@ from gateway.exchange.inlet import Inlet, Outlet, Sink
 from gateway.exchange.inspected.outlets import ScrubbedOutlet, Upload, scrubbed
 from gateway.exchange.inspected.reading import Reading, read_request
 from gateway.exchange.inspected.watched import Wait, Watched
-from gateway.exchange.plan import Plan
+from gateway.exchange.plan import RequestPlan
 from gateway.exchange.scope import Judged
 from gateway.exchange.upstream import UpstreamSide
 from gateway.model.decision import Deny, Permit, WouldDeny
 from gateway.model.errors import InternalError, Refused, UpstreamError
 from gateway.model.inspection.secret import Secret
-from gateway.model.inspection.terms import HeaderValue, NotAllowed, SecretName, comparable_name
+from gateway.model.inspection.terms import HeaderValue, Inspection, NotAllowed, SecretName, comparable_name
 from gateway.model.inspection.watching import Watchers
 from gateway.model.reasons import Reason
-from gateway.model.record import ExchangeDraft
+from gateway.model.record import ExchangeDraft, Seen
 from gateway.model.roles import SecretStore
 from gateway.policy.requests.scrubbing import Scrubber
 from gateway.wire.http.messages import Delimiter, Request, Response
@@ -38,24 +38,25 @@ _NO_SECRETS: Mapping[str, Secret] = {}
 
 
 def inspect_request(
-    plan: Plan, judged: Judged, draft: ExchangeDraft, secrets: SecretStore, is_verified: bool
-) -> "Inspected | None":
-    """None: the rule does not inspect requests. `is_verified`: the destination has proved over TLS, or must prove
-    before anything is sent to it, that it is whom the permit names. Raises `Refused`, or `InternalError` if a secret is
-    missing."""
+    inspection: Inspection,
+    plan: RequestPlan,
+    judged: Judged,
+    draft: ExchangeDraft,
+    secrets: SecretStore,
+    is_verified: bool,
+) -> "Inspected":
+    """`is_verified`: the destination has proved over TLS, or must prove before anything is sent to it, that it is whom
+    the permit names. Raises `Refused`, or `InternalError` if a secret is missing."""
     permit = judged.permit
-    inspection = permit.terms.inspection
-    if inspection is None:
-        return None
     reading = read_request(plan, inspection)
-    draft.media_type, draft.query, draft.headers = reading.media_type, reading.query, reading.headers
+    seen = draft.seen = Seen(reading.media_type, reading.query, reading.headers)
     max_body = _max_body(reading, permit, draft)
     given = _NO_SECRETS
     if inspection.secrets and not _is_doubtful(permit, draft, is_verified):
         if not is_verified:
             raise Refused(_deny(permit, NotAllowed(Reason.SECRET_NEEDS_TLS, f"secret {inspection.secrets[0]}")))
         given = {name: _find(name, judged, secrets) for name in inspection.secrets}
-    return Inspected(permit, draft, reading, max_body, given)
+    return Inspected(permit, draft, seen, reading, max_body, given)
 
 
 @dataclass(slots=True)
@@ -64,6 +65,7 @@ class Inspected:
 
     _permit: Permit
     _draft: ExchangeDraft
+    _seen: Seen
     _reading: Reading
     _max_body: int | None
     _given: Mapping[str, Secret]
@@ -75,24 +77,22 @@ class Inspected:
         names = self._reading.inspection.inspectors
         if names:
             watch = watchers.watch(names, ring, self._permit.report)
+            self._seen.said = watch.said
             self._watched = Watched(watch, self._permit, self._draft, wait)
         return self._watched
 
-    @property
-    def changes_fields(self) -> bool:
-        """Whether other fields are forwarded than the client's."""
-        return bool(self._reading.inspection.replaced)
-
-    def fields_for(self, upstream: UpstreamSide) -> list[tuple[str, str]]:
+    def fields_for(self, upstream: UpstreamSide) -> list[tuple[str, str]] | None:
         """The fields to send over this connection, chosen just before they are sent: only a connection that is
-        verified, and that no rule would have refused, carries a secret."""
+        verified, and that no rule would have refused, carries a secret. None: those of the client."""
+        if not self._reading.inspection.replaced:
+            return None
         if self._given:
             if not upstream.is_verified:
                 raise InternalError(Reason.INTERNAL_ERROR, "a secret for a connection that is not verified")
             if self._was_set_aside(upstream):
                 self._given = _NO_SECRETS
             else:
-                self._draft.secrets = self._reading.inspection.secrets
+                self._seen.secrets = self._reading.inspection.secrets
         fields = [*self._reading.kept, *self._set_fields()]
         if not self._scrubs():
             return fields
@@ -153,11 +153,11 @@ class Inspected:
             raise UpstreamError(Reason.RESPONSE_ENCODED, "it cannot be scrubbed")
         return scrubbed(response, Scrubber(scrubs))
 
-    def download(self, stream: Sink, upstream: UpstreamSide, is_chunked: bool) -> Outlet:
+    def download(self, stream: Sink, source: Inlet[Response], is_chunked: bool) -> Outlet:
         """To the client."""
-        scrubs, down = self._scrubs(), Outlet(stream, upstream.inlet, is_chunked)
+        scrubs, down = self._scrubs(), Outlet(stream, source, is_chunked)
         if scrubs:
-            down = ScrubbedOutlet(stream, upstream.inlet, is_chunked, Scrubber(scrubs))
+            down = ScrubbedOutlet(stream, source, is_chunked, Scrubber(scrubs))
         return down if self._watched is None else self._watched.down(down)
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from gateway.exchange.inlet import Inlet, Outlet
 from gateway.exchange.inspected.gated import GatedOutlet, shown_request, shown_response
-from gateway.exchange.plan import Plan
-from gateway.exchange.response import Telling
+from gateway.exchange.plan import RequestPlan
+from gateway.exchange.response import ResponsePlan
 from gateway.exchange.scope import Judged
 from gateway.model.decision import Deny, Permit, WouldDeny
 from gateway.model.errors import Refused
@@ -34,9 +34,8 @@ class Watched:
         self._draft = draft
         self._wait = wait
         self._gated: list[GatedOutlet] = []
-        draft.said = watch.said
 
-    async def judge_request(self, plan: Plan, judged: Judged, is_secure: bool, inlet: Inlet[Request]) -> None:
+    async def judge_request(self, plan: RequestPlan, judged: Judged, is_secure: bool, inlet: Inlet[Request]) -> None:
         """The head; content as well if it is small, so that nothing is dialled for a refused request. Raises `Refused`.
         `is_secure`: it came inside TLS."""
         watch = self._watch
@@ -54,9 +53,9 @@ class Watched:
             while not watch.up.has_ended:
                 await self._wait()
 
-    async def judge_response(self, telling: Telling) -> None:
+    async def judge_response(self, planned: ResponsePlan) -> None:
         """The head. Raises `Refused`."""
-        await self._watch.judge_response(shown_response(telling))
+        await self._watch.judge_response(shown_response(planned))
         self.check()
 
     @property
@@ -113,7 +112,7 @@ class Watched:
             self._draft.would_deny = WouldDeny(objection.reason, self._permit.rule)
 
 
-def _comes_at_once(plan: Plan) -> bool:
+def _comes_at_once(plan: RequestPlan) -> bool:
     """Whether the whole request can be waited for: it is small, and its client waits for nothing before it sends it."""
     framing = plan.request.framing
     is_small = framing.delimiter is Delimiter.LENGTH and framing.length < HOLD_BOUND

@@ -13,9 +13,9 @@ from gateway.exchange.exchange import Exchange
 from gateway.exchange.http2.calling import StreamReset
 from gateway.exchange.http2.session import Session
 from gateway.exchange.inlet import Signal, check_request
-from gateway.exchange.multiplexed.asker import StreamAsker
+from gateway.exchange.multiplexed.downstream import DownstreamStream
 from gateway.exchange.parts import Parts
-from gateway.exchange.plan import Plan, plan_request
+from gateway.exchange.plan import RequestPlan, plan_request
 from gateway.exchange.scope import Scope
 from gateway.model.errors import DownstreamError, GatewayError, InternalError
 from gateway.model.reasons import Reason
@@ -53,20 +53,20 @@ class _Conversation:
         self._parts = parts
         self._patience = patience
         self._signal = Signal()
-        self._askers: set[StreamAsker] = set()
-        self._plan: Plan | None = None
+        self._streams: set[DownstreamStream] = set()
+        self._plan: RequestPlan | None = None
         self._session = Session(stream, True, self, parts.clock.monotonic)
 
     async def run(self, connects: bool) -> None:
         """Until either side ends."""
         session, parts = self._session, self._parts
         session.join(connects)
-        parts.resting.add(self._signal)
+        parts.signals.add(self._signal)
         try:
             while not self._is_over():
                 await self._something()
         finally:
-            parts.resting.discard(self._signal)
+            parts.signals.discard(self._signal)
         if session.fault is not None:
             note(_ended_by(session.fault), self._connection)
         elif not session.is_lost:
@@ -80,26 +80,22 @@ class _Conversation:
         if self._parts.draining:
             session.sender.go_away(session.connection.last_stream, ErrorCode.NO_ERROR)
             session.flush_soon()
-        return (self._parts.draining or session.peer_leaves) and not self._askers
+        return (self._parts.draining or session.peer_leaves) and not self._streams
 
     async def _something(self) -> None:
-        """Wait until something happened; raises after too long."""
-        if self._askers:
+        """Wait until something happened, or leave: it was idle for as long as allowed."""
+        if self._streams:
             await self._signal.wait()
             return
         seconds = self._patience.idle if self._session.connection.has_settings else self._patience.head
-        try:
-            with self._parts.deadlines.within(seconds, lambda: DownstreamError(Reason.IDLE_TIMEOUT)):
-                await self._signal.wait()
-        except DownstreamError:  # not an error: it was idle for as long as allowed
-            if not self._askers:
-                self._session.sender.go_away(self._session.connection.last_stream, ErrorCode.NO_ERROR)
-                self._session.peer_leaves = True
+        if not await self._signal.rings_within(seconds, self._parts.deadlines) and not self._streams:
+            self._session.sender.go_away(self._session.connection.last_stream, ErrorCode.NO_ERROR)
+            self._session.peer_leaves = True
 
     async def end(self) -> None:
         """Nothing new begins, and what runs is cancelled. A task that is cancelled before it began leaves no record."""
         self._session.sender.go_away(self._session.connection.last_stream, ErrorCode.NO_ERROR)
-        tasks = [asker.task for asker in self._askers]
+        tasks = [downstream.task for downstream in self._streams]
         for task in tasks:
             task.get_loop().call_soon(task.cancel)
         if tasks:
@@ -115,17 +111,17 @@ class _Conversation:
 
     def opened(self, session: Session, head: HeadCame) -> None:
         """See `Owner`."""
-        if len(self._askers) >= _TASKS_AT_MOST:
+        if len(self._streams) >= _TASKS_AT_MOST:
             session.refuse(head.stream, ErrorCode.REFUSED_STREAM)
             return
-        asker = StreamAsker(session, head.stream)
-        asker.inlet.head_came(head.fields, head.ended)
-        asker.task = asyncio.get_running_loop().create_task(self._serve(asker))
-        self._askers.add(asker)
+        downstream = DownstreamStream(session, head.stream)
+        downstream.inlet.head_came(head.fields, head.ended)
+        downstream.task = asyncio.get_running_loop().create_task(self._serve(downstream))
+        self._streams.add(downstream)
 
     # One stream.
 
-    async def _serve(self, asker: StreamAsker) -> None:
+    async def _serve(self, downstream: DownstreamStream) -> None:
         clock, connection = self._parts.clock, self._connection
         connection.requests += 1
         draft = ExchangeDraft(connection, connection.requests, clock.monotonic(), clock.time(), http_version="2")
@@ -133,14 +129,15 @@ class _Conversation:
         try:
             if self._session.fault is not None:  # it arrived with the fault that ends the connection
                 raise _ended_by(self._session.fault)
-            if not asker.inlet.heads:
-                check_request(asker.inlet)
-            request = asker.inlet.heads.pop()
+            if not downstream.inlet.heads:
+                check_request(downstream.inlet)
+            request = downstream.inlet.heads.pop()
             draft.method = request.method
-            await Exchange(self._plan_of(request), draft, asker, self._scope, self._parts).run()
-            await self._delivered(asker)
+            plan = self._plan = plan_request(request, self._parts.via, self._plan)
+            await Exchange(plan, draft, downstream, self._scope, self._parts).run()
+            await self._delivered(downstream)
         except GatewayError as error:
-            await self._refuse(asker, self._cause_of(error), request, draft)
+            await self._refuse(downstream, self._cause_of(error), request, draft)
         except asyncio.CancelledError:
             if self._session.fault is not None and draft.reason is None:
                 note(_ended_by(self._session.fault), draft)
@@ -151,40 +148,31 @@ class _Conversation:
             raise
         except Exception as bug:
             _logger.exception("exchange %s", draft.exchange_id)
-            await self._refuse(asker, InternalError(Reason.INTERNAL_ERROR, type(bug).__name__), request, draft)
+            await self._refuse(downstream, InternalError(Reason.INTERNAL_ERROR, type(bug).__name__), request, draft)
         finally:
-            self._close(asker, draft)
+            self._close(downstream, draft)
 
     def _cause_of(self, error: GatewayError) -> GatewayError:
         """A client that is lost to an exchange may have been at fault in something else."""
         fault = self._session.fault
         return _ended_by(fault) if fault is not None and isinstance(error, DownstreamError) else error
 
-    def _plan_of(self, request: Request) -> Plan:
-        plan = self._plan
-        if plan is None or plan.request != request:
-            plan = self._plan = plan_request(request, self._parts.via, plan)
-        return plan
-
-    async def _delivered(self, asker: StreamAsker) -> None:
+    async def _delivered(self, downstream: DownstreamStream) -> None:
         """Until the client has taken what it was sent. Raises `DownstreamError` if it takes nothing for long."""
-        while asker.stream.queued():
-            check_request(asker.inlet)
-            before = asker.stream.queued()
-            try:
-                with self._parts.deadlines.within(self._patience.idle, lambda: DownstreamError(Reason.IDLE_TIMEOUT)):
-                    await asker.signal.wait()
-            except DownstreamError:
-                if asker.stream.queued() == before:
-                    raise
+        while downstream.stream.queued():
+            check_request(downstream.inlet)
+            before = downstream.stream.queued()
+            rang = await downstream.signal.rings_within(self._patience.idle, self._parts.deadlines)
+            if not rang and downstream.stream.queued() == before:
+                raise DownstreamError(Reason.IDLE_TIMEOUT)
 
     async def _refuse(
-        self, asker: StreamAsker, error: GatewayError, request: Request | None, draft: ExchangeDraft
+        self, downstream: DownstreamStream, error: GatewayError, request: Request | None, draft: ExchangeDraft
     ) -> None:
         """Answer with an error, or reset the stream."""
         note(error, draft)
-        stream, inlet = asker.stream, asker.inlet
-        if inlet.is_lost or self._session.lanes.get(stream.number) is not inlet:  # it was reset
+        stream, inlet = downstream.stream, downstream.inlet
+        if inlet.is_lost or self._session.receivers.get(stream.number) is not inlet:  # it was reset
             stream.drop()
             return
         code = _code_for(error, request, has_begun=draft.status is not None)
@@ -192,13 +180,13 @@ class _Conversation:
             stream.code = code
             stream.abort()
             return
-        draft.status = asker.refuse(error, request, self._parts.name, draft.exchange_id)
+        draft.status = downstream.refuse(error, request, self._parts.name, draft.exchange_id)
         with suppress(DownstreamError):  # a client that does not read it has the status
-            await self._delivered(asker)
+            await self._delivered(downstream)
 
-    def _close(self, asker: StreamAsker, draft: ExchangeDraft) -> None:
-        asker.leave()
-        self._askers.discard(asker)
+    def _close(self, downstream: DownstreamStream, draft: ExchangeDraft) -> None:
+        downstream.leave()
+        self._streams.discard(downstream)
         self._scope.sum_up(draft)
         self._parts.recorder.record_exchange(draft)
         self._signal.ring()

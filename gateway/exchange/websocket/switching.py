@@ -10,22 +10,22 @@ from contextlib import contextmanager
 from hashlib import sha1
 
 from gateway.exchange.fields import WEBSOCKET
-from gateway.exchange.http1.asker import PlainAsker
+from gateway.exchange.http1.downstream import DownstreamConnection
 from gateway.exchange.http1.inlets import ConnectionInlet
 from gateway.exchange.http1.upstream import UpstreamConnection
 from gateway.exchange.inlet import Inlet, Outlet, check_request
 from gateway.exchange.pacing.debt import budget_spent
 from gateway.exchange.pacing.outlet import is_cut, paced
 from gateway.exchange.parts import Parts
-from gateway.exchange.plan import Plan
-from gateway.exchange.response import Asker
+from gateway.exchange.plan import RequestPlan
+from gateway.exchange.response import DownstreamSide
 from gateway.exchange.upstream import UpstreamSide
 from gateway.model.decision import Permit
-from gateway.model.errors import DownstreamError, GatewayError, UpstreamError
+from gateway.model.errors import DownstreamError, UpstreamError
 from gateway.model.reasons import Reason
 from gateway.model.record import Ended, ExchangeDraft, Side
 from gateway.model.roles import Meter
-from gateway.net.paced_relay import relay_for
+from gateway.net.paced_relay import joining_for
 from gateway.net.relay import Relay
 from gateway.net.stream import Stream
 from gateway.wire.http.messages import End, Event, Request, Response
@@ -34,10 +34,10 @@ _KEY_SUFFIX = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
 
 
 async def switch(
-    asker: Asker,
+    downstream: DownstreamSide,
     upstream: UpstreamSide,
     response: Response,
-    plan: Plan,
+    plan: RequestPlan,
     draft: ExchangeDraft,
     parts: Parts,
     permit: Permit,
@@ -47,11 +47,11 @@ async def switch(
     if not plan.websocket or response.upgrade != (WEBSOCKET,):
         raise UpstreamError(Reason.UPGRADE_FAILED, "101 to something that was not asked for")
     _check_accept(upstream, response)
-    draft.status = asker.switch(response, parts)
-    if isinstance(asker, PlainAsker) and isinstance(upstream, UpstreamConnection):
-        await _relay(asker, upstream, draft, parts, permit, meter)
+    draft.status = downstream.switch(response, parts)
+    if isinstance(downstream, DownstreamConnection) and isinstance(upstream, UpstreamConnection):
+        await _relay(downstream, upstream, draft, parts, permit, meter)
     else:
-        await Bridge(asker, upstream, draft, parts, permit, meter).run()
+        await Bridge(downstream, upstream, draft, parts, permit, meter).run()
 
 
 def _check_accept(upstream: UpstreamSide, response: Response) -> None:
@@ -64,25 +64,25 @@ def _check_accept(upstream: UpstreamSide, response: Response) -> None:
 
 
 async def _relay(
-    asker: PlainAsker,
+    downstream: DownstreamConnection,
     upstream: UpstreamConnection,
     draft: ExchangeDraft,
     parts: Parts,
     permit: Permit,
     meter: Meter | None,
 ) -> None:
-    downstream, timeouts = asker.stream, permit.terms.timeouts
-    early_up, early_down = asker.inlet.leftover, upstream.reader.leftover
-    for inlet in (asker.inlet, upstream.inlet):
+    client, timeouts = downstream.stream, permit.terms.timeouts
+    early_up, early_down = downstream.inlet.leftover, upstream.reader.leftover
+    for inlet in (downstream.inlet, upstream.inlet):
         inlet.part()
         inlet.go_on()
-    for stream, early in ((downstream, early_up), (upstream.stream, early_down)):
+    for stream, early in ((client, early_up), (upstream.stream, early_down)):
         if early:
             stream.data_received(early)  # held by it again, for the relay to begin with
     args = parts.deadlines, parts.splices, timeouts.idle, timeouts.lifetime, parts.clock.monotonic
-    relay = relay_for(meter)(downstream, upstream.stream, draft.transfer, *args)
+    relay = Relay(client, upstream.stream, draft.transfer, *args)
     with _shown_as_open(relay, draft):
-        await relay.run()
+        await relay.run(joining_for(meter))
     await upstream.stream.aclose()
 
 
@@ -119,21 +119,21 @@ class Bridge:
 
     def __init__(
         self,
-        asker: Asker,
+        downstream: DownstreamSide,
         upstream: UpstreamSide,
         draft: ExchangeDraft,
         parts: Parts,
         permit: Permit,
         meter: Meter | None,
     ) -> None:
-        self._asker = asker
+        self._downstream = downstream
         self._upstream = upstream
         self._draft = draft
         self._parts = parts
         self._permit = permit
         self._from_upstream = self._source()
-        self._up = paced(Outlet(upstream.stream, asker.inlet, False), meter.up if meter else None)
-        self._down = paced(Outlet(asker.stream, self._from_upstream, False), meter.down if meter else None)
+        self._up = paced(Outlet(upstream.stream, downstream.inlet, False), meter.up if meter else None)
+        self._down = paced(Outlet(downstream.stream, self._from_upstream, False), meter.down if meter else None)
 
     def _source(self) -> Inlet[Response]:
         """What the destination sends from here on."""
@@ -143,7 +143,7 @@ class Bridge:
         early = upstream.reader.leftover
         upstream.inlet.part()
         upstream.inlet.go_on()
-        inlet: ConnectionInlet[Response] = ConnectionInlet(upstream.stream, _Raw(), self._asker.signal.ring)
+        inlet: ConnectionInlet[Response] = ConnectionInlet(upstream.stream, _Raw(), self._downstream.signal.ring)
         inlet.take([early] if early else [])
         inlet.join()
         return inlet
@@ -152,7 +152,7 @@ class Bridge:
         """Until the destination has ended, or both. Raises `GatewayError`."""
         transfer, timeouts = self._draft.transfer, self._permit.terms.timeouts
         try:
-            _pour(self._asker.inlet, self._up)
+            _pour(self._downstream.inlet, self._up)
             _pour(self._from_upstream, self._down)
             lifetime = timeouts.lifetime
             if lifetime is None:
@@ -168,26 +168,22 @@ class Bridge:
     async def _until_over(self) -> None:
         has_passed_end = False
         while self._from_upstream.end is None:
-            check_request(self._asker.inlet)
+            check_request(self._downstream.inlet)
             if self._from_upstream.is_lost:
                 raise UpstreamError(Reason.UPSTREAM_RESET)
             if is_cut(self._up) or is_cut(self._down):
                 raise budget_spent(self._permit)
             stream = self._upstream.stream
-            if self._asker.inlet.end is not None and not has_passed_end and isinstance(stream, Stream):
+            if self._downstream.inlet.end is not None and not has_passed_end and isinstance(stream, Stream):
                 has_passed_end = True
                 stream.end()
             await self._something()
 
     async def _something(self) -> None:
         before = self._up.taken, self._down.taken
-        try:
-            idle = self._permit.terms.timeouts.idle
-            with self._parts.deadlines.within(idle, lambda: DownstreamError(Reason.IDLE_TIMEOUT)):
-                await self._asker.signal.wait()
-        except GatewayError:
-            if (self._up.taken, self._down.taken) == before:
-                raise
+        rang = await self._downstream.signal.rings_within(self._permit.terms.timeouts.idle, self._parts.deadlines)
+        if not rang and (self._up.taken, self._down.taken) == before:
+            raise DownstreamError(Reason.IDLE_TIMEOUT)
 
 
 def _pour(source: Inlet[Request] | Inlet[Response], outlet: Outlet) -> None:

@@ -13,9 +13,7 @@ from typing import Final, Protocol
 from gateway.model.decision import Deny
 from gateway.model.intent import ClientHello
 from gateway.model.reasons import Reason
-from gateway.model.roles import Meter
-from gateway.net.paced_relay import PacedRelay, relay_for
-from gateway.net.relay import Direction, Relay
+from gateway.net.relay import Direction, Joining, Relay
 from gateway.net.stream import Stream
 from gateway.wire.client_hello import HANDSHAKE, ClientHelloParser, MalformedClientHello
 
@@ -54,11 +52,17 @@ def watch_for(hello: ClientHello | None, limit: int, deny: Denial) -> "HelloWatc
     return HelloWatch(hello, limit, deny) if hello is not None and TLS_1_3 in hello.versions else None
 
 
-def watched_relay_for(meter: Meter | None, watch: Watch | None) -> Callable[..., Relay]:
-    """As `relay_for`, if there is nothing to watch."""
-    if watch is None:
-        return relay_for(meter)
-    return partial(_WatchedRelay, watch) if meter is None else partial(_WatchedPacedRelay, watch, meter)
+def watched(joining: Joining, watch: Watch | None) -> Joining:
+    """The same, with the watch between the client and its direction if there is something to watch."""
+    return joining if watch is None else partial(_join_watched, joining, watch)
+
+
+def _join_watched(
+    joining: Joining, watch: Watch, relay: Relay, downstream: Stream, upstream: Stream
+) -> tuple[Direction, Direction]:
+    upward, downward = joining(relay, downstream, upstream)
+    watch.before(upward, downward, relay.cut)
+    return upward, downward
 
 
 class HelloWatch:
@@ -172,34 +176,6 @@ class HelloWatch:
     def _pass_on(self, data: bytes) -> None:
         for at in range(0, len(data), _PIECE):
             self._direction.received(data[at : at + _PIECE])
-
-
-class _WatchedRelay(Relay):
-    __slots__ = ("_watch",)
-
-    def __init__(self, watch: Watch, *arguments: object) -> None:
-        self._watch = watch
-        super().__init__(*arguments)  # type: ignore[arg-type]  # they are the relay's, passed on as they are
-
-    def _joined(self, downstream: Stream, upstream: Stream) -> tuple[Direction, Direction]:
-        upward, downward = super()._joined(downstream, upstream)
-        self._watch.before(upward, downward, self.cut)
-        del self._watch  # it holds this relay: a cycle for each tunnel else
-        return upward, downward
-
-
-class _WatchedPacedRelay(PacedRelay):
-    __slots__ = ("_watch",)
-
-    def __init__(self, watch: Watch, *arguments: object) -> None:
-        self._watch = watch
-        super().__init__(*arguments)  # type: ignore[arg-type]  # likewise
-
-    def _joined(self, downstream: Stream, upstream: Stream) -> tuple[Direction, Direction]:
-        upward, downward = super()._joined(downstream, upstream)
-        self._watch.before(upward, downward, self.cut)
-        del self._watch  # it holds this relay: a cycle for each tunnel else
-        return upward, downward
 
 
 class _Answer:

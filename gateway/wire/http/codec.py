@@ -55,8 +55,9 @@ class ResponseReader(Protocol):
     """
 
     @property
-    def is_switched(self) -> bool:
-        """Whether a 101 or a CONNECT's 2xx ended the HTTP on this connection."""
+    def is_between(self) -> bool:
+        """Whether a request may be sent: the last answer is complete, nothing came after it, and no 101 or CONNECT's
+        2xx ended the HTTP on this connection."""
 
     @property
     def leftover(self) -> bytes:

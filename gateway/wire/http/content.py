@@ -38,24 +38,11 @@ class ContentReader(Protocol):
     def ends_by_close(self) -> bool: ...
 
     def read(self, data: bytes, events: list[Event]) -> bytes | None:
-        """Raises `MalformedMessage`; `events` has then what came before the fault."""
-
-
-class NoContent:
-    """The message ends with its head."""
-
-    ends_by_close = False
-
-    def read(self, data: bytes, events: list[Event]) -> bytes | None:
-        events.append(_END)
-        return data
-
-
-_NO_CONTENT = NoContent()
+        """`data` is not empty. Raises `MalformedMessage`; `events` has then what came before the fault."""
 
 
 class LengthContent:
-    """So many bytes."""
+    """So many bytes, at least one."""
 
     ends_by_close = False
 
@@ -66,11 +53,9 @@ class LengthContent:
         left = self._left
         if len(data) < left:
             self._left = left - len(data)
-            if data:
-                events.append(data)
+            events.append(data)
             return None
-        if left:
-            events.append(data[:left])
+        events.append(data[:left])
         events.append(_END)
         return data[left:]
 
@@ -81,8 +66,7 @@ class CloseContent:
     ends_by_close = True
 
     def read(self, data: bytes, events: list[Event]) -> bytes | None:
-        if data:
-            events.append(data)
+        events.append(data)
         return None
 
 
@@ -184,13 +168,9 @@ class ChunkedContent:
 
 
 def open_content(framing: Framing, bounds: Bounds, malformed: Reason) -> ContentReader:
-    """A reader of content that is framed so; `malformed` is the reason of its faults."""
-    match framing.delimiter:
-        case Delimiter.NONE:
-            return _NO_CONTENT
-        case Delimiter.LENGTH:
-            return LengthContent(framing.length)
-        case Delimiter.CHUNKED:
-            return ChunkedContent(bounds.extensions, bounds.trailers, malformed)
-        case Delimiter.CLOSE:
-            return CloseContent()
+    """A reader of content that is framed so, and is not empty; `malformed` is the reason of its faults."""
+    if framing.delimiter is Delimiter.LENGTH:
+        return LengthContent(framing.length)
+    if framing.delimiter is Delimiter.CHUNKED:
+        return ChunkedContent(bounds.extensions, bounds.trailers, malformed)
+    return CloseContent()

@@ -28,7 +28,8 @@ METHODS = frozenset(
 )
 """Those that llhttp reads: HTTP's own, those of WebDAV and its kin, and a few of caches and devices."""
 
-_NAMES = frozenset({"content-length", "transfer-encoding", "host"})
+_FRAMING = frozenset({"content-length", "transfer-encoding"})
+_OF_HEADS = _FRAMING | {"host"}
 _LENGTH = re.compile(r"0|[1-9][0-9]{0,17}")
 _AUTHORITY = r"(?:[!$&-;=A-Z_a-z~%]*@)?[!$&-.0-;=A-Z\[\]_a-z~%]+"
 TARGET_FORMS = re.compile(rf"/[!\"$-~]*|\*|[A-Za-z]+://{_AUTHORITY}(?:[/?][!\"$-~]*)?")
@@ -42,14 +43,15 @@ def request_framing(method: str, target: str, minor: int, fields: Fields) -> Fra
     parser reads alike (RFC 9112 sections 3.2 and 6.3).
     """
     names = [name.lower() for name, _ in fields]
-    if fault := host_fault(names.count("host"), minor):
+    hosts = names.count("host")
+    if hosts != 1 and (fault := host_fault(hosts, minor)):
         _refuse(fault)
     if method not in METHODS:
         _refuse("a method that is not registered")
     check_target(method, target)
-    framing = _framing(minor, names, fields, Reason.MALFORMED_REQUEST, Reason.UNSUPPORTED_TRANSFER_CODING)
-    if framing is None:
+    if _FRAMING.isdisjoint(names):
         return NO_CONTENT
+    framing = _framing(minor, names, fields, Reason.MALFORMED_REQUEST, Reason.UNSUPPORTED_TRANSFER_CODING)
     if method == "CONNECT":
         if framing != (Delimiter.LENGTH, 0):
             _refuse("a CONNECT with content")
@@ -70,7 +72,9 @@ def response_framing(method: str, status: int, minor: int, fields: Fields) -> Fr
     interim one is refused or means nothing (RFC 9110 section 9.3.6, RFC 9112 section 6.3).
     """
     names = [name.lower() for name, _ in fields]
-    framing = _framing(minor, names, fields, Reason.MALFORMED_RESPONSE, Reason.MALFORMED_RESPONSE)
+    framing = None
+    if not _FRAMING.isdisjoint(names):
+        framing = _framing(minor, names, fields, Reason.MALFORMED_RESPONSE, Reason.MALFORMED_RESPONSE)
     if status < 200 or status == 204:
         if framing not in (None, (Delimiter.LENGTH, 0)):
             _refuse(f"a {status} with content", Reason.MALFORMED_RESPONSE)
@@ -82,18 +86,15 @@ def response_framing(method: str, status: int, minor: int, fields: Fields) -> Fr
 
 def check_trailers(trailers: Fields, malformed: Reason) -> None:
     """Raise `MalformedMessage` if a trailer would have framed or routed its message (RFC 9110 section 6.5.1)."""
-    if any(name.lower() in _NAMES for name, _ in trailers):
+    if any(name.lower() in _OF_HEADS for name, _ in trailers):
         _refuse("a trailer that belongs into the head", malformed)
 
 
-def _framing(minor: int, names: list[str], fields: Fields, malformed: Reason, unsupported: Reason) -> Framing | None:
-    """What the fields say; None if they say nothing. `names` are theirs in lower case."""
-    has_length, has_coding = "content-length" in names, "transfer-encoding" in names
-    if not has_length and not has_coding:
-        return None
-    if has_length and has_coding:
+def _framing(minor: int, names: list[str], fields: Fields, malformed: Reason, unsupported: Reason) -> Framing:
+    """What the fields say, one of which speaks of framing. `names` are theirs in lower case."""
+    if _FRAMING.issubset(names):
         _refuse("Content-Length beside Transfer-Encoding", malformed)
-    if has_length:
+    if "content-length" in names:
         length = fields[names.index("content-length")][1]
         if names.count("content-length") > 1 or not _LENGTH.fullmatch(length):
             _refuse("a Content-Length that is not one decimal number", malformed)

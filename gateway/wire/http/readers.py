@@ -15,6 +15,7 @@ from gateway.wire.http.framing import check_target, request_framing, response_fr
 from gateway.wire.http.messages import End, Event, MalformedMessage, Request, Response
 from gateway.wire.http.witness import Witness
 
+_END = End()
 _EMPTY_LINE = b"\r\n"
 _LONGEST_LEFTOVER = 1_048_576
 _LONGEST_REPEATED = 2048
@@ -61,60 +62,64 @@ class _Reader(ABC, Generic[Message]):
         return self.receive(b"")
 
     def _read(self, data: bytes, events: list[Event]) -> None:
-        while not self._is_paused:
+        while data and not self._is_paused:
             content = self._content
-            rest = self._read_head(data, events) if content is None else content.read(data, events)
+            if content is None:
+                data = self._read_head(data, events)
+                continue
+            rest = content.read(data, events)
             if rest is None:
                 break
-            if content is not None:
-                self._pause()
-            data = rest
-        else:
+            data, self._content, self._is_paused = rest, None, True
+        if self._is_paused:
             if data:
                 self._keep(data)
-        if self._is_closed and not self._is_paused:
+        elif self._is_closed:
             self._close(events)
 
-    def _read_head(self, data: bytes, events: list[Event]) -> bytes | None:
-        """What follows the head; None while it is incomplete."""
-        if not data:
-            return None
-        held = self._held
-        whole: bytes | bytearray = data
+    def _read_head(self, data: bytes, events: list[Event]) -> bytes:
+        """What follows the head; nothing while it is incomplete."""
+        held, grammar = self._held, self._grammar
         if held:
             held += data
-            whole = held
-        start = 2 if whole.startswith(_EMPTY_LINE) and self._grammar is REQUEST else 0
+        whole = held or data
+        start = 2 if grammar is REQUEST and whole.startswith(_EMPTY_LINE) else 0
         try:
-            size = find_head(whole, self._grammar, start, self._seen)
+            size = find_head(whole, grammar, start, self._seen)
             if (size or len(whole)) > self._bounds.head:
-                raise MalformedMessage(self._grammar.too_large, f"a head of more than {self._bounds.head} bytes")
+                raise MalformedMessage(grammar.too_large, f"a head of more than {self._bounds.head} bytes")
             if not size:
                 self._hold(data)
-                return None
-            head, rest = bytes(whole[start:size]), bytes(whole[size:])
+                return b""
+            if held:
+                data = bytes(held)
+                held.clear()
+                self._seen = 0
+            head = data[start:size]
             message = self._last if head == self._last_head else None
             if message is None:
-                message = self._recall(head) or self._understand(match_head(head, self._grammar), head)
+                message = self._recall(head) or self._understand(match_head(head, grammar), head)
         except MalformedHead as fault:
             raise MalformedMessage(fault.reason, fault.detail) from fault
-        if held:
-            held.clear()
-            self._seen = 0
         if size <= _LONGEST_REPEATED:
             self._last_head, self._last = head, message
         self._begin(message, events)
-        return rest
+        return data[size:]
+
+    def _begin(self, message: Message, events: list[Event]) -> None:
+        """Add the event of a head that is not interim, and open its content."""
+        events.append(message)
+        if message.framing.is_empty:
+            events.append(_END)
+            self._is_paused = True
+        else:
+            self._content = open_content(message.framing, self._bounds, self._grammar.malformed)
 
     def _hold(self, data: bytes) -> None:
         """Keep the beginning of a head; what was held before has `data` at its end already."""
         if not self._held:
             self._held += data
         self._seen = max(0, len(self._held) - 3)
-
-    def _pause(self) -> None:
-        self._content = None
-        self._is_paused = True
 
     def _keep(self, data: bytes) -> None:
         if len(self._held) + len(data) > _LONGEST_LEFTOVER:
@@ -128,10 +133,6 @@ class _Reader(ABC, Generic[Message]):
     @abstractmethod
     def _understand(self, match: re.Match[str], head: bytes) -> Message:
         """The event of a whole head: judged, and confirmed."""
-
-    @abstractmethod
-    def _begin(self, message: Message, events: list[Event]) -> None:
-        """Add the head's event, and open its content if it is not interim."""
 
     @abstractmethod
     def _close(self, events: list[Event]) -> None:
@@ -183,10 +184,6 @@ class WitnessedRequestReader(_Reader[Request]):
             raise _read_differently()
         return request
 
-    def _begin(self, message: Request, events: list[Event]) -> None:
-        events.append(message)
-        self._content = open_content(message.framing, self._bounds, Reason.MALFORMED_REQUEST)
-
     def _close(self, events: list[Event]) -> None:
         if not self.is_between:
             raise MalformedMessage(Reason.CLIENT_CLOSED, "within a request")
@@ -206,11 +203,11 @@ class WitnessedResponseReader(_Reader[Response]):
         self._is_switched = False
 
     @property
-    def is_switched(self) -> bool:
-        return self._is_switched
+    def is_between(self) -> bool:
+        return self._is_paused and not self._held and not self._is_switched
 
     def expect(self, method: str, *, upgrade: bool = False) -> None:
-        if self._held or self._is_switched or not self._is_paused:
+        if not self.is_between:
             raise MalformedMessage(Reason.MALFORMED_RESPONSE, "bytes before their request was sent")
         if method != self._method:  # the same head may have other content behind it
             self._last_head, self._last = b"", None
@@ -231,13 +228,14 @@ class WitnessedResponseReader(_Reader[Response]):
         status = message.status
         if status == 101 and not self._may_switch:
             raise MalformedMessage(Reason.MALFORMED_RESPONSE, "a switch of protocols that nobody asked for")
-        events.append(message)
-        if not message.is_interim:
-            self._is_switched = status == 101 or (self._method == "CONNECT" and status < 300)
-            self._content = open_content(message.framing, self._bounds, Reason.MALFORMED_RESPONSE)
+        if message.is_interim:
+            events.append(message)
+            return
+        self._is_switched = status == 101 or (self._method == "CONNECT" and status < 300)
+        super()._begin(message, events)
 
     def _close(self, events: list[Event]) -> None:
         if self._content is None or not self._content.ends_by_close:
             raise MalformedMessage(Reason.RESPONSE_INCOMPLETE, "the connection ended within a response, or before it")
-        events.append(End())
-        self._pause()
+        events.append(_END)
+        self._content, self._is_paused = None, True

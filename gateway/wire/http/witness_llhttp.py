@@ -2,7 +2,7 @@
 
 import httptools
 
-from gateway.wire.http.messages import Fields, Request, Response
+from gateway.wire.http.messages import Request, Response
 
 
 class _HeardLine:
@@ -35,7 +35,9 @@ class _Heard(_HeardLine):
     __slots__ = ("lines",)
 
     def __init__(self) -> None:
-        super().__init__()
+        self.first = b""
+        self.is_whole = False
+        self.has_ended = False
         self.lines: list[bytes] = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -48,7 +50,7 @@ class LlhttpWitness:
     def confirms_request(self, head: bytes, request: Request) -> bool:
         heard = _Heard()
         first_line = _heard_request(heard, head, request)
-        return first_line is not None and _is_same(heard, first_line, head, _line_of(request), request.fields)
+        return first_line is not None and _is_same(heard, first_line, head, request)
 
     def confirms_target(self, head: bytes, request: Request) -> bool:
         return _heard_request(_HeardLine(), head, request) == _line_of(request).encode("latin-1")
@@ -59,8 +61,7 @@ class LlhttpWitness:
         if not _feed(parser, head):
             return False
         first_line = b"HTTP/%b %d %b" % (parser.get_http_version().encode(), parser.get_status_code(), heard.first)
-        expected = f"HTTP/1.{response.minor} {response.status} {response.phrase}"
-        return _is_same(heard, first_line, head, expected, response.fields)
+        return heard.is_whole and _is_same(heard, first_line, head, response)
 
 
 def _heard_request(heard: _HeardLine, head: bytes, request: Request) -> bytes | None:
@@ -74,8 +75,10 @@ def _heard_request(heard: _HeardLine, head: bytes, request: Request) -> bytes | 
     return b"%b %b HTTP/%b" % (parser.get_method(), heard.first, parser.get_http_version().encode())
 
 
-def _line_of(request: Request) -> str:
-    return f"{request.method} {request.target} HTTP/1.{request.minor}"
+def _line_of(message: Request | Response) -> str:
+    if isinstance(message, Request):
+        return f"{message.method} {message.target} HTTP/1.{message.minor}"
+    return f"HTTP/1.{message.minor} {message.status} {message.phrase}"
 
 
 def _feed(parser: httptools.HttpRequestParser | httptools.HttpResponseParser, head: bytes) -> bool:
@@ -89,12 +92,10 @@ def _feed(parser: httptools.HttpRequestParser | httptools.HttpResponseParser, he
     return True
 
 
-def _is_same(heard: _Heard, first_line: bytes, head: bytes, expected: str, fields: Fields) -> bool:
+def _is_same(heard: _Heard, first_line: bytes, head: bytes, message: Request | Response) -> bool:
     """Whether what was reported is the head itself, byte for byte (nearly always) or else line for line."""
-    if not heard.is_whole:
-        return False
     if b"\r\n".join([first_line, *heard.lines, b"\r\n"]) == head:
         return True
-    ours = [expected, *[f"{name}: {value}" for name, value in fields]]
+    ours = [_line_of(message), *[f"{name}: {value}" for name, value in message.fields]]
     theirs = [first_line, *heard.lines]
     return [line.rstrip(" \t").encode("latin-1") for line in ours] == [line.rstrip(b" \t") for line in theirs]

@@ -11,18 +11,19 @@ from gateway.wire.http.messages import Fields
 
 def request_head(method: str, target: str, fields: Iterable[tuple[str, str]]) -> bytes:
     """A request head of HTTP/1.1 (RFC 9112 section 3). Raises ValueError if a line end stands in a value."""
-    return request_line(method, target) + field_lines(fields)
+    return _lines(f"{method} {target} HTTP/1.1\r\n", 1) + field_lines(fields)
 
 
-def request_line(method: str, target: str) -> bytes:
-    """The first line of a request head. Raises ValueError if a line end stands in a value."""
-    return _lines(f"{method} {target} HTTP/1.1\r\n", 1)
+def request_opening(method: str, target: str, host: str) -> bytes:
+    """The first two lines of a request head: Host is to be the first field (RFC 9110 section 7.2). Raises ValueError if
+    a line end stands in a value."""
+    return _lines(f"{method} {target} HTTP/1.1\r\nHost: {host}\r\n", 2)
 
 
 def field_lines(fields: Iterable[tuple[str, str]]) -> bytes:
-    """All of a head but its first line. Raises ValueError if a line end stands in a value."""
-    lines = [f"{name}: {value}\r\n" for name, value in fields]
-    return _lines("".join(lines), len(lines)) + b"\r\n"
+    """The fields that a head ends with, and its empty line. Raises ValueError if a line end stands in a value."""
+    lines = [*map(": ".join, fields), "\r\n"]
+    return _lines("\r\n".join(lines), len(lines))
 
 
 def response_head(status: int, phrase: str, fields: Iterable[tuple[str, str]]) -> bytes:
@@ -37,7 +38,7 @@ def chunk(data: bytes) -> bytes:
 
 def last_chunk(trailers: Fields = ()) -> bytes:
     """The end of a chunked body. Raises ValueError if a line end stands in a value."""
-    return b"0\r\n" + _lines("".join([f"{name}: {value}\r\n" for name, value in trailers]), len(trailers)) + b"\r\n"
+    return b"0\r\n" + field_lines(trailers)
 
 
 def _lines(text: str, count: int) -> bytes:

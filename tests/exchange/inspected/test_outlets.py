@@ -11,6 +11,7 @@ from gateway.exchange.inspected.outlets import Upload
 from gateway.exchange.inspected.reading import Reading
 from gateway.exchange.inspected.request import Inspected
 from gateway.model.inspection.terms import Inspection
+from gateway.model.record import Seen
 from gateway.net.stream import Feeder
 from gateway.wire.http.messages import End, Fields
 from tests.telemetry.drafts import asked, exchanged, permit_of
@@ -50,8 +51,13 @@ class Channel:
 class Source:
     """As much of an inlet as an upload needs."""
 
-    def __init__(self) -> None:
+    def __init__(self, held: bytes = b"", end: End | None = None) -> None:
         self.is_paused = self.is_told = False
+        self.held = held
+        self.end = end
+
+    def held_content(self) -> bytes:
+        return self.held
 
     def pause(self) -> None:
         self.is_paused = True
@@ -73,8 +79,9 @@ def test_a_stream_that_carried_too_much_is_not_ended_even_if_the_end_came_with_t
 
 def test_a_stream_whose_first_content_is_too_much_is_not_ended() -> None:
     channel = Channel()
-    upload = Upload(channel, cast("RequestInlet", Source()), True, MAX_BODY, ())
-    upload.begin([], upload.opening(bytes(MAX_BODY + 1), End()))
+    source = Source(bytes(MAX_BODY + 1), End())
+    upload = Upload(channel, cast("RequestInlet", source), True, MAX_BODY, ())
+    upload.begin([], upload.opening())
     assert (channel.content, channel.has_ended) == (b"", False)
 
 
@@ -96,7 +103,7 @@ def test_trailers_that_no_inspector_is_shown_do_not_go_on() -> None:
 def test_a_request_of_which_something_was_withheld_does_not_count_as_sent() -> None:
     """The destination still waits for the rest: nothing else may go over the connection."""
     reading = cast(Reading, SimpleNamespace(inspection=Inspection()))
-    inspected = Inspected(permit_of(asked()), exchanged(), reading, MAX_BODY, {})
+    inspected = Inspected(permit_of(asked()), exchanged(), Seen(), reading, MAX_BODY, {})
     assert inspected.is_sent
     upload = inspected.upload(Channel(), cast("RequestInlet", Source()), True)
     upload.write(bytes(MAX_BODY))

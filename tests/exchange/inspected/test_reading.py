@@ -4,7 +4,7 @@ import pytest
 
 from gateway.exchange.fields import _FROM_CLIENT
 from gateway.exchange.inspected.reading import Reading, read_request
-from gateway.exchange.plan import Plan, plan_request
+from gateway.exchange.plan import RequestPlan, plan_request
 from gateway.model.inspection.terms import Allowed, Asked, HeaderValue, Inspection, NotAllowed
 from gateway.settings.compile.inspection import OURS_TO_SAY
 from gateway.wire.http.messages import CHUNKED, NO_CONTENT, Framing, Request
@@ -21,7 +21,7 @@ class Screen:
         return Allowed(7)
 
 
-def plan(*fields: tuple[str, str], target: str = "/x?q=1", framing: Framing = NO_CONTENT) -> Plan:
+def plan(*fields: tuple[str, str], target: str = "/x?q=1", framing: Framing = NO_CONTENT) -> RequestPlan:
     return plan_request(Request("POST", target, 1, (("Host", "a.test"), *fields), framing), "gw")
 
 

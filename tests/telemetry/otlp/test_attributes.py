@@ -1,6 +1,7 @@
 """Names and values as OpenTelemetry's semantic conventions have them (HTTP spans and registry, 1.4x)."""
 
 from gateway.model.reasons import Reason
+from gateway.model.record import Seen
 from gateway.telemetry.exchanges import seal_exchange
 from gateway.telemetry.otlp.attributes import attributes_of_log, attributes_of_span, is_error, span_name
 from gateway.telemetry.sealing import seal
@@ -20,7 +21,7 @@ def test_a_method_of_a_clients_own_is_one_of_few() -> None:
 
 def test_what_has_a_name_among_the_conventions_has_that() -> None:
     draft = exchanged()
-    draft.query, draft.headers, draft.http_version = "a=1", (("X-Team", "blue"), ("x-team", "red")), "2"
+    draft.seen, draft.http_version = Seen(query="a=1", headers=(("X-Team", "blue"), ("x-team", "red"))), "2"
     told = attributes_of_log(seal_exchange(draft, 1002.0))
     assert told["url.query"] == "a=1"
     assert (told["network.protocol.name"], told["network.protocol.version"]) == ("http", "2")
@@ -30,7 +31,7 @@ def test_what_has_a_name_among_the_conventions_has_that() -> None:
 
 def test_no_attribute_is_a_mapping() -> None:
     draft = exchanged()
-    draft.headers = (("x-team", "blue"),)
+    draft.seen = Seen(headers=(("x-team", "blue"),))
     told = attributes_of_log(seal_exchange(draft, 1002.0))
     assert not [name for name, value in told.items() if isinstance(value, dict)]
 

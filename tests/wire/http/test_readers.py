@@ -154,19 +154,23 @@ def test_what_has_no_content_ends_with_its_head(codec: Codec, method: str, head:
     reader.expect(method)
     [response, end] = reader.receive(head)
     assert isinstance(response, Response)
-    assert (response.framing, end, reader.is_switched) == (NO_CONTENT, End(), False)
+    assert (response.framing, end, reader.is_between) == (NO_CONTENT, End(), True)
 
 
 def test_after_a_switch_everything_is_left_over(codec: Codec) -> None:
     reader = codec.response_reader()
     reader.expect("GET", upgrade=True)
-    reader.receive(b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n\x81")
+    reader.receive(b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+    assert not reader.is_between
+    reader.receive(b"\x81")
     reader.receive(b"\x00")
-    assert (reader.is_switched, reader.leftover) == (True, b"\x81\x00")
+    assert (reader.is_between, reader.leftover) == (False, b"\x81\x00")
     reader = codec.response_reader()
     reader.expect("CONNECT")
-    reader.receive(OK + b"Content-Length: 5\r\n\r\n\x16")
-    assert (reader.is_switched, reader.leftover) == (True, b"\x16")
+    reader.receive(OK + b"Content-Length: 5\r\n\r\n")
+    assert not reader.is_between
+    reader.receive(b"\x16")
+    assert (reader.is_between, reader.leftover) == (False, b"\x16")
 
 
 @pytest.mark.parametrize(("data", "reason"), REFUSED_REQUESTS.values(), ids=REFUSED_REQUESTS.keys())

@@ -7,7 +7,7 @@ from gateway.exchange.http2.channel import Channel, StreamInlet
 from gateway.exchange.http2.session import Session
 from gateway.exchange.inlet import HeadFields, Signal
 from gateway.exchange.parts import Parts
-from gateway.exchange.response import Telling, interim_fields, switching_fields
+from gateway.exchange.response import ResponsePlan, interim_fields, switching_fields
 from gateway.model.errors import GatewayError
 from gateway.model.reasons import Reason
 from gateway.wire.http.messages import Request, Response
@@ -20,8 +20,8 @@ from gateway.wire.replies import answer_to
 _SUCCESS = 200
 
 
-class StreamAsker:
-    """Fulfils `response.Asker`. `task` serves it."""
+class DownstreamStream:
+    """Fulfils `response.DownstreamSide`. `task` serves it."""
 
     task: "asyncio.Task[None]"
 
@@ -32,23 +32,23 @@ class StreamAsker:
         self.inlet: StreamInlet[Request] = StreamInlet(session, number, message, Reason.MALFORMED_REQUEST, ring)
         self.stream = Channel(session, number, ring)
         self._session = session
-        session.lanes[number] = self.inlet
+        session.receivers[number] = self.inlet
 
-    def head(self, telling: Telling, keeps: bool, parts: Parts) -> HeadFields:
-        """See `Asker`."""
-        return telling.fields_for_http2(parts)
+    def head(self, planned: ResponsePlan, keeps: bool, parts: Parts) -> HeadFields:
+        """See `DownstreamSide`."""
+        return planned.fields_for_http2(parts)
 
     def pass_interim(self, response: Response, parts: Parts) -> None:
-        """See `Asker`."""
+        """See `DownstreamSide`."""
         self.stream.send_head(interim_fields(response, parts), ends=False)
 
     def switch(self, response: Response, parts: Parts) -> int:
-        """See `Asker`."""
+        """See `DownstreamSide`."""
         self.stream.send_head(switching_fields(response, parts), ends=False)
         return _SUCCESS
 
     def answer_here(self, request: Request, passing: list[tuple[str, str]], keeps: bool) -> None:
-        """See `Asker`."""
+        """See `DownstreamSide`."""
         fields, content = answer_fields(request, passing)
         self.stream.begin(heads.response_fields(_SUCCESS, fields, str(len(content))), content, ())
 

@@ -6,34 +6,32 @@ from gateway.exchange.hops import answer_here
 from gateway.exchange.http1.inlets import RequestInlet
 from gateway.exchange.inlet import Signal
 from gateway.exchange.parts import Parts
-from gateway.exchange.response import Telling, interim_head, switching_head
+from gateway.exchange.response import ResponsePlan, interim_head, switching_head
 from gateway.net.stream import Stream
 from gateway.wire.http.messages import Request, Response
 
 
 @dataclass(frozen=True, slots=True)
-class PlainAsker:
-    """Fulfils `response.Asker`."""
+class DownstreamConnection:
+    """Fulfils `response.DownstreamSide`."""
 
     stream: Stream
     inlet: RequestInlet
     signal: Signal
-    minor: int
 
-    def head(self, telling: Telling, keeps: bool, parts: Parts) -> bytes:
-        """See `Asker`."""
-        return telling.head(keeps, parts)
+    def head(self, planned: ResponsePlan, keeps: bool, parts: Parts) -> bytes:
+        """See `DownstreamSide`."""
+        return planned.head(keeps, parts)
 
     def pass_interim(self, response: Response, parts: Parts) -> None:
-        """1xx go on, but not to a client of HTTP/1.0 (RFC 9110 section 15.2)."""
-        if self.minor == 1:
-            self.stream.write(interim_head(response, parts))
+        """See `DownstreamSide`."""
+        self.stream.write(interim_head(response, parts))
 
     def switch(self, response: Response, parts: Parts) -> int:
-        """See `Asker`."""
+        """See `DownstreamSide`."""
         self.stream.write(switching_head(response, parts))
         return response.status
 
     def answer_here(self, request: Request, passing: list[tuple[str, str]], keeps: bool) -> None:
-        """See `Asker`."""
+        """See `DownstreamSide`."""
         self.stream.write(answer_here(request, passing, keeps))
