@@ -1,4 +1,4 @@
-"""Bodies of frames. What comes from a worker is checked like a stranger's."""
+"""Bodies of messages. What comes from a worker is checked like a stranger's."""
 
 import pickle
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ class Start:
         """For the worker, which trusts its supervisor. Raises `ChannelBroken`."""
         start = pickle.loads(body)  # noqa: S301  # from our own supervisor, over a socket that only it holds
         if not isinstance(start, Start):
-            raise ChannelBroken("the first frame is no start")
+            raise ChannelBroken("the first message is no start")
         return start
 
 

@@ -113,8 +113,7 @@ class Serving:
 
     def _families(self) -> Iterator[Family]:
         """The families that this process exports over OTLP."""
-        snapshot = self.snapshot()
-        return of_serving(snapshot.counters, self.tally({}), self._in_force.number, snapshot.dns, snapshot.limits)
+        return of_serving(self.snapshot(), self.tally({}), self._in_force.number)
 
     async def tunnels(self) -> Sequence[OpenTunnel]:
         """What is open now."""
