@@ -69,13 +69,15 @@ class Origin:
     def settled(self) -> int:
         """How many visits there were, once every connection that the kernel has taken by now is among them.
 
-        A connection of our own goes through the same queue; when it comes out, all before it have.
+        A connection of our own goes through the same queue; when it comes out, all before it have. An earlier visit
+        may have had the port that it has.
         """
+        before = set(self.visits)
         with socket.create_connection(self._listener.getsockname()[:2]) as probe:
             own = probe.getsockname()[:2]
-            while not (seen := [visit for visit in self.visits if visit.peer == own]):
+            while not (seen := [visit for visit in self.visits if visit.peer == own and visit not in before]):
                 time.sleep(0.001)
-        self.visits.remove(seen[-1])
+        self.visits.remove(seen[0])
         return len(self.visits)
 
     def close(self) -> None:
