@@ -5,7 +5,7 @@ from typing import Protocol
 
 from gateway.admin.state import LimitFill, OpenTunnel
 from gateway.app.generation.frames import Frame, Head
-from gateway.app.workers.messages import Snapshot
+from gateway.app.live.snapshot import Snapshot
 from gateway.telemetry.metrics import Tally
 
 

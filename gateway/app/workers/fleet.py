@@ -17,11 +17,12 @@ from gateway.admin.state import LimitFill, OpenTunnel
 from gateway.app.configuration import Materials, as_started
 from gateway.app.generation.frames import Frame, Head, load
 from gateway.app.live.limiting import merged_fills
+from gateway.app.live.snapshot import Snapshot
 from gateway.app.sockets import Sockets
 from gateway.app.workers.channel import Kind
 from gateway.app.workers.crew import CrewFailed
 from gateway.app.workers.member import PROGRAM, Delivery, Member
-from gateway.app.workers.messages import Snapshot, Topic, limit_fill, open_tunnel
+from gateway.app.workers.messages import Topic, limit_fill, open_tunnel
 from gateway.app.workers.past import Roll
 from gateway.app.workers.patience import Failures, Patience
 from gateway.app.workers.seats import Seats

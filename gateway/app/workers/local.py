@@ -10,10 +10,10 @@ from gateway.app.generation.entrances import Entrances
 from gateway.app.generation.frames import Frame, Head
 from gateway.app.generation.in_force import InForce
 from gateway.app.identity.cluster import Cluster
+from gateway.app.live.snapshot import Snapshot
 from gateway.app.serving import Serving
 from gateway.app.sockets import Sockets
 from gateway.app.workers.crew import CrewFailed
-from gateway.app.workers.messages import Snapshot
 from gateway.kubernetes.directory import Directory
 from gateway.settings.gateway import GatewaySettings
 from gateway.telemetry.flows.outlet import Pass

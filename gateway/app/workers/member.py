@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gateway.app.configuration import Materials
 from gateway.app.generation.frames import Frame
 from gateway.app.live.limiting import Seat
+from gateway.app.live.snapshot import Snapshot
 from gateway.app.sockets import Sockets
 from gateway.app.workers.channel import Channel, ChannelBroken, Kind, Message
 from gateway.app.workers.messages import (
     Answer,
     Question,
-    Snapshot,
     Start,
     Topic,
     decode_number,
     decode_problem,
+    decode_snapshot,
     encode_changes,
     encode_number,
 )
@@ -232,7 +233,7 @@ class Member:
     def _hear(self, message: Message) -> None:
         match message.kind:
             case Kind.COUNTS:
-                self.snapshot = Snapshot.decode(message.body)
+                self.snapshot = decode_snapshot(message.body)
             case Kind.TAKEN:
                 self.generation = int(decode_number(message.body))
                 self._hear_of_generation("")

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from gateway.app.live.snapshot import Snapshot
 from gateway.app.workers.member import Member
-from gateway.app.workers.messages import Snapshot
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.counting import SERIES_LIMIT
 from gateway.telemetry.metrics import Tally

@@ -31,6 +31,7 @@ from gateway.app.workers.messages import (
     decode_number,
     encode_number,
     encode_problem,
+    encode_snapshot,
 )
 from gateway.model.errors import ConfigError
 from gateway.telemetry.ledger import Ledger
@@ -78,7 +79,7 @@ class Worker:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-        await self._channel.send(Kind.COUNTS, self._serving.snapshot().encode())
+        await self._channel.send(Kind.COUNTS, encode_snapshot(self._serving.snapshot()))
         self._channel.close()
 
     async def _obey(self) -> None:
@@ -176,7 +177,7 @@ class Worker:
         reported = b""
         while True:
             await asyncio.sleep(REPORT_SECONDS)
-            counts = self._serving.snapshot().encode()
+            counts = encode_snapshot(self._serving.snapshot())
             if counts != reported and self._channel.post(Kind.COUNTS, counts):
                 reported = counts
 

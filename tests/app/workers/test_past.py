@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from gateway.app.live.snapshot import Snapshot
 from gateway.app.workers import past
-from gateway.app.workers.messages import Snapshot
 from gateway.app.workers.past import Roll
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.ledger import Ledger
