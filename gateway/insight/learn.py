@@ -25,6 +25,7 @@ from gateway.policy.plan import Rules
 
 WILDCARD_FROM = 5
 _NAME_CHARACTERS = 100
+_DOUBTS_SHOWN = 3  # of the names under one wildcard
 
 _SUFFIXES = PublicSuffixList(accept_unknown=True)
 _USUAL = {443: Protocol.TLS, 80: Protocol.HTTP}
@@ -222,7 +223,8 @@ def _proposal(rule: _Rule, hosts: Mapping[str, _Evidence], wildcard_from: int) -
     if covered:
         proposal.hosts.append(f"*.{parent}")
         times = sum(hosts[host].tally.count for host in covered)
-        proposal.remarks[f"*.{parent}"] = [f"{len(covered)} names, {times} times"]
+        doubts = sorted({remark for host in covered for remark in _remarks(host, hosts[host])})
+        proposal.remarks[f"*.{parent}"] = [f"{len(covered)} names, {times} times", *doubts[:_DOUBTS_SHOWN]]
     for host in sorted(hosts.keys() - covered):
         proposal.hosts.append(host)
         proposal.remarks[host] = list(_remarks(host, hosts[host]))
@@ -268,6 +270,9 @@ def _remarks(host: str, evidence: _Evidence) -> Iterator[str]:
         yield f"a private target: {', '.join(private)}"
     if evidence.tally.count == 1:
         yield f"seen once, by {', '.join(sorted(evidence.clients))}"
+    spoken = sorted(protocol for protocol in Protocol if protocol in evidence.protocols)
+    if len(spoken) > 1:
+        yield f"spoken: {', '.join(spoken)}"
     other = sorted("none" if name is None else name for name in evidence.names - {host})
     if other and parse_address(host) is None:
         yield f"TLS named {', '.join(other[:3])}"

@@ -10,11 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from gateway.intercept.authority import Authority, Leaf
 from gateway.model.authority import Host
 from gateway.model.roles import Clock
-from gateway.net.tls.contexts import load_chain, server_context
+from gateway.net.tls.contexts import load_chain, remembered_by, server_context
 
 RENEW_AT = 0.5
 """The part of a leaf's lifetime after which it is made again."""
 _AT_ONCE = 2  # threads; minting takes well under a millisecond of CPU
+SESSIONS = 20_000
+"""Of TLS 1.2, remembered by all contexts together: some 20 MB. A context with more than its share is made again."""
 
 _Key = tuple[Host, tuple[str, ...]]
 
@@ -40,7 +42,7 @@ class Minting:
         clients can resume their sessions."""
         key = (host, tuple(alpn))
         known = self._kept.get(key)
-        if known is not None and self._clock.time() < known[1]:
+        if known is not None and self._clock.time() < known[1] and not self._remembers_too_much(known[0]):
             self._kept.move_to_end(key)
             return known[0]
         flight = self._flights.get(key)
@@ -48,6 +50,9 @@ class Minting:
             flight = self._flights[key] = asyncio.ensure_future(self._make(key))
             flight.add_done_callback(lambda _: self._flights.pop(key))
         return await asyncio.shield(flight)  # its first waiter may be cancelled; others wait for it
+
+    def _remembers_too_much(self, context: ssl.SSLContext) -> bool:
+        return remembered_by(context) * len(self._kept) > SESSIONS
 
     async def _make(self, key: _Key) -> ssl.SSLContext:
         now = self._clock.time()

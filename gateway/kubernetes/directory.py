@@ -19,6 +19,7 @@ class Doubt(StrEnum):
     HOST_NETWORK = "host_network"  # the node's own, or that of a pod in its node's network
     NO_POD = "no_pod"  # an address of the cluster that no pod has
     STALE = "stale"  # the API server was heard too long ago
+    ELSEWHERE = "elsewhere"  # a token's pod is not the one at the address
 
 
 class Put(NamedTuple):

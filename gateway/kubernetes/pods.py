@@ -17,6 +17,9 @@ _FINISHED = frozenset({"Succeeded", "Failed"})
 # Names that controllers make: of a ReplicaSet <Deployment>-<hash>, of a Job <CronJob>-<minutes since 1970>.
 _HASH = re.compile(r"(.+)-[bcdfghjklmnpqrstvwxz2456789]{1,10}", re.ASCII)
 _SCHEDULED = re.compile(r"(.+)-[0-9]{8,11}", re.ASCII)
+# Who makes a pod may name any owner, of any length: what cannot be one is none.
+_KIND = re.compile(r"[A-Za-z][A-Za-z0-9]{0,62}", re.ASCII)
+_NAME = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?", re.ASCII)
 
 
 class Pod(NamedTuple):
@@ -91,15 +94,14 @@ def _workload(metadata: Mapping[str, Any], name: str, labels: Mapping[str, str])
     Job, else its controller, else itself."""
     owners = metadata.get("ownerReferences")
     for owner in map(_mapping, owners if isinstance(owners, list) else []):
-        if owner.get("controller") is not True:
-            continue
         kind, owner_name = _text(owner.get("kind")), _text(owner.get("name"))
+        if owner.get("controller") is not True or not (_KIND.fullmatch(kind) and _NAME.fullmatch(owner_name)):
+            continue
         if kind == "ReplicaSet" and (found := _deployment(owner_name, labels)):
             return f"Deployment/{found}"
         if kind == "Job" and (match := _SCHEDULED.fullmatch(owner_name)):
             return f"CronJob/{match[1]}"
-        if kind and owner_name:
-            return f"{kind}/{owner_name}"
+        return f"{kind}/{owner_name}"
     return f"Pod/{name}"
 
 

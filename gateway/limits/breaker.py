@@ -1,4 +1,6 @@
-"""Destinations that fail are left alone for a while: by rule and address, then one probe tells whether to go on.
+"""Destinations that fail are left alone for a while: by rule, host, port and address. Then one probe tells whether to
+go on. What else is at the address is not left alone: clients choose what they ask for, and one could close the others'
+way.
 
 closed     everyone may connect; `failures` connections or answers failing within `window` seconds open it
 open       nobody may for `open` seconds
@@ -10,12 +12,15 @@ from collections import deque
 from collections.abc import Callable
 
 from gateway.model.addresses import Address
+from gateway.model.authority import Authority
 from gateway.model.decision import Permit
 from gateway.model.limits.limit import Breaker
 
 REMEMBERED = 10_000
 PROBE_SECONDS = 1.0
 """When to try again while another attempt is under way."""
+
+_Place = tuple[str, Authority, Address]
 
 
 class _Failing:
@@ -33,11 +38,11 @@ class Breakers:
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
-        self._failing: dict[tuple[str, Address], _Failing] = {}
+        self._failing: dict[_Place, _Failing] = {}
 
     def admit(self, permit: Permit, address: Address) -> float:
         """See `roles.Breakers`."""
-        failing = self._failing.get((permit.rule.name, address))
+        failing = self._failing.get(_place(permit, address))
         if failing is None or failing.open_until is None:
             return 0.0
         wait = failing.open_until - self._monotonic()
@@ -50,7 +55,7 @@ class Breakers:
 
     def succeeded(self, permit: Permit, address: Address) -> None:
         """See `roles.Breakers`."""
-        failing = self._failing.get((permit.rule.name, address))
+        failing = self._failing.get(_place(permit, address))
         if failing is not None and failing.open_until is not None:
             failing.failed_at.clear()
             failing.open_until, failing.probes, failing.on_trial = None, False, True
@@ -63,14 +68,14 @@ class Breakers:
         """See `roles.Breakers`."""
         if not well:
             self._fail(permit, address, by_answer=True)
-        elif (failing := self._failing.get((permit.rule.name, address))) is not None:
+        elif (failing := self._failing.get(_place(permit, address))) is not None:
             failing.on_trial = False
 
     def _fail(self, permit: Permit, address: Address, by_answer: bool) -> None:
         terms = permit.terms.breaker
         if terms is None:
             return
-        place = permit.rule.name, address
+        place = _place(permit, address)
         failing = self._failing.get(place)
         if failing is None or failing.failed_at.maxlen != terms.failures:
             if len(self._failing) >= REMEMBERED:
@@ -80,7 +85,7 @@ class Breakers:
 
     def given_up(self, permit: Permit, address: Address) -> None:
         """See `roles.Breakers`."""
-        failing = self._failing.get((permit.rule.name, address))
+        failing = self._failing.get(_place(permit, address))
         if failing is not None:
             failing.probes = False
 
@@ -92,3 +97,7 @@ class Breakers:
             failing.open_until = now + terms.open
             failing.on_trial = False
         failing.probes = False
+
+
+def _place(permit: Permit, address: Address) -> _Place:
+    return permit.rule.name, permit.authority, address

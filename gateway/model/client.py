@@ -32,7 +32,8 @@ class Client(NamedTuple):
 
     `known=False`: its identity should be known and is not. Such a client matches no allow that names clients and
     every deny that does, counts as excepted from every allow with `except.clients` and from no deny. `doubt` says in a
-    word why.
+    word why; of a client that is known by its credentials, why its pod is not: then the same holds of groups that ask
+    what only the pod would tell.
     """
 
     address: Address

@@ -61,7 +61,10 @@ class Exceptions:
         return address is not None and address in self._cidrs
 
     def _takes_out_client(self, membership: Membership) -> bool:
-        return not self._clients.isdisjoint(membership.names) if membership.known else self._takes_unknown
+        if not membership.known:
+            return self._takes_unknown
+        against = self._takes_unknown and not self._clients.isdisjoint(membership.doubted)
+        return against or not self._clients.isdisjoint(membership.names)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -145,9 +148,11 @@ class Bucket:
 
     def _groups(self, membership: Membership) -> Iterable[str]:
         """Those of the client that a rule here names; an unknown client meets every deny and no such allow."""
-        if membership.known:
-            return self._named.keys() & membership.names
-        return self._named if self._denies else ()
+        if not membership.known:
+            return self._named if self._denies else ()
+        if self._denies and membership.doubted:
+            return self._named.keys() & (membership.names | membership.doubted)
+        return self._named.keys() & membership.names
 
 
 def port_bounds(ports: Sequence[PortRange]) -> tuple[int, ...]:

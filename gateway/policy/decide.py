@@ -52,7 +52,7 @@ def _asked(client: Client, intent: Intent, rules: Rules) -> Hashable | None:
     if rules.groups.looks_at_labels and (client.labels is not None or client.namespace_labels is not None):
         return None
     address, authority = client.address, intent.authority
-    who = client.user, client.namespace, client.service_account, client.spiffe, client.known
+    who = client.user, client.namespace, client.service_account, client.spiffe, client.known, client.doubt
     return address.version, address.value, who, authority.host, authority.port, intent.protocol, intent.original
 
 

@@ -13,7 +13,7 @@ from gateway.model.addresses import Address
 from gateway.model.client import Client
 from gateway.model.limits.limit import Applied, KeyPart, Limit
 from gateway.policy.rules import Group, Match, Mode
-from gateway.policy.tables.divided import take_down
+from gateway.policy.tables.divided import SLICE, take_down
 from gateway.policy.tables.networks import NetworkTable
 
 REMEMBERED = 1024
@@ -27,13 +27,14 @@ _Entry = tuple[Match | None, str]
 class Membership:
     """The groups of one client. `listed` has `names` in alphabetical order, `mode` is the mode of every rule that
     states none, `limits` are those of the groups. `known` as in `Client.known`; an unknown client is a member of
-    nothing."""
+    nothing. It may also be in the groups of `doubted`: these count against it, and for it never."""
 
     names: frozenset[str]
     listed: tuple[str, ...]
     mode: Mode
     known: bool = True
     limits: tuple[Applied, ...] = ()
+    doubted: frozenset[str] = frozenset()
 
 
 class GroupIndex:
@@ -49,6 +50,7 @@ class GroupIndex:
         "_default",
         "_limits",
         "_nobody",
+        "_of_pods",
         "_provable",
         "_stated",
         "_together",
@@ -68,6 +70,7 @@ class GroupIndex:
         self._by_spiffe: dict[str, list[_Entry]] = defaultdict(list)
         self._by_workload: dict[tuple[str, str | None], list[_Entry]] = defaultdict(list)
         self._by_namespace_label: dict[tuple[str, str], list[_Entry]] = defaultdict(list)
+        self._of_pods: list[tuple[Match, str]] = []
         self.looks_at_labels = False
         self._provable: dict[str, list[Match]] = defaultdict(list)
         self.add(groups)
@@ -90,6 +93,8 @@ class GroupIndex:
 
     def _add_entry(self, match: Match, name: str) -> None:
         self.looks_at_labels = self.looks_at_labels or bool(match.labels or match.namespace_labels)
+        if _asks_for_pod(match):
+            self._of_pods.append((match, name))
         if _is_provable(match):
             self._provable[name].append(match)
         if match.user is not None:
@@ -110,11 +115,20 @@ class GroupIndex:
         """All that the client's facts make it a member of."""
         if not client.known:
             return self._unknown
+        if client.doubt is not None:
+            return self._with_doubts(client)
         by_address = self.membership_at(client.address)
         if client.user is None and client.namespace is None and client.spiffe is None and not client.namespace_labels:
             return by_address
         further = {group for rest, group in self._entries(client) if rest is None or _matches(rest, client)}
         return self._membership(by_address.names | further) if further else by_address
+
+    def _with_doubts(self, client: Client) -> Membership:
+        """Of one that is known by its credentials, and whose pod is not known."""
+        membership = self.membership_of(client._replace(doubt=None))
+        doubted = frozenset([name for match, name in self._of_pods if _may_match(match, client)])
+        enforced = any(self._stated.get(name) is Mode.ENFORCE for name in doubted)
+        return replace(membership, doubted=doubted, mode=Mode.ENFORCE if enforced else membership.mode)
 
     def membership_at(self, address: Address) -> Membership:
         """What the address alone makes a client a member of."""
@@ -163,6 +177,9 @@ class GroupIndex:
         entries: list[dict[Any, Any]] = [self._by_user, self._by_spiffe, self._by_workload, self._by_namespace_label]
         for table in (*entries, self._provable, self._limits, self._stated, self._together):
             yield from take_down(table)
+        while self._of_pods:
+            del self._of_pods[-SLICE:]
+            yield
 
     def _entries(self, client: Client) -> Iterator[_Entry]:
         if client.user is not None:
@@ -208,6 +225,22 @@ def _matches(match: Match, client: Client) -> bool:
 
 def _has(wanted: tuple[tuple[str, str], ...], labels: Mapping[str, str] | None) -> bool:
     return not wanted or (labels is not None and all(labels.get(key) == value for key, value in wanted))
+
+
+def _asks_for_pod(match: Match) -> bool:
+    return match.namespace is not None or bool(match.labels or match.namespace_labels)
+
+
+def _may_match(match: Match, client: Client) -> bool:
+    """The same, if what is not known of the client is what the entry asks for."""
+    labels, of_namespace = client.labels, client.namespace_labels
+    told = client._replace(
+        namespace=client.namespace or match.namespace,
+        service_account=client.service_account or match.service_account,
+        labels=dict(match.labels) if labels is None else labels,
+        namespace_labels=dict(match.namespace_labels) if of_namespace is None else of_namespace,
+    )
+    return _matches(match, told)
 
 
 def _is_provable(match: Match) -> bool:

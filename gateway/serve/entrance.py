@@ -1,7 +1,5 @@
 """What a listener expects before the first request: a PROXY header, then TLS. After that every connection is alike."""
 
-import ssl
-
 from gateway.model.addresses import Address, Network
 from gateway.model.errors import DownstreamError, InternalError
 from gateway.model.reasons import Reason
@@ -9,6 +7,7 @@ from gateway.model.record import Draft
 from gateway.model.roles import ByteStream
 from gateway.net.stream import Stream
 from gateway.net.tls.certificates import certificate_of
+from gateway.net.tls.contexts import ListenerTls
 from gateway.net.tls.transport import TlsFailed, start_tls
 from gateway.serve.services import Entrance, Services
 from gateway.wire.client_hello import HANDSHAKE
@@ -61,7 +60,7 @@ async def _brings_header(downstream: ByteStream) -> bool:
     return begins
 
 
-async def _shake_hands(downstream: Stream, draft: Draft, context: ssl.SSLContext, services: Services) -> None:
+async def _shake_hands(downstream: Stream, draft: Draft, tls: ListenerTls, services: Services) -> None:
     seconds = services.rules().policy.timeouts.tls_handshake
     with services.deadlines.within(
         seconds, lambda: DownstreamError(Reason.TLS_HANDSHAKE_TIMEOUT, f"not over in {seconds:g} s")
@@ -71,7 +70,7 @@ async def _shake_hands(downstream: Stream, draft: Draft, context: ssl.SSLContext
         if downstream.peek()[0] != HANDSHAKE:
             raise DownstreamError(Reason.PLAIN_ON_TLS_PORT, "the first byte is no TLS record's")
         try:
-            connection = await start_tls(downstream, context, server_side=True)
+            connection = await start_tls(downstream, tls.context(), server_side=True)
         except TlsFailed as failure:
             raise DownstreamError(_reason_of(failure), failure.detail) from failure
     draft.certificate = certificate_of(connection)

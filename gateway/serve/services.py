@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from ssl import SSLContext
 from typing import TYPE_CHECKING
 
 from gateway.exchange.parts import Parts
@@ -12,6 +11,7 @@ from gateway.model.reasons import Reason
 from gateway.model.roles import Clock, Deadlines, Dialer, Limiter, Recorder
 from gateway.net.splice import Splices
 from gateway.net.stream import Stream
+from gateway.net.tls.contexts import ListenerTls
 from gateway.policy.plan import Rules
 from gateway.serve.identify import Identifier
 
@@ -33,7 +33,7 @@ class Entrance:
     where none is expected."""
 
     trusted: tuple[Network, ...] | None = None
-    tls: SSLContext | None = None
+    tls: ListenerTls | None = None
 
 
 @dataclass(slots=True)

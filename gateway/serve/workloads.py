@@ -30,22 +30,30 @@ class Workloads:
 
     def by_address(self, address: Address) -> Client:
         """The client without credentials."""
-        holder = self._directory.holder(address)
+        holder = self._holder(address)
         if isinstance(holder, Pod):
             return self._as_pod(address, holder)
-        if holder is None and any(address in network for network in self._cidrs):
-            holder = Doubt.NO_POD
         return Client(address) if holder is None else Client(address, known=False, doubt=holder)
 
     def complete(self, client: Client) -> Client:
-        """Add what the address tells. A token's namespace stands: another pod at the address adds nothing to it."""
-        holder = self._directory.holder(client.address)
-        pod = holder if isinstance(holder, Pod) else None
+        """Add what the address tells, or why it tells nothing. A token's namespace stands: another pod at the address
+        adds nothing to it."""
+        holder = self._holder(client.address)
+        if isinstance(holder, Doubt):
+            client = client._replace(doubt=holder)
+        elif holder is not None and (client.namespace is None or _is_of(holder, client)):
+            return self._with_pod(client, holder)
         if client.namespace is None:
-            return client if pod is None else self._with_pod(client, pod)
-        if pod is not None and _is_of(pod, client):
-            return self._with_pod(client, pod)
-        return client._replace(namespace_labels=self._directory.labels_of(client.namespace))
+            return client
+        doubt, labels = client.doubt or Doubt.ELSEWHERE, self._directory.labels_of(client.namespace)
+        return client._replace(doubt=doubt, namespace_labels=labels)
+
+    def _holder(self, address: Address) -> Pod | Doubt | None:
+        """See `Directory.holder`. There is doubt as well about an address of the cluster that no pod has."""
+        holder = self._directory.holder(address)
+        if holder is None and any(address in network for network in self._cidrs):
+            return Doubt.NO_POD
+        return holder
 
     def _as_pod(self, address: Address, pod: Pod) -> Client:
         return self._with_pod(Client(address, IdentitySource.KUBERNETES), pod)

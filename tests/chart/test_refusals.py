@@ -21,6 +21,7 @@ REFUSED: list[Mapping[str, object]] = [
     {"image__digest": "sha256:abc"},
     {"transparent__digest": "latest"},
     {"identity__token__check": "jwks"},
+    {"identity__kubernetes__enabled": True, "serviceAccount__create": False},
     {"terminationGracePeriodSeconds": 30},
     {"autoscaling": {"enabled": True, "minReplicas": 3, "maxReplicas": 2}},
     {"autoscaling": {"enabled": True, "targetCPUUtilizationPercentage": None}},

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import brotli
+import psutil
 import pytest
 
 from gateway.model.reasons import Reason
@@ -387,6 +388,42 @@ def test_one_that_sleeps_denies_in_time_and_nobody_else_notices(story: Story) ->
 
 def test_one_that_cannot_be_interrupted_is_ended_and_nobody_else_notices(story: Story) -> None:
     _hangs_alone(story, "spin", "did not answer within 2 s")
+
+
+def test_its_process_has_nothing_of_a_workers_but_its_own_channel(tmp_path: Path) -> None:
+    """It could else accept the gateway's connections and read its keys, and would hide from the supervisor that the
+    worker has ended."""
+    kinds = inspectors.install_kinds(tmp_path / "kinds")
+    path = os.pathsep.join([str(kinds), *filter(None, [os.environ.get("PYTHONPATH")])])
+    declared = {"no-drafts": {"kind": "drafts"}}
+    settings = {"workers": 2, "inspectors": declared}
+    with GatewayProcess(tmp_path, {"rules": []}, settings, {"PYTHONPATH": path}) as gateway:
+        deadline = time.monotonic() + 30
+        while len(hosts := _hosts_of_inspectors(gateway)) < 2:
+            assert time.monotonic() < deadline, "they were not started"
+            time.sleep(0.02)
+        for host in hosts:
+            shared = {link for link in _open_in(host) if link.startswith(("socket:", "/memfd:"))}
+            assert len(shared) == 1, shared
+
+
+def _hosts_of_inspectors(gateway: GatewayProcess) -> list[int]:
+    """Process ids of those that have begun to run their own program."""
+    pids = []
+    for each in psutil.Process(gateway.process.pid).children(recursive=True):
+        with suppress(psutil.Error):  # others, such as readers of files, end meanwhile
+            if "gateway.intercept.hosted.child" in each.cmdline():
+                pids.append(each.pid)
+    return pids
+
+
+def _open_in(pid: int) -> list[str]:
+    """What its descriptors stand for; it may be opening and closing files."""
+    targets = []
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            targets.append(str(each.readlink()))
+    return targets
 
 
 def _hangs_alone(story: Story, harm: str, why: str) -> None:

@@ -8,11 +8,14 @@ import random
 import signal
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import bcrypt
 import psutil
 import pytest
 
@@ -57,7 +60,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         yield Cluster(api, settings)
 
 
-def _policy(port: int, *match: object) -> dict[str, object]:
+def _policy(port: int, *match: object) -> dict[str, Any]:
     rule = {"name": "origin", "hosts": ["origin.test"], "ports": [port], "protocol": "tcp", "clients": ["blue"]}
     return {"clients": {"blue": {"match": list(match) or [{"namespace": "blue"}]}}, "rules": [rule]}
 
@@ -181,6 +184,30 @@ def test_who_is_in_doubt_is_nobody_and_the_record_says_why(tmp_path: Path, clust
         assert bed.refused("127.0.0.1")["identity_doubt"] == "stale"
         cluster.api.up()
         bed.until("127.64.0.9", 200)
+
+
+def test_a_password_does_not_lift_what_is_denied_to_a_pod_that_may_be_at_the_address(
+    tmp_path: Path, cluster: Cluster
+) -> None:
+    cluster.api.put("pods", pod("agent", "127.64.0.1", namespace="shady", on_host=True), pod("p", "127.64.0.9"))
+    (tmp_path / "users").write_text(f"ci:{bcrypt.hashpw(b'horse', bcrypt.gensalt(4)).decode()}\n")
+    identity = {"kubernetes": True, "basic": {"htpasswd": str(tmp_path / "users")}}
+    login = f"Proxy-Authorization: Basic {b64encode(b'ci:horse').decode()}"
+    with _Lab(tmp_path, {**cluster.settings, "identity": identity}, {"user": "ci"}) as bed:
+        policy = _policy(bed.origin.port, {"user": "ci"})
+        policy["clients"] |= {"shady": {"match": [{"namespace": "shady"}]}}
+        policy["rules"].append({"name": "no", "hosts": ["origin.test"], "action": "deny", "clients": ["shady"]})
+        bed.gateway.write_policy(policy)
+        _wait(lambda: bed.gateway.metric("egress_policy_generation") == 2)
+        queries = len(bed.dns.queries)
+        with RawClient(bed.gateway.port, source="127.64.0.1") as client:
+            assert status_of(client.connect(f"origin.test:{bed.origin.port}", login)) == 403
+        [record] = bed.gateway.wait_for_records(1, user="ci")
+        assert (record["reason"], record["rule"]) == ("denied_by_rule", "policy.yaml#no")
+        assert record["identity_doubt"] == "host_network"
+        assert (len(bed.dns.queries), bed.origin.settled()) == (queries, 0)
+        with RawClient(bed.gateway.port, source="127.64.0.9") as client:
+            assert status_of(client.connect(f"origin.test:{bed.origin.port}", login)) == 200
 
 
 def test_without_a_first_list_nobody_is_known_and_the_gateway_is_not_ready(tmp_path: Path, cluster: Cluster) -> None:

@@ -35,9 +35,22 @@ def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
 
 def secure(bed: Bed, listener: str, who: Issued | None = None, version: ssl.TLSVersion | None = None) -> RawClient:
     """A client that has shaken hands."""
-    client = bed.client(listener)
-    client.socket = bed.context(who, version).wrap_socket(client.socket, server_hostname="localhost")
+    return shaken(bed.client(listener), bed.context(who, version))
+
+
+def shaken(client: RawClient, context: ssl.SSLContext, session: ssl.SSLSession | None = None) -> RawClient:
+    client.socket = context.wrap_socket(client.socket, server_hostname="localhost", session=session)
     return client
+
+
+def session_of(client: RawClient) -> ssl.SSLSession | None:
+    assert isinstance(client.socket, ssl.SSLSocket)
+    return client.socket.session
+
+
+def was_resumed(client: RawClient) -> bool:
+    assert isinstance(client.socket, ssl.SSLSocket)
+    return bool(client.socket.session_reused)
 
 
 @VERSIONS
@@ -134,6 +147,20 @@ def test_a_required_certificate_that_is_missing_ends_the_attempt(bed: Bed, versi
         heard = _is_turned_away(bed, "strict", None, version)
     assert heard in ("TLSV13_ALERT_CERTIFICATE_REQUIRED", "SSLV3_ALERT_HANDSHAKE_FAILURE")
     assert (record["reason"], record["ended"]) == (Reason.CLIENT_CERTIFICATE_MISSING, "refused")
+
+
+@VERSIONS
+def test_no_session_outlives_the_certificate_that_it_began_with(bed: Bed, version: ssl.TLSVersion) -> None:
+    """TLS 1.2 would resume one for two hours without looking at the certificate again."""
+    context, session = bed.context(bed.clients.api, version), None
+    for _ in range(2):
+        with bed.one_record() as record, bed.client("mtls") as client:
+            shaken(client, context, session)
+            assert connect(client, bed.at("payments")) == 200
+            assert not was_resumed(client)
+            session = session_of(client)
+            exchange(client)
+        assert (record["identity"], record["spiffe"]) == ("mtls", SVID)
 
 
 @pytest.mark.parametrize("who", ["two_uris", "no_path"])

@@ -50,6 +50,19 @@ def test_a_wildcard_stands_for_enough_names_that_were_seen_more_than_once() -> N
     assert fewer.hosts == names[:4]
 
 
+def test_a_wildcard_hides_no_doubt_about_its_names() -> None:
+    names = [f"n{number}.eu.shop.example" for number in range(5)]
+    odd = seen(names[0], dialled_address="10.1.2.3")
+    (found,) = learnt(*twice(*names), odd)
+    assert found.remarks["*.eu.shop.example"] == ["5 names, 11 times", "a private target: 10.1.2.3"]
+
+
+def test_it_is_marked_where_one_client_spoke_otherwise_than_the_others() -> None:
+    """The rule has to be as wide as the widest: with `tcp` nobody's first bytes are looked at."""
+    (found,) = learnt(*twice("x.example"), seen("x.example", protocol="tcp", sni=None))
+    assert (found.protocol, found.remarks["x.example"]) == (Protocol.TCP, ["spoken: tcp, tls"])
+
+
 def test_only_what_a_proposal_speaks_of_need_be_judged_again() -> None:
     names = [f"n{number}.eu.shop.example" for number in range(5)]
     lesson = learn(attempts(*twice(*names, "other.example", "192.0.2.7")), rules_of("rules: []"), NOW)

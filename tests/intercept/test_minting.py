@@ -7,10 +7,12 @@ import time
 
 import pytest
 
+from gateway.intercept import minting as module
 from gateway.intercept.authority import Authority, Leaf, create_authority, read_authority
 from gateway.intercept.minting import Minting
 from gateway.model.authority import Host
 from gateway.model.names import HostName
+from tests.helpers.handshakes import shake_hands
 
 DAY = 86400.0
 
@@ -79,6 +81,26 @@ async def test_a_leaf_is_made_anew_at_half_its_life() -> None:
     assert authority.signed == [A, A]
 
 
+async def test_a_context_that_remembers_more_than_its_share_of_sessions_is_made_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "SESSIONS", 4)
+    minting, authority, clock = build()
+    clock.now = time.time()
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+    client.maximum_version = ssl.TLSVersion.TLSv1_2
+    client.options |= ssl.OP_NO_TICKET  # as some clients have it: then the server has to remember
+    other, first = await minting.context_for(B, ()), await minting.context_for(A, ())
+    for _ in range(2):
+        shake_hands(client, first, A, None)
+    assert await minting.context_for(A, ()) is first
+    shake_hands(client, first, A, None)
+    assert await minting.context_for(A, ()) is not first
+    assert await minting.context_for(B, ()) is other
+    assert authority.signed == [B, A, A]
+
+
 async def test_the_least_recently_used_goes_first() -> None:
     minting, authority, _ = build(size=2)
     for host in (A, B, A, C, A, B):
@@ -124,22 +146,3 @@ async def test_old_protocols_are_refused(version: ssl.TLSVersion) -> None:
     client.minimum_version = client.maximum_version = version
     with pytest.raises(ssl.SSLError):
         shake_hands(client, server, A, None)
-
-
-def shake_hands(
-    client: ssl.SSLContext, server: ssl.SSLContext, name: str, session: ssl.SSLSession | None
-) -> ssl.SSLObject:
-    """Both sides in memory; the client's side, connected."""
-    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    ours = client.wrap_bio(to_client, to_server, server_hostname=name, session=session)
-    theirs = server.wrap_bio(to_server, to_client, server_side=True)
-    done: set[ssl.SSLObject] = set()
-    for side in (ours, theirs) * 6:
-        if side not in done:
-            try:
-                side.do_handshake()
-                done.add(side)
-            except ssl.SSLWantReadError:
-                continue
-    assert done == {ours, theirs}
-    return ours

@@ -64,6 +64,12 @@ def test_an_owner_that_does_not_control_is_none() -> None:
     assert read(item).workload == "Pod/one"
 
 
+@pytest.mark.parametrize("owner", [("\x1b[2J", "api"), ("Job", "a\nb"), ("Job", "x" * 300), ("K" * 99, "x"), ("", "x")])
+def test_an_owner_that_can_be_none_is_none(owner: tuple[str, str]) -> None:
+    """The API takes any text, and it would stand in every record of the pod."""
+    assert read(pod("one", "10.1.0.7", owner=owner)).workload == "Pod/one"
+
+
 @pytest.mark.parametrize("phase", ["Succeeded", "Failed"])
 def test_a_pod_that_has_ended_has_no_address_any_more(phase: str) -> None:
     assert read_pod(pod("one", "10.1.0.7", phase=phase)) is None

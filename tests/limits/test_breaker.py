@@ -1,10 +1,13 @@
 """Destinations that fail: left alone for a while, then tried by one."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+import pytest
 
 from gateway.limits import breaker
 from gateway.limits.breaker import Breakers
 from gateway.model.addresses import Address
+from gateway.model.authority import parse_authority
 from gateway.model.decision import Permit, Terms
 from gateway.model.limits.limit import Breaker
 from tests.limits.permits import permit_under
@@ -38,6 +41,16 @@ def test_so_many_failures_within_the_window_open_it_for_that_address_alone() -> 
     bed.fail(3)
     assert 29 < bed.admit() <= 30
     assert bed.admit(SECOND) == 0
+
+
+@pytest.mark.parametrize("other", ["api.example.com:8443", "www.example.com:443"])
+def test_what_else_is_at_the_address_is_not_left_alone(other: str) -> None:
+    """A client that asks for a port where nobody listens must not close the others' way."""
+    bed = Bed()
+    theirs = parse_authority(other)
+    assert theirs is not None
+    bed.fail(3)
+    assert bed.breakers.admit(replace(bed.permit, authority=theirs), FIRST) == 0
 
 
 def test_failures_that_lie_further_apart_do_not() -> None:

@@ -168,6 +168,7 @@ def client(
     labels: Mapping[str, str] | None = None,
     spiffe: str | None = None,
     known: bool = True,
+    doubt: str | None = None,
 ) -> Client:
     source = IdentitySource.ADDRESS
     if user is not None:
@@ -185,6 +186,7 @@ def client(
         labels=labels,
         spiffe=spiffe,
         known=known,
+        doubt=doubt,
     )
 
 

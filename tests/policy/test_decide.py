@@ -219,6 +219,41 @@ def test_who_should_be_known_and_is_not_is_excepted_from_every_such_allow_and_no
     assert deciding(ask(rules, "y.test:443", unknown)) == "no"
 
 
+def test_who_shows_credentials_from_a_pod_in_doubt_may_be_whose_pod_it_wants_not_to_be() -> None:
+    """A pod in its node's network has no namespace that we know; its password must not lift what is denied to it."""
+    rules = build(
+        group("users", user="ci"),
+        group("shady", Match(namespace="shady")),
+        rule("x", "x.test", clients="users"),
+        rule("y", "y.test", clients="users"),
+        rule("z", "z.test", clients="users", except_clients="shady"),
+        deny("no", "x.test", clients="shady"),
+        deny("not", "y.test", except_clients="shady"),
+    )
+    known, doubted = client("10.1.1.1", user="ci"), client("10.1.1.1", user="ci", doubt="host_network")
+    asked = [("x.test:443", "x", "no"), ("y.test:443", "not", "not"), ("z.test:443", "z", None)]
+    for target, by_known, by_doubted in asked:
+        assert deciding(ask(rules, target, known)) == by_known
+        assert deciding(ask(rules, target, doubted)) == by_doubted
+
+
+def test_a_token_says_its_namespace_and_leaves_labels_in_doubt() -> None:
+    rules = build(
+        group("here", Match(namespace="here")),
+        group("there", Match(namespace="there")),
+        group("labelled", Match(namespace="here", labels=(("app", "batch"),))),
+        group("elsewhere", Match(namespace="there", labels=(("app", "batch"),))),
+        group("admin", Match(namespace="here", service_account="admin")),
+        rule("all", "*.test", clients="here"),
+        deny("not", "x.test", clients="there elsewhere admin"),
+        deny("labelled", "y.test", clients="labelled"),
+    )
+    for doubt, by in ((None, "all"), ("stale", "labelled")):
+        who = client("10.1.1.1", namespace="here", service_account="api", doubt=doubt)
+        assert deciding(ask(rules, "x.test:443", who)) == "all"
+        assert deciding(ask(rules, "y.test:443", who)) == by
+
+
 def test_an_exception_for_hosts_takes_nobody_out_who_should_be_known_and_is_not() -> None:
     rules = build(rule("a", "*.test", except_hosts="x.test"))
     assert deciding(ask(rules, "y.test:443", client("10.1.1.1", known=False))) == "a"

@@ -166,6 +166,21 @@ def test_who_is_not_known_is_in_no_group_and_in_report_mode_only_if_no_group_any
     assert GroupIndex(strict, REPORT).membership_of(unknown).mode is ENFORCE
 
 
+def test_who_may_be_in_a_group_that_enforces_is_not_in_report_mode() -> None:
+    pods = [group("pods", Match(namespace="shop"), mode=ENFORCE), group("ci", user="ci", mode=REPORT)]
+    index = GroupIndex(pods, REPORT)
+    assert index.membership_of(client("10.1.1.1", user="ci")).mode is REPORT
+    doubted = index.membership_of(client("10.1.1.1", user="ci", doubt="stale"))
+    assert (doubted.listed, doubted.doubted, doubted.mode) == (("ci",), frozenset({"pods"}), ENFORCE)
+
+
+def test_labels_of_a_namespace_that_are_known_leave_no_doubt() -> None:
+    index = GroupIndex([group("team", Match(namespace_labels=(("team", "a"),)))], ENFORCE)
+    token = client("10.1.1.1", namespace="shop", service_account="api", doubt="elsewhere")
+    assert index.membership_of(token).doubted == frozenset({"team"})
+    assert index.membership_of(token._replace(namespace_labels={"team": "b"})).doubted == frozenset()
+
+
 def test_credentials_prove_users_and_service_accounts_but_no_labels_and_no_certificate() -> None:
     index = GroupIndex(
         [

@@ -63,7 +63,9 @@ async def test_a_user_is_known_by_the_pod_as_well(bed: Bed) -> None:
     user = Client(HERE, IdentitySource.BASIC, user="ci")
     assert bed.workloads.complete(user) == AS_POD._replace(source=IdentitySource.BASIC, user="ci")
     at_node = Client(NODE, IdentitySource.BASIC, user="ci")
-    assert bed.workloads.complete(at_node) == at_node
+    assert bed.workloads.complete(at_node) == at_node._replace(doubt=Doubt.HOST_NETWORK)
+    bed.now = 301.0
+    assert bed.workloads.complete(user) == user._replace(doubt=Doubt.STALE)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +87,7 @@ async def test_a_tokens_word_stands_and_only_its_own_pod_adds_to_it(
         assert found == AS_POD._replace(source=IdentitySource.TOKEN)
     else:
         team = {"team": "a"} if claimed[0] == "payments" else None
-        assert found == token._replace(namespace_labels=team)
+        assert found == token._replace(namespace_labels=team, doubt=Doubt.ELSEWHERE)
 
 
 class Showing:
@@ -106,7 +108,7 @@ async def test_who_showed_credentials_is_completed_and_not_taken_for_the_pod(bed
     assert await identifier.identify(HERE, HEAD, None) == bed.workloads.complete(user)
     token = Client(FREE, IdentitySource.TOKEN, namespace="payments", service_account="api")
     found = await Identifier([Showing(token)], workloads=bed.workloads).identify(FREE, HEAD, None)
-    assert found == token._replace(namespace_labels={"team": "a"})  # no pod is known at its address
+    assert found == token._replace(namespace_labels={"team": "a"}, doubt=Doubt.NO_POD)
 
 
 async def test_the_identifier_asks_them_last_and_a_captured_connection_only_them(bed: Bed) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 
 from gateway.app.configuration import Materials
-from gateway.net.tls.contexts import build_server_context
+from gateway.net.tls.contexts import ListenerTls
 from gateway.serve.services import Entrance
 from gateway.settings.gateway import GatewaySettings
 
@@ -35,6 +35,6 @@ class Entrances:
 def _entrances(settings: GatewaySettings, materials: Materials) -> Iterator[tuple[str, Entrance]]:
     for listener in settings.listeners:
         trusted = listener.proxy_protocol.trusted if listener.proxy_protocol is not None else None
-        tls = build_server_context(materials[listener.name]) if listener.tls is not None else None
+        tls = ListenerTls(materials[listener.name]) if listener.tls is not None else None
         if trusted is not None or tls is not None:
             yield listener.name, Entrance(trusted, tls)

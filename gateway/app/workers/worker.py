@@ -7,6 +7,7 @@ loses its supervisor drains and ends: nobody would replace it, reload it or coun
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 import sys
@@ -184,11 +185,13 @@ class Worker:
 
 async def work(descriptor: int) -> None:
     """Serve until told to end. `descriptor` is this worker's end of the channel."""
+    _keep(descriptor)
     channel = await Channel.over(socket.socket(fileno=descriptor))
     first = await channel.receive()
     if first is None:
         return
     start = Start.decode(first.body)
+    _keep(start.page, start.turns, start.seat.table, *(inherited for _, inherited in start.sockets))
     sockets = [(name, socket.socket(fileno=inherited)) for name, inherited in start.sockets]
     kubernetes = start.settings.kubernetes
     pods = build_directory(kubernetes) if start.settings.identity.kubernetes else None
@@ -198,6 +201,12 @@ async def work(descriptor: int) -> None:
     pass_on = partial(channel.post, Kind.FLOWS)
     serving = Serving(asyncio.get_running_loop(), start.settings, sockets, in_force, ledger, pass_on, start.seat)
     await Worker(channel, serving, in_force).run()
+
+
+def _keep(*descriptors: int) -> None:
+    """Inherited ones would go on to what this process starts: inspectors must not have them."""
+    for descriptor in descriptors:
+        os.set_inheritable(descriptor, False)
 
 
 def main() -> None:

@@ -11,17 +11,25 @@ from gateway.wire.http.messages import End, Fields, Request, Response
 
 class Upload(Outlet):
     """Stops before the piece that would make it more than `max_body` bytes; the destination then never sees an end.
-    Trailers with the name of a `dropped` header, or of one that overrides the method or path, are dropped too."""
+    Trailers with the name of a `dropped` header, or of one that overrides the method or path, are dropped too, and all
+    of them where `is_watched`: no inspector is shown them."""
 
-    __slots__ = ("_dropped", "_max_body", "is_exceeded")
+    __slots__ = ("_dropped", "_is_watched", "_max_body", "is_exceeded")
 
     def __init__(
-        self, stream: Sink, source: Inlet[Request], is_chunked: bool, max_body: int | None, dropped: Collection[str]
+        self,
+        stream: Sink,
+        source: Inlet[Request],
+        is_chunked: bool,
+        max_body: int | None,
+        dropped: Collection[str],
+        is_watched: bool = False,
     ) -> None:
         super().__init__(stream, source, is_chunked)
         self.is_exceeded = False
         self._max_body = max_body
         self._dropped = dropped
+        self._is_watched = is_watched
 
     def framed(self, data: bytes) -> bytes:
         """See `Outlet`."""
@@ -41,7 +49,7 @@ class Upload(Outlet):
         return super().ending(End(tuple([each for each in end.trailers if self._may_trail(comparable_name(each[0]))])))
 
     def _may_trail(self, name: str) -> bool:
-        return name not in self._dropped and name not in RENAMING
+        return not self._is_watched and name not in self._dropped and name not in RENAMING
 
     def finish(self, end: End) -> None:
         """See `Outlet`. The end of a stream that is cut is not sent, for it may arrive together with the excess."""

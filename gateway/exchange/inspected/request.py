@@ -119,8 +119,9 @@ class Inspected:
     def upload(self, stream: Sink, source: Inlet[Request], is_chunked: bool) -> Outlet:
         """To the destination."""
         max_body = None if self._permit.report else self._max_body
-        upload = self._upload = Upload(stream, source, is_chunked, max_body, self._reading.inspection.replaced)
-        return upload if self._watched is None else self._watched.up(upload)
+        watched, replaced = self._watched, self._reading.inspection.replaced
+        upload = self._upload = Upload(stream, source, is_chunked, max_body, replaced, watched is not None)
+        return upload if watched is None else watched.up(upload)
 
     def check(self) -> None:
         """Raise `Refused` if the request is larger than its entry allows, or if inspectors object."""

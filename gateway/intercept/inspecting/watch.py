@@ -17,6 +17,8 @@ from gateway.model.inspection.terms import NotAllowed
 from gateway.model.inspection.watching import RequestHead, ResponseHead, Said
 from gateway.model.reasons import Reason
 
+_OF_CONTENT = frozenset(("request_chunk", "request_end", "response_chunk", "response_end"))
+
 
 class Manners(NamedTuple):
     """What gateway.yaml says of an inspector whatever its kind. `denies_unknown`: content with an unknown coding."""
@@ -68,9 +70,11 @@ class ExchangeWatch:
         return self._down
 
     def judge_upgrade(self) -> None:
-        """See `Watch`."""
+        """See `Watch`. Who is done with the request's content has not said so of the tunnel's, of which it knows
+        nothing."""
         for look in self._looks:
-            if look.manners.denies_unknown and any(self._reads(look, each) for each in ("request", "response")):
+            reads = look.name not in self._blind and not look.session.methods.isdisjoint(_OF_CONTENT)
+            if look.manners.denies_unknown and reads:
                 self.object_to(Reason.CONTENT_UNREADABLE, f"a WebSocket, for {look.name}")
 
     async def judge_request(self, head: RequestHead) -> None:

@@ -17,7 +17,7 @@ from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisClusterException, RedisError
+from redis.exceptions import NoScriptError
 
 from gateway.limits.replicas.script import ALIVE_SECONDS, DEAD_SECONDS, LUA, MEMBERS
 from gateway.limits.tables.table import StoreUnavailable
@@ -105,7 +105,10 @@ class Link:
     async def be_present(self) -> int:
         """Send a heartbeat; returns the number of members. Raises `StoreUnavailable`."""
         arguments = self.member, str(DEAD_SECONDS), str(ALIVE_SECONDS)
-        return int(await _in_time(self._client.eval(_PRESENCE, 1, MEMBERS, *arguments)))
+        members = await _in_time(self._client.eval(_PRESENCE, 1, MEMBERS, *arguments))
+        if not isinstance(members, int):
+            raise StoreUnavailable("it answers what is no number of members")
+        return members
 
     async def forget(self) -> None:
         """Use no connection again that was opened before the store failed."""
@@ -136,7 +139,7 @@ async def _in_time(call: Awaitable[Any]) -> Any:
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             return await call
-    except (RedisError, RedisClusterException, OSError, TimeoutError) as failure:  # the second is none of the first
+    except Exception as failure:  # of what no Redis would answer, redis-py raises whatever its parser meets
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise asyncio.CancelledError from failure

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from math import inf
 from typing import NamedTuple
 
+from gateway.limits.tables.table import StoreUnavailable
 from gateway.model.limits.limit import Counted, Limit
 from gateway.policy.buckets import LATE, Draw
 
@@ -115,6 +116,9 @@ return answer
 )
 
 
+_NO_ANSWER = "it answers what our script does not"
+
+
 class Asked(NamedTuple):
     """One draw as it is sent. `limit` may be narrower than the draw's own; `ahead` is how many more are wanted of a
     rate; `floor` is what is known of the bucket here, as the answer has it, for a store that knows nothing of it (any
@@ -170,13 +174,21 @@ def arguments_for(member: str, asked: Sequence[Asked], forced: bool = False) -> 
     return arguments
 
 
-def read_answer(reply: Sequence[bytes | int]) -> Answer:
-    """What the script answered."""
-    wait = float(reply[2])
-    rest = reply[3:]
-    each = zip(rest[::4], rest[1::4], rest[2::4], rest[3::4], strict=True)
-    draws = [Answered(float(number), int(ahead), lacked == 1, float(began)) for number, ahead, lacked, began in each]
-    return Answer(reply[0] == 1, int(reply[1]) - 1, inf if wait < 0 else wait, draws)
+def read_answer(reply: Sequence[bytes | int], asked: int) -> Answer:
+    """What the script answered to so many draws. Raises `StoreUnavailable` for anything else."""
+    try:
+        (taken, lacking, longest), rest = reply[:3], reply[3:]
+        wait = float(longest)
+        each = zip(rest[::4], rest[1::4], rest[2::4], rest[3::4], strict=True)
+        draws = [
+            Answered(float(number), int(ahead), lacked == 1, float(began)) for number, ahead, lacked, began in each
+        ]
+        answer = Answer(taken == 1, int(lacking) - 1, inf if wait < 0 else wait, draws)
+    except (TypeError, ValueError) as error:
+        raise StoreUnavailable(_NO_ANSWER) from error
+    if len(draws) != asked or not (answer.taken or 0 <= answer.lacking < asked):
+        raise StoreUnavailable(_NO_ANSWER)
+    return answer
 
 
 def _kind(limit: Limit) -> str:

@@ -175,7 +175,8 @@ class ReplicaStore:
 
     async def _ask(self, draws: Sequence[Draw], aheads: Sequence[Ahead], moment: Now) -> Answer:
         asked = [self._asked(draw, ahead, moment) for draw, ahead in zip(draws, aheads, strict=True)]
-        return read_answer(await self._link.run(keys_for(asked), arguments_for(self._link.member, asked)))
+        arguments = arguments_for(self._link.member, asked)
+        return read_answer(await self._link.run(keys_for(asked), arguments), len(asked))
 
     def _asked(self, draw: Draw, ahead: Ahead, moment: Now) -> Asked:
         if draw.limit.counted is Counted.CONCURRENT:
@@ -298,12 +299,12 @@ class ReplicaStore:
             Asked(draw._replace(amount=0.0), draw.limit, 0, next(self._order), self._share.held.get(_place(draw), 0))
             for draw in held
         ]
+        arguments = arguments_for(self._link.member, asked, forced=True)
         try:
-            reply = await self._link.run(keys_for(asked), arguments_for(self._link.member, asked, forced=True))
+            answer = read_answer(await self._link.run(keys_for(asked), arguments), len(asked))
         except StoreUnavailable:
             self._untold.update((_place(draw), draw) for draw in held)  # sent again once it answers
             raise
-        answer = read_answer(reply)
         for draw, answered in zip(draws, answer.draws, strict=False):
             self._share.hear(draw, answered.number, moment, answered.began)
             self._ahead(draw).closed_until = moment.monotonic + _rest(draw, answered.number, moment)

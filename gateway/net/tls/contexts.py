@@ -55,6 +55,28 @@ def build_server_context(material: TlsMaterial) -> ssl.SSLContext:
     return context
 
 
+class ListenerTls:
+    """The context for the next connection of a listener. One that asks for certificates is replaced as soon as it
+    remembers a session: see `remembered_by`. Raises `BadMaterial`."""
+
+    def __init__(self, material: TlsMaterial) -> None:
+        self._material = material
+        self._context = build_server_context(material)
+
+    def context(self) -> ssl.SSLContext:
+        """To be used at once."""
+        if self._material.client_ca is not None and remembered_by(self._context):
+            self._context = build_server_context(self._material)
+        return self._context
+
+
+def remembered_by(context: ssl.SSLContext) -> int:
+    """How many sessions of TLS 1.2 this context remembers, by their numbers: those of clients that know no tickets, or
+    get none. Each takes 1 kB, and 5 kB with a client's certificate, which is not looked at again when the session is
+    resumed. They stay for two hours, and Python has no switch against that."""
+    return context.session_stats()["number"]
+
+
 def server_context(alpn: Sequence[str]) -> ssl.SSLContext:
     """TLS 1.2 and 1.3, without a certificate yet."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -123,7 +145,8 @@ def _bad_own(error: ssl.SSLError) -> BadMaterial:
 
 
 def _demand_client(context: ssl.SSLContext, client_ca: bytes, crl: bytes | None, required: bool) -> None:
-    """No session is resumed: each connection's certificate is checked anew, and against the newest list."""
+    """No session is resumed: each connection's certificate is checked anew, and against the newest list. Against those
+    that TLS 1.2 knows without tickets there is `ListenerTls`."""
     context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
     context.num_tickets = 0
     context.options |= ssl.OP_NO_TICKET

@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import version
+from io import BytesIO
 from typing import Any, NamedTuple, Protocol
 
 import requests
@@ -25,6 +26,7 @@ from gateway.telemetry.otlp.plan import Plan
 _GRPC = "opentelemetry.exporter.otlp.proto.grpc"
 _INSTANCE = "service.instance.id"
 _NO_PROXY = (("grpc.enable_http_proxy", 0),)
+ANSWER_BYTES = 64 * 1024
 
 
 class Exports(Protocol):
@@ -77,7 +79,7 @@ def _made(plan: Plan, signal: str, environ: Mapping[str, str]) -> Exports:
 def _http(plan: Plan, signal: str) -> Exports:
     session = requests.Session()
     session.trust_env = False
-    session.hooks["response"].append(_refuse_redirect)
+    session.hooks["response"] += [_refuse_redirect, _cut_short]
     made: Mapping[str, Any] = {"traces": OTLPSpanExporter, "metrics": OTLPMetricExporter, "logs": OTLPLogExporter}
     endpoint = f"{plan.endpoint.rstrip('/')}/v1/{signal}" if plan.endpoint else None
     exporter: Exports = made[signal](endpoint=endpoint, session=session)
@@ -89,6 +91,12 @@ def _refuse_redirect(response: requests.Response, *_: object, **__: object) -> N
     if response.is_redirect:
         response.close()
         raise requests.TooManyRedirects(response=response)
+
+
+def _cut_short(response: requests.Response, *_: object, **__: object) -> None:
+    """The status is what counts, and what follows would be read whole, however long it is."""
+    whole, response.raw = response.raw, BytesIO(response.raw.read(ANSWER_BYTES))
+    whole.close()  # kept for the next one if that was all
 
 
 def _grpc(plan: Plan, signal: str) -> Exports:

@@ -27,6 +27,9 @@
 {{- if and (eq $values.identity.token.check "jwks") (not $values.identity.token.issuer) }}
 {{- fail "identity.token.check: jwks needs identity.token.issuer: kubectl get --raw /.well-known/openid-configuration" }}
 {{- end }}
+{{- if and (not $values.serviceAccount.create) (not $values.serviceAccount.name) $values.rbac.create (include "egress-gateway.asksApiServer" .) }}
+{{- fail "serviceAccount.name: rbac.create would give the rights of the gateway to the namespace's default account, and so to every pod there" }}
+{{- end }}
 {{- range $name, $digest := dict "image.digest" $values.image.digest "transparent.digest" $values.transparent.digest }}
 {{- if and $digest (not (regexMatch "^sha256:[a-f0-9]{64}$" $digest)) }}
 {{- fail (printf "%s: must be sha256: and 64 hexadecimal digits" $name) }}

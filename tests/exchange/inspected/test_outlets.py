@@ -86,6 +86,13 @@ def test_no_trailer_is_called_like_what_was_dropped_or_renames_what_was_asked() 
     assert channel.trailers == (("X-Sum", "1"),)
 
 
+def test_trailers_that_no_inspector_is_shown_do_not_go_on() -> None:
+    channel = Channel()
+    upload = Upload(channel, cast("RequestInlet", Source()), True, None, (), is_watched=True)
+    upload.finish(End((("X-Sum", "1"),)))
+    assert (channel.trailers, channel.has_ended) == ((), True)
+
+
 def test_a_request_of_which_something_was_withheld_does_not_count_as_sent() -> None:
     """The destination still waits for the rest: nothing else may go over the connection."""
     reading = cast(Reading, SimpleNamespace(inspection=Inspection()))

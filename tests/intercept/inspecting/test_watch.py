@@ -135,7 +135,13 @@ async def test_an_unknown_coding_is_refused_where_content_is_read(manners: Manne
 
 
 @pytest.mark.parametrize(
-    ("kind", "manners", "passes"), [(Counts, STRICT, False), (Counts, TOLERANT, True), (LooksAtHeads, STRICT, True)]
+    ("kind", "manners", "passes"),
+    [
+        (Counts, STRICT, False),
+        (Counts, TOLERANT, True),
+        (LooksAtHeads, STRICT, True),
+        (SeesEnough, STRICT, False),  # of a request without content; the tunnel has some
+    ],
 )
 async def test_a_websocket_is_refused_where_content_is_read(
     kind: type[Inspector], manners: Manners, passes: bool

@@ -51,6 +51,26 @@ async def test_whoever_reaches_nobody_is_told_so_in_every_form(form: str) -> Non
     await made.close()
 
 
+@pytest.mark.parametrize("said", [b":abc\r\n", b"*1\r\n" * 20_000, b"$-7\r\n", b"+OK\r\n", b"HTTP/1.1 400 \r\n\r\n"])
+async def test_whatever_no_redis_would_answer_is_no_answer(said: bytes) -> None:
+    """redis-py raises what its parser meets: a ValueError, a RecursionError."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(65536):
+            writer.write(said)
+        writer.close()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    made = Link(parse_place(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"), "one")
+    try:
+        with pytest.raises(StoreUnavailable):
+            await made.be_present()
+    finally:
+        await made.close()
+        server.close()
+        await server.wait_closed()
+
+
 class Swallowing:
     """A client as redis-py can be: what is cancelled in a call is told as a lost connection."""
 

@@ -281,6 +281,38 @@ async def test_no_more_ask_at_once_than_there_are_connections_however_many_bucke
     await store.close()
 
 
+class _Babbling(Link):
+    """Answers nonsense for as long as it `babbles`."""
+
+    babbles = True
+
+    async def be_present(self) -> int:
+        if self.babbles:
+            raise StoreUnavailable("nonsense")
+        return 1
+
+    async def run(self, keys: Sequence[str], arguments: Sequence[str]) -> Sequence[bytes | int]:
+        return [b"what?"] if self.babbles else [1, 0, b"0", b"0.1", 0, 0, 0]
+
+
+async def test_a_store_that_answers_nonsense_is_away_until_it_answers_sense() -> None:
+    draws = [Draw(Limit("c", Counted.CONCURRENT, rate=1.0), ())]
+    link = _Babbling(parse_place("redis://127.0.0.1:1"), "mine")
+    link.babbles = False
+    store = ReplicaStore(link, time, OnFailure.DENY, None)
+    await store.start()
+    link.babbles = True
+    with pytest.raises(StoreUnavailable):
+        await store.take(draws)
+    assert (store.is_up, store._share.held) == (False, {})
+    link.babbles = False
+    async with asyncio.timeout(15):
+        while not store.is_up:  # noqa: ASYNC110  # it looks by itself
+            await asyncio.sleep(0.05)
+    assert isinstance(await store.take(draws), Taken)
+    await store.close()
+
+
 class _Gone(Link):
     """Nobody answers."""
 

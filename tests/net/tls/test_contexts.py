@@ -5,8 +5,9 @@ import ssl
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from gateway.net.tls.contexts import BadMaterial, TlsMaterial, build_server_context
+from gateway.net.tls.contexts import BadMaterial, ListenerTls, TlsMaterial, build_server_context, remembered_by
 from tests.helpers.certificates import Authority, pem
+from tests.helpers.handshakes import shake_hands
 
 ROOT = Authority("root")
 SERVER, OTHER = ROOT.server("gateway.test"), ROOT.server("other.test")
@@ -30,6 +31,29 @@ def test_with_a_client_ca_certificates_are_asked_for_and_no_session_is_resumed(
     assert context.verify_mode is mode
     assert context.num_tickets == 0
     assert context.options & ssl.OP_NO_TICKET
+
+
+@pytest.mark.parametrize("client_ca", [CA, None])
+def test_a_session_is_resumed_only_where_no_certificate_is_asked_for(client_ca: bytes | None) -> None:
+    """TLS 1.2 knows sessions without tickets, and a resumed one would show a certificate that nobody looked at."""
+    listener = ListenerTls(TlsMaterial(CERT, KEY, client_ca))
+    client = ssl.create_default_context(cadata=CA.decode())
+    client.maximum_version = ssl.TLSVersion.TLSv1_2  # its sessions are known when the handshake ends
+    first = shake_hands(client, listener.context(), "gateway.test", None)
+    again = shake_hands(client, listener.context(), "gateway.test", first.session)
+    assert again.session_reused is (client_ca is None)
+
+
+def test_a_context_that_remembers_nothing_is_used_again() -> None:
+    listener = ListenerTls(TlsMaterial(CERT, KEY, CA))
+    first = listener.context()
+    assert listener.context() is first
+    client = ssl.create_default_context(cadata=CA.decode())
+    shake_hands(client, first, "gateway.test", None)
+    assert (remembered_by(first), listener.context() is first) == (0, True)
+    client.maximum_version = ssl.TLSVersion.TLSv1_2
+    shake_hands(client, first, "gateway.test", None)
+    assert (remembered_by(first), listener.context() is first) == (1, False)
 
 
 def test_with_a_list_the_whole_chain_is_looked_up_in_it() -> None:

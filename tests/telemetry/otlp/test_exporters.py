@@ -1,9 +1,11 @@
 """Who speaks OTLP, and what the environment has to say."""
 
+import socket
 import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -23,6 +25,9 @@ from gateway.telemetry.otlp.spans import spans_of
 from gateway.telemetry.otlp.tracing import Numbering
 from tests.helpers.collector import Collector
 from tests.telemetry.drafts import tunnelled
+
+ENDLESS = 64 * 1024 * 1024
+"""Bytes: far more than sockets hold."""
 
 
 def spans() -> list[Any]:
@@ -66,6 +71,27 @@ def test_a_refusal_is_none_that_is_tried_again_or_followed(status: int) -> None:
         collector.status = status
         assert told(Plan(collector.url)) == "FAILURE"
         assert collector.spans() == []
+
+
+def test_an_answer_without_end_is_not_read_to_its_end() -> None:
+    """It would be held in memory."""
+    sent = 0
+
+    def answer(listening: socket.socket) -> None:
+        nonlocal sent
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n")
+            with suppress(OSError):
+                while sent < ENDLESS:
+                    sent += connection.send(bytes(65536))
+
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as pool:
+        answering = pool.submit(answer, listening)
+        assert told(Plan(f"http://127.0.0.1:{listening.getsockname()[1]}")) == "SUCCESS"
+        answering.result()
+    assert sent < ENDLESS
 
 
 class Service:
