@@ -1,5 +1,6 @@
 """`egress-gateway check`: everything that is wrong with files, and their warnings."""
 
+import errno
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,7 +9,7 @@ from gateway.app.configuration import load_materials
 from gateway.app.inspection.client_certificates import load_client_certificates
 from gateway.app.inspection.inspectors_in_force import check_inspectors
 from gateway.app.inspection.material import load_authority_material
-from gateway.cli.console import answers, complaints, say
+from gateway.cli.console import answers, complaints, counted, say
 from gateway.model.errors import ConfigError
 from gateway.settings.gateway import GatewaySettings
 from gateway.settings.load import (
@@ -18,7 +19,6 @@ from gateway.settings.load import (
     load_resolver_authorities,
     load_settings,
     load_users,
-    with_policy,
 )
 from gateway.settings.policy import PolicyFile
 from gateway.settings.problems import BadValue, ConfigErrors
@@ -30,14 +30,18 @@ _GATEWAY_KEYS = frozenset(keys_of(GatewaySettings)) - frozenset(keys_of(PolicyFi
 _POLICY_KEYS = frozenset(keys_of(PolicyFile)) - frozenset(keys_of(GatewaySettings))
 
 
-def check_files(files: Sequence[Path]) -> bool:
-    """Check each, `gateway.yaml` here if none is named; False if any is invalid. Prints all findings."""
-    verdicts = [_check(file) for file in files] if files else [_check_gateway(None)]
+def check_files(files: Sequence[Path], config: Path | None = None) -> bool:
+    """Check each, `gateway.yaml` here if none is named; False if any is invalid. Prints all findings. `config` says
+    what policies may count on, such as an authority for inspection or secrets."""
+    verdicts = [_check(file, config) for file in files] if files else [_check_gateway(config)]
     return all(verdicts)
 
 
-def _check(file: Path) -> bool:
-    return _check_gateway(file) if is_gateway_file(file) else _check_policy(file)
+def _check(file: Path, config: Path | None) -> bool:
+    if not os.access(file, os.R_OK):
+        why = errno.EACCES if file.exists() else errno.ENOENT
+        return _refuse(str(file), [ConfigError(str(file), f"cannot be read: {os.strerror(why)}")])
+    return _check_gateway(file) if is_gateway_file(file) else _check_policy(file, config)
 
 
 def is_gateway_file(file: Path) -> bool:
@@ -83,9 +87,9 @@ def _problems_of(load: Callable[[], object]) -> Sequence[ConfigError]:
     return ()
 
 
-def _check_policy(path: Path) -> bool:
+def _check_policy(path: Path, config: Path | None) -> bool:
     try:
-        return _accept(str(path), load_policy(with_policy(GatewaySettings(), path)))
+        return _accept(str(path), load_policy(load_settings(config, os.environ, path)))
     except ConfigErrors as refusal:
         return _refuse(str(path), refusal.problems)
 
@@ -95,9 +99,9 @@ def _accept(name: str, loaded: LoadedPolicy) -> bool:
         say(complaints(), f"warning: {warning}", "yellow")
     for note in loaded.notes:
         say(answers(), f"note: {note}")
-    counts = [_count(len(loaded.policy.rules), "rule"), _count(len(loaded.policy.groups), "group")]
+    counts = [counted(len(loaded.policy.rules), "rule"), counted(len(loaded.policy.groups), "group")]
     if loaded.warnings:
-        counts.append(_count(len(loaded.warnings), "warning"))
+        counts.append(counted(len(loaded.warnings), "warning"))
     say(answers(), f"{name}: ok, {', '.join(counts)}", "green")
     return True
 
@@ -105,9 +109,5 @@ def _accept(name: str, loaded: LoadedPolicy) -> bool:
 def _refuse(name: str, problems: Sequence[ConfigError]) -> bool:
     for problem in problems:
         say(complaints(), str(problem), "red")
-    say(answers(), f"{name}: {_count(len(problems), 'problem')}", "bold red")
+    say(answers(), f"{name}: {counted(len(problems), 'problem')}", "bold red")
     return False
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

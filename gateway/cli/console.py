@@ -55,7 +55,7 @@ def show(
     line says how many more there are; `total` stands below all. The last `numbers` columns are set to the right."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for left, title in enumerate(titles, numbers - len(titles)):
-        table.add_column(title, no_wrap=True, overflow="ignore", justify="right" if left >= 0 else "left")
+        table.add_column(title, no_wrap=True, justify="right" if left >= 0 else "left")
     for row in rows[:MOST_ROWS]:
         table.add_row(*map(Text, cells(row)))
     if total:
@@ -64,6 +64,11 @@ def show(
     console.print(table, crop=False)
     if len(rows) > MOST_ROWS:
         say(console, f"... and {len(rows) - MOST_ROWS} more rows: -o json prints all")
+
+
+def counted(number: int, what: str) -> str:
+    """`1 rule`, `2 rules`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def show_size(count: float) -> str:

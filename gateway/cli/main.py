@@ -4,10 +4,13 @@ What a command needs is imported when it runs, so that `--help` answers at once.
 """
 # ruff: noqa: PLC0415
 
+import errno
 import gc
 import os
 import signal
+import sys
 import sysconfig
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -45,7 +48,23 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # KeyboardInterrupt would come out of an import
     gc.set_threshold(COLLECTED_AFTER)
     lead_children_here()
-    app(prog_name="egress-gateway")
+    for stream in (sys.stdout, sys.stderr):  # what a terminal or a pipe has no letters for is escaped
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        app(prog_name="egress-gateway")
+    except OSError as refusal:
+        end_where_answers_find_no_room(refusal)
+
+
+def end_where_answers_find_no_room(refusal: OSError) -> None:
+    """One line and status 2 where standard output is on a full disk: 1 would be a finding. Raises again whatever else
+    it is, and all that `run` meets, which prints no answers."""
+    if refusal.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or sys.argv[1:2] == ["run"]:
+        raise refusal
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what still waits is written at the end
+    typer.echo(f"standard output: {refusal.strerror}", err=True)
+    sys.exit(2)
 
 
 def lead_children_here() -> None:
@@ -96,6 +115,7 @@ def run(
     started, with status 1.
     """
     import json
+    import re
 
     from gateway.app.workers.crew import CrewFailed
     from gateway.cli.run import run_gateway
@@ -111,6 +131,8 @@ def run(
             fail(f"--listen: {bad}")
         overrides["EGRESS__LISTENERS"] = json.dumps([{"name": "proxy", "bind": listen}])
     if workers is not None:
+        if workers != "auto" and not re.fullmatch("[1-9][0-9]*", workers, re.ASCII):
+            fail(f"--workers: must be a whole number from 1, or auto, not {workers!r}")
         overrides["EGRESS__WORKERS"] = workers
     try:
         run_gateway(config, policy, overrides)
@@ -123,8 +145,9 @@ def run(
 def check(
     files: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="FILE", help="gateway.yaml files, policy files or policy directories."),
+        typer.Argument(metavar="FILE", help="gateway.yaml files, policy files or policy directories.", readable=False),
     ] = None,
+    config: Config = None,
 ) -> None:
     """Say what is wrong with a policy or a gateway.yaml.
 
@@ -134,12 +157,13 @@ def check(
     egress-gateway check                      gateway.yaml here, with the policy that it names
     egress-gateway check config/team.yaml     one of either kind: the content tells
     egress-gateway check policy/              a directory is one policy
+    egress-gateway check -c gateway.yaml policy/      with the secrets, inspectors and so on that rules name
 
     Status 0 if they can be taken (there may be warnings), else 1.
     """
     from gateway.cli.check import check_files
 
-    raise typer.Exit(0 if check_files(files or []) else 1)
+    raise typer.Exit(0 if check_files(files or [], config) else 1)
 
 
 def explain(
@@ -252,6 +276,8 @@ def schema(kind: Annotated[str, typer.Argument(metavar="gateway|policy", help="W
     \b
     egress-gateway schema policy > policy.schema.json
     # yaml-language-server: $schema=policy.schema.json      (first line of policy.yaml)
+
+    Status 0; 2 if there is no such schema.
     """
     import json
 

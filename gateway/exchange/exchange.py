@@ -7,7 +7,6 @@ As with a connection no byte of the client's reaches the destination before the 
 the draft as it becomes known. A response that has begun is completed or cut off, never ended early as if it were whole.
 """
 
-from collections.abc import Hashable
 from functools import lru_cache, partial
 
 from gateway.exchange.http1.upstream import UpstreamConnection
@@ -21,7 +20,7 @@ from gateway.exchange.parts import Parts
 from gateway.exchange.plan import Plan
 from gateway.exchange.response import Asker, Telling, tell
 from gateway.exchange.scope import Judged, Scope
-from gateway.exchange.upstream import UpstreamSide, pool_key
+from gateway.exchange.upstream import PoolKey, UpstreamSide, pool_key
 from gateway.exchange.websocket.switching import switch
 from gateway.model.authority import Authority
 from gateway.model.decision import Permit
@@ -140,7 +139,7 @@ class Exchange:
         self._draft.transfer.ended, self._draft.transfer.ended_by = Ended.CLOSED, Side.GATEWAY
         return keeps
 
-    async def _forward(self, judged: Judged, key: Hashable) -> bool:
+    async def _forward(self, judged: Judged, key: PoolKey) -> bool:
         self._host = _host_field(judged.named, self._scope.usual_port)
         if self._meter is not None:
             await pay(self._meter, self._permit, self._inlet, self._signal)
@@ -151,7 +150,7 @@ class Exchange:
             )
             return False
         if self._permit.terms.honour_retry_after:
-            heed_patience(response, self._permit, self._scope.limiter, self._parts.clock.time())
+            heed_patience(response, judged.permit, judged.client, self._scope.limiter, self._parts.clock.time())
         well = note_answer(self._parts.breakers, self._permit, upstream, response.status)
         telling = upstream.telling = tell(self._request, response, upstream.telling)
         if self._watched is not None:
@@ -162,10 +161,10 @@ class Exchange:
 
     # To the destination, and back with the head of its final answer.
 
-    async def _ask(self, key: Hashable, judged: Judged) -> tuple[UpstreamSide, Response]:
+    async def _ask(self, key: PoolKey, judged: Judged) -> tuple[UpstreamSide, Response]:
         """Over a kept connection, which the destination may be closing right now: then once more over a fresh one, if
-        the request may be repeated (RFC 9112 section 9.3.1)."""
-        kept = self._scope.pool.take(key)
+        the request may be repeated (RFC 9112 section 9.3.1). One that may not goes over none that could be."""
+        kept = self._scope.pool.take(key, self._is_repeatable)
         if kept is not None:
             try:
                 return kept, await self._ask_over(kept)
@@ -180,11 +179,15 @@ class Exchange:
         fresh = await self._scope.pool.reach(key, partial(self._dial, key))
         return fresh, await self._ask_over(fresh)
 
-    def _may_repeat(self, upstream: UpstreamSide) -> bool:
-        is_harmless = self._request.method in _REPEATABLE or upstream.is_unprocessed
-        return is_harmless and self._request.framing.is_empty
+    @property
+    def _is_repeatable(self) -> bool:
+        """Content is not held, and so not sent twice."""
+        return self._request.method in _REPEATABLE and self._request.framing.is_empty
 
-    async def _dial(self, key: Hashable) -> UpstreamSide:
+    def _may_repeat(self, upstream: UpstreamSide) -> bool:
+        return self._is_repeatable or (upstream.is_unprocessed and self._request.framing.is_empty)
+
+    async def _dial(self, key: PoolKey) -> UpstreamSide:
         parts = self._parts
         if self._scope.dialer is not None:
             reached = await self._scope.dialer.dial(self._permit)
@@ -272,7 +275,7 @@ class Exchange:
         draft.transfer.ended, draft.transfer.ended_by = Ended.CLOSED, Side.UPSTREAM
         return keeps
 
-    def _release(self, upstream: UpstreamSide, key: Hashable | None) -> None:
+    def _release(self, upstream: UpstreamSide, key: PoolKey | None) -> None:
         """Keep the connection under `key` if both messages are complete and nothing came after them."""
         if not self._is_sent():
             upstream.abort()

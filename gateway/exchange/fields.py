@@ -78,7 +78,9 @@ class Sorted(NamedTuple):
     options: frozenset[str]
 
     def is_persistent(self, minor: int) -> bool:
-        """Whether the sender goes on using the connection after this message (RFC 9112 section 9.3)."""
+        """Whether the sender goes on using the connection after this message (RFC 9112 section 9.3). By the letter a
+        proxy has to end that of a client of HTTP/1.0, for fear of older proxies between that pass `Connection` on
+        unread and then wait for its end; like Squid this one keeps it for those who ask, and tells them so."""
         return "close" not in self.options and (minor == 1 or "keep-alive" in self.options)
 
 

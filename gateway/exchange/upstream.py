@@ -24,7 +24,7 @@ from gateway.wire.http.messages import Response
 
 IDLE_SECONDS = 15.0
 LONGEST_USE = 120.0  # seconds from the dial
-IDLE_AT_MOST = 1000
+IDLE_AT_MOST = 1000  # of one client as many as are still free: one who needs many leaves room for the others
 IDLE_FOR_ONE_KEY = 32
 
 
@@ -107,13 +107,20 @@ class Shared(Protocol):
         ...
 
 
-def pool_key(client: Client, permit: Permit, peer: tuple[Address, int]) -> Hashable:
+PoolKey = tuple[Address, Hashable]
+"""What connections in a pool are told apart by: the client's address, and everything else."""
+
+
+def pool_key(client: Client, permit: Permit, peer: tuple[Address, int]) -> PoolKey:
     """All that must be equal; `peer` only where the destination was told of it. Labels are not part of it: the other
     facts determine them."""
-    who = client.address, client.source, client.user, client.namespace, client.service_account, client.pod
     told = peer if permit.terms.proxy_protocol is not None else None
-    return (
-        who,
+    return client.address, (
+        client.source,
+        client.user,
+        client.namespace,
+        client.service_account,
+        client.pod,
         client.spiffe,
         client.certificate,
         client.known,
@@ -131,10 +138,11 @@ class Pool:
     def __init__(self, deadlines: Deadlines, monotonic: Callable[[], float]) -> None:
         self._deadlines = deadlines
         self._monotonic = monotonic
-        self._idle: dict[Hashable, list[UpstreamConnection]] = {}
+        self._idle: dict[PoolKey, list[UpstreamConnection]] = {}
         self._count = 0
+        self._of_client: dict[Address, int] = {}
         self._alarm: Alarm | None = None
-        self._shared: dict[Hashable, list[Shared]] = {}
+        self._shared: dict[PoolKey, list[Shared]] = {}
         self._dialling = asyncio.Lock()
         self._failures = 0
         self._failure: UpstreamError | None = None
@@ -142,10 +150,10 @@ class Pool:
     def __len__(self) -> int:
         return self._count
 
-    def __contains__(self, key: Hashable) -> bool:
+    def __contains__(self, key: PoolKey) -> bool:
         return key in self._idle or (bool(self._shared) and self._with_room(key) is not None)
 
-    async def reach(self, key: Hashable, dial: Callable[[], Coroutine[Any, Any, UpstreamSide]]) -> UpstreamSide:
+    async def reach(self, key: PoolKey, dial: Callable[[], Coroutine[Any, Any, UpstreamSide]]) -> UpstreamSide:
         """A connection made by `dial`. Once connections of this pool have proved to carry many exchanges at once, only
         one is dialled at a time, and the others share its result: a connection, or an error."""
         if not self._shared:
@@ -163,40 +171,46 @@ class Pool:
                 self._failures, self._failure = self._failures + 1, _again(error)
                 raise
 
-    def share(self, key: Hashable, connection: Shared) -> None:
+    def share(self, key: PoolKey, connection: Shared) -> None:
         """Let exchanges share this one from now on."""
         self._shared.setdefault(key, []).append(connection)
         self._watch()
 
-    def _with_room(self, key: Hashable) -> Shared | None:
+    def _with_room(self, key: PoolKey) -> Shared | None:
         shared = self._shared.get(key)
         return next((each for each in shared if each.has_room), None) if shared else None
 
-    def take(self, key: Hashable) -> UpstreamSide | None:
-        """One that is still open; the caller gives it back or closes it."""
+    def take(self, key: PoolKey, may_repeat: bool = True) -> UpstreamSide | None:
+        """One that is still open; the caller gives it back or closes it. For a request that may not be repeated the
+        destination must not be about to close it: where it could be, a fresh one is to take its place."""
         shared = self._with_room(key) if self._shared else None
         if shared is not None:
             return shared.call()
         now = self._monotonic()
         while (waiting := self._idle.get(key)) is not None:
             connection = waiting[-1]
-            if now < connection.kept_until:
+            if now < connection.kept_until and (may_repeat or connection.is_surely_open(now)):
                 connection.leave_pool()
                 return connection
             connection.close()
+            if not may_repeat:
+                break
         return None
 
-    def give(self, key: Hashable, connection: UpstreamConnection) -> None:
+    def give(self, key: PoolKey, connection: UpstreamConnection) -> None:
         """Keep one between two exchanges, or close it where there is no room or it has been used for long."""
         waiting = self._idle.setdefault(key, [])
+        client, _ = key
+        of_client = self._of_client.get(client, 0)
         too_old = self._monotonic() - connection.dialled_at > LONGEST_USE
-        if too_old or self._count >= IDLE_AT_MOST or len(waiting) >= IDLE_FOR_ONE_KEY:
+        if too_old or of_client >= IDLE_AT_MOST - self._count or len(waiting) >= IDLE_FOR_ONE_KEY:
             if not waiting:
                 del self._idle[key]
             connection.close()
             return
         waiting.append(connection)
         self._count += 1
+        self._of_client[client] = of_client + 1
         connection.enter_pool(partial(self.forget, key, connection), self._monotonic())
         self._watch()
 
@@ -215,11 +229,15 @@ class Pool:
             self._alarm.cancel()
             self._alarm = None
 
-    def forget(self, key: Hashable, connection: UpstreamConnection) -> None:
+    def forget(self, key: PoolKey, connection: UpstreamConnection) -> None:
         """It has left the pool."""
         waiting = self._idle[key]
         waiting.remove(connection)
         self._count -= 1
+        client, _ = key
+        self._of_client[client] -= 1
+        if not self._of_client[client]:
+            del self._of_client[client]
         if not waiting:
             del self._idle[key]
 

@@ -1,4 +1,5 @@
 """Adds rules to the text of a policy: lines are inserted, none is changed or moved, so that comments and order stay.
+Only an empty list in one line, `rules: []`, becomes `rules:`.
 
 The text was loaded before and is loaded again afterwards: this need not work for every YAML, it only must not damage
 any.
@@ -44,8 +45,11 @@ def _insert(lines: list[str], key: str, made: Callable[[int | None], Iterator[st
         end = next((place for place, line in enumerate(lines) if place and line.startswith("...")), len(lines))
         lines[end:end] = [f"{key}:", *made(None)]
         return
-    if re.fullmatch(rf"{key}\s*:\s*(#.*)?", lines[start]) is None:
+    written = re.fullmatch(rf"({key}\s*:)\s*(\[\s*\]|\{{\s*\}})?\s*(#.*)?", lines[start])
+    if written is None:
         raise NotAppendable(f"{key}: is written in one line; put its entries on lines of their own")
+    if written[2] is not None:
+        lines[start] = f"{written[1]} {written[3] or ''}".rstrip()
     end, indent = start + 1, None
     for place in range(start + 1, len(lines)):
         line = lines[place]

@@ -1,6 +1,6 @@
 """Which buckets a lease draws from: those of the permit's limits that count what is about to happen, by their keys."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from gateway.model.client import Client
@@ -26,6 +26,7 @@ def draws_for(permit: Permit, client: Client, counted: frozenset[Counted]) -> li
     A quota by group that the rule and the group use leads to one bucket twice: it is drawn from once.
     """
     draws: list[Draw] = []
+    who = identity_of(client)
     for applied in permit.limits:
         limit = applied.limit
         if limit.counted in counted:
@@ -33,16 +34,16 @@ def draws_for(permit: Permit, client: Client, counted: frozenset[Counted]) -> li
             if limit.key == _PLAIN:
                 draws.append(Draw(limit, _NO_KEY, amount))
             else:
-                draws += [Draw(limit, key, amount) for key in keys_of(applied, permit, client)]
+                draws += [Draw(limit, key, amount, who) for key in keys_of(applied, permit, client)]
     if permit.terms.honour_retry_after and counted != CONNECTION:
-        draws.append(gate_draw(permit))
+        draws.append(gate_draw(permit, client))
     return list(dict.fromkeys(draws))
 
 
-def gate_draw(permit: Permit) -> Draw:
+def gate_draw(permit: Permit, client: Client) -> Draw:
     """The bucket that a destination's Retry-After closes, for the rule's clients to that host. Each draw takes a
     microsecond of it. It is overdrawn by what the destination asks for, as bandwidth is by bytes that moved."""
-    return Draw(_gate(permit.rule.name), (str(permit.authority.host),))
+    return Draw(_gate(permit.rule.name), (str(permit.authority.host),), client=identity_of(client))
 
 
 @lru_cache(1024)
@@ -73,7 +74,7 @@ def identity_of(client: Client) -> str:
     return str(client.address)
 
 
-def bytes_limits(permit: Permit) -> Iterable[Applied]:
+def bytes_limits(permit: Permit) -> Sequence[Applied]:
     """Those that apply while bytes move."""
     return [each for each in permit.limits if each.limit.counted in (_BANDWIDTH, _BYTES)]
 

@@ -9,7 +9,7 @@ from gateway.limits.draws import bytes_limits, draws_for, gate_draw, identity_of
 from gateway.limits.lines import Lines, NotServed, Overdrawn, Presence
 from gateway.limits.meter import BytesMeter, meter_for
 from gateway.limits.store import Store
-from gateway.limits.tables.table import KEYS, StoreUnavailable, TooManyKeys
+from gateway.limits.tables.table import StoreUnavailable, TooManyKeys
 from gateway.limits.tally import Result, Tally
 from gateway.limits.unlimited import Unlimited
 from gateway.model.client import Client
@@ -22,14 +22,13 @@ from gateway.policy.buckets import Draw, Lacking, Taken
 COME_AGAIN = 1.0
 """Seconds, where that is unknown: something that is held has to be given back."""
 
-
 PLANS = 4096
 """Plans of leases that are kept."""
 
 
 class Plan(NamedTuple):
     """All that a lease needs to know; `held` are the draws that are put back, `opens` is 1 if the lease counts as open.
-    `permit` is kept so that its identity stays its own."""
+    `permit` is kept so that while the plan is none other has its identity."""
 
     permit: Permit
     draws: Sequence[Draw]
@@ -44,6 +43,12 @@ def plan_for(permit: Permit, client: Client, counted: frozenset[Counted]) -> Pla
     held = [draw for draw in draws if draw.limit.counted is Counted.CONCURRENT]
     moves_bytes = Counted.BYTES in counted and bool(bytes_limits(permit))
     return Plan(permit, draws, held, moves_bytes, int(Counted.CONCURRENT in counted))
+
+
+def _without(plan: Plan, limit: Limit) -> Plan:
+    """The same but for this limit's draws."""
+    draws, held = ([draw for draw in those if draw.limit.name != limit.name] for those in (plan.draws, plan.held))
+    return plan._replace(draws=draws, held=held)
 
 
 class BucketLimiter:
@@ -79,7 +84,7 @@ class BucketLimiter:
     def plan(self, permit: Permit, client: Client, counted: frozenset[Counted]) -> Plan:
         """What a lease draws from. A permit is one client's, and given again for the same question."""
         known = self._plans.get((id(permit), counted))
-        if known is None or known.permit is not permit:
+        if known is None:
             if len(self._plans) >= PLANS:
                 self._plans.clear()
             known = self._plans[id(permit), counted] = plan_for(permit, client, counted)
@@ -92,9 +97,9 @@ class BucketLimiter:
             self.tally.count_passed(draws)
         return outcome
 
-    def hold_off(self, permit: Permit, seconds: float) -> None:
+    def hold_off(self, permit: Permit, client: Client, seconds: float) -> None:
         """See `roles.Limiter`."""
-        self.store.hold_off(gate_draw(permit), seconds)
+        self.store.hold_off(gate_draw(permit, client), seconds)
 
 
 class _Lease:
@@ -159,10 +164,19 @@ class _Lease:
         except NotServed as unserved:
             raise self._refused(Reason.LIMIT_WAIT_EXCEEDED, unserved.limit, inf, detail=unserved.detail) from unserved
         except StoreUnavailable as failure:
-            raise self._unchecked(draws, failure) from failure
+            limit = draws[0].limit
+            raise self._refused(Reason.LIMIT_STORE_UNAVAILABLE, limit, inf, detail=str(failure)) from failure
         except TooManyKeys as full:
-            raise self._refused(Reason.LIMIT_EXCEEDED, full.limit, inf, detail=f"more than {KEYS} keys") from full
+            if full.limit.report or is_gate(full.limit):
+                return await self._take_without(full.limit)
+            raise self._refused(Reason.LIMIT_EXCEEDED, full.limit, inf, detail="too many keys") from full
         return outcome
+
+    async def _take_without(self, limit: Limit) -> Taken:
+        """All but of this one, whose bucket cannot be kept, and which is no reason to refuse anybody."""
+        plan = self._plan = _without(self._plan, limit)
+        taken = await self._take(plan.draws) if plan.draws else Taken(())
+        return taken._replace(over=(limit, *taken.over)) if limit.report else taken
 
     async def _wait(self, draws: Sequence[Draw], lacking: Lacking) -> Taken:
         limiter = self._limiter
@@ -178,9 +192,6 @@ class _Lease:
         told = f"{limit.name}: {detail}" if detail else limit.name
         denial = Deny(reason, permit.generation, permit.rule, permit.groups, permit.also, told)
         return Refused(denial, Retry(COME_AGAIN if wait == inf else wait, None if is_gate(limit) else limit))
-
-    def _unchecked(self, draws: Sequence[Draw], failure: StoreUnavailable) -> Refused:
-        return self._refused(Reason.LIMIT_STORE_UNAVAILABLE, draws[0].limit, inf, detail=str(failure))
 
 
 def _reason_for(limit: Limit) -> Reason:

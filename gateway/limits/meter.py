@@ -7,7 +7,7 @@ and the reader waits that out before the next byte.
 from collections.abc import Iterable, Sequence
 from math import inf
 
-from gateway.limits.draws import bytes_limits, keys_of
+from gateway.limits.draws import bytes_limits, identity_of, keys_of
 from gateway.limits.store import Store
 from gateway.limits.tally import Result, Tally
 from gateway.model.client import Client
@@ -88,8 +88,9 @@ def meter_for(permit: Permit, client: Client, store: Store, tally: Tally) -> Byt
 
 
 def _draws(limits: Iterable[Applied], permit: Permit, client: Client, direction: Direction) -> list[Draw]:
+    who = identity_of(client)
     draws = (
-        Draw(each.limit, key)
+        Draw(each.limit, key, client=who)
         for each in limits
         if each.limit.direction in (Direction.BOTH, direction)
         for key in keys_of(each, permit, client)

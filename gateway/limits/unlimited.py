@@ -28,7 +28,7 @@ class Unlimited:
         """Always given."""
         return self
 
-    def hold_off(self, permit: Permit, seconds: float) -> None:
+    def hold_off(self, permit: Permit, client: Client, seconds: float) -> None:
         """Nothing is closed."""
 
     async def __aenter__(self) -> "Unlimited":

@@ -178,8 +178,8 @@ class Limiter(Protocol):
         client is gone."""
         ...
 
-    def hold_off(self, permit: Permit, seconds: float) -> None:
-        """The destination sent a Retry-After to this rule's clients: give no lease for it meanwhile."""
+    def hold_off(self, permit: Permit, client: Client, seconds: float) -> None:
+        """The destination sent this client a Retry-After: give the rule's clients no lease for it meanwhile."""
         ...
 
 

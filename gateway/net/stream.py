@@ -6,6 +6,7 @@ more, so that a peer can make us hold no more than what was asked for plus one r
 
 import asyncio
 import os
+import select
 import struct
 from socket import IPPROTO_TCP, SO_KEEPALIVE, SO_LINGER, SOL_SOCKET, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL
 from typing import Protocol, cast
@@ -194,6 +195,14 @@ class Stream(asyncio.Protocol):
     def fileno(self) -> int:
         """The socket's descriptor, which is the transport's; -1 if the connection is gone."""
         return -1 if self.is_lost else self.transport.get_extra_info("socket").fileno()
+
+    def has_news(self) -> bool:
+        """Whether the socket has something that the loop has not told yet: bytes, the peer's end, a reset."""
+        if self.is_lost:
+            return True
+        poll = select.poll()
+        poll.register(self.fileno(), select.POLLIN | select.POLLRDHUP)
+        return bool(poll.poll(0))
 
     def own_address(self) -> Address | None:
         """Our end's; None if the connection is gone. A zone is dropped."""

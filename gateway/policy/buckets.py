@@ -39,11 +39,13 @@ _BANDWIDTH = Counted.BANDWIDTH
 
 
 class Draw(NamedTuple):
-    """What is wanted of one bucket. `key` tells buckets of one limit apart; `amount` is in the limit's unit."""
+    """What is wanted of one bucket. `key` tells buckets of one limit apart; `amount` is in the limit's unit; `client`
+    is who wants it, where the key may be one that nobody wanted before."""
 
     limit: Limit
     key: tuple[str, ...]
     amount: float = 1.0
+    client: str = ""
 
 
 class Now(NamedTuple):
@@ -104,7 +106,7 @@ def after(draw: Draw, state: State, now: Now) -> State:
 
 def _drawn(draw: Draw, state: State, now: Now) -> tuple[float, State]:
     """Both at once: every lease asks for both."""
-    limit, _, amount = draw
+    limit, _, amount, _ = draw
     counted = limit.counted
     if counted is _CONCURRENT:
         held = max(state[0], 0.0) + amount

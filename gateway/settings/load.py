@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.model.errors import ConfigError
-from gateway.policy.rules import Policy
+from gateway.policy.rules import Mode, Policy
 from gateway.settings.compile.available import check_authority, check_gateway_available, check_policy_available
 from gateway.settings.compile.checks import check_gateway
 from gateway.settings.compile.policy import PolicySource, compile_policy
@@ -130,7 +130,8 @@ def load_policy(settings: GatewaySettings) -> LoadedPolicy:
         raise ConfigErrors((*options.found, *refusal.problems)) from None
     options.raise_if_any()
     if sources and not compiled.policy.rules:
-        warnings = (*warnings, f"{settings.policy}: there is no rule in it, everything is denied")
+        means = "report mode lets everything pass" if compiled.policy.mode is Mode.REPORT else "everything is denied"
+        warnings = (*warnings, f"{settings.policy}: there is no rule in it, {means}")
     return LoadedPolicy(compiled.policy, (*warnings, *compiled.warnings), compiled.notes, reader.files, reader.digest)
 
 

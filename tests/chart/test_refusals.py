@@ -27,7 +27,6 @@ REFUSED: list[Mapping[str, object]] = [
     {"autoscaling": {"enabled": True, "targetCPUUtilizationPercentage": None}},
     {"podDisruptionBudget__minAvailable": 1},
     {"podDisruptionBudget__maxUnavailable": None},
-    {"policy__files": {"policy.yaml": None}},
     {"tls__enabled": True},
     {"tls": {"enabled": True, "existingSecret": "x", "certManager": ISSUER}},
     {"tls": {"enabled": True, "certManager": {"enabled": True}}},

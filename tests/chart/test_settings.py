@@ -53,7 +53,9 @@ def test_the_values_on_the_page_render_and_are_taken(tmp_path: Path) -> None:
     (block,) = re.findall(r"^```yaml\n# mine\.yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     values = tmp_path / "mine.yaml"
     values.write_text(block)
-    found = objects(template("helm4", "--values", str(values)))
+    rendering = template("helm4", "--values", str(values))
+    assert rendering.err == ""  # a default that is no text would be told to be overwritten
+    found = objects(rendering)
     mounted = Mounted(tmp_path, rendered_pod(found), found)
     assert check([mounted.settings_file], {}) == ""
     assert one(found, "Pod")["spec"]["containers"][0]["args"][-1] == "github.com"
@@ -61,7 +63,7 @@ def test_the_values_on_the_page_render_and_are_taken(tmp_path: Path) -> None:
 
 def test_list_files_lie_beside_the_policy_that_names_them() -> None:
     policy = one(rendered("helm4", "everything"), "ConfigMap", "-policy")["data"]
-    assert sorted(policy) == ["clients.yaml", "hosts.txt", "payments.yaml", "policy.yaml"]
+    assert sorted(policy) == ["clients.yaml", "hosts.txt", "payments.yaml"]
     assert "hosts_file: hosts.txt" in policy["payments.yaml"]
     assert policy["hosts.txt"].startswith("# one a line\n")
 
@@ -83,6 +85,13 @@ def test_limits_know_how_many_gateways_there_may_be() -> None:
         autoscaling={"enabled": True, "maxReplicas": 12},
     )
     assert settings_of(objects(template("helm4", *values)))["limits"]["replicas"] == 12
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+def test_commands_in_a_pod_begin_beside_its_gateway_yaml(feature: str) -> None:
+    for kind in workloads(feature):
+        gateway = rendered_pod(rendered("helm4", feature), kind)["containers"][0]
+        assert gateway["workingDir"] == str(Path(gateway["args"][-1]).parent)
 
 
 @pytest.mark.parametrize("feature", FEATURES)

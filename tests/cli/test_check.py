@@ -69,6 +69,19 @@ def test_a_directory_is_one_policy(tmp_path: Path, capsys: pytest.CaptureFixture
     assert capsys.readouterr().out == f"{tmp_path}: ok, 1 rule, 1 group\n"
 
 
+def test_a_policy_is_judged_with_the_settings_here_or_with_those_that_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, "policy.yaml", "rules: [{name: a, hosts: [x.example], inspect: {}}]")
+    assert not check_files([Path("policy.yaml")])
+    assert "needs an authority that signs" in capsys.readouterr().err
+    write(tmp_path, "other.yaml", "inspection: {ca_cert: not-here.crt, ca_key: not-here.key}")
+    assert check_files([Path("policy.yaml")], Path("other.yaml"))
+    (tmp_path / "other.yaml").rename(tmp_path / "gateway.yaml")
+    assert check_files([Path("policy.yaml")])
+
+
 def test_all_files_are_checked_even_after_a_bad_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bad, good = write(tmp_path, "bad.yaml", "rules: ["), write(tmp_path, "good.yaml", RULE)
     assert not check_files([bad, tmp_path / "gone.yaml", good])

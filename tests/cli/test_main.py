@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
@@ -16,12 +17,15 @@ from tests.settings.texts import write
 ROOT = Path(__file__).parents[2]
 
 
-def gateway(directory: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+def gateway(
+    directory: Path, *arguments: str, stdin: TextIO | None = None, **environ: str
+) -> subprocess.CompletedProcess[str]:
     """`python -m gateway` with these arguments, started in `directory`."""
     return subprocess.run(
         [sys.executable, "-m", "gateway", *arguments],
         cwd=directory,
         env={**os.environ, "PYTHONPATH": str(ROOT), **environ},
+        stdin=stdin,
         capture_output=True,
         text=True,
         timeout=60,
@@ -80,6 +84,32 @@ def test_nothing_is_said_when_nobody_reads_on(tmp_path: Path, command: tuple[str
         )
     assert ended.returncode == 1
     assert not re.search("Traceback|Broken|Exception", ended.stderr)
+
+
+@pytest.mark.parametrize("command", [("--help",), ("schema", "gateway"), ("check",), ("report", "-o", "csv", "-")])
+def test_a_full_disk_is_a_line_and_no_finding(tmp_path: Path, command: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "gateway", *command],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdin=subprocess.DEVNULL,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines()[-1] == "standard output: No space left on device"
+    assert not re.search("Traceback|Exception", ended.stderr)
+
+
+def test_letters_that_an_output_does_not_have_are_escaped(tmp_path: Path) -> None:
+    write(tmp_path, "policy.yaml", "rules:\n  - {name: ü, hosts: [münchen.example]}\n")
+    ended = gateway(tmp_path, "check", "policy.yaml", "ö.yaml", PYTHONIOENCODING="ascii")
+    assert ended.returncode == 1
+    assert "m\\xfcnchen.example is xn--" in ended.stdout
+    assert "\\xf6.yaml: 1 problem" in ended.stdout
 
 
 def test_ctrl_c_ends_a_command_without_a_word_even_while_it_is_loaded(tmp_path: Path) -> None:
@@ -154,7 +184,7 @@ def test_run_takes_listen_and_workers_before_the_file(tmp_path: Path) -> None:
     ended = gateway(tmp_path, "run", "--listen", "192.0.2.77:1", "--workers", "none")
     assert (ended.returncode, ended.stderr.splitlines()) == (
         2,
-        ['EGRESS__WORKERS: workers: must be a whole number or auto, not "none"'],
+        ["--workers: must be a whole number from 1, or auto, not 'none'"],
     )
     ended = gateway(tmp_path, "run", "--listen", "localhost")
     assert ended.returncode == 2

@@ -1,7 +1,9 @@
 """Connections to destinations between two exchanges."""
 
 import asyncio
+import select
 import socket
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from gateway.exchange import upstream as pools
 from gateway.exchange.http1.upstream import UpstreamConnection
 from gateway.exchange.response import tell
-from gateway.exchange.upstream import Pool, UpstreamSide, pool_key
+from gateway.exchange.upstream import Pool, PoolKey, UpstreamSide, pool_key
 from gateway.model.client import Client
 from gateway.model.decision import ProxyVersion, RuleRef
 from gateway.model.errors import UpstreamError
@@ -35,22 +37,29 @@ class Kept:
         self.deadlines = HandDeadlines()
         self.pool = Pool(self.deadlines, lambda: self.deadlines.now)
         self.peers: list[socket.socket] = []
+        self._made: list[UpstreamConnection] = []
 
     async def connect(self) -> UpstreamConnection:
         stream, peer = await stream_and_peer()
         self.peers.append(peer)
         dialled = Dialled(address("127.0.0.1"), (), (), None, 0.001)
-        return UpstreamConnection(Upstream(dialled, stream), open_codec("auto").response_reader(), self.deadlines.now)
+        reader = open_codec("auto").response_reader()
+        self._made.append(UpstreamConnection(Upstream(dialled, stream), reader, self.deadlines.now))
+        return self._made[-1]
 
     def close(self) -> None:
         self.pool.close()
+        for connection in self._made:
+            connection.close()
         for peer in self.peers:
             peer.close()
 
 
 @pytest.fixture
-def kept() -> Kept:
-    return Kept()
+async def kept() -> AsyncIterator[Kept]:
+    kept = Kept()
+    yield kept
+    kept.close()  # uvloop does not end over what a failed test left open
 
 
 async def until_empty(pool: Pool) -> None:
@@ -80,7 +89,7 @@ async def test_the_one_used_last_is_taken_first_and_each_once(kept: Kept) -> Non
         pool_key(CLIENT, replace(PERMIT, authority=PERMIT.authority._replace(port=444)), PEER),
     ],
 )
-async def test_nobody_else_gets_it(kept: Kept, other: object) -> None:
+async def test_nobody_else_gets_it(kept: Kept, other: PoolKey) -> None:
     kept.pool.give(KEY, await kept.connect())
     assert kept.pool.take(other) is None
     assert len(kept.pool) == 1
@@ -145,12 +154,70 @@ async def test_one_is_not_used_any_more_when_its_destination_is_about_to_close_i
 async def test_they_are_bounded_in_number(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pools, "IDLE_FOR_ONE_KEY", 2)
     monkeypatch.setattr(pools, "IDLE_AT_MOST", 3)
-    for key in (KEY, KEY, KEY, "another", "a third"):
+    others = [key_of(f"10.0.0.{number}") for number in (2, 3)]
+    for key in (KEY, KEY, KEY, *others):
         kept.pool.give(key, await kept.connect())
     assert len(kept.pool) == 3
-    assert kept.pool.take("a third") is None
+    assert kept.pool.take(others[1]) is None
     kept.close()
     assert len(kept.pool) == 0
+
+
+async def test_one_client_leaves_room_for_the_others(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pools, "IDLE_AT_MOST", 8)
+    for port in range(443, 453):
+        kept.pool.give(key_of("10.0.0.1", port), await kept.connect())
+    assert len(kept.pool) == 4
+    for port in range(443, 453):
+        kept.pool.give(key_of("10.0.0.2", port), await kept.connect())
+    assert len(kept.pool) == 6
+    kept.pool.give(key_of("10.0.0.3"), await kept.connect())
+    assert len(kept.pool) == 7
+    for port in range(443, 447):
+        connection = kept.pool.take(key_of("10.0.0.1", port))
+        assert connection is not None
+        connection.close()
+    kept.pool.give(key_of("10.0.0.1"), await kept.connect())  # what it does not keep any more does not count
+    assert len(kept.pool) == 4
+    kept.close()
+
+
+def key_of(client: str, port: int = 443) -> PoolKey:
+    permit = replace(PERMIT, authority=PERMIT.authority._replace(port=port))
+    return pool_key(CLIENT._replace(address=address(client)), permit, PEER)
+
+
+async def test_what_may_not_be_repeated_gets_none_that_has_rested(kept: Kept) -> None:
+    """Its destination may be closing it, and would have the request neither answered nor known to be lost."""
+    for seconds, is_taken in ((0.9, True), (1.1, False)):
+        connection = await kept.connect()
+        kept.pool.give(KEY, connection)
+        kept.deadlines.advance(seconds)
+        taken = kept.pool.take(KEY, may_repeat=False)
+        assert taken is (connection if is_taken else None)
+    assert len(kept.pool) == 0  # a fresh one takes its place
+    kept.pool.give(KEY, await kept.connect())
+    kept.deadlines.advance(1.1)
+    assert kept.pool.take(KEY) is not None
+    kept.close()
+
+
+@pytest.mark.parametrize("end", [socket.SHUT_RDWR, None])
+async def test_what_may_not_be_repeated_gets_none_whose_end_has_come_and_was_not_told_yet(
+    kept: Kept, end: int | None
+) -> None:
+    connections = [await kept.connect() for _ in range(2)]
+    for connection in connections:
+        kept.pool.give(KEY, connection)
+    if end is None:
+        kept.peers[1].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        kept.peers[1].close()
+    else:
+        kept.peers[1].shutdown(end)
+    assert select.select([connections[1].stream.fileno()], [], [], 30)[0]  # the loop does not look meanwhile
+    assert kept.pool.take(KEY, may_repeat=False) is None
+    assert len(kept.pool) == 1
+    kept.close()
 
 
 async def test_one_whose_last_answer_had_to_wait_for_its_client_is_read_while_it_waits(kept: Kept) -> None:

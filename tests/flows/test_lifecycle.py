@@ -400,7 +400,7 @@ REFUSED = {
         "gateway.yaml:3: policy: gone.yaml cannot be read: No such file or directory", "policy: gone.yaml"
     ),
     "policy-option-missing": Refused(
-        "--policy: policy: gone.yaml cannot be read: No such file or directory", arguments=("--policy", "gone.yaml")
+        "--policy: gone.yaml cannot be read: No such file or directory", arguments=("--policy", "gone.yaml")
     ),
     "bad-yaml": Refused("gateway.yaml:4: not valid YAML: ", "identity: {"),
     "users-unreadable": Refused(

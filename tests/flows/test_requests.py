@@ -1,7 +1,9 @@
 """Plain HTTP in absolute form: each request is judged by itself, rewritten, streamed, and recorded."""
 
 import contextlib
+import socket
 import threading
+import time
 from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +13,7 @@ import bcrypt
 import psutil
 import pytest
 
+from gateway.exchange.http1.upstream import SURE_SECONDS
 from gateway.model.reasons import Reason
 from tests.helpers.dns_server import DnsServer
 from tests.helpers.gateway import GatewayProcess, Record
@@ -297,6 +300,25 @@ def test_a_kept_connection_that_died_is_replaced_for_what_may_be_repeated(bed: B
         bed.ask(client, "/not-again", "Content-Length: 0", method="POST")
         assert status_of(read_response(client)[0]) == 502
     assert bed.exchange_of("/not-again")["reason"] == Reason.CONNECTION_TERMINATED
+
+
+def test_what_may_not_be_repeated_does_not_meet_the_end_of_a_connection_that_rested(bed: Bed) -> None:
+    """The origin does the worst that it can: it closes just when the next request is on its way."""
+
+    def answer(talk: Talk, got: Got) -> None:
+        talk.reply()
+        talk.socket.recv(1, socket.MSG_PEEK)
+        talk.reset()
+
+    answers("/rests", answer)
+    with bed.client() as client:
+        bed.ask(client, "/rests")
+        read_response(client)
+        bed.exchange_of("/rests")  # the connection rests from before this on, and not from when the answer came
+        time.sleep(SURE_SECONDS)
+        bed.ask(client, "/after-a-rest", "Content-Length: 3", method="POST", body=b"abc")
+        assert status_of(read_response(client)[0]) == 200
+    assert "reused" not in bed.exchange_of("/after-a-rest")
 
 
 def test_a_websocket_is_a_tunnel_after_its_101(bed: Bed) -> None:

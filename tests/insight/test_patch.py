@@ -43,6 +43,17 @@ def test_without_proposals_nothing_changes() -> None:
     assert patched("rules: []\n", [], [], {}, set()) == "rules: []\n"
 
 
+@pytest.mark.parametrize(
+    "text", ["rules: []\n", "rules :  [ ]   # none yet\nclients: {}\n", "clients: { }\nrules:\t[]\n"]
+)
+def test_a_list_that_is_written_as_empty_gets_entries(text: str) -> None:
+    result = patched(text, [PROPOSAL], ["learned"], GROUPS, {"user-ci"})
+    policy = policy_of(result)
+    assert [rule.name for rule in policy.rules] == ["learned"]
+    assert [group.name for group in policy.groups] == ["user-ci"]
+    assert ("# none yet" in text) == ("# none yet" in result)
+
+
 def test_a_list_in_one_line_is_not_rewritten() -> None:
     with pytest.raises(NotAppendable, match="rules: is written in one line"):
         patched("rules: [{name: x, hosts: [x.example]}]\n", [PROPOSAL], ["learned"], {}, set())

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -14,6 +15,7 @@ from gateway.model.client import Client
 from gateway.model.decision import Permit, Terms
 from gateway.model.errors import Refused
 from gateway.model.limits.limit import CONNECTION, EXCHANGE, REQUEST, TUNNEL, Counted, KeyPart, Limit
+from gateway.model.names import HostName, parse_host_name
 from gateway.model.reasons import Reason
 from gateway.policy.buckets import Draw, Lacking, Taken
 from tests.limits.permits import client_at, permit_under
@@ -25,6 +27,12 @@ DAY = Limit("p#r.bytes", Counted.BYTES, rate=100.0, period=86400.0)
 SLOW = Limit("p#r.bandwidth", Counted.BANDWIDTH, rate=1000.0, burst=1000.0)
 CLIENT = client_at()
 NOON = 20_000 * 86400.0 + 43_200.0
+
+
+def name(text: str) -> HostName:
+    parsed = parse_host_name(text)
+    assert parsed is not None
+    return parsed
 
 
 class Unanswering(TableStore):
@@ -233,7 +241,7 @@ async def test_a_destination_that_asked_for_patience_is_left_alone_for_as_long()
     bed = Bed()
     permit = bed.permit(honours=True)
     await bed.once(permit)
-    bed.limiter.hold_off(permit, 30.0)
+    bed.limiter.hold_off(permit, CLIENT, 30.0)
     refusal = await bed.refusal(permit)
     assert refusal.denial.reason is Reason.DESTINATION_ASKED_TO_WAIT
     assert refusal.retry is not None
@@ -284,7 +292,7 @@ async def test_who_waited_for_too_long_is_told_so() -> None:
     ("failure", "reason", "detail"),
     [
         (StoreUnavailable("no answer"), Reason.LIMIT_STORE_UNAVAILABLE, f"{RATE.name}: no answer"),
-        (TooManyKeys(RATE), Reason.LIMIT_EXCEEDED, f"{RATE.name}: more than 100000 keys"),
+        (TooManyKeys(RATE), Reason.LIMIT_EXCEEDED, f"{RATE.name}: too many keys"),
     ],
 )
 async def test_no_lease_is_given_where_the_buckets_cannot_be_asked(
@@ -295,6 +303,46 @@ async def test_no_lease_is_given_where_the_buckets_cannot_be_asked(
     assert (refusal.denial.reason, refusal.denial.detail) == (reason, detail)
     assert refusal.retry is not None
     assert (refusal.retry.after, refusal.retry.limit) == (COME_AGAIN, RATE)
+
+
+async def test_a_client_that_invents_hosts_has_others_refused_nowhere() -> None:
+    bed, other = Bed(), client_at("10.0.0.2")
+    bed.store = bed.limiter.store = TableStore(MemoryTable(keys=10), bed.clock)
+    by_host = RATE._replace(key=(KeyPart.HOST,))
+
+    async def reach(host: str, client: Client) -> Refused | None:
+        permit = bed.permit(by_host, client=client)
+        try:
+            await bed.once(replace(permit, authority=permit.authority._replace(host=name(host))), client)
+        except Refused as refused:
+            return refused
+        return None
+
+    refusals = [await reach(f"{number}.test", CLIENT) for number in range(20)]
+    assert [each is None for each in refusals] == [True] * 5 + [False] * 15
+    assert refusals[-1] is not None
+    assert refusals[-1].denial.detail == f"{RATE.name}: too many keys"
+    assert await reach("new.test", other) is None
+    assert await reach("0.test", other) is None
+
+
+async def test_a_limit_in_report_mode_refuses_nobody_for_want_of_room_either() -> None:
+    bed = Bed(TableStore(MemoryTable(keys=1), ManualClock()))
+    permit = bed.permit(*(each._replace(key=(KeyPart.HOST,), report=True) for each in (HELD, RATE)))
+    other = replace(permit, authority=permit.authority._replace(host=name("other.test")))
+    async with bed.limiter.lease(other, CLIENT, TUNNEL) as first:
+        async with bed.limiter.lease(permit, CLIENT, TUNNEL) as second:
+            assert (first.would_limit, second.would_limit) == (None, HELD.name)
+        assert [state for (name, _), state in bed.store.listed() if name == HELD.name] == [(1.0, 0.0)]
+
+
+async def test_a_destination_is_asked_though_too_many_others_are_being_left_alone() -> None:
+    bed = Bed(TableStore(MemoryTable(keys=1), ManualClock()))
+    permit = bed.permit(honours=True)
+    other = replace(permit, authority=permit.authority._replace(host=name("other.test")))
+    bed.limiter.hold_off(other, CLIENT, 60.0)
+    await bed.once(permit)
+    assert (await bed.refusal(other)).denial.reason is Reason.DESTINATION_ASKED_TO_WAIT
 
 
 async def test_a_plan_is_kept_for_its_permit_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,6 +77,11 @@ def test_a_policy_without_a_rule_denies_everything_with_one_warning(tmp_path: Pa
     assert load(path).warnings == (f"{path}: there is no rule in it, everything is denied",)
 
 
+def test_an_empty_policy_in_report_mode_is_not_told_to_deny(tmp_path: Path) -> None:
+    path = write(tmp_path, "policy.yaml", "mode: report\nrules: []")
+    assert load(path).warnings == (f"{path}: there is no rule in it, report mode lets everything pass",)
+
+
 def test_a_named_policy_that_is_missing_is_an_error(tmp_path: Path) -> None:
     settings = load_settings(write(tmp_path, "gateway.yaml", "version: 1\npolicy: policy.yaml"), {})
     with pytest.raises(ConfigErrors) as refusal:
@@ -93,7 +98,7 @@ def test_a_policy_on_the_command_line_goes_before_the_files(tmp_path: Path) -> N
 
 
 def test_a_missing_policy_on_the_command_line_is_named_as_such(tmp_path: Path) -> None:
-    with pytest.raises(ConfigErrors, match=r"^--policy: policy: \S+/gone cannot be read"):
+    with pytest.raises(ConfigErrors, match=r"^--policy: \S+/gone cannot be read"):
         load(tmp_path / "gone")
 
 

@@ -37,6 +37,8 @@ def ca_init(
     egress-gateway ca init --permit example.com --permit example.org
 
     Nothing is overwritten. Name both files as inspection.ca_cert and inspection.ca_key.
+
+    Status 0; 2 if a file is there already or cannot be written.
     """
     import time
 
@@ -57,6 +59,8 @@ def ca_show(
     """Say what clients are to trust.
 
     Of each certificate name, end, confinement and fingerprint.
+
+    Status 0; 2 if a file cannot be read, or no certificate in it belongs to the key.
     """
     from gateway.cli.ca.rotation import show
     from gateway.model.errors import ConfigError
@@ -81,7 +85,9 @@ def ca_rotate(
     switch     once all clients have the new bundle: the new one signs
     withdraw   once nothing signed by the old one is alive: only the new one is trusted
 
-    Each takes effect at the gateway's next reload (SIGHUP); none is done out of its turn.
+    A running gateway takes each over by itself; none is done out of its turn.
+
+    Status 0; 2 if it is not the step's turn, or a file cannot be read or written.
     """
     import time
 
@@ -112,6 +118,7 @@ def ca_truststore(
     Status 0; 2 if the bundle cannot be read or the file is there already.
     """
     from gateway.cli.ca.truststore import write_truststore
+    from gateway.cli.console import counted
     from gateway.migrate.workloads.variables import USUAL_PASSWORD
     from gateway.model.errors import ConfigError
 
@@ -119,4 +126,4 @@ def ca_truststore(
         count = write_truststore(bundle, out, password or USUAL_PASSWORD)
     except ConfigError as refusal:
         fail(refusal)
-    typer.echo(f"{out}: {count} authorities")
+    typer.echo(f"{out}: {counted(count, 'certificate')}")

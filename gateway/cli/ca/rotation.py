@@ -18,7 +18,10 @@ from gateway.cli.ca.files import load_authority, load_pem
 from gateway.cli.console import answers, say
 from gateway.intercept.authority import BadAuthority, create_authority, published, read_certificates
 from gateway.model.errors import ConfigError
+from gateway.model.names import parse_host_name
 
+LONGEST_COMMON_NAME = 64
+"""Characters: RFC 5280 appendix A, ub-common-name."""
 CERTIFICATE_MODE = 0o644
 KEY_MODE = 0o600
 
@@ -32,13 +35,17 @@ class Step(StrEnum):
 
 
 def init(certificate: Path, key: Path, common_name: str, days: int, permitted: Sequence[str], now: float) -> None:
-    """Make both files. Raises `ConfigError` if one is there already: a lost key breaks every client."""
+    """Make both files. Raises `ConfigError`, also if one is there already: a lost key breaks every client."""
     for path in (certificate, key):
         if path.exists():
             raise ConfigError(str(path), "is there already; `ca rotate` replaces an authority, nothing overwrites one")
+    if not 1 <= len(common_name) <= LONGEST_COMMON_NAME:
+        raise ConfigError("--name", f"has 1 to {LONGEST_COMMON_NAME} characters, not {len(common_name)}")
+    for domain in permitted:
+        if parse_host_name(domain) is None:
+            raise ConfigError("--permit", f"{domain!r} is no domain; example.com stands for all below it as well")
     made, secret = create_authority(common_name, now, days, permitted)
-    _write(key, secret, KEY_MODE)
-    _write(certificate, made, CERTIFICATE_MODE)
+    _write_both(certificate, made, key, secret)
     say(answers(), f"{certificate}: {_described(read_certificates(made)[0])}", "green")
     say(answers(), f"{key}: its key, for the gateway alone (mode {KEY_MODE:04o})")
 
@@ -55,10 +62,11 @@ def rotate(certificate: Path, key: Path, step: Step, days: int, now: float) -> N
     """One step of a rotation. Raises `ConfigError` if it is not its turn."""
     following = next_step(certificate, key, now)
     if step is not following:
-        raise ConfigError(str(certificate), f"a rotation is under way: its next step is --step {following}")
+        begun = "no rotation" if following is Step.PUBLISH else "a rotation"
+        raise ConfigError(str(certificate), f"{begun} is under way: the next step is --step {following}")
     steps: dict[Step, Callable[[], None]] = {
         Step.PUBLISH: lambda: _publish(certificate, key, days, now),
-        Step.SWITCH: lambda: _switch(key),
+        Step.SWITCH: lambda: _switch(certificate, key, now),
         Step.WITHDRAW: lambda: _withdraw(certificate, key, now),
     }
     steps[step]()
@@ -76,13 +84,13 @@ def _publish(certificate: Path, key: Path, days: int, now: float) -> None:
     current = load_authority(certificate, key, now).certificate
     permitted = _permitted(current)
     made, secret = create_authority(_common_name(current), now, days, permitted)
-    _write(_next(key), secret, KEY_MODE)
-    _write(certificate, published(load_pem(certificate)) + made, CERTIFICATE_MODE)
+    _write_both(certificate, published(load_pem(certificate)) + made, _next(key), secret)
     say(answers(), f"{certificate}: clients are to trust both now; the old one signs")
     say(answers(), "when every client has the new bundle: ca rotate --step switch", "yellow")
 
 
-def _switch(key: Path) -> None:
+def _switch(certificate: Path, key: Path, now: float) -> None:
+    load_authority(certificate, _next(key), now)
     _next(key).replace(key)
     say(answers(), f"{key}: the new one signs from the next start or reload on; both are trusted")
     say(answers(), "when no certificate of the old one is alive (leaf_validity): ca rotate --step withdraw", "yellow")
@@ -123,6 +131,16 @@ def _described(certificate: x509.Certificate) -> str:
     confined = _permitted(certificate)
     only = f", only for {', '.join(confined)}" if confined else ""
     return f"{_common_name(certificate)}, until {certificate.not_valid_after_utc:%Y-%m-%d}{only}, SHA-256 {fingerprint}"
+
+
+def _write_both(certificate: Path, made: bytes, key: Path, secret: bytes) -> None:
+    """A new key and what clients are to trust then; no key is left behind if that cannot be written."""
+    _write(key, secret, KEY_MODE)
+    try:
+        _write(certificate, made, CERTIFICATE_MODE)
+    except ConfigError:
+        key.unlink()
+        raise
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.cli.console import answers, complaints, plain, say
+from gateway.cli.console import answers, complaints, counted, plain, say
 from gateway.cli.insight.source import Source
 from gateway.insight.attempts import Attempt, Tally, TooMuch, fold
 from gateway.insight.judging import enforced
 from gateway.insight.learn import Lesson, Workload, group_names, learn, rule_names, within_reach
 from gateway.insight.patch import NotAppendable, patched
 from gateway.insight.reading import Unreadable
+from gateway.model.errors import ConfigError
 from gateway.policy.plan import Rules, build_rules
 from gateway.policy.rules import Match, Policy
 from gateway.settings.compile.policy import PolicySource, compile_policy
@@ -104,12 +105,16 @@ def _match_of(entry: Match, key: str) -> Match:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Atomically, with the mode that the file had."""
+    """Atomically, with the mode that the file had. Raises `ConfigErrors`."""
     fresh = path.with_name(f".{path.name}.new")
-    fresh.write_bytes(text.encode())
-    if path.exists():
-        fresh.chmod(path.stat().st_mode & 0o777)
-    fresh.replace(path)
+    try:
+        fresh.write_bytes(text.encode())
+        if path.exists():
+            fresh.chmod(path.stat().st_mode & 0o777)
+        fresh.replace(path)
+    except OSError as refusal:
+        fresh.unlink(missing_ok=True)
+        raise ConfigErrors([ConfigError(str(path), f"cannot be written: {refusal.strerror}")]) from refusal
 
 
 def _print_diff(file: PolicyText, text: str) -> None:
@@ -124,8 +129,8 @@ def _sum_up(lesson: Lesson, left: Lesson, attempts: Mapping[Attempt, Tally], wri
     hosts = sum(len(proposal.hosts) + len(proposal.cidrs) for proposal in lesson.proposals)
     count = sum(tally.count for tally in attempts.values())
     file = f" in {written}" if written is not None and lesson.proposals else ""
-    say(console, f"{count} attempts read, {lesson.allowed_already} allowed already")
-    say(console, f"{len(lesson.proposals)} rules for {hosts} destinations{file}")
+    say(console, f"{counted(count, 'attempt')} read, {lesson.allowed_already} allowed already")
+    say(console, f"{counted(len(lesson.proposals), 'rule')} for {counted(hosts, 'destination')}{file}")
     still = [f"{host}:{proposal.port}" for proposal in left.proposals for host in (*proposal.hosts, *proposal.cidrs)]
     still += [f"{where}: it {why}" for where, why in left.left_out.items() if where not in lesson.left_out]
     for destination in still[:_TOLD]:

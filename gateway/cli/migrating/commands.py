@@ -14,7 +14,7 @@ GATEWAY = "http://egress-gateway.egress-gateway.svc.cluster.local:3128"
 
 def import_(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="smokescreen, squid, istio, cilium, network-policy.")],
-    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Of smokescreen and squid one file.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Of smokescreen and squid one; - for stdin.")],
     accept: Annotated[
         bool, typer.Option("--accept", help="Take what is left out: status 0, and print what is wider as well.")
     ] = False,
@@ -28,12 +28,12 @@ def import_(
 
     Every host and rule of it has its source beside it as a comment. Standard error says, by place, what was left out
     (less is allowed), what would be WIDER (more is allowed; then nothing is printed without --accept), and for each
-    wildcard what it means here. Nothing is asked of a network; lists that squid.conf names are read.
+    wildcard what it means here. Nothing is asked of a network; files that squid.conf names are read.
 
     \b
     egress-gateway import smokescreen acl.yaml --ports 80,443 > policy.yaml
     egress-gateway import squid /etc/squid/squid.conf > policy.yaml
-    egress-gateway import cilium policies/*.yaml > policy.yaml && egress-gateway check policy.yaml
+    kubectl get cnp,ccnp -A -o yaml | egress-gateway import cilium - > policy.yaml
 
     Status 0; 1 if something was left out or would be wider, unless --accept; 2 if a file cannot be read or is another.
     """
@@ -45,9 +45,13 @@ def import_(
         fail(f"SOURCE is one of {', '.join(SOURCES)}, not {source!r}")
     if role not in ("user", "namespace"):
         fail(f"--role is user or namespace, not {role!r}")
+    if source != "smokescreen" and (ports, role, inspect) != (None, "user", False):
+        fail("--ports, --role and --inspect are for smokescreen")
     try:
         whole = import_files(source, files, ImportOptions(ports, role, inspect, accept))
-    except (BadValue, ConfigErrors, Unreadable) as refusal:
+    except BadValue as refusal:
+        fail(f"--ports: {refusal}")
+    except (ConfigErrors, Unreadable) as refusal:
         fail(refusal)
     raise typer.Exit(0 if whole else 1)
 
@@ -142,7 +146,7 @@ def network_policy(
     resolvers = {text: parse_network(text) for text in resolver or []}
     for text, network in resolvers.items():
         if network is None:
-            fail(f"{text!r} is no address")
+            fail(f"--resolver: {text!r} is no address")
     try:
         gateway = Peer(gateway_namespace, parse_labels(gateway_selector))
         dns = Peer(dns_namespace, parse_labels(dns_selector))

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from glob import glob
 from pathlib import Path
 
 import typer
 
-from gateway.cli.console import complaints, plain, say
+from gateway.cli.console import complaints, counted, plain, say
 from gateway.migrate.findings import Effect, Findings, Unreadable
 from gateway.migrate.grants import Imported
 from gateway.migrate.reading import Node, read_documents
@@ -28,6 +29,7 @@ from gateway.settings.problems import BadValue
 from gateway.settings.source.files import Reader
 from gateway.settings.units import parse_port
 
+STDIN = Path("-")
 _OTHERS = 5
 _STYLES = {Effect.NOTE: "", Effect.LEFT_OUT: "yellow", Effect.WIDER: "red"}
 
@@ -70,7 +72,7 @@ def _read(source: str, files: Sequence[Path], options: ImportOptions) -> Importe
     if source in ("smokescreen", "squid") and len(files) != 1:
         raise Unreadable(f"{source} is one file")
     if source == "squid":
-        return read_squid(_text(files[0]), str(files[0]), lambda name: _text(Path(name)))
+        return read_squid(_text(files[0]), str(files[0]), lambda name: _text(Path(name)), _found)
     documents = [document for file in files for document in read_documents(_text(file), str(file))]
     if source != "smokescreen":
         return _read_objects(*_OF_OBJECTS[source], documents, ", ".join(map(str, files)))
@@ -83,14 +85,19 @@ def _read_objects(read: Read, kinds: Kinds, documents: Sequence[Node], files: st
     """Files without any object of these kinds are an error, not an empty policy."""
     others = others_than(documents, kinds)
     if others is not None:
-        found = f"{', '.join(others[:_OTHERS])}{', ...' * (len(others) > _OTHERS)}" if others else "nothing"
-        raise Unreadable(f"{files}: no {' or '.join(kinds)} is there, but {found}")
+        found = f", only {', '.join(others[:_OTHERS])}{', ...' * (len(others) > _OTHERS)}" if others else ""
+        raise Unreadable(f"{files}: holds no {' or '.join(kinds)}{found}")
     return read(documents)
 
 
+def _found(pattern: str) -> list[str]:
+    return sorted(glob(pattern))  # noqa: PTH207  # Path.glob takes no absolute pattern
+
+
 def _text(file: Path) -> str:
+    """`-` is standard input."""
     try:
-        return Reader().read(file)
+        return Reader().read(Path("/dev/stdin") if file == STDIN else file)
     except BadValue as refusal:
         raise Unreadable(f"{file} {refusal}") from refusal
 
@@ -108,4 +115,4 @@ def _tell(findings: Findings, rules: Sequence[RuleText]) -> None:
         say(console, plain(f"wildcard: {line}"))
     counts = {effect: len(findings.having(effect)) for effect in (Effect.LEFT_OUT, Effect.WIDER)}
     lost = [f"{count} {effect}" for effect, count in counts.items() if count]
-    say(console, ", ".join([f"{len(rules)} rules", *lost]))
+    say(console, ", ".join([counted(len(rules), "rule"), *lost]))

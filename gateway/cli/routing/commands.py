@@ -74,7 +74,10 @@ def print_(
     passed: Passed = None,
     mark: Mark = None,
 ) -> None:
-    """Print what `apply` would do, as a shell script."""
+    """Print what `apply` would do, as a shell script.
+
+    Status 0; 2 if an option is missing or cannot be taken.
+    """
     from gateway.cli.routing.capture import Unusable, read_capture
     from gateway.lock.steps import script, steps_to_apply
     from gateway.settings.problems import ConfigErrors
@@ -113,7 +116,10 @@ def apply(
 
 @routes.command()
 def remove() -> None:
-    """Take away all that `apply` made. No error where there is nothing."""
+    """Take away all that `apply` made. No error where there is nothing.
+
+    Status 0; 2 if a program or a privilege is missing.
+    """
     from gateway.lock.kernel import KernelRefused, run
     from gateway.lock.steps import steps_to_remove
 

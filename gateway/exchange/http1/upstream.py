@@ -21,6 +21,10 @@ _KEY_SIZE = 16  # RFC 6455 section 4.1
 _KEEPS = re.compile(r"timeout *= *([0-9]{1,6})", re.IGNORECASE)
 _UNDER_WAY = 1.0  # seconds
 
+SURE_SECONDS = 1.0
+"""Idle for less, a connection is hardly being closed: of the servers that do not say for how long they keep one, the
+most impatient (gunicorn) closes it after two seconds."""
+
 
 def _nobody_waits() -> None:
     """What comes before a request was sent is found when one is sent."""
@@ -153,6 +157,11 @@ class UpstreamConnection:
         self.idle_since = now
         self.kept_until = now + self._patience()
         self._leave = leave
+
+    def is_surely_open(self, now: float) -> bool:
+        """Whether a request that may not be repeated can go over it (RFC 9112 section 9.3.1): it is not idle for long,
+        and nothing came that would show its end when it is too late."""
+        return now - self.idle_since < SURE_SECONDS and not self.stream.has_news()
 
     def _patience(self) -> float:
         """Seconds, less those for which a request may be under way: it would meet the end of the connection."""

@@ -1,7 +1,7 @@
 """A connection to a destination that speaks HTTP/2: one stream for each exchange, many at once."""
 
 import asyncio
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 
 from gateway.exchange.http2.channel import Channel, StreamInlet
 from gateway.exchange.http2.session import Session
@@ -9,7 +9,7 @@ from gateway.exchange.inlet import HeadFields
 from gateway.exchange.parts import Parts
 from gateway.exchange.plan import Plan
 from gateway.exchange.response import Telling
-from gateway.exchange.upstream import LONGEST_USE, Pool, UpstreamSide
+from gateway.exchange.upstream import LONGEST_USE, Pool, PoolKey, UpstreamSide
 from gateway.model.errors import UpstreamError
 from gateway.model.reasons import Reason
 from gateway.model.roles import Upstream
@@ -201,7 +201,7 @@ class Call:
         calling.hung_up(waited_in_vain)
 
 
-def call_first(reached: Upstream[Stream], key: Hashable, pool: Pool, parts: Parts) -> UpstreamSide:
+def call_first(reached: Upstream[Stream], key: PoolKey, pool: Pool, parts: Parts) -> UpstreamSide:
     """For the exchange that has dialled; later ones find its connection in the pool."""
     calling = Calling(reached, parts.clock.monotonic)
     pool.share(key, calling)

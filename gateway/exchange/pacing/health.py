@@ -2,6 +2,7 @@
 accepts connections and cannot answer has failed as well."""
 
 from gateway.exchange.upstream import UpstreamSide
+from gateway.model.client import Client
 from gateway.model.decision import Permit
 from gateway.model.errors import UpstreamError
 from gateway.model.reasons import Reason
@@ -13,12 +14,12 @@ from gateway.wire.replies import asks_to_wait, is_out_of_order
 UNANSWERED = frozenset((Reason.RESPONSE_TIMEOUT, Reason.CONNECTION_TERMINATED))
 
 
-def heed_patience(response: Response, permit: Permit, limiter: Limiter, now: float) -> None:
+def heed_patience(response: Response, permit: Permit, client: Client, limiter: Limiter, now: float) -> None:
     """Honour a destination's Retry-After, as the rule says. `now` is Unix time in seconds."""
     if asks_to_wait(response.status):
         seconds = parse_retry_after(response.values("retry-after"), now)
         if seconds:
-            limiter.hold_off(permit, seconds)
+            limiter.hold_off(permit, client, seconds)
 
 
 def note_answer(breakers: Breakers | None, permit: Permit, upstream: UpstreamSide, status: int) -> bool:

@@ -31,11 +31,21 @@ _SHA = sha1(LUA.encode(), usedforsecurity=False).hexdigest()  # as Redis names s
 _PRESENCE = """
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
+local newest = tonumber(redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')[2] or now)
+local alive = tonumber(ARGV[3])
+if newest > now + alive or (newest < now - alive and redis.call('ZSCORE', KEYS[1], ARGV[1])) then
+  local members = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
+  for i = 1, #members, 2 do
+    redis.call('ZADD', KEYS[1], string.format('%.3f', members[i + 1] + now - newest), members[i])
+  end
+end
 redis.call('ZADD', KEYS[1], string.format('%.3f', now), ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - tonumber(ARGV[2]) * 6)
-redis.call('EXPIRE', KEYS[1], 120)
-return redis.call('ZCOUNT', KEYS[1], now - tonumber(ARGV[3]), '+inf')
+redis.call('EXPIRE', KEYS[1], 86400)
+return redis.call('ZCOUNT', KEYS[1], now - alive, '+inf')
 """
+"""Members whose last heartbeats are all in the future, or all old though one is sending another, have lived through a
+setting of the server's clock."""
 
 
 class Place(NamedTuple):

@@ -7,6 +7,11 @@ key expires. For each draw the script gets ten arguments and answers four number
     a number (a rate: seconds until its bucket is full again; else what is held or spent), what was drawn ahead, whether
     it lacks (0 or 1), and of a budget the beginning of its period
 
+The server's clock may be set, or another server take over whose clock differs. The instant at which a bucket is full
+is kept with that at which it was written: where the latter is still to come, both are moved back. What was spent of a
+budget in a period that is still to come counts for the present one. A member is dead by the heartbeats of the others,
+not by the clock. So a clock that is set gives a burst, or a budget, once more at most, and has nobody wait for longer.
+
 Whose clock differs, or whose question is under way at midnight, speaks of another day than the server does: what is
 known of a budget says of which period it is, and holds for no other.
 """
@@ -37,6 +42,13 @@ local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
 local member, forced = ARGV[1], ARGV[2] == '1'
 local lacks, longest, results, writes = 0, 0, {}, {}
+local newest
+local function full_at(key, tat)
+  return {'SET', key, string.format('%.6f %.6f', tat, now), 'PX', math.ceil((tat - now) * 1000) + 1000}
+end
+local function spent_in(key, start, spent, period)
+  return {'SET', key, string.format('%d %.0f', start, spent), 'PX', math.ceil(period * 1000) + 60000}
+end
 for i = 1, #KEYS - 1 do
   local at = 2 + (i - 1) * 10
   local kind, rate, burst = ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
@@ -45,7 +57,12 @@ for i = 1, #KEYS - 1 do
   local began = tonumber(ARGV[at + 10])
   local key, wait, extra, start = KEYS[i], 0, 0, 0
   if kind == 'rate' or kind == 'pace' then
-    local from = tonumber(redis.call('GET', key) or '0')
+    local from, told = string.match(redis.call('GET', key) or '0 0', '(%S+) (%S+)')
+    from, told = tonumber(from), tonumber(told)
+    if told > now then
+      from = from - told + now
+      redis.call(unpack(full_at(key, from)))
+    end
     if from <= now then from = now + math.max(floor, 0) end
     if (kind == 'rate' or report) and from > now + burst / rate + """
     f"{LATE:g}"
@@ -58,7 +75,7 @@ for i = 1, #KEYS - 1 do
     local tat = from + (amount + extra) / rate
     if report and wait > 0 and not forced then tat = from end
     if forced then wait = math.max(0, tat + (1 - burst) / rate - now) end
-    writes[i] = {'SET', key, string.format('%.6f', tat), 'PX', math.ceil((tat - now) * 1000) + 1000}
+    writes[i] = full_at(key, tat)
     results[i] = {string.format('%.9f', tat - now), extra, string.format('%.9f', from - now)}
   elseif kind == 'held' then
     local held, told = own, own .. ' ' .. ARGV[at + 6]
@@ -68,8 +85,9 @@ for i = 1, #KEYS - 1 do
       if counts[j] == member then
         if number ~= '' and tonumber(number) > floor then told = counts[j + 1] end
       else
+        newest = newest or tonumber(redis.call('ZRANGE', KEYS[#KEYS], -1, -1, 'WITHSCORES')[2] or now)
         local seen = tonumber(redis.call('ZSCORE', KEYS[#KEYS], counts[j]) or '0')
-        if seen < now - """
+        if seen < newest - """
     f"{DEAD_SECONDS:g}"
     """ then redis.call('HDEL', key, counts[j]) else held = held + tonumber(count) end
       end
@@ -81,14 +99,15 @@ for i = 1, #KEYS - 1 do
     start = math.floor(now / period) * period
     local first, second = string.match(redis.call('GET', key) or '', '(%S+) (%S+)')
     local spent = 0
-    if first and tonumber(first) == start then spent = tonumber(second) end
+    if first and tonumber(first) >= start then spent = tonumber(second) end
+    if first and tonumber(first) > start then redis.call(unpack(spent_in(key, start, spent, period))) end
     if began == start then spent = math.max(spent, floor) end
     if forced then
       if spent + amount >= rate then wait = start + period - now end
     elseif spent >= rate then
       wait = start + period - now
     end
-    writes[i] = {'SET', key, string.format('%d %.0f', start, spent + amount), 'PX', math.ceil(period * 1000) + 60000}
+    writes[i] = spent_in(key, start, spent + amount, period)
     results[i] = {string.format('%.0f', spent + amount), 0, string.format('%.0f', spent)}
   end
   if wait ~= 0 and not report and (longest ~= -1) and (wait == -1 or wait > longest) then lacks, longest = i, wait end

@@ -58,7 +58,7 @@ class Share:
             return
         try:
             self._table.read(draw, now)
-        except TooManyKeys:  # an unknown bucket is asked for
+        except TooManyKeys:
             return
         if draw.limit.counted is Counted.BYTES:
             self._table.write(draw, (began, number), now)
@@ -66,13 +66,11 @@ class Share:
             self._table.write(draw, (now.monotonic + number, 0.0), now)
 
     def known(self, draw: Draw, now: Now) -> Known:
-        """What is known of a bucket, for the store: it may have forgotten, or not heard."""
+        """What is known of a bucket, for the store: it may have forgotten, or not heard. Raises `TooManyKeys` for one
+        that could not be kept here: so that there is an end of those in the store, too."""
         if draw.limit.counted is Counted.CONCURRENT:
             return NOTHING
-        try:
-            first, second = self._table.read(draw, now)
-        except TooManyKeys:
-            return NOTHING
+        first, second = self._table.read(draw, now)
         if draw.limit.counted is Counted.BYTES:
             return Known(second, max(first, 0.0))
         return Known(max(first - now.monotonic, 0.0))

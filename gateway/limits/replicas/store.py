@@ -16,8 +16,8 @@ from math import inf
 from gateway.limits.replicas.ahead import Ahead, terms_of
 from gateway.limits.replicas.link import CONNECTIONS, Link
 from gateway.limits.replicas.script import Answer, Asked, arguments_for, keys_for, read_answer
-from gateway.limits.replicas.share import Share
-from gateway.limits.tables.table import Place, StoreUnavailable
+from gateway.limits.replicas.share import NOTHING, Known, Share
+from gateway.limits.tables.table import Place, StoreUnavailable, TooManyKeys
 from gateway.model.limits.limit import Counted
 from gateway.model.roles import Clock
 from gateway.policy.buckets import FRESH, Draw, Lacking, Now, State, Taken
@@ -166,7 +166,7 @@ class ReplicaStore:
         self._share.hear(draw, seconds, moment)
         self._ahead(draw).closed_until = moment.monotonic + seconds
         if self.is_up:
-            self._owed[draw.limit.name, draw.key] = draw._replace(amount=0.0)
+            self._owed[_place(draw)] = draw._replace(amount=0.0)
             self._something.set()
 
     def listed(self) -> Iterable[tuple[Place, State]]:
@@ -215,11 +215,12 @@ class ReplicaStore:
 
     def _ahead(self, draw: Draw) -> Ahead:
         place = _place(draw)
-        ahead = self._aheads.get(place)
+        ahead = self._aheads.pop(place, None)
         if ahead is None or ahead.limit != draw.limit:
-            if len(self._aheads) >= BUCKETS:
-                self._aheads.clear()
-            ahead = self._aheads[place] = Ahead(draw.limit, terms_of(draw.limit))
+            if len(self._aheads) >= BUCKETS:  # the one that nobody used for longest: what it has left is lost
+                del self._aheads[next(iter(self._aheads))]
+            ahead = Ahead(draw.limit, terms_of(draw.limit))
+        self._aheads[place] = ahead
         return ahead
 
     def _hold(self, draws: Sequence[Draw], change: int) -> None:
@@ -293,7 +294,7 @@ class ReplicaStore:
         moment = self._now()
         draws = [self._owed.pop(place) for place in list(self._owed)[:BATCH]]
         held = [self._untold.pop(place) for place in list(self._untold)[:BATCH]]
-        known = [self._share.known(draw, moment) for draw in draws]
+        known = [self._known(draw, moment) for draw in draws]
         asked = [Asked(draw, draw.limit, 0, of.number, began=of.began) for draw, of in zip(draws, known, strict=True)]
         asked += [
             Asked(draw._replace(amount=0.0), draw.limit, 0, next(self._order), self._share.held.get(_place(draw), 0))
@@ -308,6 +309,12 @@ class ReplicaStore:
         for draw, answered in zip(draws, answer.draws, strict=False):
             self._share.hear(draw, answered.number, moment, answered.began)
             self._ahead(draw).closed_until = moment.monotonic + _rest(draw, answered.number, moment)
+
+    def _known(self, draw: Draw, moment: Now) -> Known:
+        try:
+            return self._share.known(draw, moment)
+        except TooManyKeys:  # what has moved is told nevertheless
+            return NOTHING
 
 
 def _place(draw: Draw) -> Place:

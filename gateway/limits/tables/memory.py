@@ -1,18 +1,19 @@
 """Buckets of one process: dictionaries."""
 
+from collections import deque
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from itertools import islice
 from threading import Lock
 
-from gateway.limits.tables.table import KEYS, LISTED, Place, TooManyKeys
+from gateway.limits.tables.table import KEYS, LISTED, Place, TooManyKeys, has_room
 from gateway.model.limits.limit import Limit
 from gateway.policy.buckets import FRESH, Draw, Now, State, is_fresh
 
 LOOKED_AT = 2  # old buckets at every new one, so that unused ones are dropped without walking over all
-LOOKED_AT_WHEN_FULL = 16
+LOOKED_AT_WHEN_FULL = 64
 
-Buckets = dict[tuple[str, ...], State]
+Key = tuple[str, ...]
 
 
 class MemoryTable:
@@ -21,7 +22,7 @@ class MemoryTable:
     def __init__(self, keys: int = KEYS) -> None:
         self._keys = keys
         self._lock = Lock()
-        self._buckets: dict[str, Buckets] = {}
+        self._buckets: dict[str, _Buckets] = {}
 
     def locked(self) -> AbstractContextManager[object]:
         """One process, one thread: there is nothing to lock (and `nullcontext` takes longer)."""
@@ -31,35 +32,75 @@ class MemoryTable:
         """See `Table`."""
         buckets = self._buckets.get(draw.limit.name)
         if buckets is None:
-            buckets = self._buckets[draw.limit.name] = {}
-        state = buckets.get(draw.key)
+            buckets = self._buckets[draw.limit.name] = _Buckets()
+        state = buckets.states.get(draw.key)
         if state is not None:
             return state
-        if buckets:
-            _forget(draw.limit, buckets, LOOKED_AT if len(buckets) < self._keys else LOOKED_AT_WHEN_FULL, now)
-            if len(buckets) >= self._keys:
-                raise TooManyKeys(draw.limit)
+        buckets.make_room(draw, self._keys, now)
         return FRESH
 
     def write(self, draw: Draw, state: State, now: Now) -> None:
         """See `Table`."""
         buckets = self._buckets[draw.limit.name]
         if state[0] <= 0:  # nothing is held any more; what was drawn of a rate or a budget is younger
-            buckets.pop(draw.key, None)
+            buckets.forget(draw.key)
         else:
-            buckets[draw.key] = state
+            buckets.keep(draw, state)
 
     def listed(self) -> Iterable[tuple[Place, State]]:
         """See `Table`."""
         each = LISTED // max(1, len(self._buckets))
         for name, buckets in self._buckets.items():
-            for key in islice(reversed(buckets), max(1, each)):
-                yield (name, key), buckets[key]
+            for key in islice(reversed(buckets.states), max(1, each)):
+                yield (name, key), buckets.states[key]
 
 
-def _forget(limit: Limit, buckets: Buckets, looks: int, now: Now) -> None:
-    """Forget some of the oldest buckets that are fresh; the others go to the end, to be looked at last."""
-    for key in list(islice(buckets, looks)):
-        state = buckets.pop(key)
-        if not is_fresh(limit, state, now):
-            buckets[key] = state
+class _Buckets:
+    """Of one limit: states, who was the first to ask for each, and how many there are of each of these. In the queue
+    every key stands at least once, and some that are forgotten. (A dictionary whose first items are taken out and put
+    in again is slow to find its first.)"""
+
+    __slots__ = ("_clients", "_counts", "_queue", "states")
+
+    def __init__(self) -> None:
+        self.states: dict[Key, State] = {}
+        self._clients: dict[Key, str] = {}
+        self._counts: dict[str, int] = {}
+        self._queue: deque[Key] = deque()
+
+    def keep(self, draw: Draw, state: State) -> None:
+        key, client = draw.key, draw.client
+        if key not in self.states:
+            self._clients[key] = client
+            self._counts[client] = self._counts.get(client, 0) + 1
+            self._queue.append(key)
+        self.states[key] = state
+
+    def forget(self, key: Key) -> None:
+        if self.states.pop(key, None) is None:
+            return
+        client = self._clients.pop(key)
+        self._counts[client] -= 1
+        if not self._counts[client]:
+            del self._counts[client]
+
+    def make_room(self, draw: Draw, keys: int, now: Now) -> None:
+        """Forget some of the oldest that are fresh. Raises `TooManyKeys` if one more may not be kept."""
+        self._look_at_oldest(draw.limit, LOOKED_AT if self._has_room(draw, keys) else LOOKED_AT_WHEN_FULL, now)
+        if not self._has_room(draw, keys):
+            raise TooManyKeys(draw.limit)
+
+    def _has_room(self, draw: Draw, keys: int) -> bool:
+        return has_room(len(self.states), self._counts.get(draw.client, 0), keys)
+
+    def _look_at_oldest(self, limit: Limit, looks: int, now: Now) -> None:
+        """Those that are not fresh go to the end, to be looked at last."""
+        for _ in range(min(looks, len(self._queue))):
+            key = self._queue.popleft()
+            state = self.states.get(key)
+            if state is None:
+                continue
+            if is_fresh(limit, state, now):
+                self.forget(key)
+            else:
+                self._queue.append(key)

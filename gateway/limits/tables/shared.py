@@ -5,13 +5,16 @@ and a row that its holder left half written is at worst one draw old. What is he
 column of its own, so that the share of one that was killed can be given back. `CLOCK_MONOTONIC` is the machine's, so
 the instants in the rows mean the same to everybody.
 
-    rows      40 bytes each: the state, the instant from which the row may be used for another bucket, and BLAKE2b
-              digests of the limit's name (4 bytes) and of name and key (12 bytes), all zero where none ever was
-    counts    4 bytes each: rows of a limit, by the digest of its name; those count that may be used for others
+    rows      44 bytes each: the state, the instant from which the row may be used for another bucket, and BLAKE2b
+              digests of the limit's name (4 bytes), of name and key (12 bytes), and of name and the client who was the
+              first to ask for it (4 bytes); all zero where there is none
+    counts    4 bytes each: rows of a limit, by the digest of its name
+    shares    4 bytes each: rows of a limit that one client was the first to ask for, by the digest of both
     columns   4 bytes a row, for each process
     secret    keys the digests: clients choose what stands in keys, and could have it fall where another's bucket is
 
-A limit has `KEYS` rows at most, so that no key of which there is no end keeps other limits from theirs.
+A limit has `KEYS` rows at most, so that no key of which there is no end keeps other limits from theirs, and a client
+has as many of them as are still free. Rows that say nothing any more count until somebody needs a row near them.
 """
 
 import fcntl
@@ -19,7 +22,7 @@ import os
 import re
 import struct
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from itertools import islice
 from math import inf
@@ -27,8 +30,8 @@ from mmap import mmap
 from types import TracebackType
 from typing import Self
 
-from gateway.limits.tables.table import KEYS, LISTED, Place, StoreUnavailable, TooManyKeys
-from gateway.model.limits.limit import Counted, Limit
+from gateway.limits.tables.table import KEYS, LISTED, Place, StoreUnavailable, TooManyKeys, has_room
+from gateway.model.limits.limit import Counted
 from gateway.policy.buckets import FRESH, Draw, Now, State, period_start
 
 ROWS = 1 << 18
@@ -49,15 +52,17 @@ CLAIM_SECONDS = 0.001
 REMEMBERED = 20_000
 
 COUNTS = 1 << 18
-"""Limits that share one, of which there are few, share the bound."""
+"""Limits that share one, or clients, of which there are few, share the bound."""
 
-_ROW = struct.Struct("3d16s")
-_DIGEST_AT = 24
+_ROW = struct.Struct("3d16s4s")
+_STATE = struct.Struct("3d")
+_DIGEST_AT = _STATE.size
 _TOTAL = struct.Struct("d")
 _COUNT = struct.Struct("I")
 _SECRET = 16
 _NOBODY = bytes(16)
-_NAME_BYTES = 4
+_EMPTY = bytes(_ROW.size)
+_SHORT_BYTES = 4
 _TRY = fcntl.LOCK_EX | fcntl.LOCK_NB
 _WHILE_HELD = inf
 _HELD = re.compile(rb"[^\0]")
@@ -88,8 +93,9 @@ class SharedTable:
         self._keys = keys
         self._memory = mmap(descriptor, _size(rows, slots))
         self._secret = self._memory[-_SECRET:]
-        self._counts = (rows + WINDOW) * _ROW.size
-        self._columns = self._counts + COUNTS * _COUNT.size
+        counts = (rows + WINDOW) * _ROW.size
+        self._columns = counts + 2 * COUNTS * _COUNT.size
+        self._counts = memoryview(self._memory)[counts : self._columns].cast("I")
         self._column = (rows + WINDOW) * _COUNT.size
         self._mine = self._columns + slot * self._column
         self._known: dict[tuple[str, tuple[str, ...]], tuple[bytes, int]] = {}
@@ -123,24 +129,24 @@ class SharedTable:
         place = draw.limit.name, draw.key
         known = self._known.get(place)
         if known is None:
-            known = self._remember(place, self._find(self._digest_of(place), draw.limit, now))
-        first, second, _, digest = _ROW.unpack_from(self._memory, known[1])
+            known = self._remember(place, self._find(self._digest_of(place), draw, now))
+        first, second, _, digest, _ = _ROW.unpack_from(self._memory, known[1])
         if digest != known[0]:
-            known = self._remember(place, self._find(known[0], draw.limit, now))
-            first, second, _, _ = _ROW.unpack_from(self._memory, known[1])
+            known = self._remember(place, self._find(known[0], draw, now))
+            first, second, _ = _STATE.unpack_from(self._memory, known[1])
         return first, second
 
     def write(self, draw: Draw, state: State, now: Now) -> None:
         """See `Table`."""
         place = draw.limit.name, draw.key
         # What was read before another draw of the same take may be forgotten by now; its row is its own already.
-        digest, row = self._known.get(place) or self._find(self._digest_of(place), draw.limit, now)
+        _, row = self._known.get(place) or self._find(self._digest_of(place), draw, now)
         free_at = state[0]
         if draw.limit.counted is _CONCURRENT:
             free_at = self._hold(row, state[0])
         elif draw.limit.counted is _BYTES:
             free_at = now.monotonic + period_start(draw.limit, now) + draw.limit.period - now.unix
-        _ROW.pack_into(self._memory, row, *state, free_at, digest)
+        _STATE.pack_into(self._memory, row, *state, free_at)
 
     def _hold(self, row: int, total: float) -> float:
         """Have this process's column follow the change of the total; when the row may be used again."""
@@ -159,58 +165,73 @@ class SharedTable:
             for index in sorted({found.start() // _COUNT.size for found in _HELD.finditer(column)}):
                 row = index * _ROW.size
                 (count,) = _COUNT.unpack_from(column, index * _COUNT.size)
-                total, second, _, digest = _ROW.unpack_from(self._memory, row)
+                total, second, _ = _STATE.unpack_from(self._memory, row)
                 left = max(total - count, 0.0)
-                _ROW.pack_into(self._memory, row, left, second, _WHILE_HELD if left else -inf, digest)
+                _STATE.pack_into(self._memory, row, left, second, _WHILE_HELD if left else -inf)
                 _COUNT.pack_into(self._memory, start + index * _COUNT.size, 0)
 
     def listed(self) -> Iterable[tuple[Place, State]]:
         """See `Table`: of those that this process used. A row that is being written may be read half old."""
         for place, (digest, row) in list(islice(reversed(self._known.items()), LISTED)):
-            first, second, _, whose = _ROW.unpack_from(self._memory, row)
+            first, second, _, whose, _ = _ROW.unpack_from(self._memory, row)
             if whose == digest:
                 yield place, (first, second)
 
     # ------------------------------------------------------------------------------------------------------------ rows
 
-    def _find(self, digest: bytes, limit: Limit, now: Now) -> tuple[bytes, int]:
+    def _find(self, digest: bytes, draw: Draw, now: Now) -> tuple[bytes, int]:
         """The digest and its row, which it gets if it has none: two draws of one take must not get the same. Raises
         `TooManyKeys`."""
-        start = int.from_bytes(digest[_NAME_BYTES:]) % self._rows * _ROW.size
+        start = int.from_bytes(digest[_SHORT_BYTES:]) % self._rows * _ROW.size
         window = self._memory[start : start + WINDOW * _ROW.size]
         at = window.find(digest)
         while at >= 0 and at % _ROW.size != _DIGEST_AT:
             at = window.find(digest, at + 1)
         if at >= 0:
             return digest, start + at - _DIGEST_AT
-        name = digest[:_NAME_BYTES]
-        is_full = self._count_of(name) >= self._keys
-        for offset, (_, _, free_at, whose) in enumerate(_ROW.iter_unpack(window)):
-            is_free = whose == _NOBODY or free_at <= now.monotonic
-            if is_free and (whose.startswith(name) or not is_full):
-                row = start + offset * _ROW.size
-                self._count(whose, -1)
-                self._count(digest, 1)
-                _ROW.pack_into(self._memory, row, *FRESH, now.monotonic + CLAIM_SECONDS, digest)
-                return digest, row
-        raise TooManyKeys(limit)
+        return digest, self._claim(start, digest, draw, now)
+
+    def _claim(self, start: int, digest: bytes, draw: Draw, now: Now) -> int:
+        client = self._digest(draw.limit.name, draw.client, size=_SHORT_BYTES)
+        counted = _counted_at(digest, client)
+        if not self._has_room(*counted):
+            for each in self._free_rows(start, now):
+                self._empty(each)
+        row = next(self._free_rows(start, now), None)
+        if row is None or not self._has_room(*counted):
+            raise TooManyKeys(draw.limit)
+        self._empty(row)
+        self._count(counted, 1)
+        _ROW.pack_into(self._memory, row, *FRESH, now.monotonic + CLAIM_SECONDS, digest, client)
+        return row
+
+    def _free_rows(self, start: int, now: Now) -> Iterator[int]:
+        """Of a window: those in which nothing is, or what says nothing any more."""
+        for row in range(start, start + WINDOW * _ROW.size, _ROW.size):
+            _, _, free_at, whose, _ = _ROW.unpack_from(self._memory, row)
+            if whose == _NOBODY or free_at <= now.monotonic:
+                yield row
+
+    def _empty(self, row: int) -> None:
+        *_, whose, client = _ROW.unpack_from(self._memory, row)
+        if whose != _NOBODY:
+            self._count(_counted_at(whose, client), -1)
+            self._memory[row : row + _ROW.size] = _EMPTY
+
+    def _has_room(self, limit: int, share: int) -> bool:
+        return has_room(self._counts[limit], self._counts[share], self._keys)
 
     def _digest_of(self, place: Place) -> bytes:
         name, key = place
-        whole = blake2b("\0".join((name, *key)).encode(), digest_size=16 - _NAME_BYTES, key=self._secret)
-        return blake2b(name.encode(), digest_size=_NAME_BYTES).digest() + whole.digest()
+        whole = self._digest(name, *key, size=16 - _SHORT_BYTES)
+        return blake2b(name.encode(), digest_size=_SHORT_BYTES).digest() + whole
 
-    def _count(self, whose: bytes, change: int) -> None:
-        if whose != _NOBODY:
-            count = max(0, self._count_of(whose[:_NAME_BYTES]) + change)
-            _COUNT.pack_into(self._memory, self._counted_at(whose[:_NAME_BYTES]), count)
+    def _digest(self, *words: str, size: int) -> bytes:
+        return blake2b("\0".join(words).encode(), digest_size=size, key=self._secret).digest()
 
-    def _count_of(self, name: bytes) -> int:
-        (count,) = _COUNT.unpack_from(self._memory, self._counted_at(name))
-        return int(count)
-
-    def _counted_at(self, name: bytes) -> int:
-        return self._counts + int.from_bytes(name) % COUNTS * _COUNT.size
+    def _count(self, counted: tuple[int, int], change: int) -> None:
+        for place in counted:
+            self._counts[place] = max(0, self._counts[place] + change)
 
     def _remember(self, place: Place, found: tuple[bytes, int]) -> tuple[bytes, int]:
         if len(self._known) >= REMEMBERED:
@@ -219,5 +240,10 @@ class SharedTable:
         return found
 
 
+def _counted_at(digest: bytes, client: bytes) -> tuple[int, int]:
+    """Where the rows of this bucket's limit are counted, and those of them that are this client's."""
+    return int.from_bytes(digest[:_SHORT_BYTES]) % COUNTS, COUNTS + int.from_bytes(client) % COUNTS
+
+
 def _size(rows: int, slots: int) -> int:
-    return (rows + WINDOW) * (_ROW.size + slots * _COUNT.size) + COUNTS * _COUNT.size + _SECRET
+    return (rows + WINDOW) * (_ROW.size + slots * _COUNT.size) + 2 * COUNTS * _COUNT.size + _SECRET

@@ -8,7 +8,7 @@ from gateway.model.limits.limit import Counted, Limit
 from gateway.policy.buckets import Draw, Lacking, Now, State, Taken, after, take
 
 KEYS = 100_000
-"""Buckets that one limit may have, told apart by its key."""
+"""Buckets that one limit may have, told apart by its key; of one client as many as `has_room` says."""
 
 _CONCURRENT = Counted.CONCURRENT
 _ANY_TIME = Now(0.0, 0.0)  # what is held does not depend on it
@@ -26,7 +26,7 @@ class NoAnswer(Exception):
 
 
 class TooManyKeys(NoAnswer):
-    """A limit has as many buckets in use as it may have, and another one is asked for."""
+    """Of a limit as many buckets are in use as there may be, in all or of this client, and another one is asked for."""
 
     def __init__(self, limit: Limit) -> None:
         super().__init__(limit.name)
@@ -35,6 +35,14 @@ class TooManyKeys(NoAnswer):
 
 class StoreUnavailable(NoAnswer):
     """The store did not answer, or not in time."""
+
+
+def has_room(kept: int, of_client: int, keys: int) -> bool:
+    """Whether a limit that has `kept` buckets may have one more, of a client who was the first to ask for `of_client`
+    of them. Each may have as many as are still free (Choudhury and Hahne's dynamic threshold, 1998): who invents names
+    meets a bound of their own at a half, and some who do so together leave room for others. Nothing is forgotten to
+    make room: a client could have what they drew forgotten."""
+    return of_client < keys - kept
 
 
 class Table(Protocol):

@@ -13,7 +13,16 @@ from gateway.migrate.grants import EVERYONE, Imported, Origin, Refusal, Who
 from gateway.migrate.patterns import ANYTHING, Patterns, name_at, tell
 from gateway.migrate.reading import Node
 from gateway.migrate.sets import EVERY_ADDRESS, EVERY_PORT, NO_ADDRESS, AddressSet, Spans, addresses, special_purpose
-from gateway.migrate.sources.kubernetes import Object, excepted, network_at, objects, port_spans, who_is_selected
+from gateway.migrate.sources.kubernetes import (
+    Object,
+    excepted,
+    namespaces_in,
+    network_at,
+    objects,
+    port_spans,
+    selected,
+    who_is_selected,
+)
 from gateway.model.addresses import Network
 from gateway.policy.rules import Reach
 
@@ -22,6 +31,7 @@ KINDS = {NAMESPACED: "cilium.io", CLUSTERWIDE: "cilium.io"}
 _ELSEWHERE = ("toEndpoints", "toRequires", "toServices", "toNodes", "icmps", "authentication")
 _DESTINATIONS = ("toFQDNs", "toCIDR", "toCIDRSet", "toEntities", "toGroups", *_ELSEWHERE)
 _ONLY_STARS = re.compile(r"\*+\.?")
+_WHOLE_LABELS = re.compile(r"(?:\*\.){2,}([^*]+)")
 _ALLOWED = re.compile(r"[-a-zA-Z0-9_.*]{1,255}", re.ASCII)
 _WORLD = {"world": EVERY_ADDRESS, "all": EVERY_ADDRESS, "world-ipv4": AddressSet(EVERY_ADDRESS.v4)}
 _WORLD["world-ipv6"] = AddressSet(v6=EVERY_ADDRESS.v6)
@@ -59,8 +69,13 @@ def _who(imported: Imported, policy: Object, denies: bool) -> Who | None:
     if not selector.mapping():
         imported.findings.note(policy.place, f"{policy.name} speaks of every pod there, and of every client here")
         return EVERYONE
-    imported.findings.left_out(policy.place, "a clusterwide selector has no namespace, which labels need here", denies)
-    return None
+    namespaces = namespaces_in(selector)
+    if namespaces is None:
+        imported.findings.left_out(policy.place, "a clusterwide selector without a namespace cannot be said", denies)
+        return None
+    picked = [selected(selector, namespace, imported.findings, denies) for namespace in namespaces]
+    entries = [entry for each in picked if each is not None for entry in each]
+    return Who((imported.group(policy.name, entries, policy.place),)) if entries else None
 
 
 def _allow(imported: Imported, origin: Origin, who: Who, rule: Node) -> None:
@@ -186,6 +201,10 @@ def _pattern(written: str, place: str, findings: Findings) -> Patterns:
 
 def _inside_a_label(written: str, place: str, findings: Findings) -> Patterns:
     """A star inside a label has no counterpart; `*example.com` is, among others, example.com, and that is kept."""
+    if whole := _WHOLE_LABELS.fullmatch(written):
+        text = f'so many labels and no more or fewer; here "*.{whole[1]}" is any number'
+        findings.left_out(place, f"matchPattern {written}: {text}")
+        return ()
     bare = written.lstrip("*")
     kept = name_at(bare, Reach.EXACT) if "*" not in bare and not bare.startswith(".") else None
     left = f", only {bare} itself is kept" if kept is not None else ""

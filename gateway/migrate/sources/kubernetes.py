@@ -89,6 +89,14 @@ def selected(selector: Node, namespace: str, findings: Findings, denies: bool = 
     return None if asked is None else _entries(asked, namespace, selector)
 
 
+def namespaces_in(selector: Node) -> list[str] | None:
+    """Those that a clusterwide selector names, as one of Cilium's may; None if it names none."""
+    expressions = [_choices(each) for each in selector.get("matchExpressions").items()]
+    labels = [(key, [value.text_or("")]) for key, value in selector.get("matchLabels").mapping().items()]
+    named = [values for key, values in (*labels, *filter(None, expressions)) if _bare(key) == _NAMESPACE]
+    return [name for name in named[0] if all(name in values for values in named)] if named else None
+
+
 _NAMESPACE, _ACCOUNT = "io.kubernetes.pod.namespace", "io.cilium.k8s.policy.serviceaccount"
 
 
@@ -99,7 +107,7 @@ def _asked_of_pods(
     Cilium's prefixes are removed; a policy applies to its own namespace, whatever it says."""
     asked: dict[str, list[str]] = {}
     for label, values in choices:
-        key = label.removeprefix("k8s:").removeprefix("any:")
+        key = _bare(label)
         if ":" in key or (key.startswith("io.cilium.") and key != _ACCOUNT):
             findings.left_out(selector.place, f"{label} is no label of a pod", denies)
             return None
@@ -110,6 +118,10 @@ def _asked_of_pods(
         if not asked.get(key, values):
             findings.note(selector.place, f"no pod has two values of {key}")
     return asked
+
+
+def _bare(label: str) -> str:
+    return label.removeprefix("k8s:").removeprefix("any:")
 
 
 def _choices(expression: Node) -> tuple[str, list[str]] | None:

@@ -31,7 +31,8 @@ class Choices:
 def read_smokescreen(document: Node, choices: Choices) -> Imported:
     """Raises `Unreadable`."""
     if document.get("version").text_or("") != "v1":
-        raise document.refusal("is no Smokescreen ACL of version v1")
+        configures = "; import the file that its acl_file names" if "acl_file" in document.mapping() else ""
+        raise document.refusal(f"is no Smokescreen ACL, which begins with `version: v1`{configures}")
     imported = Imported()
     _Acl(imported, choices).read(document)
     for key in document.others("version", "services", "default", "global_allow_list", "global_deny_list"):

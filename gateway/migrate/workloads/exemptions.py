@@ -57,6 +57,8 @@ def _octets(network: Network) -> tuple[str, ...]:
 def read_exemptions(cluster_domain: str | None, given: Iterable[str], verbatim: Iterable[str] = ()) -> Exemptions:
     """`cluster_domain` None: no cluster. Of what is given a leading dot or `*.` is dropped: names mean themselves and
     all below. Raises `NoExemption`."""
+    if cluster_domain is not None and parse_host_name(cluster_domain) is None:
+        raise NoExemption(f"the cluster domain {cluster_domain!r} is no name such as cluster.local")
     suffixes = ["svc", f"svc.{_name(cluster_domain)}", _name(cluster_domain)] if cluster_domain is not None else []
     exact = list(_IN_CLUSTER) if cluster_domain is not None else []
     networks: list[Network] = []

@@ -84,9 +84,9 @@ def block_for(runtimes: Iterable[str], told: Told) -> Block:
     unknown = wanted - set(RUNTIMES) - {ALL}
     if unknown:
         raise NoVariables(f"{min(unknown)!r} is no runtime: {ALL}, {', '.join(RUNTIMES)}")
-    for path in (told.bundle, told.truststore, told.password):
-        if path is not None and (not _VALUE.fullmatch(path) or _QUOTING.search(path)):
-            raise NoVariables(f"{path!r} holds blanks or quotes")
+    for what, text in (("bundle", told.bundle), ("trust store", told.truststore), ("password", told.password)):
+        if text is not None and (not _VALUE.fullmatch(text) or _QUOTING.search(text)):
+            raise NoVariables(f"the {what} {text!r} is empty, or holds blanks or quotes")
     chosen = [name for name in RUNTIMES if name in wanted or ALL in wanted]
     variables = dict(_variables(chosen, told))
     return Block(variables, tuple(_remarks(chosen, told)))

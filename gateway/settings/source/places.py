@@ -65,12 +65,12 @@ class Document:
         return line
 
     def place(self, path: Sequence[str | int]) -> str:
-        """`FILE:LINE: path`, or `VARIABLE: path` for what did not come from the file."""
+        """`FILE:LINE: path`, or `VARIABLE: path` and `--option` for what did not come from the file."""
         shown = show_path(path)
         for length in range(len(path), 0, -1):
             origin = self.origins.get(tuple(path[:length]))
             if origin is not None:
-                return f"{origin}: {shown}"
+                return origin if origin.startswith("--") else f"{origin}: {shown}"
         start = f"{self.file}:{self.line(path)}"
         return f"{start}: {shown}" if shown else start
 

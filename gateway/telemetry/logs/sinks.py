@@ -258,6 +258,6 @@ def _try_open(path: str) -> int | None:
     except OSError as error:
         if error.errno == errno.ENXIO and Path(path).is_fifo():
             return None
-        raise ConfigError(path, f"cannot be opened for writing: {error.strerror}") from error
+        raise ConfigError(path, f"cannot be opened for writing: {error.strerror} (telemetry.access_log)") from error
     os.set_blocking(descriptor, True)
     return descriptor

@@ -53,9 +53,6 @@
 {{- if and $budget.enabled (eq (kindIs "invalid" $budget.maxUnavailable) (kindIs "invalid" $budget.minAvailable)) }}
 {{- fail "podDisruptionBudget needs exactly one of maxUnavailable and minAvailable" }}
 {{- end }}
-{{- if and (not $values.policy.existingConfigMap) (not $values.policy.files) }}
-{{- fail "policy needs files or existingConfigMap" }}
-{{- end }}
 {{- end }}
 
 {{- define "egress-gateway.checkSecrets" -}}

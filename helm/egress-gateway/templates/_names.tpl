@@ -78,10 +78,10 @@ app.kubernetes.io/component: {{ .component }}
 localhost,127.0.0.1,::1,kubernetes,kubernetes.default,kubernetes.default.svc,.svc,svc,.svc.{{ .Values.clusterDomain }},svc.{{ .Values.clusterDomain }},.{{ .Values.clusterDomain }},{{ .Values.clusterDomain }},$(KUBERNETES_SERVICE_HOST)
 {{- end }}
 
-{{- /* Empty if it is plain that no rule allows anything; what is text, or not ours, is not looked into. */ -}}
+{{- /* Empty if it is plain that everything is refused; what is text, or not ours, is not looked into. */ -}}
 {{- define "egress-gateway.hasRules" -}}
 {{- if .Values.policy.existingConfigMap }}true{{ end }}
 {{- range .Values.policy.files }}
-{{- if kindIs "string" . }}true{{ else if .rules }}true{{ end }}
+{{- if kindIs "string" . }}true{{ else if or .rules (eq (default "" .mode) "report") }}true{{ end }}
 {{- end }}
 {{- end }}

@@ -43,6 +43,42 @@ def test_init_says_where_it_may_not_write(tmp_path: Path) -> None:
         init(tmp_path / "nowhere" / "ca.crt", tmp_path / "nowhere" / "ca.key", "x", 1, (), NOW)
 
 
+def test_a_key_without_its_certificate_is_not_left_behind(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be written: No such file"):
+        init(tmp_path / "nowhere" / "ca.crt", tmp_path / "ca.key", "x", 1, (), NOW)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "permitted", "message"),
+    [
+        ("", (), "--name: has 1 to 64 characters, not 0"),
+        ("x" * 65, (), "--name: has 1 to 64 characters, not 65"),
+        (
+            "x",
+            ("example.com", "*.example.org"),
+            r"--permit: '\*.example.org' is no domain; example.com stands for all below",
+        ),
+    ],
+)
+def test_init_says_what_it_cannot_put_into_a_certificate(
+    tmp_path: Path, name: str, permitted: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        init(tmp_path / "ca.crt", tmp_path / "ca.key", name, 1, permitted, NOW)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_key_that_no_published_certificate_has_never_signs(tmp_path: Path) -> None:
+    certificate, key = made(tmp_path)
+    before = certificate.read_bytes(), key.read_bytes()
+    rotate(certificate, key, Step.PUBLISH, 365, NOW)
+    certificate.write_bytes(before[0])  # as if an older copy had been put back
+    with pytest.raises(ConfigError, match="no certificate in the file belongs to the key"):
+        rotate(certificate, key, Step.SWITCH, 365, NOW)
+    assert key.read_bytes() == before[1]
+
+
 def test_a_rotation_never_leaves_clients_without_the_signing_certificate(tmp_path: Path) -> None:
     certificate, key = made(tmp_path, permitted=("example.com",))
     published = trusted_at_first = trusted_after(certificate)
@@ -67,11 +103,11 @@ def test_a_step_out_of_its_turn_is_refused_and_changes_nothing(tmp_path: Path) -
     certificate, key = made(tmp_path)
     before = certificate.read_bytes(), key.read_bytes()
     for step in (Step.SWITCH, Step.WITHDRAW):
-        with pytest.raises(ConfigError, match="its next step is --step publish"):
+        with pytest.raises(ConfigError, match="no rotation is under way: the next step is --step publish"):
             rotate(certificate, key, step, 365, NOW)
     assert (certificate.read_bytes(), key.read_bytes()) == before
     rotate(certificate, key, Step.PUBLISH, 365, NOW)
-    with pytest.raises(ConfigError, match="its next step is --step switch"):
+    with pytest.raises(ConfigError, match="a rotation is under way: the next step is --step switch"):
         rotate(certificate, key, Step.PUBLISH, 365, NOW)
 
 

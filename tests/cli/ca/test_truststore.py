@@ -18,7 +18,7 @@ def test_java_reads_every_authority_of_the_bundle(tmp_path: Path) -> None:
     authorities = [TestAuthority(tmp_path).bundle.read_text() for _ in range(3)]
     bundle.write_text("".join(authorities))
     done = CliRunner().invoke(app, ["ca", "truststore", str(bundle), str(store)])
-    assert (done.exit_code, done.stdout) == (0, f"{store}: 3 authorities\n")
+    assert (done.exit_code, done.stdout) == (0, f"{store}: 3 certificates\n")
     listing = [require("keytool"), "-list", "-keystore", str(store), "-storepass", "changeit"]
     listed = subprocess.run(listing, capture_output=True, text=True, timeout=60)
     assert listed.stdout.count("trustedCertEntry") == 3, listed.stdout + listed.stderr

@@ -59,11 +59,25 @@ def test_learn_gives_a_directory_a_file_of_its_own_and_begins_a_policy_where_the
 
 
 def test_learn_refuses_to_touch_what_it_would_have_to_rewrite(folder: Path) -> None:
-    (folder / "policy.yaml").write_text("rules: []\n")
+    text = "rules: [{name: a, hosts: [a.example]}]\n"
+    (folder / "policy.yaml").write_text(text)
     ended = gateway(folder, "learn", "--policy", "policy.yaml", "-w", "records.jsonl")
     assert (ended.returncode, ended.stdout) == (2, "")
     assert "rules: is written in one line" in ended.stderr
-    assert (folder / "policy.yaml").read_text() == "rules: []\n"
+    assert (folder / "policy.yaml").read_text() == text
+
+
+def test_learn_says_where_it_cannot_write(folder: Path) -> None:
+    ended = gateway(folder, "learn", "--policy", "gone/policy.yaml", "-w", "records.jsonl")
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines()[-1] == "gone/policy.yaml: cannot be written: No such file or directory"
+
+
+def test_a_policy_begins_empty_in_report_mode_and_learns_from_there(folder: Path) -> None:
+    (folder / "policy.yaml").write_text("version: 1\nmode: report\nrules: []\n")
+    assert gateway(folder, "learn", "--policy", "policy.yaml", "-w", "records.jsonl").returncode == 0
+    ended = gateway(folder, "replay", "--enforce", "--policy", "policy.yaml", "records.jsonl")
+    assert (ended.returncode, ended.stdout.splitlines()[0]) == (0, "newly denied: 0")
 
 
 def test_replay_names_what_breaks_and_says_so_with_its_status(folder: Path) -> None:
@@ -74,6 +88,13 @@ def test_replay_names_what_breaks_and_says_so_with_its_status(folder: Path) -> N
     lines = [line.split() for line in ended.stdout.splitlines()]
     assert lines[0] == ["newly", "denied:", "2"]
     assert lines[2] == ["10.0.0.1", "b.example:443", "2", *["2027-01-15T08:00:00.000Z"] * 2, "no_rule"]
+
+
+def test_numbers_end_below_the_end_of_their_title(folder: Path) -> None:
+    title, *rows = gateway(folder, "report", "records.jsonl").stdout.splitlines()
+    assert title.endswith("BYTES_DOWN")
+    assert rows
+    assert all(len(row) == len(title) and row[-1].isdigit() for row in rows)
 
 
 def test_a_table_shows_the_most_frequent_while_sums_and_json_are_whole(folder: Path) -> None:

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from gateway.cli.main import app
 from gateway.migrate.workloads.exemptions import LOCAL
+from tests.cli.test_main import gateway
 from tests.migrate.judging import EXAMPLES
 
 COMPLETE = {"squid": "squid.conf", "istio": "istio.yaml", "network-policy": "network-policy.yaml"}
@@ -50,26 +51,32 @@ def test_what_would_be_wider_is_printed_only_if_accepted(tmp_path: Path) -> None
         (("import", "iptables", "x"), "SOURCE is one of smokescreen, squid, istio"),
         (("import", "istio", "/nowhere.yaml"), "/nowhere.yaml cannot be read: No such file or directory"),
         (("import", "squid", "a", "b"), "squid is one file"),
-        (("import", "smokescreen", str(EXAMPLES / "smokescreen.yaml"), "--ports", "0"), "ports go from 1 to 65535"),
+        (
+            ("import", "smokescreen", str(EXAMPLES / "smokescreen.yaml"), "--ports", "0"),
+            '--ports: "0": ports go from 1 to',
+        ),
         (
             ("import", "smokescreen", str(EXAMPLES / "smokescreen.yaml"), "--role", "x"),
             "--role is user or namespace, not 'x'",
         ),
+        (("import", "squid", "x", "--ports", "80"), "--ports, --role and --inspect are for smokescreen"),
         (("import", "smokescreen", "/dev/null"), "/dev/null: is empty"),
-        (("import", "network-policy", "/dev/null"), "/dev/null: no NetworkPolicy is there, but nothing"),
+        (("import", "network-policy", "/dev/null"), "/dev/null: holds no NetworkPolicy\n"),
         (
             ("import", "istio", str(EXAMPLES / "network-policy.yaml")),
-            "no ServiceEntry or Sidecar or AuthorizationPolicy is there, but NetworkPolicy of networking.k8s.io/v1",
+            "holds no ServiceEntry or Sidecar or AuthorizationPolicy, only NetworkPolicy of networking.k8s.io/v1",
         ),
         (
             ("import", "cilium", str(EXAMPLES / "smokescreen.yaml")),
-            "no CiliumNetworkPolicy or CiliumClusterwideNetworkPolicy is there, but an object without kind",
+            "holds no CiliumNetworkPolicy or CiliumClusterwideNetworkPolicy, only an object without kind",
         ),
         (("import", "squid", str(EXAMPLES / "cilium.yaml")), "holds no http_access, acl, include or http_port"),
         (("import", "smokescreen", str(EXAMPLES / "istio.yaml")), "holds 5 documents, not one"),
         (("env", "-o", "xml"), "-o is shell, dotenv, kubernetes, json, not 'xml'"),
         (("env", "--proxy", "gw"), "'gw' is no address of a proxy"),
         (("env", "--no-proxy", "a b"), "'a b' is no name, address or network"),
+        (("env", "--cluster-domain", "a b"), "the cluster domain 'a b' is no name such as cluster.local"),
+        (("env", "--ca", ""), "the bundle '' is empty, or holds blanks or quotes"),
         (("network-policy", "-n", "X"), "'X' is no name of a namespace"),
         (("network-policy", "-n", "x", "--resolver", "y"), "'y' is no address"),
         (("ca", "truststore", "/nowhere.pem"), "/nowhere.pem"),
@@ -79,6 +86,25 @@ def test_what_cannot_be_taken_is_status_2_with_a_line(arguments: tuple[str, ...]
     status, text, said = run(*arguments)
     assert (status, text) == (2, "")
     assert message in said
+
+
+def test_a_manifest_may_come_by_standard_input(tmp_path: Path) -> None:
+    with (EXAMPLES / "network-policy.yaml").open() as text:
+        ended = gateway(tmp_path, "import", "network-policy", "-", stdin=text)
+    assert ended.returncode == 0, ended.stderr
+    assert "# Imported from network-policy: -." in ended.stdout
+    assert "# -:" in ended.stdout
+
+
+def test_files_that_squid_conf_includes_are_read_in_the_order_of_their_names(tmp_path: Path) -> None:
+    (tmp_path / "conf.d").mkdir()
+    (tmp_path / "conf.d" / "20-allow.conf").write_text("http_access allow partner\n")
+    (tmp_path / "conf.d" / "10-acl.conf").write_text("acl partner dstdomain partner.test\n")
+    conf = tmp_path / "squid.conf"
+    conf.write_text(f"include {tmp_path}/conf.d/*.conf\nhttp_access deny all\n")
+    status, text, said = run("import", "squid", str(conf))
+    assert status == 0, said
+    assert [rule["hosts"] for rule in yaml.safe_load(text)["rules"]] == [["partner.test"]]
 
 
 def test_roles_can_be_namespaces_and_ports_be_narrowed() -> None:

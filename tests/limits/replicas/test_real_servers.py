@@ -25,7 +25,7 @@ from tests.helpers.requirements import require
 SECONDS = 30.0
 BURST = 5
 SLOW = Limit("slow", Counted.CONNECTIONS, rate=0.001, burst=float(BURST))
-ACL = "+eval +evalsha +time +get +set +zadd +zcount +zscore +zremrangebyscore +expire +hgetall +hset +hdel"
+ACL = "+eval +evalsha +time +get +set +zadd +zcount +zscore +zrange +zremrangebyscore +expire +hgetall +hset +hdel"
 """As the page of policies has it."""
 HELD = Limit("held", Counted.CONCURRENT, rate=3.0)
 

@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from redis import Redis
 
 from gateway.limits.replicas import store as store_of_replicas
 from gateway.limits.replicas.link import CONNECTIONS, Link, parse_place
+from gateway.limits.replicas.script import TAG
 from gateway.limits.replicas.store import OnFailure, ReplicaStore
-from gateway.limits.tables.table import StoreUnavailable
+from gateway.limits.tables.memory import MemoryTable
+from gateway.limits.tables.table import StoreUnavailable, TooManyKeys
 from gateway.model.limits.limit import Counted, Limit
 from gateway.policy.buckets import Draw, Lacking, Taken
 from tests.helpers.redis_server import RedisServer
@@ -231,6 +234,30 @@ async def test_a_budget_that_is_spent_is_not_carried_into_the_next_period_by_a_g
         await mine.close()
 
 
+async def test_a_client_that_invents_keys_does_not_fill_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.limits.replicas.share.MemoryTable", lambda: MemoryTable(keys=10))
+    monkeypatch.setattr("gateway.limits.replicas.link.ANSWER_SECONDS", 30.0)
+    slow = Limit("r", Counted.CONNECTIONS, rate=0.01)
+    with RedisServer(tmp_path) as redis:
+        store = ReplicaStore(Link(parse_place(redis.url), "mine"), time, OnFailure.DENY, None)
+        await store.start()
+
+        async def passes(key: str, client: str) -> bool:
+            try:
+                return isinstance(await store.take([Draw(slow, (key,), client=client)]), Taken)
+            except TooManyKeys:
+                return False
+
+        assert [await passes(f"{number}.test", "evil") for number in range(8)] == [True] * 5 + [False] * 3
+        assert await passes("new.test", "other")
+        assert not await passes("0.test", "other")
+        with Redis.from_url(redis.url) as client:
+            assert sum(1 for _ in client.scan_iter(f"{TAG}:r*")) == 6
+        await store.close()
+
+
 async def test_what_a_limit_in_report_mode_would_refuse_takes_nothing_in_redis_either(tmp_path: Path) -> None:
     shadow = Limit("r", Counted.CONNECTIONS, rate=0.01, report=True)
     with RedisServer(tmp_path) as redis:
@@ -279,6 +306,17 @@ async def test_no_more_ask_at_once_than_there_are_connections_however_many_bucke
     assert {type(outcome) for outcome in outcomes} == {Taken}
     assert 1 < link.most <= CONNECTIONS - 2
     await store.close()
+
+
+def test_what_was_drawn_ahead_is_not_lost_when_others_invent_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_of_replicas, "BUCKETS", 10)
+    busy = Draw(Limit("r", Counted.CONNECTIONS, rate=100.0, burst=20.0), ("busy",))
+    store = ReplicaStore(Link(parse_place("redis://127.0.0.1:1"), "mine"), time, OnFailure.DENY, None)
+    ahead = store._ahead(busy)
+    for number in range(30):
+        store._ahead(busy._replace(key=(str(number),)))
+        assert store._ahead(busy) is ahead
+    assert len(store._aheads) == 10
 
 
 class _Babbling(Link):

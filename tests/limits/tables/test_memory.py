@@ -1,5 +1,7 @@
 """Buckets in memory: bounded in number, forgotten when they say nothing any more."""
 
+from itertools import count
+
 import pytest
 
 from gateway.limits.tables.memory import MemoryTable
@@ -33,13 +35,44 @@ def test_if_one_lacks_the_others_are_as_they_were() -> None:
 def test_beyond_the_bound_new_keys_are_refused_until_old_ones_say_nothing_any_more() -> None:
     table = MemoryTable(keys=100)
     for key in range(100):
-        take_from(table, [Draw(RATE, (str(key),))], at(0))
+        take_from(table, [Draw(RATE, (str(key),), client=str(key))], at(0))
     with pytest.raises(TooManyKeys):
         take_from(table, [Draw(RATE, ("one more",))], at(0.5))
     assert isinstance(take_from(table, [Draw(RATE, ("0",))], at(0.5)), Lacking)  # what is known stays counted
     assert isinstance(take_from(table, [Draw(RATE, ("one more",))], at(1.5)), Taken)
     other = RATE._replace(name="other")
     assert isinstance(take_from(table, [Draw(other, ("a",))], at(1.5)), Taken)
+
+
+def test_who_invents_keys_meets_a_bound_of_their_own_and_leaves_the_others_room() -> None:
+    table = MemoryTable(keys=100)
+    assert [keys_of(table, who, at(0)) for who in ("evil", "worse")] == [50, 25]
+    assert all(isinstance(take_from(table, [Draw(RATE, (f"{who}.test",), client=who)], at(0)), Taken) for who in "abc")
+    assert isinstance(
+        take_from(table, [Draw(RATE, ("evil 0",), client="evil")], at(0.5)), Lacking
+    )  # nothing is forgiven
+    assert isinstance(take_from(table, [Draw(RATE, ("evil 0",), client="a")], at(0.5)), Lacking)
+    assert keys_of(table, "evil", at(2)) >= 50  # those of before say nothing any more
+
+
+def keys_of(table: MemoryTable, client: str, now: Now) -> int:
+    """How many new keys the client may have."""
+    for number in count():
+        try:
+            take_from(table, [Draw(RATE, (f"{client} {number}" + " later" * (now != at(0)),), client=client)], now)
+        except TooManyKeys:
+            return number
+    raise AssertionError
+
+
+def test_what_is_given_back_counts_for_its_client_no_more() -> None:
+    table = MemoryTable(keys=4)
+    take_from(table, [Draw(HELD, ("kept",), client="c")], at(0))
+    for number in range(100):
+        draws = [Draw(HELD, (str(number % 5),), client="c")]
+        assert isinstance(take_from(table, draws, at(0)), Taken)
+        put_back(table, draws)
+    assert len(table._buckets[HELD.name]._queue) <= 5
 
 
 def test_what_moved_already_is_owed() -> None:

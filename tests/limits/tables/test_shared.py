@@ -111,16 +111,36 @@ def test_a_limit_with_keys_without_end_leaves_the_others_room() -> None:
         assert _keys_of(table, RATE, at(2)) >= 12
 
 
-def _keys_of(table: SharedTable, limit: Limit, now: Now) -> int:
-    """How many new keys it may have."""
-    count = 0
+def _keys_of(table: SharedTable, limit: Limit, now: Now, client: str = "") -> int:
+    """How many new keys it may have, each of another client unless one is named."""
+    found = 0
     for key in range(1000):
+        name = f"{now.monotonic} {client} {key}" if now.monotonic else f"{client}{key}"
         try:
-            take_from(table, [Draw(limit, (f"{now.monotonic} {key}" if now.monotonic else str(key),))], now)
+            take_from(table, [Draw(limit, (name,), client=client or str(key))], now)
         except TooManyKeys:
             continue
-        count += 1
-    return count
+        found += 1
+    return found
+
+
+def test_who_invents_keys_meets_a_bound_of_their_own_and_leaves_the_others_room() -> None:
+    with memory(rows=256) as descriptor:
+        mine, another = (SharedTable(descriptor, slot, 256, 4, keys=100) for slot in range(2))
+        assert [_keys_of(mine, RATE, at(0), "evil"), _keys_of(another, RATE, at(0.001), "evil")] == [50, 0]
+        assert _keys_of(another, RATE, at(0), "worse") == 25
+        assert _keys_of(another, RATE, at(0), "other") == 13
+        assert isinstance(take_from(mine, [Draw(RATE, ("mine",), client="mine")], at(0)), Taken)
+        assert _keys_of(mine, HELD, at(0), "evil") == 50  # of each limit
+        assert _keys_of(another, RATE, at(1), "evil") >= 50  # those of before say nothing any more
+
+
+def test_what_says_nothing_any_more_is_uncounted() -> None:
+    """Else who came first would keep their part for ever."""
+    with memory(rows=256) as descriptor:
+        table = SharedTable(descriptor, 0, 256, 4, keys=100)
+        for second, client in enumerate("abcdefgh"):
+            assert _keys_of(table, RATE, at(second), client) >= 45
 
 
 def test_two_new_buckets_of_one_take_get_two_rows() -> None:

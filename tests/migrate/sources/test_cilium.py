@@ -1,7 +1,7 @@
 """Cilium's policies mean the same once they were imported, read beside them as its code makes expressions of them."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,6 +144,16 @@ def test_the_fixed_vectors_of_match_patterns(pattern: str, expected: set[str]) -
     assert bool(told) == (passing != theirs or pattern in ("sub*.example.com", "a.**.example.com"))
 
 
+def test_a_number_of_labels_is_told_with_what_is_nearest_here() -> None:
+    findings = Findings()
+    [selector] = documents({"matchPattern": "*.*.Example.com"})
+    assert patterns_of(selector, findings) == ()
+    [remark] = findings.having(Effect.LEFT_OUT)
+    assert remark.text == (
+        'matchPattern *.*.example.com: so many labels and no more or fewer; here "*.example.com" is any number'
+    )
+
+
 def test_every_wildcard_is_told_with_its_meaning() -> None:
     findings = Findings()
     [selector] = documents({"matchPattern": "*.example.com"})
@@ -263,3 +273,29 @@ def test_a_policy_for_all_pods_is_told_to_hold_for_all_clients() -> None:
     ours = gate(read_cilium_policies(documents(policy)))
     assert ours.passes("a.test:443")
     assert ours.texts(Effect.NOTE)[0] == "p speaks of every pod there, and of every client here"
+
+
+def clusterwide(labels: dict[str, str], *expressions: Mapping[str, object], rule: str = "egress") -> Gate:
+    selector = {"matchLabels": labels, "matchExpressions": list(expressions)}
+    to = [{"toFQDNs": [{"matchName": "a.test"}]}] if rule == "egress" else [{"toEntities": ["world"]}]
+    policy = {**spec_with(**{rule: to}), "kind": "CiliumClusterwideNetworkPolicy"}
+    policy["spec"] = {**policy["spec"], "endpointSelector": selector}
+    return gate(read_cilium_policies(documents(policy)))
+
+
+def test_a_clusterwide_policy_for_named_namespaces_is_for_their_pods() -> None:
+    several = {"key": "io.kubernetes.pod.namespace", "operator": "In", "values": ["one", "two"]}
+    ours = clusterwide({"app": "a"}, several)
+    assert ours.texts(Effect.LEFT_OUT) == []
+    assert [ours.passes("a.test:443", pod(name, app="a")) for name in ("one", "two", "three")] == [True, True, False]
+    assert not ours.passes("a.test:443", pod("one", app="b"))
+    ours = clusterwide({"k8s:io.kubernetes.pod.namespace": "two"}, several)
+    assert [ours.passes("a.test:443", pod(name)) for name in ("one", "two")] == [False, True]
+    ours = clusterwide({"k8s:io.kubernetes.pod.namespace": "three"}, several)
+    assert not any(ours.passes("a.test:443", pod(name)) for name in ("one", "two", "three"))
+
+
+def test_a_clusterwide_selector_without_a_namespace_is_told() -> None:
+    told = "a clusterwide selector without a namespace cannot be said"
+    assert clusterwide({"app": "a"}).texts(Effect.LEFT_OUT) == [told]
+    assert clusterwide({"app": "a"}, rule="egressDeny").texts(Effect.WIDER) == [told]

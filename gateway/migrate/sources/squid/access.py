@@ -10,7 +10,7 @@ from gateway.migrate.patterns import with_exceptions
 from gateway.migrate.sets import EVERY_ADDRESS, AddressSet, meant_by, special_purpose
 from gateway.migrate.sources.squid.acls import BUILT_IN, Acl, Entry, make_acl
 from gateway.migrate.sources.squid.boxes import REQUEST, TUNNEL, Box, Users
-from gateway.migrate.sources.squid.lines import Line, ListFile, entries, read_lines
+from gateway.migrate.sources.squid.lines import Find, Line, ListFile, entries, read_with_included
 from gateway.model.intent import Protocol
 
 MAX_BOXES = 5000
@@ -23,13 +23,14 @@ _MEANING_NOTHING = dict.fromkeys(("adaptation_access", "follow_x_forwarded_for")
 """The ending of lines that change nothing; other lines are `allow all`."""
 _LEAVES_TLS_ALONE = ("splice", "peek", "stare", "none")
 """Of `ssl_bump`; others end TLS, and then `http_access` judges what is inside, or end the connection."""
+_OF_SSL_BUMP = {"terminate": "ends connections by the name in TLS: narrow hosts to the names that it lets pass"}
 _NOT_CARRIED = ("ssl_bump", "cache_peer", "never_direct", "delay_access", "tcp_outgoing_address", "request_header_add")
 
 
-def read_squid(text: str, file: str, list_file: ListFile) -> Imported:
+def read_squid(text: str, file: str, list_file: ListFile, find: Find = lambda _pattern: ()) -> Imported:
     """Raises `Unreadable`."""
     imported = Imported()
-    lines = list(read_lines(text, file))
+    lines = list(read_with_included(text, file, list_file, find))
     if not any(line.words[0] in _PROOFS for line in lines):
         raise Unreadable(f"{file}: holds no {', '.join(_PROOFS[:-1])} or {_PROOFS[-1]}: is it a squid.conf?")
     _Access(imported, _acls(lines, list_file, imported), file).read(lines)
@@ -151,8 +152,11 @@ class _Access:
 
     def _who(self, origin: Origin, box: Box) -> Who | None:
         """The group of the clients of a box; None if there can be none."""
-        if box.users.all_but and box.users != Users():
-            self._imported.findings.left_out(origin.place, "a group of all users, or of all but some, cannot be said")
+        if box.users == Users(frozenset({""})):
+            text = "whoever has a password may; without identity.required in gateway.yaml whoever asks may"
+            self._imported.findings.left_out(origin.place, text, denies=True)
+        elif box.users.all_but and box.users != Users():
+            self._imported.findings.left_out(origin.place, "a group of all users but some cannot be said")
             return None
         if not box.users.all_but and not box.users.names - {""}:
             return None
@@ -187,9 +191,11 @@ def _largest(allowed: list[tuple[Line, Box]]) -> Iterator[tuple[Line, Box]]:
 def _remark(lines: Iterable[Line], file: str, imported: Imported) -> None:
     for line in lines:
         if line.words[0] in _MORE_ACCESS and line.words[-2:] != _MEANING_NOTHING.get(line.words[0], ("allow", "all")):
-            imported.findings.left_out(line.place, f"{line.words[0]} is not read, and may refuse", denies=True)
+            why = "names no file that is here" if line.words[0] == "include" else "is not read"
+            imported.findings.left_out(line.place, f"{line.words[0]} {why}, and may refuse", denies=True)
         elif line.words[0] == "ssl_bump" and line.words[1:] and line.words[1] not in _LEAVES_TLS_ALONE:
-            text = f"ssl_bump {line.words[1]} is not carried over, and requests inside of TLS may be refused by it"
+            does = _OF_SSL_BUMP.get(line.words[1], "requests inside of TLS may be refused by it")
+            text = f"ssl_bump {line.words[1]} is not carried over, and {does}"
             imported.findings.left_out(line.place, text, denies=True)
         elif line.words[0] in _NOT_CARRIED:
             imported.findings.left_out(line.place, f"{line.words[0]} is not carried over")

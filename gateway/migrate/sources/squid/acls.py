@@ -16,6 +16,7 @@ from gateway.model.addresses import WIDTH, Address, Network, network_of, parse_a
 from gateway.policy.rules import HostPattern, Reach
 
 NOTHING = frozenset[str]()
+_ELSEWHERE = {"cache_object", "ftp", "gopher", "urn", "wais", "whois"}
 Entry = tuple[str, str]
 
 
@@ -39,11 +40,12 @@ def make_acl(name: str, kind: str, place: str, values: Iterable[Entry], findings
     if make is None:
         return Acl(name, kind, place, known=False)
     listed = [(at, value) for at, value in values if not value.startswith("-")]
-    acl = make(Acl(name, kind, place), listed)
     if kind == "dstdomain":
         for at, value in listed:
             tell(findings, f"dstdomain {value} ({at})", _patterns(value))
-    return acl
+            if not _patterns(value) and parse_address(value) is None:
+                findings.note(at, f"dstdomain {value} matches no name, in squid neither")
+    return make(Acl(name, kind, place), listed)
 
 
 def _sources(acl: Acl, values: list[Entry]) -> Acl:
@@ -61,15 +63,12 @@ def _destinations(acl: Acl, values: list[Entry]) -> Acl:
 def _domains(acl: Acl, values: list[Entry]) -> Acl:
     patterns: list[HostPattern] = []
     literals: list[Network] = []
-    for place, value in values:
+    for _, value in values:
         address = parse_address(value)
         if address is not None:
             literals.append(network_of(address))
-            continue
-        found = _patterns(value)
-        if not found:
-            raise Unreadable(f"{place}: {value!r} is no domain")
-        patterns += found
+        else:
+            patterns += _patterns(value)
     acl.for_names = Box(names=Names(least(patterns)))
     acl.for_literals = Box(leads=addresses(literals))
     acl.networks = tuple(literals)
@@ -102,6 +101,14 @@ def _methods(acl: Acl, values: list[Entry]) -> Acl:
     return acl
 
 
+def _schemes(acl: Acl, values: list[Entry]) -> Acl:
+    """Schemes that no client can ask a gateway for, such as `cache_object`, as older files have the cache manager."""
+    if {value.lower() for _, value in values} <= _ELSEWHERE:
+        return _nothing(acl, values)
+    acl.known = False
+    return acl
+
+
 def _users(acl: Acl, values: list[Entry]) -> Acl:
     names = frozenset(value for _, value in values)
     users = Users(frozenset({""})) if "REQUIRED" in names else Users(names, all_but=False)
@@ -120,6 +127,7 @@ _KINDS: dict[str, Callable[[Acl, list[Entry]], Acl]] = {
     "dst": _destinations,
     "dstdomain": _domains,
     "port": _ports,
+    "proto": _schemes,
     "method": _methods,
     "proxy_auth": _users,
     "manager": _nothing,

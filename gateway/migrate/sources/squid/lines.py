@@ -1,16 +1,20 @@
 """squid.conf as lines of words: comments, quotes, and lines that end in a backslash."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from gateway.migrate.findings import Unreadable
 
 MAX_CHARACTERS = 16 << 20
+DEEPEST = 16
+"""Includes inside of includes, as in squid."""
 _WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
 
 ListFile = Callable[[str], str]
 """The text of a file that a list names by its path. Raises `Unreadable`."""
+Find = Callable[[str], Sequence[str]]
+"""The files that a pattern of `include` names, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +24,19 @@ class Line:
     place: str
     words: tuple[str, ...]
     quoted: frozenset[int]
+
+
+def read_with_included(text: str, file: str, list_file: ListFile, find: Find, depth: int = 0) -> Iterator[Line]:
+    """The lines of a file, and in the place of an `include` those of the files that it names; one that names no file
+    stays. Raises `Unreadable`."""
+    for line in read_lines(text, file):
+        found = [path for word in line.words[1:] for path in find(word)] if line.words[0] == "include" else []
+        if not found:
+            yield line
+        elif depth == DEEPEST:
+            raise Unreadable(f"{line.place}: includes are nested more than {DEEPEST} deep")
+        for path in found:
+            yield from read_with_included(list_file(path), path, list_file, find, depth + 1)
 
 
 def read_lines(text: str, file: str) -> Iterator[Line]:

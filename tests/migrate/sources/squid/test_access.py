@@ -199,13 +199,20 @@ def test_lists_in_files_are_read() -> None:
         ("follow_x_forwarded_for allow all\nhttp_access allow all", 0, 1),
         ("follow_x_forwarded_for deny all\nhttp_reply_access allow all\nhttp_access allow all", 0, 0),
         ("http_reply_access deny all\nadaptation_access filter deny all\nhttp_access allow all", 0, 1),
-        ("acl known proxy_auth REQUIRED\nhttp_access allow known\nhttp_access deny all", 2, 0),
+        ("acl known proxy_auth REQUIRED\nhttp_access allow known\nhttp_access deny all", 0, 1),
     ],
 )
 def test_what_cannot_be_carried_over_is_told_with_its_effect(access: str, left_out: int, wider: int) -> None:
     ours = gate(read_squid(access, "squid.conf", _no_file))
     found = len(ours.texts(Effect.LEFT_OUT)), len(ours.texts(Effect.WIDER))
     assert (min(found[0], 1), found[1]) == (min(left_out, 1), wider)
+
+
+def test_a_filter_by_names_in_tls_is_told_with_what_to_do() -> None:
+    text = "acl ok ssl::server_name .a.test\nssl_bump peek all\nssl_bump splice ok\nssl_bump terminate all\n"
+    ours = gate(read_squid(f"{text}http_access allow all\n", "squid.conf", _no_file))
+    [told] = ours.texts(Effect.WIDER)
+    assert told.endswith("ends connections by the name in TLS: narrow hosts to the names that it lets pass")
 
 
 def test_what_no_line_covers_goes_by_the_last_line_also_where_that_was_left_out() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.migrate.findings import Findings, Unreadable
+from gateway.migrate.findings import Effect, Findings, Unreadable
 from gateway.migrate.sets import AddressSet, addresses
 from gateway.migrate.sources.squid.acls import make_acl
 from gateway.migrate.sources.squid.boxes import REQUEST, TUNNEL, Box
@@ -43,15 +43,29 @@ def test_a_domain_with_a_dot_is_the_name_and_all_below() -> None:
     assert boxes("dstdomain", "b.test")[1].leads == AddressSet()
 
 
+def test_an_entry_that_is_no_domain_matches_nothing_and_is_told() -> None:
+    findings = Findings()
+    values = [("list:1", "a.test"), ("list:2", "*.b.test"), ("list:3", "c.test:443"), ("list:4", "192.0.2.7")]
+    acl = make_acl("a", "dstdomain", "x:1", values, findings)
+    assert set(acl.for_names.names.patterns) == set(patterns("a.test"))
+    assert [(remark.place, remark.text) for remark in findings.having(Effect.NOTE)] == [
+        ("list:2", "dstdomain *.b.test matches no name, in squid neither"),
+        ("list:3", "dstdomain c.test:443 matches no name, in squid neither"),
+    ]
+
+
 def test_ports_methods_and_users() -> None:
     assert boxes("port", "443", "1025-70000")[0].ports.ranges == ((443, 443), (1025, 65535))
     assert boxes("method", "CONNECT")[0].methods == {TUNNEL}
     assert not boxes("manager")[0]
+    assert not boxes("proto", "cache_object", "FTP")[0]
     assert boxes("proxy_auth", "-i", "ci")[0].users.names == {"ci"}
     assert "" in boxes("proxy_auth", "REQUIRED")[0].users.names
     assert REQUEST in Box().methods
 
 
-@pytest.mark.parametrize(("kind", "value"), [("url_regex", "x"), ("time", "MTWHF"), ("method", "POST")])
+@pytest.mark.parametrize(
+    ("kind", "value"), [("url_regex", "x"), ("time", "MTWHF"), ("method", "POST"), ("proto", "HTTP")]
+)
 def test_a_kind_that_no_policy_has_is_not_known(kind: str, value: str) -> None:
     assert not make_acl("a", kind, "x:1", [("x:1", value)], Findings()).known

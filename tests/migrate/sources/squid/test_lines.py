@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.migrate.findings import Unreadable
-from gateway.migrate.sources.squid.lines import MAX_CHARACTERS, entries, read_lines
+from gateway.migrate.sources.squid.lines import MAX_CHARACTERS, entries, read_lines, read_with_included
 
 
 def test_comments_quotes_and_continued_lines() -> None:
@@ -22,3 +22,22 @@ def test_a_quoted_word_is_a_file_with_an_entry_a_line() -> None:
 def test_a_large_file_is_refused() -> None:
     with pytest.raises(Unreadable, match="larger than 16 MiB"):
         list(read_lines("#" * (MAX_CHARACTERS + 1), "squid.conf"))
+
+
+FILES = {"a.conf": "acl a src 10.0.0.1\ninclude more/*\n", "b.conf": "acl b src 10.0.0.2\n"}
+
+
+def found(pattern: str) -> list[str]:
+    return {"conf.d/*": ["a.conf", "b.conf"], "loop.conf": ["loop.conf"]}.get(pattern, [])
+
+
+def test_lines_of_included_files_stand_in_the_place_of_their_include() -> None:
+    text = "http_port 3128\ninclude conf.d/* gone.conf\nhttp_access deny all\n"
+    lines = list(read_with_included(text, "squid.conf", FILES.__getitem__, found))
+    assert [line.place for line in lines] == ["squid.conf:1", "a.conf:1", "a.conf:2", "b.conf:1", "squid.conf:3"]
+    assert lines[2].words == ("include", "more/*")  # it names nothing: whoever looks for it will find it
+
+
+def test_a_file_that_includes_itself_is_refused() -> None:
+    with pytest.raises(Unreadable, match=r"^loop\.conf:1: includes are nested more than 16 deep"):
+        list(read_with_included("include loop.conf\n", "squid.conf", lambda _: "include loop.conf\n", found))
