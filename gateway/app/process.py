@@ -19,7 +19,7 @@ from gateway.app.configuration import Configuration, Materials
 from gateway.app.generation.reading import Read
 from gateway.app.identity.pods import Pods
 from gateway.app.inspection.material import trust_bundle
-from gateway.app.policy_in_force import PolicyInForce
+from gateway.app.reloads import Reloads
 from gateway.app.sockets import Sockets
 from gateway.app.watch import watch
 from gateway.app.workers.crew import Crew, CrewFailed
@@ -100,19 +100,17 @@ class GatewayProcess:
         self._flows = Ring()
         self._pods = Pods(settings)
         self._crew = build_crew(loop, settings, first.materials, sockets, self._flows, self._pods)
-        self._policy = PolicyInForce(first, read, self._crew.take)
+        self._reloads = Reloads(first, read, self._crew.take)
         self._admin = AdminServer(self, sockets.admin, sockets.health, settings.admin.token_file)
         self._metrics = Metrics(
             Sources(
-                counters=self._crew.counters,
+                counted=self._crew.snapshot,
                 tally=self._crew.tally,
                 policy_generation=lambda: self._crew.generation,
-                reload_succeeded=lambda: self._policy.reload_succeeded,
-                last_reload_time=lambda: self._policy.last_reload_time,
-                reload_seconds=lambda: self._policy.reload_seconds,
-                taken_time=lambda: self._policy.taken_time,
-                dns=self._crew.dns,
-                limits=self._crew.limits,
+                reload_succeeded=lambda: self._reloads.reload_succeeded,
+                last_reload_time=lambda: self._reloads.last_reload_time,
+                reload_seconds=lambda: self._reloads.reload_seconds,
+                taken_time=lambda: self._reloads.taken_time,
                 pods_age=lambda: self._pods.age,
             ),
             settings.telemetry.metrics.also,
@@ -130,7 +128,7 @@ class GatewayProcess:
         failure = _failure_of(failing, serving)
         self._stopping.set()
         serving.cancel()
-        await self._crew.drain(self._policy.settings.drain.timeout)
+        await self._crew.drain(self._reloads.settings.drain.timeout)
         _logger.info("drained")
         failing.cancel()
         await asyncio.wait({serving, failing})
@@ -143,11 +141,11 @@ class GatewayProcess:
     async def _serve(self) -> None:
         """Returns only by being cancelled."""
         self._pods.start()
-        await self._policy.begin()
+        await self._reloads.begin()
         await self._pods.first_list()
         await self._crew.start()
         _logger.info("%s", self._started())
-        await watch(lambda: self._policy.files, self._policy.follow)
+        await watch(lambda: self._reloads.files, self._reloads.follow)
 
     @property
     def flows(self) -> Ring:
@@ -168,16 +166,16 @@ class GatewayProcess:
 
     def authorities(self) -> bytes | None:
         """See `GatewayState`."""
-        return self._policy.published
+        return self._reloads.published
 
     def trust_bundle(self) -> bytes | None:
         """See `GatewayState`."""
-        published = self._policy.published
+        published = self._reloads.published
         return None if published is None else trust_bundle(published)
 
     async def reload(self) -> ReloadOutcome:
         """See `GatewayState`."""
-        return await self._policy.reload()
+        return await self._reloads.reload()
 
     async def tunnels(self) -> Sequence[OpenTunnel]:
         """See `GatewayState`."""
@@ -222,7 +220,7 @@ class GatewayProcess:
         if self._stopping.is_set():
             self._crew.cut_off()
         else:
-            connections, seconds = self._crew.tally().connections_open, self._policy.settings.drain.timeout
+            connections, seconds = self._crew.tally().connections_open, self._reloads.settings.drain.timeout
             _logger.info("draining %d connections, for %g s", connections, seconds)
             self._stopping.set()
             self._crew.refuse()
@@ -240,5 +238,5 @@ class GatewayProcess:
     def _started(self) -> str:
         size = self._crew.size
         workers = "1 worker" if size == 1 else f"{size} workers"
-        policy = f"policy generation {self._policy.generation}, {self._policy.rules} rules"
+        policy = f"policy generation {self._reloads.generation}, {self._reloads.rules} rules"
         return f"ready: {self._sockets}; {workers}; {policy}"

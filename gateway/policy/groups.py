@@ -1,18 +1,19 @@
 """The groups of a client, and whether it is in report mode.
 
 Every entry of a group's `match` is indexed by its most selective key, so that only the few entries that could match a
-client are checked, and only for what the key left open. Entries that ask only for a network are evaluated beforehand:
-an address inside a network is inside all networks around it, so each network's answer holds theirs too.
+client are checked, and only for what the key left open. Groups are added a few at a time, and taken down likewise.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from gateway.model.addresses import Address, Network
+from gateway.model.addresses import Address
 from gateway.model.client import Client
-from gateway.model.limits.limit import Applied, KeyPart
+from gateway.model.limits.limit import Applied, KeyPart, Limit
 from gateway.policy.rules import Group, Match, Mode
+from gateway.policy.tables.divided import SLICE, take_down
 from gateway.policy.tables.networks import NetworkTable
 
 REMEMBERED = 1024
@@ -37,7 +38,8 @@ class Membership:
 
 
 class GroupIndex:
-    """All groups of one policy. `looks_at_labels`: some of them ask for labels."""
+    """All groups of one policy; not changed any more once it is asked. `looks_at_labels`: some of them ask for
+    labels."""
 
     __slots__ = (
         "_by_namespace_label",
@@ -56,41 +58,58 @@ class GroupIndex:
         "looks_at_labels",
     )
 
-    def __init__(self, groups: Sequence[Group], default: Mode) -> None:
+    def __init__(self, groups: Iterable[Group], default: Mode) -> None:
         self._default = default
-        self._stated = {group.name: group.mode for group in groups if group.mode is not None}
+        self._stated: dict[str, Mode] = {}
         self._together: dict[frozenset[str], Membership] = {}
-        self._limits = {group.name: group.limits for group in groups if group.limits}
-        self._nobody = self._membership(frozenset())
-        # It might be in any group: if one enforces, so does it; that another reports does not help.
-        strictest = Mode.ENFORCE if Mode.ENFORCE in self._stated.values() else default
-        self._unknown = Membership(frozenset(), (), strictest, known=False)
-        networks: dict[Network, set[str]] = defaultdict(set)
+        self._limits: dict[str, Sequence[Limit]] = {}
+        self._nobody = Membership(frozenset(), (), default)
+        self._unknown = replace(self._nobody, known=False)
+        self._by_network: NetworkTable[frozenset[str]] = NetworkTable()
         self._by_user: dict[str, list[_Entry]] = defaultdict(list)
         self._by_spiffe: dict[str, list[_Entry]] = defaultdict(list)
         self._by_workload: dict[tuple[str, str | None], list[_Entry]] = defaultdict(list)
         self._by_namespace_label: dict[tuple[str, str], list[_Entry]] = defaultdict(list)
-        self._of_pods = [(match, group.name) for group in groups for match in group.match if _asks_for_pod(match)]
-        self.looks_at_labels = any(match.labels or match.namespace_labels for match, _ in self._of_pods)
+        self._of_pods: list[tuple[Match, str]] = []
+        self.looks_at_labels = False
         self._provable: dict[str, list[Match]] = defaultdict(list)
+        self.add(groups)
+
+    def add(self, groups: Iterable[Group]) -> None:
+        """Some more."""
         for group in groups:
-            for match in group.match:
-                if _is_provable(match):
-                    self._provable[group.name].append(match)
-                if match.user is not None:
-                    self._by_user[match.user].append((_left(replace(match, user=None)), group.name))
-                elif match.spiffe is not None:
-                    self._by_spiffe[match.spiffe].append((_left(replace(match, spiffe=None)), group.name))
-                elif match.namespace is not None:
-                    rest = _left(replace(match, namespace=None, service_account=None))
-                    self._by_workload[match.namespace, match.service_account].append((rest, group.name))
-                elif match.namespace_labels:
-                    first, *others = match.namespace_labels
-                    rest = _left(replace(match, namespace_labels=tuple(others)))
-                    self._by_namespace_label[first].append((rest, group.name))
-                elif match.cidr is not None:
-                    networks[match.cidr].add(group.name)
-        self._by_network = self._answer_networks(networks)
+            self._add(group)
+
+    def _add(self, group: Group) -> None:
+        if group.mode is not None:
+            self._stated[group.name] = group.mode
+        if group.mode is Mode.ENFORCE:
+            # An unknown client might be in any group: if one enforces, so does it; that another reports does not help.
+            self._unknown = replace(self._unknown, mode=Mode.ENFORCE)
+        if group.limits:
+            self._limits[group.name] = group.limits
+        for match in group.match:
+            self._add_entry(match, group.name)
+
+    def _add_entry(self, match: Match, name: str) -> None:
+        self.looks_at_labels = self.looks_at_labels or bool(match.labels or match.namespace_labels)
+        if _asks_for_pod(match):
+            self._of_pods.append((match, name))
+        if _is_provable(match):
+            self._provable[name].append(match)
+        if match.user is not None:
+            self._by_user[match.user].append((_left(replace(match, user=None)), name))
+        elif match.spiffe is not None:
+            self._by_spiffe[match.spiffe].append((_left(replace(match, spiffe=None)), name))
+        elif match.namespace is not None:
+            rest = _left(replace(match, namespace=None, service_account=None))
+            self._by_workload[match.namespace, match.service_account].append((rest, name))
+        elif match.namespace_labels:
+            first, *others = match.namespace_labels
+            rest = _left(replace(match, namespace_labels=tuple(others)))
+            self._by_namespace_label[first].append((rest, name))
+        elif match.cidr is not None:
+            self._by_network.add(match.cidr, (self._by_network.at(match.cidr) or frozenset()) | {name})
 
     def membership_of(self, client: Client) -> Membership:
         """All that the client's facts make it a member of."""
@@ -113,7 +132,10 @@ class GroupIndex:
 
     def membership_at(self, address: Address) -> Membership:
         """What the address alone makes a client a member of."""
-        return self._by_network.longest(address) or self._nobody
+        around = self._by_network.find(address)
+        if not around:
+            return self._nobody
+        return self._membership(around[0] if len(around) == 1 else frozenset().union(*around))
 
     def provable_at(self, address: Address, group: str) -> bool:
         """Whether credentials sent from `address` could make a client a member of `group`."""
@@ -149,15 +171,15 @@ class GroupIndex:
             return Mode.ENFORCE
         return Mode.REPORT if stated else self._default
 
-    def _answer_networks(self, networks: dict[Network, set[str]]) -> NetworkTable[Membership]:
-        table = NetworkTable({network: (network.length, names) for network, names in networks.items()})
-        answers = {}
-        for network in networks:
-            base = Address(network.version, network.value)
-            around = [names for length, names in table.find(base) if length <= network.length]
-            names = frozenset[str]().union(*around)
-            answers[network] = self._membership(names)
-        return NetworkTable(answers)
+    def take_down(self) -> Iterator[None]:
+        """Empty it, a slice before each yield; for an index that nobody asks any more."""
+        yield from self._by_network.take_down()
+        entries: list[dict[Any, Any]] = [self._by_user, self._by_spiffe, self._by_workload, self._by_namespace_label]
+        for table in (*entries, self._provable, self._limits, self._stated, self._together):
+            yield from take_down(table)
+        while self._of_pods:
+            del self._of_pods[-SLICE:]
+            yield
 
     def _entries(self, client: Client) -> Iterator[_Entry]:
         if client.user is not None:

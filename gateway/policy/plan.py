@@ -16,6 +16,7 @@ from gateway.policy.candidates import Bucket, Candidate, build_bucket, build_can
 from gateway.policy.groups import GroupIndex
 from gateway.policy.parts import (
     DestinationSlice,
+    GroupSlice,
     HostSlice,
     Kind,
     NetworkSlice,
@@ -26,9 +27,10 @@ from gateway.policy.parts import (
     parts_of,
 )
 from gateway.policy.rules import Action, AddressPolicy, Mode, Policy, Rule
+from gateway.policy.tables.divided import SLICE
 from gateway.policy.tables.hosts import HostTable
 from gateway.policy.tables.networks import NetworkTable, network_set
-from gateway.policy.tables.packed import SLICE, Packed, PackedTable
+from gateway.policy.tables.packed import Packed, PackedTable
 
 MOST_PERMITS = 4096
 """Of one generation that are kept; about 0.7 kB each."""
@@ -129,8 +131,8 @@ class TakenDown(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """One generation. `report_only` is the candidate of the built-in rule of that name. `policy` holds its rules only
-    where it was built at one go; `candidates` are all of them, in the order of the files."""
+    """One generation. `report_only` is the candidate of the built-in rule of that name. `policy` holds its rules
+    and groups only where it was built at one go; `candidates` are all rules, in the order of the files."""
 
     generation: int
     policy: Policy
@@ -163,6 +165,7 @@ class Rules:
         for tier in (self.platform, *self.teams.values()):
             yield from tier.hosts.take_down()
             yield from tier.networks.take_down()
+        yield from self.groups.take_down()
         while self.candidates:
             del self.candidates[-SLICE:]
             yield
@@ -178,7 +181,7 @@ def build_rules(policy: Policy, generation: int, secret: bytes = bytes(16)) -> R
 
 
 class Assembly:
-    """Puts one generation together from the parts of its policy, each taken in a few milliseconds at most.
+    """Puts one generation together from the parts of its policy, each taken in about a millisecond.
 
     Whoever assembles a policy that serves already takes a part a turn of the loop.
     """
@@ -186,6 +189,7 @@ class Assembly:
     def __init__(self, generation: int) -> None:
         self._generation = generation
         self._policy: Policy | None = None
+        self._groups = GroupIndex((), Mode.ENFORCE)
         self._candidates: list[Candidate] = []
         self._destinations: list[Destination] = []
         self._expiries: set[float] = set()
@@ -198,6 +202,8 @@ class Assembly:
         match part:
             case Outline():
                 self._open(part)
+            case GroupSlice():
+                self._groups.add(part.groups)
             case RuleSlice():
                 self._candidates += map(self._candidate, part.rules, part.names_exactly)
             case DestinationSlice():
@@ -222,7 +228,7 @@ class Assembly:
             generation=self._generation,
             policy=policy,
             default_mode=policy.mode,
-            groups=GroupIndex(policy.groups, policy.mode),
+            groups=self._groups,
             platform=self._tiers.pop(None),
             teams={namespace: tier for namespace, tier in self._tiers.items() if namespace is not None},
             addresses=_index_addresses(policy.addresses),
@@ -234,6 +240,7 @@ class Assembly:
 
     def _open(self, outline: Outline) -> None:
         self._policy = outline.policy
+        self._groups = GroupIndex((), outline.policy.mode)
         for tier in outline.tiers:
             hosts, networks = tier.packed_hosts, tier.packed_networks
             self._tiers[tier.namespace] = TierIndex(

@@ -7,6 +7,7 @@ here alone. The table in docs/operations.md lists every metric.
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 import psutil
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, generate_latest
@@ -39,6 +40,19 @@ class Tally:
     workers_lost: int
 
 
+class Counted(Protocol):
+    """What one process that serves, or all of them together, counted since the start, and their current readings."""
+
+    @property
+    def counters(self) -> Counters: ...
+
+    @property
+    def dns(self) -> DnsReadings: ...
+
+    @property
+    def limits(self) -> LimitReadings: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Sources:
     """Readings of other rooms, taken at every scrape, maybe from another thread; none may block.
@@ -48,15 +62,13 @@ class Sources:
     since the API server said which pods there are, None before it did and where they are not looked at.
     """
 
-    counters: Callable[[], Counters]
+    counted: Callable[[], Counted]
     tally: Callable[[], Tally]
     policy_generation: Callable[[], int]
     reload_succeeded: Callable[[], bool]
     last_reload_time: Callable[[], float | None]
     reload_seconds: Callable[[], float | None]
     taken_time: Callable[[], float]
-    dns: Callable[[], DnsReadings]
-    limits: Callable[[], LimitReadings]
     pods_age: Callable[[], float | None]
 
 
@@ -67,7 +79,7 @@ class Metrics:
         self._sources = sources
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(Families(self._families))
-        self._registry.register(FamiliarNames(sources.counters, also))
+        self._registry.register(FamiliarNames(lambda: sources.counted().counters, also))
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
 
@@ -78,22 +90,20 @@ class Metrics:
     def _families(self) -> Iterator[Family]:
         sources = self._sources
         tally = sources.tally()
-        yield from of_serving(sources.counters(), tally, sources.policy_generation(), sources.dns(), sources.limits())
+        yield from of_serving(sources.counted(), tally, sources.policy_generation())
         yield from _of_crew(tally)
         yield from _of_reloads(sources)
         if (age := sources.pods_age()) is not None:
             yield gauge("egress.kubernetes.silence", "s", "Since the API server was heard last.", age)
 
 
-def of_serving(
-    counters: Counters, tally: Tally, generation: int, dns: DnsReadings, limits: LimitReadings
-) -> Iterator[Family]:
+def of_serving(counted: Counted, tally: Tally, generation: int) -> Iterator[Family]:
     """Families of one process that serves, or of all of them together."""
-    yield from of_counters(counters)
+    yield from of_counters(counted.counters)
     yield from _of_work(tally)
     yield gauge("egress.policy.generation", "", "The rules in force.", generation)
-    yield from of_dns(dns)
-    yield from of_limits(limits)
+    yield from of_dns(counted.dns)
+    yield from of_limits(counted.limits)
 
 
 def _of_work(tally: Tally) -> Iterator[Family]:

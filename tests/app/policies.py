@@ -9,7 +9,7 @@ from gateway.app.generation.entrances import Entrances
 from gateway.app.generation.frames import Frame, contents_of, dump
 from gateway.app.generation.in_force import InForce
 from gateway.app.generation.reading import Read, ReadFailed
-from gateway.app.policy_in_force import PolicyInForce
+from gateway.app.reloads import Reloads
 from gateway.model.addresses import Address
 from gateway.settings.problems import ConfigErrors
 
@@ -28,7 +28,7 @@ def load(path: Path) -> Configuration:
     return load_configuration(Sources(policy=path), {})
 
 
-class Here(PolicyInForce):
+class Here(Reloads):
     """The policy of a process that serves by itself: `serving` is what its connections are judged by."""
 
     def __init__(

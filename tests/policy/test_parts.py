@@ -10,10 +10,10 @@ import pytest
 from gateway.model.addresses import Address
 from gateway.policy import parts
 from gateway.policy.groups import GroupIndex
-from gateway.policy.parts import DestinationSlice, HostSlice, Outline, PackedSlice, RuleSlice, parts_of
+from gateway.policy.parts import DestinationSlice, GroupSlice, HostSlice, Outline, PackedSlice, RuleSlice, parts_of
 from gateway.policy.plan import Assembly, Rules, TakenDown
 from gateway.policy.rules import Policy, Tier
-from tests.policy.builders import ask, build, deny, permitted, rule
+from tests.policy.builders import ask, build, client, deny, group, permitted, rule
 from tests.policy.test_verdicts import check_against_naive
 
 SECRET = bytes(range(16))
@@ -75,12 +75,15 @@ def test_long_lists_of_networks_are_packed_by_prefix_and_their_rule_opens_them()
     assert ask(rules, "10.7.208.1:443").rule is None
 
 
-def test_no_part_holds_more_than_a_thousand_entries() -> None:
-    many = [rule(f"r{number}", f"h{number}.test") for number in range(3000)]
-    policy = build(*many, deny("feed", " ".join(lists(3000)))).policy
+def test_no_part_holds_more_than_five_hundred_entries() -> None:
+    many = [rule(f"r{number}", f"h{number}.test", clients=f"g{number}") for number in range(3000)]
+    groups = [group(f"g{number}", cidr=f"10.0.{number >> 8}.{number & 255}/32") for number in range(3000)]
+    policy = build(*many, *groups, deny("feed", " ".join(lists(3000)))).policy
     sizes = []
     for part in parts_of(policy, SECRET):
         match part:
+            case GroupSlice():
+                sizes.append(len(part.groups))
             case RuleSlice():
                 sizes.append(len(part.rules))
                 assert all(one.hosts == () for one in part.rules)
@@ -90,7 +93,7 @@ def test_no_part_holds_more_than_a_thousand_entries() -> None:
                 sizes.append(len(part.names))
             case _:
                 assert len(pickle.dumps(part)) < 40_000
-    assert max(sizes) <= 1000
+    assert max(sizes) <= 500
 
 
 def test_a_rule_of_a_team_without_a_namespace_is_a_fault_of_ours() -> None:
@@ -104,11 +107,14 @@ def test_nothing_is_assembled_without_an_outline() -> None:
 
 
 def test_rules_that_were_taken_down_let_nothing_pass_and_are_empty() -> None:
-    rules = build(*[rule(f"r{number}", f"h{number}.test") for number in range(2500)])
+    members = [group(f"g{number}", user=f"u{number}") for number in range(1000)]
+    rules = build(*[rule(f"r{number}", f"h{number}.test") for number in range(2500)], *members)
+    assert rules.groups.membership_of(client(user="u7")).listed == ("g7",)
     permit = permitted(ask(rules, "h7.test:443"))
     slices = sum(1 for _ in rules.take_down())
-    assert slices >= 6
+    assert slices >= 24
     assert (rules.candidates, rules.platform.hosts.find("h8.test")) == ([], [])
+    assert rules.groups.membership_of(client(user="u7")).listed == ()
     with pytest.raises(TakenDown):
         ask(rules, "h7.test:443")
     assert permit.rule.name.endswith("#r7")

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.exposition.families import Family
@@ -22,27 +23,31 @@ TALLY = Tally(
 LIMITS = LimitReadings({("r.connections", "passed"): 4}, 1)
 
 
+class _Counted(NamedTuple):
+    counters: Counters
+    dns: DnsReadings
+    limits: LimitReadings = LIMITS
+
+
 def sources(
     counters: Counters, last_reload_time: float | None = 1.8e9, questions: QuestionCounters | None = None
 ) -> Sources:
     """`TALLY`, generation 7, and a reload that failed."""
     return Sources(
-        counters=lambda: counters,
+        counted=lambda: _Counted(counters, _dns(questions)),
         tally=lambda: TALLY,
         policy_generation=lambda: 7,
         reload_succeeded=lambda: False,
         last_reload_time=lambda: last_reload_time,
         reload_seconds=lambda: None if last_reload_time is None else 0.25,
         taken_time=lambda: 1.7e9,
-        limits=lambda: LIMITS,
-        dns=lambda: _dns(questions),
         pods_age=lambda: 1.5,
     )
 
 
 def process_families(counters: Counters) -> Iterator[Family]:
     """Of one process that has done the same."""
-    return of_serving(counters, TALLY, 7, _dns(None), LIMITS)
+    return of_serving(_Counted(counters, _dns(None)), TALLY, 7)
 
 
 def _dns(questions: QuestionCounters | None) -> DnsReadings:

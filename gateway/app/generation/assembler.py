@@ -37,7 +37,7 @@ class Assembler:
         self._head: Head | None = None
 
     def take(self, content: Content) -> None:
-        """Add the next content, in order. Takes a few milliseconds at most."""
+        """Add the next content, in order. Takes about a millisecond."""
         match content:
             case Head():
                 self._head = content

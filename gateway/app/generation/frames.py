@@ -22,7 +22,7 @@ from gateway.settings.source.files import Stamp
 from gateway.settings.source.places import Document, MarkedMapping
 
 Frame = bytes
-"""One pickled `Content`: at most 1,000 entries, a few milliseconds to take over."""
+"""One pickled `Content`: at most 500 entries, about a millisecond to take over."""
 
 
 @dataclass(frozen=True, slots=True)

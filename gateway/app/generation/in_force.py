@@ -9,10 +9,10 @@ from gateway.app.followers import Follower
 from gateway.app.generation.assembler import Assembler, Generation, OwnAddresses, same_identities
 from gateway.app.generation.entrances import Entrances
 from gateway.app.generation.frames import Frame, Head, load
+from gateway.app.generation.own_addresses import own_addresses
 from gateway.app.identity.cluster import Cluster
 from gateway.app.identity.sources import build_identifier
 from gateway.app.inspection.in_force import InspectionPlan, plan_inspection
-from gateway.app.own_addresses import own_addresses
 from gateway.app.resolving import ResolverPlan, load_transport
 from gateway.model.addresses import Address
 from gateway.policy.plan import Rules

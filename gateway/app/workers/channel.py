@@ -1,7 +1,7 @@
-"""Frames between a supervisor and a worker, over a pair of sockets: length, kind, body.
+"""Messages between a supervisor and a worker, over a pair of sockets: length, kind, body.
 
 Either side may be slow: `send` waits until the peer reads, `post` drops what would have to wait. Neither side can make
-the other hold much: a frame has a bound, and what is not read stays with its sender.
+the other hold much: a message has a bound, and what is not read stays with its sender.
 """
 
 import asyncio
@@ -10,19 +10,19 @@ import struct
 from enum import IntEnum
 from typing import NamedTuple
 
-FRAME_BYTES = 256 * 1024 * 1024
+MESSAGE_BYTES = 256 * 1024 * 1024
 POST_BYTES = 1024 * 1024  # unread bytes from which on `post` drops
 
 _HEAD = struct.Struct("!IB")
 
 
 class Kind(IntEnum):
-    """The type of a frame. Down: from the supervisor, pickled by code of this program or empty. Up: from a worker,
+    """The type of a message. Down: from the supervisor, pickled by code of this program or empty. Up: from a worker,
     which reads what strangers send: JSON, and nothing that could be more than data."""
 
     START = 1  # down: a `Start`
     GENERATION = 2  # down: the number of the one that follows
-    SLICE = 3  # down: a frame of it, as it was read
+    FRAME = 3  # down: a frame of it, as it was read
     TAKE = 8  # down: it is complete, put it in force
     REOPEN_LOGS = 4  # down
     RETIRE = 5  # down: accept no more, others do; end when all connections have ended
@@ -37,8 +37,8 @@ class Kind(IntEnum):
     KEPT = 20  # up: why the last one could not be taken; the one before stays in force
 
 
-class Frame(NamedTuple):
-    """One message."""
+class Message(NamedTuple):
+    """As it was received."""
 
     kind: Kind
     body: bytes
@@ -57,13 +57,13 @@ class Channel:
         self._bound = bound
 
     @classmethod
-    async def over(cls, sock: socket.socket, bound: int = FRAME_BYTES) -> "Channel":
+    async def over(cls, sock: socket.socket, bound: int = MESSAGE_BYTES) -> "Channel":
         """Over a connected socket, owned from here on. `bound` is the longest body that may come in."""
         reader, writer = await asyncio.open_unix_connection(sock=sock)
         return cls(reader, writer, bound)
 
     async def send(self, kind: Kind, body: bytes = b"") -> None:
-        """Write a frame and wait until the peer has room for the next. Silently lost if the peer is gone: that shows
+        """Write a message and wait until the peer has room for the next. Silently lost if the peer is gone: that shows
         where this end reads."""
         self._write(kind, body)
         try:
@@ -72,23 +72,23 @@ class Channel:
             return
 
     def post(self, kind: Kind, body: bytes = b"") -> bool:
-        """Write a frame without waiting; False, and nothing is written, if too much waits already."""
+        """Write a message without waiting; False, and nothing is written, if too much waits already."""
         if self._writer.transport.get_write_buffer_size() > POST_BYTES:
             return False
         self._write(kind, body)
         return True
 
-    async def receive(self) -> Frame | None:
-        """The next frame; None at the end of the stream. Raises `ChannelBroken`."""
+    async def receive(self) -> Message | None:
+        """The next message; None at the end of the stream. Raises `ChannelBroken`."""
         try:
             length, kind = _HEAD.unpack(await self._reader.readexactly(_HEAD.size))
             if length > self._bound:
-                raise ChannelBroken(f"a frame of {length} bytes")
-            return Frame(Kind(kind), await self._reader.readexactly(length))
+                raise ChannelBroken(f"a message of {length} bytes")
+            return Message(Kind(kind), await self._reader.readexactly(length))
         except (asyncio.IncompleteReadError, ConnectionError):
             return None
         except ValueError:
-            raise ChannelBroken("a frame of an unknown kind") from None
+            raise ChannelBroken("a message of an unknown kind") from None
 
     def close(self) -> None:
         """Write what is queued and close. Idempotent."""

@@ -5,10 +5,8 @@ from typing import Protocol
 
 from gateway.admin.state import LimitFill, OpenTunnel
 from gateway.app.generation.frames import Frame, Head
-from gateway.telemetry.counters import Counters
-from gateway.telemetry.limits import LimitReadings
+from gateway.app.live.snapshot import Snapshot
 from gateway.telemetry.metrics import Tally
-from gateway.telemetry.questions import DnsReadings
 
 
 class CrewFailed(Exception):
@@ -16,7 +14,7 @@ class CrewFailed(Exception):
 
 
 class Crew(Protocol):
-    """`counters`, `dns`, `limits` and `tally` may be called in another thread; everything else belongs to the loop."""
+    """`snapshot` and `tally` may be called in another thread; everything else belongs to the loop."""
 
     @property
     def size(self) -> int:
@@ -83,16 +81,8 @@ class Crew(Protocol):
         """Returns when the crew has given up."""
         ...
 
-    def counters(self) -> Counters:
-        """The counts of all members."""
-        ...
-
-    def dns(self) -> DnsReadings:
-        """The name resolution of all members."""
-        ...
-
-    def limits(self) -> LimitReadings:
-        """The limits of all members."""
+    def snapshot(self) -> Snapshot:
+        """The counts and readings of all members."""
         ...
 
     def tally(self) -> Tally:

@@ -10,30 +10,28 @@ import logging
 import signal
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.admin.state import LimitFill, OpenTunnel
 from gateway.app.configuration import Materials, as_started
 from gateway.app.generation.frames import Frame, Head, load
 from gateway.app.live.limiting import merged_fills
+from gateway.app.live.snapshot import Snapshot
 from gateway.app.sockets import Sockets
 from gateway.app.workers.channel import Kind
 from gateway.app.workers.crew import CrewFailed
-from gateway.app.workers.member import PROGRAM, Generation, Member
+from gateway.app.workers.member import PROGRAM, Delivery, Member
 from gateway.app.workers.messages import Topic, limit_fill, open_tunnel
 from gateway.app.workers.past import Roll
+from gateway.app.workers.patience import Failures, Patience
 from gateway.app.workers.seats import Seats
 from gateway.model.errors import ConfigError
 from gateway.settings.gateway import GatewaySettings
-from gateway.telemetry.counters import Counters
 from gateway.telemetry.flows.ring import Ring
 from gateway.telemetry.ledger import create_turns
-from gateway.telemetry.limits import LimitReadings
 from gateway.telemetry.logs.sinks import check_writable
 from gateway.telemetry.metrics import Tally
-from gateway.telemetry.questions import DnsReadings
 
 if TYPE_CHECKING:
     from gateway.kubernetes.watching import Watching
@@ -43,14 +41,18 @@ TAKE_SECONDS = 60.0
 _logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """With workers that end: one that served for `healthy` seconds counts as healthy; of others at one place `failures`
-    in a row are tolerated. Before a replacement there is a `pause`, doubled with every failure in a row."""
+class _Standing(NamedTuple):
+    """What a worker that is started now begins with, and the generation that it gets then."""
 
-    healthy: float = 30.0
-    failures: int = 6
-    pause: float = 0.1
+    settings: GatewaySettings
+    materials: Materials
+    newest: Delivery | None = None
+
+    def followed_by(self, head: Head, newest: Delivery) -> "_Standing":
+        """When that generation is taken. Certificates of changed listeners wait for a restart, as these do."""
+        same_listeners = head.settings.listeners == self.settings.listeners
+        materials = head.materials if same_listeners else self.materials
+        return _Standing(as_started(head.settings, self.settings), materials, newest)
 
 
 class Fleet:
@@ -68,18 +70,15 @@ class Fleet:
     ) -> None:
         """Raises `ConfigError` for a log that cannot be written."""
         _check_logs(settings)
-        self._settings = settings
+        self._standing = _Standing(settings, materials)
         self._flows = flows or Ring()
-        self._materials = materials
-        self._patience = patience or Patience()
         self._program = program
         self._pods = pods
         self._sockets = sockets
         self._turns = create_turns()
         self._seats = Seats(self.size)
-        self._newest: Generation | None = None
         self._current: dict[int, Member] = {}
-        self._failures = dict.fromkeys(range(self.size), 0)
+        self._failures = Failures(patience or Patience())
         self._roll = Roll()  # one reference: other threads read it atomically
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed: asyncio.Future[CrewFailed] = asyncio.get_running_loop().create_future()
@@ -115,28 +114,25 @@ class Fleet:
         if not isinstance(head, Head):
             raise TypeError("the first frame is no head")
         _check_logs(head.settings)
-        before = self._settings, self._materials, self._newest
-        if head.settings.listeners == self._settings.listeners:
-            self._materials = head.materials
-        self._settings = as_started(head.settings, self._settings)
-        self._newest = generation = Generation(number, whole)
-        self._give(generation)
+        before, newest = self._standing, Delivery(number, whole)
+        self._standing = before.followed_by(head, newest)
+        self._give(newest)
         try:
             async with asyncio.timeout(TAKE_SECONDS):
                 await self._all_judge_by(number)
         except ConfigError:
-            self._settings, self._materials, self._newest = before
-            await self._go_back_to(before[2])
+            self._standing = before
+            await self._go_back_to(before.newest)
             raise
         except TimeoutError:
             _logger.warning("after %g s not every worker judges by generation %d", TAKE_SECONDS, number)
         return head
 
-    def _give(self, generation: Generation) -> None:
+    def _give(self, newest: Delivery) -> None:
         for member in self._roll.members:
-            self._in_background(member.give(generation))
+            self._in_background(member.give(newest))
 
-    async def _go_back_to(self, former: Generation | None) -> None:
+    async def _go_back_to(self, former: Delivery | None) -> None:
         """One could not take what others have taken: all return to the generation before."""
         if former is not None:
             self._give(former)
@@ -175,17 +171,18 @@ class Fleet:
 
     async def _add(self, index: int) -> Member:
         seat = self._seats.take()
+        settings, materials, _ = self._standing
         try:
             member = await Member.start(
-                index, self._settings, self._materials, self._sockets, self._turns, seat, self._flows, self._program
+                index, settings, materials, self._sockets, self._turns, seat, self._flows, self._program
             )
         except BaseException:
             self._seats.leave(seat)
             raise
         self._roll = self._roll.with_one_more(member)
         self._in_background(self._follow(member))
-        if self._newest is not None:
-            self._in_background(member.give(self._newest))
+        if self._standing.newest is not None:
+            self._in_background(member.give(self._standing.newest))
         if self._ends:
             self._in_background(member.end(0.0))
         return member
@@ -209,33 +206,28 @@ class Fleet:
             "worker %d (pid %d) %s: %d connections ended with it uncounted, %d records are lost",
             *(member.index, member.pid, member.fault or _described(status), missing, member.ledger.owed),
         )
-        if self._current.get(member.index) is member and not self._ends:
+        try:
             await self._replace(member)
+        except CrewFailed as given_up:
+            if not self._failed.done():
+                self._failed.set_result(given_up)
 
     async def _replace(self, gone: Member) -> None:
-        """Another one at its place, after a pause that doubles with every failure in a row."""
+        """Another one at its place, as long as nobody else is there. Raises `CrewFailed`."""
         index, lived = gone.index, time.monotonic() - gone.started_at
-        while self._current[index] is gone and not self._ends:
-            failures = self._failures[index] = 1 if lived > self._patience.healthy else self._failures[index] + 1
-            if failures > self._patience.failures:
-                self._give_up(f"worker {index} failed {failures} times in a row, the last one after {lived:.1f} s")
-                return
-            await asyncio.sleep(self._patience.pause * 2 ** (failures - 1))
-            if self._current[index] is gone and not self._ends:
+        while self._is_missing(gone):
+            await asyncio.sleep(self._failures.pause_after(index, lived))
+            if self._is_missing(gone):
                 try:
                     self._put(await self._add(index))
                 except OSError:
-                    if self._is_over():
+                    if self._ends or self._failed.done():
                         return  # its sockets are closed already
                     _logger.exception("worker %d cannot be started", index)
                     lived = 0.0
 
-    def _is_over(self) -> bool:
-        return self._ends or self._failed.done()
-
-    def _give_up(self, why: str) -> None:
-        if not self._failed.done():
-            self._failed.set_result(CrewFailed(why))
+    def _is_missing(self, gone: Member) -> bool:
+        return self._current.get(gone.index) is gone and not self._ends
 
     async def failure(self) -> CrewFailed:
         """See `Crew`."""
@@ -273,7 +265,7 @@ class Fleet:
             return f"the new worker {index} did not come to serve: the old one stays"
         old = self._current[index]
         self._put(fresh)
-        await old.end(self._settings.drain.timeout, Kind.RETIRE)
+        await old.end(self._standing.settings.drain.timeout, Kind.RETIRE)
         return None
 
     def refuse(self) -> None:
@@ -323,17 +315,9 @@ class Fleet:
 
     # ---------------------------------------------------------------------------------------------------- what they did
 
-    def counters(self) -> Counters:
+    def snapshot(self) -> Snapshot:
         """See `Crew`."""
-        return self._roll.counters()
-
-    def dns(self) -> DnsReadings:
-        """See `Crew`."""
-        return self._roll.dns()
-
-    def limits(self) -> LimitReadings:
-        """See `Crew`."""
-        return self._roll.limits()
+        return self._roll.snapshot()
 
     def tally(self) -> Tally:
         """See `Crew`."""

@@ -10,18 +10,16 @@ from gateway.app.generation.entrances import Entrances
 from gateway.app.generation.frames import Frame, Head
 from gateway.app.generation.in_force import InForce
 from gateway.app.identity.cluster import Cluster
+from gateway.app.live.snapshot import Snapshot
+from gateway.app.serving import Serving
 from gateway.app.sockets import Sockets
 from gateway.app.workers.crew import CrewFailed
-from gateway.app.workers.serving import Serving
 from gateway.kubernetes.directory import Directory
 from gateway.settings.gateway import GatewaySettings
-from gateway.telemetry.counters import Counters
 from gateway.telemetry.flows.outlet import Pass
 from gateway.telemetry.flows.ring import Ring
 from gateway.telemetry.ledger import Ledger
-from gateway.telemetry.limits import LimitReadings
 from gateway.telemetry.metrics import Tally
-from gateway.telemetry.questions import DnsReadings
 
 
 class Local:
@@ -105,17 +103,9 @@ class Local:
         never: asyncio.Future[CrewFailed] = asyncio.get_running_loop().create_future()
         return await never
 
-    def counters(self) -> Counters:
+    def snapshot(self) -> Snapshot:
         """See `Crew`."""
-        return self._serving.snapshot().counters
-
-    def dns(self) -> DnsReadings:
-        """See `Crew`."""
-        return self._serving.snapshot().dns
-
-    def limits(self) -> LimitReadings:
-        """See `Crew`."""
-        return self._serving.snapshot().limits
+        return self._serving.snapshot()
 
     def tally(self) -> Tally:
         """See `Crew`."""

@@ -11,17 +11,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.app.configuration import Materials
+from gateway.app.generation.frames import Frame
 from gateway.app.live.limiting import Seat
+from gateway.app.live.snapshot import Snapshot
 from gateway.app.sockets import Sockets
-from gateway.app.workers.channel import Channel, ChannelBroken, Frame, Kind
+from gateway.app.workers.channel import Channel, ChannelBroken, Kind, Message
 from gateway.app.workers.messages import (
     Answer,
     Question,
-    Snapshot,
     Start,
     Topic,
     decode_number,
     decode_problem,
+    decode_snapshot,
     encode_changes,
     encode_number,
 )
@@ -30,7 +32,7 @@ from gateway.settings.gateway import GatewaySettings
 from gateway.telemetry.flows.ring import Ring
 from gateway.telemetry.ledger import Ledger, create_page
 
-UP_FRAME_BYTES = 16 * 1024 * 1024  # the largest frame of a worker: its counts, 10,000 series at most
+UP_BYTES = 16 * 1024 * 1024  # the largest message of a worker: its counts, 10,000 series at most
 ANSWER_SECONDS = 10.0
 ANSWER_ITEMS = 1_000_000  # more tunnels than a process can have
 GRACE_SECONDS = 15.0  # after its drain, for logs that are slow to write
@@ -41,11 +43,11 @@ if TYPE_CHECKING:
 PROGRAM = (sys.executable, "-P", "-m", "gateway.app.workers.worker")
 
 
-class Generation(NamedTuple):
-    """One that every worker gets, also one that is started later. Frames are passed on as they were read."""
+class Delivery(NamedTuple):
+    """A generation for every worker, also for one that is started later. Frames are passed on as they were read."""
 
     number: int
-    frames: Sequence[bytes]
+    frames: Sequence[Frame]
 
 
 @dataclass(slots=True)
@@ -78,7 +80,7 @@ class Member:
         self._equipped = asyncio.Event()
         self._questions = 0
         self._asked: dict[int, _Asked] = {}
-        self._wanted: Generation | None = None
+        self._wanted: Delivery | None = None
         self._unanswered = 0  # generations that were sent and neither taken nor refused yet
 
     @classmethod
@@ -112,7 +114,7 @@ class Member:
         finally:
             theirs.close()
             os.close(page)
-        channel = await Channel.over(ours, UP_FRAME_BYTES)
+        channel = await Channel.over(ours, UP_BYTES)
         start = Start(settings, materials, sockets.addresses(), proxies, page, turns, seat)
         await channel.send(Kind.START, start.encode())
         return cls(index, process, channel, ledger, seat, flows)
@@ -125,8 +127,8 @@ class Member:
     async def follow(self) -> int:
         """Receive what it sends until its end; returns its exit status, minus the signal's number if one ended it."""
         try:
-            while (frame := await self._channel.receive()) is not None:
-                self._hear(frame)
+            while (message := await self._channel.receive()) is not None:
+                self._hear(message)
         except ChannelBroken as fault:
             self.fault = str(fault)
             self.kill()
@@ -139,7 +141,7 @@ class Member:
         self.changed.set()
         return status
 
-    def give(self, newest: Generation) -> Coroutine[Any, Any, None]:
+    def give(self, newest: Delivery) -> Coroutine[Any, Any, None]:
         """Send it a generation, frame by frame as fast as it reads, in the returned task. One that does not read gets
         the newest of many when it does; those between are not kept for it."""
         self._wanted = newest
@@ -151,11 +153,11 @@ class Member:
         async with self._giving:
             await self._equipped.wait()
             while self._wanted is not None:
-                generation, self._wanted = self._wanted, None
+                delivery, self._wanted = self._wanted, None
                 self._unanswered += 1
-                await self._channel.send(Kind.GENERATION, encode_number(generation.number))
-                for frame in generation.frames:
-                    await self._channel.send(Kind.SLICE, frame)
+                await self._channel.send(Kind.GENERATION, encode_number(delivery.number))
+                for frame in delivery.frames:
+                    await self._channel.send(Kind.FRAME, frame)
                 await self._channel.send(Kind.TAKE)
 
     async def equip(self, pods: "Watching | None") -> None:
@@ -220,7 +222,7 @@ class Member:
         return asked.items
 
     def say(self, kind: Kind) -> bool:
-        """Send a frame without waiting; False: it is not sent, for too much waits unread."""
+        """Send a message without waiting; False: it is not sent, for too much waits unread."""
         return self._channel.post(kind)
 
     def kill(self) -> None:
@@ -228,21 +230,21 @@ class Member:
         if self._process.returncode is None:
             self._process.kill()
 
-    def _hear(self, frame: Frame) -> None:
-        match frame.kind:
+    def _hear(self, message: Message) -> None:
+        match message.kind:
             case Kind.COUNTS:
-                self.snapshot = Snapshot.decode(frame.body)
+                self.snapshot = decode_snapshot(message.body)
             case Kind.TAKEN:
-                self.generation = int(decode_number(frame.body))
+                self.generation = int(decode_number(message.body))
                 self._hear_of_generation("")
             case Kind.KEPT:
-                self._hear_of_generation(decode_problem(frame.body))
+                self._hear_of_generation(decode_problem(message.body))
             case Kind.ANSWER:
-                self._hear_answer(Answer.decode(frame.body))
+                self._hear_answer(Answer.decode(message.body))
             case Kind.FLOWS:
-                self._flows.put(frame.body)
+                self._flows.put(message.body)
             case _:
-                raise ChannelBroken(f"{frame.kind.name} is nothing that a worker says")
+                raise ChannelBroken(f"{message.kind.name} is nothing that a worker says")
 
     def _hear_of_generation(self, refusal: str) -> None:
         self.refusal = refusal

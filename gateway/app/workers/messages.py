@@ -1,8 +1,8 @@
-"""Bodies of frames. What comes from a worker is checked like a stranger's."""
+"""Bodies of messages. What comes from a worker is checked like a stranger's."""
 
 import pickle
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -11,13 +11,11 @@ import orjson
 from gateway.admin.state import LimitFill, OpenTunnel
 from gateway.app.configuration import Materials
 from gateway.app.live.limiting import Seat
+from gateway.app.live.snapshot import Snapshot
 from gateway.app.workers.channel import ChannelBroken
 from gateway.kubernetes.directory import Change
 from gateway.model.addresses import Address
 from gateway.settings.gateway import GatewaySettings
-from gateway.telemetry.counters import Counters
-from gateway.telemetry.limits import LimitReadings
-from gateway.telemetry.questions import DnsReadings
 
 PROBLEM_CHARACTERS = 2000
 
@@ -45,40 +43,8 @@ class Start:
         """For the worker, which trusts its supervisor. Raises `ChannelBroken`."""
         start = pickle.loads(body)  # noqa: S301  # from our own supervisor, over a socket that only it holds
         if not isinstance(start, Start):
-            raise ChannelBroken("the first frame is no start")
+            raise ChannelBroken("the first message is no start")
         return start
-
-
-@dataclass(slots=True)
-class Snapshot:
-    """What a worker has counted since it started, and its current readings."""
-
-    counters: Counters = field(default_factory=Counters)
-    tunnels_open: int = 0
-    dns: DnsReadings = field(default_factory=DnsReadings)
-    limits: LimitReadings = field(default_factory=LimitReadings)
-
-    def add(self, other: "Snapshot") -> None:
-        """Sum up both."""
-        self.counters.add(other.counters.state())
-        self.tunnels_open += other.tunnels_open
-        self.dns = self.dns.merged_with(other.dns)
-        self.limits = self.limits.merged_with(other.limits)
-
-    def encode(self) -> bytes:
-        """For the worker."""
-        return orjson.dumps([self.counters.state(), self.tunnels_open, self.dns.state(), self.limits.state()])
-
-    @staticmethod
-    def decode(body: bytes) -> "Snapshot":
-        """For the supervisor. Raises `ChannelBroken`."""
-        try:
-            counted, tunnels_open, dns, limits = _list(orjson.loads(body))
-            snapshot = Snapshot(Counters(), int(tunnels_open), DnsReadings.read(dns), LimitReadings.read(limits))
-            snapshot.counters.add(counted)
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise ChannelBroken("counts that are none") from error
-        return snapshot
 
 
 class Topic(StrEnum):
@@ -146,6 +112,19 @@ def limit_fill(item: Any) -> LimitFill:
     except TypeError as error:
         raise ChannelBroken("a limit that is none") from error
     return replace(fill, key=tuple(map(str, fill.key)))
+
+
+def encode_snapshot(snapshot: Snapshot) -> bytes:
+    """For the worker."""
+    return orjson.dumps(snapshot.state())
+
+
+def decode_snapshot(body: bytes) -> Snapshot:
+    """For the supervisor. Raises `ChannelBroken`."""
+    try:
+        return Snapshot.read(_list(orjson.loads(body)))
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise ChannelBroken("counts that are none") from error
 
 
 def encode_changes(changes: Sequence[Change]) -> bytes:

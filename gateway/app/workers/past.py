@@ -1,16 +1,13 @@
 """Sums over all workers: counts never go back, and what ended with a worker is counted as lost."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import reduce
 
+from gateway.app.live.snapshot import Snapshot
 from gateway.app.workers.member import Member
-from gateway.app.workers.messages import Snapshot
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.counting import SERIES_LIMIT
-from gateway.telemetry.limits import LimitReadings
 from gateway.telemetry.metrics import Tally
-from gateway.telemetry.questions import DnsReadings
 
 MOST_SERIES = 10 * SERIES_LIMIT
 """Of all workers together. Each of them told apart the first ones that it met, and these are not the same: summed up
@@ -31,9 +28,7 @@ class Past:
 
     def with_one_more(self, gone: Member) -> "Past":
         """A new one, so that who reads this one meanwhile reads one state."""
-        both = Snapshot(Counters(MOST_SERIES))
-        for snapshot in (self.snapshot, gone.snapshot):
-            both.add(snapshot)
+        both = _sum([self.snapshot, gone.snapshot])
         both.tunnels_open, both.dns, both.limits = 0, both.dns.past(), both.limits.past()
         ledger = gone.ledger
         return Past(
@@ -61,22 +56,9 @@ class Roll:
         """A worker has ended."""
         return Roll(self.past.with_one_more(gone), tuple(other for other in self.members if other is not gone))
 
-    def counters(self) -> Counters:
-        """What all of them counted."""
-        total = Counters(MOST_SERIES)
-        for snapshot in (self.past.snapshot, *(member.snapshot for member in self.members)):
-            total.add(snapshot.counters.state())
-        return total
-
-    def dns(self) -> DnsReadings:
-        """The name resolution of all workers."""
-        told = (member.snapshot.dns for member in self.members)
-        return reduce(DnsReadings.merged_with, told, self.past.snapshot.dns)
-
-    def limits(self) -> LimitReadings:
-        """The limits of all workers."""
-        told = (member.snapshot.limits for member in self.members)
-        return reduce(LimitReadings.merged_with, told, self.past.snapshot.limits)
+    def snapshot(self) -> Snapshot:
+        """What all of them counted, and the readings of the living."""
+        return _sum([self.past.snapshot, *(member.snapshot for member in self.members)])
 
     def tally(self, serving: Mapping[int, int]) -> Tally:
         """The totals of all workers; `serving` are the process ids of those that serve, by place."""
@@ -91,3 +73,10 @@ class Roll:
             workers=serving,
             workers_lost=past.workers_lost,
         )
+
+
+def _sum(snapshots: Iterable[Snapshot]) -> Snapshot:
+    total = Snapshot(Counters(MOST_SERIES))
+    for snapshot in snapshots:
+        total.add(snapshot)
+    return total

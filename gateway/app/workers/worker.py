@@ -18,10 +18,11 @@ from typing import Any, NamedTuple
 import uvloop
 
 from gateway.app.generation.entrances import Entrances
-from gateway.app.generation.frames import Frame as GenerationFrame
+from gateway.app.generation.frames import Frame
 from gateway.app.generation.in_force import InForce
 from gateway.app.identity.cluster import Cluster, build_directory
-from gateway.app.workers.channel import Channel, ChannelBroken, Frame, Kind
+from gateway.app.serving import Serving
+from gateway.app.workers.channel import Channel, ChannelBroken, Kind, Message
 from gateway.app.workers.messages import (
     Answer,
     Question,
@@ -31,8 +32,8 @@ from gateway.app.workers.messages import (
     decode_number,
     encode_number,
     encode_problem,
+    encode_snapshot,
 )
-from gateway.app.workers.serving import Serving
 from gateway.model.errors import ConfigError
 from gateway.telemetry.ledger import Ledger
 
@@ -56,7 +57,7 @@ class _SupervisorGone(Exception):
 
 
 class Worker:
-    """Obeys the frames of the channel, and reports its counts."""
+    """Obeys what comes down the channel, and reports its counts."""
 
     def __init__(self, channel: Channel, serving: Serving, in_force: InForce) -> None:
         self._channel = channel
@@ -79,7 +80,7 @@ class Worker:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-        await self._channel.send(Kind.COUNTS, self._serving.snapshot().encode())
+        await self._channel.send(Kind.COUNTS, encode_snapshot(self._serving.snapshot()))
         self._channel.close()
 
     async def _obey(self) -> None:
@@ -91,32 +92,32 @@ class Worker:
             seconds = self._in_force.settings.drain.timeout if self._in_force.number else 0.0
             self._end.set_result(End(seconds, refusing=True))
 
-    async def _hear(self) -> Frame:
-        frame = await self._channel.receive()
-        if frame is None:
+    async def _hear(self) -> Message:
+        message = await self._channel.receive()
+        if message is None:
             raise _SupervisorGone
-        return frame
+        return message
 
-    async def _do(self, frame: Frame) -> None:
-        match frame.kind:
+    async def _do(self, message: Message) -> None:
+        match message.kind:
             case Kind.GENERATION:
-                await self._take(int(decode_number(frame.body)))
+                await self._take(int(decode_number(message.body)))
             case Kind.PODS if (pods := self._in_force.cluster.directory) is not None:
-                for change in decode_changes(frame.body):
+                for change in decode_changes(message.body):
                     pods.apply(change)
             case Kind.REOPEN_LOGS:
                 self._serving.recorder.reopen()
             case Kind.ASK:
-                answering = asyncio.create_task(self._answer(Question.decode(frame.body)), name="answer")
+                answering = asyncio.create_task(self._answer(Question.decode(message.body)), name="answer")
                 self._answering.add(answering)
                 answering.add_done_callback(self._answering.discard)
             case Kind.RETIRE | Kind.DRAIN:
-                self._end_with(End(decode_number(frame.body), refusing=frame.kind is Kind.DRAIN))
+                self._end_with(End(decode_number(message.body), refusing=message.kind is Kind.DRAIN))
             case Kind.CUT_OFF:
                 self._end_with(End(0.0, refusing=True))
                 self._serving.connections.cut_off()
             case _:
-                raise ChannelBroken(f"{frame.kind.name} is nothing that a supervisor says now")
+                raise ChannelBroken(f"{message.kind.name} is nothing that a supervisor says now")
 
     async def _take(self, number: int) -> None:
         async with contextlib.aclosing(self._frames()) as frames:
@@ -134,7 +135,7 @@ class Worker:
             self._has_started = True
         await self._channel.send(Kind.TAKEN, encode_number(number))
 
-    async def _keep(self, error: Exception, rest: AsyncGenerator[GenerationFrame, None]) -> None:
+    async def _keep(self, error: Exception, rest: AsyncGenerator[Frame, None]) -> None:
         """Keep what is in force, with all connections, and tell the supervisor why."""
         async for _ in rest:
             pass
@@ -144,13 +145,13 @@ class Worker:
             why = "internal error: the log has its traceback"
         await self._channel.send(Kind.KEPT, encode_problem(why))
 
-    async def _frames(self) -> AsyncGenerator[GenerationFrame, None]:
+    async def _frames(self) -> AsyncGenerator[Frame, None]:
         """Those of one generation. Other messages that the supervisor sends in between are obeyed in between."""
-        while (frame := await self._hear()).kind is not Kind.TAKE:
-            if frame.kind is Kind.SLICE:
-                yield frame.body
+        while (message := await self._hear()).kind is not Kind.TAKE:
+            if message.kind is Kind.FRAME:
+                yield message.body
             else:
-                await self._do(frame)
+                await self._do(message)
 
     async def _answer(self, question: Question) -> None:
         """In pieces: the answer may be long, and other messages are sent between them."""
@@ -177,7 +178,7 @@ class Worker:
         reported = b""
         while True:
             await asyncio.sleep(REPORT_SECONDS)
-            counts = self._serving.snapshot().encode()
+            counts = encode_snapshot(self._serving.snapshot())
             if counts != reported and self._channel.post(Kind.COUNTS, counts):
                 reported = counts
 

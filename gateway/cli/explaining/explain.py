@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from gateway.app.own_addresses import own_addresses
+from gateway.app.generation.own_addresses import own_addresses
 from gateway.cli.console import answers, complaints, say
 from gateway.cli.explaining.cures import cure_for, near_misses, proposed_rule
 from gateway.cli.explaining.question import parse_client, parse_question, parse_request

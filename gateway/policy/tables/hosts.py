@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import Final, Generic, TypeVar
 
 from gateway.policy.rules import HostPattern, Reach
-from gateway.policy.tables.packed import Packed, take_down
+from gateway.policy.tables.divided import Divided, Entries, is_full, take_down
+from gateway.policy.tables.packed import Packed
 
 T = TypeVar("T")
 
@@ -29,18 +30,27 @@ class HostTable(Generic[T]):
     __slots__ = ("_any", "_below", "_child", "_exact", "_packed", "_tables")
 
     def __init__(self, entries: Mapping[HostPattern, T] | None = None, packed: Packed[T] | None = None) -> None:
-        self._tables: dict[Reach, dict[str, T]] = {reach: {} for reach in Reach}
-        self._exact = self._tables[Reach.EXACT]
-        self._child = self._tables[Reach.CHILD]
-        self._below = self._tables[Reach.BELOW]
-        self._any = self._tables[Reach.ANY]
+        self._tables: dict[Reach, Entries[str, T]] = {reach: {} for reach in Reach}
+        self._any: dict[str, T] = {}
+        self._tables[Reach.ANY] = self._any
+        self._name_tables()
         self._packed = packed
         for pattern, value in (entries or {}).items():
             self.add(pattern.reach, pattern.name, value)
 
     def add(self, reach: Reach, name: str, value: T) -> None:
         """One pattern more; the last value of a pattern counts."""
-        self._tables[reach][name] = value
+        table = self._tables[reach]
+        if is_full(table):
+            table = self._tables[reach] = Divided(table)
+            self._name_tables()
+        table[name] = value
+
+    def _name_tables(self) -> None:
+        """For `find`: to look one up by its `Reach` takes longer than to look up a name in it."""
+        self._exact = self._tables[Reach.EXACT]
+        self._child = self._tables[Reach.CHILD]
+        self._below = self._tables[Reach.BELOW]
 
     def find(self, name: str) -> list[T]:
         """The values of all patterns that cover `name`, the most specific first."""

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from gateway.model.addresses import WIDTH, Address, Network, Version
-from gateway.policy.tables.packed import Packed, take_down
+from gateway.policy.tables.divided import Divided, Entries, is_full, take_down
+from gateway.policy.tables.packed import Packed
 
 T = TypeVar("T")
 
@@ -34,25 +35,37 @@ class NetworkTable(Generic[T]):
         packed_lengths: Iterable[tuple[Version, int]] = (),
     ) -> None:
         # The longest prefix first: the smallest shift.
-        self._by_length: dict[Version, tuple[tuple[int, dict[int, T]], ...]] = {4: (), 6: ()}
+        self._by_length: dict[Version, tuple[tuple[int, Entries[int, T]], ...]] = {4: (), 6: ()}
         self._packed = packed
         for version, length in packed_lengths:
-            self._table(version, WIDTH[version] - length)
+            self._put(version, WIDTH[version] - length, {})
         for network, value in (entries or {}).items():
             self.add(network, value)
 
     def add(self, network: Network, value: T) -> None:
         """One network more; the last value of a network counts."""
-        shift = WIDTH[network.version] - network.length
-        self._table(network.version, shift)[network.value >> shift] = value
+        version, shift = network.version, WIDTH[network.version] - network.length
+        table = self._of_length(version, shift)
+        if table is None:
+            table = self._put(version, shift, {})
+        elif is_full(table):
+            table = self._put(version, shift, Divided(table))
+        table[network.value >> shift] = value
 
-    def _table(self, version: Version, shift: int) -> dict[int, T]:
-        for known, table in self._by_length[version]:
-            if known == shift:
-                return table
-        fresh: dict[int, T] = {}
-        self._by_length[version] = tuple(sorted((*self._by_length[version], (shift, fresh)), key=lambda item: item[0]))
-        return fresh
+    def at(self, network: Network) -> T | None:
+        """The value of this very network, unless it is packed."""
+        shift = WIDTH[network.version] - network.length
+        table = self._of_length(network.version, shift)
+        return None if table is None else table.get(network.value >> shift)
+
+    def _of_length(self, version: Version, shift: int) -> Entries[int, T] | None:
+        return next((table for known, table in self._by_length[version] if known == shift), None)
+
+    def _put(self, version: Version, shift: int, table: Entries[int, T]) -> Entries[int, T]:
+        """As the table of that length."""
+        others = (other for other in self._by_length[version] if other[0] != shift)
+        self._by_length[version] = tuple(sorted((*others, (shift, table)), key=lambda item: item[0]))
+        return table
 
     def find(self, address: Address) -> list[T]:
         """The values of all networks that hold `address`, the longest prefix first."""

@@ -15,14 +15,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import accumulate
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
+
+from gateway.policy.tables.divided import SLICE
 
 T = TypeVar("T")
 
 PIECE = 800
 """Entries that a piece holds, more or less: of names 24 KiB."""
-SLICE = 250
-"""Entries of a container that are freed at once."""
 PIECES = 8
 """Pieces that are freed at once."""
 LONGEST_KEY = 255
@@ -100,14 +100,6 @@ class Packed(Generic[T]):
         while self._values:
             del self._values[-SLICE:]
             yield
-
-
-def take_down(entries: dict[Any, Any]) -> Iterator[None]:
-    """Empty a dictionary, `SLICE` entries before each yield."""
-    while entries:
-        for _ in range(min(SLICE, len(entries))):
-            entries.popitem()
-        yield
 
 
 def pack(count: int, entries: Iterable[tuple[bytes, int]], secret: bytes) -> Iterator[PackedPiece]:

@@ -98,7 +98,7 @@ async def test_a_reload_changes_what_exchanges_are_looked_at_by_and_leaves_those
 
 def test_who_declares_none_does_not_load_what_they_need() -> None:
     program = (
-        "import sys, gateway.app.configuration, gateway.app.workers.serving;"
+        "import sys, gateway.app.configuration, gateway.app.serving;"
         "sys.exit(' '.join({'re2', 'brotli', 'gateway.app.inspection.inspectors'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

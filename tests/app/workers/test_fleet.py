@@ -16,8 +16,9 @@ from gateway.app.generation.frames import contents_of, dump
 from gateway.app.generation.reading import ReadFailed
 from gateway.app.sockets import bind_sockets
 from gateway.app.workers.crew import CrewFailed
-from gateway.app.workers.fleet import Fleet, Patience
+from gateway.app.workers.fleet import Fleet
 from gateway.app.workers.member import PROGRAM
+from gateway.app.workers.patience import Patience
 from gateway.model.errors import ConfigError
 from tests.app.policies import load, text, write
 
@@ -230,7 +231,7 @@ async def test_a_worker_that_says_what_none_says_is_ended(tmp_path: Path, caplog
         await it.fleet.take(1, it.frames())
         with pytest.raises(CrewFailed):
             await it.fleet.start()
-        assert "a frame of 1195725856 bytes" in caplog.text
+        assert "a message of 1195725856 bytes" in caplog.text
 
 
 async def test_replacing_gives_every_place_a_new_worker_while_the_old_one_serves(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from gateway.app.live.snapshot import Snapshot
 from gateway.app.workers import past
-from gateway.app.workers.messages import Snapshot
 from gateway.app.workers.past import Roll
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.ledger import Ledger
@@ -32,8 +32,8 @@ def test_no_count_goes_back_when_workers_end_that_told_other_rules_apart(monkeyp
     first: Any = FakeMember(*"abcd")
     second: Any = FakeMember(*"efgh")
     roll = Roll().with_one_more(first).with_one_more(second)
-    counted = roll.counters().connections
+    counted = roll.snapshot().counters.connections
     assert sum(counted.values()) == 40
     for gone in (second, first):
         roll = roll.without(gone)
-        assert roll.counters().connections == counted
+        assert roll.snapshot().counters.connections == counted

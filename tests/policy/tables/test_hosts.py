@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.policy.rules import HostPattern, Reach
+from gateway.policy.tables import divided
 from gateway.policy.tables.hosts import HostTable
 from tests.policy.builders import patterns
 
@@ -66,6 +67,11 @@ def _exactly(name: str) -> HostPattern:
 
 
 def test_the_index_finds_what_a_naive_matcher_finds_in_the_same_order() -> None:
+    check_against_naive(HostTable[HostPattern])
+
+
+def test_a_table_that_was_divided_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(divided, "WHOLE", 1)
     check_against_naive(HostTable[HostPattern])
 
 

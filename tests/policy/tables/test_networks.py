@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.model.addresses import WIDTH, Address, Network, Version
+from gateway.policy.tables import divided
 from gateway.policy.tables.networks import NetworkTable, network_set
 from tests.policy.builders import address, network, networks
 
@@ -44,6 +45,11 @@ def check_against_naive(table_type: type[NetworkTable[Network]]) -> None:
 
 
 def test_the_table_finds_every_network_around_an_address_the_longest_first() -> None:
+    check_against_naive(NetworkTable[Network])
+
+
+def test_a_table_that_was_divided_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(divided, "WHOLE", 1)
     check_against_naive(NetworkTable[Network])
 
 

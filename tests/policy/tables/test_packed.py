@@ -7,7 +7,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from gateway.policy.tables import packed
-from gateway.policy.tables.packed import PIECE, PIECES, SLICE, PackedTable, pack, take_down
+from gateway.policy.tables.packed import PIECE, PIECES, PackedTable, pack
 
 SECRET = b"0123456789abcdef"
 Entries = dict[bytes, int]
@@ -98,8 +98,3 @@ def test_a_table_is_taken_down_in_slices() -> None:
 def test_other_secrets_make_other_tables() -> None:
     entries = {f"h{number}".encode(): number for number in range(1000)}
     assert list(pack(len(entries), entries.items(), SECRET)) != list(pack(len(entries), entries.items(), bytes(16)))
-
-
-def test_a_dictionary_is_taken_down_in_slices() -> None:
-    entries = dict.fromkeys(range(2 * SLICE + 1))
-    assert [len(entries) for _ in take_down(entries)] == [SLICE + 1, 1, 0]

@@ -1,4 +1,7 @@
-"""The policy in force, and reloads: all or nothing, the last good generation stays until a newer one has taken over."""
+"""Reloads, and the first generation: all or nothing, the last good one stays until a newer one has taken over.
+
+Where connections are served a generation is put together (`generation/in_force.py`); here only its head is known.
+"""
 
 import asyncio
 import contextlib
@@ -22,7 +25,7 @@ then nothing has changed."""
 _logger = logging.getLogger(__name__)
 
 
-class PolicyInForce:
+class Reloads:
     """Keeps number and head of the generation that `take` has put in force. `published` are the certificates of the
     inspection's authority, PEM, None where nothing is inspected. `last_reload_time` and `taken_time` are Unix time;
     `reload_seconds` is how long the last attempt took."""

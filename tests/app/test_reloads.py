@@ -14,9 +14,9 @@ from gateway.admin.state import ReloadOutcome
 from gateway.app.configuration import Configuration, Sources, load_configuration
 from gateway.app.generation.frames import Frame, Head
 from gateway.app.generation.frames import load as load_frame
+from gateway.app.generation.own_addresses import own_addresses
 from gateway.app.generation.reading import ReaderLost
-from gateway.app.own_addresses import own_addresses
-from gateway.app.policy_in_force import PolicyInForce
+from gateway.app.reloads import Reloads
 from gateway.model.addresses import Address
 from gateway.serve.identify import CertificateNames, PasswordFile
 from tests.app.policies import Here, begun, in_force, load, reading, rules_of, text, write
@@ -108,7 +108,7 @@ async def test_the_loop_turns_while_a_long_list_is_made_ready_at_the_start(file:
 
     turning = asyncio.create_task(turn())
     await asyncio.sleep(0)
-    await PolicyInForce(load(file), reading(lambda: load(file)), take).begin()
+    await Reloads(load(file), reading(lambda: load(file)), take).begin()
     turning.cancel()
 
 

@@ -17,10 +17,10 @@ from gateway.app.live.limiting import Limiting, Seat
 from gateway.app.live.listing import close_tunnel, list_tunnels
 from gateway.app.live.reevaluation import Reevaluation
 from gateway.app.live.secrets import SecretsInForce
+from gateway.app.live.snapshot import Snapshot
 from gateway.app.resolving import ResolverPlan
 from gateway.app.sockets import NamedSockets, transparent_listeners
 from gateway.app.watch import watch
-from gateway.app.workers.messages import Snapshot
 from gateway.net.listener import Listener
 from gateway.settings.gateway import GatewaySettings
 from gateway.telemetry.counters import Counters
@@ -113,8 +113,7 @@ class Serving:
 
     def _families(self) -> Iterator[Family]:
         """The families that this process exports over OTLP."""
-        snapshot = self.snapshot()
-        return of_serving(snapshot.counters, self.tally({}), self._in_force.number, snapshot.dns, snapshot.limits)
+        return of_serving(self.snapshot(), self.tally({}), self._in_force.number)
 
     async def tunnels(self) -> Sequence[OpenTunnel]:
         """What is open now."""

@@ -6,7 +6,7 @@ from collections import namedtuple
 import psutil
 import pytest
 
-from gateway.app.own_addresses import own_addresses
+from gateway.app.generation.own_addresses import own_addresses
 from gateway.model.addresses import Address, parse_address
 
 _Entry = namedtuple("_Entry", "family address")

@@ -1,0 +1,38 @@
+"""What a serving process has counted since it started, and its current readings."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.telemetry.counters import Counters
+from gateway.telemetry.limits import LimitReadings
+from gateway.telemetry.questions import DnsReadings
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """Fulfils `metrics.Counted`."""
+
+    counters: Counters = field(default_factory=Counters)
+    tunnels_open: int = 0
+    dns: DnsReadings = field(default_factory=DnsReadings)
+    limits: LimitReadings = field(default_factory=LimitReadings)
+
+    def add(self, other: "Snapshot") -> None:
+        """Sum up both."""
+        self.counters.add(other.counters.state())
+        self.tunnels_open += other.tunnels_open
+        self.dns = self.dns.merged_with(other.dns)
+        self.limits = self.limits.merged_with(other.limits)
+
+    def state(self) -> Sequence[Any]:
+        """For JSON; `read` reads it."""
+        return [self.counters.state(), self.tunnels_open, self.dns.state(), self.limits.state()]
+
+    @staticmethod
+    def read(state: Any) -> "Snapshot":
+        """Raises LookupError, TypeError, ValueError or AttributeError for what is none."""
+        counted, tunnels_open, dns, limits = state
+        snapshot = Snapshot(Counters(), int(tunnels_open), DnsReadings.read(dns), LimitReadings.read(limits))
+        snapshot.counters.add(counted)
+        return snapshot
