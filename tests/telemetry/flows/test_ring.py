@@ -1,7 +1,9 @@
 """The newest flows, by number."""
 
 import asyncio
+import tracemalloc
 from collections.abc import Callable
+from uuid import uuid4
 
 from gateway.telemetry.flows.ring import PIECE, Ring
 
@@ -73,6 +75,51 @@ def test_each_flow_has_the_time_at_which_it_came() -> None:
     piece = ring.read(0)
     assert piece is not None
     assert [came for came, _ in piece.flows] == [10.0, 20.0]
+
+
+def test_what_was_packed_is_read_as_it_came() -> None:
+    """Random identifiers, as records have them."""
+    count, batch = 3_000, 7
+    times = iter(range(count))
+    ring, lines = (
+        Ring(now=lambda: next(times)),
+        [f'{{"id":"{uuid4()}","host":"api.example.com"}}' for _ in range(count)],
+    )
+    came: dict[int, float] = {}
+    for number, start in enumerate(range(0, count, batch)):
+        some = lines[start : start + batch]
+        ring.put("".join(f"{line}\n" for line in some).encode())
+        came |= dict.fromkeys(range(start, start + len(some)), number)
+    found: list[tuple[float, bytes]] = []
+    while (piece := ring.read(len(found))) is not None:
+        assert (piece.first, piece.missed) == (len(found), 0)
+        found += piece.flows
+    assert [line.decode() for _, line in found] == lines
+    assert {number: at for number, (at, _) in enumerate(found)} == came
+
+
+def test_so_many_are_kept_in_a_tenth_of_their_bytes() -> None:
+    ring, line = (
+        Ring(most_flows=10_000),
+        b'{"time":"2026-11-27T10:31:32.874Z","host":"api.example.com","decision":"allow"}\n',
+    )
+    tracemalloc.start()
+    try:
+        for _ in range(20_000):
+            ring.put(line)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert ring.end == 20_000
+    assert ring.end - ring.begin > 9_000
+    assert held < 10_000 * len(line) / 2  # a third of it are the newest, which are not packed yet
+
+
+def test_an_unended_line_is_no_flow_and_spoils_none() -> None:
+    ring = Ring()
+    ring.put(b'{"id":"a"}\n{"id":')
+    put(ring, "b")
+    assert names(ring, 0) == ["a", "b"]
 
 
 async def test_all_who_wait_are_woken_by_the_next_flow_and_by_the_end() -> None:
