@@ -1,6 +1,6 @@
 """Buckets of one process: dictionaries."""
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from itertools import islice
@@ -56,24 +56,22 @@ class MemoryTable:
 
 
 class _Buckets:
-    """Of one limit: states, who was the first to ask for each, and how many there are of each of these. In the queue
-    every key stands at least once, and some that are forgotten. (A dictionary whose first items are taken out and put
-    in again is slow to find its first.)"""
+    """Of one limit: states, those that were looked at last at the end; who was the first to ask for each; and how many
+    there are of each of these. (A plain dictionary whose first items are taken out again and again is slow to find its
+    first.)"""
 
-    __slots__ = ("_clients", "_counts", "_queue", "states")
+    __slots__ = ("_clients", "_counts", "states")
 
     def __init__(self) -> None:
-        self.states: dict[Key, State] = {}
+        self.states: OrderedDict[Key, State] = OrderedDict()
         self._clients: dict[Key, str] = {}
         self._counts: dict[str, int] = {}
-        self._queue: deque[Key] = deque()
 
     def keep(self, draw: Draw, state: State) -> None:
         key, client = draw.key, draw.client
         if key not in self.states:
             self._clients[key] = client
             self._counts[client] = self._counts.get(client, 0) + 1
-            self._queue.append(key)
         self.states[key] = state
 
     def forget(self, key: Key) -> None:
@@ -95,12 +93,8 @@ class _Buckets:
 
     def _look_at_oldest(self, limit: Limit, looks: int, now: Now) -> None:
         """Those that are not fresh go to the end, to be looked at last."""
-        for _ in range(min(looks, len(self._queue))):
-            key = self._queue.popleft()
-            state = self.states.get(key)
-            if state is None:
-                continue
-            if is_fresh(limit, state, now):
+        for key in list(islice(self.states, looks)):
+            if is_fresh(limit, self.states[key], now):
                 self.forget(key)
             else:
-                self._queue.append(key)
+                self.states.move_to_end(key)
