@@ -1,6 +1,5 @@
 """What would allow a destination that was refused: the rules that nearly did, and a rule to add."""
 
-import time
 from collections.abc import Iterator, Sequence
 
 from gateway.insight.patch import quoted
@@ -15,7 +14,6 @@ from gateway.policy.tables.networks import network_set
 from gateway.settings.compile.advice import SERVER_FIRST
 
 _SHOWN_RULES = 5
-_DAY = 86400.0
 
 EXPIRED = "has expired"
 """Why a rule does not apply that would, had it not ended."""
@@ -50,12 +48,6 @@ def _why_not(rule: Rule, authority: Authority, groups: frozenset[str], now: floa
 def show_ports(ports: tuple[PortRange, ...]) -> str:
     """As in a file."""
     return ", ".join(str(span.first) if span.first == span.last else f"{span.first}-{span.last}" for span in ports)
-
-
-def last_day(rules: tuple[Rule, ...], ref: RuleRef) -> str | None:
-    """The last UTC day on which that rule holds; None if it does not end."""
-    ends = next((rule.expires for rule in rules if rule.ref == ref), None)
-    return None if ends is None else time.strftime("%Y-%m-%d", time.gmtime(ends - _DAY))
 
 
 def cure_for(denial: Deny, authority: Authority, ended: RuleRef | None = None) -> str | None:

@@ -9,8 +9,8 @@ from pathlib import Path
 from rich.console import Console
 
 from gateway.app.generation.own_addresses import own_addresses
-from gateway.cli.console import answers, complaints, say
-from gateway.cli.explaining.cures import EXPIRED, cure_for, last_day, near_misses, proposed_rule
+from gateway.cli.console import answers, complaints, last_day, say
+from gateway.cli.explaining.cures import EXPIRED, cure_for, near_misses, proposed_rule
 from gateway.cli.explaining.question import parse_client, parse_question, parse_request
 from gateway.model.addresses import Address
 from gateway.model.client import Client
@@ -64,8 +64,8 @@ def explain_url(
     passes = request is None or isinstance(request, Allowed) or (isinstance(decision, Permit) and decision.report)
     allowed = isinstance(decision, Permit) and (refusal is None or not refusal.enforced) and passes
     _print(answers(), intent, client, decision, refusal, allowed)
-    if (ends := None if decision.rule is None else last_day(rules.policy.rules, decision.rule)) is not None:
-        say(answers(), f"  {'expires':<9} {ends} is the rule's last day (UTC)")
+    if (ends := _end_of(decision, rules.policy)) is not None:
+        say(answers(), f"  {'expires':<9} {last_day(ends)} is the rule's last day (UTC)")
     if request is not None:
         say(answers(), f"  {'request':<9} {_words_for_request(request, passes)}")
     if isinstance(decision, Deny):
@@ -175,6 +175,10 @@ def _permit_lines(permit: Permit, refusal: AddressRefusal | None) -> Iterator[tu
         yield "address", "may be dialled"
     else:
         yield "addresses", "each is screened before it is dialled"
+
+
+def _end_of(decision: Permit | Deny, policy: Policy) -> float | None:
+    return next((rule.expires for rule in policy.rules if rule.ref == decision.rule), None)
 
 
 def _deny_lines(denial: Deny) -> Iterator[tuple[str, str]]:
