@@ -99,7 +99,12 @@ def replay(
 def report(
     records: Records,
     by: Annotated[
-        str, typer.Option("--by", metavar="COLUMNS", help="Some of day,client,destination, in any order.")
+        str,
+        typer.Option(
+            "--by",
+            metavar="COLUMNS",
+            help="Some of month,day,client,namespace,groups,destination,rule,reason, in any order.",
+        ),
     ] = "day,client,destination",
     output: Annotated[
         str, typer.Option("-o", "--output", metavar="table|csv|markdown|json", help="How to print.")
@@ -114,6 +119,7 @@ def report(
     \b
     egress-gateway report records.jsonl
     egress-gateway report --by client,destination -o csv records.jsonl* > traffic.csv
+    egress-gateway observe --last 10000 -o json | egress-gateway report --by client,reason -
 
     Status 0; 2 if records cannot be read.
     """

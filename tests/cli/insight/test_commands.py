@@ -185,7 +185,7 @@ def test_names_that_look_alike_when_they_are_shown_are_added_up(folder: Path) ->
     [
         (("learn", "missing.jsonl"), "missing.jsonl: No such file or directory"),
         (("report", "policy.yaml"), "policy.yaml: holds no records; policy.yaml:4: a line of no known format: json, "),
-        (("report", "--by", "colour", "records.jsonl"), "--by is some of day,client,destination"),
+        (("report", "--by", "colour", "records.jsonl"), "--by is some of month,day,client,namespace"),
         (("report", "-o", "xml", "records.jsonl"), "-o is one of table, csv, markdown, json"),
         (("report", "--format", "w3c", "records.jsonl"), "--format is one of json, envoy, squid, text, vpc"),
         (("report", "--fields", "bytes,colour", "records.jsonl"), "'colour' is no field of a flow log"),
