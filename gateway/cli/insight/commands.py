@@ -25,7 +25,8 @@ def learn(
     ] = None,
     config: Config = None,
     group_by: Annotated[
-        str | None, typer.Option("--group-by", metavar="namespace|user|address", help="Rules for those seen, by this.")
+        str | None,
+        typer.Option("--group-by", metavar="group|namespace|user|address", help="Rules for those seen, by this."),
     ] = None,
     wildcard_from: Annotated[
         int, typer.Option("--wildcard-from", metavar="N", min=2, help="Names below one domain that make a wildcard.")
@@ -46,15 +47,15 @@ def learn(
     egress-gateway learn --policy policy.yaml records.jsonl             prints a diff
     egress-gateway learn --policy policy.yaml -w records.jsonl*.gz      changes the file: only lines are added
     zcat access.log.gz | egress-gateway learn --format squid -          there is no policy yet
-    egress-gateway learn --group-by user --policy policy/ records.jsonl
+    egress-gateway learn --group-by group --policy policy/ records.jsonl
 
     Status 0, 2 if records or policy cannot be read, or if the result would not load.
     """
     from gateway.cli.insight.learning import Refusals, learn_from
     from gateway.cli.insight.source import Source
 
-    if group_by not in (None, "namespace", "user", "address"):
-        fail(f"--group-by is namespace, user or address, not {group_by!r}")
+    if group_by not in (None, "group", "namespace", "user", "address"):
+        fail(f"--group-by is group, namespace, user or address, not {group_by!r}")
     try:
         learn_from(Source.of(records, format_, fields), config, policy, group_by, wildcard_from, write)
     except Refusals as refusal:

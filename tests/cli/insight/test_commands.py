@@ -191,7 +191,7 @@ def test_names_that_look_alike_when_they_are_shown_are_added_up(folder: Path) ->
         (("report", "--fields", "bytes,colour", "records.jsonl"), "'colour' is no field of a flow log"),
         (("replay", "--policy", "none.yaml", "records.jsonl"), "none.yaml"),
         (("replay", "-o", "csv", "records.jsonl"), "-o is table or json"),
-        (("learn", "--group-by", "pod", "records.jsonl"), "--group-by is namespace, user or address"),
+        (("learn", "--group-by", "pod", "records.jsonl"), "--group-by is group, namespace, user or address"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line_with_status_2(
