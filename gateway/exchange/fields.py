@@ -110,10 +110,15 @@ def _sort(fields: Fields, ending_here: frozenset[str]) -> Sorted:
     if "connection" not in held and "proxy-connection" not in held:
         return Sorted(passing, held, _NO_OPTIONS)
     options = frozenset(elements(held.get("connection", []) + held.get("proxy-connection", [])))
-    named = options - _HARMLESS_OPTIONS - KEPT
+    named = _named_by(options)
     if named:
         passing = [field for field in passing if field[0].lower() not in named]
     return Sorted(passing, held, options)
+
+
+def _named_by(options: frozenset[str]) -> frozenset[str]:
+    """The fields that Connection says are for this connection only, those aside that are kept nevertheless."""
+    return options - _HARMLESS_OPTIONS - KEPT
 
 
 def pseudonym(name: str) -> str:
@@ -161,9 +166,12 @@ def response_fields(response: Response, fields: Sorted, name: str, member: str) 
     return sent
 
 
-def trailers_of(end: End) -> Fields:
-    """Those that may follow content: none that frames, routes, or authenticates (RFC 9110 section 6.5.1)."""
-    return tuple([each for each in end.trailers if _may_trail(each[0].lower())])
+def trailers_of(end: End, head: Request | Response | None) -> Fields:
+    """Those that may follow content: none that frames, routes, or authenticates (RFC 9110 section 6.5.1), and none that
+    Connection names in the head of the same message (section 7.6.1)."""
+    options = [] if head is None else elements(head.values("connection") + head.values("proxy-connection"))
+    named = _named_by(frozenset(options))
+    return tuple([each for each in end.trailers if _may_trail(each[0].lower()) and each[0].lower() not in named])
 
 
 def _may_trail(lower: str) -> bool:

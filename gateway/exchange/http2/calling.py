@@ -129,11 +129,11 @@ class Call:
         self.inlet: StreamInlet[Response] = StreamInlet(self._session, 0, message, Reason.MALFORMED_RESPONSE, tell)
         self.stream = Channel(self._session, 0, tell)
         self.stream.opens(self._open)
-        self.check_connection()
+        self._check_connection()
 
-    def check_connection(self) -> None:
-        """Raise `UpstreamError` if the connection is gone before anything was asked."""
-        if self._session.is_lost or self._session.fault is not None:
+    def _check_connection(self) -> None:
+        """Raise `UpstreamError` if the connection is gone before anything was asked, or takes no streams any more."""
+        if self._session.is_lost or self._session.fault is not None or self._session.peer_leaves:
             self._heed_alert()
             raise UpstreamError(Reason.CONNECTION_TERMINATED, "before it was asked")
 

@@ -7,10 +7,14 @@ import time
 import pytest
 
 from gateway.exchange.http2.calling import Calling
+from gateway.model.errors import UpstreamError
+from gateway.model.reasons import Reason
 from gateway.model.record import Dialled
 from gateway.model.roles import Upstream
 from gateway.net.stream import Stream
-from tests.helpers.streams import receive_all, stream_and_peer
+from gateway.wire.http2.codes import ErrorCode
+from gateway.wire.http2.frames import goaway_frame, settings_frame
+from tests.helpers.streams import receive_all, send, stream_and_peer
 from tests.telemetry.drafts import address
 
 DIALLED = Dialled(address("127.0.0.1"), (), (), None, 0.001)
@@ -51,6 +55,19 @@ async def test_one_whose_destination_has_ended_it_is_closed_like_any() -> None:
         assert calling.is_gone
         calling.close()
         await until_lost(stream)
+
+
+async def test_one_whose_destination_leaves_at_once_is_asked_nothing() -> None:
+    """RFC 9113 section 6.8: no stream is opened after a GOAWAY, and none would be answered."""
+    stream, peer = await stream_and_peer()
+    with peer:
+        await send(peer, settings_frame([]) + goaway_frame(0, ErrorCode.NO_ERROR))
+        assert await stream.more()
+        calling = Calling(Upstream(DIALLED, stream), time.monotonic)
+        with pytest.raises(UpstreamError) as failure:
+            calling.call().expect("GET", False, lambda: None)
+        assert failure.value.reason is Reason.CONNECTION_TERMINATED
+        calling.close()
 
 
 async def until_lost(stream: Stream) -> None:
