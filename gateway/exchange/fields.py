@@ -8,7 +8,8 @@ message rests on these, and an attacker would like to have them removed unseen b
 import re
 from typing import NamedTuple
 
-from gateway.wire.http.messages import Delimiter, End, Fields, Request, Response, elements, version_of
+from gateway.wire.grammar import elements, is_persistent
+from gateway.wire.http.messages import Delimiter, End, Fields, Request, Response, version_of
 
 WEBSOCKET = "websocket"
 
@@ -77,10 +78,8 @@ class Sorted(NamedTuple):
     options: frozenset[str]
 
     def is_persistent(self, minor: int) -> bool:
-        """Whether the sender goes on using the connection after this message (RFC 9112 section 9.3). By the letter a
-        proxy has to end that of a client of HTTP/1.0, for fear of older proxies between that pass `Connection` on
-        unread and then wait for its end; like Squid this one keeps it for those who ask, and tells them so."""
-        return "close" not in self.options and (minor == 1 or "keep-alive" in self.options)
+        """Whether the sender goes on using the connection after this message."""
+        return is_persistent(self.options, minor)
 
 
 _NO_OPTIONS: frozenset[str] = frozenset()

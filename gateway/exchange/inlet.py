@@ -197,8 +197,8 @@ class Outlet:
 
 class Inlet(ABC, Generic[H]):
     """What one side sends. `tell` is called when something arrived that was not taken. `heads` are those not yet taken,
-    `last_head` is the one that came last, taken or not. `end` is the end of the current message. `has_begun`: a byte of it arrived. `fault`: it was malformed. `is_over`:
-    the peer sends no more; `is_lost`: nor does it read."""
+    `last_head` is the one that came last. `end` is the end of the current message. `has_begun`: a byte of it arrived.
+    `fault`: it was malformed. `is_over`: the peer sends no more; `is_lost`: nor does it read."""
 
     __slots__ = (
         "_content",

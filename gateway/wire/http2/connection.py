@@ -101,8 +101,7 @@ class Connection:
         return self._had_settings
 
     def receive(self, data: bytes, now: float) -> Iterator[Event]:
-        """What `data` says, to be exhausted. Raises `ConnectionFault`; the peer is then to be told, with `last_stream`.
-        """
+        """What `data` says, to be exhausted. Raises `ConnectionFault`, of which the peer is then to be told."""
         for frame in self._reader.feed(data):
             event = self._heed(frame, now)
             if event is not None:
