@@ -165,11 +165,10 @@ def response_fields(response: Response, fields: Sorted, name: str, member: str) 
     return sent
 
 
-def trailers_of(end: End, head: Request | Response | None) -> Fields:
+def trailers_of(end: End) -> Fields:
     """Those that may follow content: none that frames, routes, or authenticates (RFC 9110 section 6.5.1), and none that
-    Connection names in the head of the same message (section 7.6.1)."""
-    options = [] if head is None else elements(head.values("connection") + head.values("proxy-connection"))
-    named = _named_by(frozenset(options))
+    Connection names (section 7.6.1)."""
+    named = _named_by(frozenset(end.options))
     return tuple([each for each in end.trailers if _may_trail(each[0].lower()) and each[0].lower() not in named])
 
 

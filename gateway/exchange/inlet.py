@@ -148,7 +148,7 @@ class Outlet:
 
     def ending(self, end: End) -> bytes:
         """The bytes that end the content; a channel writes them itself."""
-        self.trailers = trailers_of(end, self.source.last_head) if end.trailers else ()
+        self.trailers = trailers_of(end) if end.trailers else ()
         return last_chunk(self.trailers) if self._is_chunked else b""
 
     def opening(self) -> bytes:
@@ -196,9 +196,9 @@ class Outlet:
 
 
 class Inlet(ABC, Generic[H]):
-    """What one side sends. `tell` is called when something arrived that was not taken. `heads` are those not yet taken,
-    `last_head` is the one that came last. `end` is the end of the current message. `has_begun`: a byte of it arrived.
-    `fault`: it was malformed. `is_over`: the peer sends no more; `is_lost`: nor does it read."""
+    """What one side sends. `tell` is called when something arrived that was not taken. `heads` are those not yet taken.
+    `end` is the end of the current message. `has_begun`: a byte of it arrived. `fault`: it was malformed. `is_over`:
+    the peer sends no more; `is_lost`: nor does it read."""
 
     __slots__ = (
         "_content",
@@ -211,13 +211,11 @@ class Inlet(ABC, Generic[H]):
         "heads",
         "is_lost",
         "is_over",
-        "last_head",
         "tell",
     )
 
     def __init__(self, tell: Callable[[], None]) -> None:
         self.heads: list[H] = []
-        self.last_head: Request | Response | None = None
         self.end: End | None = None
         self.fault: MalformedMessage | None = None
         self.has_begun = False
@@ -252,7 +250,6 @@ class Inlet(ABC, Generic[H]):
                     outlet.finish(event)
             else:
                 self.heads.append(event)  # type: ignore[arg-type]  # a reader of requests reads no responses
-                self.last_head = event
         if outlet is None or self.end is not None:
             self.tell()
 

@@ -79,7 +79,7 @@ class ResponsePlan:
 
     @property
     def length(self) -> str | None:
-        """The value of `content-length`, also of content that does not follow; a 204 has none (RFC 9110 section 8.6)."""
+        """The value of `content-length`, also of content that does not follow, but in no 204 (RFC 9110 section 8.6)."""
         if self.framing is Delimiter.LENGTH:
             return str(self.response.framing.length)
         status = self.response.status

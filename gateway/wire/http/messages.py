@@ -108,9 +108,11 @@ class Response(NamedTuple):
 
 
 class End(NamedTuple):
-    """The end of a request or of a final response, with the trailers of a chunked one."""
+    """The end of a request or of a final response, with the trailers of a chunked one. Where it has any, `options` are
+    those of Connection in the head, in lower case."""
 
     trailers: Fields = ()
+    options: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"End({len(self.trailers)} trailers)"

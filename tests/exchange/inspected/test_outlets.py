@@ -51,8 +51,6 @@ class Channel:
 class Source:
     """As much of an inlet as an upload needs."""
 
-    last_head = None
-
     def __init__(self, held: bytes = b"", end: End | None = None) -> None:
         self.is_paused = self.is_told = False
         self.held = held
