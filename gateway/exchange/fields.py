@@ -136,7 +136,7 @@ def wants_websocket(request: Request, fields: Sorted) -> bool:
     """The one protocol that an exchange may be switched to."""
     if "upgrade" not in fields.held or request.minor == 0 or "upgrade" not in fields.options:
         return False
-    return WEBSOCKET in elements(fields.held["upgrade"]) and request.framing.delimiter is Delimiter.NONE
+    return WEBSOCKET in elements(fields.held["upgrade"]) and request.framing.is_empty
 
 
 def request_fields(
