@@ -139,7 +139,8 @@ class Compressor:
         if size == encoder.header_table_size:  # being told twice makes `hpack` forget that it was told once
             return
         encoder.header_table_size = size
-        encoder.table_size_changes[:-1] = [min(encoder.table_size_changes)]
+        sizes = encoder.table_size_changes
+        sizes[:] = sorted({min(sizes), sizes[-1]})
         self._memory.forget()
 
     def block(self, fields: Sequence[tuple[str, str]]) -> bytes:

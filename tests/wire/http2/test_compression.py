@@ -106,11 +106,12 @@ def test_a_table_that_was_resized_often_is_told_its_smallest_and_its_last_size()
     compressor, decoder = Compressor(), hpack.Decoder()
     head = (("a", "1"),)
     decoder.decode(compressor.block(head))
-    for size in (4096, 50, 3000, 0, 100, 200, 200):
-        compressor.resize(size)
-    block = compressor.block(head)
-    assert block[:3] == b"\x20\x3f\xa9"  # 0, then 200 = 31 + 0x29 + 128
-    assert [(str(name), str(value)) for name, value in decoder.decode(block)] == [*head]
+    for sizes, said in (((4096, 50, 3000, 0, 100, 100), b"\x20\x3f\x45"), ((20, 20), b"\x34"), ((30, 10), b"\x2a")):
+        for size in sizes:
+            compressor.resize(size)
+        block = compressor.block(head)
+        assert block[: len(said) + 1] == said + b"\x40"
+        assert [(str(name), str(value)) for name, value in decoder.decode(block)] == [*head]
 
 
 @pytest.mark.parametrize("prefix", [0xFF, 0x3F, 0x7F])
