@@ -16,7 +16,7 @@ NOW = 784_111_747.0  # half a minute before the date of RFC 9110 section 5.6.7
 def test_seconds_and_all_three_forms_of_a_date_say_the_same_wherever_the_gateway_is(
     value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TZ", "America/New_York")
+    monkeypatch.setenv("TZ", "XYZ5")
     time.tzset()
     try:
         assert parse_retry_after([value], NOW) == 30.0
