@@ -144,7 +144,7 @@ def add_verdict(record: Record, draft: Draft | ExchangeDraft) -> None:
         record["rule_line"] = decision.rule.line
     if decision.also:
         record["also"] = listed(decision.also)
-    if isinstance(decision, Deny) and decision.refused:
+    if reason is not None and isinstance(decision, Deny) and decision.refused:
         record["refused"] = _shown(decision.refused)
     aside = draft.would_deny or (decision.would_deny if isinstance(decision, Permit) else None)
     if aside is not None:
