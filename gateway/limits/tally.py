@@ -10,7 +10,7 @@ from gateway.policy.buckets import Draw
 
 NAMES = 2_000
 BUCKETS = 10_000
-OTHER_LIMITS = "other"  # no limit has this name: theirs have a kind behind a dot, or "quota" before
+OTHER_LIMITS = "other"  # no limit has this name: theirs have a kind behind a dot
 
 
 class Result(StrEnum):
