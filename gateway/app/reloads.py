@@ -79,8 +79,8 @@ class Reloads:
         return await asyncio.shield(self._waiting)
 
     async def follow(self) -> bool:
-        """The files changed. True: the reload failed, and is to be tried again: what was at fault need not be one of the
-        files in force, which are looked at."""
+        """The files changed. True: the reload failed, and is to be tried again: what was at fault need not be a file in
+        force, and only these are looked at."""
         return bool((await self.reload()).problems)
 
     async def _reload_in_turn(self) -> ReloadOutcome:

@@ -252,7 +252,9 @@ def test_a_quota_that_counts_something_else_after_a_reload_shares_no_bucket_with
     """An instant is no number of open tunnels: whoever took it for one would never be let in again."""
     clock, table = ManualClock(), MemoryTable()
     for counted in ("connections: 10/s", "concurrent: 10", "bytes: 1KiB/day", "bandwidth: 1KiB/s", "concurrent: 10"):
-        compiled = compile_text(f"quotas: {{q: {{{counted}}}}}\nrules: [{{name: r, hosts: [x.test], limits: [use: q]}}]")
+        compiled = compile_text(
+            f"quotas: {{q: {{{counted}}}}}\nrules: [{{name: r, hosts: [x.test], limits: [use: q]}}]"
+        )
         (limit,) = compiled.policy.rules[0].terms.limits
         now = Now(clock.monotonic(), clock.time())
         assert isinstance(take_from(table, [Draw(limit, ())], now), Taken), counted

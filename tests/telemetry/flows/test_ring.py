@@ -55,7 +55,7 @@ def test_bytes_are_bounded_as_well() -> None:
 
 
 def test_what_packs_well_is_bounded_by_what_its_readers_unpack() -> None:
-    """Clients choose what stands in records: forty kilobytes of one letter are forty kilobytes to whoever reads them."""
+    """Clients choose what stands in records: forty kilobytes of one letter are as many to whoever reads them."""
     ring = Ring(most_bytes=1_000_000)
     for _ in range(100):
         put(ring, "x" * 40_000)
