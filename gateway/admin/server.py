@@ -9,6 +9,7 @@ import logging
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 import uvicorn
@@ -25,6 +26,8 @@ CONNECTIONS = 128
 CONNECTIONS_PER_PEER = 16
 CONNECTION_SECONDS = 30.0
 STOP_SECONDS = 2
+
+_arrivals = count(1)  # the loop's time tells those of one millisecond not apart
 
 
 class AdminServer:
@@ -84,11 +87,11 @@ class _Connection(H11Protocol):
     connections must not keep these away."""
 
     _deadline: asyncio.TimerHandle | None = None
-    _since = 0.0
+    _arrival = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
-        self._since = self.loop.time()
+        self._arrival = next(_arrivals)
         self._deadline = self.loop.call_later(CONNECTION_SECONDS, transport.abort)
         staying = [other for other in self.connections if isinstance(other, _Connection) and other._stays()]
         _make_room([other for other in staying if other._host() == self._host()], CONNECTIONS_PER_PEER)
@@ -108,7 +111,7 @@ class _Connection(H11Protocol):
 
 def _make_room(staying: Sequence[_Connection], most: int) -> None:
     if len(staying) > most:
-        min(staying, key=lambda each: each._since).transport.abort()
+        min(staying, key=lambda each: each._arrival).transport.abort()
 
 
 def _config(app: Starlette) -> uvicorn.Config:
