@@ -161,8 +161,8 @@ class Fleet:
             raise failed.exceptions[0] from None
 
     async def _judges_by(self, index: int, generation: int) -> None:
-        """If a worker ends meanwhile its replacement is waited for. Raises `ConfigError` if that ends as well and there is
-        a generation to go back to: who takes this one over may be killed for want of memory."""
+        """If a worker ends meanwhile its replacement is waited for. Raises `ConfigError` if that ends as well (for want
+        of memory, say) and there is a generation to go back to."""
         lost = 0
         while not await (member := self._current[index]).judges_by(generation):
             lost += 1
