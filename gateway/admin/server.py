@@ -9,6 +9,7 @@ import logging
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 import uvicorn
@@ -25,6 +26,8 @@ CONNECTIONS = 128
 CONNECTIONS_PER_PEER = 16
 CONNECTION_SECONDS = 30.0
 STOP_SECONDS = 2
+
+_arrivals = count(1)  # the loop's time tells those of one millisecond not apart
 
 
 class AdminServer:
@@ -79,22 +82,20 @@ class _Server(uvicorn.Server):
 
 
 class _Connection(H11Protocol):
-    """One connection of the admin port, counted and timed. When all places are taken the oldest is closed: anybody may
-    connect to the health port, and idle connections must not keep probes away."""
+    """One connection of the admin port, counted and timed. When all places are taken, or all of one peer, the oldest of
+    them is closed: anybody may connect to the health port, also from the address that probes come from, and idle
+    connections must not keep these away."""
 
     _deadline: asyncio.TimerHandle | None = None
-    _since = 0.0
+    _arrival = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
-        if self._of_this_peer() > CONNECTIONS_PER_PEER:
-            transport.abort()
-            return
-        self._since = self.loop.time()
+        self._arrival = next(_arrivals)
         self._deadline = self.loop.call_later(CONNECTION_SECONDS, transport.abort)
         staying = [other for other in self.connections if isinstance(other, _Connection) and other._stays()]
-        if len(staying) > CONNECTIONS:
-            min(staying, key=lambda other: other._since).transport.abort()
+        _make_room([other for other in staying if other._host() == self._host()], CONNECTIONS_PER_PEER)
+        _make_room(staying, CONNECTIONS)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._deadline is not None:
@@ -104,11 +105,13 @@ class _Connection(H11Protocol):
     def _stays(self) -> bool:
         return not self.transport.is_closing()
 
-    def _of_this_peer(self) -> int:
-        return sum(isinstance(other, _Connection) and other._host() == self._host() for other in self.connections)
-
     def _host(self) -> str | None:
         return self.client[0] if self.client else None
+
+
+def _make_room(staying: Sequence[_Connection], most: int) -> None:
+    if len(staying) > most:
+        min(staying, key=lambda each: each._arrival).transport.abort()
 
 
 def _config(app: Starlette) -> uvicorn.Config:

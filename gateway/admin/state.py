@@ -9,12 +9,10 @@ from gateway.telemetry.flows.ring import Ring
 
 @dataclass(frozen=True, slots=True)
 class ReloadOutcome:
-    """How a reload ended: the generation now in force, and why a newer one was not taken (no problem: it was). `again`:
-    it was no fault of the files, and reading them again may succeed."""
+    """How a reload ended: the generation now in force, and why a newer one was not taken (no problem: it was)."""
 
     generation: int
     problems: tuple[str, ...] = ()
-    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)

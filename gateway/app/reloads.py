@@ -13,7 +13,7 @@ from pathlib import Path
 from gateway.admin.state import ReloadOutcome
 from gateway.app.configuration import Configuration, waiting_for_restart
 from gateway.app.generation.frames import Frame, Head, contents_of, dump
-from gateway.app.generation.reading import Read, ReaderLost, ReadFailed
+from gateway.app.generation.reading import Read, ReadFailed
 from gateway.model.errors import ConfigError
 from gateway.settings.gateway import GatewaySettings
 from gateway.settings.source.files import Stamp
@@ -43,6 +43,7 @@ class Reloads:
         self.reload_seconds: float | None = None
         self.taken_time = 0.0
         self.generation = 0
+        self._newest = 1
         self.settings: GatewaySettings = first.settings
         self.files: Mapping[Path, Stamp] = first.files
         self.rules = 0
@@ -60,7 +61,7 @@ class Reloads:
 
     async def _take(self, number: int, frames: AsyncIterator[Frame]) -> None:
         taken = await self._serve_by(number, frames)
-        self.generation = number
+        self.generation = self._newest = number
         self.settings = taken.settings
         self.files = taken.files
         self.rules = taken.rules
@@ -80,8 +81,9 @@ class Reloads:
         return await asyncio.shield(self._waiting)
 
     async def follow(self) -> bool:
-        """The files changed. True: they could not be read, by no fault of theirs, and it is worth trying again."""
-        return (await self.reload()).again
+        """The files changed. True: the reload failed, and is to be tried again: what was at fault need not be a file in
+        force, and only these are looked at."""
+        return bool((await self.reload()).problems)
 
     async def _reload_in_turn(self) -> ReloadOutcome:
         await self._begun.wait()
@@ -89,10 +91,11 @@ class Reloads:
             self._waiting = None
             self.last_reload_time, started_at = time.time(), time.monotonic()
             try:
-                return await self._take_over(self.generation + 1)
+                return await self._take_over(self._newest + 1)
             except ReadFailed as failure:
-                return self._kept(failure.problems, again=isinstance(failure, ReaderLost))
+                return self._kept(failure.problems)
             except ConfigError as error:
+                self._newest += 1  # some of several workers may have judged by it: nothing else gets its number
                 return self._kept([str(error)])
             except Exception:  # our fault; it must not end the watching for the next change as well
                 _logger.exception("the policy could not be read")
@@ -107,12 +110,12 @@ class Reloads:
         _logger.info("policy generation %d is in force: %d rules", self.generation, self.rules)
         return ReloadOutcome(number)
 
-    def _kept(self, problems: Sequence[str], again: bool = False) -> ReloadOutcome:
+    def _kept(self, problems: Sequence[str]) -> ReloadOutcome:
         self.reload_succeeded = False
         for problem in problems:
             _logger.error("%s", problem)
         _logger.error("reload failed: policy generation %d stays in force", self.generation)
-        return ReloadOutcome(self.generation, tuple(problems), again)
+        return ReloadOutcome(self.generation, tuple(problems))
 
 
 async def _dumped(first: Configuration) -> AsyncGenerator[Frame, None]:

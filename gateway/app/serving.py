@@ -73,7 +73,8 @@ class Serving:
         self._secrets = services.exchanges.secrets = SecretsInForce()
         logs = LogFollower(self.recorder, settings, ledger)
         self._inspectors = services.exchanges.watchers = InspectorsInForce()
-        in_force.followers = [WalkFollower(services, admission), logs, self._secrets, self._inspectors]
+        # Logs come last: nobody would close what they opened if another could not follow.
+        in_force.followers = [WalkFollower(services, admission), self._secrets, self._inspectors, logs]
         self._reevaluation = Reevaluation(self.connections.drafts, in_force, services.clock)
         in_force.retire = self._reevaluation.retire
         self._cluster = in_force.cluster

@@ -22,7 +22,8 @@ WATCH_SECONDS = 300
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 10.0
 HEALTHY_SECONDS = 1.0
 FAILURES = 4
-"""In a row; then the version to continue from is dropped: a restored server may not know it."""
+"""In a row, without an event between them; then the version to continue from is dropped: a restored server may not know
+it, or nothing that can be read follows it."""
 
 _logger = logging.getLogger(__name__)
 
@@ -135,12 +136,18 @@ class Following:
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(WATCH_SECONDS + random.randrange(WATCH_SECONDS)),  # noqa: S311  # likewise
         }
-        stream = self._server.watch(self._resource.path, parameters, self._silence)
+        stream, told = self._server.watch(self._resource.path, parameters, self._silence), False
+        began_at = self._now()
         async with contextlib.aclosing(stream) as events:
             async for event in events:
                 if event:
+                    told = True
                     self._obey(event)
-                self._hear()
+                    self._hear()
+                else:
+                    self.heard_at = self._now()
+        if not told and self._now() - began_at < HEALTHY_SECONDS:
+            raise ApiError("a watch that ended as soon as it had begun")
 
     def _obey(self, event: Mapping[str, Any]) -> None:
         item = event["object"]

@@ -10,7 +10,7 @@ from gateway.policy.buckets import Draw
 
 NAMES = 2_000
 BUCKETS = 10_000
-OTHER_LIMITS = "other"  # no limit has this name: theirs have a kind behind a dot, or "quota" before
+OTHER_LIMITS = "other"  # no limit has this name: theirs have a kind behind a dot
 
 
 class Result(StrEnum):
@@ -35,10 +35,10 @@ class Tally:
 
     @property
     def counts(self) -> Counter[tuple[str, str]]:
-        """By limit name and result; what was never counted is not there."""
+        """By limit name and result, also for another thread; what was never counted is not there."""
         found = Counter[tuple[str, str]]()
         for result, by_name in self._counts.items():
-            found.update({(name, result): count for name, count in by_name.items()})
+            found.update({(name, result): count for name, count in by_name.copy().items()})
         return found
 
     def count(self, limits: Iterable[Limit], result: Result) -> None:

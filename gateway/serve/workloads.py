@@ -59,13 +59,15 @@ class Workloads:
         return self._with_pod(Client(address, IdentitySource.KUBERNETES), pod)
 
     def _with_pod(self, client: Client, pod: Pod) -> Client:
+        of_namespace = self._directory.labels_of(pod.namespace)
         return client._replace(
             namespace=pod.namespace,
             service_account=pod.service_account,
             pod=pod.name,
             labels=pod.labels,
             workload=pod.workload,
-            namespace_labels=self._directory.labels_of(pod.namespace),
+            namespace_labels=of_namespace,
+            doubt=client.doubt if of_namespace is not None else Doubt.STALE,  # pods and namespaces are heard of apart
         )
 
 

@@ -361,19 +361,16 @@ async def test_a_connection_that_takes_too_long_is_cut_off(running: Running, mon
             assert await asyncio.wait_for(reader.read(), timeout=30) == b""
 
 
-async def test_one_peer_cannot_hold_all_connections(running: Running) -> None:
+async def test_one_peer_has_so_many_places_and_the_oldest_there_makes_room(running: Running) -> None:
+    """A probe may share its address with who holds connections: of one node, behind a mesh's proxy, in one pod."""
     async with contextlib.AsyncExitStack() as held:
-        for _ in range(CONNECTIONS_PER_PEER):
-            await held.enter_async_context(connection(running.health_port))
-        async with connection(running.health_port) as (reader, _):
-            with contextlib.suppress(ConnectionResetError):
-                assert await asyncio.wait_for(reader.read(), timeout=30) == b""
+        holding = [
+            await held.enter_async_context(connection(running.health_port)) for _ in range(CONNECTIONS_PER_PEER + 1)
+        ]
+        with contextlib.suppress(ConnectionResetError):
+            assert await asyncio.wait_for(holding[0][0].read(), timeout=10) == b""
+        assert (await running.health.get("/healthz")).status_code == 200
         assert (await running.admin.get("/healthz")).status_code == 200  # the other listener has its own bound
-    async with asyncio.timeout(5):
-        while True:
-            with contextlib.suppress(httpx.TransportError):
-                assert (await running.health.get("/healthz")).status_code == 200
-                return
 
 
 async def test_many_peers_together_cannot_keep_a_probe_away(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -384,7 +381,7 @@ async def test_many_peers_together_cannot_keep_a_probe_away(running: Running, mo
         ]
         assert (await running.health.get("/healthz")).status_code == 200
         with contextlib.suppress(ConnectionResetError):
-            assert await asyncio.wait_for(held_first[0].read(), timeout=30) == b""
+            assert await asyncio.wait_for(held_first[0].read(), timeout=10) == b""
 
 
 async def test_stopping_does_not_wait_for_an_idle_connection(token_path: Path) -> None:

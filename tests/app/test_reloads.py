@@ -4,7 +4,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import bcrypt
@@ -15,9 +15,9 @@ from gateway.app.configuration import Configuration, Sources, load_configuration
 from gateway.app.generation.frames import Frame, Head
 from gateway.app.generation.frames import load as load_frame
 from gateway.app.generation.own_addresses import own_addresses
-from gateway.app.generation.reading import ReaderLost
 from gateway.app.reloads import Reloads
 from gateway.model.addresses import Address
+from gateway.model.errors import ConfigError
 from gateway.serve.identify import CertificateNames, PasswordFile
 from tests.app.policies import Here, begun, in_force, load, reading, rules_of, text, write
 
@@ -64,18 +64,36 @@ async def test_a_bad_file_changes_nothing_and_its_problems_are_answered_and_logg
     assert errors == [*outcome.problems, "reload failed: policy generation 1 stays in force"]
 
 
-async def test_only_a_reader_that_was_lost_is_worth_another_reading_of_the_same_files(file: Path) -> None:
-    async def lost() -> AsyncGenerator[Frame, None]:
-        frames: tuple[Frame, ...] = ()
-        for frame in frames:
-            yield frame
-        raise ReaderLost(["it was killed"])
-
-    assert await (await begun(Here(load(file), lost))).follow()
+async def test_whoever_watches_tries_again_after_a_reload_that_failed_for_whatever_reason(file: Path) -> None:
+    """What was at fault may be in no file of the generation in force: a new list, a disk, the memory of a worker."""
     policy = await in_force(file)
     assert not await policy.follow()
-    write(file, "rules: [")
+    write(file, "rules: [{name: a, hosts_file: to-come.txt}]")
+    assert await policy.follow()
+    write(file.parent / "to-come.txt", "a.test\n")
     assert not await policy.follow()
+    assert rules_of(policy) == ["a"]
+
+
+async def test_no_two_contents_ever_have_one_number(file: Path) -> None:
+    """Of several workers some judge by a generation before another one refuses it: their records name it."""
+    serving, numbers = await in_force(file), list[int]()
+
+    async def take(number: int, frames: AsyncIterator[Frame]) -> Head:
+        numbers.append(number)
+        head = await serving.serving.take(number, frames)
+        if number == 2:
+            raise ConfigError("worker 1", "no descriptor is left")
+        return head
+
+    policy = Reloads(load(file), reading(lambda: load(file)), take)
+    await policy.begin()
+    assert (await policy.reload()).generation == 1
+    write(file, "rules: [")
+    assert (await policy.reload()).generation == 1
+    write(file, text("new"))
+    assert await policy.reload() == ReloadOutcome(3)
+    assert numbers == [1, 2, 3, 3]  # nobody judged by what could not be read
 
 
 async def test_a_reload_that_is_asked_for_before_the_first_generation_stands_comes_after_it(file: Path) -> None:

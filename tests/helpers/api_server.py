@@ -66,7 +66,8 @@ def namespace(name: str, **labels: str) -> Object:
 
 
 class ApiServer:
-    """A context manager. Counts what it was asked: `lists` are whole ones. `pods` may be there from the start."""
+    """A context manager. Counts what it was asked: `lists` are whole ones. A watch that begins while there is something
+    `instead_of_events` gets that and ends."""
 
     def __init__(self, *, token: str = "gateway-token", context: ssl.SSLContext | None = None) -> None:
         self.token = token
@@ -79,6 +80,7 @@ class ApiServer:
         self.watches = 0
         self.watching = 0
         self.bookmark_seconds = 60.0
+        self.instead_of_events: bytes | None = None
         self.asked = threading.Condition()
         self._context = context
         self._version = 100
@@ -245,6 +247,9 @@ class ApiServer:
         await response.prepare(request)
         if since < self._oldest:
             await response.write(_line("ERROR", _status_object(410, "Expired", "too old resource version")))
+            return response
+        if self.instead_of_events is not None:
+            await response.write(self.instead_of_events)
             return response
         task = asyncio.current_task()
         assert task is not None

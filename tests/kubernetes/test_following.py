@@ -66,6 +66,7 @@ async def test_bookmarks_are_a_word_of_the_server_and_a_point_to_go_on_from(tmp_
         api.put("pods", pod("a", "10.1.0.1"))
         async with watching(cluster, stale_after=60.0) as watch:
             pods = watch._followings[0]
+            await until(lambda: api.watching == 2)  # who forgot before would have it list once more
             first = pods.heard_at
             api.forget()  # nothing that this one follows has changed; only a bookmark carries it over
             await until(lambda: pods.heard_at != first and int(pods._version) >= api._oldest)
@@ -85,6 +86,31 @@ async def test_a_server_that_is_gone_leaves_the_last_state_for_so_long_and_no_lo
             await until(lambda: holder(watch, "10.1.0.1") == "stale")
             api.up()
             await until(lambda: holder(watch, "10.1.0.1") == "payments/a")
+
+
+@pytest.mark.parametrize(
+    "instead",
+    [
+        b'{"type":"ADDED","object":{"meta',
+        b"<html>\n",
+        b'{"type":"ERROR","object":{"code":500,"message":"etcdserver: request timed out"}}\n',
+    ],
+    ids=["half a line", "no event", "an error"],
+)
+async def test_watches_that_begin_and_tell_nothing_do_not_keep_alive_what_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instead: bytes
+) -> None:
+    """Another pod may have its address by now."""
+    monkeypatch.setattr(following, "FIRST_PAUSE", 0.01)
+    cluster = Cluster(tmp_path)
+    with cluster.api as api:
+        api.put("pods", pod("a", "10.1.0.1"))
+        async with watching(cluster) as watch:
+            await until(lambda: api.watching == 2)
+            api.instead_of_events = instead
+            api.drop_watches()
+            api.delete("pods", pod("a", "10.1.0.1"))
+            await until(lambda: holder(watch, "10.1.0.1") is None)
 
 
 async def test_an_object_that_cannot_be_read_harms_no_other(tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """What limits did, by name, bounded however many names and buckets there are."""
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from gateway.limits import tally
@@ -32,6 +35,25 @@ def test_a_limit_is_known_as_it_was_met_last() -> None:
     counted.count((LIMIT,), Result.PASSED)
     counted.count_passed([Draw(raised, ())])
     assert counted.limits == {"a": raised}
+
+
+def test_counts_are_read_in_another_thread_while_new_limits_are_met() -> None:
+    draws, usual = [[Draw(LIMIT._replace(name=f"{number}"), ())] for number in range(500)], sys.getswitchinterval()
+
+    def meet(counted: Tally) -> None:
+        for draw in draws:
+            counted.count_passed(draw)
+
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(20):
+            counted = Tally()
+            with ThreadPoolExecutor(1) as another:
+                meeting = another.submit(meet, counted)
+                while not meeting.done():
+                    assert len(counted.counts) <= len(draws)
+    finally:
+        sys.setswitchinterval(usual)
 
 
 def test_beyond_so_many_names_the_others_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:

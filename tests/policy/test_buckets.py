@@ -93,6 +93,17 @@ def test_a_budget_is_spent_until_nothing_is_left_and_starts_anew_with_the_utc_da
     assert after(drawn(DAY, 7.0), state, midnight) == (midnight.unix, 7.0)
 
 
+def test_a_clock_that_is_set_back_over_midnight_gives_a_budget_once_more_at_most() -> None:
+    midnight = Now(0.0, 20_000 * 86_400.0)
+    before, after_it, passed, state = midnight._replace(unix=midnight.unix - 1), midnight, 0, FRESH
+    for now in (after_it, before) * 5:
+        while not wait_for(drawn(DAY, 0.0), state, now):
+            state, passed = after(drawn(DAY, 1000.0), state, now), passed + 1
+    assert passed == 1
+    assert left(DAY, state, before) == 0.0
+    assert not is_fresh(DAY, after(drawn(DAY), FRESH, after_it), before)
+
+
 def test_a_budget_that_is_spent_to_the_last_byte_is_spent() -> None:
     noon = Now(0.0, 20_000 * 86400.0 + 43_200.0)
     assert wait_for(drawn(DAY, 0.0), after(drawn(DAY, 1000.0), FRESH, noon), noon) == 43_200.0

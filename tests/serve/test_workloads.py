@@ -7,6 +7,8 @@ from gateway.kubernetes.pods import Pod
 from gateway.model.addresses import Address, parse_network
 from gateway.model.client import Certificate, Client, IdentitySource
 from gateway.model.roles import HeaderFields
+from gateway.policy.groups import GroupIndex
+from gateway.policy.rules import Group, Match, Mode
 from gateway.serve.identify import Identifier
 from gateway.serve.workloads import Workloads
 from gateway.wire.head import RequestHead
@@ -57,6 +59,16 @@ async def test_outside_of_the_cluster_an_address_is_an_address_until_the_state_i
     bed.now = 301.0
     for address in (OUTSIDE, HERE):
         assert bed.workloads.by_address(address) == Client(address, known=False, doubt=Doubt.STALE)
+
+
+async def test_of_a_namespace_that_was_not_heard_of_the_labels_are_in_doubt(bed: Bed) -> None:
+    """Pods and namespaces are watched apart, and one watch may fail alone: a deny for labels of namespaces holds."""
+    bed.workloads._directory.apply(Labelled("payments", None))
+    client = bed.workloads.by_address(HERE)
+    assert client == await bed.workloads.identify(HERE, HEAD, None)
+    assert client == AS_POD._replace(namespace_labels=None, doubt=Doubt.STALE)
+    groups = GroupIndex([Group("quarantined", (Match(namespace_labels=(("tier", "quarantine"),)),))], Mode.ENFORCE)
+    assert groups.membership_of(client).doubted == {"quarantined"}
 
 
 async def test_a_user_is_known_by_the_pod_as_well(bed: Bed) -> None:

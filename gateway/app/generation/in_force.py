@@ -77,8 +77,8 @@ class InForce:
             plan_inspection, settings, head.inspection, head.client_certificates, self.inspection
         )
         await asyncio.to_thread(load_transport, settings.resolver)
-        commits = [follower.prepare(settings) for follower in self.followers]
-        commits.append(self.entrances.prepare(settings, head.materials))
+        commits = [self.entrances.prepare(settings, head.materials)]
+        commits += [follower.prepare(settings) for follower in self.followers]
         # Nothing fails or waits from here on.
         self._generation, self._identifier = taken, identifier
         self.resolver = ResolverPlan(settings.resolver, head.authorities)

@@ -28,10 +28,6 @@ class ReadFailed(Exception):
         self.problems = tuple(problems)
 
 
-class ReaderLost(ReadFailed):
-    """Not a fault of the files: a child that was killed for want of memory today may succeed in a minute."""
-
-
 class ChildReader:
     """`environ` is the child's whole environment. The caller makes sure that one reading runs at a time."""
 
@@ -47,8 +43,8 @@ class ChildReader:
         self._command = [*command, str(sources.config or ""), str(sources.policy or "")]
 
     async def __call__(self) -> AsyncGenerator[Frame, None]:
-        """See `Read`. Raises `ReadFailed` for problems of the files, `ReaderLost` for a child that ended early or was
-        too slow."""
+        """See `Read`. Raises `ReadFailed` for problems of the files, and for a child that ended early or was too
+        slow."""
         child = await asyncio.to_thread(self._start)
         deadline = asyncio.get_running_loop().time() + self._seconds
         try:
@@ -56,7 +52,7 @@ class ChildReader:
                 async for frame in frames:
                     yield frame
         except TimeoutError:
-            raise ReaderLost([f"the files were not read within {self._seconds:g} s"]) from None
+            raise ReadFailed([f"the files were not read within {self._seconds:g} s"]) from None
         finally:
             child.kill()
             await asyncio.to_thread(child.wait)
@@ -73,7 +69,7 @@ class ChildReader:
                 close_fds=False,
             )
         except OSError as error:
-            raise ReaderLost([f"no process to read the files could be started: {error.strerror}"]) from error
+            raise ReadFailed([f"no process to read the files could be started: {error.strerror}"]) from error
 
 
 async def _frames(child: subprocess.Popen[bytes], deadline: float) -> AsyncGenerator[Frame, None]:
@@ -89,7 +85,7 @@ async def _frames(child: subprocess.Popen[bytes], deadline: float) -> AsyncGener
                 yield payload
         except asyncio.IncompleteReadError:
             status = await asyncio.to_thread(child.wait)
-            raise ReaderLost([f"the process that read the files ended before it was done ({_how(status)})"]) from None
+            raise ReadFailed([f"the process that read the files ended before it was done ({_how(status)})"]) from None
 
 
 async def _message(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:

@@ -161,8 +161,14 @@ class Fleet:
             raise failed.exceptions[0] from None
 
     async def _judges_by(self, index: int, generation: int) -> None:
-        """If a worker ends meanwhile its replacement is waited for."""
+        """If a worker ends meanwhile its replacement is waited for. Raises `ConfigError` if that ends as well (for want
+        of memory, say) and there is a generation to go back to."""
+        lost = 0
         while not await (member := self._current[index]).judges_by(generation):
+            lost += 1
+            if lost > 1 and generation > 1:
+                why = "it ended while it took the generation over, and so did its replacement"
+                raise ConfigError(f"worker {index}", why)
             self._replaced.clear()
             if self._current[index] is member:
                 await self._replaced.wait()

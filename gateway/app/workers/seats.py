@@ -15,7 +15,7 @@ class Seats:
         self._workers = workers
         self._descriptor = create_table()
         self._table = SharedTable(self._descriptor, SLOTS - 1)
-        self._free = list(range(SLOTS - 1))
+        self._free = list(reversed(range(SLOTS - 1)))  # the last one is the next: a slot that was used has its memory
         self._left: list[int] = []
 
     def take(self) -> Seat:
@@ -23,7 +23,7 @@ class Seats:
         self._clear()
         if not self._free:
             raise OSError(f"no more than {SLOTS - 1} workers can share limits")
-        return Seat(self._descriptor, self._free.pop(0), self._workers)
+        return Seat(self._descriptor, self._free.pop(), self._workers)
 
     def leave(self, seat: Seat) -> None:
         """The worker has ended: what it held is given back."""

@@ -1,6 +1,7 @@
 """Compiles limits: quotas resolved, defaults filled in, each with a name of its own.
 
-A bucket belongs to its limit's name, so that a reload which changes a rate keeps what was drawn.
+A bucket belongs to its limit's name, so that a reload which changes a rate keeps what was drawn. What is counted stands
+in the name: one that counts something else has other buckets, in memory and in a shared store.
 """
 
 from collections import Counter
@@ -26,7 +27,8 @@ def compile_limits(
     for settings in limits or ():
         if settings.use is not None:
             if settings.use in quotas:
-                limit = compile_limit(quotas[settings.use], f"quota {settings.use}")
+                quota = quotas[settings.use]
+                limit = compile_limit(quota, f"quota {settings.use}.{_counted(quota)}")
                 compiled[limit.name] = limit
             continue
         counted = _counted(settings)

@@ -21,17 +21,18 @@ else:
     from backports import zstd
 
 MOST_FLOWS = 10_000
-MOST_BYTES = 16 * 1024 * 1024
+MOST_BYTES = 16 * 1024 * 1024  # unpacked, as readers hold them
 PACKED_AT_ONCE = 64 * 1024  # bytes
 PIECE = 200  # flows that are read at once
 
 
 class _Batch(NamedTuple):
-    """Flows from number `first` on, and the Unix time at which each came."""
+    """Flows from number `first` on, and the Unix time at which each came; `size` is that of their lines, unpacked."""
 
     first: int
     came: "array[float]"  # not subscriptable before Python 3.12
     lines: bytes
+    size: int
     is_packed: bool = False
 
     @property
@@ -87,7 +88,7 @@ class Ring:
         if not count:
             return
         whole = lines if lines.endswith(b"\n") else lines[: lines.rfind(b"\n") + 1]
-        self._add(_Batch(self._end, array("d", (self._now(),)) * count, whole))
+        self._add(_Batch(self._end, array("d", (self._now(),)) * count, whole, len(whole)))
         self._end += count
         if self._loose_bytes >= PACKED_AT_ONCE:
             self._pack()
@@ -104,15 +105,15 @@ class Ring:
             loose.appendleft(self._batches.pop())
             self._drop(loose[0])
         came = array("d", chain.from_iterable(batch.came for batch in loose))
-        lines = zstd.compress(b"".join(batch.lines for batch in loose), level=1)
-        self._add(_Batch(loose[0].first, came, lines, is_packed=True))
+        lines = b"".join(batch.lines for batch in loose)
+        self._add(_Batch(loose[0].first, came, zstd.compress(lines, level=1), len(lines), is_packed=True))
 
     def _add(self, batch: _Batch) -> None:
         self._batches.append(batch)
-        self._account(batch, len(batch.lines))
+        self._account(batch, batch.size)
 
     def _drop(self, batch: _Batch) -> None:
-        self._account(batch, -len(batch.lines))
+        self._account(batch, -batch.size)
 
     def _account(self, batch: _Batch, size: int) -> None:
         self._bytes += size

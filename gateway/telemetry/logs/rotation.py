@@ -73,17 +73,19 @@ class Rotation:
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(seconds))
         aside = self._path.with_name(f"{self._path.name}.{stamp}.{microseconds:06d}Z")
         self._path.rename(aside)
-        self._remove_oldest()
+        self._remove_oldest(aside.name)
         if self._plan.compress:
             self.wait(timeout=60)  # one at a time; the queue of the sink is what waits
             self._compressing = threading.Thread(target=_compress, args=(aside,), name="gzip", daemon=True)
             self._compressing.start()
 
-    def _remove_oldest(self) -> None:
-        """By name, which is by age. A file that cannot be removed is logged and left."""
+    def _remove_oldest(self, newest: str) -> None:
+        """By name, which is by age; names after the newest one are from before a clock was set back. A file that cannot
+        be removed is logged and left."""
         prefix = self._path.name
         siblings = [each for each in self._path.parent.iterdir() if each.name.startswith(f"{prefix}.")]
-        aside = sorted(each for each in siblings if _STAMP.fullmatch(each.name.removeprefix(prefix)))
+        aside = [each for each in siblings if _STAMP.fullmatch(each.name.removeprefix(prefix))]
+        aside.sort(key=lambda each: (each.name <= newest, each.name))
         parts = [each for each in siblings if _PART.fullmatch(each.name.removeprefix(prefix))]
         for old in (*aside[: max(0, len(aside) - self._plan.keep)], *filter(self._is_abandoned, parts)):
             try:

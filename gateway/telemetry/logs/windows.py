@@ -8,12 +8,14 @@ them knows of the others. Where flows had to be left out, or earlier lines were 
 import threading
 import time
 from collections.abc import Callable, Sequence
+from itertools import chain, islice
 
 from gateway.telemetry.formats.fields import Record
 from gateway.telemetry.formats.vpc import DEFAULT_FIELDS, Flow, FlowKey, encode_flow, encode_silence, flows_of
 from gateway.telemetry.logs.sinks import TAKEN, FileSink
 
-MOST_FLOWS = 50_000  # of one window: about 20 MB, and as lines no more than a sink queues
+MOST_FLOWS = 50_000  # of one window: about 20 MB
+LINES_AT_ONCE = 500  # all lines of a window may be more than a sink queues, and it takes a batch whole or not at all
 
 
 class FlowWindows:
@@ -96,12 +98,14 @@ class FlowWindows:
             skipped, self._skipped = self._skipped, set()
             start, self._start = self._start, self._window_at(now)
         end = max(start, min(int(now), start + self._interval))
-        # Not under the lock: it takes long.
-        lines = [encode_flow(key, flow, self._fields) for key, flow in flows.items()]
-        lines += self._silences({key.listener for key in flows}, skipped, start, end)
-        with self._lock:
-            self._numbers[TAKEN] -= len(flows)  # the sink takes them now
-            self._sink.put(b"".join(lines), len(lines))
+        silences = self._silences({key.listener for key in flows}, skipped, start, end)
+        coming = len(flows)
+        lines = chain((encode_flow(key, flow, self._fields) for key, flow in flows.items()), silences)
+        while batch := list(islice(lines, LINES_AT_ONCE)):  # not under the lock: it takes long
+            with self._lock:
+                self._numbers[TAKEN] -= min(coming, len(batch))  # the sink takes them now
+                self._sink.put(b"".join(batch), len(batch))
+            coming = max(0, coming - len(batch))
 
     def _silences(self, spoke: set[str], skipped: set[str], start: int, end: int) -> Sequence[bytes]:
         lost, self._lost_before = self._sink.lost > self._lost_before, self._sink.lost

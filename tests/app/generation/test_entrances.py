@@ -1,15 +1,24 @@
 """Certificates and keys are read for each listener, and what is wrong is told with file, line and key."""
 
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from gateway.app.configuration import load_materials
+from gateway.app.configuration import Configuration, Sources, load_configuration, load_materials
 from gateway.app.generation.entrances import Entrances
+from gateway.app.generation.frames import Frame, contents_of, dump
+from gateway.app.generation.in_force import InForce
+from gateway.app.serving import Serving
 from gateway.model.addresses import parse_network
+from gateway.net.tls.contexts import BadMaterial
 from gateway.serve.services import Entrance
 from gateway.settings.load import load_settings
 from gateway.settings.problems import ConfigErrors
+from gateway.telemetry.ledger import Ledger
 from tests.helpers.certificates import Authority, pem
 
 ROOT = Authority("root")
@@ -112,3 +121,26 @@ def test_keys_that_do_not_fit_together_are_told(tmp_path: Path, listener: str, p
     with pytest.raises(ConfigErrors) as refusal:
         load_settings(file, {})
     assert [str(each) for each in refusal.value.problems] == [f"{file}:3: listeners[0].{problem}"]
+
+
+async def test_of_a_generation_that_cannot_be_taken_no_log_stays_open(tmp_path: Path) -> None:
+    """It is tried again and again: each time would leave a descriptor and a thread."""
+    listener = "  - tls: {cert: gateway.crt, key: gateway.key}\ntelemetry: {access_log: [{path: LOG}]}\n"
+    (tmp_path / "policy.yaml").write_text("rules: []\n")
+    sources = Sources(write(tmp_path, listener.replace("LOG", "old.log")), tmp_path / "policy.yaml")
+    first = load_configuration(sources, {})
+    in_force = InForce(frozenset(), Entrances(first.settings, first.materials))
+    serving = Serving(asyncio.get_running_loop(), first.settings, [], in_force, Ledger.alone(), lambda _: True)
+    await in_force.take(1, _frames(first))
+    write(tmp_path, listener.replace("LOG", "new.log"))
+    second = load_configuration(sources, {})
+    useless = replace(second.materials["proxy"], cert=b"as if no descriptor were left to make a context of it")
+    with pytest.raises(BadMaterial):
+        await in_force.take(2, _frames(replace(second, materials={"proxy": useless})))
+    assert not [thread for thread in threading.enumerate() if "new.log" in thread.name]
+    await serving.end(0.0)
+
+
+async def _frames(read: Configuration) -> AsyncIterator[Frame]:
+    for content in contents_of(read):
+        yield dump(content)

@@ -11,7 +11,7 @@ import pytest
 from gateway.app.configuration import Sources
 from gateway.app.generation.assembler import Assembler, Generation, OwnAddresses
 from gateway.app.generation.frames import load
-from gateway.app.generation.reading import ChildReader, ReaderLost, ReadFailed
+from gateway.app.generation.reading import ChildReader, ReadFailed
 from tests.app.policies import text, write
 
 
@@ -76,19 +76,19 @@ async def test_problems_of_the_files_come_with_their_lines(tmp_path: Path) -> No
     ids=["says nothing", "gives up", "is killed", "stops in the middle"],
 )
 async def test_a_child_that_ends_too_early_is_told_with_how_it_ended(script: str, how: str) -> None:
-    with pytest.raises(ReaderLost) as failure:
+    with pytest.raises(ReadFailed) as failure:
         await read(standing_in(script))
     assert failure.value.problems == (f"the process that read the files ended before it was done ({how})",)
 
 
 async def test_a_child_that_hangs_is_ended_after_its_time() -> None:
-    with pytest.raises(ReaderLost) as failure:
+    with pytest.raises(ReadFailed) as failure:
         await read(standing_in("import time; time.sleep(60)", 0.2))
     assert failure.value.problems == ("the files were not read within 0.2 s",)
 
 
 async def test_a_child_that_cannot_be_started_is_told() -> None:
-    with pytest.raises(ReaderLost, match="no process to read the files could be started: No such file"):
+    with pytest.raises(ReadFailed, match="no process to read the files could be started: No such file"):
         await read(ChildReader(Sources(), os.environ, 1.0, ("/nowhere/python",)))
 
 

@@ -213,6 +213,33 @@ async def test_what_one_worker_cannot_take_holds_at_none(tmp_path: Path) -> None
         assert (it.fleet.generation, logs_in(tmp_path)) == (1, ["records.jsonl"])
 
 
+POISONED = """
+import os
+from gateway.app.workers import worker
+
+class Poisoned(worker.InForce):
+    async def take(self, number, parts):
+        if number == 2:
+            os.kill(os.getpid(), 9)
+        return await super().take(number, parts)
+
+worker.InForce = Poisoned
+worker.main()
+"""
+
+
+async def test_a_generation_that_no_worker_outlives_is_not_what_the_gateway_ends_of(tmp_path: Path) -> None:
+    """As one does for which there is too little memory: the kernel kills whoever takes it over."""
+    async with bed(tmp_path, program=(sys.executable, "-c", POISONED)) as it:
+        await it.fleet.take(1, it.frames())
+        await it.fleet.start()
+        with pytest.raises(ConfigError, match=r"^worker 0: it ended while it took the generation over"):
+            await it.fleet.take(2, it.frames())
+        await it.becomes(1)
+        await it.fleet.take(3, it.frames())
+        assert (it.fleet.generation, it.fleet.tally().workers_lost) == (3, 2)
+
+
 async def test_workers_that_end_at_once_are_given_up_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with bed(tmp_path, program=(sys.executable, "-c", "raise SystemExit(3)")) as it:
         await it.fleet.take(1, it.frames())

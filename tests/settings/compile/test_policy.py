@@ -4,10 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from gateway.limits.tables.memory import MemoryTable
+from gateway.limits.tables.table import take_from
 from gateway.model.addresses import Address, Network, parse_address, parse_network
 from gateway.model.decision import OF_THE_CLIENT, EchRule, Resolve, RuleRef, SniRule, Source, Terms, Timeouts
 from gateway.model.intent import Protocol
 from gateway.model.names import HostName
+from gateway.policy.buckets import Draw, Now, Taken
 from gateway.policy.plan import build_rules
 from gateway.policy.rules import (
     ANY_PORT,
@@ -27,6 +30,7 @@ from gateway.settings.gateway import GatewaySettings
 from gateway.settings.load import parse_policy
 from gateway.settings.problems import ConfigErrors
 from gateway.settings.source.files import Reader
+from tests.net.parts import ManualClock
 from tests.policy.precedence import POLICY
 from tests.settings.texts import compile_text, write
 
@@ -242,6 +246,18 @@ def test_files_that_contradict_each_other_are_refused() -> None:
         "two.yaml:2: clients.g: is declared already, at one.yaml:2",
         "two.yaml:3: quotas.q: is declared already, at one.yaml:3",
     ]
+
+
+def test_a_quota_that_counts_something_else_after_a_reload_shares_no_bucket_with_what_it_was() -> None:
+    """An instant is no number of open tunnels: whoever took it for one would never be let in again."""
+    clock, table = ManualClock(), MemoryTable()
+    for counted in ("connections: 10/s", "concurrent: 10", "bytes: 1KiB/day", "bandwidth: 1KiB/s", "concurrent: 10"):
+        compiled = compile_text(
+            f"quotas: {{q: {{{counted}}}}}\nrules: [{{name: r, hosts: [x.test], limits: [use: q]}}]"
+        )
+        (limit,) = compiled.policy.rules[0].terms.limits
+        now = Now(clock.monotonic(), clock.time())
+        assert isinstance(take_from(table, [Draw(limit, ())], now), Taken), counted
 
 
 def test_a_secret_for_an_undeclared_group_is_refused() -> None:

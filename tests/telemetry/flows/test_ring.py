@@ -54,6 +54,18 @@ def test_bytes_are_bounded_as_well() -> None:
     assert ring.read(0) is None
 
 
+def test_what_packs_well_is_bounded_by_what_its_readers_unpack() -> None:
+    """Clients choose what stands in records: forty kilobytes of one letter are as many to whoever reads them."""
+    ring = Ring(most_bytes=1_000_000)
+    for _ in range(100):
+        put(ring, "x" * 40_000)
+    place, held = ring.begin, 0
+    while (piece := ring.read(place)) is not None:
+        held += sum(len(line) for _, line in piece.flows)
+        place = piece.first + len(piece.flows)
+    assert 500_000 < held <= 1_000_000
+
+
 def test_a_long_way_is_read_in_pieces_of_bounded_length() -> None:
     ring = Ring()
     for number in range(50):

@@ -68,6 +68,15 @@ def test_only_so_many_are_kept_and_nothing_else_is_removed(tmp_path: Path) -> No
     assert other.exists()
 
 
+def test_after_a_clock_was_set_back_it_is_the_newest_that_are_kept(tmp_path: Path) -> None:
+    path, clock = tmp_path / "access.log", StillClock()
+    written(path, RotationPlan(size=100, keep=2, compress=False), 4, clock)
+    clock.now -= DAY
+    written(path, RotationPlan(size=100, keep=2, compress=False), 4, clock)
+    day_before = [each.name.split(".")[2][:8] for each in aside(path)]
+    assert day_before == ["20270114"] * 2
+
+
 def test_what_a_process_that_ended_had_compressed_in_part_is_removed(tmp_path: Path) -> None:
     path, clock = tmp_path / "access.log", StillClock()
     abandoned, fresh = (tmp_path / f"access.log.20270101T00000{n}.000000Z.gz.part" for n in range(2))

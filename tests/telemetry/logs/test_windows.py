@@ -6,7 +6,7 @@ from typing import cast
 
 from gateway.telemetry.formats.fields import Record
 from gateway.telemetry.formats.vpc import DEFAULT_FIELDS
-from gateway.telemetry.logs.sinks import TAKEN, FileSink
+from gateway.telemetry.logs.sinks import QUEUE_BYTES, TAKEN, FileSink
 from gateway.telemetry.logs.windows import FlowWindows
 from gateway.telemetry.sealing import seal
 from tests.telemetry.drafts import StillClock, tunnelled
@@ -17,11 +17,18 @@ TUNNEL = seal(tunnelled(), 1001.5)
 class Log:
     """A flow log in a file, with its own time."""
 
-    def __init__(self, folder: Path, interval: int = 60, tells_silence: bool = True, most_flows: int = 10) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        interval: int = 60,
+        tells_silence: bool = True,
+        most_flows: int = 10,
+        queue_bytes: int = QUEUE_BYTES,
+    ) -> None:
         self.path = folder / "flows.log"
         self.clock = StillClock(1200.0)
         self.numbers = [0, 0, 0]
-        self.sink = FileSink(str(self.path), numbers=self.numbers)
+        self.sink = FileSink(str(self.path), queue_bytes, numbers=self.numbers)
         self.windows = FlowWindows(
             self.sink, self.numbers, ["proxy"], interval, DEFAULT_FIELDS, tells_silence, self.clock.time, most_flows
         )
@@ -52,6 +59,16 @@ def test_one_five_tuple_is_one_record_a_direction_with_all_its_bytes(tmp_path: P
         ("443", "40001", "4096"),
     ]
     assert (log.windows.written, log.windows.lost, log.numbers[TAKEN]) == (4, 0, 4)
+
+
+def test_a_window_whose_lines_are_more_than_a_sink_queues_is_not_lost_as_a_whole(tmp_path: Path) -> None:
+    """Else who makes many flows would have everybody's left out."""
+    log = Log(tmp_path, most_flows=4_000, queue_bytes=150_000)
+    for port in range(1024, 3024):
+        log.windows.gather(_from_port(port))
+    log.end_window()
+    assert len(log.lines()) >= 1_000
+    assert log.windows.written + log.windows.lost == log.numbers[TAKEN] == 4_000
 
 
 def test_a_window_ends_also_when_the_clock_was_set_back(tmp_path: Path) -> None:
