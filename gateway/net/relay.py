@@ -77,7 +77,8 @@ class Direction:
             self._leave_kernel()
 
     def count(self, size: int) -> None:
-        """`size` bytes more were written to the sink, or dropped after all if negative."""
+        """`size` bytes more were written to the sink, or dropped after all if negative: those that the sink held before
+        the relay began are among them, and were never counted."""
         raise NotImplementedError
 
     # Called by the source.
@@ -177,7 +178,7 @@ class Upward(Direction):
             self._gather(size)
 
     def count(self, size: int) -> None:
-        self._transfer.bytes_up += size
+        self._transfer.bytes_up = max(0, self._transfer.bytes_up + size)
 
 
 class Downward(Direction):
@@ -194,7 +195,7 @@ class Downward(Direction):
             self._gather(size)
 
     def count(self, size: int) -> None:
-        self._transfer.bytes_down += size
+        self._transfer.bytes_down = max(0, self._transfer.bytes_down + size)
 
 
 Joining = Callable[["Relay", Stream, Stream], tuple[Direction, Direction]]
