@@ -34,7 +34,13 @@ _logger = logging.getLogger(__name__)
 
 
 async def converse_in_streams(
-    downstream: Stream, draft: Draft, scope: Scope, parts: Parts, patience: Patience, connects: bool, streams: int
+    downstream: Stream,
+    draft: Draft,
+    scope: Scope,
+    parts: Parts,
+    patience: Patience,
+    connects: bool,
+    streams: int = STREAMS,
 ) -> None:
     """As `conversation.converse`. `connects`: the client may ask for WebSockets; `streams` may be open at once."""
     conversation = _Conversation(downstream, draft, scope, parts, patience)
