@@ -31,6 +31,7 @@ _SETTING = Struct(">HL")
 _STREAM_BITS = 0x7FFFFFFF
 _HEADER_SIZE = 9
 _PRIORITY_SIZE = 5
+_MOST_SETTINGS = 32  # as nghttp2 has it: each new window is one for every stream (CVE-2020-11080)
 
 
 class Frame(NamedTuple):
@@ -120,9 +121,11 @@ def goaway_of(frame: Frame) -> tuple[int, int]:
 
 
 def settings_of(frame: Frame) -> list[tuple[int, int]]:
-    """In their order."""
+    """In their order; at most `_MOST_SETTINGS`."""
     if len(frame.payload) % _SETTING.size:
         raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS cut off")
+    if len(frame.payload) > _MOST_SETTINGS * _SETTING.size:
+        raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"more than {_MOST_SETTINGS} settings in one frame")
     return list(_SETTING.iter_unpack(frame.payload))
 
 
