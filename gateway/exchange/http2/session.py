@@ -179,7 +179,7 @@ class Session:
         elif isinstance(event, WentAway):
             self._let_go(event)
         else:
-            self._pump_all()
+            self._pump_soon()
             self._owner.changed()
 
     def _cut(self, event: StreamEnded) -> None:
@@ -268,8 +268,8 @@ class Session:
             self.stream.abort()
 
     def _pump(self, number: int) -> None:
-        if not number:
-            self._pump_all()
+        if not number:  # once for all of a read: each of thousands would go through all that wait for their own window
+            self._pump_soon()
         elif number in self.waiting and self.waiting[number].pump():
             self._pump_soon()
 

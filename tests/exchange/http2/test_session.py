@@ -54,6 +54,20 @@ class Owner:
         self.emptied += 1
 
 
+class Waiting:
+    """Fulfils `session.Writer` with content that its own window does not let go."""
+
+    def __init__(self, session: Session) -> None:
+        self.pumped = 0
+        self._session = session
+        session.waiting[1] = self
+
+    def pump(self) -> bool:
+        self.pumped += 1
+        self._session.waiting[1] = self
+        return False
+
+
 async def _session(streams: int, window: int) -> tuple[Wire, Session, Owner]:
     wire, owner = Wire(), Owner()
     session = Session(cast("Stream", wire), True, owner, lambda: 0.0)
@@ -108,3 +122,12 @@ async def test_no_more_goes_out_than_the_peer_has_a_window_for(window: int) -> N
     await _rounds(20)
     assert (channel.queued(), channel.has_ended) == (0, True)
     assert wire.written.endswith(END)
+
+
+async def test_all_windows_of_the_connection_that_come_together_are_one_reason_to_go_through_its_streams() -> None:
+    """A read has room for 20,000 of them, and a hundred streams may wait for windows of their own."""
+    _, session, _ = await _session(1, 0)
+    waiting = Waiting(session)
+    session.received(window_frame(0, 4096) * 1000)
+    await _rounds(3)
+    assert waiting.pumped == 1
