@@ -268,9 +268,7 @@ class Session:
             self.stream.abort()
 
     def _pump(self, number: int) -> None:
-        if not number:  # once for all of a read: each of thousands would go through all that wait for their own window
-            self._pump_soon()
-        elif number in self.waiting and self.waiting[number].pump():
+        if not number or (number in self.waiting and self.waiting[number].pump()):  # once for all of a read: each of thousands would go through all that wait for their own window
             self._pump_soon()
 
     def _pump_all(self) -> None:

@@ -1,16 +1,19 @@
 """What goes out on one connection for many streams, and when."""
 
 import asyncio
+import tracemalloc
 from typing import cast
 
 import pytest
 
-from gateway.exchange.http2.channel import Channel
+from gateway.exchange.http2.channel import Channel, StreamInlet
 from gateway.exchange.http2.session import Session
+from gateway.model.reasons import Reason
 from gateway.net.stream import Feeder, Receiver, Stream
 from gateway.wire.http2.codes import PREFACE
 from gateway.wire.http2.connection import HeadCame
 from gateway.wire.http2.frames import header_frames, settings_frame, window_frame
+from gateway.wire.http2.messages import RequestMessage
 
 KIBIBYTE = 1024
 END = b"\x00\x00\x00\x00\x01\x00\x00\x00\x01"
@@ -131,3 +134,20 @@ async def test_all_windows_of_the_connection_that_come_together_are_one_reason_t
     session.received(window_frame(0, 4096) * 1000)
     await _rounds(3)
     assert waiting.pumped == 1
+
+
+async def test_what_comes_in_tiny_pieces_takes_little_more_memory_than_its_bytes() -> None:
+    _, session, owner = await _session(1, 0)
+    [channel] = owner.channels
+    channel.begin([(":status", "200")], b"", None)
+    inlet = StreamInlet(session, 1, RequestMessage(False), Reason.MALFORMED_REQUEST, lambda: None)
+    said = [number.to_bytes(2, "big") for number in range(10_000)]
+    tracemalloc.start()
+    for piece in said:
+        inlet.take([piece + b"x"])
+        channel.write(piece + b"x")
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert channel.queued() == 30_000
+    assert inlet.held_content() == b"".join(piece + b"x" for piece in said)
+    assert taken < 2 * 2 * 30_000
