@@ -268,7 +268,9 @@ class Session:
             self.stream.abort()
 
     def _pump(self, number: int) -> None:
-        if not number or (number in self.waiting and self.waiting[number].pump()):  # once for all of a read: each of thousands would go through all that wait for their own window
+        """One stream. For 0 all of them, but once for all of a read: thousands of windows fit into it."""
+        writer = self.waiting.get(number)
+        if not number or (writer is not None and writer.pump()):
             self._pump_soon()
 
     def _pump_all(self) -> None:
