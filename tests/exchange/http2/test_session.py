@@ -10,9 +10,9 @@ from gateway.exchange.http2.channel import Channel, StreamInlet
 from gateway.exchange.http2.session import Session
 from gateway.model.reasons import Reason
 from gateway.net.stream import Feeder, Receiver, Stream
-from gateway.wire.http2.codes import PREFACE
+from gateway.wire.http2.codes import DATA, GOAWAY, PREFACE
 from gateway.wire.http2.connection import HeadCame
-from gateway.wire.http2.frames import header_frames, settings_frame, window_frame
+from gateway.wire.http2.frames import FrameReader, frame, header_frames, settings_frame, window_frame
 from gateway.wire.http2.messages import RequestMessage
 
 KIBIBYTE = 1024
@@ -151,3 +151,12 @@ async def test_what_comes_in_tiny_pieces_takes_little_more_memory_than_its_bytes
     assert channel.queued() == 30_000
     assert inlet.held_content() == b"".join(piece + b"x" for piece in said)
     assert taken < 2 * 2 * 30_000
+
+
+@pytest.mark.parametrize("fault", [frame(DATA, 0, 0, b"x"), b"".join([frame(99, 0, 0)] * 500)], ids=["wrong", "flood"])
+async def test_who_is_at_fault_is_told_so_once(fault: bytes) -> None:
+    wire, session, _ = await _session(3, 2**30)
+    session.received(fault)
+    session.received(fault)
+    [said] = FrameReader(awaits_preface=False).feed(bytes(wire.written))
+    assert (said.kind, said.payload[:4]) == (GOAWAY, b"\0\0\0\5")
