@@ -77,8 +77,7 @@ class Direction:
             self._leave_kernel()
 
     def count(self, size: int) -> None:
-        """`size` bytes more were written to the sink, or dropped after all if negative: those that the sink held before
-        the relay began are among them, and were never counted."""
+        """`size` bytes more were written to the sink, or if negative dropped after all, also such as it held before."""
         raise NotImplementedError
 
     # Called by the source.
