@@ -34,8 +34,6 @@ from gateway.net.tls.contexts import HTTP_2
 from gateway.wire.head import parse_traceparent
 from gateway.wire.http.messages import Delimiter, Response
 
-MAX_INTERIM = 16
-
 _REPEATABLE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))  # RFC 9110 section 9.2.2
 _SWITCHING = 101
 HALF_CLOSED = 10.0
@@ -215,7 +213,7 @@ class Exchange:
         draft.dialled, draft.reused = upstream.dialled, upstream.is_reused
         upstream.expect(self._request.method, self._plan.websocket, self._signal.ring)
         self._send(upstream)
-        heads, interim = upstream.inlet.heads, 0
+        heads = upstream.inlet.heads
         while True:
             while not heads:
                 upstream.check()
@@ -225,9 +223,6 @@ class Exchange:
                 draft.transfer.first_byte_at = self._parts.clock.monotonic()
             if not response.is_interim:
                 return response
-            interim += 1
-            if interim > MAX_INTERIM:
-                raise UpstreamError(Reason.MALFORMED_RESPONSE, f"more than {MAX_INTERIM} interim responses")
             if self._request.minor == 1:  # RFC 9110 section 15.2: not to a client of HTTP/1.0
                 self._downstream.pass_interim(response, self._parts)
 

@@ -11,11 +11,16 @@ from gateway.model.addresses import Address
 from gateway.model.authority import Host
 from gateway.model.decision import Permit
 from gateway.model.errors import InternalError, UpstreamError
+from gateway.model.reasons import Reason
 from gateway.model.roles import Deadlines, Dialer, Upstream
 from gateway.net.dialer import introduce
 from gateway.net.stream import Stream
 from gateway.net.tls.contexts import ClientCertificate
 from gateway.net.tls.transport import Resumption
+
+CONNECTIONS = 16
+"""That one tunnel has to its destination at once. A client of HTTP/2 would take one for each of its streams where the
+destination speaks only HTTP/1, or takes few streams, and with its tunnels all descriptors of the process."""
 
 
 class VerifyingDialer:
@@ -46,19 +51,30 @@ class VerifyingDialer:
         self.is_permitted = is_permitted
         self.alpn = alpn
         self._on_handshake = on_handshake
+        self._dialling = 0
+        self._open: list[Stream] = []
 
     async def dial(self, permit: Permit) -> Upstream[Stream]:
-        """As `roles.Dialer.dial`. Raises `UpstreamError` also for a destination that cannot be verified."""
+        """As `roles.Dialer.dial`. Raises `UpstreamError` also for a destination that cannot be verified, and
+        `InternalError` for one connection too many."""
         if self.owed is not None:
             owed, self.owed = self.owed, None
             raise owed
-        reached = await self._dialer.dial(permit)
+        self._open = [each for each in self._open if not (each.is_lost or each.transport.is_closing())]
+        if self._dialling + len(self._open) >= CONNECTIONS:
+            raise InternalError(Reason.TOO_MANY_TUNNELS_OF_CLIENT, f"{CONNECTIONS} connections for one tunnel")
+        self._dialling += 1
+        try:
+            reached = await self._dialer.dial(permit)
+        finally:
+            self._dialling -= 1
         introduce(reached, permit, self._client)
         return await self.secure(reached, permit)
 
     async def secure(self, reached: Upstream[Stream], permit: Permit) -> Upstream[Stream]:
-        """The same connection, in TLS. It is closed where that fails. Raises also `InternalError`, for a certificate of
-        ours that may not be presented."""
+        """The same connection, in TLS; it is one of the tunnel's. It is closed where that fails. Raises also
+        `InternalError`, for a certificate of ours that may not be presented."""
+        self._open.append(reached.stream)
         try:
             shaken = await self._shake(reached, permit)
         except BaseException:

@@ -18,7 +18,7 @@ from gateway.exchange.multiplexed.conversation import converse_in_streams
 from gateway.exchange.parts import Parts
 from gateway.exchange.scope import OneAuthority
 from gateway.exchange.upstream import Pool
-from gateway.intercept.dialer import VerifyingDialer
+from gateway.intercept.dialer import CONNECTIONS, VerifyingDialer
 from gateway.intercept.handshakes import alpn_for_client, alpn_for_destination, meet_client
 from gateway.intercept.minting import Minting
 from gateway.intercept.rejections import Rejections
@@ -37,6 +37,7 @@ from gateway.model.roles import Limiter, Meter, Upstream
 from gateway.net.stream import Stream
 from gateway.net.tls.contexts import HTTP_2
 from gateway.policy.plan import Rules
+from gateway.wire.http2.settings import STREAMS
 
 HTTPS_PORT = 443
 RIGHT_AFTER_SECONDS = 1.0
@@ -95,7 +96,8 @@ class Interception:
             patience = Patience(timeouts.head, timeouts.idle)
             if shaken.selected_alpn_protocol() == HTTP_2:
                 connects = met.calling is None or await met.calling.lets_connect(parts.deadlines)
-                await converse_in_streams(downstream, draft, scope, parts, patience, connects)
+                streams = CONNECTIONS if met.calling is None else STREAMS
+                await converse_in_streams(downstream, draft, scope, parts, patience, connects, streams)
             else:
                 dialer.alpn = tuple([each for each in dialer.alpn if each != HTTP_2])
                 await converse(downstream, draft, scope, parts, patience)

@@ -4,6 +4,7 @@ them.
 Whatever form a direction has, bytes are counted after they moved.
 """
 
+import asyncio
 from functools import partial
 from math import inf
 
@@ -21,11 +22,12 @@ def joining_for(meter: Meter | None) -> Joining:
 class _Paced(Direction):
     """`_rests`: nothing is read of the source for the sake of its pace, `_is_congested`: for that of its sink."""
 
-    __slots__ = ("_is_congested", "_pace", "_rests")
+    __slots__ = ("_is_congested", "_pace", "_rest", "_rests")
 
     def __init__(self, pace: Pace, relay: Relay, source: Stream, sink: Stream) -> None:
         self._pace = pace
         self._rests = self._is_congested = False
+        self._rest: asyncio.TimerHandle | None = None
         super().__init__(relay, source, sink)
 
     def begin(self) -> None:
@@ -33,6 +35,12 @@ class _Paced(Direction):
         super().begin()
         if self.source.receiver is not None:
             self._heed(self._pace.settle())
+
+    def part(self) -> None:
+        """A debt may take hours, for which the tunnel would be held."""
+        super().part()
+        if self._rest is not None:
+            self._rest.cancel()
 
     def received(self, data: bytes) -> None:
         super().received(data)
@@ -73,11 +81,9 @@ class _Paced(Direction):
         if seconds == inf:
             loop.call_soon(self._relay.cut, Reason.BUDGET_SPENT)  # not from within the call that reports the bytes
         else:
-            loop.call_later(seconds, self._wake)
+            self._rest = loop.call_later(seconds, self._wake)
 
     def _wake(self) -> None:
-        if self.source.receiver is None:
-            return
         self._rests = False
         if self._splice is not None:
             self._splice.go_on()

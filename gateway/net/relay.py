@@ -77,7 +77,7 @@ class Direction:
             self._leave_kernel()
 
     def count(self, size: int) -> None:
-        """`size` bytes more were written to the sink, or dropped after all if negative."""
+        """`size` bytes more were written to the sink, or if negative dropped after all, also such as it held before."""
         raise NotImplementedError
 
     # Called by the source.
@@ -177,7 +177,7 @@ class Upward(Direction):
             self._gather(size)
 
     def count(self, size: int) -> None:
-        self._transfer.bytes_up += size
+        self._transfer.bytes_up = max(0, self._transfer.bytes_up + size)
 
 
 class Downward(Direction):
@@ -194,7 +194,7 @@ class Downward(Direction):
             self._gather(size)
 
     def count(self, size: int) -> None:
-        self._transfer.bytes_down += size
+        self._transfer.bytes_down = max(0, self._transfer.bytes_down + size)
 
 
 Joining = Callable[["Relay", Stream, Stream], tuple[Direction, Direction]]

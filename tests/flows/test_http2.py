@@ -3,12 +3,15 @@
 import socket
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from h2.settings import SettingCodes
 from hyperframe.frame import GoAwayFrame, RstStreamFrame, SettingsFrame
 
+from gateway.intercept.dialer import CONNECTIONS
 from gateway.model.reasons import Reason
 from gateway.wire.http2.codes import ErrorCode
 from tests.flows.interception import HOST, Bed, inspecting
@@ -76,6 +79,13 @@ def _silent(speaking: Speaking, asked: Asked) -> None:
     """Nothing is said."""
 
 
+def _full(speaking: Speaking, asked: Asked) -> None:
+    """It takes no further stream, and this one goes on."""
+    speaking.h2.update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: 1})
+    speaking.h2.send_headers(asked.stream, [(":status", "103")])
+    speaking.flush()
+
+
 def _big(speaking: Speaking, asked: Asked) -> None:
     """More than any window; the rest is sent as `flood` has it."""
     speaking.h2.send_headers(asked.stream, [(":status", "200")])
@@ -105,6 +115,7 @@ ANSWERS = {
     "/refused": _refused,
     "/away": _away_once,
     "/silent": _silent,
+    "/full": _full,
     "/big": _big,
     "/length": _malformed_length,
     "/split": _malformed_field,
@@ -142,6 +153,10 @@ def _authority(bed: Bed, host: str = HOST) -> str:
 
 def _status(client: Http2Client, stream: int) -> str:
     return client.heads[stream][-1][0][1]
+
+
+def _has_head(stream: int, client: Http2Client) -> bool:
+    return bool(client.heads[stream])
 
 
 def _until_over(client: Http2Client, stream: int) -> None:
@@ -409,3 +424,22 @@ def test_a_gateway_that_drains_says_so_and_finishes_what_is_under_way(
 def _rss(pid: int) -> int:
     """Bytes."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
+
+
+def test_a_destination_that_takes_few_streams_is_connected_to_so_often_and_no_more(bed: Bed) -> None:
+    """A client and its destination could take all descriptors of the gateway else, a hundred with each tunnel."""
+    before = bed.origin.connections
+    with bed.client(HOST, "h2") as tls:
+        client = Http2Client(tls)
+        for stream in range(1, 2 * CONNECTIONS, 2):
+            client.get(stream, _authority(bed), "/full")
+            client.until(partial(_has_head, stream))  # its connection is full, as the gateway knows
+        client.get(2 * CONNECTIONS + 1, _authority(bed), "/full")
+        assert client.answer(2 * CONNECTIONS + 1)[0] == "503"
+        assert bed.origin.connections - before == CONNECTIONS
+        client.send(RstStreamFrame(1, ErrorCode.CANCEL))
+        client.get(2 * CONNECTIONS + 3, _authority(bed), "/full")
+        client.until(partial(_has_head, 2 * CONNECTIONS + 3))
+        assert _status(client, 2 * CONNECTIONS + 3) == "103"
+    [record] = bed.gateway.wait_for_records(1, path="/full", reason=Reason.TOO_MANY_TUNNELS_OF_CLIENT)
+    assert record["status"] == 503

@@ -7,8 +7,11 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from hyperframe.frame import SettingsFrame
 
+from gateway.intercept.dialer import CONNECTIONS
 from gateway.model.reasons import Reason
+from gateway.wire.http2.codes import ErrorCode
 from tests.flows.interception import HOST, Bed, inspecting
 from tests.helpers.http2_client import Http2Client, request
 from tests.helpers.http_origin import Got, Talk
@@ -52,7 +55,13 @@ def _socket(talk: Talk, got: Got) -> None:
     talk.close()
 
 
+def _silent(talk: Talk, got: Got) -> None:
+    while talk.read_some():
+        pass
+
+
 ANSWERS = {
+    "/silent": _silent,
     "/echo": _echo,
     "/chunked": _chunked,
     "/until-close": _until_close,
@@ -147,3 +156,21 @@ def test_a_handshake_that_is_not_answered_rightly_opens_no_web_socket(bed: Bed) 
         assert client.heads[1][0][0] == (":status", "502")
     [record] = bed.gateway.wait_for_records(1, path="/socket-wrong")
     assert record["reason"] == Reason.UPGRADE_FAILED
+
+
+def test_a_client_is_told_of_as_many_streams_as_it_may_have_connections_and_has_no_more(bed: Bed) -> None:
+    """It could take all descriptors of the gateway else, a hundred with each tunnel."""
+    before = len(bed.origin.requests)
+    with bed.client(HOST, "h2") as tls:
+        client = Http2Client(tls)
+        streams = range(1, 2 * CONNECTIONS + 5, 2)
+        for stream in streams:
+            client.get(stream, _authority(bed), "/silent")
+        client.until(lambda _: client.reset_code(streams[-1]) is not None)
+        [told] = [frame.settings for frame in client.frames if isinstance(frame, SettingsFrame) and frame.settings]
+        assert told[SettingsFrame.MAX_CONCURRENT_STREAMS] == CONNECTIONS
+        refused = {stream: client.reset_code(stream) for stream in streams if client.reset_code(stream) is not None}
+        assert refused == dict.fromkeys(streams[CONNECTIONS:], ErrorCode.REFUSED_STREAM)
+    records = bed.gateway.wait_for_records(CONNECTIONS, path="/silent")
+    assert len(records) == CONNECTIONS
+    assert len(bed.origin.requests) - before <= CONNECTIONS

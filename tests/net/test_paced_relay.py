@@ -1,9 +1,12 @@
 """A tunnel whose bytes are bounded, on real sockets: what earlier ones moved too much is waited for."""
 
 import asyncio
+import gc
+import weakref
 
 import pytest
 
+from gateway.model.reasons import Reason
 from gateway.model.record import Transfer
 from gateway.model.roles import Meter, Pace
 from gateway.net.paced_relay import joining_for
@@ -65,3 +68,19 @@ async def test_a_debt_is_waited_for_before_anything_new_is_read(splices: Splices
         assert pace.spent == len(held) + 4
         running.cancel()
         await asyncio.wait([running])
+
+
+async def test_a_tunnel_that_is_over_is_not_held_until_its_debt_would_be_paid() -> None:
+    downstream, client = await stream_and_peer()
+    upstream, origin = await stream_and_peer()
+    with client, origin:
+        relay = Relay(downstream, upstream, Transfer(), HandDeadlines(), user_form(), 3600.0)
+        pace = InDebt()
+        running = asyncio.ensure_future(relay.run(joining_for(Metered(pace, None))))
+        await asyncio.sleep(0)
+        relay.cut(Reason.IDLE_TIMEOUT)
+        await running
+        held = weakref.ref(pace)
+        del relay, running, pace
+        gc.collect()
+        assert held() is None

@@ -297,3 +297,17 @@ async def test_a_side_that_took_too_little_before_the_tunnel_began_is_not_sent_m
         await asyncio.wait([sending, running])
         downstream.abort()
         upstream.abort()
+
+
+async def test_what_a_side_had_not_taken_before_the_tunnel_began_is_not_subtracted_from_what_went_through_it() -> None:
+    downstream, client = await stream_and_peer()
+    upstream, origin = await stream_and_peer()
+    with client:
+        while not downstream.is_congested:
+            downstream.write(bytes(64 * 1024))
+            await asyncio.sleep(0)
+        relay = Relay(downstream, upstream, transfer := Transfer(), HandDeadlines(), user_form(), 3600.0)
+        running = asyncio.ensure_future(relay.run())
+        reset(origin)
+        await asyncio.wait_for(running, 20)
+        assert (transfer.reason, transfer.bytes_up, transfer.bytes_down) == (Reason.UPSTREAM_RESET, 0, 0)

@@ -82,7 +82,7 @@ class Calling:
             self.session.peer_leaves = True  # later exchanges need not wait for it
         if not self._calls:
             self.idle_since = now
-            if self.session.peer_leaves:
+            if not self.has_room:  # nor will there be: a destination that takes no stream would have one kept for each
                 self.close()
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from gateway.exchange.http2.session import Session
-from gateway.exchange.inlet import H, HeadFields, Inlet
+from gateway.exchange.inlet import H, HeadFields, Inlet, gather
 from gateway.model.reasons import Reason
 from gateway.net.stream import HOLD_BOUND, Feeder
 from gateway.wire.http.messages import Event, Fields, MalformedMessage
@@ -184,7 +184,7 @@ class Channel:
             if not data:
                 return
             session.waiting[self.number] = self
-        self._pieces.append(data)
+        gather(self._pieces, data)
         self._queued += len(data)
         if self._queued > HOLD_BOUND and not self.is_congested:
             self.is_congested = True

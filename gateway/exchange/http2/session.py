@@ -23,6 +23,7 @@ from gateway.wire.http2.connection import (
     WindowGrew,
 )
 from gateway.wire.http2.floods import Kind
+from gateway.wire.http2.settings import STREAMS
 
 WITHHELD_AT_MOST = 2 * 1024 * 1024
 """Bytes that arrived and were not taken, from which on the whole connection is slowed."""
@@ -103,12 +104,12 @@ class Session:
         self._withheld = 0
         self._deferred = 0
 
-    def join(self, connects: bool = False) -> None:
+    def join(self, connects: bool = False, streams: int = STREAMS) -> None:
         """Take over the stream, and say what comes first: see `server_settings`."""
         self.connects = connects
         stream = self.stream
         stream.receiver, stream.feeder = self, self
-        self.sender.begin(connects)
+        self.connection.begin(connects, streams)
         held = stream.peek()
         if held:
             stream.consume(len(held))
@@ -178,7 +179,7 @@ class Session:
         elif isinstance(event, WentAway):
             self._let_go(event)
         else:
-            self._pump_all()
+            self._pump_soon()
             self._owner.changed()
 
     def _cut(self, event: StreamEnded) -> None:
@@ -267,9 +268,9 @@ class Session:
             self.stream.abort()
 
     def _pump(self, number: int) -> None:
-        if not number:
-            self._pump_all()
-        elif number in self.waiting and self.waiting[number].pump():
+        """One stream. For 0 all of them, but once for all of a read: thousands of windows fit into it."""
+        writer = self.waiting.get(number)
+        if not number or (writer is not None and writer.pump()):
             self._pump_soon()
 
     def _pump_all(self) -> None:

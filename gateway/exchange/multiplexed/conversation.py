@@ -34,12 +34,18 @@ _logger = logging.getLogger(__name__)
 
 
 async def converse_in_streams(
-    downstream: Stream, draft: Draft, scope: Scope, parts: Parts, patience: Patience, connects: bool
+    downstream: Stream,
+    draft: Draft,
+    scope: Scope,
+    parts: Parts,
+    patience: Patience,
+    connects: bool,
+    streams: int = STREAMS,
 ) -> None:
-    """As `conversation.converse`. `connects`: the client may ask for WebSockets."""
+    """As `conversation.converse`. `connects`: the client may ask for WebSockets; `streams` may be open at once."""
     conversation = _Conversation(downstream, draft, scope, parts, patience)
     try:
-        await conversation.run(connects)
+        await conversation.run(connects, streams)
     finally:
         await conversation.end()
 
@@ -57,10 +63,10 @@ class _Conversation:
         self._plan: RequestPlan | None = None
         self._session = Session(stream, True, self, parts.clock.monotonic)
 
-    async def run(self, connects: bool) -> None:
+    async def run(self, connects: bool, streams: int) -> None:
         """Until either side ends."""
         session, parts = self._session, self._parts
-        session.join(connects)
+        session.join(connects, streams)
         parts.signals.add(self._signal)
         try:
             while not self._is_over():

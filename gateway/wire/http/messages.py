@@ -10,6 +10,10 @@ from gateway.wire.grammar import elements, is_persistent
 Fields = tuple[tuple[str, str], ...]
 """In the order they came: names as the sender wrote them, values as Latin-1 without the blanks around them."""
 
+MOST_INTERIM = 16
+"""Responses of one request before its final one. They cost their sender little, thousands fit into one read of the
+loop, and nobody else would have a turn while they are parsed."""
+
 
 class Delimiter(Enum):
     """What ends the content of a message (RFC 9112 section 6.3)."""

@@ -12,7 +12,7 @@ from gateway.model.reasons import Reason
 from gateway.wire.grammar import REQUEST, RESPONSE, HeadGrammar, MalformedHead, find_head, match_head, split_fields
 from gateway.wire.http.content import Bounds, ContentReader, open_content
 from gateway.wire.http.framing import check_target, request_framing, response_framing
-from gateway.wire.http.messages import End, Event, MalformedMessage, Request, Response
+from gateway.wire.http.messages import MOST_INTERIM, End, Event, MalformedMessage, Request, Response
 from gateway.wire.http.witness import Witness
 
 _END = End()
@@ -200,6 +200,7 @@ class WitnessedResponseReader(_Reader[Response]):
         super().__init__(RESPONSE, witness, bounds, is_paused=True)
         self._method = ""
         self._may_switch = False
+        self._interim = 0
         self._is_switched = False
 
     @property
@@ -213,6 +214,7 @@ class WitnessedResponseReader(_Reader[Response]):
             self._last_head, self._last = b"", None
         self._method = method
         self._may_switch = upgrade
+        self._interim = 0
         self._is_paused = False
 
     def _understand(self, match: re.Match[str], head: bytes) -> Response:
@@ -229,6 +231,9 @@ class WitnessedResponseReader(_Reader[Response]):
         if status == 101 and not self._may_switch:
             raise MalformedMessage(Reason.MALFORMED_RESPONSE, "a switch of protocols that nobody asked for")
         if message.is_interim:
+            self._interim += 1
+            if self._interim > MOST_INTERIM:
+                raise MalformedMessage(Reason.MALFORMED_RESPONSE, f"more than {MOST_INTERIM} interim responses")
             events.append(message)
             return
         self._is_switched = status == 101 or (self._method == "CONNECT" and status < 300)

@@ -93,12 +93,18 @@ class Connection:
         self._closed = self.sender.closed
         self._block: tuple[Frame, list[bytes], int] | None = None
         self._had_settings = False
+        self._most_streams = STREAMS
         self._window = CONNECTION_WINDOW
 
     @property
     def has_settings(self) -> bool:
         """Whether the peer has said what it takes."""
         return self._had_settings
+
+    def begin(self, connects: bool = False, streams: int = STREAMS) -> None:
+        """Say what comes first: see `server_settings`."""
+        self._most_streams = streams
+        self.sender.begin(connects, streams)
 
     def receive(self, data: bytes, now: float) -> Iterator[Event]:
         """What `data` says, to be exhausted. Raises `ConnectionFault`, of which the peer is then to be told."""
@@ -202,7 +208,7 @@ class Connection:
         opens = self._is_server and number > self.last_stream
         if opens:
             self.last_stream = number
-            if self.sender.is_leaving or len(self.streams) >= STREAMS:
+            if self.sender.is_leaving or len(self.streams) >= self._most_streams:
                 raise StreamFault(ErrorCode.REFUSED_STREAM, "more streams than were agreed")
             stream: Stream | None = self.sender.new_stream(number)
         else:

@@ -121,7 +121,7 @@ def goaway_of(frame: Frame) -> tuple[int, int]:
 
 
 def settings_of(frame: Frame) -> list[tuple[int, int]]:
-    """In their order."""
+    """In their order; at most `_MOST_SETTINGS`."""
     if len(frame.payload) % _SETTING.size:
         raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS cut off")
     if len(frame.payload) > _MOST_SETTINGS * _SETTING.size:

@@ -5,7 +5,17 @@ content is counted against its length, so that no more and no less of it can be 
 """
 
 from gateway.model.reasons import Reason
-from gateway.wire.http.messages import NO_CONTENT, Delimiter, End, Event, Fields, Framing, MalformedMessage, Request
+from gateway.wire.http.messages import (
+    MOST_INTERIM,
+    NO_CONTENT,
+    Delimiter,
+    End,
+    Event,
+    Fields,
+    Framing,
+    MalformedMessage,
+    Request,
+)
 from gateway.wire.http2.heads import UPGRADED, read_request, read_response, read_trailers
 
 _SUCCESS = range(200, 300)
@@ -84,6 +94,7 @@ class ResponseMessage:
     def __init__(self, method: str, websocket: bool) -> None:
         self._method = method
         self._websocket = websocket
+        self._interim = 0
         self._content = _Content(Reason.MALFORMED_RESPONSE)
 
     def head(self, fields: Fields, ended: bool) -> list[Event]:
@@ -94,6 +105,9 @@ class ResponseMessage:
             return [self._content.end(fields)]
         response = read_response(fields, ended, self._method)
         if response.is_interim:
+            self._interim += 1
+            if self._interim > MOST_INTERIM:
+                raise MalformedMessage(Reason.MALFORMED_RESPONSE, f"more than {MOST_INTERIM} interim responses")
             return [response]
         if self._websocket and response.status in _SUCCESS:
             response = response._replace(status=_SWITCHING, fields=(*response.fields, *UPGRADED), framing=NO_CONTENT)

@@ -125,11 +125,11 @@ class Sender:
         """A frame that needs no window."""
         self._out.append(frame)
 
-    def begin(self, connects: bool = False) -> None:
+    def begin(self, connects: bool, streams: int) -> None:
         """What comes first: see `server_settings`."""
         if not self._is_server:
             self.put(PREFACE)
-        self.put(settings_frame(server_settings(connects) if self._is_server else client_settings()))
+        self.put(settings_frame(server_settings(connects, streams) if self._is_server else client_settings()))
         self.put(window_frame(0, CONNECTION_WINDOW - DEFAULT_WINDOW))
 
     # Streams.

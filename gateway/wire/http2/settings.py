@@ -19,7 +19,7 @@ from gateway.wire.http2.codes import (
 )
 
 STREAMS: Final = 100
-"""Of a client's that are open at once."""
+"""Of a client's that are open at once, unless it is told of fewer."""
 STREAM_WINDOW: Final = 128 * 1024
 """Bytes that a peer may send on one stream before the other side has taken any."""
 LARGEST_STREAM_WINDOW: Final = 256 * 1024
@@ -67,10 +67,10 @@ class PeerSettings:
             self.connects = bool(value)
 
 
-def server_settings(connects: bool) -> list[tuple[int, int]]:
+def server_settings(connects: bool, streams: int) -> list[tuple[int, int]]:
     """Those sent to clients. `connects`: they may ask for WebSockets (RFC 8441)."""
     settings = [
-        (MAX_CONCURRENT_STREAMS, STREAMS),
+        (MAX_CONCURRENT_STREAMS, streams),
         (INITIAL_WINDOW_SIZE, STREAM_WINDOW),
         (MAX_HEADER_LIST_SIZE, HEADER_LIST),
     ]

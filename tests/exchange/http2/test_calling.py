@@ -13,13 +13,14 @@ from gateway.model.reasons import Reason
 from gateway.model.record import Dialled
 from gateway.model.roles import Upstream
 from gateway.net.stream import Stream
-from gateway.wire.http2.codes import ENABLE_CONNECT_PROTOCOL, ErrorCode
+from gateway.wire.http2.codes import ENABLE_CONNECT_PROTOCOL, MAX_CONCURRENT_STREAMS, ErrorCode
 from gateway.wire.http2.frames import goaway_frame, settings_frame
 from tests.helpers.streams import receive, receive_all, send, stream_and_peer
 from tests.helpers.walk import FakeDialer, KeepingRecorder, build_services
 from tests.policy.builders import build
 from tests.telemetry.drafts import address
 
+NO_STREAMS = settings_frame([(MAX_CONCURRENT_STREAMS, 0)])
 DIALLED = Dialled(address("127.0.0.1"), (), (), None, 0.001)
 
 
@@ -57,6 +58,20 @@ async def test_one_whose_destination_has_ended_it_is_closed_like_any() -> None:
             await calling.settled
         assert calling.is_gone
         calling.close()
+        await until_lost(stream)
+
+
+async def test_one_that_takes_no_stream_any_more_is_not_kept_when_its_last_exchange_is_over() -> None:
+    stream, peer = await stream_and_peer()
+    with peer:
+        calling = Calling(Upstream(DIALLED, stream), time.monotonic)
+        call = calling.call()
+        call.expect("GET", False, lambda: None)
+        peer.sendall(NO_STREAMS)
+        async with asyncio.timeout(5):
+            await calling.settled
+        assert not calling.is_gone
+        call.close()
         await until_lost(stream)
 
 

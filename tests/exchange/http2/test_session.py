@@ -1,16 +1,19 @@
 """What goes out on one connection for many streams, and when."""
 
 import asyncio
+import tracemalloc
 from typing import cast
 
 import pytest
 
-from gateway.exchange.http2.channel import Channel
+from gateway.exchange.http2.channel import Channel, StreamInlet
 from gateway.exchange.http2.session import Session
+from gateway.model.reasons import Reason
 from gateway.net.stream import Feeder, Receiver, Stream
 from gateway.wire.http2.codes import DATA, GOAWAY, PREFACE
 from gateway.wire.http2.connection import HeadCame
 from gateway.wire.http2.frames import FrameReader, frame, header_frames, settings_frame, window_frame
+from gateway.wire.http2.messages import RequestMessage
 
 KIBIBYTE = 1024
 END = b"\x00\x00\x00\x00\x01\x00\x00\x00\x01"
@@ -52,6 +55,20 @@ class Owner:
 
     def _ring(self) -> None:
         self.emptied += 1
+
+
+class Waiting:
+    """Fulfils `session.Writer` with content that its own window does not let go."""
+
+    def __init__(self, session: Session) -> None:
+        self.pumped = 0
+        self._session = session
+        session.waiting[1] = self
+
+    def pump(self) -> bool:
+        self.pumped += 1
+        self._session.waiting[1] = self
+        return False
 
 
 async def _session(streams: int, window: int) -> tuple[Wire, Session, Owner]:
@@ -108,6 +125,32 @@ async def test_no_more_goes_out_than_the_peer_has_a_window_for(window: int) -> N
     await _rounds(20)
     assert (channel.queued(), channel.has_ended) == (0, True)
     assert wire.written.endswith(END)
+
+
+async def test_all_windows_of_the_connection_that_come_together_are_one_reason_to_go_through_its_streams() -> None:
+    """A read has room for 20,000 of them, and a hundred streams may wait for windows of their own."""
+    _, session, _ = await _session(1, 0)
+    waiting = Waiting(session)
+    session.received(window_frame(0, 4096) * 1000)
+    await _rounds(3)
+    assert waiting.pumped == 1
+
+
+async def test_what_comes_in_tiny_pieces_takes_little_more_memory_than_its_bytes() -> None:
+    _, session, owner = await _session(1, 0)
+    [channel] = owner.channels
+    channel.begin([(":status", "200")], b"", None)
+    inlet = StreamInlet(session, 1, RequestMessage(False), Reason.MALFORMED_REQUEST, lambda: None)
+    said = [number.to_bytes(2, "big") for number in range(10_000)]
+    tracemalloc.start()
+    for piece in said:
+        inlet.take([piece + b"x"])
+        channel.write(piece + b"x")
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert channel.queued() == 30_000
+    assert inlet.held_content() == b"".join(piece + b"x" for piece in said)
+    assert taken < 2 * 2 * 30_000
 
 
 @pytest.mark.parametrize("fault", [frame(DATA, 0, 0, b"x"), b"".join([frame(99, 0, 0)] * 500)], ids=["wrong", "flood"])

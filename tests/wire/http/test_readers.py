@@ -11,6 +11,7 @@ from gateway.wire.head import MalformedHead, parse_head
 from gateway.wire.http.codec import Bounds, Codec, Kind, RequestReader, open_codec
 from gateway.wire.http.messages import (
     CHUNKED,
+    MOST_INTERIM,
     NO_CONTENT,
     UNTIL_CLOSE,
     Delimiter,
@@ -90,6 +91,17 @@ def test_a_response_follows_its_interim_ones(codec: Codec) -> None:
     assert reader.leftover == b"more"
     with pytest.raises(MalformedMessage):
         reader.expect("GET")
+
+
+def test_of_a_flood_of_interim_responses_no_more_is_read_than_passes(codec: Codec) -> None:
+    reader, hint = codec.response_reader(), b"HTTP/1.1 103 Early Hints\r\n\r\n"
+    for _ in range(2):  # of each request
+        reader.expect("GET")
+        assert len(reader.receive(hint * MOST_INTERIM + OK + b"Content-Length: 0\r\n\r\n")) == MOST_INTERIM + 2
+    reader.expect("GET")
+    with pytest.raises(MalformedMessage) as caught:
+        reader.receive(hint * 10_000)
+    assert len(caught.value.events) == MOST_INTERIM
 
 
 def test_chunks_lose_their_framing_and_their_extensions(codec: Codec) -> None:

@@ -85,6 +85,14 @@ def test_what_cannot_be_read_ends_the_connection(block: bytes) -> None:
     assert fault.value.code is ErrorCode.COMPRESSION_ERROR
 
 
+@pytest.mark.parametrize("size", [b"\x20", b"\x3f\xe1\x1f", b"\x3f\x80\x80\0"])
+def test_a_block_gives_the_table_two_sizes_at_most(size: bytes) -> None:
+    assert Decompressor().fields(2 * size + b"\x82") == ((":method", "GET"),)
+    for count in (3, 15_000):
+        with pytest.raises(ConnectionFault, match="two sizes"):
+            Decompressor().fields(count * size + b"\x82")
+
+
 def test_credentials_are_in_no_table() -> None:
     compressor = Compressor()
     first = compressor.block([("authorization", "Bearer secret")])

@@ -20,8 +20,8 @@ class Pair:
 
     def __init__(self) -> None:
         self.client, self.server = Connection(is_server=False), Connection(is_server=True)
-        self.client.sender.begin()
-        self.server.sender.begin(connects=True)
+        self.client.begin()
+        self.server.begin(connects=True)
         self.said: list[subject.Event] = []
         self.heard: list[subject.Event] = []
         self.talk()
@@ -200,7 +200,7 @@ FRAMES = st.lists(
 
 def _only_faults(written: list[bytes], is_server: bool) -> None:
     made = Connection(is_server)
-    made.sender.begin()
+    made.begin()
     opening = (PREFACE if is_server else b"") + settings_frame([])
     if not is_server:
         made.sender.open(HEAD, ends=False)

@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.model.reasons import Reason
-from gateway.wire.http.messages import End, MalformedMessage, Request, Response
+from gateway.wire.http.messages import MOST_INTERIM, End, MalformedMessage, Request, Response
 from gateway.wire.http2.messages import RequestMessage, ResponseMessage
 
 POST = ((":method", "POST"), (":scheme", "https"), (":authority", "a.test"), (":path", "/"))
@@ -27,6 +27,14 @@ def test_an_interim_head_comes_before_the_final_one() -> None:
     assert isinstance(final, Response)
     assert (hint.is_interim, final.status) == (True, 200)
     assert message.data(b"x", ended=True) == [b"x", End()]
+
+
+def test_of_a_flood_of_interim_heads_no_more_is_read_than_passes() -> None:
+    message, hint = ResponseMessage("GET", websocket=False), ((":status", "103"),)
+    for _ in range(MOST_INTERIM):
+        message.head(hint, ended=False)
+    with pytest.raises(MalformedMessage):
+        message.head(hint, ended=False)
 
 
 def test_success_of_extended_connect_reads_as_101() -> None:
