@@ -22,17 +22,16 @@ def would_credentials_help(client: Client, intent: Intent, rules: Rules, now: fl
     anonymous = rules.groups.membership_at(client.address)
     question = Question(anonymous, None, intent.authority.host, intent.authority.port, now)
     deny = judge(question, rules, intent.original).deny
-    if deny is not None and not deny.excepted_clients:
-        return False
+    groups = _groups_that_matter(question, rules) if deny is None or deny.excepted_clients else set[str]()
+    provable = {group for group in groups if rules.groups.provable_at(client.address, group)}
     return any(
         isinstance(decide_for(rules.groups.joined(anonymous, group), None, intent, rules, now), Permit)
-        for group in _groups_that_matter(question, rules)
-        if rules.groups.provable_at(client.address, group)
+        for group in provable | rules.groups.reporting_at(client.address)
     )
 
 
 def _groups_that_matter(question: Question, rules: Rules) -> set[str]:
-    """Those of which the rules for this destination speak; a member of any other is treated like everyone."""
+    """Those of which the rules for this destination speak; any other makes a difference by its mode only."""
     places = rules.platform.find(question.host)
     buckets = [bucket for place in places for bucket in (place.allows, place.denies) if bucket is not None]
     return {group for bucket in buckets for group in bucket.speaks_of(question)}

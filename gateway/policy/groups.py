@@ -7,6 +7,7 @@ client are checked, and only for what the key left open. Groups are added a few 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 from gateway.model.addresses import Address
@@ -52,6 +53,7 @@ class GroupIndex:
         "_nobody",
         "_of_pods",
         "_provable",
+        "_reporting",
         "_stated",
         "_together",
         "_unknown",
@@ -73,6 +75,7 @@ class GroupIndex:
         self._of_pods: list[tuple[Match, str]] = []
         self.looks_at_labels = False
         self._provable: dict[str, list[Match]] = defaultdict(list)
+        self._reporting: list[str] = []
         self.add(groups)
 
     def add(self, groups: Iterable[Group]) -> None:
@@ -90,6 +93,8 @@ class GroupIndex:
             self._limits[group.name] = group.limits
         for match in group.match:
             self._add_entry(match, group.name)
+        if group.mode is Mode.REPORT and group.name in self._provable:
+            self._reporting.append(group.name)
 
     def _add_entry(self, match: Match, name: str) -> None:
         self.looks_at_labels = self.looks_at_labels or bool(match.labels or match.namespace_labels)
@@ -140,6 +145,12 @@ class GroupIndex:
     def provable_at(self, address: Address, group: str) -> bool:
         """Whether credentials sent from `address` could make a client a member of `group`."""
         return any(match.cidr is None or address in match.cidr for match in self._provable.get(group, ()))
+
+    def reporting_at(self, address: Address) -> set[str]:
+        """One group in report mode that credentials sent from `address` could prove, if there is any: what no rule
+        names makes no other difference."""
+        provable = (name for name in self._reporting if self.provable_at(address, name))
+        return set(islice(provable, 1))
 
     def joined(self, membership: Membership, group: str) -> Membership:
         """The membership with one group more."""
