@@ -144,6 +144,8 @@ def add_verdict(record: Record, draft: Draft | ExchangeDraft) -> None:
         record["rule_line"] = decision.rule.line
     if decision.also:
         record["also"] = listed(decision.also)
+    if isinstance(decision, Deny) and decision.refused:
+        _add_refused(record, decision.refused)
     aside = draft.would_deny or (decision.would_deny if isinstance(decision, Permit) else None)
     if aside is not None:
         _add_set_aside(record, aside.reason, aside.rule)
@@ -179,7 +181,8 @@ def _add_refused(record: Record, refused: Sequence[AddressRefusal]) -> None:
     enforced = [refusal for refusal in refused if refusal.enforced]
     if enforced:
         record["refused"] = listed(printable(f"{each.address} ({each.detail or each.reason})") for each in enforced)
-    denying = [refusal.rule.name for refusal in enforced if refusal.rule is not None]
+    rules = [refusal.rule.name for refusal in enforced if refusal.rule is not None]
+    denying = [name for name in rules if name != record.get("rule")]
     if denying:
         record["also"] = listed(dict.fromkeys((*record.get("also", ()), *denying)))
     aside = next((refusal for refusal in refused if not refusal.enforced), None)
