@@ -7,7 +7,6 @@ client are checked, and only for what the key left open. Groups are added a few 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any
 
 from gateway.model.addresses import Address
@@ -40,7 +39,7 @@ class Membership:
 
 class GroupIndex:
     """All groups of one policy; not changed any more once it is asked. `looks_at_labels`: some of them ask for
-    labels."""
+    labels. `provable_in_report_mode` are those that credentials could prove, and whose mode is report."""
 
     __slots__ = (
         "_by_namespace_label",
@@ -53,11 +52,11 @@ class GroupIndex:
         "_nobody",
         "_of_pods",
         "_provable",
-        "_reporting",
         "_stated",
         "_together",
         "_unknown",
         "looks_at_labels",
+        "provable_in_report_mode",
     )
 
     def __init__(self, groups: Iterable[Group], default: Mode) -> None:
@@ -75,7 +74,7 @@ class GroupIndex:
         self._of_pods: list[tuple[Match, str]] = []
         self.looks_at_labels = False
         self._provable: dict[str, list[Match]] = defaultdict(list)
-        self._reporting: list[str] = []
+        self.provable_in_report_mode: set[str] = set()
         self.add(groups)
 
     def add(self, groups: Iterable[Group]) -> None:
@@ -94,7 +93,7 @@ class GroupIndex:
         for match in group.match:
             self._add_entry(match, group.name)
         if group.mode is Mode.REPORT and group.name in self._provable:
-            self._reporting.append(group.name)
+            self.provable_in_report_mode.add(group.name)
 
     def _add_entry(self, match: Match, name: str) -> None:
         self.looks_at_labels = self.looks_at_labels or bool(match.labels or match.namespace_labels)
@@ -145,12 +144,6 @@ class GroupIndex:
     def provable_at(self, address: Address, group: str) -> bool:
         """Whether credentials sent from `address` could make a client a member of `group`."""
         return any(match.cidr is None or address in match.cidr for match in self._provable.get(group, ()))
-
-    def reporting_at(self, address: Address) -> set[str]:
-        """One group in report mode that credentials sent from `address` could prove, if there is any: what no rule
-        names makes no other difference."""
-        provable = (name for name in self._reporting if self.provable_at(address, name))
-        return set(islice(provable, 1))
 
     def joined(self, membership: Membership, group: str) -> Membership:
         """The membership with one group more."""
