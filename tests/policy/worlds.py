@@ -93,7 +93,7 @@ def make_rule(random: Random, number: int, groups: list[str], lists: dict[str, s
     maybe(0.5, "clients", some(random, groups, 2))
     maybe(0.3, "mode", random.choice(["report", "enforce"]))
     out = {"hosts": [make_pattern(random)], "cidrs": some(random, NETWORKS, 2), "clients": some(random, groups, 2)}
-    maybe(0.3, "except", {key: value for key, value in out.items() if value and random.random() < 0.5})
+    maybe(0.4, "except", {key: value for key, value in out.items() if value and random.random() < 0.6})
     if "action" in rule:
         return rule
     maybe(0.25, "expires", random.choice(DAYS))
