@@ -146,7 +146,7 @@ class WouldDeny:
 class Deny:
     """Policy says no. `also` are full names of other rules worth naming; `detail` is for the operator.
 
-    `groups` are the names of the client's groups; `refused` are the addresses of which none may be dialled.
+    `groups` are the names of the client's groups; `refused` are all addresses of the host, where no other is left.
     """
 
     reason: Reason

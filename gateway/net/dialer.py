@@ -189,8 +189,9 @@ def _refusal(permit: Permit, refused: Sequence[AddressRefusal]) -> GatewayError:
         return UpstreamError(Reason.PROXY_LOOP, detail)
     rules = [refusal.rule.name for refusal in refused if refusal.rule is not None and refusal.rule != permit.rule]
     also = tuple(dict.fromkeys(rules))
-    denial = Deny(Reason.ADDRESS_REFUSED, permit.generation, permit.rule, permit.groups, also, detail, tuple(refused))
-    return Refused(denial)
+    return Refused(
+        Deny(Reason.ADDRESS_REFUSED, permit.generation, permit.rule, permit.groups, also, detail, tuple(refused))
+    )
 
 
 def _too_late(permit: Permit) -> UpstreamError:

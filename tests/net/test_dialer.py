@@ -206,20 +206,20 @@ async def test_a_refusal_that_report_mode_set_aside_is_listed_and_dialled() -> N
 
 async def test_if_every_address_is_refused_the_denial_names_the_rules_in_the_way(dns: DnsServer) -> None:
     dns.answer("x.test", "127.0.0.1", "127.0.0.2", "127.0.0.3")
-    refusals = (
+    screen = Screen(
         AddressRefusal(LOOPBACK, Reason.ADDRESS_REFUSED, "loopback"),
         AddressRefusal(SECOND, Reason.ADDRESS_REFUSED, "denied", DENY),
         AddressRefusal(THIRD, Reason.ADDRESS_REFUSED, "outside `within`", RULE),
     )
     async with Origin().listening(LOOPBACK, SECOND, THIRD) as origin:
         with pytest.raises(Refused) as caught:
-            await build_dialer(dns).dial(permit_for(X, origin.port, Screen(*refusals)))
+            await build_dialer(dns).dial(permit_for(X, origin.port, screen))
 
     denial = caught.value.denial
     assert (denial.reason, denial.generation, denial.rule) == (Reason.ADDRESS_REFUSED, 7, RULE)
     assert denial.also == ("policy.yaml#no-range",)
     assert denial.detail == "127.0.0.1: loopback; 127.0.0.2: denied; 127.0.0.3: outside `within`"
-    assert denial.refused == refusals
+    assert [refusal.address for refusal in denial.refused] == [LOOPBACK, SECOND, THIRD]
     assert origin.accepted == []
 
 
