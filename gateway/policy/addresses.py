@@ -240,14 +240,16 @@ class Screen:
         rule = self._deciding
         if rule is self._rules.report_only:
             return False
-        own = self._own_length(address) if isinstance(self._question.host, Address) else None
+        literal = isinstance(self._question.host, Address)
+        own = self._own_length(address) if literal else None
         allowed = address in self._rules.addresses.allow
         if kind is Kind.SPECIAL:
             return allowed or own is not None or address in rule.private
         if kind is Kind.LOOPBACK and allowed:
             return True
-        named = rule.names_exactly and address in rule.private
-        return named or (own is not None and own == WIDTH[address.version])
+        if literal:
+            return own == WIDTH[address.version]
+        return rule.names_exactly and address in rule.private
 
     def _own_length(self, address: Address) -> int | None:
         """The longest prefix among the deciding rule's own `cidrs` that holds the address."""

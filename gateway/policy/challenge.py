@@ -1,5 +1,7 @@
 """Whether asking for credentials could help a client that sent none (`challenge: auto`)."""
 
+from itertools import chain, islice
+
 from gateway.model.client import Client, IdentitySource
 from gateway.model.decision import Permit
 from gateway.model.intent import Intent
@@ -19,20 +21,23 @@ def would_credentials_help(client: Client, intent: Intent, rules: Rules, now: fl
     as_it_is = decide_for(rules.groups.membership_of(client), namespace_of(client), intent, rules, now)
     if isinstance(as_it_is, Permit):
         return False
-    anonymous = rules.groups.membership_at(client.address)
+    index = rules.groups
+    anonymous = index.membership_at(client.address)
     question = Question(anonymous, None, intent.authority.host, intent.authority.port, now)
     deny = judge(question, rules, intent.original).deny
+    spoken_of = _groups_spoken_of(question, rules)
+    others = (group for group in index.provable_in_report_mode - spoken_of if index.provable_at(client.address, group))
     if deny is not None and not deny.excepted_clients:
-        return False
+        spoken_of &= index.provable_in_report_mode
     return any(
-        isinstance(decide_for(rules.groups.joined(anonymous, group), None, intent, rules, now), Permit)
-        for group in _groups_that_matter(question, rules)
-        if rules.groups.provable_at(client.address, group)
+        isinstance(decide_for(index.joined(anonymous, group), None, intent, rules, now), Permit)
+        for group in chain(islice(others, 1), spoken_of)  # what no rule speaks of differs by its mode alone
+        if index.provable_at(client.address, group)
     )
 
 
-def _groups_that_matter(question: Question, rules: Rules) -> set[str]:
-    """Those of which the rules for this destination speak; a member of any other is treated like everyone."""
+def _groups_spoken_of(question: Question, rules: Rules) -> set[str]:
+    """Those of which the rules for this destination speak."""
     places = rules.platform.find(question.host)
     buckets = [bucket for place in places for bucket in (place.allows, place.denies) if bucket is not None]
     return {group for bucket in buckets for group in bucket.speaks_of(question)}

@@ -39,7 +39,7 @@ class Membership:
 
 class GroupIndex:
     """All groups of one policy; not changed any more once it is asked. `looks_at_labels`: some of them ask for
-    labels."""
+    labels. `provable_in_report_mode` are those that credentials could prove, and whose mode is report."""
 
     __slots__ = (
         "_by_namespace_label",
@@ -56,6 +56,7 @@ class GroupIndex:
         "_together",
         "_unknown",
         "looks_at_labels",
+        "provable_in_report_mode",
     )
 
     def __init__(self, groups: Iterable[Group], default: Mode) -> None:
@@ -73,6 +74,7 @@ class GroupIndex:
         self._of_pods: list[tuple[Match, str]] = []
         self.looks_at_labels = False
         self._provable: dict[str, list[Match]] = defaultdict(list)
+        self.provable_in_report_mode: set[str] = set()
         self.add(groups)
 
     def add(self, groups: Iterable[Group]) -> None:
@@ -90,6 +92,8 @@ class GroupIndex:
             self._limits[group.name] = group.limits
         for match in group.match:
             self._add_entry(match, group.name)
+        if group.mode is Mode.REPORT and group.name in self._provable:
+            self.provable_in_report_mode.add(group.name)
 
     def _add_entry(self, match: Match, name: str) -> None:
         self.looks_at_labels = self.looks_at_labels or bool(match.labels or match.namespace_labels)

@@ -181,7 +181,8 @@ def _add_refused(record: Record, refused: Sequence[AddressRefusal]) -> None:
     enforced = [refusal for refusal in refused if refusal.enforced]
     if enforced:
         record["refused"] = _shown(enforced)
-    denying = [refusal.rule.name for refusal in enforced if refusal.rule is not None]
+    rules = [refusal.rule.name for refusal in enforced if refusal.rule is not None]
+    denying = [name for name in rules if name != record.get("rule")]  # which refuses what is outside of its `within`
     if denying:
         record["also"] = listed(dict.fromkeys((*record.get("also", ()), *denying)))
     aside = next((refusal for refusal in refused if not refusal.enforced), None)

@@ -110,6 +110,7 @@ def test_for_a_literal_only_the_rules_own_entry_for_exactly_that_address_opens_t
     assert literal(build(rule("a", cidrs=f"{EVERYTHING} {text}")), text) is None
     assert literal(build(rule("a", cidrs=EVERYTHING)), text) is not None
     assert literal(build(private("", text, cidrs=EVERYTHING)), text) is not None
+    assert literal(build(private("x.test", text, cidrs=EVERYTHING)), text) is not None
 
 
 @pytest.mark.parametrize("text", NEVER.split())

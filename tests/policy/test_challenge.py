@@ -7,6 +7,7 @@ from gateway.policy.rules import Match, Mode
 from tests.policy.builders import NOW, build, client, connect, deny, group, network, rule
 
 CI = group("ci", user="ci")
+CI_TRYING = group("ci", user="ci", mode=Mode.REPORT)
 NET = group("net", cidr="10.0.0.0/8")
 
 
@@ -49,6 +50,16 @@ def test_a_deny_that_would_hold_all_the_same_makes_credentials_useless() -> None
 
 def test_credentials_help_out_of_a_deny_that_excepts_their_group() -> None:
     assert helps(build(CI, rule("a", "x.test"), deny("no", "x.test", except_clients="ci")))
+
+
+def test_credentials_help_where_they_prove_a_group_in_report_mode() -> None:
+    trying = group("trying", user="new", mode=Mode.REPORT)
+    assert helps(build(trying))
+    assert helps(build(trying, deny("no", "x.test")))
+    assert helps(build(trying, CI_TRYING, deny("no", "x.test", clients="ci", mode=Mode.ENFORCE)))
+    assert not helps(build(trying, deny("no", "x.test", mode=Mode.ENFORCE)))
+    assert not helps(build(trying, group("net", cidr="10.0.0.0/8", mode=Mode.ENFORCE)), who=client("10.1.1.1"))
+    assert not helps(build(group("net", cidr="10.0.0.0/8", mode=Mode.REPORT)))
 
 
 def test_who_sent_credentials_already_is_not_asked_again() -> None:

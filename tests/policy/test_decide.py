@@ -16,7 +16,6 @@ from gateway.policy.rules import Group, Match, Mode, Policy
 from tests.policy.builders import (
     NOW,
     address,
-    also,
     ask,
     build,
     client,
@@ -53,45 +52,11 @@ def test_a_permit_carries_what_was_asked_and_what_the_rule_says() -> None:
 # Destinations
 
 
-@pytest.mark.parametrize(
-    ("target", "decides"),
-    [
-        ("x.a.test", "exact"),
-        ("y.a.test", "one-label"),
-        ("x.y.a.test", "deep"),
-        ("z.b.test", "shallow"),
-        ("other.org", "any"),
-    ],
-)
-def test_the_most_specific_destination_decides(target: str, decides: str) -> None:
-    rules = build(
-        rule("any", "*"),
-        rule("shallow", "*.test"),
-        rule("deep", "*.a.test"),
-        rule("one-label", "1.a.test"),
-        rule("exact", "x.a.test"),
-    )
-    assert deciding(ask(rules, f"{target}:443")) == decides
-
-
-def test_for_literals_the_longest_prefix_decides() -> None:
-    rules = build(rule("wide", cidrs="93.0.0.0/8"), rule("long", cidrs="93.184.0.0/16"), rule("names", "*"))
-    assert deciding(ask(rules, "93.184.1.1:443")) == "long"
-    assert deciding(ask(rules, "93.1.1.1:443")) == "wide"
-    assert denied(ask(rules, "94.1.1.1:443")).reason is Reason.NO_RULE
-
-
 def test_a_name_is_never_judged_by_cidrs_nor_a_literal_by_hosts() -> None:
     rules = build(rule("both", "x.test", cidrs="93.184.216.0/24"), rule("star", "*.org"))
     assert deciding(ask(rules, "x.test:443")) == deciding(ask(rules, "93.184.216.34:443")) == "both"
     assert denied(ask(build(rule("star", "*")), "93.184.216.34:443")).reason is Reason.NO_RULE
     assert denied(ask(build(rule("all", cidrs="0.0.0.0/0")), "x.test:443")).reason is Reason.NO_RULE
-
-
-def test_a_broader_rule_decides_where_the_narrower_one_has_another_port() -> None:
-    rules = build(rule("broad", "*.test", ports=(443, 80)), rule("narrow", "x.test"))
-    assert deciding(ask(rules, "x.test:80")) == "broad"
-    assert deciding(ask(rules, "x.test:443")) == "narrow"
 
 
 def test_nothing_is_inherited_from_a_broader_rule() -> None:
@@ -110,113 +75,10 @@ def test_a_single_label_name_needs_an_exact_rule() -> None:
     assert "single-label" in verdict.detail
 
 
-def test_a_single_label_name_is_denied_by_a_pattern_all_the_same() -> None:
-    assert deciding(denied(ask(build(rule("one", "printer"), deny("no", "*")), "printer:443"))) == "no"
-
-
 # Denies
 
 
-def test_any_matching_deny_wins_over_a_more_specific_allow() -> None:
-    rules = build(rule("exact", "x.a.test"), deny("no", "*.test"))
-    assert denied(ask(rules, "x.a.test:443")).reason is Reason.DENIED_BY_RULE
-
-
-def test_the_most_specific_deny_is_named() -> None:
-    rules = build(deny("broad", "*.test"), deny("narrow", "*.a.test"), deny("any", "*"))
-    assert deciding(ask(rules, "x.a.test:443")) == "narrow"
-    assert deciding(ask(rules, "x.b.test:443")) == "broad"
-
-
-def test_a_deny_without_ports_speaks_of_every_port_and_one_with_ports_of_those() -> None:
-    rules = build(rule("all", "*", ports=None), deny("every", "a.test"), deny("some", "b.test", ports=(25, (80, 90))))
-    assert [deciding(ask(rules, f"a.test:{port}")) for port in (1, 443, 65535)] == ["every"] * 3
-    assert [deciding(ask(rules, f"b.test:{port}")) for port in (24, 25, 26)] == ["all", "some", "all"]
-    assert [deciding(ask(rules, f"b.test:{port}")) for port in (79, 80, 90, 91)] == ["all", "some", "some", "all"]
-
-
 # Clients
-
-
-def test_a_rule_with_clients_speaks_to_their_members_only() -> None:
-    rules = build(group("net", cidr="10.0.0.0/8"), rule("a", "x.test", clients="net"))
-    assert deciding(ask(rules, "x.test:443", client("10.1.1.1"))) == "a"
-    assert denied(ask(rules, "x.test:443")).reason is Reason.NO_RULE
-
-
-def test_a_rule_with_clients_beats_one_without_and_the_others_are_named() -> None:
-    rules = build(
-        group("net", cidr="10.0.0.0/8"),
-        rule("0-everyone", "x.test", ports=(443,)),
-        rule("members", "x.test", ports=None, clients="net"),
-        rule("broader", "*.test"),
-    )
-    permit = permitted(ask(rules, "x.test:443", client("10.1.1.1")))
-    assert (deciding(permit), also(permit)) == ("members", ["0-everyone"])
-
-
-def test_then_fewer_ports_decide_and_then_the_smaller_name() -> None:
-    groups = [group("g", cidr="10.0.0.0/8"), group("h", cidr="10.0.0.0/8"), group("i", cidr="10.0.0.0/8")]
-    rules = build(
-        *groups,
-        rule("a-wide", "x.test", ports=(443, 444), clients="g"),
-        rule("c-one", "x.test", clients="h"),
-        rule("b-one", "x.test", clients="i"),
-    )
-    permit = permitted(ask(rules, "x.test:443", client("10.1.1.1")))
-    assert (deciding(permit), also(permit)) == ("b-one", ["c-one", "a-wide"])
-
-
-def test_a_rule_with_clients_holds_for_its_ports_until_it_expires_and_with_its_exceptions() -> None:
-    rules = build(
-        group("net", cidr="10.0.0.0/8"),
-        rule("port", "port.test", clients="net", ports=(8443,)),
-        rule("old", "old.test", clients="net", expires=NOW),
-        rule("some", "*.some.test", clients="net", except_hosts="not.some.test"),
-        rule("all", "*.denied.test"),
-        deny("no", "*.denied.test", clients="net", ports=(8443,), except_hosts="ok.denied.test"),
-    )
-    member = client("10.1.1.1")
-    for target in ("port.test:443", "old.test:443", "not.some.test:443"):
-        assert denied(ask(rules, target, member)).reason is Reason.NO_RULE
-    assert deciding(ask(rules, "port.test:8443", member)) == "port"
-    assert deciding(ask(rules, "old.test:443", member, now=NOW - 1)) == "old"
-    assert deciding(ask(rules, "x.some.test:443", member)) == "some"
-    assert deciding(ask(rules, "x.denied.test:443", member)) == "all"
-    assert denied(ask(rules, "x.denied.test:8443", member)).reason is Reason.DENIED_BY_RULE
-    assert denied(ask(rules, "ok.denied.test:8443", member)).reason is Reason.NO_RULE
-
-
-def test_a_rule_that_names_two_groups_of_the_client_is_named_once() -> None:
-    groups = [group("g", cidr="10.0.0.0/8"), group("h", cidr="10.0.0.0/8")]
-    permit = permitted(ask(build(*groups, rule("a", "x.test", clients="g h")), "x.test:443", client("10.1.1.1")))
-    assert (deciding(permit), also(permit)) == ("a", [])
-
-
-def test_who_should_be_known_and_is_not_matches_no_allow_that_names_clients() -> None:
-    rules = build(group("net", cidr="10.0.0.0/8"), rule("named", "x.test", clients="net"), rule("all", "y.test"))
-    unknown = client("10.1.1.1", known=False)
-    assert denied(ask(rules, "x.test:443", unknown)).reason is Reason.NO_RULE
-    assert deciding(ask(rules, "y.test:443", unknown)) == "all"
-
-
-def test_who_should_be_known_and_is_not_matches_every_deny_that_names_clients() -> None:
-    rules = build(group("other", cidr="192.0.2.0/24"), rule("all", "x.test"), deny("no", "x.test", clients="other"))
-    assert deciding(ask(rules, "x.test:443", client("10.1.1.1"))) == "all"
-    assert deciding(ask(rules, "x.test:443", client("10.1.1.1", known=False))) == "no"
-
-
-def test_who_should_be_known_and_is_not_is_excepted_from_every_such_allow_and_no_deny() -> None:
-    rules = build(
-        group("net", cidr="10.0.0.0/8"),
-        rule("x", "x.test", except_clients="net"),
-        rule("y", "y.test"),
-        deny("no", "y.test", except_clients="net"),
-    )
-    known, unknown = client("10.1.1.1"), client("10.1.1.1", known=False)
-    assert denied(ask(rules, "x.test:443", unknown)).reason is Reason.NO_RULE
-    assert deciding(ask(rules, "y.test:443", known)) == "y"
-    assert deciding(ask(rules, "y.test:443", unknown)) == "no"
 
 
 def test_who_shows_credentials_from_a_pod_in_doubt_may_be_whose_pod_it_wants_not_to_be() -> None:
@@ -254,11 +116,6 @@ def test_a_token_says_its_namespace_and_leaves_labels_in_doubt() -> None:
         assert deciding(ask(rules, "y.test:443", who)) == by
 
 
-def test_an_exception_for_hosts_takes_nobody_out_who_should_be_known_and_is_not() -> None:
-    rules = build(rule("a", "*.test", except_hosts="x.test"))
-    assert deciding(ask(rules, "y.test:443", client("10.1.1.1", known=False))) == "a"
-
-
 def test_a_required_identity_is_more_than_an_address() -> None:
     rules = build(rule("a", "x.test"), identity_required=True, mode=REPORT)
     missing = denied(ask(rules, "x.test:443"))
@@ -286,33 +143,6 @@ def test_every_verdict_names_the_groups_of_its_client_and_their_limits_hold_unde
 # Exceptions and expiry
 
 
-def test_except_takes_hosts_clients_and_networks_out_of_one_rule() -> None:
-    rules = build(
-        group("net", cidr="10.0.0.0/8"),
-        rule(
-            "a", "*.test", cidrs="93.0.0.0/8", except_hosts="*.b.test", except_cidrs="93.1.0.0/16", except_clients="net"
-        ),
-    )
-    assert deciding(ask(rules, "x.a.test:443")) == "a"
-    assert denied(ask(rules, "x.b.test:443")).reason is Reason.NO_RULE
-    assert deciding(ask(rules, "93.2.0.1:443")) == "a"
-    assert denied(ask(rules, "93.1.0.1:443")).reason is Reason.NO_RULE
-    assert denied(ask(rules, "x.a.test:443", client("10.1.1.1"))).reason is Reason.NO_RULE
-
-
-def test_an_exception_of_one_rule_is_none_of_another() -> None:
-    rules = build(rule("a", "*.test", except_hosts="x.test"), rule("b", "*"), deny("no", "*.org", except_hosts="x.org"))
-    assert deciding(ask(rules, "x.test:443")) == "b"
-    assert deciding(ask(rules, "x.org:443")) == "b"
-    assert deciding(ask(rules, "y.org:443")) == "no"
-
-
-def test_an_allow_rule_holds_until_the_second_in_which_it_expires() -> None:
-    rules = build(rule("a", "x.test", expires=NOW), rule("b", "*.test"))
-    assert deciding(ask(rules, "x.test:443", now=NOW - 0.001)) == "a"
-    assert deciding(ask(rules, "x.test:443", now=NOW)) == "b"
-
-
 # Doors
 
 
@@ -322,18 +152,6 @@ def test_absolute_form_on_a_tls_rule_is_a_mismatch() -> None:
     assert (verdict.reason, deciding(verdict)) == (Reason.PROTOCOL_MISMATCH, "a")
     assert verdict.detail == "http on port 443, where the rule says tls"
     assert denied(ask(rules, get("y.test"))).reason is Reason.PROTOCOL_MISMATCH
-
-
-@pytest.mark.parametrize("protocol", [Protocol.HTTP, Protocol.AUTO, Protocol.TCP])
-def test_absolute_form_passes_where_http_may_be_spoken(protocol: Protocol) -> None:
-    assert deciding(ask(build(rule("a", "x.test", protocol=protocol)), get("x.test:443"))) == "a"
-
-
-def test_a_transparent_name_is_denied_by_the_name_or_by_the_original_address() -> None:
-    rules = build(rule("all", "*"), deny("name", "bad.test"), deny("range", cidrs="93.184.216.0/24"))
-    assert deciding(ask(rules, transparent("bad.test", "94.1.1.1"))) == "name"
-    assert deciding(ask(rules, transparent("good.test", "93.184.216.34"))) == "range"
-    assert deciding(ask(rules, transparent("good.test", "94.1.1.1"))) == "all"
 
 
 def test_a_transparent_name_that_no_rule_allows_is_allowed_by_the_address_and_then_only_that_is_dialled() -> None:
@@ -441,60 +259,11 @@ def test_what_no_rule_allows_passes_under_the_built_in_rule() -> None:
     assert permit.terms == Terms(Protocol.AUTO, SniRule.ANY, timeouts=Timeouts(idle=9.0))
 
 
-def test_a_deny_in_report_mode_is_recorded_and_set_aside_and_the_allows_decide_as_usual() -> None:
-    rules = build(rule("a", "x.test"), deny("no", "x.test", mode=REPORT), deny("broader", "*.test", mode=REPORT))
-    permit = permitted(ask(rules, "x.test:443"))
-    assert deciding(permit) == "a"
-    assert permit.would_deny is not None
-    assert (permit.would_deny.reason, str(permit.would_deny.rule)) == (
-        Reason.DENIED_BY_RULE,
-        "policy.yaml#no (policy.yaml:1)",
-    )
-    assert permit.report is False
-
-
-def test_every_other_deny_still_refuses() -> None:
-    rules = build(rule("a", "x.test"), deny("soft", "x.test", mode=REPORT), deny("hard", "*.test"))
-    assert deciding(denied(ask(rules, "x.test:443"))) == "hard"
-
-
-def test_a_deny_set_aside_allows_nothing_by_itself() -> None:
-    assert denied(ask(build(deny("no", "x.test", mode=REPORT)), "x.test:443")).reason is Reason.NO_RULE
-
-
-def test_a_deny_set_aside_is_what_the_built_in_rule_records() -> None:
-    permit = permitted(ask(build(deny("no", "x.test"), mode=REPORT), "x.test:443"))
-    assert permit.rule is REPORT_ONLY
-    assert permit.would_deny is not None
-    assert permit.would_deny.reason is Reason.DENIED_BY_RULE
-
-
 def test_a_platform_deny_set_aside_leaves_room_for_the_team() -> None:
     rules = build(deny("soft", "x.org", mode=REPORT), rule("mine", "x.org", namespace="pay"))
     permit = permitted(ask(rules, "x.org:443", PAY))
     assert deciding(permit) == "mine"
     assert permit.would_deny is not None
-
-
-@pytest.mark.parametrize(
-    ("own", "of_group", "top", "refuses"),
-    [
-        (None, None, ENFORCE, True),
-        (None, None, REPORT, False),
-        (None, REPORT, ENFORCE, False),
-        (None, ENFORCE, REPORT, True),
-        (REPORT, ENFORCE, ENFORCE, False),
-        (ENFORCE, REPORT, REPORT, True),
-    ],
-)
-def test_a_rules_own_mode_beats_the_groups_and_a_groups_the_top_level(
-    own: Mode | None, of_group: Mode | None, top: Mode, refuses: bool
-) -> None:
-    rules = build(
-        group("net", cidr="10.0.0.0/8", mode=of_group), rule("a", "*"), deny("no", "x.test", mode=own), mode=top
-    )
-    verdict = ask(rules, "x.test:443", client("10.1.1.1"))
-    assert deciding(verdict) == ("no" if refuses else "a")
 
 
 def test_a_protocol_mismatch_at_the_door_is_set_aside_by_the_mode_of_its_rule() -> None:
@@ -509,10 +278,6 @@ def test_of_a_deny_and_a_mismatch_that_are_both_set_aside_the_deny_is_recorded()
     permit = permitted(ask(rules, get("x.test:443")))
     assert permit.would_deny is not None
     assert permit.would_deny.reason is Reason.DENIED_BY_RULE
-
-
-def test_an_allow_rules_own_report_mode_lets_nothing_else_pass() -> None:
-    assert denied(ask(build(rule("a", "x.test", mode=REPORT)), "y.test:443")).reason is Reason.NO_RULE
 
 
 def test_a_denial_is_remembered_until_a_rule_expires() -> None:

@@ -8,13 +8,11 @@ from dataclasses import replace
 import pytest
 
 from gateway.model.addresses import Address
-from gateway.policy import parts
 from gateway.policy.groups import GroupIndex
 from gateway.policy.parts import DestinationSlice, GroupSlice, HostSlice, Outline, PackedSlice, RuleSlice, parts_of
 from gateway.policy.plan import Assembly, Rules, TakenDown
 from gateway.policy.rules import Policy, Tier
 from tests.policy.builders import ask, build, client, deny, group, permitted, rule
-from tests.policy.test_verdicts import check_against_naive
 
 SECRET = bytes(range(16))
 
@@ -25,22 +23,6 @@ def carried(policy: Policy) -> Rules:
     for part in parts_of(policy, SECRET):
         assembly.take(pickle.loads(pickle.dumps(part)))
     return assembly.finish()
-
-
-def test_a_carried_policy_decides_as_a_reading_of_every_rule_does() -> None:
-    check_against_naive(carried)
-
-
-def test_a_packed_policy_decides_as_a_reading_of_every_rule_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "PACKED_FROM", 1)
-    check_against_naive(carried)
-
-
-def test_the_properties_notice_a_list_that_was_packed_for_another_tier(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "PACKED_FROM", 1)
-    monkeypatch.setattr("gateway.policy.tables.hosts.packed_key", lambda pattern: b"e" + pattern.name.encode())
-    with pytest.raises(AssertionError):
-        check_against_naive(carried)
 
 
 def lists(length: int) -> Sequence[str]:

@@ -105,14 +105,16 @@ def test_addresses_that_were_refused_say_why_and_their_rules_stand_in_also_once(
         AddressRefusal(address("198.51.100.8"), Reason.DENIED_BY_RULE, "a deny rule matches", DENY_RULE),
         AddressRefusal(address("10.1.2.3"), Reason.ADDRESS_REFUSED, "private"),
         AddressRefusal(address("10.1.2.4"), Reason.ADDRESS_REFUSED, ""),
+        AddressRefusal(address("10.1.2.5"), Reason.ADDRESS_REFUSED, "outside the rule's `within`", RULE),
     )
     record = seal(draft, ended_at=1001.0)
     assert "would_deny" not in record
-    assert record.get("resolved") == ("203.0.113.5", "198.51.100.7", "198.51.100.8", "10.1.2.3", "10.1.2.4")
+    assert record.get("resolved") == ("203.0.113.5", "198.51.100.7", "198.51.100.8", "10.1.2.3", "10.1.2.4", "10.1.2.5")
     assert record["refused"][1:] == (
         "198.51.100.8 (a deny rule matches)",
         "10.1.2.3 (private)",
         "10.1.2.4 (address_refused)",
+        "10.1.2.5 (outside the rule's `within`)",
     )
     assert record.get("also") == (DENY_RULE.name,)
 

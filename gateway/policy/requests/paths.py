@@ -91,7 +91,7 @@ def _check_text(path: str) -> None:
 
 
 def _dotted(path: str) -> int:
-    return sum(each in (".", "..") for each in path.split("/"))
+    return sum(each.partition(";")[0] in (".", "..") for each in path.split("/"))
 
 
 def _check_parameters(segments: Segments) -> None:

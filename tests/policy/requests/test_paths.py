@@ -87,6 +87,8 @@ def test_dot_segments_that_stay_inside_are_no_offence() -> None:
         "/a/;x/b",
         "/a/..%3b/b",
         "/a/%2e%2e;x/b",
+        "/a/%ef%bc%8e%ef%bc%8e;x/b",
+        "/a/%e2%80%a5%3bx/b",
     ],
 )
 def test_what_origins_read_in_different_ways_matches_nothing(path: str) -> None:

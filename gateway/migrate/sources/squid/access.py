@@ -181,10 +181,12 @@ _FEW = 500
 def _largest(allowed: list[tuple[Line, Box]]) -> Iterator[tuple[Line, Box]]:
     """Without boxes that lie inside another: their rules would apply to some clients only, and decide before it."""
     for index, (line, box) in enumerate(allowed):
-        others = [
-            other for place, (_, other) in enumerate(allowed) if place != index and (other != box or place < index)
-        ]
-        if len(allowed) > _FEW or not any(other.covers(box) for other in others):
+        is_inside = len(allowed) <= _FEW and any(
+            other.covers(box) and (place < index or not box.covers(other))  # of those that are the same, the first
+            for place, (_, other) in enumerate(allowed)
+            if place != index
+        )
+        if not is_inside:
             yield line, box
 
 

@@ -220,6 +220,11 @@ def test_what_no_line_covers_goes_by_the_last_line_also_where_that_was_left_out(
     assert not gate(read_squid(text, "squid.conf", _no_file)).passes("b.test:443")
 
 
+def test_of_lines_that_allow_the_same_one_is_kept_whatever_stands_between_them() -> None:
+    access = [Line(True, ("mine",)), Line(False, ("exactly",)), Line(True, ("mine",))]
+    assert list(disagreements(access)) == []
+
+
 def test_a_line_without_lists_is_none_and_says_so() -> None:
     ours = gate(read_squid("acl a dstdomain a.test\nhttp_access allow a\nhttp_access allow\n", "s", _no_file))
     assert not ours.passes("b.test:443")
