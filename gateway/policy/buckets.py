@@ -124,14 +124,15 @@ def _drawn(draw: Draw, state: State, now: Now) -> tuple[float, State]:
 
 def _spent(limit: Limit, amount: float, state: State, now: Now) -> tuple[float, State]:
     start = period_start(limit, now)
-    spent = _spent_since(start, state)
+    spent = state[1] if _counts(limit, start, state) else 0.0
     # Bytes are spent after they moved: a draw passes while anything is left.
     return (0.0 if spent < limit.rate else start + limit.period - now.unix), (start, spent + amount)
 
 
-def _spent_since(start: float, state: State) -> float:
-    """Of a period that is still to come, too: a clock that was set back does not give a budget again."""
-    return state[1] if state[0] >= start else 0.0
+def _counts(limit: Limit, start: float, state: State) -> bool:
+    """Whether what was spent counts for the period from `start`. That of the next one does: a clock that was set back
+    gives no budget again. Later ones are of a clock that was far ahead, and nobody waits for its time."""
+    return start <= state[0] <= start + limit.period
 
 
 def left(limit: Limit, state: State, now: Now) -> float:
@@ -139,7 +140,7 @@ def left(limit: Limit, state: State, now: Now) -> float:
     if limit.counted is _CONCURRENT:
         room = limit.rate - max(state[0], 0.0)
     elif limit.counted is _BYTES:
-        room = limit.rate - _spent_since(period_start(limit, now), state)
+        room = limit.rate - (state[1] if _counts(limit, period_start(limit, now), state) else 0.0)
     else:
         room = limit.burst - max(state[0] - now.monotonic, 0.0) * limit.rate
     return max(room, 0.0)
@@ -150,7 +151,7 @@ def is_fresh(limit: Limit, state: State, now: Now) -> bool:
     if limit.counted is _CONCURRENT:
         return state[0] <= 0
     if limit.counted is _BYTES:
-        return state[0] < period_start(limit, now)
+        return not _counts(limit, period_start(limit, now), state)
     return state[0] <= now.monotonic
 
 

@@ -104,6 +104,13 @@ def test_a_clock_that_is_set_back_over_midnight_gives_a_budget_once_more_at_most
     assert not is_fresh(DAY, after(drawn(DAY), FRESH, after_it), before)
 
 
+def test_a_clock_that_was_far_ahead_takes_no_budget_for_all_the_time_until_then() -> None:
+    noon = Now(0.0, 20_000 * 86400.0 + 43_200.0)
+    ahead = after(drawn(DAY, 1000.0), FRESH, noon._replace(unix=noon.unix + 400 * 86400.0))
+    assert (wait_for(drawn(DAY, 0.0), ahead, noon), left(DAY, ahead, noon)) == (0.0, 1000.0)
+    assert is_fresh(DAY, ahead, noon)
+
+
 def test_a_budget_that_is_spent_to_the_last_byte_is_spent() -> None:
     noon = Now(0.0, 20_000 * 86400.0 + 43_200.0)
     assert wait_for(drawn(DAY, 0.0), after(drawn(DAY, 1000.0), FRESH, noon), noon) == 43_200.0
