@@ -121,11 +121,11 @@ class DnsServer:
     def _entry(self, name: str) -> _Entry:
         return self._entries.setdefault(_key(name), _Entry())
 
-    def wait_for_queries(self, count: int, timeout: float = 5.0) -> None:
-        """Block until so many arrived."""
+    def wait_for_query(self, name: str, timeout: float = 30.0) -> None:
+        """Block until there was one for this name."""
         with self._arrival:
-            arrived = self._arrival.wait_for(lambda: len(self.queries) >= count, timeout)
-        assert arrived, f"{len(self.queries)} of {count} queries arrived"
+            arrived = self._arrival.wait_for(lambda: any(query.name == name for query in self.queries), timeout)
+        assert arrived, f"nobody asked for {name}: {self.queries}"
 
     # --------------------------------------------------------------------------------------------------- its life
 
