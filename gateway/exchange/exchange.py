@@ -207,7 +207,7 @@ class Exchange:
             return UpstreamConnection(reached, parts.codec.response_reader(parts.bounds), parts.clock.monotonic())
         from gateway.exchange.http2.calling import call_first  # noqa: PLC0415  # interception has loaded it
 
-        return call_first(reached, key, self._scope.pool, parts)
+        return await call_first(reached, key, self._scope.pool, parts, self._plan.websocket)
 
     async def _ask_over(self, upstream: UpstreamSide) -> Response:
         draft, inspected = self._draft, self._inspected

@@ -8,7 +8,8 @@ message rests on these, and an attacker would like to have them removed unseen b
 import re
 from typing import NamedTuple
 
-from gateway.wire.http.messages import Delimiter, End, Fields, Request, Response, elements, version_of
+from gateway.wire.grammar import elements, is_persistent
+from gateway.wire.http.messages import Delimiter, End, Fields, Request, Response, version_of
 
 WEBSOCKET = "websocket"
 
@@ -77,10 +78,8 @@ class Sorted(NamedTuple):
     options: frozenset[str]
 
     def is_persistent(self, minor: int) -> bool:
-        """Whether the sender goes on using the connection after this message (RFC 9112 section 9.3). By the letter a
-        proxy has to end that of a client of HTTP/1.0, for fear of older proxies between that pass `Connection` on
-        unread and then wait for its end; like Squid this one keeps it for those who ask, and tells them so."""
-        return "close" not in self.options and (minor == 1 or "keep-alive" in self.options)
+        """Whether the sender goes on using the connection after this message."""
+        return is_persistent(self.options, minor)
 
 
 _NO_OPTIONS: frozenset[str] = frozenset()
@@ -110,10 +109,15 @@ def _sort(fields: Fields, ending_here: frozenset[str]) -> Sorted:
     if "connection" not in held and "proxy-connection" not in held:
         return Sorted(passing, held, _NO_OPTIONS)
     options = frozenset(elements(held.get("connection", []) + held.get("proxy-connection", [])))
-    named = options - _HARMLESS_OPTIONS - KEPT
+    named = _named_by(options)
     if named:
         passing = [field for field in passing if field[0].lower() not in named]
     return Sorted(passing, held, options)
+
+
+def _named_by(options: frozenset[str]) -> frozenset[str]:
+    """The fields that Connection says are for this connection only, those aside that are kept nevertheless."""
+    return options - _HARMLESS_OPTIONS - KEPT
 
 
 def pseudonym(name: str) -> str:
@@ -132,7 +136,7 @@ def wants_websocket(request: Request, fields: Sorted) -> bool:
     """The one protocol that an exchange may be switched to."""
     if "upgrade" not in fields.held or request.minor == 0 or "upgrade" not in fields.options:
         return False
-    return WEBSOCKET in elements(fields.held["upgrade"]) and request.framing.delimiter is Delimiter.NONE
+    return WEBSOCKET in elements(fields.held["upgrade"]) and request.framing.is_empty
 
 
 def request_fields(
@@ -162,8 +166,10 @@ def response_fields(response: Response, fields: Sorted, name: str, member: str) 
 
 
 def trailers_of(end: End) -> Fields:
-    """Those that may follow content: none that frames, routes, or authenticates (RFC 9110 section 6.5.1)."""
-    return tuple([each for each in end.trailers if _may_trail(each[0].lower())])
+    """Those that may follow content: none that frames, routes, or authenticates (RFC 9110 section 6.5.1), and none that
+    Connection names (section 7.6.1)."""
+    named = _named_by(frozenset(end.options))
+    return tuple([each for each in end.trailers if _may_trail(each[0].lower()) and each[0].lower() not in named])
 
 
 def _may_trail(lower: str) -> bool:

@@ -13,6 +13,7 @@ from gateway.wire.http.messages import Delimiter, Request, Response
 from gateway.wire.http.writing import response_head
 from gateway.wire.http2 import heads as http2
 
+_NO_CONTENT = 204
 _NOT_MODIFIED = 304
 _DATE = len("date")
 _KEEPS = re.compile(r"timeout *= *([0-9]{1,6})", re.IGNORECASE)
@@ -78,10 +79,11 @@ class ResponsePlan:
 
     @property
     def length(self) -> str | None:
-        """The value of `content-length`, also for content that does not follow."""
+        """The value of `content-length`, also of content that does not follow, but in no 204 (RFC 9110 section 8.6)."""
         if self.framing is Delimiter.LENGTH:
             return str(self.response.framing.length)
-        if self.framing is Delimiter.NONE and (self.is_head or self.response.status == _NOT_MODIFIED):
+        status = self.response.status
+        if self.framing is Delimiter.NONE and (status == _NOT_MODIFIED or (self.is_head and status != _NO_CONTENT)):
             return next(iter(self.fields.held.get("content-length", ())), None)
         return None
 

@@ -6,7 +6,6 @@ The destination comes first: no certificate is shown to a client in the name of 
 that fails, the client gets the error in answer to its request, inside TLS, as nobody reads what an alert says.
 """
 
-import asyncio
 from dataclasses import dataclass
 from functools import partial
 from ssl import SSLObject
@@ -41,7 +40,6 @@ from gateway.policy.plan import Rules
 
 HTTPS_PORT = 443
 RIGHT_AFTER_SECONDS = 1.0
-_SETTLING_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +94,7 @@ class Interception:
             shaken_at = parts.clock.monotonic()
             patience = Patience(timeouts.head, timeouts.idle)
             if shaken.selected_alpn_protocol() == HTTP_2:
-                connects = met.calling is None or await self._lets_connect(met.calling)
+                connects = met.calling is None or await met.calling.lets_connect(parts.deadlines)
                 await converse_in_streams(downstream, draft, scope, parts, patience, connects)
             else:
                 dialer.alpn = tuple([each for each in dialer.alpn if each != HTTP_2])
@@ -140,15 +138,6 @@ class Interception:
         reader = parts.codec.response_reader(parts.bounds)
         scope.keep(UpstreamConnection(secured, reader, parts.clock.monotonic()), draft.peer)
         return _Met(alpn)
-
-    async def _lets_connect(self, calling: Calling) -> bool:
-        """Whether clients may ask for WebSockets: only if the destination allows it."""
-        try:
-            with self._parts.deadlines.within(_SETTLING_SECONDS, lambda: UpstreamError(Reason.RESPONSE_TIMEOUT)):
-                await asyncio.shield(calling.settled)
-        except UpstreamError:  # requests will show what is wrong with it
-            return False
-        return calling.connects
 
     async def _meet_client(
         self, downstream: Stream, tunnel: Inspected, sides: TlsSides, alpn: tuple[str, ...]

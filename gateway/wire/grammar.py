@@ -6,6 +6,7 @@ that ends with its code.
 """
 
 import re
+from collections.abc import Collection
 from typing import NamedTuple
 
 from gateway.model.errors import Malformed
@@ -123,6 +124,19 @@ def host_fault(hosts: int, minor: int) -> str | None:
     if hosts > 1:
         return "more than one Host"
     return "HTTP/1.1 without Host" if hosts == 0 and minor == 1 else None
+
+
+def elements(values: list[str]) -> list[str]:
+    """The elements of a list-valued field, in lower case, without empty ones (RFC 9110 section 5.6.1)."""
+    return [each for part in ",".join(values).lower().split(",") if (each := part.strip(" \t"))]
+
+
+def is_persistent(options: Collection[str], minor: int) -> bool:
+    """Whether the sender goes on using the connection after a message of HTTP/1.x whose Connection has these options
+    (RFC 9112 section 9.3). By the letter a proxy has to end that of a client of HTTP/1.0, for fear of older proxies
+    between that pass `Connection` on unread and then wait for its end; like Squid this one keeps it for those who ask,
+    and tells them so."""
+    return "close" not in options and (minor == 1 or "keep-alive" in options)
 
 
 def _refuse_hopeless(data: bytes | bytearray, start: int, grammar: HeadGrammar) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from gateway.model.client import TraceParent
 from gateway.model.reasons import Reason
 from gateway.wire.grammar import MAX_FIELD_LINES as MAX_FIELD_LINES
-from gateway.wire.grammar import REQUEST, find_head, host_fault, match_head, split_fields
+from gateway.wire.grammar import REQUEST, elements, find_head, host_fault, is_persistent, match_head, split_fields
 from gateway.wire.grammar import MalformedHead as MalformedHead
 
 _REMEMBERED_BYTES = 512  # of a head that is remembered: a peer must not be able to fill the memory
@@ -44,10 +44,8 @@ class RequestHead(NamedTuple):
 
     @property
     def is_persistent(self) -> bool:
-        """Whether the client goes on using this connection after the answer (RFC 9112 section 9.3)."""
-        fields = ",".join(self.values("connection") + self.values("proxy-connection")).lower().split(",")
-        options = {option.strip(" \t") for option in fields}
-        return "close" not in options and (self.minor == 1 or "keep-alive" in options)
+        """Whether the client goes on using this connection after the answer."""
+        return is_persistent(elements(self.values("connection") + self.values("proxy-connection")), self.minor)
 
 
 def parse_head(data: bytes) -> RequestHead | None:

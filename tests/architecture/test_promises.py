@@ -1,4 +1,4 @@
-"""Each promise of SECURITY.md names what keeps it, and that exists."""
+"""Each promise of SECURITY.md and each clause of docs/standards.md names what keeps it, and that exists."""
 
 import ast
 import re
@@ -40,6 +40,18 @@ def test_every_promise_names_what_keeps_it() -> None:
 
 def test_everything_that_is_named_exists() -> None:
     assert [name for name in KEPT_BY.findall(PAGE) if not exists(name)] == []
+
+
+def test_every_clause_is_kept_somewhere_and_shown_by_a_test() -> None:
+    page = (ROOT / "docs" / "standards.md").read_text(encoding="utf-8")
+    table = page.partition("|---|---|---|---|\n")[2].partition("\n\n")[0]
+    clauses = [line.split(" | ") for line in table.splitlines()]
+    assert len(clauses) > 30
+    for _, _, modules, tests in clauses:
+        assert [
+            name for name in re.findall(r"`(\S+)`", modules) or [""] if not (ROOT / "gateway" / name).is_file()
+        ] == []
+        assert [name for name in re.findall(r"`(\S+)`", tests) or [""] if not exists(f"tests/{name}")] == []
 
 
 def test_what_does_not_exist_would_be_told() -> None:

@@ -174,6 +174,19 @@ async def test_an_answer_to_a_client_that_closes_within_its_upload_is_cut_off_no
             await receive(talking.client)
 
 
+async def test_a_trailer_that_connection_names_goes_no_further_in_either_direction() -> None:
+    dialer = FakeDialer()
+    async with talk(dialer) as talking:
+        chunks = b"Connection: x-hop\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nX-Hop: 1\r\nX-Sum: 1\r\n\r\n"
+        await send(talking.client, b"POST http://web.test/x HTTP/1.1\r\nHost: web.test\r\n" + chunks)
+        await dialer.dialled.wait()
+        assert (await receive(dialer.origin)).endswith(b"\r\n1\r\na\r\n0\r\nX-Sum: 1\r\n\r\n")
+        await send(dialer.origin, b"HTTP/1.1 103 Early Hints\r\nConnection: x-sum\r\n\r\n")
+        assert (await receive(talking.client)).startswith(b"HTTP/1.1 103")
+        await send(dialer.origin, b"HTTP/1.1 200 OK\r\n" + chunks)
+        assert (await receive(talking.client)).endswith(b"\r\n1\r\na\r\n0\r\nX-Sum: 1\r\n\r\n")
+
+
 async def test_what_has_no_content_is_repeated_whichever_way_it_says_so() -> None:
     dialer = FakeDialer()
     async with talk(dialer) as talking:

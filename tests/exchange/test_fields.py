@@ -69,8 +69,8 @@ def test_framing_is_written_from_what_was_parsed() -> None:
 
 def test_only_a_websocket_is_an_upgrade_that_goes_on() -> None:
     fields = (("Connection", "keep-alive, Upgrade"), ("Upgrade", "WebSocket"))
-    asked = request(*fields)
-    assert wants_websocket(asked, sort_request(asked))
+    for asked in (request(*fields, framing=Framing(Delimiter.LENGTH, 0)), request(*fields)):
+        assert wants_websocket(asked, sort_request(asked))
     assert sent(asked, websocket=True)[-2:] == [("Connection", "Upgrade"), ("Upgrade", "websocket")]
     for other in (
         request(("Connection", "Upgrade"), ("Upgrade", "h2c")),
@@ -120,3 +120,8 @@ def test_persistence_is_what_the_version_and_the_options_say() -> None:
 def test_no_trailer_frames_routes_or_speaks_for_somebody() -> None:
     trailers = (("X-Sum", "1"), ("Content-Length", "5"), ("Host", "x"), ("Authorization", "x"), ("X-Egress-A", "x"))
     assert trailers_of(End(trailers)) == (("X-Sum", "1"),)
+
+
+def test_connection_removes_what_it_names_from_trailers_too() -> None:
+    trailers = (("X-Sum", "1"), ("X-Hop", "1"), ("Via", "1.1 a"))
+    assert trailers_of(End(trailers, ("close", "x-hop", "via"))) == (("X-Sum", "1"), ("Via", "1.1 a"))

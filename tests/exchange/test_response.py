@@ -2,6 +2,8 @@
 
 from email.utils import formatdate
 
+import pytest
+
 from gateway.exchange.parts import Parts
 from gateway.exchange.response import ResponsePlan, plan_response
 from gateway.wire.http.messages import NO_CONTENT, Delimiter, Framing, Request, Response
@@ -48,3 +50,17 @@ async def test_a_date_stays_as_it_came() -> None:
     planned = _told(("date", "Sun, 06 Nov 1994 08:49:37 GMT"))
     assert planned.head(True, parts).lower().count(b"date: ") == 1
     assert [name for name, _ in planned.fields_for_http2(parts)].count("date") == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "length"), [("HEAD", 200, "7"), ("HEAD", 204, None), ("GET", 304, "7"), ("GET", 204, None)]
+)
+async def test_a_length_of_content_that_does_not_follow_is_told_but_never_in_a_204(
+    method: str, status: int, length: str | None
+) -> None:
+    parts = _parts(Hands())
+    response = Response(status, "", 1, (("content-length", "7"),), NO_CONTENT)
+    planned = plan_response(GET._replace(method=method), response, None)
+    assert planned.length == length
+    assert (b"Content-Length: 7\r\n" in planned.head(True, parts)) is (length is not None)
+    assert (("content-length", "7") in planned.fields_for_http2(parts)) is (length is not None)

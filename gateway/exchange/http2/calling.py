@@ -12,7 +12,7 @@ from gateway.exchange.response import ResponsePlan
 from gateway.exchange.upstream import LONGEST_USE, Pool, PoolKey, UpstreamSide
 from gateway.model.errors import UpstreamError
 from gateway.model.reasons import Reason
-from gateway.model.roles import Upstream
+from gateway.model.roles import Deadlines, Upstream
 from gateway.net.stream import Stream
 from gateway.net.tls.alerts import refused_with
 from gateway.wire.http.messages import Response
@@ -21,6 +21,7 @@ from gateway.wire.http2.connection import HeadCame
 from gateway.wire.http2.messages import ResponseMessage
 
 _LONG_SILENCE = 10.0  # seconds
+_SETTLING_SECONDS = 2.0
 
 
 class StreamReset(UpstreamError):
@@ -45,9 +46,13 @@ class Calling:
         self.session = Session(upstream.stream, False, self, monotonic)
         self.session.join()
 
-    @property
-    def connects(self) -> bool:
-        """Whether WebSockets may be asked for (RFC 8441)."""
+    async def lets_connect(self, deadlines: Deadlines) -> bool:
+        """Whether WebSockets may be asked for (RFC 8441 section 3): the destination says so first."""
+        try:
+            with deadlines.within(_SETTLING_SECONDS, lambda: UpstreamError(Reason.RESPONSE_TIMEOUT)):
+                await asyncio.shield(self.settled)
+        except UpstreamError:  # requests will show what is wrong with it
+            return False
         return self.session.sender.peer.connects
 
     @property
@@ -129,11 +134,13 @@ class Call:
         self.inlet: StreamInlet[Response] = StreamInlet(self._session, 0, message, Reason.MALFORMED_RESPONSE, tell)
         self.stream = Channel(self._session, 0, tell)
         self.stream.opens(self._open)
-        self.check_connection()
+        self._check_connection()
+        if upgrade and not self._session.sender.peer.connects:
+            raise UpstreamError(Reason.UPGRADE_FAILED, "the destination has not said that it takes WebSockets")
 
-    def check_connection(self) -> None:
-        """Raise `UpstreamError` if the connection is gone before anything was asked."""
-        if self._session.is_lost or self._session.fault is not None:
+    def _check_connection(self) -> None:
+        """Raise `UpstreamError` if the connection is gone before anything was asked, or takes no streams any more."""
+        if self._session.is_lost or self._session.fault is not None or self._session.peer_leaves:
             self._heed_alert()
             raise UpstreamError(Reason.CONNECTION_TERMINATED, "before it was asked")
 
@@ -201,10 +208,14 @@ class Call:
         calling.hung_up(waited_in_vain)
 
 
-def call_first(reached: Upstream[Stream], key: PoolKey, pool: Pool, parts: Parts) -> UpstreamSide:
-    """For the exchange that has dialled; later ones find its connection in the pool."""
+async def call_first(
+    reached: Upstream[Stream], key: PoolKey, pool: Pool, parts: Parts, websocket: bool
+) -> UpstreamSide:
+    """For the exchange that has dialled; later ones find its connection in the pool. `websocket`: it asks for one."""
     calling = Calling(reached, parts.clock.monotonic)
     pool.share(key, calling)
+    if websocket:
+        await calling.lets_connect(parts.deadlines)
     call = calling.call()
     call.is_reused = False
     return call

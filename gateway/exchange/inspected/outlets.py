@@ -46,7 +46,8 @@ class Upload(Outlet):
             return b""
         if not end.trailers:
             return super().ending(end)
-        return super().ending(End(tuple([each for each in end.trailers if self._may_trail(comparable_name(each[0]))])))
+        kept = tuple([each for each in end.trailers if self._may_trail(comparable_name(each[0]))])
+        return super().ending(end._replace(trailers=kept))
 
     def _may_trail(self, name: str) -> bool:
         return not self._is_watched and name not in self._dropped and name not in RENAMING
@@ -88,7 +89,7 @@ class ScrubbedOutlet(Outlet):
     def ending(self, end: End) -> bytes:
         """See `Outlet`."""
         rest = super().framed(self._scrubber.finish())
-        return rest + super().ending(End(scrubbed_fields(end.trailers, self._scrubber)))
+        return rest + super().ending(end._replace(trailers=scrubbed_fields(end.trailers, self._scrubber)))
 
 
 def scrubbed(response: Response, scrubber: Scrubber) -> Response:

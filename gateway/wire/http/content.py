@@ -8,9 +8,9 @@ import re
 from typing import NamedTuple, Protocol
 
 from gateway.model.reasons import Reason
-from gateway.wire.grammar import has_bare_line_end, match_trailers, split_fields
+from gateway.wire.grammar import elements, has_bare_line_end, match_trailers, split_fields
 from gateway.wire.http.framing import check_trailers
-from gateway.wire.http.messages import Delimiter, End, Event, Framing, MalformedMessage
+from gateway.wire.http.messages import Delimiter, End, Event, MalformedMessage, Request, Response
 
 _END = End()
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
@@ -79,7 +79,8 @@ class ChunkedContent:
 
     ends_by_close = False
 
-    def __init__(self, extensions: int, trailers: int, malformed: Reason) -> None:
+    def __init__(self, head: Request | Response, extensions: int, trailers: int, malformed: Reason) -> None:
+        self._head = head
         self._extensions = extensions
         self._trailers = trailers
         self._malformed = malformed
@@ -160,17 +161,19 @@ class ChunkedContent:
             raise self._fault("a trailer that is no header line, or too many of them")
         trailers = split_fields(lines)
         check_trailers(trailers, self._malformed)
-        events.append(End(trailers))
+        options = elements(self._head.values("connection") + self._head.values("proxy-connection"))
+        events.append(End(trailers, tuple(options)))
         return data[end:]
 
     def _fault(self, detail: str) -> MalformedMessage:
         return MalformedMessage(self._malformed, detail)
 
 
-def open_content(framing: Framing, bounds: Bounds, malformed: Reason) -> ContentReader:
-    """A reader of content that is framed so, and is not empty; `malformed` is the reason of its faults."""
+def open_content(head: Request | Response, bounds: Bounds, malformed: Reason) -> ContentReader:
+    """A reader of what follows this head, which is not empty; `malformed` is the reason of its faults."""
+    framing = head.framing
     if framing.delimiter is Delimiter.LENGTH:
         return LengthContent(framing.length)
     if framing.delimiter is Delimiter.CHUNKED:
-        return ChunkedContent(bounds.extensions, bounds.trailers, malformed)
+        return ChunkedContent(head, bounds.extensions, bounds.trailers, malformed)
     return CloseContent()

@@ -30,7 +30,7 @@ METHODS = frozenset(
 
 _FRAMING = frozenset({"content-length", "transfer-encoding"})
 _OF_HEADS = _FRAMING | {"host"}
-_LENGTH = re.compile(r"0|[1-9][0-9]{0,17}")
+LENGTH = re.compile(r"0|[1-9][0-9]{0,17}")
 _AUTHORITY = r"(?:[!$&-;=A-Z_a-z~%]*@)?[!$&-.0-;=A-Z\[\]_a-z~%]+"
 TARGET_FORMS = re.compile(rf"/[!\"$-~]*|\*|[A-Za-z]+://{_AUTHORITY}(?:[/?][!\"$-~]*)?")
 AUTHORITY_FORM = re.compile(_AUTHORITY)
@@ -96,7 +96,7 @@ def _framing(minor: int, names: list[str], fields: Fields, malformed: Reason, un
         _refuse("Content-Length beside Transfer-Encoding", malformed)
     if "content-length" in names:
         length = fields[names.index("content-length")][1]
-        if names.count("content-length") > 1 or not _LENGTH.fullmatch(length):
+        if names.count("content-length") > 1 or not LENGTH.fullmatch(length):
             _refuse("a Content-Length that is not one decimal number", malformed)
         return Framing(Delimiter.LENGTH, int(length))
     if minor == 0:

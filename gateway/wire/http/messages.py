@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from gateway.model.errors import Malformed
 from gateway.model.reasons import Reason
+from gateway.wire.grammar import elements, is_persistent
 
 Fields = tuple[tuple[str, str], ...]
 """In the order they came: names as the sender wrote them, values as Latin-1 without the blanks around them."""
@@ -57,9 +58,9 @@ class Request(NamedTuple):
 
     @property
     def is_persistent(self) -> bool:
-        """Whether the sender goes on using the connection after this message (RFC 9112 section 9.3)."""
+        """Whether the sender goes on using the connection after this message."""
         options = elements(self.values("connection") + self.values("proxy-connection"))  # old clients send the latter
-        return "close" not in options and (self.minor == 1 or "keep-alive" in options)
+        return is_persistent(options, self.minor)
 
     @property
     def expects_continue(self) -> bool:
@@ -107,9 +108,11 @@ class Response(NamedTuple):
 
 
 class End(NamedTuple):
-    """The end of a request or of a final response, with the trailers of a chunked one."""
+    """The end of a request or of a final response, with the trailers of a chunked one. Where it has any, `options` are
+    those of Connection in the head, in lower case."""
 
     trailers: Fields = ()
+    options: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"End({len(self.trailers)} trailers)"
@@ -135,11 +138,6 @@ def version_of(message: "Request | Response") -> str:
 def values_of(fields: Fields, name: str) -> list[str]:
     """Every value of the field `name` (lower case), one for each line."""
     return [value for each, value in fields if each.lower() == name]
-
-
-def elements(values: list[str]) -> list[str]:
-    """The elements of a list-valued field, in lower case, without empty ones (RFC 9110 section 5.6.1)."""
-    return [each for part in ",".join(values).lower().split(",") if (each := part.strip(" \t"))]
 
 
 def _upgrade(minor: int, fields: Fields) -> tuple[str, ...]:

@@ -113,7 +113,7 @@ class _Reader(ABC, Generic[Message]):
             events.append(_END)
             self._is_paused = True
         else:
-            self._content = open_content(message.framing, self._bounds, self._grammar.malformed)
+            self._content = open_content(message, self._bounds, self._grammar.malformed)
 
     def _hold(self, data: bytes) -> None:
         """Keep the beginning of a head; what was held before has `data` at its end already."""

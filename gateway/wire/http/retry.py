@@ -2,6 +2,7 @@
 draft-ietf-httpapi-ratelimit-headers. The policy's names are not disclosed: a limit is named after what it counts."""
 
 from collections.abc import Sequence
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from math import ceil
 
@@ -39,9 +40,11 @@ def parse_retry_after(values: Sequence[str], now: float) -> float | None:
     if text.isascii() and text.isdecimal():
         return min(float(text[:9]), LONGEST_PATIENCE)
     try:
-        return min(max(parsedate_to_datetime(text).timestamp() - now, 0.0), LONGEST_PATIENCE)
+        date = parsedate_to_datetime(text)
     except (ValueError, OverflowError):
         return None
+    when = date if date.tzinfo is not None else date.replace(tzinfo=UTC)  # asctime's form has no zone, and means GMT
+    return min(max(when.timestamp() - now, 0.0), LONGEST_PATIENCE)
 
 
 def _quota(limit: Limit) -> str:

@@ -133,8 +133,14 @@ class Compressor:
         self._memory: _Memory[Fields, bytes] = _Memory(table)
 
     def resize(self, size: int) -> None:
-        """The peer keeps a table of so many bytes; it is told at the next block that we heed that."""
-        self._encoder.header_table_size = size
+        """The peer keeps a table of so many bytes; it is told at the next block that we heed that. Of several sizes it
+        is told the smallest and the last (RFC 7541 section 4.2)."""
+        encoder = self._encoder
+        if size == encoder.header_table_size:  # being told twice makes `hpack` forget that it was told once
+            return
+        encoder.header_table_size = size
+        sizes = encoder.table_size_changes
+        sizes[:] = sorted({min(sizes), sizes[-1]})
         self._memory.forget()
 
     def block(self, fields: Sequence[tuple[str, str]]) -> bytes:

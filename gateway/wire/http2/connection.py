@@ -2,10 +2,9 @@
 
     bytes -> frames -> is it allowed now? -> events        head, data, reset, window -> frames -> bytes
 
-A `ConnectionFault` ends it, and the GOAWAY that says so is in `take`; what is wrong with one stream alone resets that
-stream, is told by an event, and the others go on. Windows are opened by whoever took the content, so a peer can make
-us hold no more than `LARGEST_STREAM_WINDOW` a stream, and `STREAM_WINDOW` of one that never was fast. Time is an
-argument. What a head means is read in `heads`.
+A `ConnectionFault` ends it; what is wrong with one stream alone resets that stream, is told by an event, and the others
+go on. Windows are opened by whoever took the content, so a peer can make us hold no more than `LARGEST_STREAM_WINDOW` a
+stream, and `STREAM_WINDOW` of one that never was fast. Time is an argument. What a head means is read in `heads`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -102,15 +101,11 @@ class Connection:
         return self._had_settings
 
     def receive(self, data: bytes, now: float) -> Iterator[Event]:
-        """What `data` says, to be exhausted. Raises `ConnectionFault`; the GOAWAY is then queued."""
-        try:
-            for frame in self._reader.feed(data):
-                event = self._heed(frame, now)
-                if event is not None:
-                    yield event
-        except ConnectionFault as fault:
-            self.sender.go_away(self.last_stream, fault.code)
-            raise
+        """What `data` says, to be exhausted. Raises `ConnectionFault`, of which the peer is then to be told."""
+        for frame in self._reader.feed(data):
+            event = self._heed(frame, now)
+            if event is not None:
+                yield event
 
     def credit_connection(self, size: int) -> None:
         """So much of what came is held by us no more, or does not count."""
@@ -294,8 +289,8 @@ class Connection:
         """Deprecated, and of no consequence here (RFC 9113 section 5.3)."""
         _need_stream(frame)
         self.floods.count(Kind.PRIORITY, now)
-        if len(frame.payload) != 5:  # RFC 9113 section 6.3
-            raise StreamFault(ErrorCode.FRAME_SIZE_ERROR, "a PRIORITY that is not of five bytes")
+        if len(frame.payload) != 5:  # RFC 9113 section 6.3; an idle stream has nothing that could be reset
+            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "a PRIORITY that is not of five bytes")
         return None
 
     # Streams.
@@ -306,7 +301,8 @@ class Connection:
         stream = self.streams.get(number)
         if stream is not None:
             return stream
-        if number > self.last_stream if self._is_server else not self.sender.has_opened(number):
+        newest = self.last_stream if self._is_server else self.sender.newest
+        if number > newest or number % 2 == 0:  # nobody pushes
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a frame on an idle stream")
         if frame.kind in (codes.WINDOW_UPDATE, codes.RST_STREAM):
             self._count_answer(Kind.STRAY, now)  # most answer the last content that the stream was sent

@@ -31,6 +31,7 @@ _SETTING = Struct(">HL")
 _STREAM_BITS = 0x7FFFFFFF
 _HEADER_SIZE = 9
 _PRIORITY_SIZE = 5
+_MOST_SETTINGS = 32  # of one frame: each new window changes those of all streams, and ten are defined
 
 
 class Frame(NamedTuple):
@@ -123,6 +124,8 @@ def settings_of(frame: Frame) -> list[tuple[int, int]]:
     """In their order."""
     if len(frame.payload) % _SETTING.size:
         raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS cut off")
+    if len(frame.payload) > _MOST_SETTINGS * _SETTING.size:
+        raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"more than {_MOST_SETTINGS} settings at once")
     return list(_SETTING.iter_unpack(frame.payload))
 
 

@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterable, Sequence
 
 from gateway.model.reasons import Reason
-from gateway.wire.http.framing import METHODS
+from gateway.wire.grammar import MAX_FIELD_LINES
+from gateway.wire.http.framing import LENGTH, METHODS, check_trailers
 from gateway.wire.http.messages import (
     CHUNKED,
     NO_CONTENT,
@@ -31,14 +32,12 @@ _VALUE = re.compile(r"(?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?")
 _STATUS = re.compile(r"[1-5][0-9]{2}")
 _PATH = re.compile(r"/[!\"$-~]*|\*")
 _AUTHORITY = re.compile(r"[!$&-.0-;=A-Z\[\]_a-z~%]+")  # without user information
-_LENGTH = re.compile(r"0|[1-9][0-9]{0,17}")
 _OF_ONE_CONNECTION = frozenset({"connection", "proxy-connection", "keep-alive", "transfer-encoding", "upgrade"})
 _OF_REQUESTS = frozenset({":method", ":scheme", ":authority", ":path", ":protocol"})
 _OF_RESPONSES = frozenset({":status"})
 _NEVER_SENT = _OF_ONE_CONNECTION | {"host", "te", "content-length", "http2-settings"}
 _OF_HANDSHAKES = frozenset({"sec-websocket-key", "sec-websocket-accept"})
 _FIELD_OVERHEAD = 32  # RFC 9113 section 6.5.2
-_MAX_FIELDS = 1000
 
 
 class Unindexed(str):
@@ -106,16 +105,15 @@ def read_trailers(fields: Fields, bad: Reason) -> Fields:
     """Raises `MalformedMessage`."""
     too_large = Reason.HEAD_TOO_LARGE if bad is Reason.MALFORMED_REQUEST else Reason.RESPONSE_HEAD_TOO_LARGE
     _, regular = _sorted(fields, frozenset(), bad, too_large)
-    if any(name in ("content-length", "host") for name, _ in regular):
-        raise MalformedMessage(bad, "a trailer that belongs into the head")
+    check_trailers(regular, bad)
     return regular
 
 
 def _sorted(fields: Fields, known: frozenset[str], bad: Reason, too_large: Reason) -> tuple[dict[str, str], Fields]:
     """Pseudo-header fields, which come first, and the others."""
     size = sum([len(name) + len(value) for name, value in fields]) + _FIELD_OVERHEAD * len(fields)
-    if size > HEADER_LIST or len(fields) > _MAX_FIELDS:
-        raise MalformedMessage(too_large, f"more than {HEADER_LIST} bytes or {_MAX_FIELDS} lines of fields")
+    if size > HEADER_LIST or len(fields) > MAX_FIELD_LINES:
+        raise MalformedMessage(too_large, f"more than {HEADER_LIST} bytes or {MAX_FIELD_LINES} lines of fields")
     pseudo: dict[str, str] = {}
     for count, (name, value) in enumerate(fields):
         if not _VALUE.fullmatch(value):
@@ -170,7 +168,7 @@ def _framing(fields: Fields, ended: bool, bad: Reason) -> Framing | None:
     lengths = [value for name, value in fields if name == "content-length"]
     if not lengths:
         return None
-    if len(lengths) > 1 or not _LENGTH.fullmatch(lengths[0]):
+    if len(lengths) > 1 or not LENGTH.fullmatch(lengths[0]):
         raise MalformedMessage(bad, "a content-length that is not one decimal number")
     length = int(lengths[0])
     if ended and length:

@@ -144,9 +144,10 @@ class Sender:
         """Whether one more of ours may be open."""
         return len(self.streams) < self.peer.streams and self._next <= MAX_WINDOW and not self.is_leaving
 
-    def has_opened(self, number: int) -> bool:
-        """Whether this is, or was, one of ours."""
-        return number % 2 == 1 and number < self._next
+    @property
+    def newest(self) -> int:
+        """The last one of ours that was opened."""
+        return self._next - 2
 
     def open(self, fields: Sequence[tuple[str, str]], ends: bool) -> int:
         """A stream of ours with its head."""

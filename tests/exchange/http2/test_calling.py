@@ -1,16 +1,23 @@
 """A connection to a destination that speaks HTTP/2, on a real socket."""
 
 import asyncio
+import contextlib
 import socket
 import time
 
 import pytest
 
-from gateway.exchange.http2.calling import Calling
+from gateway.exchange.http2.calling import Calling, call_first
+from gateway.model.errors import UpstreamError
+from gateway.model.reasons import Reason
 from gateway.model.record import Dialled
 from gateway.model.roles import Upstream
 from gateway.net.stream import Stream
-from tests.helpers.streams import receive_all, stream_and_peer
+from gateway.wire.http2.codes import ENABLE_CONNECT_PROTOCOL, ErrorCode
+from gateway.wire.http2.frames import goaway_frame, settings_frame
+from tests.helpers.streams import receive, receive_all, send, stream_and_peer
+from tests.helpers.walk import FakeDialer, KeepingRecorder, build_services
+from tests.policy.builders import build
 from tests.telemetry.drafts import address
 
 DIALLED = Dialled(address("127.0.0.1"), (), (), None, 0.001)
@@ -51,6 +58,39 @@ async def test_one_whose_destination_has_ended_it_is_closed_like_any() -> None:
         assert calling.is_gone
         calling.close()
         await until_lost(stream)
+
+
+async def test_one_whose_destination_leaves_at_once_is_asked_nothing() -> None:
+    """RFC 9113 section 6.8: no stream is opened after a GOAWAY, and none would be answered."""
+    stream, peer = await stream_and_peer()
+    with peer:
+        await send(peer, settings_frame([]) + goaway_frame(0, ErrorCode.NO_ERROR))
+        assert await stream.more()
+        calling = Calling(Upstream(DIALLED, stream), time.monotonic)
+        with pytest.raises(UpstreamError) as failure:
+            calling.call().expect("GET", False, lambda: None)
+        assert failure.value.reason is Reason.CONNECTION_TERMINATED
+        calling.close()
+
+
+@pytest.mark.parametrize("offered", [True, False])
+async def test_a_web_socket_is_asked_for_once_the_destination_has_offered_it(offered: bool) -> None:
+    """RFC 8441 section 3, also of the connection that is dialled for it."""
+    stream, peer = await stream_and_peer()
+    services = build_services(build(), FakeDialer(), KeepingRecorder())
+    key = address("127.0.0.1"), "key"
+    with peer:
+        first = call_first(Upstream(DIALLED, stream), key, services.pool, services.exchanges, websocket=True)
+        async with asyncio.TaskGroup() as group:
+            calling = group.create_task(first)
+            await receive(peer)
+            await send(peer, settings_frame([(ENABLE_CONNECT_PROTOCOL, 1)] * offered))
+        call = calling.result()
+        with contextlib.nullcontext() if offered else pytest.raises(UpstreamError) as failure:
+            call.expect("GET", True, lambda: None)
+        assert failure is None or failure.value.reason is Reason.UPGRADE_FAILED
+        call.expect("GET", False, lambda: None)
+        services.pool.close()
 
 
 async def until_lost(stream: Stream) -> None:

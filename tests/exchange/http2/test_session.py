@@ -8,9 +8,9 @@ import pytest
 from gateway.exchange.http2.channel import Channel
 from gateway.exchange.http2.session import Session
 from gateway.net.stream import Feeder, Receiver, Stream
-from gateway.wire.http2.codes import PREFACE
+from gateway.wire.http2.codes import DATA, GOAWAY, PREFACE
 from gateway.wire.http2.connection import HeadCame
-from gateway.wire.http2.frames import header_frames, settings_frame, window_frame
+from gateway.wire.http2.frames import FrameReader, frame, header_frames, settings_frame, window_frame
 
 KIBIBYTE = 1024
 END = b"\x00\x00\x00\x00\x01\x00\x00\x00\x01"
@@ -108,3 +108,12 @@ async def test_no_more_goes_out_than_the_peer_has_a_window_for(window: int) -> N
     await _rounds(20)
     assert (channel.queued(), channel.has_ended) == (0, True)
     assert wire.written.endswith(END)
+
+
+@pytest.mark.parametrize("fault", [frame(DATA, 0, 0, b"x"), b"".join([frame(99, 0, 0)] * 500)], ids=["wrong", "flood"])
+async def test_who_is_at_fault_is_told_so_once(fault: bytes) -> None:
+    wire, session, _ = await _session(3, 2**30)
+    session.received(fault)
+    session.received(fault)
+    [said] = FrameReader(awaits_preface=False).feed(bytes(wire.written))
+    assert (said.kind, said.payload[:4]) == (GOAWAY, b"\0\0\0\5")

@@ -99,6 +99,11 @@ def test_chunks_lose_their_framing_and_their_extensions(codec: Codec) -> None:
     assert reader.leftover == b"rest"
 
 
+def test_the_end_says_what_connection_names_among_its_trailers(codec: Codec) -> None:
+    sent = CHUNKED_POST.replace(b"\r\n\r\n", b"\r\nConnection: X-Hop, close\r\n\r\n") + b"0\r\nX-Hop: 1\r\n\r\n"
+    assert codec.request_reader().receive(sent)[1:] == [End((("X-Hop", "1"),), ("x-hop", "close"))]
+
+
 def test_the_next_request_waits_until_it_is_its_turn(codec: Codec) -> None:
     reader = codec.request_reader()
     assert [type(event) for event in reader.receive(GET + b"\r\n" + POST)] == [Request, End]

@@ -1,5 +1,7 @@
 """Blocks of fields: what is remembered means what it would mean if it were worked out again."""
 
+import time
+
 import hpack
 import pytest
 from hypothesis import given
@@ -97,3 +99,26 @@ def test_what_its_sender_wants_in_no_table_is_in_none_of_ours() -> None:
     pairs = list(decoder.decode(compressor.block(read)))
     assert [pair.indexable for pair in pairs] == [False, True]
     assert [name for name, _ in decoder.header_table.dynamic_entries] == [b"x-open"]
+
+
+def test_a_table_that_was_resized_often_is_told_its_smallest_and_its_last_size() -> None:
+    """RFC 7541 section 4.2: no more than two updates before a block, and what the smallest emptied is gone."""
+    compressor, decoder = Compressor(), hpack.Decoder()
+    head = (("a", "1"),)
+    decoder.decode(compressor.block(head))
+    for sizes, said in (((4096, 50, 3000, 0, 100, 100), b"\x20\x3f\x45"), ((20, 20), b"\x34"), ((30, 10), b"\x2a")):
+        for size in sizes:
+            compressor.resize(size)
+        block = compressor.block(head)
+        assert block[: len(said) + 1] == said + b"\x40"
+        assert [(str(name), str(value)) for name, value in decoder.decode(block)] == [*head]
+
+
+@pytest.mark.parametrize("prefix", [0xFF, 0x3F, 0x7F])
+def test_a_number_without_end_is_refused_at_once(prefix: int) -> None:
+    """RFC 7541 section 5.1. Worked out to its end, one of 64 KiB takes a second."""
+    begun = time.process_time()
+    with pytest.raises(ConnectionFault) as fault:
+        Decompressor().fields(bytes([prefix]) + b"\xff" * 65_000 + b"\1")
+    assert fault.value.code is ErrorCode.COMPRESSION_ERROR
+    assert time.process_time() - begun < 0.25

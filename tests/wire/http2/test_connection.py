@@ -9,7 +9,7 @@ from gateway.wire.http2 import connection as subject
 from gateway.wire.http2.codes import MAX_FRAME, PREFACE, ConnectionFault, ErrorCode
 from gateway.wire.http2.connection import Connection, DataCame, HeadCame, StreamEnded, WentAway, WindowGrew
 from gateway.wire.http2.floods import Kind
-from gateway.wire.http2.frames import frame, settings_frame, window_frame
+from gateway.wire.http2.frames import frame, reset_frame, settings_frame, window_frame
 from gateway.wire.http2.settings import LARGEST_STREAM_WINDOW, STREAM_WINDOW, STREAMS
 
 HEAD = [(":method", "GET"), (":scheme", "https"), (":authority", "a.test"), (":path", "/")]
@@ -116,6 +116,26 @@ def test_whoever_leaves_takes_no_new_stream(pair: Pair) -> None:
     pair.talk()
     assert WentAway(1, ErrorCode.NO_ERROR) in pair.heard
     assert StreamEnded(3, ErrorCode.REFUSED_STREAM) in pair.heard
+
+
+@pytest.mark.parametrize(
+    ("name", "late", "code"),
+    [
+        ("WINDOW_UPDATE on a stream that only we could open", window_frame(2, 1), ErrorCode.PROTOCOL_ERROR),
+        ("RST_STREAM on a stream that only we could open", reset_frame(2, 8), ErrorCode.PROTOCOL_ERROR),
+        ("a cut-off PRIORITY on an idle stream", frame(codes.PRIORITY, 0, 99, b"1234"), ErrorCode.FRAME_SIZE_ERROR),
+        ("more settings than there are", settings_frame([(4, 1), (4, 2)] * 17), ErrorCode.ENHANCE_YOUR_CALM),
+    ],
+)
+def test_what_no_stream_can_answer_for_ends_the_connection(pair: Pair, name: str, late: bytes, code: ErrorCode) -> None:
+    """No RST_STREAM answers it: none is sent on an idle stream (RFC 9113 section 6.4)."""
+    pair.client.sender.open(HEAD, ends=False)
+    pair.client.sender.open(HEAD, ends=False)
+    pair.talk()
+    with pytest.raises(ConnectionFault) as fault:
+        list(pair.server.receive(late, 0.0))
+    assert fault.value.code is code
+    assert not pair.server.sender.take()
 
 
 def test_what_follows_our_reset_is_let_go_and_does_not_take_the_window_away(pair: Pair) -> None:
