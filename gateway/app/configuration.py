@@ -3,9 +3,11 @@
 The child process that reads for a reload imports this module and little else.
 """
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from heapq import nsmallest
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,6 +16,7 @@ from gateway.app.inspection.inspectors_in_force import check_inspectors
 from gateway.app.inspection.material import AuthorityMaterial, load_authority_material
 from gateway.model.client import IdentitySource
 from gateway.net.tls.contexts import BadMaterial, ClientCertificate, TlsMaterial, build_server_context
+from gateway.policy.rules import Rule
 from gateway.settings.gateway import GatewaySettings, TlsSettings
 from gateway.settings.load import (
     GATEWAY_FILE,
@@ -30,6 +33,8 @@ from gateway.settings.source.files import Stamp, stamp
 from gateway.settings.source.pem import read_key, read_pem
 
 S = TypeVar("S", bound=Section)
+
+_RULES_TOLD = 20
 
 READINGS = 3
 """At most, of files that keep changing: whoever watches them sees the last change."""
@@ -63,8 +68,8 @@ class Sources:
 class Configuration:
     """`users` are bcrypt hashes by name, None where no password is checked; `authorities` is the text of
     `resolver.tls.ca`, if there is one; `materials` are by listener name; `inspection` is the authority that signs for
-    inspected destinations; `client_certificates` are those that inspection presents to destinations. `files` are all
-    that were read, as they were just before."""
+    inspected destinations; `client_certificates` are those that inspection presents to destinations. `ends` is when
+    certificates and rules end, in Unix seconds. `files` are all that were read, as they were just before."""
 
     settings: GatewaySettings
     policy: LoadedPolicy
@@ -73,6 +78,7 @@ class Configuration:
     materials: Materials
     inspection: AuthorityMaterial | None
     client_certificates: Mapping[str, ClientCertificate]
+    ends: Mapping[str, float]
     files: Mapping[Path, Stamp]
 
 
@@ -118,6 +124,7 @@ def _read(sources: Sources, environ: Mapping[str, str]) -> Configuration:
         materials=materials,
         inspection=inspection,
         client_certificates=client_certificates,
+        ends=dict((*_ends_of(materials, inspection, client_certificates), *_ends_of_rules(policy.policy.rules))),
         files={**files, **policy.files},
     )
 
@@ -154,6 +161,30 @@ def _files_of(tls: TlsSettings) -> dict[str, Path]:
     """By the key that names them."""
     named = {"cert": tls.cert, "key": tls.private_key, "client_ca": tls.client_ca, "crl": tls.crl}
     return {part: path for part, path in named.items() if path is not None}
+
+
+def _ends_of(
+    materials: Materials, inspection: AuthorityMaterial | None, presented: Mapping[str, ClientCertificate]
+) -> Iterator[tuple[str, float]]:
+    """Of certificates, by what each is for."""
+    chains = {f"listener {name}": material.cert for name, material in materials.items()}
+    chains |= {f"client certificate {name}": certificate.cert for name, certificate in presented.items()}
+    chains |= {} if inspection is None else {"authority": inspection.certificates}
+    if not chains:
+        return
+    from gateway.app.inspection.validity import end_of  # noqa: PLC0415  # with `cryptography`, for who has any
+
+    for what, pem in chains.items():
+        if (end := end_of(pem)) is not None:
+            yield what, end
+
+
+def _ends_of_rules(rules: Sequence[Rule]) -> Iterator[tuple[str, float]]:
+    """Of the next to end."""
+    now = time.time()
+    ahead = ((rule.expires, rule.ref.name) for rule in rules if rule.expires is not None and rule.expires > now)
+    for end, name in nsmallest(_RULES_TOLD, ahead):
+        yield f"rule {name}", end
 
 
 def _checks_passwords(identity: IdentitySettings) -> bool:

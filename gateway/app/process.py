@@ -111,6 +111,7 @@ class GatewayProcess:
                 last_reload_time=lambda: self._reloads.last_reload_time,
                 reload_seconds=lambda: self._reloads.reload_seconds,
                 taken_time=lambda: self._reloads.taken_time,
+                ends=lambda: self._reloads.ends,
                 pods_age=lambda: self._pods.age,
             ),
             settings.telemetry.metrics.also,

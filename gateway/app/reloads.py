@@ -27,8 +27,8 @@ _logger = logging.getLogger(__name__)
 
 class Reloads:
     """Keeps number and head of the generation that `take` has put in force. `published` are the certificates of the
-    inspection's authority, PEM, None where nothing is inspected. `last_reload_time` and `taken_time` are Unix time;
-    `reload_seconds` is how long the last attempt took."""
+    inspection's authority, PEM, None where nothing is inspected; `ends` as in `Configuration`. `last_reload_time` and
+    `taken_time` are Unix time; `reload_seconds` is how long the last attempt took."""
 
     def __init__(self, first: Configuration, read: Read, take: Take) -> None:
         self._first: Configuration | None = first
@@ -47,6 +47,7 @@ class Reloads:
         self.files: Mapping[Path, Stamp] = first.files
         self.rules = 0
         self.published: bytes | None = None
+        self.ends: Mapping[str, float] = {}
 
     async def begin(self) -> None:
         """Put in force what was read at the start, and drop it: a large policy need not be held twice. Reloads wait for
@@ -64,6 +65,7 @@ class Reloads:
         self.files = taken.files
         self.rules = taken.rules
         self.published = None if taken.inspection is None else taken.inspection.certificates
+        self.ends = taken.ends
         self.taken_time = time.time()
         for warning in taken.warnings:
             _logger.warning("%s", warning)

@@ -2,15 +2,17 @@
 
 import errno
 import os
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from gateway.app.configuration import load_materials
 from gateway.app.inspection.client_certificates import load_client_certificates
 from gateway.app.inspection.inspectors_in_force import check_inspectors
 from gateway.app.inspection.material import load_authority_material
-from gateway.cli.console import answers, complaints, counted, say
+from gateway.cli.console import DAY, answers, complaints, counted, last_day, say
 from gateway.model.errors import ConfigError
+from gateway.policy.rules import Rule
 from gateway.settings.gateway import GatewaySettings
 from gateway.settings.load import (
     GATEWAY_FILE,
@@ -28,6 +30,10 @@ from gateway.settings.source.yaml import parse_yaml
 
 _GATEWAY_KEYS = frozenset(keys_of(GatewaySettings)) - frozenset(keys_of(PolicyFile))
 _POLICY_KEYS = frozenset(keys_of(PolicyFile)) - frozenset(keys_of(GatewaySettings))
+
+
+_SOON = 14
+"""Days: so long before the last day of a rule it is told."""
 
 
 def check_files(files: Sequence[Path], config: Path | None = None) -> bool:
@@ -95,15 +101,30 @@ def _check_policy(path: Path, config: Path | None) -> bool:
 
 
 def _accept(name: str, loaded: LoadedPolicy) -> bool:
-    for warning in loaded.warnings:
+    warnings = [*loaded.warnings, *_endings(loaded.policy.rules, time.time())]
+    for warning in warnings:
         say(complaints(), f"warning: {warning}", "yellow")
     for note in loaded.notes:
         say(answers(), f"note: {note}")
     counts = [counted(len(loaded.policy.rules), "rule"), counted(len(loaded.policy.groups), "group")]
-    if loaded.warnings:
-        counts.append(counted(len(loaded.warnings), "warning"))
+    if warnings:
+        counts.append(counted(len(warnings), "warning"))
     say(answers(), f"{name}: ok, {', '.join(counts)}", "green")
     return True
+
+
+def _endings(rules: Sequence[Rule], now: float) -> Iterator[str]:
+    """Rules that have expired, or soon will: nothing else tells before somebody is refused."""
+    for rule in rules:
+        if rule.expires is None or rule.expires > now + _SOON * DAY:
+            continue
+        ended, day = rule.expires <= now, last_day(rule.expires)
+        what = (
+            f"has expired ({day}): take it out, or give it a later day"
+            if ended
+            else f"ends soon: {day} is its last day"
+        )
+        yield f"{rule.ref.file}:{rule.ref.line}: rule {rule.name} {what}"
 
 
 def _refuse(name: str, problems: Sequence[ConfigError]) -> bool:

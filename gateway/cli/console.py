@@ -5,6 +5,7 @@ rich looks at NO_COLOR and at whether it writes to a terminal; lines are never w
 
 import json
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -15,6 +16,9 @@ from rich.text import Text
 
 MOST_ROWS = 1_000
 """Of a table: to lay out a hundred thousand would take minutes."""
+
+DAY = 86400.0
+"""Seconds."""
 
 _WIDEST = 10_000
 
@@ -77,6 +81,11 @@ def show_size(count: float) -> str:
         if count >= size:
             return f"{count / size:.1f}{unit}"
     return f"{count:.0f}B"
+
+
+def last_day(expires: float) -> str:
+    """A rule's last UTC day, of the Unix second at which it no longer holds."""
+    return time.strftime("%Y-%m-%d", time.gmtime(expires - DAY))
 
 
 def show_json(data: object, indent: int | None = 2) -> None:

@@ -1,7 +1,6 @@
 """`egress-gateway run`: from files to a serving process; problems of a start are reported in one line each."""
 
 import asyncio
-import logging
 import os
 import signal
 import sys
@@ -16,6 +15,7 @@ from gateway.app.generation.reading import ChildReader, Read
 from gateway.app.process import GatewayProcess, count_workers, leave_no_core, raise_descriptor_limit
 from gateway.app.sockets import bind_sockets
 from gateway.settings.load import GATEWAY_FILE
+from gateway.telemetry.logs.own import tell_on_stderr
 
 
 def run_gateway(config: Path | None, policy: Path | None, overrides: Mapping[str, str]) -> None:
@@ -23,7 +23,7 @@ def run_gateway(config: Path | None, policy: Path | None, overrides: Mapping[str
 
     Raises `ConfigErrors` or `ConfigError` before anything is served, `CrewFailed` when nobody can serve any more.
     """
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    tell_on_stderr()
     raise_descriptor_limit()
     leave_no_core()
     obey_while_reading()

@@ -52,25 +52,30 @@ class Judge:
         self._rules = rules
         self._now = now
         self._verdicts: dict[Hashable, Verdict] = {}
-        self._standings: dict[Hashable, Hashable] = {}
+        self._standings: dict[Hashable, tuple[frozenset[str], *tuple[Hashable, ...]]] = {}
 
     def judge(self, attempt: Attempt, tally: Tally) -> Verdict:
         """The name asked for and the first bytes are judged, and the addresses that the name had then: if all of them
         are refused now, so is the attempt. Raises `Unaskable`."""
-        who = attempt[:_WHO]
-        standing = self._standings.get(who)
-        if standing is None:
-            standing = self._standings[who] = self._standing(_client(attempt))
-        asked = standing, attempt[_WHO:], tally.addresses
+        asked = self._standing(attempt), attempt[_WHO:], tally.addresses
         verdict = self._verdicts.get(asked)
         if verdict is None:
             verdict = self._verdicts[asked] = self._judge(_client(attempt), attempt, tally)
         return verdict
 
-    def _standing(self, client: Client) -> Hashable:
-        """Everything about a client that `decide` and `confirm` depend on."""
-        membership = self._rules.groups.membership_of(client)
-        return membership.names, membership.known, client.namespace, client.source
+    def groups_of(self, attempt: Attempt) -> frozenset[str]:
+        """Those of the policy that its client is in, as far as records tell. Raises `Unaskable`."""
+        return self._standing(attempt)[0]
+
+    def _standing(self, attempt: Attempt) -> tuple[frozenset[str], *tuple[Hashable, ...]]:
+        """Everything about a client that `decide` and `confirm` depend on; its groups first."""
+        who = attempt[:_WHO]
+        standing = self._standings.get(who)
+        if standing is None:
+            client = _client(attempt)
+            membership = self._rules.groups.membership_of(client)
+            standing = self._standings[who] = (membership.names, membership.known, client.namespace, client.source)
+        return standing
 
     def _judge(self, client: Client, attempt: Attempt, tally: Tally) -> Verdict:
         intent = _intent(attempt)

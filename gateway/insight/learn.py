@@ -32,7 +32,7 @@ _USUAL = {443: Protocol.TLS, 80: Protocol.HTTP}
 
 
 class Workload(NamedTuple):
-    """One entry of a group's `match`."""
+    """One entry of a group's `match`; or, with the key `group`, a group that the policy has."""
 
     key: str
     value: str
@@ -90,8 +90,8 @@ def learn(
     wildcard_from: int = WILDCARD_FROM,
 ) -> Lesson:
     """What `rules`, those of the policy at hand without report mode, would still refuse of what passed. `group_by` is
-    `namespace`, `user` (or SPIFFE ID) or `address`; who has none of it is known by its address. `now` is Unix time in
-    seconds."""
+    `group` (of the policy's own that a client is in, the one with the fewest clients), `namespace`, `user` (or SPIFFE
+    ID) or `address`; who has none of it is known by its address. `now` is Unix time in seconds."""
     wanted: dict[tuple[str, int], list[tuple[Attempt, Tally]]] = defaultdict(list)
     lesson, judge = Lesson([], {}, 0), Judge(rules, now)
     for attempt, tally in attempts.items():
@@ -103,9 +103,10 @@ def learn(
         else:
             lesson.allowed_already += tally.count
     shared: dict[_Rule, dict[str, _Evidence]] = defaultdict(dict)
+    members = _members(wanted, judge) if group_by == "group" else {}
     for (host, port), seen in _spelt_alike(wanted).items():
         evidence = _evidence(seen)
-        workloads = _workloads((attempt for attempt, _ in seen), group_by)
+        workloads = _workloads((attempt for attempt, _ in seen), group_by, members)
         shared[_rule_for(host, port, evidence, workloads)][host] = evidence
     for rule in sorted(shared, key=lambda each: (each.domain, each.port, each.workloads)):
         lesson.proposals.append(_proposal(rule, shared[rule], wildcard_from))
@@ -139,7 +140,8 @@ def _canonical(host: str) -> str:
 def _why_not(attempt: Attempt, tally: Tally, judge: Judge) -> str | None:
     """None: a rule is needed. Empty: there is one. Else why none is proposed."""
     if not attempt.passed:
-        return "was refused"
+        private = ", ".join(sorted(filter(_is_special, tally.addresses)))
+        return f"was refused for its address {private}: `private` in a rule opens that" if private else "was refused"
     try:
         verdict = judge.judge(attempt, tally)
     except Unaskable as refusal:
@@ -171,13 +173,36 @@ def _evidence(seen: Iterable[tuple[Attempt, Tally]]) -> _Evidence:
     return evidence
 
 
-def _workloads(attempts: Iterable[Attempt], group_by: str | None) -> tuple[Workload, ...]:
+def _members(wanted: Mapping[tuple[str, int], list[tuple[Attempt, Tally]]], judge: Judge) -> dict[str, set[str]]:
+    """The clients of each group."""
+    members: dict[str, set[str]] = defaultdict(set)
+    for seen in wanted.values():
+        for attempt, _ in seen:
+            for group in judge.groups_of(attempt):
+                members[group].add(attempt.client)
+    return members
+
+
+def _narrowest(client: str, members: Mapping[str, set[str]]) -> str | None:
+    """A rule for a client's largest group would speak of many that never went there."""
+    groups = [group for group, clients in members.items() if client in clients]
+    return min(groups, key=lambda group: (len(members[group]), group), default=None)
+
+
+def _workloads(
+    attempts: Iterable[Attempt], group_by: str | None, members: Mapping[str, set[str]]
+) -> tuple[Workload, ...]:
     if group_by is None:
         return ()
     found = set()
     for attempt in attempts:
         key = "spiffe" if group_by == "user" and attempt.user is None else group_by
-        known = {"namespace": attempt.namespace, "user": attempt.user, "spiffe": attempt.spiffe}.get(key)
+        known = {
+            "group": _narrowest(attempt.client, members),
+            "namespace": attempt.namespace,
+            "user": attempt.user,
+            "spiffe": attempt.spiffe,
+        }.get(key)
         if known is not None:
             found.add(Workload(key, known))
             continue

@@ -1,12 +1,12 @@
-"""Who reached what: records added up by client, destination and day."""
+"""Who reached what, and by which rule: records added up by some of their columns."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.insight.attempts import MOST_ATTEMPTS, TooMuch
 from gateway.telemetry.formats.fields import Recorded, authority_of, is_summed_up
 
-DIMENSIONS = ("day", "client", "destination")
+USUAL = ("day", "client", "destination")
 
 
 @dataclass(slots=True)
@@ -35,11 +35,11 @@ class Sums:
         self.bytes_down += other.bytes_down
 
 
-def add_up(records: Iterable[Recorded], by: Sequence[str] = DIMENSIONS) -> dict[tuple[str, ...], Sums]:
+def add_up(records: Iterable[Recorded], by: Sequence[str] = USUAL) -> dict[tuple[str, ...], Sums]:
     """Sums by the values of `by`, some of `DIMENSIONS`, in order. `would_deny` is a part of `allowed`. Raises
     `TooMuch`."""
     rows: dict[tuple[str, ...], Sums] = {}
-    names = [_NAMES[dimension] for dimension in by]
+    names = [DIMENSIONS[dimension] for dimension in by]
     for record in records:
         if is_summed_up(record):
             continue
@@ -79,4 +79,23 @@ def _destination(record: Recorded) -> str:
     return authority_of(record["host"], record["port"]) if "host" in record else "-"
 
 
-_NAMES = {"day": lambda record: record["time"][:10], "client": _client, "destination": _destination}
+def _groups(record: Recorded) -> str:
+    return ",".join(map(str, record.get("groups", ()))) or "-"
+
+
+def _reason(record: Recorded) -> str:
+    """What kept it from passing, or would have but for report mode."""
+    return str(record.get("reason") or record.get("would_deny") or "-")
+
+
+DIMENSIONS: Mapping[str, Callable[[Recorded], str]] = {
+    "month": lambda record: record["time"][:7],
+    "day": lambda record: record["time"][:10],
+    "client": _client,
+    "namespace": lambda record: record.get("namespace") or "-",
+    "groups": _groups,
+    "destination": _destination,
+    "rule": lambda record: record.get("rule") or "-",
+    "reason": _reason,
+}
+"""What records can be added up by."""

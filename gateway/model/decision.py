@@ -146,7 +146,7 @@ class WouldDeny:
 class Deny:
     """Policy says no. `also` are full names of other rules worth naming; `detail` is for the operator.
 
-    `groups` are the names of the client's groups.
+    `groups` are the names of the client's groups; `refused` are all addresses of the host, where no other is left.
     """
 
     reason: Reason
@@ -155,6 +155,7 @@ class Deny:
     groups: Sequence[str] = ()
     also: tuple[str, ...] = ()
     detail: str = ""
+    refused: tuple[AddressRefusal, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

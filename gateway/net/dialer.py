@@ -190,7 +190,7 @@ def _refusal(permit: Permit, refused: Sequence[AddressRefusal]) -> GatewayError:
     rules = [refusal.rule.name for refusal in refused if refusal.rule is not None and refusal.rule != permit.rule]
     also = tuple(dict.fromkeys(rules))
     return Refused(
-        Deny(Reason.ADDRESS_REFUSED, permit.generation, permit.rule, groups=permit.groups, also=also, detail=detail)
+        Deny(Reason.ADDRESS_REFUSED, permit.generation, permit.rule, permit.groups, also, detail, tuple(refused))
     )
 
 

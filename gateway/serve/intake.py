@@ -62,15 +62,19 @@ def _quotable(target: str) -> str:
 
 async def client_speaks_first(downstream: ByteStream, upstream: ByteStream, seconds: float) -> bool:
     """Whether the client sends something, or leaves, before the destination does and within `seconds`."""
-    sides = [asyncio.ensure_future(stream.more()) for stream in (downstream, upstream)]
+    sides = [asyncio.ensure_future(_speaks(stream)) for stream in (downstream, upstream)]
     try:
-        if not downstream.peek() and not upstream.peek():
-            await asyncio.wait(sides, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(sides, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         return bool(downstream.peek()) or sides[0].done()
     finally:
         for side in sides:
             side.cancel()
         await asyncio.wait(sides)
+
+
+async def _speaks(stream: ByteStream) -> bool:
+    """Looked at when the waiting begins: what came in the turn before would wake nobody."""
+    return bool(stream.peek()) or await stream.more()
 
 
 async def read_opening(downstream: ByteStream, services: Services, seconds: float) -> Opening:

@@ -16,7 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.exposition.counted import of_counters
 from gateway.telemetry.exposition.familiar import FamiliarNames
-from gateway.telemetry.exposition.families import Family, Point, counter, gauge
+from gateway.telemetry.exposition.families import Family, Point, by_label, counter, gauge
 from gateway.telemetry.exposition.prometheus import Families
 from gateway.telemetry.limits import LimitReadings, of_limits
 from gateway.telemetry.questions import DnsReadings, of_dns
@@ -58,7 +58,8 @@ class Sources:
     """Readings of other rooms, taken at every scrape, maybe from another thread; none may block.
 
     `last_reload_time` is Unix time of the last attempt, None before the first; `reload_succeeded` tells how that one
-    ended, `reload_seconds` how long it took; `taken_time` is when the rules in force took over. `pods_age` is seconds
+    ended, `reload_seconds` how long it took; `taken_time` is when the rules in force took over. `ends` is Unix time at
+    which certificates and rules in force end, by what they are. `pods_age` is seconds
     since the API server said which pods there are, None before it did and where they are not looked at.
     """
 
@@ -69,6 +70,7 @@ class Sources:
     last_reload_time: Callable[[], float | None]
     reload_seconds: Callable[[], float | None]
     taken_time: Callable[[], float]
+    ends: Callable[[], Mapping[str, float]]
     pods_age: Callable[[], float | None]
 
 
@@ -151,3 +153,5 @@ def _of_reloads(sources: Sources) -> Iterator[Family]:
         yield gauge("egress.policy.reload", "s", "From its start to its end, the last one.", seconds)
     text = "Unix time at which the rules in force took over."
     yield gauge("egress.policy.last_success_timestamp", "s", text, sources.taken_time())
+    text = "Unix time at which a certificate or a rule ends."
+    yield gauge("egress.expiry_timestamp", "s", text, by_label(sources.ends()), ("what",))

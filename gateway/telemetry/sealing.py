@@ -144,6 +144,8 @@ def add_verdict(record: Record, draft: Draft | ExchangeDraft) -> None:
         record["rule_line"] = decision.rule.line
     if decision.also:
         record["also"] = listed(decision.also)
+    if reason is not None and isinstance(decision, Deny) and decision.refused:
+        record["refused"] = _shown(decision.refused)
     aside = draft.would_deny or (decision.would_deny if isinstance(decision, Permit) else None)
     if aside is not None:
         _add_set_aside(record, aside.reason, aside.rule)
@@ -178,13 +180,17 @@ def _add_refused(record: Record, refused: Sequence[AddressRefusal]) -> None:
     """Addresses that were not dialled, with the denies that refused them in `also`; else what report mode set aside."""
     enforced = [refusal for refusal in refused if refusal.enforced]
     if enforced:
-        record["refused"] = listed(printable(f"{each.address} ({each.detail or each.reason})") for each in enforced)
+        record["refused"] = _shown(enforced)
     denying = [refusal.rule.name for refusal in enforced if refusal.rule is not None]
     if denying:
         record["also"] = listed(dict.fromkeys((*record.get("also", ()), *denying)))
     aside = next((refusal for refusal in refused if not refusal.enforced), None)
     if aside is not None and "would_deny" not in record:
         _add_set_aside(record, aside.reason, aside.rule)
+
+
+def _shown(refused: Sequence[AddressRefusal]) -> tuple[str, ...]:
+    return listed(printable(f"{each.address} ({each.detail or each.reason})") for each in refused)
 
 
 def _add_opening(record: ConnectionRecord, opening: Opening) -> None:

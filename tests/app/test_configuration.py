@@ -2,10 +2,12 @@
 
 import os
 import threading
+import time
 from pathlib import Path
 
 from gateway.app.configuration import Sources, load_configuration
 from tests.app.policies import text, write
+from tests.helpers.certificates import DAY, Authority
 
 
 def test_files_that_change_while_others_are_read_are_read_again(tmp_path: Path) -> None:
@@ -26,3 +28,25 @@ def test_files_that_change_while_others_are_read_are_read_again(tmp_path: Path) 
     first, second = load_configuration(Sources(policy=policy), {}).policy.policy.rules
     changing.join(10)
     assert [first.name, second.hosts[0].name] == ["newer", "newer.listed.test"]
+
+
+def test_when_certificates_and_the_next_rules_end_is_read_with_them(tmp_path: Path) -> None:
+    issuer = Authority("test")
+    issuer.server("gateway.test").write(tmp_path, "own")
+    certificate, key = issuer.leaf("gateway", valid=(-DAY, 3 * DAY)).write(tmp_path, "shown")
+    rules = [
+        f"{{name: r{year}, hosts: [r{year}.test], expires: {year}-12-31}}" for year in (2020, 2998, *range(2050, 2080))
+    ]
+    write(tmp_path / "policy.yaml", f"rules: [{', '.join(rules)}]\n")
+    write(
+        tmp_path / "gateway.yaml",
+        "listeners: [{name: secure, bind: '[::]:0', tls: {cert: own.crt, key: own.key}}]\n"
+        f"client_certificates: {{partner: {{cert: {certificate}, key: {key}, hosts: [a.test]}}}}\n",
+    )
+    ends = load_configuration(Sources(tmp_path / "gateway.yaml"), {}).ends
+    assert sorted(ends)[:3] == ["client certificate partner", "listener secure", "rule policy.yaml#r2050"]
+    assert abs(ends["client certificate partner"] - time.time() - 3 * 86400) < 3600
+    assert ends["rule policy.yaml#r2050"] == 2556144000.0  # 2051-01-01T00:00:00Z
+    assert [what for what in ends if what.startswith("rule ")] == [
+        f"rule policy.yaml#r{year}" for year in range(2050, 2070)
+    ]

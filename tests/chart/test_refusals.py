@@ -12,6 +12,7 @@ CAPTURING = {"enabled": True, "interfaces": ["cni0"], "pass": ["10.96.0.10"]}
 REFUSED: list[Mapping[str, object]] = [
     *({"gateway": {key: {}}} for key in ("listeners", "policy", "admin", "drain", "secrets")),
     {"gateway": {"inspection": {"leaf_validity": "1d"}}},
+    {"gateway__workers": "auto"},
     {"gateway": {"limits": {"store": "redis://user:secret@redis:6379/0"}}},
     {"service__type": "NodePort"},
     {"service__type": "LoadBalancer"},

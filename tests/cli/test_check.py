@@ -1,5 +1,6 @@
 """`check` says everything at once, where it stands, and ends with 0 or 1."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,21 @@ def test_warnings_and_notes_are_told_and_forgiven(tmp_path: Path, capsys: pytest
         f"note: {path}:1: rules[0].hosts[0]: bücher.example is xn--bcher-kva.example\n"
         f"{path}: ok, 1 rule, 0 groups, 1 warning\n"
     )
+
+
+def test_rules_that_have_expired_or_soon_will_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tomorrow, next_year = (time.strftime("%Y-%m-%d", time.gmtime(time.time() + days * 86400)) for days in (1, 365))
+    rules = [
+        f"  - {{name: {day}, hosts: [x{day}.example], expires: {day}}}" for day in ("2020-01-31", tomorrow, next_year)
+    ]
+    path = write(tmp_path, "any.yaml", "\n".join(["rules:", *rules]))
+    assert check_files([path])
+    out, err = capsys.readouterr()
+    assert err.splitlines() == [
+        f"warning: {path}:2: rule 2020-01-31 has expired (2020-01-31): take it out, or give it a later day",
+        f"warning: {path}:3: rule {tomorrow} ends soon: {tomorrow} is its last day",
+    ]
+    assert out == f"{path}: ok, 3 rules, 0 groups, 2 warnings\n"
 
 
 def test_a_directory_is_one_policy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

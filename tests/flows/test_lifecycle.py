@@ -96,7 +96,9 @@ def test_a_changed_file_takes_over_and_open_tunnels_stay_as_they_were(
         [kept] = gateway.wait_for_records(1, generation=1)
         assert [record["reason"] for record in denied] == ["no_rule"] * 2
         assert (kept["decision"], kept["ended"], kept["bytes_up"]) == ("allow", "closed", 8)
-        assert gateway.wait_for_line("generation 2 is in force") == "INFO policy generation 2 is in force: 0 rules"
+        assert gateway.wait_for_line("generation 2 is in force").endswith(
+            "Z INFO policy generation 2 is in force: 0 rules"
+        )
 
 
 def test_a_hang_up_reads_the_policy_again_each_time(tmp_path: Path, origin: Origin, allowing: Policy) -> None:
@@ -119,8 +121,8 @@ def test_a_policy_with_an_error_is_named_with_its_line_and_the_last_good_one_sta
         becomes(gateway, "egress_policy_reload_success", 0)
         assert generation(gateway) == 1
         assert ask(gateway, origin) == 200
-        assert gateway.wait_for_line("hosst").startswith(f"ERROR {gateway.policy_file}:3: rules")
-        assert gateway.wait_for_line("reload failed") == "ERROR reload failed: policy generation 1 stays in force"
+        assert f"Z ERROR {gateway.policy_file}:3: rules" in gateway.wait_for_line("hosst")
+        assert gateway.wait_for_line("Z ERROR reload failed").endswith(": policy generation 1 stays in force")
         assert gateway.metric("egress_policy_last_reload_timestamp_seconds") == pytest.approx(time.time(), abs=10)
         gateway.write_policy(allowing)
         becomes(gateway, "egress_policy_reload_success", 1)
@@ -141,7 +143,7 @@ def test_a_reload_can_be_asked_for_with_the_token_only_and_leaves_an_audit_line(
         assert generation(gateway) == 1
         status, body = gateway.admin("/reload", method="POST", headers=right)
         assert (status, json.loads(body)) == (200, {"generation": 2, "problems": []})
-        assert gateway.wait_for_line("audit: ").startswith("INFO audit: reload by 127.0.0.1: done")
+        assert "Z INFO audit: reload by 127.0.0.1: done" in gateway.wait_for_line("audit: ")
         gateway.write_policy("rules: 5")
         status, body = gateway.admin("/reload", method="POST", headers=right)
         answer = json.loads(body)
@@ -290,8 +292,8 @@ def test_without_a_policy_it_starts_denies_everything_and_says_so_once(tmp_path:
             (tmp_path / "policy.yaml").write_text(text)
         with Running(tmp_path) as gateway, RawClient(gateway.port) as client:
             assert status_of(client.connect(f"127.0.0.1:{origin.port}")) == 403
-        [warning] = [line for line in gateway.stderr if line.startswith("WARNING")]
-        assert warning.startswith("WARNING policy.yaml: ")
+        [warning] = [line for line in gateway.stderr if " WARNING " in line]
+        assert "Z WARNING policy.yaml: " in warning
         assert warning.endswith("everything is denied")
 
 
@@ -338,7 +340,7 @@ def test_the_quickstart_starts_says_in_one_line_what_it_does_and_prints_nothing_
         with RawClient(gateway.port) as client:
             assert status_of(client.connect("gist.github.com:443")) == 403
     policy = yaml.safe_load((ROOT / "config/quickstart-policy.yaml").read_text())
-    assert ready.startswith(f"INFO ready: proxy on 127.0.0.1:{gateway.port}; admin on 127.0.0.1:")
+    assert f"Z INFO ready: proxy on 127.0.0.1:{gateway.port}; admin on 127.0.0.1:" in ready
     assert ready.endswith(f"; 1 worker; policy generation 1, {len(policy['rules'])} rules")
     [record] = map(json.loads, gateway.stdout.splitlines())
     assert (record["reason"], record["rule"]) == ("denied_by_rule", "quickstart-policy.yaml#no-gists")
@@ -475,5 +477,6 @@ def test_a_gateway_file_that_nobody_named_and_that_is_gone_stays_in_force(tmp_pa
             gateway.stderr.append(line.rstrip("\n"))
             if "in force" in line:
                 break
-    assert "ERROR gateway.yaml: cannot be read: No such file or directory" in gateway.stderr
-    assert "ERROR reload failed: policy generation 1 stays in force" in gateway.stderr
+    told = [line.partition(" ")[2] for line in gateway.stderr]
+    assert "ERROR gateway.yaml: cannot be read: No such file or directory" in told
+    assert "ERROR reload failed: policy generation 1 stays in force" in told

@@ -392,4 +392,5 @@ def test_report_mode_opens_no_special_purpose_address(bed: Bed) -> None:
     assert bed.sink()[0] > queries
     assert bed.sink()[1:] == (visits, received)
     assert (record["decision"], record["reason"]) == ("deny", Reason.ADDRESS_REFUSED)
+    assert [each.partition(" ")[0] for each in record["refused"]] == ["127.0.0.1"]
     assert record["groups"] == ["trial"]

@@ -155,6 +155,34 @@ def test_nothing_is_learnt_from_what_was_refused_unreached_denied_or_allowed_alr
     }
 
 
+def test_an_address_that_was_refused_says_what_would_open_it() -> None:
+    refused = seen("wiki.example", decision="deny", reason="address_refused", dialled_address=None)
+    lesson = learn(attempts(refused | {"refused": ["10.1.2.3 private use"]}), rules_of(EMPTY), NOW)
+    assert lesson.left_out == {
+        "wiki.example:443": "was refused for its address 10.1.2.3: `private` in a rule opens that"
+    }
+
+
+def test_grouped_by_group_a_rule_speaks_of_the_policys_own_and_of_the_narrowest() -> None:
+    policy = (
+        EMPTY + "clients:\n  all: {match: [{cidr: 10.0.0.0/8}]}\n  payments: {match: [{cidr: 10.20.0.0/16}]}\n"
+        "  web: {match: [{user: web}]}\n"
+    )
+    records = (
+        seen("a.example", client_address="10.20.0.7"),
+        seen("a.example", client_address="10.20.0.8"),
+        seen("b.example", client_address="10.30.0.7"),
+        seen("b.example", client_address="192.0.2.7", user="web"),
+        seen("c.example", client_address="192.0.2.8"),
+    )
+    found = learnt(*records, policy=policy, group_by="group")
+    assert [(each.domain, each.workloads) for each in found] == [
+        ("a.example", (Workload("group", "payments"),)),
+        ("b.example", (Workload("group", "all"), Workload("group", "web"))),
+        ("c.example", (Workload("cidr", "192.0.2.8/32"),)),
+    ]
+
+
 def test_grouped_by_user_a_rule_speaks_of_those_that_were_seen_only() -> None:
     found = learnt(
         seen("a.example", user="ci"),

@@ -74,3 +74,9 @@ def test_a_way_back_in_a_flow_log_is_no_attempt_more() -> None:
     outcome = replayed(seen("93.184.216.34", sni=None), seen("93.184.216.34", sni=None, is_answer=True))
     assert [tally.count for tally in outcome.newly_denied.values()] == [1]
     assert isinstance(next(iter(outcome.newly_denied)), FlowKey)
+
+
+def test_a_name_whose_addresses_were_all_refused_is_not_taken_for_one_that_a_rule_now_opens() -> None:
+    private = seen("a.example", decision="deny", reason="address_refused", dialled_address=None)
+    outcome = replayed(private | {"refused": ["10.1.2.3 (private use, opened by nothing)"]})
+    assert (outcome.newly_allowed, outcome.still_denied) == ({}, 1)

@@ -219,6 +219,7 @@ async def test_if_every_address_is_refused_the_denial_names_the_rules_in_the_way
     assert (denial.reason, denial.generation, denial.rule) == (Reason.ADDRESS_REFUSED, 7, RULE)
     assert denial.also == ("policy.yaml#no-range",)
     assert denial.detail == "127.0.0.1: loopback; 127.0.0.2: denied; 127.0.0.3: outside `within`"
+    assert [refusal.address for refusal in denial.refused] == [LOOPBACK, SECOND, THIRD]
     assert origin.accepted == []
 
 

@@ -41,6 +41,7 @@ def sources(
         last_reload_time=lambda: last_reload_time,
         reload_seconds=lambda: None if last_reload_time is None else 0.25,
         taken_time=lambda: 1.7e9,
+        ends=lambda: {"authority": 1.9e9},
         pods_age=lambda: 1.5,
     )
 

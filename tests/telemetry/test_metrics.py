@@ -58,6 +58,7 @@ def test_every_number_has_its_name() -> None:
         ("egress_policy_last_reload_timestamp_seconds", labels()): 1.8e9,
         ("egress_policy_last_success_timestamp_seconds", labels()): 1.7e9,
         ("egress_policy_reload_seconds", labels()): 0.25,
+        ("egress_expiry_timestamp_seconds", labels(what="authority")): 1.9e9,
         ("egress_dns_names_total", labels(result="hit")): 9,
         ("egress_dns_names_total", labels(result="stale")): 1,
         ("egress_dns_cache_entries", labels()): 4,

@@ -59,7 +59,7 @@ def test_the_page_is_as_prometheus_wants_it() -> None:
 
 
 def test_the_rules_ring_when_they_should_and_not_else() -> None:
-    assert "11 rules found" in promtool("check", "rules", ALERTS)
+    assert "16 rules found" in promtool("check", "rules", ALERTS)
     assert "SUCCESS" in promtool("test", "rules", "alerts.test.yaml")
 
 

@@ -36,6 +36,7 @@ class Head:
     materials: Materials
     inspection: AuthorityMaterial | None
     client_certificates: Mapping[str, ClientCertificate]
+    ends: Mapping[str, float]
     files: Mapping[Path, Stamp]
     warnings: tuple[str, ...]
     digest: str
@@ -55,6 +56,7 @@ def contents_of(read: Configuration) -> Iterator[Content]:
         materials=read.materials,
         inspection=read.inspection,
         client_certificates=read.client_certificates,
+        ends=read.ends,
         files=read.files,
         warnings=loaded.warnings,
         digest=loaded.digest,

@@ -1,4 +1,4 @@
-"""Why a certificate cannot be presented to destinations."""
+"""How long certificates hold, and why one cannot be presented to destinations."""
 
 from collections.abc import Iterator
 
@@ -23,6 +23,14 @@ def problems_of(pem: bytes, now: float) -> Iterator[str]:
             yield f"is not valid before {each.not_valid_before_utc:%Y-%m-%d}"
     if purposes is not None and _FOR_CLIENTS.isdisjoint(purposes):
         yield "is not for clients: its extended key usage says so"
+
+
+def end_of(pem: bytes) -> float | None:
+    """Unix seconds at which the first of a chain in PEM ends; None if one cannot be read."""
+    try:
+        return min(each.not_valid_after_utc.timestamp() for each in x509.load_pem_x509_certificates(pem))
+    except ValueError:
+        return None
 
 
 def _purposes(certificate: x509.Certificate) -> x509.ExtendedKeyUsage | None:

@@ -36,6 +36,7 @@ from gateway.app.workers.messages import (
 )
 from gateway.model.errors import ConfigError
 from gateway.telemetry.ledger import Ledger
+from gateway.telemetry.logs.own import tell_on_stderr
 
 REPORT_SECONDS = 0.5
 ANSWER_ITEMS = 500
@@ -215,7 +216,7 @@ def main() -> None:
     for number in _OTHERS_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     index, descriptor = sys.argv[1:]
-    logging.basicConfig(level=logging.INFO, format=f"%(levelname)s worker {index}: %(message)s")
+    tell_on_stderr(f"worker {index}: ")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             runner.run(work(int(descriptor)))

@@ -1,7 +1,8 @@
 """What would allow a destination that was refused: the rules that nearly did, and a rule to add."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from gateway.insight.patch import quoted
 from gateway.model.addresses import Address, network_of
 from gateway.model.authority import Authority, Host
 from gateway.model.decision import Deny, RuleRef, Terms
@@ -13,6 +14,9 @@ from gateway.policy.tables.networks import network_set
 from gateway.settings.compile.advice import SERVER_FIRST
 
 _SHOWN_RULES = 5
+
+EXPIRED = "has expired"
+"""Why a rule does not apply that would, had it not ended."""
 
 
 def near_misses(
@@ -37,7 +41,7 @@ def _why_not(rule: Rule, authority: Authority, groups: frozenset[str], now: floa
     if rule.clients and not groups.intersection(rule.clients):
         return f"for {', '.join(rule.clients)} only"
     if rule.expires is not None and now >= rule.expires:
-        return "has expired"
+        return EXPIRED
     return "excepts this"
 
 
@@ -46,11 +50,14 @@ def show_ports(ports: tuple[PortRange, ...]) -> str:
     return ", ".join(str(span.first) if span.first == span.last else f"{span.first}-{span.last}" for span in ports)
 
 
-def cure_for(denial: Deny, authority: Authority) -> str | None:
-    """YAML that would allow it, with a comment where it belongs; None where no rule can."""
+def cure_for(denial: Deny, authority: Authority, ended: RuleRef | None = None) -> str | None:
+    """YAML that would allow it, with a comment where it belongs; None where no rule can. A rule to add is for the
+    client's own groups: for everyone would be more than was asked. `ended` is a rule that did allow it."""
     match denial.reason:
+        case Reason.NO_RULE if ended is not None:
+            return f"# a later day, or none, for `expires` in the rule {ended}"
         case Reason.NO_RULE | Reason.IN_CLUSTER_NAME:
-            return _rule_for(authority)
+            return _rule_for(authority, denial.groups)
         case Reason.DENIED_BY_RULE if denial.rule is not None:
             return (
                 f"# in the deny rule {denial.rule}, a deny always wins; then some rule must allow it:\n"
@@ -61,20 +68,23 @@ def cure_for(denial: Deny, authority: Authority) -> str | None:
     return None
 
 
-def proposed_rule(authority: Authority) -> Rule:
+def proposed_rule(authority: Authority, groups: Sequence[str]) -> Rule:
     """The rule that `cure_for` writes, to check that it would help."""
     host = authority.host
     return Rule(
         ref=RuleRef(f"proposed#{_name(host)}", "proposed", 1),
         terms=Terms(Protocol.AUTO),
+        clients=tuple(groups),
         hosts=() if isinstance(host, Address) else (HostPattern(host, Reach.EXACT),),
         cidrs=(network_of(host),) if isinstance(host, Address) else (),
         ports=(PortRange(authority.port, authority.port),),
     )
 
 
-def _rule_for(authority: Authority) -> str:
+def _rule_for(authority: Authority, groups: Sequence[str]) -> str:
     lines = ["rules:", f"  - name: {_name(authority.host)}", f"    {_destination(authority.host)}"]
+    if groups:
+        lines.insert(2, f"    clients: [{', '.join(map(quoted, groups))}]")
     if authority.port != 443:
         lines.append(f"    ports: [{authority.port}]")
     if authority.port in SERVER_FIRST:

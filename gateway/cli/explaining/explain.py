@@ -9,12 +9,12 @@ from pathlib import Path
 from rich.console import Console
 
 from gateway.app.generation.own_addresses import own_addresses
-from gateway.cli.console import answers, complaints, say
-from gateway.cli.explaining.cures import cure_for, near_misses, proposed_rule
+from gateway.cli.console import answers, complaints, last_day, say
+from gateway.cli.explaining.cures import EXPIRED, cure_for, near_misses, proposed_rule
 from gateway.cli.explaining.question import parse_client, parse_question, parse_request
 from gateway.model.addresses import Address
 from gateway.model.client import Client
-from gateway.model.decision import AddressRefusal, Deny, Permit, Terms
+from gateway.model.decision import AddressRefusal, Deny, Permit, RuleRef, Terms
 from gateway.model.inspection.terms import Allowed, Asked, NotAllowed
 from gateway.model.intent import Door, Intent
 from gateway.model.reasons import Reason
@@ -64,11 +64,13 @@ def explain_url(
     passes = request is None or isinstance(request, Allowed) or (isinstance(decision, Permit) and decision.report)
     allowed = isinstance(decision, Permit) and (refusal is None or not refusal.enforced) and passes
     _print(answers(), intent, client, decision, refusal, allowed)
+    if (ends := _end_of(decision, rules.policy)) is not None:
+        say(answers(), f"  {'expires':<9} {last_day(ends)} is the rule's last day (UTC)")
     if request is not None:
         say(answers(), f"  {'request':<9} {_words_for_request(request, passes)}")
     if isinstance(decision, Deny):
-        _print_near_misses(answers(), decision, intent, rules, now)
-        _print_cure(answers(), decision, client, intent, rules.policy, now)
+        ended = _print_near_misses(answers(), decision, intent, rules, now)
+        _print_cure(answers(), decision, client, intent, rules.policy, now, ended)
     if live:
         seconds = identified_at - began_at, decided_at - identified_at
         return _go_live(settings, intent, client, decision, allowed, *seconds)
@@ -175,6 +177,10 @@ def _permit_lines(permit: Permit, refusal: AddressRefusal | None) -> Iterator[tu
         yield "addresses", "each is screened before it is dialled"
 
 
+def _end_of(decision: Permit | Deny, policy: Policy) -> float | None:
+    return next((rule.expires for rule in policy.rules if rule.ref == decision.rule), None)
+
+
 def _deny_lines(denial: Deny) -> Iterator[tuple[str, str]]:
     words = _WORDS.get(denial.reason)
     yield "reason", denial.reason if words is None else f"{denial.reason}: {words}"
@@ -186,19 +192,25 @@ def _deny_lines(denial: Deny) -> Iterator[tuple[str, str]]:
         yield "detail", denial.detail
 
 
-def _print_near_misses(console: Console, denial: Deny, intent: Intent, rules: Rules, now: float) -> None:
-    if denial.reason in (Reason.NO_RULE, Reason.IN_CLUSTER_NAME):
-        near = near_misses(rules.policy.rules, intent.authority, frozenset(denial.groups), now)
-        for ref, why_not in near:
-            say(console, f"  {'nearly':<9} {ref}: {why_not}")
+def _print_near_misses(console: Console, denial: Deny, intent: Intent, rules: Rules, now: float) -> RuleRef | None:
+    """The first of them that would allow it, had it not expired."""
+    if denial.reason not in (Reason.NO_RULE, Reason.IN_CLUSTER_NAME):
+        return None
+    near = list(near_misses(rules.policy.rules, intent.authority, frozenset(denial.groups), now))
+    for ref, why_not in near:
+        say(console, f"  {'nearly':<9} {ref}: {why_not}")
+    return next((ref for ref, why_not in near if why_not == EXPIRED), None)
 
 
-def _print_cure(console: Console, denial: Deny, client: Client, intent: Intent, policy: Policy, now: float) -> None:
-    cure = cure_for(denial, intent.authority)
+def _print_cure(
+    console: Console, denial: Deny, client: Client, intent: Intent, policy: Policy, now: float, ended: RuleRef | None
+) -> None:
+    cure = cure_for(denial, intent.authority, ended)
     if cure is None:
         return
     if denial.rule is None:
-        cured = build_rules(replace(policy, rules=(*policy.rules, proposed_rule(intent.authority))), generation=2)
+        proposed = proposed_rule(intent.authority, denial.groups)
+        cured = build_rules(replace(policy, rules=(*policy.rules, proposed)), generation=2)
         refusal = _refusal_of_literal(decide(client, intent, cured, now))
         if refusal is not None:
             say(console, f"\nNo rule can allow it: {refusal.detail}")

@@ -25,7 +25,8 @@ def learn(
     ] = None,
     config: Config = None,
     group_by: Annotated[
-        str | None, typer.Option("--group-by", metavar="namespace|user|address", help="Rules for those seen, by this.")
+        str | None,
+        typer.Option("--group-by", metavar="group|namespace|user|address", help="Rules for those seen, by this."),
     ] = None,
     wildcard_from: Annotated[
         int, typer.Option("--wildcard-from", metavar="N", min=2, help="Names below one domain that make a wildcard.")
@@ -46,15 +47,15 @@ def learn(
     egress-gateway learn --policy policy.yaml records.jsonl             prints a diff
     egress-gateway learn --policy policy.yaml -w records.jsonl*.gz      changes the file: only lines are added
     zcat access.log.gz | egress-gateway learn --format squid -          there is no policy yet
-    egress-gateway learn --group-by user --policy policy/ records.jsonl
+    egress-gateway learn --group-by group --policy policy/ records.jsonl
 
     Status 0, 2 if records or policy cannot be read, or if the result would not load.
     """
     from gateway.cli.insight.learning import Refusals, learn_from
     from gateway.cli.insight.source import Source
 
-    if group_by not in (None, "namespace", "user", "address"):
-        fail(f"--group-by is namespace, user or address, not {group_by!r}")
+    if group_by not in (None, "group", "namespace", "user", "address"):
+        fail(f"--group-by is group, namespace, user or address, not {group_by!r}")
     try:
         learn_from(Source.of(records, format_, fields), config, policy, group_by, wildcard_from, write)
     except Refusals as refusal:
@@ -99,7 +100,12 @@ def replay(
 def report(
     records: Records,
     by: Annotated[
-        str, typer.Option("--by", metavar="COLUMNS", help="Some of day,client,destination, in any order.")
+        str,
+        typer.Option(
+            "--by",
+            metavar="COLUMNS",
+            help="Some of month,day,client,namespace,groups,destination,rule,reason, in any order.",
+        ),
     ] = "day,client,destination",
     output: Annotated[
         str, typer.Option("-o", "--output", metavar="table|csv|markdown|json", help="How to print.")
@@ -114,6 +120,7 @@ def report(
     \b
     egress-gateway report records.jsonl
     egress-gateway report --by client,destination -o csv records.jsonl* > traffic.csv
+    egress-gateway observe --last 10000 -o json | egress-gateway report --by client,reason -
 
     Status 0; 2 if records cannot be read.
     """

@@ -83,8 +83,9 @@ def _rules_of(policy: Policy) -> Rules:
 
 
 def _text_with(lesson: Lesson, file: PolicyText, policy: Policy) -> str:
-    known = {workload: group.name for group in policy.groups if (workload := _only(group.match)) is not None}
     taken = [group.name for group in policy.groups]
+    known = {workload: group.name for group in policy.groups if (workload := _only(group.match)) is not None}
+    known |= {Workload("group", name): name for name in taken}
     groups = group_names(lesson.proposals, known, taken)
     names = rule_names(lesson.proposals, (rule.name for rule in policy.rules))
     return patched(file.text, lesson.proposals, names, groups, set(groups.values()) - set(taken))

@@ -41,6 +41,13 @@ class OnFailure(StrEnum):
     ALLOW = "allow"
 
 
+_MEANWHILE = {
+    OnFailure.LOCAL: "each replica has its share of every limit",
+    OnFailure.DENY: "what has limits is refused",
+    OnFailure.ALLOW: "nothing is counted",
+}
+
+
 class ReplicaStore:
     """Fulfils `Store`. `replicas` is how many share the limits, until the store reports it, None if unknown;
     `unchecked` counts what passed because of `allow`."""
@@ -267,7 +274,7 @@ class ReplicaStore:
                 self._settled_at = self._clock.monotonic() + (SETTLING_SECONDS if local else 0.0)
             self._untold.update(self._holding)
             self._something.set()
-            _logger.info("the limits' store answers: %d replicas share the limits", self._replicas)
+            _logger.info("the limits' store answers; replicas that share it: %d", self._replicas)
 
     def _fail(self, failure: StoreUnavailable) -> None:
         if self.is_up:
@@ -277,7 +284,10 @@ class ReplicaStore:
             self._complain(failure)
 
     def _complain(self, failure: StoreUnavailable) -> None:
-        _logger.warning("the limits' store does not answer (%s): %s", failure, self._on_failure)
+        meanwhile = _MEANWHILE[self._on_failure]
+        if self._on_failure is OnFailure.LOCAL and self._replicas is None:
+            meanwhile = "what has limits is refused, as limits.replicas does not say how many share them"
+        _logger.warning("the limits' store does not answer (%s): %s", failure, meanwhile)
 
     async def _tell(self) -> None:
         """Bytes that moved, and what is held: in batches, one after the other."""

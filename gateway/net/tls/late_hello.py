@@ -1,16 +1,19 @@
 """A tunnel that was let through before its client had said anything, as report mode does: a ClientHello is judged when
-it comes, and not a byte of one that may not pass does. What is no TLS passes as it comes.
+it comes, and not a byte of one that may not pass does. What is no TLS passes as it comes, and counts as `tcp`: under
+any other `protocol` a rule would have waited for the client.
 """
 
 from collections.abc import Callable
 
 from gateway.model.decision import Deny
-from gateway.model.intent import Opening
+from gateway.model.intent import Opening, Protocol
 from gateway.model.reasons import Reason
 from gateway.net.relay import Direction
 from gateway.net.tls.second_hello import Denial
 from gateway.wire.client_hello import HANDSHAKE, ClientHelloParser, MalformedClientHello
 from gateway.wire.opening import parse_opening
+
+_NO_TLS = Opening(Protocol.TCP)
 
 
 class LateHello:
@@ -33,21 +36,23 @@ class LateHello:
 
     def received(self, data: bytes) -> None:
         held = self._held = self._held + data
-        opening = None
-        if held[0] == HANDSHAKE:  # protocols in which the other side waits for a single byte begin otherwise
-            try:
-                opening = parse_opening(held, self._parser)
-            except MalformedClientHello as malformed:
-                self._stop(self._deny(malformed.reason, str(malformed)))
-                return
-            if opening is None:
-                return
-        denial = None if opening is None else self._judge(opening)
+        try:
+            opening = self._opening_of(held)
+        except MalformedClientHello as malformed:
+            self._stop(self._deny(malformed.reason, str(malformed)))
+            return
+        if opening is None:
+            return
+        denial = self._judge(opening)
         if denial is None:
             self._direction.source.receiver = self._direction
             self._direction.received(held)
         else:
             self._stop(denial)
+
+    def _opening_of(self, held: bytes) -> Opening | None:
+        """None: the hello goes on. Protocols in which the other side waits for a single byte begin otherwise."""
+        return parse_opening(held, self._parser) if held[0] == HANDSHAKE else _NO_TLS
 
     def ended(self) -> None:
         """Half a hello is of no use to anybody."""

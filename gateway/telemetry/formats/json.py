@@ -46,6 +46,9 @@ _READ: tuple[tuple[str, type], ...] = (
     ("protocol", str),
     ("dialled_address", str),
     ("refused", list),
+    ("groups", list),
+    ("rule", str),
+    ("would_deny", str),
 )
 _REQUIRED = 5  # of them
 _KEYS = tuple(key for key, _ in _READ)

@@ -9,6 +9,9 @@
 {{- if and (hasKey $values.gateway "inspection") (not $values.inspection.enabled) }}
 {{- fail "gateway.inspection says more about inspection.enabled, which is false" }}
 {{- end }}
+{{- if and (eq (toString $values.gateway.workers) "auto") (not (dig "limits" "cpu" "" (default dict $values.resources))) }}
+{{- fail "gateway.workers: auto is one for every CPU of the node, 75 MB each, unless resources.limits.cpu says how many: give a number" }}
+{{- end }}
 {{- if hasKey (default dict $values.gateway.limits) "store" }}
 {{- fail "gateway.limits.store may hold a password, and a ConfigMap is no place for one: use limits.existingSecret" }}
 {{- end }}

@@ -32,6 +32,7 @@ POLICY = """\
         hosts: [judged.test]
         ports: [80]
         inspect: {requests: [{methods: [GET], paths: [/v1/*]}, {methods: [POST], max_body: 1KiB}]}
+      - {name: lent, hosts: [lent.test], expires: 2999-12-31}
       - {name: tried, hosts: [tried.test], ports: [80], mode: report, inspect: {requests: [{methods: [HEAD]}]}}
     """
 
@@ -130,6 +131,19 @@ def test_what_it_says_would_allow_it_does(explain: Ask, tmp_path: Path, url: str
     write(tmp_path, "policy.yaml", yaml.safe_dump({"rules": added}))
     assert load_policy(with_policy(GatewaySettings(), tmp_path / "policy.yaml")).warnings == ()
     assert explain(url).allowed
+
+
+def test_what_would_allow_it_is_for_the_groups_of_who_asks_and_not_for_everyone(explain: Ask) -> None:
+    answer = explain("new.test", client="payments")
+    (added,) = yaml.safe_load(answer.out[answer.out.index("rules:") :])["rules"]
+    assert added == {"name": "allow-new-test", "clients": ["payments"], "hosts": ["new.test"]}
+
+
+def test_a_rule_that_has_expired_is_what_to_change_and_one_that_will_says_when(explain: Ask) -> None:
+    refused = explain("old.test")
+    assert refused.lines[-1] == "# a later day, or none, for `expires` in the rule policy.yaml#old (policy.yaml:12)"
+    assert explain("lent.test").line("expires") == "2999-12-31 is the rule's last day (UTC)"
+    assert not [line for line in explain("a.example.com").lines if line.startswith("expires")]
 
 
 def test_nothing_is_proposed_for_an_address_that_no_rule_can_open(explain: Ask) -> None:

@@ -185,13 +185,13 @@ def test_names_that_look_alike_when_they_are_shown_are_added_up(folder: Path) ->
     [
         (("learn", "missing.jsonl"), "missing.jsonl: No such file or directory"),
         (("report", "policy.yaml"), "policy.yaml: holds no records; policy.yaml:4: a line of no known format: json, "),
-        (("report", "--by", "colour", "records.jsonl"), "--by is some of day,client,destination"),
+        (("report", "--by", "colour", "records.jsonl"), "--by is some of month,day,client,namespace"),
         (("report", "-o", "xml", "records.jsonl"), "-o is one of table, csv, markdown, json"),
         (("report", "--format", "w3c", "records.jsonl"), "--format is one of json, envoy, squid, text, vpc"),
         (("report", "--fields", "bytes,colour", "records.jsonl"), "'colour' is no field of a flow log"),
         (("replay", "--policy", "none.yaml", "records.jsonl"), "none.yaml"),
         (("replay", "-o", "csv", "records.jsonl"), "-o is table or json"),
-        (("learn", "--group-by", "pod", "records.jsonl"), "--group-by is namespace, user or address"),
+        (("learn", "--group-by", "pod", "records.jsonl"), "--group-by is group, namespace, user or address"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line_with_status_2(

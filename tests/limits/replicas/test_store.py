@@ -270,14 +270,28 @@ async def test_what_a_limit_in_report_mode_would_refuse_takes_nothing_in_redis_e
         await store.close()
 
 
-async def test_a_store_that_refuses_the_login_is_told_of_by_its_refusal(
+async def test_a_store_that_refuses_the_login_is_told_of_by_its_refusal_and_what_holds_meanwhile(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with RedisServer(tmp_path, "--requirepass", "secret") as redis:
-        store = ReplicaStore(Link(parse_place(redis.url), "mine"), time, OnFailure.DENY, None)
-        await store.start()
-        await store.close()
-    assert caplog.messages == ["the limits' store does not answer (AuthenticationError): deny"]
+        for on_failure, replicas in (
+            (OnFailure.DENY, 2),
+            (OnFailure.ALLOW, 2),
+            (OnFailure.LOCAL, 2),
+            (OnFailure.LOCAL, None),
+        ):
+            store = ReplicaStore(Link(parse_place(redis.url), "mine"), time, on_failure, replicas)
+            await store.start()
+            await store.close()
+    told = [
+        message.partition("the limits' store does not answer (AuthenticationError): ")[2] for message in caplog.messages
+    ]
+    assert told == [
+        "what has limits is refused",
+        "nothing is counted",
+        "each replica has its share of every limit",
+        "what has limits is refused, as limits.replicas does not say how many share them",
+    ]
 
 
 class _Crowded(Link):

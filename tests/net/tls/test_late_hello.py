@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.model.decision import Deny
-from gateway.model.intent import Opening
+from gateway.model.intent import Opening, Protocol
 from gateway.model.reasons import Reason
 from gateway.net.relay import Direction
 from gateway.net.tls.late_hello import LateHello
@@ -24,12 +24,14 @@ class Tunnel:
         self.up, self.down = Passed(), Passed()
         self.cuts: list[Reason] = []
         self.judged: list[str | None] = []
+        self.spoken: list[Protocol] = []
         self.watch = LateHello(self._judge, deny, limit)
         self.watch.before(cast(Direction, self.up), cast(Direction, self.down), self._cut)
 
     def _judge(self, opening: Opening) -> Deny | None:
         name = opening.hello.server_name if opening.hello is not None else None
         self.judged.append(name)
+        self.spoken.append(opening.protocol)
         return deny(Reason.SNI_DENIED, "") if name == "other.test" else None
 
     def _cut(self, reason: Reason) -> None:
@@ -65,7 +67,7 @@ def test_not_a_byte_passes_of_one_that_is_denied(cuts: list[int]) -> None:
 def test_what_is_no_tls_passes_with_its_first_byte(said: bytes) -> None:
     tunnel = Tunnel()
     tunnel.sends(said)
-    assert (tunnel.up.data, tunnel.judged) == (said, [])
+    assert (tunnel.up.data, tunnel.spoken) == (said, [Protocol.TCP])
 
 
 def test_what_only_begins_like_tls_passes() -> None:
