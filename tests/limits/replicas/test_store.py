@@ -68,10 +68,10 @@ class Offered(NamedTuple):
 
 
 def offer(url: str, on_failure: str, seconds: float, *events: Event) -> Offered:
-    """Three replicas ask for 600 connections a second together. `events` are what happens to Redis, and when."""
+    """Three replicas ask for 1,000 connections a second together. `events` are what happens to Redis, and when."""
     replicas = [
         subprocess.Popen(
-            [sys.executable, str(REPLICA), url, on_failure, "200"],
+            [sys.executable, str(REPLICA), url, on_failure, "333"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
