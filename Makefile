@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 LOCK_VENV := build/lock
 LOCK_TOOL := uv==0.13.9
 FAULTS := tests/faults tests/flows/test_workers.py tests/flows/test_limits_over_processes.py tests/flows/test_traces.py \
-          tests/flows/test_lifecycle.py tests/flows/test_names.py tests/flows/test_garbage.py
+          tests/flows/test_lifecycle.py tests/flows/test_names.py tests/flows/test_garbage.py tests/net/test_random_tunnels.py
 COMPILE := $(LOCK_VENV)/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
            --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 

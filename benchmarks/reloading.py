@@ -257,7 +257,7 @@ async def watch_reloads(folder: Path, size: Size) -> tuple[Gaps, list[Seen]]:
     write_policy(folder, size, port)
     gateway, tunnels = Ticking(folder), Tunnels()
     with gateway.serving(), Machine.watched() as machine:
-        watch = Watch(gateway, tunnels, machine)
+        watch = Watch(gateway, tunnels, machine, size.rest)
         await tunnels.open(size.tunnels, gateway.proxy, port)
         await watch.begin()
         await asyncio.sleep(size.rest)
@@ -276,6 +276,7 @@ class Watch:
     gateway: Ticking
     tunnels: Tunnels
     machine: Machine
+    rest: float
 
     async def begin(self) -> None:
         """Forget what was."""
@@ -300,7 +301,7 @@ async def _reload(gateway: Ticking, watch: Watch, write: Callable[[], None]) -> 
         next(peaks)
         await asyncio.sleep(0.2)
     to_effect = time.monotonic() - began_at
-    await asyncio.sleep(3)  # the old rules are taken down
+    await asyncio.sleep(min(3, watch.rest))  # the old rules are taken down
     return Seen(generation, to_effect, await watch.end(), *next(peaks))
 
 

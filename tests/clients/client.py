@@ -1,6 +1,7 @@
 """One GET through the proxy: `python client.py LIBRARY URL [CA_FILE]`, the proxy in HTTPS_PROXY and HTTP_PROXY.
 
-Without CA_FILE everything is left to the library and to its variables.
+Without CA_FILE everything is left to the library and to its variables. Only that library is imported: the others would
+take longer than the errand.
 """
 
 import asyncio
@@ -8,11 +9,6 @@ import os
 import ssl
 import sys
 import urllib.request
-
-import aiohttp
-import httpx
-import requests
-from yarl import URL
 
 
 def by_urllib(url: str, ca_file: str | None) -> str:
@@ -22,17 +18,23 @@ def by_urllib(url: str, ca_file: str | None) -> str:
 
 
 def by_requests(url: str, ca_file: str | None) -> str:
+    import requests
+
     answer = requests.get(url, verify=ca_file or True, timeout=20)
     answer.raise_for_status()
     return answer.text
 
 
 def by_httpx(url: str, ca_file: str | None) -> str:
+    import httpx
+
     answer = httpx.get(url, verify=ssl.create_default_context(cafile=ca_file) if ca_file else True, timeout=20)
     return answer.raise_for_status().text
 
 
 def by_httpx_over_http2(url: str, ca_file: str | None) -> str:
+    import httpx
+
     with httpx.Client(verify=ssl.create_default_context(cafile=ca_file), http2=True, timeout=20) as client:
         answers = [client.get(url).raise_for_status() for _ in range(3)]
     assert {answer.http_version for answer in answers} == {"HTTP/2"}
@@ -46,11 +48,16 @@ def by_aiohttp(url: str, ca_file: str | None) -> str:
 
 
 async def _by_aiohttp_alone(url: str) -> str:
+    import aiohttp
+
     async with aiohttp.ClientSession(raise_for_status=True, trust_env=True) as session, session.get(url) as answer:
         return await answer.text()
 
 
 async def _by_aiohttp(url: str, context: ssl.SSLContext) -> str:
+    import aiohttp
+    from yarl import URL
+
     proxy = URL(os.environ["HTTPS_PROXY"])
     auth = aiohttp.BasicAuth(proxy.user, proxy.password or "") if proxy.user else None
     async with (
@@ -67,6 +74,8 @@ def by_websocket(url: str, ca_file: str | None) -> str:
 
 
 async def _by_websocket(url: str, context: ssl.SSLContext | bool, proxy: str | None) -> str:
+    import aiohttp
+
     async with (
         aiohttp.ClientSession(trust_env=proxy is None) as session,
         session.ws_connect(url, proxy=proxy, ssl=context) as socket,

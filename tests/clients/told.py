@@ -7,6 +7,7 @@ from tests.clients.inspected import NPM, WEBSOCKET
 from tests.clients.matrix import (
     CLIENTS,
     HERE,
+    JAVA_OF_ONE_ERRAND,
     ClientProgram,
     Command,
     Task,
@@ -38,7 +39,7 @@ def _node(program: Callable[[], str], way: str) -> Callable[[Task], Command]:
 
 
 def _java(way: str) -> Callable[[Task], Command]:
-    return lambda task: [require("java"), "-cp", java_classes(), "Client", way, task.url]
+    return lambda task: [require("java"), *JAVA_OF_ONE_ERRAND, "-cp", java_classes(), "Client", way, task.url]
 
 
 _COMMANDS: Mapping[str, Callable[[Task], Command]] = {

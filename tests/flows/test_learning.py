@@ -5,8 +5,6 @@ import json
 import re
 import socket
 import socketserver
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ import yaml
 from flowlogs_reader.flowlogs_reader import DEFAULT_FIELDS, FlowRecord
 
 from gateway.telemetry.formats import squid
+from tests.cli.test_main import asked
 from tests.clients.matrix import CLIENTS, ClientProgram, Task
 from tests.helpers.authority import TestAuthority
 from tests.helpers.dns_server import DnsServer
@@ -137,8 +136,7 @@ def _send_counted(world: World, gateway: GatewayProcess) -> None:
 
 
 def _run(folder: Path, *arguments: object, status: int = 0) -> str:
-    command = [sys.executable, "-m", "gateway", *map(str, arguments)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    ended = asked(folder, *map(str, arguments))
     assert ended.returncode == status, ended.stdout + ended.stderr
     return ended.stdout
 

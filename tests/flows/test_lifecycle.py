@@ -411,17 +411,11 @@ REFUSED = {
     "log-unwritable": Refused(
         "gone/r: cannot be opened for writing: No such file or directory", "telemetry: {access_log: {path: gone/r}}"
     ),
-    "admin-for-everybody": Refused(
-        "gateway.yaml:3: admin.bind: 0.0.0.0:0 is reachable from elsewhere: that needs admin.token_file",
-        "admin: {bind: '0.0.0.0:0'}",
-    ),
     "token-missing": Refused(
         "gone: admin.token_file: No such file or directory", "admin: {bind: '127.0.0.1:0', token_file: gone}"
     ),
     "config-missing": Refused("gone.yaml: cannot be read: No such file or directory", arguments=("-c", "gone.yaml")),
     "unknown-variable": Refused("EGRESS__TIMEOUT__IDLE: ", variable=("EGRESS__TIMEOUT__IDLE", "5m")),
-    "bad-listen": Refused('--listen: "localhost" is not an address and port', arguments=("--listen", "localhost")),
-    "not-available": Refused("compat: is not available yet", "compat: smokescreen"),
 }
 
 

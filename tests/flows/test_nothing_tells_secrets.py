@@ -5,8 +5,6 @@ and a crash in the end. Then all of it is searched for what must not be told.
 
 import contextlib
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -17,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from tests.cli.test_main import asked
 from tests.flows.interception import Bed, inspecting
 from tests.helpers.certificates import Authority
 from tests.helpers.collector import Collector
@@ -222,9 +221,9 @@ def _operating(day: Day, bed: Bed, commands: Sequence[Sequence[str]]) -> None:
     config.write_text(yaml.safe_dump({**settings, "admin": {**settings["admin"], "bind": bind}}))
     for command, *arguments in commands:
         named = [str(config)] if command == "check" else ["-c", str(config)]
-        done = subprocess.run([sys.executable, "-m", "gateway", command, *named, *arguments], capture_output=True)
+        done = asked(day.folder, command, *named, *arguments)
         assert done.stdout or done.stderr, command
-        day.hear(f"egress-gateway {command}", done.stdout + done.stderr)
+        day.hear(f"egress-gateway {command}", (done.stdout + done.stderr).encode())
 
 
 def _telling(day: Day, collector: Collector, gateway: GatewayProcess) -> None:

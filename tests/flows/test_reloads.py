@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from benchmarks.reloading import GAP, Size, watch_reloads
+from tests.cli.test_main import asked
 from tests.flows.test_lifecycle import ROOT, ask, becomes, echoes, generation, tunnel, until
 from tests.helpers.gateway import GatewayProcess
 from tests.helpers.origins import Origin, echo
@@ -216,7 +217,9 @@ def test_other_logs_and_another_name_follow_a_reload_and_what_cannot_be_opened_s
         assert gateway.metric("egress_records_lost_total") == 0
 
 
-def test_the_command_line_lists_and_closes_tunnels_of_a_running_gateway(tmp_path: Path, origin: Origin) -> None:
+def test_the_command_line_lists_and_closes_tunnels_of_a_running_gateway(
+    tmp_path: Path, origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "token").write_text(TOKEN)
     with (
         GatewayProcess(
@@ -224,15 +227,10 @@ def test_the_command_line_lists_and_closes_tunnels_of_a_running_gateway(tmp_path
         ) as gateway,
         tunnel(gateway, origin) as client,
     ):
+        monkeypatch.setenv("EGRESS__ADMIN__BIND", f"127.0.0.1:{gateway.ports['admin']}")
 
         def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-            return subprocess.run(
-                [sys.executable, "-m", "gateway", "tunnels", *arguments, "-c", str(gateway.settings_file)],
-                env={**os.environ, "EGRESS__ADMIN__BIND": f"127.0.0.1:{gateway.ports['admin']}"},
-                capture_output=True,
-                text=True,
-                timeout=60,
-            )
+            return asked(tmp_path, "tunnels", *arguments, "-c", str(gateway.settings_file))
 
         title, row, total = run().stdout.splitlines()
         assert title.split() == ["ID", "CLIENT", "DESTINATION", "RULE", "GEN", "AGE", "UP", "DOWN"]
@@ -256,11 +254,11 @@ def test_the_command_line_lists_and_closes_tunnels_of_a_running_gateway(tmp_path
 async def test_a_large_policy_takes_over_without_keeping_the_loop(tmp_path: Path) -> None:
     """The full size: `python -m benchmarks.reloading`. Here the machine may be busy: what counts is how long the
     gateway's thread was on a CPU between two ticks."""
-    size = Size(rules=2_000, lines=20_000, tunnels=10, reloads=3, rest=1)
+    size = Size(rules=2_000, lines=20_000, tunnels=10, reloads=2, rest=1)
     resting, seen = await watch_reloads(tmp_path, size)
     assert resting.round_trips > 0
     for one in seen:
         print(one)
-    assert [one.generation for one in seen] == [2, 3, 4]
+    assert [one.generation for one in seen] == [2, 3]
     assert max(one.gaps.on_cpu for one in seen) <= GAP
     assert min(one.gaps.round_trips for one in seen) > 0

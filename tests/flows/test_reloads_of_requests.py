@@ -146,7 +146,7 @@ def test_a_request_that_is_under_way_is_judged_to_its_end_by_the_rules_that_it_b
         with GatewayProcess(tmp_path, {"rules": rules}, settings) as gateway, RawClient(gateway.port) as client:
             place = f"{HOST}:{origin.port}"
             client.send(f"GET http://{place}/ HTTP/1.1\r\nHost: {place}\r\n\r\n".encode())
-            dns.wait_for_queries(1)
+            dns.wait_for_query(HOST)
             gateway.write_policy({"rules": []})
             becomes(gateway, "egress_policy_generation", 2)
             assert status_of(read_response(client)[0]) == 200

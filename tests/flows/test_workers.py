@@ -22,7 +22,8 @@ from tests.helpers.crowd import Crowd, echoing, tunnel
 from tests.helpers.gateway import GatewayProcess
 
 TOKEN = "correct-horse-battery"
-RATE = 500
+MANY, RATE = (4, 500) if LONG else (2, 250)
+"""Workers, and connections a second, where a worker is killed or replaced among them."""
 SECONDS = 60.0
 
 Policy = Mapping[str, object]
@@ -82,14 +83,14 @@ def _balance(gateway: GatewayProcess) -> float:
 
 
 async def test_a_killed_worker_costs_only_the_connections_that_it_held(tmp_path: Path, target: int) -> None:
-    with GatewayProcess(tmp_path, allowing(target), settings(4)) as gateway:
+    with GatewayProcess(tmp_path, allowing(target), settings(MANY)) as gateway:
         crowd = Crowd(gateway.port, target)
         arriving = asyncio.create_task(crowd.arrive(RATE, 4.0))
         await asyncio.sleep(1.0)
         victim = workers_of(gateway)[0]
         victim.kill()
         await arriving
-        await becomes(gateway, "egress_workers", 4)
+        await becomes(gateway, "egress_workers", MANY)
         accepted, lost, records = await accounted(gateway)
         failed = sum(crowd.outcomes.values()) - crowd.outcomes["echoed"]
         print(f"killed: {crowd.outcomes}, accepted {accepted:g}, lost {lost:g}, records {records}")
@@ -106,7 +107,7 @@ async def test_a_killed_worker_costs_only_the_connections_that_it_held(tmp_path:
 async def test_a_rolling_restart_costs_no_connection(tmp_path: Path, target: int) -> None:
     (tmp_path / "token").write_text(TOKEN)
     admin = {"bind": "127.0.0.1:0", "token_file": "token"}
-    with GatewayProcess(tmp_path, allowing(target), settings(4, admin=admin)) as gateway:
+    with GatewayProcess(tmp_path, allowing(target), settings(MANY, admin=admin)) as gateway:
         before = {worker.pid for worker in workers_of(gateway)}
         crowd = Crowd(gateway.port, target)
         arriving = asyncio.create_task(crowd.arrive(RATE, 8.0))
@@ -117,7 +118,7 @@ async def test_a_rolling_restart_costs_no_connection(tmp_path: Path, target: int
         await arriving
         await until(lambda: any("every worker was replaced" in line for line in gateway.stderr_lines), "the end of it")
         after = {worker.pid for worker in workers_of(gateway)}
-        assert len(after) == 4
+        assert len(after) == MANY
         assert not before & after
         accepted, lost, records = await accounted(gateway)
         print(f"rolling: {crowd.outcomes}, accepted {accepted:g}, lost {lost:g}, records {records}")

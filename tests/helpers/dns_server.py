@@ -127,6 +127,12 @@ class DnsServer:
             arrived = self._arrival.wait_for(lambda: len(self.queries) >= count, timeout)
         assert arrived, f"{len(self.queries)} of {count} queries arrived"
 
+    def wait_for_query(self, name: str, timeout: float = 30.0) -> None:
+        """Block until there was one for this name."""
+        with self._arrival:
+            arrived = self._arrival.wait_for(lambda: any(query.name == name for query in self.queries), timeout)
+        assert arrived, f"nobody asked for {name}: {self.queries}"
+
     # --------------------------------------------------------------------------------------------------- its life
 
     def __enter__(self) -> Self:

@@ -149,7 +149,8 @@ class GatewayProcess:
         """All records of connections, as soon as no connection is open and each that ended has left its own."""
         deadline = time.monotonic() + RECORD_SECONDS
         while True:
-            open_now, ended = self.metric("egress_connections_open"), self.metric("egress_connections_total")
+            page = self.metrics()
+            open_now, ended = (_sum(page, f"egress_connections_{name}") for name in ("open", "total"))
             records = [record for record in self.records() if "exchange_id" not in record]
             if open_now == 0 and ended == len(records):
                 return records
@@ -159,8 +160,7 @@ class GatewayProcess:
 
     def metric(self, name: str) -> float:
         """The sum of a metric's samples over all their labels."""
-        lines = (line.rpartition(" ") for line in self.metrics().splitlines() if not line.startswith("#"))
-        return sum(float(value) for sample, _, value in lines if sample.partition("{")[0] == name)
+        return _sum(self.metrics(), name)
 
     def metrics(self) -> str:
         """The text of /metrics."""
@@ -186,6 +186,11 @@ class GatewayProcess:
                 if "ready" in line:
                     self._ready.set()
         self._ready.set()
+
+
+def _sum(metrics: str, name: str) -> float:
+    lines = (line.rpartition(" ") for line in metrics.splitlines() if line.startswith(name))
+    return sum(float(value) for sample, _, value in lines if sample.partition("{")[0] == name)
 
 
 def _filled_in(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.cli.console import MOST_ROWS
 from gateway.telemetry.formats.json import encode
-from tests.cli.test_main import gateway
+from tests.cli.test_main import asked, gateway
 from tests.insight.records import seen
 
 POLICY = "version: 1\nmode: report\nrules:\n  - {name: a, hosts: [a.example]}  # keep\n"
@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_learn_prints_a_diff_and_leaves_the_file_alone(folder: Path) -> None:
-    ended = gateway(folder, "learn", "--policy", "policy.yaml", "records.jsonl")
+    ended = asked(folder, "learn", "--policy", "policy.yaml", "records.jsonl")
     assert ended.returncode == 0, ended.stderr
     assert "".join(f"+{line}\n" for line in LEARNT.splitlines()) in ended.stdout
     assert "3 attempts read, 1 allowed already" in ended.stderr
@@ -42,7 +42,7 @@ def test_learn_prints_a_diff_and_leaves_the_file_alone(folder: Path) -> None:
 def test_learn_writes_and_has_nothing_to_add_the_next_time(folder: Path) -> None:
     (folder / "policy.yaml").chmod(0o600)
     for _ in range(2):
-        ended = gateway(folder, "learn", "--policy", "policy.yaml", "-w", "records.jsonl")
+        ended = asked(folder, "learn", "--policy", "policy.yaml", "-w", "records.jsonl")
         assert ended.returncode == 0, ended.stderr
     assert (folder / "policy.yaml").read_text() == POLICY + LEARNT
     assert (folder / "policy.yaml").stat().st_mode & 0o777 == 0o600
@@ -52,31 +52,31 @@ def test_learn_writes_and_has_nothing_to_add_the_next_time(folder: Path) -> None
 def test_learn_gives_a_directory_a_file_of_its_own_and_begins_a_policy_where_there_is_none(folder: Path) -> None:
     (folder / "policy").mkdir()
     (folder / "policy.yaml").rename(folder / "policy" / "team.yaml")
-    assert gateway(folder, "learn", "--policy", "policy", "-w", "records.jsonl").returncode == 0
+    assert asked(folder, "learn", "--policy", "policy", "-w", "records.jsonl").returncode == 0
     assert (folder / "policy" / "learned.yaml").read_text() == "version: 1\nrules:\n" + LEARNT
-    assert gateway(folder, "learn", "--policy", "new.yaml", "-w", "records.jsonl").returncode == 0
+    assert asked(folder, "learn", "--policy", "new.yaml", "-w", "records.jsonl").returncode == 0
     assert "a.example" in (folder / "new.yaml").read_text()
 
 
 def test_learn_refuses_to_touch_what_it_would_have_to_rewrite(folder: Path) -> None:
     text = "rules: [{name: a, hosts: [a.example]}]\n"
     (folder / "policy.yaml").write_text(text)
-    ended = gateway(folder, "learn", "--policy", "policy.yaml", "-w", "records.jsonl")
+    ended = asked(folder, "learn", "--policy", "policy.yaml", "-w", "records.jsonl")
     assert (ended.returncode, ended.stdout) == (2, "")
     assert "rules: is written in one line" in ended.stderr
     assert (folder / "policy.yaml").read_text() == text
 
 
 def test_learn_says_where_it_cannot_write(folder: Path) -> None:
-    ended = gateway(folder, "learn", "--policy", "gone/policy.yaml", "-w", "records.jsonl")
+    ended = asked(folder, "learn", "--policy", "gone/policy.yaml", "-w", "records.jsonl")
     assert ended.returncode == 2
     assert ended.stderr.splitlines()[-1] == "gone/policy.yaml: cannot be written: No such file or directory"
 
 
 def test_a_policy_begins_empty_in_report_mode_and_learns_from_there(folder: Path) -> None:
     (folder / "policy.yaml").write_text("version: 1\nmode: report\nrules: []\n")
-    assert gateway(folder, "learn", "--policy", "policy.yaml", "-w", "records.jsonl").returncode == 0
-    ended = gateway(folder, "replay", "--enforce", "--policy", "policy.yaml", "records.jsonl")
+    assert asked(folder, "learn", "--policy", "policy.yaml", "-w", "records.jsonl").returncode == 0
+    ended = asked(folder, "replay", "--enforce", "--policy", "policy.yaml", "records.jsonl")
     assert (ended.returncode, ended.stdout.splitlines()[0]) == (0, "newly denied: 0")
 
 
@@ -91,7 +91,7 @@ def test_replay_names_what_breaks_and_says_so_with_its_status(folder: Path) -> N
 
 
 def test_numbers_end_below_the_end_of_their_title(folder: Path) -> None:
-    title, *rows = gateway(folder, "report", "records.jsonl").stdout.splitlines()
+    title, *rows = asked(folder, "report", "records.jsonl").stdout.splitlines()
     assert title.endswith("BYTES_DOWN")
     assert rows
     assert all(len(row) == len(title) and row[-1].isdigit() for row in rows)
@@ -102,12 +102,12 @@ def test_a_table_shows_the_most_frequent_while_sums_and_json_are_whole(folder: P
     lines = [encode(seen(host)) for host in (*hosts, hosts[-1])]  # type: ignore[arg-type]  # as in `folder`
     (folder / "many.jsonl").write_bytes(b"".join(lines))
     replay = ("replay", "--enforce", "--policy", "policy.yaml", "many.jsonl")
-    printed = gateway(folder, *replay).stdout.splitlines()
+    printed = asked(folder, *replay).stdout.splitlines()
     assert printed[0] == f"newly denied: {MOST_ROWS + 6}"
     assert printed[2].split()[1] == f"{hosts[-1]}:443"
     assert printed[MOST_ROWS + 2] == "... and 5 more rows: -o json prints all"
-    assert len(json.loads(gateway(folder, *replay, "-o", "json").stdout)["newly_denied"]) == MOST_ROWS + 5
-    printed = gateway(folder, "report", "--by", "destination", "many.jsonl").stdout.splitlines()
+    assert len(json.loads(asked(folder, *replay, "-o", "json").stdout)["newly_denied"]) == MOST_ROWS + 5
+    printed = asked(folder, "report", "--by", "destination", "many.jsonl").stdout.splitlines()
     assert printed[1].split()[:2] == [f"{hosts[-1]}:443", "2"]
     assert printed[-2].split()[:2] == ["total", str(MOST_ROWS + 6)]
     assert printed[-1] == "... and 5 more rows: -o json prints all"
@@ -115,13 +115,13 @@ def test_a_table_shows_the_most_frequent_while_sums_and_json_are_whole(folder: P
 
 def test_files_without_a_line_are_told(folder: Path) -> None:
     (folder / "empty.jsonl").touch()
-    ended = gateway(folder, "replay", "--policy", "policy.yaml", "empty.jsonl")
+    ended = asked(folder, "replay", "--policy", "policy.yaml", "empty.jsonl")
     assert (ended.returncode, ended.stderr) == (0, "there is not one line in empty.jsonl\n")
 
 
 @pytest.mark.parametrize("output", ["table", "csv", "markdown", "json"])
 def test_report_adds_up_in_every_form(folder: Path, output: str) -> None:
-    ended = gateway(folder, "report", "-o", output, "--by", "destination", "records.jsonl")
+    ended = asked(folder, "report", "-o", output, "--by", "destination", "records.jsonl")
     assert (ended.returncode, ended.stderr) == (0, "")
     match output:
         case "json":
@@ -147,7 +147,7 @@ def test_report_adds_up_in_every_form(folder: Path, output: str) -> None:
 def test_a_name_cannot_steer_the_terminal(folder: Path, output: str) -> None:
     line = encode(seen("a.example", user="\x1b[2J"))  # type: ignore[arg-type]  # as much of a record as is read
     (folder / "evil.jsonl").write_bytes(line)
-    ended = gateway(folder, "report", "-o", output, "--by", "client", "evil.jsonl")
+    ended = asked(folder, "report", "-o", output, "--by", "client", "evil.jsonl")
     assert "\x1b" not in ended.stdout
     assert "\\x1b[2J" in ended.stdout
 
@@ -155,7 +155,7 @@ def test_a_name_cannot_steer_the_terminal(folder: Path, output: str) -> None:
 def test_a_cell_that_a_spreadsheet_would_run_is_text(folder: Path) -> None:
     line = encode(seen("a.example", user="=1+1"))  # type: ignore[arg-type]  # as much of a record as is read
     (folder / "evil.jsonl").write_bytes(line)
-    ended = gateway(folder, "report", "-o", "csv", "--by", "client", "evil.jsonl")
+    ended = asked(folder, "report", "-o", "csv", "--by", "client", "evil.jsonl")
     assert ended.stdout.splitlines()[1].startswith("'=1+1,")
 
 
@@ -165,7 +165,7 @@ MARKUP = ("![x](http://evil.test/p)", "<img src=x onerror=y>", "`a|b`", "&lt;b&g
 def test_a_cell_that_a_reader_of_markdown_would_render_is_text(folder: Path) -> None:
     records = [encode(seen("a.example", user=user)) for user in MARKUP]  # type: ignore[arg-type]  # likewise
     (folder / "evil.jsonl").write_bytes(b"".join(records))
-    ended = gateway(folder, "report", "-o", "markdown", "--by", "client", "evil.jsonl")
+    ended = asked(folder, "report", "-o", "markdown", "--by", "client", "evil.jsonl")
     rows = ended.stdout.splitlines()[2:-1]
     shown = [row.split(" | ")[0].removeprefix("| ") for row in rows]
     assert {html.unescape(cell) for cell in shown} == set(MARKUP)
@@ -176,7 +176,7 @@ def test_a_cell_that_a_reader_of_markdown_would_render_is_text(folder: Path) -> 
 def test_names_that_look_alike_when_they_are_shown_are_added_up(folder: Path) -> None:
     records = [encode(seen("a.example", user=user)) for user in ("x\n", "x\\n")]  # type: ignore[arg-type]  # likewise
     (folder / "evil.jsonl").write_bytes(b"".join(records))
-    ended = gateway(folder, "report", "-o", "csv", "--by", "client", "evil.jsonl")
+    ended = asked(folder, "report", "-o", "csv", "--by", "client", "evil.jsonl")
     assert ended.stdout.splitlines()[1:] == ["x\\n,2,0,0,0,20,40"]
 
 
@@ -197,7 +197,7 @@ def test_names_that_look_alike_when_they_are_shown_are_added_up(folder: Path) ->
 def test_what_cannot_be_done_is_said_in_one_line_with_status_2(
     folder: Path, arguments: tuple[str, ...], complaint: str
 ) -> None:
-    ended = gateway(folder, *arguments)
+    ended = asked(folder, *arguments)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert complaint in ended.stderr
     assert "Traceback" not in ended.stderr

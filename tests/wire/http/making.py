@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 LONG = "FUZZ_EXAMPLES" in os.environ
-FUZZ = settings(max_examples=int(os.environ.get("FUZZ_EXAMPLES", "150")), derandomize=not LONG)
+FUZZ = settings(max_examples=int(os.environ.get("FUZZ_EXAMPLES", "100")), derandomize=not LONG)
 """For each property the same few hundred examples; `FUZZ_EXAMPLES=100000` takes so many new ones."""
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "QUERY", "PROPFIND", "M-SEARCH", "PURGE"]
