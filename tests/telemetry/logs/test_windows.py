@@ -68,7 +68,8 @@ def test_a_window_whose_lines_are_more_than_a_sink_queues_is_not_lost_as_a_whole
         log.windows.gather(_from_port(port))
     log.end_window()
     assert len(log.lines()) >= 1_000
-    assert log.windows.written + log.windows.lost == log.numbers[TAKEN] == 4_000
+    assert log.windows.written + log.windows.lost == log.numbers[TAKEN]
+    assert log.numbers[TAKEN] - 4_000 in (0, 1)  # the window after says SKIPDATA where lines were lost
 
 
 def test_a_window_ends_also_when_the_clock_was_set_back(tmp_path: Path) -> None:
