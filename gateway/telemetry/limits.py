@@ -9,8 +9,8 @@ from gateway.telemetry.exposition.families import Family, counter, gauge
 
 @dataclass(frozen=True, slots=True)
 class LimitReadings:
-    """At one instant. `results` are counts by a limit's name and result; `waiting` stand in queues; `unchecked` passed
-    because the store did not answer; `stores_down` are processes that do not reach it."""
+    """At one instant. `results` are counts by limit name and result; `waiting` are connections and requests in queues;
+    `unchecked` passed because the store did not answer; `stores_down` are processes that cannot reach it."""
 
     results: Mapping[tuple[str, str], int] = field(default_factory=dict)
     waiting: int = 0
@@ -49,7 +49,7 @@ class LimitReadings:
 def of_limits(readings: LimitReadings) -> Iterator[Family]:
     """All families of these readings."""
     results = dict(readings.results).items()
-    yield counter("egress.limit.results", "", "What limits did.", results, ("limit", "result"))
-    yield gauge("egress.limit.waiting", "", "Who waits in a queue.", readings.waiting)
-    yield counter("egress.limit.unchecked", "", "Passed while the store was away.", readings.unchecked)
-    yield gauge("egress.limit.stores_down", "{process}", "Processes without their store.", readings.stores_down)
+    yield counter("egress.limit.results", "", "Decisions of limits.", results, ("limit", "result"))
+    yield gauge("egress.limit.waiting", "", "Connections and requests in queues.", readings.waiting)
+    yield counter("egress.limit.unchecked", "", "Passed because the store did not answer.", readings.unchecked)
+    yield gauge("egress.limit.stores_down", "{process}", "Processes that cannot reach the store.", readings.stores_down)

@@ -1,7 +1,7 @@
 """Admission of connections. One that is not admitted is refused before a byte of it is read; open tunnels are never
 touched.
 
-An admitted connection may become a tunnel, which takes two descriptors. So connections count from their accept.
+An admitted connection may become a tunnel, which takes two descriptors, so connections count from their accept.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from gateway.settings.gateway import BoundSettings
 RESERVED_DESCRIPTORS = 512
 """For listeners, logs, name servers, the admin port, and connections that are being refused."""
 LAST_DESCRIPTORS = 64
-MEMORY_LOOK_SECONDS = 1.0
+MEMORY_CHECK_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +26,14 @@ class Ceiling:
 
 
 def ceiling_of(bounds: BoundSettings, descriptors: int) -> Ceiling:
-    """`auto` is half of the limit of descriptors, without the reserve."""
+    """`auto` is half of the descriptor limit less the reserve."""
     automatic = max(1, (descriptors - RESERVED_DESCRIPTORS) // 2)
     return Ceiling(automatic if bounds.tunnels == "auto" else bounds.tunnels, bounds.tunnels_per_client)
 
 
 class Admission:
-    """Counts connections. `descriptors` is the limit of this process; `memory_is_short` is asked once a second at most,
-    and only when a connection comes."""
+    """Counts connections. `descriptors` is this process's limit; `memory_is_short` is asked at most once a second, and
+    only when a connection comes."""
 
     def __init__(
         self, ceiling: Ceiling, descriptors: int, memory_is_short: Callable[[], bool], monotonic: Callable[[], float]
@@ -48,8 +48,8 @@ class Admission:
         self._look_again_at = float("-inf")
 
     def refusal(self, client: Address, descriptor: Callable[[], int]) -> Reason | None:
-        """Why the next connection of `client` is not admitted; None: it is. `descriptor` is its number: the kernel
-        gives the lowest that is free, so that one near the limit means that nearly all are taken."""
+        """Why the next connection of `client` is not admitted; None if it is. `descriptor` gives its number: the kernel
+        hands out the lowest free one, so a number near the limit means that nearly all are taken."""
         if self._inside >= self.ceiling.tunnels:
             return Reason.TOO_MANY_TUNNELS
         if self._by_client.get(client, 0) >= self.ceiling.per_client:
@@ -73,7 +73,7 @@ class Admission:
             del self._by_client[client]
 
     def readmit(self, sender: Address, client: Address) -> Reason | None:
-        """Count a connection of `sender` as one of `client`, whom it named. Returns why not, if that client has too
+        """Count a connection of `sender` as one of `client`, whom it named; returns the reason if that client has too
         many."""
         self.leave(sender)
         self.enter(client)
@@ -84,5 +84,5 @@ class Admission:
         now = self._monotonic()
         if now >= self._look_again_at:
             self._is_short = self.memory_is_short()
-            self._look_again_at = now + MEMORY_LOOK_SECONDS
+            self._look_again_at = now + MEMORY_CHECK_SECONDS
         return self._is_short

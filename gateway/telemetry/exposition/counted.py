@@ -30,18 +30,18 @@ def of_counters(counters: Counters) -> Iterator[Family]:
     text = "Tunnels of TLS that ended, by the newest version that the client offers."
     tunnels = counters.tls.copy().items()
     yield counter("egress.tls.connections", "{connection}", text, tunnels, ("version", "handling"))
-    text = "Exchanges in which it raised or was too slow."
+    text = "Requests in which the inspector failed or was too slow."
     failed = by_label(counters.inspectors_failed)
     yield counter("egress.inspector.failures", "{request}", text, failed, ("inspector",))
     yield from _delivered(counters)
 
 
 def _delivered(counters: Counters) -> Iterator[Family]:
-    told = sorted(counters.deliveries.copy().items())
-    sent = [((what,), count) for (what, outcome), count in told if what != FLOWS and outcome == SENT]
-    dropped = [(key, count) for key, count in told if key[0] != FLOWS and key[1] != SENT]
-    unseen = [((), count) for (what, outcome), count in told if what == FLOWS and outcome != SENT]
-    yield counter("egress.otlp.sent", "", "Taken by the collector.", sent, ("signal",))
-    yield counter("egress.otlp.dropped", "", "That no collector got.", dropped, ("signal", "why"))
-    text = "Flows that found no room on their way to those who look on."
+    deliveries = sorted(counters.deliveries.copy().items())
+    sent = [((what,), count) for (what, outcome), count in deliveries if what != FLOWS and outcome == SENT]
+    dropped = [(key, count) for key, count in deliveries if key[0] != FLOWS and key[1] != SENT]
+    unseen = [((), count) for (what, outcome), count in deliveries if what == FLOWS and outcome != SENT]
+    yield counter("egress.otlp.sent", "", "Accepted by the collector.", sent, ("signal",))
+    yield counter("egress.otlp.dropped", "", "Not delivered to the collector.", dropped, ("signal", "why"))
+    text = "Flows dropped for want of room on their way to observers."
     yield counter("egress.flows.dropped", "{flow}", text, unseen)

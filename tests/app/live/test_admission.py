@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.app.live.admission import MEMORY_LOOK_SECONDS, Admission, Ceiling, ceiling_of
+from gateway.app.live.admission import MEMORY_CHECK_SECONDS, Admission, Ceiling, ceiling_of
 from gateway.model.addresses import Address
 from gateway.model.reasons import Reason
 from gateway.settings.gateway import BoundSettings
@@ -92,6 +92,6 @@ def test_memory_is_looked_at_once_a_second_at_most() -> None:
         assert doorman.refusal(ONE, low) is None
     memory.short = True
     assert doorman.refusal(ONE, low) is None
-    memory.now += MEMORY_LOOK_SECONDS
+    memory.now += MEMORY_CHECK_SECONDS
     assert doorman.refusal(ONE, low) is Reason.MEMORY_EXHAUSTED
     assert memory.looks == 2
