@@ -1,4 +1,4 @@
-"""`egress-gateway check`: everything that is wrong with files, and their warnings."""
+"""`egress-gateway check`: everything that is wrong with configuration files, and warnings about them."""
 
 import errno
 import os
@@ -31,14 +31,23 @@ from gateway.settings.source.yaml import parse_yaml
 _GATEWAY_KEYS = frozenset(keys_of(GatewaySettings)) - frozenset(keys_of(PolicyFile))
 _POLICY_KEYS = frozenset(keys_of(PolicyFile)) - frozenset(keys_of(GatewaySettings))
 
+_EXPIRES_SOON = 14 * DAY
+"""From so many seconds before a rule expires on there is a warning."""
 
-_SOON = 14
-"""Days: so long before the last day of a rule it is told."""
+_LOADERS: Sequence[Callable[[GatewaySettings], object]] = (
+    load_users,
+    load_resolver_authorities,
+    load_materials,
+    load_authority_material,
+    load_client_certificates,
+    check_inspectors,
+)
+"""What else a start reads of the files that gateway.yaml names."""
 
 
 def check_files(files: Sequence[Path], config: Path | None = None) -> bool:
-    """Check each, `gateway.yaml` here if none is named; False if any is invalid. Prints all findings. `config` says
-    what policies may count on, such as an authority for inspection or secrets."""
+    """Check each, or `./gateway.yaml` if none is named, and print all findings; False if any is invalid. `config` is
+    the gateway.yaml that policies are checked with, for what they refer to: the authority of inspection, secrets."""
     verdicts = [_check(file, config) for file in files] if files else [_check_gateway(config)]
     return all(verdicts)
 
@@ -70,27 +79,17 @@ def _check_gateway(file: Path | None) -> bool:
         settings = load_settings(file, os.environ)
     except ConfigErrors as refusal:
         return _refuse(name, refusal.problems)
-    named = (
-        *_problems_of(lambda: load_users(settings)),
-        *_problems_of(lambda: load_resolver_authorities(settings)),
-        *_problems_of(lambda: load_materials(settings)),
-        *_problems_of(lambda: load_authority_material(settings)),
-        *_problems_of(lambda: load_client_certificates(settings)),
-        *_problems_of(lambda: check_inspectors(settings)),
-    )
+    problems: list[ConfigError] = []
+    for load in _LOADERS:
+        try:
+            load(settings)
+        except ConfigErrors as refusal:
+            problems += refusal.problems
     try:
         loaded = load_policy(settings)
     except ConfigErrors as refusal:
-        return _refuse(name, (*named, *refusal.problems))
-    return _refuse(name, named) if named else _accept(name, loaded)
-
-
-def _problems_of(load: Callable[[], object]) -> Sequence[ConfigError]:
-    try:
-        load()
-    except ConfigErrors as refusal:
-        return refusal.problems
-    return ()
+        return _refuse(name, (*problems, *refusal.problems))
+    return _refuse(name, problems) if problems else _accept(name, loaded)
 
 
 def _check_policy(path: Path, config: Path | None) -> bool:
@@ -101,7 +100,7 @@ def _check_policy(path: Path, config: Path | None) -> bool:
 
 
 def _accept(name: str, loaded: LoadedPolicy) -> bool:
-    warnings = [*loaded.warnings, *_endings(loaded.policy.rules, time.time())]
+    warnings = [*loaded.warnings, *_expiries(loaded.policy.rules, time.time())]
     for warning in warnings:
         say(complaints(), f"warning: {warning}", "yellow")
     for note in loaded.notes:
@@ -113,17 +112,14 @@ def _accept(name: str, loaded: LoadedPolicy) -> bool:
     return True
 
 
-def _endings(rules: Sequence[Rule], now: float) -> Iterator[str]:
-    """Rules that have expired, or soon will: nothing else tells before somebody is refused."""
+def _expiries(rules: Sequence[Rule], now: float) -> Iterator[str]:
+    """Rules that have expired or soon will: otherwise nothing is said before somebody is refused."""
     for rule in rules:
-        if rule.expires is None or rule.expires > now + _SOON * DAY:
+        if rule.expires is None or rule.expires > now + _EXPIRES_SOON:
             continue
-        ended, day = rule.expires <= now, last_day(rule.expires)
-        what = (
-            f"has expired ({day}): take it out, or give it a later day"
-            if ended
-            else f"ends soon: {day} is its last day"
-        )
+        day = last_day(rule.expires)
+        soon = f"expires soon: {day} is its last day"
+        what = f"has expired ({day}): remove it, or give it a later day" if rule.expires <= now else soon
         yield f"{rule.ref.file}:{rule.ref.line}: rule {rule.name} {what}"
 
 

@@ -1,4 +1,4 @@
-"""The command line: its commands, and how errors and exit codes come out.
+"""The command line: its commands, and how they report errors and exit.
 
 What a command needs is imported when it runs, so that `--help` answers at once.
 """
@@ -35,8 +35,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
-COLLECTED_AFTER = 100_000
-"""Objects. What a command imports and builds stays: collecting it again and again is a seventh of a start."""
+GC_THRESHOLD = 100_000
+"""What a command imports and builds stays: collecting garbage again and again is a seventh of a start."""
 
 PolicyPath = Annotated[
     Path | None, typer.Option("--policy", metavar="PATH", help="A policy file or directory, instead of FILE's.")
@@ -45,31 +45,32 @@ PolicyPath = Annotated[
 
 def main() -> None:
     """The entry point of the console script and of `python -m gateway`."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # KeyboardInterrupt would come out of an import
-    gc.set_threshold(COLLECTED_AFTER)
-    lead_children_here()
-    for stream in (sys.stdout, sys.stderr):  # what a terminal or a pipe has no letters for is escaped
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # else Ctrl-C during an import prints a traceback
+    gc.set_threshold(GC_THRESHOLD)
+    share_import_path()
+    for stream in (sys.stdout, sys.stderr):  # characters that its encoding does not have are escaped
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
         app(prog_name="egress-gateway")
-    except OSError as refusal:
-        end_where_answers_find_no_room(refusal)
+    except OSError as error:
+        end_if_output_is_full(error)
+        raise
 
 
-def end_where_answers_find_no_room(refusal: OSError) -> None:
-    """One line and status 2 where standard output is on a full disk: 1 would be a finding. Raises again whatever else
-    it is, and all that `run` meets, which prints no answers."""
-    if refusal.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or sys.argv[1:2] == ["run"]:
-        raise refusal
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what still waits is written at the end
-    typer.echo(f"standard output: {refusal.strerror}", err=True)
+def end_if_output_is_full(error: OSError) -> None:
+    """End with one line and status 2 if standard output is on a full disk, since 1 would be a finding. Not for `run`,
+    which prints no answer: there the disk is that of something else."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or sys.argv[1:2] == ["run"]:
+        return
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still buffered, and flushed at exit
+    typer.echo(f"standard output: {error.strerror}", err=True)
     sys.exit(2)
 
 
-def lead_children_here() -> None:
-    """Make child processes import the same code as this one, also where it is not installed. They are started with
-    `-P`: others may be able to write to the working directory, and nothing in it must run."""
+def share_import_path() -> None:
+    """Make child processes import the same code as this one, even if it is not installed. They are started with `-P`:
+    others may be able to write to the working directory, and nothing in it must run."""
     package = str(Path(__file__).parents[2])
     if package != sysconfig.get_path("purelib"):
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
@@ -105,14 +106,13 @@ def run(
 ) -> None:
     """Start the gateway, and serve until SIGTERM.
 
-    SIGTERM and SIGINT drain, a second one ends at once; SIGHUP reads the policy again; SIGUSR2 replaces the workers.
+    SIGTERM and SIGINT drain, a second one ends at once; SIGHUP reads the files again; SIGUSR2 replaces the workers.
 
     \b
     egress-gateway run -c config/quickstart.yaml
     egress-gateway run --policy policy.yaml --listen 127.0.0.1:3128
 
-    A file that cannot be taken ends it with status 2, every problem in one line; workers that end as fast as they are
-    started, with status 1.
+    Status 2 if a file is invalid, with one line for every problem; 1 if workers fail as fast as they are started.
     """
     import json
     import re
@@ -151,15 +151,15 @@ def check(
 ) -> None:
     """Say what is wrong with a policy or a gateway.yaml.
 
-    Everything at once, each problem as FILE:LINE: path: message.
+    All problems at once, each as FILE:LINE: path: message.
 
     \b
     egress-gateway check                      gateway.yaml here, with the policy that it names
-    egress-gateway check config/team.yaml     one of either kind: the content tells
+    egress-gateway check config/team.yaml     a file of either kind, recognised by its keys
     egress-gateway check policy/              a directory is one policy
-    egress-gateway check -c gateway.yaml policy/      with the secrets, inspectors and so on that rules name
+    egress-gateway check -c gateway.yaml policy/      with the secrets, inspectors and so on that its rules name
 
-    Status 0 if they can be taken (there may be warnings), else 1.
+    Status 0 if all are valid, even with warnings, else 1.
     """
     from gateway.cli.check import check_files
 
@@ -174,19 +174,19 @@ def explain(
         str | None, typer.Option(metavar="NAME", help="Ask as a member of this group, or as this user.")
     ] = None,
     source: Annotated[
-        str | None, typer.Option("--from", metavar="ADDR", help="The client's address; else 127.0.0.1.")
+        str | None, typer.Option("--from", metavar="ADDR", help="The client's address; default 127.0.0.1.")
     ] = None,
     method: Annotated[
-        str | None, typer.Option(metavar="M", help="CONNECT asks for a tunnel where the URL says http://.")
+        str | None, typer.Option(metavar="M", help="The request's; CONNECT for a tunnel to an http:// URL.")
     ] = None,
     live: Annotated[
-        bool, typer.Option("--live", help="Go there as well, from here: resolve, screen, dial, look at the TLS peer.")
+        bool, typer.Option("--live", help="Try it as well, from here: resolve, screen, dial, show the TLS peer.")
     ] = False,
 ) -> None:
     """Say which rule decides about a destination, and why.
 
-    The verdict, the rules that nearly applied, and what would allow it. Nothing is resolved or
-    dialled; with --live what is allowed is, and every stage is told with its milliseconds.
+    The verdict, the rules that nearly applied, and what would allow it. Nothing is resolved or dialled, except with
+    --live, if the verdict is to allow: then every stage is shown with its duration.
 
     \b
     egress-gateway explain https://api.example.com
@@ -194,7 +194,7 @@ def explain(
     egress-gateway explain --live https://api.example.com
     egress-gateway explain -c gateway.yaml --from 10.20.0.7 http://198.51.100.7/
 
-    Status 0 for allow, 1 for deny, 2 if there is no answer, or nothing to be reached with --live.
+    Status 0 for allow, 1 for deny, 2 if there is no answer, or with --live if the destination cannot be reached.
     """
     from gateway.cli.explaining.explain import explain_url
     from gateway.cli.explaining.question import Unanswerable, Unreached
@@ -210,10 +210,10 @@ def explain(
 def limits(
     config: Config = None,
     output: TableOrJson = "table",
-    name: Annotated[str | None, typer.Option(metavar="TEXT", help="Part of the limit's name.")] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Again every second.")] = False,
+    name: Annotated[str | None, typer.Option(metavar="TEXT", help="Only limits with this in their name.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print again every second.")] = False,
 ) -> None:
-    """Say how full limits are, and whom they refused.
+    """Show how full limits are, and how often they refused.
 
     Asks the running gateway at `admin.bind`, with the token of `admin.token_file` if there is one.
 
@@ -233,12 +233,12 @@ def limits(
 
 def tunnels(
     action: Annotated[str, typer.Argument(metavar="list|close", help="What to do.")] = "list",
-    connection_id: Annotated[str | None, typer.Argument(metavar="ID", help="Of the one to close.")] = None,
+    connection_id: Annotated[str | None, typer.Argument(metavar="ID", help="The tunnel to close.")] = None,
     config: Config = None,
     output: TableOrJson = "table",
-    host: Annotated[str | None, typer.Option(metavar="TEXT", help="Part of the destination's name.")] = None,
-    client: Annotated[str | None, typer.Option(metavar="WHO", help="The client's address or user.")] = None,
-    rule: Annotated[str | None, typer.Option(metavar="TEXT", help="Part of the rule's full name.")] = None,
+    host: Annotated[str | None, typer.Option(metavar="TEXT", help="Only hosts with this in their name.")] = None,
+    client: Annotated[str | None, typer.Option(metavar="WHO", help="Only this client: an address or a user.")] = None,
+    rule: Annotated[str | None, typer.Option(metavar="TEXT", help="Only rules with this in their full name.")] = None,
 ) -> None:
     """Show the tunnels that are open now, or close one.
 
@@ -249,7 +249,7 @@ def tunnels(
     egress-gateway tunnels -o json --host api.example.com
     egress-gateway tunnels close 0f3a9c5e17b2d846      (needs admin.token_file)
 
-    Status 0; 1 if there is none to close, 2 if there is no answer.
+    Status 0; 1 if there is no such tunnel, 2 if there is no answer.
     """
     from gateway.cli.admin_port import NoAnswer
     from gateway.cli.tunnels import Wanted, close_one, print_tunnels
@@ -270,12 +270,12 @@ def tunnels(
         fail(refusal)
 
 
-def schema(kind: Annotated[str, typer.Argument(metavar="gateway|policy", help="Whose schema.")]) -> None:
+def schema(kind: Annotated[str, typer.Argument(metavar="gateway|policy", help="Which file.")]) -> None:
     """Print a JSON Schema for editors.
 
     \b
     egress-gateway schema policy > policy.schema.json
-    # yaml-language-server: $schema=policy.schema.json      (first line of policy.yaml)
+    # yaml-language-server: $schema=policy.schema.json      (as the first line of policy.yaml)
 
     Status 0; 2 if there is no such schema.
     """

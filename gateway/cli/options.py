@@ -9,13 +9,13 @@ from gateway.cli.ending import fail
 
 Config = Annotated[
     Path | None,
-    typer.Option("-c", "--config", metavar="FILE", help="gateway.yaml; else ./gateway.yaml, else its defaults."),
+    typer.Option("-c", "--config", metavar="FILE", help="Default: ./gateway.yaml, or its defaults without one."),
 ]
-TableOrJson = Annotated[str, typer.Option("-o", "--output", metavar="table|json", help="How to print.")]
+TableOrJson = Annotated[str, typer.Option("-o", "--output", metavar="table|json", help="The format.")]
 
 
 def wants_json(output: str) -> bool:
-    """What `TableOrJson` asks for; ends the command if it is neither."""
+    """Whether `TableOrJson` asks for JSON; ends the command if it is neither."""
     if output not in ("table", "json"):
         fail(f"-o is table or json, not {output!r}")
     return output == "json"

@@ -1,4 +1,4 @@
-"""The commands of `egress-gateway ca`; rotation.py, which is loaded when one runs, does the work."""
+"""The commands of `egress-gateway ca`; what does the work is imported when one runs."""
 # ruff: noqa: PLC0415
 
 from pathlib import Path
@@ -30,15 +30,15 @@ def ca_init(
 ) -> None:
     """Make a new authority.
 
-    Two files: the certificate, and the key, readable by its owner alone.
+    It is two files: the certificate, and the key, which only its owner can read.
 
     \b
     egress-gateway ca init --cert ca.crt --key ca.key
     egress-gateway ca init --permit example.com --permit example.org
 
-    Nothing is overwritten. Name both files as inspection.ca_cert and inspection.ca_key.
+    No file is overwritten. Name both in gateway.yaml, as inspection.ca_cert and inspection.ca_key.
 
-    Status 0; 2 if a file is there already or cannot be written.
+    Status 0; 2 if a file exists already or cannot be written.
     """
     import time
 
@@ -54,11 +54,11 @@ def ca_init(
 @ca.command("show")
 def ca_show(
     cert: CaCertificate = Path("ca.crt"),
-    key: Annotated[Path | None, typer.Option("--key", metavar="FILE", help="Say which certificate signs.")] = None,
+    key: Annotated[Path | None, typer.Option("--key", metavar="FILE", help="Show which certificate signs.")] = None,
 ) -> None:
-    """Say what clients are to trust.
+    """Show what clients should trust.
 
-    Of each certificate name, end, confinement and fingerprint.
+    For each certificate its name, expiry, domains that it is confined to, and fingerprint.
 
     Status 0; 2 if a file cannot be read, or no certificate in it belongs to the key.
     """
@@ -78,16 +78,16 @@ def ca_rotate(
     step: Annotated[str, typer.Option(metavar="publish|switch|withdraw", help="Which step.")] = "publish",
     days: CaDays = 3650,
 ) -> None:
-    """Replace the authority without an outage, one step at a call.
+    """Replace the authority without an outage, one step per call.
 
     \b
-    publish    a next authority is made; clients are to trust both, the old one signs
+    publish    make the next authority; clients should trust both, the old one signs
     switch     once all clients have the new bundle: the new one signs
-    withdraw   once nothing signed by the old one is alive: only the new one is trusted
+    withdraw   once nothing signed by the old one is valid: only the new one is trusted
 
-    A running gateway takes each over by itself; none is done out of its turn.
+    A running gateway notices each step by itself. Steps cannot be taken out of order.
 
-    Status 0; 2 if it is not the step's turn, or a file cannot be read or written.
+    Status 0; 2 if another step is next, or a file cannot be read or written.
     """
     import time
 
@@ -105,17 +105,17 @@ def ca_rotate(
 @ca.command("truststore")
 def ca_truststore(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="PEM, such as /ca-bundle.pem of the health port.")],
-    out: Annotated[Path, typer.Argument(metavar="FILE", help="To be made.")] = Path("truststore.p12"),
+    out: Annotated[Path, typer.Argument(metavar="FILE", help="The file to make.")] = Path("truststore.p12"),
     password: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Of the file, which holds no secret; else changeit.")
+        str | None, typer.Option(metavar="TEXT", help="The file's, which holds no secret; default changeit.")
     ] = None,
 ) -> None:
-    """Write the authorities of a PEM bundle as PKCS #12, for Java.
+    """Convert the authorities of a PEM bundle to PKCS #12, for Java.
 
     \b
     egress-gateway ca truststore ca-bundle.pem truststore.p12
 
-    Status 0; 2 if the bundle cannot be read or the file is there already.
+    Status 0; 2 if the bundle cannot be read or the file exists already.
     """
     from gateway.cli.ca.truststore import write_truststore
     from gateway.cli.console import counted

@@ -14,12 +14,12 @@ GATEWAY = "http://egress-gateway.egress-gateway.svc.cluster.local:3128"
 
 def import_(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="smokescreen, squid, istio, cilium, network-policy.")],
-    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Of smokescreen and squid one; - for stdin.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="One for smokescreen and squid; - for stdin.")],
     accept: Annotated[
-        bool, typer.Option("--accept", help="Take what is left out: status 0, and print what is wider as well.")
+        bool, typer.Option("--accept", help="Accept what is left out or wider: print the policy, status 0.")
     ] = False,
     ports: Annotated[
-        str | None, typer.Option(metavar="80,443", help="smokescreen: the ports of its names; else any.")
+        str | None, typer.Option(metavar="80,443", help="smokescreen: the ports of its names; default any.")
     ] = None,
     role: Annotated[str, typer.Option(metavar="KEY", help="smokescreen: a role is a user or a namespace.")] = "user",
     inspect: Annotated[bool, typer.Option("--inspect", help="smokescreen: inspect what mitm_domains names.")] = False,
@@ -58,24 +58,24 @@ def import_(
 
 def env(
     runtime: Annotated[
-        list[str] | None, typer.Option("--runtime", metavar="NAME", help="Again for each; all without any.")
+        list[str] | None, typer.Option("--runtime", metavar="NAME", help="May be repeated; default all.")
     ] = None,
     proxy: Annotated[str, typer.Option(metavar="URL", help="Where clients find the gateway.")] = GATEWAY,
     ca: Annotated[
-        str | None, typer.Option(metavar="PATH", help="Of /ca-bundle.pem where clients run; needed for inspection.")
+        str | None, typer.Option(metavar="PATH", help="Where clients find /ca-bundle.pem; needed for inspection.")
     ] = None,
     truststore: Annotated[
         str | None, typer.Option(metavar="PATH", help="The same authorities as PKCS #12, for Java.")
     ] = None,
     truststore_password: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Of the trust store; else changeit.")
+        str | None, typer.Option(metavar="TEXT", help="The trust store's; default changeit.")
     ] = None,
     no_proxy: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Reached directly: names with all below, addresses, CIDRs.")
     ] = None,
     cluster_domain: Annotated[str, typer.Option(metavar="NAME", help="'' outside of a cluster.")] = "cluster.local",
     output: Annotated[
-        str, typer.Option("-o", "--output", metavar="FORMAT", help="shell, dotenv, kubernetes, json.")
+        str, typer.Option("-o", "--output", metavar="FORMAT", help="shell, dotenv, kubernetes or json.")
     ] = "shell",
 ) -> None:
     """Print the variables that lead clients to the gateway.
@@ -92,38 +92,38 @@ def env(
 
     Status 0; 2 if an option cannot be taken.
     """
-    from gateway.migrate.workloads.exemptions import NoExemption, read_exemptions
+    from gateway.migrate.workloads.exemptions import InvalidExemption, read_exemptions
     from gateway.migrate.workloads.formats import FORMATS, IN_CLUSTER, block_text
-    from gateway.migrate.workloads.variables import ALL, USUAL_PASSWORD, NoVariables, Told, block_for, read_proxy
+    from gateway.migrate.workloads.variables import ALL, USUAL_PASSWORD, InvalidSetup, Setup, block_for, read_proxy
 
     if output not in FORMATS:
         fail(f"-o is {', '.join(FORMATS)}, not {output!r}")
     verbatim = [IN_CLUSTER] if output == "kubernetes" and cluster_domain else []
     try:
         exempt = read_exemptions(cluster_domain or None, no_proxy or [], verbatim)
-        told = Told(read_proxy(proxy), exempt, ca, truststore, truststore_password or USUAL_PASSWORD)
-        block = block_for(runtime or [ALL], told)
-    except (NoExemption, NoVariables) as refusal:
+        setup = Setup(read_proxy(proxy), exempt, ca, truststore, truststore_password or USUAL_PASSWORD)
+        block = block_for(runtime or [ALL], setup)
+    except (InvalidExemption, InvalidSetup) as refusal:
         fail(refusal)
     typer.echo(block_text(block, output), nl=False)
 
 
 def network_policy(
-    namespace: Annotated[str, typer.Option("-n", "--namespace", metavar="NAME", help="That is to be locked.")],
-    selector: Annotated[str, typer.Option(metavar="KEY=VALUE,...", help="Which of its pods; all without any.")] = "",
+    namespace: Annotated[str, typer.Option("-n", "--namespace", metavar="NAME", help="The namespace to lock.")],
+    selector: Annotated[str, typer.Option(metavar="KEY=VALUE,...", help="Which of its pods; default all.")] = "",
     gateway_namespace: Annotated[str, typer.Option(metavar="NAME", help="The gateway's.")] = "egress-gateway",
     gateway_selector: Annotated[
         str, typer.Option(metavar="KEY=VALUE,...", help="The gateway's pods.")
     ] = "app.kubernetes.io/name=egress-gateway",
     port: Annotated[
         list[int] | None,
-        typer.Option(metavar="N", min=1, max=65535, help="The gateway's; again for each. 3128."),
+        typer.Option(metavar="N", min=1, max=65535, help="The gateway's; may be repeated. Default 3128."),
     ] = None,
     dns_namespace: Annotated[str, typer.Option(metavar="NAME", help="The name servers'.")] = "kube-system",
     dns_selector: Annotated[str, typer.Option(metavar="KEY=VALUE,...", help="The name servers.")] = "k8s-app=kube-dns",
     dns_port: Annotated[
         list[int] | None,
-        typer.Option(metavar="N", min=1, max=65535, help="Of their pods; again for each. 53; OpenShift: 5353."),
+        typer.Option(metavar="N", min=1, max=65535, help="Their pods'; may be repeated. Default 53; OpenShift: 5353."),
     ] = None,
     resolver: Annotated[
         list[str] | None, typer.Option(metavar="ADDRESS", help="A name server that is no pod, such as a node's cache.")
@@ -140,13 +140,13 @@ def network_policy(
 
     Status 0; 2 if an option cannot be taken.
     """
-    from gateway.lock.network_policy import DNS_PORTS, Lock, NoLock, Peer, lock_manifest, parse_labels
+    from gateway.lock.network_policy import DNS_PORTS, InvalidName, Lock, Peer, lock_manifest, parse_labels
     from gateway.model.addresses import parse_network
 
     resolvers = {text: parse_network(text) for text in resolver or []}
     for text, network in resolvers.items():
         if network is None:
-            fail(f"--resolver: {text!r} is no address")
+            fail(f"--resolver: {text!r} is not an address")
     try:
         gateway = Peer(gateway_namespace, parse_labels(gateway_selector))
         dns = Peer(dns_namespace, parse_labels(dns_selector))
@@ -154,6 +154,6 @@ def network_policy(
         pods, dns_ports = parse_labels(selector), tuple(dns_port or DNS_PORTS)
         lock = Lock(namespace, gateway, tuple(port or [3128]), dns, known, pods, dns_ports)
         text = lock_manifest(lock)
-    except NoLock as refusal:
+    except InvalidName as refusal:
         fail(refusal)
     typer.echo(text, nl=False)
