@@ -52,4 +52,4 @@ def of_limits(readings: LimitReadings) -> Iterator[Family]:
     yield counter("egress.limit.results", "", "Verdicts of limits.", results, ("limit", "result"))
     yield gauge("egress.limit.waiting", "", "Waiting in limits' queues.", readings.waiting)
     yield counter("egress.limit.unchecked", "", "Passed unchecked: the store did not answer.", readings.unchecked)
-    yield gauge("egress.limit.stores_down", "{process}", "Processes that cannot reach their store.", readings.stores_down)
+    yield gauge("egress.limit.stores_down", "{process}", "Processes that cannot reach the store.", readings.stores_down)
