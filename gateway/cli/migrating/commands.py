@@ -64,9 +64,7 @@ def env(
     ca: Annotated[
         str | None, typer.Option(metavar="PATH", help="Path of /ca-bundle.pem where clients run; for inspection.")
     ] = None,
-    truststore: Annotated[
-        str | None, typer.Option(metavar="PATH", help="The same CAs as PKCS #12, for Java.")
-    ] = None,
+    truststore: Annotated[str | None, typer.Option(metavar="PATH", help="The same CAs as PKCS #12, for Java.")] = None,
     truststore_password: Annotated[
         str | None, typer.Option(metavar="TEXT", help="The trust store's password; changeit by default.")
     ] = None,
@@ -119,11 +117,13 @@ def network_policy(
         list[int] | None,
         typer.Option(metavar="N", min=1, max=65535, help="The gateway's port; repeatable. 3128 by default."),
     ] = None,
-    dns_namespace: Annotated[str, typer.Option(metavar="NAME", help="Of the name servers.")] = "kube-system",
-    dns_selector: Annotated[str, typer.Option(metavar="KEY=VALUE,...", help="DNS pods.")] = "k8s-app=kube-dns",
+    dns_namespace: Annotated[str, typer.Option(metavar="NAME", help="The name servers' namespace.")] = "kube-system",
+    dns_selector: Annotated[
+        str, typer.Option(metavar="KEY=VALUE,...", help="The name servers' pods.")
+    ] = "k8s-app=kube-dns",
     dns_port: Annotated[
         list[int] | None,
-        typer.Option(metavar="N", min=1, max=65535, help="Port of DNS pods; repeatable. 53; OpenShift: 5353."),
+        typer.Option(metavar="N", min=1, max=65535, help="Their port; repeatable. 53 by default; OpenShift: 5353."),
     ] = None,
     resolver: Annotated[
         list[str] | None, typer.Option(metavar="ADDRESS", help="A name server outside of pods, such as a node's cache.")

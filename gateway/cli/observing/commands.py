@@ -24,7 +24,7 @@ def observe(
     from_namespace: Annotated[Values, typer.Option(metavar="NAME", help="The namespace of the client's pod.")] = None,
     from_pod: Annotated[Values, typer.Option(metavar="[NS/]NAME", help="The beginning of the pod's name.")] = None,
     from_workload: Annotated[Values, typer.Option(metavar="[NS/]NAME", help="api or Deployment/api.")] = None,
-    from_service_account: Annotated[Values, typer.Option(metavar="[NS/]NAME", help="Service account.")] = None,
+    from_service_account: Annotated[Values, typer.Option(metavar="[NS/]NAME", help="The service account.")] = None,
     to_fqdn: Annotated[Values, typer.Option(metavar="NAME", help="The requested name; * matches any text.")] = None,
     to_ip: Annotated[Values, typer.Option(metavar="ADDR", help="The dialled address or network.")] = None,
     port: Annotated[Values, typer.Option(metavar="N", help="The requested port.")] = None,

@@ -43,9 +43,7 @@ routes = typer.Typer(
 Place = Annotated[str, typer.Argument(metavar="PLACE", help="redirect, tproxy or pod.")]
 Port = Annotated[
     int | None,
-    typer.Option(
-        metavar="N", min=1, max=65535, help="The transparent listener's; by default from gateway.yaml."
-    ),
+    typer.Option(metavar="N", min=1, max=65535, help="The transparent listener's; by default from gateway.yaml."),
 ]
 Config = Annotated[Path | None, typer.Option("-c", "--config", metavar="FILE", help="gateway.yaml, for the port.")]
 Interface = Annotated[
