@@ -17,7 +17,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .PHONY: help run test check abuse fuzz faults soak bench bench-full smoke fmt chart manifests scan lock clean
 
-help: ## list the targets
+help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: ## start the gateway on 127.0.0.1:3128 with config/quickstart.yaml
@@ -48,15 +48,15 @@ faults: ## inject faults at full size: processes, disk, names, network, clients 
 	@.ci/setup test
 	@FAULTS=long $(BIN)/python -m pytest $(FAULTS) $(ARGS)
 
-soak: ## mixed traffic under which nothing may grow (SECONDS=600)
+soak: ## mixed traffic, during which nothing may grow (SECONDS=600)
 	@.ci/setup test
 	@$(BIN)/python -m tests.faults.soak --seconds $(or $(SECONDS),600) $(ARGS)
 
-bench: ## compare with squid and tinyproxy (as root it installs them)
+bench: ## benchmark the gateway, squid and tinyproxy (as root it installs them)
 	@.ci/setup bench
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-bench-full: ## compare with all peers, into benchmarks/report (about an hour)
+bench-full: ## benchmark the gateway and all other proxies, into benchmarks/report (about an hour)
 	@.ci/setup bench
 	@$(BIN)/python -m benchmarks --only all --proxies all --publish benchmarks/report $(ARGS)
 
@@ -69,7 +69,7 @@ fmt: ## format and sort imports
 	@$(BIN)/ruff format --quiet .
 	@$(BIN)/ruff check --quiet --fix --select I .
 
-chart: ## regenerate the files of the Helm chart: values.schema.json, and the copies of alerts and dashboard
+chart: ## regenerate files of the Helm chart: values.schema.json, and the copies of alerts and dashboard
 	@.ci/setup check
 	@mkdir -p build
 	@$(BIN)/python -m helm.values_schema helm/egress-gateway/values.yaml >build/values.schema.json
@@ -81,7 +81,7 @@ manifests: ## render the chart into build/manifests, one file per object (ARGS="
 	@$(BIN)/python -m helm.manifests build/manifests --name $(or $(NAME),egress-gateway) \
 	  --namespace $(or $(NAMESPACE),egress-gateway) $(ARGS)
 
-scan: ## scan the image and everything the chart renders with checkov (installs it; ten minutes the first time)
+scan: ## run checkov on the image and on everything that the chart renders (installs it; ten minutes the first time)
 	@.ci/setup scan
 	@$(BIN)/python -m tests.chart.scan build/scan/bin/checkov
 

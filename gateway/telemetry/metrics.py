@@ -96,7 +96,7 @@ class Metrics:
         yield from _of_crew(totals)
         yield from _of_reloads(sources)
         if (age := sources.pods_age()) is not None:
-            yield gauge("egress.kubernetes.silence", "s", "Time since the API server was last heard.", age)
+            yield gauge("egress.kubernetes.silence", "s", "Time since the API server was last heard from.", age)
 
 
 def of_serving(counted: Counted, totals: Totals, generation: int) -> Iterator[Family]:
@@ -109,9 +109,9 @@ def of_serving(counted: Counted, totals: Totals, generation: int) -> Iterator[Fa
 
 
 def _of_work(totals: Totals) -> Iterator[Family]:
-    text, unit = "Connections that came in.", "{connection}"
+    text, unit = "Connections accepted.", "{connection}"
     yield counter("egress.connections.accepted", unit, text, totals.connections_accepted)
-    yield gauge("egress.connections.open", unit, "Accepted and not yet ended.", totals.connections_open)
+    yield gauge("egress.connections.open", unit, "Connections accepted and not yet ended.", totals.connections_open)
     yield gauge("egress.tunnels.open", "{tunnel}", "Tunnels being relayed.", totals.tunnels_open)
     written, lost = "Records written, over all logs.", "Records that reached no log."
     yield counter("egress.records.written", "{record}", written, totals.records_written)
@@ -119,11 +119,10 @@ def _of_work(totals: Totals) -> Iterator[Family]:
 
 
 def _of_crew(totals: Totals) -> Iterator[Family]:
-    text, unit = "Connections that ended uncounted, with their worker.", "{connection}"
+    text, unit = "Connections lost with a worker.", "{connection}"
     yield counter("egress.connections.lost", unit, text, totals.connections_lost)
-    yield gauge("egress.workers", "{process}", "Processes that serve.", len(totals.workers))
-    text = "Workers that ended without being told to, or wrongly."
-    yield counter("egress.workers.lost", "{process}", text, totals.workers_lost)
+    yield gauge("egress.workers", "{process}", "Serving processes.", len(totals.workers))
+    yield counter("egress.workers.lost", "{process}", "Workers that ended unexpectedly.", totals.workers_lost)
     yield from _of_workers(totals.workers)
 
 
@@ -140,19 +139,19 @@ def _of_workers(workers: Mapping[int, int]) -> Iterator[Family]:
             memory.append((labels, process.memory_info().rss))
             descriptors.append((labels, process.num_fds()))
     labels = ("worker",)
-    yield counter("egress.worker.cpu", "s", "User and system time.", cpu, labels)
+    yield counter("egress.worker.cpu", "s", "User and system CPU time.", cpu, labels)
     yield gauge("egress.worker.resident_memory", "By", "Resident memory.", memory, labels)
-    yield gauge("egress.worker.open_fds", "", "Open descriptors.", descriptors, labels)
+    yield gauge("egress.worker.open_fds", "", "Open file descriptors.", descriptors, labels)
 
 
 def _of_reloads(sources: Sources) -> Iterator[Family]:
     succeeded, last, seconds = sources.reload_succeeded(), sources.last_reload_time(), sources.reload_seconds()
-    yield gauge("egress.policy.reload_success", "", "1 if the last reload took effect.", int(succeeded))
+    yield gauge("egress.policy.reload_success", "", "1 if the last reload succeeded, else 0.", int(succeeded))
     if last is not None:
-        yield gauge("egress.policy.last_reload_timestamp", "s", "Unix time of the last attempt to reload.", last)
+        yield gauge("egress.policy.last_reload_timestamp", "s", "Unix time of the last reload.", last)
     if seconds is not None:
-        yield gauge("egress.policy.reload", "s", "Duration of the last attempt to reload.", seconds)
+        yield gauge("egress.policy.reload", "s", "Duration of the last reload.", seconds)
     text = "Unix time at which the rules in force took effect."
     yield gauge("egress.policy.last_success_timestamp", "s", text, sources.taken_time())
-    text = "Unix time at which a certificate or a rule expires."
+    text = "Unix time at which a certificate or rule expires."
     yield gauge("egress.expiry_timestamp", "s", text, by_label(sources.expiries()), ("what",))

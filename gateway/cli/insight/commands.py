@@ -11,11 +11,10 @@ from gateway.cli.options import Config, TableOrJson, wants_json
 
 Records = Annotated[list[str], typer.Argument(metavar="RECORDS", help="Log files, plain or gzip; - for stdin.")]
 Format = Annotated[
-    str | None,
-    typer.Option("--format", metavar="json|text|envoy|squid|vpc", help="Of RECORDS; default: detected in each file."),
+    str | None, typer.Option("--format", metavar="json|text|envoy|squid|vpc", help="Log format; detected by default.")
 ]
 Fields = Annotated[
-    str | None, typer.Option("--fields", metavar="A,B,...", help="With vpc: the fields of files that do not name them.")
+    str | None, typer.Option("--fields", metavar="A,B,...", help="vpc: the fields, if there is no header line.")
 ]
 
 
@@ -27,28 +26,27 @@ def learn(
     config: Config = None,
     group_by: Annotated[
         str | None,
-        typer.Option("--group-by", metavar="group|namespace|user|address", help="Who a rule is for; else everyone."),
+        typer.Option("--group-by", metavar="group|namespace|user|address", help="Write rules for the clients seen."),
     ] = None,
     wildcard_from: Annotated[
-        int, typer.Option("--wildcard-from", metavar="N", min=2, help="Names below one domain that make a wildcard.")
+        int, typer.Option("--wildcard-from", metavar="N", min=2, help="Names under one domain that become a wildcard.")
     ] = 5,
     write: Annotated[
-        bool, typer.Option("-w", "--write", help="Add the rules to the file, instead of printing a diff.")
+        bool, typer.Option("-w", "--write", help="Write the rules into the file instead of a diff.")
     ] = False,
     format_: Format = None,
     fields: Fields = None,
 ) -> None:
     """Turn recorded traffic into rules that the policy lacks.
 
-    Run the gateway with `mode: report` for a while, then let it learn. Only traffic that passed and reached its
-    destination counts. Names are taken exactly; a wildcard stands for at least N names below one registered domain, of
-    which none was seen only once, and never covers a public suffix. Raw addresses, private targets and names that were
-    seen once are marked.
+    Run the gateway with `mode: report` for a while first. Only traffic that passed and reached its destination counts.
+    Names are added as they are; where N names under one registered domain were each seen more than once, they become a
+    wildcard, but never at a public suffix. Addresses, private destinations and names seen only once are marked.
 
     \b
     egress-gateway learn --policy policy.yaml records.jsonl             print a diff
-    egress-gateway learn --policy policy.yaml -w records.jsonl*.gz      change the file: only lines are added
-    zcat access.log.gz | egress-gateway learn --format squid -          without any policy yet
+    egress-gateway learn --policy policy.yaml -w records.jsonl*.gz      add lines to the file
+    zcat access.log.gz | egress-gateway learn --format squid -          without an existing policy
     egress-gateway learn --group-by group --policy policy/ records.jsonl
 
     Status 0; 2 if records or policy cannot be read, or if the result would not load.
@@ -70,16 +68,16 @@ def replay(
         Path | None, typer.Option("--policy", metavar="PATH", help="The candidate, instead of FILE's.")
     ] = None,
     config: Config = None,
-    enforce: Annotated[bool, typer.Option("--enforce", help="Ignore every `mode: report` in it.")] = False,
+    enforce: Annotated[bool, typer.Option("--enforce", help="Ignore `mode: report` in it.")] = False,
     output: TableOrJson = "table",
     format_: Format = None,
     fields: Fields = None,
 ) -> None:
-    """Show what another policy would do to recorded traffic.
+    """Judge recorded traffic by another policy.
 
-    Every recorded attempt is judged again: the name asked for, the first bytes and the name in TLS, and the addresses
-    that the name had. The answer is what passed and would be refused, and what was refused and would pass; a table
-    shows the 1,000 most frequent of each.
+    Every recorded attempt is judged again: the requested name, the first bytes, the SNI and the addresses of the
+    name. The output lists what passed and would be denied, and what was denied and would pass; a table shows the 1,000
+    most frequent of each.
 
     \b
     egress-gateway replay --policy candidate.yaml records.jsonl
@@ -106,18 +104,18 @@ def report(
         typer.Option(
             "--by",
             metavar="COLUMNS",
-            help="Some of month,day,client,namespace,groups,destination,rule,reason, in any order.",
+            help="Any of month,day,client,namespace,groups,destination,rule,reason, in any order.",
         ),
     ] = "day,client,destination",
     output: Annotated[
-        str, typer.Option("-o", "--output", metavar="table|csv|markdown|json", help="The format.")
+        str, typer.Option("-o", "--output", metavar="table|csv|markdown|json", help="Output format.")
     ] = "table",
     format_: Format = None,
     fields: Fields = None,
 ) -> None:
-    """Sum up who reached what.
+    """Summarise who reached what.
 
-    Connections and requests by verdict, and payload bytes. A table shows at most the 1,000 busiest rows.
+    Counts connections and requests by verdict, and payload bytes. A table shows at most the 1,000 busiest rows.
 
     \b
     egress-gateway report records.jsonl

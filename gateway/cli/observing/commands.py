@@ -14,40 +14,40 @@ Values = list[str] | None
 
 def observe(
     config: Config = None,
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with what ends from now on.")] = False,
-    last: Annotated[int | None, typer.Option(metavar="N", help="The newest N; default 20, or 0 with -f.")] = None,
-    since: Annotated[str | None, typer.Option(metavar="5m", help="Only what ended within this time.")] = None,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Keep printing new flows.")] = False,
+    last: Annotated[int | None, typer.Option(metavar="N", help="Number of past flows; 20, or 0 with -f.")] = None,
+    since: Annotated[str | None, typer.Option(metavar="5m", help="Only flows that ended within this time.")] = None,
     verdict: Annotated[Values, typer.Option(metavar="V", help="forwarded, dropped, error or audit.")] = None,
-    from_ip: Annotated[Values, typer.Option(metavar="ADDR", help="The client's address, or a network.")] = None,
+    from_ip: Annotated[Values, typer.Option(metavar="ADDR", help="The client's address or network.")] = None,
     from_user: Annotated[Values, typer.Option(metavar="NAME", help="The client's user name.")] = None,
-    from_group: Annotated[Values, typer.Option(metavar="NAME", help="A group that the client is in.")] = None,
-    from_namespace: Annotated[Values, typer.Option(metavar="NAME", help="The client's namespace.")] = None,
-    from_pod: Annotated[Values, typer.Option(metavar="[NS/]NAME", help="The beginning of its pod's name.")] = None,
-    from_workload: Annotated[Values, typer.Option(metavar="[NS/]NAME", help="api, or Deployment/api.")] = None,
-    from_service_account: Annotated[Values, typer.Option(metavar="[NS/]NAME", help="The client's.")] = None,
-    to_fqdn: Annotated[Values, typer.Option(metavar="NAME", help="The name asked for; * is any text.")] = None,
-    to_ip: Annotated[Values, typer.Option(metavar="ADDR", help="The address dialled, or a network.")] = None,
-    port: Annotated[Values, typer.Option(metavar="N", help="The port asked for.")] = None,
+    from_group: Annotated[Values, typer.Option(metavar="NAME", help="A group of the policy.")] = None,
+    from_namespace: Annotated[Values, typer.Option(metavar="NAME", help="The namespace of the client's pod.")] = None,
+    from_pod: Annotated[Values, typer.Option(metavar="[NS/]NAME", help="The beginning of the pod's name.")] = None,
+    from_workload: Annotated[Values, typer.Option(metavar="[NS/]NAME", help="api or Deployment/api.")] = None,
+    from_service_account: Annotated[Values, typer.Option(metavar="[NS/]NAME", help="The service account.")] = None,
+    to_fqdn: Annotated[Values, typer.Option(metavar="NAME", help="The requested name; * matches any text.")] = None,
+    to_ip: Annotated[Values, typer.Option(metavar="ADDR", help="The dialled address or network.")] = None,
+    port: Annotated[Values, typer.Option(metavar="N", help="The requested port.")] = None,
     protocol: Annotated[Values, typer.Option(metavar="P", help="tls, http or tcp.")] = None,
-    http_method: Annotated[Values, typer.Option(metavar="M", help="The request's method, such as GET.")] = None,
-    http_path: Annotated[Values, typer.Option(metavar="PATH", help="The request's path; * is any text.")] = None,
-    http_status: Annotated[Values, typer.Option(metavar="N", help="The status that the client got: 404, 5+.")] = None,
+    http_method: Annotated[Values, typer.Option(metavar="M", help="The request's method: GET.")] = None,
+    http_path: Annotated[Values, typer.Option(metavar="PATH", help="The request's path; * matches any text.")] = None,
+    http_status: Annotated[Values, typer.Option(metavar="N", help="The status the client received: 404, 5+.")] = None,
     rule: Annotated[Values, typer.Option(metavar="FILE#NAME", help="The rule that decided.")] = None,
-    reason: Annotated[Values, typer.Option(metavar="R", help="One of docs/reasons.md.")] = None,
+    reason: Annotated[Values, typer.Option(metavar="R", help="A reason from docs/reasons.md.")] = None,
     output: Annotated[
-        str, typer.Option("-o", "--output", metavar="compact|dict|json|table", help="The format.")
+        str, typer.Option("-o", "--output", metavar="compact|dict|json|table", help="Output format.")
     ] = "compact",
 ) -> None:
-    """Show finished connections and requests; -f follows.
+    """Show recent connections and requests; -f follows.
 
-    Asks the running gateway at `admin.bind`, with the token of `admin.token_file` if there is one. Each filter may be
-    repeated: any of its values may match. Different filters must all match.
+    Asks the running gateway at `admin.bind`, with the token of `admin.token_file` if there is one, and filters there. A
+    filter may be repeated; a flow is shown if, for every filter, one of its values matches.
 
     \b
     egress-gateway observe -f --verdict dropped
     egress-gateway observe --since 5m --to-fqdn '*.example.com' -o json
 
-    Status 0; 2 if there is no answer.
+    Status 0; 2 if the gateway does not answer.
     """
     filters = {
         "verdict": verdict,
