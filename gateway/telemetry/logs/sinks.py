@@ -245,7 +245,7 @@ class FileSink:
                 return
             self._next_warning_at = now + WARNING_SECONDS
             self._has_warned = True
-        _logger.warning("access log %s: %s; records are lost (%d so far)", self._path, problem, self.lost)
+        _logger.warning("access log %s: %s; records are lost (%d before)", self._path, problem, self.lost)
 
 
 def check_writable(path: str) -> None:
