@@ -9,7 +9,7 @@ from gateway.migrate.findings import Unreadable
 MAX_CHARACTERS = 16 << 20
 DEEPEST = 16
 """Includes inside of includes, as in squid."""
-_WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
+_WORD = re.compile(r'parameters\("(?P<file>[^"]*)"\)|"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<bare>\S+)')
 
 ListFile = Callable[[str], str]
 """The text of a file that a list names by its path. Raises `Unreadable`."""
@@ -19,7 +19,7 @@ Find = Callable[[str], Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A directive and its words. Of `quoted` words squid reads the file."""
+    """A directive and its words. Of `quoted` ones, newly spelled `parameters("...")`, squid reads the file."""
 
     place: str
     words: tuple[str, ...]
@@ -59,11 +59,11 @@ def _line(place: str, text: str) -> Line:
     words: list[str] = []
     quoted: set[int] = set()
     for found in _WORD.finditer(text):
-        if found[2] is not None and found[2].startswith("#"):
+        if (found["bare"] or "").startswith("#"):
             break
-        if found[1] is not None:
+        if found["bare"] is None:
             quoted.add(len(words))
-        words.append(found[1] if found[1] is not None else found[2])
+        words.append(next(each for each in found.groups() if each is not None))
     return Line(place, tuple(words), frozenset(quoted))
 
 

@@ -8,9 +8,11 @@ from gateway.migrate.sources.squid.lines import MAX_CHARACTERS, entries, read_li
 
 def test_comments_quotes_and_continued_lines() -> None:
     text = '# head\nacl a src 10.0.0.1 \\\n  10.0.0.2 # two\n\nacl b dstdomain "/etc/my list" x.test\n'
-    first, second = read_lines(text, "squid.conf")
+    text += 'acl c src parameters("l 2") 10.0.0.1\n'
+    first, second, third = read_lines(text, "squid.conf")
     assert (first.place, first.words) == ("squid.conf:2", ("acl", "a", "src", "10.0.0.1", "10.0.0.2"))
     assert (second.words[3], second.quoted) == ("/etc/my list", frozenset({3}))
+    assert (third.words[3:], third.quoted) == (("l 2", "10.0.0.1"), frozenset({3}))
 
 
 def test_a_quoted_word_is_a_file_with_an_entry_a_line() -> None:
