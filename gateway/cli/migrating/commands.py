@@ -83,7 +83,7 @@ def env(
     Proxy variables in both cases, NO_PROXY in the spellings of every runtime, and with --ca what makes each runtime
     trust the gateway's authority. Comments say what no variable can do.
 
-    Runtimes: apt aws curl deno dotnet elixir gcloud git go grpc java node python ruby rust wget.
+    Runtimes: apt aws curl deno dotnet elixir gcloud git go grpc java node php python ruby rust wget.
 
     \b
     eval "$(egress-gateway env --proxy http://127.0.0.1:3128 --cluster-domain '')"
