@@ -10,7 +10,7 @@ from gateway.migrate.patterns import with_exceptions
 from gateway.migrate.sets import EVERY_ADDRESS, AddressSet, meant_by, special_purpose
 from gateway.migrate.sources.squid.acls import BUILT_IN, READING_FILES, Acl, Entry, make_acl
 from gateway.migrate.sources.squid.boxes import REQUEST, TUNNEL, Box, Users
-from gateway.migrate.sources.squid.lines import Find, Line, ListFile, entries, read_with_included
+from gateway.migrate.sources.squid.lines import Find, Line, ListFile, entries, read_with_included, with_quoting
 from gateway.model.intent import Protocol
 
 MAX_BOXES = 5000
@@ -41,7 +41,7 @@ _NOBODY = Users(frozenset({""}), all_but=False)
 def read_squid(text: str, file: str, list_file: ListFile, find: Find = lambda _pattern: ()) -> Imported:
     """Raises `Unreadable`."""
     imported = Imported()
-    lines = list(read_with_included(text, file, list_file, find))
+    lines = list(with_quoting(read_with_included(text, file, list_file, find)))
     if not any(line.words[0] in _PROOFS for line in lines):
         raise Unreadable(f"{file}: holds no {', '.join(_PROOFS[:-1])} or {_PROOFS[-1]}: is it a squid.conf?")
     _Access(imported, _acls(lines, list_file, imported), file).read(lines)

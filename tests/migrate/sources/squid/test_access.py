@@ -256,10 +256,13 @@ def test_a_list_of_a_kind_that_is_not_carried_over_need_not_be_there() -> None:
     assert ours.texts(Effect.WIDER) == ["http_access deny bad worse: bad is of kind dstdom_regex"]
 
 
-def test_the_newer_spelling_of_a_list_in_a_file_is_read() -> None:
+def test_the_other_spelling_of_a_list_in_a_file_is_read_where_it_is_one() -> None:
     text = 'acl bad dstdomain parameters("/etc/squid/bad list")\nhttp_access deny bad\nhttp_access allow all\n'
-    ours = gate(read_squid(text, "squid.conf", {"/etc/squid/bad list": ".bad.test\n"}.__getitem__))
+    files = {"/etc/squid/bad list": ".bad.test\n"}
+    on = f"configuration_includes_quoted_values on\n{text}"
+    ours = gate(read_squid(on, "squid.conf", files.__getitem__))
     assert [ours.passes(f"{name}:443") for name in ("a.bad.test", "good.test")] == [False, True]
+    assert gate(read_squid(text, "squid.conf", files.__getitem__)).passes("a.bad.test:443")  # in squid as well
 
 
 def test_a_filter_by_names_in_tls_is_told_with_what_to_do() -> None:

@@ -3,22 +3,29 @@
 import pytest
 
 from gateway.migrate.findings import Unreadable
-from gateway.migrate.sources.squid.lines import MAX_CHARACTERS, entries, read_lines, read_with_included
+from gateway.migrate.sources.squid.lines import MAX_CHARACTERS, entries, read_lines, read_with_included, with_quoting
 
 
 def test_comments_quotes_and_continued_lines() -> None:
     text = '# head\nacl a src 10.0.0.1 \\\n  10.0.0.2 # two\n\nacl b dstdomain "/etc/my list" x.test\n'
-    text += 'acl c src parameters("l 2") 10.0.0.1\n'
-    first, second, third = read_lines(text, "squid.conf")
+    first, second = read_lines(text, "squid.conf")
     assert (first.place, first.words) == ("squid.conf:2", ("acl", "a", "src", "10.0.0.1", "10.0.0.2"))
     assert (second.words[3], second.quoted) == ("/etc/my list", frozenset({3}))
-    assert (third.words[3:], third.quoted) == (("l 2", "10.0.0.1"), frozenset({3}))
 
 
 def test_a_quoted_word_is_a_file_with_an_entry_a_line() -> None:
     [line] = read_lines('acl b dstdomain "list" x.test\n', "squid.conf")
     found = list(entries(line, 3, {"list": "a.test\n# none\nb.test # two\n"}.__getitem__))
     assert found == [("list:1", "a.test"), ("list:3", "b.test"), ("squid.conf:1", "x.test")]
+
+
+def test_where_quoted_values_are_on_files_are_spelled_otherwise() -> None:
+    text = 'acl a dstdomain "list" parameters("l 2")\n'
+    on, off = "configuration_includes_quoted_values on\n", "configuration_includes_quoted_values off\n"
+    lines = list(with_quoting(read_lines(text + on + text + off + text, "squid.conf")))
+    told = [(line.words[3:], line.quoted) for line in lines if line.words[0] == "acl"]
+    usual = ("list", 'parameters("l 2")'), frozenset({3})
+    assert told == [usual, (("list", "l 2"), frozenset({4})), usual]
 
 
 def test_a_large_file_is_refused() -> None:
