@@ -42,7 +42,7 @@ def read_with_included(text: str, file: str, list_file: ListFile, find: Find, de
 
 
 def with_quoting(lines: Iterable[Line]) -> Iterator[Line]:
-    """The same lines. Behind one that turns quoted values on, quoted words are no files, and `parameters("...")` are."""
+    """The same lines. Behind one that turns quoted values on, quoted words are no files, but `parameters("...")` is."""
     on = False
     for line in lines:
         if line.words[0] == _QUOTING:
