@@ -116,6 +116,7 @@ def _read(sources: Sources, environ: Mapping[str, str]) -> Configuration:
     client_certificates = load_client_certificates(settings)
     check_inspectors(settings)
     policy = load_policy(settings)
+    certificates = certificate_expiries(materials, inspection, client_certificates)
     return Configuration(
         settings=settings,
         policy=policy,
@@ -124,10 +125,7 @@ def _read(sources: Sources, environ: Mapping[str, str]) -> Configuration:
         materials=materials,
         inspection=inspection,
         client_certificates=client_certificates,
-        expiries={
-            **dict(_certificate_expiries(materials, inspection, client_certificates)),
-            **dict(_rule_expiries(policy.policy.rules)),
-        },
+        expiries={**dict(certificates), **dict(_rule_expiries(policy.policy.rules))},
         files={**files, **policy.files},
     )
 
@@ -155,10 +153,10 @@ def _load_material(tls: TlsSettings) -> TlsMaterial:
     return material
 
 
-def _certificate_expiries(
+def certificate_expiries(
     materials: Materials, inspection: AuthorityMaterial | None, presented: Mapping[str, ClientCertificate]
 ) -> Iterator[tuple[str, float]]:
-    """By what each certificate is for."""
+    """By what each certificate is for, in Unix seconds."""
     chains = {f"listener {name}": material.cert for name, material in materials.items()}
     chains |= {f"client certificate {name}": certificate.cert for name, certificate in presented.items()}
     chains |= {} if inspection is None else {"authority": inspection.certificates}

@@ -22,9 +22,11 @@ async def watch(
     changed: Callable[[], Awaitable[bool | None]],
     look_every: float = POLL_SECONDS,
     retry_after: float = RETRY_SECONDS,
+    retry: Callable[[], Awaitable[bool | None]] | None = None,
 ) -> None:
     """Await `changed` after every change, for ever. `files` are those in force; if `changed` does not replace them, it
-    is called again only after another change, or after `retry_after` seconds if it answered True."""
+    is called again only after another change. If it answered True, `retry` (by default `changed`) is called after
+    `retry_after` seconds without a change, until that does not."""
     in_force = seen = files()
     clock, retry_at = asyncio.get_running_loop().time, inf
     while True:
@@ -34,7 +36,8 @@ async def watch(
             retry_at = inf
         now = await asyncio.to_thread(_stamps, in_force) if in_force else {}
         if now != seen or clock() >= retry_at:
-            retry_at = clock() + retry_after if await changed() else inf
+            follow = changed if now != seen else retry or changed
+            retry_at = clock() + retry_after if await follow() else inf
             seen = now
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from gateway.app.configuration import load_materials
+from gateway.app.configuration import certificate_expiries, load_materials
 from gateway.app.inspection.client_certificates import load_client_certificates
 from gateway.app.inspection.inspectors_in_force import check_inspectors
 from gateway.app.inspection.material import load_authority_material
@@ -32,7 +32,9 @@ _GATEWAY_KEYS = frozenset(keys_of(GatewaySettings)) - frozenset(keys_of(PolicyFi
 _POLICY_KEYS = frozenset(keys_of(PolicyFile)) - frozenset(keys_of(GatewaySettings))
 
 _EXPIRES_SOON = 14 * DAY
-"""From so many seconds before a rule expires on there is a warning."""
+"""From so many seconds before a rule or the authority expires on there is a warning."""
+_RENEWAL_OVERDUE = 3 * DAY
+"""The same for other certificates, which machines renew, some of them often."""
 
 _LOADERS: Sequence[Callable[[GatewaySettings], object]] = (
     load_users,
@@ -89,7 +91,8 @@ def _check_gateway(file: Path | None) -> bool:
         loaded = load_policy(settings)
     except ConfigErrors as refusal:
         return _refuse(name, (*problems, *refusal.problems))
-    return _refuse(name, problems) if problems else _accept(name, loaded)
+    expiring = _certificate_warnings(settings, time.time())
+    return _refuse(name, problems) if problems else _accept(name, loaded, list(expiring))
 
 
 def _check_policy(path: Path, config: Path | None) -> bool:
@@ -99,8 +102,8 @@ def _check_policy(path: Path, config: Path | None) -> bool:
         return _refuse(str(path), refusal.problems)
 
 
-def _accept(name: str, loaded: LoadedPolicy) -> bool:
-    warnings = [*loaded.warnings, *_expiries(loaded.policy.rules, time.time())]
+def _accept(name: str, loaded: LoadedPolicy, others: Sequence[str] = ()) -> bool:
+    warnings = [*loaded.warnings, *_expiries(loaded.policy.rules, time.time()), *others]
     for warning in warnings:
         say(complaints(), f"warning: {warning}", "yellow")
     for note in loaded.notes:
@@ -121,6 +124,15 @@ def _expiries(rules: Sequence[Rule], now: float) -> Iterator[str]:
         soon = f"expires soon: {day} is its last day"
         what = f"has expired ({day}): remove it, or give it a later day" if rule.expires <= now else soon
         yield f"{rule.ref.file}:{rule.ref.line}: rule {rule.name} {what}"
+
+
+def _certificate_warnings(settings: GatewaySettings, now: float) -> Iterator[str]:
+    materials, authority = load_materials(settings), load_authority_material(settings)
+    for what, expiry in certificate_expiries(materials, authority, load_client_certificates(settings)):
+        if expiry <= now:
+            yield f"{what}: its certificate has expired"
+        elif expiry <= now + (_EXPIRES_SOON if what == "authority" else _RENEWAL_OVERDUE):
+            yield f"{what}: its certificate ends soon, at {time.strftime('%Y-%m-%d %H:%M', time.gmtime(expiry))} UTC"
 
 
 def _refuse(name: str, problems: Sequence[ConfigError]) -> bool:

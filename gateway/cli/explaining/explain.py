@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from gateway.app.generation.own_addresses import own_addresses
-from gateway.cli.console import answers, complaints, last_day, say
+from gateway.cli.console import answers, complaints, last_day, plain, say
 from gateway.cli.explaining.cures import EXPIRED, cure_for, near_misses, proposed_rule
 from gateway.cli.explaining.question import parse_client, parse_question, parse_request
 from gateway.model.addresses import Address
@@ -165,8 +165,11 @@ def _lines(answer: _Answer, policy: Policy) -> Iterator[tuple[str, str]]:
     yield from _permit_lines(decision, answer.refusal) if isinstance(decision, Permit) else _deny_lines(decision)
     yield "client", show_client(answer.client)
     yield "groups", ", ".join(decision.groups) or "none"
-    if (expiry := _expiry_of(decision, policy)) is not None:
-        yield "expires", f"{last_day(expiry)} is the rule's last day (UTC)"
+    rule = next((rule for rule in policy.rules if rule.ref == decision.rule), None)
+    if rule is not None and rule.expires is not None:
+        yield "expires", f"{last_day(rule.expires)} is the rule's last day (UTC)"
+    if rule is not None and rule.note is not None:
+        yield "note", _on_one_line(rule.note)
     if answer.request is not None:
         yield "request", _words_for_request(answer.request, answer.request_passes)
 
@@ -188,8 +191,8 @@ def _permit_lines(permit: Permit, refusal: AddressRefusal | None) -> Iterator[tu
         yield "addresses", "each is screened before it is dialled"
 
 
-def _expiry_of(decision: Permit | Deny, policy: Policy) -> float | None:
-    return next((rule.expires for rule in policy.rules if rule.ref == decision.rule), None)
+def _on_one_line(note: str) -> str:
+    return plain(" ".join(note.split()))
 
 
 def _deny_lines(denial: Deny) -> Iterator[tuple[str, str]]:
@@ -208,9 +211,10 @@ def _print_near_misses(console: Console, denial: Deny, intent: Intent, rules: Ru
     if denial.reason not in (Reason.NO_RULE, Reason.IN_CLUSTER_NAME):
         return None
     near = list(near_misses(rules.policy.rules, intent.authority, frozenset(denial.groups), now))
-    for ref, why_not in near:
-        say(console, f"  {'nearly':<9} {ref}: {why_not}")
-    return next((ref for ref, why_not in near if why_not == EXPIRED), None)
+    for rule, why_not in near:
+        note = "" if rule.note is None else f" ({_on_one_line(rule.note)})"
+        say(console, f"  {'nearly':<9} {rule.ref}: {why_not}{note}")
+    return next((rule.ref for rule, why_not in near if why_not == EXPIRED), None)
 
 
 def _print_cure(

@@ -80,6 +80,7 @@ class OtlpExport:
         self._changed = threading.Condition()
         self._closing = False
         self._next_warning_at = float("-inf")
+        self._refused: set[str] = set()
         for signal, exporter in exporters._asdict().items():
             for outcome in (SENT, NO_ROOM, REFUSED) if exporter is not None else ():
                 counters.deliver(signal, outcome, 0)
@@ -204,6 +205,10 @@ class OtlpExport:
             _logger.exception("OTLP: %d %s could not be exported", count, signal)
             accepted = False
         self._counters.deliver(signal, SENT if accepted else REFUSED, count)
+        if accepted and signal in self._refused:
+            self._refused.discard(signal)
+            _logger.info("OTLP: the collector accepts %s again", signal)
         if not accepted and time.monotonic() >= self._next_warning_at:
             self._next_warning_at = time.monotonic() + WARNING_SECONDS
+            self._refused.add(signal)
             _logger.warning("OTLP: the collector does not accept %s: they are dropped and counted", signal)
