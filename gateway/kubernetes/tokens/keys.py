@@ -124,7 +124,7 @@ class KeyRing:
             self._complain(error)
         else:
             if self._failure:
-                _logger.info("the keys of the token issuer can be had again")
+                _logger.info("the keys of the token issuer are fetched again")
             self._failure, self._fetched_at = "", self._now()
             self._next_at = self._now() + REFRESH_PAUSE
             self._replace(keys)
