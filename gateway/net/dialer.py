@@ -22,6 +22,7 @@ from gateway.model.record import Dialled
 from gateway.model.roles import Breakers, Clock, Deadlines, Upstream
 from gateway.net.addresses.source import open_from
 from gateway.net.dns.cache import Resolution
+from gateway.net.kernel.descriptors import Descriptors
 from gateway.net.race import interleave, race
 from gateway.net.stream import Stream
 from gateway.wire.proxy_protocol import build_proxy_header
@@ -61,6 +62,7 @@ class TcpDialer:
         deadlines: Deadlines,
         stagger: float = STAGGER_SECONDS,
         breakers: Breakers | None = None,
+        descriptors: Descriptors | None = None,
     ) -> None:
         self._resolve = resolve
         self._make_stream = make_stream
@@ -68,6 +70,7 @@ class TcpDialer:
         self._deadlines = deadlines
         self._stagger = stagger
         self._breakers = breakers
+        self._descriptors = descriptors or Descriptors()
 
     async def dial(self, permit: Permit) -> Upstream[Stream]:
         """As `roles.Dialer.dial`. Raises `InternalError` when descriptors ran out."""
@@ -95,7 +98,10 @@ class TcpDialer:
             connect = partial(self._connect_watched, self._breakers, permit)
         if len(candidates) == 1:
             return candidates[0], await connect(candidates[0])
-        return await race(interleave(candidates), connect, self._stagger)
+        stagger = self._stagger
+        if self._descriptors.are_scarce():
+            stagger = 2 * permit.terms.timeouts.connect  # never: one address after the other has failed
+        return await race(interleave(candidates), connect, stagger)
 
     async def _connect_watched(self, breakers: Breakers, permit: Permit, address: Address) -> Stream:
         """Unless the rule's breaker is open for this address."""
@@ -120,6 +126,8 @@ class TcpDialer:
 
     async def _connect(self, port: int, source: Source | None, address: Address) -> Stream:
         """A literal as host: the loop looks nothing up. Cancelled, the loop closes what it opened."""
+        if self._descriptors.are_short():
+            raise InternalError(Reason.DESCRIPTORS_EXHAUSTED, f"{address}: the last ones are kept back")
         if source is not None:
             return await self._connect_from(source, address, port)
         loop = asyncio.get_running_loop()

@@ -67,7 +67,7 @@ class Connections:
         draft = Draft(f"{random.getrandbits(64):016x}", listener, peer, clock.monotonic(), clock.time())
         if listener in self._transparent:
             draft.original = original_destination(stream.transport.get_extra_info("socket")) or NOBODY
-        refusal = self._admission.refusal(peer[0], stream.fileno)
+        refusal = self._admission.refusal(peer[0])
         if refusal is not None:
             self._turn_away(refusal, stream, draft)
             return

@@ -11,6 +11,7 @@ import pytest
 from gateway.app.live.admission import Admission, Ceiling
 from gateway.app.live.connections import Connections
 from gateway.model.reasons import Reason
+from gateway.net.kernel.descriptors import Descriptors
 from gateway.serve.services import Services
 from tests.helpers.streams import receive_all, send, stream_and_peer
 from tests.helpers.walk import LOOPBACK, FakeDialer, KeepingRecorder, StuckDialer, build_services
@@ -26,7 +27,7 @@ class Bed:
     def __init__(self, services: Services, recorder: KeepingRecorder) -> None:
         self.services = services
         self.recorder = recorder
-        self.admission = Admission(Ceiling(1000, 1000), 100_000, lambda: False, time.monotonic)
+        self.admission = Admission(Ceiling(1000, 1000), Descriptors(), lambda: False, time.monotonic)
         self.connections = Connections(asyncio.get_running_loop(), services, self.admission)
         self.clients: list[socket.socket] = []
 
