@@ -63,21 +63,23 @@ class Admission:
         self._is_short = False
         self._look_again_at = float("-inf")
 
-    def refusal(self, client: Address) -> Reason | None:
-        """Why the next connection of `client` is not admitted; None: it is."""
+    def admit(self, client: Address) -> Reason | None:
+        """Let one more connection of `client` in, or say why not."""
+        held = self._by_client.get(client, 0)
         if self._inside >= self.ceiling.tunnels:
             self._refused += 1
             return Reason.TOO_MANY_TUNNELS
-        if self._by_client.get(client, 0) >= self.ceiling.per_client:
+        if held >= self.ceiling.per_client:
             return self._too_many_of(client)
         if self.descriptors.are_short():
             return Reason.DESCRIPTORS_EXHAUSTED
-        return Reason.MEMORY_EXHAUSTED if self._memory_is_short() else None
-
-    def enter(self, client: Address) -> None:
-        """One connection more."""
+        if self._monotonic() >= self._look_again_at:
+            self._look_at_memory()
+        if self._is_short:
+            return Reason.MEMORY_EXHAUSTED
         self._inside += 1
-        self._by_client[client] = self._by_client.get(client, 0) + 1
+        self._by_client[client] = held + 1
+        return None
 
     def leave(self, client: Address) -> None:
         """One less."""
@@ -92,8 +94,9 @@ class Admission:
         """Count a connection of `sender` as one of `client`, whom it named. Returns why not, if that client has too
         many."""
         self.leave(sender)
-        self.enter(client)
-        return self._too_many_of(client) if self._by_client[client] > self.ceiling.per_client else None
+        self._inside += 1
+        held = self._by_client[client] = self._by_client.get(client, 0) + 1
+        return self._too_many_of(client) if held > self.ceiling.per_client else None
 
     def total(self) -> Held:
         """Of all clients."""
@@ -110,9 +113,6 @@ class Admission:
         self._refused_of[client] = self._refused_of.get(client, 0) + 1
         return Reason.TOO_MANY_TUNNELS_OF_CLIENT
 
-    def _memory_is_short(self) -> bool:
-        now = self._monotonic()
-        if now >= self._look_again_at:
-            self._is_short = self.memory_is_short()
-            self._look_again_at = now + MEMORY_LOOK_SECONDS
-        return self._is_short
+    def _look_at_memory(self) -> None:
+        self._is_short = self.memory_is_short()
+        self._look_again_at = self._monotonic() + MEMORY_LOOK_SECONDS

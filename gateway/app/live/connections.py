@@ -67,11 +67,10 @@ class Connections:
         draft = Draft(f"{random.getrandbits(64):016x}", listener, peer, clock.monotonic(), clock.time())
         if listener in self._transparent:
             draft.original = original_destination(stream.transport.get_extra_info("socket")) or NOBODY
-        refusal = self._admission.refusal(peer[0])
+        refusal = self._admission.admit(peer[0])
         if refusal is not None:
             self._turn_away(refusal, stream, draft)
             return
-        self._admission.enter(peer[0])
         task = self._loop.create_task(serve_connection(stream, draft, self._services))
         self._live[task] = draft
         task.add_done_callback(self._ended)

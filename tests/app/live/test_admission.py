@@ -45,65 +45,63 @@ def test_stated_bounds_count_as_they_are() -> None:
 def test_the_last_that_fits_in_is_let_in_and_whoever_leaves_makes_room() -> None:
     doorman, _ = admission(tunnels=2)
     for client in (ONE, OTHER):
-        assert doorman.refusal(client) is None
-        doorman.enter(client)
-    assert doorman.refusal(ONE) is Reason.TOO_MANY_TUNNELS
+        assert doorman.admit(client) is None
+    assert doorman.admit(ONE) is Reason.TOO_MANY_TUNNELS
     doorman.leave(OTHER)
-    assert doorman.refusal(ONE) is None
+    assert doorman.admit(ONE) is None
 
 
 def test_a_connection_counts_for_whom_its_sender_named() -> None:
     doorman, _ = admission(per_client=1)
     for reason in (None, Reason.TOO_MANY_TUNNELS_OF_CLIENT):
-        assert doorman.refusal(ONE) is None
-        doorman.enter(ONE)
+        assert doorman.admit(ONE) is None
         assert doorman.readmit(ONE, OTHER) is reason
     doorman.leave(OTHER)
-    assert doorman.refusal(OTHER) is Reason.TOO_MANY_TUNNELS_OF_CLIENT
+    assert doorman.admit(OTHER) is Reason.TOO_MANY_TUNNELS_OF_CLIENT
     doorman.leave(OTHER)
-    assert doorman.refusal(OTHER) is None
+    assert doorman.admit(OTHER) is None
 
 
 def test_one_client_does_not_take_the_room_of_another() -> None:
     doorman, _ = admission(per_client=2)
-    doorman.enter(ONE)
-    doorman.enter(ONE)
-    assert doorman.refusal(ONE) is Reason.TOO_MANY_TUNNELS_OF_CLIENT
-    assert doorman.refusal(OTHER) is None
+    assert doorman.admit(ONE) is None
+    assert doorman.admit(ONE) is None
+    assert doorman.admit(ONE) is Reason.TOO_MANY_TUNNELS_OF_CLIENT
+    assert doorman.admit(OTHER) is None
     doorman.leave(ONE)
-    assert doorman.refusal(ONE) is None
+    assert doorman.admit(ONE) is None
 
 
 def test_nobody_is_let_in_when_only_the_descriptors_that_are_kept_back_are_left() -> None:
     for taken, reason in ((874, None), (875, Reason.DESCRIPTORS_EXHAUSTED)):
         doorman, _ = admission(taken=taken)
-        assert doorman.refusal(ONE) is reason
+        assert doorman.admit(ONE) is reason
 
 
 def test_it_is_known_who_has_most_and_how_many_were_refused_beside_them() -> None:
     doorman, _ = admission(tunnels=4, per_client=2)
     for client in (ONE, OTHER, OTHER):
-        doorman.enter(client)
-    assert doorman.refusal(OTHER) is doorman.refusal(OTHER) is Reason.TOO_MANY_TUNNELS_OF_CLIENT
+        assert doorman.admit(client) is None
+    assert doorman.admit(OTHER) is doorman.admit(OTHER) is Reason.TOO_MANY_TUNNELS_OF_CLIENT
     assert doorman.total() == Held(3, 0)
     assert doorman.fullest(9) == [(OTHER, Held(2, 2)), (ONE, Held(1, 0))]
     assert doorman.fullest(1) == [(OTHER, Held(2, 2))]
-    doorman.enter(ONE)
-    assert doorman.refusal(Address(4, 3)) is Reason.TOO_MANY_TUNNELS
+    assert doorman.admit(ONE) is None
+    assert doorman.admit(Address(4, 3)) is Reason.TOO_MANY_TUNNELS
     assert doorman.total() == Held(4, 1)
     for _ in range(2):
         doorman.leave(OTHER)
-    assert doorman.refusal(ONE) is Reason.TOO_MANY_TUNNELS_OF_CLIENT
-    doorman.enter(OTHER)
+    assert doorman.admit(ONE) is Reason.TOO_MANY_TUNNELS_OF_CLIENT
+    assert doorman.admit(OTHER) is None
     assert doorman.fullest(9) == [(ONE, Held(2, 1)), (OTHER, Held(1, 0))]  # who was gone is forgotten
 
 
 def test_memory_is_looked_at_once_a_second_at_most() -> None:
     doorman, memory = admission()
     for _ in range(5):
-        assert doorman.refusal(ONE) is None
+        assert doorman.admit(ONE) is None
     memory.short = True
-    assert doorman.refusal(ONE) is None
+    assert doorman.admit(ONE) is None
     memory.now += MEMORY_LOOK_SECONDS
-    assert doorman.refusal(ONE) is Reason.MEMORY_EXHAUSTED
+    assert doorman.admit(ONE) is Reason.MEMORY_EXHAUSTED
     assert memory.looks == 2

@@ -41,8 +41,8 @@ def test_bounds_are_shown_like_limits_in_total_and_of_those_who_hold_most() -> N
     doorman = Admission(Ceiling(100, 40), Descriptors(), lambda: False, time.monotonic)
     for number in range(FULLEST + 1):
         for _ in range(1 if number else 40):
-            doorman.enter(Address(4, number))
-    assert doorman.refusal(Address(4, 0)) is Reason.TOO_MANY_TUNNELS_OF_CLIENT
+            assert doorman.admit(Address(4, number)) is None
+    assert doorman.admit(Address(4, 0)) is Reason.TOO_MANY_TUNNELS_OF_CLIENT
     total, fullest, *others = list_bounds(doorman)
     assert (total.limit, total.key, total.rate, total.left, total.used) == ("bounds.tunnels", (), 100, 40, 0.6)
     assert (fullest.limit, fullest.key) == ("bounds.tunnels_per_client", ("0.0.0.0",))
