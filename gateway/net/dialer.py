@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from gateway.model.addresses import Address
+from gateway.model.authority import Host
 from gateway.model.decision import AddressRefusal, Deny, Permit, Source
 from gateway.model.errors import GatewayError, InternalError, Refused, UpstreamError
 from gateway.model.limits.limit import Retry
@@ -80,6 +81,8 @@ class TcpDialer:
         if isinstance(host, Address):
             candidates, refused = _screen(permit, (host,))
         else:
+            if self._descriptors.are_short():  # questions take some as well
+                raise _kept_back(host)
             asked_at = self._clock.monotonic()
             resolved = (await self._resolve(host, timeouts.dns)).addresses
             resolve_seconds = self._clock.monotonic() - asked_at
@@ -127,7 +130,7 @@ class TcpDialer:
     async def _connect(self, port: int, source: Source | None, address: Address) -> Stream:
         """A literal as host: the loop looks nothing up. Cancelled, the loop closes what it opened."""
         if self._descriptors.are_short():
-            raise InternalError(Reason.DESCRIPTORS_EXHAUSTED, f"{address}: the last ones are kept back")
+            raise _kept_back(address)
         if source is not None:
             return await self._connect_from(source, address, port)
         loop = asyncio.get_running_loop()
@@ -200,6 +203,10 @@ def _refusal(permit: Permit, refused: Sequence[AddressRefusal]) -> GatewayError:
     return Refused(
         Deny(Reason.ADDRESS_REFUSED, permit.generation, permit.rule, permit.groups, also, detail, tuple(refused))
     )
+
+
+def _kept_back(host: Host) -> InternalError:
+    return InternalError(Reason.DESCRIPTORS_EXHAUSTED, f"{host}: the last ones are kept back")
 
 
 def _too_late(permit: Permit) -> UpstreamError:

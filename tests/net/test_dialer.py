@@ -300,11 +300,12 @@ async def test_running_out_of_descriptors_is_our_own_fault_and_says_so() -> None
     assert caught.value.reason is Reason.DESCRIPTORS_EXHAUSTED
 
 
-async def test_the_last_descriptors_are_not_dialled_with() -> None:
+@pytest.mark.parametrize("host", [LOOPBACK, X])
+async def test_with_the_last_descriptors_nothing_is_asked_or_dialled(dns: DnsServer, host: Host) -> None:
     async with Origin().listening(LOOPBACK) as origin:
         with pytest.raises(InternalError) as caught:
-            await build_dialer(descriptors=Descriptors(100, lambda: 88)).dial(permit_for(LOOPBACK, origin.port))
-        assert origin.accepted == []
+            await build_dialer(dns, descriptors=Descriptors(100, lambda: 88)).dial(permit_for(host, origin.port))
+        assert origin.accepted == dns.queries == []
 
     assert caught.value.reason is Reason.DESCRIPTORS_EXHAUSTED
 

@@ -33,7 +33,7 @@ class Descriptors:
     def __init__(self, limit: int | None = None, look: Callable[[], int] = lowest_free) -> None:
         self.limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if limit is None else limit
         self._look = look
-        self._for_traffic = self.limit - min(KEPT_BACK, self.limit // 8)
+        self.kept_back = min(KEPT_BACK, self.limit // 8)
         self._taken = 0
         self._asked = LOOK_EVERY
 
@@ -42,7 +42,7 @@ class Descriptors:
         self._asked += 1
         if self._asked > LOOK_EVERY:
             self._look_now()
-        return self._taken >= self._for_traffic
+        return self._taken >= self.limit - self.kept_back
 
     def are_scarce(self) -> bool:
         """Less than a quarter is left: what a connection can do without is not taken."""

@@ -148,12 +148,10 @@ async def test_whoever_does_not_fit_in_is_told_so_and_recorded_without_having_sa
         await it.connections.drain(LONG)
 
 
-async def test_when_too_many_are_being_told_further_ones_are_reset_and_recorded(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("gateway.app.live.connections.TURNED_AWAY", 0)
+async def test_when_too_many_are_being_told_further_ones_are_reset_and_recorded() -> None:
     async with bed() as it:
-        it.admission.ceiling = Ceiling(0, 1000)
+        nobody = Admission(Ceiling(0, 1000), Descriptors(8), lambda: False, time.monotonic)  # of them one is kept back
+        it.connections = Connections(asyncio.get_running_loop(), it.services, nobody)
         client = await it.connect()
         with pytest.raises(ConnectionResetError):
             await receive_all(client)
