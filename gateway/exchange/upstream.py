@@ -126,9 +126,7 @@ class Pool:
     receives something unasked, or waits too long; and after a time also while it is in use, so that a changed DNS
     answer takes effect."""
 
-    def __init__(
-        self, deadlines: Deadlines, monotonic: Callable[[], float], at_most: int = IDLE_AT_MOST
-    ) -> None:
+    def __init__(self, deadlines: Deadlines, monotonic: Callable[[], float], at_most: int = IDLE_AT_MOST) -> None:
         self._deadlines = deadlines
         self._monotonic = monotonic
         self._at_most = at_most

@@ -20,7 +20,6 @@ from gateway.net.stream import Stream
 from gateway.policy.plan import REPORT_ONLY, Rules
 from gateway.serve.services import Services
 
-
 CAPTURED_IDLE = 4
 """Connections that a captured one keeps to destinations; for one client the half of it, as `Pool` shares it out."""
 

@@ -109,14 +109,13 @@ async def test_one_bulky_tunnel_does_not_starve_another() -> None:
         await drain
 
 
-async def test_a_quarter_of_the_descriptors_stays_free() -> None:
-    for taken, spliced_directions in ((76, 0), (75, 1)):
-        splices = Splices(bulk=EAGER, large=1, descriptors=Descriptors(100, lambda: taken))
-        async with open_tunnel(splices) as tunnel:
-            await send(tunnel.client, NOISE[:EAGER])
-            assert await receive_exactly(tunnel.origin, EAGER) == NOISE[:EAGER]
-            await asyncio.sleep(0)
-            assert splices.open == spliced_directions
+@pytest.mark.parametrize(("taken", "directions"), [(75, 1), (76, 0)])
+async def test_a_quarter_of_the_descriptors_stays_free(taken: int, directions: int) -> None:
+    async with open_tunnel(Splices(bulk=EAGER, large=1, descriptors=Descriptors(100, lambda: taken))) as tunnel:
+        await send(tunnel.client, NOISE[:EAGER])
+        assert await receive_exactly(tunnel.origin, EAGER) == NOISE[:EAGER]
+        await asyncio.sleep(0)
+        assert tunnel.splices.open == directions
 
 
 async def test_no_descriptor_is_taken_where_splicing_is_not_possible() -> None:
