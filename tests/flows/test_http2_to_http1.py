@@ -22,7 +22,7 @@ from tests.helpers.raw_client import status_of
 from tests.helpers.requirements import require
 from tests.helpers.tls_origin import Issuer, TlsOrigin
 
-DESCRIPTORS = 96
+DESCRIPTORS = 128
 GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
@@ -196,7 +196,7 @@ def test_tunnels_with_many_connections_leave_descriptors_to_everybody_else(tmp_p
         origin = stack.enter_context(TlsOrigin(answers=ANSWERS, context=issuer.context(HOST)))
         bed = stack.enter_context(inspecting(tmp_path, origin, issuer, time.time(), rules, prefix=few, bounds=bounds))
         statuses = Counter[str]()
-        for _ in range(1 + DESCRIPTORS // CONNECTIONS):
+        for _ in range(DESCRIPTORS // CONNECTIONS - 1):
             client = Http2Client(stack.enter_context(bed.client(HOST, "h2")))
             for stream in range(1, 2 * CONNECTIONS, 2):
                 client.get(stream, _authority(bed), "/endless")
