@@ -7,6 +7,7 @@ here alone. The table in docs/operations.md lists every metric.
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Protocol
 
 import psutil
@@ -22,6 +23,7 @@ from gateway.telemetry.limits import LimitReadings, of_limits
 from gateway.telemetry.questions import DnsReadings, of_dns
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+_BUILD: Point = ((version("egress-gateway"),), 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,7 @@ def _of_work(tally: Tally) -> Iterator[Family]:
 
 
 def _of_crew(tally: Tally) -> Iterator[Family]:
+    yield gauge("egress.build_info", "", "Always 1, with the version as a label.", [_BUILD], ("version",))
     text, unit = "Connections lost with a worker.", "{connection}"
     yield counter("egress.connections.lost", unit, text, tally.connections_lost)
     yield gauge("egress.workers", "{process}", "Serving processes.", len(tally.workers))

@@ -1,5 +1,7 @@
 """The exposition, read by Prometheus' own parser."""
 
+from importlib.metadata import version
+
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.model.decision import RuleRef
@@ -48,6 +50,7 @@ def test_every_number_has_its_name() -> None:
         ("egress_connections_accepted_total", labels()): 8,
         ("egress_connections_open", labels()): 5,
         ("egress_connections_lost_total", labels()): 4,
+        ("egress_build_info", labels(version=version("egress-gateway"))): 1,
         ("egress_workers", labels()): 2,
         ("egress_workers_lost_total", labels()): 12,
         ("egress_tunnels_open", labels()): 3,
