@@ -15,6 +15,7 @@ from gateway.model.errors import ConfigError
 from gateway.model.reasons import Reason
 from gateway.model.roles import Limiter
 from gateway.net.dialer import TcpDialer
+from gateway.net.kernel.descriptors import Descriptors
 from gateway.net.splice import Splices
 from gateway.net.stream import Stream
 from gateway.policy.plan import Rules
@@ -129,13 +130,14 @@ def build_services(
     inspection_plan: Callable[[], InspectionPlan | None],
     limiter: Limiter,
     recorder: Recorder,
+    descriptors: Descriptors,
 ) -> tuple[Services, ResolverInForce]:
     """What every connection works with, and its resolver, whose readings become metrics."""
     clock, deadlines = SystemClock(), DeadlineWheel(loop)
     resolver = ResolverInForce(resolver_plan, deadlines, QuestionCounters())
     name = settings.telemetry.name or socket.gethostname()
-    breakers, splices = Breakers(clock.monotonic), Splices()
-    dialer = TcpDialer(resolver.resolve, Stream, clock, deadlines, breakers=breakers)
+    breakers, splices = Breakers(clock.monotonic), Splices(descriptors=descriptors)
+    dialer = TcpDialer(resolver.resolve, Stream, clock, deadlines, breakers=breakers, descriptors=descriptors)
 
     otlp = settings.telemetry.otlp
     traces = otlp is not None and "traces" in otlp.signals
@@ -148,6 +150,7 @@ def build_services(
         splices=splices,
         name=name,
         bounds=HttpBounds(settings.bounds.head),
+        descriptors=descriptors,
         breakers=breakers,
         traces=traces,
     )

@@ -5,7 +5,6 @@ force, and cannot fail. So a reload stays all or nothing.
 """
 
 import asyncio
-import resource
 import socket
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from typing import Protocol
 from gateway.app.build import asks_for_packets, build_logs
 from gateway.app.live.admission import Admission, ceiling_of
 from gateway.app.live.memory import Memory
+from gateway.net.kernel.descriptors import Descriptors
 from gateway.serve.services import Bounds, Services
 from gateway.settings.gateway import BoundSettings, GatewaySettings
 from gateway.telemetry.ledger import Ledger
@@ -46,7 +46,7 @@ class WalkFollower:
             self._services.bounds = Bounds(settings.bounds.head, settings.bounds.client_hello)
             self._services.counts_packets = any(map(asks_for_packets, settings.telemetry.access_log))
             self._services.proxy_name = settings.telemetry.name or socket.gethostname()
-            self._admission.ceiling = ceiling_of(settings.bounds, self._admission.descriptors)
+            self._admission.ceiling = ceiling_of(settings.bounds, self._admission.descriptors.limit)
             self._admission.memory_is_short = _memory(settings.bounds).is_short
 
         return commit
@@ -78,10 +78,9 @@ class LogFollower:
         return commit
 
 
-def build_admission(settings: GatewaySettings) -> Admission:
-    """For the process's current descriptor limit."""
-    descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    ceiling = ceiling_of(settings.bounds, descriptors)
+def build_admission(settings: GatewaySettings, descriptors: Descriptors) -> Admission:
+    """As gateway.yaml bounds it."""
+    ceiling = ceiling_of(settings.bounds, descriptors.limit)
     return Admission(ceiling, descriptors, _memory(settings.bounds).is_short, time.monotonic)
 
 

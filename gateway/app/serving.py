@@ -13,14 +13,15 @@ from gateway.app.followers import LogFollower, WalkFollower, build_admission
 from gateway.app.generation.in_force import InForce
 from gateway.app.inspection.inspectors_in_force import InspectorsInForce
 from gateway.app.live.connections import Connections
-from gateway.app.live.limiting import Limiting, Seat
-from gateway.app.live.listing import close_tunnel, list_tunnels
+from gateway.app.live.limiting import Limiting, Seat, merged_fills
+from gateway.app.live.listing import close_tunnel, list_bounds, list_tunnels
 from gateway.app.live.reevaluation import Reevaluation
 from gateway.app.live.secrets import SecretsInForce
 from gateway.app.live.snapshot import Snapshot
 from gateway.app.resolving import ResolverPlan
 from gateway.app.sockets import NamedSockets, transparent_listeners
 from gateway.app.watch import watch
+from gateway.net.kernel.descriptors import Descriptors
 from gateway.net.listener import Listener
 from gateway.settings.gateway import GatewaySettings
 from gateway.telemetry.counters import Counters
@@ -55,7 +56,8 @@ class Serving:
         export = build_export(settings, counters, self._families)
         flows = FlowOutlet(pass_on, counters)
         self.recorder = build_recorder(loop, settings, counters, ledger, flows, export)
-        admission = build_admission(settings)
+        descriptors = Descriptors()
+        admission = self._admission = build_admission(settings, descriptors)
         before_the_first = ResolverPlan(settings.resolver)
         services, self._resolver = build_services(
             loop,
@@ -68,6 +70,7 @@ class Serving:
             inspection_plan=lambda: in_force.inspection,
             limiter=self._limiting.limiter,
             recorder=self.recorder,
+            descriptors=descriptors,
         )
         self.connections = Connections(loop, services, admission, ledger, transparent_listeners(settings))
         self._secrets = services.exchanges.secrets = SecretsInForce()
@@ -121,8 +124,8 @@ class Serving:
         return await list_tunnels(self.connections.drafts, time.monotonic())
 
     def fills(self) -> Sequence[LimitFill]:
-        """How full limits are, as far as this process used them."""
-        return self._limiting.fills()
+        """How full limits and bounds are, as far as this process used them."""
+        return merged_fills([*self._limiting.fills(), *list_bounds(self._admission)])
 
     def close_tunnel(self, connection_id: str) -> bool:
         """End one; False if there is none with that id."""

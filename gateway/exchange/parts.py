@@ -11,6 +11,7 @@ from gateway.model.inspection.secret import Secret
 from gateway.model.inspection.watching import Watch, Watchers
 from gateway.model.reasons import Reason
 from gateway.model.roles import Breakers, Clock, Deadlines, Dialer, Recorder, SecretStore
+from gateway.net.kernel.descriptors import Descriptors
 from gateway.net.splice import Splices
 from gateway.net.stream import Stream
 from gateway.wire.http.codec import DEFAULT_BOUNDS, Bounds, Codec
@@ -50,6 +51,7 @@ class Parts:
     splices: Splices
     name: str
     bounds: Bounds = DEFAULT_BOUNDS
+    descriptors: Descriptors = field(default_factory=Descriptors)
     secrets: SecretStore = _NOTHING_KEPT
     breakers: Breakers | None = None
     watchers: Watchers = _NOBODY_LOOKS

@@ -122,12 +122,14 @@ def pool_key(client: Client, permit: Permit, peer: tuple[Address, int]) -> PoolK
 
 
 class Pool:
-    """Idle connections, the one used last first. Its maker closes it. Each is dropped when it ends, receives something
-    unasked, or waits too long; and after a time also while it is in use, so that a changed DNS answer takes effect."""
+    """Idle connections, the one used last first, `at_most` so many. Its maker closes it. Each is dropped when it ends,
+    receives something unasked, or waits too long; and after a time also while it is in use, so that a changed DNS
+    answer takes effect."""
 
-    def __init__(self, deadlines: Deadlines, monotonic: Callable[[], float]) -> None:
+    def __init__(self, deadlines: Deadlines, monotonic: Callable[[], float], at_most: int = IDLE_AT_MOST) -> None:
         self._deadlines = deadlines
         self._monotonic = monotonic
+        self._at_most = at_most
         self._idle: dict[PoolKey, list[UpstreamConnection]] = {}
         self._count = 0
         self._of_client: dict[Address, int] = {}
@@ -194,7 +196,7 @@ class Pool:
         client, _ = key
         of_client = self._of_client.get(client, 0)
         too_old = now - connection.dialled_at > LONGEST_USE
-        if too_old or of_client >= IDLE_AT_MOST - self._count or len(waiting) >= IDLE_FOR_ONE_KEY:
+        if too_old or of_client >= self._at_most - self._count or len(waiting) >= IDLE_FOR_ONE_KEY:
             if not waiting:
                 del self._idle[key]
             connection.close()

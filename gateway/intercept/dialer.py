@@ -14,6 +14,7 @@ from gateway.model.errors import InternalError, UpstreamError
 from gateway.model.reasons import Reason
 from gateway.model.roles import Deadlines, Dialer, Upstream
 from gateway.net.dialer import introduce
+from gateway.net.kernel.descriptors import Descriptors
 from gateway.net.stream import Stream
 from gateway.net.tls.contexts import ClientCertificate
 from gateway.net.tls.transport import Resumption
@@ -36,6 +37,7 @@ class VerifyingDialer:
         trust: Trust,
         sessions: Sessions,
         deadlines: Deadlines,
+        descriptors: Descriptors,
         client: tuple[Address, int],
         name: Host,
         is_permitted: bool,
@@ -46,6 +48,7 @@ class VerifyingDialer:
         self._trust = trust
         self._sessions = sessions
         self._deadlines = deadlines
+        self._descriptors = descriptors
         self._client = client
         self._name = name
         self.is_permitted = is_permitted
@@ -56,13 +59,16 @@ class VerifyingDialer:
 
     async def dial(self, permit: Permit) -> Upstream[Stream]:
         """As `roles.Dialer.dial`. Raises `UpstreamError` also for a destination that cannot be verified, and
-        `InternalError` for one connection too many."""
+        `InternalError` for one connection too many: beside another one it needs plenty of descriptors to be left."""
         if self.owed is not None:
             owed, self.owed = self.owed, None
             raise owed
         self._open = [each for each in self._open if not (each.is_lost or each.transport.is_closing())]
-        if self._dialling + len(self._open) >= CONNECTIONS:
+        others = self._dialling + len(self._open)
+        if others >= CONNECTIONS:
             raise InternalError(Reason.TOO_MANY_TUNNELS_OF_CLIENT, f"{CONNECTIONS} connections for one tunnel")
+        if others and self._descriptors.are_scarce():
+            raise InternalError(Reason.DESCRIPTORS_EXHAUSTED, f"a further connection beside {others} of the tunnel")
         self._dialling += 1
         try:
             reached = await self._dialer.dial(permit)

@@ -114,6 +114,7 @@ class Interception:
             trust=self._trust,
             sessions=self._sessions,
             deadlines=parts.deadlines,
+            descriptors=parts.descriptors,
             client=draft.peer,
             name=tunnel.name,
             is_permitted=agrees and draft.would_deny is None,

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from gateway.model.addresses import Address
+from gateway.model.authority import Host
 from gateway.model.decision import AddressRefusal, Deny, Permit, Source
 from gateway.model.errors import GatewayError, InternalError, Refused, UpstreamError
 from gateway.model.limits.limit import Retry
@@ -22,6 +23,7 @@ from gateway.model.record import Dialled
 from gateway.model.roles import Breakers, Clock, Deadlines, Upstream
 from gateway.net.addresses.source import open_from
 from gateway.net.dns.cache import Resolution
+from gateway.net.kernel.descriptors import Descriptors
 from gateway.net.race import interleave, race
 from gateway.net.stream import Stream
 from gateway.wire.proxy_protocol import build_proxy_header
@@ -61,6 +63,7 @@ class TcpDialer:
         deadlines: Deadlines,
         stagger: float = STAGGER_SECONDS,
         breakers: Breakers | None = None,
+        descriptors: Descriptors | None = None,
     ) -> None:
         self._resolve = resolve
         self._make_stream = make_stream
@@ -68,6 +71,7 @@ class TcpDialer:
         self._deadlines = deadlines
         self._stagger = stagger
         self._breakers = breakers
+        self._descriptors = descriptors or Descriptors()
 
     async def dial(self, permit: Permit) -> Upstream[Stream]:
         """As `roles.Dialer.dial`. Raises `InternalError` when descriptors ran out."""
@@ -77,6 +81,8 @@ class TcpDialer:
         if isinstance(host, Address):
             candidates, refused = _screen(permit, (host,))
         else:
+            if self._descriptors.are_short():  # questions take some as well
+                raise _kept_back(host)
             asked_at = self._clock.monotonic()
             resolved = (await self._resolve(host, timeouts.dns)).addresses
             resolve_seconds = self._clock.monotonic() - asked_at
@@ -95,7 +101,10 @@ class TcpDialer:
             connect = partial(self._connect_watched, self._breakers, permit)
         if len(candidates) == 1:
             return candidates[0], await connect(candidates[0])
-        return await race(interleave(candidates), connect, self._stagger)
+        stagger = self._stagger
+        if self._descriptors.are_scarce():
+            stagger = 2 * permit.terms.timeouts.connect  # never: one address after the other has failed
+        return await race(interleave(candidates), connect, stagger)
 
     async def _connect_watched(self, breakers: Breakers, permit: Permit, address: Address) -> Stream:
         """Unless the rule's breaker is open for this address."""
@@ -120,6 +129,8 @@ class TcpDialer:
 
     async def _connect(self, port: int, source: Source | None, address: Address) -> Stream:
         """A literal as host: the loop looks nothing up. Cancelled, the loop closes what it opened."""
+        if self._descriptors.are_short():
+            raise _kept_back(address)
         if source is not None:
             return await self._connect_from(source, address, port)
         loop = asyncio.get_running_loop()
@@ -192,6 +203,10 @@ def _refusal(permit: Permit, refused: Sequence[AddressRefusal]) -> GatewayError:
     return Refused(
         Deny(Reason.ADDRESS_REFUSED, permit.generation, permit.rule, permit.groups, also, detail, tuple(refused))
     )
+
+
+def _kept_back(host: Host) -> InternalError:
+    return InternalError(Reason.DESCRIPTORS_EXHAUSTED, f"{host}: the last ones are kept back")
 
 
 def _too_late(permit: Permit) -> UpstreamError:

@@ -267,13 +267,11 @@ class Relay:
 
     async def run(self, joining: Joining = join) -> None:
         """Once. Raises nothing but its own cancellation."""
-        self.splices.relays += 1
         try:
             self._begin(joining)
             await self._finished
         finally:
             self._part()
-            self.splices.relays -= 1
 
     def _begin(self, joining: Joining) -> None:
         downstream, upstream = self._streams
@@ -344,6 +342,8 @@ class Relay:
         self._delivered = delivered
         if self._silent_looks * self._look_every >= self._idle:
             self._abort(Ended.TIMEOUT, Side.GATEWAY, Reason.IDLE_TIMEOUT)
+        elif self._silent_looks and self._streams[0].broke_unnoticed():
+            self.side_broke(Side.DOWNSTREAM)
         else:
             if self._silent_looks == 1:
                 self._streams[1].keep_alive()

@@ -95,7 +95,8 @@ class Resolver:
         self._flights: dict[HostName, _Flight] = {}
 
     async def resolve(self, name: HostName, within: float) -> Resolution:
-        """The addresses of `name`, waiting `within` seconds at most. Raises `UpstreamError` with a reason `dns_*`."""
+        """The addresses of `name`, waiting `within` seconds at most. Raises `UpstreamError` with a reason `dns_*`, or
+        `InternalError` when descriptors ran out."""
         known = self._known(name)
         if known is None:
             known = await self._await_flight(name, within)

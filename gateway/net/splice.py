@@ -8,17 +8,17 @@ descriptor cannot be watched, and takes four descriptors a direction.
 import asyncio
 import fcntl
 import os
-import resource
 import select
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from gateway.net.kernel.descriptors import Descriptors
+
 DESCRIPTORS = 4
 PIPE_BYTES = 1024 * 1024
 LEAST_PIPE_BYTES = 64 * 1024
-RESERVED_DESCRIPTORS = 512
 
 _AVAILABLE = hasattr(os, "splice")
 _FLAGS = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK if _AVAILABLE else 0
@@ -46,30 +46,19 @@ class Carried(Protocol):
 
 @dataclass(slots=True)
 class Splices:
-    """How much of the process's descriptors splicing may take, and what counts as bulk.
-
-    A direction is bulky after `bulk` bytes in reads of `large` bytes or more, and no longer when nothing moved for
-    `quiet` seconds. `descriptors` is the process's limit, by default the soft limit as it is now. A quarter
-    of it stays free, as far as this object can count: two for each relay, four for each splice, and a reserve.
-    """
+    """What counts as bulk: a direction after `bulk` bytes in reads of `large` bytes or more, and no longer when nothing
+    moved for `quiet` seconds. None is spliced while `descriptors` are scarce; `open` are those that are."""
 
     bulk: int = 256 * 1024
     large: int = 16 * 1024
     quiet: float = 5.0
     pipe: int = PIPE_BYTES
-    descriptors: int = field(default_factory=lambda: resource.getrlimit(resource.RLIMIT_NOFILE)[0])
-    relays: int = 0
+    descriptors: Descriptors = field(default_factory=Descriptors)
     open: int = 0
-
-    @property
-    def has_room(self) -> bool:
-        """One more direction fits."""
-        used = RESERVED_DESCRIPTORS + 2 * self.relays + DESCRIPTORS * (self.open + 1)
-        return _AVAILABLE and 4 * used <= 3 * self.descriptors
 
     def start(self, source: int, sink: int, carried: Carried) -> "Splice | None":
         """Begin to move from socket `source` to socket `sink`, both non-blocking; None if that is not possible now."""
-        if not self.has_room:
+        if not _AVAILABLE or self.descriptors.are_scarce():
             return None
         descriptors: list[int] = []
         try:

@@ -204,6 +204,14 @@ class Stream(asyncio.Protocol):
         poll.register(self.fileno(), select.POLLIN | select.POLLRDHUP)
         return bool(poll.poll(0))
 
+    def broke_unnoticed(self) -> bool:
+        """Whether the connection broke while nothing is read of it, for which the loop has no eye."""
+        if self.is_lost or self.transport.is_reading():
+            return False
+        poll = select.poll()
+        poll.register(self.fileno(), 0)  # an error is told all the same, and so is the orderly end of both sides
+        return any(told & select.POLLERR for _, told in poll.poll(0))
+
     def own_address(self) -> Address | None:
         """Our end's; None if the connection is gone. A zone is dropped."""
         name = self.transport.get_extra_info("sockname")

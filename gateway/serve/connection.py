@@ -18,9 +18,9 @@ from gateway.model.limits.limit import TUNNEL
 from gateway.model.reasons import Reason
 from gateway.model.record import Destination, Draft, Ended, Packets, Side
 from gateway.net.dialer import introduce
+from gateway.net.kernel.segments import segments_of
 from gateway.net.paced_relay import joining_for
 from gateway.net.relay import Relay
-from gateway.net.segments import segments_of
 from gateway.net.stream import Stream
 from gateway.net.tls.late_hello import LateHello
 from gateway.net.tls.second_hello import Watch, watch_for, watched

@@ -20,6 +20,9 @@ from gateway.net.stream import Stream
 from gateway.policy.plan import REPORT_ONLY, Rules
 from gateway.serve.services import Services
 
+CAPTURED_IDLE = 4
+"""Connections that a captured one keeps to destinations; for one client the half of it, as `Pool` shares it out."""
+
 
 class Tunnel(NamedTuple):
     """What a CONNECT came to, by the time its first bytes show requests."""
@@ -91,9 +94,10 @@ async def converse_openly(downstream: Stream, draft: Draft, services: Services) 
 async def converse_captured(downstream: Stream, draft: Draft, original: Destination, services: Services) -> None:
     """Requests that were on their way to `original`, the first of which is held by `downstream`.
 
-    The upstream pool is this connection's own: under `resolve: match` another one's may lead elsewhere.
+    The upstream pool is this connection's own: under `resolve: match` another one's may lead elsewhere. There are many
+    such pools, and a client that names many hosts is no usual one, so that each keeps the connections of few.
     """
-    pool = Pool(services.deadlines, services.clock.monotonic)
+    pool = Pool(services.deadlines, services.clock.monotonic, CAPTURED_IDLE)
     scope = AnyHost(services.rules, services.identifier, services.limiter, pool, original=original)
     timeouts = services.rules().policy.timeouts
     try:

@@ -20,6 +20,7 @@ from gateway.model.client import Certificate, Client, IdentitySource
 from gateway.model.errors import ConfigError, DownstreamError
 from gateway.model.reasons import Reason
 from gateway.net.dialer import TcpDialer
+from gateway.net.kernel.descriptors import Descriptors
 from gateway.serve.identify import Identifier
 from gateway.settings.gateway import GatewaySettings
 from gateway.settings.load import load_settings
@@ -135,6 +136,7 @@ async def test_bounds_and_the_name_reach_the_walk(tmp_path: Path) -> None:
         inspection_plan=lambda: None,
         limiter=limiter,
         recorder=recorder,
+        descriptors=Descriptors(),
     )
     assert (services.bounds.head, services.bounds.client_hello) == (8192, 16384)
     assert services.proxy_name == "gw-7"
@@ -163,6 +165,7 @@ async def test_without_a_name_the_gateway_is_called_as_its_host(
         inspection_plan=lambda: None,
         limiter=Unlimited(),
         recorder=recorder,
+        descriptors=Descriptors(),
     )
     assert services.proxy_name == "node-3"
     await asyncio.to_thread(recorder.close, 5)

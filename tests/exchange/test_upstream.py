@@ -35,9 +35,12 @@ class Kept:
 
     def __init__(self) -> None:
         self.deadlines = HandDeadlines()
-        self.pool = Pool(self.deadlines, lambda: self.deadlines.now)
+        self.hold_at_most(1000)
         self.peers: list[socket.socket] = []
         self._made: list[UpstreamConnection] = []
+
+    def hold_at_most(self, number: int) -> None:
+        self.pool = Pool(self.deadlines, lambda: self.deadlines.now, number)
 
     async def connect(self) -> UpstreamConnection:
         stream, peer = await stream_and_peer()
@@ -157,7 +160,7 @@ def _says_how_long(connection: UpstreamConnection, seconds: int) -> None:
 
 async def test_they_are_bounded_in_number(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pools, "IDLE_FOR_ONE_KEY", 2)
-    monkeypatch.setattr(pools, "IDLE_AT_MOST", 3)
+    kept.hold_at_most(3)
     others = [key_of(f"10.0.0.{number}") for number in (2, 3)]
     for key in (KEY, KEY, KEY, *others):
         kept.pool.give(key, await kept.connect())
@@ -167,8 +170,8 @@ async def test_they_are_bounded_in_number(kept: Kept, monkeypatch: pytest.Monkey
     assert len(kept.pool) == 0
 
 
-async def test_one_client_leaves_room_for_the_others(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pools, "IDLE_AT_MOST", 8)
+async def test_one_client_leaves_room_for_the_others(kept: Kept) -> None:
+    kept.hold_at_most(8)
     for port in range(443, 453):
         kept.pool.give(key_of("10.0.0.1", port), await kept.connect())
     assert len(kept.pool) == 4

@@ -4,7 +4,10 @@ import base64
 import hashlib
 import ssl
 import time
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from hyperframe.frame import SettingsFrame
@@ -15,8 +18,11 @@ from gateway.wire.http2.codes import ErrorCode
 from tests.flows.interception import HOST, Bed, inspecting
 from tests.helpers.http2_client import Http2Client, request
 from tests.helpers.http_origin import Got, Talk
+from tests.helpers.raw_client import status_of
+from tests.helpers.requirements import require
 from tests.helpers.tls_origin import Issuer, TlsOrigin
 
+DESCRIPTORS = 128
 GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
@@ -55,6 +61,11 @@ def _socket(talk: Talk, got: Got) -> None:
     talk.close()
 
 
+def _endless(talk: Talk, got: Got) -> None:
+    talk.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n1")
+    _silent(talk, got)
+
+
 def _silent(talk: Talk, got: Got) -> None:
     while talk.read_some():
         pass
@@ -62,6 +73,7 @@ def _silent(talk: Talk, got: Got) -> None:
 
 ANSWERS = {
     "/silent": _silent,
+    "/endless": _endless,
     "/echo": _echo,
     "/chunked": _chunked,
     "/until-close": _until_close,
@@ -174,3 +186,27 @@ def test_a_client_is_told_of_as_many_streams_as_it_may_have_connections_and_has_
     records = bed.gateway.wait_for_records(CONNECTIONS, path="/silent")
     assert len(records) == CONNECTIONS
     assert len(bed.origin.requests) - before <= CONNECTIONS
+
+
+def test_tunnels_with_many_connections_leave_descriptors_to_everybody_else(tmp_path: Path) -> None:
+    """What each may have bounds no sum of them."""
+    issuer, few = Issuer(tmp_path), [require("prlimit"), f"--nofile={DESCRIPTORS}:{DESCRIPTORS}"]
+    rules, bounds = [{"name": "site", "hosts": [HOST]}], {"tunnels": DESCRIPTORS}
+    with ExitStack() as stack:
+        origin = stack.enter_context(TlsOrigin(answers=ANSWERS, context=issuer.context(HOST)))
+        bed = stack.enter_context(inspecting(tmp_path, origin, issuer, time.time(), rules, prefix=few, bounds=bounds))
+        statuses = Counter[str]()
+        for _ in range(DESCRIPTORS // CONNECTIONS - 1):
+            client = Http2Client(stack.enter_context(bed.client(HOST, "h2")))
+            for stream in range(1, 2 * CONNECTIONS, 2):
+                client.get(stream, _authority(bed), "/endless")
+            client.until(lambda it: len(it.heads) == CONNECTIONS)
+            statuses.update(dict(heads[0])[":status"] for heads in client.heads.values())
+        with bed.client() as other:
+            other.ask(_authority(bed), "/good")
+            assert status_of(other.read_until(b"\r\n\r\n")) == 200
+        assert bed.gateway.admin("/readyz")[0] == 200
+        assert bed.gateway.metric("process_open_fds") < DESCRIPTORS * 7 / 8
+        assert set(statuses) == {"200", "503"}
+        refused = bed.gateway.wait_for_records(statuses["503"], reason=Reason.DESCRIPTORS_EXHAUSTED)
+        assert all("exchange_id" in record for record in refused)

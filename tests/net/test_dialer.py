@@ -2,7 +2,6 @@ import asyncio
 import errno
 import os
 import random
-import resource
 import socket
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -16,7 +15,9 @@ from gateway.model.errors import GatewayError, InternalError, Refused, UpstreamE
 from gateway.model.intent import Protocol
 from gateway.model.reasons import Reason
 from gateway.net.dialer import TcpDialer, translate
+from gateway.net.kernel.descriptors import Descriptors
 from gateway.net.stream import Stream
+from tests.helpers.descriptors import none_left
 from tests.helpers.dns_server import DnsServer, Fault
 from tests.net.parts import ManualClock, address_of, addresses, build_deadlines, build_resolver, name, open_sockets
 
@@ -109,8 +110,9 @@ def permit_for(host: Host, port: int, screen: Screen | None = None, timeouts: Ti
     return Permit(Authority(host, port), RULE, terms, screen or Screen(), generation=7)
 
 
-def build_dialer(*servers: DnsServer, stagger: float = 0.25) -> TcpDialer:
-    return TcpDialer(build_resolver(*servers).resolve, Stream, TickingClock(), build_deadlines(), stagger)
+def build_dialer(*servers: DnsServer, stagger: float = 0.25, descriptors: Descriptors | None = None) -> TcpDialer:
+    resolve, deadlines = build_resolver(*servers).resolve, build_deadlines()
+    return TcpDialer(resolve, Stream, TickingClock(), deadlines, stagger, descriptors=descriptors)
 
 
 @pytest.fixture
@@ -290,17 +292,21 @@ async def test_an_address_that_swallows_connections_times_out_and_leaves_nothing
 
 
 async def test_running_out_of_descriptors_is_our_own_fault_and_says_so() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     async with Origin().listening(LOOPBACK) as origin:
-        dialer = build_dialer()
-        free = os.dup(0)
-        os.close(free)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
-        try:
-            with pytest.raises(InternalError) as caught:
-                await dialer.dial(permit_for(LOOPBACK, origin.port))
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        dialer = build_dialer(descriptors=Descriptors(look=lambda: 0))  # nobody has noticed yet
+        with none_left(), pytest.raises(InternalError) as caught:
+            await dialer.dial(permit_for(LOOPBACK, origin.port))
+
+    assert caught.value.reason is Reason.DESCRIPTORS_EXHAUSTED
+
+
+@pytest.mark.parametrize("host", [LOOPBACK, X])
+async def test_with_the_last_descriptors_nothing_is_asked_or_dialled(dns: DnsServer, host: Host) -> None:
+    async with Origin().listening(LOOPBACK) as origin:
+        with pytest.raises(InternalError) as caught:
+            await build_dialer(dns, descriptors=Descriptors(100, lambda: 88)).dial(permit_for(host, origin.port))
+        assert origin.accepted == []
+        assert dns.queries == []
 
     assert caught.value.reason is Reason.DESCRIPTORS_EXHAUSTED
 
@@ -358,6 +364,17 @@ async def test_a_refusing_address_hands_over_at_once(dns: DnsServer) -> None:
         upstream.stream.abort()
 
     assert upstream.dialled.address == LOOPBACK
+
+
+async def test_while_descriptors_are_scarce_no_second_one_is_taken_for_the_sake_of_time(dns: DnsServer) -> None:
+    dns.answer("x.test", "::1", "127.0.0.1")
+    async with Origin().listening(LOOPBACK) as origin:
+        dialer = build_dialer(dns, stagger=0.0, descriptors=Descriptors(100, lambda: 80))
+        with black_hole(LOOPBACK_6, origin.port), pytest.raises(UpstreamError) as caught:
+            await dialer.dial(permit_for(X, origin.port, timeouts=Timeouts(connect=0.1)))
+        assert origin.accepted == []
+
+    assert caught.value.reason is Reason.CONNECTION_TIMEOUT
 
 
 async def test_of_two_connections_that_succeed_the_second_is_closed(dns: DnsServer) -> None:

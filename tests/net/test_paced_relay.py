@@ -7,13 +7,13 @@ import weakref
 import pytest
 
 from gateway.model.reasons import Reason
-from gateway.model.record import Transfer
+from gateway.model.record import Side, Transfer
 from gateway.model.roles import Meter, Pace
 from gateway.net.paced_relay import joining_for
-from gateway.net.relay import Relay
+from gateway.net.relay import LONGEST_LOOK, Relay
 from gateway.net.splice import Splices
 from tests.helpers.deadlines import HandDeadlines
-from tests.helpers.streams import receive_exactly, send, stream_and_peer
+from tests.helpers.streams import receive_exactly, reset, send, stream_and_peer
 from tests.helpers.tunnel import kernel_form, run, user_form
 
 DEBT = 0.4  # seconds
@@ -34,6 +34,16 @@ class InDebt:
 
     def settle(self) -> float:
         return DEBT
+
+
+class DeepInDebt(InDebt):
+    """After every byte there is an hour to be waited for."""
+
+    def spend(self, size: int) -> float:
+        return 3600.0
+
+    def settle(self) -> float:
+        return 0.0
 
 
 class Metered:
@@ -84,3 +94,21 @@ async def test_a_tunnel_that_is_over_is_not_held_until_its_debt_would_be_paid() 
         del relay, running, pace
         gc.collect()
         assert held() is None
+
+
+@pytest.mark.parametrize("splices", [user_form(), kernel_form()], ids=["user", "kernel"])
+async def test_a_client_that_is_gone_is_noticed_before_its_debt_is_paid(splices: Splices) -> None:
+    downstream, client = await stream_and_peer()
+    upstream, origin = await stream_and_peer()
+    with client, origin:
+        deadlines, transfer = HandDeadlines(), Transfer()
+        relay = Relay(downstream, upstream, transfer, deadlines, splices, 3600.0)
+        running = asyncio.ensure_future(run(relay, downstream, upstream, joining_for(Metered(DeepInDebt(), None))))
+        await send(client, HELLO)
+        assert await receive_exactly(origin, len(HELLO)) == HELLO
+        reset(client)
+        deadlines.advance(3 * LONGEST_LOOK)
+        await running
+        assert (transfer.ended_by, transfer.reason) == (Side.DOWNSTREAM, Reason.DOWNSTREAM_RESET)
+        with pytest.raises(ConnectionResetError):
+            await receive_exactly(origin, 1)

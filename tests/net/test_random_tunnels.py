@@ -256,7 +256,6 @@ async def explore(count: int, patience: float) -> World:
         "alarms": world.deadlines.pending(),
         "leases": world.leases,
         "splices": world.splices.open,
-        "relays": world.splices.relays,
     }
     world.pairs.close()
     world.wrong += (f"{number} {what} stay" for what, number in stays.items() if number)

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from gateway.model.errors import UpstreamError
+from gateway.model.errors import InternalError, UpstreamError
 from gateway.model.reasons import Reason
 from gateway.net.dns.lookup import LONGEST_CHAIN, Asked, Family
 from gateway.net.resolver import ResolverOptions
+from tests.helpers.descriptors import none_left
 from tests.helpers.dns_server import DnsServer, Fault, Query
 from tests.net.parts import ManualClock, addresses, build_resolver, name, open_sockets
 
@@ -28,6 +29,16 @@ def second_dns() -> Iterator[DnsServer]:
 
 def kinds(dns: DnsServer) -> list[str]:
     return sorted(query.type for query in dns.queries)
+
+
+async def test_a_name_for_which_no_descriptor_is_left_is_our_fault_and_not_the_servers(dns: DnsServer) -> None:
+    dns.answer("x.test", "203.0.113.1")
+    resolver = build_resolver(dns)
+    with none_left(), pytest.raises(InternalError) as caught:
+        await resolver.resolve(X, within=2)
+    assert caught.value.reason is Reason.DESCRIPTORS_EXHAUSTED
+    assert dns.queries == []
+    assert all(resolver.health().values())
 
 
 # What is asked for.

@@ -13,6 +13,7 @@ import pytest
 
 from gateway.model.reasons import Reason
 from gateway.model.record import Ended
+from gateway.net.kernel.descriptors import Descriptors
 from gateway.net.splice import DESCRIPTORS, Splices
 from tests.helpers.requirements import require_root
 from tests.helpers.streams import receive, receive_all, receive_exactly, reset, send
@@ -108,13 +109,13 @@ async def test_one_bulky_tunnel_does_not_starve_another() -> None:
         await drain
 
 
-def test_a_quarter_of_the_descriptors_stays_free() -> None:
-    splices = Splices(descriptors=4000)
-    splices.relays = 1000  # 512 reserved + 2,000 + 4 x 122 = 3,000
-    splices.open = 121
-    assert splices.has_room
-    splices.open = 122
-    assert not splices.has_room
+@pytest.mark.parametrize(("taken", "directions"), [(75, 1), (76, 0)])
+async def test_a_quarter_of_the_descriptors_stays_free(taken: int, directions: int) -> None:
+    async with open_tunnel(Splices(bulk=EAGER, large=1, descriptors=Descriptors(100, lambda: taken))) as tunnel:
+        await send(tunnel.client, NOISE[:EAGER])
+        assert await receive_exactly(tunnel.origin, EAGER) == NOISE[:EAGER]
+        await asyncio.sleep(0)
+        assert tunnel.splices.open == directions
 
 
 async def test_no_descriptor_is_taken_where_splicing_is_not_possible() -> None:

@@ -74,6 +74,24 @@ async def test_a_reset_is_an_end_that_was_reset_tells_apart() -> None:
     stream.abort()
 
 
+async def test_a_break_is_seen_while_nothing_is_read_and_an_orderly_end_is_none() -> None:
+    for breaks in (True, False):
+        stream, peer = await stream_and_peer()
+        stream.transport.pause_reading()
+        await send(peer, b"unread")
+        assert not stream.broke_unnoticed()
+        if breaks:
+            reset(peer)
+        else:
+            stream.end()
+            assert await receive_all(peer) == b""
+            peer.close()
+        assert stream.broke_unnoticed() is breaks
+        stream.transport.resume_reading()
+        assert not stream.broke_unnoticed()  # it is going to be told
+        await stream.aclose()
+
+
 async def test_a_cancelled_wait_leaves_the_stream_usable() -> None:
     stream, peer = await stream_and_peer()
     with peer:

@@ -16,6 +16,7 @@ from gateway.policy.plan import REPORT_ONLY, Rules
 from gateway.policy.rules import Mode
 from gateway.serve import capture
 from gateway.serve.connection import serve_connection
+from gateway.serve.requests import CAPTURED_IDLE
 from gateway.wire.alerts import ACCESS_DENIED, DECODE_ERROR
 from tests.helpers.client_hello import build_client_hello
 from tests.helpers.streams import receive, receive_all, receive_exactly, send, stream_and_peer
@@ -187,6 +188,23 @@ async def test_a_request_is_refused_in_http_and_nothing_is_dialled(head: bytes, 
     assert answer.split(b" ", 2)[1] == status
     assert dialer.permits == []
     assert draft.reason is reason
+
+
+async def test_one_that_names_many_hosts_keeps_connections_to_few_of_them() -> None:
+    """There are as many pools as captured connections: one client of many could take all descriptors else."""
+    dialer, origins = FakeDialer(), []
+    async with captured(dialer, build(rule("web", "*.web.test", ports=[80])), port=80) as walking:
+        for number in range(2 * CAPTURED_IDLE):
+            dialer.dialled.clear()
+            await send(walking.client, f"GET / HTTP/1.1\r\nHost: h{number}.web.test\r\n\r\n".encode())
+            await asyncio.wait_for(dialer.dialled.wait(), 5)
+            assert (await receive(dialer.origin)).startswith(b"GET / ")
+            await send(dialer.origin, b"HTTP/1.1 204 No Content\r\n\r\n")
+            assert (await receive(walking.client)).startswith(b"HTTP/1.1 204 ")
+            origins.append(dialer.origin)
+        assert sum(not each.transport.is_closing() for each in dialer.streams) <= CAPTURED_IDLE
+        for each in (walking.client, *origins):
+            each.close()
 
 
 async def test_a_server_speaks_first_where_the_address_is_allowed_as_tcp() -> None:

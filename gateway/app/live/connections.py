@@ -16,9 +16,6 @@ from gateway.serve.refuse import turn_away
 from gateway.serve.services import Services
 from gateway.telemetry.ledger import Ledger
 
-TURNED_AWAY = 256
-"""How many connections may be answered at once that there is no room for; further ones are reset."""
-
 CUT_SECONDS = 0.0006
 """What it takes to cut off one connection and record it: 0.25 ms on a CPU of its own, twice that where workers and
 clients share a CPU."""
@@ -52,6 +49,7 @@ class Connections:
         self._admission = admission
         self._live: dict[asyncio.Task[None], Draft] = {}
         self._turned_away: set[asyncio.Task[None]] = set()
+        self._told_at_once = admission.descriptors.kept_back // 2  # the other half is for everything else
 
     def __len__(self) -> int:
         return len(self._live)
@@ -67,11 +65,10 @@ class Connections:
         draft = Draft(f"{random.getrandbits(64):016x}", listener, peer, clock.monotonic(), clock.time())
         if listener in self._transparent:
             draft.original = original_destination(stream.transport.get_extra_info("socket")) or NOBODY
-        refusal = self._admission.refusal(peer[0], stream.fileno)
+        refusal = self._admission.admit(peer[0])
         if refusal is not None:
             self._turn_away(refusal, stream, draft)
             return
-        self._admission.enter(peer[0])
         task = self._loop.create_task(serve_connection(stream, draft, self._services))
         self._live[task] = draft
         task.add_done_callback(self._ended)
@@ -81,7 +78,7 @@ class Connections:
         self._ledger.end()
 
     def _turn_away(self, reason: Reason, stream: Stream, draft: Draft) -> None:
-        if len(self._turned_away) < TURNED_AWAY:
+        if len(self._turned_away) < self._told_at_once:
             task = self._loop.create_task(turn_away(reason, stream, draft, self._services))
             self._turned_away.add(task)
             task.add_done_callback(self._gone)

@@ -1,14 +1,17 @@
-"""Lists open tunnels for operators, and closes one."""
+"""What operators are shown of open connections: tunnels, of which one may be closed, and who holds how many."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 
-from gateway.admin.state import OpenTunnel
+from gateway.admin.state import LimitFill, OpenTunnel
+from gateway.app.live.admission import Admission, Held
 from gateway.model.reasons import Reason
 from gateway.model.record import Draft
 from gateway.telemetry.sealing import printable, rfc3339
 
 SLICE = 500
+FULLEST = 20
+"""Clients of which is told how many connections they have."""
 
 Drafts = Callable[[], Sequence[Draft]]
 
@@ -50,3 +53,21 @@ def _shown(draft: Draft, now: float) -> Iterator[OpenTunnel]:
         bytes_up=draft.transfer.bytes_up,
         bytes_down=draft.transfer.bytes_down,
     )
+
+
+def list_bounds(admission: Admission) -> Sequence[LimitFill]:
+    """How full the bounds of connections are, like limits: in total, and of the clients that hold most. Connections
+    count from their accept, before anything is known of them but their address."""
+    ceiling = admission.ceiling
+    return [
+        _bound("bounds.tunnels", (), admission.total(), ceiling.tunnels),
+        *(
+            _bound("bounds.tunnels_per_client", (str(client),), held, ceiling.per_client)
+            for client, held in admission.fullest(FULLEST)
+        ),
+    ]
+
+
+def _bound(name: str, key: tuple[str, ...], held: Held, most: int) -> LimitFill:
+    left = max(0, most - held.open)
+    return LimitFill(name, key, "concurrent", most, most, left, min(1.0, held.open / most), held.refused, False)

@@ -30,7 +30,9 @@ class Memory:
 
 
 def _resident() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE
+    """0 where no descriptor is left to read it with."""
+    numbers = _text(Path("/proc/self/statm")).split()
+    return int(numbers[1]) * _PAGE if numbers else 0
 
 
 def _working_set(cgroup: Path) -> int:

@@ -35,6 +35,7 @@ class Kind(IntEnum):
     ANSWER = 18  # up: an `Answer`
     FLOWS = 19  # up: records, a line each
     KEPT = 20  # up: why the last generation could not be taken; the former one stays in force
+    ALIVE = 21  # up: instead of counts that have not changed
 
 
 class Message(NamedTuple):

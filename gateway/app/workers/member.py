@@ -37,6 +37,10 @@ UP_BYTES = 16 * 1024 * 1024  # the largest message of a worker: its counts, 10,0
 ANSWER_SECONDS = 10.0
 ANSWER_ITEMS = 1_000_000  # more tunnels than a process can have
 GRACE_SECONDS = 15.0  # after its drain, for logs that are slow to write
+LOOK_SECONDS = 10.0
+SILENT_LOOKS = 6
+"""Looks in a row without a message, after which its loop counts as hung. Looks and no seconds: while this process does
+not run itself, nothing is received either."""
 
 _logger = logging.getLogger(__name__)
 
@@ -85,6 +89,7 @@ class Member:
         self._asked: dict[int, _Asked] = {}
         self._wanted: Delivery | None = None
         self._unanswered = 0  # generations that were sent and neither taken nor refused yet
+        self._silent_looks = 0
 
     @classmethod
     async def start(
@@ -129,12 +134,16 @@ class Member:
 
     async def follow(self) -> int:
         """Receive what it sends until it ends. Returns its exit status, or minus the signal that ended it."""
+        looking = asyncio.create_task(self._look(), name="look")
         try:
             while (message := await self._channel.receive()) is not None:
+                self._silent_looks = 0
                 self._hear(message)
         except ChannelBroken as fault:
             self.fault = str(fault)
             self.kill()
+        finally:
+            looking.cancel()
         status = await self._process.wait()
         self._channel.close()
         for asked in self._asked.values():
@@ -143,6 +152,14 @@ class Member:
         self.ended.set()
         self.changed.set()
         return status
+
+    async def _look(self) -> None:
+        """Kill it if its loop hangs: nobody else serves its connections, nor those that wait in its sockets."""
+        while self._silent_looks < SILENT_LOOKS or not self.serves:
+            await asyncio.sleep(LOOK_SECONDS)
+            self._silent_looks += 1
+        self.fault = "did not respond for a minute and was killed"
+        self.kill()
 
     def give(self, newest: Delivery) -> Coroutine[Any, Any, None]:
         """Send it a generation, frame by frame as fast as it reads, in the returned coroutine. A worker that has fallen
@@ -206,7 +223,7 @@ class Member:
                 await self._channel.send(kind, encode_number(seconds))
                 await self.ended.wait()
         except TimeoutError:
-            self.fault = "it did not end in time"
+            self.fault = "did not end in time and was killed"
             self.kill()
             await self.ended.wait()
 
@@ -247,6 +264,8 @@ class Member:
                 self._hear_answer(Answer.decode(message.body))
             case Kind.FLOWS:
                 self._flows.put(message.body)
+            case Kind.ALIVE:
+                pass
             case _:
                 raise ChannelBroken(f"a worker does not send {message.kind.name}")
 

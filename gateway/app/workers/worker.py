@@ -175,12 +175,15 @@ class Worker:
             self._end.set_result(end)
 
     async def _report(self) -> None:
-        """Counts are totals since the start, so the next report makes up for one that found no room."""
+        """Counts are totals since the start, so the next report makes up for one that found no room. The supervisor
+        takes a long silence for a hang."""
         reported = b""
         while True:
             await asyncio.sleep(REPORT_SECONDS)
             counts = encode_snapshot(self._serving.snapshot())
-            if counts != reported and self._channel.post(Kind.COUNTS, counts):
+            if counts == reported:
+                self._channel.post(Kind.ALIVE)
+            elif self._channel.post(Kind.COUNTS, counts):
                 reported = counts
 
 

@@ -16,13 +16,19 @@ from dns.rdtypes.IN.A import A
 from dns.rdtypes.IN.AAAA import AAAA
 
 from gateway.model.addresses import Address, parse_address
-from gateway.model.errors import UpstreamError
+from gateway.model.errors import GatewayError, InternalError, UpstreamError
 from gateway.model.reasons import Reason
 
 ADDRESSES_PER_NAME = 64
 INCOMPLETE_TTL = 30.0
 
-_PRECEDENCE = (Reason.DNS_NAME_NOT_FOUND, Reason.DNS_TIMEOUT, Reason.DNS_FAILURE, Reason.DNS_NO_ADDRESS)
+_PRECEDENCE = (
+    Reason.DNS_NAME_NOT_FOUND,
+    Reason.DESCRIPTORS_EXHAUSTED,
+    Reason.DNS_TIMEOUT,
+    Reason.DNS_FAILURE,
+    Reason.DNS_NO_ADDRESS,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +51,17 @@ class Missing:
     @property
     def is_failure(self) -> bool:
         """Nothing was learnt: another server, or a later attempt, may answer."""
-        return self.reason in (Reason.DNS_FAILURE, Reason.DNS_TIMEOUT)
+        return self.is_ours or self.reason in (Reason.DNS_FAILURE, Reason.DNS_TIMEOUT)
 
-    def error(self) -> UpstreamError:
+    @property
+    def is_ours(self) -> bool:
+        """There was no descriptor to ask with."""
+        return self.reason is Reason.DESCRIPTORS_EXHAUSTED
+
+    def error(self) -> GatewayError:
         """A new error each time: a raised one holds on to the frames that it went through."""
+        if self.is_ours:
+            return InternalError(self.reason, self.detail)
         return UpstreamError(self.reason, self.detail, self.rcode)
 
 

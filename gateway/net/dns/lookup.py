@@ -1,6 +1,7 @@
 """Looks one name up: A and AAAA together, along CNAME chains, from the first server that answers."""
 
 import asyncio
+import errno
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -139,13 +140,18 @@ class Lookup:
         except TimeoutError:
             answer = Missing(Reason.DNS_TIMEOUT, f"{server} is silent")
         except (OSError, dns.exception.DNSException) as error:
-            answer = Missing(Reason.DNS_FAILURE, f"{server}: {error}")
+            answer = Missing(_reason_of(error), f"{server}: {error}")
         now = self._clock.monotonic()
-        if response is None:
-            self._ranking.shun(server, now)
-        else:
+        if response is not None:
             self._ranking.restore(server)
+        elif not (isinstance(answer, Missing) and answer.is_ours):
+            self._ranking.shun(server, now)
         return Asked(server, question, over, answer, _result(answer, response is not None), now - asked_at)
+
+
+def _reason_of(error: Exception) -> Reason:
+    is_ours = isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
+    return Reason.DESCRIPTORS_EXHAUSTED if is_ours else Reason.DNS_FAILURE
 
 
 def _result(answer: Answer | Alias, was_answered: bool) -> Result:

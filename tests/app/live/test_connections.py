@@ -11,6 +11,7 @@ import pytest
 from gateway.app.live.admission import Admission, Ceiling
 from gateway.app.live.connections import Connections
 from gateway.model.reasons import Reason
+from gateway.net.kernel.descriptors import Descriptors
 from gateway.serve.services import Services
 from tests.helpers.streams import receive_all, send, stream_and_peer
 from tests.helpers.walk import LOOPBACK, FakeDialer, KeepingRecorder, StuckDialer, build_services
@@ -26,7 +27,7 @@ class Bed:
     def __init__(self, services: Services, recorder: KeepingRecorder) -> None:
         self.services = services
         self.recorder = recorder
-        self.admission = Admission(Ceiling(1000, 1000), 100_000, lambda: False, time.monotonic)
+        self.admission = Admission(Ceiling(1000, 1000), Descriptors(), lambda: False, time.monotonic)
         self.connections = Connections(asyncio.get_running_loop(), services, self.admission)
         self.clients: list[socket.socket] = []
 
@@ -147,12 +148,10 @@ async def test_whoever_does_not_fit_in_is_told_so_and_recorded_without_having_sa
         await it.connections.drain(LONG)
 
 
-async def test_when_too_many_are_being_told_further_ones_are_reset_and_recorded(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("gateway.app.live.connections.TURNED_AWAY", 0)
+async def test_when_too_many_are_being_told_further_ones_are_reset_and_recorded() -> None:
     async with bed() as it:
-        it.admission.ceiling = Ceiling(0, 1000)
+        nobody = Admission(Ceiling(0, 1000), Descriptors(8), lambda: False, time.monotonic)  # of them one is kept back
+        it.connections = Connections(asyncio.get_running_loop(), it.services, nobody)
         client = await it.connect()
         with pytest.raises(ConnectionResetError):
             await receive_all(client)

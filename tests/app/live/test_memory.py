@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from gateway.app.live.memory import Memory
+from tests.helpers.descriptors import none_left
 
 MIB = 1 << 20
 
@@ -35,6 +36,14 @@ def test_a_container_counts_as_the_kubelet_counts_it(
 def test_without_a_cgroup_nothing_is_short(tmp_path: Path) -> None:
     assert not Memory(None, tmp_path / "nowhere").is_short()
     Memory(None).is_short()  # whatever this machine has: it can be read
+
+
+def test_without_a_descriptor_to_look_with_nothing_is_short() -> None:
+    """The connection that has the last one could neither be let in nor refused else."""
+    memory = Memory(1)
+    with none_left():
+        assert not memory.is_short()
+    assert memory.is_short()
 
 
 def test_a_limit_of_ones_own_counts_what_this_process_has() -> None:

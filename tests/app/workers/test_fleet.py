@@ -279,10 +279,11 @@ async def test_replacing_gives_every_place_a_new_worker_while_the_old_one_serves
         assert it.fleet.totals().workers_lost == 0
 
 
-async def test_a_worker_that_hangs_is_told_and_what_waits_at_it_is_served_by_its_replacement(
+async def test_a_worker_that_hangs_is_killed_and_what_waits_at_it_is_served_by_its_replacement(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(member, "ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(member, "LOOK_SECONDS", 0.5)
     async with bed(tmp_path) as it:
         await it.fleet.take(1, it.frames())
         await it.fleet.start()
@@ -292,6 +293,22 @@ async def test_a_worker_that_hangs_is_told_and_what_waits_at_it_is_served_by_its
         assert f"worker 0 (pid {worker.pid}) does not answer" in caplog.text
         with socket.create_connection(it.sockets.proxies[0][0][1].getsockname()) as client:
             client.sendall(b"CONNECT x.test:1 HTTP/1.1\r\nHost: x.test:1\r\n\r\n")
-            worker.kill()
             answer = await asyncio.wait_for(asyncio.to_thread(client.recv, 12), SECONDS)
         assert answer == b"HTTP/1.1 403"
+        assert f"(pid {worker.pid}) did not respond for a minute and was killed: 0 connections" in caplog.text
+
+
+async def test_a_worker_that_has_nothing_to_tell_says_that_it_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(member, "LOOK_SECONDS", 3600.0)
+    async with bed(tmp_path) as it:
+        await it.fleet.take(1, it.frames())
+        await it.fleet.start()
+        [watched] = it.fleet._roll.members
+        for _ in range(3):
+            watched._silent_looks = member.SILENT_LOOKS
+            async with asyncio.timeout(SECONDS):
+                while watched._silent_looks:  # noqa: ASYNC110  # nobody is told of a message that says nothing
+                    await asyncio.sleep(0.02)
+        assert (watched.fault, it.fleet.totals().workers_lost) == ("", 0)
