@@ -32,8 +32,8 @@ class NoWatchers:
         raise InternalError(Reason.INTERNAL_ERROR, "inspectors that nobody declared")
 
 
-_NOTHING_KEPT = NoSecrets()
-_NOBODY_LOOKS = NoWatchers()
+_NO_SECRETS = NoSecrets()
+_NO_WATCHERS = NoWatchers()
 
 
 @dataclass(slots=True)
@@ -50,9 +50,9 @@ class Parts:
     splices: Splices
     name: str
     bounds: Bounds = DEFAULT_BOUNDS
-    secrets: SecretStore = _NOTHING_KEPT
+    secrets: SecretStore = _NO_SECRETS
     breakers: Breakers | None = None
-    watchers: Watchers = _NOBODY_LOOKS
+    watchers: Watchers = _NO_WATCHERS
     draining: bool = False
     traces: bool = False
     signals: set[Signal] = field(default_factory=set)
@@ -62,7 +62,7 @@ class Parts:
         self.via = pseudonym(self.name)
 
     def drain(self) -> None:
-        """Take no further request, and wake who waits for one."""
+        """Take no further request, and wake those that wait for one."""
         self.draining = True
         for signal in self.signals:
             signal.ring()
