@@ -17,7 +17,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .PHONY: help run test check abuse fuzz faults soak bench bench-full smoke fmt chart manifests scan lock clean
 
-help: ## say what there is
+help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: ## start the gateway on 127.0.0.1:3128 with config/quickstart.yaml
@@ -44,19 +44,19 @@ fuzz: ## fuzz every parser of untrusted bytes, guided by coverage (SECONDS=60 in
 	@.ci/setup fuzz
 	@$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60) $(ARGS)
 
-faults: ## break things at full size: processes, disk, names, network, clients (as root; about ten minutes)
+faults: ## inject faults at full size: processes, disk, names, network, clients (as root; about ten minutes)
 	@.ci/setup test
 	@FAULTS=long $(BIN)/python -m pytest $(FAULTS) $(ARGS)
 
-soak: ## mixed traffic, and nothing may grow (SECONDS=600)
+soak: ## mixed traffic, during which nothing may grow (SECONDS=600)
 	@.ci/setup test
 	@$(BIN)/python -m tests.faults.soak --seconds $(or $(SECONDS),600) $(ARGS)
 
-bench: ## measure beside squid and tinyproxy (as root it installs them)
+bench: ## benchmark the gateway, squid and tinyproxy (as root it installs them)
 	@.ci/setup bench
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-bench-full: ## measure beside all peers, into benchmarks/report (about an hour)
+bench-full: ## benchmark the gateway and all other proxies, into benchmarks/report (about an hour)
 	@.ci/setup bench
 	@$(BIN)/python -m benchmarks --only all --proxies all --publish benchmarks/report $(ARGS)
 
@@ -69,23 +69,23 @@ fmt: ## format and sort imports
 	@$(BIN)/ruff format --quiet .
 	@$(BIN)/ruff check --quiet --fix --select I .
 
-chart: ## make the generated files of the Helm chart anew: values.schema.json, and the copies of alerts and dashboard
+chart: ## regenerate files of the Helm chart: values.schema.json, and the copies of alerts and dashboard
 	@.ci/setup check
 	@mkdir -p build
 	@$(BIN)/python -m helm.values_schema helm/egress-gateway/values.yaml >build/values.schema.json
 	@mv build/values.schema.json helm/egress-gateway/values.schema.json
 	@cp config/observability/alerts.yaml config/observability/dashboard.json helm/egress-gateway/files/
 
-manifests: ## render the chart into build/manifests, a file an object (ARGS="--values mine.yaml", NAME=, NAMESPACE=)
+manifests: ## render the chart into build/manifests, one file per object (ARGS="--values mine.yaml", NAME=, NAMESPACE=)
 	@.ci/setup chart
 	@$(BIN)/python -m helm.manifests build/manifests --name $(or $(NAME),egress-gateway) \
 	  --namespace $(or $(NAMESPACE),egress-gateway) $(ARGS)
 
-scan: ## have checkov look at the image and at all that the chart renders (installs it; ten minutes the first time)
+scan: ## run checkov on the image and on everything that the chart renders (installs it; ten minutes the first time)
 	@.ci/setup scan
 	@$(BIN)/python -m tests.chart.scan build/scan/bin/checkov
 
-lock: ## resolve pyproject.toml anew into requirements*.txt (UPGRADE=--upgrade for the newest)
+lock: ## resolve pyproject.toml into requirements*.txt (UPGRADE=--upgrade for the newest)
 	@.ci/setup check
 	@$(BIN)/python -m venv $(LOCK_VENV) && $(LOCK_VENV)/bin/pip install --quiet $(LOCK_TOOL)
 	@$(COMPILE) $(UPGRADE) pyproject.toml --output-file requirements.txt
@@ -98,6 +98,6 @@ lock: ## resolve pyproject.toml anew into requirements*.txt (UPGRADE=--upgrade f
 	@$(COMPILE) $(UPGRADE) --group build --output-file requirements-build.txt
 	@rm -rf $(LOCK_VENV)
 
-clean: ## remove what was made here, the virtual environment included
+clean: ## remove everything that was built, including the virtual environment
 	@rm -rf $(VENV) build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -24,17 +24,17 @@ ANSWER_SECONDS = 20.0
 ID_CHARACTERS = 64
 
 _INDEX = """\
-GET  /healthz   200 while the process lives
-GET  /readyz    200 when traffic may come, else 503 and why
+GET  /healthz   200 while the process is alive
+GET  /readyz    200 when ready for traffic, else 503 with the reason
 GET  /metrics   Prometheus text format
-GET  /ca.pem    the CA of inspected destinations, for clients to trust
-GET  /ca-bundle.pem   the same with all that this machine trusts
-GET  /tunnels   what is open now
-GET  /flows     what has ended, as it ends (text/event-stream)
-GET  /limits    how full limits are
-POST /tunnels/ID/close    end it; needs the token
-POST /reload    read the policy again; needs the token
-POST /restart   replace the workers, one after the other; needs the token
+GET  /ca.pem    the CA for inspection, for clients to trust
+GET  /ca-bundle.pem   the same with everything that this machine trusts
+GET  /tunnels   open tunnels
+GET  /flows     connections and requests as they end (text/event-stream)
+GET  /limits    the state of limits
+POST /tunnels/ID/close    close a tunnel; needs the token
+POST /reload    reload the policy; needs the token
+POST /restart   replace the workers one by one; needs the token
 """
 
 

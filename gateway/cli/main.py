@@ -101,18 +101,17 @@ def run(
     listen: Annotated[
         str | None, typer.Option(metavar="ADDR:PORT", help="The one address to listen on, instead of FILE's.")
     ] = None,
-    workers: Annotated[str | None, typer.Option(metavar="N", help="Processes, or auto.")] = None,
+    workers: Annotated[str | None, typer.Option(metavar="N", help="Number of processes, or auto.")] = None,
 ) -> None:
     """Start the gateway, and serve until SIGTERM.
 
-    SIGTERM and SIGINT drain, a second one ends at once; SIGHUP reads the policy again; SIGUSR2 replaces the workers.
+    SIGTERM and SIGINT drain, a second signal ends at once; SIGHUP reloads the policy; SIGUSR2 replaces the workers.
 
     \b
     egress-gateway run -c config/quickstart.yaml
     egress-gateway run --policy policy.yaml --listen 127.0.0.1:3128
 
-    A file that cannot be taken ends it with status 2, every problem in one line; workers that end as fast as they are
-    started, with status 1.
+    Status 2 if a file is invalid, with one line per problem; 1 if workers end as fast as they are started.
     """
     import json
     import re
@@ -149,17 +148,17 @@ def check(
     ] = None,
     config: Config = None,
 ) -> None:
-    """Say what is wrong with a policy or a gateway.yaml.
+    """Validate a policy or a gateway.yaml.
 
-    Everything at once, each problem as FILE:LINE: path: message.
+    All problems are reported at once, each as FILE:LINE: path: message.
 
     \b
-    egress-gateway check                      gateway.yaml here, with the policy that it names
-    egress-gateway check config/team.yaml     one of either kind: the content tells
+    egress-gateway check                      ./gateway.yaml and the policy that it names
+    egress-gateway check config/team.yaml     either kind: detected from the content
     egress-gateway check policy/              a directory is one policy
-    egress-gateway check -c gateway.yaml policy/      with the secrets, inspectors and so on that rules name
+    egress-gateway check -c gateway.yaml policy/      with the secrets, inspectors and so on of gateway.yaml
 
-    Status 0 if they can be taken (there may be warnings), else 1.
+    Status 0 if there are no problems (warnings may remain), else 1.
     """
     from gateway.cli.check import check_files
 
@@ -174,19 +173,19 @@ def explain(
         str | None, typer.Option(metavar="NAME", help="Ask as a member of this group, or as this user.")
     ] = None,
     source: Annotated[
-        str | None, typer.Option("--from", metavar="ADDR", help="The client's address; else 127.0.0.1.")
+        str | None, typer.Option("--from", metavar="ADDR", help="The client's address; the default is 127.0.0.1.")
     ] = None,
     method: Annotated[
-        str | None, typer.Option(metavar="M", help="CONNECT asks for a tunnel where the URL says http://.")
+        str | None, typer.Option(metavar="M", help="CONNECT asks about a tunnel even if the URL says http://.")
     ] = None,
     live: Annotated[
-        bool, typer.Option("--live", help="Go there as well, from here: resolve, screen, dial, look at the TLS peer.")
+        bool, typer.Option("--live", help="Also connect from here: resolve, screen, dial, check the TLS certificate.")
     ] = False,
 ) -> None:
-    """Say which rule decides about a destination, and why.
+    """Show which rule decides about a destination, and why.
 
-    The verdict, the rules that nearly applied, and what would allow it. Nothing is resolved or
-    dialled; with --live what is allowed is, and every stage is told with its milliseconds.
+    Prints the verdict, the rules that nearly matched, and what would allow the destination. Nothing is resolved or
+    dialled, unless --live is given and the destination is allowed; each step is then shown with its duration.
 
     \b
     egress-gateway explain https://api.example.com
@@ -194,7 +193,7 @@ def explain(
     egress-gateway explain --live https://api.example.com
     egress-gateway explain -c gateway.yaml --from 10.20.0.7 http://198.51.100.7/
 
-    Status 0 for allow, 1 for deny, 2 if there is no answer, or nothing to be reached with --live.
+    Status 0 for allow, 1 for deny, 2 if there is no verdict, or with --live the destination cannot be reached.
     """
     from gateway.cli.explaining.explain import explain_url
     from gateway.cli.explaining.question import Unanswerable, Unreached
@@ -211,13 +210,13 @@ def limits(
     config: Config = None,
     output: TableOrJson = "table",
     name: Annotated[str | None, typer.Option(metavar="TEXT", help="Part of the limit's name.")] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Again every second.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Repeat every second.")] = False,
 ) -> None:
-    """Say how full limits are, and whom they refused.
+    """Show the state of limits, and whom they refused.
 
     Asks the running gateway at `admin.bind`, with the token of `admin.token_file` if there is one.
 
-    Status 0; 2 if there is no answer.
+    Status 0; 2 if the gateway does not answer.
     """
     from gateway.cli.admin_port import NoAnswer
     from gateway.cli.limits import print_limits
@@ -232,8 +231,8 @@ def limits(
 
 
 def tunnels(
-    action: Annotated[str, typer.Argument(metavar="list|close", help="What to do.")] = "list",
-    connection_id: Annotated[str | None, typer.Argument(metavar="ID", help="Of the one to close.")] = None,
+    action: Annotated[str, typer.Argument(metavar="list|close", help="List open tunnels, or close one.")] = "list",
+    connection_id: Annotated[str | None, typer.Argument(metavar="ID", help="The tunnel to close.")] = None,
     config: Config = None,
     output: TableOrJson = "table",
     host: Annotated[str | None, typer.Option(metavar="TEXT", help="Part of the destination's name.")] = None,
@@ -249,7 +248,7 @@ def tunnels(
     egress-gateway tunnels -o json --host api.example.com
     egress-gateway tunnels close 0f3a9c5e17b2d846      (needs admin.token_file)
 
-    Status 0; 1 if there is none to close, 2 if there is no answer.
+    Status 0; 1 if there is no such tunnel; 2 if the gateway does not answer.
     """
     from gateway.cli.admin_port import NoAnswer
     from gateway.cli.tunnels import Wanted, close_one, print_tunnels
@@ -270,7 +269,7 @@ def tunnels(
         fail(refusal)
 
 
-def schema(kind: Annotated[str, typer.Argument(metavar="gateway|policy", help="Whose schema.")]) -> None:
+def schema(kind: Annotated[str, typer.Argument(metavar="gateway|policy", help="The file to describe.")]) -> None:
     """Print a JSON Schema for editors.
 
     \b

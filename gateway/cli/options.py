@@ -9,9 +9,9 @@ from gateway.cli.ending import fail
 
 Config = Annotated[
     Path | None,
-    typer.Option("-c", "--config", metavar="FILE", help="gateway.yaml; else ./gateway.yaml, else its defaults."),
+    typer.Option("-c", "--config", metavar="FILE", help="gateway.yaml; default ./gateway.yaml, if it exists."),
 ]
-TableOrJson = Annotated[str, typer.Option("-o", "--output", metavar="table|json", help="How to print.")]
+TableOrJson = Annotated[str, typer.Option("-o", "--output", metavar="table|json", help="Output format.")]
 
 
 def wants_json(output: str) -> bool:

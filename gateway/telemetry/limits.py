@@ -49,7 +49,7 @@ class LimitReadings:
 def of_limits(readings: LimitReadings) -> Iterator[Family]:
     """All families of these readings."""
     results = dict(readings.results).items()
-    yield counter("egress.limit.results", "", "What limits did.", results, ("limit", "result"))
-    yield gauge("egress.limit.waiting", "", "Who waits in a queue.", readings.waiting)
-    yield counter("egress.limit.unchecked", "", "Passed while the store was away.", readings.unchecked)
-    yield gauge("egress.limit.stores_down", "{process}", "Processes without their store.", readings.stores_down)
+    yield counter("egress.limit.results", "", "Verdicts of limits.", results, ("limit", "result"))
+    yield gauge("egress.limit.waiting", "", "Waiting in limits' queues.", readings.waiting)
+    yield counter("egress.limit.unchecked", "", "Passed unchecked: the store did not answer.", readings.unchecked)
+    yield gauge("egress.limit.stores_down", "{process}", "Processes that cannot reach the store.", readings.stores_down)

@@ -96,22 +96,22 @@ class Metrics:
         yield from _of_crew(tally)
         yield from _of_reloads(sources)
         if (age := sources.pods_age()) is not None:
-            yield gauge("egress.kubernetes.silence", "s", "Since the API server was heard last.", age)
+            yield gauge("egress.kubernetes.silence", "s", "Time since the API server was last heard from.", age)
 
 
 def of_serving(counted: Counted, tally: Tally, generation: int) -> Iterator[Family]:
     """Families of one process that serves, or of all of them together."""
     yield from of_counters(counted.counters)
     yield from _of_work(tally)
-    yield gauge("egress.policy.generation", "", "The rules in force.", generation)
+    yield gauge("egress.policy.generation", "", "Generation of the rules in force.", generation)
     yield from of_dns(counted.dns)
     yield from of_limits(counted.limits)
 
 
 def _of_work(tally: Tally) -> Iterator[Family]:
-    text, unit = "Connections that came in.", "{connection}"
+    text, unit = "Connections accepted.", "{connection}"
     yield counter("egress.connections.accepted", unit, text, tally.connections_accepted)
-    yield gauge("egress.connections.open", unit, "Accepted and not yet ended.", tally.connections_open)
+    yield gauge("egress.connections.open", unit, "Connections accepted and not yet ended.", tally.connections_open)
     yield gauge("egress.tunnels.open", "{tunnel}", "Tunnels being relayed.", tally.tunnels_open)
     written, lost = "Records written, over all logs.", "Records that reached no log."
     yield counter("egress.records.written", "{record}", written, tally.records_written)
@@ -119,10 +119,10 @@ def _of_work(tally: Tally) -> Iterator[Family]:
 
 
 def _of_crew(tally: Tally) -> Iterator[Family]:
-    text, unit = "Ended uncounted, with their worker.", "{connection}"
+    text, unit = "Connections lost with a worker.", "{connection}"
     yield counter("egress.connections.lost", unit, text, tally.connections_lost)
-    yield gauge("egress.workers", "{process}", "Processes that serve.", len(tally.workers))
-    yield counter("egress.workers.lost", "{process}", "Workers that ended untold.", tally.workers_lost)
+    yield gauge("egress.workers", "{process}", "Serving processes.", len(tally.workers))
+    yield counter("egress.workers.lost", "{process}", "Workers that ended unexpectedly.", tally.workers_lost)
     yield from _of_workers(tally.workers)
 
 
@@ -139,19 +139,19 @@ def _of_workers(workers: Mapping[int, int]) -> Iterator[Family]:
             memory.append((labels, process.memory_info().rss))
             descriptors.append((labels, process.num_fds()))
     labels = ("worker",)
-    yield counter("egress.worker.cpu", "s", "User and system time.", cpu, labels)
+    yield counter("egress.worker.cpu", "s", "User and system CPU time.", cpu, labels)
     yield gauge("egress.worker.resident_memory", "By", "Resident memory.", memory, labels)
-    yield gauge("egress.worker.open_fds", "", "Open descriptors.", descriptors, labels)
+    yield gauge("egress.worker.open_fds", "", "Open file descriptors.", descriptors, labels)
 
 
 def _of_reloads(sources: Sources) -> Iterator[Family]:
     succeeded, last, seconds = sources.reload_succeeded(), sources.last_reload_time(), sources.reload_seconds()
-    yield gauge("egress.policy.reload_success", "", "1: the last reload was taken over.", int(succeeded))
+    yield gauge("egress.policy.reload_success", "", "1 if the last reload succeeded, else 0.", int(succeeded))
     if last is not None:
-        yield gauge("egress.policy.last_reload_timestamp", "s", "Unix time of the last attempt.", last)
+        yield gauge("egress.policy.last_reload_timestamp", "s", "Unix time of the last reload.", last)
     if seconds is not None:
-        yield gauge("egress.policy.reload", "s", "From its start to its end, the last one.", seconds)
-    text = "Unix time at which the rules in force took over."
+        yield gauge("egress.policy.reload", "s", "Duration of the last reload.", seconds)
+    text = "Unix time at which the rules in force took effect."
     yield gauge("egress.policy.last_success_timestamp", "s", text, sources.taken_time())
-    text = "Unix time at which a certificate or a rule ends."
+    text = "Unix time at which a certificate or rule expires."
     yield gauge("egress.expiry_timestamp", "s", text, by_label(sources.ends()), ("what",))

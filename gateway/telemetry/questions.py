@@ -93,12 +93,12 @@ class DnsReadings:
 
 def of_dns(readings: DnsReadings) -> Iterator[Family]:
     """All families of these readings."""
-    yield counter("egress.dns.names", "", "Names asked for, by result.", by_label(readings.names), ("result",))
-    yield gauge("egress.dns.cache.entries", "", "Names remembered.", readings.remembered)
+    yield counter("egress.dns.names", "", "Names looked up, by result.", by_label(readings.names), ("result",))
+    yield gauge("egress.dns.cache.entries", "", "Names in the cache.", readings.remembered)
     health = [((server,), int(is_well)) for server, is_well in list(readings.health.items())[:MOST_SERVERS]]
     yield gauge("egress.dns.server.up", "", "0: it did not answer and is asked last.", health, ("server",))
     questions, labels = readings.questions, ("server", "transport", "result")
-    text = "Questions put to name servers, by result."
+    text = "Queries sent to name servers, by result."
     yield counter("egress.dns.queries", "", text, questions.ended.copy().items(), labels)
     durations = by_label(questions.durations)
-    yield histogram("egress.dns.query.duration", "Questions, to their end.", durations, ("server",))
+    yield histogram("egress.dns.query.duration", "Duration of queries.", durations, ("server",))

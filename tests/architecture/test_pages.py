@@ -131,13 +131,13 @@ def test_every_dependency_has_its_reason() -> None:
 
 def test_what_no_setting_changes_is_as_operations_has_it() -> None:
     _, (*_, first), (*_, every), (*_, probes) = stream.KEEP_ALIVE
-    table = text_of("docs/operations.md").split("What is fixed, and no setting:")[1].split("\n## ")[0]
+    table = text_of("docs/operations.md").split("What is fixed and not configurable:")[1].split("\n## ")[0]
     for said in (
-        f"first probe after {first} s, then every {every} s, {probes} without an answer",
+        f"first probe after {first} s, then every {every} s; {probes} unanswered probes",
         f"after {dialer.STAGGER_SECONDS:g} s, or at once",
-        f"{upstream.IDLE_SECONDS:g} s without use, {upstream.LONGEST_USE:g} s from the dial",
-        f"{upstream.IDLE_FOR_ONE_KEY} for one client, rule and host, {upstream.IDLE_AT_MOST:,} a process",
-        f"{LONGEST_NEGATIVE_SECONDS / 60:g} minutes at most; failures for {FAILURE_SECONDS:g} s",
+        f"{upstream.IDLE_SECONDS:g} s idle, {upstream.LONGEST_USE:g} s from the dial",
+        f"{upstream.IDLE_FOR_ONE_KEY} for one client, rule and host and {upstream.IDLE_AT_MOST:,} per process",
+        f"at most {LONGEST_NEGATIVE_SECONDS / 60:g} minutes; failures for {FAILURE_SECONDS:g} s",
         f"| {connection.ATTEMPTS}, then it is closed",
     ):
         assert said in table

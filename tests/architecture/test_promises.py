@@ -28,7 +28,7 @@ def exists(name: str) -> bool:
 def promises() -> list[str]:
     """The rows of the table of what is protected, and the rules of the house."""
     table, _, rest = PAGE.partition("## What it does not protect from")
-    rows = [line for line in table.splitlines() if line.startswith("| ") and not line.startswith("| somebody | wants")]
+    rows = [line for line in table.splitlines() if line.startswith("| ") and not line.startswith("| who | wants")]
     rules = re.split(r"^(?=\d\. )", rest.partition("## Rules of the house")[2], flags=re.MULTILINE)[1:]
     return [*rows, *rules]
 

@@ -54,17 +54,17 @@ def test_there_is_one_command_to_try_it() -> None:
 
 
 def test_what_is_not_safe_is_said() -> None:
-    assert "No rule yet: everything is refused." in notes()
-    assert "nothing keeps pods from going around the gateway" in notes()
+    assert "There are no rules yet, so everything is refused." in notes()
+    assert "nothing prevents pods from bypassing the gateway" in notes()
     everything = notes(*values_of("everything"))
     assert "WARNING" not in everything
-    assert "No rule yet" not in everything
+    assert "no rules yet" not in everything
     single = notes(*values_of("single"))
     assert "networkPolicy.enabled is false" in single
-    assert "No rule yet" not in single  # nobody knows what is in a ConfigMap of others
+    assert "no rules yet" not in single  # nobody knows what is in a ConfigMap of others
     tproxy = notes(*values_of("transparent-tproxy"))
     assert "runs as root with NET_ADMIN" in tproxy
-    assert "the rules of the DaemonSet outlive it" in tproxy
+    assert "the DaemonSet's rules outlive it" in tproxy
     assert "http://127.0.0.1:9129/ca-bundle.pem" in notes(
         *with_values(inspection={"enabled": True, "existingSecret": "x"})
     )

@@ -9,13 +9,13 @@ import typer
 from gateway.cli.ending import fail
 
 ca = typer.Typer(
-    help="Make, show and replace the authority of inspection.",
+    help="Create, show and rotate the CA for inspection.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 CaCertificate = Annotated[Path, typer.Option("--cert", metavar="FILE", help="Certificates that clients trust, PEM.")]
 CaKey = Annotated[Path, typer.Option("--key", metavar="FILE", help="The key that signs, PEM.")]
-CaDays = Annotated[int, typer.Option("--days", min=1, max=7300, metavar="N", help="How long it is valid.")]
+CaDays = Annotated[int, typer.Option("--days", min=1, max=7300, metavar="N", help="Validity in days.")]
 
 
 @ca.command("init")
@@ -25,20 +25,20 @@ def ca_init(
     name: Annotated[str, typer.Option(metavar="TEXT", help="Common name.")] = "egress gateway",
     days: CaDays = 3650,
     permit: Annotated[
-        list[str] | None, typer.Option(metavar="DOMAIN", help="Sign only below this domain; may be repeated.")
+        list[str] | None, typer.Option(metavar="DOMAIN", help="Sign only names under this domain; repeatable.")
     ] = None,
 ) -> None:
-    """Make a new authority.
+    """Create a new CA.
 
-    Two files: the certificate, and the key, readable by its owner alone.
+    It consists of two files: the certificate, and the key, which only its owner can read.
 
     \b
     egress-gateway ca init --cert ca.crt --key ca.key
     egress-gateway ca init --permit example.com --permit example.org
 
-    Nothing is overwritten. Name both files as inspection.ca_cert and inspection.ca_key.
+    Existing files are not overwritten. Name both files as inspection.ca_cert and inspection.ca_key.
 
-    Status 0; 2 if a file is there already or cannot be written.
+    Status 0; 2 if a file exists already or cannot be written.
     """
     import time
 
@@ -54,11 +54,11 @@ def ca_init(
 @ca.command("show")
 def ca_show(
     cert: CaCertificate = Path("ca.crt"),
-    key: Annotated[Path | None, typer.Option("--key", metavar="FILE", help="Say which certificate signs.")] = None,
+    key: Annotated[Path | None, typer.Option("--key", metavar="FILE", help="Show which certificate signs.")] = None,
 ) -> None:
-    """Say what clients are to trust.
+    """Show what clients must trust.
 
-    Of each certificate name, end, confinement and fingerprint.
+    For each certificate: name, expiry, name constraints and fingerprint.
 
     Status 0; 2 if a file cannot be read, or no certificate in it belongs to the key.
     """
@@ -75,19 +75,19 @@ def ca_show(
 def ca_rotate(
     cert: CaCertificate = Path("ca.crt"),
     key: CaKey = Path("ca.key"),
-    step: Annotated[str, typer.Option(metavar="publish|switch|withdraw", help="Which step.")] = "publish",
+    step: Annotated[str, typer.Option(metavar="publish|switch|withdraw", help="The step to take.")] = "publish",
     days: CaDays = 3650,
 ) -> None:
-    """Replace the authority without an outage, one step at a call.
+    """Replace the CA without an outage, one step per call.
 
     \b
-    publish    a next authority is made; clients are to trust both, the old one signs
-    switch     once all clients have the new bundle: the new one signs
-    withdraw   once nothing signed by the old one is alive: only the new one is trusted
+    publish    create the next CA; clients are to trust both, the old one signs
+    switch     when all clients have the new bundle: the new one signs
+    withdraw   when no certificate of the old one is valid any more: only the new one is trusted
 
-    A running gateway takes each over by itself; none is done out of its turn.
+    A running gateway applies each step by itself. Steps are accepted only in this order.
 
-    Status 0; 2 if it is not the step's turn, or a file cannot be read or written.
+    Status 0; 2 if the step is out of order, or a file cannot be read or written.
     """
     import time
 
@@ -104,18 +104,18 @@ def ca_rotate(
 
 @ca.command("truststore")
 def ca_truststore(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="PEM, such as /ca-bundle.pem of the health port.")],
-    out: Annotated[Path, typer.Argument(metavar="FILE", help="To be made.")] = Path("truststore.p12"),
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="PEM, such as the health port's /ca-bundle.pem.")],
+    out: Annotated[Path, typer.Argument(metavar="FILE", help="The file to create.")] = Path("truststore.p12"),
     password: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Of the file, which holds no secret; else changeit.")
+        str | None, typer.Option(metavar="TEXT", help="The file's password; changeit by default (it holds no secret).")
     ] = None,
 ) -> None:
-    """Write the authorities of a PEM bundle as PKCS #12, for Java.
+    """Convert a PEM bundle of CAs to PKCS #12, for Java.
 
     \b
     egress-gateway ca truststore ca-bundle.pem truststore.p12
 
-    Status 0; 2 if the bundle cannot be read or the file is there already.
+    Status 0; 2 if the bundle cannot be read or the file exists already.
     """
     from gateway.cli.ca.truststore import write_truststore
     from gateway.cli.console import counted

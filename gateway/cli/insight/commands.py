@@ -11,10 +11,10 @@ from gateway.cli.options import Config, TableOrJson, wants_json
 
 Records = Annotated[list[str], typer.Argument(metavar="RECORDS", help="Log files, plain or gzip; - for stdin.")]
 Format = Annotated[
-    str | None, typer.Option("--format", metavar="json|text|envoy|squid|vpc", help="Of RECORDS; else each file tells.")
+    str | None, typer.Option("--format", metavar="json|text|envoy|squid|vpc", help="Log format; detected by default.")
 ]
 Fields = Annotated[
-    str | None, typer.Option("--fields", metavar="A,B,...", help="With vpc: the fields, where no line of names does.")
+    str | None, typer.Option("--fields", metavar="A,B,...", help="vpc: the fields, if there is no header line.")
 ]
 
 
@@ -26,30 +26,30 @@ def learn(
     config: Config = None,
     group_by: Annotated[
         str | None,
-        typer.Option("--group-by", metavar="group|namespace|user|address", help="Rules for those seen, by this."),
+        typer.Option("--group-by", metavar="group|namespace|user|address", help="Write rules for the clients seen."),
     ] = None,
     wildcard_from: Annotated[
-        int, typer.Option("--wildcard-from", metavar="N", min=2, help="Names below one domain that make a wildcard.")
+        int, typer.Option("--wildcard-from", metavar="N", min=2, help="Names under one domain that become a wildcard.")
     ] = 5,
     write: Annotated[
-        bool, typer.Option("-w", "--write", help="Put the rules into the file, instead of a diff.")
+        bool, typer.Option("-w", "--write", help="Write the rules into the file instead of a diff.")
     ] = False,
     format_: Format = None,
     fields: Fields = None,
 ) -> None:
     """Turn recorded traffic into rules that the policy lacks.
 
-    Run the gateway with `mode: report` for a while, then let it learn. Only what passed and reached its destination
-    counts. Names are taken exactly; a wildcard stands for at least N names below one registered domain, none of them
-    seen once only, and never over a public suffix. Raw addresses, private targets and one-off names are marked.
+    Run the gateway with `mode: report` for a while first. Only traffic that passed and reached its destination counts.
+    Names are added as they are; where N names under one registered domain were each seen more than once, they become a
+    wildcard, but never at a public suffix. Addresses, private destinations and names seen only once are marked.
 
     \b
-    egress-gateway learn --policy policy.yaml records.jsonl             prints a diff
-    egress-gateway learn --policy policy.yaml -w records.jsonl*.gz      changes the file: only lines are added
-    zcat access.log.gz | egress-gateway learn --format squid -          there is no policy yet
+    egress-gateway learn --policy policy.yaml records.jsonl             print a diff
+    egress-gateway learn --policy policy.yaml -w records.jsonl*.gz      add lines to the file
+    zcat access.log.gz | egress-gateway learn --format squid -          without an existing policy
     egress-gateway learn --group-by group --policy policy/ records.jsonl
 
-    Status 0, 2 if records or policy cannot be read, or if the result would not load.
+    Status 0; 2 if records or policy cannot be read, or if the result would not load.
     """
     from gateway.cli.insight.learning import Refusals, learn_from
     from gateway.cli.insight.source import Source
@@ -68,16 +68,16 @@ def replay(
         Path | None, typer.Option("--policy", metavar="PATH", help="The candidate, instead of FILE's.")
     ] = None,
     config: Config = None,
-    enforce: Annotated[bool, typer.Option("--enforce", help="As if `mode: report` stood nowhere in it.")] = False,
+    enforce: Annotated[bool, typer.Option("--enforce", help="Ignore `mode: report` in it.")] = False,
     output: TableOrJson = "table",
     format_: Format = None,
     fields: Fields = None,
 ) -> None:
-    """Say what recorded traffic would meet under another policy.
+    """Judge recorded traffic by another policy.
 
-    Every recorded attempt is judged again: the name asked for, the first bytes and the name in TLS, and the addresses
-    that the name had. Told is what passed and would be refused, and what was refused and would pass; a table shows the
-    1,000 most frequent of each.
+    Every recorded attempt is judged again: the requested name, the first bytes, the SNI and the addresses of the
+    name. The output lists what passed and would be denied, and what was denied and would pass; a table shows the 1,000
+    most frequent of each.
 
     \b
     egress-gateway replay --policy candidate.yaml records.jsonl
@@ -104,18 +104,18 @@ def report(
         typer.Option(
             "--by",
             metavar="COLUMNS",
-            help="Some of month,day,client,namespace,groups,destination,rule,reason, in any order.",
+            help="Any of month,day,client,namespace,groups,destination,rule,reason, in any order.",
         ),
     ] = "day,client,destination",
     output: Annotated[
-        str, typer.Option("-o", "--output", metavar="table|csv|markdown|json", help="How to print.")
+        str, typer.Option("-o", "--output", metavar="table|csv|markdown|json", help="Output format.")
     ] = "table",
     format_: Format = None,
     fields: Fields = None,
 ) -> None:
-    """Say who reached what.
+    """Summarise who reached what.
 
-    Connections and requests by verdict, and payload bytes. A table shows no more than the 1,000 busiest rows.
+    Counts connections and requests by verdict, and payload bytes. A table shows at most the 1,000 busiest rows.
 
     \b
     egress-gateway report records.jsonl

@@ -14,28 +14,28 @@ GATEWAY = "http://egress-gateway.egress-gateway.svc.cluster.local:3128"
 
 def import_(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="smokescreen, squid, istio, cilium, network-policy.")],
-    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Of smokescreen and squid one; - for stdin.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="One for smokescreen and squid; - for stdin.")],
     accept: Annotated[
-        bool, typer.Option("--accept", help="Take what is left out: status 0, and print what is wider as well.")
+        bool, typer.Option("--accept", help="Accept all findings: status 0, and print wider rules as well.")
     ] = False,
     ports: Annotated[
-        str | None, typer.Option(metavar="80,443", help="smokescreen: the ports of its names; else any.")
+        str | None, typer.Option(metavar="80,443", help="smokescreen: the ports of its names; any by default.")
     ] = None,
     role: Annotated[str, typer.Option(metavar="KEY", help="smokescreen: a role is a user or a namespace.")] = "user",
     inspect: Annotated[bool, typer.Option("--inspect", help="smokescreen: inspect what mitm_domains names.")] = False,
 ) -> None:
-    """Turn the rules of another proxy or mesh into a policy.
+    """Convert the rules of another proxy or mesh to a policy.
 
-    Every host and rule of it has its source beside it as a comment. Standard error says, by place, what was left out
-    (less is allowed), what would be WIDER (more is allowed; then nothing is printed without --accept), and for each
-    wildcard what it means here. Nothing is asked of a network; files that squid.conf names are read.
+    A comment beside every host and rule names its source. Standard error lists, by file and line, what was left out
+    (less is allowed), what would be WIDER (more is allowed; nothing is then printed without --accept), and what each
+    wildcard became. The network is not used; files that squid.conf includes are read.
 
     \b
     egress-gateway import smokescreen acl.yaml --ports 80,443 > policy.yaml
     egress-gateway import squid /etc/squid/squid.conf > policy.yaml
     kubectl get cnp,ccnp -A -o yaml | egress-gateway import cilium - > policy.yaml
 
-    Status 0; 1 if something was left out or would be wider, unless --accept; 2 if a file cannot be read or is another.
+    Status 0; 1 if something was left out or would be wider, unless --accept; 2 if a file is unreadable or another kind.
     """
     from gateway.cli.migrating.importing import SOURCES, ImportOptions, import_files
     from gateway.migrate.findings import Unreadable
@@ -58,30 +58,28 @@ def import_(
 
 def env(
     runtime: Annotated[
-        list[str] | None, typer.Option("--runtime", metavar="NAME", help="Again for each; all without any.")
+        list[str] | None, typer.Option("--runtime", metavar="NAME", help="Repeatable; all by default.")
     ] = None,
-    proxy: Annotated[str, typer.Option(metavar="URL", help="Where clients find the gateway.")] = GATEWAY,
+    proxy: Annotated[str, typer.Option(metavar="URL", help="The gateway's URL for clients.")] = GATEWAY,
     ca: Annotated[
-        str | None, typer.Option(metavar="PATH", help="Of /ca-bundle.pem where clients run; needed for inspection.")
+        str | None, typer.Option(metavar="PATH", help="Path of /ca-bundle.pem where clients run; for inspection.")
     ] = None,
-    truststore: Annotated[
-        str | None, typer.Option(metavar="PATH", help="The same authorities as PKCS #12, for Java.")
-    ] = None,
+    truststore: Annotated[str | None, typer.Option(metavar="PATH", help="The same CAs as PKCS #12, for Java.")] = None,
     truststore_password: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Of the trust store; else changeit.")
+        str | None, typer.Option(metavar="TEXT", help="The trust store's password; changeit by default.")
     ] = None,
     no_proxy: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Reached directly: names with all below, addresses, CIDRs.")
+        list[str] | None, typer.Option(metavar="NAME", help="Reach directly: names with subdomains, addresses, CIDRs.")
     ] = None,
     cluster_domain: Annotated[str, typer.Option(metavar="NAME", help="'' outside of a cluster.")] = "cluster.local",
     output: Annotated[
         str, typer.Option("-o", "--output", metavar="FORMAT", help="shell, dotenv, kubernetes, json.")
     ] = "shell",
 ) -> None:
-    """Print the variables that lead clients to the gateway.
+    """Print the variables that make clients use the gateway.
 
-    Proxy variables in both cases, NO_PROXY in the spellings of every runtime, and with --ca what makes each runtime
-    trust the gateway's authority. Comments say what no variable can do.
+    Prints the proxy variables in upper and lower case, NO_PROXY as each runtime expects it, and with --ca what makes
+    each runtime trust the gateway's CA. Comments say what cannot be done by a variable.
 
     Runtimes: apt aws curl deno dotnet elixir gcloud git go grpc java node python ruby rust wget.
 
@@ -90,7 +88,7 @@ def env(
     egress-gateway env --runtime python --runtime git -o dotenv > .env
     egress-gateway env --ca /etc/egress-gateway/ca-bundle.pem -o kubernetes
 
-    Status 0; 2 if an option cannot be taken.
+    Status 0; 2 if an option is invalid.
     """
     from gateway.migrate.workloads.exemptions import NoExemption, read_exemptions
     from gateway.migrate.workloads.formats import FORMATS, IN_CLUSTER, block_text
@@ -109,36 +107,38 @@ def env(
 
 
 def network_policy(
-    namespace: Annotated[str, typer.Option("-n", "--namespace", metavar="NAME", help="That is to be locked.")],
-    selector: Annotated[str, typer.Option(metavar="KEY=VALUE,...", help="Which of its pods; all without any.")] = "",
-    gateway_namespace: Annotated[str, typer.Option(metavar="NAME", help="The gateway's.")] = "egress-gateway",
+    namespace: Annotated[str, typer.Option("-n", "--namespace", metavar="NAME", help="The namespace to lock.")],
+    selector: Annotated[str, typer.Option(metavar="KEY=VALUE,...", help="Only these pods; all by default.")] = "",
+    gateway_namespace: Annotated[str, typer.Option(metavar="NAME", help="The gateway's namespace.")] = "egress-gateway",
     gateway_selector: Annotated[
         str, typer.Option(metavar="KEY=VALUE,...", help="The gateway's pods.")
     ] = "app.kubernetes.io/name=egress-gateway",
     port: Annotated[
         list[int] | None,
-        typer.Option(metavar="N", min=1, max=65535, help="The gateway's; again for each. 3128."),
+        typer.Option(metavar="N", min=1, max=65535, help="The gateway's port; repeatable. 3128 by default."),
     ] = None,
-    dns_namespace: Annotated[str, typer.Option(metavar="NAME", help="The name servers'.")] = "kube-system",
-    dns_selector: Annotated[str, typer.Option(metavar="KEY=VALUE,...", help="The name servers.")] = "k8s-app=kube-dns",
+    dns_namespace: Annotated[str, typer.Option(metavar="NAME", help="The name servers' namespace.")] = "kube-system",
+    dns_selector: Annotated[
+        str, typer.Option(metavar="KEY=VALUE,...", help="The name servers' pods.")
+    ] = "k8s-app=kube-dns",
     dns_port: Annotated[
         list[int] | None,
-        typer.Option(metavar="N", min=1, max=65535, help="Of their pods; again for each. 53; OpenShift: 5353."),
+        typer.Option(metavar="N", min=1, max=65535, help="Their port; repeatable. 53 by default; OpenShift: 5353."),
     ] = None,
     resolver: Annotated[
-        list[str] | None, typer.Option(metavar="ADDRESS", help="A name server that is no pod, such as a node's cache.")
+        list[str] | None, typer.Option(metavar="ADDRESS", help="A name server outside of pods, such as a node's cache.")
     ] = None,
 ) -> None:
     """Print the NetworkPolicy that locks a namespace.
 
-    It leaves its pods nothing but DNS and the gateway. Policies add up: another one in the namespace may open more. A
-    network plug-in that does not enforce NetworkPolicy locks nothing, and pods on the host's network are never locked.
+    Its pods can then reach only DNS and the gateway. Policies add up: another one in the namespace may allow more.
+    A network plug-in that does not enforce NetworkPolicy locks nothing, and pods on the host network are never locked.
 
     \b
     egress-gateway network-policy --namespace payments | kubectl apply -f -
     egress-gateway network-policy -n payments --selector tier=batch --resolver 169.254.20.10
 
-    Status 0; 2 if an option cannot be taken.
+    Status 0; 2 if an option is invalid.
     """
     from gateway.lock.network_policy import DNS_PORTS, Lock, NoLock, Peer, lock_manifest, parse_labels
     from gateway.model.addresses import parse_network

@@ -14,40 +14,40 @@ Values = list[str] | None
 
 def observe(
     config: Config = None,
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with what comes.")] = False,
-    last: Annotated[int | None, typer.Option(metavar="N", help="Of those that are there; 20, or 0 with -f.")] = None,
-    since: Annotated[str | None, typer.Option(metavar="5m", help="What ended so long ago at most.")] = None,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Keep printing new flows.")] = False,
+    last: Annotated[int | None, typer.Option(metavar="N", help="Number of past flows; 20, or 0 with -f.")] = None,
+    since: Annotated[str | None, typer.Option(metavar="5m", help="Only flows that ended within this time.")] = None,
     verdict: Annotated[Values, typer.Option(metavar="V", help="forwarded, dropped, error or audit.")] = None,
-    from_ip: Annotated[Values, typer.Option(metavar="ADDR", help="The client's address; or 10.0.0.0/8.")] = None,
-    from_user: Annotated[Values, typer.Option(metavar="NAME", help="The client's name.")] = None,
+    from_ip: Annotated[Values, typer.Option(metavar="ADDR", help="The client's address or network.")] = None,
+    from_user: Annotated[Values, typer.Option(metavar="NAME", help="The client's user name.")] = None,
     from_group: Annotated[Values, typer.Option(metavar="NAME", help="A group of the policy.")] = None,
-    from_namespace: Annotated[Values, typer.Option(metavar="NAME", help="Of the client's pod.")] = None,
-    from_pod: Annotated[Values, typer.Option(metavar="[NS/]NAME", help="How the client's pod's name begins.")] = None,
-    from_workload: Annotated[Values, typer.Option(metavar="[NS/]NAME", help="api, or Deployment/api.")] = None,
-    from_service_account: Annotated[Values, typer.Option(metavar="[NS/]NAME", help="Of the client.")] = None,
-    to_fqdn: Annotated[Values, typer.Option(metavar="NAME", help="The name asked for; * is any text.")] = None,
-    to_ip: Annotated[Values, typer.Option(metavar="ADDR", help="The address that was dialled; or 10.0.0.0/8.")] = None,
-    port: Annotated[Values, typer.Option(metavar="N", help="The port asked for.")] = None,
-    protocol: Annotated[Values, typer.Option(metavar="P", help="What was spoken: tls, http or tcp.")] = None,
-    http_method: Annotated[Values, typer.Option(metavar="M", help="Of a request: GET.")] = None,
-    http_path: Annotated[Values, typer.Option(metavar="PATH", help="Of a request; * is any text.")] = None,
-    http_status: Annotated[Values, typer.Option(metavar="N", help="What the client was told: 404, 5+.")] = None,
+    from_namespace: Annotated[Values, typer.Option(metavar="NAME", help="The namespace of the client's pod.")] = None,
+    from_pod: Annotated[Values, typer.Option(metavar="[NS/]NAME", help="The beginning of the pod's name.")] = None,
+    from_workload: Annotated[Values, typer.Option(metavar="[NS/]NAME", help="api or Deployment/api.")] = None,
+    from_service_account: Annotated[Values, typer.Option(metavar="[NS/]NAME", help="The service account.")] = None,
+    to_fqdn: Annotated[Values, typer.Option(metavar="NAME", help="The requested name; * matches any text.")] = None,
+    to_ip: Annotated[Values, typer.Option(metavar="ADDR", help="The dialled address or network.")] = None,
+    port: Annotated[Values, typer.Option(metavar="N", help="The requested port.")] = None,
+    protocol: Annotated[Values, typer.Option(metavar="P", help="tls, http or tcp.")] = None,
+    http_method: Annotated[Values, typer.Option(metavar="M", help="The request's method: GET.")] = None,
+    http_path: Annotated[Values, typer.Option(metavar="PATH", help="The request's path; * matches any text.")] = None,
+    http_status: Annotated[Values, typer.Option(metavar="N", help="The status the client received: 404, 5+.")] = None,
     rule: Annotated[Values, typer.Option(metavar="FILE#NAME", help="The rule that decided.")] = None,
-    reason: Annotated[Values, typer.Option(metavar="R", help="See docs/reasons.md.")] = None,
+    reason: Annotated[Values, typer.Option(metavar="R", help="A reason from docs/reasons.md.")] = None,
     output: Annotated[
-        str, typer.Option("-o", "--output", metavar="compact|dict|json|table", help="How to print.")
+        str, typer.Option("-o", "--output", metavar="compact|dict|json|table", help="Output format.")
     ] = "compact",
 ) -> None:
-    """Show what ended lately; with -f, what ends from now on.
+    """Show recent connections and requests; -f follows.
 
-    Asks the running gateway at `admin.bind`, with the token of `admin.token_file` if there is one; it filters. Each
-    filter may be given more often: one of its values must match, and every filter.
+    Asks the running gateway at `admin.bind`, with the token of `admin.token_file` if there is one, and filters there. A
+    filter may be repeated; a flow is shown if, for every filter, one of its values matches.
 
     \b
     egress-gateway observe -f --verdict dropped
     egress-gateway observe --since 5m --to-fqdn '*.example.com' -o json
 
-    Status 0, 2 if there is no answer.
+    Status 0; 2 if the gateway does not answer.
     """
     filters = {
         "verdict": verdict,

@@ -9,21 +9,21 @@ import typer
 
 from gateway.cli.ending import fail
 
-_ABOUT = """Lead TCP to a transparent listener, and let nothing go around it.
+_ABOUT = """Lead TCP to a transparent listener, and let nothing bypass it.
 
-All rules stand in one nftables table, egress_gateway (family inet), which is replaced in one transaction; `tproxy` adds
+All rules are in one nftables table, egress_gateway (family inet), which is replaced in one transaction; `tproxy` adds
 one routing rule and one routing table for each IP version. Nothing else on the machine is read or changed.
 
-PLACE is where the rules stand:
+PLACE is where the rules apply:
 
 \b
-redirect  on a machine that routes for others, by NAT: needs nothing of the gateway
+redirect  on a machine that routes for others, by NAT: the gateway needs no privilege
 tproxy    the same without NAT: cheaper, and `source: client` is possible; the gateway needs CAP_NET_ADMIN
 pod       in the workload's own network namespace, run by an init container
 
-What is captured is TCP to every port and every address but this machine's own. UDP to port 443 is rejected at once,
-so that QUIC clients fall back to TCP. Everything else is dropped, and so is what others begin towards the clients.
-Networks that are to be reached past the gateway, such as the cluster's DNS, are named by --pass.
+TCP to every port and address except this machine's own is captured. UDP to port 443 is rejected at once,
+so that QUIC clients fall back to TCP. Everything else is dropped, including connections from others to the clients.
+Use --pass for networks that must be reached directly, such as the cluster's DNS.
 
 \b
 egress-gateway routes print tproxy -i eth1 --port 15001
@@ -35,7 +35,7 @@ egress-gateway routes remove
 routes = typer.Typer(
     name="routes",
     help=_ABOUT,
-    short_help="Lead traffic to a transparent listener, by nftables.",
+    short_help="Lead traffic to a transparent listener with nftables.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -43,24 +43,22 @@ routes = typer.Typer(
 Place = Annotated[str, typer.Argument(metavar="PLACE", help="redirect, tproxy or pod.")]
 Port = Annotated[
     int | None,
-    typer.Option(
-        metavar="N", min=1, max=65535, help="The transparent listener's; else that of the one in gateway.yaml."
-    ),
+    typer.Option(metavar="N", min=1, max=65535, help="The transparent listener's; by default from gateway.yaml."),
 ]
 Config = Annotated[Path | None, typer.Option("-c", "--config", metavar="FILE", help="gateway.yaml, for the port.")]
 Interface = Annotated[
     list[str] | None,
-    typer.Option("-i", "--interface", metavar="NAME", help="Where the clients are; again for each. Not for pod."),
+    typer.Option("-i", "--interface", metavar="NAME", help="Where clients arrive; repeatable. Not for pod."),
 ]
 Uid = Annotated[
-    int | None, typer.Option(metavar="N", min=0, help="The gateway's own user, who is not captured. For pod only.")
+    int | None, typer.Option(metavar="N", min=0, help="The gateway's user, who is not captured. For pod only.")
 ]
 Passed = Annotated[
     list[str] | None,
-    typer.Option("--pass", metavar="CIDR", help="Reached past the gateway, any protocol; again for each."),
+    typer.Option("--pass", metavar="CIDR", help="Network to reach directly, by any protocol; repeatable."),
 ]
 Mark = Annotated[
-    str | None, typer.Option(metavar="BIT", help="Bit of the packet or, in a pod, connection mark; else 0x1000.")
+    str | None, typer.Option(metavar="BIT", help="Bit of the packet (for pod: connection) mark; 0x1000 by default.")
 ]
 
 
@@ -76,7 +74,7 @@ def print_(
 ) -> None:
     """Print what `apply` would do, as a shell script.
 
-    Status 0; 2 if an option is missing or cannot be taken.
+    Status 0; 2 if an option is missing or invalid.
     """
     from gateway.cli.routing.capture import Unusable, read_capture
     from gateway.lock.steps import script, steps_to_apply
@@ -99,9 +97,9 @@ def apply(
     passed: Passed = None,
     mark: Mark = None,
 ) -> None:
-    """Do what `print` shows. Once or many times: the last one holds, and nothing is left of those before.
+    """Apply what `print` shows, replacing what an earlier `apply` made.
 
-    Status 0, or 2 with one line that says which program or privilege is missing.
+    Status 0; 2 with a line that says which program or privilege is missing.
     """
     from gateway.cli.routing.capture import Unusable, read_capture
     from gateway.lock.kernel import KernelRefused, run
@@ -116,7 +114,7 @@ def apply(
 
 @routes.command()
 def remove() -> None:
-    """Take away all that `apply` made. No error where there is nothing.
+    """Remove everything that `apply` made, if anything.
 
     Status 0; 2 if a program or a privilege is missing.
     """

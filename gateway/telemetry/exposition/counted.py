@@ -23,14 +23,14 @@ def of_counters(counters: Counters) -> Iterator[Family]:
     sizes = by_label({"up": counters.bytes_up, "down": counters.bytes_down})
     text = "Payload bytes relayed, counted when their connection ends."
     yield counter("egress.io", "By", text, sizes, ("direction",))
-    yield histogram("egress.connection.duration", "From accept to end.", counters.lifetime)
-    yield histogram("egress.request.duration", "From head to end.", counters.request_duration)
-    yield histogram("egress.dns.duration", "Resolving, where a dial succeeded.", counters.dns)
-    yield histogram("egress.dial.duration", "Connecting, where it succeeded.", counters.dial)
-    text = "Tunnels of TLS that ended, by the newest version that the client offers."
+    yield histogram("egress.connection.duration", "Connections, from accept to end.", counters.lifetime)
+    yield histogram("egress.request.duration", "Requests, from head to end.", counters.request_duration)
+    yield histogram("egress.dns.duration", "Name resolution, where the dial succeeded.", counters.dns)
+    yield histogram("egress.dial.duration", "TCP connect, where it succeeded.", counters.dial)
+    text = "TLS tunnels that ended, by the newest version that the client offered."
     tunnels = counters.tls.copy().items()
     yield counter("egress.tls.connections", "{connection}", text, tunnels, ("version", "handling"))
-    text = "Exchanges in which it raised or was too slow."
+    text = "Requests in which an inspector failed."
     failed = by_label(counters.inspectors_failed)
     yield counter("egress.inspector.failures", "{request}", text, failed, ("inspector",))
     yield from _delivered(counters)
@@ -41,7 +41,7 @@ def _delivered(counters: Counters) -> Iterator[Family]:
     sent = [((what,), count) for (what, outcome), count in told if what != FLOWS and outcome == SENT]
     dropped = [(key, count) for key, count in told if key[0] != FLOWS and key[1] != SENT]
     unseen = [((), count) for (what, outcome), count in told if what == FLOWS and outcome != SENT]
-    yield counter("egress.otlp.sent", "", "Taken by the collector.", sent, ("signal",))
-    yield counter("egress.otlp.dropped", "", "That no collector got.", dropped, ("signal", "why"))
-    text = "Flows that found no room on their way to those who look on."
+    yield counter("egress.otlp.sent", "", "Accepted by the collector.", sent, ("signal",))
+    yield counter("egress.otlp.dropped", "", "Not delivered to the collector.", dropped, ("signal", "why"))
+    text = "Records that live flows could not take."
     yield counter("egress.flows.dropped", "{flow}", text, unseen)
