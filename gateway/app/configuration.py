@@ -116,6 +116,7 @@ def _read(sources: Sources, environ: Mapping[str, str]) -> Configuration:
     client_certificates = load_client_certificates(settings)
     check_inspectors(settings)
     policy = load_policy(settings)
+    certificates = ends_of_certificates(materials, inspection, client_certificates)
     return Configuration(
         settings=settings,
         policy=policy,
@@ -124,7 +125,7 @@ def _read(sources: Sources, environ: Mapping[str, str]) -> Configuration:
         materials=materials,
         inspection=inspection,
         client_certificates=client_certificates,
-        ends=dict((*_ends_of(materials, inspection, client_certificates), *_ends_of_rules(policy.policy.rules))),
+        ends=dict((*certificates, *_ends_of_rules(policy.policy.rules))),
         files={**files, **policy.files},
     )
 
@@ -163,10 +164,10 @@ def _files_of(tls: TlsSettings) -> dict[str, Path]:
     return {part: path for part, path in named.items() if path is not None}
 
 
-def _ends_of(
+def ends_of_certificates(
     materials: Materials, inspection: AuthorityMaterial | None, presented: Mapping[str, ClientCertificate]
 ) -> Iterator[tuple[str, float]]:
-    """Of certificates, by what each is for."""
+    """By what each is for, in Unix seconds."""
     chains = {f"listener {name}": material.cert for name, material in materials.items()}
     chains |= {f"client certificate {name}": certificate.cert for name, certificate in presented.items()}
     chains |= {} if inspection is None else {"authority": inspection.certificates}

@@ -146,7 +146,7 @@ class GatewayProcess:
         await self._pods.first_list()
         await self._crew.start()
         _logger.info("%s", self._started())
-        await watch(lambda: self._reloads.files, self._reloads.follow)
+        await watch(lambda: self._reloads.files, self._reloads.follow, again=self._reloads.try_again)
 
     @property
     def flows(self) -> Ring:

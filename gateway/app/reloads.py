@@ -22,6 +22,9 @@ Take = Callable[[int, AsyncIterator[Frame]], Awaitable[Head]]
 """Puts a generation, by its number, in force wherever connections are served. What its frames raise is passed on, and
 then nothing has changed."""
 
+TELL_AGAIN_SECONDS = 600.0
+"""How often a fault is told that every further try finds again."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -38,6 +41,8 @@ class Reloads:
         self._begun = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
         self._waiting: asyncio.Future[ReloadOutcome] | None = None
+        self._told: Sequence[str] = ()
+        self._tell_again_at = 0.0
         self.reload_succeeded = True
         self.last_reload_time: float | None = None
         self.reload_seconds: float | None = None
@@ -68,6 +73,9 @@ class Reloads:
         self.published = None if taken.inspection is None else taken.inspection.certificates
         self.ends = taken.ends
         self.taken_time = time.time()
+        for what, end in self.ends.items():
+            if end <= self.taken_time:
+                _logger.warning("%s: its certificate has expired", what)
         for warning in taken.warnings:
             _logger.warning("%s", warning)
         for key in waiting_for_restart(self.settings, self._running):
@@ -76,6 +84,10 @@ class Reloads:
     async def reload(self) -> ReloadOutcome:
         """Read the files again. Problems are logged and returned, and change nothing. Callers that come before the next
         reading has begun share its outcome."""
+        self._told = ()
+        return await self._read_again()
+
+    async def _read_again(self) -> ReloadOutcome:
         if self._waiting is None:
             self._waiting = asyncio.ensure_future(self._reload_in_turn())
         return await asyncio.shield(self._waiting)
@@ -84,6 +96,10 @@ class Reloads:
         """The files changed. True: the reload failed, and is to be tried again: what was at fault need not be a file in
         force, and only these are looked at."""
         return bool((await self.reload()).problems)
+
+    async def try_again(self) -> bool:
+        """As `follow`, though nothing changed since: what is wrong as before is logged once in a while only."""
+        return bool((await self._read_again()).problems)
 
     async def _reload_in_turn(self) -> ReloadOutcome:
         await self._begun.wait()
@@ -98,8 +114,10 @@ class Reloads:
                 self._newest += 1  # some of several workers may have judged by it: nothing else gets its number
                 return self._kept([str(error)])
             except Exception:  # our fault; it must not end the watching for the next change as well
-                _logger.exception("the policy could not be read")
-                return self._kept(["internal error: the log has its traceback"])
+                problems = ["internal error: the log has its traceback"]
+                if self._is_news(problems):
+                    _logger.exception("the policy could not be read")
+                return self._kept(problems)
             finally:
                 self.reload_seconds = time.monotonic() - started_at
 
@@ -110,11 +128,16 @@ class Reloads:
         _logger.info("policy generation %d is in force: %d rules", self.generation, self.rules)
         return ReloadOutcome(number)
 
+    def _is_news(self, problems: Sequence[str]) -> bool:
+        return problems != self._told or time.monotonic() >= self._tell_again_at
+
     def _kept(self, problems: Sequence[str]) -> ReloadOutcome:
         self.reload_succeeded = False
-        for problem in problems:
-            _logger.error("%s", problem)
-        _logger.error("reload failed: policy generation %d stays in force", self.generation)
+        if self._is_news(problems):
+            self._told, self._tell_again_at = problems, time.monotonic() + TELL_AGAIN_SECONDS
+            for problem in problems:
+                _logger.error("%s", problem)
+            _logger.error("reload failed: policy generation %d stays in force", self.generation)
         return ReloadOutcome(self.generation, tuple(problems))
 
 

@@ -14,6 +14,7 @@ from gateway.model.names import HostName
 from gateway.model.roles import Deadlines
 from gateway.net.dns.cache import Resolution
 from gateway.net.dns.lookup import Asked, Family
+from gateway.net.dns.outages import Outages
 from gateway.net.dns.plain import PlainDns
 from gateway.net.dns.transport import PORTS, DnsTransport, Over
 from gateway.net.names import NameServer, NameServers, hosts_file
@@ -78,6 +79,7 @@ class ResolverInForce:
         self._deadlines = deadlines
         self._questions = questions
         self._counts = ResolverCounts()
+        self._outages = Outages(SystemClock())
         self._planned = plan()
         self._resolver = self._build()
 
@@ -112,7 +114,8 @@ class ResolverInForce:
         )
 
     def _build(self) -> Resolver:
-        return build_resolver(self._planned, self._deadlines, self._counts, self._count)
+        return build_resolver(self._planned, self._deadlines, self._counts, self._notice)
 
-    def _count(self, asked: Asked) -> None:
+    def _notice(self, asked: Asked) -> None:
         self._questions.count(str(asked.server), asked.over, asked.result, asked.seconds)
+        self._outages.notice(asked)

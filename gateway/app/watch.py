@@ -22,9 +22,11 @@ async def watch(
     changed: Callable[[], Awaitable[bool | None]],
     look_every: float = LOOK_EVERY_SECONDS,
     again_after: float = AGAIN_SECONDS,
+    again: Callable[[], Awaitable[bool | None]] | None = None,
 ) -> None:
     """Await `changed` after every change, for ever. `files` are those in force; where `changed` leaves them as they
-    were, it is called again no sooner than after another change, or after a while if it answered True."""
+    were, it is called again no sooner than after another change. If it answered True `again`, or `changed`, is called
+    after a while without one, until that does not."""
     in_force = seen = files()
     clock, again_at = asyncio.get_running_loop().time, inf
     while True:
@@ -34,7 +36,8 @@ async def watch(
             again_at = inf
         now = await asyncio.to_thread(_stamps, in_force) if in_force else {}
         if now != seen or clock() >= again_at:
-            again_at = clock() + again_after if await changed() else inf
+            follow = changed if now != seen else again or changed
+            again_at = clock() + again_after if await follow() else inf
             seen = now
 
 

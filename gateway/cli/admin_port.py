@@ -56,6 +56,11 @@ class AdminPort:
         try:
             connection.request(method, path, headers={**self._headers, **headers})
             yield connection.getresponse()
+        except TimeoutError as error:
+            raise NoAnswer(
+                f"no answer from the admin port {self._bind} within {SECONDS:g} s: is the gateway stopped, or without "
+                "CPU, or a packet filter in between?"
+            ) from error
         except (OSError, HTTPException) as error:
             why = (isinstance(error, OSError) and error.strerror) or str(error)
             raise NoAnswer(

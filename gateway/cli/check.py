@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from gateway.app.configuration import load_materials
+from gateway.app.configuration import ends_of_certificates, load_materials
 from gateway.app.inspection.client_certificates import load_client_certificates
 from gateway.app.inspection.inspectors_in_force import check_inspectors
 from gateway.app.inspection.material import load_authority_material
@@ -33,7 +33,9 @@ _POLICY_KEYS = frozenset(keys_of(PolicyFile)) - frozenset(keys_of(GatewaySetting
 
 
 _SOON = 14
-"""Days: so long before the last day of a rule it is told."""
+"""Days: so long before the last day of a rule, or of the authority, it is told."""
+_SOON_RENEWED = 3
+"""The same of other certificates, which machines renew, some of them often."""
 
 
 def check_files(files: Sequence[Path], config: Path | None = None) -> bool:
@@ -82,7 +84,7 @@ def _check_gateway(file: Path | None) -> bool:
         loaded = load_policy(settings)
     except ConfigErrors as refusal:
         return _refuse(name, (*named, *refusal.problems))
-    return _refuse(name, named) if named else _accept(name, loaded)
+    return _refuse(name, named) if named else _accept(name, loaded, list(_certificates_that_end(settings, time.time())))
 
 
 def _problems_of(load: Callable[[], object]) -> Sequence[ConfigError]:
@@ -100,8 +102,8 @@ def _check_policy(path: Path, config: Path | None) -> bool:
         return _refuse(str(path), refusal.problems)
 
 
-def _accept(name: str, loaded: LoadedPolicy) -> bool:
-    warnings = [*loaded.warnings, *_endings(loaded.policy.rules, time.time())]
+def _accept(name: str, loaded: LoadedPolicy, doubts: Sequence[str] = ()) -> bool:
+    warnings = [*loaded.warnings, *_endings(loaded.policy.rules, time.time()), *doubts]
     for warning in warnings:
         say(complaints(), f"warning: {warning}", "yellow")
     for note in loaded.notes:
@@ -125,6 +127,17 @@ def _endings(rules: Sequence[Rule], now: float) -> Iterator[str]:
             else f"ends soon: {day} is its last day"
         )
         yield f"{rule.ref.file}:{rule.ref.line}: rule {rule.name} {what}"
+
+
+def _certificates_that_end(settings: GatewaySettings, now: float) -> Iterator[str]:
+    ends = ends_of_certificates(
+        load_materials(settings), load_authority_material(settings), load_client_certificates(settings)
+    )
+    for what, end in ends:
+        if end <= now:
+            yield f"{what}: its certificate has expired"
+        elif end <= now + (_SOON if what == "authority" else _SOON_RENEWED) * DAY:
+            yield f"{what}: its certificate ends soon, at {time.strftime('%Y-%m-%d %H:%M', time.gmtime(end))} UTC"
 
 
 def _refuse(name: str, problems: Sequence[ConfigError]) -> bool:

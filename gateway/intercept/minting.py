@@ -6,6 +6,7 @@ import ssl
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 from gateway.intercept.authority import Authority, Leaf
 from gateway.model.authority import Host
@@ -21,6 +22,18 @@ SESSIONS = 20_000
 _Key = tuple[Host, tuple[str, ...]]
 
 
+class _Kept(NamedTuple):
+    """Unix seconds."""
+
+    context: ssl.SSLContext
+    made_at: float
+    renew_at: float
+
+    def is_good(self, now: float) -> bool:
+        """Not so where the clock was ahead and was set back: clients whose clocks are right do not accept it yet."""
+        return self.made_at <= now < self.renew_at
+
+
 class Minting:
     """`validity` is seconds, `size` the number of contexts that are kept; the least recently used goes first."""
 
@@ -29,7 +42,7 @@ class Minting:
         self._validity = validity
         self._size = size
         self._clock = clock
-        self._kept: OrderedDict[_Key, tuple[ssl.SSLContext, float]] = OrderedDict()
+        self._kept: OrderedDict[_Key, _Kept] = OrderedDict()
         self._flights: dict[_Key, asyncio.Future[ssl.SSLContext]] = {}
         self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="minting")
         self.minted = 0
@@ -42,9 +55,9 @@ class Minting:
         their sessions."""
         key = (host, tuple(alpn))
         known = self._kept.get(key)
-        if known is not None and self._clock.time() < known[1] and not self._remembers_too_much(known[0]):
+        if known is not None and known.is_good(self._clock.time()) and not self._remembers_too_much(known.context):
             self._kept.move_to_end(key)
-            return known[0]
+            return known.context
         flight = self._flights.get(key)
         if flight is None:
             flight = self._flights[key] = asyncio.ensure_future(self._make(key))
@@ -59,7 +72,7 @@ class Minting:
         loop = asyncio.get_running_loop()
         context, not_after = await loop.run_in_executor(self._threads, self._mint, key, now)
         self.minted += 1
-        self._kept[key] = context, now + (not_after - now) * RENEW_AT
+        self._kept[key] = _Kept(context, now, now + (not_after - now) * RENEW_AT)
         if len(self._kept) > self._size:
             self._kept.popitem(last=False)
         return context

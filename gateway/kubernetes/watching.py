@@ -1,6 +1,7 @@
 """Follows pods and namespaces and passes changes on: one watch for all processes of a gateway."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from time import monotonic
 from typing import Any
@@ -18,6 +19,8 @@ BEHIND = 20_000
 
 HEARD_SECONDS = 1.0
 LONGEST_SILENCE = 60.0
+
+_logger = logging.getLogger(__name__)
 
 
 class Watching:
@@ -60,8 +63,12 @@ class Watching:
         return reader
 
     async def _tell_age(self) -> None:
-        told = None
+        told, is_known = None, False
         while True:
+            was_known, is_known = is_known, not self.directory.is_stale
+            if was_known and not is_known:
+                seconds = self.directory.stale_after
+                _logger.error("the API server was not heard for %g s: no pod is known until it is", seconds)
             heard_at = oldest(self._followings)
             if heard_at is not None and heard_at != told:
                 told = heard_at

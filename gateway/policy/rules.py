@@ -105,7 +105,8 @@ class Except:
 class Rule:
     """One rule. `clients` are group names, empty for everyone. `expires` is the first Unix second at which an allow
     rule no longer holds. `hosts` and `cidrs` include what list files gave. `protocol` None goes by the port asked
-    (`tls` on 443, `http` on 80, else `auto`); the terms of a permit hold the answer, `terms.protocol` here does not."""
+    (`tls` on 443, `http` on 80, else `auto`); the terms of a permit hold the answer, `terms.protocol` here does not.
+    `note` is for people."""
 
     ref: RuleRef
     terms: Terms
@@ -120,6 +121,7 @@ class Rule:
     mode: Mode | None = None
     expires: float | None = None
     protocol: Protocol | None = None
+    note: str | None = None
 
     @property
     def name(self) -> str:

@@ -20,6 +20,7 @@ from gateway.model.addresses import Address
 from gateway.model.errors import ConfigError
 from gateway.serve.identify import CertificateNames, PasswordFile
 from tests.app.policies import Here, begun, in_force, load, reading, rules_of, text, write
+from tests.helpers.certificates import DAY, Authority
 
 LISTENING = (Address(4, 0x7F000001), 3128)
 
@@ -250,3 +251,45 @@ async def test_what_only_a_start_can_take_is_named(tmp_path: Path, caplog: pytes
     warnings = [record.message for record in caplog.records if record.levelno == logging.WARNING]
     assert warnings == ["listeners changed: it takes effect at the next start"]
     assert policy.settings.drain.timeout == 1.0
+
+
+async def test_a_fault_that_every_further_try_finds_again_is_not_told_by_each(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    policy = await in_force(file)
+
+    def told() -> bool:
+        errors = [record.message for record in caplog.records if record.levelno == logging.ERROR]
+        caplog.clear()
+        return bool(errors) and errors[-1] == "reload failed: policy generation 1 stays in force"
+
+    write(file, "rules: [")
+    assert await policy.follow()
+    assert told()
+    assert await policy.try_again()
+    assert not told()
+    assert (await policy.reload()).problems  # somebody asks
+    assert told()
+    write(file, "rule: []")
+    assert await policy.try_again()  # something else is wrong
+    assert told()
+    policy._tell_again_at = 0.0  # a while later
+    assert await policy.try_again()
+    assert told()
+
+
+async def test_a_listener_whose_certificate_has_expired_is_named_whenever_it_is_taken(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Clients see why it is of no use; nobody else would tell."""
+    write(tmp_path / "policy.yaml", text("x"))
+    cert, key = Authority("any").leaf(dns=["gw.test"], valid=(-9 * DAY, -DAY)).write(tmp_path, "old")
+    listener = f"{{name: secure, bind: '127.0.0.1:0', tls: {{cert: {cert}, key: {key}}}}}"
+    gateway = write(tmp_path / "gateway.yaml", f"listeners: [{listener}]\n")
+
+    def read() -> Configuration:
+        return load_configuration(Sources(gateway), {})
+
+    policy = await begun(Here(read(), reading(read)))
+    await policy.reload()
+    assert caplog.messages == ["listener secure: its certificate has expired"] * 2

@@ -3,7 +3,10 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from gateway.app.resolving import ResolverInForce, ResolverPlan, build_resolver
+from gateway.model.errors import UpstreamError
 from gateway.model.names import HostName
 from gateway.serve.deadlines import DeadlineWheel
 from gateway.settings.load import load_resolver_authorities, load_settings
@@ -55,3 +58,21 @@ async def test_a_changed_plan_makes_a_new_resolver_and_the_counts_go_on(tmp_path
         assert readings.names == {"hit": 1, "miss": 2, "joined": 0, "stale": 0, "failure": 0}
         assert readings.health == {f"127.0.0.1:{second.port}": True}
         assert readings.questions.ended == {(f"127.0.0.1:{dns.port}", "udp", "answer"): 1 for dns in (first, second)}
+
+
+async def test_a_server_that_is_gone_is_told_in_the_log_whatever_reloads_come_in_between(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with DnsServer() as gone:
+        plans = [
+            plan_of(tmp_path, f"resolver: {{servers: ['127.0.0.1:{gone.port}'], timeout: {timeout}, family: ipv4}}")
+            for timeout in ("1s", "2s")
+        ]
+    in_force = ResolverInForce(lambda: plans[0], deadlines(), QuestionCounters())
+    for number in range(3):
+        if number == 2:
+            plans.pop(0)
+        with pytest.raises(UpstreamError):
+            await in_force.resolve(HostName(f"x{number}.test"), 5.0)
+    [told] = caplog.messages
+    assert told.startswith(f"a name server does not answer: 127.0.0.1:{gone.port}: ")

@@ -230,3 +230,27 @@ async def test_a_reading_that_was_lost_is_tried_again_without_another_change(tmp
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
+
+
+async def test_a_try_without_another_change_is_told_apart(tmp_path: Path) -> None:
+    file = write(tmp_path / "policy.yaml", text("old"))
+    policy, calls, enough = await in_force(file), list[str](), asyncio.Event()
+
+    async def changed() -> bool:
+        calls.append("changed")
+        return True
+
+    async def again() -> bool:
+        calls.append("again")
+        if len(calls) == 3:
+            enough.set()
+        return len(calls) < 3
+
+    write(file, text("newer"))
+    task = asyncio.create_task(watch(lambda: policy.files, changed, LOOK_EVERY, LOOK_EVERY, again))
+    async with asyncio.timeout(5):
+        await enough.wait()
+    assert calls == ["changed", "again", "again"]
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

@@ -25,6 +25,15 @@ FEATURES = (DEFAULTS, *sorted(file.name.removesuffix("-values.yaml") for file in
 Object = Mapping[str, Any]
 
 
+class _Strict(yaml.CSafeLoader):
+    """A key that stands twice is one that somebody loses."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        assert len(keys) == len(set(keys)), f"twice the same key: {keys}"
+        return super().construct_mapping(node, deep)
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """What a Helm program said."""
@@ -78,7 +87,7 @@ def rendered(program: str, feature: str) -> Sequence[Object]:
 def objects(run: Run) -> Sequence[Object]:
     """What a successful run printed."""
     assert run.status == 0, run.err
-    return [each for each in yaml.load_all(run.out, yaml.CSafeLoader) if each]
+    return [each for each in yaml.load_all(run.out, _Strict) if each]
 
 
 def everything() -> Iterator[tuple[str, Object]]:

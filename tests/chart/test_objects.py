@@ -25,6 +25,7 @@ from tests.chart.rendering import (
     rendered,
     template,
     values_of,
+    with_values,
 )
 
 OLDEST, NEWEST = "1.31", "1.37"
@@ -148,6 +149,30 @@ def test_names_stay_short_enough_whatever_the_release_is_called() -> None:
         assert all(len(value) <= 63 for value in each["metadata"].get("labels", {}).values())
 
 
+def test_another_namespace_than_the_releases_is_everybodys() -> None:
+    found = objects(template("helm4", *values_of("everything"), *with_values(namespaceOverride="other")))
+    own = [each for each in found if each["metadata"]["name"].startswith("rel-egress-gateway")]
+    namespaces = {each["metadata"]["namespace"] for each in own if "namespace" in each["metadata"]}
+    assert namespaces == {"other", "payments", "search", "egress"}
+    assert [each["metadata"]["name"] for each in own if each["metadata"].get("namespace") == "egress"] == [
+        "rel-egress-gateway-second"  # extraObjects, which asks for the release's
+    ]
+    lock = one(found, "NetworkPolicy", "gateway")
+    assert lock["metadata"]["namespace"] == "other"
+
+
+def test_labels_of_one_object_stand_above_those_of_all() -> None:
+    labels = {"team": "b", "release": "prometheus"}
+    monitor = {"serviceMonitor": {"enabled": True, "labels": labels}}
+    found = objects(
+        template("helm4", *with_values(commonLabels={"team": "a"}, metrics=monitor, service__labels=labels))
+    )
+    for each in (one(found, "ServiceMonitor"), one(found, "Service", "-gateway")):
+        assert labels.items() <= each["metadata"]["labels"].items()
+        assert each["metadata"]["labels"]["app.kubernetes.io/instance"] == "rel"
+    assert one(found, "Deployment")["metadata"]["labels"]["team"] == "a"
+
+
 def test_names_that_look_like_numbers_stay_text() -> None:
     """Previews are often named after a commit, and 12345e7 is one."""
     run = helm("helm4", "template", "12345e7", str(CHART), "--namespace", "1234567", *values_of("everything"))
@@ -161,6 +186,16 @@ def numbers(value: Any) -> Iterator[float]:
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     for each in inner:
         yield from numbers(each)
+
+
+def test_values_that_look_like_numbers_stay_text() -> None:
+    monitor = {"serviceMonitor": {"enabled": True, "interval": "60"}}
+    values = with_values(
+        nameOverride="12", serviceAccount={"name": "34"}, priorityClassName="56", policy__existingConfigMap="78",
+        metrics=monitor, admin={"existingSecret": "x", "key": "90"},
+    )  # fmt: skip
+    for each in objects(template("helm4", *values)):
+        assert not {12, 34, 56, 60, 78, 90} & set(numbers(each)), each["metadata"]["name"]
 
 
 def test_alerts_and_dashboard_are_those_of_the_repository() -> None:

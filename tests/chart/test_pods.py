@@ -178,3 +178,25 @@ def test_a_probe_that_asks_in_another_way_replaces_the_charts() -> None:
         "exec": {"command": ["true"]}, "periodSeconds": 30, "failureThreshold": 6, "timeoutSeconds": 5,
     }  # fmt: skip
     assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "health"}
+
+
+def test_what_platforms_add_to_pods_reaches_them() -> None:
+    first = {"name": "first", "image": "tools:1"}
+    aliases = [{"ip": "192.0.2.7", "hostnames": ["api.example.com"]}]
+    values = with_values(
+        hostAliases=aliases, dnsPolicy="None", dnsConfig={"nameservers": ["192.0.2.53"]}, extraInitContainers=[first],
+        transparent={"enabled": True, "interfaces": ["cni0"], "pass": ["10.96.0.10"]},
+    )  # fmt: skip
+    found = objects(template("helm4", *values))
+    pod, captured = (one(found, kind)["spec"]["template"]["spec"] for kind in ("Deployment", "DaemonSet"))
+    assert pod["hostAliases"] == captured["hostAliases"] == aliases
+    assert pod["dnsConfig"] == captured["dnsConfig"] == {"nameservers": ["192.0.2.53"]}
+    assert (pod["dnsPolicy"], captured["dnsPolicy"]) == ("None", "ClusterFirstWithHostNet")
+    assert pod["initContainers"] == [first]
+    assert [each["name"] for each in captured["initContainers"]] == ["routes"]
+
+
+def test_pods_that_are_all_replaced_at_once_are_not_also_replaced_one_by_one() -> None:
+    """Helm keeps the chart's rollingUpdate beside another type, which Kubernetes refuses."""
+    deployment = one(objects(template("helm4", *with_values(updateStrategy={"type": "Recreate"}))), "Deployment")
+    assert deployment["spec"]["strategy"] == {"type": "Recreate"}

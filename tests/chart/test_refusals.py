@@ -14,6 +14,10 @@ REFUSED: list[Mapping[str, object]] = [
     {"gateway": {"inspection": {"leaf_validity": "1d"}}},
     {"gateway__workers": "auto"},
     {"gateway": {"limits": {"store": "redis://user:secret@redis:6379/0"}}},
+    {"replicaCount": None},
+    {"ports__health": 3128},
+    {"dnsPolicy": "None"},
+    {"tls": {"clientCa": {"existingSecret": "x", "required": True}}},
     {"service__type": "NodePort"},
     {"service__type": "LoadBalancer"},
     {"security__runAsUser": 0},
@@ -96,6 +100,7 @@ def test_each_refusal_has_a_way_out() -> None:
         {"inspection": {"enabled": True, "existingSecret": "x"}, "gateway": {"inspection": {"leaf_validity": "1d"}}},
         {"identity__kubernetes__enabled": True, "networkPolicy__apiServer__cidrs": ["192.0.2.1/32"]},
         {"identity__kubernetes__enabled": True, "networkPolicy__enabled": False},
+        {"dnsPolicy": "None", "dnsConfig": {"nameservers": ["192.0.2.53"]}},
         {"transparent": CAPTURING},
         {"security": {"runAsUser": None, "runAsGroup": None, "fsGroup": None}},
     ]

@@ -41,6 +41,13 @@ def test_the_gateway_takes_every_settings_file_and_every_policy(tmp_path: Path) 
     assert sum(len(files) for _, files in by_environ.values()) == looked_at
 
 
+def test_files_of_the_policy_are_passed_on_letter_for_letter() -> None:
+    """Also those that a block of YAML could not hold as they are."""
+    texts = {"a.yaml": "  # indented\nversion: 1\n", "123": "a.example\n\n\n", "b.txt": "no end of line", "c.txt": ""}
+    found = objects(template("helm4", *with_values(policy={"files": texts})))
+    assert one(found, "ConfigMap", "-policy")["data"] == texts
+
+
 def test_a_misspelt_key_below_gateway_is_caught_by_the_gateway(tmp_path: Path) -> None:
     """The check looks at what was rendered: a planted fault is found."""
     found = objects(template("helm4", *with_values(gateway={"timeouts": {"idel": "5m"}})))

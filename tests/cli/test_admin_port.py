@@ -1,5 +1,6 @@
 """The admin port that cannot be asked or refuses: what is said tells what to do."""
 
+import socket
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -7,6 +8,7 @@ from threading import Thread
 
 import pytest
 
+from gateway.cli import admin_port
 from gateway.cli.admin_port import AdminPort, NoAnswer
 
 SAID = b"the admin token is needed (admin.token_file)\n"
@@ -70,3 +72,15 @@ def test_where_nobody_listens_the_likeliest_reasons_are_told(tmp_path: Path) -> 
         "no answer from the admin port 127.0.0.1:1 (Connection refused): is the gateway running, and is this its "
         "admin.bind? -c names its gateway.yaml"
     )
+
+
+def test_a_gateway_that_hangs_is_not_taken_for_one_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admin_port, "SECONDS", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as stopped:
+        bind = f"127.0.0.1:{stopped.getsockname()[1]}"
+        assert said(tmp_path, f"bind: '{bind}'") == (
+            f"no answer from the admin port {bind} within 0.05 s: is the gateway stopped, or without CPU, or a packet "
+            "filter in between?"
+        )

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from gateway.cli.check import check_files, is_gateway_file
+from tests.helpers.certificates import DAY, Authority
 from tests.settings.texts import write
 
 RULE = "rules: [{name: a, hosts: [x.example]}]"
@@ -151,3 +152,22 @@ def test_certificates_and_keys_are_checked_with_the_settings_that_name_them(
     assert not check_files([path])
     problem = f"{tmp_path}/tls.key has mode 0666: a private key needs 0640 or less (chmod 0640)"
     assert capsys.readouterr().err == f"{path}:2: listeners[0].tls.key: {problem}\n"
+
+
+def test_certificates_that_have_expired_or_soon_will_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    authority = Authority("any")
+    listeners = []
+    for name, days in (("gone", -1), ("soon", 2), ("later", 5)):
+        cert, key = authority.leaf(dns=["gw.test"], valid=(-9 * DAY, days * DAY)).write(tmp_path, name)
+        listeners.append(f"  - {{name: {name}, bind: '127.0.0.1:0', tls: {{cert: {cert}, key: {key}}}}}")
+    write(tmp_path, "policy.yaml", RULE)
+    path = write(tmp_path, "gateway.yaml", "\n".join(["listeners:", *listeners]))
+    assert check_files([path])
+    out, err = capsys.readouterr()
+    assert out == f"{path}: ok, 1 rule, 0 groups, 2 warnings\n"
+    assert [line.partition(" at ")[0] for line in err.splitlines()] == [
+        "warning: listener gone: its certificate has expired",
+        "warning: listener soon: its certificate ends soon,",
+    ]

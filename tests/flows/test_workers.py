@@ -101,6 +101,7 @@ async def test_a_killed_worker_costs_only_the_connections_that_it_held(tmp_path:
         # Whoever has a record was served to the end, or was cut off and is counted.
         assert gateway.metric("egress_workers_lost_total") == 1
         assert "was ended by SIGKILL" in gateway.wait_for_line(f"pid {victim.pid}")
+        assert gateway.wait_for_line("was started anew (pid ")
 
 
 @pytest.mark.slow

@@ -59,6 +59,17 @@ async def test_a_context_is_made_once_and_kept() -> None:
     assert authority.signed == [A]
 
 
+async def test_one_of_a_clock_that_was_ahead_is_made_again_when_it_is_set_right() -> None:
+    minting, authority, clock = build()
+    clock.now += DAY
+    early = await minting.context_for(A, ())
+    clock.now -= DAY  # where everybody else is: who looks at `notBefore` would not accept it
+    right = await minting.context_for(A, ())
+    assert right is not early
+    assert await minting.context_for(A, ()) is right
+    assert authority.signed == [A, A]
+
+
 async def test_what_many_ask_for_at_once_is_made_once_even_if_the_first_goes_away() -> None:
     minting, authority, _ = build()
     authority.may_sign.clear()

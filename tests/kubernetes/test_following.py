@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from gateway.kubernetes import following
+from gateway.kubernetes import watching as watching_module
 from tests.helpers.api_server import pod
 from tests.kubernetes.following import Cluster, holder, until, watching
 
@@ -76,7 +77,10 @@ async def test_bookmarks_are_a_word_of_the_server_and_a_point_to_go_on_from(tmp_
             await until(lambda: holder(watch, "10.1.0.2") == "payments/b")
 
 
-async def test_a_server_that_is_gone_leaves_the_last_state_for_so_long_and_no_longer(tmp_path: Path) -> None:
+async def test_a_server_that_is_gone_leaves_the_last_state_for_so_long_and_no_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(watching_module, "HEARD_SECONDS", 0.05)
     cluster = Cluster(tmp_path)
     with cluster.api as api:
         api.put("pods", pod("a", "10.1.0.1"))
@@ -84,8 +88,10 @@ async def test_a_server_that_is_gone_leaves_the_last_state_for_so_long_and_no_lo
             api.down()
             assert holder(watch, "10.1.0.1") == "payments/a"
             await until(lambda: holder(watch, "10.1.0.1") == "stale")
+            await until(lambda: "no pod is known until it is" in caplog.text)
             api.up()
             await until(lambda: holder(watch, "10.1.0.1") == "payments/a")
+            assert caplog.text.count("no pod is known until it is") == 1
 
 
 @pytest.mark.parametrize(

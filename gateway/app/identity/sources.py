@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gateway.app.clock import SystemClock
 from gateway.app.identity.cluster import Cluster
 from gateway.model.client import IdentitySource
 from gateway.serve.identify import CertificateNames, Challenge, CredentialSource, Identifier, PasswordFile
@@ -47,7 +48,7 @@ def _build_tokens(settings: TokenSettings, cluster: Cluster, *, passwords: bool)
     else:
         ring = KeyRing(_fetch(settings.jwks, settings.ca, cluster), time.monotonic)
         verifier = ByKeys(ring, settings.issuer or "", settings.audience)
-    return TokenSource(Remembering(verifier, time.time), passwords=passwords)
+    return TokenSource(Remembering(verifier, SystemClock()), passwords=passwords)
 
 
 def _fetch(jwks: Path | str, authorities: Path | None, cluster: Cluster) -> "Fetch":

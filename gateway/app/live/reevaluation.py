@@ -7,6 +7,7 @@ older rules any more, they are taken down. All of it in slices: other connection
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.model.decision import Deny, Permit
@@ -34,6 +35,15 @@ class InForce(Protocol):
     def settings(self) -> GatewaySettings: ...
 
 
+@dataclass(slots=True, eq=False)
+class _Retired:
+    """Rules that another generation has taken over from. `asking` are the connections that may still be judged by them,
+    None until somebody looked. Later ones are not, though after a way back their number may be the same."""
+
+    rules: Rules
+    asking: set[str] | None = None
+
+
 class Reevaluation:
     """`drafts` are those of all live connections."""
 
@@ -48,13 +58,13 @@ class Reevaluation:
         self._in_force = in_force
         self._clock = clock
         self._look_every = look_every
-        self._retired: list[Rules] = []
+        self._retired: list[_Retired] = []
         self._draining: dict[str, _Draining] = {}
         self._something = asyncio.Event()
 
     def retire(self, rules: Rules) -> None:
         """A newer generation has taken over from these."""
-        self._retired.append(rules)
+        self._retired.append(_Retired(rules))
         self._something.set()
 
     async def follow(self) -> None:
@@ -68,15 +78,14 @@ class Reevaluation:
 
     async def look(self) -> None:
         """One pass over every live connection."""
-        rules = self._in_force.rules
-        deciding = rules.generation  # the oldest generation by which a verdict may still come
+        retired, judged = list(self._retired), list[Draft]()
         async for draft in self._sliced():
-            tunnel = draft.tunnel
             if _is_judged(draft):
-                deciding = min(deciding, draft.generation)
-            if tunnel is not None and max(draft.generation, draft.judged) < rules.generation:
-                self._judge_again(draft, rules)
-        await self._take_down(deciding)
+                judged.append(draft)
+            if draft.tunnel is not None:
+                self._judge_again(draft)
+        for each in retired:
+            await self._take_down(each, judged)
         self._end_drained()
 
     async def _sliced(self) -> AsyncIterator[Draft]:
@@ -85,10 +94,12 @@ class Reevaluation:
             if number % SLICE == 0:
                 await asyncio.sleep(0)
 
-    def _judge_again(self, draft: Draft, rules: Rules) -> None:
-        settings = self._in_force.settings
+    def _judge_again(self, draft: Draft) -> None:
+        """Unless the generation in force was the last to judge it. That one may be the older: where a worker could not
+        take what others had taken, they went back."""
+        rules, settings = self._in_force.rules, self._in_force.settings
         mode = settings.on_reload
-        if mode == "keep":
+        if mode == "keep" or (draft.judged or draft.generation) == rules.generation:
             return
         draft.judged = rules.generation
         if still_permits(rules, draft, self._clock.time()):
@@ -107,10 +118,13 @@ class Reevaluation:
                 _cut(draining.draft)
                 del self._draining[connection_id]
 
-    async def _take_down(self, deciding: int) -> None:
-        for rules in [rules for rules in self._retired if rules.generation < deciding]:
-            self._retired.remove(rules)
-            for _ in rules.take_down():
+    async def _take_down(self, retired: _Retired, judged: Sequence[Draft]) -> None:
+        """If none of those that may still be judged by these rules is left."""
+        asking = {draft.connection_id for draft in judged if draft.generation == retired.rules.generation}
+        retired.asking = asking if retired.asking is None else retired.asking & asking
+        if not retired.asking:
+            self._retired.remove(retired)
+            for _ in retired.rules.take_down():
                 await asyncio.sleep(0)
 
 

@@ -225,7 +225,9 @@ class Fleet:
             await asyncio.sleep(self._failures.pause_after(index, lived))
             if self._is_missing(gone):
                 try:
-                    self._put(await self._add(index))
+                    fresh = await self._add(index)
+                    self._put(fresh)
+                    _logger.info("worker %d was started anew (pid %d)", index, fresh.pid)
                 except OSError:
                     if self._ends or self._failed.done():
                         return  # its sockets are closed already

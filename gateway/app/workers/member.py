@@ -1,6 +1,7 @@
 """One worker process as its supervisor sees it."""
 
 import asyncio
+import logging
 import os
 import socket
 import sys
@@ -36,6 +37,8 @@ UP_BYTES = 16 * 1024 * 1024  # the largest message of a worker: its counts, 10,0
 ANSWER_SECONDS = 10.0
 ANSWER_ITEMS = 1_000_000  # more tunnels than a process can have
 GRACE_SECONDS = 15.0  # after its drain, for logs that are slow to write
+
+_logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from gateway.kubernetes.watching import Watching
@@ -216,6 +219,7 @@ class Member:
                 await self._channel.send(Kind.ASK, Question(number, topic, about).encode())
                 await asked.complete.wait()
         except TimeoutError:
+            _logger.warning("worker %d (pid %d) does not answer: it is stopped, or too busy", self.index, self.pid)
             return ()
         finally:
             del self._asked[number]

@@ -21,12 +21,12 @@ EXPIRED = "has expired"
 
 def near_misses(
     rules: tuple[Rule, ...], authority: Authority, groups: frozenset[str], now: float
-) -> Iterator[tuple[RuleRef, str]]:
+) -> Iterator[tuple[Rule, str]]:
     """Allow rules for the destination that do not apply, the most specific kind first, each with why not."""
     near = [rule for rule in rules if rule.action is Action.ALLOW and _covers(rule, authority.host)]
     near.sort(key=lambda rule: any(pattern.reach is Reach.ANY for pattern in rule.hosts))
     for rule in near[:_SHOWN_RULES]:
-        yield rule.ref, _why_not(rule, authority, groups, now)
+        yield rule, _why_not(rule, authority, groups, now)
 
 
 def _covers(rule: Rule, host: Host) -> bool:

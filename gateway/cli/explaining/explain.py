@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from gateway.app.generation.own_addresses import own_addresses
-from gateway.cli.console import answers, complaints, last_day, say
+from gateway.cli.console import answers, complaints, last_day, plain, say
 from gateway.cli.explaining.cures import EXPIRED, cure_for, near_misses, proposed_rule
 from gateway.cli.explaining.question import parse_client, parse_question, parse_request
 from gateway.model.addresses import Address
@@ -64,8 +64,7 @@ def explain_url(
     passes = request is None or isinstance(request, Allowed) or (isinstance(decision, Permit) and decision.report)
     allowed = isinstance(decision, Permit) and (refusal is None or not refusal.enforced) and passes
     _print(answers(), intent, client, decision, refusal, allowed)
-    if (ends := _end_of(decision, rules.policy)) is not None:
-        say(answers(), f"  {'expires':<9} {last_day(ends)} is the rule's last day (UTC)")
+    _print_end_and_note(answers(), decision, rules.policy)
     if request is not None:
         say(answers(), f"  {'request':<9} {_words_for_request(request, passes)}")
     if isinstance(decision, Deny):
@@ -177,8 +176,16 @@ def _permit_lines(permit: Permit, refusal: AddressRefusal | None) -> Iterator[tu
         yield "addresses", "each is screened before it is dialled"
 
 
-def _end_of(decision: Permit | Deny, policy: Policy) -> float | None:
-    return next((rule.expires for rule in policy.rules if rule.ref == decision.rule), None)
+def _print_end_and_note(console: Console, decision: Permit | Deny, policy: Policy) -> None:
+    rule = next((rule for rule in policy.rules if rule.ref == decision.rule), None)
+    if rule is not None and rule.expires is not None:
+        say(console, f"  {'expires':<9} {last_day(rule.expires)} is the rule's last day (UTC)")
+    if rule is not None and rule.note is not None:
+        say(console, f"  {'note':<9} {_on_one_line(rule.note)}")
+
+
+def _on_one_line(note: str) -> str:
+    return plain(" ".join(note.split()))
 
 
 def _deny_lines(denial: Deny) -> Iterator[tuple[str, str]]:
@@ -197,9 +204,10 @@ def _print_near_misses(console: Console, denial: Deny, intent: Intent, rules: Ru
     if denial.reason not in (Reason.NO_RULE, Reason.IN_CLUSTER_NAME):
         return None
     near = list(near_misses(rules.policy.rules, intent.authority, frozenset(denial.groups), now))
-    for ref, why_not in near:
-        say(console, f"  {'nearly':<9} {ref}: {why_not}")
-    return next((ref for ref, why_not in near if why_not == EXPIRED), None)
+    for rule, why_not in near:
+        note = "" if rule.note is None else f" ({_on_one_line(rule.note)})"
+        say(console, f"  {'nearly':<9} {rule.ref}: {why_not}{note}")
+    return next((rule.ref for rule, why_not in near if why_not == EXPIRED), None)
 
 
 def _print_cure(

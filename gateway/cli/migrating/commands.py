@@ -81,7 +81,7 @@ def env(
     Prints the proxy variables in upper and lower case, NO_PROXY as each runtime expects it, and with --ca what makes
     each runtime trust the gateway's CA. Comments say what cannot be done by a variable.
 
-    Runtimes: apt aws curl deno dotnet elixir gcloud git go grpc java node python ruby rust wget.
+    Runtimes: apt aws curl deno dotnet elixir gcloud git go grpc java node php python ruby rust wget.
 
     \b
     eval "$(egress-gateway env --proxy http://127.0.0.1:3128 --cluster-domain '')"

@@ -124,6 +124,8 @@ class KeyRing:
         except KeysUnavailable as error:
             self._complain(error)
         else:
+            if self._failure:
+                _logger.info("the keys of the token issuer can be had again")
             self._failure, self._had_at = "", self._now()
             self._next_at = self._now() + REFRESH_PAUSE
             self._replace(keys)

@@ -20,6 +20,7 @@ from gateway.kubernetes.tokens.keys import KeyRing, KeysUnavailable
 from gateway.model.addresses import Address
 from gateway.model.errors import DownstreamError, InternalError
 from gateway.model.reasons import Reason
+from gateway.model.roles import Clock
 
 LEEWAY = 30.0
 """Seconds by which clocks may differ."""
@@ -42,6 +43,13 @@ class Verified(NamedTuple):
     detail: str = ""
 
 
+class _Known(NamedTuple):
+    """A result, and its end in monotonic seconds as well: a clock that is set back makes nothing last longer."""
+
+    verified: Verified
+    until: float
+
+
 class Verifier(Protocol):
     """One way to verify a token."""
 
@@ -56,13 +64,13 @@ class Verifier(Protocol):
 
 
 class Remembering:
-    """The same answers, found out once. `now` gives Unix seconds. Of each address one token is looked at at a time, so
-    that who guesses makes only its own wait."""
+    """The same answers, found out once. Of each address one token is looked at at a time, so that who guesses makes
+    only its own wait."""
 
-    def __init__(self, verifier: Verifier, now: Callable[[], float]) -> None:
+    def __init__(self, verifier: Verifier, clock: Clock) -> None:
         self._verifier = verifier
-        self._now = now
-        self._verdicts: OrderedDict[bytes, Verified] = OrderedDict()
+        self._clock = clock
+        self._verdicts: OrderedDict[bytes, _Known] = OrderedDict()
         self._asking: dict[bytes, asyncio.Future[Verified]] = {}
         self._turns: WeakValueDictionary[Address, asyncio.Lock] = WeakValueDictionary()
         self._version = verifier.version
@@ -79,11 +87,11 @@ class Remembering:
         if self._version != self._verifier.version:
             self._version = self._verifier.version
             self._verdicts.clear()
-        verdict = self._verdicts.get(digest)
-        if verdict is None or verdict.until < self._now():
+        known, clock = self._verdicts.get(digest), self._clock
+        if known is None or known.verified.until < clock.time() or known.until < clock.monotonic():
             return None
         self._verdicts.move_to_end(digest)
-        return verdict
+        return known.verified
 
     async def _find_out(self, digest: bytes, token: str, address: Address) -> Verified:
         """Many tunnels of one client bring the same token at once: it is looked at once."""
@@ -104,7 +112,8 @@ class Remembering:
         if done.cancelled() or done.exception() is not None:
             return
         self._recall(digest)  # a change of keys meanwhile
-        self._verdicts[digest] = done.result()
+        verified, clock = done.result(), self._clock
+        self._verdicts[digest] = _Known(verified, clock.monotonic() + verified.until - clock.time())
         if len(self._verdicts) > REMEMBERED:
             self._verdicts.popitem(last=False)
 

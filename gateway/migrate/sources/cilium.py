@@ -208,5 +208,5 @@ def _inside_a_label(written: str, place: str, findings: Findings) -> Patterns:
     bare = written.lstrip("*")
     kept = name_at(bare, Reach.EXACT) if "*" not in bare and not bare.startswith(".") else None
     left = f", only {bare} itself is kept" if kept is not None else ""
-    findings.left_out(place, f"matchPattern {written}: a star stands for part of a label{left}")
+    findings.left_out(place, f"matchPattern {written}: a star inside of a name{left}: write out the names")
     return () if kept is None else (kept,)

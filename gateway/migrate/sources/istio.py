@@ -1,4 +1,5 @@
-"""Istio's ServiceEntry (networking.istio.io/v1), and of Sidecar what `outboundTrafficPolicy` says.
+"""Istio's ServiceEntry (networking.istio.io/v1), of Sidecar what `outboundTrafficPolicy` says, and of VirtualService
+whether it may refuse requests to an entry's hosts.
 
 `*.example.com` is every name below at any depth. A port's protocol says how a host is recognised: by Host in HTTP, by
 SNI in TLS, by nothing but the address in TCP. What a mesh does to traffic (other ports, TLS of its own) has no
@@ -8,16 +9,21 @@ counterpart: here a client asks for what is dialled.
 from collections.abc import Iterable
 
 from gateway.migrate.grants import EVERYONE, GroupEntry, Imported, Origin, Terms, Who
-from gateway.migrate.patterns import Patterns, name_at, tell
+from gateway.migrate.patterns import Patterns, in_common, name_at, spelled, tell
 from gateway.migrate.reading import Node
 from gateway.migrate.sets import NO_ADDRESS, AddressSet, Spans, addresses, ports, special_purpose
 from gateway.migrate.sources.kubernetes import Object, network_at, objects, who_is_selected
-from gateway.model.addresses import parse_network
+from gateway.model.addresses import Network, parse_network
 from gateway.model.intent import Protocol
-from gateway.policy.rules import Reach
+from gateway.policy.rules import ANY_HOST, HostPattern, Reach
 
 ENTRY, SIDECAR, AUTHORIZATION = "ServiceEntry", "Sidecar", "AuthorizationPolicy"
 KINDS = {ENTRY: "networking.istio.io", SIDECAR: "networking.istio.io", AUTHORIZATION: "security.istio.io"}
+ROUTES = "VirtualService"
+_READ = {**KINDS, ROUTES: "networking.istio.io"}
+_ROUTE_ANSWERS = ("directResponse", "redirect")
+_MATCHES_ALL = ("name", "port", "gateways")
+"""Keys of a match that leave no request of a host out."""
 _PROTOCOLS = {
     "HTTP": Protocol.HTTP,
     "HTTPS": Protocol.TLS,
@@ -30,18 +36,22 @@ _PROTOCOLS = {
 }
 _USUAL = {443: Protocol.TLS, 80: Protocol.HTTP}
 _BY_ADDRESS = ("TCP", "MONGO")
+_BY_HOST = ("HTTP", "HTTP2", "GRPC", "GRPC-WEB")
 
 
 def read_istio(documents: Iterable[Node]) -> Imported:
     """Raises `Unreadable`."""
     imported = Imported()
-    for object_ in objects(documents, KINDS, imported.findings):
+    found = list(objects(documents, _READ, imported.findings))
+    for object_ in found:
         if object_.kind == ENTRY:
             _entry(imported, object_)
         elif object_.kind == SIDECAR:
             _sidecar(imported, object_)
-        else:
+        elif object_.kind == AUTHORIZATION:
             imported.findings.left_out(object_.place, f"{AUTHORIZATION} {object_.name} is not read", denies=True)
+    for routes in (each for each in found if each.kind == ROUTES):
+        _routes(imported, routes)
     imported.findings.note(ENTRY, "a mesh lets everything pass unless it says REGISTRY_ONLY; here no rule is a refusal")
     return imported
 
@@ -55,7 +65,7 @@ def _entry(imported: Imported, entry: Object) -> None:
     if who is None:
         findings.note(entry.place, f"{entry.name} is exported to nobody")
         return
-    if spec.get("resolution").text_or("NONE") == "NONE":
+    if _is_passed_on(entry):
         findings.note(entry.place, f"{entry.name}: names are resolved by the gateway, not by its clients")
     if spec.get("subjectAltNames").items():
         findings.note(entry.place, f"{entry.name}: subjectAltNames are for TLS that a mesh begins")
@@ -79,7 +89,9 @@ def _port(imported: Imported, entry: Object, who: Who, port: Node) -> None:
     findings, number = imported.findings, port.get("number")
     if not isinstance(number.value, int) or not 1 <= number.value <= 65535:
         raise number.refusal("must be a port")
-    if port.get("targetPort").value not in (None, number.value):
+    endpoints, name = entry.spec.get("endpoints").items(), port.get("name").text_or("")
+    led_to = [port.get("targetPort"), *(each.at("ports", name) for each in endpoints)]
+    if any(node.value not in (None, number.value) for node in led_to):
         findings.left_out(port.place, f"port {number.value} leads to another: clients must ask for that one")
         return
     spoken = port.get("protocol").text_or("TCP").upper()
@@ -94,21 +106,38 @@ def _port(imported: Imported, entry: Object, who: Who, port: Node) -> None:
     if spoken in _BY_ADDRESS:
         _by_address(imported, entry, who, single)
     for host in entry.spec.get("hosts").items():
-        terms = _pinned(imported, entry, wanted)
+        terms = _pinned(imported, entry, spoken, wanted)
         for pattern in _patterns(imported, host):
             imported.allow_name(Origin(host.place, entry.origin.name), who, pattern, single, terms)
 
 
 def _by_address(imported: Imported, entry: Object, who: Who, single: Spans) -> None:
-    listed = [network_at(node) for node in entry.spec.get("addresses").items()]
-    if listed:
+    listed = _listed(entry)
+    if not listed:
+        imported.findings.left_out(entry.place, f"{entry.name}: TCP to any address; here to its hosts")
+    elif _is_passed_on(entry):
         imported.allow_addresses(entry.origin, who, addresses(listed), single, Protocol.TCP)
     else:
-        imported.findings.left_out(entry.place, f"{entry.name}: TCP to any address; here to its hosts")
+        text = f"{entry.name}: its addresses stand for where its hosts lead; here clients ask for the hosts"
+        imported.findings.left_out(entry.place, text)
 
 
-def _pinned(imported: Imported, entry: Object, protocol: Protocol | None) -> Terms:
-    """The endpoints are where the host leads: the addresses from DNS must be among them."""
+def _listed(entry: Object) -> list[Network]:
+    return [network_at(node) for node in entry.spec.get("addresses").items()]
+
+
+def _is_passed_on(entry: Object) -> bool:
+    """Whether connections go to the address that the client dialled."""
+    return entry.spec.get("resolution").text_or("NONE") == "NONE"
+
+
+def _pinned(imported: Imported, entry: Object, spoken: str, protocol: Protocol | None) -> Terms:
+    """Where its hosts must lead: to its endpoints, or, where connections go on to what was dialled and are not told by
+    Host, to its addresses."""
+    listed = _listed(entry)
+    if listed and _is_passed_on(entry) and spoken not in _BY_HOST:
+        imported.findings.note(entry.place, f"{entry.name}: its hosts must resolve to its addresses")
+        return _within(entry, protocol, addresses(listed))
     endpoints = [node.get("address") for node in entry.spec.get("endpoints").items()]
     networks = [parse_network(node.text_or("")) for node in endpoints]
     known = [network for network in networks if network is not None]
@@ -116,20 +145,27 @@ def _pinned(imported: Imported, entry: Object, protocol: Protocol | None) -> Ter
         if endpoints:
             imported.findings.note(entry.place, f"{entry.name}: endpoints by name are not followed; hosts are resolved")
         return Terms(protocol)
-    within: AddressSet = addresses(known)
     imported.findings.note(entry.place, f"{entry.name}: its hosts must resolve to its endpoints")
+    return _within(entry, protocol, addresses(known))
+
+
+def _within(entry: Object, protocol: Protocol | None, known: AddressSet) -> Terms:
     exact = not any(node.text().startswith("*") for node in entry.spec.get("hosts").items())
-    return Terms(protocol, within, private=within & special_purpose() if exact else NO_ADDRESS)
+    return Terms(protocol, known, private=known & special_purpose() if exact else NO_ADDRESS)
 
 
 def _patterns(imported: Imported, host: Node) -> Patterns:
     written = host.text()
-    found = name_at(written.removeprefix("*."), Reach.BELOW if written.startswith("*.") else Reach.EXACT)
+    found = _pattern(written)
     if found is None:
         imported.findings.left_out(host.place, f"the host {written!r} has no counterpart")
         return ()
     tell(imported.findings, f"host {written} ({host.place})", (found,))
     return (found,)
+
+
+def _pattern(written: str) -> HostPattern | None:
+    return name_at(written.removeprefix("*."), Reach.BELOW if written.startswith("*.") else Reach.EXACT)
 
 
 def _sidecar(imported: Imported, sidecar: Object) -> None:
@@ -149,3 +185,27 @@ def _sidecar(imported: Imported, sidecar: Object) -> None:
     if who is not None:
         findings.note(sidecar.place, f"{sidecar.name}: ALLOW_ANY opens EVERYTHING to these workloads, here too")
         imported.allow_anything(sidecar.origin, who)
+
+
+def _routes(imported: Imported, routes: Object) -> None:
+    """Requests that no route covers, or that one answers itself, do not reach the host there."""
+    names = [_pattern(node.text()) for node in routes.spec.get("hosts").items()]
+    hosts = tuple(name for name in names if name is not None)
+    entries = tuple({grant.pattern for grant in imported.names} - {ANY_HOST})
+    if in_common(hosts, entries) and _may_refuse(routes.spec.get("http").items()):
+        text = f"{ROUTES} {routes.name} lets only some requests to {', '.join(map(spelled, hosts))} through"
+        imported.findings.left_out(routes.place, text, denies=True)
+    else:
+        imported.findings.note(routes.place, f"{ROUTES} {routes.name} is not read")
+
+
+def _may_refuse(routes: list[Node]) -> bool:
+    answered = any(
+        route.at("fault", "abort").value or any(route.get(key).value for key in _ROUTE_ANSWERS) for route in routes
+    )
+    return bool(routes) and (answered or all(map(_is_narrow, routes)))
+
+
+def _is_narrow(route: Node) -> bool:
+    matches = route.get("match").items()
+    return bool(matches) and all(match.others(*_MATCHES_ALL) for match in matches)

@@ -98,6 +98,8 @@ def namespaces_in(selector: Node) -> list[str] | None:
 
 
 _NAMESPACE, _ACCOUNT = "io.kubernetes.pod.namespace", "io.cilium.k8s.policy.serviceaccount"
+_NAMED = "io.cilium.k8s.namespace.labels.kubernetes.io/metadata.name"
+"""A label that every namespace has: its name."""
 
 
 def _asked_of_pods(
@@ -121,7 +123,8 @@ def _asked_of_pods(
 
 
 def _bare(label: str) -> str:
-    return label.removeprefix("k8s:").removeprefix("any:")
+    bare = label.removeprefix("k8s:").removeprefix("any:")
+    return _NAMESPACE if bare == _NAMED else bare
 
 
 def _choices(expression: Node) -> tuple[str, list[str]] | None:
@@ -189,7 +192,7 @@ def network_at(node: Node) -> Network:
     """A CIDR. Bits beyond the prefix are an error, as they are with us."""
     network = parse_network(node.text())
     if network is None:
-        raise node.refusal(f"{node.text()!r} is no network")
+        raise node.refusal(f"{node.text()!r} is no network, or has bits beyond its prefix")
     return network
 
 

@@ -5,10 +5,11 @@ then the global denies, in every mode; then the global allows; then the role's a
 below at any depth and never itself. Ports, methods and paths are not judged.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from gateway.migrate.grants import EVERYONE, GroupEntry, Imported, Inspected, Origin, Refusal, Terms, Who
-from gateway.migrate.patterns import Patterns, in_common, name_at, tell
+from gateway.migrate.patterns import Patterns, in_common, is_covered, name_at, tell
 from gateway.migrate.reading import Node
 from gateway.migrate.sets import EVERY_ADDRESS, EVERY_PORT, NO_ADDRESS, AddressSet, Spans, addresses, special_purpose
 from gateway.model.addresses import network_of, parse_address
@@ -16,6 +17,10 @@ from gateway.policy.rules import ANY_HOST, HostPattern, Mode, Reach
 
 _MODES = {"enforce": Mode.ENFORCE, "report": Mode.REPORT, "open": Mode.ENFORCE}
 _SERVICE_KEYS = ("name", "project", "action", "allowed_domains", "mitm_domains")
+_KEYS = (
+    "version", "services", "default", "global_allow_list", "global_deny_list",
+    "unsafe_allow_wildcards_across_public_suffixes",  # of wildcards inside names, which are left out one by one
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +40,8 @@ def read_smokescreen(document: Node, choices: Choices) -> Imported:
         raise document.refusal(f"is no Smokescreen ACL, which begins with `version: v1`{configures}")
     imported = Imported()
     _Acl(imported, choices).read(document)
-    for key in document.others("version", "services", "default", "global_allow_list", "global_deny_list"):
-        imported.findings.note(document.get(key).place, f"{key} is not known, to Smokescreen neither")
+    for key in document.others(*_KEYS):
+        imported.findings.note(document.get(key).place, f"{key} is not read")
     return imported
 
 
@@ -80,10 +85,10 @@ class _Acl:
 
     def _allow(self, service: Node, who: Who) -> None:
         name = service.get("name").text_or("default")
-        intercepted = {node.get("domain").text(): node for node in service.get("mitm_domains").items()}
+        intercepted = [(_pattern(node.get("domain").text()), node) for node in service.get("mitm_domains").items()]
         own: list[HostPattern] = []
         for domain in service.get("allowed_domains").items():
-            terms = Terms(inspected=self._inspected(intercepted.get(domain.text())))
+            terms = Terms(inspected=self._inspected(_first_around(domain.text(), intercepted)))
             own += self._allow_entry(domain, name, who, terms)
         if service.get("action").text().lower() == "open":
             origin = Origin(service.place, f"{name}-open")
@@ -111,10 +116,10 @@ class _Acl:
         address = parse_address(written)
         if address is not None and address.version == 4:
             return (), addresses([network_of(address)])
-        reach = Reach.BELOW if written.startswith("*.") else Reach.EXACT
-        found = name_at(written.removeprefix("*."), reach)
+        found = _pattern(written)
         if found is None:
-            self._findings.left_out(entry.place, f"{written!r} is neither a name nor *.name", denies)
+            text = f"{written!r} is neither a name nor *.name: write out the names that are meant"
+            self._findings.left_out(entry.place, text, denies)
             return (), NO_ADDRESS
         tell(self._findings, f"{written} ({entry.place})", (found,))
         return (found,), NO_ADDRESS
@@ -161,3 +166,14 @@ class _Acl:
         if self._choices.ports == EVERY_PORT:
             self._findings.note(place, "an ACL judges no port: every port is open; --ports narrows that")
         self._findings.note(place, "the name in TLS is compared with the CONNECT name, which Smokescreen does not do")
+
+
+def _pattern(written: str) -> HostPattern | None:
+    return name_at(written.removeprefix("*."), Reach.BELOW if written.startswith("*.") else Reach.EXACT)
+
+
+def _first_around(written: str, intercepted: Sequence[tuple[HostPattern | None, Node]]) -> Node | None:
+    """The first entry of `mitm_domains` that covers what one of `allowed_domains` does."""
+    own = _pattern(written)
+    found = (node for pattern, node in intercepted if own and pattern and is_covered(own, frozenset({pattern})))
+    return next(found, None)

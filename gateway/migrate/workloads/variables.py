@@ -29,6 +29,7 @@ _AUTHORITY: Mapping[str, tuple[str, ...]] = {
     "grpc": ("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",),
     "java": (),
     "node": ("NODE_EXTRA_CA_CERTS", "npm_config_cafile"),
+    "php": (),
     "python": ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT"),
     "ruby": ("SSL_CERT_FILE", "BUNDLE_SSL_CA_CERT"),
     "rust": ("SSL_CERT_FILE", "CARGO_HTTP_CAINFO"),
@@ -38,6 +39,14 @@ RUNTIMES = tuple(_AUTHORITY)
 _OF_SOCKETS = ("WS_PROXY", "WSS_PROXY")
 """aiohttp uses the proxy of a WebSocket's own scheme."""
 _SYSTEM_STORE_ONLY = ("apt", "wget")
+_NO_TLS_TO_A_PROXY = ("grpc", "java", "wget")
+_ABOUT: Mapping[str, str] = {
+    "aws": "aws: credentials come from 169.254.169.254 (machines) and 169.254.170.23 (pods): --no-proxy what is used",
+    "node": "node: 22.21 for fetch and 24.5 for http read proxy variables, older ones need an agent of their own; "
+    "an Agent that a program makes itself needs proxyEnv",
+    "python": "python: aiohttp reads them with trust_env=True only",
+    "java": "java: Maven takes its proxy from settings.xml",
+}
 _VALUE = re.compile(r"[!-~]+", re.ASCII)
 _QUOTING = re.compile(r"""["'`\\$ ]""")
 
@@ -120,11 +129,14 @@ def _java(told: Told) -> Iterator[str]:
 
 def _remarks(chosen: list[str], told: Told) -> Iterator[str]:
     if told.exempt.networks:
-        yield "networks in NO_PROXY: curl 7.86, requests and Go read them; for the others name hosts or addresses"
-    if "node" in chosen:
-        yield "node: 22.21 for fetch and 24.5 for http read proxy variables; older ones need an agent of their own"
+        yield "networks in NO_PROXY: curl 7.86, requests, Go and Ruby read them; for the others name hosts or addresses"
+    if told.proxy.scheme == "https" and set(chosen) & set(_NO_TLS_TO_A_PROXY):
+        yield f"{', '.join(_NO_TLS_TO_A_PROXY)}: speak no TLS to a proxy; give them an http:// one"
+    yield from (_ABOUT[name] for name in chosen if name in _ABOUT)
     if told.bundle is not None and set(chosen) & set(_SYSTEM_STORE_ONLY):
         yield f"wget, apt: no variable; mount {told.bundle} over /etc/ssl/certs/ca-certificates.crt"
+    if told.bundle is not None and "php" in chosen:
+        yield f"php: no variable; {told.bundle} as curl.cainfo and openssl.cafile in php.ini"
     if "java" in chosen:
         yield from _java_remarks(told)
 
@@ -132,10 +144,9 @@ def _remarks(chosen: list[str], told: Told) -> Iterator[str]:
 def _java_remarks(told: Told) -> Iterator[str]:
     if told.bundle is not None and told.truststore is None:
         yield "java: cannot read PEM; --truststore names a PKCS #12 file (`egress-gateway ca truststore` makes one)"
-    if told.proxy.scheme == "https":
-        yield "java, wget: speak no TLS to a proxy; give them an http:// one"
     if told.proxy.username is not None:
-        yield "java: takes no credentials from options; programs need an Authenticator"
+        text = "java: takes no credentials from options; programs need an Authenticator"
+        yield f"{text}, and for HTTPS -Djdk.http.auth.tunneling.disabledSchemes="
     left = told.exempt.beyond_java()
     if left:
         yield f"java: cannot exempt {', '.join(map(str, left))}; octets only"

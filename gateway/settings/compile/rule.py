@@ -73,6 +73,7 @@ class RuleCompiler:
             mode=rule.mode,
             expires=rule.expires,
             protocol=rule.protocol,
+            note=rule.note,
         )
 
     def _patterns(self, rule: RuleSettings, document: Document, path: KeyPath) -> tuple[HostPattern, ...]:

@@ -100,6 +100,7 @@ class FileSink:
         self._reopen = False
         self._closing = False
         self._next_warning_at = float("-inf")
+        self._is_losing = self._has_warned = False
         self._descriptor = _try_open(path)  # from here on: the thread's alone
         self._thread = threading.Thread(target=self._run, name=f"sink {path}", daemon=True)
         self._thread.start()
@@ -125,6 +126,7 @@ class FileSink:
                 self._changed.notify()
             else:
                 self._numbers[LOST] += count
+                self._is_losing = True
         if not room:
             self._warn("it does not keep up")
 
@@ -195,6 +197,12 @@ class FileSink:
                 self._queued_bytes -= len(lines)
                 self._numbers[WRITTEN] += written
                 self._numbers[LOST] += count - written
+            self._is_losing = self._is_losing or written < count
+            is_well_again = self._is_losing and self._has_warned and written == count and not self._queue
+            if is_well_again:
+                self._is_losing = self._has_warned = False
+        if is_well_again:
+            _logger.info("access log %s: it is written again; %d records were lost so far", self._path, self.lost)
 
     def _write(self, lines: bytes | bytearray) -> int:
         """How many whole lines were written."""
@@ -236,7 +244,8 @@ class FileSink:
             if now < self._next_warning_at:
                 return
             self._next_warning_at = now + WARNING_SECONDS
-        _logger.warning("access log %s: %s; records are lost (%d so far)", self._path, problem, self.lost)
+            self._has_warned = True
+        _logger.warning("access log %s: %s; records are lost (%d before)", self._path, problem, self.lost)
 
 
 def check_writable(path: str) -> None:

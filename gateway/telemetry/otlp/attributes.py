@@ -1,7 +1,7 @@
 """The attributes of a record's keys in traces and logs: names of OpenTelemetry's semantic conventions where there are
 any, else `egress.*`. The table is in docs/observability.md."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from gateway.model.record import ConnectionRecord, ExchangeRecord
@@ -33,9 +33,13 @@ _OF_STAGES: Mapping[str, tuple[str, ...]] = {
     "tls": ("sni", "alpn", "ja4", "ech", "tls_version", "tls_resumed", "upstream_tls_version", "upstream_tls_resumed"),
     "relay": ("bytes_up", "bytes_down", "first_byte_ms", "ended", "ended_by"),
 }
-_ONLY_OF_STAGES = frozenset(
-    ("resolved", "dialled_address", "refused", "sni", "alpn", "ja4", "ech", "first_byte_ms", "dns_ms", "dial_ms")
-)
+_ONLY_OF_STAGES: Mapping[str, tuple[str, ...]] = {
+    "dns": ("resolved", "dns_ms"),
+    "dial": ("dialled_address", "refused", "dial_ms"),
+    "tls": ("sni", "alpn", "ja4", "ech"),
+    "relay": ("first_byte_ms",),
+}
+"""What the whole span need not repeat, where there is a span of that stage."""
 
 _METHODS = frozenset(("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"))
 _METHOD, _OTHER_METHOD = CONVENTIONAL["method"], "_OTHER"
@@ -51,10 +55,12 @@ def attributes_of_log(record: ConnectionRecord | ExchangeRecord) -> Attributes:
     return _told(record, _NOT_TOLD)
 
 
-def attributes_of_span(record: ConnectionRecord | ExchangeRecord) -> Attributes:
-    """Everything that the spans of its stages do not hold."""
-    told = _told(record, _ONLY_OF_STAGES | _NOT_TOLD)
+def attributes_of_span(record: ConnectionRecord | ExchangeRecord, stages: Iterable[str] = ()) -> Attributes:
+    """Everything that the spans of its `stages` do not hold."""
+    told = _told(record, _NOT_TOLD.union(*(_ONLY_OF_STAGES.get(name, ()) for name in stages)))
     told["network.transport"] = "tcp"
+    if (reached := told.pop(name_of("dialled_address"), None)) is not None:
+        told["egress.dialled_address"] = reached  # the peer of a server is its client
     if record.get("door") == "connect" and "exchange_id" not in record:
         told["http.request.method"] = "CONNECT"
     return told
@@ -90,10 +96,11 @@ def attributes_of_stage(name: str, record: ConnectionRecord | ExchangeRecord) ->
 
 def is_error(record: ConnectionRecord | ExchangeRecord) -> bool:
     """Whether the span of it is one. A denial is what a gateway is there for, and what a client did wrong is no fault
-    of the server that tells it so: semantic conventions, HTTP spans, "Status"."""
-    if "reason" not in record or record["decision"] == "deny":
+    of the server that tells it so; a status from 500 on is: semantic conventions, HTTP spans, "Status"."""
+    status = record.get("status", 0)
+    if "reason" not in record or 400 <= status < 500:
         return False
-    return not 400 <= record.get("status", 0) < 500
+    return record["decision"] != "deny" or status >= 500
 
 
 def span_name(record: ConnectionRecord | ExchangeRecord) -> str:

@@ -41,11 +41,12 @@ def spans_of(
         draft.started_time + ended_at - draft.started_at,
         failed=is_error(record),
     )
-    attributes = attributes_of_span(record)
+    stages = list(stages_of(draft, ended_at))
+    attributes = attributes_of_span(record, [stage.name for stage in stages])
     if isinstance(draft, ExchangeDraft):
         attributes["url.scheme"] = "http" if draft.connection.tls is None else "https"
     yield _span(whole, attributes, context, parent, SpanKind.SERVER, resource)
-    for stage in stages_of(draft, ended_at):
+    for stage in stages:
         attributes = attributes_of_stage(stage.name, record)
         if stage.failed and "reason" in record:
             attributes["error.type"] = record["reason"]

@@ -20,6 +20,20 @@ _OF_DIALS = frozenset(
     )
 )
 
+_OF_OPENINGS = frozenset(
+    (
+        Reason.CLIENT_SILENT,
+        Reason.CLIENT_HELLO_TIMEOUT,
+        Reason.MALFORMED_CLIENT_HELLO,
+        Reason.CLIENT_HELLO_TOO_LARGE,
+        Reason.PROTOCOL_MISMATCH,
+        Reason.SNI_MISSING,
+        Reason.SNI_MISMATCH,
+        Reason.SNI_DENIED,
+        Reason.ECH_DENIED,
+    )
+)
+
 
 class Stage(NamedTuple):
     """`failed`: the connection ended here, for its reason."""
@@ -61,15 +75,19 @@ def _reached(
     dialling = (dialled.dialled_at or 0.0) + offset
     resolving = dialling - (dialled.resolve_seconds or 0.0)
     reached = dialling + dialled.dial_seconds
+    failed = reason_of(draft) is not None
     yield Stage("policy", min(asked, resolving), resolving)
     if dialled.resolve_seconds is not None:
         yield Stage("dns", resolving, dialling)
     yield Stage("dial", dialling, reached)
     if isinstance(draft, ExchangeDraft):
-        yield Stage("relay", reached, end)
+        yield Stage("relay", reached, end, failed)
+        return
+    if draft.opened_at is None and draft.reason in _OF_OPENINGS:
+        yield Stage("tls", reached, end, failed)
         return
     opened = reached if draft.opened_at is None else draft.opened_at + offset
     if draft.opened_at is not None and draft.opening is not None and draft.opening.hello is not None:
         yield Stage("tls", reached, opened)
     if not draft.requests:
-        yield Stage("relay", opened, end)
+        yield Stage("relay", opened, end, failed)

@@ -80,6 +80,7 @@ class Telling:
         self._changed = threading.Condition()
         self._closing = False
         self._next_warning_at = float("-inf")
+        self._refused: set[str] = set()
         for signal, exporter in exporters._asdict().items():
             for outcome in (SENT, NO_ROOM, REFUSED) if exporter is not None else ():
                 counters.deliver(signal, outcome, 0)
@@ -204,6 +205,10 @@ class Telling:
             _logger.exception("OTLP: %d of %s could not be told", count, signal)
             took = False
         self._counters.deliver(signal, SENT if took else REFUSED, count)
+        if took and signal in self._refused:
+            self._refused.discard(signal)
+            _logger.info("OTLP: the collector takes %s again", signal)
         if not took and time.monotonic() >= self._next_warning_at:
             self._next_warning_at = time.monotonic() + WARNING_SECONDS
+            self._refused.add(signal)
             _logger.warning("OTLP: the collector does not take %s; they are dropped and counted", signal)

@@ -1,18 +1,25 @@
 {{- /* What the schema says as well is said again here where it matters for security: --skip-schema-validation turns the schema off. */ -}}
 {{- define "egress-gateway.checks" -}}
 {{- $values := .Values }}
+{{- $gateway := default dict $values.gateway }}
+{{- $needed := dict "replicaCount" $values.replicaCount "revisionHistoryLimit" $values.revisionHistoryLimit "bindAddress" $values.bindAddress "clusterDomain" $values.clusterDomain "image.repository" $values.image.repository "ports.proxy" $values.ports.proxy "ports.tls" $values.ports.tls "ports.health" $values.ports.health "drain.preStopSeconds" $values.drain.preStopSeconds "drain.timeoutSeconds" $values.drain.timeoutSeconds "serviceAccount.create" $values.serviceAccount.create "networkPolicy.enabled" $values.networkPolicy.enabled }}
+{{- range $name, $value := $needed }}
+{{- if kindIs "invalid" $value }}
+{{- fail (printf "%s: a key with nothing behind it takes the default away: leave it out" $name) }}
+{{- end }}
+{{- end }}
 {{- range $key := list "listeners" "policy" "admin" "drain" "secrets" }}
-{{- if hasKey $values.gateway $key }}
+{{- if hasKey $gateway $key }}
 {{- fail (printf "gateway.%s is made by the chart: use its own values" $key) }}
 {{- end }}
 {{- end }}
-{{- if and (hasKey $values.gateway "inspection") (not $values.inspection.enabled) }}
+{{- if and (hasKey $gateway "inspection") (not $values.inspection.enabled) }}
 {{- fail "gateway.inspection says more about inspection.enabled, which is false" }}
 {{- end }}
-{{- if and (eq (toString $values.gateway.workers) "auto") (not (dig "limits" "cpu" "" (default dict $values.resources))) }}
+{{- if and (eq (toString $gateway.workers) "auto") (not (dig "limits" "cpu" "" (default dict $values.resources))) }}
 {{- fail "gateway.workers: auto is one for every CPU of the node, 75 MB each, unless resources.limits.cpu says how many: give a number" }}
 {{- end }}
-{{- if hasKey (default dict $values.gateway.limits) "store" }}
+{{- if hasKey (default dict $gateway.limits) "store" }}
 {{- fail "gateway.limits.store may hold a password, and a ConfigMap is no place for one: use limits.existingSecret" }}
 {{- end }}
 {{- if not (has $values.service.type (list "ClusterIP" "LoadBalancer")) }}
@@ -20,6 +27,13 @@
 {{- end }}
 {{- if and (eq $values.service.type "LoadBalancer") (not $values.service.loadBalancerSourceRanges) }}
 {{- fail "service.type: LoadBalancer needs service.loadBalancerSourceRanges: without them the proxy is open to everybody" }}
+{{- end }}
+{{- $ports := list (int $values.ports.proxy) (int $values.ports.tls) (int $values.ports.health) 9128 }}
+{{- if lt (len (uniq $ports)) (len $ports) }}
+{{- fail "ports.proxy, ports.tls and ports.health are three, and none is 9128, where the admin port is" }}
+{{- end }}
+{{- if and (eq (toString $values.dnsPolicy) "None") (not (dig "nameservers" "" (default dict $values.dnsConfig))) }}
+{{- fail "dnsPolicy: None needs dnsConfig.nameservers" }}
 {{- end }}
 {{- range $key := list "runAsUser" "runAsGroup" "fsGroup" }}
 {{- $number := index $values.security $key }}
@@ -70,6 +84,9 @@
 {{- end }}
 {{- end }}
 {{- end }}
+{{- if and $values.tls.clientCa.required (not $values.tls.enabled) }}
+{{- fail "tls.clientCa.required says more about tls.enabled, which is false" }}
+{{- end }}
 {{- if and $values.tls.clientCa.required (not $values.tls.clientCa.existingSecret) }}
 {{- fail "tls.clientCa.required needs tls.clientCa.existingSecret" }}
 {{- end }}
@@ -112,7 +129,7 @@
 {{- fail "networkPolicy.dnsPorts: an empty list of ports is every port; name those of the cluster's name servers" }}
 {{- end }}
 {{- end }}
-{{- if has .Release.Namespace $values.lock.namespaces }}
+{{- if has (include "egress-gateway.namespace" .) $values.lock.namespaces }}
 {{- fail "lock.namespaces holds the gateway's own namespace: it could reach nobody any more" }}
 {{- end }}
 {{- if and $values.lock.namespaces (not $values.networkPolicy.dns) }}

@@ -14,21 +14,26 @@
 {{- end }}
 {{- end }}
 
+{{- define "egress-gateway.namespace" -}}
+{{- default .Release.Namespace .Values.namespaceOverride }}
+{{- end }}
+
 {{- define "egress-gateway.selector" -}}
-app.kubernetes.io/name: {{ include "egress-gateway.name" .root }}
+app.kubernetes.io/name: {{ include "egress-gateway.name" .root | quote }}
 app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
+{{- /* Takes root, component and, for one object, `more` that stand above commonLabels. */ -}}
 {{- define "egress-gateway.labels" -}}
 {{- $own := dict "helm.sh/chart" (printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-") "app.kubernetes.io/version" .root.Chart.AppVersion "app.kubernetes.io/managed-by" .root.Release.Service "app.kubernetes.io/part-of" "egress-gateway" }}
-{{- toYaml (merge $own (include "egress-gateway.selector" . | fromYaml) .root.Values.commonLabels) }}
+{{- toYaml (merge $own (include "egress-gateway.selector" . | fromYaml) (default dict .more) (default dict .root.Values.commonLabels)) }}
 {{- end }}
 
 {{- /* Without versions: a chart that changes nothing in the pods does not restart them. */ -}}
 {{- define "egress-gateway.podLabels" -}}
 {{- $own := include "egress-gateway.selector" . | fromYaml | merge (dict "app.kubernetes.io/part-of" "egress-gateway") }}
-{{- toYaml (merge $own .root.Values.podLabels .root.Values.commonLabels) }}
+{{- toYaml (merge $own (default dict .root.Values.podLabels) (default dict .root.Values.commonLabels)) }}
 {{- end }}
 
 {{- define "egress-gateway.serviceAccount" -}}
@@ -40,7 +45,10 @@ app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
 {{- define "egress-gateway.image" -}}
-{{- $repository := ternary (printf "%s/%s" .image.registry .image.repository) .image.repository (ne .image.registry "") }}
+{{- $repository := .image.repository }}
+{{- if .image.registry }}
+{{- $repository = printf "%s/%s" .image.registry .image.repository }}
+{{- end }}
 {{- if .digest }}
 {{- printf "%s@%s" $repository .digest }}
 {{- else }}
@@ -50,7 +58,7 @@ app.kubernetes.io/component: {{ .component }}
 
 {{- /* The Service, by the name that it has everywhere in the cluster. */ -}}
 {{- define "egress-gateway.host" -}}
-{{ include "egress-gateway.fullname" . }}.{{ .Release.Namespace }}.svc.{{ .Values.clusterDomain }}
+{{ include "egress-gateway.fullname" . }}.{{ include "egress-gateway.namespace" . }}.svc.{{ .Values.clusterDomain }}
 {{- end }}
 
 {{- define "egress-gateway.asksApiServer" -}}

@@ -41,7 +41,7 @@ seccompProfile:
   valueFrom:
     secretKeyRef:
       name: {{ .existingSecret | quote }}
-      key: {{ .key }}
+      key: {{ .key | quote }}
 {{- end }}
 {{- end }}
 {{- with .Values.extraEnv }}
@@ -102,8 +102,8 @@ seccompProfile:
     defaultMode: 288 # 0440, which not every YAML reads as octal
     items:
       {{- range .keys }}
-      - key: {{ . }}
-        path: {{ . }}
+      - key: {{ . | quote }}
+        path: {{ . | quote }}
       {{- end }}
 {{- end }}
 
@@ -113,7 +113,7 @@ seccompProfile:
     name: {{ .settings }}
 - name: policy
   configMap:
-    name: {{ include "egress-gateway.policyConfigMap" .root }}
+    name: {{ include "egress-gateway.policyConfigMap" .root | quote }}
 {{- with .root.Values }}
 {{- if and .tls.enabled (eq $.mode "explicit") }}
 {{ include "egress-gateway.secretVolume" (dict "name" "tls" "secret" (include "egress-gateway.tlsSecret" $.root) "keys" (list "tls.crt" "tls.key")) }}
@@ -145,5 +145,17 @@ seccompProfile:
 {{- add $needed 10 }}
 {{- else }}
 {{- int64 .Values.terminationGracePeriodSeconds }}
+{{- end }}
+{{- end }}
+
+{{- /* What every pod of this chart may be told of names and addresses. */ -}}
+{{- define "egress-gateway.resolution" -}}
+{{- with .Values.hostAliases }}
+hostAliases:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.dnsConfig }}
+dnsConfig:
+  {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}

@@ -48,7 +48,7 @@
 {{- end }}
 {{- $_ := set $own "secrets" $secrets }}
 {{- end }}
-{{- toYaml (mustMergeOverwrite $proposed (deepCopy $values.gateway) $own) }}
+{{- toYaml (mustMergeOverwrite $proposed (deepCopy (default dict $values.gateway)) $own) }}
 {{- end }}
 
 {{- /* Changes when something changed that the running gateway does not take over (docs/operations.md, Reload). */ -}}

@@ -247,3 +247,31 @@ def test_a_policy_without_rules_forbids_every_tunnel() -> None:
     draft, _ = open_tunnel()
     assert Policy().rules == ()
     assert not still_permits(build(), draft, 0.0)
+
+
+async def test_after_a_way_back_to_the_generation_before_it_judges_what_the_refused_one_let_in_or_drains() -> None:
+    """One of several workers could not take what the others had taken."""
+    (older, allowed), (newer, let_in) = open_tunnel(), open_tunnel("x.test:443", 1)
+    newer.generation = 2
+    bed = Bed(InForce(generation(2, OTHER), "drain"), [older, newer])
+    await bed.look_after()  # the older one is to end when it is idle
+    bed.reevaluation._in_force = InForce(generation(1, STRIPE), "drain")
+    await bed.look_after()
+    await bed.look_after(IDLE_SECONDS)
+    assert (allowed.cut_for, let_in.cut_for) == (None, Reason.POLICY_CHANGED)
+
+
+async def test_rules_that_were_gone_back_from_are_taken_down_however_many_are_judged_since() -> None:
+    (by_first, _), (by_refused, _), (since, _) = (open_tunnel(number=number) for number in range(3))
+    by_refused.generation = 2
+    for draft in (by_first, by_refused, since):
+        draft.tunnel = None
+    bed = Bed(InForce(generation(1, STRIPE)), [by_first, by_refused])
+    first, refused = generation(1, STRIPE), generation(2, OTHER)
+    bed.reevaluation.retire(first)
+    bed.reevaluation.retire(refused)
+    await bed.look_after()
+    assert (len(first.candidates), len(refused.candidates)) == (1, 1)
+    bed.drafts[:] = [since]  # by those that are in force, which have the number of the first
+    await bed.look_after()
+    assert (first.candidates, refused.candidates) == ([], [])

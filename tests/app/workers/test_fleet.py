@@ -15,6 +15,7 @@ import pytest
 from gateway.app.generation.frames import contents_of, dump
 from gateway.app.generation.reading import ReadFailed
 from gateway.app.sockets import bind_sockets
+from gateway.app.workers import member
 from gateway.app.workers.crew import CrewFailed
 from gateway.app.workers.fleet import Fleet
 from gateway.app.workers.member import PROGRAM
@@ -278,12 +279,17 @@ async def test_replacing_gives_every_place_a_new_worker_while_the_old_one_serves
         assert it.fleet.tally().workers_lost == 0
 
 
-async def test_connections_that_wait_at_a_dead_worker_are_served_by_its_replacement(tmp_path: Path) -> None:
+async def test_a_worker_that_hangs_is_told_and_what_waits_at_it_is_served_by_its_replacement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(member, "ANSWER_SECONDS", 0.1)
     async with bed(tmp_path) as it:
         await it.fleet.take(1, it.frames())
         await it.fleet.start()
         [worker] = it.workers()
         worker.suspend()
+        assert await it.fleet.tunnels() == []
+        assert f"worker 0 (pid {worker.pid}) does not answer" in caplog.text
         with socket.create_connection(it.sockets.proxies[0][0][1].getsockname()) as client:
             client.sendall(b"CONNECT x.test:1 HTTP/1.1\r\nHost: x.test:1\r\n\r\n")
             worker.kill()

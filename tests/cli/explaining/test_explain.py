@@ -21,13 +21,13 @@ POLICY = """\
     rules:
       - {name: web, hosts: ["*.example.com"]}
       - {name: api, hosts: [api.example.com], clients: [payments]}
-      - {name: pods-only, hosts: [pods.test], clients: [pods]}
+      - {name: pods-only, hosts: [pods.test], clients: [pods], note: of team pods}
       - {name: mesh-only, hosts: [mesh.test], clients: [mesh]}
       - {name: plain, hosts: [plain.test], ports: [80]}
       - {name: old, hosts: [old.test], expires: 2020-01-01}
       - {name: not-this, hosts: ["*.wide.test"], except: {hosts: [x.wide.test]}}
       - {name: net, cidrs: [192.0.2.0/24, 127.0.0.0/8]}
-      - {name: no-paste, hosts: [.paste.test], action: deny}
+      - {name: no-paste, hosts: [.paste.test], action: deny, note: "ask security\\n  first"}
       - name: judged
         hosts: [judged.test]
         ports: [80]
@@ -72,6 +72,7 @@ def test_an_allow_names_the_rule_with_its_line(explain: Ask) -> None:
     assert answer.lines[0] == "allow  CONNECT a.example.com:443"
     assert answer.line("rule") == "policy.yaml#web (policy.yaml:7)"
     assert answer.line("terms") == "first bytes tls, sni match, ech outer"
+    assert not [line for line in answer.lines if line.startswith("note")]
     assert answer.line("groups") == "none"
 
 
@@ -102,6 +103,7 @@ def test_a_deny_rule_is_named_with_the_way_out(explain: Ask) -> None:
     answer = explain("www.paste.test:8443")
     assert not answer.allowed
     assert answer.line("rule") == "policy.yaml#no-paste (policy.yaml:15)"
+    assert answer.line("note") == "ask security first"
     assert "except: {hosts: [www.paste.test]}" in answer.lines
 
 
@@ -109,7 +111,7 @@ def test_a_deny_rule_is_named_with_the_way_out(explain: Ask) -> None:
     ("url", "nearly"),
     [
         ("a.example.com:8443", "policy.yaml#web (policy.yaml:7): for port 443 only"),
-        ("pods.test", "policy.yaml#pods-only (policy.yaml:9): for pods only"),
+        ("pods.test", "policy.yaml#pods-only (policy.yaml:9): for pods only (of team pods)"),
         ("old.test", "policy.yaml#old (policy.yaml:12): has expired"),
         ("x.wide.test", "policy.yaml#not-this (policy.yaml:13): excepts this"),
         ("192.0.2.9:80", "policy.yaml#net (policy.yaml:14): for port 443 only"),

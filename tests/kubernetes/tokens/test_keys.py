@@ -128,3 +128,23 @@ async def test_while_the_issuer_is_silent_known_keys_hold_and_unknown_ones_are_n
     with pytest.raises(KeysUnavailable):
         await ring.ring.key("k1")
     await ring.settle()
+
+
+async def test_an_issuer_that_does_not_answer_is_told_once_and_so_is_that_it_does_again(
+    ring: Ring, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    ring.failing = True
+    for _ in range(3):
+        with pytest.raises(KeysUnavailable):
+            await ring.ring.key("k1")
+        ring.now += REFRESH_PAUSE
+    ring.failing = False
+    for _ in range(2):
+        await ring.ring.key("k1")
+        ring.now += REFRESH_SECONDS + 1
+    await ring.settle()
+    assert caplog.messages == [
+        "the keys of the token issuer cannot be had: no route",
+        "the keys of the token issuer can be had again",
+    ]

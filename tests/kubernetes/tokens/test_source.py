@@ -4,6 +4,7 @@ from base64 import b64encode
 
 import pytest
 
+from gateway.app.clock import SystemClock
 from gateway.kubernetes.tokens.claims import ServiceAccount
 from gateway.kubernetes.tokens.source import TokenSource
 from gateway.kubernetes.tokens.verifying import Remembering, Verified
@@ -21,11 +22,11 @@ class Believer:
     version = 0
 
     async def verify(self, token: str) -> Verified:
-        return Verified(ServiceAccount("payments", "api", "api-1"), 2000.0)
+        return Verified(ServiceAccount("payments", "api", "api-1"), 0.0)
 
 
 def source(*, passwords: bool = True) -> TokenSource:
-    return TokenSource(Remembering(Believer(), lambda: 1000.0), passwords=passwords)
+    return TokenSource(Remembering(Believer(), SystemClock()), passwords=passwords)
 
 
 def head(*values: str) -> RequestHead:

@@ -38,10 +38,19 @@ class Counting:
 
 
 class Bed:
+    """Its own clock: Unix time `now`, and `set_by` is by how much it was set since."""
+
     def __init__(self, verifier: Counting) -> None:
         self.now = 1000.0
+        self.set_by = 0.0
         self.verifier = verifier
-        self.tokens = Remembering(verifier, lambda: self.now)
+        self.tokens = Remembering(verifier, self)
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return self.now + self.set_by
 
 
 @pytest.fixture
@@ -65,6 +74,17 @@ async def test_a_verdict_ends_with_the_token_and_with_the_keys(bed: Bed) -> None
     await bed.tokens.account_of("t", HERE)
     await bed.tokens.account_of("t", HERE)
     assert bed.verifier.asked == 3
+
+
+async def test_a_clock_that_is_set_back_makes_no_verdict_last_longer(bed: Bed) -> None:
+    """Of a pod that was deleted, say."""
+    await bed.tokens.account_of("t", HERE)
+    bed.now, bed.set_by = 1900.0, -3600.0
+    await bed.tokens.account_of("t", HERE)
+    assert bed.verifier.asked == 1
+    bed.now = 2000.5
+    await bed.tokens.account_of("t", HERE)
+    assert bed.verifier.asked == 2
 
 
 async def test_a_refusal_is_remembered_too_and_an_error_is_not(bed: Bed) -> None:

@@ -130,6 +130,7 @@ def test_the_comparison_catches_a_planted_fault(fault: Callable[[str], str]) -> 
         ("***.example.com", set()),  # in Cilium as *.example.com
         ("sub*.example.com", set()),
         ("a.**.example.com", set()),
+        ("a.*.example.com", set()),
     ],
 )
 def test_the_fixed_vectors_of_match_patterns(pattern: str, expected: set[str]) -> None:
@@ -152,6 +153,14 @@ def test_a_number_of_labels_is_told_with_what_is_nearest_here() -> None:
     assert remark.text == (
         'matchPattern *.*.example.com: so many labels and no more or fewer; here "*.example.com" is any number'
     )
+
+
+def test_a_star_inside_of_a_name_is_told_with_what_is_to_be_done() -> None:
+    findings = Findings()
+    [selector] = documents({"matchPattern": "*.s3.*.example.com"})
+    assert patterns_of(selector, findings) == ()
+    [remark] = findings.having(Effect.LEFT_OUT)
+    assert remark.text == "matchPattern *.s3.*.example.com: a star inside of a name: write out the names"
 
 
 def test_every_wildcard_is_told_with_its_meaning() -> None:
@@ -290,6 +299,8 @@ def test_a_clusterwide_policy_for_named_namespaces_is_for_their_pods() -> None:
     assert [ours.passes("a.test:443", pod(name, app="a")) for name in ("one", "two", "three")] == [True, True, False]
     assert not ours.passes("a.test:443", pod("one", app="b"))
     ours = clusterwide({"k8s:io.kubernetes.pod.namespace": "two"}, several)
+    assert [ours.passes("a.test:443", pod(name)) for name in ("one", "two")] == [False, True]
+    ours = clusterwide({"k8s:io.cilium.k8s.namespace.labels.kubernetes.io/metadata.name": "two"})
     assert [ours.passes("a.test:443", pod(name)) for name in ("one", "two")] == [False, True]
     ours = clusterwide({"k8s:io.kubernetes.pod.namespace": "three"}, several)
     assert not any(ours.passes("a.test:443", pod(name)) for name in ("one", "two", "three"))

@@ -99,6 +99,8 @@ def test_the_example_is_imported() -> None:
     assert not ours.passes("api.example.com:443", pod("other"))
     assert ours.passes("198.51.100.9:5432", shop)
     assert not ours.passes("198.51.100.9:443", shop)
+    assert ours.passes("db.example.com:5432", shop, "198.51.100.9")
+    assert not ours.passes("db.example.com:5432", shop, "93.184.216.34")
     assert ours.passes("pinned.example.com:443", shop, "198.51.100.7")
     assert not ours.passes("pinned.example.com:443", shop, "93.184.216.34")
     permit = ours.decides("db.example.com:5432", shop)
@@ -114,14 +116,78 @@ def test_the_example_is_imported() -> None:
             {"number": 80, "protocol": "HTTP", "targetPort": 443},
             "port 80 leads to another: clients must ask for that one",
         ),
+        (
+            {"number": 80, "protocol": "HTTP", "name": "moved"},
+            "port 80 leads to another: clients must ask for that one",
+        ),
         ({"number": 9, "protocol": "QUIC"}, "the protocol QUIC is not known here"),
     ],
 )
 def test_a_port_that_cannot_be_carried_over_is_left_out(port: dict[str, Any], told: str) -> None:
-    entry = manifest(1, Entry("one", ("a.test",), (443,), ()), ports=[port])
+    endpoints = [{"address": "198.51.100.7", "ports": {"moved": 8080}}]
+    entry = manifest(1, Entry("one", ("a.test",), (443,), ()), ports=[port], endpoints=endpoints)
     ours = gate(read_istio(documents(entry)))
     assert ours.texts(Effect.LEFT_OUT) == [told]
     assert not ours.passes(f"a.test:{port['number']}")
+
+
+def database(resolution: str, protocol: str = "TCP") -> dict[str, Any]:
+    port = {"number": 3306, "protocol": protocol, "name": "db"}
+    more = {"resolution": resolution, "addresses": ["203.0.112.0/24"], "ports": [port]}
+    return manifest(1, Entry("one", ("db.test",), (3306,), ()), **more)
+
+
+def test_addresses_that_stand_for_where_a_host_leads_are_not_opened_themselves() -> None:
+    ours = gate(read_istio(documents(database("DNS"))))
+    assert ours.passes("db.test:3306")
+    assert not ours.passes("203.0.112.9:3306")
+    assert ours.texts(Effect.LEFT_OUT) == [
+        "e1: its addresses stand for where its hosts lead; here clients ask for the hosts"
+    ]
+
+
+@pytest.mark.parametrize(("protocol", "anywhere"), [("TCP", False), ("TLS", False), ("HTTP", True)])
+def test_what_goes_on_to_where_the_client_dialled_is_held_to_the_addresses_of_its_entry(
+    protocol: str, anywhere: bool
+) -> None:
+    ours = gate(read_istio(documents(database("NONE", protocol))))
+    assert ours.passes("db.test:3306", leads_to="203.0.112.9")
+    assert ours.passes("db.test:3306") is anywhere
+
+
+def routes(host: str, *http: dict[str, Any]) -> dict[str, Any]:
+    spec = {"hosts": [host], "http": list(http)}
+    return {"kind": "VirtualService", "metadata": {"name": "r", "namespace": "one"}, "spec": spec}
+
+
+SOME, TIMED = (
+    {"match": [{"uri": {"prefix": "/status"}}]},
+    {"match": [{"port": 80, "gateways": ["mesh"]}], "timeout": "3s"},
+)
+
+
+@pytest.mark.parametrize(
+    ("routing", "told"),
+    [
+        (routes("a.example.test", SOME), ["VirtualService r lets only some requests to a.example.test through"]),
+        (routes("*.example.test", SOME), ['VirtualService r lets only some requests to "*.example.test" through']),
+        (
+            routes("a.example.test", {"fault": {"abort": {"httpStatus": 403}}}),
+            ["VirtualService r lets only some requests to a.example.test through"],
+        ),
+        (
+            routes("a.example.test", SOME | {"directResponse": {"status": 403}}, TIMED),
+            ["VirtualService r lets only some requests to a.example.test through"],
+        ),
+        (routes("a.example.test", SOME, TIMED), []),
+        (routes("a.example.test"), []),
+        (routes("inside", SOME), []),
+    ],
+)
+def test_routes_that_keep_requests_from_a_host_are_told_as_wider(routing: dict[str, Any], told: list[str]) -> None:
+    entry = manifest(1, Entry("one", ("a.example.test", "*.a.example.test"), (80,), ()))
+    ours = gate(read_istio(documents(routing, sidecar("ALLOW_ANY", "*/*"), entry)))
+    assert ours.texts(Effect.WIDER) == told
 
 
 def sidecar(mode: str, hosts: str) -> dict[str, Any]:

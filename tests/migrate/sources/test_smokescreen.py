@@ -150,7 +150,22 @@ def test_what_is_no_acl_is_refused_with_its_place(text: str, message: str) -> No
         read_smokescreen(document, Choices())
 
 
-def test_a_deny_that_cannot_be_said_is_told_as_wider() -> None:
-    acl: Acl = {"version": "v1", "services": [], "global_deny_list": ["a.*.test"]}
+def test_a_domain_is_intercepted_by_the_first_entry_around_it() -> None:
+    acl: Acl = {"version": "v1", "services": []}
+    mitm = [{"domain": "*.a.test", "add_headers": {"X-Team": "a"}}]
+    acl["default"] = {"action": "enforce", "allowed_domains": ["b.a.test", "*.a.test", "a.test"], "mitm_domains": mitm}
+    [document] = read_documents(json.dumps(acl), "acl.yaml")
+    ours = gate(read_smokescreen(document, Choices(ports(443), inspect=True)))
+    permits = [ours.decides(f"{name}:443") for name in ("b.a.test", "c.a.test", "a.test")]
+    assert [permit is not None and permit.terms.inspection is not None for permit in permits] == [True, True, False]
+
+
+def test_a_wildcard_inside_a_name_is_told_by_what_is_to_be_done_also_where_it_denies() -> None:
+    acl: Acl = {"version": "v1", "services": [], "unsafe_allow_wildcards_across_public_suffixes": True}
+    acl["global_allow_list"], acl["global_deny_list"] = ["sts.*.example.test"], ["a*.test"]
     acl["default"] = {"name": "default", "action": "open"}
-    assert imported(acl).texts(Effect.WIDER) == ["'a.*.test' is neither a name nor *.name"]
+    told = imported(acl)
+    rest = "is neither a name nor *.name: write out the names that are meant"
+    assert told.texts(Effect.LEFT_OUT) == [f"'sts.*.example.test' {rest}"]
+    assert told.texts(Effect.WIDER) == [f"'a*.test' {rest}"]
+    assert not [text for text in told.texts(Effect.NOTE) if "unsafe" in text]

@@ -54,8 +54,16 @@ def test_java_alone_is_given_its_options_alone() -> None:
 
 def test_what_no_variable_can_do_is_said() -> None:
     remarks = " ".join(block(ALL, proxy="https://u:p@gw:3128").remarks)
-    for word in ("ca-certificates.crt", "truststore", "Authenticator", "no TLS to a proxy"):
+    for word in (
+        *("ca-certificates.crt", "truststore", "Authenticator", "grpc, java, wget: speak no TLS to a proxy"),
+        *("169.254.169.254", "proxyEnv", "trust_env", "settings.xml", "/ca.pem as curl.cainfo", "disabledSchemes="),
+    ):
         assert word in remarks
+
+
+def test_each_runtime_is_told_of_itself_alone() -> None:
+    assert [remark.partition(":")[0] for remark in block("aws", "php", "python").remarks] == ["aws", "python", "php"]
+    assert block("go", proxy="https://gw:3128").remarks == ()
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,7 @@ def test_every_key_of_a_rule_arrives() -> None:
             mode=Mode.REPORT,
             expires=1801440000.0,  # 2027-02-01T00:00:00Z
             protocol=Protocol.TLS,
+            note="why",
         ),
     )
 

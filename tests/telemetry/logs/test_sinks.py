@@ -140,6 +140,23 @@ def test_a_full_disk_loses_every_line_warns_seldom_and_goes_on(caplog: pytest.Lo
     assert (sink.written, sink.lost) == (0, 301)
 
 
+def test_a_log_that_can_be_written_again_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "access.log"
+    path.symlink_to("/dev/full")
+    with caplog.at_level(logging.INFO):
+        sink = FileSink(str(path))
+        for _ in range(2):
+            sink.put(LINE * 3, 3)
+        until(sink, 6)
+        path.unlink()
+        sink.reopen()
+        for _ in range(2):
+            sink.put(LINE, 1)
+        sink.close(PATIENCE)
+    [_, again] = caplog.messages
+    assert again == f"access log {path}: it is written again; 6 records were lost so far"
+
+
 def test_a_rotated_file_is_left_alone_and_a_new_one_begun(tmp_path: Path) -> None:
     path, rotated = tmp_path / "access.log", tmp_path / "access.log.1"
     sink = FileSink(str(path))

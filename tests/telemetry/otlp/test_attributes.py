@@ -46,3 +46,5 @@ def test_a_denial_is_no_error_and_what_the_client_did_wrong_neither() -> None:
     assert not is_error(record)
     record["status"] = 502
     assert is_error(record)
+    record["decision"], record["status"] = "deny", 503  # the store of limits does not answer
+    assert is_error(record)

@@ -56,3 +56,22 @@ def test_nothing_is_told_of_what_nobody_noted() -> None:
     assert list(stages_of(draft, 1001.0)) == []
     draft.reused, draft.dialled = False, dialled()
     assert list[Stage](stages_of(draft, 1001.0)) == []
+
+
+def test_what_comes_after_the_dial_may_fail_as_well() -> None:
+    for reason, opened_at, stage in (
+        (Reason.SNI_DENIED, None, "tls"),
+        (Reason.CLIENT_SILENT, None, "tls"),
+        (Reason.SNI_MISMATCH, 1000.1, "relay"),  # in a second hello
+        (Reason.IDLE_TIMEOUT, 1000.1, "relay"),
+        (Reason.DRAINING, None, "relay"),  # of a tunnel whose first bytes nobody looked at
+    ):
+        draft = tunnelled()
+        draft.asked_time, draft.opened_at, draft.reason = BEGAN, opened_at, reason
+        draft.dialled = dialled()._replace(dialled_at=1000.0)
+        assert [name for name, *_, failed in told(draft) if failed] == [stage]
+        assert told(draft)[-1][0] == stage
+    request = exchanged()
+    request.asked_time, request.reason = BEGAN, Reason.RESPONSE_TIMEOUT
+    request.dialled = dialled()._replace(dialled_at=1000.0)
+    assert told(request)[-1][0::3] == ("relay", True)

@@ -104,6 +104,22 @@ def test_what_the_collector_refuses_is_counted_and_said_seldom(caplog: pytest.Lo
     assert caplog.text.count("the collector does not take traces") == 1
 
 
+def test_a_collector_that_takes_again_what_it_did_not_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    exporter, counters = FakeExporter(Result.FAILURE), Counters()
+    with caplog.at_level(logging.INFO), telling(Exporters(traces=exporter), counters) as made:
+        made.offer(hexadecimal(1))
+        until(lambda: counters.deliveries["traces", "refused"] == 1)
+        exporter.result = Result.SUCCESS
+        for count in (1, 2):
+            made.offer(hexadecimal(1))
+            until(partial(_has_sent, counters, count))
+    assert caplog.messages[1:] == ["OTLP: the collector takes traces again"]
+
+
+def _has_sent(counters: Counters, count: int) -> bool:
+    return counters.deliveries["traces", "sent"] == count
+
+
 def _more_than(before: int, counters: Counters) -> bool:
     return counters.deliveries["traces", "refused"] > before
 

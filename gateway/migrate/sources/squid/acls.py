@@ -17,13 +17,17 @@ from gateway.policy.rules import HostPattern, Reach
 
 NOTHING = frozenset[str]()
 _ELSEWHERE = {"cache_object", "ftp", "gopher", "urn", "wais", "whois"}
+_MANAGERS = {"^cache_object://", "^https?://[^/]+/squid-internal-mgr/"}
+"""How the ACL `manager` is declared by newer squids, where a file repeats it."""
+_ASKING = ("proxy_auth", "proxy_auth_regex")
+_PURGE = "PURGE"
 Entry = tuple[str, str]
 
 
 @dataclass(slots=True)
 class Acl:
     """One ACL under its name. `known` is False for a kind that cannot be carried over; `networks` are those it names as
-    destinations."""
+    destinations. Squid `asks` for a password before it looks at such a one, and refuses whoever has none."""
 
     name: str
     kind: str
@@ -32,20 +36,31 @@ class Acl:
     for_literals: Box = field(default_factory=Box)
     known: bool = True
     networks: tuple[Network, ...] = ()
+    asks: bool = False
 
 
 def make_acl(name: str, kind: str, place: str, values: Iterable[Entry], findings: Findings) -> Acl:
     """From all of its values; `known` False where a policy has no such kind. Raises `Unreadable`."""
     make = _KINDS.get(kind)
+    acl = Acl(name, kind, place, known=make is not None, asks=kind in _ASKING)
     if make is None:
-        return Acl(name, kind, place, known=False)
-    listed = [(at, value) for at, value in values if not value.startswith("-")]
-    if kind == "dstdomain":
-        for at, value in listed:
-            tell(findings, f"dstdomain {value} ({at})", _patterns(value))
-            if not _patterns(value) and parse_address(value) is None:
-                findings.note(at, f"dstdomain {value} matches no name, in squid neither")
-    return make(Acl(name, kind, place), listed)
+        return acl
+    given = list(values)
+    listed = [(at, value) for at, value in given if not value.startswith(("-", "+"))]
+    _remark(acl, given, listed, findings)
+    return make(acl, listed)
+
+
+def _remark(acl: Acl, given: list[Entry], listed: list[Entry], findings: Findings) -> None:
+    """What values mean here that mean more, or nothing, in squid."""
+    if acl.kind == "proxy_auth" and "-i" in {value for _, value in given}:
+        findings.note(acl.place, f"{acl.name}: names of users are compared letter by letter here, whatever -i says")
+    if acl.kind == "method" and _PURGE in {value.upper() for _, value in listed}:
+        findings.note(acl.place, f"{acl.name}: {_PURGE} is for the cache of squid; here it is a request as any other")
+    for at, value in listed if acl.kind == "dstdomain" else ():
+        tell(findings, f"dstdomain {value} ({at})", _patterns(value))
+        if not _patterns(value) and parse_address(value) is None:
+            findings.note(at, f"dstdomain {value} matches no name, in squid neither")
 
 
 def _sources(acl: Acl, values: list[Entry]) -> Acl:
@@ -94,6 +109,8 @@ def _ports(acl: Acl, values: list[Entry]) -> Acl:
 
 def _methods(acl: Acl, values: list[Entry]) -> Acl:
     methods = {value.upper() for _, value in values}
+    if methods == {_PURGE}:
+        return _nothing(acl, values)
     if methods - {"CONNECT"}:
         acl.known = False
         return acl
@@ -109,6 +126,13 @@ def _schemes(acl: Acl, values: list[Entry]) -> Acl:
     return acl
 
 
+def _urls(acl: Acl, values: list[Entry]) -> Acl:
+    if values and {value for _, value in values} <= _MANAGERS:
+        return _nothing(acl, values)
+    acl.known = False
+    return acl
+
+
 def _users(acl: Acl, values: list[Entry]) -> Acl:
     names = frozenset(value for _, value in values)
     users = Users(frozenset({""})) if "REQUIRED" in names else Users(names, all_but=False)
@@ -117,7 +141,7 @@ def _users(acl: Acl, values: list[Entry]) -> Acl:
 
 
 def _nothing(acl: Acl, _values: list[Entry]) -> Acl:
-    """The cache manager: such requests do not leave squid."""
+    """The cache manager, and PURGE: such requests do not leave squid."""
     acl.for_names = acl.for_literals = Box(methods=NOTHING)
     return acl
 
@@ -129,9 +153,12 @@ _KINDS: dict[str, Callable[[Acl, list[Entry]], Acl]] = {
     "port": _ports,
     "proto": _schemes,
     "method": _methods,
+    "url_regex": _urls,
     "proxy_auth": _users,
     "manager": _nothing,
 }
+READING_FILES = frozenset(_KINDS) - {"url_regex"}
+"""Of other kinds no list is needed, wherever the file is."""
 BUILT_IN: dict[str, tuple[str, str]] = {
     "all": ("src", "all"),
     "localhost": ("src", "127.0.0.1/32 ::1"),
@@ -158,17 +185,24 @@ def _addresses(values: list[Entry]) -> tuple[AddressSet, tuple[Network, ...]]:
 
 
 def _address_set(value: str) -> AddressSet | None:
-    """`address`, `address/length`, `address/mask`, `address-address`. Bits beyond the mask do not count to squid."""
+    """`address`, `address/length`, `address/mask`, `address-address`, and the last with a length or mask that holds for
+    both ends. Bits beyond the mask do not count to squid."""
     if value in ("ipv4", "ipv6"):
         return AddressSet(v4=EVERY_ADDRESS.v4) if value == "ipv4" else AddressSet(v6=EVERY_ADDRESS.v6)
-    first, dash, last = value.partition("-")
-    if dash:
-        ends = parse_address(first), parse_address(last)
-        if ends[0] is None or ends[1] is None or ends[0].version != ends[1].version or ends[0] > ends[1]:
-            return None
-        return address_range(ends[0], ends[1])
-    network = parse_network(value) or _masked(value)
-    return None if network is None else addresses([network])
+    head, dash, tail = value.partition("-")
+    if not dash:
+        network = _network(value)
+        return None if network is None else addresses([network])
+    last, slash, mask = tail.partition("/")
+    low, high = _network(f"{head}{slash}{mask}"), _network(f"{last}{slash}{mask}")
+    if low is None or high is None or low.version != high.version or low.value > high.value:
+        return None
+    end = high.value | ((1 << (WIDTH[high.version] - high.length)) - 1)
+    return address_range(Address(low.version, low.value), Address(high.version, end))
+
+
+def _network(value: str) -> Network | None:
+    return parse_network(value) or _masked(value)
 
 
 def _masked(value: str) -> Network | None:

@@ -1,7 +1,7 @@
 """squid.conf as lines of words: comments, quotes, and lines that end in a backslash."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from gateway.migrate.findings import Unreadable
@@ -9,7 +9,9 @@ from gateway.migrate.findings import Unreadable
 MAX_CHARACTERS = 16 << 20
 DEEPEST = 16
 """Includes inside of includes, as in squid."""
-_WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
+_WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|(parameters\("[^"]*"\)|\S+)')
+_PARAMETERS = re.compile(r'parameters\("([^"]*)"\)')
+_QUOTING = "configuration_includes_quoted_values"
 
 ListFile = Callable[[str], str]
 """The text of a file that a list names by its path. Raises `Unreadable`."""
@@ -37,6 +39,21 @@ def read_with_included(text: str, file: str, list_file: ListFile, find: Find, de
             raise Unreadable(f"{line.place}: includes are nested more than {DEEPEST} deep")
         for path in found:
             yield from read_with_included(list_file(path), path, list_file, find, depth + 1)
+
+
+def with_quoting(lines: Iterable[Line]) -> Iterator[Line]:
+    """The same lines. Behind one that turns quoted values on, quoted words are no files, but `parameters("...")` is."""
+    on = False
+    for line in lines:
+        if line.words[0] == _QUOTING:
+            on = line.words[1:] == ("on",)
+        yield _of_parameters(line) if on else line
+
+
+def _of_parameters(line: Line) -> Line:
+    found = [_PARAMETERS.fullmatch(word) for word in line.words]
+    words = (word if match is None else match[1] for word, match in zip(line.words, found, strict=True))
+    return Line(line.place, tuple(words), frozenset(index for index, match in enumerate(found) if match is not None))
 
 
 def read_lines(text: str, file: str) -> Iterator[Line]:

@@ -41,7 +41,7 @@ FITS: dict[str, Callable[["Request"], bool]] = {
     "mine": lambda r: r.host in ("example.test", "8.8.8.8") or r.host.endswith(".example.test"),
     "exactly": lambda r: r.host == "other.test",
     "below": lambda r: r.host == "other.test" or r.host.endswith(".other.test"),
-    "ci": lambda r: r.who.user == "ci",
+    "ci": lambda r: r.who.user == "ci",  # whoever has no password is asked for one, see `fits`
     "CONNECT": lambda r: not r.plain,
     "near": lambda r: within(r.leads_to, "93.184.216.0/24"),
 }
@@ -65,8 +65,14 @@ class Line:
     allows: bool
     acls: tuple[str, ...]
 
-    def fits(self, request: Request) -> bool:
-        return all(FITS[acl.removeprefix("!")](request) is not acl.startswith("!") for acl in self.acls)
+    def fits(self, request: Request) -> bool | None:
+        """None where squid asks for a password that is not there, and so refuses."""
+        for acl in self.acls:
+            if acl.removeprefix("!") == "ci" and request.who.user is None:
+                return None
+            if FITS[acl.removeprefix("!")](request) is acl.startswith("!"):
+                return False
+        return True
 
 
 def within(address: str, network: str) -> bool:
@@ -95,8 +101,11 @@ WITHOUT_ADDRESSES = st.builds(
 def naive(access: list[Line], request: Request) -> bool:
     """The first that fits; else the opposite of the last; without any, no. One without lists is none."""
     access = [line for line in access if line.acls]
-    first = next((line.allows for line in access if line.fits(request)), None)
-    return first if first is not None else bool(access) and not access[-1].allows
+    for line in access:
+        fits = line.fits(request)
+        if fits is not False:
+            return fits is True and line.allows
+    return bool(access) and not access[-1].allows
 
 
 def imported(access: list[Line], breaks: Callable[[str], str] = NOT_BROKEN) -> Gate:
@@ -123,9 +132,12 @@ def disagreements(
     access: list[Line], breaks: Callable[[str], str] = NOT_BROKEN, ours_may_be_less: bool = False
 ) -> Iterator[tuple[Request, bool]]:
     ours = imported(access, breaks)
+    asks = any(text.startswith("whoever has a password") for text in ours.texts(Effect.WIDER))
     for request in requests():
         expected = naive(access, request)
         permit = ours.decides(f"{request.host}:{request.port}", request.who, request.plain)
+        if asks and request.who.user is None:
+            continue  # until identity.required is set, as is told
         if is_http(permit) and not request.plain:
             continue  # a CONNECT that carries HTTP, as is told
         passes = permit is not None and permit.screen(address(request.leads_to)) is None
@@ -196,6 +208,12 @@ def test_lists_in_files_are_read() -> None:
         ("ssl_bump splice known\nssl_bump terminate all\nhttp_access allow all", 1, 1),
         ("url_rewrite_program /usr/bin/squidGuard\nhttp_access allow all", 0, 1),
         ("adaptation_access filter allow all\nhttp_access allow all", 0, 1),
+        ("redirect_program /usr/bin/squidGuard\nhttp_access allow all", 0, 1),
+        ("reply_body_max_size 10 MB\nhttp_access allow all", 0, 1),
+        ("reply_body_max_size none\nrequest_body_max_size 0 KB\nhttp_access allow all", 0, 0),
+        ("request_header_access User-Agent deny all\nhttp_access allow all", 1, 0),
+        ("request_header_access Host allow all\nhttp_access allow all", 0, 0),
+        ("acl purge method PURGE\nhttp_access allow purge localhost\nhttp_access deny purge", 0, 0),
         ("follow_x_forwarded_for allow all\nhttp_access allow all", 0, 1),
         ("follow_x_forwarded_for deny all\nhttp_reply_access allow all\nhttp_access allow all", 0, 0),
         ("http_reply_access deny all\nadaptation_access filter deny all\nhttp_access allow all", 0, 1),
@@ -206,6 +224,45 @@ def test_what_cannot_be_carried_over_is_told_with_its_effect(access: str, left_o
     ours = gate(read_squid(access, "squid.conf", _no_file))
     found = len(ours.texts(Effect.LEFT_OUT)), len(ours.texts(Effect.WIDER))
     assert (min(found[0], 1), found[1]) == (min(left_out, 1), wider)
+
+
+KNOWN = "acl known proxy_auth REQUIRED\nacl ci proxy_auth ci\nacl lan src 10.0.0.0/8\nacl other src 192.168.0.0/16\n"
+AD = "external_acl_type group ttl=10 %LOGIN /usr/lib/group\nacl staff external group Staff\nacl lan src 10.0.0.0/8\n"
+TOLD = "whoever has a password may; without identity.required in gateway.yaml whoever asks may"
+
+
+@pytest.mark.parametrize(
+    ("text", "places"),
+    [
+        (f"{KNOWN}http_access allow ci\nhttp_access allow lan\nhttp_access deny all", ["s:6"]),
+        (f"{KNOWN}http_access allow lan ci\nhttp_access allow other\nhttp_access deny all", []),
+        (f"{KNOWN}http_access allow lan\nhttp_access allow ci\nhttp_access deny all", []),
+        (f"{AD}http_access allow staff\nhttp_access allow lan\nhttp_access deny all", ["s:5"]),
+        (f"{AD}http_access allow lan\nhttp_access allow staff\nhttp_access deny all", []),
+    ],
+)
+def test_what_stands_behind_a_line_that_asks_for_a_password_is_for_those_who_have_one(
+    text: str, places: list[str]
+) -> None:
+    wider = gate(read_squid(text, "s", _no_file)).imported.findings.having(Effect.WIDER)
+    assert [(remark.place, remark.text) for remark in wider] == [(place, TOLD) for place in places]
+
+
+def test_a_list_of_a_kind_that_is_not_carried_over_need_not_be_there() -> None:
+    text = (
+        'acl bad dstdom_regex "/gone"\nacl worse url_regex "/gone"\nhttp_access deny bad worse\nhttp_access allow all\n'
+    )
+    ours = gate(read_squid(text, "squid.conf", _no_file))
+    assert ours.texts(Effect.WIDER) == ["http_access deny bad worse: bad is of kind dstdom_regex"]
+
+
+def test_the_other_spelling_of_a_list_in_a_file_is_read_where_it_is_one() -> None:
+    text = 'acl bad dstdomain parameters("/etc/squid/bad list")\nhttp_access deny bad\nhttp_access allow all\n'
+    files = {"/etc/squid/bad list": ".bad.test\n"}
+    on = f"configuration_includes_quoted_values on\n{text}"
+    ours = gate(read_squid(on, "squid.conf", files.__getitem__))
+    assert [ours.passes(f"{name}:443") for name in ("a.bad.test", "good.test")] == [False, True]
+    assert gate(read_squid(text, "squid.conf", files.__getitem__)).passes("a.bad.test:443")  # in squid as well
 
 
 def test_a_filter_by_names_in_tls_is_told_with_what_to_do() -> None:

@@ -22,6 +22,8 @@ def boxes(kind: str, *values: str) -> tuple[Box, Box]:
         ("10.1.2.3/8", "10.0.0.0/8"),
         ("192.168.0.0/255.255.0.0", "192.168.0.0/16"),
         ("10.0.0.4-10.0.0.7", "10.0.0.4/30"),
+        ("10.0.8.0-10.0.11.0/24", "10.0.8.0/22"),
+        ("10.0.8.9-10.0.11.9/255.255.255.0", "10.0.8.0/22"),
         ("2001:db8::/32", "2001:db8::/32"),
     ],
 )
@@ -30,7 +32,17 @@ def test_networks_are_read_in_all_spellings(written: str, meant: str) -> None:
     assert boxes("dst", written)[1].leads == addresses(networks(meant))
 
 
-@pytest.mark.parametrize("written", ["host.test", "10.0.0.0/255.0.255.0", "10.0.0.9-10.0.0.1", "10.0.0.0/33"])
+@pytest.mark.parametrize(
+    "written",
+    [
+        "host.test",
+        "10.0.0.0/255.0.255.0",
+        "10.0.0.9-10.0.0.1",
+        "10.0.0.1-10.0.0.9/33",
+        "10.0.0.1-2001:db8::",
+        "10.0.0.0/33",
+    ],
+)
 def test_what_is_no_network_is_refused_with_its_place(written: str) -> None:
     with pytest.raises(Unreadable, match=r"^x:1: "):
         boxes("src", written)
@@ -59,13 +71,29 @@ def test_ports_methods_and_users() -> None:
     assert boxes("method", "CONNECT")[0].methods == {TUNNEL}
     assert not boxes("manager")[0]
     assert not boxes("proto", "cache_object", "FTP")[0]
+    assert not boxes("url_regex", "-i", "^cache_object://", "+i", "^https?://[^/]+/squid-internal-mgr/")[0]
+    assert not boxes("method", "purge")[0]
     assert boxes("proxy_auth", "-i", "ci")[0].users.names == {"ci"}
     assert "" in boxes("proxy_auth", "REQUIRED")[0].users.names
     assert REQUEST in Box().methods
 
 
 @pytest.mark.parametrize(
-    ("kind", "value"), [("url_regex", "x"), ("time", "MTWHF"), ("method", "POST"), ("proto", "HTTP")]
+    ("kind", "value"),
+    [("url_regex", "x"), ("url_regex", "^cache_object://|x"), ("time", "MTWHF"), ("method", "POST"), ("proto", "HTTP")],
 )
 def test_a_kind_that_no_policy_has_is_not_known(kind: str, value: str) -> None:
     assert not make_acl("a", kind, "x:1", [("x:1", value)], Findings()).known
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "told"),
+    [
+        ("proxy_auth", ["-i", "ci"], "a: names of users are compared letter by letter here, whatever -i says"),
+        ("method", ["PURGE"], "a: PURGE is for the cache of squid; here it is a request as any other"),
+    ],
+)
+def test_what_means_less_here_is_noted(kind: str, values: list[str], told: str) -> None:
+    findings = Findings()
+    make_acl("a", kind, "x:1", [("x:1", value) for value in values], findings)
+    assert [remark.text for remark in findings.having(Effect.NOTE)] == [told]

@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.migrate.findings import Unreadable
-from gateway.migrate.sources.squid.lines import MAX_CHARACTERS, entries, read_lines, read_with_included
+from gateway.migrate.sources.squid.lines import MAX_CHARACTERS, entries, read_lines, read_with_included, with_quoting
 
 
 def test_comments_quotes_and_continued_lines() -> None:
@@ -17,6 +17,15 @@ def test_a_quoted_word_is_a_file_with_an_entry_a_line() -> None:
     [line] = read_lines('acl b dstdomain "list" x.test\n', "squid.conf")
     found = list(entries(line, 3, {"list": "a.test\n# none\nb.test # two\n"}.__getitem__))
     assert found == [("list:1", "a.test"), ("list:3", "b.test"), ("squid.conf:1", "x.test")]
+
+
+def test_where_quoted_values_are_on_files_are_spelled_otherwise() -> None:
+    text = 'acl a dstdomain "list" parameters("l 2")\n'
+    on, off = "configuration_includes_quoted_values on\n", "configuration_includes_quoted_values off\n"
+    lines = list(with_quoting(read_lines(text + on + text + off + text, "squid.conf")))
+    told = [(line.words[3:], line.quoted) for line in lines if line.words[0] == "acl"]
+    usual = ("list", 'parameters("l 2")'), frozenset({3})
+    assert told == [usual, (("list", "l 2"), frozenset({4})), usual]
 
 
 def test_a_large_file_is_refused() -> None:
