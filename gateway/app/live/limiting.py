@@ -107,11 +107,11 @@ def merged_fills(fills: Iterable[LimitFill]) -> Sequence[LimitFill]:
 
 def _share(settings: LimitStoreSettings, clock: Clock, workers: int) -> "ReplicaStore":
     """The store. Raises `ConfigError`, which quotes nothing of the URL: there may be a password in it."""
-    from gateway.limits.replicas.link import Link, parse_place  # noqa: PLC0415  # see above
+    from gateway.limits.replicas.link import Link, parse_store_url  # noqa: PLC0415  # see above
     from gateway.limits.replicas.store import OnFailure, ReplicaStore  # noqa: PLC0415
 
     try:
-        url = parse_place(settings.store)
+        url = parse_store_url(settings.store)
     except ValueError as refusal:
         raise ConfigError("gateway.yaml: limits.store", str(refusal)) from None
     replicas = None if settings.replicas is None else settings.replicas * workers
