@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import uvloop
 
 from gateway.limits.limiter import BucketLimiter
-from gateway.limits.replicas.link import Link, parse_place
+from gateway.limits.replicas.link import Link, parse_store_url
 from gateway.limits.replicas.store import OnFailure, ReplicaStore
 from gateway.limits.store import Store, TableStore
 from gateway.limits.tables.memory import MemoryTable
@@ -67,7 +67,7 @@ async def measure(redis: str | None, leases: int, rounds: int) -> Sequence[tuple
         ("shared by workers", await cost(shared, limited, leases, rounds)),
     ]
     if redis is not None:
-        store = ReplicaStore(Link(parse_place(redis), "benchmark"), time, OnFailure.DENY, None)
+        store = ReplicaStore(Link(parse_store_url(redis), "benchmark"), time, OnFailure.DENY, None)
         await store.start()
         rows.append(("redis, drawn ahead", await cost(store, ahead, leases, rounds)))
         await store.close()

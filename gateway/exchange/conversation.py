@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from typing import NamedTuple
 
 from gateway.exchange.exchange import Exchange
 from gateway.exchange.http1.downstream import DownstreamConnection
@@ -11,6 +10,7 @@ from gateway.exchange.inlet import Signal, check_request
 from gateway.exchange.parts import Parts
 from gateway.exchange.plan import RequestPlan, plan_request
 from gateway.exchange.scope import Scope
+from gateway.model.decision import Timeouts
 from gateway.model.errors import DownstreamError, GatewayError, InternalError
 from gateway.model.reasons import Reason
 from gateway.model.record import Draft, Ended, ExchangeDraft, Side
@@ -19,68 +19,62 @@ from gateway.net.stream import HOLD_BOUND, Stream
 from gateway.wire.http.messages import Delimiter, Request
 from gateway.wire.replies import answer_with, status_of
 
-DRAINED = 64 * 1024
-"""Bytes of content that are read and dropped to keep a connection whose request was refused."""
+DROPPED_AT_MOST = 64 * 1024
+"""Bytes of content that are read and dropped so that a connection whose request was refused can be kept."""
 
 _logger = logging.getLogger(__name__)
 
 
-class Patience(NamedTuple):
-    """Seconds: `head` from the first byte of a request to the end of its head, `idle` until that byte comes."""
-
-    head: float
-    idle: float
-
-
-async def converse(downstream: Stream, draft: Draft, scope: Scope, parts: Parts, patience: Patience) -> None:
-    """Until either side ends. Closing `downstream` is left to its owner; it was reset where a response broke off.
-    Raises nothing but its own cancellation."""
-    conversation = _Conversation(downstream, draft, scope, parts, patience)
+async def converse(downstream: Stream, draft: Draft, scope: Scope, parts: Parts, timeouts: Timeouts) -> None:
+    """Answer requests until either side ends. A head has `timeouts.head` from its first byte on, which is waited for
+    `timeouts.idle`. Closing `downstream` is left to its owner; it is reset where a response broke off. Raises nothing
+    but its own cancellation."""
+    conversation = _Conversation(downstream, draft, scope, parts, timeouts)
     signal, inlet = conversation.signal, conversation.inlet
     parts.signals.add(signal)
     try:
-        inlet.join()
+        inlet.attach()
         if inlet.has_something or await conversation.comes_next():
             while await conversation.answer() and await conversation.comes_next():
                 pass
-            if inlet.end is not None or not inlet.has_something:  # who still sends may not read until that is dropped
-                await all_taken(downstream, signal, parts, patience)
+            if inlet.end is not None or not inlet.has_something:  # a client that still sends may not read meanwhile
+                await wait_until_all_taken(downstream, signal, parts, timeouts.idle)
     finally:
         parts.signals.discard(signal)
-        inlet.part()
+        inlet.detach()
 
 
-async def taken(stream: Stream, signal: Signal, parts: Parts, patience: Patience) -> None:
-    """Wait until the client has taken most of what it was sent. The connection is reset if it does not."""
+async def _wait_until_taken(stream: Stream, signal: Signal, parts: Parts, idle: float) -> None:
+    """Wait until the client has taken most of what it was sent. It is reset if `idle` seconds pass before that."""
     stream.feeder = signal
     try:
-        if not await signal.rings_within(patience.idle, parts.deadlines):
+        if not await signal.rings_within(idle, parts.deadlines):
             stream.abort()
     finally:
         stream.feeder = None
 
 
-async def all_taken(stream: Stream, signal: Signal, parts: Parts, patience: Patience) -> None:
-    """Wait until the client has taken everything: closing the connection allows it less time."""
+async def wait_until_all_taken(stream: Stream, signal: Signal, parts: Parts, idle: float) -> None:
+    """Wait until the client has taken everything: closing the connection would allow it less time."""
     if stream.queued():
-        await asyncio.sleep(0)  # the loop writes at the end of a turn, and mostly that was all
+        await asyncio.sleep(0)  # the loop writes at the end of a turn; mostly nothing is left then
     while stream.queued() and not stream.transport.is_closing():
         stream.feeder = None
         stream.transport.set_write_buffer_limits(0)
-        await taken(stream, signal, parts, patience)
+        await _wait_until_taken(stream, signal, parts, idle)
 
 
 class _Conversation:
-    __slots__ = ("_connection", "_downstream", "_parts", "_patience", "_plan", "_scope", "_stream", "inlet", "signal")
+    __slots__ = ("_connection", "_downstream", "_parts", "_plan", "_scope", "_stream", "_timeouts", "inlet", "signal")
 
-    def __init__(self, stream: Stream, draft: Draft, scope: Scope, parts: Parts, patience: Patience) -> None:
+    def __init__(self, stream: Stream, draft: Draft, scope: Scope, parts: Parts, timeouts: Timeouts) -> None:
         self.signal = Signal()
         self.inlet = RequestInlet(stream, parts.codec.request_reader(parts.bounds), self.signal.ring)
         self._stream = stream
         self._connection = draft
         self._scope = scope
         self._parts = parts
-        self._patience = patience
+        self._timeouts = timeouts
         self._plan: RequestPlan | None = None
         self._downstream = DownstreamConnection(stream, self.inlet, self.signal)
 
@@ -109,24 +103,24 @@ class _Conversation:
             self._parts.recorder.record_exchange(draft)
 
     async def _read_head(self) -> Request:
-        """Of the request whose first bytes have come."""
+        """The head of the request whose first bytes have come."""
         inlet = self.inlet
-        with self._parts.deadlines.within(self._patience.head, lambda: DownstreamError(Reason.HEAD_TIMEOUT)):
+        with self._parts.deadlines.within(self._timeouts.head, lambda: DownstreamError(Reason.HEAD_TIMEOUT)):
             while not inlet.heads:
                 check_request(inlet)
                 await self.signal.wait()
         return inlet.heads.pop()
 
     async def comes_next(self) -> bool:
-        """Whether the client sends a further request in time. Where it does not, that is no error."""
+        """Whether the client sends another request in time. It is no error if it does not."""
         stream, inlet, parts = self._stream, self.inlet, self._parts
         while stream.queued() > HOLD_BOUND and not inlet.is_lost:
-            await taken(stream, self.signal, parts, self._patience)
+            await _wait_until_taken(stream, self.signal, parts, self._timeouts.idle)
         inlet.proceed()
         while not inlet.has_something:
             if inlet.is_over or inlet.is_lost or parts.draining:
                 return False
-            if not await self.signal.rings_within(self._patience.idle, parts.deadlines):
+            if not await self.signal.rings_within(self._timeouts.idle, parts.deadlines):
                 return False
         return True
 
@@ -153,7 +147,8 @@ class _Conversation:
         return keeps and await self._drop_content()
 
     def _may_follow(self, error: GatewayError, request: Request | None) -> bool:
-        """Not where the rest of the request could be taken for the next one, nor after what no honest client sends."""
+        """Whether another request may follow: not where the rest of this one could be taken for it, nor after what no
+        honest client sends."""
         broken = isinstance(error, DownstreamError) and error.reason not in ABOUT_CREDENTIALS
         if request is None or broken or isinstance(error, InternalError):
             return False
@@ -162,16 +157,17 @@ class _Conversation:
         inlet, framing = self.inlet, request.framing
         if inlet.fault is not None or request.pauses or (inlet.end is None and request.expects_continue):
             return False
-        return inlet.end is not None or (framing.delimiter is Delimiter.LENGTH and framing.length <= DRAINED)
+        return inlet.end is not None or (framing.delimiter is Delimiter.LENGTH and framing.length <= DROPPED_AT_MOST)
 
     async def _drop_content(self) -> bool:
+        """Whether the rest of a refused request came in time."""
         inlet = self.inlet
         try:
-            with self._parts.deadlines.within(self._patience.head, lambda: DownstreamError(Reason.BODY_TIMEOUT)):
+            with self._parts.deadlines.within(self._timeouts.head, lambda: DownstreamError(Reason.BODY_TIMEOUT)):
                 while inlet.end is None:
                     check_request(inlet)
                     inlet.drop()
                     await self.signal.wait()
-        except DownstreamError:  # it has its answer, and no other request is read
+        except DownstreamError:  # the client has its answer, and no other request of its is read
             return False
         return True

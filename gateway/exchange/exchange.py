@@ -3,8 +3,8 @@
     read head -> identify -> read intent -> decide -> inspect -> take a lease
               -> resolve + screen + dial, or take a kept connection -> forward -> stream -> record
 
-As with a connection no byte of the client's reaches the destination before the verdict, and every stage's answer is in
-the draft as it becomes known. A response that has begun is completed or cut off, never ended early as if it were whole.
+As with a connection, no byte of the client's reaches the destination before the verdict, and every stage's answer goes
+into the draft as it becomes known. A response that has begun is completed or cut off, never ended as if it were whole.
 """
 
 from functools import lru_cache, partial
@@ -13,9 +13,9 @@ from gateway.exchange.http1.upstream import UpstreamConnection
 from gateway.exchange.inlet import Outlet, check_request
 from gateway.exchange.inspected.request import Inspected, inspect_request
 from gateway.exchange.inspected.watched import Watched
-from gateway.exchange.pacing.debt import budget_spent, pay
-from gateway.exchange.pacing.health import heed_patience, note_answer, note_failure
-from gateway.exchange.pacing.outlet import is_cut, paced, part
+from gateway.exchange.pacing.debt import budget_spent, wait_for_allowance
+from gateway.exchange.pacing.health import heed_retry_after, note_answer, note_failure
+from gateway.exchange.pacing.outlet import detach, is_cut, paced
 from gateway.exchange.parts import Parts
 from gateway.exchange.plan import RequestPlan
 from gateway.exchange.response import DownstreamSide, ResponsePlan, plan_response
@@ -29,7 +29,7 @@ from gateway.model.limits.limit import CONNECTION
 from gateway.model.reasons import Reason
 from gateway.model.record import Ended, ExchangeDraft, Side
 from gateway.model.roles import Meter
-from gateway.net.dialer import introduce
+from gateway.net.dialer import send_proxy_header
 from gateway.net.tls.contexts import HTTP_2
 from gateway.wire.head import parse_traceparent
 from gateway.wire.http.messages import Delimiter, Response
@@ -37,8 +37,8 @@ from gateway.wire.http.messages import Delimiter, Response
 _REPEATABLE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))  # RFC 9110 section 9.2.2
 _SWITCHING = 101
 HALF_CLOSED = 10.0
-"""Seconds in which nothing moves, after which a client that has ended its side counts as gone. Some still listen then,
-but most have closed their socket because they lost patience, and TCP tells no difference until something is sent."""
+"""Seconds without any byte after which a client that has ended its side counts as gone. Some still listen then, but
+most have closed their socket, and TCP shows no difference until something is sent."""
 
 
 class Exchange:
@@ -124,7 +124,7 @@ class Exchange:
             if self._watched is not None:
                 self._watched.close()
             if self._meter is not None:
-                part(self._up, self._down)
+                detach(self._up, self._down)
 
     def _break_off(self, failure: BaseException) -> None:
         self._count(is_complete=False)
@@ -133,13 +133,13 @@ class Exchange:
             self._upstream.abort()
 
     async def _show_request(self, inspected: Inspected, judged: Judged) -> None:
-        """To the inspectors that the rule names, if any."""
+        """Have the inspectors that the rule names judge the request, if it names any."""
         watched = self._watched = inspected.begin_watch(self._parts.watchers, self._signal.ring, self._wait)
         if watched is not None:
             await watched.judge_request(self._plan, judged, self._scope.is_verified, self._inlet)
 
     def _answer_here(self) -> bool:
-        """For a request that may go no further."""
+        """Answer a request that may go no further (Max-Forwards)."""
         keeps = self._plan.is_persistent and self._inlet.end is not None
         self._downstream.answer_here(self._request, self._plan.passing, keeps)
         self._draft.status = 200
@@ -149,7 +149,7 @@ class Exchange:
     async def _forward(self, judged: Judged, key: PoolKey) -> bool:
         self._host = _host_field(judged.named, self._scope.usual_port)
         if self._meter is not None:
-            await pay(self._meter, self._permit, self._inlet, self._signal)
+            await wait_for_allowance(self._meter, self._permit, self._inlet, self._signal)
         upstream, response = await self._ask(key, judged)
         if response.status == _SWITCHING:
             await switch(
@@ -157,20 +157,21 @@ class Exchange:
             )
             return False
         if self._permit.terms.honour_retry_after:
-            heed_patience(response, judged.permit, judged.client, self._scope.limiter, self._parts.clock.time())
-        well = note_answer(self._parts.breakers, self._permit, upstream, response.status)
+            heed_retry_after(response, judged.permit, judged.client, self._scope.limiter, self._parts.clock.time())
+        is_healthy = note_answer(self._parts.breakers, self._permit, upstream, response.status)
         planned = upstream.last_response = plan_response(self._request, response, upstream.last_response)
         if self._watched is not None:
             await self._watched.judge_response(planned)
         keeps = await self._deliver(upstream, planned)
-        self._release(upstream, key if well and planned.is_persistent else None)
+        self._release(upstream, key if is_healthy and planned.is_persistent else None)
         return keeps
 
-    # To the destination, and back with the head of its final answer.
+    # The request, until the head of its final response.
 
     async def _ask(self, key: PoolKey, judged: Judged) -> tuple[UpstreamSide, Response]:
-        """Over a kept connection, which the destination may be closing right now: then once more over a fresh one, if
-        the request may be repeated (RFC 9112 section 9.3.1). One that may not goes over none that could be."""
+        """Over a kept connection, if there is one. If the destination was just closing it, a request that may be
+        repeated is sent once more over a fresh one (RFC 9112 section 9.3.1). Any other goes only over one that is
+        surely open."""
         kept = self._scope.pool.take(key, self._is_repeatable)
         if kept is not None:
             try:
@@ -180,7 +181,7 @@ class Exchange:
                     raise
                 kept.abort()
         if not self._dials:
-            limiter = self._scope.limiter  # connections are only counted: nothing is held for this lease
+            limiter = self._scope.limiter  # new connections are only counted: the lease holds nothing
             async with limiter.lease(judged.permit, judged.client, CONNECTION, self._absence):
                 self._dials = True
         fresh = await self._scope.pool.reach(key, partial(self._dial, key))
@@ -188,7 +189,7 @@ class Exchange:
 
     @property
     def _is_repeatable(self) -> bool:
-        """Content is not held, and so not sent twice."""
+        """Whether it may be sent twice; not with content, which is not held."""
         return self._request.method in _REPEATABLE and self._request.framing.is_empty
 
     def _may_repeat(self, upstream: UpstreamSide) -> bool:
@@ -200,12 +201,12 @@ class Exchange:
             reached = await self._scope.dialer.dial(self._permit)
         else:
             reached = await parts.dialer.dial(self._permit)
-            introduce(reached, self._permit, self._draft.connection.peer)
+            send_proxy_header(reached, self._permit, self._draft.connection.peer)
         if reached.alpn != HTTP_2:  # only what interception dialled speaks it
             return UpstreamConnection(reached, parts.codec.response_reader(parts.bounds), parts.clock.monotonic())
-        from gateway.exchange.http2.calling import call_first  # noqa: PLC0415  # interception has loaded it
+        from gateway.exchange.http2.upstream import open_first_stream  # noqa: PLC0415  # interception has loaded it
 
-        return await call_first(reached, key, self._scope.pool, parts, self._plan.websocket)
+        return await open_first_stream(reached, key, self._scope.pool, parts, self._plan.websocket)
 
     async def _ask_over(self, upstream: UpstreamSide) -> Response:
         draft, inspected = self._draft, self._inspected
@@ -218,16 +219,16 @@ class Exchange:
             while not heads:
                 upstream.check()
                 await self._wait()
-            response = heads.pop(0) if inspected is None else inspected.told(heads.pop(0))
+            response = heads.pop(0) if inspected is None else inspected.scrub_head(heads.pop(0))
             if draft.transfer.first_byte_at is None:
                 draft.transfer.first_byte_at = self._parts.clock.monotonic()
             if not response.is_interim:
                 return response
-            if self._request.minor == 1:  # RFC 9110 section 15.2: not to a client of HTTP/1.0
+            if self._request.minor == 1:  # HTTP/1.0 has no interim responses (RFC 9110 section 15.2)
                 self._downstream.pass_interim(response, self._parts)
 
     def _send(self, upstream: UpstreamSide) -> None:
-        """The head, and what has come of the content."""
+        """The head, and what has arrived of the content."""
         plan, inlet, inspected = self._plan, self._inlet, self._inspected
         fields = None if inspected is None else inspected.fields_for(upstream)
         head = upstream.head(plan, self._host, self._parts.via, fields)
@@ -245,7 +246,7 @@ class Exchange:
         if inlet.end is None:
             inlet.pour_into(up)
 
-    # To the client.
+    # The response.
 
     async def _deliver(self, upstream: UpstreamSide, planned: ResponsePlan) -> bool:
         """Head and content. True: the client may send another request."""
@@ -284,13 +285,13 @@ class Exchange:
     # Both directions.
 
     async def _absence(self) -> None:
-        """Until the client is gone, or sends no more: waiting is then of no use."""
+        """Until the client is gone or sends no more: then nobody need wait for a lease."""
         while not (self._inlet.is_lost or self._inlet.is_over):
             await self._signal.wait()
 
     async def _wait(self) -> None:
-        """Until something happened. Raises if nothing moves for `idle`, if the client is gone or may well be, or if it
-        sends more than the rule allows or what its inspectors object to."""
+        """Until something happened. Raises if nothing moves for `idle`, if the client is gone or probably is, or if it
+        sends more than the rule allows or something that an inspector objects to."""
         check_request(self._inlet)
         if self._meter is not None and (is_cut(self._up) or is_cut(self._down)):
             raise budget_spent(self._permit)
@@ -303,11 +304,11 @@ class Exchange:
             raise self._too_slow()
 
     def _is_sent(self) -> bool:
-        """Whether all of the request came, and went on."""
+        """Whether the whole request has arrived and was sent on."""
         return self._inlet.end is not None and (self._inspected is None or self._inspected.is_sent)
 
     def _may_be_gone(self) -> bool:
-        """The client sends no more, and has nothing to take."""
+        """Whether the client sends no more and has nothing left to take."""
         return self._inlet.is_over and not self._downstream.stream.queued()
 
     def _too_slow(self) -> GatewayError:
@@ -327,7 +328,7 @@ class Exchange:
         transfer, up, down = self._draft.transfer, self._up, self._down
         if up is not None:
             if self._inspected is not None:
-                self._inspected.sum_up(up)
+                self._inspected.note_excess(up)
             transfer.bytes_up += up.size if is_complete else up.taken
         if down is not None:
             transfer.bytes_down += down.size if is_complete else down.taken

@@ -1,8 +1,8 @@
 """Which header fields are forwarded, and which of our own are added (RFC 9110 section 7.6, RFC 9112).
 
 Hop-by-hop fields end here: framing is written anew from what was parsed, so that the two sides can never read one
-message in two ways. A `Connection` header removes the fields that it names except those in `KEPT`: the meaning of a
-message rests on these, and an attacker would like to have them removed unseen by their sender.
+message in two ways. A `Connection` header removes the fields that it names, except those in `KEPT`: the meaning of a
+message depends on these, and an attacker could have them removed without their sender's knowledge.
 """
 
 import re
@@ -32,8 +32,8 @@ _OURS = "x-egress-"
 
 
 def _as_cgi_reads(names: frozenset[str]) -> frozenset[str]:
-    """With the spellings that CGI, WSGI and the like read as the same (`Content_Length`): a client has no honest reason
-    for them here."""
+    """The names, and the spellings that CGI, WSGI and the like take for them (`Content_Length`), which no honest client
+    uses here."""
     return names | {name.replace("-", "_") for name in names}
 
 
@@ -66,12 +66,12 @@ KEPT = frozenset(
 )
 _HARMLESS_OPTIONS = frozenset(("close", "keep-alive", "upgrade", "te"))
 
-_TOKEN_CHARACTER = re.compile(r"[^!#$%&'*+.^_`|~0-9A-Za-z-]")
+_NOT_IN_TOKEN = re.compile(r"[^!#$%&'*+.^_`|~0-9A-Za-z-]")
 
 
 class Sorted(NamedTuple):
-    """The fields of a head: those that are forwarded, and by lower-case name the values of the others, and of Via.
-    `options` are those of Connection, and of the Proxy-Connection that old clients send to proxies."""
+    """The fields of a head. `passing` are forwarded; `held` are, by lower-case name, the values of the others and of
+    Via. `options` are those of Connection, and of the Proxy-Connection that old clients send to proxies."""
 
     passing: list[tuple[str, str]]
     held: dict[str, list[str]]
@@ -86,12 +86,12 @@ _NO_OPTIONS: frozenset[str] = frozenset()
 
 
 def sort_request(request: Request) -> Sorted:
-    """Of a client's request."""
+    """The fields of a client's request."""
     return _sort(request.fields, _NOT_FROM_CLIENT)
 
 
 def sort_response(response: Response) -> Sorted:
-    """Of a destination's response."""
+    """The fields of a destination's response."""
     return _sort(response.fields, _FROM_DESTINATION)
 
 
@@ -116,13 +116,13 @@ def _sort(fields: Fields, ending_here: frozenset[str]) -> Sorted:
 
 
 def _named_by(options: frozenset[str]) -> frozenset[str]:
-    """The fields that Connection says are for this connection only, those aside that are kept nevertheless."""
+    """The fields that Connection declares to be for this connection only, but for those that are kept nevertheless."""
     return options - _HARMLESS_OPTIONS - KEPT
 
 
 def pseudonym(name: str) -> str:
     """`name` in the form that Via allows (RFC 9110 section 7.6.3)."""
-    return _TOKEN_CHARACTER.sub("-", name)
+    return _NOT_IN_TOKEN.sub("-", name)
 
 
 def has_come_by(fields: Sorted, name: str) -> bool:
@@ -142,8 +142,8 @@ def wants_websocket(request: Request, fields: Sorted) -> bool:
 def request_fields(
     request: Request, passing: list[tuple[str, str]], name: str, websocket: bool
 ) -> list[tuple[str, str]]:
-    """The fields sent to the destination behind Host: `passing`, and what describes the connection to it. `name` is our
-    pseudonym."""
+    """The fields sent to the destination after Host: `passing`, Via, and those about framing and the connection. `name`
+    is our pseudonym."""
     sent = [*passing, ("Via", f"{version_of(request)} {name}")]
     if request.framing.delimiter is Delimiter.LENGTH:
         sent.append(("Content-Length", str(request.framing.length)))
@@ -166,8 +166,8 @@ def response_fields(response: Response, fields: Sorted, name: str, member: str) 
 
 
 def trailers_of(end: End) -> Fields:
-    """Those that may follow content: none that frames, routes, or authenticates (RFC 9110 section 6.5.1), and none that
-    Connection names (section 7.6.1)."""
+    """The trailers that are forwarded: none that frames, routes or authenticates (RFC 9110 section 6.5.1), and none
+    that Connection names (section 7.6.1)."""
     named = _named_by(frozenset(end.options))
     return tuple([each for each in end.trailers if _may_trail(each[0].lower()) and each[0].lower() not in named])
 

@@ -14,8 +14,8 @@ _NOT_REFLECTED = frozenset(("authorization", "cookie"))
 
 
 def hops_left(request: Request, passing: list[tuple[str, str]]) -> int | None:
-    """None where nothing is counted. Raises `DownstreamError` for a malformed count, and for a TRACE with content,
-    which no client sends (RFC 9110 section 9.3.8)."""
+    """The count of Max-Forwards; None where it does not apply. Raises `DownstreamError` for a malformed one, and for a
+    TRACE with content, which no client sends (RFC 9110 section 9.3.8)."""
     if request.method not in _COUNTED:
         return None
     if request.method == "TRACE" and not request.framing.is_empty:
@@ -29,13 +29,13 @@ def hops_left(request: Request, passing: list[tuple[str, str]]) -> int | None:
 
 
 def with_hops(passing: list[tuple[str, str]], left: int) -> list[tuple[str, str]]:
-    """The fields with another count."""
+    """The fields, with `left` for the count."""
     return [(name, str(left) if name.lower() == "max-forwards" else value) for name, value in passing]
 
 
 def answer_fields(request: Request, passing: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], bytes]:
-    """Our response to a request that may go no further, without its length: a TRACE gets back what it sent, without
-    credentials."""
+    """The fields, but for the length, and the content of our response to a request that may go no further: a TRACE gets
+    back what it sent, without credentials."""
     if request.method != "TRACE":
         return [("Allow", "CONNECT, GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS, TRACE")], b""
     reflected = [field for field in passing if field[0].lower() not in _NOT_REFLECTED]

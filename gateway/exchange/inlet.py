@@ -1,5 +1,4 @@
-"""The two sides of an exchange: what each sends is parsed as it arrives, then held until it is taken or sent on at
-once.
+"""The two sides of an exchange: what each sends is parsed as it arrives, then sent on or held until it is taken.
 
 At most `HOLD_BOUND` bytes of content and one read of the loop are held; what follows a message is left to the next one.
 """
@@ -44,12 +43,12 @@ class Signal:
             self._waiter.set_result(True)
 
     async def wait(self) -> None:
-        """Until the next ring."""
+        """Return at the next ring."""
         self._waiter = self._loop.create_future()
         await self._waiter
 
     async def rings_within(self, seconds: float, deadlines: Deadlines) -> bool:
-        """Until the next ring. False: `seconds` have passed without one."""
+        """Return at the next ring. False: `seconds` passed without one."""
         waiter: asyncio.Future[bool] = self._loop.create_future()
         self._waiter = waiter
         slot = deadlines.enlist(self, seconds)
@@ -72,11 +71,11 @@ class Pacing(Protocol):
     is_cut: bool
 
     def moved(self, size: int) -> None:
-        """So many bytes were written."""
+        """`size` bytes were written."""
         ...
 
-    def part(self) -> None:
-        """Nothing follows: let go of the outlet, or they would keep each other alive."""
+    def detach(self) -> None:
+        """Nothing follows: let go of the outlet, or the two would keep each other alive."""
         ...
 
 
@@ -104,26 +103,26 @@ HeadFields = list[tuple[str, str]]
 """A head of HTTP/2, its pseudo-header fields first."""
 
 Head = bytes | HeadFields
-"""As its sink takes it: a connection of HTTP/1 takes bytes."""
+"""In the form that its sink takes: for a connection of HTTP/1 that is bytes."""
 
 
 class Channel(Sink, Protocol):
     """A sink that frames messages by itself, so that content is written to it unframed."""
 
     def begin(self, head: HeadFields, first: bytes, trailers: Fields | None) -> None:
-        """A head, the first of its content and, if they are not None, the trailers that end it."""
+        """A head, the first of its content and, unless they are None, the trailers that end it."""
         ...
 
     def conclude(self, trailers: Fields) -> None:
-        """End the message, behind what is queued."""
+        """End the message, after what is queued."""
         ...
 
 
 class Outlet:
     """Content on its way to `stream`, framed anew; while the peer does not take it, `source` is not read.
 
-    `size` counts content without framing. `pacing` is None where nothing bounds its bytes. `trailers` are those of a
-    message that may end now; None: it may not yet.
+    `size` counts content without framing. `pacing` is None where nothing bounds its bytes. `trailers` are those of the
+    message, None until that may end.
     """
 
     __slots__ = ("_is_chunked", "pacing", "size", "source", "stream", "trailers")
@@ -138,7 +137,7 @@ class Outlet:
 
     @property
     def taken(self) -> int:
-        """How much of it the socket has taken; framing that is still queued counts as content."""
+        """How many bytes of it the socket has taken; framing that is still queued counts as content."""
         return max(0, self.size - self.stream.queued()) if self.size else 0
 
     def framed(self, data: bytes) -> bytes:
@@ -198,9 +197,9 @@ class Outlet:
 
 
 class Inlet(ABC, Generic[H]):
-    """What one side sends. `tell` is called when something arrived that was not taken. `heads` are those not yet taken.
-    `end` is the end of the current message. `has_begun`: a byte of it arrived. `fault`: it was malformed. `is_over`:
-    the peer sends no more; `is_lost`: nor does it read."""
+    """What one side sends. `tell` is called when something arrived that was not sent on. `heads` are those that nobody
+    took yet. `end` is that of the current message; `has_begun`: a byte of it arrived; `fault`: it was malformed.
+    `is_over`: the peer sends no more; `is_lost`: nor does it read."""
 
     __slots__ = (
         "_content",
@@ -265,7 +264,7 @@ class Inlet(ABC, Generic[H]):
     # Called by the exchange.
 
     def held_content(self) -> bytes:
-        """Content that arrived and was not sent on; it is held no longer."""
+        """Take the content that is held."""
         if not self._content:
             return b""
         held = b"".join(self._content)
@@ -278,7 +277,7 @@ class Inlet(ABC, Generic[H]):
         self._held = 0
 
     def pour_into(self, outlet: Outlet) -> None:
-        """From now on content goes on as it comes."""
+        """Send content on as it arrives, from now on."""
         self._outlet = outlet
         outlet.stream.feeder = outlet
         if outlet.stream.is_congested:  # reported before this was its feeder
@@ -298,7 +297,7 @@ class Inlet(ABC, Generic[H]):
             self.go_on()
 
     @abstractmethod
-    def part(self) -> None:
+    def detach(self) -> None:
         """Take nothing more."""
 
     @abstractmethod
@@ -316,11 +315,12 @@ class Inlet(ABC, Generic[H]):
         if outlet.stream.feeder is outlet:  # else it has another feeder by now
             outlet.stream.feeder = None
         if outlet.pacing is not None:
-            outlet.pacing.part()
+            outlet.pacing.detach()
 
 
 def gather(pieces: MutableSequence[bytes], data: bytes) -> None:
-    """Add to what is held. Small pieces become one: each by itself takes some twenty times what a bound counts."""
+    """Add to what is held. Small pieces are joined: as objects of their own they would take some twenty times the bytes
+    that a bound counts."""
     if pieces and len(pieces[-1]) + len(data) <= _SMALL:
         pieces[-1] += data
     else:

@@ -33,8 +33,8 @@ class NoWatchers:
         raise InternalError(Reason.INTERNAL_ERROR, "inspectors that nobody declared")
 
 
-_NOTHING_KEPT = NoSecrets()
-_NOBODY_LOOKS = NoWatchers()
+_NO_SECRETS = NoSecrets()
+_NO_WATCHERS = NoWatchers()
 
 
 @dataclass(slots=True)
@@ -52,9 +52,9 @@ class Parts:
     name: str
     bounds: Bounds = DEFAULT_BOUNDS
     descriptors: Descriptors = field(default_factory=Descriptors)
-    secrets: SecretStore = _NOTHING_KEPT
+    secrets: SecretStore = _NO_SECRETS
     breakers: Breakers | None = None
-    watchers: Watchers = _NOBODY_LOOKS
+    watchers: Watchers = _NO_WATCHERS
     draining: bool = False
     traces: bool = False
     signals: set[Signal] = field(default_factory=set)
@@ -64,7 +64,7 @@ class Parts:
         self.via = pseudonym(self.name)
 
     def drain(self) -> None:
-        """Take no further request, and wake who waits for one."""
+        """Take no further request, and wake those that wait for one."""
         self.draining = True
         for signal in self.signals:
             signal.ring()

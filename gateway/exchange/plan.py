@@ -1,7 +1,7 @@
 """What follows from a request alone, whoever may send it where.
 
-Many clients send one request again and again: the plan of the last one is kept, for its own connection only, and used
-for the next if the two are equal. Where only the target differs, what follows from the fields is kept.
+Many clients send one request again and again: each connection keeps the plan of its last one, and uses it for the next
+if the two are equal. Where only the target differs, what follows from the fields is used again.
 """
 
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class RequestPlan:
         return request_opening(self.request.method, self.target.resource, host) + self._lines
 
     def changed_head(self, host: str, via: str, passing: list[tuple[str, str]]) -> bytes:
-        """The same with other fields; they may hold secrets, so it is not kept."""
+        """The same with these fields. They may hold secrets, so it is not kept."""
         lines = field_lines(self._sent(passing, via))
         return request_opening(self.request.method, self.target.resource, host) + lines
 
@@ -57,7 +57,7 @@ class RequestPlan:
         )
 
     def http2_head(self, host: str, via: str, passing: list[tuple[str, str]] | None) -> HeadFields:
-        """For a destination that speaks HTTP/2; None: with the client's fields, and then it is kept."""
+        """For a destination that speaks HTTP/2. With the client's fields if `passing` is None; only then it is kept."""
         if passing is not None:
             return self._http2_fields(passing, host, via)
         if self._http2 is None or self._http2[0] != host:
@@ -75,7 +75,7 @@ class RequestPlan:
 
 
 def plan_request(request: Request, via: str, last: RequestPlan | None = None) -> RequestPlan:
-    """`last` is the plan of the request before this one; it is the answer if the two are equal. Raises
+    """`last` is the plan of the request before, which is the answer if both requests are equal. Raises
     `DownstreamError` for a request that is never forwarded."""
     if last is not None and last.request == request:
         return last
@@ -99,5 +99,5 @@ def plan_request(request: Request, via: str, last: RequestPlan | None = None) ->
 
 
 def _differ_in_target(one: Request, other: Request) -> bool:
-    """And in nothing else."""
+    """Whether they differ in nothing else."""
     return one.fields == other.fields and one._replace(target=other.target) == other

@@ -1,4 +1,4 @@
-"""The head of a response as the client gets it. As with requests, the last one is kept with its connection."""
+"""The head of a response as the client gets it. As with requests, each connection keeps the last one."""
 
 import re
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _UNDER_WAY = 1.0  # seconds
 
 
 class DownstreamSide(Protocol):
-    """Sends a request, and gets its answer. `signal` rings when something happened on either side."""
+    """The client's side of an exchange. `signal` rings when something happened on either side."""
 
     @property
     def stream(self) -> Sink: ...
@@ -33,27 +33,27 @@ class DownstreamSide(Protocol):
     def signal(self) -> Signal: ...
 
     def head(self, planned: "ResponsePlan", keeps: bool, parts: Parts) -> Head:
-        """Of the final response; `keeps`: another request may follow on the same connection."""
+        """The head of the final response; `keeps`: another request may follow on the same connection."""
         ...
 
     def pass_interim(self, response: Response, parts: Parts) -> None:
-        """One that another response follows."""
+        """Send an interim response, which another one follows."""
         ...
 
     def switch(self, response: Response, parts: Parts) -> int:
-        """The connection is a WebSocket from here on; returns the status that was sent."""
+        """Say that a WebSocket is spoken from here on; returns the status that was sent."""
         ...
 
     def answer_here(self, request: Request, passing: list[tuple[str, str]], keeps: bool) -> None:
-        """A response of ours to a request that may go no further: see `hops`."""
+        """Send a response of ours to a request that may go no further: see `hops`."""
         ...
 
 
 @dataclass(slots=True)
 class ResponsePlan:
-    """One final response, for requests of HTTP/1.`minor`. `framing` is how the client learns where the content ends;
+    """One final response, for requests of HTTP/1.`minor`. `framing` is how the client learns where the content ends.
     `is_persistent`: the destination goes on using its connection, for `keeps_for` seconds after its answer;
-    `is_dated`: it has said when it answered."""
+    `is_dated`: the answer has a Date."""
 
     response: Response
     minor: int
@@ -79,7 +79,7 @@ class ResponsePlan:
 
     @property
     def length(self) -> str | None:
-        """The value of `content-length`, also of content that does not follow, but in no 204 (RFC 9110 section 8.6)."""
+        """The value of Content-Length, also for content that does not follow, but in no 204 (RFC 9110 section 8.6)."""
         if self.framing is Delimiter.LENGTH:
             return str(self.response.framing.length)
         status = self.response.status
@@ -103,7 +103,7 @@ class ResponsePlan:
 
 
 def plan_response(request: Request, response: Response, last: ResponsePlan | None) -> ResponsePlan:
-    """How to send it; `last` is the result for the response before it."""
+    """How to send it; `last` is the plan of the response before."""
     is_head = request.method == "HEAD"
     if last is not None and last.response == response and last.minor == request.minor and last.is_head is is_head:
         return last
@@ -115,7 +115,7 @@ def plan_response(request: Request, response: Response, last: ResponsePlan | Non
 
 
 def interim_head(response: Response, parts: Parts) -> bytes:
-    """Of a 1xx that another response follows."""
+    """The head of a 1xx, which another response follows."""
     return response_head(response.status, response.phrase, _fields_of(response, parts))
 
 
@@ -125,7 +125,7 @@ def interim_fields(response: Response, parts: Parts) -> HeadFields:
 
 
 def switching_head(response: Response, parts: Parts) -> bytes:
-    """Of the 101 after which a WebSocket is spoken."""
+    """The head of the 101 after which a WebSocket is spoken."""
     fields = [*_fields_of(response, parts), ("Connection", "Upgrade"), ("Upgrade", WEBSOCKET)]
     return response_head(response.status, response.phrase, fields)
 
@@ -140,8 +140,7 @@ def _fields_of(response: Response, parts: Parts) -> list[tuple[str, str]]:
 
 
 def _client_framing(request: Request, response: Response) -> Delimiter:
-    """By chunks where no length is known, or by the end of the connection if the client knows no chunks (RFC 9112
-    section 6.1)."""
+    """In chunks where no length is known, or until close if the client does not know chunks (RFC 9112 section 6.1)."""
     delimiter = response.framing.delimiter
     if delimiter is Delimiter.NONE or delimiter is Delimiter.LENGTH:
         return delimiter
@@ -149,13 +148,13 @@ def _client_framing(request: Request, response: Response) -> Delimiter:
 
 
 def _keeps_for(fields: Sorted) -> float:
-    """Seconds, less those for which a request may be under way: it would meet the end of the connection."""
+    """The seconds that Keep-Alive promises, less those for which a request may be under way."""
     seconds = _KEEPS.search(",".join(fields.held.get("keep-alive", ())))
     return inf if seconds is None else int(seconds[1]) - _UNDER_WAY
 
 
 def _final_fields(planned: ResponsePlan, parts: Parts) -> list[tuple[str, str]]:
-    """But for framing. Whoever passes on a response without Date says when it came (RFC 9110 section 6.6.1)."""
+    """All but framing. To a response without Date a proxy adds when it was received (RFC 9110 section 6.6.1)."""
     fields = response_fields(planned.response, planned.fields, parts.via, parts.name)
     if not planned.is_dated:
         fields.append(("Date", formatdate(parts.clock.time(), usegmt=True)))

@@ -1,7 +1,7 @@
-"""How the requests of one connection arrive: what each may name, and under which authority it is forwarded.
+"""What the requests of one connection may name, and by which permit each is forwarded.
 
-This is all that differs between absolute form on a proxy port, requests inside a tunnel, clear or intercepted, and
-requests on a captured connection.
+This is all that differs between absolute form on a proxy port, requests inside a tunnel, in the clear or intercepted,
+and requests on a captured connection.
 """
 
 from collections.abc import Callable
@@ -54,7 +54,7 @@ class Judged(NamedTuple):
 
 
 class Scope(Role):
-    """`pool` keeps connections between exchanges; its maker closes it."""
+    """How requests of one connection are judged. `pool` keeps connections between exchanges; its maker closes it."""
 
     @property
     def pool(self) -> Pool: ...
@@ -69,37 +69,37 @@ class Scope(Role):
 
     @property
     def usual_port(self) -> int:
-        """The port that Host leaves out."""
+        """The port that is meant where Host names none."""
         ...
 
     @property
     def meter(self) -> Meter | None:
-        """Of the tunnel that carries the exchanges; without one each lease has its own."""
+        """The meter of the tunnel that carries the exchanges; None: each lease has its own."""
         ...
 
     @property
     def dialer(self) -> Dialer[Stream] | None:
-        """How destinations are reached; None: as everywhere."""
+        """How destinations are reached; None: in the usual way."""
         ...
 
     @property
     def is_verified(self) -> bool:
-        """Whether every connection to a destination is: see `Upstream.verified`."""
+        """Whether every connection to a destination is verified, as in `Upstream.verified`."""
         ...
 
     async def judge(self, request: Request, target: Target, draft: ExchangeDraft, now: float) -> Judged:
-        """Who asks for what, and whether it may pass: noted in the draft as it becomes known. Raises `GatewayError`."""
+        """Whether the request may pass; everything is noted in the draft as it becomes known. Raises `GatewayError`."""
         ...
 
     def sum_up(self, draft: ExchangeDraft) -> None:
-        """Note in the connection's own record what an exchange that is over adds to it."""
+        """Note in the connection's draft what an exchange that is over adds to it."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class AnyAuthority:
-    """Absolute form on a proxy port: each request names its destination, is judged like a connection of its own, and by
-    the rules of its own time. The target replaces Host (RFC 9112 section 3.2.2)."""
+    """Absolute form on a proxy port: each request names its destination, and is judged like a connection of its own, by
+    the rules in force at its time. The target replaces Host (RFC 9112 section 3.2.2)."""
 
     rules: Callable[[], Rules]
     identifier: Callable[[], Identifies]
@@ -117,7 +117,7 @@ class AnyAuthority:
             raise DownstreamError(Reason.NOT_A_PROXY_REQUEST, f"{request.method[:20]} that names no http:// URL")
         rules = self.rules()
         connection = draft.connection
-        draft.generation = connection.generation = rules.generation  # known at once: they are kept for who is judged
+        draft.generation = connection.generation = rules.generation  # at once: rules that a draft names are kept
         identifier = self.identifier()
         client = draft.client = await identifier.identify(connection.peer[0], request, connection.certificate)
         intent = draft.intent = Intent(Door.ABSOLUTE_FORM, target.authority, Protocol.HTTP)
@@ -127,7 +127,7 @@ class AnyAuthority:
         return Judged(decision, client, target.authority)
 
     def sum_up(self, draft: ExchangeDraft) -> None:
-        """The connection's record holds what its last exchange's does; sizes are summed."""
+        """The connection's record says what its last exchange's does; sizes are summed."""
         _add(draft)
         connection = draft.connection
         connection.generation, connection.client, connection.intent = draft.generation, draft.client, draft.intent
@@ -212,7 +212,7 @@ def _host_of(request: Request, usual_port: int) -> Authority | None:
 
 
 def _add(draft: ExchangeDraft) -> None:
-    """One exchange more, and its bytes. How the connection ended is how its last exchange did."""
+    """Count the exchange and its bytes. The connection ended in the way in which its last exchange did."""
     connection, transfer = draft.connection, draft.transfer
     connection.answered += 1
     total = connection.transfer

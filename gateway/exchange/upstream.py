@@ -25,15 +25,16 @@ from gateway.wire.http.messages import Response
 
 IDLE_SECONDS = 15.0
 LONGEST_USE = 120.0  # seconds from the dial
-IDLE_AT_MOST = 1000  # of one client as many as are still free: one who needs many leaves room for the others
+IDLE_AT_MOST = 1000  # one client keeps at most as many as are still free, and so leaves room for others
 IDLE_FOR_ONE_KEY = 32
 
 _WHO = attrgetter("source", "user", "namespace", "service_account", "pod", "spiffe", "certificate", "known")
 
 
 class UpstreamSide(Protocol):
-    """What carries one exchange: a connection of HTTP/1 for as long as it lasts, or one stream of HTTP/2. `is_reused`:
-    its dial was another exchange's, or recorded elsewhere. `is_verified` as in `Upstream.verified`."""
+    """The destination's side of an exchange: a connection of HTTP/1 for as long as it lasts, or one stream of HTTP/2.
+    `is_reused`: it was dialled for another exchange, or the dial was recorded elsewhere. `is_verified` as in
+    `Upstream.verified`."""
 
     @property
     def dialled(self) -> Dialled: ...
@@ -58,7 +59,7 @@ class UpstreamSide(Protocol):
         ...
 
     def head(self, plan: RequestPlan, host: str, via: str, fields: list[tuple[str, str]] | None) -> Head:
-        """Of the request; `fields` instead of those of the plan, if they are not None."""
+        """The head of the request, with `fields` in place of the plan's unless they are None."""
         ...
 
     def check(self) -> None:
@@ -76,15 +77,15 @@ class UpstreamSide(Protocol):
         ...
 
     def retire(self) -> None:
-        """No other exchange shares its connection from now on."""
+        """Let no later exchange share its connection."""
         ...
 
     def close(self) -> None:
-        """Between two exchanges."""
+        """Close it between two exchanges."""
         ...
 
     def abort(self) -> None:
-        """During an exchange: an orderly end would make a cut-off upload look complete."""
+        """Cut it off during an exchange: an orderly end would make an incomplete upload look complete."""
         ...
 
 
@@ -101,12 +102,12 @@ class Shared(Protocol):
         """The monotonic instant since which it carries none."""
         ...
 
-    def call(self) -> UpstreamSide:
-        """Begin one more exchange."""
+    def new_stream(self) -> UpstreamSide:
+        """A stream for one more exchange."""
         ...
 
     def close(self) -> None:
-        """And end the exchanges on it."""
+        """Close it, and end the exchanges on it."""
         ...
 
 
@@ -115,16 +116,16 @@ PoolKey = tuple[Address, Hashable]
 
 
 def pool_key(client: Client, permit: Permit, peer: tuple[Address, int]) -> PoolKey:
-    """All that must be equal; `peer` only where the destination was told of it. Labels are not part of it: the other
-    facts determine them."""
+    """What must be equal for a connection to be used again; `peer` counts only if the destination was told of it. The
+    client's labels follow from the other facts."""
     told = peer if permit.terms.proxy_protocol is not None else None
     return client.address, (_WHO(client), permit.rule.name, permit.generation, permit.authority, told)
 
 
 class Pool:
-    """Idle connections, the one used last first, `at_most` so many. Its maker closes it. Each is dropped when it ends,
-    receives something unasked, or waits too long; and after a time also while it is in use, so that a changed DNS
-    answer takes effect."""
+    """Idle connections, the most recently used first, at most `at_most`. Its maker closes it. A connection is dropped
+    when it ends, receives something unasked or waits too long, and after `LONGEST_USE`, so that a changed DNS answer
+    takes effect."""
 
     def __init__(self, deadlines: Deadlines, monotonic: Callable[[], float], at_most: int = IDLE_AT_MOST) -> None:
         self._deadlines = deadlines
@@ -174,11 +175,11 @@ class Pool:
         return next((each for each in shared if each.has_room), None) if shared else None
 
     def take(self, key: PoolKey, may_repeat: bool = True) -> UpstreamSide | None:
-        """One that is still open; the caller gives it back or closes it. For a request that may not be repeated the
-        destination must not be about to close it: where it could be, a fresh one is to take its place."""
+        """One that is still open; the caller gives it back or closes it. None: dial a fresh one, also where a request
+        that may not be repeated would go over one that its destination could be about to close."""
         shared = self._with_room(key) if self._shared else None
         if shared is not None:
-            return shared.call()
+            return shared.new_stream()
         now = self._monotonic()
         while (waiting := self._idle.get(key)) is not None:
             connection = waiting[-1]
@@ -191,7 +192,7 @@ class Pool:
         return None
 
     def give(self, key: PoolKey, connection: UpstreamConnection) -> None:
-        """Keep one between two exchanges, or close it where there is no room or it has been used for long."""
+        """Keep one until the next exchange, or close it if there is no room or it has been used for long."""
         waiting, now = self._idle.setdefault(key, []), self._monotonic()
         client, _ = key
         of_client = self._of_client.get(client, 0)
@@ -212,7 +213,7 @@ class Pool:
         self._alarm = self._deadlines.after(IDLE_SECONDS, self._sweep)
 
     def close(self) -> None:
-        """Close all that wait."""
+        """Close all connections."""
         for connection in self._all():
             connection.close()
         for shared in self._all_shared():
@@ -241,7 +242,7 @@ class Pool:
         return [connection for shared in self._shared.values() for connection in shared]
 
     def _sweep(self) -> None:
-        """Close what has waited for long: each waits at most twice that time."""
+        """Close what has waited for `IDLE_SECONDS`: nothing waits for more than twice that."""
         self._alarm = None
         long_ago = self._monotonic() - IDLE_SECONDS
         for connection in self._all():
@@ -254,7 +255,7 @@ class Pool:
 
 
 def _is_done(shared: Shared, long_ago: float) -> bool:
-    """It carries nothing, and has not for long, or may not any more; then it is closed."""
+    """Close it if it has carried nothing for long, or carries nothing and may not any more; True: it was closed."""
     if shared.idle_since is None or (shared.has_room and shared.idle_since > long_ago):
         return False
     shared.close()
@@ -262,5 +263,5 @@ def _is_done(shared: Shared, long_ago: float) -> bool:
 
 
 def _again(error: UpstreamError) -> UpstreamError:
-    """The same, without the frames that it was raised through."""
+    """The same error, without the frames that it was raised through."""
     return UpstreamError(error.reason, error.detail, error.rcode, error.retry)

@@ -31,7 +31,7 @@ SigningKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
 class BadAuthority(ValueError):
-    """A certificate and a key that cannot sign. The message quotes nothing of the key."""
+    """The certificate and the key cannot sign. The message quotes nothing of the key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,8 @@ class Leaf:
 
 
 class Authority:
-    """One that can sign. `published` are the certificates that clients are to trust, as PEM: its own, and while it is
-    being rotated the one before or after it."""
+    """An authority that can sign. `published` are the certificates that clients are to trust, as PEM: its own, and
+    during a rotation the one before or after it."""
 
     def __init__(self, certificate: x509.Certificate, key: SigningKey, published: bytes) -> None:
         self.certificate = certificate
@@ -92,8 +92,8 @@ class Authority:
 def create_authority(
     common_name: str, now: float, days: int = AUTHORITY_DAYS, permitted: Sequence[str] = ()
 ) -> tuple[bytes, bytes]:
-    """A new authority: its certificate and its key, both PEM. `permitted` are domains below which it may sign; none
-    says any."""
+    """A new authority: its certificate and its key, both PEM. `permitted` are domains below which it may sign, all if
+    there are none."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
     builder = (
@@ -117,8 +117,7 @@ def create_authority(
 
 def read_authority(certificates: bytes, key: bytes, now: float | None) -> Authority:
     """`certificates` are one or more, as PEM: the one that belongs to `key` signs, all are published. `now` is Unix
-    time, None for one that was found to be valid before. Raises `BadAuthority`.
-    """
+    time; None if the validity was checked before. Raises `BadAuthority`."""
     signing = _read_key(key)
     public = signing.public_key()
     for certificate in read_certificates(certificates):
@@ -129,7 +128,7 @@ def read_authority(certificates: bytes, key: bytes, now: float | None) -> Author
 
 
 def read_certificates(pem: bytes) -> list[x509.Certificate]:
-    """All of a PEM file, at least one. Raises `BadAuthority`."""
+    """All certificates of a PEM file, at least one. Raises `BadAuthority`."""
     try:
         return x509.load_pem_x509_certificates(pem)
     except ValueError as error:
@@ -156,7 +155,7 @@ def _read_key(pem: bytes) -> SigningKey:
 
 
 def _check(certificate: x509.Certificate, now: float | None) -> None:
-    """It may sign certificates, now. RFC 5280 sections 4.2.1.3 and 4.2.1.9."""
+    """Raise `BadAuthority` unless it may sign certificates now (RFC 5280 sections 4.2.1.3 and 4.2.1.9)."""
     if now is not None and now >= certificate.not_valid_after_utc.timestamp():
         raise BadAuthority(f"the certificate expired on {certificate.not_valid_after_utc:%Y-%m-%d}")
     if now is not None and now < certificate.not_valid_before_utc.timestamp():

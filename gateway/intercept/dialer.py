@@ -4,7 +4,7 @@ from collections.abc import Callable, Hashable
 from functools import partial
 from ssl import SSLObject
 
-from gateway.intercept.handshakes import meet_destination
+from gateway.intercept.handshakes import handshake_upstream
 from gateway.intercept.sessions import Sessions
 from gateway.intercept.trust import Trust
 from gateway.model.addresses import Address
@@ -13,23 +13,23 @@ from gateway.model.decision import Permit
 from gateway.model.errors import InternalError, UpstreamError
 from gateway.model.reasons import Reason
 from gateway.model.roles import Deadlines, Dialer, Upstream
-from gateway.net.dialer import introduce
+from gateway.net.dialer import send_proxy_header
 from gateway.net.kernel.descriptors import Descriptors
 from gateway.net.stream import Stream
 from gateway.net.tls.contexts import ClientCertificate
 from gateway.net.tls.transport import Resumption
 
 CONNECTIONS = 16
-"""That one tunnel has to its destination at once. A client of HTTP/2 would take one for each of its streams where the
-destination speaks only HTTP/1, or takes few streams, and with its tunnels all descriptors of the process."""
+"""Connections that one tunnel may have to its destination. An HTTP/2 client would otherwise take one for each stream
+where the destination speaks only HTTP/1 or takes few streams, and with a few tunnels all descriptors of the process."""
 
 
 class VerifyingDialer:
     """Fulfils `roles.Dialer` for one tunnel of `client`. `name` is whom the destination has to prove to be;
-    `is_permitted`: it is the name that the permit is for. `alpn` is offered; `on_handshake` is called after each.
-    `owed` is a failure that the client has not seen yet: the next dial raises it, the one after that tries again."""
+    `is_permitted`: the permit covers that name. `alpn` is offered; `on_handshake` is called after each handshake.
+    `pending_failure` is one that the client was not told of: the next dial raises it, the one after tries again."""
 
-    owed: UpstreamError | InternalError | None = None
+    pending_failure: UpstreamError | InternalError | None = None
 
     def __init__(
         self,
@@ -60,9 +60,9 @@ class VerifyingDialer:
     async def dial(self, permit: Permit) -> Upstream[Stream]:
         """As `roles.Dialer.dial`. Raises `UpstreamError` also for a destination that cannot be verified, and
         `InternalError` for one connection too many: beside another one it needs plenty of descriptors to be left."""
-        if self.owed is not None:
-            owed, self.owed = self.owed, None
-            raise owed
+        if self.pending_failure is not None:
+            failure, self.pending_failure = self.pending_failure, None
+            raise failure
         self._open = [each for each in self._open if not (each.is_lost or each.transport.is_closing())]
         others = self._dialling + len(self._open)
         if others >= CONNECTIONS:
@@ -74,12 +74,12 @@ class VerifyingDialer:
             reached = await self._dialer.dial(permit)
         finally:
             self._dialling -= 1
-        introduce(reached, permit, self._client)
+        send_proxy_header(reached, permit, self._client)
         return await self.secure(reached, permit)
 
     async def secure(self, reached: Upstream[Stream], permit: Permit) -> Upstream[Stream]:
-        """The same connection, in TLS; it is one of the tunnel's. It is closed where that fails. Raises also
-        `InternalError`, for a certificate of ours that may not be presented."""
+        """The same connection, in TLS and as one of the tunnel's. It is closed if that fails. Raises `UpstreamError`,
+        or `InternalError` for a certificate of ours that may not be presented."""
         self._open.append(reached.stream)
         try:
             shaken = await self._shake(reached, permit)
@@ -97,11 +97,13 @@ class VerifyingDialer:
         context = await self._trust.context_for(authorities, self.alpn, shown)
         key: Hashable = self._name, permit.authority, permit.rule.name
         resumption = Resumption(self._sessions.find(key, context), partial(self._sessions.keep, key, context))
-        given = self._deadlines, permit.terms.timeouts.tls_handshake
-        return await meet_destination(reached.stream, context, str(self._name), resumption, shown is not None, *given)
+        seconds = permit.terms.timeouts.tls_handshake
+        return await handshake_upstream(
+            reached.stream, context, str(self._name), resumption, shown is not None, self._deadlines, seconds
+        )
 
     def _certificate(self, reached: Upstream[Stream], permit: Permit) -> ClientCertificate | None:
-        """The certificate to present; as with secrets, none where only report mode lets the request pass. Raises
+        """The certificate to present; as with secrets, none if only report mode lets the request pass. Raises
         `InternalError`."""
         inspection = permit.terms.inspection
         if inspection is None or inspection.client_certificate is None:
@@ -110,5 +112,5 @@ class VerifyingDialer:
         if is_doubtful or not self.is_permitted:
             return None
         name, groups = inspection.client_certificate, permit.groups
-        self._trust.certificate(name, self._name, groups)  # the destination has to be one that may see it, too
+        self._trust.certificate(name, self._name, groups)  # it may have to be shown under this name as well
         return self._trust.certificate(name, permit.authority.host, groups)

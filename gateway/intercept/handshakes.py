@@ -1,4 +1,4 @@
-"""What the result of a handshake means, on either side of an inspected tunnel."""
+"""The handshakes on both sides of an inspected tunnel, and what their failures mean."""
 
 import ssl
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ _ABOUT_OUR_CERTIFICATE = frozenset(
 def alpn_for_destination(offered: Sequence[str]) -> tuple[str, ...]:
     """The protocols to offer to the destination for a client that offers these (RFC 7301); none if it offers none. For
     a client that offers only HTTP/2, HTTP/1.1 is offered as well: docs/decisions/0016-http2.md. Raises
-    `DownstreamError` if it offers only what is not inspected."""
+    `DownstreamError` if the client offers nothing that is inspected."""
     if not offered:
         return ()
     if HTTP_2 in offered:
@@ -52,8 +52,8 @@ def alpn_for_destination(offered: Sequence[str]) -> tuple[str, ...]:
 
 
 def alpn_for_client(offered: Sequence[str], taken: str | None) -> tuple[str, ...]:
-    """What the client, which `offered` these, may choose from after the destination has `taken` one: the same, if
-    possible. Where the destination took none there is no choice either, except for a client that speaks only HTTP/2."""
+    """What the client, which `offered` these, may choose from after the destination has `taken` one: the same if
+    possible. If the destination took none there is none, except for a client that speaks only HTTP/2."""
     if taken is not None and taken in offered:
         return (taken,)
     if taken is None and (not offered or HTTP_1_1 in offered):
@@ -61,26 +61,28 @@ def alpn_for_client(offered: Sequence[str], taken: str | None) -> tuple[str, ...
     return tuple([each for each in (HTTP_2, HTTP_1_1) if each in offered])
 
 
-async def meet_destination(
+async def handshake_upstream(
     stream: Stream,
     context: ssl.SSLContext,
     name: str,
     resumption: Resumption,
-    shows: bool,
+    presents: bool,
     deadlines: Deadlines,
     seconds: float,
 ) -> ssl.SSLObject:
-    """The destination has proved to be `name`, a host or an address. `shows`: so have we, if it asked. Raises
-    `UpstreamError`; then the stream is to be closed."""
+    """Have the destination prove to be `name`, a host or an address. `presents`: the context has a certificate of ours.
+    Raises `UpstreamError`; then the stream is to be closed."""
     try:
         with deadlines.within(seconds, lambda: UpstreamError(Reason.UPSTREAM_TLS_TIMEOUT, _too_slow(seconds))):
             return await start_tls(stream, context, False, name, resumption)
     except TlsFailed as failure:
-        raise _upstream_error(failure, shows) from failure
+        raise _upstream_error(failure, presents) from failure
 
 
-async def meet_client(stream: Stream, context: ssl.SSLContext, deadlines: Deadlines, seconds: float) -> ssl.SSLObject:
-    """The client has accepted our certificate. Raises `DownstreamError`, with an alert sent where TLS has one."""
+async def handshake_downstream(
+    stream: Stream, context: ssl.SSLContext, deadlines: Deadlines, seconds: float
+) -> ssl.SSLObject:
+    """Have the client accept our certificate. Raises `DownstreamError`; by then an alert was sent where TLS has one."""
     if stream.is_lost or stream.has_ended:
         raise DownstreamError(Reason.CLIENT_CLOSED, "before it was answered")
     try:
@@ -94,9 +96,9 @@ async def meet_client(stream: Stream, context: ssl.SSLContext, deadlines: Deadli
         raise DownstreamError(reason, failure.detail) from failure
 
 
-def _upstream_error(failure: TlsFailed, shows: bool) -> UpstreamError:
+def _upstream_error(failure: TlsFailed, presents: bool) -> UpstreamError:
     if failure.alert is not None and not failure.certificate:
-        return refused_with(failure.alert, shows)
+        return refused_with(failure.alert, presents)
     reason = Reason.UPSTREAM_TLS_FAILED
     if failure.gone:
         reason = Reason.CONNECTION_TERMINATED

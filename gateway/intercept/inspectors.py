@@ -87,6 +87,6 @@ Build = Callable[[Mapping[str, Any]], Callable[[], Inspector]]
 options that it cannot take: its text is shown to whoever wrote them."""
 
 
-def written_by(kind: type[Inspector], method: str) -> bool:
+def overrides(kind: type[Inspector], method: str) -> bool:
     """Whether this class overrides the method."""
     return getattr(kind, method) is not getattr(Inspector, method)

@@ -1,9 +1,9 @@
 """An inspected tunnel, from its judged ClientHello to the end of its requests: TLS is terminated and originated anew.
 
-    mirror ALPN -> prove the destination -> show the client a leaf -> converse
+    mirror ALPN -> verify the destination -> show the client a leaf -> converse
 
-The destination comes first: no certificate is shown to a client in the name of a destination that was not verified. If
-that fails, the client gets the error in answer to its request, inside TLS, as nobody reads what an alert says.
+The destination comes first: what it takes decides what the client is offered. If it cannot be verified, the client gets
+the error as the answer to its request, inside TLS, as nobody reads what an alert says.
 """
 
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from functools import partial
 from ssl import SSLObject
 from typing import NamedTuple
 
-from gateway.exchange.conversation import Patience, converse
+from gateway.exchange.conversation import converse
 from gateway.exchange.http1.upstream import UpstreamConnection
-from gateway.exchange.http2.calling import Calling
+from gateway.exchange.http2.upstream import SharedConnection
 from gateway.exchange.multiplexed.conversation import converse_in_streams
 from gateway.exchange.parts import Parts
 from gateway.exchange.scope import OneAuthority
 from gateway.exchange.upstream import Pool
 from gateway.intercept.dialer import CONNECTIONS, VerifyingDialer
-from gateway.intercept.handshakes import alpn_for_client, alpn_for_destination, meet_client
+from gateway.intercept.handshakes import alpn_for_client, alpn_for_destination, handshake_downstream
 from gateway.intercept.minting import Minting
 from gateway.intercept.rejections import Rejections
 from gateway.intercept.sessions import Sessions
@@ -45,7 +45,7 @@ RIGHT_AFTER_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """A tunnel whose permit says `inspect`, whose destination is reached, and whose hello was confirmed."""
+    """A tunnel whose permit says `inspect`, whose destination was reached and whose ClientHello was confirmed."""
 
     permit: Permit
     client: Client
@@ -62,11 +62,11 @@ class Inspected:
         return self.hello.server_name or self.permit.authority.host
 
 
-class _Met(NamedTuple):
-    """What the client is offered, and the connection to a destination that speaks HTTP/2."""
+class _Offer(NamedTuple):
+    """What the client is offered, and the connection to the destination if that speaks HTTP/2."""
 
     alpn: tuple[str, ...]
-    calling: Calling | None = None
+    connection: SharedConnection | None = None
 
 
 class Interception:
@@ -81,7 +81,8 @@ class Interception:
         self._rejections = Rejections(parts.clock.monotonic)
 
     async def converse(self, downstream: Stream, draft: Draft, tunnel: Inspected) -> None:
-        """Until either side ends. Raises `DownstreamError`; closing the streams is left to their owners."""
+        """Serve the tunnel until either side ends. Raises `DownstreamError`; the streams are left to their owners to
+        close."""
         parts, timeouts = self._parts, tunnel.permit.terms.timeouts
         draft.tls = TlsSides()
         dialer = self._dialer(tunnel, draft, draft.tls)
@@ -90,17 +91,17 @@ class Interception:
         limiter, meter = tunnel.limiter, tunnel.meter
         scope = OneAuthority(*rights, pool, HTTPS_PORT, dialer.is_permitted, dialer, limiter=limiter, meter=meter)
         try:
-            met = await self._meet_destination(tunnel, draft, dialer, scope)
-            shaken = await self._meet_client(downstream, tunnel, draft.tls, met.alpn)
+            offer = await self._secure_destination(tunnel, draft, dialer, scope)
+            shaken = await self._accept_client(downstream, tunnel, draft.tls, offer.alpn)
             shaken_at = parts.clock.monotonic()
-            patience = Patience(timeouts.head, timeouts.idle)
             if shaken.selected_alpn_protocol() == HTTP_2:
-                connects = met.calling is None or await met.calling.lets_connect(parts.deadlines)
-                streams = CONNECTIONS if met.calling is None else STREAMS
-                await converse_in_streams(downstream, draft, scope, parts, patience, connects, streams)
+                shared = offer.connection
+                extended_connect = shared is None or await shared.allows_extended_connect(parts.deadlines)
+                streams = CONNECTIONS if shared is None else STREAMS
+                await converse_in_streams(downstream, draft, scope, parts, timeouts, extended_connect, streams)
             else:
                 dialer.alpn = tuple([each for each in dialer.alpn if each != HTTP_2])
-                await converse(downstream, draft, scope, parts, patience)
+                await converse(downstream, draft, scope, parts, timeouts)
             if not draft.requests and draft.reason is None:
                 self._note_silence(downstream, draft, tunnel, shaken_at)
         finally:
@@ -122,34 +123,35 @@ class Interception:
             on_handshake=partial(self._note_destination, sides),
         )
 
-    async def _meet_destination(
+    async def _secure_destination(
         self, tunnel: Inspected, draft: Draft, dialer: VerifyingDialer, scope: OneAuthority
-    ) -> _Met:
+    ) -> _Offer:
         """What the client may be offered. A failure is kept for the answer to its first request."""
         parts, offered = self._parts, tunnel.hello.alpn
         try:
             secured = await dialer.secure(tunnel.upstream, tunnel.permit)
         except (UpstreamError, InternalError) as error:
             note(error, draft)
-            dialer.owed = error
-            return _Met(tuple([each for each in dialer.alpn if each in offered]))
+            dialer.pending_failure = error
+            return _Offer(tuple([each for each in dialer.alpn if each in offered]))
         alpn = alpn_for_client(offered, secured.alpn)
         if secured.alpn == HTTP_2:
-            calling = Calling(secured, parts.clock.monotonic)
-            scope.share(calling, draft.peer)
-            return _Met(alpn, calling)
+            connection = SharedConnection(secured, parts.clock.monotonic)
+            scope.share(connection, draft.peer)
+            return _Offer(alpn, connection)
         reader = parts.codec.response_reader(parts.bounds)
         scope.keep(UpstreamConnection(secured, reader, parts.clock.monotonic()), draft.peer)
-        return _Met(alpn)
+        return _Offer(alpn)
 
-    async def _meet_client(
+    async def _accept_client(
         self, downstream: Stream, tunnel: Inspected, sides: TlsSides, alpn: tuple[str, ...]
     ) -> SSLObject:
-        """The client has accepted our certificate."""
+        """The handshake with the client. Raises `DownstreamError`."""
         parts, permit = self._parts, tunnel.permit
         context = await self.minting.context_for(tunnel.name, alpn)
         try:
-            shaken = await meet_client(downstream, context, parts.deadlines, permit.terms.timeouts.tls_handshake)
+            seconds = permit.terms.timeouts.tls_handshake
+            shaken = await handshake_downstream(downstream, context, parts.deadlines, seconds)
         except DownstreamError as error:
             if error.reason is Reason.CLIENT_REJECTED_CERTIFICATE:
                 self._rejections.note(permit.rule, str(tunnel.name), tunnel.client.address)
@@ -158,7 +160,7 @@ class Interception:
         return shaken
 
     def _note_destination(self, sides: TlsSides, shaken: SSLObject) -> None:
-        """The first one; others of the same tunnel are dialled and verified alike."""
+        """Of the first connection only: others of the same tunnel are dialled and verified alike."""
         if sides.upstream_version is not None:
             return
         sides.upstream_version, sides.upstream_resumed = shaken.version(), bool(shaken.session_reused)
@@ -167,7 +169,7 @@ class Interception:
             sides.certificate, sides.subject, sides.issuer = shown
 
     def _note_silence(self, downstream: Stream, draft: Draft, tunnel: Inspected, shaken_at: float) -> None:
-        """Some clients check our certificate when the handshake is over, and leave without an alert."""
+        """Note why no request came. Some clients check our certificate after the handshake, and leave without alert."""
         if not (downstream.is_lost or downstream.has_ended):
             note(
                 InternalError(Reason.DRAINING) if self._parts.draining else DownstreamError(Reason.IDLE_TIMEOUT), draft

@@ -1,5 +1,5 @@
 """Server-side TLS contexts for inspected names, each with a certificate of its own: made on demand, kept while they are
-valid, bounded in number. A name that many clients ask for at once is made once; making one does not block the loop."""
+valid, bounded in number. One that many clients ask for at once is made once, without blocking the loop."""
 
 import asyncio
 import ssl
@@ -17,7 +17,7 @@ RENEW_AT = 0.5
 """The part of a leaf's lifetime after which it is made again."""
 _AT_ONCE = 2  # threads; minting takes well under a millisecond of CPU
 SESSIONS = 20_000
-"""Of TLS 1.2, remembered by all contexts together: some 20 MB. A context with more than its share is made again."""
+"""Sessions of TLS 1.2 in all contexts together: some 20 MB. A context with more than its share is made again."""
 
 _Key = tuple[Host, tuple[str, ...]]
 
@@ -51,8 +51,8 @@ class Minting:
         return len(self._kept)
 
     async def context_for(self, host: Host, alpn: Sequence[str]) -> ssl.SSLContext:
-        """A context that proves to be `host` and offers `alpn`. One context serves all its connections, so that
-        clients can resume their sessions."""
+        """A context that proves to be `host` and offers `alpn`: one for all connections, so that clients can resume
+        their sessions."""
         key = (host, tuple(alpn))
         known = self._kept.get(key)
         if known is not None and known.is_good(self._clock.time()) and not self._remembers_too_much(known.context):

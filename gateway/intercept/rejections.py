@@ -25,7 +25,7 @@ class Rejections:
         self._since: dict[str, int] = {}
 
     def note(self, rule: RuleRef, host: str, client: Address) -> None:
-        """One more."""
+        """One more rejection."""
         now = self._monotonic()
         count = self._since[rule.name] = self._since.get(rule.name, 0) + 1
         told_at = self._told_at.get(rule.name)

@@ -1,7 +1,7 @@
 """TLS sessions with destinations, for resumption: the last one for each host, port and rule, bounded in number.
 
-A resumed session proves the destination by what was verified when it began. So it is kept for an hour at most, for the
-same name under the same rule, and by the same context, which means by the same authorities.
+A resumed session proves the destination by what was verified when the session began. So one is kept for an hour at
+most, for the same name under the same rule, and for the same context, which means for the same authorities.
 """
 
 import logging
@@ -15,11 +15,11 @@ KEPT = 1000
 LONGEST_SECONDS = 3600.0
 
 LEAKS = sys.version_info < (3, 12, 8) or (3, 13, 0) <= sys.version_info[:3] < (3, 13, 1)
-"""Whether this Python loses some 6 kB for ever with every look at a handshake's session (CPython issue 116810)."""
+"""Whether this Python leaks some 6 kB each time a handshake's session is looked at (CPython issue 116810)."""
 LOOKS = 5000
-"""Where it does: 30 MB. After so many no session is kept any more, and each handshake is a full one."""
+"""If it does: how many looks there may be (30 MB). After that no session is kept, and each handshake is a full one."""
 LOOK_SECONDS = 60.0
-"""Where it does: how long a session that was refused is offered again before a new one is looked at."""
+"""If it does: how long a session that was refused is offered again before a new one is looked at."""
 
 _logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class _Kept(NamedTuple):
 
 
 class Sessions:
-    """`monotonic` is the clock; `looks` how many sessions may be looked at, None for any number."""
+    """`monotonic` is the clock; `looks` is how many sessions may be looked at, None for any number."""
 
     def __init__(
         self, monotonic: Callable[[], float], size: int = KEPT, looks: int | None = LOOKS if LEAKS else None
@@ -55,7 +55,7 @@ class Sessions:
         return len(self._kept)
 
     def find(self, key: Hashable, context: ssl.SSLContext) -> ssl.SSLSession | None:
-        """One that may be resumed now."""
+        """A session that may be resumed now."""
         kept = self._kept.get(key)
         if kept is None or kept.context is not context:
             return None
@@ -66,7 +66,7 @@ class Sessions:
         return kept.session
 
     def keep(self, key: Hashable, context: ssl.SSLContext, shaken: Shaken) -> None:
-        """The newest one, if there is one. A resumed one continues what is kept, and proves nothing anew."""
+        """Keep the newest session, if there is one. A resumed one continues what is kept, and proves nothing anew."""
         former, resumed = self._kept.get(key), bool(shaken.session_reused)
         if resumed and former is None:
             return
@@ -82,7 +82,7 @@ class Sessions:
             self._kept.popitem(last=False)
 
     def _may_look(self, former: _Kept | None, context: ssl.SSLContext, resumed: bool) -> bool:
-        """Whether a new session is worth what the look costs: not where the one that is kept will do."""
+        """Whether a new session is worth what the look costs: not if the one that is kept will do."""
         if former is not None and former.context is context:
             if resumed or self._monotonic() - former.proved_at < LOOK_SECONDS:
                 return False

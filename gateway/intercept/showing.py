@@ -20,7 +20,7 @@ class Shown(NamedTuple):
 
 
 class Certificates:
-    """Parsing one costs more than a whole exchange: results are remembered by fingerprint, within bounds."""
+    """To parse one costs more than a whole exchange: results are remembered by fingerprint, within bounds."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, Shown] = OrderedDict()

@@ -27,8 +27,8 @@ class Showable(NamedTuple):
 
 
 class Trust:
-    """The system's certificates are read once; to read them again make another `Trust`. `showable` are by name the
-    certificates that rules may use."""
+    """The system's certificates are read once; to read them again make another `Trust`. `showable` are the certificates
+    that rules may name, by name."""
 
     def __init__(self, showable: Mapping[str, Showable] = MappingProxyType({}), size: int = KEPT) -> None:
         self._showable = showable
@@ -36,8 +36,8 @@ class Trust:
         self._kept: OrderedDict[_Key, asyncio.Future[ssl.SSLContext]] = OrderedDict()
 
     def certificate(self, name: str, host: Host, groups: Sequence[str]) -> ClientCertificate:
-        """The one of this name, for a client of these groups. A rule of another generation is held against the current
-        gateway.yaml: raises `InternalError` if it may not be presented there."""
+        """The certificate of this name, to be presented to `host` for a client of these groups. A rule of another
+        generation is held to the current gateway.yaml. Raises `InternalError` if it may not be presented there."""
         found = self._showable.get(name)
         if found is None or not found.scope.covers(host) or not found.scope.is_for(groups):
             raise InternalError(Reason.SECRET_UNAVAILABLE, f"client certificate {name}")
@@ -46,8 +46,8 @@ class Trust:
     async def context_for(
         self, authorities: str | None, alpn: tuple[str, ...], shown: ClientCertificate | None = None
     ) -> ssl.SSLContext:
-        """`authorities` are CA certificates as PEM, None for the system's. Sessions are resumed by the context that
-        they were made by, so it must be the same one again."""
+        """`authorities` are CA certificates as PEM, None for the system's. The same arguments give the same context, as
+        only the one that made a session can resume it."""
         key = authorities, alpn, shown
         kept = self._kept.get(key)
         if kept is None:

@@ -1,1 +1,1 @@
-"""Leases under limits: buckets, lines of waiting clients, and the stores that keep them."""
+"""Leases under limits: buckets, queues of waiting clients, and the stores that keep them."""

@@ -1,6 +1,6 @@
 """Destinations that fail are left alone for a while: by rule, host, port and address. Then one probe tells whether to
-go on. What else is at the address is not left alone: clients choose what they ask for, and one could close the others'
-way.
+go on. Other destinations at the address are not left alone: clients choose what they ask for, and one could bar all
+others from an address.
 
 closed     everyone may connect; `failures` connections or answers failing within `window` seconds open it
 open       nobody may for `open` seconds
@@ -18,7 +18,7 @@ from gateway.model.limits.limit import Breaker
 
 REMEMBERED = 10_000
 PROBE_SECONDS = 1.0
-"""When to try again while another attempt is under way."""
+"""When to try again while the probe is under way."""
 
 _Place = tuple[str, Authority, Address]
 
@@ -34,7 +34,7 @@ class _Failing:
 
 
 class Breakers:
-    """Fulfils `roles.Breakers`. Keeps what failed, at most `REMEMBERED`; the oldest is forgotten, and so closed."""
+    """Fulfils `roles.Breakers`. Remembers what failed, at most `REMEMBERED`; the oldest is forgotten, and so closed."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic

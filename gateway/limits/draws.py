@@ -11,7 +11,7 @@ from gateway.policy.buckets import Draw
 Key = tuple[str, ...]
 
 GATE = ".retry_after"
-"""The end of such a limit's name; no limit of a policy has it."""
+"""How the name of a gate ends; no limit of a policy has such a name."""
 
 _NO_KEY: Key = ()
 _PLAIN = (KeyPart.RULE,)
@@ -21,9 +21,9 @@ _BANDWIDTH = Counted.BANDWIDTH
 
 
 def draws_for(permit: Permit, client: Client, counted: frozenset[Counted]) -> list[Draw]:
-    """One for each bucket; from budgets of bytes nothing is taken yet, but something must be left.
+    """One for each bucket. Nothing is taken from a budget of bytes yet, but something must be left.
 
-    A quota by group that the rule and the group use leads to one bucket twice: it is drawn from once.
+    A quota by group leads to one bucket twice if both the rule and the group use it: it is drawn from once.
     """
     draws: list[Draw] = []
     who = identity_of(client)
@@ -41,7 +41,7 @@ def draws_for(permit: Permit, client: Client, counted: frozenset[Counted]) -> li
 
 
 def gate_draw(permit: Permit, client: Client) -> Draw:
-    """The bucket that a destination's Retry-After closes, for the rule's clients to that host. Each draw takes a
+    """The gate: a bucket that a destination's Retry-After closes to the rule's clients of that host. Each draw takes a
     microsecond of it. It is overdrawn by what the destination asks for, as bandwidth is by bytes that moved."""
     return Draw(_gate(permit.rule.name), (str(permit.authority.host),), client=identity_of(client))
 
@@ -64,7 +64,7 @@ def keys_of(applied: Applied, permit: Permit, client: Client) -> Iterator[Key]:
 
 
 def identity_of(client: Client) -> str:
-    """The client as far as it is known: by its own name, else by its address."""
+    """The client by its own name or, if that is not known, by its address."""
     if client.spiffe is not None:
         return client.spiffe
     if client.user is not None:
@@ -75,7 +75,7 @@ def identity_of(client: Client) -> str:
 
 
 def bytes_limits(permit: Permit) -> Sequence[Applied]:
-    """Those that apply while bytes move."""
+    """The limits that apply while bytes move."""
     return [each for each in permit.limits if each.limit.counted in (_BANDWIDTH, _BYTES)]
 
 

@@ -6,29 +6,29 @@ from types import TracebackType
 from typing import NamedTuple
 
 from gateway.limits.draws import bytes_limits, draws_for, gate_draw, identity_of, is_gate
-from gateway.limits.lines import Lines, NotServed, Overdrawn, Presence
 from gateway.limits.meter import BytesMeter, meter_for
+from gateway.limits.queues import NotServed, Overdrawn, Presence, Queues
 from gateway.limits.store import Store
 from gateway.limits.tables.table import StoreUnavailable, TooManyKeys
 from gateway.limits.tally import Result, Tally
 from gateway.limits.unlimited import Unlimited
 from gateway.model.client import Client
-from gateway.model.decision import Deny, Permit
+from gateway.model.decision import Permit
 from gateway.model.errors import Refused
 from gateway.model.limits.limit import Counted, Limit, Retry
 from gateway.model.reasons import Reason
 from gateway.policy.buckets import Draw, Lacking, Taken
 
 COME_AGAIN = 1.0
-"""Seconds, where that is unknown: something that is held has to be given back."""
+"""Seconds to tell a client where they are unknown, because somebody has to give back what is held."""
 
 PLANS = 4096
 """Plans of leases that are kept."""
 
 
 class Plan(NamedTuple):
-    """All that a lease needs to know; `held` are the draws that are put back, `opens` is 1 if the lease counts as open.
-    `permit` is kept so that while the plan is none other has its identity."""
+    """All that a lease needs to know. `held` are the draws that are put back; `opens` is 1 if the lease counts as open,
+    else 0. `permit` is kept alive with the plan, so that no other permit gets its `id`."""
 
     permit: Permit
     draws: Sequence[Draw]
@@ -46,18 +46,18 @@ def plan_for(permit: Permit, client: Client, counted: frozenset[Counted]) -> Pla
 
 
 def _without(plan: Plan, limit: Limit) -> Plan:
-    """The same but for this limit's draws."""
+    """The plan without this limit's draws."""
     draws, held = ([draw for draw in those if draw.limit.name != limit.name] for those in (plan.draws, plan.held))
     return plan._replace(draws=draws, held=held)
 
 
 class BucketLimiter:
-    """Fulfils `roles.Limiter`. `held` counts the open tunnels and exchanges that no tunnel carries."""
+    """Fulfils `roles.Limiter`. `held` counts the open tunnels, and the exchanges that are in none."""
 
     def __init__(self, store: Store, tally: Tally) -> None:
         self.tally = tally
         self.store = store
-        self.lines = Lines(store)
+        self.queues = Queues(store)
         self.open = 0
         self._plans: dict[tuple[int, frozenset[Counted]], Plan] = {}
         self._unlimited = Unlimited()
@@ -71,7 +71,7 @@ class BucketLimiter:
     @property
     def waiting(self) -> int:
         """Number of leases that are waited for."""
-        return self.lines.waiting
+        return self.queues.waiting
 
     def lease(
         self, permit: Permit, client: Client, counted: frozenset[Counted], presence: Presence | None = None
@@ -82,7 +82,7 @@ class BucketLimiter:
         return self._unlimited if Counted.CONCURRENT in counted else self._carried
 
     def plan(self, permit: Permit, client: Client, counted: frozenset[Counted]) -> Plan:
-        """What a lease draws from. A permit is one client's, and given again for the same question."""
+        """What a lease draws from. A permit is one client's, and is the same object again for the same question."""
         known = self._plans.get((id(permit), counted))
         if known is None:
             if len(self._plans) >= PLANS:
@@ -91,8 +91,8 @@ class BucketLimiter:
         return known
 
     def take_at_once(self, draws: Sequence[Draw]) -> Taken | None:
-        """None: it has to be waited for, or refused."""
-        outcome = None if self.lines.waiting else self.store.take_at_once(draws)
+        """None: the lease has to be waited for, or refused."""
+        outcome = None if self.queues.waiting else self.store.take_at_once(draws)
         if outcome is not None:
             self.tally.count_passed(draws)
         return outcome
@@ -143,14 +143,14 @@ class _Lease:
         limiter.open -= plan.opens
         if plan.held:
             limiter.store.put_back(plan.held)
-            limiter.lines.released(plan.held)
+            limiter.queues.released(plan.held)
         if self.meter is not None:
             self.meter.close()
 
     async def _take(self, draws: Sequence[Draw]) -> Taken:
         limiter = self._limiter
         try:
-            before = limiter.lines.line_before(draws)
+            before = limiter.queues.queue_before(draws)
             outcome = before or await limiter.store.take(draws)
             if isinstance(outcome, Lacking):
                 outcome = await self._wait(draws, outcome)
@@ -173,14 +173,14 @@ class _Lease:
         return outcome
 
     async def _take_without(self, limit: Limit) -> Taken:
-        """All but of this one, whose bucket cannot be kept, and which is no reason to refuse anybody."""
+        """Take all but this limit's, whose bucket cannot be kept and which refuses nobody."""
         plan = self._plan = _without(self._plan, limit)
         taken = await self._take(plan.draws) if plan.draws else Taken(())
         return taken._replace(over=(limit, *taken.over)) if limit.report else taken
 
     async def _wait(self, draws: Sequence[Draw], lacking: Lacking) -> Taken:
         limiter = self._limiter
-        taken = await limiter.lines.served(draws, identity_of(self._client), lacking, self._presence)
+        taken = await limiter.queues.wait(draws, identity_of(self._client), lacking, self._presence)
         limiter.tally.count((draw.limit for draw in draws), Result.WAITED)
         return taken
 
@@ -188,9 +188,7 @@ class _Lease:
         self, reason: Reason, limit: Limit, wait: float, key: tuple[str, ...] = (), detail: str = ""
     ) -> Refused:
         self._limiter.tally.refuse(limit, (limit.name, key))
-        permit = self._permit
-        told = f"{limit.name}: {detail}" if detail else limit.name
-        denial = Deny(reason, permit.generation, permit.rule, permit.groups, permit.also, told)
+        denial = self._permit.denial(reason, f"{limit.name}: {detail}" if detail else limit.name)
         return Refused(denial, Retry(COME_AGAIN if wait == inf else wait, None if is_gate(limit) else limit))
 
 

@@ -1,7 +1,7 @@
 """Bounds the bytes of one lease: bandwidth, which makes them wait, and budgets, which end them.
 
-Bytes are counted after they moved and drawn in pieces: a bucket may be overdrawn by one read of each open connection,
-and the reader waits that out before the next byte.
+Bytes are counted after they moved, and are drawn in pieces: a bucket may be overdrawn by one read of each open
+connection, and the next read waits until that is made up for.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,8 +18,8 @@ from gateway.policy.buckets import Draw
 PIECE_SECONDS = 0.05
 LEAST_PIECE = 4 * 1024
 LARGEST_PIECE = 1024 * 1024
-DRAWN_LATER = 4  # up to 1/4 of a piece is drawn together with what follows
-OF_BUDGET = 1024  # and of a budget no more than 1/1024
+DRAWN_LATER = 4  # up to 1/4 of a piece is drawn together with what follows,
+OF_BUDGET = 1024  # but no more than 1/1024 of a budget
 
 
 class BytesMeter:
@@ -32,7 +32,7 @@ class BytesMeter:
         self.down = down
 
     def close(self) -> None:
-        """Draw what has moved and was not drawn yet."""
+        """Draw what has moved and was not yet drawn."""
         for pace in {self.up, self.down}:  # both may be the same
             if pace is not None:
                 pace.settle()
@@ -57,7 +57,7 @@ class BytesPace:
         return self.settle() if self._owed > self._later else 0.0
 
     def settle(self) -> float:
-        """Draw all that is owed; seconds to wait, `inf` if a budget is spent."""
+        """Draw all that is owed; returns seconds to wait, `inf` if a budget is spent."""
         owed, self._owed = float(self._owed), 0
         return max(self._draw(draw._replace(amount=owed)) for draw in self._draws)
 

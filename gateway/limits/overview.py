@@ -13,8 +13,8 @@ SHOWN = 1_000
 
 
 class Fill(NamedTuple):
-    """One bucket. `left` is what could be taken now, `used` from 0 (nothing was) to 1 (nothing is left), `refused` how
-    often it was the one that refused."""
+    """One bucket. `left` is what could be taken now; `used` goes from 0 (nothing was taken) to 1 (nothing is left);
+    `refused` is how often it was the one that refused."""
 
     limit: Limit
     key: tuple[str, ...]

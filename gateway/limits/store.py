@@ -1,4 +1,4 @@
-"""The interface of bucket stores. A store on another machine has to be waited for."""
+"""The interface of bucket stores, and the store of this machine. One on another machine has to be waited for."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -25,23 +25,23 @@ class Store(Protocol):
     """Holds buckets for one machine or for many."""
 
     def take_at_once(self, draws: Sequence[Draw]) -> Taken | None:
-        """All, if that needs no waiting; else None, having taken nothing."""
+        """Take all, if that needs no waiting. None: nothing was taken."""
         ...
 
     async def take(self, draws: Sequence[Draw]) -> Taken | Lacking:
-        """All or nothing. Raises `TooManyKeys` or `StoreUnavailable`, having taken nothing."""
+        """Take all or nothing. Raises `TooManyKeys` or `StoreUnavailable`; then nothing was taken."""
         ...
 
     def put_back(self, draws: Sequence[Draw]) -> None:
-        """Of concurrent ones what was held; never waits."""
+        """Give back what was held of concurrent ones; never waits."""
         ...
 
     def spend(self, draw: Draw) -> float:
-        """Take what has moved already; seconds until the bucket has something again. Never waits."""
+        """Take what has moved already; returns seconds until the bucket has something again. Never waits."""
         ...
 
     def hold_off(self, draw: Draw, seconds: float) -> None:
-        """Have a rate's bucket be full again no sooner than then; never waits."""
+        """Let a rate's bucket be full again no sooner than in `seconds`; never waits."""
         ...
 
     def listed(self) -> Iterable[tuple[Place, State]]:
@@ -50,8 +50,8 @@ class Store(Protocol):
 
 
 class TableStore:
-    """Fulfils `Store` on a table of this machine: never waits, except for a lock whose holder was stopped. What could
-    not be put back then is put back with the next operation."""
+    """Fulfils `Store` on a table of this machine: waits only for a lock whose holder was stopped. What could not be put
+    back because of that is put back the next time."""
 
     def __init__(self, table: Table, clock: Clock) -> None:
         self._table = table
@@ -90,7 +90,7 @@ class TableStore:
         return wait_for(draw._replace(amount=1.0), state, now)
 
     def hold_off(self, draw: Draw, seconds: float) -> None:
-        """See `Store`. Where that cannot be kept, the destination will say so again."""
+        """See `Store`. If it cannot be kept, the destination will ask again."""
         with suppress(NoAnswer):
             hold_off(self._table, draw, seconds, self._now())
 

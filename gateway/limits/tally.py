@@ -10,7 +10,7 @@ from gateway.policy.buckets import Draw
 
 NAMES = 2_000
 BUCKETS = 10_000
-OTHER_LIMITS = "other"  # no limit has this name: theirs have a kind behind a dot
+OTHER_LIMITS = "other"  # no limit has this name: theirs end in a dot and a kind
 
 
 class Result(StrEnum):
@@ -25,7 +25,7 @@ class Result(StrEnum):
 
 
 class Tally:
-    """`limits` are those that were met, by name, as they are now; `refused` counts by bucket, the latest ones."""
+    """`limits` are those that were met, by name, as they are now; `refused` counts refusals of the latest buckets."""
 
     def __init__(self) -> None:
         self.limits: dict[str, Limit] = {}
@@ -35,7 +35,7 @@ class Tally:
 
     @property
     def counts(self) -> Counter[tuple[str, str]]:
-        """By limit name and result, also for another thread; what was never counted is not there."""
+        """By limit name and result, without zeros; may be asked from another thread."""
         found = Counter[tuple[str, str]]()
         for result, by_name in self._counts.items():
             found.update({(name, result): count for name, count in by_name.copy().items()})
@@ -48,7 +48,7 @@ class Tally:
             counts[self._label(limit)] += 1
 
     def count_passed(self, draws: Sequence[Draw]) -> None:
-        """One more of the limit of each draw: what nearly every lease comes to, and so without a detour."""
+        """One more of the limit of each draw. Nearly every lease comes here, so it is written for speed."""
         passed, known = self._passed, self.limits
         for draw in draws:
             limit = draw.limit

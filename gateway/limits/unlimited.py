@@ -10,7 +10,7 @@ from gateway.model.limits.limit import Counted
 
 
 class Unlimited:
-    """Fulfils `roles.Limiter`. It is its own lease: there is nothing to remember about a holder but that it is one."""
+    """Fulfils `roles.Limiter`, and `roles.Lease` itself: of a holder nothing is remembered but that it is one."""
 
     meter: None = None
     would_limit: None = None

@@ -1,7 +1,7 @@
 """IP addresses and networks in one canonical form: IPv4 inside IPv6 (`::ffff:a.b.c.d`) is that IPv4.
 
-Plain integers instead of `ipaddress`: parsing and judging an address is on the path of every connection. Values that
-every connection makes are named tuples throughout: made, compared and hashed three times as fast as frozen dataclasses.
+Plain integers instead of `ipaddress`, because every connection parses and judges addresses. Values that every
+connection makes are named tuples throughout: made, compared and hashed three times as fast as frozen dataclasses.
 """
 
 import re
@@ -10,7 +10,7 @@ from functools import lru_cache
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import Literal, NamedTuple
 
-_MAPPED_PREFIX = 0xFFFF << 32
+_MAPPED = 0xFFFF  # the upper 96 bits of an IPv4 address inside IPv6
 _CANONICAL_LENGTH = re.compile(r"0|[1-9][0-9]{0,2}", re.ASCII)
 
 Version = Literal[4, 6]
@@ -53,7 +53,7 @@ class Network:
         return f"{Address(self.version, self.value)}/{self.length}"
 
 
-@lru_cache(maxsize=4096)  # the same few are in every record
+@lru_cache(maxsize=4096)  # the same few addresses are in every record
 def _text(address: Address) -> str:
     family, size = (AF_INET, 4) if address.version == 4 else (AF_INET6, 16)
     return inet_ntop(family, address.value.to_bytes(size, "big"))
@@ -63,12 +63,17 @@ def _text(address: Address) -> str:
 def parse_address(text: str) -> Address | None:
     """Dotted-decimal IPv4 without leading zeros, or IPv6 without zone; None for everything else."""
     try:
-        if ":" not in text:
-            return Address(4, int.from_bytes(inet_pton(AF_INET, text), "big"))
-        value = int.from_bytes(inet_pton(AF_INET6, text), "big")
+        return unpack_address(inet_pton(AF_INET6 if ":" in text else AF_INET, text))
     except (OSError, ValueError):  # ValueError: a NUL or a lone surrogate inside
         return None
-    return Address(4, value & 0xFFFFFFFF) if value >> 32 == _MAPPED_PREFIX >> 32 else Address(6, value)
+
+
+def unpack_address(packed: bytes) -> Address:
+    """The address of these 4 or 16 bytes."""
+    value = int.from_bytes(packed, "big")
+    if len(packed) == 4:
+        return Address(4, value)
+    return Address(4, value & 0xFFFFFFFF) if value >> 32 == _MAPPED else Address(6, value)
 
 
 def parse_network(text: str) -> Network | None:
@@ -79,7 +84,7 @@ def parse_network(text: str) -> Network | None:
         return None
     width = WIDTH[address.version]
     length = int(tail) if slash else width
-    if slash and address.version == 4 and ":" in head:  # ::ffff:10.0.0.0/104 speaks of the mapped IPv4's prefix
+    if slash and address.version == 4 and ":" in head:  # ::ffff:10.0.0.0/104 is 10.0.0.0/8
         length -= 96
     if not 0 <= length <= width or address.value & ((1 << (width - length)) - 1):
         return None

@@ -36,7 +36,7 @@ def parse_host(text: str) -> Host | None:
         return parse_address(inner) if text.endswith("]") and ":" in inner else None
     if ":" in text:
         return None
-    # Only what ends in a digit can be dotted-decimal; a failed attempt would cost every name an exception.
+    # Only what ends in a digit can be dotted-decimal: without this check every name would cost an exception.
     return (parse_address(text) if text[-1:].isdigit() else None) or parse_host_name(text)
 
 
@@ -45,7 +45,7 @@ def parse_authority(text: str, default_port: int | None = None) -> Authority | N
     return _parse_authority(text, default_port) if len(text) <= _LONGEST else None
 
 
-# Few destinations are asked for again and again. What is remembered is chosen by clients, so its length is bounded too.
+# The same destinations are asked for again and again. Clients choose what is remembered, so its length is bounded too.
 @lru_cache(maxsize=4096)
 def _parse_authority(text: str, default_port: int | None) -> Authority | None:
     host_text, colon, port_text = text.rpartition(":")

@@ -30,10 +30,10 @@ class Client(NamedTuple):
     """A workload. Facts come from the winning source and from the address; what is not known is None. `certificate` is
     the name that its certificate shows: the first DNS name, else the common name, else the subject.
 
-    `known=False`: its identity should be known and is not. Such a client matches no allow that names clients and
-    every deny that does, counts as excepted from every allow with `except.clients` and from no deny. `doubt` says in a
-    word why; of a client that is known by its credentials, why its pod is not: then the same holds of groups that ask
-    what only the pod would tell.
+    `known=False`: its identity should be known and is not. Such a client matches no allow that names clients and every
+    deny that does; it counts as excepted from every allow with `except.clients`, and from no deny. `doubt` says in a
+    word why. For a client that is known by its credentials it says why its pod is not; then the same holds for groups
+    that ask for what only the pod would tell.
     """
 
     address: Address

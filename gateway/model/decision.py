@@ -60,7 +60,7 @@ class ProxyVersion(StrEnum):
 
 
 class Source(NamedTuple):
-    """Local addresses to dial from, the first that has a port left. `foreign`: they are the client's, not ours."""
+    """Local addresses; the first that has a port left is dialled from. `foreign`: they are the client's, not ours."""
 
     addresses: tuple[Address, ...]
     foreign: bool = False
@@ -87,9 +87,9 @@ class Timeouts:
 class Terms:
     """What the deciding rule says about a connection that it lets pass. All of it comes from that one rule. `private`
     are the networks that the rule opens beyond global unicast, `within` those that it is pinned to (empty: not pinned).
-    `inspection` is what it says of requests, None if it inspects none. `source` None leaves the address to the routes.
-    `proxy_protocol` is the header that the destination is sent before the client's first byte, None for none. With
-    `honour_retry_after` a destination's Retry-After is honoured."""
+    `inspection` is what it says of requests, None if it inspects none. With `source` None the kernel chooses the local
+    address. `proxy_protocol` is the header that the destination is sent before the client's first byte, None for none.
+    """
 
     protocol: Protocol = Protocol.AUTO
     sni: SniRule = SniRule.MATCH
@@ -115,8 +115,8 @@ class Terms:
 class AddressRefusal:
     """One resolved or literal address that must not be dialled, and why.
 
-    `rule` is the deny rule (or the deciding rule for `within`), None for the address guard itself. With
-    `enforced=False` report mode set a deny rule aside: the address may be dialled, the record says would_deny.
+    `rule` is the deny rule (or the deciding rule for `within`), None for the address guard itself. `enforced=False`:
+    report mode has set a deny rule aside, so the address may be dialled and the record says would_deny.
     """
 
     address: Address
@@ -162,10 +162,10 @@ class Deny:
 class Permit:
     """Policy says yes to exactly this authority, for one client, under these terms, from one snapshot of the rules.
 
-    `groups` are the names of the client's groups; `also` the other allows with the same destination. `report` tells
-    that report mode holds for this client under this rule: what the rule would refuse later is recorded only. `limits`
+    `groups` are the names of the client's groups; `also` are the other allows with the same destination. `report`:
+    report mode holds for this client under this rule, and what the rule would refuse later is only recorded. `limits`
     are those of the rule and of the client's groups; report mode does not set them aside. `source` are the addresses to
-    dial from in the order that holds for this client, None for any.
+    dial from, in this client's own order, None for any.
     """
 
     authority: Authority
@@ -179,6 +179,10 @@ class Permit:
     report: bool = False
     limits: tuple[Applied, ...] = ()
     source: Source | None = None
+
+    def denial(self, reason: Reason, detail: str = "") -> Deny:
+        """The refusal, under the same rule, of what the client does next."""
+        return Deny(reason, self.generation, self.rule, self.groups, self.also, detail)
 
 
 Decision = Permit | Deny

@@ -20,7 +20,7 @@ class DownstreamError(GatewayError):
 
 
 class Refused(GatewayError):
-    """Policy said no. A denial is a value until the walk raises it here. `retry` tells when it may say yes."""
+    """Policy said no. A denial is a value until it is raised as this. `retry` tells when policy may say yes."""
 
     def __init__(self, denial: Deny, retry: Retry | None = None) -> None:
         super().__init__(denial.reason, denial.detail)
@@ -43,7 +43,7 @@ class InternalError(GatewayError):
 
 
 class ConfigError(Exception):
-    """A file cannot be taken. `path` is `FILE:LINE: key.path` as far as it is known."""
+    """A file cannot be taken. `path` is `FILE:LINE: key.path`, as far as that is known."""
 
     def __init__(self, path: str, problem: str) -> None:
         super().__init__(f"{path}: {problem}")

@@ -1,4 +1,4 @@
-"""What a client wants: how it came, whom it names, and later what its first bytes show."""
+"""What a client wants: how it asks, whom it names, and later what its first bytes show."""
 
 from enum import StrEnum
 from typing import NamedTuple
@@ -40,8 +40,8 @@ class Intent(NamedTuple):
 
 class ClientHello(NamedTuple):
     """What a TLS ClientHello contains (RFC 8446 section 4.1.2). `versions` are the offered ones as numbers (0x0304 is
-    TLS 1.3) without GREASE; `ech` tells that the extension 0xfe0d is present, real or GREASE; `ja4` is the fingerprint
-    of the same name. `early_data`: more may follow unasked."""
+    TLS 1.3) without GREASE; `ech`: the extension 0xfe0d is present, real or GREASE; `ja4` is the fingerprint of that
+    name; `early_data`: encrypted data may follow before the server answers."""
 
     server_name: HostName | None
     alpn: tuple[str, ...]

@@ -20,7 +20,7 @@ def parse_host_name(text: str) -> HostName | None:
     return _parse_host_name(text) if len(text) <= _LONGEST else None
 
 
-# Few names are asked for again and again. What is remembered is chosen by clients, so its length is bounded too.
+# The same names are asked for again and again. Clients choose what is remembered, so its length is bounded too.
 @lru_cache(maxsize=4096)
 def _parse_host_name(text: str) -> HostName | None:
     name = text.lower().removesuffix(".")

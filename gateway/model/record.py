@@ -44,8 +44,8 @@ class Transfer:
 
 
 class Dialled(NamedTuple):
-    """A successful dial: which addresses there were, which were refused, which one was reached. Seconds;
-    `resolve_seconds` is None for a literal. `source` is our address, where a rule chose it. `dialled_at`, monotonic:
+    """A successful dial: which addresses there were, which were refused, which one was reached. `resolve_seconds` is
+    None for a literal. `source` is our address, if a rule chose it. `dialled_at` is the monotonic instant at which
     resolving was over."""
 
     address: Address
@@ -58,8 +58,8 @@ class Dialled(NamedTuple):
 
 
 class Packets(NamedTuple):
-    """TCP segments of a tunnel's two connections until its relay was over, `out` those that we sent; `None` where the
-    connection was gone by then."""
+    """TCP segments of a tunnel's two connections until its relay was over; `out` are those that we sent. None for a
+    connection that was gone by then."""
 
     downstream_out: int | None
     downstream_in: int | None
@@ -72,10 +72,9 @@ Destination = tuple[Address, int]
 
 @dataclass(slots=True)
 class TlsSides:
-    """An inspected tunnel: what was agreed with the client and with the destination, as far as it came to that.
-    Versions as in `TLSv1.3`. `certificate` is the SHA-256 of the destination's, in hexadecimal digits; its names are as
-    in RFC 4514.
-    """
+    """An inspected tunnel: what was agreed with the client and with the destination, as far as it got. Versions are
+    written `TLSv1.3`. `certificate` is the SHA-256 of the destination's, in hexadecimal digits; its names are as in RFC
+    4514."""
 
     version: str | None = None
     resumed: bool = False
@@ -87,8 +86,8 @@ class TlsSides:
 
 
 class Tunnel(Protocol):
-    """An open tunnel, as far as it can be ended from outside. `asks_rules`: it may still ask for verdicts by the rules
-    that it began with."""
+    """An open tunnel, as far as it can be ended from outside. `asks_rules`: it may still ask the rules that it began
+    with for verdicts."""
 
     @property
     def asks_rules(self) -> bool: ...
@@ -103,12 +102,12 @@ class Draft:
     """One connection while it lives. `started_at` is monotonic, `started_time` Unix time; both in seconds.
 
     `peer` is the client; where a PROXY header named it, `sender` is who sent that. `certificate` is the client's,
-    verified. `entered`: what stands before the first request is done with. `original` is where a captured connection
-    was on its way to, None on a proxy port. `tunnel` is there while it is open; `judged` is the last generation by
-    which it was judged since. Of its `requests` so many are `answered`, in whatever way. `wrong_credentials` came with
-    so many requests before the last one; `packets` are counted where a log asks for them. For traces: `asked_time`
-    (Unix) and `opened_at` (monotonic) are when the head was there and first bytes were judged, `caller` is the
-    client's span, `traced`: one of its requests is told."""
+    verified. `entered`: the PROXY header and the TLS handshake that the listener expects, if any, are behind it.
+    `original` is where a captured connection was on its way to, None on a proxy port. `tunnel` is there while it is
+    open; `judged` is the last generation by which it was judged since. `answered` counts those of its `requests` that
+    are over, in whatever way; `wrong_credentials` those before the last one that brought wrong ones. `packets` are
+    counted where a log asks for them. For traces: `asked_time` (Unix) is when the head was there, `opened_at`
+    (monotonic) when the first bytes were judged, `caller` is the client's span, `traced`: one of its requests is."""
 
     connection_id: str
     listener: str
@@ -146,8 +145,8 @@ class Draft:
 
 @dataclass(slots=True)
 class Seen:
-    """What a rule with `inspect` has to tell of an exchange: the request's `media_type`, the `query` and `headers` that
-    its `log` asks for, the names of the `secrets` that were filled in, what its inspectors `said`."""
+    """What the record says of an exchange under a rule with `inspect`: the request's `media_type`, the `query` and
+    `headers` that its `log` asks for, the names of the `secrets` that were filled in, what its inspectors `said`."""
 
     media_type: str = ""
     query: str = ""
@@ -160,9 +159,9 @@ class Seen:
 class ExchangeDraft:
     """One request and its response while they last. `number` counts the requests of `connection` from 1.
 
-    `path` has no query and no user information. `reused`: it went over a connection to the destination that an earlier
-    exchange had opened, whose dial `dialled` tells. `seen` is None where the rule does not inspect. `transfer` counts
-    content without framing. Instants as in `Draft`. `http_version` is `2`, or empty for HTTP/1.
+    `path` has no query and no user information. `reused`: it went over a connection that an earlier exchange had
+    dialled, as `dialled` describes. `seen` is None if the rule does not inspect. `transfer` counts content without
+    framing. Instants are as in `Draft`. `http_version` is `2`, or empty for HTTP/1.
     """
 
     connection: Draft
@@ -190,16 +189,16 @@ class ExchangeDraft:
 
     @property
     def exchange_id(self) -> str:
-        """As in `X-Egress-Request-Id` of an answer of ours."""
+        """The value of `X-Egress-Request-Id` in an answer of ours."""
         return f"{self.connection.connection_id}-{self.number}"
 
 
 class ConnectionRecord(TypedDict):
-    """The one record of one connection, flat. A key that is missing is not known or does not apply.
+    """The one record of one connection, flat. What is not known, or does not apply, has no key.
 
     `decision` is `allow` once a permit was given and not withdrawn, `deny` where policy refused, `none` where the
-    connection ended before a verdict. `*_ms` are milliseconds. A dictionary of the known keys, because that is what a
-    line is made of: it is made and encoded in half the instructions of an object.
+    connection ended before a verdict. `*_ms` are milliseconds. It is a dictionary, of which a line is made and encoded
+    with half the instructions that an object would take.
     """
 
     time: str

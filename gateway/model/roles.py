@@ -15,7 +15,7 @@ from gateway.model.record import Dialled, Draft, ExchangeDraft
 
 
 class Clock(Protocol):
-    """Two readings, both float seconds."""
+    """Two readings, both in seconds."""
 
     def monotonic(self) -> float:
         """For instants and durations."""
@@ -46,7 +46,7 @@ class Deadlines(Protocol):
     """Coarse time-outs, cheap enough for every stage of every connection; a little late, never early."""
 
     def within(self, seconds: float, error: Callable[[], GatewayError]) -> AbstractContextManager[None]:
-        """Inside an async function: what the block awaits is cancelled after `seconds` and `error()` is raised."""
+        """In a task: after `seconds` cancel what the block awaits, and raise `error()` in its place."""
         ...
 
     def after(self, seconds: float, ring: Callable[[], None]) -> Alarm:
@@ -54,8 +54,8 @@ class Deadlines(Protocol):
         ...
 
     def enlist(self, waiting: Waiting, seconds: float) -> set[Waiting]:
-        """Let it expire after `seconds`, unless it is taken out of the set before: the cheapest form, for who waits
-        often and has a place for the set."""
+        """Let it expire after `seconds`, unless it is taken out of the set before. The cheapest form, for whoever waits
+        often and can keep the set."""
         ...
 
 
@@ -68,9 +68,9 @@ class HeaderFields(Protocol):
 
 
 class ByteStream(Protocol):
-    """One side of a connection while it is being talked to. What is peeked stays; only `consume` takes.
+    """One side of a connection, to be read and answered. What is peeked stays; only `consume` takes it.
 
-    A reset by the peer shows as an end like any other (`more` answers False, `was_reset` tells).
+    A reset by the peer shows as an end like any other (`more` returns False); `was_reset` tells the difference.
     """
 
     def peek(self) -> bytes:
@@ -86,7 +86,7 @@ class ByteStream(Protocol):
         ...
 
     def write(self, data: bytes) -> None:
-        """Queue bytes; for heads and alerts, bulk goes through a relay."""
+        """Queue bytes. For heads and alerts; bulk goes through a relay."""
         ...
 
     @property
@@ -109,8 +109,8 @@ S_co = TypeVar("S_co", bound=ByteStream, covariant=True)
 class Upstream(NamedTuple, Generic[S_co]):
     """A connected destination and the facts about how it was reached. Whoever holds it closes the stream.
 
-    `verified`: it proved over TLS, with a certificate that we trust, to be who the permit names. `alpn`: the protocol
-    that it took of those that it was offered there.
+    `verified`: it proved over TLS, with a certificate that we trust, to be whom the permit names. `alpn`: the protocol
+    that it chose there.
     """
 
     dialled: Dialled
@@ -136,11 +136,11 @@ class Pace(Protocol):
         ...
 
     def spend(self, size: int) -> float:
-        """So many bytes have moved. Returns for how many seconds none may follow; `inf` if none may at all any more."""
+        """`size` bytes have moved. Returns for how many seconds none may follow; `inf` if none may any more."""
         ...
 
     def settle(self) -> float:
-        """The same, to the last byte that has moved."""
+        """The same, with every byte that has moved counted."""
         ...
 
 
@@ -158,7 +158,7 @@ class SecretStore(Protocol):
     """The secrets that gateway.yaml declares."""
 
     def find(self, name: str, host: Host, groups: Sequence[str]) -> Secret | None:
-        """For a client of these groups, to be sent to `host`. None: not available, or not for them."""
+        """The secret, for a client of these groups and to be sent to `host`. None: not available, or not for them."""
         ...
 
 
@@ -187,12 +187,11 @@ class Limiter(Protocol):
         presence: Callable[[], Coroutine[Any, Any, None]] | None = None,
     ) -> AbstractAsyncContextManager[Lease]:
         """Taken before the dial, given back when the block ends, whatever ends it. Raises `Refused`. `counted` is what
-        is about to happen. Waiting in a queue ends when `presence` returns, a coroutine function that returns once the
-        client is gone."""
+        is about to begin. `presence` returns once the client is gone, which ends the wait in a queue."""
         ...
 
     def hold_off(self, permit: Permit, client: Client, seconds: float) -> None:
-        """The destination sent this client a Retry-After: give the rule's clients no lease for it meanwhile."""
+        """The destination sent this client a Retry-After: give the rule's clients no lease for it in the meantime."""
         ...
 
 
@@ -200,7 +199,7 @@ class Breakers(Protocol):
     """Which addresses fail too often to be dialled, for rules that have a breaker."""
 
     def admit(self, permit: Permit, address: Address) -> float:
-        """0 if it may be dialled, and then `succeeded`, `failed` or `given_up` follows; else seconds until it may."""
+        """0 if it may be dialled: then `succeeded`, `failed` or `given_up` has to follow. Else seconds until it may."""
         ...
 
     def succeeded(self, permit: Permit, address: Address) -> None:
@@ -212,7 +211,7 @@ class Breakers(Protocol):
         ...
 
     def answered(self, permit: Permit, address: Address, well: bool) -> None:
-        """A request over a connection to it got an answer; not `well`: one that counts as a failure, or none."""
+        """A request over a connection to it was answered; not `well`: as a failure, or not at all."""
         ...
 
     def given_up(self, permit: Permit, address: Address) -> None:

@@ -1,8 +1,8 @@
 """Dials destinations.
 
 Nothing is dialled without a permit, every address is screened before it is dialled, and the address dialled is the
-address screened: there is no second lookup. A literal, or a cached name with one address, is on the path of every
-connection: no task, one await that suspends.
+address screened: there is no second lookup. For a literal, or a cached name with one address, no task is made and only
+one await suspends.
 """
 
 import asyncio
@@ -107,7 +107,7 @@ class TcpDialer:
         return await race(interleave(candidates), connect, stagger)
 
     async def _connect_watched(self, breakers: Breakers, permit: Permit, address: Address) -> Stream:
-        """Unless the rule's breaker is open for this address."""
+        """Connect, unless the rule's breaker is open for this address, and tell the breaker how it went."""
         wait = breakers.admit(permit, address)
         if wait:
             detail = f"{address}: the breaker is open"
@@ -128,7 +128,7 @@ class TcpDialer:
         return stream
 
     async def _connect(self, port: int, source: Source | None, address: Address) -> Stream:
-        """A literal as host: the loop looks nothing up. Cancelled, the loop closes what it opened."""
+        """The host is a literal, so the loop looks nothing up. When this is cancelled the loop closes the socket."""
         if self._descriptors.are_short():
             raise _kept_back(address)
         if source is not None:
@@ -143,7 +143,7 @@ class TcpDialer:
     async def _connect_from(self, source: Source, address: Address, port: int) -> Stream:
         """From the first of the source's addresses that has a port left for this destination."""
         own = [each for each in source.addresses if each.version == address.version]
-        exhausted = UpstreamError(Reason.CONNECTION_UNROUTABLE, f"{address}: the rule's source has no address like it")
+        failure = UpstreamError(Reason.CONNECTION_UNROUTABLE, f"{address}: the rule's source has no address like it")
         for each in own:
             sock = open_from(each, source.foreign)
             try:
@@ -151,12 +151,11 @@ class TcpDialer:
             except UpstreamError as error:
                 if error.reason is not Reason.LOCAL_PORTS_EXHAUSTED:
                     raise
-                exhausted = error
-        raise exhausted
+                failure = error
+        raise failure
 
     async def _connect_socket(self, sock: socket.socket, address: Address, port: int) -> Stream:
-        """Takes ownership of the socket: it becomes the stream's or is closed. For a bound socket EADDRNOTAVAIL means
-        the same for IPv6 as for IPv4."""
+        """Takes ownership of the socket: it becomes the stream's, or is closed."""
         loop = asyncio.get_running_loop()
         try:
             await loop.sock_connect(sock, (str(address), port))
@@ -170,8 +169,8 @@ class TcpDialer:
         return stream
 
 
-def introduce(upstream: Upstream[Stream], permit: Permit, client: tuple[Address, int]) -> None:
-    """Send the PROXY header that tells the destination who the client is, if its rule says so, before anything else."""
+def send_proxy_header(upstream: Upstream[Stream], permit: Permit, client: tuple[Address, int]) -> None:
+    """Tell the destination who the client is, if the rule says so. To be called before anything else is sent."""
     version = permit.terms.proxy_protocol
     if version is not None:
         destination = upstream.dialled.address, permit.authority.port
@@ -179,7 +178,8 @@ def introduce(upstream: Upstream[Stream], permit: Permit, client: tuple[Address,
 
 
 def _screen(permit: Permit, found: Sequence[Address]) -> tuple[list[Address], tuple[AddressRefusal, ...]]:
-    """The addresses that may be dialled, and all refusals of the others. Raises if none may be dialled."""
+    """The addresses that may be dialled, and every refusal, those that report mode sets aside included. Raises if none
+    may be dialled."""
     allowed: list[Address] = []
     refused: list[AddressRefusal] = []
     for address in found:
@@ -194,7 +194,7 @@ def _screen(permit: Permit, found: Sequence[Address]) -> tuple[list[Address], tu
 
 
 def _refusal(permit: Permit, refused: Sequence[AddressRefusal]) -> GatewayError:
-    """A loop only if every address leads back to this gateway; else the denial that names the rules in the way."""
+    """A loop if every address leads back to this gateway, else a denial that names the rules in the way."""
     detail = "; ".join(f"{refusal.address}: {refusal.detail}" for refusal in refused[:REFUSALS_SHOWN])
     if all(refusal.reason is Reason.PROXY_LOOP for refusal in refused):
         return UpstreamError(Reason.PROXY_LOOP, detail)
@@ -216,8 +216,8 @@ def _too_late(permit: Permit) -> UpstreamError:
 
 
 def translate(error: OSError, address: Address, port: int, bound: bool = False) -> GatewayError:
-    """What a failed `connect` means. Without a source address of its family IPv6 fails with EADDRNOTAVAIL, which for
-    IPv4, and for what is `bound` to an address, means that no local port is left (connect(2))."""
+    """What a failed `connect` means. EADDRNOTAVAIL says that no local port is left (connect(2)); but for IPv6, unless
+    the socket is `bound`, that this machine has no address of the family."""
     detail = f"{address.uri_host}:{port}: {error.strerror or error}"
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return InternalError(Reason.DESCRIPTORS_EXHAUSTED, detail)

@@ -1,5 +1,5 @@
-"""Listening sockets. They are made apart from the serving, so that they can be opened before privileges are dropped or
-workers start, and can outlive the process that serves them."""
+"""Listening sockets. They are opened apart from serving them, so that this can happen before privileges are dropped or
+workers start, and they can outlive the process that serves them."""
 
 import asyncio
 import errno
@@ -43,8 +43,8 @@ def open_listener(address: Address, port: int, backlog: int = BACKLOG, transpare
 def open_listeners(
     address: Address, port: int, count: int, backlog: int = BACKLOG, transparent: bool = False
 ) -> list[socket.socket]:
-    """That many sockets at one address, among which the kernel spreads incoming connections (SO_REUSEPORT). The first
-    is bound without sharing: an address in use by another program is an error. Raises as `open_listener`."""
+    """`count` sockets at one address, among which the kernel spreads incoming connections (SO_REUSEPORT). The first is
+    bound without sharing, so that an address that another program uses is an error. Raises as `open_listener`."""
     opened: list[socket.socket] = []
     try:
         for _ in range(count):
@@ -112,8 +112,8 @@ class Listener:
         )
 
     async def finish(self) -> None:
-        """Accept the connections in the kernel's queue, which closing would reset, then `close`. They are at most as
-        many as the queue holds: new ones do not prolong it."""
+        """Accept what waits in the kernel's queue, which closing would reset, then `close`. No more than the queue can
+        hold is accepted, so new connections do not prolong it."""
         waiting = list(islice(_waiting(self._sock), BACKLOG)) if self._server is not None else []
         self.close()
         for sock in waiting:
@@ -152,7 +152,7 @@ class _Accepted(Stream):
         peer = _peer_of(self.transport)
         if peer is NOBODY:
             self.transport.abort()
-            self.is_lost = True  # the transport says so no sooner than in the next turn of the loop
+            self.is_lost = True  # the transport tells only in the next turn of the loop
         self._accept(self, peer)
 
 

@@ -1,4 +1,4 @@
-"""What files of this machine say about names: entries of `/etc/hosts`, name servers of `/etc/resolv.conf`.
+"""What this machine's files say about names: entries of `/etc/hosts`, name servers of `/etc/resolv.conf`.
 
 A changed file is read again; it is checked at most once a second. `search`, `domain` and `options` are ignored: every
 name that the gateway resolves is absolute.
@@ -78,8 +78,8 @@ def hosts_file(path: Path = HOSTS) -> WatchedFile[Hosts]:
 
 
 class NameServers:
-    """The configured name servers in their order; each `system` stands for what resolv.conf lists at the time, which
-    names no ports: they are asked on `system_port`."""
+    """The configured name servers in their order. Each `system` stands for those that resolv.conf lists at the time,
+    which are asked on `system_port`, as that file names no ports."""
 
     def __init__(
         self,

@@ -1,7 +1,5 @@
-"""Directions with a bound on bytes: after bytes moved, the source rests for as long as the rate needs to make up for
-them.
-
-Whatever form a direction has, bytes are counted after they moved.
+"""Directions with a bound on bytes: after bytes have moved, the source rests for as long as the rate needs to make up
+for them. In either form of a direction bytes are counted after they moved.
 """
 
 import asyncio
@@ -20,36 +18,36 @@ def joining_for(meter: Meter | None) -> Joining:
 
 
 class _Paced(Direction):
-    """`_rests`: nothing is read of the source for the sake of its pace, `_is_congested`: for that of its sink."""
+    """The source is not read while it `_rests`, which its pace demands, or while the sink `_is_congested`."""
 
-    __slots__ = ("_is_congested", "_pace", "_rest", "_rests")
+    __slots__ = ("_is_congested", "_pace", "_rests", "_timer")
 
     def __init__(self, pace: Pace, relay: Relay, source: Stream, sink: Stream) -> None:
         self._pace = pace
         self._rests = self._is_congested = False
-        self._rest: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
         super().__init__(relay, source, sink)
 
     def begin(self) -> None:
-        """Also waits for what earlier connections moved; last, because consuming what is held resumes reading."""
+        """Also rest for what earlier connections moved; last, because consuming what is held resumes reading."""
         super().begin()
         if self.source.receiver is not None:
-            self._heed(self._pace.settle())
+            self._rest_for(self._pace.settle())
 
-    def part(self) -> None:
-        """A debt may take hours, for which the tunnel would be held."""
-        super().part()
-        if self._rest is not None:
-            self._rest.cancel()
+    def detach(self) -> None:
+        """The timer is cancelled, as it may run for hours and would hold the tunnel for as long."""
+        super().detach()
+        if self._timer is not None:
+            self._timer.cancel()
 
     def received(self, data: bytes) -> None:
         super().received(data)
-        self._heed(self._pace.spend(len(data)))
+        self._rest_for(self._pace.spend(len(data)))
 
     def count(self, size: int) -> None:
         super().count(size)
         if size > 0:
-            self._heed(self._pace.spend(size))
+            self._rest_for(self._pace.spend(size))
 
     def congested(self) -> None:
         self._is_congested = True
@@ -69,7 +67,7 @@ class _Paced(Direction):
         elif self._rests and not self.source.has_ended:
             self.source.transport.pause_reading()
 
-    def _heed(self, seconds: float) -> None:
+    def _rest_for(self, seconds: float) -> None:
         if not seconds or self._rests:
             return
         self._rests = True
@@ -81,7 +79,7 @@ class _Paced(Direction):
         if seconds == inf:
             loop.call_soon(self._relay.cut, Reason.BUDGET_SPENT)  # not from within the call that reports the bytes
         else:
-            self._rest = loop.call_later(seconds, self._wake)
+            self._timer = loop.call_later(seconds, self._wake)
 
     def _wake(self) -> None:
         self._rests = False

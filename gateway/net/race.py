@@ -16,7 +16,7 @@ from gateway.model.roles import ByteStream
 S = TypeVar("S", bound=ByteStream)
 
 AT_ONCE = 8
-"""Attempts under way: a name with many dead addresses must not take many descriptors."""
+"""Attempts under way at once: a name with many dead addresses must not take many descriptors."""
 
 
 def interleave(addresses: Sequence[Address]) -> list[Address]:
@@ -28,8 +28,8 @@ def interleave(addresses: Sequence[Address]) -> list[Address]:
 async def race(
     candidates: Sequence[Address], connect: Callable[[Address], Coroutine[Any, Any, S]], stagger: float
 ) -> tuple[Address, S]:
-    """The winner. `stagger` is seconds; an attempt that fails starts the next one at once. Raises the most telling
-    error: the first that says more than that the address is unreachable."""
+    """The first to connect. `stagger` is seconds; an attempt that fails starts the next one at once. If all fail it
+    raises the most telling error: the first that says more than that an address is unreachable."""
     waiting = deque(candidates)
     attempts: dict[asyncio.Task[S], Address] = {}
     running: set[asyncio.Task[S]] = set()

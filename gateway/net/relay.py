@@ -1,8 +1,8 @@
 """An open tunnel: two streams joined. What one side sends goes to the other, in order, ends and resets included.
 
 A direction has two forms. Either it writes what its source's transport reads straight into its sink's transport, or,
-while it proves bulky, a `Splice` moves the bytes and the source's transport does not read. Back-pressure is
-`pause_reading`; no task, no await and no allocation of ours for a chunk.
+while it is bulky, a `Splice` moves the bytes and the source's transport does not read. Back-pressure is
+`pause_reading`; a chunk costs no task, no await and no allocation of ours.
 """
 
 import asyncio
@@ -16,16 +16,16 @@ from gateway.model.roles import Alarm, Deadlines
 from gateway.net.splice import Splice, Splices
 from gateway.net.stream import Stream
 
-LOOKS = 4  # checks within one idle time-out, which is at most a quarter late and never early
+LOOKS = 4  # checks within one idle time-out, so that it is at most a quarter late and never early
 LONGEST_LOOK = 60.0  # seconds
 NEVER = sys.maxsize  # bytes in one read: under TLS nothing is bulky, the kernel cannot move it
-RETRY_AFTER = 32  # times `Splices.bulk`, where splicing was not possible
+RETRY_AFTER = 32  # times `Splices.bulk` in bytes, until splicing is tried again where it was not possible
 
 
 class Direction:
     """From `source` to `sink`: receives from the one, feeds the other.
 
-    `_gathered` are the bytes of large reads that speak for splicing.
+    `_gathered` counts the bytes of large reads, which decide when to splice.
     `_in_kernel`: the source's transport does not read because a splice does, or will from the next turn of the loop.
     """
 
@@ -60,9 +60,9 @@ class Direction:
         sink.feeder = self
 
     def begin(self) -> None:
-        """What the source holds goes first."""
+        """Pass on what the source holds already."""
         held, receiver = self.source.peek(), self.source.receiver
-        if held and receiver is not None:  # the other direction's beginning may have been the end of both
+        if held and receiver is not None:  # None: beginning the other direction may have ended both
             self.source.consume(len(held))
             receiver.received(held)
         if self.sink.is_congested:  # reported before this was its feeder
@@ -70,24 +70,24 @@ class Direction:
         if self.source.has_ended:
             self.ended()
 
-    def part(self) -> None:
+    def detach(self) -> None:
         self.source.receiver = None
         self.sink.feeder = None
         if self._in_kernel:
             self._leave_kernel()
 
     def count(self, size: int) -> None:
-        """`size` bytes more were written to the sink, or if negative dropped after all, also such as it held before."""
+        """`size` bytes more were written to the sink; if negative, queued ones were dropped, earlier ones included."""
         raise NotImplementedError
 
     # Called by the source.
 
     def received(self, data: bytes) -> None:
-        """The hot path. Repeats `count`: calling it would be one more call for every chunk."""
+        """The hot path, which repeats `count` to save a call for every chunk."""
         raise NotImplementedError
 
     def ended(self) -> None:
-        """The second end is not sent here: closing the streams sends it, and saves a system call."""
+        """The second end is not sent here: closing the streams sends it, which saves a system call."""
         self._relay.side_ended(self.from_side)
         queued = self.sink.queued()
         if queued or not self._relay.directions_over:
@@ -119,12 +119,12 @@ class Direction:
             self._enter_kernel()
 
     def _enter_kernel(self) -> bool:
-        """True: it is bulky, and all that was read of it is written."""
+        """Splice from the next turn on, if the direction is bulky and all that was read is written. True: it will."""
         if self._gathered < self._relay.splices.bulk or self.sink.queued():
             return False
         self._in_kernel = True
         self.source.transport.pause_reading()
-        self._relay.loop.call_soon(self._start_splice)  # in this turn the loop may still deliver what it has read
+        self._relay.loop.call_soon(self._start_splice)  # within this turn the loop may still deliver what it has read
         return True
 
     def _start_splice(self) -> None:
@@ -137,7 +137,7 @@ class Direction:
         self._look()
 
     def _look(self) -> None:
-        """Back into user space if nothing moved since the last check, so that quiet tunnels hold no pipe."""
+        """Return to user space if nothing moved since the last check, so that quiet tunnels hold no pipe."""
         if self._splice is None or not self._splice.is_moving():
             self._leave_kernel()
             self.source.read_on()
@@ -202,7 +202,7 @@ Joining = Callable[["Relay", Stream, Stream], tuple[Direction, Direction]]
 
 
 def join(relay: "Relay", downstream: Stream, upstream: Stream) -> tuple[Direction, Direction]:
-    """As they are where nothing bounds or watches what goes through them."""
+    """The directions of a relay whose bytes nothing bounds or watches."""
     return Upward(relay, downstream, upstream), Downward(relay, upstream, downstream)
 
 
@@ -210,9 +210,9 @@ class Relay:
     """Joins two connected streams until both directions are over, one side breaks or a time-out comes.
 
     `idle` and `lifetime` are seconds, `lifetime` None is unlimited; a tunnel idles while neither socket takes a byte.
-    The streams stay their owners': both were reset, unless it ended orderly or `run` was cancelled, and then they are
-    still to be closed, which tells one of the peers the end of the other. `transfer` is kept up to date; after a
-    cancellation its `ended` is the caller's to tell.
+    `run` leaves both streams reset, unless the tunnel ended in order or `run` was cancelled: then their owners have to
+    close them, which tells one of the peers the end of the other. `transfer` is kept up to date; after a cancellation
+    its `ended` is the caller's to set.
     """
 
     __slots__ = (
@@ -271,7 +271,7 @@ class Relay:
             self._begin(joining)
             await self._finished
         finally:
-            self._part()
+            self._detach()
 
     def _begin(self, joining: Joining) -> None:
         downstream, upstream = self._streams
@@ -285,16 +285,16 @@ class Relay:
         for direction in self._directions:
             direction.begin()
 
-    def _part(self) -> None:
+    def _detach(self) -> None:
         """The streams' events go to the streams again; idempotent."""
         if not self._directions:
             return
         for direction in self._directions:
-            direction.part()
+            direction.detach()
         self._directions = ()
         for alarm in filter(None, (self._idle_alarm, self._lifetime_alarm)):
             alarm.cancel()
-        self._idle_alarm = self._lifetime_alarm = None  # they hold this relay: a cycle for each tunnel else
+        self._idle_alarm = self._lifetime_alarm = None  # they hold this relay: each tunnel would be a reference cycle
 
     # How it ends.
 
@@ -305,11 +305,11 @@ class Relay:
     def direction_over(self) -> None:
         """All bytes of this direction were written, its end included."""
         self.directions_over += 1
-        if self.directions_over == len(self._directions) and not self._finished.done():  # it may be cancelled just now
+        if self.directions_over == len(self._directions) and not self._finished.done():  # done: `run` was cancelled
             self._finish(Ended.CLOSED, self._ended_first, None)
 
     def side_broke(self, side: Side) -> None:
-        """The connection of this side is gone without an orderly end: the other side's is reset, too."""
+        """The connection of this side is gone without an orderly end, so the other side's is reset as well."""
         reason = Reason.DOWNSTREAM_RESET if side is Side.DOWNSTREAM else Reason.UPSTREAM_RESET
         self._abort(Ended.RESET, side, reason)
 
@@ -331,7 +331,7 @@ class Relay:
 
     def _finish(self, ended: Ended, by: Side | None, reason: Reason | None) -> None:
         self.transfer.ended, self.transfer.ended_by, self.transfer.reason = ended, by, reason
-        self._part()
+        self._detach()
         self._finished.set_result(None)
 
     # Idle: no clock is read for a chunk; counters are compared.

@@ -1,8 +1,8 @@
 """Resolves names: the hosts file, then the cache, then the name servers. Names are absolute.
 
 Concurrent lookups of one name share one flight of questions; a flight lives as long as somebody waits for it, and the
-number of flights is bounded. A cached name costs no suspension. An expired one may serve a while longer if the servers
-fail (RFC 8767): then its flight goes on to its end without anybody waiting.
+number of flights is bounded. A cached name costs no suspension. Expired addresses may serve a while longer if the
+servers fail (RFC 8767): then the flight goes on to its end with nobody waiting for it.
 """
 
 import asyncio
@@ -24,17 +24,17 @@ from gateway.net.dns.transport import DnsTransport
 from gateway.net.names import Hosts, NameServer, NameServers, WatchedFile
 
 MOST_FLIGHTS = 10_000
-"""Names asked for at once: so many that a thousand slow ones, which one client can ask for, leave room for others."""
+"""Names asked for at once: one client can ask for a thousand slow ones, and leaves room for the others."""
 STALE_PATIENCE_SECONDS = 1.8
-"""How long an asker that could have a stale answer waits for a fresh one (RFC 8767 section 5)."""
+"""How long to wait for a fresh answer where there is a stale one (RFC 8767 section 5)."""
 
 VERSIONS = {Family.ANY: (4, 6), Family.IPV4: (4,), Family.IPV6: (6,)}
 
 
 @dataclass(frozen=True, slots=True)
 class ResolverOptions:
-    """Durations in seconds. `timeout` is one question to one server; `flights` bounds the names being asked for. Each
-    takes up to two sockets: by default all of them take a quarter of the descriptors that the process may have."""
+    """Durations in seconds. `timeout` is for one question to one server; `flights` bounds the names being asked for.
+    Each takes up to two sockets: by default they may take a quarter of the process's descriptors together."""
 
     timeout: float = 2.0
     cache_size: int = 50_000
@@ -61,7 +61,7 @@ class ResolverCounts:
 
 @dataclass(slots=True, eq=False)
 class _Flight:
-    """`is_overdue`: somebody has given up on it already."""
+    """`is_overdue`: somebody has taken stale addresses rather than wait for it any longer."""
 
     task: asyncio.Task[Resolution | Missing]
     askers: int = 0
@@ -69,8 +69,7 @@ class _Flight:
 
 
 class Resolver:
-    """Every object that it needs is given; `app` builds them. `counts` may go on from an earlier resolver's, `witness`
-    is told of every question that ended."""
+    """`counts` may continue an earlier resolver's; `witness` is told of every question that ended."""
 
     def __init__(
         self,
@@ -131,8 +130,11 @@ class Resolver:
     # ------------------------------------------------------------------------------------------------------- flights
 
     async def _await_flight(self, name: HostName, within: float) -> Resolution | Missing:
-        """The flight's answer, or a stale one if there is one and the flight takes too long."""
+        """The flight's answer, or a stale one if there is one and the flight takes too long or may not begin."""
         stale = self._cache.stale(name, self._clock.monotonic())
+        if stale is not None and name not in self._flights and self._is_full:
+            self.counts.stale += 1
+            return stale
         flight = self._join(name)
         try:
             if stale is None:
@@ -151,17 +153,21 @@ class Resolver:
         flight = self._flights.get(name)
         if flight is not None:
             self.counts.joined += 1
-        elif len(self._flights) < self._options.flights:
-            self.counts.misses += 1
-            flight = self._flights[name] = _Flight(asyncio.create_task(self._look_up(name), name=f"resolve {name}"))
-        else:
+        elif self._is_full:
             self.counts.failures += 1
             raise UpstreamError(Reason.DNS_FAILURE, f"too many names are being resolved ({self._options.flights})")
+        else:
+            self.counts.misses += 1
+            flight = self._flights[name] = _Flight(asyncio.create_task(self._look_up(name), name=f"resolve {name}"))
         flight.askers += 1
         return flight
 
+    @property
+    def _is_full(self) -> bool:
+        return len(self._flights) >= self._options.flights
+
     def _mark_overdue(self, name: HostName, flight: _Flight) -> None:
-        """Its askers get the stale addresses; it goes on to its end to refresh the cache."""
+        """Those who wait get the stale addresses; the flight goes on to its end to refresh the cache."""
         self.counts.stale += 1
         if not flight.is_overdue:
             flight.is_overdue = True

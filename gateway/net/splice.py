@@ -1,8 +1,8 @@
 """Bulk moves inside the kernel: socket -> pipe -> socket with splice(2), no byte is copied into this process.
 
 The pipe is refilled only when it is empty, so `EAGAIN` on the way in always means "nothing there", and a turn of the
-loop moves at most one pipe of one direction. Works on duplicates of the sockets' descriptors, since a transport's own
-descriptor cannot be watched, and takes four descriptors a direction.
+loop moves at most one pipe of one direction. It works on duplicates of the sockets' descriptors, since a transport's
+own cannot be watched, and takes four descriptors for each direction.
 """
 
 import asyncio
@@ -65,7 +65,7 @@ class Splices:
             descriptors += _open_pipe(self.pipe)
             descriptors.append(os.dup(source))
             descriptors.append(os.dup(sink))
-        except OSError:  # no descriptors or only tiny pipes are left: user space does as well
+        except OSError:  # no descriptors are left, or only tiny pipes: user space will do
             _close(descriptors)
             return None
         self.open += 1
@@ -73,7 +73,7 @@ class Splices:
 
 
 class Splice:
-    """One direction. Bytes between the sockets are in the pipe, `_pending` of them; `piece` is how many at most."""
+    """One direction. `_pending` bytes are in the pipe between the sockets, at most `piece`."""
 
     __slots__ = (
         "_carried",
@@ -109,7 +109,7 @@ class Splice:
         self._loop.add_reader(source, self._fill)
 
     def is_moving(self) -> bool:
-        """Something moved since this was asked before (or it is the first time), or waits for the sink."""
+        """Whether something moved since this was last asked (it counts as so at first), or waits for the sink."""
         moved, self._moved = self._moved, 0
         return bool(moved or self._pending or self._rests)
 
@@ -159,8 +159,8 @@ class Splice:
             self._watch()
 
     def _watch(self) -> None:
-        """Watch the side that the next step depends on. Anew also where the source broke: uvloop drops the watch of a
-        broken socket after one call, while bytes that came before the break may still be unread."""
+        """Watch the side that the next step depends on. To be called again when the source broke: uvloop drops the
+        watch of a broken socket after one call, while bytes that came before may still be unread."""
         self._unwatch()
         self._waits = bool(self._pending)
         if self._waits:

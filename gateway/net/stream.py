@@ -1,4 +1,4 @@
-"""One side of a connection: read and answered while it is talked to, handed to a receiver when it is relayed.
+"""One side of a connection: peeked at and answered at first, then handed to a receiver, such as a relay.
 
 What arrives is held until it is consumed. Reading pauses while `bound` bytes or more are held and nobody waits for
 more, so that a peer can make us hold no more than what was asked for plus one read of the loop (256 kB on uvloop).
@@ -27,7 +27,7 @@ _LAST_READS = 4
 
 
 class Receiver(Protocol):
-    """Takes what comes from the peer of a stream that was handed over."""
+    """Takes what arrives on a stream that was handed over."""
 
     def received(self, data: bytes) -> None:
         """The next bytes."""
@@ -58,8 +58,8 @@ class Stream(asyncio.Protocol):
     """Fulfils `roles.ByteStream` on an event loop's transport; TCP_NODELAY is set by the loop.
 
     With `receiver` None the stream itself holds what arrives. `has_ended`: the peer's orderly end arrived. `is_clear`:
-    what the socket carries is what is read and written here, so that the kernel may move it; not so under TLS.
-    `is_congested`: more is queued than the peer takes; its feeder hears of it when that begins, and when it is over.
+    the socket carries just what is read and written here, so that the kernel may move it; not so under TLS.
+    `is_congested`: more is queued than the peer takes; its feeder is told when that begins and when it is over.
     `is_cut`: TLS ended without `close_notify`, which anybody on the path can bring about. `alert` is the TLS alert with
     which the peer ended the connection after the handshake.
     """
@@ -102,7 +102,7 @@ class Stream(asyncio.Protocol):
         self._discards = False
         self._lingers = False
 
-    # Called while the connection is talked to.
+    # Called by whoever serves the connection.
 
     def peek(self) -> bytes:
         """All that is held and not yet consumed; empty if nothing."""
@@ -124,7 +124,7 @@ class Stream(asyncio.Protocol):
         try:
             return await waiter
         finally:
-            if self._waiter is waiter:  # a cancelled waiter leaves a turn later, and another may wait by then
+            if self._waiter is waiter:  # a cancelled waiter gets here a turn later, when another may wait already
                 self._waiter = None
 
     async def absence(self) -> None:
@@ -142,9 +142,8 @@ class Stream(asyncio.Protocol):
             self.transport.write(data)
 
     async def aclose(self) -> None:
-        """Close in an orderly way; idempotent. Waits, at most LINGER_SECONDS, only while the peer may still be reading
-        what was written here: closing over unread input would reset the connection and lose it (RFC 9112 section 9.6).
-        """
+        """Close in order; idempotent. Waits, at most LINGER_SECONDS, only while the peer may still be reading what was
+        written: to close with input unread would reset the connection and lose that (RFC 9112 section 9.6)."""
         if self.is_lost or self.transport.is_closing():
             return
         try:
@@ -174,7 +173,7 @@ class Stream(asyncio.Protocol):
         for level, option, value in KEEP_ALIVE:
             sock.setsockopt(level, option, value)
 
-    # Called by a relay, too.
+    # Called by relays as well.
 
     def read_on(self) -> None:
         """Let the transport read again."""
@@ -185,7 +184,7 @@ class Stream(asyncio.Protocol):
         """Send the end after what is queued; the peer can still send."""
         try:
             self.transport.write_eof()
-        except OSError:  # asyncio's own loop raises what uvloop reports by `connection_lost`: the peer has reset
+        except OSError:  # the peer has reset: uvloop reports it by `connection_lost`, asyncio's own loop raises
             return
 
     def queued(self) -> int:
@@ -196,8 +195,8 @@ class Stream(asyncio.Protocol):
         """The socket's descriptor, which is the transport's; -1 if the connection is gone."""
         return -1 if self.is_lost else self.transport.get_extra_info("socket").fileno()
 
-    def has_news(self) -> bool:
-        """Whether the socket has something that the loop has not told yet: bytes, the peer's end, a reset."""
+    def is_readable(self) -> bool:
+        """Whether the socket has something that the loop has not reported yet: bytes, the peer's end, a reset."""
         if self.is_lost:
             return True
         poll = select.poll()
@@ -213,13 +212,13 @@ class Stream(asyncio.Protocol):
         return any(told & select.POLLERR for _, told in poll.poll(0))
 
     def own_address(self) -> Address | None:
-        """Our end's; None if the connection is gone. A zone is dropped."""
+        """The address of our end, without zone; None if the connection is gone."""
         name = self.transport.get_extra_info("sockname")
         return None if name is None else parse_address(cast("str", name[0]).partition("%")[0])
 
-    def last_words(self) -> bytes:
-        """For a receiver that is being told of the loss: see `last_words`. What came by TLS it has got already."""
-        return last_words(self.transport) if self.was_reset and self.is_clear else b""
+    def received_before_reset(self) -> bytes:
+        """For a receiver that is being told of the loss: see the function. Under TLS it has been given all already."""
+        return received_before_reset(self.transport) if self.was_reset and self.is_clear else b""
 
     # What the transport tells.
 
@@ -270,7 +269,7 @@ class Stream(asyncio.Protocol):
             self._waiter.set_result(more)
 
     async def _next_event(self) -> bool:
-        """True: bytes came. False: the end came or, while lingering, the queue was written or time is over."""
+        """True: bytes came. False: the end came or, while lingering, the queue was written or time ran out."""
         waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiter = waiter
         try:
@@ -280,28 +279,28 @@ class Stream(asyncio.Protocol):
                 self._waiter = None
 
     async def _linger(self) -> None:
-        """Say that nothing follows, and drop what comes until the peer has taken everything and ended as well."""
+        """Send the end, and drop what arrives until the peer has taken everything and ended as well."""
         self._discards = True
         self._held = b""
         self.end()
         self.transport.set_write_buffer_limits(0)
         self.read_on()
         self._lingers = True
-        patience = asyncio.get_running_loop().call_later(LINGER_SECONDS, self._lose_patience)
+        alarm = asyncio.get_running_loop().call_later(LINGER_SECONDS, self._stop_lingering)
         try:
             while self._lingers and not self.is_lost and (self.queued() or not self.has_ended):
                 await self._next_event()
         finally:
-            patience.cancel()
+            alarm.cancel()
 
-    def _lose_patience(self) -> None:
+    def _stop_lingering(self) -> None:
         self._lingers = False
         self._wake(more=False)
 
 
-def last_words(transport: asyncio.Transport) -> bytes:
-    """What the peer had sent before it reset the connection, where a write met the reset first: the loop then reads no
-    more. To be called within `connection_lost`: so long the descriptor is open. At most some 256 kB."""
+def received_before_reset(transport: asyncio.Transport) -> bytes:
+    """What the peer sent before it reset the connection, at most some 256 kB: the loop reads no more once a write has
+    met the reset. To be called within `connection_lost`, while the descriptor is still open."""
     chunks: list[bytes] = []
     try:
         descriptor = transport.get_extra_info("socket").fileno()

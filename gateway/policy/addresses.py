@@ -1,7 +1,7 @@
 """The address guard: which of the addresses that a permitted name leads to may be dialled.
 
-First hit decides: never; refused; loopback, link-local and metadata; whatever else is not global unicast; global.
-An IPv6 address that carries IPv4 addresses inside is refused if it or any of them would be.
+The first that applies decides: never; refused; loopback, link-local and metadata; whatever else is not global unicast;
+global. An IPv6 address that carries IPv4 addresses inside is refused if it or any of them would be.
 """
 
 from bisect import bisect_right
@@ -18,7 +18,7 @@ from gateway.policy.rules import Mode
 
 
 class Kind(Enum):
-    """What may open an address: nothing, a rule or an exception for exactly it, any exception, or nothing is needed."""
+    """What opens an address: nothing does, a rule or exception for exactly it, any exception, or nothing need be."""
 
     NEVER = 1
     LOOPBACK = 2
@@ -101,7 +101,7 @@ def _network(text: str) -> Network:
 
 
 def _flatten(version: Version) -> tuple[list[int], list[Block]]:
-    """The nested networks as adjoining ranges: where each begins, and what it is."""
+    """The nested networks as adjoining ranges: where each begins, and what it is for."""
     width = WIDTH[version]
     assigned = [(_network(text), Block(kind, purpose)) for text, kind, purpose in _ASSIGNED]
     mine = sorted((item for item in assigned if item[0].version == version), key=lambda item: item[0].length)
@@ -159,14 +159,14 @@ def embedded_in(address: Address) -> Iterator[tuple[Address, bool]]:
 
 
 REMEMBERED = 64
-"""Addresses that one screen knows to have passed: a permit may serve many connections."""
+"""Addresses that one screen remembers to have passed: a permit may serve many connections."""
 
 
 class Screen:
-    """Judges addresses for one permit: the client, the port and the name of `question` under the rule `deciding`.
+    """Judges addresses for one permit: for the client, the port and the name of `question`, under the rule `deciding`.
 
-    `must_be` is the one address that may be dialled, None for any. `_passed` are addresses that were found to be free
-    of objections, as signed integers: IPv6 ones inverted.
+    `must_be` is the one address that may be dialled, None for any. `_passed` are addresses to which there was no
+    objection, as signed integers: IPv6 ones are inverted.
     """
 
     __slots__ = ("_deciding", "_must_be", "_passed", "_question", "_rules")
@@ -206,7 +206,7 @@ class Screen:
         return refusal and replace(refusal, address=address)
 
     def _judge(self, address: Address, excepted: bool) -> AddressRefusal | None:
-        """`excepted`: exceptions made for this address count."""
+        """`excepted`: exceptions that are made for this address count."""
         block = block_of(address)
         if is_own(address, self._question.port, self._rules):
             return AddressRefusal(address, Reason.PROXY_LOOP, "this gateway listens there")
@@ -222,7 +222,7 @@ class Screen:
         return denied
 
     def _denied(self, address: Address) -> AddressRefusal | None:
-        """By the most specific deny rule that is enforced, else by the most specific one in report mode."""
+        """The refusal of the most specific deny rule that is enforced, else of the most specific one in report mode."""
         aside = None
         for tier in self._rules.tiers(self._question.namespace):
             for place in tier.networks.find(address):
@@ -265,7 +265,7 @@ class Screen:
 
 
 def is_own(address: Address, port: int, rules: Rules) -> bool:
-    """Whether this gateway listens there itself."""
+    """Whether this gateway itself listens there."""
     tables = rules.addresses
     if port not in tables.listening:
         return False

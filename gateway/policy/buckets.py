@@ -1,17 +1,16 @@
 """The arithmetic of limits: what is left of a bucket, and how long to wait until it has enough. Pure: a bucket's state
-and the time are arguments, the next state is the answer. Who keeps states, and between whom they are shared, is not
-known here.
+and the time are arguments, the next state is the answer. Who keeps states and shares them is not known here.
 
 Rates follow the generic cell rate algorithm in its virtual scheduling form (ITU-T I.371, annex A): the state is one
 instant, the theoretical arrival time `tat` at which the bucket will be full again. In any window of W seconds at most
-rate x W + burst are admitted: each of them moves `tat` by 1/rate, it begins no earlier than the window, and it ends no
-later than burst/rate after it. So a connection or a request finds `tat` no further ahead than that. Where it does, the
-state is of another time: before a reload the limit was narrower, or only reported, or the clock of a store was set
+rate x W + burst are admitted: each moves `tat` by 1/rate, and `tat` begins no earlier than the window and ends no later
+than burst/rate after it. So a connection or a request never finds `tat` further ahead than that. If one does, the state
+stems from other circumstances: before a reload the limit was narrower, or only reported, or a store's clock was set
 back. Then one is let through, which leaves the bucket empty and its state a true one. (Bytes are counted when they have
 moved: they may overdraw.)
 
 A limit in report mode tells what it would do if it refused. So what it would have refused takes nothing, and what would
-have waited is no debt: else it would object for as long as that had taken to be made good. What is held is held
+have waited owes nothing: else the limit would go on objecting until that was made up for. What is held is held
 nevertheless, and given back.
 """
 
@@ -28,19 +27,19 @@ FRESH: State = (-inf, 0.0)
 """A bucket that nobody drew from, or not lately: it need not be kept."""
 
 LATE = 10.0
-"""Seconds by which a draw may be behind an earlier one: it read the clock, then waited for the lock."""
+"""Seconds by which a draw's clock may be behind an earlier draw's: it is read before the lock is waited for."""
 
 _ROUNDING = 1e-9  # seconds; sums of instants have rounding errors
 
-# Looking up a member of an enumeration takes longer than a name of the module.
+# To look up a member of an enumeration takes longer than to look up a name of the module.
 _CONCURRENT = Counted.CONCURRENT
 _BYTES = Counted.BYTES
 _BANDWIDTH = Counted.BANDWIDTH
 
 
 class Draw(NamedTuple):
-    """What is wanted of one bucket. `key` tells buckets of one limit apart; `amount` is in the limit's unit; `client`
-    is who wants it, where the key may be one that nobody wanted before."""
+    """What is wanted of one bucket. `key` tells the buckets of one limit apart; `amount` is in the limit's unit;
+    `client` is who wants it, if the limit has keys, as this may be a new one."""
 
     limit: Limit
     key: tuple[str, ...]
@@ -56,28 +55,28 @@ class Now(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """All was there. `states` are the next ones, in the order of the draws; `over` are limits in report mode that would
-    have refused."""
+    """All was there. `states` are the next ones, in the order of the draws; `over` are the limits in report mode that
+    would have refused."""
 
     states: Sequence[State]
     over: tuple[Limit, ...] = ()
 
 
 class Lacking(NamedTuple):
-    """One bucket has not enough, so nothing was taken of any. `wait` is seconds until it will have, if nobody else
-    draws meanwhile; `inf` where time alone does not help."""
+    """One bucket does not have enough, so nothing was taken from any. `wait` is seconds until it will, if nobody else
+    draws from it; `inf` if time alone does not help."""
 
     draw: Draw
     wait: float
 
     @property
     def limit(self) -> Limit:
-        """Which one lacks."""
+        """The limit whose bucket lacks."""
         return self.draw.limit
 
 
 def take(draws: Sequence[Draw], states: Sequence[State], now: Now) -> Taken | Lacking:
-    """All or nothing. Of several buckets that lack, the one to wait for longest is named."""
+    """Take all or nothing. Of several buckets that lack, the one with the longest wait is named."""
     lacking: Lacking | None = None
     over: tuple[Limit, ...] = ()
     following: list[State] = []
@@ -105,7 +104,7 @@ def after(draw: Draw, state: State, now: Now) -> State:
 
 
 def _drawn(draw: Draw, state: State, now: Now) -> tuple[float, State]:
-    """Both at once: every lease asks for both."""
+    """What `wait_for` and `after` tell, at once: every lease asks for both."""
     limit, _, amount, _ = draw
     counted = limit.counted
     if counted is _CONCURRENT:
@@ -130,8 +129,8 @@ def _spent(limit: Limit, amount: float, state: State, now: Now) -> tuple[float, 
 
 
 def _counts(limit: Limit, start: float, state: State) -> bool:
-    """Whether what was spent counts for the period from `start`. That of the next one does: a clock that was set back
-    gives no budget again. Later ones are of a clock that was far ahead, and nobody waits for its time."""
+    """Whether what was spent counts for the period from `start`. It does if it was spent in the next one, so that a
+    clock that is set back gives no budget anew. A later period is of a clock that was far ahead, and does not count."""
     return start <= state[0] <= start + limit.period
 
 

@@ -1,7 +1,7 @@
 """Rules prepared for evaluation, and the rules that apply to one destination.
 
-Once the destination was found, what is left to check is whether a candidate applies to the question: port, expiry and
-exceptions here, its groups by the bucket in which it stands.
+Once the destination was found, it is left to check whether a candidate applies to the question: port, expiry and
+exceptions by the candidate itself, groups by the bucket in which it stands.
 """
 
 from bisect import bisect_right
@@ -22,7 +22,7 @@ from gateway.policy.tables.networks import NetworkTable, network_set
 
 class Question(NamedTuple):
     """Who asks for what, and when (Unix seconds). `namespace` selects the team's rules. `resolved` is the address that
-    a name led to, where that address is what is being judged. (A named tuple: half as dear to make as a dataclass.)"""
+    a name led to, if it is this address that is judged. (A named tuple costs half as much to make as a dataclass.)"""
 
     membership: Membership
     namespace: str | None
@@ -41,7 +41,7 @@ class Exceptions:
         self._hosts = HostTable(dict.fromkeys(except_.hosts, True))
         self._cidrs = network_set(except_.cidrs)
         self._clients = frozenset(except_.clients)
-        # An unknown client loses either way: it is excepted from every allow and from no deny.
+        # An unknown client is at a disadvantage either way: it is excepted from every allow and from no deny.
         self._takes_unknown = action is Action.ALLOW
 
     @property
@@ -69,9 +69,9 @@ class Exceptions:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidate:
-    """One rule. `rank` orders candidates of one destination, the smallest first; `terms` are by port, `otherwise` for
-    every other port. `ports` are the bounds of half-open ranges in ascending order. Networks are of its terms.
-    `names_exactly`: it has hosts, and each of them is one exact name."""
+    """One rule. `rank` orders the candidates of one destination, the smallest first. `terms` are by port, `otherwise`
+    for every other port. `ports` are the bounds of half-open ranges in ascending order. `private` and `within` are
+    those of its terms. `names_exactly`: it has hosts, and each of them is one exact name."""
 
     ref: RuleRef
     action: Action
@@ -88,7 +88,7 @@ class Candidate:
     names_exactly: bool
 
     def applies(self, question: Question) -> bool:
-        """Whether the rule holds for the port, at the time, and without its exceptions."""
+        """Whether the rule holds for the port and at the time, and no exception takes the question out."""
         return (
             bisect_right(self.ports, question.port) & 1 == 1
             and question.now < self.expires
@@ -101,7 +101,7 @@ class Candidate:
         return self.exceptions.clients if self.exceptions is not None else frozenset()
 
     def terms_at(self, port: int) -> Terms:
-        """The rule's settings, with the protocol that they mean on this port."""
+        """The rule's terms, with the protocol that they mean on this port."""
         return self.terms.get(port, self.otherwise)
 
     def mode_for(self, membership: Membership) -> Mode:
@@ -139,15 +139,16 @@ class Bucket:
         """Whether this rule stands here."""
         return candidate in (self._named.get(candidate.clients[0], ()) if candidate.clients else self._everyone)
 
-    def speaks_of(self, question: Question) -> Iterator[str]:
-        """Every group whose members are treated differently from this client, be it by an exception."""
+    def groups_named(self, question: Question) -> Iterator[str]:
+        """Every group that a rule which applies names, also as an exception: its members may be treated differently."""
         for candidate in chain(self._everyone, *self._named.values()):
             if candidate.applies(question):
                 yield from candidate.clients
                 yield from candidate.excepted_clients
 
     def _groups(self, membership: Membership) -> Iterable[str]:
-        """Those of the client that a rule here names; an unknown client meets every deny and no such allow."""
+        """The client's groups that a rule here names. An unknown client counts as in all of them for denies, and in
+        none for allows."""
         if not membership.known:
             return self._named if self._denies else ()
         if self._denies and membership.doubted:
@@ -167,13 +168,13 @@ def port_bounds(ports: Sequence[PortRange]) -> tuple[int, ...]:
 
 
 def build_bucket(candidates: Iterable[Candidate], action: Action) -> Bucket | None:
-    """Those of the candidates that have this action; None if none has."""
+    """The candidates with this action; None if there are none."""
     chosen = [candidate for candidate in candidates if candidate.action is action]
     return Bucket(chosen, action) if chosen else None
 
 
 def build_candidate(rule: Rule, names_exactly: bool, terms: Mapping[int, Terms], otherwise: Terms) -> Candidate:
-    """The rule without what its place in the index says already: its `hosts` and `cidrs` are not used."""
+    """The rule but for what its place in the index says already: `hosts` and `cidrs` are not used."""
     ports = port_bounds(rule.ports)
     return Candidate(
         ref=rule.ref,

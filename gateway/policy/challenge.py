@@ -14,8 +14,8 @@ WITHOUT_CREDENTIALS = (IdentitySource.ADDRESS, IdentitySource.KUBERNETES)
 
 
 def would_credentials_help(client: Client, intent: Intent, rules: Rules, now: float) -> bool:
-    """True if nothing allows the client as it is, but would if it proved to be in some group. `now` is Unix time in
-    seconds."""
+    """Whether nothing allows the client as it is, but something would if it proved to be in some group. `now` is Unix
+    time in seconds."""
     if client.source not in WITHOUT_CREDENTIALS:
         return False
     as_it_is = decide_for(rules.groups.membership_of(client), namespace_of(client), intent, rules, now)
@@ -25,19 +25,19 @@ def would_credentials_help(client: Client, intent: Intent, rules: Rules, now: fl
     anonymous = index.membership_at(client.address)
     question = Question(anonymous, None, intent.authority.host, intent.authority.port, now)
     deny = judge(question, rules, intent.original).deny
-    spoken_of = _groups_spoken_of(question, rules)
-    others = (group for group in index.provable_in_report_mode - spoken_of if index.provable_at(client.address, group))
+    named = _groups_named(question, rules)
+    others = (group for group in index.provable_in_report_mode - named if index.provable_at(client.address, group))
     if deny is not None and not deny.excepted_clients:
-        spoken_of &= index.provable_in_report_mode
+        named &= index.provable_in_report_mode
     return any(
         isinstance(decide_for(index.joined(anonymous, group), None, intent, rules, now), Permit)
-        for group in chain(islice(others, 1), spoken_of)  # what no rule speaks of differs by its mode alone
+        for group in chain(islice(others, 1), named)  # one of `others` will do: they differ by their mode alone
         if index.provable_at(client.address, group)
     )
 
 
-def _groups_spoken_of(question: Question, rules: Rules) -> set[str]:
-    """Those of which the rules for this destination speak."""
+def _groups_named(question: Question, rules: Rules) -> set[str]:
+    """The groups that the rules for this destination name."""
     places = rules.platform.find(question.host)
     buckets = [bucket for place in places for bucket in (place.allows, place.denies) if bucket is not None]
-    return {group for bucket in buckets for group in bucket.speaks_of(question)}
+    return {group for bucket in buckets for group in bucket.groups_named(question)}

@@ -1,5 +1,5 @@
-"""Whether what a client sends in its tunnel is what it was permitted for: its first bytes, and the name in its TLS. The
-name in the request was judged by `decide`; any other name is judged here, by the same rules."""
+"""Whether what a client sends in its tunnel is what it was permitted: its first bytes, and the name in its ClientHello.
+The name in the request was judged by `decide`; any other name is judged here, by the same rules."""
 
 from gateway.model.addresses import Address
 from gateway.model.authority import Authority, Host
@@ -38,7 +38,7 @@ def confirm(
 def confirm_name(
     permit: Permit, name: HostName | None, client: Client, intent: Intent, rules: Rules, now: float
 ) -> Deny | WouldDeny | None:
-    """Judge the name that stands in the TLS hello, None if there is none."""
+    """Judge the name in the ClientHello, None if there is none."""
     host, sni = intent.authority.host, permit.terms.sni
     literal = isinstance(host, Address)
     if name == host:
@@ -53,8 +53,8 @@ def confirm_name(
 def confirm_host(
     permit: Permit, authority: Authority, client: Client, intent: Intent, rules: Rules, now: float
 ) -> Deny | WouldDeny | None:
-    """Judge whom a request inside the tunnel names, as `sni` says; the port is always compared. In a tunnel to a
-    literal another host is checked against deny rules only, as in TLS."""
+    """Judge the authority that a request inside the tunnel names, as `sni` says; the port is always compared. In a
+    tunnel to a literal another host is only checked against deny rules, as with the name in TLS."""
     if authority == intent.authority:
         return None
     detail = f"Host {authority}"
@@ -90,7 +90,7 @@ def _confirm_protocol(permit: Permit, spoken: Protocol) -> Deny | WouldDeny | No
 
 
 def _agrees(permit: Permit, verdict: Verdict) -> bool:
-    """Whether the rule allows another name than the requested one."""
+    """Whether the rule allows this name beside the one that was asked for."""
     if permit.terms.sni is SniRule.RULE:
         return _deciding(verdict) == permit.rule
     return permit.terms.sni is SniRule.ANY

@@ -1,4 +1,4 @@
-"""Whether a client may reach what it names, and under which terms. Nothing is resolved to find out.
+"""Whether a client may reach what it names, and under which terms. Nothing is resolved for that.
 
 Denies before allows, the platform's rules before a team's; among allows the most specific destination decides, and the
 deciding rule gives all the terms. Only this module makes a `Permit`.
@@ -59,7 +59,7 @@ def _asked(client: Client, intent: Intent, rules: Rules) -> Hashable | None:
 def decide_for(
     membership: Membership, namespace: str | None, intent: Intent, rules: Rules, now: float
 ) -> Permit | Deny:
-    """Judge one attempt by a member of these groups. A team's rules speak only to clients of its `namespace`."""
+    """Judge one attempt by a member of these groups. A team's rules apply only to clients of its `namespace`."""
     authority = intent.authority
     verdict = judge(Question(membership, namespace, authority.host, authority.port, now), rules, intent.original)
     if verdict.deny is not None:
@@ -70,8 +70,8 @@ def decide_for(
 
 
 def judge(question: Question, rules: Rules, original: Address | None = None) -> Verdict:
-    """Ask the rules. A name that came with the address which the client chose itself (`original`) is denied by
-    either, and allowed by the address where it is not by the name."""
+    """Ask the rules. With an address that the client chose itself (`original`), a name is denied by a rule for either,
+    and allowed by one for the address if none for the name does."""
     verdict = Verdict(question)
     questions = [question]
     if original is not None and not isinstance(question.host, Address):
@@ -91,7 +91,7 @@ def judge(question: Question, rules: Rules, original: Address | None = None) -> 
 
 def _in_order(source: Source, client: Address) -> Source:
     """The pool in this client's own order, by rendezvous hashing: a client keeps its address while others come and go,
-    and when an address is taken out of the pool only its own clients move. With `source: client` it is the client's."""
+    and only an address's own clients move when it leaves the pool. With `source: client` it is the client's address."""
     if source.foreign:
         return Source((client,), foreign=True)
     return Source(tuple(sorted(source.addresses, key=lambda address: _weight(client, address), reverse=True)))
@@ -123,7 +123,7 @@ def _allow(allows: Bucket, asked: Question, verdict: Verdict) -> bool:
 
 
 def _needs_exact_rule(host: Host, rules: Rules) -> bool:
-    """Names that mean something else elsewhere, single labels and the cluster's own, need a rule for exactly them."""
+    """Names that mean something else elsewhere (single labels and the cluster's own) need a rule for exactly them."""
     return not isinstance(host, Address) and ("." not in host or rules.is_in_cluster(host))
 
 
@@ -162,8 +162,8 @@ def _must_be(terms: Terms, intent: Intent) -> Address | None:
 
 
 def _limits(deciding: Candidate, membership: Membership) -> tuple[Applied, ...]:
-    """Those of the rule and of the client's groups; a quota that applies twice in the same way is spent once. A rule
-    that names groups distinguishes only these, any other rule all of the client's."""
+    """The limits of the rule and of the client's groups; a quota that applies twice in the same way is spent once. A
+    rule that names groups tells only these apart, any other rule all of the client's."""
     limits = deciding.otherwise.limits
     if not limits:
         return membership.limits

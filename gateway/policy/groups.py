@@ -1,7 +1,7 @@
 """The groups of a client, and whether it is in report mode.
 
-Every entry of a group's `match` is indexed by its most selective key, so that only the few entries that could match a
-client are checked, and only for what the key left open. Groups are added a few at a time, and taken down likewise.
+Every entry of a group's `match` is indexed by its most selective key, so that only the few entries are checked that
+could match a client, and only for what the key leaves open. Groups are added, and taken down, a few at a time.
 """
 
 from collections import defaultdict
@@ -20,14 +20,14 @@ REMEMBERED = 1024
 """Combinations of groups that are kept."""
 
 _Entry = tuple[Match | None, str]
-"""What is left to check once the entry was found by its key, and the group of the entry."""
+"""What is left to check of an entry that was found by its key, and the entry's group."""
 
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """The groups of one client. `listed` has `names` in alphabetical order, `mode` is the mode of every rule that
-    states none, `limits` are those of the groups. `known` as in `Client.known`; an unknown client is a member of
-    nothing. It may also be in the groups of `doubted`: these count against it, and for it never."""
+    """The groups of one client. `listed` has `names` in alphabetical order, `mode` is that of every rule that states
+    none, `limits` are those of the groups. `known` is as in `Client.known`; an unknown client is a member of nothing.
+    The client may also be in the groups in `doubted`, which only ever count against it."""
 
     names: frozenset[str]
     listed: tuple[str, ...]
@@ -38,8 +38,8 @@ class Membership:
 
 
 class GroupIndex:
-    """All groups of one policy; not changed any more once it is asked. `looks_at_labels`: some of them ask for
-    labels. `provable_in_report_mode` are those that credentials could prove, and whose mode is report."""
+    """All groups of one policy; unchanged once it is asked. `looks_at_labels`: some groups ask for labels.
+    `provable_in_report_mode` are those that credentials could prove and whose mode is report."""
 
     __slots__ = (
         "_by_namespace_label",
@@ -78,7 +78,7 @@ class GroupIndex:
         self.add(groups)
 
     def add(self, groups: Iterable[Group]) -> None:
-        """Some more."""
+        """Add some more."""
         for group in groups:
             self._add(group)
 
@@ -86,7 +86,7 @@ class GroupIndex:
         if group.mode is not None:
             self._stated[group.name] = group.mode
         if group.mode is Mode.ENFORCE:
-            # An unknown client might be in any group: if one enforces, so does it; that another reports does not help.
+            # An unknown client may be in any group: if one group enforces, its mode is enforce whatever others say.
             self._unknown = replace(self._unknown, mode=Mode.ENFORCE)
         if group.limits:
             self._limits[group.name] = group.limits
@@ -116,7 +116,7 @@ class GroupIndex:
             self._by_network.add(match.cidr, (self._by_network.at(match.cidr) or frozenset()) | {name})
 
     def membership_of(self, client: Client) -> Membership:
-        """All that the client's facts make it a member of."""
+        """The groups that the client's facts make it a member of."""
         if not client.known:
             return self._unknown
         if client.doubt is not None:
@@ -128,14 +128,14 @@ class GroupIndex:
         return self._membership(by_address.names | further) if further else by_address
 
     def _with_doubts(self, client: Client) -> Membership:
-        """Of one that is known by its credentials, and whose pod is not known."""
+        """For a client that is known by its credentials, but whose pod is not."""
         membership = self.membership_of(client._replace(doubt=None))
         doubted = frozenset([name for match, name in self._of_pods if _may_match(match, client)])
         enforced = any(self._stated.get(name) is Mode.ENFORCE for name in doubted)
         return replace(membership, doubted=doubted, mode=Mode.ENFORCE if enforced else membership.mode)
 
     def membership_at(self, address: Address) -> Membership:
-        """What the address alone makes a client a member of."""
+        """The groups that its address alone makes a client a member of."""
         around = self._by_network.find(address)
         if not around:
             return self._nobody
@@ -150,8 +150,8 @@ class GroupIndex:
         return self._membership(membership.names | {group})
 
     def _membership(self, names: frozenset[str]) -> Membership:
-        """The most usual combinations of groups are put together once. (No `lru_cache` over a method: that is a cycle,
-        and an index must be gone when the last one lets go of it.)"""
+        """Combinations of groups are put together once. (`lru_cache` on a method would be a reference cycle, and an
+        index must be gone when nobody refers to it any more.)"""
         known = self._together.get(names)
         if known is None:
             if len(self._together) >= REMEMBERED:
@@ -176,7 +176,7 @@ class GroupIndex:
         return Mode.REPORT if stated else self._default
 
     def take_down(self) -> Iterator[None]:
-        """Empty it, a slice before each yield; for an index that nobody asks any more."""
+        """Empty it, a slice before each yield. For an index that nobody asks any more."""
         yield from self._by_network.take_down()
         entries: list[dict[Any, Any]] = [self._by_user, self._by_spiffe, self._by_workload, self._by_namespace_label]
         for table in (*entries, self._provable, self._limits, self._stated, self._together):
@@ -205,7 +205,7 @@ def _left(match: Match) -> Match | None:
 
 
 def _patterns_over(spiffe: str) -> Iterator[str]:
-    """The ID itself, and every `/*` pattern that leaves it at least one segment, none of them empty."""
+    """The ID itself, and every `/*` pattern whose star stands for one or more segments of it, none of them empty."""
     yield spiffe
     parent, slash, rest = spiffe.rpartition("/")
     while slash and rest and not rest.startswith("/"):
@@ -236,7 +236,7 @@ def _asks_for_pod(match: Match) -> bool:
 
 
 def _may_match(match: Match, client: Client) -> bool:
-    """The same, if what is not known of the client is what the entry asks for."""
+    """Whether the entry would match if everything unknown about the client were what it asks for."""
     labels, of_namespace = client.labels, client.namespace_labels
     told = client._replace(
         namespace=client.namespace or match.namespace,
@@ -248,6 +248,6 @@ def _may_match(match: Match, client: Client) -> bool:
 
 
 def _is_provable(match: Match) -> bool:
-    """What a client may send after a 407 proves a user or a service account; never labels or a certificate."""
+    """Whether credentials sent after a 407 can prove it: a user or a service account, never labels or a certificate."""
     proves = match.user is not None or match.namespace is not None or bool(match.namespace_labels)
     return proves and match.spiffe is None and not match.labels

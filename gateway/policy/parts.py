@@ -1,4 +1,4 @@
-"""A policy cut into parts, so that a serving process can take a huge one over in small steps: see `plan.Assembly`.
+"""A policy cut into parts, so that a serving process can take over a huge one in small steps: see `plan.Assembly`.
 
 A part holds at most a slice of entries, refers to rules and destinations by their numbers, and can be pickled. Long
 lists whose entries all have the same rules are packed (`tables.packed`).
@@ -20,13 +20,13 @@ from gateway.policy.tables.packed import PackedPiece, pack
 T = TypeVar("T")
 K = TypeVar("K", HostPattern, Network)
 
-# Of a slice each: what takes about a millisecond to take over.
+# Entries of one slice of each kind: what takes about a millisecond to take over.
 GROUPS = 40
 RULES = 40
 DESTINATIONS = 100
 ENTRIES = 500
 PACKED_FROM = 1000
-"""Entries at which the same rules stand and that are worth packing."""
+"""Entries with the same rules that are worth packing."""
 
 
 class Kind(StrEnum):
@@ -38,7 +38,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TierOutline:
-    """A tier, None for the platform's or the namespace of a team's, and what of it is packed."""
+    """A tier and what of it is packed. `namespace` is the team's, None for the platform's tier."""
 
     namespace: str | None
     packed_hosts: bool
@@ -47,7 +47,7 @@ class TierOutline:
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """The first part. `policy` is all but its rules and groups; `secret` is of the packed tables."""
+    """The first part. `policy` lacks its rules and groups; `secret` is that of the packed tables."""
 
     policy: Policy
     secret: bytes
@@ -71,7 +71,7 @@ class RuleSlice:
 
 @dataclass(frozen=True, slots=True)
 class DestinationSlice:
-    """Numbers of the rules that stand together."""
+    """For each destination the numbers of its rules."""
 
     standing: Sequence[tuple[int, ...]]
 
@@ -116,8 +116,8 @@ class _Standing:
 
 
 def parts_of(policy: Policy, secret: bytes) -> Iterator[Part]:
-    """All parts, in the order in which they are taken. `secret` is random. Raises ValueError for a rule of a team that
-    has no namespace."""
+    """All parts, in the order in which they are to be taken. `secret` is random. Raises ValueError for a team's rule
+    without a namespace."""
     tiers = _standing(policy.rules)
     counted = Counter[tuple[int, ...]]()
     for tier in tiers.values():
@@ -169,7 +169,7 @@ def _outline(namespace: str | None, tier: _Standing, packed: frozenset[tuple[int
 
 @dataclass(frozen=True, slots=True)
 class _Cutter:
-    """Cuts what stands in one tier. `places` are the numbers of destinations; those in `packed` have long lists."""
+    """Cuts one tier. `places` are the numbers of destinations, by their rules; those in `packed` have long lists."""
 
     namespace: str | None
     places: Mapping[tuple[int, ...], int]
@@ -177,8 +177,8 @@ class _Cutter:
     secret: bytes
 
     def hosts(self, standing: Mapping[HostPattern, tuple[int, ...]]) -> Iterator[Part]:
-        plain, listed = self._told_apart(standing)
-        if ANY_HOST in listed:  # no name, and so none of a packed table
+        plain, listed = self._split(standing)
+        if ANY_HOST in listed:  # it has no name, and so no key in a packed table
             plain[ANY_HOST] = listed.pop(ANY_HOST)
         for reach in Reach:
             reaching = ((key.name, rules) for key, rules in plain.items() if key.reach is reach)
@@ -187,15 +187,15 @@ class _Cutter:
         yield from self._pack(Kind.HOSTS, listed, host_table.packed_key)
 
     def networks(self, standing: Mapping[Network, tuple[int, ...]]) -> Iterator[Part]:
-        plain, listed = self._told_apart(standing)
+        plain, listed = self._split(standing)
         for some in _slices(plain.items(), ENTRIES):
             yield NetworkSlice(self.namespace, *self._columns(some))
         yield from self._pack(Kind.NETWORKS, listed, network_table.packed_key)
 
-    def _told_apart(
+    def _split(
         self, standing: Mapping[K, tuple[int, ...]]
     ) -> tuple[dict[K, tuple[int, ...]], dict[K, tuple[int, ...]]]:
-        """The entries that stand there by themselves, and those of a long list."""
+        """The entries by themselves, and those of long lists."""
         plain: dict[K, tuple[int, ...]] = {}
         listed: dict[K, tuple[int, ...]] = {}
         for key, rules in standing.items():

@@ -1,5 +1,5 @@
-"""A policy as an index whose answers take the same time however large it is; built once, never changed. A connection
-takes one `Rules` and keeps it, so every verdict about it comes from one generation."""
+"""A policy as an index, whose answers take the same time however large it is; built once, never changed. A connection
+takes one `Rules` and keeps it, so that every verdict about it comes from one generation."""
 
 from bisect import bisect_right
 from collections import defaultdict
@@ -33,14 +33,14 @@ from gateway.policy.tables.networks import NetworkTable, network_set
 from gateway.policy.tables.packed import Packed, PackedTable
 
 MOST_PERMITS = 4096
-"""Of one generation that are kept; about 0.7 kB each."""
+"""Permits that a generation remembers, of about 0.7 kB each."""
 MOST_DENIALS = 1024
-"""The same; about 1 kB each with the longest names."""
+"""Denials, likewise, of about 1 kB each with the longest names."""
 
 _PROTOCOL_BY_PORT = {443: Protocol.TLS, 80: Protocol.HTTP}
 
 REPORT_ONLY = RuleRef("report-only", "built-in", 0)
-"""The rule under which report mode lets pass what no rule allows."""
+"""The built-in rule under which report mode lets pass what no rule allows."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,8 +65,8 @@ class TierIndex:
 
 @dataclass(frozen=True, slots=True)
 class AddressTables:
-    """The address policy. `listening` are the gateway's own addresses by port; at the ports in `everywhere` any
-    loopback address is one as well."""
+    """The address policy. `listening` are the addresses at which the gateway listens, by port; at the ports in
+    `everywhere` it listens at every loopback address as well."""
 
     allow: NetworkTable[Network]
     deny: NetworkTable[Network]
@@ -75,10 +75,10 @@ class AddressTables:
 
 
 class Decisions:
-    """Recent decisions, by all that they depend on: clients ask for the same again and again. Good until the next of
-    `expiries`, the Unix seconds at which rules expire. When full, all permits or all denials are forgotten at once,
-    separately: a client that is refused chooses names freely, and must not evict permits. They refer to their rules,
-    and so back here: only once `closed` they do not keep the generation alive."""
+    """Recent decisions, by all that they depend on: clients ask for the same again and again. They hold until the next
+    of `expiries`, the Unix seconds at which rules expire. If there are too many, all permits or all denials are
+    forgotten; they are kept apart, as a client that is refused chooses names freely and must not evict permits.
+    Decisions refer to their rules, and so back here: until this is `closed` they keep the generation alive."""
 
     __slots__ = ("_denied", "_expired", "_expiries", "_permitted", "closed")
 
@@ -98,7 +98,7 @@ class Decisions:
         return self._permitted.get(asked) or self._denied.get(asked)
 
     def keep(self, asked: Hashable, decision: Permit | Deny) -> Permit | Deny:
-        """Remember it; returns it."""
+        """Remember the decision, and return it."""
         if not self.closed:
             if isinstance(decision, Permit):
                 _put(self._permitted, asked, decision, MOST_PERMITS)
@@ -107,7 +107,7 @@ class Decisions:
         return decision
 
     def close(self) -> None:
-        """Forget all, and keep nothing any more."""
+        """Forget all, and remember nothing from now on."""
         self.closed = True
         self._forget()
 
@@ -126,13 +126,13 @@ def _put(kept: dict[Hashable, D], asked: Hashable, decision: D, most: int) -> No
 
 
 class TakenDown(RuntimeError):
-    """Rules were asked that were taken down already: a fault of ours, which must not let anything pass."""
+    """Rules were asked that are taken down: a fault of ours, which must let nothing pass."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """One generation. `report_only` is the candidate of the built-in rule of that name. `policy` holds its rules
-    and groups only where it was built at one go; `candidates` are all rules, in the order of the files."""
+    """One generation. `report_only` is the candidate of the built-in rule of that name. `policy` has its rules and
+    groups only if it was indexed in one piece; `candidates` are all rules, in the order of the files."""
 
     generation: int
     policy: Policy
@@ -147,8 +147,8 @@ class Rules:
     candidates: list[Candidate]
 
     def tiers(self, namespace: str | None) -> tuple[TierIndex, ...]:
-        """The tiers that speak to a client of this namespace, in the order in which they are asked. Raises `TakenDown`
-        after `take_down`: an index that is half empty has lost denies."""
+        """The tiers that apply to a client of this namespace, in the order in which they are asked. Raises `TakenDown`
+        after `take_down`: an index that is half empty lacks denies."""
         if self.decisions.closed:
             raise TakenDown(f"generation {self.generation}")
         team = self.teams.get(namespace) if namespace is not None else None
@@ -159,8 +159,8 @@ class Rules:
         return f".{name}".endswith(self.cluster_suffixes)
 
     def take_down(self) -> Iterator[None]:
-        """Free it in slices, one before each yield; for rules that nobody decides by any more. An open tunnel holds the
-        rules that it was opened under, and would hold all of them for as long as it lives."""
+        """Free it in slices, one before each yield. For rules by which nothing is decided any more: an open tunnel
+        holds those that it was opened under, and would keep all of them alive for as long as it lives."""
         self.decisions.close()
         for tier in (self.platform, *self.teams.values()):
             yield from tier.hosts.take_down()
@@ -172,8 +172,8 @@ class Rules:
 
 
 def build_rules(policy: Policy, generation: int, secret: bytes = bytes(16)) -> Rules:
-    """Index a policy at one go. `generation` counts the policies that this process has taken; `secret` as in
-    `parts_of`. Raises ValueError for a rule of a team that has no namespace."""
+    """Index a policy in one piece. `generation` counts the policies that this process has taken; `secret` is as in
+    `parts_of`. Raises ValueError for a team's rule without a namespace."""
     assembly = Assembly(generation)
     for part in parts_of(policy, secret):
         assembly.take(part)
@@ -183,7 +183,7 @@ def build_rules(policy: Policy, generation: int, secret: bytes = bytes(16)) -> R
 class Assembly:
     """Puts one generation together from the parts of its policy, each taken in about a millisecond.
 
-    Whoever assembles a policy that serves already takes a part a turn of the loop.
+    A process that serves meanwhile takes one part in each turn of its loop.
     """
 
     def __init__(self, generation: int) -> None:
@@ -276,7 +276,7 @@ def _terms_by_port(terms: Terms, protocol: Protocol | None) -> tuple[Mapping[int
 
 
 def _report_only(policy: Policy) -> Candidate:
-    """First bytes are looked at for the record's sake: `confirm` sets every mismatch aside."""
+    """First bytes are looked at only for the record: `confirm` sets every mismatch aside."""
     terms = Terms(Protocol.AUTO, SniRule.ANY, timeouts=policy.timeouts)
     return build_candidate(Rule(REPORT_ONLY, terms, mode=Mode.REPORT), False, {}, terms)
 

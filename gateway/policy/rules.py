@@ -73,7 +73,7 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A named set of workloads: any entry of `match` makes a member. `limits` hold for all that they do."""
+    """A named set of workloads: to match any entry of `match` makes a member. `limits` hold for all that members do."""
 
     name: str
     match: tuple[Match, ...]
@@ -150,7 +150,7 @@ class ClusterPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Everything that a verdict depends on, not yet indexed. `timeouts` hold for what no rule speaks of."""
+    """Everything that a verdict depends on, not yet indexed. `timeouts` hold where no rule decides."""
 
     rules: tuple[Rule, ...] = ()
     groups: tuple[Group, ...] = ()

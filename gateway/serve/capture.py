@@ -1,7 +1,8 @@
 """Captured (transparent) connections: from the first bytes to an intent.
 
-The client does not know of a proxy. It dialled an address that it had from somewhere, which proves nothing: the name in
-its hello (SNI) is what it wants, and the address counts where it sends none. Nothing is sent to it before the verdict.
+The client does not know of a proxy. Where it got the address that it dialled is unknown, so the address proves nothing:
+the name in its ClientHello (SNI) is what it wants, and the address counts only where it sends none. Nothing is sent to
+the client before the verdict.
 """
 
 from gateway.model.authority import Authority
@@ -22,15 +23,15 @@ PATIENCE = 1.0
 """Seconds for which a client in report mode may wait for the server to speak first before it is let through."""
 
 
-def read_destination(original: Destination) -> Intent:
-    """The intent by the address alone, which is known at once."""
+def intent_by_address(original: Destination) -> Intent:
+    """What the address alone says, which is known at once."""
     address, port = original
     return Intent(Door.TRANSPARENT, Authority(address, port), original=address)
 
 
 def refuse_loop(original: Destination, rules: Rules) -> None:
-    """Raises `UpstreamError` for a client that dialled the listener itself: no route led it here, so it wants no other
-    destination."""
+    """Raise `UpstreamError` for a client that dialled the listener itself: nothing was captured, so there is no other
+    destination that it wants."""
     address, port = original
     if is_own(address, port, rules):
         raise UpstreamError(Reason.PROXY_LOOP, "the listener itself was dialled: nothing was captured")
@@ -39,10 +40,10 @@ def refuse_loop(original: Destination, rules: Rules) -> None:
 async def read_first_bytes(
     downstream: ByteStream, intent: Intent, client: Client, rules: Rules, now: float, services: Services
 ) -> Opening | None:
-    """The client's first bytes; nothing of them is consumed. None: the address decides, without waiting for a byte.
+    """The client's first bytes, of which none is consumed. None: the address decides, and no byte is waited for.
 
-    That is where a rule with `cidrs` and `protocol: tcp` allows it, because in such protocols the server may speak
-    first, and in report mode where the client seems to wait for that. Raises `DownstreamError` as `read_opening`.
+    That is so where a rule with `cidrs` and `protocol: tcp` allows the address, because the server may speak first in
+    such protocols, and in report mode where the client seems to wait for that. Raises as `read_opening` does.
     """
     by_address = decide(client, intent, rules, now)
     if isinstance(by_address, Permit):
@@ -53,8 +54,8 @@ async def read_first_bytes(
     return await read_opening(downstream, services, rules.policy.timeouts.client_hello)
 
 
-def intended_destination(opening: Opening, intent: Intent) -> Intent:
-    """The intent after the first bytes: the name in the hello, if there is one."""
+def intent_by_name(opening: Opening, intent: Intent) -> Intent:
+    """The intent after the first bytes: for the name in the ClientHello, if there is one."""
     name = opening.hello.server_name if opening.hello is not None else None
     return intent if name is None else intent._replace(authority=Authority(name, intent.authority.port))
 

@@ -17,7 +17,7 @@ from gateway.model.intent import Opening, Protocol
 from gateway.model.limits.limit import TUNNEL
 from gateway.model.reasons import Reason
 from gateway.model.record import Destination, Draft, Ended, Packets, Side
-from gateway.net.dialer import introduce
+from gateway.net.dialer import send_proxy_header
 from gateway.net.kernel.segments import segments_of
 from gateway.net.paced_relay import joining_for
 from gateway.net.relay import Relay
@@ -27,18 +27,18 @@ from gateway.net.tls.second_hello import Watch, watch_for, watched
 from gateway.policy.confirm import confirm
 from gateway.policy.decide import decide
 from gateway.policy.plan import REPORT_ONLY
-from gateway.serve.capture import intended_destination, read_destination, read_first_bytes, refuse_loop
+from gateway.serve.capture import intent_by_address, intent_by_name, read_first_bytes, refuse_loop
 from gateway.serve.entrance import enter
 from gateway.serve.intake import begins_exchange, client_speaks_first, read_head, read_intent, read_opening
 from gateway.serve.refuse import asks_again, refuse
 from gateway.serve.requests import (
     Tunnel,
+    carries_requests,
+    converse_absolute_form,
     converse_captured,
     converse_in_tunnel,
     converse_inside_tls,
-    converse_openly,
-    inspects,
-    speaks_requests,
+    hello_to_inspect,
 )
 from gateway.serve.services import Services
 from gateway.wire.head import RequestHead, parse_traceparent
@@ -77,7 +77,7 @@ async def _attempt(downstream: Stream, draft: Draft, services: Services) -> bool
             return False
         head = await read_head(downstream, services)
         if begins_exchange(head):
-            await converse_openly(downstream, draft, services)
+            await converse_absolute_form(downstream, draft, services)
             return False
         downstream.consume(head.size)
         await _walk(head, downstream, draft, services)
@@ -132,7 +132,7 @@ async def _walk(head: RequestHead, downstream: Stream, draft: Draft, services: S
 
 
 async def _walk_captured(original: Destination, downstream: Stream, draft: Draft, services: Services) -> None:
-    """No proxy was asked, so there is no 200, and the first bytes are judged before the dial."""
+    """The client asked no proxy, so there is no 200, and its first bytes are judged before the dial."""
     if services.draining:
         raise InternalError(Reason.DRAINING)
     now = services.clock.time()
@@ -140,13 +140,13 @@ async def _walk_captured(original: Destination, downstream: Stream, draft: Draft
     draft.generation = rules.generation
 
     client = draft.client = services.identifier().by_address(draft.peer[0])
-    intent = draft.intent = read_destination(original)
+    intent = draft.intent = intent_by_address(original)
     refuse_loop(original, rules)
     opening = draft.opening = await read_first_bytes(downstream, intent, client, rules, now, services)
     if opening is not None:
         if opening.protocol is Protocol.HTTP:
             return await converse_captured(downstream, draft, original, services)
-        intent = draft.intent = intended_destination(opening, intent)
+        intent = draft.intent = intent_by_name(opening, intent)
     if services.traces:
         draft.asked_time = services.clock.time()
     decision = draft.decision = decide(client, intent, rules, now)
@@ -168,14 +168,14 @@ async def _walk_captured(original: Destination, downstream: Stream, draft: Draft
 
 
 async def _carry(tunnel: Tunnel, downstream: Stream, draft: Draft, services: Services) -> None:
-    """After the last verdict about the connection: requests, in the clear or inside TLS, are each judged; anything else
-    is relayed unchanged."""
+    """After the last verdict about the connection as a whole: each request is judged by itself, in the clear or inside
+    TLS; anything else is relayed unchanged."""
     permit, upstream = tunnel.permit, tunnel.upstream
-    introduce(upstream, permit, draft.peer)  # before the client's first byte
-    hello = inspects(permit, draft.opening)
+    send_proxy_header(upstream, permit, draft.peer)  # before the client's first byte
+    hello = hello_to_inspect(permit, draft.opening)
     if hello is not None:
         await converse_inside_tls(downstream, draft, tunnel, hello, services)
-    elif speaks_requests(permit, draft.opening):
+    elif carries_requests(permit, draft.opening):
         await converse_in_tunnel(downstream, draft, tunnel, services)
     else:
         await _relay(tunnel, downstream, draft, services)
@@ -189,15 +189,15 @@ def _establish(downstream: Stream, draft: Draft, head: RequestHead) -> None:
 
 
 async def _shows_opening(permit: Permit, downstream: Stream, upstream: Stream) -> bool:
-    """Whether there are first bytes to judge. Under the built-in rule of report mode they are only observed: that rule
-    also lets protocols pass in which the server speaks first, since no rule could have said `tcp`."""
+    """Whether there are first bytes to judge. Under the built-in rule of report mode they are only observed: it lets
+    server-first protocols pass as well, because no rule could have said `tcp` for them."""
     if permit.rule is REPORT_ONLY:
         return await client_speaks_first(downstream, upstream, permit.terms.timeouts.client_hello)
     return permit.terms.protocol is not Protocol.TCP
 
 
 def _confirmed(verdict: Deny | WouldDeny | None) -> WouldDeny | None:
-    """The name in the TLS hello was judged like the one in the request."""
+    """What report mode set aside, if anything. Raises `Refused` for a denial."""
     if isinstance(verdict, Deny):
         raise Refused(verdict)
     return verdict
@@ -230,7 +230,8 @@ async def _relay(tunnel: Tunnel, downstream: Stream, draft: Draft, services: Ser
 
 
 def _watch_for(tunnel: Tunnel, draft: Draft, services: Services) -> Watch | None:
-    """Of what the client may yet say and is to be judged: another hello, or the first one, for which nobody waited."""
+    """A watch for what must still be judged while bytes are relayed: a second ClientHello, or a first one that was not
+    waited for."""
     deny, limit = partial(_denial, tunnel.permit), services.bounds.client_hello
     if draft.opening is not None:
         return watch_for(draft.opening.hello, limit, deny)
@@ -244,7 +245,7 @@ def _denial(permit: Permit, reason: Reason, detail: str) -> Deny:
 
 
 def _judge_late(tunnel: Tunnel, draft: Draft, services: Services, opening: Opening) -> Deny | None:
-    """By the rules of now: those of the tunnel may be gone."""
+    """Judge by the rules in force now: those that the tunnel began with may have been taken down."""
     draft.opening = opening
     now = services.clock.time()
     verdict = confirm(tunnel.permit, opening, tunnel.client, tunnel.intent, services.rules(), now)

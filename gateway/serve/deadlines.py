@@ -76,7 +76,7 @@ class DeadlineWheel:
         self.loop = loop
         self._tick = tick
         self._slots: dict[int, set[Waiting]] = {}
-        # The last slot for a duration, and until when it is so.
+        # For each duration the slot that was found last, and the instant from which on another one is needed.
         self._near: dict[float, tuple[float, set[Waiting]]] = {}
         self._grains: dict[float, int] = {}
         self._turned_to = 0
@@ -112,7 +112,7 @@ class DeadlineWheel:
         return slot
 
     def _grain_of(self, seconds: float) -> int:
-        """Ticks between slots for deadlines so far away. Remembered for the few durations that a policy has."""
+        """Ticks between the slots for deadlines this far away. Remembered for the few durations that a policy has."""
         grain = 1 << max(0, int(seconds / self._tick).bit_length() - 7)
         if len(self._grains) < DURATIONS:
             self._grains[seconds] = grain

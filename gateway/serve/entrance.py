@@ -1,4 +1,4 @@
-"""What a listener expects before the first request: a PROXY header, then TLS. After that every connection is alike."""
+"""What a listener expects before the first request: a PROXY header, then TLS. After that all connections are alike."""
 
 from gateway.model.addresses import Address, Network
 from gateway.model.errors import DownstreamError, InternalError
@@ -15,8 +15,8 @@ from gateway.wire.proxy_protocol import MalformedProxyHeader, begins_header, par
 
 
 async def enter(downstream: Stream, draft: Draft, entrance: Entrance, services: Services) -> None:
-    """Notes in the draft who the client is, and leaves `downstream` before the client's first byte in the clear. Raises
-    `DownstreamError`; a TLS alert has been sent by then if TLS provides one."""
+    """Note in the draft who the client is; afterwards the next byte of `downstream` is the client's first in the clear.
+    Raises `DownstreamError`; by then a TLS alert has been sent where TLS has one."""
     if entrance.trusted is not None:
         await _pass_proxy_header(downstream, draft, entrance.trusted, services)
     if entrance.tls is not None:
@@ -31,12 +31,13 @@ async def _pass_proxy_header(
         if any(sender[0] in network for network in trusted):
             source = await _read_proxy_header(downstream)
             if source is not None:
-                _count_for(source, draft, services)
-        elif await _brings_header(downstream):
+                _admit_as(source, draft, services)
+        elif await _sends_header(downstream):
             raise DownstreamError(Reason.PROXY_HEADER_REFUSED, f"{sender[0]} is not trusted to say who its client is")
 
 
-def _count_for(client: tuple[Address, int], draft: Draft, services: Services) -> None:
+def _admit_as(client: tuple[Address, int], draft: Draft, services: Services) -> None:
+    """From here on the connection is this client's, and counts as one of its own. Raises `InternalError`."""
     refusal = services.admit_as(draft.peer[0], client[0])
     draft.sender, draft.peer = draft.peer, client
     if refusal is not None:
@@ -44,7 +45,7 @@ def _count_for(client: tuple[Address, int], draft: Draft, services: Services) ->
 
 
 async def _read_proxy_header(downstream: ByteStream) -> tuple[Address, int] | None:
-    """The client address that it names; None where the sender speaks for itself."""
+    """The client that the header names; None where the sender speaks for itself."""
     try:
         while (header := parse_proxy_header(downstream.peek())) is None:
             await _more(downstream, "a PROXY header")
@@ -54,7 +55,7 @@ async def _read_proxy_header(downstream: ByteStream) -> tuple[Address, int] | No
     return header.source
 
 
-async def _brings_header(downstream: ByteStream) -> bool:
+async def _sends_header(downstream: ByteStream) -> bool:
     while (begins := begins_header(downstream.peek())) is None:
         await _more(downstream, "what may be a PROXY header")
     return begins

@@ -43,13 +43,13 @@ class Challenge(StrEnum):
 
 
 class CredentialSource(Protocol):
-    """One kind of credential, in a request head or of a connection. `asks`: after a 407 a client may send it."""
+    """One kind of credential, of a request head or of a connection. `asks`: a client may send it after a 407."""
 
     asks: bool
 
     async def identify(self, address: Address, head: HeaderFields, certificate: Certificate | None) -> Client | None:
-        """The client; None without a credential of this kind. Raises `DownstreamError` for one that is not accepted,
-        `InternalError` for one that cannot be checked now."""
+        """The client; None if it has no credential of this kind. Raises `DownstreamError` if it has one that is not
+        accepted, `InternalError` if it has one that cannot be checked now."""
         ...
 
 
@@ -78,7 +78,7 @@ class PasswordFile:
         return Client(address, IdentitySource.BASIC, user=credentials.user)
 
     async def _accepts(self, credentials: BasicCredentials, address: Address) -> bool:
-        """True if the user exists and the password is theirs. An unknown user takes as long as a wrong password."""
+        """Whether the user exists and the password is theirs. An unknown user takes as long as a wrong password."""
         text = f"{credentials.user}\0{credentials.password}".encode()
         digest = hmac.digest(self._key, text, hashlib.sha256)
         accepted = self._recall(digest)
@@ -110,7 +110,7 @@ class PasswordFile:
 
 
 def _usual_cost(users: Mapping[str, bytes]) -> int:
-    """The work factor of the first user's hash (`$2b$NN$...`); all of one file were usually made alike."""
+    """The work factor of the first user's hash (`$2b$NN$...`); those of one file are usually all the same."""
     return next((int(stored.split(b"$")[2]) for stored in users.values()), 4)
 
 

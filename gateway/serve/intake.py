@@ -28,7 +28,7 @@ async def read_head(downstream: ByteStream, services: Services) -> RequestHead:
 
 
 async def _await_head(downstream: ByteStream, services: Services) -> RequestHead:
-    """A head that was not there at once; mostly it came with the connection, and needs no deadline."""
+    """A head that was not there at once. Mostly it comes with the connection, and then needs no deadline."""
     with services.deadlines.within(services.head_timeout, lambda: DownstreamError(Reason.HEAD_TIMEOUT)):
         while (head := parse_head(data := downstream.peek())) is None:
             if len(data) > services.bounds.head:
@@ -73,20 +73,20 @@ async def client_speaks_first(downstream: ByteStream, upstream: ByteStream, seco
 
 
 async def _speaks(stream: ByteStream) -> bool:
-    """Looked at when the waiting begins: what came in the turn before would wake nobody."""
+    """Peeks first: bytes that came before the wait would wake nobody."""
     return bool(stream.peek()) or await stream.more()
 
 
 async def read_opening(downstream: ByteStream, services: Services, seconds: float) -> Opening:
-    """What the client's first bytes in the tunnel are; none is consumed.
+    """What the client's first bytes in the tunnel are; none of them is consumed.
 
-    Raises `DownstreamError` if they are a malformed ClientHello, one above the bound, or do not come in time.
+    Raises `DownstreamError` for a ClientHello that is malformed or too large, and for bytes that do not come in time.
     """
 
     def too_slow() -> DownstreamError:
-        come = len(downstream.peek())
-        if come:
-            return DownstreamError(Reason.CLIENT_HELLO_TIMEOUT, f"{come} bytes in {seconds:g} s")
+        received = len(downstream.peek())
+        if received:
+            return DownstreamError(Reason.CLIENT_HELLO_TIMEOUT, f"{received} bytes in {seconds:g} s")
         return DownstreamError(
             Reason.CLIENT_SILENT, "the client waits for the server to speak first? such a rule needs `protocol: tcp`"
         )

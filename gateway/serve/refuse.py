@@ -23,14 +23,14 @@ _TLS_HANDSHAKE = bytes([HANDSHAKE])
 def refuse(
     error: GatewayError, head: RequestHead | None, downstream: ByteStream, draft: Draft, services: Services
 ) -> bool:
-    """Answer in the protocol that the connection speaks by now, and note why. True: another request may follow."""
+    """Answer in the protocol that is spoken by now, and note why. True: another request may follow."""
     note(error, draft)
     if error.reason is Reason.CLIENT_CLOSED:
         return False
     if draft.status is not None or draft.original is not None:
         _break_off(error, downstream)
         return False
-    if _speaks_no_http(error.reason, downstream):
+    if _refused_below_http(error.reason, downstream):
         return False
     draft.status = status_of(error.reason)
     downstream.write(reply(error, head, services.proxy_name, draft.connection_id))
@@ -58,8 +58,9 @@ async def asks_again(downstream: ByteStream, draft: Draft, services: Services) -
     return again
 
 
-def _speaks_no_http(reason: Reason, downstream: ByteStream) -> bool:
-    """Without a proper TLS session nobody can read an answer; the alert is all that is sent."""
+def _refused_below_http(reason: Reason, downstream: ByteStream) -> bool:
+    """Whether the client cannot read an answer in HTTP, because there is no TLS session. Then it gets an alert or a
+    reset instead, unless the failed handshake has sent its alert already."""
     if reason is Reason.TLS_HANDSHAKE_TIMEOUT:
         downstream.abort()
     elif reason is Reason.PROXY_HEADER_MISSING and downstream.peek()[:1] == _TLS_HANDSHAKE:
@@ -71,12 +72,12 @@ def _speaks_no_http(reason: Reason, downstream: ByteStream) -> bool:
 
 def _break_off(error: GatewayError, downstream: ByteStream) -> None:
     """After the 200, and to a captured client, no HTTP is spoken: a client that began TLS gets an alert, any other a
-    reset. It is a reset, too, where not the client but the destination or the gateway is the cause, so that the client
-    tries again. A failed handshake of ours has sent its own alert."""
+    reset. It is a reset as well where the destination or the gateway is the cause, so that the client tries again. A
+    handshake of ours that failed has sent its own alert."""
     if error.reason in _TOLD_BY_TLS:
         return
-    at_fault_ourselves = isinstance(error, UpstreamError | InternalError)
-    if at_fault_ourselves or downstream.peek()[:1] != _TLS_HANDSHAKE:
+    is_client_blameless = isinstance(error, UpstreamError | InternalError)
+    if is_client_blameless or downstream.peek()[:1] != _TLS_HANDSHAKE:
         downstream.abort()
         return
     downstream.write(_ALERTS.get(error.reason, ACCESS_DENIED))

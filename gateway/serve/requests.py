@@ -1,11 +1,11 @@
-"""Connections that turn out to carry requests are handed to `exchange`, with the authority by which each may pass."""
+"""Hands connections that turn out to carry requests to `exchange`, with the scope by which each request is judged."""
 
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from gateway.exchange.conversation import Patience, converse
+from gateway.exchange.conversation import converse
 from gateway.exchange.http1.upstream import UpstreamConnection
 from gateway.exchange.scope import AnyAuthority, AnyHost, OneAuthority
 from gateway.exchange.upstream import Pool
@@ -25,7 +25,7 @@ CAPTURED_IDLE = 4
 
 
 class Tunnel(NamedTuple):
-    """What a CONNECT came to, by the time its first bytes show requests."""
+    """A connection after the last verdict about it: who may reach what under which terms, and where it leads."""
 
     permit: Permit
     client: Client
@@ -36,7 +36,7 @@ class Tunnel(NamedTuple):
 
 
 class Conversation:
-    """Fulfils `record.Tunnel` where the requests in a tunnel are answered: who answers them is called off."""
+    """Fulfils `record.Tunnel` where requests are answered: to cut it is to cancel the task that answers them."""
 
     asks_rules = True
 
@@ -60,66 +60,61 @@ def _shown_as_open(draft: Draft) -> Iterator[None]:
         draft.tunnel = None
 
 
-def speaks_requests(permit: Permit, opening: Opening | None) -> bool:
-    """Whether each request in the tunnel is judged. What only report mode lets through is observed and relayed
-    unchanged: other protocols may begin like HTTP."""
+def carries_requests(permit: Permit, opening: Opening | None) -> bool:
+    """Whether each request in the tunnel is to be judged. Under the built-in rule of report mode it is relayed
+    unchanged, as other protocols may begin like HTTP."""
     return opening is not None and opening.protocol is Protocol.HTTP and permit.rule is not REPORT_ONLY
 
 
-def inspects(permit: Permit, opening: Opening | None) -> ClientHello | None:
-    """The TLS hello, if TLS is to be ended here so that each request in it is judged."""
+def hello_to_inspect(permit: Permit, opening: Opening | None) -> ClientHello | None:
+    """The ClientHello, if TLS is to be terminated here so that each request inside it is judged."""
     return opening.hello if opening is not None and permit.terms.inspect else None
 
 
 async def converse_inside_tls(
     downstream: Stream, draft: Draft, tunnel: Tunnel, hello: ClientHello, services: Services
 ) -> None:
-    """Requests inside TLS, which is ended here; `downstream` holds the client's hello. Raises `DownstreamError`."""
+    """Requests inside TLS, which is terminated here; `downstream` holds the ClientHello. Raises `DownstreamError`."""
     interception = services.interception()
-    if interception is None:  # a reload after the rules were taken
+    if interception is None:  # a reload since the rules were taken
         raise InternalError(Reason.INTERNAL_ERROR, "inspection is not configured any more")
-    from gateway.intercept.interception import Inspected  # noqa: PLC0415  # loaded with what was found in force
+    from gateway.intercept.interception import Inspected  # noqa: PLC0415  # loaded by whoever made `interception`
 
     with _shown_as_open(draft):
         await interception.converse(downstream, draft, Inspected(*tunnel, hello, services.limiter))
 
 
-async def converse_openly(downstream: Stream, draft: Draft, services: Services) -> None:
+async def converse_absolute_form(downstream: Stream, draft: Draft, services: Services) -> None:
     """Requests in absolute form, the first of which is held by `downstream`."""
     scope = AnyAuthority(services.rules, services.identifier, services.limiter, services.pool)
-    timeouts = services.rules().policy.timeouts
-    await converse(downstream, draft, scope, services.exchanges, Patience(timeouts.head, timeouts.idle))
+    await converse(downstream, draft, scope, services.exchanges, services.rules().policy.timeouts)
 
 
 async def converse_captured(downstream: Stream, draft: Draft, original: Destination, services: Services) -> None:
     """Requests that were on their way to `original`, the first of which is held by `downstream`.
 
-    The upstream pool is this connection's own: under `resolve: match` another one's may lead elsewhere. There are many
-    such pools, and a client that names many hosts is no usual one, so that each keeps the connections of few.
+    The pool is this connection's own: under `resolve: match` another's connections may lead to another address. There
+    are many such pools, and few clients name many hosts, so each keeps few connections.
     """
     pool = Pool(services.deadlines, services.clock.monotonic, CAPTURED_IDLE)
     scope = AnyHost(services.rules, services.identifier, services.limiter, pool, original=original)
-    timeouts = services.rules().policy.timeouts
     try:
-        await converse(downstream, draft, scope, services.exchanges, Patience(timeouts.head, timeouts.idle))
+        await converse(downstream, draft, scope, services.exchanges, services.rules().policy.timeouts)
     finally:
         pool.close()
 
 
 async def converse_in_tunnel(downstream: Stream, draft: Draft, tunnel: Tunnel, services: Services) -> None:
-    """Requests inside a tunnel. The upstream pool is its own and begins with the connection that was dialled for it;
-    closing that one remains its owner's task."""
+    """Requests inside a tunnel. Its pool is its own and begins with the connection that was dialled for it, which stays
+    its owner's to close."""
     pool = Pool(services.deadlines, services.clock.monotonic)
-    limiter = services.limiter
-    scope = OneAuthority(
-        tunnel.permit, tunnel.client, tunnel.intent, tunnel.rules, pool, limiter=limiter, meter=tunnel.meter
-    )
+    rights = tunnel.permit, tunnel.client, tunnel.intent, tunnel.rules
+    scope = OneAuthority(*rights, pool, limiter=services.limiter, meter=tunnel.meter)
     reader = services.exchanges.codec.response_reader(services.exchanges.bounds)
     first = UpstreamConnection(tunnel.upstream, reader, services.clock.monotonic())
     scope.keep(first, draft.peer)
-    timeouts = tunnel.permit.terms.timeouts
     try:
         with _shown_as_open(draft):
-            await converse(downstream, draft, scope, services.exchanges, Patience(timeouts.head, timeouts.idle))
+            await converse(downstream, draft, scope, services.exchanges, tunnel.permit.terms.timeouts)
     finally:
         pool.close()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # it is large, and loaded only with inspection
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Bytes."""
+    """The most bytes that each may have."""
 
     head: int = 64 * 1024
     client_hello: int = 64 * 1024

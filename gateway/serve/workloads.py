@@ -1,8 +1,8 @@
 """Kubernetes workloads as a source of identity: the pod that has the client's address. It also completes an identity
 that another source proved.
 
-A client that should be a known pod and is not stays anonymous: at an address that several pods share, a node's, an
-address of the cluster's networks without a pod, and at any address while the state is too old.
+A client that should be a known pod and is not stays anonymous: at an address that several pods share, at a node's, at
+one of the cluster's networks that no pod has, and at any address while the state is too old.
 """
 
 from collections.abc import Sequence
@@ -36,8 +36,8 @@ class Workloads:
         return Client(address) if holder is None else Client(address, known=False, doubt=holder)
 
     def complete(self, client: Client) -> Client:
-        """Add what the address tells, or why it tells nothing. A token's namespace stands: another pod at the address
-        adds nothing to it."""
+        """Add what the address tells, or why it tells nothing. A token's namespace stands: a pod at the address that is
+        not the token's adds nothing to it."""
         holder = self._holder(client.address)
         if isinstance(holder, Doubt):
             client = client._replace(doubt=holder)
@@ -49,7 +49,7 @@ class Workloads:
         return client._replace(doubt=doubt, namespace_labels=labels)
 
     def _holder(self, address: Address) -> Pod | Doubt | None:
-        """See `Directory.holder`. There is doubt as well about an address of the cluster that no pod has."""
+        """As `Directory.holder`, and a doubt about an address of the cluster that no pod has."""
         holder = self._directory.holder(address)
         if holder is None and any(address in network for network in self._cidrs):
             return Doubt.NO_POD
@@ -67,7 +67,7 @@ class Workloads:
             labels=pod.labels,
             workload=pod.workload,
             namespace_labels=of_namespace,
-            doubt=client.doubt if of_namespace is not None else Doubt.STALE,  # pods and namespaces are heard of apart
+            doubt=client.doubt if of_namespace is not None else Doubt.STALE,  # namespaces are watched apart from pods
         )
 
 

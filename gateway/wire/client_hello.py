@@ -65,9 +65,9 @@ _READ_EXTENSIONS: Final = frozenset((SERVER_NAME, ALPN, _SUPPORTED_VERSIONS, _SI
 
 
 class _Shape(NamedTuple):
-    """Hellos in which everything stands at the same place. `read` cuts out all bytes that mean something; the rest
-    (random, session identifier, keys) differs between two hellos of one program to one name. So where `read` gives the
-    same bytes, the hello means the same, and every length that led to `parts` is among them."""
+    """Hellos in which everything stands at the same place. `read` cuts out all bytes that mean something; the others
+    (random, session identifier, keys) differ between two hellos of one program to one name. So where `read` gives the
+    same bytes the hello means the same: every length that led to `parts` is among them."""
 
     parts: tuple[slice, ...]
     read: Callable[[bytes], tuple[bytes, ...]]
@@ -116,7 +116,7 @@ class ClientHelloParser:
         return _parse_message(b"".join([data[fragment] for fragment in self._fragments]))
 
     def _walk(self, data: bytes) -> None:
-        """Over the record headers that came, up to the last one that belongs to the message."""
+        """Go over the record headers that have come, up to the last one that belongs to the message."""
         if self._fragments:
             self._learn_size(data)
         while self._announced < self._needed and (length := _fragment_length(data, self._position)) is not None:
@@ -127,13 +127,13 @@ class ClientHelloParser:
             self._learn_size(data)
 
     def _learn_size(self, data: bytes) -> None:
-        """From the message's header, which may come later than its record's, and cut."""
+        """From the message's header, which may come later than its record's, and in pieces."""
         if self._needed == _MESSAGE_HEADER:
             self._needed = _message_size(b"".join([data[fragment] for fragment in self._fragments]))
 
 
 def _whole_record(data: bytes, limit: int) -> bytes | None:
-    """The message of a hello that came whole in one record, as most do; None wherever there is more to say."""
+    """The message of a hello that came whole in one record, as most do; None wherever more is to be checked."""
     if len(data) < _RECORD_HEADER + _MESSAGE_HEADER:
         return None
     content_type, major, length = _read_record_header(data)
@@ -172,10 +172,10 @@ def _message_size(start: bytes) -> int:
 
 
 def _recall_or_parse(message: bytes) -> ClientHello:
-    """The hello that was read before if all that is read of it is the same, else as `_parse_message`."""
+    """The hello that was parsed before, if all bytes that mean something are the same; else as `_parse_message`."""
     ciphers_at = _SESSION_ID_AT + 1 + message[_SESSION_ID_AT]
     extension_at = ciphers_at + 6 + int.from_bytes(message[ciphers_at : ciphers_at + 2], "big")
-    about = len(message), message[extension_at : extension_at + _EXTENSION_HEADER]  # of many programs the name's length
+    about = len(message), message[extension_at : extension_at + _EXTENSION_HEADER]  # from many programs: of the name
     shape = _shapes.get(about)
     if shape is not None:
         known = shape.hellos.get(shape.read(message))
@@ -188,7 +188,7 @@ def _recall_or_parse(message: bytes) -> ClientHello:
 
 
 def _remember(message: bytes, hello: ClientHello, about: tuple[int, bytes], shape: _Shape | None) -> None:
-    """Both numbers are bounded: what is remembered was chosen by peers."""
+    """The numbers of shapes and of their hellos are bounded, as peers choose what is remembered."""
     parts = _parts_read(message)
     if shape is None or shape.parts != parts:
         if len(_shapes) >= _SHAPES:
@@ -200,7 +200,7 @@ def _remember(message: bytes, hello: ClientHello, about: tuple[int, bytes], shap
 
 
 def _parts_read(message: bytes) -> tuple[slice, ...]:
-    """All of a well-formed message but the random, the session identifier and what is long in other extensions."""
+    """All of a well-formed message but the random, the session identifier and long extensions that are not read."""
     session_id, at = _vector(message, _SESSION_ID_AT, 1)
     parts = [slice(0, _RANDOM_AT), slice(_SESSION_ID_AT, at - len(session_id))]
     begin = at
@@ -276,7 +276,7 @@ def _parse_server_name(extension: bytes) -> HostName:
 
 
 def _read_offer(message: bytes, ciphers: bytes, extensions: dict[int, bytes]) -> _Offer:
-    """Remembered for hellos of ordinary size: what is remembered of a peer's bytes must be bounded as well."""
+    """Remembered only for hellos of ordinary size, so that a peer's bytes that are remembered are bounded as well."""
     small = len(message) <= _MEMOISED_BYTES and len(extensions) <= _MEMOISED_EXTENSIONS
     parse = _parse_offer if small else _parse_offer.__wrapped__
     return parse(

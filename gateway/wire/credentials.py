@@ -9,7 +9,7 @@ from gateway.model.errors import Malformed
 from gateway.model.reasons import Reason
 
 MAX_ENCODED = 4096
-"""Characters of the base64 text, and of a token: long enough for one in the place of a password."""
+"""Characters of the base64 text, and of a token: long enough for a token in the place of a password."""
 
 _BASIC = re.compile(r"basic(?: ++(.*))?", re.IGNORECASE | re.DOTALL)
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
@@ -21,7 +21,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class MalformedCredentials(Malformed):
-    """The scheme is the one, the rest is not."""
+    """The scheme is the right one, but what follows is malformed."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(Reason.CREDENTIALS_INVALID, detail)
@@ -45,7 +45,7 @@ def parse_basic(value: str) -> BasicCredentials | None:
         raise MalformedCredentials(f"Basic credentials that are not base64 of at most {MAX_ENCODED} characters")
     try:
         text = binascii.a2b_base64(encoded).decode("utf-8")
-    except UnicodeDecodeError:  # not chained: it would carry what the client sent
+    except UnicodeDecodeError:  # not chained: the cause would carry what the client sent
         raise MalformedCredentials("Basic credentials that are not UTF-8") from None
     user, colon, password = text.partition(":")
     if not colon or _CONTROL.search(text):
@@ -66,6 +66,6 @@ def parse_bearer(value: str) -> str | None:
 
 
 def parse_spiffe_id(uri: str) -> str | None:
-    """The ID of a workload, `spiffe://trust-domain/path`; None where the standard has it otherwise (SPIFFE-ID sections
-    2.1 to 2.3: lower-case trust domain, no empty or dot segments, at most 2,048 bytes)."""
+    """The ID of a workload, `spiffe://trust-domain/path`; None if it is invalid (SPIFFE-ID sections 2.1 to 2.3:
+    lower-case trust domain, no empty or dot segments, at most 2,048 bytes)."""
     return uri if len(uri) <= _MAX_SPIFFE_ID and _SPIFFE_ID.fullmatch(uri) else None

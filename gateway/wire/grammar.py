@@ -1,8 +1,8 @@
-"""The grammar of HTTP/1 heads (RFC 9112), exactly as it stands: one for CONNECT and for every other message.
+"""The grammar of HTTP/1 heads, exactly as RFC 9112 has it: one for CONNECT and for every other message.
 
-Where the RFC lets a recipient be lenient (bare LF, folded lines, other versions) this grammar is not: what two parsers
-read differently is how requests are smuggled. Two leniencies: an empty line before the request line, and a status line
-that ends with its code.
+Where the RFC lets a recipient be lenient (bare LF, folded lines, other versions) this grammar is not: requests are
+smuggled through what two parsers read differently. There are two leniencies: an empty line before the request line, and
+a status line that ends with its code.
 """
 
 import re
@@ -43,9 +43,9 @@ class MalformedHead(Malformed):
 
 
 class HeadGrammar(NamedTuple):
-    """One kind of head. `head` matches a whole one: the groups of its first line, then its field lines in one.
+    """One kind of head. `head` matches a whole one; its groups are those of the first line, then the field lines.
 
-    `cut_line` matches what may become a first line, `others` are openings that name another protocol.
+    `cut_line` matches what may become a first line; `others` are the beginnings of other protocols.
     """
 
     head: re.Pattern[str]
@@ -77,10 +77,10 @@ RESPONSE = HeadGrammar(
 
 
 def find_head(data: bytes | bytearray, grammar: HeadGrammar, start: int = 0, seen: int = 0) -> int:
-    """Where the head that begins at `start` ends, 0 while its end is missing. No end begins before `seen`.
+    """Where the head that begins at `start` ends, 0 while its end is missing. `seen`: no end begins before.
 
-    What can become no head any more is refused before its end where that shows cheaply. The caller bounds the bytes.
-    Raises `MalformedHead`.
+    What cannot become a head is refused before its end, where that shows cheaply. The caller bounds the bytes. Raises
+    `MalformedHead`.
     """
     end = data.find(b"\r\n\r\n", max(start, seen))
     if end < 0:
@@ -109,18 +109,18 @@ def split_fields(lines: str) -> tuple[tuple[str, str], ...]:
 
 
 def match_trailers(section: str) -> str | None:
-    """The field lines of a trailer section with its empty line; None if they are none, or more than a head may have."""
+    """The field lines of a trailer section that ends with its empty line; None if they are malformed or too many."""
     match = _WHOLE_FIELD_LINES.fullmatch(section)
     return None if match is None or section.count("\n") > MAX_FIELD_LINES + 1 else match[1]
 
 
 def has_bare_line_end(data: bytes | bytearray, start: int = 0) -> bool:
-    """Whether a CR or LF stands alone in `data` from `start` on; a CR at the end may get its LF yet."""
+    """Whether a CR or LF stands alone in `data` from `start` on; a CR at the end may still get its LF."""
     return _BARE_LINE_END.search(data, start) is not None
 
 
 def host_fault(hosts: int, minor: int) -> str | None:
-    """What is wrong with so many Host fields in a request of HTTP/1.x (RFC 9112 section 3.2)."""
+    """What is wrong with this number of Host fields in a request of HTTP/1.x (RFC 9112 section 3.2)."""
     if hosts > 1:
         return "more than one Host"
     return "HTTP/1.1 without Host" if hosts == 0 and minor == 1 else None
@@ -133,15 +133,15 @@ def elements(values: list[str]) -> list[str]:
 
 def is_persistent(options: Collection[str], minor: int) -> bool:
     """Whether the sender goes on using the connection after a message of HTTP/1.x whose Connection has these options
-    (RFC 9112 section 9.3). By the letter a proxy has to end that of a client of HTTP/1.0, for fear of older proxies
-    between that pass `Connection` on unread and then wait for its end; like Squid this one keeps it for those who ask,
-    and tells them so."""
+    (RFC 9112 section 9.3). By the letter a proxy has to end the connection of an HTTP/1.0 client, because an older
+    proxy between may pass `Connection` on unread and then wait for the end; like Squid this one keeps it for clients
+    that ask for that, and tells them so."""
     return "close" not in options and (minor == 1 or "keep-alive" in options)
 
 
 def _refuse_hopeless(data: bytes | bytearray, start: int, grammar: HeadGrammar) -> None:
-    """Raise if nothing that follows can make it a head: no first line begins like this, or the last bytes have a bare
-    CR or LF."""
+    """Raise if nothing that follows can make it a head: no first line begins like this, or there is a bare CR or LF in
+    the last bytes."""
     line, ended, _ = data[start : start + _GLANCE].decode("latin-1").partition("\r\n")
     may_become = grammar.first_line if ended else grammar.cut_line
     if not may_become.fullmatch(line) and data != b"\r":

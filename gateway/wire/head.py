@@ -1,4 +1,4 @@
-"""The head of an HTTP/1.0 or HTTP/1.1 request (RFC 9112): accepted exactly as the grammar has it, or refused."""
+"""The head of an HTTP/1.0 or HTTP/1.1 request (RFC 9112): exactly as the grammar has it, or refused."""
 
 import re
 from collections.abc import Sequence
@@ -51,7 +51,7 @@ class RequestHead(NamedTuple):
 def parse_head(data: bytes) -> RequestHead | None:
     """The head at the start of `data`; None while its end is missing. Raises `MalformedHead`.
 
-    What can become no head any more is refused before its end where that shows cheaply. The caller bounds the bytes.
+    What cannot become a head is refused before its end, where that shows cheaply. The caller bounds the bytes.
     """
     start = 2 if data.startswith(b"\r\n") else 0
     size = find_head(data, REQUEST, start)
@@ -88,9 +88,9 @@ def _check_fields(head: RequestHead) -> None:
 
 
 def parse_traceparent(values: Sequence[str]) -> TraceParent | None:
-    """The client's span (W3C Trace Context, level 1), of all lines of the field. None unless it is valid to the letter:
-    then a trace begins here. A later version is read as far as this one goes, as section 4.3 asks for; `ff` is invalid.
-    """
+    """The client's span (W3C Trace Context, level 1). `values` are those of all lines of the field. None, unless it is
+    valid to the letter: then a trace begins here. A later version is read as far as this one goes (section 4.3); `ff`
+    is invalid."""
     if len(values) != 1:
         return None
     match = _TRACEPARENT.fullmatch(values[0])

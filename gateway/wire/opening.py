@@ -17,7 +17,7 @@ _OTHER = Opening(Protocol.TCP)
 
 
 def parse_opening(data: bytes, hello: ClientHelloParser) -> Opening | None:
-    """What `data` begins; None while that is open. Raises `MalformedClientHello`. `hello` is this connection's own."""
+    """What `data` begins; None while that is open. `hello` parses this connection's. Raises `MalformedClientHello`."""
     if not data:
         return None
     if data[0] == HANDSHAKE:

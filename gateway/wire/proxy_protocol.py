@@ -1,14 +1,14 @@
 """The PROXY protocol, versions 1 and 2 (the HAProxy project's proxy-protocol.txt): the client that a forwarder names.
 
-Strict where the specification leaves room: TCP over IPv4 or IPv6, or no address at all (LOCAL, UNSPEC, UNKNOWN: the
-forwarder speaks for itself). A header is bounded before its end has arrived.
+Strict where the specification leaves a choice: TCP over IPv4 or IPv6, or no address at all (LOCAL, UNSPEC, UNKNOWN: the
+forwarder speaks for itself). The size is checked before the end has arrived.
 """
 
 import re
 import struct
 from typing import Final, NamedTuple
 
-from gateway.model.addresses import Address, parse_address
+from gateway.model.addresses import Address, parse_address, unpack_address
 from gateway.model.decision import ProxyVersion
 from gateway.model.errors import Malformed
 from gateway.model.reasons import Reason
@@ -94,7 +94,7 @@ def _source_of_line(line: str) -> Endpoint:
 
 
 def _parse_v2(data: bytes) -> ProxyHeader | None:
-    """Section 2.2. The length is judged before what it announces has come."""
+    """Section 2.2. The length is judged before what it announces has arrived."""
     if len(data) > len(_SIGNATURE) and data[len(_SIGNATURE)] not in (_LOCAL, _PROXY):
         raise _malformed("a version or command that there is not")
     if len(data) < _V2_HEADER:
@@ -122,15 +122,7 @@ def _source_of_block(content: bytes, width: int) -> tuple[Endpoint, int]:
     if len(content) < end:
         raise _malformed("an address block that is too short for its family")
     port = int.from_bytes(content[2 * width : 2 * width + 2], "big")
-    return (_address(content[:width]), port), end
-
-
-def _address(packed: bytes) -> Address:
-    """IPv4 inside IPv6 is that IPv4."""
-    value = int.from_bytes(packed, "big")
-    if len(packed) == 4:
-        return Address(4, value)
-    return Address(4, value & 0xFFFFFFFF) if value >> 32 == _MAPPED_PREFIX >> 32 else Address(6, value)
+    return (unpack_address(content[:width]), port), end
 
 
 def _check_extensions(header: bytes, start: int) -> None:
@@ -156,7 +148,7 @@ def _check_sum(header: bytes, at: int, length: int) -> None:
 
 
 def build_proxy_header(version: ProxyVersion, source: Endpoint, destination: Endpoint) -> bytes:
-    """The header that tells a destination who the client is. Where the families differ both are written as IPv6."""
+    """The header that tells a destination who the client is. If the families differ both are written as IPv6."""
     both_v4 = source[0].version == destination[0].version == 4
     if version is ProxyVersion.V1:
         hosts = " ".join(_text(address, both_v4) for address, _ in (source, destination))
@@ -177,7 +169,7 @@ def _text(address: Address, as_v4: bool) -> str:
 
 
 def crc32c(data: bytes) -> int:
-    """Castagnoli's CRC (RFC 9260 appendix A); of a few hundred bytes, once a connection."""
+    """Castagnoli's CRC (RFC 9260 appendix A), for a few hundred bytes once a connection."""
     crc = 0xFFFFFFFF
     for byte in data:
         crc = _CRC_TABLE[(crc ^ byte) & 0xFF] ^ (crc >> 8)

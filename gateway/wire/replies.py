@@ -172,7 +172,7 @@ _ANSWERS: Final[dict[Reason, _Answer]] = {
     Reason.DRAINING: _Answer(503, "Gateway is shutting down", "proxy_internal_response"),
     Reason.INTERNAL_ERROR: _Answer(500, "Gateway error", "proxy_internal_error"),
 }
-"""Every reason. Some end an open tunnel, where no HTTP is spoken; theirs is the answer before one is open."""
+"""For every reason. Some end an open tunnel, where no HTTP is spoken; theirs is the answer while none is open."""
 
 
 def established(minor: int) -> bytes:
@@ -202,8 +202,8 @@ def is_out_of_order(status: int) -> bool:
 
 
 def may_follow(reason: Reason, head: RequestHead | None) -> bool:
-    """Whether another request may follow on the connection after this reason: many clients send credentials only after
-    a 407. Not where content follows the head: it was not read, and must not be taken for the next request."""
+    """Whether another request may follow on the connection: after a 407, without which many clients send no
+    credentials. Not where content follows the head: it was not read, and must not be taken for the next request."""
     asks = _ANSWERS[reason].status == _CREDENTIALS_REQUIRED
     return asks and head is not None and head.is_persistent and not head.has_content
 
@@ -244,7 +244,7 @@ class AnswerValues(NamedTuple):
 
 @lru_cache(maxsize=256)
 def _form(reason: Reason, name: str, id_length: int, as_json: bool, keeps_open: bool, without_content: bool) -> str:
-    """All of an answer but for its request's id: a client that is refused is refused again and again."""
+    """All of an answer but its request's id: a client that is refused tends to be refused again and again."""
     answer = _answer(GatewayError(reason), name, _STAND_IN * id_length, as_json)
     return _write(answer, keeps_open, without_content).decode("ascii")
 
@@ -320,5 +320,5 @@ def _proxy_status(answer: _Answer, error: GatewayError, name: str) -> str:
 
 
 def _sf_string(text: str) -> str:
-    """RFC 8941 section 3.3.3; what it cannot hold becomes a question mark, so that no reply ever fails over a name."""
+    """RFC 8941 section 3.3.3. What it cannot hold becomes a question mark, so that no reply ever fails over a name."""
     return '"' + _UNPRINTABLE.sub("?", text).replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -1,7 +1,7 @@
 """The target of a request to a proxy (RFC 9112 section 3.2): the host it names, and what is asked of it.
 
-Characters were checked by the head's parser: visible ASCII. User information and fragments are refused: no client has a
-reason to send either, and what one server drops another may read.
+The head's parser has checked that it is visible ASCII. User information and fragments are refused: no client has reason
+to send either, and what one server drops another may read.
 """
 
 import re

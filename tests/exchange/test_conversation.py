@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 import pytest
 
 from gateway.exchange import exchange as exchange_module
-from gateway.exchange.conversation import Patience, converse
+from gateway.exchange.conversation import converse
 from gateway.exchange.scope import AnyAuthority
 from gateway.limits.unlimited import Unlimited
-from gateway.model.decision import Permit
+from gateway.model.decision import Permit, Timeouts
 from gateway.model.intent import Protocol
 from gateway.model.reasons import Reason
 from gateway.model.record import Draft, Ended, Side
@@ -45,7 +45,7 @@ class Talk:
         services = self.services
         scope = AnyAuthority(services.rules, services.identifier, self.limiter, services.pool)
         self.task = asyncio.create_task(
-            converse(downstream, self.draft, scope, services.exchanges, Patience(head=5, idle=5))
+            converse(downstream, self.draft, scope, services.exchanges, Timeouts(head=5, idle=5))
         )
 
     def narrow(self) -> None:
@@ -297,7 +297,7 @@ async def test_who_takes_over_a_kept_connection_leaves_the_back_pressure_of_its_
         services = talking.services
         scope = AnyAuthority(services.rules, services.identifier, talking.limiter, services.pool)
         other = asyncio.create_task(
-            converse(downstream, accepted(), scope, services.exchanges, Patience(head=5, idle=5))
+            converse(downstream, accepted(), scope, services.exchanges, Timeouts(head=5, idle=5))
         )
         await send(client, REQUEST)
         await receive(first)

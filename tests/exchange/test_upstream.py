@@ -257,7 +257,7 @@ class Full:
     has_room = False
     idle_since = None
 
-    def call(self) -> UpstreamSide:
+    def new_stream(self) -> UpstreamSide:
         raise AssertionError("it has no room")
 
     def close(self) -> None:

@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from gateway.exchange.conversation import Patience, converse
+from gateway.exchange.conversation import converse
 from gateway.exchange.scope import OneAuthority
 from gateway.exchange.upstream import Pool
 from gateway.intercept.inspecting.decoding import Bounds
 from gateway.intercept.inspecting.inline import InlineKind
-from gateway.intercept.inspecting.watch import ExchangeWatch, Look, Manners
+from gateway.intercept.inspecting.watch import ExchangeWatch, InspectorPolicy, NamedInspector
 from gateway.intercept.inspectors import DONE, Answer, Inspector, RequestHead
 from gateway.intercept.inspectors import deny as deny_it
 from gateway.model.authority import Host
-from gateway.model.decision import AddressRefusal, Permit, Terms, WouldDeny
+from gateway.model.decision import AddressRefusal, Permit, Terms, Timeouts, WouldDeny
 from gateway.model.inspection.secret import Secret
 from gateway.model.inspection.terms import HeaderValue, Inspection, SecretName
 from gateway.model.inspection.watching import Watch
@@ -48,7 +48,7 @@ REASONS = frozenset({Reason.SECRET_NEEDS_TLS, Reason.SECRET_UNAVAILABLE, Reason.
 
 BEARER = HeaderValue("Authorization", ("Bearer ", SecretName("key")))
 INSPECTION = Inspection(
-    requests=RequestRules((RequestRule(paths=(parse_path_pattern("/v1/**"),)),), tells_traces=False),
+    requests=RequestRules((RequestRule(paths=(parse_path_pattern("/v1/**"),)),), allows_trace=False),
     set=(BEARER, HeaderValue("X-Plain", ("1",))),
 )
 
@@ -76,8 +76,9 @@ class Keys:
     """Fulfils `Watchers`."""
 
     def watch(self, names: Sequence[str], ring: Callable[[], None], report: bool) -> Watch:
-        manners = Manners(tolerates_failure=False, denies_unknown=True, bounds=Bounds(1 << 20, 100))
-        return ExchangeWatch([Look(name, manners, InlineKind(DeniesKeys).open()) for name in names], ring, report)
+        policy = InspectorPolicy(tolerates_failure=False, denies_unknown=True, bounds=Bounds(1 << 20, 100))
+        inspectors = [NamedInspector(name, policy, InlineKind(DeniesKeys).open()) for name in names]
+        return ExchangeWatch(inspectors, ring, report)
 
 
 class TlsDialer(FakeDialer):
@@ -131,8 +132,8 @@ class Play:
             self.permit, client(NOBODY), intent, self.rules, pool, 443, self.is_verified, limiter=limiter
         )
         downstream, peer = await stream_and_peer()
-        patience = Patience(5.0, 5.0)
-        task = asyncio.create_task(converse(downstream, self.draft, scope, services.exchanges, patience))
+        timeouts = Timeouts(head=5.0, idle=5.0)
+        task = asyncio.create_task(converse(downstream, self.draft, scope, services.exchanges, timeouts))
         try:
             with peer:
                 yield peer

@@ -138,6 +138,7 @@ class _DohConnection(_Connection):
         super().__init__(server)
         self._http = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding="utf-8"))
         self._bodies: dict[int, bytes] = {}
+        self._waiting: dict[int, bytes] = {}
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -157,14 +158,24 @@ class _DohConnection(_Connection):
                     self._http.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
                 case h2.events.StreamEnded():
                     self.answer_later(self._bodies.pop(event.stream_id), event.stream_id)
-        self._flush()
+                case h2.events.StreamReset():
+                    self._waiting.pop(event.stream_id, None)
+        self._send_waiting()
 
     def send(self, wire: bytes, number: int) -> None:
         if self._http.state_machine.state is h2.connection.ConnectionState.CLOSED:
             return
         head = [(":status", self._server.status), ("content-type", self._server.media_type)]
         self._http.send_headers(number, head)
-        self._http.send_data(number, wire, end_stream=True)
+        self._waiting[number] = wire
+        self._send_waiting()
+
+    def _send_waiting(self) -> None:
+        """As far as the client's windows allow: one read of its may bring more questions than fit their answers."""
+        for number, wire in list(self._waiting.items()):
+            if len(wire) > self._http.local_flow_control_window(number):
+                break
+            self._http.send_data(number, self._waiting.pop(number), end_stream=True)
         self._flush()
 
     def _flush(self) -> None:

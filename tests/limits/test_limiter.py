@@ -255,7 +255,7 @@ async def test_a_destination_that_asked_for_patience_is_left_alone_for_as_long()
 async def test_who_queues_is_served_in_turn_when_somebody_leaves_and_nobody_overtakes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gateway.limits.lines.LOOK_EVERY", 60.0)  # longer than anybody waits
+    monkeypatch.setattr("gateway.limits.queues.LOOK_EVERY", 60.0)  # longer than anybody waits
     bed = Bed()
     queue = HELD._replace(queue=True, max_wait=30.0)
     permit = bed.permit(queue)

@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -475,6 +476,22 @@ async def test_a_slow_answer_comes_too_late_for_its_asker_and_in_time_for_the_ne
             await asyncio.sleep(0.02)  # a stale answer comes without waiting
     assert len(dns.queries) == 2
     assert (resolver.counts.misses, resolver.counts.failures) == (2, 0)
+
+
+async def test_a_stale_address_serves_where_no_further_name_may_be_asked_for(dns: DnsServer) -> None:
+    dns.answer("x.test", "203.0.113.1", ttl=10)
+    dns.spoil("y.test", Fault.SILENCE)
+    clock = ManualClock()
+    resolver = build_resolver(dns, clock=clock, options=replace(stale_options(), flights=1))
+    await resolver.resolve(X, within=2)
+    waiting = asyncio.create_task(resolver.resolve(name("y.test"), within=2))
+    await asyncio.sleep(0)
+
+    clock.advance(10.0)
+    assert (await resolver.resolve(X, within=2)).addresses == addresses("203.0.113.1")
+    assert (resolver.counts.stale, resolver.counts.failures) == (1, 0)
+    waiting.cancel()
+    await asyncio.wait([waiting])
 
 
 async def test_without_serve_stale_an_expired_address_is_gone(dns: DnsServer) -> None:

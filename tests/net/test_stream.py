@@ -271,7 +271,7 @@ class Listening:
         self.heard.append("ended")
 
     def lost(self) -> None:
-        self.heard += [self.stream.last_words(), "lost"]
+        self.heard += [self.stream.received_before_reset(), "lost"]
 
 
 async def test_what_a_peer_has_said_before_its_reset_can_be_heard_although_a_write_met_that_first() -> None:

@@ -173,7 +173,7 @@ FAULTS: Sequence[tuple[object, str, Any]] = [
     (confirm, "_deciding", unlike(None)),  # the name in TLS
     (addresses, "embedded_in", unlike(())),  # the address
     (addresses, "is_own", unlike(False)),
-    (challenge, "_groups_spoken_of", unlike(set())),  # whether to ask for credentials
+    (challenge, "_groups_named", unlike(set())),  # whether to ask for credentials
 ]
 
 

@@ -10,7 +10,7 @@ from gateway.intercept.hosted.hosting import Declared, HostedKind, probe
 from gateway.intercept.hosted.kinds import BadInspector, installed_kinds
 from gateway.intercept.inspecting.decoding import Bounds
 from gateway.intercept.inspecting.inline import InlineKind
-from gateway.intercept.inspecting.watch import ExchangeWatch, Look, Manners
+from gateway.intercept.inspecting.watch import ExchangeWatch, InspectorPolicy, NamedInspector
 from gateway.intercept.shipped.media import Bar, MediaPlan
 from gateway.intercept.shipped.patterns import BUILT_IN, BadPattern, Pattern, own_pattern
 from gateway.intercept.shipped.secrets import SecretsPlan
@@ -91,20 +91,21 @@ class Made(NamedTuple):
     """An inspector of gateway.yaml, as it was read."""
 
     settings: InspectorSettings
-    manners: Manners
+    policy: InspectorPolicy
     kind: InlineKind | HostedKind
 
 
 def make(name: str, settings: InspectorSettings) -> Made:
     """From settings that were checked."""
     bounds = Bounds(settings.max_decoded, settings.max_ratio)
-    manners = Manners(settings.on_error == "allow", settings.unknown_coding == "deny", bounds)
-    return Made(settings, manners, _kind(name, settings))
+    policy = InspectorPolicy(settings.on_error == "allow", settings.unknown_coding == "deny", bounds)
+    return Made(settings, policy, _kind(name, settings))
 
 
 def begin_watch(made: Sequence[tuple[str, Made | None]], ring: Callable[[], None], report: bool) -> Watch:
     """The watch over one exchange by the inspectors named; one that is None (not declared any more) objects to it."""
-    watch = ExchangeWatch([Look(name, each.manners, each.kind.open()) for name, each in made if each], ring, report)
+    inspectors = [NamedInspector(name, each.policy, each.kind.open()) for name, each in made if each]
+    watch = ExchangeWatch(inspectors, ring, report)
     for name, each in made:
         if each is None:
             watch.object_to(Reason.INSPECTOR_FAILED, f"{name} is not declared any more")

@@ -110,11 +110,11 @@ def _joined(one: LimitFill, other: LimitFill) -> LimitFill:
 
 def _share(settings: LimitStoreSettings, clock: Clock, workers: int) -> "ReplicaStore":
     """The store that replicas share. Raises `ConfigError` without quoting the URL, which may hold a password."""
-    from gateway.limits.replicas.link import Link, parse_place  # noqa: PLC0415  # see above
+    from gateway.limits.replicas.link import Link, parse_store_url  # noqa: PLC0415  # see above
     from gateway.limits.replicas.store import OnFailure, ReplicaStore  # noqa: PLC0415
 
     try:
-        url = parse_place(settings.store)
+        url = parse_store_url(settings.store)
     except ValueError as refusal:
         raise ConfigError("gateway.yaml: limits.store", str(refusal)) from None
     replicas = None if settings.replicas is None else settings.replicas * workers

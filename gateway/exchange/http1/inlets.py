@@ -18,7 +18,7 @@ class Reader(Protocol):
 
 
 class ConnectionInlet(Inlet[H]):
-    """Fulfils `Receiver` for a whole connection of HTTP/1."""
+    """Fulfils `Receiver`: everything that arrives on the connection."""
 
     __slots__ = ("_reader", "_stream")
 
@@ -27,7 +27,7 @@ class ConnectionInlet(Inlet[H]):
         self._stream = stream
         self._reader = reader
 
-    def join(self) -> None:
+    def attach(self) -> None:
         """Receive from the stream from now on, beginning with what it holds."""
         self._stream.receiver = self
         held = self._stream.peek()
@@ -44,7 +44,7 @@ class ConnectionInlet(Inlet[H]):
     def received(self, data: bytes) -> None:
         """See `Receiver`."""
         self.has_begun = True
-        if self.end is not None:  # the next message, too early
+        if self.end is not None:  # the next message, before its turn
             self.pause()
         try:
             events = self._reader.receive(data)
@@ -64,7 +64,7 @@ class ConnectionInlet(Inlet[H]):
         self.take(events)
         self.tell()
 
-    def part(self) -> None:
+    def detach(self) -> None:
         """Receive nothing more from the stream."""
         self._stream.receiver = None
         self._leave()
@@ -83,7 +83,7 @@ class ConnectionInlet(Inlet[H]):
 
 
 class RequestInlet(ConnectionInlet[Request]):
-    """Of the client's side."""
+    """What the client sends."""
 
     __slots__ = ("_requests",)
 

@@ -1,4 +1,4 @@
-"""A connection to a destination that speaks HTTP/1; it carries one exchange after the other."""
+"""A connection to a destination that speaks HTTP/1; it carries one exchange after another."""
 
 import os
 from base64 import b64encode
@@ -19,16 +19,16 @@ from gateway.wire.http.messages import MalformedMessage, Response
 _KEY_SIZE = 16  # RFC 6455 section 4.1
 
 SURE_SECONDS = 1.0
-"""Idle for less, a connection is hardly being closed by a server that does not say for how long it keeps one: the most
-impatient of those (gunicorn) waits for two seconds."""
+"""A connection that was idle for less is hardly being closed, where the server does not say for how long it keeps one:
+the most impatient of those servers (gunicorn) waits for two seconds."""
 
 
 def _nobody_waits() -> None:
-    """What comes before a request was sent is found when one is sent."""
+    """What arrives before a request was sent is noticed when one is sent."""
 
 
 class ResponseInlet(ConnectionInlet[Response]):
-    """Of the destination's side. An answer that ends with the connection is incomplete if TLS ended without
+    """What the destination sends. An answer that ends with the connection is incomplete if TLS ended without
     close_notify (RFC 9112 section 9.8)."""
 
     __slots__ = ()
@@ -41,18 +41,18 @@ class ResponseInlet(ConnectionInlet[Response]):
             super().ended()
 
     def lost(self) -> None:
-        """See `Receiver`. Who answers without reading all of the request, and closes, resets what is still sent to him:
-        his answer may be here unread."""
-        last = self._stream.last_words()
-        if last:
-            self.received(last)
+        """See `Receiver`. A server that answers and closes without reading all of the request resets the connection:
+        its answer may be here unread."""
+        unread = self._stream.received_before_reset()
+        if unread:
+            self.received(unread)
         super().lost()
 
 
 class UpstreamConnection:
     """Fulfils `UpstreamSide` for HTTP/1. Whoever holds it closes it, or gives it to a pool. `is_reused`: an exchange
     has gone over it, or its dial was recorded elsewhere. `is_verified` as in `Upstream.verified`. `kept_until` is the
-    monotonic instant until which the destination has said that it keeps it between two exchanges."""
+    monotonic instant until which the destination, by its own words, keeps it between two exchanges."""
 
     __slots__ = (
         "_leave",
@@ -82,10 +82,10 @@ class UpstreamConnection:
         self.last_response: ResponsePlan | None = None
         self.websocket_key = ""
         self._leave: Callable[[], None] | None = None
-        self.inlet.join()
+        self.inlet.attach()
 
     def expect(self, method: str, upgrade: bool, tell: Callable[[], None]) -> None:
-        """A request with this method is sent next. Raises `UpstreamError` if an answer is there already."""
+        """See `UpstreamSide`."""
         self.inlet.tell = tell
         try:
             self.reader.expect(method, upgrade=upgrade)
@@ -109,14 +109,14 @@ class UpstreamConnection:
 
     @property
     def is_clean(self) -> bool:
-        """The last answer is complete, nothing came after it, and another request may be sent."""
+        """See `UpstreamSide`."""
         inlet = self.inlet
         if inlet.is_over or inlet.is_lost or inlet.fault or self.stream.is_congested:
             return False
         return self.reader.is_between
 
     def check(self) -> None:
-        """Raise `UpstreamError` if no answer can come any more."""
+        """See `UpstreamSide`."""
         inlet = self.inlet
         fault = inlet.fault
         if fault is not None and fault.reason is not Reason.RESPONSE_INCOMPLETE:
@@ -129,10 +129,10 @@ class UpstreamConnection:
             raise UpstreamError(Reason.RESPONSE_INCOMPLETE, "closed" if inlet.is_over else "reset")
 
     def close(self) -> None:
-        """Between two exchanges."""
+        """See `UpstreamSide`."""
         self.leave_pool()
         self.inlet.tell = _nobody_waits
-        self.inlet.part()
+        self.inlet.detach()
         if self.stream.is_lost:
             return
         if self.stream.queued():
@@ -140,28 +140,27 @@ class UpstreamConnection:
         self.stream.transport.close()
 
     def abort(self) -> None:
-        """During an exchange: an orderly end would make a cut-off upload look complete."""
-        self.inlet.part()
+        """See `UpstreamSide`."""
+        self.inlet.detach()
         self.stream.abort()
 
     # Between two exchanges.
 
     def enter_pool(self, leave: Callable[[], None], now: float) -> None:
-        """Whatever the other side sends now closes it. `leave` is called once: it is used again, or closed."""
+        """Whatever the destination sends from now on closes it. `leave` is called once it is used again, or closed."""
         self.inlet.tell = self.close
-        self.inlet.begin()  # its last client may have paused it, and then its end would go unnoticed
+        self.inlet.begin()  # while it is paused, as its last client may have left it, its end would go unnoticed
         self.is_reused = True
         self.idle_since = now
         self.kept_until = inf if self.last_response is None else now + self.last_response.keeps_for
         self._leave = leave
 
     def is_surely_open(self, now: float) -> bool:
-        """Whether a request that may not be repeated can go over it (RFC 9112 section 9.3.1): the destination keeps it
-        for longer than until now, as far as can be known, and nothing came that would show its end when it is too late.
-        """
+        """Whether a request that may not be repeated can go over it (RFC 9112 section 9.3.1): as far as can be known
+        the destination still keeps it, and nothing has arrived unread, such as its end."""
         is_told = self.kept_until < inf
         sure_until = self.kept_until if is_told else self.idle_since + SURE_SECONDS
-        return now < sure_until and not self.stream.has_news()
+        return now < sure_until and not self.stream.is_readable()
 
     def leave_pool(self) -> None:
         """It is used again, or closed."""

@@ -1,7 +1,7 @@
 """One stream of HTTP/2 as an exchange sees it: an inlet for what comes, and a channel for what goes out.
 
-The peer's window is opened only by as much as the other side of the exchange has taken: content that nobody takes is
-not sent, and not held.
+The peer's window is opened by only as much as the other side of the exchange has taken: content that nobody takes is
+neither sent nor held.
 """
 
 from collections import deque
@@ -68,7 +68,7 @@ class StreamInlet(Inlet[H]):
             self._pay(at_once=True)
 
     def _refuse(self, malformed: MalformedMessage) -> None:
-        """A head that is only too large can still be answered."""
+        """Reset the stream, unless its head is only too large: that can still be answered."""
         if malformed.reason is not Reason.HEAD_TOO_LARGE:
             self.code = ErrorCode.PROTOCOL_ERROR
             self._session.leave(self._number)
@@ -84,10 +84,10 @@ class StreamInlet(Inlet[H]):
             self.lost()
 
     def joined(self, number: int) -> None:
-        """The stream has its number now."""
+        """The stream was opened, and has this number."""
         self._number = number
 
-    def part(self) -> None:
+    def detach(self) -> None:
         """See `Inlet`."""
         self._leave()
         self._pay()
@@ -109,8 +109,8 @@ class StreamInlet(Inlet[H]):
 
 
 class Channel:
-    """Fulfils `inlet.Channel`. `number` is 0 until a request of ours opens the stream; `opened` is then called. `code`
-    is the error code sent if the stream is aborted; `tell` is called when nothing is queued any more."""
+    """Fulfils `inlet.Channel`. `number` is 0 until a request of ours opens the stream. `code` is the error code that is
+    sent if the stream is aborted; `tell` is called when nothing is queued any more."""
 
     __slots__ = (
         "_opened",
@@ -140,7 +140,7 @@ class Channel:
         self._trailers: Fields | None = None
 
     def opens(self, opened: Callable[[int], None]) -> None:
-        """Whether the next head opens a stream of ours."""
+        """Have the next head open a stream of ours, and `opened` called with its number."""
         self._opened = opened
 
     def begin(self, head: HeadFields, first: bytes, trailers: Fields | None) -> None:
@@ -159,7 +159,7 @@ class Channel:
             self.conclude(trailers)
 
     def send_head(self, head: HeadFields, ends: bool) -> None:
-        """One head; an interim one does not end."""
+        """One head; `ends`: nothing follows it."""
         session = self._session
         if self._opened is not None:
             opened, self._opened = self._opened, None
@@ -219,7 +219,7 @@ class Channel:
             self._session.reset(self.number, self.code)
 
     def drop(self) -> None:
-        """Drop what is queued: nobody takes it."""
+        """Drop what is queued, as nobody takes it, and write nothing more."""
         self._session.waiting.pop(self.number, None)
         self._pieces.clear()
         self._queued = 0

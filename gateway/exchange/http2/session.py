@@ -1,5 +1,5 @@
-"""One connection of HTTP/2 on its stream: what arrives is handed to the streams' inlets, what they write is sent
-together.
+"""One connection of HTTP/2: what arrives on it is handed to the inlets of its streams, and what they write in one turn
+of the loop is sent together.
 
 What is held for a slow receiver is bounded by the windows that the sender was given. The connection's window is opened
 at once for what arrives on any stream, until `WITHHELD_AT_MOST` is held, so that one slow receiver holds up no other.
@@ -26,7 +26,7 @@ from gateway.wire.http2.floods import Kind
 from gateway.wire.http2.settings import STREAMS
 
 WITHHELD_AT_MOST = 2 * 1024 * 1024
-"""Bytes that arrived and were not taken, from which on the whole connection is slowed."""
+"""Bytes that arrived and were not taken; beyond them the whole connection is slowed."""
 _QUEUED_AT_MOST = 8 * 1024 * 1024  # answers to a peer that sends and does not read
 
 logging.getLogger("hpack").setLevel(logging.WARNING)  # its debug log holds values of fields
@@ -44,7 +44,7 @@ class StreamReceiver(Protocol):
         ...
 
     def cut(self, code: ErrorCode, detail: str) -> None:
-        """The stream ended early; with a detail by a fault of the peer's."""
+        """The stream ended early; a detail says what the peer did wrong."""
         ...
 
 
@@ -77,10 +77,11 @@ class _Nobody:
 
 
 class Session:
-    """Fulfils `Receiver` and `Feeder` for the stream, which stays its owner's to close.
+    """Fulfils `Receiver` and `Feeder` for the byte stream, which stays its owner's to close.
 
-    `fault`: the peer's, after which nothing goes on. `is_lost`: nobody is there. `peer_leaves`: it takes, or opens, no
-    further streams. `heard_at` is the monotonic instant at which something came. `connects`: see `server_settings`.
+    `fault` is the peer's, and ends everything. `is_lost`: nobody is there. `peer_leaves`: it takes, or opens, no
+    further streams. `heard_at` is the monotonic instant at which something last arrived. `extended_connect` as in
+    `server_settings`.
     """
 
     def __init__(self, stream: Stream, is_server: bool, owner: Owner, monotonic: Callable[[], float]) -> None:
@@ -90,7 +91,7 @@ class Session:
         self.fault: ConnectionFault | None = None
         self.is_lost = False
         self.peer_leaves = False
-        self.connects = False
+        self.extended_connect = False
         self.heard_at = monotonic()
         self.receivers: dict[int, StreamReceiver] = {}
         self.waiting: dict[int, Writer] = {}
@@ -104,12 +105,12 @@ class Session:
         self._withheld = 0
         self._deferred = 0
 
-    def join(self, connects: bool = False, streams: int = STREAMS) -> None:
-        """Take over the stream, and say what comes first: see `server_settings`."""
-        self.connects = connects
+    def attach(self, extended_connect: bool = False, streams: int = STREAMS) -> None:
+        """Take over the byte stream, and send what comes first: see `server_settings`."""
+        self.extended_connect = extended_connect
         stream = self.stream
         stream.receiver, stream.feeder = self, self
-        self.connection.begin(connects, streams)
+        self.connection.begin(extended_connect, streams)
         held = stream.peek()
         if held:
             stream.consume(len(held))
@@ -117,13 +118,13 @@ class Session:
         if stream.is_lost or stream.has_ended:
             self.lost()
 
-    def part(self) -> None:
+    def detach(self) -> None:
         """Receive nothing more from the stream."""
         self.flush()
         self.stream.receiver = self.stream.feeder = None
 
     def disown(self) -> None:
-        """Report nothing any more: it and its owner would keep each other alive."""
+        """Report nothing any more: else the session and its owner would keep each other alive."""
         self._owner = _Nobody()
 
     # Called by the stream.
@@ -188,7 +189,7 @@ class Session:
             receiver.cut(event.code, event.detail)
 
     def _let_go(self, event: WentAway) -> None:
-        """Streams that it will not process may be tried again elsewhere (RFC 9113 section 6.8)."""
+        """The peer goes away. What it will not process may be tried again elsewhere (RFC 9113 section 6.8)."""
         self.peer_leaves = True
         if not self._is_server:
             for number in [number for number in self.receivers if number > event.last]:
@@ -212,13 +213,13 @@ class Session:
     # Called by receivers.
 
     def leave(self, number: int) -> StreamReceiver | None:
-        """Nothing that arrives on this stream is wanted any more."""
+        """Drop what arrives on this stream from now on."""
         self.waiting.pop(number, None)
         return self.receivers.pop(number, None)
 
     def refuse(self, number: int, code: ErrorCode) -> None:
-        """End a stream for a fault of the peer's. It counts like streams opened only to be reset: raises
-        `ConnectionFault`."""
+        """End a stream for a fault of the peer's. It counts like one that was opened only to be reset. Raises
+        `ConnectionFault` if there were too many."""
         self.connection.floods.count(Kind.RESET, self.heard_at)
         self.reset(number, code)
 
@@ -233,7 +234,7 @@ class Session:
         return 0 if self._is_congested or self.is_lost else self.sender.room(number)
 
     def withhold(self, size: int) -> None:
-        """What arrived was not taken yet. The other streams may go on, within bounds."""
+        """So many bytes arrived and were not taken yet. Other streams may go on, within bounds."""
         self._withheld += size
         if self._withheld <= WITHHELD_AT_MOST:
             self.connection.credit_connection(size)
@@ -241,7 +242,7 @@ class Session:
             self._deferred += size
 
     def release(self, number: int, size: int, at_once: bool) -> None:
-        """What was withheld is taken, or of no use any more. `at_once`: it did not have to wait."""
+        """What was withheld was taken, or is of no use any more. `at_once`: it did not have to wait."""
         self._withheld -= size
         if self._deferred and self._withheld <= WITHHELD_AT_MOST:
             self.connection.credit_connection(self._deferred)
@@ -252,13 +253,13 @@ class Session:
     # Sending.
 
     def flush_soon(self) -> None:
-        """At the end of this turn of the loop, for all that was written in it."""
+        """Flush at the end of this turn of the loop, for all that is written in it."""
         if not self._will_flush:
             self._will_flush = True
             self._loop.call_soon(self.flush)
 
     def flush(self) -> None:
-        """Write what waits."""
+        """Write what waits. A peer that reads none of its answers is cut off."""
         self._will_flush = False
         data = self.sender.take()
         if not data or self.is_lost:
@@ -268,13 +269,13 @@ class Session:
             self.stream.abort()
 
     def _pump(self, number: int) -> None:
-        """One stream. For 0 all of them, but once for all of a read: thousands of windows fit into it."""
+        """Write for one stream. For all, which is 0, only after the whole read: that may hold thousands of updates."""
         writer = self.waiting.get(number)
         if not number or (writer is not None and writer.pump()):
             self._pump_soon()
 
     def _pump_all(self) -> None:
-        """In turn; a stream that has more goes to the end of the queue, and has another turn in the next round."""
+        """Write for all streams in turn: one that has more goes to the end of the queue, for the next round."""
         self._will_pump = False
         for number, writer in list(self.waiting.items()):
             if self._is_congested or self.sender.window <= 0:

@@ -12,8 +12,8 @@ from gateway.wire.http.messages import Fields as Trailers
 class GatedOutlet(Outlet):
     """Writes what its gate releases into `onward`, whose framing, size and pace apply. Fulfils `watching.Sink`.
 
-    What the gate releases while it is fed goes out with a head, if one is being put together; else it is written. While
-    the gate is full the source is not read.
+    While a head and its opening are put together, what the gate releases joins them; else it is written. While the gate
+    is full the source is not read.
     """
 
     __slots__ = ("_end", "_gate", "_gathered", "_gathers", "_is_full", "_onward")
@@ -57,7 +57,7 @@ class GatedOutlet(Outlet):
         self._onward.trailers = trailers
 
     def framed(self, data: bytes) -> bytes:
-        """See `Outlet`. What is held back follows later."""
+        """See `Outlet`. What the gate holds back follows later."""
         self._gathers = True
         self._gate.feed(data)
         return self._taken()
@@ -92,7 +92,7 @@ class GatedOutlet(Outlet):
             super().relieved()
 
     def go_on(self) -> None:
-        """The gate may have released something for which the source waits."""
+        """Read the source again, if it had to wait for the gate and that is full no longer."""
         if self._is_full and not self._gate.is_full:
             self._is_full = False
             if not self.stream.is_congested:
@@ -116,14 +116,14 @@ class GatedOutlet(Outlet):
 
 
 def shown_request(plan: RequestPlan, named: Authority, is_secure: bool) -> RequestHead:
-    """To inspectors."""
+    """As inspectors are shown it."""
     fields = (*plan.passing, *_length(plan.request.framing))
     scheme = "https" if is_secure else "http"
     return RequestHead(plan.request.method, scheme, str(named.host), named.port, plan.target.resource, fields)
 
 
 def shown_response(planned: ResponsePlan) -> ResponseHead:
-    """To inspectors."""
+    """As inspectors are shown it."""
     response = planned.response
     return ResponseHead(response.status, (*planned.fields.passing, *_length(response.framing)))
 

@@ -3,16 +3,16 @@
 from collections.abc import Collection
 
 from gateway.exchange.inlet import Inlet, Outlet, Sink
-from gateway.exchange.inspected.reading import RENAMING
+from gateway.exchange.inspected.reading import OVERRIDES
 from gateway.model.inspection.terms import comparable_name
 from gateway.policy.requests.scrubbing import Scrubber
 from gateway.wire.http.messages import End, Fields, Request, Response
 
 
 class Upload(Outlet):
-    """Stops before the piece that would make it more than `max_body` bytes; the destination then never sees an end.
-    Trailers with the name of a `dropped` header, or of one that overrides the method or path, are dropped too, and all
-    of them where `is_watched`: no inspector is shown them."""
+    """Stops before the piece with which it would exceed `max_body` bytes; the destination then never sees its end.
+    Trailers are dropped that have the name of a `dropped` header or of one that overrides the method or path, and all
+    of them where `is_watched`, as no inspector is shown any."""
 
     __slots__ = ("_dropped", "_is_watched", "_max_body", "is_exceeded")
 
@@ -50,10 +50,10 @@ class Upload(Outlet):
         return super().ending(end._replace(trailers=kept))
 
     def _may_trail(self, name: str) -> bool:
-        return not self._is_watched and name not in self._dropped and name not in RENAMING
+        return not self._is_watched and name not in self._dropped and name not in OVERRIDES
 
     def finish(self, end: End) -> None:
-        """See `Outlet`. The end of a stream that is cut is not sent, for it may arrive together with the excess."""
+        """See `Outlet`. The end may arrive together with the excess, and is not sent then."""
         if not self.is_exceeded:
             super().finish(end)
 
@@ -93,13 +93,13 @@ class ScrubbedOutlet(Outlet):
 
 
 def scrubbed(response: Response, scrubber: Scrubber) -> Response:
-    """Its phrase and fields."""
+    """The response, with phrase and fields masked."""
     phrase = _masked(response.phrase, scrubber)
     return response._replace(phrase=phrase, fields=scrubbed_fields(response.fields, scrubber))
 
 
 def scrubbed_fields(fields: Fields, scrubber: Scrubber) -> Fields:
-    """Names and values."""
+    """The fields, with names and values masked."""
     return tuple([(_masked(name, scrubber), _masked(value, scrubber)) for name, value in fields])
 
 

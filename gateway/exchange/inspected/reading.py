@@ -1,4 +1,4 @@
-"""What a rule's `inspect` makes of a request alone, whoever sends it: kept with the plan of the request."""
+"""What a rule's `inspect` makes of a request, whoever sends it: kept with the plan of the request."""
 
 from typing import NamedTuple
 
@@ -6,9 +6,9 @@ from gateway.exchange.plan import RequestPlan
 from gateway.model.inspection.terms import Allowed, Asked, Inspection, NotAllowed, comparable_name
 from gateway.wire.http.messages import Delimiter, Fields
 
-_METHOD_AGAIN = frozenset({"x-http-method-override", "x-http-method", "x-method-override"})
-_PATH_AGAIN = frozenset({"x-original-url", "x-rewrite-url"})
-RENAMING = _METHOD_AGAIN | _PATH_AGAIN
+_METHOD_OVERRIDES = frozenset({"x-http-method-override", "x-http-method", "x-method-override"})
+_PATH_OVERRIDES = frozenset({"x-original-url", "x-rewrite-url"})
+OVERRIDES = _METHOD_OVERRIDES | _PATH_OVERRIDES
 """Headers by which some origins override the method or path of a request."""
 _ALLOWED = Allowed()
 
@@ -26,7 +26,7 @@ class Reading(NamedTuple):
 
 
 def read_request(plan: RequestPlan, inspection: Inspection) -> Reading:
-    """The same object for the same plan and inspection."""
+    """The reading; the same object for the same plan and inspection."""
     known = plan.inspected
     if isinstance(known, Reading) and known.inspection is inspection:
         return known
@@ -50,7 +50,7 @@ def _read(plan: RequestPlan, inspection: Inspection) -> Reading:
 
 
 def _asked(plan: RequestPlan, media_types: tuple[str, ...], names: set[str]) -> Asked:
-    """`names` are those that go on: a header that is dropped misleads nobody."""
+    """`names` are those of the headers that go on: one that is dropped misleads nobody."""
     framing = plan.request.framing
     return Asked(
         method=plan.request.method,
@@ -58,6 +58,6 @@ def _asked(plan: RequestPlan, media_types: tuple[str, ...], names: set[str]) -> 
         has_content=not framing.is_empty,
         media_types=media_types,
         length=None if framing.delimiter is Delimiter.CHUNKED else framing.length,
-        renames_method=not names.isdisjoint(_METHOD_AGAIN),
-        renames_path=not names.isdisjoint(_PATH_AGAIN),
+        overrides_method=not names.isdisjoint(_METHOD_OVERRIDES),
+        overrides_path=not names.isdisjoint(_PATH_OVERRIDES),
     )

@@ -1,8 +1,8 @@
-"""One request under a rule that inspects: judged before it is forwarded, and what holds while it is.
+"""One request under a rule that inspects: judged before it is forwarded, changed and counted while it is.
 
     judge the request -> may it have secrets -> find them -> change its header -> count its content -> scrub its answer
 
-A request that policy would refuse and report mode lets pass goes without secrets.
+A request that only report mode lets pass gets no secrets.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ from gateway.exchange.inspected.watched import Wait, Watched
 from gateway.exchange.plan import RequestPlan
 from gateway.exchange.scope import Judged
 from gateway.exchange.upstream import UpstreamSide
-from gateway.model.decision import Deny, Permit, WouldDeny
+from gateway.model.decision import Permit, WouldDeny
 from gateway.model.errors import InternalError, Refused, UpstreamError
 from gateway.model.inspection.secret import Secret
 from gateway.model.inspection.terms import HeaderValue, Inspection, NotAllowed, SecretName, comparable_name
@@ -45,8 +45,8 @@ def inspect_request(
     secrets: SecretStore,
     is_verified: bool,
 ) -> "Inspected":
-    """`is_verified`: the destination has proved over TLS, or must prove before anything is sent to it, that it is whom
-    the permit names. Raises `Refused`, or `InternalError` if a secret is missing."""
+    """Judge a request, and find its secrets. `is_verified`: the destination has proved over TLS, or must before
+    anything is sent to it, to be whom the permit names. Raises `Refused`, or `InternalError` if a secret is missing."""
     permit = judged.permit
     reading = read_request(plan, inspection)
     seen = draft.seen = Seen(reading.media_type, reading.query, reading.headers)
@@ -54,7 +54,7 @@ def inspect_request(
     given = _NO_SECRETS
     if inspection.secrets and not _is_doubtful(permit, draft, is_verified):
         if not is_verified:
-            raise Refused(_deny(permit, NotAllowed(Reason.SECRET_NEEDS_TLS, f"secret {inspection.secrets[0]}")))
+            raise Refused(permit.denial(Reason.SECRET_NEEDS_TLS, f"secret {inspection.secrets[0]}"))
         given = {name: _find(name, judged, secrets) for name in inspection.secrets}
     return Inspected(permit, draft, seen, reading, max_body, given)
 
@@ -82,8 +82,8 @@ class Inspected:
         return self._watched
 
     def fields_for(self, upstream: UpstreamSide) -> list[tuple[str, str]] | None:
-        """The fields to send over this connection, chosen just before they are sent: only a connection that is
-        verified, and that no rule would have refused, carries a secret. None: those of the client."""
+        """The fields to send over this connection; None: the client's. To be asked just before they are sent: only a
+        connection that is verified, and that no rule would have refused, carries a secret."""
         if not self._reading.inspection.replaced:
             return None
         if self._given:
@@ -94,7 +94,7 @@ class Inspected:
             else:
                 self._seen.secrets = self._reading.inspection.secrets
         fields = [*self._reading.kept, *self._set_fields()]
-        if not self._scrubs():
+        if not self._masked_values():
             return fields
         return [*[field for field in fields if comparable_name(field[0]) not in _HIDES_ECHOES], _SHOWS_ECHOES]
 
@@ -105,19 +105,19 @@ class Inspected:
         return any(not refusal.enforced for refusal in upstream.dialled.refused)
 
     def _set_fields(self) -> list[tuple[str, str]]:
-        """Those that the rule sets, without values whose secret is missing."""
+        """Those that the rule sets, but for values whose secret is withheld."""
         given, inspection = self._given, self._reading.inspection
         complete = len(given) == len(inspection.secrets)
         return [(value.name, _text(value, given)) for value in inspection.set if complete or not value.secrets]
 
-    def _scrubs(self) -> list[bytes]:
-        """What responses must not contain."""
+    def _masked_values(self) -> list[bytes]:
+        """The secrets that are masked in responses."""
         return [secret.reveal().encode("latin-1") for secret in self._given.values() if secret.scrub]
 
     # Content.
 
     def upload(self, stream: Sink, source: Inlet[Request], is_chunked: bool) -> Outlet:
-        """To the destination."""
+        """The outlet for content to the destination."""
         max_body = None if self._permit.report else self._max_body
         watched, replaced = self._watched, self._reading.inspection.replaced
         upload = self._upload = Upload(stream, source, is_chunked, max_body, replaced, watched is not None)
@@ -126,64 +126,61 @@ class Inspected:
     def check(self) -> None:
         """Raise `Refused` if the request is larger than its entry allows, or if inspectors object."""
         if self._upload is not None and self._upload.is_exceeded:
-            detail = f"more than {self._max_body} bytes"
-            raise Refused(_deny(self._permit, NotAllowed(Reason.BODY_TOO_LARGE, detail)))
+            raise Refused(self._permit.denial(Reason.BODY_TOO_LARGE, f"more than {self._max_body} bytes"))
         if self._watched is not None:
             self._watched.check()
 
     @property
     def is_sent(self) -> bool:
-        """Whether the whole of a request that has arrived was sent on, its end as well."""
+        """Whether all that arrived of the request was sent on, its end included."""
         is_cut = self._upload is not None and self._upload.is_exceeded
         return not is_cut and (self._watched is None or self._watched.is_sent)
 
-    def sum_up(self, up: Outlet) -> None:
-        """Note in report mode that too large a request has passed."""
+    def note_excess(self, up: Outlet) -> None:
+        """Note that report mode let too large a request pass."""
         if self._permit.report and self._max_body is not None and up.size > self._max_body:
             self._draft.would_deny = self._draft.would_deny or WouldDeny(Reason.BODY_TOO_LARGE, self._permit.rule)
 
-    def told(self, response: Response) -> Response:
+    def scrub_head(self, response: Response) -> Response:
         """The response's head as the client may see it. Raises `UpstreamError` for content that cannot be searched."""
-        scrubs = self._scrubs()
-        if not scrubs:
+        masked = self._masked_values()
+        if not masked:
             return response
-        told = [value for name in _CODINGS for value in response.values(name)]
-        codings = ",".join(told).lower().split(",")
+        codings = ",".join([value for name in _CODINGS for value in response.values(name)]).lower().split(",")
         if response.framing.delimiter is not Delimiter.NONE and not _IDENTITY.issuperset(map(str.strip, codings)):
             raise UpstreamError(Reason.RESPONSE_ENCODED, "it cannot be scrubbed")
-        return scrubbed(response, Scrubber(scrubs))
+        return scrubbed(response, Scrubber(masked))
 
     def download(self, stream: Sink, source: Inlet[Response], is_chunked: bool) -> Outlet:
-        """To the client."""
-        scrubs, down = self._scrubs(), Outlet(stream, source, is_chunked)
-        if scrubs:
-            down = ScrubbedOutlet(stream, source, is_chunked, Scrubber(scrubs))
+        """The outlet for content to the client."""
+        masked = self._masked_values()
+        if masked:
+            down: Outlet = ScrubbedOutlet(stream, source, is_chunked, Scrubber(masked))
+        else:
+            down = Outlet(stream, source, is_chunked)
         return down if self._watched is None else self._watched.down(down)
 
 
 def _max_body(reading: Reading, permit: Permit, draft: ExchangeDraft) -> int | None:
-    """The most bytes that the content may have. Raises `Refused`; in report mode that is noted."""
+    """The most bytes that the content may have. Raises `Refused`, which report mode turns into a note."""
     verdict = reading.verdict
     if not isinstance(verdict, NotAllowed):
         return verdict.max_body
     if not permit.report:
-        raise Refused(_deny(permit, verdict))
+        raise Refused(permit.denial(*verdict))
     draft.would_deny = draft.would_deny or WouldDeny(verdict.reason, permit.rule)
     return None
 
 
-def _deny(permit: Permit, verdict: NotAllowed) -> Deny:
-    return Deny(verdict.reason, permit.generation, permit.rule, permit.groups, permit.also, verdict.detail)
-
-
 def _is_doubtful(permit: Permit, draft: ExchangeDraft, is_verified: bool) -> bool:
-    """Whether anything that policy would refuse was set aside: of the request, or of the tunnel that it came in."""
+    """Whether report mode set a refusal aside: of the request, or of the tunnel that it came in."""
     tunnel = draft.connection.would_deny if is_verified else None
     return draft.would_deny is not None or permit.would_deny is not None or tunnel is not None
 
 
 def _find(name: str, judged: Judged, secrets: SecretStore) -> Secret:
-    """For the host that was permitted, and for the one that the request names."""
+    """The secret, if it is for the host that was permitted as well as for the one that the request names. Raises
+    `InternalError`."""
     permit, named = judged.permit, judged.named.host
     found = secrets.find(name, permit.authority.host, permit.groups)
     if found is None or (named != permit.authority.host and secrets.find(name, named, permit.groups) is None):

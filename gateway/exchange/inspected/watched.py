@@ -8,7 +8,7 @@ from gateway.exchange.inspected.gated import GatedOutlet, shown_request, shown_r
 from gateway.exchange.plan import RequestPlan
 from gateway.exchange.response import ResponsePlan
 from gateway.exchange.scope import Judged
-from gateway.model.decision import Deny, Permit, WouldDeny
+from gateway.model.decision import Permit, WouldDeny
 from gateway.model.errors import Refused
 from gateway.model.inspection.watching import Watch
 from gateway.model.record import ExchangeDraft
@@ -16,7 +16,7 @@ from gateway.net.stream import HOLD_BOUND
 from gateway.wire.http.messages import Delimiter, Request
 
 Wait = Callable[[], Coroutine[Any, Any, None]]
-"""Until something happened: see `Exchange`."""
+"""Returns when something happened: the exchange's own `_wait`."""
 
 
 async def _nobody_waits() -> None:
@@ -24,7 +24,7 @@ async def _nobody_waits() -> None:
 
 
 class Watched:
-    """Its maker closes it, however the exchange ends."""
+    """One exchange under the eyes of inspectors. Its maker closes it, however the exchange ends."""
 
     __slots__ = ("_draft", "_gated", "_permit", "_wait", "_watch")
 
@@ -36,8 +36,8 @@ class Watched:
         self._gated: list[GatedOutlet] = []
 
     async def judge_request(self, plan: RequestPlan, judged: Judged, is_secure: bool, inlet: Inlet[Request]) -> None:
-        """The head; content as well if it is small, so that nothing is dialled for a refused request. Raises `Refused`.
-        `is_secure`: it came inside TLS."""
+        """Have the head judged, and content as well if it is small, so that nothing is dialled for a refused request.
+        `is_secure`: it came inside TLS. Raises `Refused`."""
         watch = self._watch
         await watch.judge_request(shown_request(plan, judged.named, is_secure))
         if plan.websocket:
@@ -54,29 +54,22 @@ class Watched:
                 await self._wait()
 
     async def judge_response(self, planned: ResponsePlan) -> None:
-        """The head. Raises `Refused`."""
+        """Have the head judged. Raises `Refused`."""
         await self._watch.judge_response(shown_response(planned))
         self.check()
 
     @property
     def objects(self) -> bool:
-        """Whether inspectors have objected, which in report mode lets it pass."""
+        """Whether inspectors have objected. Report mode lets the exchange pass nevertheless."""
         return self._watch.objection is not None
 
     def check(self) -> None:
         """Raise `Refused` if there is an objection; else release content that waited."""
         objection = self._watch.objection
         if objection is not None and not self._permit.report:
-            raise Refused(self._deny())
+            raise Refused(self._permit.denial(*objection))
         for outlet in self._gated:
             outlet.go_on()
-
-    def _deny(self) -> Deny:
-        permit, objection = self._permit, self._watch.objection
-        if objection is None:
-            raise RuntimeError("nobody objects")
-        reason, detail = objection
-        return Deny(reason, permit.generation, permit.rule, permit.groups, permit.also, detail)
 
     # Content.
 
@@ -85,7 +78,7 @@ class Watched:
         return self._past(GatedOutlet(onward, self._watch.up))
 
     def down(self, onward: Outlet) -> Outlet:
-        """Likewise to the client."""
+        """Likewise, sent to the client."""
         return self._past(GatedOutlet(onward, self._watch.down))
 
     def _past(self, gated: GatedOutlet) -> GatedOutlet:
@@ -94,19 +87,19 @@ class Watched:
 
     @property
     def is_sent(self) -> bool:
-        """Whether the whole request was sent on, its end as well."""
+        """Whether the whole request was sent on, its end included."""
         return self._watch.up.has_ended
 
     async def settle(self) -> None:
-        """Until the whole response was sent on, its end as well. Raises `Refused`."""
+        """Until the whole response was sent on, its end included. Raises `Refused`."""
         while not self._watch.down.has_ended:
             await self._wait()
 
     def close(self) -> None:
-        """Stop inspecting. What report mode let pass is noted."""
+        """Stop inspecting, and note what report mode let pass."""
         self._watch.close()
         self._gated.clear()
-        self._wait = _nobody_waits  # the exchange's own: they would keep each other alive
+        self._wait = _nobody_waits  # it was the exchange's: this and the exchange would keep each other alive
         objection = self._watch.objection
         if objection is not None and self._permit.report and self._draft.would_deny is None:
             self._draft.would_deny = WouldDeny(objection.reason, self._permit.rule)

@@ -8,15 +8,16 @@ import asyncio
 import logging
 from contextlib import suppress
 
-from gateway.exchange.conversation import Patience, all_taken
+from gateway.exchange.conversation import wait_until_all_taken
 from gateway.exchange.exchange import Exchange
-from gateway.exchange.http2.calling import StreamReset
 from gateway.exchange.http2.session import Session
+from gateway.exchange.http2.upstream import StreamReset
 from gateway.exchange.inlet import Signal, check_request
 from gateway.exchange.multiplexed.downstream import DownstreamStream
 from gateway.exchange.parts import Parts
 from gateway.exchange.plan import RequestPlan, plan_request
 from gateway.exchange.scope import Scope
+from gateway.model.decision import Timeouts
 from gateway.model.errors import DownstreamError, GatewayError, InternalError
 from gateway.model.reasons import Reason
 from gateway.model.record import Draft, Ended, ExchangeDraft, Side
@@ -38,14 +39,15 @@ async def converse_in_streams(
     draft: Draft,
     scope: Scope,
     parts: Parts,
-    patience: Patience,
-    connects: bool,
+    timeouts: Timeouts,
+    extended_connect: bool,
     streams: int = STREAMS,
 ) -> None:
-    """As `conversation.converse`. `connects`: the client may ask for WebSockets; `streams` may be open at once."""
-    conversation = _Conversation(downstream, draft, scope, parts, patience)
+    """As `conversation.converse`. `extended_connect`: the client may ask for WebSockets; `streams`: how many requests
+    it may have at once."""
+    conversation = _Conversation(downstream, draft, scope, parts, timeouts)
     try:
-        await conversation.run(connects, streams)
+        await conversation.run(extended_connect, streams)
     finally:
         await conversation.end()
 
@@ -53,31 +55,31 @@ async def converse_in_streams(
 class _Conversation:
     """Fulfils `session.Owner`."""
 
-    def __init__(self, stream: Stream, draft: Draft, scope: Scope, parts: Parts, patience: Patience) -> None:
+    def __init__(self, stream: Stream, draft: Draft, scope: Scope, parts: Parts, timeouts: Timeouts) -> None:
         self._connection = draft
         self._scope = scope
         self._parts = parts
-        self._patience = patience
+        self._timeouts = timeouts
         self._signal = Signal()
         self._streams: set[DownstreamStream] = set()
         self._plan: RequestPlan | None = None
         self._session = Session(stream, True, self, parts.clock.monotonic)
 
-    async def run(self, connects: bool, streams: int) -> None:
-        """Until either side ends."""
+    async def run(self, extended_connect: bool, streams: int) -> None:
+        """Serve the client until either side ends."""
         session, parts = self._session, self._parts
-        session.join(connects, streams)
+        session.attach(extended_connect, streams)
         parts.signals.add(self._signal)
         try:
             while not self._is_over():
-                await self._something()
+                await self._wait()
         finally:
             parts.signals.discard(self._signal)
         if session.fault is not None:
             note(_ended_by(session.fault), self._connection)
         elif not session.is_lost:
             session.flush()
-            await all_taken(session.stream, self._signal, parts, self._patience)
+            await wait_until_all_taken(session.stream, self._signal, parts, self._timeouts.idle)
 
     def _is_over(self) -> bool:
         session = self._session
@@ -88,25 +90,25 @@ class _Conversation:
             session.flush_soon()
         return (self._parts.draining or session.peer_leaves) and not self._streams
 
-    async def _something(self) -> None:
-        """Wait until something happened, or leave: it was idle for as long as allowed."""
+    async def _wait(self) -> None:
+        """Until something happened. Sends GOAWAY to a client that was idle for as long as it may be."""
         if self._streams:
             await self._signal.wait()
             return
-        seconds = self._patience.idle if self._session.connection.has_settings else self._patience.head
+        seconds = self._timeouts.idle if self._session.connection.has_settings else self._timeouts.head
         if not await self._signal.rings_within(seconds, self._parts.deadlines) and not self._streams:
             self._session.sender.go_away(self._session.connection.last_stream, ErrorCode.NO_ERROR)
             self._session.peer_leaves = True
 
     async def end(self) -> None:
-        """Nothing new begins, and what runs is cancelled. A task that is cancelled before it began leaves no record."""
+        """Let nothing begin, and cancel what runs: in the next turn, as a task that never began leaves no record."""
         self._session.sender.go_away(self._session.connection.last_stream, ErrorCode.NO_ERROR)
         tasks = [downstream.task for downstream in self._streams]
         for task in tasks:
             task.get_loop().call_soon(task.cancel)
         if tasks:
             await asyncio.wait(tasks)
-        self._session.part()
+        self._session.detach()
         self._session.disown()
 
     # Called by the session.
@@ -141,7 +143,7 @@ class _Conversation:
             draft.method = request.method
             plan = self._plan = plan_request(request, self._parts.via, self._plan)
             await Exchange(plan, draft, downstream, self._scope, self._parts).run()
-            await self._delivered(downstream)
+            await self._wait_until_taken(downstream)
         except GatewayError as error:
             await self._refuse(downstream, self._cause_of(error), request, draft)
         except asyncio.CancelledError:
@@ -159,16 +161,16 @@ class _Conversation:
             self._close(downstream, draft)
 
     def _cause_of(self, error: GatewayError) -> GatewayError:
-        """A client that is lost to an exchange may have been at fault in something else."""
+        """A client that an exchange has lost may have broken the protocol elsewhere on the connection."""
         fault = self._session.fault
         return _ended_by(fault) if fault is not None and isinstance(error, DownstreamError) else error
 
-    async def _delivered(self, downstream: DownstreamStream) -> None:
-        """Until the client has taken what it was sent. Raises `DownstreamError` if it takes nothing for long."""
+    async def _wait_until_taken(self, downstream: DownstreamStream) -> None:
+        """Until the client has taken what it was sent. Raises `DownstreamError` if it takes nothing for `idle`."""
         while downstream.stream.queued():
             check_request(downstream.inlet)
             before = downstream.stream.queued()
-            rang = await downstream.signal.rings_within(self._patience.idle, self._parts.deadlines)
+            rang = await downstream.signal.rings_within(self._timeouts.idle, self._parts.deadlines)
             if not rang and downstream.stream.queued() == before:
                 raise DownstreamError(Reason.IDLE_TIMEOUT)
 
@@ -187,8 +189,8 @@ class _Conversation:
             stream.abort()
             return
         draft.status = downstream.refuse(error, request, self._parts.name, draft.exchange_id)
-        with suppress(DownstreamError):  # a client that does not read it has the status
-            await self._delivered(downstream)
+        with suppress(DownstreamError):  # the record keeps the refusal, also where the client does not read it
+            await self._wait_until_taken(downstream)
 
     def _close(self, downstream: DownstreamStream, draft: ExchangeDraft) -> None:
         downstream.leave()
@@ -203,8 +205,8 @@ def _ended_by(fault: ConnectionFault) -> DownstreamError:
 
 
 def _code_for(error: GatewayError, request: Request | None, has_begun: bool) -> ErrorCode | None:
-    """The code with which the stream is reset; None: it is answered. A destination's own code is passed on where a
-    response was under way, to clients of gRPC, and where it says that the request may be repeated."""
+    """The code to reset the stream with; None to answer instead. A destination's own code is passed on where a response
+    was under way, to gRPC clients, and where it says that the request may be repeated."""
     if isinstance(error, StreamReset):
         is_safe = error.code is ErrorCode.REFUSED_STREAM
         if has_begun or is_safe or (request is not None and is_grpc(request)):

@@ -28,7 +28,7 @@ class DownstreamStream:
     def __init__(self, session: Session, number: int) -> None:
         self.signal = Signal()
         ring = self.signal.ring
-        message = RequestMessage(session.connects)
+        message = RequestMessage(session.extended_connect)
         self.inlet: StreamInlet[Request] = StreamInlet(session, number, message, Reason.MALFORMED_REQUEST, ring)
         self.stream = Channel(session, number, ring)
         self._session = session
@@ -53,7 +53,7 @@ class DownstreamStream:
         self.stream.begin(heads.response_fields(_SUCCESS, fields, str(len(content))), content, ())
 
     def refuse(self, error: GatewayError, request: Request | None, name: str, exchange_id: str) -> int:
-        """Answer with an error, to gRPC in its own form; returns the status that was sent."""
+        """Answer with an error, to a gRPC client in gRPC's form; returns the status that was sent."""
         if request is not None and is_grpc(request):
             answer = answer_to(error, name, exchange_id)
             self.stream.begin([*grpc_answer(answer)], b"", ())
@@ -71,4 +71,4 @@ class DownstreamStream:
             stream.abort()
         elif inlet.end is None and not inlet.is_lost:
             self._session.reset(stream.number, ErrorCode.NO_ERROR)
-        inlet.part()
+        inlet.detach()

@@ -1,18 +1,18 @@
-"""Makes an exchange wait for the bytes of earlier ones: small exchanges end before they could be slowed."""
+"""Makes an exchange wait for what earlier ones have moved: a small exchange ends before it could be slowed itself."""
 
 import asyncio
 from contextlib import suppress
 from math import inf
 
 from gateway.exchange.inlet import Inlet, Signal, check_request
-from gateway.model.decision import Deny, Permit
+from gateway.model.decision import Permit
 from gateway.model.errors import Refused
 from gateway.model.reasons import Reason
 from gateway.model.roles import Meter
 from gateway.wire.http.messages import Request
 
 
-async def pay(meter: Meter, permit: Permit, inlet: Inlet[Request], signal: Signal) -> None:
+async def wait_for_allowance(meter: Meter, permit: Permit, inlet: Inlet[Request], signal: Signal) -> None:
     """Wait until bytes may move. Raises `Refused` if none may any more, `DownstreamError` once the client is gone."""
     seconds = max((pace.settle() for pace in (meter.up, meter.down) if pace is not None), default=0.0)
     if seconds == inf:
@@ -27,4 +27,4 @@ async def pay(meter: Meter, permit: Permit, inlet: Inlet[Request], signal: Signa
 
 def budget_spent(permit: Permit) -> Refused:
     """The refusal when the bytes of this hour or day are used up."""
-    return Refused(Deny(Reason.BUDGET_SPENT, permit.generation, permit.rule, permit.groups, permit.also))
+    return Refused(permit.denial(Reason.BUDGET_SPENT))

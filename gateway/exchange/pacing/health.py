@@ -14,7 +14,7 @@ from gateway.wire.replies import asks_to_wait, is_out_of_order
 UNANSWERED = frozenset((Reason.RESPONSE_TIMEOUT, Reason.CONNECTION_TERMINATED))
 
 
-def heed_patience(response: Response, permit: Permit, client: Client, limiter: Limiter, now: float) -> None:
+def heed_retry_after(response: Response, permit: Permit, client: Client, limiter: Limiter, now: float) -> None:
     """Honour a destination's Retry-After, as the rule says. `now` is Unix time in seconds."""
     if asks_to_wait(response.status):
         seconds = parse_retry_after(response.values("retry-after"), now)
@@ -23,8 +23,8 @@ def heed_patience(response: Response, permit: Permit, client: Client, limiter: L
 
 
 def note_answer(breakers: Breakers | None, permit: Permit, upstream: UpstreamSide, status: int) -> bool:
-    """Whether the connection may be kept: after a response that counts as a failure the next request has to dial, and
-    so to ask the breaker."""
+    """Tell the breaker. False: the response counts as a failure, and its connection is not to be kept, so that the next
+    request has to dial and thus to ask the breaker."""
     if breakers is None or permit.terms.breaker is None:
         return True
     answers_well = not is_out_of_order(status)
@@ -35,7 +35,7 @@ def note_answer(breakers: Breakers | None, permit: Permit, upstream: UpstreamSid
 
 
 def note_failure(breakers: Breakers | None, permit: Permit, upstream: UpstreamSide, failure: BaseException) -> None:
-    """An exchange that ended without a response. It is normal that a kept connection is closed."""
+    """Tell the breaker of an exchange that got no response; not over a kept connection, which may always be closed."""
     if breakers is None or permit.terms.breaker is None or upstream.is_reused:
         return
     if isinstance(failure, UpstreamError) and failure.reason in UNANSWERED:

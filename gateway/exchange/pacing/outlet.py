@@ -11,27 +11,27 @@ AnOutlet = TypeVar("AnOutlet", bound=Outlet)
 
 
 def paced(outlet: AnOutlet, pace: Pace | None) -> AnOutlet:
-    """The same outlet; unchanged where nothing bounds its bytes."""
+    """Bound what the outlet writes, if anything bounds it; returns the outlet."""
     if pace is not None:
         outlet.pacing = OutletPacing(outlet, pace)
     return outlet
 
 
 def is_cut(outlet: Outlet | None) -> bool:
-    """Nothing may follow any more: a budget is spent."""
+    """Whether nothing may follow, because a budget is spent."""
     return outlet is not None and outlet.pacing is not None and outlet.pacing.is_cut
 
 
-def part(*outlets: Outlet | None) -> None:
+def detach(*outlets: Outlet | None) -> None:
     """Nothing is written into these outlets any more."""
     for outlet in outlets:
         if outlet is not None and outlet.pacing is not None:
-            outlet.pacing.part()
+            outlet.pacing.detach()
 
 
 class OutletPacing:
-    """Fulfils `inlet.Pacing`: written bytes are counted; then the outlet's source is not read for as long as the rate
-    needs to make up for them."""
+    """Fulfils `inlet.Pacing`: counts bytes as they are written, and has the outlet's source rest for as long as the
+    rate needs to make up for them."""
 
     __slots__ = ("_outlet", "_pace", "is_cut", "is_resting")
 
@@ -60,6 +60,6 @@ class OutletPacing:
         if outlet is not None and outlet.stream.feeder is outlet and not outlet.stream.is_congested:
             outlet.relieved()
 
-    def part(self) -> None:
+    def detach(self) -> None:
         """See `inlet.Pacing`."""
         self._outlet = None

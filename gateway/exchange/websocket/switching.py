@@ -55,7 +55,7 @@ async def switch(
 
 
 def _check_accept(upstream: UpstreamSide, response: Response) -> None:
-    """The answer to a handshake that we made, for a client that made none."""
+    """Check the answer to a handshake that we made for a client of HTTP/2, which has none. Raises `UpstreamError`."""
     if not isinstance(upstream, UpstreamConnection) or not upstream.websocket_key:
         return
     digest = sha1((upstream.websocket_key + _KEY_SUFFIX).encode("ascii"), usedforsecurity=False).digest()
@@ -74,11 +74,11 @@ async def _relay(
     client, timeouts = downstream.stream, permit.terms.timeouts
     early_up, early_down = downstream.inlet.leftover, upstream.reader.leftover
     for inlet in (downstream.inlet, upstream.inlet):
-        inlet.part()
+        inlet.detach()
         inlet.go_on()
     for stream, early in ((client, early_up), (upstream.stream, early_down)):
         if early:
-            stream.data_received(early)  # held by it again, for the relay to begin with
+            stream.data_received(early)  # the stream holds it again, and the relay begins with it
     args = parts.deadlines, parts.splices, timeouts.idle, timeouts.lifetime, parts.clock.monotonic
     relay = Relay(client, upstream.stream, draft.transfer, *args)
     with _shown_as_open(relay, draft):
@@ -88,7 +88,7 @@ async def _relay(
 
 @contextmanager
 def _shown_as_open(relay: Relay, draft: ExchangeDraft) -> Iterator[None]:
-    """Its connection is a tunnel for as long; one that is inside a tunnel ends with that."""
+    """While the relay runs its connection counts as a tunnel, unless it is inside one, with which it ends."""
     connection = draft.connection
     if connection.tunnel is not None:
         yield
@@ -106,16 +106,16 @@ class _Raw:
     """Fulfils `inlets.Reader`: no HTTP is parsed any more."""
 
     def receive(self, data: bytes) -> list[Event]:
-        """Whatever comes."""
+        """Whatever arrives."""
         return [data] if data else []
 
     def receive_end(self) -> list[Event]:
-        """And its end."""
+        """The end of all of it."""
         return [End()]
 
 
 class Bridge:
-    """Between two sides of which at least one is a stream of HTTP/2. `run` once."""
+    """Joins two sides of which at least one is a stream of HTTP/2. `run` once."""
 
     def __init__(
         self,
@@ -141,15 +141,15 @@ class Bridge:
         if not isinstance(upstream, UpstreamConnection):
             return upstream.inlet
         early = upstream.reader.leftover
-        upstream.inlet.part()
+        upstream.inlet.detach()
         upstream.inlet.go_on()
         inlet: ConnectionInlet[Response] = ConnectionInlet(upstream.stream, _Raw(), self._downstream.signal.ring)
         inlet.take([early] if early else [])
-        inlet.join()
+        inlet.attach()
         return inlet
 
     async def run(self) -> None:
-        """Until the destination has ended, or both. Raises `GatewayError`."""
+        """Until the destination has ended. Raises `GatewayError`."""
         transfer, timeouts = self._draft.transfer, self._permit.terms.timeouts
         try:
             _pour(self._downstream.inlet, self._up)
@@ -177,9 +177,9 @@ class Bridge:
             if self._downstream.inlet.end is not None and not has_passed_end and isinstance(stream, Stream):
                 has_passed_end = True
                 stream.end()
-            await self._something()
+            await self._wait()
 
-    async def _something(self) -> None:
+    async def _wait(self) -> None:
         before = self._up.taken, self._down.taken
         rang = await self._downstream.signal.rings_within(self._permit.terms.timeouts.idle, self._parts.deadlines)
         if not rang and (self._up.taken, self._down.taken) == before:

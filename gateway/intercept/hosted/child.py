@@ -1,5 +1,5 @@
 """The process in which inspectors of one declaration run: it reads questions from its standard input, which is a
-socket, and answers them there, one after the other.
+socket, and answers them there, one after another.
 
 A method that takes too long is interrupted by a signal, and only its exchange fails; one that cannot be interrupted
 keeps the process busy until the gateway kills it.
@@ -24,11 +24,11 @@ from gateway.intercept.hosted.frames import (
     encode_frame,
 )
 from gateway.intercept.hosted.kinds import BadInspector, build_kind
-from gateway.intercept.inspecting.sessions import methods_of, told_of
+from gateway.intercept.inspecting.sessions import describe_bug, methods_of
 from gateway.intercept.inspectors import Answer, Inspector
 
-_OTHERS_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
-"""Sent to all processes of a terminal or a service: the gateway obeys them, and ends this process."""
+_IGNORED_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
+"""Sent to all processes of a terminal or a service: the gateway obeys them and ends this process."""
 
 _READ = 256 * 1024
 _LONGEST = 2**32
@@ -39,7 +39,7 @@ class _TooLong(BaseException):
 
 
 def main() -> None:
-    """Until the gateway closes its end."""
+    """Answer questions until the gateway closes its end."""
     with socket.socket(fileno=os.dup(0)) as channel:
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, 0)  # inspectors must not read the channel
@@ -61,11 +61,11 @@ class _Serving:
         self._timeout = 1.0
         self._is_calling = False
         signal.signal(signal.SIGALRM, self._interrupt)
-        for number in _OTHERS_SIGNALS:
+        for number in _IGNORED_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
 
     def begin(self, head: bytes) -> Callable[[], Inspector]:
-        """The first frame says which inspectors these are. Ends the process if they cannot be made."""
+        """The factory of inspectors, which the first frame names. Ends the process if they cannot be made."""
         _, kind, options, self._timeout = orjson.loads(head)
         try:
             make = build_kind(kind, options)
@@ -76,7 +76,7 @@ class _Serving:
         return make
 
     def answer(self, question: Question, make: Callable[[], Inspector]) -> None:
-        """One question."""
+        """Answer one question."""
         if question.method == CLOSE:
             self._open.pop(question.session, None)
             return
@@ -98,10 +98,10 @@ class _Serving:
                 inspector = self._open[question.session] = make()
             return encode_answer(_call(inspector, question))
         except Exception as bug:  # noqa: BLE001  # whatever it raises is a failure of its own
-            return encode_frame(told_of(bug))
+            return encode_frame(describe_bug(bug))
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        """Repeatedly, until the method ends."""
+        """Called again and again, until the method ends."""
         if self._is_calling:
             raise _TooLong
 

@@ -1,5 +1,5 @@
-"""What goes between the gateway and the process of an inspector: a head in JSON, and content unchanged. The gateway
-trusts nothing that comes back except what `parse_reply` lets through."""
+"""What passes between the gateway and an inspector's process: a head in JSON, and content as it is. Of what comes back
+the gateway trusts nothing but what `parse_reply` lets through."""
 
 import struct
 from collections.abc import Callable, Iterator, Mapping
@@ -54,7 +54,7 @@ def encode_frame(head: Any, content: bytes = b"") -> bytes:
 
 
 def encode_answer(answer: Answer) -> bytes:
-    """For the inspector's process: texts are cut, so that a denial of any length is one. Raises TypeError for what is
+    """For the inspector's process. Texts are cut, so that a denial of any length counts. Raises TypeError for what is
     no answer."""
     if not isinstance(answer, Answer):
         raise TypeError("no Answer")
@@ -64,12 +64,12 @@ def encode_answer(answer: Answer) -> bytes:
 
 
 def _cut(text: object, longest: int) -> str:
-    """Text that inspectors take out of content cannot always be encoded."""
+    """At most `longest` characters. Text that inspectors take from content cannot always be encoded."""
     return str(text)[:longest].encode("utf-8", "replace").decode("utf-8")
 
 
 def parse_reply(head: bytes) -> Answer | Failed:
-    """An answer, or None for none. Raises `Broken`."""
+    """An answer, or why there is none. Raises `Broken`."""
     try:
         said = orjson.loads(head)
         if isinstance(said, str):
@@ -86,7 +86,7 @@ def parse_reply(head: bytes) -> Answer | Failed:
 
 
 class Frames:
-    """Cuts a stream of bytes into frames. `limit`: no frame is longer."""
+    """Cuts a stream of bytes into frames of at most `limit` bytes."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -115,7 +115,7 @@ def beginning(kind: str, options: Mapping[str, Any], timeout: float) -> bytes:
 
 
 def parse_beginning(head: bytes) -> frozenset[str]:
-    """The methods that the inspectors have written. Raises `BadInspector` if there are none."""
+    """The methods that the inspectors implement. Raises `BadInspector` if no inspector could be made."""
     try:
         said, what = orjson.loads(head)
         methods = frozenset(map(str, what)) if said == READY else frozenset()

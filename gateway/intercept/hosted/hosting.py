@@ -1,8 +1,8 @@
 """Third-party inspectors, each declaration in a process of its own, which is killed if it does not answer.
 
 The deadline of a question begins when the one before it was answered: no exchange pays for another's question. The
-process interrupts a slow method itself; only what cannot be interrupted there costs the process, and then the exchanges
-fail that had a question in it. The next exchange starts another process.
+process interrupts a slow method itself. Only if that fails it is killed, and the exchanges fail that had a question in
+it; the next exchange starts another process.
 """
 
 import asyncio
@@ -32,16 +32,17 @@ GRACE = 0.5
 """Seconds beyond the inspector's time-out in which its process may report that it was too slow."""
 START_SECONDS = 30.0
 MOST_STARTS, START_WINDOW = 10, 10.0
-"""Starts within so many seconds: a process that keeps ending must not keep the machine busy."""
-PATIENCE = 8
-"""So many times its own time-out a question waits at most for those before it."""
+"""Starts within so many seconds at most: a process that keeps ending must not keep the machine busy."""
+MOST_TIMEOUTS_WAITED = 8
+"""How many times its own time-out a question waits at most for those before it."""
 
 _COMMAND = (sys.executable, "-P", "-m", "gateway.intercept.hosted.child")
 _logger = logging.getLogger(__name__)
 
 
 class Declared(NamedTuple):
-    """By its `name` in gateway.yaml: the installed kind, its options, and the seconds that one method may take."""
+    """A declaration, by its `name` in gateway.yaml. `kind` is an installed one; `timeout` is how many seconds a method
+    may take."""
 
     name: str
     kind: str
@@ -61,7 +62,7 @@ class HostedKind:
     """Opens sessions with inspectors of one declaration. Bound to the running loop."""
 
     def __init__(self, declared: Declared, methods: frozenset[str] = frozenset(METHODS)) -> None:
-        """`methods`: those that its inspectors implement, as far as is known; the process reports them."""
+        """`methods` are those that its inspectors implement, as far as is known; the process reports them."""
         self.methods = methods
         self._declared = declared
         self._process: _Process | None = None
@@ -71,7 +72,7 @@ class HostedKind:
         self._starts: deque[float] = deque(maxlen=MOST_STARTS)
 
     def start(self) -> None:
-        """So that the first exchange need not wait for it."""
+        """Start a process, so that the next exchange need not wait for one."""
         if self._process is not None and not self._process.is_over:
             return
         now = asyncio.get_running_loop().time()
@@ -83,13 +84,13 @@ class HostedKind:
         self.methods = methods
 
     def open(self) -> "HostedSession":
-        """For one exchange."""
+        """A session for one exchange."""
         self._next += 1
         self._sessions += 1
         return HostedSession(self, self._next)
 
     def process(self) -> "_Process":
-        """The one that new sessions use; one that has ended if too many were started lately."""
+        """The process for new sessions; one that has ended if too many were started lately."""
         self.start()
         return cast("_Process", self._process)
 
@@ -99,7 +100,7 @@ class HostedKind:
         self._end_if_idle()
 
     def retire(self) -> None:
-        """No exchange begins with it any more; it ends with the last."""
+        """No exchange begins with it any more; the process ends with the last one."""
         self._is_retired = True
         self._end_if_idle()
 
@@ -150,7 +151,7 @@ class _Process(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._frames = Frames(MAX_REPLY)
         self._pending: deque[_Pending] = deque()
-        self._patient: deque[_Pending] = deque()  # of those whose turn has not come, who have not waited too long
+        self._waiting: deque[_Pending] = deque()  # those of `_pending` whose turn may still come in time
         self._unsent: list[bytes] = []
         self._is_ready = False
         self._transport: asyncio.Transport | None = None
@@ -168,7 +169,7 @@ class _Process(asyncio.Protocol):
             return
         pending = _Pending(answered, self._loop.time())
         self._pending.append(pending)
-        self._patient.append(pending)
+        self._waiting.append(pending)
         self._send(question.encode())
         if self._is_ready and len(self._pending) == 1:
             self._watch()
@@ -179,7 +180,7 @@ class _Process(asyncio.Protocol):
             self._send(Question(session, CLOSE, None).encode())
 
     def end(self, why: str) -> None:
-        """At once; everything that waits for it fails with the reason."""
+        """End it at once; everything that waits for it fails with the reason."""
         if self.is_over:
             return
         self.is_over = True
@@ -187,9 +188,9 @@ class _Process(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
         if self._child is not None:
-            self._dying = self._loop.create_task(_bury(self._child))
+            self._dying = self._loop.create_task(_reap(self._child))
         pending, self._pending = self._pending, deque()
-        self._patient.clear()
+        self._waiting.clear()
         if pending:
             _logger.warning("inspector %s: its process %s", self._declared.name, why)
         for each in pending:
@@ -206,7 +207,7 @@ class _Process(asyncio.Protocol):
         self._child = child
         if self.is_over:
             ours.close()
-            await _bury(child)
+            await _reap(child)
         else:
             ours.setblocking(False)
             await self._loop.create_unix_connection(lambda: self, sock=ours)
@@ -240,7 +241,7 @@ class _Process(asyncio.Protocol):
             self.end("refused its options")
             return
         self._is_ready = True
-        now = self._loop.time()  # nobody was asked before them until now
+        now = self._loop.time()  # what they waited for until now was no other question
         for each in self._pending:
             each.asked_at = now
         self._watch()
@@ -258,17 +259,17 @@ class _Process(asyncio.Protocol):
         self._watchdog.cancel()
         if not self._pending:
             return
-        if self._patient and self._patient[0] is self._pending[0]:
-            self._patient.popleft()
+        if self._waiting and self._waiting[0] is self._pending[0]:
+            self._waiting.popleft()
         seconds = self._declared.timeout + GRACE
         self._watchdog = self._loop.call_later(seconds, self.end, f"did not answer within {seconds:g} s")
-        self._tire()
+        self._fail_overdue()
 
-    def _tire(self) -> None:
-        """Questions that waited too long behind others fail; their answers are dropped when they come."""
-        long_ago = self._loop.time() - self._declared.timeout * PATIENCE
-        while self._patient and self._patient[0].asked_at <= long_ago:
-            each = self._patient.popleft()
+    def _fail_overdue(self) -> None:
+        """Questions that waited too long for others fail; their answers are dropped when they come."""
+        long_ago = self._loop.time() - self._declared.timeout * MOST_TIMEOUTS_WAITED
+        while self._waiting and self._waiting[0].asked_at <= long_ago:
+            each = self._waiting.popleft()
             self._loop.call_soon(each.answered, Failed("its process was busy for too long"))
             each.answered = _unheard
 
@@ -279,18 +280,19 @@ class _Process(asyncio.Protocol):
             self._transport.write(frame)
 
 
-async def _bury(child: "subprocess.Popen[bytes]") -> None:
-    """Reap it. No thread waits while it lives: there are few threads for all that blocks."""
+async def _reap(child: "subprocess.Popen[bytes]") -> None:
+    """Kill and reap it. No thread waits for it while it lives: there are few threads for all that blocks."""
     child.kill()
     await asyncio.to_thread(child.wait)
 
 
 def _unheard(answer: Answer | Failed) -> None:
-    """Its session no longer waits for the answer."""
+    """The session waits for the answer no longer."""
 
 
 def _start() -> tuple[socket.socket, "subprocess.Popen[bytes]"]:
-    """Blocks. Does not close descriptors one by one: ours are closed by exec (PEP 446)."""
+    """Start the process, and the socket to it. Blocks. Descriptors are not closed one by one, as exec closes ours (PEP
+    446)."""
     ours, theirs = socket.socketpair()
     with theirs:
         child = subprocess.Popen(  # noqa: S603  # this interpreter and a module of ours
@@ -300,7 +302,7 @@ def _start() -> tuple[socket.socket, "subprocess.Popen[bytes]"]:
 
 
 def probe(declared: Declared) -> None:
-    """Whether such inspectors can be made. Blocks while a process tries. Raises `BadInspector`."""
+    """Raise `BadInspector` if such inspectors cannot be made. Blocks while a process tries."""
     try:
         ours, child = _start()
     except OSError as error:

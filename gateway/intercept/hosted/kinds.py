@@ -8,7 +8,7 @@ from gateway.intercept.inspectors import ENTRY_POINTS, Inspector
 
 
 class BadInspector(Exception):
-    """It cannot be made: the kind is not installed, cannot be loaded, or does not take its options."""
+    """It cannot be made: its kind is not installed, cannot be loaded, or does not take the options."""
 
 
 def installed_kinds() -> list[str]:
@@ -17,7 +17,7 @@ def installed_kinds() -> list[str]:
 
 
 def build_kind(kind: str, options: Mapping[str, Any]) -> Callable[[], Inspector]:
-    """The factory of inspectors of this kind. Runs third-party code: only in a process made for that. Raises
+    """The factory of inspectors of this kind. It runs third-party code: call it only in a process made for that. Raises
     `BadInspector`."""
     found = next(iter(entry_points(group=ENTRY_POINTS, name=kind)), None)
     if found is None:

@@ -22,15 +22,15 @@ ALLOWANCE = 1024 * 1024
 """Bytes that content may decode to whatever its size: small content may compress very well."""
 MAX_CODINGS = 3
 MEMBERS, BYTES_OF_MORE = 512, 1024
-"""Members or frames of one content, and what each further one has to be worth on average: to begin one costs as much as
-to decode some kilobytes, and an empty one is of eight bytes."""
+"""Members or frames of one content, and the bytes that each further one has to hold on average: to begin one costs as
+much as to decode some kilobytes, and an empty one takes eight bytes."""
 
 _ZSTD_WINDOW: dict[int, int] = {zstd.DecompressionParameter.window_log_max: 23}
 _RAW, _ZLIB, _GZIP = -zlib.MAX_WBITS, zlib.MAX_WBITS, zlib.MAX_WBITS | 16
 
 
 class UnknownCoding(Exception):
-    """Its name is the text."""
+    """The text is its name."""
 
 
 class Undecodable(Exception):
@@ -48,7 +48,7 @@ class _Stage(Protocol):
     """Undoes one coding."""
 
     def pieces(self, data: bytes) -> Iterator[bytes]:
-        """What follows from `data`. Raises one of `_BROKEN`."""
+        """What `data` decodes to. Raises one of `_BROKEN`."""
         ...
 
     @property
@@ -61,14 +61,14 @@ _BROKEN = (zlib.error, brotli.error, zstd.ZstdError, Undecodable)
 
 
 class _Members:
-    """Counts those of one coding of one content."""
+    """Counts the members of one coding of one content."""
 
     def __init__(self) -> None:
         self._count = 1
         self._given = 0
 
     def gave(self, size: int) -> None:
-        """So many bytes more came out of them."""
+        """`size` more bytes came out of them."""
         self._given += size
 
     def another(self) -> None:
@@ -79,8 +79,8 @@ class _Members:
 
 
 class _Zlib:
-    """`gzip` (RFC 1952), members one after the other, and `deflate`, which some send without its wrapping (RFC 9110
-    section 8.4.1.2)."""
+    """`gzip` (RFC 1952), one member after another, and `deflate`, which some send without the zlib format around it
+    (RFC 9110 section 8.4.1.2)."""
 
     def __init__(self, bits: int) -> None:
         self._bits = bits
@@ -140,7 +140,7 @@ class _Brotli:
 
 
 class _Zstd:
-    """`zstd` (RFC 8878), frames one after the other."""
+    """`zstd` (RFC 8878), one frame after another."""
 
     def __init__(self) -> None:
         self._inner = zstd.ZstdDecompressor(options=_ZSTD_WINDOW)
@@ -220,7 +220,7 @@ class Decoder:
 
 
 def open_decoder(codings: Sequence[str], bounds: Bounds) -> Decoder | None:
-    """For the values of Content-Encoding (RFC 9110 section 8.4); None for content without a coding. Raises
+    """A decoder for these values of Content-Encoding (RFC 9110 section 8.4); None for content without a coding. Raises
     `UnknownCoding`."""
     names = [name for value in codings for each in value.split(",") if (name := each.strip().lower())]
     names = [name for name in names if name != "identity"]

@@ -1,10 +1,10 @@
 """One direction's content on its way past the inspectors: shown to them decoded, released as it was sent.
 
-A byte is released once every inspector has answered for it and holds none of it back. Content with a coding is released
-in the pieces in which it was sent: one leaves when all that was decoded of it has been cleared.
+A byte is released once every inspector has answered for it and none holds it back. Content with a coding is released in
+the pieces in which it was sent, each when all that was decoded of it has been cleared.
 
 What waits is bounded twice. While answers are outstanding no more than `AHEAD` is decoded, and whoever feeds the gate
-waits. What an inspector holds back until more arrives is not waited for: more is read, up to `MOST`.
+waits. What an inspector holds back until more arrives cannot be waited for: more is read, up to `MOST`.
 """
 
 import asyncio
@@ -18,23 +18,24 @@ from gateway.intercept.inspectors import Answer
 from gateway.model.inspection.watching import FULL, Sink
 
 TURN = 1024 * 1024
-"""Bytes that are decoded and shown at one go; then the loop has its turn."""
+"""Bytes that are decoded and shown without a pause; then the loop has its turn."""
 AHEAD = 256 * 1024
-"""Bytes that were shown and not answered, before no more is decoded: a few of them may stand for very many."""
+"""Bytes that were shown and not answered, beyond which no more is decoded: a few coded ones may become very many."""
 PIECES_AHEAD = 256
-"""Pieces that were shown and not answered, likewise: what they cost is little the less for being of one byte."""
+"""Pieces that were shown and not answered, likewise: one of a single byte costs little less than a large one."""
 SMALL = 1024
-"""Bytes of a piece that is put together of such as came one by one."""
+"""Bytes up to which pieces that arrive one by one are joined."""
 MOST = 1024 * 1024
 """Bytes, as they were sent, that may wait."""
 
-Ask = Callable[[str, object, Callable[[Answer | None], None]], None]
-"""Shows something to an inspector, by the name of the method. What it was given is called with the answer, at once or
-later, in order; None: it looks no more."""
+Reply = Callable[[Answer | None], None]
+Ask = Callable[[str, object, Reply], None]
+"""Shows something to an inspector: the method's name, what to show, and what is called with the answer, at once or
+later, in the order of asking. None as the answer: it looks no more."""
 
 
 class Reader:
-    """One inspector's reading of one direction, `request` or `response`. `cleared` is how far, in decoded bytes,
+    """One inspector's reading of one direction, `request` or `response`. `cleared` is up to where, in decoded bytes,
     content may go on."""
 
     def __init__(self, ask: Ask, direction: str) -> None:
@@ -59,7 +60,7 @@ class Reader:
         return self.ahead > AHEAD or (not self.is_finished and self._unanswered >= PIECES_AHEAD)
 
     def show(self, piece: bytes) -> None:
-        """The next one."""
+        """Show the next piece."""
         if self.is_finished:
             return
         self._shown += len(piece)
@@ -79,7 +80,7 @@ class Reader:
         self._conclude(is_done=answer is None or answer.done)
 
     def _complete(self, answer: Answer | None) -> None:
-        """An end that no inspector wants to see is answered before the pieces that came before it may be."""
+        """The end was answered, perhaps before some pieces: it is so at once if the inspector does not look at it."""
         self._is_complete = True
         self._conclude(is_done=False)
 
@@ -91,7 +92,7 @@ class Reader:
 
 
 class _Piece:
-    """As it was sent. `end` is where it ends in decoded content, infinite until that is known."""
+    """A piece as it was sent. `end` is where it ends in decoded content, infinite until that is known."""
 
     __slots__ = ("data", "end")
 
@@ -154,7 +155,7 @@ class ContentGate:
             self._object_to(f"more than {MOST} bytes are held back until more comes")
 
     def _joins_the_last(self, data: bytes) -> bool:
-        """Whether it goes on with the piece before it, which nobody has begun to look at."""
+        """Add it to the piece before, if both are small and nobody has begun to look at that. True: it was added."""
         if len(self._coded) < 2 or len(self._coded[-1].data) + len(data) > SMALL:  # the first may have been begun
             return False
         self._coded[-1].data += data
@@ -178,7 +179,7 @@ class ContentGate:
     # Called by the watch.
 
     def shut(self) -> None:
-        """Release nothing any more."""
+        """Release nothing from now on."""
         self._is_shut = True
         self._readers = ()
         self._queue.clear()
@@ -187,7 +188,7 @@ class ContentGate:
         self.waiting = 0
 
     def retire(self) -> None:
-        """As `shut`, and for good: let go of the callbacks, or they and the gate would keep each other alive."""
+        """Shut for good: let go of the callbacks too, or they and the gate would keep each other alive."""
         self.shut()
         self._sink = None
         self._object_to = _unheard
@@ -201,7 +202,7 @@ class ContentGate:
     # Showing.
 
     def _work(self) -> None:
-        """Decode and show what has come, as far as a turn and the inspectors allow."""
+        """Decode and show what has come, as far as `TURN` and the inspectors allow."""
         if self._is_busy or self._has_turn_to_come or self._is_held_up:
             return
         self._is_busy = True
@@ -217,7 +218,7 @@ class ContentGate:
         self._release()
 
     def _go_on_later(self) -> None:
-        """When the inspectors have caught up, or in another turn."""
+        """Go on when the inspectors have caught up or, if they have, in another turn of the loop."""
         self._is_held_up = self._is_far_ahead()
         self._has_turn_to_come = not self._is_held_up
         if self._has_turn_to_come:
@@ -232,7 +233,7 @@ class ContentGate:
         self._ring()
 
     def _show_all(self) -> bool:
-        """False: there is more to show, later."""
+        """False: there is more to show later."""
         room = TURN
         while self._coded and self._readers:
             piece = self._coded[0]
@@ -263,7 +264,7 @@ class ContentGate:
     # Releasing.
 
     def _moved(self) -> None:
-        """An inspector has answered, now or later."""
+        """An inspector has answered, perhaps while it was being shown something."""
         if self._is_busy:
             return
         if self._is_held_up and not self._is_far_ahead():

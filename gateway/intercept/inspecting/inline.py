@@ -1,11 +1,11 @@
-"""Inspectors that run in the gateway's own process. Only the shipped ones do: the cost of each call is bounded by the
-size of what it sees, and none of them blocks."""
+"""Inspectors that run in the gateway's own process. Only the shipped ones do: what a call costs is bounded by the size
+of what it is shown, and none of them blocks."""
 
 import logging
 from collections.abc import Callable
 from typing import Any
 
-from gateway.intercept.inspecting.sessions import Answered, Failed, methods_of, told_of
+from gateway.intercept.inspecting.sessions import Answered, Failed, describe_bug, methods_of
 from gateway.intercept.inspectors import Inspector
 
 _logger = logging.getLogger(__name__)
@@ -19,7 +19,7 @@ class InlineKind:
         self.methods = methods_of(make())
 
     def open(self) -> "InlineSession":
-        """For one exchange."""
+        """A session for one exchange."""
         return InlineSession(self._make(), self.methods)
 
     def start(self) -> None:
@@ -44,8 +44,8 @@ class InlineSession:
             call = getattr(self._inspector, method)
             answer = call() if shown is None else call(shown)
         except Exception as bug:  # noqa: BLE001  # whatever it raises denies
-            _logger.warning("an inspector %s", told_of(bug))
-            answered(Failed(told_of(bug)))
+            _logger.warning("an inspector %s", describe_bug(bug))
+            answered(Failed(describe_bug(bug)))
             return
         answered(answer)
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from gateway.intercept.inspectors import Answer, Inspector, written_by
+from gateway.intercept.inspectors import Answer, Inspector, overrides
 
 METHODS = (
     "request_head",
@@ -43,8 +43,8 @@ class Session(Protocol):
         ...
 
 
-def told_of(bug: BaseException) -> str:
-    """The exception's type and place; its text could hold inspected content."""
+def describe_bug(bug: BaseException) -> str:
+    """The exception's type and place, without its text, which could hold inspected content."""
     trace = bug.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
@@ -53,5 +53,5 @@ def told_of(bug: BaseException) -> str:
 
 
 def methods_of(inspector: Inspector) -> frozenset[str]:
-    """Those that it implements."""
-    return frozenset(method for method in METHODS if written_by(type(inspector), method))
+    """The methods that it implements."""
+    return frozenset(method for method in METHODS if overrides(type(inspector), method))

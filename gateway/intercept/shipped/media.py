@@ -9,8 +9,8 @@ from gateway.policy.requests.types import media_types
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """For one direction. Types are `type/subtype` or `type/*`, in lower case; `only` None: all but the `never` ones.
-    `size` None: any."""
+    """What may pass in one direction. Types are `type/subtype` or `type/*`, in lower case; `only` None: all but the
+    `never` ones. `size` is in bytes, None for any."""
 
     only: frozenset[str] | None = None
     never: frozenset[str] = frozenset()
@@ -37,7 +37,7 @@ class MediaPlan:
     response: Bar = Bar()
 
     def make(self) -> "Media":
-        """For one exchange."""
+        """An inspector for one exchange."""
         return Media(self)
 
 
@@ -69,7 +69,7 @@ class Media(Inspector):
 
 
 class _Direction:
-    """Content without a declared type is not of an allowed type; that matters only if there is any content."""
+    """Content without a declared type is not of an allowed type, which matters only if there is any content."""
 
     __slots__ = ("_bar", "_is_untyped", "_size")
 

@@ -1,7 +1,7 @@
 """Patterns of API keys.
 
-Every form begins with one of a few fixed texts, so that content without them is cheap to search, and a key that only
-begins is known by its beginning. Expressions are RE2's: time is linear in what is searched, whatever the expression and
+Every form begins with one of a few fixed texts, so that content without them is cheap to search, and an incomplete key
+is recognised by its beginning. Expressions are RE2's: time is linear in what is searched, whatever the expression and
 the content.
 """
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import re2
 
 LONGEST = 4096
-"""Bytes of the longest match that is found wherever content is split."""
+"""The longest match, in bytes, that is found wherever content is split."""
 
 
 class BadPattern(Exception):
@@ -19,8 +19,8 @@ class BadPattern(Exception):
 
 
 class Pattern(NamedTuple):
-    """One form of key. `starts`: every match begins with one of them; none: with anything. `whole` finds one; `partial`
-    what may become one, at the end of a text, None where any beginning may. No match is longer than `longest` bytes."""
+    """One form of key. Every match begins with one of `starts`, with anything if there are none. `whole` finds a match;
+    `partial` finds what may become one at the end of a text, None: any start may. No match exceeds `longest` bytes."""
 
     name: str
     starts: tuple[bytes, ...]
@@ -33,7 +33,7 @@ class Pattern(NamedTuple):
         return self._may_start_in(text) and self.whole.search(text) is not None
 
     def held_back(self, text: bytes) -> int:
-        """How many bytes at the end of `text` may belong to one that follows: none before its start is complete."""
+        """How many bytes at the end of `text` may belong to a match that is not complete: none before its start is."""
         tail = text[-(self.longest - 1) :]
         if not self._may_start_in(tail):
             return 0
@@ -56,7 +56,7 @@ def own_pattern(name: str, expression: str, starts: Sequence[str], longest: int)
 
 
 def _built_in(name: str, starts: Sequence[str], rest: str, begun: str, longest: int, before: str = "") -> Pattern:
-    """`rest` follows a start, `begun` is any beginning of it; `before` what must come before."""
+    """`rest` follows a start, `begun` is any beginning of `rest`; `before` must precede the start."""
     start = f"{before}(?:{'|'.join(starts)})"
     whole, partial = _compile(start + rest), _compile(f"{start}{begun}\\z")
     return Pattern(name, tuple(each.encode() for each in starts), whole, partial, longest)

@@ -11,7 +11,7 @@ _NOT_A_START = b"x"  # stands for what came before: no key begins in the middle 
 
 @dataclass(frozen=True, slots=True)
 class SecretsPlan:
-    """What to look for. `blocks`: an exchange that has it ends; else its record says so."""
+    """What to look for. `blocks`: it ends the exchange; else the record says what was found."""
 
     patterns: tuple[Pattern, ...]
     blocks: bool
@@ -26,7 +26,7 @@ class SecretsPlan:
         object.__setattr__(self, "reach", max((pattern.longest for pattern in self.patterns), default=1) - 1)
 
     def make(self) -> "Secrets":
-        """For one exchange."""
+        """An inspector for one exchange."""
         return Secrets(self)
 
 

@@ -1,8 +1,8 @@
 """Permits drawn in advance: a busy bucket is asked for several at once, so that most takes need no round trip.
 
-Permits drawn ahead may be used for `seconds` and are lost then. So what passes within a window was drawn within one
-that is longer by that much, and the shared bucket's burst is smaller by as much as it gives in that time: together
-never more than rate x W + burst. Buckets with little to spare are asked each time.
+Permits drawn ahead may be used for `seconds`, and are then lost. So what passes within a window was drawn within one
+that is longer by that much; and the shared bucket's burst is smaller by what its rate gives in that time. Together that
+is never more than rate x W + burst. Buckets with little to spare are asked each time.
 """
 
 import asyncio
@@ -22,8 +22,8 @@ _RATES = frozenset({Counted.CONNECTIONS, Counted.REQUESTS})
 
 
 class Terms(NamedTuple):
-    """`limit` is the one that the store keeps; `seconds` for how long permits drawn ahead may be used, 0: none are
-    drawn ahead; `most` how many at once."""
+    """`limit` is the one that the store keeps, `seconds` is for how long permits drawn ahead may be used (0: none are),
+    `most` is how many may be drawn at once."""
 
     limit: Limit
     seconds: float
@@ -41,8 +41,8 @@ def terms_of(limit: Limit) -> Terms:
 
 
 class Ahead:
-    """The permits of one bucket, and how many to ask for next time: more while all are used, less when some were lost.
-    Instants are monotonic."""
+    """The permits drawn ahead of one bucket, and how many to ask for next: more while all are used, fewer when some
+    were lost. Instants are monotonic."""
 
     __slots__ = ("_asked_at", "_until", "closed_until", "left", "limit", "terms", "turn", "want")
 
@@ -57,7 +57,7 @@ class Ahead:
         self._asked_at = -1.0
 
     def use(self, now: float) -> bool:
-        """Take one of those drawn ahead."""
+        """Take one, if one is left."""
         if not self.left:
             return False
         if now >= self._until:
@@ -79,7 +79,7 @@ class Ahead:
         return self.want if self.terms.seconds else 0
 
     def add(self, count: int, asked_at: float) -> None:
-        """So many were drawn by a question of that instant."""
+        """`count` more were drawn, by a question of that instant."""
         until = asked_at + self.terms.seconds
         self._until = min(self._until, until) if self.left else until
         self.left += count

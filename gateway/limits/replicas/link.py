@@ -28,7 +28,7 @@ USUAL_PORTS = {"redis": 6379, "sentinel": 26379, "cluster": 6379}
 OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs")
 
 _SHA = sha1(LUA.encode(), usedforsecurity=False).hexdigest()  # as Redis names scripts
-_PRESENCE = """
+_HEARTBEAT = """
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
 local newest = tonumber(redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')[2] or now)
@@ -44,12 +44,12 @@ redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - tonumber(ARGV[2]) * 6)
 redis.call('EXPIRE', KEYS[1], 86400)
 return redis.call('ZCOUNT', KEYS[1], now - alive, '+inf')
 """
-"""Members whose last heartbeats are all in the future, or all old though one is sending another, have lived through a
-setting of the server's clock."""
+"""Where the newest heartbeat is in the future, or old although a member known there is sending another, the server's
+clock was set: all are moved along with it."""
 
 
-class Place(NamedTuple):
-    """A store's URL in its parts. `form` is `redis`, `sentinel` or `cluster`; `service` is a Sentinel's master."""
+class StoreUrl(NamedTuple):
+    """A store's URL in its parts. `form` is `redis`, `sentinel` or `cluster`; `service` is the master's name there."""
 
     form: str
     tls: bool
@@ -61,8 +61,8 @@ class Place(NamedTuple):
     options: dict[str, str]
 
 
-def parse_place(url: str) -> Place:
-    """Raises ValueError for what is no such URL; its message quotes nothing of it."""
+def parse_store_url(url: str) -> StoreUrl:
+    """The parts of a URL as above. Raises ValueError for any other; its message quotes nothing of it."""
     parts = urlsplit(url)
     scheme, _, form = parts.scheme.partition("+")
     form = form or "redis"
@@ -82,7 +82,7 @@ def parse_place(url: str) -> Place:
         raise ValueError(f"a redis URL has no other options than {', '.join(OPTIONS)}")
     if options and scheme != "rediss":
         raise ValueError("a redis URL with options for TLS begins with rediss")
-    return Place(
+    return StoreUrl(
         form=form,
         tls=scheme == "rediss",
         hosts=tuple(_host(text, USUAL_PORTS[form]) for text in hosts.split(",")),
@@ -97,10 +97,10 @@ def parse_place(url: str) -> Place:
 class Link:
     """`member` names this process among all that share the store."""
 
-    def __init__(self, place: Place, member: str) -> None:
+    def __init__(self, url: StoreUrl, member: str) -> None:
         self.member = member
-        self._sentinels = _open_sentinels(place)
-        self._client: Any = _open(place) if self._sentinels is None else _master_of(self._sentinels, place)
+        self._sentinels = _open_sentinels(url)
+        self._client: Any = _open(url) if self._sentinels is None else _master_of(self._sentinels, url)
 
     async def run(self, keys: Sequence[str], arguments: Sequence[str]) -> Sequence[bytes | int]:
         """The script's answer. Raises `StoreUnavailable`."""
@@ -109,13 +109,13 @@ class Link:
     async def _run(self, keys: Sequence[str], arguments: Sequence[str]) -> Any:
         try:
             return await self._client.evalsha(_SHA, len(keys), *keys, *arguments)
-        except NoScriptError:  # the first one there, or restarted, or another master
+        except NoScriptError:  # we are the first there, or it was restarted, or it is another master
             return await self._client.eval(LUA, len(keys), *keys, *arguments)
 
-    async def be_present(self) -> int:
+    async def send_heartbeat(self) -> int:
         """Send a heartbeat; returns the number of members. Raises `StoreUnavailable`."""
         arguments = self.member, str(DEAD_SECONDS), str(ALIVE_SECONDS)
-        members = await _in_time(self._client.eval(_PRESENCE, 1, MEMBERS, *arguments))
+        members = await _in_time(self._client.eval(_HEARTBEAT, 1, MEMBERS, *arguments))
         if not isinstance(members, int):
             raise StoreUnavailable("it answers what is no number of members")
         return members
@@ -144,54 +144,54 @@ def _host(text: str, usual_port: int) -> tuple[str, int]:
 
 
 async def _in_time(call: Awaitable[Any]) -> Any:
-    """Its answer, or `StoreUnavailable`. Inside redis-py a cancellation may turn into a connection error: a cancelled
-    task has to end nevertheless."""
+    """The call's answer. Raises `StoreUnavailable`. Within redis-py a cancellation may become a connection error, but
+    a task that is cancelled has to end."""
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             return await call
-    except Exception as failure:  # of what no Redis would answer, redis-py raises whatever its parser meets
+    except Exception as failure:  # where no Redis answers, redis-py raises whatever its parser stumbles over
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise asyncio.CancelledError from failure
         raise StoreUnavailable(type(failure).__name__) from failure
 
 
-def _login(place: Place) -> dict[str, Any]:
-    return {"username": place.username, "password": place.password}
+def _login(url: StoreUrl) -> dict[str, Any]:
+    return {"username": url.username, "password": url.password}
 
 
-def _usual(place: Place) -> dict[str, Any]:
+def _usual(url: StoreUrl) -> dict[str, Any]:
     return {
         "socket_timeout": ANSWER_SECONDS,
         "socket_connect_timeout": ANSWER_SECONDS,
-        **({"ssl": True, **place.options} if place.tls else {}),
+        **({"ssl": True, **url.options} if url.tls else {}),
     }
 
 
-def _open_sentinels(place: Place) -> Any:
-    """None where there are none."""
-    if place.form != "sentinel":
+def _open_sentinels(url: StoreUrl) -> Any:
+    """The Sentinels of the URL, None if it names none."""
+    if url.form != "sentinel":
         return None
-    usual = _usual(place)
-    return Sentinel(place.hosts, sentinel_kwargs=usual, **_login(place), **usual)  # type: ignore[no-untyped-call]  # redis-py
+    usual = _usual(url)
+    return Sentinel(url.hosts, sentinel_kwargs=usual, **_login(url), **usual)  # type: ignore[no-untyped-call]  # redis-py
 
 
-def _master_of(sentinels: Any, place: Place) -> Any:
+def _master_of(sentinels: Any, url: StoreUrl) -> Any:
     retry = Retry(NoBackoff(), 0)
-    return sentinels.master_for(place.service, db=place.database, retry=retry, max_connections=CONNECTIONS)
+    return sentinels.master_for(url.service, db=url.database, retry=retry, max_connections=CONNECTIONS)
 
 
-def _open(place: Place) -> Any:
-    login, usual = _login(place), _usual(place)
-    if place.form == "cluster":
-        nodes = [ClusterNode(host, port) for host, port in place.hosts]
+def _open(url: StoreUrl) -> Any:
+    login, usual = _login(url), _usual(url)
+    if url.form == "cluster":
+        nodes = [ClusterNode(host, port) for host, port in url.hosts]
         return RedisCluster(startup_nodes=nodes, max_connections=CONNECTIONS, **login, **usual)
     retry = Retry(NoBackoff(), 0)
-    (host, port), *_ = place.hosts
-    scheme = "rediss" if place.tls else "redis"
+    (host, port), *_ = url.hosts
+    scheme = "rediss" if url.tls else "redis"
     usual.pop("ssl", None)
     pool = BlockingConnectionPool.from_url(
-        f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/{place.database}",
+        f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/{url.database}",
         max_connections=CONNECTIONS,
         timeout=ANSWER_SECONDS,
         retry=retry,

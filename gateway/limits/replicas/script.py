@@ -7,13 +7,14 @@ key expires. For each draw the script gets ten arguments and answers four number
     a number (a rate: seconds until its bucket is full again; else what is held or spent), what was drawn ahead, whether
     it lacks (0 or 1), and of a budget the beginning of its period
 
-The server's clock may be set, or another server take over whose clock differs. The instant at which a bucket is full
-is kept with that at which it was written: where the latter is still to come, both are moved back. What was spent of a
-budget in a period that is still to come counts for the present one. A member is dead by the heartbeats of the others,
-not by the clock. So a clock that is set gives a burst, or a budget, once more at most, and has nobody wait for longer.
+The server's clock may be set, or another server may take over whose clock differs. The instant at which a bucket is
+full is kept with the one at which it was written: if the latter is still to come, both are moved back. What was spent
+of a budget in a period that is still to come counts for the present one. A member is judged dead by the heartbeats of
+the others, not by the clock. So a clock that is set gives a burst, or a budget, at most once more, and makes nobody
+wait longer.
 
-Whose clock differs, or whose question is under way at midnight, speaks of another day than the server does: what is
-known of a budget says of which period it is, and holds for no other.
+A gateway whose clock differs, or whose question is under way at midnight, may mean another day than the server does:
+what it knows of a budget says of which period it is, and holds for no other.
 """
 
 from collections.abc import Sequence
@@ -34,7 +35,7 @@ ALIVE_SECONDS = 3.0
 """Seconds: a member with a younger heartbeat counts as a replica."""
 
 HELD_SECONDS = 60
-"""A count of what is held expires so long after its holders last told it."""
+"""How long after its holders last reported it a count of what is held expires."""
 
 LUA = (
     """
@@ -139,11 +140,11 @@ _NO_ANSWER = "it answers what our script does not"
 
 
 class Asked(NamedTuple):
-    """One draw as it is sent. `limit` may be narrower than the draw's own; `ahead` is how many more are wanted of a
-    rate; `floor` is what is known of the bucket here, as the answer has it, for a store that knows nothing of it (any
-    more), or of what is held how late in the order of this member's questions this one is: they overtake each other on
-    the way; `own` is what this member holds with it; `began` is the beginning of the period of a budget that `floor` is
-    of, Unix seconds."""
+    """One draw as it is sent. `limit` may be narrower than the draw's own. `ahead` is how many more are wanted of a
+    rate. `floor` is what is known of the bucket here, in the answer's terms, as the store may have lost it; for what is
+    held it is instead the number of this question, as a member's questions may overtake each other on the way. `own` is
+    what this member holds, this draw included. `began` is when the budget's period began that `floor` is of, in Unix
+    seconds."""
 
     draw: Draw
     limit: Limit
@@ -154,8 +155,8 @@ class Asked(NamedTuple):
 
 
 class Answered(NamedTuple):
-    """Of one draw: `number` is seconds until the bucket of a rate is full, else what is held or spent; the latter since
-    `began`, Unix seconds."""
+    """The answer about one draw. `number` is, for a rate, seconds until its bucket is full; else what is held, or was
+    spent since `began` (Unix seconds)."""
 
     number: float
     ahead: int
@@ -173,7 +174,7 @@ class Answer(NamedTuple):
 
 
 def keys_for(asked: Sequence[Asked]) -> list[str]:
-    """One a draw, then that of the members."""
+    """One for each draw, then that of the members."""
     return [*(key_of(each.draw) for each in asked), MEMBERS]
 
 
@@ -183,7 +184,7 @@ def key_of(draw: Draw) -> str:
 
 
 def arguments_for(member: str, asked: Sequence[Asked], forced: bool = False) -> list[str]:
-    """As the script reads them. `forced`: what moved already is taken whether it is there or not."""
+    """As the script reads them. `forced`: take what has moved already, whether it is there or not."""
     arguments = [member, "1" if forced else "0"]
     for each in asked:
         limit = each.limit
@@ -194,7 +195,7 @@ def arguments_for(member: str, asked: Sequence[Asked], forced: bool = False) -> 
 
 
 def read_answer(reply: Sequence[bytes | int], asked: int) -> Answer:
-    """What the script answered to so many draws. Raises `StoreUnavailable` for anything else."""
+    """What the script answered to `asked` draws. Raises `StoreUnavailable` for anything else."""
     try:
         (taken, lacking, longest), rest = reply[:3], reply[3:]
         wait = float(longest)

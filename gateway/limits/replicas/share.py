@@ -1,6 +1,6 @@
 """What one replica may let through alone while the store does not answer: its share of every limit.
 
-What was last heard of a bucket is kept, so that switching to the share, and back again, gives nobody a fresh burst.
+The store's last answer about a bucket is kept, so that to switch to the share, and back, gives nobody a fresh burst.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,11 +14,11 @@ from gateway.model.limits.limit import Counted, Limit
 from gateway.policy.buckets import Draw, Lacking, Now, State, Taken, wait_for
 
 FULL_SECONDS = 1.0
-"""How long bytes wait whose bucket cannot be kept."""
+"""How long bytes wait if their bucket cannot be kept."""
 
 
 class Known(NamedTuple):
-    """Of a bucket: `number` as `script.Answered` has it, of a budget since `began`."""
+    """What is known of a bucket: `number` as in `script.Answered`, of a budget since `began`."""
 
     number: float
     began: float = 0.0
@@ -28,14 +28,14 @@ NOTHING = Known(0.0)
 
 
 class Share:
-    """The mirror of shared buckets, and of what this replica holds itself."""
+    """A mirror of the shared buckets, and what this replica holds itself."""
 
     def __init__(self) -> None:
         self._table = MemoryTable()
         self.held: dict[Place, int] = {}
 
     def take(self, draws: Sequence[Draw], replicas: int, now: Now) -> Taken | Lacking:
-        """All or nothing, of a share. Raises `TooManyKeys`."""
+        """All or nothing, from the shares. Raises `TooManyKeys`."""
         narrowed = [draw._replace(limit=share_of(draw.limit, replicas)) for draw in draws]
         self._see_held(narrowed, now)
         outcome = take_from(self._table, narrowed, now)
@@ -44,7 +44,7 @@ class Share:
         return outcome
 
     def spend(self, draw: Draw, replicas: int, now: Now) -> float:
-        """Take what has moved already; seconds until more may."""
+        """Take what has moved already; returns seconds until more may."""
         narrowed = draw._replace(limit=share_of(draw.limit, replicas))
         try:
             state = spend_from(self._table, narrowed, now)
@@ -53,7 +53,7 @@ class Share:
         return wait_for(narrowed._replace(amount=1.0), state, now)
 
     def hear(self, draw: Draw, number: float, now: Now, began: float = 0.0) -> None:
-        """What the store said of a bucket, as `script.Answered` has it."""
+        """Note what the store answered about a bucket, in the terms of `script.Answered`."""
         if draw.limit.counted is Counted.CONCURRENT:
             return
         try:
@@ -66,8 +66,8 @@ class Share:
             self._table.write(draw, (now.monotonic + number, 0.0), now)
 
     def known(self, draw: Draw, now: Now) -> Known:
-        """What is known of a bucket, for the store: it may have forgotten, or not heard. Raises `TooManyKeys` for one
-        that could not be kept here: so that there is an end of those in the store, too."""
+        """What is known of a bucket, for the store, which may have lost it or not been told. Raises `TooManyKeys` for
+        one that cannot be kept here, so that the buckets in the store are bounded as well."""
         if draw.limit.counted is Counted.CONCURRENT:
             return NOTHING
         first, second = self._table.read(draw, now)
@@ -76,7 +76,7 @@ class Share:
         return Known(max(first - now.monotonic, 0.0))
 
     def hold(self, draws: Sequence[Draw], change: int) -> None:
-        """So many more, or less, of each that is held."""
+        """This replica holds `change` more, or fewer, of each that can be held."""
         for draw in draws:
             if draw.limit.counted is Counted.CONCURRENT:
                 place = draw.limit.name, draw.key
@@ -99,8 +99,8 @@ class Share:
 
 
 def share_of(limit: Limit, replicas: int) -> Limit:
-    """One of so many equal parts of what the store keeps. A rate's burst is at least 1: else nobody would let anything
-    through."""
+    """One of `replicas` equal parts of what the store keeps. A rate's burst is at least 1, or nothing would pass
+    anywhere."""
     limit = terms_of(limit).limit
     if replicas <= 1:
         return limit

@@ -1,8 +1,8 @@
 """The store that many gateways share, and what applies while it does not answer.
 
-A take waits for the network only where nothing was drawn ahead; bytes that moved and places that were given back are
-reported in the background. The first call that fails switches to what `on_store_failure` says, for all calls, until a
-heartbeat is answered again: one is tried four times a second.
+A take waits for the network only if nothing was drawn ahead; bytes that moved and what was given back are reported in
+the background. The first call that fails switches all calls to what `on_store_failure` says, until a heartbeat is
+answered again: one is tried four times a second.
 """
 
 import asyncio
@@ -23,8 +23,8 @@ from gateway.model.roles import Clock
 from gateway.policy.buckets import FRESH, Draw, Lacking, Now, State, Taken
 
 PROBE_SECONDS = 0.25
-PRESENCE_SECONDS = 1.0
-RETELL_SECONDS = 10.0
+HEARTBEAT_SECONDS = 1.0
+REPORT_AGAIN_SECONDS = 10.0
 SETTLING_SECONDS = 1.0
 CLOSE_AGAIN_SECONDS = 0.1
 BATCH = 64
@@ -49,7 +49,7 @@ _MEANWHILE = {
 
 
 class ReplicaStore:
-    """Fulfils `Store`. `replicas` is how many share the limits, until the store reports it, None if unknown;
+    """Fulfils `Store`. `replicas` is how many share the limits, None if unknown, until the store reports it.
     `unchecked` counts what passed because of `allow`."""
 
     def __init__(self, link: Link, clock: Clock, on_failure: OnFailure, replicas: int | None) -> None:
@@ -60,10 +60,10 @@ class ReplicaStore:
         self._share = Share()
         self._aheads: dict[Place, Ahead] = {}
         self._owed: dict[Place, Draw] = {}
-        self._untold: dict[Place, Draw] = {}
+        self._unreported: dict[Place, Draw] = {}
         self._holding: dict[Place, Draw] = {}
-        self._something = asyncio.Event()
-        self._turns = asyncio.Semaphore(CONNECTIONS - 2)  # two are for what goes on beside it
+        self._has_reports = asyncio.Event()
+        self._turns = asyncio.Semaphore(CONNECTIONS - 2)  # two are left for heartbeats and reports
         self._tasks: list[asyncio.Task[None]] = []
         self._order = count(1)
         self.is_up = False
@@ -71,15 +71,15 @@ class ReplicaStore:
         self.unchecked = 0
 
     async def start(self) -> None:
-        """Reach the store, if it can be reached, and stay in touch with it."""
+        """Reach the store, if it can be reached, and begin to send it heartbeats and reports."""
         try:
-            await self._be_present()
+            await self._send_heartbeat()
         except StoreUnavailable as failure:
-            self._complain(failure)
-        self._tasks = [asyncio.create_task(self._stay_in_touch()), asyncio.create_task(self._tell())]
+            self._warn(failure)
+        self._tasks = [asyncio.create_task(self._send_heartbeats()), asyncio.create_task(self._report())]
 
     async def close(self) -> None:
-        """Leave it; what is held expires there."""
+        """Leave the store; what is held expires there."""
         while working := [task for task in self._tasks if not task.done()]:
             for task in working:
                 task.cancel()
@@ -89,7 +89,7 @@ class ReplicaStore:
     # ---------------------------------------------------------------------------------------------- what a limiter asks
 
     def take_at_once(self, draws: Sequence[Draw]) -> Taken | None:
-        """See `Store`. Of what was drawn ahead."""
+        """See `Store`. Takes what was drawn ahead."""
         if not self.is_up or self._is_settling():
             return None
         outcome = self._without_asking(draws, [self._ahead(draw) for draw in draws])
@@ -104,7 +104,7 @@ class ReplicaStore:
             return await self._take_settling(draws, aheads)
         outcome = self._without_asking(draws, aheads)
         if outcome is None:
-            # One question at a time where its answer may serve those who wait as well.
+            # One question at a time where its answer may serve those who wait for their turn as well.
             async with next((ahead.turn for ahead in aheads if ahead.terms.seconds), nullcontext()), self._turns:
                 outcome = await self._take_asking(draws, aheads)
         return outcome
@@ -128,8 +128,8 @@ class ReplicaStore:
         return self._clock.monotonic() < self._settled_at
 
     async def _take_settling(self, draws: Sequence[Draw], aheads: Sequence[Ahead]) -> Taken | Lacking:
-        """From the share and from what is shared: other replicas may not have noticed yet that the store answers again,
-        and still use their shares."""
+        """Take from the share and from the store: other replicas may not have noticed yet that the store answers again,
+        and may still use their shares."""
         alone = self._share.take(draws, self._replicas or 1, self._now())
         if isinstance(alone, Lacking):
             return alone
@@ -164,17 +164,17 @@ class ReplicaStore:
         place = _place(draw)
         owed = self._owed.get(place)
         self._owed[place] = draw if owed is None else draw._replace(amount=owed.amount + draw.amount)
-        self._something.set()
+        self._has_reports.set()
         return max(0.0, self._ahead(draw).closed_until - self._clock.monotonic())
 
     def hold_off(self, draw: Draw, seconds: float) -> None:
-        """See `Store`. Here at once, for the others a moment later."""
+        """See `Store`. It holds here at once, for the other replicas a moment later."""
         moment = self._now()
         self._share.hear(draw, seconds, moment)
         self._ahead(draw).closed_until = moment.monotonic + seconds
         if self.is_up:
             self._owed[_place(draw)] = draw._replace(amount=0.0)
-            self._something.set()
+            self._has_reports.set()
 
     def listed(self) -> Iterable[tuple[Place, State]]:
         """See `Store`."""
@@ -193,7 +193,7 @@ class ReplicaStore:
         return Asked(draw, ahead.terms.limit, more, known.number, began=known.began)
 
     def _outcome(self, draws: Sequence[Draw], aheads: Sequence[Ahead], answer: Answer, asked: Now) -> Taken | Lacking:
-        """An answer counts from the moment of the question: it is older than its arrival."""
+        """What an answer means. It counts from the moment of the question, as it is older than its arrival."""
         for draw, ahead, answered in zip(draws, aheads, answer.draws, strict=True):
             if not self._is_settling():
                 self._share.hear(draw, answered.number, asked, answered.began)
@@ -224,7 +224,7 @@ class ReplicaStore:
         place = _place(draw)
         ahead = self._aheads.pop(place, None)
         if ahead is None or ahead.limit != draw.limit:
-            if len(self._aheads) >= BUCKETS:  # the one that nobody used for longest: what it has left is lost
+            if len(self._aheads) >= BUCKETS:  # drop the least recently used: what it has left is lost
                 del self._aheads[next(iter(self._aheads))]
             ahead = Ahead(draw.limit, terms_of(draw.limit))
         self._aheads[place] = ahead
@@ -235,45 +235,45 @@ class ReplicaStore:
         for draw in draws:
             if draw.limit.counted is Counted.CONCURRENT:
                 place = _place(draw)
-                self._holding[place] = self._untold[place] = draw
+                self._holding[place] = self._unreported[place] = draw
                 if place not in self._share.held:
                     del self._holding[place]
-                self._something.set()
-        if len(self._untold) > BUCKETS + 2 * len(self._holding):  # of what clients take and give back there is no end
-            self._untold = dict(self._holding)
+                self._has_reports.set()
+        if len(self._unreported) > BUCKETS + 2 * len(self._holding):  # clients take and give back without end
+            self._unreported = dict(self._holding)
 
     def _now(self) -> Now:
         return Now(self._clock.monotonic(), self._clock.time())
 
-    # ------------------------------------------------------------------------------------------- what goes on beside it
+    # ----------------------------------------------------------------------------------------- heartbeats and reports
 
-    async def _stay_in_touch(self) -> None:
-        since_told = 0.0
+    async def _send_heartbeats(self) -> None:
+        since_reported = 0.0
         while True:
-            pause = PRESENCE_SECONDS if self.is_up else PROBE_SECONDS
+            pause = HEARTBEAT_SECONDS if self.is_up else PROBE_SECONDS
             await asyncio.sleep(pause)
             try:
                 if not self.is_up:
                     await self._link.forget()
-                await self._be_present()
+                await self._send_heartbeat()
             except StoreUnavailable as failure:
                 self._fail(failure)
                 continue
-            since_told += pause
-            if since_told > RETELL_SECONDS:
-                since_told = 0.0
-                self._untold.update(self._holding)
-                self._something.set()
+            since_reported += pause
+            if since_reported > REPORT_AGAIN_SECONDS:
+                since_reported = 0.0
+                self._unreported.update(self._holding)
+                self._has_reports.set()
 
-    async def _be_present(self) -> None:
-        self._replicas = max(1, await self._link.be_present())
+    async def _send_heartbeat(self) -> None:
+        self._replicas = max(1, await self._link.send_heartbeat())
         if not self.is_up:
             self.is_up = True
             if self._settled_at:
                 local = self._on_failure is OnFailure.LOCAL
                 self._settled_at = self._clock.monotonic() + (SETTLING_SECONDS if local else 0.0)
-            self._untold.update(self._holding)
-            self._something.set()
+            self._unreported.update(self._holding)
+            self._has_reports.set()
             _logger.info("the limits' store answers; replicas that share it: %d", self._replicas)
 
     def _fail(self, failure: StoreUnavailable) -> None:
@@ -281,29 +281,29 @@ class ReplicaStore:
             self.is_up = False
             self._settled_at = inf
             self._aheads.clear()
-            self._complain(failure)
+            self._warn(failure)
 
-    def _complain(self, failure: StoreUnavailable) -> None:
+    def _warn(self, failure: StoreUnavailable) -> None:
         meanwhile = _MEANWHILE[self._on_failure]
         if self._on_failure is OnFailure.LOCAL and self._replicas is None:
             meanwhile = "what has limits is refused, as limits.replicas does not say how many share them"
         _logger.warning("the limits' store does not answer (%s): %s", failure, meanwhile)
 
-    async def _tell(self) -> None:
-        """Bytes that moved, and what is held: in batches, one after the other."""
+    async def _report(self) -> None:
+        """Report bytes that moved, and what is held: in batches, one after another."""
         while True:
-            await self._something.wait()
-            self._something.clear()
-            while self.is_up and (self._owed or self._untold):
+            await self._has_reports.wait()
+            self._has_reports.clear()
+            while self.is_up and (self._owed or self._unreported):
                 try:
-                    await self._tell_some()
+                    await self._report_some()
                 except StoreUnavailable as failure:
                     self._fail(failure)
 
-    async def _tell_some(self) -> None:
+    async def _report_some(self) -> None:
         moment = self._now()
         draws = [self._owed.pop(place) for place in list(self._owed)[:BATCH]]
-        held = [self._untold.pop(place) for place in list(self._untold)[:BATCH]]
+        held = [self._unreported.pop(place) for place in list(self._unreported)[:BATCH]]
         known = [self._known(draw, moment) for draw in draws]
         asked = [Asked(draw, draw.limit, 0, of.number, began=of.began) for draw, of in zip(draws, known, strict=True)]
         asked += [
@@ -314,7 +314,7 @@ class ReplicaStore:
         try:
             answer = read_answer(await self._link.run(keys_for(asked), arguments), len(asked))
         except StoreUnavailable:
-            self._untold.update((_place(draw), draw) for draw in held)  # sent again once it answers
+            self._unreported.update((_place(draw), draw) for draw in held)  # sent again once it answers
             raise
         for draw, answered in zip(draws, answer.draws, strict=False):
             self._share.hear(draw, answered.number, moment, answered.began)
@@ -323,7 +323,7 @@ class ReplicaStore:
     def _known(self, draw: Draw, moment: Now) -> Known:
         try:
             return self._share.known(draw, moment)
-        except TooManyKeys:  # what has moved is told nevertheless
+        except TooManyKeys:  # what has moved is reported nevertheless
             return NOTHING
 
 
@@ -332,7 +332,7 @@ def _place(draw: Draw) -> Place:
 
 
 def _use_all(aheads: Sequence[Ahead], now: float) -> bool:
-    """One of each, or none."""
+    """Use one of each, or none."""
     for index, ahead in enumerate(aheads):
         if not ahead.use(now):
             for used in aheads[:index]:
@@ -342,7 +342,7 @@ def _use_all(aheads: Sequence[Ahead], now: float) -> bool:
 
 
 def _rest(draw: Draw, number: float, now: Now) -> float:
-    """Seconds until something may move again, by what the store answered."""
+    """Seconds until something may move again, according to the store's answer."""
     limit = draw.limit
     if limit.counted is Counted.BYTES:
         return 0.0 if number < limit.rate else limit.period - now.unix % limit.period

@@ -10,7 +10,7 @@ from gateway.limits.tables.table import KEYS, LISTED, Place, TooManyKeys, has_ro
 from gateway.model.limits.limit import Limit
 from gateway.policy.buckets import FRESH, Draw, Now, State, is_fresh
 
-LOOKED_AT = 2  # old buckets at every new one, so that unused ones are dropped without walking over all
+LOOKED_AT = 2  # old buckets for every new one, so that unused ones are dropped without walking over all
 LOOKED_AT_WHEN_FULL = 64
 
 Key = tuple[str, ...]
@@ -42,7 +42,7 @@ class MemoryTable:
     def write(self, draw: Draw, state: State, now: Now) -> None:
         """See `Table`."""
         buckets = self._buckets[draw.limit.name]
-        if state[0] <= 0:  # nothing is held any more; what was drawn of a rate or a budget is younger
+        if state[0] <= 0:  # nothing is held any more; the instants of rates and budgets are above 0
             buckets.forget(draw.key)
         else:
             buckets.keep(draw, state)
@@ -56,9 +56,9 @@ class MemoryTable:
 
 
 class _Buckets:
-    """Of one limit: states, those that were looked at last at the end; who was the first to ask for each; and how many
-    there are of each of these. (A plain dictionary whose first items are taken out again and again is slow to find its
-    first.)"""
+    """The buckets of one limit: their states, the last ones looked at at the end; which client was the first to ask for
+    each; and how many each client has. (A plain dictionary is slow to find its first item once many of the first were
+    taken out.)"""
 
     __slots__ = ("_clients", "_counts", "states")
 
@@ -83,7 +83,7 @@ class _Buckets:
             del self._counts[client]
 
     def make_room(self, draw: Draw, keys: int, now: Now) -> None:
-        """Forget some of the oldest that are fresh. Raises `TooManyKeys` if one more may not be kept."""
+        """Forget some of the oldest that are fresh. Raises `TooManyKeys` if even then no more may be kept."""
         self._look_at_oldest(draw.limit, LOOKED_AT if self._has_room(draw, keys) else LOOKED_AT_WHEN_FULL, now)
         if not self._has_room(draw, keys):
             raise TooManyKeys(draw.limit)
@@ -92,7 +92,7 @@ class _Buckets:
         return has_room(len(self.states), self._counts.get(draw.client, 0), keys)
 
     def _look_at_oldest(self, limit: Limit, looks: int, now: Now) -> None:
-        """Those that are not fresh go to the end, to be looked at last."""
+        """Forget those that are fresh. The others go to the end, to be looked at last."""
         for key in list(islice(self.states, looks)):
             if is_fresh(limit, self.states[key], now):
                 self.forget(key)

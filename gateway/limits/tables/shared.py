@@ -13,8 +13,8 @@ the instants in the rows mean the same to everybody.
     columns   4 bytes a row, for each process
     secret    keys the digests: clients choose what stands in keys, and could have it fall where another's bucket is
 
-A limit has `KEYS` rows at most, so that no key of which there is no end keeps other limits from theirs, and a client
-has as many of them as are still free. Rows that say nothing any more count until somebody needs a row near them.
+A limit has at most `KEYS` rows, so that one with endless keys does not keep other limits from theirs, and a client has
+at most as many of these as are still free. Rows that say nothing any more count until a row near them is needed.
 """
 
 import fcntl
@@ -38,21 +38,21 @@ ROWS = 1 << 18
 """All buckets of all limits together: two and a half times what one limit may have."""
 
 SLOTS = 128
-"""Processes that hold something at the same time, those included that are being replaced."""
+"""Processes that may hold something at the same time, including those that are being replaced."""
 
 WINDOW = 32
-"""Rows from its first on, in which a bucket can be."""
+"""How many rows, from its first one on, a bucket may be in."""
 
 LOCK_SECONDS = 0.1
-"""A holder needs microseconds, unless it was stopped."""
+"""How long to try. A holder needs the lock for microseconds, unless it was stopped."""
 
 CLAIM_SECONDS = 0.001
-"""How long a row stays reserved for a bucket that was read and not written, because the take lacked another one."""
+"""How long a row stays reserved for a bucket that was read but not written, because another one lacked."""
 
 REMEMBERED = 20_000
 
 COUNTS = 1 << 18
-"""Limits that share one, or clients, of which there are few, share the bound."""
+"""Counters for limits, and as many for clients. The few that share one share its bound."""
 
 _ROW = struct.Struct("3d16s4s")
 _STATE = struct.Struct("3d")
@@ -76,7 +76,7 @@ class TableLocked(StoreUnavailable):
 
 
 def create_table(rows: int = ROWS, slots: int = SLOTS) -> int:
-    """A descriptor of memory for one table. Pages that nobody wrote to take no room."""
+    """A descriptor of memory for one table. Pages that were never written take no room."""
     descriptor = os.memfd_create("egress-limits")
     os.truncate(descriptor, _size(rows, slots))
     os.pwrite(descriptor, os.urandom(_SECRET), _size(rows, slots) - _SECRET)
@@ -139,7 +139,7 @@ class SharedTable:
     def write(self, draw: Draw, state: State, now: Now) -> None:
         """See `Table`."""
         place = draw.limit.name, draw.key
-        # What was read before another draw of the same take may be forgotten by now; its row is its own already.
+        # A place that was read may be forgotten again, for another draw of the same take; but its row is claimed.
         _, row = self._known.get(place) or self._find(self._digest_of(place), draw, now)
         free_at = state[0]
         if draw.limit.counted is _CONCURRENT:
@@ -149,7 +149,7 @@ class SharedTable:
         _STATE.pack_into(self._memory, row, *state, free_at)
 
     def _hold(self, row: int, total: float) -> float:
-        """Have this process's column follow the change of the total; when the row may be used again."""
+        """Let this process's column follow the change of the total; returns when the row may be used again."""
         (before,) = _TOTAL.unpack_from(self._memory, row)
         mine = self._mine + row // _ROW.size * _COUNT.size
         (count,) = _COUNT.unpack_from(self._memory, mine)
@@ -171,7 +171,7 @@ class SharedTable:
                 _COUNT.pack_into(self._memory, start + index * _COUNT.size, 0)
 
     def listed(self) -> Iterable[tuple[Place, State]]:
-        """See `Table`: of those that this process used. A row that is being written may be read half old."""
+        """See `Table`: those that this process used. A row that is just being written may be read half old."""
         for place, (digest, row) in list(islice(reversed(self._known.items()), LISTED)):
             first, second, _, whose, _ = _ROW.unpack_from(self._memory, row)
             if whose == digest:
@@ -180,8 +180,8 @@ class SharedTable:
     # ------------------------------------------------------------------------------------------------------------ rows
 
     def _find(self, digest: bytes, draw: Draw, now: Now) -> tuple[bytes, int]:
-        """The digest and its row, which it gets if it has none: two draws of one take must not get the same. Raises
-        `TooManyKeys`."""
+        """The digest and its row. One that has none claims one at once, so that no other draw of the same take gets it.
+        Raises `TooManyKeys`."""
         start = int.from_bytes(digest[_SHORT_BYTES:]) % self._rows * _ROW.size
         window = self._memory[start : start + WINDOW * _ROW.size]
         at = window.find(digest)
@@ -206,7 +206,7 @@ class SharedTable:
         return row
 
     def _free_rows(self, start: int, now: Now) -> Iterator[int]:
-        """Of a window: those in which nothing is, or what says nothing any more."""
+        """The rows of a window that are empty, or say nothing any more."""
         for row in range(start, start + WINDOW * _ROW.size, _ROW.size):
             _, _, free_at, whose, _ = _ROW.unpack_from(self._memory, row)
             if whose == _NOBODY or free_at <= now.monotonic:
@@ -241,7 +241,7 @@ class SharedTable:
 
 
 def _counted_at(digest: bytes, client: bytes) -> tuple[int, int]:
-    """Where the rows of this bucket's limit are counted, and those of them that are this client's."""
+    """Where the rows of this bucket's limit are counted, and where this client's rows of them."""
     return int.from_bytes(digest[:_SHORT_BYTES]) % COUNTS, COUNTS + int.from_bytes(client) % COUNTS
 
 

@@ -8,7 +8,7 @@ from gateway.model.limits.limit import Counted, Limit
 from gateway.policy.buckets import Draw, Lacking, Now, State, Taken, after, take
 
 KEYS = 100_000
-"""Buckets that one limit may have, told apart by its key; of one client as many as `has_room` says."""
+"""Buckets that one limit may have, one for each key; `has_room` says how many of them one client may."""
 
 _CONCURRENT = Counted.CONCURRENT
 _ANY_TIME = Now(0.0, 0.0)  # what is held does not depend on it
@@ -26,7 +26,7 @@ class NoAnswer(Exception):
 
 
 class TooManyKeys(NoAnswer):
-    """Of a limit as many buckets are in use as there may be, in all or of this client, and another one is asked for."""
+    """As many buckets of a limit are in use as there may be, in all or of this client, and another is asked for."""
 
     def __init__(self, limit: Limit) -> None:
         super().__init__(limit.name)
@@ -38,15 +38,15 @@ class StoreUnavailable(NoAnswer):
 
 
 def has_room(kept: int, of_client: int, keys: int) -> bool:
-    """Whether a limit that has `kept` buckets may have one more, of a client who was the first to ask for `of_client`
-    of them. Each may have as many as are still free (Choudhury and Hahne's dynamic threshold, 1998): who invents names
-    meets a bound of their own at a half, and some who do so together leave room for others. Nothing is forgotten to
-    make room: a client could have what they drew forgotten."""
+    """Whether a limit that has `kept` buckets may have one more, for a client that was the first to ask for `of_client`
+    of them. Each client may have as many as are still free (Choudhury and Hahne's dynamic threshold, 1998): one that
+    invents names meets a bound of its own at a half, and several that do so together leave room for others. Nothing is
+    forgotten to make room, or a client could have what it drew forgotten."""
     return of_client < keys - kept
 
 
 class Table(Protocol):
-    """Holds states by limit name and key. Everything but `locked` is called while it is locked."""
+    """Holds states by limit name and key. `read` and `write` are called while it is locked."""
 
     def locked(self) -> AbstractContextManager[object]:
         """Nobody else reads or writes inside."""
@@ -61,12 +61,12 @@ class Table(Protocol):
         ...
 
     def listed(self) -> Iterable[tuple[Place, State]]:
-        """Some of what is kept, the latest of each limit first and no more than `LISTED`; unlocked."""
+        """Some of what is kept, the latest of each limit first and no more than `LISTED`; without the lock."""
         ...
 
 
 def take_from(table: Table, draws: Sequence[Draw], now: Now) -> Taken | Lacking:
-    """All or nothing. Raises `TooManyKeys`, having taken nothing."""
+    """Take all or nothing. Raises `TooManyKeys`; then nothing was taken."""
     with table.locked():
         states = [table.read(draw, now) for draw in draws]
         outcome = take(draws, states, now)
@@ -77,7 +77,7 @@ def take_from(table: Table, draws: Sequence[Draw], now: Now) -> Taken | Lacking:
 
 
 def put_back(table: Table, draws: Sequence[Draw]) -> None:
-    """What was held is held no more. Other draws have nothing to give back."""
+    """Give back what was held. Draws of other kinds have nothing to give back."""
     with table.locked():
         for draw in draws:
             if draw.limit.counted is _CONCURRENT:
@@ -86,7 +86,7 @@ def put_back(table: Table, draws: Sequence[Draw]) -> None:
 
 
 def spend_from(table: Table, draw: Draw, now: Now) -> State:
-    """Take what has moved already, whether it was there or not; the state after it."""
+    """Take what has moved already, whether it was there or not; returns the state after it."""
     with table.locked():
         state = after(draw, table.read(draw, now), now)
         table.write(draw, state, now)
@@ -94,7 +94,7 @@ def spend_from(table: Table, draw: Draw, now: Now) -> State:
 
 
 def hold_off(table: Table, draw: Draw, seconds: float, now: Now) -> None:
-    """Have a rate's bucket be full again no sooner than then."""
+    """Let a rate's bucket be full again no sooner than in `seconds`."""
     with table.locked():
         full_at, _ = table.read(draw, now)
         table.write(draw, (max(full_at, now.monotonic + seconds), 0.0), now)

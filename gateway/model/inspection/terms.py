@@ -9,20 +9,20 @@ from gateway.model.reasons import Reason
 
 class Asked(NamedTuple):
     """What a request is judged by. `path` is the target without its query, as it was sent; `media_types` are the values
-    of Content-Type; `length` is that of the content, None where only its end will tell. `renames_*`: it goes on with a
-    header by which some origins take another method, or another path, for the one that was asked."""
+    of Content-Type; `length` is that of the content, None where only its end will tell. `overrides_*`: it is forwarded
+    with a header that some origins take for the method, or the path."""
 
     method: str
     path: str
     has_content: bool = False
     media_types: tuple[str, ...] = ()
     length: int | None = 0
-    renames_method: bool = False
-    renames_path: bool = False
+    overrides_method: bool = False
+    overrides_path: bool = False
 
 
 class Allowed(NamedTuple):
-    """The request may pass; its content has at most `max_body` bytes, None for any number."""
+    """The request may pass, with at most `max_body` bytes of content; None for any number."""
 
     max_body: int | None = None
 
@@ -63,10 +63,10 @@ class HeaderValue(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Inspection:
     """`requests` None: all may pass. `remove` and `log_headers` are names in their `comparable_name` form, and so are
-    the `replaced` ones: whatever the client says under them does not go on. `secrets` are the names of all that a
-    request is given, each once; `inspectors` those of gateway.yaml that look at the exchange. `upstream_ca` are CA
-    certificates, as PEM, that take the place of the system's trust store; `client_certificate` is the name of the one
-    of gateway.yaml that is shown to the destination."""
+    the `replaced` ones, under which nothing of the client's is forwarded. `secrets` are the names of all that a request
+    is given, each once; `inspectors` are the names of those that look at the exchange. `upstream_ca` are CA
+    certificates, as PEM, in place of the system's trust store; `client_certificate` is the name of the one in
+    gateway.yaml that is presented to the destination."""
 
     requests: RequestScreen | None = None
     set: tuple[HeaderValue, ...] = ()
@@ -86,6 +86,6 @@ class Inspection:
 
 
 def comparable_name(name: str) -> str:
-    """A header's name as names are compared: `X_Api_Key` is `x-api-key`, because CGI, WSGI and their kin read both as
-    `HTTP_X_API_KEY` (RFC 3875 section 4.1.18), and a pod's spelling must not come beside or before ours."""
+    """A header's name as names are compared: `X_Api_Key` is `x-api-key`, because CGI, WSGI and the like read both as
+    `HTTP_X_API_KEY` (RFC 3875 section 4.1.18), and a client's spelling must not stand beside ours."""
     return name.lower().replace("_", "-")

@@ -5,15 +5,15 @@ What an exchange does with it, one exchange or one stream of a connection that c
     watch = watchers.watch(inspection.inspectors, ring, report)   # None: no inspector, nothing below happens
     await watch.judge_request(head)           # before anything is dialled; then look at `objection`
     watch.up.feed(content) ...finish()        # content as it was sent, without framing, codings as they are
-    watch.up.open_to(sink)                    # what may go on comes out of the sink, in order, at once or later
+    watch.up.open_to(sink)                    # what may go on is passed to the sink, in order, at once or later
     await watch.judge_response(head)          # before the client is told anything
     watch.down.feed ... finish, open_to       # likewise, towards the client
     watch.close()                             # whatever ended the exchange
 
-`ring` is called whenever `objection` came to be or a gate let go of something later than it was fed: whoever waits
-looks again. With an objection nothing more comes out of either gate: the request must not be completed at the
-destination (cut, or reset), and the client is refused (403) or, if its answer has begun, cut off. An exchange that
-feeds a gate stops reading its peer while the gate `is_full`, and goes on when its ring tells it to look.
+`ring` is called when `objection` is set, and when a gate releases something later than it was fed: whoever waits looks
+again. With an objection nothing more comes out of either gate: the request must not be completed at the destination
+(cut, or reset), and the client is refused (403) or, if its answer has begun, cut off. An exchange that feeds a gate
+stops reading its peer while the gate `is_full`, and goes on when the ring makes it look again.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,9 +29,9 @@ Fields = tuple[tuple[str, str], ...]
 
 
 class RequestHead(NamedTuple):
-    """What is asked. `host` as it is compared, without a port; `path` with its query, as it was sent; `fields` are the
-    client's that go on, names as it spelled them, and Content-Length where the length is known; nothing of what the
-    gateway adds."""
+    """What is asked. `host` is as it is compared, without a port; `path` has its query, as it was sent. `fields` are
+    the client's that are forwarded, names as it spelled them, and Content-Length where the length is known; nothing
+    that the gateway adds."""
 
     method: str
     scheme: str
@@ -41,23 +41,23 @@ class RequestHead(NamedTuple):
     fields: Fields
 
     def values(self, name: str) -> list[str]:
-        """Of the header `name`, in lower case and with hyphens, in every spelling: see `comparable_name`."""
+        """The values of the header `name` (lower case, with hyphens) in every spelling: see `comparable_name`."""
         return [value for each, value in self.fields if comparable_name(each) == name]
 
 
 class ResponseHead(NamedTuple):
-    """What is answered, by the final response. `fields` are those that go on, and Content-Length as above."""
+    """What is answered, by the final response. `fields` are those that are forwarded, and Content-Length as above."""
 
     status: int
     fields: Fields
 
     def values(self, name: str) -> list[str]:
-        """Of the header `name`, in lower case."""
+        """The values of the header `name` (lower case)."""
         return [value for each, value in self.fields if each.lower() == name]
 
 
 class Said(NamedTuple):
-    """What inspectors had recorded of one exchange, by `inspector.key`, and the names of those that failed. Both grow
+    """What inspectors have recorded of one exchange, by `inspector.key`, and the names of those that failed. Both grow
     while the exchange lasts."""
 
     notes: Mapping[str, str]
@@ -81,17 +81,17 @@ class Gate(Role):
 
     @property
     def waiting(self) -> int:
-        """Bytes that were fed and not released."""
+        """How many bytes were fed and not released."""
         ...
 
     @property
     def is_full(self) -> bool:
-        """More than `FULL` waits for answers. Never while all is answered: then it waits for more content."""
+        """Whether more than `FULL` waits for answers. Not while all is answered: then it waits for more content."""
         ...
 
     @property
     def has_ended(self) -> bool:
-        """All was released, the end as well."""
+        """Whether all was released, the end included."""
         ...
 
     def feed(self, data: bytes) -> None:
@@ -103,7 +103,7 @@ class Gate(Role):
         ...
 
     def open_to(self, sink: Sink) -> None:
-        """The sink of the content. What may go already is passed now."""
+        """Release content into this sink. What may go already is passed now."""
         ...
 
 
@@ -142,9 +142,9 @@ class Watch(Role):
 
 
 class Watchers(Role):
-    """All inspectors that gateway.yaml declares, as it is now."""
+    """All inspectors that gateway.yaml declares at the time."""
 
     def watch(self, names: Sequence[str], ring: Callable[[], None], report: bool) -> Watch:
-        """Those of these names, for one exchange. `report`: an objection is remembered, and everything passes. A name
-        that is not declared any more objects to everything."""
+        """Those of these names, for one exchange. `report`: an objection is only remembered, and everything passes. A
+        name that is not declared any more objects to everything."""
         ...

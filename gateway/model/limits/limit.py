@@ -15,20 +15,20 @@ class Counted(StrEnum):
 
 
 TUNNEL = frozenset({Counted.CONNECTIONS, Counted.CONCURRENT, Counted.BYTES})
-"""What a new tunnel is counted as."""
+"""What is counted when a tunnel begins."""
 
 EXCHANGE = frozenset({Counted.REQUESTS, Counted.CONCURRENT, Counted.BYTES})
-"""What an exchange outside a tunnel is counted as, besides the connection that it may need."""
+"""What is counted when an exchange outside a tunnel begins, besides the connection that it may need."""
 
 REQUEST = frozenset({Counted.REQUESTS})
-"""What an exchange inside a tunnel is counted as."""
+"""What is counted when an exchange inside a tunnel begins."""
 
 CONNECTION = frozenset({Counted.CONNECTIONS})
-"""What an exchange is counted as in addition, if it needs a new connection."""
+"""What is counted in addition when an exchange needs a new connection."""
 
 
 class KeyPart(StrEnum):
-    """What has a count of its own. `rule`: the place where the limit stands, so that all share one count."""
+    """What has a count of its own. `rule`: the place where the limit is written, so that all share one count."""
 
     RULE = "rule"
     GROUP = "group"
@@ -49,7 +49,7 @@ class Limit(NamedTuple):
 
     `rate` is per second for connections, requests and bandwidth; for `concurrent` the highest number, for `bytes` the
     bytes of one `period` (seconds, a UTC hour or day; 0 elsewhere). `burst` is what may come at once, in the same unit.
-    With `queue` who is over it waits, `max_wait` seconds at most; with `report` nobody is ever refused.
+    With `queue` a client over the limit waits, at most `max_wait` seconds; with `report` nobody is ever refused.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Limit(NamedTuple):
 
 
 class Applied(NamedTuple):
-    """A limit where it applies: `groups` are those of the client that it tells apart, if its key has them."""
+    """A limit where it applies. `groups` are those of the client's for which it has counts of their own, if any."""
 
     limit: Limit
     groups: tuple[str, ...] = ()

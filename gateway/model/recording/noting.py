@@ -1,4 +1,4 @@
-"""Notes an error in a draft: its side says how the connection or the request ended, and by whom."""
+"""Notes an error in a draft: its class says how the connection or the request ended, and by whom."""
 
 from gateway.model.errors import DownstreamError, GatewayError, Refused, UpstreamError
 from gateway.model.reasons import Reason
@@ -17,7 +17,7 @@ _SLOW_UPSTREAM = frozenset({Reason.RESPONSE_TIMEOUT, Reason.UPSTREAM_TLS_TIMEOUT
 
 
 def note(error: GatewayError, draft: Draft | ExchangeDraft) -> None:
-    """Why it ended, how, and by whom."""
+    """Note why it ended, how, and by whom."""
     draft.reason, draft.detail = error.reason, error.detail
     transfer = draft.transfer
     match error:

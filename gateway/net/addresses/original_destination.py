@@ -8,7 +8,7 @@ that was not captured has no other original, and its own name is an address on w
 import errno
 import socket
 
-from gateway.model.addresses import parse_address
+from gateway.model.addresses import parse_address, unpack_address
 from gateway.model.record import Destination
 
 IP_TRANSPARENT = 19
@@ -51,8 +51,7 @@ def _tracked(sock: socket.socket, level: int, family: socket.AddressFamily) -> D
             return None
         raise
     port = int.from_bytes(answer[2:4], "big")
-    packed = answer[4:8] if family == socket.AF_INET else answer[8:24]
-    return _destination(socket.inet_ntop(family, packed), port)
+    return unpack_address(answer[4:8] if family == socket.AF_INET else answer[8:24]), port
 
 
 def _destination(text: str, port: int) -> Destination | None:

@@ -1,4 +1,4 @@
-"""What a name server's response means: addresses, a name to go on with, or nothing and why. No I/O, no clock.
+"""What a name server's response means: addresses, another name to ask for, or nothing and why. No I/O, no clock.
 
 CNAME chains are followed inside one response and bounded there by dnspython; a chain that leaves the response is an
 `Alias`. TTLs are seconds, the smallest of the whole chain; for a negative answer as RFC 2308 section 5 has it.
@@ -67,7 +67,7 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Alias:
-    """The chain goes on at `name`, about which this response says nothing."""
+    """The chain continues at `name`, about which this response says nothing."""
 
     name: dns.name.Name
     ttl: float
@@ -105,8 +105,8 @@ def _addresses(records: dns.rrset.RRset) -> dict[Address, None]:
 
 
 def merge(answers: Sequence[Answer], asked: int) -> Answer:
-    """One answer from those to A and AAAA, of which `asked` were sent. An address beats every failure of the other
-    family; such an incomplete answer is cached for `INCOMPLETE_TTL` only. There is at least one answer."""
+    """One answer from those to A and AAAA, of which `asked` were sent and at least one was answered. An address beats
+    every failure of the other family; such an incomplete answer is cached for `INCOMPLETE_TTL` only."""
     found = [answer for answer in answers if isinstance(answer, Found)]
     missing = [answer for answer in answers if isinstance(answer, Missing)]
     if not found:

@@ -9,7 +9,7 @@ from gateway.model.names import HostName
 from gateway.net.dns.answers import Answer, Found, Missing
 
 FAILURE_SECONDS = 1.0
-"""A failure is remembered just long enough that a crowd asks once (RFC 9520 section 3.2)."""
+"""A failure is cached just long enough that many clients ask once (RFC 9520 section 3.2)."""
 LONGEST_NEGATIVE_SECONDS = 300.0
 STALE_SECONDS = 30.0
 """For how long a stale answer counts as fresh when nothing newer can be had (RFC 8767 sections 4 and 5)."""
@@ -24,8 +24,8 @@ class Resolution:
 
 @dataclass(slots=True)
 class _Entry:
-    """`stale_at` is when its TTL ended, `expires_at` when it has to be asked again. `turns` counts how often the
-    addresses were given out, so that each of a family comes first in turn."""
+    """`stale_at` is when the TTL ends, `expires_at` when the name has to be asked for again. `turns` counts how often
+    the addresses were given out, so that each of a family comes first in turn."""
 
     answer: Resolution | Missing
     expires_at: float
@@ -74,13 +74,13 @@ class NameCache:
         return addresses if isinstance(addresses, Resolution) else None
 
     def _is_stale(self, entry: _Entry, now: float) -> bool:
-        """It has to be asked anew, and may serve if that fails."""
+        """Whether the name has to be asked for again, and these addresses may serve if that fails."""
         is_over = entry.expires_at <= now < entry.stale_at + self._serve_stale
         return is_over and isinstance(entry.answer, Resolution)
 
     def keep(self, name: HostName, answer: Answer, now: float) -> Resolution | Missing:
-        """Store it, and return it as `get` will. A failure leaves stale addresses in place for `STALE_SECONDS`, after
-        which the name is asked again."""
+        """Store an answer, and return it as `get` will. A failure leaves stale addresses in place for `STALE_SECONDS`,
+        after which the name is asked for again."""
         entry = self._entries.get(name)
         if entry is not None and isinstance(answer, Missing) and answer.is_failure and self._is_stale(entry, now):
             entry.expires_at = min(now + STALE_SECONDS, entry.stale_at + self._serve_stale)

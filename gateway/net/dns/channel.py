@@ -1,7 +1,7 @@
 """One kept connection to a name server that carries many questions at once (RFC 7766 section 6.2.1.1).
 
-An answer that nobody waits for, or to another question than ours, is ignored. When the connection ends, all waiting
-questions fail. It closes by itself after `IDLE_SECONDS` without a question.
+An answer that nobody waits for, or that is not to our question, is ignored. When the connection ends, all waiting
+questions fail. It is closed after `IDLE_SECONDS` without a question.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ class Channel(asyncio.Protocol):
         self.ready: asyncio.Future[None] = self._loop.create_future()
 
     def is_usable(self, silence: float) -> bool:
-        """Open, and no question on it went `silence` seconds without anything being received."""
+        """Whether it is open, and no question on it has waited for `silence` seconds with nothing received."""
         since = self._unanswered_since
         is_silent = since is not None and self._loop.time() - since >= silence
         return self._transport is not None and not self._is_retired and not is_silent
@@ -61,13 +61,13 @@ class Channel(asyncio.Protocol):
             raise
 
     def retire(self) -> None:
-        """No more questions; closed as soon as nobody waits."""
+        """Take no more questions, and close as soon as none waits."""
         self._is_retired = True
         if not self._waiting:
             self.close()
 
     def close(self) -> None:
-        """Close in an orderly way, even if questions wait."""
+        """Close in order, even if questions wait."""
         if self._transport is not None:
             self._transport.close()
 
@@ -120,7 +120,7 @@ class Channel(asyncio.Protocol):
         self._notice_readiness()
 
     def eof_received(self) -> None:
-        """See `asyncio.Protocol`: the loop closes; until then nothing more is put here."""
+        """See `asyncio.Protocol`. The loop closes the connection; until then it takes no more questions."""
         self._is_retired = True
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -159,4 +159,4 @@ class Channel(asyncio.Protocol):
                 answer.set_exception(error)
         if not self.ready.done():
             self.ready.set_exception(error)
-            self.ready.exception()  # its opener may have been cancelled
+            self.ready.exception()  # marked as seen: whoever opened the connection may have been cancelled

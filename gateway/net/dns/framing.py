@@ -1,7 +1,7 @@
 """How DNS messages are framed inside TLS: DNS over TLS (RFC 7858) and DNS over HTTPS (RFC 8484, HTTP/2). No I/O.
 
-Questions of both are padded to a multiple of 128 bytes (RFC 7830, RFC 8467 section 4.1), so that an observer of sizes
-does not see how long a name is. Several are under way at once; answers come in any order and are matched by a number.
+Questions of both are padded to a multiple of 128 bytes (RFC 7830, RFC 8467 section 4.1), so that their size does not
+tell how long a name is. Several are under way at once; answers come in any order and are matched by a number.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,10 +18,10 @@ from h2.errors import ErrorCodes
 from gateway.net.dns.transport import EDNS_PAYLOAD, LARGEST_MESSAGE, Question
 
 MOST_AT_ONCE = 100
-"""Questions under way on one connection; the others wait for their turn."""
+"""Questions under way on one connection; more wait for their turn."""
 PADDING_BLOCK = 128
 MOST_HELD = 128 * 1024
-"""Bytes that may come without making up a frame: a header block with its continuations is the longest."""
+"""Bytes that may arrive without completing a frame: a header block with its continuations is the longest."""
 MEDIA_TYPE = "application/dns-message"
 
 
@@ -34,7 +34,7 @@ class Put(NamedTuple):
 
 
 class Framing(Protocol):
-    """The state of one connection. What the peer sends and cannot be understood raises `ConnectionAbortedError`."""
+    """The state of one connection. Whatever the peer sends that makes no sense raises `ConnectionAbortedError`."""
 
     @property
     def most_at_once(self) -> int | None:
@@ -76,8 +76,8 @@ def _as_bytes(headers: Iterable[tuple[bytes | str, bytes | str]]) -> Mapping[byt
 
 
 class DotFraming:
-    """Two bytes of length before each message; the number is the DNS id, given out in turn so that an id is used again
-    only when no question with it is waiting."""
+    """Two bytes of length before each message. The number is the DNS id, given out in turn, so that none is used again
+    while a question with it waits."""
 
     most_at_once = MOST_AT_ONCE
 
@@ -165,7 +165,7 @@ class DohFraming:
             raise ConnectionAbortedError(f"HTTP/2: {error}") from error
 
     def _bound(self, size: int, made_sense: bool) -> None:
-        """h2 holds a frame until it is whole and only then finds that it is too long."""
+        """Bound a frame that does not end: h2 holds one until it is whole, and only then finds that it is too long."""
         self._held = 0 if made_sense else self._held + size
         if self._held > MOST_HELD:
             raise h2.exceptions.ProtocolError("a frame without end")

@@ -23,7 +23,7 @@ LONGEST_CHAIN = 8
 ROUNDS = 2
 """How often a silent server is asked: one datagram may be lost."""
 OTHER_FAMILY_SECONDS = 0.3
-"""How long a name that is settled by one of A and AAAA waits for the other."""
+"""How long to wait for the other of A and AAAA, once the first has settled the result."""
 
 
 class Family(StrEnum):
@@ -57,7 +57,7 @@ _RESULTS = {
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One question that ended. `over` is what carried the response, or what the question was put over first."""
+    """One question that ended. `over` is what carried the response or, without one, the question."""
 
     server: NameServer
     question: Question
@@ -68,8 +68,8 @@ class Asked:
 
 
 class Lookup:
-    """`witness` is told of every question that ended, except those that were cancelled. `timeout` is of one question to
-    one server, in seconds."""
+    """`witness` is told of every question that ended, except those that were cancelled. `timeout` is how many seconds
+    one server has for one question."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class Lookup:
         return merge([task.result() for task in tasks if not task.cancelled()], asked=len(tasks))
 
     async def _follow(self, question: Question) -> Answer:
-        """Go after a CNAME chain that leaves its response."""
+        """The answer at the end of a CNAME chain, also of one that leaves its response."""
         shortest = float("inf")
         for _ in range(LONGEST_CHAIN):
             answer = await self._ask(question)
@@ -112,7 +112,8 @@ class Lookup:
         return Missing(Reason.DNS_FAILURE, f"a CNAME chain of more than {LONGEST_CHAIN} answers")
 
     async def _ask(self, question: Question) -> Answer | Alias:
-        """The first server that answers. One that fails is not asked again, one that is silent once more."""
+        """The answer of the first server that gives one. One that fails is not asked again, one that is silent is once
+        more."""
         answer: Answer | Alias = Missing(Reason.DNS_FAILURE, "no name server is configured")
         servers = self._ranking.in_order(self._clock.monotonic())
         for _ in range(ROUNDS):
@@ -161,5 +162,5 @@ def _result(answer: Answer | Alias, was_answered: bool) -> Result:
 
 
 def _settles(answer: Answer) -> bool:
-    """There are addresses, or there is no such name: the other question can add addresses, not change the verdict."""
+    """Whether there are addresses, or no such name: then the other question may add addresses, and change no more."""
     return isinstance(answer, Found) or answer.reason is Reason.DNS_NAME_NOT_FOUND

@@ -4,8 +4,8 @@ Only a response with our id and our question, from the address and port that wer
 9); everything else on the socket is ignored, so that a forged datagram cannot end the wait for the real one.
 
 Over UDP the name's letters have a random case that an answer must repeat (draft-vixie-dnsext-dns0x20): a forger has to
-guess one more bit for each letter. An answer that differs in case only is fetched again over TCP, so that a server that
-does not repeat the case costs time and no correctness.
+guess one more bit for each letter. An answer that differs only in case is fetched again over TCP, so that a server that
+does not repeat the case costs time, not correctness.
 """
 
 import asyncio
@@ -40,10 +40,10 @@ class PlainDns:
 
 def in_random_case(name: dns.name.Name) -> dns.name.Name:
     """The same name, each letter in upper or lower case at random."""
-    return dns.name.Name([bytes(map(_thrown, label)) for label in name.labels])
+    return dns.name.Name([bytes(map(_in_either_case, label)) for label in name.labels])
 
 
-def _thrown(character: int) -> int:
+def _in_either_case(character: int) -> int:
     is_letter = 0x41 <= character & ~0x20 <= 0x5A
     return character ^ (0x20 * secrets.randbits(1)) if is_letter else character
 
@@ -69,7 +69,7 @@ async def _ask_udp(server: NameServer, query: dns.message.Message) -> dns.messag
 
 
 def _is_spelt_alike(query: dns.message.Message, response: dns.message.Message) -> bool:
-    """Letter by letter. A failure may come without its question, and says nothing that could be believed."""
+    """Whether all letters have the same case. A failure may come without the question, and claims nothing."""
     return not response.question or response.question[0].name.labels == query.question[0].name.labels
 
 

@@ -1,8 +1,8 @@
-"""The order in which name servers are asked: as configured, but those that did not answer last. Time is an argument, in
-monotonic seconds.
+"""The order in which name servers are asked: as configured, but those last that did not answer lately. Time is an
+argument, in monotonic seconds.
 
-When a server's time is up, one lookup tries it; the others go on without it until that one was answered. So a dead
-server at the top of the list costs one lookup in `SHUN_SECONDS` its time-out, not all of them.
+After `SHUN_SECONDS` one lookup tries such a server again; the others still ask it last until it has answered. So a dead
+server at the top of the list costs one lookup its time-out in that time, not all of them.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ SHUN_SECONDS = 30.0
 
 
 class Ranking:
-    """Of the servers that are configured at the time."""
+    """Ranks the servers that are configured at the time."""
 
     def __init__(self, servers: NameServers) -> None:
         self._servers = servers
@@ -39,6 +39,6 @@ class Ranking:
         self._shunned_until.pop(server, None)
 
     def health(self) -> Mapping[NameServer, bool]:
-        """Of the servers that were last asked from: False for one that is asked last."""
+        """For each server as of the last lookup: False if it is asked last."""
         shunned = self._shunned_until
         return {server: server not in shunned for server in self._known}

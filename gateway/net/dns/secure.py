@@ -1,7 +1,7 @@
-"""Questions inside TLS: one kept connection to each name server, opened when needed and again when it ended.
+"""Questions inside TLS: one kept connection to each name server, opened when it is needed, and again after it ended.
 
 The certificate is always checked, against the configured name or else the server's address. A server that cannot be
-authenticated gets no question, and there is no fallback to plain DNS.
+authenticated is sent no question, and there is no fallback to plain DNS.
 """
 
 import asyncio
@@ -34,8 +34,8 @@ class Trust:
 
 
 class SecureDns:
-    """Fulfils `DnsTransport`. `silence` is seconds: a connection on which a question waited so long without anything
-    received is not used again. Raises `ssl.SSLError` or `ValueError` if the certificates are none."""
+    """Fulfils `DnsTransport`. A connection on which a question has waited for `silence` seconds, with nothing received,
+    is not used again. Raises `ssl.SSLError` or `ValueError` for text that holds no certificates."""
 
     def __init__(self, over: Over, trust: Trust, silence: float) -> None:
         self.over = over
@@ -59,8 +59,8 @@ class SecureDns:
             link.close()
 
     async def _open(self, server: NameServer) -> Channel:
-        """A connection that is ready for questions. A handshake that takes too long ends itself: uvloop complains
-        about one that is cancelled."""
+        """A connection that is ready for questions. The handshake has a time-out of its own, as uvloop complains about
+        one that is cancelled."""
         async with asyncio.timeout(2 * self._silence):
             transport, channel = await asyncio.get_running_loop().create_connection(
                 lambda: Channel(self._framing(server)),
@@ -90,7 +90,7 @@ class SecureDns:
 
 
 def _context(certificates: str | None) -> ssl.SSLContext:
-    """Believes these authorities and no others. (`create_default_context` takes an empty text for the system's.)"""
+    """Trusts these authorities and no others. (`create_default_context` takes an empty text for the system's.)"""
     if certificates is None:
         return ssl.create_default_context()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -109,7 +109,7 @@ class _Link:
         self._is_closed = False
 
     async def ask(self, question: Question) -> dns.message.Message:
-        """A connection that ends under a question is no answer: once, a new one is tried (RFC 7766 section 6.2.4)."""
+        """The response. Where a kept connection ends before it, a new one is tried, once (RFC 7766 section 6.2.4)."""
         channel, was_kept = await self._current()
         try:
             return await channel.ask(question)
@@ -120,7 +120,7 @@ class _Link:
         return await channel.ask(question)
 
     async def _current(self) -> tuple[Channel, bool]:
-        """The connection, and whether it stood already. Opening it is a task of its own, for its askers may be
+        """The connection, and whether it was open already. Opening it is a task of its own, because whoever asks may be
         cancelled."""
         channel = self._channel
         if channel is not None:

@@ -16,10 +16,10 @@ from dns.rdatatype import RdataType
 from gateway.net.names import NameServer
 
 EDNS_PAYLOAD = 1232
-"""Bytes that pass every path unfragmented (DNS flag day 2020)."""
+"""Bytes that pass unfragmented on every path (DNS flag day 2020)."""
 LARGEST_MESSAGE = 65535
 MOST_RECORDS: Final = 128
-"""Of one message that are read. 64 KiB hold thousands, and each takes a tenth of a millisecond, or four."""
+"""Records of one message that are read. 64 KiB hold thousands, and each takes a tenth of a millisecond, or four."""
 
 _COUNTS: Final = Struct(">4H")  # of questions, answers, authorities and additional records (RFC 1035 section 4.1.1)
 _COUNTS_AT: Final = 4
@@ -35,7 +35,7 @@ class Over(StrEnum):
 
 
 PORTS = {Over.UDP: 53, Over.TCP: 53, Over.DOT: 853, Over.DOH: 443}
-"""Where a server is asked unless its port is given."""
+"""The port of a server for which none is given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class DnsTransport(Protocol):
 
     @property
     def over(self) -> Over:
-        """What a question is put over first."""
+        """What carries a question at first."""
         ...
 
     async def ask(self, server: NameServer, question: Question) -> Reply:
@@ -72,8 +72,8 @@ class DnsTransport(Protocol):
 
 
 def read_message(wire: bytes, raise_on_truncation: bool = False) -> dns.message.Message:
-    """What came from a name server: of more than `MOST_RECORDS` the first ones, as if no others were there. Raises
-    `dns.exception.DNSException`, also for several questions: nobody asks two at once."""
+    """Parse what came from a name server, without the records beyond `MOST_RECORDS`. Raises
+    `dns.exception.DNSException`, also for more than one question: nobody asks two at once."""
     if len(wire) < _COUNTS_AT + _COUNTS.size:
         raise dns.message.ShortHeader
     questions, *counts = _COUNTS.unpack_from(wire, _COUNTS_AT)

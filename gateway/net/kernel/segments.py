@@ -10,8 +10,8 @@ _OFFSET = 136  # of them in struct tcp_info, Linux 4.2 and later
 
 
 def segments_of(stream: Stream) -> tuple[int, int] | None:
-    """Sent and received until now, those without payload included; None if the connection is gone, or an old kernel
-    does not tell."""
+    """Sent and received so far, those without payload included; None if the connection is gone or the kernel is too old
+    to tell."""
     if stream.is_lost:
         return None
     try:

@@ -1,1 +1,1 @@
-"""TLS on a stream that was already read from, as client or server, and the names in a client's certificate."""
+"""TLS on a stream that was read from already, as client or server, and the names in a client's certificate."""

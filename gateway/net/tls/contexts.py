@@ -1,7 +1,7 @@
 """`SSLContext` for both sides of TLS, from PEM in memory.
 
-Client certificates are checked by OpenSSL: chain, validity, purpose, and with `crl` every certificate of the chain
-against a list that must be there and must not have expired: what cannot be checked is not accepted.
+Client certificates are checked by OpenSSL: chain, validity and purpose. With `crl` every certificate of the chain is
+checked against a list, which must be there and must not have expired: what cannot be checked is not accepted.
 """
 
 import contextlib
@@ -47,7 +47,7 @@ class BadMaterial(ValueError):
 
 
 def build_server_context(material: TlsMaterial) -> ssl.SSLContext:
-    """For a listener. Raises `BadMaterial`."""
+    """The context of a listener. Raises `BadMaterial`."""
     context = server_context([HTTP_1_1])
     _load_own(context, material.cert, material.key)
     if material.client_ca is not None:
@@ -56,7 +56,7 @@ def build_server_context(material: TlsMaterial) -> ssl.SSLContext:
 
 
 class ListenerTls:
-    """The context for the next connection of a listener. One that asks for certificates is replaced as soon as it
+    """Gives the context for a listener's next connection. One that asks for certificates is replaced as soon as it
     remembers a session: see `remembered_by`. Raises `BadMaterial`."""
 
     def __init__(self, material: TlsMaterial) -> None:
@@ -64,16 +64,16 @@ class ListenerTls:
         self._context = build_server_context(material)
 
     def context(self) -> ssl.SSLContext:
-        """To be used at once."""
+        """The context for the next connection, to be used at once."""
         if self._material.client_ca is not None and remembered_by(self._context):
             self._context = build_server_context(self._material)
         return self._context
 
 
 def remembered_by(context: ssl.SSLContext) -> int:
-    """How many sessions of TLS 1.2 this context remembers, by their numbers: those of clients that know no tickets, or
-    get none. Each takes 1 kB, and 5 kB with a client's certificate, which is not looked at again when the session is
-    resumed. They stay for two hours, and Python has no switch against that."""
+    """How many sessions of TLS 1.2 this context remembers by session ID: those of clients that know no tickets or get
+    none. Each takes 1 kB, or 5 kB with a client's certificate, which is not checked again when the session is resumed.
+    They stay for two hours, and Python cannot switch that off."""
     return context.session_stats()["number"]
 
 
@@ -91,10 +91,10 @@ def server_context(alpn: Sequence[str]) -> ssl.SSLContext:
 def client_context(
     certificates: str | None, alpn: Sequence[str], shown: ClientCertificate | None = None
 ) -> ssl.SSLContext:
-    """Towards a destination: TLS 1.2 and 1.3; its certificate must have its name in the SubjectAltName and lead to one
+    """Towards a destination: TLS 1.2 and 1.3. Its certificate must have its name in the SubjectAltName and lead to one
     of `certificates` (PEM; None for the system's). Keys and signatures of less than 112 bits are refused. `shown` is
-    presented if asked for. Raises `ssl.SSLError` or ValueError for certificates that are none, `BadMaterial` for what
-    cannot be presented. Takes tens of milliseconds."""
+    presented if it is asked for. Raises `ssl.SSLError` or ValueError if `certificates` holds none, `BadMaterial` if
+    `shown` cannot be presented. Takes tens of milliseconds."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.hostname_checks_common_name = False
@@ -113,7 +113,7 @@ def client_context(
 
 
 def check_client_certificate(shown: ClientCertificate) -> None:
-    """Whether it can be shown. Raises `BadMaterial`."""
+    """Raise `BadMaterial` if it cannot be presented."""
     _load_own(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), shown.cert, shown.key)
 
 
@@ -145,8 +145,8 @@ def _bad_own(error: ssl.SSLError) -> BadMaterial:
 
 
 def _demand_client(context: ssl.SSLContext, client_ca: bytes, crl: bytes | None, required: bool) -> None:
-    """No session is resumed: each connection's certificate is checked anew, and against the newest list. Against those
-    that TLS 1.2 knows without tickets there is `ListenerTls`."""
+    """No session is resumed, so that each connection's certificate is checked anew and against the newest list. The
+    sessions that TLS 1.2 has without tickets are left to `ListenerTls`."""
     context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
     context.num_tickets = 0
     context.options |= ssl.OP_NO_TICKET

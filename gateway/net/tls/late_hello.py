@@ -1,6 +1,6 @@
-"""A tunnel that was let through before its client had said anything, as report mode does: a ClientHello is judged when
-it comes, and not a byte of one that may not pass does. What is no TLS passes as it comes, and counts as `tcp`: under
-any other `protocol` a rule would have waited for the client.
+"""For a tunnel that report mode let through before its client had sent anything: a ClientHello is judged when it comes,
+and not a byte of one passes that may not. Anything else passes as it comes and counts as `tcp`: under any other
+`protocol` a rule would have waited for the client.
 """
 
 from collections.abc import Callable
@@ -17,8 +17,8 @@ _NO_TLS = Opening(Protocol.TCP)
 
 
 class LateHello:
-    """Fulfils `second_hello.Watch`. `judge` says why what came may not pass; `deny` as there, of what is no hello;
-    `limit` bounds one in bytes."""
+    """Fulfils `second_hello.Watch`. `judge` says why a hello may not pass, `deny` makes the denial of a malformed one,
+    `limit` bounds its size in bytes."""
 
     __slots__ = ("_cut", "_deny", "_direction", "_held", "_judge", "_parser", "refused")
 
@@ -51,11 +51,12 @@ class LateHello:
             self._stop(denial)
 
     def _opening_of(self, held: bytes) -> Opening | None:
-        """None: the hello goes on. Protocols in which the other side waits for a single byte begin otherwise."""
+        """None: the hello is incomplete. That holds up no protocol in which the server waits for a single byte: none
+        begins with this one."""
         return parse_opening(held, self._parser) if held[0] == HANDSHAKE else _NO_TLS
 
     def ended(self) -> None:
-        """Half a hello is of no use to anybody."""
+        """See `Receiver`. An incomplete hello is dropped: it is of no use to anybody."""
         self._direction.ended()
 
     def lost(self) -> None:

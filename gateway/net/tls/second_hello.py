@@ -1,9 +1,9 @@
 """Watches the client's side of a tunnel for a second ClientHello: one for another host is held back.
 
-A server that offers TLS 1.3 may ask for another hello (HelloRetryRequest), in which RFC 8446 section 4.1.2 forbids
-another name. A proxy that checks only the first hello leaves that to the server. So the records behind the first hello
-are checked, up to the first that cannot be followed by a hello: in nearly all connections that is one record, and
-afterwards the relay works as if nothing had been checked.
+A server of TLS 1.3 may ask for another hello (HelloRetryRequest), in which RFC 8446 section 4.1.2 forbids another name.
+A proxy that checks only the first hello leaves that to the server. So the records after the first hello are checked, up
+to the first that cannot be followed by a hello: in nearly all connections that is one record, and afterwards the relay
+works as if nothing had been checked.
 """
 
 from collections.abc import Callable
@@ -28,22 +28,22 @@ _CLIENT_HELLO: Final = 1
 _RECORDS: Final = range(20, 24)
 _RECORD_HEADER: Final = 5
 _MESSAGE_HEADER: Final = 4
-_RANDOM: Final = slice(11, 43)  # behind both headers and the version, in the first record of an answer
-_PIECE: Final = 8192  # bytes passed on at once: small pieces are not bulky, so they are not spliced unseen
+_RANDOM: Final = slice(11, 43)  # after both headers and the version, in the first record of an answer
+_PIECE: Final = 8192  # bytes passed on at once: pieces this small do not count as bulk, and are not spliced unseen
 
 
 Denial = Callable[[Reason, str], Deny]
-"""Of the tunnel, for a reason and with a detail."""
+"""Makes the denial of a tunnel, for a reason and with a detail."""
 
 
 class Watch(Protocol):
-    """Receives in place of the direction from the client. `refused`: why nothing more was passed on and it was cut."""
+    """Receives in place of the direction from the client. `refused`: why it has cut the tunnel."""
 
     @property
     def refused(self) -> Deny | None: ...
 
     def before(self, upward: Direction, downward: Direction, cut: Callable[[Reason], None]) -> None:
-        """Comes between the client and `upward`."""
+        """Step between the client and `upward`; `cut` ends the tunnel."""
         ...
 
 
@@ -53,7 +53,7 @@ def watch_for(hello: ClientHello | None, limit: int, deny: Denial) -> "HelloWatc
 
 
 def watched(joining: Joining, watch: Watch | None) -> Joining:
-    """The same, with the watch between the client and its direction if there is something to watch."""
+    """The same joining, with the watch between the client and its direction, if there is one."""
     return joining if watch is None else partial(_join_watched, joining, watch)
 
 
@@ -109,14 +109,14 @@ class HelloWatch:
             if not data:
                 return
         start = len(_CHANGE_CIPHER_SPEC) if data.startswith(_CHANGE_CIPHER_SPEC) else 0
-        if self._is_usual and data[start : start + 1] == _ENCRYPTED:  # of nearly all: the walk in one step
+        if self._is_usual and data[start : start + 1] == _ENCRYPTED:  # the walk in one step, for nearly all connections
             self._look_away(data)
         else:
             self._is_usual = False
             self._held = self._walk(self._held + data)
 
     def ended(self) -> None:
-        """What is held is no complete record, and is dropped."""
+        """See `Receiver`. What is held is an incomplete record, and is dropped."""
         self._direction.ended()
 
     def lost(self) -> None:
@@ -125,7 +125,7 @@ class HelloWatch:
     def _walk(self, data: bytes) -> bytes:
         """Returns the rest of `data`, to be checked again with what follows."""
         while data:
-            if data[0] not in _RECORDS or data[1:2] not in (b"", b"\3"):  # no TLS, and no server goes on with it
+            if data[0] not in _RECORDS or data[1:2] not in (b"", b"\3"):  # not TLS, and no server accepts it
                 return self._look_away(data)
             if len(data) <= _RECORD_HEADER:
                 break
@@ -141,13 +141,13 @@ class HelloWatch:
         return data
 
     def _is_past(self) -> bool:
-        """Whether encrypted records belong to the handshake. Early data does not, and if the server does not want it, a
-        second hello may follow."""
+        """Whether encrypted records mean that no second hello follows. Early data does not mean so, before the server's
+        answer: the server may refuse it and ask for another hello."""
         return self._answer is None or self._answer.is_final
 
     def _read_hello(self, data: bytes, is_empty: bool) -> bytes:
-        """Some servers pass over an empty record: what stands behind its header is the next one's."""
-        if data[_RECORD_HEADER] != _CLIENT_HELLO and not is_empty:  # an older version, in which there is no second one
+        """Some servers skip an empty record: then what follows its header is the next record's."""
+        if data[_RECORD_HEADER] != _CLIENT_HELLO and not is_empty:  # an older version of TLS, without a second hello
             return self._look_away(data)
         self._parser = self._parser or ClientHelloParser(self._limit)
         try:
@@ -208,7 +208,7 @@ class _Answer:
 
 
 def _size(data: bytes) -> int:
-    """Of the records of the hello at the start of `data`."""
+    """The size of the records of the hello at the start of `data`."""
     at, message = 0, b""
     if len(data) == _RECORD_HEADER + int.from_bytes(data[3:_RECORD_HEADER], "big"):  # one record, as usual
         return len(data)

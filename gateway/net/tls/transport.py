@@ -1,11 +1,11 @@
 """TLS on a stream that may hold bytes already: what was peeked is fed to OpenSSL first, nothing is lost or read twice.
 
 A `TlsTransport` stands between a socket's transport and its `Stream`: to the former it is the protocol, to the latter
-the transport. The loop's own TLS will not do: it drops what was read before (MagicStack/uvloop#707), knows no
-half-close and sends no alert when it refuses a certificate. What that costs: docs/decisions/0004-tls-in-memory.md.
+the transport. The loop's own TLS will not do: it drops what was read before (MagicStack/uvloop#707), has no half-close
+and sends no alert when it refuses a certificate. What that costs: docs/decisions/0004-tls-in-memory.md.
 
 Half-close is TLS 1.3's (RFC 8446 section 6.1): after `close_notify` in one direction the other one goes on. A peer that
-ends its TCP connection without `close_notify` has ended, too: many clients never send one.
+ends its TCP connection without `close_notify` has ended as well: many clients never send one.
 """
 
 import asyncio
@@ -14,15 +14,15 @@ import ssl
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
-from gateway.net.stream import Stream, last_words
+from gateway.net.stream import Stream, received_before_reset
 
-_READ = 16 * 1024  # the size of a record; less would leave a part of it inside OpenSSL
+_READ = 16 * 1024  # the size of a record: to read less would leave a part of it inside OpenSSL
 _UNTAKEN_AT_MOST = 4 * 1024 * 1024  # bytes queued for a peer that makes us answer (KeyUpdate) and does not read
 
 
 class Resumption(NamedTuple):
-    """The session that a client resumes, None for none. `keep` is called once, with the first answer, when there is a
-    session to resume next time: a server of TLS 1.3 sends its tickets after the handshake."""
+    """The session that a client resumes, None for none. `keep` is called once, when the first answer arrives: only then
+    is there a session to resume next time, as a server of TLS 1.3 sends its tickets after the handshake."""
 
     session: ssl.SSLSession | None
     keep: Callable[[ssl.SSLObject], None]
@@ -120,7 +120,7 @@ class TlsTransport(asyncio.Transport):
         return self._ssl
 
     def _step_aside(self) -> None:
-        """Closing and resetting need no TLS: the stream uses its socket's transport again."""
+        """Give the stream its socket's transport back: to close or reset it needs no TLS."""
         if not self._stream.is_lost:
             self._raw.set_protocol(self._stream)
         self._stream.transport = self._raw
@@ -154,7 +154,8 @@ class TlsTransport(asyncio.Transport):
             self._tell_end()
 
     def _open_records(self) -> bytes:
-        """All that can be read now. Asked for more than there is OpenSSL would raise, which is dearer than a record."""
+        """All that can be read now. Does not ask OpenSSL for more than there is: it would raise, which costs more than
+        a record does."""
         chunks: list[bytes] = []
         while self._incoming.pending and not self._peer_ended:
             try:
@@ -176,12 +177,12 @@ class TlsTransport(asyncio.Transport):
             self._above.eof_received()
 
     def _fail(self, error: ssl.SSLError) -> None:
-        """During the handshake the peer is told why by an alert; after it the connection is treated as reset."""
+        """In the handshake an alert has told the peer why; after it the connection counts as reset."""
         if self._shaken is not None:
             self._stream.mark_written()
             self._settle(_failure(error))
         elif self._fault is None:
-            self._fault = error.with_traceback(None)  # which holds this transport
+            self._fault = error.with_traceback(None)  # a traceback holds this transport
             self._stream.alert = _failure(error).alert
             self._raw.abort()
             self._lose(error)  # at once: nothing may be called on a closed transport
@@ -204,13 +205,13 @@ class TlsTransport(asyncio.Transport):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if exc is not None and self._fault is None and not self._ssl.server_side:
-            self.data_received(last_words(self._raw))  # such as why a server of TLS 1.3 turns away who has shaken hands
+            self.data_received(received_before_reset(self._raw))  # a server of TLS 1.3 may say why it closes
         if self._fault is None:
             self._lose(exc)
 
     def _lose(self, exc: Exception | None) -> None:
         self._above.connection_lost(exc)
-        self._stream.transport = self._raw  # a reference cycle else
+        self._stream.transport = self._raw  # the two would be a reference cycle
         self._settle(_gone())
 
     def pause_writing(self) -> None:
@@ -222,7 +223,7 @@ class TlsTransport(asyncio.Transport):
     # Called by the stream.
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """With TLS inside this TLS the inner one stands between this transport and the stream."""
+        """For TLS inside this TLS: the inner one stands between this transport and the stream."""
         self._above = cast("asyncio.Protocol", protocol)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -266,7 +267,7 @@ class TlsTransport(asyncio.Transport):
         return self._raw.is_reading()
 
     def get_write_buffer_size(self) -> int:
-        """In plain-text bytes, approximately: what waits is encrypted already."""
+        """In bytes of plain text, approximately: what waits is encrypted already."""
         queued = self._raw.get_write_buffer_size()
         return -(-queued * self._clear_bytes // self._sealed_bytes) if queued and self._sealed_bytes else queued
 
@@ -282,7 +283,7 @@ class TlsTransport(asyncio.Transport):
         if self._sent_close_notify or self._fault is not None or self._raw.is_closing():
             return
         self._sent_close_notify = True
-        with contextlib.suppress(ssl.SSLError):  # it wants the peer's as well
+        with contextlib.suppress(ssl.SSLError):  # which it raises to wait for the peer's
             self._ssl.unwrap()
         self._flush()
 

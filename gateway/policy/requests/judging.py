@@ -1,7 +1,7 @@
 """`inspect.requests`: the first entry that a request matches allows it; without one it is denied.
 
-An entry matches by method, path and content type. One that has methods matches no request with a header that overrides
-the method; one that has paths none whose path is ambiguous or overridden by a header. Where all but the content type
+An entry matches by method, path and content type. One with methods matches no request with a header that overrides the
+method; one with paths matches none whose path is ambiguous or overridden by a header. Where all but the content type
 match, the refusal says so. The size of the content is not matched: the entry that allows a request says how much it may
 carry.
 """
@@ -27,11 +27,11 @@ class RequestRule:
 
 @dataclass(frozen=True, slots=True)
 class RequestRules:
-    """Fulfils `RequestScreen`. `tells_traces`: a TRACE may pass (it must not where secrets are added: its answer holds
-    what was asked)."""
+    """Fulfils `RequestScreen`. `allows_trace`: a TRACE may pass. It must not where secrets are added, which its answer
+    would hold."""
 
     entries: tuple[RequestRule, ...]
-    tells_traces: bool = True
+    allows_trace: bool = True
     _paths: PathSet = field(init=False, repr=False, compare=False)
     _accepts: tuple[int, ...] = field(init=False, repr=False, compare=False)
 
@@ -44,12 +44,12 @@ class RequestRules:
 
     def judge(self, asked: Asked) -> Allowed | NotAllowed:
         """See `RequestScreen`."""
-        if asked.method == "TRACE" and not self.tells_traces:
+        if asked.method == "TRACE" and not self.allows_trace:
             return NotAllowed(Reason.REQUEST_DENIED, "TRACE where a secret is added: its answer would hold it")
         found, doubt = self._match(asked)
         fits_but_for_its_type = False
         for entry, accepts in zip(self.entries, self._accepts, strict=True):
-            if entry.methods and (asked.method not in entry.methods or asked.renames_method):
+            if entry.methods and (asked.method not in entry.methods or asked.overrides_method):
                 continue
             if entry.paths and not found & accepts:
                 continue
@@ -61,11 +61,11 @@ class RequestRules:
         return NotAllowed(Reason.REQUEST_DENIED, doubt or "no entry of requests has the method and the path")
 
     def _match(self, asked: Asked) -> tuple[int, str]:
-        """The bits of the patterns that match, and why there are none if origins could read the request differently."""
-        doubt = "a header that some read as the method" if asked.renames_method else ""
+        """The bits of the patterns that match, and why none does if origins could read the request differently."""
+        doubt = "a header that some read as the method" if asked.overrides_method else ""
         if not any(self._accepts):
             return 0, doubt
-        if asked.renames_path:
+        if asked.overrides_path:
             return 0, "a header that some read as the path"
         try:
             return self._paths.match_all(read_path(asked.path)), doubt
@@ -80,7 +80,8 @@ def _measured(entry: RequestRule, asked: Asked) -> Allowed | NotAllowed:
 
 
 def _has_type(entry: RequestRule, asked: Asked) -> bool:
-    """Without content no type is needed; several types are none (RFC 9110 section 8.3)."""
+    """Whether the type is one of the entry's. Without content none is needed; several count as none (RFC 9110 section
+    8.3)."""
     if not entry.content_types or not asked.has_content:
         return True
     types = media_types(asked.media_types)

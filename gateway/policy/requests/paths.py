@@ -1,9 +1,9 @@
 """Paths of requests as origins read them, and patterns that match them segment by segment.
 
-A request goes on as it was sent, and origins differ in what they make of a path. So a path is matched only where they
-cannot differ harmfully. Escapes of unreserved characters are decoded (RFC 3986 section 6.2.2). Dot segments are read
-twice, removed (section 5.2.4) and as they stand: one pattern must match both readings. Whatever else one origin reads
-in another way than the next is `AmbiguousPath`, which no pattern matches.
+A request is forwarded as it was sent, and origins differ in how they read a path. So a path is matched only where they
+cannot differ harmfully. Escapes of unreserved characters are decoded (RFC 3986 section 6.2.2). A path with dot segments
+has two readings, with them removed (section 5.2.4) and as they stand: one pattern must match both. Anything else that
+origins read in different ways is an `AmbiguousPath`, which no pattern matches.
 """
 
 import re
@@ -16,7 +16,7 @@ STAR, STARS = "*", "**"
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})?")
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _SEPARATING = {*b"/\\?#", *range(0x20), 0x7F}
-"""Escaped bytes that separate segments for an origin that decodes before it splits, and for others do not."""
+"""Escaped bytes that separate segments for an origin that decodes before it splits, but not for others."""
 _TWICE = re.compile(r"%25[0-9A-Fa-f]{2}")
 _DOTS = frozenset({"", ".", ".."})
 _COMPATIBLE = frozenset("/\\%;?#")
@@ -37,7 +37,7 @@ class Readings(NamedTuple):
 
 
 def read_path(path: str) -> Readings:
-    """Of a path in origin form, without its query. Raises `AmbiguousPath`."""
+    """The readings of a path in origin form, without its query. Raises `AmbiguousPath`."""
     if path[:1] != "/":
         raise AmbiguousPath("not a path")
     if "%" in path:
@@ -82,7 +82,7 @@ def _check_text(path: str) -> None:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
         raise AmbiguousPath("escapes that are no UTF-8") from None
-    # Each by itself: what is put together of several is no ASCII, and to order a long run of marks takes its square.
+    # One by one: what several combine to is not ASCII, and to order a long run of marks takes the square of its length.
     folded = "".join([each if each.isascii() else normalize("NFKC", each) for each in text])
     if any(folded.count(each) != text.count(each) for each in _COMPATIBLE):
         raise AmbiguousPath("a character that some read as a separator")
@@ -103,7 +103,7 @@ def _check_parameters(segments: Segments) -> None:
 
 
 def _without_dots(segments: Segments) -> Segments:
-    """RFC 3986 section 5.2.4; what would climb above the root stays there."""
+    """RFC 3986 section 5.2.4. What would climb above the root stays at it."""
     kept: list[str] = []
     for segment in segments:
         if segment == "..":
@@ -116,15 +116,15 @@ def _without_dots(segments: Segments) -> Segments:
 
 
 class PathPattern(NamedTuple):
-    """Segments: text, `*` for exactly one that is not empty, `**` for any number, at the end of a pattern for at least
-    one, which may be empty. (`/a/**` is whatever begins with `/a/`, and not `/a`.)"""
+    """Segments: text; `*` for exactly one that is not empty; `**` for any number or, at the end of a pattern, for at
+    least one, which may be empty. (`/a/**` matches whatever begins with `/a/`, but not `/a`.)"""
 
     segments: Segments
 
 
 class PathSet:
-    """Many patterns as one automaton, a bit a segment, which reads each segment of a path once: linear in the path,
-    whatever the patterns. `accepts` holds one bit a pattern, in their order."""
+    """Many patterns as one automaton with a bit for each segment, which reads each segment of a path once: linear in
+    the path, whatever the patterns. `accepts` has one bit for each pattern, in their order."""
 
     __slots__ = ("_accepting", "_any", "_ends", "_literal", "_skippable", "_starts", "_staying", "accepts")
 
@@ -158,7 +158,7 @@ class PathSet:
                 self._skippable |= bit
 
     def _skipping(self, state: int) -> int:
-        """`**` before the end may match nothing; two never follow each other."""
+        """`**` before the end may match nothing. Two never follow each other."""
         return state | ((state & self._skippable) << 1)
 
     def match(self, segments: Segments) -> int:
@@ -180,7 +180,8 @@ class PathSet:
 
 
 def parse_path_pattern(text: str) -> PathPattern:
-    """From a file, in any spelling that means the same. Raises ValueError saying what is wrong."""
+    """A pattern as written in a file, where equivalent spellings mean the same. Raises ValueError that says what is
+    wrong."""
     if text[:1] != "/":
         raise ValueError("begins with a slash")
     if "?" in text or "#" in text:

@@ -1,7 +1,7 @@
-"""Masks secrets in bytes that come in pieces, cut wherever they happen to be cut. As many bytes go out as came in, so
-that a length that was announced stays true.
+"""Masks secrets in bytes that come in pieces, cut anywhere. As many bytes go out as came in, so that a length that was
+announced stays true.
 
-Secrets may overlap, or one begin like another: every byte of each is masked, wherever a piece ended.
+Secrets may overlap or begin alike: every byte of each is masked, wherever the pieces end.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,7 +10,7 @@ MASK = b"*"
 
 
 class Scrubber:
-    """Holds back at most one byte less than the longest secret has: what may be the beginning of one."""
+    """Holds back what may be the beginning of a secret: at most one byte less than the longest one has."""
 
     __slots__ = ("_held", "_masked", "_secrets")
 
@@ -18,7 +18,7 @@ class Scrubber:
         self._secrets = sorted(set(secrets))
         self._held = b""
         self._masked = 0
-        """So many bytes at the beginning of what is held are a secret's that began before."""
+        """How many bytes at the beginning of what is held belong to a secret that began earlier."""
 
     def feed(self, data: bytes) -> bytes:
         """What may go on by now; empty if nothing."""
@@ -32,13 +32,13 @@ class Scrubber:
         return ready
 
     def finish(self) -> bytes:
-        """What was held back: nothing follows that would make more of it a secret."""
+        """What was held back, now that nothing follows that could make it a secret."""
         ready = _masked(self._held, self._found(self._held))
         self._held, self._masked = b"", 0
         return ready
 
     def mask(self, data: bytes) -> bytes:
-        """All that is whole in `data`, before and after which nothing else comes."""
+        """Mask the secrets in `data`, which is complete."""
         return _masked(data, list(_places(data, self._secrets)))
 
     def _found(self, data: bytes) -> list[tuple[int, int]]:
@@ -69,7 +69,7 @@ def _masked(data: bytes, places: Sequence[tuple[int, int]]) -> bytes:
 
 
 def _overlap(data: bytes, secret: bytes) -> int:
-    """The length of the longest end of `data` with which `secret` begins, less than all of it."""
+    """The length of the longest end of `data` that is a beginning of `secret`, but not all of it."""
     start = max(0, len(data) - len(secret) + 1)
     while (start := data.find(secret[:1], start)) >= 0:
         if secret.startswith(data[start:]):

@@ -1,5 +1,5 @@
-"""The media types of Content-Type (RFC 9110 section 8.3). There should be one; where several stand in a list some
-recipients take the first and some the last, so all of them count."""
+"""The media types of Content-Type (RFC 9110 section 8.3). There should be one; from a list some recipients take the
+first and some the last, so all of them count."""
 
 import re
 from collections.abc import Iterable
@@ -9,12 +9,12 @@ _ELEMENT = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*+")++')
 
 
 def media_types(values: Iterable[str]) -> list[str]:
-    """In lower case and without parameters, in their order; empty ones stay. `values` are those of the lines."""
+    """The types in order, in lower case and without parameters; empty ones stay. `values` has one for each line."""
     return [_bare(each) for value in values for each in _elements(value)]
 
 
 def _elements(value: str) -> list[str]:
-    """A comma within quotes does not separate, if every quote ends."""
+    """A comma within quotes does not separate, provided that every quote ends."""
     if "," not in value:
         return [value]
     if '"' not in value or _QUOTED_WELL.fullmatch(value) is None:

@@ -1,7 +1,7 @@
 """Dictionaries that grow without a pause.
 
-One that is large is copied as a whole when it grows: at 87,000 names for 4 ms, most of them for a thousand pages of
-fresh memory, and for longer ever after. So a table that gets large is divided into many, by the hash of the key.
+A large one is copied as a whole when it grows: at 87,000 names that takes 4 ms, mostly for a thousand pages of fresh
+memory, and longer each time. So a table that gets large is divided into many, by the hash of the key.
 """
 
 from collections.abc import Hashable, Iterator
@@ -11,14 +11,14 @@ K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 WHOLE = 2000
-"""Entries of a dictionary that is divided when it is to hold more."""
+"""Entries of a dictionary beyond which it is divided."""
 PARTS = 64
 SLICE = 250
 """Entries of a container that are freed at once."""
 
 
 class Divided(Generic[K, T]):
-    """In place of a dictionary; never empty until it is taken down."""
+    """Stands in for a dictionary. It is always true: it is never empty until it is taken down."""
 
     __slots__ = ("_parts",)
 
@@ -31,7 +31,7 @@ class Divided(Generic[K, T]):
         self._parts[hash(key) % PARTS][key] = value
 
     def get(self, key: K) -> T | None:
-        """As a dictionary has it."""
+        """As `dict.get`."""
         return self._parts[hash(key) % PARTS].get(key)
 
     def take_down(self) -> Iterator[None]:

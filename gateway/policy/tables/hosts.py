@@ -1,4 +1,4 @@
-"""Host patterns by name: as many look-ups as the name has labels, however many patterns there are.
+"""Host patterns by name: a look-up for each label of a name, however many patterns there are.
 
 Patterns that cover a name are found from the most specific to the least: the name itself, then ever shorter suffixes
 (where a suffix stands in two patterns, one label deep before any depth), then `*`.
@@ -22,9 +22,9 @@ def packed_key(pattern: HostPattern) -> bytes:
 
 
 class HostTable(Generic[T]):
-    """A map from host patterns to values, none of which may be None; not changed any more once it is asked.
+    """A map from host patterns to values, none of which may be None; unchanged once it is asked.
 
-    `packed` holds further patterns, which `add` must not bring again.
+    `packed` holds further patterns, which must not be added as well.
     """
 
     __slots__ = ("_any", "_below", "_child", "_exact", "_packed", "_tables")
@@ -47,7 +47,7 @@ class HostTable(Generic[T]):
         table[name] = value
 
     def _name_tables(self) -> None:
-        """For `find`: to look one up by its `Reach` takes longer than to look up a name in it."""
+        """For `find`: to look up a table by its `Reach` takes longer than to look up a name in it."""
         self._exact = self._tables[Reach.EXACT]
         self._child = self._tables[Reach.CHILD]
         self._below = self._tables[Reach.BELOW]

@@ -1,4 +1,4 @@
-"""Networks by address: as many look-ups as there are prefix lengths, however many networks there are."""
+"""Networks by address: a look-up for each prefix length, however many networks there are."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Generic, TypeVar
@@ -21,9 +21,9 @@ def _packed_key(version: Version, shift: int, prefix: int) -> bytes:
 
 
 class NetworkTable(Generic[T]):
-    """A map from networks to values, none of which may be None; not changed any more once it is asked.
+    """A map from networks to values, none of which may be None; unchanged once it is asked.
 
-    `packed` holds further networks, which `add` must not bring again; `packed_lengths` are theirs.
+    `packed` holds further networks, which must not be added as well; `packed_lengths` are their prefix lengths.
     """
 
     __slots__ = ("_by_length", "_packed")
@@ -62,7 +62,7 @@ class NetworkTable(Generic[T]):
         return next((table for known, table in self._by_length[version] if known == shift), None)
 
     def _put(self, version: Version, shift: int, table: Entries[int, T]) -> Entries[int, T]:
-        """As the table of that length."""
+        """Make it the table of that length."""
         others = (other for other in self._by_length[version] if other[0] != shift)
         self._by_length[version] = tuple(sorted((*others, (shift, table)), key=lambda item: item[0]))
         return table
@@ -119,5 +119,5 @@ _EMPTY: NetworkTable[Network] = NetworkTable({})
 
 
 def network_set(networks: Sequence[Network]) -> NetworkTable[Network]:
-    """The networks by themselves, for asking whether (and through which one) an address is inside."""
+    """The networks alone, to ask whether, and by which one, an address is covered."""
     return NetworkTable({network: network for network in networks}) if networks else _EMPTY

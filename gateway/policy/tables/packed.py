@@ -1,13 +1,13 @@
 """A map from byte strings to small integers in flat buffers, for lists of a million entries.
 
-An entry costs its bytes and about 9 more; a dictionary of `str` costs 150. There is no object for an entry, so that
-nothing is walked by the collector. Nor is there one large buffer, which would have to grow (copying all of it) and be
-freed at once, tens of milliseconds each: a table is a list of pieces, taken over and freed one by one.
+An entry takes its bytes and about 9 more; in a dictionary of `str` it takes 150. No entry is an object, so there is
+nothing for the collector to walk. Nor is there one large buffer, which would be copied as it grows and freed at once,
+each for tens of milliseconds: a table is a list of pieces, taken over and freed one by one.
 
-A piece is a table of its own, chosen by the upper half of a digest. `blob` holds its entries by bucket, each as its
-size (1 byte), its key and its value (4 bytes, big-endian); `starts` holds where each bucket begins, one more at the
-end. The bucket is chosen by the lower half. The digest is keyed: whoever writes a list cannot make all of it fall into
-one bucket without the key.
+A piece is a table of its own, chosen by the upper half of a digest. `blob` holds its entries by bucket, each as the
+key's size (1 byte), the key and its value (4 bytes, big-endian); `starts` holds where each bucket begins, and where the
+last one ends. The lower half chooses the bucket. The digest is keyed, so that whoever writes a list cannot make all of
+it fall into one bucket.
 """
 
 from array import array
@@ -22,7 +22,7 @@ from gateway.policy.tables.divided import SLICE
 T = TypeVar("T")
 
 PIECE = 800
-"""Entries that a piece holds, more or less: of names 24 KiB."""
+"""Entries in a piece, more or less: 24 KiB of names."""
 PIECES = 8
 """Pieces that are freed at once."""
 LONGEST_KEY = 255
@@ -39,8 +39,8 @@ class PackedPiece:
 
 
 class PackedTable:
-    """Immutable once whole: only then is it known which piece holds what. `secret` keys the digest, 16 bytes or
-    more."""
+    """To be asked only once it is whole, as the number of pieces decides which one holds what. `secret` keys the
+    digest, 16 bytes or more."""
 
     __slots__ = ("_keyed", "_pieces")
 
@@ -81,7 +81,7 @@ class PackedTable:
 
 
 class Packed(Generic[T]):
-    """A packed table whose values stand for those of a list."""
+    """A packed table whose values are indices of a list."""
 
     __slots__ = ("_table", "_values")
 
@@ -103,7 +103,7 @@ class Packed(Generic[T]):
 
 
 def pack(count: int, entries: Iterable[tuple[bytes, int]], secret: bytes) -> Iterator[PackedPiece]:
-    """The pieces of a table of these entries, `count` of them; none for no entry. Keys are distinct and at most
+    """The pieces of a table of these `count` entries; none for no entries. Keys are distinct and have at most
     `LONGEST_KEY` bytes."""
     pieces = [bytearray() for _ in range(-(-count // PIECE))]
     digests = [array("I") for _ in pieces]
@@ -117,7 +117,7 @@ def pack(count: int, entries: Iterable[tuple[bytes, int]], secret: bytes) -> Ite
 
 
 def _by_bucket(entries: bytearray, digests: Iterable[int]) -> PackedPiece:
-    """The piece of these entries, given one after the other, and the lower halves of their digests."""
+    """The piece with these entries, which follow one another, and the lower halves of their digests."""
     digests = tuple(digests)
     buckets = [b""] * len(digests)
     at = 0

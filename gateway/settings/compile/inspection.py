@@ -213,7 +213,7 @@ def compile_inspection(inspect: InspectSettings, directory: Path) -> Inspection:
         entries = (RequestRule(),)
     log = inspect.log
     return Inspection(
-        requests=RequestRules(entries, tells_traces=not has_secrets) if entries else None,
+        requests=RequestRules(entries, allows_trace=not has_secrets) if entries else None,
         set=values,
         remove=frozenset(map(comparable_name, changes.remove or ())),
         log_headers=tuple(map(comparable_name, log.headers or ())) if log is not None else (),

@@ -1,7 +1,7 @@
 """The interface of the two codecs, and the choice between them.
 
 Both keep the rule for parsers (value, None or Malformed) in terms of events: how a message is cut into segments changes
-no event but the cuts of its body data, no prefix of a valid message is malformed, and what is malformed stays so.
+nothing but where its body data is cut, no prefix of a valid message is malformed, and what is malformed stays so.
 """
 
 from typing import Literal, Protocol
@@ -22,20 +22,20 @@ DEFAULT_BOUNDS = Bounds()
 class RequestReader(Protocol):
     """Reads requests one at a time: after an `End` it is paused until `proceed`.
 
-    So nobody reads a pipelined request before the one ahead of it is answered, and after the answer that switches
-    protocols what came early is `leftover`. While it is paused the caller reads no more than it has read.
+    So a pipelined request is not read before the one ahead of it is answered, and after an answer that switches
+    protocols what came early is `leftover`. While the reader is paused its caller reads no further from the connection.
     """
 
     @property
     def is_between(self) -> bool:
-        """Whether no byte of the next request has come: the one time when the client may close without fault."""
+        """Whether no byte of the next request has come: the one time at which the client may close without fault."""
 
     @property
     def leftover(self) -> bytes:
         """What came after the `End` that paused it; empty while it is not paused."""
 
     def receive(self, data: bytes) -> list[Event]:
-        """What `data` brings to an end, and the body data in it. While paused it brings nothing and is kept.
+        """The events that `data` completes, and the body data in it. While paused there are none, and it is kept.
 
         Raises `MalformedMessage`, at this and at every later call.
         """
@@ -44,20 +44,20 @@ class RequestReader(Protocol):
         """The client sends no more. Raises `MalformedMessage` within a request, empty lines before one aside."""
 
     def proceed(self) -> list[Event]:
-        """Go on to the next request; what of it has come already. Raises `MalformedMessage`."""
+        """Go on to the next request; the events of what has come of it already. Raises `MalformedMessage`."""
 
 
 class ResponseReader(Protocol):
     """Reads the responses to one request at a time: interim ones as a `Response` each, then the final one to its `End`.
 
-    After that, also after a 101 and a CONNECT's 2xx, what still comes is `leftover`: the other protocol, or bytes that
-    nobody asked for and whose connection must not be used again.
+    What comes after that, as well as after a 101 and a CONNECT's 2xx, is `leftover`: the other protocol, or bytes that
+    nobody asked for, after which the connection must not be used again.
     """
 
     @property
     def is_between(self) -> bool:
-        """Whether a request may be sent: the last answer is complete, nothing came after it, and no 101 or CONNECT's
-        2xx ended the HTTP on this connection."""
+        """Whether a request may be sent: the last answer is complete, nothing came after it, and HTTP was not ended on
+        this connection by a 101 or a CONNECT's 2xx."""
 
     @property
     def leftover(self) -> bytes:

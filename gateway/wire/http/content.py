@@ -1,6 +1,6 @@
 """The content of one message, taken out of its framing (RFC 9112 sections 6 and 7).
 
-A content reader is fed what follows the head. It appends body data and, at last, `End` to the events, and returns what
+A content reader is fed what follows the head. It appends body data and finally `End` to the events, and returns what
 follows the message; None while the message goes on. It holds at most one line or one trailer section.
 """
 
@@ -32,17 +32,17 @@ class Bounds(NamedTuple):
 
 
 class ContentReader(Protocol):
-    """Reads to the end of one message; `ends_by_close` if the end of the connection is that."""
+    """Reads to the end of one message; `ends_by_close`: that is the end of the connection."""
 
     @property
     def ends_by_close(self) -> bool: ...
 
     def read(self, data: bytes, events: list[Event]) -> bytes | None:
-        """`data` is not empty. Raises `MalformedMessage`; `events` has then what came before the fault."""
+        """`data` is not empty. Raises `MalformedMessage`; then `events` has what came before the fault."""
 
 
 class LengthContent:
-    """So many bytes, at least one."""
+    """A known number of bytes, at least one."""
 
     ends_by_close = False
 
@@ -71,10 +71,10 @@ class CloseContent:
 
 
 class ChunkedContent:
-    """Chunks (RFC 9112 section 7.1). Data of several chunks that came together are one event.
+    """Chunks (RFC 9112 section 7.1). The data of several chunks that came together is one event.
 
-    Extensions are checked against their grammar, without the blanks it admits for old senders, and dropped; those of a
-    message together have at most `extensions` bytes, its trailers at most `trailers`.
+    Extensions are checked against their grammar, without the blanks that it admits for old senders, and dropped. All of
+    a message's have at most `extensions` bytes together, its trailers at most `trailers`.
     """
 
     ends_by_close = False

@@ -1,6 +1,6 @@
-"""Where the content of a message ends (RFC 9112 section 6), and which heads may not say so.
+"""Where the content of a message ends (RFC 9112 section 6), and which heads do not say so unambiguously.
 
-Refused, where the RFC would let a recipient choose: a length beside a transfer coding, a length said twice or with
+Refused, where the RFC would let a recipient choose: a length beside a transfer coding, a length given twice or with
 leading zeros, a coding in HTTP/1.0, and content where a message has none.
 """
 
@@ -26,7 +26,7 @@ METHODS = frozenset(
     | {"PROPFIND", "PROPPATCH", "REBIND", "REPORT", "SEARCH", "UNBIND", "UNLINK", "UNLOCK"}
     | {"M-SEARCH", "NOTIFY", "PURGE", "SOURCE", "SUBSCRIBE", "UNSUBSCRIBE"}
 )
-"""Those that llhttp reads: HTTP's own, those of WebDAV and its kin, and a few of caches and devices."""
+"""Those that llhttp knows: HTTP's own, those of WebDAV and the like, and a few of caches and devices."""
 
 _FRAMING = frozenset({"content-length", "transfer-encoding"})
 _OF_HEADS = _FRAMING | {"host"}
@@ -39,8 +39,8 @@ AUTHORITY_FORM = re.compile(_AUTHORITY)
 def request_framing(method: str, target: str, minor: int, fields: Fields) -> Framing:
     """How a request with this head is framed. Raises `MalformedMessage`.
 
-    Checked as well is what belongs to framing in a wider sense: one Host, a method and a form of target that every
-    parser reads alike (RFC 9112 sections 3.2 and 6.3).
+    Also checks what belongs to framing in a wider sense: one Host, and a method and a form of target that every parser
+    reads alike (RFC 9112 sections 3.2 and 6.3).
     """
     names = [name.lower() for name, _ in fields]
     hosts = names.count("host")
@@ -60,7 +60,7 @@ def request_framing(method: str, target: str, minor: int, fields: Fields) -> Fra
 
 
 def check_target(method: str, target: str) -> None:
-    """Raise `MalformedMessage` for a target in no form that goes with the method."""
+    """Raise `MalformedMessage` for a target in a form that does not go with the method."""
     if not (AUTHORITY_FORM if method == "CONNECT" else TARGET_FORMS).fullmatch(target):
         _refuse("a target in no form that goes with the method")
 
@@ -68,8 +68,8 @@ def check_target(method: str, target: str) -> None:
 def response_framing(method: str, status: int, minor: int, fields: Fields) -> Framing:
     """How a response with this head to a request with this method is framed. Raises `MalformedMessage`.
 
-    A response to HEAD and a 304 describe content that does not follow; what frames the answer to a CONNECT or an
-    interim one is refused or means nothing (RFC 9110 section 9.3.6, RFC 9112 section 6.3).
+    A response to HEAD and a 304 describe content that does not follow. Framing fields of a response to CONNECT, or of
+    an interim one, are refused or mean nothing (RFC 9110 section 9.3.6, RFC 9112 section 6.3).
     """
     names = [name.lower() for name, _ in fields]
     framing = None
@@ -85,13 +85,13 @@ def response_framing(method: str, status: int, minor: int, fields: Fields) -> Fr
 
 
 def check_trailers(trailers: Fields, malformed: Reason) -> None:
-    """Raise `MalformedMessage` if a trailer would have framed or routed its message (RFC 9110 section 6.5.1)."""
+    """Raise `MalformedMessage` if a trailer would frame or route its message (RFC 9110 section 6.5.1)."""
     if any(name.lower() in _OF_HEADS for name, _ in trailers):
         _refuse("a trailer that belongs into the head", malformed)
 
 
 def _framing(minor: int, names: list[str], fields: Fields, malformed: Reason, unsupported: Reason) -> Framing:
-    """What the fields say, one of which speaks of framing. `names` are theirs in lower case."""
+    """What the fields say, at least one of which is about framing. `names` are theirs in lower case."""
     if _FRAMING.issubset(names):
         _refuse("Content-Length beside Transfer-Encoding", malformed)
     if "content-length" in names:

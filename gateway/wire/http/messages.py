@@ -11,8 +11,8 @@ Fields = tuple[tuple[str, str], ...]
 """In the order they came: names as the sender wrote them, values as Latin-1 without the blanks around them."""
 
 MOST_INTERIM = 16
-"""Responses of one request before its final one. They cost their sender little, thousands fit into one read of the
-loop, and nobody else would have a turn while they are parsed."""
+"""Interim responses to one request. They cost their sender little, thousands fit into one read of the loop, and nobody
+else has a turn while they are parsed."""
 
 
 class Delimiter(Enum):
@@ -25,7 +25,7 @@ class Delimiter(Enum):
 
 
 class Framing(NamedTuple):
-    """`length` counts for `Delimiter.LENGTH` alone, where 0 is a length that was said."""
+    """`length` means something for `Delimiter.LENGTH` alone, where 0 is a length that was given."""
 
     delimiter: Delimiter
     length: int = 0
@@ -78,13 +78,13 @@ class Request(NamedTuple):
 
     @property
     def pauses(self) -> bool:
-        """Whether bytes other than HTTP may follow: the answer decides."""
+        """Whether something other than HTTP may follow, which the answer decides."""
         return self.method == "CONNECT" or bool(self.upgrade)
 
 
 class Response(NamedTuple):
-    """The head of a response, also of an interim one. Its `framing` is that of the answer to the request's method; as
-    with requests, HTTP/2 reads as HTTP/1.1, without a phrase."""
+    """The head of a response, also of an interim one. Its `framing` takes the request's method into account. As with
+    requests, HTTP/2 reads as HTTP/1.1, without a phrase."""
 
     status: int
     phrase: str
@@ -112,7 +112,7 @@ class Response(NamedTuple):
 
 
 class End(NamedTuple):
-    """The end of a request or of a final response, with the trailers of a chunked one. Where it has any, `options` are
+    """The end of a request or of a final response, with the trailers of a chunked one. If there are any, `options` are
     those of Connection in the head, in lower case."""
 
     trailers: Fields = ()
@@ -123,7 +123,7 @@ class End(NamedTuple):
 
 
 Event = Request | Response | bytes | End
-"""`bytes` are body data, never empty, cut as they happened to come."""
+"""`bytes` are body data, never empty, cut wherever it happened to be."""
 
 
 class MalformedMessage(Malformed):

@@ -1,7 +1,7 @@
 """The two readers, as the protocols in `codec` specify them.
 
-A head is matched by the grammar, its framing judged, its reading confirmed by a witness; then its content is taken out
-of its framing.
+A head is matched by the grammar, its framing is judged, and a witness confirms the reading; then the content is taken
+out of its framing.
 """
 
 import re
@@ -25,15 +25,15 @@ Message = TypeVar("Message", Request, Response)
 
 class _Reader(ABC, Generic[Message]):
     """One message at a time, from a head that arrives in pieces to its end; a fault is final. A head that equals the
-    one before byte for byte, as of a client that polls, is not parsed again. Readers share nothing."""
+    one before byte for byte, such as that of a client that polls, is not parsed again. Readers share nothing."""
 
     def __init__(self, grammar: HeadGrammar, witness: Witness, bounds: Bounds, is_paused: bool) -> None:
         self._grammar = grammar
         self._witness = witness
         self._bounds = bounds
         self._is_paused = is_paused
-        self._held = bytearray()  # the beginning of a head; while paused, what is left over
-        self._seen = 0  # bytes of `_held` in which no head ends
+        self._held = bytearray()  # the beginning of a head or, while paused, what is left over
+        self._seen = 0  # bytes of `_held` before which no head ends
         self._content: ContentReader | None = None
         self._is_closed = False
         self._fault: tuple[Reason, str] | None = None  # not the exception: its traceback leads back here
@@ -45,7 +45,7 @@ class _Reader(ABC, Generic[Message]):
         return bytes(self._held) if self._is_paused else b""
 
     def receive(self, data: bytes) -> list[Event]:
-        """The events of `data`. A fault carries the events before it once, and is repeated without them."""
+        """The events of `data`. A fault carries the events before it the first time, and is repeated without them."""
         if self._fault is not None:
             raise MalformedMessage(*self._fault)
         events: list[Event] = []
@@ -116,7 +116,7 @@ class _Reader(ABC, Generic[Message]):
             self._content = open_content(message, self._bounds, self._grammar.malformed)
 
     def _hold(self, data: bytes) -> None:
-        """Keep the beginning of a head; what was held before has `data` at its end already."""
+        """Keep the beginning of a head. If anything was held before, `data` was added to it already."""
         if not self._held:
             self._held += data
         self._seen = max(0, len(self._held) - 3)
@@ -127,12 +127,12 @@ class _Reader(ABC, Generic[Message]):
         self._held += data
 
     def _recall(self, head: bytes) -> Message | None:
-        """The event of a head that repeats much of the one before; None where all of it is to be parsed."""
+        """The message of a head that repeats much of the one before; None where all of it is to be parsed."""
         return None
 
     @abstractmethod
     def _understand(self, match: re.Match[str], head: bytes) -> Message:
-        """The event of a whole head: judged, and confirmed."""
+        """The message of a whole head, judged and confirmed."""
 
     @abstractmethod
     def _close(self, events: list[Event]) -> None:
@@ -210,7 +210,7 @@ class WitnessedResponseReader(_Reader[Response]):
     def expect(self, method: str, *, upgrade: bool = False) -> None:
         if not self.is_between:
             raise MalformedMessage(Reason.MALFORMED_RESPONSE, "bytes before their request was sent")
-        if method != self._method:  # the same head may have other content behind it
+        if method != self._method:  # after another method the same head may announce other content
             self._last_head, self._last = b"", None
         self._method = method
         self._may_switch = upgrade

@@ -33,7 +33,7 @@ def retry_fields(retry: Retry) -> list[tuple[str, str]]:
 
 
 def parse_retry_after(values: Sequence[str], now: float) -> float | None:
-    """Seconds from `now` (Unix time) on, at most `LONGEST_PATIENCE`; None without a valid value."""
+    """Seconds from `now` (Unix time), at most `LONGEST_PATIENCE`; None without a valid value."""
     if len(values) != 1:
         return None
     text = values[0].strip()
@@ -48,7 +48,7 @@ def parse_retry_after(values: Sequence[str], now: float) -> float | None:
 
 
 def _quota(limit: Limit) -> str:
-    """The quota in units of its window: `q=24;w=1`, or `q=200;qu="concurrent-requests"` where time is no matter."""
+    """The quota and its window: `q=24;w=1`, or `q=200;qu="concurrent-requests"` where time does not matter."""
     unit = _UNITS.get(limit.counted)
     shown_unit = f';qu="{unit}"' if unit is not None else ""
     if limit.counted is Counted.CONCURRENT:

@@ -1,7 +1,7 @@
-"""The second reading of every head: a library that half the internet's servers and clients use must read it as we do.
+"""The second reading of every head: a library that many servers and clients use must read it as we do.
 
-Our grammar decides what a head says; a witness confirms that it says so to others. What only one of the two would take,
-or what they take differently, is refused: that is where requests are smuggled.
+Our grammar decides what a head says; a witness confirms that others read the same. What only one of the two accepts, or
+what they read differently, is refused: that is where requests are smuggled.
 """
 
 from typing import Protocol
@@ -16,8 +16,8 @@ class Witness(Protocol):
         """Whether the library reads `head` as `request`, and agrees whether content follows it."""
 
     def confirms_target(self, head: bytes, request: Request) -> bool:
-        """The same of a head with field lines that it has confirmed before, to the byte, behind the same method and
-        version: what it reads in them is the same again."""
+        """The same for a head whose field lines it has confirmed before, to the byte, after the same method and
+        version: it would read them in the same way again."""
 
     def confirms_response(self, head: bytes, response: Response) -> bool:
         """Whether the library reads `head` as `response`. Its content depends on the request and is not asked for."""

@@ -6,8 +6,7 @@ from gateway.wire.http.messages import Request, Response
 
 
 class _HeardLine:
-    """What llhttp reports about one head, without its fields. It does not know its parser, so there is no reference
-    cycle."""
+    """What llhttp reports about one head, but for its fields. It does not refer to its parser, which refers to it."""
 
     __slots__ = ("first", "has_ended", "is_whole")
 
@@ -69,7 +68,7 @@ def _heard_request(heard: _HeardLine, head: bytes, request: Request) -> bytes | 
     parser = httptools.HttpRequestParser(heard)
     if not _feed(parser, head) or not heard.is_whole:
         return None
-    # An upgrade ends the message for llhttp whatever its content. None is passed on without having been judged.
+    # For llhttp an upgrade ends the message whatever its content is. Here no content passes that was not judged.
     if heard.has_ended != request.framing.is_empty and not parser.should_upgrade():
         return None
     return b"%b %b HTTP/%b" % (parser.get_method(), heard.first, parser.get_http_version().encode())
@@ -82,7 +81,7 @@ def _line_of(message: Request | Response) -> str:
 
 
 def _feed(parser: httptools.HttpRequestParser | httptools.HttpResponseParser, head: bytes) -> bool:
-    """Whether the parser accepts it. It reports an upgrade at the end of the head, which is all that there is."""
+    """Whether the parser accepts the head, at whose end it may report an upgrade."""
     try:
         parser.feed_data(head)
     except httptools.HttpParserError:

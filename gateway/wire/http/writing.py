@@ -1,7 +1,7 @@
 """Messages to bytes: what was read is written anew from its values, never copied.
 
-Callers took the values from a reader or made them; they are not checked again except for line ends, the one thing that
-could turn a value into another message.
+The values come from a reader or are the callers' own. They are not checked again except for line ends, the one thing
+that could turn a value into another message.
 """
 
 from collections.abc import Iterable
@@ -32,7 +32,7 @@ def response_head(status: int, phrase: str, fields: Iterable[tuple[str, str]]) -
 
 
 def chunk(data: bytes) -> bytes:
-    """One chunk (RFC 9112 section 7.1); nothing for no data, for an empty chunk is the last."""
+    """One chunk (RFC 9112 section 7.1); nothing for no data, as an empty chunk would be the last."""
     return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
 
 

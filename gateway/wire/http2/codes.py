@@ -61,7 +61,7 @@ class ErrorCode(IntEnum):
 
 
 class ConnectionFault(Malformed):
-    """Nothing more can be understood, or is borne, of this peer (RFC 9113 section 5.4.1)."""
+    """Nothing more of this peer can be understood or is tolerated (RFC 9113 section 5.4.1)."""
 
     def __init__(self, code: ErrorCode, detail: str) -> None:
         calm = code is ErrorCode.ENHANCE_YOUR_CALM
@@ -70,7 +70,7 @@ class ConnectionFault(Malformed):
 
 
 class StreamFault(Malformed):
-    """One stream is at its end; the others go on (RFC 9113 section 5.4.2)."""
+    """One stream is over; the others go on (RFC 9113 section 5.4.2)."""
 
     def __init__(self, code: ErrorCode, detail: str) -> None:
         super().__init__(Reason.MALFORMED_REQUEST, detail)
@@ -78,7 +78,7 @@ class StreamFault(Malformed):
 
 
 def code_of(number: int) -> ErrorCode:
-    """Unknown codes mean no more than INTERNAL_ERROR (RFC 9113 section 7)."""
+    """The code of this number; an unknown one means no more than INTERNAL_ERROR (RFC 9113 section 7)."""
     try:
         return ErrorCode(number)
     except ValueError:

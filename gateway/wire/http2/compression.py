@@ -1,5 +1,5 @@
-"""Header blocks (RFC 7541) by `hpack`, which is right but takes its time: a block that left the table as it was means
-the same for as long as nothing else changes the table, and is not worked out again.
+"""Header blocks (RFC 7541) by `hpack`, which is correct but slow: a block that left the table unchanged means the same
+for as long as nothing else changes the table, and is not decoded again.
 """
 
 import re
@@ -28,9 +28,9 @@ _TOO_MANY_SIZES = re.compile(rb"%b{3}" % _SIZE_UPDATE)
 
 
 class _Table(HeaderTable):
-    """Tells what a block does to it: `changes` counts what changes the meaning of indices, `added` are the entries that
-    came in since it was emptied; `is_leant_on`: what was read depends on entries that came in before; `resizes` counts
-    how often it was given a size, of which some empty it."""
+    """Keeps account of what a block does to it. `changes` counts what changes the meaning of indices; `added` are the
+    entries that were added since the list was last emptied. `is_leant_on`: what was read depends on earlier entries.
+    `resizes` counts how often it was given a size, which may have emptied it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class _Table(HeaderTable):
 
 
 class _Memory(Generic[K, V]):
-    """What a key meant under the table as it is."""
+    """What keys meant since the table last changed."""
 
     def __init__(self, table: _Table) -> None:
         self._table = table
@@ -78,17 +78,17 @@ class _Memory(Generic[K, V]):
         return self._known.get(key)
 
     def keep(self, key: K, value: V) -> None:
-        """Unless working it out has changed the table."""
+        """Remember it, unless to find it out has changed the table."""
         if self._changes == self._table.changes:
             _put(self._known, key, value)
 
     def forget(self) -> None:
-        """All of it."""
+        """Forget all of it."""
         self._known.clear()
 
 
 class Decompressor:
-    """Of what one peer sends."""
+    """Decodes what one peer sends."""
 
     def __init__(self) -> None:
         self._decoder = Decoder(_HARD_BOUND)
@@ -131,7 +131,7 @@ class Decompressor:
 
 
 class Compressor:
-    """Of what one peer is sent."""
+    """Encodes what one peer is sent."""
 
     def __init__(self) -> None:
         self._encoder = Encoder()
@@ -139,8 +139,8 @@ class Compressor:
         self._memory: _Memory[Fields, bytes] = _Memory(table)
 
     def resize(self, size: int) -> None:
-        """The peer keeps a table of so many bytes; it is told at the next block that we heed that. Of several sizes it
-        is told the smallest and the last (RFC 7541 section 4.2)."""
+        """The peer keeps a table of `size` bytes; the next block tells it that we comply. Of several sizes that tells
+        the smallest and the last (RFC 7541 section 4.2)."""
         encoder = self._encoder
         if size == encoder.header_table_size:  # being told twice makes `hpack` forget that it was told once
             return
@@ -150,7 +150,7 @@ class Compressor:
         self._memory.forget()
 
     def block(self, fields: Sequence[tuple[str, str]]) -> bytes:
-        """In this order. What could be guessed bit by bit is in no table (RFC 7541 section 7.1)."""
+        """The block of these fields. What could be guessed bit by bit is in no table (RFC 7541 section 7.1)."""
         key = tuple(fields)
         known = self._memory.get(key)
         if known is not None:

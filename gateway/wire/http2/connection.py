@@ -2,9 +2,9 @@
 
     bytes -> frames -> is it allowed now? -> events        head, data, reset, window -> frames -> bytes
 
-A `ConnectionFault` ends it; what is wrong with one stream alone resets that stream, is told by an event, and the others
+A `ConnectionFault` ends it; a fault of one stream alone resets that stream and is reported by an event, and the others
 go on. Windows are opened by whoever took the content, so a peer can make us hold no more than `LARGEST_STREAM_WINDOW` a
-stream, and `STREAM_WINDOW` of one that never was fast. Time is an argument. What a head means is read in `heads`.
+stream, and `STREAM_WINDOW` of one that was never fast. Time is an argument. What a head means is read in `heads`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -30,7 +30,7 @@ from gateway.wire.http2.settings import CONNECTION_WINDOW, HEADER_LIST, STREAMS
 
 _LONGEST_BLOCK = HEADER_LIST  # compressed
 _CONTINUATIONS = 8
-_SMALL = 4096  # larger ones are bounded anyway: a window may not exceed 2^31-1
+_SMALL = 4096  # bytes by which a window grows; larger updates are bounded anyway: no window may exceed 2^31-1
 
 
 class HeadCame(NamedTuple):
@@ -43,7 +43,7 @@ class HeadCame(NamedTuple):
 
 
 class DataCame(NamedTuple):
-    """`size` is what it took of the windows: that is to be given back with `credit`."""
+    """`size` is what it took of the windows, to be given back with `credit`."""
 
     stream: int
     data: bytes
@@ -52,7 +52,7 @@ class DataCame(NamedTuple):
 
 
 class StreamEnded(NamedTuple):
-    """Before its time: the peer has reset it, or is at fault and we have (`detail`)."""
+    """Early: the peer has reset it, or we have for a fault of the peer's (`detail`)."""
 
     stream: int
     code: ErrorCode
@@ -60,17 +60,17 @@ class StreamEnded(NamedTuple):
 
 
 class WindowGrew(NamedTuple):
-    """More can be sent on `stream`, or for 0 on all."""
+    """More can be sent on `stream`; 0 is all of them."""
 
     stream: int
 
 
 class SettingsCame(NamedTuple):
-    """They are in force."""
+    """The peer's settings are in force."""
 
 
 class WentAway(NamedTuple):
-    """No further streams; those above `last` were not dealt with."""
+    """The peer takes no further streams; it has not processed those above `last`."""
 
     last: int
     code: ErrorCode
@@ -98,34 +98,34 @@ class Connection:
 
     @property
     def has_settings(self) -> bool:
-        """Whether the peer has said what it takes."""
+        """Whether the peer's settings have come."""
         return self._had_settings
 
-    def begin(self, connects: bool = False, streams: int = STREAMS) -> None:
+    def begin(self, extended_connect: bool = False, streams: int = STREAMS) -> None:
         """Say what comes first: see `server_settings`."""
         self._most_streams = streams
-        self.sender.begin(connects, streams)
+        self.sender.begin(extended_connect, streams)
 
     def receive(self, data: bytes, now: float) -> Iterator[Event]:
-        """What `data` says, to be exhausted. Raises `ConnectionFault`, of which the peer is then to be told."""
+        """The events of `data`, to be exhausted. Raises `ConnectionFault`, of which the peer is then to be told."""
         for frame in self._reader.feed(data):
-            event = self._heed(frame, now)
+            event = self._handle(frame, now)
             if event is not None:
                 yield event
 
     def credit_connection(self, size: int) -> None:
-        """So much of what came is held by us no more, or does not count."""
+        """`size` bytes of what came are held no longer, or never were."""
         self._window += self.sender.credit_connection(size)
 
     def credit(self, stream: int, size: int, at_once: bool = False) -> None:
-        """So much of what came on this stream was taken: `at_once`, or after it had to wait."""
+        """`size` bytes of what came on this stream were taken: `at_once`, or after they had to wait."""
         known = self.streams.get(stream)
         if known is not None and not known.remote_ended:
             known.receive_window += self.sender.credit(known, size, at_once)
 
     # Frames.
 
-    def _heed(self, frame: Frame, now: float) -> Event | None:
+    def _handle(self, frame: Frame, now: float) -> Event | None:
         block = self._block
         if block is not None and (frame.kind != codes.CONTINUATION or frame.stream != block[0].stream):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a frame within a block of fields")
@@ -143,7 +143,7 @@ class Connection:
             return StreamEnded(frame.stream, fault.code, fault.detail)
 
     def reset(self, stream: int, code: ErrorCode) -> None:
-        """End it from our side. Without effect on one that is over."""
+        """End the stream from our side. Without effect on one that is over."""
         self.sender.reset(stream, code)
 
     def _on_data(self, frame: Frame, now: float) -> Event | None:
@@ -200,7 +200,7 @@ class Connection:
         if not first.ends_headers:
             self._block = first, pieces, size
             return None
-        fields = self._decompressor.fields(b"".join(pieces))  # always: the table is the connection's
+        fields = self._decompressor.fields(b"".join(pieces))  # whatever the stream: the table is the connection's
         return self._take_head(first, fields, now)
 
     def _take_head(self, frame: Frame, fields: Fields, now: float) -> Event | None:
@@ -244,7 +244,7 @@ class Connection:
                 raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "an ACK that says something")
             return None
         for key, value in settings_of(frame):
-            self.sender.heed(key, value, of_server=not self._is_server)
+            self.sender.apply(key, value, of_server=not self._is_server)
         self._had_settings = True
         self.sender.put(SETTINGS_ACK)
         return SettingsCame()
@@ -280,7 +280,7 @@ class Connection:
         return WindowGrew(frame.stream)
 
     def _count_answer(self, kind: Kind, now: float) -> None:
-        """Peers have reason for them where content is sent: to take more, or to measure how fast it comes."""
+        """Count a frame that peers answer content with: to take more, or to measure how fast it comes."""
         sent = self.sender.take_count()
         if sent:
             self.floods.earn(Kind.WINDOW, 2 * sent)
@@ -292,7 +292,7 @@ class Connection:
         raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a PUSH_PROMISE that nobody takes")
 
     def _on_priority(self, frame: Frame, now: float) -> Event | None:
-        """Deprecated, and of no consequence here (RFC 9113 section 5.3)."""
+        """Deprecated, and ignored (RFC 9113 section 5.3)."""
         _need_stream(frame)
         self.floods.count(Kind.PRIORITY, now)
         if len(frame.payload) != 5:  # RFC 9113 section 6.3; an idle stream has nothing that could be reset
@@ -302,7 +302,7 @@ class Connection:
     # Streams.
 
     def _known(self, frame: Frame, now: float) -> Stream | None:
-        """None for one that is over; what is still on its way to such a one is let go, within bounds."""
+        """None for a stream that is over; what was still on its way there is ignored, within bounds."""
         number = frame.stream
         stream = self.streams.get(number)
         if stream is not None:
@@ -311,10 +311,10 @@ class Connection:
         if number > newest or number % 2 == 0:  # nobody pushes
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a frame on an idle stream")
         if frame.kind in (codes.WINDOW_UPDATE, codes.RST_STREAM):
-            self._count_answer(Kind.STRAY, now)  # most answer the last content that the stream was sent
+            self._count_answer(Kind.STRAY, now)  # mostly in answer to the last content that was sent there
             return None
         how = self._closed.get(number)
-        if how is None and frame.kind == codes.HEADERS:  # mostly a number that was passed over
+        if how is None and frame.kind == codes.HEADERS:  # mostly a number that was skipped
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a stream with a lower number")
         if how is None or how is Closed.BY_PEER:
             raise ConnectionFault(ErrorCode.STREAM_CLOSED, "a frame on a stream that is over")

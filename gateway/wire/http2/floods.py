@@ -35,13 +35,13 @@ class Kind(Enum):
 
 
 class Floods:
-    """Of one peer."""
+    """What one peer has sent of each kind."""
 
     def __init__(self) -> None:
         self._levels: dict[Kind, tuple[float, float]] = {}
 
     def count(self, kind: Kind, now: float) -> None:
-        """One more. Raises `ConnectionFault` where that is one too many."""
+        """One more. Raises `ConnectionFault` if it is one too many."""
         bucket = kind.bucket
         level, since = self._levels.get(kind, (bucket.burst, now))
         level = min(bucket.burst, level + (now - since) * bucket.rate) - 1
@@ -50,7 +50,7 @@ class Floods:
         self._levels[kind] = level, now
 
     def earn(self, kind: Kind, count: float) -> None:
-        """Something that we did gives the peer a reason for so many more."""
+        """Allow `count` more: something that we did gives the peer reason for them."""
         known = self._levels.get(kind)
         if known is not None:
             self._levels[kind] = min(kind.bucket.burst, known[0] + count), known[1]

@@ -31,7 +31,7 @@ _SETTING = Struct(">HL")
 _STREAM_BITS = 0x7FFFFFFF
 _HEADER_SIZE = 9
 _PRIORITY_SIZE = 5
-_MOST_SETTINGS = 32  # of one frame: each new window changes those of all streams, and ten are defined
+_MOST_SETTINGS = 32  # in one frame: each new window changes those of all streams, and ten settings are defined
 
 
 class Frame(NamedTuple):
@@ -60,7 +60,7 @@ class FrameReader:
         self._awaits_preface = awaits_preface
 
     def feed(self, data: bytes) -> Iterator[Frame]:
-        """All that are complete by now. To be exhausted before the next call."""
+        """The frames that are complete by now. To be exhausted before the next call."""
         held = self._held + data if self._held else data
         position, size = 0, len(held)
         if self._awaits_preface:
@@ -105,7 +105,7 @@ def content_of(frame: Frame) -> bytes:
 
 
 def word_of(frame: Frame) -> int:
-    """Of RST_STREAM, WINDOW_UPDATE: their four bytes."""
+    """The four bytes of a RST_STREAM or WINDOW_UPDATE."""
     if len(frame.payload) != _WORD.size:
         raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "a frame that is not of four bytes")
     word: int = _WORD.unpack(frame.payload)[0]
@@ -121,7 +121,7 @@ def goaway_of(frame: Frame) -> tuple[int, int]:
 
 
 def settings_of(frame: Frame) -> list[tuple[int, int]]:
-    """In their order; at most `_MOST_SETTINGS`."""
+    """The settings in their order, at most `_MOST_SETTINGS`."""
     if len(frame.payload) % _SETTING.size:
         raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS cut off")
     if len(frame.payload) > _MOST_SETTINGS * _SETTING.size:
@@ -153,7 +153,7 @@ def header_frames(stream: int, block: bytes, ends: bool) -> bytes:
 
 
 def settings_frame(settings: Iterable[tuple[int, int]]) -> bytes:
-    """Ours."""
+    """Settings of ours."""
     return frame(SETTINGS, 0, 0, b"".join([_SETTING.pack(key, value) for key, value in settings]))
 
 
@@ -171,10 +171,10 @@ def reset_frame(stream: int, code: int) -> bytes:
 
 
 def goaway_frame(last: int, code: int) -> bytes:
-    """`last` is the highest stream of the peer's that we deal with."""
+    """`last` is the highest stream of the peer's that we process."""
     return frame(GOAWAY, 0, 0, _GOAWAY.pack(last, code))
 
 
 def window_frame(stream: int, size: int) -> bytes:
-    """So many bytes more may come."""
+    """`size` bytes more may come."""
     return frame(WINDOW_UPDATE, 0, stream, _WORD.pack(size))

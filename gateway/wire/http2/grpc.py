@@ -1,5 +1,5 @@
-"""Errors for gRPC clients: a gRPC status in a response that is nothing but its trailers (gRPC over HTTP/2,
-"Responses"). From any other answer its libraries only guess a status by the HTTP status."""
+"""Errors for gRPC clients: a gRPC status in a response that is nothing but trailers (gRPC over HTTP/2, "Responses").
+From any other answer gRPC's libraries only guess one by the HTTP status."""
 
 import re
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ _ABOUT_CONTENT = frozenset({"content-type", "content-length", "x-content-type-op
 
 
 def is_grpc(request: Request) -> bool:
-    """Whether its client is one of gRPC."""
+    """Whether it comes from a gRPC client."""
     types = request.values("content-type")
     return bool(types) and _TYPE.fullmatch(types[0]) is not None
 
 
 def grpc_answer(answer: AnswerValues) -> Sequence[tuple[str, str]]:
-    """The one head. A time to retry after is sent as `grpc-retry-pushback-ms`, too (gRFC A6)."""
+    """The fields of the one head. When to retry is sent as `grpc-retry-pushback-ms` as well (gRFC A6)."""
     kept = [(name.lower(), value) for name, value in answer.fields if name.lower() not in _ABOUT_CONTENT]
     fields = [
         (":status", "200"),
@@ -35,5 +35,5 @@ def grpc_answer(answer: AnswerValues) -> Sequence[tuple[str, str]]:
 
 
 def _escaped(message: str) -> str:
-    """Percent-encoded as gRPC has it: what is printable stays, but for `%` itself."""
+    """Percent-encoded as gRPC has it: what is printable stays, except `%` itself."""
     return _ESCAPED.sub(lambda match: b"%%%02X" % match[0][0], message.encode("utf-8")).decode("ascii")

@@ -1,9 +1,9 @@
 """Heads and trailers of HTTP/2 (RFC 9113 sections 8.2 and 8.3), read into the values that HTTP/1 has, and written.
 
-What RFC 9113 calls malformed is refused here, before it could become a line of HTTP/1: a name or value that holds what
-no line may hold, pseudo-header fields that are missing, doubled, misplaced or unknown, fields of one connection, a Host
-that differs from `:authority`. A WebSocket over extended CONNECT (RFC 8441) reads as the GET with `Upgrade` that it
-would be in HTTP/1, so that one rule judges both.
+What RFC 9113 calls malformed is refused here, before it could become a line of HTTP/1: names and values that no line
+may hold, pseudo-header fields that are missing, doubled, misplaced or unknown, connection-specific fields, a Host that
+differs from `:authority`. A WebSocket over extended CONNECT (RFC 8441) reads as the GET with `Upgrade` that it would be
+in HTTP/1, so that one rule judges both.
 """
 
 import re
@@ -41,7 +41,7 @@ _FIELD_OVERHEAD = 32  # RFC 9113 section 6.5.2
 
 
 class Unindexed(str):
-    """A value that its sender wants in no table of this connection, nor of the next (RFC 7541 section 7.1.3)."""
+    """A value that its sender wants in no table, on this connection or the next (RFC 7541 section 7.1.3)."""
 
     __slots__ = ()
 
@@ -84,7 +84,7 @@ def _read_connect(pseudo: dict[str, str], regular: Fields, ended: bool) -> Reque
 
 
 def read_response(fields: Fields, ended: bool, method: str) -> Response:
-    """The answer to a request with this method; `ended` as there. Raises `MalformedMessage`."""
+    """The answer to a request with this method; `ended` as in `read_request`. Raises `MalformedMessage`."""
     bad = Reason.MALFORMED_RESPONSE
     pseudo, regular = _sorted(fields, _OF_RESPONSES, bad, Reason.RESPONSE_HEAD_TOO_LARGE)
     code = pseudo.get(":status", "")
@@ -96,7 +96,7 @@ def read_response(fields: Fields, ended: bool, method: str) -> Response:
             raise MalformedMessage(bad, "a stream that ends with an interim response")
         return Response(status, "", 1, regular, NO_CONTENT, True)
     if method == "HEAD" or status in (204, 304):
-        _framing(regular, False, bad)  # what it says of content that does not follow is told to the client
+        _framing(regular, False, bad)  # only checked: the client is told the length of content that does not follow
         return Response(status, "", 1, regular, NO_CONTENT, True)
     return Response(status, "", 1, regular, _framing(regular, ended, bad) or CHUNKED, True)
 
@@ -137,7 +137,7 @@ def _sorted(fields: Fields, known: frozenset[str], bad: Reason, too_large: Reaso
 
 
 def _with_one_cookie(fields: Fields) -> Fields:
-    """Crumbs are put together again (RFC 9113 section 8.2.3)."""
+    """With all crumbs of the cookie joined (RFC 9113 section 8.2.3)."""
     crumbs = [value for name, value in fields if name == "cookie"]
     if len(crumbs) < 2:
         return fields
@@ -148,7 +148,7 @@ def _with_one_cookie(fields: Fields) -> Fields:
 
 
 def _with_host(fields: Fields, authority: str | None) -> Fields:
-    """Exactly one, which says what `:authority` says."""
+    """With exactly one Host, which says what `:authority` says."""
     bad = Reason.MALFORMED_REQUEST
     hosts = [value for name, value in fields if name == "host"]
     if len(hosts) > 1:
@@ -176,13 +176,13 @@ def _framing(fields: Fields, ended: bool, bad: Reason) -> Framing | None:
     return Framing(Delimiter.LENGTH, length)
 
 
-# Written.
+# Heads and trailers to send.
 
 
 def request_fields(
     method: str, host: str, path: str, fields: Iterable[tuple[str, str]], request: Request, websocket: bool
 ) -> list[tuple[str, str]]:
-    """For a destination. `fields` are those that go on; `request` is the client's."""
+    """A head for a destination. `fields` are those that are forwarded; `request` is the client's."""
     head = [(":method", "CONNECT" if websocket else method)]
     if websocket:
         head.append((":protocol", WEBSOCKET))
@@ -197,7 +197,7 @@ def request_fields(
 def response_fields(
     status: int, fields: Iterable[tuple[str, str]], length: str | None, websocket: bool = False
 ) -> list[tuple[str, str]]:
-    """For a client. `length` is what `content-length` says, None for nothing."""
+    """A head for a client. `length` is what `content-length` says, None for nothing."""
     head = [(":status", str(status)), *_lowered(fields, websocket)]
     if length is not None:
         head.append(("content-length", length))
@@ -205,12 +205,12 @@ def response_fields(
 
 
 def trailer_fields(trailers: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """For either side."""
+    """Trailers for either side."""
     return _lowered(trailers, False)
 
 
 def _lowered(fields: Iterable[tuple[str, str]], websocket: bool) -> list[tuple[str, str]]:
-    """Names as HTTP/2 has them, without what it has no place for."""
+    """With names in lower case, and without the fields that HTTP/2 has no place for."""
     lowered = [(name.lower(), value) for name, value in fields]
     dropped = _NEVER_SENT | _OF_HANDSHAKES if websocket else _NEVER_SENT
     return [field for field in lowered if field[0] not in dropped]

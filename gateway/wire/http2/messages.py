@@ -1,7 +1,7 @@
 """The two directions of one stream, read into the events that HTTP/1 has: a head, content, an end with its trailers.
 
-What is malformed in a way that RFC 9113 section 8.1.1 names raises `MalformedMessage`, and the stream is to be reset;
-content is counted against its length, so that no more and no less of it can be passed on than the head has said.
+What RFC 9113 section 8.1.1 calls malformed raises `MalformedMessage`, and the stream is to be reset. Content is counted
+against its length, so that neither more nor less of it is passed on than the head has said.
 """
 
 from gateway.model.reasons import Reason
@@ -36,11 +36,11 @@ class _Content:
         return self._framing is not None
 
     def begin(self, framing: Framing) -> None:
-        """Of this kind."""
+        """The head has come, and frames the content like this."""
         self._framing = framing
 
     def data(self, data: bytes, ended: bool) -> list[Event]:
-        """A piece."""
+        """A piece of it."""
         framing = self._framing
         if framing is None:
             raise MalformedMessage(self._malformed, "content before a head")
@@ -63,10 +63,10 @@ class _Content:
 
 
 class RequestMessage:
-    """Of a client. `connects`: it was told that it may ask for WebSockets (RFC 8441 section 3)."""
+    """Reads a client's. `extended_connect`: it was told that it may ask for WebSockets (RFC 8441 section 3)."""
 
-    def __init__(self, connects: bool) -> None:
-        self._connects = connects
+    def __init__(self, extended_connect: bool) -> None:
+        self._extended_connect = extended_connect
         self._content = _Content(Reason.MALFORMED_REQUEST)
 
     def head(self, fields: Fields, ended: bool) -> list[Event]:
@@ -77,7 +77,7 @@ class RequestMessage:
             return [self._content.end(fields)]
         request = read_request(fields, ended)
         switches = _is_switching(request)
-        if switches and not self._connects:
+        if switches and not self._extended_connect:
             raise MalformedMessage(Reason.MALFORMED_REQUEST, "an extended CONNECT that was not offered")
         self._content.begin(Framing(Delimiter.CHUNKED) if switches else request.framing)
         return [request, self._content.end(())] if ended else [request]
@@ -88,8 +88,8 @@ class RequestMessage:
 
 
 class ResponseMessage:
-    """Of a destination, to a request with this method. `websocket`: it was an extended CONNECT; then success reads as
-    the 101 that it would be in HTTP/1."""
+    """Reads a destination's, to a request with this method. `websocket`: that was an extended CONNECT, whose success
+    reads as the 101 that it would be in HTTP/1."""
 
     def __init__(self, method: str, websocket: bool) -> None:
         self._method = method

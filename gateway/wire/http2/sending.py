@@ -42,7 +42,7 @@ _REMEMBERED = 256
 
 
 class Closed(Enum):
-    """How a stream came to its end. After our reset the peer's frames may still be on their way."""
+    """How a stream ended. After our reset some of the peer's frames may still be on their way."""
 
     IN_ORDER = "in order"
     BY_PEER = "reset by the peer"
@@ -64,7 +64,7 @@ class Stream:
 
 
 class ClosedStreams:
-    """The last ones, and how many bytes of content may be on their way on those that we reset."""
+    """The streams that ended last, and how many bytes may still be on their way to those that we reset."""
 
     def __init__(self) -> None:
         self._known: dict[int, Closed] = {}
@@ -85,7 +85,7 @@ class ClosedStreams:
         return self._known.get(number)
 
     def was_due(self, number: int, size: int) -> bool:
-        """Whether these bytes may have been on their way; then as many fewer are."""
+        """Whether these bytes may have been on their way when we reset the stream. They are counted once."""
         due = self._due.get(number, 0)
         if not 0 < size <= due:
             return False
@@ -117,7 +117,7 @@ class Sender:
         return out[0] if len(out) == 1 else b"".join(out)
 
     def take_count(self) -> int:
-        """How many frames of content were sent since it was asked last."""
+        """How many frames of content were sent since this was last asked."""
         count, self._frames = self._frames, 0
         return count
 
@@ -125,11 +125,11 @@ class Sender:
         """A frame that needs no window."""
         self._out.append(frame)
 
-    def begin(self, connects: bool, streams: int) -> None:
+    def begin(self, extended_connect: bool, streams: int) -> None:
         """What comes first: see `server_settings`."""
         if not self._is_server:
             self.put(PREFACE)
-        self.put(settings_frame(server_settings(connects, streams) if self._is_server else client_settings()))
+        self.put(settings_frame(server_settings(extended_connect, streams) if self._is_server else client_settings()))
         self.put(window_frame(0, CONNECTION_WINDOW - DEFAULT_WINDOW))
 
     # Streams.
@@ -158,12 +158,12 @@ class Sender:
         return number
 
     def forget(self, stream: Stream, how: Closed) -> None:
-        """It is over, with all that it held."""
+        """The stream is over: let go of what it held."""
         if self.streams.pop(stream.number, None) is not None:
             self.closed.add(stream.number, how, stream.receive_window if how is Closed.BY_US else 0)
 
     def forget_if_over(self, stream: Stream) -> None:
-        """Both sides have ended."""
+        """Forget it once both sides have ended."""
         if stream.local_ended and stream.remote_ended:
             self.forget(stream, Closed.IN_ORDER)
 
@@ -183,7 +183,7 @@ class Sender:
         return 0 if stream is None else max(0, min(stream.send_window, self.window))
 
     def send_data(self, number: int, data: bytes, ends: bool) -> None:
-        """No more than there is `room` for; an empty end needs none. Dropped if the stream is over."""
+        """Content, for which there must be `room`; an empty end needs none. Dropped if the stream is over."""
         stream = self.streams.get(number)
         if stream is None or stream.local_ended:
             return
@@ -216,7 +216,7 @@ class Sender:
         self.put(reset_frame(number, code))
 
     def go_away(self, last: int, code: ErrorCode) -> None:
-        """No further streams are taken. Sent once in order, and once more at a fault."""
+        """Say that no further streams are taken. Sent once in order, and once more after a fault."""
         if not self.is_leaving or code is not ErrorCode.NO_ERROR:
             self.put(goaway_frame(last, code))
         self.is_leaving = True
@@ -224,8 +224,8 @@ class Sender:
     # Windows.
 
     def credit(self, stream: Stream, size: int, at_once: bool) -> int:
-        """Of one stream; what the peer was told of just now. Small credits are saved up. `at_once`: it was taken as it
-        came, and more may be under way; else less, down to what it was."""
+        """Give back bytes of one stream's window; returns how many the peer is told of now, as small ones are saved up.
+        `at_once`: they were taken as they came, and the window grows; else it shrinks, at most to what it was."""
         stream.owed += size
         if stream.owed < _WORTH_TELLING:
             return 0
@@ -237,7 +237,7 @@ class Sender:
         return told
 
     def credit_connection(self, size: int) -> int:
-        """The same for the connection."""
+        """The same for the connection's window, whose size stays."""
         self._owed += size
         if self._owed < _WORTH_TELLING_FOR_ALL:
             return 0
@@ -246,7 +246,7 @@ class Sender:
         return owed
 
     def grow(self, size: int) -> None:
-        """The peer takes so many bytes more on the connection. Raises `ConnectionFault`."""
+        """The peer takes `size` more bytes on the connection. Raises `ConnectionFault`."""
         if not size:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a WINDOW_UPDATE of nothing")
         self.window += size
@@ -254,17 +254,17 @@ class Sender:
             raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "a window of more than 2^31-1")
 
     def grow_stream(self, stream: Stream, size: int) -> None:
-        """And on one stream. Raises `StreamFault`."""
+        """The same on one stream. Raises `StreamFault`."""
         if not size:
             raise StreamFault(ErrorCode.PROTOCOL_ERROR, "a WINDOW_UPDATE of nothing")
         stream.send_window += size
         if stream.send_window > MAX_WINDOW:
             raise StreamFault(ErrorCode.FLOW_CONTROL_ERROR, "a window of more than 2^31-1")
 
-    def heed(self, key: int, value: int, of_server: bool) -> None:
+    def apply(self, key: int, value: int, of_server: bool) -> None:
         """Apply one of the peer's settings. Raises `ConnectionFault`."""
         before = self.peer.window
-        self.peer.heed(key, value, of_server)
+        self.peer.apply(key, value, of_server)
         if key == HEADER_TABLE_SIZE:
             self._compressor.resize(self.peer.table)
         elif key == INITIAL_WINDOW_SIZE:

@@ -19,12 +19,12 @@ from gateway.wire.http2.codes import (
 )
 
 STREAMS: Final = 100
-"""Of a client's that are open at once, unless it is told of fewer."""
+"""How many a client may have open at once, unless it is told of fewer."""
 STREAM_WINDOW: Final = 128 * 1024
 """Bytes that a peer may send on one stream before the other side has taken any."""
 LARGEST_STREAM_WINDOW: Final = 256 * 1024
-"""As far as that grows while the other side takes all at once. It is what may come in the time of a round trip, and so
-bounds how fast content comes from far away. With 1 MiB one stream had the gateway hold 40 MiB at its peak."""
+"""How far that grows while the other side takes all at once. It is what may come within a round trip, and so bounds how
+fast content comes from far away. With 1 MiB one stream made the gateway hold 40 MiB at its peak."""
 CONNECTION_WINDOW: Final = 1024 * 1024
 HEADER_LIST: Final = 64 * 1024
 """Bytes of fields that we take, as RFC 9113 section 6.5.2 counts them. One head of HTTP/1 has the same bound."""
@@ -36,14 +36,14 @@ _SWITCHES = {ENABLE_PUSH: "ENABLE_PUSH", ENABLE_CONNECT_PROTOCOL: "ENABLE_CONNEC
 
 @dataclass(slots=True)
 class PeerSettings:
-    """The defaults until the peer sends others."""
+    """The peer's settings; the defaults until it sends others."""
 
     table: int = _TABLE
     streams: int = MAX_WINDOW
     window: int = DEFAULT_WINDOW
-    connects: bool = False
+    extended_connect: bool = False
 
-    def heed(self, key: int, value: int, of_server: bool) -> None:
+    def apply(self, key: int, value: int, of_server: bool) -> None:
         """Apply one setting. Unknown ones are ignored. Raises `ConnectionFault`."""
         if key == HEADER_TABLE_SIZE:
             self.table = min(value, _TABLE)
@@ -60,21 +60,21 @@ class PeerSettings:
             self._switch(key, value, of_server)
 
     def _switch(self, key: int, value: int, of_server: bool) -> None:
-        withdrawn = key == ENABLE_CONNECT_PROTOCOL and self.connects and not value
+        withdrawn = key == ENABLE_CONNECT_PROTOCOL and self.extended_connect and not value
         if value > 1 or withdrawn or (key == ENABLE_PUSH and of_server and value):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"{_SWITCHES[key]} = {value}")
         if key == ENABLE_CONNECT_PROTOCOL:
-            self.connects = bool(value)
+            self.extended_connect = bool(value)
 
 
-def server_settings(connects: bool, streams: int) -> list[tuple[int, int]]:
-    """Those sent to clients. `connects`: they may ask for WebSockets (RFC 8441)."""
+def server_settings(extended_connect: bool, streams: int) -> list[tuple[int, int]]:
+    """Those sent to clients. `extended_connect`: they may ask for WebSockets (RFC 8441)."""
     settings = [
         (MAX_CONCURRENT_STREAMS, streams),
         (INITIAL_WINDOW_SIZE, STREAM_WINDOW),
         (MAX_HEADER_LIST_SIZE, HEADER_LIST),
     ]
-    return [*settings, (ENABLE_CONNECT_PROTOCOL, 1)] if connects else settings
+    return [*settings, (ENABLE_CONNECT_PROTOCOL, 1)] if extended_connect else settings
 
 
 def client_settings() -> list[tuple[int, int]]:

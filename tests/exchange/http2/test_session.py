@@ -74,7 +74,7 @@ class Waiting:
 async def _session(streams: int, window: int) -> tuple[Wire, Session, Owner]:
     wire, owner = Wire(), Owner()
     session = Session(cast("Stream", wire), True, owner, lambda: 0.0)
-    session.join()
+    session.attach()
     heads = b"".join(header_frames(number, GET, True) for number in range(1, 2 * streams, 2))
     session.received(PREFACE + settings_frame([(4, window)]) + window_frame(0, 2**30) + heads)
     await asyncio.sleep(0)

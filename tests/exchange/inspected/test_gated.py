@@ -123,7 +123,7 @@ async def test_what_is_let_go_later_is_written_and_the_end_behind_it(bench: Benc
 
 
 async def test_while_its_gate_is_full_the_source_is_not_read(bench: Bench) -> None:
-    bench.inlet.join()
+    bench.inlet.attach()
     bench.inlet.pour_into(bench.gated)
     bench.gated.write(b"x" * (FULL + 1))
     assert not bench.inlet._stream.transport.is_reading()
@@ -132,11 +132,11 @@ async def test_while_its_gate_is_full_the_source_is_not_read(bench: Bench) -> No
     bench.gate.let_go(1)
     bench.gated.go_on()
     assert bench.inlet._stream.transport.is_reading()
-    bench.inlet.part()
+    bench.inlet.detach()
 
 
 async def test_a_pace_that_has_rested_does_not_have_the_source_of_a_full_gate_read(bench: Bench) -> None:
-    bench.inlet.join()
+    bench.inlet.attach()
     bench.inlet.pour_into(bench.gated)
     bench.pace.seconds = 60.0
     bench.gated.write(b"x" * (FULL + 2))
@@ -150,4 +150,4 @@ async def test_a_pace_that_has_rested_does_not_have_the_source_of_a_full_gate_re
     bench.gate.let_go(1)
     bench.gated.go_on()
     assert bench.inlet._stream.transport.is_reading()
-    bench.inlet.part()
+    bench.inlet.detach()

@@ -51,7 +51,7 @@ def test_it_is_judged_by_what_goes_on() -> None:
     read_request(plan(override, ("X_Rewrite_URL", "/y"), framing=Framing(NO_CONTENT.delimiter)), inspection)
     assert screen.asked == [
         Asked("POST", "/x", True, ("a/b;c",), None),
-        Asked("POST", "/x", renames_method=True, renames_path=True),
+        Asked("POST", "/x", overrides_method=True, overrides_path=True),
     ]
 
 

@@ -9,12 +9,11 @@ from typing import cast
 import pytest
 from hpack import Decoder, Encoder
 
-from gateway.exchange.conversation import Patience
 from gateway.exchange.multiplexed.conversation import converse_in_streams
 from gateway.exchange.parts import Parts
 from gateway.exchange.scope import Judged, Scope
 from gateway.model.client import Client
-from gateway.model.decision import Deny
+from gateway.model.decision import Deny, Timeouts
 from gateway.model.errors import Refused
 from gateway.model.reasons import Reason
 from gateway.model.record import ExchangeDraft
@@ -55,7 +54,8 @@ async def client_of(scope: Scope, recorder: KeepingRecorder) -> AsyncIterator["P
     parts = build_services(build(), FakeDialer(), recorder).exchanges
 
     async def serve() -> None:
-        await converse_in_streams(downstream, accepted(), scope, parts, Patience(head=5, idle=5), connects=False)
+        timeouts = Timeouts(head=5, idle=5)
+        await converse_in_streams(downstream, accepted(), scope, parts, timeouts, extended_connect=False)
         await downstream.aclose()
 
     serving = asyncio.create_task(serve())

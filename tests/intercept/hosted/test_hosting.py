@@ -64,7 +64,7 @@ async def test_one_that_is_slow_is_interrupted_and_the_process_goes_on(harm: str
 
 
 async def test_the_time_that_a_process_takes_to_start_is_nobodys_who_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.intercept.hosted.hosting.PATIENCE", 1)
+    monkeypatch.setattr("gateway.intercept.hosted.hosting.MOST_TIMEOUTS_WAITED", 1)
     kind = HostedKind(Declared("harm", "harmful", {"start": 1.3}, 1.0))
     sessions = [kind.open() for _ in range(3)]
     answers = await asyncio.gather(*[ask(each, "request_head", head()) for each in sessions])
@@ -128,7 +128,7 @@ async def test_thousands_that_have_waited_too_long_take_time_that_grows_with_the
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Each answer looked at all of them: with 32,000 that took 14 ms."""
-    monkeypatch.setattr(hosting, "PATIENCE", 0)
+    monkeypatch.setattr(hosting, "MOST_TIMEOUTS_WAITED", 0)
 
     async def seconds(questions: int) -> float:
         child = Child()

@@ -8,13 +8,13 @@ import pytest
 from gateway.intercept.inspecting.decoding import Bounds
 from gateway.intercept.inspecting.inline import InlineKind
 from gateway.intercept.inspecting.sessions import MAX_NOTES
-from gateway.intercept.inspecting.watch import ExchangeWatch, Look, Manners
+from gateway.intercept.inspecting.watch import ExchangeWatch, InspectorPolicy, NamedInspector
 from gateway.intercept.inspectors import DONE, Answer, Inspector, RequestHead, ResponseHead, annotate, deny
 from gateway.model.inspection.terms import NotAllowed
 from gateway.model.reasons import Reason
 from tests.intercept.shipped.test_secrets import Beyond
 
-STRICT = Manners(tolerates_failure=False, denies_unknown=True, bounds=Bounds(1 << 20, 100))
+STRICT = InspectorPolicy(tolerates_failure=False, denies_unknown=True, bounds=Bounds(1 << 20, 100))
 TOLERANT = STRICT._replace(tolerates_failure=True, denies_unknown=False)
 ANSWER = ResponseHead(200, ())
 
@@ -59,10 +59,10 @@ class SeesEnough(Inspector):
 
 
 def watch_with(
-    kinds: Mapping[str, Callable[[], Inspector]], manners: Manners = STRICT, report: bool = False
+    kinds: Mapping[str, Callable[[], Inspector]], policy: InspectorPolicy = STRICT, report: bool = False
 ) -> ExchangeWatch:
-    looks = [Look(name, manners, InlineKind(make).open()) for name, make in kinds.items()]
-    return ExchangeWatch(looks, lambda: None, report)
+    inspectors = [NamedInspector(name, policy, InlineKind(make).open()) for name, make in kinds.items()]
+    return ExchangeWatch(inspectors, lambda: None, report)
 
 
 async def send(watch: ExchangeWatch, data: bytes, *fields: tuple[str, str]) -> Beyond:
@@ -126,16 +126,16 @@ async def test_who_has_seen_enough_at_the_head_is_shown_no_content() -> None:
     assert (beyond.got, beyond.is_whole) == (b"abc", True)
 
 
-@pytest.mark.parametrize(("manners", "passes"), [(STRICT, False), (TOLERANT, True)])
-async def test_an_unknown_coding_is_refused_where_content_is_read(manners: Manners, passes: bool) -> None:
-    watch = watch_with({"counts": Counts}, manners)
+@pytest.mark.parametrize(("policy", "passes"), [(STRICT, False), (TOLERANT, True)])
+async def test_an_unknown_coding_is_refused_where_content_is_read(policy: InspectorPolicy, passes: bool) -> None:
+    watch = watch_with({"counts": Counts}, policy)
     beyond = await send(watch, b"abc", ("Content-Encoding", "unheard-of"))
     assert (watch.objection is None) is passes
     assert beyond.got == (b"abc" if passes else b"")
 
 
 @pytest.mark.parametrize(
-    ("kind", "manners", "passes"),
+    ("kind", "policy", "passes"),
     [
         (Counts, STRICT, False),
         (Counts, TOLERANT, True),
@@ -144,9 +144,9 @@ async def test_an_unknown_coding_is_refused_where_content_is_read(manners: Manne
     ],
 )
 async def test_a_websocket_is_refused_where_content_is_read(
-    kind: type[Inspector], manners: Manners, passes: bool
+    kind: type[Inspector], policy: InspectorPolicy, passes: bool
 ) -> None:
-    watch = watch_with({"it": kind}, manners)
+    watch = watch_with({"it": kind}, policy)
     await watch.judge_request(asked())
     watch.judge_upgrade()
     assert (watch.objection is None) is passes

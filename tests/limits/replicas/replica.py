@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
-from gateway.limits.replicas.link import Link, parse_place
+from gateway.limits.replicas.link import Link, parse_store_url
 from gateway.limits.replicas.store import OnFailure, ReplicaStore
 from gateway.limits.tables.table import StoreUnavailable
 from gateway.model.limits.limit import Counted, Limit
@@ -23,7 +23,7 @@ RATE = Limit("r", Counted.CONNECTIONS, rate=100.0, burst=20.0)
 
 async def main() -> None:
     url, on_failure, rate = sys.argv[1:]
-    store = ReplicaStore(Link(parse_place(url), str(time.monotonic_ns())), time, OnFailure(on_failure), None)
+    store = ReplicaStore(Link(parse_store_url(url), str(time.monotonic_ns())), time, OnFailure(on_failure), None)
     await store.start()
     print("ready", flush=True)
     start, end = (await asyncio.to_thread(sys.stdin.readline)).split()

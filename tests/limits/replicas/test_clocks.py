@@ -8,7 +8,7 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.limits.replicas import link as links
-from gateway.limits.replicas.link import Link, parse_place
+from gateway.limits.replicas.link import Link, parse_store_url
 from gateway.limits.replicas.script import DEAD_SECONDS, LUA, TAG, Answer, Asked, arguments_for, keys_for, read_answer
 from gateway.model.limits.limit import Counted, Limit
 from gateway.policy.buckets import Draw
@@ -41,7 +41,7 @@ class Server:
         self.now = NOON
 
     def member(self, name: str) -> Link:
-        self._links.append(Link(parse_place(self._url), name))
+        self._links.append(Link(parse_store_url(self._url), name))
         return self._links[-1]
 
     async def set_clock(self, change: float) -> None:
@@ -79,11 +79,11 @@ class Server:
 
 @pytest.fixture
 async def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Server]:
-    lua, presence = with_clock(LUA), with_clock(links._PRESENCE)
+    lua, presence = with_clock(LUA), with_clock(links._HEARTBEAT)
     monkeypatch.setattr(links, "ANSWER_SECONDS", 30.0)
     monkeypatch.setattr(links, "LUA", lua)
     monkeypatch.setattr(links, "_SHA", sha1(lua.encode(), usedforsecurity=False).hexdigest())
-    monkeypatch.setattr(links, "_PRESENCE", presence)
+    monkeypatch.setattr(links, "_HEARTBEAT", presence)
     with RedisServer(tmp_path) as redis:
         server = Server(redis.url)
         await server.set_clock(0.0)
@@ -148,14 +148,14 @@ async def test_a_budget_is_had_once_more_at_most_when_the_clock_is_set_back(serv
 async def test_what_the_living_hold_stays_held_when_the_clock_is_set(server: Server, change: float) -> None:
     one, other = server.member("one"), server.member("other")
     for member in (one, other):
-        await member.be_present()
+        await member.send_heartbeat()
         assert [(await server.ask(member, HELD)).taken for _ in range(2)] == [True, True]
     await server.set_clock(change)
     assert not (await server.ask(one, HELD)).taken
-    await one.be_present()
+    await one.send_heartbeat()
     assert not (await server.ask(one, HELD)).taken
     await server.set_clock(1.0)
-    assert await other.be_present() == 2
+    assert await other.send_heartbeat() == 2
     assert not (await server.ask(other, HELD)).taken
 
 
@@ -163,20 +163,20 @@ async def test_what_the_living_hold_stays_held_when_the_clock_is_set(server: Ser
 async def test_what_the_dead_hold_comes_back_in_time_when_the_clock_is_set(server: Server, change: float) -> None:
     one, dead = server.member("one"), server.member("dead")
     for member in (one, dead):
-        await member.be_present()
+        await member.send_heartbeat()
     assert await server.passes(dead, HELD) == 4
     await server.set_clock(change)
     for _ in range(int(DEAD_SECONDS) + 2):
         await server.set_clock(1.0)
-        await one.be_present()
+        await one.send_heartbeat()
     assert await server.passes(one, HELD) == 4
 
 
 async def test_who_comes_new_after_the_clock_was_set_back_counts_as_alive(server: Server) -> None:
-    await server.member("dead").be_present()
+    await server.member("dead").send_heartbeat()
     await server.set_clock(-HOUR)
     one, other = server.member("one"), server.member("other")
     for member in (one, other):
-        await member.be_present()
+        await member.send_heartbeat()
     assert await server.passes(one, HELD) == 4
     assert await server.passes(other, HELD) == 0

@@ -5,21 +5,21 @@ import asyncio
 import pytest
 
 from gateway.limits.replicas import link
-from gateway.limits.replicas.link import Link, Place, parse_place
+from gateway.limits.replicas.link import Link, StoreUrl, parse_store_url
 from gateway.limits.tables.table import StoreUnavailable
 
 
 def test_a_url_says_form_hosts_and_login() -> None:
-    place = parse_place("rediss://us%40er:p%2Fw@cache:6390/3?ssl_ca_certs=/ca.pem")
+    place = parse_store_url("rediss://us%40er:p%2Fw@cache:6390/3?ssl_ca_certs=/ca.pem")
     assert (place.form, place.tls, place.hosts, place.database) == ("redis", True, (("cache", 6390),), 3)
     assert (place.username, place.password, place.options) == ("us@er", "p/w", {"ssl_ca_certs": "/ca.pem"})
 
 
 def test_sentinels_and_clusters_have_many_hosts() -> None:
-    sentinel = parse_place("redis+sentinel://one,two:26380/master/1")
+    sentinel = parse_store_url("redis+sentinel://one,two:26380/master/1")
     assert sentinel.hosts == (("one", 26379), ("two", 26380))
     assert (sentinel.service, sentinel.database) == ("master", 1)
-    assert parse_place("redis+cluster://[2001:db8::1]:7000,other").hosts == (("2001:db8::1", 7000), ("other", 6379))
+    assert parse_store_url("redis+cluster://[2001:db8::1]:7000,other").hosts == (("2001:db8::1", 7000), ("other", 6379))
 
 
 @pytest.mark.parametrize(
@@ -36,16 +36,16 @@ def test_sentinels_and_clusters_have_many_hosts() -> None:
 )
 def test_what_is_no_such_url_is_refused_in_words_that_hold_nothing_of_it(url: str) -> None:
     with pytest.raises(ValueError, match="URL") as refused:
-        parse_place(url)
+        parse_store_url(url)
     assert "s3cret" not in str(refused.value)
 
 
 @pytest.mark.parametrize("form", ["redis", "redis+sentinel", "redis+cluster"])
 async def test_whoever_reaches_nobody_is_told_so_in_every_form(form: str) -> None:
     """A client of a cluster has errors of its own, which are none of redis-py's others."""
-    made = Link(parse_place(f"{form}://127.0.0.1:1/{'name' if form.endswith('sentinel') else ''}"), "one")
+    made = Link(parse_store_url(f"{form}://127.0.0.1:1/{'name' if form.endswith('sentinel') else ''}"), "one")
     with pytest.raises(StoreUnavailable):
-        await made.be_present()
+        await made.send_heartbeat()
     with pytest.raises(StoreUnavailable):
         await made.run([], [])
     await made.close()
@@ -61,10 +61,10 @@ async def test_whatever_no_redis_would_answer_is_no_answer(said: bytes) -> None:
         writer.close()
 
     server = await asyncio.start_server(talk, "127.0.0.1", 0)
-    made = Link(parse_place(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"), "one")
+    made = Link(parse_store_url(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"), "one")
     try:
         with pytest.raises(StoreUnavailable):
-            await made.be_present()
+            await made.send_heartbeat()
     finally:
         await made.close()
         server.close()
@@ -74,7 +74,7 @@ async def test_whatever_no_redis_would_answer_is_no_answer(said: bytes) -> None:
 class Swallowing:
     """A client as redis-py can be: what is cancelled in a call is told as a lost connection."""
 
-    def __init__(self, _: Place) -> None:
+    def __init__(self, _: StoreUrl) -> None:
         self.asked = asyncio.Event()
 
     async def eval(self, *_: object) -> int:
@@ -92,13 +92,13 @@ class Swallowing:
 async def test_who_is_cancelled_in_a_call_ends_whatever_the_client_makes_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     clients: list[Swallowing] = []
 
-    def opening(place: Place) -> Swallowing:
-        clients.append(Swallowing(place))
+    def opening(url: StoreUrl) -> Swallowing:
+        clients.append(Swallowing(url))
         return clients[-1]
 
     monkeypatch.setattr(link, "_open", opening)
-    made = Link(parse_place("redis://nobody"), "one")
-    asking = asyncio.create_task(made.be_present())
+    made = Link(parse_store_url("redis://nobody"), "one")
+    asking = asyncio.create_task(made.send_heartbeat())
     await clients[0].asked.wait()
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gateway.limits.replicas import link
-from gateway.limits.replicas.link import Link, parse_place
+from gateway.limits.replicas.link import Link, parse_store_url
 from gateway.limits.replicas.script import TAG
 from gateway.limits.replicas.store import OnFailure, ReplicaStore
 from gateway.limits.tables.table import StoreUnavailable
@@ -39,7 +39,7 @@ async def check_shared(url: str) -> None:
 @asynccontextmanager
 async def joined(url: str, member: str) -> AsyncIterator[ReplicaStore]:
     """A store that is in touch: to connect may take longer than an answer may."""
-    store = ReplicaStore(Link(parse_place(url), member), time, OnFailure.DENY, None)
+    store = ReplicaStore(Link(parse_store_url(url), member), time, OnFailure.DENY, None)
     await store.start()
     try:
         await until(lambda: store.is_up)
@@ -72,9 +72,9 @@ async def test_a_login_over_tls_needs_no_more_than_it_is_told(tmp_path: Path, mo
         at = f"localhost:{redis.port}/0?ssl_ca_certs={roots}"
         await check_shared(f"rediss://limits:secret@{at}")
         for refused in (f"rediss://limits:wrong@{at}", f"rediss://limits:secret@localhost:{redis.port}/0"):
-            stranger = Link(parse_place(refused), "stranger")
+            stranger = Link(parse_store_url(refused), "stranger")
             with pytest.raises(StoreUnavailable):
-                await stranger.be_present()
+                await stranger.send_heartbeat()
             await stranger.close()
 
 

@@ -13,7 +13,7 @@ import pytest
 from redis import Redis
 
 from gateway.limits.replicas import store as store_of_replicas
-from gateway.limits.replicas.link import CONNECTIONS, Link, parse_place
+from gateway.limits.replicas.link import CONNECTIONS, Link, parse_store_url
 from gateway.limits.replicas.script import TAG
 from gateway.limits.replicas.store import OnFailure, ReplicaStore
 from gateway.limits.tables.memory import MemoryTable
@@ -168,7 +168,7 @@ class _Stumbling(Link):
 async def test_what_was_given_back_while_the_store_failed_is_told_once_it_answers(tmp_path: Path) -> None:
     draws = [Draw(Limit("c", Counted.CONCURRENT, rate=1.0), ())]
     with RedisServer(tmp_path) as redis:
-        place = parse_place(redis.url)
+        place = parse_store_url(redis.url)
         link = _Stumbling(place, "mine")
         mine, other = (ReplicaStore(each, time, OnFailure.DENY, None) for each in (link, Link(place, "other")))
         await mine.start()
@@ -188,7 +188,7 @@ async def test_what_was_given_back_while_the_store_failed_is_told_once_it_answer
 async def test_a_rate_that_was_raised_holds_at_once_over_replicas(tmp_path: Path) -> None:
     narrow = Limit("r", Counted.CONNECTIONS, rate=10 / 3600, burst=10.0)
     with RedisServer(tmp_path) as redis:
-        store = ReplicaStore(Link(parse_place(redis.url), "mine"), time, OnFailure.DENY, None)
+        store = ReplicaStore(Link(parse_store_url(redis.url), "mine"), time, OnFailure.DENY, None)
         await store.start()
         for _ in range(10):
             assert isinstance(await store.take([Draw(narrow, ())]), Taken)
@@ -223,7 +223,7 @@ async def test_a_budget_that_is_spent_is_not_carried_into_the_next_period_by_a_g
 ) -> None:
     draws = [Draw(DAY, (), 0.0)]
     with RedisServer(tmp_path) as redis:
-        mine = ReplicaStore(Link(parse_place(redis.url), "mine"), _Stopped(), OnFailure.DENY, None)
+        mine = ReplicaStore(Link(parse_store_url(redis.url), "mine"), _Stopped(), OnFailure.DENY, None)
         await mine.start()
         mine.spend(Draw(DAY, (), 20.0))
         async with asyncio.timeout(15):
@@ -241,7 +241,7 @@ async def test_a_client_that_invents_keys_does_not_fill_the_store(
     monkeypatch.setattr("gateway.limits.replicas.link.ANSWER_SECONDS", 30.0)
     slow = Limit("r", Counted.CONNECTIONS, rate=0.01)
     with RedisServer(tmp_path) as redis:
-        store = ReplicaStore(Link(parse_place(redis.url), "mine"), time, OnFailure.DENY, None)
+        store = ReplicaStore(Link(parse_store_url(redis.url), "mine"), time, OnFailure.DENY, None)
         await store.start()
 
         async def passes(key: str, client: str) -> bool:
@@ -261,7 +261,7 @@ async def test_a_client_that_invents_keys_does_not_fill_the_store(
 async def test_what_a_limit_in_report_mode_would_refuse_takes_nothing_in_redis_either(tmp_path: Path) -> None:
     shadow = Limit("r", Counted.CONNECTIONS, rate=0.01, report=True)
     with RedisServer(tmp_path) as redis:
-        store = ReplicaStore(Link(parse_place(redis.url), "mine"), time, OnFailure.DENY, None)
+        store = ReplicaStore(Link(parse_store_url(redis.url), "mine"), time, OnFailure.DENY, None)
         await store.start()
         taken = [await store.take([Draw(shadow, ())]) for _ in range(10)]
         assert [outcome.over for outcome in taken if isinstance(outcome, Taken)] == [(), *[(shadow,)] * 9]
@@ -280,7 +280,7 @@ async def test_a_store_that_refuses_the_login_is_told_of_by_its_refusal_and_what
             (OnFailure.LOCAL, 2),
             (OnFailure.LOCAL, None),
         ):
-            store = ReplicaStore(Link(parse_place(redis.url), "mine"), time, on_failure, replicas)
+            store = ReplicaStore(Link(parse_store_url(redis.url), "mine"), time, on_failure, replicas)
             await store.start()
             await store.close()
     told = [
@@ -299,7 +299,7 @@ class _Crowded(Link):
 
     asking = most = 0
 
-    async def be_present(self) -> int:
+    async def send_heartbeat(self) -> int:
         return 1
 
     async def run(self, keys: Sequence[str], arguments: Sequence[str]) -> Sequence[bytes | int]:
@@ -313,7 +313,7 @@ class _Crowded(Link):
 async def test_no_more_ask_at_once_than_there_are_connections_however_many_buckets_there_are() -> None:
     """A pool that has none left says that the store cannot be reached, and that is believed."""
     limit = Limit("r", Counted.CONNECTIONS, rate=100.0, burst=20.0)
-    link = _Crowded(parse_place("redis://127.0.0.1:1"), "mine")
+    link = _Crowded(parse_store_url("redis://127.0.0.1:1"), "mine")
     store = ReplicaStore(link, time, OnFailure.DENY, None)
     await store.start()
     outcomes = await asyncio.gather(*(store.take([Draw(limit, (str(client),))]) for client in range(100)))
@@ -325,7 +325,7 @@ async def test_no_more_ask_at_once_than_there_are_connections_however_many_bucke
 def test_what_was_drawn_ahead_is_not_lost_when_others_invent_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_of_replicas, "BUCKETS", 10)
     busy = Draw(Limit("r", Counted.CONNECTIONS, rate=100.0, burst=20.0), ("busy",))
-    store = ReplicaStore(Link(parse_place("redis://127.0.0.1:1"), "mine"), time, OnFailure.DENY, None)
+    store = ReplicaStore(Link(parse_store_url("redis://127.0.0.1:1"), "mine"), time, OnFailure.DENY, None)
     ahead = store._ahead(busy)
     for number in range(30):
         store._ahead(busy._replace(key=(str(number),)))
@@ -338,7 +338,7 @@ class _Babbling(Link):
 
     babbles = True
 
-    async def be_present(self) -> int:
+    async def send_heartbeat(self) -> int:
         if self.babbles:
             raise StoreUnavailable("nonsense")
         return 1
@@ -349,7 +349,7 @@ class _Babbling(Link):
 
 async def test_a_store_that_answers_nonsense_is_away_until_it_answers_sense() -> None:
     draws = [Draw(Limit("c", Counted.CONCURRENT, rate=1.0), ())]
-    link = _Babbling(parse_place("redis://127.0.0.1:1"), "mine")
+    link = _Babbling(parse_store_url("redis://127.0.0.1:1"), "mine")
     link.babbles = False
     store = ReplicaStore(link, time, OnFailure.DENY, None)
     await store.start()
@@ -368,7 +368,7 @@ async def test_a_store_that_answers_nonsense_is_away_until_it_answers_sense() ->
 class _Gone(Link):
     """Nobody answers."""
 
-    async def be_present(self) -> int:
+    async def send_heartbeat(self) -> int:
         raise StoreUnavailable("gone")
 
 
@@ -376,7 +376,7 @@ async def test_what_cannot_be_told_while_the_store_is_away_is_bounded(monkeypatc
     monkeypatch.setattr(store_of_replicas, "BUCKETS", 100)
     held = Limit("c", Counted.CONCURRENT, rate=1000.0)
     gate = Limit("r.retry_after", Counted.BANDWIDTH, rate=1e6, burst=1e3)
-    store = ReplicaStore(_Gone(parse_place("redis://127.0.0.1:1"), "mine"), time, OnFailure.ALLOW, None)
+    store = ReplicaStore(_Gone(parse_store_url("redis://127.0.0.1:1"), "mine"), time, OnFailure.ALLOW, None)
     await store.start()
     await store.take([Draw(held, ("kept",))])
     for host in range(1000):
@@ -384,7 +384,7 @@ async def test_what_cannot_be_told_while_the_store_is_away_is_bounded(monkeypatc
         await store.take(draws)
         store.put_back(draws)
         store.hold_off(Draw(gate, (str(host),)), 60.0)
-    assert len(store._untold) <= 103
-    assert ("c", ("kept",)) in store._untold
+    assert len(store._unreported) <= 103
+    assert ("c", ("kept",)) in store._unreported
     assert not store._owed
     await store.close()

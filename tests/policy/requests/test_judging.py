@@ -81,8 +81,8 @@ def test_an_ambiguous_path_is_named_as_such() -> None:
 @pytest.mark.parametrize(
     ("asked", "detail"),
     [
-        (Asked("GET", "/v1/charges", renames_method=True), "a header that some read as the method"),
-        (Asked("GET", "/v1/charges", renames_path=True), "a header that some read as the path"),
+        (Asked("GET", "/v1/charges", overrides_method=True), "a header that some read as the method"),
+        (Asked("GET", "/v1/charges", overrides_path=True), "a header that some read as the path"),
     ],
 )
 def test_a_header_that_says_it_again_fits_no_entry_that_speaks_of_it(asked: Asked, detail: str) -> None:
@@ -93,7 +93,7 @@ def test_a_header_that_says_it_again_fits_no_entry_that_speaks_of_it(asked: Aske
 def test_no_trace_passes_where_a_secret_is_added() -> None:
     asked = Asked("TRACE", "/")
     assert RequestRules((entry(),)).judge(asked) == Allowed()
-    silent = RequestRules((entry(),), tells_traces=False)
+    silent = RequestRules((entry(),), allows_trace=False)
     refusal = silent.judge(asked)
     assert isinstance(refusal, NotAllowed)
     assert refusal.reason is Reason.REQUEST_DENIED

@@ -21,7 +21,7 @@ class Pair:
     def __init__(self) -> None:
         self.client, self.server = Connection(is_server=False), Connection(is_server=True)
         self.client.begin()
-        self.server.begin(connects=True)
+        self.server.begin(extended_connect=True)
         self.said: list[subject.Event] = []
         self.heard: list[subject.Event] = []
         self.talk()
@@ -43,7 +43,7 @@ def pair() -> Pair:
 
 
 def test_settings_are_known_to_the_other_side(pair: Pair) -> None:
-    assert pair.client.sender.peer.connects
+    assert pair.client.sender.peer.extended_connect
     assert pair.client.sender.peer.streams == STREAMS
     assert pair.server.sender.peer.window == STREAM_WINDOW
 

@@ -11,7 +11,7 @@ OK = ((":status", "200"),)
 
 
 def test_a_request_with_content_and_trailers() -> None:
-    message = RequestMessage(connects=True)
+    message = RequestMessage(extended_connect=True)
     [request] = message.head(POST, ended=False)
     assert isinstance(request, Request)
     assert message.data(b"abc", ended=False) == [b"abc"]
@@ -45,14 +45,14 @@ def test_success_of_extended_connect_reads_as_101() -> None:
 
 def test_extended_connect_is_malformed_where_it_was_not_offered() -> None:
     fields = ((":method", "CONNECT"), (":protocol", "websocket"), *POST[1:])
-    assert len(RequestMessage(connects=True).head(fields, ended=False)) == 1
+    assert len(RequestMessage(extended_connect=True).head(fields, ended=False)) == 1
     with pytest.raises(MalformedMessage):
-        RequestMessage(connects=False).head(fields, ended=False)
+        RequestMessage(extended_connect=False).head(fields, ended=False)
 
 
 @pytest.mark.parametrize("pieces", [[b"1234"], [b"12", b"34"], [b"1"], []])
 def test_more_or_less_content_than_was_announced_is_malformed(pieces: list[bytes]) -> None:
-    message = RequestMessage(connects=True)
+    message = RequestMessage(extended_connect=True)
     message.head((*POST, ("content-length", "3")), ended=False)
     with pytest.raises(MalformedMessage) as malformed:
         _feed(message, pieces)

@@ -18,20 +18,20 @@ from gateway.wire.http2.settings import PeerSettings
 )
 def test_values_out_of_range_end_the_connection(key: int, value: int, code: ErrorCode) -> None:
     with pytest.raises(ConnectionFault) as fault:
-        PeerSettings().heed(key, value, of_server=False)
+        PeerSettings().apply(key, value, of_server=False)
     assert fault.value.code is code
 
 
 def test_a_server_that_would_push_and_one_that_takes_websockets_back_are_refused() -> None:
     settings = PeerSettings()
-    settings.heed(8, 1, of_server=True)
+    settings.apply(8, 1, of_server=True)
     for key, value in ((2, 1), (8, 0)):
         with pytest.raises(ConnectionFault):
-            settings.heed(key, value, of_server=True)
+            settings.apply(key, value, of_server=True)
 
 
 def test_what_is_not_known_is_ignored_and_tables_are_kept_small() -> None:
     settings = PeerSettings()
-    settings.heed(0x99, 7, of_server=False)
-    settings.heed(1, 1_000_000, of_server=False)
+    settings.apply(0x99, 7, of_server=False)
+    settings.apply(1, 1_000_000, of_server=False)
     assert settings.table == 4096

@@ -1,8 +1,8 @@
-"""Who waits for a bucket, in which order, and who is next: one line for each bucket, one turn for each client.
+"""Who waits for a bucket, in which order, and who is next: one queue for each bucket, one turn for each client.
 
-A line is served by a task of its own while anybody waits in it. Clients take turns (round robin), so that one that asks
-ten times as often as another waits ten times as long. A later request never overtakes: a bucket with a line is drawn
-from by its line alone.
+A queue is served by a task of its own while anybody waits in it. Clients take turns (round robin), so that one that
+asks ten times as often as another waits ten times as long. A later request never overtakes: only its queue draws from a
+bucket that has one.
 """
 
 import asyncio
@@ -20,10 +20,10 @@ from gateway.model.reasons import Reason
 from gateway.policy.buckets import Draw, Lacking, Taken
 
 WAITING = 10_000
-"""How many may wait in one process, in all lines together."""
+"""How many may wait in one process, in all queues together."""
 
 WAITING_OF_CLIENT = 1_000
-"""How many of one client may, or one would take all places: a connection of HTTP/2 can wait for a hundred things."""
+"""How many of one client may, so that none takes all places: a connection of HTTP/2 can wait for a hundred things."""
 
 LOOK_EVERY = 0.05
 """Seconds between checks of a concurrency bucket: its holders may be on another worker."""
@@ -36,7 +36,7 @@ Presence = Callable[[], Coroutine[Any, Any, None]]
 
 
 class NotServed(Exception):
-    """Waited for as long as allowed, or found no room to wait."""
+    """It waited for as long as it may, or there was no room to wait."""
 
     def __init__(self, limit: Limit, detail: str) -> None:
         super().__init__(detail)
@@ -45,7 +45,7 @@ class NotServed(Exception):
 
 
 class Overdrawn(Exception):
-    """A bucket that nobody waits for does not have enough."""
+    """A bucket that is not waited for does not have enough."""
 
     def __init__(self, lacking: Lacking) -> None:
         super().__init__(lacking.limit.name)
@@ -53,7 +53,7 @@ class Overdrawn(Exception):
 
 
 class _Waiter:
-    __slots__ = ("alarm", "client", "deadline", "draws", "line", "served")
+    __slots__ = ("alarm", "client", "deadline", "draws", "queue", "served")
 
     def __init__(self, draws: Sequence[Draw], client: str, served: "Future[Taken]") -> None:
         self.draws = draws
@@ -61,20 +61,20 @@ class _Waiter:
         self.served = served
         self.deadline = inf
         self.alarm: TimerHandle | None = None
-        self.line: _Line | None = None
+        self.queue: _Queue | None = None
 
     def depart(self, _: object) -> None:
         if not self.served.done():
             self.served.set_exception(DownstreamError(Reason.CLIENT_CLOSED, "while it waited for its turn"))
 
     def expire(self) -> None:
-        if self.line is not None and not self.served.done():
-            limit = self.line.limit
+        if self.queue is not None and not self.served.done():
+            limit = self.queue.limit
             self.served.set_exception(NotServed(limit, f"waited {limit.max_wait:g} s"))
 
 
-class _Line:
-    """Of one bucket. `turns` are the clients in the order of their turns, with the waiters of each."""
+class _Queue:
+    """The queue of one bucket. `turns` are the clients in the order of their turns, with the waiters of each."""
 
     __slots__ = ("limit", "place", "released", "serving", "turns", "wait")
 
@@ -98,33 +98,33 @@ class _Line:
         return None
 
     def leave(self, waiter: _Waiter) -> None:
-        """The first is served, or waits elsewhere; its client's next turn comes after everybody else's."""
+        """The first one is served, or waits elsewhere. Its client's next turn comes after everybody else's."""
         waiting = self.turns.pop(waiter.client)
         waiting.popleft()
         if waiting:
             self.turns[waiter.client] = waiting
 
 
-class Lines:
-    """All lines of one process. `waiting` is the number of waiters."""
+class Queues:
+    """All queues of one process. `waiting` is the number of waiters."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._lines: dict[Place, _Line] = {}
+        self._queues: dict[Place, _Queue] = {}
         self._of_client: dict[str, int] = {}
         self.waiting = 0
 
-    def line_before(self, draws: Sequence[Draw]) -> Lacking | None:
-        """The first of these buckets that has a line."""
-        if not self._lines:
+    def queue_before(self, draws: Sequence[Draw]) -> Lacking | None:
+        """The first of these buckets that has a queue."""
+        if not self._queues:
             return None
-        return next((Lacking(draw, 0.0) for draw in draws if (draw.limit.name, draw.key) in self._lines), None)
+        return next((Lacking(draw, 0.0) for draw in draws if (draw.limit.name, draw.key) in self._queues), None)
 
-    async def served(
+    async def wait(
         self, draws: Sequence[Draw], client: str, lacking: Lacking, presence: Presence | None = None
     ) -> Taken:
-        """Wait in the line of the bucket that lacks until all is taken. Raises `NotServed`, `Overdrawn`, what the store
-        raises, or `DownstreamError` once `presence` has returned."""
+        """Wait in the queue of the bucket that lacks until all is taken. Raises `NotServed`, `Overdrawn`, what the
+        store raises, or `DownstreamError` once `presence` has returned."""
         if not lacking.limit.queue:
             raise Overdrawn(lacking)
         if self.waiting >= WAITING:
@@ -162,22 +162,22 @@ class Lines:
 
     def released(self, draws: Sequence[Draw]) -> None:
         """What was held of these buckets was put back."""
-        if self._lines:
+        if self._queues:
             for draw in draws:
-                line = self._lines.get((draw.limit.name, draw.key))
-                if line is not None:
-                    line.released.set()
+                queue = self._queues.get((draw.limit.name, draw.key))
+                if queue is not None:
+                    queue.released.set()
 
     def _join(self, waiter: _Waiter, lacking: Lacking) -> None:
         limit = lacking.limit
         place = (limit.name, lacking.draw.key)
-        line = self._lines.get(place)
-        if line is None:
-            line = self._lines[place] = _Line(limit, place)
-            line.wait = lacking.wait
-            line.serving = asyncio.create_task(self._serve(line), name=f"line of {limit.name}")
-        line.turns.setdefault(waiter.client, deque()).append(waiter)
-        waiter.line = line
+        queue = self._queues.get(place)
+        if queue is None:
+            queue = self._queues[place] = _Queue(limit, place)
+            queue.wait = lacking.wait
+            queue.serving = asyncio.create_task(self._serve(queue), name=f"queue of {limit.name}")
+        queue.turns.setdefault(waiter.client, deque()).append(waiter)
+        waiter.queue = queue
         self._set_deadline(waiter, limit)
 
     def _set_deadline(self, waiter: _Waiter, limit: Limit) -> None:
@@ -189,55 +189,56 @@ class Lines:
             waiter.deadline = deadline
             waiter.alarm = loop.call_at(deadline, waiter.expire)
 
-    # ------------------------------------------------------------------------------------------ what a line's task does
+    # ----------------------------------------------------------------------------------------- what a queue's task does
 
-    async def _serve(self, line: _Line) -> None:
+    async def _serve(self, queue: _Queue) -> None:
         try:
             while True:
-                await self._pause(line)
-                waiter = line.first()
+                await self._pause(queue)
+                waiter = queue.first()
                 if waiter is None:
                     return
-                await self._serve_one(line, waiter)
+                await self._serve_one(queue, waiter)
         finally:
-            del self._lines[line.place]
-            while (left := line.first()) is not None:  # only if this task itself failed or was cancelled
-                left.served.set_exception(InternalError(Reason.INTERNAL_ERROR, f"the line of {line.limit.name} ended"))
+            del self._queues[queue.place]
+            while (left := queue.first()) is not None:  # only if this task itself failed or was cancelled
+                error = InternalError(Reason.INTERNAL_ERROR, f"the queue of {queue.limit.name} ended")
+                left.served.set_exception(error)
 
-    async def _pause(self, line: _Line) -> None:
-        if line.wait < inf:
-            await asyncio.sleep(min(line.wait, LONGEST_SLEEP))
+    async def _pause(self, queue: _Queue) -> None:
+        if queue.wait < inf:
+            await asyncio.sleep(min(queue.wait, LONGEST_SLEEP))
             return
         try:
             async with asyncio.timeout(LOOK_EVERY):
-                await line.released.wait()
+                await queue.released.wait()
         except TimeoutError:
             return
 
-    async def _serve_one(self, line: _Line, waiter: _Waiter) -> None:
-        line.wait = 0.0
-        line.released.clear()  # what is put back from here on may come too late for this take
+    async def _serve_one(self, queue: _Queue, waiter: _Waiter) -> None:
+        queue.wait = 0.0
+        queue.released.clear()  # what is put back from here on may come too late for this take
         try:
             outcome = await self._store.take(waiter.draws)
         except NoAnswer as failure:
-            line.leave(waiter)
+            queue.leave(waiter)
             if not waiter.served.done():
                 waiter.served.set_exception(failure)
             return
         if isinstance(outcome, Lacking):
-            self._keep_waiting(line, waiter, outcome)
+            self._keep_waiting(queue, waiter, outcome)
             return
-        line.leave(waiter)
+        queue.leave(waiter)
         if waiter.served.done():  # it gave up while the store was asked
             self._store.put_back(waiter.draws)
         else:
             waiter.served.set_result(outcome)
 
-    def _keep_waiting(self, line: _Line, waiter: _Waiter, lacking: Lacking) -> None:
-        if (lacking.limit.name, lacking.draw.key) == line.place:
-            line.wait = lacking.wait
+    def _keep_waiting(self, queue: _Queue, waiter: _Waiter, lacking: Lacking) -> None:
+        if (lacking.limit.name, lacking.draw.key) == queue.place:
+            queue.wait = lacking.wait
             return
-        line.leave(waiter)
+        queue.leave(waiter)
         if waiter.served.done():
             return
         if not lacking.limit.queue:

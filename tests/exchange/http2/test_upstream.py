@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from gateway.exchange.http2.calling import Calling, call_first
+from gateway.exchange.http2.upstream import SharedConnection, open_first_stream
 from gateway.model.errors import UpstreamError
 from gateway.model.reasons import Reason
 from gateway.model.record import Dialled
@@ -27,9 +27,9 @@ DIALLED = Dialled(address("127.0.0.1"), (), (), None, 0.001)
 async def test_one_is_closed_in_order_and_at_once() -> None:
     stream, peer = await stream_and_peer()
     with peer:
-        calling = Calling(Upstream(DIALLED, stream), time.monotonic)
+        connection = SharedConnection(Upstream(DIALLED, stream), time.monotonic)
         await asyncio.sleep(0)
-        calling.close()
+        connection.close()
         said = await receive_all(peer)
         assert said.startswith(b"PRI * HTTP/2.0\r\n\r\n")
         assert said[-17:] == b"\0\0\x08\x07\0\0\0\0\0" + bytes(8)  # GOAWAY
@@ -39,11 +39,11 @@ async def test_one_is_closed_in_order_and_at_once() -> None:
 async def test_one_whose_destination_takes_nothing_does_not_stay_open_for_ever() -> None:
     stream, peer = await stream_and_peer()
     with peer:
-        calling = Calling(Upstream(DIALLED, stream), time.monotonic)
+        connection = SharedConnection(Upstream(DIALLED, stream), time.monotonic)
         while stream.queued() < 256 * 1024:  # the kernel takes some megabytes
             stream.write(bytes(64 * 1024))
             await asyncio.sleep(0)
-        calling.close()
+        connection.close()
         await until_lost(stream)
         with pytest.raises(ConnectionResetError):
             await receive_all(peer)
@@ -52,26 +52,26 @@ async def test_one_whose_destination_takes_nothing_does_not_stay_open_for_ever()
 async def test_one_whose_destination_has_ended_it_is_closed_like_any() -> None:
     stream, peer = await stream_and_peer()
     with peer:
-        calling = Calling(Upstream(DIALLED, stream), time.monotonic)
+        connection = SharedConnection(Upstream(DIALLED, stream), time.monotonic)
         peer.shutdown(socket.SHUT_WR)
         async with asyncio.timeout(5):
-            await calling.settled
-        assert calling.is_gone
-        calling.close()
+            await connection.settled
+        assert connection.is_gone
+        connection.close()
         await until_lost(stream)
 
 
 async def test_one_that_takes_no_stream_any_more_is_not_kept_when_its_last_exchange_is_over() -> None:
     stream, peer = await stream_and_peer()
     with peer:
-        calling = Calling(Upstream(DIALLED, stream), time.monotonic)
-        call = calling.call()
-        call.expect("GET", False, lambda: None)
+        connection = SharedConnection(Upstream(DIALLED, stream), time.monotonic)
+        request = connection.new_stream()
+        request.expect("GET", False, lambda: None)
         peer.sendall(NO_STREAMS)
         async with asyncio.timeout(5):
-            await calling.settled
-        assert not calling.is_gone
-        call.close()
+            await connection.settled
+        assert not connection.is_gone
+        request.close()
         await until_lost(stream)
 
 
@@ -81,11 +81,11 @@ async def test_one_whose_destination_leaves_at_once_is_asked_nothing() -> None:
     with peer:
         await send(peer, settings_frame([]) + goaway_frame(0, ErrorCode.NO_ERROR))
         assert await stream.more()
-        calling = Calling(Upstream(DIALLED, stream), time.monotonic)
+        connection = SharedConnection(Upstream(DIALLED, stream), time.monotonic)
         with pytest.raises(UpstreamError) as failure:
-            calling.call().expect("GET", False, lambda: None)
+            connection.new_stream().expect("GET", False, lambda: None)
         assert failure.value.reason is Reason.CONNECTION_TERMINATED
-        calling.close()
+        connection.close()
 
 
 @pytest.mark.parametrize("offered", [True, False])
@@ -95,16 +95,16 @@ async def test_a_web_socket_is_asked_for_once_the_destination_has_offered_it(off
     services = build_services(build(), FakeDialer(), KeepingRecorder())
     key = address("127.0.0.1"), "key"
     with peer:
-        first = call_first(Upstream(DIALLED, stream), key, services.pool, services.exchanges, websocket=True)
+        first = open_first_stream(Upstream(DIALLED, stream), key, services.pool, services.exchanges, websocket=True)
         async with asyncio.TaskGroup() as group:
-            calling = group.create_task(first)
+            opening = group.create_task(first)
             await receive(peer)
             await send(peer, settings_frame([(ENABLE_CONNECT_PROTOCOL, 1)] * offered))
-        call = calling.result()
+        request = opening.result()
         with contextlib.nullcontext() if offered else pytest.raises(UpstreamError) as failure:
-            call.expect("GET", True, lambda: None)
+            request.expect("GET", True, lambda: None)
         assert failure is None or failure.value.reason is Reason.UPGRADE_FAILED
-        call.expect("GET", False, lambda: None)
+        request.expect("GET", False, lambda: None)
         services.pool.close()
 
 

@@ -32,7 +32,7 @@ class StreamReset(UpstreamError):
         self.code = code
 
 
-class Calling:
+class SharedConnection:
     """Fulfils `upstream.Shared`, and `session.Owner`. Its maker closes it, or the pool that it was given to."""
 
     def __init__(self, upstream: Upstream[Stream], monotonic: Callable[[], float]) -> None:
@@ -42,18 +42,18 @@ class Calling:
         self._monotonic = monotonic
         self._dialled_at = monotonic()
         self._is_closed = False
-        self._calls = 0
+        self._streams = 0
         self.session = Session(upstream.stream, False, self, monotonic)
-        self.session.join()
+        self.session.attach()
 
-    async def lets_connect(self, deadlines: Deadlines) -> bool:
-        """Whether WebSockets may be asked for (RFC 8441 section 3): the destination says so first."""
+    async def allows_extended_connect(self, deadlines: Deadlines) -> bool:
+        """Whether WebSockets may be asked for (RFC 8441 section 3), which the destination's settings say."""
         try:
             with deadlines.within(_SETTLING_SECONDS, lambda: UpstreamError(Reason.RESPONSE_TIMEOUT)):
                 await asyncio.shield(self.settled)
-        except UpstreamError:  # requests will show what is wrong with it
+        except UpstreamError:  # the requests will show what is wrong with the connection
             return False
-        return self.session.sender.peer.connects
+        return self.session.sender.peer.extended_connect
 
     @property
     def is_gone(self) -> bool:
@@ -66,23 +66,23 @@ class Calling:
         session = self.session
         if self.is_gone or session.peer_leaves or self._monotonic() - self._dialled_at > LONGEST_USE:
             return False
-        return self._calls < session.sender.peer.streams and session.sender.has_room
+        return self._streams < session.sender.peer.streams and session.sender.has_room
 
-    def call(self) -> "Call":
+    def new_stream(self) -> "UpstreamStream":
         """See `Shared`."""
-        self._calls += 1
+        self._streams += 1
         self.idle_since = None
-        return Call(self)
+        return UpstreamStream(self)
 
-    def hung_up(self, waited_in_vain: bool) -> None:
-        """One exchange fewer."""
-        self._calls -= 1
+    def stream_closed(self, waited_in_vain: bool) -> None:
+        """One of its exchanges is over. `waited_in_vain`: it got no byte of an answer."""
+        self._streams -= 1
         now = self._monotonic()
         if waited_in_vain and now - self.session.heard_at > _LONG_SILENCE:
             self.session.peer_leaves = True  # later exchanges need not wait for it
-        if not self._calls:
+        if not self._streams:
             self.idle_since = now
-            if not self.has_room:  # nor will there be: a destination that takes no stream would have one kept for each
+            if not self.has_room:  # nor will it: each request to a destination that takes no streams would leave one
                 self.close()
 
     def close(self) -> None:
@@ -93,7 +93,7 @@ class Calling:
         session, stream = self.session, self.upstream.stream
         takes_nothing = stream.queued()  # an orderly close would wait for it, possibly for ever
         session.sender.go_away(0, ErrorCode.NO_ERROR)
-        session.part()
+        session.detach()
         if not session.is_lost:
             session.lost()
         session.disown()
@@ -116,17 +116,17 @@ class Calling:
             self.close()
 
 
-class Call:
+class UpstreamStream:
     """Fulfils `upstream.UpstreamSide` on a stream of its own."""
 
-    def __init__(self, calling: Calling) -> None:
-        self.dialled = calling.upstream.dialled
-        self.is_verified = calling.upstream.verified
+    def __init__(self, connection: SharedConnection) -> None:
+        self.dialled = connection.upstream.dialled
+        self.is_verified = connection.upstream.verified
         self.is_reused = True
         self.is_clean = False
         self.last_response: ResponsePlan | None = None
-        self._calling: Calling | None = calling
-        self._session = calling.session
+        self._connection: SharedConnection | None = connection
+        self._session = connection.session
 
     def expect(self, method: str, upgrade: bool, tell: Callable[[], None]) -> None:
         """See `UpstreamSide`."""
@@ -135,17 +135,17 @@ class Call:
         self.stream = Channel(self._session, 0, tell)
         self.stream.opens(self._open)
         self._check_connection()
-        if upgrade and not self._session.sender.peer.connects:
+        if upgrade and not self._session.sender.peer.extended_connect:
             raise UpstreamError(Reason.UPGRADE_FAILED, "the destination has not said that it takes WebSockets")
 
     def _check_connection(self) -> None:
         """Raise `UpstreamError` if the connection is gone before anything was asked, or takes no streams any more."""
         if self._session.is_lost or self._session.fault is not None or self._session.peer_leaves:
-            self._heed_alert()
+            self._check_alert()
             raise UpstreamError(Reason.CONNECTION_TERMINATED, "before it was asked")
 
-    def _heed_alert(self) -> None:
-        """Raise if the destination has ended TLS with an alert."""
+    def _check_alert(self) -> None:
+        """Raise `UpstreamError` if the destination has ended TLS with an alert."""
         if self._session.stream.alert is not None:
             raise refused_with(self._session.stream.alert)
 
@@ -169,14 +169,14 @@ class Call:
             return
         if self.is_unprocessed and not inlet.has_begun:
             raise StreamReset(Reason.CONNECTION_TERMINATED, inlet.code)
-        if self._session.is_lost:  # nobody has said anything of this stream
+        if self._session.is_lost:  # with the whole connection; nothing was said of this stream
             raise self._gone()
         raise StreamReset(Reason.RESPONSE_INCOMPLETE if inlet.has_begun else Reason.UPSTREAM_RESET, inlet.code)
 
     def _gone(self) -> UpstreamError:
         if self.inlet.has_begun:
             return UpstreamError(Reason.RESPONSE_INCOMPLETE, "the connection ended")
-        self._heed_alert()
+        self._check_alert()
         return UpstreamError(Reason.CONNECTION_TERMINATED, "before it answered")
 
     @property
@@ -190,32 +190,33 @@ class Call:
 
     def close(self) -> None:
         """See `UpstreamSide`."""
-        if not self.stream.has_ended:  # it has answered before it had all
+        if not self.stream.has_ended:  # the answer came before the whole request was sent
             self.stream.abort()
-        self._hang_up(False)
+        self._leave(False)
 
     def abort(self) -> None:
         """See `UpstreamSide`."""
         if self.inlet.end is None or not self.stream.has_ended:
             self.stream.abort()
-        self._hang_up(not self.inlet.has_begun)
+        self._leave(not self.inlet.has_begun)
 
-    def _hang_up(self, waited_in_vain: bool) -> None:
-        calling, self._calling = self._calling, None
-        if calling is None:
+    def _leave(self, waited_in_vain: bool) -> None:
+        connection, self._connection = self._connection, None
+        if connection is None:
             return
-        self.inlet.part()
-        calling.hung_up(waited_in_vain)
+        self.inlet.detach()
+        connection.stream_closed(waited_in_vain)
 
 
-async def call_first(
+async def open_first_stream(
     reached: Upstream[Stream], key: PoolKey, pool: Pool, parts: Parts, websocket: bool
 ) -> UpstreamSide:
-    """For the exchange that has dialled; later ones find its connection in the pool. `websocket`: it asks for one."""
-    calling = Calling(reached, parts.clock.monotonic)
-    pool.share(key, calling)
+    """A stream for the exchange that has dialled; later ones find the connection in the pool. `websocket`: it asks for
+    one."""
+    connection = SharedConnection(reached, parts.clock.monotonic)
+    pool.share(key, connection)
     if websocket:
-        await calling.lets_connect(parts.deadlines)
-    call = calling.call()
-    call.is_reused = False
-    return call
+        await connection.allows_extended_connect(parts.deadlines)
+    stream = connection.new_stream()
+    stream.is_reused = False
+    return stream

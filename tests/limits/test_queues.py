@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from gateway.limits.lines import WAITING_OF_CLIENT, Lines, NotServed, Overdrawn
+from gateway.limits.queues import WAITING_OF_CLIENT, NotServed, Overdrawn, Queues
 from gateway.limits.store import TableStore
 from gateway.limits.tables.memory import MemoryTable
 from gateway.model.errors import DownstreamError
@@ -19,21 +19,21 @@ HELD = Limit("h", Counted.CONCURRENT, rate=1.0, queue=True, max_wait=1.0)
 
 
 class Queueing:
-    """A store, its lines, and what became of everyone who came."""
+    """A store, its queues, and what became of everyone who came."""
 
     def __init__(self) -> None:
         self.store = TableStore(MemoryTable(), time)
-        self.lines = Lines(self.store)
+        self.queues = Queues(self.store)
         self.longest: Counter[str] = Counter()
 
     async def come(self, client: str, draws: Sequence[Draw]) -> bool:
         """Whether it came through."""
         started = time.monotonic()
         try:
-            before = self.lines.line_before(draws)
+            before = self.queues.queue_before(draws)
             outcome = before or await self.store.take(draws)
             if isinstance(outcome, Lacking):
-                outcome = await self.lines.served(draws, client, outcome)
+                outcome = await self.queues.wait(draws, client, outcome)
         except NotServed:
             return False
         finally:
@@ -58,7 +58,7 @@ async def test_small_clients_get_all_they_ask_beside_one_that_asks_ten_times_as_
     assert sum(passed.values()) <= 50 * (loop.time() - started) + 1
     assert max(queueing.longest.values()) < QUEUE.max_wait + 0.25 + late
     assert queueing.longest["small"] < 0.5 + late
-    assert queueing.lines.waiting == 0
+    assert queueing.queues.waiting == 0
 
 
 async def test_nobody_overtakes_a_line() -> None:
@@ -80,7 +80,7 @@ async def test_a_place_that_is_given_back_wakes_the_next() -> None:
     await asyncio.sleep(0.01)
     assert not waiting.done()
     queueing.store.put_back(draws)
-    queueing.lines.released(draws)
+    queueing.queues.released(draws)
     assert await waiting
 
 
@@ -93,16 +93,16 @@ async def test_who_is_cancelled_or_gone_holds_nothing() -> None:
     async def presence() -> None:
         await gone.wait()
 
-    going = asyncio.create_task(queueing.lines.served(draws, "c", Lacking(Draw(HELD, ()), 1.0), presence))
+    going = asyncio.create_task(queueing.queues.wait(draws, "c", Lacking(Draw(HELD, ()), 1.0), presence))
     await asyncio.sleep(0.01)
     leaving.cancel()
     gone.set()
     with pytest.raises(DownstreamError):
         await going
     queueing.store.put_back(draws)
-    queueing.lines.released(draws)
+    queueing.queues.released(draws)
     assert await queueing.come("d", draws)
-    assert queueing.lines.waiting == 0
+    assert queueing.queues.waiting == 0
 
 
 async def test_a_limit_that_does_not_queue_refuses_who_waits_for_another() -> None:
@@ -115,7 +115,7 @@ async def test_a_limit_that_does_not_queue_refuses_who_waits_for_another() -> No
     await queueing.store.take([Draw(slow, ())])
     await queueing.come("a", [Draw(QUEUE, ())])
     with pytest.raises(Overdrawn):
-        await queueing.lines.served([Draw(QUEUE, ()), Draw(slow, ())], "a", Lacking(Draw(QUEUE, ()), 0.01))
+        await queueing.queues.wait([Draw(QUEUE, ()), Draw(slow, ())], "a", Lacking(Draw(QUEUE, ()), 0.01))
 
 
 async def test_a_line_holds_no_more_than_so_many_of_one_client() -> None:
@@ -138,15 +138,15 @@ async def test_one_client_does_not_take_all_places_by_standing_in_many_lines() -
         asyncio.create_task(queueing.come("b", draws)) for draws in each for _ in range(WAITING_OF_CLIENT // lines)
     ]
     await asyncio.sleep(0)
-    assert queueing.lines.waiting == WAITING_OF_CLIENT
+    assert queueing.queues.waiting == WAITING_OF_CLIENT
     assert not await queueing.come("b", each[0])
     others = asyncio.create_task(queueing.come("c", each[0]))
     await asyncio.sleep(0)
-    assert queueing.lines.waiting == WAITING_OF_CLIENT + 1
+    assert queueing.queues.waiting == WAITING_OF_CLIENT + 1
     for task in (*waiting, others):
         task.cancel()
     await asyncio.gather(*waiting, others, return_exceptions=True)
-    assert queueing.lines.waiting == 0
+    assert queueing.queues.waiting == 0
     for draws in each:
         queueing.store.put_back(draws)
     assert await queueing.come("b", each[0])
