@@ -11,7 +11,7 @@ FAULTS := tests/faults tests/flows/test_workers.py tests/flows/test_limits_over_
 COMPILE := $(LOCK_VENV)/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
            --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 
-# Whoever set it: tests start the gateway hundreds of times, and each would compile it anew.
+# Also if the environment sets it: tests start the gateway hundreds of times, and each would compile it anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help

@@ -1,1 +1,1 @@
-"""Measures the gateway beside other forward proxies; see README.md."""
+"""Measures the gateway and other forward proxies; see README.md."""

@@ -1,4 +1,4 @@
-"""Command line of the benchmark; the exit status is told by `--help`."""
+"""The benchmark's command line; `--help` says what its exit status means."""
 
 import argparse
 import importlib.metadata
@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
-from benchmarks import isolation, layout, load, report, telling
+from benchmarks import isolation, layout, load, markdown, report
 from benchmarks.isolation import Unusable
 from benchmarks.proxies import debian, ours, packaged
 from benchmarks.proxies.launch import Launch, Place
@@ -128,7 +128,7 @@ def _launches(options: argparse.Namespace, configurations: Path, logs: Path) -> 
 def _run(
     scenario: Scenario, launches: Sequence[Launch], sizes: Sizes, rounds: int, failed: dict[str, str]
 ) -> dict[str, list[Sample]]:
-    """A peer that cannot do the work is left out from then on, and noted in `failed`; the gateway has to do it."""
+    """A peer that cannot do the work is left out from then on, and noted in `failed`; the gateway must be able to."""
     launches = [launch for launch in launches if scenario.suits(launch)]
     rounds = 1 if scenario is SOAK else rounds
     samples: dict[str, list[Sample]] = {launch.name: [] for launch in launches}
@@ -157,7 +157,7 @@ def _version(command: list[str]) -> str:
 
 
 def _version_of(launch: Launch) -> str:
-    """In its own words; a program in Python has its version beside it."""
+    """In its own words, or that of its Python package."""
     if launch.environ.get("PYTHONPATH"):
         found = importlib.metadata.distributions(name=launch.name, path=[launch.environ["PYTHONPATH"]])
         return next((f"{launch.name} {each.version}" for each in found), "unknown")
@@ -166,7 +166,7 @@ def _version_of(launch: Launch) -> str:
 
 
 def _shown(text: str) -> str:
-    """Without the paths of this machine, and not endless."""
+    """Shortened, and without the paths of this machine."""
     return re.sub(rf"{re.escape(str(layout.HERE.parent))}/|/tmp/benchmarks-\w+/", "", text)[:_SHOWN]
 
 
@@ -207,9 +207,9 @@ def _measure_all(options: argparse.Namespace, directory: Path, logs: Path) -> li
     report.print_table(rows, options.proxies, sys.stdout)
     about = {**_about(options, launches), "failed": failed}
     report.write_json(directory / "report.json", rows, samples, about)
-    telling.publish(directory, rows, samples, about)
+    markdown.publish(directory, rows, samples, about)
     if options.publish:
-        telling.publish(options.publish, rows, samples, about)
+        markdown.publish(options.publish, rows, samples, about)
         report.write_json(options.publish / "report.json", rows, samples, about)
     for warning in report.busy_generators(rows):
         _say(f"note: {warning}")

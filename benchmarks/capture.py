@@ -1,4 +1,4 @@
-"""Leads what the load generator dials to the gateway's transparent listener, inside the benchmark's own network."""
+"""Redirects what the load generator dials to the gateway's transparent listener, in the benchmark's own network."""
 
 import shutil
 import subprocess

@@ -1,11 +1,11 @@
-"""`python -m benchmarks.collector PORT`: takes what is told over OTLP/HTTP and forgets it."""
+"""`python -m benchmarks.collector PORT`: accepts what is exported over OTLP/HTTP, and discards it."""
 
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Collector(BaseHTTPRequestHandler):
-    """Says yes to everything."""
+    """Answers 200 to everything."""
 
     protocol_version = "HTTP/1.1"
 
@@ -17,7 +17,7 @@ class Collector(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Nothing."""
+        """Logs nothing."""
 
 
 if __name__ == "__main__":

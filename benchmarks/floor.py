@@ -1,7 +1,7 @@
 """The floor: the least that a CONNECT proxy in Python can cost. It forwards and does nothing else.
 
-Two protocols a tunnel on uvloop, joined to each other's transports, both half-closes carried. No policy, no screening,
-no time-out, no record, no metric: what the gateway costs above this is what its work costs. For measuring only.
+Two protocols per tunnel on uvloop, joined to each other's transports, with both half-closes. No policy, no screening,
+no time-out, no record, no metric: what the gateway costs beyond this is what its work costs. For measuring only.
 
 `python -m benchmarks.floor PORT`
 """

@@ -1,10 +1,10 @@
-"""What requests of HTTP/2 cost inside inspected TLS, beside mitmproxy: `python -m benchmarks.http2`.
+"""What HTTP/2 requests cost inside inspected TLS, compared with mitmproxy: `python -m benchmarks.http2`.
 
-Twenty fixed connections, five streams at a time on each, the same small GET again and again as a client that polls or
-calls one method sends it. The origin is nginx over HTTP/2, so both sides of the proxy speak it. What is told is CPU of
-the proxy's process for a request. One process each; proxies take turns; the median counts.
+Twenty fixed connections with five streams at a time on each repeat the same small GET, like a client that polls or
+calls one method. The origin is nginx over HTTP/2, so both sides of the proxy speak it. The result is the CPU of the
+proxy's process per request. One process each; proxies take turns; the median counts.
 
-mitmproxy is the one that `.ci/setup bench` installs, apart from our environment, or `--mitmproxy PATH`.
+mitmproxy is the one that `.ci/setup bench` installs outside of our environment, or `--mitmproxy PATH`.
 """
 
 import argparse
@@ -26,23 +26,23 @@ from benchmarks.inspection.tunnel import open_tunnel
 from benchmarks.isolation import Unusable
 from benchmarks.measure import settled_cpu_seconds
 
-ENOUGH = 5.0
-"""Times the CPU of the gateway that mitmproxy takes."""
+TARGET = 5.0
+"""mitmproxy should take at least so many times the gateway's CPU."""
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _HEADERS, _DATA, _RST, _SETTINGS, _GOAWAY = 1, 0, 3, 4, 7
 _END_HEADERS_AND_STREAM = 5
 
 
-class Seen(NamedTuple):
-    """CPU in seconds for a request, and how many of them in a second."""
+class Cost(NamedTuple):
+    """CPU in seconds per request, and requests per second."""
 
     cpu: float
     rate: float
 
 
 class Client:
-    """One connection through the proxy, with HTTP/2 in TLS. Its heads name what was said before, as clients' do."""
+    """One connection through the proxy, with HTTP/2 in TLS. From the second on its heads use HPACK's dynamic table."""
 
     def __init__(self, proxy: int, authority: str, context: ssl.SSLContext) -> None:
         self.tls = open_tunnel(proxy, authority, context)
@@ -64,7 +64,7 @@ class Client:
         self.tls.sendall(_PREFACE + _frame(_SETTINGS, 0, 0, b""))
 
     def ask(self, count: int) -> None:
-        """So many requests at once."""
+        """Send `count` requests at once."""
         frames = []
         for _ in range(count):
             block = self._blocks[0 if self._next == 1 else 1]
@@ -72,8 +72,8 @@ class Client:
             self._next += 2
         self.tls.sendall(b"".join(frames))
 
-    def hear(self, count: int) -> None:
-        """Their answers. Raises `Unusable` for others than the origin's."""
+    def read(self, count: int) -> None:
+        """Read their answers. Raises `Unusable` if one is not the origin's."""
         while count:
             while len(self._held) < 9 or len(self._held) < 9 + int.from_bytes(self._held[:3], "big"):
                 more = self.tls.recv(65536)
@@ -95,8 +95,8 @@ def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
     return len(payload).to_bytes(3, "big") + struct.pack(">BBL", kind, flags, stream) + payload
 
 
-def measure(pid: int, proxy: int, authority: str, bed: Bed, options: argparse.Namespace) -> Seen:
-    """Of a proxy that runs."""
+def measure(pid: int, proxy: int, authority: str, bed: Bed, options: argparse.Namespace) -> Cost:
+    """Of a running proxy."""
     context = ssl.create_default_context(cafile=str(bed.ca))
     context.set_alpn_protocols(["h2"])
     clients = [Client(proxy, authority, context) for _ in range(options.connections)]
@@ -108,7 +108,7 @@ def measure(pid: int, proxy: int, authority: str, bed: Bed, options: argparse.Na
     cpu = (settled_cpu_seconds(pid) - before) / count
     for client in clients:
         client.tls.close()
-    return Seen(cpu, count / took)
+    return Cost(cpu, count / took)
 
 
 def _exchange(clients: list[Client], rounds: int, streams: int) -> None:
@@ -116,7 +116,7 @@ def _exchange(clients: list[Client], rounds: int, streams: int) -> None:
         for client in clients:
             client.ask(streams)
         for client in clients:
-            client.hear(streams)
+            client.read(streams)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -132,15 +132,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def run(options: argparse.Namespace) -> dict[str, list[Seen]]:
-    """Both, in every round."""
-    seen: dict[str, list[Seen]] = {GATEWAY: [], MITMPROXY: []}
+def run(options: argparse.Namespace) -> dict[str, list[Cost]]:
+    """The costs of both, round by round."""
+    costs: dict[str, list[Cost]] = {GATEWAY: [], MITMPROXY: []}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="http2-")))
         bed = make_bed(folder)
         stack.enter_context(running(nginx_command(bed, http2=True), bed.origin))
         for number in range(1, options.rounds + 1):
-            for name, results in seen.items():
+            for name, results in costs.items():
                 port = free_port()
                 if name == GATEWAY:
                     command = gateway_command(bed, port, options.python)
@@ -151,20 +151,20 @@ def run(options: argparse.Namespace) -> dict[str, list[Seen]]:
                 results.append(result)
                 cost = f"{result.cpu * 1e6:8.1f} us CPU a request ({result.rate:,.0f}/s)"
                 print(f"{number}/{options.rounds} {name:10} {cost}", flush=True)
-    return seen
+    return costs
 
 
 def main() -> int:
     """0: the target is met; 2: cannot run here; 3: it was missed."""
     options = _parser().parse_args()
     try:
-        seen = run(options)
+        costs = run(options)
     except Unusable as refusal:
         print(refusal, file=sys.stderr)
         return 2
-    ours, theirs = (statistics.median(each.cpu for each in seen[name]) for name in (GATEWAY, MITMPROXY))
-    missed = theirs < ENOUGH * ours
-    print(f"mitmproxy takes {theirs / ours:.1f} times the CPU, at least {ENOUGH:g}: {'MISSED' if missed else 'met'}")
+    ours, theirs = (statistics.median(each.cpu for each in costs[name]) for name in (GATEWAY, MITMPROXY))
+    missed = theirs < TARGET * ours
+    print(f"mitmproxy takes {theirs / ours:.1f} times the CPU, target {TARGET:g}: {'MISSED' if missed else 'met'}")
     return 3 if missed and not options.report_only else 0
 
 

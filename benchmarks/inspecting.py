@@ -1,12 +1,12 @@
-"""What TLS inspection costs beside squid's ssl_bump and mitmproxy: `python -m benchmarks.inspecting`.
+"""What TLS inspection costs, compared with squid's ssl_bump and mitmproxy: `python -m benchmarks.inspecting`.
 
-Twenty fixed connections exchange small requests through CONNECT and interception, again and again: no load generator
-that dials when the machine is full. Then connections are made one after the other, each with both handshakes and one
-exchange. What is told is CPU of the proxy's processes, for an exchange and for a connection; rates stand beside, and
-say as much about the client, which is one Python process. The origin is nginx. One worker each; proxies take turns.
+Twenty fixed connections repeat small exchanges through CONNECT and interception: no load generator that dials when the
+machine is full. Then connections are made one after the other, each with both handshakes and one exchange. The results
+are CPU of the proxy's processes, per exchange and per connection; rates are shown too, but say as much about the
+client, which is one Python process. The origin is nginx. One worker each; proxies take turns.
 
 Client and proxies verify certificates; the client resumes no session. mitmproxy is the one that `.ci/setup bench`
-installs, apart from our environment, or `--mitmproxy PATH`.
+installs outside of our environment, or `--mitmproxy PATH`.
 """
 
 import argparse
@@ -32,15 +32,15 @@ from benchmarks.inspection.tunnel import open_tunnel
 from benchmarks.isolation import Unusable
 from benchmarks.measure import settled_cpu_seconds
 
-ENOUGH = {SQUID: {"exchange": 0.8, "connection": 0.75}, MITMPROXY: {"exchange": 1 / 24, "connection": 1 / 4}}
-"""Of each one's CPU."""
+TARGETS = {SQUID: {"exchange": 0.8, "connection": 0.75}, MITMPROXY: {"exchange": 1 / 24, "connection": 1 / 4}}
+"""The share of each one's CPU that the gateway may take."""
 SHARES = {MITMPROXY: 0.2}
-"""Of the work, for one that takes its time."""
+"""The share of the work that a slow proxy does."""
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """CPU in seconds of the proxy, and how many of each in a second."""
+class Costs:
+    """CPU of the proxy in seconds per exchange and connection, and how many of each per second."""
 
     exchange: float
     exchanges: float
@@ -56,11 +56,11 @@ class Client:
         self._request = f"GET / HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: benchmark\r\n\r\n".encode()
 
     def ask(self) -> None:
-        """One request."""
+        """Send one request."""
         self.tls.sendall(self._request)
 
-    def hear(self) -> None:
-        """Its answer. Raises `Unusable` for another one than the origin's."""
+    def read(self) -> None:
+        """Read its answer. Raises `Unusable` if it is not the origin's."""
         got = b""
         while not got.endswith(b"hello\n"):
             more = self.tls.recv(16384)
@@ -71,8 +71,8 @@ class Client:
             raise Unusable(f"not the origin's answer: {got[:4000]!r}")
 
 
-def measure(pid: int, proxy: int, authority: str, bed: Bed, options: argparse.Namespace, share: float) -> Seen:
-    """Both figures of a proxy that runs, by a `share` of the work."""
+def measure(pid: int, proxy: int, authority: str, bed: Bed, options: argparse.Namespace, share: float) -> Costs:
+    """Of a running proxy, by a `share` of the work."""
     context = ssl.create_default_context(cafile=str(bed.ca))
     clients = [Client(proxy, authority, context) for _ in range(options.concurrency)]
     _exchange(clients, 10)
@@ -91,7 +91,7 @@ def measure(pid: int, proxy: int, authority: str, bed: Bed, options: argparse.Na
     took_connections = time.monotonic() - began
     connection = (settled_cpu_seconds(pid) - before) / connections
     rate = rounds * options.concurrency / took
-    return Seen(exchange, rate, connection, connections / took_connections)
+    return Costs(exchange, rate, connection, connections / took_connections)
 
 
 def _exchange(clients: list[Client], rounds: int) -> None:
@@ -99,7 +99,7 @@ def _exchange(clients: list[Client], rounds: int) -> None:
         for client in clients:
             client.ask()
         for client in clients:
-            client.hear()
+            client.read()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -127,15 +127,15 @@ def _command(name: str, bed: Bed, port: int, options: argparse.Namespace) -> lis
     raise Unusable(f"{name} is none of {GATEWAY}, {SQUID}, {MITMPROXY}")
 
 
-def run(options: argparse.Namespace) -> dict[str, list[Seen]]:
-    """Every proxy in every round."""
-    seen: dict[str, list[Seen]] = {name: [] for name in options.proxies.split(",")}
+def run(options: argparse.Namespace) -> dict[str, list[Costs]]:
+    """The costs of every proxy, round by round."""
+    costs: dict[str, list[Costs]] = {name: [] for name in options.proxies.split(",")}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="inspecting-")))
         bed = make_bed(folder)
         stack.enter_context(running(nginx_command(bed), bed.origin))
         for number in range(1, options.rounds + 1):
-            for name, results in seen.items():
+            for name, results in costs.items():
                 port = free_port()
                 with running(_command(name, bed, port, options), port) as pid:
                     host = NAME if name == SQUID else "127.0.0.1"
@@ -147,27 +147,26 @@ def run(options: argparse.Namespace) -> dict[str, list[Seen]]:
                     f"({result.connections:,.0f}/s)",
                     flush=True,
                 )
-    return seen
+    return costs
 
 
 def main() -> int:
     """0: all targets met, or nothing to compare with; 2: cannot run here; 3: a target was missed."""
     options = _parser().parse_args()
     try:
-        seen = run(options)
+        costs = run(options)
     except Unusable as refusal:
         print(refusal, file=sys.stderr)
         return 2
-    told = [_compare(seen, name, most) for name, most in ENOUGH.items() if {GATEWAY, name} <= seen.keys()]
-    missed = any(told)
-    return 3 if missed and not options.report_only else 0
+    missed = [_misses(costs, name, most) for name, most in TARGETS.items() if {GATEWAY, name} <= costs.keys()]
+    return 3 if any(missed) and not options.report_only else 0
 
 
-def _compare(seen: dict[str, list[Seen]], name: str, most: dict[str, float]) -> bool:
-    """Whether a target was missed beside this one; each is told."""
+def _misses(costs: dict[str, list[Costs]], name: str, targets: dict[str, float]) -> bool:
+    """Print how the gateway compares with this proxy; True if a target was missed."""
     missed = False
-    for figure, bound in most.items():
-        ours, theirs = (statistics.median(getattr(each, figure) for each in seen[of]) for of in (GATEWAY, name))
+    for figure, bound in targets.items():
+        ours, theirs = (statistics.median(getattr(each, figure) for each in costs[of]) for of in (GATEWAY, name))
         ratio = ours / theirs
         missed |= ratio > bound
         verdict = "met" if ratio <= bound else "MISSED"

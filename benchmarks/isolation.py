@@ -1,6 +1,6 @@
-"""Everything runs in a network and a mount namespace of its own: the only network is a new loopback, `/etc/hosts` has a
-file mounted over it, logs go to a file system in memory, and all of it is gone with the last process. So the ports are
-free, nothing but loopback can be reached, no disk is measured, and nothing on the machine changes.
+"""Runs everything in its own network and mount namespaces: the only network is a new loopback, a file is mounted over
+`/etc/hosts`, logs go to a file system in memory, and all of it disappears with the last process. So the ports are free,
+nothing but loopback can be reached, no disk is measured, and nothing on the machine changes.
 """
 
 import fcntl
@@ -36,7 +36,8 @@ def is_isolated() -> bool:
 
 
 def enter(arguments: list[str]) -> None:
-    """Start this program again, as this process, inside the namespaces. Returns only by raising `Unusable`."""
+    """Start this program again inside the namespaces, in the place of this process. Raises `Unusable`, or never
+    returns."""
     unshare = shutil.which("unshare")
     if os.geteuid() != 0:
         raise Unusable("run it as root: the proxies run in a network and a mount namespace of their own")
@@ -49,9 +50,8 @@ def enter(arguments: list[str]) -> None:
 
 @contextmanager
 def prepared(hosts: str) -> Iterator[Path]:
-    """Bring loopback up, give TIME_WAIT enough room, and show every process here `hosts` as `/etc/hosts`.
-    Gives a directory in memory that every user may enter.
-    """
+    """Bring loopback up, make room for TIME_WAIT sockets, and show every process here `hosts` as `/etc/hosts`. Yields a
+    directory in memory that every user may enter."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", _IFF_UP))
     Path("/proc/sys/net/ipv4/tcp_max_tw_buckets").write_text(str(_TIME_WAIT_BUCKETS))

@@ -1,4 +1,4 @@
-"""Names, addresses and ports of a run. They are fixed: the run has a network of its own."""
+"""Names, addresses and ports of a run. They are fixed, because a run has its own network."""
 
 from pathlib import Path
 
@@ -12,12 +12,12 @@ PROXY_PORT = 3128
 CAPTURED_PORT = 3129
 ADMIN_PORT = 9128
 COLLECTOR_PORT = 4318
-# Several ports, so that the proxy's own TIME_WAITs towards the origin are spread. All below the ephemeral range.
+# Several ports, to spread the proxy's own TIME_WAIT sockets towards the origin. All are below the ephemeral range.
 TLS_PORTS = (20001, 20008)
 ECHO_PORTS = (20011, 20018)
 BULK_PORTS = (20021, 20028)
 HTTP_PORTS = (20031, 20038)
-DENIED_PORTS = (443, 443)  # nobody listens: who dials them is found out
+DENIED_PORTS = (443, 443)  # nobody listens there, so that a proxy that dials them fails
 TCP_PORTS = (ECHO_PORTS[0], BULK_PORTS[1])
 
 CLIENTS = "127.1.0.0/16"
@@ -32,7 +32,7 @@ def group_network(group: int) -> str:
 
 
 def hosts_file() -> str:
-    """`/etc/hosts` of the run. The clients have names as well: squid looks them up, no answer would cost it more."""
+    """`/etc/hosts` of the run. Clients have names as well, because squid looks them up and would pay for a failure."""
     clients = (
         f"127.1.{group}.{host} client-{group}-{host}.test\n"
         for group in range(GROUPS)

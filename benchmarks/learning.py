@@ -1,7 +1,7 @@
-"""`python -m benchmarks.learning`: a million records learnt from, replayed and reported; no network, no root.
+"""`python -m benchmarks.learning`: learns from, replays and reports a million records; no network, no root.
 
-Two million pairs of a client and a name, of which each record is one by chance: three quarters of a million different
-attempts, which is far more than usual. Exit status 3: one of the three took more than 30 s of CPU.
+Each record is a random one of two million pairs of a client and a name: three quarters of a million different attempts,
+which is far more than usual. Exit status 3: one of the three commands took more than 30 s of CPU.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def main() -> int:
 
 
 def write_records(path: Path, count: int) -> None:
-    """As long as a tunnel's are, in the order of their time."""
+    """As long as real records of tunnels, ordered by time."""
     dice = random.Random(7)
     with path.open("w") as lines:
         for number in range(count):

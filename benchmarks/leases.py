@@ -1,7 +1,7 @@
-"""What limits cost: CPU of a lease that is taken and given back, `python -m benchmarks.leases`.
+"""What limits cost: the CPU of taking a lease and giving it back, `python -m benchmarks.leases`.
 
-Two limits for each lease (connections by client, and concurrent), in memory, in the table that workers share and, with
-`--redis URL`, drawn ahead from a Redis.
+Each lease has two limits (connections by client, and concurrent), counted in memory, in the table that workers share
+and, with `--redis URL`, drawn ahead from Redis.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def permit_under(*limits: Limit) -> Permit:
 
 
 async def cost(store: Store, permit: Permit, leases: int, rounds: int) -> float:
-    """Microseconds of this process's CPU for each lease, the least of some rounds."""
+    """Microseconds of this process's CPU per lease, the minimum of all rounds."""
     limiter, best = BucketLimiter(store, Tally()), float("inf")
     for _ in range(rounds):
         begin = time.process_time()

@@ -1,4 +1,4 @@
-"""Builds the origin and the load generators and talks to them; see load.c, requests.c and origin.c for what they do."""
+"""Builds, starts and controls the origin and the load generators; load.c, requests.c and origin.c say what they do."""
 
 import json
 import os
@@ -17,13 +17,13 @@ BUILD = layout.HERE / "build"
 
 
 class LoadFailed(Exception):
-    """The load generator saw something that should not be, or ended without an answer."""
+    """The load generator saw an error, or ended without a result."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One line of the load generator: units done, tunnels opened so far, errors, bytes, wall and own CPU seconds, and
-    the quantiles of its latencies in microseconds (0 where it times nothing)."""
+    """One line of the load generator: units of work done, tunnels opened so far, errors, bytes, wall-clock and own CPU
+    seconds, and quantiles of its latencies in microseconds, 0 if it measures none."""
 
     phase: str
     units: int
@@ -40,7 +40,7 @@ class Result:
     @classmethod
     def from_line(cls, line: str) -> "Result":
         if not line:
-            raise LoadFailed("the load generator ended without an answer")
+            raise LoadFailed("the load generator ended without a result")
         result = cls(**json.loads(line))
         if result.errors:
             raise LoadFailed(f"{result.errors} errors, the first: {result.first_error}")
@@ -117,8 +117,8 @@ def generate(
     captured: bool = False,
     target: str = layout.TARGET,
 ) -> Iterator[Load]:
-    """Start a load generator; `counts` are its numeric options. It is gone when the block ends. `captured`: it dials
-    the origin itself, and leaves it to routes, if there are any, that this leads to the gateway."""
+    """Run a load generator until the block ends; `counts` are its numeric options. `captured`: it dials the origin
+    itself, which leads to the gateway only if there are routes for that."""
     options = {
         "proxy": f"127.0.0.1:{proxy_port}",
         "target": target,

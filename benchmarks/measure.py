@@ -16,12 +16,12 @@ def process_tree(pid: int) -> list[psutil.Process]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of the tree so far, children that have ended included. The kernel counts in 10 ms."""
+    """User and system time of the tree so far, including ended children. The kernel counts in steps of 10 ms."""
     return sum(sum(process.cpu_times()[:4]) for process in process_tree(pid))
 
 
 def settled_cpu_seconds(pid: int) -> float:
-    """The same, once it no longer grows: closing what the load opened is part of its price."""
+    """The same, once it no longer grows: closing what the load opened is part of the cost."""
     deadline = time.monotonic() + SETTLE_LIMIT
     before = cpu_seconds(pid)
     while time.monotonic() < deadline:
@@ -39,7 +39,7 @@ def proportional_bytes(pid: int) -> int:
 
 
 def forget_peak(pid: int) -> None:
-    """From here on `peak_bytes` counts anew."""
+    """Reset what `peak_bytes` returns."""
     for process in process_tree(pid):
         Path(f"/proc/{process.pid}/clear_refs").write_text("5")
 

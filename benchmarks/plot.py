@@ -1,4 +1,4 @@
-"""Bars as SVG: one plot a figure, a bar a proxy, drawn by hand because that is all there is to draw."""
+"""Bar charts as SVG: one chart per figure, one bar per proxy; too simple to need a library."""
 
 from collections.abc import Mapping
 from html import escape

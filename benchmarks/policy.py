@@ -1,7 +1,7 @@
-"""Writes the policy of the benchmark: rules for 10 groups, 1,000 unless told; three let through what is measured.
+"""Writes the benchmark's policy: by default 1,000 rules for 10 groups, of which three let through what is measured.
 
-The others are what a large installation has: mostly exact names and suffixes, each allowed to one group or to all, some
-denied names, some networks with databases, some denied networks by which every resolved address is screened.
+The others are like those of a large installation: mostly exact names and suffixes, each allowed for one group or for
+all, some denied names, some networks with databases, some denied networks that every resolved address is screened by.
 """
 
 from collections.abc import Iterator
@@ -64,13 +64,13 @@ def _others() -> Iterator[Rule]:
 
 
 def rules(count: int = layout.RULES) -> list[Rule]:
-    """So many rules; those that are measured always, then a cross-section of the others."""
+    """`count` rules: always those for what is measured, then a cross-section of the others."""
     fixed = [*_measured(), *_others()][: max(3, count // 2)]
     return [*fixed, *_allowed_names(count - len(fixed))]
 
 
 def names() -> list[str]:
-    """As many names as there are rules, the target among them, for a peer that knows lists (`.x`: x and below)."""
+    """As many names as rules, the target among them, for a peer that has lists of names (`.x` is x and all below)."""
     return [layout.TARGET, *(f".api-{number}.service-{number % 50}.example" for number in range(layout.RULES - 1))]
 
 

@@ -1,10 +1,10 @@
-"""Whether anybody notices a reload of a large policy: `python -m benchmarks.reloading`.
+"""Whether clients notice a reload of a large policy: `python -m benchmarks.reloading`.
 
-The gateway serves tunnels that exchange 64 bytes all the time while it takes the policy over again and again. What is
-told: the largest gap of a ticker in its loop and the longest round trip, the time from a change of the files until it
-is in force, and the peak of memory of the gateway and of the process that reads. A watcher on each CPU, which no
-process can keep waiting, tells which stalls were the machine's own (`benchmarks.stalls`); what is left of a gap or a
-round trip outside of them is ours. All of it is told for a while without any reload as well.
+The gateway serves tunnels that constantly exchange 64 bytes while it reloads the policy again and again. The results
+are the largest gap of a ticker in its loop and the longest round trip, the time from a change of the files until it is
+in force, and the peak memory of the gateway and of the process that reads. A watcher on each CPU, which no process can
+keep waiting, finds the stalls that were the machine's own (`benchmarks.stalls`); what remains of a gap or a round trip
+outside of them is ours. All of it is also measured for a while without any reload.
 """
 
 import argparse
@@ -30,14 +30,14 @@ from benchmarks.stalls import Machine, Span, beyond
 
 PAYLOAD = bytes(64)
 PACE = 0.02  # seconds between the round trips of a tunnel
-GAP = 0.025  # seconds that nobody notices
-SLOW = 0.005  # seconds of a round trip that is worth noting beside the longest
+GAP = 0.025  # seconds that no client notices
+SLOW = 0.005  # seconds from which on a round trip is noted besides the longest
 START_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Of the policy and of what goes on meanwhile; before the reloads are so many seconds without."""
+    """Of the policy and of the load; `rest` is the time in seconds before the reloads, without any."""
 
     rules: int = 100_000
     lines: int = 1_000_000
@@ -48,8 +48,8 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Gaps:
-    """Of a while: the ticker's, the long round trips, and the machine's own stalls. `on_cpu` is the most that the
-    gateway had a CPU between two ticks, in seconds."""
+    """Within some time: the ticker's gaps, the long round trips, and the machine's own stalls. `on_cpu` is the longest
+    CPU time that the gateway used between two ticks, in seconds."""
 
     ticker: Sequence[Span]
     on_cpu: float
@@ -68,12 +68,12 @@ class Gaps:
 
     @property
     def largest(self) -> float:
-        """Of those that a client could notice, in seconds, whoever was to blame."""
+        """Of those that a client could notice, in seconds, whatever caused it."""
         return max((span.length for span in (*self.ticker, *self.slow)), default=0.0)
 
     @property
     def ours(self) -> float:
-        """The same, without what the machine kept from everybody."""
+        """The same, without the machine's own stalls."""
         return max(self._ours(self.ticker), self._ours(self.slow))
 
     def _ours(self, spans: Sequence[Span]) -> float:
@@ -85,8 +85,8 @@ def _longest(spans: Sequence[Span]) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """Of one reload: seconds until it was in force, and bytes."""
+class Reload:
+    """One reload: seconds until it was in force, and peak memory in bytes."""
 
     generation: int
     to_effect: float
@@ -117,7 +117,8 @@ def write_policy(folder: Path, size: Size, port: int, variant: int = 0) -> None:
 
 
 class Tunnels:
-    """Each sends 64 bytes and waits for them. `slow` are the longest and `count` all that were begun since `begin`."""
+    """Each sends 64 bytes and waits for their echo. Since `begin`, `slow` are the longest round trips and `count` is
+    the number of all."""
 
     def __init__(self) -> None:
         self._tasks: list[asyncio.Task[None]] = []
@@ -151,14 +152,14 @@ class Tunnels:
 
     def _note(self, trip: Span) -> None:
         if trip.begin < self._since:
-            return  # it was on its way already
+            return  # it had begun before
         self.count += 1
         if trip.length > min(self._longest, SLOW):
             self._longest = max(self._longest, trip.length)
             self.slow.append(trip)
 
     async def close(self) -> None:
-        """All of them. Raises what ended one before its time."""
+        """Close them all. Raises what ended one prematurely."""
         for task in self._tasks:
             if not task.done():
                 task.cancel()
@@ -206,18 +207,18 @@ class Ticking:
         self.proxy, self.admin = (int(part.split("127.0.0.1:")[1].split(";")[0]) for part in ready.split("; ")[:2])
 
     async def generation(self) -> int:
-        """The one in force. Raises RuntimeError if the last files were not taken. In the loop, and with one look for
-        each of two samples: a thread that parses competes for the interpreter with those who measure round trips."""
+        """The one in force. Raises RuntimeError if the last reload failed. Done in the loop, and only two samples are
+        looked for: a thread that parses would compete for the interpreter with the measurement of round trips."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.admin)
         writer.write(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
         told = await reader.read()
         writer.close()
         if not _sample(told, b"egress_policy_reload_success"):
-            raise RuntimeError("the policy was not taken")
+            raise RuntimeError("the reload failed")
         return int(_sample(told, b"egress_policy_generation"))
 
     def gaps(self) -> tuple[list[Span], float]:
-        """The large ones since this was asked before, and how much of one was on a CPU."""
+        """The large ones since the last call, and the longest CPU time between two ticks."""
         before = self._told.read_text().count("\n")
         os.kill(self._process.pid, signal.SIGUSR1)
         while (text := self._told.read_text()).count("\n") == before:
@@ -226,7 +227,7 @@ class Ticking:
         return [Span(*gap) for gap in told["gaps"]], told["on_cpu"]
 
     def peaks(self) -> Iterator[tuple[int, int]]:
-        """The largest resident sizes so far of the gateway and of its children, looked at anew each time."""
+        """The peak resident sizes so far of the gateway and of its children, updated at each step."""
         gateway = reader = 0
         process = Path(f"/proc/{self._process.pid}")
         while True:
@@ -238,8 +239,8 @@ class Ticking:
 
 
 def _resident(process: Path) -> int:
-    """Bytes; 0 of a process that has ended. Two small files: psutil looks at every process for the children of one,
-    10 ms in which nobody answers the tunnels."""
+    """Bytes; 0 for a process that has ended. Not by psutil, which looks at every process to find the children of one:
+    10 ms in which the tunnels would not be answered."""
     try:
         return int((process / "statm").read_text().split()[1]) * mmap.PAGESIZE
     except (FileNotFoundError, ProcessLookupError):
@@ -250,8 +251,8 @@ def _sample(told: bytes, name: bytes) -> float:
     return float(told.split(b"\n%b " % name, 1)[1].split(b"\n", 1)[0])
 
 
-async def watch_reloads(folder: Path, size: Size) -> tuple[Gaps, list[Seen]]:
-    """Start, open the tunnels, watch them for a while without any reload, and reload `size.reloads` times."""
+async def watch_reloads(folder: Path, size: Size) -> tuple[Gaps, list[Reload]]:
+    """Start, open the tunnels, watch them for a while without any reload, then reload `size.reloads` times."""
     origin = await asyncio.start_server(_echo, "127.0.0.1", 0)
     port = origin.sockets[0].getsockname()[1]
     write_policy(folder, size, port)
@@ -263,15 +264,15 @@ async def watch_reloads(folder: Path, size: Size) -> tuple[Gaps, list[Seen]]:
         await asyncio.sleep(size.rest)
         resting = await watch.end()
         changes = [partial(write_policy, folder, size, port, variant) for variant in range(1, size.reloads + 1)]
-        seen = [await _reload(gateway, watch, change) for change in changes]
+        reloads = [await _reload(gateway, watch, change) for change in changes]
         await tunnels.close()
     origin.close()
-    return resting, seen
+    return resting, reloads
 
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Who notices."""
+    """Everything that could notice a reload."""
 
     gateway: Ticking
     tunnels: Tunnels
@@ -279,7 +280,7 @@ class Watch:
     rest: float
 
     async def begin(self) -> None:
-        """Forget what was."""
+        """Forget what was noticed before."""
         await asyncio.to_thread(self.gateway.gaps)
         await asyncio.to_thread(self.machine.stalls)
         self.tunnels.begin()
@@ -291,7 +292,7 @@ class Watch:
         return Gaps(ticker, on_cpu, slow, count, await asyncio.to_thread(self.machine.stalls))
 
 
-async def _reload(gateway: Ticking, watch: Watch, write: Callable[[], None]) -> Seen:
+async def _reload(gateway: Ticking, watch: Watch, write: Callable[[], None]) -> Reload:
     before = await gateway.generation()
     await asyncio.to_thread(write)
     began_at = time.monotonic()
@@ -302,7 +303,7 @@ async def _reload(gateway: Ticking, watch: Watch, write: Callable[[], None]) -> 
         await asyncio.sleep(0.2)
     to_effect = time.monotonic() - began_at
     await asyncio.sleep(min(3, watch.rest))  # the old rules are taken down
-    return Seen(generation, to_effect, await watch.end(), *next(peaks))
+    return Reload(generation, to_effect, await watch.end(), *next(peaks))
 
 
 async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -313,19 +314,19 @@ async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 def main() -> int:
-    """Exit status 0 if nobody noticed anything of ours, 3 if somebody did."""
-    usual = Size()
+    """Exit status 0 if no gap of ours could be noticed, 3 if one could."""
+    default = Size()
     parser = argparse.ArgumentParser("python -m benchmarks.reloading", description=(__doc__ or "").partition("\n")[0])
     for name in ("rules", "lines", "tunnels", "reloads", "rest"):
-        parser.add_argument(f"--{name}", type=int, default=getattr(usual, name))
+        parser.add_argument(f"--{name}", type=int, default=getattr(default, name))
     size = Size(**vars(parser.parse_args()))
-    gc.disable()  # what is measured are the gateway's pauses, not ours
+    gc.disable()  # the gateway's pauses are measured, not ours
     with tempfile.TemporaryDirectory() as folder:
-        resting, seen = uvloop.run(watch_reloads(Path(folder), size))
+        resting, reloads = uvloop.run(watch_reloads(Path(folder), size))
     print(f"no reload for {size.rest} s: {resting}")
-    for one in seen:
+    for one in reloads:
         print(one)
-    largest, ours = max(one.gaps.largest for one in seen), max(one.gaps.ours for one in seen)
+    largest, ours = max(one.gaps.largest for one in reloads), max(one.gaps.ours for one in reloads)
     print(
         f"largest gap of all {largest * 1e3:.1f} ms; outside the machine's stalls {ours * 1e3:.1f} ms, of which "
         f"{GAP * 1e3:g} ms are allowed"

@@ -13,7 +13,7 @@ from rich.table import Table
 from benchmarks.scenarios import Sample, Scenario
 
 GATEWAY, REFERENCE = "gateway", "squid"
-# A generator busier than this may have been what was measured: `rate` says nothing then. (The cost still does.)
+# With a generator busier than this `rate` may be the generator's, and means nothing; the cost still does.
 BUSY = 0.95
 
 Samples = Mapping[str, Sequence[Sample]]  # by proxy, one a round
@@ -98,7 +98,7 @@ def print_table(rows: Sequence[Row], proxies: Sequence[str], stream: TextIO) -> 
 
 
 def busy_generators(rows: Sequence[Row]) -> list[str]:
-    """The runs in which the load generator had no time left."""
+    """Warnings about runs in which the load generator had no time to spare."""
     return [
         f"{row.scenario.key} on {proxy}: the load generator was busy {share:.0%} of the time: its rate, not the proxy's"
         for row in rows
@@ -108,7 +108,7 @@ def busy_generators(rows: Sequence[Row]) -> list[str]:
 
 
 def write_json(path: Path, rows: Sequence[Row], samples: Mapping[str, Samples], about: Mapping[str, object]) -> None:
-    """Everything: what ran where, each round's figures, the medians, the verdicts."""
+    """Everything: what ran where, the figures of every round, medians and verdicts."""
     document = {
         "about": about,
         "results": {

@@ -1,4 +1,4 @@
-"""What is measured: each scenario starts a proxy afresh, warms it up, and measures one kind of work."""
+"""What is measured: each scenario starts a new proxy, warms it up, and measures one kind of work."""
 
 import statistics
 from collections.abc import Callable
@@ -47,7 +47,7 @@ class Sizes:
     alone: int = 2_000
 
     def times(self, share: float) -> "Sizes":
-        """Less of everything for a proxy that would take too long; as many at a time."""
+        """Less of everything for a proxy that would take too long, but as many at a time."""
         fewer = {key: max(1, round(getattr(self, key) * share)) for key in self.__slots__ if key not in _AT_A_TIME}
         return replace(self, **fewer)
 
@@ -72,9 +72,9 @@ Work = Callable[[Running, Sizes], Sample]
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A kind of work and the unit of its cost; the gateway aims for a highest ratio to squid, or to its own work `of`
-    another kind, or for a highest cost. `plain`: plain HTTP; `denial`: refused by a list of names; `alone`: it says
-    something of the gateway only."""
+    """A kind of work and the unit of its cost. The gateway's target is a `ratio` to squid's cost, or to its own cost of
+    the work `of` another kind, or an absolute `limit`. `plain`: plain HTTP; `denial`: refused by a list of names;
+    `alone`: for the gateway only."""
 
     key: str
     title: str
@@ -89,7 +89,7 @@ class Scenario:
     of: str | None = None
 
     def suits(self, launch: Launch) -> bool:
-        """Whether the proxy does that kind of work at all."""
+        """Whether the proxy can do that kind of work at all."""
         return (
             (launch.plain or not self.plain)
             and (launch.denies or not self.denial)
@@ -108,7 +108,7 @@ def _warm_up(with_hello: bool, ports: tuple[int, int], captured: bool = False) -
 
 
 def _sample(cpu: float, per: float, result: Result, tunnels: int, **details: float) -> Sample:
-    """`per` is by what CPU is divided, in the unit of the cost."""
+    """The cost is `cpu` divided by `per`."""
     seconds = max(result.seconds, 1e-9)
     return Sample(cpu / per, result.units / seconds, result.cpu_seconds / seconds, tunnels, details=details)
 
@@ -133,19 +133,20 @@ def tunnels_with_echo(running: Running, sizes: Sizes) -> Sample:
 
 
 def captured_with_hello(running: Running, sizes: Sizes) -> Sample:
-    """CPU of a connection that routes lead here, in per cent of a CONNECT's in the same process, both in turns."""
-    asked, led = [], []
+    """CPU of a captured connection, in per cent of a CONNECT's in the same process, both in turns."""
+    connects, captures = [], []
+    count = sizes.tunnels // _TURNS
     for _ in range(_TURNS):
-        asked.append(_tunnels(running, sizes.tunnels // _TURNS, sizes.concurrency, with_hello=True))
+        connects.append(_tunnels(running, count, sizes.concurrency, with_hello=True))
         with captured(layout.TLS_PORTS):
-            led.append(_tunnels(running, sizes.tunnels // _TURNS, sizes.concurrency, with_hello=True, captured=True))
-    asked_cost, led_cost = (statistics.median(sample.cost for sample in samples) for samples in (asked, led))
+            captures.append(_tunnels(running, count, sizes.concurrency, with_hello=True, captured=True))
+    connect, capture = (statistics.median(sample.cost for sample in samples) for samples in (connects, captures))
     return Sample(
-        cost=100 * led_cost / asked_cost,
-        rate=statistics.median(sample.rate for sample in led),
-        generator=statistics.median(sample.generator for sample in led),
-        tunnels=sum(sample.tunnels for sample in (*asked, *led)),
-        details={"connect_us": asked_cost, "captured_us": led_cost},
+        cost=100 * capture / connect,
+        rate=statistics.median(sample.rate for sample in captures),
+        generator=statistics.median(sample.generator for sample in captures),
+        tunnels=sum(sample.tunnels for sample in (*connects, *captures)),
+        details={"connect_us": connect, "captured_us": capture},
     )
 
 
@@ -170,7 +171,7 @@ def long_roundtrips(running: Running, sizes: Sizes) -> Sample:
 
 
 def denials(running: Running, sizes: Sizes) -> Sample:
-    """A name that no list has, on a port that tinyproxy's list has not: each denies by what it knows."""
+    """A name that is on no list, on a port that is not on tinyproxy's: each proxy denies by what it can judge."""
     warm = _denied(_WARM_UP, 8)
     before = settled_cpu_seconds(running.pid)
     result = _denied(sizes.denials, sizes.concurrency)
@@ -185,8 +186,8 @@ def _denied(total: int, at_a_time: int) -> Result:
 
 
 def latency(running: Running, sizes: Sizes) -> Sample:
-    """One tunnel after the other with nothing beside it, then one message after the other: what the proxy adds to each
-    over the same done without it, in microseconds. The cost is what it adds to a tunnel's median."""
+    """One tunnel after the other without any other load, then one message after the other: what the proxy adds to each,
+    compared with the same without a proxy, in microseconds. The cost is what it adds to a tunnel's median."""
     details: dict[str, float] = {}
     made, rate = 0, 0.0
     for what, mode, ports, total in (
@@ -263,7 +264,7 @@ def requests(running: Running, sizes: Sizes) -> Sample:
 
 
 def body(running: Running, sizes: Sizes) -> Sample:
-    """How far RSS rises at most while one body goes down and one up."""
+    """The highest rise of RSS while one body goes down and one up."""
     warm = _requests("get", {"total": _WARM_UP, "tunnels": 8})
     settled_cpu_seconds(running.pid)
     forget_peak(running.pid)
@@ -283,14 +284,14 @@ def body(running: Running, sizes: Sizes) -> Sample:
 
 
 def start_up(running: Running, sizes: Sizes) -> Sample:
-    """From the start of the process to its listening, and what it holds then."""
+    """From the start of the process until it listens, and its memory then."""
     del sizes
     held = proportional_bytes(running.pid) / 1e6
     return Sample(cpu_seconds(running.pid), 1 / running.took, 0.0, 0, details={"seconds": running.took, "pss_mb": held})
 
 
 def soak(running: Running, sizes: Sizes) -> Sample:
-    """Growth of RSS in per cent, from the start and from when it keeps as many flows for `observe` as it ever will."""
+    """Growth of RSS in per cent, from the start and from when the flows kept for `observe` are at their maximum."""
     start = resident_bytes(running.pid)
     first = _tunnels(running, 2 * MOST_FLOWS, sizes.concurrency, with_hello=True)
     full = resident_bytes(running.pid)
@@ -330,11 +331,11 @@ SOAK = Scenario("soak", "growth of RSS", "%", "tunnels/s", soak, limit=5.0, alon
 
 
 class Unreconciled(Exception):
-    """What was made, what was counted and what was recorded are not the same number."""
+    """The numbers made, counted and recorded differ."""
 
 
 def measure(scenario: Scenario, launch: Launch, sizes: Sizes) -> Sample:
-    """One run. Of the gateway, what it counted and recorded must be what was made."""
+    """One run. The gateway must have counted and recorded exactly what was made."""
     counted = (0, 0)
     with running(launch) as proxy:
         sample = scenario.work(proxy, sizes.times(launch.share))

@@ -1,8 +1,9 @@
-"""What the machine kept from everybody: a process on each CPU that does nothing but wake up every millisecond.
+"""The machine's own stalls, found by a process on each CPU that does nothing but wake up every millisecond.
 
-It has a real-time priority (`sched(7)`, SCHED_FIFO) where it may, so that no process of the measurement can keep it
-waiting: what it misses, the host of the guest or the kernel took. For each line on standard input it says as JSON which
-stalls there were since the line before: `[[begin, end], ...]`, seconds of CLOCK_MONOTONIC, which all processes share.
+It has a real-time priority (`sched(7)`, SCHED_FIFO) if permitted, so that no process of the measurement can keep it
+waiting: what it misses was taken by the kernel, or by the host of a virtual machine. For each line on standard input it
+prints the stalls since the last one as JSON: `[[begin, end], ...]`, in seconds of CLOCK_MONOTONIC, which all processes
+share.
 """
 
 import contextlib
@@ -16,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 TICK = 0.001
-SHORTEST = 0.003  # seconds; what is shorter nobody would notice
+SHORTEST = 0.003  # seconds; nobody would notice shorter ones
 MOST = 10_000  # stalls between two questions
 
 
@@ -33,7 +34,7 @@ class Span(NamedTuple):
 
 
 class Machine:
-    """One watcher a CPU, beside a measurement."""
+    """One watcher per CPU, for the time of a measurement."""
 
     def __init__(self, watchers: Sequence["subprocess.Popen[str]"]) -> None:
         self._watchers = watchers
@@ -46,7 +47,7 @@ class Machine:
             yield cls([stack.enter_context(_watcher(cpu)) for cpu in sorted(os.sched_getaffinity(0))])
 
     def stalls(self) -> list[Span]:
-        """Of any CPU since this was asked before, those that overlap as one, in order of time."""
+        """Those of any CPU since the last call, in order of time; overlapping ones are joined."""
         for watcher in self._watchers:
             print(file=watcher.stdin, flush=True)
         told = [json.loads(watcher.stdout.readline()) for watcher in self._watchers if watcher.stdout is not None]
@@ -54,7 +55,7 @@ class Machine:
 
 
 def united(spans: Iterable[Span]) -> list[Span]:
-    """Those that overlap or touch as one, in order of time."""
+    """In order of time; those that overlap or touch are joined."""
     found: list[Span] = []
     for span in sorted(spans):
         if found and span.begin <= found[-1].end:
@@ -65,7 +66,7 @@ def united(spans: Iterable[Span]) -> list[Span]:
 
 
 def beyond(span: Span, stalls: Iterable[Span]) -> float:
-    """The seconds of `span` that lie in none of `stalls`, which do not overlap."""
+    """The seconds of `span` outside of all `stalls`, which do not overlap."""
     return span.length - sum(max(0.0, min(span.end, one.end) - max(span.begin, one.begin)) for one in stalls)
 
 
@@ -79,7 +80,7 @@ def _watcher(cpu: int) -> Iterator["subprocess.Popen[str]"]:
 def main() -> None:
     """Tick on the CPU of that number until standard input ends."""
     os.sched_setaffinity(0, {int(sys.argv[1])})
-    with contextlib.suppress(PermissionError):  # then a bystander like any other, which may have to wait
+    with contextlib.suppress(PermissionError):  # then it may have to wait like any other process
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
     stalls: list[Span] = []
     last = time.monotonic()

@@ -1,9 +1,8 @@
 """The gateway with a ticker in its loop: `python -m benchmarks.ticking OUTPUT run -c gateway.yaml`.
 
-Every tick comes a millisecond after the one before, unless something keeps the loop. Whenever SIGUSR1 comes, the
-gaps since the last one that are worth telling are written to OUTPUT as a line of JSON (begin and end in seconds of
-CLOCK_MONOTONIC), and the most time that this thread was on a CPU between two ticks: on a busy machine it may have
-waited for one.
+Every tick comes a millisecond after the last one, unless something blocks the loop. At every SIGUSR1 a line of JSON is
+written to OUTPUT: the large gaps since the last signal (begin and end in seconds of CLOCK_MONOTONIC), and the longest
+CPU time of this thread between two ticks, since on a busy machine a gap may also be a wait for a CPU.
 """
 
 import asyncio
@@ -18,12 +17,12 @@ import uvloop
 from gateway.cli.main import app
 
 TICK = 0.001
-SHORTEST = 0.004  # seconds; the largest gap is told in any case
+SHORTEST = 0.004  # seconds; a new largest gap is reported in any case
 MOST = 10_000  # gaps between two signals
 
 
 class Ticker:
-    """Ticks on `loop` from its start on."""
+    """Ticks on `loop` from its start."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, output: Path) -> None:
         self._loop = loop
@@ -37,7 +36,7 @@ class Ticker:
         self._at, self._cpu_at = time.monotonic(), time.thread_time()
 
     def _start(self) -> None:
-        self._loop.add_signal_handler(signal.SIGUSR1, self._tell)
+        self._loop.add_signal_handler(signal.SIGUSR1, self._report)
         self._begin()
         self._tick()
 
@@ -51,14 +50,14 @@ class Ticker:
         self._at, self._cpu_at = now, cpu
         self._loop.call_later(TICK, self._tick)
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         with self._output.open("a") as output:
             output.write(json.dumps({"gaps": self._gaps, "on_cpu": self._on_cpu}) + "\n")
         self._begin()
 
 
 def main() -> None:
-    """As the gateway is started, with the ticker in."""
+    """Start the gateway with a ticker in its loop."""
     output, new_event_loop = Path(sys.argv[1]), uvloop.new_event_loop
 
     def ticking_loop() -> uvloop.Loop:

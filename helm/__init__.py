@@ -1,1 +1,1 @@
-"""The Helm chart, and what is made from it and for it."""
+"""The Helm chart, and what generates files from it and for it."""

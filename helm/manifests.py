@@ -1,4 +1,4 @@
-"""The chart as plain YAML, for those who apply it without Helm: one file an object, named by its kind and name.
+"""Renders the chart as plain YAML, for use without Helm: one file per object, named by its kind and name.
 
 python -m helm.manifests FOLDER --name NAME --namespace NAMESPACE [ARGUMENTS OF helm template]
 """
@@ -22,7 +22,7 @@ class NotRendered(Exception):
 
 
 def render(name: str, namespace: str, arguments: Sequence[str]) -> str:
-    """All objects but the pod of `helm test`. Raises `NotRendered`."""
+    """All objects except the pod of `helm test`. Raises `NotRendered`."""
     command = [str(HELM), "template", name, str(CHART), "--namespace", namespace, "--skip-tests", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # our own program
     if done.returncode != 0:
@@ -31,7 +31,7 @@ def render(name: str, namespace: str, arguments: Sequence[str]) -> str:
 
 
 def files_of(rendered: str) -> Iterator[tuple[str, str]]:
-    """Each object's file name and text. Comments stay as the templates have them."""
+    """Each object's file name and text, with the templates' comments."""
     for document in rendered.split("\n---\n"):
         parsed = yaml.safe_load(document)
         if parsed:
@@ -42,7 +42,7 @@ def files_of(rendered: str) -> Iterator[tuple[str, str]]:
 
 
 def write(folder: Path, rendered: str) -> int:
-    """Replace the folder by these files; how many there are."""
+    """Replace the folder by these files; returns their number."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     written = dict(files_of(rendered))
@@ -54,7 +54,7 @@ def write(folder: Path, rendered: str) -> int:
 def main() -> None:
     """From the command line."""
     parser = argparse.ArgumentParser(
-        description="Render the chart as plain YAML. What is not known here goes to `helm template`."
+        description="Render the chart as plain YAML. Other options are passed on to `helm template`."
     )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--name", required=True)

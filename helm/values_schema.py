@@ -1,8 +1,8 @@
-"""values.schema.json from values.yaml: types from the defaults, descriptions from the comments above the keys, and what
-neither tells from a comment `@schema {...}`, which is JSON Schema.
+"""Makes values.schema.json from values.yaml: types from the defaults, descriptions from the comments above the keys,
+and what these cannot tell from comments `@schema {...}`, which hold JSON Schema.
 
-A mapping is closed, so that a misspelt key is an error, unless its `@schema` says what else may be in it. An empty
-list or mapping and a null have no type to tell: they must say one.
+A mapping is closed, so that a misspelt key is an error, unless its `@schema` says what else may be in it. Lists, empty
+mappings and nulls do not show their types: `@schema` must.
 
     python -m helm.values_schema VALUES > SCHEMA
 """
@@ -19,15 +19,15 @@ _ANNOTATION = "@schema "
 _TYPES = {"str": "string", "int": "integer", "bool": "boolean", "float": "number"}
 
 
-class Untold(ValueError):
-    """A key whose type nothing tells."""
+class UnknownType(ValueError):
+    """Nothing tells the type of a key; the text says which one and where."""
 
 
 def schema_of(text: str) -> dict[str, Any]:
-    """The JSON Schema (draft 7) of a values.yaml. Raises `Untold` that names key and line."""
+    """The JSON Schema (draft 7) of a values.yaml. Raises `UnknownType`."""
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     if not isinstance(root, yaml.MappingNode):
-        raise Untold("not a mapping")
+        raise UnknownType("not a mapping")
     schema = {"$schema": "http://json-schema.org/draft-07/schema#", "title": "Values of the chart egress-gateway"}
     return schema | _closed(root, text.splitlines(), "")
 
@@ -38,40 +38,40 @@ def _closed(node: yaml.MappingNode, lines: Sequence[str], path: str) -> dict[str
 
 
 def _property(key: yaml.Node, value: yaml.Node, lines: Sequence[str], path: str) -> dict[str, Any]:
-    description, told = _comment(lines, key.start_mark.line, key.start_mark.column)
-    default = _plain(value)
+    description, annotated = _comment(lines, key.start_mark.line, key.start_mark.column)
+    place = f"line {key.start_mark.line + 1}: {path}"
     schema: dict[str, Any] = {"description": description} if description else {}
-    if isinstance(value, yaml.MappingNode) and "additionalProperties" not in told:
+    if isinstance(value, yaml.MappingNode) and "additionalProperties" not in annotated:
         if not value.value:
-            raise Untold(f"line {key.start_mark.line + 1}: {path}: an empty mapping must say what may be in it")
-        return schema | _closed(value, lines, f"{path}.") | told
-    schema["default"] = default
-    if "type" not in told:
-        schema["type"] = _type(default, told, f"line {key.start_mark.line + 1}: {path}")
-    return schema | told
+            raise UnknownType(f"{place}: an empty mapping must say what may be in it")
+        return schema | _closed(value, lines, f"{path}.") | annotated
+    default = schema["default"] = _plain(value)
+    if "type" not in annotated:
+        schema["type"] = _type(default, annotated, place)
+    return schema | annotated
 
 
-def _type(default: Any, told: dict[str, Any], where: str) -> str:
+def _type(default: Any, annotated: dict[str, Any], place: str) -> str:
     if isinstance(default, dict):
         return "object"
     if isinstance(default, list):
-        if "items" not in told:
-            raise Untold(f"{where}: a list must say what its items are")
+        if "items" not in annotated:
+            raise UnknownType(f"{place}: a list must say what its items are")
         return "array"
     name = _TYPES.get(type(default).__name__)
     if name is None:
-        raise Untold(f"{where}: null has no type")
+        raise UnknownType(f"{place}: null has no type")
     return name
 
 
 def _comment(lines: Sequence[str], line: int, column: int) -> tuple[str, dict[str, Any]]:
-    """What stands directly above a key, at its own indentation: the text, and what is said to be schema."""
+    """What is directly above a key, at its indentation: the text, and what annotations say."""
     above = list(_above(lines, line, " " * column + "#"))[::-1]
-    told: dict[str, Any] = {}
+    annotated: dict[str, Any] = {}
     for each in above:
         if each.startswith(_ANNOTATION):
-            told |= yaml.safe_load(each.removeprefix(_ANNOTATION))
-    return " ".join(each for each in above if not each.startswith(_ANNOTATION)), told
+            annotated |= yaml.safe_load(each.removeprefix(_ANNOTATION))
+    return " ".join(each for each in above if not each.startswith(_ANNOTATION)), annotated
 
 
 def _above(lines: Sequence[str], line: int, mark: str) -> Iterator[str]:
@@ -86,7 +86,7 @@ def _plain(node: yaml.Node) -> Any:
 
 
 def as_text(schema: dict[str, Any]) -> str:
-    """As it stands in the repository."""
+    """As in the repository."""
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 

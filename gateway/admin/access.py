@@ -1,8 +1,8 @@
 """Who may do what on the admin port.
 
-Without a token: loopback peers only, and only under a local Host, so that a page in a browser cannot reach it through a
-name that resolves to 127.0.0.1 (DNS rebinding). A token that is presented must be right. Whatever changes something
-needs the token.
+Without a token: loopback peers only, and only under a local Host, so that a web page cannot reach it through a name
+that resolves to 127.0.0.1 (DNS rebinding). A token that is presented must be right. Whatever changes something needs
+the token.
 """
 
 import hmac
@@ -42,7 +42,7 @@ class TokenFile:
         except OSError as error:
             raise ConfigError(str(path), f"admin.token_file: {error.strerror}") from error
         if not self._token:
-            raise ConfigError(str(path), "admin.token_file: it is empty")
+            raise ConfigError(str(path), "admin.token_file: is empty")
 
     def matches(self, presented: str) -> bool:
         """In constant time; `presented` is header text, Latin-1. While the file is missing or empty nothing matches."""
@@ -71,7 +71,7 @@ def access_of(request: HTTPConnection, token: TokenFile | None) -> Access:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether this is the literal of a loopback address."""
+    """Whether this is a literal loopback address."""
     address = parse_address(host)
     return address is not None and address.is_loopback
 

@@ -19,7 +19,7 @@ from gateway.admin.state import AuditEntry, GatewayState, ReloadOutcome
 from gateway.telemetry.metrics import CONTENT_TYPE
 
 ANSWER_SECONDS = 20.0
-"""A reload that takes longer goes on after its answer: connections of the admin port are bounded in time."""
+"""A reload that takes longer goes on after the answer 202: connections of the admin port are bounded in time."""
 
 ID_CHARACTERS = 64
 
@@ -39,7 +39,7 @@ POST /restart   replace the workers one by one; needs the token
 
 
 def build_admin_app(state: GatewayState, token: TokenFile | None) -> Starlette:
-    """Every endpoint, behind authorization. No body, cookie or CORS; a query string for the filters of flows only."""
+    """Every endpoint, behind authorization. No body, cookie or CORS; a query string only for the filters of flows."""
     routes = [
         Route("/", _index),
         _reload_route(state),
@@ -60,12 +60,12 @@ def build_health_app(state: GatewayState) -> Starlette:
 
 def _build(routes: list[Route], middleware: list[Middleware]) -> Starlette:
     app = Starlette(routes=routes, middleware=middleware)
-    app.router.redirect_slashes = False  # the address of a redirect would be made from the client's Host
+    app.router.redirect_slashes = False  # a redirect's address would be made from the client's Host
     return app
 
 
 class _NoQueryNoBody:
-    """Refuses a query string, but for flows (a token in a URL would end up in logs), and a body.
+    """Refuses a body, and a query string except for flows: a token in a URL would end up in logs.
 
     Every scope is HTTP: the server speaks neither lifespan nor WebSocket.
     """
@@ -97,7 +97,7 @@ class _Authorization:
 
 
 def _health_routes(state: GatewayState) -> list[Route]:
-    rendering = asyncio.Lock()  # one at a time: scraping harder slows the scrapers, not the gateway
+    rendering = asyncio.Lock()  # one at a time: too many scrapes slow each other, not the gateway
 
     async def readyz(_: Request) -> Response:
         reason = state.unready()
@@ -127,7 +127,7 @@ def _health_routes(state: GatewayState) -> list[Route]:
 
 def _pem(certificates: bytes | None) -> Response:
     if certificates is None:
-        return PlainTextResponse("there is none: nothing is inspected, or this machine trusts nobody\n", 404)
+        return PlainTextResponse("nothing is inspected, or this machine has no trust store\n", 404)
     return Response(certificates, media_type="application/x-pem-file")
 
 
@@ -152,7 +152,7 @@ def _reload_route(state: GatewayState) -> Route:
 
 def _restart_route(state: GatewayState) -> Route:
     async def restart(request: Request) -> Response:
-        """Answered at once: old workers drain as long as their connections take. The outcome is logged."""
+        """Answered at once, because old workers drain for as long as their connections take; the outcome is logged."""
         problem = state.restart()
         state.audit(AuditEntry("restart", _peer(request), "failed" if problem else "done", problem or "begun"))
         return JSONResponse({"problem": problem}, 409) if problem else JSONResponse({"begun": True}, 202)
@@ -161,7 +161,7 @@ def _restart_route(state: GatewayState) -> Route:
 
 
 def _list_route(key: str, read: Callable[[], Awaitable[Sequence[object]]]) -> Route:
-    """One list at a time, made and encoded: there may be tens of thousands of entries."""
+    """Makes and encodes one list at a time: there may be tens of thousands of entries."""
     listing = asyncio.Lock()
 
     async def entries(_: Request) -> Response:

@@ -1,8 +1,8 @@
 """`GET /flows`: flows as they end, in Server-Sent Events.
 
-A stream ends after a while like every connection of this port; a reader comes back with the last `Last-Event-ID` that
-it saw and misses nothing. Nothing is queued for a reader: one that does not read is waited for in its own time, and
-learns how many flows it missed.
+A stream ends after a while like every connection of this port; a reader comes back with the last event id that it saw
+(`Last-Event-ID`) and misses nothing. Nothing is queued for a reader: a slow one goes on at its own pace, and is told
+how many flows it missed.
 """
 
 import asyncio
@@ -34,8 +34,8 @@ _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,3})?", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class FlowQuery:
-    """`last`: at most so many of the flows that are there already, None for all; `since`: only those that ended at that
-    Unix time or later; `place`: the number of the flow to continue from instead."""
+    """`last`: at most so many of the flows that are in the ring already, None for all; `since`: only those that ended
+    at that Unix time or later; `place`: the number of the flow to continue from instead."""
 
     filter: FlowFilter
     follow: bool
@@ -45,7 +45,7 @@ class FlowQuery:
 
 
 def flow_route(ring: Ring) -> Route:
-    """For `READERS` at once."""
+    """For at most `READERS` at once."""
     reading: set[object] = set()
 
     async def flows(request: Request) -> Response:
@@ -54,7 +54,7 @@ def flow_route(ring: Ring) -> Route:
         except BadFilter as bad:
             return PlainTextResponse(f"{bad}\n", 400)
         if len(reading) >= READERS:
-            return PlainTextResponse(f"{READERS} are reading already\n", 503)
+            return PlainTextResponse(f"{READERS} streams are open already\n", 503)
         return StreamingResponse(_counted(_events(ring, query), reading), media_type="text/event-stream")
 
     return Route(PATH, flows)
@@ -96,7 +96,7 @@ def _parse_query(pairs: Iterable[tuple[str, str]], event_id: str | None, ring: R
 
 
 def _place(event_id: str | None, ring: Ring) -> int | None:
-    """After a restart of the gateway all flows are new."""
+    """Where to continue; after a restart of the gateway, which the epoch shows, from the oldest flow."""
     if event_id is None:
         return None
     match = _EVENT_ID.fullmatch(event_id)
@@ -117,11 +117,11 @@ async def _events(ring: Ring, query: FlowQuery) -> AsyncGenerator[bytes, None]:
 
 
 async def _history(ring: Ring, query: FlowQuery, end: int) -> AsyncIterator[bytes]:
-    """The flows that are there, up to number `end`."""
+    """The flows that are in the ring, up to number `end`."""
     found: deque[bytes] = deque(maxlen=query.last)
     place = ring.begin
     while (piece := ring.read(place)) is not None and piece.first < end:
-        piece = piece._replace(flows=piece.flows[: end - piece.first])  # what has come since is told to who follows
+        piece = piece._replace(flows=piece.flows[: end - piece.first])  # later ones are for `_following`
         found.extend(event for came, event in _matching(ring, piece, query.filter) if came >= query.since)
         place = piece.first + len(piece.flows)
         await asyncio.sleep(0)
@@ -130,9 +130,9 @@ async def _history(ring: Ring, query: FlowQuery, end: int) -> AsyncIterator[byte
 
 
 async def _following(ring: Ring, wanted: FlowFilter, place: int) -> AsyncIterator[bytes]:
-    """What comes, until this stream has lasted long enough. The first and the last word are where to go on: a gateway
-    may end before anything was wanted."""
-    yield _goes_on(ring, place)
+    """What comes, until the stream's time is over. It begins and ends with the id to continue from, since there may be
+    no matching flow that could carry it."""
+    yield _resume_id(ring, place)
     over_at = time.monotonic() + STREAM_SECONDS
     while not ring.closed and (left := over_at - time.monotonic()) > 0:
         piece = ring.read(place)
@@ -142,14 +142,14 @@ async def _following(ring: Ring, wanted: FlowFilter, place: int) -> AsyncIterato
         if piece.missed:
             yield b'event: missed\ndata: {"missed":%d}\n\n' % piece.missed
         place = piece.first + len(piece.flows)
-        told = b"".join(event for _, event in _matching(ring, piece, wanted))
-        if told:
-            yield told
+        events = b"".join(event for _, event in _matching(ring, piece, wanted))
+        if events:
+            yield events
         await asyncio.sleep(0)
-    yield _goes_on(ring, place)
+    yield _resume_id(ring, place)
 
 
-def _goes_on(ring: Ring, place: int) -> bytes:
+def _resume_id(ring: Ring, place: int) -> bytes:
     return f"id: {ring.epoch}-{place}\n\n".encode()
 
 
@@ -163,7 +163,7 @@ async def _more(ring: Ring, seconds: float) -> None:
 
 
 def _matching(ring: Ring, piece: Piece, wanted: FlowFilter) -> Iterator[tuple[float, bytes]]:
-    """Each with the number of the next one, from which a reader that has seen it continues."""
+    """Time and event of each; its id is the number of the next flow, where a reader that has seen it continues."""
     for number, (came, line) in enumerate(piece.flows, piece.first + 1):
         if wanted.holds(orjson.loads(line)):
             yield came, b"id: %s-%d\ndata: %s\n\n" % (ring.epoch.encode(), number, line)

@@ -27,7 +27,7 @@ CONNECTIONS_PER_PEER = 16
 CONNECTION_SECONDS = 30.0
 STOP_SECONDS = 2
 
-_arrivals = count(1)  # the loop's time tells those of one millisecond not apart
+_arrivals = count(1)  # the loop's time does not tell apart those within one millisecond
 
 
 class AdminServer:
@@ -36,7 +36,7 @@ class AdminServer:
     def __init__(
         self, state: GatewayState, bind: socket.socket, health: socket.socket | None = None, token: Path | None = None
     ) -> None:
-        """Raises `ConfigError`: `bind` can be reached from elsewhere and there is no token, or its file is no good."""
+        """Raises `ConfigError` if `bind` can be reached from elsewhere without a token, or its file cannot be used."""
         if token is None and not is_loopback(bind.getsockname()[0]):
             raise ConfigError("admin.bind", "an address other than loopback needs admin.token_file")
         self._listeners = [(_Server(build_admin_app(state, TokenFile(token) if token else None)), bind)]
@@ -59,7 +59,7 @@ class AdminServer:
             server.should_exit = True
         await asyncio.gather(*self._tasks)
         for _, listener in self._listeners:
-            listener.close()  # one that never started still has its own
+            listener.close()  # a server that never started has not closed its socket
 
 
 class _Server(uvicorn.Server):
@@ -82,9 +82,9 @@ class _Server(uvicorn.Server):
 
 
 class _Connection(H11Protocol):
-    """One connection of the admin port, counted and timed. When all places are taken, or all of one peer, the oldest of
-    them is closed: anybody may connect to the health port, also from the address that probes come from, and idle
-    connections must not keep these away."""
+    """One connection of the admin port, counted and timed. Beyond the maximum, in total or of one peer, the oldest is
+    closed: anybody may connect to the health port, even from the address that probes come from, and idle connections
+    must not keep probes away."""
 
     _deadline: asyncio.TimerHandle | None = None
     _arrival = 0
@@ -93,25 +93,26 @@ class _Connection(H11Protocol):
         super().connection_made(transport)
         self._arrival = next(_arrivals)
         self._deadline = self.loop.call_later(CONNECTION_SECONDS, transport.abort)
-        staying = [other for other in self.connections if isinstance(other, _Connection) and other._stays()]
-        _make_room([other for other in staying if other._host() == self._host()], CONNECTIONS_PER_PEER)
-        _make_room(staying, CONNECTIONS)
+        live = [other for other in self.connections if isinstance(other, _Connection) and other._is_live()]
+        _close_oldest([other for other in live if other._host() == self._host()], CONNECTIONS_PER_PEER)
+        _close_oldest(live, CONNECTIONS)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
         super().connection_lost(exc)
 
-    def _stays(self) -> bool:
+    def _is_live(self) -> bool:
         return not self.transport.is_closing()
 
     def _host(self) -> str | None:
         return self.client[0] if self.client else None
 
 
-def _make_room(staying: Sequence[_Connection], most: int) -> None:
-    if len(staying) > most:
-        min(staying, key=lambda each: each._arrival).transport.abort()
+def _close_oldest(connections: Sequence[_Connection], maximum: int) -> None:
+    """If there are more than the maximum."""
+    if len(connections) > maximum:
+        min(connections, key=lambda each: each._arrival).transport.abort()
 
 
 def _config(app: Starlette) -> uvicorn.Config:

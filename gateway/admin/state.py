@@ -9,7 +9,7 @@ from gateway.telemetry.flows.ring import Ring
 
 @dataclass(frozen=True, slots=True)
 class ReloadOutcome:
-    """How a reload ended: the generation now in force, and why a newer one was not taken (no problem: it was)."""
+    """How a reload ended: the generation now in force, and why a newer one was not taken, empty if it was."""
 
     generation: int
     problems: tuple[str, ...] = ()
@@ -17,7 +17,7 @@ class ReloadOutcome:
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One change made, or tried by somebody who may, through the admin port. `outcome` is `done`, `failed` or
+    """One change through the admin port, made or tried by somebody with the token. `outcome` is `done`, `failed` or
     `begun`."""
 
     action: str
@@ -46,8 +46,8 @@ class OpenTunnel:
 
 @dataclass(frozen=True, slots=True)
 class LimitFill:
-    """One count of a limit. `counts` is what is counted, `rate` and `burst` as in the policy, in seconds; `left` is
-    what could be taken now and `used` the rest, from 0 to 1; `refused` how often it was the one that refused."""
+    """One bucket of a limit. `counts` is what it counts; `rate` and `burst` are as in the policy, per second; `left` is
+    what could be taken now, `used` the share of the capacity that is not left; `refused` is how often it refused."""
 
     limit: str
     key: tuple[str, ...]
@@ -69,7 +69,7 @@ class GatewayState(Protocol):
         ...
 
     def unready(self) -> str | None:
-        """Why no traffic should be sent here (`starting`, `draining`, or what is still missing); None: it should."""
+        """Why no traffic should be sent here (`starting`, `draining`, or what is missing still); None if it should."""
         ...
 
     def metrics(self) -> bytes:
@@ -81,7 +81,7 @@ class GatewayState(Protocol):
         ...
 
     def trust_bundle(self) -> bytes | None:
-        """The same with all that this machine trusts; None also if that cannot be read. Called in a thread."""
+        """The same with all that this machine trusts; None too if that cannot be read. Called in a thread."""
         ...
 
     async def reload(self) -> ReloadOutcome:
@@ -89,7 +89,8 @@ class GatewayState(Protocol):
         ...
 
     def restart(self) -> str | None:
-        """Begin to replace every worker, one after the other, while the others serve. Why not, if it cannot be done."""
+        """Begin to replace every worker, one after the other, while the others serve. Returns why that is impossible,
+        if it is."""
         ...
 
     async def tunnels(self) -> Sequence[OpenTunnel]:
@@ -105,5 +106,5 @@ class GatewayState(Protocol):
         ...
 
     def audit(self, entry: AuditEntry) -> None:
-        """Keep one entry."""
+        """Log one entry."""
         ...

@@ -35,7 +35,7 @@ from gateway.telemetry.logs.windows import FlowWindows
 from gateway.telemetry.otlp.plan import Plan
 from gateway.telemetry.otlp.tracing import Sampling
 from gateway.telemetry.questions import QuestionCounters
-from gateway.telemetry.recorder import Log, Recorder, Telling
+from gateway.telemetry.recorder import Export, Log, Recorder, close_logs
 from gateway.wire.http.codec import Bounds as HttpBounds
 from gateway.wire.http.codec import open_codec
 
@@ -46,39 +46,39 @@ def build_recorder(
     counters: Counters,
     ledger: Ledger | None = None,
     flows: Sink | None = None,
-    telling: Telling | None = None,
+    export: Export | None = None,
 ) -> Recorder:
-    """Opens every access log. Raises `ConfigError` for one that cannot be written."""
+    """With every access log open. Raises `ConfigError` for one that cannot be written."""
     ledger = ledger or Ledger.alone()
     outlet = None if flows is None else Log(json.encode, flows)
-    return Recorder(loop, SystemClock(), counters, build_logs(settings, ledger), ledger, outlet, telling)
+    return Recorder(loop, SystemClock(), counters, build_logs(settings, ledger), ledger, outlet, export)
 
 
-def build_telling(
+def build_export(
     settings: GatewaySettings, counters: Counters, families: Callable[[], Iterable[Family]]
-) -> Telling | None:
+) -> Export | None:
     """The OTLP export, if one is configured; `families` is called by its thread. Raises `ConfigError` if the exporters
     are not available. OpenTelemetry is imported only if needed: it takes 20 MiB and half a second."""
     otlp = settings.telemetry.otlp
     if otlp is None:
         return None
-    from gateway.telemetry.otlp.opening import open_telling  # noqa: PLC0415  # see above
+    from gateway.telemetry.otlp.opening import open_export  # noqa: PLC0415  # see above
 
     always = otlp.always_sample
     sampling = Sampling(otlp.sample, denied="denied" in always, failed="error" in always)
     plan = Plan(otlp.endpoint, otlp.protocol, frozenset(otlp.signals), sampling)
-    return open_telling(plan, counters, families)
+    return open_export(plan, counters, families)
 
 
 def build_logs(settings: GatewaySettings, ledger: Ledger) -> Sequence[Log]:
-    """Opened, all of them or none. Raises `ConfigError` for one that cannot be written."""
+    """All of them opened, or none. Raises `ConfigError` for one that cannot be written."""
+    listeners = [listener.name for listener in settings.listeners]
     logs: list[Log] = []
     try:
         for place, log in enumerate(settings.telemetry.access_log):
-            logs.append(build_log(log, place, [listener.name for listener in settings.listeners], ledger))
+            logs.append(build_log(log, place, listeners, ledger))
     except ConfigError:
-        for opened in logs:
-            opened.sink.close(0)
+        close_logs(logs, 0)
         raise
     return logs
 
@@ -93,7 +93,7 @@ _WINDOW_SECONDS = {"1m": 60, "10m": 600}
 
 
 def build_log(log: AccessLogSettings, place: int, listeners: Sequence[str], ledger: Ledger) -> Log:
-    """One access log, opened. Raises `ConfigError`."""
+    """One access log, opened; `place` is its index in the settings. Raises `ConfigError`."""
     numbers = ledger.of_sink()
     sink = FileSink(str(log.path), turn=ledger.turn(place), numbers=numbers, rotation=_rotation(log))
     if log.format == "vpc":
@@ -106,7 +106,7 @@ def build_log(log: AccessLogSettings, place: int, listeners: Sequence[str], ledg
 
 
 def asks_for_packets(log: AccessLogSettings) -> bool:
-    """Whether packets of tunnels have to be counted for this log."""
+    """Whether this log needs the packets of tunnels to be counted."""
     return log.format == "vpc" and "packets" in (log.fields or DEFAULT_FIELDS)
 
 
@@ -132,7 +132,7 @@ def build_services(
     recorder: Recorder,
     descriptors: Descriptors,
 ) -> tuple[Services, ResolverInForce]:
-    """What every connection works with."""
+    """What every connection works with, and its resolver, whose readings become metrics."""
     clock, deadlines = SystemClock(), DeadlineWheel(loop)
     resolver = ResolverInForce(resolver_plan, deadlines, QuestionCounters())
     name = settings.telemetry.name or socket.gethostname()

@@ -1,4 +1,4 @@
-"""Everything that files say, read as of one moment: a start and every reload take it whole or not at all.
+"""Everything the files say, as one consistent snapshot: a start and every reload take it whole or not at all.
 
 The child process that reads for a reload imports this module and little else.
 """
@@ -11,7 +11,7 @@ from heapq import nsmallest
 from pathlib import Path
 from typing import TypeVar
 
-from gateway.app.inspection.client_certificates import load_client_certificates
+from gateway.app.inspection.client_certificates import load_client_certificates, read_part
 from gateway.app.inspection.inspectors_in_force import check_inspectors
 from gateway.app.inspection.material import AuthorityMaterial, load_authority_material
 from gateway.model.client import IdentitySource
@@ -26,21 +26,20 @@ from gateway.settings.load import (
     load_settings,
     load_users,
 )
-from gateway.settings.problems import BadValue, Problems
+from gateway.settings.problems import Problems
 from gateway.settings.section import Section
 from gateway.settings.sections.identity import IdentitySettings
 from gateway.settings.source.files import Stamp, stamp
-from gateway.settings.source.pem import read_key, read_pem
 
 S = TypeVar("S", bound=Section)
 
-_RULES_TOLD = 20
+_RULE_EXPIRIES = 20  # reported at most: a metric each
 
 READINGS = 3
-"""At most, of files that keep changing: whoever watches them sees the last change."""
+"""Attempts at a consistent snapshot of files that keep changing; the watcher notices a later change anyway."""
 
 Materials = Mapping[str, TlsMaterial]
-"""By the name of the listener; sent as bytes, from which each serving process makes contexts."""
+"""TLS material by listener name. It travels as bytes; each serving process makes its own contexts from them."""
 
 # Sockets and processes are made once; everything else that gateway.yaml says holds from the next reload on.
 FIXED_AT_START: tuple[tuple[str, ...], ...] = (
@@ -58,7 +57,7 @@ FIXED_AT_START: tuple[tuple[str, ...], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What to read: gateway.yaml (`config`, None for the usual place), and a policy that comes before what it says."""
+    """What to read: gateway.yaml (`config`, None for the usual place), and a `policy` instead of the one it names."""
 
     config: Path | None = None
     policy: Path | None = None
@@ -68,8 +67,8 @@ class Sources:
 class Configuration:
     """`users` are bcrypt hashes by name, None where no password is checked; `authorities` is the text of
     `resolver.tls.ca`, if there is one; `materials` are by listener name; `inspection` is the authority that signs for
-    inspected destinations; `client_certificates` are those that inspection presents to destinations. `ends` is when
-    certificates and rules end, in Unix seconds. `files` are all that were read, as they were just before."""
+    inspected destinations; `client_certificates` are those that inspection presents to destinations. `expiries` is when
+    certificates and rules expire, in Unix seconds. `files` are all that were read, stamped just before."""
 
     settings: GatewaySettings
     policy: LoadedPolicy
@@ -78,25 +77,25 @@ class Configuration:
     materials: Materials
     inspection: AuthorityMaterial | None
     client_certificates: Mapping[str, ClientCertificate]
-    ends: Mapping[str, float]
+    expiries: Mapping[str, float]
     files: Mapping[Path, Stamp]
 
 
 def waiting_for_restart(read: GatewaySettings, running: GatewaySettings) -> Iterator[str]:
-    """Keys of gateway.yaml that changed and that a running process cannot take."""
+    """Keys of gateway.yaml that changed and that a running process cannot apply."""
     for path in FIXED_AT_START:
         if _value(read, path) != _value(running, path):
             yield ".".join(path)
 
 
 def as_started(read: GatewaySettings, running: GatewaySettings) -> GatewaySettings:
-    """`read` as a process can take it that began with `running`."""
+    """`read`, but with the keys that are fixed at the start as they are in `running`."""
     return reduce(lambda settings, path: _with(settings, path, _value(running, path)), FIXED_AT_START, read)
 
 
 def load_configuration(sources: Sources, environ: Mapping[str, str]) -> Configuration:
-    """Read gateway.yaml with the policy and the users that it names, as of one moment: when a file changes while others
-    are read, all are read again, for a mixture of before and after may allow what neither does. Raises `ConfigErrors`.
+    """Read gateway.yaml with the policy and the users that it names, as one snapshot: when a file changes while others
+    are read, all are read again, because a mixture of old and new may allow what neither does. Raises `ConfigErrors`.
     """
     for _ in range(READINGS - 1):
         read = _read(sources, environ)
@@ -106,9 +105,10 @@ def load_configuration(sources: Sources, environ: Mapping[str, str]) -> Configur
 
 
 def _read(sources: Sources, environ: Mapping[str, str]) -> Configuration:
-    before = {path: stamp(path) for path in (sources.config or GATEWAY_FILE,)}
+    config = sources.config or GATEWAY_FILE
+    config_stamp = stamp(config)
     settings = load_settings(sources.config, environ, sources.policy)
-    files = {path: before.get(path, stamp(path)) for path in settings.files}
+    files = {path: config_stamp if path == config else stamp(path) for path in settings.files}
     users = load_users(settings) if _checks_passwords(settings.identity) else None
     authorities = load_resolver_authorities(settings)
     materials = load_materials(settings)
@@ -116,7 +116,7 @@ def _read(sources: Sources, environ: Mapping[str, str]) -> Configuration:
     client_certificates = load_client_certificates(settings)
     check_inspectors(settings)
     policy = load_policy(settings)
-    certificates = ends_of_certificates(materials, inspection, client_certificates)
+    certificates = certificate_expiries(materials, inspection, client_certificates)
     return Configuration(
         settings=settings,
         policy=policy,
@@ -125,13 +125,13 @@ def _read(sources: Sources, environ: Mapping[str, str]) -> Configuration:
         materials=materials,
         inspection=inspection,
         client_certificates=client_certificates,
-        ends=dict((*certificates, *_ends_of_rules(policy.policy.rules))),
+        expiries={**dict(certificates), **dict(_rule_expiries(policy.policy.rules))},
         files={**files, **policy.files},
     )
 
 
 def load_materials(settings: GatewaySettings) -> Materials:
-    """Of every listener with TLS, checked: a context can be made of each. Raises `ConfigErrors`."""
+    """The TLS material of every listener that has any; a context can be made of each. Raises `ConfigErrors`."""
     problems = Problems()
     materials = {}
     for index, listener in enumerate(settings.listeners):
@@ -140,52 +140,41 @@ def load_materials(settings: GatewaySettings) -> Materials:
                 materials[listener.name] = _load_material(listener.tls)
             except BadMaterial as bad:
                 place = settings.document.place(("listeners", index, "tls", bad.part))
-                problems.add(place, f"{_files_of(listener.tls)[bad.part]} {bad}")
+                problems.add(place, f"{listener.tls.files[bad.part]} {bad}")
     problems.raise_if_any()
     return materials
 
 
 def _load_material(tls: TlsSettings) -> TlsMaterial:
-    read = {}
-    for part, path in _files_of(tls).items():
-        try:
-            read[part] = read_key(path) if part == "key" else read_pem(path)
-        except BadValue as refusal:
-            raise BadMaterial(part, str(refusal)) from refusal
+    read = {part: read_part(part, file) for part, file in tls.files.items()}
     required = tls.client_cert == "required"
     material = TlsMaterial(read["cert"], read["key"], read.get("client_ca"), read.get("crl"), required)
     build_server_context(material)
     return material
 
 
-def _files_of(tls: TlsSettings) -> dict[str, Path]:
-    """By the key that names them."""
-    named = {"cert": tls.cert, "key": tls.private_key, "client_ca": tls.client_ca, "crl": tls.crl}
-    return {part: path for part, path in named.items() if path is not None}
-
-
-def ends_of_certificates(
+def certificate_expiries(
     materials: Materials, inspection: AuthorityMaterial | None, presented: Mapping[str, ClientCertificate]
 ) -> Iterator[tuple[str, float]]:
-    """By what each is for, in Unix seconds."""
+    """By what each certificate is for, in Unix seconds."""
     chains = {f"listener {name}": material.cert for name, material in materials.items()}
     chains |= {f"client certificate {name}": certificate.cert for name, certificate in presented.items()}
     chains |= {} if inspection is None else {"authority": inspection.certificates}
     if not chains:
         return
-    from gateway.app.inspection.validity import end_of  # noqa: PLC0415  # with `cryptography`, for who has any
+    from gateway.app.inspection.validity import expiry_of  # noqa: PLC0415  # `cryptography` is large
 
     for what, pem in chains.items():
-        if (end := end_of(pem)) is not None:
-            yield what, end
+        if (expiry := expiry_of(pem)) is not None:
+            yield what, expiry
 
 
-def _ends_of_rules(rules: Sequence[Rule]) -> Iterator[tuple[str, float]]:
-    """Of the next to end."""
+def _rule_expiries(rules: Sequence[Rule]) -> Iterator[tuple[str, float]]:
+    """The next ones."""
     now = time.time()
     ahead = ((rule.expires, rule.ref.name) for rule in rules if rule.expires is not None and rule.expires > now)
-    for end, name in nsmallest(_RULES_TOLD, ahead):
-        yield f"rule {name}", end
+    for expiry, name in nsmallest(_RULE_EXPIRIES, ahead):
+        yield f"rule {name}", expiry
 
 
 def _checks_passwords(identity: IdentitySettings) -> bool:

@@ -1,7 +1,7 @@
-"""What else a reload changes besides rules and identities: bounds, our name, logs.
+"""What a reload changes besides rules and identities: bounds, our name, logs.
 
-A follower prepares first and changes nothing; what it returns is called once the new generation is in force, and cannot
-fail. So a reload stays all or nothing.
+A follower first prepares and changes nothing; the function that it returns is called once the new generation is in
+force, and cannot fail. So a reload stays all or nothing.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from gateway.net.kernel.descriptors import Descriptors
 from gateway.serve.services import Bounds, Services
 from gateway.settings.gateway import BoundSettings, GatewaySettings
 from gateway.telemetry.ledger import Ledger
-from gateway.telemetry.recorder import Recorder
+from gateway.telemetry.recorder import Recorder, close_logs
 
 CLOSE_SECONDS = 5.0
 
@@ -33,7 +33,7 @@ class Follower(Protocol):
 
 
 class WalkFollower:
-    """The bounds of a connection's walk, of admission, and our name in Proxy-Status."""
+    """The bounds of a connection's walk and of admission, and our name in Proxy-Status."""
 
     def __init__(self, services: Services, admission: Admission) -> None:
         self._services = services
@@ -53,7 +53,7 @@ class WalkFollower:
 
 
 class LogFollower:
-    """Access logs: new ones are opened before the reload is taken, the former ones are flushed and closed after it."""
+    """Access logs: new ones are opened before the generation is swapped, the old ones flushed and closed after it."""
 
     def __init__(self, recorder: Recorder, settings: GatewaySettings, ledger: Ledger) -> None:
         self._recorder = recorder
@@ -71,7 +71,7 @@ class LogFollower:
         def commit() -> None:
             self._logs = wanted
             former = self._recorder.replace(logs)
-            closing = asyncio.ensure_future(asyncio.to_thread(former.close, CLOSE_SECONDS))
+            closing = asyncio.ensure_future(asyncio.to_thread(close_logs, former, CLOSE_SECONDS))
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
 

@@ -44,7 +44,7 @@ def raise_descriptor_limit() -> None:
 
 
 def count_workers(settings: GatewaySettings, quota: Path = CPU_QUOTA) -> int:
-    """`auto` is one for each CPU that this process may use: by affinity, and by the control group's quota."""
+    """`auto` is one for each CPU that this process may use, by its affinity and its control group's quota."""
     if settings.workers != "auto":
         return settings.workers
     cpus = len(os.sched_getaffinity(0))
@@ -64,7 +64,7 @@ def build_crew(
     flows: Ring,
     pods: Pods,
 ) -> Crew:
-    """As many as there are sockets for. Raises `ConfigError` for a log that cannot be written. A supervisor imports
+    """One member for each set of sockets. Raises `ConfigError` for a log that cannot be written. A supervisor imports
     nothing of what its workers serve with, and a process that serves alone nothing of workers."""
     if len(sockets.proxies) == 1:
         from gateway.app.workers.local import Local  # noqa: PLC0415  # see above
@@ -105,21 +105,21 @@ class GatewayProcess:
         self._metrics = Metrics(
             Sources(
                 counted=self._crew.snapshot,
-                tally=self._crew.tally,
+                totals=self._crew.totals,
                 policy_generation=lambda: self._crew.generation,
                 reload_succeeded=lambda: self._reloads.reload_succeeded,
                 last_reload_time=lambda: self._reloads.last_reload_time,
                 reload_seconds=lambda: self._reloads.reload_seconds,
                 taken_time=lambda: self._reloads.taken_time,
-                ends=lambda: self._reloads.ends,
+                expiries=lambda: self._reloads.expiries,
                 pods_age=lambda: self._pods.age,
             ),
             settings.telemetry.metrics.also,
         )
 
     async def run(self) -> None:
-        """Serve until a signal ends it; returns when everything is drained and written. Raises `CrewFailed` when there
-        is nobody left to serve."""
+        """Serve until a signal ends it; returns when everything is drained and written. Raises `CrewFailed` when nobody
+        is left to serve."""
         self._obey_signals()
         await self._admin.start()
         stopping = self._in_background(self._stopping.wait())
@@ -146,7 +146,7 @@ class GatewayProcess:
         await self._pods.first_list()
         await self._crew.start()
         _logger.info("%s", self._started())
-        await watch(lambda: self._reloads.files, self._reloads.follow, again=self._reloads.try_again)
+        await watch(lambda: self._reloads.files, self._reloads.follow, retry=self._reloads.try_again)
 
     @property
     def flows(self) -> Ring:
@@ -221,7 +221,7 @@ class GatewayProcess:
         if self._stopping.is_set():
             self._crew.cut_off()
         else:
-            connections, seconds = self._crew.tally().connections_open, self._reloads.settings.drain.timeout
+            connections, seconds = self._crew.totals().connections_open, self._reloads.settings.drain.timeout
             _logger.info("draining %d connections, for %g s", connections, seconds)
             self._stopping.set()
             self._crew.refuse()

@@ -1,6 +1,6 @@
-"""Reloads, and the first generation: all or nothing, the last good one stays until a newer one has taken over.
+"""Reloads, and the first generation: all or nothing; the last good one stays in force until a newer one takes over.
 
-Where connections are served a generation is put together (`generation/in_force.py`); here only its head is known.
+A generation is assembled where connections are served (`generation/in_force.py`); here only its head is known.
 """
 
 import asyncio
@@ -30,8 +30,8 @@ _logger = logging.getLogger(__name__)
 
 class Reloads:
     """Keeps number and head of the generation that `take` has put in force. `published` are the certificates of the
-    inspection's authority, PEM, None where nothing is inspected; `ends` as in `Configuration`. `last_reload_time` and
-    `taken_time` are Unix time; `reload_seconds` is how long the last attempt took."""
+    inspection's authority, PEM, None where nothing is inspected; `expiries` as in `Configuration`. `last_reload_time`
+    and `taken_time` are Unix time; `reload_seconds` is how long the last attempt took."""
 
     def __init__(self, first: Configuration, read: Read, take: Take) -> None:
         self._first: Configuration | None = first
@@ -53,11 +53,11 @@ class Reloads:
         self.files: Mapping[Path, Stamp] = first.files
         self.rules = 0
         self.published: bytes | None = None
-        self.ends: Mapping[str, float] = {}
+        self.expiries: Mapping[str, float] = {}
 
     async def begin(self) -> None:
-        """Put in force what was read at the start, and drop it: a large policy need not be held twice. Reloads wait for
-        it: what is newer than the first generation comes after it."""
+        """Put in force what was read at the start, and drop it: a large policy need not be held twice. Reloads wait
+        until this is done."""
         first, self._first = self._first, None
         if first is not None:
             async with contextlib.aclosing(_dumped(first)) as frames:
@@ -71,9 +71,9 @@ class Reloads:
         self.files = taken.files
         self.rules = taken.rules
         self.published = None if taken.inspection is None else taken.inspection.certificates
-        self.ends = taken.ends
+        self.expiries = taken.expiries
         self.taken_time = time.time()
-        for what, end in self.ends.items():
+        for what, end in self.expiries.items():
             if end <= self.taken_time:
                 _logger.warning("%s: its certificate has expired", what)
         for warning in taken.warnings:
@@ -93,8 +93,8 @@ class Reloads:
         return await asyncio.shield(self._waiting)
 
     async def follow(self) -> bool:
-        """The files changed. True: the reload failed, and is to be tried again: what was at fault need not be a file in
-        force, and only these are looked at."""
+        """The files changed. True: the reload failed and should be retried after a while, since the file at fault may
+        be one that is not watched yet: only those in force are."""
         return bool((await self.reload()).problems)
 
     async def try_again(self) -> bool:
@@ -111,9 +111,9 @@ class Reloads:
             except ReadFailed as failure:
                 return self._kept(failure.problems)
             except ConfigError as error:
-                self._newest += 1  # some of several workers may have judged by it: nothing else gets its number
+                self._newest += 1  # some workers may have judged by it already: its number is never reused
                 return self._kept([str(error)])
-            except Exception:  # our fault; it must not end the watching for the next change as well
+            except Exception:  # our fault; it must not end the watch for the next change
                 problems = ["internal error: the log has its traceback"]
                 if self._is_news(problems):
                     _logger.exception("the policy could not be read")
@@ -142,7 +142,7 @@ class Reloads:
 
 
 async def _dumped(first: Configuration) -> AsyncGenerator[Frame, None]:
-    """In a thread: for a huge policy it takes seconds, and health checks and signals must not wait."""
+    """Pickled in a thread: a huge policy takes seconds, and health checks and signals must not wait for it."""
     frames = map(dump, contents_of(first))
     while (frame := await asyncio.to_thread(next, frames, None)) is not None:
         yield frame

@@ -1,7 +1,6 @@
 """The resolver in force.
 
-TLS transports are imported only if needed, because h2 is not small: `load_transport` does so ahead of the first
-question.
+TLS transports are imported only if needed, because h2 is large: `load_transport` does so ahead of the first question.
 """
 
 import importlib
@@ -25,7 +24,7 @@ from gateway.telemetry.questions import DnsReadings, QuestionCounters
 
 @dataclass(frozen=True, slots=True)
 class ResolverPlan:
-    """What a resolver is made from. `authorities`: CA certificates for name servers, PEM; None for the system's."""
+    """What a resolver is made from. `authorities` are CA certificates for name servers, PEM; None for the system's."""
 
     settings: ResolverSettings
     authorities: str | None = None
@@ -37,7 +36,7 @@ def build_resolver(
     counts: ResolverCounts | None = None,
     witness: Callable[[Asked], None] = lambda _: None,
 ) -> Resolver:
-    """A stub resolver. `counts` and `witness` as `Resolver` has them."""
+    """A stub resolver. `counts` and `witness` are as in `Resolver`."""
     settings = plan.settings
     options = ResolverOptions(
         timeout=settings.timeout,
@@ -55,7 +54,7 @@ def build_resolver(
 
 
 def load_transport(settings: ResolverSettings) -> None:
-    """Takes tens of milliseconds, once."""
+    """Import what the transport needs: tens of milliseconds, once."""
     if Over(settings.transport) is not Over.UDP:
         importlib.import_module("gateway.net.dns.secure")
 
@@ -71,7 +70,7 @@ def _build_transport(plan: ResolverPlan, over: Over) -> DnsTransport:
 
 
 class ResolverInForce:
-    """Made anew when the plan changes; counts go on. Questions to the former one are answered by it, and its
+    """Rebuilt when the plan changes; its counts go on. Lookups under way finish with the former resolver, whose
     connections close when they are idle."""
 
     def __init__(self, plan: Callable[[], ResolverPlan], deadlines: Deadlines, questions: QuestionCounters) -> None:
@@ -89,11 +88,10 @@ class ResolverInForce:
 
     def current(self) -> Resolver:
         """By the plan that is in force now."""
-        plan = self._plan()
-        if plan is not self._planned:
-            changed = plan != self._planned
+        plan, former = self._plan(), self._planned
+        if plan is not former:
             self._planned = plan
-            if changed:
+            if plan != former:
                 self._resolver = self._build()
         return self._resolver
 

@@ -1,4 +1,4 @@
-"""One serving process, from its listening sockets to its logs; the same whether it is alone or one of many."""
+"""One serving process, from its listening sockets to its logs; the same code whether it is alone or one of many."""
 
 import asyncio
 import gc
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 from gateway.admin.state import LimitFill, OpenTunnel
-from gateway.app.build import build_recorder, build_services, build_telling
+from gateway.app.build import build_export, build_recorder, build_services
 from gateway.app.clock import SystemClock
 from gateway.app.followers import LogFollower, WalkFollower, build_admission
 from gateway.app.generation.in_force import InForce
@@ -28,7 +28,7 @@ from gateway.telemetry.counters import Counters
 from gateway.telemetry.exposition.families import Family
 from gateway.telemetry.flows.outlet import FlowOutlet, Pass
 from gateway.telemetry.ledger import Ledger
-from gateway.telemetry.metrics import Tally, of_serving
+from gateway.telemetry.metrics import Totals, of_serving
 
 LOG_CLOSE_SECONDS = 5.0
 GC_THRESHOLDS = (10_000, 20, 50)
@@ -47,15 +47,15 @@ class Serving:
         pass_on: Pass,
         seat: Seat | None = None,
     ) -> None:
-        """Opens the logs; flows are passed on to the ring. Raises `ConfigError` for a log that cannot be written.
-        `seat` is where the limits of many processes are counted."""
+        """Opens the logs. `pass_on` takes flows to the ring; `seat` is this worker's slot in the limits table that all
+        share, None for a process that serves alone. Raises `ConfigError` for a log that cannot be written."""
         self._counters = counters = Counters()
         self._ledger = ledger
         self._in_force = in_force
         self._limiting = Limiting(settings.limits, SystemClock(), seat)
-        telling = build_telling(settings, counters, self._families)
+        export = build_export(settings, counters, self._families)
         flows = FlowOutlet(pass_on, counters)
-        self.recorder = build_recorder(loop, settings, counters, ledger, flows, telling)
+        self.recorder = build_recorder(loop, settings, counters, ledger, flows, export)
         descriptors = Descriptors()
         admission = self._admission = build_admission(settings, descriptors)
         before_the_first = ResolverPlan(settings.resolver)
@@ -76,7 +76,7 @@ class Serving:
         self._secrets = services.exchanges.secrets = SecretsInForce()
         logs = LogFollower(self.recorder, settings, ledger)
         self._inspectors = services.exchanges.watchers = InspectorsInForce()
-        # Logs come last: nobody would close what they opened if another could not follow.
+        # Logs come last: if another follower then refused, nobody would close what they opened.
         in_force.followers = [WalkFollower(services, admission), self._secrets, self._inspectors, logs]
         self._reevaluation = Reevaluation(self.connections.drafts, in_force, services.clock)
         in_force.retire = self._reevaluation.retire
@@ -101,10 +101,10 @@ class Serving:
         limiting = self._limiting
         return Snapshot(self._counters, limiting.limiter.held, self._resolver.readings(), limiting.readings())
 
-    def tally(self, workers: Mapping[int, int]) -> Tally:
-        """What was done here, where nothing gets lost with anybody."""
+    def totals(self, workers: Mapping[int, int]) -> Totals:
+        """The totals of a process that serves alone: no worker can be lost."""
         ledger = self._ledger
-        return Tally(
+        return Totals(
             connections_accepted=ledger.accepted,
             connections_open=ledger.open,
             connections_lost=0,
@@ -117,7 +117,7 @@ class Serving:
 
     def _families(self) -> Iterator[Family]:
         """The families that this process exports over OTLP."""
-        return of_serving(self.snapshot(), self.tally({}), self._in_force.number)
+        return of_serving(self.snapshot(), self.totals({}), self._in_force.number)
 
     async def tunnels(self) -> Sequence[OpenTunnel]:
         """What is open now."""
@@ -133,7 +133,7 @@ class Serving:
 
     async def end(self, seconds: float, refusing: bool = True) -> None:
         """Accept no more, let open connections end by themselves for that long, cut off the rest, write every record.
-        `refusing`: requests that are still to come on open connections are refused."""
+        `refusing`: refuse further requests on open connections."""
         for listener in self._listeners:
             await listener.finish()
         await self.connections.drain(seconds, refusing)
@@ -148,8 +148,8 @@ class Serving:
 
 
 def _freeze() -> None:
-    """What was built lives as long as the process: the collector need not look at it again. Connections leave no cycles
-    behind, so that it may run seldom: every full collection walks over all open tunnels."""
+    """What was built lives as long as the process, so the garbage collector need not look at it again. Connections
+    leave no cycles behind, so it may run seldom: every full collection walks over all open tunnels."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)

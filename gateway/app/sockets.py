@@ -18,8 +18,8 @@ NamedSockets = Sequence[tuple[str, socket.socket]]
 
 @dataclass(frozen=True, slots=True)
 class Sockets:
-    """All that the gateway listens on. `proxies` are those of each worker: a connection belongs, from its first packet
-    on, to the worker whose socket the kernel chose, and waits there while a worker is replaced."""
+    """All that the gateway listens on. `proxies` are the sockets of each worker: from its first packet on a connection
+    belongs to the worker whose socket the kernel chose, and waits in it while that worker is replaced."""
 
     proxies: Sequence[NamedSockets]
     admin: socket.socket
@@ -34,7 +34,7 @@ class Sockets:
         return frozenset(address_of(sock) for sock in self.all())
 
     def close_proxies(self) -> None:
-        """Another process that still has them open goes on accepting."""
+        """In this process: others that have them open go on accepting."""
         for sockets in self.proxies:
             for _, sock in sockets:
                 sock.close()
@@ -46,7 +46,7 @@ class Sockets:
 
 
 def bind_sockets(settings: GatewaySettings, workers: int = 1) -> Sockets:
-    """Raises `ConfigError` that names the key and the address which cannot be bound."""
+    """Raises `ConfigError` that names the key and the address that cannot be bound."""
     groups = []
     for number, listener in enumerate(settings.listeners):
         with _named(f"listeners[{number}].bind"):
@@ -61,7 +61,7 @@ def bind_sockets(settings: GatewaySettings, workers: int = 1) -> Sockets:
 
 @contextmanager
 def _named(key: str) -> Iterator[None]:
-    """The key of an address that cannot be bound: which of several it is."""
+    """Name the key in the error: the address alone does not say which of several it is."""
     try:
         yield
     except ConfigError as refusal:

@@ -1,9 +1,9 @@
 """Notices that a policy's files changed, however they were replaced: overwritten, renamed over, or by the symlink swap
 of a ConfigMap.
 
-It polls: notification by the kernel says nothing about a symlink that is swapped further up, and nothing on some
+It polls: the kernel's notifications say nothing about a symlink that is swapped further up, and do not exist on some
 network mounts. Files are compared with what was there just before the policy in force was read, so that no change is
-missed, not even one that comes while it is being read.
+missed, not even one during the reading.
 """
 
 import asyncio
@@ -13,31 +13,31 @@ from pathlib import Path
 
 from gateway.settings.source.files import Stamp, stamp
 
-LOOK_EVERY_SECONDS = 1.0
-AGAIN_SECONDS = 30.0
+POLL_SECONDS = 1.0
+RETRY_SECONDS = 30.0
 
 
 async def watch(
     files: Callable[[], Mapping[Path, Stamp]],
     changed: Callable[[], Awaitable[bool | None]],
-    look_every: float = LOOK_EVERY_SECONDS,
-    again_after: float = AGAIN_SECONDS,
-    again: Callable[[], Awaitable[bool | None]] | None = None,
+    look_every: float = POLL_SECONDS,
+    retry_after: float = RETRY_SECONDS,
+    retry: Callable[[], Awaitable[bool | None]] | None = None,
 ) -> None:
-    """Await `changed` after every change, for ever. `files` are those in force; where `changed` leaves them as they
-    were, it is called again no sooner than after another change. If it answered True `again`, or `changed`, is called
-    after a while without one, until that does not."""
+    """Await `changed` after every change, for ever. `files` are those in force; if `changed` does not replace them, it
+    is called again only after another change. If it answered True, `retry` (by default `changed`) is called after
+    `retry_after` seconds without a change, until that does not."""
     in_force = seen = files()
-    clock, again_at = asyncio.get_running_loop().time, inf
+    clock, retry_at = asyncio.get_running_loop().time, inf
     while True:
         await asyncio.sleep(look_every)
         if files() is not in_force:
             in_force = seen = files()
-            again_at = inf
+            retry_at = inf
         now = await asyncio.to_thread(_stamps, in_force) if in_force else {}
-        if now != seen or clock() >= again_at:
-            follow = changed if now != seen else again or changed
-            again_at = clock() + again_after if await follow() else inf
+        if now != seen or clock() >= retry_at:
+            follow = changed if now != seen else retry or changed
+            retry_at = clock() + retry_after if await follow() else inf
             seen = now
 
 

@@ -15,11 +15,12 @@ SECONDS = 30.0
 
 
 class NoAnswer(Exception):
-    """The admin port could not be asked, or refused; the text says why."""
+    """The admin port could not be reached, or refused; the text says why."""
 
 
 class AdminPort:
-    """Of the gateway with these settings. Raises `ConfigErrors`, or `NoAnswer` for a token that cannot be read."""
+    """The admin port of the gateway that runs with this gateway.yaml. Raises `ConfigErrors`, or `NoAnswer` if the token
+    cannot be read."""
 
     def __init__(self, config: Path | None) -> None:
         admin = load_settings(config, os.environ).admin
@@ -34,7 +35,7 @@ class AdminPort:
             self._headers["Authorization"] = f"Bearer {token}"
 
     def ask(self, method: str, path: str) -> Any:
-        """The answer, which is JSON whatever its status. Raises `NoAnswer` without one, or for a refusal."""
+        """The answer, which is JSON whatever its status. Raises `NoAnswer` if there is none, or for a refusal."""
         with self._answer(method, path, {}) as answer:
             body = answer.read()
         try:
@@ -43,7 +44,7 @@ class AdminPort:
             raise self._refusal(answer, body) from None
 
     def lines(self, path: str, headers: Mapping[str, str]) -> Iterator[bytes]:
-        """The lines of a streaming answer. Raises `NoAnswer` without one, or for a refusal."""
+        """The lines of a streaming answer. Raises `NoAnswer` if there is none, or for a refusal."""
         with self._answer("GET", path, headers) as answer:
             if answer.status != 200:  # a refusal
                 raise self._refusal(answer, answer.read())

@@ -1,4 +1,4 @@
-"""`egress-gateway check`: everything that is wrong with files, and their warnings."""
+"""`egress-gateway check`: everything that is wrong with configuration files, and warnings about them."""
 
 import errno
 import os
@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from gateway.app.configuration import ends_of_certificates, load_materials
+from gateway.app.configuration import certificate_expiries, load_materials
 from gateway.app.inspection.client_certificates import load_client_certificates
 from gateway.app.inspection.inspectors_in_force import check_inspectors
 from gateway.app.inspection.material import load_authority_material
@@ -31,16 +31,25 @@ from gateway.settings.source.yaml import parse_yaml
 _GATEWAY_KEYS = frozenset(keys_of(GatewaySettings)) - frozenset(keys_of(PolicyFile))
 _POLICY_KEYS = frozenset(keys_of(PolicyFile)) - frozenset(keys_of(GatewaySettings))
 
+_EXPIRES_SOON = 14 * DAY
+"""From so many seconds before a rule or the authority expires on there is a warning."""
+_RENEWAL_OVERDUE = 3 * DAY
+"""The same for other certificates, which machines renew, some of them often."""
 
-_SOON = 14
-"""Days: so long before the last day of a rule, or of the authority, it is told."""
-_SOON_RENEWED = 3
-"""The same of other certificates, which machines renew, some of them often."""
+_LOADERS: Sequence[Callable[[GatewaySettings], object]] = (
+    load_users,
+    load_resolver_authorities,
+    load_materials,
+    load_authority_material,
+    load_client_certificates,
+    check_inspectors,
+)
+"""What else a start reads of the files that gateway.yaml names."""
 
 
 def check_files(files: Sequence[Path], config: Path | None = None) -> bool:
-    """Check each, `gateway.yaml` here if none is named; False if any is invalid. Prints all findings. `config` says
-    what policies may count on, such as an authority for inspection or secrets."""
+    """Check each, or `./gateway.yaml` if none is named, and print all findings; False if any is invalid. `config` is
+    the gateway.yaml that policies are checked with, for what they refer to: the authority of inspection, secrets."""
     verdicts = [_check(file, config) for file in files] if files else [_check_gateway(config)]
     return all(verdicts)
 
@@ -72,27 +81,18 @@ def _check_gateway(file: Path | None) -> bool:
         settings = load_settings(file, os.environ)
     except ConfigErrors as refusal:
         return _refuse(name, refusal.problems)
-    named = (
-        *_problems_of(lambda: load_users(settings)),
-        *_problems_of(lambda: load_resolver_authorities(settings)),
-        *_problems_of(lambda: load_materials(settings)),
-        *_problems_of(lambda: load_authority_material(settings)),
-        *_problems_of(lambda: load_client_certificates(settings)),
-        *_problems_of(lambda: check_inspectors(settings)),
-    )
+    problems: list[ConfigError] = []
+    for load in _LOADERS:
+        try:
+            load(settings)
+        except ConfigErrors as refusal:
+            problems += refusal.problems
     try:
         loaded = load_policy(settings)
     except ConfigErrors as refusal:
-        return _refuse(name, (*named, *refusal.problems))
-    return _refuse(name, named) if named else _accept(name, loaded, list(_certificates_that_end(settings, time.time())))
-
-
-def _problems_of(load: Callable[[], object]) -> Sequence[ConfigError]:
-    try:
-        load()
-    except ConfigErrors as refusal:
-        return refusal.problems
-    return ()
+        return _refuse(name, (*problems, *refusal.problems))
+    expiring = _certificate_warnings(settings, time.time())
+    return _refuse(name, problems) if problems else _accept(name, loaded, list(expiring))
 
 
 def _check_policy(path: Path, config: Path | None) -> bool:
@@ -102,8 +102,8 @@ def _check_policy(path: Path, config: Path | None) -> bool:
         return _refuse(str(path), refusal.problems)
 
 
-def _accept(name: str, loaded: LoadedPolicy, doubts: Sequence[str] = ()) -> bool:
-    warnings = [*loaded.warnings, *_endings(loaded.policy.rules, time.time()), *doubts]
+def _accept(name: str, loaded: LoadedPolicy, others: Sequence[str] = ()) -> bool:
+    warnings = [*loaded.warnings, *_expiries(loaded.policy.rules, time.time()), *others]
     for warning in warnings:
         say(complaints(), f"warning: {warning}", "yellow")
     for note in loaded.notes:
@@ -115,29 +115,24 @@ def _accept(name: str, loaded: LoadedPolicy, doubts: Sequence[str] = ()) -> bool
     return True
 
 
-def _endings(rules: Sequence[Rule], now: float) -> Iterator[str]:
-    """Rules that have expired, or soon will: nothing else tells before somebody is refused."""
+def _expiries(rules: Sequence[Rule], now: float) -> Iterator[str]:
+    """Rules that have expired or soon will: otherwise nothing is said before somebody is refused."""
     for rule in rules:
-        if rule.expires is None or rule.expires > now + _SOON * DAY:
+        if rule.expires is None or rule.expires > now + _EXPIRES_SOON:
             continue
-        ended, day = rule.expires <= now, last_day(rule.expires)
-        what = (
-            f"has expired ({day}): take it out, or give it a later day"
-            if ended
-            else f"ends soon: {day} is its last day"
-        )
+        day = last_day(rule.expires)
+        soon = f"expires soon: {day} is its last day"
+        what = f"has expired ({day}): remove it, or give it a later day" if rule.expires <= now else soon
         yield f"{rule.ref.file}:{rule.ref.line}: rule {rule.name} {what}"
 
 
-def _certificates_that_end(settings: GatewaySettings, now: float) -> Iterator[str]:
-    ends = ends_of_certificates(
-        load_materials(settings), load_authority_material(settings), load_client_certificates(settings)
-    )
-    for what, end in ends:
-        if end <= now:
+def _certificate_warnings(settings: GatewaySettings, now: float) -> Iterator[str]:
+    materials, authority = load_materials(settings), load_authority_material(settings)
+    for what, expiry in certificate_expiries(materials, authority, load_client_certificates(settings)):
+        if expiry <= now:
             yield f"{what}: its certificate has expired"
-        elif end <= now + (_SOON if what == "authority" else _SOON_RENEWED) * DAY:
-            yield f"{what}: its certificate ends soon, at {time.strftime('%Y-%m-%d %H:%M', time.gmtime(end))} UTC"
+        elif expiry <= now + (_EXPIRES_SOON if what == "authority" else _RENEWAL_OVERDUE):
+            yield f"{what}: its certificate ends soon, at {time.strftime('%Y-%m-%d %H:%M', time.gmtime(expiry))} UTC"
 
 
 def _refuse(name: str, problems: Sequence[ConfigError]) -> bool:

@@ -14,8 +14,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gateway.telemetry.sealing import escaped
+
 MOST_ROWS = 1_000
-"""Of a table: to lay out a hundred thousand would take minutes."""
+"""In a table: to lay out a hundred thousand would take minutes."""
 
 DAY = 86400.0
 """Seconds."""
@@ -42,9 +44,7 @@ def say(console: Console, text: str, style: str = "") -> None:
 
 def plain(text: str) -> str:
     """Foreign text on one line: control characters are escaped as in a Python literal."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return text if text.isprintable() else escaped(text)
 
 
 def show(
@@ -55,8 +55,8 @@ def show(
     total: Sequence[str] = (),
     numbers: int = 0,
 ) -> None:
-    """A table, as wide as it is: a line is cut on no terminal, and in no file. The first `MOST_ROWS` are in it, and a
-    line says how many more there are; `total` stands below all. The last `numbers` columns are set to the right."""
+    """Print a table, as wide as it is: lines are never cut. It holds the first `MOST_ROWS` rows, and a line says how
+    many more there are; `total` is its last row. The last `numbers` columns are aligned to the right."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for left, title in enumerate(titles, numbers - len(titles)):
         table.add_column(title, no_wrap=True, justify="right" if left >= 0 else "left")
@@ -76,7 +76,7 @@ def counted(number: int, what: str) -> str:
 
 
 def show_size(count: float) -> str:
-    """Bytes in the largest unit of which there is one."""
+    """Bytes in the largest unit of which there is at least one."""
     for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
         if count >= size:
             return f"{count / size:.1f}{unit}"
@@ -84,10 +84,10 @@ def show_size(count: float) -> str:
 
 
 def last_day(expires: float) -> str:
-    """A rule's last UTC day, of the Unix second at which it no longer holds."""
+    """The last UTC day of a rule that holds until this Unix second."""
     return time.strftime("%Y-%m-%d", time.gmtime(expires - DAY))
 
 
 def show_json(data: object, indent: int | None = 2) -> None:
-    """On standard output, without rich, which goes over every character."""
+    """On standard output, without rich, which is slow: it looks at every character."""
     typer.echo(json.dumps(data, indent=indent))

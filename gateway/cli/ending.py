@@ -1,4 +1,4 @@
-"""How a command ends that fails, and one that runs until it is interrupted."""
+"""How commands end: with an error, or when they are interrupted."""
 
 import signal
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import typer
 
 
 def fail(what: object, status: int = 2) -> NoReturn:
-    """Print why on standard error, and end."""
+    """Print why on standard error, and end with this status."""
     typer.echo(str(what), err=True)
     raise typer.Exit(status)
 

@@ -1,4 +1,4 @@
-"""`egress-gateway limits`: asks a running gateway through its admin port how full its limits are."""
+"""`egress-gateway limits`: how full the limits of a running gateway are, asked through its admin port."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -17,8 +17,8 @@ Fill = Mapping[str, Any]
 
 
 def print_limits(config: Path | None, name: str | None, as_json: bool, follow: bool) -> None:
-    """Those that refused most, then the fullest; `name` is part of a limit's. With `follow` once a second, for ever.
-    Raises `ConfigErrors` or `NoAnswer`."""
+    """Those that refused most first, then the fullest; `name` is a part of the limit's name. With `follow` every
+    second, for ever. Raises `ConfigErrors` or `NoAnswer`."""
     while True:
         body = AdminPort(config).ask("GET", "/limits")
         found = [fill for fill in body["limits"] if name is None or name in fill["limit"]]
@@ -33,7 +33,7 @@ def print_limits(config: Path | None, name: str | None, as_json: bool, follow: b
 
 
 def _row(fill: Fill) -> Sequence[str]:
-    """`OF` is the capacity, and how fast it refills."""
+    """`OF` is the capacity and, for a rate, how fast it refills."""
     in_bytes = fill["counts"] in _BYTES
     refused = f"{fill['refused']}{' (report)' if fill['report'] else ''}"
     return (
@@ -41,12 +41,12 @@ def _row(fill: Fill) -> Sequence[str]:
         " ".join(fill["key"]),
         f"{fill['used']:.0%}",
         _amount(fill["left"], in_bytes),
-        _whole(fill, in_bytes),
+        _capacity(fill, in_bytes),
         refused,
     )
 
 
-def _whole(fill: Fill, in_bytes: bool) -> str:
+def _capacity(fill: Fill, in_bytes: bool) -> str:
     if fill["counts"] in ("concurrent", "bytes"):
         return _amount(fill["rate"], in_bytes)
     return f"{_amount(fill['burst'], in_bytes)}, {_amount(fill['rate'], in_bytes)}/s"

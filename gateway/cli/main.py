@@ -1,4 +1,4 @@
-"""The command line: its commands, and how errors and exit codes come out.
+"""The command line: its commands, and how they report errors and exit.
 
 What a command needs is imported when it runs, so that `--help` answers at once.
 """
@@ -35,8 +35,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
-COLLECTED_AFTER = 100_000
-"""Objects. What a command imports and builds stays: collecting it again and again is a seventh of a start."""
+GC_THRESHOLD = 100_000
+"""What a command imports and builds stays: collecting garbage again and again is a seventh of a start."""
 
 PolicyPath = Annotated[
     Path | None, typer.Option("--policy", metavar="PATH", help="A policy file or directory, instead of FILE's.")
@@ -45,31 +45,32 @@ PolicyPath = Annotated[
 
 def main() -> None:
     """The entry point of the console script and of `python -m gateway`."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # KeyboardInterrupt would come out of an import
-    gc.set_threshold(COLLECTED_AFTER)
-    lead_children_here()
-    for stream in (sys.stdout, sys.stderr):  # what a terminal or a pipe has no letters for is escaped
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # else Ctrl-C during an import prints a traceback
+    gc.set_threshold(GC_THRESHOLD)
+    share_import_path()
+    for stream in (sys.stdout, sys.stderr):  # characters that its encoding does not have are escaped
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
         app(prog_name="egress-gateway")
-    except OSError as refusal:
-        end_where_answers_find_no_room(refusal)
+    except OSError as error:
+        end_if_output_is_full(error)
+        raise
 
 
-def end_where_answers_find_no_room(refusal: OSError) -> None:
-    """One line and status 2 where standard output is on a full disk: 1 would be a finding. Raises again whatever else
-    it is, and all that `run` meets, which prints no answers."""
-    if refusal.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or sys.argv[1:2] == ["run"]:
-        raise refusal
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what still waits is written at the end
-    typer.echo(f"standard output: {refusal.strerror}", err=True)
+def end_if_output_is_full(error: OSError) -> None:
+    """End with one line and status 2 if standard output is on a full disk, since 1 would be a finding. Not for `run`,
+    which prints no answer: there the disk is that of something else."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or sys.argv[1:2] == ["run"]:
+        return
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still buffered, and flushed at exit
+    typer.echo(f"standard output: {error.strerror}", err=True)
     sys.exit(2)
 
 
-def lead_children_here() -> None:
-    """Make child processes import the same code as this one, also where it is not installed. They are started with
-    `-P`: others may be able to write to the working directory, and nothing in it must run."""
+def share_import_path() -> None:
+    """Make child processes import the same code as this one, even if it is not installed. They are started with `-P`:
+    others may be able to write to the working directory, and nothing in it must run."""
     package = str(Path(__file__).parents[2])
     if package != sysconfig.get_path("purelib"):
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
@@ -235,9 +236,9 @@ def tunnels(
     connection_id: Annotated[str | None, typer.Argument(metavar="ID", help="The tunnel to close.")] = None,
     config: Config = None,
     output: TableOrJson = "table",
-    host: Annotated[str | None, typer.Option(metavar="TEXT", help="Part of the destination's name.")] = None,
-    client: Annotated[str | None, typer.Option(metavar="WHO", help="The client's address or user.")] = None,
-    rule: Annotated[str | None, typer.Option(metavar="TEXT", help="Part of the rule's full name.")] = None,
+    host: Annotated[str | None, typer.Option(metavar="TEXT", help="Only hosts with this in their name.")] = None,
+    client: Annotated[str | None, typer.Option(metavar="WHO", help="Only this client: an address or a user.")] = None,
+    rule: Annotated[str | None, typer.Option(metavar="TEXT", help="Only rules with this in their full name.")] = None,
 ) -> None:
     """Show the tunnels that are open now, or close one.
 
@@ -274,7 +275,7 @@ def schema(kind: Annotated[str, typer.Argument(metavar="gateway|policy", help="T
 
     \b
     egress-gateway schema policy > policy.schema.json
-    # yaml-language-server: $schema=policy.schema.json      (first line of policy.yaml)
+    # yaml-language-server: $schema=policy.schema.json      (as the first line of policy.yaml)
 
     Status 0; 2 if there is no such schema.
     """

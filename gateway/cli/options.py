@@ -15,7 +15,7 @@ TableOrJson = Annotated[str, typer.Option("-o", "--output", metavar="table|json"
 
 
 def wants_json(output: str) -> bool:
-    """What `TableOrJson` asks for; ends the command if it is neither."""
+    """Whether `TableOrJson` asks for JSON; ends the command if it is neither."""
     if output not in ("table", "json"):
         fail(f"-o is table or json, not {output!r}")
     return output == "json"

@@ -1,4 +1,4 @@
-"""`egress-gateway run`: from files to a serving process; problems of a start are reported in one line each."""
+"""`egress-gateway run`: from files to a serving process; a start reports its problems in one line each."""
 
 import asyncio
 import os
@@ -15,7 +15,7 @@ from gateway.app.generation.reading import ChildReader, Read
 from gateway.app.process import GatewayProcess, count_workers, leave_no_core, raise_descriptor_limit
 from gateway.app.sockets import bind_sockets
 from gateway.settings.load import GATEWAY_FILE
-from gateway.telemetry.logs.own import tell_on_stderr
+from gateway.telemetry.logs.own import log_to_stderr
 
 
 def run_gateway(config: Path | None, policy: Path | None, overrides: Mapping[str, str]) -> None:
@@ -23,28 +23,27 @@ def run_gateway(config: Path | None, policy: Path | None, overrides: Mapping[str
 
     Raises `ConfigErrors` or `ConfigError` before anything is served, `CrewFailed` when nobody can serve any more.
     """
-    tell_on_stderr()
+    log_to_stderr()
     raise_descriptor_limit()
     leave_no_core()
-    obey_while_reading()
+    handle_signals_until_ready()
     environ = {**os.environ, **overrides}
 
-    sources = Sources(config or _usual_file(), policy)
+    sources = Sources(config or _default_file(), policy)
     serving = _serve(load_configuration(sources, environ), ChildReader(sources, environ))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serving)
 
 
-def _usual_file() -> Path | None:
-    """The default file, if it exists at the start, is fixed from then on: a reload that finds it gone keeps its
-    settings, and does not fall back to the defaults, which deny no addresses and require no identity."""
+def _default_file() -> Path | None:
+    """If it exists at the start it counts as named: a reload that finds it gone then keeps its settings, rather than
+    fall back to the defaults, which deny no addresses and require no identity."""
     return GATEWAY_FILE if GATEWAY_FILE.exists() else None
 
 
-def obey_while_reading() -> None:
-    """Signals until the process serves: SIGTERM ends at once, also in the first process of a container, for which the
-    kernel ignores signals without a handler; SIGHUP and SIGUSR2 are ignored, for the start reads the files and starts
-    workers anyway."""
+def handle_signals_until_ready() -> None:
+    """SIGTERM ends at once, even in the first process of a container, for which the kernel ignores signals without a
+    handler; SIGHUP and SIGUSR2 are ignored, since the start reads the files and starts workers anyway."""
     signal.signal(signal.SIGTERM, _end)
     for number in (signal.SIGHUP, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
@@ -57,5 +56,5 @@ def _end(_number: int, _frame: FrameType | None) -> None:
 async def _serve(first: Configuration, read: Read) -> None:
     sockets = bind_sockets(first.settings, count_workers(first.settings))
     process = GatewayProcess(asyncio.get_running_loop(), first, read, sockets)
-    del first  # what was read is forgotten once it is in force; a frame that lasts as long as the process would keep it
+    del first  # this frame lasts as long as the process, and what was read should be freed once it is in force
     await process.run()

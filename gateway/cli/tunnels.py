@@ -14,7 +14,7 @@ Tunnel = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Only tunnels that have all of these: part of the destination's name, the client's address or user, part of the
+    """Selects tunnels by all of these: a part of the destination's name, the client's address or user, a part of the
     rule's full name."""
 
     host: str | None = None

@@ -1,5 +1,5 @@
-"""Folds records into attempts: millions of records are few different attempts, each with how often, when, and the
-outcome."""
+"""Folds records into attempts: millions of records are few different attempts, each with its outcome, how often it was
+made, and when."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -23,15 +23,16 @@ _JUDGED = frozenset(
         Reason.SNI_DENIED,
     }
 )
-"""Refusals of which a record holds all that the verdict depended on."""
+"""Refusals whose records hold all that the verdict depended on."""
 
 
 class TooMuch(Exception):
-    """More different attempts than fit in memory."""
+    """There are more different attempts than fit in memory."""
 
 
 class Attempt(NamedTuple):
-    """Who asked for what, as far as a verdict depends on it; `None` is what the record does not say."""
+    """Who asked for what, as far as a verdict depends on it; `None` is what the record does not say. All but `passed`
+    are called as in records."""
 
     client_address: str
     user: str | None
@@ -43,12 +44,12 @@ class Attempt(NamedTuple):
     door: str | None
     protocol: str | None
     sni: str | None
-    original: str | None  # the address that a captured client chose
+    original_address: str | None  # which a captured client chose
     passed: bool
 
     @property
     def client(self) -> str:
-        """Its name for people."""
+        """The client's name for people."""
         if self.namespace is not None:
             return f"{self.namespace}/{self.service_account}" if self.service_account else self.namespace
         return self.user or self.spiffe or self.client_address
@@ -59,14 +60,13 @@ class Attempt(NamedTuple):
         return authority_of(self.host, self.port)
 
 
-_FACTS = tuple({"original": "original_address"}.get(field, field) for field in Attempt._fields[:-1])
-"""The keys of records that they are taken from."""
+_FACTS = Attempt._fields[:-1]
 _PROTOCOL = Attempt._fields.index("protocol")
 
 
 @dataclass(slots=True)
 class Tally:
-    """How often, first and last time (RFC 3339), and the addresses that were dialled or refused (some of them)."""
+    """How often an attempt was made, when first and last (RFC 3339), and some of the addresses dialled or refused."""
 
     count: int = 0
     first: str = "~"
@@ -82,14 +82,14 @@ class Tally:
 
 
 def fold(records: Iterable[Recorded]) -> dict[Attempt, Tally]:
-    """Every attempt with a verdict of policy. Left out: records without a destination or a verdict, refusals that
-    depend on what no record holds (credentials, a request's own rules), and sums of requests that have records of their
-    own. Raises `TooMuch`."""
+    """Every attempt with a verdict of policy. Left out are records without a destination or a verdict, refusals that
+    depend on what no record holds (credentials, rules about requests), and connections that only sum up requests with
+    records of their own. Raises `TooMuch`."""
     tallies: dict[Attempt, Tally] = {}
     texts: dict[str, str] = {}
 
     def shared(value: Any) -> Any:
-        """One object for equal texts: each record came with its own."""
+        """One object for all equal texts, of which each record has its own."""
         return texts.setdefault(value, value) if type(value) is str else value
 
     for record in records:
@@ -106,7 +106,7 @@ def fold(records: Iterable[Recorded]) -> dict[Attempt, Tally]:
 
 
 def attempt_of(record: Recorded) -> Attempt | None:
-    """None: the record says nothing about policy."""
+    """None if the record says nothing about policy."""
     decision = record["decision"]
     if decision == "none" or "host" not in record or is_summed_up(record):
         return None
@@ -135,7 +135,7 @@ def _count(tally: Tally, record: Recorded) -> None:
         _add_addresses(tally, _alone(dialled))
 
 
-@lru_cache(maxsize=4096)  # most destinations have one: their attempts share the set
+@lru_cache(maxsize=4096)  # most destinations have one address: their attempts share the set
 def _alone(address: str) -> frozenset[str]:
     return frozenset((address,))
 

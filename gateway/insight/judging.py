@@ -1,4 +1,4 @@
-"""Judges recorded attempts by `decide` and `confirm`, as if they came now under these rules."""
+"""Judges recorded attempts by `decide` and `confirm`, as if they were made now under these rules."""
 
 from collections.abc import Hashable
 from dataclasses import replace
@@ -19,18 +19,18 @@ from gateway.policy.rules import Mode, Policy
 
 _DOORS = frozenset(Door)
 _WHO = Attempt._fields.index("host")
-"""So many fields at the beginning of an attempt say whose it is."""
+"""The number of fields, at the beginning of an attempt, that say whose it is."""
 
 
 class Verdict(NamedTuple):
-    """`rule` is the full name of the one that decides or refuses, "" for none; `reason` says why not."""
+    """`rule` is the full name of the rule that decides or refuses, "" for none; `reason` is that of a refusal."""
 
     allowed: bool
     rule: str
     reason: str = ""
 
 
-class Unaskable(Exception):
+class InvalidAttempt(Exception):
     """The record's client or host is invalid."""
 
 
@@ -45,8 +45,8 @@ def enforced(policy: Policy) -> Policy:
 
 
 class Judge:
-    """The verdicts of `rules` at the Unix time `now`. Clients that are members of the same groups get the same verdict,
-    so that a million attempts by thousands of addresses are few questions."""
+    """The verdicts of `rules` at the Unix time `now`. Clients in the same groups get the same verdict, so a million
+    attempts by thousands of addresses are few questions."""
 
     def __init__(self, rules: Rules, now: float) -> None:
         self._rules = rules
@@ -55,8 +55,8 @@ class Judge:
         self._standings: dict[Hashable, tuple[frozenset[str], *tuple[Hashable, ...]]] = {}
 
     def judge(self, attempt: Attempt, tally: Tally) -> Verdict:
-        """The name asked for and the first bytes are judged, and the addresses that the name had then: if all of them
-        are refused now, so is the attempt. Raises `Unaskable`."""
+        """Judges the name asked for, the first bytes, and the addresses that the name had then: if all of these are
+        refused now, so is the attempt. Raises `InvalidAttempt`."""
         asked = self._standing(attempt), attempt[_WHO:], tally.addresses
         verdict = self._verdicts.get(asked)
         if verdict is None:
@@ -64,7 +64,7 @@ class Judge:
         return verdict
 
     def groups_of(self, attempt: Attempt) -> frozenset[str]:
-        """Those of the policy that its client is in, as far as records tell. Raises `Unaskable`."""
+        """The policy's groups that the client is in, as far as records tell. Raises `InvalidAttempt`."""
         return self._standing(attempt)[0]
 
     def _standing(self, attempt: Attempt) -> tuple[frozenset[str], *tuple[Hashable, ...]]:
@@ -110,7 +110,7 @@ def _refused_by_address(permit: Permit, tally: Tally) -> Verdict | None:
 def _client(attempt: Attempt) -> Client:
     address = parse_address(attempt.client_address)
     if address is None:
-        raise Unaskable(f"the client {attempt.client_address!r} is no address")
+        raise InvalidAttempt(f"the client {attempt.client_address!r} is not an address")
     source = IdentitySource.ADDRESS
     if attempt.spiffe is not None:
         source = IdentitySource.MTLS
@@ -131,15 +131,15 @@ def _client(attempt: Attempt) -> Client:
 def _intent(attempt: Attempt) -> Intent:
     host = parse_address(attempt.host) or parse_host_name(attempt.host)
     if host is None or not 0 < attempt.port < 65536:
-        raise Unaskable(f"{attempt.destination!r} is no destination")
+        raise InvalidAttempt(f"{attempt.destination!r} is not a destination")
     door = Door(attempt.door) if attempt.door in _DOORS else Door.CONNECT
     protocol = Protocol.HTTP if door is Door.ABSOLUTE_FORM else None
-    original = None if attempt.original is None else parse_address(attempt.original)
+    original = None if attempt.original_address is None else parse_address(attempt.original_address)
     return Intent(door, Authority(host, attempt.port), protocol, original)
 
 
 def _opening(attempt: Attempt) -> Opening | None:
-    """None where the first bytes were not looked at, or the format does not have them."""
+    """None if the first bytes were not looked at, or the format does not tell them."""
     if attempt.door == Door.ABSOLUTE_FORM or attempt.protocol not in (Protocol.TLS, Protocol.HTTP, Protocol.TCP):
         return None
     if attempt.protocol != Protocol.TLS:

@@ -1,8 +1,8 @@
 """The rules that a policy lacks to let recorded traffic pass: the fewest and narrowest.
 
 Only traffic that passed and reached its destination is evidence for a rule. Names are taken exactly; a wildcard stands
-only for many names below one registrable domain of which none was seen once only, and never over a public suffix. What
-is worth a second look is noted beside the rule.
+only for many names below one registrable domain, none of them seen only once, and never covers a public suffix. What is
+worth a second look is noted beside the rule.
 """
 
 from collections import defaultdict
@@ -15,7 +15,7 @@ from typing import NamedTuple
 from publicsuffixlist import PSLFILE, PublicSuffixList
 
 from gateway.insight.attempts import Attempt, Tally
-from gateway.insight.judging import Judge, Unaskable, Verdict
+from gateway.insight.judging import InvalidAttempt, Judge, Verdict
 from gateway.model.addresses import network_of, parse_address
 from gateway.model.intent import Protocol
 from gateway.model.names import parse_host_name
@@ -32,7 +32,7 @@ _USUAL = {443: Protocol.TLS, 80: Protocol.HTTP}
 
 
 class Workload(NamedTuple):
-    """One entry of a group's `match`; or, with the key `group`, a group that the policy has."""
+    """One entry of a group's `match` or, with the key `group`, a group of the policy."""
 
     key: str
     value: str
@@ -40,8 +40,8 @@ class Workload(NamedTuple):
 
 @dataclass(slots=True)
 class Proposal:
-    """One allow rule. `hosts` and `cidrs` as they stand in a file; `workloads` empty for everyone; `remarks` by host or
-    network are for people."""
+    """One allow rule. `hosts` and `cidrs` are as in a file; `workloads` is empty for everyone; `remarks`, by host or
+    network, are for people."""
 
     domain: str
     port: int
@@ -55,7 +55,7 @@ class Proposal:
 
 @dataclass(slots=True)
 class Lesson:
-    """The result. `left_out` are destinations for which nothing is proposed, each with why."""
+    """The result. `left_out` are the destinations for which nothing is proposed, each with the reason."""
 
     proposals: list[Proposal]
     left_out: dict[str, str]
@@ -64,7 +64,7 @@ class Lesson:
 
 @dataclass(slots=True)
 class _Evidence:
-    """All that was seen of one destination, by the workloads that one rule would apply to."""
+    """All that was seen of one destination, from the workloads that its rule would be for."""
 
     tally: Tally = field(default_factory=Tally)
     clients: set[str] = field(default_factory=set)
@@ -89,9 +89,9 @@ def learn(
     group_by: str | None = None,
     wildcard_from: int = WILDCARD_FROM,
 ) -> Lesson:
-    """What `rules`, those of the policy at hand without report mode, would still refuse of what passed. `group_by` is
-    `group` (of the policy's own that a client is in, the one with the fewest clients), `namespace`, `user` (or SPIFFE
-    ID) or `address`; who has none of it is known by its address. `now` is Unix time in seconds."""
+    """Propose rules for what passed and `rules`, the policy without report mode, would refuse. `group_by` is `group`
+    (of the policy's groups that a client is in, the one with the fewest clients), `namespace`, `user` (or SPIFFE ID) or
+    `address`, which also stands in for what a client does not have. `now` is Unix time in seconds."""
     wanted: dict[tuple[str, int], list[tuple[Attempt, Tally]]] = defaultdict(list)
     lesson, judge = Lesson([], {}, 0), Judge(rules, now)
     for attempt, tally in attempts.items():
@@ -114,7 +114,7 @@ def learn(
 
 
 def within_reach(attempts: Mapping[Attempt, Tally], lesson: Lesson) -> dict[Attempt, Tally]:
-    """Those that rules from the lesson could apply to: the verdict of others stays as it was."""
+    """The attempts that rules from the lesson could apply to: the verdicts on others do not change."""
     patterns = [host for proposal in lesson.proposals for host in (*proposal.hosts, *proposal.cidrs)]
     exact = {pattern.partition("/")[0] for pattern in patterns}
     below = tuple(pattern.removeprefix("*") for pattern in patterns if pattern.startswith("*."))
@@ -133,18 +133,18 @@ def _spelt_alike(
 
 
 def _canonical(host: str) -> str:
-    """In the form of policies and of the wire: foreign logs hold names as they were typed."""
+    """The form that names have in policies and on the wire: foreign logs hold them as they were typed."""
     return str(parse_address(host) or parse_host_name(host) or host)
 
 
 def _why_not(attempt: Attempt, tally: Tally, judge: Judge) -> str | None:
-    """None: a rule is needed. Empty: there is one. Else why none is proposed."""
+    """None if a rule is needed, empty if there is one already, else why none is proposed."""
     if not attempt.passed:
         private = ", ".join(sorted(filter(_is_special, tally.addresses)))
         return f"was refused for its address {private}: `private` in a rule opens that" if private else "was refused"
     try:
         verdict = judge.judge(attempt, tally)
-    except Unaskable as refusal:
+    except InvalidAttempt as refusal:
         return str(refusal)
     if verdict.allowed:
         return ""
@@ -184,7 +184,7 @@ def _members(wanted: Mapping[tuple[str, int], list[tuple[Attempt, Tally]]], judg
 
 
 def _narrowest(client: str, members: Mapping[str, set[str]]) -> str | None:
-    """A rule for a client's largest group would speak of many that never went there."""
+    """Not the client's largest group: a rule for that would include many that never went there."""
     groups = [group for group, clients in members.items() if client in clients]
     return min(groups, key=lambda group: (len(members[group]), group), default=None)
 
@@ -220,8 +220,8 @@ def _rule_for(host: str, port: int, evidence: _Evidence, workloads: tuple[Worklo
 
 
 def _protocol(port: int, seen: set[str | None]) -> Protocol | None:
-    """The protocol that the rule must state; None where the default of its port fits."""
-    spoken = {protocol for protocol in Protocol if protocol in seen}  # foreign logs may have several protocols
+    """The protocol that the rule must state; None if the default of its port fits."""
+    spoken = {protocol for protocol in Protocol if protocol in seen}  # foreign logs may have others
     if not spoken or spoken == {_USUAL.get(port)}:
         return None
     if Protocol.TCP in spoken:
@@ -232,7 +232,7 @@ def _protocol(port: int, seen: set[str | None]) -> Protocol | None:
 
 
 def registrable_domain(host: str) -> str:
-    """The registered name: one label more than the public suffix. The host itself where there is none."""
+    """The registrable domain: one label more than the public suffix; the host itself if it has none."""
     return _SUFFIXES.privatesuffix(host) or host
 
 
@@ -257,8 +257,8 @@ def _proposal(rule: _Rule, hosts: Mapping[str, _Evidence], wildcard_from: int) -
 
 
 def _wildcard(domain: str, hosts: Mapping[str, _Evidence], wildcard_from: int) -> tuple[str, set[str]]:
-    """The deepest name above all names below `domain` that were seen more than once, and those names; none if they are
-    too few. A name that was seen once is no evidence: exfiltration through names makes many of those."""
+    """The deepest name above all names below `domain` that were seen more than once, and those names; nothing if they
+    are too few. A name that was seen once is not evidence: exfiltration by DNS names makes many of those."""
     below = {host for host, seen in hosts.items() if host.endswith(f".{domain}") and seen.tally.count > 1}
     if len(below) < max(wildcard_from, 2):
         return "", set()
@@ -270,13 +270,13 @@ def _wildcard(domain: str, hosts: Mapping[str, _Evidence], wildcard_from: int) -
 
 
 def holds_suffix(name: str) -> bool:
-    """Whether `name` is a public suffix, or one is below it: a pattern over it covers names of many owners."""
+    """Whether `name` is a public suffix or has one below it: a wildcard over it covers names of many owners."""
     return _SUFFIXES.publicsuffix(name) == name or name in _above_suffixes()
 
 
 @cache
 def _above_suffixes() -> frozenset[str]:
-    """Every name below which there is a public suffix, those of the list's private section included."""
+    """Every name above a public suffix, those of the list's private section included."""
     above: set[str] = set()
     with Path(PSLFILE).open(encoding="utf-8") as lines:
         for line in lines:
@@ -311,7 +311,7 @@ def _is_special(text: str) -> bool:
 def group_names(
     proposals: Sequence[Proposal], known: Mapping[Workload, str], taken: Iterable[str]
 ) -> dict[Workload, str]:
-    """A group for every workload that a proposal names: one whose match is exactly that, else a new name."""
+    """A group for every workload that a proposal names: one that matches exactly that, else a new name."""
     names = dict(known)
     used = {*known.values(), *taken}
     for workload in sorted({each for proposal in proposals for each in proposal.workloads}):
@@ -321,7 +321,7 @@ def group_names(
 
 
 def _fresh(wanted: str, used: set[str]) -> str:
-    """A name that policies accept, whatever a client calls itself: printable, not long, without blanks at the ends."""
+    """A name that policies accept, whatever a client calls itself: printable, short, without blanks at its ends."""
     shown = "".join("-" if c in "/#" or not c.isprintable() else c for c in wanted[:_NAME_CHARACTERS])
     name = shown.strip()
     candidate, number = name, 1
@@ -333,6 +333,6 @@ def _fresh(wanted: str, used: set[str]) -> str:
 
 
 def rule_names(proposals: Sequence[Proposal], taken: Iterable[str]) -> list[str]:
-    """One for each, none of them taken."""
+    """A name for each proposal, none of them taken."""
     used = set(taken)
     return [_fresh(f"learned-{proposal.domain}".replace(":", "-"), used) for proposal in proposals]

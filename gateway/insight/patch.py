@@ -1,8 +1,7 @@
-"""Adds rules to the text of a policy: lines are inserted, none is changed or moved, so that comments and order stay.
-Only an empty list in one line, `rules: []`, becomes `rules:`.
+"""Adds rules to the text of a policy. Lines are only inserted, so that comments and order stay; except that an empty
+list in one line, `rules: []`, becomes `rules:`.
 
-The text was loaded before and is loaded again afterwards: this need not work for every YAML, it only must not damage
-any.
+The text was loaded before and is loaded again afterwards: this need not work for every YAML, but must not damage any.
 """
 
 import re
@@ -17,7 +16,7 @@ _MORE_THAN_TEXT = frozenset({"true", "false", "null", "True", "False", "Null", "
 
 
 class NotAppendable(Exception):
-    """Nothing can be added to the text without rewriting it; the message says why."""
+    """Nothing can be added to the text without rewriting some of it; the message says why."""
 
 
 def patched(
@@ -39,7 +38,7 @@ def patched(
 
 
 def _insert(lines: list[str], key: str, made: Callable[[int | None], Iterator[str]], entry: re.Pattern[str]) -> None:
-    """Behind the last entry of the block `key`, or as a new block at the end."""
+    """After the last entry of the block `key`, or as a new block at the end."""
     start = next((place for place, line in enumerate(lines) if re.match(rf"{key}\s*:", line)), None)
     if start is None:
         end = next((place for place, line in enumerate(lines) if place and line.startswith("...")), len(lines))
@@ -47,7 +46,7 @@ def _insert(lines: list[str], key: str, made: Callable[[int | None], Iterator[st
         return
     written = re.fullmatch(rf"({key}\s*:)\s*(\[\s*\]|\{{\s*\}})?\s*(#.*)?", lines[start])
     if written is None:
-        raise NotAppendable(f"{key}: is written in one line; put its entries on lines of their own")
+        raise NotAppendable(f"{key}: is written in one line; put each entry on a line of its own")
     if written[2] is not None:
         lines[start] = f"{written[1]} {written[3] or ''}".rstrip()
     end, indent = start + 1, None
@@ -99,12 +98,12 @@ def _entry(text: str, remarks: Sequence[str]) -> str:
 
 
 def _printable(comment: str) -> str:
-    """On one line, whatever a client calls itself."""
+    """Safe on one line, whatever a client calls itself."""
     return "".join(c if c.isprintable() else "?" for c in comment)
 
 
 def quoted(text: str) -> str:
-    """As a YAML scalar that is text, inside `[...]` and `{...}` too."""
+    """The text as a YAML scalar, also inside `[...]` and `{...}`."""
     if _PLAIN.fullmatch(text) and text not in _MORE_THAN_TEXT and not text.startswith("."):
         return text
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')

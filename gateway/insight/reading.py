@@ -1,7 +1,7 @@
 """Reads files of records: any of our formats, plain or gzip, one after the other, standard input as `-`.
 
-A file's format is found by its first line that any reader takes; a line that the format's reader does not take is
-counted and skipped, for logs end in the middle of lines and hold lines of other programs.
+A file's format is that of the first line that any reader accepts; a line that its reader then rejects is counted and
+skipped, because logs may end inside a line and hold lines of other programs.
 """
 
 import gzip
@@ -20,7 +20,7 @@ STDIN = "-"
 LONGEST_LINE = 1 << 20
 _GZIP = b"\x1f\x8b"
 _TRIED_LINES = 20
-_TOLD = 5
+_EXAMPLES = 5
 _LINES_A_TICK = 4096
 
 Decode = Callable[[bytes], Recorded | None]
@@ -33,15 +33,15 @@ class Unreadable(Exception):
 
 @dataclass(slots=True)
 class Reading:
-    """Counts of lines. `strange` are places of the first lines that were skipped."""
+    """Counts of lines. `examples` are the first lines that were skipped, each with its place and the reason."""
 
     lines: int = 0
-    passed_over: int = 0
-    strange: list[str] = field(default_factory=list)
+    skipped: int = 0
+    examples: list[str] = field(default_factory=list)
 
 
 def readers(fields: Sequence[str] | None = None) -> dict[str, Decode]:
-    """By format, the surest first. `fields` are those of flow logs without a line of names."""
+    """By format, the least ambiguous first. `fields` are those of flow logs without a line of names."""
     return {
         "json": json.skim,
         "envoy": envoy.decode,
@@ -58,13 +58,13 @@ def read_records(
     fields: Sequence[str] | None = None,
     tick: Tick | None = None,
 ) -> Iterator[Recorded]:
-    """All records of all files. `tick` is called now and then with the number of bytes read of the current file, as it
-    is on disk. Raises `Unreadable`."""
+    """All records of all files. `tick` is called now and then with the number of bytes that were read of the current
+    file on disk. Raises `Unreadable`."""
     for path in paths:
         try:
-            with _opened(path) as raw, _unpacked(raw) as lines:
-                told = _told(lines, raw, tick) if tick is not None and path != STDIN else _lines(lines)
-                yield from _of_file(path, told, reading, format_, fields)
+            with _opened(path) as raw, _unpacked(raw) as file:
+                lines = _ticking(file, raw, tick) if tick is not None and path != STDIN else _lines(file)
+                yield from _of_file(path, lines, reading, format_, fields)
         except (OSError, EOFError, zlib.error) as error:
             why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             raise Unreadable(f"{path}: {why}") from error
@@ -84,12 +84,12 @@ def _unpacked(raw: BufferedReader) -> Iterator[BufferedIOBase]:
         yield unpacked
 
 
-def _lines(lines: BufferedIOBase) -> Iterator[bytes]:
-    return iter(partial(lines.readline, LONGEST_LINE), b"")
+def _lines(file: BufferedIOBase) -> Iterator[bytes]:
+    return iter(partial(file.readline, LONGEST_LINE), b"")
 
 
-def _told(lines: BufferedIOBase, raw: BufferedReader, tick: Tick) -> Iterator[bytes]:
-    for number, line in enumerate(_lines(lines)):
+def _ticking(file: BufferedIOBase, raw: BufferedReader, tick: Tick) -> Iterator[bytes]:
+    for number, line in enumerate(_lines(file)):
         yield line
         if number % _LINES_A_TICK == 0:
             tick(raw.tell())
@@ -100,23 +100,26 @@ def _of_file(
     path: str, lines: Iterable[bytes], reading: Reading, format_: str | None, fields: Sequence[str] | None
 ) -> Iterator[Recorded]:
     decode = readers(fields)[format_] if format_ is not None else None
-    strange = read = 0
+    skipped = read = 0
+    first = ""
     for number, line in enumerate(lines, start=1):
         reading.lines += 1
         try:
             decode = decode or _reader_for(line, fields)
             record = decode(line)
         except NotARecord as refusal:
-            strange += 1
-            _pass_over(reading, f"{path}:{number}: {refusal}")
-            if not read and strange >= _TRIED_LINES:
+            skipped += 1
+            example = f"{path}:{number}: {refusal}"
+            first = first or example
+            _skip(reading, example)
+            if not read and skipped >= _TRIED_LINES:
                 break
             continue
         read += 1
         if record is not None:
             yield record
-    if strange and not read:
-        raise Unreadable(f"{path}: holds no records; {reading.strange[-1]}")
+    if skipped and not read:
+        raise Unreadable(f"{path}: holds no records; {first}")
 
 
 def _reader_for(line: bytes, fields: Sequence[str] | None) -> Decode:
@@ -126,10 +129,10 @@ def _reader_for(line: bytes, fields: Sequence[str] | None) -> Decode:
         except NotARecord:
             continue
         return decode
-    raise NotARecord(f"a line of no known format: {', '.join(readers())}")
+    raise NotARecord(f"not a line of {', '.join(readers())}")
 
 
-def _pass_over(reading: Reading, where: str) -> None:
-    reading.passed_over += 1
-    if len(reading.strange) < _TOLD:
-        reading.strange.append(where)
+def _skip(reading: Reading, example: str) -> None:
+    reading.skipped += 1
+    if len(reading.examples) < _EXAMPLES:
+        reading.examples.append(example)

@@ -1,16 +1,16 @@
-"""Judges recorded attempts by another policy: what would newly be refused, what newly let through."""
+"""Judges recorded attempts by another policy: which would be newly refused, and which newly let through."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from gateway.insight.attempts import Attempt, Tally
-from gateway.insight.judging import Judge, Unaskable, Verdict
+from gateway.insight.judging import InvalidAttempt, Judge, Verdict
 from gateway.policy.plan import Rules
 
 
 class FlowKey(NamedTuple):
-    """The key of a row of the answer."""
+    """What rows of the answer are told apart by."""
 
     client: str
     destination: str
@@ -19,7 +19,7 @@ class FlowKey(NamedTuple):
 
 @dataclass(slots=True)
 class Outcome:
-    """Attempts whose verdict changes, and how many records are unchanged or could not be judged."""
+    """Attempts whose verdict changes, and how many records do not change or could not be judged."""
 
     newly_denied: dict[FlowKey, Tally] = field(default_factory=dict)
     newly_allowed: dict[FlowKey, Tally] = field(default_factory=dict)
@@ -34,7 +34,7 @@ def replay(attempts: Mapping[Attempt, Tally], rules: Rules, now: float) -> Outco
     for attempt, tally in attempts.items():
         try:
             verdict = judge.judge(attempt, tally)
-        except Unaskable:
+        except InvalidAttempt:
             outcome.unjudged += tally.count
             continue
         if verdict.allowed == attempt.passed:

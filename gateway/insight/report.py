@@ -1,4 +1,4 @@
-"""Who reached what, and by which rule: records added up by some of their columns."""
+"""Who reached what, and by which rule: records summed up by some of their columns."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ USUAL = ("day", "client", "destination")
 
 @dataclass(slots=True)
 class Sums:
-    """Connections and requests (those of one connection each count), by verdict, and payload bytes."""
+    """Connections and requests by verdict, and payload bytes. A connection of several requests counts as these."""
 
     allowed: int = 0
     denied: int = 0
@@ -26,7 +26,7 @@ class Sums:
         return self.allowed + self.denied + self.ended_before
 
     def add(self, other: "Sums") -> None:
-        """For the line of totals."""
+        """Add other sums."""
         self.allowed += other.allowed
         self.denied += other.denied
         self.would_deny += other.would_deny
@@ -36,8 +36,8 @@ class Sums:
 
 
 def add_up(records: Iterable[Recorded], by: Sequence[str] = USUAL) -> dict[tuple[str, ...], Sums]:
-    """Sums by the values of `by`, some of `DIMENSIONS`, in order. `would_deny` is a part of `allowed`. Raises
-    `TooMuch`."""
+    """Sums for each combination of values of `by`, some of `DIMENSIONS`, in order. `would_deny` is a part of
+    `allowed`. Raises `TooMuch`."""
     rows: dict[tuple[str, ...], Sums] = {}
     names = [DIMENSIONS[dimension] for dimension in by]
     for record in records:
@@ -84,7 +84,7 @@ def _groups(record: Recorded) -> str:
 
 
 def _reason(record: Recorded) -> str:
-    """What kept it from passing, or would have but for report mode."""
+    """Why it was refused, or would have been but for report mode."""
     return str(record.get("reason") or record.get("would_deny") or "-")
 
 
@@ -98,4 +98,4 @@ DIMENSIONS: Mapping[str, Callable[[Recorded], str]] = {
     "rule": lambda record: record.get("rule") or "-",
     "reason": _reason,
 }
-"""What records can be added up by."""
+"""The columns that records can be summed up by."""

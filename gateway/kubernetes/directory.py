@@ -42,7 +42,7 @@ class Labelled(NamedTuple):
 
 
 class Heard(NamedTuple):
-    """The state is what the API server said at this monotonic instant."""
+    """The API server confirmed the state at this monotonic instant."""
 
     at: float
 
@@ -57,8 +57,8 @@ _Labels = tuple[tuple[str, str], ...]
 
 
 class Directory:
-    """Pods by address. `now` gives monotonic seconds. Answers are as old as the last `Heard`; `stale_after` seconds
-    later there are none."""
+    """Pods by address. `now` gives monotonic seconds. `stale_after` seconds after the last `Heard` there are no answers
+    any more."""
 
     def __init__(self, now: Callable[[], float], stale_after: float = 300.0) -> None:
         self._now = now
@@ -74,12 +74,12 @@ class Directory:
 
     @property
     def age(self) -> float | None:
-        """Seconds since the API server said so; None before the whole state was heard for the first time."""
+        """Seconds since the API server confirmed the state; None before it was complete for the first time."""
         return None if self._heard_at is None else self._now() - self._heard_at
 
     @property
     def is_stale(self) -> bool:
-        """Whether there are no answers."""
+        """Whether the state is too old, or too incomplete, to answer from."""
         return self._heard_at is None or self._now() - self._heard_at > self.stale_after
 
     def holder(self, address: Address) -> Pod | Doubt | None:
@@ -120,21 +120,20 @@ class Directory:
                 self._heard_at = None
 
     def changes(self) -> Iterator[Change]:
-        """The whole current state as changes, for an empty directory."""
-        told: list[Change] = [Reset()]
-        told += [Labelled(namespace, labels) for namespace, labels in self._namespaces.items()]
-        told += [Put(pod) for pod in self._pods.values()]
+        """The whole current state as changes that make it anew."""
+        yield Reset()
+        yield from (Labelled(namespace, labels) for namespace, labels in self._namespaces.items())
+        yield from map(Put, self._pods.values())
         if self._heard_at is not None:
-            told.append(Heard(self._heard_at))
-        return iter(told)
+            yield Heard(self._heard_at)
 
-    def uids(self) -> frozenset[str]:
-        """Of the pods that are known."""
-        return frozenset(self._pods)
+    def uids(self) -> set[str]:
+        """The uids of the pods that are known."""
+        return set(self._pods)
 
-    def namespaces(self) -> frozenset[str]:
-        """Names of those that are known."""
-        return frozenset(self._namespaces)
+    def namespaces(self) -> set[str]:
+        """The names of the namespaces that are known."""
+        return set(self._namespaces)
 
     def _put(self, pod: Pod) -> None:
         self._pods[pod.uid] = pod._replace(labels=self._share(pod.labels))
@@ -151,16 +150,16 @@ class Directory:
                 del self._by_address[address]
 
     def _share(self, labels: Mapping[str, str]) -> Mapping[str, str]:
-        """Replicas have the same labels: one mapping for all of them. Unused ones are dropped with the rest when there
-        are too many."""
+        """Replicas have the same labels and share one mapping. When there are too many mappings all are forgotten, the
+        unused ones with the rest."""
         if len(self._shared) > 2 * len(self._pods) + 1000:
             self._shared.clear()
         return self._shared.setdefault(tuple(sorted(labels.items())), labels)
 
 
 def _one_of(pods: list[Pod]) -> Pod | Doubt:
-    """An address is given to another pod only after the former one's network is gone: of several that claim it, one
-    that runs on and began after all that are leaving is the holder."""
+    """The holder, of several pods that claim an address. It is given to another pod only after the former one's network
+    is gone: so the holder is the only one that is not leaving, if it started after all the others."""
     if any(pod.on_host for pod in pods):
         return Doubt.HOST_NETWORK
     staying = [pod for pod in pods if not pod.leaving]

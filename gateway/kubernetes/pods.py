@@ -1,4 +1,4 @@
-"""Reads a pod out of an object of the API: of its ten kilobytes, the few facts that we need.
+"""Reads from an object of the API, about ten kilobytes for a pod, the few facts that we need.
 
 Fields as in the reference of Kubernetes, v1 Pod: metadata `uid name namespace labels ownerReferences
 deletionTimestamp`, spec `serviceAccountName hostNetwork`, status `phase podIPs podIP startTime`.
@@ -6,24 +6,25 @@ deletionTimestamp`, spec `serviceAccountName hostNetwork`, status `phase podIPs 
 
 import re
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any, NamedTuple
 
 from gateway.model.addresses import Address, parse_address
 
 MAX_LABELS = 256
-"""More than an object of the API reasonably holds; further ones are ignored."""
+"""More than any object reasonably has; further ones are ignored."""
 
 _FINISHED = frozenset({"Succeeded", "Failed"})
-# Names that controllers make: of a ReplicaSet <Deployment>-<hash>, of a Job <CronJob>-<minutes since 1970>.
+# Names that controllers make: <Deployment>-<hash> for a ReplicaSet, <CronJob>-<minutes since 1970> for a Job.
 _HASH = re.compile(r"(.+)-[bcdfghjklmnpqrstvwxz2456789]{1,10}", re.ASCII)
 _SCHEDULED = re.compile(r"(.+)-[0-9]{8,11}", re.ASCII)
-# Who makes a pod may name any owner, of any length: what cannot be one is none.
+# Whoever makes a pod may name any owner, of any length: what cannot be the name of one is ignored.
 _KIND = re.compile(r"[A-Za-z][A-Za-z0-9]{0,62}", re.ASCII)
 _NAME = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?", re.ASCII)
 
 
 class Pod(NamedTuple):
-    """One pod that runs, or is about to. `started` is RFC 3339 in UTC to the second, as the API writes it, so that two
+    """One pod that runs or is about to. `started` is RFC 3339 in UTC to the second, as the API writes it, so that two
     compare as text; empty before it is scheduled. `leaving`: it is being deleted. `on_host`: its address is its node's.
     """
 
@@ -41,7 +42,7 @@ class Pod(NamedTuple):
 
 def read_pod(item: Mapping[str, Any]) -> Pod | None:
     """A pod that may open connections; None for one that has ended or has no address. Raises `ValueError` for what is
-    no pod."""
+    not a pod."""
     metadata, spec, status = (_mapping(item.get(part)) for part in ("metadata", "spec", "status"))
     uid, namespace, name = uid_of(item), _text(metadata.get("namespace")), _text(metadata.get("name"))
     if not namespace or not name:
@@ -65,7 +66,7 @@ def read_pod(item: Mapping[str, Any]) -> Pod | None:
 
 
 def read_namespace(item: Mapping[str, Any]) -> tuple[str, Mapping[str, str]]:
-    """Its name and labels. Raises `ValueError` for what is no namespace."""
+    """A namespace's name and labels. Raises `ValueError` for what is not a namespace."""
     metadata = _mapping(item.get("metadata"))
     name = _text(metadata.get("name"))
     if not name:
@@ -74,7 +75,7 @@ def read_namespace(item: Mapping[str, Any]) -> tuple[str, Mapping[str, str]]:
 
 
 def uid_of(item: Mapping[str, Any]) -> str:
-    """Of any object. Raises `ValueError` where there is none."""
+    """The uid of any object. Raises `ValueError` if it has none."""
     uid = _text(_mapping(item.get("metadata")).get("uid"))
     if not uid:
         raise ValueError("an object without a uid")
@@ -83,8 +84,8 @@ def uid_of(item: Mapping[str, Any]) -> str:
 
 def _addresses(status: Mapping[str, Any]) -> tuple[Address, ...]:
     """Of both families; the single `podIP` is for servers that send no list."""
-    told = status.get("podIPs")
-    texts = [_text(_mapping(each).get("ip")) for each in told] if isinstance(told, list) else []
+    listed = status.get("podIPs")
+    texts = [_text(_mapping(each).get("ip")) for each in listed] if isinstance(listed, list) else []
     parsed = (parse_address(text) for text in texts or [_text(status.get("podIP"))])
     return tuple(dict.fromkeys(address for address in parsed if address is not None))
 
@@ -106,7 +107,7 @@ def _workload(metadata: Mapping[str, Any], name: str, labels: Mapping[str, str])
 
 
 def _deployment(replica_set: str, labels: Mapping[str, str]) -> str | None:
-    """A Deployment puts the hash of its template into a label and at the end of its ReplicaSets' names."""
+    """Of a ReplicaSet: a Deployment ends its name with the hash of the pod template, also a label of the pod."""
     hashed = labels.get("pod-template-hash")
     if hashed:
         return replica_set.removesuffix(f"-{hashed}") if replica_set.endswith(f"-{hashed}") else None
@@ -115,8 +116,8 @@ def _deployment(replica_set: str, labels: Mapping[str, str]) -> str | None:
 
 
 def _labels(metadata: Mapping[str, Any]) -> Mapping[str, str]:
-    told = list(_mapping(metadata.get("labels")).items())[:MAX_LABELS]
-    return {key: value for key, value in told if isinstance(value, str)}
+    first = islice(_mapping(metadata.get("labels")).items(), MAX_LABELS)
+    return {key: value for key, value in first if isinstance(value, str)}
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -1,8 +1,7 @@
 """A client of the API server.
 
-HTTP and TLS are aiohttp's. No proxy is used, no redirect followed, and no answer is held beyond a bound. The token is
-read again before each request, because kubelet replaces it; so are the certificates of the authority when their file
-changes.
+HTTP and TLS are aiohttp's. No proxy is used, no redirect followed, and every answer is bounded. The token is read again
+before each request, because kubelet replaces it; the authority's certificates are when their file changes.
 """
 
 import asyncio
@@ -28,17 +27,17 @@ _EXPIRED = ("Expired", "Gone")
 
 
 class ApiError(Exception):
-    """It could not be asked, or did not answer as it should. Says what in one line."""
+    """The API server could not be asked, or did not answer as it should; the text says what happened, in one line."""
 
 
 class Expired(ApiError):
-    """The version of the state from which to go on is too old: the whole state must be asked for again."""
+    """The version to resume from is too old: the whole state must be listed again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How to reach the API server. `url` without a path; `ca` is a file of PEM, None for the system's; `token_file`
-    None for no token."""
+    """How to reach the API server. `url` has no path; `ca` is a PEM file, None for the system's trust store;
+    `token_file` is None for no token."""
 
     url: str
     ca: Path | None = None
@@ -46,7 +45,7 @@ class Access:
 
 
 def access_from_inside(environ: Mapping[str, str], mounted: Path = MOUNTED) -> Access:
-    """As inside every pod; by the usual name if the environment has none."""
+    """As inside every pod; under the usual name if the environment has no address."""
     host = environ.get("KUBERNETES_SERVICE_HOST") or "kubernetes.default.svc"
     port = environ.get("KUBERNETES_SERVICE_PORT") or "443"
     literal = f"[{host}]" if ":" in host else host
@@ -68,15 +67,15 @@ class ApiServer:
             return await _object_of(response)
 
     async def post(self, path: str, body: object) -> Any:
-        """The object that it makes of this one. Raises `ApiError`."""
+        """The object that the server makes of this one. Raises `ApiError`."""
         async with self._asking("POST", path, body=orjson.dumps(body), seconds=ANSWER_SECONDS) as response:
             return await _object_of(response)
 
     async def watch(
         self, path: str, parameters: Mapping[str, str], silence: float
     ) -> AsyncGenerator[Mapping[str, Any], None]:
-        """Events as they come, and an empty one as soon as the server has begun to answer; ends when it ends, or after
-        `silence` seconds without a byte. Raises `ApiError`."""
+        """Events as they come, and an empty one as soon as the server begins to answer; ends when the server ends it,
+        or after `silence` seconds without a byte. Raises `ApiError`."""
         async with self._asking("GET", path, {**parameters, "watch": "true"}, silence=silence) as response:
             if not response.ok:
                 await _object_of(response)
@@ -103,7 +102,7 @@ class ApiServer:
         seconds: float | None = None,
         silence: float = ANSWER_SECONDS,
     ) -> AsyncGenerator[aiohttp.ClientResponse, None]:
-        """A response whose body is still to be read, for that many seconds."""
+        """A response whose body is still to be read. `seconds` bounds the whole, `silence` the time between bytes."""
         response = None
         try:
             async with asyncio.timeout(seconds):
@@ -152,13 +151,13 @@ async def _object_of(response: aiohttp.ClientResponse) -> Any:
 
 
 def _refusal(response: aiohttp.ClientResponse, body: bytes) -> ApiError:
-    """Of a `Status` object, or of what a proxy in between says."""
+    """From a `Status` object, or from whatever a proxy in between answered."""
     try:
-        told = orjson.loads(body)
+        status = orjson.loads(body)
     except ValueError:
-        told = None
-    if isinstance(told, dict):
-        return _failure(told, f"status {response.status}")
+        status = None
+    if isinstance(status, dict):
+        return _failure(status, f"status {response.status}")
     return ApiError(f"{response.method} {response.url.path}: status {response.status}")
 
 
@@ -170,7 +169,7 @@ def _failure(status: Mapping[str, Any], otherwise: str) -> ApiError:
 def _event(line: bytes) -> Mapping[str, Any]:
     event = orjson.loads(line)
     if not isinstance(event, dict) or not isinstance(event.get("object"), dict):
-        raise ApiError("an event that is none")
+        raise ApiError("a malformed event")
     if event.get("type") == "ERROR":
         raise _failure(event["object"], "an error without a message")
     return event
@@ -187,7 +186,7 @@ async def _lines(content: aiohttp.StreamReader) -> AsyncGenerator[bytes, None]:
 
 
 def _read_files(access: Access) -> tuple[str, tuple[int, int] | None]:
-    """The token, and what changes with the file of certificates."""
+    """The token, and a stamp that changes with the file of certificates."""
     token = "" if access.token_file is None else access.token_file.read_text().strip()
     if access.ca is None:
         return token, (0, 0)

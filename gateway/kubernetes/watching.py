@@ -1,4 +1,4 @@
-"""Follows pods and namespaces and passes changes on: one watch for all processes of a gateway."""
+"""Watches pods and namespaces and passes changes on: one watch for all processes of a gateway."""
 
 import asyncio
 import logging
@@ -7,15 +7,15 @@ from time import monotonic
 from typing import Any
 
 from gateway.kubernetes.directory import Change, Directory, Drop, Heard, Labelled, Put
-from gateway.kubernetes.following import Following, Resource, oldest
 from gateway.kubernetes.pods import read_namespace, read_pod, uid_of
+from gateway.kubernetes.reflector import Reflector, Resource, oldest
 from gateway.kubernetes.server import ApiServer
 
 PODS = Resource("/api/v1/pods", "status.phase!=Succeeded,status.phase!=Failed")
 NAMESPACES = Resource("/api/v1/namespaces")
 SLICE = 1000
 BEHIND = 20_000
-"""Changes that wait for one reader; beyond them it gets the whole state instead."""
+"""Changes that may wait for one reader; one that falls further behind gets the whole state instead."""
 
 HEARD_SECONDS = 1.0
 LONGEST_SILENCE = 60.0
@@ -23,27 +23,27 @@ LONGEST_SILENCE = 60.0
 _logger = logging.getLogger(__name__)
 
 
-class Watching:
-    """`directory` is the state as the API server last sent it. Run by `run`."""
+class ClusterWatch:
+    """`directory` is the state as the API server last sent it, kept up to date by `run`."""
 
     def __init__(self, server: ApiServer, stale_after: float, now: Callable[[], float] = monotonic) -> None:
         self._server = server
         self.directory = Directory(now, stale_after)
         self._readers: set[Reader] = set()
-        self._told = asyncio.Event()
+        self._listed = asyncio.Event()
         silence = min(LONGEST_SILENCE, stale_after / 2)
-        self._followings = (
-            Following(server, PODS, PodTaker(self.directory, self._publish), silence, now),
-            Following(server, NAMESPACES, NamespaceTaker(self.directory, self._publish), silence, now),
+        self._reflectors = (
+            Reflector(server, PODS, PodHandler(self.directory, self._publish), silence, now),
+            Reflector(server, NAMESPACES, NamespaceHandler(self.directory, self._publish), silence, now),
         )
 
     async def run(self) -> None:
         """Returns only by being cancelled."""
         try:
             async with asyncio.TaskGroup() as group:
-                for following in self._followings:
-                    group.create_task(following.run())
-                group.create_task(self._tell_age())
+                for reflector in self._reflectors:
+                    group.create_task(reflector.run())
+                group.create_task(self._publish_age())
         finally:
             await self._server.close()
 
@@ -51,7 +51,7 @@ class Watching:
         """Wait for it; False if it did not come in time."""
         try:
             async with asyncio.timeout(seconds):
-                await self._told.wait()
+                await self._listed.wait()
         except TimeoutError:
             return False
         return True
@@ -62,19 +62,19 @@ class Watching:
         self._readers.add(reader)
         return reader
 
-    async def _tell_age(self) -> None:
-        told, is_known = None, False
+    async def _publish_age(self) -> None:
+        published, is_known = None, False
         while True:
             was_known, is_known = is_known, not self.directory.is_stale
             if was_known and not is_known:
                 seconds = self.directory.stale_after
                 _logger.error("the API server was not heard for %g s: no pod is known until it is", seconds)
-            heard_at = oldest(self._followings)
-            if heard_at is not None and heard_at != told:
-                told = heard_at
+            heard_at = oldest(self._reflectors)
+            if heard_at is not None and heard_at != published:
+                published = heard_at
                 self._publish(Heard(heard_at))
-                self._told.set()
-            await asyncio.sleep(HEARD_SECONDS if told is not None else 0.05)
+                self._listed.set()
+            await asyncio.sleep(HEARD_SECONDS if published is not None else 0.05)
 
     def _publish(self, change: Change) -> None:
         self.directory.apply(change)
@@ -82,8 +82,8 @@ class Watching:
             reader.put(change)
 
 
-class PodTaker:
-    """Fulfils `following.Taker` for pods."""
+class PodHandler:
+    """Fulfils `reflector.Handler` for pods."""
 
     def __init__(self, directory: Directory, publish: Callable[[Change], None]) -> None:
         self._directory = directory
@@ -91,11 +91,11 @@ class PodTaker:
         self._missing: set[str] = set()
 
     def begin(self) -> None:
-        """See `Taker`."""
-        self._missing = set(self._directory.uids())
+        """See `Handler`."""
+        self._missing = self._directory.uids()
 
     def take(self, item: Mapping[str, Any]) -> None:
-        """See `Taker`. A pod that has ended counts as gone."""
+        """See `Handler`. A pod that has ended counts as gone."""
         pod = read_pod(item)
         if pod is None:
             self._publish(Drop(uid_of(item)))
@@ -104,18 +104,18 @@ class PodTaker:
         self._publish(Put(pod))
 
     def drop(self, item: Mapping[str, Any]) -> None:
-        """See `Taker`."""
+        """See `Handler`."""
         self._publish(Drop(uid_of(item)))
 
     def complete(self) -> None:
-        """See `Taker`."""
+        """See `Handler`."""
         for uid in self._missing:
             self._publish(Drop(uid))
         self._missing = set()
 
 
-class NamespaceTaker:
-    """Fulfils `following.Taker` for namespaces."""
+class NamespaceHandler:
+    """Fulfils `reflector.Handler` for namespaces."""
 
     def __init__(self, directory: Directory, publish: Callable[[Change], None]) -> None:
         self._directory = directory
@@ -123,29 +123,29 @@ class NamespaceTaker:
         self._missing: set[str] = set()
 
     def begin(self) -> None:
-        """See `Taker`."""
-        self._missing = set(self._directory.namespaces())
+        """See `Handler`."""
+        self._missing = self._directory.namespaces()
 
     def take(self, item: Mapping[str, Any]) -> None:
-        """See `Taker`."""
+        """See `Handler`."""
         name, labels = read_namespace(item)
         self._missing.discard(name)
         self._publish(Labelled(name, labels))
 
     def drop(self, item: Mapping[str, Any]) -> None:
-        """See `Taker`."""
+        """See `Handler`."""
         self._publish(Labelled(read_namespace(item)[0], None))
 
     def complete(self) -> None:
-        """See `Taker`."""
+        """See `Handler`."""
         for name in self._missing:
             self._publish(Labelled(name, None))
         self._missing = set()
 
 
 class Reader:
-    """The changes for one process: the whole state, then what changes, in slices. A slow one gets the whole state again
-    rather than ever more changes."""
+    """The changes for one process: the whole state, then what changes, in slices. A slow reader gets the whole state
+    again rather than ever more changes."""
 
     def __init__(self, directory: Directory, left: Callable[["Reader"], None]) -> None:
         self._directory = directory
@@ -181,5 +181,5 @@ class Reader:
         return waiting
 
     def close(self) -> None:
-        """Nothing more comes."""
+        """Take no more changes."""
         self._left(self)

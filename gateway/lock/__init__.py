@@ -1,1 +1,1 @@
-"""Kernel rules that lead traffic to the gateway, and let nothing go around it."""
+"""Kernel rules that lead traffic to the gateway, and let nothing bypass it."""

@@ -1,4 +1,4 @@
-"""What is to be captured, and where: plain values, from which `ruleset` and `steps` make the kernel's rules."""
+"""What to capture, and where: plain values, from which `ruleset` and `steps` make the kernel's rules."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -6,10 +6,10 @@ from enum import StrEnum
 from gateway.model.addresses import Network
 
 TABLE = "egress_gateway"
-"""The one nftables table that is ours (family inet). Nothing outside of it is read or changed."""
+"""Our only nftables table (family inet). Nothing outside of it is read or changed."""
 MARK = 0x1000
 ROUTING_TABLE = 17017
-"""Number of our routing table, and preference of the rule that leads there."""
+"""The number of our routing table, and the preference of the rule that leads to it."""
 
 
 class Place(StrEnum):
@@ -23,8 +23,8 @@ class Place(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """`port` is the transparent listener's. `interfaces` are those behind which the clients are; a pod has none, there
-    `uid` is the gateway's own user. `passed` are networks that are reached past the gateway. `mark` is one bit: of the
+    """`port` is the transparent listener's. `interfaces` are those behind which the clients are; a pod has none, but
+    `uid`, the gateway's own user. `passed` are networks that are reached without the gateway. `mark` is one bit of the
     packet mark with `tproxy`, of the connection mark in a pod."""
 
     place: Place

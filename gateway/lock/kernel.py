@@ -14,11 +14,11 @@ _LINES_SHOWN = 4
 
 
 class KernelRefused(Exception):
-    """The kernel, or the program that talks to it, refused; the text says what is missing."""
+    """The kernel refused, or the program that talks to it failed; the text says why."""
 
 
 def run(steps: Sequence[Step]) -> None:
-    """One after the other, up to the first that fails. No step is begun before every program was found."""
+    """Run them in order, up to the first that fails; none before all programs are found. Raises `KernelRefused`."""
     programs = {name: _find(name) for name in dict.fromkeys(step.command[0] for step in steps)}
     for step in steps:
         _run(programs[step.command[0]], step)
@@ -47,8 +47,8 @@ def _run(program: str, step: Step) -> None:
         return
     if _NOT_PERMITTED in done.stderr:
         raise KernelRefused(
-            f"{step.command[0]} is not permitted to: this needs root, or CAP_NET_ADMIN in the network namespace"
+            f"{step.command[0]} is not permitted to do this: it needs root, or CAP_NET_ADMIN in the network namespace"
         )
-    if not step.takes_away:
+    if not step.removes:
         said = "\n".join(done.stderr.strip().splitlines()[:_LINES_SHOWN])
-        raise KernelRefused(f"{' '.join(step.command)} failed: {said or 'without a word'}")
+        raise KernelRefused(f"{' '.join(step.command)} failed: {said or 'without a message'}")

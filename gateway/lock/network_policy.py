@@ -1,7 +1,7 @@
 """The lock of a namespace: a NetworkPolicy that leaves its pods nothing but DNS and the gateway.
 
-A proxy that can be bypassed is only advice. NetworkPolicies add up, so no other policy of the namespace may allow more;
-what the network plug-in does not enforce is not locked (hostNetwork pods never are).
+A proxy that can be bypassed is only advice. NetworkPolicies add up, so no other policy of the namespace may allow more.
+Only what the network plug-in enforces is locked; pods on the host's network never are.
 """
 
 import re
@@ -19,8 +19,8 @@ DNS_PORTS = (53,)
 Labels = Mapping[str, str]
 
 
-class NoLock(ValueError):
-    """Not a valid name or label of Kubernetes; the text says which."""
+class InvalidName(ValueError):
+    """Not a valid name or label in Kubernetes; the text says which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +33,9 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """`pods` empty is every pod of the namespace. `ports` are the gateway's containers', `dns_ports` the name servers':
-    packets are looked at when they have the pod's port, not the Service's. `resolvers` are addresses of name servers
-    that are no pods, such as a node-local cache."""
+    """`pods` is empty for every pod of the namespace. `ports` are the gateway's containers', `dns_ports` the name
+    servers': packets are judged by the pod's port, not the Service's. `resolvers` are addresses of name servers that
+    are not pods, such as a node-local cache."""
 
     namespace: str
     gateway: Peer
@@ -47,21 +47,21 @@ class Lock:
 
 
 def parse_labels(text: str) -> Labels:
-    """`key=value,key=value`. Raises `NoLock`."""
+    """`key=value,key=value`. Raises `InvalidName`."""
     labels = {}
     for part in filter(None, text.split(",")):
         key, _, value = part.partition("=")
         if not _LABEL_KEY.fullmatch(key) or not _LABEL_VALUE.fullmatch(value):
-            raise NoLock(f"{part!r} is no label such as app=web")
+            raise InvalidName(f"{part!r} is not a label such as app=web")
         labels[key] = value
     return labels
 
 
 def lock_manifest(lock: Lock) -> str:
-    """The NetworkPolicy as YAML. Raises `NoLock`."""
+    """The NetworkPolicy as YAML. Raises `InvalidName`."""
     for name in (lock.namespace, lock.gateway.namespace, lock.dns.namespace):
         if not _NAMESPACE.fullmatch(name):
-            raise NoLock(f"{name!r} is no name of a namespace")
+            raise InvalidName(f"{name!r} is not the name of a namespace")
     return "\n".join(_lines(lock)) + "\n"
 
 

@@ -1,6 +1,6 @@
 """The nftables ruleset of a capture: one table of our own, replaced as a whole in one transaction.
 
-It does three things. TCP of the clients is handed to the listener, whatever its port. UDP to port 443 is rejected at
+It does three things. The clients' TCP is handed to the listener, whatever its port. UDP to port 443 is rejected at
 once, so that QUIC clients fall back to TCP instead of waiting. Everything else of the clients, and every connection
 towards them that they did not begin, is dropped: that is the lock, and for IPv6, which has no NAT to hide behind, it is
 what makes a network egress-only.
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from gateway.lock.capture import TABLE, Capture, Place
 
 DELETE = f"table inet {TABLE}\ndelete table inet {TABLE}\n"
-"""Takes the table away, and is no error without one: the first line makes it, if need be."""
+"""Removes the table. The first line makes it if there is none, so that removing it is no error."""
 
 _ON_THE_LINK = (
     "nd-router-solicit",
@@ -24,7 +24,7 @@ _QUIC = "udp dport 443 counter name quic reject with icmpx port-unreachable"
 
 
 def build_ruleset(capture: Capture) -> str:
-    """Input of `nft -f -`. Applied again it changes nothing but the counters, which begin anew."""
+    """Input for `nft -f -`. Applied again it changes nothing but the counters, which begin at zero."""
     chains = {Place.REDIRECT: _redirect, Place.TPROXY: _tproxy, Place.POD: _pod}[capture.place](capture)
     lines = [*_counters(), *_sets(capture), *chains]
     body = "".join(f"\t{line}\n" if line else "\n" for line in lines)
@@ -61,8 +61,8 @@ def _redirect(capture: Capture) -> Iterator[str]:
 
 
 def _tproxy(capture: Capture) -> Iterator[str]:
-    """What belongs to a connection that the gateway holds already comes first: the answers to `source: client` come
-    from outside. `socket wildcard 0` keeps strangers from the listener itself."""
+    """Packets of connections that the gateway holds come first: with `source: client` answers arrive from outside.
+    `socket wildcard 0` keeps strangers from the listener itself."""
     marked = f"meta mark set meta mark or {capture.mark:#x}"
     yield from _chain(
         "capture",
@@ -79,8 +79,8 @@ def _tproxy(capture: Capture) -> Iterator[str]:
 
 
 def _pod(capture: Capture) -> Iterator[str]:
-    """The gateway's connections are marked: packets that the kernel itself sends for one of them, long after its socket
-    is closed, belong to no user."""
+    """The gateway's connections are marked, because packets that the kernel sends for one of them long after its socket
+    was closed belong to no user."""
     yield from _chain(
         "capture",
         "type nat hook output priority -100; policy accept;",
@@ -108,7 +108,7 @@ def _pod(capture: Capture) -> Iterator[str]:
 
 
 def _not_captured() -> Iterator[str]:
-    """This machine itself, so that its own services stay reachable, and networks that are reached past the gateway."""
+    """This machine itself, so that its services stay reachable, and networks that are reached without the gateway."""
     yield "fib daddr type local return"
     yield from _passed("return")
 
@@ -119,7 +119,7 @@ def _passed(verdict: str) -> Iterator[str]:
 
 
 def _quic_at_the_door() -> Iterator[str]:
-    """Before routing: so the machine rejects it also if it forwards nothing."""
+    """Before routing, so that it is rejected even if the machine forwards nothing."""
     yield from _chain(
         "quic",
         "type filter hook prerouting priority filter; policy accept;",

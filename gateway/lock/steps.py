@@ -1,7 +1,7 @@
-"""The changes to the kernel, step by step: commands of iproute2 and one transaction of nftables.
+"""The changes to the kernel, step by step: iproute2 commands and one nftables transaction.
 
-The same steps are run by `kernel` and printed by `script`, so that what is shown is what would be done. Removal comes
-first: applying twice is the same as applying once.
+The same steps are run by `kernel` and printed by `script`, so that what is shown is what is done. Removal comes first,
+so that applying twice is the same as applying once.
 """
 
 import shlex
@@ -18,20 +18,20 @@ _NFT = ("nft", "-f", "-")
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One command with its standard input. `takes_away`: it may fail because there is nothing to remove."""
+    """One command with its standard input. `removes`: it may fail because there is nothing to remove."""
 
     command: tuple[str, ...]
     text: str = ""
-    takes_away: bool = False
+    removes: bool = False
 
 
 def steps_to_apply(capture: Capture) -> list[Step]:
-    """Routing before the table, so that nothing is ever marked that leads nowhere."""
+    """Routing comes before the table, so that no packet is ever marked without a route for it."""
     return [*_unmark(), *_mark(capture), Step(_NFT, build_ruleset(capture))]
 
 
 def steps_to_remove() -> list[Step]:
-    """The table before the routing, for the same reason."""
+    """The table comes before the routing, for the same reason."""
     return [Step(_NFT, DELETE), *_unmark()]
 
 
@@ -41,7 +41,7 @@ def script(steps: Sequence[Step]) -> str:
 
 
 def _mark(capture: Capture) -> Iterator[Step]:
-    """TPROXY's packets are delivered to this machine by their mark, whatever their destination."""
+    """TPROXY's packets are delivered to this machine because of their mark, whatever their destination."""
     if capture.place is not Place.TPROXY:
         return
     mark = f"{capture.mark:#x}/{capture.mark:#x}"
@@ -52,12 +52,12 @@ def _mark(capture: Capture) -> Iterator[Step]:
 
 def _unmark() -> Iterator[Step]:
     for version in _VERSIONS:
-        yield Step(("ip", version, "rule", "del", "pref", _PREFERENCE), takes_away=True)
-        yield Step(("ip", version, "route", "flush", "table", _PREFERENCE), takes_away=True)
+        yield Step(("ip", version, "rule", "del", "pref", _PREFERENCE), removes=True)
+        yield Step(("ip", version, "route", "flush", "table", _PREFERENCE), removes=True)
 
 
 def _shown(step: Step) -> str:
     line = shlex.join(step.command)
     if step.text:
         return f"{line} <<'{TABLE}'\n{step.text}{TABLE}"
-    return f"{line} 2>/dev/null || true" if step.takes_away else line
+    return f"{line} 2>/dev/null || true" if step.removes else line

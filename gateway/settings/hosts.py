@@ -29,16 +29,16 @@ class HostEntry(NamedTuple):
 
 
 def parse_host_entry(value: object) -> HostEntry:
-    """An entry of `hosts`. Raises BadValue with what is wrong and what to write instead."""
+    """An entry of `hosts`. Raises BadValue that says what is wrong and what to write instead."""
     if isinstance(value, dict):
         return _parse_mapping(value)
     if not isinstance(value, str):
-        raise BadValue(f"must be a host name or a pattern in text, not {show_value(value)}")
+        raise BadValue(f"must be a host name or a pattern as text, not {show_value(value)}")
     if value == "*":
         return HostEntry(value, (ANY_HOST,))
     if "*" in value.removeprefix("*."):
-        regular = "this is no regular expression: " if set(value) & _OF_EXPRESSIONS else ""
-        raise BadValue(f'{value!r}: {regular}a star stands alone or first, as in "*.example.com"')
+        regular = "this is not a regular expression: " if set(value) & _OF_EXPRESSIONS else ""
+        raise BadValue(f'{value!r}: {regular}a star is alone or the first label, as in "*.example.com"')
     if value.startswith("*."):
         return HostEntry(value, (HostPattern(parse_name(value[2:]), Reach.BELOW),))
     if value.startswith("."):
@@ -50,15 +50,15 @@ def parse_host_entry(value: object) -> HostEntry:
 def _parse_mapping(value: dict[str, object]) -> HostEntry:
     unknown = [name for name in value if name not in ("name", "depth")]
     if unknown:
-        raise BadValue(f"unknown key {unknown[0]!r}: a host is text or {{name, depth}}")
+        raise BadValue(f"unknown key {unknown[0]!r}: a host is text, or a mapping with name and depth")
     entry = parse_host_entry(value.get("name"))
     if "depth" not in value:
         return entry
     depth = value["depth"]
     if depth != 1 or isinstance(depth, bool):
-        raise BadValue(f"depth must be 1, not {show_value(depth)}: leave it out for any depth")
+        raise BadValue(f"depth must be 1, not {show_value(depth)}: omit it for any depth")
     if not entry.text.startswith("*."):
-        raise BadValue(f'depth: 1 is for a name that begins with "*.", not for {entry.text!r}')
+        raise BadValue(f'depth: 1 is only for a name that begins with "*.", not for {entry.text!r}')
     return HostEntry(entry.text, (HostPattern(entry.patterns[0].name, Reach.CHILD),))
 
 
@@ -76,32 +76,32 @@ def show_pattern(pattern: HostPattern) -> str:
 
 
 def parse_name(text: str) -> HostName:
-    """A name from a file in its canonical form. Raises BadValue saying why it is none."""
+    """The canonical form of a name in a file. Raises BadValue that says why it is not a name."""
     plain = parse_host_name(text)
     if plain is not None:
         return plain
     if parse_address(text) is not None or text.startswith("["):
-        raise BadValue(f"{text!r} is an address: addresses are judged by cidrs")
+        raise BadValue(f"{text!r} is an address: in a rule, addresses go into cidrs")
     if "*" in text:
-        raise BadValue(f'{text!r}: a star stands alone or first, as in "*.example.com"')
+        raise BadValue(f'{text!r}: a star is alone or the first label, as in "*.example.com"')
     ascii_text = to_ascii(text)
     name = parse_host_name(ascii_text)
     if name is None:
-        raise BadValue(f"{text!r} is no host name{_why_not(ascii_text)}")
+        raise BadValue(f"{text!r} is not a host name{_why_not(ascii_text)}")
     return name
 
 
 def _why_not(text: str) -> str:
-    """The likeliest mistake in words, or nothing."""
+    """The most likely mistake in words, or nothing."""
     last = text.removesuffix(".").rpartition(".")[2]
     if "/" in text:
         if "://" in text:
             return ": write it without scheme and path"
-        return ": networks stand in cidrs" if parse_network(text) else ": write it without path"
+        return ": in a rule, networks go into cidrs" if parse_network(text) else ": write it without path"
     if ":" in text:
-        return ": the port stands in ports, not here"
+        return ": in a rule, ports go into ports"
     if last.isdecimal() or last.startswith("0x"):
-        return ": its last label is a number, which makes it a spelling of an address"
+        return ": its last label is a number, as in a spelling of an address"
     if not text:
         return ": it is empty"
     if any(len(label) > 63 for label in text.split(".")) or len(text) > 254:
@@ -110,12 +110,12 @@ def _why_not(text: str) -> str:
 
 
 def to_ascii(text: str) -> str:
-    """Non-ASCII text through UTS 46 into A-labels; ASCII stays as it is. Raises BadValue."""
+    """Non-ASCII text as A-labels, by UTS 46; ASCII stays as it is. Raises BadValue."""
     if text.isascii():
         return text
     try:
         mapped = idna.uts46_remap(text, std3_rules=False, transitional=False)
         labels = [label if label.isascii() else idna.alabel(label).decode("ascii") for label in mapped.split(".")]
     except idna.IDNAError as refusal:
-        raise BadValue(f"{text!r} is no host name: {refusal}") from refusal
+        raise BadValue(f"{text!r} is not a host name: {refusal}") from refusal
     return ".".join(labels)

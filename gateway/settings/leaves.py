@@ -1,9 +1,9 @@
-"""The leaves of a settings file as types: each has a parser of units.py and a JSON Schema that accepts the same."""
+"""The leaves of a settings file as types: each has a parser from units.py and a JSON Schema that accepts the same."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import PlainValidator, WithJsonSchema
+from pydantic import Field, PlainValidator, WithJsonSchema
 
 from gateway.model.addresses import Network
 from gateway.model.names import HostName
@@ -60,7 +60,7 @@ def _string(*examples: str) -> WithJsonSchema:
 
 
 _COUNT = {"type": "integer", "minimum": 1, "maximum": 1_000_000_000}
-_OPTIONAL = {"type": "null"}
+_NULL = {"type": "null"}
 _PATH = WithJsonSchema({"type": "string", "minLength": 1})
 _ENDPOINT = {"type": "string", "pattern": r"^(?:[0-9.]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}$"}
 _PORT_NUMBER = {"type": "integer", "minimum": 1, "maximum": 65535}
@@ -70,14 +70,14 @@ DurationOrZero = Annotated[float, PlainValidator(parse_duration_or_zero), _text(
 OptionalDuration = Annotated[
     float | None,
     PlainValidator(parse_optional_duration),
-    WithJsonSchema({"anyOf": [{"type": "string", "pattern": f"^{DURATION}$"}, _OPTIONAL]}),
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": f"^{DURATION}$"}, _NULL]}),
 ]
 Size = Annotated[int, PlainValidator(parse_size), _text(SIZE, "64KiB", "10MiB")]
 Rate = Annotated[float, PlainValidator(parse_rate), _text(RATE, "50/s", "10/m")]
 ByteRate = Annotated[float, PlainValidator(parse_byte_rate), _text(BYTE_RATE, "10MiB/s")]
 ByteBudget = Annotated[Budget, PlainValidator(parse_budget), _text(BUDGET, "50GiB/day")]
 Count = Annotated[int, PlainValidator(parse_count), WithJsonSchema(_COUNT)]
-OptionalCount = Annotated[Count | None, WithJsonSchema({"anyOf": [_COUNT, _OPTIONAL]})]
+OptionalCount = Annotated[Count | None, WithJsonSchema({"anyOf": [_COUNT, _NULL]})]
 Burst = Annotated[
     int,
     PlainValidator(parse_burst),
@@ -94,13 +94,14 @@ AutoSize = Annotated[
 Version = Annotated[Literal[1], PlainValidator(parse_version), WithJsonSchema({"const": 1})]
 Flag = Annotated[bool, PlainValidator(parse_flag), WithJsonSchema({"type": "boolean"})]
 Text = Annotated[str, PlainValidator(parse_text), _string()]
+Texts = Annotated[tuple[Text, ...], Field(min_length=1)]
 UrlPath = Annotated[str, PlainValidator(parse_url_path), _text(URL_PATH, "/dns-query")]
 CollectorUrl = Annotated[str, PlainValidator(parse_collector_url), _text(COLLECTOR_URL, "http://collector:4318")]
 Label = Annotated[str, PlainValidator(parse_label), WithJsonSchema({"type": "string", "pattern": "^[^#]{1,128}$"})]
 Cidr = Annotated[Network, PlainValidator(parse_cidr), _string("10.0.0.0/8", "2001:db8::/32")]
 Bind = Annotated[Endpoint, PlainValidator(parse_endpoint), WithJsonSchema(_ENDPOINT)]
 OptionalBind = Annotated[
-    Endpoint | None, PlainValidator(parse_optional_endpoint), WithJsonSchema({"anyOf": [_ENDPOINT, _OPTIONAL]})
+    Endpoint | None, PlainValidator(parse_optional_endpoint), WithJsonSchema({"anyOf": [_ENDPOINT, _NULL]})
 ]
 NameServer = Annotated[
     Endpoint | Literal["system"],

@@ -1,6 +1,6 @@
 """Loads settings and policy: what `run`, `check` and a reload call.
 
-All or nothing: all problems are reported at once in one `ConfigErrors`, and nothing was changed.
+All or nothing: one `ConfigErrors` reports all problems at once, and nothing has changed then.
 """
 
 import gc
@@ -30,8 +30,8 @@ GATEWAY_FILE = Path("gateway.yaml")
 
 @dataclass(frozen=True, slots=True)
 class LoadedPolicy:
-    """A valid policy. `files` are those that it was read from (a directory is one of them) as they were then, for a
-    watcher; `digest` changes with what was read; `warnings` and `notes` are lines for people."""
+    """A valid policy. `files` are those that it was read from, directories included, as they were then, for a watcher;
+    `digest` changes with what was read; `warnings` and `notes` are lines for people."""
 
     policy: Policy
     warnings: tuple[str, ...]
@@ -43,11 +43,15 @@ class LoadedPolicy:
 def load_settings(
     path: Path | None, environ: Mapping[str, str], policy_override: Path | None = None
 ) -> GatewaySettings:
-    """gateway.yaml with the environment over it. `path` None is `gateway.yaml` here, if there is one, else defaults.
-
-    `policy_override` is a path from here, not from the file. Raises `ConfigErrors`.
+    """gateway.yaml, overridden by the environment. `path` None is `./gateway.yaml`, or the defaults if it does not
+    exist. `policy_override` is relative to the working directory, not to the file. Raises `ConfigErrors`.
     """
-    settings = read_settings(path, environ, policy_override)
+    document = _gateway_document(path)
+    _refuse_other_kind(document, PolicyFile, GatewaySettings, "a policy, which --policy names, not of gateway.yaml")
+    apply_overrides(document, environ)
+    settings = validate(GatewaySettings, document, Path(document.file).parent).read_from(document)
+    if policy_override is not None:
+        settings = with_policy(settings, policy_override)
     problems = Problems()
     for where, message in check_gateway(settings):
         problems.add(settings.document.place(where), message)
@@ -56,19 +60,8 @@ def load_settings(
     return settings
 
 
-def read_settings(
-    path: Path | None, environ: Mapping[str, str], policy_override: Path | None = None
-) -> GatewaySettings:
-    """The typed form only, without checks of how keys fit together or whether their features exist."""
-    document = _gateway_document(path)
-    _refuse_other_kind(document, PolicyFile, GatewaySettings, "a policy, which --policy names; this is no gateway.yaml")
-    apply_overrides(document, environ)
-    settings = validate(GatewaySettings, document, Path(document.file).parent).read_from(document)
-    return settings if policy_override is None else with_policy(settings, policy_override)
-
-
 def with_policy(settings: GatewaySettings, path: Path) -> GatewaySettings:
-    """The same with another policy, at a path from here. `GatewaySettings()` is enough to look at a policy alone."""
+    """The same with another policy; `path` is relative to the working directory."""
     settings.document.origins["policy",] = "--policy"
     return settings.model_copy(update={"policy": path})
 
@@ -106,7 +99,7 @@ def load_resolver_authorities(settings: GatewaySettings) -> str | None:
 
 @contextmanager
 def without_collector() -> Iterator[None]:
-    """For code that makes millions of objects and no cycles: collecting takes a quarter of a load's time."""
+    """For code that makes millions of objects and no cycles: garbage collection takes a quarter of a load's time."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -131,7 +124,7 @@ def load_policy(settings: GatewaySettings) -> LoadedPolicy:
     options.raise_if_any()
     if sources and not compiled.policy.rules:
         means = "report mode lets everything pass" if compiled.policy.mode is Mode.REPORT else "everything is denied"
-        warnings = (*warnings, f"{settings.policy}: there is no rule in it, {means}")
+        warnings = (*warnings, f"{settings.policy}: has no rules, {means}")
     return LoadedPolicy(compiled.policy, (*warnings, *compiled.warnings), compiled.notes, reader.files, reader.digest)
 
 
@@ -154,10 +147,10 @@ def read_policy(settings: GatewaySettings, reader: Reader) -> tuple[Sequence[Pol
 
 
 def parse_policy(text: str, file: str = "policy.yaml", name: str = "", directory: Path = Path()) -> PolicySource:
-    """One file of a policy from its text. `name` is its path from the policy's root, `directory` where list files that
-    it names are looked for. Raises `ConfigErrors`."""
+    """One file of a policy from its text. `name` is its path from the policy's root; paths of list files are relative
+    to `directory`. Raises `ConfigErrors`."""
     document = parse_yaml(text, file)
-    _refuse_other_kind(document, GatewaySettings, PolicyFile, "gateway.yaml, which -c names; this is no policy")
+    _refuse_other_kind(document, GatewaySettings, PolicyFile, "gateway.yaml, which -c names, not of a policy")
     return PolicySource(name or Path(file).name, document, validate(PolicyFile, document, directory))
 
 
@@ -170,9 +163,9 @@ def _refuse_other_kind(document: Document, other: type[Section], own: type[Secti
 
 
 def _read_directory(directory: Path, reader: Reader) -> tuple[Sequence[PolicySource], Sequence[str]]:
-    """All `*.yaml` in a directory as one policy; hidden entries are none of it."""
+    """All `*.yaml` in a directory as one policy, except hidden ones."""
     reader.note(directory)
-    # A mounted ConfigMap's entries point through `..data`, which is swapped whole: read one state of it.
+    # The entries of a mounted ConfigMap point through `..data`, which is swapped as a whole: read one state of it.
     data = directory / "..data"
     root = data.resolve() if data.is_dir() else directory
     names = sorted(entry.name for entry in directory.iterdir() if not entry.name.startswith("."))
@@ -192,7 +185,7 @@ def _read_directory(directory: Path, reader: Reader) -> tuple[Sequence[PolicySou
 
 def _doubts(directory: Path, names: Sequence[str]) -> Iterator[str]:
     if not any(name.endswith(".yaml") for name in names):
-        yield f"{directory}: there is no *.yaml file in it, everything is denied"
+        yield f"{directory}: has no *.yaml files, everything is denied"
     for name in names:
         if name.endswith((".yml", ".json")) or (directory / name).is_dir():
             yield f"{directory / name}: is not read: a policy is the *.yaml files directly in its directory"

@@ -1,7 +1,7 @@
 """Environment over file: `EGRESS__TIMEOUTS__IDLE=5m` sets `timeouts.idle`.
 
 A scalar is written as in YAML but needs no quotes (`EGRESS__ADMIN__BIND=[::1]:9128`); a list or a mapping is YAML text.
-Names that begin with `EGRESS_` and one underscore are not ours: Kubernetes makes such for a Service of that name.
+Names with a single underscore after `EGRESS` are not ours: Kubernetes sets such variables for a Service of that name.
 """
 
 import re
@@ -22,7 +22,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")  # Python's surrogates for bytes in t
 def apply_overrides(document: Document, environ: Mapping[str, str]) -> None:
     """Put every `EGRESS__` variable into the data, shorter paths first, and note where each value came from.
 
-    Raises `ConfigErrors`, one problem a variable.
+    Raises `ConfigErrors` with one problem per variable.
     """
     problems = Problems()
     for variable in sorted(name for name in environ if name.startswith(PREFIX)):
@@ -53,7 +53,7 @@ def _put(document: Document, path: tuple[str, ...], value: object, origin: str) 
 
 
 def _find(path: tuple[str, ...]) -> tuple[int, Any]:
-    """How many steps of the path name settings, and the type of the last."""
+    """How many steps of the path are known, and the type of the last known one."""
     annotation: Any = GatewaySettings
     for known, step in enumerate(path):
         if get_origin(annotation) is dict and step:

@@ -1,4 +1,4 @@
-"""Problems of configuration, a line each: `FILE:LINE: path: message`. A user gets all of them at once."""
+"""Problems of the configuration, one line each: `FILE:LINE: path: message`. A user gets all of them at once."""
 
 import json
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ _SHOWN_CHARACTERS = 60
 
 
 class ConfigErrors(Exception):
-    """Everything that is wrong, in the order of the files. `str` is one line a problem."""
+    """Everything that is wrong, in the order of the files. `str` gives one line per problem."""
 
     def __init__(self, problems: Iterable[ConfigError]) -> None:
         self.problems = tuple(problems)
@@ -18,7 +18,7 @@ class ConfigErrors(Exception):
 
 
 class BadValue(ValueError):
-    """A value is invalid; the text says why. The caller that knows its place makes a problem of it."""
+    """A value is invalid; the text says why. A caller that knows its place turns it into a problem."""
 
 
 class Problems:
@@ -36,13 +36,13 @@ class Problems:
         self.found += errors.problems
 
     def raise_if_any(self) -> None:
-        """Raise `ConfigErrors` with what was found until now."""
+        """Raise `ConfigErrors` with what has been found so far."""
         if self.found:
             raise ConfigErrors(self.found)
 
 
 def show_value(value: object) -> str:
-    """A value for a message: text in quotes and cut to a line, containers by their kind only."""
+    """A value for a message: text in quotes and shortened, containers only by their kind."""
     match value:
         case None:
             return "null"

@@ -30,7 +30,7 @@ def _schema(model: type[Section]) -> dict[str, Any]:
 
 
 def _tidied(node: Any) -> Any:
-    """Without the titles that repeat keys, and without defaults that say no more than that a key may be absent."""
+    """Without the titles, which repeat keys, and without defaults that only say that a key may be absent."""
     if isinstance(node, list):
         return [_tidied(item) for item in node]
     if not isinstance(node, dict):

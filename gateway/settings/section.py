@@ -1,6 +1,6 @@
 """Typed sections of a file: pydantic models whose errors become `FILE:LINE: path: message`.
 
-Sections are frozen, refuse unknown keys and convert nothing silently: every leaf has a parser of its own (units.py).
+Sections are frozen, refuse unknown keys and convert nothing silently: every leaf has its own parser (units.py).
 """
 
 import re
@@ -34,22 +34,21 @@ _KINDS = {
     "bool_type": "true or false",
 }
 
-
 _MOST_LISTED = 10
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,40}", re.ASCII)
 
 
 def key(default: Any, description: str) -> Any:
-    """A key with its default as users write it, and its meaning (both stand in the JSON Schema)."""
+    """A key with its default as users write it, and its meaning; both are in the JSON Schema."""
     return Field(default, description=description, validate_default=True)
 
 
 def validate(model: type[S], document: Document, directory: Path) -> S:
-    """The typed form of a document. Relative paths in it start at `directory`. Raises `ConfigErrors`, all of them."""
+    """The typed form of a document. Paths in it are relative to `directory`. Raises `ConfigErrors`."""
     try:
         return model.model_validate(document.data, context={"directory": directory})
     except ValidationError as refusal:
-        # A list whose items are all invalid is not an empty one.
+        # A list whose items are all invalid is reported as too short as well.
         errors = (error for error in refusal.errors() if error["type"] != "too_short" or not error["input"])
         found = [(tuple(step for step in error["loc"] if step != "[key]"), error) for error in errors]
         found.sort(key=lambda each: document.line(each[0]))
@@ -68,7 +67,7 @@ def _message(model: type[Section], path: KeyPath, error: ErrorDetails) -> str:
         case "extra_forbidden":
             section = _section_at(model, path[:-1])
             known = list(keys_of(section)) if section is not None else []
-            return f"unknown key{did_you_mean(str(path[-1]), known) or f' (known are {_listed(known)})'}"
+            return f"unknown key{did_you_mean(str(path[-1]), known) or _keys_listed(known)}"
         case "literal_error" | "enum":
             return f"must be {context['expected']}, not {show_value(error['input'])}"
         case "too_short":
@@ -83,7 +82,7 @@ def _meant(model: type[Section], path: KeyPath, error: ErrorDetails) -> str:
     section, value = _section_at(model, path), error["input"]
     if section is not None:
         known = list(keys_of(section))
-        return f" (known are {_listed(known)})" if len(known) <= _MOST_LISTED else ""
+        return _keys_listed(known) if len(known) <= _MOST_LISTED else ""
     one_of_many = _KINDS[error["type"]] == "a list" and _section_at(model, (*path, 0)) is None
     return f" such as [{value}]" if one_of_many and type(value) in (int, str) and _PLAIN.fullmatch(str(value)) else ""
 
@@ -94,8 +93,8 @@ def keys_of(section: type[Section]) -> Iterator[str]:
         yield field.alias or name
 
 
-def _listed(words: list[str]) -> str:
-    return ", ".join(sorted(words))
+def _keys_listed(keys: list[str]) -> str:
+    return f" (known keys: {', '.join(sorted(keys))})"
 
 
 def field_type(section: type[Section], name: str) -> Any:
@@ -107,7 +106,7 @@ def field_type(section: type[Section], name: str) -> Any:
 
 
 def inner_type(annotation: Any) -> Any:
-    """What a list or a mapping of free keys holds; None for everything else."""
+    """The type of a list's items, or of the values of a mapping with free keys; None for everything else."""
     arguments = get_args(annotation)
     if get_origin(annotation) in (list, tuple, dict) and arguments:
         return _without_none(arguments[1] if get_origin(annotation) is dict else arguments[0])

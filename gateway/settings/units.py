@@ -1,7 +1,7 @@
 """Text into numbers and values: one parser for each kind of leaf (leaves.py makes them types).
 
-Durations are float seconds, sizes are bytes, rates are per second. Every parser raises BadValue with one line that
-says what is expected; a number without its unit is refused.
+Durations are float seconds, sizes are bytes, rates are per second. Every parser raises BadValue with one line that says
+what is expected; a number without its unit is refused.
 """
 
 import re
@@ -20,7 +20,6 @@ from gateway.settings.problems import BadValue, show_value
 
 SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
-PERIODS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _NUMBER = r"[0-9]{1,12}(?:\.[0-9]{1,6})?"
 DURATION = rf"{_NUMBER}(?:ms|s|m|h|d)"
 SIZE = rf"{_NUMBER}(?:B|KiB|MiB|GiB|TiB)"
@@ -36,7 +35,7 @@ _NAME_CHARACTERS = 128
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """An address and port to bind or to ask; port 0 lets the kernel choose."""
+    """An address and port to bind to or to ask; to bind to port 0 lets the kernel choose."""
 
     address: Address
     port: int
@@ -70,7 +69,7 @@ def parse_duration_or_zero(value: object) -> float:
 
 
 def parse_duration(value: object) -> float:
-    """Like `parse_duration_or_zero`, and not zero."""
+    """Like `parse_duration_or_zero`, but not zero."""
     seconds = parse_duration_or_zero(value)
     if seconds == 0:
         raise BadValue("must be longer than 0")
@@ -95,7 +94,7 @@ def parse_rate(value: object) -> float:
     number, _, period = _matched(value, RATE, "a rate such as 50/s, 10/m, 100/h or 5/d").partition("/")
     if float(number) == 0:
         raise BadValue("must be more than 0")
-    return float(number) / PERIODS[period]
+    return float(number) / SECONDS[period]
 
 
 def parse_byte_rate(value: object) -> float:
@@ -136,7 +135,7 @@ def parse_auto_size(value: object) -> int | Literal["auto"]:
 
 
 def parse_version(value: object) -> Literal[1]:
-    """1, the only version there is. (To Python `true` equals it.)"""
+    """1, the only version; in Python `True` equals it and is refused."""
     if isinstance(value, bool) or value != 1:
         raise BadValue(f"must be 1, not {show_value(value)}")
     return 1
@@ -160,7 +159,7 @@ def parse_label(value: object) -> str:
     """The name of a rule, a group, a quota: one printable line without `#`, which separates file and rule."""
     text = parse_text(value)
     if len(text) > _NAME_CHARACTERS or not text.isprintable() or "#" in text or text.strip() != text:
-        raise BadValue(f"must be at most {_NAME_CHARACTERS} printable characters without # and outer blanks")
+        raise BadValue(f"must be at most {_NAME_CHARACTERS} printable characters, without # or blanks at its ends")
     return text
 
 
@@ -173,7 +172,7 @@ def parse_cidr(value: object) -> Network:
 
 
 def _meant_network(value: object) -> str:
-    """The network without host bits, if these are the mistake."""
+    """A hint at the network without host bits, if they are the mistake."""
     head, _, length = value.partition("/") if isinstance(value, str) else ("", "", "")
     address = parse_address(head)
     width = 0 if address is None else 32 if address.version == 4 else 128
@@ -200,7 +199,7 @@ def parse_optional_endpoint(value: object) -> Endpoint | None:
 
 
 def parse_name_server(value: object) -> Endpoint | Literal["system"]:
-    """`system`, `IP`, `IP:port` or `[IPv6]:port`; the port is 0, for that of the transport, unless given."""
+    """`system`, `IP`, `IP:port` or `[IPv6]:port`; port 0, if none is given, stands for the transport's."""
     if value == "system":
         return "system"
     address = parse_address(value) if isinstance(value, str) else None
@@ -216,14 +215,14 @@ def parse_name_server(value: object) -> Endpoint | Literal["system"]:
 
 
 def parse_url_path(value: object) -> str:
-    """The path of an URL, without query."""
-    return _matched(value, URL_PATH, "the path of an URL such as /dns-query")
+    """The path of a URL, without query."""
+    return _matched(value, URL_PATH, "the path of a URL such as /dns-query")
 
 
 def parse_collector_url(value: object) -> str:
     """`http://` or `https://` with host and port and no user: credentials go into OTEL_EXPORTER_OTLP_HEADERS."""
     if isinstance(value, str) and ("@" in value or "?" in value):
-        raise BadValue("holds no user, password or query: credentials go into OTEL_EXPORTER_OTLP_HEADERS")
+        raise BadValue("must have no user, password or query: credentials go into OTEL_EXPORTER_OTLP_HEADERS")
     return _matched(value, COLLECTOR_URL, "the address of a collector such as http://collector:4318")
 
 
@@ -237,7 +236,7 @@ def parse_port(value: object) -> PortRange:
         raise BadValue(f"{show_value(value)} is not a port (443), a range (8000-8100) or any")
     first, last = int(found[1]), int(found[2] or found[1])
     if not 1 <= first <= last <= 65535:
-        raise BadValue(f"{show_value(value)}: ports go from 1 to 65535, ranges upwards")
+        raise BadValue(f"{show_value(value)}: ports go from 1 to 65535, ranges from low to high")
     return PortRange(first, last)
 
 
@@ -252,7 +251,7 @@ def parse_last_day(value: object) -> float:
         day = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
         return (day + timedelta(days=1)).timestamp()
     except (ValueError, OverflowError):
-        raise BadValue(f"{show_value(value)} is not a day of the calendar") from None
+        raise BadValue(f"{show_value(value)} is not a calendar day") from None
 
 
 def parse_domain(value: object) -> HostName:
@@ -261,7 +260,7 @@ def parse_domain(value: object) -> HostName:
 
 
 def parse_path(value: object, info: ValidationInfo) -> Path:
-    """A path; a relative one starts where the file stands that names it."""
+    """A path; a relative one is relative to the file that names it."""
     directory = info.context["directory"] if info.context else Path()
     return Path(directory, parse_text(value))
 
@@ -286,7 +285,7 @@ def parse_policy_location(value: object, info: ValidationInfo) -> Path | Literal
 
 
 def parse_store(value: object) -> str:
-    """`memory` or a Redis URL; what is refused is not shown, for it may hold a password."""
+    """`memory` or a Redis URL. What is refused is not shown, since it may hold a password."""
     if not isinstance(value, str) or not re.fullmatch(r"memory|rediss?(?:\+sentinel|\+cluster)?://\S+", value):
         raise BadValue("must be memory or a redis:// URL (rediss, redis+sentinel, redis+cluster)")
     return value

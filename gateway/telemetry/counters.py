@@ -27,13 +27,13 @@ Labels = tuple[str, str, Reason | None]
 
 
 Delivery = tuple[str, str]
-"""What was sent out of the process: `traces`, `metrics`, `logs` or `flows`; and the outcome: `sent`,
-`no_room` (it did not fit into the queue) or `refused`."""
+"""What was sent out of the process (`traces`, `metrics`, `logs` or `flows`) and the outcome: `sent`, `no_room` (it did
+not fit into the queue) or `refused`."""
 
 
 class Counters:
-    """Written by the loop's thread only, but for `deliveries`, of which each key has one thread that writes it. Readers
-    in other threads copy before they iterate."""
+    """Written by the loop's thread only, except `deliveries`, of which each key is written by one thread. Readers in
+    other threads copy before they iterate."""
 
     __slots__ = (
         "_limit",
@@ -65,7 +65,7 @@ class Counters:
         self.request_duration = Histogram(STAGE_BOUNDS)
 
     def count(self, draft: Draft, ended_at: float) -> None:
-        """One connection that ended at the monotonic instant `ended_at`."""
+        """Count one connection that ended at the monotonic instant `ended_at`."""
         rule = rule_of(draft)
         count_series(self.connections, rule.name if rule else "", (verdict_of(draft), reason_of(draft)), self._limit)
         self.bytes_up += draft.transfer.bytes_up
@@ -83,7 +83,7 @@ class Counters:
         return sum(self.connections.copy().values())
 
     def count_exchange(self, draft: ExchangeDraft, ended_at: float) -> None:
-        """One exchange that ended at that instant. Its bytes are counted with its connection's."""
+        """Count one exchange that ended at that instant. Its bytes are counted with its connection's."""
         rule = draft.decision.rule if draft.decision is not None else None
         count_series(self.requests, rule.name if rule else "", labels_of(draft), self._limit)
         self.request_duration.observe(ended_at - draft.started_at)
@@ -94,16 +94,16 @@ class Counters:
                 self.inspector_failed(inspector)
 
     def inspector_failed(self, name: str, count: int = 1) -> None:
-        """So many more exchanges in which that inspector failed, by its name in gateway.yaml."""
+        """Count `count` exchanges in which the inspector of that name failed."""
         self.inspectors_failed[name] = self.inspectors_failed.get(name, 0) + count
 
     def tls_began(self, version: str, handling: str, count: int = 1) -> None:
-        """So many more TLS tunnels whose client offers that version at best."""
+        """Count `count` TLS tunnels whose client offers `version` as its newest."""
         labels = (version, handling)
         self.tls[labels] = self.tls.get(labels, 0) + count
 
     def deliver(self, what: str, outcome: str, count: int = 1) -> None:
-        """So many of `what` had this outcome."""
+        """Count `count` deliveries of `what` with this outcome."""
         key = (what, outcome)
         self.deliveries[key] = self.deliveries.get(key, 0) + count
 

@@ -6,7 +6,7 @@ from itertools import accumulate
 from typing import TypeVarTuple
 
 SERIES_LIMIT = 10_000
-OTHER_RULES = "other"  # no rule has this full name: those hold a `#` or a `/`
+OTHER_RULES = "other"  # never a rule's full name, which holds a `#` or a `/`
 
 STAGE_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -37,7 +37,7 @@ class Histogram:
         return list(self._counts), self.total
 
     def add(self, state: tuple[Sequence[int], float]) -> None:
-        """What another histogram with the same bounds observed. Raises ValueError if the bounds differ."""
+        """Add what another histogram observed. Raises ValueError if its bounds differ."""
         counts, total = state
         self._counts = [mine + other for mine, other in zip(self._counts, counts, strict=True)]
         self.total += total
@@ -46,7 +46,7 @@ class Histogram:
 def count_series(
     series: dict[tuple[str, *Labels], int], rule: str, labels: tuple[*Labels], limit: int, count: int = 1
 ) -> None:
-    """`count` more of `(rule, *labels)`; from `limit` series on a new one counts under `OTHER_RULES`."""
+    """Count `count` of `(rule, *labels)`; once there are `limit` series, a new one counts under `OTHER_RULES`."""
     key = (rule, *labels)
     if key not in series and len(series) >= limit:
         key = (OTHER_RULES, *labels)

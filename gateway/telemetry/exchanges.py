@@ -1,6 +1,6 @@
 """Seals an exchange's draft into its record, and names the labels by which it is counted.
 
-As in `sealing`: what a peer could make long is cut, and foreign text is made printable.
+As in `sealing`, what a peer could make long is cut, and foreign text is made printable.
 """
 
 from gateway.model.decision import Deny
@@ -85,7 +85,7 @@ def _add_seen(record: ExchangeRecord, seen: Seen) -> None:
 
 
 def _joined(fields: tuple[tuple[str, str], ...]) -> dict[str, str]:
-    """Values of one name as one (RFC 9110 section 5.3)."""
+    """Values of the same name are joined (RFC 9110 section 5.3)."""
     values: dict[str, list[str]] = {}
     for name, value in fields[:LIST_LIMIT]:
         values.setdefault(name, []).append(value)

@@ -1,8 +1,8 @@
 """What a process has counted, to the last connection and the last line, in numbers that can outlive it.
 
-A worker's lie in a page of memory that its supervisor sees as well: what it had accepted and not yet recorded when it
+A worker's are in a page of memory that its supervisor sees as well: what it had accepted but not yet recorded when it
 was killed is known afterwards. The turns at the logs are shared by all workers; the kernel frees the lock of a holder
-that is killed, and the flag beside it tells that the holder may have left half a line.
+that is killed, and the flag beside it says that the holder may have left half a line.
 """
 
 import fcntl
@@ -24,12 +24,12 @@ _MOST_SINKS = (PAGE_BYTES // _NUMBER_BYTES - _SINKS) // _OF_A_SINK
 
 
 class Ledger:
-    """Of one process, written by it alone. Each number is written by one thread."""
+    """The numbers of one process, written by it alone, each by one thread."""
 
     __slots__ = ("_flags", "_locks", "_numbers", "_opened", "_turns")
 
     def __init__(self, page: "bytearray | mmap.mmap", turns: int | None = None) -> None:
-        """`turns` is the descriptor of memory that processes share, None for a process that writes its logs alone."""
+        """`turns` is the descriptor of the memory that processes share, None for one that writes its logs alone."""
         self._numbers = memoryview(page).cast("Q")
         self._turns = turns
         self._locks: int | None = None
@@ -38,7 +38,7 @@ class Ledger:
 
     @classmethod
     def alone(cls) -> Self:
-        """Of a process that shares nothing."""
+        """For a process that shares nothing."""
         return cls(bytearray(PAGE_BYTES))
 
     @classmethod
@@ -57,23 +57,23 @@ class Ledger:
         self._numbers[_ENDED] += 1
 
     def seal(self, connections: int, unencoded: int) -> None:
-        """The lines of so many were given to the sinks, except `unencoded` lines, which are lost."""
+        """The lines of so many connections went to the sinks, except `unencoded` lines, which are lost."""
         self._numbers[_UNENCODED] += unencoded
         self._numbers[_SEALED] += connections
 
     def expect(self, logs: int) -> None:
-        """Each connection makes so many lines from now on."""
+        """From now on each connection makes `logs` lines."""
         self._numbers[_LOGS] = logs
 
     def of_sink(self) -> "memoryview[int]":
-        """The numbers of one more sink: a part of the page. A sink that was closed long ago may have had them before;
-        its counts stay in the sums."""
+        """The numbers of one more sink, a part of the page. They may have been those of a sink that was closed long
+        ago; its counts stay in the sums."""
         first = _SINKS + _OF_A_SINK * (self._opened % _MOST_SINKS)
         self._opened += 1
         return self._numbers[first : first + _OF_A_SINK]
 
     def turn(self, log: int) -> Turn:
-        """The turn at that log, by its place in the settings."""
+        """The turn at a log, by its index in the settings."""
         if self._turns is None or self._flags is None:
             return Turn()
         if self._locks is None:
@@ -119,7 +119,7 @@ class Ledger:
 
 
 def create_page() -> int:
-    """A descriptor of memory for one process's numbers, all 0."""
+    """A descriptor of zeroed memory for one process's numbers."""
     return _memory("egress-ledger", PAGE_BYTES)
 
 
@@ -135,15 +135,15 @@ def _memory(name: str, size: int) -> int:
 
 
 def _open_for_itself(descriptor: int) -> int:
-    """The same file again, as an open file description that no other process has: it owns this process's locks."""
+    """The same file once more, as an open file description of this process's own: it owns the locks."""
     return os.open(f"/proc/self/fd/{descriptor}", os.O_RDWR | os.O_CLOEXEC)
 
 
 class _SharedTurn(Turn):
     """One byte of the memory: its lock is the turn, its value is the flag.
 
-    The lock is of an open file description, not of the process: each log has a thread of its own, and to locks of
-    processes (`lockf`) two workers whose threads wait crosswise look like a deadlock, which one of them is then told.
+    The lock belongs to an open file description, not to the process: each log has a thread of its own, and two workers
+    whose threads wait crosswise look like a deadlock to process locks (`lockf`), which then fail.
     """
 
     def __init__(self, descriptor: int, flags: "memoryview[int]", log: int) -> None:

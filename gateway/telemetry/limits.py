@@ -9,8 +9,8 @@ from gateway.telemetry.exposition.families import Family, counter, gauge
 
 @dataclass(frozen=True, slots=True)
 class LimitReadings:
-    """At one instant. `results` are counts by a limit's name and result; `waiting` stand in queues; `unchecked` passed
-    because the store did not answer; `stores_down` are processes that do not reach it."""
+    """At one instant. `results` are counts by limit name and result; `waiting` are connections and requests in queues;
+    `unchecked` passed because the store did not answer; `stores_down` are processes that cannot reach it."""
 
     results: Mapping[tuple[str, str], int] = field(default_factory=dict)
     waiting: int = 0

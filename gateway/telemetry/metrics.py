@@ -1,7 +1,7 @@
 """The metrics in Prometheus' format, made from plain counts when they are scraped.
 
 What one process does is in families that OTLP exports as well; what only the supervisor knows (workers, reloads) is
-here alone. The table in docs/operations.md lists every metric.
+only here. The table in docs/operations.md lists every metric.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -27,10 +27,10 @@ _BUILD: Point = ((version("egress-gateway"),), 1)
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
-    """Totals since the gateway's start. `connections_lost` were accepted and ended, uncounted, with a worker that was
+class Totals:
+    """Totals since the gateway's start. `connections_lost` were accepted and ended uncounted with a worker that was
     lost; `records_lost` includes the lines that they would have made. `workers` are the process ids of those that
-    serve, by their places."""
+    serve, by place."""
 
     connections_accepted: int
     connections_open: int
@@ -43,7 +43,7 @@ class Tally:
 
 
 class Counted(Protocol):
-    """What one process that serves, or all of them together, counted since the start, and their current readings."""
+    """What one serving process, or all of them together, counted since the start, and current readings."""
 
     @property
     def counters(self) -> Counters: ...
@@ -57,27 +57,27 @@ class Counted(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Readings of other rooms, taken at every scrape, maybe from another thread; none may block.
+    """Readings of other rooms, taken at every scrape, perhaps from another thread; none may block.
 
     `last_reload_time` is Unix time of the last attempt, None before the first; `reload_succeeded` tells how that one
-    ended, `reload_seconds` how long it took; `taken_time` is when the rules in force took over. `ends` is Unix time at
-    which certificates and rules in force end, by what they are. `pods_age` is seconds
-    since the API server said which pods there are, None before it did and where they are not looked at.
+    ended, `reload_seconds` how long it took; `taken_time` is when the rules in force took over. `expiries` are Unix
+    times at which certificates and rules in force expire, by what they are. `pods_age` is seconds since the API server
+    said which pods there are, None before it did and where pods are not used.
     """
 
     counted: Callable[[], Counted]
-    tally: Callable[[], Tally]
+    totals: Callable[[], Totals]
     policy_generation: Callable[[], int]
     reload_succeeded: Callable[[], bool]
     last_reload_time: Callable[[], float | None]
     reload_seconds: Callable[[], float | None]
     taken_time: Callable[[], float]
-    ends: Callable[[], Mapping[str, float]]
+    expiries: Callable[[], Mapping[str, float]]
     pods_age: Callable[[], float | None]
 
 
 class Metrics:
-    """The registry of the gateway. `also`: the other names under which the counts are exposed."""
+    """The gateway's registry. `also` names other vocabularies in which the counts are exposed."""
 
     def __init__(self, sources: Sources, also: Collection[str] = ()) -> None:
         self._sources = sources
@@ -93,44 +93,44 @@ class Metrics:
 
     def _families(self) -> Iterator[Family]:
         sources = self._sources
-        tally = sources.tally()
-        yield from of_serving(sources.counted(), tally, sources.policy_generation())
-        yield from _of_crew(tally)
+        totals = sources.totals()
+        yield from of_serving(sources.counted(), totals, sources.policy_generation())
+        yield from _of_crew(totals)
         yield from _of_reloads(sources)
         if (age := sources.pods_age()) is not None:
             yield gauge("egress.kubernetes.silence", "s", "Time since the API server was last heard from.", age)
 
 
-def of_serving(counted: Counted, tally: Tally, generation: int) -> Iterator[Family]:
-    """Families of one process that serves, or of all of them together."""
+def of_serving(counted: Counted, totals: Totals, generation: int) -> Iterator[Family]:
+    """Families of one serving process, or of all of them together."""
     yield from of_counters(counted.counters)
-    yield from _of_work(tally)
+    yield from _of_work(totals)
     yield gauge("egress.policy.generation", "", "Generation of the rules in force.", generation)
     yield from of_dns(counted.dns)
     yield from of_limits(counted.limits)
 
 
-def _of_work(tally: Tally) -> Iterator[Family]:
+def _of_work(totals: Totals) -> Iterator[Family]:
     text, unit = "Connections accepted.", "{connection}"
-    yield counter("egress.connections.accepted", unit, text, tally.connections_accepted)
-    yield gauge("egress.connections.open", unit, "Connections accepted and not yet ended.", tally.connections_open)
-    yield gauge("egress.tunnels.open", "{tunnel}", "Tunnels being relayed.", tally.tunnels_open)
+    yield counter("egress.connections.accepted", unit, text, totals.connections_accepted)
+    yield gauge("egress.connections.open", unit, "Connections accepted and not yet ended.", totals.connections_open)
+    yield gauge("egress.tunnels.open", "{tunnel}", "Tunnels being relayed.", totals.tunnels_open)
     written, lost = "Records written, over all logs.", "Records that reached no log."
-    yield counter("egress.records.written", "{record}", written, tally.records_written)
-    yield counter("egress.records.lost", "{record}", lost, tally.records_lost)
+    yield counter("egress.records.written", "{record}", written, totals.records_written)
+    yield counter("egress.records.lost", "{record}", lost, totals.records_lost)
 
 
-def _of_crew(tally: Tally) -> Iterator[Family]:
+def _of_crew(totals: Totals) -> Iterator[Family]:
     yield gauge("egress.build_info", "", "Always 1, with the version as a label.", [_BUILD], ("version",))
     text, unit = "Connections lost with a worker.", "{connection}"
-    yield counter("egress.connections.lost", unit, text, tally.connections_lost)
-    yield gauge("egress.workers", "{process}", "Serving processes.", len(tally.workers))
-    yield counter("egress.workers.lost", "{process}", "Workers that ended unexpectedly.", tally.workers_lost)
-    yield from _of_workers(tally.workers)
+    yield counter("egress.connections.lost", unit, text, totals.connections_lost)
+    yield gauge("egress.workers", "{process}", "Serving processes.", len(totals.workers))
+    yield counter("egress.workers.lost", "{process}", "Workers that ended unexpectedly.", totals.workers_lost)
+    yield from _of_workers(totals.workers)
 
 
 def _of_workers(workers: Mapping[int, int]) -> Iterator[Family]:
-    """Read from the system, so that a busy worker cannot delay it."""
+    """Read from the system, so that a busy worker delays no scrape."""
     cpu: list[Point] = []
     memory: list[Point] = []
     descriptors: list[Point] = []
@@ -157,4 +157,4 @@ def _of_reloads(sources: Sources) -> Iterator[Family]:
     text = "Unix time at which the rules in force took effect."
     yield gauge("egress.policy.last_success_timestamp", "s", text, sources.taken_time())
     text = "Unix time at which a certificate or rule expires."
-    yield gauge("egress.expiry_timestamp", "s", text, by_label(sources.ends()), ("what",))
+    yield gauge("egress.expiry_timestamp", "s", text, by_label(sources.expiries()), ("what",))

@@ -12,7 +12,7 @@ OTHER_SERVERS = "other"
 
 
 class QuestionCounters:
-    """Questions to name servers. Written by the loop's thread only; a reader copies before it iterates."""
+    """Questions to name servers. Written by the loop's thread only; a reader in another copies before it iterates."""
 
     def __init__(self) -> None:
         self.ended: dict[tuple[str, str, str], int] = {}
@@ -20,10 +20,10 @@ class QuestionCounters:
 
     def count(self, server: str, transport: str, result: str, seconds: float) -> None:
         """One question that ended after `seconds`."""
-        server = self._known(server)
+        server = self._label(server)
         labels = (server, transport, result)
         self.ended[labels] = self.ended.get(labels, 0) + 1
-        self.durations.setdefault(server, Histogram(STAGE_BOUNDS)).observe(seconds)
+        self.durations[server].observe(seconds)
 
     def state(self) -> list[Any]:
         """All of it as values that JSON has."""
@@ -34,23 +34,24 @@ class QuestionCounters:
         """Add another process's counts. Raises `TypeError` or `ValueError` for what is no `state`."""
         ended, durations = state
         for server, transport, result, count in ended:
-            labels = (self._known(str(server)), str(transport), str(result))
+            labels = (self._label(str(server)), str(transport), str(result))
             self.ended[labels] = self.ended.get(labels, 0) + int(count)
         for server, observed in durations.items():
-            self.durations.setdefault(self._known(str(server)), Histogram(STAGE_BOUNDS)).add(observed)
+            self.durations[self._label(str(server))].add(observed)
 
-    def _known(self, server: str) -> str:
-        """`server`, while there are few enough of them."""
-        if server in self.durations or len(self.durations) < MOST_SERVERS:
-            self.durations.setdefault(server, Histogram(STAGE_BOUNDS))
-            return server
-        return OTHER_SERVERS
+    def _label(self, server: str) -> str:
+        """`server`, or `OTHER_SERVERS` once there are too many; its histogram is there afterwards."""
+        if server not in self.durations and len(self.durations) >= MOST_SERVERS:
+            server = OTHER_SERVERS
+        if server not in self.durations:
+            self.durations[server] = Histogram(STAGE_BOUNDS)
+        return server
 
 
 @dataclass(frozen=True, slots=True)
 class DnsReadings:
-    """At one instant. `names` are counts by result, a closed vocabulary; `remembered` names in the cache; `health` is
-    False for a server that is asked last."""
+    """At one instant. `names` are counts by result, a closed vocabulary; `remembered` is the number of cached names;
+    `health` is False for a server that is asked last."""
 
     names: Mapping[str, int] = field(default_factory=dict)
     remembered: int = 0
@@ -96,7 +97,7 @@ def of_dns(readings: DnsReadings) -> Iterator[Family]:
     yield counter("egress.dns.names", "", "Names looked up, by result.", by_label(readings.names), ("result",))
     yield gauge("egress.dns.cache.entries", "", "Names in the cache.", readings.remembered)
     health = [((server,), int(is_well)) for server, is_well in list(readings.health.items())[:MOST_SERVERS]]
-    yield gauge("egress.dns.server.up", "", "0: it did not answer and is asked last.", health, ("server",))
+    yield gauge("egress.dns.server.up", "", "0 if it did not answer and is asked last.", health, ("server",))
     questions, labels = readings.questions, ("server", "transport", "result")
     text = "Queries sent to name servers, by result."
     yield counter("egress.dns.queries", "", text, questions.ended.copy().items(), labels)

@@ -1,7 +1,7 @@
 """Every connection is recorded here once, at its end.
 
-On the path of the connection only counting and one append happen; sealing and encoding follow in small batches, writing
-in the sinks' threads.
+On the connection's own path there is only counting and one append; sealing and encoding follow in small batches, and
+writing happens in the sinks' threads.
 """
 
 import asyncio
@@ -26,15 +26,15 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """One access log: the format of its lines and their sink. `is_whole`: each record has a line in its format."""
+    """One access log: the format of its lines, and their sink. `is_whole`: its format has a line for every record."""
 
     encode: Callable[[ConnectionRecord | ExchangeRecord], bytes]
     sink: Sink
     is_whole: bool = True
 
 
-class Telling(Protocol):
-    """Exports what is over to a collector."""
+class Export(Protocol):
+    """Exports what has ended to a collector."""
 
     def offer(self, ended: Sequence[tuple[Draft | ExchangeDraft, float]]) -> None:
         """Drafts that do not change any more, each with the monotonic instant of its end; never blocks or raises."""
@@ -45,23 +45,17 @@ class Telling(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class FormerLogs:
-    """Logs that are not written to any more."""
-
-    logs: Sequence[Log]
-
-    def close(self, timeout: float) -> None:
-        """Each may take `timeout` seconds to write what is queued, which block the caller."""
-        for log in self.logs:
-            log.sink.close(timeout)
+def close_logs(logs: Sequence[Log], timeout: float) -> None:
+    """Blocks: each may take `timeout` seconds to write what is queued."""
+    for log in logs:
+        log.sink.close(timeout)
 
 
 class Recorder:
-    """Fulfils `roles.Recorder`. Owns its logs' sinks and who tells the collector, if anybody: `close` closes them.
+    """Fulfils `roles.Recorder`. Owns its logs' sinks and the export, if there is one: `close` closes them.
 
-    `ledger` counts the lines, of whatever logs: they outlive any of them. `flows` is one log more, whose lines are for
-    those who look on: they are in no count of lines.
+    `ledger` counts lines over all logs, also those that a reload replaced. `flows` is one more log, for observers: its
+    lines are not counted.
     """
 
     def __init__(
@@ -72,11 +66,11 @@ class Recorder:
         logs: Sequence[Log] = (),
         ledger: Ledger | None = None,
         flows: Log | None = None,
-        telling: Telling | None = None,
+        export: Export | None = None,
     ) -> None:
         self._loop = loop
         self._flows = () if flows is None else (flows,)
-        self._telling = telling
+        self._export = export
         self._ledger = ledger or Ledger.alone()
         self._ledger.expect(len(logs))
         self._monotonic = clock.monotonic
@@ -110,19 +104,18 @@ class Recorder:
             self._timer.cancel()
             self._timer = None
         pending, self._pending = self._pending, []
-        if self._telling is not None:
-            self._telling.offer(pending)
+        if self._export is not None:
+            self._export.offer(pending)
         outlets = (*self._logs, *self._flows)
-        batches = {log.encode: bytearray() for log in outlets}  # logs that look alike are encoded once
+        batches = {log.encode: bytearray() for log in outlets}  # logs of one format share their encoding
         encoded = 0
         for draft, ended_at in pending:
             encoded += self._encode(draft, ended_at, batches)
         lines = {encode: bytes(batch) for encode, batch in batches.items()}
         for log in outlets:
             batch = lines[log.encode]
-            if (
-                count := encoded if log.is_whole else batch.count(b"\n")
-            ):  # a stuck sink would queue empty batches for ever
+            count = encoded if log.is_whole else batch.count(b"\n")
+            if count:  # a stuck sink would queue empty batches for ever
                 log.sink.put(batch, count)
         self._ledger.seal(len(pending), (len(pending) - encoded) * len(self._logs))
 
@@ -131,20 +124,19 @@ class Recorder:
         for log in self._logs:
             log.sink.reopen()
 
-    def replace(self, logs: Sequence[Log]) -> "FormerLogs":
-        """Write to these logs from now on. Whoever gets the former ones closes them."""
+    def replace(self, logs: Sequence[Log]) -> Sequence[Log]:
+        """Write to these logs from now on. Returns the former ones, which the caller closes."""
         self.flush()
-        former, self._logs = FormerLogs(self._logs), logs
+        former, self._logs = self._logs, logs
         self._ledger.expect(len(logs))
         return former
 
     def close(self, timeout: float) -> None:
-        """Flush, then close every sink; each may take `timeout` seconds, which block the caller."""
+        """Flush, then close every sink and the export. Blocks: each may take `timeout` seconds."""
         self.flush()
-        for log in self._logs:
-            log.sink.close(timeout)
-        if self._telling is not None:
-            self._telling.close(timeout)
+        close_logs(self._logs, timeout)
+        if self._export is not None:
+            self._export.close(timeout)
 
     def _encode(
         self,
@@ -152,14 +144,14 @@ class Recorder:
         ended_at: float,
         batches: Mapping[Callable[[ConnectionRecord | ExchangeRecord], bytes], bytearray],
     ) -> bool:
-        """Append one line for each form; False, and logged, where a fault of ours stands in the way.
+        """Append the record's line to the batch of each format; False, and logged, where a fault of ours prevents it.
 
         Appending at once frees the line: keeping 64 of them made encoding cost twice as much (allocator).
         """
         try:
             record = seal(draft, ended_at) if isinstance(draft, Draft) else seal_exchange(draft, ended_at)
             lines = [encode(record) for encode in batches]
-        except Exception:  # a fault of ours in one record must not cost the others theirs
+        except Exception:  # a fault of ours in one record must not cost the others
             connection = draft if isinstance(draft, Draft) else draft.connection
             _logger.exception("no record of connection %s", connection.connection_id)
             return False

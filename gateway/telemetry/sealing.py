@@ -1,7 +1,7 @@
 """Seals a draft into a record: facts become text and milliseconds, once, after the connection's end.
 
 Whatever a peer could make long is cut here (`TEXT_LIMIT` characters, `LIST_LIMIT` entries), and foreign text is made
-printable: a record is read in terminals.
+printable, because records are read in terminals.
 """
 
 import time
@@ -92,7 +92,7 @@ def _add_request(record: ConnectionRecord, draft: Draft) -> None:
 
 
 def add_request(record: Record, draft: Draft | ExchangeDraft) -> None:
-    """Who asked for what, and by which door, as far as that is known."""
+    """Who asked for what, and by which door, as far as known."""
     client, intent = draft.client, draft.intent
     if client is not None:
         record["identity"] = client.source
@@ -127,7 +127,7 @@ def _add_workload(record: Record, client: Client) -> None:
 
 
 def add_verdict(record: Record, draft: Draft | ExchangeDraft) -> None:
-    """The verdict, its reason and its rule."""
+    """The verdict's reason and rule, and what report mode set aside."""
     decision = draft.decision
     reason = reason_of(draft)
     if reason is not None:
@@ -177,12 +177,12 @@ def add_dialling(record: Record, dialled: Dialled) -> None:
 
 
 def _add_refused(record: Record, refused: Sequence[AddressRefusal]) -> None:
-    """Addresses that were not dialled, with the denies that refused them in `also`; else what report mode set aside."""
+    """Addresses that were not dialled, with the denies that refused them in `also`; and what report mode set aside."""
     enforced = [refusal for refusal in refused if refusal.enforced]
     if enforced:
         record["refused"] = _shown(enforced)
     rules = [refusal.rule.name for refusal in enforced if refusal.rule is not None]
-    denying = [name for name in rules if name != record.get("rule")]  # which refuses what is outside of its `within`
+    denying = [name for name in rules if name != record.get("rule")]  # its own `within` refuses addresses too
     if denying:
         record["also"] = listed(dict.fromkeys((*record.get("also", ()), *denying)))
     aside = next((refusal for refusal in refused if not refusal.enforced), None)
@@ -222,7 +222,7 @@ def _add_inspection(record: ConnectionRecord, tls: TlsSides) -> None:
 
 
 def reason_of(draft: Draft | ExchangeDraft) -> Reason | None:
-    """The draft's own reason, else its relay's or its stream's, else its denial's; None if all went well."""
+    """The draft's own reason, else its transfer's, else its denial's; None if all went well."""
     if draft.reason is not None or draft.transfer.reason is not None:
         return draft.reason or draft.transfer.reason
     return draft.decision.reason if isinstance(draft.decision, Deny) else None
@@ -235,10 +235,13 @@ def rfc3339(unix_seconds: float) -> str:
 
 
 def printable(text: str) -> str:
-    """`text` cut to `TEXT_LIMIT` characters, everything that is not printable escaped as in a Python literal."""
+    """`text` cut to `TEXT_LIMIT` characters and escaped."""
     text = text[:TEXT_LIMIT]
-    if text.isprintable():
-        return text
+    return text if text.isprintable() else escaped(text)
+
+
+def escaped(text: str) -> str:
+    """Everything that is not printable as in a Python literal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
@@ -248,10 +251,10 @@ def _rfc3339_seconds(unix_seconds: int) -> str:
 
 
 def milliseconds(seconds: float) -> float:
-    """To the microsecond."""
+    """Rounded to the microsecond."""
     return round(seconds * 1e6) / 1000  # rounding to an integer is four times as fast as to three decimals
 
 
 def listed(entries: Iterable[str | Address]) -> tuple[str, ...]:
-    """As text, cut to `LIST_LIMIT`."""
+    """As text, cut to `LIST_LIMIT` entries."""
     return tuple(map(str, islice(entries, LIST_LIMIT)))

@@ -43,10 +43,10 @@ def test_when_certificates_and_the_next_rules_end_is_read_with_them(tmp_path: Pa
         "listeners: [{name: secure, bind: '[::]:0', tls: {cert: own.crt, key: own.key}}]\n"
         f"client_certificates: {{partner: {{cert: {certificate}, key: {key}, hosts: [a.test]}}}}\n",
     )
-    ends = load_configuration(Sources(tmp_path / "gateway.yaml"), {}).ends
-    assert sorted(ends)[:3] == ["client certificate partner", "listener secure", "rule policy.yaml#r2050"]
-    assert abs(ends["client certificate partner"] - time.time() - 3 * 86400) < 3600
-    assert ends["rule policy.yaml#r2050"] == 2556144000.0  # 2051-01-01T00:00:00Z
-    assert [what for what in ends if what.startswith("rule ")] == [
+    expiries = load_configuration(Sources(tmp_path / "gateway.yaml"), {}).expiries
+    assert sorted(expiries)[:3] == ["client certificate partner", "listener secure", "rule policy.yaml#r2050"]
+    assert abs(expiries["client certificate partner"] - time.time() - 3 * 86400) < 3600
+    assert expiries["rule policy.yaml#r2050"] == 2556144000.0  # 2051-01-01T00:00:00Z
+    assert [what for what in expiries if what.startswith("rule ")] == [
         f"rule policy.yaml#r{year}" for year in range(2050, 2070)
     ]

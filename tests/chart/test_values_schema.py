@@ -7,7 +7,7 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 
-from helm.values_schema import Untold, as_text, schema_of
+from helm.values_schema import UnknownType, as_text, schema_of
 from tests.chart.rendering import CHART, template, with_values
 from tests.helpers.pages import PAGES, Block, blocks
 
@@ -80,6 +80,6 @@ def test_types_come_from_the_defaults_and_the_rest_from_the_comments() -> None:
     ],
 )
 def test_a_key_whose_type_nothing_tells_is_an_error(text: str, message: str) -> None:
-    with pytest.raises(Untold) as refusal:
+    with pytest.raises(UnknownType) as refusal:
         schema_of(text)
     assert str(refusal.value) == message

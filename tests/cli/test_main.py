@@ -178,7 +178,7 @@ def test_explain_live_ends_with_2_where_nothing_is_reached(tmp_path: Path) -> No
         port = listener.getsockname()[1]
     ended = gateway(tmp_path, "explain", "--live", f"127.0.0.1:{port}")
     assert ended.returncode == 2
-    assert ended.stderr == f"127.0.0.1:{port} is allowed and could not be reached: connection_refused\n"
+    assert ended.stderr == f"127.0.0.1:{port} is allowed, but could not be reached: connection_refused\n"
     assert "Traceback" not in ended.stdout
 
 

@@ -278,7 +278,7 @@ def test_a_log_that_nobody_reads_costs_records_that_are_told_and_no_traffic(
             assert ask(gateway, origin) == 200
         becomes(gateway, "egress_connections_total", 3)
         assert gateway.stop() == 0
-        gateway.wait_for_line(f"access log {pipe}: its last 3 records were not taken in time")
+        gateway.wait_for_line(f"access log {pipe}: the last 3 records were not written in time")
 
 
 # ----------------------------------------------------------------------------------------------------------- the start

@@ -64,7 +64,7 @@ def test_a_list_file_is_read_again_when_it_changes_and_an_empty_one_is_an_error(
         assert (told("one.bad.test"), told("two.bad.test")) == ("denied_by_rule", "no_rule")
         feed.write_text("# nothing left\n")
         becomes(gateway, "egress_policy_reload_success", 0)
-        gateway.wait_for_line(f"{gateway.policy_file}:2: rules[0].hosts_file: {feed} has no entry")
+        gateway.wait_for_line(f"{gateway.policy_file}:2: rules[0].hosts_file: {feed} has no entries")
         assert generation(gateway) == 1
         feed.write_text("one.bad.test\nthree.bad.test # new\n")
         becomes(gateway, "egress_policy_generation", 2)

@@ -245,7 +245,7 @@ async def test_a_collector_that_is_gone_costs_spans_and_nothing_else(tmp_path: P
             sent = gateway.metric("egress_otlp_sent_total")
             await asyncio.to_thread(until, lambda: gateway.metric("egress_otlp_sent_total") >= sent + 300)
             await asyncio.to_thread(until, lambda: accounted(gateway) == total)
-            await asyncio.to_thread(gateway.wait_for_line, "the collector does not take traces")
+            await asyncio.to_thread(gateway.wait_for_line, "the collector does not accept traces")
 
 
 def accounted(gateway: GatewayProcess) -> float:

@@ -47,8 +47,8 @@ def test_torn_lines_are_counted_and_told(tmp_path: Path) -> None:
     path.write_bytes(json.encode(TUNNEL) + b'{"time":"2027\n' + json.encode(TUNNEL) + json.encode(TUNNEL)[:40])
     reading = Reading()
     assert len(list(read_records([str(path)], reading))) == 2
-    assert (reading.lines, reading.passed_over) == (4, 2)
-    assert reading.strange == [f"{path}:2: no JSON", f"{path}:4: no JSON"]
+    assert (reading.lines, reading.skipped) == (4, 2)
+    assert reading.examples == [f"{path}:2: not JSON", f"{path}:4: not JSON"]
 
 
 @pytest.mark.parametrize("content", [b"nonsense\n" * 100, b"\x1f\x8bnonsense", b"x" * 3_000_000])
@@ -57,6 +57,14 @@ def test_a_file_without_records_ends_it(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(Unreadable, match=str(path)):
         list(read_records([str(path)], Reading()))
+
+
+def test_what_is_wrong_with_a_file_is_said_of_its_own_line(tmp_path: Path) -> None:
+    torn, other = tmp_path / "torn", tmp_path / "other"
+    torn.write_bytes(json.encode(TUNNEL) + b"nonsense\n" * 10)
+    other.write_bytes(b"nonsense\n" * 3)
+    with pytest.raises(Unreadable, match=f"^{other}: holds no records; {other}:1: "):
+        list(read_records([str(torn), str(other)], Reading()))
 
 
 def test_a_cut_off_archive_and_a_missing_file_are_told(tmp_path: Path) -> None:

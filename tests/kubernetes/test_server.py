@@ -9,7 +9,7 @@ from gateway.kubernetes import server
 from gateway.kubernetes.server import Access, ApiError, ApiServer, Expired, access_from_inside
 from tests.helpers.api_server import namespace
 from tests.helpers.authority import TestAuthority
-from tests.kubernetes.following import Cluster
+from tests.kubernetes.cluster import Cluster
 
 PATH = "/api/v1/namespaces"
 

@@ -8,10 +8,10 @@ import pytest
 
 from gateway.kubernetes import watching as module
 from gateway.kubernetes.directory import Change, Directory, Heard, Labelled, Put, Reset
-from gateway.kubernetes.watching import Reader, Watching
+from gateway.kubernetes.watching import ClusterWatch, Reader
 from gateway.model.addresses import Address
 from tests.helpers.api_server import namespace, pod
-from tests.kubernetes.following import Cluster, until, watching
+from tests.kubernetes.cluster import Cluster, until, watching
 from tests.kubernetes.test_directory import make
 
 
@@ -32,11 +32,11 @@ class Copy:
 
 
 @pytest.fixture
-def watch(tmp_path: Path) -> Watching:
-    return Watching(Cluster(tmp_path).server(), 300.0)
+def watch(tmp_path: Path) -> ClusterWatch:
+    return ClusterWatch(Cluster(tmp_path).server(), 300.0)
 
 
-async def test_the_whole_state_comes_first_and_then_each_change(watch: Watching) -> None:
+async def test_the_whole_state_comes_first_and_then_each_change(watch: ClusterWatch) -> None:
     watch._publish(Put(make("a")))
     watch._publish(Heard(0.0))
     reader = watch.reader()
@@ -52,7 +52,7 @@ async def test_the_whole_state_comes_first_and_then_each_change(watch: Watching)
 
 
 async def test_who_reads_too_slowly_is_told_the_whole_state_instead(
-    watch: Watching, monkeypatch: pytest.MonkeyPatch
+    watch: ClusterWatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "BEHIND", 10)
     copy = Copy(watch.reader())
@@ -65,7 +65,7 @@ async def test_who_reads_too_slowly_is_told_the_whole_state_instead(
     assert await copy.hear() == [Put(make("last"))]
 
 
-async def test_a_large_state_comes_in_slices(watch: Watching) -> None:
+async def test_a_large_state_comes_in_slices(watch: ClusterWatch) -> None:
     for number in range(2500):
         watch._publish(Put(make(str(number), Address(4, number))))
     slices = await anext(aiter(watch.reader()))
@@ -92,5 +92,5 @@ async def test_namespaces_are_followed_as_well(tmp_path: Path) -> None:
 
 
 async def test_a_list_that_does_not_come_is_not_waited_for_for_ever(tmp_path: Path) -> None:
-    watch = Watching(Cluster(tmp_path).server(), 300.0)
+    watch = ClusterWatch(Cluster(tmp_path).server(), 300.0)
     assert not await watch.first_list(0.01)

@@ -34,8 +34,8 @@ def test_a_missing_program_is_named_with_its_package_before_anything_is_done(pro
 
 def test_a_missing_privilege_is_named_even_when_taking_away(programs: Path) -> None:
     plant(programs, "ip", "echo 'RTNETLINK answers: Operation not permitted' >&2; exit 2")
-    with pytest.raises(KernelRefused, match=r"ip is not permitted to: .* CAP_NET_ADMIN"):
-        run([Step(("ip", "-4", "rule", "del"), takes_away=True)])
+    with pytest.raises(KernelRefused, match=r"ip is not permitted to do this: .* CAP_NET_ADMIN"):
+        run([Step(("ip", "-4", "rule", "del"), removes=True)])
 
 
 def test_what_a_program_says_is_passed_on_in_a_few_lines(programs: Path) -> None:
@@ -47,7 +47,7 @@ def test_what_a_program_says_is_passed_on_in_a_few_lines(programs: Path) -> None
 
 def test_nothing_to_take_away_is_no_failure(programs: Path) -> None:
     plant(programs, "ip", "echo 'No such file or directory' >&2; exit 2")
-    run([Step(("ip", "-4", "rule", "del"), takes_away=True)])
+    run([Step(("ip", "-4", "rule", "del"), removes=True)])
 
 
 def test_a_program_that_hangs_is_given_up(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

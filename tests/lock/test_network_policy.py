@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
-from gateway.lock.network_policy import Lock, NoLock, Peer, lock_manifest, parse_labels
+from gateway.lock.network_policy import InvalidName, Lock, Peer, lock_manifest, parse_labels
 from tests.policy.builders import networks
 
 GATEWAY = Peer("egress-gateway", {"app.kubernetes.io/name": "egress-gateway"})
@@ -57,11 +57,11 @@ def test_labels_are_read() -> None:
 
 @pytest.mark.parametrize("text", ["a", "a=", "=b", "a=b c", 'a="x"', "a=b}"])
 def test_what_is_no_label_is_refused(text: str) -> None:
-    with pytest.raises(NoLock, match="is no label"):
+    with pytest.raises(InvalidName, match="is not a label"):
         parse_labels(text)
 
 
 @pytest.mark.parametrize("name", ["", "A", "a.b", "x\ny", "a" * 64])
 def test_what_is_no_namespace_is_refused(name: str) -> None:
-    with pytest.raises(NoLock, match="is no name of a namespace"):
+    with pytest.raises(InvalidName, match="is not the name of a namespace"):
         lock_manifest(Lock(name, GATEWAY, (3128,), DNS))

@@ -13,13 +13,13 @@ REDIRECT = Capture(Place.REDIRECT, 15001, ("eth1",))
 def test_what_was_there_before_is_taken_away_first() -> None:
     for capture in (TPROXY, REDIRECT):
         steps = steps_to_apply(capture)
-        assert [step.takes_away for step in steps] == [True] * 4 + [False] * (len(steps) - 4)
+        assert [step.removes for step in steps] == [True] * 4 + [False] * (len(steps) - 4)
         assert steps[-1].command == ("nft", "-f", "-")
 
 
 def test_only_tproxy_needs_policy_routing() -> None:
     assert len(steps_to_apply(REDIRECT)) == 5
-    added = [step.command for step in steps_to_apply(TPROXY) if not step.takes_away and not step.text]
+    added = [step.command for step in steps_to_apply(TPROXY) if not step.removes and not step.text]
     assert [command[:4] for command in added] == [
         ("ip", "-4", "rule", "add"),
         ("ip", "-4", "route", "add"),
@@ -32,7 +32,7 @@ def test_only_tproxy_needs_policy_routing() -> None:
 def test_nothing_is_marked_any_more_when_its_route_is_taken_away() -> None:
     first, *others = steps_to_remove()
     assert first.text == "table inet egress_gateway\ndelete table inet egress_gateway\n"
-    assert all(step.takes_away for step in others)
+    assert all(step.removes for step in others)
 
 
 def test_the_script_runs_every_step_with_its_input(tmp_path: Path) -> None:
@@ -48,6 +48,6 @@ def test_the_script_runs_every_step_with_its_input(tmp_path: Path) -> None:
 
 
 def test_the_script_ends_at_a_step_that_fails() -> None:
-    steps = [Step(("false",), takes_away=True), Step(("false",)), Step(("echo", "never"))]
+    steps = [Step(("false",), removes=True), Step(("false",)), Step(("echo", "never"))]
     done = subprocess.run(["sh"], input=script(steps), capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "")

@@ -88,7 +88,7 @@ def test_name_servers_have_the_port_of_the_transport_unless_they_say_another(tmp
         ),
         (
             "listeners:\n  - {name: a, bind: '127.0.0.1:1'}\n  - {name: a, bind: '127.0.0.1:2'}",
-            "3: listeners[1].name: the listener 'a' stands here twice",
+            "3: listeners[1].name: another listener is called 'a' already",
         ),
         (
             "listeners:\n  - {name: a, bind: '127.0.0.1:1'}\n  - {name: b, bind: '127.0.0.1:1'}",
@@ -101,7 +101,7 @@ def test_name_servers_have_the_port_of_the_transport_unless_they_say_another(tmp
         ("listeners: [{tls: {cert: a}}]", "1: listeners[0].tls.key: is required"),
         (
             "listeners:\n  - mode: transparent\n    proxy_protocol: {trusted: [192.0.2.10/32]}",
-            "3: listeners[0].proxy_protocol: is not for mode: transparent, which goes by the address that was dialled",
+            "3: listeners[0].proxy_protocol: is not for mode: transparent, which needs the address clients dialled",
         ),
         ("policy: 5", "1: policy: must be text, not 5"),
         ("policy:", "1: policy: must be text, not null"),
@@ -123,7 +123,7 @@ def test_name_servers_have_the_port_of_the_transport_unless_they_say_another(tmp
         ),
         (
             "cluster: {domains: ['*.local']}",
-            "1: cluster.domains[0]: '*.local': a star stands alone or first, as in \"*.example.com\"",
+            "1: cluster.domains[0]: '*.local': a star is alone or the first label, as in \"*.example.com\"",
         ),
         (
             "resolver: {servers: [dns.example]}",
@@ -134,39 +134,39 @@ def test_name_servers_have_the_port_of_the_transport_unless_they_say_another(tmp
         ("resolver: {cache: {min_ttl: 2h}}", "1: resolver.cache.min_ttl: is longer than max_ttl"),
         (
             'secrets: {k: {file: f, hosts: [a.example, "*"]}}',
-            '1: secrets.k.hosts[1]: is not for the host "*": name where it may be sent',
+            '1: secrets.k.hosts[1]: may not be "*": name where it may be sent',
         ),
         (
             'client_certificates: {k: {cert: c, key: k, hosts: ["*"]}}',
-            '1: client_certificates.k.hosts[0]: is not for the host "*": name where it may be sent',
+            '1: client_certificates.k.hosts[0]: may not be "*": name where it may be sent',
         ),
         ("resolver: {transport: tls}", "1: resolver.transport: must be 'udp', 'dot' or 'doh', not \"tls\""),
         ('resolver: {servers: ["192.0.2.1:0"]}', "1: resolver.servers[0]: a name server does not listen on port 0"),
         (
             "telemetry: {access_log: {path: a.log, layout: istio}}",
-            "1: telemetry.access_log[0].layout: is for format: envoy",
+            "1: telemetry.access_log[0].layout: is only for format: envoy",
         ),
         (
             "telemetry: {access_log: [{path: a.log, format: envoy, window: 10m}]}",
-            "1: telemetry.access_log[0].window: is for format: vpc",
+            "1: telemetry.access_log[0].window: is only for format: vpc",
         ),
         (
             "telemetry: {access_log: [{rotate: {every: day}}]}",
-            "1: telemetry.access_log[0].rotate: is not for standard output: whoever reads it rotates",
+            "1: telemetry.access_log[0].rotate: is not for standard output: whoever reads that can rotate",
         ),
         (
             "telemetry: {access_log: [{path: a.log, rotate: {keep: 3}}]}",
             "1: telemetry.access_log[0].rotate: needs size or every",
         ),
-        ("resolver: {tls: {}}", "1: resolver.tls: is for transport: dot or doh"),
-        ("resolver: {transport: dot, path: /x}", "1: resolver.path: is for transport: doh"),
+        ("resolver: {tls: {}}", "1: resolver.tls: is only for transport: dot or doh"),
+        ("resolver: {transport: dot, path: /x}", "1: resolver.path: is only for transport: doh"),
         (
             "resolver: {transport: doh, path: dns-query}",
-            '1: resolver.path: "dns-query" is not the path of an URL such as /dns-query',
+            '1: resolver.path: "dns-query" is not the path of a URL such as /dns-query',
         ),
         (
             "resolver: {transport: doh, tls: {server_name: '*.example'}}",
-            "1: resolver.tls.server_name: '*.example': a star stands alone or first, as in \"*.example.com\"",
+            "1: resolver.tls.server_name: '*.example': a star is alone or the first label, as in \"*.example.com\"",
         ),
         (
             "timeouts:\n  idle: 5",
@@ -190,17 +190,17 @@ def test_name_servers_have_the_port_of_the_transport_unless_they_say_another(tmp
         ),
         (
             "admin: {bind: '0.0.0.0:9128'}",
-            "1: admin.bind: 0.0.0.0:9128 is reachable from elsewhere: that needs admin.token_file",
+            "1: admin.bind: 0.0.0.0:9128 can be reached from elsewhere, which needs admin.token_file",
         ),
         (
             "admin: {bind: '[::]:9128'}",
-            "1: admin.bind: [::]:9128 is reachable from elsewhere: that needs admin.token_file",
+            "1: admin.bind: [::]:9128 can be reached from elsewhere, which needs admin.token_file",
         ),
         ("workers: many", '1: workers: must be a whole number or auto, not "many"'),
         ("workers: 0", "1: workers: must be a whole number from 1, not 0"),
         ("workers: 1.5", "1: workers: must be a whole number from 1, not 1.5"),
         ("on_reload: stop", "1: on_reload: must be 'keep', 'drain' or 'close', not \"stop\""),
-        ("drain: 30s", '1: drain: must be a mapping (known are timeout), not "30s"'),
+        ("drain: 30s", '1: drain: must be a mapping (known keys: timeout), not "30s"'),
         ("telemetry: {access_log: stdout}", '1: telemetry.access_log: must be a list, not "stdout"'),
         ("version: '1'", '1: version: must be 1, not "1"'),
     ],
@@ -240,8 +240,8 @@ def test_a_collector_is_named_by_its_base_address(tmp_path: Path, url: str) -> N
     ("text", "problem"),
     [
         ("{endpoint: 'collector:4318'}", 'endpoint: "collector:4318" is not the address of a collector such as'),
-        ("{endpoint: 'http://c/?token=s3cret'}", "endpoint: holds no user, password or query: credentials go into"),
-        ("{endpoint: 'http://u:s3cret@c'}", "endpoint: holds no user, password or query: credentials go into OTEL_"),
+        ("{endpoint: 'http://c/?token=s3cret'}", "endpoint: must have no user, password or query: credentials go into"),
+        ("{endpoint: 'http://u:s3cret@c'}", "endpoint: must have no user, password or query: credentials go"),
         ("{protocol: udp}", "protocol: "),
         ("{sample: 2}", "sample: "),
         ("{signals: []}", "signals: "),

@@ -58,12 +58,10 @@ def test_a_file_of_the_other_kind_is_one_problem_that_says_how_it_is_named(tmp_p
     policy = write(tmp_path, "policy.yaml", f"version: 1\n{ONE_RULE}")
     with pytest.raises(ConfigErrors) as refusal:
         load(gateway)
-    assert str(refusal.value) == f"{gateway}:2: admin: is a key of gateway.yaml, which -c names; this is no policy"
+    assert str(refusal.value) == f"{gateway}:2: admin: is a key of gateway.yaml, which -c names, not of a policy"
     with pytest.raises(ConfigErrors) as refusal:
         load_settings(policy, {})
-    assert (
-        str(refusal.value) == f"{policy}:2: rules: is a key of a policy, which --policy names; this is no gateway.yaml"
-    )
+    assert str(refusal.value) == f"{policy}:2: rules: is a key of a policy, which --policy names, not of gateway.yaml"
 
 
 def test_a_file_with_keys_of_both_kinds_is_taken_for_what_it_should_be(tmp_path: Path) -> None:
@@ -74,12 +72,12 @@ def test_a_file_with_keys_of_both_kinds_is_taken_for_what_it_should_be(tmp_path:
 @pytest.mark.parametrize("text", ["", "version: 1", "rules: []"])
 def test_a_policy_without_a_rule_denies_everything_with_one_warning(tmp_path: Path, text: str) -> None:
     path = write(tmp_path, "policy.yaml", text)
-    assert load(path).warnings == (f"{path}: there is no rule in it, everything is denied",)
+    assert load(path).warnings == (f"{path}: has no rules, everything is denied",)
 
 
 def test_an_empty_policy_in_report_mode_is_not_told_to_deny(tmp_path: Path) -> None:
     path = write(tmp_path, "policy.yaml", "mode: report\nrules: []")
-    assert load(path).warnings == (f"{path}: there is no rule in it, report mode lets everything pass",)
+    assert load(path).warnings == (f"{path}: has no rules, report mode lets everything pass",)
 
 
 def test_a_named_policy_that_is_missing_is_an_error(tmp_path: Path) -> None:
@@ -174,7 +172,7 @@ def test_a_byte_order_mark_is_no_part_of_the_text_and_other_encodings_are_refuse
     path.write_bytes(b"\xef\xbb\xbf" + ONE_RULE.encode())
     assert names(load(path)) == ["policy.yaml#a"]
     path.write_bytes(b"rules: []\n# caf\xe9\n")
-    with pytest.raises(ConfigErrors, match=r"policy.yaml: is not UTF-8 text, see line 2$"):
+    with pytest.raises(ConfigErrors, match=r"policy.yaml: is not UTF-8 text: see line 2$"):
         load(path)
 
 
@@ -215,9 +213,9 @@ def test_without_basic_there_are_no_users() -> None:
         ),
         (
             "alice:" + HASH.replace("$04$", "$31$"),
-            "user 'alice' has a bcrypt cost of 31: 4 to 14 are accepted, every log-in pays it",
+            "user 'alice' has a bcrypt cost of 31: only 4 to 14 are accepted, as every log-in pays it",
         ),
-        (":" + HASH, "user '' is no user name: a line is user:hash"),
+        (":" + HASH, "user '' is not a user name: a line is user:hash"),
         ("bob:" + HASH, "user 'bob' is named twice"),
     ],
 )
@@ -274,5 +272,5 @@ def test_what_lies_outside_of_the_policys_directory_is_not_quoted(tmp_path: Path
         load(path)
     told = str(refused.value)
     assert "4eC39" not in told
-    assert told.count(":1: is no entry of such a list") == 2
-    assert "own.txt:1: 'not a name' is no host name" in told
+    assert told.count(":1: is not an entry of such a list") == 2
+    assert "own.txt:1: 'not a name' is not a host name" in told

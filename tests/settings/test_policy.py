@@ -15,19 +15,19 @@ GROUPS = "clients:\n  g: {match: [{cidr: 10.0.0.0/8}]}\n  h: {match: [{cidr: 11.
     ("text", "problem"),
     [
         ("rulez: []", "1: rulez: unknown key, did you mean 'rules'?"),
-        ("x1y2: []", "1: x1y2: unknown key (known are clients, mode, quotas, rules, version)"),
+        ("x1y2: []", "1: x1y2: unknown key (known keys: clients, mode, quotas, rules, version)"),
         ("version: 2", "1: version: must be 1, not 2"),
         ("version: true", "1: version: must be 1, not true"),
         ("mode: off", "1: mode: must be 'enforce' or 'report', not \"off\""),
         ("mode: [report]", "1: mode: must be 'enforce' or 'report', not a list"),
         ("rules: {}", "1: rules: must be a list, not a mapping"),
-        ("rules:", "1: rules: has no value: give it one or leave the key out"),
+        ("rules:", "1: rules: has no value: give it one, or remove the key"),
         ("rules: [x]", '1: rules[0]: must be a mapping, not "x"'),
         ("rules:\n  - hosts: [x.example]", "2: rules[0].name: is required"),
         ("rules:\n  - name: 5\n    hosts: [x.example]", "2: rules[0].name: must be text, not 5"),
         (
             'rules:\n  - name: "a#b"\n    hosts: [x.example]',
-            "2: rules[0].name: must be at most 128 printable characters without # and outer blanks",
+            "2: rules[0].name: must be at most 128 printable characters, without # or blanks at its ends",
         ),
         (HOSTED + "prots: [443]", "4: rules[0].prots: unknown key, did you mean 'ports'?"),
         (HOSTED + "action: dney", "4: rules[0].action: must be 'allow' or 'deny', not \"dney\""),
@@ -37,122 +37,124 @@ GROUPS = "clients:\n  g: {match: [{cidr: 10.0.0.0/8}]}\n  h: {match: [{cidr: 11.
         (HOSTED + "ech: inner", "4: rules[0].ech: must be 'outer' or 'deny', not \"inner\""),
         (HOSTED + "public_suffix: yes", '4: rules[0].public_suffix: must be true or false, not "yes"'),
         (HOSTED + "note: 3", "4: rules[0].note: must be text, not 3"),
-        (HOSTED + "note:", "4: rules[0].note: has no value: give it one or leave the key out"),
+        (HOSTED + "note:", "4: rules[0].note: has no value: give it one, or remove the key"),
         # hosts
         (RULE + "hosts: []", "3: rules[0].hosts: must not be empty"),
         (RULE + "hosts: x.example", '3: rules[0].hosts: must be a list such as [x.example], not "x.example"'),
-        (RULE + "hosts: [443]", "3: rules[0].hosts[0]: must be a host name or a pattern in text, not 443"),
+        (RULE + "hosts: [443]", "3: rules[0].hosts[0]: must be a host name or a pattern as text, not 443"),
         (
             RULE + "hosts: [ok.example, a..b]",
             (
-                "3: rules[0].hosts[1]: 'a..b' is no host name: labels of letters, digits, hyphens and underscores, "
+                "3: rules[0].hosts[1]: 'a..b' is not a host name: labels of letters, digits, hyphens and underscores, "
                 "with dots between"
             ),
         ),
         (
             RULE + 'hosts: ["*x.example"]',
-            "3: rules[0].hosts[0]: '*x.example': a star stands alone or first, as in \"*.example.com\"",
+            "3: rules[0].hosts[0]: '*x.example': a star is alone or the first label, as in \"*.example.com\"",
         ),
         (
             RULE + 'hosts: ["*.*.example"]',
-            "3: rules[0].hosts[0]: '*.*.example': a star stands alone or first, as in \"*.example.com\"",
+            "3: rules[0].hosts[0]: '*.*.example': a star is alone or the first label, as in \"*.example.com\"",
         ),
         (
             RULE + 'hosts: ["a.*.example"]',
-            "3: rules[0].hosts[0]: 'a.*.example': a star stands alone or first, as in \"*.example.com\"",
+            "3: rules[0].hosts[0]: 'a.*.example': a star is alone or the first label, as in \"*.example.com\"",
         ),
         (
             RULE + "hosts: ['.*\\.example$']",
             (
-                "3: rules[0].hosts[0]: '.*\\\\.example$': this is no regular expression: a star stands alone or first, "
-                'as in "*.example.com"'
+                "3: rules[0].hosts[0]: '.*\\\\.example$': this is not a regular expression: a star is alone or "
+                'the first label, as in "*.example.com"'
             ),
         ),
-        (RULE + 'hosts: ["*."]', "3: rules[0].hosts[0]: '' is no host name: it is empty"),
-        (RULE + 'hosts: ["."]', "3: rules[0].hosts[0]: '' is no host name: it is empty"),
-        (RULE + 'hosts: [""]', "3: rules[0].hosts[0]: '' is no host name: it is empty"),
+        (RULE + 'hosts: ["*."]', "3: rules[0].hosts[0]: '' is not a host name: it is empty"),
+        (RULE + 'hosts: ["."]', "3: rules[0].hosts[0]: '' is not a host name: it is empty"),
+        (RULE + 'hosts: [""]', "3: rules[0].hosts[0]: '' is not a host name: it is empty"),
         (
             RULE + "hosts: [10.0.0.1]",
-            "3: rules[0].hosts[0]: '10.0.0.1' is an address: addresses are judged by cidrs",
+            "3: rules[0].hosts[0]: '10.0.0.1' is an address: in a rule, addresses go into cidrs",
         ),
         (
             RULE + 'hosts: ["[::1]"]',
-            "3: rules[0].hosts[0]: '[::1]' is an address: addresses are judged by cidrs",
+            "3: rules[0].hosts[0]: '[::1]' is an address: in a rule, addresses go into cidrs",
         ),
-        (RULE + 'hosts: ["::1"]', "3: rules[0].hosts[0]: '::1' is an address: addresses are judged by cidrs"),
+        (RULE + 'hosts: ["::1"]', "3: rules[0].hosts[0]: '::1' is an address: in a rule, addresses go into cidrs"),
         (
             RULE + "hosts: [127.1]",
-            "3: rules[0].hosts[0]: must be a host name or a pattern in text, not 127.1",
+            "3: rules[0].hosts[0]: must be a host name or a pattern as text, not 127.1",
         ),
         (
             RULE + 'hosts: ["127.1"]',
             (
-                "3: rules[0].hosts[0]: '127.1' is no host name: its last label is a number, which makes it a spelling "
+                "3: rules[0].hosts[0]: '127.1' is not a host name: its last label is a number, as in a spelling "
                 "of an address"
             ),
         ),
         (
             RULE + "hosts: [a.0x7f]",
             (
-                "3: rules[0].hosts[0]: 'a.0x7f' is no host name: its last label is a number, which makes it a spelling "
+                "3: rules[0].hosts[0]: 'a.0x7f' is not a host name: its last label is a number, as in a spelling "
                 "of an address"
             ),
         ),
         (
             RULE + "hosts: [10.0.0.0/8]",
-            "3: rules[0].hosts[0]: '10.0.0.0/8' is no host name: networks stand in cidrs",
+            "3: rules[0].hosts[0]: '10.0.0.0/8' is not a host name: in a rule, networks go into cidrs",
         ),
         (
             RULE + "hosts: [x.example/v1]",
-            "3: rules[0].hosts[0]: 'x.example/v1' is no host name: write it without path",
+            "3: rules[0].hosts[0]: 'x.example/v1' is not a host name: write it without path",
         ),
         (
             RULE + 'hosts: ["https://x.example/"]',
-            "3: rules[0].hosts[0]: 'https://x.example/' is no host name: write it without scheme and path",
+            "3: rules[0].hosts[0]: 'https://x.example/' is not a host name: write it without scheme and path",
         ),
         (
             RULE + 'hosts: ["x.example:443"]',
-            "3: rules[0].hosts[0]: 'x.example:443' is no host name: the port stands in ports, not here",
+            "3: rules[0].hosts[0]: 'x.example:443' is not a host name: in a rule, ports go into ports",
         ),
         (
             RULE + f"hosts: [{'a' * 64}.example]",
-            f"3: rules[0].hosts[0]: '{'a' * 64}.example' is no host name: labels have at most 63 characters, names 253",
+            (
+                f"3: rules[0].hosts[0]: '{'a' * 64}.example' is not a host name: "
+                "labels have at most 63 characters, names 253"
+            ),
         ),
         (
             RULE + 'hosts: ["\uff11\uff10.0.0.1"]',
             (
-                "3: rules[0].hosts[0]: '\uff11\uff10.0.0.1' is no host name: its last label is a number, which makes "
-                "it a "
+                "3: rules[0].hosts[0]: '\uff11\uff10.0.0.1' is not a host name: its last label is a number, as in a "
                 "spelling of an address"
             ),
         ),
         (
             RULE + 'hosts: [{name: "*.x.example", depth: 2}]',
-            "3: rules[0].hosts[0]: depth must be 1, not 2: leave it out for any depth",
+            "3: rules[0].hosts[0]: depth must be 1, not 2: omit it for any depth",
         ),
         (
             RULE + "hosts: [{name: x.example, depth: 1}]",
-            "3: rules[0].hosts[0]: depth: 1 is for a name that begins with \"*.\", not for 'x.example'",
+            "3: rules[0].hosts[0]: depth: 1 is only for a name that begins with \"*.\", not for 'x.example'",
         ),
         (
             RULE + 'hosts: [{name: "*.x.example", deep: 1}]',
-            "3: rules[0].hosts[0]: unknown key 'deep': a host is text or {name, depth}",
+            "3: rules[0].hosts[0]: unknown key 'deep': a host is text, or a mapping with name and depth",
         ),
         (
             RULE + "hosts: [{depth: 1}]",
-            "3: rules[0].hosts[0]: must be a host name or a pattern in text, not null",
+            "3: rules[0].hosts[0]: must be a host name or a pattern as text, not null",
         ),
         (
             RULE + 'hosts: ["*.com"]',
-            "3: rules[0].hosts[0]: '*.com' covers a whole public suffix: say public_suffix: true if that is meant",
+            "3: rules[0].hosts[0]: '*.com' covers a whole public suffix: set public_suffix: true if that is meant",
         ),
         (
             RULE + "hosts: [.co.uk]",
-            "3: rules[0].hosts[0]: '.co.uk' covers a whole public suffix: say public_suffix: true if that is meant",
+            "3: rules[0].hosts[0]: '.co.uk' covers a whole public suffix: set public_suffix: true if that is meant",
         ),
         (
             RULE + 'hosts: ["*.ck"]',
-            "3: rules[0].hosts[0]: '*.ck' covers a whole public suffix: say public_suffix: true if that is meant",
+            "3: rules[0].hosts[0]: '*.ck' covers a whole public suffix: set public_suffix: true if that is meant",
         ),
         # networks
         (RULE + "cidrs: []", "3: rules[0].cidrs: must not be empty"),
@@ -183,13 +185,16 @@ GROUPS = "clients:\n  g: {match: [{cidr: 10.0.0.0/8}]}\n  h: {match: [{cidr: 11.
         # ports
         (HOSTED + "ports: []", "4: rules[0].ports: must not be empty"),
         (HOSTED + "ports: 443", "4: rules[0].ports: must be a list such as [443], not 443"),
-        (HOSTED + "ports: [0]", "4: rules[0].ports[0]: 0: ports go from 1 to 65535, ranges upwards"),
-        (HOSTED + "ports: [1, 65536]", "4: rules[0].ports[1]: 65536: ports go from 1 to 65535, ranges upwards"),
-        (HOSTED + "ports: [90-80]", '4: rules[0].ports[0]: "90-80": ports go from 1 to 65535, ranges upwards'),
+        (HOSTED + "ports: [0]", "4: rules[0].ports[0]: 0: ports go from 1 to 65535, ranges from low to high"),
+        (
+            HOSTED + "ports: [1, 65536]",
+            "4: rules[0].ports[1]: 65536: ports go from 1 to 65535, ranges from low to high",
+        ),
+        (HOSTED + "ports: [90-80]", '4: rules[0].ports[0]: "90-80": ports go from 1 to 65535, ranges from low to high'),
         (HOSTED + "ports: [https]", '4: rules[0].ports[0]: "https" is not a port (443), a range (8000-8100) or any'),
         (HOSTED + "ports: [true]", "4: rules[0].ports[0]: true is not a port (443), a range (8000-8100) or any"),
         # expires, timeouts
-        (HOSTED + "expires: 2027-02-30", '4: rules[0].expires: "2027-02-30" is not a day of the calendar'),
+        (HOSTED + "expires: 2027-02-30", '4: rules[0].expires: "2027-02-30" is not a calendar day'),
         (HOSTED + "expires: tomorrow", '4: rules[0].expires: "tomorrow" is not a day such as 2027-01-31'),
         (
             HOSTED + "timeouts: {idle: 5}",
@@ -199,7 +204,7 @@ GROUPS = "clients:\n  g: {match: [{cidr: 10.0.0.0/8}]}\n  h: {match: [{cidr: 11.
         (
             HOSTED + "timeouts: {head: 5s}",
             (
-                "4: rules[0].timeouts.head: unknown key (known are client_hello, connect, dns, idle, lifetime, "
+                "4: rules[0].timeouts.head: unknown key (known keys: client_hello, connect, dns, idle, lifetime, "
                 "tls_handshake)"
             ),
         ),
@@ -216,12 +221,12 @@ GROUPS = "clients:\n  g: {match: [{cidr: 10.0.0.0/8}]}\n  h: {match: [{cidr: 11.
         ("clients: {g: {match: []}}", "1: clients.g.match: must not be empty"),
         (
             "clients:\n  g:\n    match:\n      - {}",
-            "4: clients.g.match[0]: an empty entry would match everyone: leave it out or name what matches",
+            "4: clients.g.match[0]: an empty entry would match everyone: remove it, or say what matches",
         ),
         ("clients: {g: {match: [{user: ''}]}}", '1: clients.g.match[0].user: must be text, not ""'),
         (
             "clients: {g: {match: [{user: null}]}}",
-            "1: clients.g.match[0].user: has no value: give it one or leave the key out",
+            "1: clients.g.match[0].user: has no value: give it one, or remove the key",
         ),
         (
             "clients: {g: {match: [{service_account: api}]}}",
@@ -242,7 +247,7 @@ GROUPS = "clients:\n  g: {match: [{cidr: 10.0.0.0/8}]}\n  h: {match: [{cidr: 11.
         (
             'clients: {g: {match: [{spiffe: "spiffe://a/*/b"}]}}',
             (
-                "1: clients.g.match[0].spiffe: 'spiffe://a/*/b': a star stands last, as in "
+                "1: clients.g.match[0].spiffe: 'spiffe://a/*/b': a star is the last segment, as in "
                 '"spiffe://cluster.local/ns/payments/*"'
             ),
         ),
@@ -252,7 +257,7 @@ GROUPS = "clients:\n  g: {match: [{cidr: 10.0.0.0/8}]}\n  h: {match: [{cidr: 11.
             HOSTED + "source: [192.0.2.1, client]",
             "4: rules[0].source: must be an address, a list of addresses, or client",
         ),
-        (HOSTED + "source: [192.0.2.1, 192.0.2.1]", "4: rules[0].source: has an address twice"),
+        (HOSTED + "source: [192.0.2.1, 192.0.2.1]", "4: rules[0].source: names an address twice"),
         (HOSTED + "resolve: client", "4: rules[0].resolve: must be 'gateway' or 'match', not \"client\""),
         (
             GROUPS + RULE + "hosts: [x.example]\n    clients: [G]",
@@ -267,11 +272,11 @@ GROUPS = "clients:\n  g: {match: [{cidr: 10.0.0.0/8}]}\n  h: {match: [{cidr: 11.
         (RULE + "note: x", "2: rules[0]: needs hosts or cidrs"),
         (
             HOSTED + "action: deny\n    expires: 2030-01-01",
-            "5: rules[0].expires: is for an allow: a deny that ends by itself would open what nobody allowed",
+            "5: rules[0].expires: is only for an allow: a deny that expires would open what nobody has allowed",
         ),
         (
             RULE + 'hosts: ["*"]\n    private: [10.0.0.0/8]',
-            '4: rules[0].private: is not for a rule with the host "*": name the hosts that live there',
+            '4: rules[0].private: is not for a rule with the host "*": name the hosts that are there',
         ),
         (
             RULE + 'hosts: ["*"]\n    protocol: tcp',
@@ -279,20 +284,20 @@ GROUPS = "clients:\n  g: {match: [{cidr: 10.0.0.0/8}]}\n  h: {match: [{cidr: 11.
         ),
         (
             HOSTED + "protocol: tcp\n    inspect: {}",
-            "5: rules[0].inspect: is not for protocol: tcp, which is not looked at",
+            "5: rules[0].inspect: is not for protocol: tcp, whose bytes are not looked at",
         ),
         (
             HOSTED + "sni: any\n    inspect: {}",
-            "5: rules[0].inspect: is not for sni: any: an inspected name must be the one that was asked for",
+            "5: rules[0].inspect: is not for sni: any, since an inspected name must be the one that was asked for",
         ),
         (
             HOSTED + "inspect: true",
             (
-                "4: rules[0].inspect: must be a mapping (known are client_certificate, headers, inspectors, log, "
+                "4: rules[0].inspect: must be a mapping (known keys: client_certificate, headers, inspectors, log, "
                 "requests, upstream_ca), not true"
             ),
         ),
-        (HOSTED + "inspect:", "4: rules[0].inspect: has no value: give it one or leave the key out"),
+        (HOSTED + "inspect:", "4: rules[0].inspect: has no value: give it one, or remove the key"),
         (HOSTED + "inspect: {requests: []}", "4: rules[0].inspect.requests: must not be empty"),
         (
             HOSTED + 'inspect: {headers: {set: {Authorization: "Bearer ${secret:key}"}}}',
@@ -336,7 +341,7 @@ GROUPS = "clients:\n  g: {match: [{cidr: 10.0.0.0/8}]}\n  h: {match: [{cidr: 11.
         ),
         (
             "quotas: {q: {concurrent: 5}}\n" + HOSTED + "limits: [{use: q, burst: 2}]",
-            "5: rules[0].limits[0].burst: stands with the quota, not where it is used",
+            "5: rules[0].limits[0].burst: belongs to the quota, not to its use",
         ),
         (
             HOSTED + "limits: [{connections: 5}]",
@@ -348,7 +353,7 @@ GROUPS = "clients:\n  g: {match: [{cidr: 10.0.0.0/8}]}\n  h: {match: [{cidr: 11.
         ),
         (
             HOSTED + "limits: [{connections: 5/s, direction: down}]",
-            "4: rules[0].limits[0].direction: is for bandwidth and bytes",
+            "4: rules[0].limits[0].direction: is only for bandwidth and bytes",
         ),
         (
             HOSTED + "limits: [{bandwidth: 10MB/s}]",
@@ -361,7 +366,7 @@ GROUPS = "clients:\n  g: {match: [{cidr: 10.0.0.0/8}]}\n  h: {match: [{cidr: 11.
         (
             "quotas: {q: {use: other}}",
             (
-                "1: quotas.q.use: unknown key (known are bandwidth, burst, bytes, concurrent, connections, "
+                "1: quotas.q.use: unknown key (known keys: bandwidth, burst, bytes, concurrent, connections, "
                 "direction, key, max_wait, mode, on_limit, requests)"
             ),
         ),
@@ -379,7 +384,7 @@ GROUPS = "clients:\n  g: {match: [{cidr: 10.0.0.0/8}]}\n  h: {match: [{cidr: 11.
         # names and conflicts
         (
             "rules:\n  - {name: a, hosts: [x.example]}\n  - {name: a, hosts: [y.example]}",
-            "3: rules[1].name: the rule 'a' stands in this file twice, first on line 2",
+            "3: rules[1].name: the name 'a' is already used on line 2 of this file",
         ),
         (
             "rules:\n  - {name: a, hosts: [x.example]}\n  - {name: b, hosts: [.x.example], ports: [80, 443]}",
@@ -444,7 +449,7 @@ def test_an_empty_or_missing_list_file_is_refused_where_it_is_named(tmp_path: Pa
     write(tmp_path, "empty.txt", "# nothing\n\n")
     problems = policy_problems(RULE + "hosts_file: empty.txt\n    cidrs_file: gone.txt", tmp_path)
     assert problems == [
-        f"policy.yaml:3: rules[0].hosts_file: {tmp_path}/empty.txt has no entry",
+        f"policy.yaml:3: rules[0].hosts_file: {tmp_path}/empty.txt has no entries",
         f"policy.yaml:4: rules[0].cidrs_file: {tmp_path}/gone.txt cannot be read: No such file or directory",
     ]
 

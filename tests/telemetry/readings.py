@@ -7,10 +7,10 @@ from typing import NamedTuple
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.exposition.families import Family
 from gateway.telemetry.limits import LimitReadings
-from gateway.telemetry.metrics import Sources, Tally, of_serving
+from gateway.telemetry.metrics import Sources, Totals, of_serving
 from gateway.telemetry.questions import DnsReadings, QuestionCounters
 
-TALLY = Tally(
+TOTALS = Totals(
     connections_accepted=8,
     connections_open=5,
     connections_lost=4,
@@ -32,23 +32,23 @@ class _Counted(NamedTuple):
 def sources(
     counters: Counters, last_reload_time: float | None = 1.8e9, questions: QuestionCounters | None = None
 ) -> Sources:
-    """`TALLY`, generation 7, and a reload that failed."""
+    """`TOTALS`, generation 7, and a reload that failed."""
     return Sources(
         counted=lambda: _Counted(counters, _dns(questions)),
-        tally=lambda: TALLY,
+        totals=lambda: TOTALS,
         policy_generation=lambda: 7,
         reload_succeeded=lambda: False,
         last_reload_time=lambda: last_reload_time,
         reload_seconds=lambda: None if last_reload_time is None else 0.25,
         taken_time=lambda: 1.7e9,
-        ends=lambda: {"authority": 1.9e9},
+        expiries=lambda: {"authority": 1.9e9},
         pods_age=lambda: 1.5,
     )
 
 
 def process_families(counters: Counters) -> Iterator[Family]:
     """Of one process that has done the same."""
-    return of_serving(_Counted(counters, _dns(None)), TALLY, 7)
+    return of_serving(_Counted(counters, _dns(None)), TOTALS, 7)
 
 
 def _dns(questions: QuestionCounters | None) -> DnsReadings:

@@ -15,7 +15,7 @@ from gateway.telemetry.formats import squid
 from gateway.telemetry.formats.json import decode, encode
 from gateway.telemetry.ledger import Ledger
 from gateway.telemetry.logs.sinks import FileSink
-from gateway.telemetry.recorder import BATCH, Log, Recorder
+from gateway.telemetry.recorder import BATCH, Log, Recorder, close_logs
 from tests.telemetry.drafts import RULE, StillClock, denied, exchanged, tunnelled
 
 
@@ -77,9 +77,9 @@ async def test_other_logs_take_over_and_what_the_former_ones_wrote_stays_counted
     former, new = (Log(encode, FileSink(str(path), numbers=ledger.of_sink())) for path in paths)
     recorder = Recorder(asyncio.get_running_loop(), StillClock(), Counters(), [former], ledger)
     recorder.record(tunnelled())
-    closing = recorder.replace([new])
+    replaced = recorder.replace([new])
     recorder.record(denied())
-    closing.close(10)
+    close_logs(replaced, 10)
     recorder.close(10)
     assert [path.read_bytes().count(b"\n") for path in paths] == [1, 1]
     assert (ledger.written, ledger.lost) == (2, 0)
@@ -89,7 +89,7 @@ async def test_logs_that_were_replaced_are_not_kept() -> None:
     sink = ListSink()
     recorder = recorder_with(sink)
     recorder.record(tunnelled())
-    recorder.replace([]).close(1)
+    close_logs(recorder.replace([]), 1)
     assert sink.closed
     left = ref(sink)
     del sink

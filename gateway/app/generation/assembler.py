@@ -13,8 +13,8 @@ from gateway.policy.plan import Assembly, Rules
 
 @dataclass(frozen=True, slots=True)
 class OwnAddresses:
-    """What only the serving process knows: the gateway's own sockets, never to be dialled, and the addresses of this
-    machine."""
+    """What only the serving process knows: the gateway's own sockets, which are never dialled, and the addresses of
+    this machine."""
 
     listening: frozenset[tuple[Address, int]] = frozenset()
     machine: frozenset[Address] = frozenset()
@@ -22,7 +22,7 @@ class OwnAddresses:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What connections are judged by: each takes the one in force when it is accepted."""
+    """What connections are judged by: each uses the one that is in force when it asks."""
 
     head: Head
     rules: Rules
@@ -48,13 +48,13 @@ class Assembler:
                 self._assembly.take(content)
 
     def finish(self) -> Generation:
-        """Return the generation once all contents were taken. Raises ValueError if head or outline are missing."""
+        """The generation, once all contents were taken. Raises ValueError if head or outline is missing."""
         if self._head is None:
-            raise ValueError("there is no head")
+            raise ValueError("the head is missing")
         return Generation(self._head, self._assembly.finish())
 
 
 def same_identities(one: Head, other: Head) -> bool:
-    """Whether both identify clients alike, so that an identifier can stay with the passwords that it has verified."""
+    """Whether both identify clients alike, so that the identifier may stay, with the passwords that it has verified."""
     same_networks = one.settings.cluster.cidrs == other.settings.cluster.cidrs
     return one.users == other.users and one.settings.identity == other.settings.identity and same_networks

@@ -1,4 +1,4 @@
-"""The process that reads files for a reload, so that the serving process only has to take the result over.
+"""The process that reads the files for a reload, so that the serving process only has to take over the result.
 
     python -m gateway.app.generation.child CONFIG POLICY      (each may be empty)
 
@@ -41,15 +41,15 @@ def _send(output: BinaryIO, kind: bytes, payload: bytes) -> None:
 
 
 def _stand_back() -> None:
-    """Give way to the serving process, for CPU and for memory: if that runs out, this process is killed first."""
+    """Give way to the serving process, in CPU and in memory: when memory runs out, this process is killed first."""
     os.nice(NICENESS)
     with contextlib.suppress(OSError):
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))  # never preempts a process that wakes up to serve
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))  # never preempts a process that serves
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 if __name__ == "__main__":
     _stand_back()
-    gc.disable()  # it makes millions of objects, drops none of them and ends
+    gc.disable()  # this process makes millions of objects, drops none of them and ends
     main(sys.argv[1:], sys.stdout.buffer)

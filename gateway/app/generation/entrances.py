@@ -1,4 +1,4 @@
-"""What each listener expects before the first request: made from its settings, and from certificates as bytes."""
+"""What each listener expects before the first request: made from its settings and its TLS material."""
 
 from collections.abc import Callable, Iterator, Mapping
 
@@ -9,7 +9,7 @@ from gateway.settings.gateway import GatewaySettings
 
 
 class Entrances:
-    """Those of the running listeners. A listener is fixed at the start, its certificates are not."""
+    """Those of the running listeners, which are fixed at the start; their certificates are not."""
 
     def __init__(self, running: GatewaySettings, materials: Materials) -> None:
         self._running = running
@@ -17,13 +17,13 @@ class Entrances:
 
     def prepare(self, settings: GatewaySettings, materials: Materials) -> Callable[[], None]:
         """For a newer generation; the returned function puts them in force and cannot fail. While changed listeners
-        wait for a restart, their files wait as well."""
+        wait for a restart, their certificates wait as well."""
         if settings.listeners != self._running.listeners:
             return lambda: None
-        made = dict(_entrances(settings, materials))
+        fresh = dict(_entrances(settings, materials))
 
         def commit() -> None:
-            self._by_listener = made
+            self._by_listener = fresh
 
         return commit
 

@@ -28,7 +28,7 @@ Frame = bytes
 @dataclass(frozen=True, slots=True)
 class Head:
     """What a generation holds besides its rules; the first of its contents. `rules` is their number, `digest` changes
-    with the files of the policy; the rest as in `Configuration` and `LoadedPolicy`."""
+    with the policy's files; the rest as in `Configuration` and `LoadedPolicy`."""
 
     settings: GatewaySettings
     users: Mapping[str, bytes] | None
@@ -36,7 +36,7 @@ class Head:
     materials: Materials
     inspection: AuthorityMaterial | None
     client_certificates: Mapping[str, ClientCertificate]
-    ends: Mapping[str, float]
+    expiries: Mapping[str, float]
     files: Mapping[Path, Stamp]
     warnings: tuple[str, ...]
     digest: str
@@ -56,7 +56,7 @@ def contents_of(read: Configuration) -> Iterator[Content]:
         materials=read.materials,
         inspection=read.inspection,
         client_certificates=read.client_certificates,
-        ends=read.ends,
+        expiries=read.expiries,
         files=read.files,
         warnings=loaded.warnings,
         digest=loaded.digest,
@@ -69,8 +69,8 @@ _ARGUMENTS: dict[type, Callable[[object], tuple[object, ...]] | None] = {}
 
 
 class _Pickler(pickle.Pickler):
-    """Values of ours travel as the arguments that make them: the state of a frozen dataclass, which is what pickle asks
-    for otherwise, takes several times as long to get and to set."""
+    """Pickles our dataclasses as the arguments that make them: the state of a frozen dataclass, pickle's own way, takes
+    several times as long to get and to set."""
 
     def reducer_override(self, value: object) -> tuple[type, tuple[object, ...]] | NotImplementedType:
         """See `pickle.Pickler`."""
@@ -105,5 +105,5 @@ def load(frame: Frame) -> Content:
 
 
 def _without_document(settings: GatewaySettings) -> GatewaySettings:
-    """Places in the file are for messages about it, and those were given before."""
+    """Without the places in the file: they are for error messages, and those were given before."""
     return settings.model_copy().read_from(Document(settings.document.file, MarkedMapping(1)))

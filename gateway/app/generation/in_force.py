@@ -21,10 +21,10 @@ from gateway.settings.gateway import GatewaySettings
 
 
 class InForce:
-    """Holds the snapshot that new connections take. `listening` are the gateway's own sockets, never to be dialled;
-    `entrances` are those of the listeners that run, `cluster` is what this process knows of the one around.
+    """Holds the snapshot that new connections take. `listening` are the gateway's own sockets, which are never dialled;
+    `entrances` belong to the running listeners; `cluster` is what this process knows of the cluster around it.
 
-    `resolver` is None before the first generation; `followers` take what else gateway.yaml says; `retire` is called
+    `resolver` is None before the first generation; `followers` apply what else gateway.yaml says; `retire` is called
     with the rules that a newer generation replaced.
     """
 
@@ -65,8 +65,8 @@ class InForce:
         return self._identifier
 
     async def take(self, number: int, frames: AsyncIterator[Frame]) -> Head:
-        """Put generation `number` together and in force. Passes on what `frames` raise and a follower's `ConfigError`;
-        nothing changes then."""
+        """Assemble generation `number` and put it in force. Raises what `frames` raise, and a follower's `ConfigError`;
+        nothing has changed then."""
         own = await asyncio.to_thread(own_addresses)
         assembler = Assembler(number, replace(self._own, machine=own))
         await _assemble(frames, assembler)
@@ -90,7 +90,7 @@ class InForce:
         return head
 
     async def _identifier_for(self, head: Head) -> Identifier:
-        """The one in force, with the passwords that it has verified, if it suits."""
+        """The one in force, with the passwords that it has verified, if it still fits."""
         if self._generation is not None and same_identities(head, self._generation.head):
             return self.identifier
         return await asyncio.to_thread(build_identifier, head.settings, head.users, self.cluster)
@@ -102,7 +102,7 @@ class InForce:
 
 
 async def _assemble(frames: AsyncIterator[Frame], assembler: Assembler) -> None:
-    """Take a frame a turn of the loop: connections go on in between.
+    """Take one frame per turn of the loop: connections go on in between.
 
     The garbage collector would take long to walk over a hundred thousand rules, and there are no cycles among them: it
     is off while they come in, and they are frozen afterwards.

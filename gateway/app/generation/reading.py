@@ -1,4 +1,4 @@
-"""Has a child process read the files, and hands on what it sends, frame by frame, without blocking the loop."""
+"""Has a child process read the files, and passes on what it sends, frame by frame, without blocking the loop."""
 
 import asyncio
 import contextlib
@@ -14,10 +14,10 @@ from gateway.app.generation.frames import Frame
 
 READ_SECONDS = 300.0
 AHEAD_BYTES = 128 * 1024
-"""Of what the child sends; twice as much is held at most, besides the frame that is waited for."""
+"""Read ahead of what the child sends; at most twice as much is held, besides the frame being read."""
 
 Read = Callable[[], AsyncGenerator[Frame, None]]
-"""Reads the files anew and gives the frames of what they say, all of them or an error."""
+"""Reads the files again and yields the frames of what they say: all of them, or an error."""
 
 
 class ReadFailed(Exception):
@@ -43,8 +43,7 @@ class ChildReader:
         self._command = [*command, str(sources.config or ""), str(sources.policy or "")]
 
     async def __call__(self) -> AsyncGenerator[Frame, None]:
-        """See `Read`. Raises `ReadFailed` for problems of the files, and for a child that ended early or was too
-        slow."""
+        """See `Read`. Raises `ReadFailed` for problems of the files, and for a child that died or was too slow."""
         child = await asyncio.to_thread(self._start)
         deadline = asyncio.get_running_loop().time() + self._seconds
         try:
@@ -58,8 +57,8 @@ class ChildReader:
             await asyncio.to_thread(child.wait)
 
     def _start(self) -> subprocess.Popen[bytes]:
-        """In a thread, and without closing descriptors one by one: ours are closed by exec (PEP 446), and with many
-        tunnels open that takes long."""
+        """In a thread, and without closing descriptors one by one, which takes long with many tunnels open: ours are
+        closed by exec (PEP 446)."""
         try:
             return subprocess.Popen(  # noqa: S603  # this interpreter and a module of ours; paths follow as arguments
                 self._command,
@@ -69,7 +68,7 @@ class ChildReader:
                 close_fds=False,
             )
         except OSError as error:
-            raise ReadFailed([f"no process to read the files could be started: {error.strerror}"]) from error
+            raise ReadFailed([f"cannot start a process to read the files: {error.strerror}"]) from error
 
 
 async def _frames(child: subprocess.Popen[bytes], deadline: float) -> AsyncGenerator[Frame, None]:

@@ -12,7 +12,7 @@ from gateway.settings.sections.identity import KubernetesSettings
 
 if TYPE_CHECKING:
     from gateway.kubernetes.server import ApiServer
-    from gateway.kubernetes.watching import Watching
+    from gateway.kubernetes.watching import ClusterWatch
 
 
 class Cluster:
@@ -37,7 +37,7 @@ class Cluster:
 
 
 def build_server(settings: KubernetesSettings) -> "ApiServer":
-    """As the settings say, else as inside every pod."""
+    """At the address in the settings, else at the one that every pod finds in its environment."""
     from gateway.kubernetes.server import Access, ApiServer, access_from_inside  # noqa: PLC0415  # see above
 
     if settings.server is not None:
@@ -47,12 +47,12 @@ def build_server(settings: KubernetesSettings) -> "ApiServer":
 
 
 def build_directory(settings: KubernetesSettings) -> Directory:
-    """For a process that gets the API server's state from another process."""
+    """For a process that gets the cluster's state from another process."""
     return Directory(monotonic, settings.stale_after)
 
 
-def build_watching(settings: KubernetesSettings) -> "Watching":
+def build_watching(settings: KubernetesSettings) -> "ClusterWatch":
     """For the process that watches for all others."""
-    from gateway.kubernetes.watching import Watching  # noqa: PLC0415  # see above
+    from gateway.kubernetes.watching import ClusterWatch  # noqa: PLC0415  # see above
 
-    return Watching(build_server(settings), settings.stale_after)
+    return ClusterWatch(build_server(settings), settings.stale_after)

@@ -1,4 +1,4 @@
-"""The watch on pods, if one is configured: one for all processes of a gateway."""
+"""The watch on pods, if it is configured: one for all processes of a gateway."""
 
 import asyncio
 import logging
@@ -26,12 +26,12 @@ class Pods:
 
     @property
     def age(self) -> float | None:
-        """Seconds since the API server said so; None before it did, and where pods are not looked at."""
+        """Seconds since the API server confirmed it; None before the first list, and where pods are not used."""
         return None if self.directory is None else self.directory.age
 
     @property
     def are_known(self) -> bool:
-        """Whether a whole list came since the start, or none is wanted. A state that gets too old later is no reason to
+        """Whether a whole list came since the start, or none is needed. A state that gets stale later is no reason to
         be unready: another gateway would know no more."""
         self._were_known = self._were_known or self.directory is None or self.directory.age is not None
         return self._were_known
@@ -42,13 +42,13 @@ class Pods:
             self._watcher = asyncio.create_task(self._watch(), name="pods")
 
     async def first_list(self) -> None:
-        """Wait for it, but no longer than that: rules for everyone can do without."""
+        """Wait for it, but no longer than `kubernetes.first_list`: rules for everyone work without."""
         if self.watching is None:
             return
         if await self.watching.first_list(self._patience):
             _logger.info("%d pods are known", len(self.watching.directory))
         else:
-            _logger.error("no list of pods within %g s: until it comes nobody is known", self._patience)
+            _logger.error("no list of pods within %g s: until it comes no pod is known", self._patience)
 
     async def stop(self) -> None:
         """End the watch."""
@@ -61,5 +61,5 @@ class Pods:
             try:
                 await self.watching.run()
             except Exception:  # our fault; the state gets stale, and pods are unknown until a later attempt succeeds
-                _logger.exception("pods are not followed")
+                _logger.exception("the watch on pods failed")
                 await asyncio.sleep(1.0)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def build_identifier(settings: GatewaySettings, users: Mapping[str, bytes] | None, cluster: Cluster) -> Identifier:
-    """The configured sources that come before the address. Hashes a password, which takes as long as it was made to."""
+    """The configured sources that come before the address. Slow: it computes a bcrypt hash."""
     identity = settings.identity
     workloads = None
     if cluster.directory is not None:
@@ -40,7 +40,7 @@ def _build_tokens(settings: TokenSettings, cluster: Cluster, *, passwords: bool)
     """aiohttp and PyJWT are imported only if tokens are used."""
     from gateway.kubernetes.tokens.keys import KeyRing  # noqa: PLC0415  # see above
     from gateway.kubernetes.tokens.source import TokenSource  # noqa: PLC0415
-    from gateway.kubernetes.tokens.verifying import ByKeys, ByReview, Remembering, Verifier  # noqa: PLC0415
+    from gateway.kubernetes.tokens.verifying import ByKeys, ByReview, TokenCache, Verifier  # noqa: PLC0415
 
     verifier: Verifier
     if settings.review or settings.jwks is None:
@@ -48,7 +48,7 @@ def _build_tokens(settings: TokenSettings, cluster: Cluster, *, passwords: bool)
     else:
         ring = KeyRing(_fetch(settings.jwks, settings.ca, cluster), time.monotonic)
         verifier = ByKeys(ring, settings.issuer or "", settings.audience)
-    return TokenSource(Remembering(verifier, SystemClock()), passwords=passwords)
+    return TokenSource(TokenCache(verifier, SystemClock()), passwords=passwords)
 
 
 def _fetch(jwks: Path | str, authorities: Path | None, cluster: Cluster) -> "Fetch":

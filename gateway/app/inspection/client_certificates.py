@@ -1,8 +1,8 @@
-"""The client certificates that are presented to destinations: read and checked with everything else, at the start and
+"""The client certificates that are presented to destinations: read and checked with everything else at the start and
 at every reload, and sent as bytes with their generation."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from gateway.net.tls.contexts import BadMaterial, ClientCertificate, check_client_certificate
@@ -12,8 +12,7 @@ from gateway.settings.source.pem import read_key, read_pem
 
 
 def load_client_certificates(settings: GatewaySettings) -> Mapping[str, ClientCertificate]:
-    """By name. One that has expired, does not match its key or is for servers only is refused here. Raises
-    `ConfigErrors`."""
+    """By name. Raises `ConfigErrors`, also for one that has expired, does not match its key or is for servers only."""
     problems = Problems()
     loaded = {}
     for name, declared in settings.client_certificates.items():
@@ -27,18 +26,19 @@ def load_client_certificates(settings: GatewaySettings) -> Mapping[str, ClientCe
 
 
 def _load(declared: ClientCertificateSettings, now: float) -> ClientCertificate:
-    from gateway.app.inspection.validity import problems_of  # noqa: PLC0415  # with `cryptography`, for who shows any
+    from gateway.app.inspection.validity import problems_of  # noqa: PLC0415  # `cryptography` is large
 
-    cert = _read("cert", declared.cert, read_pem)
-    certificate = ClientCertificate(cert, _read("key", declared.private_key, read_key))
+    cert = read_part("cert", declared.cert)
+    certificate = ClientCertificate(cert, read_part("key", declared.private_key))
     check_client_certificate(certificate)
     for problem in problems_of(cert, now):
         raise BadMaterial("cert", problem)
     return certificate
 
 
-def _read(part: str, file: Path, read: Callable[[Path], bytes]) -> bytes:
+def read_part(part: str, file: Path) -> bytes:
+    """The PEM in a file; `key` is a private key, which others must not be able to read. Raises `BadMaterial`."""
     try:
-        return read(file)
+        return read_key(file) if part == "key" else read_pem(file)
     except BadValue as refusal:
         raise BadMaterial(part, str(refusal)) from refusal

@@ -34,7 +34,7 @@ def plan_inspection(
     certificates: Mapping[str, ClientCertificate],
     former: InspectionPlan | None,
 ) -> InspectionPlan | None:
-    """The former plan if nothing changed, so that the certificates made by it stay in use. Reads a key, which takes
+    """The former plan if nothing changed, so that certificates minted under it stay in use. Reads a key, which takes
     milliseconds, and the first time a tenth of a second."""
     if settings.inspection is None or material is None:
         return None
@@ -47,7 +47,7 @@ def plan_inspection(
 
 
 class InterceptionInForce:
-    """Made anew when the plan changes: the former one's leaves, sessions and system certificates are then dropped."""
+    """Rebuilt when the plan changes: leaves, sessions and system certificates of the former one are then dropped."""
 
     def __init__(self, plan: Callable[[], InspectionPlan | None], parts: Parts) -> None:
         self._plan = plan

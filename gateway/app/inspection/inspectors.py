@@ -1,6 +1,6 @@
-"""The inspectors that gateway.yaml declares: checked when it is read, made when it is taken.
+"""The inspectors that gateway.yaml declares: checked when it is read, made when it is put in force.
 
-Loaded only if any is declared: it takes 7 MiB and a tenth of a second.
+Imported only if any is declared: it takes 7 MiB and a tenth of a second.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,7 +32,7 @@ class _Bad(Exception):
 
 
 def check(settings: GatewaySettings) -> None:
-    """Whether each can be made. Those of other distributions are tried in processes of their own. Raises
+    """Check that each can be made. Those of other distributions are tried in processes of their own. Raises
     `ConfigErrors`."""
     problems = Problems()
     for name, inspector in settings.inspectors.items():
@@ -63,7 +63,7 @@ def _declared(name: str, inspector: InspectorSettings, kind: str) -> Declared:
 
 def _secrets(settings: SecretsSettings) -> SecretsPlan:
     for index, name in unknown_patterns(settings, BUILT_IN):
-        raise _Bad(("secrets", "patterns", index), f"no form {name!r} is known{did_you_mean(name, BUILT_IN)}")
+        raise _Bad(("secrets", "patterns", index), f"{name!r} is not a known form{did_you_mean(name, BUILT_IN)}")
     known = BUILT_IN.values() if settings.patterns is None else [BUILT_IN[name] for name in settings.patterns]
     return SecretsPlan((*known, *_own_patterns(settings)), blocks=settings.action == "block")
 
@@ -103,7 +103,7 @@ def make(name: str, settings: InspectorSettings) -> Made:
 
 
 def begin_watch(made: Sequence[tuple[str, Made | None]], ring: Callable[[], None], report: bool) -> Watch:
-    """For one exchange, by their names; None objects to everything."""
+    """The watch over one exchange by the inspectors named; one that is None (not declared any more) objects to it."""
     inspectors = [NamedInspector(name, each.policy, each.kind.open()) for name, each in made if each]
     watch = ExchangeWatch(inspectors, ring, report)
     for name, each in made:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class InspectorsInForce:
-    """Fulfils `Watchers`, and `followers.Follower`. An inspector that did not change keeps its process."""
+    """Fulfils `Watchers` and `followers.Follower`. An inspector that did not change keeps its process."""
 
     def __init__(self) -> None:
         self._made: dict[str, Made] = {}
@@ -49,8 +49,7 @@ class InspectorsInForce:
 
 
 def check_inspectors(settings: GatewaySettings) -> None:
-    """Whether each can be made. Those of other distributions are tried in processes of their own. Raises
-    `ConfigErrors`."""
+    """See `inspectors.check`, which is imported only if any is declared. Raises `ConfigErrors`."""
     if settings.inspectors:
         from gateway.app.inspection.inspectors import check  # noqa: PLC0415  # it is large: see there
 

@@ -1,4 +1,4 @@
-"""Makes an interception. Loaded only if there is one: with HTTP/2 and `cryptography` it takes 10 MiB and a tenth of a
+"""Makes an interception. Imported only if there is one: with HTTP/2 and `cryptography` it takes 10 MiB and a tenth of a
 second."""
 
 from collections.abc import Mapping
@@ -15,21 +15,22 @@ from gateway.settings.gateway import ClientCertificateSettings, InspectionSettin
 
 
 def read_material(material: AuthorityMaterial) -> Authority:
-    """It was checked when it was loaded: a worker that replaces another one serves also when the certificate has
-    expired meanwhile, since most of what it serves is not inspected. Reads a key, which takes milliseconds."""
+    """Without a check of the dates, which was made when the files were read: a worker that replaces another one serves
+    even if the certificate has expired since, as most traffic is not inspected. Reads a key, which takes milliseconds.
+    """
     return read_authority(material.certificates, material.key, None)
 
 
 def showable_of(
     certificates: Mapping[str, ClientCertificate], declared: Mapping[str, ClientCertificateSettings]
 ) -> Mapping[str, Showable]:
-    """By name: each certificate with the destinations and clients for which it was declared."""
+    """By name, each certificate with the destinations and clients for which it was declared."""
     return {name: Showable(each, secret_scope(declared[name])) for name, each in certificates.items()}
 
 
 def build_interception(
     authority: Authority, settings: InspectionSettings, showable: Mapping[str, Showable], parts: Parts
 ) -> Interception:
-    """Without any tunnel yet."""
+    """An interception without any tunnel yet."""
     minting = Minting(authority, settings.leaf_validity, settings.cache, parts.clock)
     return Interception(minting, parts, Trust(showable))

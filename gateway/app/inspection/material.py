@@ -1,7 +1,7 @@
 """The authority of inspected destinations.
 
-Its certificate and key are read with everything else, at the start and at every reload, and are sent as bytes with
-their generation: a worker opens neither file. `cryptography` is imported only if there is an authority.
+Its certificate and key are read with everything else at the start and at every reload, and sent as bytes with their
+generation: a worker opens neither file. `cryptography` is imported only if there is an authority.
 """
 
 import ssl
@@ -26,14 +26,14 @@ SYSTEM_BUNDLES = (
 
 @dataclass(frozen=True, slots=True)
 class AuthorityMaterial:
-    """PEM. `certificates` are all that clients are to trust; the one that belongs to `key` signs."""
+    """PEM. `certificates` are all that clients should trust; the one that belongs to `key` signs."""
 
     certificates: bytes
     key: bytes = field(repr=False)
 
 
 def load_authority_material(settings: GatewaySettings) -> AuthorityMaterial | None:
-    """Checked: it can sign, and nobody else may read its key. Raises `ConfigErrors`."""
+    """It can sign, and nobody else may read its key; else raises `ConfigErrors`. None where nothing is inspected."""
     inspection = settings.inspection
     if inspection is None:
         return None
@@ -58,7 +58,7 @@ def _read(settings: GatewaySettings, name: str, path: Path, read: Callable[[Path
 
 
 def trust_bundle(certificates: bytes, places: Sequence[str] = SYSTEM_BUNDLES) -> bytes | None:
-    """The machine's trust store, and `certificates` behind it. None if no file with the former is found."""
+    """The machine's trust store, followed by `certificates`. None if no trust store is found."""
     named = ssl.get_default_verify_paths().cafile
     for place in (*((named,) if named else ()), *places):
         with suppress(OSError):

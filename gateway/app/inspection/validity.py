@@ -1,4 +1,4 @@
-"""How long certificates hold, and why one cannot be presented to destinations."""
+"""When certificates expire, and why one cannot be presented to destinations."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ _FOR_CLIENTS = frozenset((ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.A
 
 
 def problems_of(pem: bytes, now: float) -> Iterator[str]:
-    """Of a chain in PEM, the leaf first, at `now` (Unix seconds): predicates for a message that names the file."""
+    """What is wrong with a chain in PEM, leaf first, at `now` (Unix seconds): predicates to follow the file's name."""
     try:
         chain = x509.load_pem_x509_certificates(pem)
         purposes = _purposes(chain[0])
@@ -18,15 +18,15 @@ def problems_of(pem: bytes, now: float) -> Iterator[str]:
         return
     for each in chain:
         if each.not_valid_after_utc.timestamp() <= now:
-            yield f"has expired, on {each.not_valid_after_utc:%Y-%m-%d}"
+            yield f"expired on {each.not_valid_after_utc:%Y-%m-%d}"
         if each.not_valid_before_utc.timestamp() > now:
             yield f"is not valid before {each.not_valid_before_utc:%Y-%m-%d}"
     if purposes is not None and _FOR_CLIENTS.isdisjoint(purposes):
         yield "is not for clients: its extended key usage says so"
 
 
-def end_of(pem: bytes) -> float | None:
-    """Unix seconds at which the first of a chain in PEM ends; None if one cannot be read."""
+def expiry_of(pem: bytes) -> float | None:
+    """Unix seconds at which the first certificate of a chain in PEM expires; None if one cannot be read."""
     try:
         return min(each.not_valid_after_utc.timestamp() for each in x509.load_pem_x509_certificates(pem))
     except ValueError:

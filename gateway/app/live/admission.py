@@ -37,7 +37,7 @@ class Held(NamedTuple):
 
 
 def ceiling_of(bounds: BoundSettings, descriptors: int) -> Ceiling:
-    """`auto` is half of the limit of descriptors, without the reserve."""
+    """`auto` is half of the descriptor limit less the reserve."""
     automatic = max(1, (descriptors - RESERVED_DESCRIPTORS) // 2)
     return Ceiling(automatic if bounds.tunnels == "auto" else bounds.tunnels, bounds.tunnels_per_client)
 
@@ -91,7 +91,7 @@ class Admission:
             del self._by_client[client]
 
     def readmit(self, sender: Address, client: Address) -> Reason | None:
-        """Count a connection of `sender` as one of `client`, whom it named. Returns why not, if that client has too
+        """Count a connection of `sender` as one of `client`, whom it named; returns the reason if that client has too
         many."""
         self.leave(sender)
         self._inside += 1

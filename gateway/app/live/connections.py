@@ -17,21 +17,21 @@ from gateway.serve.services import Services
 from gateway.telemetry.ledger import Ledger
 
 CUT_SECONDS = 0.0006
-"""What it takes to end one connection that does not end by itself, and to record it: 0.25 ms on a CPU of its own, twice
-that where workers and clients share theirs."""
+"""What it takes to cut off one connection and record it: 0.25 ms on a CPU of its own, twice that where workers and
+clients share a CPU."""
 CUTTING_SHARE = 0.25
-"""Of a drain, for that, at most."""
+"""The most of a drain's time that is kept for that."""
 LEAVING_SECONDS = 1.0
-"""For what comes after the last connection: logs are written, processes end. An interpreter alone takes 0.3 s to take
-itself down, and twice that on a busy CPU; of several workers one waits for the others."""
+"""For what follows the last connection: logs are written, processes end. An interpreter alone takes 0.3 s to shut down,
+and twice that on a busy CPU; of several workers one waits for the others."""
 LEAVING_SHARE = 0.1
-"""Of a drain, for that, at most."""
+"""The most of a drain's time that is kept for that."""
 
 
 class Connections:
     """Starts a task for every accepted connection and ends them all when the process drains.
 
-    `transparent` are the names of the listeners to which connections are led by routes.
+    `transparent` are the names of the listeners for captured connections.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Connections:
         return len(self._live)
 
     def drafts(self) -> Sequence[Draft]:
-        """Those that were let in and have not ended, as of now."""
+        """Those of the connections that were admitted and have not ended."""
         return list(self._live.values())
 
     def accept(self, listener: str, stream: Stream, peer: tuple[Address, int]) -> None:
@@ -93,12 +93,12 @@ class Connections:
         self._ledger.end()
 
     def refuse(self) -> None:
-        """Requests that are still to come on open connections are refused from now on."""
+        """Refuse further requests on open connections from now on."""
         self._services.drain()
 
     async def drain(self, seconds: float, refusing: bool = True) -> None:
-        """Let live connections end by themselves, and cut off the rest: in time for all to be over after `seconds`. New
-        requests are refused, unless somebody else goes on accepting: then who came in time is still served."""
+        """Let live connections end by themselves, and cut off the rest in time for all to be over after `seconds`. New
+        requests are refused, unless another process goes on accepting (not `refusing`)."""
         if refusing:
             self.refuse()
         over_at = self._loop.time() + seconds - min(LEAVING_SECONDS, seconds * LEAVING_SHARE)
@@ -112,7 +112,7 @@ class Connections:
         return min(len(self._live) * CUT_SECONDS, seconds * CUTTING_SHARE)
 
     def cut_off(self) -> None:
-        """End every live connection, in the loop's next turn: a task that is cancelled before it began runs none of its
-        code, so that its connection would be neither recorded nor closed."""
+        """End every live connection in the loop's next turn: a task that is cancelled before its first turn runs none
+        of its code, and its connection would be neither recorded nor closed."""
         for task in (*self._live, *self._turned_away):
             self._loop.call_soon(task.cancel)

@@ -31,8 +31,8 @@ MEMORY = "memory"
 
 
 class Seat(NamedTuple):
-    """A worker's slot in the table that all share: the table's descriptor, a slot that no other one has, and how many
-    workers the gateway has."""
+    """A worker's slot in the limits table that all workers share: the table's descriptor, a slot that no other worker
+    has, and the number of workers."""
 
     table: int
     slot: int
@@ -65,7 +65,7 @@ class Limiting:
             await self._replicas.close()
 
     def fills(self) -> Sequence[LimitFill]:
-        """How full the buckets are that this process used."""
+        """How full the buckets are that this process has used."""
         tally, now = self.limiter.tally, Now(self._clock.monotonic(), self._clock.time())
         found = overview(self.limiter.store.listed(), tally.limits, tally.refused, now)
         return [
@@ -95,18 +95,21 @@ class Limiting:
 
 
 def merged_fills(fills: Iterable[LimitFill]) -> Sequence[LimitFill]:
-    """Of many workers: one entry for a bucket that several used, with the sum of their refusals."""
+    """The fills of many workers: a bucket that several used is one entry, with the sum of their refusals."""
     merged: dict[tuple[str, tuple[str, ...]], LimitFill] = {}
     for fill in fills:
-        place = fill.limit, fill.key
-        other = merged.get(place)
-        fuller = fill if other is None or fill.used > other.used else other
-        merged[place] = fill if other is None else replace(fuller, refused=fill.refused + other.refused)
+        bucket = fill.limit, fill.key
+        merged[bucket] = _joined(merged[bucket], fill) if bucket in merged else fill
     return sorted(merged.values(), key=lambda fill: (-fill.refused, -fill.used, fill.limit))[:SHOWN]
 
 
+def _joined(one: LimitFill, other: LimitFill) -> LimitFill:
+    fuller = max(one, other, key=lambda fill: fill.used)
+    return replace(fuller, refused=one.refused + other.refused)
+
+
 def _share(settings: LimitStoreSettings, clock: Clock, workers: int) -> "ReplicaStore":
-    """The store. Raises `ConfigError`, which quotes nothing of the URL: there may be a password in it."""
+    """The store that replicas share. Raises `ConfigError` without quoting the URL, which may hold a password."""
     from gateway.limits.replicas.link import Link, parse_store_url  # noqa: PLC0415  # see above
     from gateway.limits.replicas.store import OnFailure, ReplicaStore  # noqa: PLC0415
 
@@ -119,5 +122,5 @@ def _share(settings: LimitStoreSettings, clock: Clock, workers: int) -> "Replica
 
 
 def _member() -> str:
-    """The name of this process among all that share a store; a new one at every start."""
+    """The name of this process among all that share a store; new at every start."""
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"

@@ -17,7 +17,7 @@ Drafts = Callable[[], Sequence[Draft]]
 
 
 async def list_tunnels(drafts: Drafts, now: float) -> Sequence[OpenTunnel]:
-    """Every connection that is being relayed, the oldest first; `now` is monotonic. Yields to the loop in between."""
+    """Every tunnel that is being relayed, the oldest first; `now` is monotonic. Yields to the loop now and then."""
     found: list[OpenTunnel] = []
     for number, draft in enumerate(drafts(), 1):
         found += _shown(draft, now)

@@ -1,13 +1,13 @@
-"""How much memory is left: of the container's limit if it has one, else of this process's.
+"""Whether memory is short: of this process's limit if one is set, else of the container's.
 
-A container's use counts as the kubelet counts it, without the page cache that the kernel would give up first.
+A container's use is counted as the kubelet counts it: without the page cache that the kernel would give up first.
 """
 
 import os
 from pathlib import Path
 
 FULL = 0.9
-"""Of the limit; above it no new connection is admitted."""
+"""The share of the limit above which no new connection is admitted."""
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -43,7 +43,7 @@ def _working_set(cgroup: Path) -> int:
 
 
 def _number(file: Path) -> int | None:
-    """None for `max`, and where there is no such file."""
+    """None for `max`, and if there is no such file."""
     text = _text(file).strip()
     return int(text) if text.isdecimal() else None
 
@@ -56,7 +56,7 @@ def _text(file: Path) -> str:
 
 
 def _own_cgroup() -> Path:
-    """Of cgroup v2: the line `0::/path`."""
+    """cgroup v2: the path in the line `0::/path`."""
     lines = _text(Path("/proc/self/cgroup")).splitlines()
     path = next((line.removeprefix("0::") for line in lines if line.startswith("0::")), "/")
     return Path("/sys/fs/cgroup") / path.lstrip("/")

@@ -1,8 +1,8 @@
 """What a new generation means for connections that began under an older one.
 
-Open tunnels are judged again with the facts that their drafts hold, unless `on_reload` is `keep`; connections that are
-still being judged by older rules are waited for, and judged again once their tunnel stands. When no connection uses the
-older rules any more, they are taken down. All of it in slices: other connections go on in between.
+Open tunnels are judged again by the facts in their drafts, unless `on_reload` is `keep`; connections that older rules
+are still judging are judged again once their tunnel is open. When no connection uses the older rules any more, they are
+taken down. All of it happens in slices: other connections go on in between.
 """
 
 import asyncio
@@ -68,7 +68,7 @@ class Reevaluation:
         self._something.set()
 
     async def follow(self) -> None:
-        """For as long as the process serves."""
+        """Look whenever there is something to do; returns only by being cancelled."""
         while True:
             await self._something.wait()
             while self._retired or self._draining:
@@ -129,7 +129,7 @@ class Reevaluation:
 
 
 def _is_judged(draft: Draft) -> bool:
-    """Whether a verdict by the rules of its generation may still come."""
+    """Whether the rules of its generation may still be asked for a verdict."""
     if draft.tunnel is not None:
         return draft.tunnel.asks_rules
     between_requests = 0 < draft.requests == draft.answered
@@ -155,8 +155,8 @@ class _Draining:
 
 
 def still_permits(rules: Rules, draft: Draft, now: float) -> bool:
-    """Whether these rules would let the tunnel pass: its destination, its first bytes, and the address that was
-    dialled. `now` is Unix time in seconds. What was not checked when it was opened is not checked now."""
+    """Whether these rules would let the tunnel pass: its destination, its first bytes, and the address dialled. `now`
+    is Unix time in seconds. What was not checked when it was opened is not checked now either."""
     client, intent, opening = draft.client, draft.intent, draft.opening
     if client is None or intent is None:
         return True

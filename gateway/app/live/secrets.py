@@ -1,9 +1,9 @@
-"""The secrets that rules fill in: read at start and at every reload, and again whenever one of their files changes,
+"""The secrets that rules fill in: read at the start and at every reload, and again whenever one of their files changes,
 even while the policy's own files are invalid.
 
-If a file cannot be read the last good value stays; without one, requests that need it are refused. No log line holds a
-value. Each serving process reads them for itself: no value is in a generation's frames, or in what processes send each
-other.
+If a file cannot be read its last good value stays; without one, requests that need it are refused. No log line holds a
+value. Each serving process reads the files itself: no value is in a generation's frames or in any other message between
+processes.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ _logger = logging.getLogger(__name__)
 
 
 class SecretsRead(NamedTuple):
-    """By name: the secret, or why its file cannot be used. `files` are as they were just before."""
+    """By name, the secret or why its file cannot be used. `files` are stamped just before the reading."""
 
     settings: Mapping[str, SecretSettings]
     values: Mapping[str, Secret | str]
@@ -53,7 +53,7 @@ class _Kept(NamedTuple):
 
 
 class SecretsInForce:
-    """Fulfils `SecretStore`, and `followers.Follower`."""
+    """Fulfils `SecretStore` and `followers.Follower`."""
 
     def __init__(self) -> None:
         self._kept: dict[str, _Kept] = {}
@@ -61,7 +61,7 @@ class SecretsInForce:
         self.files: Mapping[Path, Stamp] = {}
 
     def find(self, name: str, host: Host, groups: Sequence[str]) -> Secret | None:
-        """See `SecretStore`. A rule of an older generation is held against the current gateway.yaml."""
+        """See `SecretStore`. The current gateway.yaml decides, also for a rule of an older generation."""
         kept = self._kept.get(name)
         if kept is None or not kept.scope.covers(host) or not kept.scope.is_for(groups):
             return None

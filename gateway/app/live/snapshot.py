@@ -19,19 +19,19 @@ class Snapshot:
     limits: LimitReadings = field(default_factory=LimitReadings)
 
     def add(self, other: "Snapshot") -> None:
-        """Sum up both."""
+        """Add another process's."""
         self.counters.add(other.counters.state())
         self.tunnels_open += other.tunnels_open
         self.dns = self.dns.merged_with(other.dns)
         self.limits = self.limits.merged_with(other.limits)
 
     def state(self) -> Sequence[Any]:
-        """For JSON; `read` reads it."""
+        """As values that JSON has, for `read`."""
         return [self.counters.state(), self.tunnels_open, self.dns.state(), self.limits.state()]
 
     @staticmethod
     def read(state: Any) -> "Snapshot":
-        """Raises LookupError, TypeError, ValueError or AttributeError for what is none."""
+        """From `state`. Raises LookupError, TypeError, ValueError or AttributeError for anything else."""
         counted, tunnels_open, dns, limits = state
         snapshot = Snapshot(Counters(), int(tunnels_open), DnsReadings.read(dns), LimitReadings.read(limits))
         snapshot.counters.add(counted)

@@ -1,7 +1,7 @@
 """Messages between a supervisor and a worker, over a pair of sockets: length, kind, body.
 
 Either side may be slow: `send` waits until the peer reads, `post` drops what would have to wait. Neither side can make
-the other hold much: a message has a bound, and what is not read stays with its sender.
+the other hold much: a message is bounded, and what is not read stays with its sender.
 """
 
 import asyncio
@@ -18,23 +18,23 @@ _HEAD = struct.Struct("!IB")
 
 class Kind(IntEnum):
     """The type of a message. Down: from the supervisor, pickled by code of this program or empty. Up: from a worker,
-    which reads what strangers send: JSON, and nothing that could be more than data."""
+    which reads what strangers send: JSON, which can be nothing but data."""
 
     START = 1  # down: a `Start`
-    GENERATION = 2  # down: the number of the one that follows
+    GENERATION = 2  # down: the number of the generation that follows
     FRAME = 3  # down: a frame of it, as it was read
     TAKE = 8  # down: it is complete, put it in force
     REOPEN_LOGS = 4  # down
-    RETIRE = 5  # down: accept no more, others do; end when all connections have ended
-    DRAIN = 6  # down: the same, and nobody else accepts: refuse new requests
+    RETIRE = 5  # down: accept no more, since others do; end when all connections have ended
+    DRAIN = 6  # down: the same, but nobody else accepts: refuse new requests
     CUT_OFF = 7  # down: end everything now
     ASK = 9  # down: a `Question`
     PODS = 10  # down: `Change`s of pods and their addresses
-    TAKEN = 16  # up: the generation that is in force; the first one says that the worker serves
+    TAKEN = 16  # up: the generation now in force; the first one says that the worker serves
     COUNTS = 17  # up: a `Snapshot`
     ANSWER = 18  # up: an `Answer`
     FLOWS = 19  # up: records, a line each
-    KEPT = 20  # up: why the last one could not be taken; the one before stays in force
+    KEPT = 20  # up: why the last generation could not be taken; the former one stays in force
     ALIVE = 21  # up: instead of counts that have not changed
 
 
@@ -46,7 +46,7 @@ class Message(NamedTuple):
 
 
 class ChannelBroken(Exception):
-    """The peer sent what no peer of ours sends."""
+    """The peer violated the protocol."""
 
 
 class Channel:
@@ -64,8 +64,8 @@ class Channel:
         return cls(reader, writer, bound)
 
     async def send(self, kind: Kind, body: bytes = b"") -> None:
-        """Write a message and wait until the peer has room for the next. Silently lost if the peer is gone: that shows
-        where this end reads."""
+        """Write a message and wait until the peer has room for the next. Silently lost if the peer is gone: whoever
+        reads at this end notices that."""
         self._write(kind, body)
         try:
             await self._writer.drain()

@@ -1,4 +1,4 @@
-"""The interface of what serves, for the process that keeps the policy, the admin port and the signals."""
+"""Who serves connections, as seen by the process that keeps the policy, the admin port and the signals."""
 
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
@@ -6,19 +6,19 @@ from typing import Protocol
 from gateway.admin.state import LimitFill, OpenTunnel
 from gateway.app.generation.frames import Frame, Head
 from gateway.app.live.snapshot import Snapshot
-from gateway.telemetry.metrics import Tally
+from gateway.telemetry.metrics import Totals
 
 
 class CrewFailed(Exception):
-    """Nobody can serve any more: workers end as fast as they are started."""
+    """Nobody can serve any more: workers fail as fast as they are started."""
 
 
 class Crew(Protocol):
-    """`snapshot` and `tally` may be called in another thread; everything else belongs to the loop."""
+    """`snapshot` and `totals` may be called in another thread; everything else belongs to the loop."""
 
     @property
     def size(self) -> int:
-        """How many serve when all is well."""
+        """The number of members."""
         ...
 
     @property
@@ -28,12 +28,12 @@ class Crew(Protocol):
 
     @property
     def is_complete(self) -> bool:
-        """No member is missing: as many serve as there are sockets for connections to wait at."""
+        """Whether every member serves, so that no connection waits in a socket that nobody accepts from."""
         ...
 
     async def take(self, number: int, frames: AsyncIterator[Frame]) -> Head:
-        """Put a generation in force; returns when all members have. Passes on what `frames` raise, and a member's
-        `ConfigError`; nothing has changed then. The first one comes before `start`."""
+        """Put a generation in force; returns when all members have done so. Raises what `frames` raise, and a member's
+        `ConfigError`; nothing has changed then. The first generation comes before `start`."""
         ...
 
     async def start(self) -> None:
@@ -41,16 +41,16 @@ class Crew(Protocol):
         ...
 
     def why_not_renew(self) -> str | None:
-        """None if it can be done now."""
+        """Why the members cannot be replaced now; None if they can."""
         ...
 
     async def renew(self) -> str | None:
-        """Replace all members, one after the other, without refusing a connection. Returns why not, if that failed."""
+        """Replace all members, one after the other, without refusing a connection. Returns why that failed, if so."""
         ...
 
     def refuse(self) -> None:
-        """Refuse requests that are still to come on open connections from now on, as far as this process serves them:
-        `drain` follows in a later turn of the loop, and a client that asks meanwhile learns that it has begun."""
+        """Refuse further requests on open connections, as far as this process serves them: `drain` follows only in a
+        later turn of the loop, and a client that asks meanwhile is told that draining has begun."""
         ...
 
     async def drain(self, seconds: float) -> None:
@@ -58,7 +58,7 @@ class Crew(Protocol):
         ...
 
     def cut_off(self) -> None:
-        """Let a drain end now."""
+        """End the drain now, and with it every connection."""
         ...
 
     async def tunnels(self) -> Sequence[OpenTunnel]:
@@ -74,17 +74,17 @@ class Crew(Protocol):
         ...
 
     def reopen_logs(self) -> None:
-        """They were rotated away."""
+        """Open the access logs again: somebody has rotated them."""
         ...
 
     async def failure(self) -> CrewFailed:
-        """Returns when the crew has given up."""
+        """Wait until the crew has given up."""
         ...
 
     def snapshot(self) -> Snapshot:
         """The counts and readings of all members."""
         ...
 
-    def tally(self) -> Tally:
+    def totals(self) -> Totals:
         """The totals of all members."""
         ...

@@ -1,7 +1,7 @@
 """A crew of worker processes: started, replaced when one ends, renewed one after the other, told to end.
 
 Every listening socket stays open here for as long as the gateway lives. A replacement inherits its predecessor's, with
-the connections that wait in it, and gets the generation that is in force here, not what the files say meanwhile.
+the connections that wait in it, and gets the generation that is in force here, whatever the files say by then.
 """
 
 import asyncio
@@ -24,17 +24,17 @@ from gateway.app.workers.crew import CrewFailed
 from gateway.app.workers.member import PROGRAM, Delivery, Member
 from gateway.app.workers.messages import Topic, limit_fill, open_tunnel
 from gateway.app.workers.past import Roll
-from gateway.app.workers.patience import Failures, Patience
+from gateway.app.workers.restarts import RestartPolicy, Restarts
 from gateway.app.workers.seats import Seats
 from gateway.model.errors import ConfigError
 from gateway.settings.gateway import GatewaySettings
 from gateway.telemetry.flows.ring import Ring
 from gateway.telemetry.ledger import create_turns
 from gateway.telemetry.logs.sinks import check_writable
-from gateway.telemetry.metrics import Tally
+from gateway.telemetry.metrics import Totals
 
 if TYPE_CHECKING:
-    from gateway.kubernetes.watching import Watching
+    from gateway.kubernetes.watching import ClusterWatch
 
 TAKE_SECONDS = 60.0
 
@@ -42,21 +42,21 @@ _logger = logging.getLogger(__name__)
 
 
 class _Standing(NamedTuple):
-    """What a worker that is started now begins with, and the generation that it gets then."""
+    """What a worker that is started now begins with, and the generation that it is given then."""
 
     settings: GatewaySettings
     materials: Materials
     newest: Delivery | None = None
 
     def followed_by(self, head: Head, newest: Delivery) -> "_Standing":
-        """When that generation is taken. Certificates of changed listeners wait for a restart, as these do."""
+        """Once that generation is taken. While changed listeners wait for a restart, so do their certificates."""
         same_listeners = head.settings.listeners == self.settings.listeners
         materials = head.materials if same_listeners else self.materials
         return _Standing(as_started(head.settings, self.settings), materials, newest)
 
 
 class Fleet:
-    """Fulfils `crew.Crew`. `program` is what a worker runs; changes that `pods` reports are sent to all of them."""
+    """Fulfils `crew.Crew`. `program` is what a worker runs; `pods` reports changes that are sent to all workers."""
 
     def __init__(
         self,
@@ -64,9 +64,9 @@ class Fleet:
         materials: Materials,
         sockets: Sockets,
         flows: Ring | None = None,
-        patience: Patience | None = None,
+        restarts: RestartPolicy | None = None,
         program: Sequence[str] = PROGRAM,
-        pods: "Watching | None" = None,
+        pods: "ClusterWatch | None" = None,
     ) -> None:
         """Raises `ConfigError` for a log that cannot be written."""
         _check_logs(settings)
@@ -78,7 +78,7 @@ class Fleet:
         self._turns = create_turns()
         self._seats = Seats(self.size)
         self._current: dict[int, Member] = {}
-        self._failures = Failures(patience or Patience())
+        self._restarts = Restarts(restarts or RestartPolicy())
         self._roll = Roll()  # one reference: other threads read it atomically
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed: asyncio.Future[CrewFailed] = asyncio.get_running_loop().create_future()
@@ -102,17 +102,17 @@ class Fleet:
         return len(self._serving()) == self.size
 
     def _serving(self) -> Sequence[Member]:
-        """At most one for each place; also for other threads."""
+        """At most one for each place. Other threads call this too, hence the copy."""
         return [member for member in self._current.copy().values() if member.serves]
 
     # ---------------------------------------------------------------------------------------------- what they judge by
 
     async def take(self, number: int, frames: AsyncIterator[Frame]) -> Head:
-        """See `Crew`. A worker that is stuck is waited for only so long; it takes the generation when it is free."""
+        """See `Crew`. A worker that is stuck is waited for only so long; it takes the generation once it is free."""
         whole = [frame async for frame in frames]
         head = load(whole[0])
         if not isinstance(head, Head):
-            raise TypeError("the first frame is no head")
+            raise TypeError("the first frame is not a head")
         _check_logs(head.settings)
         before, newest = self._standing, Delivery(number, whole)
         self._standing = before.followed_by(head, newest)
@@ -125,7 +125,7 @@ class Fleet:
             await self._go_back_to(before.newest)
             raise
         except TimeoutError:
-            _logger.warning("after %g s not every worker judges by generation %d", TAKE_SECONDS, number)
+            _logger.warning("after %g s not every worker uses generation %d", TAKE_SECONDS, number)
         return head
 
     def _give(self, newest: Delivery) -> None:
@@ -133,7 +133,7 @@ class Fleet:
             self._in_background(member.give(newest))
 
     async def _go_back_to(self, former: Delivery | None) -> None:
-        """One could not take what others have taken: all return to the generation before."""
+        """One worker could not take what others have taken: all return to the former generation."""
         if former is not None:
             self._give(former)
         with contextlib.suppress(TimeoutError):
@@ -161,13 +161,13 @@ class Fleet:
             raise failed.exceptions[0] from None
 
     async def _judges_by(self, index: int, generation: int) -> None:
-        """If a worker ends meanwhile its replacement is waited for. Raises `ConfigError` if that ends as well (for want
-        of memory, say) and there is a generation to go back to."""
+        """If the worker ends meanwhile, wait for its replacement. Raises `ConfigError` if that ends as well (out of
+        memory, say) and there is a generation to go back to."""
         lost = 0
         while not await (member := self._current[index]).judges_by(generation):
             lost += 1
             if lost > 1 and generation > 1:
-                why = "it ended while it took the generation over, and so did its replacement"
+                why = "it ended while taking over the generation, and so did its replacement"
                 raise ConfigError(f"worker {index}", why)
             self._replaced.clear()
             if self._current[index] is member:
@@ -219,10 +219,10 @@ class Fleet:
                 self._failed.set_result(given_up)
 
     async def _replace(self, gone: Member) -> None:
-        """Another one at its place, as long as nobody else is there. Raises `CrewFailed`."""
+        """Start another one at its place, unless one is there already. Raises `CrewFailed`."""
         index, lived = gone.index, time.monotonic() - gone.started_at
         while self._is_missing(gone):
-            await asyncio.sleep(self._failures.pause_after(index, lived))
+            await asyncio.sleep(self._restarts.pause_after(index, lived))
             if self._is_missing(gone):
                 try:
                     fresh = await self._add(index)
@@ -270,14 +270,14 @@ class Fleet:
             fresh.kill()
             serves = False
         if not serves:
-            return f"the new worker {index} did not come to serve: the old one stays"
+            return f"the new worker {index} did not start to serve: the old one stays"
         old = self._current[index]
         self._put(fresh)
         await old.end(self._standing.settings.drain.timeout, Kind.RETIRE)
         return None
 
     def refuse(self) -> None:
-        """See `Crew`. It serves nothing itself, and `drain` tells the workers."""
+        """See `Crew`. This process serves nothing itself, and `drain` tells the workers."""
 
     async def drain(self, seconds: float) -> None:
         """See `Crew`."""
@@ -314,7 +314,7 @@ class Fleet:
         """See `Crew`."""
         for member in self._roll.members:
             if not member.say(Kind.REOPEN_LOGS):
-                _logger.error("worker %d does not listen: its logs were not opened anew", member.index)
+                _logger.error("worker %d does not read its messages: its logs were not reopened", member.index)
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -327,9 +327,9 @@ class Fleet:
         """See `Crew`."""
         return self._roll.snapshot()
 
-    def tally(self) -> Tally:
+    def totals(self) -> Totals:
         """See `Crew`."""
-        return self._roll.tally({member.index: member.pid for member in self._serving()})
+        return self._roll.totals({member.index: member.pid for member in self._serving()})
 
 
 def _check_logs(settings: GatewaySettings) -> None:

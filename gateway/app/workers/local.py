@@ -19,7 +19,7 @@ from gateway.settings.gateway import GatewaySettings
 from gateway.telemetry.flows.outlet import Pass
 from gateway.telemetry.flows.ring import Ring
 from gateway.telemetry.ledger import Ledger
-from gateway.telemetry.metrics import Tally
+from gateway.telemetry.metrics import Totals
 
 
 class Local:
@@ -99,7 +99,7 @@ class Local:
         self._serving.recorder.reopen()
 
     async def failure(self) -> CrewFailed:
-        """Never: it would take this process with it."""
+        """Never returns: a failure would end this very process."""
         never: asyncio.Future[CrewFailed] = asyncio.get_running_loop().create_future()
         return await never
 
@@ -107,9 +107,9 @@ class Local:
         """See `Crew`."""
         return self._serving.snapshot()
 
-    def tally(self) -> Tally:
+    def totals(self) -> Totals:
         """See `Crew`."""
-        return self._serving.tally({0: os.getpid()} if self._serves else {})
+        return self._serving.totals({0: os.getpid()} if self._serves else {})
 
 
 def _into(flows: Ring) -> Pass:

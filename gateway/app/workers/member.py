@@ -45,13 +45,13 @@ not run itself, nothing is received either."""
 _logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
-    from gateway.kubernetes.watching import Watching
+    from gateway.kubernetes.watching import ClusterWatch
 
 PROGRAM = (sys.executable, "-P", "-m", "gateway.app.workers.worker")
 
 
 class Delivery(NamedTuple):
-    """A generation for every worker, also for one that is started later. Frames are passed on as they were read."""
+    """A generation for every worker, also for those that are started later. Frames are passed on as they were read."""
 
     number: int
     frames: Sequence[Frame]
@@ -64,8 +64,8 @@ class _Asked:
 
 
 class Member:
-    """`generation` is the one in force there, 0 before it serves; `refusal` why it could not take the last one;
-    `snapshot` its last reported counts."""
+    """`generation` is the one in force there, 0 before it serves; `refusal` says why it could not take the last one;
+    `fault` why it was given up; `snapshot` are the counts that it reported last."""
 
     def __init__(self, index: int, process: Process, channel: Channel, ledger: Ledger, seat: Seat, flows: Ring) -> None:
         self._flows = flows
@@ -129,11 +129,11 @@ class Member:
 
     @property
     def serves(self) -> bool:
-        """It has a generation in force, and lives."""
+        """Whether it lives and has a generation in force."""
         return self.generation > 0 and not self.ended.is_set()
 
     async def follow(self) -> int:
-        """Receive what it sends until its end; returns its exit status, minus the signal's number if one ended it."""
+        """Receive what it sends until it ends. Returns its exit status, or minus the signal that ended it."""
         looking = asyncio.create_task(self._look(), name="look")
         try:
             while (message := await self._channel.receive()) is not None:
@@ -162,8 +162,8 @@ class Member:
         self.kill()
 
     def give(self, newest: Delivery) -> Coroutine[Any, Any, None]:
-        """Send it a generation, frame by frame as fast as it reads, in the returned task. One that does not read gets
-        the newest of many when it does; those between are not kept for it."""
+        """Send it a generation, frame by frame as fast as it reads, in the returned coroutine. A worker that has fallen
+        behind gets only the newest; those in between are not kept for it."""
         self._wanted = newest
         return self._hand_over()
 
@@ -180,7 +180,7 @@ class Member:
                     await self._channel.send(Kind.FRAME, frame)
                 await self._channel.send(Kind.TAKE)
 
-    async def equip(self, pods: "Watching | None") -> None:
+    async def equip(self, pods: "ClusterWatch | None") -> None:
         """Send it the pods before it serves, and from then on all changes; until it is cancelled."""
         if pods is None:
             self._equipped.set()
@@ -195,8 +195,8 @@ class Member:
             reader.close()
 
     async def judges_by(self, generation: int) -> bool:
-        """Wait until this generation is in force there; False: it ended before. Raises `ConfigError` if it could not
-        take it."""
+        """Wait until this generation is in force there; False if the worker ended before. Raises `ConfigError` if it
+        could not take the generation."""
         await self._until(lambda: self._has_answered and (self.generation >= generation or bool(self.refusal)))
         if self.refusal and self.generation < generation:
             raise ConfigError(f"worker {self.index}", self.refusal)
@@ -243,7 +243,7 @@ class Member:
         return asked.items
 
     def say(self, kind: Kind) -> bool:
-        """Send a message without waiting; False: it is not sent, for too much waits unread."""
+        """Send a message without waiting; False, and nothing is sent, if too much waits unread."""
         return self._channel.post(kind)
 
     def kill(self) -> None:
@@ -267,7 +267,7 @@ class Member:
             case Kind.ALIVE:
                 pass
             case _:
-                raise ChannelBroken(f"{message.kind.name} is nothing that a worker says")
+                raise ChannelBroken(f"a worker does not send {message.kind.name}")
 
     def _hear_of_generation(self, refusal: str) -> None:
         self.refusal = refusal
@@ -275,7 +275,7 @@ class Member:
         self.changed.set()
 
     def _hear_answer(self, part: Answer) -> None:
-        """A question that has timed out is not waited for any more."""
+        """Nobody waits any more for the answer to a question that has timed out."""
         asked = self._asked.get(part.number)
         if asked is None:
             return

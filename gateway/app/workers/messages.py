@@ -22,9 +22,9 @@ PROBLEM_CHARACTERS = 2000
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What a worker needs to begin: `materials` for the listeners of `settings`, which stay while those in the files
-    wait for a restart; `listening` are the gateway's addresses. The rest are descriptors that it inherits: `sockets` it
-    listens on, by listener name; `page` and `turns` of its ledger; the table of `seat`."""
+    """What a worker needs to begin. `materials` are for the listeners of `settings`, which stay as they are while
+    changed ones wait for a restart; `listening` are the gateway's addresses. The rest are descriptors that it inherits:
+    `sockets` to listen on, by listener name; `page` and `turns` of its ledger; the table of `seat`."""
 
     settings: GatewaySettings
     materials: Materials
@@ -43,7 +43,7 @@ class Start:
         """For the worker, which trusts its supervisor. Raises `ChannelBroken`."""
         start = pickle.loads(body)  # noqa: S301  # from our own supervisor, over a socket that only it holds
         if not isinstance(start, Start):
-            raise ChannelBroken("the first message is no start")
+            raise ChannelBroken("the first message is not a Start")
         return start
 
 
@@ -93,16 +93,15 @@ class Answer:
             number, items, is_last = _list(orjson.loads(body))
             return Answer(int(number), _list(items), bool(is_last))
         except (TypeError, ValueError) as error:
-            raise ChannelBroken("an answer that is none") from error
+            raise ChannelBroken("a malformed answer") from error
 
 
 def open_tunnel(item: Any) -> OpenTunnel:
     """Of an answer. Raises `ChannelBroken`."""
     try:
-        tunnel = OpenTunnel(**item)
+        return OpenTunnel(**item)
     except TypeError as error:
-        raise ChannelBroken("a tunnel that is none") from error
-    return tunnel
+        raise ChannelBroken("a malformed tunnel") from error
 
 
 def limit_fill(item: Any) -> LimitFill:
@@ -110,7 +109,7 @@ def limit_fill(item: Any) -> LimitFill:
     try:
         fill = LimitFill(**item)
     except TypeError as error:
-        raise ChannelBroken("a limit that is none") from error
+        raise ChannelBroken("a malformed limit") from error
     return replace(fill, key=tuple(map(str, fill.key)))
 
 
@@ -124,7 +123,7 @@ def decode_snapshot(body: bytes) -> Snapshot:
     try:
         return Snapshot.read(_list(orjson.loads(body)))
     except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise ChannelBroken("counts that are none") from error
+        raise ChannelBroken("malformed counts") from error
 
 
 def encode_changes(changes: Sequence[Change]) -> bytes:
@@ -150,7 +149,7 @@ def decode_problem(body: bytes) -> str:
     except ValueError:
         why = None
     if not isinstance(why, str):
-        raise ChannelBroken("a problem that is none")
+        raise ChannelBroken("a malformed problem")
     return why
 
 
@@ -164,7 +163,7 @@ def decode_number(body: bytes) -> float:
     try:
         return float(orjson.loads(body))
     except (TypeError, ValueError) as error:
-        raise ChannelBroken("a number that is none") from error
+        raise ChannelBroken("a malformed number") from error
 
 
 def _list(value: Any) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Sums over all workers: counts never go back, and what ended with a worker is counted as lost."""
+"""Sums over all workers, living and ended: counts never decrease, and what ended with a worker is counted as lost."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -7,17 +7,17 @@ from gateway.app.live.snapshot import Snapshot
 from gateway.app.workers.member import Member
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.counting import SERIES_LIMIT
-from gateway.telemetry.metrics import Tally
+from gateway.telemetry.metrics import Totals
 
 MOST_SERIES = 10 * SERIES_LIMIT
-"""Of all workers together. Each of them told apart the first ones that it met, and these are not the same: summed up
-under one worker's bound, a series would go and others fall back whenever a worker ends."""
+"""Of all workers together. Each worker keeps the first series that it met, and these differ: summed up under one
+worker's bound, a series would vanish and others decrease whenever a worker ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """Of workers that have ended. `connections_lost` were accepted and never counted; `lost` are lines, including those
-    that a killed worker still owed."""
+    """Sums of workers that have ended. `connections_lost` were accepted and never counted; `lost` are lines, including
+    those that a killed worker still owed."""
 
     snapshot: Snapshot = field(default_factory=Snapshot)
     accepted: int = 0
@@ -27,7 +27,7 @@ class Past:
     workers_lost: int = 0
 
     def with_one_more(self, gone: Member) -> "Past":
-        """A new one, so that who reads this one meanwhile reads one state."""
+        """A new value: a thread that is reading this one keeps a consistent view."""
         both = _sum([self.snapshot, gone.snapshot])
         both.tunnels_open, both.dns, both.limits = 0, both.dns.past(), both.limits.past()
         ledger = gone.ledger
@@ -60,10 +60,10 @@ class Roll:
         """What all of them counted, and the readings of the living."""
         return _sum([self.past.snapshot, *(member.snapshot for member in self.members)])
 
-    def tally(self, serving: Mapping[int, int]) -> Tally:
+    def totals(self, serving: Mapping[int, int]) -> Totals:
         """The totals of all workers; `serving` are the process ids of those that serve, by place."""
         past, members = self.past, self.members
-        return Tally(
+        return Totals(
             connections_accepted=past.accepted + sum(member.ledger.accepted for member in members),
             connections_open=sum(member.ledger.open for member in members),
             connections_lost=past.connections_lost,

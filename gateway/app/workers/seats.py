@@ -1,4 +1,4 @@
-"""Slots of workers in the limits table that they share. Its memory lives as long as the supervisor."""
+"""The workers' slots in the limits table that they share. Its memory lives as long as the supervisor."""
 
 import logging
 
@@ -9,13 +9,13 @@ _logger = logging.getLogger(__name__)
 
 
 class Seats:
-    """Gives each worker a slot that no other living one has, also while one is replaced by another."""
+    """Gives each worker a slot that no other living worker has, also while one replaces another."""
 
     def __init__(self, workers: int) -> None:
         self._workers = workers
         self._descriptor = create_table()
         self._table = SharedTable(self._descriptor, SLOTS - 1)
-        self._free = list(reversed(range(SLOTS - 1)))  # the last one is the next: a slot that was used has its memory
+        self._free = list(reversed(range(SLOTS - 1)))  # a stack: a slot that was used already has its memory
         self._left: list[int] = []
 
     def take(self) -> Seat:
@@ -26,7 +26,7 @@ class Seats:
         return Seat(self._descriptor, self._free.pop(), self._workers)
 
     def leave(self, seat: Seat) -> None:
-        """The worker has ended: what it held is given back."""
+        """The worker has ended: give back what it held."""
         self._left.append(seat.slot)
         self._clear()
 
@@ -34,7 +34,7 @@ class Seats:
         while self._left:
             try:
                 self._table.clear(self._left[0])
-            except TableLocked:  # by a worker that is stopped
-                _logger.warning("what an ended worker held is given back later")
+            except TableLocked:  # by a worker that is stopped (SIGSTOP)
+                _logger.warning("the limits table is locked: what an ended worker held is given back later")
                 return
             self._free.append(self._left.pop(0))

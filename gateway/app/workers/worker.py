@@ -36,7 +36,7 @@ from gateway.app.workers.messages import (
 )
 from gateway.model.errors import ConfigError
 from gateway.telemetry.ledger import Ledger
-from gateway.telemetry.logs.own import tell_on_stderr
+from gateway.telemetry.logs.own import log_to_stderr
 
 REPORT_SECONDS = 0.5
 ANSWER_ITEMS = 500
@@ -118,7 +118,7 @@ class Worker:
                 self._end_with(End(0.0, refusing=True))
                 self._serving.connections.cut_off()
             case _:
-                raise ChannelBroken(f"{message.kind.name} is nothing that a supervisor says now")
+                raise ChannelBroken(f"a supervisor does not send {message.kind.name} now")
 
     async def _take(self, number: int) -> None:
         async with contextlib.aclosing(self._frames()) as frames:
@@ -155,7 +155,7 @@ class Worker:
                 await self._do(message)
 
     async def _answer(self, question: Question) -> None:
-        """In pieces: the answer may be long, and other messages are sent between them."""
+        """In pieces: the answer may be long, and other messages must get through in between."""
         items: Sequence[object]
         match question.topic:
             case Topic.TUNNELS:
@@ -170,13 +170,13 @@ class Worker:
         await self._channel.send(Kind.ANSWER, Answer(question.number, (), is_last=True).encode())
 
     def _end_with(self, end: End) -> None:
-        """The first request counts; only a cut-off can follow it."""
+        """The first request counts; only a cut-off may follow it."""
         if not self._end.done():
             self._end.set_result(end)
 
     async def _report(self) -> None:
-        """Counts are sums since the start: a report that finds no room is made up for by the next. The supervisor takes
-        a long silence for a hang."""
+        """Counts are totals since the start, so the next report makes up for one that found no room. The supervisor
+        takes a long silence for a hang."""
         reported = b""
         while True:
             await asyncio.sleep(REPORT_SECONDS)
@@ -208,7 +208,7 @@ async def work(descriptor: int) -> None:
 
 
 def _keep(*descriptors: int) -> None:
-    """Inherited ones would go on to what this process starts: inspectors must not have them."""
+    """Not for the processes that this one starts, such as inspectors."""
     for descriptor in descriptors:
         os.set_inheritable(descriptor, False)
 
@@ -219,7 +219,7 @@ def main() -> None:
     for number in _OTHERS_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     index, descriptor = sys.argv[1:]
-    tell_on_stderr(f"worker {index}: ")
+    log_to_stderr(f"worker {index}: ")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             runner.run(work(int(descriptor)))

@@ -1,1 +1,1 @@
-"""`ca`: the authority of inspected destinations."""
+"""`ca`: the authority that signs for inspected destinations."""

@@ -1,4 +1,4 @@
-"""The commands of `egress-gateway ca`; rotation.py, which is loaded when one runs, does the work."""
+"""The commands of `egress-gateway ca`; what does the work is imported when one runs."""
 # ruff: noqa: PLC0415
 
 from pathlib import Path

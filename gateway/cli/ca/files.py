@@ -1,4 +1,4 @@
-"""Reads the authority's two files, by the rules for all certificates and keys."""
+"""Reads the authority's two files, as strictly as all certificates and keys are read."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +10,7 @@ from gateway.settings.source.pem import read_key, read_pem
 
 
 def load_authority(certificate: Path, key: Path, now: float) -> Authority:
-    """The authority of two PEM files. Raises `ConfigError` that names the file; also for a key that others may read."""
+    """The authority in two PEM files. Raises `ConfigError` that names the file, also for a key that others may read."""
     text, secret = load_pem(certificate), _read(key, read_key)
     try:
         return read_authority(text, secret, now)
@@ -19,7 +19,7 @@ def load_authority(certificate: Path, key: Path, now: float) -> Authority:
 
 
 def load_pem(path: Path) -> bytes:
-    """Raises `ConfigError` that says why not."""
+    """Raises `ConfigError` that names the file."""
     return _read(path, read_pem)
 
 

@@ -1,12 +1,12 @@
-"""`egress-gateway ca`: make the authority of inspected destinations, look at it, replace it without an outage.
+"""`egress-gateway ca`: make the authority of inspected destinations, show it, replace it without an outage.
 
-Replacing takes three steps, because clients must trust the new certificate before it signs and the old one while
-anything signed by it is alive: publish the next one beside the one in use, switch, withdraw the old one.
+Replacing takes three steps, because clients must trust the new certificate before it signs, and the old one as long as
+anything signed by it is valid: publish the next one beside the one in use, switch, withdraw the old one.
 """
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -21,7 +21,7 @@ from gateway.model.errors import ConfigError
 from gateway.model.names import parse_host_name
 
 LONGEST_COMMON_NAME = 64
-"""Characters: RFC 5280 appendix A, ub-common-name."""
+"""In characters: RFC 5280 appendix A, ub-common-name."""
 CERTIFICATE_MODE = 0o644
 KEY_MODE = 0o600
 
@@ -35,15 +35,15 @@ class Step(StrEnum):
 
 
 def init(certificate: Path, key: Path, common_name: str, days: int, permitted: Sequence[str], now: float) -> None:
-    """Make both files. Raises `ConfigError`, also if one is there already: a lost key breaks every client."""
+    """Make both files. Raises `ConfigError`, also if one exists already: a lost key breaks every client."""
     for path in (certificate, key):
         if path.exists():
-            raise ConfigError(str(path), "is there already; `ca rotate` replaces an authority, nothing overwrites one")
+            raise ConfigError(str(path), "exists already and is not overwritten; `ca rotate` replaces an authority")
     if not 1 <= len(common_name) <= LONGEST_COMMON_NAME:
-        raise ConfigError("--name", f"has 1 to {LONGEST_COMMON_NAME} characters, not {len(common_name)}")
+        raise ConfigError("--name", f"must have 1 to {LONGEST_COMMON_NAME} characters, not {len(common_name)}")
     for domain in permitted:
         if parse_host_name(domain) is None:
-            raise ConfigError("--permit", f"{domain!r} is no domain; example.com stands for all below it as well")
+            raise ConfigError("--permit", f"{domain!r} is not a domain; example.com includes all names below it")
     made, secret = create_authority(common_name, now, days, permitted)
     _write_both(certificate, made, key, secret)
     say(answers(), f"{certificate}: {_described(read_certificates(made)[0])}", "green")
@@ -51,7 +51,7 @@ def init(certificate: Path, key: Path, common_name: str, days: int, permitted: S
 
 
 def show(certificate: Path, key: Path | None) -> None:
-    """One line for each certificate that clients trust; with the key's file, which of them signs."""
+    """Print one line for each certificate that clients trust; with the key's file also which of them signs."""
     signing = None if key is None else load_authority(certificate, key, datetime.now(UTC).timestamp()).certificate
     for each in _certificates(certificate):
         role = "" if signing is None else ("signs: " if each == signing else "trusted: ")
@@ -59,21 +59,22 @@ def show(certificate: Path, key: Path | None) -> None:
 
 
 def rotate(certificate: Path, key: Path, step: Step, days: int, now: float) -> None:
-    """One step of a rotation. Raises `ConfigError` if it is not its turn."""
+    """Take one step of a rotation. Raises `ConfigError` if another one is next."""
     following = next_step(certificate, key, now)
     if step is not following:
         begun = "no rotation" if following is Step.PUBLISH else "a rotation"
         raise ConfigError(str(certificate), f"{begun} is under way: the next step is --step {following}")
-    steps: dict[Step, Callable[[], None]] = {
-        Step.PUBLISH: lambda: _publish(certificate, key, days, now),
-        Step.SWITCH: lambda: _switch(certificate, key, now),
-        Step.WITHDRAW: lambda: _withdraw(certificate, key, now),
-    }
-    steps[step]()
+    match step:
+        case Step.PUBLISH:
+            _publish(certificate, key, days, now)
+        case Step.SWITCH:
+            _switch(certificate, key, now)
+        case Step.WITHDRAW:
+            _withdraw(certificate, key, now)
 
 
 def next_step(certificate: Path, key: Path, now: float) -> Step:
-    """The next step of a rotation, as the files show: no other state is kept."""
+    """The next step of a rotation, as the files show it: no other state is kept."""
     load_authority(certificate, key, now)
     if _next(key).exists():
         return Step.SWITCH
@@ -85,15 +86,15 @@ def _publish(certificate: Path, key: Path, days: int, now: float) -> None:
     permitted = _permitted(current)
     made, secret = create_authority(_common_name(current), now, days, permitted)
     _write_both(certificate, published(load_pem(certificate)) + made, _next(key), secret)
-    say(answers(), f"{certificate}: clients are to trust both now; the old one signs")
-    say(answers(), "when every client has the new bundle: ca rotate --step switch", "yellow")
+    say(answers(), f"{certificate}: clients must trust both from now on; the old one still signs")
+    say(answers(), "once every client has the new bundle: ca rotate --step switch", "yellow")
 
 
 def _switch(certificate: Path, key: Path, now: float) -> None:
     load_authority(certificate, _next(key), now)
     _next(key).replace(key)
     say(answers(), f"{key}: the new one signs from the next start or reload on; both are trusted")
-    say(answers(), "when no certificate of the old one is alive (leaf_validity): ca rotate --step withdraw", "yellow")
+    say(answers(), "once all that the old one signed has expired (leaf_validity): ca rotate --step withdraw", "yellow")
 
 
 def _withdraw(certificate: Path, key: Path, now: float) -> None:
@@ -134,7 +135,7 @@ def _described(certificate: x509.Certificate) -> str:
 
 
 def _write_both(certificate: Path, made: bytes, key: Path, secret: bytes) -> None:
-    """A new key and what clients are to trust then; no key is left behind if that cannot be written."""
+    """A new key, and the certificates to trust with it; if these cannot be written no key is left behind."""
     _write(key, secret, KEY_MODE)
     try:
         _write(certificate, made, CERTIFICATE_MODE)
@@ -144,7 +145,7 @@ def _write_both(certificate: Path, made: bytes, key: Path, secret: bytes) -> Non
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:
-    """Complete or not at all, with its permissions from the first byte on."""
+    """Completely or not at all, with its permissions from the first byte on."""
     try:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:

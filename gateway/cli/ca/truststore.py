@@ -11,7 +11,7 @@ from gateway.model.errors import ConfigError
 
 
 def write_truststore(bundle: Path, out: Path, password: str) -> int:
-    """All certificates of a PEM bundle; returns their number. Nothing is overwritten. Raises `ConfigError`."""
+    """Write all certificates of a PEM bundle; returns their number. Raises `ConfigError`, also if `out` exists."""
     try:
         certificates = load_pem_x509_certificates(load_pem(bundle))
     except ValueError as refusal:

@@ -16,13 +16,13 @@ from gateway.settings.compile.advice import SERVER_FIRST
 _SHOWN_RULES = 5
 
 EXPIRED = "has expired"
-"""Why a rule does not apply that would, had it not ended."""
+"""Why a rule does not apply that otherwise would."""
 
 
 def near_misses(
     rules: tuple[Rule, ...], authority: Authority, groups: frozenset[str], now: float
 ) -> Iterator[tuple[Rule, str]]:
-    """Allow rules for the destination that do not apply, the most specific kind first, each with why not."""
+    """Allow rules for the destination that do not apply, each with why not; those for `*` come last."""
     near = [rule for rule in rules if rule.action is Action.ALLOW and _covers(rule, authority.host)]
     near.sort(key=lambda rule: any(pattern.reach is Reach.ANY for pattern in rule.hosts))
     for rule in near[:_SHOWN_RULES]:
@@ -42,25 +42,25 @@ def _why_not(rule: Rule, authority: Authority, groups: frozenset[str], now: floa
         return f"for {', '.join(rule.clients)} only"
     if rule.expires is not None and now >= rule.expires:
         return EXPIRED
-    return "excepts this"
+    return "excepts this destination or client"
 
 
 def show_ports(ports: tuple[PortRange, ...]) -> str:
-    """As in a file."""
+    """As they are written in a file."""
     return ", ".join(str(span.first) if span.first == span.last else f"{span.first}-{span.last}" for span in ports)
 
 
-def cure_for(denial: Deny, authority: Authority, ended: RuleRef | None = None) -> str | None:
-    """YAML that would allow it, with a comment where it belongs; None where no rule can. A rule to add is for the
-    client's own groups: for everyone would be more than was asked. `ended` is a rule that did allow it."""
+def cure_for(denial: Deny, authority: Authority, expired: RuleRef | None = None) -> str | None:
+    """YAML that would allow it, with a comment that says where it belongs; None where no rule can. A rule to add is for
+    the client's own groups: for everyone would be more than was asked. `expired` is a rule that allowed it."""
     match denial.reason:
-        case Reason.NO_RULE if ended is not None:
-            return f"# a later day, or none, for `expires` in the rule {ended}"
+        case Reason.NO_RULE if expired is not None:
+            return f"# in the rule {expired}, which has expired: set `expires` to a later day, or remove it"
         case Reason.NO_RULE | Reason.IN_CLUSTER_NAME:
             return _rule_for(authority, denial.groups)
         case Reason.DENIED_BY_RULE if denial.rule is not None:
             return (
-                f"# in the deny rule {denial.rule}, a deny always wins; then some rule must allow it:\n"
+                f"# in the deny rule {denial.rule}, since a deny always wins; and some rule must allow it:\n"
                 f"    except: {{{_destination(authority.host)}}}"
             )
         case Reason.PROTOCOL_MISMATCH if denial.rule is not None:
@@ -69,7 +69,7 @@ def cure_for(denial: Deny, authority: Authority, ended: RuleRef | None = None) -
 
 
 def proposed_rule(authority: Authority, groups: Sequence[str]) -> Rule:
-    """The rule that `cure_for` writes, to check that it would help."""
+    """The rule that `cure_for` writes, to check that it would really help."""
     host = authority.host
     return Rule(
         ref=RuleRef(f"proposed#{_name(host)}", "proposed", 1),

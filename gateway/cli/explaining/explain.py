@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -50,64 +50,74 @@ def explain_url(
     intent = parse_question(url, method)
     settings = load_settings(config, os.environ, policy)
     loaded = load_policy(settings)
-    _tell_doubts(loaded, client_name)
-    listening = replace(loaded.policy, addresses=_with_listening(loaded.policy.addresses, settings))
-    rules = build_rules(listening, generation=1)
+    _warn(loaded, client_name)
+    addresses = _with_listening(loaded.policy.addresses, settings)
+    rules = build_rules(replace(loaded.policy, addresses=addresses), generation=1)
+    now = time.time()
     began_at = time.perf_counter()
     client = parse_client(client_name, source, loaded.policy)
     identified_at = time.perf_counter()
-    now = time.time()
     decision = decide(client, intent, rules, now)
     decided_at = time.perf_counter()
-    refusal = _refusal_of_literal(decision)
     request = _judge(decision, parse_request(url, method))
-    passes = request is None or isinstance(request, Allowed) or (isinstance(decision, Permit) and decision.report)
-    allowed = isinstance(decision, Permit) and (refusal is None or not refusal.enforced) and passes
-    _print(answers(), intent, client, decision, refusal, allowed)
-    _print_end_and_note(answers(), decision, rules.policy)
-    if request is not None:
-        say(answers(), f"  {'request':<9} {_words_for_request(request, passes)}")
+    answer = _Answer(intent, client, decision, _refusal_of_literal(decision), request)
+    _print(answers(), answer, rules.policy)
     if isinstance(decision, Deny):
-        ended = _print_near_misses(answers(), decision, intent, rules, now)
-        _print_cure(answers(), decision, client, intent, rules.policy, now, ended)
-    if live:
-        seconds = identified_at - began_at, decided_at - identified_at
-        return _go_live(settings, intent, client, decision, allowed, *seconds)
-    return allowed
+        expired = _print_near_misses(answers(), decision, intent, rules, now)
+        _print_cure(answers(), decision, client, intent, rules.policy, now, expired)
+    if not live:
+        return answer.allowed
+    return _go_live(settings, answer, identified_at - began_at, decided_at - identified_at)
 
 
-def _go_live(
-    settings: GatewaySettings,
-    intent: Intent,
-    client: Client,
-    decision: Permit | Deny,
-    allowed: bool,
-    identity_seconds: float,
-    rule_seconds: float,
-) -> bool:
-    """The stages of a connection, each with its time; the dial only if it is allowed. Raises `Unreached`."""
-    from gateway.app.resolving import ResolverPlan  # noqa: PLC0415  # what goes there is large
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """The verdict on a question. `refusal` is that of an address literal; `request` is the deciding rule's verdict on
+    the request, None if it inspects none."""
+
+    intent: Intent
+    client: Client
+    decision: Permit | Deny
+    refusal: AddressRefusal | None
+    request: Allowed | NotAllowed | None
+
+    @property
+    def request_passes(self) -> bool:
+        """Perhaps in report mode only."""
+        reports = isinstance(self.decision, Permit) and self.decision.report
+        return reports or not isinstance(self.request, NotAllowed)
+
+    @property
+    def allowed(self) -> bool:
+        """Whether the gateway would let it pass."""
+        may_be_dialled = self.refusal is None or not self.refusal.enforced
+        return isinstance(self.decision, Permit) and may_be_dialled and self.request_passes
+
+
+def _go_live(settings: GatewaySettings, answer: _Answer, identity_seconds: float, rule_seconds: float) -> bool:
+    """The stages of a connection, each with its duration; the dial only if it is allowed. Raises `Unreached`."""
+    from gateway.app.resolving import ResolverPlan  # noqa: PLC0415  # what it takes to connect is large
     from gateway.cli.explaining.live import Stages, go_there  # noqa: PLC0415
 
     say(answers(), "")
     stages = Stages(answers())
-    stages.tell("identity", identity_seconds, show_client(client))
-    stages.tell("rule", rule_seconds, _words_for(decision))
-    if not allowed or isinstance(decision, Deny):
+    stages.tell("identity", identity_seconds, show_client(answer.client))
+    stages.tell("rule", rule_seconds, _words_for(answer.decision))
+    if not answer.allowed or isinstance(answer.decision, Deny):
         say(answers(), "  nothing was resolved or dialled")
         return False
     plan = ResolverPlan(settings.resolver, load_resolver_authorities(settings))
-    return go_there(intent, decision, plan, stages)
+    return go_there(answer.intent, answer.decision, plan, stages)
 
 
-def _tell_doubts(loaded: LoadedPolicy, client_name: str | None) -> None:
-    """Likely reasons for an unexpected answer: no rules at all, or no group of this name."""
+def _warn(loaded: LoadedPolicy, client_name: str | None) -> None:
+    """Of likely reasons for an unexpected answer: no rules at all, or no group of this name."""
     groups = [group.name for group in loaded.policy.groups]
-    doubts = [*loaded.warnings] if not loaded.policy.rules else []
+    warnings = [*loaded.warnings] if not loaded.policy.rules else []
     if client_name is not None and client_name not in groups and (near := did_you_mean(client_name, groups)):
-        doubts.append(f"--client: no group is called {client_name!r}{near} It is taken for a user")
-    for doubt in doubts:
-        say(complaints(), f"warning: {doubt}", "yellow")
+        warnings.append(f"--client: no group is called {client_name!r}{near} It is taken for a user")
+    for warning in warnings:
+        say(complaints(), f"warning: {warning}", "yellow")
 
 
 def _judge(decision: Permit | Deny, asked: Asked | None) -> Allowed | NotAllowed | None:
@@ -120,7 +130,7 @@ def _judge(decision: Permit | Deny, asked: Asked | None) -> Allowed | NotAllowed
 
 def _words_for_request(verdict: Allowed | NotAllowed, passes: bool) -> str:
     if isinstance(verdict, Allowed):
-        return "allowed" if verdict.max_body is None else f"allowed, content of at most {verdict.max_body} bytes"
+        return "allowed" if verdict.max_body is None else f"allowed, with at most {verdict.max_body} bytes of content"
     return f"{'passes in report mode only, else ' if passes else ''}{verdict.reason}: {verdict.detail}"
 
 
@@ -142,21 +152,26 @@ def _refusal_of_literal(decision: Permit | Deny) -> AddressRefusal | None:
     return None
 
 
-def _print(
-    console: Console,
-    intent: Intent,
-    client: Client,
-    decision: Permit | Deny,
-    refusal: AddressRefusal | None,
-    allowed: bool,
-) -> None:
-    door = "CONNECT" if intent.door is Door.CONNECT else "http request"
-    say(
-        console, f"{'allow' if allowed else 'deny'}  {door} {intent.authority}", "bold green" if allowed else "bold red"
-    )
-    lines = _permit_lines(decision, refusal) if isinstance(decision, Permit) else _deny_lines(decision)
-    for name, value in (*lines, ("client", show_client(client)), ("groups", ", ".join(decision.groups) or "none")):
+def _print(console: Console, answer: _Answer, policy: Policy) -> None:
+    door = "CONNECT" if answer.intent.door is Door.CONNECT else "http request"
+    verdict, style = ("allow", "bold green") if answer.allowed else ("deny", "bold red")
+    say(console, f"{verdict}  {door} {answer.intent.authority}", style)
+    for name, value in _lines(answer, policy):
         say(console, f"  {name:<9} {value}")
+
+
+def _lines(answer: _Answer, policy: Policy) -> Iterator[tuple[str, str]]:
+    decision = answer.decision
+    yield from _permit_lines(decision, answer.refusal) if isinstance(decision, Permit) else _deny_lines(decision)
+    yield "client", show_client(answer.client)
+    yield "groups", ", ".join(decision.groups) or "none"
+    rule = next((rule for rule in policy.rules if rule.ref == decision.rule), None)
+    if rule is not None and rule.expires is not None:
+        yield "expires", f"{last_day(rule.expires)} is the rule's last day (UTC)"
+    if rule is not None and rule.note is not None:
+        yield "note", _on_one_line(rule.note)
+    if answer.request is not None:
+        yield "request", _words_for_request(answer.request, answer.request_passes)
 
 
 def _permit_lines(permit: Permit, refusal: AddressRefusal | None) -> Iterator[tuple[str, str]]:
@@ -176,14 +191,6 @@ def _permit_lines(permit: Permit, refusal: AddressRefusal | None) -> Iterator[tu
         yield "addresses", "each is screened before it is dialled"
 
 
-def _print_end_and_note(console: Console, decision: Permit | Deny, policy: Policy) -> None:
-    rule = next((rule for rule in policy.rules if rule.ref == decision.rule), None)
-    if rule is not None and rule.expires is not None:
-        say(console, f"  {'expires':<9} {last_day(rule.expires)} is the rule's last day (UTC)")
-    if rule is not None and rule.note is not None:
-        say(console, f"  {'note':<9} {_on_one_line(rule.note)}")
-
-
 def _on_one_line(note: str) -> str:
     return plain(" ".join(note.split()))
 
@@ -200,7 +207,7 @@ def _deny_lines(denial: Deny) -> Iterator[tuple[str, str]]:
 
 
 def _print_near_misses(console: Console, denial: Deny, intent: Intent, rules: Rules, now: float) -> RuleRef | None:
-    """The first of them that would allow it, had it not expired."""
+    """Returns the first of them that has merely expired."""
     if denial.reason not in (Reason.NO_RULE, Reason.IN_CLUSTER_NAME):
         return None
     near = list(near_misses(rules.policy.rules, intent.authority, frozenset(denial.groups), now))
@@ -211,9 +218,9 @@ def _print_near_misses(console: Console, denial: Deny, intent: Intent, rules: Ru
 
 
 def _print_cure(
-    console: Console, denial: Deny, client: Client, intent: Intent, policy: Policy, now: float, ended: RuleRef | None
+    console: Console, denial: Deny, client: Client, intent: Intent, policy: Policy, now: float, expired: RuleRef | None
 ) -> None:
-    cure = cure_for(denial, intent.authority, ended)
+    cure = cure_for(denial, intent.authority, expired)
     if cure is None:
         return
     if denial.rule is None:
@@ -228,7 +235,7 @@ def _print_cure(
 
 
 def show_terms(terms: Terms) -> str:
-    """The settings of the deciding rule that a reader of its file may not remember."""
+    """The settings of the deciding rule that its file may not spell out."""
     shown = [f"first bytes {terms.protocol}", f"sni {terms.sni}", f"ech {terms.ech}"]
     for name, networks in (("private", terms.private), ("within", terms.within)):
         if networks:
@@ -237,7 +244,7 @@ def show_terms(terms: Terms) -> str:
 
 
 def show_client(client: Client) -> str:
-    """Its address and other known facts."""
+    """Its address, and the other facts that are known."""
     facts = (
         ("user", client.user),
         ("namespace", client.namespace),

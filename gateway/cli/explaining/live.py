@@ -1,7 +1,7 @@
-"""`explain --live`: what the gateway would do after its verdict, done from here, each stage with its milliseconds.
+"""`explain --live`: what the gateway would do after its verdict, done from here, each stage with its duration.
 
 Only with a permit: what policy denies is neither resolved nor dialled. The addresses dialled are the ones that were
-screened. Foreign text (names in certificates, for example) is printed without control characters.
+screened. Foreign text, such as names in certificates, is printed without control characters.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ class Stages:
 
 
 def go_there(intent: Intent, permit: Permit, plan: ResolverPlan, stages: Stages) -> bool:
-    """Resolve, screen, dial and look at the TLS peer. False: every address was refused. Raises `Unreached`."""
+    """Resolve, screen, dial and show the TLS peer. False if every address was refused. Raises `Unreached`."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_go(intent, permit, plan, stages))
 
@@ -63,7 +63,7 @@ async def _go(intent: Intent, permit: Permit, plan: ResolverPlan, stages: Stages
         return False
     except GatewayError as error:
         stages.tell("failed", perf_counter() - began_at, str(error), "bold red")
-        raise Unreached(f"{permit.authority} is allowed and could not be reached: {error.reason}") from error
+        raise Unreached(f"{permit.authority} is allowed, but could not be reached: {error.reason}") from error
     return True
 
 
@@ -102,7 +102,7 @@ def _answer_text(asked: Asked) -> str:
     if isinstance(answer, Missing):
         return answer.detail
     if isinstance(answer, Alias):
-        return f"goes on at {answer.name.to_text(omit_final_dot=True)}, ttl {answer.ttl:g} s"
+        return f"alias of {answer.name.to_text(omit_final_dot=True)}, ttl {answer.ttl:g} s"
     return f"{', '.join(map(str, answer.addresses))}, ttl {answer.ttl:g} s"
 
 
@@ -115,8 +115,8 @@ def _screen(permit: Permit, found: tuple[Address, ...], stages: Stages) -> None:
             stages.tell("screen", seconds, f"{address} may be dialled")
             continue
         by = f", by {refusal.rule}" if refusal.rule is not None else ""
-        aside = "" if refusal.enforced else " (report mode: dialled all the same)"
-        stages.tell("screen", seconds, f"{address} refused: {refusal.detail}{by}{aside}")
+        note = "" if refusal.enforced else " (report mode: dialled all the same)"
+        stages.tell("screen", seconds, f"{address} refused: {refusal.detail}{by}{note}")
 
 
 # ------------------------------------------------------------------------------------------------------- the connection
@@ -146,11 +146,11 @@ def _has_tls(intent: Intent, permit: Permit) -> bool:
 
 
 async def _look_at_peer(permit: Permit, dial: Callable[[], Awaitable[Stream]], stages: Stages) -> None:
-    """The peer as the system's trust store sees it. One that is not trusted is dialled once more, to see who it is."""
-    trusting = ssl.create_default_context()
-    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE  # only to print what it shows
+    """The peer as the system's trust store judges it. An untrusted one is dialled once more, to show who it is."""
+    unverified = ssl.create_default_context()
+    unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE  # only to print what it shows
     why_not = ""
-    for context in (ssl.create_default_context(), trusting):
+    for context in (ssl.create_default_context(), unverified):
         context.set_alpn_protocols(ALPN)
         stream, began_at = await dial(), perf_counter()
         try:
@@ -160,8 +160,8 @@ async def _look_at_peer(permit: Permit, dial: Callable[[], Awaitable[Stream]], s
             why_not = error.verify_message
             continue
         except (OSError, TimeoutError) as error:  # ssl.SSLError among them
-            why = getattr(error, "reason", None) or str(error) or "nothing came in time"
-            stages.tell("tls", perf_counter() - began_at, f"no handshake: {why}", "bold red")
+            why = getattr(error, "reason", None) or str(error) or "timed out"
+            stages.tell("tls", perf_counter() - began_at, f"handshake failed: {why}", "bold red")
             return
         finally:
             stream.abort()
@@ -171,7 +171,7 @@ async def _look_at_peer(permit: Permit, dial: Callable[[], Awaitable[Stream]], s
 
 
 async def _shake_hands(stream: Stream, context: ssl.SSLContext, name: str) -> ssl.SSLObject:
-    """The client's half of a handshake over a stream. Raises `ssl.SSLError`, or `ConnectionError` at its end."""
+    """The client's half of a handshake over a stream. Raises `ssl.SSLError`, `ConnectionError` if the stream ends."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     tls = context.wrap_bio(incoming, outgoing, server_hostname=name)
     while True:
@@ -199,7 +199,7 @@ def _peer_facts(peer: ssl.SSLObject) -> Iterator[str]:
         yield f"issuer {certificate.issuer.rfc4514_string()}"
         yield f"expires {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
     except ValueError as error:
-        yield f"a certificate that cannot be read ({error})"
+        yield f"its certificate cannot be read ({error})"
 
 
 def _names_of(certificate: x509.Certificate) -> str:

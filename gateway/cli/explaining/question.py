@@ -1,4 +1,4 @@
-"""The question of `explain`, as the values that `decide` judges: a URL into an intent, a name into a client."""
+"""The question that `explain` answers, as values that `decide` judges: a URL into an intent, a name into a client."""
 
 import re
 
@@ -23,26 +23,26 @@ class Unreached(Exception):
 
 
 def parse_question(url: str, method: str | None) -> Intent:
-    """`https://host`, `host:port` and `host` ask for a tunnel (443 unless said), `http://host` for a request (80)."""
+    """`https://host`, `host:port` and `host` ask for a tunnel (default port 443), `http://host` for a request (80)."""
     scheme, separator, rest = url.partition("://")
     if not separator:
         scheme, rest = "", url
     if scheme.lower() not in ("", "http", "https"):
-        raise Unanswerable(f"{url!r}: only http and https destinations can be asked for")
+        raise Unanswerable(f"{url!r}: a URL must be http:// or https://")
     plain = scheme.lower() == "http"
     try:
         authority = parse_authority(to_ascii(re.split(r"[/?#]", rest, maxsplit=1)[0]), 80 if plain else 443)
     except BadValue as refusal:
         raise Unanswerable(str(refusal)) from refusal
     if authority is None:
-        raise Unanswerable(f"{url!r} names no valid host and port; the gateway answers 400 to it")
+        raise Unanswerable(f"{url!r} has no valid host and port: the gateway would answer 400")
     if plain and (method or "").upper() != "CONNECT":
         return Intent(Door.ABSOLUTE_FORM, authority, Protocol.HTTP)
     return Intent(Door.CONNECT, authority)
 
 
 def parse_request(url: str, method: str | None) -> Asked | None:
-    """The request in the end, inside the tunnel or not; without content. None: only a tunnel."""
+    """The request, without content, that is finally made, inside a tunnel or not; None for a tunnel alone."""
     name = (method or "GET").upper()
     if name == "CONNECT":
         return None
@@ -51,11 +51,11 @@ def parse_request(url: str, method: str | None) -> Asked | None:
 
 
 def parse_client(name: str | None, address_text: str | None, policy: Policy) -> Client:
-    """A client with the facts of a group's first `match` entry, or a user; `address_text` takes precedence over the
-    group's."""
+    """A client with the facts of a group's first `match` entry if `name` is a group, else a user; `address_text` takes
+    precedence over the group's address."""
     address = parse_address(address_text) if address_text is not None else None
     if address_text is not None and address is None:
-        raise Unanswerable(f"--from: {address_text!r} is no address")
+        raise Unanswerable(f"--from: {address_text!r} is not an address")
     if name is None:
         return Client(address or LOOPBACK)
     group = next((group for group in policy.groups if group.name == name), None)

@@ -131,7 +131,7 @@ def report(
 
     columns = by.split(",")
     if not set(columns) <= set(DIMENSIONS) or len(set(columns)) != len(columns):
-        fail(f"--by is some of {','.join(DIMENSIONS)}, not {by!r}")
+        fail(f"--by must be some of {','.join(DIMENSIONS)}, not {by!r}")
     if output not in PRINTERS:
         fail(f"-o is one of {', '.join(PRINTERS)}, not {output!r}")
     try:

@@ -1,4 +1,4 @@
-"""`egress-gateway learn`: records into rules, shown as a diff or put into the file."""
+"""`egress-gateway learn`: turns records into rules, shown as a diff or added to the file."""
 
 import difflib
 import os
@@ -27,12 +27,12 @@ Refusals = (ConfigErrors, NotAppendable, TooMuch, Unreadable)
 """What ends the command with status 2."""
 
 LEARNED_FILE = "learned.yaml"
-_TOLD = 20
+_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyText:
-    """The file that is added to, and the whole policy that it is part of."""
+    """The file that rules are added to, and the whole policy that it is part of."""
 
     path: Path
     text: str
@@ -68,7 +68,7 @@ def learn_from(
 
 
 def _open_policy(settings: GatewaySettings) -> PolicyText:
-    """A directory gets a file of its own; a file that is not there is a new one."""
+    """In a directory, a file of its own; a file that does not exist will be made."""
     path = Path(settings.policy)
     if path.is_dir():
         sources, _ = read_policy(settings, Reader())
@@ -92,17 +92,14 @@ def _text_with(lesson: Lesson, file: PolicyText, policy: Policy) -> str:
 
 
 def _only(match: tuple[Match, ...]) -> Workload | None:
-    """The workload that a group matches exactly."""
+    """The workload that a group matches, if it is a single one by a single fact."""
     if len(match) != 1:
         return None
-    entry = match[0]
-    facts = {"cidr": entry.cidr, "user": entry.user, "namespace": entry.namespace, "spiffe": entry.spiffe}
-    given = [Workload(key, str(value)) for key, value in facts.items() if value is not None]
-    return given[0] if len(given) == 1 and entry == _match_of(entry, given[0].key) else None
-
-
-def _match_of(entry: Match, key: str) -> Match:
-    return Match(**{key: getattr(entry, key)})
+    for key in ("cidr", "user", "namespace", "spiffe"):
+        value = getattr(match[0], key)
+        if value is not None and match[0] == Match(**{key: value}):
+            return Workload(key, str(value))
+    return None
 
 
 def _replace(path: Path, text: str) -> None:
@@ -134,9 +131,9 @@ def _sum_up(lesson: Lesson, left: Lesson, attempts: Mapping[Attempt, Tally], wri
     say(console, f"{counted(len(lesson.proposals), 'rule')} for {counted(hosts, 'destination')}{file}")
     still = [f"{host}:{proposal.port}" for proposal in left.proposals for host in (*proposal.hosts, *proposal.cidrs)]
     still += [f"{where}: it {why}" for where, why in left.left_out.items() if where not in lesson.left_out]
-    for destination in still[:_TOLD]:
+    for destination in still[:_SHOWN]:
         say(console, plain(f"still refused: {destination}"))
-    for destination, why in list(lesson.left_out.items())[:_TOLD]:
+    for destination, why in list(lesson.left_out.items())[:_SHOWN]:
         say(console, plain(f"no rule for {destination}: it {why}"))
-    if len(lesson.left_out) > _TOLD:
-        say(console, f"and for {len(lesson.left_out) - _TOLD} more")
+    if len(lesson.left_out) > _SHOWN:
+        say(console, f"and for {len(lesson.left_out) - _SHOWN} more")

@@ -71,7 +71,7 @@ def _print(outcome: Outcome) -> None:
             show(answers(), _COLUMNS, list(_rows(flows)), _cells)
     say(answers(), f"still allowed: {outcome.still_allowed}, still denied: {outcome.still_denied}")
     if outcome.unjudged:
-        say(answers(), f"not judged, because their client or destination is none: {outcome.unjudged}")
+        say(answers(), f"not judged, because their client or destination is invalid: {outcome.unjudged}")
 
 
 def _cells(row: tuple[FlowKey, Tally]) -> list[str]:

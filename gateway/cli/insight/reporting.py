@@ -25,7 +25,7 @@ def report_records(source: Source, columns: Sequence[str], output: str) -> None:
 
 
 def _shown(rows: Rows) -> Rows:
-    """Each key as text for people; those that look alike then are one row, so that nothing is left out of the sum."""
+    """Keys as printable text; those that look alike then become one row, so that nothing is lost from the sum."""
     shown: dict[tuple[str, ...], Sums] = {}
     for key, sums in rows.items():
         shown.setdefault(tuple(map(plain, key)), Sums()).add(sums)
@@ -44,7 +44,7 @@ def _cells(sums: Sums) -> list[str]:
 
 
 def _print_table(columns: Sequence[str], rows: Rows) -> None:
-    """In the order of the columns; where not all fit, the busiest first."""
+    """In the order of the columns or, if there are too many rows, the busiest first."""
     listed = list(rows.items())
     if len(listed) > MOST_ROWS:
         listed.sort(key=lambda row: -row[1].attempts)
@@ -54,7 +54,7 @@ def _print_table(columns: Sequence[str], rows: Rows) -> None:
 
 
 def _print_csv(columns: Sequence[str], rows: Rows) -> None:
-    """Without a line of totals: readers add up themselves. What a spreadsheet would take for a formula is escaped."""
+    """Without a row of totals, which programs would add up. What a spreadsheet would take for a formula is escaped."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow([*columns, *_SUMS])
     for key, sums in rows.items():
@@ -71,7 +71,7 @@ def _print_markdown(columns: Sequence[str], rows: Rows) -> None:
 
 
 _MARKUP = str.maketrans({character: f"&#{ord(character)};" for character in "&<>(`|*~"})
-"""Characters of Markdown and HTML, escaped: names of clients are text."""
+"""Characters that mean something in Markdown or HTML: a client may call itself anything."""
 
 
 def _markdown_row(cells: Sequence[str]) -> str:

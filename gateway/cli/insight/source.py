@@ -1,4 +1,4 @@
-"""Reads records, with a progress bar on terminals, and reports lines that were none."""
+"""Reads records, with a progress bar on terminals, and reports the lines that were skipped."""
 
 import signal
 import sys
@@ -28,13 +28,13 @@ class Source:
 
     @classmethod
     def of(cls, paths: Sequence[str], format_: str | None, fields: str | None) -> Self:
-        """From the command line, which it may end."""
+        """From the command line; ends the command if an option is invalid."""
         if format_ is not None and format_ not in readers():
             fail(f"--format is one of {', '.join(readers())}, not {format_!r}")
         names = None if fields is None else fields.replace(",", " ").split()
         unknown = next((name for name in names or () if name not in VERSIONS), None)
         if unknown is not None:
-            fail(f"--fields: {unknown!r} is no field of a flow log")
+            fail(f"--fields: {unknown!r} is not a field of VPC flow logs")
         return cls(paths, format_, names)
 
     @contextmanager
@@ -61,12 +61,12 @@ class Source:
             done = before + _size(path)
 
     def tell(self) -> None:
-        """Print on standard error what was skipped, and that there was nothing at all."""
+        """Print on standard error which lines were skipped, or that there were none."""
         if not self.reading.lines:
-            say(complaints(), f"there is not one line in {', '.join(self.paths)}", "yellow")
-        if self.reading.passed_over:
-            say(complaints(), f"passed over {self.reading.passed_over} of {self.reading.lines} lines, such as")
-            for where in self.reading.strange:
+            say(complaints(), f"no lines in {', '.join(self.paths)}", "yellow")
+        if self.reading.skipped:
+            say(complaints(), f"skipped {self.reading.skipped} of {self.reading.lines} lines, such as")
+            for where in self.reading.examples:
                 say(complaints(), plain(f"  {where}"))
 
 

@@ -73,7 +73,7 @@ def env(
     ] = None,
     cluster_domain: Annotated[str, typer.Option(metavar="NAME", help="'' outside of a cluster.")] = "cluster.local",
     output: Annotated[
-        str, typer.Option("-o", "--output", metavar="FORMAT", help="shell, dotenv, kubernetes, json.")
+        str, typer.Option("-o", "--output", metavar="FORMAT", help="shell, dotenv, kubernetes or json.")
     ] = "shell",
 ) -> None:
     """Print the variables that make clients use the gateway.
@@ -90,18 +90,18 @@ def env(
 
     Status 0; 2 if an option is invalid.
     """
-    from gateway.migrate.workloads.exemptions import NoExemption, read_exemptions
+    from gateway.migrate.workloads.exemptions import InvalidExemption, read_exemptions
     from gateway.migrate.workloads.formats import FORMATS, IN_CLUSTER, block_text
-    from gateway.migrate.workloads.variables import ALL, USUAL_PASSWORD, NoVariables, Told, block_for, read_proxy
+    from gateway.migrate.workloads.variables import ALL, USUAL_PASSWORD, InvalidSetup, Setup, block_for, read_proxy
 
     if output not in FORMATS:
         fail(f"-o is {', '.join(FORMATS)}, not {output!r}")
     verbatim = [IN_CLUSTER] if output == "kubernetes" and cluster_domain else []
     try:
         exempt = read_exemptions(cluster_domain or None, no_proxy or [], verbatim)
-        told = Told(read_proxy(proxy), exempt, ca, truststore, truststore_password or USUAL_PASSWORD)
-        block = block_for(runtime or [ALL], told)
-    except (NoExemption, NoVariables) as refusal:
+        setup = Setup(read_proxy(proxy), exempt, ca, truststore, truststore_password or USUAL_PASSWORD)
+        block = block_for(runtime or [ALL], setup)
+    except (InvalidExemption, InvalidSetup) as refusal:
         fail(refusal)
     typer.echo(block_text(block, output), nl=False)
 
@@ -140,13 +140,13 @@ def network_policy(
 
     Status 0; 2 if an option is invalid.
     """
-    from gateway.lock.network_policy import DNS_PORTS, Lock, NoLock, Peer, lock_manifest, parse_labels
+    from gateway.lock.network_policy import DNS_PORTS, InvalidName, Lock, Peer, lock_manifest, parse_labels
     from gateway.model.addresses import parse_network
 
     resolvers = {text: parse_network(text) for text in resolver or []}
     for text, network in resolvers.items():
         if network is None:
-            fail(f"--resolver: {text!r} is no address")
+            fail(f"--resolver: {text!r} is not an address")
     try:
         gateway = Peer(gateway_namespace, parse_labels(gateway_selector))
         dns = Peer(dns_namespace, parse_labels(dns_selector))
@@ -154,6 +154,6 @@ def network_policy(
         pods, dns_ports = parse_labels(selector), tuple(dns_port or DNS_PORTS)
         lock = Lock(namespace, gateway, tuple(port or [3128]), dns, known, pods, dns_ports)
         text = lock_manifest(lock)
-    except NoLock as refusal:
+    except InvalidName as refusal:
         fail(refusal)
     typer.echo(text, nl=False)

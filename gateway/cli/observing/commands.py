@@ -1,4 +1,4 @@
-"""`egress-gateway observe`. Flags are Hubble's where there is the same thing here."""
+"""`egress-gateway observe`. Options are called as in Hubble where both have the same thing."""
 # ruff: noqa: PLC0415  # what a command needs is imported when it runs, so that `--help` answers at once
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Flows from the admin port: Server-Sent Events, over as many connections as it takes."""
+"""Flows from the admin port: Server-Sent Events, over one connection after the other."""
 
 import json
 import time
@@ -25,7 +25,7 @@ class Asks(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Missed:
-    """So many flows were gone before they could be read."""
+    """So many flows had left the gateway's memory before they could be read."""
 
     count: int
 
@@ -37,7 +37,7 @@ class _Event:
 
 
 def flows(port: Asks, wanted: Sequence[tuple[str, str]], follow: bool) -> Iterator[Flow | Missed]:
-    """Those that are there, then those that come. Raises `NoAnswer`."""
+    """Those that have ended already and, with `follow`, those that end from then on. Raises `NoAnswer`."""
     path = "/flows?" + urlencode([*wanted, ("follow", "true")] if follow else wanted)
     headers: dict[str, str] = {}
     failures = 0
@@ -48,7 +48,7 @@ def flows(port: Asks, wanted: Sequence[tuple[str, str]], follow: bool) -> Iterat
                 yield Missed(json.loads(event.data)["missed"]) if event.kind == "missed" else json.loads(event.data)
         except NoAnswer:
             failures += 1
-            # It ended before it had told all, it never answered, or it does not come back.
+            # Not following, it never answered, or it does not come back.
             if not follow or "Last-Event-ID" not in headers or failures > RETRIES:
                 raise
         if not follow:
@@ -57,7 +57,7 @@ def flows(port: Asks, wanted: Sequence[tuple[str, str]], follow: bool) -> Iterat
 
 
 def _events(lines: Iterable[bytes], headers: dict[str, str]) -> Iterator[_Event]:
-    """Puts the id of the last one into `headers`, for the next request."""
+    """Also puts the id of the last event into `headers`, for the next request."""
     event = _Event()
     for line in lines:
         key, _, value = line.decode().rstrip("\n").partition(": ")

@@ -1,4 +1,4 @@
-"""Flows on standard output, a line or a few each, as they come."""
+"""Prints flows on standard output as they come."""
 
 import sys
 from collections.abc import Sequence
@@ -16,6 +16,6 @@ def print_flows(config: Path | None, wanted: Sequence[tuple[str, str]], follow: 
         print(table_head(), flush=True)
     for flow in flows(AdminPort(config), wanted, follow):
         if isinstance(flow, Missed):
-            print(f"{flow.count} flows were gone before they could be read", file=sys.stderr, flush=True)
+            print(f"missed {flow.count} flows: they were gone before they could be read", file=sys.stderr, flush=True)
         else:
             print(show(flow), flush=True)

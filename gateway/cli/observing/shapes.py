@@ -22,7 +22,7 @@ def compact(flow: Flow) -> str:
 
 
 def as_dict(flow: Flow) -> str:
-    """A line for each key, then a separator."""
+    """A line for each key, and a separator."""
     return "\n".join(f"{key:>18}: {_plain(value)}" for key, value in flow.items()) + "\n" + "-" * 12
 
 
@@ -37,7 +37,7 @@ def table_head() -> str:
 
 
 def table_row(flow: Flow) -> str:
-    """Columns that grow where they must: a flow is printed when it comes."""
+    """Columns of fixed widths that long values exceed: rows are printed before the next ones are known."""
     cells = [flow["time"], _who(flow), _where(flow), verdict_in(flow), flow.get("rule", ""), flow.get("reason", "")]
     return _row(cells)
 
@@ -66,8 +66,8 @@ def _where(flow: Flow) -> str:
 
 
 def _why(flow: Flow) -> str:
-    told = [flow[key] for key in ("rule", "reason", "would_deny", "would_limit") if key in flow]
-    return ", ".join(told) if told else str(flow["ended"])
+    known = [flow[key] for key in ("rule", "reason", "would_deny", "would_limit") if key in flow]
+    return ", ".join(known) if known else str(flow["ended"])
 
 
 def _plain(value: Any) -> str:

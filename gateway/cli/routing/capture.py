@@ -1,4 +1,4 @@
-"""Makes a capture of the options of `routes`."""
+"""Turns the options of `routes` into a capture."""
 
 import os
 import re
@@ -16,7 +16,7 @@ _PLACES = tuple(place.value for place in Place)
 
 
 class Unusable(Exception):
-    """Invalid options, or a combination that is."""
+    """Invalid options, or an invalid combination of them; the text says why."""
 
 
 def read_capture(
@@ -28,9 +28,9 @@ def read_capture(
     passed: Sequence[str] | None,
     mark: str | None,
 ) -> Capture:
-    """Raises `Unusable`, or `ConfigErrors` where gateway.yaml is read for the port."""
+    """Raises `Unusable`, or `ConfigErrors` if gateway.yaml has to be read for the port."""
     if place not in _PLACES:
-        raise Unusable(f"{place!r} is none of {', '.join(_PLACES)}{did_you_mean(place, _PLACES)}")
+        raise Unusable(f"PLACE is one of {', '.join(_PLACES)}, not {place!r}{did_you_mean(place, _PLACES)}")
     capture = Capture(
         place=Place(place),
         port=port or _port_in(config),
@@ -47,17 +47,17 @@ def read_capture(
 def _problems(capture: Capture, mark: str | None) -> Iterator[str]:
     if capture.place is Place.POD:
         if capture.uid is None:
-            yield "pod needs --uid: the gateway's own connections would lead back to it"
+            yield "pod needs --uid: without it the gateway's own connections would be led back to it"
         if capture.interfaces:
             yield "--interface is not for pod, whose own connections are captured"
     else:
         if not capture.interfaces:
-            yield f"{capture.place} needs --interface: behind which are the clients?"
+            yield f"{capture.place} needs --interface, behind which the clients are"
         if capture.uid is not None:
             yield "--uid is for pod"
     for name in capture.interfaces:
         if not _INTERFACE.fullmatch(name):
-            yield f"--interface: {name!r} is no name of an interface"
+            yield f"--interface: {name!r} is not the name of an interface"
     if mark is not None and capture.place is Place.REDIRECT:
         yield "--mark is not for redirect, which marks nothing"
 

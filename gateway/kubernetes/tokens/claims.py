@@ -1,4 +1,4 @@
-"""The owner of a service account token, by the claims of a verified one.
+"""The owner of a service account token, by the claims of a verified token.
 
 `sub` is `system:serviceaccount:NAMESPACE:NAME`; the claim `kubernetes.io` says the same and names the pod that the
 token was made for (Kubernetes, "Schema for service account private claims").
@@ -28,7 +28,7 @@ def account_of_subject(subject: object, pod: object = None) -> ServiceAccount:
     """From `sub`, or from the user name of a TokenReview. Raises `NotAnAccount`."""
     match = _SUBJECT.fullmatch(subject) if isinstance(subject, str) else None
     if match is None:
-        raise NotAnAccount("the subject is no service account")
+        raise NotAnAccount("the subject is not a service account")
     return ServiceAccount(match[1], match[2], pod if isinstance(pod, str) and pod else None)
 
 
@@ -38,8 +38,8 @@ def account_of_claims(claims: Mapping[str, Any]) -> ServiceAccount:
     if private is None:
         return account_of_subject(claims.get("sub"))
     account = account_of_subject(claims.get("sub"), _name_in(private, "pod"))
-    told = private.get("namespace") if isinstance(private, dict) else None
-    if (told, _name_in(private, "serviceaccount")) != (account.namespace, account.name):
+    namespace = private.get("namespace") if isinstance(private, dict) else None
+    if (namespace, _name_in(private, "serviceaccount")) != (account.namespace, account.name):
         raise NotAnAccount("the subject and kubernetes.io name different accounts")
     return account
 

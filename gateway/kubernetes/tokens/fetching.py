@@ -16,20 +16,21 @@ OF_THE_API = "/openid/v1/jwks"
 
 
 def from_file(path: Path) -> Fetch:
-    """Read anew each time."""
+    """Read again each time."""
 
     async def fetch() -> bytes:
         try:
             text = await asyncio.to_thread(path.read_bytes)
         except OSError as error:
             raise KeysUnavailable(f"{path}: {error.strerror}") from error
-        return _bounded(text)
+        _check_size(text)
+        return text
 
     return fetch
 
 
 def from_url(url: str, authorities: Path | None) -> Fetch:
-    """Over TLS, trusting the authorities in that file of PEM, None for the system's. No proxy, no redirect."""
+    """Over TLS, trusting the authorities in that PEM file, None for the system's. No proxy, no redirect."""
 
     async def fetch() -> bytes:
         try:
@@ -50,7 +51,7 @@ def from_url(url: str, authorities: Path | None) -> Fetch:
 
 
 def from_api(server: ApiServer) -> Fetch:
-    """Where every API server publishes those of its own tokens."""
+    """From where every API server publishes the keys of its own tokens."""
 
     async def fetch() -> bytes:
         try:
@@ -65,11 +66,10 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk
-        _bounded(body)
+        _check_size(body)
     return bytes(body)
 
 
-def _bounded(text: bytes | bytearray) -> bytes:
+def _check_size(text: bytes | bytearray) -> None:
     if len(text) > MAX_BYTES:
         raise KeysUnavailable(f"a key set of more than {MAX_BYTES} bytes")
-    return bytes(text)

@@ -1,7 +1,7 @@
-"""The keys of an issuer (RFC 7517): read, kept, and fetched again when a token names an unknown one.
+"""The keys of an issuer (RFC 7517): fetched, kept, and fetched again when a token names an unknown one.
 
-Strangers choose the key ids in tokens: however many unknown ones come, the issuer is asked once at a time and not more
-often than every `REFRESH_PAUSE` seconds.
+Strangers choose the key ids in tokens: however many unknown ones come, the issuer is asked by one request at a time,
+and not more often than every `REFRESH_PAUSE` seconds.
 """
 
 import asyncio
@@ -33,36 +33,35 @@ class KeysUnavailable(Exception):
 
 
 class Key(NamedTuple):
-    """`algorithm` is the only one that a signature with this key may have."""
+    """`algorithm` is the only one that signatures by this key may use."""
 
     algorithm: str
     key: PublicKey
 
 
 def parse_keys(text: bytes) -> Mapping[str, Key]:
-    """By key id; keys that are not for RS256 or ES256 are left out. Raises `KeysUnavailable` for what is no key set."""
+    """By key id; keys that are not for RS256 or ES256 are left out. Raises `KeysUnavailable` if it is no key set."""
     try:
-        told = orjson.loads(text)
-        listed = told["keys"]
+        listed = orjson.loads(text)["keys"]
         if not isinstance(listed, list):
             raise TypeError
     except (ValueError, TypeError, KeyError):
-        raise KeysUnavailable("what was read is no key set (RFC 7517)") from None
+        raise KeysUnavailable("what was read is not a key set (RFC 7517)") from None
     keys = (_key(each) for each in listed[:MAX_KEYS] if isinstance(each, dict))
     return dict(key for key in keys if key is not None)
 
 
-def _key(told: Mapping[str, Any]) -> tuple[str, Key] | None:
-    if told.get("use", "sig") != "sig" or told.get("kty") not in ("RSA", "EC") or "d" in told:
+def _key(jwk: Mapping[str, Any]) -> tuple[str, Key] | None:
+    if jwk.get("use", "sig") != "sig" or jwk.get("kty") not in ("RSA", "EC") or "d" in jwk:
         return None
     try:
-        key = jwt.PyJWK.from_dict(dict(told)).key
+        key = jwt.PyJWK.from_dict(dict(jwk)).key
     except (jwt.PyJWTError, ValueError, TypeError):
         return None
     algorithm = _algorithm(key)
-    if algorithm is None or told.get("alg", algorithm) != algorithm:
+    if algorithm is None or jwk.get("alg", algorithm) != algorithm:
         return None
-    return str(told.get("kid", "")), Key(algorithm, key)
+    return str(jwk.get("kid", "")), Key(algorithm, key)
 
 
 def _algorithm(key: object) -> str | None:
@@ -74,21 +73,21 @@ def _algorithm(key: object) -> str | None:
 
 
 class KeyRing:
-    """The keys as last fetched. `version` changes when they do; `now` gives monotonic seconds."""
+    """The keys as they were last fetched. `version` changes when they do; `now` gives monotonic seconds."""
 
     def __init__(self, fetch: Fetch, now: Callable[[], float]) -> None:
         self._fetch = fetch
         self._now = now
         self._keys: Mapping[str, Key] = {}
-        self._had_at: float | None = None
+        self._fetched_at: float | None = None
         self._next_at = float("-inf")
         self._failure = ""
         self._fetching: asyncio.Task[None] | None = None
         self.version = 0
 
     async def key(self, kid: str) -> Key | None:
-        """The key of that id; None if the issuer has none such. Raises `KeysUnavailable` if that is unknown."""
-        self.look_after()
+        """The key of that id; None if the issuer has no such key. Raises `KeysUnavailable` if that is unknown."""
+        self.maintain()
         key = self._keys.get(kid)
         if key is None:
             await self._refresh()
@@ -97,11 +96,11 @@ class KeyRing:
             raise KeysUnavailable(self._failure)
         return key
 
-    def look_after(self) -> None:
-        """Start fetching old keys again, without waiting, and forget those that are too old."""
-        if self._had_at is None:
+    def maintain(self) -> None:
+        """Start to refresh keys that are old, without waiting, and forget those that are too old."""
+        if self._fetched_at is None:
             return
-        age = self._now() - self._had_at
+        age = self._now() - self._fetched_at
         if age > KEEP_SECONDS and self._keys:
             self._replace({})
         if age > REFRESH_SECONDS:
@@ -125,17 +124,17 @@ class KeyRing:
             self._complain(error)
         else:
             if self._failure:
-                _logger.info("the keys of the token issuer can be had again")
-            self._failure, self._had_at = "", self._now()
+                _logger.info("the keys of the token issuer are fetched again")
+            self._failure, self._fetched_at = "", self._now()
             self._next_at = self._now() + REFRESH_PAUSE
             self._replace(keys)
         finally:
             self._fetching = None
 
     def _complain(self, error: KeysUnavailable) -> None:
-        """Log once, until they can be fetched again."""
+        """Log the first failure only, until they can be fetched again."""
         if not self._failure:
-            _logger.error("the keys of the token issuer cannot be had: %s", error)
+            _logger.error("the keys of the token issuer cannot be fetched: %s", error)
         self._failure = str(error)
         self._next_at = self._now() + REFRESH_PAUSE
 

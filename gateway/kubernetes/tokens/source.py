@@ -1,13 +1,13 @@
 """Tokens as credentials: `Proxy-Authorization: Bearer`, or in the place of the password in `HTTPS_PROXY`.
 
 A password is taken for a token if the user is called `token`, if it looks like one, or if no source takes passwords:
-nothing that was meant as a token is ever passed on to be judged as something else.
+what was meant as a token is never judged as a password.
 """
 
 import re
 
 from gateway.kubernetes.tokens.claims import ServiceAccount
-from gateway.kubernetes.tokens.verifying import Remembering
+from gateway.kubernetes.tokens.verifying import TokenCache
 from gateway.model.addresses import Address
 from gateway.model.client import Certificate, Client, IdentitySource
 from gateway.model.errors import DownstreamError
@@ -25,7 +25,7 @@ class TokenSource:
 
     asks = True
 
-    def __init__(self, tokens: Remembering, *, passwords: bool) -> None:
+    def __init__(self, tokens: TokenCache, *, passwords: bool) -> None:
         self._tokens = tokens
         self._passwords = passwords
 
@@ -35,7 +35,7 @@ class TokenSource:
         if token is None:
             return None
         if not _TOKEN.fullmatch(token):
-            raise DownstreamError(Reason.TOKEN_INVALID, "what was sent is no token")
+            raise DownstreamError(Reason.TOKEN_INVALID, "what was sent is not a token")
         return _client(address, await self._tokens.account_of(token, address))
 
     def _token_in(self, head: HeaderFields) -> str | None:

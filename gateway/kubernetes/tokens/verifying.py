@@ -1,7 +1,7 @@
 """Verifies tokens: here, by the keys of their issuer, or by asking the API server (TokenReview).
 
-Results are remembered under the token's digest, so that a tunnel costs one look-up and no token is kept; never beyond
-the token's end, and not beyond a change of keys.
+Results are cached under the token's digest, so that a tunnel costs one look-up and no token is kept; never beyond the
+token's expiry, and not beyond a change of keys.
 """
 
 import asyncio
@@ -25,9 +25,9 @@ from gateway.model.roles import Clock
 LEEWAY = 30.0
 """Seconds by which clocks may differ."""
 
-REMEMBERED = 10_000
+CACHED = 10_000
 REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"
-REVIEW_SECONDS = 60.0  # a deleted pod's token is good no longer than this
+REVIEW_SECONDS = 60.0  # a deleted pod's token is accepted no longer than this
 REFUSED_SECONDS = 5.0
 REVIEWS_AT_ONCE = 8
 REVIEWS_WAITING = 200
@@ -36,7 +36,7 @@ _NEEDED = ["exp", "iss", "aud", "sub"]
 
 
 class Verified(NamedTuple):
-    """A result, and until when it holds, in Unix seconds: an account, or None for a refused token."""
+    """A result that holds until `until`, Unix seconds: an account, or None for a token refused for `detail`."""
 
     account: ServiceAccount | None
     until: float
@@ -63,9 +63,9 @@ class Verifier(Protocol):
         ...
 
 
-class Remembering:
-    """The same answers, found out once. Of each address one token is looked at at a time, so that who guesses makes
-    only its own wait."""
+class TokenCache:
+    """A verifier's answers, each asked for once. Of each address one token is verified at a time: a client that guesses
+    keeps only its own address waiting."""
 
     def __init__(self, verifier: Verifier, clock: Clock) -> None:
         self._verifier = verifier
@@ -76,14 +76,14 @@ class Remembering:
         self._version = verifier.version
 
     async def account_of(self, token: str, address: Address) -> ServiceAccount:
-        """Of a token that a client at this address sent. Raises as `Verifier.verify`."""
+        """The owner of a token that a client at this address sent. Raises as `Verifier.verify`."""
         digest = hashlib.sha256(token.encode()).digest()
-        verdict = self._recall(digest) or await self._find_out(digest, token, address)
+        verdict = self._cached(digest) or await self._ask(digest, token, address)
         if verdict.account is None:
             raise DownstreamError(Reason.TOKEN_INVALID, verdict.detail)
         return verdict.account
 
-    def _recall(self, digest: bytes) -> Verified | None:
+    def _cached(self, digest: bytes) -> Verified | None:
         if self._version != self._verifier.version:
             self._version = self._verifier.version
             self._verdicts.clear()
@@ -93,13 +93,13 @@ class Remembering:
         self._verdicts.move_to_end(digest)
         return known.verified
 
-    async def _find_out(self, digest: bytes, token: str, address: Address) -> Verified:
-        """Many tunnels of one client bring the same token at once: it is looked at once."""
+    async def _ask(self, digest: bytes, token: str, address: Address) -> Verified:
+        """Many tunnels of one client bring the same token at the same time: it is verified once."""
         asking = self._asking.get(digest)
         if asking is None:
             asking = asyncio.ensure_future(self._verify_in_turn(token, address))
             self._asking[digest] = asking
-            asking.add_done_callback(lambda done: self._learn(digest, done))
+            asking.add_done_callback(lambda done: self._store(digest, done))
         return await asyncio.shield(asking)
 
     async def _verify_in_turn(self, token: str, address: Address) -> Verified:
@@ -107,14 +107,14 @@ class Remembering:
         async with turn:
             return await self._verifier.verify(token)
 
-    def _learn(self, digest: bytes, done: "asyncio.Future[Verified]") -> None:
+    def _store(self, digest: bytes, done: "asyncio.Future[Verified]") -> None:
         self._asking.pop(digest, None)
         if done.cancelled() or done.exception() is not None:
             return
-        self._recall(digest)  # a change of keys meanwhile
+        self._cached(digest)  # drops everything if the keys have changed meanwhile
         verified, clock = done.result(), self._clock
         self._verdicts[digest] = _Known(verified, clock.monotonic() + verified.until - clock.time())
-        if len(self._verdicts) > REMEMBERED:
+        if len(self._verdicts) > CACHED:
             self._verdicts.popitem(last=False)
 
 
@@ -129,7 +129,7 @@ class ByKeys:
     @property
     def version(self) -> int:
         """See `Verifier`."""
-        self.ring.look_after()
+        self.ring.maintain()
         return self.ring.version
 
     async def verify(self, token: str) -> Verified:
@@ -140,7 +140,7 @@ class ByKeys:
         except KeysUnavailable as error:
             raise InternalError(Reason.TOKEN_UNVERIFIABLE, str(error)) from error
         if key is None:
-            raise DownstreamError(Reason.TOKEN_INVALID, "signed with a key that the issuer does not have")
+            raise DownstreamError(Reason.TOKEN_INVALID, "it is signed with a key that the issuer does not have")
         try:
             claims = jwt.decode(
                 token,
@@ -159,7 +159,7 @@ class ByKeys:
 
 
 class ByReview:
-    """Asks the API server, which also knows of pods and accounts that were deleted. `now` gives Unix seconds."""
+    """Asks the API server, which also knows about deleted pods and accounts. `now` gives Unix seconds."""
 
     version = 0
 
@@ -171,21 +171,24 @@ class ByReview:
         self._waiting = 0
 
     async def verify(self, token: str) -> Verified:
-        """See `Verifier`. A refusal is remembered for a moment as well, so that guesses do not become requests."""
-        end = _end_of(token)
-        if end < self._now() - LEEWAY:
+        """See `Verifier`. Refusals are cached for a moment as well, so that guesses do not become requests."""
+        expiry = _claimed_expiry(token)
+        if expiry < self._now() - LEEWAY:
             raise DownstreamError(Reason.TOKEN_EXPIRED, "exp is past")
         status = await self._review(token)
         user, audiences = status.get("user"), status.get("audiences")
         if status.get("authenticated") is not True or not isinstance(user, dict):
-            return Verified(None, self._now() + REFUSED_SECONDS, "the API server does not accept it")
+            return self._refused("the API server does not accept it")
         if not isinstance(audiences, list) or self._audience not in audiences:
-            return Verified(None, self._now() + REFUSED_SECONDS, "it is for another audience")
+            return self._refused("it is for another audience")
         try:
             account = account_of_user(user)
         except NotAnAccount as error:
-            return Verified(None, self._now() + REFUSED_SECONDS, str(error))
-        return Verified(account, min(end + LEEWAY, self._now() + REVIEW_SECONDS))
+            return self._refused(str(error))
+        return Verified(account, min(expiry + LEEWAY, self._now() + REVIEW_SECONDS))
+
+    def _refused(self, detail: str) -> Verified:
+        return Verified(None, self._now() + REFUSED_SECONDS, detail)
 
     async def _review(self, token: str) -> Mapping[str, Any]:
         if self._waiting >= REVIEWS_WAITING:
@@ -210,34 +213,34 @@ def _question(token: str, audience: str) -> Mapping[str, Any]:
 
 
 def _key_id(token: str) -> str:
-    """Raises `DownstreamError` for what is no token, and for one with critical header parameters."""
+    """Raises `DownstreamError` for what is not a token, and for one with critical header parameters."""
     try:
         header = jwt.get_unverified_header(token)
     except (jwt.PyJWTError, ValueError, TypeError):
-        raise DownstreamError(Reason.TOKEN_INVALID, "what was sent is no token") from None
+        raise DownstreamError(Reason.TOKEN_INVALID, "what was sent is not a token") from None
     kid = header.get("kid")
     if not isinstance(kid, str) or "crit" in header:
-        raise DownstreamError(Reason.TOKEN_INVALID, "the token names no key, or extensions that nobody knows")
+        raise DownstreamError(Reason.TOKEN_INVALID, "its header names no key, or critical extensions")
     return kid
 
 
-def _end_of(token: str) -> float:
-    """The expiry that it claims, unverified."""
+def _claimed_expiry(token: str) -> float:
+    """Unverified."""
     try:
         claims = jwt.decode(token, options={"verify_signature": False})
         return float(claims["exp"])
     except (jwt.PyJWTError, ValueError, TypeError, KeyError, OverflowError):
-        raise DownstreamError(Reason.TOKEN_INVALID, "what was sent is no token, or one without an end") from None
+        raise DownstreamError(Reason.TOKEN_INVALID, "what was sent is not a token, or does not expire") from None
 
 
 _WORDS: tuple[tuple[type[Exception], str], ...] = (
     (jwt.InvalidAudienceError, "it is for another audience"),
-    (jwt.InvalidIssuerError, "it is of another issuer"),
+    (jwt.InvalidIssuerError, "it is from another issuer"),
     (jwt.ImmatureSignatureError, "it is not valid yet"),
     (jwt.InvalidAlgorithmError, "its algorithm is not the key's"),
-    (jwt.InvalidSignatureError, "its signature is false"),
+    (jwt.InvalidSignatureError, "its signature does not verify"),
     (jwt.MissingRequiredClaimError, "one of exp, iss, aud and sub is missing"),
-    (NotAnAccount, "it is not of a service account"),
+    (NotAnAccount, "it is not a service account's"),
 )
 
 

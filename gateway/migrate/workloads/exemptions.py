@@ -1,9 +1,9 @@
 """Destinations that are reached without the proxy, spelled for every runtime.
 
-curl, requests and Go read the same text as "this name and all below it", Node's http and .NET as "this name only"; a
-leading dot is "all below" to most and "both" to some; networks are understood by curl (7.86), requests and Go alone. So
-a suffix is given with a dot and without, and what must be exempt everywhere by its name or its address. Java has a list
-of its own, with stars.
+curl, requests and Go read a name as "this name and all below it", Node's http and .NET as "this name only"; a leading
+dot means "all below" to most and "both" to some; networks are understood only by curl (7.86), requests and Go. So a
+suffix is given with a dot and without, and what must be exempt everywhere by its name or address. Java has a list of
+its own, with stars.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,14 +16,14 @@ LOCAL = ("localhost", "127.0.0.1", "::1")
 _IN_CLUSTER = ("kubernetes", "kubernetes.default", "kubernetes.default.svc")
 
 
-class NoExemption(ValueError):
+class InvalidExemption(ValueError):
     """Not a name, address or network; the text says what."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exemptions:
-    """`suffixes` are names with all that is below them; `exact` names and addresses; `verbatim` is put in as it is,
-    for what is only known where the variables are read."""
+    """`suffixes` are names with all that is below them; `exact` are names and addresses; `verbatim` is inserted as it
+    is, for what is only known where the variables are read."""
 
     suffixes: tuple[str, ...] = ()
     exact: tuple[str, ...] = ()
@@ -31,13 +31,13 @@ class Exemptions:
     verbatim: tuple[str, ...] = ()
 
     def no_proxy(self) -> str:
-        """NO_PROXY. Names first, so that a runtime that stops at what it does not understand has met them."""
+        """NO_PROXY. Names first, so that a runtime that stops at what it does not understand has seen them."""
         both = [spelling for suffix in self.suffixes for spelling in (f".{suffix}", suffix)]
         networks = [str(network) for network in self.networks]
         return ",".join(dict.fromkeys((*LOCAL, *self.exact, *both, *self.verbatim, *networks)))
 
     def non_proxy_hosts(self) -> str:
-        """Java's `http.nonProxyHosts`. A star stands first or last, so of networks it knows those of whole octets."""
+        """Java's `http.nonProxyHosts`. A star is first or last, so it can only name networks of whole octets."""
         both = [spelling for suffix in self.suffixes for spelling in (f"*.{suffix}", suffix)]
         networks = [text for network in self.networks for text in _octets(network)]
         return "|".join(dict.fromkeys(("localhost", "127.*", "[::1]", *self.exact, *both, *self.verbatim, *networks)))
@@ -55,10 +55,10 @@ def _octets(network: Network) -> tuple[str, ...]:
 
 
 def read_exemptions(cluster_domain: str | None, given: Iterable[str], verbatim: Iterable[str] = ()) -> Exemptions:
-    """`cluster_domain` None: no cluster. Of what is given a leading dot or `*.` is dropped: names mean themselves and
-    all below. Raises `NoExemption`."""
+    """`cluster_domain` is None outside of a cluster. A leading dot or `*.` in `given` is dropped: a name includes all
+    below it. Raises `InvalidExemption`."""
     if cluster_domain is not None and parse_host_name(cluster_domain) is None:
-        raise NoExemption(f"the cluster domain {cluster_domain!r} is no name such as cluster.local")
+        raise InvalidExemption(f"the cluster domain {cluster_domain!r} is not a name such as cluster.local")
     suffixes = ["svc", f"svc.{_name(cluster_domain)}", _name(cluster_domain)] if cluster_domain is not None else []
     exact = list(_IN_CLUSTER) if cluster_domain is not None else []
     networks: list[Network] = []
@@ -81,5 +81,5 @@ def _split(given: Iterable[str]) -> Iterator[str]:
 def _name(text: str) -> str:
     name = parse_host_name(text)
     if name is None:
-        raise NoExemption(f"{text!r} is no name, address or network")
+        raise InvalidExemption(f"{text!r} is not a name, address or network")
     return name

@@ -1,4 +1,4 @@
-"""Writes a block of variables for a shell, a .env file, a container of Kubernetes or a program."""
+"""Writes a block of variables for a shell, a .env file, a Kubernetes container or a program."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from gateway.migrate.workloads.variables import Block
 
 IN_CLUSTER = "$(KUBERNETES_SERVICE_HOST)"
-"""Kubernetes fills it in: the API server's address, which some runtimes exempt only by address."""
+"""Kubernetes fills in the API server's address, which some runtimes exempt only by address."""
 
 
 def _shell(block: Block) -> Iterator[str]:

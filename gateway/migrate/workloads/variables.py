@@ -1,8 +1,7 @@
 """Environment variables that configure the proxy and its authority, runtime by runtime.
 
-Proxy variables are given in both cases: wget reads the lower one only, curl ignores HTTP_PROXY in capitals. A variable
-that names a file of authorities replaces the runtime's own, so the file is the bundle that holds the public ones as
-well.
+Proxy variables are given in both cases: wget reads only the lower one, curl ignores HTTP_PROXY in capitals. A variable
+that names a file of authorities replaces the runtime's own, so the file is the bundle, which holds the public ones too.
 """
 
 import re
@@ -14,7 +13,7 @@ from gateway.migrate.workloads.exemptions import Exemptions
 
 ALL = "all"
 USUAL_PASSWORD = "changeit"
-"""Java's usual password for its trust store, which holds no secret."""
+"""Java's default password for a trust store, which holds no secret."""
 
 _AUTHORITY: Mapping[str, tuple[str, ...]] = {
     "apt": (),
@@ -37,7 +36,7 @@ _AUTHORITY: Mapping[str, tuple[str, ...]] = {
 }
 RUNTIMES = tuple(_AUTHORITY)
 _OF_SOCKETS = ("WS_PROXY", "WSS_PROXY")
-"""aiohttp uses the proxy of a WebSocket's own scheme."""
+"""aiohttp looks for the proxy of a WebSocket's own scheme."""
 _SYSTEM_STORE_ONLY = ("apt", "wget")
 _NO_TLS_TO_A_PROXY = ("grpc", "java", "wget")
 _ABOUT: Mapping[str, str] = {
@@ -51,13 +50,13 @@ _VALUE = re.compile(r"[!-~]+", re.ASCII)
 _QUOTING = re.compile(r"""["'`\\$ ]""")
 
 
-class NoVariables(ValueError):
-    """A value cannot stand in a variable; the text says what and why."""
+class InvalidSetup(ValueError):
+    """An unknown runtime, or a value that cannot be put into a variable; the text says which and why."""
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What clients are to know. `bundle` and `truststore` are paths where they run, None without inspection;
+class Setup:
+    """What clients need to know. `bundle` and `truststore` are paths where they run, None without inspection;
     `truststore` is PKCS #12, for Java."""
 
     proxy: SplitResult
@@ -76,77 +75,77 @@ class Block:
 
 
 def read_proxy(url: str) -> SplitResult:
-    """`http://host:port`, or `https://` for TLS to the gateway. Raises `NoVariables`."""
+    """`http://host:port`, or `https://` for TLS to the gateway. Raises `InvalidSetup`."""
     try:
         proxy = urlsplit(url)
         whole = proxy.scheme in ("http", "https") and proxy.hostname and proxy.port and proxy.path in ("", "/")
     except ValueError as refusal:
-        raise NoVariables(f"{url!r} is no address of a proxy: {refusal}") from None
+        raise InvalidSetup(f"{url!r} is not the address of a proxy: {refusal}") from None
     if not whole or proxy.query or proxy.fragment or not _VALUE.fullmatch(url) or _QUOTING.search(url):
-        raise NoVariables(f"{url!r} is no address of a proxy such as http://egress-gateway:3128")
+        raise InvalidSetup(f"{url!r} is not the address of a proxy such as http://egress-gateway:3128")
     return proxy._replace(path="")
 
 
-def block_for(runtimes: Iterable[str], told: Told) -> Block:
-    """The variables of these runtimes; `all` is every one. Raises `NoVariables`."""
+def block_for(runtimes: Iterable[str], setup: Setup) -> Block:
+    """The variables of these runtimes; `all` is every one. Raises `InvalidSetup`."""
     wanted = set(runtimes)
     unknown = wanted - set(RUNTIMES) - {ALL}
     if unknown:
-        raise NoVariables(f"{min(unknown)!r} is no runtime: {ALL}, {', '.join(RUNTIMES)}")
-    for what, text in (("bundle", told.bundle), ("trust store", told.truststore), ("password", told.password)):
+        raise InvalidSetup(f"{min(unknown)!r} is not a runtime: {ALL}, {', '.join(RUNTIMES)}")
+    for what, text in (("bundle", setup.bundle), ("trust store", setup.truststore), ("password", setup.password)):
         if text is not None and (not _VALUE.fullmatch(text) or _QUOTING.search(text)):
-            raise NoVariables(f"the {what} {text!r} is empty, or holds blanks or quotes")
+            raise InvalidSetup(f"the {what} {text!r} is empty, or contains blanks or quotes")
     chosen = [name for name in RUNTIMES if name in wanted or ALL in wanted]
-    variables = dict(_variables(chosen, told))
-    return Block(variables, tuple(_remarks(chosen, told)))
+    variables = dict(_variables(chosen, setup))
+    return Block(variables, tuple(_remarks(chosen, setup)))
 
 
-def _variables(chosen: list[str], told: Told) -> Iterator[tuple[str, str]]:
+def _variables(chosen: list[str], setup: Setup) -> Iterator[tuple[str, str]]:
     if chosen != ["java"]:
         sockets = _OF_SOCKETS if "python" in chosen else ()
         for name in ("HTTP_PROXY", "HTTPS_PROXY", *sockets):
-            yield from ((name, told.proxy.geturl()), (name.lower(), told.proxy.geturl()))
-        yield from (("NO_PROXY", told.exempt.no_proxy()), ("no_proxy", told.exempt.no_proxy()))
+            yield from ((name, setup.proxy.geturl()), (name.lower(), setup.proxy.geturl()))
+        yield from (("NO_PROXY", setup.exempt.no_proxy()), ("no_proxy", setup.exempt.no_proxy()))
     if "node" in chosen:
         yield "NODE_USE_ENV_PROXY", "1"
-    if told.bundle is not None:
+    if setup.bundle is not None:
         for runtime in chosen:
-            yield from ((name, told.bundle) for name in _AUTHORITY[runtime])
+            yield from ((name, setup.bundle) for name in _AUTHORITY[runtime])
     if "java" in chosen:
-        yield "JAVA_TOOL_OPTIONS", " ".join(_java(told))
+        yield "JAVA_TOOL_OPTIONS", " ".join(_java(setup))
 
 
-def _java(told: Told) -> Iterator[str]:
+def _java(setup: Setup) -> Iterator[str]:
     for scheme in ("http", "https"):
-        yield f"-D{scheme}.proxyHost={told.proxy.hostname}"
-        yield f"-D{scheme}.proxyPort={told.proxy.port}"
-    yield f"-Dhttp.nonProxyHosts={told.exempt.non_proxy_hosts()}"
-    if told.truststore is not None:
-        yield f"-Djavax.net.ssl.trustStore={told.truststore}"
+        yield f"-D{scheme}.proxyHost={setup.proxy.hostname}"
+        yield f"-D{scheme}.proxyPort={setup.proxy.port}"
+    yield f"-Dhttp.nonProxyHosts={setup.exempt.non_proxy_hosts()}"
+    if setup.truststore is not None:
+        yield f"-Djavax.net.ssl.trustStore={setup.truststore}"
         yield "-Djavax.net.ssl.trustStoreType=PKCS12"
-        yield f"-Djavax.net.ssl.trustStorePassword={told.password}"
+        yield f"-Djavax.net.ssl.trustStorePassword={setup.password}"
 
 
-def _remarks(chosen: list[str], told: Told) -> Iterator[str]:
-    if told.exempt.networks:
+def _remarks(chosen: list[str], setup: Setup) -> Iterator[str]:
+    if setup.exempt.networks:
         yield "networks in NO_PROXY: curl 7.86, requests, Go and Ruby read them; for the others name hosts or addresses"
-    if told.proxy.scheme == "https" and set(chosen) & set(_NO_TLS_TO_A_PROXY):
+    if setup.proxy.scheme == "https" and set(chosen) & set(_NO_TLS_TO_A_PROXY):
         yield f"{', '.join(_NO_TLS_TO_A_PROXY)}: speak no TLS to a proxy; give them an http:// one"
     yield from (_ABOUT[name] for name in chosen if name in _ABOUT)
-    if told.bundle is not None and set(chosen) & set(_SYSTEM_STORE_ONLY):
-        yield f"wget, apt: no variable; mount {told.bundle} over /etc/ssl/certs/ca-certificates.crt"
-    if told.bundle is not None and "php" in chosen:
-        yield f"php: no variable; {told.bundle} as curl.cainfo and openssl.cafile in php.ini"
+    if setup.bundle is not None and set(chosen) & set(_SYSTEM_STORE_ONLY):
+        yield f"wget, apt: no variable; mount {setup.bundle} over /etc/ssl/certs/ca-certificates.crt"
+    if setup.bundle is not None and "php" in chosen:
+        yield f"php: no variable; {setup.bundle} as curl.cainfo and openssl.cafile in php.ini"
     if "java" in chosen:
-        yield from _java_remarks(told)
+        yield from _java_remarks(setup)
 
 
-def _java_remarks(told: Told) -> Iterator[str]:
-    if told.bundle is not None and told.truststore is None:
+def _java_remarks(setup: Setup) -> Iterator[str]:
+    if setup.bundle is not None and setup.truststore is None:
         yield "java: cannot read PEM; --truststore names a PKCS #12 file (`egress-gateway ca truststore` makes one)"
-    if told.proxy.username is not None:
+    if setup.proxy.username is not None:
         text = "java: takes no credentials from options; programs need an Authenticator"
         yield f"{text}, and for HTTPS -Djdk.http.auth.tunneling.disabledSchemes="
-    left = told.exempt.beyond_java()
+    left = setup.exempt.beyond_java()
     if left:
-        yield f"java: cannot exempt {', '.join(map(str, left))}; octets only"
+        yield f"java: cannot exempt {', '.join(map(str, left))}; only networks of whole octets"

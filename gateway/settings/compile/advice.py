@@ -1,4 +1,4 @@
-"""Warnings of `check` and of start-up: what loads but is probably not meant."""
+"""Warnings of `check` and of a start: what is valid but probably not meant."""
 
 from collections.abc import Iterator, Sequence
 
@@ -21,7 +21,7 @@ SERVER_FIRST = {
 }
 """Ports of protocols whose clients do not begin with TLS or HTTP."""
 
-# Keys that configure what is let through, and so mean nothing on a deny.
+# Keys that configure what is let through, and so have no effect on a deny.
 _ONLY_ON_ALLOW = (
     "within", "protocol", "sni", "ech", "resolve", "private", "limits", "honour_retry_after", "breaker", "inspect",
     "via", "source", "proxy_protocol", "timeouts", "trace",
@@ -40,17 +40,13 @@ def advise_rule(
         covered = [port for port in SERVER_FIRST for span in ports if span.first <= port <= span.last]
         if covered:
             named = ", ".join(f"{port} ({SERVER_FIRST[port]})" for port in covered)
-            yield ("ports",), f"{named}: neither TLS nor HTTP comes first there, which needs protocol: tcp"
+            yield ("ports",), f"{named}: clients do not begin with TLS or HTTP there, which needs protocol: tcp"
     if rule.inspect is not None and protocols_of(rule, ports) > {Protocol.HTTP} and gives_secrets(rule.inspect):
-        yield (
-            ("inspect",),
-            "its secrets go over TLS only: requests in plain HTTP, which it carries as well, are refused",
-        )
+        message = "its secrets go over TLS only: requests in plain HTTP, which it carries as well, are refused"
+        yield ("inspect",), message
     if hides_requests(rule, ports):
         for name in _groups_with_request_limits(rule, declared):
-            message = (
-                f"the group {name!r} has a limit of requests, and this rule shows none: inspect, or limit connections"
-            )
+            message = f"the group {name!r} limits requests, which are not seen here: inspect, or limit connections"
             yield (), message
 
 
@@ -60,23 +56,23 @@ def _advise_except(rule: RuleSettings) -> Iterator[Finding]:
     has_cidrs = not rule.model_fields_set.isdisjoint(("cidrs", "cidrs_file"))
     has_hosts = not rule.model_fields_set.isdisjoint(("hosts", "hosts_file"))
     if "cidrs" in excepted and not has_cidrs:
-        bound = "" if rule.action is Action.DENY else ": within, or a deny, bounds what they resolve to"
-        yield ("except", "cidrs"), f"takes nothing out of a rule that has names only{bound}"
+        cure = "" if rule.action is Action.DENY else ": use within, or a deny, to bound what they resolve to"
+        yield ("except", "cidrs"), f"has no effect on a rule that has only names{cure}"
     if "hosts" in excepted and not has_hosts and rule.action is Action.ALLOW:
-        yield ("except", "hosts"), "takes nothing out of a rule that has cidrs only"
+        yield ("except", "hosts"), "has no effect on a rule that has only cidrs"
 
 
 def _advise_deny(rule: RuleSettings, declared: Declared, pods_are_known: bool) -> Iterator[Finding]:
     for key in _ONLY_ON_ALLOW:
         if key in rule.model_fields_set:
-            yield (key,), "says nothing on a deny"
+            yield (key,), "has no effect on a deny"
     for index, name in enumerate(rule.clients):
         group = declared.groups.get(name)
         shown = {key for match in group.match for key in match.model_fields_set} if group is not None else set()
         by_credential = shown & ({"user", "spiffe"} if pods_are_known else {"user", "spiffe", "namespace"})
         if by_credential:
             what = " and ".join(sorted(by_credential))
-            yield ("clients", index), f"{name!r} is known by {what}: a client that sends no credential is not denied"
+            yield ("clients", index), f"{name!r} is known by {what}: a client that sends no credentials is not denied"
 
 
 def _groups_with_request_limits(rule: RuleSettings, declared: Declared) -> Iterator[str]:

@@ -1,5 +1,5 @@
-"""Keys whose feature does not exist yet: they are refused, never ignored. A key at its default is fine. When a feature
-comes, its line here goes."""
+"""Keys whose feature does not exist yet: they are refused, never ignored. A key at its default is fine. The line here
+is removed when the feature comes."""
 
 from collections.abc import Iterable, Iterator
 
@@ -11,8 +11,7 @@ from gateway.settings.problems import Problems
 from gateway.settings.source.places import Document, KeyPath
 
 _NEEDS_AUTHORITY = (
-    "needs an authority that signs: set inspection: {ca_cert, ca_key} in gateway.yaml "
-    "(`egress-gateway ca init` makes both)"
+    "needs an authority: set inspection: {ca_cert, ca_key} in gateway.yaml (`egress-gateway ca init` makes both)"
 )
 _LISTENER_MODES = ("explicit", "transparent")
 

@@ -1,6 +1,6 @@
 """Checks that involve several keys: whether the keys of a rule, a group or gateway.yaml fit together.
 
-Each check yields what is wrong with its path inside the rule, group or file; policy.py knows the place.
+Each check yields what is wrong, with its path inside the rule, group or file; policy.py knows their places.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -53,7 +53,7 @@ def check_gateway(settings: GatewaySettings) -> Iterator[Finding]:
     yield from _check_inspectors(settings)
     admin = settings.admin
     if admin.token_file is None and not admin.bind.address.is_loopback:
-        yield ("admin", "bind"), f"{admin.bind} is reachable from elsewhere: that needs admin.token_file"
+        yield ("admin", "bind"), f"{admin.bind} can be reached from elsewhere, which needs admin.token_file"
     yield from _check_resolver(settings.resolver)
     yield from _check_access_logs(settings)
     yield from _check_identity(settings.identity)
@@ -64,7 +64,7 @@ def _check_listeners(settings: GatewaySettings) -> Iterator[Finding]:
     binds: set[str] = set()
     for index, listener in enumerate(settings.listeners):
         if listener.name in names:
-            yield ("listeners", index, "name"), f"the listener {listener.name!r} stands here twice"
+            yield ("listeners", index, "name"), f"another listener is called {listener.name!r} already"
         if listener.bind.port and str(listener.bind) in binds:
             yield ("listeners", index, "bind"), f"another listener has {listener.bind} already"
         names.add(listener.name)
@@ -77,29 +77,29 @@ def _check_resolver(resolver: ResolverSettings) -> Iterator[Finding]:
     if resolver.cache.min_ttl > resolver.cache.max_ttl:
         yield ("resolver", "cache", "min_ttl"), "is longer than max_ttl"
     if resolver.tls is not None and resolver.transport == "udp":
-        yield ("resolver", "tls"), "is for transport: dot or doh"
+        yield ("resolver", "tls"), "is only for transport: dot or doh"
     if "path" in resolver.model_fields_set and resolver.transport != "doh":
-        yield ("resolver", "path"), "is for transport: doh"
+        yield ("resolver", "path"), "is only for transport: doh"
 
 
 def _check_identity(identity: IdentitySettings) -> Iterator[Finding]:
-    """A token is verified in one way, and what is configured is a source."""
+    """What is configured is also a source, and a token is verified in one way."""
     used = identity.used_sources
     if identity.kubernetes and IdentitySource.KUBERNETES not in used:
-        yield ("identity", "kubernetes"), "is not asked: identity.sources does not name it before address"
+        yield ("identity", "kubernetes"), "is never asked: identity.sources does not name it before address"
     token = identity.token
     if token is None:
         return
     if IdentitySource.TOKEN not in used:
-        yield ("identity", "token"), "is not asked: identity.sources does not name it before address"
+        yield ("identity", "token"), "is never asked: identity.sources does not name it before address"
     if (token.jwks is None) is not token.review:
-        yield ("identity", "token"), "needs jwks, or review: true, and not both"
+        yield ("identity", "token"), "needs either jwks or review: true"
     if token.jwks is not None and token.issuer is None:
-        yield ("identity", "token"), "needs issuer: whose keys they are"
+        yield ("identity", "token"), "needs issuer, whose keys jwks are"
     if token.review and token.issuer is not None:
-        yield ("identity", "token", "issuer"), "is for jwks: the API server knows its issuers"
+        yield ("identity", "token", "issuer"), "is only for jwks: the API server knows its issuers"
     if token.ca is not None and (not isinstance(token.jwks, str) or token.jwks == "kubernetes"):
-        yield ("identity", "token", "ca"), "is for jwks: https://..."
+        yield ("identity", "token", "ca"), "is only for jwks: https://..."
 
 
 _KEY_FOR_FORMAT = {"layout": "envoy", "fields": "vpc", "window": "vpc"}
@@ -112,14 +112,14 @@ def _check_access_logs(settings: GatewaySettings) -> Iterator[Finding]:
 
 
 def _check_access_log(log: AccessLogSettings) -> Iterator[Finding]:
-    """Keys of one format stand with it, and what is rotated is a file."""
+    """Keys of one format go with it, and what is rotated is a file."""
     for key, format_ in _KEY_FOR_FORMAT.items():
         if key in log.model_fields_set and log.format != format_:
-            yield (key,), f"is for format: {format_}"
+            yield (key,), f"is only for format: {format_}"
     if log.rotate is None:
         return
     if log.path == "-":
-        yield ("rotate",), "is not for standard output: whoever reads it rotates"
+        yield ("rotate",), "is not for standard output: whoever reads that can rotate"
     if log.rotate.size is None and log.rotate.every is None:
         yield ("rotate",), "needs size or every"
 
@@ -129,16 +129,16 @@ def _check_tls(listener: ListenerSettings) -> Iterator[Finding]:
     if tls is None:
         return
     if listener.mode in ("transparent", "dns"):
-        yield ("tls",), f"is not for mode: {listener.mode}, whose clients know of no proxy"
+        yield ("tls",), f"is not for mode: {listener.mode}, whose clients do not know about a proxy"
     for key in ("crl", "client_cert"):
         if key in tls.model_fields_set and tls.client_ca is None:
             yield ("tls", key), "needs client_ca: without it no client is asked for a certificate"
 
 
 def _check_proxy_protocol(listener: ListenerSettings) -> Iterator[Finding]:
-    """Not for captured connections: a sender that passes them on with a header hides their original destination."""
+    """Not for captured connections: a sender that passes them on hides their original destination."""
     if listener.proxy_protocol is not None and listener.mode in ("transparent", "dns"):
-        yield ("proxy_protocol",), f"is not for mode: {listener.mode}, which goes by the address that was dialled"
+        yield ("proxy_protocol",), f"is not for mode: {listener.mode}, which needs the address clients dialled"
 
 
 def _check_credentials(settings: GatewaySettings) -> Iterator[Finding]:
@@ -146,7 +146,7 @@ def _check_credentials(settings: GatewaySettings) -> Iterator[Finding]:
         for name, credential in credentials.items():
             for index, entry in enumerate(credential.hosts):
                 if ANY_HOST in entry.patterns:
-                    yield (key, name, "hosts", index), 'is not for the host "*": name where it may be sent'
+                    yield (key, name, "hosts", index), 'may not be "*": name where it may be sent'
 
 
 def _check_inspectors(settings: GatewaySettings) -> Iterator[Finding]:
@@ -156,9 +156,9 @@ def _check_inspectors(settings: GatewaySettings) -> Iterator[Finding]:
 
 
 def check_match(match: MatchSettings) -> Iterator[Finding]:
-    """An entry of a group has keys, and complete ones."""
+    """An entry of a group is neither empty nor incomplete."""
     if not match.model_fields_set:
-        yield (), "an empty entry would match everyone: leave it out or name what matches"
+        yield (), "an empty entry would match everyone: remove it, or say what matches"
     for key in ("service_account", "labels"):
         if key in match.model_fields_set and match.namespace is None:
             yield (key,), "needs namespace in the same entry"
@@ -185,15 +185,15 @@ def check_limit(limit: LimitSettings, declared: Declared) -> Iterator[Finding]:
             yield ("use",), f"the quota {limit.use!r} is not declared{did_you_mean(limit.use, declared.quotas)}"
         others = sorted(limit.model_fields_set - {"use"} - set(_KINDS_OF_LIMIT))
         if others:
-            yield (others[0],), "stands with the quota, not where it is used"
+            yield (others[0],), "belongs to the quota, not to its use"
     if limit.max_wait is not None and limit.on_limit != "queue":
         yield ("max_wait",), "needs on_limit: queue"
     if "direction" in limit.model_fields_set and limit.bandwidth is None and limit.bytes is None:
-        yield ("direction",), "is for bandwidth and bytes"
+        yield ("direction",), "is only for bandwidth and bytes"
     if limit.on_limit == "queue" and (limit.bandwidth is not None or limit.bytes is not None):
-        yield ("on_limit",), "queue is for connections, requests and concurrent: what moves bytes is slowed or ended"
+        yield ("on_limit",), "queue is only for connections, requests and concurrent: bytes are slowed or ended"
     if limit.burst is not None and (limit.concurrent is not None or limit.bytes is not None):
-        yield ("burst",), "is for connections, requests and bandwidth"
+        yield ("burst",), "is only for connections, requests and bandwidth"
 
 
 def check_rule(
@@ -203,7 +203,7 @@ def check_rule(
     if not rule.model_fields_set & {"hosts", "hosts_file", "cidrs", "cidrs_file"}:
         yield (), "needs hosts or cidrs"
     if rule.action is Action.DENY and rule.expires is not None:
-        yield ("expires",), "is for an allow: a deny that ends by itself would open what nobody allowed"
+        yield ("expires",), "is only for an allow: a deny that expires would open what nobody has allowed"
     if rule.except_ is not None and not rule.except_.model_fields_set:
         yield ("except",), "must not be empty"
     yield from _check_star(rule, patterns)
@@ -216,7 +216,7 @@ def _check_star(rule: RuleSettings, patterns: Sequence[HostPattern]) -> Iterator
     if ANY_HOST not in patterns:
         return
     if rule.private:
-        yield ("private",), 'is not for a rule with the host "*": name the hosts that live there'
+        yield ("private",), 'is not for a rule with the host "*": name the hosts that are there'
     if rule.protocol is Protocol.TCP and rule.action is Action.ALLOW:
         yield ("protocol",), 'tcp is not for a rule with the host "*": name the hosts'
 
@@ -227,9 +227,9 @@ def _check_inspect(
     if rule.inspect is None:
         return
     if rule.protocol is Protocol.TCP:
-        yield ("inspect",), "is not for protocol: tcp, which is not looked at"
+        yield ("inspect",), "is not for protocol: tcp, whose bytes are not looked at"
     if rule.sni is SniRule.ANY:
-        yield ("inspect",), "is not for sni: any: an inspected name must be the one that was asked for"
+        yield ("inspect",), "is not for sni: any, since an inspected name must be the one that was asked for"
     credentials = declared.secrets, declared.certificates
     for path, message in check_inspection(rule.inspect, rule, patterns, ports, *credentials, declared.inspectors):
         yield ("inspect", *path), message
@@ -254,7 +254,7 @@ def _check_limits(rule: RuleSettings, ports: Sequence[PortRange], declared: Decl
 
 
 def counts_requests(limit: LimitSettings, declared: Declared) -> bool:
-    """Whether the limit, or the quota that it uses, is one of requests."""
+    """Whether the limit, or the quota that it uses, counts requests."""
     quota = declared.quotas.get(limit.use or "") if isinstance(limit, UseLimitSettings) else None
     return limit.requests is not None or (quota is not None and quota.requests is not None)
 

@@ -1,4 +1,4 @@
-"""Finds rules that contradict each other: by destination, in one sweep over the ports of the rules there."""
+"""Finds rules that contradict each other: for each destination, in one sweep over the ports of its rules."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +14,7 @@ from gateway.policy.rules import Action, HostPattern, Mode, Policy, Rule, Tier
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """Two allow rules for one destination and a common port. `fatal`: for the same clients too, so that neither takes
+    """Two allow rules for one destination and a common port. `fatal`: also for the same clients, so that neither takes
     precedence; otherwise they differ in groups and in settings, and a client of both groups gets one by rank."""
 
     first: RuleRef
@@ -41,8 +41,8 @@ class _Span:
 
 
 def find_conflicts(policy: Policy) -> Sequence[Conflict]:
-    """Every rule that conflicts with another stands in at least one conflict, no pair of rules in two; in a time that
-    grows with the number of destinations, not with the number of pairs."""
+    """Every rule that conflicts with another is in at least one conflict, and no pair of rules is in two. Takes time
+    proportional to the number of destinations, not of pairs."""
     found: dict[tuple[RuleRef, RuleRef], Conflict] = {}
     for destination, rules in _shared(policy.rules):
         for first, second, fatal in _collisions(rules):
@@ -53,7 +53,7 @@ def find_conflicts(policy: Policy) -> Sequence[Conflict]:
 
 
 def _shared(rules: Iterable[Rule]) -> Iterator[tuple[HostPattern | Network, Sequence[Rule]]]:
-    """Destinations at which several allow rules stand. Most have one, also those of lists of a million entries."""
+    """Destinations that several allow rules have. Most have one, even in lists of a million entries."""
     first: dict[tuple[Tier, str | None], dict[HostPattern | Network, Rule]] = defaultdict(dict)
     several: dict[tuple[Tier, str | None, HostPattern | Network], list[Rule]] = {}
     for rule in rules:
@@ -83,7 +83,7 @@ def _collisions(rules: Sequence[Rule]) -> Iterator[tuple[_Span, _Span, bool]]:
 
 
 def _same_clients(spans: Iterable[_Span]) -> Iterator[tuple[_Span, _Span]]:
-    """In the order of their first ports a span meets an earlier one if it meets the one that reaches furthest."""
+    """Ordered by their first ports, a span overlaps an earlier one if it overlaps the one that reaches furthest."""
     furthest: dict[frozenset[str], _Span] = {}
     for span in spans:
         earlier = furthest.get(span.clients)
@@ -94,7 +94,7 @@ def _same_clients(spans: Iterable[_Span]) -> Iterator[tuple[_Span, _Span]]:
 
 
 def _other_settings(spans: Iterable[_Span]) -> Iterator[tuple[_Span, _Span]]:
-    """As above, with the furthest of all (`first`) and the furthest whose settings are not those of `first`."""
+    """As above, with the furthest of all (`first`) and the furthest whose settings differ from those of `first`."""
     first: _Span | None = None
     second: _Span | None = None
     for span in spans:

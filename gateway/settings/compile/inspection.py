@@ -19,7 +19,7 @@ from gateway.settings.problems import did_you_mean, show_value
 from gateway.settings.sections.inspectors import InspectorSettings
 from gateway.settings.source.places import KeyPath
 
-OURS_TO_SAY = frozenset(
+RESERVED_HEADERS = frozenset(
     (
         "baggage",
         "connection",
@@ -41,7 +41,7 @@ OURS_TO_SAY = frozenset(
         "via",
     )
 )
-"""Headers that frame, route or trace a message, in `comparable_name` form: no rule says what they hold."""
+"""Headers that frame, route or trace a message, in `comparable_name` form: no rule may set or remove them."""
 NEVER_LOGGED = frozenset({"authorization", "cookie", "proxy-authorization"})
 
 _SECRET = "secret"
@@ -85,7 +85,7 @@ def check_inspection(
     certificates: Mapping[str, ClientCertificateSettings],
     inspectors: Mapping[str, InspectorSettings],
 ) -> Iterator[Finding]:
-    """Paths start inside `inspect`. `patterns` and `ports` are the effective ones, with list files and defaults."""
+    """Paths begin inside `inspect`. `patterns` and `ports` are the effective ones, with list files and defaults."""
     for index, request in enumerate(inspect.requests or ()):
         for path, message in _check_request(request):
             yield ("requests", index, *path), message
@@ -111,10 +111,10 @@ def carries_tls(rule: RuleSettings, ports: Sequence[PortRange]) -> bool:
 
 def _check_request(request: RequestSettings) -> Iterator[Finding]:
     if not request.model_fields_set:
-        yield (), "an empty entry would allow every request: leave requests out, or say which"
+        yield (), "an empty entry would allow every request: remove requests, or say which are allowed"
     for index, method in enumerate(request.methods or ()):
         if _METHOD.fullmatch(method) is None:
-            yield ("methods", index), f"{show_value(method)} is no method: they are written in capitals, as in GET"
+            yield ("methods", index), f"{show_value(method)} is not a method: write it in capitals, such as GET"
         elif method == "CONNECT":
             yield ("methods", index), "CONNECT is never passed on"
     for index, text in enumerate(request.paths or ()):
@@ -128,24 +128,24 @@ def _check_request(request: RequestSettings) -> Iterator[Finding]:
 
 def _check_headers(headers: HeaderSettings) -> Iterator[Finding]:
     if not headers.model_fields_set:
-        yield (), "changes nothing: give it set or remove"
+        yield (), "changes nothing: it needs set or remove"
     seen: set[str] = set()
     changed: list[tuple[KeyPath, str]] = [(("set", name), name) for name in headers.set or {}]
     changed += [(("remove", index), name) for index, name in enumerate(headers.remove or ())]
     for path, name in changed:
         comparable = comparable_name(name)
         if _TOKEN.fullmatch(name) is None:
-            yield path, f"{show_value(name)} is no name of a header"
-        elif comparable in OURS_TO_SAY or comparable.startswith("x-egress-"):
-            yield path, f"{name} is for the gateway to say"
+            yield path, f"{show_value(name)} is not the name of a header"
+        elif comparable in RESERVED_HEADERS or comparable.startswith("x-egress-"):
+            yield path, f"{name} is set by the gateway alone"
         elif comparable in seen:
-            yield path, f"{name} stands here twice (- and _ and capitals make no difference)"
+            yield path, f"{name} is named twice (case, - and _ make no difference)"
         seen.add(comparable)
     for name, value in (headers.set or {}).items():
         if "${" in _REFERENCE.sub("", value):
-            yield ("set", name), "${secret:name} is all that is filled in"
+            yield ("set", name), "only ${secret:name} can be filled in"
         elif _VALUE.fullmatch(value) is None:
-            yield ("set", name), "is not printable ASCII without blanks at its ends"
+            yield ("set", name), "must be printable ASCII without blanks at its ends"
 
 
 class _Credential(NamedTuple):
@@ -184,12 +184,12 @@ def _check_credential(
     if beyond is not None:
         yield f"{what} may not be sent to {show_pattern(beyond)}: gateway.yaml says to which hosts"
     if rule.cidrs or rule.cidrs_file is not None:
-        yield f"{what} goes to names only, and this rule has cidrs"
+        yield f"{what} may only be sent to names, and this rule has cidrs"
     if scope.clients and not (rule.clients and scope.clients.issuperset(rule.clients)):
         allowed = ", ".join(sorted(scope.clients))
-        yield f"{what} is for the clients {allowed} alone: give the rule no others"
+        yield f"{what} is only for the clients {allowed}: the rule may have no others"
     if Protocol.TLS not in protocols_of(rule, ports):
-        yield f"{what} goes over TLS only, and this rule carries none"
+        yield f"{what} is only sent over TLS, and this rule carries none"
 
 
 def _check_log(inspect: InspectSettings) -> Iterator[Finding]:
@@ -198,13 +198,13 @@ def _check_log(inspect: InspectSettings) -> Iterator[Finding]:
     holding = {comparable_name(name) for name, value in (given or {}).items() if _REFERENCE.search(value)}
     for index, name in enumerate(names or ()):
         if _TOKEN.fullmatch(name) is None:
-            yield ("log", "headers", index), f"{show_value(name)} is no name of a header"
+            yield ("log", "headers", index), f"{show_value(name)} is not the name of a header"
         elif comparable_name(name) in NEVER_LOGGED | holding:
-            yield ("log", "headers", index), f"{name} holds what no record may hold"
+            yield ("log", "headers", index), f"{name} may hold a credential"
 
 
 def compile_inspection(inspect: InspectSettings, directory: Path) -> Inspection:
-    """Only after checks without findings. `directory` is the policy's."""
+    """Only for what the checks found nothing wrong with. `directory` is the policy's."""
     changes = inspect.headers or HeaderSettings()
     values = tuple(HeaderValue(name, _parts(value)) for name, value in (changes.set or {}).items())
     has_secrets = gives_secrets(inspect)

@@ -1,7 +1,7 @@
 """Compiles limits: quotas resolved, defaults filled in, each with a name of its own.
 
-A bucket belongs to its limit's name, so that a reload which changes a rate keeps what was drawn. What is counted stands
-in the name: one that counts something else has other buckets, in memory and in a shared store.
+A bucket belongs to its limit's name, so that a reload which changes a rate keeps what was drawn. The name says what is
+counted: a limit that counts something else has other buckets, in memory and in a shared store.
 """
 
 from collections import Counter
@@ -12,7 +12,7 @@ from gateway.policy.rules import Mode
 from gateway.settings.policy import BreakerSettings, LimitSettings, UseLimitSettings
 
 MAX_WAIT = 10.0
-"""Seconds that one waits at most with `on_limit: queue` where nothing else is said."""
+"""Seconds; the default of `max_wait` with `on_limit: queue`."""
 
 _PERIODS = {"hour": 3600.0, "day": 86400.0}
 
@@ -21,7 +21,7 @@ def compile_limits(
     limits: Iterable[UseLimitSettings] | None, where: str, quotas: Mapping[str, LimitSettings]
 ) -> tuple[Limit, ...]:
     """The limits of `where`, a rule's full name or `group NAME`. Those of one kind are numbered from the second on. A
-    quota that is not declared, or used twice, is skipped here."""
+    quota that is not declared, or used a second time, is skipped."""
     compiled: dict[str, Limit] = {}
     kinds: Counter[Counted] = Counter()
     for settings in limits or ():
@@ -40,7 +40,7 @@ def compile_limits(
 
 
 def compile_limit(settings: LimitSettings, name: str) -> Limit:
-    """One that counts exactly one thing; `check_limit` has checked that."""
+    """Of settings that count exactly one thing, as `check_limit` has checked."""
     counted = _counted(settings)
     rate, period = _rate(settings)
     queue = settings.on_limit == "queue"
@@ -68,7 +68,7 @@ def _counted(settings: LimitSettings) -> Counted:
 
 
 def _rate(settings: LimitSettings) -> tuple[float, float]:
-    """Per second, or the whole of a period of so many seconds."""
+    """The rate per second and 0, or the budget of a period and its seconds."""
     if settings.bytes is not None:
         return float(settings.bytes.size), _PERIODS[settings.bytes.per]
     stated = (settings.connections, settings.requests, settings.concurrent, settings.bandwidth)

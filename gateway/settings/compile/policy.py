@@ -1,4 +1,4 @@
-"""Compiles checked files into the values that verdicts are made from: one `Policy`, whatever the number of files."""
+"""Compiles files into the values that verdicts are made from: one `Policy`, whatever the number of files."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -77,7 +77,7 @@ class _Compiler:
             ]
             for path in paths:
                 if path in first:
-                    self.findings.problems.add(source.document.place(path), f"is declared already, at {first[path]}")
+                    self.findings.problems.add(source.document.place(path), f"is already declared at {first[path]}")
                 first.setdefault(path, f"{source.document.file}:{source.document.line(path)}")
             groups |= source.body.clients
             quotas |= source.body.quotas
@@ -99,7 +99,7 @@ class _Compiler:
         for source in stated[1:]:
             if source.body.mode is not stated[0].body.mode:
                 place = f"{stated[0].document.file}:{stated[0].document.line(('mode',))}"
-                message = f"a policy has one mode, and {place} says {stated[0].body.mode}"
+                message = f"a policy has a single mode, and {place} says {stated[0].body.mode}"
                 self.findings.problems.add(source.document.place(("mode",)), message)
         return stated[0].body.mode if stated else Mode.ENFORCE
 
@@ -121,14 +121,14 @@ class _Compiler:
         for index, rule in enumerate(source.body.rules):
             line = document.line(("rules", index))
             if rule.name in seen:
-                message = f"the rule {rule.name!r} stands in this file twice, first on line {seen[rule.name]}"
+                message = f"the name {rule.name!r} is already used on line {seen[rule.name]} of this file"
                 self.findings.problems.add(document.place(("rules", index, "name")), message)
             seen.setdefault(rule.name, line)
             ref = RuleRef(f"{source.name}#{rule.name}", document.file, line)
             yield compiler.compile(rule, ref, document, ("rules", index))
 
     def _check_conflicts(self, policy: Policy) -> None:
-        """Two allows for one destination: an error where neither takes precedence, else a warning."""
+        """Two allows for one destination are an error if neither takes precedence, else a warning."""
         conflicts = find_conflicts(policy)
         places = dict(self._places()) if conflicts else {}
         for conflict in conflicts:

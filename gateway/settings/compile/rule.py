@@ -1,4 +1,4 @@
-"""Compiles one rule of a file into one `Rule`, and checks it."""
+"""Checks one rule of a file and compiles it into a `Rule`."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -40,8 +40,8 @@ class Findings:
 
 @dataclass(slots=True)
 class RuleCompiler:
-    """Knows what rules may refer to. `usual` are gateway.yaml's timeouts; `pods_are_known` tells that namespaces are
-    recognised without a credential. `reader` reads list files."""
+    """Knows what rules may refer to. `usual` are gateway.yaml's timeouts; `pods_are_known`: namespaces are recognised
+    without a credential; `reader` reads list files."""
 
     declared: Declared
     usual: Timeouts
@@ -54,7 +54,7 @@ class RuleCompiler:
         self._usual_terms = Terms(Protocol.AUTO, timeouts=self.usual)
 
     def compile(self, rule: RuleSettings, ref: RuleRef, document: Document, path: KeyPath) -> Rule:
-        """The rule at `path`; not to be used if it added to the problems."""
+        """The rule at `path`, which must not be used if problems were found."""
         patterns = self._patterns(rule, document, path)
         ports = port_ranges(rule)
         for inner, message in check_rule(rule, patterns, ports, self.declared):
@@ -108,17 +108,17 @@ class RuleCompiler:
             self.findings.problems.add(document.place(path), f"{file} {refusal}")
             return ""
         if next(list_lines(text), None) is None:
-            self.findings.problems.add(document.place(path), f"{file} has no entry")
+            self.findings.problems.add(document.place(path), f"{file} has no entries")
         return text
 
     def _remark(self, place: str, entry: HostEntry, suffix: Suffix | None) -> None:
         if not entry.text.isascii():
             self.findings.notes.append(f"{place}: {entry.text} is {entry.ascii}")
         if suffix is Suffix.ICANN:
-            message = f"{entry.text!r} covers a whole public suffix: say public_suffix: true if that is meant"
+            message = f"{entry.text!r} covers a whole public suffix: set public_suffix: true if that is meant"
             self.findings.problems.add(place, message)
         elif suffix is Suffix.PRIVATE:
-            message = f"{entry.text!r} covers names of many owners: say public_suffix: true if that is meant"
+            message = f"{entry.text!r} covers names of many owners: set public_suffix: true if that is meant"
             self.findings.warnings.append(f"{place}: {message}")
 
     def _inspection(self, rule: RuleSettings, document: Document, path: KeyPath) -> Inspection | None:
@@ -155,13 +155,13 @@ class RuleCompiler:
 
 
 def _may_be_quoted(file: Path, document: Document) -> bool:
-    """Whether it lies in the policy's directory. Who writes a policy can name any file that the gateway can read, one
-    of secrets among them, and messages go to others."""
+    """Whether messages may quote it: only if it is in the policy's directory. The author of a policy can name any file
+    that the gateway can read, even one of secrets, and messages are seen by others."""
     return file.resolve().is_relative_to(Path(document.file).parent.resolve())
 
 
 def port_ranges(rule: RuleSettings) -> tuple[PortRange, ...]:
-    """The effective ports: joined, in order, the default of its action if it names none."""
+    """The effective ports, joined and in order; the action's default if the rule names none."""
     if not rule.ports:
         return ANY_PORT if rule.action is Action.DENY else _HTTPS
     joined: list[PortRange] = []

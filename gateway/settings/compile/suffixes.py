@@ -23,7 +23,7 @@ class Suffix(StrEnum):
 
 
 def check_suffix(entry: HostEntry, rule: RuleSettings) -> Suffix | None:
-    """The section of the Public Suffix List in which the entry covers a whole suffix; None also if the rule says that
+    """The section of the Public Suffix List in which the entry covers a whole suffix; None too if the rule says that
     this is meant."""
     if rule.public_suffix:
         return None
@@ -34,7 +34,7 @@ def check_suffix(entry: HostEntry, rule: RuleSettings) -> Suffix | None:
 
 
 def public_suffix(pattern: HostPattern) -> Suffix | None:
-    """Where in the Public Suffix List the name stands under which the pattern covers everything; None if nowhere.
+    """The section of the Public Suffix List that has the name below which the pattern covers everything; None if none.
 
     The parent of a wildcard entry (`*.ck`) counts: a pattern over it covers whole suffixes.
     """
@@ -53,7 +53,7 @@ def public_suffix(pattern: HostPattern) -> Suffix | None:
 
 @cache
 def _entries() -> Mapping[tuple[str, bool], Sequence[str]]:
-    """Lines of the Public Suffix List by their last label, as an A-label, and whether a registry asked for them."""
+    """Lines of the Public Suffix List by their last label, as an A-label, and by whether their section is ICANN's."""
     entries = defaultdict(list)
     is_icann = False
     for line in Path(PSLFILE).read_text(encoding="utf-8").splitlines():
@@ -79,8 +79,8 @@ def _suffix_list(last: str, only_icann: bool) -> PublicSuffixList:
 
 @cache
 def _listed(last: str) -> frozenset[str]:
-    """The entries with this last label, in A-labels; of `*.ck` and `!www.ck` the names themselves as well. A look-up
-    here takes a tenth of the library's time, and hardly any name of a long list is found."""
+    """The entries with this last label, in A-labels; for `*.ck` and `!www.ck` the names themselves as well. A look-up
+    here takes a tenth of the library's time, and rules out nearly every name of a long list."""
     entries, listed = _entries(), set[str]()
     for line in (*entries.get((last, True), ()), *entries.get((last, False), ())):
         entry = line.partition(" ")[0].lower()

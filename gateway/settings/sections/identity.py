@@ -1,4 +1,4 @@
-"""How clients are recognised, and the API server that is asked for it."""
+"""How clients are recognised, and the API server that knows about pods and tokens."""
 
 from itertools import takewhile
 from typing import Annotated, Literal
@@ -24,33 +24,33 @@ class TokenSettings(Section):
     jwks: KeySource | None = key(
         None, "Where the issuer's keys are: a file, an https URL, or `kubernetes` for the API server."
     )
-    ca: FilePath | None = key(None, "With an https URL: CA certificates to believe, PEM; null for the system's.")
-    review: Flag = key(False, "Instead of jwks: have the API server check each token (TokenReview).")
+    ca: FilePath | None = key(None, "With an https URL: CA certificates to trust, PEM; null for the system's.")
+    review: Flag = key(False, "Instead of jwks: let the API server check each token (TokenReview).")
 
 
 class IdentitySettings(Section):
     """How clients are recognised."""
 
     sources: Annotated[tuple[IdentitySource, ...], Field(min_length=1)] = key(
-        ["mtls", "token", "basic", "kubernetes", "address"], "Tried in this order."
+        ["mtls", "token", "basic", "kubernetes", "address"], "Sources of identity, tried in this order."
     )
     challenge: Literal["auto", "always", "never"] = key("auto", "When to answer 407 to a client without credentials.")
-    required: Flag = key(False, "An address alone is no identity.")
+    required: Flag = key(False, "Refuse clients that are known by their address alone.")
     basic: BasicSettings | None = key(None, "Users with passwords.")
     token: TokenSettings | None = key(None, "Tokens of service accounts.")
     kubernetes: Flag = key(False, "Recognise pods by their address.")
 
     @property
     def used_sources(self) -> tuple[IdentitySource, ...]:
-        """Those before `address`, which always answers: none after it is reached."""
+        """Those before `address`, which always answers, so that none after it is ever asked."""
         return tuple(takewhile(lambda source: source is not IdentitySource.ADDRESS, self.sources))
 
 
 class KubernetesSettings(Section):
     """The API server."""
 
-    server: CollectorUrl | None = key(None, "Its address; null for what a pod finds in its environment.")
-    ca: FilePath | None = key(None, "CA certificates to believe, PEM; null for what is mounted into a pod.")
-    token_file: FilePath | None = key(None, "Holds our bearer token; null for what is mounted into a pod.")
+    server: CollectorUrl | None = key(None, "Its URL; null for what a pod finds in its environment.")
+    ca: FilePath | None = key(None, "CA certificates to trust, PEM; null for those mounted into a pod.")
+    token_file: FilePath | None = key(None, "The file with our bearer token; null for the one mounted into a pod.")
     first_list: Duration = key("30s", "How long a start waits for the list of pods.")
-    stale_after: Duration = key("5m", "How long the last state holds while the API server is silent.")
+    stale_after: Duration = key("5m", "How long the last state is used while the API server is silent.")

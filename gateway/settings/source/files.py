@@ -1,4 +1,4 @@
-"""Reading files: bounded, UTF-8, and remembered, so that a watcher knows what to watch and a digest what was read."""
+"""Reads files: bounded, UTF-8, and remembered, for the watcher of changes and the digest of what was read."""
 
 from collections.abc import Callable, Iterator, Mapping
 from hashlib import sha256
@@ -8,17 +8,17 @@ from typing import TypeVar
 from gateway.settings.problems import BadValue, Problems
 
 MAX_BYTES = 64 << 20
-MOST_TOLD = 100
-"""Entries of one list file that cannot be taken and are told one by one."""
+MOST_REPORTED = 100
+"""Invalid entries of one list file that are reported one by one."""
 
 T = TypeVar("T")
 
 Stamp = tuple[int, int, int] | None
-"""Inode, modification time (ns) and size of what a path leads to; None: to nothing. Another stamp, another content."""
+"""Inode, modification time (ns) and size of what a path leads to, None for nothing: changes with the content."""
 
 
 def stamp(path: Path) -> Stamp:
-    """As it is now. Symbolic links are followed."""
+    """The current one. Symbolic links are followed."""
     try:
         status = path.stat()
     except (OSError, ValueError):  # ValueError: a NUL in the path
@@ -40,7 +40,7 @@ class Reader:
 
     @property
     def files(self) -> Mapping[Path, Stamp]:
-        """What was asked for, present or not, in that order, as it was just before it was read."""
+        """What was asked for, present or not, in that order, with its stamp from just before it was read."""
         return self._files
 
     @property
@@ -53,7 +53,7 @@ class Reader:
         self._files.setdefault(path, stamp(path))
 
     def read(self, path: Path, shown: Path | None = None) -> str:
-        """The text of a file. `shown` is the path that users know it by. Raises `BadValue` saying why not."""
+        """The text of a file. `shown` is the path by which users know it. Raises `BadValue` that says why not."""
         self.note(shown or path)
         try:
             with path.open("rb") as file:
@@ -68,12 +68,12 @@ class Reader:
             return content.decode("utf-8-sig")
         except UnicodeDecodeError as refusal:
             line = content.count(b"\n", 0, refusal.start) + 1
-            raise BadValue(f"is not UTF-8 text, see line {line}") from refusal
+            raise BadValue(f"is not UTF-8 text: see line {line}") from refusal
 
 
 def list_lines(text: str) -> Iterator[tuple[int, str]]:
-    """The entries of a list file with their lines, from 1: one a line, `#` begins a comment. Line by line: a list of
-    all lines of a long file would take more memory than what is made of them."""
+    """The entries of a list file with their lines, from 1: one a line, `#` begins a comment. They come one by one: a
+    list of all lines of a long file would take more memory than what is made of them."""
     number, at = 1, 0
     while at <= len(text):
         end = text.find("\n", at)
@@ -87,17 +87,17 @@ def list_lines(text: str) -> Iterator[tuple[int, str]]:
 def parse_list(
     text: str, file: str, parse: Callable[[str], T], problems: Problems, quotes: bool
 ) -> Iterator[tuple[int, T]]:
-    """The entries of a list file, each with its line; what cannot be taken goes to `problems`, in its own words where
-    the file may be quoted. Of a list in another form that is the beginning: nobody reads a million lines of it."""
-    wrong = 0
+    """The entries of a list file, each with its line; invalid ones go to `problems`, quoted only if `quotes`. Of a file
+    that is something else altogether only the first are reported: nobody reads a million lines."""
+    invalid = 0
     for number, entry in list_lines(text):
         try:
             value = parse(entry)
         except BadValue as refusal:
-            wrong += 1
-            if wrong <= MOST_TOLD:
-                problems.add(f"{file}:{number}", str(refusal) if quotes else "is no entry of such a list")
+            invalid += 1
+            if invalid <= MOST_REPORTED:
+                problems.add(f"{file}:{number}", str(refusal) if quotes else "is not an entry of such a list")
         else:
             yield number, value
-    if wrong > MOST_TOLD:
-        problems.add(file, f"has {wrong - MOST_TOLD} more entries that cannot be taken")
+    if invalid > MOST_REPORTED:
+        problems.add(file, f"has {invalid - MOST_REPORTED} more invalid entries")

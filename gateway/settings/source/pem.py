@@ -10,12 +10,12 @@ _MORE_THAN_0640 = stat.S_IWGRP | stat.S_IXGRP | stat.S_IRWXO
 
 
 def read_pem(path: Path) -> bytes:
-    """The text of a file. Raises `BadValue` saying why not."""
+    """The text of a file. Raises `BadValue` that says why not."""
     return Reader().read(path).encode()
 
 
 def read_key(path: Path) -> bytes:
-    """The same of a private key, which nobody but its owner and its group may read. Raises `BadValue`."""
+    """The text of a private key, which nobody but its owner and its group may read. Raises `BadValue`."""
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as refusal:

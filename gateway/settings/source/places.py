@@ -1,5 +1,5 @@
-"""Data with the line of everything in it. Containers know the line of each key or item, so any path into the data has a
-place, `FILE:LINE: path`."""
+"""Data with the line of everything in it. Containers know the line of each key or item, so every path into the data has
+a place, `FILE:LINE: path`."""
 
 import json
 import re
@@ -45,14 +45,14 @@ class MarkedList(list[Any]):
 
 @dataclass(slots=True)
 class Document:
-    """One file's data. `origins` names other sources of a value (an environment variable, an option) by its path."""
+    """The data of one file. `origins` names, by path, values that come from an environment variable or an option."""
 
     file: str
     data: MarkedMapping
     origins: dict[KeyPath, str] = field(default_factory=dict)
 
     def line(self, path: Sequence[str | int]) -> int:
-        """The line of `path`, or of the closest existing thing around it."""
+        """The line of `path`, or of the innermost existing container around it."""
         node: object = self.data
         line = self.data.line
         for key in path:

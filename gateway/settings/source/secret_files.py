@@ -9,13 +9,13 @@ from gateway.settings.source.files import unreadable
 
 LONGEST = 16 * 1024
 SHORTEST_TO_SCRUB = 8
-"""Bytes; a shorter one would be masked where it stands by chance."""
+"""Bytes: a shorter secret would be masked where the same text occurs by chance."""
 
 _VALUE = re.compile(r"[!-~](?:[ -~\t]*[!-~])?")
 
 
 def read_secret(path: Path, scrub: bool) -> Secret:
-    """The value without the line end at its end, fit for a header (RFC 9110 section 5.5). Raises `BadValue` saying why
+    """The value without the final line break, fit for a header (RFC 9110 section 5.5). Raises `BadValue` that says why
     not."""
     try:
         with path.open("rb") as file:
@@ -30,5 +30,5 @@ def read_secret(path: Path, scrub: bool) -> Secret:
     if _VALUE.fullmatch(value) is None:
         raise BadValue("is not one line of printable ASCII without blanks at its ends")
     if scrub and len(value) < SHORTEST_TO_SCRUB:
-        raise BadValue(f"is too short to be scrubbed: {SHORTEST_TO_SCRUB} characters at least")
+        raise BadValue(f"is too short to scrub: it needs at least {SHORTEST_TO_SCRUB} characters")
     return Secret(value, scrub)

@@ -1,7 +1,7 @@
-"""Strict YAML 1.2 on pyyaml's events: the core schema decides what a plain scalar is, nothing is shared or tagged.
+"""Strict YAML 1.2 from pyyaml's events: plain scalars are resolved by the core schema.
 
 Only one document, text keys, no duplicate keys, no anchors, aliases or tags; size and depth are bounded. pyyaml's own
-constructors (YAML 1.1: `yes`, `0o17` as 017, `1:30`, dates) are not used.
+constructors are not used, as they follow YAML 1.1 (`yes`, `0o17` as 017, `1:30`, dates).
 """
 
 import re
@@ -33,18 +33,18 @@ _NUMBER_CHARACTERS = 40
 _INTEGER = re.compile(r"[-+]?[0-9]+", re.ASCII)
 _PREFIXED = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+", re.ASCII)
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", re.ASCII)
-# Line breaks in YAML 1.1 and so to the parser, but not in 1.2 nor in any editor: text could hide behind a comment.
+# Line breaks in YAML 1.1, and so for the parser, but not in 1.2 or in any editor: text could hide behind a comment.
 _FOREIGN_BREAK = re.compile("[\x85\u2028\u2029]")
 
 Scalar = str | int | float | bool | None
 
 
 class _Stop(Exception):
-    """Nothing after this event can be read; the problem is noted."""
+    """Reading ends at this event; its problem is noted."""
 
 
 def parse_yaml(text: str, file: str) -> Document:
-    """The document in `text`; an empty one is an empty mapping. Raises `ConfigErrors` with everything it found."""
+    """The document in `text`; an empty one is an empty mapping. Raises `ConfigErrors` with all problems found."""
     problems = Problems()
     composer = _Composer(file, problems)
     try:
@@ -105,7 +105,7 @@ class _OpenList:
 
 
 class _Composer:
-    """Builds marked containers from events; the stack is where the next value goes."""
+    """Builds marked containers from events; the next value goes to the top of the stack."""
 
     def __init__(self, file: str, problems: Problems) -> None:
         self.root: object = None
@@ -156,9 +156,9 @@ class _Composer:
         text = event.value
         lines = mapping.container.lines
         if text in lines:
-            self._refuse(event, f"this key stands here twice, first on line {lines[text]}", text)
+            self._refuse(event, f"duplicate key, first on line {lines[text]}", text)
         elif not isinstance(value, str):
-            self._refuse(event, f'the key {text} is no text: write it in quotes, "{text}"')
+            self._refuse(event, f'the key {text} is not text: put it in quotes, "{text}"')
         lines[text] = event.start_mark.line + 1
         mapping.key = text
 
@@ -169,7 +169,7 @@ class _Composer:
         if type(outer) is _OpenMapping and outer.key is None:
             self._stop(event, "a key must be text")
         if len(self._stack) == MAX_DEPTH:
-            self._stop(event, f"nested more than {MAX_DEPTH} deep")
+            self._stop(event, f"nested deeper than {MAX_DEPTH} levels")
         self._stack.append(opened)
 
     def _add(self, value: object, line: int) -> None:
@@ -192,7 +192,7 @@ class _Composer:
         self._problems.add(f"{place}: {show_path(path)}" if path else place, message)
 
     def _here(self) -> KeyPath:
-        """The path of what is being read: next positions in lists, and the keys that wait for their values."""
+        """The path of what is being read, by the open containers' next positions or waiting keys."""
         positions = (opened.position() for opened in self._stack)
         return tuple(position for position in positions if position is not None)
 
@@ -202,7 +202,7 @@ class _Composer:
 
 
 def _events(text: str) -> Iterator[Any]:
-    """As `yaml.parse` gives them, without a frame of Python for each."""
+    """As `yaml.parse` gives them, but without a Python frame for each."""
     return iter(_Loader(text).get_event, None)
 
 
@@ -225,9 +225,9 @@ def _line_of(refusal: yaml.YAMLError) -> int:
 def _words_of(refusal: yaml.YAMLError) -> str:
     context, problem = getattr(refusal, "context", None), getattr(refusal, "problem", None)
     if context == "while scanning an alias":
-        return 'what begins with a star stands in quotes, as in "*.example.com"'
+        return 'text that begins with a star needs quotes, as in "*.example.com"'
     if problem == "found character that cannot start any token":
-        return "a tab, or text that begins with @, % or `: indent with spaces, put such text in quotes"
+        return "a tab, or text that begins with @, % or `: indent with spaces, and put such text in quotes"
     began_at = getattr(refusal, "context_mark", None)
     if context and began_at is not None and began_at.line + 1 != _line_of(refusal):
         context = f"{context} that begins on line {began_at.line + 1}"

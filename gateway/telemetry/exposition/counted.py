@@ -37,10 +37,10 @@ def of_counters(counters: Counters) -> Iterator[Family]:
 
 
 def _delivered(counters: Counters) -> Iterator[Family]:
-    told = sorted(counters.deliveries.copy().items())
-    sent = [((what,), count) for (what, outcome), count in told if what != FLOWS and outcome == SENT]
-    dropped = [(key, count) for key, count in told if key[0] != FLOWS and key[1] != SENT]
-    unseen = [((), count) for (what, outcome), count in told if what == FLOWS and outcome != SENT]
+    deliveries = sorted(counters.deliveries.copy().items())
+    sent = [((what,), count) for (what, outcome), count in deliveries if what != FLOWS and outcome == SENT]
+    dropped = [(key, count) for key, count in deliveries if key[0] != FLOWS and key[1] != SENT]
+    unseen = [((), count) for (what, outcome), count in deliveries if what == FLOWS and outcome != SENT]
     yield counter("egress.otlp.sent", "", "Accepted by the collector.", sent, ("signal",))
     yield counter("egress.otlp.dropped", "", "Not delivered to the collector.", dropped, ("signal", "why"))
     text = "Records that live flows could not take."

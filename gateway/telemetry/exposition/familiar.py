@@ -1,6 +1,7 @@
 """The same counts under names that existing dashboards use.
 
-A label that we do not count by (the destination's name: there is no end of them) is the rule's name, or is left out.
+The destination's name, by which we do not count because there is no end of them, is the rule's name there; other labels
+that we do not count by are left out.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -56,7 +57,7 @@ def _istio(counters: Counters) -> Iterator[Metric]:
 
 
 def _hubble(counters: Counters) -> Metric:
-    """As there, only dropped flows have a reason."""
+    """As in Hubble, only dropped flows have a reason."""
     labels = ("protocol", "verdict", "reason")
     family = CounterMetricFamily("hubble_flows_to_world", "Connections that ended.", labels=labels)
     counts: dict[tuple[str, str], int] = {}

@@ -1,5 +1,5 @@
-"""Metric families: name, unit and labels of every number are defined once, for Prometheus and OpenTelemetry. A family
-is made when it is read; until then there are plain counts."""
+"""Metric families: name, unit and labels of every number are defined once, for Prometheus and OpenTelemetry. Families
+are made when they are read; until then there are plain counts."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ LabelValues = tuple[str, ...]
 Value = int | float | Histogram
 Point = tuple[LabelValues, Value]
 Points = Iterable[Point] | Value
-"""Or the only one, which has no labels."""
+"""Points with their labels, or the value of the only one, which has none."""
 
 
 class Kind(Enum):
@@ -24,8 +24,8 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """`name` as OpenTelemetry has it, `unit` in UCUM, `text` one sentence. Each point has a value for every label, in
-    their order, and its number."""
+    """`name` is OpenTelemetry's, `unit` is in UCUM, `text` one sentence. Each point has a value for every label, in
+    order, and its number."""
 
     kind: Kind
     name: str
@@ -36,15 +36,15 @@ class Family:
 
     @property
     def prometheus_name(self) -> str:
-        """Without `_total`. By the rules of OpenTelemetry's compatibility with Prometheus: units that are words in
-        braces are left out, others are spelled out at the end."""
+        """Without `_total`, by OpenTelemetry's rules of compatibility with Prometheus: units that are words in braces
+        are left out, others are spelled out at the end."""
         spelt = _ELSEWHERE.get(self.name, self.name).replace(".", "_")
         unit = _SPELT_OUT.get(self.unit, "")
         return spelt if not unit or spelt.endswith(unit) else f"{spelt}_{unit}"
 
 
 _ELSEWHERE = {"egress.io": "egress"}
-"""Names that were given before there was another for them."""
+"""Prometheus names that are older than the OpenTelemetry ones."""
 _SPELT_OUT = {"s": "seconds", "By": "bytes"}
 
 

@@ -22,7 +22,7 @@ class Families(Collector):
 
 
 def metric_of(family: Family) -> Metric:
-    """With the number of every point."""
+    """The family in the client library's form, with the number of every point."""
     name, text, labels = family.prometheus_name, family.text, family.labels
     if family.kind is Kind.HISTOGRAM:
         return _histograms(HistogramMetricFamily(name, text, labels=labels), family)

@@ -1,4 +1,4 @@
-"""Filters for flows: names and meanings follow those of Hubble where both have the same thing."""
+"""Filters for flows, named as Hubble's where both have the same thing."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -49,7 +49,7 @@ def parse_filter(pairs: Iterable[tuple[str, str]]) -> FlowFilter:
 
 
 def verdict_in(flow: Flow) -> str:
-    """`dropped`: policy refused. `audit`: it would have, and report mode let it pass. `error`: it came to no verdict or
+    """`dropped`: policy refused it. `audit`: it would have, but report mode let it pass. `error`: it got no verdict, or
     failed. `forwarded`: all else."""
     if flow.get("decision") == "deny":
         return DROPPED
@@ -77,7 +77,7 @@ def _has(key: str) -> Callable[[Flow, str], bool]:
 
 
 def _is_in(key: str) -> Callable[[Flow, str], bool]:
-    """An address, in however many ways it can be written, or one of a network."""
+    """The address, however it is written, or one inside the network."""
 
     def holds(flow: Flow, value: str) -> bool:
         address, network = parse_address(str(flow.get(key, ""))), _network(value)

@@ -9,7 +9,7 @@ Pass = Callable[[bytes], bool]
 
 
 class FlowOutlet:
-    """Fulfils `sinks.Sink`. What finds no room is dropped and counted: connections never wait for watchers."""
+    """Fulfils `sinks.Sink`. What finds no room is dropped and counted: connections never wait for observers."""
 
     def __init__(self, pass_on: Pass, counters: Counters) -> None:
         self._pass_on = pass_on

@@ -1,7 +1,7 @@
 """Envoy's access log: its default text, Istio's longer one, and Istio's keys as JSON.
 
-Headers are not in our records, so theirs are `-`, but for X-Forwarded-For: the client's address, as an Envoy with
-`use_remote_address` sets it. A connection that carried requests has no line: each of its requests has one.
+Headers are not in our records, so their fields are `-`, except X-Forwarded-For: that is the client's address, as an
+Envoy with `use_remote_address` sets it. A connection that carried requests has no line: each of its requests has one.
 """
 
 import re
@@ -57,7 +57,7 @@ def encode_default(record: Record) -> bytes:
 
 
 def encode_istio(record: Record) -> bytes:
-    """The line of Istio's default."""
+    """Istio's default line."""
     return b"" if is_summed_up(record) else _ISTIO.format_map(_fields(record)).encode()
 
 
@@ -110,7 +110,7 @@ def _flag(record: Any) -> str:
 
 
 def _pattern(template: str) -> re.Pattern[str]:
-    """What matches a line: a field inside quotes ends with them, any other with the next space."""
+    """An expression for a line: a field in quotes ends with the quote, any other with the next space."""
     pieces = re.split(r'("?)\{([a-z_]+)\}', template.rstrip("\n"))
     pattern = re.escape(pieces[0])
     for quote, field, text in zip(pieces[1::3], pieces[2::3], pieces[3::3], strict=True):
@@ -137,12 +137,13 @@ def decode(line: bytes) -> Recorded:
         raise NotARecord("not a line of Envoy's formats") from error
 
 
-_COPIED: tuple[tuple[str, str, Callable[[Any], object]], ...] = (
-    ("sni", "requested_server_name", str),
-    ("rule", "route_name", str),
-    ("reason", "response_code_details", str),
-    ("path", "path", str),
+_COPIED = (
+    ("sni", "requested_server_name"),
+    ("rule", "route_name"),
+    ("reason", "response_code_details"),
+    ("path", "path"),
 )
+"""Keys of records, and the fields that they are taken from as text."""
 
 
 def _record_of(fields: dict[str, Any]) -> Recorded:
@@ -159,9 +160,9 @@ def _record_of(fields: dict[str, Any]) -> Recorded:
         record["client_address"], record["client_port"] = split_authority(fields["downstream_remote_address"])
     else:
         record["client_address"] = str(fields["x_forwarded_for"]).rpartition(",")[2]
-    for key, name, kind in _COPIED:
+    for key, name in _COPIED:
         if name in fields:
-            record[key] = kind(fields[name])
+            record[key] = str(fields[name])
     if "authority" in fields:
         record["host"], record["port"] = split_authority(fields["authority"], HTTP_PORT)
     if "upstream_host" in fields:
@@ -186,4 +187,4 @@ ENCODERS: dict[str, Callable[[Record], bytes]] = {
     "istio": encode_istio,
     "json": encode_json,
 }
-"""By the layout that a sink asks for."""
+"""By the layout in the settings."""

@@ -8,20 +8,20 @@ from gateway.model.addresses import parse_address
 from gateway.model.record import ConnectionRecord, ExchangeRecord
 
 HTTP_PORT, HTTPS_PORT = 80, 443
-"""What is left out of authorities."""
+"""Left out of authorities."""
 
 Record = ConnectionRecord | ExchangeRecord
 Recorded = dict[str, Any]
-"""What a reader found, under the keys of the records; only those that its format holds."""
+"""A record as a reader found it, with the keys that its format holds."""
 
 
 class NotARecord(ValueError):
-    """A line that the format's writer did not write, or not completely."""
+    """A line that the format's writer did not write, or not to its end."""
 
 
 def is_summed_up(record: Record | Mapping[str, Any]) -> bool:
-    """Whether it is a connection's record that only sums up its exchanges, each of which has a record of its own. A
-    format that cannot tell the two kinds apart leaves it out, and a reader that adds up bytes skips it: they would
+    """Whether it is the record of a connection that only sums up its exchanges, each of which has a record of its own.
+    A format that cannot tell the two kinds apart leaves it out, and a reader that adds up bytes skips it: they would
     count twice."""
     return "requests" in record and "exchange_id" not in record
 
@@ -30,16 +30,16 @@ def milliseconds_of(time: str) -> int:
     """Since the epoch, of `2027-01-31T23:59:59.123Z`. Raises ValueError."""
     instant = datetime.fromisoformat(time)
     if instant.tzinfo is None:
-        raise ValueError("an instant without its zone")
+        raise ValueError("a time without its zone")
     return round(instant.timestamp() * 1000)
 
 
 def time_of(milliseconds: int) -> str:
-    """The reverse, in UTC. Raises ValueError where there is no such instant."""
+    """The reverse, in UTC. Raises ValueError for a time out of range."""
     try:
         instant = datetime.fromtimestamp(milliseconds // 1000, UTC)
     except (OverflowError, OSError) as refusal:
-        raise ValueError("an instant out of range") from refusal
+        raise ValueError("a time out of range") from refusal
     return f"{instant:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}Z"
 
 
@@ -49,7 +49,7 @@ def authority_of(host: str, port: int) -> str:
 
 
 def split_authority(text: str, usual_port: int | None = None) -> tuple[str, int]:
-    """The reverse; without a port it is the usual one. Raises ValueError where there is neither."""
+    """The reverse; `usual_port` stands in for a missing port. Raises ValueError if there is neither."""
     host, colon, port = text.rpartition(":")
     if usual_port is not None and not (colon and port.isdecimal()):
         host, port = text, str(usual_port)
@@ -57,7 +57,7 @@ def split_authority(text: str, usual_port: int | None = None) -> tuple[str, int]
 
 
 def is_address(host: str) -> bool:
-    """Whether a record's `host` is a literal."""
+    """Whether a record's `host` is an address."""
     return parse_address(host) is not None
 
 
@@ -65,8 +65,8 @@ _UNSAFE = {character: f"%{ord(character):02X}" for character in ' "\\[]'}
 
 
 def percent_encoded(text: str, also: str = "") -> str:
-    """With what would end a field (space, quotes, brackets, backslash), `also`, and all that is not printable ASCII
-    percent-encoded in UTF-8; a percent sign stays as it is unless `also` has it."""
+    """Percent-encodes, in UTF-8, what would end a field (space, quotes, brackets, backslash), the characters in `also`
+    and all that is not printable ASCII; a percent sign stays as it is unless it is in `also`."""
     if text.isascii() and text.isalnum():
         return text
     return "".join(_encoded(character, also) for character in text)

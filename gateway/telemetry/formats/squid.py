@@ -1,6 +1,6 @@
 """Squid's native access.log: `%ts.%03tu %6tr %>a %Ss/%03>Hs %<st %rm %ru %[un %Sh/%<a %mt`.
 
-The time is that of the end. `%<st` is what we count, payload to the client without heads; there is no place for bytes
+The time is that of the end. `%<st` is what we count: payload to the client, without heads. There is no field for bytes
 to the destination. A connection that carried requests has no line: each of its requests has one.
 """
 
@@ -71,7 +71,7 @@ def _status(record: Record) -> str:
 
 
 def _name(user: str | None) -> str:
-    """As `%[un`: percent-encoded; a user called `-` is told from none."""
+    """As `%[un`, percent-encoded; a user called `-` is distinguished from none."""
     if not user:
         return "-"
     return "%2D" if user == "-" else percent_encoded(user, also="%")
@@ -81,7 +81,7 @@ _DECISIONS = {"TCP_DENIED": "deny", "NONE_NONE": "none", "NONE": "none"}
 
 
 def decode(line: bytes) -> Recorded:
-    """What `encode` or a Squid wrote. Raises `NotARecord`."""
+    """What `encode` or Squid wrote. Raises `NotARecord`."""
     try:
         found = _LINE.fullmatch(line.decode().rstrip("\n"))
         if found is None:

@@ -2,8 +2,8 @@
 
     2027-01-15T08:00:00.123Z allow 10.0.0.1:40000 -> api.stripe.com:443 status=200 up=517 down=4096 ms=1500.0 ...
 
-A value with spaces, quotes or an equals sign in it, or without any character, is a JSON string; lists are joined by
-commas. A destination or a key that is not known is not there.
+A value that is empty or contains spaces, quotes or an equals sign is a JSON string; lists are joined by commas. An
+unknown destination or key is left out.
 """
 
 import re
@@ -45,7 +45,7 @@ _KEYS: tuple[tuple[str, str, type], ...] = (
     ("exchange", "exchange_id", str),
     ("detail", "detail", str),
 )
-"""What it is called in the line, and in the record, and its kind."""
+"""The name in the line, the record's key, and its type."""
 
 _PLAIN = re.compile(r'[^\s"=]+')
 _HEAD = re.compile(r"(\S+) (allow|deny|none) (\S+)(?: -> (\S+))?(?= |$)")
@@ -96,5 +96,5 @@ def _with_pairs(record: Recorded, text: str, start: int) -> Recorded:
         if key:
             record[key] = tuple(value.split(",")) if kind is tuple else kind(value)
     if start != len(text):
-        raise NotARecord("it does not end as it should")
+        raise NotARecord("not a record in the text format: it does not end in key=value")
     return record

@@ -1,9 +1,9 @@
 """VPC flow log records, version 2 by default, or a list of the fields of versions 2 to 5.
 
-A connection is two flows: from the client to the address that was dialled, and back. What no part of the gateway knows
-is `-`: TCP flags, everything about the cloud around. Packets are those of a tunnel's connection to its destination, and
-`-` where nobody counted them. The interface is the listener. What was refused before a name was resolved has no address
-to show, and its `dstaddr` is `-`.
+A connection is two flows: from the client to the address dialled, and back. What the gateway does not know is `-`: TCP
+flags, and everything about the cloud around it. Packets are those of a tunnel's connection to its destination, and `-`
+where they were not counted. The interface is the listener. What was refused before its name was resolved has no
+address, and its `dstaddr` is `-`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -51,7 +51,7 @@ VERSIONS = {
     "flow-direction": 5,
     "traffic-path": 5,
 }
-"""Every field, and the version that brought it."""
+"""Every field, and the version that introduced it."""
 DEFAULT_FIELDS = tuple(name for name, version in VERSIONS.items() if version == 2)
 
 _TCP = 6
@@ -67,13 +67,13 @@ class FlowKey(NamedTuple):
     source_port: int
     destination_port: int
     accepted: bool
-    is_request: bool  # from the client, against the way back
+    is_request: bool  # from the client; else the way back
 
 
 @dataclass(slots=True)
 class Flow:
-    """The traffic of one five-tuple in one direction; `start` and `end` are Unix seconds. `packets` is None unless they
-    are known for all that is in it."""
+    """The traffic of one five-tuple in one direction; `start` and `end` are Unix seconds. `packets` is None unless the
+    packets of all of it are known."""
 
     octets: int
     start: int
@@ -81,7 +81,7 @@ class Flow:
     packets: int | None = None
 
     def add(self, other: "Flow") -> None:
-        """Another connection, or another request of the same one."""
+        """Add another connection, or another request of the same one."""
         self.octets += other.octets
         known = self.packets is not None and other.packets is not None
         self.packets = (self.packets or 0) + (other.packets or 0) if known else None
@@ -89,7 +89,7 @@ class Flow:
 
 
 def flows_of(record: Record) -> Iterator[tuple[FlowKey, Flow]]:
-    """The flow there and, where the destination was reached, the flow back; none for a connection that sums up its
+    """The flow to the destination and, if that was reached, the flow back; none for a connection that only sums up its
     requests, and none without a destination. `record` is a connection's or an exchange's."""
     known: Any = record
     if is_summed_up(record) or "port" not in known:
@@ -152,17 +152,17 @@ def _line(fields: Sequence[str], values: dict[str, str]) -> bytes:
 
 
 class FlowReader:
-    """Reads lines of one file. A line of field names, as such files may begin with, says what follows."""
+    """Reads the lines of one file. A line of field names, with which such files may begin, says what follows."""
 
     def __init__(self, fields: Sequence[str] = DEFAULT_FIELDS) -> None:
         self._fields = tuple(fields)
 
     def decode(self, line: bytes) -> Recorded | None:
-        """A connection's record, both directions apart; None for a line without a flow. Raises `NotARecord`."""
+        """A record of one direction of a connection; None for a line without a flow. Raises `NotARecord`."""
         try:
             words = line.decode("ascii").split()
         except UnicodeDecodeError as error:
-            raise NotARecord("not a flow") from error
+            raise NotARecord("not a flow log record") from error
         if words and all(word in VERSIONS for word in words):
             self._fields = tuple(words)
             return None
@@ -178,8 +178,7 @@ class FlowReader:
 
 
 def _record_of(known: dict[str, str]) -> Recorded:
-    """The direction of a flow back to the client is known by its direction field, or else by its ports: clients' are
-    the higher."""
+    """The direction is told by its field, else by the ports: a client's port is the higher one."""
     source, destination = int(known["srcport"]), int(known["dstport"])
     direction = known.get("flow-direction")
     forward = destination <= source if direction is None else direction == "egress"

@@ -1,11 +1,11 @@
-"""The gateway's own log: what an operator is told on standard error, beside the records of traffic."""
+"""The gateway's own log: messages for the operator on standard error, apart from the records of traffic."""
 
 import logging
 import time
 
 
-def tell_on_stderr(who: str = "") -> None:
-    """Each line begins with the time as records have it, UTC with milliseconds; `who` stands before what is said."""
+def log_to_stderr(who: str = "") -> None:
+    """Lines begin with the time as in records, UTC with milliseconds; `who` precedes every message."""
     formatter = logging.Formatter(f"%(asctime)s.%(msecs)03dZ %(levelname)s {who}%(message)s", "%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime
     handler = logging.StreamHandler()

@@ -1,7 +1,7 @@
-"""Rotates a log file that is large or whose time is over: it is renamed, compressed, and at last removed.
+"""Rotates a log file that is too large or whose period is over: it is renamed, compressed, and finally removed.
 
 `access.log` becomes `access.log.20270131T235959.123456Z`, then `....gz`. All processes that write the file come here
-under its turn, so that one of them renames it; the others notice that their file is another one now.
+holding its turn, so that one of them renames it; the others notice that the path is another file now.
 """
 
 import gzip
@@ -17,7 +17,7 @@ from pathlib import Path
 
 _STAMP = re.compile(r"\.\d{8}T\d{6}\.\d{6}Z(?:\.gz)?")
 _PART = re.compile(r"\.\d{8}T\d{6}\.\d{6}Z\.gz\.part")
-_ABANDONED_SECONDS = 3600.0  # since anybody wrote to it: who compressed it has ended meanwhile
+_ABANDONED_SECONDS = 3600.0  # without a write: the process that was compressing has ended
 
 _logger = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ _logger = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class RotationPlan:
     """`size` in bytes and `every` in seconds of Unix time (86,400: at midnight UTC); None for never. `keep` is the
-    largest number of rotated files."""
+    number of rotated files that are kept."""
 
     size: int | None = None
     every: float | None = None
@@ -34,7 +34,7 @@ class RotationPlan:
 
 
 class Rotation:
-    """Of one path. Its methods are called by the one thread that writes it, under the turn."""
+    """The rotation of one path. Its methods are called by the one thread that writes it, while it holds the turn."""
 
     def __init__(self, path: str, plan: RotationPlan, unix_time: Callable[[], float] = time.time) -> None:
         self._path = Path(path)
@@ -43,8 +43,8 @@ class Rotation:
         self._compressing: threading.Thread | None = None
 
     def wants_reopening(self, descriptor: int, coming: int) -> bool:
-        """Whether the path is another file now, perhaps because this call rotated it for `coming` more bytes. Raises
-        OSError."""
+        """Whether the path is another file now, perhaps because this call rotated it to make room for `coming` bytes.
+        Raises OSError."""
         try:
             current = self._path.stat()
         except FileNotFoundError:
@@ -56,12 +56,12 @@ class Rotation:
         return (current.st_dev, current.st_ino) != (mine.st_dev, mine.st_ino)
 
     def wait(self, timeout: float) -> None:
-        """For a compression that is under way."""
+        """For the compression that is under way, if any."""
         if self._compressing is not None:
             self._compressing.join(timeout)
 
     def _is_due(self, status: os.stat_result, coming: int) -> bool:
-        """An empty file is not rotated. The last write tells which period the file belongs to."""
+        """An empty file never is. The time of the last write says which period the file belongs to."""
         if not status.st_size:
             return False
         size, every = self._plan.size, self._plan.every
@@ -75,13 +75,13 @@ class Rotation:
         self._path.rename(aside)
         self._remove_oldest(aside.name)
         if self._plan.compress:
-            self.wait(timeout=60)  # one at a time; the queue of the sink is what waits
+            self.wait(timeout=60)  # one at a time; the sink's queue takes what comes meanwhile
             self._compressing = threading.Thread(target=_compress, args=(aside,), name="gzip", daemon=True)
             self._compressing.start()
 
     def _remove_oldest(self, newest: str) -> None:
-        """By name, which is by age; names after the newest one are from before a clock was set back. A file that cannot
-        be removed is logged and left."""
+        """By name, which is by age; names after the newest are from before the clock was set back, and go first. A file
+        that cannot be removed is logged and left."""
         prefix = self._path.name
         siblings = [each for each in self._path.parent.iterdir() if each.name.startswith(f"{prefix}.")]
         aside = [each for each in siblings if _STAMP.fullmatch(each.name.removeprefix(prefix))]
@@ -96,12 +96,12 @@ class Rotation:
     def _is_abandoned(self, part: Path) -> bool:
         try:
             return part.stat().st_mtime < self._time() - _ABANDONED_SECONDS
-        except OSError:  # it is whole now, and has another name
+        except OSError:  # it is complete now, and was renamed
             return False
 
 
 def _compress(path: Path) -> None:
-    """The compressed file appears complete or not at all; the plain one is removed afterwards."""
+    """The compressed file appears complete or not at all; then the plain one is removed."""
     part = path.with_name(f"{path.name}.gz.part")
     try:
         mode = path.stat().st_mode & 0o777

@@ -56,8 +56,8 @@ class Sink(Protocol):
 
 
 class Turn:
-    """The right to write to a path, taken for one write at a time. In a single process the sink is alone and need not
-    wait. `torn` tells that the last write ended inside a line."""
+    """The right to write to a path, taken for one write at a time. The only process that writes need not wait, as here.
+    `torn` says that the last write ended inside a line."""
 
     torn = False
 
@@ -71,11 +71,11 @@ class Turn:
 class FileSink:
     """A file, a FIFO, a device, or standard output (`-`), in append mode.
 
-    The constructor opens the path, which creates the file, or raises `ConfigError`; only a FIFO that nobody reads yet
-    is opened by the thread. `queue_bytes` bounds what is queued, the batch being written included.
+    The constructor opens the path, creating the file, or raises `ConfigError`; only a FIFO that nobody reads yet is
+    opened later by the thread. `queue_bytes` bounds the queue, including the batch being written.
 
-    `turn` is taken for every write; `numbers` are lines taken, of these written, and of these lost: both may be shared
-    with other processes. `rotation` sets the file aside when it is time.
+    `turn` is taken for every write; `numbers` are the lines taken, and of those the written and the lost ones. Both may
+    be shared with other processes. `rotation` rotates the file when it is time.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class FileSink:
                 self._numbers[LOST] += count
                 self._is_losing = True
         if not room:
-            self._warn("it does not keep up")
+            self._warn("it is too slow")
 
     def reopen(self) -> None:
         """See `Sink`. What is still queued goes to the new file; standard output stays as it is."""
@@ -147,7 +147,7 @@ class FileSink:
             self._queue.clear()
             self._numbers[LOST] += left
         if left:
-            _logger.warning("access log %s: its last %d records were not taken in time", self._path, left)
+            _logger.warning("access log %s: the last %d records were not written in time", self._path, left)
 
     def _run(self) -> None:
         while self._wait_for_work():
@@ -165,7 +165,7 @@ class FileSink:
             return bool(self._queue) or self._reopen
 
     def _open_if_needed(self) -> None:
-        """If a file cannot be opened again the old one stays in use."""
+        """If the file cannot be opened again, the old one stays in use."""
         with self._changed:
             reopen, self._reopen = self._reopen, False
         if reopen or self._descriptor is None:
@@ -215,7 +215,7 @@ class FileSink:
         return lines.count(b"\n", 0, done)
 
     def _rotate(self, rotation: Rotation, descriptor: int, coming: int) -> None:
-        """If a file cannot be rotated it is still written to."""
+        """If the file cannot be rotated, it is written to all the same."""
         try:
             if rotation.wants_reopening(descriptor, coming):
                 self._open()
@@ -223,7 +223,7 @@ class FileSink:
             self._warn(f"it cannot be rotated: {error.strerror}")
 
     def _write_all(self, descriptor: int, lines: bytes | bytearray, turn: Turn) -> int:
-        """How many bytes were written. After a write that failed inside a line the next one starts afresh."""
+        """How many bytes were written. After a write that failed inside a line the next one starts on a new line."""
         done = 0
         was_torn, turn.torn = turn.torn, True  # the flag that stays if this process is killed meanwhile
         try:
@@ -238,7 +238,7 @@ class FileSink:
         return done
 
     def _warn(self, problem: str) -> None:
-        """At most once in `WARNING_SECONDS`, whoever calls."""
+        """At most once in `WARNING_SECONDS`; from any thread."""
         now = self._monotonic()
         with self._changed:
             if now < self._next_warning_at:
@@ -249,8 +249,8 @@ class FileSink:
 
 
 def check_writable(path: str) -> None:
-    """Raises `ConfigError` as the sink of that path would. A FIFO is not opened: its reader would take the close for
-    the end."""
+    """Raises `ConfigError` as the sink of that path would. A FIFO is not opened: its reader would take the closing for
+    the end of the log."""
     if path == STDOUT or (Path(path).is_fifo() and os.access(path, os.W_OK)):
         return
     descriptor = _try_open(path)
@@ -259,7 +259,7 @@ def check_writable(path: str) -> None:
 
 
 def _try_open(path: str) -> int | None:
-    """The open file; None for a FIFO without reader, on which a plain open would wait."""
+    """The open file; None for a FIFO without a reader, for which a plain open would wait."""
     if path == STDOUT:
         return _STDOUT_DESCRIPTOR
     try:

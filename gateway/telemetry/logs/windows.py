@@ -1,8 +1,8 @@
-"""A VPC flow log: flows are gathered and written when their window ends.
+"""A VPC flow log: flows are gathered, and written when their window ends.
 
-A connection is counted in the window in which it ended, with all that it moved; `start` and `end` are its own. Each
-process has windows of its own. A window without flows writes `NODATA`, unless several processes write the log: none of
-them knows of the others. Where flows had to be left out, or earlier lines were lost, it writes `SKIPDATA`.
+A connection counts in the window in which it ended, with all that it moved; `start` and `end` are its own. Each process
+has windows of its own. A window without flows writes `NODATA`, unless several processes write the log, as none of them
+knows about the others. Where flows had to be left out, or earlier lines were lost, it writes `SKIPDATA`.
 """
 
 import threading
@@ -15,14 +15,14 @@ from gateway.telemetry.formats.vpc import DEFAULT_FIELDS, Flow, FlowKey, encode_
 from gateway.telemetry.logs.sinks import TAKEN, FileSink
 
 MOST_FLOWS = 50_000  # of one window: about 20 MB
-LINES_AT_ONCE = 500  # all lines of a window may be more than a sink queues, and it takes a batch whole or not at all
+LINES_AT_ONCE = 500  # a sink takes a batch whole or not at all, and a whole window may exceed its queue
 
 
 class FlowWindows:
-    """Fulfils `Sink`, and is where its own log's records go: `gather` in place of an encoder.
+    """Fulfils `Sink`, with `gather` in the place of its log's encoder.
 
-    `interval` is 60 or 600 s; windows begin at whole multiples of it in Unix time. Owns `sink`, whose `numbers` it
-    counts lines in that still have to come.
+    `interval` is 60 or 600 s; windows begin at whole multiples of it in Unix time. Owns `sink`, and counts in its
+    `numbers` the lines that are still to come.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class FlowWindows:
         return b""
 
     def put(self, lines: bytes | bytearray, count: int) -> None:
-        """See `Sink`. Does nothing: the lines are made at a window's end."""
+        """See `Sink`. Does nothing: lines are made at the end of a window."""
 
     def reopen(self) -> None:
         """See `Sink`."""
@@ -101,9 +101,9 @@ class FlowWindows:
         silences = self._silences({key.listener for key in flows}, skipped, start, end)
         coming = len(flows)
         lines = chain((encode_flow(key, flow, self._fields) for key, flow in flows.items()), silences)
-        while batch := list(islice(lines, LINES_AT_ONCE)):  # not under the lock: it takes long
+        while batch := list(islice(lines, LINES_AT_ONCE)):  # encoded without the lock: it takes long
             with self._lock:
-                self._numbers[TAKEN] -= min(coming, len(batch))  # the sink takes them now
+                self._numbers[TAKEN] -= min(coming, len(batch))  # the sink counts them from here on
                 self._sink.put(b"".join(batch), len(batch))
             coming = max(0, coming - len(batch))
 
@@ -122,5 +122,5 @@ class FlowWindows:
 
     def _run(self) -> None:
         while not self._closed.wait(min(max(0.05, self._start + self._interval - self._time()), self._interval)):
-            if not self._start <= self._time() < self._start + self._interval:  # a clock may be set back as well
+            if not self._start <= self._time() < self._start + self._interval:  # the clock may also be set back
                 self.end_window(self._time())

@@ -1,5 +1,5 @@
-"""The attributes of a record's keys in traces and logs: names of OpenTelemetry's semantic conventions where there are
-any, else `egress.*`. The table is in docs/observability.md."""
+"""The attributes of a record's keys in traces and logs: OpenTelemetry's semantic conventions where they have a name,
+else `egress.*`. The table is in docs/observability.md."""
 
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
@@ -24,7 +24,7 @@ CONVENTIONAL = {
     "sni": "tls.client.server_name",
     "resolved": "dns.answers",
 }
-_NOT_TOLD = frozenset(("time", "total_ms"))  # fields of their own in spans and logs
+_LEFT_OUT = frozenset(("time", "total_ms"))  # spans and logs have fields of their own for them
 
 _OF_STAGES: Mapping[str, tuple[str, ...]] = {
     "policy": ("decision", "rule", "generation", "would_deny", "would_deny_rule"),
@@ -52,51 +52,51 @@ def name_of(key: str) -> str:
 
 def attributes_of_log(record: ConnectionRecord | ExchangeRecord) -> Attributes:
     """Everything in the record."""
-    return _told(record, _NOT_TOLD)
+    return _attributes(record, _LEFT_OUT)
 
 
 def attributes_of_span(record: ConnectionRecord | ExchangeRecord, stages: Iterable[str] = ()) -> Attributes:
     """Everything that the spans of its `stages` do not hold."""
-    told = _told(record, _NOT_TOLD.union(*(_ONLY_OF_STAGES.get(name, ()) for name in stages)))
-    told["network.transport"] = "tcp"
-    if (reached := told.pop(name_of("dialled_address"), None)) is not None:
-        told["egress.dialled_address"] = reached  # the peer of a server is its client
+    attributes = _attributes(record, _LEFT_OUT.union(*(_ONLY_OF_STAGES.get(name, ()) for name in stages)))
+    attributes["network.transport"] = "tcp"
+    if (reached := attributes.pop(name_of("dialled_address"), None)) is not None:
+        attributes["egress.dialled_address"] = reached  # the peer of a server is its client
     if record.get("door") == "connect" and "exchange_id" not in record:
-        told["http.request.method"] = "CONNECT"
-    return told
+        attributes["http.request.method"] = "CONNECT"
+    return attributes
 
 
-def _told(record: ConnectionRecord | ExchangeRecord, left_out: Collection[str]) -> Attributes:
-    """Mappings have a name for each of their keys: attributes have none. There is no end of methods that a client may
-    send, and who counts by them wants few."""
-    told: Attributes = {name_of(key): value for key, value in record.items() if key not in left_out}
-    notes, fields = told.pop("egress.annotations", {}), told.pop("egress.request_headers", {})
-    told |= {f"egress.annotations.{key}": value for key, value in notes.items()}
+def _attributes(record: ConnectionRecord | ExchangeRecord, left_out: Collection[str]) -> Attributes:
+    """Each key of a mapping becomes an attribute, since attributes do not nest. A client may send any method, and they
+    should be few: what is unknown is `_OTHER`."""
+    made: Attributes = {name_of(key): value for key, value in record.items() if key not in left_out}
+    notes, fields = made.pop("egress.annotations", {}), made.pop("egress.request_headers", {})
+    made |= {f"egress.annotations.{key}": value for key, value in notes.items()}
     for name, value in fields.items():
-        told.setdefault(f"http.request.header.{name.lower()}", []).append(value)
-    if told.get(_METHOD, "GET") not in _METHODS:
-        told["http.request.method_original"], told[_METHOD] = told[_METHOD], _OTHER_METHOD
-    if "network.protocol.version" in told:
-        told["network.protocol.name"] = "http"
-    return told
+        made.setdefault(f"http.request.header.{name.lower()}", []).append(value)
+    if made.get(_METHOD, "GET") not in _METHODS:
+        made["http.request.method_original"], made[_METHOD] = made[_METHOD], _OTHER_METHOD
+    if "network.protocol.version" in made:
+        made["network.protocol.name"] = "http"
+    return made
 
 
 def attributes_of_stage(name: str, record: ConnectionRecord | ExchangeRecord) -> Attributes:
-    """Of the stage of that name."""
+    """Those that belong to the stage of that name."""
     values: Mapping[str, Any] = {**record}
-    told = {name_of(key): values[key] for key in _OF_STAGES[name] if key in values}
+    attributes = {name_of(key): values[key] for key in _OF_STAGES[name] if key in values}
     if name == "dns":
-        told["dns.question.name"] = values.get("host", "")
+        attributes["dns.question.name"] = values.get("host", "")
     if name == "tls" and "tls_version" in values:
-        told["tls.protocol.version"] = values["tls_version"].removeprefix("TLSv")
+        attributes["tls.protocol.version"] = values["tls_version"].removeprefix("TLSv")
     if name == "dial" and "dialled_address" in values:
-        told["network.peer.port"] = values.get("port", 0)
-    return told
+        attributes["network.peer.port"] = values.get("port", 0)
+    return attributes
 
 
 def is_error(record: ConnectionRecord | ExchangeRecord) -> bool:
-    """Whether the span of it is one. A denial is what a gateway is there for, and what a client did wrong is no fault
-    of the server that tells it so; a status from 500 on is: semantic conventions, HTTP spans, "Status"."""
+    """Whether its span's status is an error. A denial is what a gateway is there for, and a client's mistake is not the
+    fault of the server that reports it; a status from 500 on is: semantic conventions, HTTP spans, "Status"."""
     status = record.get("status", 0)
     if "reason" not in record or 400 <= status < 500:
         return False
@@ -104,7 +104,7 @@ def is_error(record: ConnectionRecord | ExchangeRecord) -> bool:
 
 
 def span_name(record: ConnectionRecord | ExchangeRecord) -> str:
-    """One of few names (a client may send any method)."""
+    """One of a few names, although a client may send any method."""
     method = record.get("method")
     if method is None:
         return "CONNECT" if record.get("door") == "connect" else "connection"

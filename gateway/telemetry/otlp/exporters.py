@@ -1,5 +1,5 @@
-"""OTLP exporters: those of OpenTelemetry, which also obey its `OTEL_EXPORTER_OTLP_*` variables (headers, time limits,
-compression, certificates; the endpoint where none was set).
+"""OTLP exporters: OpenTelemetry's own, which also obey its `OTEL_EXPORTER_OTLP_*` variables (headers, time limits,
+compression, certificates; the endpoint where gateway.yaml names none).
 
 The collector is the operator's destination. It is dialled by these exporters and by nothing else, never through a proxy
 (ours would record its own export), and redirects are refused.
@@ -33,7 +33,7 @@ class Exports(Protocol):
     """Sends one signal to the collector. May block for as long as `OTEL_EXPORTER_OTLP_TIMEOUT` says (10 s)."""
 
     def export(self, batch: Any, /) -> Any:
-        """Returns an enumeration whose member SUCCESS means that the collector took it; raises nothing."""
+        """Returns a member of an enumeration, SUCCESS if the collector accepted it; raises nothing."""
         ...
 
     def shutdown(self) -> Any:
@@ -42,7 +42,7 @@ class Exports(Protocol):
 
 
 class Exporters(NamedTuple):
-    """None: this signal is not exported."""
+    """One exporter for each signal; None for one that is not exported."""
 
     traces: Exports | None = None
     metrics: Exports | None = None
@@ -55,9 +55,8 @@ def is_disabled(environ: Mapping[str, str] = os.environ) -> bool:
 
 
 def open_exporters(plan: Plan, environ: Mapping[str, str] = os.environ) -> Exporters:
-    """Nothing is sent yet. Raises `ConfigError` where the package for gRPC is missing, or for a protocol that is not
-    spoken."""
-    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # `Telling` says it, more seldom
+    """Nothing is sent yet. Raises `ConfigError` if the package for gRPC is missing, or for an unknown protocol."""
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # `OtlpExport` says it, less often
     return Exporters(
         *(_made(plan, signal, environ) if signal in plan.signals else None for signal in Exporters._fields)
     )
@@ -73,7 +72,7 @@ def _made(plan: Plan, signal: str, environ: Mapping[str, str]) -> Exports:
         case "grpc":
             return _grpc(plan, signal)
         case _:
-            raise ConfigError(name, f"{protocol} is not spoken: grpc or http/protobuf")
+            raise ConfigError(name, f"{protocol} is not supported: use grpc or http/protobuf")
 
 
 def _http(plan: Plan, signal: str) -> Exports:
@@ -87,16 +86,16 @@ def _http(plan: Plan, signal: str) -> Exports:
 
 
 def _refuse_redirect(response: requests.Response, *_: object, **__: object) -> None:
-    """The exporter does not follow redirects, and would take one for success."""
+    """The exporter does not follow redirects, but would take one for success."""
     if response.is_redirect:
         response.close()
         raise requests.TooManyRedirects(response=response)
 
 
 def _cut_short(response: requests.Response, *_: object, **__: object) -> None:
-    """The status is what counts, and what follows would be read whole, however long it is."""
+    """The status is what counts; the body would be read to its end, however long it is."""
     whole, response.raw = response.raw, BytesIO(response.raw.read(ANSWER_BYTES))
-    whole.close()  # kept for the next one if that was all
+    whole.close()  # the connection is kept for the next request if that was all
 
 
 def _grpc(plan: Plan, signal: str) -> Exports:
@@ -114,16 +113,16 @@ def _grpc(plan: Plan, signal: str) -> Exports:
 
 
 def resource_of(host: str, process: int) -> Resource:
-    """This process; what the environment says (`OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`) goes before. It says
-    the same to all workers: so whatever names the instance there or here, the process is told apart by its number.
-    Two with one name would be one series to whoever stores metrics, jumping between their counts."""
-    told = OTELResourceDetector().detect()
+    """This process. `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` take precedence, but are the same for all
+    workers: so the process id is part of the instance's name, whoever gave that. Two workers of one name would be one
+    series in a metrics store, jumping between their counts."""
+    from_environment = OTELResourceDetector().detect()
     ours: dict[str, str | bool | int | float | Sequence[str]] = {
         "service.name": "egress-gateway",
         "service.version": version("egress-gateway"),
     }
     own: dict[str, str | bool | int | float | Sequence[str]] = {
-        _INSTANCE: f"{told.attributes.get(_INSTANCE, host)}-{process}",
+        _INSTANCE: f"{from_environment.attributes.get(_INSTANCE, host)}-{process}",
         "process.pid": process,
     }
-    return Resource.create(ours).merge(told).merge(Resource(own))
+    return Resource.create(ours).merge(from_environment).merge(Resource(own))

@@ -6,19 +6,16 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
 from gateway.model.record import Draft, ExchangeDraft
-from gateway.telemetry.exchanges import seal_exchange
 from gateway.telemetry.otlp.attributes import attributes_of_log
-from gateway.telemetry.otlp.spans import SCOPE, nanoseconds
+from gateway.telemetry.otlp.spans import SCOPE, nanoseconds, record_of
 from gateway.telemetry.otlp.tracing import Numbers
-from gateway.telemetry.sealing import seal
 
 
 def log_of(
     draft: Draft | ExchangeDraft, ended_at: float, numbers: Numbers, is_traced: bool, resource: Resource
 ) -> ReadableLogRecord:
-    """At the instant of its end, monotonic as in the draft."""
-    is_connection = isinstance(draft, Draft)
-    record = seal(draft, ended_at) if isinstance(draft, Draft) else seal_exchange(draft, ended_at)
+    """`ended_at` is monotonic, as in the draft."""
+    record = record_of(draft, ended_at)
     instant = nanoseconds(draft.started_time + ended_at - draft.started_at)
     flags = TraceFlags(TraceFlags.SAMPLED if is_traced else TraceFlags.DEFAULT)
     context = SpanContext(numbers.trace, numbers.span, False, flags)
@@ -31,6 +28,6 @@ def log_of(
         severity_number=SeverityNumber.WARN if warns else SeverityNumber.INFO,
         body=str(record.get("reason", record["ended"])),
         attributes=attributes_of_log(record),
-        event_name="egress.connection" if is_connection else "egress.request",
+        event_name="egress.connection" if isinstance(draft, Draft) else "egress.request",
     )
     return ReadableLogRecord(log, resource, SCOPE)

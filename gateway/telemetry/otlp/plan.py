@@ -10,8 +10,8 @@ Signal = Literal["traces", "metrics", "logs"]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Where to, how, and what of. `endpoint` is the collector's base address; None, there and for the protocol, is
-    what the environment says."""
+    """What is exported, where to and how. `endpoint` is the collector's base address; endpoint and protocol are None
+    for what the environment says."""
 
     endpoint: str | None = None
     protocol: Literal["http", "grpc"] | None = None

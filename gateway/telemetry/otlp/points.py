@@ -1,4 +1,4 @@
-"""Families as metrics of OTLP: sums and histograms since the process began, by the names of docs/observability.md."""
+"""Families as metrics of OTLP: sums and histograms since the process began, named as in docs/observability.md."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, cast
@@ -46,7 +46,7 @@ def metrics_of(
 
 
 def attribute_of(label: str) -> str:
-    """What a label of a family is called in OTLP."""
+    """The name of a family's label in OTLP."""
     return _ATTRIBUTES.get(label, f"egress.{label}")
 
 
@@ -55,8 +55,8 @@ def _metric(family: Family, span: Span, exemplar: Exemplar | None) -> Metric:
     durations: list[HistogramDataPoint] = []
     numbers: list[NumberDataPoint] = []
     for values, value in family.points:
-        # A label without a value is none to Prometheus, and `error.type` is there only where there was an error.
-        attributes: Attributes = {name: told for name, told in zip(names, values, strict=True) if told}
+        # An empty label is an absent one, as in Prometheus; `error.type` in particular is there only after an error.
+        attributes: Attributes = {name: text for name, text in zip(names, values, strict=True) if text}
         if isinstance(value, Histogram):
             durations.append(_durations(value, attributes, span, exemplar))
         else:

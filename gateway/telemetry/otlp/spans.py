@@ -1,4 +1,4 @@
-"""Spans made after the fact, with the instants at which things happened: none exists while a connection lives."""
+"""Spans, made afterwards with the instants at which things happened: none exists while a connection lives."""
 
 import random
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-from gateway.model.record import Draft, ExchangeDraft
+from gateway.model.record import ConnectionRecord, Draft, ExchangeDraft, ExchangeRecord
 from gateway.telemetry.exchanges import seal_exchange
 from gateway.telemetry.otlp.attributes import (
     Attributes,
@@ -32,7 +32,7 @@ def spans_of(
     draft: Draft | ExchangeDraft, ended_at: float, numbers: Numbers, resource: Resource
 ) -> Iterator[ReadableSpan]:
     """Its own span, then those of its stages. `ended_at` is monotonic, as in the draft."""
-    record = seal(draft, ended_at) if isinstance(draft, Draft) else seal_exchange(draft, ended_at)
+    record = record_of(draft, ended_at)
     context = _context(numbers.trace, numbers.span)
     parent = None if numbers.parent is None else _context(numbers.trace, numbers.parent, numbers.is_remote)
     whole = Stage(
@@ -75,6 +75,11 @@ def _span(
         end_time=nanoseconds(max(stage.began, stage.ended)),
         instrumentation_scope=SCOPE,
     )
+
+
+def record_of(draft: Draft | ExchangeDraft, ended_at: float) -> ConnectionRecord | ExchangeRecord:
+    """The record of either kind of draft."""
+    return seal(draft, ended_at) if isinstance(draft, Draft) else seal_exchange(draft, ended_at)
 
 
 def nanoseconds(unix_seconds: float) -> int:

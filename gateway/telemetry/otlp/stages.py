@@ -1,5 +1,5 @@
-"""When the stages of a connection or of a request were, from its draft. All instants are Unix time in seconds. A stage
-without a noted end is left out."""
+"""When the stages of a connection or a request began and ended, from its draft. All instants are Unix time in seconds.
+A stage whose end was not noted is left out."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -45,8 +45,8 @@ class Stage(NamedTuple):
 
 
 def stages_of(draft: Draft | ExchangeDraft, ended_at: float) -> Iterator[Stage]:
-    """In order; `ended_at` is monotonic, as in the draft. `policy` is from the head's end over identity and verdict to
-    the lease."""
+    """In order; `ended_at` is monotonic, as in the draft. `policy` lasts from the end of the head, through identity and
+    verdict, to the lease."""
     asked = draft.asked_time
     if asked is None:
         return

@@ -1,8 +1,8 @@
 """Which connections and requests are traced, and with which trace and span ids.
 
-Drawn before anything else is made for a trace: from the connection's id, which is random, or from a client that traces
-itself. A request belongs to its client's trace if it names one, else to its connection's. The ids of a connection
-follow from the connection's own, so that whatever exports it can compute them.
+This is decided before anything is made for a trace: by the connection's id, which is random, or by the client if it
+traces itself. A request belongs to its client's trace if it names one, else to its connection's. A connection's span
+and trace ids follow from the connection's own id, so that whoever exports something of it can compute them.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _ODD = 0x9E3779B97F4A7C15  # maps small numbers one to one onto 64 bits
 
 
 class Numbers(NamedTuple):
-    """The ids of a span. `parent` is the id of the span above it, None where the trace begins; `is_remote`: that one is
+    """The ids of a span. `parent` is the id of its parent span, None where the trace begins; `is_remote`: the parent is
     the client's."""
 
     trace: int
@@ -29,7 +29,7 @@ class Numbers(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """`share` of those that no client traces, 0 to 1; `denied` and `failed`: all of these besides."""
+    """`share` of those that no client traces, 0 to 1; `denied` and `failed`: all of these as well."""
 
     share: float = 0.01
     denied: bool = True
@@ -56,12 +56,12 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Numbering:
-    """`process` is random, 64 bits and not 0: the first half of the trace ids that begin in this process."""
+    """`process` is random, 64 bits and not 0: the first half of the ids of traces that begin in this process."""
 
     process: int
 
     def of(self, draft: Draft | ExchangeDraft) -> Numbers:
-        """The ids of its own span."""
+        """The ids of the draft's own span."""
         connection = draft if isinstance(draft, Draft) else draft.connection
         number = _number(connection)
         trace = connection.caller.trace_id if connection.caller else self.process << _BITS | number

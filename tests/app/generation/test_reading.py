@@ -88,7 +88,7 @@ async def test_a_child_that_hangs_is_ended_after_its_time() -> None:
 
 
 async def test_a_child_that_cannot_be_started_is_told() -> None:
-    with pytest.raises(ReadFailed, match="no process to read the files could be started: No such file"):
+    with pytest.raises(ReadFailed, match="cannot start a process to read the files: No such file"):
         await read(ChildReader(Sources(), os.environ, 1.0, ("/nowhere/python",)))
 
 

@@ -8,7 +8,7 @@ from gateway.app.identity.cluster import Cluster, build_directory, build_server
 from gateway.app.identity.pods import Pods
 from gateway.settings.gateway import GatewaySettings
 from gateway.settings.sections.identity import KubernetesSettings
-from tests.kubernetes.following import Cluster as ApiCluster
+from tests.kubernetes.cluster import Cluster as ApiCluster
 
 
 async def test_the_server_is_made_when_it_is_asked_for_and_once(tmp_path: Path) -> None:

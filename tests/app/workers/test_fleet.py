@@ -19,12 +19,12 @@ from gateway.app.workers import member
 from gateway.app.workers.crew import CrewFailed
 from gateway.app.workers.fleet import Fleet
 from gateway.app.workers.member import PROGRAM
-from gateway.app.workers.patience import Patience
+from gateway.app.workers.restarts import RestartPolicy
 from gateway.model.errors import ConfigError
 from tests.app.policies import load, text, write
 
 SECONDS = 60.0
-IMPATIENT = Patience(failures=3, pause=0.01)
+IMPATIENT = RestartPolicy(failures=3, pause=0.01)
 GATEWAY = """
 listeners: [{bind: '127.0.0.1:0'}]
 admin: {bind: '127.0.0.1:0'}
@@ -42,7 +42,7 @@ class Bed:
         write(folder / "gateway.yaml", GATEWAY)
         self.settings = load(self.file).settings
         self.sockets = bind_sockets(self.settings, size)
-        self.fleet = Fleet(self.settings, {}, self.sockets, patience=IMPATIENT, program=program)
+        self.fleet = Fleet(self.settings, {}, self.sockets, restarts=IMPATIENT, program=program)
 
     async def frames(self) -> AsyncIterator[bytes]:
         """Of what the file says now."""
@@ -77,10 +77,10 @@ async def test_nothing_is_in_force_before_every_worker_has_it(tmp_path: Path) ->
     async with bed(tmp_path, size=2) as it:
         assert it.fleet.generation == 0
         await it.fleet.take(1, it.frames())
-        assert (it.fleet.generation, it.fleet.tally().workers) == (0, {})
+        assert (it.fleet.generation, it.fleet.totals().workers) == (0, {})
         assert it.fleet.why_not_renew() == "the workers are starting"
         await it.fleet.start()
-        assert (it.fleet.generation, it.fleet.is_complete, len(it.fleet.tally().workers)) == (1, True, 2)
+        assert (it.fleet.generation, it.fleet.is_complete, len(it.fleet.totals().workers)) == (1, True, 2)
         await it.fleet.take(2, it.frames())
         assert it.fleet.generation == 2
 
@@ -96,7 +96,7 @@ async def test_a_replacement_gets_what_is_in_force_and_not_what_the_files_say(tm
         await it.becomes(1)
         [replacement] = it.workers()
         assert replacement.pid != worker.pid
-        assert it.fleet.tally().workers_lost == 1
+        assert it.fleet.totals().workers_lost == 1
 
 
 async def test_renewal_says_why_no_worker_could_be_started_and_the_old_one_stays(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ async def test_what_was_lost_with_a_worker_that_was_killed_while_it_drained_is_t
         old.suspend()
         renewing = asyncio.create_task(it.fleet.renew())
         async with asyncio.timeout(SECONDS):
-            while it.fleet.tally().workers == {0: old.pid}:  # noqa: ASYNC110  # nobody is told
+            while it.fleet.totals().workers == {0: old.pid}:  # noqa: ASYNC110  # nobody is told
                 await asyncio.sleep(0.02)
         old.kill()
         assert await renewing is None
@@ -174,7 +174,7 @@ async def test_workers_that_cannot_take_a_generation_go_on_with_the_one_they_hav
         assert ({worker.pid for worker in it.workers()}, it.fleet.generation) == (before, 1)
         await it.fleet.take(2, it.frames())
         assert ({worker.pid for worker in it.workers()}, it.fleet.generation) == (before, 2)
-        assert it.fleet.tally().workers_lost == 0
+        assert it.fleet.totals().workers_lost == 0
 
 
 PICKY = """
@@ -198,18 +198,18 @@ async def test_what_one_worker_cannot_take_holds_at_none(tmp_path: Path) -> None
     async with bed(tmp_path, size=2, program=program) as it:
         await it.fleet.take(1, it.frames())
         await it.fleet.start()
-        before = it.fleet.tally().workers
+        before = it.fleet.totals().workers
         write(tmp_path / "gateway.yaml", GATEWAY.replace("records.jsonl", "newer.jsonl"))
         with pytest.raises(ConfigError, match=r"^worker 1: newer\.jsonl: there is no room for it$"):
             await it.fleet.take(2, it.frames())
         assert it.fleet.generation == 1
-        assert (it.fleet.tally().workers, it.fleet.tally().workers_lost) == (before, 0)
+        assert (it.fleet.totals().workers, it.fleet.totals().workers_lost) == (before, 0)
         (tmp_path / "records.jsonl").unlink()
         (tmp_path / "newer.jsonl").unlink()
         for worker in it.workers():
             worker.kill()
         async with asyncio.timeout(SECONDS):
-            while not (it.fleet.tally().workers_lost == 2 and it.fleet.is_complete):  # noqa: ASYNC110  # nobody is told
+            while not (it.fleet.totals().workers_lost == 2 and it.fleet.is_complete):  # noqa: ASYNC110  # polls
                 await asyncio.sleep(0.02)
         assert (it.fleet.generation, logs_in(tmp_path)) == (1, ["records.jsonl"])
 
@@ -234,11 +234,11 @@ async def test_a_generation_that_no_worker_outlives_is_not_what_the_gateway_ends
     async with bed(tmp_path, program=(sys.executable, "-c", POISONED)) as it:
         await it.fleet.take(1, it.frames())
         await it.fleet.start()
-        with pytest.raises(ConfigError, match=r"^worker 0: it ended while it took the generation over"):
+        with pytest.raises(ConfigError, match=r"^worker 0: it ended while taking over the generation"):
             await it.fleet.take(2, it.frames())
         await it.becomes(1)
         await it.fleet.take(3, it.frames())
-        assert (it.fleet.generation, it.fleet.tally().workers_lost) == (3, 2)
+        assert (it.fleet.generation, it.fleet.totals().workers_lost) == (3, 2)
 
 
 async def test_workers_that_end_at_once_are_given_up_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -250,7 +250,7 @@ async def test_workers_that_end_at_once_are_given_up_on(tmp_path: Path, caplog: 
         ends = [record.message for record in caplog.records if record.levelno == logging.ERROR]
         assert len(ends) == 4
         assert all("ended with status 3: 0 connections" in line for line in ends)
-        assert it.fleet.tally().workers_lost == 4
+        assert it.fleet.totals().workers_lost == 4
 
 
 async def test_a_worker_that_says_what_none_says_is_ended(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -276,7 +276,7 @@ async def test_replacing_gives_every_place_a_new_worker_while_the_old_one_serves
         assert await renewing is None
         after = {worker.pid for worker in it.workers()}
         assert (len(after), before & after) == (2, set())
-        assert it.fleet.tally().workers_lost == 0
+        assert it.fleet.totals().workers_lost == 0
 
 
 async def test_a_worker_that_hangs_is_killed_and_what_waits_at_it_is_served_by_its_replacement(
@@ -311,4 +311,4 @@ async def test_a_worker_that_has_nothing_to_tell_says_that_it_lives(
             async with asyncio.timeout(SECONDS):
                 while watched._silent_looks:  # noqa: ASYNC110  # nobody is told of a message that says nothing
                     await asyncio.sleep(0.02)
-        assert (watched.fault, it.fleet.tally().workers_lost) == ("", 0)
+        assert (watched.fault, it.fleet.totals().workers_lost) == ("", 0)

@@ -33,7 +33,7 @@ def test_init_makes_two_files_the_key_for_its_owner_alone(tmp_path: Path, capsys
 @pytest.mark.parametrize("there", ["ca.crt", "ca.key"])
 def test_init_overwrites_nothing(tmp_path: Path, there: str) -> None:
     (tmp_path / there).write_text("precious")
-    with pytest.raises(ConfigError, match=f"{there}: is there already"):
+    with pytest.raises(ConfigError, match=f"{there}: exists already"):
         made(tmp_path)
     assert [path.read_text() for path in tmp_path.iterdir()] == ["precious"]
 
@@ -52,12 +52,12 @@ def test_a_key_without_its_certificate_is_not_left_behind(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("name", "permitted", "message"),
     [
-        ("", (), "--name: has 1 to 64 characters, not 0"),
-        ("x" * 65, (), "--name: has 1 to 64 characters, not 65"),
+        ("", (), "--name: must have 1 to 64 characters, not 0"),
+        ("x" * 65, (), "--name: must have 1 to 64 characters, not 65"),
         (
             "x",
             ("example.com", "*.example.org"),
-            r"--permit: '\*.example.org' is no domain; example.com stands for all below",
+            r"--permit: '\*.example.org' is not a domain; example.com includes all",
         ),
     ],
 )

@@ -113,7 +113,7 @@ def test_a_deny_rule_is_named_with_the_way_out(explain: Ask) -> None:
         ("a.example.com:8443", "policy.yaml#web (policy.yaml:7): for port 443 only"),
         ("pods.test", "policy.yaml#pods-only (policy.yaml:9): for pods only (of team pods)"),
         ("old.test", "policy.yaml#old (policy.yaml:12): has expired"),
-        ("x.wide.test", "policy.yaml#not-this (policy.yaml:13): excepts this"),
+        ("x.wide.test", "policy.yaml#not-this (policy.yaml:13): excepts this destination or client"),
         ("192.0.2.9:80", "policy.yaml#net (policy.yaml:14): for port 443 only"),
     ],
 )
@@ -143,7 +143,8 @@ def test_what_would_allow_it_is_for_the_groups_of_who_asks_and_not_for_everyone(
 
 def test_a_rule_that_has_expired_is_what_to_change_and_one_that_will_says_when(explain: Ask) -> None:
     refused = explain("old.test")
-    assert refused.lines[-1] == "# a later day, or none, for `expires` in the rule policy.yaml#old (policy.yaml:12)"
+    expired = "# in the rule policy.yaml#old (policy.yaml:12), which has expired"
+    assert refused.lines[-1] == f"{expired}: set `expires` to a later day, or remove it"
     assert explain("lent.test").line("expires") == "2999-12-31 is the rule's last day (UTC)"
     assert not [line for line in explain("a.example.com").lines if line.startswith("expires")]
 
@@ -195,7 +196,7 @@ def test_a_question_without_sense_has_no_answer(explain: Ask, url: str, source: 
     ("url", "method", "allowed", "request_line"),
     [
         ("http://judged.test/v1/a?b=/c", None, True, "allowed"),
-        ("http://judged.test/v1/a", "post", True, "allowed, content of at most 1024 bytes"),
+        ("http://judged.test/v1/a", "post", True, "allowed, with at most 1024 bytes of content"),
         ("http://judged.test/v1/a/b", "GET", False, "request_denied: no entry of requests has the method and the path"),
         ("http://judged.test", None, False, "request_denied: no entry of requests has the method and the path"),
         ("http://judged.test/v1/a%2fb", None, False, "request_denied: ambiguous path: an escaped separator or control"),

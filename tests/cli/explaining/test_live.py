@@ -112,7 +112,7 @@ def test_a_peer_that_does_not_speak_tls_is_told(ask: Ask, dns: DnsServer) -> Non
     with Origin(echo) as origin:
         allowed, told = ask(f"https://tls.test:{origin.port}")
     assert allowed
-    assert told[-1].startswith("tls: no handshake: ")
+    assert told[-1].startswith("tls: handshake failed: ")
 
 
 def test_where_the_rule_says_tcp_nothing_is_said_to_the_destination(ask: Ask, dns: DnsServer) -> None:
@@ -158,7 +158,7 @@ def test_a_literal_needs_no_name_server(ask: Ask, dns: DnsServer) -> None:
 def test_a_name_that_cannot_be_resolved_says_who_said_so(
     ask: Ask, dns: DnsServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(Unreached, match=r"tls.test:443 is allowed and could not be reached: dns_name_not_found"):
+    with pytest.raises(Unreached, match=r"tls.test:443 is allowed, but could not be reached: dns_name_not_found"):
         ask("https://tls.test")
     told = stages(capsys.readouterr().out)
     assert told[2] == f"dns: A tls.test from 127.0.0.1:{dns.port} over udp: the name does not exist"

@@ -33,15 +33,15 @@ def test_the_port_is_that_of_the_transparent_listener(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("redirekt",), "'redirekt' is none of redirect, tproxy, pod, did you mean 'redirect'?"),
-        (("redirect",), "redirect needs --interface: behind which are the clients?"),
+        (("redirekt",), "PLACE is one of redirect, tproxy, pod, not 'redirekt', did you mean 'redirect'?"),
+        (("redirect",), "redirect needs --interface, behind which the clients are"),
         (("tproxy", "-i", "eth1", "--uid", "0"), "--uid is for pod"),
-        (("pod",), "pod needs --uid: the gateway's own connections would lead back to it"),
+        (("pod",), "pod needs --uid: without it the gateway's own connections would be led back to it"),
         (("pod", "--uid", "0", "-i", "eth1"), "--interface is not for pod, whose own connections are captured"),
         (("redirect", "-i", "eth1", "--mark", "1"), "--mark is not for redirect, which marks nothing"),
         (("tproxy", "-i", "eth1", "--mark", "0x3"), "--mark: '0x3' is not one bit of 32, such as 0x1000"),
         (("tproxy", "-i", "eth1", "--mark", "x"), "--mark: 'x' is not one bit of 32, such as 0x1000"),
-        (("redirect", "-i", 'a" } drop #'), "--interface: 'a\" } drop #' is no name of an interface"),
+        (("redirect", "-i", 'a" } drop #'), "--interface: 'a\" } drop #' is not the name of an interface"),
         (("redirect", "-i", "eth1", "--pass", "10.1"), '--pass: "10.1" is not a network such as 10.0.0.0/8 or'),
     ],
 )

@@ -6,7 +6,7 @@ from gateway.exchange.fields import _FROM_CLIENT
 from gateway.exchange.inspected.reading import Reading, read_request
 from gateway.exchange.plan import RequestPlan, plan_request
 from gateway.model.inspection.terms import Allowed, Asked, HeaderValue, Inspection, NotAllowed
-from gateway.settings.compile.inspection import OURS_TO_SAY
+from gateway.settings.compile.inspection import RESERVED_HEADERS
 from gateway.wire.http.messages import CHUNKED, NO_CONTENT, Framing, Request
 
 
@@ -40,7 +40,7 @@ def test_no_spelling_of_a_header_that_is_set_or_removed_goes_on(spelling: str) -
 
 
 def test_no_rule_can_set_what_ends_at_the_gateway() -> None:
-    assert _FROM_CLIENT <= OURS_TO_SAY
+    assert _FROM_CLIENT <= RESERVED_HEADERS
 
 
 def test_it_is_judged_by_what_goes_on() -> None:

@@ -9,7 +9,7 @@ from gateway.kubernetes.tokens.fetching import from_api, from_file, from_url
 from gateway.kubernetes.tokens.keys import KeysUnavailable
 from tests.helpers.authority import TestAuthority
 from tests.helpers.file_origin import FileOrigin
-from tests.kubernetes.following import Cluster
+from tests.kubernetes.cluster import Cluster
 
 
 async def test_a_file_is_read_anew_each_time(tmp_path: Path) -> None:

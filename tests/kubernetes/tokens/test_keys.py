@@ -145,6 +145,6 @@ async def test_an_issuer_that_does_not_answer_is_told_once_and_so_is_that_it_doe
         ring.now += REFRESH_SECONDS + 1
     await ring.settle()
     assert caplog.messages == [
-        "the keys of the token issuer cannot be had: no route",
-        "the keys of the token issuer can be had again",
+        "the keys of the token issuer cannot be fetched: no route",
+        "the keys of the token issuer are fetched again",
     ]

@@ -7,7 +7,7 @@ import pytest
 from gateway.app.clock import SystemClock
 from gateway.kubernetes.tokens.claims import ServiceAccount
 from gateway.kubernetes.tokens.source import TokenSource
-from gateway.kubernetes.tokens.verifying import Remembering, Verified
+from gateway.kubernetes.tokens.verifying import TokenCache, Verified
 from gateway.model.addresses import Address
 from gateway.model.client import Client, IdentitySource
 from gateway.model.errors import DownstreamError
@@ -26,7 +26,7 @@ class Believer:
 
 
 def source(*, passwords: bool = True) -> TokenSource:
-    return TokenSource(Remembering(Believer(), SystemClock()), passwords=passwords)
+    return TokenSource(TokenCache(Believer(), SystemClock()), passwords=passwords)
 
 
 def head(*values: str) -> RequestHead:

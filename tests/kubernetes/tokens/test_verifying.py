@@ -9,12 +9,12 @@ import pytest
 from gateway.kubernetes.tokens import verifying
 from gateway.kubernetes.tokens.claims import ServiceAccount
 from gateway.kubernetes.tokens.keys import KeyRing
-from gateway.kubernetes.tokens.verifying import LEEWAY, ByKeys, ByReview, Remembering, Verified
+from gateway.kubernetes.tokens.verifying import LEEWAY, ByKeys, ByReview, TokenCache, Verified
 from gateway.model.addresses import Address
 from gateway.model.errors import DownstreamError, InternalError
 from gateway.model.reasons import Reason
 from tests.helpers.token_issuer import AUDIENCE, ISSUER, TokenIssuer
-from tests.kubernetes.following import Cluster
+from tests.kubernetes.cluster import Cluster
 
 HERE, ELSEWHERE = Address(4, 0x0A000001), Address(4, 0x0A000002)
 API = ServiceAccount("payments", "api", "api-1")
@@ -44,7 +44,7 @@ class Bed:
         self.now = 1000.0
         self.set_by = 0.0
         self.verifier = verifier
-        self.tokens = Remembering(verifier, self)
+        self.tokens = TokenCache(verifier, self)
 
     def monotonic(self) -> float:
         return self.now
@@ -100,7 +100,7 @@ async def test_a_refusal_is_remembered_too_and_an_error_is_not(bed: Bed) -> None
 
 
 async def test_what_is_remembered_is_bounded_and_holds_no_token(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verifying, "REMEMBERED", 3)
+    monkeypatch.setattr(verifying, "CACHED", 3)
     for number in range(9):
         await bed.tokens.account_of(f"token {number}", HERE)
     assert len(bed.tokens._verdicts) == 3

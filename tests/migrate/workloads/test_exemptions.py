@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from requests.utils import should_bypass_proxies
 
-from gateway.migrate.workloads.exemptions import NoExemption, read_exemptions
+from gateway.migrate.workloads.exemptions import InvalidExemption, read_exemptions
 
 # Not in the types of the standard library.
 proxy_bypass_environment: Callable[[str, dict[str, str]], bool] = vars(urllib.request)["proxy_bypass_environment"]
@@ -44,5 +44,5 @@ def test_outside_of_a_cluster_only_the_machine_is_exempt() -> None:
 
 @pytest.mark.parametrize("text", ["a b", "http://x", "10.0.0.1/8", "a..b", "x';rm"])
 def test_what_is_no_exemption_is_refused(text: str) -> None:
-    with pytest.raises(NoExemption, match="is no name, address or network"):
+    with pytest.raises(InvalidExemption, match="is not a name, address or network"):
         read_exemptions(None, [text])

@@ -8,11 +8,11 @@ import yaml
 
 from gateway.migrate.workloads.exemptions import read_exemptions
 from gateway.migrate.workloads.formats import FORMATS, IN_CLUSTER, block_text
-from gateway.migrate.workloads.variables import ALL, Told, block_for, read_proxy
+from gateway.migrate.workloads.variables import ALL, Setup, block_for, read_proxy
 from tests.helpers.requirements import require
 
 BLOCK = block_for(
-    [ALL], Told(read_proxy("http://gw:3128"), read_exemptions("c.test", [], [IN_CLUSTER]), "/ca.pem", "/t.p12")
+    [ALL], Setup(read_proxy("http://gw:3128"), read_exemptions("c.test", [], [IN_CLUSTER]), "/ca.pem", "/t.p12")
 )
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.migrate.workloads.exemptions import read_exemptions
-from gateway.migrate.workloads.variables import ALL, RUNTIMES, Block, NoVariables, Told, block_for, read_proxy
+from gateway.migrate.workloads.variables import ALL, RUNTIMES, Block, InvalidSetup, Setup, block_for, read_proxy
 
 PROXY = read_proxy("http://gw:3128/")
 
@@ -11,7 +11,7 @@ PROXY = read_proxy("http://gw:3128/")
 def block(
     *runtimes: str, bundle: str | None = "/ca.pem", truststore: str | None = None, proxy: str = "http://gw:3128"
 ) -> Block:
-    return block_for(runtimes, Told(read_proxy(proxy), read_exemptions(None, []), bundle, truststore))
+    return block_for(runtimes, Setup(read_proxy(proxy), read_exemptions(None, []), bundle, truststore))
 
 
 def test_proxies_are_told_in_both_cases() -> None:
@@ -70,16 +70,16 @@ def test_each_runtime_is_told_of_itself_alone() -> None:
     "url", ["gw:3128", "ftp://gw:1", "http://gw", "http://gw:3128/x", "http://g'w:1", "http://gw:99999"]
 )
 def test_what_is_no_proxy_is_refused(url: str) -> None:
-    with pytest.raises(NoVariables, match="is no address of a proxy"):
+    with pytest.raises(InvalidSetup, match="is not the address of a proxy"):
         read_proxy(url)
 
 
 @pytest.mark.parametrize("path", ["/a b", "/a'b", "/a$(x)"])
 def test_a_path_that_a_shell_would_read_is_refused(path: str) -> None:
-    with pytest.raises(NoVariables, match="blanks or quotes"):
+    with pytest.raises(InvalidSetup, match="blanks or quotes"):
         block(ALL, bundle=path)
 
 
 def test_an_unknown_runtime_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(NoVariables, match="'perl' is no runtime: all, apt"):
+    with pytest.raises(InvalidSetup, match="'perl' is not a runtime: all, apt"):
         block("perl")

@@ -86,12 +86,12 @@ def test_a_rule_with_a_secret_passes_no_trace_even_where_it_allows_all() -> None
         (
             "{requests: [{}]}",
             "requests[0]",
-            "an empty entry would allow every request: leave requests out, or say which",
+            "an empty entry would allow every request: remove requests, or say which are allowed",
         ),
         (
             "{requests: [{methods: [get]}]}",
             "requests[0].methods[0]",
-            '"get" is no method: they are written in capitals, as in GET',
+            '"get" is not a method: write it in capitals, such as GET',
         ),
         ("{requests: [{methods: [CONNECT]}]}", "requests[0].methods[0]", "CONNECT is never passed on"),
         (
@@ -102,21 +102,21 @@ def test_a_rule_with_a_secret_passes_no_trace_even_where_it_allows_all() -> None
         (
             "{requests: [{content_types: [json]}]}",
             "requests[0].content_types[0]",
-            '"json" is no type/subtype or type/* without parameters',
+            '"json" is not type/subtype or type/* without parameters',
         ),
-        ("{headers: {}}", "headers", "changes nothing: give it set or remove"),
-        ('{headers: {set: {"X Y": a}}}', 'headers.set["X Y"]', '"X Y" is no name of a header'),
-        ("{headers: {set: {Host: a}}}", "headers.set.Host", "Host is for the gateway to say"),
-        ("{headers: {remove: [Content_Length]}}", "headers.remove[0]", "Content_Length is for the gateway to say"),
-        ("{headers: {set: {X-Egress-A: a}}}", "headers.set.X-Egress-A", "X-Egress-A is for the gateway to say"),
+        ("{headers: {}}", "headers", "changes nothing: it needs set or remove"),
+        ('{headers: {set: {"X Y": a}}}', 'headers.set["X Y"]', '"X Y" is not the name of a header'),
+        ("{headers: {set: {Host: a}}}", "headers.set.Host", "Host is set by the gateway alone"),
+        ("{headers: {remove: [Content_Length]}}", "headers.remove[0]", "Content_Length is set by the gateway alone"),
+        ("{headers: {set: {X-Egress-A: a}}}", "headers.set.X-Egress-A", "X-Egress-A is set by the gateway alone"),
         (
             "{headers: {set: {X-A: a}, remove: [x_a]}}",
             "headers.remove[0]",
-            "x_a stands here twice (- and _ and capitals make no difference)",
+            "x_a is named twice (case, - and _ make no difference)",
         ),
-        ('{headers: {set: {X-A: "${env:HOME}"}}}', "headers.set.X-A", "${secret:name} is all that is filled in"),
-        ('{headers: {set: {X-A: "a\\nb"}}}', "headers.set.X-A", "is not printable ASCII without blanks at its ends"),
-        ("{log: {headers: [Cookie]}}", "log.headers[0]", "Cookie holds what no record may hold"),
+        ('{headers: {set: {X-A: "${env:HOME}"}}}', "headers.set.X-A", "only ${secret:name} can be filled in"),
+        ('{headers: {set: {X-A: "a\\nb"}}}', "headers.set.X-A", "must be printable ASCII without blanks at its ends"),
+        ("{log: {headers: [Cookie]}}", "log.headers[0]", "Cookie may hold a credential"),
     ],
 )
 def test_what_cannot_mean_what_it_says_is_told_by_its_place(inspect: str, path: str, problem: str) -> None:
@@ -125,7 +125,7 @@ def test_what_cannot_mean_what_it_says_is_told_by_its_place(inspect: str, path: 
 
 def test_a_header_that_holds_a_secret_is_never_recorded() -> None:
     text = '{headers: {set: {X-Key: "${secret:key}"}}, log: {headers: [x_key]}}'
-    assert problems(policy(text)) == ["5: rules[0].inspect.log.headers[0]: x_key holds what no record may hold"]
+    assert problems(policy(text)) == ["5: rules[0].inspect.log.headers[0]: x_key may hold a credential"]
 
 
 PLACE = "5: rules[0].inspect.headers.set.Authorization: the secret "
@@ -148,11 +148,16 @@ PLACE = "5: rules[0].inspect.headers.set.Authorization: the secret "
             "clients: [a]",
             "'team' may not be sent to *.api.example: gateway.yaml says to which hosts",
         ),
-        ("key", "[api.example]", "cidrs: [192.0.2.1]", "'key' goes to names only, and this rule has cidrs"),
-        ("team", "[api.example]", "", "'team' is for the clients a, b alone: give the rule no others"),
-        ("team", "[api.example]", "clients: [a, c]", "'team' is for the clients a, b alone: give the rule no others"),
-        ("key", "[api.example]", "protocol: http", "'key' goes over TLS only, and this rule carries none"),
-        ("key", "[api.example]", "ports: [80]", "'key' goes over TLS only, and this rule carries none"),
+        ("key", "[api.example]", "cidrs: [192.0.2.1]", "'key' may only be sent to names, and this rule has cidrs"),
+        ("team", "[api.example]", "", "'team' is only for the clients a, b: the rule may have no others"),
+        (
+            "team",
+            "[api.example]",
+            "clients: [a, c]",
+            "'team' is only for the clients a, b: the rule may have no others",
+        ),
+        ("key", "[api.example]", "protocol: http", "'key' is only sent over TLS, and this rule carries none"),
+        ("key", "[api.example]", "ports: [80]", "'key' is only sent over TLS, and this rule carries none"),
     ],
 )
 def test_a_secret_goes_nowhere_but_where_it_may(secret: str, hosts: str, more: str, problem: str) -> None:
@@ -178,8 +183,13 @@ def test_and_goes_there(secret: str, hosts: str, more: str) -> None:
     [
         ("won", "[api.example]", "clients: [a]", "'won' is not declared in gateway.yaml, did you mean 'own'?"),
         ("own", "[x.example]", "clients: [a]", "'own' may not be sent to x.example: gateway.yaml says to which hosts"),
-        ("own", "[api.example]", "", "'own' is for the clients a alone: give the rule no others"),
-        ("own", "[api.example]", "clients: [a]\nports: [80]", "'own' goes over TLS only, and this rule carries none"),
+        ("own", "[api.example]", "", "'own' is only for the clients a: the rule may have no others"),
+        (
+            "own",
+            "[api.example]",
+            "clients: [a]\nports: [80]",
+            "'own' is only sent over TLS, and this rule carries none",
+        ),
     ],
 )
 def test_nor_does_a_client_certificate(name: str, hosts: str, more: str, problem: str) -> None:
@@ -223,7 +233,7 @@ def test_what_can_be_tls_needs_an_authority_that_signs(tmp_path: Path, keys: str
         tmp_path, "policy.yaml", f"rules:\n  - name: r\n    hosts: [a.example]\n    inspect: {{}}\n    {keys}\n"
     )
     settings = with_policy(GatewaySettings(), path)
-    with pytest.raises(ConfigErrors, match=r"policy\.yaml:4: rules\[0\]\.inspect: needs an authority that signs: set"):
+    with pytest.raises(ConfigErrors, match=r"policy\.yaml:4: rules\[0\]\.inspect: needs an authority: set"):
         load_policy(settings)
     inspection = InspectionSettings.model_validate({"ca_cert": "c", "ca_key": "k"}, context={"directory": tmp_path})
     assert load_policy(settings.model_copy(update={"inspection": inspection})).policy.rules
@@ -241,5 +251,5 @@ def test_a_rule_names_inspectors_that_are_declared() -> None:
         "5: rules[0].inspect.inspectors[1]: the inspector 'kays' is not declared in gateway.yaml, did you mean 'keys'?"
     ]
     assert problems(policy("{inspectors: [keys, keys]}")) == [
-        "5: rules[0].inspect.inspectors[1]: the inspector 'keys' stands here twice"
+        "5: rules[0].inspect.inspectors[1]: the inspector 'keys' is named twice"
     ]

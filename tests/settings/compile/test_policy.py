@@ -243,9 +243,9 @@ def test_files_that_contradict_each_other_are_refused() -> None:
     with pytest.raises(ConfigErrors) as refusal:
         compile_policy([first, second], GatewaySettings(), Reader())
     assert str(refusal.value).splitlines() == [
-        "two.yaml:1: mode: a policy has one mode, and one.yaml:1 says report",
-        "two.yaml:2: clients.g: is declared already, at one.yaml:2",
-        "two.yaml:3: quotas.q: is declared already, at one.yaml:3",
+        "two.yaml:1: mode: a policy has a single mode, and one.yaml:1 says report",
+        "two.yaml:2: clients.g: is already declared at one.yaml:2",
+        "two.yaml:3: quotas.q: is already declared at one.yaml:3",
     ]
 
 
@@ -281,26 +281,26 @@ def test_so_is_a_client_certificate() -> None:
     [
         (
             "rules: [{name: a, hosts: ['*.github.io']}]",
-            "rules[0].hosts[0]: '*.github.io' covers names of many owners: say public_suffix: true if that is meant",
+            "rules[0].hosts[0]: '*.github.io' covers names of many owners: set public_suffix: true if that is meant",
         ),
         (
             "rules: [{name: a, hosts: [x.example], ports: [5432, 20-23]}]",
             (
-                "rules[0].ports: 21 (FTP), 22 (SSH), 5432 (PostgreSQL): neither TLS nor HTTP comes first there, "
+                "rules[0].ports: 21 (FTP), 22 (SSH), 5432 (PostgreSQL): clients do not begin with TLS or HTTP there, "
                 "which needs "
                 "protocol: tcp"
             ),
         ),
         (
             "rules: [{name: a, hosts: [x.example], ports: [25], protocol: auto}]",
-            "rules[0].ports: 25 (SMTP): neither TLS nor HTTP comes first there, which needs protocol: tcp",
+            "rules[0].ports: 25 (SMTP): clients do not begin with TLS or HTTP there, which needs protocol: tcp",
         ),
         (
             (
                 "clients: {g: {match: [{cidr: 10.0.0.0/8}, {user: u}]}}\n"
                 "rules: [{name: a, clients: [g], hosts: [x.example], action: deny}]"
             ),
-            "rules[0].clients[0]: 'g' is known by user: a client that sends no credential is not denied",
+            "rules[0].clients[0]: 'g' is known by user: a client that sends no credentials is not denied",
         ),
         (
             (
@@ -308,32 +308,32 @@ def test_so_is_a_client_certificate() -> None:
                 "rules: [{name: a, clients: [g], hosts: [x.example], action: deny}]"
             ),
             (
-                "rules[0].clients[0]: 'g' is known by namespace and spiffe: a client that sends no credential is not "
+                "rules[0].clients[0]: 'g' is known by namespace and spiffe: a client that sends no credentials is not "
                 "denied"
             ),
         ),
         (
             "rules: [{name: a, hosts: [x.example], action: deny, sni: any}]",
-            "rules[0].sni: says nothing on a deny",
+            "rules[0].sni: has no effect on a deny",
         ),
         (
             "rules: [{name: a, hosts: ['*'], except: {cidrs: [192.0.2.0/24]}}]",
             (
-                "rules[0].except.cidrs: takes nothing out of a rule that has names only: within, or a deny, bounds "
-                "what they resolve to"
+                "rules[0].except.cidrs: has no effect on a rule that has only names: use within, or a deny, to "
+                "bound what they resolve to"
             ),
         ),
         (
             "rules: [{name: a, hosts: ['*'], action: deny, except: {cidrs: [192.0.2.0/24]}}]",
-            "rules[0].except.cidrs: takes nothing out of a rule that has names only",
+            "rules[0].except.cidrs: has no effect on a rule that has only names",
         ),
         (
             "rules: [{name: a, cidrs: [192.0.2.0/24], except: {hosts: [x.example]}}]",
-            "rules[0].except.hosts: takes nothing out of a rule that has cidrs only",
+            "rules[0].except.hosts: has no effect on a rule that has only cidrs",
         ),
         (
             "clients: {g: {match: [{user: u}], limits: [{requests: 5/s}]}}\nrules: [{name: a, hosts: [x.example]}]",
-            "rules[0]: the group 'g' has a limit of requests, and this rule shows none: inspect, or limit connections",
+            "rules[0]: the group 'g' limits requests, which are not seen here: inspect, or limit connections",
         ),
         (
             (

@@ -12,23 +12,23 @@ from tests.settings.texts import settings_problems
 @pytest.mark.parametrize(
     ("identity", "problem"),
     [
-        ("{token: {issuer: i}}", "token: needs jwks, or review: true, and not both"),
-        ("{token: {issuer: i, jwks: j, review: true}}", "token: needs jwks, or review: true, and not both"),
-        ("{token: {jwks: j}}", "token: needs issuer: whose keys they are"),
-        ("{token: {issuer: i, review: true}}", "token.issuer: is for jwks: the API server knows its issuers"),
-        ("{token: {issuer: i, jwks: j, ca: c}}", "token.ca: is for jwks: https://..."),
-        ("{token: {issuer: i, jwks: kubernetes, ca: c}}", "token.ca: is for jwks: https://..."),
+        ("{token: {issuer: i}}", "token: needs either jwks or review: true"),
+        ("{token: {issuer: i, jwks: j, review: true}}", "token: needs either jwks or review: true"),
+        ("{token: {jwks: j}}", "token: needs issuer, whose keys jwks are"),
+        ("{token: {issuer: i, review: true}}", "token.issuer: is only for jwks: the API server knows its issuers"),
+        ("{token: {issuer: i, jwks: j, ca: c}}", "token.ca: is only for jwks: https://..."),
+        ("{token: {issuer: i, jwks: kubernetes, ca: c}}", "token.ca: is only for jwks: https://..."),
         (
             "{token: {issuer: i, jwks: 'http://i.example/keys'}}",
             'token.jwks: "http://i.example/keys" is not a file, `kubernetes`, or an address such as https://iss',
         ),
         (
             "{token: {review: true}, sources: [address, token]}",
-            "token: is not asked: identity.sources does not name it before address",
+            "token: is never asked: identity.sources does not name it before address",
         ),
         (
             "{kubernetes: true, sources: [token, address]}",
-            "kubernetes: is not asked: identity.sources does not name it before address",
+            "kubernetes: is never asked: identity.sources does not name it before address",
         ),
     ],
 )

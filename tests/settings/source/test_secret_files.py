@@ -35,7 +35,7 @@ def test_one_line_end_at_the_end_is_no_part_of_it(tmp_path: Path, content: bytes
         (b"s3cr3t\xc3\xa9", "is not one line of printable ASCII without blanks at its ends"),
         (b" s3cr3t", "is not one line of printable ASCII without blanks at its ends"),
         (b"s3cr3t ", "is not one line of printable ASCII without blanks at its ends"),
-        (b"s3cr3t", "is too short to be scrubbed: 8 characters at least"),
+        (b"s3cr3t", "is too short to scrub: it needs at least 8 characters"),
         (b"s" * (LONGEST + 1), "is larger than 16 KiB"),
     ],
 )

@@ -127,17 +127,17 @@ def test_keys_that_would_be_ambiguous_are_quoted_in_a_path() -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("a: 1\nb: 2\na: 3\n", "file.yaml:3: a: this key stands here twice, first on line 1"),
+        ("a: 1\nb: 2\na: 3\n", "file.yaml:3: a: duplicate key, first on line 1"),
         (
             "rules:\n  - name: a\n  - name: b\n    x: {y: 1, y: 2}\n",
-            "file.yaml:4: rules[1].x.y: this key stands here twice, first on line 4",
+            "file.yaml:4: rules[1].x.y: duplicate key, first on line 4",
         ),
         ("a: &anchor 1\n", "file.yaml:1: a: the anchor &anchor is not allowed: write the value out"),
         ("a: !!str 1\n", "file.yaml:1: a: the tag tag:yaml.org,2002:str is not allowed"),
         ("a:\n  - !thing {b: 1}\n", "file.yaml:2: a[0]: the tag !thing is not allowed"),
         ("a: ! x\n", "file.yaml:1: a: the tag ! is not allowed"),
-        ("443: x\n", 'file.yaml:1: the key 443 is no text: write it in quotes, "443"'),
-        ("a:\n  true: x\n", 'file.yaml:2: a: the key true is no text: write it in quotes, "true"'),
+        ("443: x\n", 'file.yaml:1: the key 443 is not text: put it in quotes, "443"'),
+        ("a:\n  true: x\n", 'file.yaml:2: a: the key true is not text: put it in quotes, "true"'),
         ("? [a]\n: b\n", "file.yaml:1: a key must be text"),
         ("? {a: b}\n: b\n", "file.yaml:1: a key must be text"),
         ("a: 1\n---\nb: 2\n", "file.yaml:2: a second document begins here: a file holds one"),
@@ -149,7 +149,7 @@ def test_keys_that_would_be_ambiguous_are_quoted_in_a_path() -> None:
         ("a: 1\nb: [1\nc: 2\n", "file.yaml:3: not valid YAML: "),
         ("a: {b: 1\nc: 2\n", "file.yaml:2: not valid YAML: while parsing a flow mapping that begins on line 1, "),
         ("a:\n\t- b\n", "file.yaml:2: not valid YAML: a tab, "),
-        ("a: [*.b.example]\n", "file.yaml:1: not valid YAML: what begins with a star stands in quotes, "),
+        ("a: [*.b.example]\n", "file.yaml:1: not valid YAML: text that begins with a star needs quotes, "),
         ("a: \0\n", "file.yaml:1: not valid YAML: "),
     ],
 )
@@ -172,7 +172,7 @@ def test_a_bomb_of_aliases_is_refused_without_being_built() -> None:
 def test_depth_is_bounded() -> None:
     assert read("a: " + "[" * (MAX_DEPTH - 1) + "]" * (MAX_DEPTH - 1))
     assert problems("a: " + "[" * 100_000) == [
-        f"file.yaml:1: a{'[0]' * (MAX_DEPTH - 1)}: nested more than {MAX_DEPTH} deep"
+        f"file.yaml:1: a{'[0]' * (MAX_DEPTH - 1)}: nested deeper than {MAX_DEPTH} levels"
     ]
 
 

@@ -5,8 +5,8 @@ import sys
 
 SAYS = """
 import logging
-from gateway.telemetry.logs.own import tell_on_stderr
-tell_on_stderr("worker 1: ")
+from gateway.telemetry.logs.own import log_to_stderr
+log_to_stderr("worker 1: ")
 record = logging.makeLogRecord({"levelname": "WARNING", "levelno": 30, "msg": "said", "created": 0.5, "msecs": 500.0})
 logging.getLogger().handle(record)
 """

@@ -19,7 +19,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from gateway.model.errors import ConfigError
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.otlp.exporters import is_disabled, open_exporters, resource_of
-from gateway.telemetry.otlp.opening import open_telling
+from gateway.telemetry.otlp.opening import open_export
 from gateway.telemetry.otlp.plan import Plan
 from gateway.telemetry.otlp.spans import spans_of
 from gateway.telemetry.otlp.tracing import Numbering
@@ -142,7 +142,7 @@ def test_the_environment_says_which_protocol_where_the_settings_do_not(
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc")
         assert told(Plan(collector.url, "http")) == "SUCCESS"
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json")
-    with pytest.raises(ConfigError, match="OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: http/json is not spoken"):
+    with pytest.raises(ConfigError, match="OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: http/json is not supported"):
         open_exporters(Plan("http://127.0.0.1:9"))
 
 
@@ -176,7 +176,7 @@ def test_the_environment_switches_it_off(monkeypatch: pytest.MonkeyPatch) -> Non
     assert is_disabled({"OTEL_SDK_DISABLED": "True"})
     assert not is_disabled({"OTEL_SDK_DISABLED": "1"})
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
-    assert open_telling(Plan(), Counters(), tuple) is None
+    assert open_export(Plan(), Counters(), tuple) is None
 
 
 def test_the_session_keeps_away_from_netrc_and_proxies() -> None:

@@ -15,8 +15,8 @@ from opentelemetry.sdk.resources import Resource
 from gateway.model.reasons import Reason
 from gateway.model.record import Draft
 from gateway.telemetry.counters import Counters
+from gateway.telemetry.otlp.export import OtlpExport, Pace
 from gateway.telemetry.otlp.exporters import Exporters
-from gateway.telemetry.otlp.telling import Pace, Telling
 from gateway.telemetry.otlp.tracing import Sampling
 from tests.telemetry.drafts import accepted, asked, denied, exchanged, tunnelled
 from tests.telemetry.readings import process_families
@@ -48,11 +48,11 @@ class FakeExporter:
 
 
 @contextmanager
-def telling(
+def exporting(
     exporters: Exporters, counters: Counters, sampling: Sampling | None = None, queue: int = 100
-) -> Iterator[Telling]:
+) -> Iterator[OtlpExport]:
     sampling = sampling or Sampling(1.0)
-    made = Telling(
+    made = OtlpExport(
         exporters, Resource({}), sampling, counters, lambda: process_families(counters), Pace(0.01, 0.0, 0.01), queue
     )
     try:
@@ -74,7 +74,7 @@ def hexadecimal(count: int) -> list[tuple[Draft, float]]:
 
 def test_what_is_offered_is_told_and_counted() -> None:
     exporter, counters = FakeExporter(), Counters()
-    with telling(Exporters(traces=exporter), counters) as made:
+    with exporting(Exporters(traces=exporter), counters) as made:
         made.offer(hexadecimal(3))
         until(lambda: counters.deliveries["traces", "sent"] == 3)
     assert [span.context.span_id for batch in exporter.batches for span in batch if span.name == "CONNECT"] == [1, 2, 3]
@@ -83,7 +83,7 @@ def test_what_is_offered_is_told_and_counted() -> None:
 def test_what_finds_no_room_is_dropped_counted_and_nobody_waits() -> None:
     exporter, counters = FakeExporter(), Counters()
     exporter.open.clear()
-    with telling(Exporters(traces=exporter), counters, queue=10) as made:
+    with exporting(Exporters(traces=exporter), counters, queue=10) as made:
         made.offer(hexadecimal(1))
         until(lambda: not made._queue)  # it is in the exporter's hands
         began = time.monotonic()
@@ -96,24 +96,24 @@ def test_what_finds_no_room_is_dropped_counted_and_nobody_waits() -> None:
 
 def test_what_the_collector_refuses_is_counted_and_said_seldom(caplog: pytest.LogCaptureFixture) -> None:
     exporter, counters = FakeExporter(Result.FAILURE), Counters()
-    with caplog.at_level(logging.WARNING), telling(Exporters(traces=exporter), counters) as made:
+    with caplog.at_level(logging.WARNING), exporting(Exporters(traces=exporter), counters) as made:
         for _ in range(3):
             made.offer(hexadecimal(1))
             before = counters.deliveries["traces", "refused"]
             until(partial(_more_than, before, counters))
-    assert caplog.text.count("the collector does not take traces") == 1
+    assert caplog.text.count("the collector does not accept traces") == 1
 
 
 def test_a_collector_that_takes_again_what_it_did_not_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     exporter, counters = FakeExporter(Result.FAILURE), Counters()
-    with caplog.at_level(logging.INFO), telling(Exporters(traces=exporter), counters) as made:
+    with caplog.at_level(logging.INFO), exporting(Exporters(traces=exporter), counters) as made:
         made.offer(hexadecimal(1))
         until(lambda: counters.deliveries["traces", "refused"] == 1)
         exporter.result = Result.SUCCESS
         for count in (1, 2):
             made.offer(hexadecimal(1))
             until(partial(_has_sent, counters, count))
-    assert caplog.messages[1:] == ["OTLP: the collector takes traces again"]
+    assert caplog.messages[1:] == ["OTLP: the collector accepts traces again"]
 
 
 def _has_sent(counters: Counters, count: int) -> bool:
@@ -128,7 +128,7 @@ def test_only_what_is_wanted_is_queued_and_the_rest_costs_no_span() -> None:
     exporter, counters = FakeExporter(), Counters()
     failed = tunnelled("f" * 16)
     failed.transfer.reason = Reason.UPSTREAM_RESET
-    with telling(Exporters(traces=exporter), counters, Sampling(0.0)) as made:
+    with exporting(Exporters(traces=exporter), counters, Sampling(0.0)) as made:
         made.offer([(tunnelled("e" * 16), 1002.0), (denied("d" * 16), 1002.0), (failed, 1002.0)])
         until(lambda: counters.deliveries["traces", "sent"] == 2)
 
@@ -139,7 +139,7 @@ def test_a_request_that_is_told_has_its_connection_told() -> None:
     request.connection.connection_id = "0" * 15 + "9"
     connection = request.connection
     request.connection.transfer.ended = None
-    with telling(Exporters(traces=exporter), counters, Sampling(1e-12)) as made:
+    with exporting(Exporters(traces=exporter), counters, Sampling(1e-12)) as made:
         made.offer([(request, 1001.0)])
         assert connection.traced
         made.offer([(connection, 1002.0)])
@@ -148,7 +148,7 @@ def test_a_request_that_is_told_has_its_connection_told() -> None:
 
 def test_logs_are_told_of_all_traced_or_not() -> None:
     logs, counters = FakeExporter(), Counters()
-    with telling(Exporters(logs=logs), counters) as made:
+    with exporting(Exporters(logs=logs), counters) as made:
         made.offer([(denied("1" * 16), 1002.0), (accepted("2" * 16), 1003.0)])
         until(lambda: counters.deliveries["logs", "sent"] == 2)
     first, second = (record.log_record for batch in logs.batches for record in batch)
@@ -161,7 +161,7 @@ def test_logs_are_told_of_all_traced_or_not() -> None:
 def test_metrics_are_told_again_and_again_and_once_more_at_the_end() -> None:
     metrics, counters = FakeExporter(), Counters()
     counters.count(tunnelled(), 1002.0)
-    with telling(Exporters(metrics=metrics), counters):
+    with exporting(Exporters(metrics=metrics), counters):
         until(lambda: len(metrics.batches) >= 2)
     [of_resource] = metrics.batches[-1].resource_metrics
     told = {metric.name: metric.data.data_points for metric in of_resource.scope_metrics[0].metrics}
@@ -181,9 +181,9 @@ def test_a_fault_of_ours_costs_its_batch_only(caplog: pytest.LogCaptureFixture) 
     exporter, counters = FakeExporter(), Counters()
     broken = asked("b" * 16)
     broken.transfer = None  # type: ignore[assignment]  # no draft is like that
-    with caplog.at_level(logging.ERROR), telling(Exporters(logs=exporter), counters) as made:
+    with caplog.at_level(logging.ERROR), exporting(Exporters(logs=exporter), counters) as made:
         made.offer([(broken, 1001.0)])
-        until(lambda: "could not be told" in caplog.text)
+        until(lambda: "could not be exported" in caplog.text)
         made.offer([(denied("1" * 16), 1002.0)])
         until(lambda: counters.deliveries["logs", "sent"] == 1)
 
@@ -191,7 +191,7 @@ def test_a_fault_of_ours_costs_its_batch_only(caplog: pytest.LogCaptureFixture) 
 def test_the_end_is_bounded_also_while_the_collector_does_not_answer() -> None:
     exporter, counters = FakeExporter(), Counters()
     exporter.open.clear()
-    with telling(Exporters(traces=exporter), counters) as made:
+    with exporting(Exporters(traces=exporter), counters) as made:
         made.offer(hexadecimal(1))
         until(lambda: not made._queue)
         made.offer(hexadecimal(5))

@@ -1,4 +1,5 @@
-"""Follows a resource of the API: the whole list once, then every change, as the API's own clients do it.
+"""Lists and watches a resource of the API, like the reflector of Kubernetes' own clients: the whole list once, then
+every change.
 
 A watch that ends is resumed where it ended; only when the server has forgotten that version (410 Gone) is the list
 asked for again, page by page. See "Efficient detection of changes" in the API concepts of Kubernetes.
@@ -16,20 +17,20 @@ from typing import Any, Protocol
 from gateway.kubernetes.server import ApiError, ApiServer, Expired
 
 PAGE = 250
-"""Objects of one answer: 250 pods are about 2 MB."""
+"""Objects in one answer: 250 pods are about 2 MB."""
 
 WATCH_SECONDS = 300
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 10.0
 HEALTHY_SECONDS = 1.0
 FAILURES = 4
-"""In a row, without an event between them; then the version to continue from is dropped: a restored server may not know
-it, or nothing that can be read follows it."""
+"""In a row, without an event in between; then the version to resume from is dropped: a restored server may not know it,
+or nothing readable may follow it."""
 
 _logger = logging.getLogger(__name__)
 
 
-class Taker(Protocol):
-    """Gets a list and its changes. A list comes as pages between `begin` and `complete`: what was not in it is
+class Handler(Protocol):
+    """Gets a list and then its changes. A list comes as items between `begin` and `complete`: what was not in it is
     gone."""
 
     def begin(self) -> None:
@@ -37,7 +38,7 @@ class Taker(Protocol):
         ...
 
     def take(self, item: Mapping[str, Any]) -> None:
-        """An object as it is now. Raises `ValueError` for what is no object of the kind."""
+        """An object as it is now. Raises `ValueError` for what is not an object of the kind."""
         ...
 
     def drop(self, item: Mapping[str, Any]) -> None:
@@ -45,13 +46,13 @@ class Taker(Protocol):
         ...
 
     def complete(self) -> None:
-        """The list was whole."""
+        """The list is complete."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """What is followed: `path` in the API, and a selection of fields."""
+    """What is watched: `path` in the API, and a field selector."""
 
     path: str
     selection: str = ""
@@ -62,21 +63,21 @@ class Resource:
         return {"fieldSelector": self.selection} if self.selection else {}
 
 
-class Following:
-    """One resource. `heard_at` is the monotonic instant at which the server was last heard, None before the first whole
-    list; after `silence` seconds the watch is opened again."""
+class Reflector:
+    """Keeps `handler` up to date. `heard_at` is the monotonic instant at which the server was last heard, None before
+    the first whole list; after `silence` seconds without a byte the watch is opened again."""
 
     def __init__(
         self,
         server: ApiServer,
         resource: Resource,
-        taker: Taker,
+        handler: Handler,
         silence: float = 60.0,
         now: Callable[[], float] = monotonic,
     ) -> None:
         self._server = server
         self._resource = resource
-        self._taker = taker
+        self._handler = handler
         self._silence = silence
         self._now = now
         self._version = ""
@@ -94,7 +95,7 @@ class Following:
                     await self._list()
                 await self._watch()
             except Expired as expired:
-                _logger.info("%s is listed anew: %s", self._resource.path, expired)
+                _logger.info("listing %s again: %s", self._resource.path, expired)
                 self._version = ""
             except ApiError as error:
                 self._complain(error)
@@ -105,7 +106,7 @@ class Following:
                 self._pause = FIRST_PAUSE
 
     async def _list(self) -> None:
-        self._taker.begin()
+        self._handler.begin()
         token = ""
         while True:
             parameters = {**self._resource.parameters, "limit": str(PAGE)}
@@ -115,7 +116,7 @@ class Following:
             token, version = self._take_page(page)
             if not token:
                 break
-        self._taker.complete()
+        self._handler.complete()
         self._version = version
         self._hear()
 
@@ -123,10 +124,10 @@ class Following:
         """The continue token, and the version of the list."""
         metadata = page.get("metadata") if isinstance(page, dict) else None
         if not isinstance(metadata, dict) or not isinstance(metadata.get("resourceVersion"), str):
-            raise ApiError(f"{self._resource.path}: a list that is none")
+            raise ApiError(f"{self._resource.path}: the answer is not a list")
         items = page.get("items")
         for item in items if isinstance(items, list) else ():
-            self._tell(self._taker.take, item)
+            self._pass_on(self._handler.take, item)
         return str(metadata.get("continue") or ""), metadata["resourceVersion"]
 
     async def _watch(self) -> None:
@@ -136,34 +137,34 @@ class Following:
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(WATCH_SECONDS + random.randrange(WATCH_SECONDS)),  # noqa: S311  # likewise
         }
-        stream, told = self._server.watch(self._resource.path, parameters, self._silence), False
+        stream, had_events = self._server.watch(self._resource.path, parameters, self._silence), False
         began_at = self._now()
         async with contextlib.aclosing(stream) as events:
             async for event in events:
                 if event:
-                    told = True
-                    self._obey(event)
+                    had_events = True
+                    self._handle(event)
                     self._hear()
                 else:
                     self.heard_at = self._now()
-        if not told and self._now() - began_at < HEALTHY_SECONDS:
-            raise ApiError("a watch that ended as soon as it had begun")
+        if not had_events and self._now() - began_at < HEALTHY_SECONDS:
+            raise ApiError("the watch ended as soon as it had begun")
 
-    def _obey(self, event: Mapping[str, Any]) -> None:
+    def _handle(self, event: Mapping[str, Any]) -> None:
         item = event["object"]
         match event.get("type"):
             case "ADDED" | "MODIFIED":
-                self._tell(self._taker.take, item)
+                self._pass_on(self._handler.take, item)
             case "DELETED":
-                self._tell(self._taker.drop, item)
+                self._pass_on(self._handler.drop, item)
         version = (item.get("metadata") or {}).get("resourceVersion")
         if isinstance(version, str) and version:
             self._version = version
 
-    def _tell(self, taken: Callable[[Mapping[str, Any]], None], item: Any) -> None:
+    def _pass_on(self, handle: Callable[[Mapping[str, Any]], None], item: Any) -> None:
         """An object that cannot be read is left out; the others are not affected."""
         try:
-            taken(item if isinstance(item, dict) else {})
+            handle(item if isinstance(item, dict) else {})
         except ValueError as error:
             _logger.warning("%s: %s", self._resource.path, error)
 
@@ -171,21 +172,21 @@ class Following:
         self.heard_at = self._now()
         self._failures = 0
         if not self._is_well:
-            _logger.info("%s is followed again", self._resource.path)
+            _logger.info("%s is watched again", self._resource.path)
             self._is_well = True
 
     def _complain(self, error: Exception) -> None:
-        """Log once, until it works again."""
+        """Log the first failure only, until it works again."""
         self._failures += 1
         if self._failures % FAILURES == 0:
             self._version = ""
         if self._is_well:
-            _logger.error("%s is not followed: %s", self._resource.path, error)
+            _logger.error("%s cannot be watched: %s", self._resource.path, error)
             self._is_well = False
 
 
-def oldest(followings: Iterable[Following]) -> float | None:
-    """Since when all of them are known; None while one has no list yet."""
-    instants = [following.heard_at for following in followings]
+def oldest(reflectors: Iterable[Reflector]) -> float | None:
+    """When the one that has been silent longest was last heard; None while one has no list yet."""
+    instants = [reflector.heard_at for reflector in reflectors]
     known = [instant for instant in instants if instant is not None]
     return min(known) if len(known) == len(instants) else None

@@ -4,7 +4,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
-from benchmarks import report, telling
+from benchmarks import markdown, report
 from benchmarks.plot import bars
 from benchmarks.scenarios import SCENARIOS, Sample
 
@@ -25,7 +25,7 @@ def test_the_report_names_machine_peers_configurations_and_what_was_missed(tmp_p
         name: [Sample(cost, 1000.0, 0.2, 10, details={"extra": 7.0})]
         for name, cost in (("gateway", 300.0), ("squid", 200.0))
     }
-    telling.publish(tmp_path, [report.row(scenario, runs)], {"b": runs}, ABOUT)
+    markdown.publish(tmp_path, [report.row(scenario, runs)], {"b": runs}, ABOUT)
     text = (tmp_path / "report.md").read_text()
     assert "| `b`: tunnel on a tcp rule | us CPU | 300 | 200 | 1.50 | <= 0.95 | **missed** |" in text
     assert "Squid Cache: Version 5.7" in text

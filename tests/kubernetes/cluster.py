@@ -9,7 +9,7 @@ from gateway.kubernetes import server
 from gateway.kubernetes.directory import Doubt
 from gateway.kubernetes.pods import Pod
 from gateway.kubernetes.server import Access
-from gateway.kubernetes.watching import Watching
+from gateway.kubernetes.watching import ClusterWatch
 from gateway.model.addresses import Address, parse_address
 from tests.helpers.api_server import ApiServer
 from tests.helpers.authority import TestAuthority
@@ -42,9 +42,9 @@ class Cluster:
 
 
 @asynccontextmanager
-async def watching(cluster: Cluster, stale_after: float = 300.0) -> AsyncIterator[Watching]:
+async def watching(cluster: Cluster, stale_after: float = 300.0) -> AsyncIterator[ClusterWatch]:
     """Started, and done with the first list."""
-    watch = Watching(cluster.server(), stale_after)
+    watch = ClusterWatch(cluster.server(), stale_after)
     running = asyncio.create_task(watch.run())
     try:
         assert await watch.first_list(SECONDS)
@@ -54,7 +54,7 @@ async def watching(cluster: Cluster, stale_after: float = 300.0) -> AsyncIterato
         await asyncio.wait([running])
 
 
-def holder(watch: Watching, text: str) -> str | None:
+def holder(watch: ClusterWatch, text: str) -> str | None:
     """`namespace/name` of the pod, the doubt, or None."""
     found = watch.directory.holder(address(text))
     if isinstance(found, Pod):

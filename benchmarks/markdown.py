@@ -1,4 +1,4 @@
-"""The report for people: Markdown with every table, and a plot a figure."""
+"""The report for people: Markdown with every table, and one chart per figure."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -84,7 +84,7 @@ def _table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 
 def _details(row: Row, samples: Samples) -> list[str]:
-    """What a scenario tells beside its cost: medians as well."""
+    """What a scenario measures besides its cost, as medians."""
     names = list(dict.fromkeys(name for runs in samples.values() for run in runs for name in run.details))
     if not names:
         return []
@@ -97,7 +97,7 @@ def _details(row: Row, samples: Samples) -> list[str]:
 
 
 def _configurations(about: Mapping[str, Any]) -> list[str]:
-    """The beginning of each: lists of names are long."""
+    """The beginning of each, because lists of names are long."""
     return [
         f"### {name}\n\n```\n{text.rstrip()}\n```\n" for name, text in about["configurations"].items() if text.strip()
     ]

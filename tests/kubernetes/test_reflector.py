@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from gateway.kubernetes import following
+from gateway.kubernetes import reflector
 from gateway.kubernetes import watching as watching_module
 from tests.helpers.api_server import pod
-from tests.kubernetes.following import Cluster, holder, until, watching
+from tests.kubernetes.cluster import Cluster, holder, until, watching
 
 
 @pytest.fixture(autouse=True)
 def _small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(following, "PAGE", 3)
+    monkeypatch.setattr(reflector, "PAGE", 3)
 
 
 async def test_a_list_in_pages_and_changes_after_it(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ async def test_bookmarks_are_a_word_of_the_server_and_a_point_to_go_on_from(tmp_
     with cluster.api as api:
         api.put("pods", pod("a", "10.1.0.1"))
         async with watching(cluster, stale_after=60.0) as watch:
-            pods = watch._followings[0]
+            pods = watch._reflectors[0]
             await until(lambda: api.watching == 2)  # who forgot before would have it list once more
             first = pods.heard_at
             api.forget()  # nothing that this one follows has changed; only a bookmark carries it over
@@ -107,7 +107,7 @@ async def test_watches_that_begin_and_tell_nothing_do_not_keep_alive_what_is_gon
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instead: bytes
 ) -> None:
     """Another pod may have its address by now."""
-    monkeypatch.setattr(following, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(reflector, "FIRST_PAUSE", 0.01)
     cluster = Cluster(tmp_path)
     with cluster.api as api:
         api.put("pods", pod("a", "10.1.0.1"))

@@ -1,8 +1,8 @@
-"""The OTLP export. It never holds up the loop: finished drafts are put into a bounded queue as they are; a thread of
-its own makes spans and logs of them and waits for the collector.
+"""The OTLP export. It never holds up the loop: finished drafts go into a bounded queue as they are, and a thread of its
+own makes spans and logs of them and waits for the collector.
 
-What finds no room, and what the collector did not take after the exporter's retries, is dropped and counted; once the
-collector answers the export goes on by itself.
+What does not fit into the queue, and what the collector did not accept after the exporter's retries, is dropped and
+counted; as soon as the collector answers again the export goes on by itself.
 """
 
 import logging
@@ -36,8 +36,8 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """In seconds: how often the queue is exported, unless a batch is full before; the pause after each batch, so that a
-    flood of denials leaves the process its CPU; how often metrics are exported."""
+    """In seconds: how often the queue is exported, unless a batch is full earlier; the pause after each batch, so that
+    a flood of denials does not take all the CPU; how often metrics are exported."""
 
     queue: float = 1.0
     batch: float = 0.25
@@ -45,7 +45,7 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True)
-class _Over:
+class _Ended:
     """A connection or a request that has ended."""
 
     draft: Draft | ExchangeDraft
@@ -53,8 +53,8 @@ class _Over:
     is_traced: bool
 
 
-class Telling:
-    """Fulfils `recorder.Telling`. `families` is called in the thread."""
+class OtlpExport:
+    """Fulfils `recorder.Export`. `families` is called in its thread."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class Telling:
         self._numbering = Numbering(random.SystemRandom().getrandbits(64) or 1)
         self._began = time.time_ns()
         self._exemplars: dict[str, Exemplar] = {}
-        self._queue: deque[_Over] = deque()
+        self._queue: deque[_Ended] = deque()
         self._changed = threading.Condition()
         self._closing = False
         self._next_warning_at = float("-inf")
@@ -88,8 +88,8 @@ class Telling:
         self._thread.start()
 
     def offer(self, ended: Sequence[tuple[Draft | ExchangeDraft, float]]) -> None:
-        """See `recorder.Telling`."""
-        wanted = [over for draft, ended_at in ended if (over := self._drawn(draft, ended_at)) is not None]
+        """See `recorder.Export`."""
+        wanted = [one for draft, ended_at in ended if (one := self._sampled(draft, ended_at)) is not None]
         if not wanted:
             return
         with self._changed:
@@ -97,25 +97,25 @@ class Telling:
             self._queue.extend(wanted[:room])
             if len(self._queue) >= BATCH:
                 self._changed.notify()
-        for over in wanted[room:]:
-            self._count(NO_ROOM, over)
+        for one in wanted[room:]:
+            self._count(NO_ROOM, one)
 
-    def _drawn(self, draft: Draft | ExchangeDraft, ended_at: float) -> _Over | None:
+    def _sampled(self, draft: Draft | ExchangeDraft, ended_at: float) -> _Ended | None:
         is_traced = self._exporters.traces is not None and self._sampling.wants(draft)
         if is_traced and isinstance(draft, ExchangeDraft):
             draft.connection.traced = True
         if is_traced or self._exporters.logs is not None:
-            return _Over(draft, ended_at, is_traced)
+            return _Ended(draft, ended_at, is_traced)
         return None
 
-    def _count(self, outcome: str, over: _Over) -> None:
-        if over.is_traced:
+    def _count(self, outcome: str, one: _Ended) -> None:
+        if one.is_traced:
             self._counters.deliver("traces", outcome)
         if self._exporters.logs is not None:
             self._counters.deliver("logs", outcome)
 
     def close(self, timeout: float) -> None:
-        """See `recorder.Telling`. A thread that waits for the collector is left behind; it keeps no process alive."""
+        """See `recorder.Export`. A thread that waits for the collector is left behind; it keeps no process alive."""
         with self._changed:
             self._closing = True
             self._changed.notify()
@@ -126,10 +126,10 @@ class Telling:
         with self._changed:
             left = list(self._queue)
             self._queue.clear()
-        for over in left:
-            self._count(NO_ROOM, over)
+        for one in left:
+            self._count(NO_ROOM, one)
         if left:
-            _logger.warning("OTLP: the collector did not take the last %d in time", len(left))
+            _logger.warning("OTLP: the last %d records were not exported in time", len(left))
 
     # ------------------------------------------------------------------------------------------------------ the thread
 
@@ -139,41 +139,41 @@ class Telling:
         while not closing:
             closing = self._wait(self._pace.queue, unless=BATCH)
             while batch := self._next_batch():
-                self._tell(batch)
+                self._export_batch(batch)
                 if not closing:
                     break
             if closing or time.monotonic() >= metrics_at:
-                self._tell_metrics()
+                self._export_metrics()
                 metrics_at = time.monotonic() + self._pace.metrics
             self._wait(self._pace.batch)
 
     def _wait(self, seconds: float, unless: int | None = None) -> bool:
-        """For that long, or until so many are queued. True: it is time to end."""
+        """For that long, or until `unless` are queued. True: it is time to end."""
         with self._changed:
             self._changed.wait_for(
                 lambda: self._closing or (unless is not None and len(self._queue) >= unless), seconds
             )
             return self._closing
 
-    def _next_batch(self) -> Sequence[_Over]:
+    def _next_batch(self) -> Sequence[_Ended]:
         with self._changed:
             return [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
 
-    def _tell(self, batch: Sequence[_Over]) -> None:
-        traced = [over for over in batch if over.is_traced]
+    def _export_batch(self, batch: Sequence[_Ended]) -> None:
+        traced = [one for one in batch if one.is_traced]
         if self._exporters.traces is not None and traced:
-            for over in traced:
-                self._keep_exemplar(over)
+            for one in traced:
+                self._keep_exemplar(one)
             self._export(
                 "traces",
                 self._exporters.traces,
-                lambda: [span for over in traced for span in self._spans(over)],
+                lambda: [span for one in traced for span in self._spans(one)],
                 len(traced),
             )
         if self._exporters.logs is not None:
-            self._export("logs", self._exporters.logs, lambda: [self._log(over) for over in batch], len(batch))
+            self._export("logs", self._exporters.logs, lambda: [self._log(one) for one in batch], len(batch))
 
-    def _tell_metrics(self) -> None:
+    def _export_metrics(self) -> None:
         if self._exporters.metrics is not None:
             span = Span(self._began, time.time_ns())
             self._export(
@@ -183,32 +183,32 @@ class Telling:
                 1,
             )
 
-    def _spans(self, over: _Over) -> Iterator[ReadableSpan]:
-        return spans_of(over.draft, over.ended_at, self._numbering.of(over.draft), self._resource)
+    def _spans(self, one: _Ended) -> Iterator[ReadableSpan]:
+        return spans_of(one.draft, one.ended_at, self._numbering.of(one.draft), self._resource)
 
-    def _log(self, over: _Over) -> ReadableLogRecord:
-        numbers = self._numbering.of(over.draft)
-        return log_of(over.draft, over.ended_at, numbers, over.is_traced, self._resource)
+    def _log(self, one: _Ended) -> ReadableLogRecord:
+        numbers = self._numbering.of(one.draft)
+        return log_of(one.draft, one.ended_at, numbers, one.is_traced, self._resource)
 
-    def _keep_exemplar(self, over: _Over) -> None:
-        """The newest of each kind: an example of what the histogram holds."""
-        draft, numbers = over.draft, self._numbering.of(over.draft)
-        seconds = over.ended_at - draft.started_at
+    def _keep_exemplar(self, one: _Ended) -> None:
+        """Of each histogram the newest observation is its example."""
+        draft, numbers = one.draft, self._numbering.of(one.draft)
+        seconds = one.ended_at - draft.started_at
         name = "egress.connection.duration" if isinstance(draft, Draft) else "egress.request.duration"
         ended = nanoseconds(draft.started_time + seconds)
         self._exemplars[name] = Exemplar({}, seconds, ended, numbers.span, numbers.trace)
 
     def _export(self, signal: str, exporter: Exports, make: Callable[[], object], count: int) -> None:
         try:
-            took = exporter.export(make()).name == "SUCCESS"
+            accepted = exporter.export(make()).name == "SUCCESS"
         except Exception:  # a fault of ours costs this batch, not the thread
-            _logger.exception("OTLP: %d of %s could not be told", count, signal)
-            took = False
-        self._counters.deliver(signal, SENT if took else REFUSED, count)
-        if took and signal in self._refused:
+            _logger.exception("OTLP: %d %s could not be exported", count, signal)
+            accepted = False
+        self._counters.deliver(signal, SENT if accepted else REFUSED, count)
+        if accepted and signal in self._refused:
             self._refused.discard(signal)
-            _logger.info("OTLP: the collector takes %s again", signal)
-        if not took and time.monotonic() >= self._next_warning_at:
+            _logger.info("OTLP: the collector accepts %s again", signal)
+        if not accepted and time.monotonic() >= self._next_warning_at:
             self._next_warning_at = time.monotonic() + WARNING_SECONDS
             self._refused.add(signal)
-            _logger.warning("OTLP: the collector does not take %s; they are dropped and counted", signal)
+            _logger.warning("OTLP: the collector does not accept %s: they are dropped and counted", signal)

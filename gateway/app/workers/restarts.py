@@ -1,0 +1,35 @@
+"""When an ended worker is replaced: after a pause that doubles with every failure, until the crew gives up."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+from gateway.app.workers.crew import CrewFailed
+
+
+@dataclass(frozen=True, slots=True)
+class RestartPolicy:
+    """A worker that served for `healthy` seconds did not fail; at one place `failures` in a row are tolerated. The
+    first replacement comes after `pause` seconds, which double with every failure in a row."""
+
+    healthy: float = 30.0
+    failures: int = 6
+    pause: float = 0.1
+
+
+class Restarts:
+    """Counts the failures in a row at each place."""
+
+    def __init__(self, policy: RestartPolicy) -> None:
+        self._policy = policy
+        self._failures: dict[int, int] = defaultdict(int)
+
+    def pause_after(self, index: int, lived: float) -> float:
+        """Seconds before the place `index` gets another worker; the last one lived for `lived`. Raises `CrewFailed`
+        after too many failures in a row."""
+        if lived > self._policy.healthy:
+            self._failures[index] = 0
+        self._failures[index] += 1
+        failures = self._failures[index]
+        if failures > self._policy.failures:
+            raise CrewFailed(f"worker {index} failed {failures} times in a row, the last one after {lived:.1f} s")
+        return self._policy.pause * 2.0 ** (failures - 1)
