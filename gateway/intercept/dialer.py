@@ -68,7 +68,8 @@ class VerifyingDialer:
         if others >= CONNECTIONS:
             raise InternalError(Reason.TOO_MANY_TUNNELS_OF_CLIENT, f"{CONNECTIONS} connections for one tunnel")
         if others and self._descriptors.are_scarce():
-            raise InternalError(Reason.DESCRIPTORS_EXHAUSTED, f"a further connection beside {others} of the tunnel")
+            detail = f"few descriptors are left, and this tunnel has {others} connections already"
+            raise InternalError(Reason.DESCRIPTORS_EXHAUSTED, detail)
         self._dialling += 1
         try:
             reached = await self._dialer.dial(permit)

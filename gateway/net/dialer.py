@@ -206,7 +206,7 @@ def _refusal(permit: Permit, refused: Sequence[AddressRefusal]) -> GatewayError:
 
 
 def _kept_back(host: Host) -> InternalError:
-    return InternalError(Reason.DESCRIPTORS_EXHAUSTED, f"{host}: the last ones are kept back")
+    return InternalError(Reason.DESCRIPTORS_EXHAUSTED, f"{host}: the last descriptors are kept for other uses")
 
 
 def _too_late(permit: Permit) -> UpstreamError:

@@ -149,9 +149,12 @@ def read_policy(settings: GatewaySettings, reader: Reader) -> tuple[Sequence[Pol
 def parse_policy(text: str, file: str = "policy.yaml", name: str = "", directory: Path = Path()) -> PolicySource:
     """One file of a policy from its text. `name` is its path from the policy's root; paths of list files are relative
     to `directory`. Raises `ConfigErrors`."""
+    name = name or Path(file).name
+    if not name.isprintable():  # it would be part of every record of its rules
+        raise ConfigErrors([ConfigError(ascii(file), "the name of a policy file must be printable UTF-8")])
     document = parse_yaml(text, file)
     _refuse_other_kind(document, GatewaySettings, PolicyFile, "gateway.yaml, which -c names, not of a policy")
-    return PolicySource(name or Path(file).name, document, validate(PolicyFile, document, directory))
+    return PolicySource(name, document, validate(PolicyFile, document, directory))
 
 
 def _refuse_other_kind(document: Document, other: type[Section], own: type[Section], words: str) -> None:

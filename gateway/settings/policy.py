@@ -242,7 +242,8 @@ class RuleSettings(PolicySection):
         None, description="Limits of this rule."
     )
     honour_retry_after: Flag = Field(
-        False, description="Wait as long as a destination's 429 or 503 asks for in Retry-After."
+        False,
+        description="After a destination's 429 or 503 with Retry-After, answer 429 for as long instead of asking it.",
     )
     breaker: BreakerSettings | None = Field(None, description="Stop asking a destination that fails.")
     inspect: Annotated[InspectSettings | None, BeforeValidator(_false_is_none, InspectSettings | Literal[False])] = (

@@ -1,5 +1,6 @@
 """From paths to settings and policy: what is read, from where, and what happens when it is not there."""
 
+import os
 from pathlib import Path
 
 import bcrypt
@@ -116,6 +117,12 @@ def test_a_directory_is_one_policy_in_the_order_of_its_names(tmp_path: Path) -> 
     assert loaded.policy.rules[1].ref.file == f"{tmp_path}/b.yaml"
     assert loaded.warnings == ()
     assert list(loaded.files) == [tmp_path, tmp_path / "a.yaml", tmp_path / "b.yaml"]
+
+
+def test_a_file_whose_name_no_record_could_hold_is_refused(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"\xe9quipe.yaml")).write_text("version: 1\n")
+    with pytest.raises(ConfigErrors, match=r"\\udce9quipe.yaml': the name of a policy file must be printable UTF-8"):
+        load(tmp_path)
 
 
 def test_files_of_a_directory_that_are_not_read_are_named(tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ class Member:
                 self._silent_looks = 0
                 self._hear(message)
         except ChannelBroken as fault:
-            self.fault = str(fault)
+            self.fault = f"was killed, because it sent {fault}"
             self.kill()
         finally:
             looking.cancel()
@@ -267,7 +267,7 @@ class Member:
             case Kind.ALIVE:
                 pass
             case _:
-                raise ChannelBroken(f"a worker does not send {message.kind.name}")
+                raise ChannelBroken(f"{message.kind.name}, which no worker sends")
 
     def _hear_of_generation(self, refusal: str) -> None:
         self.refusal = refusal

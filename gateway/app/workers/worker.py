@@ -177,10 +177,15 @@ class Worker:
     async def _report(self) -> None:
         """Counts are totals since the start, so the next report makes up for one that found no room. The supervisor
         takes a long silence for a hang."""
-        reported = b""
+        reported, has_failed = b"", False
         while True:
             await asyncio.sleep(REPORT_SECONDS)
-            counts = encode_snapshot(self._serving.snapshot())
+            try:
+                counts = encode_snapshot(self._serving.snapshot())
+            except Exception:  # a fault of ours must not look like a hang, which ends all connections
+                if not has_failed:
+                    _logger.exception("the counts cannot be reported")
+                counts, has_failed = reported, True
             if counts == reported:
                 self._channel.post(Kind.ALIVE)
             elif self._channel.post(Kind.COUNTS, counts):

@@ -120,7 +120,7 @@ def parse_beginning(head: bytes) -> frozenset[str]:
         said, what = orjson.loads(head)
         methods = frozenset(map(str, what)) if said == READY else frozenset()
     except (ValueError, TypeError) as error:
-        raise BadInspector("its process said what is no beginning") from error
+        raise BadInspector("its process sent an invalid first message") from error
     if said != READY:
         raise BadInspector(str(what)[:1000])
     return methods

@@ -228,7 +228,7 @@ class _Process(asyncio.Protocol):
                 else:
                     self._begin(head)
         except Broken:
-            self.end("said what is no answer")
+            self.end("sent an invalid answer")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.end("has ended")
@@ -238,7 +238,7 @@ class _Process(asyncio.Protocol):
             self._learn(parse_beginning(head))
         except BadInspector as bad:
             _logger.warning("inspector %s: %s", self._declared.name, bad)
-            self.end("refused its options")
+            self.end("could not make the inspector")
             return
         self._is_ready = True
         now = self._loop.time()  # what they waited for until now was no other question

@@ -117,7 +117,7 @@ class Link:
         arguments = self.member, str(DEAD_SECONDS), str(ALIVE_SECONDS)
         members = await _in_time(self._client.eval(_HEARTBEAT, 1, MEMBERS, *arguments))
         if not isinstance(members, int):
-            raise StoreUnavailable("it answers what is no number of members")
+            raise StoreUnavailable("invalid answer to a heartbeat")
         return members
 
     async def forget(self) -> None:

@@ -136,7 +136,7 @@ return answer
 )
 
 
-_NO_ANSWER = "it answers what our script does not"
+_NO_ANSWER = "invalid answer to our script"
 
 
 class Asked(NamedTuple):

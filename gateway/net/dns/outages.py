@@ -39,7 +39,9 @@ class Outages:
         self._servers: dict[NameServer, _Server] = {}
 
     def notice(self, asked: Asked) -> None:
-        """One question ended."""
+        """One question ended. One for which we had no descriptor says nothing of the server."""
+        if isinstance(asked.answer, Missing) and asked.answer.is_ours:
+            return
         server = self._servers.get(asked.server)
         if asked.result in _UNANSWERED:
             self._miss(server or self._servers.setdefault(asked.server, _Server()), asked)

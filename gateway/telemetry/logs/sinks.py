@@ -19,6 +19,7 @@ from gateway.telemetry.logs.rotation import Rotation
 STDOUT = "-"
 QUEUE_BYTES = 8 * 1024 * 1024
 WARNING_SECONDS = 10.0
+LOSES, STAYS = "records are lost", "the old file stays in use"
 COMPRESSION_SECONDS = 5.0  # at the end, by the thread
 FILE_MODE = 0o640
 TAKEN, WRITTEN, LOST = range(3)
@@ -99,7 +100,7 @@ class FileSink:
         self._queued_bytes = 0
         self._reopen = False
         self._closing = False
-        self._next_warning_at = float("-inf")
+        self._next_warning_at: dict[str, float] = {}
         self._is_losing = self._has_warned = False
         self._descriptor = _try_open(path)  # from here on: the thread's alone
         self._thread = threading.Thread(target=self._run, name=f"sink {path}", daemon=True)
@@ -175,7 +176,7 @@ class FileSink:
         try:
             descriptor = os.open(self._path, _FLAGS, FILE_MODE)
         except OSError as error:
-            self._warn(f"it cannot be opened: {error.strerror}")
+            self._warn(f"it cannot be opened: {error.strerror}", LOSES if self._descriptor is None else STAYS)
             return
         self._close_file()
         self._descriptor, self._turn.torn = descriptor, False
@@ -220,7 +221,7 @@ class FileSink:
             if rotation.wants_reopening(descriptor, coming):
                 self._open()
         except OSError as error:
-            self._warn(f"it cannot be rotated: {error.strerror}")
+            self._warn(f"it cannot be rotated: {error.strerror}", STAYS)
 
     def _write_all(self, descriptor: int, lines: bytes | bytearray, turn: Turn) -> int:
         """How many bytes were written. After a write that failed inside a line the next one starts on a new line."""
@@ -237,15 +238,15 @@ class FileSink:
         turn.torn = not lines.endswith(b"\n", 0, done) if done else was_torn
         return done
 
-    def _warn(self, problem: str) -> None:
-        """At most once in `WARNING_SECONDS`; from any thread."""
+    def _warn(self, problem: str, consequence: str = LOSES) -> None:
+        """At most once in `WARNING_SECONDS` of each consequence; from any thread."""
         now = self._monotonic()
         with self._changed:
-            if now < self._next_warning_at:
+            if now < self._next_warning_at.get(consequence, now):
                 return
-            self._next_warning_at = now + WARNING_SECONDS
-            self._has_warned = True
-        _logger.warning("access log %s: %s; records are lost (%d before)", self._path, problem, self.lost)
+            self._next_warning_at[consequence] = now + WARNING_SECONDS
+            self._has_warned = self._has_warned or consequence == LOSES
+        _logger.warning("access log %s: %s; %s", self._path, problem, consequence)
 
 
 def check_writable(path: str) -> None:

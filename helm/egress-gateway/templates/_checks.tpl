@@ -28,9 +28,12 @@
 {{- if and (eq $values.service.type "LoadBalancer") (not $values.service.loadBalancerSourceRanges) }}
 {{- fail "service.type: LoadBalancer needs service.loadBalancerSourceRanges: without them the proxy is open to everybody" }}
 {{- end }}
-{{- $ports := list (int $values.ports.proxy) (int $values.ports.tls) (int $values.ports.health) 9128 }}
+{{- $ports := list (int $values.ports.proxy) (int $values.ports.health) 9128 }}
+{{- if $values.tls.enabled }}
+{{- $ports = append $ports (int $values.ports.tls) }}
+{{- end }}
 {{- if lt (len (uniq $ports)) (len $ports) }}
-{{- fail "ports.proxy, ports.tls and ports.health are three, and none is 9128, where the admin port is" }}
+{{- fail "ports.proxy, ports.health and, with tls.enabled, ports.tls must differ from each other and from 9128, the admin port" }}
 {{- end }}
 {{- if and (eq (toString $values.dnsPolicy) "None") (not (dig "nameservers" "" (default dict $values.dnsConfig))) }}
 {{- fail "dnsPolicy: None needs dnsConfig.nameservers" }}

@@ -115,12 +115,14 @@ class _Access:
 
     def _is_usable(self, line: Line) -> bool:
         """Whether it can be carried over: every ACL is known and of a kind that a policy has."""
-        for word in line.words[2:]:
-            acl = self._acl(word)
+        acls = [self._acl(word) for word in line.words[2:]]
+        for number, (word, acl) in enumerate(zip(line.words[2:], acls, strict=True)):
             if acl is None or not acl.known:
                 what = "is not declared" if acl is None else f"is of kind {acl.kind}"
                 text = f"{' '.join(line.words)}: {word.removeprefix('!')} {what}"
-                self._imported.findings.left_out(line.place, text, line.words[1] == "deny")
+                asking = next((place for place, each in enumerate(acls) if each is not None and each.asks), number)
+                may_ask = asking > number  # squid may answer 407 here, see `_asked`
+                self._imported.findings.left_out(line.place, text, line.words[1] == "deny" or may_ask)
                 return False
         return True
 

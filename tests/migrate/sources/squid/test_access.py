@@ -202,6 +202,7 @@ def test_lists_in_files_are_read() -> None:
     [
         ("acl bad url_regex x\nhttp_access deny bad\nhttp_access allow all", 0, 1),
         ("acl good url_regex x\nhttp_access allow good\nhttp_access deny all", 1, 0),
+        ("acl good url_regex x\nacl ci proxy_auth ci\nhttp_access allow good ci\nhttp_access allow all", 0, 1),
         ("include /etc/squid/more.conf\nhttp_access deny all", 0, 1),
         ("ssl_bump splice all\nhttp_access deny all", 1, 0),
         ("ssl_bump bump all\nhttp_access deny all", 0, 1),
