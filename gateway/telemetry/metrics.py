@@ -7,6 +7,7 @@ only here. The table in docs/operations.md lists every metric.
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Protocol
 
@@ -128,6 +129,7 @@ def _of_crew(totals: Totals) -> Iterator[Family]:
     yield from _of_workers(totals.workers)
 
 
+@cache  # reading it leaves cycles to the collector
 def _version() -> str:
     try:
         return version("egress-gateway")

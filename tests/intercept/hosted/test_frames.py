@@ -83,6 +83,6 @@ def test_what_a_reply_says_is_bounded() -> None:
 
 def test_a_beginning_tells_the_methods_or_why_there_are_none() -> None:
     assert parse_beginning(b'["ready",["request_head"]]') == {"request_head"}
-    for said, why in ((b'["refused","no such option"]', "no such option"), (b"[]", "no beginning"), (b"7", "no beg")):
+    for said, why in ((b'["refused","no such option"]', "no such option"), (b"[]", "invalid"), (b"7", "invalid")):
         with pytest.raises(BadInspector, match=why):
             parse_beginning(said)
