@@ -241,6 +241,33 @@ async def test_a_generation_that_no_worker_outlives_is_not_what_the_gateway_ends
         assert (it.fleet.generation, it.fleet.totals().workers_lost) == (3, 2)
 
 
+UNCOUNTABLE = """
+from gateway.app.workers import worker
+
+def encode_snapshot(snapshot):
+    raise ValueError("a count that is none")
+
+worker.encode_snapshot = encode_snapshot
+worker.main()
+"""
+
+
+async def test_a_worker_that_cannot_report_its_counts_is_not_taken_for_hung(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(member, "LOOK_SECONDS", 3600.0)
+    async with bed(tmp_path, program=(sys.executable, "-c", UNCOUNTABLE)) as it:
+        await it.fleet.take(1, it.frames())
+        await it.fleet.start()
+        [watched] = it.fleet._roll.members
+        watched._silent_looks = member.SILENT_LOOKS
+        async with asyncio.timeout(SECONDS):
+            while watched._silent_looks:  # noqa: ASYNC110  # nobody is told of a message that says nothing
+                await asyncio.sleep(0.02)
+        watched.kill()  # at its end it would fail once more
+        await it.becomes(0)
+
+
 async def test_workers_that_end_at_once_are_given_up_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with bed(tmp_path, program=(sys.executable, "-c", "raise SystemExit(3)")) as it:
         await it.fleet.take(1, it.frames())

@@ -25,11 +25,11 @@ class Bed:
         self.clock = ManualClock()
         self._outages = Outages(self.clock)
 
-    def miss(self, server: NameServer = SERVER, times: int = 1) -> list[str]:
+    def miss(self, server: NameServer = SERVER, times: int = 1, reason: Reason = Reason.DNS_TIMEOUT) -> list[str]:
         for _ in range(times):
             self.clock.now += 2.0
-            missing = Missing(Reason.DNS_TIMEOUT, f"{server} is silent")
-            self._outages.notice(Asked(server, QUESTION, Over.UDP, missing, Result.TIMEOUT, 2.0))
+            missing = Missing(reason, f"{server} is silent")
+            self._outages.notice(Asked(server, QUESTION, Over.UDP, missing, Result.UNREACHABLE, 2.0))
         return self._told()
 
     def answer(self, result: Result = Result.ANSWER, server: NameServer = SERVER) -> list[str]:
@@ -75,3 +75,8 @@ def test_each_server_has_outages_of_its_own(bed: Bed) -> None:
     assert bed.answer(server=OTHER) == []
     assert bed.miss(OTHER, IN_A_ROW) == ["a name server does not answer: 10.0.0.2:53 is silent"]
     assert bed.answer() == ["name server 10.0.0.1:53 answers again, after 12 s"]
+
+
+def test_questions_for_which_there_was_no_descriptor_are_none_of_the_servers(bed: Bed) -> None:
+    assert bed.miss(times=9 * IN_A_ROW, reason=Reason.DESCRIPTORS_EXHAUSTED) == []
+    assert bed.answer() == []

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gateway.model.errors import ConfigError
-from gateway.telemetry.logs.sinks import WARNING_SECONDS, FileSink
+from gateway.telemetry.logs.sinks import STAYS, WARNING_SECONDS, FileSink
 from tests.telemetry.drafts import StillClock
 
 PATIENCE = 60.0
@@ -169,7 +169,7 @@ def test_a_rotated_file_is_left_alone_and_a_new_one_begun(tmp_path: Path) -> Non
     assert (rotated.read_bytes(), path.read_bytes()) == (b"one\n", b"two\n")
 
 
-def test_a_file_that_cannot_be_opened_anew_goes_on_as_it_was(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_opened_anew_goes_on_as_it_was(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     directory = tmp_path / "logs"
     directory.mkdir()
     sink = FileSink(str(directory / "access.log"))
@@ -178,6 +178,8 @@ def test_a_file_that_cannot_be_opened_anew_goes_on_as_it_was(tmp_path: Path) -> 
     sink.put(b"one\n", 1)
     sink.close(PATIENCE)
     assert (tmp_path / "moved" / "access.log").read_bytes() == b"one\n"
+    [told] = caplog.messages
+    assert told == f"access log {directory}/access.log: it cannot be opened: No such file or directory; {STAYS}"
 
 
 def test_what_comes_after_closing_is_lost(tmp_path: Path) -> None:
