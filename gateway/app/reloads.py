@@ -74,7 +74,7 @@ class Reloads:
         self.expiries = taken.expiries
         self.taken_time = time.time()
         for what, end in self.expiries.items():
-            if end <= self.taken_time and not what.startswith("rule "):
+            if end <= self.taken_time and not what.startswith("rule "):  # a rule may have ended since it was read
                 _logger.warning("%s: its certificate has expired", what)
         for warning in taken.warnings:
             _logger.warning("%s", warning)

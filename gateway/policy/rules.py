@@ -142,10 +142,9 @@ class AddressPolicy:
 
 @dataclass(frozen=True, slots=True)
 class ClusterPolicy:
-    """In-cluster names and networks (gateway.yaml's `cluster`): reached by name only through an exact rule."""
+    """In-cluster names (gateway.yaml's `cluster.domains`): reached only through an exact rule."""
 
     domains: tuple[HostName, ...] = (HostName("cluster.local"),)
-    cidrs: tuple[Network, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ class _Compiler:
             groups=tuple(_group(name, group, declared) for name, group in declared.groups.items()),
             mode=mode,
             addresses=AddressPolicy(self.settings.addresses.allow, self.settings.addresses.deny),
-            cluster=ClusterPolicy(self.settings.cluster.domains, self.settings.cluster.cidrs),
+            cluster=ClusterPolicy(self.settings.cluster.domains),
             identity_required=self.settings.identity.required,
             timeouts=usual,
         )

@@ -207,7 +207,7 @@ def test_the_gateways_own_settings_are_part_of_what_decides() -> None:
         {
             "identity": {"required": True},
             "addresses": {"allow": ["10.0.0.0/8"], "deny": ["192.0.2.0/24"]},
-            "cluster": {"domains": ["Cluster.Local.", "svc.example"], "cidrs": ["10.96.0.0/12"]},
+            "cluster": {"domains": ["Cluster.Local.", "svc.example"]},
             "timeouts": {"connect": "3s"},
         }
     )
@@ -216,7 +216,6 @@ def test_the_gateways_own_settings_are_part_of_what_decides() -> None:
     assert policy.identity_required
     assert (policy.addresses.allow, policy.addresses.deny) == ((net("10.0.0.0/8"),), (net("192.0.2.0/24"),))
     assert policy.cluster.domains == (HostName("cluster.local"), HostName("svc.example"))
-    assert policy.cluster.cidrs == (net("10.96.0.0/12"),)
     assert policy.timeouts == Timeouts(connect=3.0)
     assert [each.terms.timeouts for each in policy.rules] == [Timeouts(connect=3.0), Timeouts(connect=3.0, idle=60.0)]
 
