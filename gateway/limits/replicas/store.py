@@ -16,7 +16,7 @@ from math import inf
 from gateway.limits.replicas.ahead import Ahead, terms_of
 from gateway.limits.replicas.link import CONNECTIONS, Link
 from gateway.limits.replicas.script import Answer, Asked, arguments_for, keys_for, read_answer
-from gateway.limits.replicas.share import NOTHING, Known, Share
+from gateway.limits.replicas.share import NOTHING, Known, Share, rest_of
 from gateway.limits.tables.table import Place, StoreUnavailable, TooManyKeys
 from gateway.model.limits.limit import Counted
 from gateway.model.roles import Clock
@@ -85,6 +85,12 @@ class ReplicaStore:
                 task.cancel()
             await asyncio.wait(working, timeout=CLOSE_AGAIN_SECONDS)  # a call may have been answered instead
         await self._link.close()
+
+    def follow(self, on_failure: OnFailure, replicas: int | None) -> None:
+        """Use these from now on. Once the store has answered, it says how many replicas there are."""
+        self._on_failure = on_failure
+        if not (self.is_up or self._settled_at):
+            self._replicas = replicas
 
     # ---------------------------------------------------------------------------------------------- what a limiter asks
 
@@ -318,7 +324,7 @@ class ReplicaStore:
             raise
         for draw, answered in zip(draws, answer.draws, strict=False):
             self._share.hear(draw, answered.number, moment, answered.began)
-            self._ahead(draw).closed_until = moment.monotonic + _rest(draw, answered.number, moment)
+            self._ahead(draw).closed_until = moment.monotonic + rest_of(draw, answered.number, moment)
 
     def _known(self, draw: Draw, moment: Now) -> Known:
         try:
@@ -339,11 +345,3 @@ def _use_all(aheads: Sequence[Ahead], now: float) -> bool:
                 used.give_back()
             return False
     return True
-
-
-def _rest(draw: Draw, number: float, now: Now) -> float:
-    """Seconds until something may move again, according to the store's answer."""
-    limit = draw.limit
-    if limit.counted is Counted.BYTES:
-        return 0.0 if number < limit.rate else limit.period - now.unix % limit.period
-    return max(0.0, number + (1.0 - limit.burst) / limit.rate)

@@ -372,6 +372,33 @@ class _Gone(Link):
         raise StoreUnavailable("gone")
 
 
+async def test_what_a_reload_says_of_an_outage_holds_during_it() -> None:
+    draws = [Draw(Limit("c", Counted.CONCURRENT, rate=4.0), ())]
+    store = ReplicaStore(_Gone(parse_store_url("redis://127.0.0.1:1"), "mine"), time, OnFailure.DENY, None)
+    with pytest.raises(StoreUnavailable):
+        await store.take(draws)
+    store.follow(OnFailure.LOCAL, 4)
+    assert isinstance(await store.take(draws), Taken)
+    assert isinstance(await store.take(draws), Lacking)
+    store.follow(OnFailure.ALLOW, None)
+    assert isinstance(await store.take(draws), Taken)
+
+
+async def test_how_many_replicas_there_are_is_the_stores_to_say() -> None:
+    draws = [Draw(Limit("c", Counted.CONCURRENT, rate=1.0), ())]
+    link = _Babbling(parse_store_url("redis://127.0.0.1:1"), "mine")
+    link.babbles = False
+    store = ReplicaStore(link, time, OnFailure.LOCAL, 4)
+    await store.start()
+    store.follow(OnFailure.LOCAL, 4)
+    link.babbles = True
+    assert isinstance(await store.take(draws), Taken)
+    store.put_back(draws)
+    store.follow(OnFailure.LOCAL, 4)
+    assert isinstance(await store.take(draws), Taken)
+    await store.close()
+
+
 async def test_what_cannot_be_told_while_the_store_is_away_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_of_replicas, "BUCKETS", 100)
     held = Limit("c", Counted.CONCURRENT, rate=1000.0)
