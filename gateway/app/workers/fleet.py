@@ -220,7 +220,7 @@ class Fleet:
 
     async def _replace(self, gone: Member) -> None:
         """Start another one at its place, unless one is there already. Raises `CrewFailed`."""
-        index, lived = gone.index, time.monotonic() - gone.started_at
+        index, lived = gone.index, time.monotonic() - gone.started_at if gone.generation else 0.0
         while self._is_missing(gone):
             await asyncio.sleep(self._restarts.pause_after(index, lived))
             if self._is_missing(gone):

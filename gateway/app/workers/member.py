@@ -41,6 +41,8 @@ LOOK_SECONDS = 10.0
 SILENT_LOOKS = 6
 """Looks in a row without a message, after which its loop counts as hung. Looks and no seconds: while this process does
 not run itself, nothing is received either."""
+SILENT_LOOKS_AT_FIRST = 30
+"""The same before it serves: a machine that is short of CPU needs long to start several processes at once."""
 
 _logger = logging.getLogger(__name__)
 
@@ -155,10 +157,10 @@ class Member:
 
     async def _look(self) -> None:
         """Kill it if its loop hangs: nobody else serves its connections, nor those that wait in its sockets."""
-        while self._silent_looks < SILENT_LOOKS or not self.serves:
+        while self._silent_looks < (SILENT_LOOKS if self.serves else SILENT_LOOKS_AT_FIRST):
             await asyncio.sleep(LOOK_SECONDS)
             self._silent_looks += 1
-        self.fault = "did not respond for a minute and was killed"
+        self.fault = f"did not respond for {'a minute' if self.serves else 'five minutes'} and was killed"
         self.kill()
 
     def give(self, newest: Delivery) -> Coroutine[Any, Any, None]:

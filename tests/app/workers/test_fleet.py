@@ -36,13 +36,13 @@ drain: {timeout: 1s}
 class Bed:
     """A fleet, and the files whose policy it gets."""
 
-    def __init__(self, folder: Path, size: int, program: Sequence[str]) -> None:
+    def __init__(self, folder: Path, size: int, program: Sequence[str], restarts: RestartPolicy) -> None:
         self.file = write(folder / "policy.yaml", text("old"))
         os.chdir(folder)
         write(folder / "gateway.yaml", GATEWAY)
         self.settings = load(self.file).settings
         self.sockets = bind_sockets(self.settings, size)
-        self.fleet = Fleet(self.settings, {}, self.sockets, restarts=IMPATIENT, program=program)
+        self.fleet = Fleet(self.settings, {}, self.sockets, restarts=restarts, program=program)
 
     async def frames(self) -> AsyncIterator[bytes]:
         """Of what the file says now."""
@@ -60,9 +60,11 @@ class Bed:
 
 
 @asynccontextmanager
-async def bed(folder: Path, size: int = 1, program: Sequence[str] = PROGRAM) -> AsyncIterator[Bed]:
+async def bed(
+    folder: Path, size: int = 1, program: Sequence[str] = PROGRAM, restarts: RestartPolicy = IMPATIENT
+) -> AsyncIterator[Bed]:
     before = Path.cwd()
-    made = Bed(folder, size, program)
+    made = Bed(folder, size, program, restarts)
     try:
         yield made
     finally:
@@ -323,6 +325,20 @@ async def test_a_worker_that_hangs_is_killed_and_what_waits_at_it_is_served_by_i
             answer = await asyncio.wait_for(asyncio.to_thread(client.recv, 12), SECONDS)
         assert answer == b"HTTP/1.1 403"
         assert f"(pid {worker.pid}) did not respond for a minute and was killed: 0 connections" in caplog.text
+
+
+async def test_a_worker_that_hangs_before_it_serves_is_killed_and_has_failed_however_long_it_lived(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(member, "LOOK_SECONDS", 0.01)
+    hangs = (sys.executable, "-c", "import time; time.sleep(3600)")
+    restarts = RestartPolicy(healthy=0.1, failures=2, pause=0.01)
+    async with bed(tmp_path, program=hangs, restarts=restarts) as it:
+        await it.fleet.take(1, it.frames())
+        async with asyncio.timeout(SECONDS):
+            with pytest.raises(CrewFailed, match="worker 0 failed 3 times in a row"):
+                await it.fleet.start()
+    assert caplog.text.count("did not respond for five minutes and was killed: 0 connections") == 3
 
 
 async def test_a_worker_that_has_nothing_to_tell_says_that_it_lives(
