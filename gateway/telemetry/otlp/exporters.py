@@ -12,7 +12,6 @@ import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import version
 from io import BytesIO
 from socket import gaierror
 from typing import Any, NamedTuple, Protocol
@@ -26,6 +25,7 @@ from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 
 from gateway.model.errors import ConfigError
 from gateway.telemetry.otlp.plan import Plan
+from gateway.telemetry.version import own_version
 
 _GRPC = "opentelemetry.exporter.otlp.proto.grpc"
 _INSTANCE = "service.instance.id"
@@ -218,7 +218,7 @@ def resource_of(host: str, process: int) -> Resource:
     from_environment = OTELResourceDetector().detect()
     ours: dict[str, str | bool | int | float | Sequence[str]] = {
         "service.name": "egress-gateway",
-        "service.version": version("egress-gateway"),
+        "service.version": own_version(),
     }
     own: dict[str, str | bool | int | float | Sequence[str]] = {
         _INSTANCE: f"{from_environment.attributes.get(_INSTANCE, host)}-{process}",
