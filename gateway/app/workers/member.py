@@ -8,6 +8,7 @@ import sys
 import time
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -106,26 +107,23 @@ class Member:
         program: Sequence[str] = PROGRAM,
     ) -> "Member":
         """A new process of the same program, in a session of its own: signals of a terminal are for the supervisor."""
-        page = create_page()
-        ours, theirs = socket.socketpair()
         proxies = tuple((name, sock.fileno()) for name, sock in sockets.proxies[index])
-        try:
-            inherited = [theirs.fileno(), page, turns, seat.table, *(descriptor for _, descriptor in proxies)]
+        with ExitStack() as on_failure, ExitStack() as afterwards:
+            ours, theirs = socket.socketpair()
+            on_failure.callback(ours.close)
+            afterwards.callback(theirs.close)
+            page = create_page()
+            afterwards.callback(os.close, page)
+            ledger = Ledger.shared(page, turns)
+            start = Start(settings, materials, sockets.addresses(), proxies, page, turns, seat)
             process = await asyncio.create_subprocess_exec(
                 *(*program, str(index), str(theirs.fileno())),
                 stdin=DEVNULL,
-                pass_fds=inherited,
+                pass_fds=[theirs.fileno(), page, turns, seat.table, *(descriptor for _, descriptor in proxies)],
                 start_new_session=True,
             )
-            ledger = Ledger.shared(page, turns)
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-            os.close(page)
+            on_failure.pop_all()
         channel = await Channel.over(ours, UP_BYTES)
-        start = Start(settings, materials, sockets.addresses(), proxies, page, turns, seat)
         await channel.send(Kind.START, start.encode())
         return cls(index, process, channel, ledger, seat, flows)
 

@@ -1,6 +1,7 @@
 """Workers are replaced when they end, given what is in force and not what files say, and given up on in the end."""
 
 import asyncio
+import errno
 import logging
 import os
 import socket
@@ -8,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -36,13 +38,13 @@ drain: {timeout: 1s}
 class Bed:
     """A fleet, and the files whose policy it gets."""
 
-    def __init__(self, folder: Path, size: int, program: Sequence[str], restarts: RestartPolicy) -> None:
+    def __init__(self, folder: Path, size: int, program: Sequence[str], policy: RestartPolicy) -> None:
         self.file = write(folder / "policy.yaml", text("old"))
         os.chdir(folder)
         write(folder / "gateway.yaml", GATEWAY)
         self.settings = load(self.file).settings
         self.sockets = bind_sockets(self.settings, size)
-        self.fleet = Fleet(self.settings, {}, self.sockets, restarts=restarts, program=program)
+        self.fleet = Fleet(self.settings, {}, self.sockets, restarts=policy, program=program)
 
     async def frames(self) -> AsyncIterator[bytes]:
         """Of what the file says now."""
@@ -61,10 +63,10 @@ class Bed:
 
 @asynccontextmanager
 async def bed(
-    folder: Path, size: int = 1, program: Sequence[str] = PROGRAM, restarts: RestartPolicy = IMPATIENT
+    folder: Path, size: int = 1, program: Sequence[str] = PROGRAM, policy: RestartPolicy = IMPATIENT
 ) -> AsyncIterator[Bed]:
     before = Path.cwd()
-    made = Bed(folder, size, program, restarts)
+    made = Bed(folder, size, program, policy)
     try:
         yield made
     finally:
@@ -332,13 +334,57 @@ async def test_a_worker_that_hangs_before_it_serves_is_killed_and_has_failed_how
 ) -> None:
     monkeypatch.setattr(member, "LOOK_SECONDS", 0.01)
     hangs = (sys.executable, "-c", "import time; time.sleep(3600)")
-    restarts = RestartPolicy(healthy=0.1, failures=2, pause=0.01)
-    async with bed(tmp_path, program=hangs, restarts=restarts) as it:
+    policy = RestartPolicy(healthy=0.1, failures=2, pause=0.01)
+    async with bed(tmp_path, program=hangs, policy=policy) as it:
         await it.fleet.take(1, it.frames())
         async with asyncio.timeout(SECONDS):
             with pytest.raises(CrewFailed, match="worker 0 failed 3 times in a row"):
                 await it.fleet.start()
     assert caplog.text.count("did not respond for five minutes and was killed: 0 connections") == 3
+
+
+@pytest.mark.parametrize(("module", "name"), [(socket, "socketpair"), (asyncio, "create_subprocess_exec")])
+async def test_an_attempt_to_start_a_worker_that_fails_keeps_no_descriptor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: Any, name: str
+) -> None:
+    """It is repeated for as long as there is none to spare."""
+
+    def give_none(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    async with bed(tmp_path) as it:
+        await it.fleet.take(1, it.frames())
+        await it.fleet.start()
+        before = psutil.Process().num_fds()
+        with monkeypatch.context() as patched:
+            patched.setattr(module, name, give_none)
+            assert await it.fleet.renew() == "the new worker 0 cannot be started: [Errno 24] Too many open files"
+        assert psutil.Process().num_fds() == before
+
+
+async def test_a_replacement_that_is_being_started_when_all_end_ends_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, is_starting, goes_on = asyncio.create_subprocess_exec, asyncio.Event(), asyncio.Event()
+
+    async def start_slowly(*command: str, **options: Any) -> asyncio.subprocess.Process:
+        process = await start(*command, **options)
+        is_starting.set()
+        await goes_on.wait()
+        return process
+
+    async with bed(tmp_path) as it:
+        await it.fleet.take(1, it.frames())
+        await it.fleet.start()
+        [worker] = it.workers()
+        monkeypatch.setattr(asyncio, "create_subprocess_exec", start_slowly)
+        worker.kill()
+        await is_starting.wait()
+        ending = asyncio.create_task(it.fleet.drain(0.0))
+        await asyncio.sleep(0)
+        goes_on.set()
+        await ending
+        assert it.workers() == []
 
 
 async def test_a_worker_that_has_nothing_to_tell_says_that_it_lives(
