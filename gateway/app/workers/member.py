@@ -136,15 +136,10 @@ class Member:
         """Receive what it sends until it ends. Returns its exit status, or minus the signal that ended it."""
         looking = asyncio.create_task(self._look(), name="look")
         try:
-            while (message := await self._channel.receive()) is not None:
-                self._silent_looks = 0
-                self._hear(message)
-        except ChannelBroken as fault:
-            self.fault = f"was killed, because it sent {fault}"
-            self.kill()
+            await self._listen()
+            status = await self._process.wait()  # it may hang at its end as well
         finally:
             looking.cancel()
-        status = await self._process.wait()
         self._channel.close()
         for asked in self._asked.values():
             asked.complete.set()
@@ -152,6 +147,15 @@ class Member:
         self.ended.set()
         self.changed.set()
         return status
+
+    async def _listen(self) -> None:
+        try:
+            while (message := await self._channel.receive()) is not None:
+                self._silent_looks = 0
+                self._hear(message)
+        except ChannelBroken as fault:
+            self.fault = f"was killed, because it sent {fault}"
+            self.kill()
 
     async def _look(self) -> None:
         """Kill it if its loop hangs: nobody else serves its connections, nor those that wait in its sockets."""

@@ -343,6 +343,18 @@ async def test_a_worker_that_hangs_before_it_serves_is_killed_and_has_failed_how
     assert caplog.text.count("did not respond for five minutes and was killed: 0 connections") == 3
 
 
+async def test_a_worker_that_hangs_after_its_channel_was_closed_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(member, "LOOK_SECONDS", 0.01)
+    hangs = (sys.executable, "-c", "import os, sys, time; os.close(int(sys.argv[2])); time.sleep(3600)")
+    async with bed(tmp_path, program=hangs) as it:
+        await it.fleet.take(1, it.frames())
+        async with asyncio.timeout(SECONDS):
+            with pytest.raises(CrewFailed, match="worker 0 failed 4 times in a row"):
+                await it.fleet.start()
+
+
 @pytest.mark.parametrize(("module", "name"), [(socket, "socketpair"), (asyncio, "create_subprocess_exec")])
 async def test_an_attempt_to_start_a_worker_that_fails_keeps_no_descriptor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: Any, name: str
