@@ -17,7 +17,7 @@ import pytest
 from gateway.app.generation.frames import contents_of, dump
 from gateway.app.generation.reading import ReadFailed
 from gateway.app.sockets import bind_sockets
-from gateway.app.workers import member
+from gateway.app.workers import member, restarts
 from gateway.app.workers.crew import CrewFailed
 from gateway.app.workers.fleet import Fleet
 from gateway.app.workers.member import PROGRAM
@@ -284,6 +284,13 @@ async def test_workers_that_end_at_once_are_given_up_on(tmp_path: Path, caplog: 
         assert it.fleet.totals().workers_lost == 4
 
 
+async def test_a_first_worker_that_cannot_be_started_is_a_failure_in_one_line(tmp_path: Path) -> None:
+    async with bed(tmp_path, program=(str(tmp_path / "no program"),)) as it:
+        await it.fleet.take(1, it.frames())
+        with pytest.raises(CrewFailed, match=r"^worker 0 cannot be started: No such file or directory$"):
+            await it.fleet.start()
+
+
 async def test_a_worker_that_says_what_none_says_is_ended(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     babble = "import socket, sys, time; socket.socket(fileno=int(sys.argv[2])).send(b'GET / HTTP/1.1'); time.sleep(60)"
     async with bed(tmp_path, program=(sys.executable, "-c", babble)) as it:
@@ -353,6 +360,35 @@ async def test_a_worker_that_hangs_after_its_channel_was_closed_is_killed(
         async with asyncio.timeout(SECONDS):
             with pytest.raises(CrewFailed, match="worker 0 failed 4 times in a row"):
                 await it.fleet.start()
+
+
+async def test_a_machine_that_is_short_of_processes_costs_no_other_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """For as long as it lasts, and not only until so many attempts have failed."""
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(restarts, "SHORTAGE_SECONDS", 0.01)
+    start, attempts = asyncio.create_subprocess_exec, 0
+
+    async def start_none(*command: str, **options: Any) -> asyncio.subprocess.Process:
+        nonlocal attempts
+        attempts += 1
+        if attempts < 3 * IMPATIENT.failures:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return await start(*command, **options)
+
+    async with bed(tmp_path, size=2) as it:
+        await it.fleet.take(1, it.frames())
+        await it.fleet.start()
+        worker, other = it.workers()
+        monkeypatch.setattr(asyncio, "create_subprocess_exec", start_none)
+        worker.kill()
+        async with asyncio.timeout(SECONDS):
+            while not (attempts and it.fleet.is_complete):  # noqa: ASYNC110  # nobody is told
+                await asyncio.sleep(0.02)
+        assert other in it.workers()
+        assert attempts == 3 * IMPATIENT.failures
+    assert "worker 0 cannot be started: Resource temporarily unavailable" in caplog.messages
 
 
 @pytest.mark.parametrize(("module", "name"), [(socket, "socketpair"), (asyncio, "create_subprocess_exec")])
