@@ -108,7 +108,7 @@ class Exchange:
             if self._inspected is not None:
                 await self._show_request(self._inspected, judged)
             key = pool_key(judged.client, permit, draft.connection.peer)
-            self._dials = key not in scope.pool
+            self._dials = scope.pool.needs_dial(key)
             counted = scope.counted | CONNECTION if self._dials else scope.counted
             async with scope.limiter.lease(permit, judged.client, counted, self._absence) as lease:
                 draft.would_limit = lease.would_limit
@@ -180,11 +180,7 @@ class Exchange:
                 if error.reason is not Reason.CONNECTION_TERMINATED or not self._may_repeat(kept):
                     raise
                 kept.abort()
-        if not self._dials:
-            limiter = self._scope.limiter  # new connections are only counted: the lease holds nothing
-            async with limiter.lease(judged.permit, judged.client, CONNECTION, self._absence):
-                self._dials = True
-        fresh = await self._scope.pool.reach(key, partial(self._dial, key))
+        fresh = await self._scope.pool.reach(key, partial(self._dial, key, judged))
         return fresh, await self._ask_over(fresh)
 
     @property
@@ -195,13 +191,16 @@ class Exchange:
     def _may_repeat(self, upstream: UpstreamSide) -> bool:
         return self._is_repeatable or (upstream.is_unprocessed and self._request.framing.is_empty)
 
-    async def _dial(self, key: PoolKey) -> UpstreamSide:
-        parts = self._parts
+    async def _dial(self, key: PoolKey, judged: Judged) -> UpstreamSide:
+        parts, draft = self._parts, self._draft
+        if not self._dials:  # new connections are only counted: the lease holds nothing
+            async with self._scope.limiter.lease(judged.permit, judged.client, CONNECTION, self._absence) as lease:
+                self._dials, draft.would_limit = True, draft.would_limit or lease.would_limit
         if self._scope.dialer is not None:
             reached = await self._scope.dialer.dial(self._permit)
         else:
             reached = await parts.dialer.dial(self._permit)
-            send_proxy_header(reached, self._permit, self._draft.connection.peer)
+            send_proxy_header(reached, self._permit, draft.connection.peer)
         if reached.alpn != HTTP_2:  # only what interception dialled speaks it
             return UpstreamConnection(reached, parts.codec.response_reader(parts.bounds), parts.clock.monotonic())
         from gateway.exchange.http2.upstream import open_first_stream  # noqa: PLC0415  # interception has loaded it

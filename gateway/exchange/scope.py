@@ -132,6 +132,7 @@ class AnyAuthority:
         connection = draft.connection
         connection.generation, connection.client, connection.intent = draft.generation, draft.client, draft.intent
         connection.decision, connection.would_deny = draft.decision, draft.would_deny
+        connection.would_limit = draft.would_limit
         connection.status, connection.reason, connection.detail = draft.status, draft.reason, draft.detail
 
 
@@ -183,6 +184,10 @@ class OneAuthority:
     def share(self, upstream: Shared, peer: tuple[Address, int]) -> None:
         """Have the requests of `peer` go over this connection."""
         self.pool.share(pool_key(self.client, self.permit, peer), upstream)
+
+    def owe(self, failure: GatewayError, peer: tuple[Address, int]) -> None:
+        """Have the next request of `peer` fail with what the tunnel's own connection failed with."""
+        self.pool.owe(pool_key(self.client, self.permit, peer), failure)
 
     async def judge(self, request: Request, target: Target, draft: ExchangeDraft, now: float) -> Judged:
         """See `Scope`."""
