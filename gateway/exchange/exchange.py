@@ -15,7 +15,7 @@ from gateway.exchange.inspected.request import Inspected, inspect_request
 from gateway.exchange.inspected.watched import Watched
 from gateway.exchange.pacing.debt import budget_spent, wait_for_allowance
 from gateway.exchange.pacing.health import heed_retry_after, note_answer, note_failure
-from gateway.exchange.pacing.outlet import detach, is_cut, paced
+from gateway.exchange.pacing.outlet import cut_by, detach, paced
 from gateway.exchange.parts import Parts
 from gateway.exchange.plan import RequestPlan
 from gateway.exchange.response import DownstreamSide, ResponsePlan, plan_response
@@ -118,6 +118,8 @@ class Exchange:
                 except BaseException as failure:
                     self._break_off(failure)
                     raise
+                finally:
+                    draft.would_limit = draft.would_limit or lease.would_limit  # a budget may be spent by now
                 self._count(is_complete=True)
                 return keeps
         finally:
@@ -292,8 +294,8 @@ class Exchange:
         """Until something happened. Raises if nothing moves for `idle`, if the client is gone or probably is, or if it
         sends more than the rule allows or something that an inspector objects to."""
         check_request(self._inlet)
-        if self._meter is not None and (is_cut(self._up) or is_cut(self._down)):
-            raise budget_spent(self._permit)
+        if self._meter is not None and (pace := cut_by(self._up, self._down)) is not None:
+            raise budget_spent(self._permit, pace)
         if self._inspected is not None:
             self._inspected.check()
         before = self._moved()

@@ -11,7 +11,7 @@ from typing import Generic, Protocol, TypeVar, cast
 from gateway.exchange.fields import trailers_of
 from gateway.model.errors import DownstreamError
 from gateway.model.reasons import Reason
-from gateway.model.roles import Deadlines
+from gateway.model.roles import Deadlines, Pace
 from gateway.net.stream import HOLD_BOUND, Feeder, Stream
 from gateway.wire.http.messages import End, Event, Fields, MalformedMessage, Request, Response
 from gateway.wire.http.writing import chunk, last_chunk
@@ -64,11 +64,11 @@ class Signal:
 
 
 class Pacing(Protocol):
-    """Bounds what an outlet writes. `is_resting`: nothing may follow for the moment; `is_cut`: nothing may follow at
-    all."""
+    """Bounds what an outlet writes. `is_resting`: nothing may follow for the moment; `cut_by`: what lets nothing follow
+    at all."""
 
     is_resting: bool
-    is_cut: bool
+    cut_by: Pace | None
 
     def moved(self, size: int) -> None:
         """`size` bytes were written."""

@@ -94,8 +94,18 @@ class BucketLimiter:
         """None: the lease has to be waited for, or refused."""
         outcome = None if self.queues.waiting else self.store.take_at_once(draws)
         if outcome is not None:
-            self.tally.count_passed(draws)
+            self.note(draws, outcome, Result.PASSED)
         return outcome
+
+    def note(self, draws: Sequence[Draw], taken: Taken, result: Result) -> None:
+        """Count what came of a lease that was given, for each limit that applied to it."""
+        if taken.over:
+            self.tally.count(taken.over, Result.WOULD_REFUSE)
+            draws = [draw for draw in draws if draw.limit not in taken.over]
+        if result is Result.PASSED:
+            self.tally.count_passed(draws)
+        else:
+            self.tally.count((draw.limit for draw in draws), result)
 
     def hold_off(self, permit: Permit, client: Client, seconds: float) -> None:
         """See `roles.Limiter`."""
@@ -105,7 +115,7 @@ class BucketLimiter:
 class _Lease:
     """Fulfils `roles.Lease`; used once."""
 
-    __slots__ = ("_client", "_counted", "_limiter", "_permit", "_plan", "_presence", "meter", "would_limit")
+    __slots__ = ("_client", "_counted", "_limiter", "_over", "_permit", "_plan", "_presence", "meter")
 
     def __init__(
         self,
@@ -121,7 +131,12 @@ class _Lease:
         self._counted = counted
         self._presence = presence
         self.meter: BytesMeter | None = None
-        self.would_limit: str | None = None
+        self._over: str | None = None
+
+    @property
+    def would_limit(self) -> str | None:
+        """See `roles.Lease`."""
+        return self._over or (None if self.meter is None else self.meter.would_limit)
 
     async def __aenter__(self) -> "_Lease":
         limiter, counted = self._limiter, self._counted
@@ -129,8 +144,7 @@ class _Lease:
         if plan.draws:
             taken = limiter.take_at_once(plan.draws) or await self._take(plan.draws)
             if taken.over:
-                self.would_limit = taken.over[0].name
-                limiter.tally.count(taken.over, Result.WOULD_REFUSE)
+                self._over = taken.over[0].name
         if plan.moves_bytes:
             self.meter = meter_for(self._permit, self._client, limiter.store, limiter.tally)
         limiter.open += plan.opens
@@ -155,17 +169,18 @@ class _Lease:
             if isinstance(outcome, Lacking):
                 outcome = await self._wait(draws, outcome)
             else:
-                limiter.tally.count_passed(draws)
+                limiter.note(draws, outcome, Result.PASSED)
         except Overdrawn as overdrawn:
             lacking = overdrawn.lacking
             raise self._refused(
                 _reason_for(lacking.limit), lacking.limit, lacking.wait, lacking.draw.key
             ) from overdrawn
         except NotServed as unserved:
-            raise self._refused(Reason.LIMIT_WAIT_EXCEEDED, unserved.limit, inf, detail=unserved.detail) from unserved
+            reason, (limit, key, *_) = Reason.LIMIT_WAIT_EXCEEDED, unserved.draw
+            raise self._refused(reason, limit, inf, key, unserved.detail) from unserved
         except StoreUnavailable as failure:
-            limit = draws[0].limit
-            raise self._refused(Reason.LIMIT_STORE_UNAVAILABLE, limit, inf, detail=str(failure)) from failure
+            reason, (limit, key, *_) = Reason.LIMIT_STORE_UNAVAILABLE, draws[0]
+            raise self._refused(reason, limit, inf, key, str(failure)) from failure
         except TooManyKeys as full:
             if full.limit.report or is_gate(full.limit):
                 return await self._take_without(full.limit)
@@ -176,12 +191,15 @@ class _Lease:
         """Take all but this limit's, whose bucket cannot be kept and which refuses nobody."""
         plan = self._plan = _without(self._plan, limit)
         taken = await self._take(plan.draws) if plan.draws else Taken(())
-        return taken._replace(over=(limit, *taken.over)) if limit.report else taken
+        if not limit.report:
+            return taken
+        self._limiter.tally.count((limit,), Result.WOULD_REFUSE)
+        return taken._replace(over=(limit, *taken.over))
 
     async def _wait(self, draws: Sequence[Draw], lacking: Lacking) -> Taken:
         limiter = self._limiter
         taken = await limiter.queues.wait(draws, identity_of(self._client), lacking, self._presence)
-        limiter.tally.count((draw.limit for draw in draws), Result.WAITED)
+        limiter.note(draws, taken, Result.WAITED)
         return taken
 
     def _refused(
@@ -189,7 +207,8 @@ class _Lease:
     ) -> Refused:
         self._limiter.tally.refuse(limit, (limit.name, key))
         denial = self._permit.denial(reason, f"{limit.name}: {detail}" if detail else limit.name)
-        return Refused(denial, Retry(COME_AGAIN if wait == inf else wait, None if is_gate(limit) else limit))
+        is_met = reason is not Reason.LIMIT_STORE_UNAVAILABLE and not is_gate(limit)
+        return Refused(denial, Retry(COME_AGAIN if wait == inf else wait, limit if is_met else None))
 
 
 def _reason_for(limit: Limit) -> Reason:

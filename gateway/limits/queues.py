@@ -38,9 +38,9 @@ Presence = Callable[[], Coroutine[Any, Any, None]]
 class NotServed(Exception):
     """It waited for as long as it may, or there was no room to wait."""
 
-    def __init__(self, limit: Limit, detail: str) -> None:
+    def __init__(self, draw: Draw, detail: str) -> None:
         super().__init__(detail)
-        self.limit = limit
+        self.draw = draw
         self.detail = detail
 
 
@@ -69,17 +69,17 @@ class _Waiter:
 
     def expire(self) -> None:
         if self.queue is not None and not self.served.done():
-            limit = self.queue.limit
-            self.served.set_exception(NotServed(limit, f"waited {limit.max_wait:g} s"))
+            draw = self.queue.draw
+            self.served.set_exception(NotServed(draw, f"waited {draw.limit.max_wait:g} s"))
 
 
 class _Queue:
     """The queue of one bucket. `turns` are the clients in the order of their turns, with the waiters of each."""
 
-    __slots__ = ("limit", "place", "released", "serving", "turns", "wait")
+    __slots__ = ("draw", "place", "released", "serving", "turns", "wait")
 
-    def __init__(self, limit: Limit, place: Place) -> None:
-        self.limit = limit
+    def __init__(self, draw: Draw, place: Place) -> None:
+        self.draw = draw
         self.place = place
         self.wait = 0.0
         self.turns: dict[str, deque[_Waiter]] = {}
@@ -128,9 +128,9 @@ class Queues:
         if not lacking.limit.queue:
             raise Overdrawn(lacking)
         if self.waiting >= WAITING:
-            raise NotServed(lacking.limit, f"{WAITING} wait already")
+            raise NotServed(lacking.draw, f"{WAITING} wait already")
         if self._of_client.get(client, 0) >= WAITING_OF_CLIENT:
-            raise NotServed(lacking.limit, f"{WAITING_OF_CLIENT} of this client wait already")
+            raise NotServed(lacking.draw, f"{WAITING_OF_CLIENT} of this client wait already")
         waiter = _Waiter(draws, client, asyncio.get_running_loop().create_future())
         watching = None if presence is None else asyncio.create_task(presence(), name="presence")
         self._count(client, 1)
@@ -173,7 +173,7 @@ class Queues:
         place = (limit.name, lacking.draw.key)
         queue = self._queues.get(place)
         if queue is None:
-            queue = self._queues[place] = _Queue(limit, place)
+            queue = self._queues[place] = _Queue(lacking.draw, place)
             queue.wait = lacking.wait
             queue.serving = asyncio.create_task(self._serve(queue), name=f"queue of {limit.name}")
         queue.turns.setdefault(waiter.client, deque()).append(waiter)
@@ -202,7 +202,7 @@ class Queues:
         finally:
             del self._queues[queue.place]
             while (left := queue.first()) is not None:  # only if this task itself failed or was cancelled
-                error = InternalError(Reason.INTERNAL_ERROR, f"the queue of {queue.limit.name} ended")
+                error = InternalError(Reason.INTERNAL_ERROR, f"the queue of {queue.draw.limit.name} ended")
                 left.served.set_exception(error)
 
     async def _pause(self, queue: _Queue) -> None:

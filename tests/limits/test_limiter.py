@@ -175,7 +175,36 @@ async def test_a_limit_in_report_mode_refuses_nobody_and_is_named_by_the_lease()
         assert first.would_limit is None
     async with bed.limiter.lease(permit, CLIENT, TUNNEL) as second:
         assert second.would_limit == "shadow"
-    assert bed.counts() == {("shadow", "passed"): 2, ("second", "passed"): 2, ("shadow", "would_refuse"): 1}
+    assert bed.counts() == {("shadow", "passed"): 1, ("second", "passed"): 2, ("shadow", "would_refuse"): 1}
+
+
+async def test_of_who_waited_a_limit_in_report_mode_says_only_what_it_would_have_done() -> None:
+    bed = Bed()
+    shadow = RATE._replace(name="shadow", report=True, burst=1.0)
+    permit = bed.permit(shadow, HELD._replace(queue=True, max_wait=5.0))
+    async with bed.limiter.lease(permit, CLIENT, TUNNEL):
+        waiting = asyncio.create_task(bed.once(permit))
+        await asyncio.sleep(0)
+    await waiting
+    assert bed.counts() == {
+        ("shadow", "passed"): 1,
+        ("shadow", "would_refuse"): 1,
+        (HELD.name, "passed"): 1,
+        (HELD.name, "waited"): 1,
+    }
+
+
+async def test_a_budget_in_report_mode_is_named_by_the_lease_whose_bytes_spend_it() -> None:
+    bed = Bed()
+    bed.clock.now = NOON
+    async with bed.limiter.lease(bed.permit(DAY._replace(report=True)), CLIENT, TUNNEL) as lease:
+        assert lease.meter is not None
+        assert lease.meter.up is not None
+        assert lease.meter.up.spend(99) == 0
+        assert not lease.would_limit
+        assert [lease.meter.up.spend(each) for each in (1, 10, 10)] == [0, 0, 0]
+        assert lease.would_limit == DAY.name
+    assert bed.counts() == {(DAY.name, "passed"): 1, (DAY.name, "would_refuse"): 1}
 
 
 async def test_a_budget_that_is_spent_refuses_the_next_tunnel_until_its_day_ends() -> None:
@@ -288,21 +317,30 @@ async def test_who_waited_for_too_long_is_told_so() -> None:
     assert refusal.retry.after == COME_AGAIN
 
 
+async def test_the_bucket_that_was_waited_for_in_vain_is_the_one_that_refused() -> None:
+    bed = Bed()
+    permit = bed.permit(HELD._replace(queue=True, max_wait=0.01, key=(KeyPart.CLIENT,)))
+    async with bed.limiter.lease(permit, CLIENT, TUNNEL):
+        await bed.refusal(permit)
+    assert bed.limiter.tally.refused == {(HELD.name, ("10.0.0.1",)): 1}
+
+
 @pytest.mark.parametrize(
-    ("failure", "reason", "detail"),
+    ("failure", "reason", "detail", "met"),
     [
-        (StoreUnavailable("no answer"), Reason.LIMIT_STORE_UNAVAILABLE, f"{RATE.name}: no answer"),
-        (TooManyKeys(RATE), Reason.LIMIT_EXCEEDED, f"{RATE.name}: too many keys"),
+        (StoreUnavailable("no answer"), Reason.LIMIT_STORE_UNAVAILABLE, f"{RATE.name}: no answer", None),
+        (TooManyKeys(RATE), Reason.LIMIT_EXCEEDED, f"{RATE.name}: too many keys", RATE),
     ],
 )
 async def test_no_lease_is_given_where_the_buckets_cannot_be_asked(
-    failure: NoAnswer, reason: Reason, detail: str
+    failure: NoAnswer, reason: Reason, detail: str, met: Limit | None
 ) -> None:
+    """What is left of a limit that could not be asked is not known, and the client is not told that nothing is."""
     bed = Bed(Unanswering(failure))
     refusal = await bed.refusal(bed.permit(RATE))
     assert (refusal.denial.reason, refusal.denial.detail) == (reason, detail)
     assert refusal.retry is not None
-    assert (refusal.retry.after, refusal.retry.limit) == (COME_AGAIN, RATE)
+    assert (refusal.retry.after, refusal.retry.limit) == (COME_AGAIN, met)
 
 
 async def test_a_client_that_invents_hosts_has_others_refused_nowhere() -> None:

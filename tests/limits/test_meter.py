@@ -100,7 +100,27 @@ def test_a_budget_that_is_spent_ends_it_for_good() -> None:
     bed.clock.advance(3600.0)
     assert bed.up.spend(10) == inf
     assert bed.spent() == {("day", ()): 10_019.0}
-    assert dict(bed.tally.counts) == {("day", "refused"): 2}
+
+
+def test_a_spent_budget_refuses_what_ends_because_of_it_and_the_end_of_a_lease_is_no_refusal() -> None:
+    bed = Bed(DAY._replace(key=(KeyPart.HOST,)))
+    assert bed.up.spend(10_000) == inf
+    assert bed.up.spend(10) == inf  # under way when it was cut
+    retry = bed.up.refuse()
+    assert bed.meter is not None
+    bed.meter.close()
+    assert retry.limit is not None
+    assert (retry.after, retry.limit.name) == (43_200.0, "day")
+    assert dict(bed.tally.counts) == {("day", "refused"): 1}
+    assert bed.tally.refused == {("day", ("api.example.com",)): 1}
+
+
+def test_the_end_of_a_lease_is_no_wait_for_bandwidth() -> None:
+    bed = Bed(SLOW)
+    assert bed.up.spend(10_000) > 0
+    assert bed.meter is not None
+    bed.meter.close()
+    assert dict(bed.tally.counts) == {("slow", "waited"): 1}
 
 
 def test_of_a_budget_next_to_nothing_is_drawn_later() -> None:

@@ -165,7 +165,6 @@ class ReplicaStore:
         """See `Store`. The store's answer about the bucket comes a moment later."""
         if not self.is_up:
             if self._on_failure is OnFailure.ALLOW:
-                self.unchecked += 1
                 return 0.0
             return self._share.spend(draw, self._replicas or 1, self._now())
         self._owe(draw)
