@@ -30,6 +30,7 @@ from gateway.model.reasons import Reason
 from gateway.model.record import Ended, ExchangeDraft, Side
 from gateway.model.roles import Meter
 from gateway.net.dialer import send_proxy_header
+from gateway.net.stream import LOOK_SECONDS
 from gateway.net.tls.contexts import HTTP_2
 from gateway.wire.head import parse_traceparent
 from gateway.wire.http.messages import Delimiter, Response
@@ -287,8 +288,8 @@ class Exchange:
 
     async def _absence(self) -> None:
         """Until the client is gone or sends no more: then nobody need wait for a lease."""
-        while not (self._inlet.is_lost or self._inlet.is_over):
-            await self._signal.wait()
+        while not self._inlet.is_absent:
+            await self._signal.rings_within(LOOK_SECONDS, self._parts.deadlines)
 
     async def _wait(self) -> None:
         """Until something happened. Raises if nothing moves for `idle`, if the client is gone or probably is, or if it

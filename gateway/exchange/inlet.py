@@ -228,6 +228,11 @@ class Inlet(ABC, Generic[H]):
         self._outlet: Outlet | None = None
         self._is_paused = False
 
+    @property
+    def is_absent(self) -> bool:
+        """Whether the peer sends no more, as far as that can be seen."""
+        return self.is_over or self.is_lost
+
     def lost(self) -> None:
         """The peer is gone."""
         self.is_lost = True

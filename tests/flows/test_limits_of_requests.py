@@ -3,7 +3,7 @@
 import json
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import pytest
@@ -18,6 +18,8 @@ from tests.helpers.tls_origin import Issuer, TlsOrigin
 
 ONE = {"connections": "1/h", "burst": 1}
 TWO = {"connections": "1/h", "burst": 2}
+
+QUEUE = {"requests": "1/h", "on_limit": "queue", "max_wait": "60s"}
 
 
 def _leave(speaking: Speaking, asked: Asked) -> None:
@@ -57,6 +59,7 @@ def bed(
         {"name": "streams", "hosts": ["streams.test"], "limits": [TWO]},
         {"name": "unproven", "hosts": ["unproven.test"], "limits": [ONE]},
         {"name": "budget", "hosts": ["budget.test"], "limits": [{"bytes": "1500B/day"}]},
+        {"name": "queue", "hosts": ["queue.test"], "limits": [QUEUE], **plainly},
         {"name": "shadow", "hosts": ["shadow.test"], "limits": [{**ONE, "mode": "report"}], **plainly},
     ]
     folder = tmp_path_factory.mktemp("limits")
@@ -130,6 +133,34 @@ def test_a_limit_that_would_refuse_the_second_connection_is_named_by_both_record
     limited = {record.get("path"): record.get("would_limit") for record in records}
     assert limited == {"/": None, "/closed": "policy.yaml#shadow.connections", None: "policy.yaml#shadow.connections"}
     assert _results(bed, "shadow.connections") == {"passed": 1.0, "would_refuse": 1.0}
+
+
+def test_who_leaves_the_queue_within_an_upload_leaves_it_at_once_and_spends_nothing(bed: Bed, http: HttpOrigin) -> None:
+    def ask(client: RawClient, method: str, body: bytes = b"") -> None:
+        head = f"{method} http://queue.test:{http.port}/ HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        client.send(head.encode() + body)
+
+    with RawClient(bed.gateway.port) as client:
+        ask(client, "GET")
+        assert status_of(client.read_head()) == 200
+    arrived = len(http.requests)
+    with RawClient(bed.gateway.port) as client:
+        ask(client, "POST", bytes(200_000))  # more than is held
+        _until(lambda: bed.gateway.metric("egress_limit_waiting") == 1)
+        client.reset()
+    left_at = time.monotonic()
+    [record] = bed.gateway.wait_for_records(1, host="queue.test", method="POST")
+    assert time.monotonic() - left_at < 20
+    assert record["reason"] == Reason.CLIENT_CLOSED
+    assert "dialled_address" not in record
+    assert len(http.requests) == arrived
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60.0
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def _length(head: bytes) -> int:
