@@ -1,4 +1,4 @@
-"""How full buckets are, for operators: those that this process used lately, and those that refused."""
+"""How full buckets are, for operators: those that this process used lately, the fullest first."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from typing import NamedTuple
 from gateway.limits.draws import is_gate
 from gateway.limits.tables.table import Place
 from gateway.model.limits.limit import Counted, Limit
-from gateway.policy.buckets import FRESH, Now, State, left
+from gateway.policy.buckets import Now, State, left
 
 SHOWN = 1_000
 """Buckets that one process shows."""
@@ -34,7 +34,7 @@ def overview(
 def _fills(
     states: Iterable[tuple[Place, State]], limits: Mapping[str, Limit], refused: Mapping[Place, int], now: Now
 ) -> Iterator[Fill]:
-    for place, state in (dict.fromkeys(refused, FRESH) | dict(states)).items():
+    for place, state in dict(states).items():  # one may be listed twice
         limit = limits.get(place[0])
         if limit is not None and not is_gate(limit):
             remaining = left(limit, state, now)
