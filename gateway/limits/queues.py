@@ -97,6 +97,13 @@ class _Queue:
             del self.turns[client]
         return None
 
+    def renewed(self, draws: Sequence[Draw]) -> Sequence[Draw]:
+        """The same, under the limit as the latest comer knows it: a reload may have changed it."""
+        limit, key, *_ = self.draw
+        return [
+            draw._replace(limit=limit) if (draw.limit.name, draw.key) == (limit.name, key) else draw for draw in draws
+        ]
+
     def leave(self, waiter: _Waiter) -> None:
         """The first one is served, or waits elsewhere. Its client's next turn comes after everybody else's."""
         waiting = self.turns.pop(waiter.client)
@@ -115,10 +122,12 @@ class Queues:
         self.waiting = 0
 
     def queue_before(self, draws: Sequence[Draw]) -> Lacking | None:
-        """The first of these buckets that has a queue."""
+        """The first of these buckets that has a queue. Where a limit lets nobody wait, as it may since a reload, nobody
+        waits for those who still do."""
         if not self._queues:
             return None
-        return next((Lacking(draw, 0.0) for draw in draws if (draw.limit.name, draw.key) in self._queues), None)
+        waited = (draw for draw in draws if draw.limit.queue and not draw.limit.report)
+        return next((Lacking(draw, 0.0) for draw in waited if (draw.limit.name, draw.key) in self._queues), None)
 
     async def wait(
         self, draws: Sequence[Draw], client: str, lacking: Lacking, presence: Presence | None = None
@@ -176,6 +185,7 @@ class Queues:
             queue = self._queues[place] = _Queue(lacking.draw, place)
             queue.wait = lacking.wait
             queue.serving = asyncio.create_task(self._serve(queue), name=f"queue of {limit.name}")
+        queue.draw = lacking.draw
         queue.turns.setdefault(waiter.client, deque()).append(waiter)
         waiter.queue = queue
         self._set_deadline(waiter, limit)
@@ -219,7 +229,7 @@ class Queues:
         queue.wait = 0.0
         queue.released.clear()  # what is put back from here on may come too late for this take
         try:
-            outcome = await self._store.take(waiter.draws)
+            outcome = await self._store.take(queue.renewed(waiter.draws))
         except NoAnswer as failure:
             queue.leave(waiter)
             if not waiter.served.done():

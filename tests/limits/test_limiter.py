@@ -178,6 +178,28 @@ async def test_a_limit_in_report_mode_refuses_nobody_and_is_named_by_the_lease()
     assert bed.counts() == {("shadow", "passed"): 1, ("second", "passed"): 2, ("shadow", "would_refuse"): 1}
 
 
+@pytest.mark.parametrize(("queue", "report"), [(False, False), (True, True), (False, True), (True, False)])
+async def test_who_comes_after_a_reload_that_relaxed_a_limit_is_not_held_back_by_who_waits_since_before(
+    queue: bool, report: bool
+) -> None:
+    bed = Bed()
+    before = RATE._replace(rate=1 / 3600, burst=1.0, queue=True, max_wait=60.0)
+    permit = bed.permit(before)
+    await bed.once(permit)
+    waiting = asyncio.create_task(bed.once(permit))
+    await asyncio.sleep(0)
+    assert bed.limiter.waiting == 1
+    for seconds in range(1, 5):
+        asyncio.get_running_loop().call_later(seconds, bed.clock.advance, 1.0)
+    relaxed = bed.permit(before._replace(rate=1000.0, burst=1000.0, queue=queue, report=report))
+    async with asyncio.timeout(5):
+        await bed.once(relaxed)
+        if queue and not report:  # they wait in the same queue, and nobody overtakes
+            await waiting
+    waiting.cancel()
+    await asyncio.wait([waiting])
+
+
 async def test_of_who_waited_a_limit_in_report_mode_says_only_what_it_would_have_done() -> None:
     bed = Bed()
     shadow = RATE._replace(name="shadow", report=True, burst=1.0)
