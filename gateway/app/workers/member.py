@@ -104,9 +104,10 @@ class Member:
         program: Sequence[str] = PROGRAM,
     ) -> "Member":
         """A new process of the same program, in a session of its own: signals of a terminal are for the supervisor."""
+        proxies = tuple((name, sock.fileno()) for name, sock in sockets.proxies[index])
+        addresses = sockets.addresses()  # by the time that the process is there they may be closed: the end has come
         page = create_page()
         ours, theirs = socket.socketpair()
-        proxies = tuple((name, sock.fileno()) for name, sock in sockets.proxies[index])
         try:
             inherited = [theirs.fileno(), page, turns, seat.table, *(descriptor for _, descriptor in proxies)]
             process = await asyncio.create_subprocess_exec(
@@ -123,7 +124,7 @@ class Member:
             theirs.close()
             os.close(page)
         channel = await Channel.over(ours, UP_BYTES)
-        start = Start(settings, materials, sockets.addresses(), proxies, page, turns, seat)
+        start = Start(settings, materials, addresses, proxies, page, turns, seat)
         await channel.send(Kind.START, start.encode())
         return cls(index, process, channel, ledger, seat, flows)
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -16,6 +17,7 @@ from gateway.app.generation.frames import contents_of, dump
 from gateway.app.generation.reading import ReadFailed
 from gateway.app.sockets import bind_sockets
 from gateway.app.workers import member
+from gateway.app.workers.channel import Channel
 from gateway.app.workers.crew import CrewFailed
 from gateway.app.workers.fleet import Fleet
 from gateway.app.workers.member import PROGRAM
@@ -43,6 +45,7 @@ class Bed:
         self.settings = load(self.file).settings
         self.sockets = bind_sockets(self.settings, size)
         self.fleet = Fleet(self.settings, {}, self.sockets, restarts=IMPATIENT, program=program)
+        self._others = psutil.Process().children()
 
     async def frames(self) -> AsyncIterator[bytes]:
         """Of what the file says now."""
@@ -56,7 +59,8 @@ class Bed:
                 await asyncio.sleep(0.02)
 
     def workers(self) -> list[psutil.Process]:
-        return psutil.Process().children()
+        """And no processes that others left."""
+        return [child for child in psutil.Process().children() if child not in self._others]
 
 
 @asynccontextmanager
@@ -97,6 +101,28 @@ async def test_a_replacement_gets_what_is_in_force_and_not_what_the_files_say(tm
         [replacement] = it.workers()
         assert replacement.pid != worker.pid
         assert it.fleet.totals().workers_lost == 1
+
+
+async def test_an_end_that_comes_just_when_a_replacement_was_started_leaves_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with bed(tmp_path) as it:
+        await it.fleet.take(1, it.frames())
+        await it.fleet.start()
+        ends, over = list[asyncio.Task[None]](), Channel.over
+
+        async def end_first(*arguments: Any) -> Channel:
+            ends.append(asyncio.create_task(it.fleet.drain(0.0)))
+            await asyncio.sleep(0)  # the process is there, and the sockets are closed
+            return await over(*arguments)
+
+        monkeypatch.setattr(Channel, "over", end_first)
+        it.workers()[0].kill()
+        async with asyncio.timeout(SECONDS):
+            while not ends:  # noqa: ASYNC110  # nobody is told
+                await asyncio.sleep(0.02)
+            await ends[0]
+        assert it.workers() == []
 
 
 async def test_renewal_says_why_no_worker_could_be_started_and_the_old_one_stays(tmp_path: Path) -> None:
