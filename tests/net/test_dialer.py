@@ -19,6 +19,7 @@ from gateway.net.kernel.descriptors import Descriptors
 from gateway.net.stream import Stream
 from tests.helpers.descriptors import none_left
 from tests.helpers.dns_server import DnsServer, Fault
+from tests.helpers.ports import free_port
 from tests.net.parts import ManualClock, address_of, addresses, build_deadlines, build_resolver, name, open_sockets
 
 RULE = RuleRef("policy.yaml#web", "policy.yaml", 3)
@@ -265,8 +266,7 @@ async def test_dns_is_bounded_by_the_rules_own_time(dns: DnsServer) -> None:
 
 
 async def test_a_port_where_nobody_listens_refuses() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
+    port = free_port()
     with pytest.raises(UpstreamError) as caught:
         await build_dialer().dial(permit_for(LOOPBACK, port))
 

@@ -2,7 +2,6 @@
 the master dies, a cluster of three."""
 
 import asyncio
-import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ from gateway.limits.tables.table import StoreUnavailable
 from gateway.model.limits.limit import Counted, Limit
 from gateway.policy.buckets import Draw, Lacking, Taken
 from tests.helpers.certificates import Authority, pem
+from tests.helpers.ports import free_port
 from tests.helpers.redis_server import RedisServer, wait_for_port
 from tests.helpers.requirements import require
 
@@ -137,12 +137,6 @@ def folder(inside: Path, name: str) -> Path:
     made = inside / name
     made.mkdir()
     return made
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
 
 
 @contextmanager
