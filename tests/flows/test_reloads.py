@@ -159,13 +159,18 @@ def _command(process: psutil.Process) -> str:
 
 def test_a_reader_that_is_killed_is_a_failed_reload_and_says_so(tmp_path: Path, origin: Origin) -> None:
     with GatewayProcess(tmp_path, allowing(origin)) as gateway:
-        process = psutil.Process(gateway.process.pid)
-        gateway.process.send_signal(signal.SIGHUP)
-        until(lambda: bool(_readers(process)))
-        _readers(process)[0].kill()
-        gateway.wait_for_line("the process that read the files ended before it was done (signal 9)")
-        assert (generation(gateway), ask(gateway, origin)) == (1, 200)
-        assert gateway.metric("egress_policy_reload_success") == 0
+        process, endless = psutil.Process(gateway.process.pid), tmp_path / "endless.txt"
+        os.mkfifo(endless)
+        with endless.open("r+b", buffering=0):  # it does not come to its end before it is killed
+            gateway.write_policy("rules: [{name: a, hosts_file: endless.txt}]\n")
+            gateway.process.send_signal(signal.SIGHUP)
+            until(lambda: bool(_readers(process)))
+            _readers(process)[0].kill()
+            gateway.wait_for_line("the process that read the files ended before it was done (signal 9)")
+            assert (generation(gateway), ask(gateway, origin)) == (1, 200)
+            assert gateway.metric("egress_policy_reload_success") == 0
+            gateway.write_policy(allowing(origin))
+            endless.unlink()
         gateway.process.send_signal(signal.SIGHUP)
         becomes(gateway, "egress_policy_generation", 2)
 
