@@ -18,6 +18,7 @@ from gateway.serve.services import Bounds, Services
 from gateway.settings.gateway import BoundSettings, GatewaySettings
 from gateway.telemetry.ledger import Ledger
 from gateway.telemetry.recorder import Recorder, close_logs
+from gateway.wire.http.codec import Bounds as HttpBounds
 
 CLOSE_SECONDS = 5.0
 
@@ -33,7 +34,7 @@ class Follower(Protocol):
 
 
 class WalkFollower:
-    """The bounds of a connection's walk and of admission, and our name in Proxy-Status."""
+    """The bounds of a connection's walk, of its requests and of admission, and our name in Proxy-Status and Via."""
 
     def __init__(self, services: Services, admission: Admission) -> None:
         self._services = services
@@ -45,7 +46,8 @@ class WalkFollower:
         def commit() -> None:
             self._services.bounds = Bounds(settings.bounds.head, settings.bounds.client_hello)
             self._services.counts_packets = any(map(asks_for_packets, settings.telemetry.access_log))
-            self._services.proxy_name = settings.telemetry.name or socket.gethostname()
+            self._services.proxy_name = name = settings.telemetry.name or socket.gethostname()
+            self._services.exchanges.follow(name, HttpBounds(settings.bounds.head))
             self._admission.ceiling = ceiling_of(settings.bounds, self._admission.descriptors.limit)
             self._admission.memory_is_short = _memory(settings.bounds).is_short
 

@@ -77,7 +77,8 @@ class Serving:
         logs = LogFollower(self.recorder, settings, ledger)
         self._inspectors = services.exchanges.watchers = InspectorsInForce()
         # Logs come last: if another follower then refused, nobody would close what they opened.
-        in_force.followers = [WalkFollower(services, admission), self._secrets, self._inspectors, logs]
+        walk = WalkFollower(services, admission)
+        in_force.followers = [walk, self._limiting, self._secrets, self._inspectors, logs]
         self._reevaluation = Reevaluation(self.connections.drafts, in_force, services.clock)
         in_force.retire = self._reevaluation.retire
         self._cluster = in_force.cluster

@@ -174,7 +174,8 @@ def explain(
         str | None, typer.Option(metavar="NAME", help="Ask as a member of this group, or as this user.")
     ] = None,
     source: Annotated[
-        str | None, typer.Option("--from", metavar="ADDR", help="The client's address; the default is 127.0.0.1.")
+        str | None,
+        typer.Option("--from", metavar="ADDR", help="The client's address; default 127.0.0.1, or the group's."),
     ] = None,
     method: Annotated[
         str | None, typer.Option(metavar="M", help="CONNECT asks about a tunnel even if the URL says http://.")

@@ -1,10 +1,14 @@
 """`egress-gateway run`: from files to a serving process; a start reports its problems in one line each."""
 
 import asyncio
+import contextlib
+import logging
 import os
 import signal
 import sys
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 
@@ -16,6 +20,10 @@ from gateway.app.process import GatewayProcess, count_workers, leave_no_core, ra
 from gateway.app.sockets import bind_sockets
 from gateway.settings.load import GATEWAY_FILE
 from gateway.telemetry.logs.own import log_to_stderr
+
+LONG_SECONDS = 2.0
+
+_logger = logging.getLogger(__name__)
 
 
 def run_gateway(config: Path | None, policy: Path | None, overrides: Mapping[str, str]) -> None:
@@ -30,7 +38,8 @@ def run_gateway(config: Path | None, policy: Path | None, overrides: Mapping[str
     environ = {**os.environ, **overrides}
 
     sources = Sources(config or _default_file(), policy)
-    serving = _serve(load_configuration(sources, environ), ChildReader(sources, environ))
+    with told_if_long():
+        serving = _serve(load_configuration(sources, environ), ChildReader(sources, environ))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serving)
 
@@ -39,6 +48,23 @@ def _default_file() -> Path | None:
     """If it exists at the start it counts as named: a reload that finds it gone then keeps its settings, rather than
     fall back to the defaults, which deny no addresses and require no identity."""
     return GATEWAY_FILE if GATEWAY_FILE.exists() else None
+
+
+@contextlib.contextmanager
+def told_if_long(seconds: float = LONG_SECONDS) -> Iterator[None]:
+    """Log that the files are still being read, and how long it took: a policy of 100,000 rules takes many seconds,
+    during which nothing else happens."""
+    began_at = time.monotonic()
+    alarm = threading.Timer(seconds, _logger.info, ["still reading the policy and the other files"])
+    alarm.daemon = True
+    alarm.start()
+    try:
+        yield
+    finally:
+        alarm.cancel()
+    took = time.monotonic() - began_at
+    if took >= seconds:
+        _logger.info("the files were read in %.1f s", took)
 
 
 def handle_signals_until_ready() -> None:

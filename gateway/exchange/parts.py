@@ -63,6 +63,10 @@ class Parts:
     def __post_init__(self) -> None:
         self.via = pseudonym(self.name)
 
+    def follow(self, name: str, bounds: Bounds) -> None:
+        """Use these from now on. A connection keeps the bounds that it began with."""
+        self.name, self.via, self.bounds = name, pseudonym(name), bounds
+
     def drain(self) -> None:
         """Take no further request, and wake those that wait for one."""
         self.draining = True

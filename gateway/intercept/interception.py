@@ -136,7 +136,7 @@ class Interception:
             return _Offer(tuple([each for each in dialer.alpn if each in offered]))
         alpn = alpn_for_client(offered, secured.alpn)
         if secured.alpn == HTTP_2:
-            connection = SharedConnection(secured, parts.clock.monotonic)
+            connection = SharedConnection(secured, parts.clock.monotonic, parts.bounds.head)
             scope.share(connection, draft.peer)
             return _Offer(alpn, connection)
         reader = parts.codec.response_reader(parts.bounds)

@@ -24,6 +24,8 @@ class Who:
 
 
 EVERYONE = Who()
+MORE_TO_OPEN = "names that lead there need addresses.allow in gateway.yaml"
+"""A note about special-purpose addresses that a rule alone does not open for names."""
 
 
 @dataclass(frozen=True, slots=True)

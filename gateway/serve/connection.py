@@ -58,7 +58,8 @@ async def serve_connection(downstream: Stream, draft: Draft, services: Services)
                 break
     except asyncio.CancelledError:
         draft.reason = draft.reason or Reason.DRAINING
-        draft.transfer.ended, draft.transfer.ended_by = Ended.RESET, Side.GATEWAY
+        is_over = draft.reason is Reason.LIFETIME_REACHED
+        draft.transfer.ended, draft.transfer.ended_by = Ended.TIMEOUT if is_over else Ended.RESET, Side.GATEWAY
         downstream.abort()
         raise
     finally:

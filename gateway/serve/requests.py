@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
 from gateway.exchange.conversation import converse
@@ -52,12 +53,18 @@ class Conversation:
 
 
 @contextmanager
-def _shown_as_open(draft: Draft) -> Iterator[None]:
-    draft.tunnel = Conversation(draft)
+def _shown_as_open(draft: Draft, permit: Permit, services: Services) -> Iterator[None]:
+    """While it lives it may be cut, and it is when its lifetime is over."""
+    conversation = draft.tunnel = Conversation(draft)
+    lifetime, alarm = permit.terms.timeouts.lifetime, None
+    if lifetime is not None:
+        alarm = services.deadlines.after(lifetime, partial(conversation.cut, Reason.LIFETIME_REACHED))
     try:
         yield
     finally:
         draft.tunnel = None
+        if alarm is not None:
+            alarm.cancel()
 
 
 def carries_requests(permit: Permit, opening: Opening | None) -> bool:
@@ -80,7 +87,7 @@ async def converse_inside_tls(
         raise InternalError(Reason.INTERNAL_ERROR, "inspection is not configured any more")
     from gateway.intercept.interception import Inspected  # noqa: PLC0415  # loaded by whoever made `interception`
 
-    with _shown_as_open(draft):
+    with _shown_as_open(draft, tunnel.permit, services):
         await interception.converse(downstream, draft, Inspected(*tunnel, hello, services.limiter))
 
 
@@ -114,7 +121,7 @@ async def converse_in_tunnel(downstream: Stream, draft: Draft, tunnel: Tunnel, s
     first = UpstreamConnection(tunnel.upstream, reader, services.clock.monotonic())
     scope.keep(first, draft.peer)
     try:
-        with _shown_as_open(draft):
+        with _shown_as_open(draft, tunnel.permit, services):
             await converse(downstream, draft, scope, services.exchanges, tunnel.permit.terms.timeouts)
     finally:
         pool.close()

@@ -7,8 +7,6 @@ only here. The table in docs/operations.md lists every metric.
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from typing import Protocol
 
 import psutil
@@ -22,6 +20,7 @@ from gateway.telemetry.exposition.families import Family, Point, by_label, count
 from gateway.telemetry.exposition.prometheus import Families
 from gateway.telemetry.limits import LimitReadings, of_limits
 from gateway.telemetry.questions import DnsReadings, of_dns
+from gateway.telemetry.version import own_version
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
@@ -121,20 +120,14 @@ def _of_work(totals: Totals) -> Iterator[Family]:
 
 
 def _of_crew(totals: Totals) -> Iterator[Family]:
-    yield gauge("egress.build_info", "", "Always 1, with the version as a label.", [((_version(),), 1)], ("version",))
+    yield gauge(
+        "egress.build_info", "", "Always 1, with the version as a label.", [((own_version(),), 1)], ("version",)
+    )
     text, unit = "Connections lost with a worker.", "{connection}"
     yield counter("egress.connections.lost", unit, text, totals.connections_lost)
     yield gauge("egress.workers", "{process}", "Serving processes.", len(totals.workers))
     yield counter("egress.workers.lost", "{process}", "Workers that ended unexpectedly.", totals.workers_lost)
     yield from _of_workers(totals.workers)
-
-
-@cache  # reading it leaves cycles to the collector
-def _version() -> str:
-    try:
-        return version("egress-gateway")
-    except PackageNotFoundError:  # run from a checkout
-        return "unknown"
 
 
 def _of_workers(workers: Mapping[int, int]) -> Iterator[Family]:

@@ -293,3 +293,16 @@ async def test_a_listener_whose_certificate_has_expired_is_named_whenever_it_is_
     policy = await begun(Here(read(), reading(read)))
     await policy.reload()
     assert caplog.messages == ["listener secure: its certificate has expired"] * 2
+
+
+async def test_a_rule_that_ended_since_it_was_read_is_not_said_to_have_a_certificate(
+    file: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tomorrow = time.strftime("%Y-%m-%d", time.gmtime(time.time() + DAY.total_seconds()))
+    write(file, f"rules: [{{name: x, hosts: [x.test], expires: {tomorrow}}}]")
+    first = load(file)
+    assert list(first.expiries) == ["rule policy.yaml#x"]
+    later = time.time() + 9 * DAY.total_seconds()
+    monkeypatch.setattr(time, "time", lambda: later)
+    await begun(Here(first, reading(lambda: load(file))))
+    assert caplog.messages == []

@@ -135,7 +135,8 @@ def test_what_no_setting_changes_is_as_operations_has_it() -> None:
     for said in (
         f"first probe after {first} s, then every {every} s; {probes} unanswered probes",
         f"after {dialer.STAGGER_SECONDS:g} s, or at once",
-        f"closed after {upstream.IDLE_SECONDS:g} s idle, and not reused {upstream.LONGEST_USE:g} s after the dial",
+        f"closed after {upstream.IDLE_SECONDS:g} to {2 * upstream.IDLE_SECONDS:g} s idle, ",
+        f"or if a request ends later than {upstream.LONGEST_USE:g} s after the dial",
         f"{upstream.IDLE_FOR_ONE_KEY} are kept for one client, rule and host, and {upstream.IDLE_AT_MOST:,} per",
         f"at most {LONGEST_NEGATIVE_SECONDS / 60:g} minutes; failures for {FAILURE_SECONDS:g} s",
         f"| {connection.ATTEMPTS}, then it is closed",

@@ -22,6 +22,8 @@ from tests.helpers.raw_client import RawClient, status_of
 from tests.helpers.requirements import require, require_root
 
 SECONDS = 60.0
+DENIED = "refused.cluster.local"
+"""What `helm test` expects to be refused by default."""
 
 
 def ask(gateway: GatewayProcess, *destinations: str) -> subprocess.CompletedProcess[str]:
@@ -32,7 +34,7 @@ def ask(gateway: GatewayProcess, *destinations: str) -> subprocess.CompletedProc
     assert container["command"] == ["python3", "-I", "-c"]
     script, service, port, denied, allowed = container["args"]
     assert (service, port) == ("rel-egress-gateway.egress.svc.cluster.local", "3128")
-    assert (denied, allowed) == ("refused.invalid", "github.com")
+    assert (denied, allowed) == (DENIED, "github.com")
     command = [sys.executable, "-I", "-c", script, "127.0.0.1", str(gateway.port), *destinations]
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
@@ -79,6 +81,14 @@ def test_what_helm_test_asks_is_allowed_and_refused_by_a_real_gateway(gateway: G
     bad = ask(gateway, f"127.0.0.1:{origin.port}", "refused.invalid")
     assert bad.returncode == 1
     assert bad.stdout.count("FAILED") == 2
+
+
+def test_what_it_expects_to_be_refused_is_refused_in_report_mode_too(tmp_path: Path) -> None:
+    settings = {"cluster": settings_of(rendered("helm4", "report-mode"))["cluster"]}
+    with GatewayProcess(tmp_path, {"mode": "report", "rules": []}, settings) as gateway:
+        asked = ask(gateway, DENIED)
+        assert asked.returncode == 0, asked.stdout + asked.stderr
+        assert f"ok: {DENIED} is answered 403" in asked.stdout
 
 
 @contextmanager

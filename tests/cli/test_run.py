@@ -1,5 +1,7 @@
-"""`run`: what is read at the start does not outlive its use."""
+"""`run`: what is read at the start does not outlive its use, and is told of if it takes long."""
 
+import logging
+import time
 from typing import Any, ClassVar
 from weakref import ref
 
@@ -40,3 +42,16 @@ def test_what_was_read_at_the_start_is_held_by_nobody_but_the_process(monkeypatc
     monkeypatch.setattr(FakeProcess, "seen", [])
     run.run_gateway(None, None, {})
     assert FakeProcess.seen == [None]
+
+
+def test_reading_that_takes_long_is_told_of_meanwhile_and_in_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    with run.told_if_long(0.01):
+        deadline = time.monotonic() + 60
+        while not caplog.messages and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert caplog.messages == ["still reading the policy and the other files"]
+    assert caplog.messages[1].startswith("the files were read in ")
+    with run.told_if_long(60):
+        pass
+    assert len(caplog.messages) == 2

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from hyperframe.frame import SettingsFrame
+from hyperframe.frame import ContinuationFrame, Frame, HeadersFrame, SettingsFrame
 
 from gateway.intercept.dialer import CONNECTIONS
 from gateway.model.reasons import Reason
@@ -210,3 +210,26 @@ def test_tunnels_with_many_connections_leave_descriptors_to_everybody_else(tmp_p
         assert set(statuses) == {"200", "503"}
         refused = bed.gateway.wait_for_records(statuses["503"], reason=Reason.DESCRIPTORS_EXHAUSTED)
         assert all("exchange_id" in record for record in refused)
+
+
+@pytest.mark.parametrize(("bound", "passes", "is_too_large"), [("2KiB", 1, 3), ("160KiB", 140, 170)])
+def test_heads_are_bounded_as_those_of_http_1(tmp_path: Path, bound: str, passes: int, is_too_large: int) -> None:
+    """In KiB, of which a field has one."""
+    issuer = Issuer(tmp_path)
+    with (
+        TlsOrigin(context=issuer.context(HOST)) as origin,
+        inspecting(
+            tmp_path, origin, issuer, time.time(), [{"name": "site", "hosts": [HOST]}], bounds={"head": bound}
+        ) as bed,
+        bed.client(HOST, "h2") as tls,
+    ):
+        client = Http2Client(tls)
+        for stream, size in ((1, passes), (3, is_too_large), (5, passes)):
+            fields = [(f"x-{number}", "-" * 990) for number in range(size)]
+            block = client.encoder.encode([*request("GET", f"{HOST}:{origin.port}", "/"), *fields])
+            pieces = [block[at : at + 16_384] for at in range(0, len(block), 16_384)]
+            frames: list[Frame] = [HeadersFrame(stream, data=pieces[0], flags=["END_STREAM"])]
+            frames += [ContinuationFrame(stream, data=piece) for piece in pieces[1:]]
+            frames[-1].flags.add("END_HEADERS")
+            client.send(*frames)
+        assert [client.answer(stream)[0] for stream in (1, 3, 5)] == ["200", "431", "200"]

@@ -3,6 +3,7 @@
 import ssl
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -22,11 +23,12 @@ REASONS = frozenset({Reason.ALPN_UNSUPPORTED, Reason.CLIENT_REJECTED_CERTIFICATE
 def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
     folder = tmp_path_factory.mktemp("inspecting")
     issuer = Issuer(folder)
-    with TlsOrigin(context=issuer.context(HOST, "a.fam.test", "b.fam.test", "counted.test")) as origin:
+    with TlsOrigin(context=issuer.context(HOST, "a.fam.test", "b.fam.test", "counted.test", "brief.test")) as origin:
         rules: list[dict[str, Any]] = [
             {"name": "site", "hosts": [HOST]},
             {"name": "family", "hosts": ["a.fam.test", "b.fam.test"], "sni": "rule"},
             {"name": "other", "hosts": ["other.test"]},
+            {"name": "brief", "hosts": ["brief.test"], "timeouts": {"lifetime": "3s"}},
             {"name": "counted", "hosts": ["counted.test"], "limits": [{"requests": "1/m", "burst": 3}]},
         ]
         with inspecting(folder, origin, issuer, time.time(), rules) as bed:
@@ -282,3 +284,13 @@ def test_clients_get_the_authority_from_the_admin_port(bed: Bed) -> None:
     assert status == 200
     assert bundle.endswith(body)
     assert bundle.count("BEGIN CERTIFICATE") > 10
+
+
+def test_a_tunnel_ends_with_its_lifetime_though_its_client_goes_on(bed: Bed) -> None:
+    with bed.client("brief.test") as client:
+        client.ask(f"brief.test:{bed.origin.port}", "/brief")
+        read_response(client)
+        with suppress(ConnectionError):  # some versions of `ssl` tell a reset from an end, others do not
+            assert client.socket.recv(1) == b""
+    [record] = bed.gateway.wait_for_records(1, host="brief.test", reason="lifetime_reached")
+    assert (record["requests"], record["ended"], record["ended_by"]) == (1, "timeout", "gateway")

@@ -8,6 +8,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from gateway.model.reasons import Reason
+from tests.flows.test_lifecycle import becomes
 from tests.helpers.gateway import GatewayProcess
 from tests.helpers.origins import Origin, echo
 from tests.helpers.raw_client import RawClient, status_of
@@ -65,7 +66,9 @@ def test_what_a_killed_worker_held_is_given_back(tmp_path: Path) -> None:
             time.sleep(0.1)
 
 
-def test_two_gateways_share_a_limit_through_redis_and_deny_without_it(tmp_path: Path) -> None:
+def test_two_gateways_share_a_limit_through_redis_and_deny_without_it_until_a_reload_says_otherwise(
+    tmp_path: Path,
+) -> None:
     with RedisServer(tmp_path) as redis, Origin(echo) as origin, ExitStack() as stack:
         settings = {"limits": {"store": redis.url, "on_store_failure": "deny"}}
         rules = policy(origin.port, {"connections": "1/m", "burst": 3}, {"concurrent": 100})
@@ -91,6 +94,10 @@ def test_two_gateways_share_a_limit_through_redis_and_deny_without_it(tmp_path: 
         assert origin.settled() == visits
         (record,) = gateways[0].wait_for_records(1, status=503)
         assert (record["reason"], record["decision"]) == (Reason.LIMIT_STORE_UNAVAILABLE, "deny")
+        gateways[0].write_settings({"limits": {"store": redis.url, "on_store_failure": "allow"}})
+        becomes(gateways[0], "egress_policy_generation", 2)
+        with RawClient(gateways[0].port) as client:
+            assert status_of(client.connect(f"127.0.0.1:{origin.port}")) == 200
 
 
 def _has_stores_down(gateway: GatewayProcess, wanted: int) -> None:

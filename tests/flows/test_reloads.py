@@ -19,6 +19,7 @@ from tests.flows.test_lifecycle import ROOT, ask, becomes, echoes, generation, t
 from tests.helpers.gateway import GatewayProcess
 from tests.helpers.origins import Origin, echo
 from tests.helpers.raw_client import RawClient, status_of
+from tests.helpers.responses import read_response
 
 TOKEN = "correct-horse-battery"
 READER = "gateway.app.generation.child"
@@ -220,6 +221,18 @@ def test_other_logs_and_another_name_follow_a_reload_and_what_cannot_be_opened_s
         ask(gateway, origin)
         until(lambda: (tmp_path / "second.jsonl").read_text().count("\n") == 2)
         assert gateway.metric("egress_records_lost_total") == 0
+
+
+def test_another_name_and_bound_hold_for_every_request(tmp_path: Path) -> None:
+    with GatewayProcess(tmp_path, "rules: []") as gateway:
+        gateway.write_settings({"telemetry": {"name": "gw-2"}, "bounds": {"head": "1KiB"}})
+        becomes(gateway, "egress_policy_generation", 2)
+        with RawClient(gateway.port) as client:
+            for padding, status in (("", 403), ("X-Padding: " + "x" * 2000 + "\r\n", 431)):
+                client.send(f"GET http://x.test/ HTTP/1.1\r\nHost: x.test\r\n{padding}\r\n".encode())
+                head, _ = read_response(client)
+                assert status_of(head) == status
+                assert b"Proxy-Status: gw-2;" in head
 
 
 def test_the_command_line_lists_and_closes_tunnels_of_a_running_gateway(

@@ -35,9 +35,14 @@ class Bed:
         return status_of(read_response(client)[0])
 
 
+def never(talk: Talk, got: Got) -> None:
+    """Wait for the client to leave."""
+    talk.read_some()
+
+
 @pytest.fixture(scope="module")
 def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
-    with DnsServer() as dns, HttpOrigin() as origin:
+    with DnsServer() as dns, HttpOrigin({"/never": never}) as origin:
 
         def rule(name: str, *hosts: str, **keys: object) -> dict[str, object]:
             return {"name": name, "hosts": [*hosts], "ports": [origin.port], "protocol": "http", **keys}
@@ -50,10 +55,11 @@ def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
                 rule("family", "a.fam.test", "b.fam.test", sni="rule"),
                 rule("loose", "loose.test", sni="any"),
                 rule("tls", "tls.test", protocol="tls"),
+                rule("brief", "brief.test", timeouts={"lifetime": "2s"}),
                 {"name": "no", "hosts": [".denied.test"], "action": "deny"},
             ],
         }
-        for name in ("x", "y", "a.fam", "b.fam", "loose", "tls", "unlisted"):
+        for name in ("x", "y", "a.fam", "b.fam", "loose", "tls", "brief", "unlisted"):
             dns.answer(f"{name}.test", "127.0.0.1")
         settings = {"resolver": {"servers": [f"127.0.0.1:{dns.port}"]}, "timeouts": {"client_hello": "1s"}}
         with GatewayProcess(tmp_path_factory.mktemp("tunnels"), policy, settings) as gateway:
@@ -145,3 +151,15 @@ def test_a_tunnel_outlives_an_origin_that_closes_after_each_answer(bed: Bed, tmp
                 client.send(f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{origin.port}\r\n\r\n".encode())
                 assert read_response(client)[1] == b"once\n"
         assert origin.connections == 3
+
+
+def test_a_tunnel_ends_with_its_lifetime_though_requests_go_on(bed: Bed) -> None:
+    with bed.tunnel("brief.test") as client:
+        assert bed.ask(client, "brief.test", "/brief") == 200
+        with pytest.raises(ConnectionResetError):
+            bed.ask(client, "brief.test", "/never")
+    records = bed.gateway.wait_for_records(2, host="brief.test", reason="lifetime_reached")
+    assert {(record.get("path"), record["ended"], record["ended_by"]) for record in records} == {
+        ("/never", "reset", "gateway"),
+        (None, "timeout", "gateway"),
+    }

@@ -6,8 +6,9 @@ redis-py is imported only if there is a store: it takes 20 MiB, and brings OpenT
 import os
 import secrets
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.admin.state import LimitFill
@@ -20,12 +21,12 @@ from gateway.limits.tally import Tally
 from gateway.model.errors import ConfigError
 from gateway.model.roles import Clock
 from gateway.policy.buckets import Now
-from gateway.settings.gateway import LimitStoreSettings
+from gateway.settings.gateway import GatewaySettings, LimitStoreSettings
 from gateway.telemetry.limits import LimitReadings
 from gateway.telemetry.sealing import printable
 
 if TYPE_CHECKING:
-    from gateway.limits.replicas.store import ReplicaStore
+    from gateway.limits.replicas.store import OnFailure, ReplicaStore
 
 MEMORY = "memory"
 
@@ -40,14 +41,15 @@ class Seat(NamedTuple):
 
 
 class Limiting:
-    """A limiter with its store. `seat` is None for a process that serves alone."""
+    """A limiter with its store. `seat` is None for a process that serves alone. Fulfils `followers.Follower`."""
 
     def __init__(self, settings: LimitStoreSettings, clock: Clock, seat: Seat | None) -> None:
         self._clock = clock
+        self._workers = 1 if seat is None else seat.workers
         self._replicas: ReplicaStore | None = None
         store: TableStore | ReplicaStore
         if settings.store != MEMORY:
-            store = self._replicas = _share(settings, clock, 1 if seat is None else seat.workers)
+            store = self._replicas = _share(settings, clock, self._workers)
         elif seat is not None:
             store = TableStore(SharedTable(seat.table, seat.slot), clock)
         else:
@@ -63,6 +65,14 @@ class Limiting:
         """Disconnect from it."""
         if self._replicas is not None:
             await self._replicas.close()
+
+    def prepare(self, settings: GatewaySettings) -> Callable[[], None]:
+        """See `Follower`. The store itself is fixed at the start."""
+        return partial(self._follow, settings.limits)
+
+    def _follow(self, settings: LimitStoreSettings) -> None:
+        if self._replicas is not None:
+            self._replicas.follow(*_on_its_own(settings, self._workers))
 
     def fills(self) -> Sequence[LimitFill]:
         """How full the buckets are that this process has used."""
@@ -111,14 +121,20 @@ def _joined(one: LimitFill, other: LimitFill) -> LimitFill:
 def _share(settings: LimitStoreSettings, clock: Clock, workers: int) -> "ReplicaStore":
     """The store that replicas share. Raises `ConfigError` without quoting the URL, which may hold a password."""
     from gateway.limits.replicas.link import Link, parse_store_url  # noqa: PLC0415  # see above
-    from gateway.limits.replicas.store import OnFailure, ReplicaStore  # noqa: PLC0415
+    from gateway.limits.replicas.store import ReplicaStore  # noqa: PLC0415
 
     try:
         url = parse_store_url(settings.store)
     except ValueError as refusal:
         raise ConfigError("gateway.yaml: limits.store", str(refusal)) from None
-    replicas = None if settings.replicas is None else settings.replicas * workers
-    return ReplicaStore(Link(url, _member()), clock, OnFailure(settings.on_store_failure), replicas)
+    return ReplicaStore(Link(url, _member()), clock, *_on_its_own(settings, workers))
+
+
+def _on_its_own(settings: LimitStoreSettings, workers: int) -> "tuple[OnFailure, int | None]":
+    """What a process does while the store does not answer, and how many processes share the limits."""
+    from gateway.limits.replicas.store import OnFailure  # noqa: PLC0415  # see above
+
+    return OnFailure(settings.on_store_failure), None if settings.replicas is None else settings.replicas * workers
 
 
 def _member() -> str:

@@ -47,9 +47,12 @@ def _read(secret: SecretSettings) -> Secret | str:
 
 
 class _Kept(NamedTuple):
+    """`is_usable`: whether the file was, when it was read last."""
+
     file: Path
     scope: SecretScope
     secret: Secret | None
+    is_usable: bool
 
 
 class SecretsInForce:
@@ -89,9 +92,11 @@ class SecretsInForce:
         if isinstance(value, Secret):
             if known is not None and known.reveal() != value.reveal():
                 _logger.info("secret %s: its new value is in force", name)
-            return _Kept(settings.file, secret_scope(settings), value)
+            elif last is not None and not last.is_usable:
+                _logger.info("secret %s: %s is usable %s", name, settings.file, "now" if known is None else "again")
+            return _Kept(settings.file, secret_scope(settings), value, is_usable=True)
         outcome = "requests that need it are refused" if known is None else "its last good value stays in force"
         _logger.error("secret %s: %s %s: %s", name, settings.file, value, outcome)
         if known is not None and known.scrub is not settings.scrub:
             known = Secret(known.reveal(), settings.scrub)
-        return _Kept(settings.file, secret_scope(settings), known)
+        return _Kept(settings.file, secret_scope(settings), known, is_usable=False)

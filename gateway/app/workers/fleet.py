@@ -144,7 +144,10 @@ class Fleet:
     async def start(self) -> None:
         """See `Crew`."""
         for index in range(self.size):
-            self._put(await self._add(index))
+            try:
+                self._put(await self._add(index))
+            except OSError as error:
+                raise CrewFailed(f"worker {index} cannot be started: {error.strerror}") from error
         serving = asyncio.ensure_future(self._all_judge_by(1))
         either: set[asyncio.Future[Any]] = {serving, self._failed}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -220,19 +223,20 @@ class Fleet:
 
     async def _replace(self, gone: Member) -> None:
         """Start another one at its place, unless one is there already. Raises `CrewFailed`."""
-        index, lived = gone.index, time.monotonic() - gone.started_at
+        index, lived = gone.index, time.monotonic() - gone.started_at if gone.generation else 0.0
+        pause = self._restarts.pause_after(index, lived)
         while self._is_missing(gone):
-            await asyncio.sleep(self._restarts.pause_after(index, lived))
+            await asyncio.sleep(pause)
             if self._is_missing(gone):
                 try:
                     fresh = await self._add(index)
                     self._put(fresh)
                     _logger.info("worker %d was started anew (pid %d)", index, fresh.pid)
-                except OSError:
+                except OSError as error:
                     if self._ends or self._failed.done():
                         return  # its sockets are closed already
-                    _logger.exception("worker %d cannot be started", index)
-                    lived = 0.0
+                    _logger.error("worker %d cannot be started: %s", index, error.strerror)  # noqa: TRY400  # that says it all
+                    pause = self._restarts.pause_without(index, error)
 
     def _is_missing(self, gone: Member) -> bool:
         return self._current.get(gone.index) is gone and not self._ends

@@ -8,6 +8,7 @@ import sys
 import time
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -41,6 +42,8 @@ LOOK_SECONDS = 10.0
 SILENT_LOOKS = 6
 """Looks in a row without a message, after which its loop counts as hung. Looks and no seconds: while this process does
 not run itself, nothing is received either."""
+SILENT_LOOKS_AT_FIRST = 30
+"""The same before it serves: a machine that is short of CPU needs long to start several processes at once."""
 
 _logger = logging.getLogger(__name__)
 
@@ -105,26 +108,22 @@ class Member:
     ) -> "Member":
         """A new process of the same program, in a session of its own: signals of a terminal are for the supervisor."""
         proxies = tuple((name, sock.fileno()) for name, sock in sockets.proxies[index])
-        addresses = sockets.addresses()  # by the time that the process is there they may be closed: the end has come
-        page = create_page()
-        ours, theirs = socket.socketpair()
-        try:
-            inherited = [theirs.fileno(), page, turns, seat.table, *(descriptor for _, descriptor in proxies)]
+        with ExitStack() as on_failure, ExitStack() as afterwards:
+            ours, theirs = socket.socketpair()
+            on_failure.callback(ours.close)
+            afterwards.callback(theirs.close)
+            page = create_page()
+            afterwards.callback(os.close, page)
+            ledger = Ledger.shared(page, turns)
+            start = Start(settings, materials, sockets.addresses(), proxies, page, turns, seat)
             process = await asyncio.create_subprocess_exec(
                 *(*program, str(index), str(theirs.fileno())),
                 stdin=DEVNULL,
-                pass_fds=inherited,
+                pass_fds=[theirs.fileno(), page, turns, seat.table, *(descriptor for _, descriptor in proxies)],
                 start_new_session=True,
             )
-            ledger = Ledger.shared(page, turns)
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-            os.close(page)
+            on_failure.pop_all()
         channel = await Channel.over(ours, UP_BYTES)
-        start = Start(settings, materials, addresses, proxies, page, turns, seat)
         await channel.send(Kind.START, start.encode())
         return cls(index, process, channel, ledger, seat, flows)
 
@@ -137,15 +136,10 @@ class Member:
         """Receive what it sends until it ends. Returns its exit status, or minus the signal that ended it."""
         looking = asyncio.create_task(self._look(), name="look")
         try:
-            while (message := await self._channel.receive()) is not None:
-                self._silent_looks = 0
-                self._hear(message)
-        except ChannelBroken as fault:
-            self.fault = f"was killed, because it sent {fault}"
-            self.kill()
+            await self._listen()
+            status = await self._process.wait()  # it may hang at its end as well
         finally:
             looking.cancel()
-        status = await self._process.wait()
         self._channel.close()
         for asked in self._asked.values():
             asked.complete.set()
@@ -154,12 +148,21 @@ class Member:
         self.changed.set()
         return status
 
+    async def _listen(self) -> None:
+        try:
+            while (message := await self._channel.receive()) is not None:
+                self._silent_looks = 0
+                self._hear(message)
+        except ChannelBroken as fault:
+            self.fault = f"was killed, because it sent {fault}"
+            self.kill()
+
     async def _look(self) -> None:
         """Kill it if its loop hangs: nobody else serves its connections, nor those that wait in its sockets."""
-        while self._silent_looks < SILENT_LOOKS or not self.serves:
+        while self._silent_looks < (SILENT_LOOKS if self.serves else SILENT_LOOKS_AT_FIRST):
             await asyncio.sleep(LOOK_SECONDS)
             self._silent_looks += 1
-        self.fault = "did not respond for a minute and was killed"
+        self.fault = f"did not respond for {'a minute' if self.serves else 'five minutes'} and was killed"
         self.kill()
 
     def give(self, newest: Delivery) -> Coroutine[Any, Any, None]:

@@ -1,9 +1,14 @@
 """When an ended worker is replaced: after a pause that doubles with every failure, until the crew gives up."""
 
+import errno
 from collections import defaultdict
 from dataclasses import dataclass
 
 from gateway.app.workers.crew import CrewFailed
+
+SHORTAGE_SECONDS = 5.0
+
+_SHORTAGES = frozenset((errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +38,8 @@ class Restarts:
         if failures > self._policy.failures:
             raise CrewFailed(f"worker {index} failed {failures} times in a row, the last one after {lived:.1f} s")
         return self._policy.pause * 2.0 ** (failures - 1)
+
+    def pause_without(self, index: int, error: OSError) -> float:
+        """The same where none could be started. That the machine has no process, memory or descriptor to give is no
+        failure: to give up would cost the other workers' connections, and whoever starts all anew needs more of it."""
+        return SHORTAGE_SECONDS if error.errno in _SHORTAGES else self.pause_after(index, 0.0)

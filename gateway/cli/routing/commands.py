@@ -18,12 +18,12 @@ PLACE is where the rules apply:
 
 \b
 redirect  on a machine that routes for others, by NAT: the gateway needs no privilege
-tproxy    the same without NAT: cheaper, and `source: client` is possible; the gateway needs CAP_NET_ADMIN
+tproxy    the same without NAT: cheaper, with `source: client`; the gateway needs CAP_NET_ADMIN or CAP_NET_RAW
 pod       in the workload's own network namespace, run by an init container
 
 TCP to every port and address except this machine's own is captured. UDP to port 443 is rejected at once,
-so that QUIC clients fall back to TCP. Everything else is dropped, including connections from others to the clients.
-Use --pass for networks that must be reached directly, such as the cluster's DNS.
+so that QUIC clients fall back to TCP. Everything else that clients send is dropped and, except in a pod, so are
+connections from others to them. Use --pass for networks that must be reached directly, such as the cluster's DNS.
 
 \b
 egress-gateway routes print tproxy -i eth1 --port 15001

@@ -23,7 +23,7 @@ from gateway.wire.http2.connection import (
     WindowGrew,
 )
 from gateway.wire.http2.floods import Kind
-from gateway.wire.http2.settings import STREAMS
+from gateway.wire.http2.settings import HEADER_LIST, STREAMS
 
 WITHHELD_AT_MOST = 2 * 1024 * 1024
 """Bytes that arrived and were not taken; beyond them the whole connection is slowed."""
@@ -81,11 +81,19 @@ class Session:
 
     `fault` is the peer's, and ends everything. `is_lost`: nobody is there. `peer_leaves`: it takes, or opens, no
     further streams. `heard_at` is the monotonic instant at which something last arrived. `extended_connect` as in
-    `server_settings`.
+    `server_settings`. `head` is the most bytes that a head may have.
     """
 
-    def __init__(self, stream: Stream, is_server: bool, owner: Owner, monotonic: Callable[[], float]) -> None:
-        self.connection = Connection(is_server)
+    def __init__(
+        self,
+        stream: Stream,
+        is_server: bool,
+        owner: Owner,
+        monotonic: Callable[[], float],
+        head: int = HEADER_LIST,
+    ) -> None:
+        self.head = head
+        self.connection = Connection(is_server, head)
         self.sender = self.connection.sender
         self.stream = stream
         self.fault: ConnectionFault | None = None

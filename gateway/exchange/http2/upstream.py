@@ -19,6 +19,7 @@ from gateway.wire.http.messages import Response
 from gateway.wire.http2.codes import ErrorCode
 from gateway.wire.http2.connection import HeadCame
 from gateway.wire.http2.messages import ResponseMessage
+from gateway.wire.http2.settings import HEADER_LIST
 
 _LONG_SILENCE = 10.0  # seconds
 _SETTLING_SECONDS = 2.0
@@ -33,9 +34,10 @@ class StreamReset(UpstreamError):
 
 
 class SharedConnection:
-    """Fulfils `upstream.Shared`, and `session.Owner`. Its maker closes it, or the pool that it was given to."""
+    """Fulfils `upstream.Shared`, and `session.Owner`. Its maker closes it, or the pool that it was given to. `head` is
+    as in `Session`."""
 
-    def __init__(self, upstream: Upstream[Stream], monotonic: Callable[[], float]) -> None:
+    def __init__(self, upstream: Upstream[Stream], monotonic: Callable[[], float], head: int = HEADER_LIST) -> None:
         self.upstream = upstream
         self.idle_since: float | None = monotonic()
         self.settled = asyncio.get_running_loop().create_future()
@@ -43,7 +45,7 @@ class SharedConnection:
         self._dialled_at = monotonic()
         self._is_closed = False
         self._streams = 0
-        self.session = Session(upstream.stream, False, self, monotonic)
+        self.session = Session(upstream.stream, False, self, monotonic, head)
         self.session.attach()
 
     async def allows_extended_connect(self, deadlines: Deadlines) -> bool:
@@ -130,7 +132,7 @@ class UpstreamStream:
 
     def expect(self, method: str, upgrade: bool, tell: Callable[[], None]) -> None:
         """See `UpstreamSide`."""
-        message = ResponseMessage(method, upgrade)
+        message = ResponseMessage(method, upgrade, self._session.head)
         self.inlet: StreamInlet[Response] = StreamInlet(self._session, 0, message, Reason.MALFORMED_RESPONSE, tell)
         self.stream = Channel(self._session, 0, tell)
         self.stream.opens(self._open)
@@ -213,7 +215,7 @@ async def open_first_stream(
 ) -> UpstreamSide:
     """A stream for the exchange that has dialled; later ones find the connection in the pool. `websocket`: it asks for
     one."""
-    connection = SharedConnection(reached, parts.clock.monotonic)
+    connection = SharedConnection(reached, parts.clock.monotonic, parts.bounds.head)
     pool.share(key, connection)
     if websocket:
         await connection.allows_extended_connect(parts.deadlines)

@@ -63,7 +63,7 @@ class _Conversation:
         self._signal = Signal()
         self._streams: set[DownstreamStream] = set()
         self._plan: RequestPlan | None = None
-        self._session = Session(stream, True, self, parts.clock.monotonic)
+        self._session = Session(stream, True, self, parts.clock.monotonic, parts.bounds.head)
 
     async def run(self, extended_connect: bool, streams: int) -> None:
         """Serve the client until either side ends."""

@@ -28,7 +28,7 @@ class DownstreamStream:
     def __init__(self, session: Session, number: int) -> None:
         self.signal = Signal()
         ring = self.signal.ring
-        message = RequestMessage(session.extended_connect)
+        message = RequestMessage(session.extended_connect, session.head)
         self.inlet: StreamInlet[Request] = StreamInlet(session, number, message, Reason.MALFORMED_REQUEST, ring)
         self.stream = Channel(session, number, ring)
         self._session = session

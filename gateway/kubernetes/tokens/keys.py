@@ -7,6 +7,7 @@ and not more often than every `REFRESH_PAUSE` seconds.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import jwt
@@ -17,8 +18,10 @@ MAX_KEYS = 100
 SMALLEST_RSA = 2048
 REFRESH_PAUSE = 2.0
 
-REFRESH_SECONDS = 300.0  # so that a revoked key is trusted no longer
+REFRESH_SECONDS = 240.0  # then they are fetched again, while those that are known go on serving
+TRUST_SECONDS = 300.0  # a revoked key is trusted no longer: after a quiet time whoever comes first waits for a fetch
 KEEP_SECONDS = 86400.0  # while the issuer does not answer
+PATIENCE = 5.0  # seconds for which a token waits for newer keys if its own is known
 
 _logger = logging.getLogger(__name__)
 
@@ -89,12 +92,20 @@ class KeyRing:
         """The key of that id; None if the issuer has no such key. Raises `KeysUnavailable` if that is unknown."""
         self.maintain()
         key = self._keys.get(kid)
-        if key is None:
-            await self._refresh()
+        if key is None or self.is_overdue:
+            await self._refresh(None if key is None else PATIENCE)
             key = self._keys.get(kid)
         if key is None and self._failure:
             raise KeysUnavailable(self._failure)
         return key
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether the keys must be fetched again before they are used. Not if the issuer did not answer just now."""
+        now = self._now()
+        if self._fetched_at is None or (self._failure and now < self._next_at + TRUST_SECONDS):
+            return False
+        return now - self._fetched_at > TRUST_SECONDS
 
     def maintain(self) -> None:
         """Start to refresh keys that are old, without waiting, and forget those that are too old."""
@@ -106,10 +117,11 @@ class KeyRing:
         if age > REFRESH_SECONDS:
             self._start()
 
-    async def _refresh(self) -> None:
+    async def _refresh(self, patience: float | None) -> None:
         fetching = self._start()
         if fetching is not None:
-            await asyncio.shield(fetching)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(fetching), patience)
 
     def _start(self) -> asyncio.Task[None] | None:
         """The fetch that is under way or due; None: it is too early for another."""

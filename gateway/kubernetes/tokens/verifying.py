@@ -58,6 +58,11 @@ class Verifier(Protocol):
         """Results found under another version are void."""
         ...
 
+    @property
+    def is_overdue(self) -> bool:
+        """Whether a result that is known may be out of date: verify again."""
+        ...
+
     async def verify(self, token: str) -> Verified:
         """Raises `DownstreamError` for a token that is not accepted, `InternalError` if it cannot be verified now."""
         ...
@@ -87,6 +92,8 @@ class TokenCache:
         if self._version != self._verifier.version:
             self._version = self._verifier.version
             self._verdicts.clear()
+        if self._verifier.is_overdue:
+            return None
         known, clock = self._verdicts.get(digest), self._clock
         if known is None or known.verified.until < clock.time() or known.until < clock.monotonic():
             return None
@@ -132,6 +139,11 @@ class ByKeys:
         self.ring.maintain()
         return self.ring.version
 
+    @property
+    def is_overdue(self) -> bool:
+        """See `Verifier`."""
+        return self.ring.is_overdue
+
     async def verify(self, token: str) -> Verified:
         """See `Verifier`."""
         kid = _key_id(token)
@@ -162,6 +174,7 @@ class ByReview:
     """Asks the API server, which also knows about deleted pods and accounts. `now` gives Unix seconds."""
 
     version = 0
+    is_overdue = False  # no result outlives `REVIEW_SECONDS`
 
     def __init__(self, server: ApiServer, audience: str, now: Callable[[], float]) -> None:
         self._server = server

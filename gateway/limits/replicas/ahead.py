@@ -6,6 +6,7 @@ is never more than rate x W + burst. Buckets with little to spare are asked each
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from gateway.model.limits.limit import Counted, Limit
@@ -83,3 +84,13 @@ class Ahead:
         until = asked_at + self.terms.seconds
         self._until = min(self._until, until) if self.left else until
         self.left += count
+
+
+def use_all(aheads: Sequence[Ahead], now: float) -> bool:
+    """Use one of each, or none."""
+    for index, ahead in enumerate(aheads):
+        if not ahead.use(now):
+            for used in aheads[:index]:
+                used.give_back()
+            return False
+    return True

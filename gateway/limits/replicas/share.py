@@ -107,3 +107,11 @@ def share_of(limit: Limit, replicas: int) -> Limit:
     if limit.counted is Counted.CONCURRENT:
         return limit._replace(rate=float(floor(limit.rate / replicas)))
     return limit._replace(rate=limit.rate / replicas, burst=max(1.0, limit.burst / replicas))
+
+
+def rest_of(draw: Draw, number: float, now: Now) -> float:
+    """Seconds until something may move again, according to the store's answer."""
+    limit = draw.limit
+    if limit.counted is Counted.BYTES:
+        return 0.0 if number < limit.rate else limit.period - now.unix % limit.period
+    return max(0.0, number + (1.0 - limit.burst) / limit.rate)

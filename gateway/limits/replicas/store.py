@@ -13,10 +13,10 @@ from enum import StrEnum
 from itertools import count
 from math import inf
 
-from gateway.limits.replicas.ahead import Ahead, terms_of
+from gateway.limits.replicas.ahead import Ahead, terms_of, use_all
 from gateway.limits.replicas.link import CONNECTIONS, Link
 from gateway.limits.replicas.script import Answer, Asked, arguments_for, keys_for, read_answer
-from gateway.limits.replicas.share import NOTHING, Known, Share
+from gateway.limits.replicas.share import NOTHING, Known, Share, rest_of
 from gateway.limits.tables.table import Place, StoreUnavailable, TooManyKeys
 from gateway.model.limits.limit import Counted
 from gateway.model.roles import Clock
@@ -60,6 +60,7 @@ class ReplicaStore:
         self._share = Share()
         self._aheads: dict[Place, Ahead] = {}
         self._owed: dict[Place, Draw] = {}
+        self._repeated: set[Place] = set()  # of what is owed, for the second time
         self._unreported: dict[Place, Draw] = {}
         self._holding: dict[Place, Draw] = {}
         self._has_reports = asyncio.Event()
@@ -85,6 +86,12 @@ class ReplicaStore:
                 task.cancel()
             await asyncio.wait(working, timeout=CLOSE_AGAIN_SECONDS)  # a call may have been answered instead
         await self._link.close()
+
+    def follow(self, on_failure: OnFailure, replicas: int | None) -> None:
+        """Use these from now on. Once the store has answered, it says how many replicas there are."""
+        self._on_failure = on_failure
+        if not (self.is_up or self._settled_at):
+            self._replicas = replicas
 
     # ---------------------------------------------------------------------------------------------- what a limiter asks
 
@@ -114,7 +121,7 @@ class ReplicaStore:
         for draw, ahead in zip(draws, aheads, strict=True):
             if now < ahead.closed_until and not draw.limit.report:
                 return Lacking(draw, ahead.closed_until - now)
-        return Taken((FRESH,) * len(draws)) if _use_all(aheads, now) else None
+        return Taken((FRESH,) * len(draws)) if use_all(aheads, now) else None
 
     async def _take_asking(self, draws: Sequence[Draw], aheads: Sequence[Ahead]) -> Taken | Lacking:
         if not self.is_up:
@@ -161,11 +168,13 @@ class ReplicaStore:
                 self.unchecked += 1
                 return 0.0
             return self._share.spend(draw, self._replicas or 1, self._now())
-        place = _place(draw)
-        owed = self._owed.get(place)
-        self._owed[place] = draw if owed is None else draw._replace(amount=owed.amount + draw.amount)
+        self._owe(draw)
         self._has_reports.set()
         return max(0.0, self._ahead(draw).closed_until - self._clock.monotonic())
+
+    def _owe(self, draw: Draw) -> None:
+        owed = self._owed.get(_place(draw))
+        self._owed[_place(draw)] = draw if owed is None else draw._replace(amount=owed.amount + draw.amount)
 
     def hold_off(self, draw: Draw, seconds: float) -> None:
         """See `Store`. It holds here at once, for the other replicas a moment later."""
@@ -315,10 +324,19 @@ class ReplicaStore:
             answer = read_answer(await self._link.run(keys_for(asked), arguments), len(asked))
         except StoreUnavailable:
             self._unreported.update((_place(draw), draw) for draw in held)  # sent again once it answers
+            self._owe_again(draws)
             raise
+        self._repeated.difference_update(map(_place, draws))
         for draw, answered in zip(draws, answer.draws, strict=False):
             self._share.hear(draw, answered.number, moment, answered.began)
-            self._ahead(draw).closed_until = moment.monotonic + _rest(draw, answered.number, moment)
+            self._ahead(draw).closed_until = moment.monotonic + rest_of(draw, answered.number, moment)
+
+    def _owe_again(self, draws: Iterable[Draw]) -> None:
+        """Report these once more, and not again: a store that is slow may count every report though no answer comes."""
+        for draw in draws:
+            self._repeated ^= {_place(draw)}
+            if _place(draw) in self._repeated:
+                self._owe(draw)
 
     def _known(self, draw: Draw, moment: Now) -> Known:
         try:
@@ -329,21 +347,3 @@ class ReplicaStore:
 
 def _place(draw: Draw) -> Place:
     return draw.limit.name, draw.key
-
-
-def _use_all(aheads: Sequence[Ahead], now: float) -> bool:
-    """Use one of each, or none."""
-    for index, ahead in enumerate(aheads):
-        if not ahead.use(now):
-            for used in aheads[:index]:
-                used.give_back()
-            return False
-    return True
-
-
-def _rest(draw: Draw, number: float, now: Now) -> float:
-    """Seconds until something may move again, according to the store's answer."""
-    limit = draw.limit
-    if limit.counted is Counted.BYTES:
-        return 0.0 if number < limit.rate else limit.period - now.unix % limit.period
-    return max(0.0, number + (1.0 - limit.burst) / limit.rate)

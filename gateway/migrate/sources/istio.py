@@ -8,7 +8,7 @@ counterpart: here a client asks for what is dialled.
 
 from collections.abc import Iterable
 
-from gateway.migrate.grants import EVERYONE, GroupEntry, Imported, Origin, Terms, Who
+from gateway.migrate.grants import EVERYONE, MORE_TO_OPEN, GroupEntry, Imported, Origin, Terms, Who
 from gateway.migrate.patterns import Patterns, in_common, name_at, spelled, tell
 from gateway.migrate.reading import Node
 from gateway.migrate.sets import NO_ADDRESS, AddressSet, Spans, addresses, ports, special_purpose
@@ -137,7 +137,7 @@ def _pinned(imported: Imported, entry: Object, spoken: str, protocol: Protocol |
     listed = _listed(entry)
     if listed and _is_passed_on(entry) and spoken not in _BY_HOST:
         imported.findings.note(entry.place, f"{entry.name}: its hosts must resolve to its addresses")
-        return _within(entry, protocol, addresses(listed))
+        return _within(imported, entry, protocol, addresses(listed))
     endpoints = [node.get("address") for node in entry.spec.get("endpoints").items()]
     networks = [parse_network(node.text_or("")) for node in endpoints]
     known = [network for network in networks if network is not None]
@@ -146,12 +146,16 @@ def _pinned(imported: Imported, entry: Object, spoken: str, protocol: Protocol |
             imported.findings.note(entry.place, f"{entry.name}: endpoints by name are not followed; hosts are resolved")
         return Terms(protocol)
     imported.findings.note(entry.place, f"{entry.name}: its hosts must resolve to its endpoints")
-    return _within(entry, protocol, addresses(known))
+    return _within(imported, entry, protocol, addresses(known))
 
 
-def _within(entry: Object, protocol: Protocol | None, known: AddressSet) -> Terms:
+def _within(imported: Imported, entry: Object, protocol: Protocol | None, known: AddressSet) -> Terms:
+    """Special-purpose addresses of exact hosts are opened by the rule itself."""
+    special = known & special_purpose()
     exact = not any(node.text().startswith("*") for node in entry.spec.get("hosts").items())
-    return Terms(protocol, known, private=known & special_purpose() if exact else NO_ADDRESS)
+    if special and not exact:
+        imported.findings.note(entry.place, f"{entry.name}: {MORE_TO_OPEN}")
+    return Terms(protocol, known, private=special if exact else NO_ADDRESS)
 
 
 def _patterns(imported: Imported, host: Node) -> Patterns:

@@ -1,8 +1,8 @@
 """Destinations that are reached without the proxy, spelled for every runtime.
 
 curl, requests and Go read a name as "this name and all below it", Node's http and .NET as "this name only"; a leading
-dot means "all below" to most and "both" to some; networks are understood only by curl (7.86), requests and Go. So a
-suffix is given with a dot and without, and what must be exempt everywhere by its name or address. Java has a list of
+dot means "all below" to most and "both" to some; networks are understood only by curl (7.86), requests, Go and Ruby. So
+a suffix is given with a dot and without, and what must be exempt everywhere by its name or address. Java has a list of
 its own, with stars.
 """
 

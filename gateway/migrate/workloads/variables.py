@@ -41,8 +41,8 @@ _SYSTEM_STORE_ONLY = ("apt", "wget")
 _NO_TLS_TO_A_PROXY = ("grpc", "java", "wget")
 _ABOUT: Mapping[str, str] = {
     "aws": "aws: credentials come from 169.254.169.254 (machines) and 169.254.170.23 (pods): --no-proxy what is used",
-    "node": "node: 22.21 for fetch and 24.5 for http read proxy variables, older ones need an agent of their own; "
-    "an Agent that a program makes itself needs proxyEnv",
+    "node": "node: proxy variables are read from 22.21 on, of 24 from 24.5 (fetch: 24.0); older ones need an agent of "
+    "their own; an Agent that a program makes itself needs proxyEnv",
     "python": "python: aiohttp reads them with trust_env=True only",
     "java": "java: Maven takes its proxy from settings.xml",
 }

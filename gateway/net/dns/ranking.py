@@ -1,16 +1,18 @@
 """The order in which name servers are asked: as configured, but those last that did not answer lately. Time is an
 argument, in monotonic seconds.
 
-After `SHUN_SECONDS` one lookup tries such a server again; the others still ask it last until it has answered. So a dead
-server at the top of the list costs one lookup its time-out in that time, not all of them.
+After `SHUN_SECONDS` one lookup tries such a server first, wherever it stands in the list: nobody else would find out
+that it answers again. The others still ask it last until it has answered. So a dead server costs one lookup its
+time-out in that time, not all of them.
 """
 
 from collections.abc import Mapping
+from math import inf
 
 from gateway.net.names import NameServer, NameServers
 
 SHUN_SECONDS = 30.0
-"""How long a server that did not answer is asked last."""
+"""How long a server that did not answer is asked last, until it is tried again."""
 
 
 class Ranking:
@@ -25,9 +27,10 @@ class Ranking:
         """The servers, in the order in which to ask them."""
         self._known = self._servers.current(now)
         self._shunned_until = {one: until for one, until in self._shunned_until.items() if one in self._known}
-        order = sorted(self._known, key=lambda server: self._shunned_until.get(server, now) > now)
-        if order and order[0] in self._shunned_until and self._shunned_until[order[0]] <= now:
-            self.shun(order[0], now)
+        due = next((server for server in self._known if self._shunned_until.get(server, inf) <= now), None)
+        order = sorted(self._known, key=lambda server: (server != due, self._shunned_until.get(server, now) > now))
+        if due is not None:
+            self.shun(due, now)
         return order
 
     def shun(self, server: NameServer, now: float) -> None:

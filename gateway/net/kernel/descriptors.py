@@ -11,7 +11,8 @@ from collections.abc import Callable
 KEPT_BACK = 384
 """For the admin port, name servers, logs, and connections that are being refused; at most an eighth of all."""
 LOOK_EVERY = 32
-"""Askings: each stands for a descriptor or a few. From half of the limit on every one looks."""
+"""Askings: each stands for a descriptor or a few. From half of the limit on every one looks. With a small limit it is
+looked after a sixteenth of it, else they could take all of the other half."""
 
 
 def lowest_free() -> int:
@@ -31,13 +32,14 @@ class Descriptors:
         self.limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if limit is None else limit
         self._look = look
         self.kept_back = min(KEPT_BACK, self.limit // 8)
+        self._look_every = min(LOOK_EVERY, self.limit // 16)
         self._taken = 0
-        self._asked = LOOK_EVERY
+        self._asked = self._look_every
 
     def are_short(self) -> bool:
         """What is left is kept back: no connection takes another one."""
         self._asked += 1
-        if self._asked > LOOK_EVERY:
+        if self._asked > self._look_every:
             self._look_now()
         return self._taken >= self.limit - self.kept_back
 
@@ -48,4 +50,4 @@ class Descriptors:
 
     def _look_now(self) -> None:
         self._taken = self._look()
-        self._asked = 0 if 2 * self._taken < self.limit else LOOK_EVERY
+        self._asked = 0 if 2 * self._taken < self.limit else self._look_every

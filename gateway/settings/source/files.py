@@ -1,5 +1,6 @@
 """Reads files: bounded, UTF-8, and remembered, for the watcher of changes and the digest of what was read."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -14,13 +15,16 @@ MOST_REPORTED = 100
 T = TypeVar("T")
 
 Stamp = tuple[int, int, int] | None
-"""Inode, modification time (ns) and size of what a path leads to, None for nothing: changes with the content."""
+"""Inode, modification time (ns) and size of what a path leads to, None for nothing that can be read: changes with the
+content, and when a permission is taken or given."""
 
 
 def stamp(path: Path) -> Stamp:
     """The current one. Symbolic links are followed."""
     try:
         status = path.stat()
+        if not os.access(path, os.R_OK, effective_ids=True):
+            return None
     except (OSError, ValueError):  # ValueError: a NUL in the path
         return None
     return status.st_ino, status.st_mtime_ns, status.st_size

@@ -200,15 +200,15 @@ class OtlpExport:
 
     def _export(self, signal: str, exporter: Exports, make: Callable[[], object], count: int) -> None:
         try:
-            accepted = exporter.export(make()).name == "SUCCESS"
+            why = exporter.export(make())
         except Exception:  # a fault of ours costs this batch, not the thread
             _logger.exception("OTLP: %d %s could not be exported", count, signal)
-            accepted = False
-        self._counters.deliver(signal, SENT if accepted else REFUSED, count)
-        if accepted and signal in self._refused:
+            why = "internal error"
+        self._counters.deliver(signal, REFUSED if why else SENT, count)
+        if not why and signal in self._refused:
             self._refused.discard(signal)
             _logger.info("OTLP: the collector accepts %s again", signal)
-        if not accepted and time.monotonic() >= self._next_warning_at:
+        if why and time.monotonic() >= self._next_warning_at:
             self._next_warning_at = time.monotonic() + WARNING_SECONDS
             self._refused.add(signal)
-            _logger.warning("OTLP: the collector does not accept %s: they are dropped and counted", signal)
+            _logger.warning("OTLP: the collector does not accept %s, which are dropped and counted: %s", signal, why)

@@ -2,15 +2,18 @@
 compression, certificates; the endpoint where gateway.yaml names none).
 
 The collector is the operator's destination. It is dialled by these exporters and by nothing else, never through a proxy
-(ours would record its own export), and redirects are refused.
+(ours would record its own export), and redirects are refused. Why it did not accept something is said in words from
+here and from this machine alone: those of the collector, and addresses, could hold credentials.
 """
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+import ssl
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import version
 from io import BytesIO
+from socket import gaierror
 from typing import Any, NamedTuple, Protocol
 
 import requests
@@ -22,23 +25,53 @@ from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 
 from gateway.model.errors import ConfigError
 from gateway.telemetry.otlp.plan import Plan
+from gateway.telemetry.version import own_version
 
 _GRPC = "opentelemetry.exporter.otlp.proto.grpc"
 _INSTANCE = "service.instance.id"
 _NO_PROXY = (("grpc.enable_http_proxy", 0),)
+_GRPC_CAUSES = (
+    *("Connection refused", "Domain name not found", "No route to host", "Network is unreachable", "Socket closed"),
+    *("Tls handshake failed", "CERTIFICATE_VERIFY_FAILED"),
+)
 ANSWER_BYTES = 64 * 1024
 
 
 class Exports(Protocol):
     """Sends one signal to the collector. May block for as long as `OTEL_EXPORTER_OTLP_TIMEOUT` says (10 s)."""
 
-    def export(self, batch: Any, /) -> Any:
-        """Returns a member of an enumeration, SUCCESS if the collector accepted it; raises nothing."""
+    def export(self, batch: Any, /) -> str:
+        """Why the collector did not accept it; empty if it did. Raises nothing."""
         ...
 
     def shutdown(self) -> Any:
         """Stop retrying."""
         ...
+
+
+@dataclass(slots=True)
+class _Trouble:
+    """`why` the last attempt failed; all exporters share one, since one thread calls them."""
+
+    why: str = ""
+
+
+class _Exporter:
+    """Fulfils `Exports` with one of OpenTelemetry's, which keeps to itself why it failed."""
+
+    def __init__(self, exporter: Any, trouble: _Trouble) -> None:
+        self._exporter = exporter
+        self._trouble = trouble
+
+    def export(self, batch: Any, /) -> str:
+        """See `Exports`."""
+        self._trouble.why = ""
+        accepted = self._exporter.export(batch).name == "SUCCESS"
+        return "" if accepted else self._trouble.why or "for an unknown reason"
+
+    def shutdown(self) -> Any:
+        """See `Exports`."""
+        return self._exporter.shutdown()
 
 
 class Exporters(NamedTuple):
@@ -57,32 +90,82 @@ def is_disabled(environ: Mapping[str, str] = os.environ) -> bool:
 def open_exporters(plan: Plan, environ: Mapping[str, str] = os.environ) -> Exporters:
     """Nothing is sent yet. Raises `ConfigError` if the package for gRPC is missing, or for an unknown protocol."""
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # `OtlpExport` says it, less often
+    trouble = _Trouble()
     return Exporters(
-        *(_made(plan, signal, environ) if signal in plan.signals else None for signal in Exporters._fields)
+        *(
+            _Exporter(_made(plan, signal, environ, trouble), trouble) if signal in plan.signals else None
+            for signal in Exporters._fields
+        )
     )
 
 
-def _made(plan: Plan, signal: str, environ: Mapping[str, str]) -> Exports:
+def _made(plan: Plan, signal: str, environ: Mapping[str, str], trouble: _Trouble) -> Any:
     names = (f"OTEL_EXPORTER_OTLP_{signal.upper()}_PROTOCOL", OTEL_EXPORTER_OTLP_PROTOCOL)
     name = next((name for name in names if environ.get(name)), "")
     protocol = plan.protocol or environ.get(name, "http/protobuf").strip()
     match protocol:
         case "http" | "http/protobuf":
-            return _http(plan, signal)
+            return _http(plan, signal, trouble)
         case "grpc":
-            return _grpc(plan, signal)
+            return _grpc(plan, signal, trouble)
         case _:
             raise ConfigError(name, f"{protocol} is not supported: use grpc or http/protobuf")
 
 
-def _http(plan: Plan, signal: str) -> Exports:
-    session = requests.Session()
+class _Session(requests.Session):
+    """Notes how an attempt failed."""
+
+    def __init__(self, trouble: _Trouble) -> None:
+        super().__init__()
+        self._trouble = trouble
+
+    def request(self, *args: Any, **kwargs: Any) -> requests.Response:
+        """As requests has it."""
+        try:
+            response = super().request(*args, **kwargs)
+        except Exception as error:
+            self._trouble.why = _described(error)
+            raise
+        self._trouble.why = _status(response)
+        return response
+
+
+def _status(response: requests.Response) -> str:
+    """Without the phrase that came with it, which could be anything."""
+    return f"HTTP status {response.status_code}"
+
+
+def _described(error: Exception) -> str:
+    """Errors of requests quote URLs and headers; those of the system and of OpenSSL, which caused them, do not."""
+    if isinstance(error, requests.RequestException) and error.response is not None:
+        return _status(error.response)
+    if isinstance(error, requests.Timeout):
+        return "timed out"
+    for cause in _causes(error):
+        if isinstance(cause, ssl.SSLError):
+            why = getattr(cause, "verify_message", "") or cause.reason or "connection closed"
+            return f"TLS failed: {why}"
+        if isinstance(cause, gaierror):
+            return f"its name was not resolved: {cause.strerror}"
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror.lower()
+    is_missing_file = type(error) is OSError  # requests says so of certificates, with the file's name
+    return str(error) if is_missing_file else type(error).__name__
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _http(plan: Plan, signal: str, trouble: _Trouble) -> Any:
+    session = _Session(trouble)
     session.trust_env = False
     session.hooks["response"] += [_refuse_redirect, _cut_short]
     made: Mapping[str, Any] = {"traces": OTLPSpanExporter, "metrics": OTLPMetricExporter, "logs": OTLPLogExporter}
     endpoint = f"{plan.endpoint.rstrip('/')}/v1/{signal}" if plan.endpoint else None
-    exporter: Exports = made[signal](endpoint=endpoint, session=session)
-    return exporter
+    return made[signal](endpoint=endpoint, session=session)
 
 
 def _refuse_redirect(response: requests.Response, *_: object, **__: object) -> None:
@@ -98,7 +181,23 @@ def _cut_short(response: requests.Response, *_: object, **__: object) -> None:
     whole.close()  # the connection is kept for the next request if that was all
 
 
-def _grpc(plan: Plan, signal: str) -> Exports:
+class _Listener(logging.Filter):
+    """Exporters over gRPC tell nobody but their log why they failed. Silent itself."""
+
+    def __init__(self, trouble: _Trouble) -> None:
+        super().__init__()
+        self._trouble = trouble
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """See `logging.Filter`."""
+        values: tuple[Any, ...] = record.args if isinstance(record.args, tuple) else ()
+        for status in (value.name for value in values if type(value).__name__ == "StatusCode"):
+            causes = ", ".join(cause for cause in _GRPC_CAUSES if any(cause in str(value) for value in values))
+            self._trouble.why = f"gRPC status {status} ({causes})" if causes else f"gRPC status {status}"
+        return False
+
+
+def _grpc(plan: Plan, signal: str, trouble: _Trouble) -> Any:
     modules = {"traces": "trace_exporter", "metrics": "metric_exporter", "logs": "_log_exporter"}
     names = {"traces": "OTLPSpanExporter", "metrics": "OTLPMetricExporter", "logs": "OTLPLogExporter"}
     try:
@@ -106,10 +205,10 @@ def _grpc(plan: Plan, signal: str) -> Exports:
     except ImportError as missing:
         raise ConfigError("telemetry.otlp.protocol", "grpc needs the package egress-gateway[grpc]") from missing
     insecure = None if plan.endpoint is None else not plan.endpoint.startswith("https://")
-    exporter: Exports = getattr(module, names[signal])(
-        endpoint=plan.endpoint, insecure=insecure, channel_options=_NO_PROXY
-    )
-    return exporter
+    log = logging.getLogger(f"{_GRPC}.exporter")
+    log.setLevel(logging.WARNING)
+    log.filters[:] = [_Listener(trouble)]  # in place of OpenTelemetry's, which drops what was said before
+    return getattr(module, names[signal])(endpoint=plan.endpoint, insecure=insecure, channel_options=_NO_PROXY)
 
 
 def resource_of(host: str, process: int) -> Resource:
@@ -119,7 +218,7 @@ def resource_of(host: str, process: int) -> Resource:
     from_environment = OTELResourceDetector().detect()
     ours: dict[str, str | bool | int | float | Sequence[str]] = {
         "service.name": "egress-gateway",
-        "service.version": version("egress-gateway"),
+        "service.version": own_version(),
     }
     own: dict[str, str | bool | int | float | Sequence[str]] = {
         _INSTANCE: f"{from_environment.attributes.get(_INSTANCE, host)}-{process}",

@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Iterator
-from importlib.metadata import version
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
@@ -21,8 +20,9 @@ from gateway.telemetry.otlp.attributes import (
 from gateway.telemetry.otlp.stages import Stage, stages_of
 from gateway.telemetry.otlp.tracing import Numbers
 from gateway.telemetry.sealing import seal
+from gateway.telemetry.version import own_version
 
-SCOPE = InstrumentationScope("egress-gateway", version("egress-gateway"))
+SCOPE = InstrumentationScope("egress-gateway", own_version())
 
 _NANOSECONDS = 1_000_000_000
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)

@@ -20,8 +20,8 @@ V = TypeVar("V")
 _REMEMBERED = 16
 _LONGEST = 1024  # bytes of a block that is remembered
 _SHORT_COOKIE = 20
-_HARD_BOUND = 2 * HEADER_LIST
-"""Where decoding stops, and with it the connection. Between the two bounds only the stream ends."""
+HARD_BOUND = 2 * HEADER_LIST
+"""Bytes of fields where decoding stops, and with it the connection. Between the two bounds only the stream ends."""
 _SIZE_UPDATE = rb"(?:[\x20-\x3e]|\x3f[\x80-\xff]*+[\0-\x7f])"
 _TOO_MANY_SIZES = re.compile(rb"%b{3}" % _SIZE_UPDATE)
 """At the start of a block: RFC 7541 section 4.2 has two. A block of nothing else takes 0.15 s."""
@@ -88,10 +88,11 @@ class _Memory(Generic[K, V]):
 
 
 class Decompressor:
-    """Decodes what one peer sends."""
+    """Decodes what one peer sends. `bound` is as `HARD_BOUND`."""
 
-    def __init__(self) -> None:
-        self._decoder = Decoder(_HARD_BOUND)
+    def __init__(self, bound: int = HARD_BOUND) -> None:
+        self._bound = bound
+        self._decoder = Decoder(bound)
         self._table = self._decoder.header_table = _Table()
         self._memory: _Memory[bytes, Fields] = _Memory(self._table)
         self._whole: dict[bytes, tuple[Fields, tuple[tuple[bytes, bytes], ...]]] = {}
@@ -117,7 +118,7 @@ class Decompressor:
         try:
             pairs = self._decoder.decode(block, raw=True)
         except OversizedHeaderListError as error:
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"more than {_HARD_BOUND} bytes of fields") from error
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"more than {self._bound} bytes of fields") from error
         except HPACKError as error:
             raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, "a block of fields that cannot be read") from error
         fields = tuple([_read(pair) for pair in pairs])

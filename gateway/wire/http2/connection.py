@@ -28,7 +28,6 @@ from gateway.wire.http2.frames import (
 from gateway.wire.http2.sending import Closed, Sender, Stream
 from gateway.wire.http2.settings import CONNECTION_WINDOW, HEADER_LIST, STREAMS
 
-_LONGEST_BLOCK = HEADER_LIST  # compressed
 _CONTINUATIONS = 8
 _SMALL = 4096  # bytes by which a window grows; larger updates are bounded anyway: no window may exceed 2^31-1
 
@@ -80,16 +79,19 @@ Event = HeadCame | DataCame | StreamEnded | WindowGrew | SettingsCame | WentAway
 
 
 class Connection:
-    """`is_server`: the peer opens the streams. `sender` is how anything is sent."""
+    """`is_server`: the peer opens the streams. `sender` is how anything is sent. The peer is told to send no head of
+    more than `head` bytes; whoever reads one checks that, as only far larger ones end the connection."""
 
-    def __init__(self, is_server: bool) -> None:
+    def __init__(self, is_server: bool, head: int = HEADER_LIST) -> None:
         self.sender = Sender(is_server)
         self.streams = self.sender.streams
         self.last_stream = 0
         self.floods = Floods()
         self._is_server = is_server
         self._reader = FrameReader(awaits_preface=is_server)
-        self._decompressor = Decompressor()
+        self._head = head
+        self._longest_block = max(head, HEADER_LIST)  # compressed
+        self._decompressor = Decompressor(2 * self._longest_block)
         self._closed = self.sender.closed
         self._block: tuple[Frame, list[bytes], int] | None = None
         self._had_settings = False
@@ -104,7 +106,7 @@ class Connection:
     def begin(self, extended_connect: bool = False, streams: int = STREAMS) -> None:
         """Say what comes first: see `server_settings`."""
         self._most_streams = streams
-        self.sender.begin(extended_connect, streams)
+        self.sender.begin(extended_connect, streams, self._head)
 
     def receive(self, data: bytes, now: float) -> Iterator[Event]:
         """The events of `data`, to be exhausted. Raises `ConnectionFault`, of which the peer is then to be told."""
@@ -186,7 +188,7 @@ class Connection:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a CONTINUATION of nothing")
         first, pieces, size = self._block
         self._block = None
-        if len(pieces) > _CONTINUATIONS:
+        if len(pieces) > max(_CONTINUATIONS, self._longest_block // codes.MAX_FRAME):
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many CONTINUATIONs")
         if frame.ends_headers:
             first = first._replace(flags=first.flags | codes.END_HEADERS)
@@ -194,8 +196,8 @@ class Connection:
 
     def _add_block(self, first: Frame, piece: bytes, pieces: list[bytes], size: int, now: float) -> Event | None:
         size += len(piece)
-        if size > _LONGEST_BLOCK:
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"more than {_LONGEST_BLOCK} bytes of a head")
+        if size > self._longest_block:
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"more than {self._longest_block} bytes of a head")
         pieces.append(piece)
         if not first.ends_headers:
             self._block = first, pieces, size

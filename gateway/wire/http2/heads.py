@@ -46,10 +46,10 @@ class Unindexed(str):
     __slots__ = ()
 
 
-def read_request(fields: Fields, ended: bool) -> Request:
-    """`ended`: no content follows. Raises `MalformedMessage`."""
+def read_request(fields: Fields, ended: bool, bound: int = HEADER_LIST) -> Request:
+    """`ended`: no content follows; `bound` as `HEADER_LIST`. Raises `MalformedMessage`."""
     bad = Reason.MALFORMED_REQUEST
-    pseudo, regular = _sorted(fields, _OF_REQUESTS, bad, Reason.HEAD_TOO_LARGE)
+    pseudo, regular = _sorted(fields, _OF_REQUESTS, bad, Reason.HEAD_TOO_LARGE, bound)
     method = pseudo.get(":method", "")
     if method not in METHODS:
         raise MalformedMessage(bad, "a method that is missing or not registered")
@@ -83,10 +83,10 @@ def _read_connect(pseudo: dict[str, str], regular: Fields, ended: bool) -> Reque
     return Request("GET", path, 1, (*regular, *UPGRADED), NO_CONTENT, True)
 
 
-def read_response(fields: Fields, ended: bool, method: str) -> Response:
-    """The answer to a request with this method; `ended` as in `read_request`. Raises `MalformedMessage`."""
+def read_response(fields: Fields, ended: bool, method: str, bound: int = HEADER_LIST) -> Response:
+    """The answer to a request with this method; `ended` and `bound` as in `read_request`. Raises `MalformedMessage`."""
     bad = Reason.MALFORMED_RESPONSE
-    pseudo, regular = _sorted(fields, _OF_RESPONSES, bad, Reason.RESPONSE_HEAD_TOO_LARGE)
+    pseudo, regular = _sorted(fields, _OF_RESPONSES, bad, Reason.RESPONSE_HEAD_TOO_LARGE, bound)
     code = pseudo.get(":status", "")
     if not _STATUS.fullmatch(code) or code == "101":
         raise MalformedMessage(bad, "a status that is missing or none of HTTP/2")
@@ -109,11 +109,13 @@ def read_trailers(fields: Fields, bad: Reason) -> Fields:
     return regular
 
 
-def _sorted(fields: Fields, known: frozenset[str], bad: Reason, too_large: Reason) -> tuple[dict[str, str], Fields]:
+def _sorted(
+    fields: Fields, known: frozenset[str], bad: Reason, too_large: Reason, bound: int = HEADER_LIST
+) -> tuple[dict[str, str], Fields]:
     """Pseudo-header fields, which come first, and the others."""
     size = sum([len(name) + len(value) for name, value in fields]) + _FIELD_OVERHEAD * len(fields)
-    if size > HEADER_LIST or len(fields) > MAX_FIELD_LINES:
-        raise MalformedMessage(too_large, f"more than {HEADER_LIST} bytes or {MAX_FIELD_LINES} lines of fields")
+    if size > bound or len(fields) > MAX_FIELD_LINES:
+        raise MalformedMessage(too_large, f"more than {bound} bytes or {MAX_FIELD_LINES} lines of fields")
     pseudo: dict[str, str] = {}
     for count, (name, value) in enumerate(fields):
         if not _VALUE.fullmatch(value):

@@ -17,6 +17,7 @@ from gateway.wire.http.messages import (
     Request,
 )
 from gateway.wire.http2.heads import UPGRADED, read_request, read_response, read_trailers
+from gateway.wire.http2.settings import HEADER_LIST
 
 _SUCCESS = range(200, 300)
 _SWITCHING = 101
@@ -63,10 +64,12 @@ class _Content:
 
 
 class RequestMessage:
-    """Reads a client's. `extended_connect`: it was told that it may ask for WebSockets (RFC 8441 section 3)."""
+    """Reads a client's. `extended_connect`: it was told that it may ask for WebSockets (RFC 8441 section 3); `bound` is
+    the most bytes that its head may have."""
 
-    def __init__(self, extended_connect: bool) -> None:
+    def __init__(self, extended_connect: bool, bound: int = HEADER_LIST) -> None:
         self._extended_connect = extended_connect
+        self._bound = bound
         self._content = _Content(Reason.MALFORMED_REQUEST)
 
     def head(self, fields: Fields, ended: bool) -> list[Event]:
@@ -75,7 +78,7 @@ class RequestMessage:
             if not ended:
                 raise MalformedMessage(Reason.MALFORMED_REQUEST, "trailers that are not the end")
             return [self._content.end(fields)]
-        request = read_request(fields, ended)
+        request = read_request(fields, ended, self._bound)
         switches = _is_switching(request)
         if switches and not self._extended_connect:
             raise MalformedMessage(Reason.MALFORMED_REQUEST, "an extended CONNECT that was not offered")
@@ -89,10 +92,11 @@ class RequestMessage:
 
 class ResponseMessage:
     """Reads a destination's, to a request with this method. `websocket`: that was an extended CONNECT, whose success
-    reads as the 101 that it would be in HTTP/1."""
+    reads as the 101 that it would be in HTTP/1. `bound` as in `RequestMessage`."""
 
-    def __init__(self, method: str, websocket: bool) -> None:
+    def __init__(self, method: str, websocket: bool, bound: int = HEADER_LIST) -> None:
         self._method = method
+        self._bound = bound
         self._websocket = websocket
         self._interim = 0
         self._content = _Content(Reason.MALFORMED_RESPONSE)
@@ -103,7 +107,7 @@ class ResponseMessage:
             if not ended:
                 raise MalformedMessage(Reason.MALFORMED_RESPONSE, "trailers that are not the end")
             return [self._content.end(fields)]
-        response = read_response(fields, ended, self._method)
+        response = read_response(fields, ended, self._method, self._bound)
         if response.is_interim:
             self._interim += 1
             if self._interim > MOST_INTERIM:

@@ -125,11 +125,12 @@ class Sender:
         """A frame that needs no window."""
         self._out.append(frame)
 
-    def begin(self, extended_connect: bool, streams: int) -> None:
+    def begin(self, extended_connect: bool, streams: int, head: int) -> None:
         """What comes first: see `server_settings`."""
         if not self._is_server:
             self.put(PREFACE)
-        self.put(settings_frame(server_settings(extended_connect, streams) if self._is_server else client_settings()))
+        ours = server_settings(extended_connect, streams, head) if self._is_server else client_settings(head)
+        self.put(settings_frame(ours))
         self.put(window_frame(0, CONNECTION_WINDOW - DEFAULT_WINDOW))
 
     # Streams.

@@ -27,7 +27,7 @@ LARGEST_STREAM_WINDOW: Final = 256 * 1024
 fast content comes from far away. With 1 MiB one stream made the gateway hold 40 MiB at its peak."""
 CONNECTION_WINDOW: Final = 1024 * 1024
 HEADER_LIST: Final = 64 * 1024
-"""Bytes of fields that we take, as RFC 9113 section 6.5.2 counts them. One head of HTTP/1 has the same bound."""
+"""Bytes of fields that a head may have, as RFC 9113 section 6.5.2 counts them, unless another bound is given."""
 
 _TABLE = 4096
 _LARGEST_FRAME = 2**24 - 1
@@ -67,16 +67,16 @@ class PeerSettings:
             self.extended_connect = bool(value)
 
 
-def server_settings(extended_connect: bool, streams: int) -> list[tuple[int, int]]:
+def server_settings(extended_connect: bool, streams: int, head: int) -> list[tuple[int, int]]:
     """Those sent to clients. `extended_connect`: they may ask for WebSockets (RFC 8441)."""
     settings = [
         (MAX_CONCURRENT_STREAMS, streams),
         (INITIAL_WINDOW_SIZE, STREAM_WINDOW),
-        (MAX_HEADER_LIST_SIZE, HEADER_LIST),
+        (MAX_HEADER_LIST_SIZE, head),
     ]
     return [*settings, (ENABLE_CONNECT_PROTOCOL, 1)] if extended_connect else settings
 
 
-def client_settings() -> list[tuple[int, int]]:
+def client_settings(head: int) -> list[tuple[int, int]]:
     """Those sent to destinations: no server push."""
-    return [(ENABLE_PUSH, 0), (INITIAL_WINDOW_SIZE, STREAM_WINDOW), (MAX_HEADER_LIST_SIZE, HEADER_LIST)]
+    return [(ENABLE_PUSH, 0), (INITIAL_WINDOW_SIZE, STREAM_WINDOW), (MAX_HEADER_LIST_SIZE, head)]

@@ -88,6 +88,21 @@ async def test_without_any_good_value_there_is_none_until_there_is(
     assert found(secrets) == VALUE
 
 
+async def test_a_file_that_is_usable_again_is_told_once(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    remove(file)
+    secrets = in_force(declared(file))
+    write(file, VALUE)
+    await secrets.read_again()
+    remove(file)
+    await secrets.read_again()
+    write(file, VALUE)
+    for _ in range(2):
+        await secrets.read_again()
+    told = [record.getMessage() for record in caplog.records if record.levelno == logging.INFO]
+    assert told == [f"secret key: {file} is usable now", f"secret key: {file} is usable again"]
+
+
 async def test_a_value_does_not_outlive_the_file_that_it_came_from(file: Path) -> None:
     secrets = in_force(declared(file))
     secrets.take(read_secrets(declared(file.parent / "other").secrets))

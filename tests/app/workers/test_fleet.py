@@ -1,6 +1,7 @@
 """Workers are replaced when they end, given what is in force and not what files say, and given up on in the end."""
 
 import asyncio
+import errno
 import logging
 import os
 import socket
@@ -16,8 +17,7 @@ import pytest
 from gateway.app.generation.frames import contents_of, dump
 from gateway.app.generation.reading import ReadFailed
 from gateway.app.sockets import bind_sockets
-from gateway.app.workers import member
-from gateway.app.workers.channel import Channel
+from gateway.app.workers import member, restarts
 from gateway.app.workers.crew import CrewFailed
 from gateway.app.workers.fleet import Fleet
 from gateway.app.workers.member import PROGRAM
@@ -38,13 +38,13 @@ drain: {timeout: 1s}
 class Bed:
     """A fleet, and the files whose policy it gets."""
 
-    def __init__(self, folder: Path, size: int, program: Sequence[str]) -> None:
+    def __init__(self, folder: Path, size: int, program: Sequence[str], policy: RestartPolicy) -> None:
         self.file = write(folder / "policy.yaml", text("old"))
         os.chdir(folder)
         write(folder / "gateway.yaml", GATEWAY)
         self.settings = load(self.file).settings
         self.sockets = bind_sockets(self.settings, size)
-        self.fleet = Fleet(self.settings, {}, self.sockets, restarts=IMPATIENT, program=program)
+        self.fleet = Fleet(self.settings, {}, self.sockets, restarts=policy, program=program)
         self._others = psutil.Process().children()
 
     async def frames(self) -> AsyncIterator[bytes]:
@@ -64,9 +64,11 @@ class Bed:
 
 
 @asynccontextmanager
-async def bed(folder: Path, size: int = 1, program: Sequence[str] = PROGRAM) -> AsyncIterator[Bed]:
+async def bed(
+    folder: Path, size: int = 1, program: Sequence[str] = PROGRAM, policy: RestartPolicy = IMPATIENT
+) -> AsyncIterator[Bed]:
     before = Path.cwd()
-    made = Bed(folder, size, program)
+    made = Bed(folder, size, program, policy)
     try:
         yield made
     finally:
@@ -101,28 +103,6 @@ async def test_a_replacement_gets_what_is_in_force_and_not_what_the_files_say(tm
         [replacement] = it.workers()
         assert replacement.pid != worker.pid
         assert it.fleet.totals().workers_lost == 1
-
-
-async def test_an_end_that_comes_just_when_a_replacement_was_started_leaves_no_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with bed(tmp_path) as it:
-        await it.fleet.take(1, it.frames())
-        await it.fleet.start()
-        ends, over = list[asyncio.Task[None]](), Channel.over
-
-        async def end_first(*arguments: Any) -> Channel:
-            ends.append(asyncio.create_task(it.fleet.drain(0.0)))
-            await asyncio.sleep(0)  # the process is there, and the sockets are closed
-            return await over(*arguments)
-
-        monkeypatch.setattr(Channel, "over", end_first)
-        it.workers()[0].kill()
-        async with asyncio.timeout(SECONDS):
-            while not ends:  # noqa: ASYNC110  # nobody is told
-                await asyncio.sleep(0.02)
-            await ends[0]
-        assert it.workers() == []
 
 
 async def test_renewal_says_why_no_worker_could_be_started_and_the_old_one_stays(tmp_path: Path) -> None:
@@ -306,6 +286,13 @@ async def test_workers_that_end_at_once_are_given_up_on(tmp_path: Path, caplog: 
         assert it.fleet.totals().workers_lost == 4
 
 
+async def test_a_first_worker_that_cannot_be_started_is_a_failure_in_one_line(tmp_path: Path) -> None:
+    async with bed(tmp_path, program=(str(tmp_path / "no program"),)) as it:
+        await it.fleet.take(1, it.frames())
+        with pytest.raises(CrewFailed, match=r"^worker 0 cannot be started: No such file or directory$"):
+            await it.fleet.start()
+
+
 async def test_a_worker_that_says_what_none_says_is_ended(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     babble = "import socket, sys, time; socket.socket(fileno=int(sys.argv[2])).send(b'GET / HTTP/1.1'); time.sleep(60)"
     async with bed(tmp_path, program=(sys.executable, "-c", babble)) as it:
@@ -349,6 +336,105 @@ async def test_a_worker_that_hangs_is_killed_and_what_waits_at_it_is_served_by_i
             answer = await asyncio.wait_for(asyncio.to_thread(client.recv, 12), SECONDS)
         assert answer == b"HTTP/1.1 403"
         assert f"(pid {worker.pid}) did not respond for a minute and was killed: 0 connections" in caplog.text
+
+
+async def test_a_worker_that_hangs_before_it_serves_is_killed_and_has_failed_however_long_it_lived(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(member, "LOOK_SECONDS", 0.01)
+    hangs = (sys.executable, "-c", "import time; time.sleep(3600)")
+    policy = RestartPolicy(healthy=0.1, failures=2, pause=0.01)
+    async with bed(tmp_path, program=hangs, policy=policy) as it:
+        await it.fleet.take(1, it.frames())
+        async with asyncio.timeout(SECONDS):
+            with pytest.raises(CrewFailed, match="worker 0 failed 3 times in a row"):
+                await it.fleet.start()
+    assert caplog.text.count("did not respond for five minutes and was killed: 0 connections") == 3
+
+
+async def test_a_worker_that_hangs_after_its_channel_was_closed_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(member, "LOOK_SECONDS", 0.01)
+    hangs = (sys.executable, "-c", "import os, sys, time; os.close(int(sys.argv[2])); time.sleep(3600)")
+    async with bed(tmp_path, program=hangs) as it:
+        await it.fleet.take(1, it.frames())
+        async with asyncio.timeout(SECONDS):
+            with pytest.raises(CrewFailed, match="worker 0 failed 4 times in a row"):
+                await it.fleet.start()
+
+
+async def test_a_machine_that_is_short_of_processes_costs_no_other_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """For as long as it lasts, and not only until so many attempts have failed."""
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(restarts, "SHORTAGE_SECONDS", 0.01)
+    start, attempts = asyncio.create_subprocess_exec, 0
+
+    async def start_none(*command: str, **options: Any) -> asyncio.subprocess.Process:
+        nonlocal attempts
+        attempts += 1
+        if attempts < 3 * IMPATIENT.failures:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return await start(*command, **options)
+
+    async with bed(tmp_path, size=2) as it:
+        await it.fleet.take(1, it.frames())
+        await it.fleet.start()
+        worker, other = it.workers()
+        monkeypatch.setattr(asyncio, "create_subprocess_exec", start_none)
+        worker.kill()
+        async with asyncio.timeout(SECONDS):
+            while not (attempts and it.fleet.is_complete):  # noqa: ASYNC110  # nobody is told
+                await asyncio.sleep(0.02)
+        assert other in it.workers()
+        assert attempts == 3 * IMPATIENT.failures
+    assert "worker 0 cannot be started: Resource temporarily unavailable" in caplog.messages
+
+
+@pytest.mark.parametrize(("module", "name"), [(socket, "socketpair"), (asyncio, "create_subprocess_exec")])
+async def test_an_attempt_to_start_a_worker_that_fails_keeps_no_descriptor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: Any, name: str
+) -> None:
+    """It is repeated for as long as there is none to spare."""
+
+    def give_none(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    async with bed(tmp_path) as it:
+        await it.fleet.take(1, it.frames())
+        await it.fleet.start()
+        before = psutil.Process().num_fds()
+        with monkeypatch.context() as patched:
+            patched.setattr(module, name, give_none)
+            assert await it.fleet.renew() == "the new worker 0 cannot be started: [Errno 24] Too many open files"
+        assert psutil.Process().num_fds() == before
+
+
+async def test_a_replacement_that_is_being_started_when_all_end_ends_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, is_starting, goes_on = asyncio.create_subprocess_exec, asyncio.Event(), asyncio.Event()
+
+    async def start_slowly(*command: str, **options: Any) -> asyncio.subprocess.Process:
+        process = await start(*command, **options)
+        is_starting.set()
+        await goes_on.wait()
+        return process
+
+    async with bed(tmp_path) as it:
+        await it.fleet.take(1, it.frames())
+        await it.fleet.start()
+        [worker] = it.workers()
+        monkeypatch.setattr(asyncio, "create_subprocess_exec", start_slowly)
+        worker.kill()
+        await is_starting.wait()
+        ending = asyncio.create_task(it.fleet.drain(0.0))
+        await asyncio.sleep(0)
+        goes_on.set()
+        await ending
+        assert it.workers() == []
 
 
 async def test_a_worker_that_has_nothing_to_tell_says_that_it_lives(

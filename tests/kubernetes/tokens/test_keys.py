@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from gateway.kubernetes.tokens import keys
 from gateway.kubernetes.tokens.keys import (
     KEEP_SECONDS,
     MAX_KEYS,
     REFRESH_PAUSE,
     REFRESH_SECONDS,
+    TRUST_SECONDS,
     KeyRing,
     KeysUnavailable,
     parse_keys,
@@ -63,6 +65,7 @@ class Ring:
         self.now = 1000.0
         self.fetched = 0
         self.failing = False
+        self.hanging: asyncio.Event | None = None
         self.without: tuple[str, ...] = ()
         self._issuer = issuer
         self.ring = KeyRing(self._fetch, lambda: self.now)
@@ -70,6 +73,8 @@ class Ring:
     async def _fetch(self) -> bytes:
         self.fetched += 1
         await asyncio.sleep(0)
+        if self.hanging is not None:
+            await self.hanging.wait()
         if self.failing:
             raise KeysUnavailable("no route")
         return self._issuer.key_set(*self.without)
@@ -85,8 +90,8 @@ def ring(issuer: TokenIssuer) -> Ring:
 
 
 async def test_a_crowd_that_needs_a_key_asks_once(ring: Ring) -> None:
-    keys = await asyncio.gather(*(ring.ring.key("k1") for _ in range(50)))
-    assert ({key.algorithm for key in keys if key}, ring.fetched) == ({"RS256"}, 1)
+    found = await asyncio.gather(*(ring.ring.key("k1") for _ in range(50)))
+    assert ({key.algorithm for key in found if key}, ring.fetched) == ({"RS256"}, 1)
 
 
 async def test_unknown_keys_are_asked_for_no_more_often_than_the_pause_allows(ring: Ring) -> None:
@@ -113,6 +118,39 @@ async def test_old_keys_are_asked_for_again_without_anybody_waiting(ring: Ring) 
     assert await ring.ring.key("k1") is not None
     await ring.settle()
     assert (await ring.ring.key("k1"), ring.ring.version, ring.fetched) == (None, version + 1, 2)
+
+
+async def test_after_a_quiet_time_a_key_that_was_taken_back_is_trusted_by_nobody(ring: Ring) -> None:
+    await ring.ring.key("k1")
+    ring.without, ring.now = ("k1",), ring.now + TRUST_SECONDS + 1
+    assert ring.ring.is_overdue
+    assert await ring.ring.key("k1") is None
+    assert not ring.ring.is_overdue
+
+
+async def test_only_the_first_waits_for_an_issuer_that_does_not_answer(ring: Ring) -> None:
+    await ring.ring.key("k1")
+    ring.failing, ring.now = True, ring.now + TRUST_SECONDS + 1
+    assert await ring.ring.key("k1") is not None
+    ring.now += REFRESH_PAUSE
+    waiting = asyncio.ensure_future(ring.ring.key("k1"))
+    await asyncio.sleep(0)
+    assert (waiting.done(), ring.fetched) == (True, 2)
+    await ring.settle()
+    ring.failing, ring.without, ring.now = False, ("k1",), ring.now + TRUST_SECONDS + REFRESH_PAUSE
+    assert await ring.ring.key("k1") is None
+
+
+async def test_nobody_with_a_known_key_waits_long_for_an_issuer_that_hangs(
+    ring: Ring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "PATIENCE", 0.01)
+    await ring.ring.key("k1")
+    ring.hanging, ring.now = asyncio.Event(), ring.now + TRUST_SECONDS + 1
+    async with asyncio.timeout(5):
+        assert await ring.ring.key("k1") is not None
+    ring.hanging.set()
+    await ring.settle()
 
 
 async def test_while_the_issuer_is_silent_known_keys_hold_and_unknown_ones_are_nobodys_verdict(ring: Ring) -> None:

@@ -20,6 +20,7 @@ TOKEN = "eyJhbGciOiJub25lIn0.eyJhIjoxfQ.c2ln"
 
 class Believer:
     version = 0
+    is_overdue = False
 
     async def verify(self, token: str) -> Verified:
         return Verified(ServiceAccount("payments", "api", "api-1"), 0.0)

@@ -25,6 +25,7 @@ class Counting:
 
     def __init__(self, until: float = 2000.0) -> None:
         self.version = 0
+        self.is_overdue = False
         self.asked = 0
         self.until = until
         self.error: Exception | None = None
@@ -74,6 +75,13 @@ async def test_a_verdict_ends_with_the_token_and_with_the_keys(bed: Bed) -> None
     await bed.tokens.account_of("t", HERE)
     await bed.tokens.account_of("t", HERE)
     assert bed.verifier.asked == 3
+
+
+async def test_a_verdict_by_keys_that_are_overdue_is_found_out_anew(bed: Bed) -> None:
+    await bed.tokens.account_of("t", HERE)
+    bed.verifier.is_overdue = True
+    await bed.tokens.account_of("t", HERE)
+    assert bed.verifier.asked == 2
 
 
 async def test_a_clock_that_is_set_back_makes_no_verdict_last_longer(bed: Bed) -> None:

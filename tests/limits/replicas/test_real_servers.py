@@ -18,6 +18,7 @@ from gateway.limits.tables.table import StoreUnavailable
 from gateway.model.limits.limit import Counted, Limit
 from gateway.policy.buckets import Draw, Lacking, Taken
 from tests.helpers.certificates import Authority, pem
+from tests.helpers.pages import text_of
 from tests.helpers.ports import free_port
 from tests.helpers.redis_server import RedisServer, wait_for_port
 from tests.helpers.requirements import require
@@ -26,7 +27,7 @@ SECONDS = 60.0
 BURST = 5
 SLOW = Limit("slow", Counted.CONNECTIONS, rate=0.001, burst=float(BURST))
 ACL = "+eval +evalsha +time +get +set +zadd +zcount +zscore +zrange +zremrangebyscore +expire +hgetall +hset +hdel"
-"""As the page of policies has it."""
+ACL_IN_CLUSTER = "+command +cluster|slots"
 HELD = Limit("held", Counted.CONCURRENT, rate=3.0)
 
 
@@ -107,14 +108,21 @@ async def test_a_cluster_keeps_all_buckets_of_one_take_together(tmp_path: Path) 
         nodes = []
         for name in "abc":
             bus = str(free_port())
-            options = ["--cluster-enabled", "yes", "--cluster-port", bus, "--cluster-node-timeout", "5000"]
+            user = ["--user", "limits", "on", ">secret", f"~{TAG}*", "-@all", *ACL.split(), *ACL_IN_CLUSTER.split()]
+            options = ["--cluster-enabled", "yes", "--cluster-port", bus, "--cluster-node-timeout", "5000", *user]
             nodes.append(stack.enter_context(RedisServer(folder(tmp_path, name), *options)).port)
         hosts = [f"127.0.0.1:{port}" for port in nodes]
         made = await asyncio.to_thread(told, nodes[0], "--cluster", "create", *hosts, "--cluster-yes")
         assert "All 16384 slots covered" in made
         for port in nodes:
             await until(lambda port=port: "cluster_state:ok" in told(port, "cluster", "info"))  # type: ignore[misc]  # bound now
-        await check_shared(f"redis+cluster://{','.join(hosts)}")
+        await check_shared(f"redis+cluster://limits:secret@{','.join(hosts)}")
+
+
+def test_the_page_of_policies_names_these_permissions() -> None:
+    page = text_of("docs/policy.md")
+    assert f" ~{TAG}* -@all {ACL}\n" in page
+    assert f"in a cluster also `{ACL_IN_CLUSTER}`" in " ".join(page.split())
 
 
 async def admits(store: ReplicaStore) -> bool:

@@ -191,6 +191,62 @@ async def test_what_was_given_back_while_the_store_failed_is_told_once_it_answer
         await other.close()
 
 
+async def _is_reported(store: ReplicaStore) -> None:
+    async with asyncio.timeout(15):
+        while store._owed or not store.is_up:  # noqa: ASYNC110  # nobody is told of what is reported in the background
+            await asyncio.sleep(0.05)
+
+
+async def test_what_moved_while_a_report_failed_is_reported_with_the_next_one(tmp_path: Path) -> None:
+    """In the batch that failed: what had to wait for a later one was never lost."""
+    budget = Limit("b", Counted.BYTES, rate=1000.0, period=86400.0)
+    with RedisServer(tmp_path) as redis:
+        link = _Stumbling(parse_store_url(redis.url), "mine")
+        store = ReplicaStore(link, time, OnFailure.DENY, None)
+        await store.start()
+        link.stumbles = True
+        store.spend(Draw(budget, ("client",), 600.0))
+        async with asyncio.timeout(15):
+            while store.is_up:  # noqa: ASYNC110  # it notices in the background
+                await asyncio.sleep(0.01)
+        await _is_reported(store)
+        assert not link.stumbles
+        assert store.spend(Draw(budget, ("client",), 400.0)) == 0.0
+        await _is_reported(store)
+        async with asyncio.timeout(15):
+            while not store.spend(Draw(budget, ("client",), 0.0)):  # noqa: ASYNC110  # the answer comes in the background
+                await asyncio.sleep(0.05)
+        await store.close()
+
+
+class _Slow(Link):
+    """Counts what moved, and its answer comes too late."""
+
+    counted = 0
+
+    async def send_heartbeat(self) -> int:
+        return 1
+
+    async def run(self, keys: Sequence[str], arguments: Sequence[str]) -> Sequence[bytes | int]:
+        self.counted += 1
+        raise StoreUnavailable("too late")
+
+
+async def test_what_a_slow_store_counted_without_an_answer_is_not_reported_without_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(store_of_replicas, "PROBE_SECONDS", 0.01)
+    link = _Slow(parse_store_url("redis://127.0.0.1:1"), "mine")
+    store = ReplicaStore(link, time, OnFailure.DENY, None)
+    await store.start()
+    for reports in (2, 4):
+        store.spend(Draw(Limit("b", Counted.BYTES, rate=1000.0, period=86400.0), (), 600.0))
+        await _is_reported(store)
+        assert link.counted == reports
+    assert not store._repeated
+    await store.close()
+
+
 async def test_a_rate_that_was_raised_holds_at_once_over_replicas(tmp_path: Path) -> None:
     narrow = Limit("r", Counted.CONNECTIONS, rate=10 / 3600, burst=10.0)
     with RedisServer(tmp_path) as redis:
@@ -375,6 +431,33 @@ class _Gone(Link):
 
     async def send_heartbeat(self) -> int:
         raise StoreUnavailable("gone")
+
+
+async def test_what_a_reload_says_of_an_outage_holds_during_it() -> None:
+    draws = [Draw(Limit("c", Counted.CONCURRENT, rate=4.0), ())]
+    store = ReplicaStore(_Gone(parse_store_url("redis://127.0.0.1:1"), "mine"), time, OnFailure.DENY, None)
+    with pytest.raises(StoreUnavailable):
+        await store.take(draws)
+    store.follow(OnFailure.LOCAL, 4)
+    assert isinstance(await store.take(draws), Taken)
+    assert isinstance(await store.take(draws), Lacking)
+    store.follow(OnFailure.ALLOW, None)
+    assert isinstance(await store.take(draws), Taken)
+
+
+async def test_how_many_replicas_there_are_is_the_stores_to_say() -> None:
+    draws = [Draw(Limit("c", Counted.CONCURRENT, rate=1.0), ())]
+    link = _Babbling(parse_store_url("redis://127.0.0.1:1"), "mine")
+    link.babbles = False
+    store = ReplicaStore(link, time, OnFailure.LOCAL, 4)
+    await store.start()
+    store.follow(OnFailure.LOCAL, 4)
+    link.babbles = True
+    assert isinstance(await store.take(draws), Taken)
+    store.put_back(draws)
+    store.follow(OnFailure.LOCAL, 4)
+    assert isinstance(await store.take(draws), Taken)
+    await store.close()
 
 
 async def test_what_cannot_be_told_while_the_store_is_away_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -155,6 +155,14 @@ def test_what_goes_on_to_where_the_client_dialled_is_held_to_the_addresses_of_it
     assert ours.passes("db.test:3306") is anywhere
 
 
+@pytest.mark.parametrize(("host", "told"), [("db.test", False), ("*.db.test", True)])
+def test_private_endpoints_are_opened_for_exact_hosts_and_else_said_to_need_more(host: str, told: bool) -> None:
+    entry = manifest(1, Entry("one", (host,), (443,), ()), endpoints=[{"address": "10.1.2.3"}])
+    ours = gate(read_istio(documents(entry)))
+    assert ours.passes("db.test:443", leads_to="10.1.2.3") is not told
+    assert ("e1: names that lead there need addresses.allow in gateway.yaml" in ours.texts(Effect.NOTE)) is told
+
+
 def routes(host: str, *http: dict[str, Any]) -> dict[str, Any]:
     spec = {"hosts": [host], "http": list(http)}
     return {"kind": "VirtualService", "metadata": {"name": "r", "namespace": "one"}, "spec": spec}

@@ -29,6 +29,14 @@ def test_when_its_time_is_up_one_asker_tries_it_and_the_others_do_not_wait() -> 
     assert ranking.in_order(SHUN_SECONDS) == [SECOND, FIRST]
 
 
+def test_one_is_tried_again_although_one_before_it_answers() -> None:
+    ranking = build_ranking()
+    ranking.shun(SECOND, 0.0)
+    assert ranking.in_order(SHUN_SECONDS - 0.1) == [FIRST, SECOND]
+    assert ranking.in_order(SHUN_SECONDS) == [SECOND, FIRST]
+    assert ranking.in_order(SHUN_SECONDS) == [FIRST, SECOND]
+
+
 def test_a_server_that_answers_has_its_place_back() -> None:
     ranking = build_ranking()
     ranking.shun(FIRST, 0.0)

@@ -45,6 +45,16 @@ def test_it_looks_seldom_while_there_are_many_and_every_time_from_the_half_on() 
         assert kernel.looks == looks
 
 
+@pytest.mark.parametrize("limit", [64, 128, 1024, 65_536])
+def test_however_small_the_limit_what_is_kept_back_is_not_taken_between_two_looks(limit: int) -> None:
+    """Once none is left, libuv closes every connection that waits, and no record says so."""
+    kernel = Kernel(limit // 2 - 1)
+    descriptors = Descriptors(limit, kernel.look)
+    while not descriptors.are_short():
+        kernel.lowest += 1
+    assert kernel.lowest == limit - descriptors.kept_back
+
+
 def test_the_kernel_is_asked_for_the_number_that_comes_next() -> None:
     taken = os.dup(0)
     os.close(taken)

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
+from socketserver import BaseRequestHandler, ThreadingTCPServer
 from typing import Any
 
 import pytest
@@ -23,6 +25,7 @@ from gateway.telemetry.otlp.opening import open_export
 from gateway.telemetry.otlp.plan import Plan
 from gateway.telemetry.otlp.spans import spans_of
 from gateway.telemetry.otlp.tracing import Numbering
+from tests.helpers.authority import TestAuthority
 from tests.helpers.collector import Collector
 from tests.telemetry.drafts import tunnelled
 
@@ -43,11 +46,11 @@ def proxied(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def told(plan: Plan) -> str:
-    """The outcome of telling a trace."""
+    """Why a trace was not accepted; empty if it was."""
     traces = open_exporters(plan).traces
     assert traces is not None
     try:
-        return str(traces.export(spans()).name)
+        return traces.export(spans())
     finally:
         traces.shutdown()
 
@@ -55,22 +58,90 @@ def told(plan: Plan) -> str:
 def test_the_settings_endpoint_is_a_base_and_goes_before_the_environments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
     with Collector() as collector:
-        assert told(Plan(f"{collector.url}/")) == "SUCCESS"
+        assert told(Plan(f"{collector.url}/")) == ""
         assert [span.name for span in collector.spans()] == ["CONNECT"]
 
 
 def test_without_one_the_environment_says_where(monkeypatch: pytest.MonkeyPatch) -> None:
     with Collector() as collector:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
-        assert told(Plan()) == "SUCCESS"
+        assert told(Plan()) == ""
 
 
 @pytest.mark.parametrize("status", [302, 400, 401])
 def test_a_refusal_is_none_that_is_tried_again_or_followed(status: int) -> None:
     with Collector() as collector:
         collector.status = status
-        assert told(Plan(collector.url)) == "FAILURE"
+        assert told(Plan(collector.url)) == f"HTTP status {status}"
         assert collector.spans() == []
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attempts end soon, and are repeated only so long."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.5")
+
+
+@pytest.fixture
+def unused() -> Iterator[int]:
+    """A port where nobody listens."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
+
+
+@pytest.fixture
+def silent() -> Iterator[int]:
+    """A port where nobody answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening.getsockname()[1]
+
+
+@pytest.fixture
+def tls_port(tmp_path: Path) -> Iterator[int]:
+    """Of a collector whose certificate nobody here trusts."""
+    context = TestAuthority(tmp_path).server_context("127.0.0.1")
+
+    class Handler(BaseRequestHandler):
+        def handle(self) -> None:
+            with suppress(OSError):
+                context.wrap_socket(self.request, server_side=True).close()
+
+    with ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+@pytest.mark.usefixtures("hasty")
+def test_an_attempt_that_is_repeated_says_how_the_last_one_failed(unused: int, silent: int) -> None:
+    assert told(Plan(f"http://127.0.0.1:{unused}")) == "connection refused"
+    assert told(Plan(f"http://127.0.0.1:{silent}")) == "timed out"
+    with Collector() as collector:
+        collector.status = 429
+        assert told(Plan(collector.url)) == "HTTP status 429"
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_collector_that_is_not_trusted_says_why(tls_port: int) -> None:
+    why = told(Plan(f"https://127.0.0.1:{tls_port}"))
+    assert why.startswith("TLS failed: ")
+    assert "issuer certificate" in why
+    why = told(Plan(f"https://127.0.0.1:{tls_port}", "grpc"))
+    assert why == "gRPC status UNAVAILABLE (Tls handshake failed, CERTIFICATE_VERIFY_FAILED)"
+
+
+def test_a_certificate_file_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nowhere/ca.pem")
+    assert "/nowhere/ca.pem" in told(Plan("https://127.0.0.1:9"))
+
+
+def test_no_reason_holds_a_credential(monkeypatch: pytest.MonkeyPatch, unused: int) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.5")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", f"http://user:hunter2@127.0.0.1:{unused}/?key=hunter2")
+    assert told(Plan()) == "connection refused"
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://user:hunter2@[/?key=hunter2")
+    assert told(Plan()) == "InvalidURL"
 
 
 def test_an_answer_without_end_is_not_read_to_its_end() -> None:
@@ -89,21 +160,25 @@ def test_an_answer_without_end_is_not_read_to_its_end() -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as pool:
         answering = pool.submit(answer, listening)
-        assert told(Plan(f"http://127.0.0.1:{listening.getsockname()[1]}")) == "SUCCESS"
+        assert told(Plan(f"http://127.0.0.1:{listening.getsockname()[1]}")) == ""
         answering.result()
     assert sent < ENDLESS
 
 
 class Service:
-    """A collector over gRPC."""
+    """A collector over gRPC. `refusal` is the name of a status to answer with."""
+
+    refusal = ""
 
     def __init__(self) -> None:
         self.got: list[ExportTraceServiceRequest] = []
         self.came = threading.Event()
 
     def Export(  # noqa: N802  # the name in the protocol
-        self, request: ExportTraceServiceRequest, context: object
+        self, request: ExportTraceServiceRequest, context: Any
     ) -> ExportTraceServiceResponse:
+        if self.refusal:
+            context.abort(getattr(import_module("grpc").StatusCode, self.refusal), "the token hunter2 is wrong")
         self.got.append(request)
         self.came.set()
         return ExportTraceServiceResponse()
@@ -124,9 +199,19 @@ def service() -> Iterator[tuple[Service, int]]:
 
 def test_grpc_is_spoken_too(service: tuple[Service, int]) -> None:
     made, port = service
-    assert told(Plan(f"http://127.0.0.1:{port}", "grpc")) == "SUCCESS"
+    assert told(Plan(f"http://127.0.0.1:{port}", "grpc")) == ""
     assert made.came.is_set()
     assert made.got[0].resource_spans[0].scope_spans[0].spans[0].name == "CONNECT"
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_refusal_over_grpc_says_its_status_each_time(service: tuple[Service, int], unused: int, silent: int) -> None:
+    made, port = service
+    made.refusal = "UNAUTHENTICATED"
+    assert told(Plan(f"http://127.0.0.1:{port}", "grpc")) == "gRPC status UNAUTHENTICATED"
+    assert told(Plan(f"http://127.0.0.1:{port}", "grpc")) == "gRPC status UNAUTHENTICATED"
+    assert told(Plan(f"http://127.0.0.1:{unused}", "grpc")) == "gRPC status UNAVAILABLE (Connection refused)"
+    assert told(Plan(f"http://127.0.0.1:{silent}", "grpc")) == "gRPC status DEADLINE_EXCEEDED"
 
 
 def test_the_environment_says_which_protocol_where_the_settings_do_not(
@@ -134,13 +219,13 @@ def test_the_environment_says_which_protocol_where_the_settings_do_not(
 ) -> None:
     made, port = service
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
-    assert told(Plan(f"http://127.0.0.1:{port}")) == "SUCCESS"
+    assert told(Plan(f"http://127.0.0.1:{port}")) == ""
     assert made.came.is_set()
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf")
     with Collector() as collector:
-        assert told(Plan(collector.url)) == "SUCCESS"
+        assert told(Plan(collector.url)) == ""
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc")
-        assert told(Plan(collector.url, "http")) == "SUCCESS"
+        assert told(Plan(collector.url, "http")) == ""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json")
     with pytest.raises(ConfigError, match="OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: http/json is not supported"):
         open_exporters(Plan("http://127.0.0.1:9"))
@@ -182,6 +267,6 @@ def test_the_environment_switches_it_off(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_the_session_keeps_away_from_netrc_and_proxies() -> None:
     """What requests would take from the environment could be somebody's credentials."""
     traces: Any = open_exporters(Plan("http://127.0.0.1:9")).traces
-    session = traces._client._transport._session
+    session = traces._exporter._client._transport._session
     assert isinstance(session, requests.Session)
     assert session.trust_env is False

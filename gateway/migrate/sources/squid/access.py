@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from gateway.migrate.findings import Unreadable
-from gateway.migrate.grants import EVERYONE, GroupEntry, Imported, Origin, Terms, Who
+from gateway.migrate.grants import EVERYONE, MORE_TO_OPEN, GroupEntry, Imported, Origin, Terms, Who
 from gateway.migrate.patterns import with_exceptions
 from gateway.migrate.sets import EVERY_ADDRESS, AddressSet, meant_by, special_purpose
 from gateway.migrate.sources.squid.acls import BUILT_IN, READING_FILES, Acl, Entry, make_acl
@@ -97,9 +97,10 @@ class _Access:
         for literals in (False, True):
             for line, box in _largest(list(self._allowed(every, usable, literals))):
                 origin = Origin(line.place, line.place.rpartition("/")[2].replace(":", "-line-"))
-                self._grant(
-                    origin, box if not literals else replace(box, leads=box.leads - self._closed(line)), literals
-                )
+                meant = box.leads - self._closed(line)
+                if not literals and box.leads != EVERY_ADDRESS and meant & special_purpose():
+                    self._imported.findings.note(line.place, MORE_TO_OPEN)
+                self._grant(origin, replace(box, leads=meant) if literals else box, literals)
 
     def _is_complete(self, line: Line) -> bool:
         """Whether squid accepts it as a line at all."""
@@ -177,8 +178,6 @@ class _Access:
                 self._imported.allow_addresses(origin, who, box.leads, box.ports, protocol)
             return
         within = None if box.leads == EVERY_ADDRESS else box.leads
-        if within is not None and not within - special_purpose():
-            self._imported.findings.note(origin.place, "names that lead there need addresses.allow in gateway.yaml")
         for pattern, but in with_exceptions(box.names.patterns, box.names.but).items():
             self._imported.allow_name(origin, who, pattern, box.ports, Terms(protocol, within, but=but))
 

@@ -189,6 +189,22 @@ def test_the_example_is_imported() -> None:
     assert ours.texts(Effect.LEFT_OUT) == ours.texts(Effect.WIDER) == []
 
 
+@pytest.mark.parametrize(
+    ("there", "told"),
+    [
+        ("dst 10.0.0.0/8", True),
+        ("dst 10.0.0.0/8 8.8.8.0/24", True),
+        ("dst 8.8.8.0/24", False),
+        ("dst all", False),
+        ("dstdomain 10.0.0.1 example.test", False),
+    ],
+)
+def test_private_networks_that_names_may_lead_to_are_said_to_need_more(there: str, told: bool) -> None:
+    text = f"acl there {there}\nhttp_access allow there\nhttp_access deny all\n"
+    notes = read_squid(text, "squid.conf", _no_file).findings.lines(Effect.NOTE)
+    assert ("squid.conf:2: names that lead there need addresses.allow in gateway.yaml" in notes) is told
+
+
 def test_lists_in_files_are_read() -> None:
     text = 'acl many dstdomain "/etc/squid/many"\nhttp_access allow many\n'
     ours = gate(read_squid(text, "squid.conf", {"/etc/squid/many": "# ours\n.example.com\n\nother.test\n"}.__getitem__))
