@@ -18,6 +18,7 @@ from tests.cli.test_main import asked
 from tests.flows.test_lifecycle import ROOT, ask, becomes, echoes, generation, tunnel, until
 from tests.helpers.gateway import GatewayProcess
 from tests.helpers.origins import Origin, echo
+from tests.helpers.ports import free_port
 from tests.helpers.raw_client import RawClient, status_of
 from tests.helpers.responses import read_response
 
@@ -25,9 +26,12 @@ TOKEN = "correct-horse-battery"
 READER = "gateway.app.generation.child"
 
 
+SECOND = "127.0.0.2"
+
+
 @pytest.fixture(scope="module")
 def origin() -> Iterator[Origin]:
-    with Origin(echo) as server:
+    with Origin(echo, port=free_port(SECOND)) as server:
         yield server
 
 
@@ -179,7 +183,7 @@ def test_a_reader_that_is_killed_is_a_failed_reload_and_says_so(tmp_path: Path, 
 def test_forbidden_tunnels_drain_when_they_are_idle_and_allowed_ones_stay(tmp_path: Path, origin: Origin) -> None:
     both = f"ports: [{origin.port}], protocol: tcp"
     policy = f"rules: [{{name: v4, cidrs: [127.0.0.1/32], {both}}}, {{name: net, cidrs: [127.0.0.2/32], {both}}}]"
-    with Origin(echo, "127.0.0.2", origin.port) as other:
+    with Origin(echo, SECOND, origin.port) as other:
         settings = {"on_reload": "drain", "drain": {"timeout": "3s"}}
         with GatewayProcess(tmp_path, policy, settings) as gateway, tunnel(gateway, origin) as allowed:
             with RawClient(gateway.port) as forbidden:
