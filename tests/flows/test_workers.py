@@ -141,7 +141,7 @@ async def test_workers_that_lose_their_supervisor_let_tunnels_end_and_end(tmp_pa
             await until(lambda: refuses(gateway.port), "a closed port")
             writer.write(b"ping")
             assert await reader.readexactly(4) == b"ping"
-        _, alive = await asyncio.to_thread(psutil.wait_procs, workers, 10)
+        _, alive = await asyncio.to_thread(psutil.wait_procs, workers, SECONDS)
         assert alive == []
         [record] = gateway.records()
         assert (record["ended"], record["bytes_up"]) == ("closed", 4)
