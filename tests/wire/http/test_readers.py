@@ -356,7 +356,7 @@ def test_the_head_that_a_reader_takes_is_the_head_that_the_door_takes(data: byte
         assert head.headers == tuple((name.lower(), value) for name, value in request.fields)
         assert head.is_persistent == request.is_persistent
     elif head is not None and head.method == "CONNECT" and "transfer-encoding" not in dict(head.headers):
-        assert "/" in head.target or head.values("content-length")
+        assert "/" in head.target or "@" in head.target or head.values("content-length")
 
 
 def test_endless_heads_and_lines_one_byte_at_a_time_hold_no_more_than_their_bounds(codec: Codec) -> None:
