@@ -95,8 +95,12 @@ class HelloWatch:
 
     def before(self, upward: Direction, downward: Direction, cut: Callable[[Reason], None]) -> None:
         """See `Watch`. The source of `upward` holds the first hello, which was read before."""
+        self.begin(upward.source.peek(), upward, downward, cut)
+
+    def begin(self, first: bytes, upward: Direction, downward: Direction, cut: Callable[[Reason], None]) -> None:
+        """As `before`; `first` begins with the first hello, and is received next."""
         self._direction, self._cut = upward, cut
-        self._size = _size(upward.source.peek())
+        self._size = _size(first)
         upward.source.receiver = self
         if self._first.early_data:
             self._answer = _Answer(downward)
