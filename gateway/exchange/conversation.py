@@ -117,6 +117,8 @@ class _Conversation:
         while stream.queued() > HOLD_BOUND and not inlet.is_lost:
             await _wait_until_taken(stream, self.signal, parts, self._timeouts.idle)
         inlet.proceed()
+        if inlet.has_something:  # a read may hold thousands of requests that are answered at once: others have a turn
+            await asyncio.sleep(0)
         while not inlet.has_something:
             if inlet.is_over or inlet.is_lost or parts.draining:
                 return False

@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 
 import pytest
 
@@ -256,6 +257,17 @@ async def test_a_bug_is_a_500_and_its_text_reaches_neither_client_nor_record(cap
     [exchange] = talking.recorder.exchanges
     assert (exchange.reason, exchange.detail) == (Reason.INTERNAL_ERROR, "RuntimeError")
     assert "Traceback" in caplog.text
+
+
+async def test_requests_that_came_together_leave_others_their_turns_though_no_answer_is_waited_for() -> None:
+    refused = b"GET http://no.test/ HTTP/1.1\r\nHost: no.test\r\n\r\n"
+    async with talk(FakeDialer()) as talking:
+        answered = [0]
+        talking.client.send(refused * 100)
+        while answered[-1] < 100:
+            await asyncio.sleep(0)
+            answered.append(len(talking.recorder.exchanges))
+    assert max(after - before for before, after in pairwise(answered)) <= 2
 
 
 async def test_draining_wakes_a_connection_that_only_waits() -> None:
