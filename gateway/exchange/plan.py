@@ -6,7 +6,7 @@ if the two are equal. Where only the target differs, what follows from the field
 
 from dataclasses import dataclass
 
-from gateway.exchange.fields import has_come_by, request_fields, sort_request, wants_websocket
+from gateway.exchange.fields import are_large, has_come_by, request_fields, sort_request, wants_websocket
 from gateway.exchange.hops import hops_left, with_hops
 from gateway.exchange.inlet import HeadFields
 from gateway.model.errors import DownstreamError
@@ -14,6 +14,8 @@ from gateway.wire.http.messages import Request
 from gateway.wire.http.writing import field_lines, request_opening
 from gateway.wire.http2 import heads as http2
 from gateway.wire.target import MalformedTarget, Target, parse_target
+
+_LONGEST_KEPT = 4096  # characters of a target
 
 
 @dataclass(slots=True)
@@ -96,6 +98,12 @@ def plan_request(request: Request, via: str, last: RequestPlan | None = None) ->
         hops=hops_left(request, passing),
         loops=has_come_by(fields, via),
     )
+
+
+def kept(plan: RequestPlan) -> RequestPlan | None:
+    """What a connection keeps until its next request, which it may await for an hour: nothing of a large one."""
+    request = plan.request
+    return None if len(request.target) > _LONGEST_KEPT or are_large(request.fields) else plan
 
 
 def _differ_in_target(one: Request, other: Request) -> bool:

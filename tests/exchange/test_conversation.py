@@ -1,9 +1,12 @@
 """Requests on one connection, on real sockets: whatever ends one leaves a truthful record, and nothing stays open."""
 
 import asyncio
+import gc
 import socket
+import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 
 import pytest
 
@@ -254,6 +257,37 @@ async def test_a_bug_is_a_500_and_its_text_reaches_neither_client_nor_record(cap
     [exchange] = talking.recorder.exchanges
     assert (exchange.reason, exchange.detail) == (Reason.INTERNAL_ERROR, "RuntimeError")
     assert "Traceback" in caplog.text
+
+
+async def test_requests_that_came_together_leave_others_their_turns_though_no_answer_is_waited_for() -> None:
+    refused = b"GET http://no.test/ HTTP/1.1\r\nHost: no.test\r\n\r\n"
+    async with talk(FakeDialer()) as talking:
+        answered = [0]
+        talking.client.send(refused * 100)
+        while answered[-1] < 100:
+            await asyncio.sleep(0)
+            answered.append(len(talking.recorder.exchanges))
+    assert max(after - before for before, after in pairwise(answered)) <= 2
+
+
+async def test_neither_a_large_request_nor_its_answer_is_kept_while_connections_wait() -> None:
+    fields = b"".join(b"X%d: %b\r\n" % (number, b"y" * 50) for number in range(900))
+    dialer = FakeDialer()
+    async with talk(dialer) as talking:
+        await asked_and_answered(talking, dialer)
+        tracemalloc.start()
+        try:
+            await send(talking.client, REQUEST[:-2] + fields + b"\r\n")
+            await receive_exactly(dialer.origin, len(b"GET /x HTTP/1.1\r\nHost: web.test\r\n\r\n") + len(fields))
+            await send(dialer.origin, ANSWER[:-4] + fields + ANSWER[-4:])
+            await receive_exactly(talking.client, len(ANSWER) + len(fields) + len(b"Via: 1.1 test\r\n"))
+            await asyncio.sleep(0.01)
+            talking.recorder.exchanges.clear()
+            gc.collect()
+            assert tracemalloc.get_traced_memory()[0] < 30_000
+        finally:
+            tracemalloc.stop()
+        assert len(talking.services.pool) == 1
 
 
 async def test_draining_wakes_a_connection_that_only_waits() -> None:

@@ -5,6 +5,7 @@ from base64 import b64encode
 from collections.abc import Callable
 from math import inf
 
+from gateway.exchange.fields import are_large
 from gateway.exchange.http1.inlets import ConnectionInlet
 from gateway.exchange.plan import RequestPlan
 from gateway.exchange.response import ResponsePlan
@@ -152,7 +153,10 @@ class UpstreamConnection:
         self.inlet.begin()  # while it is paused, as its last client may have left it, its end would go unnoticed
         self.is_reused = True
         self.idle_since = now
-        self.kept_until = inf if self.last_response is None else now + self.last_response.keeps_for
+        last = self.last_response
+        self.kept_until = inf if last is None else now + last.keeps_for
+        if last is not None and are_large(last.response.fields):
+            self.last_response = None
         self._leave = leave
 
     def is_surely_open(self, now: float) -> bool:

@@ -15,7 +15,7 @@ from gateway.exchange.http2.upstream import StreamReset
 from gateway.exchange.inlet import Signal, check_request
 from gateway.exchange.multiplexed.downstream import DownstreamStream
 from gateway.exchange.parts import Parts
-from gateway.exchange.plan import RequestPlan, plan_request
+from gateway.exchange.plan import RequestPlan, kept, plan_request
 from gateway.exchange.scope import Scope
 from gateway.model.decision import Timeouts
 from gateway.model.errors import DownstreamError, GatewayError, InternalError
@@ -141,7 +141,8 @@ class _Conversation:
                 check_request(downstream.inlet)
             request = downstream.inlet.heads.pop()
             draft.method = request.method
-            plan = self._plan = plan_request(request, self._parts.via, self._plan)
+            plan = plan_request(request, self._parts.via, self._plan)
+            self._plan = kept(plan)
             await Exchange(plan, draft, downstream, self._scope, self._parts).run()
             await self._wait_until_taken(downstream)
         except GatewayError as error:

@@ -29,7 +29,7 @@ def read(inspection: Inspection, *fields: tuple[str, str]) -> Reading:
     return read_request(plan(*fields), inspection)
 
 
-@pytest.mark.parametrize("spelling", ["X-Api-Key", "x-api-key", "X_API_KEY", "x_Api-key"])
+@pytest.mark.parametrize("spelling", ["X-Api-Key", "x-api-key", "X_API_KEY", "x_Api-key", "X.Api.Key"])
 def test_no_spelling_of_a_header_that_is_set_or_removed_goes_on(spelling: str) -> None:
     fields = [("A", "1"), (spelling, "theirs"), ("B", "2"), (spelling, "again")]
     for inspection in (
@@ -53,6 +53,14 @@ def test_it_is_judged_by_what_goes_on() -> None:
         Asked("POST", "/x", True, ("a/b;c",), None),
         Asked("POST", "/x", overrides_method=True, overrides_path=True),
     ]
+
+
+@pytest.mark.parametrize("others", [(), (("Content-Type", "a/b"),)])
+def test_a_spelling_that_some_origins_do_not_read_tells_no_type(others: tuple[tuple[str, str], ...]) -> None:
+    screen = Screen()
+    reading = read(Inspection(requests=screen), ("Content_Type", "a/b"), *others)
+    assert screen.asked[0].media_types == ("", *[value for _, value in others])
+    assert reading.media_type == "a/b"
 
 
 def test_it_is_read_once_for_a_plan_and_an_inspection() -> None:

@@ -1,5 +1,6 @@
 """The client's side of a tunnel, while a second ClientHello may come, however what it sends is cut."""
 
+import time
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, cast
@@ -201,6 +202,19 @@ def test_early_data_that_the_server_does_not_want_hides_no_second_hello() -> Non
     tunnel.sends(DATA, OTHER)
     assert tunnel.cuts == [Reason.SNI_MISMATCH]
     assert tunnel.up.data == EARLY + DATA * 2
+
+
+@pytest.mark.parametrize(
+    ("first", "record"),
+    [(FIRST, SPEC), (FIRST, b"\x15\3\3\0\2\1\0"), (EARLY, b"\x17\3\3\0\0"), (EARLY, b"\x17\3\3\0\1x")],
+)
+def test_thousands_of_small_records_in_one_read_are_looked_at_in_no_time(first: bytes, record: bytes) -> None:
+    tunnel, records = Tunnel(first), record * 40_000
+    begun = time.process_time()
+    tunnel.sends(records)
+    assert time.process_time() - begun < 0.2
+    tunnel.sends(OTHER)
+    assert (tunnel.up.data, tunnel.cuts) == (first + records, [Reason.SNI_MISMATCH])
 
 
 def test_half_a_record_goes_nowhere_and_the_end_does() -> None:

@@ -121,6 +121,14 @@ def test_a_table_that_was_resized_often_is_told_its_smallest_and_its_last_size()
         assert [(str(name), str(value)) for name, value in decoder.decode(block)] == [*head]
 
 
+def test_a_long_value_is_written_in_no_time() -> None:
+    """`hpack` takes 3 s for the Huffman code of this one, in which nobody else is served."""
+    begun = time.process_time()
+    block = Compressor().block((("x", "\xfe" * 60_000),))
+    assert time.process_time() - begun < 0.25
+    assert hpack.Decoder().decode(block, raw=True) == [(b"x", b"\xfe" * 60_000)]
+
+
 @pytest.mark.parametrize("prefix", [0xFF, 0x3F, 0x7F])
 def test_a_number_without_end_is_refused_at_once(prefix: int) -> None:
     """RFC 7541 section 5.1. Worked out to its end, one of 64 KiB takes a second."""
