@@ -123,9 +123,9 @@ def test_a_table_that_was_resized_often_is_told_its_smallest_and_its_last_size()
 
 def test_a_long_value_is_written_in_no_time() -> None:
     """`hpack` takes 3 s for the Huffman code of this one, in which nobody else is served."""
-    begun = time.process_time()
-    block = Compressor().block((("x", "\xfe" * 60_000),))
-    assert time.process_time() - begun < 0.25
+    fields = (("x", "\xfe" * 60_000),)
+    assert cpu_seconds(lambda: Compressor().block(fields)) < 0.25
+    block = Compressor().block(fields)
     assert hpack.Decoder().decode(block, raw=True) == [(b"x", b"\xfe" * 60_000)]
 
 
