@@ -20,11 +20,13 @@ _LONGEST_KEPT = 4096  # characters of a target
 
 @dataclass(slots=True)
 class RequestPlan:
-    """`passing` are the fields that are forwarded; `hops` is the count of Max-Forwards, where it applies; `loops`: the
-    request has been here before. `inspected` is the result of a rule that inspects requests."""
+    """`host` is the value of Host, None without one. `passing` are the fields that are forwarded; `hops` is the count
+    of Max-Forwards, where it applies; `loops`: the request has been here before. `inspected` is the result of a rule
+    that inspects requests."""
 
     request: Request
     target: Target
+    host: str | None
     passing: list[tuple[str, str]]
     is_persistent: bool
     websocket: bool
@@ -50,6 +52,7 @@ class RequestPlan:
         return RequestPlan(
             request,
             target,
+            self.host,
             self.passing,
             self.is_persistent,
             self.websocket,
@@ -88,10 +91,11 @@ def plan_request(request: Request, via: str, last: RequestPlan | None = None) ->
     if last is not None and _differ_in_target(last.request, request):
         return last.aimed_at(request, target)
     fields = sort_request(request)
-    passing = fields.passing
+    passing, hosts = fields.passing, fields.held.get("host")
     return RequestPlan(
         request=request,
         target=target,
+        host=hosts[0] if hosts else None,
         passing=passing,
         is_persistent=fields.is_persistent(request.minor),
         websocket=wants_websocket(request, fields),
