@@ -34,13 +34,16 @@ class RequestPlan:
     loops: bool
     inspected: object = None
     _lines: bytes = b""
+    _head: tuple[str, bytes] | None = None
     _http2: tuple[str, HeadFields] | None = None
 
     def head(self, host: str, via: str) -> bytes:
         """The head sent to the destination. `host` is the one that was judged, `via` our pseudonym."""
-        if not self._lines:
-            self._lines = field_lines(self._sent(self.passing, via))
-        return request_opening(self.request.method, self.target.resource, host) + self._lines
+        if self._head is None or self._head[0] != host:
+            if not self._lines:
+                self._lines = field_lines(self._sent(self.passing, via))
+            self._head = host, request_opening(self.request.method, self.target.resource, host) + self._lines
+        return self._head[1]
 
     def changed_head(self, host: str, via: str, passing: list[tuple[str, str]]) -> bytes:
         """The same with these fields. They may hold secrets, so it is not kept."""
