@@ -6,7 +6,6 @@ The destination comes first: what it takes decides what the client is offered. I
 the error as the answer to its request, inside TLS, as nobody reads what an alert says.
 """
 
-from dataclasses import dataclass
 from functools import partial
 from ssl import SSLObject
 from typing import NamedTuple
@@ -43,8 +42,7 @@ HTTPS_PORT = 443
 RIGHT_AFTER_SECONDS = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Inspected:
+class Inspected(NamedTuple):
     """A tunnel whose permit says `inspect`, whose destination was reached and whose ClientHello was confirmed."""
 
     permit: Permit
