@@ -34,7 +34,6 @@ from gateway.net.tls.contexts import HTTP_2
 from gateway.wire.head import parse_traceparent
 from gateway.wire.http.messages import Delimiter, Response
 
-_REPEATABLE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))  # RFC 9110 section 9.2.2
 _SWITCHING = 101
 HALF_CLOSED = 10.0
 """Seconds without any byte after which a client that has ended its side counts as gone. Some still listen then, but
@@ -173,7 +172,7 @@ class Exchange:
         repeated is sent once more over a fresh one (RFC 9112 section 9.3.1). Any other goes only over one that is
         surely open."""
         key = judged.key
-        kept = self._scope.pool.take(key, self._is_repeatable)
+        kept = self._scope.pool.take(key, self._plan.is_repeatable)
         if kept is not None:
             try:
                 return kept, await self._ask_over(kept)
@@ -188,13 +187,8 @@ class Exchange:
         fresh = await self._scope.pool.reach(key, partial(self._dial, key))
         return fresh, await self._ask_over(fresh)
 
-    @property
-    def _is_repeatable(self) -> bool:
-        """Whether it may be sent twice; not with content, which is not held."""
-        return self._request.method in _REPEATABLE and self._request.framing.is_empty
-
     def _may_repeat(self, upstream: UpstreamSide) -> bool:
-        return self._is_repeatable or (upstream.is_unprocessed and self._request.framing.is_empty)
+        return self._plan.is_repeatable or (upstream.is_unprocessed and self._request.framing.is_empty)
 
     async def _dial(self, key: PoolKey) -> UpstreamSide:
         parts = self._parts

@@ -16,13 +16,14 @@ from gateway.wire.http2 import heads as http2
 from gateway.wire.target import MalformedTarget, Target, parse_target
 
 _LONGEST_KEPT = 4096  # characters of a target
+_REPEATABLE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))  # RFC 9110 section 9.2.2
 
 
 @dataclass(slots=True)
 class RequestPlan:
     """`host` is the value of Host, None without one. `passing` are the fields that are forwarded; `hops` is the count
-    of Max-Forwards, where it applies; `loops`: the request has been here before. `inspected` is the result of a rule
-    that inspects requests."""
+    of Max-Forwards, where it applies; `loops`: the request has been here before; `is_repeatable`: it may be sent
+    twice, and has no content, which is not held. `inspected` is the result of a rule that inspects requests."""
 
     request: Request
     target: Target
@@ -32,6 +33,7 @@ class RequestPlan:
     websocket: bool
     hops: int | None
     loops: bool
+    is_repeatable: bool
     inspected: object = None
     _lines: bytes = b""
     _head: tuple[str, bytes] | None = None
@@ -61,6 +63,7 @@ class RequestPlan:
             self.websocket,
             self.hops,
             self.loops,
+            self.is_repeatable,
             _lines=self._lines,
         )
 
@@ -104,6 +107,7 @@ def plan_request(request: Request, via: str, last: RequestPlan | None = None) ->
         websocket=wants_websocket(request, fields),
         hops=hops_left(request, passing),
         loops=has_come_by(fields, via),
+        is_repeatable=request.method in _REPEATABLE and request.framing.is_empty,
     )
 
 
