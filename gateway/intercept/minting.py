@@ -92,5 +92,6 @@ class Minting:
 def leaf_context(leaf: Leaf, alpn: Sequence[str]) -> ssl.SSLContext:
     """The server's side for a client that asks for the leaf's name."""
     context = server_context(alpn)
+    context.num_tickets = 1  # most clients keep the newest alone, and whoever comes back with it is given another
     load_chain(context, leaf.chain, leaf.key)
     return context
