@@ -16,29 +16,36 @@ from gateway.wire.http2 import heads as http2
 from gateway.wire.target import MalformedTarget, Target, parse_target
 
 _LONGEST_KEPT = 4096  # characters of a target
+_REPEATABLE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))  # RFC 9110 section 9.2.2
 
 
 @dataclass(slots=True)
 class RequestPlan:
-    """`passing` are the fields that are forwarded; `hops` is the count of Max-Forwards, where it applies; `loops`: the
-    request has been here before. `inspected` is the result of a rule that inspects requests."""
+    """`host` is the value of Host, None without one. `passing` are the fields that are forwarded; `hops` is the count
+    of Max-Forwards, where it applies; `loops`: the request has been here before; `is_repeatable`: it may be sent
+    twice, and has no content, which is not held. `inspected` is the result of a rule that inspects requests."""
 
     request: Request
     target: Target
+    host: str | None
     passing: list[tuple[str, str]]
     is_persistent: bool
     websocket: bool
     hops: int | None
     loops: bool
+    is_repeatable: bool
     inspected: object = None
     _lines: bytes = b""
+    _head: tuple[str, bytes] | None = None
     _http2: tuple[str, HeadFields] | None = None
 
     def head(self, host: str, via: str) -> bytes:
         """The head sent to the destination. `host` is the one that was judged, `via` our pseudonym."""
-        if not self._lines:
-            self._lines = field_lines(self._sent(self.passing, via))
-        return request_opening(self.request.method, self.target.resource, host) + self._lines
+        if self._head is None or self._head[0] != host:
+            if not self._lines:
+                self._lines = field_lines(self._sent(self.passing, via))
+            self._head = host, request_opening(self.request.method, self.target.resource, host) + self._lines
+        return self._head[1]
 
     def changed_head(self, host: str, via: str, passing: list[tuple[str, str]]) -> bytes:
         """The same with these fields. They may hold secrets, so it is not kept."""
@@ -50,11 +57,13 @@ class RequestPlan:
         return RequestPlan(
             request,
             target,
+            self.host,
             self.passing,
             self.is_persistent,
             self.websocket,
             self.hops,
             self.loops,
+            self.is_repeatable,
             _lines=self._lines,
         )
 
@@ -88,15 +97,17 @@ def plan_request(request: Request, via: str, last: RequestPlan | None = None) ->
     if last is not None and _differ_in_target(last.request, request):
         return last.aimed_at(request, target)
     fields = sort_request(request)
-    passing = fields.passing
+    passing, hosts = fields.passing, fields.held.get("host")
     return RequestPlan(
         request=request,
         target=target,
+        host=hosts[0] if hosts else None,
         passing=passing,
         is_persistent=fields.is_persistent(request.minor),
         websocket=wants_websocket(request, fields),
         hops=hops_left(request, passing),
         loops=has_come_by(fields, via),
+        is_repeatable=request.method in _REPEATABLE and request.framing.is_empty,
     )
 
 

@@ -85,7 +85,10 @@ class _Reader(ABC, Generic[Message]):
 
     def _read_head(self, data: bytes, events: list[Event]) -> bytes:
         """What follows the head; nothing while it is incomplete."""
-        held, grammar = self._held, self._grammar
+        held, grammar, last = self._held, self._grammar, self._last
+        if last is not None and not held and data.startswith(self._last_head):
+            self._begin(last, events)
+            return data[len(self._last_head) :]
         if held:
             held += data
         whole = held or data
@@ -102,9 +105,7 @@ class _Reader(ABC, Generic[Message]):
                 held.clear()
                 self._seen = 0
             head = data[start:size]
-            message = self._last if head == self._last_head else None
-            if message is None:
-                message = self._recall(head) or self._understand(match_head(head, grammar), head)
+            message = self._recall(head) or self._understand(match_head(head, grammar), head)
         except MalformedHead as fault:
             raise MalformedMessage(fault.reason, fault.detail) from fault
         if size <= _LONGEST_REPEATED:

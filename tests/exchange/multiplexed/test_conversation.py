@@ -11,7 +11,9 @@ from hpack import Decoder, Encoder
 
 from gateway.exchange.multiplexed.conversation import converse_in_streams
 from gateway.exchange.parts import Parts
+from gateway.exchange.plan import RequestPlan
 from gateway.exchange.scope import Judged, Scope
+from gateway.exchange.upstream import pool_key
 from gateway.model.client import Client
 from gateway.model.decision import Deny, Timeouts
 from gateway.model.errors import Refused
@@ -19,10 +21,8 @@ from gateway.model.reasons import Reason
 from gateway.model.record import ExchangeDraft
 from gateway.net import stream as stream_module
 from gateway.net.stream import Stream
-from gateway.wire.http.messages import Request
 from gateway.wire.http2 import codes
 from gateway.wire.http2.frames import Frame, FrameReader, header_frames, settings_frame, window_frame
-from gateway.wire.target import Target
 from tests.helpers.streams import receive, send, stream_and_peer
 from tests.helpers.walk import FakeDialer, KeepingRecorder, build_services
 from tests.policy.builders import build
@@ -38,7 +38,7 @@ class NobodyMay:
 
     is_verified = False
 
-    async def judge(self, request: Request, target: Target, draft: ExchangeDraft, now: float) -> Judged:
+    async def judge(self, plan: RequestPlan, draft: ExchangeDraft, now: float) -> Judged:
         raise Refused(Deny(Reason.NO_RULE, 1))
 
     def sum_up(self, draft: ExchangeDraft) -> None:
@@ -119,9 +119,9 @@ async def test_an_extended_connect_that_was_not_offered_resets_its_stream() -> N
 
 
 class EverybodyMay(NobodyMay):
-    async def judge(self, request: Request, target: Target, draft: ExchangeDraft, now: float) -> Judged:
-        permit = permit_of(asked())
-        return Judged(permit, Client(address("10.0.0.1")), permit.authority)
+    async def judge(self, plan: RequestPlan, draft: ExchangeDraft, now: float) -> Judged:
+        permit, asking = permit_of(asked()), Client(address("10.0.0.1"))
+        return Judged(permit, asking, permit.authority, pool_key(asking, permit, draft.connection.peer))
 
 
 async def test_a_slow_client_gets_all_that_it_was_answered_before_a_drain(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +160,7 @@ class NobodyYet(NobodyMay):
     def __init__(self) -> None:
         self.judged = 0
 
-    async def judge(self, request: Request, target: Target, draft: ExchangeDraft, now: float) -> Judged:
+    async def judge(self, plan: RequestPlan, draft: ExchangeDraft, now: float) -> Judged:
         self.judged += 1
         try:
             await asyncio.Event().wait()
