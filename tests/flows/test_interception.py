@@ -28,7 +28,7 @@ def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
             {"name": "site", "hosts": [HOST]},
             {"name": "family", "hosts": ["a.fam.test", "b.fam.test"], "sni": "rule"},
             {"name": "other", "hosts": ["other.test"]},
-            {"name": "brief", "hosts": ["brief.test"], "timeouts": {"lifetime": "1s"}},
+            {"name": "brief", "hosts": ["brief.test"], "timeouts": {"lifetime": "3s"}},
             {"name": "counted", "hosts": ["counted.test"], "limits": [{"requests": "1/m", "burst": 3}]},
         ]
         with inspecting(folder, origin, issuer, time.time(), rules) as bed:

@@ -456,7 +456,7 @@ def test_a_client_that_resets_ends_its_request_at_the_origin(bed: Bed) -> None:
         while not any(got.path == "/left" for got in bed.origin.requests):
             pass
         client.reset()
-    assert gone.wait(5)
+    assert gone.wait(60)
     assert bed.exchange_of("/left")["reason"] == Reason.DOWNSTREAM_RESET
 
 

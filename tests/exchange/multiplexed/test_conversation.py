@@ -48,9 +48,7 @@ class NobodyMay:
 @asynccontextmanager
 async def client_of(scope: Scope, recorder: KeepingRecorder) -> AsyncIterator["PlainClient"]:
     """Its connection is closed when the conversation is over, as its owner does it."""
-    downstream, sock = await stream_and_peer()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, LITTLE)
-    downstream.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LITTLE)
+    downstream, sock = await stream_and_peer(held=LITTLE)
     parts = build_services(build(), FakeDialer(), recorder).exchanges
 
     async def serve() -> None:
@@ -81,7 +79,7 @@ class PlainClient:
 
     async def next(self, *kinds: int) -> Frame:
         """The next frame of these kinds."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while True:
                 while self._come:
                     frame = self._come.pop(0)

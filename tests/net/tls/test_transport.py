@@ -417,10 +417,8 @@ async def test_who_does_not_read_stops_the_other_side_and_gets_everything_later(
 async def test_who_has_us_answer_and_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each KeyUpdate that asks for another is answered (RFC 8446 section 4.6.3)."""
     monkeypatch.setattr(transport_module, "_UNTAKEN_AT_MOST", 16 * 1024)
-    stream, sock = await stream_and_peer()
+    stream, sock = await stream_and_peer(held=4096)
     ours = stream.transport.get_extra_info("socket")
-    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     for end, kind in ((sock, socket.SO_SNDBUF), (ours, socket.SO_RCVBUF)):  # the way up does not hold all that is asked
         end.setsockopt(socket.SOL_SOCKET, kind, 64 * 1024)
     sock.setblocking(True)
