@@ -20,7 +20,10 @@ def test_operations_names_them() -> None:
 
 
 def test_the_page_on_the_settings_names_them() -> None:
-    assert named("docs/policy.md", r"A reload applies all keys except (.*?), which take effect at the next\s+start") == KEYS
+    assert (
+        named("docs/policy.md", r"A reload applies all keys except (.*?), which take effect at the next\s+start")
+        == KEYS
+    )
 
 
 def test_the_page_on_the_chart_names_them() -> None:
