@@ -177,6 +177,27 @@ def test_an_operator_sees_and_ends_tunnels_of_requests(tmp_path: Path) -> None:
         bed.are_gone(clients, Reason.CLOSED_BY_OPERATOR)
 
 
+def test_of_kept_connections_a_tunnel_keeps_its_rules_and_absolute_form_is_judged_by_the_new_ones(
+    tmp_path: Path,
+) -> None:
+    with running(tmp_path) as bed, RawClient(bed.gateway.port) as tunnel, RawClient(bed.gateway.port) as absolute:
+        place = f"{HOST}:{bed.plain.port}"
+        assert status_of(tunnel.connect(place)) == 200
+        questions = bed.question("clear"), f"GET http://{place}/ HTTP/1.1\r\nHost: {place}\r\n\r\n".encode()
+
+        def answers() -> list[int]:
+            for client, question in zip((tunnel, absolute), questions, strict=True):
+                client.send(question)
+            return [status_of(read_response(client)[0]) for client in (tunnel, absolute)]
+
+        assert answers() == [200, 200]
+        bed.gateway.write_settings({**bed.settings, "on_reload": "keep"})
+        becomes(bed.gateway, "egress_policy_generation", 2)
+        bed.gateway.write_policy({"rules": []})
+        becomes(bed.gateway, "egress_policy_generation", 3)
+        assert answers() == [200, 403]
+
+
 @pytest.mark.parametrize("kind", ["absolute", "clear", "inspected", "inspected, in HTTP/2"])
 def test_another_name_holds_for_the_next_request_on_a_connection_that_is_kept(tmp_path: Path, kind: str) -> None:
     with running(tmp_path) as bed, bed.asking(kind) as ask:
