@@ -30,17 +30,8 @@ class Direction:
     """
 
     __slots__ = (
-        "_alarm",
-        "_gathered",
-        "_in_kernel",
-        "_large",
-        "_relay",
-        "_splice",
-        "_transfer",
-        "_write",
-        "sink",
-        "source",
-    )
+        "_alarm", "_gathered", "_in_kernel", "_large", "_relay", "_splice", "_transfer", "_write", "sink", "source"
+    )  # fmt: skip
 
     from_side: Side
     to_side: Side
@@ -270,6 +261,9 @@ class Relay:
         try:
             self._begin(joining)
             await self._finished
+        except asyncio.CancelledError:  # whoever cancels it resets both sides
+            self._forget_queued()
+            raise
         finally:
             self._detach()
 
@@ -323,11 +317,14 @@ class Relay:
     def _abort(self, ended: Ended, by: Side, reason: Reason) -> None:
         if self._finished.done():
             return
-        for direction in self._directions:
-            direction.count(-direction.sink.queued())
+        self._forget_queued()
         self._finish(ended, by, reason)
         for stream in self._streams:
             stream.abort()
+
+    def _forget_queued(self) -> None:
+        for direction in self._directions:
+            direction.count(-direction.sink.queued())
 
     def _finish(self, ended: Ended, by: Side | None, reason: Reason | None) -> None:
         self.transfer.ended, self.transfer.ended_by, self.transfer.reason = ended, by, reason
