@@ -177,7 +177,7 @@ class Downward(Direction):
 
     def received(self, data: bytes) -> None:
         size = len(data)
-        if not self._transfer.bytes_down:
+        if self._transfer.first_byte_at is None:  # else a response's head was it
             self._transfer.first_byte_at = self._relay.monotonic()
         self._transfer.bytes_down += size
         self._write(data)

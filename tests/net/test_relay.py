@@ -262,6 +262,14 @@ async def test_what_a_side_had_not_taken_when_the_relay_was_cancelled_is_not_cou
             await sending
 
 
+async def test_the_first_byte_of_a_response_stays_the_first_when_a_tunnel_follows_its_head() -> None:
+    async with open_tunnel(user_form()) as tunnel:
+        tunnel.transfer.first_byte_at = 3.5
+        await send(tunnel.origin, b"x")
+        await receive_exactly(tunnel.client, 1)
+        assert tunnel.transfer.first_byte_at == 3.5
+
+
 async def test_bytes_that_a_loop_delivers_after_reading_was_paused_come_before_what_is_spliced() -> None:
     async with open_tunnel(kernel_form()) as tunnel:
         await asyncio.sleep(0)
