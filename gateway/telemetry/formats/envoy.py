@@ -137,6 +137,8 @@ def decode(line: bytes) -> Recorded:
         raise NotARecord("not a line of Envoy's formats") from error
 
 
+_DOORS = {HTTP_PORT: "absolute_form", HTTPS_PORT: "connect"}
+"""By which a request came, as far as its port tells: no field says whether it was inside TLS."""
 _COPIED = (
     ("sni", "requested_server_name"),
     ("rule", "route_name"),
@@ -168,9 +170,9 @@ def _record_of(fields: dict[str, Any]) -> Recorded:
     if "upstream_host" in fields:
         record["dialled_address"] = split_authority(fields["upstream_host"])[0]
     method = fields.get("method")
-    if method is not None:
-        inside = method == "CONNECT" or record.get("port") == HTTPS_PORT  # inspected
-        record["door"] = "connect" if inside else "absolute_form"
+    door = "connect" if method == "CONNECT" else _DOORS.get(record.get("port", 0)) if method is not None else None
+    if door is not None:
+        record["door"] = door
     if method not in (None, "CONNECT"):
         record["method"] = method
     return record
