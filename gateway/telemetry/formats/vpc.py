@@ -161,7 +161,7 @@ class FlowReader:
     def decode(self, line: bytes) -> Recorded | None:
         """A record of one direction of a connection; None for a line without a flow. Raises `NotARecord`."""
         try:
-            words = line.decode("ascii").split()
+            words = line.decode().split()
         except UnicodeDecodeError as error:
             raise NotARecord("not a flow log record") from error
         if words and all(word in VERSIONS for word in words):

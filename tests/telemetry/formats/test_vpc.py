@@ -102,6 +102,14 @@ def test_flows_are_added_up_and_packets_are_known_only_of_all(one: Flow, other: 
     assert total == both
 
 
+def test_a_listener_may_have_any_name() -> None:
+    draft = counted()
+    draft.listener = 'büro "1" ='
+    (there, _) = (FlowReader(FIELDS).decode(line.encode()) for line in lines_of(draft))
+    assert there is not None
+    assert there["listener"] == 'büro_"1"_='
+
+
 def test_each_direction_comes_back_as_it_went() -> None:
     for fields in (FIELDS, DEFAULT_FIELDS):  # told by its direction, or by its ports
         reader = FlowReader(fields)
