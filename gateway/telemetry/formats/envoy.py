@@ -7,6 +7,7 @@ Envoy with `use_remote_address` sets it. A connection that carried requests has 
 import re
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import unquote
 
 import orjson
 
@@ -98,7 +99,7 @@ def _fields(record: Record) -> dict[str, str | int]:
         "downstream_local_address": "-",
         "downstream_remote_address": authority_of(record["client_address"], record["client_port"]),
         "requested_server_name": known.get("sni") or "-",
-        "route_name": percent_encoded(known.get("rule") or "-"),
+        "route_name": percent_encoded(known.get("rule") or "-", also="%"),
     }
 
 
@@ -165,6 +166,8 @@ def _record_of(fields: dict[str, Any]) -> Recorded:
     for key, name in _COPIED:
         if name in fields:
             record[key] = str(fields[name])
+    if "rule" in record:
+        record["rule"] = unquote(record["rule"], errors="surrogatepass")
     if "authority" in fields:
         record["host"], record["port"] = split_authority(fields["authority"], HTTP_PORT)
     if "upstream_host" in fields:

@@ -123,8 +123,6 @@ def _held_by_istio(record: Mapping[str, Any]) -> Mapping[str, Any]:
         held |= {"door": doors[record["port"]]} if record["port"] in doors else {}
     reached = "allow" if "dialled_address" in record else "none"
     held["decision"] = "deny" if record["decision"] == "deny" else reached
-    if "rule" in held:
-        held["rule"] = unquote(held["rule"])
     return _with_plain_path(held)
 
 
@@ -193,9 +191,8 @@ def _comes_back(format_: Format, record: Mapping[str, Any]) -> None:
     line = format_.encode(cast("Record", record))
     assert line.count(b"\n") <= 1
     read = format_.decode(line)
-    for key in ("path", "rule"):
-        if read is not None and key in read and format_.name not in ("json", "json, skimmed", "text"):
-            read[key] = unquote(read[key], errors="surrogatepass")
+    if read is not None and "path" in read and format_.name not in ("json", "json, skimmed", "text"):
+        read["path"] = unquote(read["path"], errors="surrogatepass")
     assert read == format_.holds(record)
 
 
