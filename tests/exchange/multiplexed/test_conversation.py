@@ -18,7 +18,7 @@ from gateway.model.client import Client
 from gateway.model.decision import Deny, Timeouts
 from gateway.model.errors import Refused
 from gateway.model.reasons import Reason
-from gateway.model.record import ExchangeDraft
+from gateway.model.record import Ended, ExchangeDraft, Side
 from gateway.net import stream as stream_module
 from gateway.net.stream import Stream
 from gateway.wire.http2 import codes
@@ -181,3 +181,17 @@ async def test_no_request_begins_while_those_of_a_connection_that_is_cut_off_are
         client.downstream.data_received(header_frames(3, GET, True))
         await asyncio.wait([client.serving])
     assert ([each.number for each in recorder.exchanges], scope.judged) == ([1], 1)
+
+
+async def test_a_request_that_is_cut_off_because_its_client_left_was_ended_by_the_client() -> None:
+    recorder, scope = KeepingRecorder(), NobodyYet()
+    async with client_of(cast("Scope", scope), recorder) as client:
+        await send(client.sock, codes.PREFACE + settings_frame([]) + header_frames(1, GET, True))
+        async with asyncio.timeout(5):
+            while not scope.judged:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        client.sock.close()
+        await asyncio.wait_for(client.serving, 5)
+    [exchange] = recorder.exchanges
+    assert exchange.reason is Reason.DOWNSTREAM_RESET
+    assert (exchange.transfer.ended, exchange.transfer.ended_by) == (Ended.RESET, Side.DOWNSTREAM)
