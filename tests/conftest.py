@@ -48,4 +48,4 @@ async def _no_task_left() -> AsyncIterator[None]:
     """Fail a test that leaves a task behind, looking when all its other fixtures are torn down."""
     before = asyncio.all_tasks()
     yield
-    assert await still_running(before, grace=1.0) == [], "tasks left running"
+    assert await still_running(before, grace=10.0) == [], "tasks left running"

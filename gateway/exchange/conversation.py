@@ -8,7 +8,7 @@ from gateway.exchange.http1.downstream import DownstreamConnection
 from gateway.exchange.http1.inlets import RequestInlet
 from gateway.exchange.inlet import Signal, check_request
 from gateway.exchange.parts import Parts
-from gateway.exchange.plan import RequestPlan, plan_request
+from gateway.exchange.plan import RequestPlan, kept, plan_request
 from gateway.exchange.scope import Scope
 from gateway.model.decision import Timeouts
 from gateway.model.errors import DownstreamError, GatewayError, InternalError
@@ -87,7 +87,8 @@ class _Conversation:
         try:
             request = self.inlet.heads.pop() if self.inlet.heads else await self._read_head()
             draft.method = request.method
-            plan = self._plan = plan_request(request, self._parts.via, self._plan)
+            plan = plan_request(request, self._parts.via, self._plan)
+            self._plan = kept(plan)
             return await Exchange(plan, draft, self._downstream, self._scope, self._parts).run()
         except GatewayError as error:
             return await self._refuse(error, request, draft)
@@ -117,6 +118,8 @@ class _Conversation:
         while stream.queued() > HOLD_BOUND and not inlet.is_lost:
             await _wait_until_taken(stream, self.signal, parts, self._timeouts.idle)
         inlet.proceed()
+        if inlet.has_something:  # a read may hold thousands of requests that are answered at once: others have a turn
+            await asyncio.sleep(0)
         while not inlet.has_something:
             if inlet.is_over or inlet.is_lost or parts.draining:
                 return False

@@ -20,7 +20,7 @@ from gateway.exchange.parts import Parts
 from gateway.exchange.plan import RequestPlan
 from gateway.exchange.response import DownstreamSide, ResponsePlan, plan_response
 from gateway.exchange.scope import Judged, Scope
-from gateway.exchange.upstream import PoolKey, UpstreamSide, pool_key
+from gateway.exchange.upstream import PoolKey, UpstreamSide
 from gateway.exchange.websocket.switching import switch
 from gateway.model.authority import Authority
 from gateway.model.decision import Permit
@@ -35,7 +35,6 @@ from gateway.net.tls.contexts import HTTP_2
 from gateway.wire.head import parse_traceparent
 from gateway.wire.http.messages import Delimiter, Response
 
-_REPEATABLE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))  # RFC 9110 section 9.2.2
 _SWITCHING = 101
 HALF_CLOSED = 10.0
 """Seconds without any byte after which a client that has ended its side counts as gone. Some still listen then, but
@@ -96,8 +95,9 @@ class Exchange:
         now = draft.asked_time = parts.clock.time()
         if parts.traces:
             draft.caller = parse_traceparent(plan.request.values("traceparent"))
-        judged = await scope.judge(plan.request, plan.target, draft, now)
-        permit = self._permit = judged.permit
+        judged = await scope.judge(plan, draft, now)
+        permit, key = judged.permit, judged.key
+        self._permit = permit
         if plan.loops:
             raise UpstreamError(Reason.PROXY_LOOP, "Via names this gateway")
         inspection = permit.terms.inspection
@@ -108,14 +108,13 @@ class Exchange:
         try:
             if self._inspected is not None:
                 await self._show_request(self._inspected, judged)
-            key = pool_key(judged.client, permit, draft.connection.peer)
             self._dials = scope.pool.needs_dial(key)
             counted = scope.counted | CONNECTION if self._dials else scope.counted
             async with scope.limiter.lease(permit, judged.client, counted, self._absence) as lease:
                 draft.would_limit = lease.would_limit
                 self._meter = scope.meter or lease.meter
                 try:
-                    keeps = await self._forward(judged, key)
+                    keeps = await self._forward(judged)
                 except BaseException as failure:
                     self._break_off(failure)
                     raise
@@ -149,11 +148,11 @@ class Exchange:
         self._draft.transfer.ended, self._draft.transfer.ended_by = Ended.CLOSED, Side.GATEWAY
         return keeps
 
-    async def _forward(self, judged: Judged, key: PoolKey) -> bool:
+    async def _forward(self, judged: Judged) -> bool:
         self._host = _host_field(judged.named, self._scope.usual_port)
         if self._meter is not None:
             await wait_for_allowance(self._meter, self._permit, self._inlet, self._signal)
-        upstream, response = await self._ask(key, judged)
+        upstream, response = await self._ask(judged)
         if response.status == _SWITCHING:
             await switch(
                 self._downstream, upstream, response, self._plan, self._draft, self._parts, self._permit, self._meter
@@ -162,20 +161,22 @@ class Exchange:
         if self._permit.terms.honour_retry_after:
             heed_retry_after(response, judged.permit, judged.client, self._scope.limiter, self._parts.clock.time())
         is_healthy = note_answer(self._parts.breakers, self._permit, upstream, response.status)
-        planned = upstream.last_response = plan_response(self._request, response, upstream.last_response)
+        last, name = upstream.last_response, self._parts.name
+        planned = upstream.last_response = plan_response(self._request, response, name, last)
         if self._watched is not None:
             await self._watched.judge_response(planned)
         keeps = await self._deliver(upstream, planned)
-        self._release(upstream, key if is_healthy and planned.is_persistent else None)
+        self._release(upstream, judged.key if is_healthy and planned.is_persistent else None)
         return keeps
 
     # The request, until the head of its final response.
 
-    async def _ask(self, key: PoolKey, judged: Judged) -> tuple[UpstreamSide, Response]:
+    async def _ask(self, judged: Judged) -> tuple[UpstreamSide, Response]:
         """Over a kept connection, if there is one. If the destination was just closing it, a request that may be
         repeated is sent once more over a fresh one (RFC 9112 section 9.3.1). Any other goes only over one that is
         surely open."""
-        kept = self._scope.pool.take(key, self._is_repeatable)
+        key = judged.key
+        kept = self._scope.pool.take(key, self._plan.is_repeatable)
         if kept is not None:
             try:
                 return kept, await self._ask_over(kept)
@@ -186,13 +187,8 @@ class Exchange:
         fresh = await self._scope.pool.reach(key, partial(self._dial, key, judged))
         return fresh, await self._ask_over(fresh)
 
-    @property
-    def _is_repeatable(self) -> bool:
-        """Whether it may be sent twice; not with content, which is not held."""
-        return self._request.method in _REPEATABLE and self._request.framing.is_empty
-
     def _may_repeat(self, upstream: UpstreamSide) -> bool:
-        return self._is_repeatable or (upstream.is_unprocessed and self._request.framing.is_empty)
+        return self._plan.is_repeatable or (upstream.is_unprocessed and self._request.framing.is_empty)
 
     async def _dial(self, key: PoolKey, judged: Judged) -> UpstreamSide:
         parts, draft = self._parts, self._draft
@@ -233,7 +229,7 @@ class Exchange:
         """The head, and what has arrived of the content."""
         plan, inlet, inspected = self._plan, self._inlet, self._inspected
         fields = None if inspected is None else inspected.fields_for(upstream)
-        head = upstream.head(plan, self._host, self._parts.via, fields)
+        head = upstream.head(plan, self._host, fields)
         new_outlet = Outlet if inspected is None else inspected.upload
         up = self._up = new_outlet(upstream.stream, inlet, self._request.framing.delimiter is Delimiter.CHUNKED)
         if self._meter is not None:

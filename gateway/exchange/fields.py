@@ -66,6 +66,9 @@ KEPT = frozenset(
 )
 _HARMLESS_OPTIONS = frozenset(("close", "keep-alive", "upgrade", "te"))
 
+_MOST_KEPT = 16 * 1024
+_OF_EACH = 100
+
 _NOT_IN_TOKEN = re.compile(r"[^!#$%&'*+.^_`|~0-9A-Za-z-]")
 
 
@@ -118,6 +121,12 @@ def _sort(fields: Fields, ending_here: frozenset[str]) -> Sorted:
 def _named_by(options: frozenset[str]) -> frozenset[str]:
     """The fields that Connection declares to be for this connection only, but for those that are kept nevertheless."""
     return options - _HARMLESS_OPTIONS - KEPT
+
+
+def are_large(fields: Fields) -> bool:
+    """Whether to keep them for as long as a connection is idle would take too much memory, a few kilobytes of which
+    each may have. A field takes some hundred bytes beside its text, and what is planned with it as much again."""
+    return sum([_OF_EACH + len(name) + len(value) for name, value in fields]) > _MOST_KEPT
 
 
 def pseudonym(name: str) -> str:

@@ -5,12 +5,13 @@ and requests on a captured connection.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import ClassVar, NamedTuple
 from typing import Protocol as Role
 
 from gateway.exchange.http1.upstream import UpstreamConnection
-from gateway.exchange.upstream import Pool, Shared, pool_key
+from gateway.exchange.plan import RequestPlan
+from gateway.exchange.upstream import Pool, PoolKey, Shared, pool_key
 from gateway.model.addresses import Address
 from gateway.model.authority import Authority, parse_authority
 from gateway.model.client import Certificate, Client
@@ -25,8 +26,7 @@ from gateway.net.stream import Stream
 from gateway.policy.confirm import confirm_host
 from gateway.policy.decide import decide
 from gateway.policy.plan import Rules
-from gateway.wire.http.messages import Request
-from gateway.wire.target import HTTP_PORT, Target
+from gateway.wire.target import HTTP_PORT
 
 
 class Identifies(Role):
@@ -46,11 +46,13 @@ class Identifies(Role):
 
 
 class Judged(NamedTuple):
-    """A permitted request. `named` is the host that the request names and that its Host field carries."""
+    """A permitted request. `named` is the host that the request names and that its Host field carries; `key` tells the
+    connections that it may go over."""
 
     permit: Permit
     client: Client
     named: Authority
+    key: PoolKey
 
 
 class Scope(Role):
@@ -87,7 +89,7 @@ class Scope(Role):
         """Whether every connection to a destination is verified, as in `Upstream.verified`."""
         ...
 
-    async def judge(self, request: Request, target: Target, draft: ExchangeDraft, now: float) -> Judged:
+    async def judge(self, plan: RequestPlan, draft: ExchangeDraft, now: float) -> Judged:
         """Whether the request may pass; everything is noted in the draft as it becomes known. Raises `GatewayError`."""
         ...
 
@@ -111,20 +113,21 @@ class AnyAuthority:
     dialer: ClassVar[None] = None
     is_verified: ClassVar[bool] = False
 
-    async def judge(self, request: Request, target: Target, draft: ExchangeDraft, now: float) -> Judged:
+    async def judge(self, plan: RequestPlan, draft: ExchangeDraft, now: float) -> Judged:
         """See `Scope`."""
-        if target.authority is None:
+        request, named = plan.request, plan.target.authority
+        if named is None:
             raise DownstreamError(Reason.NOT_A_PROXY_REQUEST, f"{request.method[:20]} that names no http:// URL")
         rules = self.rules()
         connection = draft.connection
         draft.generation = connection.generation = rules.generation  # at once: rules that a draft names are kept
         identifier = self.identifier()
         client = draft.client = await identifier.identify(connection.peer[0], request, connection.certificate)
-        intent = draft.intent = Intent(Door.ABSOLUTE_FORM, target.authority, Protocol.HTTP)
+        intent = draft.intent = Intent(Door.ABSOLUTE_FORM, named, Protocol.HTTP)
         decision = draft.decision = decide(client, intent, rules, now)
         if isinstance(decision, Deny):
             raise identifier.refusal(decision, client, intent, rules, now)
-        return Judged(decision, client, target.authority)
+        return Judged(decision, client, named, pool_key(client, decision, connection.peer))
 
     def sum_up(self, draft: ExchangeDraft) -> None:
         """The connection's record says what its last exchange's does; sizes are summed."""
@@ -143,13 +146,14 @@ class AnyHost(AnyAuthority):
 
     original: Destination = field(kw_only=True)
 
-    async def judge(self, request: Request, target: Target, draft: ExchangeDraft, now: float) -> Judged:
+    async def judge(self, plan: RequestPlan, draft: ExchangeDraft, now: float) -> Judged:
         """See `Scope`."""
         rules = self.rules()
         draft.generation = draft.connection.generation = rules.generation
-        client = draft.client = self.identifier().by_address(draft.connection.peer[0])
+        peer = draft.connection.peer
+        client = draft.client = self.identifier().by_address(peer[0])
         address, port = self.original
-        named = target.authority or _host_of(request, self.usual_port) or Authority(address, port)
+        named = plan.target.authority or _authority(plan.host, self.usual_port) or Authority(address, port)
         intent = draft.intent = Intent(Door.TRANSPARENT, named, Protocol.HTTP, address)
         if named.port != port or (isinstance(named.host, Address) and named.host != address):
             detail = f"Host {named} on a connection to {Authority(address, port)}"
@@ -157,13 +161,14 @@ class AnyHost(AnyAuthority):
         decision = draft.decision = decide(client, intent, rules, now)
         if isinstance(decision, Deny):
             raise Refused(decision)
-        return Judged(decision, client, named)
+        return Judged(decision, client, named, pool_key(client, decision, peer))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OneAuthority:
     """Inside a tunnel, whose permit holds for all its requests: each must name the tunnel's own host, as `sni` says,
-    and its port. The tunnel's lease is held by whoever opened it, and its rules are those that it was opened under."""
+    and its port. The tunnel's lease is held by whoever opened it, and its rules are those that it was opened under.
+    `peer` is the tunnel's client, `key` that of all its requests."""
 
     counted: ClassVar[frozenset[Counted]] = REQUEST
     permit: Permit
@@ -174,43 +179,47 @@ class OneAuthority:
     usual_port: int = HTTP_PORT
     is_verified: bool = False
     dialer: Dialer[Stream] | None = None
+    peer: InitVar[tuple[Address, int]] = field(kw_only=True)
     limiter: Limiter = field(kw_only=True)
     meter: Meter | None = field(default=None, kw_only=True)
+    key: PoolKey = field(init=False)
 
-    def keep(self, upstream: UpstreamConnection, peer: tuple[Address, int]) -> None:
-        """Have the next request of `peer` go over this connection."""
-        self.pool.give(pool_key(self.client, self.permit, peer), upstream)
+    def __post_init__(self, peer: tuple[Address, int]) -> None:
+        self.key = pool_key(self.client, self.permit, peer)
 
-    def share(self, upstream: Shared, peer: tuple[Address, int]) -> None:
-        """Have the requests of `peer` go over this connection."""
-        self.pool.share(pool_key(self.client, self.permit, peer), upstream)
+    def keep(self, upstream: UpstreamConnection) -> None:
+        """Have the next request go over this connection."""
+        self.pool.give(self.key, upstream)
 
-    def owe(self, failure: GatewayError, peer: tuple[Address, int]) -> None:
-        """Have the next request of `peer` fail with what the tunnel's own connection failed with."""
-        self.pool.owe(pool_key(self.client, self.permit, peer), failure)
+    def share(self, upstream: Shared) -> None:
+        """Have the requests go over this connection."""
+        self.pool.share(self.key, upstream)
 
-    async def judge(self, request: Request, target: Target, draft: ExchangeDraft, now: float) -> Judged:
+    def owe(self, failure: GatewayError) -> None:
+        """Have the next request fail with what the tunnel's own connection failed with."""
+        self.pool.owe(self.key, failure)
+
+    async def judge(self, plan: RequestPlan, draft: ExchangeDraft, now: float) -> Judged:
         """See `Scope`."""
-        draft.generation, draft.client, draft.intent = self.permit.generation, self.client, self.intent
-        draft.decision = self.permit
-        named = target.authority or _host_of(request, self.usual_port) or self.intent.authority
-        verdict = confirm_host(self.permit, named, self.client, self.intent, self.rules, now)
+        permit, client, intent = self.permit, self.client, self.intent
+        draft.generation, draft.client, draft.intent, draft.decision = permit.generation, client, intent, permit
+        named = plan.target.authority or _authority(plan.host, self.usual_port) or intent.authority
+        verdict = confirm_host(permit, named, client, intent, self.rules, now)
         if isinstance(verdict, Deny):
             raise Refused(verdict)
         draft.would_deny = verdict
-        return Judged(self.permit, self.client, named)
+        return Judged(permit, client, named, self.key)
 
     def sum_up(self, draft: ExchangeDraft) -> None:
         """The connection's record describes the tunnel."""
         _add(draft)
 
 
-def _host_of(request: Request, usual_port: int) -> Authority | None:
-    """The host in the Host field; None without one, as in HTTP/1.0. Raises `DownstreamError`."""
-    hosts = request.values("host")
-    if not hosts:
+def _authority(host: str | None, usual_port: int) -> Authority | None:
+    """The authority in a Host field; None without one, as in HTTP/1.0. Raises `DownstreamError`."""
+    if host is None:
         return None
-    named = parse_authority(hosts[0], usual_port)
+    named = parse_authority(host, usual_port)
     if named is None:
         raise DownstreamError(Reason.MALFORMED_AUTHORITY, "Host")
     return named

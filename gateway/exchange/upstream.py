@@ -58,7 +58,7 @@ class UpstreamSide(Protocol):
         """A request with this method is sent next. Raises `UpstreamError` if an answer is there already."""
         ...
 
-    def head(self, plan: RequestPlan, host: str, via: str, fields: list[tuple[str, str]] | None) -> Head:
+    def head(self, plan: RequestPlan, host: str, fields: list[tuple[str, str]] | None) -> Head:
         """The head of the request, with `fields` in place of the plan's unless they are None."""
         ...
 
@@ -204,16 +204,16 @@ class Pool:
 
     def give(self, key: PoolKey, connection: UpstreamConnection) -> None:
         """Keep one until the next exchange, or close it if there is no room or it has been used for long."""
-        waiting, now = self._idle.setdefault(key, []), self._monotonic()
-        client, _ = key
+        waiting, client, now = self._idle.get(key), key[0], self._monotonic()
         of_client = self._of_client.get(client, 0)
-        too_old = now - connection.dialled_at > LONGEST_USE
-        if too_old or of_client >= self._at_most - self._count or len(waiting) >= IDLE_FOR_ONE_KEY:
-            if not waiting:
-                del self._idle[key]
+        has_room = of_client < self._at_most - self._count and (waiting is None or len(waiting) < IDLE_FOR_ONE_KEY)
+        if not has_room or now - connection.dialled_at > LONGEST_USE:
             connection.close()
             return
-        waiting.append(connection)
+        if waiting is None:
+            self._idle[key] = [connection]
+        else:
+            waiting.append(connection)
         self._count += 1
         self._of_client[client] = of_client + 1
         connection.enter_pool(partial(self.forget, key, connection), now)
@@ -236,15 +236,15 @@ class Pool:
 
     def forget(self, key: PoolKey, connection: UpstreamConnection) -> None:
         """It has left the pool."""
-        waiting = self._idle[key]
-        waiting.remove(connection)
-        self._count -= 1
-        client, _ = key
-        self._of_client[client] -= 1
-        if not self._of_client[client]:
-            del self._of_client[client]
-        if not waiting:
+        waiting, client = self._idle[key], key[0]
+        if len(waiting) > 1:
+            waiting.remove(connection)
+        else:
             del self._idle[key]
+        self._count -= 1
+        left = self._of_client.pop(client) - 1
+        if left:
+            self._of_client[client] = left
 
     def _all(self) -> list[UpstreamConnection]:
         return [connection for waiting in self._idle.values() for connection in waiting]

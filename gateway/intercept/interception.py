@@ -6,7 +6,6 @@ The destination comes first: what it takes decides what the client is offered. I
 the error as the answer to its request, inside TLS, as nobody reads what an alert says.
 """
 
-from dataclasses import dataclass
 from functools import partial
 from ssl import SSLObject
 from typing import NamedTuple
@@ -43,8 +42,7 @@ HTTPS_PORT = 443
 RIGHT_AFTER_SECONDS = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Inspected:
+class Inspected(NamedTuple):
     """A tunnel whose permit says `inspect`, whose destination was reached and whose ClientHello was confirmed."""
 
     permit: Permit
@@ -87,9 +85,19 @@ class Interception:
         draft.tls = TlsSides()
         dialer = self._dialer(tunnel, draft, draft.tls)
         pool = Pool(parts.deadlines, parts.clock.monotonic)
-        rights = tunnel.permit, tunnel.client, tunnel.intent, tunnel.rules
-        limiter, meter = tunnel.limiter, tunnel.meter
-        scope = OneAuthority(*rights, pool, HTTPS_PORT, dialer.is_permitted, dialer, limiter=limiter, meter=meter)
+        scope = OneAuthority(
+            permit=tunnel.permit,
+            client=tunnel.client,
+            intent=tunnel.intent,
+            rules=tunnel.rules,
+            pool=pool,
+            usual_port=HTTPS_PORT,
+            is_verified=dialer.is_permitted,
+            dialer=dialer,
+            peer=draft.peer,
+            limiter=tunnel.limiter,
+            meter=tunnel.meter,
+        )
         try:
             offer = await self._secure_destination(tunnel, draft, dialer, scope)
             shaken = await self._accept_client(downstream, tunnel, draft.tls, offer.alpn)
@@ -132,15 +140,15 @@ class Interception:
             secured = await dialer.secure(tunnel.upstream, tunnel.permit)
         except (UpstreamError, InternalError) as error:
             note(error, draft)
-            scope.owe(error, draft.peer)
+            scope.owe(error)
             return _Offer(tuple([each for each in dialer.alpn if each in offered]))
         alpn = alpn_for_client(offered, secured.alpn)
         if secured.alpn == HTTP_2:
             connection = SharedConnection(secured, parts.clock.monotonic, parts.bounds.head)
-            scope.share(connection, draft.peer)
+            scope.share(connection)
             return _Offer(alpn, connection)
         reader = parts.codec.response_reader(parts.bounds)
-        scope.keep(UpstreamConnection(secured, reader, parts.clock.monotonic()), draft.peer)
+        scope.keep(UpstreamConnection(secured, reader, parts.clock.monotonic()))
         return _Offer(alpn)
 
     async def _accept_client(

@@ -6,7 +6,7 @@ import ssl
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from gateway.intercept.authority import Authority, Leaf
 from gateway.model.authority import Host
@@ -22,12 +22,14 @@ SESSIONS = 20_000
 _Key = tuple[Host, tuple[str, ...]]
 
 
-class _Kept(NamedTuple):
-    """Unix seconds."""
+@dataclass(slots=True)
+class _Kept:
+    """Unix seconds; `counted_in` is the one in which the context's sessions were counted last."""
 
     context: ssl.SSLContext
     made_at: float
     renew_at: float
+    counted_in: int = 0
 
     def is_good(self, now: float) -> bool:
         """Not so where the clock was ahead and was set back: clients whose clocks are right do not accept it yet."""
@@ -53,9 +55,9 @@ class Minting:
     async def context_for(self, host: Host, alpn: Sequence[str]) -> ssl.SSLContext:
         """A context that proves to be `host` and offers `alpn`: one for all connections, so that clients can resume
         their sessions."""
-        key = (host, tuple(alpn))
+        key, now = (host, tuple(alpn)), self._clock.time()
         known = self._kept.get(key)
-        if known is not None and known.is_good(self._clock.time()) and not self._remembers_too_much(known.context):
+        if known is not None and known.is_good(now) and not self._remembers_too_much(known, int(now)):
             self._kept.move_to_end(key)
             return known.context
         flight = self._flights.get(key)
@@ -64,8 +66,12 @@ class Minting:
             flight.add_done_callback(lambda _: self._flights.pop(key))
         return await asyncio.shield(flight)  # its first waiter may be cancelled; others wait for it
 
-    def _remembers_too_much(self, context: ssl.SSLContext) -> bool:
-        return remembered_by(context) * len(self._kept) > SESSIONS
+    def _remembers_too_much(self, kept: _Kept, second: int) -> bool:
+        """Counting takes longer than all the rest here: once a second will do."""
+        if kept.counted_in == second:
+            return False
+        kept.counted_in = second
+        return remembered_by(kept.context) * len(self._kept) > SESSIONS
 
     async def _make(self, key: _Key) -> ssl.SSLContext:
         now = self._clock.time()
@@ -86,5 +92,6 @@ class Minting:
 def leaf_context(leaf: Leaf, alpn: Sequence[str]) -> ssl.SSLContext:
     """The server's side for a client that asks for the leaf's name."""
     context = server_context(alpn)
+    context.num_tickets = 1  # most clients keep the newest alone, and whoever comes back with it is given another
     load_chain(context, leaf.chain, leaf.key)
     return context

@@ -94,18 +94,8 @@ class BucketLimiter:
         """None: the lease has to be waited for, or refused."""
         outcome = None if self.queues.waiting else self.store.take_at_once(draws)
         if outcome is not None:
-            self.note(draws, outcome, Result.PASSED)
-        return outcome
-
-    def note(self, draws: Sequence[Draw], taken: Taken, result: Result) -> None:
-        """Count what came of a lease that was given, for each limit that applied to it."""
-        if taken.over:
-            self.tally.count(taken.over, Result.WOULD_REFUSE)
-            draws = [draw for draw in draws if draw.limit not in taken.over]
-        if result is Result.PASSED:
             self.tally.count_passed(draws)
-        else:
-            self.tally.count((draw.limit for draw in draws), result)
+        return outcome
 
     def hold_off(self, permit: Permit, client: Client, seconds: float) -> None:
         """See `roles.Limiter`."""
@@ -145,6 +135,7 @@ class _Lease:
             taken = limiter.take_at_once(plan.draws) or await self._take(plan.draws)
             if taken.over:
                 self._over = taken.over[0].name
+                limiter.tally.count(taken.over, Result.WOULD_REFUSE)
         if plan.moves_bytes:
             self.meter = meter_for(self._permit, self._client, limiter.store, limiter.tally)
         limiter.open += plan.opens
@@ -169,7 +160,7 @@ class _Lease:
             if isinstance(outcome, Lacking):
                 outcome = await self._wait(draws, outcome)
             else:
-                limiter.note(draws, outcome, Result.PASSED)
+                limiter.tally.count_passed(draws)
         except Overdrawn as overdrawn:
             lacking = overdrawn.lacking
             raise self._refused(
@@ -191,15 +182,12 @@ class _Lease:
         """Take all but this limit's, whose bucket cannot be kept and which refuses nobody."""
         plan = self._plan = _without(self._plan, limit)
         taken = await self._take(plan.draws) if plan.draws else Taken(())
-        if not limit.report:
-            return taken
-        self._limiter.tally.count((limit,), Result.WOULD_REFUSE)
-        return taken._replace(over=(limit, *taken.over))
+        return taken._replace(over=(limit, *taken.over)) if limit.report else taken
 
     async def _wait(self, draws: Sequence[Draw], lacking: Lacking) -> Taken:
         limiter = self._limiter
         taken = await limiter.queues.wait(draws, identity_of(self._client), lacking, self._presence)
-        limiter.note(draws, taken, Result.WAITED)
+        limiter.tally.count((draw.limit for draw in draws), Result.WAITED)
         return taken
 
     def _refused(

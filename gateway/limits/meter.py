@@ -35,7 +35,7 @@ class BytesMeter:
         """Draw what has moved and was not yet drawn."""
         for pace in {self.up, self.down}:  # both may be the same
             if pace is not None:
-                pace.draw()
+                pace.close()
 
     @property
     def would_limit(self) -> str | None:
@@ -65,13 +65,16 @@ class BytesPace:
 
     def settle(self) -> float:
         """Draw all that is owed; returns seconds to wait, `inf` if a budget is spent."""
-        return max((self._met(draw, wait) for draw, wait in self.draw()), default=0.0)
-
-    def draw(self) -> list[tuple[Draw, float]]:
-        """Draw all that is owed; returns those draws whose buckets have nothing left, with the seconds until then."""
         owed, self._owed = float(self._owed), 0
         waits = [(draw, self._store.spend(draw._replace(amount=owed))) for draw in self._draws]
-        return [(draw, wait) for draw, wait in waits if wait > 0]
+        return max((self._met(draw, wait) for draw, wait in waits if wait > 0), default=0.0)
+
+    def close(self) -> None:
+        """Draw all that is owed. It counts as no wait and no refusal: nothing follows."""
+        owed, self._owed = float(self._owed), 0
+        if owed:
+            for draw in self._draws:
+                self._store.spend(draw._replace(amount=owed))
 
     def refuse(self) -> Retry:
         """See `roles.Pace`."""

@@ -116,10 +116,10 @@ async def converse_in_tunnel(downstream: Stream, draft: Draft, tunnel: Tunnel, s
     its owner's to close."""
     pool = Pool(services.deadlines, services.clock.monotonic)
     rights = tunnel.permit, tunnel.client, tunnel.intent, tunnel.rules
-    scope = OneAuthority(*rights, pool, limiter=services.limiter, meter=tunnel.meter)
+    scope = OneAuthority(*rights, pool, peer=draft.peer, limiter=services.limiter, meter=tunnel.meter)
     reader = services.exchanges.codec.response_reader(services.exchanges.bounds)
     first = UpstreamConnection(tunnel.upstream, reader, services.clock.monotonic())
-    scope.keep(first, draft.peer)
+    scope.keep(first)
     try:
         with _shown_as_open(draft, tunnel.permit, services):
             await converse(downstream, draft, scope, services.exchanges, tunnel.permit.terms.timeouts)

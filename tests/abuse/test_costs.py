@@ -67,7 +67,7 @@ def test_names_that_never_resolve_hold_up_no_other_name(gateway: Bed) -> None:
 def test_a_client_that_went_away_meanwhile_is_not_said_to_have_got_its_tunnel(gateway: Bed) -> None:
     dns = gateway.world.dns
     dns.answer("late.wild.test", "127.0.0.1")
-    dns.delay("late.wild.test", 0.3)
+    dns.delay("late.wild.test", 0.7)  # of the second that a name server has
     with client(gateway, "127.2.0.5") as leaving:
         leaving.send(gateway.stage.filled(connect("late.wild.test:<tls>")))
         dns.wait_for_query("late.wild.test")

@@ -14,6 +14,7 @@ from tests.abuse.inspected.origin import InspectedOrigin
 from tests.helpers.client_hello import build_client_hello
 from tests.helpers.dns_server import DnsServer
 from tests.helpers.origins import Origin, echo
+from tests.helpers.ports import free_port
 from tests.helpers.recording_origin import RecordingOrigin
 
 NAMES = (
@@ -62,8 +63,8 @@ class World:
         self._stack = ExitStack()
         folder = certificates or Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="abuse-")))
         self.dns = self._stack.enter_context(DnsServer(*dns))
-        self.web = self._stack.enter_context(RecordingOrigin(port=web))
-        self.tls = self._stack.enter_context(Origin(echo, port=tls))
+        self.web = self._stack.enter_context(RecordingOrigin(port=web or free_port(INTERNAL)))
+        self.tls = self._stack.enter_context(Origin(echo, port=tls or free_port(INTERNAL)))
         self.plain = self._stack.enter_context(Origin(echo, port=ordinary))
         self.inspected = self._stack.enter_context(InspectedOrigin(folder, inspected))
         self.internal = [self._stack.enter_context(Origin(echo, INTERNAL, each.port)) for each in (self.web, self.tls)]

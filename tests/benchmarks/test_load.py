@@ -12,6 +12,7 @@ from tests.benchmarks.connect_proxy import connect_proxy
 from tests.helpers.naive_proxy import NaiveProxy
 from tests.helpers.origins import Origin as Pretender
 from tests.helpers.origins import Visit
+from tests.helpers.ports import free_port
 from tests.helpers.requirements import require
 
 Ports = tuple[int, int]
@@ -25,9 +26,9 @@ class Origin:
     http: Ports
 
 
-def _free_port() -> Ports:
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        port = unused.getsockname()[1]
+def _ports() -> Ports:
+    """For one process: from a port to the same."""
+    port = free_port()
     return port, port
 
 
@@ -35,7 +36,7 @@ def _free_port() -> Ports:
 def origin() -> Iterator[Origin]:
     require("cc")
     load.build()
-    ports = Origin(_free_port(), _free_port(), _free_port(), _free_port())
+    ports = Origin(_ports(), _ports(), _ports(), _ports())
     with load.origin(ports.tls, ports.echo, ports.bulk, ports.http):
         yield ports
 
@@ -166,7 +167,7 @@ def test_an_altered_download_fails_the_run(origin: Origin) -> None:
 
 def test_nobody_listening_fails_the_run(origin: Origin) -> None:
     with (
-        load.generate("tunnels", origin.echo, {"total": 10}, proxy_port=_free_port()[0]) as run,
+        load.generate("tunnels", origin.echo, {"total": 10}, proxy_port=free_port()) as run,
         pytest.raises(LoadFailed, match="refused"),
     ):
         run.read()

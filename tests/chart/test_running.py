@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -154,9 +154,10 @@ def zombies(parent: int) -> list[str]:
     while True:
         found = []
         for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
-            status = Path(f"/proc/{child}/status").read_text()
-            if "State:\tZ" in status:
-                found.append(status.partition("\n")[0])
+            with suppress(OSError):  # waited for meanwhile
+                status = Path(f"/proc/{child}/status").read_text()
+                if "State:\tZ" in status:
+                    found.append(status.partition("\n")[0])
         if not found or time.monotonic() > deadline:
             return found
         time.sleep(0.05)

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from contextlib import chdir
@@ -15,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway.cli.main import app
+from tests.helpers.ports import free_port
 from tests.settings.texts import write
 
 ROOT = Path(__file__).parents[2]
@@ -174,8 +174,7 @@ def test_explain_ends_with_0_1_or_2(tmp_path: Path) -> None:
 
 def test_explain_live_ends_with_2_where_nothing_is_reached(tmp_path: Path) -> None:
     write(tmp_path, "policy.yaml", "rules: [{name: a, cidrs: [127.0.0.1/32], ports: [any]}]")
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
     ended = gateway(tmp_path, "explain", "--live", f"127.0.0.1:{port}")
     assert ended.returncode == 2
     assert ended.stderr == f"127.0.0.1:{port} is allowed, but could not be reached: connection_refused\n"

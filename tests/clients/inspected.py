@@ -5,19 +5,21 @@ import hashlib
 import io
 import json
 import os
+import socket
 import subprocess
 import sys
 import tarfile
 import threading
+import time
 from asyncio import AbstractEventLoop, new_event_loop, run_coroutine_threadsafe
 from pathlib import Path
-from ssl import SSLContext
+from ssl import CERT_NONE, PROTOCOL_TLS_CLIENT, SSLContext
 from types import TracebackType
 from typing import Self
 
 from aiohttp import WSMsgType, web
 
-from tests.clients.matrix import CLIENTS, HERE, ClientProgram, Errand, Task, said
+from tests.clients.matrix import CLIENTS, HERE, SECONDS, ClientProgram, Errand, Task, said
 from tests.helpers.file_origin import HELLO
 from tests.helpers.requirements import require
 
@@ -68,8 +70,7 @@ def make_npm_registry(site: Path, origin: str) -> None:
 
 
 class Nginx:
-    """Serves `site` over HTTPS, with its own configuration; `requests` are the lines of its log. What is put under
-    `put/` is written there."""
+    """Serves `site` over HTTPS, with its own configuration. What is put under `put/` is written there."""
 
     def __init__(
         self,
@@ -82,6 +83,8 @@ class Nginx:
         http2: bool = False,
     ) -> None:
         self.port = port
+        self._address = address
+        self._knocks = 0
         self._folder = folder
         self._log = folder / "nginx.log"
         user = "user root;" if os.geteuid() == 0 else ""  # the test's folder is its own
@@ -105,12 +108,39 @@ class Nginx:
 
     @property
     def requests(self) -> list[str]:
-        return self._log.read_text().splitlines() if self._log.exists() else []
+        """The lines of its log, of all that were answered by now. A line is written after its answer was sent: when
+        that of a request of our own is there, those of all before it are."""
+        self._knocks += 1
+        own = f" /knock/{self._knocks} "
+        blind = SSLContext(PROTOCOL_TLS_CLIENT)
+        blind.check_hostname, blind.verify_mode = False, CERT_NONE
+        with self._connection() as plain, blind.wrap_socket(plain) as secure:
+            secure.sendall(f"GET{own}HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+            while secure.recv(65536):
+                pass
+        deadline = time.monotonic() + SECONDS
+        while own not in (written := self._log.read_text()):
+            assert time.monotonic() < deadline, "nginx writes no log"
+            time.sleep(0.005)
+        return [line for line in written.splitlines() if " /knock/" not in line]
+
+    def _connection(self) -> socket.socket:
+        return socket.create_connection((self._address, self.port), SECONDS)
 
     def __enter__(self) -> Self:
         command = [require("nginx"), "-c", str(self._folder / "nginx.conf"), "-e", str(self._folder / "nginx.errors")]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        return self
+        deadline = time.monotonic() + SECONDS
+        while True:
+            try:
+                self._connection().close()
+            except ConnectionRefusedError:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    self.__exit__(None, None, None)
+                    raise AssertionError((self._folder / "nginx.errors").read_text()) from None
+                time.sleep(0.02)
+            else:
+                return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

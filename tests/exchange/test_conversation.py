@@ -1,9 +1,12 @@
 """Requests on one connection, on real sockets: whatever ends one leaves a truthful record, and nothing stays open."""
 
 import asyncio
+import gc
 import socket
+import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 
 import pytest
 
@@ -48,15 +51,13 @@ class Talk:
             converse(downstream, self.draft, scope, services.exchanges, Timeouts(head=5, idle=5))
         )
 
-    def narrow(self) -> None:
-        """The kernel holds little on the way to the client."""
-        self.client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, LITTLE)
-        self.downstream.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LITTLE)
-
 
 @asynccontextmanager
-async def talk(dialer: FakeDialer | StuckDialer, limiter: Unlimited | None = None) -> AsyncIterator[Talk]:
-    downstream, client = await stream_and_peer()
+async def talk(
+    dialer: FakeDialer | StuckDialer, limiter: Unlimited | None = None, held: int = 0
+) -> AsyncIterator[Talk]:
+    """On the way to the client the kernel holds little more than `held` bytes, if it is given."""
+    downstream, client = await stream_and_peer(held=held)
     talking = Talk(downstream, client, dialer, limiter or Unlimited())
     try:
         yield talking
@@ -241,7 +242,7 @@ async def test_a_malformed_request_is_answered_although_its_end_is_there_as_well
 
 
 async def until_ended(stream: Stream) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not stream.has_ended:  # noqa: ASYNC110  # its receiver is the conversation
             await asyncio.sleep(0.01)
 
@@ -256,6 +257,37 @@ async def test_a_bug_is_a_500_and_its_text_reaches_neither_client_nor_record(cap
     [exchange] = talking.recorder.exchanges
     assert (exchange.reason, exchange.detail) == (Reason.INTERNAL_ERROR, "RuntimeError")
     assert "Traceback" in caplog.text
+
+
+async def test_requests_that_came_together_leave_others_their_turns_though_no_answer_is_waited_for() -> None:
+    refused = b"GET http://no.test/ HTTP/1.1\r\nHost: no.test\r\n\r\n"
+    async with talk(FakeDialer()) as talking:
+        answered = [0]
+        talking.client.send(refused * 100)
+        while answered[-1] < 100:
+            await asyncio.sleep(0)
+            answered.append(len(talking.recorder.exchanges))
+    assert max(after - before for before, after in pairwise(answered)) <= 2
+
+
+async def test_neither_a_large_request_nor_its_answer_is_kept_while_connections_wait() -> None:
+    fields = b"".join(b"X%d: %b\r\n" % (number, b"y" * 50) for number in range(900))
+    dialer = FakeDialer()
+    async with talk(dialer) as talking:
+        await asked_and_answered(talking, dialer)
+        tracemalloc.start()
+        try:
+            await send(talking.client, REQUEST[:-2] + fields + b"\r\n")
+            await receive_exactly(dialer.origin, len(b"GET /x HTTP/1.1\r\nHost: web.test\r\n\r\n") + len(fields))
+            await send(dialer.origin, ANSWER[:-4] + fields + ANSWER[-4:])
+            await receive_exactly(talking.client, len(ANSWER) + len(fields) + len(b"Via: 1.1 test\r\n"))
+            await asyncio.sleep(0.01)
+            talking.recorder.exchanges.clear()
+            gc.collect()
+            assert tracemalloc.get_traced_memory()[0] < 30_000
+        finally:
+            tracemalloc.stop()
+        assert len(talking.services.pool) == 1
 
 
 async def test_draining_wakes_a_connection_that_only_waits() -> None:
@@ -305,7 +337,7 @@ async def test_who_takes_over_a_kept_connection_leaves_the_back_pressure_of_its_
         assert (await receive(client)).startswith(b"HTTP/1.1 200 ")
 
         head = await receive_until_empty_line(talking.client)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await receive_exactly(talking.client, size)
         assert head.startswith(b"HTTP/1.1 200 ")
         await sending
@@ -329,9 +361,8 @@ async def test_a_slow_client_gets_all_of_an_answer_after_which_its_connection_is
 ) -> None:
     monkeypatch.setattr(stream_module, "LINGER_SECONDS", 0.05)
     dialer, size = FakeDialer(), 120_000
-    async with talk(dialer) as talking:
+    async with talk(dialer, held=LITTLE) as talking:
         client = talking.client
-        talking.narrow()
         served = asyncio.ensure_future(served_and_closed(talking))
         close = b"Connection: close\r\n" if says_close else b""
         await send(client, REQUEST.replace(b"\r\n\r\n", b"\r\n" + close + b"\r\n"))
@@ -340,7 +371,7 @@ async def test_a_slow_client_gets_all_of_an_answer_after_which_its_connection_is
         await dialer.dialled.wait()
         await receive(dialer.origin)
         await send(dialer.origin, b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not talking.recorder.exchanges:  # noqa: ASYNC110  # a recorder tells nobody
                 await asyncio.sleep(0.01)
         await asyncio.sleep(0.3)
@@ -390,7 +421,7 @@ async def test_who_is_gone_while_earlier_bytes_are_paid_for_gives_the_lease_back
         await limiter.meter.is_asked.wait()
         assert limiter.held == 1
         reset(talking.client)
-        await asyncio.wait([talking.task], timeout=5)
+        await asyncio.wait([talking.task], timeout=60)
         assert limiter.held == 0
     [exchange] = talking.recorder.exchanges
     assert exchange.reason is Reason.DOWNSTREAM_RESET
@@ -399,8 +430,7 @@ async def test_who_is_gone_while_earlier_bytes_are_paid_for_gives_the_lease_back
 
 async def test_what_comes_right_behind_a_switch_of_protocols_is_held_up_like_all_that_follows() -> None:
     dialer = FakeDialer()
-    async with talk(dialer) as talking:
-        talking.narrow()
+    async with talk(dialer, held=LITTLE) as talking:
         upgrade = b"Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         await send(talking.client, REQUEST.removesuffix(b"\r\n") + upgrade)
         await dialer.dialled.wait()
@@ -430,14 +460,13 @@ async def test_what_comes_right_behind_a_switch_of_protocols_is_held_up_like_all
 async def test_a_client_that_has_not_taken_one_answer_yet_is_not_sent_the_next_without_bounds() -> None:
     """What waits for it is less than what pauses a transport, and more than what has it go on."""
     dialer = FakeDialer()
-    async with talk(dialer) as talking:
-        talking.narrow()
+    async with talk(dialer, held=LITTLE) as talking:
         await send(talking.client, REQUEST)
         await dialer.dialled.wait()
         await receive(dialer.origin)
-        size = 140_000
+        size = 115_000
         await send(dialer.origin, b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not talking.recorder.exchanges:  # noqa: ASYNC110  # a recorder tells nobody
                 await asyncio.sleep(0.01)
         while talking.downstream.queued() > 60_000:
@@ -447,7 +476,7 @@ async def test_a_client_that_has_not_taken_one_answer_yet_is_not_sent_the_next_w
         await receive(dialer.origin)
         much = 20_000_000
         await send(dialer.origin, b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % much)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while talking.downstream.feeder is None:  # noqa: ASYNC110  # its content goes on as it comes by then
                 await asyncio.sleep(0.01)
         sending = asyncio.ensure_future(send(dialer.origin, bytes(much)))

@@ -1,7 +1,10 @@
 """Whom a request may name by which door, who is said to ask, and what the connection's record says in the end."""
 
+from dataclasses import replace
+
 import pytest
 
+from gateway.exchange.plan import plan_request
 from gateway.exchange.scope import AnyAuthority, AnyHost, Judged, OneAuthority
 from gateway.exchange.upstream import Pool
 from gateway.limits.unlimited import Unlimited
@@ -91,13 +94,15 @@ def any_host(rules: Rules = RULES, original: tuple[Address, int] = SERVED) -> An
 
 def one_authority(rules: Rules = RULES, tunnel: str = "web.test:80", limiter: Unlimited | None = None) -> OneAuthority:
     permit = permitted(ask(rules, tunnel))
-    return OneAuthority(permit, client(), connect(tunnel), rules, pool(), limiter=limiter or Unlimited())
+    rights = permit, client(), connect(tunnel), rules
+    return OneAuthority(*rights, pool(), peer=accepted().peer, limiter=limiter or Unlimited())
 
 
 async def judged(
     scope: AnyAuthority | OneAuthority, asked: Request, at: Target | None = None, draft: ExchangeDraft | None = None
 ) -> Judged:
-    return await scope.judge(asked, at or target(), draft or exchange(), NOW)
+    plan = replace(plan_request(asked, "gw"), target=at or target())
+    return await scope.judge(plan, draft or exchange(), NOW)
 
 
 async def refusal(
@@ -233,7 +238,8 @@ async def test_a_host_that_is_none_is_malformed_behind_every_door(text: str) -> 
 async def test_inside_tls_host_leaves_out_another_port() -> None:
     rules = build(rule("tls", "web.test"))
     permit = permitted(ask(rules, "web.test:443"))
-    scope = OneAuthority(permit, client(), connect("web.test:443"), rules, pool(), 443, limiter=Unlimited())
+    rights = permit, client(), connect("web.test:443"), rules
+    scope = OneAuthority(*rights, pool(), 443, peer=accepted().peer, limiter=Unlimited())
     assert (await judged(scope, host("web.test"))).named == named("web.test:443")
     assert (await refusal(scope, host("web.test:80"))).reason is Reason.HOST_MISMATCH
 
@@ -257,6 +263,7 @@ def ended(connection_bytes: tuple[int, int], began_at: float | None) -> Exchange
     before.first_byte_at = began_at
     draft.generation, draft.client, draft.intent = 9, CI, connect("web.test:80")
     draft.decision, draft.would_deny = permitted(ask(RULES, "web.test:80")), WouldDeny(Reason.HOST_MISMATCH)
+    draft.would_limit = "policy.yaml#web.requests"
     draft.status, draft.reason, draft.detail = 502, Reason.UPSTREAM_RESET, "because"
     draft.transfer = Transfer(5, 7, 1003.0, Ended.RESET, Side.UPSTREAM, Reason.UPSTREAM_RESET)
     return draft
@@ -282,6 +289,7 @@ def test_on_a_proxy_port_a_connection_says_of_itself_what_holds_of_its_last_exch
     told = draft.connection
     assert (told.generation, told.client, told.intent) == (9, CI, connect("web.test:80"))
     assert (told.decision, told.would_deny) == (draft.decision, WouldDeny(Reason.HOST_MISMATCH))
+    assert told.would_limit == "policy.yaml#web.requests"
     assert (told.status, told.reason, told.detail) == (502, Reason.UPSTREAM_RESET, "because")
 
 
@@ -290,6 +298,7 @@ def test_a_tunnels_record_speaks_of_the_tunnel() -> None:
     one_authority().sum_up(draft)
     told = draft.connection
     assert (told.client, told.intent, told.decision, told.status, told.reason) == (None, None, None, None, None)
+    assert told.would_limit is None
 
 
 def test_only_inside_a_tunnel_are_destinations_reached_in_a_way_of_its_own() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from tests.helpers.dns_server import DnsServer
 from tests.helpers.gateway import GatewayProcess
 from tests.helpers.origins import Origin, echo
+from tests.helpers.ports import held_port, port_of
 from tests.helpers.raw_client import RawClient, status_of
 
 NEW = 10
@@ -17,8 +18,8 @@ def test_a_dead_name_server_costs_new_names_only_and_they_are_back_when_it_is(tm
     with ExitStack() as stack:
         origin = stack.enter_context(Origin(echo))
         policy = {"rules": [{"name": "all", "hosts": ["*.test"], "ports": [origin.port], "protocol": "tcp"}]}
-        alive = ExitStack()
-        dns = alive.enter_context(DnsServer())
+        alive, port = ExitStack(), port_of(stack.enter_context(held_port()))
+        dns = alive.enter_context(DnsServer(port=port))
         dns.answer("known.test", "127.0.0.1", ttl=300)
         resolver = {"servers": [f"127.0.0.1:{dns.port}"], "timeout": "500ms", "cache": {"max_ttl": "5m"}}
         settings = {"resolver": resolver, "timeouts": {"dns": "2s"}}
@@ -26,7 +27,7 @@ def test_a_dead_name_server_costs_new_names_only_and_they_are_back_when_it_is(tm
         assert _asked(gateway, origin, "known.test") == 200
         alive.close()
         _while_it_is_dead(gateway, origin)
-        again = stack.enter_context(DnsServer(port=dns.port))
+        again = stack.enter_context(DnsServer(port=port))
         again.answer("new.test", "127.0.0.1")
         deadline = time.monotonic() + 20.0
         while _asked(gateway, origin, "new.test") != 200:

@@ -117,7 +117,7 @@ def open_bed(folder: Path, https_port: int = 1, **more: object) -> Iterator[Bed]
         settings = {
             "listeners": _listeners(),
             "resolver": {"servers": [f"127.0.0.1:{dns.port}"]},
-            "timeouts": {"head": "1s", "tls_handshake": "1s"},
+            "timeouts": {"head": "2s", "tls_handshake": "2s"},
             **more,
         }
         with GatewayProcess(folder, _policy(origin.port, https_port), settings) as gateway:

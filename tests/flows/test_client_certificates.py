@@ -18,7 +18,7 @@ from gateway.model.reasons import Reason
 from tests.flows.interception import Bed, inspecting, problem
 from tests.helpers.certificates import Authority, Issued, pem
 from tests.helpers.http2_client import Http2Client, request
-from tests.helpers.origins import free_port
+from tests.helpers.ports import free_port
 from tests.helpers.raw_client import status_of
 from tests.helpers.requirements import require
 from tests.helpers.responses import read_response

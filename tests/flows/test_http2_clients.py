@@ -24,7 +24,7 @@ from tests.helpers.authority import TestAuthority
 from tests.helpers.dns_server import DnsServer
 from tests.helpers.file_origin import HELLO
 from tests.helpers.gateway import GatewayProcess, Record
-from tests.helpers.origins import free_port
+from tests.helpers.ports import free_port
 from tests.helpers.requirements import require, unavailable
 
 pytestmark = [pytest.mark.clients, pytest.mark.slow]

@@ -28,7 +28,7 @@ def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
             {"name": "site", "hosts": [HOST]},
             {"name": "family", "hosts": ["a.fam.test", "b.fam.test"], "sni": "rule"},
             {"name": "other", "hosts": ["other.test"]},
-            {"name": "brief", "hosts": ["brief.test"], "timeouts": {"lifetime": "1s"}},
+            {"name": "brief", "hosts": ["brief.test"], "timeouts": {"lifetime": "3s"}},
             {"name": "counted", "hosts": ["counted.test"], "limits": [{"requests": "1/m", "burst": 3}]},
         ]
         with inspecting(folder, origin, issuer, time.time(), rules) as bed:
@@ -175,14 +175,15 @@ def test_sessions_are_resumed_on_both_sides(bed: Bed, version: ssl.TLSVersion) -
     context = client_context(bed.ca)
     context.minimum_version = context.maximum_version = version
     authority = f"{HOST}:{bed.origin.port}"
-    session, resumed = None, None
-    for _ in range(2):
+    session, resumed = None, []
+    for _ in range(3):
         with TlsClient(bed.gateway.port, authority, context, session=session) as client:
             client.ask(authority, f"/resumed/{version.name}")
             assert status_of(read_response(client)[0]) == 200
-            session, resumed = client.tls.session, client.tls.session_reused
-    assert resumed
-    [*_, record] = bed.gateway.wait_for_records(2, path=f"/resumed/{version.name}")
+            session = client.tls.session  # the newest: a resumed one brings another
+            resumed.append(client.tls.session_reused)
+    assert resumed == [False, True, True]
+    [*_, record] = bed.gateway.wait_for_records(3, path=f"/resumed/{version.name}")
     [connection] = bed.gateway.wait_for_records(1, connection_id=record["connection_id"], requests=1, door="connect")
     assert (connection["tls_resumed"], connection["upstream_tls_resumed"]) == (True, True)
     assert bed.origin.resumed[-1]

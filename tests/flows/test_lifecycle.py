@@ -194,7 +194,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path, origin: Origin, allowing: 
         with pytest.raises(ConnectionResetError):
             client.read_to_end()
         assert gateway.stop() == 0
-        assert time.monotonic() - asked_at < 5
+        assert time.monotonic() - asked_at < 30  # half of the drain's time
     [record] = gateway.records()
     assert (record["reason"], record["ended"], record["ended_by"]) == ("draining", "reset", "gateway")
 
@@ -202,7 +202,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path, origin: Origin, allowing: 
 def test_without_connections_it_ends_without_waiting(tmp_path: Path) -> None:
     with GatewayProcess(tmp_path, DENYING, {"drain": {"timeout": "1m"}}) as gateway:
         gateway.process.send_signal(signal.SIGINT)
-        assert gateway.process.wait(5) == 0
+        assert gateway.process.wait(30) == 0  # half of the drain's time
 
 
 def test_who_was_gone_before_the_process_could_accept_leaves_a_record_too(tmp_path: Path) -> None:
@@ -250,7 +250,7 @@ def test_a_hang_up_opens_the_log_anew_after_it_was_rotated_away(tmp_path: Path, 
         assert ask(gateway, origin) == 403
         until(lambda: len(old.read_text().splitlines()) == 2)
         gateway.process.send_signal(signal.SIGHUP)
-        until(gateway.log_file.exists)
+        becomes(gateway, "egress_policy_generation", 2)  # that the file is there does not say that it is written to
         assert ask(gateway, origin) == 403
         gateway.wait_for_records(1)
         assert len(old.read_text().splitlines()) == 2

@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from gateway.model.reasons import Reason
@@ -119,6 +119,9 @@ def _ask(gateway: GatewayProcess, origin: Origin, until: float, passed: list[flo
 
 def _workers_of(supervisor: int) -> list[int]:
     children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
-    return [
-        pid for pid in map(int, children) if b"gateway.app.workers.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    ]
+    found = []
+    for pid in map(int, children):
+        with suppress(OSError):  # it may have ended meanwhile
+            if b"gateway.app.workers.worker" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(pid)
+    return found

@@ -66,14 +66,19 @@ def observing(gateway: GatewayProcess, *flags: str) -> Iterator[Observer]:
     """One that has begun to look on."""
     observer = Observer(gateway, *flags)
     try:
-        deadline = time.monotonic() + 60
-        while not observer.seen:
-            assert time.monotonic() < deadline, "it sees nothing"
-            deny(gateway, "warm-up.test")
-            time.sleep(0.05)
+        see_something(observer, gateway)
         yield observer
     finally:
         observer.stop()
+
+
+def see_something(observer: Observer, gateway: GatewayProcess) -> None:
+    """Its process has begun to look on."""
+    deadline = time.monotonic() + 60
+    while not observer.seen:
+        assert time.monotonic() < deadline, "it sees nothing"
+        deny(gateway, "warm-up.test")
+        time.sleep(0.05)
 
 
 def deny(gateway: GatewayProcess, host: str) -> float:
@@ -109,7 +114,7 @@ def test_what_is_not_asked_for_is_not_shown(gateway: GatewayProcess) -> None:
     seen: list[str] = []
     while not seen and time.monotonic() < deadline:
         observer = Observer(gateway, "--to-fqdn", "*.wanted.test", "--since", "1m", "--port", "443")
-        assert observer.process.wait(10) == 0
+        assert observer.process.wait(60) == 0
         observer.stop()
         seen = [flow["host"] for _, flow in observer.seen]
     assert seen == ["a.wanted.test"]
@@ -131,7 +136,8 @@ async def test_a_reader_that_does_not_read_costs_nobody_anything(tmp_path: Path,
             process = psutil.Process(gateway.process.pid)
             before = process.memory_info().rss
             crowd = Crowd(gateway.port, port)
-            observer = await asyncio.to_thread(Observer, gateway, "-f")
+            observer = Observer(gateway, "-f")
+            await asyncio.to_thread(see_something, observer, gateway)
             await crowd.arrive(400, 6.0)
             await asyncio.to_thread(deny, gateway, "last.test")
             at, _ = await asyncio.to_thread(observer.wait_for, "last.test")

@@ -142,7 +142,9 @@ def test_a_reload_takes_other_name_servers_and_other_trust(
             before = len(plain.queries)
             text = gateway.settings_file.read_text()
             other = f"127.0.0.1:{secure.tls_port}\n  tls: {{ca: {authority.bundle}}}\n  transport: dot"
-            gateway.settings_file.write_text(text.replace(f"127.0.0.1:{plain.port}", other))
+            fresh = gateway.settings_file.with_suffix(".new")
+            fresh.write_text(text.replace(f"127.0.0.1:{plain.port}", other))
+            fresh.rename(gateway.settings_file)  # half of it would be a generation as well
             until(lambda: gateway.metric("egress_policy_generation") == 2)
             assert asked(gateway, origin, "n0.test") == 200
             assert (len(plain.queries), len(secure.queries)) == (before, 1)

@@ -327,12 +327,11 @@ def test_a_refusal_is_told_contained_and_recorded(bed: Bed, story: Story) -> Non
 def test_a_tunnel_that_outlives_the_drain_is_cut_off_and_recorded(tmp_path: Path) -> None:
     with Origin(echo) as origin:
         policy = {"rules": [{"name": "ip", "cidrs": ["127.0.0.1/32"], "ports": [origin.port], "protocol": "tcp"}]}
-        with GatewayProcess(tmp_path, policy, {"drain": {"timeout": "500ms"}}) as gateway:
+        with GatewayProcess(tmp_path, policy, {"drain": {"timeout": "3s"}}) as gateway:
             with RawClient(gateway.port) as client, RawClient(gateway.port) as late:
                 assert status_of(client.connect(f"127.0.0.1:{origin.port}")) == 200
                 gateway.terminate()
-                while gateway.admin("/readyz")[0] != 503:
-                    pass
+                gateway.wait_for_line("draining ")
                 assert status_of(late.connect(f"127.0.0.1:{origin.port}")) == 503
                 with pytest.raises(ConnectionResetError):
                     client.read_to_end()

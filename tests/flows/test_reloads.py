@@ -18,6 +18,7 @@ from tests.cli.test_main import asked
 from tests.flows.test_lifecycle import ROOT, ask, becomes, echoes, generation, tunnel, until
 from tests.helpers.gateway import GatewayProcess
 from tests.helpers.origins import Origin, echo
+from tests.helpers.ports import free_port
 from tests.helpers.raw_client import RawClient, status_of
 from tests.helpers.responses import read_response
 
@@ -25,9 +26,12 @@ TOKEN = "correct-horse-battery"
 READER = "gateway.app.generation.child"
 
 
+SECOND = "127.0.0.2"
+
+
 @pytest.fixture(scope="module")
 def origin() -> Iterator[Origin]:
-    with Origin(echo) as server:
+    with Origin(echo, port=free_port(SECOND)) as server:
         yield server
 
 
@@ -115,8 +119,8 @@ def test_a_half_written_file_is_not_taken_and_the_whole_one_is(tmp_path: Path, o
         becomes(gateway, "egress_policy_reload_success", 0)
         assert (generation(gateway), ask(gateway, origin)) == (1, 200)
         gateway.policy_file.write_text(whole)
-        becomes(gateway, "egress_policy_generation", 2)
-        assert gateway.metric("egress_policy_reload_success") == 1
+        becomes(gateway, "egress_policy_reload_success", 1)  # told when the reader has ended, after the generation
+        assert generation(gateway) == 2
         ask(gateway, origin)
         assert gateway.wait_for_records(2)[-1]["rule"] == "policy.yaml#late"
 
@@ -160,13 +164,18 @@ def _command(process: psutil.Process) -> str:
 
 def test_a_reader_that_is_killed_is_a_failed_reload_and_says_so(tmp_path: Path, origin: Origin) -> None:
     with GatewayProcess(tmp_path, allowing(origin)) as gateway:
-        process = psutil.Process(gateway.process.pid)
-        gateway.process.send_signal(signal.SIGHUP)
-        until(lambda: bool(_readers(process)))
-        _readers(process)[0].kill()
-        gateway.wait_for_line("the process that read the files ended before it was done (signal 9)")
-        assert (generation(gateway), ask(gateway, origin)) == (1, 200)
-        assert gateway.metric("egress_policy_reload_success") == 0
+        process, endless = psutil.Process(gateway.process.pid), tmp_path / "endless.txt"
+        os.mkfifo(endless)
+        with endless.open("r+b", buffering=0):  # it does not come to its end before it is killed
+            gateway.write_policy("rules: [{name: a, hosts_file: endless.txt}]\n")
+            gateway.process.send_signal(signal.SIGHUP)
+            until(lambda: bool(_readers(process)))
+            _readers(process)[0].kill()
+            gateway.wait_for_line("the process that read the files ended before it was done (signal 9)")
+            assert (generation(gateway), ask(gateway, origin)) == (1, 200)
+            assert gateway.metric("egress_policy_reload_success") == 0
+            gateway.write_policy(allowing(origin))
+            endless.unlink()
         gateway.process.send_signal(signal.SIGHUP)
         becomes(gateway, "egress_policy_generation", 2)
 
@@ -174,7 +183,7 @@ def test_a_reader_that_is_killed_is_a_failed_reload_and_says_so(tmp_path: Path, 
 def test_forbidden_tunnels_drain_when_they_are_idle_and_allowed_ones_stay(tmp_path: Path, origin: Origin) -> None:
     both = f"ports: [{origin.port}], protocol: tcp"
     policy = f"rules: [{{name: v4, cidrs: [127.0.0.1/32], {both}}}, {{name: net, cidrs: [127.0.0.2/32], {both}}}]"
-    with Origin(echo, "127.0.0.2", origin.port) as other:
+    with Origin(echo, SECOND, origin.port) as other:
         settings = {"on_reload": "drain", "drain": {"timeout": "3s"}}
         with GatewayProcess(tmp_path, policy, settings) as gateway, tunnel(gateway, origin) as allowed:
             with RawClient(gateway.port) as forbidden:

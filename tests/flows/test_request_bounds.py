@@ -21,6 +21,8 @@ MUCH = 256 * MIB
 HELD = 16 * MIB
 """What the gateway may grow by meanwhile: far more than it holds, far less than what is sent."""
 TIMEOUT = 1.0
+IDLE = 3.0
+"""Seconds. Who is not read from waits for a part of it, on a busy machine as well."""
 LATE = 4.0
 """Seconds that a time-out may be late on a busy machine."""
 
@@ -75,7 +77,7 @@ def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
         rule = {"name": "a", "hosts": ["a.test"], "ports": [origin.port], "protocol": "http"}
         settings = {
             "resolver": {"servers": [f"127.0.0.1:{dns.port}"]},
-            "timeouts": {"head": f"{TIMEOUT:g}s", "idle": f"{TIMEOUT:g}s"},
+            "timeouts": {"head": f"{TIMEOUT:g}s", "idle": f"{IDLE:g}s"},
         }
         with GatewayProcess(folder, {"rules": [rule]}, settings) as gateway:
             with RawClient(gateway.port) as client:  # so that what a first request loads is loaded
@@ -166,14 +168,17 @@ def test_content_that_stops_coming_ends_the_request_at_the_origin(bed: Bed) -> N
 )
 @pytest.mark.parametrize("way", ["closes", "resets"])
 def test_a_client_that_leaves_within_an_upload_never_completes_it(bed: Bed, fields: list[str], way: str) -> None:
-    path = f"/{way}-{fields[0][:2]}"
-    bed.acts[path] = _reads_all
-    began = len(bed.origin.visits)
+    path, began = f"/{way}-{fields[0][:2]}", threading.Event()
+
+    def act(connection: socket.socket) -> None:
+        began.set()
+        _reads_all(connection)
+
+    bed.acts[path] = act
     content = b"3e8\r\n" + b"x" * 1000 + b"\r\n" if "chunked" in fields[0] else b"x" * 1000
     with RawClient(bed.gateway.port) as client:
         client.send(bed.head(path, *fields, method="POST") + content)
-        _until(lambda: len(bed.origin.visits) > began)
-        time.sleep(0.05)  # both ways of leaving are told at any moment; this one is within the content
+        assert began.wait(60)  # both ways of leaving are told at any moment; this one is within the content
         if way == "resets":
             client.reset()
     _until(lambda: path in bed.ended)
@@ -217,7 +222,7 @@ class _Sent:
             self.size += connection.send(data[: size - self.size])
 
     def wait_until_stuck(self) -> None:
-        """Nothing was taken for a fifth of a second: well within `idle`, after which the gateway gives up."""
+        """Nothing was taken for a fifth of a second: well within `IDLE`, after which the gateway gives up."""
         before = -1
         while before != self.size or not self.size:
             before = self.size

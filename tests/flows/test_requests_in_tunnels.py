@@ -55,7 +55,7 @@ def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
                 rule("family", "a.fam.test", "b.fam.test", sni="rule"),
                 rule("loose", "loose.test", sni="any"),
                 rule("tls", "tls.test", protocol="tls"),
-                rule("brief", "brief.test", timeouts={"lifetime": "1s"}),
+                rule("brief", "brief.test", timeouts={"lifetime": "2s"}),
                 {"name": "no", "hosts": [".denied.test"], "action": "deny"},
             ],
         }

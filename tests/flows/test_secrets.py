@@ -128,9 +128,8 @@ class Play:
         pool = Pool(services.deadlines, services.clock.monotonic)
         intent = connect("api.test:443")
         limiter = services.limiter
-        scope = OneAuthority(
-            self.permit, client(NOBODY), intent, self.rules, pool, 443, self.is_verified, limiter=limiter
-        )
+        rights = self.permit, client(NOBODY), intent, self.rules
+        scope = OneAuthority(*rights, pool, 443, self.is_verified, peer=self.draft.peer, limiter=limiter)
         downstream, peer = await stream_and_peer()
         timeouts = Timeouts(head=5.0, idle=5.0)
         task = asyncio.create_task(converse(downstream, self.draft, scope, services.exchanges, timeouts))

@@ -53,7 +53,9 @@ class Bed:
 
 
 def _serves(process: psutil.Process) -> bool:
-    return process.status() != psutil.STATUS_ZOMBIE and "gateway.app.workers.worker" in process.cmdline()
+    with contextlib.suppress(psutil.NoSuchProcess):  # who reads files ends while it is looked at
+        return process.status() != psutil.STATUS_ZOMBIE and "gateway.app.workers.worker" in process.cmdline()
+    return False
 
 
 def _connections(worker: psutil.Process) -> int:

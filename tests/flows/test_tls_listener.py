@@ -35,7 +35,8 @@ def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
 
 def secure(bed: Bed, listener: str, who: Issued | None = None, version: ssl.TLSVersion | None = None) -> RawClient:
     """A client that has shaken hands."""
-    return shaken(bed.client(listener), bed.context(who, version))
+    context = bed.context(who, version)  # before the time for the handshake begins
+    return shaken(bed.client(listener), context)
 
 
 def shaken(client: RawClient, context: ssl.SSLContext, session: ssl.SSLSession | None = None) -> RawClient:
@@ -108,8 +109,10 @@ def test_without_a_certificate_an_optional_one_leaves_the_address(bed: Bed) -> N
 def _is_turned_away(bed: Bed, listener: str, who: Issued | None, version: ssl.TLSVersion) -> str:
     """The alert that the client hears: with TLS 1.3 it comes after its own side of the handshake."""
 
+    context = bed.context(who, version)
+
     def try_it(client: RawClient) -> None:
-        client.socket = bed.context(who, version).wrap_socket(client.socket, server_hostname="localhost")
+        client.socket = context.wrap_socket(client.socket, server_hostname="localhost")
         client.send(f"CONNECT {bed.at('open')} HTTP/1.1\r\n\r\n".encode())
         client.read_to_end()
 

@@ -15,6 +15,8 @@ from typing import Any, Self, TypeVar
 
 from aiohttp import web
 
+from tests.helpers.ports import held_port, port_of
+
 T = TypeVar("T")
 Object = dict[str, Any]
 
@@ -102,11 +104,14 @@ class ApiServer:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
+        self._held = held_port()
+        self.port = port_of(self._held)
         self.up()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.down()
+        self._held.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -180,8 +185,6 @@ class ApiServer:
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=self._context, reuse_address=True)
         await site.start()
-        assert site._server is not None
-        self.port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]  # asyncio's own server
 
     async def _down(self) -> None:
         for stream in list(self._streams):

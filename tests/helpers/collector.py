@@ -12,6 +12,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
+from tests.helpers.ports import held_port, port_of
+
 SECONDS = 60.0
 
 
@@ -46,6 +48,8 @@ class Collector:
         self.server: ThreadingHTTPServer | None = None
 
     def __enter__(self) -> Self:
+        self._held = held_port()
+        self.port = port_of(self._held)
         self.start()
         return self
 
@@ -54,6 +58,7 @@ class Collector:
     ) -> None:
         self.held.set()
         self.stop()
+        self._held.close()
 
     @property
     def url(self) -> str:
@@ -62,7 +67,6 @@ class Collector:
     def start(self) -> None:
         self.server = server = ThreadingHTTPServer(("127.0.0.1", self.port), self._handler())
         server.daemon_threads = True
-        self.port = server.server_address[1]
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
     def stop(self) -> None:

@@ -121,7 +121,7 @@ class DnsServer:
     def _entry(self, name: str) -> _Entry:
         return self._entries.setdefault(_key(name), _Entry())
 
-    def wait_for_queries(self, count: int, timeout: float = 5.0) -> None:
+    def wait_for_queries(self, count: int, timeout: float = 30.0) -> None:
         """Block until so many arrived."""
         with self._arrival:
             arrived = self._arrival.wait_for(lambda: len(self.queries) >= count, timeout)

@@ -150,12 +150,12 @@ class GatewayProcess:
         deadline = time.monotonic() + RECORD_SECONDS
         while True:
             page = self.metrics()
-            open_now, ended = (_sum(page, f"egress_connections_{name}") for name in ("open", "total"))
+            counted = {name: _sum(page, f"egress_connections_{name}") for name in ("open", "total", "accepted_total")}
             records = [record for record in self.records() if "exchange_id" not in record]
-            if open_now == 0 and ended == len(records):
+            if (*counted.values(),) == (0, len(records), len(records)):  # of `total` workers tell now and then only
                 return records
             if time.monotonic() > deadline:
-                raise AssertionError(f"{open_now:g} open, {ended:g} ended, {len(records)} records: {records[-5:]}")
+                raise AssertionError(f"{counted}, {len(records)} records: {records[-5:]}")
             time.sleep(0.02)
 
     def metric(self, name: str) -> float:

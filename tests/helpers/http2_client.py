@@ -21,7 +21,7 @@ from hyperframe.frame import (
 from tests.helpers.tls_client import TlsClient
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-SECONDS = 20.0
+SECONDS = 60.0
 
 Fields = list[tuple[str, str]]
 

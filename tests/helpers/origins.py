@@ -15,13 +15,6 @@ RESET = b"please reset"
 Serve = Callable[[socket.socket, "Visit"], None]
 
 
-def free_port() -> int:
-    """One that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-        return port
-
-
 class Visit:
     """One connection that an origin accepted. `received` is the payload that it read (inside TLS: the clear bytes)."""
 

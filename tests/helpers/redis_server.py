@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.helpers.ports import held_port, port_of
 from tests.helpers.requirements import require
 
 START_SECONDS = 60.0
@@ -18,8 +19,7 @@ class RedisServer:
 
     def __init__(self, folder: Path, *options: str, tls: bool = False) -> None:
         require("redis-server")
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port: int = free.getsockname()[1]
+        self.port = 0
         self._folder = folder
         self._options = options
         self._address = ["--port", "0", "--tls-port"] if tls else ["--port"]
@@ -29,6 +29,8 @@ class RedisServer:
         return f"redis://127.0.0.1:{self.port}/0"
 
     def __enter__(self) -> Self:
+        self._held = held_port()
+        self.port = port_of(self._held)
         self.start()
         return self
 
@@ -37,6 +39,7 @@ class RedisServer:
     ) -> None:
         self.go_on()
         self.kill()
+        self._held.close()
 
     def start(self) -> None:
         """Empty, and ready to answer."""

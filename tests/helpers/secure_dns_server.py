@@ -19,6 +19,7 @@ import h2.events
 import h2.settings
 
 from tests.helpers.dns_server import ADDRESS, DnsServer, Fault, forgeries
+from tests.helpers.ports import held_port, port_of
 
 
 class SecureDnsServer(DnsServer):
@@ -40,10 +41,13 @@ class SecureDnsServer(DnsServer):
 
     async def start(self) -> None:
         await super().start()
+        self._held = held_port()
+        self.tls_port = port_of(self._held)
         await self._listen()
 
     async def stop(self) -> None:
         await self._stop_listening()
+        self._held.close()
         await super().stop()
 
     def kill(self) -> None:
@@ -69,7 +73,6 @@ class SecureDnsServer(DnsServer):
     async def _listen(self) -> None:
         kind = _DotConnection if self.over == "dot" else _DohConnection
         self._tls = await self.loop.create_server(lambda: kind(self), ADDRESS, self.tls_port, ssl=self._context)
-        self.tls_port = self._tls.sockets[0].getsockname()[1]
 
     async def _stop_listening(self) -> None:
         self._tls.close()

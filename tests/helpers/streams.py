@@ -7,14 +7,20 @@ import struct
 from gateway.net.stream import HOLD_BOUND, Stream
 
 
-def tcp_pair(server: socket.socket | None = None) -> tuple[socket.socket, socket.socket]:
-    """Two ends of one TCP connection over loopback, both non-blocking; the second was accepted by `server`."""
+def tcp_pair(server: socket.socket | None = None, held: int = 0) -> tuple[socket.socket, socket.socket]:
+    """Two ends of one TCP connection over loopback, both non-blocking; the second was accepted by `server`. On the way
+    to that one the kernel holds little more than `held` bytes, if it is given."""
     if server is None:
         with socket.create_server(("127.0.0.1", 0)) as once:
-            return tcp_pair(once)
+            if held:  # before they connect: by a window that is taken back later, what was sent before is lost, and the
+                # acknowledgements behind it with it: both sides may then wait for minutes
+                once.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, held)
+            return tcp_pair(once, held)
     one = socket.socket()
     one.connect(server.getsockname())
     other, _ = server.accept()
+    if held:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, held)
     for end in (one, other):
         end.setblocking(False)
         end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -42,9 +48,9 @@ class ManyPairs:
             self._server.close()
 
 
-async def stream_and_peer(bound: int = HOLD_BOUND) -> tuple[Stream, socket.socket]:
-    """A stream, and the socket at the other end of its connection."""
-    ours, theirs = tcp_pair()
+async def stream_and_peer(bound: int = HOLD_BOUND, held: int = 0) -> tuple[Stream, socket.socket]:
+    """A stream, and the socket at the other end of its connection. `held` as `tcp_pair`."""
+    ours, theirs = tcp_pair(held=held)
     _, stream = await asyncio.get_running_loop().connect_accepted_socket(lambda: Stream(bound), ours)
     return stream, theirs
 

@@ -17,6 +17,7 @@ from typing import Self
 
 import psutil
 
+from tests.helpers.ports import free_port
 from tests.helpers.requirements import require
 
 SECONDS = 60.0
@@ -27,7 +28,7 @@ class Unbound:
 
     def __init__(self, folder: Path, certificate: Path, key: Path, names: Mapping[str, str]) -> None:
         self._program = require("unbound")
-        self.dot_port, self.doh_port = _free_port(), _free_port()
+        self.dot_port, self.doh_port = free_port(), free_port()
         self._log = folder / "unbound.log"
         self._configuration = folder / "unbound.conf"
         self._configuration.write_text(
@@ -90,12 +91,6 @@ class Unbound:
         """How many are open to one of its ports now."""
         listed = psutil.Process(self._process.pid).net_connections("tcp")
         return sum(one.laddr.port == port and one.status == psutil.CONN_ESTABLISHED for one in listed)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def _listens(port: int) -> bool:

@@ -33,6 +33,7 @@ _COUNTERS = """
 table inet seen {
     chain input {
         type filter hook input priority 0; policy accept;
+        icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } return
         tcp flags & (syn | ack) == syn counter name syn
         meta l4proto { tcp, udp } th dport 53 counter name dns
         meta l4proto { icmp, icmpv6, udp } th dport != 53 counter name other

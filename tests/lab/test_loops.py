@@ -39,7 +39,7 @@ def test_a_loop_ends_where_one_gateway_has_too_many_connections_of_the_other(tmp
             named = [word for interface in interfaces for word in ("-i", interface)]
             assert routes(machine, "apply", "redirect", "--port", "15001", *named).returncode == 0
         with laid.pod1.entered():
-            client = socket.create_connection((FAR, 443), 10)
+            client = socket.create_connection((FAR, 443), 60)
         client.sendall(b"anybody there?")
         with client, pytest.raises(ConnectionResetError):
             client.recv(1)

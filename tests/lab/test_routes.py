@@ -117,6 +117,6 @@ def test_a_pod_captures_itself_and_exempts_the_gateway(laid: Network, tmp_path: 
 
 def _curl_as_nobody(pod: Namespace, host: str, address: str, *options: str) -> "subprocess.CompletedProcess[str]":
     pinned = f"{host}:443:{f'[{address}]' if ':' in address else address}"
-    curl = [require("curl"), "-q", "-sS", "--insecure", "--max-time", "5", "--resolve", pinned, *options]
+    curl = [require("curl"), "-q", "-sS", "--insecure", "--max-time", "30", "--resolve", pinned, *options]
     command = [*pod.prefix, require("setpriv"), *NOBODY, *curl, f"https://{host}/"]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, env={})

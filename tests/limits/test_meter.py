@@ -115,14 +115,6 @@ def test_a_spent_budget_refuses_what_ends_because_of_it_and_the_end_of_a_lease_i
     assert bed.tally.refused == {("day", ("api.example.com",)): 1}
 
 
-def test_the_end_of_a_lease_is_no_wait_for_bandwidth() -> None:
-    bed = Bed(SLOW)
-    assert bed.up.spend(10_000) > 0
-    assert bed.meter is not None
-    bed.meter.close()
-    assert dict(bed.tally.counts) == {("slow", "waited"): 1}
-
-
 def test_of_a_budget_next_to_nothing_is_drawn_later() -> None:
     bed = Bed(DAY._replace(rate=1024.0))
     assert bed.up.spend(1) == 0
@@ -186,3 +178,12 @@ def test_a_bucket_that_cannot_be_asked_is_waited_for_and_not_passed_by() -> None
     store = TableStore(MemoryTable(keys=1), ManualClock())
     store.spend(Draw(SLOW, ("another",), 50_000.0))
     assert BytesPace([Draw(SLOW, ("mine",))], store, Tally()).spend(5_000) > 0
+
+
+def test_what_is_drawn_at_the_end_is_no_wait() -> None:
+    bed = Bed(SLOW)
+    assert bed.up.spend(20_000) > 0
+    assert bed.up.spend(1) == 0  # too little to be drawn at once
+    assert bed.meter is not None
+    bed.meter.close()
+    assert dict(bed.tally.counts) == {("slow", "waited"): 1}

@@ -12,6 +12,7 @@ from gateway.model.decision import Permit, Source
 from gateway.model.errors import InternalError, UpstreamError
 from gateway.model.reasons import Reason
 from gateway.net.dialer import translate
+from tests.helpers.ports import free_port
 from tests.net.parts import address_of, addresses, open_sockets
 from tests.net.test_dialer import LOOPBACK, Origin, build_dialer, permit_for, sockets_return_to
 
@@ -84,8 +85,7 @@ async def test_an_address_that_is_not_ours_is_our_fault_and_lets_nothing_leave()
 
 
 async def test_a_refused_connection_leaves_no_socket_and_tries_no_other_source() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
+    port = free_port()
     before = open_sockets()
     with pytest.raises(UpstreamError) as refusal:
         await build_dialer().dial(from_(permit_for(LOOPBACK, port), NINTH, TENTH))

@@ -19,6 +19,7 @@ from gateway.net.kernel.descriptors import Descriptors
 from gateway.net.stream import Stream
 from tests.helpers.descriptors import none_left
 from tests.helpers.dns_server import DnsServer, Fault
+from tests.helpers.ports import free_port, held_port, port_of
 from tests.net.parts import ManualClock, address_of, addresses, build_deadlines, build_resolver, name, open_sockets
 
 RULE = RuleRef("policy.yaml#web", "policy.yaml", 3)
@@ -53,22 +54,21 @@ class Origin:
     """Accepts on several loopback addresses at one port; `accepted` are the addresses that connections came to."""
 
     def __init__(self) -> None:
-        self.port = 0
+        self._held = held_port(str(SECOND), str(THIRD))
+        self.port = port_of(self._held)
         self.accepted: list[str] = []
         self.ended = 0
         self._handlers: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def listening(self, *hosts: Address) -> AsyncIterator["Origin"]:
-        servers = []
-        for host in hosts:
-            servers.append(await asyncio.start_server(self._serve, str(host), self.port))
-            self.port = servers[0].sockets[0].getsockname()[1]
+        servers = [await asyncio.start_server(self._serve, str(host), self.port) for host in hosts]
         try:
             yield self
         finally:
             for server in servers:
                 server.close()
+            self._held.close()
             async with asyncio.timeout(5):
                 await asyncio.gather(*self._handlers)
 
@@ -265,8 +265,7 @@ async def test_dns_is_bounded_by_the_rules_own_time(dns: DnsServer) -> None:
 
 
 async def test_a_port_where_nobody_listens_refuses() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
+    port = free_port()
     with pytest.raises(UpstreamError) as caught:
         await build_dialer().dial(permit_for(LOOPBACK, port))
 
@@ -392,7 +391,8 @@ async def test_of_two_connections_that_succeed_the_second_is_closed(dns: DnsServ
 
 async def test_all_addresses_together_have_the_time_of_one(dns: DnsServer) -> None:
     dns.answer("x.test", "127.0.0.2", "127.0.0.3")
-    with black_hole(SECOND) as port, black_hole(THIRD, port):
+    port = free_port(str(SECOND), str(THIRD))
+    with black_hole(SECOND, port), black_hole(THIRD, port):
         dialer = build_dialer(dns, stagger=0.01)
         before = open_sockets()
         with pytest.raises(UpstreamError) as caught:

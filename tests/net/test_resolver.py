@@ -179,7 +179,7 @@ async def test_the_whole_is_bounded_by_what_the_asker_allows(dns: DnsServer) -> 
     with pytest.raises(UpstreamError, match=r"within 0\.1 s") as caught:
         await build_resolver(dns, options=ResolverOptions(timeout=30)).resolve(X, within=0.1)
     assert caught.value.reason is Reason.DNS_TIMEOUT
-    assert loop.time() - started_at < 1
+    assert loop.time() - started_at < 15  # and not the server's 30 s
 
 
 async def test_no_configured_server_is_a_failure() -> None:
@@ -465,12 +465,12 @@ async def test_a_slow_answer_comes_too_late_for_its_asker_and_in_time_for_the_ne
     resolver = build_resolver(dns, clock=clock, options=stale_options(stale_patience=0.05, timeout=5))
     await resolver.resolve(X, within=2)
     clock.advance(10.0)
-    dns.delay("x.test", 0.3)
+    dns.delay("x.test", 1.0)
 
     started_at = asyncio.get_running_loop().time()
     for _ in range(3):  # the first loses patience, the others do not even wait
         assert (await resolver.resolve(X, within=2)).addresses == addresses("203.0.113.1")
-    assert asyncio.get_running_loop().time() - started_at < 0.25
+    assert asyncio.get_running_loop().time() - started_at < 0.9
     async with asyncio.timeout(5):
         while (await resolver.resolve(X, within=2)).addresses == addresses("203.0.113.1"):  # noqa: ASYNC110 # the answer tells
             await asyncio.sleep(0.02)  # a stale answer comes without waiting

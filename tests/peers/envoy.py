@@ -15,7 +15,7 @@ import yaml
 from tests.helpers.requirements import unavailable
 
 PROGRAM = Path(__file__).parents[2] / "build" / "peers" / "envoy" / "_bin" / "envoy"
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 _TYPES = "type.googleapis.com/envoy."
 
 

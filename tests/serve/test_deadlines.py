@@ -49,14 +49,14 @@ async def test_alarms_that_are_set_all_the_time_ring_all_and_none_early(wheel: D
 
 
 async def test_what_is_done_in_time_is_left_alone(wheel: DeadlineWheel) -> None:
-    with wheel.within(0.02, _error):
+    with wheel.within(0.2, _error):
         await asyncio.sleep(0)
-    await asyncio.sleep(0.06)  # past the deadline: nothing must come after the block
+    await asyncio.sleep(0.3)  # past the deadline: nothing must come after the block
 
 
 async def test_somebody_elses_cancellation_stays_a_cancellation(wheel: DeadlineWheel) -> None:
     async def block() -> None:
-        with wheel.within(0.02, _error):
+        with wheel.within(60, _error):
             await asyncio.Event().wait()
 
     task = asyncio.create_task(block())
@@ -132,7 +132,7 @@ async def test_an_alarm_that_fails_does_not_stop_the_others(
     rung = asyncio.Event()
     wheel.after(0.01, fail)
     wheel.after(0.03, rung.set)
-    await asyncio.wait_for(rung.wait(), 2)
+    await asyncio.wait_for(rung.wait(), 60)
     assert "an alarm failed" in caplog.text
 
 

@@ -1,9 +1,12 @@
 """The target of a request to a proxy."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.model.authority import parse_authority
 from gateway.model.reasons import Reason
+from gateway.wire.http.framing import AUTHORITY_FORM
 from gateway.wire.target import MalformedTarget, Target, parse_target
 
 
@@ -53,3 +56,9 @@ def test_what_is_not_forwarded_is_refused_and_quoted_nowhere(target: str, reason
             parse_target(target, method)
         assert refused.value.reason is reason
         assert "pw" not in str(refused.value)
+
+
+@given(st.from_regex(AUTHORITY_FORM, fullmatch=True))
+def test_no_target_that_goes_with_connect_is_forwarded(target: str) -> None:
+    with pytest.raises(MalformedTarget):
+        parse_target(target, "CONNECT")

@@ -1,6 +1,6 @@
 """A client of HTTP/1 as the exchange sees it: one request at a time, answered in turn."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway.exchange.hops import answer_here
 from gateway.exchange.http1.inlets import RequestInlet
@@ -11,8 +11,7 @@ from gateway.net.stream import Stream
 from gateway.wire.http.messages import Request, Response
 
 
-@dataclass(frozen=True, slots=True)
-class DownstreamConnection:
+class DownstreamConnection(NamedTuple):
     """Fulfils `response.DownstreamSide`."""
 
     stream: Stream

@@ -5,6 +5,7 @@ from base64 import b64encode
 from collections.abc import Callable
 from math import inf
 
+from gateway.exchange.fields import are_large
 from gateway.exchange.http1.inlets import ConnectionInlet
 from gateway.exchange.plan import RequestPlan
 from gateway.exchange.response import ResponsePlan
@@ -92,12 +93,12 @@ class UpstreamConnection:
         except MalformedMessage as malformed:
             raise UpstreamError(malformed.reason, malformed.detail) from malformed
 
-    def head(self, plan: RequestPlan, host: str, via: str, fields: list[tuple[str, str]] | None) -> bytes:
+    def head(self, plan: RequestPlan, host: str, fields: list[tuple[str, str]] | None) -> bytes:
         """See `UpstreamSide`. For a client of HTTP/2 a WebSocket's handshake is made here (RFC 8441 section 5)."""
         if plan.websocket and plan.request.is_http2:
             self.websocket_key = b64encode(os.urandom(_KEY_SIZE)).decode("ascii")
             fields = [*(plan.passing if fields is None else fields), ("Sec-WebSocket-Key", self.websocket_key)]
-        return plan.head(host, via) if fields is None else plan.changed_head(host, via, fields)
+        return plan.head(host) if fields is None else plan.changed_head(host, fields)
 
     def retire(self) -> None:
         """See `UpstreamSide`. It is never shared."""
@@ -152,7 +153,10 @@ class UpstreamConnection:
         self.inlet.begin()  # while it is paused, as its last client may have left it, its end would go unnoticed
         self.is_reused = True
         self.idle_since = now
-        self.kept_until = inf if self.last_response is None else now + self.last_response.keeps_for
+        last = self.last_response
+        self.kept_until = inf if last is None else now + last.keeps_for
+        if last is not None and are_large(last.response.fields):
+            self.last_response = None
         self._leave = leave
 
     def is_surely_open(self, now: float) -> bool:

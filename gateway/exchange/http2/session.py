@@ -103,6 +103,7 @@ class Session:
         self.heard_at = monotonic()
         self.receivers: dict[int, StreamReceiver] = {}
         self.waiting: dict[int, Writer] = {}
+        self._came: dict[int, list[DataCame]] = {}
         self._is_server = is_server
         self._owner: Owner = owner
         self._monotonic = monotonic
@@ -143,11 +144,18 @@ class Session:
             return
         self.heard_at = self._monotonic()
         try:
-            for event in self.connection.receive(data, self.heard_at):
-                self._dispatch(event)
+            self._take(data)
         except ConnectionFault as fault:
             self._fail(fault)
         self.flush()
+
+    def _take(self, data: bytes) -> None:
+        try:
+            for event in self.connection.receive(data, self.heard_at):
+                self._dispatch(event)
+        finally:  # what came before a fault is valid
+            while self._came:
+                self._hand_over(next(iter(self._came)))
 
     def ended(self) -> None:
         """See `Receiver`. HTTP/2 has no use for a connection closed on one side only."""
@@ -170,12 +178,9 @@ class Session:
 
     def _dispatch(self, event: Event) -> None:
         if isinstance(event, DataCame):
-            receiver = self.receivers.get(event.stream)
-            if receiver is None:
-                self.connection.credit_connection(event.size)
-            else:
-                receiver.data_came(event.data, event.size, event.ended)
+            self._came.setdefault(event.stream, []).append(event)
         elif isinstance(event, HeadCame):
+            self._hand_over(event.stream)
             receiver = self.receivers.get(event.stream)
             if event.is_first:
                 self._owner.opened(self, event)
@@ -184,12 +189,26 @@ class Session:
         elif isinstance(event, WindowGrew):
             self._pump(event.stream)
         elif isinstance(event, StreamEnded):
+            self._hand_over(event.stream)
             self._cut(event)
         elif isinstance(event, WentAway):
             self._let_go(event)
         else:
             self._pump_soon()
             self._owner.changed()
+
+    def _hand_over(self, number: int) -> None:
+        """Content that came in one read on one stream goes on as one piece, as it does with chunks: what a piece costs
+        behind here is bounded by no frame, and a read may hold twenty thousand of a single byte."""
+        came = self._came.pop(number, None)
+        if came is None:
+            return
+        size, receiver = sum([each.size for each in came]), self.receivers.get(number)
+        if receiver is None:
+            self.connection.credit_connection(size)
+        else:
+            data = came[0].data if len(came) == 1 else b"".join([each.data for each in came])
+            receiver.data_came(data, size, came[-1].ended)
 
     def _cut(self, event: StreamEnded) -> None:
         receiver = self.leave(event.stream)

@@ -14,11 +14,13 @@ _ALLOWED = Allowed()
 
 
 class Reading(NamedTuple):
-    """`kept` are the fields that are forwarded, without those that the rule removes or sets. `media_type`, `query` and
-    `headers` are for the record."""
+    """`is_enough`: with the verdict the rule is done, as it changes no header and no content follows. `kept` are the
+    fields that are forwarded, without those that the rule removes or sets. `media_type`, `query` and `headers` are for
+    the record."""
 
     inspection: Inspection
     verdict: Allowed | NotAllowed
+    is_enough: bool
     kept: list[tuple[str, str]]
     media_type: str
     query: str
@@ -37,20 +39,25 @@ def read_request(plan: RequestPlan, inspection: Inspection) -> Reading:
 def _read(plan: RequestPlan, inspection: Inspection) -> Reading:
     named = [(comparable_name(field[0]), field) for field in plan.passing]
     kept = [(name, field) for name, field in named if name not in inspection.replaced]
-    media_types = tuple([field[1] for name, field in named if name == "content-type"])
+    types = [field for name, field in named if name == "content-type"]
+    told = tuple([value if name.lower() == "content-type" else "" for name, value in types])
     screen = inspection.requests
+    # A length of 0 would not do: in HTTP/2 trailers may follow.
+    has_content = plan.request.framing.delimiter is not Delimiter.NONE
     return Reading(
         inspection=inspection,
-        verdict=_ALLOWED if screen is None else screen.judge(_asked(plan, media_types, {name for name, _ in kept})),
+        verdict=_ALLOWED if screen is None else screen.judge(_asked(plan, told, {name for name, _ in kept})),
+        is_enough=not (has_content or inspection.replaced or inspection.inspectors),
         kept=[field for _, field in kept],
-        media_type=media_types[0].partition(";")[0].strip() if media_types else "",
+        media_type=types[0][1].partition(";")[0].strip() if types else "",
         query=plan.target.resource.partition("?")[2] if inspection.log_query else "",
         headers=tuple([(name, field[1]) for name, field in named if name in inspection.log_headers]),
     )
 
 
 def _asked(plan: RequestPlan, media_types: tuple[str, ...], names: set[str]) -> Asked:
-    """`names` are those of the headers that go on: one that is dropped misleads nobody."""
+    """`media_types` are empty for other spellings of Content-Type, which tell no type to origins that do not read them;
+    `names` are those of the headers that go on: one that is dropped misleads nobody."""
     framing = plan.request.framing
     return Asked(
         method=plan.request.method,

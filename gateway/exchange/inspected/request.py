@@ -44,13 +44,16 @@ def inspect_request(
     draft: ExchangeDraft,
     secrets: SecretStore,
     is_verified: bool,
-) -> "Inspected":
-    """Judge a request, and find its secrets. `is_verified`: the destination has proved over TLS, or must before
-    anything is sent to it, to be whom the permit names. Raises `Refused`, or `InternalError` if a secret is missing."""
+) -> "Inspected | None":
+    """Judge a request, and find its secrets. None: the rule demands nothing more. `is_verified`: the destination has
+    proved over TLS, or must before anything is sent to it, to be whom the permit names. Raises `Refused`, or
+    `InternalError` if a secret is missing."""
     permit = judged.permit
     reading = read_request(plan, inspection)
     seen = draft.seen = Seen(reading.media_type, reading.query, reading.headers)
     max_body = _max_body(reading, permit, draft)
+    if reading.is_enough:
+        return None
     given = _NO_SECRETS
     if inspection.secrets and not _is_doubtful(permit, draft, is_verified):
         if not is_verified:

@@ -60,6 +60,9 @@ class HeaderValue(NamedTuple):
         return tuple([part.name for part in self.parts if isinstance(part, SecretName)])
 
 
+_HYPHENS = str.maketrans(dict.fromkeys("!#$%&'*+.^_`|~", "-"))  # what a name may have beside letters, digits, hyphens
+
+
 @dataclass(frozen=True, slots=True)
 class Inspection:
     """`requests` None: all may pass. `remove` and `log_headers` are names in their `comparable_name` form, and so are
@@ -87,5 +90,6 @@ class Inspection:
 
 def comparable_name(name: str) -> str:
     """A header's name as names are compared: `X_Api_Key` is `x-api-key`, because CGI, WSGI and the like read both as
-    `HTTP_X_API_KEY` (RFC 3875 section 4.1.18), and a client's spelling must not stand beside ours."""
-    return name.lower().replace("_", "-")
+    `HTTP_X_API_KEY` (RFC 3875 section 4.1.18), and a client's spelling must not stand beside ours. `X.Api.Key` is too:
+    lighttpd makes `_` of whatever is no letter or digit, PHP of dots."""
+    return name.lower().translate(_HYPHENS)

@@ -26,6 +26,8 @@ _ENCRYPTED: Final = bytes((_APPLICATION_DATA,))
 _CHANGE_CIPHER_SPEC: Final = b"\x14\x03\x03\0\1\1"
 _CLIENT_HELLO: Final = 1
 _RECORDS: Final = range(20, 24)
+_HARMLESS: Final = (20, 21, _APPLICATION_DATA)
+_MAJOR_VERSION: Final = 3
 _RECORD_HEADER: Final = 5
 _MESSAGE_HEADER: Final = 4
 _RANDOM: Final = slice(11, 43)  # after both headers and the version, in the first record of an answer
@@ -95,8 +97,12 @@ class HelloWatch:
 
     def before(self, upward: Direction, downward: Direction, cut: Callable[[Reason], None]) -> None:
         """See `Watch`. The source of `upward` holds the first hello, which was read before."""
+        self.begin(upward.source.peek(), upward, downward, cut)
+
+    def begin(self, first: bytes, upward: Direction, downward: Direction, cut: Callable[[Reason], None]) -> None:
+        """As `before`; `first` begins with the first hello, and is received next."""
         self._direction, self._cut = upward, cut
-        self._size = _size(upward.source.peek())
+        self._size = _size(first)
         upward.source.receiver = self
         if self._first.early_data:
             self._answer = _Answer(downward)
@@ -124,21 +130,31 @@ class HelloWatch:
 
     def _walk(self, data: bytes) -> bytes:
         """Returns the rest of `data`, to be checked again with what follows."""
-        while data:
-            if data[0] not in _RECORDS or data[1:2] not in (b"", b"\3"):  # not TLS, and no server accepts it
-                return self._look_away(data)
-            if len(data) <= _RECORD_HEADER:
+        end = self._end_of_harmless(data)
+        self._pass_on(data[:end])
+        data = data[end:]
+        if not data or (len(data) <= _RECORD_HEADER and _may_be_record(data)):
+            return data
+        if not _may_be_record(data):  # not TLS, and no server accepts it
+            return self._look_away(data)
+        if data[0] == HANDSHAKE:
+            return self._read_hello(data, is_empty=data[3:_RECORD_HEADER] == b"\0\0")
+        return self._look_away(data) if self._is_encrypted(data, 0) else data
+
+    def _end_of_harmless(self, data: bytes) -> int:
+        """Where the whole records at the start of `data` end that may precede a hello. A read may hold many thousands:
+        none is cut out by itself."""
+        at, size = 0, len(data)
+        while size - at > _RECORD_HEADER and data[at] in _HARMLESS and data[at + 1] == _MAJOR_VERSION:
+            end = at + _RECORD_HEADER + (data[at + 3] << 8 | data[at + 4])
+            if end > size or self._is_encrypted(data, at):
                 break
-            kind, end = data[0], _RECORD_HEADER + int.from_bytes(data[3:_RECORD_HEADER], "big")
-            if kind == HANDSHAKE:
-                return self._read_hello(data, is_empty=end == _RECORD_HEADER)
-            if kind == _APPLICATION_DATA and self._is_past():
-                return self._look_away(data)
-            if len(data) < end:
-                break
-            self._pass_on(data[:end])
-            data = data[end:]
-        return data
+            at = end
+        return at
+
+    def _is_encrypted(self, data: bytes, at: int) -> bool:
+        """Whether the record there shows that no hello follows."""
+        return data[at] == _APPLICATION_DATA and self._is_past()
 
     def _is_past(self) -> bool:
         """Whether encrypted records mean that no second hello follows. Early data does not mean so, before the server's
@@ -205,6 +221,10 @@ class _Answer:
         """The direction receives from its own source again, unless the relay is over."""
         if self._direction.source.receiver is self:
             self._direction.source.receiver = self._direction
+
+
+def _may_be_record(data: bytes) -> bool:
+    return data[0] in _RECORDS and (len(data) == 1 or data[1] == _MAJOR_VERSION)
 
 
 def _size(data: bytes) -> int:

@@ -87,7 +87,8 @@ class TlsTransport(asyncio.Transport):
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         session = resumption.session if resumption is not None else None
-        self._ssl = context.wrap_bio(self._incoming, self._outgoing, server_side, server_hostname, session)
+        name = None if server_hostname is None else server_hostname.encode("ascii")  # as text it would be read as IDNA
+        self._ssl = context.wrap_bio(self._incoming, self._outgoing, server_side, name, session)
         self._keep_session = resumption.keep if resumption is not None else None
         self._shaken: asyncio.Future[None] | None = None
         self._peer_ended = False
@@ -129,8 +130,9 @@ class TlsTransport(asyncio.Transport):
 
     def data_received(self, data: bytes) -> None:
         self._incoming.write(data)
+        is_shaking = self._shaken is not None
         try:
-            if self._shaken is not None:
+            if is_shaking:
                 self._ssl.do_handshake()
                 self._settle(None)
             clear = self._open_records()
@@ -141,8 +143,8 @@ class TlsTransport(asyncio.Transport):
             self._flush()  # the alert
             self._fail(error)
             return
-        if self._outgoing.pending:  # tickets, an answer to a key update
-            self._flush()
+        if self._outgoing.pending and not (is_shaking and self._answer_takes_it(clear)):
+            self._flush()  # our end of the handshake, tickets, an answer to a key update
             if self._raw.get_write_buffer_size() > _UNTAKEN_AT_MOST:
                 self._raw.abort()
         if clear:
@@ -152,6 +154,11 @@ class TlsTransport(asyncio.Transport):
             self._above.data_received(clear)
         if self._peer_ended:
             self._tell_end()
+
+    def _answer_takes_it(self, clear: bytes) -> bool:
+        """Whether what a handshake leaves to send goes out with the answer to what came with its end. That are a
+        server's tickets: clients of TLS 1.3 wait for nothing else."""
+        return bool(clear) and self._ssl.server_side and self._ssl.version() == "TLSv1.3"
 
     def _open_records(self) -> bytes:
         """All that can be read now. Does not ask OpenSSL for more than there is: it would raise, which costs more than
@@ -196,11 +203,15 @@ class TlsTransport(asyncio.Transport):
         else:
             shaken.set_exception(failure)
 
+    def _settle_gone(self) -> None:
+        if self._shaken is not None:
+            self._settle(_gone())
+
     def eof_received(self) -> bool:
         self._stream.is_cut = not self._peer_ended
         self._peer_ended = True
         self._tell_end()
-        self._settle(_gone())
+        self._settle_gone()
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -212,7 +223,7 @@ class TlsTransport(asyncio.Transport):
     def _lose(self, exc: Exception | None) -> None:
         self._above.connection_lost(exc)
         self._stream.transport = self._raw  # the two would be a reference cycle
-        self._settle(_gone())
+        self._settle_gone()
 
     def pause_writing(self) -> None:
         self._above.pause_writing()

@@ -31,9 +31,10 @@ METHODS = frozenset(
 _FRAMING = frozenset({"content-length", "transfer-encoding"})
 _OF_HEADS = _FRAMING | {"host"}
 LENGTH = re.compile(r"0|[1-9][0-9]{0,17}")
-_AUTHORITY = r"(?:[!$&-;=A-Z_a-z~%]*@)?[!$&-.0-;=A-Z\[\]_a-z~%]+"
-TARGET_FORMS = re.compile(rf"/[!\"$-~]*|\*|[A-Za-z]+://{_AUTHORITY}(?:[/?][!\"$-~]*)?")
-AUTHORITY_FORM = re.compile(_AUTHORITY)
+_PLACE = r"[!$&-.0-;=A-Z\[\]_a-z~%]+"
+TARGET_FORMS = re.compile(rf"/[!\"$-~]*|\*|[A-Za-z]+://(?:[!$&-;=A-Z_a-z~%]*@)?{_PLACE}(?:[/?][!\"$-~]*)?")
+AUTHORITY_FORM = re.compile(_PLACE)
+"""Without user information (RFC 9112 section 3.2.3): llhttp takes `/` in that, and so a whole URL before the `@`."""
 
 
 def request_framing(method: str, target: str, minor: int, fields: Fields) -> Framing:

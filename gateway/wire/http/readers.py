@@ -6,6 +6,7 @@ out of its framing.
 
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar
 
 from gateway.model.reasons import Reason
@@ -19,6 +20,7 @@ _END = End()
 _EMPTY_LINE = b"\r\n"
 _LONGEST_LEFTOVER = 1_048_576
 _LONGEST_REPEATED = 2048
+_PIECE = 8192
 
 Message = TypeVar("Message", Request, Response)
 
@@ -46,11 +48,18 @@ class _Reader(ABC, Generic[Message]):
 
     def receive(self, data: bytes) -> list[Event]:
         """The events of `data`. A fault carries the events before it the first time, and is repeated without them."""
+        return self._events_of((data,))
+
+    def _events_of(self, pieces: Iterable[bytes]) -> list[Event]:
+        """Of one piece after the other."""
         if self._fault is not None:
             raise MalformedMessage(*self._fault)
         events: list[Event] = []
         try:
-            self._read(data, events)
+            for piece in pieces:
+                self._read(piece, events)
+            if self._is_closed and not self._is_paused:
+                self._close(events)
         except MalformedMessage as fault:
             fault.events = events
             self._fault = fault.reason, fault.detail
@@ -71,15 +80,15 @@ class _Reader(ABC, Generic[Message]):
             if rest is None:
                 break
             data, self._content, self._is_paused = rest, None, True
-        if self._is_paused:
-            if data:
-                self._keep(data)
-        elif self._is_closed:
-            self._close(events)
+        if self._is_paused and data:
+            self._keep(data)
 
     def _read_head(self, data: bytes, events: list[Event]) -> bytes:
         """What follows the head; nothing while it is incomplete."""
-        held, grammar = self._held, self._grammar
+        held, grammar, last = self._held, self._grammar, self._last
+        if last is not None and not held and data.startswith(self._last_head):
+            self._begin(last, events)
+            return data[len(self._last_head) :]
         if held:
             held += data
         whole = held or data
@@ -96,9 +105,7 @@ class _Reader(ABC, Generic[Message]):
                 held.clear()
                 self._seen = 0
             head = data[start:size]
-            message = self._last if head == self._last_head else None
-            if message is None:
-                message = self._recall(head) or self._understand(match_head(head, grammar), head)
+            message = self._recall(head) or self._understand(match_head(head, grammar), head)
         except MalformedHead as fault:
             raise MalformedMessage(fault.reason, fault.detail) from fault
         if size <= _LONGEST_REPEATED:
@@ -150,12 +157,22 @@ class WitnessedRequestReader(_Reader[Request]):
         return self._content is None and self._held in (b"", b"\r", _EMPTY_LINE)
 
     def proceed(self) -> list[Event]:
-        data = self.leftover
-        self._is_paused = False
-        if not data and not self._is_closed:
-            return []
-        self._held.clear()
-        return self.receive(data)
+        """What has come may be thousands of requests: only a little more than the next one is copied."""
+        ahead = bytearray()
+        if self._is_paused:
+            ahead, self._held, self._is_paused = self._held, ahead, False
+        return self._events_of(self._pieces_of(ahead))
+
+    def _pieces_of(self, ahead: bytearray) -> Iterator[bytes]:
+        """Until one message has ended; what follows that is left over."""
+        taken = 0
+        while taken < len(ahead) and not self._is_paused:
+            piece = bytes(ahead[taken : taken + _PIECE])
+            taken += len(piece)
+            yield piece
+        if self._is_paused:
+            del ahead[: taken - len(self._held)]
+            self._held = ahead
 
     def _recall(self, head: bytes) -> Request | None:
         """Most clients send the same fields with every request. They are not parsed again where only the target

@@ -151,13 +151,15 @@ class Compressor:
         self._memory.forget()
 
     def block(self, fields: Sequence[tuple[str, str]]) -> bytes:
-        """The block of these fields. What could be guessed bit by bit is in no table (RFC 7541 section 7.1)."""
+        """The block of these fields. What could be guessed bit by bit is in no table (RFC 7541 section 7.1). Without
+        Huffman codes, as `hpack` takes the square of a value's length for them: three seconds for 60 KB."""
         key = tuple(fields)
         known = self._memory.get(key)
         if known is not None:
             return known
         block = self._encoder.encode(
-            [(name.encode("latin-1"), value.encode("latin-1"), _is_sensitive(name, value)) for name, value in key]
+            [(name.encode("latin-1"), value.encode("latin-1"), _is_sensitive(name, value)) for name, value in key],
+            huffman=False,
         )
         if len(block) <= _LONGEST:
             self._memory.keep(key, block)

@@ -14,7 +14,7 @@ from gateway.wire.http.messages import Fields
 from gateway.wire.http2 import codes
 from gateway.wire.http2.codes import ConnectionFault, ErrorCode, StreamFault, code_of
 from gateway.wire.http2.compression import Decompressor
-from gateway.wire.http2.floods import Floods, Kind
+from gateway.wire.http2.floods import USUAL_FIELDS, Floods, Kind
 from gateway.wire.http2.frames import (
     SETTINGS_ACK,
     Frame,
@@ -203,6 +203,8 @@ class Connection:
             self._block = first, pieces, size
             return None
         fields = self._decompressor.fields(b"".join(pieces))  # whatever the stream: the table is the connection's
+        if len(fields) > USUAL_FIELDS:
+            self.floods.count(Kind.FIELD, now, len(fields) - USUAL_FIELDS)
         return self._take_head(first, fields, now)
 
     def _take_head(self, frame: Frame, fields: Fields, now: float) -> Event | None:

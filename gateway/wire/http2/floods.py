@@ -10,6 +10,9 @@ from typing import NamedTuple
 
 from gateway.wire.http2.codes import ConnectionFault, ErrorCode
 
+USUAL_FIELDS = 200
+"""Of one head. Most have thirty; a browser sends each of up to 180 cookies as a field."""
+
 
 class Bucket(NamedTuple):
     """`burst` at once, then `rate` a second."""
@@ -28,6 +31,7 @@ class Kind(Enum):
     EMPTY = "frames that carry nothing", Bucket(200, 20)
     WINDOW = "WINDOW_UPDATEs", Bucket(2000, 1000)
     STRAY = "frames on closed streams", Bucket(500, 100)
+    FIELD = "fields in large heads", Bucket(1000, 100)  # beyond `USUAL_FIELDS` each: one by reference takes one byte
 
     def __init__(self, title: str, bucket: Bucket) -> None:
         self.title = title
@@ -40,11 +44,11 @@ class Floods:
     def __init__(self) -> None:
         self._levels: dict[Kind, tuple[float, float]] = {}
 
-    def count(self, kind: Kind, now: float) -> None:
-        """One more. Raises `ConnectionFault` if it is one too many."""
+    def count(self, kind: Kind, now: float, more: int = 1) -> None:
+        """So many more. Raises `ConnectionFault` if they are too many."""
         bucket = kind.bucket
         level, since = self._levels.get(kind, (bucket.burst, now))
-        level = min(bucket.burst, level + (now - since) * bucket.rate) - 1
+        level = min(bucket.burst, level + (now - since) * bucket.rate) - more
         if level < 0:
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"too many {kind.title}")
         self._levels[kind] = level, now

@@ -102,6 +102,11 @@ FLOODS = (
     _flood("frames of an unknown kind without end", "RFC 9113 section 10.5", lambda a: f.frame(0xBE, 0, 1) * 10_000),
     _flood("tiny windows without end", "RFC 9113 section 10.5", lambda a: _opened(a) + f.window(1, 1) * 40_000),
     _flood("GOAWAYs without end", "RFC 9113 section 10.5", lambda a: f.frame(f.GOAWAY, 0, 0, bytes(8)) * 10_000),
+    _flood(
+        "hundreds of fields in a head of 1 KB",
+        "CVE-2016-1544 and kin",
+        lambda a: _many(f.block(get(a, GOOD)) + b"\x90" * 900),
+    ),
     _flood("a head that unfolds", "CVE-2016-1544 and kin (HPACK bomb)", lambda a: _bomb()),
     _flood("fields without a name", "CVE-2019-9516", lambda a: _many(f.block(get(a, BAD, *[("", "")] * 90))), None),
 )

@@ -116,6 +116,10 @@ TUNNELS = (
          Reason.MALFORMED_REQUEST),
     Case("CONNECT in a tunnel", "A-096", (_CONNECT, head(f"CONNECT {HOST}")), (200, 400), (),
          Reason.NOT_A_PROXY_REQUEST),
+    Case("CONNECT to a path in a tunnel", "RFC 9112 section 3.2.3: llhttp takes a slash before an at sign", (_CONNECT,
+         _inner("CONNECT /@x")), (200, 400), (), Reason.MALFORMED_REQUEST),
+    Case("CONNECT to a URL with an at sign behind a request", "RFC 9112 section 3.2.3", (head("GET /x")
+         + head(f"CONNECT http://{HOST}/@x"),), (200, 400), GOT_X, Reason.MALFORMED_REQUEST),
     Case("a tunnel through a denied Host", "A-088", (_CONNECT, _inner("GET /", host="denied.test:<port>")), (200,
          421), (),
          Reason.HOST_DENIED, goes_on=True),

@@ -45,6 +45,7 @@ class Bed:
         self.settings = load(self.file).settings
         self.sockets = bind_sockets(self.settings, size)
         self.fleet = Fleet(self.settings, {}, self.sockets, restarts=policy, program=program)
+        self._others = psutil.Process().children()
 
     async def frames(self) -> AsyncIterator[bytes]:
         """Of what the file says now."""
@@ -58,7 +59,8 @@ class Bed:
                 await asyncio.sleep(0.02)
 
     def workers(self) -> list[psutil.Process]:
-        return psutil.Process().children()
+        """And no processes that others left."""
+        return [child for child in psutil.Process().children() if child not in self._others]
 
 
 @asynccontextmanager

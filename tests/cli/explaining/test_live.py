@@ -11,6 +11,7 @@ from gateway.cli.explaining.question import Unreached
 from tests.helpers.authority import TestAuthority
 from tests.helpers.dns_server import DnsServer
 from tests.helpers.origins import Origin, echo, https
+from tests.helpers.ports import free_port
 from tests.settings.texts import write
 
 Ask = Callable[[str], tuple[bool, list[str]]]
@@ -167,8 +168,7 @@ def test_a_name_that_cannot_be_resolved_says_who_said_so(
 
 def test_a_port_where_nobody_listens_is_told(ask: Ask, dns: DnsServer, capsys: pytest.CaptureFixture[str]) -> None:
     dns.answer("tls.test", "127.0.0.1")
-    with Origin(echo) as origin:
-        port = origin.port
+    port = free_port()
     with pytest.raises(Unreached, match="connection_refused"):
         ask(f"https://tls.test:{port}")
     assert stages(capsys.readouterr().out)[-1].startswith("failed: connection_refused: 127.0.0.1")

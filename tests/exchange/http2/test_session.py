@@ -10,9 +10,10 @@ from gateway.exchange.http2.channel import Channel, StreamInlet
 from gateway.exchange.http2.session import Session
 from gateway.model.reasons import Reason
 from gateway.net.stream import Feeder, Receiver, Stream
-from gateway.wire.http2.codes import DATA, GOAWAY, PREFACE
+from gateway.wire.http.messages import Fields
+from gateway.wire.http2.codes import DATA, GOAWAY, PREFACE, ErrorCode
 from gateway.wire.http2.connection import HeadCame
-from gateway.wire.http2.frames import FrameReader, frame, header_frames, settings_frame, window_frame
+from gateway.wire.http2.frames import FrameReader, frame, header_frames, reset_frame, settings_frame, window_frame
 from gateway.wire.http2.messages import RequestMessage
 
 KIBIBYTE = 1024
@@ -85,6 +86,46 @@ async def _session(streams: int, window: int) -> tuple[Wire, Session, Owner]:
 async def _rounds(count: int) -> None:
     for _ in range(count):
         await asyncio.sleep(0)
+
+
+class Taking:
+    """Fulfils `session.StreamReceiver`; keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[object] = []
+
+    def head_came(self, fields: Fields, ended: bool) -> None:
+        self.told.append((fields, ended))
+
+    def data_came(self, data: bytes, size: int, ended: bool) -> None:
+        self.told.append((data, size, ended))
+
+    def cut(self, code: ErrorCode, detail: str) -> None:
+        self.told.append(code)
+
+
+async def test_content_that_came_in_one_read_is_one_piece_for_each_stream() -> None:
+    """Whatever is between its frames; and what ends the stream comes behind it."""
+    _, session, _ = await _session(0, 0)
+    session.received(b"".join(header_frames(number, b"\x83\x87\x84\x41\x01a", False) for number in (1, 3, 5, 7)))
+    taking = {number: Taking() for number in (1, 3, 5, 7)}
+    session.receivers.update(taking)
+    each = [frame(DATA, 0, number, b"a") + window_frame(number, 1) for number in (1, 3, 5)]
+    padded, ends = frame(DATA, 8, 1, b"\2b\0\0"), frame(DATA, 1, 7, b"c")
+    trailers, reset = header_frames(3, b"\0\x01x\x01y", True), reset_frame(5, ErrorCode.CANCEL)
+    session.received(b"".join(each) * 100 + padded + trailers + reset + ends)
+    assert taking[1].told == [(b"a" * 100 + b"b", 104, False)]
+    assert taking[3].told == [(b"a" * 100, 100, False), ((("x", "y"),), True)]
+    assert taking[5].told == [(b"a" * 100, 100, False), ErrorCode.CANCEL]
+    assert taking[7].told == [(b"c", 1, True)]
+
+
+async def test_content_before_a_fault_in_the_same_read_is_not_lost() -> None:
+    _, session, _ = await _session(0, 0)
+    session.received(header_frames(1, b"\x83\x87\x84\x41\x01a", False))
+    taking = session.receivers[1] = Taking()
+    session.received(frame(DATA, 0, 1, b"a") + frame(DATA, 1, 1, b"b") + frame(DATA, 0, 0, b"c"))
+    assert taking.told == [(b"ab", 2, True), ErrorCode.PROTOCOL_ERROR]
 
 
 async def test_what_had_to_wait_for_the_socket_goes_out_without_another_word_of_the_peer() -> None:

@@ -11,18 +11,18 @@ from hpack import Decoder, Encoder
 
 from gateway.exchange.multiplexed.conversation import converse_in_streams
 from gateway.exchange.parts import Parts
+from gateway.exchange.plan import RequestPlan
 from gateway.exchange.scope import Judged, Scope
+from gateway.exchange.upstream import pool_key
 from gateway.model.client import Client
 from gateway.model.decision import Deny, Timeouts
 from gateway.model.errors import Refused
 from gateway.model.reasons import Reason
-from gateway.model.record import ExchangeDraft
+from gateway.model.record import Ended, ExchangeDraft, Side
 from gateway.net import stream as stream_module
 from gateway.net.stream import Stream
-from gateway.wire.http.messages import Request
 from gateway.wire.http2 import codes
 from gateway.wire.http2.frames import Frame, FrameReader, header_frames, settings_frame, window_frame
-from gateway.wire.target import Target
 from tests.helpers.streams import receive, send, stream_and_peer
 from tests.helpers.walk import FakeDialer, KeepingRecorder, build_services
 from tests.policy.builders import build
@@ -38,7 +38,7 @@ class NobodyMay:
 
     is_verified = False
 
-    async def judge(self, request: Request, target: Target, draft: ExchangeDraft, now: float) -> Judged:
+    async def judge(self, plan: RequestPlan, draft: ExchangeDraft, now: float) -> Judged:
         raise Refused(Deny(Reason.NO_RULE, 1))
 
     def sum_up(self, draft: ExchangeDraft) -> None:
@@ -48,9 +48,7 @@ class NobodyMay:
 @asynccontextmanager
 async def client_of(scope: Scope, recorder: KeepingRecorder) -> AsyncIterator["PlainClient"]:
     """Its connection is closed when the conversation is over, as its owner does it."""
-    downstream, sock = await stream_and_peer()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, LITTLE)
-    downstream.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LITTLE)
+    downstream, sock = await stream_and_peer(held=LITTLE)
     parts = build_services(build(), FakeDialer(), recorder).exchanges
 
     async def serve() -> None:
@@ -81,7 +79,7 @@ class PlainClient:
 
     async def next(self, *kinds: int) -> Frame:
         """The next frame of these kinds."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while True:
                 while self._come:
                     frame = self._come.pop(0)
@@ -121,9 +119,9 @@ async def test_an_extended_connect_that_was_not_offered_resets_its_stream() -> N
 
 
 class EverybodyMay(NobodyMay):
-    async def judge(self, request: Request, target: Target, draft: ExchangeDraft, now: float) -> Judged:
-        permit = permit_of(asked())
-        return Judged(permit, Client(address("10.0.0.1")), permit.authority)
+    async def judge(self, plan: RequestPlan, draft: ExchangeDraft, now: float) -> Judged:
+        permit, asking = permit_of(asked()), Client(address("10.0.0.1"))
+        return Judged(permit, asking, permit.authority, pool_key(asking, permit, draft.connection.peer))
 
 
 async def test_a_slow_client_gets_all_that_it_was_answered_before_a_drain(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,7 +160,7 @@ class NobodyYet(NobodyMay):
     def __init__(self) -> None:
         self.judged = 0
 
-    async def judge(self, request: Request, target: Target, draft: ExchangeDraft, now: float) -> Judged:
+    async def judge(self, plan: RequestPlan, draft: ExchangeDraft, now: float) -> Judged:
         self.judged += 1
         try:
             await asyncio.Event().wait()
@@ -183,3 +181,17 @@ async def test_no_request_begins_while_those_of_a_connection_that_is_cut_off_are
         client.downstream.data_received(header_frames(3, GET, True))
         await asyncio.wait([client.serving])
     assert ([each.number for each in recorder.exchanges], scope.judged) == ([1], 1)
+
+
+async def test_a_request_that_is_cut_off_because_its_client_left_was_ended_by_the_client() -> None:
+    recorder, scope = KeepingRecorder(), NobodyYet()
+    async with client_of(cast("Scope", scope), recorder) as client:
+        await send(client.sock, codes.PREFACE + settings_frame([]) + header_frames(1, GET, True))
+        async with asyncio.timeout(5):
+            while not scope.judged:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        client.sock.close()
+        await asyncio.wait_for(client.serving, 5)
+    [exchange] = recorder.exchanges
+    assert exchange.reason is Reason.DOWNSTREAM_RESET
+    assert (exchange.transfer.ended, exchange.transfer.ended_by) == (Ended.RESET, Side.DOWNSTREAM)

@@ -153,7 +153,11 @@ async def test_thousands_that_have_waited_too_long_take_time_that_grows_with_the
         assert answers.count(Failed("its process was busy for too long")) >= questions - 2  # each but whose turn it was
         return taken
 
-    assert await seconds(8_000) < 10 * max(await seconds(2_000), 0.01)
+    async def least(questions: int) -> float:
+        """Of a few times: a collection of all that other tests left may fall into one."""
+        return min([await seconds(questions) for _ in range(3)])
+
+    assert await least(8_000) < 10 * max(await least(2_000), 0.01)
 
 
 async def test_what_was_begun_in_a_process_that_died_fails() -> None:

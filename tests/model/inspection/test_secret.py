@@ -48,4 +48,4 @@ def test_an_inspection_names_each_secret_once() -> None:
 
 
 def test_spellings_that_some_servers_read_alike_compare_alike() -> None:
-    assert comparable_name("X_Api-KEY") == comparable_name("x-api_key") == "x-api-key"
+    assert comparable_name("X_Api-KEY") == comparable_name("x-api_key") == comparable_name("X.Api+Key") == "x-api-key"

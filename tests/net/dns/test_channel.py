@@ -55,9 +55,9 @@ async def put(channel: Channel) -> asyncio.Task[dns.message.Message]:
 
 
 async def test_a_connection_that_nobody_uses_closes_by_itself() -> None:
-    channel, wire = connected(idle=0.05)
+    channel, wire = connected(idle=0.3)
     asking = await put(channel)
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.4)
     assert not wire.is_closed, "somebody waits"
     channel.data_received(answer_to(wire.question()))
     await asking

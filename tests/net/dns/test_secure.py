@@ -41,6 +41,7 @@ class Asker:
     """One transport to one server."""
 
     def __init__(self, server: SecureDnsServer, trust: Trust, silence: float = 2.0) -> None:
+        self.sockets_before = open_sockets()
         self.transport = SecureDns(Over(server.over), trust, silence)
         self.place = NameServer(address_of(server.address), server.tls_port)
 
@@ -58,8 +59,11 @@ async def asker(server: SecureDnsServer, authority: TestAuthority) -> AsyncItera
 
 
 async def closed(asker: Asker) -> None:
+    """With the goodbyes of TLS on both sides."""
     asker.transport.close()
-    await asyncio.sleep(0.05)  # the goodbyes of TLS
+    async with asyncio.timeout(60):
+        while open_sockets() > asker.sockets_before:  # noqa: ASYNC110 # nothing announces a closed socket
+            await asyncio.sleep(0.01)
 
 
 FOUND = Found(addresses("203.0.113.1"), 77)

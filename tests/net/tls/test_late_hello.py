@@ -63,6 +63,17 @@ def test_not_a_byte_passes_of_one_that_is_denied(cuts: list[int]) -> None:
     assert tunnel.watch.refused == deny(Reason.SNI_DENIED, "")
 
 
+@given(cuts=cutting)
+def test_not_a_byte_passes_of_another_one_that_the_server_may_ask_for(cuts: list[int]) -> None:
+    """It is not even judged: no honest client sends another name."""
+    tunnel = Tunnel()
+    tunnel.sends(*pieces_of(ALLOWED + OTHER + DATA, cuts))
+    assert (tunnel.up.data, tunnel.judged, tunnel.cuts) == (ALLOWED, ["allowed.test"], [Reason.SNI_MISMATCH])
+    refused = tunnel.watch.refused
+    assert refused is not None
+    assert refused.detail == "other.test in the second ClientHello"
+
+
 @pytest.mark.parametrize("said", [b"E", b"EHLO x\r\n", b"\0", b"\x15\3\1"])
 def test_what_is_no_tls_passes_with_its_first_byte(said: bytes) -> None:
     tunnel = Tunnel()

@@ -15,6 +15,7 @@ from gateway.net.relay import Direction
 from gateway.net.tls.second_hello import RETRY, HelloWatch, watch_for
 from gateway.wire.client_hello import parse_client_hello
 from tests.helpers.client_hello import TLS12, build_client_hello, in_records, server_name_extension
+from tests.helpers.costs import cpu_seconds
 
 LIMIT = 65536
 FIRST, AGAIN = build_client_hello("allowed.test"), build_client_hello("allowed.test", seed=1)
@@ -201,6 +202,18 @@ def test_early_data_that_the_server_does_not_want_hides_no_second_hello() -> Non
     tunnel.sends(DATA, OTHER)
     assert tunnel.cuts == [Reason.SNI_MISMATCH]
     assert tunnel.up.data == EARLY + DATA * 2
+
+
+@pytest.mark.parametrize(
+    ("first", "record"),
+    [(FIRST, SPEC), (FIRST, b"\x15\3\3\0\2\1\0"), (EARLY, b"\x17\3\3\0\0"), (EARLY, b"\x17\3\3\0\1x")],
+)
+def test_thousands_of_small_records_in_one_read_are_looked_at_in_no_time(first: bytes, record: bytes) -> None:
+    tunnel, records = Tunnel(first), record * 40_000
+    assert cpu_seconds(lambda: Tunnel(first).sends(records)) < 0.2
+    tunnel.sends(records)
+    tunnel.sends(OTHER)
+    assert (tunnel.up.data, tunnel.cuts) == (first + records, [Reason.SNI_MISMATCH])
 
 
 def test_half_a_record_goes_nowhere_and_the_end_does() -> None:

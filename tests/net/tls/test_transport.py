@@ -24,7 +24,7 @@ from gateway.net.tls.contexts import TlsMaterial, build_server_context
 from gateway.net.tls.transport import Resumption, TlsFailed, TlsTransport, start_tls
 from tests.helpers.certificates import Authority, pem
 from tests.helpers.deadlines import HandDeadlines
-from tests.helpers.streams import receive_all, receive_exactly, send, stream_and_peer
+from tests.helpers.streams import receive, receive_all, receive_exactly, send, stream_and_peer
 from tests.helpers.tunnel import kernel_form
 
 BULK = 3 << 20
@@ -121,8 +121,11 @@ class MemoryClient:
     def says(self) -> bytes:
         return self._outgoing.read()
 
+    def hears(self, data: bytes) -> None:
+        self._incoming.write(data)
+
     def shake(self, heard: bytes = b"") -> bytes:
-        self._incoming.write(heard)
+        self.hears(heard)
         with contextlib.suppress(ssl.SSLWantReadError):
             self.tls.do_handshake()
         return self.says()
@@ -148,6 +151,50 @@ async def test_a_hello_that_was_peeked_before_is_not_lost_however_the_rest_arriv
     await send(sock, said + client.says())
     await starting
     assert await held(stream, 26) == b"in the segment of Finished"
+    stream.abort()
+    sock.close()
+    await until(lambda: stream.is_lost)
+
+
+async def shaken_with(said_at_once: bytes) -> tuple[Stream, MemoryClient, socket.socket]:
+    """A handshake whose last segment carries this as well."""
+    stream, sock = await stream_and_peer()
+    client, heard = MemoryClient(), b""
+    await send(sock, client.shake())
+    await held(stream, 100)
+    starting = asyncio.ensure_future(start_tls(stream, build_server_context(MATERIAL), server_side=True))
+    while not (said := client.shake(heard)):
+        heard = await receive(sock)
+    if said_at_once:
+        client.tls.write(said_at_once)
+    await send(sock, said + client.says())
+    await starting
+    return stream, client, sock
+
+
+async def test_tickets_wait_for_the_answer_to_what_came_with_the_end_of_the_handshake() -> None:
+    stream, client, sock = await shaken_with(b"ping")
+    assert await held(stream, 4) == b"ping"
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await receive(sock)
+    stream.write(b"pong")
+    client.hears(await receive(sock))
+    assert client.tls.read(4) == b"pong"
+    assert client.tls.session is not None
+    assert client.tls.session.has_ticket
+    stream.abort()
+    sock.close()
+    await until(lambda: stream.is_lost)
+
+
+async def test_tickets_come_at_once_where_nothing_else_did() -> None:
+    stream, client, sock = await shaken_with(b"")
+    client.hears(await receive(sock))
+    with pytest.raises(ssl.SSLWantReadError):
+        client.tls.read(4)
+    assert client.tls.session is not None
+    assert client.tls.session.has_ticket
     stream.abort()
     sock.close()
     await until(lambda: stream.is_lost)
@@ -370,10 +417,8 @@ async def test_who_does_not_read_stops_the_other_side_and_gets_everything_later(
 async def test_who_has_us_answer_and_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each KeyUpdate that asks for another is answered (RFC 8446 section 4.6.3)."""
     monkeypatch.setattr(transport_module, "_UNTAKEN_AT_MOST", 16 * 1024)
-    stream, sock = await stream_and_peer()
+    stream, sock = await stream_and_peer(held=4096)
     ours = stream.transport.get_extra_info("socket")
-    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     for end, kind in ((sock, socket.SO_SNDBUF), (ours, socket.SO_RCVBUF)):  # the way up does not hold all that is asked
         end.setsockopt(socket.SOL_SOCKET, kind, 64 * 1024)
     sock.setblocking(True)

@@ -1,10 +1,9 @@
 """Which types a message says that it has."""
 
-import time
-
 import pytest
 
 from gateway.policy.requests.types import media_types
+from tests.helpers.costs import cpu_seconds
 
 
 @pytest.mark.parametrize(
@@ -30,6 +29,5 @@ def test_all_that_some_recipient_would_take_are_named(values: list[str], types: 
 
 @pytest.mark.parametrize("piece", ['"', '\\"', '"\\"', '",', ',"a"'])
 def test_time_grows_with_the_text_and_not_with_its_quotes(piece: str) -> None:
-    began = time.process_time()
-    media_types(["a/b;," + piece * (64 * 1024 // len(piece))])
-    assert time.process_time() - began < 1
+    text = "a/b;," + piece * (64 * 1024 // len(piece))
+    assert cpu_seconds(lambda: media_types([text])) < 1

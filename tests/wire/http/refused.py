@@ -42,6 +42,8 @@ REFUSED_REQUESTS: dict[str, tuple[bytes, Reason]] = {
         "CONNECT with content": b"CONNECT a.test:443 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello",
         "CONNECT with chunks": b"CONNECT a.test:443 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         "CONNECT to a URL": b"CONNECT http://a.test/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        "CONNECT to a URL before an at sign": b"CONNECT http://a.test/@b HTTP/1.1\r\nHost: a\r\n\r\n",
+        "CONNECT to a path before an at sign": b"CONNECT /@b HTTP/1.1\r\nHost: a\r\n\r\n",
         "authority as the target of a GET": b"GET a.test:80 HTTP/1.1\r\nHost: a.test\r\n\r\n",
         "a fragment": b"GET http://a.test/#x HTTP/1.1\r\nHost: a.test\r\n\r\n",
         "no authority": b"GET http:///x HTTP/1.1\r\nHost: a.test\r\n\r\n",

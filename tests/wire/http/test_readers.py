@@ -1,5 +1,6 @@
 """Both readers with both witnesses: what they take, what they refuse, and that the cuts of a stream change nothing."""
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -45,6 +46,26 @@ def test_a_request_is_read_as_it_stands(codec: Codec) -> None:
     fields = (("Host", "a.test"), ("X-Text", "café"), ("x-text", ""), ("Content-Length", "5"))
     assert events == [Request("POST", "http://a.test/", 1, fields, Framing(Delimiter.LENGTH, 5)), b"hel"]
     assert reader.receive(b"lo") == [b"lo", End()]
+
+
+def test_large_messages_that_came_together_are_read_like_those_that_did_not(codec: Codec) -> None:
+    messages = [
+        GET,
+        POST + b"X: " + b"y" * 20_000 + b"\r\nContent-Length: 30000\r\n\r\n" + b"z" * 30_000,
+        CHUNKED_POST + b"4000\r\n" + b"c" * 0x4000 + b"\r\n0\r\nT: u\r\n\r\n",
+        b"\r\n" + GET,
+    ]
+    together = read_requests(codec.request_reader(), [b"".join(messages)])
+    assert together == read_requests(codec.request_reader(), messages)
+    assert sum(isinstance(event, Request) for event in together.events) == len(messages)
+
+
+def test_thousands_of_requests_that_came_together_are_each_read_in_no_time(codec: Codec) -> None:
+    reader, count = codec.request_reader(), 28_000
+    begun = time.process_time()
+    reader.receive(b"GET http://a/ HTTP/1.1\r\nHost:a\r\n\r\n" * count)
+    assert sum(bool(reader.proceed()) for _ in range(count)) == count - 1
+    assert time.process_time() - begun < 2
 
 
 def test_a_head_that_comes_again_is_not_read_again_by_its_own_reader_only(codec: Codec) -> None:
@@ -356,7 +377,7 @@ def test_the_head_that_a_reader_takes_is_the_head_that_the_door_takes(data: byte
         assert head.headers == tuple((name.lower(), value) for name, value in request.fields)
         assert head.is_persistent == request.is_persistent
     elif head is not None and head.method == "CONNECT" and "transfer-encoding" not in dict(head.headers):
-        assert "/" in head.target or head.values("content-length")
+        assert "/" in head.target or "@" in head.target or head.values("content-length")
 
 
 def test_endless_heads_and_lines_one_byte_at_a_time_hold_no_more_than_their_bounds(codec: Codec) -> None:

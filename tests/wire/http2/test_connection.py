@@ -60,6 +60,19 @@ def test_a_request_and_its_answer(pair: Pair) -> None:
     assert not pair.server.streams
 
 
+def test_one_head_may_have_very_many_fields_and_not_each(pair: Pair) -> None:
+    """A field by reference takes one byte, and costs as much as one of fifty."""
+    usual, large = [*HEAD, *[("accept", "*/*")] * 196], [*HEAD, *[("accept", "*/*")] * 996]
+    for head in [*[usual] * 50, large]:
+        pair.client.sender.open(head, ends=True)
+        pair.talk()
+    assert [len(event.fields) for event in pair.said if isinstance(event, HeadCame)] == [200] * 50 + [1000]
+    pair.client.sender.open(large, ends=True)
+    with pytest.raises(ConnectionFault, match="fields in large heads") as fault:
+        pair.talk()
+    assert fault.value.code is ErrorCode.ENHANCE_YOUR_CALM
+
+
 def test_a_stream_s_window_is_opened_only_by_who_took_its_content(pair: Pair) -> None:
     number = pair.client.sender.open(HEAD, ends=False)
     while room := pair.client.sender.room(number):
