@@ -20,7 +20,7 @@ from gateway.model.reasons import Reason
 from gateway.model.record import Draft, Ended, Side
 from gateway.model.roles import Upstream
 from gateway.net import stream as stream_module
-from gateway.net.stream import Stream
+from gateway.net.stream import HOLD_BOUND, Stream
 from tests.helpers.streams import receive, receive_exactly, reset, send, stream_and_peer
 from tests.helpers.walk import FakeDialer, KeepingRecorder, StuckDialer, build_services
 from tests.policy.builders import build, rule
@@ -31,13 +31,19 @@ REQUEST = b"GET http://web.test/x HTTP/1.1\r\nHost: web.test\r\n\r\n"
 ANSWER = b"HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 2\r\n\r\nok"
 SECRET = "hunter2"
 LITTLE = 16 * 1024
+PATIENT = Timeouts(head=5, idle=5)
 
 
 class Talk:
     """A connection that is conversed with, the client's socket in the test's hands."""
 
     def __init__(
-        self, downstream: Stream, client: socket.socket, dialer: FakeDialer | StuckDialer, limiter: Unlimited
+        self,
+        downstream: Stream,
+        client: socket.socket,
+        dialer: FakeDialer | StuckDialer,
+        limiter: Unlimited,
+        timeouts: Timeouts,
     ) -> None:
         self.client = client
         self.downstream = downstream
@@ -47,18 +53,19 @@ class Talk:
         self.services = build_services(RULES, dialer, self.recorder, self.limiter)
         services = self.services
         scope = AnyAuthority(services.rules, services.identifier, self.limiter, services.pool)
-        self.task = asyncio.create_task(
-            converse(downstream, self.draft, scope, services.exchanges, Timeouts(head=5, idle=5))
-        )
+        self.task = asyncio.create_task(converse(downstream, self.draft, scope, services.exchanges, timeouts))
 
 
 @asynccontextmanager
 async def talk(
-    dialer: FakeDialer | StuckDialer, limiter: Unlimited | None = None, held: int = 0
+    dialer: FakeDialer | StuckDialer,
+    limiter: Unlimited | None = None,
+    held: int = 0,
+    timeouts: Timeouts = PATIENT,
 ) -> AsyncIterator[Talk]:
     """On the way to the client the kernel holds little more than `held` bytes, if it is given."""
     downstream, client = await stream_and_peer(held=held)
-    talking = Talk(downstream, client, dialer, limiter or Unlimited())
+    talking = Talk(downstream, client, dialer, limiter or Unlimited(), timeouts)
     try:
         yield talking
     finally:
@@ -485,3 +492,26 @@ async def test_a_client_that_has_not_taken_one_answer_yet_is_not_sent_the_next_w
         assert talking.downstream.queued() < 1_000_000
         sending.cancel()
         await asyncio.wait([sending])
+
+
+@pytest.mark.parametrize("size", [110_000, 180_000])
+async def test_a_client_that_does_not_take_its_answer_is_reset_in_time_and_recorded_so(size: int) -> None:
+    """Also where all of it has come from the destination, and nothing more is read of what the client has sent."""
+    dialer = FakeDialer()
+    async with talk(dialer, held=LITTLE, timeouts=Timeouts(head=5, idle=0.3)) as talking:
+        await send(talking.client, REQUEST)
+        await dialer.dialled.wait()
+        await receive(dialer.origin)
+        await send(dialer.origin, b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
+        async with asyncio.timeout(10):
+            while not talking.recorder.exchanges:  # noqa: ASYNC110  # a recorder tells nobody
+                await asyncio.sleep(0.01)
+        assert talking.downstream.queued() > (HOLD_BOUND if size > 150_000 else 0)
+        if size > 150_000:
+            await send(talking.client, REQUEST)
+        await asyncio.wait_for(talking.task, 10)
+    assert [each.reason for each in talking.recorder.exchanges] == [None]
+    transfer = talking.draft.transfer
+    assert (talking.draft.reason, transfer.ended, transfer.ended_by) == (
+        Reason.IDLE_TIMEOUT, Ended.TIMEOUT, Side.DOWNSTREAM,
+    )  # fmt: skip

@@ -81,7 +81,7 @@ class _Conversation:
             note(_ended_by(session.fault), self._connection)
         elif not session.is_lost:
             session.flush()
-            await wait_until_all_taken(session.stream, self._signal, parts, self._timeouts.idle)
+            await wait_until_all_taken(session.stream, self._connection, self._signal, parts, self._timeouts.idle)
 
     def _is_over(self) -> bool:
         session = self._session
