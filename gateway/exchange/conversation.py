@@ -47,12 +47,11 @@ async def converse(downstream: Stream, draft: Draft, scope: Scope, parts: Parts,
 async def _wait_until_taken(stream: Stream, draft: Draft, signal: Signal, parts: Parts, idle: float) -> None:
     """Wait until the client has taken most of what it was sent. It is reset if it takes nothing for `idle` seconds."""
     stream.feeder = signal
-    before = stream.queued()
     try:
-        rang = await signal.rings_within(idle, parts.deadlines)
+        rang = await signal.rings_before_idle(idle, parts.deadlines, stream.queued)
     finally:
         stream.feeder = None
-    if not rang and stream.queued() >= before:
+    if not rang:
         stream.abort()
         if draft.reason is None:
             note(DownstreamError(Reason.IDLE_TIMEOUT, "the client does not take the answer"), draft)

@@ -292,11 +292,10 @@ class Exchange:
             raise budget_spent(self._permit)
         if self._inspected is not None:
             self._inspected.check()
-        before = self._moved()
         idle = self._permit.terms.timeouts.idle
         seconds = min(idle, HALF_CLOSED) if self._may_be_gone() else idle
-        rang = await self._signal.rings_within(seconds, self._parts.deadlines)
-        if not rang and self._moved() == before and not is_resting(self._up, self._down):
+        rang = await self._signal.rings_before_idle(seconds, self._parts.deadlines, self._moved)
+        if not rang and not is_resting(self._up, self._down):
             raise self._too_slow()
 
     def _is_sent(self) -> bool:

@@ -21,6 +21,7 @@ from gateway.model.record import Draft, Ended, Side
 from gateway.model.roles import Upstream
 from gateway.net import stream as stream_module
 from gateway.net.stream import HOLD_BOUND, Stream
+from tests.helpers.deadlines import HandDeadlines
 from tests.helpers.streams import receive, receive_exactly, reset, send, stream_and_peer
 from tests.helpers.walk import FakeDialer, KeepingRecorder, StuckDialer, build_services
 from tests.policy.builders import build, rule
@@ -515,3 +516,22 @@ async def test_a_client_that_does_not_take_its_answer_is_reset_in_time_and_recor
     assert (talking.draft.reason, transfer.ended, transfer.ended_by) == (
         Reason.IDLE_TIMEOUT, Ended.TIMEOUT, Side.DOWNSTREAM,
     )  # fmt: skip
+
+
+async def test_a_destination_that_stalls_within_its_answer_is_not_waited_for_twice() -> None:
+    dialer, deadlines = FakeDialer(), HandDeadlines()
+    async with talk(dialer) as talking:
+        talking.services.exchanges.deadlines = deadlines
+        await send(talking.client, REQUEST)
+        await dialer.dialled.wait()
+        await receive(dialer.origin)
+        await send(dialer.origin, ANSWER.replace(b": 2", b": 9"))
+        assert (await receive_until_empty_line(talking.client)).startswith(b"HTTP/1.1 200 ")
+        assert await receive_exactly(talking.client, 2) == b"ok"
+        await send(dialer.origin, b"and")
+        assert await receive_exactly(talking.client, 3) == b"and"
+        for _ in range(5):
+            assert not talking.recorder.exchanges
+            deadlines.advance(Timeouts().idle / 4)
+            await asyncio.sleep(0.01)
+    assert [each.reason for each in talking.recorder.exchanges] == [Reason.RESPONSE_TIMEOUT]

@@ -197,9 +197,8 @@ class _Conversation:
         """Until the client has taken what it was sent. Raises `DownstreamError` if it takes nothing for `idle`."""
         while downstream.stream.queued():
             check_request(downstream.inlet)
-            before = downstream.stream.queued()
-            rang = await downstream.signal.rings_within(self._timeouts.idle, self._parts.deadlines)
-            if not rang and downstream.stream.queued() == before:
+            idle, deadlines = self._timeouts.idle, self._parts.deadlines
+            if not await downstream.signal.rings_before_idle(idle, deadlines, downstream.stream.queued):
                 raise DownstreamError(Reason.IDLE_TIMEOUT)
 
     async def _refuse(

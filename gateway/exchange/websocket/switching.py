@@ -175,10 +175,13 @@ class Bridge:
             await self._wait()
 
     async def _wait(self) -> None:
-        before = self._up.taken, self._down.taken
-        rang = await self._downstream.signal.rings_within(self._permit.terms.timeouts.idle, self._parts.deadlines)
-        if not rang and (self._up.taken, self._down.taken) == before and not is_resting(self._up, self._down):
+        idle, deadlines = self._permit.terms.timeouts.idle, self._parts.deadlines
+        rang = await self._downstream.signal.rings_before_idle(idle, deadlines, self._moved)
+        if not rang and not is_resting(self._up, self._down):
             raise DownstreamError(Reason.IDLE_TIMEOUT)
+
+    def _moved(self) -> int:
+        return self._up.taken + self._down.taken
 
 
 def _pour(source: Inlet[Request] | Inlet[Response], outlet: Outlet) -> None:
