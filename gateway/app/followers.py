@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from gateway.app.build import asks_for_packets, build_logs
+from gateway.app.configuration import as_started
 from gateway.app.live.admission import Admission, ceiling_of
 from gateway.app.live.memory import Memory
 from gateway.net.kernel.descriptors import Descriptors
@@ -59,6 +60,7 @@ class LogFollower:
 
     def __init__(self, recorder: Recorder, settings: GatewaySettings, ledger: Ledger) -> None:
         self._recorder = recorder
+        self._running = settings
         self._ledger = ledger
         self._logs = settings.telemetry.access_log
         self._closing: set[asyncio.Future[None]] = set()
@@ -68,7 +70,7 @@ class LogFollower:
         wanted = settings.telemetry.access_log
         if wanted == self._logs:
             return lambda: None
-        logs = build_logs(settings, self._ledger)
+        logs = build_logs(as_started(settings, self._running), self._ledger)  # a flow log names listeners
 
         def commit() -> None:
             self._logs = wanted

@@ -158,7 +158,8 @@ class Exchange:
         if self._permit.terms.honour_retry_after:
             heed_retry_after(response, judged.permit, judged.client, self._scope.limiter, self._parts.clock.time())
         is_healthy = note_answer(self._parts.breakers, self._permit, upstream, response.status)
-        planned = upstream.last_response = plan_response(self._request, response, upstream.last_response)
+        last, name = upstream.last_response, self._parts.name
+        planned = upstream.last_response = plan_response(self._request, response, name, last)
         if self._watched is not None:
             await self._watched.judge_response(planned)
         keeps = await self._deliver(upstream, planned)
@@ -226,7 +227,7 @@ class Exchange:
         """The head, and what has arrived of the content."""
         plan, inlet, inspected = self._plan, self._inlet, self._inspected
         fields = None if inspected is None else inspected.fields_for(upstream)
-        head = upstream.head(plan, self._host, self._parts.via, fields)
+        head = upstream.head(plan, self._host, fields)
         new_outlet = Outlet if inspected is None else inspected.upload
         up = self._up = new_outlet(upstream.stream, inlet, self._request.framing.delimiter is Delimiter.CHUNKED)
         if self._meter is not None:

@@ -22,10 +22,12 @@ _REPEATABLE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))  #
 @dataclass(slots=True)
 class RequestPlan:
     """`host` is the value of Host, None without one. `passing` are the fields that are forwarded; `hops` is the count
-    of Max-Forwards, where it applies; `loops`: the request has been here before; `is_repeatable`: it may be sent
-    twice, and has no content, which is not held. `inspected` is the result of a rule that inspects requests."""
+    of Max-Forwards, where it applies; `loops`: the request has been here before; `via` is our pseudonym;
+    `is_repeatable`: it may be sent twice, and has no content, which is not held. `inspected` is the result of a rule
+    that inspects requests."""
 
     request: Request
+    via: str
     target: Target
     host: str | None
     passing: list[tuple[str, str]]
@@ -39,23 +41,24 @@ class RequestPlan:
     _head: tuple[str, bytes] | None = None
     _http2: tuple[str, HeadFields] | None = None
 
-    def head(self, host: str, via: str) -> bytes:
-        """The head sent to the destination. `host` is the one that was judged, `via` our pseudonym."""
+    def head(self, host: str) -> bytes:
+        """The head sent to the destination. `host` is the one that was judged."""
         if self._head is None or self._head[0] != host:
             if not self._lines:
-                self._lines = field_lines(self._sent(self.passing, via))
+                self._lines = field_lines(self._sent(self.passing))
             self._head = host, request_opening(self.request.method, self.target.resource, host) + self._lines
         return self._head[1]
 
-    def changed_head(self, host: str, via: str, passing: list[tuple[str, str]]) -> bytes:
+    def changed_head(self, host: str, passing: list[tuple[str, str]]) -> bytes:
         """The same with these fields. They may hold secrets, so it is not kept."""
-        lines = field_lines(self._sent(passing, via))
+        lines = field_lines(self._sent(passing))
         return request_opening(self.request.method, self.target.resource, host) + lines
 
     def aimed_at(self, request: Request, target: Target) -> "RequestPlan":
         """The plan of a request with the same method, version and fields."""
         return RequestPlan(
             request,
+            self.via,
             target,
             self.host,
             self.passing,
@@ -67,27 +70,29 @@ class RequestPlan:
             _lines=self._lines,
         )
 
-    def http2_head(self, host: str, via: str, passing: list[tuple[str, str]] | None) -> HeadFields:
+    def http2_head(self, host: str, passing: list[tuple[str, str]] | None) -> HeadFields:
         """For a destination that speaks HTTP/2. With the client's fields if `passing` is None; only then it is kept."""
         if passing is not None:
-            return self._http2_fields(passing, host, via)
+            return self._http2_fields(passing, host)
         if self._http2 is None or self._http2[0] != host:
-            self._http2 = host, self._http2_fields(self.passing, host, via)
+            self._http2 = host, self._http2_fields(self.passing, host)
         return self._http2[1]
 
-    def _http2_fields(self, passing: list[tuple[str, str]], host: str, via: str) -> HeadFields:
-        request, fields = self.request, self._sent(passing, via)
+    def _http2_fields(self, passing: list[tuple[str, str]], host: str) -> HeadFields:
+        request, fields = self.request, self._sent(passing)
         return http2.request_fields(request.method, host, self.target.resource, fields, request, self.websocket)
 
-    def _sent(self, passing: list[tuple[str, str]], via: str) -> list[tuple[str, str]]:
+    def _sent(self, passing: list[tuple[str, str]]) -> list[tuple[str, str]]:
         if self.hops is not None:
             passing = with_hops(passing, self.hops - 1)
-        return request_fields(self.request, passing, via, self.websocket)
+        return request_fields(self.request, passing, self.via, self.websocket)
 
 
 def plan_request(request: Request, via: str, last: RequestPlan | None = None) -> RequestPlan:
-    """`last` is the plan of the request before, which is the answer if both requests are equal. Raises
-    `DownstreamError` for a request that is never forwarded."""
+    """`via` is our pseudonym. `last` is the plan of the request before, which is the answer if both requests are equal;
+    under another pseudonym it is not used. Raises `DownstreamError` for a request that is never forwarded."""
+    if last is not None and last.via != via:
+        last = None
     if last is not None and last.request == request:
         return last
     try:
@@ -100,6 +105,7 @@ def plan_request(request: Request, via: str, last: RequestPlan | None = None) ->
     passing, hosts = fields.passing, fields.held.get("host")
     return RequestPlan(
         request=request,
+        via=via,
         target=target,
         host=hosts[0] if hosts else None,
         passing=passing,

@@ -53,9 +53,10 @@ class DownstreamSide(Protocol):
 class ResponsePlan:
     """One final response, for requests of HTTP/1.`minor`. `framing` is how the client learns where the content ends.
     `is_persistent`: the destination goes on using its connection, for `keeps_for` seconds after its answer;
-    `is_dated`: the answer has a Date."""
+    `is_dated`: the answer has a Date. `name` is ours in Proxy-Status."""
 
     response: Response
+    name: str
     minor: int
     is_head: bool
     fields: Sorted
@@ -102,16 +103,17 @@ class ResponsePlan:
             self._told_at, self._head, self._fields = now, b"", None
 
 
-def plan_response(request: Request, response: Response, last: ResponsePlan | None) -> ResponsePlan:
-    """How to send it; `last` is the plan of the response before."""
+def plan_response(request: Request, response: Response, name: str, last: ResponsePlan | None) -> ResponsePlan:
+    """How to send it; `name` is ours in Proxy-Status, `last` is the plan of the response before."""
     is_head = request.method == "HEAD"
-    if last is not None and last.response == response and last.minor == request.minor and last.is_head is is_head:
+    is_alike = last is not None and last.minor == request.minor and last.is_head is is_head and last.name == name
+    if last is not None and is_alike and last.response == response:
         return last
     fields = sort_response(response)
     persistent = response.framing.delimiter is not Delimiter.CLOSE and fields.is_persistent(response.minor)
     is_dated = any(len(name) == _DATE and name.lower() == "date" for name, _ in fields.passing)
     framing, keeps_for = _client_framing(request, response), _keeps_for(fields)
-    return ResponsePlan(response, request.minor, is_head, fields, framing, persistent, keeps_for, is_dated)
+    return ResponsePlan(response, name, request.minor, is_head, fields, framing, persistent, keeps_for, is_dated)
 
 
 def interim_head(response: Response, parts: Parts) -> bytes:

@@ -135,6 +135,7 @@ class AnyAuthority:
         connection = draft.connection
         connection.generation, connection.client, connection.intent = draft.generation, draft.client, draft.intent
         connection.decision, connection.would_deny = draft.decision, draft.would_deny
+        connection.would_limit = draft.would_limit
         connection.status, connection.reason, connection.detail = draft.status, draft.reason, draft.detail
 
 

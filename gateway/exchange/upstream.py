@@ -58,7 +58,7 @@ class UpstreamSide(Protocol):
         """A request with this method is sent next. Raises `UpstreamError` if an answer is there already."""
         ...
 
-    def head(self, plan: RequestPlan, host: str, via: str, fields: list[tuple[str, str]] | None) -> Head:
+    def head(self, plan: RequestPlan, host: str, fields: list[tuple[str, str]] | None) -> Head:
         """The head of the request, with `fields` in place of the plan's unless they are None."""
         ...
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from gateway.model.intent import Door
 from gateway.model.reasons import Reason
-from gateway.telemetry.formats.fields import Recorded, authority_of, is_summed_up
+from gateway.telemetry.formats.fields import Recorded, authority_of, is_address, is_summed_up
 
 MOST_ATTEMPTS = 2_000_000
 _MOST_ADDRESSES = 16
@@ -23,7 +24,7 @@ _JUDGED = frozenset(
         Reason.SNI_DENIED,
     }
 )
-"""Refusals whose records hold all that the verdict depended on."""
+"""Refusals whose records can hold all that the verdict depended on."""
 
 
 class TooMuch(Exception):
@@ -66,25 +67,29 @@ _PROTOCOL = Attempt._fields.index("protocol")
 
 @dataclass(slots=True)
 class Tally:
-    """How often an attempt was made, when first and last (RFC 3339), and some of the addresses dialled or refused."""
+    """How often an attempt was made, when first and last (RFC 3339), and some of the addresses dialled or refused.
+    `was_reached`: at least one was dialled."""
 
     count: int = 0
     first: str = "~"
     last: str = ""
     addresses: frozenset[str] = frozenset()
+    was_reached: bool = False
 
     def add(self, other: "Tally") -> None:
         """Add another attempt's."""
         self.count += other.count
         self.first, self.last = min(self.first, other.first), max(self.last, other.last)
+        self.was_reached = self.was_reached or other.was_reached
         if other.addresses is not self.addresses:  # most share one set
             self.addresses |= other.addresses
 
 
-def fold(records: Iterable[Recorded]) -> dict[Attempt, Tally]:
+def fold(records: Iterable[Recorded], forbidden: int) -> dict[Attempt, Tally]:
     """Every attempt with a verdict of policy. Left out are records without a destination or a verdict, refusals that
     depend on what no record holds (credentials, rules about requests), and connections that only sum up requests with
-    records of their own. Raises `TooMuch`."""
+    records of their own. `forbidden` is the status that a client is told where its destination is refused. Raises
+    `TooMuch`."""
     tallies: dict[Attempt, Tally] = {}
     texts: dict[str, str] = {}
 
@@ -93,7 +98,7 @@ def fold(records: Iterable[Recorded]) -> dict[Attempt, Tally]:
         return texts.setdefault(value, value) if type(value) is str else value
 
     for record in records:
-        attempt = attempt_of(record)
+        attempt = attempt_of(record, forbidden)
         if attempt is None:
             continue
         tally = tallies.get(attempt)
@@ -105,18 +110,33 @@ def fold(records: Iterable[Recorded]) -> dict[Attempt, Tally]:
     return tallies
 
 
-def attempt_of(record: Recorded) -> Attempt | None:
-    """None if the record says nothing about policy."""
+def attempt_of(record: Recorded, forbidden: int) -> Attempt | None:
+    """None if the record says nothing about policy. `forbidden` as in `fold`."""
     decision = record["decision"]
     if decision == "none" or "host" not in record or is_summed_up(record):
         return None
-    if decision == "deny" and record.get("reason", Reason.NO_RULE) not in _JUDGED:
+    if decision == "deny" and not _can_be_judged(record, forbidden):
         return None
     facts = list(map(record.get, _FACTS))
-    if facts[_PROTOCOL] is None and record.get("sni"):
+    if facts[_PROTOCOL] is None and (record.get("sni") or record.get("reason") == Reason.SNI_MISSING):
         facts[_PROTOCOL] = "tls"
     facts.append(decision == "allow")
     return Attempt._make(facts)
+
+
+def _can_be_judged(record: Recorded, forbidden: int) -> bool:
+    """Whether the record of a refusal holds all that the verdict depended on. Formats without reasons tell by their
+    status whether it was the destination that was refused."""
+    reason = record.get("reason")
+    if reason is None:
+        return bool(record.get("status", forbidden) == forbidden)
+    if reason == Reason.ADDRESS_REFUSED:
+        return "refused" in record or is_address(record["host"])
+    if reason == Reason.SNI_MISMATCH:
+        return bool(record.get("sni") != record["host"])  # else it was that of a second ClientHello
+    if reason == Reason.PROTOCOL_MISMATCH:
+        return "protocol" in record or record.get("door") == Door.ABSOLUTE_FORM
+    return reason in _JUDGED
 
 
 def _count(tally: Tally, record: Recorded) -> None:
@@ -128,6 +148,7 @@ def _count(tally: Tally, record: Recorded) -> None:
     if time > tally.last:
         tally.last = time
     dialled = record.get("dialled_address")
+    tally.was_reached = tally.was_reached or dialled is not None
     if dialled is None:
         if "refused" in record:
             _add_addresses(tally, [str(each).partition(" ")[0] for each in record["refused"]])

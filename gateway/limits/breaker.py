@@ -24,11 +24,11 @@ _Place = tuple[str, Authority, Address]
 
 
 class _Failing:
-    __slots__ = ("failed_at", "on_trial", "open_until", "probes")
+    __slots__ = ("failed_at", "on_trial", "opened_at", "probes")
 
     def __init__(self, failures: int) -> None:
         self.failed_at: deque[float] = deque(maxlen=failures)
-        self.open_until: float | None = None
+        self.opened_at: float | None = None
         self.probes = False
         self.on_trial = False
 
@@ -42,10 +42,10 @@ class Breakers:
 
     def admit(self, permit: Permit, address: Address) -> float:
         """See `roles.Breakers`."""
-        failing = self._failing.get(_place(permit, address))
-        if failing is None or failing.open_until is None:
+        failing, terms = self._failing.get(_place(permit, address)), permit.terms.breaker
+        if failing is None or failing.opened_at is None or terms is None:
             return 0.0
-        wait = failing.open_until - self._monotonic()
+        wait = failing.opened_at + terms.open - self._monotonic()  # by the rule in force: a reload may have changed it
         if wait > 0:
             return wait
         if failing.probes:
@@ -56,9 +56,9 @@ class Breakers:
     def succeeded(self, permit: Permit, address: Address) -> None:
         """See `roles.Breakers`."""
         failing = self._failing.get(_place(permit, address))
-        if failing is not None and failing.open_until is not None:
+        if failing is not None and failing.opened_at is not None:
             failing.failed_at.clear()
-            failing.open_until, failing.probes, failing.on_trial = None, False, True
+            failing.opened_at, failing.probes, failing.on_trial = None, False, True
 
     def failed(self, permit: Permit, address: Address) -> None:
         """See `roles.Breakers`."""
@@ -94,7 +94,7 @@ class Breakers:
         failing.failed_at.append(now)
         full = len(failing.failed_at) == terms.failures
         if at_once or (full and failing.failed_at[0] >= now - terms.window):
-            failing.open_until = now + terms.open
+            failing.opened_at = now
             failing.on_trial = False
         failing.probes = False
 

@@ -35,7 +35,7 @@ class BytesMeter:
         """Draw what has moved and was not yet drawn."""
         for pace in {self.up, self.down}:  # both may be the same
             if pace is not None:
-                pace.settle()
+                pace.close()
 
 
 class BytesPace:
@@ -60,6 +60,13 @@ class BytesPace:
         """Draw all that is owed; returns seconds to wait, `inf` if a budget is spent."""
         owed, self._owed = float(self._owed), 0
         return max(self._draw(draw._replace(amount=owed)) for draw in self._draws)
+
+    def close(self) -> None:
+        """Draw all that is owed. It counts as no wait and no refusal: nothing follows."""
+        owed, self._owed = float(self._owed), 0
+        if owed:
+            for draw in self._draws:
+                self._store.spend(draw._replace(amount=owed))
 
     def _draw(self, draw: Draw) -> float:
         wait, limit = self._store.spend(draw), draw.limit

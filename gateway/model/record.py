@@ -271,8 +271,9 @@ class ExchangeRecord(TypedDict):
     """The one record of one exchange, flat, beside the `ConnectionRecord` of the same `connection_id`.
 
     `status` is what the client was told, by the destination or by us. Everything else as in `ConnectionRecord`;
-    `total_ms` and `first_byte_ms` count from the request's head. `content_type` is the request's; `secrets` are names.
-    The rule's `log` asks for `query` and `request_headers`; `annotations` are inspectors', by `name.key`.
+    `total_ms` and `first_byte_ms` count from the request's head. `inspected`: it came inside TLS. `content_type` is the
+    request's; `secrets` are names. The rule's `log` asks for `query` and `request_headers`; `annotations` are
+    inspectors', by `name.key`.
     """
 
     time: str
@@ -306,6 +307,7 @@ class ExchangeRecord(TypedDict):
     port: NotRequired[int]
     original_address: NotRequired[str]
     http_version: NotRequired[str]
+    inspected: NotRequired[bool]
     status: NotRequired[int]
     reason: NotRequired[Reason]
     detail: NotRequired[str]

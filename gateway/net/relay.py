@@ -30,7 +30,7 @@ class Direction:
     """
 
     __slots__ = (
-        "_alarm", "_gathered", "_in_kernel", "_large", "_relay", "_splice", "_transfer", "_write", "sink", "source",
+        "_alarm", "_gathered", "_in_kernel", "_large", "_relay", "_splice", "_transfer", "_write", "sink", "source"
     )  # fmt: skip
 
     from_side: Side
@@ -181,7 +181,7 @@ class Downward(Direction):
 
     def received(self, data: bytes) -> None:
         size = len(data)
-        if not self._transfer.bytes_down:
+        if self._transfer.first_byte_at is None:  # else a response's head was it
             self._transfer.first_byte_at = self._relay.monotonic()
         self._transfer.bytes_down += size
         self._write(data)
@@ -266,6 +266,9 @@ class Relay:
         try:
             self._begin(joining)
             await self._finished
+        except asyncio.CancelledError:  # whoever cancels it resets both sides
+            self._forget_queued()
+            raise
         finally:
             self._detach()
 
@@ -319,11 +322,14 @@ class Relay:
     def _abort(self, ended: Ended, by: Side, reason: Reason) -> None:
         if self._finished.done():
             return
-        for direction in self._directions:
-            direction.count(-direction.sink.queued())
+        self._forget_queued()
         self._finish(ended, by, reason)
         for stream in self._streams:
             stream.abort()
+
+    def _forget_queued(self) -> None:
+        for direction in self._directions:
+            direction.count(-direction.sink.queued())
 
     def _finish(self, ended: Ended, by: Side | None, reason: Reason | None) -> None:
         self.transfer.ended, self.transfer.ended_by, self.transfer.reason = ended, by, reason

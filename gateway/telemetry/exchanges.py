@@ -55,6 +55,8 @@ def seal_exchange(draft: ExchangeDraft, ended_at: float) -> ExchangeRecord:
     add_request(record, draft)
     if draft.http_version:
         record["http_version"] = draft.http_version
+    if connection.tls is not None:
+        record["inspected"] = True
     if draft.status is not None:
         record["status"] = draft.status
     if draft.seen is not None:

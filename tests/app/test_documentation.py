@@ -1,4 +1,4 @@
-"""docs/operations.md and docs/kubernetes.md name the keys that a running gateway does not take over."""
+"""docs/operations.md, docs/policy.md and docs/kubernetes.md name the keys that a running gateway does not take over."""
 
 import re
 
@@ -17,6 +17,13 @@ def named(page: str, sentence: str) -> set[str]:
 
 def test_operations_names_them() -> None:
     assert named("docs/operations.md", r"Of `gateway\.yaml` the keys (.*?) take effect at the next start only") == KEYS
+
+
+def test_the_page_on_the_settings_names_them() -> None:
+    assert (
+        named("docs/policy.md", r"A reload applies all keys except (.*?), which take effect at the next\s+start")
+        == KEYS
+    )
 
 
 def test_the_page_on_the_chart_names_them() -> None:

@@ -12,14 +12,14 @@ NEXT = REQUEST._replace(target="http://b.test/z")
 
 def test_the_plan_of_a_request_that_differs_in_its_target_is_the_one_that_it_has_alone() -> None:
     first = plan_request(REQUEST, "gw")
-    assert first.head("a.test", "gw") == b"GET /x?y HTTP/1.1\r\nHost: a.test\r\nX: 1\r\nVia: 1.1 gw\r\n\r\n"
+    assert first.head("a.test") == b"GET /x?y HTTP/1.1\r\nHost: a.test\r\nX: 1\r\nVia: 1.1 gw\r\n\r\n"
     first.inspected = object()
     second = plan_request(NEXT, "gw", first)
     assert second.passing is first.passing
     alone = plan_request(NEXT, "gw")
-    assert second.head("b.test", "gw") == alone.head("b.test", "gw")
+    assert second.head("b.test") == alone.head("b.test")
     assert second == alone
-    assert first.head("a.test", "gw").startswith(b"GET /x?y ")
+    assert first.head("a.test").startswith(b"GET /x?y ")
 
 
 @pytest.mark.parametrize(
@@ -57,16 +57,16 @@ def test_what_follows_from_method_version_and_content_is_not_taken_from_a_reques
 
 def test_a_count_of_hops_goes_down_by_one_in_every_version_of_the_head() -> None:
     plan = plan_request(REQUEST._replace(method="TRACE", fields=(("Max-Forwards", "3"), ("X", "1"))), "gw")
-    assert b"\r\nMax-Forwards: 2\r\n" in plan.head("a.test", "gw")
-    assert b"\r\nMax-Forwards: 2\r\n" in plan.changed_head("a.test", "gw", plan.passing)
-    assert ("max-forwards", "2") in plan.http2_head("a.test", "gw", None)
+    assert b"\r\nMax-Forwards: 2\r\n" in plan.head("a.test")
+    assert b"\r\nMax-Forwards: 2\r\n" in plan.changed_head("a.test", plan.passing)
+    assert ("max-forwards", "2") in plan.http2_head("a.test", None)
 
 
 def test_a_head_names_the_host_that_was_judged_though_another_was_before() -> None:
     plan = plan_request(REQUEST, "gw")
     for host in ("a.test", "b.test", "a.test"):
-        assert f"\r\nHost: {host}\r\n".encode() in plan.head(host, "gw")
-        told = plan.http2_head(host, "gw", None)
+        assert f"\r\nHost: {host}\r\n".encode() in plan.head(host)
+        told = plan.http2_head(host, None)
         assert told == [
             (":method", "GET"),
             (":scheme", "https"),
@@ -75,18 +75,29 @@ def test_a_head_names_the_host_that_was_judged_though_another_was_before() -> No
             ("x", "1"),
             ("via", "1.1 gw"),
         ]
-        assert plan.http2_head(host, "gw", None) is told
+        assert plan.http2_head(host, None) is told
 
 
 def test_fields_that_may_hold_a_secret_are_written_and_not_kept() -> None:
     plan, secret = plan_request(REQUEST, "gw"), [("Authorization", "secret")]
-    assert plan.changed_head("a.test", "gw", secret) == (
+    assert plan.changed_head("a.test", secret) == (
         b"GET /x?y HTTP/1.1\r\nHost: a.test\r\nAuthorization: secret\r\nVia: 1.1 gw\r\n\r\n"
     )
-    assert ("authorization", "secret") in plan.http2_head("a.test", "gw", secret)
-    assert b"secret" not in plan.head("a.test", "gw")
-    assert ("authorization", "secret") not in plan.http2_head("a.test", "gw", None)
+    assert ("authorization", "secret") in plan.http2_head("a.test", secret)
+    assert b"secret" not in plan.head("a.test")
+    assert ("authorization", "secret") not in plan.http2_head("a.test", None)
     assert "secret" not in repr(plan)
+
+
+def test_under_another_pseudonym_the_plan_is_made_anew() -> None:
+    last = plan_request(REQUEST, "gw")
+    assert last.head("a.test")
+    for request in (REQUEST, NEXT):
+        plan = plan_request(request, "other", last)
+        assert plan == plan_request(request, "other")
+        assert b"\r\nVia: 1.1 other\r\n" in plan.head("a.test")
+    passed = REQUEST._replace(fields=(*REQUEST.fields, ("Via", "1.1 other")))
+    assert plan_request(passed, "other", plan_request(passed, "gw")).loops
 
 
 def test_another_target_is_judged_although_the_fields_are_known() -> None:

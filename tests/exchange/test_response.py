@@ -11,6 +11,7 @@ from tests.helpers.walk import FakeDialer, KeepingRecorder, build_services
 from tests.policy.builders import build
 
 GET = Request("GET", "/", 1, (("Host", "a.test"),), NO_CONTENT)
+DATED = (("Date", "Sun, 06 Nov 1994 08:49:37 GMT"), ("Proxy-Status", "other; error=proxy_internal_error"))
 
 
 class Hands:
@@ -32,7 +33,7 @@ def _parts(clock: Hands) -> Parts:
 
 
 def _told(*fields: tuple[str, str]) -> ResponsePlan:
-    return plan_response(GET, Response(200, "OK", 1, fields, Framing(Delimiter.LENGTH, 0)), None)
+    return plan_response(GET, Response(200, "OK", 1, fields, Framing(Delimiter.LENGTH, 0)), "gw", None)
 
 
 async def test_a_response_without_date_gets_the_one_at_which_it_came() -> None:
@@ -52,6 +53,17 @@ async def test_a_date_stays_as_it_came() -> None:
     assert [name for name, _ in planned.fields_for_http2(parts)].count("date") == 1
 
 
+async def test_under_another_name_the_response_is_planned_anew() -> None:
+    parts, response = _parts(Hands()), Response(200, "OK", 1, DATED, Framing(Delimiter.LENGTH, 0))
+    last = plan_response(GET, response, parts.name, None)
+    assert plan_response(GET, response, parts.name, last) is last
+    last.head(True, parts)
+    parts.follow("other", parts.bounds)
+    planned = plan_response(GET, response, parts.name, last)
+    assert b"\r\nVia: 1.1 other\r\n" in planned.head(True, parts)
+    assert b"Proxy-Status" not in planned.head(True, parts)
+
+
 @pytest.mark.parametrize(
     ("method", "status", "length"), [("HEAD", 200, "7"), ("HEAD", 204, None), ("GET", 304, "7"), ("GET", 204, None)]
 )
@@ -60,7 +72,7 @@ async def test_a_length_of_content_that_does_not_follow_is_told_but_never_in_a_2
 ) -> None:
     parts = _parts(Hands())
     response = Response(status, "", 1, (("content-length", "7"),), NO_CONTENT)
-    planned = plan_response(GET._replace(method=method), response, None)
+    planned = plan_response(GET._replace(method=method), response, "gw", None)
     assert planned.length == length
     assert (b"Content-Length: 7\r\n" in planned.head(True, parts)) is (length is not None)
     assert (("content-length", "7") in planned.fields_for_http2(parts)) is (length is not None)

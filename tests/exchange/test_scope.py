@@ -263,6 +263,7 @@ def ended(connection_bytes: tuple[int, int], began_at: float | None) -> Exchange
     before.first_byte_at = began_at
     draft.generation, draft.client, draft.intent = 9, CI, connect("web.test:80")
     draft.decision, draft.would_deny = permitted(ask(RULES, "web.test:80")), WouldDeny(Reason.HOST_MISMATCH)
+    draft.would_limit = "policy.yaml#web.requests"
     draft.status, draft.reason, draft.detail = 502, Reason.UPSTREAM_RESET, "because"
     draft.transfer = Transfer(5, 7, 1003.0, Ended.RESET, Side.UPSTREAM, Reason.UPSTREAM_RESET)
     return draft
@@ -288,6 +289,7 @@ def test_on_a_proxy_port_a_connection_says_of_itself_what_holds_of_its_last_exch
     told = draft.connection
     assert (told.generation, told.client, told.intent) == (9, CI, connect("web.test:80"))
     assert (told.decision, told.would_deny) == (draft.decision, WouldDeny(Reason.HOST_MISMATCH))
+    assert told.would_limit == "policy.yaml#web.requests"
     assert (told.status, told.reason, told.detail) == (502, Reason.UPSTREAM_RESET, "because")
 
 
@@ -296,6 +298,7 @@ def test_a_tunnels_record_speaks_of_the_tunnel() -> None:
     one_authority().sum_up(draft)
     told = draft.connection
     assert (told.client, told.intent, told.decision, told.status, told.reason) == (None, None, None, None, None)
+    assert told.would_limit is None
 
 
 def test_only_inside_a_tunnel_are_destinations_reached_in_a_way_of_its_own() -> None:

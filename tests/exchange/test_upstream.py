@@ -155,7 +155,9 @@ async def test_one_is_not_used_any_more_when_its_destination_is_about_to_close_i
 
 def _says_how_long(connection: UpstreamConnection, seconds: int) -> None:
     request, said = Request("GET", "/", 1, (), NO_CONTENT), (("Keep-Alive", f"max=100, timeout={seconds}"),)
-    connection.last_response = plan_response(request, Response(200, "OK", 1, said, Framing(Delimiter.LENGTH, 2)), None)
+    connection.last_response = plan_response(
+        request, Response(200, "OK", 1, said, Framing(Delimiter.LENGTH, 2)), "gw", None
+    )
 
 
 async def test_they_are_bounded_in_number(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,7 @@ def seen(host: str, port: int = 443, **further: Any) -> Recorded:
 
 
 def attempts(*records: Recorded) -> dict[Attempt, Tally]:
-    return fold(records)
+    return fold(records, 403)
 
 
 def policy_of(text: str) -> Policy:

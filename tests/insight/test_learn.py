@@ -163,6 +163,11 @@ def test_an_address_that_was_refused_says_what_would_open_it() -> None:
     }
 
 
+def test_what_was_reached_was_not_refused_for_its_address() -> None:
+    refused = seen("wiki.example", decision="deny", reason="sni_mismatch", sni="x.example", dialled_address="10.1.2.3")
+    assert learn(attempts(refused), rules_of(EMPTY), NOW).left_out == {"wiki.example:443": "was refused"}
+
+
 def test_grouped_by_group_a_rule_speaks_of_the_policys_own_and_of_the_narrowest() -> None:
     policy = (
         EMPTY + "clients:\n  all: {match: [{cidr: 10.0.0.0/8}]}\n  payments: {match: [{cidr: 10.20.0.0/16}]}\n"

@@ -1,5 +1,7 @@
 """Recorded attempts under another policy, judged by the gateway's own functions."""
 
+import pytest
+
 from gateway.insight.replay import FlowKey, Outcome, replay
 from gateway.telemetry.formats.fields import Recorded
 from tests.insight.records import NOW, attempts, rules_of, seen
@@ -64,6 +66,31 @@ def test_a_captured_name_is_judged_by_its_address_too() -> None:
 
 def test_what_a_request_of_its_own_was_refused_for_is_not_judged() -> None:
     assert replayed(seen("a.example", decision="deny", reason="request_denied")) == Outcome()
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        {"status": 407},  # formats without reasons
+        {"status": 429},
+        {"status": 200},
+        {"reason": "address_refused"},
+        {"reason": "protocol_mismatch", "protocol": None, "sni": None},
+        {"reason": "sni_mismatch", "sni": "a.example"},  # in a second ClientHello
+    ],
+)
+def test_a_refusal_whose_cause_the_record_does_not_hold_is_not_judged(refusal: Recorded) -> None:
+    assert replayed(seen("a.example", decision="deny", **refusal)) == Outcome()
+
+
+def test_a_refusal_without_a_reason_is_judged_if_the_destination_was_forbidden() -> None:
+    outcome = replayed(seen("b.example", decision="deny", status=403), seen("b.example", decision="deny"))
+    assert outcome.still_denied == 2
+
+
+def test_a_refusal_for_lack_of_a_server_name_says_that_there_was_tls() -> None:
+    outcome = replayed(seen("a.example", decision="deny", reason="sni_missing", protocol=None, sni=None))
+    assert (outcome.newly_allowed, outcome.still_denied) == ({}, 1)
 
 
 def test_a_policy_in_report_mode_denies_nothing() -> None:

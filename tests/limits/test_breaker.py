@@ -59,6 +59,15 @@ def test_failures_that_lie_further_apart_do_not() -> None:
     assert bed.admit() == 0
 
 
+def test_of_an_open_one_the_time_is_that_of_the_rule_in_force() -> None:
+    bed = Bed()
+    bed.fail(3)
+    bed.permit = permit_under(Terms(breaker=Breaker(3, 10.0, open=1.0)))
+    assert 0 < bed.admit() <= 1
+    bed.now += 1
+    assert bed.admit() == 0
+
+
 def test_half_open_one_probes_and_its_success_closes() -> None:
     bed = Bed()
     bed.fail(3)

@@ -166,3 +166,13 @@ def test_a_bucket_that_cannot_be_asked_is_waited_for_and_not_passed_by() -> None
     store = TableStore(MemoryTable(keys=1), ManualClock())
     store.spend(Draw(SLOW, ("another",), 50_000.0))
     assert BytesPace([Draw(SLOW, ("mine",))], store, Tally()).spend(5_000) > 0
+
+
+@pytest.mark.parametrize(("limit", "result"), [(SLOW, "waited"), (DAY, "refused")])
+def test_what_is_drawn_at_the_end_is_no_wait_and_no_refusal(limit: Limit, result: str) -> None:
+    bed = Bed(limit)
+    assert bed.up.spend(20_000) > 0
+    assert bed.up.spend(1) == 0  # too little to be drawn at once
+    assert bed.meter is not None
+    bed.meter.close()
+    assert dict(bed.tally.counts) == {(limit.name, result): 1}

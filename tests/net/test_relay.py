@@ -249,6 +249,27 @@ async def test_a_cancelled_relay_leaves_true_counts_and_the_streams_to_their_own
         assert tunnel.downstream.feeder is tunnel.upstream.feeder is None
 
 
+async def test_what_a_side_had_not_taken_when_the_relay_was_cancelled_is_not_counted() -> None:
+    async with open_tunnel(user_form()) as tunnel:
+        sending = asyncio.ensure_future(send(tunnel.client, BULK * 10))
+        await asyncio.wait([sending], timeout=0.3)
+        queued, written = tunnel.upstream.queued(), tunnel.transfer.bytes_up
+        tunnel.running.cancel()
+        await asyncio.wait([tunnel.running])
+        assert queued
+        assert tunnel.transfer.bytes_up == written - queued
+        with pytest.raises(ConnectionResetError):
+            await sending
+
+
+async def test_the_first_byte_of_a_response_stays_the_first_when_a_tunnel_follows_its_head() -> None:
+    async with open_tunnel(user_form()) as tunnel:
+        tunnel.transfer.first_byte_at = 3.5
+        await send(tunnel.origin, b"x")
+        await receive_exactly(tunnel.client, 1)
+        assert tunnel.transfer.first_byte_at == 3.5
+
+
 async def test_bytes_that_a_loop_delivers_after_reading_was_paused_come_before_what_is_spliced() -> None:
     async with open_tunnel(kernel_form()) as tunnel:
         await asyncio.sleep(0)

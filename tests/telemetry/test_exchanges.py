@@ -8,7 +8,7 @@ from gateway.model.decision import AddressRefusal, Deny, WouldDeny
 from gateway.model.inspection.watching import Said
 from gateway.model.intent import Door
 from gateway.model.reasons import Reason
-from gateway.model.record import Ended, ExchangeDraft, ExchangeRecord, Seen, Side, Transfer
+from gateway.model.record import Ended, ExchangeDraft, ExchangeRecord, Seen, Side, TlsSides, Transfer
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.exchanges import labels_of, seal_exchange
 from gateway.telemetry.formats.json import decode, encode
@@ -112,6 +112,7 @@ def test_a_record_has_every_key_that_there_is_where_all_is_known_and_tells_each_
         "source_address": "198.51.100.7",
         "dialled_address": "203.0.113.5",
         "http_version": "2",
+        "inspected": True,
         "status": 201,
         "would_limit": "policy.yaml#stripe.requests",
         "content_type": "text/\\x1bx",
@@ -135,6 +136,7 @@ def test_what_nobody_noted_is_ended_by_the_gateway_and_what_is_not_known_has_no_
     for record in told:
         assert [key for key, value in record.items() if value is None or value in ((), {})] == []
         assert not {"http_version", "annotations", "secrets", "query", "content_type", "reused"} & record.keys()
+        assert "inspected" not in record
     assert "status" not in told[1]
 
 
@@ -144,7 +146,7 @@ def full() -> ExchangeDraft:
     assert draft.intent is not None
     assert draft.dialled is not None
     refusal = AddressRefusal(address("10.1.2.3"), Reason.ADDRESS_REFUSED, "private")
-    draft.connection.sender = (address("192.0.2.9"), 5000)
+    draft.connection.sender, draft.connection.tls = (address("192.0.2.9"), 5000), TlsSides()
     draft.client = CERTIFIED
     draft.decision = replace(permit_of(draft.connection), also=("policy.yaml#other",))
     draft.intent = draft.intent._replace(door=Door.TRANSPARENT, original=address("203.0.113.66"))

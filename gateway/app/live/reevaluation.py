@@ -99,6 +99,8 @@ class Reevaluation:
         take what others had taken, they went back."""
         rules, settings = self._in_force.rules, self._in_force.settings
         mode = settings.on_reload
+        if mode == "keep":
+            self._draining.pop(draft.connection_id, None)
         if mode == "keep" or (draft.judged or draft.generation) == rules.generation:
             return
         draft.judged = rules.generation

@@ -15,6 +15,7 @@ from gateway.insight.learn import Lesson, Workload, group_names, learn, rule_nam
 from gateway.insight.patch import NotAppendable, patched
 from gateway.insight.reading import Unreadable
 from gateway.model.errors import ConfigError
+from gateway.model.reasons import Reason
 from gateway.policy.plan import Rules, build_rules
 from gateway.policy.rules import Match, Policy
 from gateway.settings.compile.policy import PolicySource, compile_policy
@@ -22,6 +23,7 @@ from gateway.settings.gateway import GatewaySettings
 from gateway.settings.load import load_settings, parse_policy, read_policy, without_collector
 from gateway.settings.problems import ConfigErrors
 from gateway.settings.source.files import Reader
+from gateway.wire.replies import status_of
 
 Refusals = (ConfigErrors, NotAppendable, TooMuch, Unreadable)
 """What ends the command with status 2."""
@@ -53,7 +55,7 @@ def learn_from(
     """Print a diff, or write. Raises one of `Refusals`."""
     file = _open_policy(load_settings(config, os.environ, policy))
     with source.records() as records:
-        attempts = fold(records)
+        attempts = fold(records, status_of(Reason.NO_RULE))
     now = time.time()
     known = file.with_text(file.text)
     lesson = learn(attempts, _rules_of(known), now, group_by, wildcard_from)

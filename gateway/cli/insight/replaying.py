@@ -11,8 +11,10 @@ from gateway.cli.insight.source import Source
 from gateway.insight.attempts import Tally, fold
 from gateway.insight.judging import enforced
 from gateway.insight.replay import FlowKey, Outcome, replay
+from gateway.model.reasons import Reason
 from gateway.policy.plan import build_rules
 from gateway.settings.load import load_policy, load_settings, without_collector
+from gateway.wire.replies import status_of
 
 _COLUMNS = ("CLIENT", "DESTINATION", "COUNT", "FIRST", "LAST", "WHY")
 
@@ -23,7 +25,7 @@ def replay_records(source: Source, config: Path | None, policy: Path | None, enf
     settings = load_settings(config, os.environ, policy)
     candidate = load_policy(settings).policy
     with source.records() as records:
-        attempts = fold(records)
+        attempts = fold(records, status_of(Reason.NO_RULE))
     rules = build_rules(enforced(candidate) if enforce else candidate, generation=1)
     outcome = replay(attempts, rules, time.time())
     source.tell()

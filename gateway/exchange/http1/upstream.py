@@ -93,12 +93,12 @@ class UpstreamConnection:
         except MalformedMessage as malformed:
             raise UpstreamError(malformed.reason, malformed.detail) from malformed
 
-    def head(self, plan: RequestPlan, host: str, via: str, fields: list[tuple[str, str]] | None) -> bytes:
+    def head(self, plan: RequestPlan, host: str, fields: list[tuple[str, str]] | None) -> bytes:
         """See `UpstreamSide`. For a client of HTTP/2 a WebSocket's handshake is made here (RFC 8441 section 5)."""
         if plan.websocket and plan.request.is_http2:
             self.websocket_key = b64encode(os.urandom(_KEY_SIZE)).decode("ascii")
             fields = [*(plan.passing if fields is None else fields), ("Sec-WebSocket-Key", self.websocket_key)]
-        return plan.head(host, via) if fields is None else plan.changed_head(host, via, fields)
+        return plan.head(host) if fields is None else plan.changed_head(host, fields)
 
     def retire(self) -> None:
         """See `UpstreamSide`. It is never shared."""

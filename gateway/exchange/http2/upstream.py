@@ -158,9 +158,9 @@ class UpstreamStream:
         self.inlet.joined(number)
         self._session.receivers[number] = self.inlet
 
-    def head(self, plan: RequestPlan, host: str, via: str, fields: list[tuple[str, str]] | None) -> HeadFields:
+    def head(self, plan: RequestPlan, host: str, fields: list[tuple[str, str]] | None) -> HeadFields:
         """See `UpstreamSide`."""
-        return plan.http2_head(host, via, fields)
+        return plan.http2_head(host, fields)
 
     def check(self) -> None:
         """See `UpstreamSide`."""

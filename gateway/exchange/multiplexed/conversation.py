@@ -175,18 +175,23 @@ class _Conversation:
         except GatewayError as error:
             await self._refuse(downstream, self._cause_of(error), request, draft)
         except asyncio.CancelledError:
-            if self._session.fault is not None and draft.reason is None:
-                note(_ended_by(self._session.fault), draft)
-            elif draft.reason is None:
-                reason = connection.reason or Reason.DRAINING
-                draft.reason = Reason.DOWNSTREAM_RESET if self._session.is_lost else reason
-            draft.transfer.ended, draft.transfer.ended_by = Ended.RESET, Side.GATEWAY
+            self._note_end(draft)
             raise
         except Exception as bug:
             _logger.exception("exchange %s", draft.exchange_id)
             await self._refuse(downstream, InternalError(Reason.INTERNAL_ERROR, type(bug).__name__), request, draft)
         finally:
             self._close(downstream, draft)
+
+    def _note_end(self, draft: ExchangeDraft) -> None:
+        """Note why an exchange ends with its connection."""
+        if self._session.fault is not None:
+            note(_ended_by(self._session.fault), draft)
+        elif self._session.is_lost:
+            note(DownstreamError(Reason.DOWNSTREAM_RESET), draft)
+        else:
+            draft.reason = self._connection.reason or Reason.DRAINING
+            draft.transfer.ended, draft.transfer.ended_by = Ended.RESET, Side.GATEWAY
 
     def _cause_of(self, error: GatewayError) -> GatewayError:
         """A client that an exchange has lost may have broken the protocol elsewhere on the connection."""

@@ -7,6 +7,7 @@ Envoy with `use_remote_address` sets it. A connection that carried requests has 
 import re
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import unquote
 
 import orjson
 
@@ -98,7 +99,7 @@ def _fields(record: Record) -> dict[str, str | int]:
         "downstream_local_address": "-",
         "downstream_remote_address": authority_of(record["client_address"], record["client_port"]),
         "requested_server_name": known.get("sni") or "-",
-        "route_name": percent_encoded(known.get("rule") or "-"),
+        "route_name": percent_encoded(known.get("rule") or "-", also="%"),
     }
 
 
@@ -137,6 +138,8 @@ def decode(line: bytes) -> Recorded:
         raise NotARecord("not a line of Envoy's formats") from error
 
 
+_DOORS = {HTTP_PORT: "absolute_form", HTTPS_PORT: "connect"}
+"""By which a request came, as far as its port tells: no field says whether it was inside TLS."""
 _COPIED = (
     ("sni", "requested_server_name"),
     ("rule", "route_name"),
@@ -163,14 +166,16 @@ def _record_of(fields: dict[str, Any]) -> Recorded:
     for key, name in _COPIED:
         if name in fields:
             record[key] = str(fields[name])
+    if "rule" in record:
+        record["rule"] = unquote(record["rule"], errors="surrogatepass")
     if "authority" in fields:
         record["host"], record["port"] = split_authority(fields["authority"], HTTP_PORT)
     if "upstream_host" in fields:
         record["dialled_address"] = split_authority(fields["upstream_host"])[0]
     method = fields.get("method")
-    if method is not None:
-        inside = method == "CONNECT" or record.get("port") == HTTPS_PORT  # inspected
-        record["door"] = "connect" if inside else "absolute_form"
+    door = "connect" if method == "CONNECT" else _DOORS.get(record.get("port", 0)) if method is not None else None
+    if door is not None:
+        record["door"] = door
     if method not in (None, "CONNECT"):
         record["method"] = method
     return record

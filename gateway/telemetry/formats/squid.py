@@ -55,7 +55,7 @@ def _asked(record: Record) -> tuple[str, str]:
     authority = authority_of(host, port)
     if "method" not in record:
         return "CONNECT", authority
-    is_inspected = port == HTTPS_PORT and known.get("door") != "absolute_form"
+    is_inspected = known.get("inspected", False)
     usual = HTTPS_PORT if is_inspected else HTTP_PORT
     shown = authority.removesuffix(f":{usual}") if port == usual else authority
     url = f"{'https' if is_inspected else 'http'}://{shown}{percent_encoded(known['path']) or '/'}"

@@ -89,8 +89,9 @@ class Flow:
 
 
 def flows_of(record: Record) -> Iterator[tuple[FlowKey, Flow]]:
-    """The flow to the destination and, if that was reached, the flow back; none for a connection that only sums up its
-    requests, and none without a destination. `record` is a connection's or an exchange's."""
+    """The flow to the destination and, if that was let through or anything came back, the flow back; none for a
+    connection that only sums up its requests, and none without a destination. `record` is a connection's or an
+    exchange's."""
     known: Any = record
     if is_summed_up(record) or "port" not in known:
         return
@@ -102,7 +103,7 @@ def flows_of(record: Record) -> Iterator[tuple[FlowKey, Flow]]:
     start, end = began // 1000, round(began + record["total_ms"]) // 1000
     there = FlowKey(record["listener"], client, destination, port, known["port"], accepted, True)
     yield there, Flow(record["bytes_up"], start, end, known.get("upstream_packets_out"))
-    if "dialled_address" in known and accepted:
+    if "dialled_address" in known and (accepted or record["bytes_down"]):  # refused after bytes had moved
         back = FlowKey(record["listener"], destination, client, known["port"], port, accepted, False)
         yield back, Flow(record["bytes_down"], start, end, known.get("upstream_packets_in"))
 
@@ -160,7 +161,7 @@ class FlowReader:
     def decode(self, line: bytes) -> Recorded | None:
         """A record of one direction of a connection; None for a line without a flow. Raises `NotARecord`."""
         try:
-            words = line.decode("ascii").split()
+            words = line.decode().split()
         except UnicodeDecodeError as error:
             raise NotARecord("not a flow log record") from error
         if words and all(word in VERSIONS for word in words):

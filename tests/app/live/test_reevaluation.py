@@ -128,6 +128,29 @@ async def test_a_draining_tunnel_that_newer_rules_allow_again_goes_on() -> None:
     assert tunnel.cut_for is None
 
 
+async def test_a_tunnel_under_a_rule_that_has_expired_ends_with_the_next_reload() -> None:
+    draft, tunnel = open_tunnel()
+    bed = Bed(InForce(generation(1, STRIPE)), [draft])
+    brief = rule("stripe", "api.stripe.com", expires=bed.clock.time() + 10)
+    bed.in_force.rules = generation(2, brief)
+    await bed.look_after()
+    await bed.look_after(60)
+    assert tunnel.cut_for is None
+    bed.in_force.rules = generation(3, brief)
+    await bed.look_after()
+    assert tunnel.cut_for is Reason.POLICY_CHANGED
+
+
+async def test_a_draining_tunnel_goes_on_once_tunnels_are_to_be_kept() -> None:
+    draft, tunnel = open_tunnel()
+    bed = Bed(InForce(generation(2, OTHER), "drain"), [draft])
+    await bed.look_after()
+    bed.reevaluation._in_force = InForce(generation(3, OTHER), "keep")
+    await bed.look_after()
+    await bed.look_after(60)
+    assert tunnel.cut_for is None
+
+
 async def test_drain_waits_for_the_answer_to_a_request_that_is_under_way() -> None:
     draft, tunnel = open_tunnel()
     draft.requests, draft.answered = 2, 1

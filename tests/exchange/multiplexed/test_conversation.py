@@ -33,7 +33,7 @@ GET = Encoder().encode(PSEUDO)
 POST = Encoder().encode([(":method", "POST"), *PSEUDO[1:]])
 LITTLE = 16 * 1024
 PATIENT = Timeouts(head=5, idle=5)
-IMPATIENT = Timeouts(head=0.3, idle=5)
+IMPATIENT = Timeouts(head=0.6, idle=5)
 OPENING = codes.PREFACE + settings_frame([])
 HALF_A_HEAD = frame(codes.HEADERS, codes.END_STREAM, 3, GET)
 
@@ -192,6 +192,20 @@ async def test_no_request_begins_while_those_of_a_connection_that_is_cut_off_are
     assert ([each.number for each in recorder.exchanges], scope.judged) == ([1], 1)
 
 
+async def test_a_request_that_is_cut_off_because_its_client_left_was_ended_by_the_client() -> None:
+    recorder, scope = KeepingRecorder(), NobodyYet()
+    async with client_of(cast("Scope", scope), recorder) as client:
+        await send(client.sock, codes.PREFACE + settings_frame([]) + header_frames(1, GET, True))
+        async with asyncio.timeout(5):
+            while not scope.judged:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        client.sock.close()
+        await asyncio.wait_for(client.serving, 5)
+    [exchange] = recorder.exchanges
+    assert exchange.reason is Reason.DOWNSTREAM_RESET
+    assert (exchange.transfer.ended, exchange.transfer.ended_by) == (Ended.RESET, Side.DOWNSTREAM)
+
+
 async def _trickle(sock: socket.socket, pieces: Sequence[bytes]) -> None:
     """Each of them in time, had it been the first."""
     with suppress(OSError):
@@ -248,7 +262,7 @@ async def test_heads_that_come_in_pieces_and_in_time_end_no_connection() -> None
             await asyncio.sleep(0.1)
             await send(client.sock, head[-1:])
             assert (await client.next(codes.HEADERS, codes.GOAWAY)).kind == codes.HEADERS
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.9)
         await send(client.sock, header_frames(13, GET, True))
         assert (await client.next(codes.HEADERS, codes.GOAWAY)).kind == codes.HEADERS
 
@@ -256,6 +270,6 @@ async def test_heads_that_come_in_pieces_and_in_time_end_no_connection() -> None
 async def test_a_piece_of_content_has_more_time_than_a_head() -> None:
     async with client_of(cast("Scope", NobodyMay()), KeepingRecorder(), IMPATIENT) as client:
         await send(client.sock, OPENING + header_frames(1, POST, False) + frame(codes.DATA, 0, 1, b"x" * 100)[:50])
-        await asyncio.sleep(0.6)
+        await asyncio.sleep(0.9)
         await send(client.sock, b"x" * 59 + header_frames(3, GET, True))
         assert [(await client.next(codes.HEADERS, codes.GOAWAY)).kind for _ in range(2)] == [codes.HEADERS] * 2

@@ -117,12 +117,12 @@ def _held_by_istio(record: Mapping[str, Any]) -> Mapping[str, Any]:
     """Whole milliseconds; of verdicts only whether it was denied, and else whether the destination was reached."""
     held = _kept(record, *_BASE, "client_port", "bytes_up", "sni", "rule", "reason")
     held["total_ms"] = float(round(record["total_ms"]))
-    if "method" in record and record["port"] == 443:
-        held["door"] = "connect"
+    if "method" in record:
+        doors = {80: "absolute_form", 443: "connect"}
+        held.pop("door")
+        held |= {"door": doors[record["port"]]} if record["port"] in doors else {}
     reached = "allow" if "dialled_address" in record else "none"
     held["decision"] = "deny" if record["decision"] == "deny" else reached
-    if "rule" in held:
-        held["rule"] = unquote(held["rule"])
     return _with_plain_path(held)
 
 
@@ -191,9 +191,8 @@ def _comes_back(format_: Format, record: Mapping[str, Any]) -> None:
     line = format_.encode(cast("Record", record))
     assert line.count(b"\n") <= 1
     read = format_.decode(line)
-    for key in ("path", "rule"):
-        if read is not None and key in read and format_.name not in ("json", "json, skimmed", "text"):
-            read[key] = unquote(read[key], errors="surrogatepass")
+    if read is not None and "path" in read and format_.name not in ("json", "json, skimmed", "text"):
+        read["path"] = unquote(read["path"], errors="surrogatepass")
     assert read == format_.holds(record)
 
 
@@ -334,15 +333,21 @@ def test_squids_own_format_matches_the_lines(record: Record) -> None:
 
 
 def test_a_request_inside_an_inspected_tunnel_is_told_from_one_in_absolute_form() -> None:
-    inspected = cast("Record", {**EXCHANGE, "door": "connect", "port": 443})
-    line = squid.encode(inspected)
-    assert b" POST https://api.stripe.com/v1/charges " in line
-    assert (squid.decode(line)["door"], squid.decode(line)["port"]) == ("connect", 443)
+    inspected = cast("Record", {**EXCHANGE, "door": "connect", "port": 443, "inspected": True})
     assert envoy.decode(envoy.encode_default(inspected))["door"] == "connect"
-    assert (
-        squid.decode(squid.encode(cast("Record", {**EXCHANGE, "door": "absolute_form", "port": 443})))["door"]
-        == "absolute_form"
-    )
+    for port, authority in ((443, b"api.stripe.com"), (8443, b"api.stripe.com:8443"), (80, b"api.stripe.com:80")):
+        line = squid.encode(cast("Record", {**inspected, "port": port}))
+        assert b" POST https://" + authority + b"/v1/charges " in line
+        assert (squid.decode(line)["door"], squid.decode(line)["port"]) == ("connect", port)
+    clear = squid.encode(cast("Record", {**EXCHANGE, "door": "absolute_form", "port": 443}))
+    assert b" POST http://api.stripe.com:443/v1/charges " in clear
+    assert squid.decode(clear)["door"] == "absolute_form"
+
+
+def test_an_envoy_line_does_not_say_by_which_door_a_request_at_another_port_came() -> None:
+    for door in ("connect", "absolute_form"):
+        line = envoy.encode_istio(cast("Record", {**EXCHANGE, "door": door, "port": 8443}))
+        assert "door" not in envoy.decode(line)
 
 
 def test_squid_lines_name_tunnels_urls_and_denials_as_squid_does() -> None:

@@ -56,11 +56,19 @@ def test_what_was_refused_has_no_way_back() -> None:
     assert line.split()[3:7] + line.split()[12:14] == ["10.0.0.1", "-", "40000", "443", "REJECT", "OK"]
     late = counted()  # a name that was refused when the destination had been reached
     late.decision = denied(reason=Reason.SNI_MISMATCH).decision
+    late.transfer.bytes_down = 0
     (line,) = lines_of(late)
     assert line.split()[3:5] + line.split()[12:13] == ["10.0.0.1", "203.0.113.5", "REJECT"]
     unreached = counted()
     unreached.dialled = None
     assert len(lines_of(unreached)) == 1
+
+
+def test_what_had_come_back_before_it_was_refused_is_counted() -> None:
+    late = counted()
+    late.decision = denied(reason=Reason.SNI_MISMATCH).decision
+    _, back = lines_of(late)
+    assert back.split()[3:5] + back.split()[9:10] + back.split()[12:13] == ["203.0.113.5", "10.0.0.1", "4096", "REJECT"]
 
 
 def test_ipv6_says_so_and_a_literal_is_the_destination_though_it_was_not_reached() -> None:
@@ -92,6 +100,14 @@ def test_flows_are_added_up_and_packets_are_known_only_of_all(one: Flow, other: 
     total = replace(one)
     total.add(other)
     assert total == both
+
+
+def test_a_listener_may_have_any_name() -> None:
+    draft = counted()
+    draft.listener = 'büro "1" ='
+    (there, _) = (FlowReader(FIELDS).decode(line.encode()) for line in lines_of(draft))
+    assert there is not None
+    assert there["listener"] == 'büro_"1"_='
 
 
 def test_each_direction_comes_back_as_it_went() -> None:
