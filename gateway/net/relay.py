@@ -212,24 +212,10 @@ class Relay:
     """
 
     __slots__ = (
-        "_delivered",
-        "_directions",
-        "_ended_first",
-        "_finished",
-        "_idle",
-        "_idle_alarm",
-        "_lifetime",
-        "_lifetime_alarm",
-        "_look_every",
-        "_silent_looks",
-        "_streams",
-        "deadlines",
-        "directions_over",
-        "loop",
-        "monotonic",
-        "splices",
-        "transfer",
-    )
+        "_delivered", "_directions", "_ended_first", "_finished", "_idle", "_idle_alarm", "_lifetime",
+        "_lifetime_alarm", "_look_every", "_silent_looks", "_streams", "deadlines", "directions_over", "loop",
+        "monotonic", "splices", "transfer"
+    )  # fmt: skip
     asks_rules = False
 
     def __init__(
