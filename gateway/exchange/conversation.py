@@ -38,30 +38,33 @@ async def converse(downstream: Stream, draft: Draft, scope: Scope, parts: Parts,
             while await conversation.answer() and await conversation.comes_next():
                 pass
             if inlet.end is not None or not inlet.has_something:  # a client that still sends may not read meanwhile
-                await wait_until_all_taken(downstream, signal, parts, timeouts.idle)
+                await wait_until_all_taken(downstream, draft, signal, parts, timeouts.idle)
     finally:
         parts.signals.discard(signal)
         inlet.detach()
 
 
-async def _wait_until_taken(stream: Stream, signal: Signal, parts: Parts, idle: float) -> None:
-    """Wait until the client has taken most of what it was sent. It is reset if `idle` seconds pass before that."""
+async def _wait_until_taken(stream: Stream, draft: Draft, signal: Signal, parts: Parts, idle: float) -> None:
+    """Wait until the client has taken most of what it was sent. It is reset if it takes nothing for `idle` seconds."""
     stream.feeder = signal
     try:
-        if not await signal.rings_within(idle, parts.deadlines):
-            stream.abort()
+        rang = await signal.rings_before_idle(idle, parts.deadlines, stream.queued)
     finally:
         stream.feeder = None
+    if not rang:
+        stream.abort()
+        if draft.reason is None:
+            note(DownstreamError(Reason.IDLE_TIMEOUT, "the client does not take the answer"), draft)
 
 
-async def wait_until_all_taken(stream: Stream, signal: Signal, parts: Parts, idle: float) -> None:
+async def wait_until_all_taken(stream: Stream, draft: Draft, signal: Signal, parts: Parts, idle: float) -> None:
     """Wait until the client has taken everything: closing the connection would allow it less time."""
     if stream.queued():
         await asyncio.sleep(0)  # the loop writes at the end of a turn; mostly nothing is left then
     while stream.queued() and not stream.transport.is_closing():
         stream.feeder = None
         stream.transport.set_write_buffer_limits(0)
-        await _wait_until_taken(stream, signal, parts, idle)
+        await _wait_until_taken(stream, draft, signal, parts, idle)
 
 
 class _Conversation:
@@ -116,7 +119,9 @@ class _Conversation:
         """Whether the client sends another request in time. It is no error if it does not."""
         stream, inlet, parts = self._stream, self.inlet, self._parts
         while stream.queued() > HOLD_BOUND and not inlet.is_lost:
-            await _wait_until_taken(stream, self.signal, parts, self._timeouts.idle)
+            await _wait_until_taken(stream, self._connection, self.signal, parts, self._timeouts.idle)
+            if stream.transport.is_closing():  # what came of further requests is answered to nobody
+                return False
         inlet.proceed()
         if inlet.has_something:  # a read may hold thousands of requests that are answered at once: others have a turn
             await asyncio.sleep(0)

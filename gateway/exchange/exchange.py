@@ -15,7 +15,7 @@ from gateway.exchange.inspected.request import Inspected, inspect_request
 from gateway.exchange.inspected.watched import Watched
 from gateway.exchange.pacing.debt import budget_spent, wait_for_allowance
 from gateway.exchange.pacing.health import heed_retry_after, note_answer, note_failure
-from gateway.exchange.pacing.outlet import cut_by, detach, paced
+from gateway.exchange.pacing.outlet import cut_by, detach, is_resting, paced
 from gateway.exchange.parts import Parts
 from gateway.exchange.plan import RequestPlan
 from gateway.exchange.response import DownstreamSide, ResponsePlan, plan_response
@@ -288,17 +288,17 @@ class Exchange:
             await self._signal.rings_within(LOOK_SECONDS, self._parts.deadlines)
 
     async def _wait(self) -> None:
-        """Until something happened. Raises if nothing moves for `idle`, if the client is gone or probably is, or if it
-        sends more than the rule allows or something that an inspector objects to."""
+        """Until something happened. Raises if nothing moves for `idle` that may, if the client is gone or probably is,
+        or if it sends more than the rule allows or something that an inspector objects to."""
         check_request(self._inlet)
         if self._meter is not None and (pace := cut_by(self._up, self._down)) is not None:
             raise budget_spent(self._permit, pace)
         if self._inspected is not None:
             self._inspected.check()
-        before = self._moved()
         idle = self._permit.terms.timeouts.idle
         seconds = min(idle, HALF_CLOSED) if self._may_be_gone() else idle
-        if not await self._signal.rings_within(seconds, self._parts.deadlines) and self._moved() == before:
+        rang = await self._signal.rings_before_idle(seconds, self._parts.deadlines, self._moved)
+        if not rang and not is_resting(self._up, self._down):
             raise self._too_slow()
 
     def _is_sent(self) -> bool:

@@ -12,6 +12,7 @@ from gateway.exchange.fields import trailers_of
 from gateway.model.errors import DownstreamError
 from gateway.model.reasons import Reason
 from gateway.model.roles import Deadlines, Pace
+from gateway.net.relay import LOOKS
 from gateway.net.stream import HOLD_BOUND, Feeder, Stream
 from gateway.wire.http.messages import End, Event, Fields, MalformedMessage, Request, Response
 from gateway.wire.http.writing import chunk, last_chunk
@@ -57,6 +58,16 @@ class Signal:
         finally:
             slot.discard(self)
 
+    async def rings_before_idle(self, seconds: float, deadlines: Deadlines, moved: Callable[[], int]) -> bool:
+        """The same, and the seconds begin anew when `moved` changes, which nobody rings for: at most a quarter late."""
+        silent, before = 0, moved()
+        while silent < LOOKS:
+            if await self.rings_within(seconds / LOOKS, deadlines):
+                return True
+            now = moved()
+            silent, before = (silent + 1 if now == before else 0), now
+        return False
+
     def expire(self) -> None:
         """See `Waiting`."""
         if self._waiter is not None and not self._waiter.done():
@@ -64,8 +75,7 @@ class Signal:
 
 
 class Pacing(Protocol):
-    """Bounds what an outlet writes. `is_resting`: nothing may follow for the moment; `cut_by`: what lets nothing follow
-    at all."""
+    """Bounds an outlet. `is_resting`: nothing may follow for the moment; `cut_by`: what lets nothing follow at all."""
 
     is_resting: bool
     cut_by: Pace | None

@@ -20,11 +20,11 @@ def joining_for(meter: Meter | None) -> Joining:
 class _Paced(Direction):
     """The source is not read while it `_rests`, which its pace demands, or while the sink `_is_congested`."""
 
-    __slots__ = ("_is_congested", "_pace", "_rests", "_timer")
+    __slots__ = ("_has_rested", "_is_congested", "_pace", "_rests", "_timer")
 
     def __init__(self, pace: Pace, relay: Relay, source: Stream, sink: Stream) -> None:
         self._pace = pace
-        self._rests = self._is_congested = False
+        self._rests = self._has_rested = self._is_congested = False
         self._timer: asyncio.Handle | None = None
         super().__init__(relay, source, sink)
 
@@ -39,6 +39,10 @@ class _Paced(Direction):
         super().detach()
         if self._timer is not None:
             self._timer.cancel()
+
+    def has_rested(self) -> bool:
+        has_rested, self._has_rested = self._has_rested, self._rests
+        return has_rested
 
     def received(self, data: bytes) -> None:
         super().received(data)
@@ -70,7 +74,7 @@ class _Paced(Direction):
     def _rest_for(self, seconds: float) -> None:
         if not seconds or self._rests:
             return
-        self._rests = True
+        self._rests = self._has_rested = True
         if self._splice is not None:
             self._splice.rest()
         elif not self._in_kernel and not self.source.has_ended:

@@ -67,6 +67,10 @@ class Direction:
         if self._in_kernel:
             self._leave_kernel()
 
+    def has_rested(self) -> bool:
+        """Whether a bound on bytes has kept it from reading since this was last asked."""
+        return False
+
     def count(self, size: int) -> None:
         """`size` bytes more were written to the sink; if negative, queued ones were dropped, earlier ones included."""
         raise NotImplementedError  # not abstract: paced directions call it by `super()`, which mypy then refuses
@@ -200,31 +204,18 @@ def join(relay: "Relay", downstream: Stream, upstream: Stream) -> tuple[Directio
 class Relay:
     """Joins two connected streams until both directions are over, one side breaks or a time-out comes.
 
-    `idle` and `lifetime` are seconds, `lifetime` None is unlimited; a tunnel idles while neither socket takes a byte.
+    `idle` and `lifetime` are seconds, `lifetime` None is unlimited; a tunnel idles while neither socket takes a byte
+    although it may have some.
     `run` leaves both streams reset, unless the tunnel ended in order or `run` was cancelled: then their owners have to
     close them, which tells one of the peers the end of the other. `transfer` is kept up to date; after a cancellation
     its `ended` is the caller's to set.
     """
 
     __slots__ = (
-        "_delivered",
-        "_directions",
-        "_ended_first",
-        "_finished",
-        "_idle",
-        "_idle_alarm",
-        "_lifetime",
-        "_lifetime_alarm",
-        "_look_every",
-        "_silent_looks",
-        "_streams",
-        "deadlines",
-        "directions_over",
-        "loop",
-        "monotonic",
-        "splices",
-        "transfer",
-    )
+        "_delivered", "_directions", "_ended_first", "_finished", "_idle", "_idle_alarm", "_lifetime",
+        "_lifetime_alarm", "_look_every", "_silent_looks", "_streams", "deadlines", "directions_over", "loop",
+        "monotonic", "splices", "transfer"
+    )  # fmt: skip
     asks_rules = False
 
     def __init__(
@@ -335,11 +326,12 @@ class Relay:
 
     def _look(self) -> None:
         delivered = self.transfer.bytes_up + self.transfer.bytes_down - sum(stream.queued() for stream in self._streams)
-        self._silent_looks = self._silent_looks + 1 if delivered == self._delivered else 0
-        self._delivered = delivered
+        stands, self._delivered = delivered == self._delivered, delivered
+        rested = sum(each.has_rested() for each in self._directions)  # each is asked
+        self._silent_looks = self._silent_looks + 1 if stands and not rested else 0
         if self._silent_looks * self._look_every >= self._idle:
             self._abort(Ended.TIMEOUT, Side.GATEWAY, Reason.IDLE_TIMEOUT)
-        elif self._silent_looks and self._streams[0].broke_unnoticed():
+        elif stands and self._streams[0].broke_unnoticed():
             self.side_broke(Side.DOWNSTREAM)
         else:
             if self._silent_looks == 1:

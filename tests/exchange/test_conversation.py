@@ -21,6 +21,7 @@ from gateway.model.record import Draft, Ended, Side
 from gateway.model.roles import Upstream
 from gateway.net import stream as stream_module
 from gateway.net.stream import Stream
+from tests.helpers.deadlines import HandDeadlines
 from tests.helpers.streams import receive, receive_exactly, reset, send, stream_and_peer
 from tests.helpers.walk import FakeDialer, KeepingRecorder, StuckDialer, build_services
 from tests.policy.builders import build, rule
@@ -31,13 +32,19 @@ REQUEST = b"GET http://web.test/x HTTP/1.1\r\nHost: web.test\r\n\r\n"
 ANSWER = b"HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 2\r\n\r\nok"
 SECRET = "hunter2"
 LITTLE = 16 * 1024
+PATIENT = Timeouts(head=5, idle=5)
 
 
 class Talk:
     """A connection that is conversed with, the client's socket in the test's hands."""
 
     def __init__(
-        self, downstream: Stream, client: socket.socket, dialer: FakeDialer | StuckDialer, limiter: Unlimited
+        self,
+        downstream: Stream,
+        client: socket.socket,
+        dialer: FakeDialer | StuckDialer,
+        limiter: Unlimited,
+        timeouts: Timeouts,
     ) -> None:
         self.client = client
         self.downstream = downstream
@@ -47,18 +54,19 @@ class Talk:
         self.services = build_services(RULES, dialer, self.recorder, self.limiter)
         services = self.services
         scope = AnyAuthority(services.rules, services.identifier, self.limiter, services.pool)
-        self.task = asyncio.create_task(
-            converse(downstream, self.draft, scope, services.exchanges, Timeouts(head=5, idle=5))
-        )
+        self.task = asyncio.create_task(converse(downstream, self.draft, scope, services.exchanges, timeouts))
 
 
 @asynccontextmanager
 async def talk(
-    dialer: FakeDialer | StuckDialer, limiter: Unlimited | None = None, held: int = 0
+    dialer: FakeDialer | StuckDialer,
+    limiter: Unlimited | None = None,
+    held: int = 0,
+    timeouts: Timeouts = PATIENT,
 ) -> AsyncIterator[Talk]:
     """On the way to the client the kernel holds little more than `held` bytes, if it is given."""
     downstream, client = await stream_and_peer(held=held)
-    talking = Talk(downstream, client, dialer, limiter or Unlimited())
+    talking = Talk(downstream, client, dialer, limiter or Unlimited(), timeouts)
     try:
         yield talking
     finally:
@@ -485,3 +493,48 @@ async def test_a_client_that_has_not_taken_one_answer_yet_is_not_sent_the_next_w
         assert talking.downstream.queued() < 1_000_000
         sending.cancel()
         await asyncio.wait([sending])
+
+
+@pytest.mark.parametrize("requests", [2, 9])
+async def test_a_client_that_does_not_take_its_answers_is_reset_in_time_and_recorded_so(requests: int) -> None:
+    """Also where all of them have come from the destination; further requests that wait are not looked at."""
+    dialer = FakeDialer()
+    async with talk(dialer, held=LITTLE, timeouts=Timeouts(head=5, idle=0.3)) as talking:
+        await send(talking.client, REQUEST * requests)
+        await dialer.dialled.wait()
+        answering = asyncio.create_task(_answer_each(dialer.origin, 55_000))
+        await asyncio.wait_for(talking.task, 10)
+        answering.cancel()
+        await asyncio.wait([answering])
+    answered = len(talking.recorder.exchanges)
+    assert (answered == 2) if requests == 2 else (answered < requests)
+    assert {each.reason for each in talking.recorder.exchanges} == {None}
+    transfer = talking.draft.transfer
+    assert (talking.draft.reason, transfer.ended, transfer.ended_by) == (
+        Reason.IDLE_TIMEOUT, Ended.TIMEOUT, Side.DOWNSTREAM,
+    )  # fmt: skip
+
+
+async def _answer_each(origin: socket.socket, size: int) -> None:
+    """One read is enough for each answer."""
+    while await receive(origin):
+        await send(origin, b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
+
+
+async def test_a_destination_that_stalls_within_its_answer_is_not_waited_for_twice() -> None:
+    dialer, deadlines = FakeDialer(), HandDeadlines()
+    async with talk(dialer) as talking:
+        talking.services.exchanges.deadlines = deadlines
+        await send(talking.client, REQUEST)
+        await dialer.dialled.wait()
+        await receive(dialer.origin)
+        await send(dialer.origin, ANSWER.replace(b": 2", b": 9"))
+        assert (await receive_until_empty_line(talking.client)).startswith(b"HTTP/1.1 200 ")
+        assert await receive_exactly(talking.client, 2) == b"ok"
+        await send(dialer.origin, b"and")
+        assert await receive_exactly(talking.client, 3) == b"and"
+        for _ in range(5):
+            assert not talking.recorder.exchanges
+            deadlines.advance(Timeouts().idle / 4)
+            await asyncio.sleep(0.01)
+    assert [each.reason for each in talking.recorder.exchanges] == [Reason.RESPONSE_TIMEOUT]

@@ -4,6 +4,7 @@ import asyncio
 
 from gateway.exchange.inlet import Signal
 from gateway.serve.deadlines import DeadlineWheel
+from tests.helpers.deadlines import HandDeadlines
 
 TICK = 0.01
 
@@ -29,3 +30,21 @@ async def test_a_ring_that_comes_with_the_end_of_the_time_is_heard() -> None:
     signal.ring()
     signal.expire()
     assert await waiting
+
+
+async def test_what_moves_without_a_ring_begins_the_time_anew_and_not_twice_of_it() -> None:
+    deadlines, signal, moved = HandDeadlines(), Signal(), [0]
+    waiting = asyncio.create_task(signal.rings_before_idle(4.0, deadlines, lambda: moved[0]))
+    await asyncio.sleep(0)
+    moved[0] = 1
+    for _ in range(4):
+        await _pass(deadlines, 1.0)
+    assert not waiting.done()
+    await _pass(deadlines, 1.0)
+    assert not await waiting
+
+
+async def _pass(deadlines: HandDeadlines, seconds: float) -> None:
+    deadlines.advance(seconds)
+    for _ in range(3):
+        await asyncio.sleep(0)

@@ -104,6 +104,7 @@ def _malformed_field(speaking: Speaking, asked: Asked) -> None:
     speaking.reply(asked.stream, b"hello\n", ("x-split", "a\r\nset-cookie: b"))
 
 
+OTHERS = ("strict.test", "limited.test", "stalling.test", "brief.test", "slow.test")
 ANSWERS = {
     "/trailers": _trailers,
     "/hints": _hints,
@@ -129,7 +130,7 @@ def issuer(tmp_path_factory: pytest.TempPathFactory) -> Issuer:
 
 @pytest.fixture(scope="module")
 def origin(issuer: Issuer) -> Iterator[Http2Origin]:
-    with Http2Origin(issuer.context(HOST, "strict.test", "limited.test", "stalling.test"), ANSWERS) as origin:
+    with Http2Origin(issuer.context(HOST, *OTHERS), ANSWERS) as origin:
         yield origin
 
 
@@ -141,6 +142,8 @@ def bed(tmp_path_factory: pytest.TempPathFactory, origin: Http2Origin, issuer: I
         {"name": "site", "hosts": [HOST], "timeouts": {"idle": "20s"}},
         {"name": "strict", "hosts": ["strict.test"], "inspect": strict},
         {"name": "stalling", "hosts": ["stalling.test"], "timeouts": {"idle": "1s"}},
+        {"name": "brief", "hosts": ["brief.test"], "timeouts": {"lifetime": "1s"}},
+        {"name": "slow", "hosts": ["slow.test"], "timeouts": {"idle": "500ms"}, "limits": [{"bandwidth": "16KiB/s"}]},
         {"name": "limited", "hosts": ["limited.test"], "limits": [{"requests": "1/m", "burst": 1}]},
     ]
     with inspecting(folder, cast("TlsOrigin", origin), issuer, time.time(), rules) as bed:
@@ -346,6 +349,29 @@ def test_a_web_socket_over_extended_connect_is_passed_on_and_judged(bed: Bed, or
         client.send(client.head(1, _connect(_authority(bed, "strict.test"), "/socket"), ends=False))
         client.until(lambda it: 1 in it.ended)
         assert _status(client, 1) == "403"
+
+
+def test_a_web_socket_ends_with_the_lifetime_of_its_tunnel(bed: Bed) -> None:
+    with bed.client("brief.test", "h2") as tls:
+        client = Http2Client(tls)
+        client.send(client.head(1, _connect(_authority(bed, "brief.test"), "/brief"), ends=False))
+        client.until(lambda it: it.is_over)
+    for record in bed.gateway.wait_for_records(2, host="brief.test"):
+        how = "reset" if "exchange_id" in record else "timeout"
+        assert (record["reason"], record["ended"], record["ended_by"]) == (Reason.LIFETIME_REACHED, how, "gateway")
+
+
+def test_a_web_socket_that_is_slowed_down_is_not_idle_meanwhile(bed: Bed) -> None:
+    """Three seconds are made up for."""
+    with bed.client("slow.test", "h2") as tls:
+        client = Http2Client(tls)
+        client.send(client.head(1, _connect(_authority(bed, "slow.test"), "/slow"), ends=False))
+        client.until(lambda it: it.heads[1])
+        client.send(*[client.data(1, bytes(16_000))] * 2)
+        time.sleep(2)
+        client.send(client.data(1, b"last"))
+        client.until(lambda it: it.bodies[1].endswith(b"last"))
+        assert client.bodies[1].endswith(b"last")
 
 
 # Windows.

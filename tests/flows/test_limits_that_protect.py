@@ -6,15 +6,19 @@ import socket
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
+import pytest
+
 from tests.helpers.gateway import GatewayProcess
 from tests.helpers.http_origin import Got, HttpOrigin, Talk
-from tests.helpers.origins import Origin, Visit
+from tests.helpers.origins import Origin, Visit, echo
 from tests.helpers.raw_client import RawClient, status_of
+from tests.helpers.responses import read_response
 
 MIB = 1 << 20
 ALLOWED = 25
@@ -166,3 +170,41 @@ def test_bandwidth_holds_for_spliced_tunnels_together_and_for_no_others(tmp_path
     assert 19 <= rate <= 21.5, rate
     assert all(end > start for end, start in zip(after[:8], before[:8], strict=True))
     assert (after[8] - before[8]) / seconds / MIB > 40
+
+
+MUCH, LAST = 48 * 1024, 1024
+
+
+def _pause_before_the_last(send: Callable[[bytes], None]) -> None:
+    """Much, which is made up for in three seconds, and what is only read afterwards."""
+    send(bytes(MUCH))
+    time.sleep(0.3)
+    send(bytes(LAST))
+
+
+def _answer_at_length(talk: Talk, got: Got) -> None:
+    talk.send(f"HTTP/1.1 200 OK\r\nContent-Length: {MUCH + LAST}\r\n\r\n".encode())
+    _pause_before_the_last(talk.send)
+
+
+@pytest.mark.parametrize("kind", ["tunnel", "response", "upload"])
+def test_who_is_slowed_down_is_not_idle_meanwhile(tmp_path: Path, kind: str) -> None:
+    with Origin(echo) as echoing, HttpOrigin({"/long": _answer_at_length}) as http:
+        origin = echoing if kind == "tunnel" else http
+        rule = {"cidrs": ["127.0.0.1/32"], "ports": [origin.port], "protocol": "tcp" if kind == "tunnel" else "http"}
+        direction = "down" if kind == "response" else "up"
+        limits = [{"bandwidth": "16KiB/s", "burst": "1KiB", "direction": direction}]
+        rule |= {"name": "slow", "timeouts": {"idle": "500ms"}, "limits": limits}
+        with GatewayProcess(tmp_path, json.dumps({"rules": [rule]})) as gateway, RawClient(gateway.port) as client:
+            place = f"127.0.0.1:{origin.port}"
+            assert status_of(client.connect(place)) == 200
+            if kind == "tunnel":
+                _pause_before_the_last(client.send)
+                assert len(client.read(MUCH + LAST)) == MUCH + LAST
+            elif kind == "response":
+                client.send(f"GET /long HTTP/1.1\r\nHost: {place}\r\n\r\n".encode())
+                assert len(read_response(client)[1]) == MUCH + LAST
+            else:
+                client.send(f"POST / HTTP/1.1\r\nHost: {place}\r\nContent-Length: {MUCH + LAST}\r\n\r\n".encode())
+                _pause_before_the_last(client.send)
+                assert status_of(read_response(client)[0]) == 200

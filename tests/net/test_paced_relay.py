@@ -143,3 +143,35 @@ async def test_a_client_that_is_gone_is_noticed_before_its_debt_is_paid(splices:
         assert (transfer.ended_by, transfer.reason) == (Side.DOWNSTREAM, Reason.DOWNSTREAM_RESET)
         with pytest.raises(ConnectionResetError):
             await receive_exactly(origin, 1)
+
+
+class Slow(InDebt):
+    """After the first bytes there is something to be waited for, and nothing later."""
+
+    def spend(self, size: int) -> float:
+        self.spent += size
+        return DEBT if self.spent == size else 0.0
+
+    def settle(self) -> float:
+        return 0.0
+
+
+@pytest.mark.parametrize("splices", [user_form(), kernel_form()], ids=["user", "kernel"])
+async def test_a_tunnel_does_not_idle_while_it_makes_up_for_its_bytes_and_may_from_then_on(splices: Splices) -> None:
+    downstream, client = await stream_and_peer()
+    upstream, origin = await stream_and_peer()
+    with client, origin:
+        deadlines, transfer = HandDeadlines(), Transfer()
+        relay = Relay(downstream, upstream, transfer, deadlines, splices, idle=4.0)
+        running = asyncio.ensure_future(run(relay, downstream, upstream, joining_for(Metered(Slow(), None))))
+        await send(client, HELLO)
+        assert await receive_exactly(origin, len(HELLO)) == HELLO
+        deadlines.advance(40.0)
+        await asyncio.sleep(2 * DEBT)
+        assert not running.done()
+        deadlines.advance(4.0)
+        await asyncio.sleep(0)
+        assert transfer.reason is None
+        deadlines.advance(1.0)
+        await running
+        assert transfer.reason is Reason.IDLE_TIMEOUT

@@ -63,6 +63,10 @@ class Owner(Protocol):
         """The peer opens a stream."""
         ...
 
+    def head_began(self) -> None:
+        """A head has begun, and its end did not come with it."""
+        ...
+
     def changed(self) -> None:
         """The state of the connection changed: it is lost or at fault, its peer leaves or has sent its settings."""
         ...
@@ -71,6 +75,9 @@ class Owner(Protocol):
 class _Nobody:
     def opened(self, session: "Session", head: HeadCame) -> None:
         session.refuse(head.stream, ErrorCode.REFUSED_STREAM)
+
+    def head_began(self) -> None:
+        return
 
     def changed(self) -> None:
         return
@@ -143,10 +150,14 @@ class Session:
         if self.fault is not None or self.is_lost:
             return
         self.heard_at = self._monotonic()
+        before = self.connection.head_since
         try:
             self._take(data)
         except ConnectionFault as fault:
-            self._fail(fault)
+            self.fail(fault)
+            return
+        if self.connection.head_since not in (None, before):
+            self._owner.head_began()
         self.flush()
 
     def _take(self, data: bytes) -> None:
@@ -225,11 +236,13 @@ class Session:
                     receiver.cut(ErrorCode.REFUSED_STREAM, "")
         self._owner.changed()
 
-    def _fail(self, fault: ConnectionFault) -> None:
+    def fail(self, fault: ConnectionFault) -> None:
+        """End everything for a fault of the peer's, and tell it."""
         self.fault = fault.with_traceback(None)  # the traceback holds this session
         self.sender.go_away(self.connection.last_stream, fault.code)
         self._cut_all(fault.code)
         self._owner.changed()
+        self.flush()
 
     def _cut_all(self, code: ErrorCode) -> None:
         for number in list(self.receivers):

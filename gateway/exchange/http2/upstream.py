@@ -109,6 +109,9 @@ class SharedConnection:
     def opened(self, session: Session, head: HeadCame) -> None:
         """See `Owner`. Server push is not allowed."""
 
+    def head_began(self) -> None:
+        """See `Owner`. Each exchange bounds how long it waits for an answer."""
+
     def changed(self) -> None:
         """See `Owner`."""
         session = self.session

@@ -75,8 +75,11 @@ class GatedOutlet(Outlet):
         return gathered
 
     def write(self, data: bytes) -> None:
-        """See `Outlet`."""
+        """See `Outlet`. Who waits for the source is told of what is held back: it has arrived."""
+        before = self.size
         self._gate.feed(data)
+        if self.size == before:
+            self.source.tell()
         if self._gate.is_full:
             self._is_full = True
             self.source.pause()

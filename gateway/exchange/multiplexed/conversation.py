@@ -22,6 +22,7 @@ from gateway.model.errors import DownstreamError, GatewayError, InternalError
 from gateway.model.reasons import Reason
 from gateway.model.record import Draft, Ended, ExchangeDraft, Side
 from gateway.model.recording.noting import note
+from gateway.model.roles import Alarm
 from gateway.net.stream import Stream
 from gateway.wire.http.messages import Request
 from gateway.wire.http2.codes import ConnectionFault, ErrorCode
@@ -63,6 +64,7 @@ class _Conversation:
         self._signal = Signal()
         self._streams: set[DownstreamStream] = set()
         self._plan: RequestPlan | None = None
+        self._head_alarm: Alarm | None = None
         self._session = Session(stream, True, self, parts.clock.monotonic, parts.bounds.head)
 
     async def run(self, extended_connect: bool, streams: int) -> None:
@@ -79,7 +81,7 @@ class _Conversation:
             note(_ended_by(session.fault), self._connection)
         elif not session.is_lost:
             session.flush()
-            await wait_until_all_taken(session.stream, self._signal, parts, self._timeouts.idle)
+            await wait_until_all_taken(session.stream, self._connection, self._signal, parts, self._timeouts.idle)
 
     def _is_over(self) -> bool:
         session = self._session
@@ -91,14 +93,21 @@ class _Conversation:
         return (self._parts.draining or session.peer_leaves) and not self._streams
 
     async def _wait(self) -> None:
-        """Until something happened. Sends GOAWAY to a client that was idle for as long as it may be."""
+        """Until something happened. Sends GOAWAY to a client that was idle for as long as it may be. One that has not
+        even begun has `timeouts.head` for that."""
         if self._streams:
             await self._signal.wait()
             return
-        seconds = self._timeouts.idle if self._session.connection.has_settings else self._timeouts.head
-        if not await self._signal.rings_within(seconds, self._parts.deadlines) and not self._streams:
-            self._session.sender.go_away(self._session.connection.last_stream, ErrorCode.NO_ERROR)
-            self._session.peer_leaves = True
+        session = self._session
+        has_begun = session.connection.has_settings
+        seconds = self._timeouts.idle if has_begun else self._timeouts.head
+        if await self._signal.rings_within(seconds, self._parts.deadlines) or self._streams:
+            return
+        if has_begun:
+            session.sender.go_away(session.connection.last_stream, ErrorCode.NO_ERROR)
+            session.peer_leaves = True
+        else:
+            self._end_slow("no preface or no SETTINGS")
 
     async def end(self) -> None:
         """Let nothing begin, and cancel what runs: in the next turn, as a task that never began leaves no record."""
@@ -110,8 +119,26 @@ class _Conversation:
             await asyncio.wait(tasks)
         self._session.detach()
         self._session.disown()
+        if self._head_alarm is not None:
+            self._head_alarm.cancel()
 
     # Called by the session.
+
+    def head_began(self) -> None:
+        """See `Owner`. It has `timeouts.head`, as has one of HTTP/1; one that comes whole costs no alarm."""
+        if self._head_alarm is not None:
+            self._head_alarm.cancel()
+        self._head_alarm = self._parts.deadlines.after(self._timeouts.head, self._check_head)
+
+    def _check_head(self) -> None:
+        """The alarm is that of the last head that came in pieces: if one is incomplete, it is this one."""
+        session = self._session
+        if session.connection.head_since is not None and session.fault is None and not session.is_lost:
+            self._end_slow("half a head")
+
+    def _end_slow(self, what: str) -> None:
+        detail = f"{what} in {self._timeouts.head:g} s"
+        self._session.fail(ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, detail, Reason.HEAD_TIMEOUT))
 
     def changed(self) -> None:
         """See `Owner`."""
@@ -175,9 +202,8 @@ class _Conversation:
         """Until the client has taken what it was sent. Raises `DownstreamError` if it takes nothing for `idle`."""
         while downstream.stream.queued():
             check_request(downstream.inlet)
-            before = downstream.stream.queued()
-            rang = await downstream.signal.rings_within(self._timeouts.idle, self._parts.deadlines)
-            if not rang and downstream.stream.queued() == before:
+            idle, deadlines = self._timeouts.idle, self._parts.deadlines
+            if not await downstream.signal.rings_before_idle(idle, deadlines, downstream.stream.queued):
                 raise DownstreamError(Reason.IDLE_TIMEOUT)
 
     async def _refuse(

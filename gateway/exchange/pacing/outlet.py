@@ -23,6 +23,11 @@ def cut_by(*outlets: Outlet | None) -> Pace | None:
     return next((pacing.cut_by for pacing in pacings if pacing is not None and pacing.cut_by is not None), None)
 
 
+def is_resting(*outlets: Outlet | None) -> bool:
+    """Whether one of them writes nothing for the moment, because a bandwidth demands it."""
+    return any(outlet is not None and outlet.pacing is not None and outlet.pacing.is_resting for outlet in outlets)
+
+
 def detach(*outlets: Outlet | None) -> None:
     """Nothing is written into these outlets any more."""
     for outlet in outlets:
@@ -32,7 +37,7 @@ def detach(*outlets: Outlet | None) -> None:
 
 class OutletPacing:
     """Fulfils `inlet.Pacing`: counts bytes as they are written, and has the outlet's source rest for as long as the
-    rate needs to make up for them."""
+    rate needs to make up for them. Who waits for the source is told of the end of a rest: from then on it may idle."""
 
     __slots__ = ("_outlet", "_pace", "cut_by", "is_resting")
 
@@ -58,7 +63,10 @@ class OutletPacing:
     def _go_on(self) -> None:
         self.is_resting = False
         outlet = self._outlet
-        if outlet is not None and outlet.stream.feeder is outlet and not outlet.stream.is_congested:
+        if outlet is None:
+            return
+        outlet.source.tell()
+        if outlet.stream.feeder is outlet and not outlet.stream.is_congested:
             outlet.relieved()
 
     def detach(self) -> None:

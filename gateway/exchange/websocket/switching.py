@@ -15,7 +15,7 @@ from gateway.exchange.http1.inlets import ConnectionInlet
 from gateway.exchange.http1.upstream import UpstreamConnection
 from gateway.exchange.inlet import Inlet, Outlet, check_request
 from gateway.exchange.pacing.debt import budget_spent
-from gateway.exchange.pacing.outlet import cut_by, paced
+from gateway.exchange.pacing.outlet import cut_by, is_resting, paced
 from gateway.exchange.parts import Parts
 from gateway.exchange.plan import RequestPlan
 from gateway.exchange.response import DownstreamSide
@@ -149,17 +149,12 @@ class Bridge:
         return inlet
 
     async def run(self) -> None:
-        """Until the destination has ended. Raises `GatewayError`."""
-        transfer, timeouts = self._draft.transfer, self._permit.terms.timeouts
+        """Until the destination has ended. Raises `GatewayError`. The lifetime is that of the tunnel around it."""
+        transfer = self._draft.transfer
         try:
             _pour(self._downstream.inlet, self._up)
             _pour(self._from_upstream, self._down)
-            lifetime = timeouts.lifetime
-            if lifetime is None:
-                await self._until_over()
-            else:
-                with self._parts.deadlines.within(lifetime, lambda: UpstreamError(Reason.LIFETIME_REACHED)):
-                    await self._until_over()
+            await self._until_over()
         finally:
             transfer.bytes_up, transfer.bytes_down = self._up.taken, self._down.taken
         transfer.ended, transfer.ended_by = Ended.CLOSED, Side.UPSTREAM
@@ -180,10 +175,13 @@ class Bridge:
             await self._wait()
 
     async def _wait(self) -> None:
-        before = self._up.taken, self._down.taken
-        rang = await self._downstream.signal.rings_within(self._permit.terms.timeouts.idle, self._parts.deadlines)
-        if not rang and (self._up.taken, self._down.taken) == before:
+        idle, deadlines = self._permit.terms.timeouts.idle, self._parts.deadlines
+        rang = await self._downstream.signal.rings_before_idle(idle, deadlines, self._moved)
+        if not rang and not is_resting(self._up, self._down):
             raise DownstreamError(Reason.IDLE_TIMEOUT)
+
+    def _moved(self) -> int:
+        return self._up.taken + self._down.taken
 
 
 def _pour(source: Inlet[Request] | Inlet[Response], outlet: Outlet) -> None:

@@ -63,9 +63,9 @@ class ErrorCode(IntEnum):
 class ConnectionFault(Malformed):
     """Nothing more of this peer can be understood or is tolerated (RFC 9113 section 5.4.1)."""
 
-    def __init__(self, code: ErrorCode, detail: str) -> None:
-        calm = code is ErrorCode.ENHANCE_YOUR_CALM
-        super().__init__(Reason.HTTP2_FLOOD if calm else Reason.MALFORMED_REQUEST, detail)
+    def __init__(self, code: ErrorCode, detail: str, reason: Reason | None = None) -> None:
+        usual = Reason.HTTP2_FLOOD if code is ErrorCode.ENHANCE_YOUR_CALM else Reason.MALFORMED_REQUEST
+        super().__init__(reason or usual, detail)
         self.code = code
 
 

@@ -80,28 +80,24 @@ Event = HeadCame | DataCame | StreamEnded | WindowGrew | SettingsCame | WentAway
 
 class Connection:
     """`is_server`: the peer opens the streams. `sender` is how anything is sent. The peer is told to send no head of
-    more than `head` bytes; whoever reads one checks that, as only far larger ones end the connection."""
+    more than `head` bytes; whoever reads one checks that, as only far larger ones end the connection. `has_settings`:
+    the peer's settings have come. `head_since` is the `now` at which a head began whose end has not come yet."""
 
     def __init__(self, is_server: bool, head: int = HEADER_LIST) -> None:
         self.sender = Sender(is_server)
         self.streams = self.sender.streams
         self.last_stream = 0
+        self.has_settings = False
+        self.head_since: float | None = None
         self.floods = Floods()
         self._is_server = is_server
         self._reader = FrameReader(awaits_preface=is_server)
         self._head = head
         self._longest_block = max(head, HEADER_LIST)  # compressed
         self._decompressor = Decompressor(2 * self._longest_block)
-        self._closed = self.sender.closed
         self._block: tuple[Frame, list[bytes], int] | None = None
-        self._had_settings = False
         self._most_streams = STREAMS
         self._window = CONNECTION_WINDOW
-
-    @property
-    def has_settings(self) -> bool:
-        """Whether the peer's settings have come."""
-        return self._had_settings
 
     def begin(self, extended_connect: bool = False, streams: int = STREAMS) -> None:
         """Say what comes first: see `server_settings`."""
@@ -114,6 +110,8 @@ class Connection:
             event = self._handle(frame, now)
             if event is not None:
                 yield event
+        if self.head_since is None and (self._block is not None or self._reader.has_begun_head):
+            self.head_since = now
 
     def credit_connection(self, size: int) -> None:
         """`size` bytes of what came are held no longer, or never were."""
@@ -131,7 +129,7 @@ class Connection:
         block = self._block
         if block is not None and (frame.kind != codes.CONTINUATION or frame.stream != block[0].stream):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a frame within a block of fields")
-        if not self._had_settings and (frame.kind != codes.SETTINGS or frame.flags & codes.ACK):
+        if not self.has_settings and (frame.kind != codes.SETTINGS or frame.flags & codes.ACK):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "something before SETTINGS")
         handler = _HANDLERS.get(frame.kind)
         if handler is None:
@@ -202,6 +200,7 @@ class Connection:
         if not first.ends_headers:
             self._block = first, pieces, size
             return None
+        self.head_since = None
         fields = self._decompressor.fields(b"".join(pieces))  # whatever the stream: the table is the connection's
         if len(fields) > USUAL_FIELDS:
             self.floods.count(Kind.FIELD, now, len(fields) - USUAL_FIELDS)
@@ -231,13 +230,10 @@ class Connection:
         stream = self._known(frame, now)
         if stream is None:
             return None
-        self._end_counted(now)
-        self.sender.forget(stream, Closed.BY_PEER)
-        return StreamEnded(frame.stream, code)
-
-    def _end_counted(self, now: float) -> None:
         if self._is_server:
             self.floods.count(Kind.RESET, now)
+        self.sender.forget(stream, Closed.BY_PEER)
+        return StreamEnded(frame.stream, code)
 
     def _on_settings(self, frame: Frame, now: float) -> Event | None:
         if frame.stream:
@@ -249,7 +245,7 @@ class Connection:
             return None
         for key, value in settings_of(frame):
             self.sender.apply(key, value, of_server=not self._is_server)
-        self._had_settings = True
+        self.has_settings = True
         self.sender.put(SETTINGS_ACK)
         return SettingsCame()
 
@@ -317,12 +313,12 @@ class Connection:
         if frame.kind in (codes.WINDOW_UPDATE, codes.RST_STREAM):
             self._count_answer(Kind.STRAY, now)  # mostly in answer to the last content that was sent there
             return None
-        how = self._closed.get(number)
+        how = self.sender.closed.get(number)
         if how is None and frame.kind == codes.HEADERS:  # mostly a number that was skipped
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a stream with a lower number")
         if how is None or how is Closed.BY_PEER:
             raise ConnectionFault(ErrorCode.STREAM_CLOSED, "a frame on a stream that is over")
-        if frame.kind != codes.DATA or not self._closed.was_due(number, len(frame.payload)):
+        if frame.kind != codes.DATA or not self.sender.closed.was_due(number, len(frame.payload)):
             self.floods.count(Kind.STRAY, now)
         return None
 

@@ -30,6 +30,7 @@ _GOAWAY = Struct(">LL")
 _SETTING = Struct(">HL")
 _STREAM_BITS = 0x7FFFFFFF
 _HEADER_SIZE = 9
+_KIND_AT = 3
 _PRIORITY_SIZE = 5
 _MOST_SETTINGS = 32  # in one frame: each new window changes those of all streams, and ten settings are defined
 
@@ -58,6 +59,11 @@ class FrameReader:
     def __init__(self, awaits_preface: bool) -> None:
         self._held = b""
         self._awaits_preface = awaits_preface
+
+    @property
+    def has_begun_head(self) -> bool:
+        """Whether the frame that is held is, as far as it says already, one that begins a head."""
+        return len(self._held) > _KIND_AT and self._held[_KIND_AT] == HEADERS
 
     def feed(self, data: bytes) -> Iterator[Frame]:
         """The frames that are complete by now. To be exhausted before the next call."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import tracemalloc
+from itertools import count
 from typing import cast
 
 import pytest
@@ -11,7 +12,7 @@ from gateway.exchange.http2.session import Session
 from gateway.model.reasons import Reason
 from gateway.net.stream import Feeder, Receiver, Stream
 from gateway.wire.http.messages import Fields
-from gateway.wire.http2.codes import DATA, GOAWAY, PREFACE, ErrorCode
+from gateway.wire.http2.codes import CONTINUATION, DATA, END_HEADERS, GOAWAY, HEADERS, PREFACE, ErrorCode
 from gateway.wire.http2.connection import HeadCame
 from gateway.wire.http2.frames import FrameReader, frame, header_frames, reset_frame, settings_frame, window_frame
 from gateway.wire.http2.messages import RequestMessage
@@ -47,9 +48,13 @@ class Owner:
     def __init__(self) -> None:
         self.channels: list[Channel] = []
         self.emptied = 0
+        self.slow_heads = 0
 
     def opened(self, session: Session, head: HeadCame) -> None:
         self.channels.append(Channel(session, head.stream, self._ring))
+
+    def head_began(self) -> None:
+        self.slow_heads += 1
 
     def changed(self) -> None:
         """Nothing that matters here."""
@@ -74,7 +79,7 @@ class Waiting:
 
 async def _session(streams: int, window: int) -> tuple[Wire, Session, Owner]:
     wire, owner = Wire(), Owner()
-    session = Session(cast("Stream", wire), True, owner, lambda: 0.0)
+    session = Session(cast("Stream", wire), True, owner, count().__next__)
     session.attach()
     heads = b"".join(header_frames(number, GET, True) for number in range(1, 2 * streams, 2))
     session.received(PREFACE + settings_frame([(4, window)]) + window_frame(0, 2**30) + heads)
@@ -118,6 +123,21 @@ async def test_content_that_came_in_one_read_is_one_piece_for_each_stream() -> N
     assert taking[3].told == [(b"a" * 100, 100, False), ((("x", "y"),), True)]
     assert taking[5].told == [(b"a" * 100, 100, False), ErrorCode.CANCEL]
     assert taking[7].told == [(b"c", 1, True)]
+
+
+async def test_only_a_head_whose_end_does_not_come_with_it_is_told_of_and_once() -> None:
+    _, session, owner = await _session(2, 0)
+    session.received(header_frames(5, GET, True) + b"\0\0\1\0")
+    session.received(b"\0\0\0\0\1x")
+    assert owner.slow_heads == 0
+    for byte in header_frames(7, GET, True):
+        session.received(bytes([byte]))
+    assert owner.slow_heads == 1
+    session.received(frame(HEADERS, 1, 9, GET))
+    session.received(frame(CONTINUATION, 0, 9))
+    assert owner.slow_heads == 2
+    session.received(frame(CONTINUATION, END_HEADERS, 9) + header_frames(11, GET, True)[:-1])
+    assert owner.slow_heads == 3
 
 
 async def test_content_before_a_fault_in_the_same_read_is_not_lost() -> None:

@@ -117,6 +117,18 @@ async def test_what_is_let_go_at_once_goes_with_the_head_in_the_framing_of_the_o
     assert (bench.gated.size, bench.pace.spent) == (5, 5)
 
 
+async def test_content_that_is_held_back_keeps_its_exchange_from_idling(bench: Bench) -> None:
+    told: list[int] = []
+    bench.gated.source.tell = lambda: told.append(bench.gate.waiting)
+    bench.gated.write(b"ab")
+    bench.gated.write(b"c")
+    assert told == [2, 3]
+    bench.gate.let_go(3)
+    bench.gate.free = 2
+    bench.gated.write(b"de")
+    assert (told, await bench.arrived(15)) == ([2, 3], b"3\r\nabc\r\n2\r\nde\r\n")
+
+
 async def test_what_is_let_go_later_is_written_and_the_end_behind_it(bench: Bench) -> None:
     assert bench.gated.framed(b"abcde") == b""
     assert bench.gated.ending(End((("Sum", "1"),))) == b""

@@ -2,8 +2,8 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import cast
 
 import pytest
@@ -18,11 +18,11 @@ from gateway.model.client import Client
 from gateway.model.decision import Deny, Timeouts
 from gateway.model.errors import Refused
 from gateway.model.reasons import Reason
-from gateway.model.record import Ended, ExchangeDraft, Side
+from gateway.model.record import Draft, Ended, ExchangeDraft, Side
 from gateway.net import stream as stream_module
 from gateway.net.stream import Stream
 from gateway.wire.http2 import codes
-from gateway.wire.http2.frames import Frame, FrameReader, header_frames, settings_frame, window_frame
+from gateway.wire.http2.frames import Frame, FrameReader, frame, header_frames, settings_frame, window_frame
 from tests.helpers.streams import receive, send, stream_and_peer
 from tests.helpers.walk import FakeDialer, KeepingRecorder, build_services
 from tests.policy.builders import build
@@ -30,7 +30,12 @@ from tests.telemetry.drafts import accepted, address, asked, permit_of
 
 PSEUDO = [(":method", "GET"), (":scheme", "https"), (":authority", "a.test"), (":path", "/")]
 GET = Encoder().encode(PSEUDO)
+POST = Encoder().encode([(":method", "POST"), *PSEUDO[1:]])
 LITTLE = 16 * 1024
+PATIENT = Timeouts(head=5, idle=5)
+IMPATIENT = Timeouts(head=0.6, idle=5)
+OPENING = codes.PREFACE + settings_frame([])
+HALF_A_HEAD = frame(codes.HEADERS, codes.END_STREAM, 3, GET)
 
 
 class NobodyMay:
@@ -46,20 +51,21 @@ class NobodyMay:
 
 
 @asynccontextmanager
-async def client_of(scope: Scope, recorder: KeepingRecorder) -> AsyncIterator["PlainClient"]:
+async def client_of(
+    scope: Scope, recorder: KeepingRecorder, timeouts: Timeouts = PATIENT
+) -> AsyncIterator["PlainClient"]:
     """Its connection is closed when the conversation is over, as its owner does it."""
     downstream, sock = await stream_and_peer(held=LITTLE)
-    parts = build_services(build(), FakeDialer(), recorder).exchanges
+    parts, draft = build_services(build(), FakeDialer(), recorder).exchanges, accepted()
 
     async def serve() -> None:
-        timeouts = Timeouts(head=5, idle=5)
-        await converse_in_streams(downstream, accepted(), scope, parts, timeouts, extended_connect=False)
+        await converse_in_streams(downstream, draft, scope, parts, timeouts, extended_connect=False)
         await downstream.aclose()
 
     serving = asyncio.create_task(serve())
     with sock:
         try:
-            yield PlainClient(sock, parts, downstream, serving)
+            yield PlainClient(sock, parts, draft, downstream, serving)
         finally:
             serving.cancel()
             await asyncio.wait([serving])
@@ -69,9 +75,12 @@ async def client_of(scope: Scope, recorder: KeepingRecorder) -> AsyncIterator["P
 class PlainClient:
     """Without TLS."""
 
-    def __init__(self, sock: socket.socket, parts: Parts, downstream: Stream, serving: "asyncio.Task[None]") -> None:
+    def __init__(
+        self, sock: socket.socket, parts: Parts, draft: Draft, downstream: Stream, serving: "asyncio.Task[None]"
+    ) -> None:
         self.sock = sock
         self.parts = parts
+        self.draft = draft
         self.downstream = downstream
         self.serving = serving
         self._reader = FrameReader(awaits_preface=False)
@@ -195,3 +204,72 @@ async def test_a_request_that_is_cut_off_because_its_client_left_was_ended_by_th
     [exchange] = recorder.exchanges
     assert exchange.reason is Reason.DOWNSTREAM_RESET
     assert (exchange.transfer.ended, exchange.transfer.ended_by) == (Ended.RESET, Side.DOWNSTREAM)
+
+
+async def _trickle(sock: socket.socket, pieces: Sequence[bytes]) -> None:
+    """Each of them in time, had it been the first."""
+    with suppress(OSError):
+        for piece in pieces:
+            await send(sock, piece)
+            await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [OPENING + HALF_A_HEAD],
+        [OPENING + header_frames(3, GET, True)[:-1]],
+        [OPENING + HALF_A_HEAD[:4]],
+        [OPENING + HALF_A_HEAD, *[frame(codes.CONTINUATION, 0, 3)] * 8],
+        [OPENING, *[bytes([byte]) for byte in header_frames(3, GET, True)]],
+        [OPENING + HALF_A_HEAD + frame(codes.CONTINUATION, 0, 3, b"x" * 100)[:50]],
+        [OPENING, HALF_A_HEAD, frame(codes.CONTINUATION, codes.END_HEADERS, 3) + header_frames(5, GET, True)[:-1]],
+        [],
+        [OPENING[:10]],
+        [bytes([byte]) for byte in OPENING],
+    ],
+    ids=lambda pieces: "",
+)
+async def test_a_head_and_what_comes_before_the_first_have_their_time_to_be_complete(pieces: list[bytes]) -> None:
+    recorder = KeepingRecorder()
+    async with client_of(cast("Scope", NobodyMay()), recorder, IMPATIENT) as client:
+        trickling = asyncio.create_task(_trickle(client.sock, pieces))
+        goaway = await client.next(codes.GOAWAY)
+        trickling.cancel()
+        assert goaway.payload[4:] == bytes([0, 0, 0, codes.ErrorCode.ENHANCE_YOUR_CALM])
+        await asyncio.wait([client.serving])
+    transfer = client.draft.transfer
+    assert (client.draft.reason, transfer.ended, transfer.ended_by) == (
+        Reason.HEAD_TIMEOUT, Ended.TIMEOUT, Side.DOWNSTREAM,
+    )  # fmt: skip
+
+
+async def test_requests_that_wait_end_with_the_connection_on_which_a_head_is_too_slow() -> None:
+    recorder, scope = KeepingRecorder(), NobodyYet()
+    async with client_of(cast("Scope", scope), recorder, IMPATIENT) as client:
+        await send(client.sock, OPENING + header_frames(1, GET, True) + HALF_A_HEAD)
+        assert (await client.next(codes.GOAWAY)).payload[:4] == bytes([0, 0, 0, 1])
+        await asyncio.wait([client.serving])
+    assert [(each.number, each.reason) for each in recorder.exchanges] == [(1, Reason.HEAD_TIMEOUT)]
+
+
+async def test_heads_that_come_in_pieces_and_in_time_end_no_connection() -> None:
+    async with client_of(cast("Scope", NobodyMay()), KeepingRecorder(), IMPATIENT) as client:
+        await send(client.sock, OPENING)
+        for number in range(1, 13, 2):
+            head = header_frames(number, GET, True)
+            await send(client.sock, head[:-1])
+            await asyncio.sleep(0.1)
+            await send(client.sock, head[-1:])
+            assert (await client.next(codes.HEADERS, codes.GOAWAY)).kind == codes.HEADERS
+        await asyncio.sleep(0.9)
+        await send(client.sock, header_frames(13, GET, True))
+        assert (await client.next(codes.HEADERS, codes.GOAWAY)).kind == codes.HEADERS
+
+
+async def test_a_piece_of_content_has_more_time_than_a_head() -> None:
+    async with client_of(cast("Scope", NobodyMay()), KeepingRecorder(), IMPATIENT) as client:
+        await send(client.sock, OPENING + header_frames(1, POST, False) + frame(codes.DATA, 0, 1, b"x" * 100)[:50])
+        await asyncio.sleep(0.9)
+        await send(client.sock, b"x" * 59 + header_frames(3, GET, True))
+        assert [(await client.next(codes.HEADERS, codes.GOAWAY)).kind for _ in range(2)] == [codes.HEADERS] * 2
