@@ -15,7 +15,7 @@ from gateway.exchange.inspected.request import Inspected, inspect_request
 from gateway.exchange.inspected.watched import Watched
 from gateway.exchange.pacing.debt import budget_spent, wait_for_allowance
 from gateway.exchange.pacing.health import heed_retry_after, note_answer, note_failure
-from gateway.exchange.pacing.outlet import detach, is_cut, is_resting, paced
+from gateway.exchange.pacing.outlet import cut_by, detach, is_resting, paced
 from gateway.exchange.parts import Parts
 from gateway.exchange.plan import RequestPlan
 from gateway.exchange.response import DownstreamSide, ResponsePlan, plan_response
@@ -30,6 +30,7 @@ from gateway.model.reasons import Reason
 from gateway.model.record import Ended, ExchangeDraft, Side
 from gateway.model.roles import Meter
 from gateway.net.dialer import send_proxy_header
+from gateway.net.stream import LOOK_SECONDS
 from gateway.net.tls.contexts import HTTP_2
 from gateway.wire.head import parse_traceparent
 from gateway.wire.http.messages import Delimiter, Response
@@ -107,7 +108,7 @@ class Exchange:
         try:
             if self._inspected is not None:
                 await self._show_request(self._inspected, judged)
-            self._dials = key not in scope.pool
+            self._dials = scope.pool.needs_dial(key)
             counted = scope.counted | CONNECTION if self._dials else scope.counted
             async with scope.limiter.lease(permit, judged.client, counted, self._absence) as lease:
                 draft.would_limit = lease.would_limit
@@ -117,6 +118,8 @@ class Exchange:
                 except BaseException as failure:
                     self._break_off(failure)
                     raise
+                finally:
+                    draft.would_limit = draft.would_limit or lease.would_limit  # a budget may be spent by now
                 self._count(is_complete=True)
                 return keeps
         finally:
@@ -181,23 +184,22 @@ class Exchange:
                 if error.reason is not Reason.CONNECTION_TERMINATED or not self._may_repeat(kept):
                     raise
                 kept.abort()
-        if not self._dials:
-            limiter = self._scope.limiter  # new connections are only counted: the lease holds nothing
-            async with limiter.lease(judged.permit, judged.client, CONNECTION, self._absence):
-                self._dials = True
-        fresh = await self._scope.pool.reach(key, partial(self._dial, key))
+        fresh = await self._scope.pool.reach(key, partial(self._dial, key, judged))
         return fresh, await self._ask_over(fresh)
 
     def _may_repeat(self, upstream: UpstreamSide) -> bool:
         return self._plan.is_repeatable or (upstream.is_unprocessed and self._request.framing.is_empty)
 
-    async def _dial(self, key: PoolKey) -> UpstreamSide:
-        parts = self._parts
+    async def _dial(self, key: PoolKey, judged: Judged) -> UpstreamSide:
+        parts, draft = self._parts, self._draft
+        if not self._dials:  # new connections are only counted: the lease holds nothing
+            async with self._scope.limiter.lease(judged.permit, judged.client, CONNECTION, self._absence) as lease:
+                self._dials, draft.would_limit = True, draft.would_limit or lease.would_limit
         if self._scope.dialer is not None:
             reached = await self._scope.dialer.dial(self._permit)
         else:
             reached = await parts.dialer.dial(self._permit)
-            send_proxy_header(reached, self._permit, self._draft.connection.peer)
+            send_proxy_header(reached, self._permit, draft.connection.peer)
         if reached.alpn != HTTP_2:  # only what interception dialled speaks it
             return UpstreamConnection(reached, parts.codec.response_reader(parts.bounds), parts.clock.monotonic())
         from gateway.exchange.http2.upstream import open_first_stream  # noqa: PLC0415  # interception has loaded it
@@ -282,15 +284,15 @@ class Exchange:
 
     async def _absence(self) -> None:
         """Until the client is gone or sends no more: then nobody need wait for a lease."""
-        while not (self._inlet.is_lost or self._inlet.is_over):
-            await self._signal.wait()
+        while not self._inlet.is_absent:
+            await self._signal.rings_within(LOOK_SECONDS, self._parts.deadlines)
 
     async def _wait(self) -> None:
         """Until something happened. Raises if nothing moves for `idle` that may, if the client is gone or probably is,
         or if it sends more than the rule allows or something that an inspector objects to."""
         check_request(self._inlet)
-        if self._meter is not None and (is_cut(self._up) or is_cut(self._down)):
-            raise budget_spent(self._permit)
+        if self._meter is not None and (pace := cut_by(self._up, self._down)) is not None:
+            raise budget_spent(self._permit, pace)
         if self._inspected is not None:
             self._inspected.check()
         idle = self._permit.terms.timeouts.idle

@@ -11,7 +11,7 @@ from typing import Generic, Protocol, TypeVar, cast
 from gateway.exchange.fields import trailers_of
 from gateway.model.errors import DownstreamError
 from gateway.model.reasons import Reason
-from gateway.model.roles import Deadlines
+from gateway.model.roles import Deadlines, Pace
 from gateway.net.relay import LOOKS
 from gateway.net.stream import HOLD_BOUND, Feeder, Stream
 from gateway.wire.http.messages import End, Event, Fields, MalformedMessage, Request, Response
@@ -75,11 +75,10 @@ class Signal:
 
 
 class Pacing(Protocol):
-    """Bounds what an outlet writes. `is_resting`: nothing may follow for the moment; `is_cut`: nothing may follow at
-    all."""
+    """Bounds an outlet. `is_resting`: nothing may follow for the moment; `cut_by`: what lets nothing follow at all."""
 
     is_resting: bool
-    is_cut: bool
+    cut_by: Pace | None
 
     def moved(self, size: int) -> None:
         """`size` bytes were written."""
@@ -238,6 +237,11 @@ class Inlet(ABC, Generic[H]):
         self._held = 0
         self._outlet: Outlet | None = None
         self._is_paused = False
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether the peer sends no more, as far as that can be seen."""
+        return self.is_over or self.is_lost
 
     def lost(self) -> None:
         """The peer is gone."""

@@ -195,6 +195,10 @@ class OneAuthority:
         """Have the requests go over this connection."""
         self.pool.share(self.key, upstream)
 
+    def owe(self, failure: GatewayError) -> None:
+        """Have the next request fail with what the tunnel's own connection failed with."""
+        self.pool.owe(self.key, failure)
+
     async def judge(self, plan: RequestPlan, draft: ExchangeDraft, now: float) -> Judged:
         """See `Scope`."""
         permit, client, intent = self.permit, self.client, self.intent

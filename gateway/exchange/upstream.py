@@ -18,7 +18,7 @@ from gateway.exchange.response import ResponsePlan
 from gateway.model.addresses import Address
 from gateway.model.client import Client
 from gateway.model.decision import Permit
-from gateway.model.errors import UpstreamError
+from gateway.model.errors import GatewayError, UpstreamError
 from gateway.model.record import Dialled
 from gateway.model.roles import Alarm, Deadlines
 from gateway.wire.http.messages import Response
@@ -139,12 +139,21 @@ class Pool:
         self._dialling = asyncio.Lock()
         self._failures = 0
         self._failure: UpstreamError | None = None
+        self._owed: dict[PoolKey, GatewayError] = {}
 
     def __len__(self) -> int:
         return self._count
 
-    def __contains__(self, key: PoolKey) -> bool:
-        return key in self._idle or (bool(self._shared) and self._with_room(key) is not None)
+    def needs_dial(self, key: PoolKey) -> bool:
+        """Whether an exchange that begins now has to dial: `take` would give it nothing, and it will not share the
+        connection that is dialled for another at the moment."""
+        if key in self._idle or key in self._owed:
+            return False
+        return not self._shared or (self._with_room(key) is None and not self._dialling.locked())
+
+    def owe(self, key: PoolKey, failure: GatewayError) -> None:
+        """Have the next `take` fail as the dial did that was made ahead of it."""
+        self._owed[key] = failure
 
     async def reach(self, key: PoolKey, dial: Callable[[], Coroutine[Any, Any, UpstreamSide]]) -> UpstreamSide:
         """A connection made by `dial`. Once connections of this pool have proved to carry many exchanges at once, only
@@ -176,7 +185,9 @@ class Pool:
 
     def take(self, key: PoolKey, may_repeat: bool = True) -> UpstreamSide | None:
         """One that is still open; the caller gives it back or closes it. None: dial a fresh one, also where a request
-        that may not be repeated would go over one that its destination could be about to close."""
+        that may not be repeated would go over one that its destination could be about to close. Raises what is owed."""
+        if key in self._owed:
+            raise self._owed.pop(key)
         shared = self._with_room(key) if self._shared else None
         if shared is not None:
             return shared.new_stream()

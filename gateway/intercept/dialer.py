@@ -10,7 +10,7 @@ from gateway.intercept.trust import Trust
 from gateway.model.addresses import Address
 from gateway.model.authority import Host
 from gateway.model.decision import Permit
-from gateway.model.errors import InternalError, UpstreamError
+from gateway.model.errors import InternalError
 from gateway.model.reasons import Reason
 from gateway.model.roles import Deadlines, Dialer, Upstream
 from gateway.net.dialer import send_proxy_header
@@ -26,10 +26,7 @@ where the destination speaks only HTTP/1 or takes few streams, and with a few tu
 
 class VerifyingDialer:
     """Fulfils `roles.Dialer` for one tunnel of `client`. `name` is whom the destination has to prove to be;
-    `is_permitted`: the permit covers that name. `alpn` is offered; `on_handshake` is called after each handshake.
-    `pending_failure` is one that the client was not told of: the next dial raises it, the one after tries again."""
-
-    pending_failure: UpstreamError | InternalError | None = None
+    `is_permitted`: the permit covers that name. `alpn` is offered; `on_handshake` is called after each handshake."""
 
     def __init__(
         self,
@@ -60,9 +57,6 @@ class VerifyingDialer:
     async def dial(self, permit: Permit) -> Upstream[Stream]:
         """As `roles.Dialer.dial`. Raises `UpstreamError` also for a destination that cannot be verified, and
         `InternalError` for one connection too many: beside another one it needs plenty of descriptors to be left."""
-        if self.pending_failure is not None:
-            failure, self.pending_failure = self.pending_failure, None
-            raise failure
         self._open = [each for each in self._open if not (each.is_lost or each.transport.is_closing())]
         others = self._dialling + len(self._open)
         if others >= CONNECTIONS:

@@ -140,7 +140,7 @@ class Interception:
             secured = await dialer.secure(tunnel.upstream, tunnel.permit)
         except (UpstreamError, InternalError) as error:
             note(error, draft)
-            dialer.pending_failure = error
+            scope.owe(error)
             return _Offer(tuple([each for each in dialer.alpn if each in offered]))
         alpn = alpn_for_client(offered, secured.alpn)
         if secured.alpn == HTTP_2:

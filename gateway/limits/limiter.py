@@ -105,7 +105,7 @@ class BucketLimiter:
 class _Lease:
     """Fulfils `roles.Lease`; used once."""
 
-    __slots__ = ("_client", "_counted", "_limiter", "_permit", "_plan", "_presence", "meter", "would_limit")
+    __slots__ = ("_client", "_counted", "_limiter", "_over", "_permit", "_plan", "_presence", "meter")
 
     def __init__(
         self,
@@ -121,7 +121,12 @@ class _Lease:
         self._counted = counted
         self._presence = presence
         self.meter: BytesMeter | None = None
-        self.would_limit: str | None = None
+        self._over: str | None = None
+
+    @property
+    def would_limit(self) -> str | None:
+        """See `roles.Lease`."""
+        return self._over or (None if self.meter is None else self.meter.would_limit)
 
     async def __aenter__(self) -> "_Lease":
         limiter, counted = self._limiter, self._counted
@@ -129,7 +134,7 @@ class _Lease:
         if plan.draws:
             taken = limiter.take_at_once(plan.draws) or await self._take(plan.draws)
             if taken.over:
-                self.would_limit = taken.over[0].name
+                self._over = taken.over[0].name
                 limiter.tally.count(taken.over, Result.WOULD_REFUSE)
         if plan.moves_bytes:
             self.meter = meter_for(self._permit, self._client, limiter.store, limiter.tally)
@@ -162,10 +167,11 @@ class _Lease:
                 _reason_for(lacking.limit), lacking.limit, lacking.wait, lacking.draw.key
             ) from overdrawn
         except NotServed as unserved:
-            raise self._refused(Reason.LIMIT_WAIT_EXCEEDED, unserved.limit, inf, detail=unserved.detail) from unserved
+            reason, (limit, key, *_) = Reason.LIMIT_WAIT_EXCEEDED, unserved.draw
+            raise self._refused(reason, limit, inf, key, unserved.detail) from unserved
         except StoreUnavailable as failure:
-            limit = draws[0].limit
-            raise self._refused(Reason.LIMIT_STORE_UNAVAILABLE, limit, inf, detail=str(failure)) from failure
+            reason, (limit, key, *_) = Reason.LIMIT_STORE_UNAVAILABLE, draws[0]
+            raise self._refused(reason, limit, inf, key, str(failure)) from failure
         except TooManyKeys as full:
             if full.limit.report or is_gate(full.limit):
                 return await self._take_without(full.limit)
@@ -189,7 +195,8 @@ class _Lease:
     ) -> Refused:
         self._limiter.tally.refuse(limit, (limit.name, key))
         denial = self._permit.denial(reason, f"{limit.name}: {detail}" if detail else limit.name)
-        return Refused(denial, Retry(COME_AGAIN if wait == inf else wait, None if is_gate(limit) else limit))
+        is_met = reason is not Reason.LIMIT_STORE_UNAVAILABLE and not is_gate(limit)
+        return Refused(denial, Retry(COME_AGAIN if wait == inf else wait, limit if is_met else None))
 
 
 def _reason_for(limit: Limit) -> Reason:

@@ -12,7 +12,7 @@ from gateway.limits.store import Store
 from gateway.limits.tally import Result, Tally
 from gateway.model.client import Client
 from gateway.model.decision import Permit
-from gateway.model.limits.limit import Applied, Counted, Direction, Limit
+from gateway.model.limits.limit import Applied, Counted, Direction, Limit, Retry
 from gateway.policy.buckets import Draw
 
 PIECE_SECONDS = 0.05
@@ -37,17 +37,24 @@ class BytesMeter:
             if pace is not None:
                 pace.close()
 
+    @property
+    def would_limit(self) -> str | None:
+        """The budget in report mode that would have ended it."""
+        return next((pace.would_limit for pace in (self.up, self.down) if pace is not None and pace.would_limit), None)
+
 
 class BytesPace:
     """Fulfils `roles.Pace`."""
 
-    __slots__ = ("_draws", "_later", "_owed", "_store", "_tally", "piece")
+    __slots__ = ("_draws", "_later", "_owed", "_spent", "_store", "_tally", "piece", "would_limit")
 
     def __init__(self, draws: Sequence[Draw], store: Store, tally: Tally) -> None:
         self._draws = draws
         self._store = store
         self._tally = tally
         self._owed = 0
+        self._spent = draws[0], 0.0
+        self.would_limit: str | None = None
         self.piece = min(_piece(draw.limit) for draw in draws)
         self._later = min(self.piece // DRAWN_LATER, *(_later(draw.limit) for draw in draws))
 
@@ -59,7 +66,8 @@ class BytesPace:
     def settle(self) -> float:
         """Draw all that is owed; returns seconds to wait, `inf` if a budget is spent."""
         owed, self._owed = float(self._owed), 0
-        return max(self._draw(draw._replace(amount=owed)) for draw in self._draws)
+        waits = [(draw, self._store.spend(draw._replace(amount=owed))) for draw in self._draws]
+        return max((self._met(draw, wait) for draw, wait in waits if wait > 0), default=0.0)
 
     def close(self) -> None:
         """Draw all that is owed. It counts as no wait and no refusal: nothing follows."""
@@ -68,18 +76,28 @@ class BytesPace:
             for draw in self._draws:
                 self._store.spend(draw._replace(amount=owed))
 
-    def _draw(self, draw: Draw) -> float:
-        wait, limit = self._store.spend(draw), draw.limit
-        if wait <= 0:
-            return 0.0
-        if limit.report:
-            self._tally.count((limit,), Result.WOULD_REFUSE)
-            return 0.0
-        if limit.counted is Counted.BANDWIDTH:
-            self._tally.count((limit,), Result.WAITED)
-            return wait
-        self._tally.count((limit,), Result.REFUSED)
-        return inf
+    def refuse(self) -> Retry:
+        """See `roles.Pace`."""
+        (limit, key, *_), wait = self._spent
+        self._tally.refuse(limit, (limit.name, key))
+        return Retry(wait, limit)
+
+    def _met(self, draw: Draw, wait: float) -> float:
+        limit = draw.limit
+        if limit.counted is Counted.BYTES:
+            return self._met_budget(draw, wait)
+        self._tally.count((limit,), Result.WOULD_REFUSE if limit.report else Result.WAITED)
+        return 0.0 if limit.report else wait
+
+    def _met_budget(self, draw: Draw, wait: float) -> float:
+        """Whoever moves the bytes counts what ends because of it."""
+        if not draw.limit.report:
+            self._spent = draw, wait
+            return inf
+        if self.would_limit is None:
+            self.would_limit = draw.limit.name
+            self._tally.count((draw.limit,), Result.WOULD_REFUSE)
+        return 0.0
 
 
 def meter_for(permit: Permit, client: Client, store: Store, tally: Tally) -> BytesMeter | None:

@@ -34,7 +34,7 @@ def overview(
 def _fills(
     states: Iterable[tuple[Place, State]], limits: Mapping[str, Limit], refused: Mapping[Place, int], now: Now
 ) -> Iterator[Fill]:
-    for place, state in states:
+    for place, state in dict(states).items():  # one may be listed twice
         limit = limits.get(place[0])
         if limit is not None and not is_gate(limit):
             remaining = left(limit, state, now)

@@ -38,9 +38,9 @@ Presence = Callable[[], Coroutine[Any, Any, None]]
 class NotServed(Exception):
     """It waited for as long as it may, or there was no room to wait."""
 
-    def __init__(self, limit: Limit, detail: str) -> None:
+    def __init__(self, draw: Draw, detail: str) -> None:
         super().__init__(detail)
-        self.limit = limit
+        self.draw = draw
         self.detail = detail
 
 
@@ -69,17 +69,17 @@ class _Waiter:
 
     def expire(self) -> None:
         if self.queue is not None and not self.served.done():
-            limit = self.queue.limit
-            self.served.set_exception(NotServed(limit, f"waited {limit.max_wait:g} s"))
+            draw = self.queue.draw
+            self.served.set_exception(NotServed(draw, f"waited {draw.limit.max_wait:g} s"))
 
 
 class _Queue:
     """The queue of one bucket. `turns` are the clients in the order of their turns, with the waiters of each."""
 
-    __slots__ = ("limit", "place", "released", "serving", "turns", "wait")
+    __slots__ = ("draw", "place", "released", "serving", "turns", "wait")
 
-    def __init__(self, limit: Limit, place: Place) -> None:
-        self.limit = limit
+    def __init__(self, draw: Draw, place: Place) -> None:
+        self.draw = draw
         self.place = place
         self.wait = 0.0
         self.turns: dict[str, deque[_Waiter]] = {}
@@ -96,6 +96,13 @@ class _Queue:
                 return waiting[0]
             del self.turns[client]
         return None
+
+    def renewed(self, draws: Sequence[Draw]) -> Sequence[Draw]:
+        """The same, under the limit as the latest comer knows it: a reload may have changed it."""
+        limit, key, *_ = self.draw
+        return [
+            draw._replace(limit=limit) if (draw.limit.name, draw.key) == (limit.name, key) else draw for draw in draws
+        ]
 
     def leave(self, waiter: _Waiter) -> None:
         """The first one is served, or waits elsewhere. Its client's next turn comes after everybody else's."""
@@ -115,10 +122,12 @@ class Queues:
         self.waiting = 0
 
     def queue_before(self, draws: Sequence[Draw]) -> Lacking | None:
-        """The first of these buckets that has a queue."""
+        """The first of these buckets that has a queue. Where a limit lets nobody wait, as it may since a reload, nobody
+        waits for those who still do."""
         if not self._queues:
             return None
-        return next((Lacking(draw, 0.0) for draw in draws if (draw.limit.name, draw.key) in self._queues), None)
+        waited = (draw for draw in draws if draw.limit.queue and not draw.limit.report)
+        return next((Lacking(draw, 0.0) for draw in waited if (draw.limit.name, draw.key) in self._queues), None)
 
     async def wait(
         self, draws: Sequence[Draw], client: str, lacking: Lacking, presence: Presence | None = None
@@ -128,9 +137,9 @@ class Queues:
         if not lacking.limit.queue:
             raise Overdrawn(lacking)
         if self.waiting >= WAITING:
-            raise NotServed(lacking.limit, f"{WAITING} wait already")
+            raise NotServed(lacking.draw, f"{WAITING} wait already")
         if self._of_client.get(client, 0) >= WAITING_OF_CLIENT:
-            raise NotServed(lacking.limit, f"{WAITING_OF_CLIENT} of this client wait already")
+            raise NotServed(lacking.draw, f"{WAITING_OF_CLIENT} of this client wait already")
         waiter = _Waiter(draws, client, asyncio.get_running_loop().create_future())
         watching = None if presence is None else asyncio.create_task(presence(), name="presence")
         self._count(client, 1)
@@ -173,9 +182,10 @@ class Queues:
         place = (limit.name, lacking.draw.key)
         queue = self._queues.get(place)
         if queue is None:
-            queue = self._queues[place] = _Queue(limit, place)
+            queue = self._queues[place] = _Queue(lacking.draw, place)
             queue.wait = lacking.wait
             queue.serving = asyncio.create_task(self._serve(queue), name=f"queue of {limit.name}")
+        queue.draw = lacking.draw
         queue.turns.setdefault(waiter.client, deque()).append(waiter)
         waiter.queue = queue
         self._set_deadline(waiter, limit)
@@ -202,7 +212,7 @@ class Queues:
         finally:
             del self._queues[queue.place]
             while (left := queue.first()) is not None:  # only if this task itself failed or was cancelled
-                error = InternalError(Reason.INTERNAL_ERROR, f"the queue of {queue.limit.name} ended")
+                error = InternalError(Reason.INTERNAL_ERROR, f"the queue of {queue.draw.limit.name} ended")
                 left.served.set_exception(error)
 
     async def _pause(self, queue: _Queue) -> None:
@@ -219,7 +229,7 @@ class Queues:
         queue.wait = 0.0
         queue.released.clear()  # what is put back from here on may come too late for this take
         try:
-            outcome = await self._store.take(waiter.draws)
+            outcome = await self._store.take(queue.renewed(waiter.draws))
         except NoAnswer as failure:
             queue.leave(waiter)
             if not waiter.served.done():

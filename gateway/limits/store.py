@@ -44,8 +44,8 @@ class Store(Protocol):
         """Let a rate's bucket be full again no sooner than in `seconds`; never waits."""
         ...
 
-    def listed(self) -> Iterable[tuple[Place, State]]:
-        """Some of the buckets that are known here; never waits."""
+    def listed(self, also: Iterable[Place] = ()) -> Iterable[tuple[Place, State]]:
+        """Some of the buckets that are known here, and those `also`; never waits."""
         ...
 
 
@@ -94,9 +94,9 @@ class TableStore:
         with suppress(NoAnswer):
             hold_off(self._table, draw, seconds, self._now())
 
-    def listed(self) -> Iterable[tuple[Place, State]]:
+    def listed(self, also: Iterable[Place] = ()) -> Iterable[tuple[Place, State]]:
         """See `Store`."""
-        return self._table.listed()
+        return self._table.listed(also)
 
     def _now(self) -> Now:
         return Now(self._monotonic(), self._time())

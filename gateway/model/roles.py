@@ -10,7 +10,7 @@ from gateway.model.client import Client
 from gateway.model.decision import Permit
 from gateway.model.errors import GatewayError
 from gateway.model.inspection.secret import Secret
-from gateway.model.limits.limit import Counted
+from gateway.model.limits.limit import Counted, Retry
 from gateway.model.record import Dialled, Draft, ExchangeDraft
 
 
@@ -141,6 +141,11 @@ class Pace(Protocol):
 
     def settle(self) -> float:
         """The same, with every byte that has moved counted."""
+        ...
+
+    def refuse(self) -> Retry:
+        """Count that something ends because none may move any more. Returns when some may again, and which limit it
+        met."""
         ...
 
 

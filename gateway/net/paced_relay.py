@@ -25,7 +25,7 @@ class _Paced(Direction):
     def __init__(self, pace: Pace, relay: Relay, source: Stream, sink: Stream) -> None:
         self._pace = pace
         self._rests = self._has_rested = self._is_congested = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
         super().__init__(relay, source, sink)
 
     def begin(self) -> None:
@@ -81,9 +81,13 @@ class _Paced(Direction):
             self.source.transport.pause_reading()
         loop = self._relay.loop
         if seconds == inf:
-            loop.call_soon(self._relay.cut, Reason.BUDGET_SPENT)  # not from within the call that reports the bytes
+            self._timer = loop.call_soon(self._cut)  # not from within the call that reports the bytes
         else:
             self._timer = loop.call_later(seconds, self._wake)
+
+    def _cut(self) -> None:
+        self._pace.refuse()
+        self._relay.cut(Reason.BUDGET_SPENT)
 
     def _wake(self) -> None:
         self._rests = False

@@ -8,6 +8,7 @@ import asyncio
 import os
 import select
 import struct
+from contextlib import suppress
 from socket import IPPROTO_TCP, SO_KEEPALIVE, SO_LINGER, SOL_SOCKET, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL
 from typing import Protocol, cast
 
@@ -15,6 +16,8 @@ from gateway.model.addresses import Address, parse_address
 
 HOLD_BOUND = 64 * 1024
 LINGER_SECONDS = 2.0
+LOOK_SECONDS = 1.0
+"""Between looks at whether a peer is gone of which nothing is read."""
 
 KEEP_ALIVE = (
     (SOL_SOCKET, SO_KEEPALIVE, 1),
@@ -129,11 +132,13 @@ class Stream(asyncio.Protocol):
 
     async def absence(self) -> None:
         """Wait until the peer ends its side; what it sends meanwhile is held until it is consumed."""
-        while not (self.has_ended or self.is_lost):
+        while not (self.has_ended or self.is_lost or self.ended_unnoticed()):
             if len(self._held) < self._bound:
                 await self.more()
-            else:
-                await self._next_event()
+                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._next_event()
 
     def write(self, data: bytes) -> None:
         """Queue bytes for the peer; dropped if the connection is gone."""
@@ -205,11 +210,18 @@ class Stream(asyncio.Protocol):
 
     def broke_unnoticed(self) -> bool:
         """Whether the connection broke while nothing is read of it, for which the loop has no eye."""
+        return self._happened_unnoticed(0)  # an error is told all the same, and so is the orderly end of both sides
+
+    def ended_unnoticed(self) -> bool:
+        """The same, or whether the peer has ended its side."""
+        return self._happened_unnoticed(select.POLLRDHUP)
+
+    def _happened_unnoticed(self, asked: int) -> bool:
         if self.is_lost or self.transport.is_reading():
             return False
         poll = select.poll()
-        poll.register(self.fileno(), 0)  # an error is told all the same, and so is the orderly end of both sides
-        return any(told & select.POLLERR for _, told in poll.poll(0))
+        poll.register(self.fileno(), asked)
+        return any(told & (select.POLLERR | asked) for _, told in poll.poll(0))
 
     def own_address(self) -> Address | None:
         """The address of our end, without zone; None if the connection is gone."""

@@ -129,6 +129,7 @@ async def _walk(head: RequestHead, downstream: Stream, draft: Draft, services: S
             upstream.stream.abort()  # an orderly end would make a cut-off upload look complete
             raise
         finally:
+            draft.would_limit = lease.would_limit  # a budget may be spent by now
             await upstream.stream.aclose()
 
 
@@ -165,6 +166,7 @@ async def _walk_captured(original: Destination, downstream: Stream, draft: Draft
             upstream.stream.abort()
             raise
         finally:
+            draft.would_limit = lease.would_limit  # a budget may be spent by now
             await upstream.stream.aclose()
 
 

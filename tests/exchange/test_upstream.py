@@ -289,3 +289,32 @@ async def test_who_waited_for_a_dial_that_failed_is_told_so_and_does_not_wait_fo
         await kept.pool.reach(KEY, dial)
     assert dials == 2
     kept.close()
+
+
+async def test_who_can_share_the_connection_that_is_being_dialled_needs_none_of_its_own(kept: Kept) -> None:
+    assert kept.pool.needs_dial(KEY)
+    kept.pool.share(KEY, Full())
+    assert kept.pool.needs_dial(KEY)
+    may_go_on = asyncio.Event()
+
+    async def dial() -> UpstreamSide:
+        await may_go_on.wait()
+        raise UpstreamError(Reason.CONNECTION_TIMEOUT)
+
+    dialling = asyncio.ensure_future(kept.pool.reach(KEY, dial))
+    await asyncio.sleep(0)
+    assert not kept.pool.needs_dial(KEY)
+    may_go_on.set()
+    await asyncio.wait([dialling])
+    assert kept.pool.needs_dial(KEY)
+    kept.close()
+
+
+async def test_a_failure_that_is_owed_is_met_once_and_needs_no_dial(kept: Kept) -> None:
+    kept.pool.owe(KEY, UpstreamError(Reason.UPSTREAM_TLS_FAILED))
+    assert not kept.pool.needs_dial(KEY)
+    with pytest.raises(UpstreamError, match="upstream_tls_failed"):
+        kept.pool.take(KEY)
+    assert kept.pool.needs_dial(KEY)
+    assert kept.pool.take(KEY) is None
+    kept.close()

@@ -355,6 +355,7 @@ def test_operators_see_how_full_limits_are_and_whom_they_refused(bed: Bed) -> No
     holder, head = bed.connect("held")
     with holder:
         assert status_of(head) == 200
+        assert bed.statuses("held", 1) == [429]
         status, body = bed.gateway.admin("/limits")
     assert status == 200
     found = {fill["limit"]: fill for fill in json.loads(body)["limits"]}
@@ -363,3 +364,12 @@ def test_operators_see_how_full_limits_are_and_whom_they_refused(bed: Bed) -> No
     assert spent["used"] > 0.9
     assert spent["refused"] >= 2
     assert (held["left"], held["used"]) == (0.0, 1.0)
+    _until(lambda: _fill(bed, "held.concurrent")["left"] == 1.0)
+    assert _fill(bed, "held.concurrent")["refused"] >= held["refused"] >= 1
+
+
+def _fill(bed: Bed, limit: str) -> dict[str, float]:
+    """Of that limit, as operators see it."""
+    (fill,) = [each for each in json.loads(bed.gateway.admin("/limits")[1])["limits"] if each["limit"].endswith(limit)]
+    assert isinstance(fill, dict)
+    return fill

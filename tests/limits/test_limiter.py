@@ -178,6 +178,41 @@ async def test_a_limit_in_report_mode_refuses_nobody_and_is_named_by_the_lease()
     assert bed.counts() == {("shadow", "passed"): 2, ("second", "passed"): 2, ("shadow", "would_refuse"): 1}
 
 
+@pytest.mark.parametrize(("queue", "report"), [(False, False), (True, True), (False, True), (True, False)])
+async def test_who_comes_after_a_reload_that_relaxed_a_limit_is_not_held_back_by_who_waits_since_before(
+    queue: bool, report: bool
+) -> None:
+    bed = Bed()
+    before = RATE._replace(rate=1 / 3600, burst=1.0, queue=True, max_wait=60.0)
+    permit = bed.permit(before)
+    await bed.once(permit)
+    waiting = asyncio.create_task(bed.once(permit))
+    await asyncio.sleep(0)
+    assert bed.limiter.waiting == 1
+    for seconds in range(1, 5):
+        asyncio.get_running_loop().call_later(seconds, bed.clock.advance, 1.0)
+    relaxed = bed.permit(before._replace(rate=1000.0, burst=1000.0, queue=queue, report=report))
+    async with asyncio.timeout(5):
+        await bed.once(relaxed)
+        if queue and not report:  # they wait in the same queue, and nobody overtakes
+            await waiting
+    waiting.cancel()
+    await asyncio.wait([waiting])
+
+
+async def test_a_budget_in_report_mode_is_named_by_the_lease_whose_bytes_spend_it() -> None:
+    bed = Bed()
+    bed.clock.now = NOON
+    async with bed.limiter.lease(bed.permit(DAY._replace(report=True)), CLIENT, TUNNEL) as lease:
+        assert lease.meter is not None
+        assert lease.meter.up is not None
+        assert lease.meter.up.spend(99) == 0
+        assert not lease.would_limit
+        assert [lease.meter.up.spend(each) for each in (1, 10, 10)] == [0, 0, 0]
+        assert lease.would_limit == DAY.name
+    assert bed.counts() == {(DAY.name, "passed"): 1, (DAY.name, "would_refuse"): 1}
+
+
 async def test_a_budget_that_is_spent_refuses_the_next_tunnel_until_its_day_ends() -> None:
     bed = Bed()
     bed.clock.now = NOON + 42_800.0
@@ -288,21 +323,30 @@ async def test_who_waited_for_too_long_is_told_so() -> None:
     assert refusal.retry.after == COME_AGAIN
 
 
+async def test_the_bucket_that_was_waited_for_in_vain_is_the_one_that_refused() -> None:
+    bed = Bed()
+    permit = bed.permit(HELD._replace(queue=True, max_wait=0.01, key=(KeyPart.CLIENT,)))
+    async with bed.limiter.lease(permit, CLIENT, TUNNEL):
+        await bed.refusal(permit)
+    assert bed.limiter.tally.refused == {(HELD.name, ("10.0.0.1",)): 1}
+
+
 @pytest.mark.parametrize(
-    ("failure", "reason", "detail"),
+    ("failure", "reason", "detail", "met"),
     [
-        (StoreUnavailable("no answer"), Reason.LIMIT_STORE_UNAVAILABLE, f"{RATE.name}: no answer"),
-        (TooManyKeys(RATE), Reason.LIMIT_EXCEEDED, f"{RATE.name}: too many keys"),
+        (StoreUnavailable("no answer"), Reason.LIMIT_STORE_UNAVAILABLE, f"{RATE.name}: no answer", None),
+        (TooManyKeys(RATE), Reason.LIMIT_EXCEEDED, f"{RATE.name}: too many keys", RATE),
     ],
 )
 async def test_no_lease_is_given_where_the_buckets_cannot_be_asked(
-    failure: NoAnswer, reason: Reason, detail: str
+    failure: NoAnswer, reason: Reason, detail: str, met: Limit | None
 ) -> None:
+    """What is left of a limit that could not be asked is not known, and the client is not told that nothing is."""
     bed = Bed(Unanswering(failure))
     refusal = await bed.refusal(bed.permit(RATE))
     assert (refusal.denial.reason, refusal.denial.detail) == (reason, detail)
     assert refusal.retry is not None
-    assert (refusal.retry.after, refusal.retry.limit) == (COME_AGAIN, RATE)
+    assert (refusal.retry.after, refusal.retry.limit) == (COME_AGAIN, met)
 
 
 async def test_a_client_that_invents_hosts_has_others_refused_nowhere() -> None:

@@ -100,7 +100,19 @@ def test_a_budget_that_is_spent_ends_it_for_good() -> None:
     bed.clock.advance(3600.0)
     assert bed.up.spend(10) == inf
     assert bed.spent() == {("day", ()): 10_019.0}
-    assert dict(bed.tally.counts) == {("day", "refused"): 2}
+
+
+def test_a_spent_budget_refuses_what_ends_because_of_it_and_the_end_of_a_lease_is_no_refusal() -> None:
+    bed = Bed(DAY._replace(key=(KeyPart.HOST,)))
+    assert bed.up.spend(10_000) == inf
+    assert bed.up.spend(10) == inf  # under way when it was cut
+    retry = bed.up.refuse()
+    assert bed.meter is not None
+    bed.meter.close()
+    assert retry.limit is not None
+    assert (retry.after, retry.limit.name) == (43_200.0, "day")
+    assert dict(bed.tally.counts) == {("day", "refused"): 1}
+    assert bed.tally.refused == {("day", ("api.example.com",)): 1}
 
 
 def test_of_a_budget_next_to_nothing_is_drawn_later() -> None:
@@ -168,11 +180,10 @@ def test_a_bucket_that_cannot_be_asked_is_waited_for_and_not_passed_by() -> None
     assert BytesPace([Draw(SLOW, ("mine",))], store, Tally()).spend(5_000) > 0
 
 
-@pytest.mark.parametrize(("limit", "result"), [(SLOW, "waited"), (DAY, "refused")])
-def test_what_is_drawn_at_the_end_is_no_wait_and_no_refusal(limit: Limit, result: str) -> None:
-    bed = Bed(limit)
+def test_what_is_drawn_at_the_end_is_no_wait() -> None:
+    bed = Bed(SLOW)
     assert bed.up.spend(20_000) > 0
     assert bed.up.spend(1) == 0  # too little to be drawn at once
     assert bed.meter is not None
     bed.meter.close()
-    assert dict(bed.tally.counts) == {(limit.name, result): 1}
+    assert dict(bed.tally.counts) == {("slow", "waited"): 1}

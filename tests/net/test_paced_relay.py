@@ -3,9 +3,11 @@
 import asyncio
 import gc
 import weakref
+from math import inf
 
 import pytest
 
+from gateway.model.limits.limit import Retry
 from gateway.model.reasons import Reason
 from gateway.model.record import Side, Transfer
 from gateway.model.roles import Meter, Pace
@@ -34,6 +36,24 @@ class InDebt:
 
     def settle(self) -> float:
         return DEBT
+
+    def refuse(self) -> Retry:
+        raise AssertionError("no budget is spent")
+
+
+class Broke(InDebt):
+    """Nothing may move any more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refused = 0
+
+    def settle(self) -> float:
+        return inf
+
+    def refuse(self) -> Retry:
+        self.refused += 1
+        return Retry(60.0)
 
 
 class DeepInDebt(InDebt):
@@ -78,6 +98,17 @@ async def test_a_debt_is_waited_for_before_anything_new_is_read(splices: Splices
         assert pace.spent == len(held) + 4
         running.cancel()
         await asyncio.wait([running])
+
+
+async def test_a_spent_budget_ends_a_tunnel_and_is_counted_once_though_it_bounds_both_directions() -> None:
+    downstream, client = await stream_and_peer()
+    upstream, origin = await stream_and_peer()
+    with client, origin:
+        pace, transfer = Broke(), Transfer()
+        relay = Relay(downstream, upstream, transfer, HandDeadlines(), user_form(), 3600.0)
+        await run(relay, downstream, upstream, joining_for(Metered(pace, pace)))
+        assert (transfer.ended_by, transfer.reason) == (Side.GATEWAY, Reason.BUDGET_SPENT)
+        assert pace.refused == 1
 
 
 async def test_a_tunnel_that_is_over_is_not_held_until_its_debt_would_be_paid() -> None:

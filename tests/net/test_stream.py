@@ -2,11 +2,12 @@
 
 import asyncio
 import socket
+from collections.abc import Callable
 
 import pytest
 
 from gateway.net import stream as stream_module
-from gateway.net.stream import Stream
+from gateway.net.stream import HOLD_BOUND, Stream
 from tests.helpers.streams import receive, receive_all, reset, send, stream_and_peer
 
 
@@ -255,6 +256,24 @@ async def test_who_waits_is_told_though_another_who_was_called_off_is_only_leavi
         async with asyncio.timeout(5):
             assert await stream.more()
         stream.abort()
+
+
+@pytest.mark.parametrize("leave", [reset, socket.socket.close])
+async def test_a_peer_that_has_sent_more_than_is_held_is_missed_when_it_leaves(
+    leave: Callable[[socket.socket], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_module, "LOOK_SECONDS", 0.05)
+    stream, peer = await stream_and_peer()
+    await send(peer, bytes(2 * HOLD_BOUND))
+    await settled(stream, HOLD_BOUND)
+    absence = asyncio.ensure_future(stream.absence())
+    await asyncio.sleep(0.2)
+    assert not absence.done()
+    leave(peer)
+    async with asyncio.timeout(5):
+        await absence
+    assert (stream.has_ended, stream.is_lost) == (False, False)  # the loop does not read, and was not told
+    stream.abort()
 
 
 class Listening:

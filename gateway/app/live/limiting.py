@@ -77,7 +77,7 @@ class Limiting:
     def fills(self) -> Sequence[LimitFill]:
         """How full the buckets are that this process has used."""
         tally, now = self.limiter.tally, Now(self._clock.monotonic(), self._clock.time())
-        found = overview(self.limiter.store.listed(), tally.limits, tally.refused, now)
+        found = overview(self.limiter.store.listed(tally.refused), tally.limits, tally.refused, now)
         return [
             LimitFill(
                 limit=fill.limit.name,

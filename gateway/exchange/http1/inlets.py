@@ -64,6 +64,11 @@ class ConnectionInlet(Inlet[H]):
         self.take(events)
         self.tell()
 
+    @property
+    def is_absent(self) -> bool:
+        """See `Inlet`; also while it is paused."""
+        return super().is_absent or self._stream.ended_unnoticed()
+
     def detach(self) -> None:
         """Receive nothing more from the stream."""
         self._stream.receiver = None

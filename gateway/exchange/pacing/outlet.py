@@ -17,9 +17,10 @@ def paced(outlet: AnOutlet, pace: Pace | None) -> AnOutlet:
     return outlet
 
 
-def is_cut(outlet: Outlet | None) -> bool:
-    """Whether nothing may follow, because a budget is spent."""
-    return outlet is not None and outlet.pacing is not None and outlet.pacing.is_cut
+def cut_by(*outlets: Outlet | None) -> Pace | None:
+    """What lets nothing follow into one of these outlets any more, because a budget is spent."""
+    pacings = (outlet.pacing for outlet in outlets if outlet is not None)
+    return next((pacing.cut_by for pacing in pacings if pacing is not None and pacing.cut_by is not None), None)
 
 
 def is_resting(*outlets: Outlet | None) -> bool:
@@ -38,13 +39,13 @@ class OutletPacing:
     """Fulfils `inlet.Pacing`: counts bytes as they are written, and has the outlet's source rest for as long as the
     rate needs to make up for them. Who waits for the source is told of the end of a rest: from then on it may idle."""
 
-    __slots__ = ("_outlet", "_pace", "is_cut", "is_resting")
+    __slots__ = ("_outlet", "_pace", "cut_by", "is_resting")
 
     def __init__(self, outlet: Outlet, pace: Pace) -> None:
         self._outlet: Outlet | None = outlet
         self._pace = pace
         self.is_resting = False
-        self.is_cut = False
+        self.cut_by: Pace | None = None
 
     def moved(self, size: int) -> None:
         """See `inlet.Pacing`."""
@@ -54,7 +55,7 @@ class OutletPacing:
         self.is_resting = True
         self._outlet.source.pause()
         if seconds == inf:
-            self.is_cut = True
+            self.cut_by = self._pace
             self._outlet.source.tell()
         else:
             asyncio.get_running_loop().call_later(seconds, self._go_on)

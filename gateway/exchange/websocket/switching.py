@@ -15,7 +15,7 @@ from gateway.exchange.http1.inlets import ConnectionInlet
 from gateway.exchange.http1.upstream import UpstreamConnection
 from gateway.exchange.inlet import Inlet, Outlet, check_request
 from gateway.exchange.pacing.debt import budget_spent
-from gateway.exchange.pacing.outlet import is_cut, is_resting, paced
+from gateway.exchange.pacing.outlet import cut_by, is_resting, paced
 from gateway.exchange.parts import Parts
 from gateway.exchange.plan import RequestPlan
 from gateway.exchange.response import DownstreamSide
@@ -166,8 +166,8 @@ class Bridge:
             check_request(self._downstream.inlet)
             if self._from_upstream.is_lost:
                 raise UpstreamError(Reason.UPSTREAM_RESET)
-            if is_cut(self._up) or is_cut(self._down):
-                raise budget_spent(self._permit)
+            if (pace := cut_by(self._up, self._down)) is not None:
+                raise budget_spent(self._permit, pace)
             stream = self._upstream.stream
             if self._downstream.inlet.end is not None and not has_passed_end and isinstance(stream, Stream):
                 has_passed_end = True

@@ -86,9 +86,9 @@ class Share:
                 else:
                     self.held.pop(place, None)
 
-    def listed(self) -> Iterable[tuple[Place, State]]:
+    def listed(self, also: Iterable[Place] = ()) -> Iterable[tuple[Place, State]]:
         """Buckets as the store last answered, and what is held here."""
-        yield from self._table.listed()
+        yield from self._table.listed(also)
         yield from ((place, (float(count), 0.0)) for place, count in self.held.items())
 
     def _see_held(self, draws: Sequence[Draw], now: Now) -> None:

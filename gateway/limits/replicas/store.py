@@ -165,7 +165,6 @@ class ReplicaStore:
         """See `Store`. The store's answer about the bucket comes a moment later."""
         if not self.is_up:
             if self._on_failure is OnFailure.ALLOW:
-                self.unchecked += 1
                 return 0.0
             return self._share.spend(draw, self._replicas or 1, self._now())
         self._owe(draw)
@@ -185,9 +184,9 @@ class ReplicaStore:
             self._owed[_place(draw)] = draw._replace(amount=0.0)
             self._has_reports.set()
 
-    def listed(self) -> Iterable[tuple[Place, State]]:
+    def listed(self, also: Iterable[Place] = ()) -> Iterable[tuple[Place, State]]:
         """See `Store`."""
-        return self._share.listed()
+        return self._share.listed(also)
 
     async def _ask(self, draws: Sequence[Draw], aheads: Sequence[Ahead], moment: Now) -> Answer:
         asked = [self._asked(draw, ahead, moment) for draw, ahead in zip(draws, aheads, strict=True)]

@@ -47,8 +47,11 @@ class MemoryTable:
         else:
             buckets.keep(draw, state)
 
-    def listed(self) -> Iterable[tuple[Place, State]]:
+    def listed(self, also: Iterable[Place] = ()) -> Iterable[tuple[Place, State]]:
         """See `Table`."""
+        for place in also:
+            name, key = place
+            yield place, self._buckets[name].states.get(key, FRESH) if name in self._buckets else FRESH
         each = LISTED // max(1, len(self._buckets))
         for name, buckets in self._buckets.items():
             for key in islice(reversed(buckets.states), max(1, each)):

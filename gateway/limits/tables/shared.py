@@ -170,12 +170,19 @@ class SharedTable:
                 _STATE.pack_into(self._memory, row, left, second, _WHILE_HELD if left else -inf)
                 _COUNT.pack_into(self._memory, start + index * _COUNT.size, 0)
 
-    def listed(self) -> Iterable[tuple[Place, State]]:
+    def listed(self, also: Iterable[Place] = ()) -> Iterable[tuple[Place, State]]:
         """See `Table`: those that this process used. A row that is just being written may be read half old."""
-        for place, (digest, row) in list(islice(reversed(self._known.items()), LISTED)):
-            first, second, _, whose, _ = _ROW.unpack_from(self._memory, row)
-            if whose == digest:
-                yield place, (first, second)
+        for place in also:
+            if place in self._known:
+                yield place, self._peek(*self._known[place]) or FRESH
+        for place, known in list(islice(reversed(self._known.items()), LISTED)):
+            state = self._peek(*known)
+            if state is not None:
+                yield place, state
+
+    def _peek(self, digest: bytes, row: int) -> State | None:
+        first, second, _, whose, _ = _ROW.unpack_from(self._memory, row)
+        return (first, second) if whose == digest else None
 
     # ------------------------------------------------------------------------------------------------------------ rows
 

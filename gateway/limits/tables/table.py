@@ -60,8 +60,9 @@ class Table(Protocol):
         """Keep what was read and then changed."""
         ...
 
-    def listed(self) -> Iterable[tuple[Place, State]]:
-        """Some of what is kept, the latest of each limit first and no more than `LISTED`; without the lock."""
+    def listed(self, also: Iterable[Place] = ()) -> Iterable[tuple[Place, State]]:
+        """Some of what is kept, the latest of each limit first and no more than `LISTED`; before them those `also` that
+        are known, some perhaps a second time; without the lock."""
         ...
 
 

@@ -11,6 +11,7 @@ from gateway.exchange.inlet import Outlet
 from gateway.exchange.inspected.gated import GatedOutlet
 from gateway.exchange.pacing.outlet import OutletPacing, paced
 from gateway.model.inspection.watching import FULL, Sink
+from gateway.model.limits.limit import Retry
 from gateway.net.stream import Stream
 from gateway.wire.http.codec import DEFAULT_BOUNDS, open_codec
 from gateway.wire.http.messages import End
@@ -75,6 +76,9 @@ class CountingPace:
 
     def settle(self) -> float:
         return 0.0
+
+    def refuse(self) -> Retry:
+        raise AssertionError("no budget is spent")
 
 
 @dataclass

@@ -443,6 +443,8 @@ async def test_what_a_reload_says_of_an_outage_holds_during_it() -> None:
     assert isinstance(await store.take(draws), Lacking)
     store.follow(OnFailure.ALLOW, None)
     assert isinstance(await store.take(draws), Taken)
+    assert store.spend(Draw(Limit("b", Counted.BANDWIDTH, rate=1.0), (), 1e6)) == 0.0
+    assert store.unchecked == 1  # a connection, however many bytes it moves
 
 
 async def test_how_many_replicas_there_are_is_the_stores_to_say() -> None:

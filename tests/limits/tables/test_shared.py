@@ -62,6 +62,21 @@ def test_it_answers_as_a_table_of_one_process_does() -> None:
                 put_back(holder, back)
 
 
+def test_those_that_are_asked_for_are_listed_also_if_nothing_is_held_of_them_or_others_came_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shared, "LISTED", 1)
+    monkeypatch.setattr("gateway.limits.tables.memory.LISTED", 1)
+    asked = [("c", ("free",)), ("c", ("older",))]
+    with memory() as descriptor:
+        for table in (MemoryTable(), SharedTable(descriptor, 0, 1024, 4)):
+            for key in ("free", "older", "latest"):
+                take_from(table, [Draw(HELD, (key,))], at(0))
+            put_back(table, [Draw(HELD, ("free",))])
+            found = {key: max(held, 0.0) for (_, (key,)), (held, _) in table.listed(asked)}
+            assert found == {"free": 0.0, "older": 1.0, "latest": 1.0}
+
+
 def test_what_a_killed_process_held_is_given_back() -> None:
     with memory() as descriptor:
         mine, gone = SharedTable(descriptor, 0, 1024, 4), SharedTable(descriptor, 1, 1024, 4)
