@@ -13,8 +13,8 @@ from gateway.exchange.scope import Scope
 from gateway.model.decision import Timeouts
 from gateway.model.errors import DownstreamError, GatewayError, InternalError
 from gateway.model.reasons import Reason
-from gateway.model.record import Draft, Ended, ExchangeDraft, Side
-from gateway.model.recording.noting import ABOUT_CREDENTIALS, note
+from gateway.model.record import Draft, ExchangeDraft
+from gateway.model.recording.noting import ABOUT_CREDENTIALS, note, note_cut
 from gateway.net.stream import HOLD_BOUND, Stream
 from gateway.wire.http.messages import Delimiter, Request
 from gateway.wire.replies import answer_with, status_of
@@ -96,8 +96,7 @@ class _Conversation:
         except GatewayError as error:
             return await self._refuse(error, request, draft)
         except asyncio.CancelledError:
-            draft.reason = connection.reason or Reason.DRAINING
-            draft.transfer.ended, draft.transfer.ended_by = Ended.RESET, Side.GATEWAY
+            note_cut(draft, connection.reason or Reason.DRAINING)
             raise
         except Exception as bug:
             _logger.exception("exchange %s", draft.exchange_id)

@@ -184,7 +184,7 @@ class Exchange:
                 if error.reason is not Reason.CONNECTION_TERMINATED or not self._may_repeat(kept):
                     raise
                 kept.abort()
-        fresh = await self._scope.pool.reach(key, partial(self._dial, key, judged))
+        fresh = await self._scope.pool.reach(key, partial(self._dial, key, judged), self._plan.is_repeatable)
         return fresh, await self._ask_over(fresh)
 
     def _may_repeat(self, upstream: UpstreamSide) -> bool:

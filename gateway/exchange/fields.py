@@ -124,8 +124,8 @@ def _named_by(options: frozenset[str]) -> frozenset[str]:
 
 
 def are_large(fields: Fields) -> bool:
-    """Whether to keep them for as long as a connection is idle would take too much memory, a few kilobytes of which
-    each may have. A field takes some hundred bytes beside its text, and what is planned with it as much again."""
+    """Whether they are too large to keep for as long as a connection is idle, which may have a few kilobytes. A field
+    takes some hundred bytes beside its text, and what is planned with it as much again."""
     return sum([_OF_EACH + len(name) + len(value) for name, value in fields]) > _MOST_KEPT
 
 

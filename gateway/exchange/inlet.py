@@ -57,9 +57,11 @@ class Signal:
             return await waiter
         finally:
             slot.discard(self)
+            if self._waiter is not waiter:  # another task waits by now, perhaps in the same slot
+                self.expire()
 
     async def rings_before_idle(self, seconds: float, deadlines: Deadlines, moved: Callable[[], int]) -> bool:
-        """The same, and the seconds begin anew when `moved` changes, which nobody rings for: at most a quarter late."""
+        """As `rings_within`; a change of `moved()`, which rings nobody, restarts the seconds. Up to a quarter late."""
         silent, before = 0, moved()
         while silent < LOOKS:
             if await self.rings_within(seconds / LOOKS, deadlines):
@@ -288,8 +290,7 @@ class Inlet(ABC, Generic[H]):
 
     def drop(self) -> None:
         """Forget the content that is held."""
-        self._content = []
-        self._held = 0
+        self._content, self._held = [], 0
 
     def pour_into(self, outlet: Outlet) -> None:
         """Send content on as it arrives, from now on."""
@@ -304,8 +305,7 @@ class Inlet(ABC, Generic[H]):
         """The current message is done; what arrives is the next."""
         if self._outlet is not None:
             self._leave()
-        self.end = None
-        self.has_begun = False
+        self.end, self.has_begun = None, False
         if self._content:
             self.drop()
         if self._is_paused:

@@ -18,7 +18,7 @@ from gateway.exchange.response import ResponsePlan
 from gateway.model.addresses import Address
 from gateway.model.client import Client
 from gateway.model.decision import Permit
-from gateway.model.errors import GatewayError, UpstreamError
+from gateway.model.errors import GatewayError, Refused, UpstreamError
 from gateway.model.record import Dialled
 from gateway.model.roles import Alarm, Deadlines
 from gateway.wire.http.messages import Response
@@ -138,7 +138,7 @@ class Pool:
         self._shared: dict[PoolKey, list[Shared]] = {}
         self._dialling = asyncio.Lock()
         self._failures = 0
-        self._failure: UpstreamError | None = None
+        self._failure: UpstreamError | Refused | None = None
         self._owed: dict[PoolKey, GatewayError] = {}
 
     def __len__(self) -> int:
@@ -155,21 +155,24 @@ class Pool:
         """Have the next `take` fail as the dial did that was made ahead of it."""
         self._owed[key] = failure
 
-    async def reach(self, key: PoolKey, dial: Callable[[], Coroutine[Any, Any, UpstreamSide]]) -> UpstreamSide:
-        """A connection made by `dial`. Once connections of this pool have proved to carry many exchanges at once, only
-        one is dialled at a time, and the others share its result: a connection, or an error."""
+    async def reach(
+        self, key: PoolKey, dial: Callable[[], Coroutine[Any, Any, UpstreamSide]], may_repeat: bool
+    ) -> UpstreamSide:
+        """Makes one by `dial`; `may_repeat` is as for `take`. Once connections of this pool have proved to carry
+        many exchanges at once, only one is dialled at a time, and the others share its result: a connection, an error,
+        or a refusal by a limit of new connections."""
         if not self._shared:
             return await dial()
         failures = self._failures
         async with self._dialling:
-            taken = self.take(key)
+            taken = self.take(key, may_repeat)
             if taken is not None:
                 return taken
             if self._failure is not None and self._failures != failures:  # while this one waited
                 raise _again(self._failure)
             try:
                 return await dial()
-            except UpstreamError as error:
+            except (UpstreamError, Refused) as error:
                 self._failures, self._failure = self._failures + 1, _again(error)
                 raise
 
@@ -273,6 +276,8 @@ def _is_done(shared: Shared, long_ago: float) -> bool:
     return True
 
 
-def _again(error: UpstreamError) -> UpstreamError:
+def _again(error: UpstreamError | Refused) -> UpstreamError | Refused:
     """The same error, without the frames that it was raised through."""
+    if isinstance(error, Refused):
+        return Refused(error.denial, error.retry)
     return UpstreamError(error.reason, error.detail, error.rcode, error.retry)

@@ -185,8 +185,8 @@ class _Lease:
         return taken._replace(over=(limit, *taken.over)) if limit.report else taken
 
     async def _wait(self, draws: Sequence[Draw], lacking: Lacking) -> Taken:
-        limiter = self._limiter
-        taken = await limiter.queues.wait(draws, identity_of(self._client), lacking, self._presence)
+        limiter, generation = self._limiter, self._permit.generation
+        taken = await limiter.queues.wait(draws, identity_of(self._client), lacking, self._presence, generation)
         limiter.tally.count((draw.limit for draw in draws), Result.WAITED)
         return taken
 

@@ -53,13 +53,15 @@ class Overdrawn(Exception):
 
 
 class _Waiter:
-    __slots__ = ("alarm", "client", "deadline", "draws", "queue", "served")
+    __slots__ = ("alarm", "client", "deadline", "draws", "generation", "max_wait", "queue", "served")
 
-    def __init__(self, draws: Sequence[Draw], client: str, served: "Future[Taken]") -> None:
+    def __init__(self, draws: Sequence[Draw], client: str, generation: int, served: "Future[Taken]") -> None:
         self.draws = draws
         self.client = client
+        self.generation = generation
         self.served = served
         self.deadline = inf
+        self.max_wait = 0.0
         self.alarm: TimerHandle | None = None
         self.queue: _Queue | None = None
 
@@ -69,17 +71,18 @@ class _Waiter:
 
     def expire(self) -> None:
         if self.queue is not None and not self.served.done():
-            draw = self.queue.draw
-            self.served.set_exception(NotServed(draw, f"waited {draw.limit.max_wait:g} s"))
+            self.served.set_exception(NotServed(self.queue.draw, f"waited {self.max_wait:g} s"))
 
 
 class _Queue:
-    """The queue of one bucket. `turns` are the clients in the order of their turns, with the waiters of each."""
+    """The queue of one bucket. `draw` is as the newest `generation` of rules has it of those that waited here. `turns`
+    are the clients in the order of their turns, with the waiters of each."""
 
-    __slots__ = ("draw", "place", "released", "serving", "turns", "wait")
+    __slots__ = ("draw", "generation", "place", "released", "serving", "turns", "wait")
 
     def __init__(self, draw: Draw, place: Place) -> None:
         self.draw = draw
+        self.generation = 0
         self.place = place
         self.wait = 0.0
         self.turns: dict[str, deque[_Waiter]] = {}
@@ -98,7 +101,8 @@ class _Queue:
         return None
 
     def renewed(self, draws: Sequence[Draw]) -> Sequence[Draw]:
-        """The same, under the limit as the latest comer knows it: a reload may have changed it."""
+        """The same, under the limit as the newest rules have it: a reload may have changed it, and the requests of
+        older tunnels still come with the former one."""
         limit, key, *_ = self.draw
         return [
             draw._replace(limit=limit) if (draw.limit.name, draw.key) == (limit.name, key) else draw for draw in draws
@@ -130,17 +134,22 @@ class Queues:
         return next((Lacking(draw, 0.0) for draw in waited if (draw.limit.name, draw.key) in self._queues), None)
 
     async def wait(
-        self, draws: Sequence[Draw], client: str, lacking: Lacking, presence: Presence | None = None
+        self,
+        draws: Sequence[Draw],
+        client: str,
+        lacking: Lacking,
+        presence: Presence | None = None,
+        generation: int = 0,
     ) -> Taken:
-        """Wait in the queue of the bucket that lacks until all is taken. Raises `NotServed`, `Overdrawn`, what the
-        store raises, or `DownstreamError` once `presence` has returned."""
+        """Wait in the queue of the bucket that lacks until all is taken; `generation` is that of the rules. Raises
+        `NotServed`, `Overdrawn`, what the store raises, or `DownstreamError` once `presence` has returned."""
         if not lacking.limit.queue:
             raise Overdrawn(lacking)
         if self.waiting >= WAITING:
             raise NotServed(lacking.draw, f"{WAITING} wait already")
         if self._of_client.get(client, 0) >= WAITING_OF_CLIENT:
             raise NotServed(lacking.draw, f"{WAITING_OF_CLIENT} of this client wait already")
-        waiter = _Waiter(draws, client, asyncio.get_running_loop().create_future())
+        waiter = _Waiter(draws, client, generation, asyncio.get_running_loop().create_future())
         watching = None if presence is None else asyncio.create_task(presence(), name="presence")
         self._count(client, 1)
         try:
@@ -185,7 +194,8 @@ class Queues:
             queue = self._queues[place] = _Queue(lacking.draw, place)
             queue.wait = lacking.wait
             queue.serving = asyncio.create_task(self._serve(queue), name=f"queue of {limit.name}")
-        queue.draw = lacking.draw
+        if waiter.generation >= queue.generation:
+            queue.draw, queue.generation = lacking.draw, waiter.generation
         queue.turns.setdefault(waiter.client, deque()).append(waiter)
         waiter.queue = queue
         self._set_deadline(waiter, limit)
@@ -196,7 +206,7 @@ class Queues:
         if deadline < waiter.deadline:
             if waiter.alarm is not None:
                 waiter.alarm.cancel()
-            waiter.deadline = deadline
+            waiter.deadline, waiter.max_wait = deadline, limit.max_wait
             waiter.alarm = loop.call_at(deadline, waiter.expire)
 
     # ----------------------------------------------------------------------------------------- what a queue's task does

@@ -16,7 +16,8 @@ from gateway.model.errors import DownstreamError, GatewayError, InternalError, R
 from gateway.model.intent import Opening, Protocol
 from gateway.model.limits.limit import TUNNEL
 from gateway.model.reasons import Reason
-from gateway.model.record import Destination, Draft, Ended, Packets, Side
+from gateway.model.record import Destination, Draft, Packets
+from gateway.model.recording.noting import note_cut
 from gateway.net.dialer import send_proxy_header
 from gateway.net.kernel.segments import segments_of
 from gateway.net.paced_relay import joining_for
@@ -57,9 +58,7 @@ async def serve_connection(downstream: Stream, draft: Draft, services: Services)
             if not may_ask_again or not left or not await asks_again(downstream, draft, services):
                 break
     except asyncio.CancelledError:
-        draft.reason = draft.reason or Reason.DRAINING
-        is_over = draft.reason is Reason.LIFETIME_REACHED
-        draft.transfer.ended, draft.transfer.ended_by = Ended.TIMEOUT if is_over else Ended.RESET, Side.GATEWAY
+        note_cut(draft, draft.reason or Reason.DRAINING)
         downstream.abort()
         raise
     finally:

@@ -2,11 +2,40 @@
 
 import asyncio
 
+from gateway.exchange.http1.inlets import RequestInlet
 from gateway.exchange.inlet import Signal
 from gateway.serve.deadlines import DeadlineWheel
+from gateway.wire.http.codec import DEFAULT_BOUNDS, open_codec
 from tests.helpers.deadlines import HandDeadlines
+from tests.helpers.streams import stream_and_peer
 
 TICK = 0.01
+REQUEST = b"GET / HTTP/1.1\r\nHost: api.example.com\r\n\r\n"
+
+
+async def test_while_further_requests_wait_that_are_here_already_nothing_more_is_read() -> None:
+    downstream, client = await stream_and_peer()
+    with client:
+        inlet = RequestInlet(downstream, open_codec("auto").request_reader(DEFAULT_BOUNDS), lambda: None)
+        inlet.attach()
+        inlet.received(3 * REQUEST)
+        reads = []
+        for _ in range(2):
+            inlet.proceed()
+            reads.append(downstream.transport.is_reading())
+        assert reads == [False, True]
+        downstream.abort()
+
+
+async def test_a_wait_that_another_task_leaves_behind_takes_no_time_out_from_the_one_that_follows() -> None:
+    wheel, signal = DeadlineWheel(asyncio.get_running_loop(), TICK), Signal()
+    former = asyncio.create_task(signal.rings_within(5 * TICK, wheel))
+    await asyncio.sleep(0)
+    following = asyncio.create_task(signal.rings_within(5 * TICK, wheel))
+    await asyncio.sleep(0)
+    former.cancel()
+    async with asyncio.timeout(5):
+        assert not await following
 
 
 async def test_a_wait_that_is_over_leaves_nothing_behind_that_could_end_the_next_one() -> None:

@@ -278,7 +278,7 @@ async def test_who_waited_for_a_dial_that_failed_is_told_so_and_does_not_wait_fo
         await may_fail.wait()
         raise UpstreamError(Reason.CONNECTION_TIMEOUT, "not connected")
 
-    asking = [asyncio.ensure_future(kept.pool.reach(KEY, dial)) for _ in range(100)]
+    asking = [asyncio.ensure_future(kept.pool.reach(KEY, dial, may_repeat=True)) for _ in range(100)]
     await asyncio.sleep(0)
     may_fail.set()
     outcomes = await asyncio.gather(*asking, return_exceptions=True)
@@ -286,7 +286,7 @@ async def test_who_waited_for_a_dial_that_failed_is_told_so_and_does_not_wait_fo
     assert len({id(each) for each in outcomes}) == len(outcomes)  # each goes through frames of its own
     assert dials == 1
     with pytest.raises(UpstreamError):
-        await kept.pool.reach(KEY, dial)
+        await kept.pool.reach(KEY, dial, may_repeat=True)
     assert dials == 2
     kept.close()
 
@@ -301,7 +301,7 @@ async def test_who_can_share_the_connection_that_is_being_dialled_needs_none_of_
         await may_go_on.wait()
         raise UpstreamError(Reason.CONNECTION_TIMEOUT)
 
-    dialling = asyncio.ensure_future(kept.pool.reach(KEY, dial))
+    dialling = asyncio.ensure_future(kept.pool.reach(KEY, dial, may_repeat=True))
     await asyncio.sleep(0)
     assert not kept.pool.needs_dial(KEY)
     may_go_on.set()

@@ -357,8 +357,8 @@ def test_a_web_socket_ends_with_the_lifetime_of_its_tunnel(bed: Bed) -> None:
         client.send(client.head(1, _connect(_authority(bed, "brief.test"), "/brief"), ends=False))
         client.until(lambda it: it.is_over)
     for record in bed.gateway.wait_for_records(2, host="brief.test"):
-        how = "reset" if "exchange_id" in record else "timeout"
-        assert (record["reason"], record["ended"], record["ended_by"]) == (Reason.LIFETIME_REACHED, how, "gateway")
+        told = record["reason"], record["ended"], record["ended_by"]
+        assert told == (Reason.LIFETIME_REACHED, "timeout", "gateway")
 
 
 def test_a_web_socket_that_is_slowed_down_is_not_idle_meanwhile(bed: Bed) -> None:

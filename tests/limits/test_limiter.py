@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.limits.limiter import COME_AGAIN, BucketLimiter
+from gateway.limits.queues import LONGEST_SLEEP
 from gateway.limits.store import TableStore
 from gateway.limits.tables.memory import MemoryTable
 from gateway.limits.tables.table import NoAnswer, StoreUnavailable, TooManyKeys
@@ -176,6 +177,28 @@ async def test_a_limit_in_report_mode_refuses_nobody_and_is_named_by_the_lease()
     async with bed.limiter.lease(permit, CLIENT, TUNNEL) as second:
         assert second.would_limit == "shadow"
     assert bed.counts() == {("shadow", "passed"): 2, ("second", "passed"): 2, ("shadow", "would_refuse"): 1}
+
+
+@pytest.mark.parametrize(("former", "newest"), [(1 / 3600, 1000.0), (1000.0, 1 / 3600)])
+async def test_a_request_of_an_older_tunnel_does_not_bring_its_former_limit_back_for_others_in_the_queue(
+    former: float, newest: float
+) -> None:
+    bed = Bed()
+    terms = RATE._replace(burst=1.0, queue=True, max_wait=60.0)
+    old = bed.permit(terms._replace(rate=former))
+    new = replace(bed.permit(terms._replace(rate=newest)), generation=2)
+    await bed.once(new)
+    first = asyncio.create_task(bed.once(new))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(bed.once(old))
+    await asyncio.sleep(0)
+    assert bed.limiter.waiting == 2
+    bed.clock.advance(1.0)
+    await asyncio.wait([first], timeout=LONGEST_SLEEP + 0.5)
+    assert first.done() is (newest > 1.0)
+    for task in (first, second):
+        task.cancel()
+    await asyncio.wait([first, second])
 
 
 @pytest.mark.parametrize(("queue", "report"), [(False, False), (True, True), (False, True), (True, False)])

@@ -224,6 +224,8 @@ class Fleet:
     async def _replace(self, gone: Member) -> None:
         """Start another one at its place, unless one is there already. Raises `CrewFailed`."""
         index, lived = gone.index, time.monotonic() - gone.started_at if gone.generation else 0.0
+        if not self._is_missing(gone):
+            return  # no failure of the place: another one serves there
         pause = self._restarts.pause_after(index, lived)
         while self._is_missing(gone):
             await asyncio.sleep(pause)

@@ -40,6 +40,7 @@ class Restarts:
         return self._policy.pause * 2.0 ** (failures - 1)
 
     def pause_without(self, index: int, error: OSError) -> float:
-        """The same where none could be started. That the machine has no process, memory or descriptor to give is no
-        failure: to give up would cost the other workers' connections, and whoever starts all anew needs more of it."""
+        """Seconds until the next attempt if none could be started. Raises like `pause_after`, except where the machine
+        has no process, memory or descriptor to give: to give up then would end the other workers' connections, and a
+        new start would need even more."""
         return SHORTAGE_SECONDS if error.errno in _SHORTAGES else self.pause_after(index, 0.0)

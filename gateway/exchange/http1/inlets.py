@@ -66,7 +66,7 @@ class ConnectionInlet(Inlet[H]):
 
     @property
     def is_absent(self) -> bool:
-        """See `Inlet`; also while it is paused."""
+        """See `Inlet`. While it is paused, the socket is asked."""
         return super().is_absent or self._stream.ended_unnoticed()
 
     def detach(self) -> None:
@@ -106,6 +106,8 @@ class RequestInlet(ConnectionInlet[Request]):
             return
         if events:
             self.take(events)
+        if self.end is not None and not self._requests.is_between:
+            self.pause()  # the request after it is here already
 
     @property
     def has_something(self) -> bool:

@@ -164,9 +164,12 @@ class Session:
         try:
             for event in self.connection.receive(data, self.heard_at):
                 self._dispatch(event)
-        finally:  # what came before a fault is valid
-            while self._came:
-                self._hand_over(next(iter(self._came)))
+        finally:  # what came before a fault is valid, unless it is at fault itself
+            try:
+                while self._came:
+                    self._hand_over(next(iter(self._came)))
+            finally:
+                self._came.clear()
 
     def ended(self) -> None:
         """See `Receiver`. HTTP/2 has no use for a connection closed on one side only."""

@@ -20,8 +20,8 @@ from gateway.exchange.scope import Scope
 from gateway.model.decision import Timeouts
 from gateway.model.errors import DownstreamError, GatewayError, InternalError
 from gateway.model.reasons import Reason
-from gateway.model.record import Draft, Ended, ExchangeDraft, Side
-from gateway.model.recording.noting import note
+from gateway.model.record import Draft, ExchangeDraft
+from gateway.model.recording.noting import note, note_cut
 from gateway.model.roles import Alarm
 from gateway.net.stream import Stream
 from gateway.wire.http.messages import Request
@@ -115,12 +115,14 @@ class _Conversation:
         tasks = [downstream.task for downstream in self._streams]
         for task in tasks:
             task.get_loop().call_soon(task.cancel)
-        if tasks:
-            await asyncio.wait(tasks)
-        self._session.detach()
-        self._session.disown()
-        if self._head_alarm is not None:
-            self._head_alarm.cancel()
+        try:
+            if tasks:
+                await asyncio.wait(tasks)
+        finally:
+            self._session.detach()
+            self._session.disown()
+            if self._head_alarm is not None:
+                self._head_alarm.cancel()
 
     # Called by the session.
 
@@ -190,8 +192,7 @@ class _Conversation:
         elif self._session.is_lost:
             note(DownstreamError(Reason.DOWNSTREAM_RESET), draft)
         else:
-            draft.reason = self._connection.reason or Reason.DRAINING
-            draft.transfer.ended, draft.transfer.ended_by = Ended.RESET, Side.GATEWAY
+            note_cut(draft, self._connection.reason or Reason.DRAINING)
 
     def _cause_of(self, error: GatewayError) -> GatewayError:
         """A client that an exchange has lost may have broken the protocol elsewhere on the connection."""

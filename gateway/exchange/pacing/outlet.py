@@ -39,11 +39,12 @@ class OutletPacing:
     """Fulfils `inlet.Pacing`: counts bytes as they are written, and has the outlet's source rest for as long as the
     rate needs to make up for them. Who waits for the source is told of the end of a rest: from then on it may idle."""
 
-    __slots__ = ("_outlet", "_pace", "cut_by", "is_resting")
+    __slots__ = ("_outlet", "_pace", "_timer", "cut_by", "is_resting")
 
     def __init__(self, outlet: Outlet, pace: Pace) -> None:
         self._outlet: Outlet | None = outlet
         self._pace = pace
+        self._timer: asyncio.TimerHandle | None = None
         self.is_resting = False
         self.cut_by: Pace | None = None
 
@@ -58,7 +59,7 @@ class OutletPacing:
             self.cut_by = self._pace
             self._outlet.source.tell()
         else:
-            asyncio.get_running_loop().call_later(seconds, self._go_on)
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._go_on)
 
     def _go_on(self) -> None:
         self.is_resting = False
@@ -72,3 +73,5 @@ class OutletPacing:
     def detach(self) -> None:
         """See `inlet.Pacing`."""
         self._outlet = None
+        if self._timer is not None:
+            self._timer.cancel()  # it may run for long

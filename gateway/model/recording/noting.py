@@ -33,6 +33,13 @@ def note(error: GatewayError, draft: Draft | ExchangeDraft) -> None:
             transfer.ended, transfer.ended_by = Ended.FAILED, Side.GATEWAY
 
 
+def note_cut(draft: Draft | ExchangeDraft, reason: Reason) -> None:
+    """Note that it was cut off before its end, for a reason that nobody outside gave."""
+    draft.reason = reason
+    is_over = reason is Reason.LIFETIME_REACHED
+    draft.transfer.ended, draft.transfer.ended_by = Ended.TIMEOUT if is_over else Ended.RESET, Side.GATEWAY
+
+
 def _ended_by_client(reason: Reason) -> Ended:
     if reason is Reason.CLIENT_CLOSED:
         return Ended.CLOSED

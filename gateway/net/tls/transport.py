@@ -156,8 +156,8 @@ class TlsTransport(asyncio.Transport):
             self._tell_end()
 
     def _answer_takes_it(self, clear: bytes) -> bool:
-        """Whether what a handshake leaves to send goes out with the answer to what came with its end. That are a
-        server's tickets: clients of TLS 1.3 wait for nothing else."""
+        """Whether what a handshake leaves to send goes out with the answer to what came with its end. These
+        are a server's tickets, for which no client of TLS 1.3 waits."""
         return bool(clear) and self._ssl.server_side and self._ssl.version() == "TLSv1.3"
 
     def _open_records(self) -> bytes:

@@ -202,7 +202,7 @@ class Connection:
             return None
         self.head_since = None
         fields = self._decompressor.fields(b"".join(pieces))  # whatever the stream: the table is the connection's
-        if len(fields) > USUAL_FIELDS:
+        if self._is_server and len(fields) > USUAL_FIELDS:
             self.floods.count(Kind.FIELD, now, len(fields) - USUAL_FIELDS)
         return self._take_head(first, fields, now)
 

@@ -117,6 +117,22 @@ async def test_renewal_says_why_no_worker_could_be_started_and_the_old_one_stays
         assert (it.fleet.is_complete, it.fleet.why_not_renew()) == (True, None)
 
 
+async def test_renewals_that_fail_in_a_row_do_not_end_a_gateway_whose_old_worker_serves(tmp_path: Path) -> None:
+    program = list(PROGRAM)
+    policy = RestartPolicy(healthy=30.0, failures=1, pause=0.01)
+    async with bed(tmp_path, program=program, policy=policy) as it:
+        await it.fleet.take(1, it.frames())
+        await it.fleet.start()
+        failing = asyncio.create_task(it.fleet.failure())
+        program[:] = [sys.executable, "-c", "pass"]
+        for _ in range(3):
+            assert await it.fleet.renew() is not None
+        await asyncio.sleep(0.1)
+        assert not failing.done()
+        assert (it.fleet.is_complete, len(it.workers())) == (True, 1)
+        failing.cancel()
+
+
 async def test_what_was_lost_with_a_worker_that_was_killed_while_it_drained_is_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
