@@ -160,6 +160,6 @@ def test_a_tunnel_ends_with_its_lifetime_though_requests_go_on(bed: Bed) -> None
             bed.ask(client, "brief.test", "/never")
     records = bed.gateway.wait_for_records(2, host="brief.test", reason="lifetime_reached")
     assert {(record.get("path"), record["ended"], record["ended_by"]) for record in records} == {
-        ("/never", "reset", "gateway"),
+        ("/never", "timeout", "gateway"),
         (None, "timeout", "gateway"),
     }
