@@ -149,7 +149,8 @@ class Bridge:
         return inlet
 
     async def run(self) -> None:
-        """Until the destination has ended. Raises `GatewayError`. The lifetime is that of the tunnel around it."""
+        """Until the destination has ended. Raises `GatewayError`. Its lifetime is that of the inspected tunnel around
+        it: nowhere else is HTTP/2 spoken."""
         transfer = self._draft.transfer
         try:
             _pour(self._downstream.inlet, self._up)
