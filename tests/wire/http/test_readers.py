@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.model.reasons import Reason
 from gateway.wire.head import MalformedHead, parse_head
+from gateway.wire.http import readers
 from gateway.wire.http.codec import Bounds, Codec, Kind, RequestReader, open_codec
 from gateway.wire.http.messages import (
     CHUNKED,
@@ -23,7 +24,6 @@ from gateway.wire.http.messages import (
     Request,
     Response,
 )
-from gateway.wire.http.readers import WitnessedRequestReader
 from tests.wire.feeding import UNSHRUNK
 from tests.wire.http.making import FUZZ, damaged, requests, responses
 from tests.wire.http.reading import Outcome, read_request, read_requests, read_response
@@ -295,10 +295,17 @@ def test_requests_byte_by_byte_are_the_same_requests(data: bytes) -> None:
 
 @st.composite
 def lookalikes(draw: st.DrawFn) -> tuple[bytes, bytes]:
-    """Two requests; the second has the first line of a third, damaged or not, and the fields of the first."""
-    first = draw(requests()).removeprefix(b"\r\n")
-    other = draw(st.one_of(requests(), damaged(requests()))).removeprefix(b"\r\n")
-    return first, other.partition(b"\r\n")[0] + first[first.index(b"\r\n") :]
+    """Two requests that have lines in common. The second, damaged or not, is another one with some lines of the first,
+    or has the first line of another and the fields of the first."""
+    first, other = [draw(requests()).removeprefix(b"\r\n") for _ in range(2)]
+    if draw(st.booleans()):
+        other = draw(damaged(st.just(other)))
+        return first, other.partition(b"\r\n")[0] + first[first.index(b"\r\n") :]
+    lines, content = first.partition(b"\r\n\r\n")[0].split(b"\r\n")[1:], other.partition(b"\r\n\r\n")[2]
+    head = other.partition(b"\r\n\r\n")[0].split(b"\r\n")
+    for line in draw(st.lists(st.sampled_from(lines), max_size=6)) if lines else ():
+        head.insert(draw(st.integers(1, len(head))), line)
+    return first, draw(damaged(st.just(b"\r\n".join([*head, b"", content]))))
 
 
 def check_the_second_is_read_as_if_it_were_the_first(codec: Codec, first: bytes, second: bytes) -> None:
@@ -310,22 +317,15 @@ def check_the_second_is_read_as_if_it_were_the_first(codec: Codec, first: bytes,
 
 @FUZZ
 @given(st.sampled_from(["httptools", "h11"]), lookalikes())
-def test_a_request_with_the_fields_of_the_one_before_is_read_like_any_other(
-    kind: Kind, two: tuple[bytes, bytes]
-) -> None:
+def test_a_request_with_fields_of_the_one_before_is_read_like_any_other(kind: Kind, two: tuple[bytes, bytes]) -> None:
     check_the_second_is_read_as_if_it_were_the_first(open_codec(kind), *two)
 
 
-def test_that_property_catches_a_reader_that_takes_the_method_of_the_request_before(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("name", ["host", "content-length", "transfer-encoding"])
+def test_that_property_catches_a_reader_that_takes_framing_from_the_request_before(
+    name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recall = WitnessedRequestReader._recall
-
-    def careless(self: WitnessedRequestReader, head: bytes) -> Request | None:
-        method = b"" if self._last is None else self._last.method.encode()
-        return recall(self, method + head[head.index(b" ") :])
-
-    monkeypatch.setattr(WitnessedRequestReader, "_recall", careless)
+    monkeypatch.setattr(readers, "_FRAMING", readers._FRAMING - {name})
     with pytest.raises(AssertionError):
         UNSHRUNK(
             given(lookalikes())(
