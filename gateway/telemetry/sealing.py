@@ -31,6 +31,7 @@ Record = ConnectionRecord | ExchangeRecord
 
 TEXT_LIMIT = 512
 LIST_LIMIT = 32
+_MILLISECONDS = [f".{number:03d}Z" for number in range(1000)]
 
 
 def seal(draft: Draft, ended_at: float) -> ConnectionRecord:
@@ -230,8 +231,8 @@ def reason_of(draft: Draft | ExchangeDraft) -> Reason | None:
 
 def rfc3339(unix_seconds: float) -> str:
     """UTC with milliseconds, `2027-01-31T23:59:59.123Z`."""
-    seconds, milliseconds = divmod(int(unix_seconds * 1000), 1000)
-    return f"{_rfc3339_seconds(seconds)}.{milliseconds:03d}Z"
+    whole = int(unix_seconds * 1000)
+    return _rfc3339_seconds(whole // 1000) + _MILLISECONDS[whole % 1000]
 
 
 def printable(text: str) -> str:
