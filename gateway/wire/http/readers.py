@@ -127,7 +127,10 @@ class _Reader(ABC, Generic[Message]):
         return data[size:]
 
     def _begin(self, message: Message, events: list[Event]) -> None:
-        """Add the event of a head that is not interim, and open its content."""
+        """Add the event of a head, and go on to its content."""
+        self._open(message, events)
+
+    def _open(self, message: Message, events: list[Event]) -> None:
         events.append(message)
         if message.framing.is_empty:
             events.append(_END)
@@ -189,6 +192,8 @@ class WitnessedRequestReader(_Reader[Request]):
         ahead = bytearray()
         if self._is_paused:
             ahead, self._held, self._is_paused = self._held, ahead, False
+        if not (ahead or self._is_closed or self._fault):
+            return []
         return self._events_of(self._pieces_of(ahead))
 
     def _pieces_of(self, ahead: bytearray) -> Iterator[bytes]:
@@ -257,14 +262,14 @@ class WitnessedResponseReader(_Reader[Response]):
         status = message.status
         if status == 101 and not self._may_switch:
             raise MalformedMessage(Reason.MALFORMED_RESPONSE, "a switch of protocols that nobody asked for")
-        if message.is_interim:
+        if status < 200 and status != 101:
             self._interim += 1
             if self._interim > MOST_INTERIM:
                 raise MalformedMessage(Reason.MALFORMED_RESPONSE, f"more than {MOST_INTERIM} interim responses")
             events.append(message)
             return
         self._is_switched = status == 101 or (self._method == "CONNECT" and status < 300)
-        super()._begin(message, events)
+        self._open(message, events)
 
     def _close(self, events: list[Event]) -> None:
         if self._content is None or not self._content.ends_by_close:
