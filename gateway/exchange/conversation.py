@@ -48,7 +48,7 @@ async def _wait_until_taken(stream: Stream, draft: Draft, signal: Signal, parts:
     """Wait until the client has taken most of what it was sent. It is reset if it takes nothing for `idle` seconds."""
     stream.feeder = signal
     try:
-        rang = await signal.rings_before_idle(idle, parts.deadlines, stream.queued)
+        rang = await signal.rings_within(idle, parts.deadlines, stream.queued)
     finally:
         stream.feeder = None
     if not rang:

@@ -297,7 +297,7 @@ class Exchange:
             self._inspected.check()
         idle = self._permit.terms.timeouts.idle
         seconds = min(idle, HALF_CLOSED) if self._may_be_gone() else idle
-        rang = await self._signal.rings_before_idle(seconds, self._parts.deadlines, self._moved)
+        rang = await self._signal.rings_within(seconds, self._parts.deadlines, self._moved)
         if not rang and not is_resting(self._up, self._down):
             raise self._too_slow()
 
