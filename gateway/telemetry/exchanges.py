@@ -24,7 +24,7 @@ ExchangeLabels = tuple[str, Reason | None, str]
 """Verdict, reason, class of the status (`2xx`, or "" where the client was told none)."""
 
 _facts_of = attrgetter(
-    *("client", "intent", "decision", "dialled", "reused", "status", "would_deny", "would_limit", "reason"),
+    *("method", "client", "intent", "decision", "dialled", "reused", "status", "would_deny", "would_limit", "reason"),
     *("detail", "transfer.reason", "http_version", "generation"),
 )
 _CLASSES = ("", "1xx", "2xx", "3xx", "4xx", "5xx")
@@ -40,7 +40,6 @@ def seal_exchange(draft: ExchangeDraft, ended_at: float) -> ExchangeRecord:
     transfer, record = draft.transfer, _common_to(draft).copy()
     record["time"] = rfc3339(draft.started_time)
     record["exchange_id"] = draft.exchange_id
-    record["method"] = printable(draft.method)
     record["path"] = printable(draft.path)
     record["total_ms"] = milliseconds(ended_at - draft.started_at)
     record["bytes_up"] = transfer.bytes_up
@@ -67,7 +66,7 @@ def _common_to(draft: ExchangeDraft) -> ExchangeRecord:
         "listener": connection.listener,
         "client_address": str(connection.peer[0]),
         "client_port": connection.peer[1],
-        "method": "",
+        "method": printable(draft.method),
         "path": "",
         "decision": verdict_of(draft),
         "generation": draft.generation,
