@@ -5,6 +5,8 @@ if the two are equal. Where only the target differs, or values from which nothin
 """
 
 from dataclasses import dataclass
+from itertools import compress, count
+from operator import ne
 
 from gateway.exchange.fields import MOST_KEPT, has_come_by, request_fields, size_of, sort_request, wants_websocket
 from gateway.exchange.hops import hops_left, with_hops
@@ -68,14 +70,11 @@ class RequestPlan:
         passing, lines = self.passing.copy(), None if self._lines is None else self._lines.copy()
         if _apart_from_fields(request) != _apart_from_fields(before) or len(request.fields) != len(before.fields):
             return None
-        for place, old in enumerate(before.fields):
-            field = request.fields[place]
-            if field == old:
-                continue
-            name, value = field
-            if name != old[0] or name.lower() in _TELLING:
+        for place in compress(count(), map(ne, request.fields, before.fields)):
+            field, old = request.fields[place], before.fields[place]
+            if field[0] != old[0] or field[0].lower() in _TELLING:
                 return None
-            size += len(value) - len(old[1])
+            size += len(field[1]) - len(old[1])
             if place in self.places:
                 at = self.places.index(place)
                 passing[at] = field
