@@ -113,7 +113,7 @@ class UpstreamConnection:
         inlet = self.inlet
         if inlet.is_over or inlet.is_lost or inlet.fault or self.stream.is_congested:
             return False
-        return self.reader.is_between
+        return self.reader.is_between()
 
     def check(self) -> None:
         """See `UpstreamSide`."""

@@ -6,6 +6,7 @@ out of its framing.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
+from itertools import filterfalse
 from typing import Generic, TypeVar
 
 from gateway.model.reasons import Reason
@@ -132,11 +133,10 @@ class _Reader(ABC, Generic[Message]):
 
     def _open(self, message: Message, events: list[Event]) -> None:
         events.append(message)
-        if message.framing.is_empty:
+        self._content = open_content(message, self._bounds, self._grammar.malformed)
+        if self._content is None:
             events.append(_END)
             self._is_paused = True
-        else:
-            self._content = open_content(message, self._bounds, self._grammar.malformed)
 
     def _hold(self, data: bytes) -> None:
         """Keep the beginning of a head. If anything was held before, `data` was added to it already."""
@@ -152,21 +152,21 @@ class _Reader(ABC, Generic[Message]):
     def _recall(self, head: bytes) -> Message | None:
         """The message of a head most of whose lines are known; None where all of it is to be read. The other lines are
         a head of their own, read and confirmed like any."""
-        if not self._known or len(head) > _LONGEST_REPEATED:
+        known = self._known
+        if not known or len(head) > _LONGEST_REPEATED:
             return None
-        lines = head.decode("latin-1").split("\r\n")[:-2]
-        fields = list(map(self._known.get, lines))
-        fields[0] = None  # the first line is no field, whatever it is
-        new = [line for line, field in zip(lines, fields, strict=True) if field is None]
+        first, _, rest = head.decode("latin-1").partition("\r\n")
+        lines = rest.split("\r\n")[:-2]
+        new: list[str] = list(filterfalse(known.__contains__, lines))
         if len(new) > len(lines) // 2:
             self._known = {}
             return None
         try:
-            read = self._understand(("\r\n".join(new) + "\r\n\r\n").encode("latin-1"))
+            read = self._understand("\r\n".join([first, *new, "", ""]).encode("latin-1"))
         except MalformedHead:  # it tells the number of a line
             return None
-        others = iter(read.fields)
-        return read.with_fields(tuple([field or next(others) for field in fields[1:]]))
+        fields = known | dict(zip(new, read.fields, strict=True))
+        return read.with_fields(tuple(map(fields.__getitem__, lines)))
 
     @abstractmethod
     def _understand(self, head: bytes) -> Message:
@@ -183,7 +183,6 @@ class WitnessedRequestReader(_Reader[Request]):
     def __init__(self, witness: Witness, bounds: Bounds) -> None:
         super().__init__(REQUEST, witness, bounds, is_paused=False)
 
-    @property
     def is_between(self) -> bool:
         return self._content is None and self._held in (b"", b"\r", _LINE_END)
 
@@ -217,7 +216,7 @@ class WitnessedRequestReader(_Reader[Request]):
         return request
 
     def _close(self, events: list[Event]) -> None:
-        if not self.is_between:
+        if not self.is_between():
             raise MalformedMessage(Reason.CLIENT_CLOSED, "within a request")
 
 
@@ -235,12 +234,11 @@ class WitnessedResponseReader(_Reader[Response]):
         self._interim = 0
         self._is_switched = False
 
-    @property
     def is_between(self) -> bool:
         return self._is_paused and not self._held and not self._is_switched
 
     def expect(self, method: str, *, upgrade: bool = False) -> None:
-        if not self.is_between:
+        if not self.is_between():
             raise MalformedMessage(Reason.MALFORMED_RESPONSE, "bytes before their request was sent")
         if method != self._method:  # after another method the same head may announce other content
             self._last_head, self._last = b"", None

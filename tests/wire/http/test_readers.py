@@ -140,12 +140,12 @@ def test_the_end_says_what_connection_names_among_its_trailers(codec: Codec) -> 
 def test_the_next_request_waits_until_it_is_its_turn(codec: Codec) -> None:
     reader = codec.request_reader()
     assert [type(event) for event in reader.receive(GET + b"\r\n" + POST)] == [Request, End]
-    assert (reader.is_between, reader.receive(b"Content-Length: 0\r\n")) == (False, [])
+    assert (reader.is_between(), reader.receive(b"Content-Length: 0\r\n")) == (False, [])
     assert reader.leftover == b"\r\n" + POST + b"Content-Length: 0\r\n"
     assert reader.proceed() == []
     assert not reader.leftover
     assert [type(event) for event in reader.receive(b"\r\n")] == [Request, End]
-    assert (reader.proceed(), reader.is_between, reader.receive_end()) == ([], True, [])
+    assert (reader.proceed(), reader.is_between(), reader.receive_end()) == ([], True, [])
 
 
 def test_a_client_that_goes_within_a_request_has_closed(codec: Codec) -> None:
@@ -192,23 +192,23 @@ def test_what_has_no_content_ends_with_its_head(codec: Codec, method: str, head:
     reader.expect(method)
     [response, end] = reader.receive(head)
     assert isinstance(response, Response)
-    assert (response.framing, end, reader.is_between) == (NO_CONTENT, End(), True)
+    assert (response.framing, end, reader.is_between()) == (NO_CONTENT, End(), True)
 
 
 def test_after_a_switch_everything_is_left_over(codec: Codec) -> None:
     reader = codec.response_reader()
     reader.expect("GET", upgrade=True)
     reader.receive(b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
-    assert not reader.is_between
+    assert not reader.is_between()
     reader.receive(b"\x81")
     reader.receive(b"\x00")
-    assert (reader.is_between, reader.leftover) == (False, b"\x81\x00")
+    assert (reader.is_between(), reader.leftover) == (False, b"\x81\x00")
     reader = codec.response_reader()
     reader.expect("CONNECT")
     reader.receive(OK + b"Content-Length: 5\r\n\r\n")
-    assert not reader.is_between
+    assert not reader.is_between()
     reader.receive(b"\x16")
-    assert (reader.is_between, reader.leftover) == (False, b"\x16")
+    assert (reader.is_between(), reader.leftover) == (False, b"\x16")
 
 
 @pytest.mark.parametrize(("data", "reason"), REFUSED_REQUESTS.values(), ids=REFUSED_REQUESTS.keys())
