@@ -206,6 +206,19 @@ class WitnessedRequestReader(_Reader[Request]):
             del ahead[: taken - len(self._held)]
             self._held = ahead
 
+    def _recall(self, head: bytes) -> Request | None:
+        """Many clients change nothing but the target: then the first line is read with Host, without which it would be
+        no head, and the framing holds for the same method and version."""
+        last = self._last
+        if last is not None and head.endswith(lines := self._last_head[self._last_head.index(_LINE_END) :]):
+            first = head[: -len(lines)]
+            host = next((f"{name}: {value}\r\n" for name, value in last.fields if name.lower() == "host"), "")
+            if _LINE_END not in first:
+                read = self._understand(first + f"\r\n{host}\r\n".encode("latin-1"))
+                if (read.method, read.minor) == (last.method, last.minor):
+                    return Request(read.method, read.target, read.minor, last.fields, last.framing)
+        return super()._recall(head)
+
     def _understand(self, head: bytes) -> Request:
         method, target, digit, lines = match_head(head, REQUEST).groups()
         minor, fields = int(digit), split_fields(lines)

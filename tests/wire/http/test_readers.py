@@ -293,6 +293,32 @@ def test_requests_byte_by_byte_are_the_same_requests(data: bytes) -> None:
     check_cuts_change_nothing(read_all_requests, data)
 
 
+LIKE_THE_ONE_BEFORE = b"Host: a.test\r\nAccept: */*\r\nX: 1\r\nY: 2\r\nContent-Length: 0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [b"GET http://a.test/b HTTP/1.1"],
+        [b"POST http://a.test/ HTTP/1.1"],
+        [b"CONNECT a.test:443 HTTP/1.1"],
+        [b"GET http://a.test/ HTTP/1.0"],
+        [b"GET http://a.test/ HTTP/1.1", b"Z: 3"],
+        [b"GET http://a.test/ HTTP/1.1", b"Host: b.test"],
+        [b"GET http://a.test/ HTTP/1.1", b"Transfer-Encoding: chunked"],
+        [b"GET http://a.test/ HTTP/1.1", b"X: 1", b"Connection: close"],
+        [b"X: 1", b"GET http://a.test/ HTTP/1.1"],
+        [b"GET http://a.test/ HTTP/1.1", b"Z : 3"],
+    ],
+)
+def test_what_stands_before_the_fields_of_the_request_before_is_not_overlooked(
+    codec: Codec, lines: list[bytes]
+) -> None:
+    first = b"GET http://a.test/ HTTP/1.1\r\n" + LIKE_THE_ONE_BEFORE
+    second = b"\r\n".join([*lines, LIKE_THE_ONE_BEFORE])
+    check_the_second_is_read_as_if_it_were_the_first(codec, first, second)
+
+
 @st.composite
 def lookalikes(draw: st.DrawFn) -> tuple[bytes, bytes]:
     """Two requests that have lines in common. The second, damaged or not, is another one with some lines of the first,
