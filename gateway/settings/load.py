@@ -31,13 +31,12 @@ GATEWAY_FILE = Path("gateway.yaml")
 @dataclass(frozen=True, slots=True)
 class LoadedPolicy:
     """A valid policy. `files` are those that it was read from, directories included, as they were then, for a watcher;
-    `digest` changes with what was read; `warnings` and `notes` are lines for people."""
+    `warnings` and `notes` are lines for people."""
 
     policy: Policy
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
     files: Mapping[Path, Stamp]
-    digest: str
 
 
 def load_settings(
@@ -125,7 +124,7 @@ def load_policy(settings: GatewaySettings) -> LoadedPolicy:
     if sources and not compiled.policy.rules:
         means = "report mode lets everything pass" if compiled.policy.mode is Mode.REPORT else "everything is denied"
         warnings = (*warnings, f"{settings.policy}: has no rules, {means}")
-    return LoadedPolicy(compiled.policy, (*warnings, *compiled.warnings), compiled.notes, reader.files, reader.digest)
+    return LoadedPolicy(compiled.policy, (*warnings, *compiled.warnings), compiled.notes, reader.files)
 
 
 def read_policy(settings: GatewaySettings, reader: Reader) -> tuple[Sequence[PolicySource], Sequence[str]]:

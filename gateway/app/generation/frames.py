@@ -27,8 +27,8 @@ Frame = bytes
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What a generation holds besides its rules; the first of its contents. `rules` is their number, `digest` changes
-    with the policy's files; the rest as in `Configuration` and `LoadedPolicy`."""
+    """What a generation holds besides its rules; the first of its contents. `rules` is their number;
+    the rest as in `Configuration` and `LoadedPolicy`."""
 
     settings: GatewaySettings
     users: Mapping[str, bytes] | None
@@ -39,7 +39,6 @@ class Head:
     expiries: Mapping[str, float]
     files: Mapping[Path, Stamp]
     warnings: tuple[str, ...]
-    digest: str
     rules: int
 
 
@@ -59,7 +58,6 @@ def contents_of(read: Configuration) -> Iterator[Content]:
         expiries=read.expiries,
         files=read.files,
         warnings=loaded.warnings,
-        digest=loaded.digest,
         rules=len(loaded.policy.rules),
     )
     yield from parts_of(loaded.policy, token_bytes(16))
