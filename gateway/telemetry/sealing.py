@@ -20,14 +20,12 @@ from gateway.model.record import (
     Draft,
     Ended,
     ExchangeDraft,
-    ExchangeRecord,
     Packets,
     Side,
     TlsSides,
     verdict_of,
 )
-
-Record = ConnectionRecord | ExchangeRecord
+from gateway.telemetry.formats.fields import Record
 
 TEXT_LIMIT = 512
 LIST_LIMIT = 32
