@@ -185,7 +185,7 @@ async def _lines(content: aiohttp.StreamReader) -> AsyncGenerator[bytes, None]:
             yield line
 
 
-def _read_files(access: Access) -> tuple[str, tuple[int, int] | None]:
+def _read_files(access: Access) -> tuple[str, tuple[int, int]]:
     """The token, and a stamp that changes with the file of certificates."""
     token = "" if access.token_file is None else access.token_file.read_text().strip()
     if access.ca is None:
