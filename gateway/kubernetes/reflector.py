@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
+from gateway.kubernetes.api_client import ApiClient, ApiError, Expired
 from gateway.kubernetes.directory import Change
-from gateway.kubernetes.server import ApiError, ApiServer, Expired
 
 PAGE = 250
 """Objects in one answer: 250 pods are about 2 MB."""
@@ -94,13 +94,13 @@ class Reflector:
 
     def __init__(
         self,
-        server: ApiServer,
+        api: ApiClient,
         resource: Resource,
         handler: Handler,
         silence: float = 60.0,
         now: Callable[[], float] = monotonic,
     ) -> None:
-        self._server = server
+        self._api = api
         self._resource = resource
         self._handler = handler
         self._silence = silence
@@ -137,7 +137,7 @@ class Reflector:
             parameters = {**self._resource.parameters, "limit": str(PAGE)}
             if token:
                 parameters["continue"] = token
-            page = await self._server.get(self._resource.path, parameters)
+            page = await self._api.get(self._resource.path, parameters)
             token, version = self._take_page(page)
             if not token:
                 break
@@ -162,7 +162,7 @@ class Reflector:
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(WATCH_SECONDS + random.randrange(WATCH_SECONDS)),  # noqa: S311  # likewise
         }
-        stream, had_events = self._server.watch(self._resource.path, parameters, self._silence), False
+        stream, had_events = self._api.watch(self._resource.path, parameters, self._silence), False
         began_at = self._now()
         async with contextlib.aclosing(stream) as events:
             async for event in events:

@@ -5,10 +5,10 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from time import monotonic
 
+from gateway.kubernetes.api_client import ApiClient
 from gateway.kubernetes.directory import Change, Directory, Drop, Heard, Labelled, Put
 from gateway.kubernetes.pods import read_namespace, read_pod, uid_of
 from gateway.kubernetes.reflector import Handler, Item, Reflector, Resource, oldest
-from gateway.kubernetes.server import ApiServer
 
 PODS = Resource("/api/v1/pods", "status.phase!=Succeeded,status.phase!=Failed")
 NAMESPACES = Resource("/api/v1/namespaces")
@@ -25,8 +25,8 @@ _logger = logging.getLogger(__name__)
 class ClusterWatch:
     """`directory` is the state as the API server last sent it, kept up to date by `run`."""
 
-    def __init__(self, server: ApiServer, stale_after: float, now: Callable[[], float] = monotonic) -> None:
-        self._server = server
+    def __init__(self, api: ApiClient, stale_after: float, now: Callable[[], float] = monotonic) -> None:
+        self._api = api
         self.directory = Directory(now, stale_after)
         self._readers: set[Reader] = set()
         self._listed = asyncio.Event()
@@ -37,8 +37,8 @@ class ClusterWatch:
             publish, names, _name_of, lambda item: Labelled(*read_namespace(item)), lambda name: Labelled(name, None)
         )
         self._reflectors = (
-            Reflector(server, PODS, pods, silence, now),
-            Reflector(server, NAMESPACES, namespaces, silence, now),
+            Reflector(api, PODS, pods, silence, now),
+            Reflector(api, NAMESPACES, namespaces, silence, now),
         )
 
     async def run(self) -> None:
@@ -49,7 +49,7 @@ class ClusterWatch:
                     group.create_task(reflector.run())
                 group.create_task(self._publish_age())
         finally:
-            await self._server.close()
+            await self._api.close()
 
     async def first_list(self, seconds: float) -> bool:
         """Wait for it; False if it did not come in time."""

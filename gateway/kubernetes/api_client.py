@@ -52,7 +52,7 @@ def access_from_inside(environ: Mapping[str, str], mounted: Path = MOUNTED) -> A
     return Access(f"https://{literal}:{port}", mounted / "ca.crt", mounted / "token")
 
 
-class ApiServer:
+class ApiClient:
     """Asks one API server. `close` it at the end."""
 
     def __init__(self, access: Access) -> None:
