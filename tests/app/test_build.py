@@ -9,8 +9,8 @@ import bcrypt
 import pytest
 
 from gateway.app.build import build_recorder, build_services
-from gateway.app.configuration import Sources, load_configuration
-from gateway.app.generation.frames import Head, contents_of
+from gateway.app.configuration import Head, Sources, load_configuration
+from gateway.app.generation.frames import contents_of
 from gateway.app.identity.cluster import Cluster
 from gateway.app.identity.sources import build_identifier
 from gateway.app.resolving import ResolverPlan

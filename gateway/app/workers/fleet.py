@@ -14,8 +14,8 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.admin.state import LimitFill, OpenTunnel
-from gateway.app.configuration import Materials, as_started
-from gateway.app.generation.frames import Frame, Head, load
+from gateway.app.configuration import Head, Materials, as_started
+from gateway.app.generation.frames import Frame, load
 from gateway.app.live.limiting import merged_fills
 from gateway.app.live.snapshot import Snapshot
 from gateway.app.sockets import Sockets

@@ -42,7 +42,7 @@ class Bed:
         self.file = write(folder / "policy.yaml", text("old"))
         os.chdir(folder)
         write(folder / "gateway.yaml", GATEWAY)
-        self.settings = load(self.file).settings
+        self.settings = load(self.file).head.settings
         self.sockets = bind_sockets(self.settings, size)
         self.fleet = Fleet(self.settings, {}, self.sockets, restarts=policy, program=program)
         self._others = psutil.Process().children()
