@@ -62,7 +62,7 @@ def build_export(
     otlp = settings.telemetry.otlp
     if otlp is None:
         return None
-    from gateway.telemetry.otlp.opening import open_export  # noqa: PLC0415  # see above
+    from gateway.telemetry.otlp.export import open_export  # noqa: PLC0415  # see above
 
     always = otlp.always_sample
     sampling = Sampling(otlp.sample, denied="denied" in always, failed="error" in always)

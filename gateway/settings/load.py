@@ -19,8 +19,8 @@ from gateway.settings.overrides import apply_overrides
 from gateway.settings.policy import PolicyFile
 from gateway.settings.problems import BadValue, ConfigErrors, Problems
 from gateway.settings.section import Section, keys_of, validate
-from gateway.settings.source.authorities import parse_authorities
 from gateway.settings.source.files import Reader, Stamp
+from gateway.settings.source.pem import parse_authorities
 from gateway.settings.source.places import Document, MarkedMapping
 from gateway.settings.source.users import parse_users
 from gateway.settings.source.yaml import parse_yaml
