@@ -19,7 +19,7 @@ from gateway.app.generation.reading import ChildReader, Read
 from gateway.app.process import GatewayProcess, count_workers, leave_no_core, raise_descriptor_limit
 from gateway.app.sockets import bind_sockets
 from gateway.settings.load import GATEWAY_FILE
-from gateway.telemetry.logs.own import log_to_stderr
+from gateway.telemetry.logs.stderr import log_to_stderr
 
 LONG_SECONDS = 2.0
 

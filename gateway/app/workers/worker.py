@@ -36,7 +36,7 @@ from gateway.app.workers.messages import (
 )
 from gateway.model.errors import ConfigError
 from gateway.telemetry.ledger import Ledger
-from gateway.telemetry.logs.own import log_to_stderr
+from gateway.telemetry.logs.stderr import log_to_stderr
 
 REPORT_SECONDS = 0.5
 ANSWER_ITEMS = 500
