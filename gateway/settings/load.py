@@ -7,11 +7,12 @@ import gc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from gateway.model.errors import ConfigError
 from gateway.policy.rules import Mode, Policy
-from gateway.settings.compile.available import check_authority, check_gateway_available, check_policy_available
+from gateway.settings.compile.available import check_gateway_available, check_policy_available
 from gateway.settings.compile.checks import check_gateway
 from gateway.settings.compile.policy import PolicySource, compile_policy
 from gateway.settings.gateway import GatewaySettings
@@ -52,9 +53,8 @@ def load_settings(
     if policy_override is not None:
         settings = with_policy(settings, policy_override)
     problems = Problems()
-    for where, message in check_gateway(settings):
+    for where, message in chain(check_gateway(settings), check_gateway_available(settings)):
         problems.add(settings.document.place(where), message)
-    check_gateway_available(settings, problems)
     problems.raise_if_any()
     return settings
 
@@ -114,8 +114,9 @@ def load_policy(settings: GatewaySettings) -> LoadedPolicy:
     reader = Reader()
     sources, warnings = read_policy(settings, reader)
     options = Problems()
-    check_policy_available(sources, options)
-    check_authority(sources, settings, options)
+    for source in sources:
+        for where, message in check_policy_available(source.body, settings):
+            options.add(source.document.place(where), message)
     try:
         compiled = compile_policy(sources, settings, reader)
     except ConfigErrors as refusal:
