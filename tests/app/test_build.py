@@ -14,7 +14,6 @@ from gateway.app.generation.frames import contents_of
 from gateway.app.identity.cluster import Cluster
 from gateway.app.identity.sources import build_identifier
 from gateway.app.resolving import ResolverPlan
-from gateway.limits.unlimited import Unlimited
 from gateway.model.addresses import Address
 from gateway.model.client import Certificate, Client, IdentitySource
 from gateway.model.errors import ConfigError, DownstreamError
@@ -28,6 +27,7 @@ from gateway.settings.problems import ConfigErrors
 from gateway.telemetry.counters import Counters
 from gateway.wire.head import RequestHead
 from tests.app.policies import write
+from tests.helpers.unlimited import Unlimited
 from tests.policy.builders import build
 from tests.telemetry.drafts import accepted
 
