@@ -23,6 +23,11 @@ def name_at(text: str, reach: Reach) -> HostPattern | None:
     return None if name is None else HostPattern(name, reach)
 
 
+def name_or_below(written: str) -> HostPattern | None:
+    """Where `*.name` is every name below at any depth, and a star stands nowhere else; None for anything else."""
+    return name_at(written.removeprefix("*."), Reach.BELOW if written.startswith("*.") else Reach.EXACT)
+
+
 def spelled(pattern: HostPattern) -> str:
     """As in our files, inside a list."""
     match pattern.reach:

@@ -12,11 +12,12 @@ from gateway.model.record import ConnectionRecord, Draft, ExchangeRecord
 from gateway.model.roles import Recorder as RecorderRole
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.formats import squid
-from gateway.telemetry.formats.json import decode, encode
+from gateway.telemetry.formats.json import encode
 from gateway.telemetry.ledger import Ledger
 from gateway.telemetry.logs.sinks import FileSink
 from gateway.telemetry.recorder import BATCH, Log, Recorder, close_logs
 from tests.telemetry.drafts import RULE, StillClock, denied, exchanged, tunnelled
+from tests.telemetry.lines import read_line
 
 
 class ListSink:
@@ -42,7 +43,7 @@ class ListSink:
         self.closed = True
 
     def records(self) -> list[ConnectionRecord | ExchangeRecord]:
-        return [decode(line) for line in b"".join(self.batches).splitlines()]
+        return [read_line(line) for line in b"".join(self.batches).splitlines()]
 
 
 def recorder_with(*sinks: ListSink | FileSink, clock: StillClock | None = None) -> Recorder:
@@ -220,7 +221,7 @@ async def test_lines_in_a_file_are_the_records_of_what_was_counted(tmp_path: Pat
     for number in range(1000):
         recorder.record(tunnelled(f"c-{number}") if number % 3 else denied(f"c-{number}"))
     recorder.close(timeout=10)
-    records = [decode(line) for line in path.read_bytes().splitlines()]
+    records = [read_line(line) for line in path.read_bytes().splitlines()]
     assert [record.get("connection_id") for record in records] == [f"c-{number}" for number in range(1000)]
     assert sum(counters.connections.values()) == len(records) == sink.written
     assert sink.lost == 0

@@ -42,7 +42,7 @@ class Bed:
         self.file = write(folder / "policy.yaml", text("old"))
         os.chdir(folder)
         write(folder / "gateway.yaml", GATEWAY)
-        self.settings = load(self.file).settings
+        self.settings = load(self.file).head.settings
         self.sockets = bind_sockets(self.settings, size)
         self.fleet = Fleet(self.settings, {}, self.sockets, restarts=policy, program=program)
         self._others = psutil.Process().children()
@@ -281,7 +281,7 @@ async def test_a_worker_that_cannot_report_its_counts_is_not_taken_for_hung(
     async with bed(tmp_path, program=(sys.executable, "-c", UNCOUNTABLE)) as it:
         await it.fleet.take(1, it.frames())
         await it.fleet.start()
-        [watched] = it.fleet._roll.members
+        [watched] = it.fleet._roster.members
         watched._silent_looks = member.SILENT_LOOKS
         async with asyncio.timeout(SECONDS):
             while watched._silent_looks:  # noqa: ASYNC110  # nobody is told of a message that says nothing
@@ -460,7 +460,7 @@ async def test_a_worker_that_has_nothing_to_tell_says_that_it_lives(
     async with bed(tmp_path) as it:
         await it.fleet.take(1, it.frames())
         await it.fleet.start()
-        [watched] = it.fleet._roll.members
+        [watched] = it.fleet._roster.members
         for _ in range(3):
             watched._silent_looks = member.SILENT_LOOKS
             async with asyncio.timeout(SECONDS):
