@@ -424,8 +424,37 @@ async def test_an_attempt_to_start_a_worker_that_fails_keeps_no_descriptor(
         before = psutil.Process().num_fds()
         with monkeypatch.context() as patched:
             patched.setattr(module, name, give_none)
-            assert await it.fleet.renew() == "the new worker 0 cannot be started: [Errno 24] Too many open files"
+            assert await it.fleet.renew() == "the new worker 0 cannot be started: Too many open files"
         assert psutil.Process().num_fds() == before
+
+
+async def test_a_place_that_waits_for_its_replacement_holds_up_no_end(tmp_path: Path) -> None:
+    policy = RestartPolicy(pause=SECONDS + 20)
+    async with bed(tmp_path, size=2, policy=policy) as it:
+        await it.fleet.take(1, it.frames())
+        await it.fleet.start()
+        it.workers()[0].kill()
+        async with asyncio.timeout(SECONDS):
+            while it.fleet.is_complete:  # noqa: ASYNC110  # nobody is told
+                await asyncio.sleep(0.02)
+            await it.fleet.drain(0.0)
+
+
+async def test_a_worker_that_is_stopped_holds_up_an_end_at_once_for_no_longer_than_its_grace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(member, "GRACE_SECONDS", 0.1)
+    async with bed(tmp_path) as it:
+        await it.fleet.take(1, it.frames())
+        await it.fleet.start()
+        [worker] = it.workers()
+        worker.suspend()
+        draining = asyncio.create_task(it.fleet.drain(SECONDS + 20))
+        await asyncio.sleep(0)
+        it.fleet.cut_off()
+        async with asyncio.timeout(SECONDS):
+            await draining
+    assert f"(pid {worker.pid}) did not end in time and was killed" in caplog.text
 
 
 async def test_a_replacement_that_is_being_started_when_all_end_ends_as_well(
