@@ -277,10 +277,11 @@ class Fleet:
             serves = False
         if not serves:
             return f"the new worker {index} did not start to serve: the old one stays"
-        old = self._current[index]
-        self._put(fresh)
-        await old.end(self._standing.settings.drain.timeout, Kind.RETIRE)
-        return None
+        old, refusal = self._current[index], fresh.refusal  # of a generation that came meanwhile, and holds at others
+        if not refusal:
+            self._put(fresh)
+        await (fresh if refusal else old).end(self._standing.settings.drain.timeout, Kind.RETIRE)
+        return f"the new worker {index}: {refusal}" if refusal else None
 
     def refuse(self) -> None:
         """See `Crew`. This process serves nothing itself, and `drain` tells the workers."""

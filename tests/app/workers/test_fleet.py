@@ -236,6 +236,39 @@ async def test_what_one_worker_cannot_take_holds_at_none(tmp_path: Path) -> None
         assert (it.fleet.generation, logs_in(tmp_path)) == (1, ["records.jsonl"])
 
 
+FULL = """
+import os
+from gateway.app.workers import worker
+from gateway.model.errors import ConfigError
+
+is_full = os.path.exists("full")
+
+class Full(worker.InForce):
+    async def take(self, number, parts):
+        if number == 2 and is_full:
+            raise ConfigError("newer.jsonl", "there is no room for it")
+        return await super().take(number, parts)
+
+worker.InForce = Full
+worker.main()
+"""
+
+
+async def test_a_new_worker_that_cannot_take_what_others_have_taken_meanwhile_replaces_none(tmp_path: Path) -> None:
+    async with bed(tmp_path, program=(sys.executable, "-c", FULL)) as it:
+        await it.fleet.take(1, it.frames())
+        await it.fleet.start()
+        [old] = it.workers()
+        (tmp_path / "full").touch()
+        renewing = asyncio.create_task(it.fleet.renew())
+        async with asyncio.timeout(SECONDS):
+            while len(it.fleet._roll.members) < 2 or it.fleet._roll.members[1]._wanted is not None:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        await it.fleet.take(2, it.frames())
+        assert await renewing == "the new worker 0: newer.jsonl: there is no room for it"
+        assert (it.workers(), it.fleet.generation, it.fleet.totals().workers_lost) == ([old], 2, 0)
+
+
 POISONED = """
 import os
 from gateway.app.workers import worker
