@@ -89,6 +89,7 @@ class Recorder:
         """The same for an exchange."""
         ended_at = self._monotonic()
         self._counters.count_exchange(draft, ended_at)
+        self._ledger.end_request()
         self._queue(draft, ended_at)
 
     def _queue(self, draft: Draft | ExchangeDraft, ended_at: float) -> None:

@@ -112,6 +112,20 @@ async def test_a_request_has_a_line_and_is_counted_as_one_that_ended_when_it_was
     assert (sum(counters.requests.values()), counters.connections) == (1, {})
 
 
+async def test_requests_are_owed_like_connections_and_owed_no_longer_than_these(tmp_path: Path) -> None:
+    ledger, told = Ledger.alone(), []
+    log = Log(encode, FileSink(str(tmp_path / "log"), numbers=ledger.of_sink()))
+    recorder = Recorder(asyncio.get_running_loop(), StillClock(), Counters(), [log], ledger)
+    ledger.accept()
+    for _ in range(3):
+        recorder.record_exchange(exchanged())
+    told.append(ledger.owed)
+    recorder.record(tunnelled())
+    recorder.close(5)
+    told.append(ledger.owed)
+    assert (told, ledger.written, ledger.lost) == ([4, 0], 4, 0)
+
+
 async def test_what_is_owed_stands_in_the_ledger_that_it_was_given() -> None:
     sink, ledger = ListSink(), Ledger.alone()
     recorder = Recorder(asyncio.get_running_loop(), StillClock(), Counters(), [Log(encode, sink)] * 2, ledger=ledger)
@@ -202,14 +216,13 @@ async def test_every_line_of_a_record_that_cannot_be_written_stands_as_lost_in_t
     broken.started_time = float("nan")
     logs = [Log(encode, ListSink()), Log(encode, ListSink())]
     recorder = Recorder(asyncio.get_running_loop(), StillClock(), Counters(), logs, ledger=ledger)
+    ledger.accept()
     recorder.record_exchange(broken)
     recorder.record(tunnelled())
     recorder.flush()
     assert ledger.lost == 2
     assert "no record of connection c-1" in caplog.text
     recorder.replace([Log(encode, ListSink())])
-    ledger.accept()
-    ledger.accept()
     ledger.accept()
     assert ledger.owed == 1
 

@@ -84,7 +84,7 @@ class Fleet:
         self._failed: asyncio.Future[CrewFailed] = asyncio.get_running_loop().create_future()
         self._renewing = asyncio.Lock()
         self._replaced = asyncio.Event()
-        self._ends = False
+        self._ending: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
     def size(self) -> int:
@@ -192,7 +192,7 @@ class Fleet:
         self._in_background(self._follow(member))
         if self._standing.newest is not None:
             self._in_background(member.give(self._standing.newest))
-        if self._ends:
+        if self._ending.done():
             self._in_background(member.end(0.0))
         return member
 
@@ -228,20 +228,20 @@ class Fleet:
             return  # no failure of the place: another one serves there
         pause = self._restarts.pause_after(index, lived)
         while self._is_missing(gone):
-            await asyncio.sleep(pause)
+            await asyncio.wait([self._ending], timeout=pause)
             if self._is_missing(gone):
                 try:
                     fresh = await self._add(index)
                     self._put(fresh)
                     _logger.info("worker %d was started anew (pid %d)", index, fresh.pid)
                 except OSError as error:
-                    if self._ends or self._failed.done():
+                    if self._ending.done() or self._failed.done():
                         return  # its sockets are closed already
                     _logger.error("worker %d cannot be started: %s", index, error.strerror)  # noqa: TRY400  # that says it all
                     pause = self._restarts.pause_without(index, error)
 
     def _is_missing(self, gone: Member) -> bool:
-        return self._current.get(gone.index) is gone and not self._ends
+        return self._current.get(gone.index) is gone and not self._ending.done()
 
     async def failure(self) -> CrewFailed:
         """See `Crew`."""
@@ -263,12 +263,12 @@ class Fleet:
         return None
 
     async def _renew_one(self, index: int) -> str | None:
-        if self._ends:
+        if self._ending.done():
             return "the gateway is draining"
         try:
             fresh = await self._add(index)
         except OSError as error:
-            return f"the new worker {index} cannot be started: {error}"
+            return f"the new worker {index} cannot be started: {error.strerror}"
         try:
             async with asyncio.timeout(TAKE_SECONDS):
                 serves = await fresh.wait_for(1)
@@ -277,17 +277,19 @@ class Fleet:
             serves = False
         if not serves:
             return f"the new worker {index} did not start to serve: the old one stays"
-        old = self._current[index]
-        self._put(fresh)
-        await old.end(self._standing.settings.drain.timeout, Kind.RETIRE)
-        return None
+        old, refusal = self._current[index], fresh.refusal  # of a generation that came meanwhile, and holds at others
+        if not refusal:
+            self._put(fresh)
+        await (fresh if refusal else old).end(self._standing.settings.drain.timeout, Kind.RETIRE)
+        return f"the new worker {index}: {refusal}" if refusal else None
 
     def refuse(self) -> None:
         """See `Crew`. This process serves nothing itself, and `drain` tells the workers."""
 
     async def drain(self, seconds: float) -> None:
         """See `Crew`."""
-        self._ends = True
+        if not self._ending.done():
+            self._ending.set_result(None)
         endings = [asyncio.ensure_future(member.end(seconds)) for member in self._roster.members]
         self._sockets.close_proxies()
         await asyncio.gather(*endings)
@@ -297,8 +299,7 @@ class Fleet:
     def cut_off(self) -> None:
         """See `Crew`."""
         for member in self._roster.members:
-            if not member.post(Kind.CUT_OFF):
-                member.kill()
+            self._in_background(member.cut_off())
 
     async def tunnels(self) -> Sequence[OpenTunnel]:
         """See `Crew`."""

@@ -38,6 +38,7 @@ UP_BYTES = 16 * 1024 * 1024  # the largest message of a worker: its counts, 10,0
 ANSWER_SECONDS = 10.0
 ANSWER_ITEMS = 1_000_000  # more tunnels than a process can have
 GRACE_SECONDS = 15.0  # after its drain, for logs that are slow to write
+CUT_OFF_SECONDS = 0.001  # for each connection, which is recorded
 LOOK_SECONDS = 10.0
 SILENT_LOOKS = 6
 """Looks in a row without a message, after which its loop counts as hung. Looks and no seconds: while this process does
@@ -230,6 +231,13 @@ class Member:
             self.fault = "did not end in time and was killed"
             self.kill()
             await self.ended.wait()
+
+    async def cut_off(self) -> None:
+        """Have it end everything now; one that does not, or has left much unread, is killed."""
+        if self.post(Kind.CUT_OFF):
+            await self.end(self.ledger.open * CUT_OFF_SECONDS)
+        else:
+            self.kill()
 
     async def ask(self, topic: Topic, about: str = "") -> Sequence[Any]:
         """Its answer; empty from one that has ended or takes too long."""

@@ -2,7 +2,7 @@
 socket, and answers them there, one after another.
 
 A method that takes too long is interrupted by a signal, and only its exchange fails; one that cannot be interrupted
-keeps the process busy until the gateway kills it.
+keeps the process busy until the gateway kills it, or has itself been killed.
 """
 
 import os
@@ -26,6 +26,7 @@ from gateway.intercept.hosted.frames import (
 from gateway.intercept.hosted.kinds import BadInspector, build_kind
 from gateway.intercept.inspecting.sessions import describe_bug, methods_of
 from gateway.intercept.inspectors import Answer, Inspector
+from gateway.net.kernel.parents import die_with_parent
 
 _IGNORED_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
 """Sent to all processes of a terminal or a service: the gateway obeys them and ends this process."""
@@ -40,6 +41,7 @@ class _TooLong(BaseException):
 
 def main() -> None:
     """Answer questions until the gateway closes its end."""
+    die_with_parent()
     with socket.socket(fileno=os.dup(0)) as channel:
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, 0)  # inspectors must not read the channel

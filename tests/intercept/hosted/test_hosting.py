@@ -3,9 +3,12 @@
 import asyncio
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from gateway.intercept.hosted import hosting
@@ -15,6 +18,7 @@ from gateway.intercept.hosted.kinds import BadInspector
 from gateway.intercept.inspecting.sessions import Failed
 from gateway.intercept.inspectors import Answer, RequestHead, ResponseHead, annotate, deny
 from tests.flows.inspectors import install_kinds
+from tests.helpers.distribution import install
 
 LONG = 20.0
 
@@ -214,3 +218,26 @@ def test_nothing_in_the_working_directory_is_run_as_a_part_of_it(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "orjson.py").write_text("raise SystemExit('somebody else runs')\n")
     probe(Declared("x", "drafts", {"marker": "DRAFT"}, 1.0))
+
+
+def test_one_that_hangs_does_not_outlive_a_gateway_that_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = tmp_path / "begun"
+    kind = f"import pathlib, time\ndef build(options):\n    pathlib.Path({str(begun)!r}).touch()\n    time.sleep(300)\n"
+    entry_point = "[egress_gateway.inspectors]\nhangs = hangs:build\n"
+    monkeypatch.setenv("PYTHONPATH", str(install(tmp_path / "other", "hanging", {"hangs": kind}, entry_point)))
+    starts = f"import {hosting.__name__} as it\nit.probe(it.Declared('x', 'hangs', {{}}, 1.0))"
+    with subprocess.Popen([sys.executable, "-c", starts]) as gateway:
+        try:
+            deadline = time.monotonic() + LONG
+            while not begun.exists():
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            [hung] = psutil.Process(gateway.pid).children()
+        finally:
+            gateway.kill()
+    gone, left = psutil.wait_procs([hung], timeout=LONG)
+    for each in left:
+        each.kill()
+    assert gone == [hung]
