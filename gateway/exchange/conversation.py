@@ -17,7 +17,7 @@ from gateway.model.record import Draft, ExchangeDraft
 from gateway.model.recording.noting import ABOUT_CREDENTIALS, note, note_cut
 from gateway.net.stream import HOLD_BOUND, Stream
 from gateway.wire.http.messages import Delimiter, Request
-from gateway.wire.replies import answer_with, status_of
+from gateway.wire.replies import answer_with, status_for
 
 DROPPED_AT_MOST = 64 * 1024
 """Bytes of content that are read and dropped so that a connection whose request was refused can be kept."""
@@ -139,7 +139,7 @@ class _Conversation:
             return False
         if error.reason is Reason.CLIENT_CLOSED or self.inlet.is_lost:
             return False
-        draft.status = status_of(error.reason)
+        draft.status = status_for(error)
         keeps = self._may_follow(error, request)
         self._stream.write(
             answer_with(

@@ -300,6 +300,19 @@ async def test_where_an_address_alone_is_no_identity_everything_is_refused() -> 
     assert draft.reason is Reason.CREDENTIALS_MISSING
 
 
+async def test_a_request_of_a_client_that_knows_of_no_proxy_is_refused_and_not_asked_for_credentials() -> None:
+    dialer = FakeDialer()
+    async with captured(dialer, build(rule("web", "web.test", ports=[80]), identity_required=True), port=80) as walking:
+        await send(walking.client, b"GET / HTTP/1.1\r\nHost: web.test\r\nConnection: close\r\n\r\n")
+        answer = await receive_all(walking.client)
+        walking.client.close()
+        draft = await walking.over()
+    assert answer.startswith(b"HTTP/1.1 403 ")
+    assert b"proxy-authenticate" not in answer.lower()
+    assert dialer.permits == []
+    assert (draft.reason, draft.status) == (Reason.CREDENTIALS_MISSING, 403)
+
+
 async def test_a_drain_cuts_a_dial_short_and_resets() -> None:
     dialer = StuckDialer()
     async with captured(dialer) as walking:
