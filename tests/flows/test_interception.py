@@ -219,6 +219,21 @@ def test_a_client_that_leaves_at_the_sight_of_our_certificate_has_rejected_it(be
     assert record["detail"] == "closed right after the handshake, without a request"
 
 
+@pytest.mark.parametrize(
+    ("alert", "detail"),
+    [((2, 49), "tlsv1 alert access denied"), ((1, 0), "closed right after our certificate")],  # RFC 8446 section 6
+)
+def test_a_client_that_does_so_in_words_has_rejected_it_as_well(bed: Bed, alert: tuple[int, int], detail: str) -> None:
+    seen = len(bed.gateway.quiet())
+    hello = HelloInMemory(client_context(bed.ca), HOST)
+    with RawClient(bed.gateway.port) as client:
+        client.connect(f"{HOST}:{bed.origin.port}", early=hello.hello)
+        assert client.read(100)
+        client.send(bytes((21, 3, 3, 0, 2, *alert)))
+        [record] = bed.gateway.quiet()[seen:]
+    assert (record["reason"], record["detail"]) == (Reason.CLIENT_REJECTED_CERTIFICATE, detail)
+
+
 def test_a_destination_that_closes_between_requests_is_dialled_and_proved_again(bed: Bed) -> None:
     def closing(talk: Talk, got: Got) -> None:
         talk.reply(b"once\n", "200 OK", "Connection: close")
