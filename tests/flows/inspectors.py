@@ -57,6 +57,8 @@ class Harmful(Inspector):
     def response_head(self, head):
         if self.harm == "die":
             os._exit(3)
+        if self.harm == "no-switch" and head.status == 101:
+            return Answer(denial="".join(head.values("x-kind")))
         return ALLOW
 
     def response_chunk(self, data):
