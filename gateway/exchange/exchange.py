@@ -154,6 +154,8 @@ class Exchange:
             await wait_for_allowance(self._meter, self._permit, self._inlet, self._signal)
         upstream, response = await self._ask(judged)
         if response.status == _SWITCHING:
+            if self._watched is not None:
+                await self._watched.judge_response(plan_response(self._request, response, self._parts.name, None))
             await switch(
                 self._downstream, upstream, response, self._plan, self._draft, self._parts, self._permit, self._meter
             )

@@ -43,12 +43,12 @@ class Kept:
     def hold_at_most(self, number: int) -> None:
         self.pool = Pool(self.deadlines, lambda: self.deadlines.now, number)
 
-    async def connect(self) -> UpstreamConnection:
+    async def connect(self, presents: bool = False) -> UpstreamConnection:
         stream, peer = await stream_and_peer()
         self.peers.append(peer)
         dialled = Dialled(address("127.0.0.1"), (), (), None, 0.001)
         reader = open_codec("auto").response_reader()
-        self._made.append(UpstreamConnection(Upstream(dialled, stream), reader, self.deadlines.now))
+        self._made.append(UpstreamConnection(Upstream(dialled, stream, presents=presents), reader, self.deadlines.now))
         return self._made[-1]
 
     def close(self) -> None:
@@ -330,3 +330,18 @@ async def test_a_failure_that_is_owed_is_met_once_and_needs_no_dial(kept: Kept) 
     assert kept.pool.needs_dial(KEY)
     assert kept.pool.take(KEY) is None
     kept.close()
+
+
+@pytest.mark.parametrize(
+    ("presents", "reason"), [(False, Reason.UPSTREAM_WANTS_CERTIFICATE), (True, Reason.UPSTREAM_TLS_ALERT)]
+)
+async def test_what_a_server_says_of_a_certificate_of_ours_is_that_it_wants_one_where_it_saw_none(
+    kept: Kept, presents: bool, reason: Reason
+) -> None:
+    """Java's says so when our side of the handshake of TLS 1.3 is over."""
+    connection = await kept.connect(presents)
+    connection.stream.alert = "bad certificate"
+    connection.inlet.lost()
+    with pytest.raises(UpstreamError) as refusal:
+        connection.check()
+    assert refusal.value.reason is reason

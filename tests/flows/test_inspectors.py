@@ -48,6 +48,7 @@ DECLARED: dict[str, Any] = {
     "no-drafts": {"kind": "drafts", "options": {"marker": "CONFIDENTIAL"}},
     "harm": {"kind": "harmful", "timeout": "1500ms"},
     "forgiven": {"kind": "harmful", "timeout": "1500ms", "on_error": "allow"},
+    "open": {"kind": "harmful", "unknown_coding": "allow"},
 }
 RULES = {
     "keys": ["keys"],
@@ -58,6 +59,7 @@ RULES = {
     "drafts": ["no-drafts"],
     "harm": ["harm"],
     "forgiven": ["forgiven"],
+    "open": ["open"],
 }
 
 
@@ -127,6 +129,10 @@ def forbidden(talk: Talk, got: Got) -> None:
     talk.reply(b"this is forb" + b"idden")
 
 
+def switching(talk: Talk, got: Got) -> None:
+    talk.send(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nX-Kind: odd\r\n\r\n")
+
+
 def swallow(talk: Talk, got: Got) -> None:
     """Whatever comes, until no more does."""
     while talk.read_some():
@@ -143,6 +149,8 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
         "/executable": executable,
         "/long": long_answer,
         "/forbidden": forbidden,
+        "/switched": switching,
+        "/not-switched": switching,
         **{f"/split/{cut}": swallow for cut in CUTS},
     }
     rules: list[dict[str, Any]] = [
@@ -451,13 +459,25 @@ def _hangs_alone(story: Story, harm: str, why: str) -> None:
 
 
 def test_a_websocket_is_refused_where_content_is_read(story: Story) -> None:
-    with story.client("keys") as client:
-        fields = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: eA==")
-        client.ask(f"keys.test:{story.origin.port}", "/socket", *fields)
-        assert status_of(read_response(client)[0]) == 403
+    assert _upgraded(story, "keys", "/socket") == 403
     record = story.record("/socket")
     assert (record["reason"], record["detail"]) == (Reason.CONTENT_UNREADABLE, "a WebSocket, for keys")
     assert story.reached("/socket") == []
+
+
+def test_one_that_passes_unread_is_still_judged_by_the_head_of_its_101(story: Story) -> None:
+    assert _upgraded(story, "open", "/switched") == 101
+    assert _upgraded(story, "open", "/not-switched", "X-Harm: no-switch") == 403
+    record = story.record("/not-switched")
+    assert (record["reason"], record["detail"]) == (Reason.INSPECTOR_DENIED, "open: odd")
+
+
+def _upgraded(story: Story, rule: str, path: str, *fields: str) -> int:
+    """The status of the answer to a WebSocket's handshake."""
+    asked = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: eA==")
+    with story.client(rule) as client:
+        client.ask(f"{rule}.test:{story.origin.port}", path, *asked, *fields)
+        return status_of(read_response(client)[0])
 
 
 def _failures(story: Story, inspector: str) -> float:

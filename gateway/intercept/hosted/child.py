@@ -33,6 +33,7 @@ _IGNORED_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2
 
 _READ = 256 * 1024
 _LONGEST = 2**32
+_NOT_ASKED = encode_frame("was not asked any more")
 
 
 class _TooLong(BaseException):
@@ -60,6 +61,7 @@ class _Serving:
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
         self._open: dict[int, Inspector] = {}
+        self._over: set[int] = set()  # sessions with a failure or a denial, after which no answer matters
         self._timeout = 1.0
         self._is_calling = False
         signal.signal(signal.SIGALRM, self._interrupt)
@@ -81,6 +83,10 @@ class _Serving:
         """Answer one question."""
         if question.method == CLOSE:
             self._open.pop(question.session, None)
+            self._over.discard(question.session)
+            return
+        if question.session in self._over:
+            self._channel.sendall(_NOT_ASKED)
             return
         try:
             self._is_calling = True
@@ -89,6 +95,7 @@ class _Serving:
             self._is_calling = False
         except _TooLong:
             self._is_calling = False
+            self._over.add(question.session)
             reply = encode_frame(f"took longer than {self._timeout:g} s")
         signal.setitimer(signal.ITIMER_REAL, 0)
         self._channel.sendall(reply)
@@ -98,8 +105,13 @@ class _Serving:
             inspector = self._open.get(question.session)
             if inspector is None:
                 inspector = self._open[question.session] = make()
-            return encode_answer(_call(inspector, question))
+            answer = _call(inspector, question)
+            reply = encode_answer(answer)
+            if answer.denial is not None:
+                self._over.add(question.session)
+            return reply
         except Exception as bug:  # noqa: BLE001  # whatever it raises is a failure of its own
+            self._over.add(question.session)
             return encode_frame(describe_bug(bug))
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:

@@ -67,6 +67,22 @@ async def test_one_that_is_slow_is_interrupted_and_the_process_goes_on(harm: str
     assert process.is_over
 
 
+@pytest.mark.parametrize("harm", ["dawdle", "dawdle-and-deny"])
+async def test_what_was_shown_behind_a_failure_or_denial_holds_up_nobody(harm: str) -> None:
+    kind = harmful(timeout=0.5)
+    one, other = kind.open(), kind.open()
+    assert await ask(one, "request_head", head(harm)) == annotate("harm", "none")
+    answers = [asyncio.create_task(ask(one, "request_chunk", b"x")) for _ in range(20)]
+    await asyncio.sleep(0)
+    assert await ask(other, "request_head", head()) == annotate("harm", "none")
+    first, *rest = await asyncio.gather(*answers)
+    for session in (one, other):
+        session.close()
+    kind.retire()
+    assert first == (Failed("took longer than 0.5 s") if harm == "dawdle" else deny("late"))
+    assert set(rest) == {Failed("was not asked any more")}
+
+
 async def test_the_time_that_a_process_takes_to_start_is_nobodys_who_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.intercept.hosted.hosting.MOST_TIMEOUTS_WAITED", 1)
     kind = HostedKind(Declared("harm", "harmful", {"start": 1.3}, 1.0))
