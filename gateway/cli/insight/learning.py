@@ -103,13 +103,14 @@ def _only(match: tuple[Match, ...]) -> Workload | None:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Atomically, with the mode that the file had. Raises `ConfigErrors`."""
-    fresh = path.with_name(f".{path.name}.new")
+    """Atomically, with the mode that the file had; what a link leads to, not the link. Raises `ConfigErrors`."""
+    target = path.resolve()
+    fresh = target.with_name(f".{target.name}.new")
     try:
         fresh.write_bytes(text.encode())
-        if path.exists():
-            fresh.chmod(path.stat().st_mode & 0o777)
-        fresh.replace(path)
+        if target.exists():
+            fresh.chmod(target.stat().st_mode & 0o777)
+        fresh.replace(target)
     except OSError as refusal:
         fresh.unlink(missing_ok=True)
         raise ConfigErrors([ConfigError(str(path), f"cannot be written: {refusal.strerror}")]) from refusal
