@@ -43,7 +43,7 @@ def print_tunnels(config: Path | None, wanted: Wanted, as_json: bool) -> None:
 
 def close_one(config: Path | None, connection_id: str) -> bool:
     """False if there is no such tunnel. Raises `ConfigErrors` or `NoAnswer`."""
-    body = AdminPort(config).ask("POST", f"/tunnels/{quote(connection_id, safe='')}/close")
+    body = AdminPort(config).ask("POST", f"/tunnels/{quote(connection_id, safe='', errors='surrogateescape')}/close")
     return bool(body["closed"])
 
 

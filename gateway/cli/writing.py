@@ -11,18 +11,20 @@ from gateway.model.errors import ConfigError
 
 def write_whole(path: Path, content: bytes, mode: int | None = None) -> None:
     """Completely or not at all, with its permissions from the first byte on: `mode`, else those of the file that it
-    replaces, else what is usual. Raises `ConfigError` that names the file."""
-    fresh = path.with_name(f".{path.name}.{token_hex(4)}")
+    replaces, else what is usual. A link stays, and what it leads to is replaced. Raises `ConfigError` that names the
+    file."""
+    place = path.resolve()
+    fresh = place.with_name(f".{place.name}.{token_hex(4)}")
     try:
-        if mode is None and path.exists():
-            mode = path.stat().st_mode & 0o777
+        if mode is None and place.exists():
+            mode = place.stat().st_mode & 0o777
         with open(fresh, "xb", opener=partial(os.open, mode=0o666 if mode is None else mode)) as file:
             if mode is not None:
                 os.fchmod(file.fileno(), mode)  # whatever the umask is
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        fresh.replace(path)
+        fresh.replace(place)
     except OSError as error:
         raise ConfigError(str(path), f"cannot be written: {error.strerror}") from error
     finally:

@@ -88,9 +88,7 @@ class RequestPlan:
         return request_fields(self.request, passing, self.via, self.websocket)
 
 
-def plan_request(
-    request: Request, via: str, last: RequestPlan | None = None, is_secure: bool = False
-) -> RequestPlan:
+def plan_request(request: Request, via: str, last: RequestPlan | None = None, is_secure: bool = False) -> RequestPlan:
     """`via` is our pseudonym. `last` is the plan of the request before, which is the answer if both requests are equal;
     under another pseudonym it is not used. `is_secure`: it came inside TLS. Raises `DownstreamError` for a request that
     is never forwarded."""

@@ -20,7 +20,7 @@ from gateway.settings.overrides import apply_overrides
 from gateway.settings.policy import PolicyFile
 from gateway.settings.problems import BadValue, ConfigErrors, Problems
 from gateway.settings.section import Section, keys_of, validate
-from gateway.settings.source.files import Reader, Stamp
+from gateway.settings.source.files import Reader, Stamp, is_there
 from gateway.settings.source.pem import parse_authorities
 from gateway.settings.source.places import Document, MarkedMapping
 from gateway.settings.source.users import parse_users
@@ -66,7 +66,7 @@ def with_policy(settings: GatewaySettings, path: Path) -> GatewaySettings:
 
 
 def _gateway_document(path: Path | None) -> Document:
-    if path is None and not GATEWAY_FILE.exists():
+    if path is None and not is_there(GATEWAY_FILE):
         return Document(str(GATEWAY_FILE), MarkedMapping(1))
     file = path or GATEWAY_FILE
     return parse_yaml(_read(Reader(), file, str(file)), str(file))
@@ -137,12 +137,12 @@ def read_policy(settings: GatewaySettings, reader: Reader) -> tuple[Sequence[Pol
     try:
         if path.is_dir():
             return _read_directory(path, reader)
-        if not settings.policy_is_named and not path.exists():
+        if not settings.policy_is_named and not is_there(path):
             reader.note(path)
             return (), (f"{path}: there is no policy, everything is denied",)
     except OSError as refusal:
         raise ConfigErrors([ConfigError(place, f"{path} cannot be read: {refusal.strerror}")]) from refusal
-    text = _read(reader, path, place if not path.exists() else str(path))
+    text = _read(reader, path, str(path) if is_there(path) else place)
     return (parse_policy(text, str(path), path.name, path.parent),), ()
 
 

@@ -4,6 +4,7 @@ Replacing takes three steps, because clients must trust the new certificate befo
 anything signed by it is valid: publish the next one beside the one in use, switch, withdraw the old one.
 """
 
+import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -13,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
 from gateway.cli.ca.files import load_authority, load_pem
-from gateway.cli.console import answers, say
+from gateway.cli.console import answers, plain, say
 from gateway.cli.writing import write_whole
 from gateway.intercept.authority import BadAuthority, create_authority, published, read_certificates
 from gateway.model.errors import ConfigError
@@ -36,10 +37,10 @@ class Step(StrEnum):
 def init(certificate: Path, key: Path, common_name: str, days: int, permitted: Sequence[str], now: float) -> None:
     """Make both files. Raises `ConfigError`, also if one exists already: a lost key breaks every client."""
     for path in (certificate, key):
-        if path.exists():
+        if os.path.lexists(path):
             raise ConfigError(str(path), "exists already and is not overwritten; `ca rotate` replaces an authority")
-    if not 1 <= len(common_name) <= LONGEST_COMMON_NAME:
-        raise ConfigError("--name", f"must have 1 to {LONGEST_COMMON_NAME} characters, not {len(common_name)}")
+    if not 1 <= len(common_name) <= LONGEST_COMMON_NAME or not common_name.isprintable():
+        raise ConfigError("--name", f"must have 1 to {LONGEST_COMMON_NAME} printable characters, not {common_name!r}")
     for domain in permitted:
         if parse_host_name(domain) is None:
             raise ConfigError("--permit", f"{domain!r} is not a domain; example.com includes all names below it")
@@ -130,7 +131,8 @@ def _described(certificate: x509.Certificate) -> str:
     fingerprint = certificate.fingerprint(hashes.SHA256()).hex(":").upper()
     confined = _permitted(certificate)
     only = f", only for {', '.join(confined)}" if confined else ""
-    return f"{_common_name(certificate)}, until {certificate.not_valid_after_utc:%Y-%m-%d}{only}, SHA-256 {fingerprint}"
+    name, last_day = plain(_common_name(certificate)), f"{certificate.not_valid_after_utc:%Y-%m-%d}"
+    return f"{name}, until {last_day}{only}, SHA-256 {fingerprint}"
 
 
 def _write_both(certificate: Path, made: bytes, key: Path, secret: bytes) -> None:

@@ -23,7 +23,7 @@ from gateway.settings.compile.policy import PolicySource, compile_policy
 from gateway.settings.gateway import GatewaySettings
 from gateway.settings.load import load_settings, parse_policy, read_policy, without_collector
 from gateway.settings.problems import ConfigErrors
-from gateway.settings.source.files import Reader
+from gateway.settings.source.files import Reader, is_there
 from gateway.wire.replies import status_of
 
 Refusals = (ConfigError, ConfigErrors, NotAppendable, TooMuch, Unreadable)
@@ -73,11 +73,9 @@ def learn_from(
 def _open_policy(settings: GatewaySettings) -> PolicyText:
     """In a directory, a file of its own; a file that does not exist will be made."""
     path = Path(settings.policy)
+    sources = read_policy(settings, Reader())[0] if is_there(path) else ()
     if path.is_dir():
-        sources, _ = read_policy(settings, Reader())
         path = path / LEARNED_FILE
-    else:
-        sources = read_policy(settings, Reader())[0] if path.exists() else ()
     return PolicyText(path, path.read_bytes().decode() if path.exists() else "", sources, settings)
 
 

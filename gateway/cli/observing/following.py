@@ -47,7 +47,7 @@ def print_flows(config: Path | None, wanted: Sequence[tuple[str, str]], follow: 
 
 def flows(ask: Ask, wanted: Sequence[tuple[str, str]], follow: bool) -> Iterator[Flow | Missed]:
     """Those that have ended already and, with `follow`, those that end from then on. Raises `NoAnswer`."""
-    path = "/flows?" + urlencode([*wanted, ("follow", "true")] if follow else wanted)
+    path = "/flows?" + urlencode([*wanted, ("follow", "true")] if follow else wanted, errors="surrogateescape")
     headers: dict[str, str] = {}
     failures = 0
     while True:

@@ -29,6 +29,17 @@ def stamp(path: Path) -> Stamp:
     return status.st_ino, status.st_mtime_ns, status.st_size
 
 
+def is_there(path: Path) -> bool:
+    """Whether a path leads to something. True also where that cannot be seen: reading it then says why."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError):
+        return True
+    return True
+
+
 def unreadable(refusal: OSError | ValueError) -> BadValue:
     """Why a file cannot be read; a ValueError is a NUL in its path."""
     return BadValue(f"cannot be read: {refusal.strerror if isinstance(refusal, OSError) else refusal}")

@@ -20,6 +20,10 @@ class NotARecord(ValueError):
     """A line that the format's writer did not write, or not to its end."""
 
 
+class OtherTraffic(NotARecord):
+    """A line of the format that tells of something which no gateway carries; the text says of what."""
+
+
 def is_summed_up(record: Record | Mapping[str, Any]) -> bool:
     """Whether it is the record of a connection that only sums up its exchanges, each of which has a record of its own.
     A format that cannot tell the two kinds apart leaves it out, and a reader that adds up bytes skips it: they would

@@ -324,6 +324,54 @@ def test_an_envoy_line_says_connect_authority_and_upstream() -> None:
     assert refused.group("RESPONSE_CODE", "RESPONSE_FLAGS", "RESPONSE_CODE_DETAILS") == ("403", "UAEX", "no_rule")
 
 
+ISTIO_LINE = (
+    '[2020-11-25T21:26:18.409Z] "{request}" 200 - - - "TLS error: 1:SSL" 7 9 37 - "10.0.0.9" "{agent}" "-" '
+    '"{authority}" "203.0.113.5:443" {cluster} 10.0.0.2:49834 10.0.0.2:8443 10.0.0.9:49832 {sni} -\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("authority", "cluster", "sni", "host"),
+    [
+        ("www.example", "outbound|443||other.example", "-", ("www.example", 80)),
+        ("-", "outbound|8443||www.example", "outbound_.8443_._.www.example", ("www.example", 8443)),
+        ("-", "PassthroughCluster", "www.example", ("www.example", 443)),
+        ("-", "PassthroughCluster", "-", ("203.0.113.5", 443)),
+    ],
+)
+def test_a_connection_that_istio_passes_on_is_for_where_it_goes(
+    authority: str, cluster: str, sni: str, host: tuple[str, int]
+) -> None:
+    line = ISTIO_LINE.format(request="- - -", agent="-", authority=authority, cluster=cluster, sni=sni)
+    record = envoy.decode(line.encode())
+    assert (record["host"], record["port"]) == host
+    assert record.get("sni") == (None if sni.startswith(("-", "outbound")) else sni)
+
+
+def test_what_envoy_quotes_may_hold_blanks() -> None:
+    agent = "Mozilla/5.0 (X11; Linux x86_64) [en]"
+    line = ISTIO_LINE.format(request="GET / HTTP/1.1", agent=agent, authority="www.example", cluster="-", sni="-")
+    assert envoy.decode(line.encode())["host"] == "www.example"
+    with pytest.raises(NotARecord):  # which of the quotes end the field?
+        envoy.decode(line.replace("[en]", '"en"').encode())
+
+
+@pytest.mark.parametrize(
+    ("tags", "decision"),
+    [
+        ("TCP_TUNNEL", "allow"),
+        ("TCP_MISS_ABORTED", "allow"),
+        ("TCP_DENIED_REPLY", "deny"),
+        ("TCP_DENIED_ABORTED", "deny"),
+        ("NONE_ABORTED", "none"),
+        ("TAG_NONE", "none"),
+    ],
+)
+def test_squid_adds_to_its_first_tags_what_else_happened(tags: str, decision: str) -> None:
+    line = f"1700000000.123    456 10.0.0.1 {tags}/200 9 CONNECT www.example:443 - HIER_DIRECT/203.0.113.5 -\n"
+    assert squid.decode(line.encode())["decision"] == decision
+
+
 @pytest.mark.parametrize("record", [TUNNEL, DENIED, UNASKED, EXCHANGE], ids=["tunnel", "denied", "unasked", "exchange"])
 def test_squids_own_format_matches_the_lines(record: Record) -> None:
     found = pattern_of_squid(SQUID_NATIVE).fullmatch(squid.encode(record).decode())
