@@ -143,11 +143,13 @@ class Serving:
         for task in self._following:
             task.cancel()
             await asyncio.wait([task])
-        await self._limiting.close()
-        await self._cluster.close()
-        self._inspectors.close()
-        self.recorder.flush()
-        await asyncio.to_thread(self.recorder.close, LOG_CLOSE_SECONDS)
+        try:
+            await self._limiting.close()
+            await self._cluster.close()
+            self._inspectors.close()
+        finally:  # whatever fails there, records are written
+            self.recorder.flush()
+            await asyncio.to_thread(self.recorder.close, LOG_CLOSE_SECONDS)
 
 
 def _freeze() -> None:

@@ -14,6 +14,7 @@ from cryptography import x509
 from rich.console import Console
 
 from gateway.app.clock import SystemClock
+from gateway.app.inspection.validity import UNREADABLE
 from gateway.app.resolving import ResolverPlan, build_resolver
 from gateway.cli.console import say
 from gateway.cli.explaining.question import Unreached
@@ -182,7 +183,7 @@ def _peer_facts(peer: ssl.SSLObject) -> Iterator[str]:
         yield f"names {_names_of(certificate)}"
         yield f"issuer {certificate.issuer.rfc4514_string()}"
         yield f"expires {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
-    except ValueError as error:
+    except UNREADABLE as error:
         yield f"its certificate cannot be read ({error})"
 
 

@@ -87,7 +87,7 @@ def _seen_by(imported: Imported, entry: Object) -> Who | None:
 
 def _port(imported: Imported, entry: Object, who: Who, port: Node) -> None:
     findings, number = imported.findings, port.get("number")
-    if not isinstance(number.value, int) or not 1 <= number.value <= 65535:
+    if type(number.value) is not int or not 1 <= number.value <= 65535:
         raise number.refusal("must be a port")
     endpoints, name = entry.spec.get("endpoints").items(), port.get("name").text_or("")
     led_to = [port.get("targetPort"), *(each.at("ports", name) for each in endpoints)]

@@ -69,6 +69,8 @@ class _Acl:
 
     def _service(self, service: Node) -> None:
         role = service.get("name").text()
+        if not role:
+            raise service.refusal("a service without a name")
         entry = GroupEntry(((self._choices.role_is, role),))
         if any(entry in group.entries for group in self._imported.groups.values()):
             raise service.refusal(f"the service {role!r} stands here twice")

@@ -135,7 +135,7 @@ def decode(line: bytes) -> Recorded:
                 raise NotARecord("not a line of Envoy's formats")
             fields = {key: value for key, value in found.groupdict().items() if value != "-"}
         return _record_of(fields)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise NotARecord("not a line of Envoy's formats") from error
 
 

@@ -9,6 +9,7 @@ from typing import Any, cast, get_args
 from urllib.parse import unquote
 
 import hypothesis
+import orjson
 import pytest
 from flowlogs_reader.flowlogs_reader import FlowRecord
 from hypothesis import strategies as st
@@ -224,6 +225,34 @@ def test_the_property_catches_a_writer_that_swaps_the_directions() -> None:
 def test_a_line_of_something_else_is_no_record(format_: Format, line: bytes) -> None:
     with pytest.raises(NotARecord):
         format_.decode(line)
+
+
+@pytest.mark.parametrize("key", ["start_time", "authority", "upstream_host", "downstream_remote_address"])
+@pytest.mark.parametrize("value", [5, [], {}])
+def test_a_line_of_istio_with_another_type_than_text_is_no_record(key: str, value: object) -> None:
+    written = orjson.loads(envoy.encode_json(TUNNEL)) | {key: value}
+    with pytest.raises(NotARecord):
+        envoy.decode(orjson.dumps(written))
+
+
+def test_a_user_of_squid_that_is_no_utf_8_is_no_record() -> None:
+    line = squid.encode(TUNNEL).replace(b" ci HIER", b" m%FCller HIER")
+    assert b"%FC" in line
+    with pytest.raises(NotARecord):
+        squid.decode(line)
+
+
+def test_a_line_of_text_that_was_cut_is_no_record_until_it_has_what_is_summed_up() -> None:
+    line = text.encode(TUNNEL)
+    whole = 0
+    for size in range(len(line)):
+        try:
+            read = text.decode(line[:size])
+        except NotARecord:
+            continue
+        assert read["bytes_down"] == TUNNEL["bytes_down"]
+        whole += 1
+    assert whole < 40  # inside the last value, or right behind one
 
 
 @pytest.mark.parametrize("line", [b"[1]", b"{}", b'{"time":1,"client_address":"a","decision":"allow"}', b"{"])
