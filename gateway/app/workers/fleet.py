@@ -220,6 +220,7 @@ class Fleet:
         except CrewFailed as given_up:
             if not self._failed.done():
                 self._failed.set_result(given_up)
+        member.reap()
 
     async def _replace(self, gone: Member) -> None:
         """Start another one at its place, unless one is there already. Raises `CrewFailed`."""

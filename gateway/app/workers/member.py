@@ -1,6 +1,7 @@
 """One worker process as its supervisor sees it."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -262,6 +263,13 @@ class Member:
         """At once."""
         if self._process.returncode is None:
             self._process.kill()
+
+    def reap(self) -> None:
+        """Once it has ended, reap what it left to this process, as to the first process of a container: inspectors,
+        which are of its process group and are killed with it."""
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-self.pid, os.WNOHANG)[0]:
+                pass
 
     def _handle(self, message: Message) -> None:
         match message.kind:

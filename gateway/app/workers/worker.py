@@ -170,9 +170,11 @@ class Worker:
         await self._channel.send(Kind.ANSWER, Answer(question.number, (), is_last=True).encode())
 
     def _end_with(self, end: End) -> None:
-        """The first request counts; only a cut-off may follow it."""
+        """The first request says until when. Others who serve may end as well while this one retires."""
         if not self._end.done():
             self._end.set_result(end)
+        elif end.refusing:
+            self._serving.connections.refuse()
 
     async def _report(self) -> None:
         """Counts are totals since the start, so the next report makes up for one that found no room. The supervisor

@@ -1,6 +1,7 @@
 """Workers are replaced when they end, given what is in force and not what files say, and given up on in the end."""
 
 import asyncio
+import ctypes
 import errno
 import logging
 import os
@@ -459,6 +460,38 @@ async def test_an_attempt_to_start_a_worker_that_fails_keeps_no_descriptor(
             patched.setattr(module, name, give_none)
             assert await it.fleet.renew() == "the new worker 0 cannot be started: Too many open files"
         assert psutil.Process().num_fds() == before
+
+
+WITH_ITS_OWN = """
+import os, subprocess, sys
+from gateway.app.workers import worker
+
+ITS_OWN = "import time; from gateway.net.kernel.parents import die_with_parent as die; die(); print(1, flush=True)"
+if not os.path.exists("was-first"):
+    os.mkdir("was-first")
+    own = subprocess.Popen([sys.executable, "-c", ITS_OWN + "; time.sleep(300)"], stdout=subprocess.PIPE)
+    own.stdout.readline()
+worker.main()
+"""
+PR_SET_CHILD_SUBREAPER = 36
+
+
+async def test_what_a_killed_worker_leaves_to_the_first_process_of_a_container_does_not_stay_as_zombies(
+    tmp_path: Path,
+) -> None:
+    """Such a process inherits them, as this one does here."""
+    prctl = ctypes.CDLL(None).prctl
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+    try:
+        async with bed(tmp_path, program=(sys.executable, "-c", WITH_ITS_OWN), policy=RestartPolicy(pause=1.0)) as it:
+            await it.fleet.take(1, it.frames())
+            await it.fleet.start()
+            it.workers()[0].kill()
+            await it.becomes(0)
+            await it.becomes(1)
+            assert len(it.workers()) == 1
+    finally:
+        prctl(PR_SET_CHILD_SUBREAPER, 0)
 
 
 async def test_a_place_that_waits_for_its_replacement_holds_up_no_end(tmp_path: Path) -> None:

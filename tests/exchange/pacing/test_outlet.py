@@ -1,5 +1,6 @@
 """A rest of a request's content is nothing that outlives the request."""
 
+import asyncio
 import gc
 import weakref
 from typing import cast
@@ -10,12 +11,15 @@ from gateway.model.limits.limit import Retry
 
 
 class Slow:
-    """Fulfils `roles.Pace`: after every byte there is an hour to be waited for."""
+    """Fulfils `roles.Pace`: after every byte there is something to be waited for."""
 
     piece = 1
 
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
     def spend(self, size: int) -> float:
-        return 3600.0
+        return self._seconds
 
     def settle(self) -> float:
         return 0.0
@@ -25,10 +29,22 @@ class Slow:
 
 
 class Source:
-    """Of content."""
+    """Of content. `told` is set when whoever waits for it is told of something."""
+
+    def __init__(self) -> None:
+        self.told = asyncio.Event()
 
     def pause(self) -> None:
         """It does not read anyway."""
+
+    def tell(self) -> None:
+        self.told.set()
+
+
+class Writing:
+    """In place of a stream, which has another feeder by now."""
+
+    feeder = None
 
 
 class Poured:
@@ -36,11 +52,24 @@ class Poured:
 
     def __init__(self) -> None:
         self.source = Source()
+        self.stream = Writing()
         self.pacing = None
 
 
+async def test_whoever_waits_for_a_source_is_told_of_the_end_of_its_rest() -> None:
+    """From then on it may idle."""
+    poured = Poured()
+    outlet = cast("Outlet", poured)
+    pacing = paced(outlet, Slow(0.01)).pacing
+    assert pacing is not None
+    pacing.moved(1)
+    assert not poured.source.told.is_set()
+    await asyncio.wait_for(poured.source.told.wait(), 10)
+    assert not is_resting(outlet)
+
+
 async def test_a_rest_is_over_with_its_request_and_holds_nothing_of_it() -> None:
-    outlet, pace = cast("Outlet", Poured()), Slow()
+    outlet, pace = cast("Outlet", Poured()), Slow(3600.0)
     pacing = paced(outlet, pace).pacing
     assert pacing is not None
     pacing.moved(1)
