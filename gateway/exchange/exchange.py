@@ -300,7 +300,7 @@ class Exchange:
         idle = self._permit.terms.timeouts.idle
         seconds = min(idle, HALF_CLOSED) if self._may_be_gone() else idle
         rang = await self._signal.rings_before_idle(seconds, self._parts.deadlines, self._moved)
-        if not rang and not is_resting(self._up, self._down):
+        if not (rang or is_resting(self._up, self._down) or (self._watched is not None and self._watched.is_looking)):
             raise self._too_slow()
 
     def _is_sent(self) -> bool:

@@ -47,6 +47,8 @@ class Harmful(Inspector):
     def request_chunk(self, data):
         if self.harm == "raise":
             raise ValueError(f"cannot stand {data!r}")
+        if self.harm == "ponder":
+            time.sleep(1)
         if self.harm.startswith("dawdle"):
             time.sleep(0.3 if "deny" in self.harm else 60)
             return Answer(denial="late")
@@ -62,6 +64,8 @@ class Harmful(Inspector):
         return ALLOW
 
     def response_chunk(self, data):
+        if self.harm == "ponder":
+            time.sleep(1)
         self.seen += data
         return Answer(denial="a word") if b"forbidden" in self.seen else ALLOW
 

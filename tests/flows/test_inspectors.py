@@ -49,6 +49,7 @@ DECLARED: dict[str, Any] = {
     "harm": {"kind": "harmful", "timeout": "1500ms"},
     "forgiven": {"kind": "harmful", "timeout": "1500ms", "on_error": "allow"},
     "open": {"kind": "harmful", "unknown_coding": "allow"},
+    "patient": {"kind": "harmful", "timeout": "20s"},
 }
 RULES = {
     "keys": ["keys"],
@@ -60,6 +61,7 @@ RULES = {
     "harm": ["harm"],
     "forgiven": ["forgiven"],
     "open": ["open"],
+    "patient": ["patient"],
 }
 
 
@@ -159,6 +161,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
             "hosts": [f"{rule}.test"],
             "inspect": {"upstream_ca": "origins.pem", "inspectors": named},
             **({"mode": "report"} if rule == "trial" else {}),
+            **({"timeouts": {"idle": "500ms"}} if rule == "patient" else {}),
         }
         for rule, named in RULES.items()
     ]
@@ -398,6 +401,17 @@ def test_one_that_sleeps_denies_in_time_and_nobody_else_notices(story: Story) ->
 
 def test_one_that_cannot_be_interrupted_is_ended_and_nobody_else_notices(story: Story) -> None:
     _hangs_alone(story, "spin", "did not answer within 2 s")
+
+
+@pytest.mark.parametrize("fields", [("Content-Length: 6",), ("Expect: 100-continue", "Content-Length: 6")])
+def test_while_it_looks_at_content_nobody_idles(story: Story, fields: tuple[str, ...]) -> None:
+    """Neither before the dial, where small content is looked at, nor later: the destination has nothing to answer."""
+    path = f"/pondered/{len(fields)}"
+    with story.client("patient") as client:
+        client.ask(f"patient.test:{story.origin.port}", path, "X-Harm: ponder", *fields, method="POST", body=b"answer")
+        head, content = read_response(client)
+    assert (status_of(head), content) == (200, b"hello\n")
+    assert story.record(path)["total_ms"] > 1900
 
 
 def test_its_process_has_nothing_of_a_workers_but_its_own_channel(tmp_path: Path) -> None:
