@@ -88,6 +88,8 @@ async def test_the_one_used_last_is_taken_first_and_each_once(kept: Kept) -> Non
         pool_key(CLIENT._replace(address=address("10.0.0.2")), PERMIT, PEER),
         pool_key(CLIENT._replace(user="ci"), PERMIT, PEER),
         pool_key(CLIENT._replace(known=False), PERMIT, PEER),
+        pool_key(CLIENT._replace(doubt="elsewhere"), PERMIT, PEER),
+        pool_key(CLIENT, replace(PERMIT, groups=("red",)), PEER),
         pool_key(CLIENT, replace(PERMIT, generation=8), PEER),
         pool_key(CLIENT, replace(PERMIT, rule=RuleRef("policy.yaml#other", "policy.yaml", 1)), PEER),
         pool_key(CLIENT, replace(PERMIT, authority=PERMIT.authority._replace(port=444)), PEER),
