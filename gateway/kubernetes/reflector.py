@@ -182,7 +182,8 @@ class Reflector:
                 self._pass_on(self._handler.take, item)
             case "DELETED":
                 self._pass_on(self._handler.drop, item)
-        version = (item.get("metadata") or {}).get("resourceVersion")
+        metadata = item.get("metadata")
+        version = metadata.get("resourceVersion") if isinstance(metadata, dict) else None
         if isinstance(version, str) and version:
             self._version = version
 

@@ -116,7 +116,7 @@ def test_nonsense_in_its_parts_is_left_out() -> None:
     item: dict[str, Any] = {
         "metadata": {"uid": "u", "name": "n", "namespace": "x", "labels": {"a": 1, "b": "2"}, "ownerReferences": {}},
         "spec": [],
-        "status": {"podIPs": [{"ip": 7}, "x", {"ip": "10.1.0.7"}], "startTime": 7},
+        "status": {"podIPs": [{"ip": 7}, "x", {"ip": "10.1.0.7"}], "startTime": 7, "phase": ["Failed"]},
     }
     found = read(item)
     assert (found.labels, found.service_account, found.started) == ({"b": "2"}, "default", "")
