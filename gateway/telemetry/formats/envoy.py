@@ -171,7 +171,9 @@ def _record_of(fields: dict[str, Any]) -> Recorded:
         del record["sni"]
     if "rule" in record:
         record["rule"] = unquote(record["rule"], errors="surrogatepass")
-    authority = fields.get("authority") or _passed_to(fields)
+    authority = fields.get("authority", "")
+    if authority == "":
+        authority = _passed_to(fields)
     if authority is not None:
         record["host"], record["port"] = split_authority(authority, HTTP_PORT)
     if "upstream_host" in fields:
