@@ -11,8 +11,8 @@ import bcrypt
 import pytest
 
 from gateway.admin.state import ReloadOutcome
-from gateway.app.configuration import Configuration, Sources, load_configuration
-from gateway.app.generation.frames import Frame, Head
+from gateway.app.configuration import Configuration, Head, Sources, load_configuration
+from gateway.app.generation.frames import Frame
 from gateway.app.generation.frames import load as load_frame
 from gateway.app.generation.own_addresses import own_addresses
 from gateway.app.reloads import Reloads
@@ -333,7 +333,7 @@ async def test_a_rule_that_ended_since_it_was_read_is_not_said_to_have_a_certifi
     tomorrow = time.strftime("%Y-%m-%d", time.gmtime(time.time() + DAY.total_seconds()))
     write(file, f"rules: [{{name: x, hosts: [x.test], expires: {tomorrow}}}]")
     first = load(file)
-    assert list(first.expiries) == ["rule policy.yaml#x"]
+    assert list(first.head.expiries) == ["rule policy.yaml#x"]
     later = time.time() + 9 * DAY.total_seconds()
     monkeypatch.setattr(time, "time", lambda: later)
     await begun(Here(first, reading(lambda: load(file))))

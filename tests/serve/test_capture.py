@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from gateway.limits.unlimited import Unlimited
 from gateway.model.errors import UpstreamError
 from gateway.model.intent import Door, Protocol
 from gateway.model.reasons import Reason
@@ -20,6 +19,7 @@ from gateway.serve.requests import CAPTURED_IDLE
 from gateway.wire.alerts import ACCESS_DENIED, DECODE_ERROR
 from tests.helpers.client_hello import build_client_hello
 from tests.helpers.streams import receive, receive_all, receive_exactly, send, stream_and_peer
+from tests.helpers.unlimited import Unlimited
 from tests.helpers.walk import FakeDialer, KeepingRecorder, StuckDialer, build_services
 from tests.policy.builders import address, build, deny, rule
 from tests.telemetry.drafts import accepted

@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager, suppress
 import bcrypt
 import pytest
 
-from gateway.limits.unlimited import Unlimited
 from gateway.model.addresses import Address
 from gateway.model.decision import Deny
 from gateway.model.errors import Refused, UpstreamError
@@ -29,6 +28,7 @@ from gateway.telemetry.formats import json
 from gateway.telemetry.sealing import seal
 from tests.helpers.client_hello import build_client_hello
 from tests.helpers.streams import receive, receive_all, receive_exactly, reset, send, stream_and_peer
+from tests.helpers.unlimited import Unlimited
 from tests.helpers.walk import FakeDialer, KeepingRecorder, StuckDialer, build_services
 from tests.policy.builders import build, rule
 from tests.telemetry.drafts import accepted

@@ -5,10 +5,11 @@ import gc
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 
+from gateway.app.configuration import Head
 from gateway.app.followers import Follower
 from gateway.app.generation.assembler import Assembler, Generation, OwnAddresses, same_identities
 from gateway.app.generation.entrances import Entrances
-from gateway.app.generation.frames import Frame, Head, load
+from gateway.app.generation.frames import Frame, load
 from gateway.app.generation.own_addresses import own_addresses
 from gateway.app.identity.cluster import Cluster
 from gateway.app.identity.sources import build_identifier

@@ -52,7 +52,7 @@ def _build_tokens(
             return TokenSource(source.tokens, passwords=passwords)
     verifier: Verifier
     if settings.review or settings.jwks is None:
-        verifier = ByReview(cluster.server, settings.audience, time.time)
+        verifier = ByReview(cluster.api, settings.audience, time.time)
     else:
         ring = KeyRing(_fetch(settings.jwks, settings.ca, cluster), time.monotonic)
         verifier = ByKeys(ring, settings.issuer or "", settings.audience)
@@ -64,4 +64,4 @@ def _fetch(jwks: Path | str, authorities: Path | None, cluster: Cluster) -> "Fet
 
     if isinstance(jwks, Path):
         return from_file(jwks)
-    return from_api(cluster.server) if jwks == "kubernetes" else from_url(jwks, authorities)
+    return from_api(cluster.api) if jwks == "kubernetes" else from_url(jwks, authorities)

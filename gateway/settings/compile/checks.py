@@ -12,7 +12,7 @@ from gateway.model.decision import SniRule
 from gateway.model.intent import Protocol
 from gateway.policy.rules import ANY_HOST, Action, HostPattern, PortRange
 from gateway.settings.compile.inspection import check_inspection
-from gateway.settings.compile.inspectors import Finding, check_inspector
+from gateway.settings.compile.inspectors import Finding, check_inspector, inside
 from gateway.settings.gateway import (
     AccessLogSettings,
     ClientCertificateSettings,
@@ -69,8 +69,7 @@ def _check_listeners(settings: GatewaySettings) -> Iterator[Finding]:
             yield ("listeners", index, "bind"), f"another listener has {listener.bind} already"
         names.add(listener.name)
         binds.add(str(listener.bind))
-        for path, message in chain(_check_tls(listener), _check_proxy_protocol(listener)):
-            yield ("listeners", index, *path), message
+        yield from inside(chain(_check_tls(listener), _check_proxy_protocol(listener)), "listeners", index)
 
 
 def _check_resolver(resolver: ResolverSettings) -> Iterator[Finding]:
@@ -107,8 +106,7 @@ _KEY_FOR_FORMAT = {"layout": "envoy", "fields": "vpc", "window": "vpc"}
 
 def _check_access_logs(settings: GatewaySettings) -> Iterator[Finding]:
     for index, log in enumerate(settings.telemetry.access_log):
-        for path, message in _check_access_log(log):
-            yield ("telemetry", "access_log", index, *path), message
+        yield from inside(_check_access_log(log), "telemetry", "access_log", index)
 
 
 def _check_access_log(log: AccessLogSettings) -> Iterator[Finding]:
@@ -151,8 +149,7 @@ def _check_credentials(settings: GatewaySettings) -> Iterator[Finding]:
 
 def _check_inspectors(settings: GatewaySettings) -> Iterator[Finding]:
     for name, inspector in settings.inspectors.items():
-        for path, message in check_inspector(inspector):
-            yield ("inspectors", name, *path), message
+        yield from inside(check_inspector(inspector), "inspectors", name)
 
 
 def check_match(match: MatchSettings) -> Iterator[Finding]:
@@ -167,11 +164,9 @@ def check_match(match: MatchSettings) -> Iterator[Finding]:
 def check_group(group: GroupSettings, declared: Declared) -> Iterator[Finding]:
     """A group's entries and limits."""
     for index, match in enumerate(group.match):
-        for path, message in check_match(match):
-            yield ("match", index, *path), message
+        yield from inside(check_match(match), "match", index)
     for index, limit in enumerate(group.limits or ()):
-        for path, message in check_limit(limit, declared):
-            yield ("limits", index, *path), message
+        yield from inside(check_limit(limit, declared), "limits", index)
 
 
 def check_limit(limit: LimitSettings, declared: Declared) -> Iterator[Finding]:
@@ -231,8 +226,8 @@ def _check_inspect(
     if rule.sni is SniRule.ANY:
         yield ("inspect",), "is not for sni: any, since an inspected name must be the one that was asked for"
     credentials = declared.secrets, declared.certificates
-    for path, message in check_inspection(rule.inspect, rule, patterns, ports, *credentials, declared.inspectors):
-        yield ("inspect", *path), message
+    found = check_inspection(rule.inspect, rule, patterns, ports, *credentials, declared.inspectors)
+    yield from inside(found, "inspect")
 
 
 def _check_references(rule: RuleSettings, declared: Declared) -> Iterator[Finding]:
@@ -246,8 +241,7 @@ def _check_references(rule: RuleSettings, declared: Declared) -> Iterator[Findin
 
 def _check_limits(rule: RuleSettings, ports: Sequence[PortRange], declared: Declared) -> Iterator[Finding]:
     for index, limit in enumerate(rule.limits or ()):
-        for path, message in check_limit(limit, declared):
-            yield ("limits", index, *path), message
+        yield from inside(check_limit(limit, declared), "limits", index)
         if counts_requests(limit, declared) and hides_requests(rule, ports):
             message = "requests are not seen inside TLS or tcp: give the rule inspect, or limit connections"
             yield ("limits", index), message
