@@ -5,7 +5,7 @@ CNAME chains are followed inside one response and bounded there by dnspython; a 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import dns.message
 import dns.name
@@ -106,12 +106,13 @@ def _addresses(records: dns.rrset.RRset) -> dict[Address, None]:
 
 def merge(answers: Sequence[Answer], asked: int) -> Answer:
     """One answer from those to A and AAAA, of which `asked` were sent and at least one was answered. An address beats
-    every failure of the other family; such an incomplete answer is cached for `INCOMPLETE_TTL` only."""
+    every failure of the other family. An incomplete answer is cached for `INCOMPLETE_TTL` only."""
     found = [answer for answer in answers if isinstance(answer, Found)]
     missing = [answer for answer in answers if isinstance(answer, Missing)]
+    is_whole = len(answers) == asked and not any(answer.is_failure for answer in missing)
     if not found:
-        return min(missing, key=lambda answer: (_PRECEDENCE.index(answer.reason), answer.ttl))
+        said = min(missing, key=lambda answer: (_PRECEDENCE.index(answer.reason), answer.ttl))
+        return said if is_whole else replace(said, ttl=min(said.ttl, INCOMPLETE_TTL))
     ttl = min(answer.ttl for answer in found)
-    if len(answers) < asked or any(answer.is_failure for answer in missing):
-        ttl = min(ttl, INCOMPLETE_TTL)
-    return Found(tuple(dict.fromkeys(address for answer in found for address in answer.addresses)), ttl)
+    addresses = tuple(dict.fromkeys(address for answer in found for address in answer.addresses))
+    return Found(addresses, ttl if is_whole else min(ttl, INCOMPLETE_TTL))
