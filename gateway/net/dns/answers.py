@@ -7,6 +7,7 @@ CNAME chains are followed inside one response and bounded there by dnspython; a 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import dns.flags
 import dns.message
 import dns.name
 import dns.rcode
@@ -89,10 +90,19 @@ def read_response(response: dns.message.Message) -> Answer | Alias:
     has_soa = any(rrset.rdtype == dns.rdatatype.SOA for rrset in response.authority)
     if chain.cnames and not has_soa and rcode == dns.rcode.NOERROR:
         return Alias(chain.canonical_name, chain.minimum_ttl)
+    if rcode == dns.rcode.NOERROR and _is_referral(response):
+        return Missing(Reason.DNS_FAILURE, "a referral from a server that does not resolve", "NOERROR")
     ttl = chain.minimum_ttl if has_soa else 0.0  # RFC 2308 section 5: without SOA it should not be remembered
     if rcode == dns.rcode.NXDOMAIN:
         return Missing(Reason.DNS_NAME_NOT_FOUND, "the name does not exist", "NXDOMAIN", ttl)
     return Missing(Reason.DNS_NO_ADDRESS, "the name has no address", "NOERROR", ttl)
+
+
+def _is_referral(response: dns.message.Message) -> bool:
+    """Whether it only names other servers: one that was asked to resolve the name and will not (RFC 2308 section 2.2)."""
+    kinds = {rrset.rdtype for rrset in response.authority}
+    is_final = response.flags & (dns.flags.AA | dns.flags.RA)
+    return not is_final and dns.rdatatype.NS in kinds and dns.rdatatype.SOA not in kinds
 
 
 def _addresses(records: dns.rrset.RRset) -> dict[Address, None]:

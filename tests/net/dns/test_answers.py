@@ -66,6 +66,20 @@ def test_every_other_rcode_is_a_failure_by_its_name(rcode: str) -> None:
     assert answer.is_failure
 
 
+REFERRAL = "test. 900 IN NS ns.elsewhere.test."
+
+
+def test_a_referral_is_no_answer_unless_the_server_resolves() -> None:
+    resolved = response_of(authority=REFERRAL)
+    lame = response_of(authority=REFERRAL)
+    lame.flags &= ~dns.flags.RA
+
+    answer = read_response(lame)
+    assert isinstance(answer, Missing)
+    assert (answer.reason, answer.is_failure) == (Reason.DNS_FAILURE, True)
+    assert read_response(resolved) == Missing(Reason.DNS_NO_ADDRESS, "the name has no address", "NOERROR")
+
+
 def test_a_circle_of_aliases_is_malformed() -> None:
     with pytest.raises(dns.exception.DNSException):
         read_response(response_of("x.test. 5 IN CNAME y.test.", "y.test. 5 IN CNAME x.test."))
