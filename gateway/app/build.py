@@ -24,6 +24,7 @@ from gateway.serve.identify import Identifier
 from gateway.serve.services import Bounds, Entrance, Services
 from gateway.settings.gateway import AccessLogSettings, GatewaySettings
 from gateway.telemetry.counters import Counters
+from gateway.telemetry.dns import QueryCounters
 from gateway.telemetry.exposition.families import Family
 from gateway.telemetry.formats import envoy, json, squid, text
 from gateway.telemetry.formats.fields import Record
@@ -34,7 +35,6 @@ from gateway.telemetry.logs.sinks import FileSink, Sink
 from gateway.telemetry.logs.windows import FlowWindows
 from gateway.telemetry.otlp.plan import Plan
 from gateway.telemetry.otlp.tracing import Sampling
-from gateway.telemetry.questions import QuestionCounters
 from gateway.telemetry.recorder import Export, Log, Recorder, close_logs
 from gateway.wire.http.codec import Bounds as HttpBounds
 from gateway.wire.http.codec import open_codec
@@ -62,7 +62,7 @@ def build_export(
     otlp = settings.telemetry.otlp
     if otlp is None:
         return None
-    from gateway.telemetry.otlp.opening import open_export  # noqa: PLC0415  # see above
+    from gateway.telemetry.otlp.export import open_export  # noqa: PLC0415  # see above
 
     always = otlp.always_sample
     sampling = Sampling(otlp.sample, denied="denied" in always, failed="error" in always)
@@ -134,7 +134,7 @@ def build_services(
 ) -> tuple[Services, ResolverInForce]:
     """What every connection works with, and its resolver, whose readings become metrics."""
     clock, deadlines = SystemClock(), DeadlineWheel(loop)
-    resolver = ResolverInForce(resolver_plan, deadlines, QuestionCounters())
+    resolver = ResolverInForce(resolver_plan, deadlines, QueryCounters())
     name = settings.telemetry.name or socket.gethostname()
     breakers, splices = Breakers(clock.monotonic), Splices(descriptors=descriptors)
     dialer = TcpDialer(resolver.resolve, Stream, clock, deadlines, breakers=breakers, descriptors=descriptors)

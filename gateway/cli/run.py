@@ -20,7 +20,7 @@ from gateway.app.process import GatewayProcess, count_workers, leave_no_core, ra
 from gateway.app.sockets import bind_sockets
 from gateway.settings.load import GATEWAY_FILE
 from gateway.settings.source.files import is_there
-from gateway.telemetry.logs.own import log_to_stderr
+from gateway.telemetry.logs.stderr import log_to_stderr
 
 LONG_SECONDS = 2.0
 
@@ -81,7 +81,7 @@ def _end(_number: int, _frame: FrameType | None) -> None:
 
 
 async def _serve(first: Configuration, read: Read) -> None:
-    sockets = bind_sockets(first.settings, count_workers(first.settings))
+    sockets = bind_sockets(first.head.settings, count_workers(first.head.settings))
     process = GatewayProcess(asyncio.get_running_loop(), first, read, sockets)
     del first  # this frame lasts as long as the process, and what was read should be freed once it is in force
     await process.run()

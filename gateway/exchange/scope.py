@@ -16,7 +16,7 @@ from gateway.model.addresses import Address
 from gateway.model.authority import Authority, parse_authority
 from gateway.model.client import Certificate, Client
 from gateway.model.decision import Deny, Permit
-from gateway.model.errors import DownstreamError, GatewayError, Refused
+from gateway.model.errors import DownstreamError, GatewayError, Refused, RefusedUnasked
 from gateway.model.intent import Door, Intent, Protocol
 from gateway.model.limits.limit import EXCHANGE, REQUEST, Counted
 from gateway.model.reasons import Reason
@@ -160,7 +160,7 @@ class AnyHost(AnyAuthority):
             raise Refused(Deny(Reason.HOST_MISMATCH, rules.generation, detail=detail))
         decision = draft.decision = decide(client, intent, rules, now)
         if isinstance(decision, Deny):
-            raise Refused(decision)
+            raise RefusedUnasked(decision)
         return Judged(decision, client, named, pool_key(client, decision, peer))
 
 

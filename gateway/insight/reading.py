@@ -44,7 +44,7 @@ class Reading:
 def readers(fields: Sequence[str] | None = None) -> dict[str, Decode]:
     """By format, the least ambiguous first. `fields` are those of flow logs without a line of names."""
     return {
-        "json": json.skim,
+        "json": json.decode,
         "envoy": envoy.decode,
         "squid": squid.decode,
         "text": text.decode,

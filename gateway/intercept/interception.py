@@ -37,8 +37,8 @@ from gateway.net.stream import Stream
 from gateway.net.tls.contexts import HTTP_2
 from gateway.policy.plan import Rules
 from gateway.wire.http2.settings import STREAMS
+from gateway.wire.target import HTTPS_PORT
 
-HTTPS_PORT = 443
 RIGHT_AFTER_SECONDS = 1.0
 
 

@@ -54,8 +54,8 @@ async def serve_connection(downstream: Stream, draft: Draft, services: Services)
     """From accept to record. Closes `downstream`; raises nothing but its own cancellation."""
     try:
         for left in reversed(range(ATTEMPTS)):
-            may_ask_again = await _attempt(downstream, draft, services)
-            if not may_ask_again or not left or not await asks_again(downstream, draft, services):
+            may_ask_again = await _attempt(downstream, draft, services, is_last=not left)
+            if not may_ask_again or not await asks_again(downstream, draft, services):
                 break
     except asyncio.CancelledError:
         note_cut(draft, draft.reason or Reason.DRAINING)
@@ -66,7 +66,7 @@ async def serve_connection(downstream: Stream, draft: Draft, services: Services)
     await downstream.aclose()
 
 
-async def _attempt(downstream: Stream, draft: Draft, services: Services) -> bool:
+async def _attempt(downstream: Stream, draft: Draft, services: Services, is_last: bool) -> bool:
     """One request and all that follows from it. True: it was refused, and the client may try again here."""
     head = None
     try:
@@ -83,7 +83,7 @@ async def _attempt(downstream: Stream, draft: Draft, services: Services) -> bool
         await _walk(head, downstream, draft, services)
         return False
     except GatewayError as error:
-        return refuse(error, head, downstream, draft, services)
+        return refuse(error, head, downstream, draft, services, is_last)
     except Exception as bug:
         _logger.exception("connection %s", draft.connection_id)
         return refuse(InternalError(Reason.INTERNAL_ERROR, type(bug).__name__), head, downstream, draft, services)

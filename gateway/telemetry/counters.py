@@ -84,7 +84,7 @@ class Counters:
 
     def count_exchange(self, draft: ExchangeDraft, ended_at: float) -> None:
         """Count one exchange that ended at that instant. Its bytes are counted with its connection's."""
-        rule = draft.decision.rule if draft.decision is not None else None
+        rule = rule_of(draft)
         count_series(self.requests, rule.name if rule else "", labels_of(draft), self._limit)
         self.request_duration.observe(ended_at - draft.started_at)
         if draft.dialled is not None and not draft.reused:

@@ -5,7 +5,8 @@ As in `sealing`, what a peer could make long is cut, and foreign text is made pr
 
 from gateway.model.decision import Deny
 from gateway.model.reasons import Reason
-from gateway.model.record import Ended, ExchangeDraft, ExchangeRecord, Seen, Side, verdict_of
+from gateway.model.record import Draft, Ended, ExchangeDraft, ExchangeRecord, Seen, Side, verdict_of
+from gateway.telemetry.formats.fields import Record
 from gateway.telemetry.sealing import (
     LIST_LIMIT,
     add_addresses,
@@ -16,6 +17,7 @@ from gateway.telemetry.sealing import (
     printable,
     reason_of,
     rfc3339,
+    seal,
 )
 
 ExchangeLabels = tuple[str, Reason | None, str]
@@ -27,6 +29,11 @@ _CLASSES = ("", "1xx", "2xx", "3xx", "4xx", "5xx")
 def labels_of(draft: ExchangeDraft) -> ExchangeLabels:
     """The labels of its count besides its rule."""
     return verdict_of(draft), reason_of(draft), _CLASSES[(draft.status or 0) // 100]
+
+
+def record_of(draft: Draft | ExchangeDraft, ended_at: float) -> Record:
+    """The record of either kind of draft, which ended at that monotonic instant."""
+    return seal(draft, ended_at) if isinstance(draft, Draft) else seal_exchange(draft, ended_at)
 
 
 def seal_exchange(draft: ExchangeDraft, ended_at: float) -> ExchangeRecord:

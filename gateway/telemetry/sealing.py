@@ -4,9 +4,7 @@ Whatever a peer could make long is cut here (`TEXT_LIMIT` characters, `LIST_LIMI
 printable, because records are read in terminals.
 """
 
-import time
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from itertools import islice
 
 from gateway.model.addresses import Address
@@ -20,14 +18,12 @@ from gateway.model.record import (
     Draft,
     Ended,
     ExchangeDraft,
-    ExchangeRecord,
     Packets,
     Side,
     TlsSides,
     verdict_of,
 )
-
-Record = ConnectionRecord | ExchangeRecord
+from gateway.telemetry.formats.fields import Record, time_of
 
 TEXT_LIMIT = 512
 LIST_LIMIT = 32
@@ -230,8 +226,7 @@ def reason_of(draft: Draft | ExchangeDraft) -> Reason | None:
 
 def rfc3339(unix_seconds: float) -> str:
     """UTC with milliseconds, `2027-01-31T23:59:59.123Z`."""
-    seconds, milliseconds = divmod(int(unix_seconds * 1000), 1000)
-    return f"{_rfc3339_seconds(seconds)}.{milliseconds:03d}Z"
+    return time_of(int(unix_seconds * 1000))
 
 
 def printable(text: str) -> str:
@@ -243,11 +238,6 @@ def printable(text: str) -> str:
 def escaped(text: str) -> str:
     """Everything that is not printable as in a Python literal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-
-
-@lru_cache(maxsize=4)
-def _rfc3339_seconds(unix_seconds: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(unix_seconds))
 
 
 def milliseconds(seconds: float) -> float:

@@ -224,9 +224,9 @@ async def _frames(read: Configuration) -> AsyncIterator[Frame]:
 @asynccontextmanager
 async def serving(first: Configuration, second: Configuration) -> AsyncIterator[Mapping[str, object]]:
     """The portrait of a process that began with one and took the other over, and that a connection has used."""
-    settings = first.settings
+    settings = first.head.settings
     cluster = Cluster(settings.kubernetes, build_directory(settings.kubernetes))
-    in_force = InForce(frozenset(), Entrances(settings, first.materials), cluster)
+    in_force = InForce(frozenset(), Entrances(settings, first.head.materials), cluster)
     serving = Serving(asyncio.get_running_loop(), settings, [], in_force, Ledger.alone(), lambda _: True)
     for number, each in enumerate((first, second), 1):
         await in_force.take(number, _frames(each))

@@ -13,7 +13,6 @@ import pytest
 from gateway.exchange import exchange as exchange_module
 from gateway.exchange.conversation import converse
 from gateway.exchange.scope import AnyAuthority
-from gateway.limits.unlimited import Unlimited
 from gateway.model.decision import Permit, Timeouts
 from gateway.model.intent import Protocol
 from gateway.model.reasons import Reason
@@ -23,6 +22,7 @@ from gateway.net import stream as stream_module
 from gateway.net.stream import Stream
 from tests.helpers.deadlines import HandDeadlines
 from tests.helpers.streams import receive, receive_exactly, reset, send, stream_and_peer
+from tests.helpers.unlimited import Unlimited
 from tests.helpers.walk import FakeDialer, KeepingRecorder, StuckDialer, build_services
 from tests.policy.builders import build, rule
 from tests.telemetry.drafts import accepted

@@ -7,7 +7,6 @@ import pytest
 from gateway.exchange.plan import plan_request
 from gateway.exchange.scope import AnyAuthority, AnyHost, Judged, OneAuthority
 from gateway.exchange.upstream import Pool
-from gateway.limits.unlimited import Unlimited
 from gateway.model.addresses import Address
 from gateway.model.authority import Authority, parse_authority
 from gateway.model.client import Certificate, Client, IdentitySource
@@ -23,6 +22,7 @@ from gateway.policy.rules import Mode
 from gateway.wire.http.messages import NO_CONTENT, Request
 from gateway.wire.target import Target
 from tests.helpers.deadlines import HandDeadlines
+from tests.helpers.unlimited import Unlimited
 from tests.policy.builders import (
     NOW,
     SNI_RULE,

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.kubernetes import reflector
 from gateway.kubernetes import watching as watching_module
-from gateway.kubernetes.server import ApiServer
+from gateway.kubernetes.api_client import ApiClient
 from tests.helpers.api_server import pod
 from tests.kubernetes.cluster import Cluster, holder, until, watching
 
@@ -142,7 +142,7 @@ async def test_an_event_that_cannot_be_read_does_not_stop_those_behind_it(
         await asyncio.Event().wait()
 
     cluster = Cluster(tmp_path)
-    monkeypatch.setattr(ApiServer, "watch", events)
+    monkeypatch.setattr(ApiClient, "watch", events)
     with cluster.api:
         async with watching(cluster) as watch:
             await until(lambda: holder(watch, "10.1.0.2") == "payments/a")

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from gateway.limits.unlimited import Unlimited
 from gateway.model.errors import UpstreamError
 from gateway.model.intent import Door, Protocol
 from gateway.model.reasons import Reason
@@ -20,6 +19,7 @@ from gateway.serve.requests import CAPTURED_IDLE
 from gateway.wire.alerts import ACCESS_DENIED, DECODE_ERROR
 from tests.helpers.client_hello import build_client_hello
 from tests.helpers.streams import receive, receive_all, receive_exactly, send, stream_and_peer
+from tests.helpers.unlimited import Unlimited
 from tests.helpers.walk import FakeDialer, KeepingRecorder, StuckDialer, build_services
 from tests.policy.builders import address, build, deny, rule
 from tests.telemetry.drafts import accepted
@@ -298,6 +298,19 @@ async def test_where_an_address_alone_is_no_identity_everything_is_refused() -> 
         draft = await walking.over()
     assert dialer.permits == []
     assert draft.reason is Reason.CREDENTIALS_MISSING
+
+
+async def test_a_request_of_a_client_that_knows_of_no_proxy_is_refused_and_not_asked_for_credentials() -> None:
+    dialer = FakeDialer()
+    async with captured(dialer, build(rule("web", "web.test", ports=[80]), identity_required=True), port=80) as walking:
+        await send(walking.client, b"GET / HTTP/1.1\r\nHost: web.test\r\nConnection: close\r\n\r\n")
+        answer = await receive_all(walking.client)
+        walking.client.close()
+        draft = await walking.over()
+    assert answer.startswith(b"HTTP/1.1 403 ")
+    assert b"proxy-authenticate" not in answer.lower()
+    assert dialer.permits == []
+    assert (draft.reason, draft.status) == (Reason.CREDENTIALS_MISSING, 403)
 
 
 async def test_a_drain_cuts_a_dial_short_and_resets() -> None:

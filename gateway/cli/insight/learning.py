@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gateway.cli.console import answers, complaints, counted, plain, say
 from gateway.cli.insight.source import Source
+from gateway.cli.writing import write_whole
 from gateway.insight.attempts import Attempt, Tally, TooMuch, fold
 from gateway.insight.judging import enforced
 from gateway.insight.learn import Lesson, Workload, group_names, learn, rule_names, within_reach
@@ -25,7 +26,7 @@ from gateway.settings.problems import ConfigErrors
 from gateway.settings.source.files import Reader, is_there
 from gateway.wire.replies import status_of
 
-Refusals = (ConfigErrors, NotAppendable, TooMuch, Unreadable)
+Refusals = (ConfigError, ConfigErrors, NotAppendable, TooMuch, Unreadable)
 """What ends the command with status 2."""
 
 LEARNED_FILE = "learned.yaml"
@@ -63,7 +64,7 @@ def learn_from(
     left = learn(within_reach(attempts, lesson), _rules_of(file.with_text(text)), now, group_by, wildcard_from)
     source.tell()
     if write and text != file.text:
-        _replace(file.path, text)
+        write_whole(file.path, text.encode())
     elif not write:
         _print_diff(file, text)
     _sum_up(lesson, left, attempts, file.path if write else None)
@@ -100,20 +101,6 @@ def _only(match: tuple[Match, ...]) -> Workload | None:
         if value is not None and match[0] == Match(**{key: value}):
             return Workload(key, str(value))
     return None
-
-
-def _replace(path: Path, text: str) -> None:
-    """Atomically, with the mode that the file had; what a link leads to, not the link. Raises `ConfigErrors`."""
-    target = path.resolve()
-    fresh = target.with_name(f".{target.name}.new")
-    try:
-        fresh.write_bytes(text.encode())
-        if target.exists():
-            fresh.chmod(target.stat().st_mode & 0o777)
-        fresh.replace(target)
-    except OSError as refusal:
-        fresh.unlink(missing_ok=True)
-        raise ConfigErrors([ConfigError(str(path), f"cannot be written: {refusal.strerror}")]) from refusal
 
 
 def _print_diff(file: PolicyText, text: str) -> None:

@@ -59,6 +59,11 @@ class Watched:
         self.check()
 
     @property
+    def is_looking(self) -> bool:
+        """Whether an inspector has content to answer for."""
+        return self._watch.is_looking
+
+    @property
     def objects(self) -> bool:
         """Whether inspectors have objected. Report mode lets the exchange pass nevertheless."""
         return self._watch.objection is not None

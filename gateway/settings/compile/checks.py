@@ -12,7 +12,7 @@ from gateway.model.decision import SniRule
 from gateway.model.intent import Protocol
 from gateway.policy.rules import ANY_HOST, Action, HostPattern, PortRange
 from gateway.settings.compile.inspection import check_inspection
-from gateway.settings.compile.inspectors import Finding, check_inspector
+from gateway.settings.compile.inspectors import Finding, check_inspector, inside
 from gateway.settings.gateway import (
     AccessLogSettings,
     ClientCertificateSettings,
@@ -68,8 +68,7 @@ def _check_listeners(settings: GatewaySettings) -> Iterator[Finding]:
         if listener.name in names:
             yield ("listeners", index, "name"), f"another listener is called {listener.name!r} already"
         names.add(listener.name)
-        for path, message in chain(_check_tls(listener), _check_proxy_protocol(listener)):
-            yield ("listeners", index, *path), message
+        yield from inside(chain(_check_tls(listener), _check_proxy_protocol(listener)), "listeners", index)
 
 
 def _check_binds(settings: GatewaySettings) -> Iterator[Finding]:
@@ -125,8 +124,7 @@ _KEY_FOR_FORMAT = {"layout": "envoy", "fields": "vpc", "window": "vpc"}
 
 def _check_access_logs(settings: GatewaySettings) -> Iterator[Finding]:
     for index, log in enumerate(settings.telemetry.access_log):
-        for path, message in _check_access_log(log):
-            yield ("telemetry", "access_log", index, *path), message
+        yield from inside(_check_access_log(log), "telemetry", "access_log", index)
 
 
 def _check_access_log(log: AccessLogSettings) -> Iterator[Finding]:
@@ -169,8 +167,7 @@ def _check_credentials(settings: GatewaySettings) -> Iterator[Finding]:
 
 def _check_inspectors(settings: GatewaySettings) -> Iterator[Finding]:
     for name, inspector in settings.inspectors.items():
-        for path, message in check_inspector(inspector):
-            yield ("inspectors", name, *path), message
+        yield from inside(check_inspector(inspector), "inspectors", name)
 
 
 def check_match(match: MatchSettings) -> Iterator[Finding]:
@@ -185,11 +182,9 @@ def check_match(match: MatchSettings) -> Iterator[Finding]:
 def check_group(group: GroupSettings, declared: Declared) -> Iterator[Finding]:
     """A group's entries and limits."""
     for index, match in enumerate(group.match):
-        for path, message in check_match(match):
-            yield ("match", index, *path), message
+        yield from inside(check_match(match), "match", index)
     for index, limit in enumerate(group.limits or ()):
-        for path, message in check_limit(limit, declared):
-            yield ("limits", index, *path), message
+        yield from inside(check_limit(limit, declared), "limits", index)
 
 
 def check_limit(limit: LimitSettings, declared: Declared) -> Iterator[Finding]:
@@ -249,8 +244,8 @@ def _check_inspect(
     if rule.sni is SniRule.ANY:
         yield ("inspect",), "is not for sni: any, since an inspected name must be the one that was asked for"
     credentials = declared.secrets, declared.certificates
-    for path, message in check_inspection(rule.inspect, rule, patterns, ports, *credentials, declared.inspectors):
-        yield ("inspect", *path), message
+    found = check_inspection(rule.inspect, rule, patterns, ports, *credentials, declared.inspectors)
+    yield from inside(found, "inspect")
 
 
 def _check_references(rule: RuleSettings, declared: Declared) -> Iterator[Finding]:
@@ -264,8 +259,7 @@ def _check_references(rule: RuleSettings, declared: Declared) -> Iterator[Findin
 
 def _check_limits(rule: RuleSettings, ports: Sequence[PortRange], declared: Declared) -> Iterator[Finding]:
     for index, limit in enumerate(rule.limits or ()):
-        for path, message in check_limit(limit, declared):
-            yield ("limits", index, *path), message
+        yield from inside(check_limit(limit, declared), "limits", index)
         if counts_requests(limit, declared) and hides_requests(rule, ports):
             message = "requests are not seen inside TLS or tcp: give the rule inspect, or limit connections"
             yield ("limits", index), message

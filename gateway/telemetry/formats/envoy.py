@@ -135,7 +135,7 @@ def decode(line: bytes) -> Recorded:
                 raise NotARecord("not a line of Envoy's formats")
             fields = {key: value for key, value in found.groupdict().items() if value != "-"}
         return _record_of(fields)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise NotARecord("not a line of Envoy's formats") from error
 
 
@@ -171,7 +171,7 @@ def _record_of(fields: dict[str, Any]) -> Recorded:
         del record["sni"]
     if "rule" in record:
         record["rule"] = unquote(record["rule"], errors="surrogatepass")
-    authority = fields.get("authority") or _passed_to(fields)
+    authority = _destination(fields)
     if authority is not None:
         record["host"], record["port"] = split_authority(authority, HTTP_PORT)
     if "upstream_host" in fields:
@@ -195,9 +195,12 @@ _SERVICE = re.compile(r"outbound\|(?P<port>\d+)\|[^|]*\|(?P<host>[^|]+)")
 """A cluster of Istio's."""
 
 
-def _passed_to(fields: dict[str, Any]) -> str | None:
-    """Where a connection was led that asked for nothing itself: to a service, or on to the address it was for, which
-    its SNI names."""
+def _destination(fields: dict[str, Any]) -> str | None:
+    """What was asked for. A connection that asked for nothing itself was led to a service, or on to the address it was
+    for, which its SNI names."""
+    asked_for: str = fields.get("authority", "")
+    if asked_for != "":
+        return asked_for
     service = _SERVICE.fullmatch(str(fields.get("upstream_cluster", "")))
     if service is not None:
         return authority_of(service["host"], int(service["port"]))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from gateway.model.addresses import parse_address
@@ -40,11 +41,15 @@ def milliseconds_of(time: str) -> int:
 
 def time_of(milliseconds: int) -> str:
     """The reverse, in UTC. Raises ValueError for a time out of range."""
+    return f"{_to_the_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
+
+
+@lru_cache(maxsize=4)
+def _to_the_second(seconds: int) -> str:
     try:
-        instant = datetime.fromtimestamp(milliseconds // 1000, UTC)
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
     except (OverflowError, OSError) as refusal:
         raise ValueError("a time out of range") from refusal
-    return f"{instant:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}Z"
 
 
 def authority_of(host: str, port: int) -> str:

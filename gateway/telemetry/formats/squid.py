@@ -100,12 +100,12 @@ def decode(line: bytes) -> Recorded:
             "bytes_down": int(found["st"]),
         }
         _add_request(record, found["rm"], found["ru"])
+        if found["un"] != "-":
+            record["user"] = unquote(found["un"], errors="surrogatepass")
     except ValueError as error:
         raise NotARecord("not a line of Squid's native format") from error
     if found["Hs"] != "000":
         record["status"] = int(found["Hs"])
-    if found["un"] != "-":
-        record["user"] = unquote(found["un"], errors="surrogatepass")
     if found["sa"] != "-":
         record["dialled_address"] = found["sa"]
     return record

@@ -33,16 +33,6 @@ _logger = logging.getLogger(__name__)
 class Sink(Protocol):
     """Takes batches of whole lines."""
 
-    @property
-    def written(self) -> int:
-        """Lines."""
-        ...
-
-    @property
-    def lost(self) -> int:
-        """Lines."""
-        ...
-
     def put(self, lines: bytes | bytearray, count: int) -> None:
         """Queue a batch of `count` lines, which the sink owns from now on; never blocks, never raises."""
         ...
@@ -108,12 +98,12 @@ class FileSink:
 
     @property
     def written(self) -> int:
-        """See `Sink`."""
+        """Lines."""
         return self._numbers[WRITTEN]
 
     @property
     def lost(self) -> int:
-        """See `Sink`."""
+        """Lines."""
         return self._numbers[LOST]
 
     def put(self, lines: bytes | bytearray, count: int) -> None:

@@ -1,6 +1,7 @@
 """Workers are replaced when they end, given what is in force and not what files say, and given up on in the end."""
 
 import asyncio
+import ctypes
 import errno
 import logging
 import os
@@ -42,7 +43,7 @@ class Bed:
         self.file = write(folder / "policy.yaml", text("old"))
         os.chdir(folder)
         write(folder / "gateway.yaml", GATEWAY)
-        self.settings = load(self.file).settings
+        self.settings = load(self.file).head.settings
         self.sockets = bind_sockets(self.settings, size)
         self.fleet = Fleet(self.settings, {}, self.sockets, restarts=policy, program=program)
         self._others = psutil.Process().children()
@@ -236,6 +237,39 @@ async def test_what_one_worker_cannot_take_holds_at_none(tmp_path: Path) -> None
         assert (it.fleet.generation, logs_in(tmp_path)) == (1, ["records.jsonl"])
 
 
+FULL = """
+import os
+from gateway.app.workers import worker
+from gateway.model.errors import ConfigError
+
+is_full = os.path.exists("full")
+
+class Full(worker.InForce):
+    async def take(self, number, parts):
+        if number == 2 and is_full:
+            raise ConfigError("newer.jsonl", "there is no room for it")
+        return await super().take(number, parts)
+
+worker.InForce = Full
+worker.main()
+"""
+
+
+async def test_a_new_worker_that_cannot_take_what_others_have_taken_meanwhile_replaces_none(tmp_path: Path) -> None:
+    async with bed(tmp_path, program=(sys.executable, "-c", FULL)) as it:
+        await it.fleet.take(1, it.frames())
+        await it.fleet.start()
+        [old] = it.workers()
+        (tmp_path / "full").touch()
+        renewing = asyncio.create_task(it.fleet.renew())
+        async with asyncio.timeout(SECONDS):
+            while len(it.fleet._roster.members) < 2 or it.fleet._roster.members[1]._wanted is not None:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        await it.fleet.take(2, it.frames())
+        assert await renewing == "the new worker 0: newer.jsonl: there is no room for it"
+        assert (it.workers(), it.fleet.generation, it.fleet.totals().workers_lost) == ([old], 2, 0)
+
+
 POISONED = """
 import os
 from gateway.app.workers import worker
@@ -281,7 +315,7 @@ async def test_a_worker_that_cannot_report_its_counts_is_not_taken_for_hung(
     async with bed(tmp_path, program=(sys.executable, "-c", UNCOUNTABLE)) as it:
         await it.fleet.take(1, it.frames())
         await it.fleet.start()
-        [watched] = it.fleet._roll.members
+        [watched] = it.fleet._roster.members
         watched._silent_looks = member.SILENT_LOOKS
         async with asyncio.timeout(SECONDS):
             while watched._silent_looks:  # noqa: ASYNC110  # nobody is told of a message that says nothing
@@ -424,8 +458,69 @@ async def test_an_attempt_to_start_a_worker_that_fails_keeps_no_descriptor(
         before = psutil.Process().num_fds()
         with monkeypatch.context() as patched:
             patched.setattr(module, name, give_none)
-            assert await it.fleet.renew() == "the new worker 0 cannot be started: [Errno 24] Too many open files"
+            assert await it.fleet.renew() == "the new worker 0 cannot be started: Too many open files"
         assert psutil.Process().num_fds() == before
+
+
+WITH_ITS_OWN = """
+import os, subprocess, sys
+from gateway.app.workers import worker
+
+ITS_OWN = "import time; from gateway.net.kernel.parents import die_with_parent as die; die(); print(1, flush=True)"
+if not os.path.exists("was-first"):
+    os.mkdir("was-first")
+    own = subprocess.Popen([sys.executable, "-c", ITS_OWN + "; time.sleep(300)"], stdout=subprocess.PIPE)
+    own.stdout.readline()
+worker.main()
+"""
+PR_SET_CHILD_SUBREAPER = 36
+
+
+async def test_what_a_killed_worker_leaves_to_the_first_process_of_a_container_does_not_stay_as_zombies(
+    tmp_path: Path,
+) -> None:
+    """Such a process inherits them, as this one does here."""
+    prctl = ctypes.CDLL(None).prctl
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+    try:
+        async with bed(tmp_path, program=(sys.executable, "-c", WITH_ITS_OWN), policy=RestartPolicy(pause=1.0)) as it:
+            await it.fleet.take(1, it.frames())
+            await it.fleet.start()
+            it.workers()[0].kill()
+            await it.becomes(0)
+            await it.becomes(1)
+            assert len(it.workers()) == 1
+    finally:
+        prctl(PR_SET_CHILD_SUBREAPER, 0)
+
+
+async def test_a_place_that_waits_for_its_replacement_holds_up_no_end(tmp_path: Path) -> None:
+    policy = RestartPolicy(pause=SECONDS + 20)
+    async with bed(tmp_path, size=2, policy=policy) as it:
+        await it.fleet.take(1, it.frames())
+        await it.fleet.start()
+        it.workers()[0].kill()
+        async with asyncio.timeout(SECONDS):
+            while it.fleet.is_complete:  # noqa: ASYNC110  # nobody is told
+                await asyncio.sleep(0.02)
+            await it.fleet.drain(0.0)
+
+
+async def test_a_worker_that_is_stopped_holds_up_an_end_at_once_for_no_longer_than_its_grace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(member, "GRACE_SECONDS", 0.1)
+    async with bed(tmp_path) as it:
+        await it.fleet.take(1, it.frames())
+        await it.fleet.start()
+        [worker] = it.workers()
+        worker.suspend()
+        draining = asyncio.create_task(it.fleet.drain(SECONDS + 20))
+        await asyncio.sleep(0)
+        it.fleet.cut_off()
+        async with asyncio.timeout(SECONDS):
+            await draining
+    assert f"(pid {worker.pid}) did not end in time and was killed" in caplog.text
 
 
 async def test_a_replacement_that_is_being_started_when_all_end_ends_as_well(
@@ -460,7 +555,7 @@ async def test_a_worker_that_has_nothing_to_tell_says_that_it_lives(
     async with bed(tmp_path) as it:
         await it.fleet.take(1, it.frames())
         await it.fleet.start()
-        [watched] = it.fleet._roll.members
+        [watched] = it.fleet._roster.members
         for _ in range(3):
             watched._silent_looks = member.SILENT_LOOKS
             async with asyncio.timeout(SECONDS):

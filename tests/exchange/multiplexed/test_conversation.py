@@ -23,6 +23,7 @@ from gateway.net import stream as stream_module
 from gateway.net.stream import Stream
 from gateway.wire.http2 import codes
 from gateway.wire.http2.frames import Frame, FrameReader, frame, header_frames, settings_frame, window_frame
+from tests.helpers.deadlines import HandDeadlines
 from tests.helpers.streams import receive, send, stream_and_peer
 from tests.helpers.walk import FakeDialer, KeepingRecorder, build_services
 from tests.policy.builders import build
@@ -190,6 +191,22 @@ async def test_no_request_begins_while_those_of_a_connection_that_is_cut_off_are
         client.downstream.data_received(header_frames(3, GET, True))
         await asyncio.wait([client.serving])
     assert ([each.number for each in recorder.exchanges], scope.judged) == ([1], 1)
+
+
+async def test_one_that_is_cut_off_again_while_its_requests_are_leaving_leaves_nothing_behind() -> None:
+    recorder, scope, deadlines = KeepingRecorder(), NobodyYet(), HandDeadlines()
+    async with client_of(cast("Scope", scope), recorder) as client:
+        client.parts.deadlines = deadlines  # it has not begun
+        await send(client.sock, OPENING + header_frames(1, GET, True) + HALF_A_HEAD)
+        async with asyncio.timeout(5):
+            while not (scope.judged and deadlines.pending()):  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        for _ in range(2):
+            client.serving.cancel()
+            await asyncio.sleep(0.01)
+        await asyncio.wait([client.serving])
+        assert client.downstream.receiver is None
+        assert deadlines.pending() == 0
 
 
 async def test_a_request_that_is_cut_off_because_its_client_left_was_ended_by_the_client() -> None:

@@ -1,4 +1,4 @@
-"""The limiter where no limit applies: every lease is given at once, and counted while it is held."""
+"""A limiter without limits: every lease is given at once, and counted while it is held."""
 
 from collections.abc import Callable, Coroutine
 from types import TracebackType
