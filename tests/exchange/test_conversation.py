@@ -78,6 +78,7 @@ async def talk(
         talking.services.pool.close()
         downstream.abort()
         client.close()
+        assert talking.task.cancelled() or talking.task.exception() is None
         if isinstance(dialer, FakeDialer) and dialer.streams:
             assert all(stream.is_lost or stream.transport.is_closing() for stream in dialer.streams)
             dialer.origin.close()

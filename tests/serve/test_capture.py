@@ -44,6 +44,7 @@ class Captured:
     async def over(self) -> Draft:
         await asyncio.wait([self.task], timeout=30)
         assert self.task.done()
+        assert self.task.cancelled() or self.task.exception() is None
         [draft] = self._recorder.drafts
         return draft
 

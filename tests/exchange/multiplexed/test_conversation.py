@@ -71,6 +71,7 @@ async def client_of(
             serving.cancel()
             await asyncio.wait([serving])
             downstream.abort()
+            assert serving.cancelled() or serving.exception() is None
 
 
 class PlainClient:
