@@ -60,6 +60,7 @@ class Walk:
         """Wait for the end; the one draft that was recorded."""
         await asyncio.wait([self.task], timeout=30)
         assert self.task.done()
+        assert self.task.cancelled() or self.task.exception() is None
         [draft] = self.recorder.drafts
         return draft
 

@@ -230,7 +230,7 @@ def main() -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             runner.run(work(int(descriptor)))
-        except ConfigError as error:  # a log that was writable when the supervisor checked
+        except ConfigError as error:  # a line says it all
             sys.exit(f"ERROR worker {index}: {error}")
 
 
