@@ -13,7 +13,7 @@ from gateway.intercept.inspectors import Answer, RequestHead, ResponseHead
 
 _SIZES = struct.Struct("!II")
 MAX_REPLY = 64 * 1024
-OPEN, CLOSE, READY, REFUSED = "open", "close", "ready", "refused"
+OPEN, DROP, CLOSE, READY, REFUSED = "open", "drop", "close", "ready", "refused"
 
 
 class Broken(Exception):
@@ -21,7 +21,8 @@ class Broken(Exception):
 
 
 class Question(NamedTuple):
-    """`session` is the gateway's number for an exchange; `method` one of the inspector's, or `close`."""
+    """`session` is the gateway's number for an exchange; `method` one of the inspector's, `close`, or `drop`: nobody
+    waits for the answers any more, but it is not closed yet."""
 
     session: int
     method: str
