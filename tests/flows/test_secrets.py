@@ -10,6 +10,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -19,7 +20,7 @@ from gateway.exchange.upstream import Pool
 from gateway.intercept.inspecting.decoding import Bounds
 from gateway.intercept.inspecting.inline import InlineKind
 from gateway.intercept.inspecting.watch import ExchangeWatch, InspectorPolicy, NamedInspector
-from gateway.intercept.inspectors import DONE, Answer, Inspector, RequestHead
+from gateway.intercept.inspectors import DONE, Answer, Inspector, RequestHead, annotate
 from gateway.intercept.inspectors import deny as deny_it
 from gateway.model.authority import Host
 from gateway.model.decision import AddressRefusal, Permit, Terms, Timeouts, WouldDeny
@@ -72,12 +73,25 @@ class DeniesKeys(Inspector):
         return deny_it("a key") if head.values("x-key") else DONE
 
 
+class Reads(Inspector):
+    """Tells what it was shown."""
+
+    def __init__(self) -> None:
+        self.read = b""
+
+    def response_chunk(self, data: bytes) -> Answer:
+        self.read += data
+        return annotate("read", self.read.decode())
+
+
 class Keys:
     """Fulfils `Watchers`."""
 
+    kinds: ClassVar[dict[str, type[Inspector]]] = {"keys": DeniesKeys, "reads": Reads}
+
     def watch(self, names: Sequence[str], ring: Callable[[], None], report: bool) -> Watch:
         policy = InspectorPolicy(tolerates_failure=False, denies_unknown=True, bounds=Bounds(1 << 20, 100))
-        inspectors = [NamedInspector(name, policy, InlineKind(DeniesKeys).open()) for name in names]
+        inspectors = [NamedInspector(name, policy, InlineKind(self.kinds[name]).open()) for name in names]
         return ExchangeWatch(inspectors, ring, report)
 
 
@@ -308,6 +322,20 @@ async def test_an_answer_that_echoes_a_scrubbed_secret_is_masked_wherever_it_is_
     assert answer.count(stars) == 5
     assert b"X-Echo: a " + stars + b" b\r\n" in answer
     assert play.record()["bytes_down"] == len(f"you sent {VALUE} and {VALUE}!")
+
+
+@pytest.mark.parametrize("cut", range(len(VALUE)))
+async def test_inspectors_are_shown_an_answer_as_it_is_masked(cut: int) -> None:
+    play = Play(Secret(VALUE, scrub=True), inspectors=("reads",))
+    content = f"<{VALUE}> {VALUE[:5]}"
+    async with play.running() as peer:
+        head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(content)}\r\n\r\n"
+        _, answer = await play.ask(peer, get(), head.encode() + content[: cut + 1].encode())
+        await send(play.dialer.origin, content[cut + 1 :].encode())
+        masked = content.replace(VALUE, "*" * len(VALUE))
+        while not answer.endswith(masked.encode()):
+            answer += await receive(peer)
+    assert play.record()["annotations"] == {"reads.read": masked}
 
 
 async def test_content_of_a_known_length_keeps_it() -> None:

@@ -161,7 +161,7 @@ class Inspected:
             down: Outlet = ScrubbedOutlet(stream, source, is_chunked, Scrubber(masked))
         else:
             down = Outlet(stream, source, is_chunked)
-        return down if self._watched is None else self._watched.down(down)
+        return down if self._watched is None else self._watched.down(down, masked)
 
 
 def _max_body(reading: Reading, permit: Permit, draft: ExchangeDraft) -> int | None:
