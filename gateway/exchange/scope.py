@@ -85,8 +85,8 @@ class Scope(Role):
         ...
 
     @property
-    def is_verified(self) -> bool:
-        """Whether every connection to a destination is verified, as in `Upstream.verified`."""
+    def is_secure(self) -> bool:
+        """Whether requests come inside TLS, and go to nobody who has not proved over TLS who they are."""
         ...
 
     async def judge(self, plan: RequestPlan, draft: ExchangeDraft, now: float) -> Judged:
@@ -111,7 +111,7 @@ class AnyAuthority:
     usual_port: ClassVar[int] = HTTP_PORT
     meter: ClassVar[None] = None
     dialer: ClassVar[None] = None
-    is_verified: ClassVar[bool] = False
+    is_secure: ClassVar[bool] = False
 
     async def judge(self, plan: RequestPlan, draft: ExchangeDraft, now: float) -> Judged:
         """See `Scope`."""
@@ -177,7 +177,7 @@ class OneAuthority:
     rules: Rules
     pool: Pool
     usual_port: int = HTTP_PORT
-    is_verified: bool = False
+    is_secure: bool = False
     dialer: Dialer[Stream] | None = None
     peer: InitVar[tuple[Address, int]] = field(kw_only=True)
     limiter: Limiter = field(kw_only=True)

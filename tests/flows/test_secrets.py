@@ -7,10 +7,11 @@ import asyncio
 import contextlib
 import logging
 import socket
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -37,8 +38,12 @@ from gateway.policy.requests.paths import parse_path_pattern
 from gateway.policy.rules import Mode, Rule
 from gateway.telemetry.exchanges import seal_exchange
 from gateway.telemetry.formats.json import encode
+from tests.flows.interception import HOST, inspecting
 from tests.helpers.gateway import GatewayProcess
+from tests.helpers.raw_client import status_of
+from tests.helpers.responses import read_response
 from tests.helpers.streams import receive, send, stream_and_peer
+from tests.helpers.tls_origin import Issuer, TlsOrigin
 from tests.helpers.walk import LOOPBACK, FakeDialer, KeepingRecorder, build_services
 from tests.policy.builders import NOBODY, NOW, address, ask, build, client, connect, deny, permitted, rule
 
@@ -382,3 +387,24 @@ def test_a_running_gateway_takes_new_values_and_writes_none_anywhere(tmp_path: P
     assert str(key) in line
     assert "Max core file size 0 0 bytes" in " ".join(limits.split())
     assert [text for text in said if VALUE in text] == []
+
+
+def test_inside_a_tunnel_that_only_report_mode_lets_pass_requests_go_without(tmp_path: Path) -> None:
+    """They come inside TLS all the same, and are not told that a secret needs it."""
+    (tmp_path / "key").write_text(VALUE)
+    issuer = Issuer(tmp_path)
+    inspect = {"upstream_ca": "origins.pem", "headers": {"set": {"Authorization": "Bearer ${secret:key}"}}}
+    rules = [{"name": "trial", "mode": "report", "hosts": [HOST], "inspect": inspect}]
+    settings: dict[str, Any] = {"secrets": {"key": {"file": str(tmp_path / "key"), "hosts": [HOST]}}}
+    with (
+        TlsOrigin(context=issuer.context(HOST, "other.test")) as origin,
+        inspecting(tmp_path, origin, issuer, time.time(), rules, **settings) as bed,
+    ):
+        for sni, secrets in ((HOST, ["key"]), ("other.test", None)):
+            with bed.client(sni=sni) as peer:
+                peer.ask(f"{HOST}:{origin.port}", f"/{sni}")
+                assert status_of(read_response(peer)[0]) == 200
+            [record] = bed.gateway.wait_for_records(1, path=f"/{sni}")
+            assert record.get("secrets") == secrets
+            assert bool(origin.requests[-1].values("authorization")) is bool(secrets)
+    assert bed.gateway.records()[-1]["would_deny"] == Reason.SNI_MISMATCH
