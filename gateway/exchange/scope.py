@@ -47,12 +47,13 @@ class Identifies(Role):
 
 class Judged(NamedTuple):
     """A permitted request. `named` is the host that the request names and that its Host field carries; `key` tells the
-    connections that it may go over."""
+    connections that it may go over. `is_doubtful`: only report mode let the tunnel pass that it came in."""
 
     permit: Permit
     client: Client
     named: Authority
     key: PoolKey
+    is_doubtful: bool = False
 
 
 class Scope(Role):
@@ -208,7 +209,7 @@ class OneAuthority:
         if isinstance(verdict, Deny):
             raise Refused(verdict)
         draft.would_deny = verdict
-        return Judged(permit, client, named, self.key)
+        return Judged(permit, client, named, self.key, draft.connection.would_deny is not None)
 
     def sum_up(self, draft: ExchangeDraft) -> None:
         """The connection's record describes the tunnel."""

@@ -269,10 +269,11 @@ REFUSED = AddressRefusal(LOOPBACK, Reason.DENIED_BY_RULE, "", None, enforced=Fal
     [
         (lambda: Play(mode=Mode.REPORT), "/v2"),
         (lambda: Play(mode=Mode.REPORT, tunnel=SET_ASIDE), "/v1/x"),
+        (lambda: Play(mode=Mode.REPORT, tunnel=SET_ASIDE, is_verified=False), "/v1/x"),
         (lambda: Play(mode=Mode.REPORT, dialer=TlsDialer(refused=(REFUSED,))), "/v1/x"),
         (lambda: Play(denies=[deny("no", "api.test", mode=Mode.REPORT)]), "/v1/x"),
     ],
-    ids=["the request", "the tunnel", "the address", "the host"],
+    ids=["the request", "the tunnel", "the tunnel without TLS", "the address", "the host"],
 )
 async def test_what_report_mode_lets_pass_goes_without_secrets(play: Callable[[], Play], path: str) -> None:
     played = play()

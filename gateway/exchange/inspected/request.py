@@ -54,7 +54,7 @@ def inspect_request(
     if reading.is_enough:
         return None
     given = _NO_SECRETS
-    if inspection.secrets and not _is_doubtful(permit, draft, is_secure):
+    if inspection.secrets and not _is_doubtful(judged, draft):
         if not is_secure:
             raise Refused(permit.denial(Reason.SECRET_NEEDS_TLS, f"secret {inspection.secrets[0]}"))
         given = {name: _find(name, judged, secrets) for name in inspection.secrets}
@@ -174,10 +174,9 @@ def _max_body(reading: Reading, permit: Permit, draft: ExchangeDraft) -> int | N
     return None
 
 
-def _is_doubtful(permit: Permit, draft: ExchangeDraft, is_secure: bool) -> bool:
+def _is_doubtful(judged: Judged, draft: ExchangeDraft) -> bool:
     """Whether report mode set a refusal aside: of the request, or of the tunnel that it came in."""
-    tunnel = draft.connection.would_deny if is_secure else None
-    return draft.would_deny is not None or permit.would_deny is not None or tunnel is not None
+    return judged.is_doubtful or draft.would_deny is not None or judged.permit.would_deny is not None
 
 
 def _find(name: str, judged: Judged, secrets: SecretStore) -> Secret:
