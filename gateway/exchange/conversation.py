@@ -18,7 +18,6 @@ from gateway.model.recording.noting import ABOUT_CREDENTIALS, note, note_cut
 from gateway.net.stream import HOLD_BOUND, Stream
 from gateway.wire.http.messages import Delimiter, Request
 from gateway.wire.replies import answer_with, status_for
-from gateway.wire.target import HTTPS_PORT
 
 DROPPED_AT_MOST = 64 * 1024
 """Bytes of content that are read and dropped so that a connection whose request was refused can be kept."""
@@ -91,7 +90,7 @@ class _Conversation:
         try:
             request = self.inlet.heads.pop() if self.inlet.heads else await self._read_head()
             draft.method = request.method
-            plan = plan_request(request, self._parts.via, self._plan, self._scope.usual_port == HTTPS_PORT)
+            plan = plan_request(request, self._parts.via, self._plan, self._scope.is_secure)
             self._plan = kept(plan)
             return await Exchange(plan, draft, self._downstream, self._scope, self._parts).run()
         except GatewayError as error:

@@ -102,7 +102,7 @@ class Exchange:
             raise UpstreamError(Reason.PROXY_LOOP, "Via names this gateway")
         inspection = permit.terms.inspection
         if inspection is not None:
-            self._inspected = inspect_request(inspection, plan, judged, draft, parts.secrets, scope.is_verified)
+            self._inspected = inspect_request(inspection, plan, judged, draft, parts.secrets, scope.is_secure)
         if plan.hops == 0:
             return self._answer_here()
         try:
@@ -138,7 +138,7 @@ class Exchange:
         """Have the inspectors that the rule names judge the request, if it names any."""
         watched = self._watched = inspected.begin_watch(self._parts.watchers, self._signal.ring, self._wait)
         if watched is not None:
-            await watched.judge_request(self._plan, judged, self._scope.is_verified, self._inlet)
+            await watched.judge_request(self._plan, judged, self._scope.is_secure, self._inlet)
 
     def _answer_here(self) -> bool:
         """Answer a request that may go no further (Max-Forwards)."""

@@ -42,7 +42,7 @@ HALF_A_HEAD = frame(codes.HEADERS, codes.END_STREAM, 3, GET)
 class NobodyMay:
     """Fulfils `Scope` for requests that are refused."""
 
-    is_verified = False
+    is_secure = False
 
     async def judge(self, plan: RequestPlan, draft: ExchangeDraft, now: float) -> Judged:
         raise Refused(Deny(Reason.NO_RULE, 1))
