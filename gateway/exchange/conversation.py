@@ -34,10 +34,10 @@ async def converse(downstream: Stream, draft: Draft, scope: Scope, parts: Parts,
     parts.signals.add(signal)
     try:
         inlet.attach()
-        if inlet.has_something or await conversation.comes_next():
+        if inlet.has_something() or await conversation.comes_next():
             while await conversation.answer() and await conversation.comes_next():
                 pass
-            if inlet.end is not None or not inlet.has_something:  # a client that still sends may not read meanwhile
+            if inlet.end is not None or not inlet.has_something():  # a client that still sends may not read meanwhile
                 await wait_until_all_taken(downstream, draft, signal, parts, timeouts.idle)
     finally:
         parts.signals.discard(signal)
@@ -48,7 +48,7 @@ async def _wait_until_taken(stream: Stream, draft: Draft, signal: Signal, parts:
     """Wait until the client has taken most of what it was sent. It is reset if it takes nothing for `idle` seconds."""
     stream.feeder = signal
     try:
-        rang = await signal.rings_before_idle(idle, parts.deadlines, stream.queued)
+        rang = await signal.rings_within(idle, parts.deadlines, stream.queued)
     finally:
         stream.feeder = None
     if not rang:
@@ -122,14 +122,15 @@ class _Conversation:
             if stream.transport.is_closing():  # what came of further requests is answered to nobody
                 return False
         inlet.proceed()
-        if inlet.has_something:  # a read may hold thousands of requests that are answered at once: others have a turn
+        if inlet.has_something():  # a read may hold thousands of requests that are answered at once: others have a turn
             await asyncio.sleep(0)
-        while not inlet.has_something:
-            if inlet.is_over or inlet.is_lost or parts.draining:
-                return False
+            return True
+        while not (inlet.is_over or inlet.is_lost or parts.draining):
             if not await self.signal.rings_within(self._timeouts.idle, parts.deadlines):
                 return False
-        return True
+            if inlet.has_something():
+                return True
+        return False
 
     async def _refuse(self, error: GatewayError, request: Request | None, draft: ExchangeDraft) -> bool:
         """Answer, or cut off the response that had begun. True: another request may follow."""

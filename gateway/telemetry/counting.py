@@ -48,6 +48,8 @@ def count_series(
 ) -> None:
     """Count `count` of `(rule, *labels)`; once there are `limit` series, a new one counts under `OTHER_RULES`."""
     key = (rule, *labels)
-    if key not in series and len(series) >= limit:
+    before = series.get(key, 0)
+    if not before and len(series) >= limit:
         key = (OTHER_RULES, *labels)
-    series[key] = series.get(key, 0) + count
+        before = series.get(key, 0)
+    series[key] = before + count

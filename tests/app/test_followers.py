@@ -227,7 +227,7 @@ async def serving(first: Configuration, second: Configuration) -> AsyncIterator[
     settings = first.head.settings
     cluster = Cluster(settings.kubernetes, build_directory(settings.kubernetes))
     in_force = InForce(frozenset(), Entrances(settings, first.head.materials), cluster)
-    serving = Serving(asyncio.get_running_loop(), settings, [], in_force, Ledger.alone(), lambda _: True)
+    serving = Serving(asyncio.get_running_loop(), settings, [], in_force, Ledger.alone(), lambda *_: True)
     for number, each in enumerate((first, second), 1):
         await in_force.take(number, _frames(each))
         services = serving.connections._services

@@ -12,7 +12,6 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncGenerator, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import uvloop
@@ -209,8 +208,10 @@ async def work(descriptor: int) -> None:
     entrances = Entrances(start.settings, start.materials)
     in_force = InForce(start.listening, entrances, Cluster(kubernetes, pods))
     ledger = Ledger.shared(start.page, start.turns)
-    pass_on = partial(channel.post, Kind.FLOWS)
-    serving = Serving(asyncio.get_running_loop(), start.settings, sockets, in_force, ledger, pass_on, start.seat)
+    loop = asyncio.get_running_loop()
+    serving = Serving(
+        loop, start.settings, sockets, in_force, ledger, lambda lines, _: channel.post(Kind.FLOWS, lines), start.seat
+    )
     await Worker(channel, serving, in_force).run()
 
 
