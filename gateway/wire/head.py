@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 from gateway.model.client import TraceParent
@@ -11,6 +10,7 @@ from gateway.wire.grammar import MAX_FIELD_LINES as MAX_FIELD_LINES
 from gateway.wire.grammar import REQUEST, elements, find_head, host_fault, is_persistent, match_head, split_fields
 from gateway.wire.grammar import MalformedHead as MalformedHead
 
+_MOST_REMEMBERED = 1024
 _REMEMBERED_BYTES = 512  # of a head that is remembered: a peer must not be able to fill the memory
 
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.{0,200})?", re.ASCII)
@@ -53,29 +53,34 @@ def parse_head(data: bytes) -> RequestHead | None:
 
     What cannot become a head is refused before its end, where that shows cheaply. The caller bounds the bytes.
     """
+    return _remembered.get(data) or _find_and_parse(data)
+
+
+def _find_and_parse(data: bytes) -> RequestHead | None:
     start = 2 if data.startswith(b"\r\n") else 0
     size = find_head(data, REQUEST, start)
     if not size:
         return None
-    whole = data[start:size]
-    if size > _REMEMBERED_BYTES or not whole.startswith(b"CONNECT ") or b"authorization:" in whole.lower():
-        return _parse_whole(whole, size)
-    return _remembered(whole, size)
+    whole = data[:size]
+    head = _remembered.get(whole) or _parse_whole(whole, start)
+    if head.method == "CONNECT" and size <= _REMEMBERED_BYTES and b"authorization:" not in whole.lower():
+        _remember(whole, head)
+    return head
 
 
-def _parse_whole(data: bytes, size: int) -> RequestHead:
-    """`data` ends with the empty line; `size` counts what stood before the request line as well."""
-    method, target, minor, lines = match_head(data, REQUEST).groups()
+def _parse_whole(data: bytes, start: int) -> RequestHead:
+    """`data` ends with the empty line; the request line stands at `start`."""
+    method, target, minor, lines = match_head(data[start:], REQUEST).groups()
     headers = tuple([(name.lower(), value) for name, value in split_fields(lines)])
-    head = RequestHead(method, target, int(minor), headers, size)
+    head = RequestHead(method, target, int(minor), headers, len(data))
     _check_fields(head)
     return head
 
 
-@lru_cache(maxsize=1024)
-def _remembered(data: bytes, size: int) -> RequestHead:
-    """A client's CONNECTs to one destination are alike to the byte. Those with credentials are never kept."""
-    return _parse_whole(data, size)
+def _remember(data: bytes, head: RequestHead) -> None:
+    if len(_remembered) >= _MOST_REMEMBERED:
+        _remembered.clear()
+    _remembered[data] = head
 
 
 def _check_fields(head: RequestHead) -> None:
@@ -85,6 +90,10 @@ def _check_fields(head: RequestHead) -> None:
         raise MalformedHead(Reason.MALFORMED_REQUEST, fault)
     if head.method == "CONNECT" and ("content-length" in names or "transfer-encoding" in names) and head.has_content:
         raise MalformedHead(Reason.MALFORMED_REQUEST, "a CONNECT with content")
+
+
+_remembered: dict[bytes, RequestHead] = {}
+"""A client's CONNECTs to one destination are alike to the byte. Those with credentials are never kept."""
 
 
 def parse_traceparent(values: Sequence[str]) -> TraceParent | None:
