@@ -3,15 +3,15 @@
 As in `sealing`, what a peer could make long is cut, and foreign text is made printable.
 """
 
-from gateway.model.decision import Deny
 from gateway.model.reasons import Reason
-from gateway.model.record import Ended, ExchangeDraft, ExchangeRecord, Seen, Side, verdict_of
+from gateway.model.record import ExchangeDraft, ExchangeRecord, Seen, Side, verdict_of
 from gateway.telemetry.sealing import (
     LIST_LIMIT,
     add_addresses,
     add_dialling,
     add_request,
     add_verdict,
+    ended_before_transfer,
     milliseconds,
     printable,
     reason_of,
@@ -46,7 +46,7 @@ def seal_exchange(draft: ExchangeDraft, ended_at: float) -> ExchangeRecord:
         "total_ms": milliseconds(ended_at - draft.started_at),
         "bytes_up": transfer.bytes_up,
         "bytes_down": transfer.bytes_down,
-        "ended": transfer.ended or (Ended.REFUSED if isinstance(draft.decision, Deny) else Ended.FAILED),
+        "ended": transfer.ended or ended_before_transfer(draft),
         "ended_by": transfer.ended_by or Side.GATEWAY,
     }
     if connection.sender is not None:
