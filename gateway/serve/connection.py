@@ -9,7 +9,9 @@ leaves a truthful record. No byte of the client's reaches the destination before
 
 import asyncio
 import logging
+from collections.abc import Coroutine
 from functools import partial
+from typing import Any
 
 from gateway.model.decision import Deny, Permit, WouldDeny
 from gateway.model.errors import DownstreamError, GatewayError, InternalError, Refused
@@ -71,7 +73,10 @@ async def _attempt(downstream: Stream, draft: Draft, services: Services) -> bool
     head = None
     try:
         if not draft.entered:
-            await _enter(downstream, draft, services)
+            entrance = services.entrance(draft.listener)
+            if entrance is not None:  # most listeners have nothing before the first request
+                await enter(downstream, draft, entrance, services)
+            draft.entered = True
         if draft.original is not None:
             await _walk_captured(draft.original, downstream, draft, services)
             return False
@@ -87,14 +92,6 @@ async def _attempt(downstream: Stream, draft: Draft, services: Services) -> bool
     except Exception as bug:
         _logger.exception("connection %s", draft.connection_id)
         return refuse(InternalError(Reason.INTERNAL_ERROR, type(bug).__name__), head, downstream, draft, services)
-
-
-async def _enter(downstream: Stream, draft: Draft, services: Services) -> None:
-    """Once a connection; most listeners have nothing before the first request."""
-    entrance = services.entrance(draft.listener)
-    if entrance is not None:
-        await enter(downstream, draft, entrance, services)
-    draft.entered = True
 
 
 async def _walk(head: RequestHead, downstream: Stream, draft: Draft, services: Services) -> None:
@@ -169,18 +166,17 @@ async def _walk_captured(original: Destination, downstream: Stream, draft: Draft
             await upstream.stream.aclose()
 
 
-async def _carry(tunnel: Tunnel, downstream: Stream, draft: Draft, services: Services) -> None:
+def _carry(tunnel: Tunnel, downstream: Stream, draft: Draft, services: Services) -> Coroutine[Any, Any, None]:
     """After the last verdict about the connection as a whole: each request is judged by itself, in the clear or inside
     TLS; anything else is relayed unchanged."""
     permit, upstream = tunnel.permit, tunnel.upstream
     send_proxy_header(upstream, permit, draft.peer)  # before the client's first byte
     hello = hello_to_inspect(permit, draft.opening)
     if hello is not None:
-        await converse_inside_tls(downstream, draft, tunnel, hello, services)
-    elif carries_requests(permit, draft.opening):
-        await converse_in_tunnel(downstream, draft, tunnel, services)
-    else:
-        await _relay(tunnel, downstream, draft, services)
+        return converse_inside_tls(downstream, draft, tunnel, hello, services)
+    if carries_requests(permit, draft.opening):
+        return converse_in_tunnel(downstream, draft, tunnel, services)
+    return _relay(tunnel, downstream, draft, services)
 
 
 def _establish(downstream: Stream, draft: Draft, head: RequestHead) -> None:
@@ -234,11 +230,11 @@ async def _relay(tunnel: Tunnel, downstream: Stream, draft: Draft, services: Ser
 def _watch_for(tunnel: Tunnel, draft: Draft, services: Services) -> Watch | None:
     """A watch for what must still be judged while bytes are relayed: a second ClientHello, or a first one that was not
     waited for."""
+    if draft.opening is None and tunnel.permit.rule is not REPORT_ONLY:
+        return None
     deny, limit = partial(_denial, tunnel.permit), services.bounds.client_hello
     if draft.opening is not None:
         return watch_for(draft.opening.hello, limit, deny)
-    if tunnel.permit.rule is not REPORT_ONLY:
-        return None
     return LateHello(partial(_judge_late, tunnel, draft, services), deny, limit)
 
 
