@@ -7,8 +7,7 @@ from gateway.model.reasons import Reason
 from gateway.model.record import ExchangeDraft, ExchangeRecord, Seen, Side, verdict_of
 from gateway.telemetry.sealing import (
     LIST_LIMIT,
-    add_addresses,
-    add_dialling,
+    add_dialled,
     add_request,
     add_verdict,
     ended_before_transfer,
@@ -63,11 +62,9 @@ def seal_exchange(draft: ExchangeDraft, ended_at: float) -> ExchangeRecord:
         _add_seen(record, draft.seen)
     add_verdict(record, draft)
     if draft.dialled is not None:
-        add_addresses(record, draft.dialled)
-        if draft.reused:  # its dial was another exchange's
+        add_dialled(record, draft.dialled, draft.reused)
+        if draft.reused:
             record["reused"] = True
-        else:
-            add_dialling(record, draft.dialled)
     if transfer.first_byte_at is not None:
         record["first_byte_ms"] = milliseconds(transfer.first_byte_at - draft.started_at)
     return record

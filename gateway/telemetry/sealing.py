@@ -32,6 +32,8 @@ Record = ConnectionRecord | ExchangeRecord
 TEXT_LIMIT = 512
 LIST_LIMIT = 32
 
+_THOUSANDTHS = tuple(f".{thousandth:03d}Z" for thousandth in range(1000))
+
 
 def seal(draft: Draft, ended_at: float) -> ConnectionRecord:
     """The record of a connection that ended at the monotonic instant `ended_at`."""
@@ -61,8 +63,7 @@ def seal(draft: Draft, ended_at: float) -> ConnectionRecord:
         record["status"] = draft.status
     add_verdict(record, draft)
     if dialled is not None:
-        add_addresses(record, dialled)
-        add_dialling(record, dialled)
+        add_dialled(record, dialled)
     if draft.opening is not None:
         _add_opening(record, draft.opening)
     if draft.tls is not None:
@@ -162,21 +163,20 @@ def _add_set_aside(record: Record, reason: Reason, rule: RuleRef | None) -> None
         record["would_deny_rule"] = rule.name
 
 
-def add_addresses(record: Record, dialled: Dialled) -> None:
-    """What was reached, and from where."""
-    record["dialled_address"] = str(dialled.address)
-    if dialled.source is not None:
-        record["source_address"] = str(dialled.source)
-
-
-def add_dialling(record: Record, dialled: Dialled) -> None:
-    """How the address was found and reached."""
-    record["dial_ms"] = milliseconds(dialled.dial_seconds)
-    if dialled.resolve_seconds is not None:
-        record["dns_ms"] = milliseconds(dialled.resolve_seconds)
-        record["resolved"] = listed(dialled.resolved)
-    if dialled.refused:
-        _add_refused(record, dialled.refused)
+def add_dialled(record: Record, dialled: Dialled, reused: bool = False) -> None:
+    """What was reached, and from where; and how the address was found and reached, unless it was for another's sake."""
+    address, resolved, refused, resolve_seconds, dial_seconds, source, _ = dialled
+    record["dialled_address"] = str(address)
+    if source is not None:
+        record["source_address"] = str(source)
+    if reused:
+        return
+    record["dial_ms"] = milliseconds(dial_seconds)
+    if resolve_seconds is not None:
+        record["dns_ms"] = milliseconds(resolve_seconds)
+        record["resolved"] = listed(resolved)
+    if refused:
+        _add_refused(record, refused)
 
 
 def _add_refused(record: Record, refused: Sequence[AddressRefusal]) -> None:
@@ -238,7 +238,7 @@ def ended_before_transfer(draft: Draft | ExchangeDraft) -> Ended:
 def rfc3339(unix_seconds: float) -> str:
     """UTC with milliseconds, `2027-01-31T23:59:59.123Z`."""
     seconds, milliseconds = divmod(int(unix_seconds * 1000), 1000)
-    return f"{_rfc3339_seconds(seconds)}.{milliseconds:03d}Z"
+    return _rfc3339_seconds(seconds) + _THOUSANDTHS[milliseconds]
 
 
 def printable(text: str) -> str:

@@ -62,7 +62,7 @@ class Connections:
         """A connection has come in on `listener`; it is closed by the task that serves it."""
         self._ledger.accept()
         clock = self._services.clock
-        draft = Draft(f"{random.getrandbits(64):016x}", listener, peer, clock.monotonic(), clock.time())
+        draft = Draft(random.getrandbits(64).to_bytes(8).hex(), listener, peer, clock.monotonic(), clock.time())
         if listener in self._transparent:
             draft.original = original_destination(stream.transport.get_extra_info("socket")) or NOBODY
         refusal = self._admission.admit(peer[0])
