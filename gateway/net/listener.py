@@ -144,14 +144,14 @@ class _Accepted(Stream):
     __slots__ = ("_accept",)
 
     def __init__(self, accept: Callable[[Stream, Peer], None], bound: int) -> None:
-        super().__init__(bound)
+        Stream.__init__(self, bound)
         self._accept = accept
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        peer = _peer_of(self.transport)
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in `Stream`
+        self.transport = transport
+        peer = _peer_of(transport)
         if peer is NOBODY:
-            self.transport.abort()
+            transport.abort()
             self.is_lost = True  # the transport tells only in the next turn of the loop
         self._accept(self, peer)
 

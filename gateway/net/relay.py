@@ -83,14 +83,15 @@ class Direction:
 
     def ended(self) -> None:
         """The second end is not sent here: closing the streams sends it, which saves a system call."""
-        self._relay.side_ended(self.from_side)
+        relay = self._relay
+        relay.ended_first = relay.ended_first or self.from_side
         queued = self.sink.queued()
-        if queued or not self._relay.directions_over:
+        if queued or not relay.directions_over:
             self.sink.end()
         if queued:
             self.sink.transport.set_write_buffer_limits(0)  # `relieved` comes when all is written
         else:
-            self._relay.direction_over()
+            relay.direction_over()
 
     def lost(self) -> None:
         self._relay.side_broke(self.from_side)
@@ -212,9 +213,9 @@ class Relay:
     """
 
     __slots__ = (
-        "_delivered", "_directions", "_ended_first", "_finished", "_idle", "_idle_alarm", "_lifetime",
-        "_lifetime_alarm", "_look_every", "_silent_looks", "_streams", "deadlines", "directions_over", "loop",
-        "monotonic", "splices", "transfer"
+        "_delivered", "_directions", "_finished", "_idle", "_lifetime", "_lifetime_alarm", "_look_every",
+        "_next_look", "_silent_looks", "_streams", "deadlines", "directions_over", "ended_first", "loop", "monotonic",
+        "splices", "transfer"
     )  # fmt: skip
     asks_rules = False
 
@@ -241,8 +242,7 @@ class Relay:
         self._finished: asyncio.Future[None] = self.loop.create_future()
         self._directions: tuple[Direction, ...] = ()
         self.directions_over = 0
-        self._ended_first: Side | None = None
-        self._idle_alarm: Alarm | None = None
+        self.ended_first: Side | None = None
         self._lifetime_alarm: Alarm | None = None
         self._delivered = 0
         self._silent_looks = 0
@@ -264,7 +264,7 @@ class Relay:
             self.side_broke(Side.DOWNSTREAM if downstream.is_lost else Side.UPSTREAM)
             return
         self._directions = joining(self, downstream, upstream)
-        self._idle_alarm = self.deadlines.after(self._look_every, self._look)
+        self._next_look = self.deadlines.enlist(self, self._look_every)
         if self._lifetime is not None:
             self._lifetime_alarm = self.deadlines.after(self._lifetime, self._outlived)
         for direction in self._directions:
@@ -277,21 +277,18 @@ class Relay:
         for direction in self._directions:
             direction.detach()
         self._directions = ()
-        for alarm in filter(None, (self._idle_alarm, self._lifetime_alarm)):
-            alarm.cancel()
-        self._idle_alarm = self._lifetime_alarm = None  # they hold this relay: each tunnel would be a reference cycle
+        self._next_look.discard(self)
+        if self._lifetime_alarm is not None:
+            self._lifetime_alarm.cancel()
+            self._lifetime_alarm = None  # it holds this relay: each tunnel would be a reference cycle
 
     # How it ends.
-
-    def side_ended(self, side: Side) -> None:
-        """This side sends no more."""
-        self._ended_first = self._ended_first or side
 
     def direction_over(self) -> None:
         """All bytes of this direction were written, its end included."""
         self.directions_over += 1
         if self.directions_over == len(self._directions) and not self._finished.done():  # done: `run` was cancelled
-            self._finish(Ended.CLOSED, self._ended_first, None)
+            self._finish(Ended.CLOSED, self.ended_first, None)
 
     def side_broke(self, side: Side) -> None:
         """The connection of this side is gone without an orderly end, so the other side's is reset as well."""
@@ -324,7 +321,8 @@ class Relay:
 
     # Idle: no clock is read for a chunk; counters are compared.
 
-    def _look(self) -> None:
+    def expire(self) -> None:
+        """It is time to look whether bytes have moved."""
         delivered = self.transfer.bytes_up + self.transfer.bytes_down - sum(stream.queued() for stream in self._streams)
         stands, self._delivered = delivered == self._delivered, delivered
         rested = sum(each.has_rested() for each in self._directions)  # each is asked
@@ -336,4 +334,4 @@ class Relay:
         else:
             if self._silent_looks == 1:
                 self._streams[1].keep_alive()
-            self._idle_alarm = self.deadlines.after(self._look_every, self._look)
+            self._next_look = self.deadlines.enlist(self, self._look_every)

@@ -234,8 +234,8 @@ class Stream(asyncio.Protocol):
 
     # What the transport tells.
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # of a stream it is one
+        self.transport = transport
 
     def data_received(self, data: bytes) -> None:
         if self.receiver is not None:
@@ -245,7 +245,8 @@ class Stream(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         self.has_ended = True
-        self._wake(more=False)
+        if self._waiter is not None:
+            self._wake(more=False)
         if self.receiver is not None:
             self.receiver.ended()
         return True

@@ -286,7 +286,7 @@ class ForgetsTheHalfClose(relay_module.Downward):
     __slots__ = ()
 
     def ended(self) -> None:
-        self._relay.side_ended(self.from_side)
+        self._relay.ended_first = self._relay.ended_first or self.from_side
         self._relay.direction_over()
 
 
