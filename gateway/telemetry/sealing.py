@@ -174,9 +174,15 @@ def add_dialled(record: Record, dialled: Dialled, reused: bool = False) -> None:
     record["dial_ms"] = milliseconds(dial_seconds)
     if resolve_seconds is not None:
         record["dns_ms"] = milliseconds(resolve_seconds)
-        record["resolved"] = listed(resolved)
+        record["resolved"] = _shown_addresses(resolved)
     if refused:
         _add_refused(record, refused)
+
+
+@lru_cache(maxsize=1024)
+def _shown_addresses(addresses: tuple[Address, ...]) -> tuple[str, ...]:
+    """The same names are resolved again and again."""
+    return listed(addresses)
 
 
 def _add_refused(record: Record, refused: Sequence[AddressRefusal]) -> None:
@@ -259,7 +265,7 @@ def _rfc3339_seconds(unix_seconds: int) -> str:
 
 def milliseconds(seconds: float) -> float:
     """Rounded to the microsecond."""
-    return round(seconds * 1e6) / 1000  # rounding to an integer is four times as fast as to three decimals
+    return (seconds * 1e6 + 0.5) // 1 / 1000  # `round` takes ten times as many instructions
 
 
 def listed(entries: Iterable[str | Address]) -> tuple[str, ...]:
