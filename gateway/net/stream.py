@@ -254,7 +254,8 @@ class Stream(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_lost = True
         self.was_reset = exc is not None
-        self._wake(more=False)
+        if self._waiter is not None:
+            self._wake(more=False)
         if self.receiver is not None:
             self.receiver.lost()
 

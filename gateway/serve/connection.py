@@ -20,6 +20,7 @@ from gateway.model.limits.limit import TUNNEL
 from gateway.model.reasons import Reason
 from gateway.model.record import Destination, Draft, Packets
 from gateway.model.recording.noting import note_cut
+from gateway.model.roles import Upstream
 from gateway.net.dialer import send_proxy_header
 from gateway.net.kernel.segments import segments_of
 from gateway.net.paced_relay import joining_for
@@ -41,7 +42,6 @@ from gateway.serve.requests import (
     converse_captured,
     converse_in_tunnel,
     converse_inside_tls,
-    hello_to_inspect,
 )
 from gateway.serve.services import Services
 from gateway.wire.head import RequestHead, parse_traceparent
@@ -115,7 +115,7 @@ async def _walk(head: RequestHead, downstream: Stream, draft: Draft, services: S
         draft.dialled = upstream.dialled
         try:
             _establish(downstream, draft, head)
-            if await _shows_opening(decision, downstream, upstream.stream):
+            if decision.terms.protocol is not Protocol.TCP and await _shows_opening(decision, downstream, upstream):
                 opening = draft.opening = await read_opening(downstream, services, decision.terms.timeouts.client_hello)
                 draft.would_deny = _confirmed(confirm(decision, opening, client, intent, rules, now))
                 if services.traces:
@@ -169,12 +169,11 @@ async def _walk_captured(original: Destination, downstream: Stream, draft: Draft
 def _carry(tunnel: Tunnel, downstream: Stream, draft: Draft, services: Services) -> Coroutine[Any, Any, None]:
     """After the last verdict about the connection as a whole: each request is judged by itself, in the clear or inside
     TLS; anything else is relayed unchanged."""
-    permit, upstream = tunnel.permit, tunnel.upstream
-    send_proxy_header(upstream, permit, draft.peer)  # before the client's first byte
-    hello = hello_to_inspect(permit, draft.opening)
-    if hello is not None:
-        return converse_inside_tls(downstream, draft, tunnel, hello, services)
-    if carries_requests(permit, draft.opening):
+    permit, opening = tunnel.permit, draft.opening
+    send_proxy_header(tunnel.upstream, permit, draft.peer)  # before the client's first byte
+    if opening is not None and opening.hello is not None and permit.terms.inspect:
+        return converse_inside_tls(downstream, draft, tunnel, opening.hello, services)
+    if opening is not None and carries_requests(permit, opening):
         return converse_in_tunnel(downstream, draft, tunnel, services)
     return _relay(tunnel, downstream, draft, services)
 
@@ -186,12 +185,12 @@ def _establish(downstream: Stream, draft: Draft, head: RequestHead) -> None:
     draft.status = 200
 
 
-async def _shows_opening(permit: Permit, downstream: Stream, upstream: Stream) -> bool:
+async def _shows_opening(permit: Permit, downstream: Stream, upstream: Upstream[Stream]) -> bool:
     """Whether there are first bytes to judge. Under the built-in rule of report mode they are only observed: it lets
     server-first protocols pass as well, because no rule could have said `tcp` for them."""
-    if permit.rule is REPORT_ONLY:
-        return await client_speaks_first(downstream, upstream, permit.terms.timeouts.client_hello)
-    return permit.terms.protocol is not Protocol.TCP
+    if permit.rule is not REPORT_ONLY:
+        return True
+    return await client_speaks_first(downstream, upstream.stream, permit.terms.timeouts.client_hello)
 
 
 def _confirmed(verdict: Deny | WouldDeny | None) -> WouldDeny | None:
