@@ -48,24 +48,26 @@ class RequestHead(NamedTuple):
         return is_persistent(elements(self.values("connection") + self.values("proxy-connection")), self.minor)
 
 
+_remembered: dict[bytes, RequestHead] = {}
+"""A client's CONNECTs to one destination are alike to the byte. Those with credentials are never kept."""
+
+
 def parse_head(data: bytes) -> RequestHead | None:
     """The head at the start of `data`; None while its end is missing. Raises `MalformedHead`.
 
     What cannot become a head is refused before its end, where that shows cheaply. The caller bounds the bytes.
     """
-    return _remembered.get(data) or _find_and_parse(data)
-
-
-def _find_and_parse(data: bytes) -> RequestHead | None:
+    known = _remembered.get(data) if len(data) <= _REMEMBERED_BYTES else None
+    if known is not None:
+        return known
     start = 2 if data.startswith(b"\r\n") else 0
     size = find_head(data, REQUEST, start)
     if not size:
         return None
     whole = data[:size]
-    head = _remembered.get(whole) or _parse_whole(whole, start)
-    if head.method == "CONNECT" and size <= _REMEMBERED_BYTES and b"authorization:" not in whole.lower():
-        _remember(whole, head)
-    return head
+    if size > _REMEMBERED_BYTES:
+        return _parse_whole(whole, start)
+    return _remembered.get(whole) or _parse_and_remember(whole, start)
 
 
 def _parse_whole(data: bytes, start: int) -> RequestHead:
@@ -77,10 +79,13 @@ def _parse_whole(data: bytes, start: int) -> RequestHead:
     return head
 
 
-def _remember(data: bytes, head: RequestHead) -> None:
-    if len(_remembered) >= _MOST_REMEMBERED:
-        _remembered.clear()
-    _remembered[data] = head
+def _parse_and_remember(data: bytes, start: int) -> RequestHead:
+    head = _parse_whole(data, start)
+    if head.method == "CONNECT" and b"authorization:" not in data.lower():
+        if len(_remembered) >= _MOST_REMEMBERED:
+            _remembered.clear()
+        _remembered[data] = head
+    return head
 
 
 def _check_fields(head: RequestHead) -> None:
@@ -90,10 +95,6 @@ def _check_fields(head: RequestHead) -> None:
         raise MalformedHead(Reason.MALFORMED_REQUEST, fault)
     if head.method == "CONNECT" and ("content-length" in names or "transfer-encoding" in names) and head.has_content:
         raise MalformedHead(Reason.MALFORMED_REQUEST, "a CONNECT with content")
-
-
-_remembered: dict[bytes, RequestHead] = {}
-"""A client's CONNECTs to one destination are alike to the byte. Those with credentials are never kept."""
 
 
 def parse_traceparent(values: Sequence[str]) -> TraceParent | None:
