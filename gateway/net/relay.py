@@ -30,15 +30,14 @@ class Direction:
     """
 
     __slots__ = (
-        "_alarm", "_gathered", "_in_kernel", "_large", "_relay", "_splice", "_transfer", "_write", "sink", "source"
+        "_alarm", "_gathered", "_in_kernel", "_large", "_relay", "_splice", "_transfer", "_write", "is_up", "sink",
+        "source"
     )  # fmt: skip
 
-    from_side: Side
-    to_side: Side
-
-    def __init__(self, relay: "Relay", source: Stream, sink: Stream) -> None:
+    def __init__(self, relay: "Relay", source: Stream, sink: Stream, is_up: bool) -> None:
         self.source = source
         self.sink = sink
+        self.is_up = is_up
         self._relay = relay
         self._transfer = relay.transfer
         self._write = sink.transport.write
@@ -73,18 +72,31 @@ class Direction:
 
     def count(self, size: int) -> None:
         """`size` bytes more were written to the sink; if negative, queued ones were dropped, earlier ones included."""
-        raise NotImplementedError  # not abstract: paced directions call it by `super()`, which mypy then refuses
+        transfer = self._transfer
+        if self.is_up:
+            transfer.bytes_up = max(0, transfer.bytes_up + size)
+        else:
+            transfer.bytes_down = max(0, transfer.bytes_down + size)
 
     # Called by the source.
 
     def received(self, data: bytes) -> None:
         """The hot path, which repeats `count` to save a call for every chunk."""
-        raise NotImplementedError  # not abstract: paced directions call it by `super()`, which mypy then refuses
+        size, transfer = len(data), self._transfer
+        if self.is_up:
+            transfer.bytes_up += size
+        else:
+            if transfer.first_byte_at is None:  # else a response's head was it
+                transfer.first_byte_at = self._relay.monotonic()
+            transfer.bytes_down += size
+        self._write(data)
+        if size >= self._large:
+            self._gather(size)
 
     def ended(self) -> None:
         """The second end is not sent here: closing the streams sends it, which saves a system call."""
         relay = self._relay
-        relay.ended_first = relay.ended_first or self.from_side
+        relay.ended_first = relay.ended_first or (Side.DOWNSTREAM if self.is_up else Side.UPSTREAM)
         queued = self.sink.queued()
         if queued or not relay.directions_over:
             self.sink.end()
@@ -94,7 +106,7 @@ class Direction:
             relay.direction_over()
 
     def lost(self) -> None:
-        self._relay.side_broke(self.from_side)
+        self._relay.side_broke(Side.DOWNSTREAM if self.is_up else Side.UPSTREAM)
 
     # Called by the sink.
 
@@ -158,39 +170,7 @@ class Direction:
     source_failed = lost
 
     def sink_failed(self) -> None:
-        self._relay.side_broke(self.to_side)
-
-
-class Upward(Direction):
-    __slots__ = ()
-    from_side, to_side = Side.DOWNSTREAM, Side.UPSTREAM
-
-    def received(self, data: bytes) -> None:
-        size = len(data)
-        self._transfer.bytes_up += size
-        self._write(data)
-        if size >= self._large:
-            self._gather(size)
-
-    def count(self, size: int) -> None:
-        self._transfer.bytes_up = max(0, self._transfer.bytes_up + size)
-
-
-class Downward(Direction):
-    __slots__ = ()
-    from_side, to_side = Side.UPSTREAM, Side.DOWNSTREAM
-
-    def received(self, data: bytes) -> None:
-        size = len(data)
-        if self._transfer.first_byte_at is None:  # else a response's head was it
-            self._transfer.first_byte_at = self._relay.monotonic()
-        self._transfer.bytes_down += size
-        self._write(data)
-        if size >= self._large:
-            self._gather(size)
-
-    def count(self, size: int) -> None:
-        self._transfer.bytes_down = max(0, self._transfer.bytes_down + size)
+        self._relay.side_broke(Side.UPSTREAM if self.is_up else Side.DOWNSTREAM)
 
 
 Joining = Callable[["Relay", Stream, Stream], tuple[Direction, Direction]]
@@ -199,7 +179,7 @@ Joining = Callable[["Relay", Stream, Stream], tuple[Direction, Direction]]
 
 def join(relay: "Relay", downstream: Stream, upstream: Stream) -> tuple[Direction, Direction]:
     """The directions of a relay whose bytes nothing bounds or watches."""
-    return Upward(relay, downstream, upstream), Downward(relay, upstream, downstream)
+    return Direction(relay, downstream, upstream, is_up=True), Direction(relay, upstream, downstream, is_up=False)
 
 
 class Relay:
