@@ -69,7 +69,8 @@ class Connections:
         if refusal is not None:
             self._turn_away(refusal, stream, draft)
             return
-        task = self._loop.create_task(serve_connection(stream, draft, self._services))
+        served = serve_connection(stream, draft, self._services)
+        task = asyncio.Task(served, loop=self._loop, name=draft.connection_id)
         self._live[task] = draft
         task.add_done_callback(self._ended)
 
