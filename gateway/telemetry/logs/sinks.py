@@ -183,7 +183,7 @@ class FileSink:
             if not self._queue:
                 return
             lines, count = self._queue[0]
-        written = self._write(lines)
+        written = self._write(lines, count)
         with self._changed:
             if self._queue:
                 self._queue.popleft()
@@ -197,15 +197,15 @@ class FileSink:
         if is_well_again:
             _logger.info("access log %s: it is written again; %d records were lost so far", self._path, self.lost)
 
-    def _write(self, lines: bytes | bytearray) -> int:
-        """How many whole lines were written."""
+    def _write(self, lines: bytes | bytearray, count: int) -> int:
+        """How many whole lines of these `count` were written."""
         if self._descriptor is None:
             return 0
         with self._turn as turn:
             if self._rotation is not None:
                 self._rotate(self._rotation, self._descriptor, len(lines))
             done = self._write_all(self._descriptor, lines, turn)
-        return lines.count(b"\n", 0, done)
+        return count if done == len(lines) else lines.count(b"\n", 0, done)
 
     def _rotate(self, rotation: Rotation, descriptor: int, coming: int) -> None:
         """If the file cannot be rotated, it is written to all the same."""
