@@ -24,6 +24,7 @@ from gateway.serve.identify import Identifier
 from gateway.serve.services import Bounds, Entrance, Services
 from gateway.settings.gateway import AccessLogSettings, GatewaySettings
 from gateway.telemetry.counters import Counters
+from gateway.telemetry.dns import QueryCounters
 from gateway.telemetry.exposition.families import Family
 from gateway.telemetry.formats import envoy, json, squid, text
 from gateway.telemetry.formats.fields import Record
@@ -34,7 +35,6 @@ from gateway.telemetry.logs.sinks import FileSink, Sink
 from gateway.telemetry.logs.windows import FlowWindows
 from gateway.telemetry.otlp.plan import Plan
 from gateway.telemetry.otlp.tracing import Sampling
-from gateway.telemetry.questions import QuestionCounters
 from gateway.telemetry.recorder import Export, Log, Recorder, close_logs
 from gateway.wire.http.codec import Bounds as HttpBounds
 from gateway.wire.http.codec import open_codec
@@ -48,10 +48,12 @@ def build_recorder(
     flows: Sink | None = None,
     export: Export | None = None,
 ) -> Recorder:
-    """With every access log open. Raises `ConfigError` for one that cannot be written."""
+    """With every access log open. Raises `ConfigError` for one that cannot be written; a worker opens it later, as its
+    supervisor has checked all before the first one began: one that comes after others have ended is to serve."""
     ledger = ledger or Ledger.alone()
     outlet = None if flows is None else Log(json.encode, flows)
-    return Recorder(loop, SystemClock(), counters, build_logs(settings, ledger), ledger, outlet, export)
+    logs = build_logs(settings, ledger, opens_later=not ledger.is_alone)
+    return Recorder(loop, SystemClock(), counters, logs, ledger, outlet, export)
 
 
 def build_export(
@@ -62,7 +64,7 @@ def build_export(
     otlp = settings.telemetry.otlp
     if otlp is None:
         return None
-    from gateway.telemetry.otlp.opening import open_export  # noqa: PLC0415  # see above
+    from gateway.telemetry.otlp.export import open_export  # noqa: PLC0415  # see above
 
     always = otlp.always_sample
     sampling = Sampling(otlp.sample, denied="denied" in always, failed="error" in always)
@@ -70,13 +72,13 @@ def build_export(
     return open_export(plan, counters, families)
 
 
-def build_logs(settings: GatewaySettings, ledger: Ledger) -> Sequence[Log]:
-    """All of them opened, or none. Raises `ConfigError` for one that cannot be written."""
+def build_logs(settings: GatewaySettings, ledger: Ledger, opens_later: bool = False) -> Sequence[Log]:
+    """All of them opened, or none. Raises `ConfigError` for one that cannot be written, unless it `opens_later`."""
     listeners = [listener.name for listener in settings.listeners]
     logs: list[Log] = []
     try:
         for place, log in enumerate(settings.telemetry.access_log):
-            logs.append(build_log(log, place, listeners, ledger))
+            logs.append(build_log(log, place, listeners, ledger, opens_later))
     except ConfigError:
         close_logs(logs, 0)
         raise
@@ -92,10 +94,12 @@ _ROTATION_SECONDS = {"hour": 3600.0, "day": 86400.0}
 _WINDOW_SECONDS = {"1m": 60, "10m": 600}
 
 
-def build_log(log: AccessLogSettings, place: int, listeners: Sequence[str], ledger: Ledger) -> Log:
+def build_log(
+    log: AccessLogSettings, place: int, listeners: Sequence[str], ledger: Ledger, opens_later: bool = False
+) -> Log:
     """One access log, opened; `place` is its index in the settings. Raises `ConfigError`."""
-    numbers = ledger.of_sink()
-    sink = FileSink(str(log.path), turn=ledger.turn(place), numbers=numbers, rotation=_rotation(log))
+    numbers, turn = ledger.of_sink(), ledger.turn(place)
+    sink = FileSink(str(log.path), turn=turn, numbers=numbers, rotation=_rotation(log), opens_later=opens_later)
     if log.format == "vpc":
         fields = DEFAULT_FIELDS if log.fields is None else log.fields
         interval = _WINDOW_SECONDS[log.window]
@@ -134,7 +138,7 @@ def build_services(
 ) -> tuple[Services, ResolverInForce]:
     """What every connection works with, and its resolver, whose readings become metrics."""
     clock, deadlines = SystemClock(), DeadlineWheel(loop)
-    resolver = ResolverInForce(resolver_plan, deadlines, QuestionCounters())
+    resolver = ResolverInForce(resolver_plan, deadlines, QueryCounters())
     name = settings.telemetry.name or socket.gethostname()
     breakers, splices = Breakers(clock.monotonic), Splices(descriptors=descriptors)
     dialer = TcpDialer(resolver.resolve, Stream, clock, deadlines, breakers=breakers, descriptors=descriptors)

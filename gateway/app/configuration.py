@@ -16,11 +16,10 @@ from gateway.app.inspection.inspectors_in_force import check_inspectors
 from gateway.app.inspection.material import AuthorityMaterial, load_authority_material
 from gateway.model.client import IdentitySource
 from gateway.net.tls.contexts import BadMaterial, ClientCertificate, TlsMaterial, build_server_context
-from gateway.policy.rules import Rule
+from gateway.policy.rules import Policy, Rule
 from gateway.settings.gateway import GatewaySettings, TlsSettings
 from gateway.settings.load import (
     GATEWAY_FILE,
-    LoadedPolicy,
     load_policy,
     load_resolver_authorities,
     load_settings,
@@ -64,14 +63,14 @@ class Sources:
 
 
 @dataclass(frozen=True, slots=True)
-class Configuration:
-    """`users` are bcrypt hashes by name, None where no password is checked; `authorities` is the text of
-    `resolver.tls.ca`, if there is one; `materials` are by listener name; `inspection` is the authority that signs for
-    inspected destinations; `client_certificates` are those that inspection presents to destinations. `expiries` is when
-    certificates and rules expire, in Unix seconds. `files` are all that were read, stamped just before."""
+class Head:
+    """Everything but the policy. `users` are bcrypt hashes by name, None where no password is checked; `authorities` is
+    the text of `resolver.tls.ca`, if there is one; `materials` are by listener name; `inspection` is the authority that
+    signs for inspected destinations; `client_certificates` are those that inspection presents to destinations.
+    `expiries` is when certificates and rules expire, in Unix seconds. `files` are all that were read, stamped just
+    before; `warnings` are about the policy, `rules` is the number of its rules."""
 
     settings: GatewaySettings
-    policy: LoadedPolicy
     users: Mapping[str, bytes] | None
     authorities: str | None
     materials: Materials
@@ -79,6 +78,16 @@ class Configuration:
     client_certificates: Mapping[str, ClientCertificate]
     expiries: Mapping[str, float]
     files: Mapping[Path, Stamp]
+    warnings: tuple[str, ...]
+    rules: int
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """What the files say."""
+
+    head: Head
+    policy: Policy
 
 
 def waiting_for_restart(read: GatewaySettings, running: GatewaySettings) -> Iterator[str]:
@@ -99,7 +108,7 @@ def load_configuration(sources: Sources, environ: Mapping[str, str]) -> Configur
     """
     for _ in range(READINGS - 1):
         read = _read(sources, environ)
-        if all(path.is_fifo() or stamp(path) == before for path, before in read.files.items()):
+        if all(path.is_fifo() or stamp(path) == before for path, before in read.head.files.items()):
             return read
     return _read(sources, environ)
 
@@ -115,19 +124,22 @@ def _read(sources: Sources, environ: Mapping[str, str]) -> Configuration:
     inspection = load_authority_material(settings)
     client_certificates = load_client_certificates(settings)
     check_inspectors(settings)
-    policy = load_policy(settings)
+    loaded = load_policy(settings)
+    policy = loaded.policy
     certificates = certificate_expiries(materials, inspection, client_certificates)
-    return Configuration(
+    head = Head(
         settings=settings,
-        policy=policy,
         users=users,
         authorities=authorities,
         materials=materials,
         inspection=inspection,
         client_certificates=client_certificates,
-        expiries={**dict(certificates), **dict(_rule_expiries(policy.policy.rules))},
-        files={**files, **policy.files},
+        expiries={**dict(certificates), **dict(_rule_expiries(policy.rules))},
+        files={**files, **loaded.files},
+        warnings=loaded.warnings,
+        rules=len(policy.rules),
     )
+    return Configuration(head, policy)
 
 
 def load_materials(settings: GatewaySettings) -> Materials:

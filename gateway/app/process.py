@@ -92,14 +92,14 @@ class GatewayProcess:
         read: Read,
         sockets: Sockets,
     ) -> None:
-        settings = first.settings
+        settings = first.head.settings
         self._loop = loop
         self._sockets = sockets
         self._stopping = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._flows = Ring()
         self._pods = Pods(settings)
-        self._crew = build_crew(loop, settings, first.materials, sockets, self._flows, self._pods)
+        self._crew = build_crew(loop, settings, first.head.materials, sockets, self._flows, self._pods)
         self._reloads = Reloads(first, read, self._crew.take)
         self._admin = AdminServer(self, sockets.admin, sockets.health, settings.admin.token_file)
         self._metrics = Metrics(

@@ -11,8 +11,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from pathlib import Path
 
 from gateway.admin.state import ReloadOutcome
-from gateway.app.configuration import Configuration, waiting_for_restart
-from gateway.app.generation.frames import Frame, Head, contents_of, dump
+from gateway.app.configuration import Configuration, Head, waiting_for_restart
+from gateway.app.generation.frames import Frame, contents_of, dump
 from gateway.app.generation.reading import Read, ReadFailed
 from gateway.model.errors import ConfigError
 from gateway.settings.gateway import GatewaySettings
@@ -30,14 +30,14 @@ _logger = logging.getLogger(__name__)
 
 class Reloads:
     """Keeps number and head of the generation that `take` has put in force. `published` are the certificates of the
-    inspection's authority, PEM, None where nothing is inspected; `expiries` as in `Configuration`. `last_reload_time`
+    inspection's authority, PEM, None where nothing is inspected; `expiries` as in `Head`. `last_reload_time`
     and `taken_time` are Unix time; `reload_seconds` is how long the last attempt took."""
 
     def __init__(self, first: Configuration, read: Read, take: Take) -> None:
         self._first: Configuration | None = first
         self._read = read
         self._serve_by = take
-        self._running = first.settings
+        self._running = first.head.settings
         self._begun = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
         self._waiting: asyncio.Future[ReloadOutcome] | None = None
@@ -49,8 +49,8 @@ class Reloads:
         self.taken_time = 0.0
         self.generation = 0
         self._newest = 1
-        self.settings: GatewaySettings = first.settings
-        self.files: Mapping[Path, Stamp] = first.files
+        self.settings: GatewaySettings = first.head.settings
+        self.files: Mapping[Path, Stamp] = first.head.files
         self.rules = 0
         self.published: bytes | None = None
         self.expiries: Mapping[str, float] = {}

@@ -19,7 +19,7 @@ from gateway.net.dns.transport import PORTS, DnsTransport, Over
 from gateway.net.names import NameServer, NameServers, hosts_file
 from gateway.net.resolver import Resolver, ResolverCounts, ResolverOptions
 from gateway.settings.gateway import ResolverSettings
-from gateway.telemetry.questions import DnsReadings, QuestionCounters
+from gateway.telemetry.dns import DnsReadings, QueryCounters
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +73,10 @@ class ResolverInForce:
     """Rebuilt when the plan changes; its counts go on. Lookups under way finish with the former resolver, whose
     connections close when they are idle."""
 
-    def __init__(self, plan: Callable[[], ResolverPlan], deadlines: Deadlines, questions: QuestionCounters) -> None:
+    def __init__(self, plan: Callable[[], ResolverPlan], deadlines: Deadlines, queries: QueryCounters) -> None:
         self._plan = plan
         self._deadlines = deadlines
-        self._questions = questions
+        self._queries = queries
         self._counts = ResolverCounts()
         self._outages = Outages(SystemClock())
         self._planned = plan()
@@ -108,12 +108,12 @@ class ResolverInForce:
             },
             remembered=resolver.remembered,
             health={str(server): is_well for server, is_well in resolver.health().items()},
-            questions=self._questions,
+            queries=self._queries,
         )
 
     def _build(self) -> Resolver:
         return build_resolver(self._planned, self._deadlines, self._counts, self._notice)
 
     def _notice(self, asked: Asked) -> None:
-        self._questions.count(str(asked.server), asked.over, asked.result, asked.seconds)
+        self._queries.count(str(asked.server), asked.over, asked.result, asked.seconds)
         self._outages.notice(asked)

@@ -13,6 +13,7 @@ from gateway.app.followers import LogFollower, WalkFollower, build_admission
 from gateway.app.generation.in_force import InForce
 from gateway.app.inspection.inspectors_in_force import InspectorsInForce
 from gateway.app.live.connections import Connections
+from gateway.app.live.endless import run_endlessly
 from gateway.app.live.limiting import Limiting, Seat, merged_fills
 from gateway.app.live.listing import close_tunnel, list_bounds, list_tunnels
 from gateway.app.live.reevaluation import Reevaluation
@@ -91,9 +92,10 @@ class Serving:
         for listener in self._listeners:
             await listener.start()
         secrets = self._secrets
+        look = partial(watch, lambda: secrets.files, secrets.read_again)
         self._following = [
-            asyncio.create_task(self._reevaluation.follow(), name="reevaluation"),
-            asyncio.create_task(watch(lambda: secrets.files, secrets.read_again), name="secrets"),
+            asyncio.create_task(run_endlessly(self._reevaluation.follow, "the reevaluation of open tunnels")),
+            asyncio.create_task(run_endlessly(look, "the watch on secrets")),
         ]
         _freeze()
 
@@ -141,11 +143,13 @@ class Serving:
         for task in self._following:
             task.cancel()
             await asyncio.wait([task])
-        await self._limiting.close()
-        await self._cluster.close()
-        self._inspectors.close()
-        self.recorder.flush()
-        await asyncio.to_thread(self.recorder.close, LOG_CLOSE_SECONDS)
+        try:
+            await self._limiting.close()
+            await self._cluster.close()
+            self._inspectors.close()
+        finally:  # whatever fails there, records are written
+            self.recorder.flush()
+            await asyncio.to_thread(self.recorder.close, LOG_CLOSE_SECONDS)
 
 
 def _freeze() -> None:

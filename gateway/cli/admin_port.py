@@ -8,10 +8,12 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Any
 
+from gateway.cli.console import plain
 from gateway.settings.load import load_settings
 from gateway.settings.units import Endpoint
 
 SECONDS = 30.0
+_SHOWN_BYTES = 300
 
 
 class NoAnswer(Exception):
@@ -29,24 +31,27 @@ class AdminPort:
         self._headers: dict[str, str] = {}
         if admin.token_file is not None:
             try:
-                token = admin.token_file.read_text().strip()
+                token = admin.token_file.read_bytes().strip().decode("latin-1")  # as headers are
             except OSError as error:
                 raise NoAnswer(f"{admin.token_file}: admin.token_file: {error.strerror}") from error
+            if len(token.split()) != 1:
+                raise NoAnswer(f"{admin.token_file}: admin.token_file: is empty, or holds blanks")
             self._headers["Authorization"] = f"Bearer {token}"
 
-    def ask(self, method: str, path: str) -> Any:
-        """The answer, which is JSON whatever its status. Raises `NoAnswer` if there is none, or for a refusal."""
+    def ask(self, method: str, path: str, key: str) -> Any:
+        """What the answer has under `key`: it is JSON whatever its status. Raises `NoAnswer` if there is none, or for a
+        refusal."""
         with self._answer(method, path, {}) as answer:
             body = answer.read()
         try:
-            return json.loads(body)
-        except ValueError:
+            return json.loads(body)[key]
+        except (KeyError, TypeError, ValueError):
             raise self._refusal(answer, body) from None
 
     def lines(self, path: str, headers: Mapping[str, str]) -> Iterator[bytes]:
         """The lines of a streaming answer. Raises `NoAnswer` if there is none, or for a refusal."""
         with self._answer("GET", path, headers) as answer:
-            if answer.status != 200:  # a refusal
+            if answer.status != 200 or answer.headers.get_content_type() != "text/event-stream":
                 raise self._refusal(answer, answer.read())
             yield from answer
 
@@ -72,9 +77,11 @@ class AdminPort:
             connection.close()
 
     def _refusal(self, answer: HTTPResponse, body: bytes) -> NoAnswer:
-        said = body.decode(errors="replace").strip()
+        said = plain(" ".join(body[:_SHOWN_BYTES].decode(errors="replace").split()))
         if "admin.token_file" in said:
             needed = "needs the token, and admin.token_file names none: -c names the gateway's own gateway.yaml"
             wrong = f"does not take the token in {self._token_file}: is it the gateway's own admin.token_file?"
             return NoAnswer(f"the admin port {self._bind} {needed if self._token_file is None else wrong}")
+        if answer.status == 200:
+            return NoAnswer(f"what answers at {self._bind} is no gateway's admin port: {said}")
         return NoAnswer(f"the admin port {self._bind} answers {answer.status}: {said}")

@@ -25,7 +25,7 @@ from gateway.settings.load import (
 from gateway.settings.policy import PolicyFile
 from gateway.settings.problems import BadValue, ConfigErrors
 from gateway.settings.section import keys_of
-from gateway.settings.source.files import Reader
+from gateway.settings.source.files import Reader, is_there, unreadable
 from gateway.settings.source.yaml import parse_yaml
 
 _GATEWAY_KEYS = frozenset(keys_of(GatewaySettings)) - frozenset(keys_of(PolicyFile))
@@ -55,9 +55,12 @@ def check_files(files: Sequence[Path], config: Path | None = None) -> bool:
 
 
 def _check(file: Path, config: Path | None) -> bool:
-    if not os.access(file, os.R_OK):
-        why = errno.EACCES if file.exists() else errno.ENOENT
-        return _refuse(str(file), [ConfigError(str(file), f"cannot be read: {os.strerror(why)}")])
+    try:
+        file.stat()
+        if not os.access(file, os.R_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as refusal:
+        return _refuse(str(file), [ConfigError(str(file), str(unreadable(refusal)))])
     return _check_gateway(file) if is_gateway_file(file) else _check_policy(file, config)
 
 
@@ -75,7 +78,7 @@ def is_gateway_file(file: Path) -> bool:
 
 def _check_gateway(file: Path | None) -> bool:
     name = str(file or GATEWAY_FILE)
-    if file is None and not GATEWAY_FILE.exists():
+    if file is None and not is_there(GATEWAY_FILE):
         name = f"defaults, as there is no {GATEWAY_FILE} here"
     try:
         settings = load_settings(file, os.environ)

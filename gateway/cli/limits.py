@@ -20,8 +20,8 @@ def print_limits(config: Path | None, name: str | None, as_json: bool, follow: b
     """Those that refused most first, then the fullest; `name` is a part of the limit's name. With `follow` every
     second, for ever. Raises `ConfigErrors` or `NoAnswer`."""
     while True:
-        body = AdminPort(config).ask("GET", "/limits")
-        found = [fill for fill in body["limits"] if name is None or name in fill["limit"]]
+        fills = AdminPort(config).ask("GET", "/limits", "limits")
+        found = [fill for fill in fills if name is None or name in fill["limit"]]
         if as_json:
             show_json(found, None if follow else 2)
         else:

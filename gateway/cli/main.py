@@ -47,6 +47,7 @@ def main() -> None:
     """The entry point of the console script and of `python -m gateway`."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # else Ctrl-C during an import prints a traceback
     gc.set_threshold(GC_THRESHOLD)
+    fill_standard_streams()
     share_import_path()
     for stream in (sys.stdout, sys.stderr):  # characters that its encoding does not have are escaped
         if isinstance(stream, TextIOWrapper):
@@ -56,6 +57,19 @@ def main() -> None:
     except OSError as error:
         end_if_output_is_full(error)
         raise
+    except SystemExit as ending:
+        if isinstance(ending.__context__, BrokenPipeError):  # typer's status is 1 then, which would be a finding
+            sys.exit(2)
+        raise
+
+
+def fill_standard_streams() -> None:
+    """Open what the caller closed, for nobody: else the next file or socket takes its number, and all that is written
+    there, and libuv aborts the process when it closes one."""
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest that is free, so this one
+            setattr(sys, name, os.fdopen(number, mode))
 
 
 def end_if_output_is_full(error: OSError) -> None:

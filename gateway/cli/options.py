@@ -9,7 +9,9 @@ from gateway.cli.ending import fail
 
 Config = Annotated[
     Path | None,
-    typer.Option("-c", "--config", metavar="FILE", help="gateway.yaml; default ./gateway.yaml, if it exists."),
+    typer.Option(
+        "-c", "--config", metavar="FILE", help="gateway.yaml; default ./gateway.yaml, if it exists.", readable=False
+    ),
 ]
 TableOrJson = Annotated[str, typer.Option("-o", "--output", metavar="table|json", help="Output format.")]
 

@@ -19,7 +19,8 @@ from gateway.app.generation.reading import ChildReader, Read
 from gateway.app.process import GatewayProcess, count_workers, leave_no_core, raise_descriptor_limit
 from gateway.app.sockets import bind_sockets
 from gateway.settings.load import GATEWAY_FILE
-from gateway.telemetry.logs.own import log_to_stderr
+from gateway.settings.source.files import is_there
+from gateway.telemetry.logs.stderr import log_to_stderr
 
 LONG_SECONDS = 2.0
 
@@ -47,7 +48,7 @@ def run_gateway(config: Path | None, policy: Path | None, overrides: Mapping[str
 def _default_file() -> Path | None:
     """If it exists at the start it counts as named: a reload that finds it gone then keeps its settings, rather than
     fall back to the defaults, which deny no addresses and require no identity."""
-    return GATEWAY_FILE if GATEWAY_FILE.exists() else None
+    return GATEWAY_FILE if is_there(GATEWAY_FILE) else None
 
 
 @contextlib.contextmanager
@@ -80,7 +81,7 @@ def _end(_number: int, _frame: FrameType | None) -> None:
 
 
 async def _serve(first: Configuration, read: Read) -> None:
-    sockets = bind_sockets(first.settings, count_workers(first.settings))
+    sockets = bind_sockets(first.head.settings, count_workers(first.head.settings))
     process = GatewayProcess(asyncio.get_running_loop(), first, read, sockets)
     del first  # this frame lasts as long as the process, and what was read should be freed once it is in force
     await process.run()

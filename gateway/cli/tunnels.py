@@ -32,8 +32,8 @@ class Wanted:
 
 def print_tunnels(config: Path | None, wanted: Wanted, as_json: bool) -> None:
     """The oldest first. Raises `ConfigErrors` or `NoAnswer`."""
-    body = AdminPort(config).ask("GET", "/tunnels")
-    found = [tunnel for tunnel in body["tunnels"] if wanted.holds(tunnel)]
+    tunnels = AdminPort(config).ask("GET", "/tunnels", "tunnels")
+    found = [tunnel for tunnel in tunnels if wanted.holds(tunnel)]
     if as_json:
         show_json(found)
     else:
@@ -43,8 +43,8 @@ def print_tunnels(config: Path | None, wanted: Wanted, as_json: bool) -> None:
 
 def close_one(config: Path | None, connection_id: str) -> bool:
     """False if there is no such tunnel. Raises `ConfigErrors` or `NoAnswer`."""
-    body = AdminPort(config).ask("POST", f"/tunnels/{quote(connection_id, safe='')}/close")
-    return bool(body["closed"])
+    place = quote(connection_id, safe="", errors="surrogateescape")
+    return bool(AdminPort(config).ask("POST", f"/tunnels/{place}/close", "closed"))
 
 
 _COLUMNS: Mapping[str, Callable[[Tunnel], str]] = {

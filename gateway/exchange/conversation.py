@@ -17,7 +17,7 @@ from gateway.model.record import Draft, ExchangeDraft
 from gateway.model.recording.noting import ABOUT_CREDENTIALS, note, note_cut
 from gateway.net.stream import HOLD_BOUND, Stream
 from gateway.wire.http.messages import Delimiter, Request
-from gateway.wire.replies import answer_with, status_of
+from gateway.wire.replies import answer_with, status_for
 
 DROPPED_AT_MOST = 64 * 1024
 """Bytes of content that are read and dropped so that a connection whose request was refused can be kept."""
@@ -90,7 +90,7 @@ class _Conversation:
         try:
             request = self.inlet.heads.pop() if self.inlet.heads else await self._read_head()
             draft.method = request.method
-            plan = plan_request(request, self._parts.via, self._plan)
+            plan = plan_request(request, self._parts.via, self._plan, self._scope.is_secure)
             self._plan = kept(plan)
             return await Exchange(plan, draft, self._downstream, self._scope, self._parts).run()
         except GatewayError as error:
@@ -140,7 +140,7 @@ class _Conversation:
             return False
         if error.reason is Reason.CLIENT_CLOSED or self.inlet.is_lost:
             return False
-        draft.status = status_of(error.reason)
+        draft.status = status_for(error)
         keeps = self._may_follow(error, request)
         self._stream.write(
             answer_with(

@@ -102,7 +102,7 @@ class Exchange:
             raise UpstreamError(Reason.PROXY_LOOP, "Via names this gateway")
         inspection = permit.terms.inspection
         if inspection is not None:
-            self._inspected = inspect_request(inspection, plan, judged, draft, parts.secrets, scope.is_verified)
+            self._inspected = inspect_request(inspection, plan, judged, draft, parts.secrets, scope.is_secure)
         if plan.hops == 0:
             return self._answer_here()
         try:
@@ -138,7 +138,7 @@ class Exchange:
         """Have the inspectors that the rule names judge the request, if it names any."""
         watched = self._watched = inspected.begin_watch(self._parts.watchers, self._signal.ring, self._wait)
         if watched is not None:
-            await watched.judge_request(self._plan, judged, self._scope.is_verified, self._inlet)
+            await watched.judge_request(self._plan, judged, self._scope.is_secure, self._inlet)
 
     def _answer_here(self) -> bool:
         """Answer a request that may go no further (Max-Forwards)."""
@@ -154,6 +154,8 @@ class Exchange:
             await wait_for_allowance(self._meter, self._permit, self._inlet, self._signal)
         upstream, response = await self._ask(judged)
         if response.status == _SWITCHING:
+            if self._watched is not None:
+                await self._watched.judge_response(plan_response(self._request, response, self._parts.name, None))
             await switch(
                 self._downstream, upstream, response, self._plan, self._draft, self._parts, self._permit, self._meter
             )
@@ -298,7 +300,7 @@ class Exchange:
         idle = self._permit.terms.timeouts.idle
         seconds = min(idle, HALF_CLOSED) if self._may_be_gone() else idle
         rang = await self._signal.rings_within(seconds, self._parts.deadlines, self._moved)
-        if not rang and not is_resting(self._up, self._down):
+        if not (rang or is_resting(self._up, self._down) or (self._watched is not None and self._watched.is_looking)):
             raise self._too_slow()
 
     def _is_sent(self) -> bool:

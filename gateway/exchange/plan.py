@@ -114,15 +114,16 @@ class RequestPlan:
         return request_fields(self.request, passing, self.via, self.websocket)
 
 
-def plan_request(request: Request, via: str, last: RequestPlan | None = None) -> RequestPlan:
+def plan_request(request: Request, via: str, last: RequestPlan | None = None, is_secure: bool = False) -> RequestPlan:
     """`via` is our pseudonym. `last` is the plan of the request before, which is the answer if both requests are equal;
-    under another pseudonym it is not used. Raises `DownstreamError` for a request that is never forwarded."""
+    under another pseudonym it is not used. `is_secure`: it came inside TLS. Raises `DownstreamError` for a request that
+    is never forwarded."""
     if last is not None and last.via != via:
         last = None
     if last is not None and last.request == request:
         return last
     try:
-        target = parse_target(request.target, request.method)
+        target = parse_target(request.target, request.method, is_secure)
     except MalformedTarget as malformed:
         raise DownstreamError(malformed.reason, malformed.detail) from malformed
     renewed = None if last is None else last.renewed(request, target)

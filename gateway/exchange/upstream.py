@@ -28,7 +28,7 @@ LONGEST_USE = 120.0  # seconds from the dial
 IDLE_AT_MOST = 1000  # one client keeps at most as many as are still free, and so leaves room for others
 IDLE_FOR_ONE_KEY = 32
 
-_WHO = attrgetter("source", "user", "namespace", "service_account", "pod", "spiffe", "certificate", "known")
+_WHO = attrgetter("source", "user", "namespace", "service_account", "pod", "spiffe", "certificate", "known", "doubt")
 
 
 class UpstreamSide(Protocol):
@@ -117,9 +117,10 @@ PoolKey = tuple[Address, Hashable]
 
 def pool_key(client: Client, permit: Permit, peer: tuple[Address, int]) -> PoolKey:
     """What must be equal for a connection to be used again; `peer` counts only if the destination was told of it. The
-    client's labels follow from the other facts."""
+    client's groups count because they decide which addresses are denied, and a pod's labels may change at any time."""
     told = peer if permit.terms.proxy_protocol is not None else None
-    return client.address, (_WHO(client), permit.rule.name, permit.generation, permit.authority, told)
+    who = _WHO(client), permit.groups
+    return client.address, (who, permit.rule.name, permit.generation, permit.authority, told)
 
 
 class Pool:

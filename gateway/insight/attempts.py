@@ -51,14 +51,20 @@ class Attempt(NamedTuple):
     @property
     def client(self) -> str:
         """The client's name for people."""
-        if self.namespace is not None:
-            return f"{self.namespace}/{self.service_account}" if self.service_account else self.namespace
-        return self.user or self.spiffe or self.client_address
+        return client_of(self._asdict())
 
     @property
     def destination(self) -> str:
         """`host:port`."""
         return authority_of(self.host, self.port)
+
+
+def client_of(record: Recorded) -> str:
+    """The name of a record's client, for people."""
+    namespace, account = record.get("namespace"), record.get("service_account")
+    if namespace is not None:
+        return f"{namespace}/{account}" if account else str(namespace)
+    return str(record.get("user") or record.get("spiffe") or record["client_address"])
 
 
 _FACTS = Attempt._fields[:-1]

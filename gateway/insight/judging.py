@@ -110,7 +110,7 @@ def _refused_by_address(permit: Permit, tally: Tally) -> Verdict | None:
 def _client(attempt: Attempt) -> Client:
     address = parse_address(attempt.client_address)
     if address is None:
-        raise InvalidAttempt(f"the client {attempt.client_address!r} is not an address")
+        raise InvalidAttempt(f"comes from {attempt.client_address!r}, which is no address")
     source = IdentitySource.ADDRESS
     if attempt.spiffe is not None:
         source = IdentitySource.MTLS
@@ -131,7 +131,7 @@ def _client(attempt: Attempt) -> Client:
 def _intent(attempt: Attempt) -> Intent:
     host = parse_address(attempt.host) or parse_host_name(attempt.host)
     if host is None or not 0 < attempt.port < 65536:
-        raise InvalidAttempt(f"{attempt.destination!r} is not a destination")
+        raise InvalidAttempt(f"asks for {attempt.destination!r}, which is no destination")
     door = Door(attempt.door) if attempt.door in _DOORS else Door.CONNECT
     protocol = Protocol.HTTP if door is Door.ABSOLUTE_FORM else None
     original = None if attempt.original_address is None else parse_address(attempt.original_address)

@@ -14,12 +14,13 @@ from functools import partial
 from io import BufferedIOBase, BufferedReader
 
 from gateway.telemetry.formats import envoy, json, squid, text, vpc
-from gateway.telemetry.formats.fields import NotARecord, Recorded
+from gateway.telemetry.formats.fields import NotARecord, OtherTraffic, Recorded
 
 STDIN = "-"
 LONGEST_LINE = 1 << 20
 _GZIP = b"\x1f\x8b"
-_TRIED_LINES = 20
+_TRIED_LINES = 1_000  # the log of a container begins with those of the start and of every reload
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _EXAMPLES = 5
 _LINES_A_TICK = 4096
 
@@ -43,7 +44,7 @@ class Reading:
 def readers(fields: Sequence[str] | None = None) -> dict[str, Decode]:
     """By format, the least ambiguous first. `fields` are those of flow logs without a line of names."""
     return {
-        "json": json.skim,
+        "json": json.decode,
         "envoy": envoy.decode,
         "squid": squid.decode,
         "text": text.decode,
@@ -104,11 +105,14 @@ def _of_file(
     first = ""
     for number, line in enumerate(lines, start=1):
         reading.lines += 1
+        if number == 1:
+            line = line.removeprefix(_BYTE_ORDER_MARK)  # noqa: PLW2901
         try:
             decode = decode or _reader_for(line, fields)
             record = decode(line)
         except NotARecord as refusal:
             skipped += 1
+            read += isinstance(refusal, OtherTraffic)
             example = f"{path}:{number}: {refusal}"
             first = first or example
             _skip(reading, example)
@@ -126,6 +130,8 @@ def _reader_for(line: bytes, fields: Sequence[str] | None) -> Decode:
     for decode in readers(fields).values():
         try:
             decode(line)
+        except OtherTraffic:
+            return decode
         except NotARecord:
             continue
         return decode

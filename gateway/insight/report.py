@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from gateway.insight.attempts import MOST_ATTEMPTS, TooMuch
+from gateway.insight.attempts import MOST_ATTEMPTS, TooMuch, client_of
 from gateway.telemetry.formats.fields import Recorded, authority_of, is_summed_up
 
 USUAL = ("day", "client", "destination")
@@ -68,13 +68,6 @@ def _count(sums: Sums, record: Recorded) -> None:
             sums.ended_before += 1
 
 
-def _client(record: Recorded) -> str:
-    namespace, account = record.get("namespace"), record.get("service_account")
-    if namespace is not None:
-        return f"{namespace}/{account}" if account else str(namespace)
-    return str(record.get("user") or record.get("spiffe") or record["client_address"])
-
-
 def _destination(record: Recorded) -> str:
     return authority_of(record["host"], record["port"]) if "host" in record else "-"
 
@@ -91,7 +84,7 @@ def _reason(record: Recorded) -> str:
 DIMENSIONS: Mapping[str, Callable[[Recorded], str]] = {
     "month": lambda record: record["time"][:7],
     "day": lambda record: record["time"][:10],
-    "client": _client,
+    "client": client_of,
     "namespace": lambda record: record.get("namespace") or "-",
     "groups": _groups,
     "destination": _destination,

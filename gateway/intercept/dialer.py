@@ -77,18 +77,19 @@ class VerifyingDialer:
         or `InternalError` for a certificate of ours that may not be presented."""
         self._open.append(reached.stream)
         try:
-            shaken = await self._shake(reached, permit)
+            shown = self._certificate(reached, permit)
+            shaken = await self._shake(reached, permit, shown)
         except BaseException:
             if not reached.stream.is_lost:
                 reached.stream.transport.close()  # behind the alert
             raise
         self._on_handshake(shaken)
-        return reached._replace(verified=self.is_permitted, alpn=shaken.selected_alpn_protocol())
+        alpn = shaken.selected_alpn_protocol()
+        return reached._replace(verified=self.is_permitted, alpn=alpn, presents=shown is not None)
 
-    async def _shake(self, reached: Upstream[Stream], permit: Permit) -> SSLObject:
+    async def _shake(self, reached: Upstream[Stream], permit: Permit, shown: ClientCertificate | None) -> SSLObject:
         inspection = permit.terms.inspection
         authorities = inspection.upstream_ca if inspection is not None else None
-        shown = self._certificate(reached, permit)
         context = await self._trust.context_for(authorities, self.alpn, shown)
         key: Hashable = self._name, permit.authority, permit.rule.name
         resumption = Resumption(self._sessions.find(key, context), partial(self._sessions.keep, key, context))

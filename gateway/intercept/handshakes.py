@@ -33,6 +33,7 @@ _ABOUT_OUR_CERTIFICATE = frozenset(
         "certificate unknown",
         "certificate expired",
         "certificate revoked",
+        "access denied",  # a valid one that is not accepted (RFC 8446 section 6.2)
         "unsupported certificate",
     }
 )

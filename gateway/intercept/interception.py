@@ -37,8 +37,8 @@ from gateway.net.stream import Stream
 from gateway.net.tls.contexts import HTTP_2
 from gateway.policy.plan import Rules
 from gateway.wire.http2.settings import STREAMS
+from gateway.wire.target import HTTPS_PORT
 
-HTTPS_PORT = 443
 RIGHT_AFTER_SECONDS = 1.0
 
 
@@ -92,7 +92,7 @@ class Interception:
             rules=tunnel.rules,
             pool=pool,
             usual_port=HTTPS_PORT,
-            is_verified=dialer.is_permitted,
+            is_secure=True,
             dialer=dialer,
             peer=draft.peer,
             limiter=tunnel.limiter,

@@ -48,7 +48,7 @@ def read_pod(item: Mapping[str, Any]) -> Pod | None:
     if not namespace or not name:
         raise ValueError("a pod without a name")
     addresses = _addresses(status)
-    if status.get("phase") in _FINISHED or not addresses:
+    if _text(status.get("phase")) in _FINISHED or not addresses:
         return None
     labels = _labels(metadata)
     return Pod(

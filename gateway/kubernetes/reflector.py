@@ -12,9 +12,10 @@ import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any
 
-from gateway.kubernetes.server import ApiError, ApiServer, Expired
+from gateway.kubernetes.api_client import ApiClient, ApiError, Expired
+from gateway.kubernetes.directory import Change
 
 PAGE = 250
 """Objects in one answer: 250 pods are about 2 MB."""
@@ -29,25 +30,49 @@ or nothing readable may follow it."""
 _logger = logging.getLogger(__name__)
 
 
-class Handler(Protocol):
-    """Gets a list and then its changes. A list comes as items between `begin` and `complete`: what was not in it is
-    gone."""
+Item = Mapping[str, Any]
+"""An object as the API has it."""
+
+
+class Handler:
+    """Publishes a list and then its changes. A list comes as items between `begin` and `complete`: what was not in it
+    is gone. `known` gives the keys of all objects that are known, `gone` the change that ends one; `key_of` and `read`
+    raise `ValueError` for what is not an object of the kind."""
+
+    def __init__(
+        self,
+        publish: Callable[[Change], None],
+        known: Callable[[], set[str]],
+        key_of: Callable[[Item], str],
+        read: Callable[[Item], Change],
+        gone: Callable[[str], Change],
+    ) -> None:
+        self._publish = publish
+        self._known = known
+        self._key_of = key_of
+        self._read = read
+        self._gone = gone
+        self._missing: set[str] = set()
 
     def begin(self) -> None:
         """A whole list follows."""
-        ...
+        self._missing = self._known()
 
-    def take(self, item: Mapping[str, Any]) -> None:
-        """An object as it is now. Raises `ValueError` for what is not an object of the kind."""
-        ...
+    def take(self, item: Item) -> None:
+        """An object as it is now. Raises `ValueError`."""
+        change = self._read(item)
+        self._missing.discard(self._key_of(item))
+        self._publish(change)
 
-    def drop(self, item: Mapping[str, Any]) -> None:
-        """An object that is gone. Raises `ValueError` likewise."""
-        ...
+    def drop(self, item: Item) -> None:
+        """An object that is gone. Raises `ValueError`."""
+        self._publish(self._gone(self._key_of(item)))
 
     def complete(self) -> None:
         """The list is complete."""
-        ...
+        for key in self._missing:
+            self._publish(self._gone(key))
+        self._missing = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +94,13 @@ class Reflector:
 
     def __init__(
         self,
-        server: ApiServer,
+        api: ApiClient,
         resource: Resource,
         handler: Handler,
         silence: float = 60.0,
         now: Callable[[], float] = monotonic,
     ) -> None:
-        self._server = server
+        self._api = api
         self._resource = resource
         self._handler = handler
         self._silence = silence
@@ -112,7 +137,7 @@ class Reflector:
             parameters = {**self._resource.parameters, "limit": str(PAGE)}
             if token:
                 parameters["continue"] = token
-            page = await self._server.get(self._resource.path, parameters)
+            page = await self._api.get(self._resource.path, parameters)
             token, version = self._take_page(page)
             if not token:
                 break
@@ -137,7 +162,7 @@ class Reflector:
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(WATCH_SECONDS + random.randrange(WATCH_SECONDS)),  # noqa: S311  # likewise
         }
-        stream, had_events = self._server.watch(self._resource.path, parameters, self._silence), False
+        stream, had_events = self._api.watch(self._resource.path, parameters, self._silence), False
         began_at = self._now()
         async with contextlib.aclosing(stream) as events:
             async for event in events:
@@ -157,11 +182,12 @@ class Reflector:
                 self._pass_on(self._handler.take, item)
             case "DELETED":
                 self._pass_on(self._handler.drop, item)
-        version = (item.get("metadata") or {}).get("resourceVersion")
+        metadata = item.get("metadata")
+        version = metadata.get("resourceVersion") if isinstance(metadata, dict) else None
         if isinstance(version, str) and version:
             self._version = version
 
-    def _pass_on(self, handle: Callable[[Mapping[str, Any]], None], item: Any) -> None:
+    def _pass_on(self, handle: Callable[[Item], None], item: Any) -> None:
         """An object that cannot be read is left out; the others are not affected."""
         try:
             handle(item if isinstance(item, dict) else {})

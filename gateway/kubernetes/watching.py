@@ -2,14 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from time import monotonic
-from typing import Any
 
+from gateway.kubernetes.api_client import ApiClient
 from gateway.kubernetes.directory import Change, Directory, Drop, Heard, Labelled, Put
 from gateway.kubernetes.pods import read_namespace, read_pod, uid_of
-from gateway.kubernetes.reflector import Reflector, Resource, oldest
-from gateway.kubernetes.server import ApiServer
+from gateway.kubernetes.reflector import Handler, Item, Reflector, Resource, oldest
 
 PODS = Resource("/api/v1/pods", "status.phase!=Succeeded,status.phase!=Failed")
 NAMESPACES = Resource("/api/v1/namespaces")
@@ -26,15 +25,20 @@ _logger = logging.getLogger(__name__)
 class ClusterWatch:
     """`directory` is the state as the API server last sent it, kept up to date by `run`."""
 
-    def __init__(self, server: ApiServer, stale_after: float, now: Callable[[], float] = monotonic) -> None:
-        self._server = server
+    def __init__(self, api: ApiClient, stale_after: float, now: Callable[[], float] = monotonic) -> None:
+        self._api = api
         self.directory = Directory(now, stale_after)
         self._readers: set[Reader] = set()
         self._listed = asyncio.Event()
         silence = min(LONGEST_SILENCE, stale_after / 2)
+        publish, uids, names = self._publish, self.directory.uids, self.directory.namespaces
+        pods = Handler(publish, uids, uid_of, _pod_change, gone=Drop)
+        namespaces = Handler(
+            publish, names, _name_of, lambda item: Labelled(*read_namespace(item)), lambda name: Labelled(name, None)
+        )
         self._reflectors = (
-            Reflector(server, PODS, PodHandler(self.directory, self._publish), silence, now),
-            Reflector(server, NAMESPACES, NamespaceHandler(self.directory, self._publish), silence, now),
+            Reflector(api, PODS, pods, silence, now),
+            Reflector(api, NAMESPACES, namespaces, silence, now),
         )
 
     async def run(self) -> None:
@@ -45,7 +49,7 @@ class ClusterWatch:
                     group.create_task(reflector.run())
                 group.create_task(self._publish_age())
         finally:
-            await self._server.close()
+            await self._api.close()
 
     async def first_list(self, seconds: float) -> bool:
         """Wait for it; False if it did not come in time."""
@@ -82,65 +86,14 @@ class ClusterWatch:
             reader.put(change)
 
 
-class PodHandler:
-    """Fulfils `reflector.Handler` for pods."""
-
-    def __init__(self, directory: Directory, publish: Callable[[Change], None]) -> None:
-        self._directory = directory
-        self._publish = publish
-        self._missing: set[str] = set()
-
-    def begin(self) -> None:
-        """See `Handler`."""
-        self._missing = self._directory.uids()
-
-    def take(self, item: Mapping[str, Any]) -> None:
-        """See `Handler`. A pod that has ended counts as gone."""
-        pod = read_pod(item)
-        if pod is None:
-            self._publish(Drop(uid_of(item)))
-            return
-        self._missing.discard(pod.uid)
-        self._publish(Put(pod))
-
-    def drop(self, item: Mapping[str, Any]) -> None:
-        """See `Handler`."""
-        self._publish(Drop(uid_of(item)))
-
-    def complete(self) -> None:
-        """See `Handler`."""
-        for uid in self._missing:
-            self._publish(Drop(uid))
-        self._missing = set()
+def _pod_change(item: Item) -> Change:
+    """A pod that has ended counts as gone."""
+    pod = read_pod(item)
+    return Drop(uid_of(item)) if pod is None else Put(pod)
 
 
-class NamespaceHandler:
-    """Fulfils `reflector.Handler` for namespaces."""
-
-    def __init__(self, directory: Directory, publish: Callable[[Change], None]) -> None:
-        self._directory = directory
-        self._publish = publish
-        self._missing: set[str] = set()
-
-    def begin(self) -> None:
-        """See `Handler`."""
-        self._missing = self._directory.namespaces()
-
-    def take(self, item: Mapping[str, Any]) -> None:
-        """See `Handler`."""
-        name, labels = read_namespace(item)
-        self._missing.discard(name)
-        self._publish(Labelled(name, labels))
-
-    def drop(self, item: Mapping[str, Any]) -> None:
-        """See `Handler`."""
-        self._publish(Labelled(read_namespace(item)[0], None))
-
-    def complete(self) -> None:
-        """See `Handler`."""
-        for name in self._missing:
-            self._publish(Labelled(name, None))
-        self._missing = set()
+def _name_of(item: Item) -> str:
+    return read_namespace(item)[0]
 
 
 class Reader:

@@ -11,7 +11,6 @@ from gateway.limits.queues import NotServed, Overdrawn, Presence, Queues
 from gateway.limits.store import Store
 from gateway.limits.tables.table import StoreUnavailable, TooManyKeys
 from gateway.limits.tally import Result, Tally
-from gateway.limits.unlimited import Unlimited
 from gateway.model.client import Client
 from gateway.model.decision import Permit
 from gateway.model.errors import Refused
@@ -60,8 +59,8 @@ class BucketLimiter:
         self.queues = Queues(store)
         self.open = 0
         self._plans: dict[tuple[int, frozenset[Counted]], Plan] = {}
-        self._unlimited = Unlimited()
-        self._carried = Unlimited()
+        self._unlimited = _Unlimited()
+        self._carried = _Unlimited()
 
     @property
     def held(self) -> int:
@@ -75,7 +74,7 @@ class BucketLimiter:
 
     def lease(
         self, permit: Permit, client: Client, counted: frozenset[Counted], presence: Presence | None = None
-    ) -> "Unlimited | _Lease":
+    ) -> "_Unlimited | _Lease":
         """See `roles.Limiter`."""
         if permit.limits or permit.terms.honour_retry_after:
             return _Lease(self, permit, client, counted, presence)
@@ -100,6 +99,27 @@ class BucketLimiter:
     def hold_off(self, permit: Permit, client: Client, seconds: float) -> None:
         """See `roles.Limiter`."""
         self.store.hold_off(gate_draw(permit, client), seconds)
+
+
+class _Unlimited:
+    """Fulfils `roles.Lease` where no limit applies: one for all, which remembers of holders only how many they are."""
+
+    __slots__ = ("held",)
+
+    meter: None = None
+    would_limit: None = None
+
+    def __init__(self) -> None:
+        self.held = 0
+
+    async def __aenter__(self) -> "_Unlimited":
+        self.held += 1
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exception: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.held -= 1
 
 
 class _Lease:

@@ -4,6 +4,7 @@ The star means something else in every source; what each pattern became is repor
 missed.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from functools import cache
 
@@ -15,6 +16,8 @@ from gateway.policy.rules import ANY_HOST, HostPattern, Reach
 
 Patterns = tuple[HostPattern, ...]
 ANYTHING: Patterns = (ANY_HOST,)
+_NO_TEXT = re.compile(r"-|true|false|null|0o[0-7]+|[-.0-9]+(?:e-?[0-9]+)?", re.ASCII)
+"""Names that YAML would not read as text."""
 
 
 def name_at(text: str, reach: Reach) -> HostPattern | None:
@@ -23,11 +26,16 @@ def name_at(text: str, reach: Reach) -> HostPattern | None:
     return None if name is None else HostPattern(name, reach)
 
 
+def name_or_below(written: str) -> HostPattern | None:
+    """Where `*.name` is every name below at any depth, and a star stands nowhere else; None for anything else."""
+    return name_at(written.removeprefix("*."), Reach.BELOW if written.startswith("*.") else Reach.EXACT)
+
+
 def spelled(pattern: HostPattern) -> str:
     """As in our files, inside a list."""
     match pattern.reach:
         case Reach.EXACT:
-            return pattern.name
+            return f'"{pattern.name}"' if _NO_TEXT.fullmatch(pattern.name) else pattern.name
         case Reach.BELOW:
             return f'"*.{pattern.name}"'
         case Reach.CHILD:

@@ -28,6 +28,10 @@ class Refused(GatewayError):
         self.retry = retry
 
 
+class RefusedUnasked(Refused):
+    """Policy said no to a client that knows of no proxy: it is never asked for credentials."""
+
+
 class UpstreamError(GatewayError):
     """The destination could not be resolved, reached or trusted. `rcode` is that of the DNS response, if there was one;
     `retry` tells when it may be tried again."""

@@ -7,7 +7,7 @@ from typing import NamedTuple, NotRequired, Protocol, TypedDict
 
 from gateway.model.addresses import Address
 from gateway.model.client import Certificate, Client, TraceParent
-from gateway.model.decision import AddressRefusal, Decision, Permit, RuleRef, WouldDeny
+from gateway.model.decision import AddressRefusal, Decision, Permit, WouldDeny
 from gateway.model.inspection.watching import Said
 from gateway.model.intent import Intent, Opening
 from gateway.model.reasons import Reason
@@ -336,13 +336,15 @@ class ExchangeRecord(TypedDict):
     annotations: NotRequired[dict[str, str]]
 
 
-def rule_of(draft: Draft | ExchangeDraft) -> RuleRef | None:
-    """The rule that decided, whichever way."""
-    return draft.decision.rule if draft.decision is not None else None
+def rule_name(draft: Draft | ExchangeDraft) -> str:
+    """The full name of the rule that decided, whichever way; empty if none did."""
+    decision = draft.decision
+    return "" if decision is None or decision.rule is None else decision.rule.name
 
 
 def verdict_of(draft: Draft | ExchangeDraft) -> str:
     """`allow`, `deny` or `none`, as `ConnectionRecord.decision` has it."""
-    if draft.decision is None:
+    decision = draft.decision
+    if decision is None:
         return "none"
-    return "allow" if isinstance(draft.decision, Permit) else "deny"
+    return "allow" if isinstance(decision, Permit) else "deny"

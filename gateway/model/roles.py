@@ -110,13 +110,14 @@ class Upstream(NamedTuple, Generic[S_co]):
     """A connected destination and the facts about how it was reached. Whoever holds it closes the stream.
 
     `verified`: it proved over TLS, with a certificate that we trust, to be whom the permit names. `alpn`: the protocol
-    that it chose there.
+    that it chose there. `presents`: it is shown a certificate of ours if it asks for one.
     """
 
     dialled: Dialled
     stream: S_co
     verified: bool = False
     alpn: str | None = None
+    presents: bool = False
 
 
 class Dialer(Protocol[S_co]):

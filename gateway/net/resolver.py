@@ -61,11 +61,13 @@ class ResolverCounts:
 
 @dataclass(slots=True, eq=False)
 class _Flight:
-    """`is_overdue`: somebody has taken stale addresses rather than wait for it any longer."""
+    """`is_overdue`: somebody has taken stale addresses rather than wait for it any longer. `is_given_up`: the last who
+    waited had no more time."""
 
-    task: asyncio.Task[Resolution | Missing]
     askers: int = 0
     is_overdue: bool = False
+    is_given_up: bool = False
+    task: asyncio.Task[Resolution | Missing] = field(init=False)
 
 
 class Resolver:
@@ -146,6 +148,9 @@ class Resolver:
                 return flight.task.result()
             self._mark_overdue(name, flight)
             return stale
+        except UpstreamError:  # too late: what a flight finds out is its result
+            flight.is_given_up = flight.askers == 1
+            raise
         finally:
             self._leave(name, flight)
 
@@ -158,7 +163,8 @@ class Resolver:
             raise UpstreamError(Reason.DNS_FAILURE, f"too many names are being resolved ({self._options.flights})")
         else:
             self.counts.misses += 1
-            flight = self._flights[name] = _Flight(asyncio.create_task(self._look_up(name), name=f"resolve {name}"))
+            flight = self._flights[name] = _Flight()
+            flight.task = asyncio.create_task(self._look_up(name, flight), name=f"resolve {name}")
         flight.askers += 1
         return flight
 
@@ -183,12 +189,16 @@ class Resolver:
         if self._flights.get(name) is flight:
             del self._flights[name]
 
-    async def _look_up(self, name: HostName) -> Resolution | Missing:
-        answer = await self._lookup.look_up(name)
+    async def _look_up(self, name: HostName, flight: _Flight) -> Resolution | Missing:
+        try:
+            answer = await self._lookup.look_up(name, lambda: flight.is_given_up)
+        except asyncio.CancelledError:
+            self.counts.failures += flight.is_given_up
+            raise
         known = self._cache.keep(name, answer, self._clock.monotonic())
         if isinstance(answer, Missing) and answer.is_failure:
             self.counts.failures += 1
-            self.counts.stale += isinstance(known, Resolution)
+            self.counts.stale += isinstance(known, Resolution) and not flight.is_overdue
         return known
 
 

@@ -309,7 +309,7 @@ class GatewaySettings(Section):
     _document: Document = PrivateAttr(default_factory=lambda: Document("gateway.yaml", MarkedMapping(1)))
 
     def read_from(self, document: Document) -> Self:
-        """A copy that knows where it was read."""
+        """This object, which from now on knows where it was read."""
         self._document = document
         return self
 

@@ -7,11 +7,12 @@ import gc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from gateway.model.errors import ConfigError
 from gateway.policy.rules import Mode, Policy
-from gateway.settings.compile.available import check_authority, check_gateway_available, check_policy_available
+from gateway.settings.compile.available import check_gateway_available, check_policy_available
 from gateway.settings.compile.checks import check_gateway
 from gateway.settings.compile.policy import PolicySource, compile_policy
 from gateway.settings.gateway import GatewaySettings
@@ -19,8 +20,8 @@ from gateway.settings.overrides import apply_overrides
 from gateway.settings.policy import PolicyFile
 from gateway.settings.problems import BadValue, ConfigErrors, Problems
 from gateway.settings.section import Section, keys_of, validate
-from gateway.settings.source.authorities import parse_authorities
-from gateway.settings.source.files import Reader, Stamp
+from gateway.settings.source.files import Reader, Stamp, is_there
+from gateway.settings.source.pem import parse_authorities
 from gateway.settings.source.places import Document, MarkedMapping
 from gateway.settings.source.users import parse_users
 from gateway.settings.source.yaml import parse_yaml
@@ -31,13 +32,12 @@ GATEWAY_FILE = Path("gateway.yaml")
 @dataclass(frozen=True, slots=True)
 class LoadedPolicy:
     """A valid policy. `files` are those that it was read from, directories included, as they were then, for a watcher;
-    `digest` changes with what was read; `warnings` and `notes` are lines for people."""
+    `warnings` and `notes` are lines for people."""
 
     policy: Policy
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
     files: Mapping[Path, Stamp]
-    digest: str
 
 
 def load_settings(
@@ -53,9 +53,8 @@ def load_settings(
     if policy_override is not None:
         settings = with_policy(settings, policy_override)
     problems = Problems()
-    for where, message in check_gateway(settings):
+    for where, message in chain(check_gateway(settings), check_gateway_available(settings)):
         problems.add(settings.document.place(where), message)
-    check_gateway_available(settings, problems)
     problems.raise_if_any()
     return settings
 
@@ -67,7 +66,7 @@ def with_policy(settings: GatewaySettings, path: Path) -> GatewaySettings:
 
 
 def _gateway_document(path: Path | None) -> Document:
-    if path is None and not GATEWAY_FILE.exists():
+    if path is None and not is_there(GATEWAY_FILE):
         return Document(str(GATEWAY_FILE), MarkedMapping(1))
     file = path or GATEWAY_FILE
     return parse_yaml(_read(Reader(), file, str(file)), str(file))
@@ -115,8 +114,9 @@ def load_policy(settings: GatewaySettings) -> LoadedPolicy:
     reader = Reader()
     sources, warnings = read_policy(settings, reader)
     options = Problems()
-    check_policy_available(sources, options)
-    check_authority(sources, settings, options)
+    for source in sources:
+        for where, message in check_policy_available(source.body, settings):
+            options.add(source.document.place(where), message)
     try:
         compiled = compile_policy(sources, settings, reader)
     except ConfigErrors as refusal:
@@ -125,7 +125,7 @@ def load_policy(settings: GatewaySettings) -> LoadedPolicy:
     if sources and not compiled.policy.rules:
         means = "report mode lets everything pass" if compiled.policy.mode is Mode.REPORT else "everything is denied"
         warnings = (*warnings, f"{settings.policy}: has no rules, {means}")
-    return LoadedPolicy(compiled.policy, (*warnings, *compiled.warnings), compiled.notes, reader.files, reader.digest)
+    return LoadedPolicy(compiled.policy, (*warnings, *compiled.warnings), compiled.notes, reader.files)
 
 
 def read_policy(settings: GatewaySettings, reader: Reader) -> tuple[Sequence[PolicySource], Sequence[str]]:
@@ -137,12 +137,12 @@ def read_policy(settings: GatewaySettings, reader: Reader) -> tuple[Sequence[Pol
     try:
         if path.is_dir():
             return _read_directory(path, reader)
-        if not settings.policy_is_named and not path.exists():
+        if not settings.policy_is_named and not is_there(path):
             reader.note(path)
             return (), (f"{path}: there is no policy, everything is denied",)
     except OSError as refusal:
         raise ConfigErrors([ConfigError(place, f"{path} cannot be read: {refusal.strerror}")]) from refusal
-    text = _read(reader, path, place if not path.exists() else str(path))
+    text = _read(reader, path, str(path) if is_there(path) else place)
     return (parse_policy(text, str(path), path.name, path.parent),), ()
 
 

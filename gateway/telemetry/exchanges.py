@@ -5,19 +5,20 @@ As in `sealing`, what a peer could make long is cut, and foreign text is made pr
 
 from operator import attrgetter
 
-from gateway.model.decision import Deny
 from gateway.model.reasons import Reason
-from gateway.model.record import Ended, ExchangeDraft, ExchangeRecord, Seen, Side, verdict_of
+from gateway.model.record import Draft, Ended, ExchangeDraft, ExchangeRecord, Seen, Side, verdict_of
+from gateway.telemetry.formats.fields import Record
 from gateway.telemetry.sealing import (
     LIST_LIMIT,
-    add_addresses,
-    add_dialling,
+    add_dialled,
     add_request,
     add_verdict,
+    ended_before_transfer,
     milliseconds,
     printable,
     reason_of,
     rfc3339,
+    seal,
 )
 
 ExchangeLabels = tuple[str, Reason | None, str]
@@ -35,6 +36,11 @@ def labels_of(draft: ExchangeDraft) -> ExchangeLabels:
     return verdict_of(draft), reason_of(draft), _CLASSES[(draft.status or 0) // 100]
 
 
+def record_of(draft: Draft | ExchangeDraft, ended_at: float) -> Record:
+    """The record of either kind of draft, which ended at that monotonic instant."""
+    return seal(draft, ended_at) if isinstance(draft, Draft) else seal_exchange(draft, ended_at)
+
+
 def seal_exchange(draft: ExchangeDraft, ended_at: float) -> ExchangeRecord:
     """The record of an exchange that ended at the monotonic instant `ended_at`."""
     transfer, record = draft.transfer, _common_to(draft).copy()
@@ -44,7 +50,7 @@ def seal_exchange(draft: ExchangeDraft, ended_at: float) -> ExchangeRecord:
     record["total_ms"] = milliseconds(ended_at - draft.started_at)
     record["bytes_up"] = transfer.bytes_up
     record["bytes_down"] = transfer.bytes_down
-    record["ended"] = transfer.ended or (Ended.REFUSED if isinstance(draft.decision, Deny) else Ended.FAILED)
+    record["ended"] = transfer.ended or ended_before_transfer(draft)
     record["ended_by"] = transfer.ended_by or Side.GATEWAY
     if transfer.first_byte_at is not None:
         record["first_byte_ms"] = milliseconds(transfer.first_byte_at - draft.started_at)
@@ -88,11 +94,9 @@ def _common_to(draft: ExchangeDraft) -> ExchangeRecord:
         record["status"] = draft.status
     add_verdict(record, draft)
     if draft.dialled is not None:
-        add_addresses(record, draft.dialled)
-        if draft.reused:  # its dial was another exchange's
+        add_dialled(record, draft.dialled, draft.reused)
+        if draft.reused:
             record["reused"] = True
-        else:
-            add_dialling(record, draft.dialled)
     connection.sealed = facts, record
     return record
 

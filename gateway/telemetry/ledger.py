@@ -18,7 +18,7 @@ TURNS_BYTES = 256
 
 _NUMBER_BYTES = 8
 _OF_A_SINK = 3
-_ACCEPTED, _ENDED, _SEALED, _UNENCODED, _LOGS, _SINKS = range(6)
+_ACCEPTED, _ENDED, _REQUESTS, _SEALED, _UNENCODED, _LOGS, _SINKS = range(7)
 _FLOCK = struct.Struct("hhqqi4x")  # l_type, l_whence, l_start, l_len, l_pid
 _MOST_SINKS = (PAGE_BYTES // _NUMBER_BYTES - _SINKS) // _OF_A_SINK
 
@@ -56,13 +56,17 @@ class Ledger:
         """One of them is over and was given to the recorder."""
         self._numbers[_ENDED] += 1
 
-    def seal(self, connections: int, unencoded: int) -> None:
-        """The lines of so many connections went to the sinks, except `unencoded` lines, which are lost."""
+    def end_request(self) -> None:
+        """One request on them is over and was given to the recorder."""
+        self._numbers[_REQUESTS] += 1
+
+    def seal(self, records: int, unencoded: int) -> None:
+        """The lines of so many connections and requests went to the sinks, except `unencoded` lines, which are lost."""
         self._numbers[_UNENCODED] += unencoded
-        self._numbers[_SEALED] += connections
+        self._numbers[_SEALED] += records
 
     def expect(self, logs: int) -> None:
-        """From now on each connection makes `logs` lines."""
+        """From now on each connection and each request makes `logs` lines."""
         self._numbers[_LOGS] = logs
 
     def of_sink(self) -> "memoryview[int]":
@@ -109,8 +113,9 @@ class Ledger:
 
     @property
     def owed(self) -> int:
-        """Lines that are neither written nor lost yet: queued ones, and those of connections that were not sealed."""
-        unsealed = self._numbers[_ACCEPTED] - self._numbers[_SEALED]
+        """Lines that are neither written nor lost yet: queued ones, and those of connections, and of requests that have
+        ended, that were not sealed."""
+        unsealed = self._numbers[_ACCEPTED] + self._numbers[_REQUESTS] - self._numbers[_SEALED]
         queued = self._of_sinks(TAKEN) - self._of_sinks(WRITTEN) - self._of_sinks(LOST)
         return unsealed * self._numbers[_LOGS] + queued
 

@@ -14,12 +14,12 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from gateway.telemetry.counters import Counters
+from gateway.telemetry.dns import DnsReadings, of_dns
 from gateway.telemetry.exposition.counted import of_counters
 from gateway.telemetry.exposition.familiar import FamiliarNames
 from gateway.telemetry.exposition.families import Family, Point, by_label, counter, gauge
 from gateway.telemetry.exposition.prometheus import Families
 from gateway.telemetry.limits import LimitReadings, of_limits
-from gateway.telemetry.questions import DnsReadings, of_dns
 from gateway.telemetry.version import own_version
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4

@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from gateway.model.record import ConnectionRecord, Draft, ExchangeDraft, ExchangeRecord
+from gateway.model.record import Draft, ExchangeDraft
 from gateway.model.roles import Clock
 from gateway.telemetry.counters import Counters
-from gateway.telemetry.exchanges import seal_exchange
+from gateway.telemetry.exchanges import record_of
+from gateway.telemetry.formats.fields import Record
 from gateway.telemetry.ledger import Ledger
 from gateway.telemetry.logs.sinks import Sink
-from gateway.telemetry.sealing import seal
 
 FLUSH_SECONDS = 0.1
 BATCH = 64  # connections; about half a millisecond of work at once
@@ -28,7 +28,7 @@ _logger = logging.getLogger(__name__)
 class Log:
     """One access log: the format of its lines, and their sink. `is_whole`: its format has a line for every record."""
 
-    encode: Callable[[ConnectionRecord | ExchangeRecord], bytes]
+    encode: Callable[[Record], bytes]
     sink: Sink
     is_whole: bool = True
 
@@ -89,6 +89,7 @@ class Recorder:
         """The same for an exchange."""
         ended_at = self._monotonic()
         self._counters.count_exchange(draft, ended_at)
+        self._ledger.end_request()
         self._queue(draft, ended_at)
 
     def _queue(self, draft: Draft | ExchangeDraft, ended_at: float) -> None:
@@ -110,7 +111,7 @@ class Recorder:
         batches = {log.encode: bytearray() for log in outlets}  # logs of one format share their encoding
         encoded = 0
         for draft, ended_at in pending:
-            encoded += self._encode(draft, ended_at, batches)
+            encoded += _encode(draft, ended_at, batches)
         lines = {encode: bytes(batch) for encode, batch in batches.items()}
         for log in outlets:
             batch = lines[log.encode]
@@ -138,23 +139,23 @@ class Recorder:
         if self._export is not None:
             self._export.close(timeout)
 
-    def _encode(
-        self,
-        draft: Draft | ExchangeDraft,
-        ended_at: float,
-        batches: Mapping[Callable[[ConnectionRecord | ExchangeRecord], bytes], bytearray],
-    ) -> bool:
-        """Append the record's line to the batch of each format; False, and logged, where a fault of ours prevents it.
 
-        Appending at once frees the line: keeping 64 of them made encoding cost twice as much (allocator).
-        """
-        try:
-            record = seal(draft, ended_at) if isinstance(draft, Draft) else seal_exchange(draft, ended_at)
-            lines = [encode(record) for encode in batches]
-        except Exception:  # a fault of ours in one record must not cost the others
-            connection = draft if isinstance(draft, Draft) else draft.connection
-            _logger.exception("no record of connection %s", connection.connection_id)
-            return False
-        for batch, line in zip(batches.values(), lines, strict=True):
-            batch.extend(line)
-        return True
+def _encode(
+    draft: Draft | ExchangeDraft,
+    ended_at: float,
+    batches: Mapping[Callable[[Record], bytes], bytearray],
+) -> bool:
+    """Append the record's line to the batch of each format; False, and logged, where a fault of ours prevents it.
+
+    Appending at once frees the line: keeping 64 of them made encoding cost twice as much (allocator).
+    """
+    try:
+        record = record_of(draft, ended_at)
+        lines = [(batch, encode(record)) for encode, batch in batches.items()]
+    except Exception:  # a fault of ours in one record must not cost the others
+        connection = draft if isinstance(draft, Draft) else draft.connection
+        _logger.exception("no record of connection %s", connection.connection_id)
+        return False
+    for batch, line in lines:
+        batch.extend(line)
+    return True

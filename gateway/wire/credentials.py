@@ -11,9 +11,10 @@ from gateway.model.reasons import Reason
 MAX_ENCODED = 4096
 """Characters of the base64 text, and of a token: long enough for a token in the place of a password."""
 
-_BASIC = re.compile(r"basic(?: ++(.*))?", re.IGNORECASE | re.DOTALL)
+_END = r"(?![A-Za-z0-9!#$%&'*+.^_`|~-])"  # of a scheme's name (RFC 9110 section 5.6.2)
+_BASIC = re.compile(rf"basic{_END}(.*)", re.IGNORECASE | re.DOTALL)
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
-_BEARER = re.compile(r"bearer(?![A-Za-z0-9!#$%&'*+.^_`|~-])(.*)", re.IGNORECASE | re.DOTALL)
+_BEARER = re.compile(rf"bearer{_END}(.*)", re.IGNORECASE | re.DOTALL)
 _B64TOKEN = re.compile(r"[A-Za-z0-9._~+/-]++=*+", re.ASCII)
 _SPIFFE_ID = re.compile(r"spiffe://[a-z0-9._-]{1,255}(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._-]+)+", re.ASCII)
 _MAX_SPIFFE_ID = 2048
@@ -40,8 +41,8 @@ def parse_basic(value: str) -> BasicCredentials | None:
     match = _BASIC.fullmatch(value)
     if match is None:
         return None
-    encoded = match[1] or ""
-    if len(encoded) > MAX_ENCODED or not _BASE64.fullmatch(encoded):
+    encoded = match[1].lstrip(" ")
+    if len(encoded) > MAX_ENCODED or (encoded and encoded == match[1]) or not _BASE64.fullmatch(encoded):
         raise MalformedCredentials(f"Basic credentials that are not base64 of at most {MAX_ENCODED} characters")
     try:
         text = binascii.a2b_base64(encoded).decode("utf-8")

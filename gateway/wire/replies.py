@@ -12,7 +12,7 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import Final, NamedTuple
 
-from gateway.model.errors import GatewayError, Refused, UpstreamError
+from gateway.model.errors import GatewayError, Refused, RefusedUnasked, UpstreamError
 from gateway.model.reasons import Reason
 from gateway.wire.head import RequestHead
 from gateway.wire.http.retry import retry_fields
@@ -173,6 +173,7 @@ _ANSWERS: Final[dict[Reason, _Answer]] = {
     Reason.INTERNAL_ERROR: _Answer(500, "Gateway error", "proxy_internal_error"),
 }
 """For every reason. Some end an open tunnel, where no HTTP is spoken; theirs is the answer while none is open."""
+_UNKNOWN_CLIENT: Final = _Answer(403, "Egress denied: it is not known who the client is", _DENIED)
 
 
 def established(minor: int) -> bytes:
@@ -183,6 +184,17 @@ def established(minor: int) -> bytes:
 def status_of(reason: Reason) -> int:
     """The status code for a reason."""
     return _ANSWERS[reason].status
+
+
+def status_for(error: GatewayError) -> int:
+    """The status code of the response."""
+    return _answer_for(error).status
+
+
+def _answer_for(error: GatewayError) -> _Answer:
+    if isinstance(error, RefusedUnasked) and error.reason is Reason.CREDENTIALS_MISSING:
+        return _UNKNOWN_CLIENT
+    return _ANSWERS[error.reason]
 
 
 def grpc_status(status: int) -> int:
@@ -208,12 +220,13 @@ def may_follow(reason: Reason, head: RequestHead | None) -> bool:
     return asks and head is not None and head.is_persistent and not head.has_content
 
 
-def reply(error: GatewayError, head: RequestHead | None, name: str, request_id: str) -> bytes:
+def reply(error: GatewayError, head: RequestHead | None, name: str, request_id: str, is_last: bool = False) -> bytes:
     """A whole response. `head` is the request's, None where none could be read; `name` is ours in Proxy-Status. It
-    announces the end of the connection unless another request `may_follow`."""
+    announces the end of the connection if it `is_last`, and unless another request `may_follow`."""
     accept = head.values("accept") if head is not None else ()
     is_head = head is not None and head.method == "HEAD"
-    return answer_with(error, name, request_id, may_follow(error.reason, head), accept, without_content=is_head)
+    keeps_open = not is_last and may_follow(error.reason, head)
+    return answer_with(error, name, request_id, keeps_open, accept, without_content=is_head)
 
 
 def answer_with(
@@ -227,7 +240,8 @@ def answer_with(
     """A whole response of HTTP/1.1. `accept` are the values of the request's header of that name; `without_content`
     where it asked by HEAD."""
     as_json = _admits_json(accept)
-    if isinstance(error, UpstreamError) or (isinstance(error, Refused) and error.retry is not None):
+    varies = isinstance(error, UpstreamError | RefusedUnasked)
+    if varies or (isinstance(error, Refused) and error.retry is not None):
         return _write(_answer(error, name, request_id, as_json), keeps_open, without_content)
     form = _form(error.reason, name, len(request_id), as_json, keeps_open, without_content)
     return form.replace(_STAND_IN * len(request_id), request_id).encode("ascii")
@@ -262,7 +276,7 @@ def answer_to(error: GatewayError, name: str, request_id: str, accept: Iterable[
 
 
 def _answer(error: GatewayError, name: str, request_id: str, as_json: bool) -> AnswerValues:
-    answer = _ANSWERS[error.reason]
+    answer = _answer_for(error)
     content_type, content = _content(answer, error.reason, request_id, as_json)
     fields = [
         ("Content-Type", content_type),

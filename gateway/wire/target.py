@@ -11,9 +11,9 @@ from gateway.model.authority import Authority, parse_authority
 from gateway.model.errors import Malformed
 from gateway.model.reasons import Reason
 
-HTTP_PORT = 80
+HTTP_PORT, HTTPS_PORT = 80, 443
 
-_ABSOLUTE = re.compile(r"http://([^/?#]*+)([^#]*+)", re.IGNORECASE)
+_ABSOLUTE = re.compile(r"http(s?)://([^/?#]*+)([^#]*+)", re.IGNORECASE)
 _HTTPS = re.compile(r"https://", re.IGNORECASE)
 
 
@@ -33,13 +33,14 @@ class Target(NamedTuple):
         return self.resource.partition("?")[0]
 
 
-def parse_target(target: str, method: str) -> Target:
-    """Absolute form or, without an authority, origin form and `*`. Raises `MalformedTarget`."""
+def parse_target(target: str, method: str, is_secure: bool = False) -> Target:
+    """Absolute form or, without an authority, origin form and `*`. `is_secure`: it came inside TLS, where `https://` is
+    an origin's absolute form. Raises `MalformedTarget`."""
     match = _ABSOLUTE.fullmatch(target)
-    if match is None:
+    if match is None or (match[1] and not is_secure):
         return Target(None, _parse_resource(target, method))
-    place, resource = match.groups()
-    authority = parse_authority(place, HTTP_PORT)
+    secure, place, resource = match.groups()
+    authority = parse_authority(place, HTTPS_PORT if secure else HTTP_PORT)
     if authority is None:
         what = "user information in the target" if "@" in place else "the target's host or port"
         raise MalformedTarget(Reason.MALFORMED_AUTHORITY, what)

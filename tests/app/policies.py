@@ -34,7 +34,7 @@ class Here(Reloads):
     def __init__(
         self, first: Configuration, read: Read, listening: frozenset[tuple[Address, int]] = frozenset()
     ) -> None:
-        self.serving = InForce(listening, Entrances(first.settings, first.materials))
+        self.serving = InForce(listening, Entrances(first.head.settings, first.head.materials))
         super().__init__(first, read, self.serving.take)
 
 

@@ -9,12 +9,11 @@ import bcrypt
 import pytest
 
 from gateway.app.build import build_recorder, build_services
-from gateway.app.configuration import Sources, load_configuration
-from gateway.app.generation.frames import Head, contents_of
+from gateway.app.configuration import Head, Sources, load_configuration
+from gateway.app.generation.frames import contents_of
 from gateway.app.identity.cluster import Cluster
 from gateway.app.identity.sources import build_identifier
 from gateway.app.resolving import ResolverPlan
-from gateway.limits.unlimited import Unlimited
 from gateway.model.addresses import Address
 from gateway.model.client import Certificate, Client, IdentitySource
 from gateway.model.errors import ConfigError, DownstreamError
@@ -28,6 +27,7 @@ from gateway.settings.problems import ConfigErrors
 from gateway.telemetry.counters import Counters
 from gateway.wire.head import RequestHead
 from tests.app.policies import write
+from tests.helpers.unlimited import Unlimited
 from tests.policy.builders import build
 from tests.telemetry.drafts import accepted
 

@@ -25,7 +25,7 @@ def test_files_that_change_while_others_are_read_are_read_again(tmp_path: Path) 
 
     changing = threading.Thread(target=change_both, daemon=True)
     changing.start()
-    first, second = load_configuration(Sources(policy=policy), {}).policy.policy.rules
+    first, second = load_configuration(Sources(policy=policy), {}).policy.rules
     changing.join(10)
     assert [first.name, second.hosts[0].name] == ["newer", "newer.listed.test"]
 
@@ -43,7 +43,7 @@ def test_when_certificates_and_the_next_rules_end_is_read_with_them(tmp_path: Pa
         "listeners: [{name: secure, bind: '[::]:0', tls: {cert: own.crt, key: own.key}}]\n"
         f"client_certificates: {{partner: {{cert: {certificate}, key: {key}, hosts: [a.test]}}}}\n",
     )
-    expiries = load_configuration(Sources(tmp_path / "gateway.yaml"), {}).expiries
+    expiries = load_configuration(Sources(tmp_path / "gateway.yaml"), {}).head.expiries
     assert sorted(expiries)[:3] == ["client certificate partner", "listener secure", "rule policy.yaml#r2050"]
     assert abs(expiries["client certificate partner"] - time.time() - 3 * 86400) < 3600
     assert expiries["rule policy.yaml#r2050"] == 2556144000.0  # 2051-01-01T00:00:00Z

@@ -11,16 +11,18 @@ import bcrypt
 import pytest
 
 from gateway.admin.state import ReloadOutcome
-from gateway.app.configuration import Configuration, Sources, load_configuration
-from gateway.app.generation.frames import Frame, Head
+from gateway.app.configuration import Configuration, Head, Sources, load_configuration
+from gateway.app.generation.frames import Frame
 from gateway.app.generation.frames import load as load_frame
 from gateway.app.generation.own_addresses import own_addresses
 from gateway.app.reloads import Reloads
 from gateway.model.addresses import Address
-from gateway.model.errors import ConfigError
+from gateway.model.errors import ConfigError, InternalError
 from gateway.serve.identify import CertificateNames, PasswordFile
+from gateway.wire.head import RequestHead
 from tests.app.policies import Here, begun, in_force, load, reading, rules_of, text, write
 from tests.helpers.certificates import DAY, Authority
+from tests.helpers.token_issuer import ISSUER, TokenIssuer
 
 LISTENING = (Address(4, 0x7F000001), 3128)
 
@@ -238,6 +240,36 @@ async def test_settings_and_users_are_read_again_with_the_policy(tmp_path: Path)
     assert {tmp_path / "users", gateway, tmp_path / "policy.yaml"} <= set(policy.files)
 
 
+async def test_keys_of_tokens_stay_known_when_a_user_comes_while_their_issuer_does_not_answer(tmp_path: Path) -> None:
+    issuer = TokenIssuer()
+    keys, users = tmp_path / "keys.json", tmp_path / "users"
+    keys.write_bytes(issuer.key_set())
+    write(tmp_path / "policy.yaml", text("x"))
+    write(users, f"ci:{bcrypt.hashpw(b'secret', bcrypt.gensalt(4)).decode()}\n")
+    token = f"{{issuer: '{ISSUER}', jwks: keys.json}}"
+    gateway = write(tmp_path / "gateway.yaml", f"identity: {{basic: {{htpasswd: users}}, token: {token}}}\n")
+
+    def read() -> Configuration:
+        return load_configuration(Sources(gateway), {})
+
+    async def account() -> str | None:
+        head = RequestHead("CONNECT", "x.test:443", 1, (("proxy-authorization", f"Bearer {issuer.token()}"),), 0)
+        return (await policy.serving.identifier.identify(Address(4, 0x0A000001), head, None)).service_account
+
+    policy = await begun(Here(read(), reading(read)))
+    assert await account() == "api"
+    keys.unlink()
+    users.write_text("")
+    former = policy.serving.identifier
+    await policy.reload()
+    assert policy.serving.identifier is not former
+    assert await account() == "api"
+    write(gateway, gateway.read_text().replace("keys.json", "others.json"))
+    await policy.reload()
+    with pytest.raises(InternalError, match="token_unverifiable"):
+        await account()
+
+
 async def test_what_only_a_start_can_take_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write(tmp_path / "policy.yaml", text("x"))
     gateway = write(tmp_path / "gateway.yaml", "")
@@ -301,7 +333,7 @@ async def test_a_rule_that_ended_since_it_was_read_is_not_said_to_have_a_certifi
     tomorrow = time.strftime("%Y-%m-%d", time.gmtime(time.time() + DAY.total_seconds()))
     write(file, f"rules: [{{name: x, hosts: [x.test], expires: {tomorrow}}}]")
     first = load(file)
-    assert list(first.expiries) == ["rule policy.yaml#x"]
+    assert list(first.head.expiries) == ["rule policy.yaml#x"]
     later = time.time() + 9 * DAY.total_seconds()
     monkeypatch.setattr(time, "time", lambda: later)
     await begun(Here(first, reading(lambda: load(file))))

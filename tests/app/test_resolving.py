@@ -10,7 +10,7 @@ from gateway.model.errors import UpstreamError
 from gateway.model.names import HostName
 from gateway.serve.deadlines import DeadlineWheel
 from gateway.settings.load import load_resolver_authorities, load_settings
-from gateway.telemetry.questions import QuestionCounters
+from gateway.telemetry.dns import QueryCounters
 from tests.app.policies import write
 from tests.helpers.dns_server import DnsServer, Fault
 
@@ -46,7 +46,7 @@ async def test_a_changed_plan_makes_a_new_resolver_and_the_counts_go_on(tmp_path
             plan_of(tmp_path, f"resolver: {{servers: ['127.0.0.1:{dns.port}'], family: ipv4}}")
             for dns in (first, first, second)
         ]
-        in_force = ResolverInForce(lambda: plans[0], deadlines(), QuestionCounters())
+        in_force = ResolverInForce(lambda: plans[0], deadlines(), QueryCounters())
         assert [str(address) for address in (await in_force.resolve(X, 5.0)).addresses] == ["192.0.2.1"]
         plans.pop(0)
         before = in_force.current()
@@ -57,7 +57,7 @@ async def test_a_changed_plan_makes_a_new_resolver_and_the_counts_go_on(tmp_path
         readings = in_force.readings()
         assert readings.names == {"hit": 1, "miss": 2, "joined": 0, "stale": 0, "failure": 0}
         assert readings.health == {f"127.0.0.1:{second.port}": True}
-        assert readings.questions.ended == {(f"127.0.0.1:{dns.port}", "udp", "answer"): 1 for dns in (first, second)}
+        assert readings.queries.ended == {(f"127.0.0.1:{dns.port}", "udp", "answer"): 1 for dns in (first, second)}
 
 
 async def test_a_server_that_is_gone_is_told_in_the_log_whatever_reloads_come_in_between(
@@ -68,7 +68,7 @@ async def test_a_server_that_is_gone_is_told_in_the_log_whatever_reloads_come_in
             plan_of(tmp_path, f"resolver: {{servers: ['127.0.0.1:{gone.port}'], timeout: {timeout}, family: ipv4}}")
             for timeout in ("1s", "2s")
         ]
-    in_force = ResolverInForce(lambda: plans[0], deadlines(), QuestionCounters())
+    in_force = ResolverInForce(lambda: plans[0], deadlines(), QueryCounters())
     for number in range(3):
         if number == 2:
             plans.pop(0)

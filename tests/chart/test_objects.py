@@ -173,6 +173,22 @@ def test_labels_of_one_object_stand_above_those_of_all() -> None:
     assert one(found, "Deployment")["metadata"]["labels"]["team"] == "a"
 
 
+@pytest.mark.parametrize(
+    ("release", "values", "name"),
+    [
+        ("12345e7", {}, "release-12345e7-egress-gateway"),
+        ("7-egress-gateway", {}, "release-7-egress-gateway"),
+        ("r", {"fullnameOverride": "true"}, "true"),
+        ("r", {"fullnameOverride": "x" * 38 + "---y"}, "x" * 38),
+        ("r" * 53, {}, "r" * 40),
+    ],
+)
+def test_a_service_has_a_name_that_it_may_have(release: str, values: dict[str, object], name: str) -> None:
+    """RFC 1035, section 2.3.1: it begins with a letter and does not end with a hyphen."""
+    found = objects(helm("helm4", "template", release, str(CHART), *with_values(**values)))
+    assert {each["metadata"]["name"] for each in found if each["kind"] == "Service"} == {name, f"{name}-health"}
+
+
 def test_names_that_look_like_numbers_stay_text() -> None:
     """Previews are often named after a commit, and 12345e7 is one."""
     run = helm("helm4", "template", "12345e7", str(CHART), "--namespace", "1234567", *values_of("everything"))

@@ -15,6 +15,7 @@ REFUSED: list[Mapping[str, object]] = [
     {"gateway__workers": "auto"},
     {"gateway": {"limits": {"store": "redis://user:secret@redis:6379/0"}}},
     {"replicaCount": None},
+    {"admin": {"existingSecret": "x", "key": None}},
     {"ports__health": 3128},
     {"dnsPolicy": "None"},
     {"tls": {"clientCa": {"existingSecret": "x", "required": True}}},
@@ -38,6 +39,7 @@ REFUSED: list[Mapping[str, object]] = [
     {"inspection__enabled": True},
     {"tls": {"enabled": True, "existingSecret": "x", "clientCa": {"required": True}}},
     {"secrets": {"key": {"existingSecret": "x", "key": "k", "hosts": ["*"]}}},
+    {"secrets": {name: {"existingSecret": "x", "key": "k", "hosts": ["a.example"]} for name in ("a_key", "a-key")}},
     {"trustBundle__enabled": True},
     {"trustBundle": {"enabled": True, "secret": {"name": "x"}, "inLine": "y"}},
     {"trustBundle": {"enabled": True, "inLine": "-----BEGIN PRIVATE KEY-----"}},
@@ -52,6 +54,7 @@ REFUSED: list[Mapping[str, object]] = [
     {"transparent": {**CAPTURING, "interfaces": []}},
     {"transparent": {**CAPTURING, "pass": []}},
     {"transparent": {**CAPTURING, "place": "pod"}},
+    {"transparent": {**CAPTURING, "port": 9129}},
 ]
 
 _FAIL = re.compile(r'\bfail (?:\(printf )?"((?:[^"\\]|\\.)*)"')

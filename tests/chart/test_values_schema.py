@@ -37,6 +37,7 @@ MISFITS: list[dict[str, object]] = [
     {"service__type": "NodePort"},
     {"replicaCount": "two"},
     {"lock__namespaces": [""]},
+    {"admin__key": ""},
     {"transparent__interfaces": ["cni0; rm"]},
 ]
 

@@ -17,11 +17,13 @@ SAID = b"the admin token is needed (admin.token_file)\n"
 class Refuses(BaseHTTPRequestHandler):
     """Whatever is asked, as a gateway with another token."""
 
+    status, said = 401, SAID
+
     def do_GET(self) -> None:
-        self.send_response(401)
-        self.send_header("Content-Length", str(len(SAID)))
+        self.send_response(self.status)
+        self.send_header("Content-Length", str(len(self.said)))
         self.end_headers()
-        self.wfile.write(SAID)
+        self.wfile.write(self.said)
 
     def log_message(self, *_: object) -> None:
         """Says nothing."""
@@ -44,7 +46,7 @@ def said(folder: Path, admin: str) -> str:
     file = folder / "gateway.yaml"
     file.write_text(f"admin: {{{admin}}}\n")
     with pytest.raises(NoAnswer) as refusal:
-        AdminPort(file).ask("GET", "/tunnels")
+        AdminPort(file).ask("GET", "/tunnels", "tunnels")
     return str(refusal.value)
 
 
@@ -84,3 +86,23 @@ def test_a_gateway_that_hangs_is_not_taken_for_one_that_is_not_there(
             f"no answer from the admin port {bind} within 0.05 s: is the gateway stopped, or without CPU, or a packet "
             "filter in between?"
         )
+
+
+@pytest.mark.parametrize("token", ["", "two words", "two\nlines"])
+def test_what_cannot_be_a_token_is_told(tmp_path: Path, token: str) -> None:
+    (tmp_path / "token").write_text(token)
+    told = said(tmp_path, "bind: '127.0.0.1:1', token_file: token")
+    assert told == f"{tmp_path}/token: admin.token_file: is empty, or holds blanks"
+
+
+@pytest.mark.parametrize("body", [b'{"status": "up"}', b"[]", b"null", b"<html>\n<p>hello", b"\xff\x1b[1m"])
+def test_what_is_no_gateway_is_not_taken_for_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bind: str, body: bytes
+) -> None:
+    monkeypatch.setattr(Refuses, "status", 200)
+    monkeypatch.setattr(Refuses, "said", body)
+    told = said(tmp_path, f"bind: '{bind}'")
+    assert told.startswith(f"what answers at {bind} is no gateway's admin port: ")
+    assert told.isprintable()
+    with pytest.raises(NoAnswer, match="is no gateway's admin port"):
+        next(AdminPort(tmp_path / "gateway.yaml").lines("/flows", {}))

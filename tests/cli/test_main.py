@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from gateway.cli.main import app
 from tests.helpers.ports import free_port
+from tests.helpers.requirements import require
 from tests.settings.texts import write
 
 ROOT = Path(__file__).parents[2]
@@ -92,8 +93,92 @@ def test_nothing_is_said_when_nobody_reads_on(tmp_path: Path, command: tuple[str
             text=True,
             timeout=60,
         )
-    assert ended.returncode == 1
+    assert ended.returncode == 2  # 1 would be a finding
     assert not re.search("Traceback|Broken|Exception", ended.stderr)
+
+
+@pytest.mark.parametrize("command", [("report", "-"), ("report", "-o", "json", "-"), ("replay", "-"), ("check",)])
+def test_a_stream_that_the_caller_closed_is_an_empty_one(tmp_path: Path, command: tuple[str, ...]) -> None:
+    script = 'exec "$@" <&- >&- 2>&-'
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(
+        ["/bin/sh", "-c", script, "sh", sys.executable, "-m", "gateway", *command],
+        cwd=tmp_path,
+        env=environ,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 0
+
+
+def test_what_is_opened_never_takes_the_number_of_a_stream_that_the_caller_closed(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; sys.argv = ['x', '--version']\n"
+        "from gateway.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(os.open('/', os.O_RDONLY), [os.readlink(f'/proc/self/fd/{n}') for n in (0, 1)], file=sys.stderr)"
+    )
+    script = 'exec "$@" <&- >&-'
+    ended = subprocess.run(
+        ["/bin/sh", "-c", script, "sh", sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.stderr == "3 ['/dev/null', '/dev/null']\n"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("check",),
+        ("check", "policy.yaml"),
+        ("check", "x" * 256),
+        ("explain", "a.example"),
+        ("run", "--listen", "127.0.0.1:0"),
+        ("tunnels",),
+        ("learn", "--policy", "policy.yaml", "/dev/null"),
+        ("ca", "init"),
+    ],
+)
+def test_where_nothing_may_be_looked_up_that_is_said_in_a_line(tmp_path: Path, command: tuple[str, ...]) -> None:
+    capabilities = "cap_dac_override,cap_dac_read_search"
+    run = 'exec "$0" "$@"'
+    powerless = [require("capsh"), f"--drop={capabilities}", "--", "-c", run] if os.geteuid() == 0 else []
+    ended = subprocess.run(
+        ["/bin/sh", "-c", f"chmod 000 . && {run}", *powerless, sys.executable, "-P", "-m", "gateway", *command],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    tmp_path.chmod(0o700)
+    assert ended.returncode == (1 if command[0] == "check" else 2)
+    assert re.fullmatch(r"[^\n]+ cannot be (read|written): (Permission denied|File name too long)\n", ended.stderr)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("observe", "--to-fqdn", b"\xff"), ("tunnels", "close", b"\xff"), ("ca", "init", "--name", b"\xff")],
+)
+def test_an_argument_that_is_not_text_is_an_argument(tmp_path: Path, command: tuple[str | bytes, ...]) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "gateway", *command],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "EGRESS__ADMIN__BIND": "127.0.0.1:1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("command", [("--help",), ("schema", "gateway"), ("check",), ("report", "-o", "csv", "-")])

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from types import SimpleNamespace
 from typing import Any, ClassVar
 from weakref import ref
 
@@ -13,7 +14,7 @@ from gateway.cli import run
 class Read:
     """What stands in the place of a configuration."""
 
-    settings = None
+    head = SimpleNamespace(settings=None)
 
 
 class FakeProcess:

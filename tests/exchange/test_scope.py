@@ -7,7 +7,6 @@ import pytest
 from gateway.exchange.plan import plan_request
 from gateway.exchange.scope import AnyAuthority, AnyHost, Judged, OneAuthority
 from gateway.exchange.upstream import Pool
-from gateway.limits.unlimited import Unlimited
 from gateway.model.addresses import Address
 from gateway.model.authority import Authority, parse_authority
 from gateway.model.client import Certificate, Client, IdentitySource
@@ -23,6 +22,7 @@ from gateway.policy.rules import Mode
 from gateway.wire.http.messages import NO_CONTENT, Request
 from gateway.wire.target import Target
 from tests.helpers.deadlines import HandDeadlines
+from tests.helpers.unlimited import Unlimited
 from tests.policy.builders import (
     NOW,
     SNI_RULE,
@@ -303,4 +303,4 @@ def test_a_tunnels_record_speaks_of_the_tunnel() -> None:
 
 def test_only_inside_a_tunnel_are_destinations_reached_in_a_way_of_its_own() -> None:
     for scope in (any_authority(), any_host(), one_authority()):
-        assert (scope.dialer, scope.is_verified, scope.usual_port, scope.meter) == (None, False, 80, None)
+        assert (scope.dialer, scope.is_secure, scope.usual_port, scope.meter) == (None, False, 80, None)

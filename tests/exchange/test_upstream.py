@@ -13,8 +13,9 @@ from gateway.exchange.http1.upstream import UpstreamConnection
 from gateway.exchange.response import plan_response
 from gateway.exchange.upstream import Pool, PoolKey, UpstreamSide, pool_key
 from gateway.model.client import Client
-from gateway.model.decision import ProxyVersion, RuleRef
-from gateway.model.errors import UpstreamError
+from gateway.model.decision import Deny, ProxyVersion, RuleRef
+from gateway.model.errors import Refused, UpstreamError
+from gateway.model.limits.limit import Retry
 from gateway.model.reasons import Reason
 from gateway.model.record import Dialled
 from gateway.model.roles import Upstream
@@ -42,12 +43,12 @@ class Kept:
     def hold_at_most(self, number: int) -> None:
         self.pool = Pool(self.deadlines, lambda: self.deadlines.now, number)
 
-    async def connect(self) -> UpstreamConnection:
+    async def connect(self, presents: bool = False) -> UpstreamConnection:
         stream, peer = await stream_and_peer()
         self.peers.append(peer)
         dialled = Dialled(address("127.0.0.1"), (), (), None, 0.001)
         reader = open_codec("auto").response_reader()
-        self._made.append(UpstreamConnection(Upstream(dialled, stream), reader, self.deadlines.now))
+        self._made.append(UpstreamConnection(Upstream(dialled, stream, presents=presents), reader, self.deadlines.now))
         return self._made[-1]
 
     def close(self) -> None:
@@ -87,6 +88,8 @@ async def test_the_one_used_last_is_taken_first_and_each_once(kept: Kept) -> Non
         pool_key(CLIENT._replace(address=address("10.0.0.2")), PERMIT, PEER),
         pool_key(CLIENT._replace(user="ci"), PERMIT, PEER),
         pool_key(CLIENT._replace(known=False), PERMIT, PEER),
+        pool_key(CLIENT._replace(doubt="elsewhere"), PERMIT, PEER),
+        pool_key(CLIENT, replace(PERMIT, groups=("red",)), PEER),
         pool_key(CLIENT, replace(PERMIT, generation=8), PEER),
         pool_key(CLIENT, replace(PERMIT, rule=RuleRef("policy.yaml#other", "policy.yaml", 1)), PEER),
         pool_key(CLIENT, replace(PERMIT, authority=PERMIT.authority._replace(port=444)), PEER),
@@ -266,7 +269,17 @@ class Full:
         """Nothing to close."""
 
 
-async def test_who_waited_for_a_dial_that_failed_is_told_so_and_does_not_wait_for_one_of_its_own(kept: Kept) -> None:
+@pytest.mark.parametrize(
+    "failure",
+    [
+        UpstreamError(Reason.CONNECTION_TIMEOUT, "not connected", retry=Retry(1.0)),
+        Refused(Deny(Reason.LIMIT_EXCEEDED, 1, detail="new-connections"), Retry(7.0)),
+    ],
+    ids=["a failure", "a refusal"],
+)
+async def test_who_waited_for_a_dial_that_failed_is_told_so_and_does_not_wait_for_one_of_its_own(
+    kept: Kept, failure: UpstreamError | Refused
+) -> None:
     """Else a hundred streams to a destination that is silent would wait a hundred connect time-outs, one by one."""
     kept.pool.share(KEY, Full())
     dials = 0
@@ -276,16 +289,17 @@ async def test_who_waited_for_a_dial_that_failed_is_told_so_and_does_not_wait_fo
         nonlocal dials
         dials += 1
         await may_fail.wait()
-        raise UpstreamError(Reason.CONNECTION_TIMEOUT, "not connected")
+        raise failure
 
     asking = [asyncio.ensure_future(kept.pool.reach(KEY, dial, may_repeat=True)) for _ in range(100)]
     await asyncio.sleep(0)
     may_fail.set()
     outcomes = await asyncio.gather(*asking, return_exceptions=True)
-    assert {str(each) for each in outcomes} == {"connection_timeout: not connected"}
+    told = {(type(each), str(each), getattr(each, "retry", None)) for each in outcomes}
+    assert told == {(type(failure), str(failure), failure.retry)}
     assert len({id(each) for each in outcomes}) == len(outcomes)  # each goes through frames of its own
     assert dials == 1
-    with pytest.raises(UpstreamError):
+    with pytest.raises(type(failure)):
         await kept.pool.reach(KEY, dial, may_repeat=True)
     assert dials == 2
     kept.close()
@@ -318,3 +332,18 @@ async def test_a_failure_that_is_owed_is_met_once_and_needs_no_dial(kept: Kept) 
     assert kept.pool.needs_dial(KEY)
     assert kept.pool.take(KEY) is None
     kept.close()
+
+
+@pytest.mark.parametrize(
+    ("presents", "reason"), [(False, Reason.UPSTREAM_WANTS_CERTIFICATE), (True, Reason.UPSTREAM_TLS_ALERT)]
+)
+async def test_what_a_server_says_of_a_certificate_of_ours_is_that_it_wants_one_where_it_saw_none(
+    kept: Kept, presents: bool, reason: Reason
+) -> None:
+    """Java's says so when our side of the handshake of TLS 1.3 is over."""
+    connection = await kept.connect(presents)
+    connection.stream.alert = "bad certificate"
+    connection.inlet.lost()
+    with pytest.raises(UpstreamError) as refusal:
+        connection.check()
+    assert refusal.value.reason is reason

@@ -35,6 +35,8 @@ class Harmful(Inspector):
         self.harm = "".join(head.values("x-harm"))
         if self.harm == "sleep":
             time.sleep(60)
+        if self.harm == "nap":
+            time.sleep(0.3)
         if self.harm == "slow-failure":
             raise SlowToTell
         while self.harm == "spin":  # and catches whatever would end that
@@ -47,6 +49,11 @@ class Harmful(Inspector):
     def request_chunk(self, data):
         if self.harm == "raise":
             raise ValueError(f"cannot stand {data!r}")
+        if self.harm == "ponder":
+            time.sleep(1)
+        if self.harm.startswith("dawdle"):
+            time.sleep(0.3 if "deny" in self.harm else 60)
+            return Answer(denial="late")
         if self.harm == "wordy":
             return Answer("w" * 199 + "\udcff" + "x" * 200_000, (("k" * 99, "v" * 99_000),) * 99)
         return ALLOW
@@ -54,9 +61,13 @@ class Harmful(Inspector):
     def response_head(self, head):
         if self.harm == "die":
             os._exit(3)
+        if self.harm == "no-switch" and head.status == 101:
+            return Answer(denial="".join(head.values("x-kind")))
         return ALLOW
 
     def response_chunk(self, data):
+        if self.harm == "ponder":
+            time.sleep(1)
         self.seen += data
         return Answer(denial="a word") if b"forbidden" in self.seen else ALLOW
 

@@ -15,7 +15,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from gateway.model.reasons import Reason
 from tests.flows.interception import Bed, inspecting, problem
-from tests.helpers.origins import Origin, Visit
+from tests.helpers.origins import Origin, Serve, Visit
 from tests.helpers.raw_client import status_of
 from tests.helpers.responses import read_response
 from tests.helpers.tls_origin import Issuer, TlsOrigin
@@ -70,7 +70,10 @@ EXPECTED: dict[str, tuple[set[Reason], int, set[str]]] = {
     "old": ({Reason.UPSTREAM_TLS_FAILED, Reason.UPSTREAM_TLS_ALERT}, 502, {PROTOCOL, ALERT}),
     "weak-suites": ({Reason.UPSTREAM_TLS_ALERT}, 502, {ALERT}),
     "no-tls": ({Reason.UPSTREAM_TLS_FAILED}, 502, {PROTOCOL}),
+    "unknown-name": ({Reason.UPSTREAM_TLS_ALERT}, 502, {ALERT}),
+    "no-protocol": ({Reason.UPSTREAM_TLS_ALERT}, 502, {ALERT}),
     "closing": ({Reason.CONNECTION_TERMINATED}, 502, {TERMINATED}),
+    "leaving": ({Reason.CONNECTION_TERMINATED}, 502, {TERMINATED}),
     "silent": ({Reason.UPSTREAM_TLS_TIMEOUT}, 504, {TIMEOUT}),
 }
 
@@ -90,6 +93,14 @@ def _closing(connection: socket.socket, visit: Visit) -> None:
     connection.recv(65536)
 
 
+def _saying(*alert: int) -> Serve:
+    def serve(connection: socket.socket, visit: Visit) -> None:
+        connection.recv(65536)
+        connection.sendall(bytes((21, 3, 3, 0, 2, *alert)))
+
+    return serve
+
+
 def _no_tls(connection: socket.socket, visit: Visit) -> None:
     connection.recv(65536)
     connection.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
@@ -102,6 +113,16 @@ def _silent(connection: socket.socket, visit: Visit) -> None:
         pass
 
 
+WITHOUT_TLS: dict[str, Serve] = {
+    "no-tls": _no_tls,
+    "closing": _closing,
+    "silent": _silent,
+    "unknown-name": _saying(2, 112),  # RFC 8446 section 6: fatal, unrecognized_name
+    "no-protocol": _saying(2, 120),
+    "leaving": _saying(1, 0),  # close_notify
+}
+
+
 @pytest.fixture(scope="module")
 def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ports]:
     folder = tmp_path_factory.mktemp("destinations")
@@ -111,7 +132,7 @@ def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ports]:
         for name, make in CONTEXTS.items():
             tls = stack.enter_context(TlsOrigin(context=make(issuer, folder)))
             origins[name] = tls.origin
-        for name, serve in (("no-tls", _no_tls), ("closing", _closing), ("silent", _silent)):
+        for name, serve in WITHOUT_TLS.items():
             origins[name] = stack.enter_context(Origin(serve))
         rules = [
             {"name": name, "hosts": [f"{name}.test"], "ports": [origin.port], "timeouts": {"tls_handshake": "1s"}}

@@ -48,6 +48,8 @@ DECLARED: dict[str, Any] = {
     "no-drafts": {"kind": "drafts", "options": {"marker": "CONFIDENTIAL"}},
     "harm": {"kind": "harmful", "timeout": "1500ms"},
     "forgiven": {"kind": "harmful", "timeout": "1500ms", "on_error": "allow"},
+    "open": {"kind": "harmful", "unknown_coding": "allow"},
+    "patient": {"kind": "harmful", "timeout": "20s"},
 }
 RULES = {
     "keys": ["keys"],
@@ -58,6 +60,8 @@ RULES = {
     "drafts": ["no-drafts"],
     "harm": ["harm"],
     "forgiven": ["forgiven"],
+    "open": ["open"],
+    "patient": ["patient"],
 }
 
 
@@ -127,6 +131,10 @@ def forbidden(talk: Talk, got: Got) -> None:
     talk.reply(b"this is forb" + b"idden")
 
 
+def switching(talk: Talk, got: Got) -> None:
+    talk.send(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nX-Kind: odd\r\n\r\n")
+
+
 def swallow(talk: Talk, got: Got) -> None:
     """Whatever comes, until no more does."""
     while talk.read_some():
@@ -143,6 +151,8 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
         "/executable": executable,
         "/long": long_answer,
         "/forbidden": forbidden,
+        "/switched": switching,
+        "/not-switched": switching,
         **{f"/split/{cut}": swallow for cut in CUTS},
     }
     rules: list[dict[str, Any]] = [
@@ -151,6 +161,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
             "hosts": [f"{rule}.test"],
             "inspect": {"upstream_ca": "origins.pem", "inspectors": named},
             **({"mode": "report"} if rule == "trial" else {}),
+            **({"timeouts": {"idle": "500ms"}} if rule == "patient" else {}),
         }
         for rule, named in RULES.items()
     ]
@@ -392,6 +403,17 @@ def test_one_that_cannot_be_interrupted_is_ended_and_nobody_else_notices(story: 
     _hangs_alone(story, "spin", "did not answer within 2 s")
 
 
+@pytest.mark.parametrize("fields", [("Content-Length: 6",), ("Expect: 100-continue", "Content-Length: 6")])
+def test_while_it_looks_at_content_nobody_idles(story: Story, fields: tuple[str, ...]) -> None:
+    """Neither before the dial, where small content is looked at, nor later: the destination has nothing to answer."""
+    path = f"/pondered/{len(fields)}"
+    with story.client("patient") as client:
+        client.ask(f"patient.test:{story.origin.port}", path, "X-Harm: ponder", *fields, method="POST", body=b"answer")
+        head, content = read_response(client)
+    assert (status_of(head), content) == (200, b"hello\n")
+    assert story.record(path)["total_ms"] > 1900
+
+
 def test_its_process_has_nothing_of_a_workers_but_its_own_channel(tmp_path: Path) -> None:
     """It could else accept the gateway's connections and read its keys, and would hide from the supervisor that the
     worker has ended."""
@@ -451,13 +473,25 @@ def _hangs_alone(story: Story, harm: str, why: str) -> None:
 
 
 def test_a_websocket_is_refused_where_content_is_read(story: Story) -> None:
-    with story.client("keys") as client:
-        fields = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: eA==")
-        client.ask(f"keys.test:{story.origin.port}", "/socket", *fields)
-        assert status_of(read_response(client)[0]) == 403
+    assert _upgraded(story, "keys", "/socket") == 403
     record = story.record("/socket")
     assert (record["reason"], record["detail"]) == (Reason.CONTENT_UNREADABLE, "a WebSocket, for keys")
     assert story.reached("/socket") == []
+
+
+def test_one_that_passes_unread_is_still_judged_by_the_head_of_its_101(story: Story) -> None:
+    assert _upgraded(story, "open", "/switched") == 101
+    assert _upgraded(story, "open", "/not-switched", "X-Harm: no-switch") == 403
+    record = story.record("/not-switched")
+    assert (record["reason"], record["detail"]) == (Reason.INSPECTOR_DENIED, "open: odd")
+
+
+def _upgraded(story: Story, rule: str, path: str, *fields: str) -> int:
+    """The status of the answer to a WebSocket's handshake."""
+    asked = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: eA==")
+    with story.client(rule) as client:
+        client.ask(f"{rule}.test:{story.origin.port}", path, *asked, *fields)
+        return status_of(read_response(client)[0])
 
 
 def _failures(story: Story, inspector: str) -> float:

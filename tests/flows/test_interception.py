@@ -108,7 +108,7 @@ def test_with_sni_rule_the_leaf_and_the_destination_are_for_the_server_name(bed:
     [
         ("GET /host HTTP/1.1", "other.test", 421, Reason.HOST_MISMATCH),
         ("GET http://other.test/absolute HTTP/1.1", HOST, 421, Reason.HOST_MISMATCH),
-        ("GET https://other.test/absolute HTTP/1.1", HOST, 400, Reason.HTTPS_WITHOUT_CONNECT),
+        ("GET https://other.test/absolute HTTP/1.1", HOST, 421, Reason.HOST_MISMATCH),
         ("CONNECT other.test:443 HTTP/1.1", "other.test:443", 400, Reason.NOT_A_PROXY_REQUEST),
         ("PRI * HTTP/2.0", HOST, 400, Reason.NOT_A_PROXY_REQUEST),
         ("\x00\x01 binary", HOST, 400, Reason.MALFORMED_REQUEST),
@@ -125,6 +125,15 @@ def test_what_is_not_for_the_tunnels_host_or_not_http_is_told_so_inside_tls(
     assert status_of(head) == status
     assert bed.gateway.wait_for_records(1, reason=reason, status=status)
     assert len(bed.origin.requests) == requests
+
+
+def test_an_origins_absolute_form_is_taken_inside_tls(bed: Bed) -> None:
+    """As every origin must (RFC 9112 section 3.2.2)."""
+    place = f"{HOST}:{bed.origin.port}"
+    with bed.client() as client:
+        client.send(f"GET https://{place}/whole?x HTTP/1.1\r\nHost: {place}\r\n\r\n".encode())
+        assert status_of(read_response(client)[0]) == 200
+    assert bed.origin.requests[-1].line == "GET /whole?x HTTP/1.1"
 
 
 def test_an_upgrade_to_h2c_is_not_passed_on(bed: Bed) -> None:
@@ -217,6 +226,21 @@ def test_a_client_that_leaves_at_the_sight_of_our_certificate_has_rejected_it(be
     record = bed.gateway.quiet()[-1]
     assert record["reason"] == Reason.CLIENT_REJECTED_CERTIFICATE
     assert record["detail"] == "closed right after the handshake, without a request"
+
+
+@pytest.mark.parametrize(
+    ("alert", "detail"),
+    [((2, 49), "tlsv1 alert access denied"), ((1, 0), "closed right after our certificate")],  # RFC 8446 section 6
+)
+def test_a_client_that_does_so_in_words_has_rejected_it_as_well(bed: Bed, alert: tuple[int, int], detail: str) -> None:
+    seen = len(bed.gateway.quiet())
+    hello = HelloInMemory(client_context(bed.ca), HOST)
+    with RawClient(bed.gateway.port) as client:
+        client.connect(f"{HOST}:{bed.origin.port}", early=hello.hello)
+        assert client.read(100)
+        client.send(bytes((21, 3, 3, 0, 2, *alert)))
+        [record] = bed.gateway.quiet()[seen:]
+    assert (record["reason"], record["detail"]) == (Reason.CLIENT_REJECTED_CERTIFICATE, detail)
 
 
 def test_a_destination_that_closes_between_requests_is_dialled_and_proved_again(bed: Bed) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -148,6 +149,41 @@ def _decides(gateway: GatewayProcess, origin: Origin, rule: str) -> bool:
     """Whether this rule let the last connection pass."""
     assert ask(gateway, origin) == 200
     return any(record["rule"] == rule for record in gateway.records())
+
+
+def test_a_reader_does_not_outlive_a_gateway_that_is_killed(tmp_path: Path, origin: Origin) -> None:
+    with GatewayProcess(tmp_path, allowing(origin)) as gateway:
+        process, endless = psutil.Process(gateway.process.pid), tmp_path / "endless.txt"
+        os.mkfifo(endless)
+        with endless.open("r+b", buffering=0):
+            gateway.write_policy("rules: [{name: a, hosts_file: endless.txt}]\n")
+            gateway.process.send_signal(signal.SIGHUP)
+            until(lambda: any(_has_open(each, endless) for each in _readers(process)))
+            reading = _readers(process)
+            gateway.process.kill()
+            gone, left = psutil.wait_procs(reading, timeout=10)
+            for each in left:
+                each.kill()
+            assert set(gone) == set(reading)
+
+
+def test_a_signal_of_a_terminal_is_not_for_a_reader(tmp_path: Path, origin: Origin) -> None:
+    with GatewayProcess(tmp_path, allowing(origin), prefix=["setsid"]) as gateway:
+        process, endless = psutil.Process(gateway.process.pid), tmp_path / "endless.txt"
+        os.mkfifo(endless)
+        with endless.open("r+b", buffering=0):
+            gateway.write_policy("rules: [{name: a, hosts_file: endless.txt}]\n")
+            gateway.process.send_signal(signal.SIGHUP)
+            until(lambda: any(_has_open(each, endless) for each in _readers(process)))
+            os.killpg(gateway.process.pid, signal.SIGINT)
+            assert gateway.process.wait(30) == 0
+    assert not [line for line in gateway.stderr_lines if "process that read the files" in line]
+
+
+def _has_open(process: psutil.Process, file: Path) -> bool:
+    with suppress(OSError):  # what it closes meanwhile
+        return any(each.readlink() == file for each in Path(f"/proc/{process.pid}/fd").iterdir())
+    return False
 
 
 def _readers(process: psutil.Process) -> list[psutil.Process]:

@@ -32,7 +32,7 @@ FOR_FEATURES = {
     "gateway.intercept": "inspection",
     "gateway.kubernetes.watching": "pods",
     "gateway.limits.replicas": "a shared store of limits",
-    "gateway.telemetry.otlp.opening": "telling a collector",
+    "gateway.telemetry.otlp.export": "telling a collector",
     "gateway.wire.http2.connection": "HTTP/2",
     "grpc": "telling a collector",
     "h2": "name servers over HTTPS",

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, ExitStack, suppress
 from pathlib import Path
 
 import psutil
@@ -20,6 +20,9 @@ import pytest
 from tests.faults.scale import LONG
 from tests.helpers.crowd import Crowd, echoing, tunnel
 from tests.helpers.gateway import GatewayProcess
+from tests.helpers.http_origin import HttpOrigin
+from tests.helpers.raw_client import RawClient, status_of
+from tests.helpers.responses import read_response
 
 TOKEN = "correct-horse-battery"
 MANY, RATE = (4, 500) if LONG else (2, 250)
@@ -130,6 +133,31 @@ async def test_a_rolling_restart_costs_no_connection(tmp_path: Path, target: int
         assert (accepted, lost, records) == (8 * RATE, 0, 8 * RATE)
         assert gateway.metric("egress_workers_lost_total") == 0
         assert await asyncio.to_thread(gateway.admin, "/readyz") == (200, '{"ready":true}')
+
+
+def test_a_drain_closes_what_only_waits_in_a_worker_that_is_being_replaced_as_well(tmp_path: Path) -> None:
+    with HttpOrigin() as origin, ExitStack() as stack:
+        here = f"127.0.0.1:{origin.port}"
+        rule = {"name": "http", "cidrs": ["127.0.0.1/32"], "ports": [origin.port], "protocol": "http"}
+        gateway = stack.enter_context(
+            GatewayProcess(tmp_path, {"rules": [rule]}, settings(2, drain={"timeout": "90s"}))
+        )
+        clients = [stack.enter_context(RawClient(gateway.port)) for _ in range(12)]
+        for client in clients:
+            client.send(f"GET http://{here}/ HTTP/1.1\r\nHost: {here}\r\n\r\n".encode())
+            assert status_of(read_response(client)[0]) == 200
+        old = workers_of(gateway)
+        gateway.process.send_signal(signal.SIGUSR2)
+        deadline = time.monotonic() + SECONDS
+        while all(_listens(worker) for worker in old):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        gateway.terminate()
+        assert gateway.process.wait(SECONDS) == 0
+
+
+def _listens(process: psutil.Process) -> bool:
+    return any(each.status == psutil.CONN_LISTEN for each in process.net_connections())
 
 
 async def test_workers_that_lose_their_supervisor_let_tunnels_end_and_end(tmp_path: Path, target: int) -> None:

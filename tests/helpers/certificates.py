@@ -77,6 +77,7 @@ class Authority:
         addresses: Sequence[str] = (),
         valid: tuple[timedelta, timedelta] = (-DAY, 10 * DAY),
         purpose: x509.ObjectIdentifier = ExtendedKeyUsageOID.CLIENT_AUTH,
+        further: Sequence[Extension] = (),
     ) -> Issued:
         """For a client, or by `purpose` for a server; `valid` is from now."""
         names: list[x509.GeneralName] = [
@@ -84,7 +85,7 @@ class Authority:
             *(x509.UniformResourceIdentifier(uri) for uri in uris),
             *(x509.IPAddress(ipaddress.ip_address(address)) for address in addresses),
         ]
-        extensions: list[Extension] = [(x509.ExtendedKeyUsage([purpose]), False)]
+        extensions: list[Extension] = [(x509.ExtendedKeyUsage([purpose]), False), *further]
         if names:
             extensions.append((x509.SubjectAlternativeName(names), common_name is None))
         subject = x509.Name([]) if common_name is None else _name(common_name)

@@ -48,8 +48,8 @@ class Collector:
         self.server: ThreadingHTTPServer | None = None
 
     def __enter__(self) -> Self:
-        self._held = held_port()
-        self.port = port_of(self._held)
+        self._reserved = held_port()
+        self.port = port_of(self._reserved)
         self.start()
         return self
 
@@ -58,7 +58,7 @@ class Collector:
     ) -> None:
         self.held.set()
         self.stop()
-        self._held.close()
+        self._reserved.close()
 
     @property
     def url(self) -> str:

@@ -5,7 +5,6 @@ import time
 
 from gateway.exchange.parts import Parts
 from gateway.exchange.upstream import Pool
-from gateway.limits.unlimited import Unlimited
 from gateway.model.addresses import Address
 from gateway.model.decision import Permit
 from gateway.model.record import Dialled, Draft, ExchangeDraft
@@ -18,6 +17,7 @@ from gateway.serve.identify import Identifier
 from gateway.serve.services import Bounds, Services
 from gateway.wire.http.codec import open_codec
 from tests.helpers.streams import stream_and_peer
+from tests.helpers.unlimited import Unlimited
 
 LOOPBACK = Address(4, 0x7F000001)
 

@@ -51,6 +51,21 @@ def test_torn_lines_are_counted_and_told(tmp_path: Path) -> None:
     assert reading.examples == [f"{path}:2: not JSON", f"{path}:4: not JSON"]
 
 
+@pytest.mark.parametrize("before", [b"\xef\xbb\xbf", b"2027-01-15T08:00:00.123Z INFO the policy was reloaded\n" * 30])
+def test_what_stands_before_the_first_record_hides_none(tmp_path: Path, before: bytes) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(before + json.encode(TUNNEL))
+    assert len(list(read_records([str(path)], Reading()))) == 1
+
+
+def test_a_flow_log_without_a_flow_of_tcp_is_a_flow_log(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"2 1 eni-1 10.0.0.1 203.0.113.5 40000 53 17 1 60 1700000000 1700000060 ACCEPT OK\n")
+    reading = Reading()
+    assert not list(read_records([str(path)], reading))
+    assert reading.examples == [f"{path}:1: a flow of IP protocol 17, not of TCP"]
+
+
 @pytest.mark.parametrize("content", [b"nonsense\n" * 100, b"\x1f\x8bnonsense", b"x" * 3_000_000])
 def test_a_file_without_records_ends_it(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "log"

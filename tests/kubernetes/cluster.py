@@ -5,10 +5,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from gateway.kubernetes import server
+from gateway.kubernetes.api_client import Access, ApiClient
 from gateway.kubernetes.directory import Doubt
 from gateway.kubernetes.pods import Pod
-from gateway.kubernetes.server import Access
 from gateway.kubernetes.watching import ClusterWatch
 from gateway.model.addresses import Address, parse_address
 from tests.helpers.api_server import ApiServer
@@ -37,14 +36,14 @@ class Cluster:
     def access(self) -> Access:
         return Access(self.api.url, self.ca, self.token_file)
 
-    def server(self) -> server.ApiServer:
-        return server.ApiServer(self.access)
+    def client(self) -> ApiClient:
+        return ApiClient(self.access)
 
 
 @asynccontextmanager
 async def watching(cluster: Cluster, stale_after: float = 300.0) -> AsyncIterator[ClusterWatch]:
     """Started, and done with the first list."""
-    watch = ClusterWatch(cluster.server(), stale_after)
+    watch = ClusterWatch(cluster.client(), stale_after)
     running = asyncio.create_task(watch.run())
     try:
         assert await watch.first_list(SECONDS)

@@ -75,6 +75,12 @@ def test_a_pod_that_has_ended_has_no_address_any_more(phase: str) -> None:
     assert read_pod(pod("one", "10.1.0.7", phase=phase)) is None
 
 
+def test_a_phase_that_is_no_text_is_none() -> None:
+    item = pod("one", "10.1.0.7")
+    item["status"]["phase"] = {}
+    assert read_pod(item) is not None
+
+
 def test_a_pod_without_an_address_opens_no_connection() -> None:
     assert read_pod(pod("one")) is None
     assert read_pod(pod("one", "nonsense")) is None
@@ -110,7 +116,7 @@ def test_nonsense_in_its_parts_is_left_out() -> None:
     item: dict[str, Any] = {
         "metadata": {"uid": "u", "name": "n", "namespace": "x", "labels": {"a": 1, "b": "2"}, "ownerReferences": {}},
         "spec": [],
-        "status": {"podIPs": [{"ip": 7}, "x", {"ip": "10.1.0.7"}], "startTime": 7},
+        "status": {"podIPs": [{"ip": 7}, "x", {"ip": "10.1.0.7"}], "startTime": 7, "phase": ["Failed"]},
     }
     found = read(item)
     assert (found.labels, found.service_account, found.started) == ({"b": "2"}, "default", "")

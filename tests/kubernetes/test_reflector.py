@@ -1,11 +1,15 @@
 """Whatever becomes of a watch, what is known is what the server knows, and it is not listed more often than needed."""
 
+import asyncio
+from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gateway.kubernetes import reflector
 from gateway.kubernetes import watching as watching_module
+from gateway.kubernetes.api_client import ApiClient
 from tests.helpers.api_server import pod
 from tests.kubernetes.cluster import Cluster, holder, until, watching
 
@@ -127,6 +131,21 @@ async def test_an_object_that_cannot_be_read_harms_no_other(tmp_path: Path) -> N
         api.put("pods", broken, pod("a", "10.1.0.2"))
         async with watching(cluster) as watch:
             assert (holder(watch, "10.1.0.1"), holder(watch, "10.1.0.2")) == (None, "payments/a")
+
+
+async def test_an_event_that_cannot_be_read_does_not_stop_those_behind_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def events(*_: object) -> AsyncGenerator[dict[str, Any], None]:
+        yield {"type": "ADDED", "object": {"metadata": "nonsense"}}
+        yield {"type": "ADDED", "object": pod("a", "10.1.0.2")}
+        await asyncio.Event().wait()
+
+    cluster = Cluster(tmp_path)
+    monkeypatch.setattr(ApiClient, "watch", events)
+    with cluster.api:
+        async with watching(cluster) as watch:
+            await until(lambda: holder(watch, "10.1.0.2") == "payments/a")
 
 
 async def test_a_server_that_refuses_us_is_asked_again(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ class Copy:
 
 @pytest.fixture
 def watch(tmp_path: Path) -> ClusterWatch:
-    return ClusterWatch(Cluster(tmp_path).server(), 300.0)
+    return ClusterWatch(Cluster(tmp_path).client(), 300.0)
 
 
 async def test_the_whole_state_comes_first_and_then_each_change(watch: ClusterWatch) -> None:
@@ -92,5 +92,5 @@ async def test_namespaces_are_followed_as_well(tmp_path: Path) -> None:
 
 
 async def test_a_list_that_does_not_come_is_not_waited_for_for_ever(tmp_path: Path) -> None:
-    watch = ClusterWatch(Cluster(tmp_path).server(), 300.0)
+    watch = ClusterWatch(Cluster(tmp_path).client(), 300.0)
     assert not await watch.first_list(0.01)

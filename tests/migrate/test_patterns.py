@@ -2,12 +2,14 @@
 
 from itertools import product
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.migrate.patterns import in_common, is_covered, is_public_suffix, least, meaning, name_at, spelled
 from gateway.policy.rules import ANY_HOST, HostPattern, Reach
 from gateway.settings.hosts import parse_host_entry
+from gateway.settings.source.yaml import parse_yaml
 
 NAMES = ["test", "a.test", "b.a.test", "c.b.a.test", "b.test", "atest"]
 PATTERNS = st.sampled_from(
@@ -50,6 +52,13 @@ def test_a_pattern_is_spelled_as_files_have_it(pattern: HostPattern) -> None:
     import yaml
 
     assert parse_host_entry(yaml.safe_load(f"[{spelled(pattern)}]")[0]).patterns == (pattern,)
+
+
+@pytest.mark.parametrize("name", ["-", "-1", "true", "null", "1e5", "1.5e3", "0o17", "1password.example", "-a", "e5"])
+def test_a_name_that_looks_like_something_else_is_read_as_text(name: str) -> None:
+    pattern = name_at(name, Reach.EXACT)
+    assert pattern is not None
+    assert parse_yaml(f"hosts:\n  - {spelled(pattern)}\n", "policy.yaml").data == {"hosts": [name]}
 
 
 def test_meanings_say_what_is_easily_missed() -> None:

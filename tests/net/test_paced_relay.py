@@ -156,16 +156,23 @@ class Slow(InDebt):
         return 0.0
 
 
+@pytest.mark.parametrize("both", [False, True], ids=["one way", "both ways"])
 @pytest.mark.parametrize("splices", [user_form(), kernel_form()], ids=["user", "kernel"])
-async def test_a_tunnel_does_not_idle_while_it_makes_up_for_its_bytes_and_may_from_then_on(splices: Splices) -> None:
+async def test_a_tunnel_does_not_idle_while_it_makes_up_for_its_bytes_and_may_from_then_on(
+    splices: Splices, both: bool
+) -> None:
     downstream, client = await stream_and_peer()
     upstream, origin = await stream_and_peer()
     with client, origin:
         deadlines, transfer = HandDeadlines(), Transfer()
         relay = Relay(downstream, upstream, transfer, deadlines, splices, idle=4.0)
-        running = asyncio.ensure_future(run(relay, downstream, upstream, joining_for(Metered(Slow(), None))))
+        meter = Metered(Slow(), Slow() if both else None)
+        running = asyncio.ensure_future(run(relay, downstream, upstream, joining_for(meter)))
         await send(client, HELLO)
         assert await receive_exactly(origin, len(HELLO)) == HELLO
+        if both:
+            await send(origin, HELLO)
+            assert await receive_exactly(client, len(HELLO)) == HELLO
         deadlines.advance(40.0)
         await asyncio.sleep(2 * DEBT)
         assert not running.done()
@@ -173,5 +180,7 @@ async def test_a_tunnel_does_not_idle_while_it_makes_up_for_its_bytes_and_may_fr
         await asyncio.sleep(0)
         assert transfer.reason is None
         deadlines.advance(1.0)
-        await running
-        assert transfer.reason is Reason.IDLE_TIMEOUT
+        reason = transfer.reason
+        running.cancel()
+        await asyncio.wait([running])
+        assert reason is Reason.IDLE_TIMEOUT

@@ -235,6 +235,45 @@ async def test_a_silent_server_hands_over_to_the_next_and_is_asked_last_for_a_wh
     assert [query.name for query in dns.queries] == ["x.test", "z.test"]
 
 
+async def test_a_server_that_is_silent_for_all_the_time_that_there_is_hands_over_as_well(
+    dns: DnsServer, second_dns: DnsServer
+) -> None:
+    """`timeouts.dns` of a rule may be shorter than `resolver.timeout`: no question comes to its own end."""
+    dns.spoil("x.test", Fault.SILENCE)
+    second_dns.answer("x.test", "203.0.113.1")
+    told: list[Asked] = []
+    options = ResolverOptions(timeout=30, family=Family.IPV4)
+    resolver = build_resolver(dns, second_dns, options=options, witness=told.append)
+
+    with pytest.raises(UpstreamError):
+        await resolver.resolve(X, within=0.1)
+    assert (await resolver.resolve(X, within=2)).addresses == addresses("203.0.113.1")
+    assert [(asked.server.port, asked.result) for asked in told] == [
+        (dns.port, "timeout"),
+        (second_dns.port, "answer"),
+    ]
+    assert (resolver.counts.misses, resolver.counts.failures) == (2, 1)
+    assert list(resolver.health().values()) == [False, True]
+
+
+async def test_a_server_whose_answer_nobody_waits_for_any_more_is_not_called_silent(dns: DnsServer) -> None:
+    """The first asker runs out of time, and the second goes away."""
+    dns.spoil("x.test", Fault.SILENCE)
+    dns.answer("y.test", "203.0.113.1")
+    told: list[Asked] = []
+    resolver = build_resolver(dns, options=ResolverOptions(timeout=30), witness=told.append)
+    leaving = asyncio.create_task(resolver.resolve(X, within=20))
+    with pytest.raises(UpstreamError):
+        await resolver.resolve(X, within=0.1)
+    leaving.cancel()
+    await asyncio.wait([leaving])
+    assert resolver.counts.failures == 0
+    assert (await resolver.resolve(name("y.test"), within=2)).addresses == addresses("203.0.113.1")
+
+    assert {str(asked.question.name) for asked in told} == {"y.test."}
+    assert all(resolver.health().values())
+
+
 async def test_a_lost_datagram_costs_one_more_try(dns: DnsServer) -> None:
     dns.answer("x.test", "203.0.113.1")
     dns.spoil("x.test", Fault.SILENCE)
@@ -476,6 +515,23 @@ async def test_a_slow_answer_comes_too_late_for_its_asker_and_in_time_for_the_ne
             await asyncio.sleep(0.02)  # a stale answer comes without waiting
     assert len(dns.queries) == 2
     assert (resolver.counts.misses, resolver.counts.failures) == (2, 0)
+
+
+async def test_a_stale_address_that_was_given_out_already_is_not_counted_again_when_the_servers_have_failed(
+    dns: DnsServer,
+) -> None:
+    dns.answer("x.test", "203.0.113.1", ttl=10)
+    clock = ManualClock()
+    resolver = build_resolver(dns, clock=clock, options=stale_options(stale_patience=0.05, timeout=0.2))
+    await resolver.resolve(X, within=2)
+    clock.advance(10.0)
+    dns.spoil("x.test", Fault.SILENCE)
+
+    assert (await resolver.resolve(X, within=2)).addresses == addresses("203.0.113.1")
+    async with asyncio.timeout(5):
+        while not resolver.counts.failures:  # noqa: ASYNC110 # the count tells
+            await asyncio.sleep(0.02)
+    assert resolver.counts.stale == 1
 
 
 async def test_a_stale_address_serves_where_no_further_name_may_be_asked_for(dns: DnsServer) -> None:

@@ -55,7 +55,7 @@ def carried(world: World, directory: Path) -> Rules:
     for name, text in {**texts, "gateway.yaml": json.dumps({"policy": "policy", **settings})}.items():
         (directory / name).write_text(text, encoding="utf-8")
     read = load_configuration(Sources(directory / "gateway.yaml"), {})
-    whole = replace(read, policy=replace(read.policy, policy=with_teams(read.policy.policy, world)))
+    whole = replace(read, policy=with_teams(read.policy, world))
     assembler = Assembler(1, OwnAddresses(frozenset((address(text), port) for text, port in world.own)))
     for content in contents_of(whole):
         assembler.take(load(dump(content)))

@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager, suppress
 import bcrypt
 import pytest
 
-from gateway.limits.unlimited import Unlimited
 from gateway.model.addresses import Address
 from gateway.model.decision import Deny
 from gateway.model.errors import Refused, UpstreamError
@@ -29,6 +28,7 @@ from gateway.telemetry.formats import json
 from gateway.telemetry.sealing import seal
 from tests.helpers.client_hello import build_client_hello
 from tests.helpers.streams import receive, receive_all, receive_exactly, reset, send, stream_and_peer
+from tests.helpers.unlimited import Unlimited
 from tests.helpers.walk import FakeDialer, KeepingRecorder, StuckDialer, build_services
 from tests.policy.builders import build, rule
 from tests.telemetry.drafts import accepted
@@ -60,6 +60,7 @@ class Walk:
         """Wait for the end; the one draft that was recorded."""
         await asyncio.wait([self.task], timeout=30)
         assert self.task.done()
+        assert self.task.cancelled() or self.task.exception() is None
         [draft] = self.recorder.drafts
         return draft
 
@@ -277,7 +278,13 @@ async def test_a_client_may_try_again_on_its_connection_so_many_times_and_nothin
         walking.services.identifier = lambda: identifier
         for number in range(ATTEMPTS):
             await send(walking.client, with_credentials(f"wrong {number}"))
-            assert (await receive(walking.client)).startswith(b"HTTP/1.1 407 ")
+            answer = await receive(walking.client)
+            assert answer.startswith(b"HTTP/1.1 407 ")
+            is_last = number == ATTEMPTS - 1
+            assert (b"Connection: close\r\n" in answer, b"Connection: keep-alive\r\n" in answer) == (
+                is_last,
+                not is_last,
+            )
         assert await receive_all(walking.client) == b""
         draft = await walking.over()
     assert dialer.permits == []

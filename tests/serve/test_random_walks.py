@@ -24,7 +24,6 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from gateway.limits.unlimited import Unlimited
 from gateway.model.errors import UpstreamError
 from gateway.model.intent import Protocol
 from gateway.model.reasons import Reason
@@ -33,6 +32,7 @@ from gateway.serve.services import Services
 from tests.helpers.client_hello import build_client_hello
 from tests.helpers.deadlines import HandDeadlines
 from tests.helpers.streams import reset, stream_and_peer
+from tests.helpers.unlimited import Unlimited
 from tests.helpers.walk import FakeDialer, KeepingRecorder, build_services
 from tests.policy.builders import build
 from tests.policy.builders import rule as allow

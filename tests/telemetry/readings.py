@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from gateway.telemetry.counters import Counters
+from gateway.telemetry.dns import DnsReadings, QueryCounters
 from gateway.telemetry.exposition.families import Family
 from gateway.telemetry.limits import LimitReadings
 from gateway.telemetry.metrics import Sources, Totals, of_serving
-from gateway.telemetry.questions import DnsReadings, QuestionCounters
 
 TOTALS = Totals(
     connections_accepted=8,
@@ -30,11 +30,11 @@ class _Counted(NamedTuple):
 
 
 def sources(
-    counters: Counters, last_reload_time: float | None = 1.8e9, questions: QuestionCounters | None = None
+    counters: Counters, last_reload_time: float | None = 1.8e9, queries: QueryCounters | None = None
 ) -> Sources:
     """`TOTALS`, generation 7, and a reload that failed."""
     return Sources(
-        counted=lambda: _Counted(counters, _dns(questions)),
+        counted=lambda: _Counted(counters, _dns(queries)),
         totals=lambda: TOTALS,
         policy_generation=lambda: 7,
         reload_succeeded=lambda: False,
@@ -51,5 +51,5 @@ def process_families(counters: Counters) -> Iterator[Family]:
     return of_serving(_Counted(counters, _dns(None)), TOTALS, 7)
 
 
-def _dns(questions: QuestionCounters | None) -> DnsReadings:
-    return DnsReadings({"hit": 9, "stale": 1}, 4, {"192.0.2.1:53": False}, questions or QuestionCounters())
+def _dns(queries: QueryCounters | None) -> DnsReadings:
+    return DnsReadings({"hit": 9, "stale": 1}, 4, {"192.0.2.1:53": False}, queries or QueryCounters())

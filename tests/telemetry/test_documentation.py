@@ -9,13 +9,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from gateway.model.record import ConnectionRecord, ExchangeRecord
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.exposition.families import Kind
-from gateway.telemetry.formats.json import decode, encode
+from gateway.telemetry.formats.json import encode
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.otlp.attributes import attributes_of_span, attributes_of_stage, name_of
 from gateway.telemetry.otlp.points import attribute_of
 from gateway.telemetry.sealing import seal
 from tests.helpers.pages import ROOT, text_of
 from tests.telemetry.drafts import tunnelled
+from tests.telemetry.lines import read_line
 from tests.telemetry.readings import process_families, sources
 
 _PAGE = text_of("docs/operations.md")
@@ -78,5 +79,5 @@ def test_every_alert_is_described_with_its_severity() -> None:
 def test_the_example_is_what_is_written() -> None:
     example = next(line.strip() for line in _PAGE.splitlines() if line.startswith('    {"time"'))
     written = seal(tunnelled("0f3a9c5e17b2d846"), ended_at=1001.5)
-    assert decode(example.encode()) == written
+    assert read_line(example.encode()) == written
     assert encode(written).decode() == example + "\n"

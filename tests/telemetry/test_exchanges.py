@@ -12,10 +12,11 @@ from gateway.model.reasons import Reason
 from gateway.model.record import Ended, ExchangeDraft, ExchangeRecord, Seen, Side, TlsSides, Transfer
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.exchanges import labels_of, seal_exchange
-from gateway.telemetry.formats.json import decode, encode
+from gateway.telemetry.formats.json import encode
 from gateway.telemetry.otlp.attributes import attributes_of_span
 from gateway.telemetry.sealing import LIST_LIMIT
 from tests.telemetry.drafts import CERTIFIED, RULE, address, asked, exchanged, permit_of
+from tests.telemetry.lines import read_line
 
 
 def refused() -> ExchangeDraft:
@@ -42,7 +43,7 @@ def inspected() -> ExchangeDraft:
 def test_a_record_goes_from_draft_to_line_and_back(made: ExchangeDraft) -> None:
     record = seal_exchange(made, ended_at=1001.5)
     written = encode(record)
-    assert decode(written) == record
+    assert read_line(written) == record
     assert list(record) == [key for key in ExchangeRecord.__annotations__ if key in record]
 
 
@@ -117,7 +118,7 @@ def test_what_inspectors_said_is_in_the_record_and_one_attribute_each_of_its_spa
     draft = exchanged()
     draft.seen = Seen(said=Said({"keys.found": "jwt", "x.failed": "raised\nLookupError"}, ["x"]))
     record = seal_exchange(draft, 1001.5)
-    assert decode(encode(record)) == record
+    assert read_line(encode(record)) == record
     assert record["annotations"] == {"keys.found": "jwt", "x.failed": r"raised\nLookupError"}
     told = attributes_of_span(record)
     assert told["egress.annotations.keys.found"] == "jwt"

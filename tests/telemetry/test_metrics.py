@@ -6,8 +6,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.model.decision import RuleRef
 from gateway.telemetry.counters import Counters
+from gateway.telemetry.dns import MOST_SERVERS, QueryCounters
 from gateway.telemetry.metrics import Metrics
-from gateway.telemetry.questions import MOST_SERVERS, QuestionCounters
 from tests.telemetry.drafts import RULE, asked, denied, tunnelled
 from tests.telemetry.readings import sources
 
@@ -15,9 +15,9 @@ Labels = frozenset[tuple[str, str]]
 
 
 def exposed(
-    counters: Counters, last_reload_time: float | None = 1.8e9, questions: QuestionCounters | None = None
+    counters: Counters, last_reload_time: float | None = 1.8e9, queries: QueryCounters | None = None
 ) -> dict[tuple[str, Labels], float]:
-    text = Metrics(sources(counters, last_reload_time, questions)).render().decode()
+    text = Metrics(sources(counters, last_reload_time, queries)).render().decode()
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(text)
@@ -99,12 +99,12 @@ def test_a_rule_name_may_hold_what_the_format_escapes() -> None:
     assert exposed(counters)["egress_connections_total", labels(rule=rule.name, decision="allow", reason="")] == 1
 
 
-def test_questions_to_name_servers_are_told_apart() -> None:
-    questions = QuestionCounters()
-    questions.count("192.0.2.1:853", "dot", "answer", 0.02)
-    questions.count("192.0.2.1:853", "dot", "answer", 0.2)
-    questions.count("192.0.2.2:853", "dot", "timeout", 2.0)
-    samples = exposed(Counters(), questions=questions)
+def test_queries_to_name_servers_are_told_apart() -> None:
+    queries = QueryCounters()
+    queries.count("192.0.2.1:853", "dot", "answer", 0.02)
+    queries.count("192.0.2.1:853", "dot", "answer", 0.2)
+    queries.count("192.0.2.2:853", "dot", "timeout", 2.0)
+    samples = exposed(Counters(), queries=queries)
     expected = {
         ("egress_dns_queries_total", labels(server="192.0.2.1:853", transport="dot", result="answer")): 2,
         ("egress_dns_queries_total", labels(server="192.0.2.2:853", transport="dot", result="timeout")): 1,
@@ -116,9 +116,9 @@ def test_questions_to_name_servers_are_told_apart() -> None:
 
 
 def test_name_servers_that_change_all_the_time_make_no_endless_series() -> None:
-    questions = QuestionCounters()
+    queries = QueryCounters()
     for number in range(1000):
-        questions.count(f"10.0.{number // 256}.{number % 256}:53", "udp", "answer", 0.001)
-    samples = exposed(Counters(), questions=questions)
+        queries.count(f"10.0.{number // 256}.{number % 256}:53", "udp", "answer", 0.001)
+    samples = exposed(Counters(), queries=queries)
     assert samples["egress_dns_queries_total", labels(server="other", transport="udp", result="answer")] == 968
     assert sum(name == "egress_dns_query_duration_seconds_count" for name, _ in samples) == MOST_SERVERS + 1

@@ -12,11 +12,12 @@ from gateway.model.record import ConnectionRecord, Draft, ExchangeRecord
 from gateway.model.roles import Recorder as RecorderRole
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.formats import squid
-from gateway.telemetry.formats.json import decode, encode
+from gateway.telemetry.formats.json import encode
 from gateway.telemetry.ledger import Ledger
 from gateway.telemetry.logs.sinks import FileSink
 from gateway.telemetry.recorder import BATCH, Log, Recorder, close_logs
 from tests.telemetry.drafts import RULE, StillClock, denied, exchanged, tunnelled
+from tests.telemetry.lines import read_line
 
 
 class ListSink:
@@ -42,7 +43,7 @@ class ListSink:
         self.closed = True
 
     def records(self) -> list[ConnectionRecord | ExchangeRecord]:
-        return [decode(line) for line in b"".join(self.batches).splitlines()]
+        return [read_line(line) for line in b"".join(self.batches).splitlines()]
 
 
 def recorder_with(*sinks: ListSink | FileSink, clock: StillClock | None = None) -> Recorder:
@@ -109,6 +110,20 @@ async def test_a_request_has_a_line_and_is_counted_as_one_that_ended_when_it_was
     [record] = sink.records()
     assert (record.get("exchange_id"), record["total_ms"]) == ("c-1-3", 2500.0)
     assert (sum(counters.requests.values()), counters.connections) == (1, {})
+
+
+async def test_requests_are_owed_like_connections_and_owed_no_longer_than_these(tmp_path: Path) -> None:
+    ledger, told = Ledger.alone(), []
+    log = Log(encode, FileSink(str(tmp_path / "log"), numbers=ledger.of_sink()))
+    recorder = Recorder(asyncio.get_running_loop(), StillClock(), Counters(), [log], ledger)
+    ledger.accept()
+    for _ in range(3):
+        recorder.record_exchange(exchanged())
+    told.append(ledger.owed)
+    recorder.record(tunnelled())
+    recorder.close(5)
+    told.append(ledger.owed)
+    assert (told, ledger.written, ledger.lost) == ([4, 0], 4, 0)
 
 
 async def test_what_is_owed_stands_in_the_ledger_that_it_was_given() -> None:
@@ -201,14 +216,13 @@ async def test_every_line_of_a_record_that_cannot_be_written_stands_as_lost_in_t
     broken.started_time = float("nan")
     logs = [Log(encode, ListSink()), Log(encode, ListSink())]
     recorder = Recorder(asyncio.get_running_loop(), StillClock(), Counters(), logs, ledger=ledger)
+    ledger.accept()
     recorder.record_exchange(broken)
     recorder.record(tunnelled())
     recorder.flush()
     assert ledger.lost == 2
     assert "no record of connection c-1" in caplog.text
     recorder.replace([Log(encode, ListSink())])
-    ledger.accept()
-    ledger.accept()
     ledger.accept()
     assert ledger.owed == 1
 
@@ -220,7 +234,7 @@ async def test_lines_in_a_file_are_the_records_of_what_was_counted(tmp_path: Pat
     for number in range(1000):
         recorder.record(tunnelled(f"c-{number}") if number % 3 else denied(f"c-{number}"))
     recorder.close(timeout=10)
-    records = [decode(line) for line in path.read_bytes().splitlines()]
+    records = [read_line(line) for line in path.read_bytes().splitlines()]
     assert [record.get("connection_id") for record in records] == [f"c-{number}" for number in range(1000)]
     assert sum(counters.connections.values()) == len(records) == sink.written
     assert sink.lost == 0

@@ -61,7 +61,7 @@ def test_a_malformed_bearer_is_refused_and_not_quoted(value: str) -> None:
     assert caught.value.reason is Reason.CREDENTIALS_INVALID
 
 
-@pytest.mark.parametrize("value", ["Bearer abc", "Negotiate", "", "Basically QTpi", "Basic,QTpi"])
+@pytest.mark.parametrize("value", ["Bearer abc", "Negotiate", "", "Basically QTpi", "Basic-Token QTpi"])
 def test_other_schemes_are_not_ours(value: str) -> None:
     assert parse_basic(value) is None
 
@@ -71,6 +71,9 @@ def test_other_schemes_are_not_ours(value: str) -> None:
     [
         pytest.param("Basic", id="nothing behind the scheme"),
         pytest.param("Basic ", id="only a space"),
+        pytest.param("Basic\tQTpi", id="a tab"),
+        pytest.param("Basic,QTpi", id="a comma"),
+        pytest.param("Basic\xe9 QTpi", id="what no name of a scheme has"),
         pytest.param("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ", id="no padding"),
         pytest.param("Basic QTpi=", id="padding too many"),
         pytest.param("Basic QT pi", id="a space inside"),

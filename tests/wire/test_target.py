@@ -58,6 +58,13 @@ def test_what_is_not_forwarded_is_refused_and_quoted_nowhere(target: str, reason
         assert "pw" not in str(refused.value)
 
 
+def test_inside_tls_the_port_goes_with_the_scheme() -> None:
+    for target, authority in (("https://a.test/x", "a.test:443"), ("http://a.test/x", "a.test:80")):
+        assert parse_target(target, "GET", is_secure=True) == Target(parse_authority(authority), "/x")
+    with pytest.raises(MalformedTarget):
+        parse_target("httpss://a.test/x", "GET", is_secure=True)
+
+
 @given(st.from_regex(AUTHORITY_FORM, fullmatch=True))
 def test_no_target_that_goes_with_connect_is_forwarded(target: str) -> None:
     with pytest.raises(MalformedTarget):

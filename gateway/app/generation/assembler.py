@@ -5,7 +5,8 @@ Nothing changes for connections until the finished generation is swapped for the
 
 from dataclasses import dataclass, replace
 
-from gateway.app.generation.frames import Content, Head
+from gateway.app.configuration import Head
+from gateway.app.generation.frames import Content
 from gateway.model.addresses import Address
 from gateway.policy.parts import Outline
 from gateway.policy.plan import Assembly, Rules

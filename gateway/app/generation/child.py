@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 from gateway.app.configuration import Sources, load_configuration
 from gateway.app.generation.frames import contents_of, dump
+from gateway.net.kernel.parents import die_with_parent
 from gateway.settings.problems import ConfigErrors
 
 FRAME, PROBLEMS, END = b"F", b"P", b"E"
@@ -50,6 +51,10 @@ def _stand_back() -> None:
 
 
 if __name__ == "__main__":
+    die_with_parent()
     _stand_back()
     gc.disable()  # this process makes millions of objects, drops none of them and ends
-    main(sys.argv[1:], sys.stdout.buffer)
+    try:
+        main(sys.argv[1:], sys.stdout.buffer)
+    except BrokenPipeError:  # the gateway was killed before this process could ask to die with it
+        os._exit(1)

@@ -5,42 +5,20 @@ process started, or over the channel of its supervisor, who forwards them unpars
 """
 
 import pickle
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass, replace
 from io import BytesIO
 from operator import attrgetter
-from pathlib import Path
 from secrets import token_bytes
 from types import NotImplementedType
 
-from gateway.app.configuration import Configuration, Materials
-from gateway.app.inspection.material import AuthorityMaterial
-from gateway.net.tls.contexts import ClientCertificate
+from gateway.app.configuration import Configuration, Head
 from gateway.policy.parts import Part, parts_of
 from gateway.settings.gateway import GatewaySettings
-from gateway.settings.source.files import Stamp
 from gateway.settings.source.places import Document, MarkedMapping
 
 Frame = bytes
 """One pickled `Content`: at most 500 entries, about a millisecond to take over."""
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """What a generation holds besides its rules; the first of its contents. `rules` is their number, `digest` changes
-    with the policy's files; the rest as in `Configuration` and `LoadedPolicy`."""
-
-    settings: GatewaySettings
-    users: Mapping[str, bytes] | None
-    authorities: str | None
-    materials: Materials
-    inspection: AuthorityMaterial | None
-    client_certificates: Mapping[str, ClientCertificate]
-    expiries: Mapping[str, float]
-    files: Mapping[Path, Stamp]
-    warnings: tuple[str, ...]
-    digest: str
-    rules: int
 
 
 Content = Head | Part
@@ -48,21 +26,8 @@ Content = Head | Part
 
 def contents_of(read: Configuration) -> Iterator[Content]:
     """Everything that the receiver needs, in the order in which it is taken."""
-    loaded = read.policy
-    yield Head(
-        settings=_without_document(read.settings),
-        users=read.users,
-        authorities=read.authorities,
-        materials=read.materials,
-        inspection=read.inspection,
-        client_certificates=read.client_certificates,
-        expiries=read.expiries,
-        files=read.files,
-        warnings=loaded.warnings,
-        digest=loaded.digest,
-        rules=len(loaded.policy.rules),
-    )
-    yield from parts_of(loaded.policy, token_bytes(16))
+    yield replace(read.head, settings=_without_document(read.head.settings))
+    yield from parts_of(read.policy, token_bytes(16))
 
 
 _ARGUMENTS: dict[type, Callable[[object], tuple[object, ...]] | None] = {}

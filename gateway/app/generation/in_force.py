@@ -5,10 +5,11 @@ import gc
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 
+from gateway.app.configuration import Head
 from gateway.app.followers import Follower
 from gateway.app.generation.assembler import Assembler, Generation, OwnAddresses, same_identities
 from gateway.app.generation.entrances import Entrances
-from gateway.app.generation.frames import Frame, Head, load
+from gateway.app.generation.frames import Frame, load
 from gateway.app.generation.own_addresses import own_addresses
 from gateway.app.identity.cluster import Cluster
 from gateway.app.identity.sources import build_identifier
@@ -91,9 +92,13 @@ class InForce:
 
     async def _identifier_for(self, head: Head) -> Identifier:
         """The one in force, with the passwords that it has verified, if it still fits."""
-        if self._generation is not None and same_identities(head, self._generation.head):
-            return self.identifier
-        return await asyncio.to_thread(build_identifier, head.settings, head.users, self.cluster)
+        former = None
+        if self._generation is not None:
+            if same_identities(head, self._generation.head):
+                return self.identifier
+            if head.settings.identity.token == self.settings.identity.token:
+                former = self.identifier
+        return await asyncio.to_thread(build_identifier, head.settings, head.users, self.cluster, former)
 
     def _whole(self) -> Generation:
         if self._generation is None:

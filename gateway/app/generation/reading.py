@@ -58,7 +58,7 @@ class ChildReader:
 
     def _start(self) -> subprocess.Popen[bytes]:
         """In a thread, and without closing descriptors one by one, which takes long with many tunnels open: ours are
-        closed by exec (PEP 446)."""
+        closed by exec (PEP 446). In a session of its own, as signals of a terminal are for the gateway."""
         try:
             return subprocess.Popen(  # noqa: S603  # this interpreter and a module of ours; paths follow as arguments
                 self._command,
@@ -66,6 +66,7 @@ class ChildReader:
                 stdout=subprocess.PIPE,
                 env=dict(self._environ),
                 close_fds=False,
+                start_new_session=True,
             )
         except OSError as error:
             raise ReadFailed([f"cannot start a process to read the files: {error.strerror}"]) from error

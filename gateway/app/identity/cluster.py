@@ -11,7 +11,7 @@ from gateway.kubernetes.directory import Directory
 from gateway.settings.sections.identity import KubernetesSettings
 
 if TYPE_CHECKING:
-    from gateway.kubernetes.server import ApiServer
+    from gateway.kubernetes.api_client import ApiClient
     from gateway.kubernetes.watching import ClusterWatch
 
 
@@ -20,30 +20,30 @@ class Cluster:
 
     def __init__(self, settings: KubernetesSettings | None = None, directory: Directory | None = None) -> None:
         self._settings = settings or KubernetesSettings()
-        self._server: ApiServer | None = None
+        self._api: ApiClient | None = None
         self.directory = directory
 
     @property
-    def server(self) -> "ApiServer":
+    def api(self) -> "ApiClient":
         """Made when it is first needed."""
-        if self._server is None:
-            self._server = build_server(self._settings)
-        return self._server
+        if self._api is None:
+            self._api = build_api_client(self._settings)
+        return self._api
 
     async def close(self) -> None:
         """Idempotent."""
-        if self._server is not None:
-            await self._server.close()
+        if self._api is not None:
+            await self._api.close()
 
 
-def build_server(settings: KubernetesSettings) -> "ApiServer":
+def build_api_client(settings: KubernetesSettings) -> "ApiClient":
     """At the address in the settings, else at the one that every pod finds in its environment."""
-    from gateway.kubernetes.server import Access, ApiServer, access_from_inside  # noqa: PLC0415  # see above
+    from gateway.kubernetes.api_client import Access, ApiClient, access_from_inside  # noqa: PLC0415  # see above
 
     if settings.server is not None:
-        return ApiServer(Access(settings.server.rstrip("/"), settings.ca, settings.token_file))
+        return ApiClient(Access(settings.server.rstrip("/"), settings.ca, settings.token_file))
     inside = access_from_inside(os.environ)
-    return ApiServer(Access(inside.url, settings.ca or inside.ca, settings.token_file or inside.token_file))
+    return ApiClient(Access(inside.url, settings.ca or inside.ca, settings.token_file or inside.token_file))
 
 
 def build_directory(settings: KubernetesSettings) -> Directory:
@@ -55,4 +55,4 @@ def build_watching(settings: KubernetesSettings) -> "ClusterWatch":
     """For the process that watches for all others."""
     from gateway.kubernetes.watching import ClusterWatch  # noqa: PLC0415  # see above
 
-    return ClusterWatch(build_server(settings), settings.stale_after)
+    return ClusterWatch(build_api_client(settings), settings.stale_after)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 
 from gateway.app.identity.cluster import build_watching
+from gateway.app.live.endless import run_endlessly
 from gateway.kubernetes.directory import Directory
 from gateway.settings.gateway import GatewaySettings
 
@@ -39,7 +40,7 @@ class Pods:
     def start(self) -> None:
         """Begin to watch."""
         if self.watching is not None:
-            self._watcher = asyncio.create_task(self._watch(), name="pods")
+            self._watcher = asyncio.create_task(run_endlessly(self.watching.run, "the watch on pods"), name="pods")
 
     async def first_list(self) -> None:
         """Wait for it, but no longer than `kubernetes.first_list`: rules for everyone work without."""
@@ -55,11 +56,3 @@ class Pods:
         if self._watcher is not None:
             self._watcher.cancel()
             await asyncio.wait([self._watcher])
-
-    async def _watch(self) -> None:
-        while self.watching is not None:
-            try:
-                await self.watching.run()
-            except Exception:  # our fault; the state gets stale, and pods are unknown until a later attempt succeeds
-                _logger.exception("the watch on pods failed")
-                await asyncio.sleep(1.0)

@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from gateway.kubernetes.tokens.keys import Fetch
 
 
-def build_identifier(settings: GatewaySettings, users: Mapping[str, bytes] | None, cluster: Cluster) -> Identifier:
-    """The configured sources that come before the address. Slow: it computes a bcrypt hash."""
+def build_identifier(
+    settings: GatewaySettings, users: Mapping[str, bytes] | None, cluster: Cluster, former: Identifier | None = None
+) -> Identifier:
+    """The configured sources that come before the address. Slow: it computes a bcrypt hash. A `former` one has the same
+    settings of tokens: the keys and results that it knows are kept, as their issuer may not answer now."""
     identity = settings.identity
     workloads = None
     if cluster.directory is not None:
@@ -28,7 +31,7 @@ def build_identifier(settings: GatewaySettings, users: Mapping[str, bytes] | Non
         if kind is IdentitySource.MTLS:
             sources.append(CertificateNames())
         elif kind is IdentitySource.TOKEN and identity.token is not None:
-            sources.append(_build_tokens(identity.token, cluster, passwords=users is not None))
+            sources.append(_build_tokens(identity.token, cluster, users is not None, former))
         elif kind is IdentitySource.BASIC and users is not None:
             sources.append(PasswordFile(users))
         elif kind is IdentitySource.KUBERNETES and workloads is not None:
@@ -36,15 +39,20 @@ def build_identifier(settings: GatewaySettings, users: Mapping[str, bytes] | Non
     return Identifier(sources, Challenge(identity.challenge), workloads)
 
 
-def _build_tokens(settings: TokenSettings, cluster: Cluster, *, passwords: bool) -> CredentialSource:
+def _build_tokens(
+    settings: TokenSettings, cluster: Cluster, passwords: bool, former: Identifier | None
+) -> CredentialSource:
     """aiohttp and PyJWT are imported only if tokens are used."""
     from gateway.kubernetes.tokens.keys import KeyRing  # noqa: PLC0415  # see above
     from gateway.kubernetes.tokens.source import TokenSource  # noqa: PLC0415
     from gateway.kubernetes.tokens.verifying import ByKeys, ByReview, TokenCache, Verifier  # noqa: PLC0415
 
+    for source in former.sources if former is not None else ():
+        if isinstance(source, TokenSource):
+            return TokenSource(source.tokens, passwords=passwords)
     verifier: Verifier
     if settings.review or settings.jwks is None:
-        verifier = ByReview(cluster.server, settings.audience, time.time)
+        verifier = ByReview(cluster.api, settings.audience, time.time)
     else:
         ring = KeyRing(_fetch(settings.jwks, settings.ca, cluster), time.monotonic)
         verifier = ByKeys(ring, settings.issuer or "", settings.audience)
@@ -56,4 +64,4 @@ def _fetch(jwks: Path | str, authorities: Path | None, cluster: Cluster) -> "Fet
 
     if isinstance(jwks, Path):
         return from_file(jwks)
-    return from_api(cluster.server) if jwks == "kubernetes" else from_url(jwks, authorities)
+    return from_api(cluster.api) if jwks == "kubernetes" else from_url(jwks, authorities)

@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+UNREADABLE = (ValueError, x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType)
+"""What `cryptography` raises for certificates of which OpenSSL accepts some."""
+
 _FOR_CLIENTS = frozenset((ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE))
 
 
@@ -13,7 +16,7 @@ def problems_of(pem: bytes, now: float) -> Iterator[str]:
     try:
         chain = x509.load_pem_x509_certificates(pem)
         purposes = _purposes(chain[0])
-    except ValueError:
+    except UNREADABLE:
         yield "has a certificate in it that cannot be read"
         return
     for each in chain:
@@ -29,7 +32,7 @@ def expiry_of(pem: bytes) -> float | None:
     """Unix seconds at which the first certificate of a chain in PEM expires; None if one cannot be read."""
     try:
         return min(each.not_valid_after_utc.timestamp() for each in x509.load_pem_x509_certificates(pem))
-    except ValueError:
+    except UNREADABLE:
         return None
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.telemetry.counters import Counters
+from gateway.telemetry.dns import DnsReadings
 from gateway.telemetry.limits import LimitReadings
-from gateway.telemetry.questions import DnsReadings
 
 
 @dataclass(slots=True)

@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from gateway.admin.state import LimitFill, OpenTunnel
-from gateway.app.generation.frames import Frame, Head
+from gateway.app.configuration import Head
+from gateway.app.generation.frames import Frame
 from gateway.app.live.snapshot import Snapshot
 from gateway.telemetry.metrics import Totals
 

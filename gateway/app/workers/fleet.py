@@ -14,8 +14,8 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.admin.state import LimitFill, OpenTunnel
-from gateway.app.configuration import Materials, as_started
-from gateway.app.generation.frames import Frame, Head, load
+from gateway.app.configuration import Head, Materials, as_started
+from gateway.app.generation.frames import Frame, load
 from gateway.app.live.limiting import merged_fills
 from gateway.app.live.snapshot import Snapshot
 from gateway.app.sockets import Sockets
@@ -23,8 +23,8 @@ from gateway.app.workers.channel import Kind
 from gateway.app.workers.crew import CrewFailed
 from gateway.app.workers.member import PROGRAM, Delivery, Member
 from gateway.app.workers.messages import Topic, limit_fill, open_tunnel
-from gateway.app.workers.past import Roll
 from gateway.app.workers.restarts import RestartPolicy, Restarts
+from gateway.app.workers.roster import Roster
 from gateway.app.workers.seats import Seats
 from gateway.model.errors import ConfigError
 from gateway.settings.gateway import GatewaySettings
@@ -79,12 +79,12 @@ class Fleet:
         self._seats = Seats(self.size)
         self._current: dict[int, Member] = {}
         self._restarts = Restarts(restarts or RestartPolicy())
-        self._roll = Roll()  # one reference: other threads read it atomically
+        self._roster = Roster()  # one reference: other threads read it atomically
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed: asyncio.Future[CrewFailed] = asyncio.get_running_loop().create_future()
         self._renewing = asyncio.Lock()
         self._replaced = asyncio.Event()
-        self._ends = False
+        self._ending: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
     def size(self) -> int:
@@ -119,7 +119,7 @@ class Fleet:
         self._give(newest)
         try:
             async with asyncio.timeout(TAKE_SECONDS):
-                await self._all_judge_by(number)
+                await self._wait_for_all(number)
         except ConfigError:
             self._standing = before
             await self._go_back_to(before.newest)
@@ -129,7 +129,7 @@ class Fleet:
         return head
 
     def _give(self, newest: Delivery) -> None:
-        for member in self._roll.members:
+        for member in self._roster.members:
             self._in_background(member.give(newest))
 
     async def _go_back_to(self, former: Delivery | None) -> None:
@@ -138,8 +138,8 @@ class Fleet:
             self._give(former)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(TAKE_SECONDS):
-                for member in self._roll.members:
-                    await member.answers()
+                for member in self._roster.members:
+                    await member.settle()
 
     async def start(self) -> None:
         """See `Crew`."""
@@ -148,26 +148,26 @@ class Fleet:
                 self._put(await self._add(index))
             except OSError as error:
                 raise CrewFailed(f"worker {index} cannot be started: {error.strerror}") from error
-        serving = asyncio.ensure_future(self._all_judge_by(1))
+        serving = asyncio.ensure_future(self._wait_for_all(1))
         either: set[asyncio.Future[Any]] = {serving, self._failed}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if self._failed.done():
             serving.cancel()
             raise self._failed.result()
 
-    async def _all_judge_by(self, generation: int) -> None:
+    async def _wait_for_all(self, generation: int) -> None:
         try:
             async with asyncio.TaskGroup() as group:
                 for index in self._current:
-                    group.create_task(self._judges_by(index, generation))
+                    group.create_task(self._wait_for_one(index, generation))
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
 
-    async def _judges_by(self, index: int, generation: int) -> None:
+    async def _wait_for_one(self, index: int, generation: int) -> None:
         """If the worker ends meanwhile, wait for its replacement. Raises `ConfigError` if that ends as well (out of
         memory, say) and there is a generation to go back to."""
         lost = 0
-        while not await (member := self._current[index]).judges_by(generation):
+        while not await (member := self._current[index]).wait_for(generation):
             lost += 1
             if lost > 1 and generation > 1:
                 why = "it ended while taking over the generation, and so did its replacement"
@@ -180,19 +180,18 @@ class Fleet:
 
     async def _add(self, index: int) -> Member:
         seat = self._seats.take()
-        settings, materials, _ = self._standing
         try:
             member = await Member.start(
-                index, settings, materials, self._sockets, self._turns, seat, self._flows, self._program
+                index, *self._standing[:2], self._sockets, self._turns, seat, self._flows, self._program
             )
         except BaseException:
             self._seats.leave(seat)
             raise
-        self._roll = self._roll.with_one_more(member)
+        self._roster = self._roster.with_one_more(member)
         self._in_background(self._follow(member))
         if self._standing.newest is not None:
             self._in_background(member.give(self._standing.newest))
-        if self._ends:
+        if self._ending.done():
             self._in_background(member.end(0.0))
         return member
 
@@ -201,12 +200,12 @@ class Fleet:
         self._replaced.set()
 
     async def _follow(self, member: Member) -> None:
-        equipping = asyncio.create_task(member.equip(self._pods))
+        sending = asyncio.create_task(member.send_pods(self._pods))
         status = await member.follow()
-        equipping.cancel()
-        await asyncio.wait([equipping])
+        sending.cancel()
+        await asyncio.wait([sending])
         self._seats.leave(member.seat)
-        self._roll = self._roll.without(member)
+        self._roster = self._roster.without(member)
         if member.was_told_to_end and not member.fault and status == 0:
             _logger.info("worker %d (pid %d) has ended", member.index, member.pid)
             return
@@ -220,6 +219,7 @@ class Fleet:
         except CrewFailed as given_up:
             if not self._failed.done():
                 self._failed.set_result(given_up)
+        member.reap()
 
     async def _replace(self, gone: Member) -> None:
         """Start another one at its place, unless one is there already. Raises `CrewFailed`."""
@@ -228,20 +228,20 @@ class Fleet:
             return  # no failure of the place: another one serves there
         pause = self._restarts.pause_after(index, lived)
         while self._is_missing(gone):
-            await asyncio.sleep(pause)
+            await asyncio.wait([self._ending], timeout=pause)
             if self._is_missing(gone):
                 try:
                     fresh = await self._add(index)
                     self._put(fresh)
                     _logger.info("worker %d was started anew (pid %d)", index, fresh.pid)
                 except OSError as error:
-                    if self._ends or self._failed.done():
+                    if self._ending.done() or self._failed.done():
                         return  # its sockets are closed already
                     _logger.error("worker %d cannot be started: %s", index, error.strerror)  # noqa: TRY400  # that says it all
                     pause = self._restarts.pause_without(index, error)
 
     def _is_missing(self, gone: Member) -> bool:
-        return self._current.get(gone.index) is gone and not self._ends
+        return self._current.get(gone.index) is gone and not self._ending.done()
 
     async def failure(self) -> CrewFailed:
         """See `Crew`."""
@@ -263,32 +263,35 @@ class Fleet:
         return None
 
     async def _renew_one(self, index: int) -> str | None:
-        if self._ends:
+        if self._ending.done():
             return "the gateway is draining"
         try:
+            _check_logs(self._standing.settings)
             fresh = await self._add(index)
-        except OSError as error:
-            return f"the new worker {index} cannot be started: {error}"
+        except (OSError, ConfigError) as error:
+            return f"the new worker {index} cannot be started: {getattr(error, 'strerror', error)}"
         try:
             async with asyncio.timeout(TAKE_SECONDS):
-                serves = await fresh.judges_by(1)
+                serves = await fresh.wait_for(1)
         except TimeoutError:
             fresh.kill()
             serves = False
         if not serves:
             return f"the new worker {index} did not start to serve: the old one stays"
-        old = self._current[index]
-        self._put(fresh)
-        await old.end(self._standing.settings.drain.timeout, Kind.RETIRE)
-        return None
+        old, refusal = self._current[index], fresh.refusal  # of a generation that came meanwhile, and holds at others
+        if not refusal:
+            self._put(fresh)
+        await (fresh if refusal else old).end(self._standing.settings.drain.timeout, Kind.RETIRE)
+        return f"the new worker {index}: {refusal}" if refusal else None
 
     def refuse(self) -> None:
         """See `Crew`. This process serves nothing itself, and `drain` tells the workers."""
 
     async def drain(self, seconds: float) -> None:
         """See `Crew`."""
-        self._ends = True
-        endings = [asyncio.ensure_future(member.end(seconds)) for member in self._roll.members]
+        if not self._ending.done():
+            self._ending.set_result(None)
+        endings = [asyncio.ensure_future(member.end(seconds)) for member in self._roster.members]
         self._sockets.close_proxies()
         await asyncio.gather(*endings)
         while self._tasks:
@@ -296,9 +299,8 @@ class Fleet:
 
     def cut_off(self) -> None:
         """See `Crew`."""
-        for member in self._roll.members:
-            if not member.say(Kind.CUT_OFF):
-                member.kill()
+        for member in self._roster.members:
+            self._in_background(member.cut_off())
 
     async def tunnels(self) -> Sequence[OpenTunnel]:
         """See `Crew`."""
@@ -314,12 +316,12 @@ class Fleet:
         return any(await self._ask(Topic.CLOSE_TUNNEL, connection_id))
 
     async def _ask(self, topic: Topic, about: str = "") -> Iterator[Any]:
-        return chain.from_iterable(await asyncio.gather(*(member.ask(topic, about) for member in self._roll.members)))
+        return chain.from_iterable(await asyncio.gather(*(member.ask(topic, about) for member in self._roster.members)))
 
     def reopen_logs(self) -> None:
         """See `Crew`."""
-        for member in self._roll.members:
-            if not member.say(Kind.REOPEN_LOGS):
+        for member in self._roster.members:
+            if not member.post(Kind.REOPEN_LOGS):
                 _logger.error("worker %d does not read its messages: its logs were not reopened", member.index)
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
@@ -331,11 +333,11 @@ class Fleet:
 
     def snapshot(self) -> Snapshot:
         """See `Crew`."""
-        return self._roll.snapshot()
+        return self._roster.snapshot()
 
     def totals(self) -> Totals:
         """See `Crew`."""
-        return self._roll.totals({member.index: member.pid for member in self._serving()})
+        return self._roster.totals({member.index: member.pid for member in self._serving()})
 
 
 def _check_logs(settings: GatewaySettings) -> None:

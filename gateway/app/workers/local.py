@@ -5,9 +5,9 @@ import os
 from collections.abc import AsyncIterator, Sequence
 
 from gateway.admin.state import LimitFill, OpenTunnel
-from gateway.app.configuration import Materials
+from gateway.app.configuration import Head, Materials
 from gateway.app.generation.entrances import Entrances
-from gateway.app.generation.frames import Frame, Head
+from gateway.app.generation.frames import Frame
 from gateway.app.generation.in_force import InForce
 from gateway.app.identity.cluster import Cluster
 from gateway.app.live.snapshot import Snapshot

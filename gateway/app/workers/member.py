@@ -1,6 +1,7 @@
 """One worker process as its supervisor sees it."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -38,6 +39,7 @@ UP_BYTES = 16 * 1024 * 1024  # the largest message of a worker: its counts, 10,0
 ANSWER_SECONDS = 10.0
 ANSWER_ITEMS = 1_000_000  # more tunnels than a process can have
 GRACE_SECONDS = 15.0  # after its drain, for logs that are slow to write
+CUT_OFF_SECONDS = 0.001  # for each connection, which is recorded
 LOOK_SECONDS = 10.0
 SILENT_LOOKS = 6
 """Looks in a row without a message, after which its loop counts as hung. Looks and no seconds: while this process does
@@ -87,7 +89,7 @@ class Member:
         self._process = process
         self._channel = channel
         self._giving = asyncio.Lock()
-        self._equipped = asyncio.Event()
+        self._has_pods = asyncio.Event()
         self._questions = 0
         self._asked: dict[int, _Asked] = {}
         self._wanted: Delivery | None = None
@@ -134,30 +136,30 @@ class Member:
 
     async def follow(self) -> int:
         """Receive what it sends until it ends. Returns its exit status, or minus the signal that ended it."""
-        looking = asyncio.create_task(self._look(), name="look")
+        watching = asyncio.create_task(self._watch_for_hang(), name="hang watch")
         try:
-            await self._listen()
+            await self._receive()
             status = await self._process.wait()  # it may hang at its end as well
         finally:
-            looking.cancel()
+            watching.cancel()
         self._channel.close()
         for asked in self._asked.values():
             asked.complete.set()
-        self._equipped.set()  # for tasks that wait: it ended before it was equipped
+        self._has_pods.set()  # for tasks that wait: it ended before it had the pods
         self.ended.set()
         self.changed.set()
         return status
 
-    async def _listen(self) -> None:
+    async def _receive(self) -> None:
         try:
             while (message := await self._channel.receive()) is not None:
                 self._silent_looks = 0
-                self._hear(message)
+                self._handle(message)
         except ChannelBroken as fault:
             self.fault = f"was killed, because it sent {fault}"
             self.kill()
 
-    async def _look(self) -> None:
+    async def _watch_for_hang(self) -> None:
         """Kill it if its loop hangs: nobody else serves its connections, nor those that wait in its sockets."""
         while self._silent_looks < (SILENT_LOOKS if self.serves else SILENT_LOOKS_AT_FIRST):
             await asyncio.sleep(LOOK_SECONDS)
@@ -175,7 +177,7 @@ class Member:
         if self._giving.locked():
             return
         async with self._giving:
-            await self._equipped.wait()
+            await self._has_pods.wait()
             while self._wanted is not None:
                 delivery, self._wanted = self._wanted, None
                 self._unanswered += 1
@@ -184,21 +186,21 @@ class Member:
                     await self._channel.send(Kind.FRAME, frame)
                 await self._channel.send(Kind.TAKE)
 
-    async def equip(self, pods: "ClusterWatch | None") -> None:
+    async def send_pods(self, pods: "ClusterWatch | None") -> None:
         """Send it the pods before it serves, and from then on all changes; until it is cancelled."""
         if pods is None:
-            self._equipped.set()
+            self._has_pods.set()
             return
         reader = pods.reader()
         try:
             async for slices in reader:
                 for changes in slices:
                     await self._channel.send(Kind.PODS, encode_changes(changes))
-                self._equipped.set()
+                self._has_pods.set()
         finally:
             reader.close()
 
-    async def judges_by(self, generation: int) -> bool:
+    async def wait_for(self, generation: int) -> bool:
         """Wait until this generation is in force there; False if the worker ended before. Raises `ConfigError` if it
         could not take the generation."""
         await self._until(lambda: self._has_answered and (self.generation >= generation or bool(self.refusal)))
@@ -206,7 +208,7 @@ class Member:
             raise ConfigError(f"worker {self.index}", self.refusal)
         return self.generation >= generation and self.serves
 
-    async def answers(self) -> None:
+    async def settle(self) -> None:
         """Wait until it has taken or refused all that it was given, or has ended."""
         await self._until(lambda: self._has_answered)
 
@@ -231,6 +233,13 @@ class Member:
             self.kill()
             await self.ended.wait()
 
+    async def cut_off(self) -> None:
+        """Have it end everything now; one that does not, or has left much unread, is killed."""
+        if self.post(Kind.CUT_OFF):
+            await self.end(self.ledger.open * CUT_OFF_SECONDS)
+        else:
+            self.kill()
+
     async def ask(self, topic: Topic, about: str = "") -> Sequence[Any]:
         """Its answer; empty from one that has ended or takes too long."""
         number = self._questions = self._questions + 1
@@ -246,7 +255,7 @@ class Member:
             del self._asked[number]
         return asked.items
 
-    def say(self, kind: Kind) -> bool:
+    def post(self, kind: Kind) -> bool:
         """Send a message without waiting; False, and nothing is sent, if too much waits unread."""
         return self._channel.post(kind)
 
@@ -255,17 +264,24 @@ class Member:
         if self._process.returncode is None:
             self._process.kill()
 
-    def _hear(self, message: Message) -> None:
+    def reap(self) -> None:
+        """Once it has ended, reap what it left to this process, as to the first process of a container: inspectors,
+        which are of its process group and are killed with it."""
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-self.pid, os.WNOHANG)[0]:
+                pass
+
+    def _handle(self, message: Message) -> None:
         match message.kind:
             case Kind.COUNTS:
                 self.snapshot = decode_snapshot(message.body)
             case Kind.TAKEN:
                 self.generation = int(decode_number(message.body))
-                self._hear_of_generation("")
+                self._note_outcome("")
             case Kind.KEPT:
-                self._hear_of_generation(decode_problem(message.body))
+                self._note_outcome(decode_problem(message.body))
             case Kind.ANSWER:
-                self._hear_answer(Answer.decode(message.body))
+                self._collect(Answer.decode(message.body))
             case Kind.FLOWS:
                 self._flows.put(message.body)
             case Kind.ALIVE:
@@ -273,12 +289,12 @@ class Member:
             case _:
                 raise ChannelBroken(f"{message.kind.name}, which no worker sends")
 
-    def _hear_of_generation(self, refusal: str) -> None:
+    def _note_outcome(self, refusal: str) -> None:
         self.refusal = refusal
         self._unanswered -= 1
         self.changed.set()
 
-    def _hear_answer(self, part: Answer) -> None:
+    def _collect(self, part: Answer) -> None:
         """Nobody waits any more for the answer to a question that has timed out."""
         asked = self._asked.get(part.number)
         if asked is None:

@@ -108,9 +108,9 @@ def limit_fill(item: Any) -> LimitFill:
     """Of an answer. Raises `ChannelBroken`."""
     try:
         fill = LimitFill(**item)
+        return replace(fill, key=tuple(map(str, fill.key)))
     except TypeError as error:
         raise ChannelBroken("a malformed limit") from error
-    return replace(fill, key=tuple(map(str, fill.key)))
 
 
 def encode_snapshot(snapshot: Snapshot) -> bytes:

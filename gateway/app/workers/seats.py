@@ -1,5 +1,6 @@
 """The workers' slots in the limits table that they share. Its memory lives as long as the supervisor."""
 
+import errno
 import logging
 
 from gateway.app.live.limiting import Seat
@@ -22,7 +23,7 @@ class Seats:
         """Raises OSError if there are more workers than slots."""
         self._clear()
         if not self._free:
-            raise OSError(f"no more than {SLOTS - 1} workers can share limits")
+            raise OSError(errno.EUSERS, f"no more than {SLOTS - 1} workers can share limits")
         return Seat(self._descriptor, self._free.pop(), self._workers)
 
     def leave(self, seat: Seat) -> None:

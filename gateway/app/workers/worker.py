@@ -35,7 +35,7 @@ from gateway.app.workers.messages import (
 )
 from gateway.model.errors import ConfigError
 from gateway.telemetry.ledger import Ledger
-from gateway.telemetry.logs.own import log_to_stderr
+from gateway.telemetry.logs.stderr import log_to_stderr
 
 REPORT_SECONDS = 0.5
 ANSWER_ITEMS = 500
@@ -86,19 +86,19 @@ class Worker:
     async def _obey(self) -> None:
         with contextlib.suppress(_SupervisorGone):
             while True:
-                await self._do(await self._hear())
+                await self._handle(await self._receive())
         if not self._end.done():
             _logger.error("the supervisor is gone: draining")
             seconds = self._in_force.settings.drain.timeout if self._in_force.number else 0.0
             self._end.set_result(End(seconds, refusing=True))
 
-    async def _hear(self) -> Message:
+    async def _receive(self) -> Message:
         message = await self._channel.receive()
         if message is None:
             raise _SupervisorGone
         return message
 
-    async def _do(self, message: Message) -> None:
+    async def _handle(self, message: Message) -> None:
         match message.kind:
             case Kind.GENERATION:
                 await self._take(int(decode_number(message.body)))
@@ -147,11 +147,11 @@ class Worker:
 
     async def _frames(self) -> AsyncGenerator[Frame, None]:
         """Those of one generation. Other messages that the supervisor sends in between are obeyed in between."""
-        while (message := await self._hear()).kind is not Kind.TAKE:
+        while (message := await self._receive()).kind is not Kind.TAKE:
             if message.kind is Kind.FRAME:
                 yield message.body
             else:
-                await self._do(message)
+                await self._handle(message)
 
     async def _answer(self, question: Question) -> None:
         """In pieces: the answer may be long, and other messages must get through in between."""
@@ -169,9 +169,11 @@ class Worker:
         await self._channel.send(Kind.ANSWER, Answer(question.number, (), is_last=True).encode())
 
     def _end_with(self, end: End) -> None:
-        """The first request counts; only a cut-off may follow it."""
+        """The first request says until when. Others who serve may end as well while this one retires."""
         if not self._end.done():
             self._end.set_result(end)
+        elif end.refusing:
+            self._serving.connections.refuse()
 
     async def _report(self) -> None:
         """Counts are totals since the start, so the next report makes up for one that found no room. The supervisor
@@ -229,7 +231,7 @@ def main() -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             runner.run(work(int(descriptor)))
-        except ConfigError as error:  # a log that was writable when the supervisor checked
+        except ConfigError as error:  # a line says it all
             sys.exit(f"ERROR worker {index}: {error}")
 
 

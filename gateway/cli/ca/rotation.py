@@ -5,7 +5,6 @@ anything signed by it is valid: publish the next one beside the one in use, swit
 """
 
 import os
-import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -15,7 +14,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
 from gateway.cli.ca.files import load_authority, load_pem
-from gateway.cli.console import answers, say
+from gateway.cli.console import answers, plain, say
+from gateway.cli.writing import write_whole
 from gateway.intercept.authority import BadAuthority, create_authority, published, read_certificates
 from gateway.model.errors import ConfigError
 from gateway.model.names import parse_host_name
@@ -37,10 +37,10 @@ class Step(StrEnum):
 def init(certificate: Path, key: Path, common_name: str, days: int, permitted: Sequence[str], now: float) -> None:
     """Make both files. Raises `ConfigError`, also if one exists already: a lost key breaks every client."""
     for path in (certificate, key):
-        if path.exists():
+        if os.path.lexists(path):
             raise ConfigError(str(path), "exists already and is not overwritten; `ca rotate` replaces an authority")
-    if not 1 <= len(common_name) <= LONGEST_COMMON_NAME:
-        raise ConfigError("--name", f"must have 1 to {LONGEST_COMMON_NAME} characters, not {len(common_name)}")
+    if not 1 <= len(common_name) <= LONGEST_COMMON_NAME or not common_name.isprintable():
+        raise ConfigError("--name", f"must have 1 to {LONGEST_COMMON_NAME} printable characters, not {common_name!r}")
     for domain in permitted:
         if parse_host_name(domain) is None:
             raise ConfigError("--permit", f"{domain!r} is not a domain; example.com includes all names below it")
@@ -99,7 +99,7 @@ def _switch(certificate: Path, key: Path, now: float) -> None:
 
 def _withdraw(certificate: Path, key: Path, now: float) -> None:
     current = load_authority(certificate, key, now).certificate
-    _write(certificate, current.public_bytes(serialization.Encoding.PEM), CERTIFICATE_MODE)
+    write_whole(certificate, current.public_bytes(serialization.Encoding.PEM), CERTIFICATE_MODE)
     say(answers(), f"{certificate}: only the one that signs is trusted", "green")
 
 
@@ -131,32 +131,15 @@ def _described(certificate: x509.Certificate) -> str:
     fingerprint = certificate.fingerprint(hashes.SHA256()).hex(":").upper()
     confined = _permitted(certificate)
     only = f", only for {', '.join(confined)}" if confined else ""
-    return f"{_common_name(certificate)}, until {certificate.not_valid_after_utc:%Y-%m-%d}{only}, SHA-256 {fingerprint}"
+    name, last_day = plain(_common_name(certificate)), f"{certificate.not_valid_after_utc:%Y-%m-%d}"
+    return f"{name}, until {last_day}{only}, SHA-256 {fingerprint}"
 
 
 def _write_both(certificate: Path, made: bytes, key: Path, secret: bytes) -> None:
     """A new key, and the certificates to trust with it; if these cannot be written no key is left behind."""
-    _write(key, secret, KEY_MODE)
+    write_whole(key, secret, KEY_MODE)
     try:
-        _write(certificate, made, CERTIFICATE_MODE)
+        write_whole(certificate, made, CERTIFICATE_MODE)
     except ConfigError:
         key.unlink()
         raise
-
-
-def _write(path: Path, content: bytes, mode: int) -> None:
-    """Completely or not at all, with its permissions from the first byte on."""
-    try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                os.fchmod(file.fileno(), mode)
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise ConfigError(str(path), f"cannot be written: {error.strerror}") from error

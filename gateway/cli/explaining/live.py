@@ -14,6 +14,7 @@ from cryptography import x509
 from rich.console import Console
 
 from gateway.app.clock import SystemClock
+from gateway.app.inspection.validity import UNREADABLE
 from gateway.app.resolving import ResolverPlan, build_resolver
 from gateway.cli.console import say
 from gateway.cli.explaining.question import Unreached
@@ -27,6 +28,7 @@ from gateway.net.dns.cache import Resolution
 from gateway.net.dns.lookup import Asked
 from gateway.net.stream import Stream
 from gateway.net.tls.contexts import HTTP_1_1, HTTP_2
+from gateway.net.tls.transport import TlsFailed, start_tls
 from gateway.serve.deadlines import DeadlineWheel
 
 ALPN = [HTTP_2, HTTP_1_1]
@@ -155,12 +157,12 @@ async def _look_at_peer(permit: Permit, dial: Callable[[], Awaitable[Stream]], s
         stream, began_at = await dial(), perf_counter()
         try:
             async with asyncio.timeout(permit.terms.timeouts.tls_handshake):
-                peer = await _shake_hands(stream, context, str(permit.authority.host))
-        except ssl.SSLCertVerificationError as error:
-            why_not = error.verify_message
-            continue
-        except (OSError, TimeoutError) as error:  # ssl.SSLError among them
-            why = getattr(error, "reason", None) or str(error) or "timed out"
+                peer = await start_tls(stream, context, server_side=False, server_hostname=str(permit.authority.host))
+        except (TlsFailed, TimeoutError) as error:
+            if isinstance(error, TlsFailed) and error.certificate:
+                why_not = error.detail
+                continue
+            why = str(error) or "timed out"
             stages.tell("tls", perf_counter() - began_at, f"handshake failed: {why}", "bold red")
             return
         finally:
@@ -168,23 +170,6 @@ async def _look_at_peer(permit: Permit, dial: Callable[[], Awaitable[Stream]], s
         verdict = f"NOT trusted by this machine: {why_not}" if why_not else "trusted by this machine"
         stages.tell("tls", perf_counter() - began_at, "; ".join([*_peer_facts(peer), verdict]))
         return
-
-
-async def _shake_hands(stream: Stream, context: ssl.SSLContext, name: str) -> ssl.SSLObject:
-    """The client's half of a handshake over a stream. Raises `ssl.SSLError`, `ConnectionError` if the stream ends."""
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    tls = context.wrap_bio(incoming, outgoing, server_hostname=name)
-    while True:
-        try:
-            tls.do_handshake()
-            return tls
-        except ssl.SSLWantReadError:
-            stream.write(outgoing.read())
-        if not stream.peek() and not await stream.more():
-            raise ConnectionResetError("the destination closed the connection")
-        data = stream.peek()
-        incoming.write(data)
-        stream.consume(len(data))
 
 
 def _peer_facts(peer: ssl.SSLObject) -> Iterator[str]:
@@ -198,7 +183,7 @@ def _peer_facts(peer: ssl.SSLObject) -> Iterator[str]:
         yield f"names {_names_of(certificate)}"
         yield f"issuer {certificate.issuer.rfc4514_string()}"
         yield f"expires {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
-    except ValueError as error:
+    except UNREADABLE as error:
         yield f"its certificate cannot be read ({error})"
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gateway.cli.console import answers, complaints, counted, plain, say
 from gateway.cli.insight.source import Source
+from gateway.cli.writing import write_whole
 from gateway.insight.attempts import Attempt, Tally, TooMuch, fold
 from gateway.insight.judging import enforced
 from gateway.insight.learn import Lesson, Workload, group_names, learn, rule_names, within_reach
@@ -22,10 +23,10 @@ from gateway.settings.compile.policy import PolicySource, compile_policy
 from gateway.settings.gateway import GatewaySettings
 from gateway.settings.load import load_settings, parse_policy, read_policy, without_collector
 from gateway.settings.problems import ConfigErrors
-from gateway.settings.source.files import Reader
+from gateway.settings.source.files import Reader, is_there
 from gateway.wire.replies import status_of
 
-Refusals = (ConfigErrors, NotAppendable, TooMuch, Unreadable)
+Refusals = (ConfigError, ConfigErrors, NotAppendable, TooMuch, Unreadable)
 """What ends the command with status 2."""
 
 LEARNED_FILE = "learned.yaml"
@@ -63,7 +64,7 @@ def learn_from(
     left = learn(within_reach(attempts, lesson), _rules_of(file.with_text(text)), now, group_by, wildcard_from)
     source.tell()
     if write and text != file.text:
-        _replace(file.path, text)
+        write_whole(file.path, text.encode())
     elif not write:
         _print_diff(file, text)
     _sum_up(lesson, left, attempts, file.path if write else None)
@@ -72,11 +73,9 @@ def learn_from(
 def _open_policy(settings: GatewaySettings) -> PolicyText:
     """In a directory, a file of its own; a file that does not exist will be made."""
     path = Path(settings.policy)
+    sources = read_policy(settings, Reader())[0] if is_there(path) else ()
     if path.is_dir():
-        sources, _ = read_policy(settings, Reader())
         path = path / LEARNED_FILE
-    else:
-        sources = read_policy(settings, Reader())[0] if path.exists() else ()
     return PolicyText(path, path.read_bytes().decode() if path.exists() else "", sources, settings)
 
 
@@ -102,19 +101,6 @@ def _only(match: tuple[Match, ...]) -> Workload | None:
         if value is not None and match[0] == Match(**{key: value}):
             return Workload(key, str(value))
     return None
-
-
-def _replace(path: Path, text: str) -> None:
-    """Atomically, with the mode that the file had. Raises `ConfigErrors`."""
-    fresh = path.with_name(f".{path.name}.new")
-    try:
-        fresh.write_bytes(text.encode())
-        if path.exists():
-            fresh.chmod(path.stat().st_mode & 0o777)
-        fresh.replace(path)
-    except OSError as refusal:
-        fresh.unlink(missing_ok=True)
-        raise ConfigErrors([ConfigError(str(path), f"cannot be written: {refusal.strerror}")]) from refusal
 
 
 def _print_diff(file: PolicyText, text: str) -> None:

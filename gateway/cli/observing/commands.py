@@ -76,7 +76,7 @@ def observe(
 
 def _print(config: Path | None, wanted: list[tuple[str, str]], since: str | None, follow: bool, output: str) -> None:
     from gateway.cli.admin_port import NoAnswer
-    from gateway.cli.observing.printing import print_flows
+    from gateway.cli.observing.following import print_flows
     from gateway.cli.observing.shapes import SHAPES
     from gateway.settings.problems import BadValue, ConfigErrors
     from gateway.settings.units import parse_duration

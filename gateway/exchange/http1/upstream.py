@@ -56,6 +56,7 @@ class UpstreamConnection:
 
     __slots__ = (
         "_leave",
+        "_presents",
         "dialled",
         "dialled_at",
         "idle_since",
@@ -75,6 +76,7 @@ class UpstreamConnection:
         self.dialled_at = dialled_at
         self.is_reused = False
         self.is_verified = upstream.verified
+        self._presents = upstream.presents
         self.reader = reader
         self.inlet = ResponseInlet(self.stream, reader, _nobody_waits)
         self.idle_since = dialled_at
@@ -124,7 +126,7 @@ class UpstreamConnection:
         if inlet.is_over or inlet.is_lost:
             if not inlet.has_begun:
                 if self.stream.alert is not None:
-                    raise refused_with(self.stream.alert)
+                    raise refused_with(self.stream.alert, self._presents)
                 raise UpstreamError(Reason.CONNECTION_TERMINATED, "before it answered")
             raise UpstreamError(Reason.RESPONSE_INCOMPLETE, "closed" if inlet.is_over else "reset")
 

@@ -130,6 +130,7 @@ class UpstreamStream:
         self.is_reused = True
         self.is_clean = False
         self.last_response: ResponsePlan | None = None
+        self._presents = connection.upstream.presents
         self._connection: SharedConnection | None = connection
         self._session = connection.session
 
@@ -152,7 +153,7 @@ class UpstreamStream:
     def _check_alert(self) -> None:
         """Raise `UpstreamError` if the destination has ended TLS with an alert."""
         if self._session.stream.alert is not None:
-            raise refused_with(self._session.stream.alert)
+            raise refused_with(self._session.stream.alert, self._presents)
 
     def _open(self, number: int) -> None:
         self.inlet.joined(number)

@@ -47,12 +47,18 @@ class Reader:
         self._shown = 0
         self._answered = 0
         self._unanswered = 0
+        self._has_all = False
         self._is_complete = False
 
     @property
     def ahead(self) -> int:
         """Bytes that were shown and not answered yet."""
         return 0 if self.is_finished else self._shown - self._answered
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether it has anything to answer."""
+        return not self.is_finished and (self._unanswered > 0 or self._has_all)
 
     @property
     def is_far_behind(self) -> bool:
@@ -70,6 +76,7 @@ class Reader:
     def finish(self) -> None:
         """No piece follows."""
         if not self.is_finished:
+            self._has_all = True
             self._ask(self._end, None, self._complete)
 
     def _clear(self, until: int, answer: Answer | None) -> None:
@@ -177,6 +184,11 @@ class ContentGate:
             sink.ended()
 
     # Called by the watch.
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether an inspector has anything to answer."""
+        return any(reader.is_asked for reader in self._readers)
 
     def shut(self) -> None:
         """Release nothing from now on."""

@@ -56,6 +56,11 @@ class ExchangeWatch:
         self._is_closed = False
 
     @property
+    def is_looking(self) -> bool:
+        """See `Watch`."""
+        return any(gate is not None and gate.is_asking for gate in (self._up, self._down))
+
+    @property
     def up(self) -> ContentGate:
         """See `Watch`."""
         if self._up is None:

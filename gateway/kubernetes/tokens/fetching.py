@@ -7,7 +7,7 @@ from pathlib import Path
 import aiohttp
 import orjson
 
-from gateway.kubernetes.server import ApiError, ApiServer
+from gateway.kubernetes.api_client import ApiClient, ApiError
 from gateway.kubernetes.tokens.keys import Fetch, KeysUnavailable
 
 MAX_BYTES = 1024 * 1024
@@ -50,12 +50,12 @@ def from_url(url: str, authorities: Path | None) -> Fetch:
     return fetch
 
 
-def from_api(server: ApiServer) -> Fetch:
+def from_api(api: ApiClient) -> Fetch:
     """From where every API server publishes the keys of its own tokens."""
 
     async def fetch() -> bytes:
         try:
-            return orjson.dumps(await server.get(OF_THE_API))
+            return orjson.dumps(await api.get(OF_THE_API))
         except ApiError as error:
             raise KeysUnavailable(str(error)) from error
 

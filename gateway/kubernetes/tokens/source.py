@@ -26,7 +26,7 @@ class TokenSource:
     asks = True
 
     def __init__(self, tokens: TokenCache, *, passwords: bool) -> None:
-        self._tokens = tokens
+        self.tokens = tokens
         self._passwords = passwords
 
     async def identify(self, address: Address, head: HeaderFields, certificate: Certificate | None) -> Client | None:
@@ -36,7 +36,7 @@ class TokenSource:
             return None
         if not _TOKEN.fullmatch(token):
             raise DownstreamError(Reason.TOKEN_INVALID, "what was sent is not a token")
-        return _client(address, await self._tokens.account_of(token, address))
+        return _client(address, await self.tokens.account_of(token, address))
 
     def _token_in(self, head: HeaderFields) -> str | None:
         fields = head.values("proxy-authorization")

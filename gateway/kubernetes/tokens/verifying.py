@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 
 import jwt
 
-from gateway.kubernetes.server import ApiError, ApiServer
+from gateway.kubernetes.api_client import ApiClient, ApiError
 from gateway.kubernetes.tokens.claims import NotAnAccount, ServiceAccount, account_of_claims, account_of_user
 from gateway.kubernetes.tokens.keys import KeyRing, KeysUnavailable
 from gateway.model.addresses import Address
@@ -176,8 +176,8 @@ class ByReview:
     version = 0
     is_overdue = False  # no result outlives `REVIEW_SECONDS`
 
-    def __init__(self, server: ApiServer, audience: str, now: Callable[[], float]) -> None:
-        self._server = server
+    def __init__(self, api: ApiClient, audience: str, now: Callable[[], float]) -> None:
+        self._api = api
         self._audience = audience
         self._now = now
         self._turn = asyncio.Semaphore(REVIEWS_AT_ONCE)
@@ -209,7 +209,7 @@ class ByReview:
         self._waiting += 1
         try:
             async with self._turn:
-                answer = await self._server.post(REVIEWS, _question(token, self._audience))
+                answer = await self._api.post(REVIEWS, _question(token, self._audience))
         except ApiError as error:
             raise InternalError(Reason.TOKEN_UNVERIFIABLE, str(error)) from error
         finally:

@@ -8,6 +8,7 @@ with `StoreUnavailable`; what redis-py raises goes no further.
 
 import asyncio
 from collections.abc import Awaitable, Sequence
+from contextlib import suppress
 from hashlib import sha1
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -124,13 +125,13 @@ class Link:
         """Use no connection again that was opened before the store failed."""
         pool = getattr(self._client, "connection_pool", None)
         if pool is not None:
-            await pool.disconnect(inuse_connections=False)
+            await _at_all_events(pool.disconnect(inuse_connections=False))
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._client.aclose()
+        await _at_all_events(self._client.aclose())
         for sentinel in self._sentinels.sentinels if self._sentinels is not None else ():
-            await sentinel.aclose()
+            await _at_all_events(sentinel.aclose())
 
 
 def _host(text: str, usual_port: int) -> tuple[str, int]:
@@ -154,6 +155,12 @@ async def _in_time(call: Awaitable[Any]) -> Any:
         if task is not None and task.cancelling():
             raise asyncio.CancelledError from failure
         raise StoreUnavailable(type(failure).__name__) from failure
+
+
+async def _at_all_events(closing: Awaitable[Any]) -> None:
+    """A server that hangs does not take leave, as TLS has it: its connections are closed all the same."""
+    with suppress(StoreUnavailable):
+        await _in_time(closing)
 
 
 def _login(url: StoreUrl) -> dict[str, Any]:

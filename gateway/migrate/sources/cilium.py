@@ -126,10 +126,20 @@ def _deny(imported: Imported, origin: Origin, who: Who, rule: Node) -> None:
         refused |= addresses(networks) - but
     for entity in rule.get("toEntities").items():
         if entity.text() not in whole:
-            refused |= _WORLD.get(entity.text(), NO_ADDRESS)
+            refused |= _refused_entity(entity, findings)
     if refused:
         place = Origin(rule.place, f"{origin.name}-deny")
         imported.refusals.append(Refusal(place, who, addresses=refused, ports=ports))
+
+
+def _refused_entity(entity: Node, findings: Findings) -> AddressSet:
+    """The API server alone may be outside of the cluster."""
+    name = entity.text()
+    if name == "kube-apiserver":
+        findings.left_out(entity.place, f"{name} in egressDeny has no counterpart", denies=True)
+    elif name not in _WORLD:
+        findings.note(entity.place, f"{name} is reached without the gateway")
+    return _WORLD.get(name, NO_ADDRESS)
 
 
 def _is_strange(rule: Node, findings: Findings, denies: bool) -> bool:

@@ -9,13 +9,13 @@ counterpart: here a client asks for what is dialled.
 from collections.abc import Iterable
 
 from gateway.migrate.grants import EVERYONE, MORE_TO_OPEN, GroupEntry, Imported, Origin, Terms, Who
-from gateway.migrate.patterns import Patterns, in_common, name_at, spelled, tell
+from gateway.migrate.patterns import Patterns, in_common, name_or_below, spelled, tell
 from gateway.migrate.reading import Node
 from gateway.migrate.sets import NO_ADDRESS, AddressSet, Spans, addresses, ports, special_purpose
 from gateway.migrate.sources.kubernetes import Object, network_at, objects, who_is_selected
 from gateway.model.addresses import Network, parse_network
 from gateway.model.intent import Protocol
-from gateway.policy.rules import ANY_HOST, HostPattern, Reach
+from gateway.policy.rules import ANY_HOST
 
 ENTRY, SIDECAR, AUTHORIZATION = "ServiceEntry", "Sidecar", "AuthorizationPolicy"
 KINDS = {ENTRY: "networking.istio.io", SIDECAR: "networking.istio.io", AUTHORIZATION: "security.istio.io"}
@@ -87,7 +87,7 @@ def _seen_by(imported: Imported, entry: Object) -> Who | None:
 
 def _port(imported: Imported, entry: Object, who: Who, port: Node) -> None:
     findings, number = imported.findings, port.get("number")
-    if not isinstance(number.value, int) or not 1 <= number.value <= 65535:
+    if type(number.value) is not int or not 1 <= number.value <= 65535:
         raise number.refusal("must be a port")
     endpoints, name = entry.spec.get("endpoints").items(), port.get("name").text_or("")
     led_to = [port.get("targetPort"), *(each.at("ports", name) for each in endpoints)]
@@ -160,16 +160,12 @@ def _within(imported: Imported, entry: Object, protocol: Protocol | None, known:
 
 def _patterns(imported: Imported, host: Node) -> Patterns:
     written = host.text()
-    found = _pattern(written)
+    found = name_or_below(written)
     if found is None:
         imported.findings.left_out(host.place, f"the host {written!r} has no counterpart")
         return ()
     tell(imported.findings, f"host {written} ({host.place})", (found,))
     return (found,)
-
-
-def _pattern(written: str) -> HostPattern | None:
-    return name_at(written.removeprefix("*."), Reach.BELOW if written.startswith("*.") else Reach.EXACT)
 
 
 def _sidecar(imported: Imported, sidecar: Object) -> None:
@@ -193,7 +189,7 @@ def _sidecar(imported: Imported, sidecar: Object) -> None:
 
 def _routes(imported: Imported, routes: Object) -> None:
     """Requests that no route covers, or that one answers itself, do not reach the host there."""
-    names = [_pattern(node.text()) for node in routes.spec.get("hosts").items()]
+    names = [name_or_below(node.text()) for node in routes.spec.get("hosts").items()]
     hosts = tuple(name for name in names if name is not None)
     entries = tuple({grant.pattern for grant in imported.names} - {ANY_HOST})
     if in_common(hosts, entries) and _may_refuse(routes.spec.get("http").items()):

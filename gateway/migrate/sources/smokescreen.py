@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from gateway.migrate.grants import EVERYONE, GroupEntry, Imported, Inspected, Origin, Refusal, Terms, Who
-from gateway.migrate.patterns import Patterns, in_common, is_covered, name_at, tell
+from gateway.migrate.patterns import Patterns, in_common, is_covered, name_or_below, tell
 from gateway.migrate.reading import Node
 from gateway.migrate.sets import EVERY_ADDRESS, EVERY_PORT, NO_ADDRESS, AddressSet, Spans, addresses, special_purpose
 from gateway.model.addresses import network_of, parse_address
-from gateway.policy.rules import ANY_HOST, HostPattern, Mode, Reach
+from gateway.policy.rules import ANY_HOST, HostPattern, Mode
 
 _MODES = {"enforce": Mode.ENFORCE, "report": Mode.REPORT, "open": Mode.ENFORCE}
 _SERVICE_KEYS = ("name", "project", "action", "allowed_domains", "mitm_domains")
@@ -69,6 +69,8 @@ class _Acl:
 
     def _service(self, service: Node) -> None:
         role = service.get("name").text()
+        if not role:
+            raise service.refusal("a service without a name")
         entry = GroupEntry(((self._choices.role_is, role),))
         if any(entry in group.entries for group in self._imported.groups.values()):
             raise service.refusal(f"the service {role!r} stands here twice")
@@ -85,7 +87,7 @@ class _Acl:
 
     def _allow(self, service: Node, who: Who) -> None:
         name = service.get("name").text_or("default")
-        intercepted = [(_pattern(node.get("domain").text()), node) for node in service.get("mitm_domains").items()]
+        intercepted = [(name_or_below(node.get("domain").text()), node) for node in service.get("mitm_domains").items()]
         own: list[HostPattern] = []
         for domain in service.get("allowed_domains").items():
             terms = Terms(inspected=self._inspected(_first_around(domain.text(), intercepted)))
@@ -116,7 +118,7 @@ class _Acl:
         address = parse_address(written)
         if address is not None and address.version == 4:
             return (), addresses([network_of(address)])
-        found = _pattern(written)
+        found = name_or_below(written)
         if found is None:
             text = f"{written!r} is neither a name nor *.name: write out the names that are meant"
             self._findings.left_out(entry.place, text, denies)
@@ -168,12 +170,8 @@ class _Acl:
         self._findings.note(place, "the name in TLS is compared with the CONNECT name, which Smokescreen does not do")
 
 
-def _pattern(written: str) -> HostPattern | None:
-    return name_at(written.removeprefix("*."), Reach.BELOW if written.startswith("*.") else Reach.EXACT)
-
-
 def _first_around(written: str, intercepted: Sequence[tuple[HostPattern | None, Node]]) -> Node | None:
     """The first entry of `mitm_domains` that covers what one of `allowed_domains` does."""
-    own = _pattern(written)
+    own = name_or_below(written)
     found = (node for pattern, node in intercepted if own and pattern and is_covered(own, frozenset({pattern})))
     return next(found, None)

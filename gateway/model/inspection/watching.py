@@ -114,6 +114,11 @@ class Watch(Role):
     said: Said
 
     @property
+    def is_looking(self) -> bool:
+        """Whether an inspector has content to answer for, which takes a bounded time."""
+        ...
+
+    @property
     def up(self) -> Gate:
         """The request's content."""
         ...

@@ -68,8 +68,8 @@ class Asked:
 
 
 class Lookup:
-    """`witness` is told of every question that ended, except those that were cancelled. `timeout` is how many seconds
-    one server has for one question."""
+    """`witness` is told of every question that ended, except those whose answer was not needed any more. `timeout` is
+    how many seconds one server has for one question."""
 
     def __init__(
         self,
@@ -87,11 +87,12 @@ class Lookup:
         self._clock = clock
         self._witness = witness
 
-    async def look_up(self, host: HostName) -> Answer:
-        """A and AAAA together. Once one of them has settled the result, the other gets little more time."""
+    async def look_up(self, host: HostName, is_given_up: Callable[[], bool]) -> Answer:
+        """A and AAAA together. Once one of them has settled the result, the other gets little more time. `is_given_up`
+        says, where it is cancelled, that it took too long."""
         name = dns.name.from_text(host)
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._follow(Question(name, kind))) for kind in self._kinds]
+            tasks = [group.create_task(self._follow(Question(name, kind), is_given_up)) for kind in self._kinds]
             done, open_ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if open_ and any(_settles(task.result()) for task in done):
                 _, open_ = await asyncio.wait(open_, timeout=OTHER_FAMILY_SECONDS)
@@ -99,11 +100,11 @@ class Lookup:
                     task.cancel()
         return merge([task.result() for task in tasks if not task.cancelled()], asked=len(tasks))
 
-    async def _follow(self, question: Question) -> Answer:
+    async def _follow(self, question: Question, is_given_up: Callable[[], bool]) -> Answer:
         """The answer at the end of a CNAME chain, also of one that leaves its response."""
         shortest = float("inf")
         for _ in range(LONGEST_CHAIN):
-            answer = await self._ask(question)
+            answer = await self._ask(question, is_given_up)
             if isinstance(answer, Found):
                 return Found(answer.addresses, min(shortest, answer.ttl))
             if isinstance(answer, Missing):
@@ -111,7 +112,7 @@ class Lookup:
             question, shortest = Question(answer.name, question.kind), min(shortest, answer.ttl)
         return Missing(Reason.DNS_FAILURE, f"a CNAME chain of more than {LONGEST_CHAIN} answers")
 
-    async def _ask(self, question: Question) -> Answer | Alias:
+    async def _ask(self, question: Question, is_given_up: Callable[[], bool]) -> Answer | Alias:
         """The answer of the first server that gives one. One that fails is not asked again, one that is silent is once
         more."""
         answer: Answer | Alias = Missing(Reason.DNS_FAILURE, "no name server is configured")
@@ -119,8 +120,7 @@ class Lookup:
         for _ in range(ROUNDS):
             silent = []
             for server in servers:
-                asked = await self._try(server, question)
-                self._witness(asked)
+                asked = await self._try(server, question, is_given_up)
                 answer = asked.answer
                 if not isinstance(answer, Missing) or not answer.is_failure:
                     return answer
@@ -129,8 +129,8 @@ class Lookup:
             servers = silent
         return answer
 
-    async def _try(self, server: NameServer, question: Question) -> Asked:
-        """Ask one server once. A server that sends no response at all is asked last for a while."""
+    async def _try(self, server: NameServer, question: Question, is_given_up: Callable[[], bool]) -> Asked:
+        """Ask one server once."""
         asked_at = self._clock.monotonic()
         over, response = self._transport.over, None
         answer: Answer | Alias
@@ -139,15 +139,32 @@ class Lookup:
                 response, over = await self._transport.ask(server, question)
             answer = read_response(response)
         except TimeoutError:
-            answer = Missing(Reason.DNS_TIMEOUT, f"{server} is silent")
+            answer = _silent(server)
+        except asyncio.CancelledError:
+            if is_given_up():
+                self._note(server, question, over, _silent(server), False, asked_at)
+            raise
         except (OSError, dns.exception.DNSException) as error:
             answer = Missing(_reason_of(error), f"{server}: {error}")
+        return self._note(server, question, over, answer, response is not None, asked_at)
+
+    def _note(
+        self, server: NameServer, question: Question, over: Over, answer: Answer | Alias, responded: bool, at: float
+    ) -> Asked:
+        """A question that was put `at` that instant ended. A server that sends no response at all is asked last for a
+        while."""
         now = self._clock.monotonic()
-        if response is not None:
+        if responded:
             self._ranking.restore(server)
         elif not (isinstance(answer, Missing) and answer.is_ours):
             self._ranking.shun(server, now)
-        return Asked(server, question, over, answer, _result(answer, response is not None), now - asked_at)
+        asked = Asked(server, question, over, answer, _result(answer, responded), now - at)
+        self._witness(asked)
+        return asked
+
+
+def _silent(server: NameServer) -> Missing:
+    return Missing(Reason.DNS_TIMEOUT, f"{server} is silent")
 
 
 def _reason_of(error: Exception) -> Reason:

@@ -10,6 +10,7 @@ ends its TCP connection without `close_notify` has ended as well: many clients n
 
 import asyncio
 import contextlib
+import re
 import ssl
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
@@ -18,6 +19,12 @@ from gateway.net.stream import Stream, received_before_reset
 
 _READ = 16 * 1024  # the size of a record: to read less would leave a part of it inside OpenSSL
 _UNTAKEN_AT_MOST = 4 * 1024 * 1024  # bytes queued for a peer that makes us answer (KeyUpdate) and does not read
+_MESSAGE = re.compile(r"(?:\[\w+\] )?(.+?)(?: \(_ssl\.c:\d+\))?")
+# In the names of the alerts of RFC 6066 (110 to 114) OpenSSL leaves out "alert".
+_RECEIVED = re.compile(
+    r"\S+ alert (.+)"
+    "|tlsv1 (unsupported extension|certificate unobtainable|unrecognized name|bad certificate (?:status .+|hash .+))"
+)
 
 
 class Resumption(NamedTuple):
@@ -310,7 +317,15 @@ def _gone() -> TlsFailed:
 def _failure(error: ssl.SSLError) -> TlsFailed:
     if isinstance(error, ssl.SSLCertVerificationError):
         return TlsFailed(error.verify_message, certificate=True, verdict=error.verify_code)
+    if isinstance(error, ssl.SSLZeroReturnError):
+        return _gone()
     missing = error.reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE"
-    said = (error.reason or type(error).__name__).lower().replace("_", " ")
-    _, received, alert = said.partition(" alert ")
-    return TlsFailed(said, certificate=missing, missing=missing, alert=alert if received else None)
+    said = (error.reason or _text_of(error)).lower().replace("_", " ")
+    received = _RECEIVED.fullmatch(said)
+    return TlsFailed(said, certificate=missing, missing=missing, alert=received and (received[1] or received[2]))
+
+
+def _text_of(error: ssl.SSLError) -> str:
+    """OpenSSL's words, for the reasons that Python has no name for."""
+    found = _MESSAGE.fullmatch(str(error.args[-1])) if error.args else None
+    return found[1] if found else type(error).__name__

@@ -1,58 +1,36 @@
-"""Keys whose feature does not exist yet: they are refused, never ignored. A key at its default is fine. The line here
-is removed when the feature comes."""
+"""Keys whose feature does not exist yet, or needs what is not configured: they are refused, never ignored. A key at its
+default is fine. A line here is removed when its feature comes."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from gateway.settings.compile.inspection import carries_tls
-from gateway.settings.compile.policy import PolicySource
+from gateway.settings.compile.inspectors import Finding
 from gateway.settings.compile.rule import port_ranges
 from gateway.settings.gateway import GatewaySettings
-from gateway.settings.problems import Problems
-from gateway.settings.source.places import Document, KeyPath
+from gateway.settings.policy import PolicyFile
 
+_NOT_YET = "is not available yet"
 _NEEDS_AUTHORITY = (
     "needs an authority: set inspection: {ca_cert, ca_key} in gateway.yaml (`egress-gateway ca init` makes both)"
 )
 _LISTENER_MODES = ("explicit", "transparent")
 
 
-def check_gateway_available(settings: GatewaySettings, problems: Problems) -> None:
-    """Add a problem for every key of gateway.yaml that needs a feature which does not exist yet."""
-    _refuse(_missing_of_gateway(settings), settings.document, problems)
-
-
-def check_policy_available(sources: Iterable[PolicySource], problems: Problems) -> None:
-    """The same for the files of a policy."""
-    for source in sources:
-        _refuse(_missing_of_policy(source), source.document, problems)
-
-
-def check_authority(sources: Iterable[PolicySource], settings: GatewaySettings, problems: Problems) -> None:
-    """Add a problem for every rule that inspects TLS where no authority is configured that could sign for it."""
-    if settings.inspection is not None:
-        return
-    for source in sources:
-        for index, rule in enumerate(source.body.rules):
-            if rule.inspect is not None and carries_tls(rule, port_ranges(rule)):
-                problems.add(source.document.place(("rules", index, "inspect")), _NEEDS_AUTHORITY)
-
-
-def _refuse(paths: Iterable[KeyPath], document: Document, problems: Problems) -> None:
-    for path in paths:
-        problems.add(document.place(path), "is not available yet")
-
-
-def _missing_of_gateway(settings: GatewaySettings) -> Iterator[KeyPath]:
+def check_gateway_available(settings: GatewaySettings) -> Iterator[Finding]:
+    """Of gateway.yaml."""
     if settings.compat is not None:
-        yield ("compat",)
+        yield ("compat",), _NOT_YET
     if settings.policy == "kubernetes":
-        yield ("policy",)
+        yield ("policy",), _NOT_YET
     for index, listener in enumerate(settings.listeners):
         if listener.mode not in _LISTENER_MODES:
-            yield ("listeners", index, "mode")
+            yield ("listeners", index, "mode"), _NOT_YET
 
 
-def _missing_of_policy(source: PolicySource) -> Iterator[KeyPath]:
-    for index, rule in enumerate(source.body.rules):
+def check_policy_available(policy: PolicyFile, settings: GatewaySettings) -> Iterator[Finding]:
+    """Of one file of a policy; TLS is inspected only with an authority that can sign for it."""
+    for index, rule in enumerate(policy.rules):
         if rule.via is not None:
-            yield ("rules", index, "via")
+            yield ("rules", index, "via"), _NOT_YET
+        if settings.inspection is None and rule.inspect is not None and carries_tls(rule, port_ranges(rule)):
+            yield ("rules", index, "inspect"), _NEEDS_AUTHORITY

@@ -5,14 +5,14 @@ Each check yields what is wrong, with its path inside the rule, group or file; p
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, combinations
 
 from gateway.model.client import IdentitySource
 from gateway.model.decision import SniRule
 from gateway.model.intent import Protocol
 from gateway.policy.rules import ANY_HOST, Action, HostPattern, PortRange
 from gateway.settings.compile.inspection import check_inspection
-from gateway.settings.compile.inspectors import Finding, check_inspector
+from gateway.settings.compile.inspectors import Finding, check_inspector, inside
 from gateway.settings.gateway import (
     AccessLogSettings,
     ClientCertificateSettings,
@@ -31,6 +31,8 @@ from gateway.settings.policy import (
 from gateway.settings.problems import did_you_mean
 from gateway.settings.sections.identity import IdentitySettings
 from gateway.settings.sections.inspectors import InspectorSettings
+from gateway.settings.source.places import KeyPath
+from gateway.settings.units import Endpoint
 
 _KINDS_OF_LIMIT = ("use", "connections", "requests", "concurrent", "bandwidth", "bytes")
 
@@ -49,6 +51,7 @@ class Declared:
 def check_gateway(settings: GatewaySettings) -> Iterator[Finding]:
     """All checks of gateway.yaml, section by section."""
     yield from _check_listeners(settings)
+    yield from _check_binds(settings)
     yield from _check_credentials(settings)
     yield from _check_inspectors(settings)
     admin = settings.admin
@@ -61,16 +64,30 @@ def check_gateway(settings: GatewaySettings) -> Iterator[Finding]:
 
 def _check_listeners(settings: GatewaySettings) -> Iterator[Finding]:
     names: set[str] = set()
-    binds: set[str] = set()
     for index, listener in enumerate(settings.listeners):
         if listener.name in names:
             yield ("listeners", index, "name"), f"another listener is called {listener.name!r} already"
-        if listener.bind.port and str(listener.bind) in binds:
-            yield ("listeners", index, "bind"), f"another listener has {listener.bind} already"
         names.add(listener.name)
-        binds.add(str(listener.bind))
-        for path, message in chain(_check_tls(listener), _check_proxy_protocol(listener)):
-            yield ("listeners", index, *path), message
+        yield from inside(chain(_check_tls(listener), _check_proxy_protocol(listener)), "listeners", index)
+
+
+def _check_binds(settings: GatewaySettings) -> Iterator[Finding]:
+    """The kernel would refuse the second of two at one address, at a start."""
+    admin = settings.admin
+    binds: list[tuple[KeyPath, Endpoint]] = [
+        *((("listeners", index, "bind"), listener.bind) for index, listener in enumerate(settings.listeners)),
+        (("admin", "bind"), admin.bind),
+        *([(("admin", "health"), admin.health)] if admin.health is not None else ()),
+    ]
+    for (_, former), (path, bind) in combinations(binds, 2):
+        if former.port == bind.port != 0 and (_includes(former, bind) or _includes(bind, former)):
+            yield path, f"another listener has {former} already"
+
+
+def _includes(bind: Endpoint, other: Endpoint) -> bool:
+    """A wildcard is all addresses of its family; that of IPv6 is those of IPv4 too."""
+    bound, asked = bind.address, other.address
+    return bound == asked or (not bound.value and bound.version >= asked.version)
 
 
 def _check_resolver(resolver: ResolverSettings) -> Iterator[Finding]:
@@ -107,8 +124,7 @@ _KEY_FOR_FORMAT = {"layout": "envoy", "fields": "vpc", "window": "vpc"}
 
 def _check_access_logs(settings: GatewaySettings) -> Iterator[Finding]:
     for index, log in enumerate(settings.telemetry.access_log):
-        for path, message in _check_access_log(log):
-            yield ("telemetry", "access_log", index, *path), message
+        yield from inside(_check_access_log(log), "telemetry", "access_log", index)
 
 
 def _check_access_log(log: AccessLogSettings) -> Iterator[Finding]:
@@ -151,8 +167,7 @@ def _check_credentials(settings: GatewaySettings) -> Iterator[Finding]:
 
 def _check_inspectors(settings: GatewaySettings) -> Iterator[Finding]:
     for name, inspector in settings.inspectors.items():
-        for path, message in check_inspector(inspector):
-            yield ("inspectors", name, *path), message
+        yield from inside(check_inspector(inspector), "inspectors", name)
 
 
 def check_match(match: MatchSettings) -> Iterator[Finding]:
@@ -167,11 +182,9 @@ def check_match(match: MatchSettings) -> Iterator[Finding]:
 def check_group(group: GroupSettings, declared: Declared) -> Iterator[Finding]:
     """A group's entries and limits."""
     for index, match in enumerate(group.match):
-        for path, message in check_match(match):
-            yield ("match", index, *path), message
+        yield from inside(check_match(match), "match", index)
     for index, limit in enumerate(group.limits or ()):
-        for path, message in check_limit(limit, declared):
-            yield ("limits", index, *path), message
+        yield from inside(check_limit(limit, declared), "limits", index)
 
 
 def check_limit(limit: LimitSettings, declared: Declared) -> Iterator[Finding]:
@@ -231,8 +244,8 @@ def _check_inspect(
     if rule.sni is SniRule.ANY:
         yield ("inspect",), "is not for sni: any, since an inspected name must be the one that was asked for"
     credentials = declared.secrets, declared.certificates
-    for path, message in check_inspection(rule.inspect, rule, patterns, ports, *credentials, declared.inspectors):
-        yield ("inspect", *path), message
+    found = check_inspection(rule.inspect, rule, patterns, ports, *credentials, declared.inspectors)
+    yield from inside(found, "inspect")
 
 
 def _check_references(rule: RuleSettings, declared: Declared) -> Iterator[Finding]:
@@ -246,8 +259,7 @@ def _check_references(rule: RuleSettings, declared: Declared) -> Iterator[Findin
 
 def _check_limits(rule: RuleSettings, ports: Sequence[PortRange], declared: Declared) -> Iterator[Finding]:
     for index, limit in enumerate(rule.limits or ()):
-        for path, message in check_limit(limit, declared):
-            yield ("limits", index, *path), message
+        yield from inside(check_limit(limit, declared), "limits", index)
         if counts_requests(limit, declared) and hides_requests(rule, ports):
             message = "requests are not seen inside TLS or tcp: give the rule inspect, or limit connections"
             yield ("limits", index), message

@@ -11,7 +11,7 @@ from gateway.policy.requests.credentials import SecretScope
 from gateway.policy.requests.judging import RequestRule, RequestRules
 from gateway.policy.requests.paths import parse_path_pattern
 from gateway.policy.rules import Action, HostPattern, PortRange
-from gateway.settings.compile.inspectors import Finding, check_media_types, check_named
+from gateway.settings.compile.inspectors import Finding, check_media_types, check_named, inside
 from gateway.settings.gateway import ClientCertificateSettings, SecretSettings
 from gateway.settings.hosts import show_pattern
 from gateway.settings.policy import HeaderSettings, InspectSettings, RequestSettings, RuleSettings
@@ -87,17 +87,14 @@ def check_inspection(
 ) -> Iterator[Finding]:
     """Paths begin inside `inspect`. `patterns` and `ports` are the effective ones, with list files and defaults."""
     for index, request in enumerate(inspect.requests or ()):
-        for path, message in _check_request(request):
-            yield ("requests", index, *path), message
+        yield from inside(_check_request(request), "requests", index)
     if inspect.headers is not None:
-        for path, message in _check_headers(inspect.headers):
-            yield ("headers", *path), message
+        yield from inside(_check_headers(inspect.headers), "headers")
     for path, what in _credentials(inspect):
         known = secrets if what.kind == _SECRET else certificates
         for message in _check_credential(what, known, rule, patterns, ports):
             yield path, message
-    for path, message in check_named(inspect.inspectors, inspectors):
-        yield ("inspectors", *path), message
+    yield from inside(check_named(inspect.inspectors, inspectors), "inspectors")
     yield from _check_log(inspect)
     ca = inspect.upstream_ca
     if ca is not None and (ca.startswith("/") or ".." in ca.split("/")):
@@ -122,8 +119,7 @@ def _check_request(request: RequestSettings) -> Iterator[Finding]:
             parse_path_pattern(text)
         except ValueError as refusal:
             yield ("paths", index), f"{show_value(text)}: {refusal}"
-    for path, message in check_media_types(request.content_types or ()):
-        yield ("content_types", *path), message
+    yield from inside(check_media_types(request.content_types or ()), "content_types")
 
 
 def _check_headers(headers: HeaderSettings) -> Iterator[Finding]:

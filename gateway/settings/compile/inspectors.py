@@ -1,7 +1,7 @@
 """Checks of inspectors: whether their keys fit together, and whether rules name declared ones."""
 
 import re
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
 from gateway.settings.problems import did_you_mean, show_value
 from gateway.settings.sections.inspectors import BarSettings, InspectorSettings, SecretsSettings
@@ -9,6 +9,12 @@ from gateway.settings.source.places import KeyPath
 
 Finding = tuple[KeyPath, str]
 """What is wrong or doubtful, and where: a path inside what was checked."""
+
+
+def inside(findings: Iterable[Finding], *place: str | int) -> Iterator[Finding]:
+    """The same, with paths that begin further out."""
+    return (((*place, *path), message) for path, message in findings)
+
 
 LONGEST = 4096
 _KINDS = ("secrets", "media", "kind")
@@ -41,8 +47,7 @@ def _check_secrets(secrets: SecretsSettings) -> Iterator[Finding]:
 
 def _check_bar(direction: str, bar: BarSettings) -> Iterator[Finding]:
     for name, types in (("types", bar.types), ("deny_types", bar.deny_types)):
-        for path, message in check_media_types(types or ()):
-            yield ("media", direction, name, *path), message
+        yield from inside(check_media_types(types or ()), "media", direction, name)
 
 
 def check_media_types(types: Sequence[str]) -> Iterator[Finding]:

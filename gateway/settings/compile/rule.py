@@ -16,8 +16,8 @@ from gateway.settings.compile.suffixes import Suffix, check_suffix
 from gateway.settings.hosts import HostEntry, parse_host_entry
 from gateway.settings.policy import ExceptSettings, RuleSettings
 from gateway.settings.problems import BadValue, Problems
-from gateway.settings.source.authorities import parse_authorities
 from gateway.settings.source.files import Reader, list_lines, parse_list
+from gateway.settings.source.pem import parse_authorities
 from gateway.settings.source.places import Document, KeyPath
 from gateway.settings.units import parse_cidr
 

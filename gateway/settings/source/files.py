@@ -1,8 +1,7 @@
-"""Reads files: bounded, UTF-8, and remembered, for the watcher of changes and the digest of what was read."""
+"""Reads files: bounded, UTF-8, and remembered for the watcher of changes."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,6 +29,17 @@ def stamp(path: Path) -> Stamp:
     return status.st_ino, status.st_mtime_ns, status.st_size
 
 
+def is_there(path: Path) -> bool:
+    """Whether a path leads to something. True also where that cannot be seen: reading it then says why."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError):
+        return True
+    return True
+
+
 def unreadable(refusal: OSError | ValueError) -> BadValue:
     """Why a file cannot be read; a ValueError is a NUL in its path."""
     return BadValue(f"cannot be read: {refusal.strerror if isinstance(refusal, OSError) else refusal}")
@@ -40,17 +50,11 @@ class Reader:
 
     def __init__(self) -> None:
         self._files: dict[Path, Stamp] = {}
-        self._digest = sha256()
 
     @property
     def files(self) -> Mapping[Path, Stamp]:
         """What was asked for, present or not, in that order, with its stamp from just before it was read."""
         return self._files
-
-    @property
-    def digest(self) -> str:
-        """Changes with the names and contents of what was read; hexadecimal."""
-        return self._digest.hexdigest()
 
     def note(self, path: Path) -> None:
         """Something else whose change matters: a directory that was listed, a file that does not exist."""
@@ -66,8 +70,6 @@ class Reader:
             raise unreadable(refusal) from refusal
         if len(content) > MAX_BYTES:
             raise BadValue(f"is larger than {MAX_BYTES >> 20} MiB")
-        self._digest.update(f"{shown or path}\0{len(content)}\0".encode(errors="surrogateescape"))
-        self._digest.update(content)
         try:
             return content.decode("utf-8-sig")
         except UnicodeDecodeError as refusal:

@@ -33,8 +33,9 @@ _NUMBER_CHARACTERS = 40
 _INTEGER = re.compile(r"[-+]?[0-9]+", re.ASCII)
 _PREFIXED = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+", re.ASCII)
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", re.ASCII)
-# Line breaks in YAML 1.1, and so for the parser, but not in 1.2 or in any editor: text could hide behind a comment.
-_FOREIGN_BREAK = re.compile("[\x85\u2028\u2029]")
+# What no YAML may hold, since the parser tells no line of it; and what is a line break in YAML 1.1, and so for the
+# parser, but not in 1.2 or in any editor: text could hide behind a comment.
+_FOREIGN = re.compile("[^\t\n\r -~\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 Scalar = str | int | float | bool | None
 
@@ -210,7 +211,7 @@ def _look_over(text: str, file: str, problems: Problems) -> None:
     if len(text) > MAX_CHARACTERS:
         problems.add(file, f"larger than {MAX_CHARACTERS >> 20} MiB")
         raise _Stop
-    foreign = _FOREIGN_BREAK.search(text)
+    foreign = _FOREIGN.search(text)
     if foreign is not None:
         line = text.count("\n", 0, foreign.start()) + 1
         problems.add(f"{file}:{line}", f"the character U+{ord(foreign.group()):04X} is not allowed")

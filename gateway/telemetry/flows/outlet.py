@@ -17,16 +17,6 @@ class FlowOutlet:
         counters.deliver(FLOWS, SENT, 0)
         counters.deliver(FLOWS, NO_ROOM, 0)
 
-    @property
-    def written(self) -> int:
-        """See `Sink`."""
-        return self._counters.deliveries[FLOWS, SENT]
-
-    @property
-    def lost(self) -> int:
-        """See `Sink`."""
-        return self._counters.deliveries[FLOWS, NO_ROOM]
-
     def put(self, lines: bytes | bytearray, count: int) -> None:
         """See `Sink`."""
         self._counters.deliver(FLOWS, SENT if self._pass_on(bytes(lines), count) else NO_ROOM, count)

@@ -115,7 +115,8 @@ def _pattern(template: str) -> re.Pattern[str]:
     pieces = re.split(r'("?)\{([a-z_]+)\}', template.rstrip("\n"))
     pattern = re.escape(pieces[0])
     for quote, field, text in zip(pieces[1::3], pieces[2::3], pieces[3::3], strict=True):
-        pattern += f'{quote}(?P<{field}>[^ "]+?){re.escape(text)}'
+        within = '[^"]+' if quote and text.startswith('"') else '[^ "]+?'
+        pattern += f"{quote}(?P<{field}>{within}){re.escape(text)}"
     return re.compile(pattern)
 
 
@@ -134,7 +135,7 @@ def decode(line: bytes) -> Recorded:
                 raise NotARecord("not a line of Envoy's formats")
             fields = {key: value for key, value in found.groupdict().items() if value != "-"}
         return _record_of(fields)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise NotARecord("not a line of Envoy's formats") from error
 
 
@@ -166,19 +167,46 @@ def _record_of(fields: dict[str, Any]) -> Recorded:
     for key, name in _COPIED:
         if name in fields:
             record[key] = str(fields[name])
+    if record.get("sni", "").startswith(_BETWEEN_PROXIES):
+        del record["sni"]
     if "rule" in record:
         record["rule"] = unquote(record["rule"], errors="surrogatepass")
-    if "authority" in fields:
-        record["host"], record["port"] = split_authority(fields["authority"], HTTP_PORT)
+    authority = _destination(fields)
+    if authority is not None:
+        record["host"], record["port"] = split_authority(authority, HTTP_PORT)
     if "upstream_host" in fields:
         record["dialled_address"] = split_authority(fields["upstream_host"])[0]
-    method = fields.get("method")
-    door = "connect" if method == "CONNECT" else _DOORS.get(record.get("port", 0)) if method is not None else None
+    if "method" in fields:
+        _add_method(record, fields["method"])
+    return record
+
+
+def _add_method(record: Recorded, method: str) -> None:
+    door = "connect" if method == "CONNECT" else _DOORS.get(record.get("port", 0))
     if door is not None:
         record["door"] = door
-    if method not in (None, "CONNECT"):
+    if method != "CONNECT":
         record["method"] = method
-    return record
+
+
+_BETWEEN_PROXIES = "outbound_."
+"""How the SNI of mutual TLS between two of Istio's proxies begins, which no destination sees."""
+_SERVICE = re.compile(r"outbound\|(?P<port>\d+)\|[^|]*\|(?P<host>[^|]+)")
+"""A cluster of Istio's."""
+
+
+def _destination(fields: dict[str, Any]) -> str | None:
+    """What was asked for. A connection that asked for nothing itself was led to a service, or on to the address it was
+    for, which its SNI names."""
+    asked_for: str = fields.get("authority", "")
+    if asked_for != "":
+        return asked_for
+    service = _SERVICE.fullmatch(str(fields.get("upstream_cluster", "")))
+    if service is not None:
+        return authority_of(service["host"], int(service["port"]))
+    upstream = fields.get("upstream_host")
+    name = fields.get("requested_server_name")
+    return upstream if upstream is None or name is None else authority_of(name, split_authority(upstream)[1])
 
 
 def _decision(fields: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from gateway.model.addresses import parse_address
@@ -17,6 +18,10 @@ Recorded = dict[str, Any]
 
 class NotARecord(ValueError):
     """A line that the format's writer did not write, or not to its end."""
+
+
+class OtherTraffic(NotARecord):
+    """A line of the format that tells of something which no gateway carries; the text says of what."""
 
 
 def is_summed_up(record: Record | Mapping[str, Any]) -> bool:
@@ -36,11 +41,18 @@ def milliseconds_of(time: str) -> int:
 
 def time_of(milliseconds: int) -> str:
     """The reverse, in UTC. Raises ValueError for a time out of range."""
+    return _to_the_second(milliseconds // 1000) + _MILLISECONDS[milliseconds % 1000]
+
+
+_MILLISECONDS = tuple(f".{number:03d}Z" for number in range(1000))
+
+
+@lru_cache(maxsize=4)
+def _to_the_second(seconds: int) -> str:
     try:
-        instant = datetime.fromtimestamp(milliseconds // 1000, UTC)
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
     except (OverflowError, OSError) as refusal:
         raise ValueError("a time out of range") from refusal
-    return f"{instant:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}Z"
 
 
 def authority_of(host: str, port: int) -> str:

@@ -77,7 +77,11 @@ def _name(user: str | None) -> str:
     return "%2D" if user == "-" else percent_encoded(user, also="%")
 
 
-_DECISIONS = {"TCP_DENIED": "deny", "NONE_NONE": "none", "NONE": "none"}
+def _decision(tags: str) -> str:
+    """Squid adds to the first tags what else happened: `TCP_DENIED_REPLY`, `NONE_ABORTED`."""
+    if "_DENIED" in tags:
+        return "deny"
+    return "none" if tags.startswith(("NONE", "TAG_NONE")) else "allow"
 
 
 def decode(line: bytes) -> Recorded:
@@ -91,17 +95,17 @@ def decode(line: bytes) -> Recorded:
             "time": time_of(int(found["ts"]) * 1000 + int(found["tu"]) - took),
             "total_ms": float(took),
             "client_address": found["a"],
-            "decision": _DECISIONS.get(found["Ss"], "allow"),
+            "decision": _decision(found["Ss"]),
             "bytes_up": 0,
             "bytes_down": int(found["st"]),
         }
         _add_request(record, found["rm"], found["ru"])
+        if found["un"] != "-":
+            record["user"] = unquote(found["un"], errors="surrogatepass")
     except ValueError as error:
         raise NotARecord("not a line of Squid's native format") from error
     if found["Hs"] != "000":
         record["status"] = int(found["Hs"])
-    if found["un"] != "-":
-        record["user"] = unquote(found["un"], errors="surrogatepass")
     if found["sa"] != "-":
         record["dialled_address"] = found["sa"]
     return record

@@ -47,6 +47,9 @@ _KEYS: tuple[tuple[str, str, type], ...] = (
 )
 """The name in the line, the record's key, and its type."""
 
+_ALWAYS = frozenset({"bytes_up", "bytes_down", "connection_id"})
+"""Of the keys behind the destination, those that a line always has and that are needed, or are near its end."""
+
 _PLAIN = re.compile(r'[^\s"=]+')
 _HEAD = re.compile(r"(\S+) (allow|deny|none) (\S+)(?: -> (\S+))?(?= |$)")
 _PAIR = re.compile(r' ([a-z_]+)=("(?:[^"\\]|\\.)*"|[^\s"=]+)')
@@ -97,4 +100,6 @@ def _with_pairs(record: Recorded, text: str, start: int) -> Recorded:
             record[key] = tuple(value.split(",")) if kind is tuple else kind(value)
     if start != len(text):
         raise NotARecord("not a record in the text format: it does not end in key=value")
+    if not record.keys() >= _ALWAYS:
+        raise NotARecord("not a whole record in the text format")
     return record

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from gateway.telemetry.formats.fields import (
     NotARecord,
+    OtherTraffic,
     Record,
     Recorded,
     is_address,
@@ -159,7 +160,8 @@ class FlowReader:
         self._fields = tuple(fields)
 
     def decode(self, line: bytes) -> Recorded | None:
-        """A record of one direction of a connection; None for a line without a flow. Raises `NotARecord`."""
+        """A record of one direction of a connection; None for a line without a flow. Raises `NotARecord`, or
+        `OtherTraffic` for one that is not of TCP."""
         try:
             words = line.decode().split()
         except UnicodeDecodeError as error:
@@ -172,6 +174,8 @@ class FlowReader:
         known = {name: word for name, word in zip(self._fields, words, strict=True) if word != _UNKNOWN}
         if known.get("log-status", "OK") != "OK":
             return None
+        if known.get("protocol", str(_TCP)) != str(_TCP):
+            raise OtherTraffic(f"a flow of IP protocol {known['protocol']}, not of TCP")
         try:
             return _record_of(known)
         except (KeyError, ValueError) as error:

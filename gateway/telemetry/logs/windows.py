@@ -53,16 +53,6 @@ class FlowWindows:
         self._thread = threading.Thread(target=self._run, name="flow windows", daemon=True)
         self._thread.start()
 
-    @property
-    def written(self) -> int:
-        """See `Sink`."""
-        return self._sink.written
-
-    @property
-    def lost(self) -> int:
-        """See `Sink`."""
-        return self._sink.lost
-
     def gather(self, record: Record) -> bytes:
         """Add a record's flows to the open window. No line is written yet."""
         with self._lock:

@@ -4,7 +4,7 @@ else `egress.*`. The table is in docs/observability.md."""
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from gateway.model.record import ConnectionRecord, ExchangeRecord
+from gateway.telemetry.formats.fields import Record
 
 Attributes = dict[str, Any]
 
@@ -50,12 +50,12 @@ def name_of(key: str) -> str:
     return CONVENTIONAL.get(key) or f"egress.{key}"
 
 
-def attributes_of_log(record: ConnectionRecord | ExchangeRecord) -> Attributes:
+def attributes_of_log(record: Record) -> Attributes:
     """Everything in the record."""
     return _attributes(record, _LEFT_OUT)
 
 
-def attributes_of_span(record: ConnectionRecord | ExchangeRecord, stages: Iterable[str] = ()) -> Attributes:
+def attributes_of_span(record: Record, stages: Iterable[str] = ()) -> Attributes:
     """Everything that the spans of its `stages` do not hold."""
     attributes = _attributes(record, _LEFT_OUT.union(*(_ONLY_OF_STAGES.get(name, ()) for name in stages)))
     attributes["network.transport"] = "tcp"
@@ -66,7 +66,7 @@ def attributes_of_span(record: ConnectionRecord | ExchangeRecord, stages: Iterab
     return attributes
 
 
-def _attributes(record: ConnectionRecord | ExchangeRecord, left_out: Collection[str]) -> Attributes:
+def _attributes(record: Record, left_out: Collection[str]) -> Attributes:
     """Each key of a mapping becomes an attribute, since attributes do not nest. A client may send any method, and they
     should be few: what is unknown is `_OTHER`."""
     made: Attributes = {name_of(key): value for key, value in record.items() if key not in left_out}
@@ -81,7 +81,7 @@ def _attributes(record: ConnectionRecord | ExchangeRecord, left_out: Collection[
     return made
 
 
-def attributes_of_stage(name: str, record: ConnectionRecord | ExchangeRecord) -> Attributes:
+def attributes_of_stage(name: str, record: Record) -> Attributes:
     """Those that belong to the stage of that name."""
     values: Mapping[str, Any] = {**record}
     attributes = {name_of(key): values[key] for key in _OF_STAGES[name] if key in values}
@@ -94,7 +94,7 @@ def attributes_of_stage(name: str, record: ConnectionRecord | ExchangeRecord) ->
     return attributes
 
 
-def is_error(record: ConnectionRecord | ExchangeRecord) -> bool:
+def is_error(record: Record) -> bool:
     """Whether its span's status is an error. A denial is what a gateway is there for, and a client's mistake is not the
     fault of the server that reports it; a status from 500 on is: semantic conventions, HTTP spans, "Status"."""
     status = record.get("status", 0)
@@ -103,7 +103,7 @@ def is_error(record: ConnectionRecord | ExchangeRecord) -> bool:
     return record["decision"] != "deny" or status >= 500
 
 
-def span_name(record: ConnectionRecord | ExchangeRecord) -> str:
+def span_name(record: Record) -> str:
     """One of a few names, although a client may send any method."""
     method = record.get("method")
     if method is None:

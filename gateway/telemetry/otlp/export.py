@@ -6,7 +6,10 @@ counted; as soon as the collector answers again the export goes on by itself.
 """
 
 import logging
+import os
 import random
+import socket
+import sys
 import threading
 import time
 from collections import deque
@@ -21,8 +24,9 @@ from opentelemetry.sdk.trace import ReadableSpan
 from gateway.model.record import Draft, ExchangeDraft
 from gateway.telemetry.counters import NO_ROOM, REFUSED, SENT, Counters
 from gateway.telemetry.exposition.families import Family
-from gateway.telemetry.otlp.exporters import Exporters, Exports
+from gateway.telemetry.otlp.exporters import Exporters, Exports, is_disabled, open_exporters, resource_of
 from gateway.telemetry.otlp.logs import log_of
+from gateway.telemetry.otlp.plan import Plan
 from gateway.telemetry.otlp.points import Span, metrics_of
 from gateway.telemetry.otlp.spans import nanoseconds, spans_of
 from gateway.telemetry.otlp.tracing import Numbering, Sampling
@@ -30,6 +34,9 @@ from gateway.telemetry.otlp.tracing import Numbering, Sampling
 QUEUE = 2048
 BATCH = 256
 WARNING_SECONDS = 10.0
+SWITCH_SECONDS = 0.0005
+"""How long the exporting thread may keep the loop's thread from running; Python's default is ten times as long."""
+METRIC_INTERVAL = "OTEL_METRIC_EXPORT_INTERVAL"  # milliseconds
 
 _logger = logging.getLogger(__name__)
 
@@ -212,3 +219,18 @@ class OtlpExport:
             self._next_warning_at = time.monotonic() + WARNING_SECONDS
             self._refused.add(signal)
             _logger.warning("OTLP: the collector does not accept %s, which are dropped and counted: %s", signal, why)
+
+
+def open_export(plan: Plan, counters: Counters, families: Callable[[], Iterable[Family]]) -> OtlpExport | None:
+    """As the plan and the environment want it; None if that switches OpenTelemetry off. Raises `ConfigError` as
+    `open_exporters` does."""
+    if is_disabled():
+        return None
+    sys.setswitchinterval(SWITCH_SECONDS)
+    resource = resource_of(socket.gethostname(), os.getpid())
+    return OtlpExport(open_exporters(plan), resource, plan.sampling, counters, families, _pace())
+
+
+def _pace() -> Pace:
+    wanted = os.environ.get(METRIC_INTERVAL, "")
+    return Pace(metrics=max(1.0, int(wanted) / 1000)) if wanted.isdecimal() and len(wanted) < 10 else Pace()

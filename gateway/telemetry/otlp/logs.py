@@ -6,8 +6,9 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
 from gateway.model.record import Draft, ExchangeDraft
+from gateway.telemetry.exchanges import record_of
 from gateway.telemetry.otlp.attributes import attributes_of_log
-from gateway.telemetry.otlp.spans import SCOPE, nanoseconds, record_of
+from gateway.telemetry.otlp.spans import SCOPE, nanoseconds
 from gateway.telemetry.otlp.tracing import Numbers
 
 

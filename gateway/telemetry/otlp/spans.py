@@ -8,8 +8,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-from gateway.model.record import ConnectionRecord, Draft, ExchangeDraft, ExchangeRecord
-from gateway.telemetry.exchanges import seal_exchange
+from gateway.model.record import Draft, ExchangeDraft
+from gateway.telemetry.exchanges import record_of
 from gateway.telemetry.otlp.attributes import (
     Attributes,
     attributes_of_span,
@@ -19,7 +19,6 @@ from gateway.telemetry.otlp.attributes import (
 )
 from gateway.telemetry.otlp.stages import Stage, stages_of
 from gateway.telemetry.otlp.tracing import Numbers
-from gateway.telemetry.sealing import seal
 from gateway.telemetry.version import own_version
 
 SCOPE = InstrumentationScope("egress-gateway", own_version())
@@ -75,11 +74,6 @@ def _span(
         end_time=nanoseconds(max(stage.began, stage.ended)),
         instrumentation_scope=SCOPE,
     )
-
-
-def record_of(draft: Draft | ExchangeDraft, ended_at: float) -> ConnectionRecord | ExchangeRecord:
-    """The record of either kind of draft."""
-    return seal(draft, ended_at) if isinstance(draft, Draft) else seal_exchange(draft, ended_at)
 
 
 def nanoseconds(unix_seconds: float) -> int:

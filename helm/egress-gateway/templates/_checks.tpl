@@ -3,9 +3,12 @@
 {{- $values := .Values }}
 {{- $gateway := default dict $values.gateway }}
 {{- $needed := dict "replicaCount" $values.replicaCount "revisionHistoryLimit" $values.revisionHistoryLimit "bindAddress" $values.bindAddress "clusterDomain" $values.clusterDomain "image.repository" $values.image.repository "ports.proxy" $values.ports.proxy "ports.tls" $values.ports.tls "ports.health" $values.ports.health "drain.preStopSeconds" $values.drain.preStopSeconds "drain.timeoutSeconds" $values.drain.timeoutSeconds "serviceAccount.create" $values.serviceAccount.create "networkPolicy.enabled" $values.networkPolicy.enabled }}
-{{- range $name, $value := $needed }}
+{{- $keys := dict "identity.basic.key" $values.identity.basic.key "tls.clientCa.key" $values.tls.clientCa.key "inspection.certificateKey" $values.inspection.certificateKey "inspection.privateKeyKey" $values.inspection.privateKeyKey "limits.key" $values.limits.key "admin.key" $values.admin.key "trustBundle.key" $values.trustBundle.key "trustBundle.secret.key" $values.trustBundle.secret.key }}
+{{- range $group := list $needed $keys }}
+{{- range $name, $value := $group }}
 {{- if kindIs "invalid" $value }}
 {{- fail (printf "%s: a key with nothing behind it takes the default away: leave it out" $name) }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- range $key := list "listeners" "policy" "admin" "drain" "secrets" }}
@@ -34,6 +37,10 @@
 {{- end }}
 {{- if lt (len (uniq $ports)) (len $ports) }}
 {{- fail "ports.proxy, ports.health and, with tls.enabled, ports.tls must differ from each other and from 9128, the admin port" }}
+{{- end }}
+{{- $captured := list (int $values.transparent.port) (int $values.transparent.healthPort) 9128 }}
+{{- if and $values.transparent.enabled (lt (len (uniq $captured)) 3) }}
+{{- fail "transparent.port and transparent.healthPort must differ from each other and from 9128, the admin port" }}
 {{- end }}
 {{- if and (eq (toString $values.dnsPolicy) "None") (not (dig "nameservers" "" (default dict $values.dnsConfig))) }}
 {{- fail "dnsPolicy: None needs dnsConfig.nameservers" }}
@@ -92,6 +99,9 @@
 {{- end }}
 {{- if and $values.tls.clientCa.required (not $values.tls.clientCa.existingSecret) }}
 {{- fail "tls.clientCa.required needs tls.clientCa.existingSecret" }}
+{{- end }}
+{{- if lt (keys $values.secrets | join " " | replace "_" "-" | splitList " " | uniq | len) (len $values.secrets) }}
+{{- fail "secrets: two names that differ only in - and _ would be one volume" }}
 {{- end }}
 {{- range $name, $secret := $values.secrets }}
 {{- range $host := $secret.hosts }}

@@ -2,15 +2,16 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
-{{- /* At most 40 characters, so that what is put behind it still fits into 63. */ -}}
+{{- /* At most 40 characters, so that what is put behind it still fits into 63. A Service's name begins with a letter, a release's may not. */ -}}
 {{- define "egress-gateway.fullname" -}}
 {{- $name := include "egress-gateway.name" . }}
+{{- $release := regexReplaceAll "^[0-9]" .Release.Name "release-${0}" }}
 {{- if .Values.fullnameOverride }}
-{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" }}
-{{- else if contains $name .Release.Name }}
-{{- .Release.Name | trunc 40 | trimSuffix "-" }}
+{{- .Values.fullnameOverride | trunc 40 | trimAll "-" }}
+{{- else if contains $name $release }}
+{{- $release | trunc 40 | trimAll "-" }}
 {{- else }}
-{{- printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" }}
+{{- printf "%s-%s" $release $name | trunc 40 | trimAll "-" }}
 {{- end }}
 {{- end }}
 

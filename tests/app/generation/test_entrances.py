@@ -129,14 +129,14 @@ async def test_of_a_generation_that_cannot_be_taken_no_log_stays_open(tmp_path: 
     (tmp_path / "policy.yaml").write_text("rules: []\n")
     sources = Sources(write(tmp_path, listener.replace("LOG", "old.log")), tmp_path / "policy.yaml")
     first = load_configuration(sources, {})
-    in_force = InForce(frozenset(), Entrances(first.settings, first.materials))
-    serving = Serving(asyncio.get_running_loop(), first.settings, [], in_force, Ledger.alone(), lambda *_: True)
+    in_force = InForce(frozenset(), Entrances(first.head.settings, first.head.materials))
+    serving = Serving(asyncio.get_running_loop(), first.head.settings, [], in_force, Ledger.alone(), lambda *_: True)
     await in_force.take(1, _frames(first))
     write(tmp_path, listener.replace("LOG", "new.log"))
     second = load_configuration(sources, {})
-    useless = replace(second.materials["proxy"], cert=b"as if no descriptor were left to make a context of it")
+    useless = replace(second.head.materials["proxy"], cert=b"as if no descriptor were left to make a context of it")
     with pytest.raises(BadMaterial):
-        await in_force.take(2, _frames(replace(second, materials={"proxy": useless})))
+        await in_force.take(2, _frames(replace(second, head=replace(second.head, materials={"proxy": useless}))))
     assert not [thread for thread in threading.enumerate() if "new.log" in thread.name]
     await serving.end(0.0)
 

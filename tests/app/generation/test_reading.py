@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import subprocess
 import sys
 from contextlib import aclosing
 from pathlib import Path
@@ -103,3 +104,12 @@ async def test_the_child_goes_with_whoever_asked(tmp_path: Path) -> None:
         await reading
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_a_child_to_which_nobody_listens_any_more_says_nothing_of_it(tmp_path: Path) -> None:
+    policy = write(tmp_path / "p.yaml", text("a"))
+    ours, its = os.pipe()
+    os.close(ours)
+    with os.fdopen(its, "wb") as deaf:
+        command = (sys.executable, "-P", "-m", "gateway.app.generation.child", "", str(policy))
+        assert subprocess.run(command, stdout=deaf, stderr=subprocess.PIPE, timeout=60, check=False).stderr == b""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.app.identity.cluster import Cluster, build_directory, build_server
+from gateway.app.identity.cluster import Cluster, build_api_client, build_directory
 from gateway.app.identity.pods import Pods
 from gateway.settings.gateway import GatewaySettings
 from gateway.settings.sections.identity import KubernetesSettings
@@ -19,15 +19,15 @@ async def test_the_server_is_made_when_it_is_asked_for_and_once(tmp_path: Path) 
         )
         cluster = Cluster(settings)
         await cluster.close()
-        assert (await cluster.server.get("/api/v1/pods"))["items"] == []
-        assert cluster.server is cluster.server
+        assert (await cluster.api.get("/api/v1/pods"))["items"] == []
+        assert cluster.api is cluster.api
         await cluster.close()
 
 
 async def test_a_pod_needs_no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "6443")
-    assert build_server(KubernetesSettings())._access.url == "https://10.96.0.1:6443"
+    assert build_api_client(KubernetesSettings())._access.url == "https://10.96.0.1:6443"
 
 
 def test_who_is_told_by_another_knows_nothing_before() -> None:

@@ -4,7 +4,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509 import UnrecognizedExtension
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
 from gateway.app.inspection.client_certificates import load_client_certificates
 from gateway.settings.load import load_settings
@@ -32,6 +33,12 @@ def _load(folder: Path) -> str:
 def test_a_good_pair_is_taken_and_its_key_is_in_no_repr(tmp_path: Path) -> None:
     ISSUER.leaf("gateway").write(tmp_path, "own")
     assert _load(tmp_path) == ""
+
+
+def test_one_that_only_openssl_can_read_is_a_problem_of_its_own(tmp_path: Path) -> None:
+    names = UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, bytes.fromhex("3002a300"))  # an X.400 address
+    ISSUER.leaf("gateway", further=[(names, False)]).write(tmp_path, "own")
+    assert "/own.crt has a certificate in it that cannot be read" in _load(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Workers are replaced when they end, given what is in force and not what files say, and given up on in the end."""
 
 import asyncio
+import ctypes
 import errno
 import logging
 import os
@@ -42,7 +43,7 @@ class Bed:
         self.file = write(folder / "policy.yaml", text("old"))
         os.chdir(folder)
         write(folder / "gateway.yaml", GATEWAY)
-        self.settings = load(self.file).settings
+        self.settings = load(self.file).head.settings
         self.sockets = bind_sockets(self.settings, size)
         self.fleet = Fleet(self.settings, {}, self.sockets, restarts=policy, program=program)
         self._others = psutil.Process().children()
@@ -163,6 +164,43 @@ async def test_a_replacement_writes_to_the_logs_that_are_in_force_and_to_no_form
         assert logs_in(tmp_path) == ["newer.jsonl"]
 
 
+async def test_a_replacement_serves_also_where_a_log_cannot_be_opened_any_more_and_a_renewal_is_refused(
+    tmp_path: Path,
+) -> None:
+    """Whoever holds the log open does better than one that would replace it; to have nobody serve is worse."""
+    log = tmp_path / "records.jsonl"
+    async with bed(tmp_path) as it:
+        await it.fleet.take(1, it.frames())
+        await it.fleet.start()
+        log.unlink()
+        log.mkdir()
+        problem = await it.fleet.renew()
+        assert problem is not None
+        assert "cannot be opened for writing: Is a directory" in problem
+        it.workers()[0].kill()
+        await it.becomes(0)
+        await it.becomes(1)
+        await _denied(it)
+        async with asyncio.timeout(SECONDS):
+            while it.fleet.totals().records_lost != 1:  # noqa: ASYNC110  # nobody is told
+                await asyncio.sleep(0.02)
+        log.rmdir()
+        await _denied(it)
+        async with asyncio.timeout(SECONDS):
+            while it.fleet.totals().records_written != 1:  # noqa: ASYNC110  # nobody is told
+                await asyncio.sleep(0.02)
+        assert log.read_text().count("\n") == 1
+
+
+async def _denied(it: Bed) -> None:
+    """One client that is refused."""
+    reader, writer = await asyncio.open_connection(*it.sockets.proxies[0][0][1].getsockname())
+    writer.write(b"CONNECT x.test:1 HTTP/1.1\r\nHost: x.test:1\r\n\r\n")
+    assert (await asyncio.wait_for(reader.read(), SECONDS)).startswith(b"HTTP/1.1 403")
+    writer.close()
+    await writer.wait_closed()
+
+
 def logs_in(folder: Path) -> list[str]:
     return [path.name for path in folder.glob("*.jsonl")]
 
@@ -236,6 +274,39 @@ async def test_what_one_worker_cannot_take_holds_at_none(tmp_path: Path) -> None
         assert (it.fleet.generation, logs_in(tmp_path)) == (1, ["records.jsonl"])
 
 
+FULL = """
+import os
+from gateway.app.workers import worker
+from gateway.model.errors import ConfigError
+
+is_full = os.path.exists("full")
+
+class Full(worker.InForce):
+    async def take(self, number, parts):
+        if number == 2 and is_full:
+            raise ConfigError("newer.jsonl", "there is no room for it")
+        return await super().take(number, parts)
+
+worker.InForce = Full
+worker.main()
+"""
+
+
+async def test_a_new_worker_that_cannot_take_what_others_have_taken_meanwhile_replaces_none(tmp_path: Path) -> None:
+    async with bed(tmp_path, program=(sys.executable, "-c", FULL)) as it:
+        await it.fleet.take(1, it.frames())
+        await it.fleet.start()
+        [old] = it.workers()
+        (tmp_path / "full").touch()
+        renewing = asyncio.create_task(it.fleet.renew())
+        async with asyncio.timeout(SECONDS):
+            while len(it.fleet._roster.members) < 2 or it.fleet._roster.members[1]._wanted is not None:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        await it.fleet.take(2, it.frames())
+        assert await renewing == "the new worker 0: newer.jsonl: there is no room for it"
+        assert (it.workers(), it.fleet.generation, it.fleet.totals().workers_lost) == ([old], 2, 0)
+
+
 POISONED = """
 import os
 from gateway.app.workers import worker
@@ -281,7 +352,7 @@ async def test_a_worker_that_cannot_report_its_counts_is_not_taken_for_hung(
     async with bed(tmp_path, program=(sys.executable, "-c", UNCOUNTABLE)) as it:
         await it.fleet.take(1, it.frames())
         await it.fleet.start()
-        [watched] = it.fleet._roll.members
+        [watched] = it.fleet._roster.members
         watched._silent_looks = member.SILENT_LOOKS
         async with asyncio.timeout(SECONDS):
             while watched._silent_looks:  # noqa: ASYNC110  # nobody is told of a message that says nothing
@@ -424,8 +495,69 @@ async def test_an_attempt_to_start_a_worker_that_fails_keeps_no_descriptor(
         before = psutil.Process().num_fds()
         with monkeypatch.context() as patched:
             patched.setattr(module, name, give_none)
-            assert await it.fleet.renew() == "the new worker 0 cannot be started: [Errno 24] Too many open files"
+            assert await it.fleet.renew() == "the new worker 0 cannot be started: Too many open files"
         assert psutil.Process().num_fds() == before
+
+
+WITH_ITS_OWN = """
+import os, subprocess, sys
+from gateway.app.workers import worker
+
+ITS_OWN = "import time; from gateway.net.kernel.parents import die_with_parent as die; die(); print(1, flush=True)"
+if not os.path.exists("was-first"):
+    os.mkdir("was-first")
+    own = subprocess.Popen([sys.executable, "-c", ITS_OWN + "; time.sleep(300)"], stdout=subprocess.PIPE)
+    own.stdout.readline()
+worker.main()
+"""
+PR_SET_CHILD_SUBREAPER = 36
+
+
+async def test_what_a_killed_worker_leaves_to_the_first_process_of_a_container_does_not_stay_as_zombies(
+    tmp_path: Path,
+) -> None:
+    """Such a process inherits them, as this one does here."""
+    prctl = ctypes.CDLL(None).prctl
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+    try:
+        async with bed(tmp_path, program=(sys.executable, "-c", WITH_ITS_OWN), policy=RestartPolicy(pause=1.0)) as it:
+            await it.fleet.take(1, it.frames())
+            await it.fleet.start()
+            it.workers()[0].kill()
+            await it.becomes(0)
+            await it.becomes(1)
+            assert len(it.workers()) == 1
+    finally:
+        prctl(PR_SET_CHILD_SUBREAPER, 0)
+
+
+async def test_a_place_that_waits_for_its_replacement_holds_up_no_end(tmp_path: Path) -> None:
+    policy = RestartPolicy(pause=SECONDS + 20)
+    async with bed(tmp_path, size=2, policy=policy) as it:
+        await it.fleet.take(1, it.frames())
+        await it.fleet.start()
+        it.workers()[0].kill()
+        async with asyncio.timeout(SECONDS):
+            while it.fleet.is_complete:  # noqa: ASYNC110  # nobody is told
+                await asyncio.sleep(0.02)
+            await it.fleet.drain(0.0)
+
+
+async def test_a_worker_that_is_stopped_holds_up_an_end_at_once_for_no_longer_than_its_grace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(member, "GRACE_SECONDS", 0.1)
+    async with bed(tmp_path) as it:
+        await it.fleet.take(1, it.frames())
+        await it.fleet.start()
+        [worker] = it.workers()
+        worker.suspend()
+        draining = asyncio.create_task(it.fleet.drain(SECONDS + 20))
+        await asyncio.sleep(0)
+        it.fleet.cut_off()
+        async with asyncio.timeout(SECONDS):
+            await draining
+    assert f"(pid {worker.pid}) did not end in time and was killed" in caplog.text
 
 
 async def test_a_replacement_that_is_being_started_when_all_end_ends_as_well(
@@ -460,7 +592,7 @@ async def test_a_worker_that_has_nothing_to_tell_says_that_it_lives(
     async with bed(tmp_path) as it:
         await it.fleet.take(1, it.frames())
         await it.fleet.start()
-        [watched] = it.fleet._roll.members
+        [watched] = it.fleet._roster.members
         for _ in range(3):
             watched._silent_looks = member.SILENT_LOOKS
             async with asyncio.timeout(SECONDS):

@@ -1,9 +1,11 @@
 """Bodies survive the way; what a worker says is data or is refused."""
 
 import pickle
+from dataclasses import asdict
 
 import pytest
 
+from gateway.admin.state import LimitFill
 from gateway.app.live.limiting import Seat
 from gateway.app.live.snapshot import Snapshot
 from gateway.app.workers.channel import ChannelBroken
@@ -15,6 +17,7 @@ from gateway.app.workers.messages import (
     encode_number,
     encode_problem,
     encode_snapshot,
+    limit_fill,
 )
 from gateway.model.addresses import Address
 from gateway.net.tls.contexts import TlsMaterial
@@ -46,6 +49,13 @@ def test_counts_survive_the_way() -> None:
 def test_counts_that_are_none_are_refused(body: bytes) -> None:
     with pytest.raises(ChannelBroken):
         decode_snapshot(body)
+
+
+def test_a_limit_whose_key_is_no_list_is_refused() -> None:
+    fill = asdict(LimitFill("a", ("b",), "requests", 1.0, 1.0, 0.0, 1.0, 2, report=False))
+    assert limit_fill(fill).key == ("b",)
+    with pytest.raises(ChannelBroken):
+        limit_fill(fill | {"key": 5})
 
 
 def test_a_start_survives_the_way() -> None:

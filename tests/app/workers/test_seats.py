@@ -2,7 +2,10 @@
 
 import os
 
+import pytest
+
 from gateway.app.workers.seats import Seats
+from gateway.limits.tables.shared import SLOTS
 
 
 def test_no_two_that_live_have_the_same_slot() -> None:
@@ -22,3 +25,12 @@ def test_workers_that_replace_each_other_take_no_more_memory_than_those_that_liv
         seats.leave(fresh)
         allocated.append(os.fstat(fresh.table).st_blocks)
     assert allocated[1:] == [allocated[0]] * 5
+
+
+def test_where_there_is_no_slot_the_error_says_so() -> None:
+    seats = Seats(SLOTS - 1)
+    for _ in range(SLOTS - 1):
+        seats.take()
+    with pytest.raises(OSError, match="can share limits") as failed:
+        seats.take()
+    assert failed.value.strerror == f"no more than {SLOTS - 1} workers can share limits"

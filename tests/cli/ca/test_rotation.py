@@ -52,8 +52,9 @@ def test_a_key_without_its_certificate_is_not_left_behind(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("name", "permitted", "message"),
     [
-        ("", (), "--name: must have 1 to 64 characters, not 0"),
-        ("x" * 65, (), "--name: must have 1 to 64 characters, not 65"),
+        ("", (), "--name: must have 1 to 64 printable characters, not ''"),
+        ("x" * 65, (), f"--name: must have 1 to 64 printable characters, not '{'x' * 65}'"),
+        ("a\x1b[1m", (), "--name: must have 1 to 64 printable characters, not 'a"),
         (
             "x",
             ("example.com", "*.example.org"),

@@ -1,14 +1,18 @@
 """`explain --live` goes where policy allows, says each stage, and goes nowhere else."""
 
+import ssl
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cryptography.x509 import UnrecognizedExtension
+from cryptography.x509.oid import ExtensionOID
 
 from gateway.cli.explaining.explain import explain_url
 from gateway.cli.explaining.question import Unreached
 from tests.helpers.authority import TestAuthority
+from tests.helpers.certificates import Authority
 from tests.helpers.dns_server import DnsServer
 from tests.helpers.origins import Origin, echo, https
 from tests.helpers.ports import free_port
@@ -106,6 +110,18 @@ def test_a_peer_that_is_not_trusted_is_shown_all_the_same(
     assert allowed
     assert f"names {name};" in told[-1]
     assert told[-1].endswith(f"NOT trusted by this machine: {why}")
+
+
+def test_a_peer_whose_certificate_only_openssl_can_read_is_told(ask: Ask, dns: DnsServer, tmp_path: Path) -> None:
+    dns.answer("tls.test", "127.0.0.1")
+    names = UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, bytes.fromhex("3002a300"))  # an X.400 address
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*Authority("odd").leaf("tls.test", further=[(names, False)]).write(tmp_path, "odd"))
+    with Origin(https(context)) as origin:
+        allowed, told = ask(f"https://tls.test:{origin.port}")
+    assert allowed
+    assert "; its certificate cannot be read (" in told[-1]
+    assert "NOT trusted by this machine: " in told[-1]
 
 
 def test_a_peer_that_does_not_speak_tls_is_told(ask: Ask, dns: DnsServer) -> None:

@@ -49,6 +49,15 @@ def test_learn_writes_and_has_nothing_to_add_the_next_time(folder: Path) -> None
     assert sorted(path.name for path in folder.iterdir()) == ["policy.yaml", "records.jsonl"]
 
 
+def test_learn_writes_where_a_link_leads(folder: Path) -> None:
+    (folder / "elsewhere").mkdir()
+    (folder / "policy.yaml").rename(folder / "elsewhere" / "real.yaml")
+    (folder / "policy.yaml").symlink_to("elsewhere/real.yaml")
+    assert asked(folder, "learn", "--policy", "policy.yaml", "-w", "records.jsonl").returncode == 0
+    assert (folder / "policy.yaml").is_symlink()
+    assert (folder / "elsewhere" / "real.yaml").read_text() == POLICY + LEARNT
+
+
 def test_learn_gives_a_directory_a_file_of_its_own_and_begins_a_policy_where_there_is_none(folder: Path) -> None:
     (folder / "policy").mkdir()
     (folder / "policy.yaml").rename(folder / "policy" / "team.yaml")

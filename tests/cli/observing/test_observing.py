@@ -54,7 +54,7 @@ def test_it_goes_on_where_a_stream_ended_and_bears_a_gateway_that_is_away() -> N
     first = [b"retry: 100\n", b"\n", b"id: e-1\n", b'data: {"n":1}\n', b"\n", b"id: e-9\n", b"\n"]
     second = [b"event: missed\n", b'data: {"missed":4}\n', b"\n", b"id: e-14\n", b'data: {"n":2}\n', b"\n"]
     port = FakePort(first, None, None, second)
-    came = flows(port, [("verdict", "dropped")], follow=True)
+    came = flows(port.lines, [("verdict", "dropped")], follow=True)
     assert [next(came) for _ in range(3)] == [{"n": 1}, Missed(4), {"n": 2}]
     assert port.asked == [
         ("/flows?verdict=dropped&follow=true", {}),
@@ -64,20 +64,20 @@ def test_it_goes_on_where_a_stream_ended_and_bears_a_gateway_that_is_away() -> N
 
 def test_a_gateway_that_never_answered_is_an_error() -> None:
     with pytest.raises(NoAnswer):
-        next(flows(FakePort(None), [], follow=True))
+        next(flows(FakePort(None).lines, [], follow=True))
 
 
 def test_one_that_does_not_come_back_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(following, "RETRIES", 3)
     port = FakePort([b"id: e-1\n", b'data: {"n":1}\n', b"\n"], *[None] * 4)
     with pytest.raises(NoAnswer):
-        list(flows(port, [], follow=True))
+        list(flows(port.lines, [], follow=True))
     assert len(port.asked) == 5
 
 
 def test_without_follow_one_stream_is_all() -> None:
     port = FakePort([b"id: e-1\n", b'data: {"n":1}\n', b"\n"])
-    assert list(flows(port, [("last", "1")], follow=False)) == [{"n": 1}]
+    assert list(flows(port.lines, [("last", "1")], follow=False)) == [{"n": 1}]
     assert port.asked == [("/flows?last=1", {})]
 
 
@@ -90,7 +90,7 @@ class TornPort(FakePort):
 
 
 def test_without_follow_a_stream_that_breaks_off_is_an_error_and_not_the_end() -> None:
-    came = flows(TornPort([b"id: e-1\n", b'data: {"n":1}\n', b"\n"]), [], follow=False)
+    came = flows(TornPort([b"id: e-1\n", b'data: {"n":1}\n', b"\n"]).lines, [], follow=False)
     assert next(came) == {"n": 1}
     with pytest.raises(NoAnswer):
         next(came)

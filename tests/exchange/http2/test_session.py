@@ -12,7 +12,16 @@ from gateway.exchange.http2.session import Session
 from gateway.model.reasons import Reason
 from gateway.net.stream import Feeder, Receiver, Stream
 from gateway.wire.http.messages import Fields
-from gateway.wire.http2.codes import CONTINUATION, DATA, END_HEADERS, GOAWAY, HEADERS, PREFACE, ErrorCode
+from gateway.wire.http2.codes import (
+    CONTINUATION,
+    DATA,
+    END_HEADERS,
+    GOAWAY,
+    HEADERS,
+    PREFACE,
+    ConnectionFault,
+    ErrorCode,
+)
 from gateway.wire.http2.connection import HeadCame
 from gateway.wire.http2.frames import FrameReader, frame, header_frames, reset_frame, settings_frame, window_frame
 from gateway.wire.http2.messages import RequestMessage
@@ -146,6 +155,23 @@ async def test_content_before_a_fault_in_the_same_read_is_not_lost() -> None:
     taking = session.receivers[1] = Taking()
     session.received(frame(DATA, 0, 1, b"a") + frame(DATA, 1, 1, b"b") + frame(DATA, 0, 0, b"c"))
     assert taking.told == [(b"ab", 2, True), ErrorCode.PROTOCOL_ERROR]
+
+
+class Objecting(Taking):
+    """To whatever comes."""
+
+    def data_came(self, data: bytes, size: int, ended: bool) -> None:
+        raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "too much")
+
+
+async def test_of_content_that_is_at_fault_itself_nothing_is_kept_and_every_stream_is_cut() -> None:
+    _, session, _ = await _session(0, 0)
+    session.received(b"".join(header_frames(number, b"\x83\x87\x84\x41\x01a", False) for number in (1, 3)))
+    objecting, behind = Objecting(), Taking()
+    session.receivers.update({1: objecting, 3: behind})
+    session.received(frame(DATA, 0, 1, b"a") + frame(DATA, 0, 3, b"b"))
+    assert (objecting.told, behind.told) == ([ErrorCode.FLOW_CONTROL_ERROR], [ErrorCode.FLOW_CONTROL_ERROR])
+    assert not session._came
 
 
 async def test_what_had_to_wait_for_the_socket_goes_out_without_another_word_of_the_peer() -> None:

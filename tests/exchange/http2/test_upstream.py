@@ -112,3 +112,20 @@ async def until_lost(stream: Stream) -> None:
     async with asyncio.timeout(5):
         while not stream.is_lost:  # noqa: ASYNC110  # a stream tells its receiver only, and it has none by now
             await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(
+    ("presents", "reason"), [(False, Reason.UPSTREAM_WANTS_CERTIFICATE), (True, Reason.UPSTREAM_TLS_ALERT)]
+)
+async def test_one_that_ends_over_a_certificate_of_ours_wants_one_if_it_saw_none(
+    presents: bool, reason: Reason
+) -> None:
+    stream, peer = await stream_and_peer()
+    with peer:
+        connection = SharedConnection(Upstream(DIALLED, stream, presents=presents), time.monotonic)
+        stream.alert = "bad certificate"
+        connection.session.lost()
+        with pytest.raises(UpstreamError) as refusal:
+            connection.new_stream().expect("GET", False, lambda: None)
+        connection.close()
+    assert refusal.value.reason is reason

@@ -3,9 +3,12 @@
 import asyncio
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from gateway.intercept.hosted import hosting
@@ -15,6 +18,7 @@ from gateway.intercept.hosted.kinds import BadInspector
 from gateway.intercept.inspecting.sessions import Failed
 from gateway.intercept.inspectors import Answer, RequestHead, ResponseHead, annotate, deny
 from tests.flows.inspectors import install_kinds
+from tests.helpers.distribution import install
 
 LONG = 20.0
 
@@ -61,6 +65,44 @@ async def test_one_that_is_slow_is_interrupted_and_the_process_goes_on(harm: str
     for session in (slow, other):
         session.close()
     assert process.is_over
+
+
+@pytest.mark.parametrize("harm", ["dawdle", "dawdle-and-deny"])
+async def test_what_was_shown_behind_a_failure_or_denial_holds_up_nobody(harm: str) -> None:
+    kind = harmful(timeout=0.5)
+    one, other = kind.open(), kind.open()
+    assert await ask(one, "request_head", head(harm)) == annotate("harm", "none")
+    answers = [asyncio.create_task(ask(one, "request_chunk", b"x")) for _ in range(20)]
+    await asyncio.sleep(0)
+    assert await ask(other, "request_head", head()) == annotate("harm", "none")
+    first, *rest = await asyncio.gather(*answers)
+    for session in (one, other):
+        session.close()
+    kind.retire()
+    assert first == (Failed("took longer than 0.5 s") if harm == "dawdle" else deny("late"))
+    assert set(rest) == {Failed("was not asked any more")}
+
+
+@pytest.mark.parametrize("closes", [True, False])
+async def test_nothing_is_done_for_those_who_wait_no_longer(closes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else, once more is asked than can be answered in time, nobody is answered any more."""
+    monkeypatch.setattr("gateway.intercept.hosted.hosting.MOST_TIMEOUTS_WAITED", 10 if closes else 1)
+    kind = harmful(timeout=0.5)
+    sessions = [kind.open() for _ in range(20)]
+    assert await ask(sessions[0], "request_head", head()) == annotate("harm", "none")  # it runs
+    asked = [asyncio.create_task(ask(each, "request_head", head("nap"))) for each in sessions]
+    await asked[1]
+    if closes:
+        for each in sessions[3:]:
+            each.close()
+    late = kind.open()
+    assert await ask(late, "request_head", head()) == annotate("harm", "none")
+    answers = await asyncio.gather(*asked[3:])
+    for session in (*sessions, late):
+        session.close()
+    kind.retire()
+    why = "was not asked any more" if closes else "its process was busy for too long"
+    assert set(answers[1:]) == {Failed(why)}
 
 
 async def test_the_time_that_a_process_takes_to_start_is_nobodys_who_waits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,3 +256,26 @@ def test_nothing_in_the_working_directory_is_run_as_a_part_of_it(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "orjson.py").write_text("raise SystemExit('somebody else runs')\n")
     probe(Declared("x", "drafts", {"marker": "DRAFT"}, 1.0))
+
+
+def test_one_that_hangs_does_not_outlive_a_gateway_that_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = tmp_path / "begun"
+    kind = f"import pathlib, time\ndef build(options):\n    pathlib.Path({str(begun)!r}).touch()\n    time.sleep(300)\n"
+    entry_point = "[egress_gateway.inspectors]\nhangs = hangs:build\n"
+    monkeypatch.setenv("PYTHONPATH", str(install(tmp_path / "other", "hanging", {"hangs": kind}, entry_point)))
+    starts = f"import {hosting.__name__} as it\nit.probe(it.Declared('x', 'hangs', {{}}, 1.0))"
+    with subprocess.Popen([sys.executable, "-c", starts]) as gateway:
+        try:
+            deadline = time.monotonic() + LONG
+            while not begun.exists():
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            [hung] = psutil.Process(gateway.pid).children()
+        finally:
+            gateway.kill()
+    gone, left = psutil.wait_procs([hung], timeout=LONG)
+    for each in left:
+        each.kill()
+    assert gone == [hung]

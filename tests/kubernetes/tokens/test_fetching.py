@@ -26,7 +26,7 @@ async def test_the_api_servers_own_keys_are_had_with_our_token(tmp_path: Path) -
     cluster = Cluster(tmp_path)
     cluster.api.jwks = b'{"keys":[]}'
     with cluster.api:
-        server = cluster.server()
+        server = cluster.client()
         assert await from_api(server)() == b'{"keys":[]}'
         cluster.token_file.write_text("wrong")
         with pytest.raises(KeysUnavailable, match="Unauthorized"):

@@ -169,7 +169,7 @@ async def test_tokens_that_wait_for_the_server_are_bounded(tmp_path: Path, monke
     monkeypatch.setattr(verifying, "REVIEWS_WAITING", 3)
     issuer, cluster = TokenIssuer(), Cluster(tmp_path)
     with cluster.api as api:
-        server = cluster.server()
+        server = cluster.client()
         reviews = ByReview(server, AUDIENCE, time.time)
         tokens = [issuer.token(jti=str(number)) for number in range(10)]
         told = await asyncio.gather(*map(reviews.verify, tokens), return_exceptions=True)
@@ -186,7 +186,7 @@ async def test_a_server_that_does_not_know_our_audience_is_not_believed(tmp_path
     cluster.api.audiences = ["another"]
     cluster.api.accounts[token] = {"username": "system:serviceaccount:payments:api"}
     with cluster.api:
-        server = cluster.server()
+        server = cluster.client()
         verdict = await ByReview(server, AUDIENCE, time.time).verify(token)
         assert (verdict.account, verdict.detail) == (None, "it is for another audience")
         await server.close()

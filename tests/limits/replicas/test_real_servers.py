@@ -66,22 +66,45 @@ async def check_together(stores: Sequence[ReplicaStore]) -> None:
     assert [type(outcome) for outcome in singly] == [Taken, Taken, Lacking, Lacking, Lacking]
 
 
-async def test_a_login_over_tls_needs_no_more_than_it_is_told(tmp_path: Path) -> None:
+def inside_tls(folder: Path, *options: str) -> RedisServer:
+    """A server whose certificate is by the authority in `roots.pem`."""
     authority = Authority("store")
-    certificate, key = authority.server("localhost", addresses=["127.0.0.1"]).write(tmp_path, "redis")
-    roots = tmp_path / "roots.pem"
+    certificate, key = authority.server("localhost", addresses=["127.0.0.1"]).write(folder, "redis")
+    roots = folder / "roots.pem"
     roots.write_bytes(pem(authority.certificate))
+    files = ["--tls-cert-file", str(certificate), "--tls-key-file", str(key), "--tls-ca-cert-file", str(roots)]
+    return RedisServer(folder, *files, "--tls-auth-clients", "no", *options, tls=True)
+
+
+async def test_a_login_over_tls_needs_no_more_than_it_is_told(tmp_path: Path) -> None:
     user = ["on", ">secret", f"~{TAG}*", "-@all", *ACL.split()]
-    options = ["--tls-cert-file", str(certificate), "--tls-key-file", str(key), "--tls-ca-cert-file", str(roots)]
-    options += ["--tls-auth-clients", "no", "--user", "default", "off", "--user", "limits", *user]
-    with RedisServer(tmp_path, *options, tls=True) as redis:
-        at = f"localhost:{redis.port}/0?ssl_ca_certs={roots}"
+    with inside_tls(tmp_path, "--user", "default", "off", "--user", "limits", *user) as redis:
+        at = f"localhost:{redis.port}/0?ssl_ca_certs={tmp_path / 'roots.pem'}"
         await check_shared(f"rediss://limits:secret@{at}")
         for refused in (f"rediss://limits:wrong@{at}", f"rediss://limits:secret@localhost:{redis.port}/0"):
             stranger = Link(parse_store_url(refused), "stranger")
             with pytest.raises(StoreUnavailable):
                 await stranger.send_heartbeat()
             await stranger.close()
+
+
+async def test_a_server_that_stopped_inside_tls_is_gone_back_to_and_holds_up_no_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not answer the alert that closes a connection."""
+    monkeypatch.setattr(link, "ANSWER_SECONDS", 1.0)
+    with inside_tls(tmp_path) as redis:
+        url = f"rediss://localhost:{redis.port}/0?ssl_ca_certs={tmp_path / 'roots.pem'}"
+        async with joined(url, "one") as store:
+            other = Link(parse_store_url(url), "other")
+            questions = (each.send_heartbeat() for each in (store._link, other) for _ in range(3))
+            await asyncio.gather(*questions, return_exceptions=True)
+            redis.stop()
+            await other.close()
+            await until(lambda: not store.is_up)
+            await asyncio.sleep(3.0)
+            redis.go_on()
+            await until(lambda: store.is_up)
 
 
 async def test_a_master_that_dies_is_replaced_by_sentinels(tmp_path: Path) -> None:

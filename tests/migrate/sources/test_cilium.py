@@ -235,6 +235,13 @@ def test_a_denied_name_is_told_as_wider_for_there_is_no_such_thing() -> None:
     assert ours.texts(Effect.WIDER) == ["toFQDNs in egressDeny has no counterpart"]
 
 
+def test_what_is_denied_inside_of_the_cluster_is_told() -> None:
+    rule = {"toEntities": ["host", "kube-apiserver"]}
+    ours = gate(read_cilium_policies(documents(spec_with(egress=[{"toEntities": ["world"]}], egressDeny=[rule]))))
+    assert ours.texts(Effect.WIDER) == ["kube-apiserver in egressDeny has no counterpart"]
+    assert "host is reached without the gateway" in ours.texts(Effect.NOTE)
+
+
 def test_an_entry_of_ports_without_ports_allows_nothing() -> None:
     rule = {"toFQDNs": [{"matchName": "a.test"}], "toPorts": [{"rules": {"dns": [{"matchPattern": "*"}]}}]}
     ours = gate(read_cilium_policies(documents(spec_with(egress=[rule]))))

@@ -1,5 +1,6 @@
 """ServiceEntries mean the same once they were imported, read beside them as Istio's reference has it."""
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.migrate.findings import Effect
+from gateway.migrate.findings import Effect, Unreadable
 from gateway.migrate.reading import read_documents
 from gateway.migrate.sources.istio import read_istio
 from gateway.model.intent import Protocol
@@ -223,3 +224,10 @@ def test_a_sidecar_that_listens_on_some_ports_only_is_told_as_wider() -> None:
     narrowed = sidecar("ALLOW_ANY", "*/*")
     narrowed["spec"]["egress"][0]["port"] = {"number": 9080, "protocol": "HTTP", "name": "x"}
     assert gate(read_istio(documents(narrowed))).texts(Effect.WIDER) == ["s: egress narrows what its workloads reach"]
+
+
+def test_a_port_that_is_true_is_none() -> None:
+    entry = manifest(0, Entry("one", ("example.test",), (443,), ()))
+    entry["spec"]["ports"][0]["number"] = True
+    with pytest.raises(Unreadable, match="must be a port"):
+        read_istio(read_documents(json.dumps(entry), "entries.yaml"))

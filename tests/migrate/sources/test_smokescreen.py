@@ -137,6 +137,7 @@ def test_what_is_intercepted_is_inspected_where_that_is_wanted() -> None:
             "acl_file: x.yaml\n",
             "acl.yaml:1: is no Smokescreen ACL, which begins with `version: v1`; import the file that its",
         ),
+        ("version: v1\nservices: [{name: '', action: open}]\n", "acl.yaml:2: a service without a name"),
         ("version: v1\nservices: [{name: a, action: allow}]\n", "acl.yaml:2: must be enforce, report or open"),
         (
             "version: v1\nservices: [{name: a, action: open}, {name: a, action: report}]\n",

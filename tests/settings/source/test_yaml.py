@@ -145,12 +145,13 @@ def test_keys_that_would_be_ambiguous_are_quoted_in_a_path() -> None:
         ("%TAG ! tag:x,2000:\n---\na: 1\n", "file.yaml:1: directives other than %YAML 1.2 are not allowed"),
         ("- a\n- b\n", "file.yaml:1: must be a mapping of keys to values"),
         ("word\n", "file.yaml:1: must be a mapping of keys to values"),
+        ("a: 1\n# b\nc: x\x07y\n", "file.yaml:3: the character U+0007 is not allowed"),
         ("a: # hidden\u2028b: 1\n", "file.yaml:1: the character U+2028 is not allowed"),
         ("a: 1\nb: [1\nc: 2\n", "file.yaml:3: not valid YAML: "),
         ("a: {b: 1\nc: 2\n", "file.yaml:2: not valid YAML: while parsing a flow mapping that begins on line 1, "),
         ("a:\n\t- b\n", "file.yaml:2: not valid YAML: a tab, "),
         ("a: [*.b.example]\n", "file.yaml:1: not valid YAML: text that begins with a star needs quotes, "),
-        ("a: \0\n", "file.yaml:1: not valid YAML: "),
+        ("a: \0\n", "file.yaml:1: the character U+0000 is not allowed"),
     ],
 )
 def test_what_is_refused_names_its_place(text: str, problem: str) -> None:

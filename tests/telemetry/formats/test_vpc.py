@@ -7,7 +7,7 @@ import pytest
 from gateway.model.reasons import Reason
 from gateway.model.record import Draft, Packets
 from gateway.telemetry.exchanges import seal_exchange
-from gateway.telemetry.formats.fields import NotARecord
+from gateway.telemetry.formats.fields import NotARecord, OtherTraffic
 from gateway.telemetry.formats.vpc import (
     DEFAULT_FIELDS,
     Flow,
@@ -163,6 +163,13 @@ def test_a_window_of_silence_says_so_and_is_no_flow(status: str) -> None:
 )
 def test_what_is_no_flow_is_no_record(line: bytes) -> None:
     with pytest.raises(NotARecord):
+        FlowReader().decode(line)
+
+
+@pytest.mark.parametrize("protocol", [1, 17])
+def test_what_is_not_of_tcp_could_not_have_come_through_a_gateway(protocol: int) -> None:
+    line = f"2 - eni-1 10.0.0.1 203.0.113.5 40000 53 {protocol} 1 60 {START} {END} ACCEPT OK\n".encode()
+    with pytest.raises(OtherTraffic, match=f"protocol {protocol}"):
         FlowReader().decode(line)
 
 

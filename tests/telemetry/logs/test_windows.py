@@ -58,7 +58,7 @@ def test_one_five_tuple_is_one_record_a_direction_with_all_its_bytes(tmp_path: P
         ("443", "40000", "8192"),
         ("443", "40001", "4096"),
     ]
-    assert (log.windows.written, log.windows.lost, log.numbers[TAKEN]) == (4, 0, 4)
+    assert (log.sink.written, log.sink.lost, log.numbers[TAKEN]) == (4, 0, 4)
 
 
 def test_a_window_whose_lines_are_more_than_a_sink_queues_is_not_lost_as_a_whole(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_a_window_whose_lines_are_more_than_a_sink_queues_is_not_lost_as_a_whole
         log.windows.gather(_from_port(port))
     log.end_window()
     assert len(log.lines()) >= 1_000
-    assert log.windows.written + log.windows.lost == log.numbers[TAKEN]
+    assert log.sink.written + log.sink.lost == log.numbers[TAKEN]
     assert log.numbers[TAKEN] - 4_000 in (0, 1)  # the window after says SKIPDATA where lines were lost
 
 
@@ -112,7 +112,7 @@ def test_lines_that_were_lost_are_told_of_in_the_next_window() -> None:
     windows = FlowWindows(sink, numbers, ["proxy"], 60, DEFAULT_FIELDS, unix_time=StillClock(1200.0).time)
     windows.gather(TUNNEL)
     windows.end_window(1_800_001_260.0)
-    assert windows.lost == 2
+    assert sink.lost == 2
     assert [line.split()[13] for line in windows._silences(set(), set(), 0, 60)] == [b"SKIPDATA"]
     windows.close(5.0)
 

@@ -20,8 +20,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from gateway.model.errors import ConfigError
 from gateway.telemetry.counters import Counters
+from gateway.telemetry.otlp.export import open_export
 from gateway.telemetry.otlp.exporters import is_disabled, open_exporters, resource_of
-from gateway.telemetry.otlp.opening import open_export
 from gateway.telemetry.otlp.plan import Plan
 from gateway.telemetry.otlp.spans import spans_of
 from gateway.telemetry.otlp.tracing import Numbering

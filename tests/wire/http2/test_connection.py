@@ -73,6 +73,17 @@ def test_one_head_may_have_very_many_fields_and_not_each(pair: Pair) -> None:
     assert fault.value.code is ErrorCode.ENHANCE_YOUR_CALM
 
 
+def test_large_heads_of_a_destination_are_its_own_affair(pair: Pair) -> None:
+    """The client asked for them; and a fault would end the requests of all who share the connection."""
+    large = [(":status", "200"), *[("accept", "*/*")] * 999]
+    for _ in range(3):
+        number = pair.client.sender.open(HEAD, ends=True)
+        pair.talk()
+        pair.server.sender.send_head(number, large, True)
+        pair.talk()
+    assert [len(event.fields) for event in pair.heard if isinstance(event, HeadCame)] == [1000] * 3
+
+
 def test_a_stream_s_window_is_opened_only_by_who_took_its_content(pair: Pair) -> None:
     number = pair.client.sender.open(HEAD, ends=False)
     while room := pair.client.sender.room(number):

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from gateway.app.live.snapshot import Snapshot
-from gateway.app.workers import past
-from gateway.app.workers.past import Roll
+from gateway.app.workers import roster
+from gateway.app.workers.roster import Roster
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.ledger import Ledger
 
@@ -28,12 +28,12 @@ class FakeMember:
 
 
 def test_no_count_goes_back_when_workers_end_that_told_other_rules_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(past, "MOST_SERIES", 10 * LIMIT)
+    monkeypatch.setattr(roster, "MOST_SERIES", 10 * LIMIT)
     first: Any = FakeMember(*"abcd")
     second: Any = FakeMember(*"efgh")
-    roll = Roll().with_one_more(first).with_one_more(second)
-    counted = roll.snapshot().counters.connections
+    known = Roster().with_one_more(first).with_one_more(second)
+    counted = known.snapshot().counters.connections
     assert sum(counted.values()) == 40
     for gone in (second, first):
-        roll = roll.without(gone)
-        assert roll.snapshot().counters.connections == counted
+        known = known.without(gone)
+        assert known.snapshot().counters.connections == counted

@@ -11,15 +11,15 @@ MOST_SERVERS = 32
 OTHER_SERVERS = "other"
 
 
-class QuestionCounters:
-    """Questions to name servers. Written by the loop's thread only; a reader in another copies before it iterates."""
+class QueryCounters:
+    """Queries to name servers. Written by the loop's thread only; a reader in another copies before it iterates."""
 
     def __init__(self) -> None:
         self.ended: dict[tuple[str, str, str], int] = {}
         self.durations: dict[str, Histogram] = {}
 
     def count(self, server: str, transport: str, result: str, seconds: float) -> None:
-        """One question that ended after `seconds`."""
+        """One query that ended after `seconds`."""
         server = self._label(server)
         labels = (server, transport, result)
         self.ended[labels] = self.ended.get(labels, 0) + 1
@@ -56,40 +56,40 @@ class DnsReadings:
     names: Mapping[str, int] = field(default_factory=dict)
     remembered: int = 0
     health: Mapping[str, bool] = field(default_factory=dict)
-    questions: QuestionCounters = field(default_factory=QuestionCounters)
+    queries: QueryCounters = field(default_factory=QueryCounters)
 
     def state(self) -> list[Any]:
         """All of it as values that JSON has."""
-        return [dict(self.names), self.remembered, dict(self.health), self.questions.state()]
+        return [dict(self.names), self.remembered, dict(self.health), self.queries.state()]
 
     @staticmethod
     def read(state: Sequence[Any]) -> "DnsReadings":
         """From a `state`. Raises `AttributeError`, `TypeError` or `ValueError` for anything else."""
         names, remembered, health, asked = state
-        questions = QuestionCounters()
-        questions.add(asked)
+        queries = QueryCounters()
+        queries.add(asked)
         return DnsReadings(
             {str(result): int(count) for result, count in names.items()},
             int(remembered),
             {str(server): bool(is_well) for server, is_well in health.items()},
-            questions,
+            queries,
         )
 
     def merged_with(self, other: "DnsReadings") -> "DnsReadings":
         """The sum of both processes; a server is healthy if both say so."""
-        questions = QuestionCounters()
+        queries = QueryCounters()
         for each in (self, other):
-            questions.add(each.questions.state())
+            queries.add(each.queries.state())
         names = {
             result: self.names.get(result, 0) + other.names.get(result, 0) for result in {**self.names, **other.names}
         }
         servers = {**self.health, **other.health}
         health = {server: self.health.get(server, True) and other.health.get(server, True) for server in servers}
-        return DnsReadings(names, self.remembered + other.remembered, health, questions)
+        return DnsReadings(names, self.remembered + other.remembered, health, queries)
 
     def past(self) -> "DnsReadings":
         """What remains of a process that has ended."""
-        return DnsReadings(self.names, 0, {}, self.questions)
+        return DnsReadings(self.names, 0, {}, self.queries)
 
 
 def of_dns(readings: DnsReadings) -> Iterator[Family]:
@@ -98,8 +98,8 @@ def of_dns(readings: DnsReadings) -> Iterator[Family]:
     yield gauge("egress.dns.cache.entries", "", "Names in the cache.", readings.remembered)
     health = [((server,), int(is_well)) for server, is_well in list(readings.health.items())[:MOST_SERVERS]]
     yield gauge("egress.dns.server.up", "", "0 if it did not answer and is asked last.", health, ("server",))
-    questions, labels = readings.questions, ("server", "transport", "result")
+    queries, labels = readings.queries, ("server", "transport", "result")
     text = "Queries sent to name servers, by result."
-    yield counter("egress.dns.queries", "", text, questions.ended.copy().items(), labels)
-    durations = by_label(questions.durations)
+    yield counter("egress.dns.queries", "", text, queries.ended.copy().items(), labels)
+    durations = by_label(queries.durations)
     yield histogram("egress.dns.query.duration", "Duration of queries.", durations, ("server",))

@@ -15,7 +15,7 @@ worker's bound, a series would vanish and others decrease whenever a worker ends
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class Ended:
     """Sums of workers that have ended. `connections_lost` were accepted and never counted; `lost` are lines, including
     those that a killed worker still owed."""
 
@@ -26,12 +26,12 @@ class Past:
     lost: int = 0
     workers_lost: int = 0
 
-    def with_one_more(self, gone: Member) -> "Past":
+    def with_one_more(self, gone: Member) -> "Ended":
         """A new value: a thread that is reading this one keeps a consistent view."""
         both = _sum([self.snapshot, gone.snapshot])
         both.tunnels_open, both.dns, both.limits = 0, both.dns.past(), both.limits.past()
         ledger = gone.ledger
-        return Past(
+        return Ended(
             snapshot=both,
             accepted=self.accepted + ledger.accepted,
             connections_lost=self.connections_lost + ledger.accepted - gone.snapshot.counters.total,
@@ -42,19 +42,19 @@ class Past:
 
 
 @dataclass(frozen=True, slots=True)
-class Roll:
+class Roster:
     """The living workers, and the sums of those that have ended."""
 
-    past: Past = field(default_factory=Past)
+    past: Ended = field(default_factory=Ended)
     members: tuple[Member, ...] = ()
 
-    def with_one_more(self, member: Member) -> "Roll":
+    def with_one_more(self, member: Member) -> "Roster":
         """A worker was started."""
-        return Roll(self.past, (*self.members, member))
+        return Roster(self.past, (*self.members, member))
 
-    def without(self, gone: Member) -> "Roll":
+    def without(self, gone: Member) -> "Roster":
         """A worker has ended."""
-        return Roll(self.past.with_one_more(gone), tuple(other for other in self.members if other is not gone))
+        return Roster(self.past.with_one_more(gone), tuple(other for other in self.members if other is not gone))
 
     def snapshot(self) -> Snapshot:
         """What all of them counted, and the readings of the living."""

@@ -52,7 +52,7 @@ def access_from_inside(environ: Mapping[str, str], mounted: Path = MOUNTED) -> A
     return Access(f"https://{literal}:{port}", mounted / "ca.crt", mounted / "token")
 
 
-class ApiServer:
+class ApiClient:
     """Asks one API server. `close` it at the end."""
 
     def __init__(self, access: Access) -> None:
@@ -185,7 +185,7 @@ async def _lines(content: aiohttp.StreamReader) -> AsyncGenerator[bytes, None]:
             yield line
 
 
-def _read_files(access: Access) -> tuple[str, tuple[int, int] | None]:
+def _read_files(access: Access) -> tuple[str, tuple[int, int]]:
     """The token, and a stamp that changes with the file of certificates."""
     token = "" if access.token_file is None else access.token_file.read_text().strip()
     if access.ca is None:

@@ -5,7 +5,7 @@ import sys
 
 SAYS = """
 import logging
-from gateway.telemetry.logs.own import log_to_stderr
+from gateway.telemetry.logs.stderr import log_to_stderr
 log_to_stderr("worker 1: ")
 record = logging.makeLogRecord({"levelname": "WARNING", "levelno": 30, "msg": "said", "created": 0.5, "msecs": 500.0})
 logging.getLogger().handle(record)
