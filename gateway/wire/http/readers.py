@@ -24,9 +24,7 @@ _PIECE = 8192
 
 Message = TypeVar("Message", Request, Response)
 
-_FRAMING = frozenset(
-    ("host", "content-length", "transfer-encoding", "connection", "proxy-connection", "upgrade"),
-)
+_FRAMING = frozenset(("host", "content-length", "transfer-encoding", "connection", "proxy-connection", "upgrade"))
 """Fields that decide, for us or for a witness, how what follows them is read."""
 
 
