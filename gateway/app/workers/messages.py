@@ -161,9 +161,12 @@ def encode_number(number: float) -> bytes:
 def decode_number(body: bytes) -> float:
     """Raises `ChannelBroken`."""
     try:
-        return float(orjson.loads(body))
-    except (TypeError, ValueError) as error:
-        raise ChannelBroken("a malformed number") from error
+        number = orjson.loads(body)
+    except ValueError:
+        number = None
+    if not isinstance(number, int | float):  # a text could be infinite
+        raise ChannelBroken("a malformed number")
+    return float(number)
 
 
 def _list(value: Any) -> list[Any]:
