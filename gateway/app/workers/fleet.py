@@ -5,7 +5,6 @@ the connections that wait in it, and gets the generation that is in force here, 
 """
 
 import asyncio
-import contextlib
 import logging
 import signal
 import time
@@ -136,10 +135,12 @@ class Fleet:
         """One worker could not take what others have taken: all return to the former generation."""
         if former is not None:
             self._give(former)
-        with contextlib.suppress(TimeoutError):
+        try:
             async with asyncio.timeout(TAKE_SECONDS):
                 for member in self._roster.members:
                     await member.settle()
+        except TimeoutError:
+            _logger.warning("after %g s not every worker is back at the former generation", TAKE_SECONDS)
 
     async def start(self) -> None:
         """See `Crew`."""
@@ -148,12 +149,12 @@ class Fleet:
                 self._put(await self._add(index))
             except OSError as error:
                 raise CrewFailed(f"worker {index} cannot be started: {error.strerror}") from error
-        serving = asyncio.ensure_future(self._wait_for_all(1))
-        either: set[asyncio.Future[Any]] = {serving, self._failed}
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        serving: asyncio.Future[Any] = asyncio.ensure_future(self._wait_for_all(1))
+        await asyncio.wait([serving, self._failed], return_when=asyncio.FIRST_COMPLETED)
         if self._failed.done():
             serving.cancel()
             raise self._failed.result()
+        await serving  # raises its error
 
     async def _wait_for_all(self, generation: int) -> None:
         try:
@@ -304,8 +305,7 @@ class Fleet:
 
     async def tunnels(self) -> Sequence[OpenTunnel]:
         """See `Crew`."""
-        answers = await self._ask(Topic.TUNNELS)
-        return sorted(map(open_tunnel, answers), key=lambda tunnel: -tunnel.age_seconds)
+        return sorted(map(open_tunnel, await self._ask(Topic.TUNNELS)), key=lambda tunnel: -tunnel.age_seconds)
 
     async def fills(self) -> Sequence[LimitFill]:
         """See `Crew`."""

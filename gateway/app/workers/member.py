@@ -11,10 +11,12 @@ from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.app.configuration import Materials
 from gateway.app.generation.frames import Frame
+from gateway.app.live.endless import run_endlessly
 from gateway.app.live.limiting import Seat
 from gateway.app.live.snapshot import Snapshot
 from gateway.app.sockets import Sockets
@@ -158,6 +160,10 @@ class Member:
         except ChannelBroken as fault:
             self.fault = f"was killed, because it sent {fault}"
             self.kill()
+        except Exception:  # a fault of ours, which nobody else would end this worker for
+            _logger.exception("worker %d (pid %d): what it sent could not be handled", self.index, self.pid)
+            self.fault = "was killed, because what it sent could not be handled"
+            self.kill()
 
     async def _watch_for_hang(self) -> None:
         """Kill it if its loop hangs: nobody else serves its connections, nor those that wait in its sockets."""
@@ -190,7 +196,10 @@ class Member:
         """Send it the pods before it serves, and from then on all changes; until it is cancelled."""
         if pods is None:
             self._has_pods.set()
-            return
+        else:
+            await run_endlessly(partial(self._send_pods, pods), f"sending the pods to worker {self.index}")
+
+    async def _send_pods(self, pods: "ClusterWatch") -> None:
         reader = pods.reader()
         try:
             async for slices in reader:
