@@ -10,6 +10,7 @@ import os
 import resource
 import signal
 from collections.abc import Coroutine, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from gateway.app.configuration import Configuration, Materials
 from gateway.app.generation.reading import Read
 from gateway.app.identity.pods import Pods
 from gateway.app.inspection.material import trust_bundle
+from gateway.app.live.endless import run_endlessly
 from gateway.app.reloads import Reloads
 from gateway.app.sockets import Sockets
 from gateway.app.watch import watch
@@ -146,7 +148,8 @@ class GatewayProcess:
         await self._pods.first_list()
         await self._crew.start()
         _logger.info("%s", self._started())
-        await watch(lambda: self._reloads.files, self._reloads.follow, retry=self._reloads.try_again)
+        look = partial(watch, lambda: self._reloads.files, self._reloads.follow, retry=self._reloads.try_again)
+        await run_endlessly(look, "the watch on files")
 
     @property
     def flows(self) -> Ring:
