@@ -9,13 +9,13 @@ import logging
 import os
 import resource
 import signal
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from gateway.admin.server import AdminServer
-from gateway.admin.state import AuditEntry, LimitFill, OpenTunnel, ReloadOutcome
+from gateway.admin.state import AuditEntry, ReloadOutcome, Traffic
 from gateway.app.configuration import Configuration, Materials
 from gateway.app.generation.reading import Read
 from gateway.app.identity.pods import Pods
@@ -156,6 +156,11 @@ class GatewayProcess:
         """See `GatewayState`."""
         return self._flows
 
+    @property
+    def traffic(self) -> Traffic:
+        """See `GatewayState`."""
+        return self._crew.traffic
+
     def unready(self) -> str | None:
         """See `GatewayState`."""
         if self._stopping.is_set():
@@ -180,18 +185,6 @@ class GatewayProcess:
     async def reload(self) -> ReloadOutcome:
         """See `GatewayState`."""
         return await self._reloads.reload()
-
-    async def tunnels(self) -> Sequence[OpenTunnel]:
-        """See `GatewayState`."""
-        return await self._crew.tunnels()
-
-    async def limits(self) -> Sequence[LimitFill]:
-        """See `GatewayState`."""
-        return await self._crew.fills()
-
-    async def close_tunnel(self, connection_id: str) -> bool:
-        """See `GatewayState`."""
-        return await self._crew.close_tunnel(connection_id)
 
     def restart(self) -> str | None:
         """See `GatewayState`."""

@@ -8,20 +8,17 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
-from itertools import chain
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gateway.admin.state import LimitFill, OpenTunnel
+from gateway.admin.state import Traffic
 from gateway.app.configuration import Head, Materials, as_started
 from gateway.app.generation.frames import Frame, load
-from gateway.app.live.limiting import merged_fills
 from gateway.app.live.snapshot import Snapshot
 from gateway.app.sockets import Sockets
 from gateway.app.workers.channel import Kind
 from gateway.app.workers.crew import CrewFailed
 from gateway.app.workers.member import PROGRAM, Delivery, Member
-from gateway.app.workers.messages import Topic, limit_fill, open_tunnel
 from gateway.app.workers.restarts import RestartPolicy, Restarts
 from gateway.app.workers.roster import Roster
 from gateway.app.workers.seats import Seats
@@ -94,6 +91,11 @@ class Fleet:
     def generation(self) -> int:
         """See `Crew`."""
         return min((member.generation for member in self._serving()), default=0)
+
+    @property
+    def traffic(self) -> Traffic:
+        """See `Crew`."""
+        return self._roster
 
     @property
     def is_complete(self) -> bool:
@@ -302,21 +304,6 @@ class Fleet:
         """See `Crew`."""
         for member in self._roster.members:
             self._in_background(member.cut_off())
-
-    async def tunnels(self) -> Sequence[OpenTunnel]:
-        """See `Crew`."""
-        return sorted(map(open_tunnel, await self._ask(Topic.TUNNELS)), key=lambda tunnel: -tunnel.age_seconds)
-
-    async def fills(self) -> Sequence[LimitFill]:
-        """See `Crew`."""
-        return merged_fills(map(limit_fill, await self._ask(Topic.LIMITS)))
-
-    async def close_tunnel(self, connection_id: str) -> bool:
-        """See `Crew`."""
-        return any(await self._ask(Topic.CLOSE_TUNNEL, connection_id))
-
-    async def _ask(self, topic: Topic, about: str = "") -> Iterator[Any]:
-        return chain.from_iterable(await asyncio.gather(*(member.ask(topic, about) for member in self._roster.members)))
 
     def reopen_logs(self) -> None:
         """See `Crew`."""

@@ -161,9 +161,9 @@ class Worker:
             case Topic.TUNNELS:
                 items = await self._serving.tunnels()
             case Topic.LIMITS:
-                items = self._serving.fills()
+                items = await self._serving.limits()
             case Topic.CLOSE_TUNNEL:
-                items = [self._serving.close_tunnel(question.about)]
+                items = [await self._serving.close_tunnel(question.about)]
         for start in range(0, len(items), ANSWER_ITEMS):
             part = Answer(question.number, items[start : start + ANSWER_ITEMS], is_last=False)
             await self._channel.send(Kind.ANSWER, part.encode())

@@ -419,7 +419,7 @@ async def test_a_worker_that_hangs_is_killed_and_what_waits_at_it_is_served_by_i
         await it.fleet.start()
         [worker] = it.workers()
         worker.suspend()
-        assert await it.fleet.tunnels() == []
+        assert await it.fleet.traffic.tunnels() == []
         assert f"worker 0 (pid {worker.pid}) does not answer" in caplog.text
         with socket.create_connection(it.sockets.proxies[0][0][1].getsockname()) as client:
             client.sendall(b"CONNECT x.test:1 HTTP/1.1\r\nHost: x.test:1\r\n\r\n")
