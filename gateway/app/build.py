@@ -33,7 +33,7 @@ from gateway.telemetry.ledger import Ledger
 from gateway.telemetry.logs.rotation import Rotation, RotationPlan
 from gateway.telemetry.logs.sinks import FileSink, Sink
 from gateway.telemetry.logs.windows import FlowWindows
-from gateway.telemetry.otlp.plan import Plan
+from gateway.telemetry.otlp.options import ExportOptions
 from gateway.telemetry.otlp.tracing import Sampling
 from gateway.telemetry.recorder import Export, Log, Recorder, close_logs
 from gateway.wire.http.codec import Bounds as HttpBounds
@@ -66,8 +66,8 @@ def build_export(
 
     always = otlp.always_sample
     sampling = Sampling(otlp.sample, denied="denied" in always, failed="error" in always)
-    plan = Plan(otlp.endpoint, otlp.protocol, frozenset(otlp.signals), sampling)
-    return open_export(plan, counters, families)
+    options = ExportOptions(otlp.endpoint, otlp.protocol, frozenset(otlp.signals), sampling)
+    return open_export(options, counters, families)
 
 
 def build_logs(settings: GatewaySettings, ledger: Ledger) -> Sequence[Log]:
@@ -95,7 +95,7 @@ _WINDOW_SECONDS = {"1m": 60, "10m": 600}
 def build_log(log: AccessLogSettings, place: int, listeners: Sequence[str], ledger: Ledger) -> Log:
     """One access log, opened; `place` is its index in the settings. Raises `ConfigError`."""
     numbers = ledger.of_sink()
-    sink = FileSink(str(log.path), turn=ledger.turn(place), numbers=numbers, rotation=_rotation(log))
+    sink = FileSink(str(log.path), lock=ledger.lock(place), numbers=numbers, rotation=_rotation(log))
     if log.format == "vpc":
         fields = DEFAULT_FIELDS if log.fields is None else log.fields
         interval = _WINDOW_SECONDS[log.window]

@@ -27,7 +27,7 @@ from gateway.app.watch import watch
 from gateway.app.workers.crew import Crew, CrewFailed
 from gateway.settings.gateway import GatewaySettings
 from gateway.telemetry.flows.ring import Ring
-from gateway.telemetry.metrics import Metrics, Sources
+from gateway.telemetry.metrics import Metrics, Readings
 
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
@@ -105,7 +105,7 @@ class GatewayProcess:
         self._reloads = Reloads(first, read, self._crew.take)
         self._admin = AdminServer(self, sockets.admin, sockets.health, settings.admin.token_file)
         self._metrics = Metrics(
-            Sources(
+            Readings(
                 counted=self._crew.snapshot,
                 totals=self._crew.totals,
                 policy_generation=lambda: self._crew.generation,

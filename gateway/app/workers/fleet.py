@@ -25,7 +25,7 @@ from gateway.app.workers.seats import Seats
 from gateway.model.errors import ConfigError
 from gateway.settings.gateway import GatewaySettings
 from gateway.telemetry.flows.ring import Ring
-from gateway.telemetry.ledger import create_turns
+from gateway.telemetry.ledger import create_locks
 from gateway.telemetry.logs.sinks import check_writable
 from gateway.telemetry.metrics import Totals
 
@@ -71,7 +71,7 @@ class Fleet:
         self._program = program
         self._pods = pods
         self._sockets = sockets
-        self._turns = create_turns()
+        self._locks = create_locks()
         self._seats = Seats(self.size)
         self._current: dict[int, Member] = {}
         self._restarts = Restarts(restarts or RestartPolicy())
@@ -186,7 +186,7 @@ class Fleet:
         settings, materials, _ = self._standing
         try:
             member = await Member.start(
-                index, settings, materials, self._sockets, self._turns, seat, self._flows, self._program
+                index, settings, materials, self._sockets, self._locks, seat, self._flows, self._program
             )
         except BaseException:
             self._seats.leave(seat)

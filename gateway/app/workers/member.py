@@ -65,7 +65,7 @@ class Delivery(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Asked:
+class _Pending:
     items: list[Any] = field(default_factory=list)
     complete: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -93,7 +93,7 @@ class Member:
         self._giving = asyncio.Lock()
         self._has_pods = asyncio.Event()
         self._questions = 0
-        self._asked: dict[int, _Asked] = {}
+        self._asked: dict[int, _Pending] = {}
         self._wanted: Delivery | None = None
         self._unanswered = 0  # generations that were sent and neither taken nor refused yet
         self._silent_looks = 0
@@ -105,7 +105,7 @@ class Member:
         settings: GatewaySettings,
         materials: Materials,
         sockets: Sockets,
-        turns: int,
+        locks: int,
         seat: Seat,
         flows: Ring,
         program: Sequence[str] = PROGRAM,
@@ -118,12 +118,12 @@ class Member:
             afterwards.callback(theirs.close)
             page = create_page()
             afterwards.callback(os.close, page)
-            ledger = Ledger.shared(page, turns)
-            start = Start(settings, materials, sockets.addresses(), proxies, page, turns, seat)
+            ledger = Ledger.shared(page, locks)
+            start = Start(settings, materials, sockets.addresses(), proxies, page, locks, seat)
             process = await asyncio.create_subprocess_exec(
                 *(*program, str(index), str(theirs.fileno())),
                 stdin=DEVNULL,
-                pass_fds=[theirs.fileno(), page, turns, seat.table, *(descriptor for _, descriptor in proxies)],
+                pass_fds=[theirs.fileno(), page, locks, seat.table, *(descriptor for _, descriptor in proxies)],
                 start_new_session=True,
             )
             on_failure.pop_all()
@@ -252,7 +252,7 @@ class Member:
     async def ask(self, topic: Topic, about: str = "") -> Sequence[Any]:
         """Its answer; empty from one that has ended or takes too long."""
         number = self._questions = self._questions + 1
-        asked = self._asked[number] = _Asked()
+        asked = self._asked[number] = _Pending()
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 await self._channel.send(Kind.ASK, Question(number, topic, about).encode())

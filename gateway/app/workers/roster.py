@@ -13,8 +13,8 @@ from gateway.app.live.snapshot import Snapshot
 from gateway.app.workers.member import Member
 from gateway.app.workers.messages import Topic, limit_fill, open_tunnel
 from gateway.telemetry.counters import Counters
-from gateway.telemetry.counting import SERIES_LIMIT
 from gateway.telemetry.metrics import Totals
+from gateway.telemetry.series import SERIES_LIMIT
 
 MOST_SERIES = 10 * SERIES_LIMIT
 """Of all workers together. Each worker keeps the first series that it met, and these differ: summed up under one

@@ -202,13 +202,13 @@ async def work(descriptor: int) -> None:
     if first is None:
         return
     start = Start.decode(first.body)
-    _keep(start.page, start.turns, start.seat.table, *(inherited for _, inherited in start.sockets))
+    _keep(start.page, start.locks, start.seat.table, *(inherited for _, inherited in start.sockets))
     sockets = [(name, socket.socket(fileno=inherited)) for name, inherited in start.sockets]
     kubernetes = start.settings.kubernetes
     pods = build_directory(kubernetes) if start.settings.identity.kubernetes else None
     entrances = Entrances(start.settings, start.materials)
     in_force = InForce(start.listening, entrances, Cluster(kubernetes, pods))
-    ledger = Ledger.shared(start.page, start.turns)
+    ledger = Ledger.shared(start.page, start.locks)
     pass_on = partial(channel.post, Kind.FLOWS)
     serving = Serving(asyncio.get_running_loop(), start.settings, sockets, in_force, ledger, pass_on, start.seat)
     await Worker(channel, serving, in_force).run()

@@ -13,7 +13,7 @@ from enum import StrEnum
 from itertools import count
 from math import inf
 
-from gateway.limits.replicas.ahead import Ahead, terms_of, use_all
+from gateway.limits.replicas.ahead import Ahead, allowance_of, use_all
 from gateway.limits.replicas.link import CONNECTIONS, Link
 from gateway.limits.replicas.script import Answer, Asked, arguments_for, keys_for, read_answer
 from gateway.limits.replicas.share import NOTHING, Known, Share, rest_of
@@ -113,7 +113,7 @@ class ReplicaStore:
         outcome = self._without_asking(draws, aheads)
         if outcome is None:
             # One question at a time where its answer may serve those who wait for their turn as well.
-            async with next((ahead.turn for ahead in aheads if ahead.terms.seconds), nullcontext()), self._turns:
+            async with next((ahead.turn for ahead in aheads if ahead.allowance.seconds), nullcontext()), self._turns:
                 outcome = await self._take_asking(draws, aheads)
         return outcome
 
@@ -196,10 +196,10 @@ class ReplicaStore:
 
     def _asked(self, draw: Draw, ahead: Ahead, moment: Now) -> Asked:
         if draw.limit.counted is Counted.CONCURRENT:
-            return Asked(draw, ahead.terms.limit, 0, next(self._order), self._share.held.get(_place(draw), 0))
+            return Asked(draw, ahead.allowance.limit, 0, next(self._order), self._share.held.get(_place(draw), 0))
         more = 0 if self._is_settling() else ahead.ask(moment.monotonic)
         known = self._share.known(draw, moment)
-        return Asked(draw, ahead.terms.limit, more, known.number, began=known.began)
+        return Asked(draw, ahead.allowance.limit, more, known.number, began=known.began)
 
     def _outcome(self, draws: Sequence[Draw], aheads: Sequence[Ahead], answer: Answer, asked: Now) -> Taken | Lacking:
         """What an answer means. It counts from the moment of the question, as it is older than its arrival."""
@@ -235,7 +235,7 @@ class ReplicaStore:
         if ahead is None or ahead.limit != draw.limit:
             if len(self._aheads) >= BUCKETS:  # drop the least recently used: what it has left is lost
                 del self._aheads[next(iter(self._aheads))]
-            ahead = Ahead(draw.limit, terms_of(draw.limit))
+            ahead = Ahead(draw.limit, allowance_of(draw.limit))
         self._aheads[place] = ahead
         return ahead
 

@@ -66,7 +66,7 @@ def test_a_start_survives_the_way() -> None:
         listening,
         (("proxy", 7),),
         page=8,
-        turns=9,
+        locks=9,
         seat=Seat(10, 0, 2),
     )
     assert Start.decode(start.encode()) == start
