@@ -48,10 +48,12 @@ def build_recorder(
     flows: Sink | None = None,
     export: Export | None = None,
 ) -> Recorder:
-    """With every access log open. Raises `ConfigError` for one that cannot be written."""
+    """With every access log open. Raises `ConfigError` for one that cannot be written; a worker opens it later, as its
+    supervisor has checked all before the first one began: one that comes after others have ended is to serve."""
     ledger = ledger or Ledger.alone()
     outlet = None if flows is None else Log(json.encode, flows)
-    return Recorder(loop, SystemClock(), counters, build_logs(settings, ledger), ledger, outlet, export)
+    logs = build_logs(settings, ledger, opens_later=not ledger.is_alone)
+    return Recorder(loop, SystemClock(), counters, logs, ledger, outlet, export)
 
 
 def build_export(
@@ -70,13 +72,13 @@ def build_export(
     return open_export(options, counters, families)
 
 
-def build_logs(settings: GatewaySettings, ledger: Ledger) -> Sequence[Log]:
-    """All of them opened, or none. Raises `ConfigError` for one that cannot be written."""
+def build_logs(settings: GatewaySettings, ledger: Ledger, opens_later: bool = False) -> Sequence[Log]:
+    """All of them opened, or none. Raises `ConfigError` for one that cannot be written, unless it `opens_later`."""
     listeners = [listener.name for listener in settings.listeners]
     logs: list[Log] = []
     try:
         for place, log in enumerate(settings.telemetry.access_log):
-            logs.append(build_log(log, place, listeners, ledger))
+            logs.append(build_log(log, place, listeners, ledger, opens_later))
     except ConfigError:
         close_logs(logs, 0)
         raise
@@ -92,10 +94,12 @@ _ROTATION_SECONDS = {"hour": 3600.0, "day": 86400.0}
 _WINDOW_SECONDS = {"1m": 60, "10m": 600}
 
 
-def build_log(log: AccessLogSettings, place: int, listeners: Sequence[str], ledger: Ledger) -> Log:
+def build_log(
+    log: AccessLogSettings, place: int, listeners: Sequence[str], ledger: Ledger, opens_later: bool = False
+) -> Log:
     """One access log, opened; `place` is its index in the settings. Raises `ConfigError`."""
-    numbers = ledger.of_sink()
-    sink = FileSink(str(log.path), lock=ledger.lock(place), numbers=numbers, rotation=_rotation(log))
+    numbers, lock = ledger.of_sink(), ledger.lock(place)
+    sink = FileSink(str(log.path), lock=lock, numbers=numbers, rotation=_rotation(log), opens_later=opens_later)
     if log.format == "vpc":
         fields = DEFAULT_FIELDS if log.fields is None else log.fields
         interval = _WINDOW_SECONDS[log.window]

@@ -18,7 +18,6 @@ from gateway.model.recording.noting import ABOUT_CREDENTIALS, note, note_cut
 from gateway.net.stream import HOLD_BOUND, Stream
 from gateway.wire.http.messages import Delimiter, Request
 from gateway.wire.replies import answer_with, status_for
-from gateway.wire.target import HTTPS_PORT
 
 DROPPED_AT_MOST = 64 * 1024
 """Bytes of content that are read and dropped so that a connection whose request was refused can be kept."""
@@ -35,10 +34,10 @@ async def converse(downstream: Stream, draft: Draft, scope: Scope, parts: Parts,
     parts.signals.add(signal)
     try:
         inlet.attach()
-        if inlet.has_something or await conversation.comes_next():
+        if inlet.has_something() or await conversation.comes_next():
             while await conversation.answer() and await conversation.comes_next():
                 pass
-            if inlet.end is not None or not inlet.has_something:  # a client that still sends may not read meanwhile
+            if inlet.end is not None or not inlet.has_something():  # a client that still sends may not read meanwhile
                 await wait_until_all_taken(downstream, draft, signal, parts, timeouts.idle)
     finally:
         parts.signals.discard(signal)
@@ -49,7 +48,7 @@ async def _wait_until_taken(stream: Stream, draft: Draft, signal: Signal, parts:
     """Wait until the client has taken most of what it was sent. It is reset if it takes nothing for `idle` seconds."""
     stream.feeder = signal
     try:
-        rang = await signal.rings_before_idle(idle, parts.deadlines, stream.queued)
+        rang = await signal.rings_within(idle, parts.deadlines, stream.queued)
     finally:
         stream.feeder = None
     if not rang:
@@ -91,7 +90,7 @@ class _Conversation:
         try:
             request = self.inlet.heads.pop() if self.inlet.heads else await self._read_head()
             draft.method = request.method
-            plan = plan_request(request, self._parts.via, self._plan, self._scope.usual_port == HTTPS_PORT)
+            plan = plan_request(request, self._parts.via, self._plan, self._scope.is_secure)
             self._plan = kept(plan)
             return await Exchange(plan, draft, self._downstream, self._scope, self._parts).run()
         except GatewayError as error:
@@ -123,14 +122,15 @@ class _Conversation:
             if stream.transport.is_closing():  # what came of further requests is answered to nobody
                 return False
         inlet.proceed()
-        if inlet.has_something:  # a read may hold thousands of requests that are answered at once: others have a turn
+        if inlet.has_something():  # a read may hold thousands of requests that are answered at once: others have a turn
             await asyncio.sleep(0)
-        while not inlet.has_something:
-            if inlet.is_over or inlet.is_lost or parts.draining:
-                return False
+            return True
+        while not (inlet.is_over or inlet.is_lost or parts.draining):
             if not await self.signal.rings_within(self._timeouts.idle, parts.deadlines):
                 return False
-        return True
+            if inlet.has_something():
+                return True
+        return False
 
     async def _refuse(self, error: GatewayError, request: Request | None, draft: ExchangeDraft) -> bool:
         """Answer, or cut off the response that had begun. True: another request may follow."""

@@ -102,7 +102,7 @@ class Exchange:
             raise UpstreamError(Reason.PROXY_LOOP, "Via names this gateway")
         inspection = permit.terms.inspection
         if inspection is not None:
-            self._inspected = inspect_request(inspection, plan, judged, draft, parts.secrets, scope.is_verified)
+            self._inspected = inspect_request(inspection, plan, judged, draft, parts.secrets, scope.is_secure)
         if plan.hops == 0:
             return self._answer_here()
         try:
@@ -138,7 +138,7 @@ class Exchange:
         """Have the inspectors that the rule names judge the request, if it names any."""
         watched = self._watched = inspected.begin_watch(self._parts.watchers, self._signal.ring, self._wait)
         if watched is not None:
-            await watched.judge_request(self._plan, judged, self._scope.is_verified, self._inlet)
+            await watched.judge_request(self._plan, judged, self._scope.is_secure, self._inlet)
 
     def _answer_here(self) -> bool:
         """Answer a request that may go no further (Max-Forwards)."""
@@ -167,7 +167,13 @@ class Exchange:
         planned = upstream.last_response = plan_response(self._request, response, name, last)
         if self._watched is not None:
             await self._watched.judge_response(planned)
-        keeps = await self._deliver(upstream, planned)
+        keeps = self._begin_delivery(upstream, planned)
+        while upstream.inlet.end is None:
+            upstream.check()
+            await self._wait()
+        if self._watched is not None:
+            await self._watched.settle()
+        self._draft.transfer.ended, self._draft.transfer.ended_by = Ended.CLOSED, Side.UPSTREAM
         self._release(upstream, judged.key if is_healthy and planned.is_persistent else None)
         return keeps
 
@@ -248,9 +254,9 @@ class Exchange:
 
     # The response.
 
-    async def _deliver(self, upstream: UpstreamSide, planned: ResponsePlan) -> bool:
-        """Head and content. True: the client may send another request."""
-        draft, inlet, inspected = self._draft, upstream.inlet, self._inspected
+    def _begin_delivery(self, upstream: UpstreamSide, planned: ResponsePlan) -> bool:
+        """Head and content, which goes on as it arrives. True: the client may send another request."""
+        inlet, inspected = upstream.inlet, self._inspected
         stream, framing = self._downstream.stream, planned.framing
         keeps = self._plan.is_persistent and framing is not Delimiter.CLOSE
         keeps = keeps and self._is_sent() and not self._parts.draining
@@ -261,16 +267,10 @@ class Exchange:
         first = down.opening()
         if inspected is not None:
             inspected.check()
-        draft.status = planned.response.status
+        self._draft.status = planned.response.status
         down.begin(self._downstream.head(planned, keeps, self._parts), first)
         if inlet.end is None:
             inlet.pour_into(down)
-            while inlet.end is None:
-                upstream.check()
-                await self._wait()
-        if self._watched is not None:
-            await self._watched.settle()
-        draft.transfer.ended, draft.transfer.ended_by = Ended.CLOSED, Side.UPSTREAM
         return keeps
 
     def _release(self, upstream: UpstreamSide, key: PoolKey | None) -> None:
@@ -299,7 +299,7 @@ class Exchange:
             self._inspected.check()
         idle = self._permit.terms.timeouts.idle
         seconds = min(idle, HALF_CLOSED) if self._may_be_gone() else idle
-        rang = await self._signal.rings_before_idle(seconds, self._parts.deadlines, self._moved)
+        rang = await self._signal.rings_within(seconds, self._parts.deadlines, self._moved)
         if not (rang or is_resting(self._up, self._down) or (self._watched is not None and self._watched.is_looking)):
             raise self._too_slow()
 

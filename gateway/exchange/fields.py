@@ -66,17 +66,20 @@ KEPT = frozenset(
 )
 _HARMLESS_OPTIONS = frozenset(("close", "keep-alive", "upgrade", "te"))
 
-_MOST_KEPT = 16 * 1024
+MOST_KEPT = 16 * 1024
+"""Bytes of fields that are kept for as long as a connection is idle, which may have a few kilobytes."""
 _OF_EACH = 100
 
 _NOT_IN_TOKEN = re.compile(r"[^!#$%&'*+.^_`|~0-9A-Za-z-]")
 
 
 class Sorted(NamedTuple):
-    """The fields of a head. `passing` are forwarded; `held` are, by lower-case name, the values of the others and of
-    Via. `options` are those of Connection, and of the Proxy-Connection that old clients send to proxies."""
+    """The fields of a head. `passing` are forwarded, `places` say which of all these are; `held` are, by lower-case
+    name, the values of the others and of Via. `options` are those of Connection, and of the Proxy-Connection that old
+    clients send to proxies."""
 
     passing: list[tuple[str, str]]
+    places: list[int]
     held: dict[str, list[str]]
     options: frozenset[str]
 
@@ -99,23 +102,23 @@ def sort_response(response: Response) -> Sorted:
 
 
 def _sort(fields: Fields, ending_here: frozenset[str]) -> Sorted:
-    passing: list[tuple[str, str]] = []
+    places: list[int] = []
     held: dict[str, list[str]] = {}
-    for field in fields:
-        lower = field[0].lower()
+    for place, (name, value) in enumerate(fields):
+        lower = name.lower()
         if lower in ending_here:
-            held.setdefault(lower, []).append(field[1])
+            held.setdefault(lower, []).append(value)
         elif not lower.startswith(_OURS):
-            passing.append(field)
+            places.append(place)
             if lower == "via":
-                held.setdefault(lower, []).append(field[1])
-    if "connection" not in held and "proxy-connection" not in held:
-        return Sorted(passing, held, _NO_OPTIONS)
-    options = frozenset(elements(held.get("connection", []) + held.get("proxy-connection", [])))
-    named = _named_by(options)
-    if named:
-        passing = [field for field in passing if field[0].lower() not in named]
-    return Sorted(passing, held, options)
+                held.setdefault(lower, []).append(value)
+    options = _NO_OPTIONS
+    if "connection" in held or "proxy-connection" in held:
+        options = frozenset(elements(held.get("connection", []) + held.get("proxy-connection", [])))
+        named = _named_by(options)
+        if named:
+            places = [place for place in places if fields[place][0].lower() not in named]
+    return Sorted([fields[place] for place in places], places, held, options)
 
 
 def _named_by(options: frozenset[str]) -> frozenset[str]:
@@ -123,10 +126,10 @@ def _named_by(options: frozenset[str]) -> frozenset[str]:
     return options - _HARMLESS_OPTIONS - KEPT
 
 
-def are_large(fields: Fields) -> bool:
-    """Whether they are too large to keep for as long as a connection is idle, which may have a few kilobytes. A field
-    takes some hundred bytes beside its text, and what is planned with it as much again."""
-    return sum([_OF_EACH + len(name) + len(value) for name, value in fields]) > _MOST_KEPT
+def size_of(fields: Fields) -> int:
+    """What they take, about: a field takes some hundred bytes beside its text, and what is planned with it as much
+    again."""
+    return sum([_OF_EACH + len(name) + len(value) for name, value in fields])
 
 
 def pseudonym(name: str) -> str:

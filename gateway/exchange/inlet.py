@@ -48,26 +48,23 @@ class Signal:
         self._waiter = self._loop.create_future()
         await self._waiter
 
-    async def rings_within(self, seconds: float, deadlines: Deadlines) -> bool:
-        """Return at the next ring. False: `seconds` passed without one."""
-        waiter: asyncio.Future[bool] = self._loop.create_future()
-        self._waiter = waiter
-        slot = deadlines.enlist(self, seconds)
-        try:
-            return await waiter
-        finally:
-            slot.discard(self)
-            if self._waiter is not waiter:  # another task waits by now, perhaps in the same slot
-                self.expire()
-
-    async def rings_before_idle(self, seconds: float, deadlines: Deadlines, moved: Callable[[], int]) -> bool:
-        """As `rings_within`; a change of `moved()`, which rings nobody, restarts the seconds. Up to a quarter late."""
-        silent, before = 0, moved()
-        while silent < LOOKS:
-            if await self.rings_within(seconds / LOOKS, deadlines):
-                return True
-            now = moved()
-            silent, before = (silent + 1 if now == before else 0), now
+    async def rings_within(self, seconds: float, deadlines: Deadlines, moved: Callable[[], int] | None = None) -> bool:
+        """Return at the next ring. False: `seconds` passed without one. If there is `moved`, a change of what it tells,
+        which rings nobody, restarts them; then it may be a quarter late."""
+        looks, before = (1, 0) if moved is None else (LOOKS, moved())
+        while looks:
+            waiter: asyncio.Future[bool] = self._loop.create_future()
+            self._waiter = waiter
+            slot = deadlines.enlist(self, seconds if moved is None else seconds / LOOKS)
+            try:
+                if await waiter:
+                    return True
+            finally:
+                slot.discard(self)
+                if self._waiter is not waiter:  # another task waits by now, perhaps in the same slot
+                    self.expire()
+            now = before if moved is None else moved()
+            looks, before = (looks - 1 if now == before else LOOKS), now
         return False
 
     def expire(self) -> None:

@@ -6,7 +6,7 @@ from email.utils import formatdate
 from math import inf
 from typing import Protocol
 
-from gateway.exchange.fields import WEBSOCKET, Sorted, response_fields, sort_response
+from gateway.exchange.fields import MOST_KEPT, WEBSOCKET, Sorted, response_fields, size_of, sort_response
 from gateway.exchange.inlet import Head, HeadFields, Inlet, Signal, Sink
 from gateway.exchange.parts import Parts
 from gateway.wire.http.messages import Delimiter, Request, Response
@@ -53,7 +53,7 @@ class DownstreamSide(Protocol):
 class ResponsePlan:
     """One final response, for requests of HTTP/1.`minor`. `framing` is how the client learns where the content ends.
     `is_persistent`: the destination goes on using its connection, for `keeps_for` seconds after its answer;
-    `is_dated`: the answer has a Date. `name` is ours in Proxy-Status."""
+    `is_dated`: the answer has a Date; `is_large`: it is not to be kept. `name` is ours in Proxy-Status."""
 
     response: Response
     name: str
@@ -64,6 +64,7 @@ class ResponsePlan:
     is_persistent: bool
     keeps_for: float
     is_dated: bool
+    is_large: bool
     _told_at: int = 0
     _keeps: bool = False
     _head: bytes = b""
@@ -110,10 +111,18 @@ def plan_response(request: Request, response: Response, name: str, last: Respons
     if last is not None and is_alike and last.response == response:
         return last
     fields = sort_response(response)
-    persistent = response.framing.delimiter is not Delimiter.CLOSE and fields.is_persistent(response.minor)
-    is_dated = any(len(name) == _DATE and name.lower() == "date" for name, _ in fields.passing)
-    framing, keeps_for = _client_framing(request, response), _keeps_for(fields)
-    return ResponsePlan(response, name, request.minor, is_head, fields, framing, persistent, keeps_for, is_dated)
+    return ResponsePlan(
+        response,
+        name,
+        request.minor,
+        is_head,
+        fields,
+        framing=_client_framing(request, response),
+        is_persistent=response.framing.delimiter is not Delimiter.CLOSE and fields.is_persistent(response.minor),
+        keeps_for=_keeps_for(fields),
+        is_dated=any(len(name) == _DATE and name.lower() == "date" for name, _ in fields.passing),
+        is_large=size_of(response.fields) > MOST_KEPT,
+    )
 
 
 def interim_head(response: Response, parts: Parts) -> bytes:

@@ -47,12 +47,13 @@ class Identifies(Role):
 
 class Judged(NamedTuple):
     """A permitted request. `named` is the host that the request names and that its Host field carries; `key` tells the
-    connections that it may go over."""
+    connections that it may go over. `is_doubtful`: only report mode let the tunnel pass that it came in."""
 
     permit: Permit
     client: Client
     named: Authority
     key: PoolKey
+    is_doubtful: bool = False
 
 
 class Scope(Role):
@@ -85,8 +86,8 @@ class Scope(Role):
         ...
 
     @property
-    def is_verified(self) -> bool:
-        """Whether every connection to a destination is verified, as in `Upstream.verified`."""
+    def is_secure(self) -> bool:
+        """Whether requests come inside TLS, and go to nobody who has not proved over TLS who they are."""
         ...
 
     async def judge(self, plan: RequestPlan, draft: ExchangeDraft, now: float) -> Judged:
@@ -111,7 +112,7 @@ class AnyAuthority:
     usual_port: ClassVar[int] = HTTP_PORT
     meter: ClassVar[None] = None
     dialer: ClassVar[None] = None
-    is_verified: ClassVar[bool] = False
+    is_secure: ClassVar[bool] = False
 
     async def judge(self, plan: RequestPlan, draft: ExchangeDraft, now: float) -> Judged:
         """See `Scope`."""
@@ -177,7 +178,7 @@ class OneAuthority:
     rules: Rules
     pool: Pool
     usual_port: int = HTTP_PORT
-    is_verified: bool = False
+    is_secure: bool = False
     dialer: Dialer[Stream] | None = None
     peer: InitVar[tuple[Address, int]] = field(kw_only=True)
     limiter: Limiter = field(kw_only=True)
@@ -208,7 +209,7 @@ class OneAuthority:
         if isinstance(verdict, Deny):
             raise Refused(verdict)
         draft.would_deny = verdict
-        return Judged(permit, client, named, self.key)
+        return Judged(permit, client, named, self.key, draft.connection.would_deny is not None)
 
     def sum_up(self, draft: ExchangeDraft) -> None:
         """The connection's record describes the tunnel."""

@@ -92,7 +92,7 @@ class Interception:
             rules=tunnel.rules,
             pool=pool,
             usual_port=HTTPS_PORT,
-            is_verified=dialer.is_permitted,
+            is_secure=True,
             dialer=dialer,
             peer=draft.peer,
             limiter=tunnel.limiter,

@@ -23,8 +23,10 @@ class Address(NamedTuple):
     version: Version
     value: int
 
+    @lru_cache(maxsize=4096)  # noqa: B019  # the same few addresses are in every record, and hold nothing
     def __str__(self) -> str:
-        return _text(self)
+        family, size = (AF_INET, 4) if self.version == 4 else (AF_INET6, 16)
+        return inet_ntop(family, self.value.to_bytes(size, "big"))
 
     @property
     def uri_host(self) -> str:
@@ -51,12 +53,6 @@ class Network:
 
     def __str__(self) -> str:
         return f"{Address(self.version, self.value)}/{self.length}"
-
-
-@lru_cache(maxsize=4096)  # the same few addresses are in every record
-def _text(address: Address) -> str:
-    family, size = (AF_INET, 4) if address.version == 4 else (AF_INET6, 16)
-    return inet_ntop(family, address.value.to_bytes(size, "big"))
 
 
 @lru_cache(maxsize=4096)

@@ -7,7 +7,7 @@ from typing import NamedTuple, NotRequired, Protocol, TypedDict
 
 from gateway.model.addresses import Address
 from gateway.model.client import Certificate, Client, TraceParent
-from gateway.model.decision import AddressRefusal, Decision, Permit, RuleRef, WouldDeny
+from gateway.model.decision import AddressRefusal, Decision, Permit, WouldDeny
 from gateway.model.inspection.watching import Said
 from gateway.model.intent import Intent, Opening
 from gateway.model.reasons import Reason
@@ -107,7 +107,8 @@ class Draft:
     open; `judged` is the last generation by which it was judged since. `answered` counts those of its `requests` that
     are over, in whatever way; `wrong_credentials` those before the last one that brought wrong ones. `packets` are
     counted where a log asks for them. For traces: `asked_time` (Unix) is when the head was there, `opened_at`
-    (monotonic) when the first bytes were judged, `caller` is the client's span, `traced`: one of its requests is."""
+    (monotonic) when the first bytes were judged, `caller` is the client's span, `traced`: one of its requests is.
+    `sealed` are the facts of its last exchange, and what is alike in the records of all exchanges with these."""
 
     connection_id: str
     listener: str
@@ -141,6 +142,7 @@ class Draft:
     caller: TraceParent | None = None
     opened_at: float | None = None
     traced: bool = False
+    sealed: "tuple[object, ExchangeRecord] | None" = field(default=None, repr=False, compare=False)
 
 
 @dataclass(slots=True)
@@ -319,11 +321,6 @@ class ExchangeRecord(TypedDict):
     would_deny: NotRequired[Reason]
     would_deny_rule: NotRequired[str]
     would_limit: NotRequired[str]
-    content_type: NotRequired[str]
-    query: NotRequired[str]
-    request_headers: NotRequired[dict[str, str]]
-    secrets: NotRequired[tuple[str, ...]]
-    annotations: NotRequired[dict[str, str]]
     reused: NotRequired[bool]
     dialled_address: NotRequired[str]
     source_address: NotRequired[str]
@@ -332,15 +329,22 @@ class ExchangeRecord(TypedDict):
     resolved: NotRequired[tuple[str, ...]]
     refused: NotRequired[tuple[str, ...]]
     first_byte_ms: NotRequired[float]
+    content_type: NotRequired[str]
+    query: NotRequired[str]
+    request_headers: NotRequired[dict[str, str]]
+    secrets: NotRequired[tuple[str, ...]]
+    annotations: NotRequired[dict[str, str]]
 
 
-def rule_of(draft: Draft | ExchangeDraft) -> RuleRef | None:
-    """The rule that decided, whichever way."""
-    return draft.decision.rule if draft.decision is not None else None
+def rule_name(draft: Draft | ExchangeDraft) -> str:
+    """The full name of the rule that decided, whichever way; empty if none did."""
+    decision = draft.decision
+    return "" if decision is None or decision.rule is None else decision.rule.name
 
 
 def verdict_of(draft: Draft | ExchangeDraft) -> str:
     """`allow`, `deny` or `none`, as `ConnectionRecord.decision` has it."""
-    if draft.decision is None:
+    decision = draft.decision
+    if decision is None:
         return "none"
-    return "allow" if isinstance(draft.decision, Permit) else "deny"
+    return "allow" if isinstance(decision, Permit) else "deny"

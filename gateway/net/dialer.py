@@ -34,6 +34,7 @@ REFUSALS_SHOWN = 8
 
 Resolve = Callable[[HostName, float], Coroutine[Any, Any, Resolution]]
 """As `Resolver.resolve`."""
+Connect = Callable[[Permit, Address], Coroutine[Any, Any, Stream]]
 
 _REASONS = {
     errno.ECONNREFUSED: Reason.CONNECTION_REFUSED,
@@ -75,36 +76,35 @@ class TcpDialer:
 
     async def dial(self, permit: Permit) -> Upstream[Stream]:
         """As `roles.Dialer.dial`. Raises `InternalError` when descriptors ran out."""
-        host, timeouts = permit.authority.host, permit.terms.timeouts
-        resolved: tuple[Address, ...] = ()
-        resolve_seconds = None
+        host, timeouts, monotonic = permit.authority.host, permit.terms.timeouts, self._clock.monotonic
+        asked_at = monotonic()
         if isinstance(host, Address):
+            resolved: tuple[Address, ...] = ()
             candidates, refused = _screen(permit, (host,))
         else:
             if self._descriptors.are_short():  # questions take some as well
                 raise _kept_back(host)
-            asked_at = self._clock.monotonic()
             resolved = (await self._resolve(host, timeouts.dns)).addresses
-            resolve_seconds = self._clock.monotonic() - asked_at
             candidates, refused = _screen(permit, resolved)
-        dialled_at = self._clock.monotonic()
-        with self._deadlines.within(timeouts.connect, lambda: _too_late(permit)):
-            address, stream = await self._reach(candidates, permit)
-        dial_seconds = self._clock.monotonic() - dialled_at
+        dialled_at = monotonic()
+        connect: Connect = self._connect
+        if permit.terms.breaker is not None and self._breakers is not None:
+            connect = partial(self._connect_watched, self._breakers)
+        with self._deadlines.within(timeouts.connect, partial(_too_late, permit)):
+            if len(candidates) == 1:
+                address, stream = candidates[0], await connect(permit, candidates[0])
+            else:
+                address, stream = await race(interleave(candidates), partial(connect, permit), self._stagger_of(permit))
+        dial_seconds = monotonic() - dialled_at
+        resolve_seconds = dialled_at - asked_at if resolved else None
         source = stream.own_address() if permit.source is not None else None
         dialled = Dialled(address, resolved, refused, resolve_seconds, dial_seconds, source, dialled_at)
         return Upstream(dialled, stream)
 
-    async def _reach(self, candidates: Sequence[Address], permit: Permit) -> tuple[Address, Stream]:
-        connect = partial(self._connect, permit.authority.port, permit.source)
-        if permit.terms.breaker is not None and self._breakers is not None:
-            connect = partial(self._connect_watched, self._breakers, permit)
-        if len(candidates) == 1:
-            return candidates[0], await connect(candidates[0])
-        stagger = self._stagger
+    def _stagger_of(self, permit: Permit) -> float:
         if self._descriptors.are_scarce():
-            stagger = 2 * permit.terms.timeouts.connect  # never: one address after the other has failed
-        return await race(interleave(candidates), connect, stagger)
+            return 2 * permit.terms.timeouts.connect  # never: one address after the other has failed
+        return self._stagger
 
     async def _connect_watched(self, breakers: Breakers, permit: Permit, address: Address) -> Stream:
         """Connect, unless the rule's breaker is open for this address, and tell the breaker how it went."""
@@ -114,7 +114,7 @@ class TcpDialer:
             raise UpstreamError(Reason.DESTINATION_UNAVAILABLE, detail, retry=Retry(wait))
         begun_at = self._clock.monotonic()
         try:
-            stream = await self._connect(permit.authority.port, permit.source, address)
+            stream = await self._connect(permit, address)
         except UpstreamError:
             breakers.failed(permit, address)
             raise
@@ -127,12 +127,13 @@ class TcpDialer:
         breakers.succeeded(permit, address)
         return stream
 
-    async def _connect(self, port: int, source: Source | None, address: Address) -> Stream:
+    async def _connect(self, permit: Permit, address: Address) -> Stream:
         """The host is a literal, so the loop looks nothing up. When this is cancelled the loop closes the socket."""
         if self._descriptors.are_short():
             raise _kept_back(address)
-        if source is not None:
-            return await self._connect_from(source, address, port)
+        port = permit.authority.port
+        if permit.source is not None:
+            return await self._connect_from(permit.source, address, port)
         loop = asyncio.get_running_loop()
         try:
             _, stream = await loop.create_connection(self._make_stream, str(address), port)

@@ -7,6 +7,7 @@ import logging
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from typing import cast
 
@@ -101,15 +102,13 @@ class Listener:
     def __init__(self, sock: socket.socket, accept: Callable[[Stream, Peer], None], bound: int = HOLD_BOUND) -> None:
         self._sock = sock
         self._accept = accept
-        self._bound = bound
+        self._make_stream = partial(Stream, bound, self._greet)
         self._server: asyncio.Server | None = None
 
     async def start(self, backlog: int = BACKLOG) -> None:
         """Accept from now on."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: _Accepted(self._accept, self._bound), sock=self._sock, backlog=backlog
-        )
+        self._server = await loop.create_server(self._make_stream, sock=self._sock, backlog=backlog)
 
     async def finish(self) -> None:
         """Accept what waits in the kernel's queue, which closing would reset, then `close`. No more than the queue can
@@ -118,9 +117,14 @@ class Listener:
         self.close()
         for sock in waiting:
             with suppress(OSError):  # gone already
-                await asyncio.get_running_loop().connect_accepted_socket(
-                    lambda: _Accepted(self._accept, self._bound), sock
-                )
+                await asyncio.get_running_loop().connect_accepted_socket(self._make_stream, sock)
+
+    def _greet(self, stream: Stream) -> None:
+        peer = _peer_of(stream.transport)
+        if peer is NOBODY:
+            stream.transport.abort()
+            stream.is_lost = True  # the transport tells only in the next turn of the loop
+        self._accept(stream, peer)
 
     def close(self) -> None:
         """Accept no more and close the socket; connections already accepted go on. Idempotent."""
@@ -136,24 +140,6 @@ def _waiting(listening: socket.socket) -> Iterator[socket.socket]:
             sock, _ = listening.accept()
             sock.setblocking(False)
             yield sock
-
-
-class _Accepted(Stream):
-    """Calls back once it is connected."""
-
-    __slots__ = ("_accept",)
-
-    def __init__(self, accept: Callable[[Stream, Peer], None], bound: int) -> None:
-        super().__init__(bound)
-        self._accept = accept
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        peer = _peer_of(self.transport)
-        if peer is NOBODY:
-            self.transport.abort()
-            self.is_lost = True  # the transport tells only in the next turn of the loop
-        self._accept(self, peer)
 
 
 def _peer_of(transport: asyncio.Transport) -> Peer:

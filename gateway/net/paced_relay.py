@@ -8,7 +8,7 @@ from math import inf
 
 from gateway.model.reasons import Reason
 from gateway.model.roles import Meter, Pace
-from gateway.net.relay import Direction, Downward, Joining, Relay, Upward, join
+from gateway.net.relay import Direction, Joining, Relay, join
 from gateway.net.stream import Stream
 
 
@@ -22,11 +22,11 @@ class _Paced(Direction):
 
     __slots__ = ("_has_rested", "_is_congested", "_pace", "_rests", "_timer")
 
-    def __init__(self, pace: Pace, relay: Relay, source: Stream, sink: Stream) -> None:
+    def __init__(self, pace: Pace, relay: Relay, source: Stream, sink: Stream, is_up: bool) -> None:
         self._pace = pace
         self._rests = self._has_rested = self._is_congested = False
         self._timer: asyncio.Handle | None = None
-        super().__init__(relay, source, sink)
+        super().__init__(relay, source, sink, is_up)
 
     def begin(self) -> None:
         """Also rest for what earlier connections moved; last, because consuming what is held resumes reading."""
@@ -97,17 +97,14 @@ class _Paced(Direction):
             self.source.read_on()
 
 
-class _PacedUpward(_Paced, Upward):
-    __slots__ = ()
-
-
-class _PacedDownward(_Paced, Downward):
-    __slots__ = ()
-
-
 def _join_paced(meter: Meter, relay: Relay, downstream: Stream, upstream: Stream) -> tuple[Direction, Direction]:
-    up, down = meter.up, meter.down
     return (
-        Upward(relay, downstream, upstream) if up is None else _PacedUpward(up, relay, downstream, upstream),
-        Downward(relay, upstream, downstream) if down is None else _PacedDownward(down, relay, upstream, downstream),
+        _direction(meter.up, relay, downstream, upstream, is_up=True),
+        _direction(meter.down, relay, upstream, downstream, is_up=False),
     )
+
+
+def _direction(pace: Pace | None, relay: Relay, source: Stream, sink: Stream, is_up: bool) -> Direction:
+    if pace is None:
+        return Direction(relay, source, sink, is_up)
+    return _Paced(pace, relay, source, sink, is_up)

@@ -30,15 +30,14 @@ class Direction:
     """
 
     __slots__ = (
-        "_alarm", "_gathered", "_in_kernel", "_large", "_relay", "_splice", "_transfer", "_write", "sink", "source"
+        "_alarm", "_gathered", "_in_kernel", "_large", "_relay", "_splice", "_transfer", "_write", "is_up", "sink",
+        "source"
     )  # fmt: skip
 
-    from_side: Side
-    to_side: Side
-
-    def __init__(self, relay: "Relay", source: Stream, sink: Stream) -> None:
+    def __init__(self, relay: "Relay", source: Stream, sink: Stream, is_up: bool) -> None:
         self.source = source
         self.sink = sink
+        self.is_up = is_up
         self._relay = relay
         self._transfer = relay.transfer
         self._write = sink.transport.write
@@ -73,27 +72,41 @@ class Direction:
 
     def count(self, size: int) -> None:
         """`size` bytes more were written to the sink; if negative, queued ones were dropped, earlier ones included."""
-        raise NotImplementedError  # not abstract: paced directions call it by `super()`, which mypy then refuses
+        transfer = self._transfer
+        if self.is_up:
+            transfer.bytes_up = max(0, transfer.bytes_up + size)
+        else:
+            transfer.bytes_down = max(0, transfer.bytes_down + size)
 
     # Called by the source.
 
     def received(self, data: bytes) -> None:
         """The hot path, which repeats `count` to save a call for every chunk."""
-        raise NotImplementedError  # not abstract: paced directions call it by `super()`, which mypy then refuses
+        size, transfer = len(data), self._transfer
+        if self.is_up:
+            transfer.bytes_up += size
+        else:
+            if transfer.first_byte_at is None:  # else a response's head was it
+                transfer.first_byte_at = self._relay.monotonic()
+            transfer.bytes_down += size
+        self._write(data)
+        if size >= self._large:
+            self._gather(size)
 
     def ended(self) -> None:
         """The second end is not sent here: closing the streams sends it, which saves a system call."""
-        self._relay.side_ended(self.from_side)
+        relay = self._relay
+        relay.ended_first = relay.ended_first or (Side.DOWNSTREAM if self.is_up else Side.UPSTREAM)
         queued = self.sink.queued()
-        if queued or not self._relay.directions_over:
+        if queued or not relay.directions_over:
             self.sink.end()
         if queued:
             self.sink.transport.set_write_buffer_limits(0)  # `relieved` comes when all is written
         else:
-            self._relay.direction_over()
+            relay.direction_over()
 
     def lost(self) -> None:
-        self._relay.side_broke(self.from_side)
+        self._relay.side_broke(Side.DOWNSTREAM if self.is_up else Side.UPSTREAM)
 
     # Called by the sink.
 
@@ -157,39 +170,7 @@ class Direction:
     source_failed = lost
 
     def sink_failed(self) -> None:
-        self._relay.side_broke(self.to_side)
-
-
-class Upward(Direction):
-    __slots__ = ()
-    from_side, to_side = Side.DOWNSTREAM, Side.UPSTREAM
-
-    def received(self, data: bytes) -> None:
-        size = len(data)
-        self._transfer.bytes_up += size
-        self._write(data)
-        if size >= self._large:
-            self._gather(size)
-
-    def count(self, size: int) -> None:
-        self._transfer.bytes_up = max(0, self._transfer.bytes_up + size)
-
-
-class Downward(Direction):
-    __slots__ = ()
-    from_side, to_side = Side.UPSTREAM, Side.DOWNSTREAM
-
-    def received(self, data: bytes) -> None:
-        size = len(data)
-        if self._transfer.first_byte_at is None:  # else a response's head was it
-            self._transfer.first_byte_at = self._relay.monotonic()
-        self._transfer.bytes_down += size
-        self._write(data)
-        if size >= self._large:
-            self._gather(size)
-
-    def count(self, size: int) -> None:
-        self._transfer.bytes_down = max(0, self._transfer.bytes_down + size)
+        self._relay.side_broke(Side.UPSTREAM if self.is_up else Side.DOWNSTREAM)
 
 
 Joining = Callable[["Relay", Stream, Stream], tuple[Direction, Direction]]
@@ -198,7 +179,7 @@ Joining = Callable[["Relay", Stream, Stream], tuple[Direction, Direction]]
 
 def join(relay: "Relay", downstream: Stream, upstream: Stream) -> tuple[Direction, Direction]:
     """The directions of a relay whose bytes nothing bounds or watches."""
-    return Upward(relay, downstream, upstream), Downward(relay, upstream, downstream)
+    return Direction(relay, downstream, upstream, is_up=True), Direction(relay, upstream, downstream, is_up=False)
 
 
 class Relay:
@@ -212,9 +193,9 @@ class Relay:
     """
 
     __slots__ = (
-        "_delivered", "_directions", "_ended_first", "_finished", "_idle", "_idle_alarm", "_lifetime",
-        "_lifetime_alarm", "_look_every", "_silent_looks", "_streams", "deadlines", "directions_over", "loop",
-        "monotonic", "splices", "transfer"
+        "_delivered", "_directions", "_finished", "_idle", "_lifetime", "_lifetime_alarm", "_look_every",
+        "_next_look", "_silent_looks", "_streams", "deadlines", "directions_over", "ended_first", "loop", "monotonic",
+        "splices", "transfer"
     )  # fmt: skip
     asks_rules = False
 
@@ -241,8 +222,7 @@ class Relay:
         self._finished: asyncio.Future[None] = self.loop.create_future()
         self._directions: tuple[Direction, ...] = ()
         self.directions_over = 0
-        self._ended_first: Side | None = None
-        self._idle_alarm: Alarm | None = None
+        self.ended_first: Side | None = None
         self._lifetime_alarm: Alarm | None = None
         self._delivered = 0
         self._silent_looks = 0
@@ -264,7 +244,7 @@ class Relay:
             self.side_broke(Side.DOWNSTREAM if downstream.is_lost else Side.UPSTREAM)
             return
         self._directions = joining(self, downstream, upstream)
-        self._idle_alarm = self.deadlines.after(self._look_every, self._look)
+        self._next_look = self.deadlines.enlist(self, self._look_every)
         if self._lifetime is not None:
             self._lifetime_alarm = self.deadlines.after(self._lifetime, self._outlived)
         for direction in self._directions:
@@ -277,21 +257,18 @@ class Relay:
         for direction in self._directions:
             direction.detach()
         self._directions = ()
-        for alarm in filter(None, (self._idle_alarm, self._lifetime_alarm)):
-            alarm.cancel()
-        self._idle_alarm = self._lifetime_alarm = None  # they hold this relay: each tunnel would be a reference cycle
+        self._next_look.discard(self)
+        if self._lifetime_alarm is not None:
+            self._lifetime_alarm.cancel()
+            self._lifetime_alarm = None  # it holds this relay: each tunnel would be a reference cycle
 
     # How it ends.
-
-    def side_ended(self, side: Side) -> None:
-        """This side sends no more."""
-        self._ended_first = self._ended_first or side
 
     def direction_over(self) -> None:
         """All bytes of this direction were written, its end included."""
         self.directions_over += 1
         if self.directions_over == len(self._directions) and not self._finished.done():  # done: `run` was cancelled
-            self._finish(Ended.CLOSED, self._ended_first, None)
+            self._finish(Ended.CLOSED, self.ended_first, None)
 
     def side_broke(self, side: Side) -> None:
         """The connection of this side is gone without an orderly end, so the other side's is reset as well."""
@@ -324,7 +301,8 @@ class Relay:
 
     # Idle: no clock is read for a chunk; counters are compared.
 
-    def _look(self) -> None:
+    def expire(self) -> None:
+        """It is time to look whether bytes have moved."""
         delivered = self.transfer.bytes_up + self.transfer.bytes_down - sum(stream.queued() for stream in self._streams)
         stands, self._delivered = delivered == self._delivered, delivered
         rested = sum(each.has_rested() for each in self._directions)  # each is asked
@@ -336,4 +314,4 @@ class Relay:
         else:
             if self._silent_looks == 1:
                 self._streams[1].keep_alive()
-            self._idle_alarm = self.deadlines.after(self._look_every, self._look)
+            self._next_look = self.deadlines.enlist(self, self._look_every)

@@ -198,7 +198,7 @@ class Resolver:
         known = self._cache.keep(name, answer, self._clock.monotonic())
         if isinstance(answer, Missing) and answer.is_failure:
             self.counts.failures += 1
-            self.counts.stale += isinstance(known, Resolution)
+            self.counts.stale += isinstance(known, Resolution) and not flight.is_overdue
         return known
 
 

@@ -8,6 +8,7 @@ import asyncio
 import os
 import select
 import struct
+from collections.abc import Callable
 from contextlib import suppress
 from socket import IPPROTO_TCP, SO_KEEPALIVE, SO_LINGER, SOL_SOCKET, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL
 from typing import Protocol, cast
@@ -69,6 +70,7 @@ class Stream(asyncio.Protocol):
 
     __slots__ = (
         "_bound",
+        "_connected",
         "_discards",
         "_held",
         "_lingers",
@@ -88,7 +90,7 @@ class Stream(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, bound: int = HOLD_BOUND) -> None:
+    def __init__(self, bound: int = HOLD_BOUND, connected: Callable[["Stream"], None] | None = None) -> None:
         self.receiver: Receiver | None = None
         self.feeder: Feeder | None = None
         self.alert: str | None = None
@@ -99,6 +101,7 @@ class Stream(asyncio.Protocol):
         self.is_lost = False
         self.was_reset = False
         self._bound = bound
+        self._connected = connected
         self._held = b""
         self._waiter: asyncio.Future[bool] | None = None
         self._wrote = False
@@ -234,8 +237,10 @@ class Stream(asyncio.Protocol):
 
     # What the transport tells.
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # of a stream it is one
+        self.transport = transport
+        if self._connected is not None:
+            self._connected(self)
 
     def data_received(self, data: bytes) -> None:
         if self.receiver is not None:
@@ -245,7 +250,8 @@ class Stream(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         self.has_ended = True
-        self._wake(more=False)
+        if self._waiter is not None:
+            self._wake(more=False)
         if self.receiver is not None:
             self.receiver.ended()
         return True
@@ -253,7 +259,8 @@ class Stream(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_lost = True
         self.was_reset = exc is not None
-        self._wake(more=False)
+        if self._waiter is not None:
+            self._wake(more=False)
         if self.receiver is not None:
             self.receiver.lost()
 

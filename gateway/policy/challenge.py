@@ -1,5 +1,6 @@
 """Whether asking for credentials could help a client that sent none (`challenge: auto`)."""
 
+from collections.abc import Iterator
 from itertools import chain, islice
 
 from gateway.model.client import Client, IdentitySource
@@ -7,6 +8,7 @@ from gateway.model.decision import Permit
 from gateway.model.intent import Intent
 from gateway.policy.candidates import Question
 from gateway.policy.decide import decide_for, judge, namespace_of
+from gateway.policy.groups import Membership
 from gateway.policy.plan import Rules
 
 WITHOUT_CREDENTIALS = (IdentitySource.ADDRESS, IdentitySource.KUBERNETES)
@@ -26,13 +28,20 @@ def would_credentials_help(client: Client, intent: Intent, rules: Rules, now: fl
     question = Question(anonymous, None, intent.authority.host, intent.authority.port, now)
     deny = judge(question, rules, intent.original).deny
     named = _groups_named(question, rules)
-    others = (group for group in index.provable_in_report_mode - named if index.provable_at(client.address, group))
+    others = index.provable_in_report_mode - named
     if deny is not None and not deny.excepted_clients:
         named &= index.provable_in_report_mode
+    as_pod = index.membership_of(client._replace(known=True))
+
+    def if_proved(groups: set[str], at_most: int | None = None) -> Iterator[Membership]:
+        """A user keeps what the pod at the address tells, and the doubts about it; a token speaks for itself."""
+        users = (index.joined(as_pod, each) for each in groups if index.is_proved_by_user(client.address, each))
+        tokens = (index.joined(anonymous, each) for each in groups if index.is_proved_by_token(client.address, each))
+        return chain(islice(users, at_most), islice(tokens, at_most))
+
     return any(
-        isinstance(decide_for(index.joined(anonymous, group), None, intent, rules, now), Permit)
-        for group in chain(islice(others, 1), named)  # one of `others` will do: they differ by their mode alone
-        if index.provable_at(client.address, group)
+        isinstance(decide_for(membership, None, intent, rules, now), Permit)
+        for membership in chain(if_proved(others, 1), if_proved(named))  # the others differ by their mode alone
     )
 
 

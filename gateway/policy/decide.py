@@ -49,11 +49,11 @@ def decide(client: Client, intent: Intent, rules: Rules, now: float) -> Permit |
 
 def _asked(client: Client, intent: Intent, rules: Rules) -> Hashable | None:
     """Everything about the question that `decide_for` depends on; None where it depends on labels, which are no key."""
-    if rules.groups.looks_at_labels and (client.labels is not None or client.namespace_labels is not None):
-        return None
-    address, authority = client.address, intent.authority
-    who = client.user, client.namespace, client.service_account, client.spiffe, client.known, client.doubt
-    return address.version, address.value, who, authority.host, authority.port, intent.protocol, intent.original
+    if client.labels is not None or client.namespace_labels is not None:
+        if rules.groups.looks_at_labels:
+            return None
+        client = client._replace(labels=None, namespace_labels=None)
+    return client, intent
 
 
 def decide_for(

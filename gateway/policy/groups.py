@@ -51,7 +51,8 @@ class GroupIndex:
         "_limits",
         "_nobody",
         "_of_pods",
-        "_provable",
+        "_proved_by_tokens",
+        "_proved_by_users",
         "_stated",
         "_together",
         "_unknown",
@@ -73,7 +74,8 @@ class GroupIndex:
         self._by_namespace_label: dict[tuple[str, str], list[_Entry]] = defaultdict(list)
         self._of_pods: list[tuple[Match, str]] = []
         self.looks_at_labels = False
-        self._provable: dict[str, list[Match]] = defaultdict(list)
+        self._proved_by_users: dict[str, list[Match]] = defaultdict(list)
+        self._proved_by_tokens: dict[str, list[Match]] = defaultdict(list)
         self.provable_in_report_mode: set[str] = set()
         self.add(groups)
 
@@ -92,7 +94,7 @@ class GroupIndex:
             self._limits[group.name] = group.limits
         for match in group.match:
             self._add_entry(match, group.name)
-        if group.mode is Mode.REPORT and group.name in self._provable:
+        if group.mode is Mode.REPORT and (group.name in self._proved_by_users or group.name in self._proved_by_tokens):
             self.provable_in_report_mode.add(group.name)
 
     def _add_entry(self, match: Match, name: str) -> None:
@@ -100,7 +102,8 @@ class GroupIndex:
         if _asks_for_pod(match):
             self._of_pods.append((match, name))
         if _is_provable(match):
-            self._provable[name].append(match)
+            proved = self._proved_by_tokens if match.user is None else self._proved_by_users
+            proved[name].append(match)
         if match.user is not None:
             self._by_user[match.user].append((_left(replace(match, user=None)), name))
         elif match.spiffe is not None:
@@ -129,8 +132,10 @@ class GroupIndex:
 
     def _with_doubts(self, client: Client) -> Membership:
         """For a client that is known by its credentials, but whose pod is not."""
-        membership = self.membership_of(client._replace(doubt=None))
         doubted = frozenset([name for match, name in self._of_pods if _may_match(match, client)])
+        return self._doubting(self.membership_of(client._replace(doubt=None)), doubted)
+
+    def _doubting(self, membership: Membership, doubted: frozenset[str]) -> Membership:
         enforced = any(self._stated.get(name) is Mode.ENFORCE for name in doubted)
         return replace(membership, doubted=doubted, mode=Mode.ENFORCE if enforced else membership.mode)
 
@@ -141,13 +146,18 @@ class GroupIndex:
             return self._nobody
         return self._membership(around[0] if len(around) == 1 else frozenset().union(*around))
 
-    def provable_at(self, address: Address, group: str) -> bool:
-        """Whether credentials sent from `address` could make a client a member of `group`."""
-        return any(match.cidr is None or address in match.cidr for match in self._provable.get(group, ()))
+    def is_proved_by_user(self, address: Address, group: str) -> bool:
+        """Whether a password sent from `address` could make a client a member of `group`."""
+        return _holds_at(address, self._proved_by_users, group)
+
+    def is_proved_by_token(self, address: Address, group: str) -> bool:
+        """Whether a token sent from `address` could."""
+        return _holds_at(address, self._proved_by_tokens, group)
 
     def joined(self, membership: Membership, group: str) -> Membership:
         """The membership with one group more."""
-        return self._membership(membership.names | {group})
+        joined = self._membership(membership.names | {group})
+        return self._doubting(joined, membership.doubted) if membership.doubted else joined
 
     def _membership(self, names: frozenset[str]) -> Membership:
         """Combinations of groups are put together once. (`lru_cache` on a method would be a reference cycle, and an
@@ -179,7 +189,8 @@ class GroupIndex:
         """Empty it, a slice before each yield. For an index that nobody asks any more."""
         yield from self._by_network.take_down()
         entries: list[dict[Any, Any]] = [self._by_user, self._by_spiffe, self._by_workload, self._by_namespace_label]
-        for table in (*entries, self._provable, self._limits, self._stated, self._together):
+        provable = self._proved_by_users, self._proved_by_tokens
+        for table in (*entries, *provable, self._limits, self._stated, self._together):
             yield from take_down(table)
         while self._of_pods:
             del self._of_pods[-SLICE:]
@@ -245,6 +256,11 @@ def _may_match(match: Match, client: Client) -> bool:
         namespace_labels=dict(match.namespace_labels) if of_namespace is None else of_namespace,
     )
     return _matches(match, told)
+
+
+def _holds_at(address: Address, provable: Mapping[str, Sequence[Match]], group: str) -> bool:
+    """Whether an entry of the group can be proved from that address."""
+    return any(match.cidr is None or address in match.cidr for match in provable.get(group, ()))
 
 
 def _is_provable(match: Match) -> bool:

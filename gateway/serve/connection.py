@@ -9,7 +9,9 @@ leaves a truthful record. No byte of the client's reaches the destination before
 
 import asyncio
 import logging
+from collections.abc import Coroutine
 from functools import partial
+from typing import Any
 
 from gateway.model.decision import Deny, Permit, WouldDeny
 from gateway.model.errors import DownstreamError, GatewayError, InternalError, Refused
@@ -18,6 +20,7 @@ from gateway.model.limits.limit import TUNNEL
 from gateway.model.reasons import Reason
 from gateway.model.record import Destination, Draft, Packets
 from gateway.model.recording.noting import note_cut
+from gateway.model.roles import Upstream
 from gateway.net.dialer import send_proxy_header
 from gateway.net.kernel.segments import segments_of
 from gateway.net.paced_relay import joining_for
@@ -39,7 +42,6 @@ from gateway.serve.requests import (
     converse_captured,
     converse_in_tunnel,
     converse_inside_tls,
-    hello_to_inspect,
 )
 from gateway.serve.services import Services
 from gateway.wire.head import RequestHead, parse_traceparent
@@ -54,8 +56,8 @@ async def serve_connection(downstream: Stream, draft: Draft, services: Services)
     """From accept to record. Closes `downstream`; raises nothing but its own cancellation."""
     try:
         for left in reversed(range(ATTEMPTS)):
-            may_ask_again = await _attempt(downstream, draft, services)
-            if not may_ask_again or not left or not await asks_again(downstream, draft, services):
+            may_ask_again = await _attempt(downstream, draft, services, is_last=not left)
+            if not may_ask_again or not await asks_again(downstream, draft, services):
                 break
     except asyncio.CancelledError:
         note_cut(draft, draft.reason or Reason.DRAINING)
@@ -66,12 +68,15 @@ async def serve_connection(downstream: Stream, draft: Draft, services: Services)
     await downstream.aclose()
 
 
-async def _attempt(downstream: Stream, draft: Draft, services: Services) -> bool:
+async def _attempt(downstream: Stream, draft: Draft, services: Services, is_last: bool) -> bool:
     """One request and all that follows from it. True: it was refused, and the client may try again here."""
     head = None
     try:
         if not draft.entered:
-            await _enter(downstream, draft, services)
+            entrance = services.entrance(draft.listener)
+            if entrance is not None:  # most listeners have nothing before the first request
+                await enter(downstream, draft, entrance, services)
+            draft.entered = True
         if draft.original is not None:
             await _walk_captured(draft.original, downstream, draft, services)
             return False
@@ -83,18 +88,10 @@ async def _attempt(downstream: Stream, draft: Draft, services: Services) -> bool
         await _walk(head, downstream, draft, services)
         return False
     except GatewayError as error:
-        return refuse(error, head, downstream, draft, services)
+        return refuse(error, head, downstream, draft, services, is_last)
     except Exception as bug:
         _logger.exception("connection %s", draft.connection_id)
         return refuse(InternalError(Reason.INTERNAL_ERROR, type(bug).__name__), head, downstream, draft, services)
-
-
-async def _enter(downstream: Stream, draft: Draft, services: Services) -> None:
-    """Once a connection; most listeners have nothing before the first request."""
-    entrance = services.entrance(draft.listener)
-    if entrance is not None:
-        await enter(downstream, draft, entrance, services)
-    draft.entered = True
 
 
 async def _walk(head: RequestHead, downstream: Stream, draft: Draft, services: Services) -> None:
@@ -118,7 +115,7 @@ async def _walk(head: RequestHead, downstream: Stream, draft: Draft, services: S
         draft.dialled = upstream.dialled
         try:
             _establish(downstream, draft, head)
-            if await _shows_opening(decision, downstream, upstream.stream):
+            if decision.terms.protocol is not Protocol.TCP and await _shows_opening(decision, downstream, upstream):
                 opening = draft.opening = await read_opening(downstream, services, decision.terms.timeouts.client_hello)
                 draft.would_deny = _confirmed(confirm(decision, opening, client, intent, rules, now))
                 if services.traces:
@@ -169,18 +166,16 @@ async def _walk_captured(original: Destination, downstream: Stream, draft: Draft
             await upstream.stream.aclose()
 
 
-async def _carry(tunnel: Tunnel, downstream: Stream, draft: Draft, services: Services) -> None:
+def _carry(tunnel: Tunnel, downstream: Stream, draft: Draft, services: Services) -> Coroutine[Any, Any, None]:
     """After the last verdict about the connection as a whole: each request is judged by itself, in the clear or inside
     TLS; anything else is relayed unchanged."""
-    permit, upstream = tunnel.permit, tunnel.upstream
-    send_proxy_header(upstream, permit, draft.peer)  # before the client's first byte
-    hello = hello_to_inspect(permit, draft.opening)
-    if hello is not None:
-        await converse_inside_tls(downstream, draft, tunnel, hello, services)
-    elif carries_requests(permit, draft.opening):
-        await converse_in_tunnel(downstream, draft, tunnel, services)
-    else:
-        await _relay(tunnel, downstream, draft, services)
+    permit, opening = tunnel.permit, draft.opening
+    send_proxy_header(tunnel.upstream, permit, draft.peer)  # before the client's first byte
+    if opening is not None and opening.hello is not None and permit.terms.inspect:
+        return converse_inside_tls(downstream, draft, tunnel, opening.hello, services)
+    if opening is not None and carries_requests(permit, opening):
+        return converse_in_tunnel(downstream, draft, tunnel, services)
+    return _relay(tunnel, downstream, draft, services)
 
 
 def _establish(downstream: Stream, draft: Draft, head: RequestHead) -> None:
@@ -190,12 +185,12 @@ def _establish(downstream: Stream, draft: Draft, head: RequestHead) -> None:
     draft.status = 200
 
 
-async def _shows_opening(permit: Permit, downstream: Stream, upstream: Stream) -> bool:
+async def _shows_opening(permit: Permit, downstream: Stream, upstream: Upstream[Stream]) -> bool:
     """Whether there are first bytes to judge. Under the built-in rule of report mode they are only observed: it lets
     server-first protocols pass as well, because no rule could have said `tcp` for them."""
-    if permit.rule is REPORT_ONLY:
-        return await client_speaks_first(downstream, upstream, permit.terms.timeouts.client_hello)
-    return permit.terms.protocol is not Protocol.TCP
+    if permit.rule is not REPORT_ONLY:
+        return True
+    return await client_speaks_first(downstream, upstream.stream, permit.terms.timeouts.client_hello)
 
 
 def _confirmed(verdict: Deny | WouldDeny | None) -> WouldDeny | None:
@@ -234,11 +229,11 @@ async def _relay(tunnel: Tunnel, downstream: Stream, draft: Draft, services: Ser
 def _watch_for(tunnel: Tunnel, draft: Draft, services: Services) -> Watch | None:
     """A watch for what must still be judged while bytes are relayed: a second ClientHello, or a first one that was not
     waited for."""
+    if draft.opening is None and tunnel.permit.rule is not REPORT_ONLY:
+        return None
     deny, limit = partial(_denial, tunnel.permit), services.bounds.client_hello
     if draft.opening is not None:
         return watch_for(draft.opening.hello, limit, deny)
-    if tunnel.permit.rule is not REPORT_ONLY:
-        return None
     return LateHello(partial(_judge_late, tunnel, draft, services), deny, limit)
 
 

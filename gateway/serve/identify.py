@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Protocol
 from weakref import WeakValueDictionary
 
@@ -164,7 +165,7 @@ class Identifier:
 
     def by_address(self, address: Address) -> Client:
         """Also the client of a captured connection, which does not know of a proxy that takes credentials."""
-        return Client(address) if self.workloads is None else self.workloads.by_address(address)
+        return _client_at(address) if self.workloads is None else self.workloads.by_address(address)
 
     def refusal(self, denial: Deny, client: Client, intent: Intent, rules: Rules, now: float) -> GatewayError:
         """How to refuse a denied client: 407 if it is anonymous and credentials would have helped, else the denial."""
@@ -172,6 +173,12 @@ class Identifier:
         if self.challenge is Challenge.AUTO and anonymous and would_credentials_help(client, intent, rules, now):
             return DownstreamError(Reason.CREDENTIALS_MISSING, f"{denial.reason} without credentials")
         return Refused(denial)
+
+
+@lru_cache(maxsize=4096)
+def _client_at(address: Address) -> Client:
+    """The same clients come again and again."""
+    return Client(address)
 
 
 def _basic_credentials(head: HeaderFields) -> BasicCredentials | None:

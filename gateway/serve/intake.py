@@ -2,8 +2,9 @@
 
 import asyncio
 import re
+from functools import lru_cache
 
-from gateway.model.authority import parse_authority
+from gateway.model.authority import Authority, parse_authority
 from gateway.model.errors import DownstreamError
 from gateway.model.intent import Door, Intent, Opening
 from gateway.model.reasons import Reason
@@ -49,10 +50,16 @@ def read_intent(head: RequestHead) -> Intent:
         authority = parse_authority(head.target)
         if authority is None:
             raise DownstreamError(Reason.MALFORMED_AUTHORITY, f"CONNECT target {_quotable(head.target)}")
-        return Intent(Door.CONNECT, authority)
+        return _connect_to(authority)
     if head.target[:8].lower() == "https://":
         raise DownstreamError(Reason.HTTPS_WITHOUT_CONNECT, "https:// in absolute form")
     raise DownstreamError(Reason.NOT_A_PROXY_REQUEST, f"{head.method[:20]} that names no http:// URL")
+
+
+@lru_cache(maxsize=4096)
+def _connect_to(authority: Authority) -> Intent:
+    """The same destinations are asked for again and again."""
+    return Intent(Door.CONNECT, authority)
 
 
 def _quotable(target: str) -> str:

@@ -21,9 +21,15 @@ _TLS_HANDSHAKE = bytes([HANDSHAKE])
 
 
 def refuse(
-    error: GatewayError, head: RequestHead | None, downstream: ByteStream, draft: Draft, services: Services
+    error: GatewayError,
+    head: RequestHead | None,
+    downstream: ByteStream,
+    draft: Draft,
+    services: Services,
+    is_last: bool = False,
 ) -> bool:
-    """Answer in the protocol that is spoken by now, and note why. True: another request may follow."""
+    """Answer in the protocol that is spoken by now, and note why. True: another request may follow; it may not, and the
+    client is told so, if this answer `is_last`."""
     note(error, draft)
     if error.reason is Reason.CLIENT_CLOSED:
         return False
@@ -33,8 +39,8 @@ def refuse(
     if _refused_below_http(error.reason, downstream):
         return False
     draft.status = status_of(error.reason)
-    downstream.write(reply(error, head, services.proxy_name, draft.connection_id))
-    return may_follow(error.reason, head)
+    downstream.write(reply(error, head, services.proxy_name, draft.connection_id, is_last))
+    return not is_last and may_follow(error.reason, head)
 
 
 async def turn_away(reason: Reason, downstream: ByteStream, draft: Draft, services: Services) -> None:

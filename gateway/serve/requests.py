@@ -67,15 +67,10 @@ def _shown_as_open(draft: Draft, permit: Permit, services: Services) -> Iterator
             alarm.cancel()
 
 
-def carries_requests(permit: Permit, opening: Opening | None) -> bool:
+def carries_requests(permit: Permit, opening: Opening) -> bool:
     """Whether each request in the tunnel is to be judged. Under the built-in rule of report mode it is relayed
     unchanged, as other protocols may begin like HTTP."""
-    return opening is not None and opening.protocol is Protocol.HTTP and permit.rule is not REPORT_ONLY
-
-
-def hello_to_inspect(permit: Permit, opening: Opening | None) -> ClientHello | None:
-    """The ClientHello, if TLS is to be terminated here so that each request inside it is judged."""
-    return opening.hello if opening is not None and permit.terms.inspect else None
+    return opening.protocol is Protocol.HTTP and permit.rule is not REPORT_ONLY
 
 
 async def converse_inside_tls(

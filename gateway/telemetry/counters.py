@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.model.reasons import Reason
-from gateway.model.record import Dialled, Draft, ExchangeDraft, rule_of, verdict_of
+from gateway.model.record import Dialled, Draft, ExchangeDraft, rule_name, verdict_of
 from gateway.telemetry.exchanges import labels_of
 from gateway.telemetry.sealing import reason_of
 from gateway.telemetry.series import SERIES_LIMIT, STAGE_BOUNDS, Histogram, count_series
@@ -66,10 +66,10 @@ class Counters:
 
     def count(self, draft: Draft, ended_at: float) -> None:
         """Count one connection that ended at the monotonic instant `ended_at`."""
-        rule = rule_of(draft)
-        count_series(self.connections, rule.name if rule else "", (verdict_of(draft), reason_of(draft)), self._limit)
-        self.bytes_up += draft.transfer.bytes_up
-        self.bytes_down += draft.transfer.bytes_down
+        transfer = draft.transfer
+        count_series(self.connections, (rule_name(draft), verdict_of(draft), reason_of(draft)), self._limit)
+        self.bytes_up += transfer.bytes_up
+        self.bytes_down += transfer.bytes_down
         self.lifetime.observe(ended_at - draft.started_at)
         if draft.dialled is not None:
             self._observe(draft.dialled)
@@ -84,8 +84,7 @@ class Counters:
 
     def count_exchange(self, draft: ExchangeDraft, ended_at: float) -> None:
         """Count one exchange that ended at that instant. Its bytes are counted with its connection's."""
-        rule = rule_of(draft)
-        count_series(self.requests, rule.name if rule else "", labels_of(draft), self._limit)
+        count_series(self.requests, (rule_name(draft), *labels_of(draft)), self._limit)
         self.request_duration.observe(ended_at - draft.started_at)
         if draft.dialled is not None and not draft.reused:
             self._observe(draft.dialled)
@@ -126,10 +125,10 @@ class Counters:
     def add(self, state: Mapping[str, Any]) -> None:
         """Add another process's counts. Raises `LookupError`, `TypeError` or `ValueError` for what is no `state`."""
         for rule, verdict, reason, count in state["connections"]:
-            count_series(self.connections, str(rule), (str(verdict), _reason(reason)), self._limit, int(count))
+            count_series(self.connections, (str(rule), str(verdict), _reason(reason)), self._limit, int(count))
         for rule, verdict, reason, status, count in state["requests"]:
-            labels = str(verdict), _reason(reason), str(status)
-            count_series(self.requests, str(rule), labels, self._limit, int(count))
+            labels = str(rule), str(verdict), _reason(reason), str(status)
+            count_series(self.requests, labels, self._limit, int(count))
         for what, outcome, count in state["deliveries"]:
             self.deliver(str(what), str(outcome), int(count))
         for name, count in state["inspectors_failed"]:

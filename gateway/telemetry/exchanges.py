@@ -3,16 +3,17 @@
 As in `sealing`, what a peer could make long is cut, and foreign text is made printable.
 """
 
-from gateway.model.decision import Deny
+from operator import attrgetter
+
 from gateway.model.reasons import Reason
 from gateway.model.record import Draft, Ended, ExchangeDraft, ExchangeRecord, Seen, Side, verdict_of
 from gateway.telemetry.formats.fields import Record
 from gateway.telemetry.sealing import (
     LIST_LIMIT,
-    add_addresses,
-    add_dialling,
+    add_dialled,
     add_request,
     add_verdict,
+    ended_before_transfer,
     milliseconds,
     printable,
     reason_of,
@@ -23,6 +24,10 @@ from gateway.telemetry.sealing import (
 ExchangeLabels = tuple[str, Reason | None, str]
 """Verdict, reason, class of the status (`2xx`, or "" where the client was told none)."""
 
+_facts_of = attrgetter(
+    *("method", "client", "intent", "decision", "dialled", "reused", "status", "would_deny", "would_limit", "reason"),
+    *("detail", "transfer.reason", "http_version", "generation"),
+)
 _CLASSES = ("", "1xx", "2xx", "3xx", "4xx", "5xx")
 
 
@@ -38,23 +43,44 @@ def record_of(draft: Draft | ExchangeDraft, ended_at: float) -> Record:
 
 def seal_exchange(draft: ExchangeDraft, ended_at: float) -> ExchangeRecord:
     """The record of an exchange that ended at the monotonic instant `ended_at`."""
-    connection, transfer = draft.connection, draft.transfer
+    transfer, record = draft.transfer, _common_to(draft).copy()
+    record["time"] = rfc3339(draft.started_time)
+    record["exchange_id"] = draft.exchange_id
+    record["path"] = printable(draft.path)
+    record["total_ms"] = milliseconds(ended_at - draft.started_at)
+    record["bytes_up"] = transfer.bytes_up
+    record["bytes_down"] = transfer.bytes_down
+    record["ended"] = transfer.ended or ended_before_transfer(draft)
+    record["ended_by"] = transfer.ended_by or Side.GATEWAY
+    if transfer.first_byte_at is not None:
+        record["first_byte_ms"] = milliseconds(transfer.first_byte_at - draft.started_at)
+    if draft.seen is not None:
+        _add_seen(record, draft.seen)
+    return record
+
+
+def _common_to(draft: ExchangeDraft) -> ExchangeRecord:
+    """The record of any exchange about which the same is known, in its order; what each has of its own is empty. Mostly
+    it is that of the exchange before on the connection, which keeps it."""
+    connection, facts = draft.connection, _facts_of(draft)
+    if connection.sealed is not None and connection.sealed[0] == facts:
+        return connection.sealed[1]
     record: ExchangeRecord = {
-        "time": rfc3339(draft.started_time),
+        "time": "",
         "connection_id": connection.connection_id,
-        "exchange_id": draft.exchange_id,
+        "exchange_id": "",
         "listener": connection.listener,
         "client_address": str(connection.peer[0]),
         "client_port": connection.peer[1],
         "method": printable(draft.method),
-        "path": printable(draft.path),
+        "path": "",
         "decision": verdict_of(draft),
         "generation": draft.generation,
-        "total_ms": milliseconds(ended_at - draft.started_at),
-        "bytes_up": transfer.bytes_up,
-        "bytes_down": transfer.bytes_down,
-        "ended": transfer.ended or (Ended.REFUSED if isinstance(draft.decision, Deny) else Ended.FAILED),
-        "ended_by": transfer.ended_by or Side.GATEWAY,
+        "total_ms": 0.0,
+        "bytes_up": 0,
+        "bytes_down": 0,
+        "ended": Ended.FAILED,
+        "ended_by": Side.GATEWAY,
     }
     if connection.sender is not None:
         record["peer_address"] = str(connection.sender[0])
@@ -66,17 +92,12 @@ def seal_exchange(draft: ExchangeDraft, ended_at: float) -> ExchangeRecord:
         record["inspected"] = True
     if draft.status is not None:
         record["status"] = draft.status
-    if draft.seen is not None:
-        _add_seen(record, draft.seen)
     add_verdict(record, draft)
     if draft.dialled is not None:
-        add_addresses(record, draft.dialled)
-        if draft.reused:  # its dial was another exchange's
+        add_dialled(record, draft.dialled, draft.reused)
+        if draft.reused:
             record["reused"] = True
-        else:
-            add_dialling(record, draft.dialled)
-    if transfer.first_byte_at is not None:
-        record["first_byte_ms"] = milliseconds(transfer.first_byte_at - draft.started_at)
+    connection.sealed = facts, record
     return record
 
 

@@ -111,7 +111,7 @@ class Recorder:
         batches = {log.encode: bytearray() for log in outlets}  # logs of one format share their encoding
         encoded = 0
         for draft, ended_at in pending:
-            encoded += self._encode(draft, ended_at, batches)
+            encoded += _encode(draft, ended_at, batches)
         lines = {encode: bytes(batch) for encode, batch in batches.items()}
         for log in outlets:
             batch = lines[log.encode]
@@ -139,20 +139,23 @@ class Recorder:
         if self._export is not None:
             self._export.close(timeout)
 
-    def _encode(
-        self, draft: Draft | ExchangeDraft, ended_at: float, batches: Mapping[Callable[[Record], bytes], bytearray]
-    ) -> bool:
-        """Append the record's line to the batch of each format; False, and logged, where a fault of ours prevents it.
 
-        Appending at once frees the line: keeping 64 of them made encoding cost twice as much (allocator).
-        """
-        try:
-            record = record_of(draft, ended_at)
-            lines = [encode(record) for encode in batches]
-        except Exception:  # a fault of ours in one record must not cost the others
-            connection = draft if isinstance(draft, Draft) else draft.connection
-            _logger.exception("no record of connection %s", connection.connection_id)
-            return False
-        for batch, line in zip(batches.values(), lines, strict=True):
-            batch.extend(line)
-        return True
+def _encode(
+    draft: Draft | ExchangeDraft,
+    ended_at: float,
+    batches: Mapping[Callable[[Record], bytes], bytearray],
+) -> bool:
+    """Append the record's line to the batch of each format; False, and logged, where a fault of ours prevents it.
+
+    Appending at once frees the line: keeping 64 of them made encoding cost twice as much (allocator).
+    """
+    try:
+        record = record_of(draft, ended_at)
+        lines = [(batch, encode(record)) for encode, batch in batches.items()]
+    except Exception:  # a fault of ours in one record must not cost the others
+        connection = draft if isinstance(draft, Draft) else draft.connection
+        _logger.exception("no record of connection %s", connection.connection_id)
+        return False
+    for batch, line in lines:
+        batch.extend(line)
+    return True

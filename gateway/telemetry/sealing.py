@@ -5,6 +5,7 @@ printable, because records are read in terminals.
 """
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import islice
 
 from gateway.model.addresses import Address
@@ -31,40 +32,51 @@ LIST_LIMIT = 32
 
 def seal(draft: Draft, ended_at: float) -> ConnectionRecord:
     """The record of a connection that ended at the monotonic instant `ended_at`."""
-    transfer, decision = draft.transfer, draft.decision
+    transfer, intent, dialled = draft.transfer, draft.intent, draft.dialled
+    address, port = draft.peer
     record: ConnectionRecord = {
         "time": rfc3339(draft.started_time),
         "connection_id": draft.connection_id,
         "listener": draft.listener,
-        "client_address": str(draft.peer[0]),
-        "client_port": draft.peer[1],
+        "client_address": str(address),
+        "client_port": port,
         "decision": verdict_of(draft),
         "generation": draft.generation,
         "total_ms": milliseconds(ended_at - draft.started_at),
         "bytes_up": transfer.bytes_up,
         "bytes_down": transfer.bytes_down,
-        "ended": transfer.ended or (Ended.REFUSED if isinstance(decision, Deny) else Ended.FAILED),
+        "ended": transfer.ended or ended_before_transfer(draft),
         "ended_by": transfer.ended_by or Side.GATEWAY,
     }
     if draft.sender is not None:
         record["peer_address"] = str(draft.sender[0])
         record["peer_port"] = draft.sender[1]
-    _add_request(record, draft)
+    add_request(record, draft)
+    if intent is not None and intent.protocol is not None:
+        record["protocol"] = intent.protocol
+    if draft.status is not None:
+        record["status"] = draft.status
     add_verdict(record, draft)
-    if draft.dialled is not None:
-        add_addresses(record, draft.dialled)
-        add_dialling(record, draft.dialled)
+    if dialled is not None:
+        add_dialled(record, dialled)
     if draft.opening is not None:
         _add_opening(record, draft.opening)
     if draft.tls is not None:
         _add_inspection(record, draft.tls)
-    if draft.requests:
-        record["requests"] = draft.requests
+    if draft.requests or draft.wrong_credentials:
+        _add_numbers(record, draft)
     if transfer.first_byte_at is not None:
         record["first_byte_ms"] = milliseconds(transfer.first_byte_at - draft.started_at)
     if draft.packets is not None:
         _add_packets(record, draft.packets)
     return record
+
+
+def _add_numbers(record: ConnectionRecord, draft: Draft) -> None:
+    if draft.requests:
+        record["requests"] = draft.requests
+    if draft.wrong_credentials:
+        record["wrong_credentials"] = draft.wrong_credentials
 
 
 def _add_packets(record: ConnectionRecord, packets: Packets) -> None:
@@ -74,17 +86,6 @@ def _add_packets(record: ConnectionRecord, packets: Packets) -> None:
     if packets.upstream_out is not None and packets.upstream_in is not None:
         record["upstream_packets_out"] = packets.upstream_out
         record["upstream_packets_in"] = packets.upstream_in
-
-
-def _add_request(record: ConnectionRecord, draft: Draft) -> None:
-    """Who asked for what, and the answer."""
-    add_request(record, draft)
-    if draft.intent is not None and draft.intent.protocol is not None:
-        record["protocol"] = draft.intent.protocol
-    if draft.status is not None:
-        record["status"] = draft.status
-    if draft.wrong_credentials:
-        record["wrong_credentials"] = draft.wrong_credentials
 
 
 def add_request(record: Record, draft: Draft | ExchangeDraft) -> None:
@@ -101,11 +102,12 @@ def add_request(record: Record, draft: Draft | ExchangeDraft) -> None:
         if client.certificate is not None:
             record["certificate"] = printable(client.certificate)
     if intent is not None:
-        record["door"] = intent.door
-        record["host"] = str(intent.authority.host)
-        record["port"] = intent.authority.port
-        if intent.original is not None:
-            record["original_address"] = str(intent.original)
+        door, authority, _, original = intent
+        record["door"] = door
+        record["host"] = str(authority.host)
+        record["port"] = authority.port
+        if original is not None:
+            record["original_address"] = str(original)
 
 
 def _add_workload(record: Record, client: Client) -> None:
@@ -132,12 +134,13 @@ def add_verdict(record: Record, draft: Draft | ExchangeDraft) -> None:
             record["detail"] = printable(detail)
     if decision is None:
         return
+    rule = decision.rule
     if decision.groups:
         record["groups"] = tuple(decision.groups)
-    if decision.rule is not None:
-        record["rule"] = decision.rule.name
-        record["rule_file"] = decision.rule.file
-        record["rule_line"] = decision.rule.line
+    if rule is not None:
+        record["rule"] = rule.name
+        record["rule_file"] = rule.file
+        record["rule_line"] = rule.line
     if decision.also:
         record["also"] = listed(decision.also)
     if reason is not None and isinstance(decision, Deny) and decision.refused:
@@ -155,21 +158,26 @@ def _add_set_aside(record: Record, reason: Reason, rule: RuleRef | None) -> None
         record["would_deny_rule"] = rule.name
 
 
-def add_addresses(record: Record, dialled: Dialled) -> None:
-    """What was reached, and from where."""
-    record["dialled_address"] = str(dialled.address)
-    if dialled.source is not None:
-        record["source_address"] = str(dialled.source)
+def add_dialled(record: Record, dialled: Dialled, reused: bool = False) -> None:
+    """What was reached, and from where; and how the address was found and reached, unless it was for another's sake."""
+    address, resolved, refused, resolve_seconds, dial_seconds, source, _ = dialled
+    record["dialled_address"] = str(address)
+    if source is not None:
+        record["source_address"] = str(source)
+    if reused:
+        return
+    record["dial_ms"] = milliseconds(dial_seconds)
+    if resolve_seconds is not None:
+        record["dns_ms"] = milliseconds(resolve_seconds)
+        record["resolved"] = _shown_addresses(resolved)
+    if refused:
+        _add_refused(record, refused)
 
 
-def add_dialling(record: Record, dialled: Dialled) -> None:
-    """How the address was found and reached."""
-    record["dial_ms"] = milliseconds(dialled.dial_seconds)
-    if dialled.resolve_seconds is not None:
-        record["dns_ms"] = milliseconds(dialled.resolve_seconds)
-        record["resolved"] = listed(dialled.resolved)
-    if dialled.refused:
-        _add_refused(record, dialled.refused)
+@lru_cache(maxsize=1024)
+def _shown_addresses(addresses: tuple[Address, ...]) -> tuple[str, ...]:
+    """The same names are resolved again and again."""
+    return listed(addresses)
 
 
 def _add_refused(record: Record, refused: Sequence[AddressRefusal]) -> None:
@@ -219,9 +227,13 @@ def _add_inspection(record: ConnectionRecord, tls: TlsSides) -> None:
 
 def reason_of(draft: Draft | ExchangeDraft) -> Reason | None:
     """The draft's own reason, else its transfer's, else its denial's; None if all went well."""
-    if draft.reason is not None or draft.transfer.reason is not None:
-        return draft.reason or draft.transfer.reason
-    return draft.decision.reason if isinstance(draft.decision, Deny) else None
+    reason = draft.reason or draft.transfer.reason
+    return draft.decision.reason if reason is None and isinstance(draft.decision, Deny) else reason
+
+
+def ended_before_transfer(draft: Draft | ExchangeDraft) -> Ended:
+    """How it ended where nothing was relayed."""
+    return Ended.REFUSED if isinstance(draft.decision, Deny) else Ended.FAILED
 
 
 def rfc3339(unix_seconds: float) -> str:
@@ -242,7 +254,7 @@ def escaped(text: str) -> str:
 
 def milliseconds(seconds: float) -> float:
     """Rounded to the microsecond."""
-    return round(seconds * 1e6) / 1000  # rounding to an integer is four times as fast as to three decimals
+    return (seconds * 1e6 + 0.5) // 1 / 1000  # `round` takes ten times as many instructions
 
 
 def listed(entries: Iterable[str | Address]) -> tuple[str, ...]:

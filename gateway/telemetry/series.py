@@ -3,14 +3,14 @@
 from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import TypeVarTuple
+from typing import Any, TypeVar, cast
 
 SERIES_LIMIT = 10_000
 OTHER_RULES = "other"  # never a rule's full name, which holds a `#` or a `/`
 
 STAGE_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
-Labels = TypeVarTuple("Labels")
+Labels = TypeVar("Labels", bound=tuple[Any, ...])
 
 
 class Histogram:
@@ -43,11 +43,11 @@ class Histogram:
         self.total += total
 
 
-def count_series(
-    series: dict[tuple[str, *Labels], int], rule: str, labels: tuple[*Labels], limit: int, count: int = 1
-) -> None:
-    """Count `count` of `(rule, *labels)`; once there are `limit` series, a new one counts under `OTHER_RULES`."""
-    key = (rule, *labels)
-    if key not in series and len(series) >= limit:
-        key = (OTHER_RULES, *labels)
-    series[key] = series.get(key, 0) + count
+def count_series(series: dict[Labels, int], labels: Labels, limit: int, count: int = 1) -> None:
+    """Count `count` of these labels, of which the first is a rule; once there are `limit` series, a new one counts
+    under `OTHER_RULES`."""
+    known = series.get(labels)
+    if known is None and len(series) >= limit:
+        labels = cast("Labels", (OTHER_RULES, *labels[1:]))
+        known = series.get(labels)
+    series[labels] = (known or 0) + count

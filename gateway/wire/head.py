@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 from gateway.model.client import TraceParent
@@ -11,6 +10,7 @@ from gateway.wire.grammar import MAX_FIELD_LINES as MAX_FIELD_LINES
 from gateway.wire.grammar import REQUEST, elements, find_head, host_fault, is_persistent, match_head, split_fields
 from gateway.wire.grammar import MalformedHead as MalformedHead
 
+_MOST_REMEMBERED = 1024
 _REMEMBERED_BYTES = 512  # of a head that is remembered: a peer must not be able to fill the memory
 
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.{0,200})?", re.ASCII)
@@ -48,34 +48,44 @@ class RequestHead(NamedTuple):
         return is_persistent(elements(self.values("connection") + self.values("proxy-connection")), self.minor)
 
 
+_remembered: dict[bytes, RequestHead] = {}
+"""A client's CONNECTs to one destination are alike to the byte. Those with credentials are never kept."""
+
+
 def parse_head(data: bytes) -> RequestHead | None:
     """The head at the start of `data`; None while its end is missing. Raises `MalformedHead`.
 
     What cannot become a head is refused before its end, where that shows cheaply. The caller bounds the bytes.
     """
+    known = _remembered.get(data) if len(data) <= _REMEMBERED_BYTES else None
+    if known is not None:
+        return known
     start = 2 if data.startswith(b"\r\n") else 0
     size = find_head(data, REQUEST, start)
     if not size:
         return None
-    whole = data[start:size]
-    if size > _REMEMBERED_BYTES or not whole.startswith(b"CONNECT ") or b"authorization:" in whole.lower():
-        return _parse_whole(whole, size)
-    return _remembered(whole, size)
+    whole = data[:size]
+    if size > _REMEMBERED_BYTES:
+        return _parse_whole(whole, start)
+    return _remembered.get(whole) or _parse_and_remember(whole, start)
 
 
-def _parse_whole(data: bytes, size: int) -> RequestHead:
-    """`data` ends with the empty line; `size` counts what stood before the request line as well."""
-    method, target, minor, lines = match_head(data, REQUEST).groups()
+def _parse_whole(data: bytes, start: int) -> RequestHead:
+    """`data` ends with the empty line; the request line stands at `start`."""
+    method, target, minor, lines = match_head(data[start:], REQUEST).groups()
     headers = tuple([(name.lower(), value) for name, value in split_fields(lines)])
-    head = RequestHead(method, target, int(minor), headers, size)
+    head = RequestHead(method, target, int(minor), headers, len(data))
     _check_fields(head)
     return head
 
 
-@lru_cache(maxsize=1024)
-def _remembered(data: bytes, size: int) -> RequestHead:
-    """A client's CONNECTs to one destination are alike to the byte. Those with credentials are never kept."""
-    return _parse_whole(data, size)
+def _parse_and_remember(data: bytes, start: int) -> RequestHead:
+    head = _parse_whole(data, start)
+    if head.method == "CONNECT" and b"authorization:" not in data.lower():
+        if len(_remembered) >= _MOST_REMEMBERED:
+            _remembered.clear()
+        _remembered[data] = head
+    return head
 
 
 def _check_fields(head: RequestHead) -> None:

@@ -220,12 +220,13 @@ def may_follow(reason: Reason, head: RequestHead | None) -> bool:
     return asks and head is not None and head.is_persistent and not head.has_content
 
 
-def reply(error: GatewayError, head: RequestHead | None, name: str, request_id: str) -> bytes:
+def reply(error: GatewayError, head: RequestHead | None, name: str, request_id: str, is_last: bool = False) -> bytes:
     """A whole response. `head` is the request's, None where none could be read; `name` is ours in Proxy-Status. It
-    announces the end of the connection unless another request `may_follow`."""
+    announces the end of the connection if it `is_last`, and unless another request `may_follow`."""
     accept = head.values("accept") if head is not None else ()
     is_head = head is not None and head.method == "HEAD"
-    return answer_with(error, name, request_id, may_follow(error.reason, head), accept, without_content=is_head)
+    keeps_open = not is_last and may_follow(error.reason, head)
+    return answer_with(error, name, request_id, keeps_open, accept, without_content=is_head)
 
 
 def answer_with(

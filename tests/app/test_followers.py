@@ -129,7 +129,7 @@ kubernetes: {server: "https://127.0.0.1:2", first_list: 2s, stale_after: 2s}
 limits: {store: memory}
 http_parser: h11
 telemetry: {metrics: {also: [istio]}, otlp: {endpoint: "http://127.0.0.1:1"}}
-admin: {bind: "127.0.0.1:1", health: "127.0.0.1:2"}
+admin: {bind: "127.0.0.1:3", health: "127.0.0.1:2"}
 workers: 2
 """)
 """What a running process cannot apply, for a gateway.yaml that says otherwise."""
@@ -227,7 +227,7 @@ async def serving(first: Configuration, second: Configuration) -> AsyncIterator[
     settings = first.head.settings
     cluster = Cluster(settings.kubernetes, build_directory(settings.kubernetes))
     in_force = InForce(frozenset(), Entrances(settings, first.head.materials), cluster)
-    serving = Serving(asyncio.get_running_loop(), settings, [], in_force, Ledger.alone(), lambda _: True)
+    serving = Serving(asyncio.get_running_loop(), settings, [], in_force, Ledger.alone(), lambda *_: True)
     for number, each in enumerate((first, second), 1):
         await in_force.take(number, _frames(each))
         services = serving.connections._services

@@ -24,7 +24,7 @@ def made(folder: Path) -> tuple[Serving, InForce, Configuration]:
     (folder / "gateway.yaml").write_text("telemetry: {access_log: [{path: access.log}]}\n")
     read = load_configuration(Sources(folder / "gateway.yaml"), {})
     in_force = InForce(frozenset(), Entrances(read.head.settings, read.head.materials))
-    serving = Serving(asyncio.get_running_loop(), read.head.settings, [], in_force, Ledger.alone(), lambda _: True)
+    serving = Serving(asyncio.get_running_loop(), read.head.settings, [], in_force, Ledger.alone(), lambda *_: True)
     return serving, in_force, read
 
 

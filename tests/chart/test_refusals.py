@@ -54,6 +54,7 @@ REFUSED: list[Mapping[str, object]] = [
     {"transparent": {**CAPTURING, "interfaces": []}},
     {"transparent": {**CAPTURING, "pass": []}},
     {"transparent": {**CAPTURING, "place": "pod"}},
+    {"transparent": {**CAPTURING, "port": 9129}},
 ]
 
 _FAIL = re.compile(r'\bfail (?:\(printf )?"((?:[^"\\]|\\.)*)"')

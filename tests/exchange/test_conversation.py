@@ -7,11 +7,13 @@ import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
+from typing import cast
 
 import pytest
 
 from gateway.exchange import exchange as exchange_module
-from gateway.exchange.conversation import converse
+from gateway.exchange.conversation import converse, wait_until_all_taken
+from gateway.exchange.inlet import Signal
 from gateway.exchange.scope import AnyAuthority
 from gateway.model.decision import Permit, Timeouts
 from gateway.model.intent import Protocol
@@ -76,6 +78,7 @@ async def talk(
         talking.services.pool.close()
         downstream.abort()
         client.close()
+        assert talking.task.cancelled() or talking.task.exception() is None
         if isinstance(dialer, FakeDialer) and dialer.streams:
             assert all(stream.is_lost or stream.transport.is_closing() for stream in dialer.streams)
             dialer.origin.close()
@@ -513,6 +516,43 @@ async def test_a_client_that_does_not_take_its_answers_is_reset_in_time_and_reco
     assert (talking.draft.reason, transfer.ended, transfer.ended_by) == (
         Reason.IDLE_TIMEOUT, Ended.TIMEOUT, Side.DOWNSTREAM,
     )  # fmt: skip
+
+
+class Taken:
+    """In place of a stream: `left` is what the client has not taken yet."""
+
+    def __init__(self) -> None:
+        self.feeder: object = None
+        self.left = 100
+        self.transport = self
+
+    def queued(self) -> int:
+        return self.left
+
+    def is_closing(self) -> bool:
+        return self.left == 0
+
+    def set_write_buffer_limits(self, high: int) -> None:
+        """Nobody is told anyway."""
+
+    def abort(self) -> None:
+        self.left = 0
+
+
+async def test_a_client_that_takes_some_of_its_answer_and_then_nothing_is_not_waited_for_twice() -> None:
+    stream, deadlines, draft = Taken(), HandDeadlines(), accepted()
+    parts = build_services(RULES, FakeDialer(), KeepingRecorder()).exchanges
+    parts.deadlines = deadlines
+    waiting = asyncio.create_task(wait_until_all_taken(cast("Stream", stream), draft, Signal(), parts, 4.0))
+    await asyncio.sleep(0.01)
+    stream.left = 50
+    for _ in range(5):
+        assert stream.left
+        deadlines.advance(1.0)
+        await asyncio.sleep(0.01)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    assert draft.reason is Reason.IDLE_TIMEOUT
 
 
 async def _answer_each(origin: socket.socket, size: int) -> None:

@@ -63,7 +63,7 @@ async def test_a_ring_that_comes_with_the_end_of_the_time_is_heard() -> None:
 
 async def test_what_moves_without_a_ring_begins_the_time_anew_and_not_twice_of_it() -> None:
     deadlines, signal, moved = HandDeadlines(), Signal(), [0]
-    waiting = asyncio.create_task(signal.rings_before_idle(4.0, deadlines, lambda: moved[0]))
+    waiting = asyncio.create_task(signal.rings_within(4.0, deadlines, lambda: moved[0]))
     await asyncio.sleep(0)
     moved[0] = 1
     for _ in range(4):

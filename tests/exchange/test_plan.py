@@ -1,8 +1,10 @@
 """What follows from a request: worked out once for the same request, and for the same fields."""
 
+from dataclasses import replace
+
 import pytest
 
-from gateway.exchange.plan import plan_request
+from gateway.exchange.plan import kept, plan_request
 from gateway.model.errors import DownstreamError
 from gateway.wire.http.messages import CHUNKED, NO_CONTENT, Request
 
@@ -15,11 +17,47 @@ def test_the_plan_of_a_request_that_differs_in_its_target_is_the_one_that_it_has
     assert first.head("a.test") == b"GET /x?y HTTP/1.1\r\nHost: a.test\r\nX: 1\r\nVia: 1.1 gw\r\n\r\n"
     first.inspected = object()
     second = plan_request(NEXT, "gw", first)
-    assert second.passing is first.passing
     alone = plan_request(NEXT, "gw")
     assert second.head("b.test") == alone.head("b.test")
     assert second == alone
     assert first.head("a.test").startswith(b"GET /x?y ")
+
+
+FIELDS = (("Host", "a.test"), ("X", "1"), ("Via", "1.1 a"), ("traceparent", "1"), ("Y", "1"), ("Connection", "Y, Via"))
+
+
+@pytest.mark.parametrize("is_written", [False, True])
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [
+        ("X", b"GET /z HTTP/1.1\r\nHost: b.test\r\nX: other\r\nVia: 1.1 a\r\nVia: 1.1 gw\r\n\r\n"),
+        ("traceparent", b"GET /z HTTP/1.1\r\nHost: b.test\r\nX: 1\r\nVia: 1.1 a\r\nVia: 1.1 gw\r\n\r\n"),
+        ("Y", b"GET /z HTTP/1.1\r\nHost: b.test\r\nX: 1\r\nVia: 1.1 a\r\nVia: 1.1 gw\r\n\r\n"),
+    ],
+)
+def test_the_plan_of_a_request_with_another_value_is_the_one_that_it_has_alone(
+    name: str, head: bytes, is_written: bool
+) -> None:
+    first = plan_request(REQUEST._replace(fields=FIELDS), "gw")
+    if is_written:
+        first.head("a.test")
+    before = replace(first, passing=[*first.passing])
+    request = NEXT._replace(fields=tuple([(each, "other" if each == name else value) for each, value in FIELDS]))
+    second, alone = plan_request(request, "gw", first), plan_request(request, "gw")
+    assert second.places is first.places
+    assert second.head("b.test") == alone.head("b.test") == head
+    assert second == alone
+    assert first == before
+
+
+def test_values_that_grow_from_request_to_request_are_not_kept_for_ever() -> None:
+    plan = plan_request(REQUEST, "gw")
+    assert kept(plan) is plan
+    for size in (10_000, 20_000):
+        plan = plan_request(
+            REQUEST._replace(fields=(*REQUEST.fields[:1], ("X", "x" * size), *REQUEST.fields[2:])), "gw", plan
+        )
+        assert (kept(plan) is plan) == (size == 10_000)
 
 
 @pytest.mark.parametrize(
@@ -29,6 +67,9 @@ def test_the_plan_of_a_request_that_differs_in_its_target_is_the_one_that_it_has
         NEXT._replace(minor=0),
         NEXT._replace(fields=(("Host", "a.test"), ("X", "2"))),
         NEXT._replace(fields=(*NEXT.fields, ("Via", "1.1 gw"))),
+        NEXT._replace(fields=(("Host", "b.test"), *NEXT.fields[1:])),
+        NEXT._replace(fields=(NEXT.fields[0], ("TE", "1"), NEXT.fields[2])),
+        NEXT._replace(fields=(*NEXT.fields[:2], ("Connection", "X"))),
     ],
 )
 def test_what_differs_in_more_is_worked_out_anew(changed: Request) -> None:

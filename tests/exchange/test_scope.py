@@ -303,4 +303,4 @@ def test_a_tunnels_record_speaks_of_the_tunnel() -> None:
 
 def test_only_inside_a_tunnel_are_destinations_reached_in_a_way_of_its_own() -> None:
     for scope in (any_authority(), any_host(), one_authority()):
-        assert (scope.dialer, scope.is_verified, scope.usual_port, scope.meter) == (None, False, 80, None)
+        assert (scope.dialer, scope.is_secure, scope.usual_port, scope.meter) == (None, False, 80, None)

@@ -35,6 +35,8 @@ class Harmful(Inspector):
         self.harm = "".join(head.values("x-harm"))
         if self.harm == "sleep":
             time.sleep(60)
+        if self.harm == "nap":
+            time.sleep(0.3)
         if self.harm == "slow-failure":
             raise SlowToTell
         while self.harm == "spin":  # and catches whatever would end that

@@ -81,6 +81,7 @@ TUNNELS: dict[str, list[dict[str, object]]] = {
     "short": [{"concurrent": 1, "on_limit": "queue", "max_wait": "300ms"}],
     "turns": [{"concurrent": 1, "on_limit": "queue", "max_wait": "5s"}],
     "bytes": [{"bytes": "64KiB/day", "direction": "up"}],
+    "spends": [{"bytes": "1KiB/day", "mode": "report"}],
     "slow": [{"bandwidth": "1MiB/s", "burst": "64KiB", "direction": "down"}],
     "own": [{"connections": "1/m", "burst": 1, "key": ["client"]}],
     "both": [{"concurrent": 2}, {"use": "shared"}],
@@ -167,6 +168,18 @@ def test_a_limit_in_report_mode_refuses_nobody_and_says_what_it_would_have_done(
     assert limited == [None, *["policy.yaml#shadow.connections"] * 2]
     metrics = bed.gateway.metrics()
     assert 'egress_limit_results_total{limit="policy.yaml#shadow.connections",result="would_refuse"} 2.0' in metrics
+
+
+def test_a_budget_in_report_mode_is_named_by_the_tunnel_that_spends_it(bed: Bed) -> None:
+    for size in (200, 2000):
+        client, head = bed.connect("spends")
+        with client:
+            assert status_of(head) == 200
+            client.send(bytes(size))
+            assert client.read(size) == bytes(size)
+    records = bed.gateway.wait_for_records(2, host="spends.test")
+    limited = [record.get("would_limit") for record in sorted(records, key=itemgetter("time"))]
+    assert limited == [None, "policy.yaml#spends.bytes"]
 
 
 def test_in_a_queue_everyone_comes_through_at_the_rate(bed: Bed) -> None:

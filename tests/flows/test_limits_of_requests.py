@@ -61,6 +61,7 @@ def bed(
         {"name": "budget", "hosts": ["budget.test"], "limits": [{"bytes": "1500B/day"}]},
         {"name": "queue", "hosts": ["queue.test"], "limits": [QUEUE], **plainly},
         {"name": "shadow", "hosts": ["shadow.test"], "limits": [{**ONE, "mode": "report"}], **plainly},
+        {"name": "spends", "hosts": ["spends.test"], "limits": [{"bytes": "1500B/day", "mode": "report"}], **plainly},
     ]
     folder = tmp_path_factory.mktemp("limits")
     with inspecting(folder, cast("TlsOrigin", origin), issuer, time.time(), rules) as bed:
@@ -133,6 +134,23 @@ def test_a_limit_that_would_refuse_the_second_connection_is_named_by_both_record
     limited = {record.get("path"): record.get("would_limit") for record in records}
     assert limited == {"/": None, "/closed": "policy.yaml#shadow.connections", None: "policy.yaml#shadow.connections"}
     assert _results(bed, "shadow.connections") == {"passed": 2.0, "would_refuse": 1.0}
+
+
+def test_a_budget_in_report_mode_that_a_request_spends_is_named_by_its_record(bed: Bed, http: HttpOrigin) -> None:
+    def thousand(talk: Talk, got: Got) -> None:
+        talk.read_body(got)
+        talk.reply(b"x" * 1000)
+
+    http.answers = {"/one": thousand, "/two": thousand}
+    with RawClient(bed.gateway.port) as client:
+        for path in ("/one", "/two"):
+            client.send(f"GET http://spends.test:{http.port}{path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            head = client.read_head()
+            assert status_of(head) == 200
+            client.read(_length(head))
+    records = bed.gateway.wait_for_records(3, host="spends.test")
+    limited = {record.get("path"): record.get("would_limit") for record in records}
+    assert limited == {"/one": None, "/two": "policy.yaml#spends.bytes", None: "policy.yaml#spends.bytes"}
 
 
 def test_who_leaves_the_queue_within_an_upload_leaves_it_at_once_and_spends_nothing(bed: Bed, http: HttpOrigin) -> None:

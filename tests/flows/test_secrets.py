@@ -7,9 +7,11 @@ import asyncio
 import contextlib
 import logging
 import socket
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
@@ -19,7 +21,7 @@ from gateway.exchange.upstream import Pool
 from gateway.intercept.inspecting.decoding import Bounds
 from gateway.intercept.inspecting.inline import InlineKind
 from gateway.intercept.inspecting.watch import ExchangeWatch, InspectorPolicy, NamedInspector
-from gateway.intercept.inspectors import DONE, Answer, Inspector, RequestHead
+from gateway.intercept.inspectors import DONE, Answer, Inspector, RequestHead, annotate
 from gateway.intercept.inspectors import deny as deny_it
 from gateway.model.authority import Host
 from gateway.model.decision import AddressRefusal, Permit, Terms, Timeouts, WouldDeny
@@ -36,8 +38,12 @@ from gateway.policy.requests.paths import parse_path_pattern
 from gateway.policy.rules import Mode, Rule
 from gateway.telemetry.exchanges import seal_exchange
 from gateway.telemetry.formats.json import encode
+from tests.flows.interception import HOST, inspecting
 from tests.helpers.gateway import GatewayProcess
+from tests.helpers.raw_client import status_of
+from tests.helpers.responses import read_response
 from tests.helpers.streams import receive, send, stream_and_peer
+from tests.helpers.tls_origin import Issuer, TlsOrigin
 from tests.helpers.walk import LOOPBACK, FakeDialer, KeepingRecorder, build_services
 from tests.policy.builders import NOBODY, NOW, address, ask, build, client, connect, deny, permitted, rule
 
@@ -72,12 +78,25 @@ class DeniesKeys(Inspector):
         return deny_it("a key") if head.values("x-key") else DONE
 
 
+class Reads(Inspector):
+    """Tells what it was shown."""
+
+    def __init__(self) -> None:
+        self.read = b""
+
+    def response_chunk(self, data: bytes) -> Answer:
+        self.read += data
+        return annotate("read", self.read.decode())
+
+
 class Keys:
     """Fulfils `Watchers`."""
 
+    kinds: ClassVar[dict[str, type[Inspector]]] = {"keys": DeniesKeys, "reads": Reads}
+
     def watch(self, names: Sequence[str], ring: Callable[[], None], report: bool) -> Watch:
         policy = InspectorPolicy(tolerates_failure=False, denies_unknown=True, bounds=Bounds(1 << 20, 100))
-        inspectors = [NamedInspector(name, policy, InlineKind(DeniesKeys).open()) for name in names]
+        inspectors = [NamedInspector(name, policy, InlineKind(self.kinds[name]).open()) for name in names]
         return ExchangeWatch(inspectors, ring, report)
 
 
@@ -250,10 +269,11 @@ REFUSED = AddressRefusal(LOOPBACK, Reason.DENIED_BY_RULE, "", None, enforced=Fal
     [
         (lambda: Play(mode=Mode.REPORT), "/v2"),
         (lambda: Play(mode=Mode.REPORT, tunnel=SET_ASIDE), "/v1/x"),
+        (lambda: Play(mode=Mode.REPORT, tunnel=SET_ASIDE, is_verified=False), "/v1/x"),
         (lambda: Play(mode=Mode.REPORT, dialer=TlsDialer(refused=(REFUSED,))), "/v1/x"),
         (lambda: Play(denies=[deny("no", "api.test", mode=Mode.REPORT)]), "/v1/x"),
     ],
-    ids=["the request", "the tunnel", "the address", "the host"],
+    ids=["the request", "the tunnel", "the tunnel without TLS", "the address", "the host"],
 )
 async def test_what_report_mode_lets_pass_goes_without_secrets(play: Callable[[], Play], path: str) -> None:
     played = play()
@@ -310,6 +330,20 @@ async def test_an_answer_that_echoes_a_scrubbed_secret_is_masked_wherever_it_is_
     assert play.record()["bytes_down"] == len(f"you sent {VALUE} and {VALUE}!")
 
 
+@pytest.mark.parametrize("cut", range(len(VALUE)))
+async def test_inspectors_are_shown_an_answer_as_it_is_masked(cut: int) -> None:
+    play = Play(Secret(VALUE, scrub=True), inspectors=("reads",))
+    content = f"<{VALUE}> {VALUE[:5]}"
+    async with play.running() as peer:
+        head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(content)}\r\n\r\n"
+        _, answer = await play.ask(peer, get(), head.encode() + content[: cut + 1].encode())
+        await send(play.dialer.origin, content[cut + 1 :].encode())
+        masked = content.replace(VALUE, "*" * len(VALUE))
+        while not answer.endswith(masked.encode()):
+            answer += await receive(peer)
+    assert play.record()["annotations"] == {"reads.read": masked}
+
+
 async def test_content_of_a_known_length_keeps_it() -> None:
     play = Play(Secret(VALUE, scrub=True))
     content = f"<{VALUE[:5]}".encode()
@@ -354,3 +388,24 @@ def test_a_running_gateway_takes_new_values_and_writes_none_anywhere(tmp_path: P
     assert str(key) in line
     assert "Max core file size 0 0 bytes" in " ".join(limits.split())
     assert [text for text in said if VALUE in text] == []
+
+
+def test_inside_a_tunnel_that_only_report_mode_lets_pass_requests_go_without(tmp_path: Path) -> None:
+    """They come inside TLS all the same, and are not told that a secret needs it."""
+    (tmp_path / "key").write_text(VALUE)
+    issuer = Issuer(tmp_path)
+    inspect = {"upstream_ca": "origins.pem", "headers": {"set": {"Authorization": "Bearer ${secret:key}"}}}
+    rules = [{"name": "trial", "mode": "report", "hosts": [HOST], "inspect": inspect}]
+    settings: dict[str, Any] = {"secrets": {"key": {"file": str(tmp_path / "key"), "hosts": [HOST]}}}
+    with (
+        TlsOrigin(context=issuer.context(HOST, "other.test")) as origin,
+        inspecting(tmp_path, origin, issuer, time.time(), rules, **settings) as bed,
+    ):
+        for sni, secrets in ((HOST, ["key"]), ("other.test", None)):
+            with bed.client(sni=sni) as peer:
+                peer.ask(f"{HOST}:{origin.port}", f"/{sni}")
+                assert status_of(read_response(peer)[0]) == 200
+            [record] = bed.gateway.wait_for_records(1, path=f"/{sni}")
+            assert record.get("secrets") == secrets
+            assert bool(origin.requests[-1].values("authorization")) is bool(secrets)
+    assert bed.gateway.records()[-1]["would_deny"] == Reason.SNI_MISMATCH

@@ -19,6 +19,18 @@ class HandAlarm:
         self.cancelled = True
 
 
+class _HandSlot(set[Waiting]):
+    """The slot of one alarm."""
+
+    def __init__(self, waiting: Waiting, alarm: HandAlarm) -> None:
+        super().__init__((waiting,))
+        self._alarm = alarm
+
+    def discard(self, element: object) -> None:
+        super().discard(element)
+        self._alarm.cancel()
+
+
 class HandDeadlines:
     """Fulfils `roles.Deadlines` with a clock that only `advance` moves; `within` never expires."""
 
@@ -35,9 +47,7 @@ class HandDeadlines:
         return alarm
 
     def enlist(self, waiting: Waiting, seconds: float) -> set[Waiting]:
-        slot = {waiting}
-        self.after(seconds, lambda: waiting.expire() if waiting in slot else None)
-        return slot
+        return _HandSlot(waiting, self.after(seconds, waiting.expire))
 
     def pending(self) -> int:
         """How many alarms could still ring."""

@@ -45,6 +45,7 @@ class Fault(Enum):
     WRONG_CASE = auto()  # the question's letters in the other case
     WRONG_PORT = auto()
     GARBAGE = auto()  # bytes that are no message
+    NO_EDNS = auto()  # FORMERR to a question with EDNS, as from before RFC 2671
     CLOSE = auto()  # over TCP: half a response and the end
     STALL = auto()  # over TCP: half a response and nothing more
 
@@ -176,7 +177,9 @@ class DnsServer:
         if Fault.WRONG_PORT in faults:
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as elsewhere:
                 elsewhere.sendto(_forged(response), asker)
-        if Fault.SILENCE not in faults:
+        if Fault.NO_EDNS in faults and query.edns >= 0:
+            self._udp.sendto(_form_error(query), asker)
+        elif Fault.SILENCE not in faults:
             limit = 0 if Fault.TRUNCATION in faults else query.payload or 512
             self._udp.sendto(_fitting(response, limit), asker)
 
@@ -298,6 +301,12 @@ def _fitting(response: dns.message.Message, limit: int) -> bytes:
     response.authority.clear()
     response.flags |= dns.flags.TC
     return response.to_wire()
+
+
+def _form_error(query: dns.message.Message) -> bytes:
+    """A header alone."""
+    flags = dns.flags.QR | dns.flags.RD
+    return query.id.to_bytes(2, "big") + (flags | dns.rcode.FORMERR).to_bytes(2, "big") + bytes(8)
 
 
 def forgeries(response: dns.message.Message, faults: set[Fault]) -> list[bytes]:

@@ -13,7 +13,7 @@ class Unlimited:
     """Fulfils `roles.Limiter`, and `roles.Lease` itself: of a holder nothing is remembered but that it is one."""
 
     meter: None = None
-    would_limit: None = None
+    would_limit: str | None = None
 
     def __init__(self) -> None:
         self.held = 0

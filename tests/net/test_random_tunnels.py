@@ -270,24 +270,26 @@ async def test_thousands_of_random_tunnels_carry_every_byte_and_leave_nothing() 
     assert world.orderly > TUNNELS / 2
 
 
-class DropsItsLastChunk(relay_module.Upward):
+class DropsItsLastChunk(relay_module.Direction):
     """Planted: a chunk is written when the next one comes, and the last one never."""
 
     __slots__ = ("_kept",)
 
     def received(self, data: bytes) -> None:
         kept, self._kept = getattr(self, "_kept", b""), data
-        super().received(kept)
+        super().received(kept if self.is_up else data)
 
 
-class ForgetsTheHalfClose(relay_module.Downward):
+class ForgetsTheHalfClose(relay_module.Direction):
     """Planted: an end is noted and not carried."""
 
     __slots__ = ()
 
     def ended(self) -> None:
-        self._relay.side_ended(self.from_side)
-        self._relay.direction_over()
+        if self.is_up:
+            return super().ended()
+        self._relay.ended_first = self._relay.ended_first or Side.UPSTREAM
+        return self._relay.direction_over()
 
 
 class KeepsItsPipe(Splice):
@@ -305,8 +307,8 @@ class KeepsItsPipe(Splice):
 @pytest.mark.parametrize(
     ("module", "name", "faulty", "found", "patience"),
     [
-        (relay_module, "Upward", DropsItsLastChunk, "arrived only", 10.0),
-        (relay_module, "Downward", ForgetsTheHalfClose, "never over", 0.5),  # its tunnels do wait that long
+        (relay_module, "Direction", DropsItsLastChunk, "arrived only", 10.0),
+        (relay_module, "Direction", ForgetsTheHalfClose, "never over", 0.5),  # its tunnels do wait that long
         (splice_module, "Splice", KeepsItsPipe, "descriptors stay", 10.0),
     ],
 )

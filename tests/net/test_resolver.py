@@ -517,6 +517,23 @@ async def test_a_slow_answer_comes_too_late_for_its_asker_and_in_time_for_the_ne
     assert (resolver.counts.misses, resolver.counts.failures) == (2, 0)
 
 
+async def test_a_stale_address_that_was_given_out_already_is_not_counted_again_when_the_servers_have_failed(
+    dns: DnsServer,
+) -> None:
+    dns.answer("x.test", "203.0.113.1", ttl=10)
+    clock = ManualClock()
+    resolver = build_resolver(dns, clock=clock, options=stale_options(stale_patience=0.05, timeout=0.2))
+    await resolver.resolve(X, within=2)
+    clock.advance(10.0)
+    dns.spoil("x.test", Fault.SILENCE)
+
+    assert (await resolver.resolve(X, within=2)).addresses == addresses("203.0.113.1")
+    async with asyncio.timeout(5):
+        while not resolver.counts.failures:  # noqa: ASYNC110 # the count tells
+            await asyncio.sleep(0.02)
+    assert resolver.counts.stale == 1
+
+
 async def test_a_stale_address_serves_where_no_further_name_may_be_asked_for(dns: DnsServer) -> None:
     dns.answer("x.test", "203.0.113.1", ttl=10)
     dns.spoil("y.test", Fault.SILENCE)

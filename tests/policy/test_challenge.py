@@ -72,5 +72,32 @@ def test_a_workload_known_by_its_address_sent_none() -> None:
     assert helps(build(CI, rule("a", "x.test", clients="ci")), who=client(known=False))
 
 
+def test_a_deny_for_the_pod_at_the_address_holds_for_every_password_that_comes_from_there() -> None:
+    shop = group("shop", Match(namespace="shop"))
+    rules = build(CI, shop, rule("a", "x.test", clients="ci"), deny("no", "x.test", clients="shop"))
+    assert not helps(rules, who=client(namespace="shop"))
+    assert helps(rules, who=client(namespace="pay"))
+    assert not helps(rules, who=client(known=False, doubt="host_network"))
+    assert helps(rules, who=client())
+    excepted = build(CI, shop, rule("a", "x.test", clients="ci", except_clients="shop"))
+    assert not helps(excepted, who=client(namespace="shop"))
+    assert not helps(excepted, who=client(known=False, doubt="host_network"))
+
+
+def test_a_token_settles_who_the_pod_is() -> None:
+    """Where several pods share an address, or where it is translated: what the token says stands alone."""
+    shop, pay = group("shop", Match(namespace="shop")), group("pay", Match(namespace="pay"))
+    rules = build(CI, shop, pay, rule("a", "x.test", clients="pay"), deny("no", "x.test", clients="shop"))
+    assert helps(rules, who=client(known=False, doubt="host_network"))
+    assert helps(rules, who=client(namespace="shop"))
+
+
+def test_a_pod_is_asked_for_a_token_of_a_group_in_report_mode_though_a_password_would_not_help() -> None:
+    shop = group("shop", Match(namespace="shop"), mode=Mode.ENFORCE)
+    asked = [group(f"g{number}", Match(namespace=f"n{number}"), mode=Mode.REPORT) for number in range(3)]
+    assert not helps(build(CI_TRYING, shop), who=client(namespace="shop"))
+    assert helps(build(CI_TRYING, shop, *asked), who=client(namespace="shop"))
+
+
 def test_in_report_mode_nothing_is_denied_and_nobody_is_asked() -> None:
     assert not helps(build(CI, rule("a", "x.test", clients="ci"), mode=Mode.REPORT))

@@ -153,7 +153,7 @@ def test_labels_of_the_namespace_make_members_of_whoever_is_in_it() -> None:
     assert groups({"team": "a"}, user="ci") == ("here", "team", "user")
     assert groups({"team": "b"}) == groups({}) == groups(None) == ()
     assert index.looks_at_labels
-    assert index.provable_at(address("10.2.0.1"), "team")
+    assert index.is_proved_by_token(address("10.2.0.1"), "team")
 
 
 def test_who_is_not_known_is_in_no_group_and_in_report_mode_only_if_no_group_anywhere_enforces() -> None:
@@ -193,9 +193,8 @@ def test_credentials_prove_users_and_service_accounts_but_no_labels_and_no_certi
         ],
         Mode.ENFORCE,
     )
-    here = address("192.0.2.1")
-    assert [name for name in ("user", "account", "near", "labels", "mesh", "net") if index.provable_at(here, name)] == [
-        "user",
-        "account",
-    ]
-    assert index.provable_at(address("10.1.1.1"), "near")
+    here, near = address("192.0.2.1"), address("10.1.1.1")
+    names = ("user", "account", "near", "labels", "mesh", "net")
+    assert [name for name in names if index.is_proved_by_user(here, name)] == ["user"]
+    assert [name for name in names if index.is_proved_by_user(near, name)] == ["user", "near"]
+    assert [name for name in names if index.is_proved_by_token(near, name)] == ["account"]

@@ -38,12 +38,15 @@ RULES = build(
 class Captured:
     """A captured connection that is being served, the client's socket in the test's hands."""
 
-    def __init__(self, task: asyncio.Task[None], client: socket.socket, recorder: KeepingRecorder) -> None:
-        self.task, self.client, self._recorder = task, client, recorder
+    def __init__(
+        self, task: asyncio.Task[None], client: socket.socket, recorder: KeepingRecorder, limiter: Unlimited
+    ) -> None:
+        self.task, self.client, self._recorder, self.limiter = task, client, recorder, limiter
 
     async def over(self) -> Draft:
         await asyncio.wait([self.task], timeout=30)
         assert self.task.done()
+        assert self.task.cancelled() or self.task.exception() is None
         [draft] = self._recorder.drafts
         return draft
 
@@ -57,7 +60,7 @@ async def captured(
     draft = accepted()
     draft.original = (address(original), port)
     services = build_services(rules, dialer, recorder, limiter)
-    walking = Captured(asyncio.create_task(serve_connection(downstream, draft, services)), client, recorder)
+    walking = Captured(asyncio.create_task(serve_connection(downstream, draft, services)), client, recorder, limiter)
     try:
         yield walking
         await walking.over()
@@ -85,6 +88,19 @@ async def test_the_name_in_the_hello_is_what_is_asked_for_and_no_200_is_said() -
     assert (draft.intent and draft.intent.door, draft.intent and draft.intent.original) == (Door.TRANSPARENT, ORIGINAL)
     assert draft.status is None
     assert draft.client is not None
+
+
+async def test_the_limit_in_report_mode_is_named_that_is_spent_at_the_end() -> None:
+    dialer, hello = FakeDialer(), build_client_hello(server_name="tls.test")
+    async with captured(dialer) as walking:
+        await send(walking.client, hello)
+        await asyncio.wait_for(dialer.dialled.wait(), 5)
+        assert await receive_exactly(dialer.origin, len(hello)) == hello
+        walking.limiter.would_limit = "policy.yaml#tls.bytes"
+        walking.client.close()
+        dialer.origin.close()
+        draft = await walking.over()
+    assert draft.would_limit == "policy.yaml#tls.bytes"
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,7 @@ class Walk:
         """Wait for the end; the one draft that was recorded."""
         await asyncio.wait([self.task], timeout=30)
         assert self.task.done()
+        assert self.task.cancelled() or self.task.exception() is None
         [draft] = self.recorder.drafts
         return draft
 
@@ -277,7 +278,13 @@ async def test_a_client_may_try_again_on_its_connection_so_many_times_and_nothin
         walking.services.identifier = lambda: identifier
         for number in range(ATTEMPTS):
             await send(walking.client, with_credentials(f"wrong {number}"))
-            assert (await receive(walking.client)).startswith(b"HTTP/1.1 407 ")
+            answer = await receive(walking.client)
+            assert answer.startswith(b"HTTP/1.1 407 ")
+            is_last = number == ATTEMPTS - 1
+            assert (b"Connection: close\r\n" in answer, b"Connection: keep-alive\r\n" in answer) == (
+                is_last,
+                not is_last,
+            )
         assert await receive_all(walking.client) == b""
         draft = await walking.over()
     assert dialer.permits == []

@@ -95,6 +95,11 @@ def test_name_servers_have_the_port_of_the_transport_unless_they_say_another(tmp
             "3: listeners[1].bind: another listener has 127.0.0.1:1 already",
         ),
         (
+            "listeners: [{bind: '127.0.0.1:1'}]\nadmin:\n  bind: '127.0.0.1:2'\n  health: '[::]:1'",
+            "4: admin.health: another listener has 127.0.0.1:1 already",
+        ),
+        ("listeners: [{bind: '0.0.0.0:9128'}]", "1: admin.bind: another listener has 0.0.0.0:9128 already"),
+        (
             "listeners: [{mode: udp}]",
             "1: listeners[0].mode: must be 'explicit', 'transparent', 'dns' or 'socks5', not \"udp\"",
         ),

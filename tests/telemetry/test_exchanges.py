@@ -1,6 +1,7 @@
 """An exchange's draft becomes its record and is counted."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,15 @@ def unread() -> ExchangeDraft:
     return ExchangeDraft(connection, 1, 1000.0, 1_800_000_000.0, reason=Reason.MALFORMED_REQUEST, status=400)
 
 
-@pytest.mark.parametrize("made", [exchanged(), refused(), unread()], ids=["passed", "refused", "unread"])
+def inspected() -> ExchangeDraft:
+    made = exchanged()
+    made.seen = Seen("text/plain", "q", (("x-a", "1"),), ("key",))
+    return made
+
+
+@pytest.mark.parametrize(
+    "made", [exchanged(), refused(), unread(), inspected()], ids=["passed", "refused", "unread", "inspected"]
+)
 def test_a_record_goes_from_draft_to_line_and_back(made: ExchangeDraft) -> None:
     record = seal_exchange(made, ended_at=1001.5)
     written = encode(record)
@@ -47,6 +56,33 @@ def test_it_has_an_id_of_its_own_beside_its_connections() -> None:
         50.0,
         1500.0,
     )
+
+
+def test_what_is_known_of_an_exchange_is_not_taken_from_the_one_before_it() -> None:
+    first, other = exchanged(), asked(authority="other.test:80")
+    assert first.client is not None
+    changes: list[dict[str, Any]] = [
+        {"number": 4, "started_at": 1000.5, "started_time": 1_900_000_000.0, "method": "GET", "path": "/"},
+        {"generation": 8},
+        {"client": first.client._replace(user="other")},
+        {"intent": other.intent},
+        {"decision": Deny(Reason.NO_RULE, 7)},
+        {"dialled": None},
+        {"reused": True},
+        {"status": None},
+        {"would_deny": WouldDeny(Reason.NO_RULE)},
+        {"would_limit": "limit"},
+        {"seen": Seen("text/plain", "q")},
+        {"reason": Reason.CLIENT_CLOSED, "detail": "here"},
+        {"detail": "there", "reason": Reason.CLIENT_CLOSED},
+        {"http_version": "2"},
+        {"transfer": Transfer(1, 2)},
+        {"transfer": Transfer(1, 2, reason=Reason.IDLE_TIMEOUT)},
+    ]
+    for change in changes:
+        for made in (first, replace(first, **change)):
+            alone = replace(made, connection=replace(made.connection, sealed=None))
+            assert list(seal_exchange(made, 1001.5).items()) == list(seal_exchange(alone, 1001.5).items())
 
 
 def test_a_reused_connection_has_no_dial_of_its_own() -> None:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.model.reasons import Reason
+from gateway.wire import head as head_module
 from gateway.wire.head import MAX_FIELD_LINES, MalformedHead, RequestHead, parse_head
 from tests.wire.feeding import UNSHRUNK, Parser, check_every_prefix_waits
 
@@ -24,6 +25,16 @@ def test_the_same_connect_is_parsed_once_and_one_with_credentials_is_never_kept(
     secret = START + b"PROXY-Authorization: Basic Y2k6c2VjcmV0\r\n\r\n"
     assert parse_head(secret) == parse_head(secret)
     assert parse_head(secret) is not parse_head(secret)
+
+
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    remembered: dict[bytes, RequestHead] = {}
+    monkeypatch.setattr(head_module, "_remembered", remembered)
+    monkeypatch.setattr(head_module, "_MOST_REMEMBERED", 3)
+    for number in range(10):
+        parse_head(b"CONNECT a%d.test:443 HTTP/1.1\r\nHost: x\r\n\r\n" % number)
+    parse_head(b"GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\n\r\n")
+    assert [head.target for head in remembered.values()] == ["a9.test:443"]
 
 
 def test_only_heads_of_ordinary_size_are_kept() -> None:

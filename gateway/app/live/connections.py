@@ -62,14 +62,15 @@ class Connections:
         """A connection has come in on `listener`; it is closed by the task that serves it."""
         self._ledger.accept()
         clock = self._services.clock
-        draft = Draft(f"{random.getrandbits(64):016x}", listener, peer, clock.monotonic(), clock.time())
+        draft = Draft(random.getrandbits(64).to_bytes(8).hex(), listener, peer, clock.monotonic(), clock.time())
         if listener in self._transparent:
             draft.original = original_destination(stream.transport.get_extra_info("socket")) or NOBODY
         refusal = self._admission.admit(peer[0])
         if refusal is not None:
             self._turn_away(refusal, stream, draft)
             return
-        task = self._loop.create_task(serve_connection(stream, draft, self._services))
+        served = serve_connection(stream, draft, self._services)
+        task = asyncio.Task(served, loop=self._loop, name=draft.connection_id)
         self._live[task] = draft
         task.add_done_callback(self._ended)
 

@@ -183,10 +183,9 @@ class Fleet:
 
     async def _add(self, index: int) -> Member:
         seat = self._seats.take()
-        settings, materials, _ = self._standing
         try:
             member = await Member.start(
-                index, settings, materials, self._sockets, self._locks, seat, self._flows, self._program
+                index, *self._standing[:2], self._sockets, self._locks, seat, self._flows, self._program
             )
         except BaseException:
             self._seats.leave(seat)
@@ -270,9 +269,10 @@ class Fleet:
         if self._ending.done():
             return "the gateway is draining"
         try:
+            _check_logs(self._standing.settings)
             fresh = await self._add(index)
-        except OSError as error:
-            return f"the new worker {index} cannot be started: {error.strerror}"
+        except (OSError, ConfigError) as error:
+            return f"the new worker {index} cannot be started: {getattr(error, 'strerror', error)}"
         try:
             async with asyncio.timeout(TAKE_SECONDS):
                 serves = await fresh.wait_for(1)

@@ -108,8 +108,8 @@ class Local:
 def _into(flows: Ring) -> Pass:
     """The ring is this process's own: there is always room."""
 
-    def pass_on(lines: bytes) -> bool:
-        flows.put(lines)
+    def pass_on(lines: bytes, count: int) -> bool:
+        flows.put(lines, count)
         return True
 
     return pass_on

@@ -12,7 +12,6 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncGenerator, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import uvloop
@@ -209,8 +208,10 @@ async def work(descriptor: int) -> None:
     entrances = Entrances(start.settings, start.materials)
     in_force = InForce(start.listening, entrances, Cluster(kubernetes, pods))
     ledger = Ledger.shared(start.page, start.locks)
-    pass_on = partial(channel.post, Kind.FLOWS)
-    serving = Serving(asyncio.get_running_loop(), start.settings, sockets, in_force, ledger, pass_on, start.seat)
+    loop = asyncio.get_running_loop()
+    serving = Serving(
+        loop, start.settings, sockets, in_force, ledger, lambda lines, _: channel.post(Kind.FLOWS, lines), start.seat
+    )
     await Worker(channel, serving, in_force).run()
 
 
@@ -230,7 +231,7 @@ def main() -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             runner.run(work(int(descriptor)))
-        except ConfigError as error:  # a log that was writable when the supervisor checked
+        except ConfigError as error:  # a line says it all
             sys.exit(f"ERROR worker {index}: {error}")
 
 

@@ -106,13 +106,12 @@ class RequestInlet(ConnectionInlet[Request]):
             return
         if events:
             self.take(events)
-        if self.end is not None and not self._requests.is_between:
+        if self.end is not None and not self._requests.is_between():
             self.pause()  # the request after it is here already
 
-    @property
     def has_something(self) -> bool:
         """Whether any of the next request has come."""
-        return bool(self.heads) or self.fault is not None or not self._requests.is_between
+        return bool(self.heads) or self.fault is not None or not self._requests.is_between()
 
     @property
     def leftover(self) -> bytes:

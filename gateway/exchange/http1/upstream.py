@@ -5,7 +5,6 @@ from base64 import b64encode
 from collections.abc import Callable
 from math import inf
 
-from gateway.exchange.fields import are_large
 from gateway.exchange.http1.inlets import ConnectionInlet
 from gateway.exchange.plan import RequestPlan
 from gateway.exchange.response import ResponsePlan
@@ -116,7 +115,7 @@ class UpstreamConnection:
         inlet = self.inlet
         if inlet.is_over or inlet.is_lost or inlet.fault or self.stream.is_congested:
             return False
-        return self.reader.is_between
+        return self.reader.is_between()
 
     def check(self) -> None:
         """See `UpstreamSide`."""
@@ -157,7 +156,7 @@ class UpstreamConnection:
         self.idle_since = now
         last = self.last_response
         self.kept_until = inf if last is None else now + last.keeps_for
-        if last is not None and are_large(last.response.fields):
+        if last is not None and last.is_large:
             self.last_response = None
         self._leave = leave
 

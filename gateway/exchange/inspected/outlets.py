@@ -5,6 +5,8 @@ from collections.abc import Collection
 from gateway.exchange.inlet import Inlet, Outlet, Sink
 from gateway.exchange.inspected.reading import OVERRIDES
 from gateway.model.inspection.terms import comparable_name
+from gateway.model.inspection.watching import Gate
+from gateway.model.inspection.watching import Sink as Passing
 from gateway.policy.requests.scrubbing import Scrubber
 from gateway.wire.http.messages import End, Fields, Request, Response
 
@@ -90,6 +92,44 @@ class ScrubbedOutlet(Outlet):
         """See `Outlet`."""
         rest = super().framed(self._scrubber.finish())
         return rest + super().ending(end._replace(trailers=scrubbed_fields(end.trailers, self._scrubber)))
+
+
+class ScrubbedGate:
+    """Fulfils `watching.Gate`: what inspectors are shown is masked like what the client gets."""
+
+    __slots__ = ("_gate", "_scrubber")
+
+    def __init__(self, gate: Gate, scrubber: Scrubber) -> None:
+        self._gate = gate
+        self._scrubber = scrubber
+
+    @property
+    def waiting(self) -> int:
+        """See `Gate`."""
+        return self._gate.waiting
+
+    @property
+    def is_full(self) -> bool:
+        """See `Gate`."""
+        return self._gate.is_full
+
+    @property
+    def has_ended(self) -> bool:
+        """See `Gate`."""
+        return self._gate.has_ended
+
+    def feed(self, data: bytes) -> None:
+        """See `Gate`."""
+        self._gate.feed(self._scrubber.feed(data))
+
+    def finish(self) -> None:
+        """See `Gate`."""
+        self._gate.feed(self._scrubber.finish())
+        self._gate.finish()
+
+    def open_to(self, sink: Passing) -> None:
+        """See `Gate`."""
+        self._gate.open_to(sink)
 
 
 def scrubbed(response: Response, scrubber: Scrubber) -> Response:

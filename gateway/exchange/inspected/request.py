@@ -43,11 +43,10 @@ def inspect_request(
     judged: Judged,
     draft: ExchangeDraft,
     secrets: SecretStore,
-    is_verified: bool,
+    is_secure: bool,
 ) -> "Inspected | None":
-    """Judge a request, and find its secrets. None: the rule demands nothing more. `is_verified`: the destination has
-    proved over TLS, or must before anything is sent to it, to be whom the permit names. Raises `Refused`, or
-    `InternalError` if a secret is missing."""
+    """Judge a request, and find its secrets. None: the rule demands nothing more. `is_secure` as in `Scope`. Raises
+    `Refused`, or `InternalError` if a secret is missing."""
     permit = judged.permit
     reading = read_request(plan, inspection)
     seen = draft.seen = Seen(reading.media_type, reading.query, reading.headers)
@@ -55,8 +54,8 @@ def inspect_request(
     if reading.is_enough:
         return None
     given = _NO_SECRETS
-    if inspection.secrets and not _is_doubtful(permit, draft, is_verified):
-        if not is_verified:
+    if inspection.secrets and not _is_doubtful(judged, draft):
+        if not is_secure:
             raise Refused(permit.denial(Reason.SECRET_NEEDS_TLS, f"secret {inspection.secrets[0]}"))
         given = {name: _find(name, judged, secrets) for name in inspection.secrets}
     return Inspected(permit, draft, seen, reading, max_body, given)
@@ -161,7 +160,7 @@ class Inspected:
             down: Outlet = ScrubbedOutlet(stream, source, is_chunked, Scrubber(masked))
         else:
             down = Outlet(stream, source, is_chunked)
-        return down if self._watched is None else self._watched.down(down)
+        return down if self._watched is None else self._watched.down(down, masked)
 
 
 def _max_body(reading: Reading, permit: Permit, draft: ExchangeDraft) -> int | None:
@@ -175,10 +174,9 @@ def _max_body(reading: Reading, permit: Permit, draft: ExchangeDraft) -> int | N
     return None
 
 
-def _is_doubtful(permit: Permit, draft: ExchangeDraft, is_verified: bool) -> bool:
+def _is_doubtful(judged: Judged, draft: ExchangeDraft) -> bool:
     """Whether report mode set a refusal aside: of the request, or of the tunnel that it came in."""
-    tunnel = draft.connection.would_deny if is_verified else None
-    return draft.would_deny is not None or permit.would_deny is not None or tunnel is not None
+    return judged.is_doubtful or draft.would_deny is not None or judged.permit.would_deny is not None
 
 
 def _find(name: str, judged: Judged, secrets: SecretStore) -> Secret:

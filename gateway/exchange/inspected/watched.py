@@ -1,18 +1,20 @@
 """One exchange and its rule's inspectors: when they are asked, and what happens if they object."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from gateway.exchange.inlet import Inlet, Outlet
 from gateway.exchange.inspected.gated import GatedOutlet, shown_request, shown_response
+from gateway.exchange.inspected.outlets import ScrubbedGate
 from gateway.exchange.plan import RequestPlan
 from gateway.exchange.response import ResponsePlan
 from gateway.exchange.scope import Judged
 from gateway.model.decision import Permit, WouldDeny
 from gateway.model.errors import Refused
-from gateway.model.inspection.watching import Watch
+from gateway.model.inspection.watching import Gate, Watch
 from gateway.model.record import ExchangeDraft
 from gateway.net.stream import HOLD_BOUND
+from gateway.policy.requests.scrubbing import Scrubber
 from gateway.wire.http.messages import Delimiter, Request
 
 Wait = Callable[[], Coroutine[Any, Any, None]]
@@ -82,9 +84,10 @@ class Watched:
         """An outlet whose content is shown to the inspectors first, then sent to the destination."""
         return self._past(GatedOutlet(onward, self._watch.up))
 
-    def down(self, onward: Outlet) -> Outlet:
-        """Likewise, sent to the client."""
-        return self._past(GatedOutlet(onward, self._watch.down))
+    def down(self, onward: Outlet, masked: Sequence[bytes] = ()) -> Outlet:
+        """Likewise, sent to the client; `masked` are not shown."""
+        gate: Gate = self._watch.down
+        return self._past(GatedOutlet(onward, ScrubbedGate(gate, Scrubber(masked)) if masked else gate))
 
     def _past(self, gated: GatedOutlet) -> GatedOutlet:
         self._gated.append(gated)

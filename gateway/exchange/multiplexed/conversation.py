@@ -204,7 +204,7 @@ class _Conversation:
         while downstream.stream.queued():
             check_request(downstream.inlet)
             idle, deadlines = self._timeouts.idle, self._parts.deadlines
-            if not await downstream.signal.rings_before_idle(idle, deadlines, downstream.stream.queued):
+            if not await downstream.signal.rings_within(idle, deadlines, downstream.stream.queued):
                 raise DownstreamError(Reason.IDLE_TIMEOUT)
 
     async def _refuse(

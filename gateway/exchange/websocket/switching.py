@@ -177,7 +177,7 @@ class Bridge:
 
     async def _wait(self) -> None:
         idle, deadlines = self._permit.terms.timeouts.idle, self._parts.deadlines
-        rang = await self._downstream.signal.rings_before_idle(idle, deadlines, self._moved)
+        rang = await self._downstream.signal.rings_within(idle, deadlines, self._moved)
         if not rang and not is_resting(self._up, self._down):
             raise DownstreamError(Reason.IDLE_TIMEOUT)
 

@@ -1,5 +1,5 @@
 """The process in which inspectors of one declaration run: it reads questions from its standard input, which is a
-socket, and answers them there, one after another.
+socket, and answers them there, one after another. Nothing is looked at for exchanges that do not wait for it any more.
 
 A method that takes too long is interrupted by a signal, and only its exchange fails; one that cannot be interrupted
 keeps the process busy until the gateway kills it, or has itself been killed.
@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+from collections import deque
 from collections.abc import Callable
 from types import FrameType
 
@@ -16,6 +17,7 @@ import orjson
 
 from gateway.intercept.hosted.frames import (
     CLOSE,
+    DROP,
     READY,
     REFUSED,
     Frames,
@@ -49,19 +51,32 @@ def main() -> None:
         frames = Frames(_LONGEST)
         make: Callable[[], Inspector] | None = None
         serve = _Serving(channel)
+        asked: deque[Question] = deque()
         while data := channel.recv(_READ):
-            for head, content in frames.feed(data):
-                if make is None:
-                    make = serve.begin(head)
-                else:
-                    serve.answer(Question.decode(head, content), make)
+            while data or asked:
+                for head, content in frames.feed(data):
+                    if make is None:
+                        make = serve.begin(head)
+                    else:
+                        asked.append(serve.foresee(Question.decode(head, content)))
+                if asked and make is not None:
+                    serve.answer(asked.popleft(), make)
+                data = _arrived(channel)
+
+
+def _arrived(channel: socket.socket) -> bytes:
+    """What has come meanwhile."""
+    try:
+        return channel.recv(_READ, socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return b""
 
 
 class _Serving:
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
         self._open: dict[int, Inspector] = {}
-        self._over: set[int] = set()  # sessions with a failure or a denial, after which no answer matters
+        self._over: set[int] = set()  # sessions whose further answers do not matter, as after a failure or a denial
         self._timeout = 1.0
         self._is_calling = False
         signal.signal(signal.SIGALRM, self._interrupt)
@@ -79,8 +94,16 @@ class _Serving:
         self._channel.sendall(encode_frame([READY, sorted(methods_of(make()))]))
         return make
 
+    def foresee(self, question: Question) -> Question:
+        """See, before its turn, whether it makes those before it needless."""
+        if question.method in (DROP, CLOSE):
+            self._over.add(question.session)
+        return question
+
     def answer(self, question: Question, make: Callable[[], Inspector]) -> None:
         """Answer one question."""
+        if question.method == DROP:
+            return
         if question.method == CLOSE:
             self._open.pop(question.session, None)
             self._over.discard(question.session)

@@ -13,7 +13,7 @@ from gateway.intercept.inspectors import Answer, RequestHead, ResponseHead
 
 _SIZES = struct.Struct("!II")
 MAX_REPLY = 64 * 1024
-OPEN, CLOSE, READY, REFUSED = "open", "close", "ready", "refused"
+OPEN, DROP, CLOSE, READY, REFUSED = "open", "drop", "close", "ready", "refused"
 
 
 class Broken(Exception):
@@ -21,7 +21,8 @@ class Broken(Exception):
 
 
 class Question(NamedTuple):
-    """`session` is the gateway's number for an exchange; `method` one of the inspector's, or `close`."""
+    """`session` is the gateway's number for an exchange; `method` one of the inspector's, `close`, or `drop`: nobody
+    waits for the answers any more, but it is not closed yet."""
 
     session: int
     method: str
@@ -54,13 +55,13 @@ def encode_frame(head: Any, content: bytes = b"") -> bytes:
 
 
 def encode_answer(answer: Answer) -> bytes:
-    """For the inspector's process. Texts are cut, so that a denial of any length counts. Raises TypeError for what is
-    no answer."""
+    """For the inspector's process. Texts are cut, so that a denial of any length counts. Raises TypeError or
+    ValueError for what is no answer."""
     if not isinstance(answer, Answer):
         raise TypeError("no Answer")
     denial = None if answer.denial is None else _cut(answer.denial, LONGEST_DENIAL)
     notes = [(_cut(key, LONGEST_KEY), _cut(value, LONGEST_VALUE)) for key, value in answer.notes[:MAX_NOTES]]
-    return encode_frame([denial, notes, answer.hold, answer.done])
+    return encode_frame([denial, notes, int(answer.hold), bool(answer.done)])
 
 
 def _cut(text: object, longest: int) -> str:

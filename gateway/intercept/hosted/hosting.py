@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, cast
 
 from gateway.intercept.hosted.frames import (
     CLOSE,
+    DROP,
     MAX_REPLY,
     Broken,
     Frames,
@@ -51,9 +52,10 @@ class Declared(NamedTuple):
 
 
 class _Pending:
-    __slots__ = ("answered", "asked_at")
+    __slots__ = ("answered", "asked_at", "session")
 
-    def __init__(self, answered: Answered, asked_at: float) -> None:
+    def __init__(self, session: int, answered: Answered, asked_at: float) -> None:
+        self.session = session
         self.answered = answered
         self.asked_at = asked_at
 
@@ -167,7 +169,7 @@ class _Process(asyncio.Protocol):
         if self.is_over:
             self._loop.call_soon(answered, Failed("its process has ended"))
             return
-        pending = _Pending(answered, self._loop.time())
+        pending = _Pending(question.session, answered, self._loop.time())
         self._pending.append(pending)
         self._waiting.append(pending)
         self._send(question.encode())
@@ -272,6 +274,7 @@ class _Process(asyncio.Protocol):
             each = self._waiting.popleft()
             self._loop.call_soon(each.answered, Failed("its process was busy for too long"))
             each.answered = _unheard
+            self._send(Question(each.session, DROP, None).encode())
 
     def _send(self, frame: bytes) -> None:
         if self._transport is None:

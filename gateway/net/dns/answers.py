@@ -5,8 +5,9 @@ CNAME chains are followed inside one response and bounded there by dnspython; a 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import dns.flags
 import dns.message
 import dns.name
 import dns.rcode
@@ -89,10 +90,19 @@ def read_response(response: dns.message.Message) -> Answer | Alias:
     has_soa = any(rrset.rdtype == dns.rdatatype.SOA for rrset in response.authority)
     if chain.cnames and not has_soa and rcode == dns.rcode.NOERROR:
         return Alias(chain.canonical_name, chain.minimum_ttl)
+    if rcode == dns.rcode.NOERROR and _is_referral(response):
+        return Missing(Reason.DNS_FAILURE, "a referral from a server that does not resolve", "NOERROR")
     ttl = chain.minimum_ttl if has_soa else 0.0  # RFC 2308 section 5: without SOA it should not be remembered
     if rcode == dns.rcode.NXDOMAIN:
         return Missing(Reason.DNS_NAME_NOT_FOUND, "the name does not exist", "NXDOMAIN", ttl)
     return Missing(Reason.DNS_NO_ADDRESS, "the name has no address", "NOERROR", ttl)
+
+
+def _is_referral(response: dns.message.Message) -> bool:
+    """Whether it only names other servers: who was asked to resolve the name will not (RFC 2308 section 2.2)."""
+    kinds = {rrset.rdtype for rrset in response.authority}
+    is_final = response.flags & (dns.flags.AA | dns.flags.RA)
+    return not is_final and dns.rdatatype.NS in kinds and dns.rdatatype.SOA not in kinds
 
 
 def _addresses(records: dns.rrset.RRset) -> dict[Address, None]:
@@ -106,12 +116,13 @@ def _addresses(records: dns.rrset.RRset) -> dict[Address, None]:
 
 def merge(answers: Sequence[Answer], asked: int) -> Answer:
     """One answer from those to A and AAAA, of which `asked` were sent and at least one was answered. An address beats
-    every failure of the other family; such an incomplete answer is cached for `INCOMPLETE_TTL` only."""
+    every failure of the other family. An incomplete answer is cached for `INCOMPLETE_TTL` only."""
     found = [answer for answer in answers if isinstance(answer, Found)]
     missing = [answer for answer in answers if isinstance(answer, Missing)]
+    is_whole = len(answers) == asked and not any(answer.is_failure for answer in missing)
     if not found:
-        return min(missing, key=lambda answer: (_PRECEDENCE.index(answer.reason), answer.ttl))
+        said = min(missing, key=lambda answer: (_PRECEDENCE.index(answer.reason), answer.ttl))
+        return said if is_whole else replace(said, ttl=min(said.ttl, INCOMPLETE_TTL))
     ttl = min(answer.ttl for answer in found)
-    if len(answers) < asked or any(answer.is_failure for answer in missing):
-        ttl = min(ttl, INCOMPLETE_TTL)
-    return Found(tuple(dict.fromkeys(address for answer in found for address in answer.addresses)), ttl)
+    addresses = tuple(dict.fromkeys(address for answer in found for address in answer.addresses))
+    return Found(addresses, ttl if is_whole else min(ttl, INCOMPLETE_TTL))

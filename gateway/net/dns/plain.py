@@ -15,9 +15,15 @@ import socket
 import dns.exception
 import dns.message
 import dns.name
+import dns.rcode
 
 from gateway.net.dns.transport import EDNS_PAYLOAD, LARGEST_MESSAGE, Over, Question, Reply, read_message
 from gateway.net.names import NameServer
+
+_NO_EDNS = -1
+
+
+_NO_EDNS = -1
 
 
 class PlainDns:
@@ -27,15 +33,26 @@ class PlainDns:
 
     async def ask(self, server: NameServer, question: Question) -> Reply:
         """See `DnsTransport.ask`."""
-        spelt = in_random_case(question.name)
-        query = dns.message.make_query(spelt, question.kind, use_edns=0, payload=EDNS_PAYLOAD)
-        response = await _ask_udp(server, query)
-        if response is None:
-            return Reply(await _ask_tcp(server, query), Over.TCP)
-        return Reply(response, Over.UDP)
+        reply = await _ask(server, question, edns=0)
+        if _knows_no_edns(reply.message):
+            return await _ask(server, question, edns=_NO_EDNS)
+        return reply
 
     def close(self) -> None:
         """See `DnsTransport.close`."""
+
+
+async def _ask(server: NameServer, question: Question, edns: int) -> Reply:
+    query = dns.message.make_query(in_random_case(question.name), question.kind, use_edns=edns, payload=EDNS_PAYLOAD)
+    response = await _ask_udp(server, query)
+    if response is None:
+        return Reply(await _ask_tcp(server, query), Over.TCP)
+    return Reply(response, Over.UDP)
+
+
+def _knows_no_edns(response: dns.message.Message) -> bool:
+    """Whether the question has to be put without EDNS (RFC 6891 section 7; old servers say NOTIMP)."""
+    return response.edns < 0 and response.rcode() in (dns.rcode.FORMERR, dns.rcode.NOTIMP)
 
 
 def in_random_case(name: dns.name.Name) -> dns.name.Name:

@@ -34,6 +34,7 @@ class Descriptors:
         self.kept_back = min(KEPT_BACK, self.limit // 8)
         self._look_every = min(LOOK_EVERY, self.limit // 16)
         self._taken = 0
+        self._is_short = False
         self._asked = self._look_every
 
     def are_short(self) -> bool:
@@ -41,7 +42,7 @@ class Descriptors:
         self._asked += 1
         if self._asked > self._look_every:
             self._look_now()
-        return self._taken >= self.limit - self.kept_back
+        return self._is_short
 
     def are_scarce(self) -> bool:
         """Less than a quarter is left: what a connection can do without is not taken."""
@@ -50,4 +51,5 @@ class Descriptors:
 
     def _look_now(self) -> None:
         self._taken = self._look()
+        self._is_short = self._taken >= self.limit - self.kept_back
         self._asked = 0 if 2 * self._taken < self.limit else self._look_every

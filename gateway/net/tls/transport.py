@@ -184,7 +184,7 @@ class TlsTransport(asyncio.Transport):
                 raise
             self._peer_ended = not chunk
             chunks.append(chunk)
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        return b"".join(chunks)
 
     def _tell_end(self) -> None:
         if not self._stream.has_ended:

@@ -5,7 +5,7 @@ Each check yields what is wrong, with its path inside the rule, group or file; p
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, combinations
 
 from gateway.model.client import IdentitySource
 from gateway.model.decision import SniRule
@@ -31,6 +31,8 @@ from gateway.settings.policy import (
 from gateway.settings.problems import did_you_mean
 from gateway.settings.sections.identity import IdentitySettings
 from gateway.settings.sections.inspectors import InspectorSettings
+from gateway.settings.source.places import KeyPath
+from gateway.settings.units import Endpoint
 
 _KINDS_OF_LIMIT = ("use", "connections", "requests", "concurrent", "bandwidth", "bytes")
 
@@ -49,6 +51,7 @@ class Declared:
 def check_gateway(settings: GatewaySettings) -> Iterator[Finding]:
     """All checks of gateway.yaml, section by section."""
     yield from _check_listeners(settings)
+    yield from _check_binds(settings)
     yield from _check_credentials(settings)
     yield from _check_inspectors(settings)
     admin = settings.admin
@@ -61,15 +64,30 @@ def check_gateway(settings: GatewaySettings) -> Iterator[Finding]:
 
 def _check_listeners(settings: GatewaySettings) -> Iterator[Finding]:
     names: set[str] = set()
-    binds: set[str] = set()
     for index, listener in enumerate(settings.listeners):
         if listener.name in names:
             yield ("listeners", index, "name"), f"another listener is called {listener.name!r} already"
-        if listener.bind.port and str(listener.bind) in binds:
-            yield ("listeners", index, "bind"), f"another listener has {listener.bind} already"
         names.add(listener.name)
-        binds.add(str(listener.bind))
         yield from inside(chain(_check_tls(listener), _check_proxy_protocol(listener)), "listeners", index)
+
+
+def _check_binds(settings: GatewaySettings) -> Iterator[Finding]:
+    """The kernel would refuse the second of two at one address, at a start."""
+    admin = settings.admin
+    binds: list[tuple[KeyPath, Endpoint]] = [
+        *((("listeners", index, "bind"), listener.bind) for index, listener in enumerate(settings.listeners)),
+        (("admin", "bind"), admin.bind),
+        *([(("admin", "health"), admin.health)] if admin.health is not None else ()),
+    ]
+    for (_, former), (path, bind) in combinations(binds, 2):
+        if former.port == bind.port != 0 and (_includes(former, bind) or _includes(bind, former)):
+            yield path, f"another listener has {former} already"
+
+
+def _includes(bind: Endpoint, other: Endpoint) -> bool:
+    """A wildcard is all addresses of its family; that of IPv6 is those of IPv4 too."""
+    bound, asked = bind.address, other.address
+    return bound == asked or (not bound.value and bound.version >= asked.version)
 
 
 def _check_resolver(resolver: ResolverSettings) -> Iterator[Finding]:

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from gateway.telemetry.counters import FLOWS, NO_ROOM, SENT, Counters
 
-Pass = Callable[[bytes], bool]
-"""Takes whole lines; False: there was no room for them."""
+Pass = Callable[[bytes, int], bool]
+"""Takes whole lines, and how many they are; False: there was no room for them."""
 
 
 class FlowOutlet:
@@ -19,7 +19,7 @@ class FlowOutlet:
 
     def put(self, lines: bytes | bytearray, count: int) -> None:
         """See `Sink`."""
-        self._counters.deliver(FLOWS, SENT if self._pass_on(bytes(lines)) else NO_ROOM, count)
+        self._counters.deliver(FLOWS, SENT if self._pass_on(bytes(lines), count) else NO_ROOM, count)
 
     def reopen(self) -> None:
         """Nothing to open."""

@@ -81,10 +81,11 @@ class Ring:
         """The number of the next flow to come."""
         return self._end
 
-    def put(self, lines: bytes) -> None:
-        """Add whole lines, each a flow; an unfinished last line is dropped. The oldest flows leave in the batches in
-        which they came or were packed."""
-        count = lines.count(b"\n")
+    def put(self, lines: bytes, count: int | None = None) -> None:
+        """Add whole lines, each a flow, of which there are `count`; an unfinished last line is dropped. The oldest
+        flows leave in the batches in which they came or were packed."""
+        if count is None:
+            count = lines.count(b"\n")  # byte after byte: dear for one who knows
         if not count:
             return
         whole = lines if lines.endswith(b"\n") else lines[: lines.rfind(b"\n") + 1]
@@ -105,7 +106,9 @@ class Ring:
         loose: deque[_Batch] = deque()
         while self._batches and not self._batches[-1].is_packed:
             loose.appendleft(self._batches.pop())
-        came = array("d", chain.from_iterable(batch.came for batch in loose))
+        came = array("d")
+        for batch in loose:
+            came += batch.came
         lines = b"".join(batch.lines for batch in loose)
         self._batches.append(_Batch(loose[0].first, came, zstd.compress(lines, level=1), len(lines), is_packed=True))
         self._loose_bytes = 0

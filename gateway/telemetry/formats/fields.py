@@ -41,7 +41,10 @@ def milliseconds_of(time: str) -> int:
 
 def time_of(milliseconds: int) -> str:
     """The reverse, in UTC. Raises ValueError for a time out of range."""
-    return f"{_to_the_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
+    return _to_the_second(milliseconds // 1000) + _MILLISECONDS[milliseconds % 1000]
+
+
+_MILLISECONDS = tuple(f".{number:03d}Z" for number in range(1000))
 
 
 @lru_cache(maxsize=4)

@@ -63,7 +63,8 @@ class FileSink:
     """A file, a FIFO, a device, or standard output (`-`), in append mode.
 
     The constructor opens the path, creating the file, or raises `ConfigError`; only a FIFO that nobody reads yet is
-    opened later by the thread. `queue_bytes` bounds the queue, including the batch being written.
+    opened later by the thread, and with `opens_later` whatever cannot be opened now. `queue_bytes` bounds the queue,
+    including the batch being written.
 
     `lock` is taken for every write; `numbers` are the lines taken, and of those the written and the lost ones. Both may
     be shared with other processes. `rotation` rotates the file when it is time.
@@ -77,6 +78,7 @@ class FileSink:
         lock: LogLock | None = None,
         numbers: "list[int] | memoryview[int] | None" = None,
         rotation: Rotation | None = None,
+        opens_later: bool = False,
     ) -> None:
         self._lock = lock or LogLock()
         self._rotation = rotation
@@ -92,7 +94,7 @@ class FileSink:
         self._closing = False
         self._next_warning_at: dict[str, float] = {}
         self._is_losing = self._has_warned = False
-        self._descriptor = _try_open(path)  # from here on: the thread's alone
+        self._descriptor = _try_open(path, opens_later)  # from here on: the thread's alone
         self._thread = threading.Thread(target=self._run, name=f"sink {path}", daemon=True)
         self._thread.start()
 
@@ -181,7 +183,7 @@ class FileSink:
             if not self._queue:
                 return
             lines, count = self._queue[0]
-        written = self._write(lines)
+        written = self._write(lines, count)
         with self._changed:
             if self._queue:
                 self._queue.popleft()
@@ -195,15 +197,15 @@ class FileSink:
         if is_well_again:
             _logger.info("access log %s: it is written again; %d records were lost so far", self._path, self.lost)
 
-    def _write(self, lines: bytes | bytearray) -> int:
-        """How many whole lines were written."""
+    def _write(self, lines: bytes | bytearray, count: int) -> int:
+        """How many whole lines of these `count` were written."""
         if self._descriptor is None:
             return 0
         with self._lock as lock:
             if self._rotation is not None:
                 self._rotate(self._rotation, self._descriptor, len(lines))
             done = self._write_all(self._descriptor, lines, lock)
-        return lines.count(b"\n", 0, done)
+        return count if done == len(lines) else lines.count(b"\n", 0, done)
 
     def _rotate(self, rotation: Rotation, descriptor: int, coming: int) -> None:
         """If the file cannot be rotated, it is written to all the same."""
@@ -249,14 +251,14 @@ def check_writable(path: str) -> None:
         os.close(descriptor)
 
 
-def _try_open(path: str) -> int | None:
-    """The open file; None for a FIFO without a reader, for which a plain open would wait."""
+def _try_open(path: str, opens_later: bool = False) -> int | None:
+    """The open file; None for a FIFO without a reader, for which a plain open would wait. See `FileSink`."""
     if path == STDOUT:
         return _STDOUT_DESCRIPTOR
     try:
         descriptor = os.open(path, _FLAGS | os.O_NONBLOCK, FILE_MODE)
     except OSError as error:
-        if error.errno == errno.ENXIO and Path(path).is_fifo():
+        if opens_later or (error.errno == errno.ENXIO and Path(path).is_fifo()):
             return None
         raise ConfigError(path, f"cannot be opened for writing: {error.strerror} (telemetry.access_log)") from error
     os.set_blocking(descriptor, True)

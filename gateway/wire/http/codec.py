@@ -26,7 +26,6 @@ class RequestReader(Protocol):
     protocols what came early is `leftover`. While the reader is paused its caller reads no further from the connection.
     """
 
-    @property
     def is_between(self) -> bool:
         """Whether no byte of the next request has come: the one time at which the client may close without fault."""
 
@@ -54,7 +53,6 @@ class ResponseReader(Protocol):
     nobody asked for, after which the connection must not be used again.
     """
 
-    @property
     def is_between(self) -> bool:
         """Whether a request may be sent: the last answer is complete, nothing came after it, and HTTP was not ended on
         this connection by a 101 or a CONNECT's 2xx."""

@@ -169,11 +169,13 @@ class ChunkedContent:
         return MalformedMessage(self._malformed, detail)
 
 
-def open_content(head: Request | Response, bounds: Bounds, malformed: Reason) -> ContentReader:
-    """A reader of what follows this head, which is not empty; `malformed` is the reason of its faults."""
-    framing = head.framing
-    if framing.delimiter is Delimiter.LENGTH:
-        return LengthContent(framing.length)
-    if framing.delimiter is Delimiter.CHUNKED:
+def open_content(head: Request | Response, bounds: Bounds, malformed: Reason) -> ContentReader | None:
+    """A reader of what follows this head, None if nothing does; `malformed` is the reason of its faults."""
+    delimiter, length = head.framing
+    if delimiter is Delimiter.NONE:
+        return None
+    if delimiter is Delimiter.LENGTH:
+        return LengthContent(length) if length else None
+    if delimiter is Delimiter.CHUNKED:
         return ChunkedContent(head, bounds.extensions, bounds.trailers, malformed)
     return CloseContent()

@@ -56,6 +56,10 @@ class Request(NamedTuple):
     def __repr__(self) -> str:
         return f"Request({self.method!r}, {len(self.fields)} fields, {self.framing.delimiter.value})"
 
+    def with_fields(self, fields: Fields) -> "Request":
+        """The same head with other fields. (`_replace` takes three times as long.)"""
+        return Request(self.method, self.target, self.minor, fields, self.framing, self.is_http2)
+
     def values(self, name: str) -> list[str]:
         """Every value of the field `name` (lower case), one for each line."""
         return values_of(self.fields, name)
@@ -95,6 +99,10 @@ class Response(NamedTuple):
 
     def __repr__(self) -> str:
         return f"Response({self.status}, {len(self.fields)} fields, {self.framing.delimiter.value})"
+
+    def with_fields(self, fields: Fields) -> "Response":
+        """As for requests."""
+        return Response(self.status, self.phrase, self.minor, fields, self.framing, self.is_http2)
 
     def values(self, name: str) -> list[str]:
         """Every value of the field `name` (lower case), one for each line."""

@@ -4,30 +4,39 @@ A head is matched by the grammar, its framing is judged, and a witness confirms 
 out of its framing.
 """
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
+from itertools import filterfalse
 from typing import Generic, TypeVar
 
 from gateway.model.reasons import Reason
 from gateway.wire.grammar import REQUEST, RESPONSE, HeadGrammar, MalformedHead, find_head, match_head, split_fields
 from gateway.wire.http.content import Bounds, ContentReader, open_content
-from gateway.wire.http.framing import check_target, request_framing, response_framing
-from gateway.wire.http.messages import MOST_INTERIM, End, Event, MalformedMessage, Request, Response
+from gateway.wire.http.framing import request_framing, response_framing
+from gateway.wire.http.messages import MOST_INTERIM, End, Event, Fields, MalformedMessage, Request, Response
 from gateway.wire.http.witness import Witness
 
 _END = End()
-_EMPTY_LINE = b"\r\n"
+_LINE_END = b"\r\n"
 _LONGEST_LEFTOVER = 1_048_576
 _LONGEST_REPEATED = 2048
 _PIECE = 8192
 
 Message = TypeVar("Message", Request, Response)
 
+_FRAMING = frozenset(("host", "content-length", "transfer-encoding", "connection", "proxy-connection", "upgrade"))
+"""Fields that decide, for us or for a witness, how what follows them is read."""
+
+
+def _repeatable(head: bytes, fields: Fields) -> dict[str, tuple[str, str]]:
+    """The fields whose line means the same wherever it stands, by their lines."""
+    lines = head.decode("latin-1").split("\r\n")[1:-2]
+    return {line: field for line, field in zip(lines, fields, strict=True) if field[0].lower() not in _FRAMING}
+
 
 class _Reader(ABC, Generic[Message]):
-    """One message at a time, from a head that arrives in pieces to its end; a fault is final. A head that equals the
-    one before byte for byte, such as that of a client that polls, is not parsed again. Readers share nothing."""
+    """One message at a time, from a head that arrives in pieces to its end; a fault is final. What a head has in common
+    with the one before is not parsed again: all of it, for a client that polls. Readers share nothing."""
 
     def __init__(self, grammar: HeadGrammar, witness: Witness, bounds: Bounds, is_paused: bool) -> None:
         self._grammar = grammar
@@ -41,6 +50,7 @@ class _Reader(ABC, Generic[Message]):
         self._fault: tuple[Reason, str] | None = None  # not the exception: its traceback leads back here
         self._last_head = b""
         self._last: Message | None = None
+        self._known: dict[str, tuple[str, str]] = {}  # the fields of a head before, by their lines
 
     @property
     def leftover(self) -> bytes:
@@ -92,7 +102,7 @@ class _Reader(ABC, Generic[Message]):
         if held:
             held += data
         whole = held or data
-        start = 2 if grammar is REQUEST and whole.startswith(_EMPTY_LINE) else 0
+        start = 2 if grammar is REQUEST and whole.startswith(_LINE_END) else 0
         try:
             size = find_head(whole, grammar, start, self._seen)
             if (size or len(whole)) > self._bounds.head:
@@ -105,22 +115,26 @@ class _Reader(ABC, Generic[Message]):
                 held.clear()
                 self._seen = 0
             head = data[start:size]
-            message = self._recall(head) or self._understand(match_head(head, grammar), head)
+            message = self._recall(head) or self._understand(head)
         except MalformedHead as fault:
             raise MalformedMessage(fault.reason, fault.detail) from fault
         if size <= _LONGEST_REPEATED:
             self._last_head, self._last = head, message
+            if not self._known:
+                self._known = _repeatable(head, message.fields)
         self._begin(message, events)
         return data[size:]
 
     def _begin(self, message: Message, events: list[Event]) -> None:
-        """Add the event of a head that is not interim, and open its content."""
+        """Add the event of a head, and go on to its content."""
+        self._open(message, events)
+
+    def _open(self, message: Message, events: list[Event]) -> None:
         events.append(message)
-        if message.framing.is_empty:
+        self._content = open_content(message, self._bounds, self._grammar.malformed)
+        if self._content is None:
             events.append(_END)
             self._is_paused = True
-        else:
-            self._content = open_content(message, self._bounds, self._grammar.malformed)
 
     def _hold(self, data: bytes) -> None:
         """Keep the beginning of a head. If anything was held before, `data` was added to it already."""
@@ -134,11 +148,26 @@ class _Reader(ABC, Generic[Message]):
         self._held += data
 
     def _recall(self, head: bytes) -> Message | None:
-        """The message of a head that repeats much of the one before; None where all of it is to be parsed."""
-        return None
+        """The message of a head most of whose lines are known; None where all of it is to be read. The other lines are
+        a head of their own, read and confirmed like any."""
+        known = self._known
+        if not known or len(head) > _LONGEST_REPEATED:
+            return None
+        first, _, rest = head.decode("latin-1").partition("\r\n")
+        lines = rest.split("\r\n")[:-2]
+        new: list[str] = list(filterfalse(known.__contains__, lines))
+        if len(new) > len(lines) // 2:
+            self._known = {}
+            return None
+        try:
+            read = self._understand("\r\n".join([first, *new, "", ""]).encode("latin-1"))
+        except MalformedHead:  # it tells the number of a line
+            return None
+        fields = known | dict(zip(new, read.fields, strict=True))
+        return read.with_fields(tuple(map(fields.__getitem__, lines)))
 
     @abstractmethod
-    def _understand(self, match: re.Match[str], head: bytes) -> Message:
+    def _understand(self, head: bytes) -> Message:
         """The message of a whole head, judged and confirmed."""
 
     @abstractmethod
@@ -152,15 +181,16 @@ class WitnessedRequestReader(_Reader[Request]):
     def __init__(self, witness: Witness, bounds: Bounds) -> None:
         super().__init__(REQUEST, witness, bounds, is_paused=False)
 
-    @property
     def is_between(self) -> bool:
-        return self._content is None and self._held in (b"", b"\r", _EMPTY_LINE)
+        return self._content is None and self._held in (b"", b"\r", _LINE_END)
 
     def proceed(self) -> list[Event]:
         """What has come may be thousands of requests: only a little more than the next one is copied."""
         ahead = bytearray()
         if self._is_paused:
             ahead, self._held, self._is_paused = self._held, ahead, False
+        if not (ahead or self._is_closed or self._fault):
+            return []
         return self._events_of(self._pieces_of(ahead))
 
     def _pieces_of(self, ahead: bytearray) -> Iterator[bytes]:
@@ -175,25 +205,20 @@ class WitnessedRequestReader(_Reader[Request]):
             self._held = ahead
 
     def _recall(self, head: bytes) -> Request | None:
-        """Most clients send the same fields with every request. They are not parsed again where only the target
-        differs; the target is judged, and the witness reads the whole head again."""
+        """Many clients change nothing but the target: then the first line is read with Host, without which it would be
+        no head, and the framing holds for the same method and version."""
         last = self._last
-        if last is None:
-            return None
-        lines = self._last_head[self._last_head.index(b"\r\n") :]
-        if not head.endswith(lines):
-            return None
-        line = REQUEST.first_line.fullmatch(head[: -len(lines)].decode("latin-1"))
-        if line is None or line[1] != last.method or int(line[3]) != last.minor:
-            return None
-        check_target(last.method, line[2])
-        request = last._replace(target=line[2])
-        if not self._witness.confirms_target(head, request):
-            raise _read_differently()
-        return request
+        if last is not None and head.endswith(lines := self._last_head[self._last_head.index(_LINE_END) :]):
+            first = head[: -len(lines)]
+            host = next((f"{name}: {value}\r\n" for name, value in last.fields if name.lower() == "host"), "")
+            if _LINE_END not in first:
+                read = self._understand(first + f"\r\n{host}\r\n".encode("latin-1"))
+                if (read.method, read.minor) == (last.method, last.minor):
+                    return Request(read.method, read.target, read.minor, last.fields, last.framing)
+        return super()._recall(head)
 
-    def _understand(self, match: re.Match[str], head: bytes) -> Request:
-        method, target, digit, lines = match.groups()
+    def _understand(self, head: bytes) -> Request:
+        method, target, digit, lines = match_head(head, REQUEST).groups()
         minor, fields = int(digit), split_fields(lines)
         framing = request_framing(method, target, minor, fields)
         request = Request(method, target, minor, fields, framing)
@@ -202,7 +227,7 @@ class WitnessedRequestReader(_Reader[Request]):
         return request
 
     def _close(self, events: list[Event]) -> None:
-        if not self.is_between:
+        if not self.is_between():
             raise MalformedMessage(Reason.CLIENT_CLOSED, "within a request")
 
 
@@ -220,12 +245,11 @@ class WitnessedResponseReader(_Reader[Response]):
         self._interim = 0
         self._is_switched = False
 
-    @property
     def is_between(self) -> bool:
         return self._is_paused and not self._held and not self._is_switched
 
     def expect(self, method: str, *, upgrade: bool = False) -> None:
-        if not self.is_between:
+        if not self.is_between():
             raise MalformedMessage(Reason.MALFORMED_RESPONSE, "bytes before their request was sent")
         if method != self._method:  # after another method the same head may announce other content
             self._last_head, self._last = b"", None
@@ -234,8 +258,8 @@ class WitnessedResponseReader(_Reader[Response]):
         self._interim = 0
         self._is_paused = False
 
-    def _understand(self, match: re.Match[str], head: bytes) -> Response:
-        digit, code, phrase, lines = match.groups(default="")
+    def _understand(self, head: bytes) -> Response:
+        digit, code, phrase, lines = match_head(head, RESPONSE).groups(default="")
         minor, status, fields = int(digit), int(code), split_fields(lines)
         framing = response_framing(self._method, status, minor, fields)
         response = Response(status, phrase, minor, fields, framing)
@@ -247,14 +271,14 @@ class WitnessedResponseReader(_Reader[Response]):
         status = message.status
         if status == 101 and not self._may_switch:
             raise MalformedMessage(Reason.MALFORMED_RESPONSE, "a switch of protocols that nobody asked for")
-        if message.is_interim:
+        if status < 200 and status != 101:
             self._interim += 1
             if self._interim > MOST_INTERIM:
                 raise MalformedMessage(Reason.MALFORMED_RESPONSE, f"more than {MOST_INTERIM} interim responses")
             events.append(message)
             return
         self._is_switched = status == 101 or (self._method == "CONNECT" and status < 300)
-        super()._begin(message, events)
+        self._open(message, events)
 
     def _close(self, events: list[Event]) -> None:
         if self._content is None or not self._content.ends_by_close:

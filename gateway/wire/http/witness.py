@@ -15,9 +15,5 @@ class Witness(Protocol):
     def confirms_request(self, head: bytes, request: Request) -> bool:
         """Whether the library reads `head` as `request`, and agrees whether content follows it."""
 
-    def confirms_target(self, head: bytes, request: Request) -> bool:
-        """The same for a head whose field lines it has confirmed before, to the byte, after the same method and
-        version: it would read them in the same way again."""
-
     def confirms_response(self, head: bytes, response: Response) -> bool:
         """Whether the library reads `head` as `response`. Its content depends on the request and is not asked for."""

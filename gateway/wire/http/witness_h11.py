@@ -23,9 +23,6 @@ class H11Witness:
             and isinstance(_event(connection), h11.EndOfMessage) == request.framing.is_empty
         )
 
-    def confirms_target(self, head: bytes, request: Request) -> bool:
-        return self.confirms_request(head, request)
-
     def confirms_response(self, head: bytes, response: Response) -> bool:
         connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=len(head))
         connection.send(h11.Request(method="GET", target="/", headers=_UPGRADE))

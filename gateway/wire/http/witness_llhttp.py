@@ -5,21 +5,25 @@ import httptools
 from gateway.wire.http.messages import Request, Response
 
 
-class _HeardLine:
-    """What llhttp reports about one head, but for its fields. It does not refer to its parser, which refers to it."""
+class _Heard:
+    """What llhttp reports about one head. It does not refer to its parser, which refers to it."""
 
-    __slots__ = ("first", "has_ended", "is_whole")
+    __slots__ = ("first", "has_ended", "is_whole", "lines")
 
     def __init__(self) -> None:
         self.first = b""
         self.is_whole = False
         self.has_ended = False
+        self.lines: list[bytes] = []
 
     def on_url(self, url: bytes) -> None:
         self.first = url
 
     def on_status(self, phrase: bytes) -> None:
         self.first = phrase
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.lines.append(name + b": " + value)
 
     def on_headers_complete(self) -> None:
         self.is_whole = True
@@ -28,31 +32,19 @@ class _HeardLine:
         self.has_ended = True
 
 
-class _Heard(_HeardLine):
-    """All that it reports."""
-
-    __slots__ = ("lines",)
-
-    def __init__(self) -> None:
-        self.first = b""
-        self.is_whole = False
-        self.has_ended = False
-        self.lines: list[bytes] = []
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.lines.append(name + b": " + value)
-
-
 class LlhttpWitness:
     """A new parser for each head: it is cheap, and no state of one message is left to the next."""
 
     def confirms_request(self, head: bytes, request: Request) -> bool:
         heard = _Heard()
-        first_line = _heard_request(heard, head, request)
-        return first_line is not None and _is_same(heard, first_line, head, request)
-
-    def confirms_target(self, head: bytes, request: Request) -> bool:
-        return _heard_request(_HeardLine(), head, request) == _line_of(request).encode("latin-1")
+        parser = httptools.HttpRequestParser(heard)
+        if not _feed(parser, head) or not heard.is_whole:
+            return False
+        # For llhttp an upgrade ends the message whatever its content is. Here no content passes that was not judged.
+        if heard.has_ended != request.framing.is_empty and not parser.should_upgrade():
+            return False
+        first_line = b"%b %b HTTP/%b" % (parser.get_method(), heard.first, parser.get_http_version().encode())
+        return _is_same(heard, first_line, head, request)
 
     def confirms_response(self, head: bytes, response: Response) -> bool:
         heard = _Heard()
@@ -61,17 +53,6 @@ class LlhttpWitness:
             return False
         first_line = b"HTTP/%b %d %b" % (parser.get_http_version().encode(), parser.get_status_code(), heard.first)
         return heard.is_whole and _is_same(heard, first_line, head, response)
-
-
-def _heard_request(heard: _HeardLine, head: bytes, request: Request) -> bytes | None:
-    """The request line; None if the parser does not take the head, or disagrees whether content follows it."""
-    parser = httptools.HttpRequestParser(heard)
-    if not _feed(parser, head) or not heard.is_whole:
-        return None
-    # For llhttp an upgrade ends the message whatever its content is. Here no content passes that was not judged.
-    if heard.has_ended != request.framing.is_empty and not parser.should_upgrade():
-        return None
-    return b"%b %b HTTP/%b" % (parser.get_method(), heard.first, parser.get_http_version().encode())
 
 
 def _line_of(message: Request | Response) -> str:

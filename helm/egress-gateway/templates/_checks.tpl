@@ -38,6 +38,10 @@
 {{- if lt (len (uniq $ports)) (len $ports) }}
 {{- fail "ports.proxy, ports.health and, with tls.enabled, ports.tls must differ from each other and from 9128, the admin port" }}
 {{- end }}
+{{- $captured := list (int $values.transparent.port) (int $values.transparent.healthPort) 9128 }}
+{{- if and $values.transparent.enabled (lt (len (uniq $captured)) 3) }}
+{{- fail "transparent.port and transparent.healthPort must differ from each other and from 9128, the admin port" }}
+{{- end }}
 {{- if and (eq (toString $values.dnsPolicy) "None") (not (dig "nameservers" "" (default dict $values.dnsConfig))) }}
 {{- fail "dnsPolicy: None needs dnsConfig.nameservers" }}
 {{- end }}

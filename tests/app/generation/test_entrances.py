@@ -130,7 +130,7 @@ async def test_of_a_generation_that_cannot_be_taken_no_log_stays_open(tmp_path: 
     sources = Sources(write(tmp_path, listener.replace("LOG", "old.log")), tmp_path / "policy.yaml")
     first = load_configuration(sources, {})
     in_force = InForce(frozenset(), Entrances(first.head.settings, first.head.materials))
-    serving = Serving(asyncio.get_running_loop(), first.head.settings, [], in_force, Ledger.alone(), lambda _: True)
+    serving = Serving(asyncio.get_running_loop(), first.head.settings, [], in_force, Ledger.alone(), lambda *_: True)
     await in_force.take(1, _frames(first))
     write(tmp_path, listener.replace("LOG", "new.log"))
     second = load_configuration(sources, {})

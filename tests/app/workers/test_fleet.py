@@ -166,6 +166,43 @@ async def test_a_replacement_writes_to_the_logs_that_are_in_force_and_to_no_form
         assert logs_in(tmp_path) == ["newer.jsonl"]
 
 
+async def test_a_replacement_serves_also_where_a_log_cannot_be_opened_any_more_and_a_renewal_is_refused(
+    tmp_path: Path,
+) -> None:
+    """Whoever holds the log open does better than one that would replace it; to have nobody serve is worse."""
+    log = tmp_path / "records.jsonl"
+    async with bed(tmp_path) as it:
+        await it.fleet.take(1, it.frames())
+        await it.fleet.start()
+        log.unlink()
+        log.mkdir()
+        problem = await it.fleet.renew()
+        assert problem is not None
+        assert "cannot be opened for writing: Is a directory" in problem
+        it.workers()[0].kill()
+        await it.becomes(0)
+        await it.becomes(1)
+        await _denied(it)
+        async with asyncio.timeout(SECONDS):
+            while it.fleet.totals().records_lost != 1:  # noqa: ASYNC110  # nobody is told
+                await asyncio.sleep(0.02)
+        log.rmdir()
+        await _denied(it)
+        async with asyncio.timeout(SECONDS):
+            while it.fleet.totals().records_written != 1:  # noqa: ASYNC110  # nobody is told
+                await asyncio.sleep(0.02)
+        assert log.read_text().count("\n") == 1
+
+
+async def _denied(it: Bed) -> None:
+    """One client that is refused."""
+    reader, writer = await asyncio.open_connection(*it.sockets.proxies[0][0][1].getsockname())
+    writer.write(b"CONNECT x.test:1 HTTP/1.1\r\nHost: x.test:1\r\n\r\n")
+    assert (await asyncio.wait_for(reader.read(), SECONDS)).startswith(b"HTTP/1.1 403")
+    writer.close()
+    await writer.wait_closed()
+
+
 def logs_in(folder: Path) -> list[str]:
     return [path.name for path in folder.glob("*.jsonl")]
 

@@ -42,7 +42,7 @@ HALF_A_HEAD = frame(codes.HEADERS, codes.END_STREAM, 3, GET)
 class NobodyMay:
     """Fulfils `Scope` for requests that are refused."""
 
-    is_verified = False
+    is_secure = False
 
     async def judge(self, plan: RequestPlan, draft: ExchangeDraft, now: float) -> Judged:
         raise Refused(Deny(Reason.NO_RULE, 1))
@@ -71,6 +71,7 @@ async def client_of(
             serving.cancel()
             await asyncio.wait([serving])
             downstream.abort()
+            assert serving.cancelled() or serving.exception() is None
 
 
 class PlainClient:
@@ -114,6 +115,24 @@ async def test_a_refusal_waits_for_the_clients_window_like_any_answer() -> None:
         assert content.ends_stream or (await client.next(codes.DATA, codes.RST_STREAM)).ends_stream
     [exchange] = recorder.exchanges
     assert (exchange.status, exchange.reason) == (403, Reason.NO_RULE)
+
+
+async def test_a_client_that_takes_a_little_of_its_answer_and_then_nothing_is_not_waited_for_twice() -> None:
+    recorder, deadlines = KeepingRecorder(), HandDeadlines()
+    async with client_of(cast("Scope", NobodyMay()), recorder) as client:
+        client.parts.deadlines = deadlines  # it has not begun
+        no_window = settings_frame([(codes.INITIAL_WINDOW_SIZE, 0)])
+        await send(client.sock, codes.PREFACE + no_window + header_frames(1, GET, True))
+        await client.next(codes.HEADERS)
+        deadlines.advance(PATIENT.idle / 4)
+        await asyncio.sleep(0.01)
+        await send(client.sock, window_frame(1, 10))
+        assert len((await client.next(codes.DATA)).payload) == 10
+        for _ in range(5):
+            assert not recorder.exchanges
+            deadlines.advance(PATIENT.idle / 4)
+            await asyncio.sleep(0.01)
+        assert [each.reason for each in recorder.exchanges] == [Reason.NO_RULE]
 
 
 async def test_an_extended_connect_that_was_not_offered_resets_its_stream() -> None:

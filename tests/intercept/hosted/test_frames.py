@@ -1,5 +1,7 @@
 """What goes between the gateway and the process of an inspector, and what of it is believed."""
 
+from typing import cast
+
 import orjson
 import pytest
 from hypothesis import given
@@ -49,6 +51,13 @@ def test_an_answer_that_says_very_much_is_cut_and_still_one() -> None:
     said = Answer("\udcff" + "x" * 100_000, (("k" * 100, "\ud800" * 100_000),) * 100, 7, True)
     [(head, _)] = Frames(MAX_REPLY).feed(encode_answer(said))
     assert parse_reply(head) == Answer("?" + "x" * 199, (("k" * 32, "?" * 128),) * 16, 7, True)
+
+
+@pytest.mark.parametrize("hold", [None, "x", float("nan"), 2**80])
+def test_an_answer_whose_hold_is_no_size_is_none(hold: object) -> None:
+    """It fails one exchange, where an invalid frame would end the process."""
+    with pytest.raises((TypeError, ValueError)):
+        encode_answer(Answer(hold=cast("int", hold)))
 
 
 def test_a_text_tells_that_there_is_no_answer() -> None:

@@ -83,6 +83,28 @@ async def test_what_was_shown_behind_a_failure_or_denial_holds_up_nobody(harm: s
     assert set(rest) == {Failed("was not asked any more")}
 
 
+@pytest.mark.parametrize("closes", [True, False])
+async def test_nothing_is_done_for_those_who_wait_no_longer(closes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else, once more is asked than can be answered in time, nobody is answered any more."""
+    monkeypatch.setattr("gateway.intercept.hosted.hosting.MOST_TIMEOUTS_WAITED", 10 if closes else 1)
+    kind = harmful(timeout=0.5)
+    sessions = [kind.open() for _ in range(20)]
+    assert await ask(sessions[0], "request_head", head()) == annotate("harm", "none")  # it runs
+    asked = [asyncio.create_task(ask(each, "request_head", head("nap"))) for each in sessions]
+    await asked[1]
+    if closes:
+        for each in sessions[3:]:
+            each.close()
+    late = kind.open()
+    assert await ask(late, "request_head", head()) == annotate("harm", "none")
+    answers = await asyncio.gather(*asked[3:])
+    for session in (*sessions, late):
+        session.close()
+    kind.retire()
+    why = "was not asked any more" if closes else "its process was busy for too long"
+    assert set(answers[1:]) == {Failed(why)}
+
+
 async def test_the_time_that_a_process_takes_to_start_is_nobodys_who_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.intercept.hosted.hosting.MOST_TIMEOUTS_WAITED", 1)
     kind = HostedKind(Declared("harm", "harmful", {"start": 1.3}, 1.0))

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import dns.exception
 import dns.flags
 import dns.message
@@ -64,6 +66,20 @@ def test_every_other_rcode_is_a_failure_by_its_name(rcode: str) -> None:
     assert answer.is_failure
 
 
+REFERRAL = "test. 900 IN NS ns.elsewhere.test."
+
+
+def test_a_referral_is_no_answer_unless_the_server_resolves() -> None:
+    resolved = response_of(authority=REFERRAL)
+    lame = response_of(authority=REFERRAL)
+    lame.flags &= ~dns.flags.RA
+
+    answer = read_response(lame)
+    assert isinstance(answer, Missing)
+    assert (answer.reason, answer.is_failure) == (Reason.DNS_FAILURE, True)
+    assert read_response(resolved) == Missing(Reason.DNS_NO_ADDRESS, "the name has no address", "NOERROR")
+
+
 def test_a_circle_of_aliases_is_malformed() -> None:
     with pytest.raises(dns.exception.DNSException):
         read_response(response_of("x.test. 5 IN CNAME y.test.", "y.test. 5 IN CNAME x.test."))
@@ -103,9 +119,18 @@ def test_an_answer_without_its_other_family_is_kept_only_shortly(other: list[Mis
     assert merge([*other, FOUR], asked=2) == Found(FOUR.addresses, INCOMPLETE_TTL)
 
 
+@pytest.mark.parametrize("other", [[BROKEN], [SILENT], []])
+def test_that_a_name_does_not_exist_is_kept_only_shortly_without_the_answer_of_the_other_family(
+    other: list[Missing],
+) -> None:
+    """Some servers say so of AAAA though there is an A (RFC 4074 section 4.2)."""
+    assert merge([*other, GONE], asked=2) == replace(GONE, ttl=INCOMPLETE_TTL)
+    assert merge([GONE, GONE], asked=2) == GONE
+
+
 @pytest.mark.parametrize(
     ("answers", "verdict"),
-    [([GONE, SILENT], GONE), ([EMPTY, SILENT], SILENT), ([BROKEN, EMPTY], BROKEN), ([EMPTY, EMPTY], EMPTY)],
+    [([GONE, EMPTY], GONE), ([EMPTY, SILENT], SILENT), ([BROKEN, EMPTY], BROKEN), ([EMPTY, EMPTY], EMPTY)],
 )
 def test_without_addresses_what_is_certain_or_a_failure_goes_before_emptiness(
     answers: list[Missing], verdict: Missing

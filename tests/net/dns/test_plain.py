@@ -6,7 +6,8 @@ import dns.name
 import dns.rdatatype
 import pytest
 
-from gateway.net.dns.answers import Found, read_response
+from gateway.model.reasons import Reason
+from gateway.net.dns.answers import Found, Missing, read_response
 from gateway.net.dns.plain import PlainDns, in_random_case
 from gateway.net.dns.transport import Question
 from gateway.net.names import NameServer
@@ -45,6 +46,23 @@ async def test_an_answer_of_500_addresses_comes_over_tcp_and_is_bounded() -> Non
         assert isinstance(found, Found)
         assert len(found.addresses) == 64
         assert [query.transport for query in dns_server.queries] == ["udp", "tcp"]
+
+
+async def test_a_server_that_knows_no_edns_is_asked_without() -> None:
+    with DnsServer() as dns_server:
+        dns_server.answer("x.test", "203.0.113.1")
+        dns_server.spoil("x.test", Fault.NO_EDNS)
+
+        assert await ask(dns_server) == Found(addresses("203.0.113.1"), 60)
+        assert [query.transport for query in dns_server.queries] == ["udp", "udp"]
+
+
+async def test_a_form_error_of_a_server_that_knows_edns_is_final() -> None:
+    with DnsServer() as dns_server:
+        dns_server.fail("x.test", "FORMERR")
+
+        assert await ask(dns_server) == Missing(Reason.DNS_FAILURE, "FORMERR", "FORMERR")
+        assert len(dns_server.queries) == 1
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.model.reasons import Reason
 from gateway.wire.head import MalformedHead, parse_head
+from gateway.wire.http import readers
 from gateway.wire.http.codec import Bounds, Codec, Kind, RequestReader, open_codec
 from gateway.wire.http.messages import (
     CHUNKED,
@@ -23,7 +24,6 @@ from gateway.wire.http.messages import (
     Request,
     Response,
 )
-from gateway.wire.http.readers import WitnessedRequestReader
 from tests.wire.feeding import UNSHRUNK
 from tests.wire.http.making import FUZZ, damaged, requests, responses
 from tests.wire.http.reading import Outcome, read_request, read_requests, read_response
@@ -140,12 +140,12 @@ def test_the_end_says_what_connection_names_among_its_trailers(codec: Codec) -> 
 def test_the_next_request_waits_until_it_is_its_turn(codec: Codec) -> None:
     reader = codec.request_reader()
     assert [type(event) for event in reader.receive(GET + b"\r\n" + POST)] == [Request, End]
-    assert (reader.is_between, reader.receive(b"Content-Length: 0\r\n")) == (False, [])
+    assert (reader.is_between(), reader.receive(b"Content-Length: 0\r\n")) == (False, [])
     assert reader.leftover == b"\r\n" + POST + b"Content-Length: 0\r\n"
     assert reader.proceed() == []
     assert not reader.leftover
     assert [type(event) for event in reader.receive(b"\r\n")] == [Request, End]
-    assert (reader.proceed(), reader.is_between, reader.receive_end()) == ([], True, [])
+    assert (reader.proceed(), reader.is_between(), reader.receive_end()) == ([], True, [])
 
 
 def test_a_client_that_goes_within_a_request_has_closed(codec: Codec) -> None:
@@ -192,23 +192,23 @@ def test_what_has_no_content_ends_with_its_head(codec: Codec, method: str, head:
     reader.expect(method)
     [response, end] = reader.receive(head)
     assert isinstance(response, Response)
-    assert (response.framing, end, reader.is_between) == (NO_CONTENT, End(), True)
+    assert (response.framing, end, reader.is_between()) == (NO_CONTENT, End(), True)
 
 
 def test_after_a_switch_everything_is_left_over(codec: Codec) -> None:
     reader = codec.response_reader()
     reader.expect("GET", upgrade=True)
     reader.receive(b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
-    assert not reader.is_between
+    assert not reader.is_between()
     reader.receive(b"\x81")
     reader.receive(b"\x00")
-    assert (reader.is_between, reader.leftover) == (False, b"\x81\x00")
+    assert (reader.is_between(), reader.leftover) == (False, b"\x81\x00")
     reader = codec.response_reader()
     reader.expect("CONNECT")
     reader.receive(OK + b"Content-Length: 5\r\n\r\n")
-    assert not reader.is_between
+    assert not reader.is_between()
     reader.receive(b"\x16")
-    assert (reader.is_between, reader.leftover) == (False, b"\x16")
+    assert (reader.is_between(), reader.leftover) == (False, b"\x16")
 
 
 @pytest.mark.parametrize(("data", "reason"), REFUSED_REQUESTS.values(), ids=REFUSED_REQUESTS.keys())
@@ -293,12 +293,45 @@ def test_requests_byte_by_byte_are_the_same_requests(data: bytes) -> None:
     check_cuts_change_nothing(read_all_requests, data)
 
 
+LIKE_THE_ONE_BEFORE = b"Host: a.test\r\nAccept: */*\r\nX: 1\r\nY: 2\r\nContent-Length: 0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [b"GET http://a.test/b HTTP/1.1"],
+        [b"POST http://a.test/ HTTP/1.1"],
+        [b"CONNECT a.test:443 HTTP/1.1"],
+        [b"GET http://a.test/ HTTP/1.0"],
+        [b"GET http://a.test/ HTTP/1.1", b"Z: 3"],
+        [b"GET http://a.test/ HTTP/1.1", b"Host: b.test"],
+        [b"GET http://a.test/ HTTP/1.1", b"Transfer-Encoding: chunked"],
+        [b"GET http://a.test/ HTTP/1.1", b"X: 1", b"Connection: close"],
+        [b"X: 1", b"GET http://a.test/ HTTP/1.1"],
+        [b"GET http://a.test/ HTTP/1.1", b"Z : 3"],
+    ],
+)
+def test_what_stands_before_the_fields_of_the_request_before_is_not_overlooked(
+    codec: Codec, lines: list[bytes]
+) -> None:
+    first = b"GET http://a.test/ HTTP/1.1\r\n" + LIKE_THE_ONE_BEFORE
+    second = b"\r\n".join([*lines, LIKE_THE_ONE_BEFORE])
+    check_the_second_is_read_as_if_it_were_the_first(codec, first, second)
+
+
 @st.composite
 def lookalikes(draw: st.DrawFn) -> tuple[bytes, bytes]:
-    """Two requests; the second has the first line of a third, damaged or not, and the fields of the first."""
-    first = draw(requests()).removeprefix(b"\r\n")
-    other = draw(st.one_of(requests(), damaged(requests()))).removeprefix(b"\r\n")
-    return first, other.partition(b"\r\n")[0] + first[first.index(b"\r\n") :]
+    """Two requests that have lines in common. The second, damaged or not, is another one with some lines of the first,
+    or has the first line of another and the fields of the first."""
+    first, other = [draw(requests()).removeprefix(b"\r\n") for _ in range(2)]
+    if draw(st.booleans()):
+        other = draw(damaged(st.just(other)))
+        return first, other.partition(b"\r\n")[0] + first[first.index(b"\r\n") :]
+    lines, content = first.partition(b"\r\n\r\n")[0].split(b"\r\n")[1:], other.partition(b"\r\n\r\n")[2]
+    head = other.partition(b"\r\n\r\n")[0].split(b"\r\n")
+    for line in draw(st.lists(st.sampled_from(lines), max_size=6)) if lines else ():
+        head.insert(draw(st.integers(1, len(head))), line)
+    return first, draw(damaged(st.just(b"\r\n".join([*head, b"", content]))))
 
 
 def check_the_second_is_read_as_if_it_were_the_first(codec: Codec, first: bytes, second: bytes) -> None:
@@ -310,28 +343,29 @@ def check_the_second_is_read_as_if_it_were_the_first(codec: Codec, first: bytes,
 
 @FUZZ
 @given(st.sampled_from(["httptools", "h11"]), lookalikes())
-def test_a_request_with_the_fields_of_the_one_before_is_read_like_any_other(
-    kind: Kind, two: tuple[bytes, bytes]
-) -> None:
+def test_a_request_with_fields_of_the_one_before_is_read_like_any_other(kind: Kind, two: tuple[bytes, bytes]) -> None:
     check_the_second_is_read_as_if_it_were_the_first(open_codec(kind), *two)
 
 
-def test_that_property_catches_a_reader_that_takes_the_method_of_the_request_before(
-    monkeypatch: pytest.MonkeyPatch,
+FRAMED = b"POST http://a.test/ HTTP/1.1\r\nHost: a.test\r\nA: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\nId: %d\r\n%b\r\n\r\n%b"
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "content"),
+    [
+        ("host", b"Content-Length: 2", b"hi"),
+        ("content-length", b"Content-Length: 2", b"hi"),
+        ("transfer-encoding", b"Transfer-Encoding: chunked", b"2\r\nhi\r\n0\r\n\r\n"),
+    ],
+)
+def test_the_lines_about_framing_are_read_whether_they_are_new_or_not(
+    codec: Codec, name: str, line: bytes, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recall = WitnessedRequestReader._recall
-
-    def careless(self: WitnessedRequestReader, head: bytes) -> Request | None:
-        method = b"" if self._last is None else self._last.method.encode()
-        return recall(self, method + head[head.index(b" ") :])
-
-    monkeypatch.setattr(WitnessedRequestReader, "_recall", careless)
+    first, second = [FRAMED % (number, line, content) for number in (1, 2)]
+    check_the_second_is_read_as_if_it_were_the_first(codec, first, second)
+    monkeypatch.setattr(readers, "_FRAMING", readers._FRAMING - {name})
     with pytest.raises(AssertionError):
-        UNSHRUNK(
-            given(lookalikes())(
-                lambda two: check_the_second_is_read_as_if_it_were_the_first(open_codec("httptools"), *two)
-            )
-        )()
+        check_the_second_is_read_as_if_it_were_the_first(codec, first, second)
 
 
 @FUZZ

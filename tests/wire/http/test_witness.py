@@ -51,15 +51,6 @@ def test_another_request_is_not(witness: Witness, other: Request) -> None:
     assert not witness.confirms_request(HEAD, other)
 
 
-def test_of_a_head_with_known_fields_the_line_is_confirmed_and_the_end_and_the_framing(witness: Witness) -> None:
-    assert witness.confirms_target(HEAD, REQUEST)
-    assert not witness.confirms_target(HEAD, REQUEST._replace(method="PUT"))
-    assert not witness.confirms_target(HEAD, REQUEST._replace(target="/"))
-    assert not witness.confirms_target(HEAD, REQUEST._replace(minor=0))
-    assert not witness.confirms_target(HEAD, REQUEST._replace(framing=NO_CONTENT))
-    assert not witness.confirms_target(HEAD[:-2], REQUEST)
-
-
 @pytest.mark.parametrize(
     "other",
     [
@@ -88,9 +79,6 @@ class Denier:
     """Reads everything differently."""
 
     def confirms_request(self, head: bytes, request: Request) -> bool:
-        return False
-
-    def confirms_target(self, head: bytes, request: Request) -> bool:
         return False
 
     def confirms_response(self, head: bytes, response: Response) -> bool:
