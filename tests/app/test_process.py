@@ -59,4 +59,6 @@ async def test_files_are_watched_again_after_a_fault_in_watching_them(
         assert gateway.unready() is None
         os.kill(os.getpid(), signal.SIGTERM)
         await running
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
+        asyncio.get_running_loop().remove_signal_handler(number)
     assert "the watch on files failed" in caplog.text
