@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway.admin.access import Access, TokenFile, access_of
 from gateway.admin.flows import PATH as FLOWS
 from gateway.admin.flows import flow_route
-from gateway.admin.state import AuditEntry, GatewayState, ReloadOutcome
+from gateway.admin.state import AuditEntry, GatewayState, ReloadOutcome, Traffic
 from gateway.telemetry.metrics import CONTENT_TYPE
 
 ANSWER_SECONDS = 20.0
@@ -44,10 +44,10 @@ def build_admin_app(state: GatewayState, token: TokenFile | None) -> Starlette:
         Route("/", _index),
         _reload_route(state),
         _restart_route(state),
-        _list_route("tunnels", state.tunnels),
+        _list_route("tunnels", state, lambda traffic: traffic.tunnels()),
         _close_route(state),
         flow_route(state.flows),
-        _list_route("limits", state.limits),
+        _list_route("limits", state, lambda traffic: traffic.limits()),
         *_health_routes(state),
     ]
     return _build(routes, [Middleware(_NoQueryNoBody), Middleware(_Authorization, token=token)])
@@ -160,13 +160,13 @@ def _restart_route(state: GatewayState) -> Route:
     return Route("/restart", restart, methods=["POST"])
 
 
-def _list_route(key: str, read: Callable[[], Awaitable[Sequence[object]]]) -> Route:
+def _list_route(key: str, state: GatewayState, read: Callable[[Traffic], Awaitable[Sequence[object]]]) -> Route:
     """Makes and encodes one list at a time: there may be tens of thousands of entries."""
     listing = asyncio.Lock()
 
     async def entries(_: Request) -> Response:
         async with listing:
-            page = await asyncio.to_thread(orjson.dumps, {key: await read()})
+            page = await asyncio.to_thread(orjson.dumps, {key: await read(state.traffic)})
         return Response(page, media_type="application/json")
 
     return Route(f"/{key}", entries)
@@ -175,7 +175,7 @@ def _list_route(key: str, read: Callable[[], Awaitable[Sequence[object]]]) -> Ro
 def _close_route(state: GatewayState) -> Route:
     async def close(request: Request) -> Response:
         connection_id = request.path_params["id"]
-        found = await state.close_tunnel(connection_id)
+        found = await state.traffic.close_tunnel(connection_id)
         outcome = "done" if found else "failed"
         state.audit(AuditEntry("close tunnel", _peer(request), outcome, repr(connection_id[:ID_CHARACTERS])))
         return JSONResponse({"closed": found}, 200 if found else 404)

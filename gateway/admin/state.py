@@ -60,8 +60,29 @@ class LimitFill:
     report: bool
 
 
+class Traffic(Protocol):
+    """What goes on now, in all processes that serve."""
+
+    async def tunnels(self) -> Sequence[OpenTunnel]:
+        """Open tunnels, the oldest first."""
+        ...
+
+    async def limits(self) -> Sequence[LimitFill]:
+        """How full limits are: those that refused most, then the fullest; a bounded number."""
+        ...
+
+    async def close_tunnel(self, connection_id: str) -> bool:
+        """End one; False if there is none with that id."""
+        ...
+
+
 class GatewayState(Protocol):
     """The running gateway as the admin port sees it."""
+
+    @property
+    def traffic(self) -> Traffic:
+        """At this instant: workers come and go."""
+        ...
 
     @property
     def flows(self) -> Ring:
@@ -91,18 +112,6 @@ class GatewayState(Protocol):
     def restart(self) -> str | None:
         """Begin to replace every worker, one after the other, while the others serve. Returns why that is impossible,
         if it is."""
-        ...
-
-    async def tunnels(self) -> Sequence[OpenTunnel]:
-        """Open tunnels of all workers."""
-        ...
-
-    async def limits(self) -> Sequence[LimitFill]:
-        """How full limits are, over all workers: those that refused most, then the fullest; a bounded number."""
-        ...
-
-    async def close_tunnel(self, connection_id: str) -> bool:
-        """End one; False if there is none with that id."""
         ...
 
     def audit(self, entry: AuditEntry) -> None:

@@ -33,7 +33,7 @@ from gateway.telemetry.ledger import Ledger
 from gateway.telemetry.logs.rotation import Rotation, RotationPlan
 from gateway.telemetry.logs.sinks import FileSink, Sink
 from gateway.telemetry.logs.windows import FlowWindows
-from gateway.telemetry.otlp.plan import Plan
+from gateway.telemetry.otlp.options import ExportOptions
 from gateway.telemetry.otlp.tracing import Sampling
 from gateway.telemetry.recorder import Export, Log, Recorder, close_logs
 from gateway.wire.http.codec import Bounds as HttpBounds
@@ -68,8 +68,8 @@ def build_export(
 
     always = otlp.always_sample
     sampling = Sampling(otlp.sample, denied="denied" in always, failed="error" in always)
-    plan = Plan(otlp.endpoint, otlp.protocol, frozenset(otlp.signals), sampling)
-    return open_export(plan, counters, families)
+    options = ExportOptions(otlp.endpoint, otlp.protocol, frozenset(otlp.signals), sampling)
+    return open_export(options, counters, families)
 
 
 def build_logs(settings: GatewaySettings, ledger: Ledger, opens_later: bool = False) -> Sequence[Log]:
@@ -98,8 +98,8 @@ def build_log(
     log: AccessLogSettings, place: int, listeners: Sequence[str], ledger: Ledger, opens_later: bool = False
 ) -> Log:
     """One access log, opened; `place` is its index in the settings. Raises `ConfigError`."""
-    numbers, turn = ledger.of_sink(), ledger.turn(place)
-    sink = FileSink(str(log.path), turn=turn, numbers=numbers, rotation=_rotation(log), opens_later=opens_later)
+    numbers, lock = ledger.of_sink(), ledger.lock(place)
+    sink = FileSink(str(log.path), lock=lock, numbers=numbers, rotation=_rotation(log), opens_later=opens_later)
     if log.format == "vpc":
         fields = DEFAULT_FIELDS if log.fields is None else log.fields
         interval = _WINDOW_SECONDS[log.window]

@@ -4,7 +4,7 @@ The child process that reads for a reload imports this module and little else.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from heapq import nsmallest
@@ -15,6 +15,7 @@ from gateway.app.inspection.client_certificates import load_client_certificates,
 from gateway.app.inspection.inspectors_in_force import check_inspectors
 from gateway.app.inspection.material import AuthorityMaterial, load_authority_material
 from gateway.model.client import IdentitySource
+from gateway.model.errors import ConfigError
 from gateway.net.tls.contexts import BadMaterial, ClientCertificate, TlsMaterial, build_server_context
 from gateway.policy.rules import Policy, Rule
 from gateway.settings.gateway import GatewaySettings, TlsSettings
@@ -25,12 +26,13 @@ from gateway.settings.load import (
     load_settings,
     load_users,
 )
-from gateway.settings.problems import Problems
+from gateway.settings.problems import ConfigErrors, Problems
 from gateway.settings.section import Section
 from gateway.settings.sections.identity import IdentitySettings
 from gateway.settings.source.files import Stamp, stamp
 
 S = TypeVar("S", bound=Section)
+T = TypeVar("T")
 
 _RULE_EXPIRIES = 20  # reported at most: a metric each
 
@@ -63,19 +65,38 @@ class Sources:
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
-    """Everything but the policy. `users` are bcrypt hashes by name, None where no password is checked; `authorities` is
-    the text of `resolver.tls.ca`, if there is one; `materials` are by listener name; `inspection` is the authority that
-    signs for inspected destinations; `client_certificates` are those that inspection presents to destinations.
-    `expiries` is when certificates and rules expire, in Unix seconds. `files` are all that were read, stamped just
-    before; `warnings` are about the policy, `rules` is the number of its rules."""
+class NamedFiles:
+    """What is in the files that gateway.yaml names, but for the policy. `users` are bcrypt hashes by name, None where
+    no password is checked; `authorities` is the text of `resolver.tls.ca`, if there is one; `materials` are by listener
+    name; `inspection` is the authority that signs for inspected destinations; `client_certificates` are those that
+    inspection presents to destinations."""
 
-    settings: GatewaySettings
     users: Mapping[str, bytes] | None
     authorities: str | None
     materials: Materials
     inspection: AuthorityMaterial | None
     client_certificates: Mapping[str, ClientCertificate]
+
+    def certificate_expiries(self) -> Iterator[tuple[str, float]]:
+        """By what each certificate is for, in Unix seconds."""
+        chains = {f"listener {name}": material.cert for name, material in self.materials.items()}
+        chains |= {f"client certificate {name}": each.cert for name, each in self.client_certificates.items()}
+        chains |= {} if self.inspection is None else {"authority": self.inspection.certificates}
+        if not chains:
+            return
+        from gateway.app.inspection.validity import expiry_of  # noqa: PLC0415  # `cryptography` is large
+
+        for what, pem in chains.items():
+            if (expiry := expiry_of(pem)) is not None:
+                yield what, expiry
+
+
+@dataclass(frozen=True, slots=True)
+class Head(NamedFiles):
+    """Everything but the policy. `expiries` is when certificates and rules expire, in Unix seconds. `files` are all
+    that were read, stamped just before; `warnings` are about the policy, `rules` is the number of its rules."""
+
+    settings: GatewaySettings
     expiries: Mapping[str, float]
     files: Mapping[Path, Stamp]
     warnings: tuple[str, ...]
@@ -118,28 +139,46 @@ def _read(sources: Sources, environ: Mapping[str, str]) -> Configuration:
     config_stamp = stamp(config)
     settings = load_settings(sources.config, environ, sources.policy)
     files = {path: config_stamp if path == config else stamp(path) for path in settings.files}
-    users = load_users(settings) if _checks_passwords(settings.identity) else None
-    authorities = load_resolver_authorities(settings)
-    materials = load_materials(settings)
-    inspection = load_authority_material(settings)
-    client_certificates = load_client_certificates(settings)
-    check_inspectors(settings)
+    named = load_named_files(settings)
     loaded = load_policy(settings)
     policy = loaded.policy
-    certificates = certificate_expiries(materials, inspection, client_certificates)
     head = Head(
+        named.users,
+        named.authorities,
+        named.materials,
+        named.inspection,
+        named.client_certificates,
         settings=settings,
-        users=users,
-        authorities=authorities,
-        materials=materials,
-        inspection=inspection,
-        client_certificates=client_certificates,
-        expiries={**dict(certificates), **dict(_rule_expiries(policy.rules))},
+        expiries={**dict(named.certificate_expiries()), **dict(_rule_expiries(policy.rules))},
         files={**files, **loaded.files},
         warnings=loaded.warnings,
         rules=len(policy.rules),
     )
     return Configuration(head, policy)
+
+
+def load_named_files(settings: GatewaySettings) -> NamedFiles:
+    """Raises `ConfigErrors` with what is wrong in any of them, and with inspectors that cannot be made."""
+    problems: list[ConfigError] = []
+
+    def load(read: Callable[[GatewaySettings], T]) -> T | None:
+        try:
+            return read(settings)
+        except ConfigErrors as refusal:
+            problems.extend(refusal.problems)
+            return None
+
+    named = NamedFiles(
+        users=load(load_users) if _checks_passwords(settings.identity) else None,
+        authorities=load(load_resolver_authorities),
+        materials=load(load_materials) or {},
+        inspection=load(load_authority_material),
+        client_certificates=load(load_client_certificates) or {},
+    )
+    load(check_inspectors)
+    if problems:
+        raise ConfigErrors(problems)
+    return named
 
 
 def load_materials(settings: GatewaySettings) -> Materials:
@@ -163,22 +202,6 @@ def _load_material(tls: TlsSettings) -> TlsMaterial:
     material = TlsMaterial(read["cert"], read["key"], read.get("client_ca"), read.get("crl"), required)
     build_server_context(material)
     return material
-
-
-def certificate_expiries(
-    materials: Materials, inspection: AuthorityMaterial | None, presented: Mapping[str, ClientCertificate]
-) -> Iterator[tuple[str, float]]:
-    """By what each certificate is for, in Unix seconds."""
-    chains = {f"listener {name}": material.cert for name, material in materials.items()}
-    chains |= {f"client certificate {name}": certificate.cert for name, certificate in presented.items()}
-    chains |= {} if inspection is None else {"authority": inspection.certificates}
-    if not chains:
-        return
-    from gateway.app.inspection.validity import expiry_of  # noqa: PLC0415  # `cryptography` is large
-
-    for what, pem in chains.items():
-        if (expiry := expiry_of(pem)) is not None:
-            yield what, expiry
 
 
 def _rule_expiries(rules: Sequence[Rule]) -> Iterator[tuple[str, float]]:

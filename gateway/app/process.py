@@ -9,23 +9,25 @@ import logging
 import os
 import resource
 import signal
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from gateway.admin.server import AdminServer
-from gateway.admin.state import AuditEntry, LimitFill, OpenTunnel, ReloadOutcome
+from gateway.admin.state import AuditEntry, ReloadOutcome, Traffic
 from gateway.app.configuration import Configuration, Materials
 from gateway.app.generation.reading import Read
 from gateway.app.identity.pods import Pods
 from gateway.app.inspection.material import trust_bundle
+from gateway.app.live.endless import run_endlessly
 from gateway.app.reloads import Reloads
 from gateway.app.sockets import Sockets
 from gateway.app.watch import watch
 from gateway.app.workers.crew import Crew, CrewFailed
 from gateway.settings.gateway import GatewaySettings
 from gateway.telemetry.flows.ring import Ring
-from gateway.telemetry.metrics import Metrics, Sources
+from gateway.telemetry.metrics import Metrics, Readings
 
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
@@ -103,7 +105,7 @@ class GatewayProcess:
         self._reloads = Reloads(first, read, self._crew.take)
         self._admin = AdminServer(self, sockets.admin, sockets.health, settings.admin.token_file)
         self._metrics = Metrics(
-            Sources(
+            Readings(
                 counted=self._crew.snapshot,
                 totals=self._crew.totals,
                 policy_generation=lambda: self._crew.generation,
@@ -146,12 +148,18 @@ class GatewayProcess:
         await self._pods.first_list()
         await self._crew.start()
         _logger.info("%s", self._started())
-        await watch(lambda: self._reloads.files, self._reloads.follow, retry=self._reloads.try_again)
+        look = partial(watch, lambda: self._reloads.files, self._reloads.follow, retry=self._reloads.try_again)
+        await run_endlessly(look, "the watch on files")
 
     @property
     def flows(self) -> Ring:
         """See `GatewayState`."""
         return self._flows
+
+    @property
+    def traffic(self) -> Traffic:
+        """See `GatewayState`."""
+        return self._crew.traffic
 
     def unready(self) -> str | None:
         """See `GatewayState`."""
@@ -177,18 +185,6 @@ class GatewayProcess:
     async def reload(self) -> ReloadOutcome:
         """See `GatewayState`."""
         return await self._reloads.reload()
-
-    async def tunnels(self) -> Sequence[OpenTunnel]:
-        """See `GatewayState`."""
-        return await self._crew.tunnels()
-
-    async def limits(self) -> Sequence[LimitFill]:
-        """See `GatewayState`."""
-        return await self._crew.fills()
-
-    async def close_tunnel(self, connection_id: str) -> bool:
-        """See `GatewayState`."""
-        return await self._crew.close_tunnel(connection_id)
 
     def restart(self) -> str | None:
         """See `GatewayState`."""

@@ -14,7 +14,7 @@ from gateway.app.generation.in_force import InForce
 from gateway.app.inspection.inspectors_in_force import InspectorsInForce
 from gateway.app.live.connections import Connections
 from gateway.app.live.endless import run_endlessly
-from gateway.app.live.limiting import Limiting, Seat, merged_fills
+from gateway.app.live.limiting import Limiting, Seat, merged
 from gateway.app.live.listing import close_tunnel, list_bounds, list_tunnels
 from gateway.app.live.reevaluation import Reevaluation
 from gateway.app.live.secrets import SecretsInForce
@@ -36,7 +36,8 @@ GC_THRESHOLDS = (10_000, 20, 50)
 
 
 class Serving:
-    """Owns its sockets, logs and connections. Nothing is accepted before `start`, which needs something in force."""
+    """Owns its sockets, logs and connections. Nothing is accepted before `start`, which needs something in force.
+    Fulfils `Traffic` for these connections."""
 
     def __init__(
         self,
@@ -123,15 +124,15 @@ class Serving:
         return of_serving(self.snapshot(), self.totals({}), self._in_force.number)
 
     async def tunnels(self) -> Sequence[OpenTunnel]:
-        """What is open now."""
+        """See `Traffic`."""
         return await list_tunnels(self.connections.drafts, time.monotonic())
 
-    def fills(self) -> Sequence[LimitFill]:
-        """How full limits and bounds are, as far as this process used them."""
-        return merged_fills([*self._limiting.fills(), *list_bounds(self._admission)])
+    async def limits(self) -> Sequence[LimitFill]:
+        """See `Traffic`. And how full bounds are; both as far as this process used them."""
+        return merged([*self._limiting.limits(), *list_bounds(self._admission)])
 
-    def close_tunnel(self, connection_id: str) -> bool:
-        """End one; False if there is none with that id."""
+    async def close_tunnel(self, connection_id: str) -> bool:
+        """See `Traffic`."""
         return close_tunnel(self.connections.drafts, connection_id)
 
     async def end(self, seconds: float, refusing: bool = True) -> None:

@@ -3,25 +3,15 @@
 import errno
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from gateway.app.configuration import certificate_expiries, load_materials
-from gateway.app.inspection.client_certificates import load_client_certificates
-from gateway.app.inspection.inspectors_in_force import check_inspectors
-from gateway.app.inspection.material import load_authority_material
+from gateway.app.configuration import NamedFiles, load_named_files
 from gateway.cli.console import DAY, answers, complaints, counted, last_day, say
 from gateway.model.errors import ConfigError
 from gateway.policy.rules import Rule
 from gateway.settings.gateway import GatewaySettings
-from gateway.settings.load import (
-    GATEWAY_FILE,
-    LoadedPolicy,
-    load_policy,
-    load_resolver_authorities,
-    load_settings,
-    load_users,
-)
+from gateway.settings.load import GATEWAY_FILE, LoadedPolicy, load_policy, load_settings
 from gateway.settings.policy import PolicyFile
 from gateway.settings.problems import BadValue, ConfigErrors
 from gateway.settings.section import keys_of
@@ -35,16 +25,6 @@ _EXPIRES_SOON = 14 * DAY
 """From so many seconds before a rule or the authority expires on there is a warning."""
 _RENEWAL_OVERDUE = 3 * DAY
 """The same for other certificates, which machines renew, some of them often."""
-
-_LOADERS: Sequence[Callable[[GatewaySettings], object]] = (
-    load_users,
-    load_resolver_authorities,
-    load_materials,
-    load_authority_material,
-    load_client_certificates,
-    check_inspectors,
-)
-"""What else a start reads of the files that gateway.yaml names."""
 
 
 def check_files(files: Sequence[Path], config: Path | None = None) -> bool:
@@ -85,17 +65,16 @@ def _check_gateway(file: Path | None) -> bool:
     except ConfigErrors as refusal:
         return _refuse(name, refusal.problems)
     problems: list[ConfigError] = []
-    for load in _LOADERS:
-        try:
-            load(settings)
-        except ConfigErrors as refusal:
-            problems += refusal.problems
+    expiring: Sequence[str] = ()
+    try:
+        expiring = list(_certificate_warnings(load_named_files(settings), time.time()))
+    except ConfigErrors as refusal:
+        problems += refusal.problems
     try:
         loaded = load_policy(settings)
     except ConfigErrors as refusal:
         return _refuse(name, (*problems, *refusal.problems))
-    expiring = _certificate_warnings(settings, time.time())
-    return _refuse(name, problems) if problems else _accept(name, loaded, list(expiring))
+    return _refuse(name, problems) if problems else _accept(name, loaded, expiring)
 
 
 def _check_policy(path: Path, config: Path | None) -> bool:
@@ -129,9 +108,8 @@ def _expiries(rules: Sequence[Rule], now: float) -> Iterator[str]:
         yield f"{rule.ref.file}:{rule.ref.line}: rule {rule.name} {what}"
 
 
-def _certificate_warnings(settings: GatewaySettings, now: float) -> Iterator[str]:
-    materials, authority = load_materials(settings), load_authority_material(settings)
-    for what, expiry in certificate_expiries(materials, authority, load_client_certificates(settings)):
+def _certificate_warnings(named: NamedFiles, now: float) -> Iterator[str]:
+    for what, expiry in named.certificate_expiries():
         if expiry <= now:
             yield f"{what}: its certificate has expired"
         elif expiry <= now + (_EXPIRES_SOON if what == "authority" else _RENEWAL_OVERDUE):

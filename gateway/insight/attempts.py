@@ -72,7 +72,7 @@ _PROTOCOL = Attempt._fields.index("protocol")
 
 
 @dataclass(slots=True)
-class Tally:
+class Occurrences:
     """How often an attempt was made, when first and last (RFC 3339), and some of the addresses dialled or refused.
     `was_reached`: at least one was dialled."""
 
@@ -82,7 +82,7 @@ class Tally:
     addresses: frozenset[str] = frozenset()
     was_reached: bool = False
 
-    def add(self, other: "Tally") -> None:
+    def add(self, other: "Occurrences") -> None:
         """Add another attempt's."""
         self.count += other.count
         self.first, self.last = min(self.first, other.first), max(self.last, other.last)
@@ -91,12 +91,12 @@ class Tally:
             self.addresses |= other.addresses
 
 
-def fold(records: Iterable[Recorded], forbidden: int) -> dict[Attempt, Tally]:
+def fold(records: Iterable[Recorded], forbidden: int) -> dict[Attempt, Occurrences]:
     """Every attempt with a verdict of policy. Left out are records without a destination or a verdict, refusals that
     depend on what no record holds (credentials, rules about requests), and connections that only sum up requests with
     records of their own. `forbidden` is the status that a client is told where its destination is refused. Raises
     `TooMuch`."""
-    tallies: dict[Attempt, Tally] = {}
+    tallies: dict[Attempt, Occurrences] = {}
     texts: dict[str, str] = {}
 
     def shared(value: Any) -> Any:
@@ -111,7 +111,7 @@ def fold(records: Iterable[Recorded], forbidden: int) -> dict[Attempt, Tally]:
         if tally is None:
             if len(tallies) >= MOST_ATTEMPTS:
                 raise TooMuch(f"more than {MOST_ATTEMPTS} different attempts: give fewer files at once")
-            tally = tallies[Attempt._make(map(shared, attempt))] = Tally()
+            tally = tallies[Attempt._make(map(shared, attempt))] = Occurrences()
         _count(tally, record)
     return tallies
 
@@ -145,7 +145,7 @@ def _can_be_judged(record: Recorded, forbidden: int) -> bool:
     return reason in _JUDGED
 
 
-def _count(tally: Tally, record: Recorded) -> None:
+def _count(tally: Occurrences, record: Recorded) -> None:
     if not record.get("is_answer"):
         tally.count += 1
     time = record["time"]
@@ -167,7 +167,7 @@ def _alone(address: str) -> frozenset[str]:
     return frozenset((address,))
 
 
-def _add_addresses(tally: Tally, addresses: Collection[str]) -> None:
+def _add_addresses(tally: Occurrences, addresses: Collection[str]) -> None:
     if not tally.addresses and isinstance(addresses, frozenset):
         tally.addresses = addresses
     elif len(tally.addresses) < _MOST_ADDRESSES:

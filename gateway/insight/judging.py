@@ -4,7 +4,7 @@ from collections.abc import Hashable
 from dataclasses import replace
 from typing import NamedTuple
 
-from gateway.insight.attempts import Attempt, Tally
+from gateway.insight.attempts import Attempt, Occurrences
 from gateway.model.addresses import Address, parse_address
 from gateway.model.authority import Authority
 from gateway.model.client import Client, IdentitySource
@@ -54,7 +54,7 @@ class Judge:
         self._verdicts: dict[Hashable, Verdict] = {}
         self._standings: dict[Hashable, tuple[frozenset[str], *tuple[Hashable, ...]]] = {}
 
-    def judge(self, attempt: Attempt, tally: Tally) -> Verdict:
+    def judge(self, attempt: Attempt, tally: Occurrences) -> Verdict:
         """Judges the name asked for, the first bytes, and the addresses that the name had then: if all of these are
         refused now, so is the attempt. Raises `InvalidAttempt`."""
         asked = self._standing(attempt), attempt[_WHO:], tally.addresses
@@ -77,7 +77,7 @@ class Judge:
             standing = self._standings[who] = (membership.names, membership.known, client.namespace, client.source)
         return standing
 
-    def _judge(self, client: Client, attempt: Attempt, tally: Tally) -> Verdict:
+    def _judge(self, client: Client, attempt: Attempt, tally: Occurrences) -> Verdict:
         intent = _intent(attempt)
         decision = decide(client, intent, self._rules, self._now)
         if isinstance(decision, Deny):
@@ -96,7 +96,7 @@ def _refused(denial: Deny) -> Verdict:
     return Verdict(False, "" if denial.rule is None else denial.rule.name, denial.reason)
 
 
-def _refused_by_address(permit: Permit, tally: Tally) -> Verdict | None:
+def _refused_by_address(permit: Permit, tally: Occurrences) -> Verdict | None:
     host = permit.authority.host
     candidates = {host} if isinstance(host, Address) else {parse_address(text) for text in tally.addresses}
     refusals = [permit.screen(address) for address in sorted(each for each in candidates if each is not None)]

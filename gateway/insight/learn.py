@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from publicsuffixlist import PSLFILE, PublicSuffixList
 
-from gateway.insight.attempts import Attempt, Tally
+from gateway.insight.attempts import Attempt, Occurrences
 from gateway.insight.judging import InvalidAttempt, Judge, Verdict
 from gateway.model.addresses import network_of, parse_address
 from gateway.model.intent import Protocol
@@ -66,7 +66,7 @@ class Lesson:
 class _Evidence:
     """All that was seen of one destination, from the workloads that its rule would be for."""
 
-    tally: Tally = field(default_factory=Tally)
+    tally: Occurrences = field(default_factory=Occurrences)
     clients: set[str] = field(default_factory=set)
     protocols: set[str | None] = field(default_factory=set)
     names: set[str | None] = field(default_factory=set)  # in TLS
@@ -83,7 +83,7 @@ class _Rule(NamedTuple):
 
 
 def learn(
-    attempts: Mapping[Attempt, Tally],
+    attempts: Mapping[Attempt, Occurrences],
     rules: Rules,
     now: float,
     group_by: str | None = None,
@@ -92,7 +92,7 @@ def learn(
     """Propose rules for what passed and `rules`, the policy without report mode, would refuse. `group_by` is `group`
     (of the policy's groups that a client is in, the one with the fewest clients), `namespace`, `user` (or SPIFFE ID) or
     `address`, which also stands in for what a client does not have. `now` is Unix time in seconds."""
-    wanted: dict[tuple[str, int], list[tuple[Attempt, Tally]]] = defaultdict(list)
+    wanted: dict[tuple[str, int], list[tuple[Attempt, Occurrences]]] = defaultdict(list)
     lesson, judge = Lesson([], {}, 0), Judge(rules, now)
     for attempt, tally in attempts.items():
         why_not = _why_not(attempt, tally, judge)
@@ -113,7 +113,7 @@ def learn(
     return lesson
 
 
-def within_reach(attempts: Mapping[Attempt, Tally], lesson: Lesson) -> dict[Attempt, Tally]:
+def within_reach(attempts: Mapping[Attempt, Occurrences], lesson: Lesson) -> dict[Attempt, Occurrences]:
     """The attempts that rules from the lesson could apply to: the verdicts on others do not change."""
     patterns = [host for proposal in lesson.proposals for host in (*proposal.hosts, *proposal.cidrs)]
     exact = {pattern.partition("/")[0] for pattern in patterns}
@@ -124,9 +124,9 @@ def within_reach(attempts: Mapping[Attempt, Tally], lesson: Lesson) -> dict[Atte
 
 
 def _spelt_alike(
-    wanted: Mapping[tuple[str, int], list[tuple[Attempt, Tally]]],
-) -> Mapping[tuple[str, int], list[tuple[Attempt, Tally]]]:
-    alike: dict[tuple[str, int], list[tuple[Attempt, Tally]]] = defaultdict(list)
+    wanted: Mapping[tuple[str, int], list[tuple[Attempt, Occurrences]]],
+) -> Mapping[tuple[str, int], list[tuple[Attempt, Occurrences]]]:
+    alike: dict[tuple[str, int], list[tuple[Attempt, Occurrences]]] = defaultdict(list)
     for (host, port), seen in wanted.items():
         alike[_canonical(host), port] += seen
     return alike
@@ -137,7 +137,7 @@ def _canonical(host: str) -> str:
     return str(parse_address(host) or parse_host_name(host) or host)
 
 
-def _why_not(attempt: Attempt, tally: Tally, judge: Judge) -> str | None:
+def _why_not(attempt: Attempt, tally: Occurrences, judge: Judge) -> str | None:
     """None if a rule is needed, empty if there is one already, else why none is proposed."""
     if not attempt.passed:
         private = "" if tally.was_reached else ", ".join(sorted(filter(_is_special, tally.addresses)))
@@ -160,7 +160,7 @@ def _beyond_rules(verdict: Verdict) -> str | None:
     return f"is refused ({verdict.reason}){by}: no further rule changes that"
 
 
-def _evidence(seen: Iterable[tuple[Attempt, Tally]]) -> _Evidence:
+def _evidence(seen: Iterable[tuple[Attempt, Occurrences]]) -> _Evidence:
     evidence = _Evidence()
     names: set[str | None] = set()
     for attempt, tally in seen:
@@ -173,7 +173,7 @@ def _evidence(seen: Iterable[tuple[Attempt, Tally]]) -> _Evidence:
     return evidence
 
 
-def _members(wanted: Mapping[tuple[str, int], list[tuple[Attempt, Tally]]], judge: Judge) -> dict[str, set[str]]:
+def _members(wanted: Mapping[tuple[str, int], list[tuple[Attempt, Occurrences]]], judge: Judge) -> dict[str, set[str]]:
     """The clients of each group."""
     members: dict[str, set[str]] = defaultdict(set)
     for seen in wanted.values():

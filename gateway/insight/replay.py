@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from gateway.insight.attempts import Attempt, Tally
+from gateway.insight.attempts import Attempt, Occurrences
 from gateway.insight.judging import InvalidAttempt, Judge, Verdict
 from gateway.policy.plan import Rules
 
@@ -21,14 +21,14 @@ class FlowKey(NamedTuple):
 class Outcome:
     """Attempts whose verdict changes, and how many records do not change or could not be judged."""
 
-    newly_denied: dict[FlowKey, Tally] = field(default_factory=dict)
-    newly_allowed: dict[FlowKey, Tally] = field(default_factory=dict)
+    newly_denied: dict[FlowKey, Occurrences] = field(default_factory=dict)
+    newly_allowed: dict[FlowKey, Occurrences] = field(default_factory=dict)
     still_allowed: int = 0
     still_denied: int = 0
     unjudged: int = 0
 
 
-def replay(attempts: Mapping[Attempt, Tally], rules: Rules, now: float) -> Outcome:
+def replay(attempts: Mapping[Attempt, Occurrences], rules: Rules, now: float) -> Outcome:
     """Judge every attempt by `rules`. `now` is Unix time in seconds (rules may expire)."""
     outcome, judge = Outcome(), Judge(rules, now)
     for attempt, tally in attempts.items():
@@ -42,5 +42,5 @@ def replay(attempts: Mapping[Attempt, Tally], rules: Rules, now: float) -> Outco
             outcome.still_denied += 0 if attempt.passed else tally.count
             continue
         changed = outcome.newly_allowed if verdict.allowed else outcome.newly_denied
-        changed.setdefault(FlowKey(attempt.client, attempt.destination, verdict), Tally()).add(tally)
+        changed.setdefault(FlowKey(attempt.client, attempt.destination, verdict), Occurrences()).add(tally)
     return outcome

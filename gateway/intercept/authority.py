@@ -26,6 +26,14 @@ CLOCK_SKEW_SECONDS = 3600.0
 """How far behind ours a client's clock may be."""
 _LONGEST_COMMON_NAME = 64  # RFC 5280 appendix A, ub-common-name
 _LEAST_RSA_BITS = 2048
+UNREADABLE = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
+"""What `cryptography` raises for certificates of which OpenSSL accepts some."""
 
 SigningKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
@@ -128,11 +136,19 @@ def read_authority(certificates: bytes, key: bytes, now: float | None) -> Author
 
 
 def read_certificates(pem: bytes) -> list[x509.Certificate]:
-    """All certificates of a PEM file, at least one. Raises `BadAuthority`."""
+    """All certificates of a PEM file, at least one. Raises `BadAuthority`, also for one that only loads: what is in it
+    is parsed when it is asked for."""
     try:
-        return x509.load_pem_x509_certificates(pem)
-    except ValueError as error:
+        found = x509.load_pem_x509_certificates(pem)
+        for each in found:
+            _parse(each)
+    except UNREADABLE as error:
         raise BadAuthority("holds no readable PEM certificate") from error
+    return found
+
+
+def _parse(certificate: x509.Certificate) -> object:
+    return certificate.subject, certificate.extensions, certificate.public_key()
 
 
 def published(certificates: bytes) -> bytes:

@@ -47,7 +47,6 @@ class Minting:
         self._kept: OrderedDict[_Key, _Kept] = OrderedDict()
         self._flights: dict[_Key, asyncio.Future[ssl.SSLContext]] = {}
         self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="minting")
-        self.minted = 0
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -77,7 +76,6 @@ class Minting:
         now = self._clock.time()
         loop = asyncio.get_running_loop()
         context, not_after = await loop.run_in_executor(self._threads, self._mint, key, now)
-        self.minted += 1
         self._kept[key] = _Kept(context, now, now + (not_after - now) * RENEW_AT)
         if len(self._kept) > self._size:
             self._kept.popitem(last=False)

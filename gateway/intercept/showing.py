@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from cryptography import x509
 
+from gateway.intercept.authority import UNREADABLE
+
 KEPT = 1024
 _LONGEST_NAME = 512
 
@@ -43,6 +45,6 @@ def _read(der: bytes, fingerprint: str) -> Shown:
     try:
         certificate = x509.load_der_x509_certificate(der)
         subject, issuer = certificate.subject.rfc4514_string(), certificate.issuer.rfc4514_string()
-    except ValueError:  # OpenSSL is more tolerant of odd names
+    except UNREADABLE:
         return Shown(fingerprint, "", "")
     return Shown(fingerprint, subject[:_LONGEST_NAME], issuer[:_LONGEST_NAME])

@@ -25,7 +25,7 @@ PLANS = 4096
 """Plans of leases that are kept."""
 
 
-class Plan(NamedTuple):
+class LeasePlan(NamedTuple):
     """All that a lease needs to know. `held` are the draws that are put back; `opens` is 1 if the lease counts as open,
     else 0. `permit` is kept alive with the plan, so that no other permit gets its `id`."""
 
@@ -36,15 +36,15 @@ class Plan(NamedTuple):
     opens: int
 
 
-def plan_for(permit: Permit, client: Client, counted: frozenset[Counted]) -> Plan:
+def plan_for(permit: Permit, client: Client, counted: frozenset[Counted]) -> LeasePlan:
     """The plan of a lease for this client."""
     draws = draws_for(permit, client, counted)
     held = [draw for draw in draws if draw.limit.counted is Counted.CONCURRENT]
     moves_bytes = Counted.BYTES in counted and bool(bytes_limits(permit))
-    return Plan(permit, draws, held, moves_bytes, int(Counted.CONCURRENT in counted))
+    return LeasePlan(permit, draws, held, moves_bytes, int(Counted.CONCURRENT in counted))
 
 
-def _without(plan: Plan, limit: Limit) -> Plan:
+def _without(plan: LeasePlan, limit: Limit) -> LeasePlan:
     """The plan without this limit's draws."""
     draws, held = ([draw for draw in those if draw.limit.name != limit.name] for those in (plan.draws, plan.held))
     return plan._replace(draws=draws, held=held)
@@ -58,7 +58,7 @@ class BucketLimiter:
         self.store = store
         self.queues = Queues(store)
         self.open = 0
-        self._plans: dict[tuple[int, frozenset[Counted]], Plan] = {}
+        self._plans: dict[tuple[int, frozenset[Counted]], LeasePlan] = {}
         self._unlimited = _Unlimited()
         self._carried = _Unlimited()
 
@@ -80,7 +80,7 @@ class BucketLimiter:
             return _Lease(self, permit, client, counted, presence)
         return self._unlimited if Counted.CONCURRENT in counted else self._carried
 
-    def plan(self, permit: Permit, client: Client, counted: frozenset[Counted]) -> Plan:
+    def plan(self, permit: Permit, client: Client, counted: frozenset[Counted]) -> LeasePlan:
         """What a lease draws from. A permit is one client's, and is the same object again for the same question."""
         known = self._plans.get((id(permit), counted))
         if known is None:

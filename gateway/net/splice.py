@@ -16,7 +16,6 @@ from typing import Protocol
 
 from gateway.net.kernel.descriptors import Descriptors
 
-DESCRIPTORS = 4
 PIPE_BYTES = 1024 * 1024
 LEAST_PIPE_BYTES = 64 * 1024
 

@@ -136,7 +136,6 @@ class Rules:
 
     generation: int
     policy: Policy
-    default_mode: Mode
     groups: GroupIndex
     platform: TierIndex
     teams: Mapping[str, TierIndex]
@@ -227,7 +226,6 @@ class Assembly:
         return Rules(
             generation=self._generation,
             policy=policy,
-            default_mode=policy.mode,
             groups=self._groups,
             platform=self._tiers.pop(None),
             teams={namespace: tier for namespace, tier in self._tiers.items() if namespace is not None},

@@ -8,9 +8,9 @@ from typing import Any
 
 from gateway.model.reasons import Reason
 from gateway.model.record import Dialled, Draft, ExchangeDraft, rule_name, verdict_of
-from gateway.telemetry.counting import SERIES_LIMIT, STAGE_BOUNDS, Histogram, count_series
 from gateway.telemetry.exchanges import labels_of
 from gateway.telemetry.sealing import reason_of
+from gateway.telemetry.series import SERIES_LIMIT, STAGE_BOUNDS, Histogram, count_series
 
 LIFETIME_BOUNDS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 3600.0)
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.telemetry.counting import STAGE_BOUNDS, Histogram
 from gateway.telemetry.exposition.families import Family, by_label, counter, gauge, histogram
+from gateway.telemetry.series import STAGE_BOUNDS, Histogram
 
 MOST_SERVERS = 32
 OTHER_SERVERS = "other"

@@ -1,7 +1,7 @@
 """What a process has counted, to the last connection and the last line, in numbers that can outlive it.
 
 A worker's are in a page of memory that its supervisor sees as well: what it had accepted but not yet recorded when it
-was killed is known afterwards. The turns at the logs are shared by all workers; the kernel frees the lock of a holder
+was killed is known afterwards. The locks of the logs are shared by all workers; the kernel frees the lock of a holder
 that is killed, and the flag beside it says that the holder may have left half a line.
 """
 
@@ -11,10 +11,10 @@ import os
 import struct
 from typing import Self
 
-from gateway.telemetry.logs.sinks import LOST, TAKEN, WRITTEN, Turn
+from gateway.telemetry.logs.sinks import LOST, TAKEN, WRITTEN, LogLock
 
 PAGE_BYTES = 4096
-TURNS_BYTES = 256
+LOCKS_BYTES = 256
 
 _NUMBER_BYTES = 8
 _OF_A_SINK = 3
@@ -26,14 +26,14 @@ _MOST_SINKS = (PAGE_BYTES // _NUMBER_BYTES - _SINKS) // _OF_A_SINK
 class Ledger:
     """The numbers of one process, written by it alone, each by one thread."""
 
-    __slots__ = ("_flags", "_locks", "_numbers", "_opened", "_turns")
+    __slots__ = ("_descriptor", "_flags", "_locks", "_numbers", "_opened")
 
-    def __init__(self, page: "bytearray | mmap.mmap", turns: int | None = None) -> None:
-        """`turns` is the descriptor of the memory that processes share, None for one that writes its logs alone."""
+    def __init__(self, page: "bytearray | mmap.mmap", locks: int | None = None) -> None:
+        """`locks` is the descriptor of the memory that processes share, None for one that writes its logs alone."""
         self._numbers = memoryview(page).cast("Q")
-        self._turns = turns
-        self._locks: int | None = None
-        self._flags = None if turns is None else memoryview(mmap.mmap(turns, TURNS_BYTES))
+        self._locks = locks
+        self._descriptor: int | None = None
+        self._flags = None if locks is None else memoryview(mmap.mmap(locks, LOCKS_BYTES))
         self._opened = 0
 
     @classmethod
@@ -42,9 +42,9 @@ class Ledger:
         return cls(bytearray(PAGE_BYTES))
 
     @classmethod
-    def shared(cls, page: int, turns: int) -> Self:
-        """In the memory behind two descriptors, of which `turns` stays open."""
-        return cls(mmap.mmap(page, PAGE_BYTES), turns)
+    def shared(cls, page: int, locks: int) -> Self:
+        """In the memory behind two descriptors, of which `locks` stays open."""
+        return cls(mmap.mmap(page, PAGE_BYTES), locks)
 
     # ----------------------------------------------------------------------------------------------------- its process
 
@@ -76,20 +76,20 @@ class Ledger:
         self._opened += 1
         return self._numbers[first : first + _OF_A_SINK]
 
-    def turn(self, log: int) -> Turn:
-        """The turn at a log, by its index in the settings."""
-        if self._turns is None or self._flags is None:
-            return Turn()
-        if self._locks is None:
-            self._locks = _open_for_itself(self._turns)
-        return _SharedTurn(self._locks, self._flags, log % TURNS_BYTES)
+    def lock(self, log: int) -> LogLock:
+        """The lock of a log, by its index in the settings."""
+        if self._locks is None or self._flags is None:
+            return LogLock()
+        if self._descriptor is None:
+            self._descriptor = _open_for_itself(self._locks)
+        return _SharedLock(self._descriptor, self._flags, log % LOCKS_BYTES)
 
     # --------------------------------------------------------------------------------------------------------- readers
 
     @property
     def is_alone(self) -> bool:
         """Whether no other process writes the same logs."""
-        return self._turns is None
+        return self._locks is None
 
     @property
     def accepted(self) -> int:
@@ -128,9 +128,9 @@ def create_page() -> int:
     return _memory("egress-ledger", PAGE_BYTES)
 
 
-def create_turns() -> int:
-    """A descriptor of memory for the turns of all processes that write the same logs."""
-    return _memory("egress-turns", TURNS_BYTES)
+def create_locks() -> int:
+    """A descriptor of memory for the locks of all processes that write the same logs."""
+    return _memory("egress-locks", LOCKS_BYTES)
 
 
 def _memory(name: str, size: int) -> int:
@@ -144,8 +144,8 @@ def _open_for_itself(descriptor: int) -> int:
     return os.open(f"/proc/self/fd/{descriptor}", os.O_RDWR | os.O_CLOEXEC)
 
 
-class _SharedTurn(Turn):
-    """One byte of the memory: its lock is the turn, its value is the flag.
+class _SharedLock(LogLock):
+    """One byte of the memory: a lock on it, and its value is the flag.
 
     The lock belongs to an open file description, not to the process: each log has a thread of its own, and two workers
     whose threads wait crosswise look like a deadlock to process locks (`lockf`), which then fail.

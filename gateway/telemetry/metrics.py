@@ -16,8 +16,8 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.dns import DnsReadings, of_dns
 from gateway.telemetry.exposition.counted import of_counters
-from gateway.telemetry.exposition.familiar import FamiliarNames
 from gateway.telemetry.exposition.families import Family, Point, by_label, counter, gauge
+from gateway.telemetry.exposition.istio_hubble import FamiliarNames
 from gateway.telemetry.exposition.prometheus import Families
 from gateway.telemetry.limits import LimitReadings, of_limits
 from gateway.telemetry.version import own_version
@@ -55,7 +55,7 @@ class Counted(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Sources:
+class Readings:
     """Readings of other rooms, taken at every scrape, perhaps from another thread; none may block.
 
     `last_reload_time` is Unix time of the last attempt, None before the first; `reload_succeeded` tells how that one
@@ -78,11 +78,11 @@ class Sources:
 class Metrics:
     """The gateway's registry. `also` names other vocabularies in which the counts are exposed."""
 
-    def __init__(self, sources: Sources, also: Collection[str] = ()) -> None:
-        self._sources = sources
+    def __init__(self, readings: Readings, also: Collection[str] = ()) -> None:
+        self._readings = readings
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(Families(self._families))
-        self._registry.register(FamiliarNames(lambda: sources.counted().counters, also))
+        self._registry.register(FamiliarNames(lambda: readings.counted().counters, also))
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
 
@@ -91,12 +91,12 @@ class Metrics:
         return generate_latest(self._registry)
 
     def _families(self) -> Iterator[Family]:
-        sources = self._sources
-        totals = sources.totals()
-        yield from of_serving(sources.counted(), totals, sources.policy_generation())
+        readings = self._readings
+        totals = readings.totals()
+        yield from of_serving(readings.counted(), totals, readings.policy_generation())
         yield from _of_crew(totals)
-        yield from _of_reloads(sources)
-        if (age := sources.pods_age()) is not None:
+        yield from _of_reloads(readings)
+        if (age := readings.pods_age()) is not None:
             yield gauge("egress.kubernetes.silence", "s", "Time since the API server was last heard from.", age)
 
 
@@ -148,14 +148,14 @@ def _of_workers(workers: Mapping[int, int]) -> Iterator[Family]:
     yield gauge("egress.worker.open_fds", "", "Open file descriptors.", descriptors, labels)
 
 
-def _of_reloads(sources: Sources) -> Iterator[Family]:
-    succeeded, last, seconds = sources.reload_succeeded(), sources.last_reload_time(), sources.reload_seconds()
+def _of_reloads(readings: Readings) -> Iterator[Family]:
+    succeeded, last, seconds = readings.reload_succeeded(), readings.last_reload_time(), readings.reload_seconds()
     yield gauge("egress.policy.reload_success", "", "1 if the last reload succeeded, else 0.", int(succeeded))
     if last is not None:
         yield gauge("egress.policy.last_reload_timestamp", "s", "Unix time of the last reload.", last)
     if seconds is not None:
         yield gauge("egress.policy.reload", "s", "Duration of the last reload.", seconds)
     text = "Unix time at which the rules in force took effect."
-    yield gauge("egress.policy.last_success_timestamp", "s", text, sources.taken_time())
+    yield gauge("egress.policy.last_success_timestamp", "s", text, readings.taken_time())
     text = "Unix time at which a certificate or rule expires."
-    yield gauge("egress.expiry_timestamp", "s", text, by_label(sources.expiries()), ("what",))
+    yield gauge("egress.expiry_timestamp", "s", text, by_label(readings.expiries()), ("what",))

@@ -57,6 +57,10 @@ class FakeGateway:
     def restart(self) -> str | None:
         return self.problem
 
+    @property
+    def traffic(self) -> "FakeGateway":
+        return self
+
     async def tunnels(self) -> Sequence[OpenTunnel]:
         return self.open
 

@@ -5,7 +5,10 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from gateway.app.configuration import Sources, load_configuration
+from gateway.settings.problems import ConfigErrors
 from tests.app.policies import text, write
 from tests.helpers.certificates import DAY, Authority
 
@@ -50,3 +53,13 @@ def test_when_certificates_and_the_next_rules_end_is_read_with_them(tmp_path: Pa
     assert [what for what in expiries if what.startswith("rule ")] == [
         f"rule policy.yaml#r{year}" for year in range(2050, 2070)
     ]
+
+
+def test_what_is_wrong_in_any_of_the_named_files_is_told_at_once(tmp_path: Path) -> None:
+    write(tmp_path / "users", "alice:plain\n")
+    resolver = "{servers: [192.0.2.1], transport: dot, tls: {ca: none.pem}}"
+    file = write(tmp_path / "gateway.yaml", f"identity: {{basic: {{htpasswd: users}}}}\nresolver: {resolver}\n")
+    with pytest.raises(ConfigErrors) as refused:
+        load_configuration(Sources(file), {})
+    places = [str(problem).split(": ")[0] for problem in refused.value.problems]
+    assert places == [f"{tmp_path}/users:1", f"{file}:2"]

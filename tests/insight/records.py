@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gateway.insight.attempts import Attempt, Tally, fold
+from gateway.insight.attempts import Attempt, Occurrences, fold
 from gateway.policy.plan import Rules, build_rules
 from gateway.policy.rules import Policy
 from gateway.settings.compile.policy import compile_policy
@@ -33,7 +33,7 @@ def seen(host: str, port: int = 443, **further: Any) -> Recorded:
     return {key: value for key, value in record.items() if value is not None}
 
 
-def attempts(*records: Recorded) -> dict[Attempt, Tally]:
+def attempts(*records: Recorded) -> dict[Attempt, Occurrences]:
     return fold(records, 403)
 
 

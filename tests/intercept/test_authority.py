@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 from gateway.intercept.authority import (
     LONGEST_LEAF_SECONDS,
@@ -267,6 +267,23 @@ def test_an_authority_made_elsewhere_signs_if_its_certificate_lets_it(
     else:
         with pytest.raises(BadAuthority, match=problem):
             read_authority(made, key, NOW)
+
+
+@pytest.mark.parametrize(
+    "extension",
+    [
+        x509.UnrecognizedExtension(
+            ExtensionOID.SUBJECT_ALTERNATIVE_NAME, bytes.fromhex("3002a300")
+        ),  # an X.400 address
+        x509.UnrecognizedExtension(ExtensionOID.BASIC_CONSTRAINTS, b"?"),
+    ],
+)
+def test_a_certificate_that_only_openssl_can_read_is_no_authority(extension: x509.ExtensionType) -> None:
+    key = STRONG.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    with pytest.raises(BadAuthority, match="no readable PEM certificate"):
+        read_authority(certificate_of(STRONG, usage(True), extension), key, NOW)
 
 
 @pytest.mark.parametrize(("at", "valid"), [(-DAY - 1, False), (-DAY, True), (DAY - 1, True), (DAY, False)])

@@ -14,13 +14,14 @@ import pytest
 from gateway.model.reasons import Reason
 from gateway.model.record import Ended
 from gateway.net.kernel.descriptors import Descriptors
-from gateway.net.splice import DESCRIPTORS, Splices
+from gateway.net.splice import Splices
 from tests.helpers.requirements import require_root
 from tests.helpers.streams import receive, receive_all, receive_exactly, reset, send
 from tests.helpers.tunnel import EAGER, Tunnel, kernel_form, open_tunnel
 
 NOISE = random.Random(2).randbytes(2_000_000)
 UNPRIVILEGED = 65532
+DESCRIPTORS = 4  # of a direction
 
 
 def descriptors() -> int:

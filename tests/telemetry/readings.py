@@ -8,7 +8,7 @@ from gateway.telemetry.counters import Counters
 from gateway.telemetry.dns import DnsReadings, QueryCounters
 from gateway.telemetry.exposition.families import Family
 from gateway.telemetry.limits import LimitReadings
-from gateway.telemetry.metrics import Sources, Totals, of_serving
+from gateway.telemetry.metrics import Readings, Totals, of_serving
 
 TOTALS = Totals(
     connections_accepted=8,
@@ -31,9 +31,9 @@ class _Counted(NamedTuple):
 
 def sources(
     counters: Counters, last_reload_time: float | None = 1.8e9, queries: QueryCounters | None = None
-) -> Sources:
+) -> Readings:
     """`TOTALS`, generation 7, and a reload that failed."""
-    return Sources(
+    return Readings(
         counted=lambda: _Counted(counters, _dns(queries)),
         totals=lambda: TOTALS,
         policy_generation=lambda: 7,

@@ -8,7 +8,7 @@ from gateway.model.intent import Opening, Protocol
 from gateway.model.reasons import Reason
 from gateway.model.record import Seen, TlsSides
 from gateway.telemetry.counters import Counters
-from gateway.telemetry.counting import OTHER_RULES, Histogram
+from gateway.telemetry.series import OTHER_RULES, Histogram
 from tests.telemetry.drafts import HELLO, RULE, accepted, denied, exchanged, tunnelled
 
 

@@ -1,4 +1,4 @@
-"""Numbers that outlive their process, and turns that a killed holder gives back."""
+"""Numbers that outlive their process, and locks that a killed holder gives back."""
 
 import os
 import signal
@@ -9,15 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gateway.telemetry.ledger import Ledger, create_page, create_turns
+from gateway.telemetry.ledger import Ledger, create_locks, create_page
 from gateway.telemetry.logs.sinks import LOST, TAKEN, WRITTEN, FileSink
 
 ROOT = Path(__file__).parents[2]
 HOLDER = """
 import sys, time
 from gateway.telemetry.ledger import Ledger
-page, turns = map(int, sys.argv[1:])
-ledger = Ledger.shared(page, turns)
+page, locks = map(int, sys.argv[1:])
+ledger = Ledger.shared(page, locks)
 ledger.expect(1)
 for _ in range(5):
     ledger.accept()
@@ -26,8 +26,8 @@ ledger.seal(3, 0)
 numbers = ledger.of_sink()
 numbers[0] += 3
 numbers[1] += 2
-with ledger.turn(0) as turn:
-    turn.torn = True
+with ledger.lock(0) as lock:
+    lock.torn = True
     print("held", flush=True)
     time.sleep(60)
 """
@@ -35,12 +35,12 @@ with ledger.turn(0) as turn:
 CROSSWISE = """
 import sys, threading, time
 from gateway.telemetry.ledger import Ledger
-page, turns, held, wanted = map(int, sys.argv[1:])
-ledger = Ledger.shared(page, turns)
+page, locks, held, wanted = map(int, sys.argv[1:])
+ledger = Ledger.shared(page, locks)
 def take(log):
-    with ledger.turn(log):
+    with ledger.lock(log):
         print("took", log, flush=True)
-with ledger.turn(held):
+with ledger.lock(held):
     print("held", flush=True)
     sys.stdin.readline()
     waiting = threading.Thread(target=take, args=(wanted,))
@@ -84,11 +84,11 @@ def test_sinks_that_come_and_go_for_ever_keep_their_sums() -> None:
 
 
 def test_what_a_killed_process_had_counted_is_known_and_its_turn_is_free() -> None:
-    page, turns = create_page(), create_turns()
-    ledger = Ledger.shared(page, turns)
+    page, locks = create_page(), create_locks()
+    ledger = Ledger.shared(page, locks)
     holder = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(page), str(turns)],
-        pass_fds=[page, turns],
+        [sys.executable, "-c", HOLDER, str(page), str(locks)],
+        pass_fds=[page, locks],
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
@@ -97,19 +97,19 @@ def test_what_a_killed_process_had_counted_is_known_and_its_turn_is_free() -> No
         assert holder.stdout.readline() == b"held\n"
         holder.send_signal(signal.SIGKILL)
         holder.wait()
-        with ledger.turn(0) as turn:
-            assert turn.torn
+        with ledger.lock(0) as lock:
+            assert lock.torn
     assert (ledger.accepted, ledger.open, ledger.owed) == (5, 4, 2 + 1)
 
 
 def test_threads_of_two_processes_that_wait_crosswise_are_no_deadlock() -> None:
-    """Each process holds one log's turn in one thread and waits for the other's in another thread."""
-    page, turns = create_page(), create_turns()
-    with _crosswise(page, turns, 0, 1) as one, _crosswise(page, turns, 1, 0) as other:
+    """Each process holds one log's lock in one thread and waits for the other's in another thread."""
+    page, locks = create_page(), create_locks()
+    with _crosswise(page, locks, 0, 1) as one, _crosswise(page, locks, 1, 0) as other:
         assert (_line(one), _line(other)) == ("held\n", "held\n")
         _go_on(one)
         _go_on(other)
-        _wait_until_locks_are_waited_for(turns, 2)
+        _wait_until_locks_are_waited_for(locks, 2)
         _go_on(one)
         _go_on(other)
         assert (_line(one), _line(other)) == ("took 1\n", "took 0\n")
@@ -118,22 +118,22 @@ def test_threads_of_two_processes_that_wait_crosswise_are_no_deadlock() -> None:
 def test_a_sink_counts_into_the_ledger_and_begins_afresh_after_a_torn_line(tmp_path: Path) -> None:
     path = tmp_path / "access.log"
     path.write_bytes(b'{"half')
-    page, turns = create_page(), create_turns()
-    ledger = Ledger.shared(page, turns)
-    ledger.turn(0).torn = True
-    sink = FileSink(str(path), turn=ledger.turn(0), numbers=ledger.of_sink())
+    page, locks = create_page(), create_locks()
+    ledger = Ledger.shared(page, locks)
+    ledger.lock(0).torn = True
+    sink = FileSink(str(path), lock=ledger.lock(0), numbers=ledger.of_sink())
     sink.put(b"one\ntwo\n", 2)
     sink.close(5)
     assert path.read_bytes() == b'{"half\none\ntwo\n'
     assert (sink.written, ledger.written, ledger.lost) == (2, 2, 0)
-    assert not ledger.turn(0).torn
+    assert not ledger.lock(0).torn
 
 
 @contextmanager
-def _crosswise(page: int, turns: int, held: int, wanted: int) -> "Iterator[subprocess.Popen[str]]":
+def _crosswise(page: int, locks: int, held: int, wanted: int) -> "Iterator[subprocess.Popen[str]]":
     process = subprocess.Popen(
-        [sys.executable, "-c", CROSSWISE, str(page), str(turns), str(held), str(wanted)],
-        pass_fds=[page, turns],
+        [sys.executable, "-c", CROSSWISE, str(page), str(locks), str(held), str(wanted)],
+        pass_fds=[page, locks],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -14,8 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.model.reasons import Reason
 from gateway.telemetry.counters import Counters
-from gateway.telemetry.counting import SERIES_LIMIT
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.series import SERIES_LIMIT
 from tests.helpers.requirements import require
 from tests.telemetry.drafts import DENY_RULE, denied, exchanged, tunnelled
 from tests.telemetry.readings import sources

@@ -38,7 +38,7 @@ def plan_inspection(
     milliseconds, and the first time a tenth of a second."""
     if settings.inspection is None or material is None:
         return None
-    from gateway.app.inspection.making import read_material, showable_of  # noqa: PLC0415  # it is large: see there
+    from gateway.app.inspection.interception import read_material, showable_of  # noqa: PLC0415  # it is large: see there
 
     inputs = settings.inspection, material, showable_of(certificates, settings.client_certificates)
     if former is not None and (former.settings, former.material, former.showable) == inputs:
@@ -64,6 +64,6 @@ class InterceptionInForce:
         return self._interception
 
     def _build(self, plan: InspectionPlan) -> "Interception":
-        from gateway.app.inspection.making import build_interception  # noqa: PLC0415  # it was loaded with the plan
+        from gateway.app.inspection.interception import build_interception  # noqa: PLC0415  # it was loaded with the plan
 
         return build_interception(plan.authority, plan.settings, plan.showable, self._parts)

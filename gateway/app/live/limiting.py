@@ -74,7 +74,7 @@ class Limiting:
         if self._replicas is not None:
             self._replicas.follow(*_on_its_own(settings, self._workers))
 
-    def fills(self) -> Sequence[LimitFill]:
+    def limits(self) -> Sequence[LimitFill]:
         """How full the buckets are that this process has used."""
         tally, now = self.limiter.tally, Now(self._clock.monotonic(), self._clock.time())
         found = overview(self.limiter.store.listed(tally.refused), tally.limits, tally.refused, now)
@@ -104,13 +104,13 @@ class Limiting:
         )
 
 
-def merged_fills(fills: Iterable[LimitFill]) -> Sequence[LimitFill]:
-    """The fills of many workers: a bucket that several used is one entry, with the sum of their refusals."""
-    merged: dict[tuple[str, tuple[str, ...]], LimitFill] = {}
-    for fill in fills:
+def merged(limits: Iterable[LimitFill]) -> Sequence[LimitFill]:
+    """Those of many workers: a bucket that several used is one entry, with the sum of their refusals."""
+    known: dict[tuple[str, tuple[str, ...]], LimitFill] = {}
+    for fill in limits:
         bucket = fill.limit, fill.key
-        merged[bucket] = _joined(merged[bucket], fill) if bucket in merged else fill
-    return sorted(merged.values(), key=lambda fill: (-fill.refused, -fill.used, fill.limit))[:SHOWN]
+        known[bucket] = _joined(known[bucket], fill) if bucket in known else fill
+    return sorted(known.values(), key=lambda fill: (-fill.refused, -fill.used, fill.limit))[:SHOWN]
 
 
 def _joined(one: LimitFill, other: LimitFill) -> LimitFill:

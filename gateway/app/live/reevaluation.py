@@ -24,7 +24,7 @@ LOOK_SECONDS = 1.0
 IDLE_SECONDS = 5.0
 
 
-class InForce(Protocol):
+class Generation(Protocol):
     """The generation in force. `settings.on_reload` is what happens to forbidden tunnels, `settings.drain.timeout` the
     seconds for which `drain` lets them go on."""
 
@@ -50,7 +50,7 @@ class Reevaluation:
     def __init__(
         self,
         drafts: Callable[[], Sequence[Draft]],
-        in_force: InForce,
+        in_force: Generation,
         clock: Clock,
         look_every: float = LOOK_SECONDS,
     ) -> None:

@@ -1,9 +1,9 @@
 """Who serves connections, as seen by the process that keeps the policy, the admin port and the signals."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Protocol
 
-from gateway.admin.state import LimitFill, OpenTunnel
+from gateway.admin.state import Traffic
 from gateway.app.configuration import Head
 from gateway.app.generation.frames import Frame
 from gateway.app.live.snapshot import Snapshot
@@ -25,6 +25,11 @@ class Crew(Protocol):
     @property
     def generation(self) -> int:
         """The oldest one in force in any member; 0 while none serves."""
+        ...
+
+    @property
+    def traffic(self) -> Traffic:
+        """Of the members that there are at this instant."""
         ...
 
     @property
@@ -60,18 +65,6 @@ class Crew(Protocol):
 
     def cut_off(self) -> None:
         """End the drain now, and with it every connection."""
-        ...
-
-    async def tunnels(self) -> Sequence[OpenTunnel]:
-        """Open tunnels, the oldest first."""
-        ...
-
-    async def fills(self) -> Sequence[LimitFill]:
-        """How full limits are."""
-        ...
-
-    async def close_tunnel(self, connection_id: str) -> bool:
-        """End one; False if there is none with that id."""
         ...
 
     def reopen_logs(self) -> None:

@@ -5,31 +5,27 @@ the connections that wait in it, and gets the generation that is in force here, 
 """
 
 import asyncio
-import contextlib
 import logging
 import signal
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
-from itertools import chain
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gateway.admin.state import LimitFill, OpenTunnel
+from gateway.admin.state import Traffic
 from gateway.app.configuration import Head, Materials, as_started
 from gateway.app.generation.frames import Frame, load
-from gateway.app.live.limiting import merged_fills
 from gateway.app.live.snapshot import Snapshot
 from gateway.app.sockets import Sockets
 from gateway.app.workers.channel import Kind
 from gateway.app.workers.crew import CrewFailed
 from gateway.app.workers.member import PROGRAM, Delivery, Member
-from gateway.app.workers.messages import Topic, limit_fill, open_tunnel
 from gateway.app.workers.restarts import RestartPolicy, Restarts
 from gateway.app.workers.roster import Roster
 from gateway.app.workers.seats import Seats
 from gateway.model.errors import ConfigError
 from gateway.settings.gateway import GatewaySettings
 from gateway.telemetry.flows.ring import Ring
-from gateway.telemetry.ledger import create_turns
+from gateway.telemetry.ledger import create_locks
 from gateway.telemetry.logs.sinks import check_writable
 from gateway.telemetry.metrics import Totals
 
@@ -75,7 +71,7 @@ class Fleet:
         self._program = program
         self._pods = pods
         self._sockets = sockets
-        self._turns = create_turns()
+        self._locks = create_locks()
         self._seats = Seats(self.size)
         self._current: dict[int, Member] = {}
         self._restarts = Restarts(restarts or RestartPolicy())
@@ -95,6 +91,11 @@ class Fleet:
     def generation(self) -> int:
         """See `Crew`."""
         return min((member.generation for member in self._serving()), default=0)
+
+    @property
+    def traffic(self) -> Traffic:
+        """See `Crew`."""
+        return self._roster
 
     @property
     def is_complete(self) -> bool:
@@ -136,10 +137,12 @@ class Fleet:
         """One worker could not take what others have taken: all return to the former generation."""
         if former is not None:
             self._give(former)
-        with contextlib.suppress(TimeoutError):
+        try:
             async with asyncio.timeout(TAKE_SECONDS):
                 for member in self._roster.members:
                     await member.settle()
+        except TimeoutError:
+            _logger.warning("after %g s not every worker is back at the former generation", TAKE_SECONDS)
 
     async def start(self) -> None:
         """See `Crew`."""
@@ -148,12 +151,12 @@ class Fleet:
                 self._put(await self._add(index))
             except OSError as error:
                 raise CrewFailed(f"worker {index} cannot be started: {error.strerror}") from error
-        serving = asyncio.ensure_future(self._wait_for_all(1))
-        either: set[asyncio.Future[Any]] = {serving, self._failed}
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        serving: asyncio.Future[Any] = asyncio.ensure_future(self._wait_for_all(1))
+        await asyncio.wait([serving, self._failed], return_when=asyncio.FIRST_COMPLETED)
         if self._failed.done():
             serving.cancel()
             raise self._failed.result()
+        await serving  # raises its error
 
     async def _wait_for_all(self, generation: int) -> None:
         try:
@@ -182,7 +185,7 @@ class Fleet:
         seat = self._seats.take()
         try:
             member = await Member.start(
-                index, *self._standing[:2], self._sockets, self._turns, seat, self._flows, self._program
+                index, *self._standing[:2], self._sockets, self._locks, seat, self._flows, self._program
             )
         except BaseException:
             self._seats.leave(seat)
@@ -301,22 +304,6 @@ class Fleet:
         """See `Crew`."""
         for member in self._roster.members:
             self._in_background(member.cut_off())
-
-    async def tunnels(self) -> Sequence[OpenTunnel]:
-        """See `Crew`."""
-        answers = await self._ask(Topic.TUNNELS)
-        return sorted(map(open_tunnel, answers), key=lambda tunnel: -tunnel.age_seconds)
-
-    async def fills(self) -> Sequence[LimitFill]:
-        """See `Crew`."""
-        return merged_fills(map(limit_fill, await self._ask(Topic.LIMITS)))
-
-    async def close_tunnel(self, connection_id: str) -> bool:
-        """See `Crew`."""
-        return any(await self._ask(Topic.CLOSE_TUNNEL, connection_id))
-
-    async def _ask(self, topic: Topic, about: str = "") -> Iterator[Any]:
-        return chain.from_iterable(await asyncio.gather(*(member.ask(topic, about) for member in self._roster.members)))
 
     def reopen_logs(self) -> None:
         """See `Crew`."""

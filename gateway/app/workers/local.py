@@ -2,9 +2,9 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 
-from gateway.admin.state import LimitFill, OpenTunnel
+from gateway.admin.state import Traffic
 from gateway.app.configuration import Head, Materials
 from gateway.app.generation.entrances import Entrances
 from gateway.app.generation.frames import Frame
@@ -49,6 +49,11 @@ class Local:
         return self._in_force.number if self._serves else 0
 
     @property
+    def traffic(self) -> Traffic:
+        """See `Crew`."""
+        return self._serving
+
+    @property
     def is_complete(self) -> bool:
         """See `Crew`."""
         return self._serves
@@ -81,18 +86,6 @@ class Local:
     def cut_off(self) -> None:
         """See `Crew`."""
         self._serving.connections.cut_off()
-
-    async def tunnels(self) -> Sequence[OpenTunnel]:
-        """See `Crew`."""
-        return await self._serving.tunnels()
-
-    async def fills(self) -> Sequence[LimitFill]:
-        """See `Crew`."""
-        return self._serving.fills()
-
-    async def close_tunnel(self, connection_id: str) -> bool:
-        """See `Crew`."""
-        return self._serving.close_tunnel(connection_id)
 
     def reopen_logs(self) -> None:
         """See `Crew`."""

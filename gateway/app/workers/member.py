@@ -11,10 +11,12 @@ from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.app.configuration import Materials
 from gateway.app.generation.frames import Frame
+from gateway.app.live.endless import run_endlessly
 from gateway.app.live.limiting import Seat
 from gateway.app.live.snapshot import Snapshot
 from gateway.app.sockets import Sockets
@@ -63,7 +65,7 @@ class Delivery(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Asked:
+class _Pending:
     items: list[Any] = field(default_factory=list)
     complete: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -91,7 +93,7 @@ class Member:
         self._giving = asyncio.Lock()
         self._has_pods = asyncio.Event()
         self._questions = 0
-        self._asked: dict[int, _Asked] = {}
+        self._asked: dict[int, _Pending] = {}
         self._wanted: Delivery | None = None
         self._unanswered = 0  # generations that were sent and neither taken nor refused yet
         self._silent_looks = 0
@@ -103,7 +105,7 @@ class Member:
         settings: GatewaySettings,
         materials: Materials,
         sockets: Sockets,
-        turns: int,
+        locks: int,
         seat: Seat,
         flows: Ring,
         program: Sequence[str] = PROGRAM,
@@ -116,12 +118,12 @@ class Member:
             afterwards.callback(theirs.close)
             page = create_page()
             afterwards.callback(os.close, page)
-            ledger = Ledger.shared(page, turns)
-            start = Start(settings, materials, sockets.addresses(), proxies, page, turns, seat)
+            ledger = Ledger.shared(page, locks)
+            start = Start(settings, materials, sockets.addresses(), proxies, page, locks, seat)
             process = await asyncio.create_subprocess_exec(
                 *(*program, str(index), str(theirs.fileno())),
                 stdin=DEVNULL,
-                pass_fds=[theirs.fileno(), page, turns, seat.table, *(descriptor for _, descriptor in proxies)],
+                pass_fds=[theirs.fileno(), page, locks, seat.table, *(descriptor for _, descriptor in proxies)],
                 start_new_session=True,
             )
             on_failure.pop_all()
@@ -158,6 +160,10 @@ class Member:
         except ChannelBroken as fault:
             self.fault = f"was killed, because it sent {fault}"
             self.kill()
+        except Exception:  # a fault of ours, which nobody else would end this worker for
+            _logger.exception("worker %d (pid %d): what it sent could not be handled", self.index, self.pid)
+            self.fault = "was killed, because what it sent could not be handled"
+            self.kill()
 
     async def _watch_for_hang(self) -> None:
         """Kill it if its loop hangs: nobody else serves its connections, nor those that wait in its sockets."""
@@ -190,7 +196,10 @@ class Member:
         """Send it the pods before it serves, and from then on all changes; until it is cancelled."""
         if pods is None:
             self._has_pods.set()
-            return
+        else:
+            await run_endlessly(partial(self._send_pods, pods), f"sending the pods to worker {self.index}")
+
+    async def _send_pods(self, pods: "ClusterWatch") -> None:
         reader = pods.reader()
         try:
             async for slices in reader:
@@ -243,7 +252,7 @@ class Member:
     async def ask(self, topic: Topic, about: str = "") -> Sequence[Any]:
         """Its answer; empty from one that has ended or takes too long."""
         number = self._questions = self._questions + 1
-        asked = self._asked[number] = _Asked()
+        asked = self._asked[number] = _Pending()
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 await self._channel.send(Kind.ASK, Question(number, topic, about).encode())

@@ -24,14 +24,14 @@ PROBLEM_CHARACTERS = 2000
 class Start:
     """What a worker needs to begin. `materials` are for the listeners of `settings`, which stay as they are while
     changed ones wait for a restart; `listening` are the gateway's addresses. The rest are descriptors that it inherits:
-    `sockets` to listen on, by listener name; `page` and `turns` of its ledger; the table of `seat`."""
+    `sockets` to listen on, by listener name; `page` and `locks` of its ledger; the table of `seat`."""
 
     settings: GatewaySettings
     materials: Materials
     listening: frozenset[tuple[Address, int]]
     sockets: tuple[tuple[str, int], ...]
     page: int
-    turns: int
+    locks: int
     seat: Seat
 
     def encode(self) -> bytes:
@@ -161,9 +161,12 @@ def encode_number(number: float) -> bytes:
 def decode_number(body: bytes) -> float:
     """Raises `ChannelBroken`."""
     try:
-        return float(orjson.loads(body))
-    except (TypeError, ValueError) as error:
-        raise ChannelBroken("a malformed number") from error
+        number = orjson.loads(body)
+    except ValueError:
+        number = None
+    if not isinstance(number, int | float):  # a text could be infinite
+        raise ChannelBroken("a malformed number")
+    return float(number)
 
 
 def _list(value: Any) -> list[Any]:

@@ -1,13 +1,20 @@
-"""Sums over all workers, living and ended: counts never decrease, and what ended with a worker is counted as lost."""
+"""Sums over all workers, living and ended: counts never decrease, and what ended with a worker is counted as lost. And
+what only the living know."""
 
-from collections.abc import Iterable, Mapping
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
 
+from gateway.admin.state import LimitFill, OpenTunnel
+from gateway.app.live.limiting import merged
 from gateway.app.live.snapshot import Snapshot
 from gateway.app.workers.member import Member
+from gateway.app.workers.messages import Topic, limit_fill, open_tunnel
 from gateway.telemetry.counters import Counters
-from gateway.telemetry.counting import SERIES_LIMIT
 from gateway.telemetry.metrics import Totals
+from gateway.telemetry.series import SERIES_LIMIT
 
 MOST_SERIES = 10 * SERIES_LIMIT
 """Of all workers together. Each worker keeps the first series that it met, and these differ: summed up under one
@@ -43,7 +50,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Roster:
-    """The living workers, and the sums of those that have ended."""
+    """The living workers, and the sums of those that have ended. Fulfils `Traffic`, as far as they answer."""
 
     past: Ended = field(default_factory=Ended)
     members: tuple[Member, ...] = ()
@@ -73,6 +80,21 @@ class Roster:
             workers=serving,
             workers_lost=past.workers_lost,
         )
+
+    async def tunnels(self) -> Sequence[OpenTunnel]:
+        """See `Traffic`."""
+        return sorted(map(open_tunnel, await self._ask(Topic.TUNNELS)), key=lambda tunnel: -tunnel.age_seconds)
+
+    async def limits(self) -> Sequence[LimitFill]:
+        """See `Traffic`."""
+        return merged(map(limit_fill, await self._ask(Topic.LIMITS)))
+
+    async def close_tunnel(self, connection_id: str) -> bool:
+        """See `Traffic`."""
+        return any(await self._ask(Topic.CLOSE_TUNNEL, connection_id))
+
+    async def _ask(self, topic: Topic, about: str = "") -> Iterator[Any]:
+        return chain.from_iterable(await asyncio.gather(*(member.ask(topic, about) for member in self.members)))
 
 
 def _sum(snapshots: Iterable[Snapshot]) -> Snapshot:

@@ -160,9 +160,9 @@ class Worker:
             case Topic.TUNNELS:
                 items = await self._serving.tunnels()
             case Topic.LIMITS:
-                items = self._serving.fills()
+                items = await self._serving.limits()
             case Topic.CLOSE_TUNNEL:
-                items = [self._serving.close_tunnel(question.about)]
+                items = [await self._serving.close_tunnel(question.about)]
         for start in range(0, len(items), ANSWER_ITEMS):
             part = Answer(question.number, items[start : start + ANSWER_ITEMS], is_last=False)
             await self._channel.send(Kind.ANSWER, part.encode())
@@ -201,13 +201,13 @@ async def work(descriptor: int) -> None:
     if first is None:
         return
     start = Start.decode(first.body)
-    _keep(start.page, start.turns, start.seat.table, *(inherited for _, inherited in start.sockets))
+    _keep(start.page, start.locks, start.seat.table, *(inherited for _, inherited in start.sockets))
     sockets = [(name, socket.socket(fileno=inherited)) for name, inherited in start.sockets]
     kubernetes = start.settings.kubernetes
     pods = build_directory(kubernetes) if start.settings.identity.kubernetes else None
     entrances = Entrances(start.settings, start.materials)
     in_force = InForce(start.listening, entrances, Cluster(kubernetes, pods))
-    ledger = Ledger.shared(start.page, start.turns)
+    ledger = Ledger.shared(start.page, start.locks)
     loop = asyncio.get_running_loop()
     serving = Serving(
         loop, start.settings, sockets, in_force, ledger, lambda lines, _: channel.post(Kind.FLOWS, lines), start.seat

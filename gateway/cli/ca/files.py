@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from gateway.intercept.authority import Authority, BadAuthority, read_authority
+from cryptography import x509
+
+from gateway.intercept.authority import Authority, BadAuthority, read_authority, read_certificates
 from gateway.model.errors import ConfigError
 from gateway.settings.problems import BadValue
 from gateway.settings.source.pem import read_key, read_pem
@@ -16,6 +18,14 @@ def load_authority(certificate: Path, key: Path, now: float) -> Authority:
         return read_authority(text, secret, now)
     except BadAuthority as refusal:
         raise ConfigError(f"{certificate}, {key}", str(refusal)) from refusal
+
+
+def load_certificates(path: Path) -> list[x509.Certificate]:
+    """At least one, in PEM. Raises `ConfigError` that names the file."""
+    try:
+        return read_certificates(load_pem(path))
+    except BadAuthority as refusal:
+        raise ConfigError(str(path), str(refusal)) from refusal
 
 
 def load_pem(path: Path) -> bytes:

@@ -13,10 +13,10 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
-from gateway.cli.ca.files import load_authority, load_pem
+from gateway.cli.ca.files import load_authority, load_certificates, load_pem
 from gateway.cli.console import answers, plain, say
 from gateway.cli.writing import write_whole
-from gateway.intercept.authority import BadAuthority, create_authority, published, read_certificates
+from gateway.intercept.authority import create_authority, published, read_certificates
 from gateway.model.errors import ConfigError
 from gateway.model.names import parse_host_name
 
@@ -53,7 +53,7 @@ def init(certificate: Path, key: Path, common_name: str, days: int, permitted: S
 def show(certificate: Path, key: Path | None) -> None:
     """Print one line for each certificate that clients trust; with the key's file also which of them signs."""
     signing = None if key is None else load_authority(certificate, key, datetime.now(UTC).timestamp()).certificate
-    for each in _certificates(certificate):
+    for each in load_certificates(certificate):
         role = "" if signing is None else ("signs: " if each == signing else "trusted: ")
         say(answers(), f"{role}{_described(each)}")
 
@@ -78,7 +78,7 @@ def next_step(certificate: Path, key: Path, now: float) -> Step:
     load_authority(certificate, key, now)
     if _next(key).exists():
         return Step.SWITCH
-    return Step.PUBLISH if len(_certificates(certificate)) == 1 else Step.WITHDRAW
+    return Step.PUBLISH if len(load_certificates(certificate)) == 1 else Step.WITHDRAW
 
 
 def _publish(certificate: Path, key: Path, days: int, now: float) -> None:
@@ -105,13 +105,6 @@ def _withdraw(certificate: Path, key: Path, now: float) -> None:
 
 def _next(key: Path) -> Path:
     return key.with_name(f"{key.name}.next")
-
-
-def _certificates(path: Path) -> list[x509.Certificate]:
-    try:
-        return read_certificates(load_pem(path))
-    except BadAuthority as refusal:
-        raise ConfigError(str(path), str(refusal)) from refusal
 
 
 def _common_name(certificate: x509.Certificate) -> str:

@@ -4,18 +4,14 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from cryptography.hazmat.primitives.serialization.pkcs12 import PKCS12Certificate, serialize_java_truststore
-from cryptography.x509 import load_pem_x509_certificates
 
-from gateway.cli.ca.files import load_pem
+from gateway.cli.ca.files import load_certificates
 from gateway.model.errors import ConfigError
 
 
 def write_truststore(bundle: Path, out: Path, password: str) -> int:
     """Write all certificates of a PEM bundle; returns their number. Raises `ConfigError`, also if `out` exists."""
-    try:
-        certificates = load_pem_x509_certificates(load_pem(bundle))
-    except ValueError as refusal:
-        raise ConfigError(str(bundle), "holds no readable PEM certificate") from refusal
+    certificates = load_certificates(bundle)
     named = [PKCS12Certificate(each, f"authority-{n}".encode()) for n, each in enumerate(certificates, 1)]
     try:
         with out.open("xb") as file:

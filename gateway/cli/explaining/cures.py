@@ -93,7 +93,7 @@ def _rule_for(authority: Authority, groups: Sequence[str]) -> str:
 
 
 def _destination(host: Host) -> str:
-    return f'cidrs: ["{network_of(host)}"]' if isinstance(host, Address) else f"hosts: [{host}]"
+    return f'cidrs: ["{network_of(host)}"]' if isinstance(host, Address) else f"hosts: [{quoted(host)}]"
 
 
 def _name(host: Host) -> str:

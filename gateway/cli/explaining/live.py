@@ -14,10 +14,10 @@ from cryptography import x509
 from rich.console import Console
 
 from gateway.app.clock import SystemClock
-from gateway.app.inspection.validity import UNREADABLE
 from gateway.app.resolving import ResolverPlan, build_resolver
 from gateway.cli.console import say
 from gateway.cli.explaining.question import Unreached
+from gateway.intercept.authority import UNREADABLE
 from gateway.model.addresses import Address
 from gateway.model.decision import Permit
 from gateway.model.errors import GatewayError, Refused

@@ -10,7 +10,7 @@ from pathlib import Path
 from gateway.cli.console import answers, complaints, counted, plain, say
 from gateway.cli.insight.source import Source
 from gateway.cli.writing import write_whole
-from gateway.insight.attempts import Attempt, Tally, TooMuch, fold
+from gateway.insight.attempts import Attempt, Occurrences, TooMuch, fold
 from gateway.insight.judging import enforced
 from gateway.insight.learn import Lesson, Workload, group_names, learn, rule_names, within_reach
 from gateway.insight.patch import NotAppendable, patched
@@ -110,7 +110,7 @@ def _print_diff(file: PolicyText, text: str) -> None:
         say(answers(), line.rstrip("\r\n"), style)
 
 
-def _sum_up(lesson: Lesson, left: Lesson, attempts: Mapping[Attempt, Tally], written: Path | None) -> None:
+def _sum_up(lesson: Lesson, left: Lesson, attempts: Mapping[Attempt, Occurrences], written: Path | None) -> None:
     console = complaints()
     hosts = sum(len(proposal.hosts) + len(proposal.cidrs) for proposal in lesson.proposals)
     count = sum(tally.count for tally in attempts.values())

@@ -8,7 +8,7 @@ from typing import Any
 
 from gateway.cli.console import answers, plain, say, show, show_json
 from gateway.cli.insight.source import Source
-from gateway.insight.attempts import Tally, fold
+from gateway.insight.attempts import Occurrences, fold
 from gateway.insight.judging import enforced
 from gateway.insight.replay import FlowKey, Outcome, replay
 from gateway.model.reasons import Reason
@@ -36,7 +36,7 @@ def replay_records(source: Source, config: Path | None, policy: Path | None, enf
     return bool(outcome.newly_denied)
 
 
-def _rows(flows: Mapping[FlowKey, Tally]) -> Iterator[tuple[FlowKey, Tally]]:
+def _rows(flows: Mapping[FlowKey, Occurrences]) -> Iterator[tuple[FlowKey, Occurrences]]:
     """The most frequent first."""
     yield from sorted(flows.items(), key=lambda item: (-item[1].count, item[0]))
 
@@ -51,7 +51,7 @@ def _as_data(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _row(flow: FlowKey, tally: Tally) -> dict[str, Any]:
+def _row(flow: FlowKey, tally: Occurrences) -> dict[str, Any]:
     return {
         "client": flow.client,
         "destination": flow.destination,
@@ -76,7 +76,7 @@ def _print(outcome: Outcome) -> None:
         say(answers(), f"not judged, because their client or destination is invalid: {outcome.unjudged}")
 
 
-def _cells(row: tuple[FlowKey, Tally]) -> list[str]:
+def _cells(row: tuple[FlowKey, Occurrences]) -> list[str]:
     flow, tally = row
     why = " ".join(part for part in (flow.verdict.reason, flow.verdict.rule) if part)
     return [plain(cell) for cell in (flow.client, flow.destination, str(tally.count), tally.first, tally.last, why)]

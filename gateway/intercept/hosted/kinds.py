@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from typing import Any
 
-from gateway.intercept.inspectors import ENTRY_POINTS, Inspector
+from gateway.intercept.inspectors import ENTRY_POINTS, Build, Inspector
 
 
 class BadInspector(Exception):
@@ -23,7 +23,8 @@ def build_kind(kind: str, options: Mapping[str, Any]) -> Callable[[], Inspector]
     if found is None:
         raise BadInspector(f"no kind {kind!r} is installed")
     try:
-        make: Callable[[], Inspector] = found.load()(options)
+        build: Build = found.load()
+        make = build(options)
         first = make()
     except ValueError as refusal:
         raise BadInspector(str(refusal)) from refusal

@@ -134,6 +134,9 @@ class KeyRing:
             keys = parse_keys(await self._fetch())
         except KeysUnavailable as error:
             self._complain(error)
+        except Exception:  # a fault of ours; the next token must not ask again at once
+            _logger.exception("the keys of the token issuer cannot be read")
+            self._complain(KeysUnavailable("internal error"))
         else:
             if self._failure:
                 _logger.info("the keys of the token issuer are fetched again")

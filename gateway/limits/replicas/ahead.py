@@ -22,7 +22,7 @@ LEAST_SECONDS = 0.02
 _RATES = frozenset({Counted.CONNECTIONS, Counted.REQUESTS})
 
 
-class Terms(NamedTuple):
+class Allowance(NamedTuple):
     """`limit` is the one that the store keeps, `seconds` is for how long permits drawn ahead may be used (0: none are),
     `most` is how many may be drawn at once."""
 
@@ -31,25 +31,25 @@ class Terms(NamedTuple):
     most: int
 
 
-def terms_of(limit: Limit) -> Terms:
+def allowance_of(limit: Limit) -> Allowance:
     """How much of a limit may be drawn ahead."""
     share = min(limit.burst / SHARE, limit.rate * LONGEST_SECONDS)
     seconds = share / limit.rate if limit.rate else 0.0
     worthwhile = limit.rate >= LEAST_RATE and limit.burst >= LEAST_BURST and seconds >= LEAST_SECONDS
     if limit.counted not in _RATES or not worthwhile:
-        return Terms(limit, 0.0, 0)
-    return Terms(limit._replace(burst=limit.burst - share), seconds, max(1, int(share)))
+        return Allowance(limit, 0.0, 0)
+    return Allowance(limit._replace(burst=limit.burst - share), seconds, max(1, int(share)))
 
 
 class Ahead:
     """The permits drawn ahead of one bucket, and how many to ask for next: more while all are used, fewer when some
     were lost. Instants are monotonic."""
 
-    __slots__ = ("_asked_at", "_until", "closed_until", "left", "limit", "terms", "turn", "want")
+    __slots__ = ("_asked_at", "_until", "allowance", "closed_until", "left", "limit", "turn", "want")
 
-    def __init__(self, limit: Limit, terms: Terms) -> None:
+    def __init__(self, limit: Limit, allowance: Allowance) -> None:
         self.limit = limit
-        self.terms = terms
+        self.allowance = allowance
         self.turn = asyncio.Lock()
         self.left = 0
         self.want = 0
@@ -74,14 +74,14 @@ class Ahead:
 
     def ask(self, now: float) -> int:
         """How many to ask for besides the one that is needed."""
-        if now - self._asked_at < self.terms.seconds:
-            self.want = min(max(1, 2 * self.want), self.terms.most)
+        if now - self._asked_at < self.allowance.seconds:
+            self.want = min(max(1, 2 * self.want), self.allowance.most)
         self._asked_at = now
-        return self.want if self.terms.seconds else 0
+        return self.want if self.allowance.seconds else 0
 
     def add(self, count: int, asked_at: float) -> None:
         """`count` more were drawn, by a question of that instant."""
-        until = asked_at + self.terms.seconds
+        until = asked_at + self.allowance.seconds
         self._until = min(self._until, until) if self.left else until
         self.left += count
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from math import floor
 from typing import NamedTuple
 
-from gateway.limits.replicas.ahead import terms_of
+from gateway.limits.replicas.ahead import allowance_of
 from gateway.limits.tables.memory import MemoryTable
 from gateway.limits.tables.table import Place, TooManyKeys, spend_from, take_from
 from gateway.model.limits.limit import Counted, Limit
@@ -101,7 +101,7 @@ class Share:
 def share_of(limit: Limit, replicas: int) -> Limit:
     """One of `replicas` equal parts of what the store keeps. A rate's burst is at least 1, or nothing would pass
     anywhere."""
-    limit = terms_of(limit).limit
+    limit = allowance_of(limit).limit
     if replicas <= 1:
         return limit
     if limit.counted is Counted.CONCURRENT:

@@ -7,13 +7,13 @@ answered again: one is tried four times a second.
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import nullcontext
 from enum import StrEnum
 from itertools import count
 from math import inf
 
-from gateway.limits.replicas.ahead import Ahead, terms_of, use_all
+from gateway.limits.replicas.ahead import Ahead, allowance_of, use_all
 from gateway.limits.replicas.link import CONNECTIONS, Link
 from gateway.limits.replicas.script import Answer, Asked, arguments_for, keys_for, read_answer
 from gateway.limits.replicas.share import NOTHING, Known, Share, rest_of
@@ -66,6 +66,7 @@ class ReplicaStore:
         self._has_reports = asyncio.Event()
         self._turns = asyncio.Semaphore(CONNECTIONS - 2)  # two are left for heartbeats and reports
         self._tasks: list[asyncio.Task[None]] = []
+        self._since_reported = 0.0
         self._order = count(1)
         self.is_up = False
         self._settled_at = 0.0
@@ -77,7 +78,7 @@ class ReplicaStore:
             await self._send_heartbeat()
         except StoreUnavailable as failure:
             self._warn(failure)
-        self._tasks = [asyncio.create_task(self._send_heartbeats()), asyncio.create_task(self._report())]
+        self._tasks = [asyncio.create_task(self._repeat(work)) for work in (self._send_next_heartbeat, self._report)]
 
     async def close(self) -> None:
         """Leave the store; what is held expires there."""
@@ -112,7 +113,7 @@ class ReplicaStore:
         outcome = self._without_asking(draws, aheads)
         if outcome is None:
             # One question at a time where its answer may serve those who wait for their turn as well.
-            async with next((ahead.turn for ahead in aheads if ahead.terms.seconds), nullcontext()), self._turns:
+            async with next((ahead.turn for ahead in aheads if ahead.allowance.seconds), nullcontext()), self._turns:
                 outcome = await self._take_asking(draws, aheads)
         return outcome
 
@@ -195,10 +196,10 @@ class ReplicaStore:
 
     def _asked(self, draw: Draw, ahead: Ahead, moment: Now) -> Asked:
         if draw.limit.counted is Counted.CONCURRENT:
-            return Asked(draw, ahead.terms.limit, 0, next(self._order), self._share.held.get(_place(draw), 0))
+            return Asked(draw, ahead.allowance.limit, 0, next(self._order), self._share.held.get(_place(draw), 0))
         more = 0 if self._is_settling() else ahead.ask(moment.monotonic)
         known = self._share.known(draw, moment)
-        return Asked(draw, ahead.terms.limit, more, known.number, began=known.began)
+        return Asked(draw, ahead.allowance.limit, more, known.number, began=known.began)
 
     def _outcome(self, draws: Sequence[Draw], aheads: Sequence[Ahead], answer: Answer, asked: Now) -> Taken | Lacking:
         """What an answer means. It counts from the moment of the question, as it is older than its arrival."""
@@ -234,7 +235,7 @@ class ReplicaStore:
         if ahead is None or ahead.limit != draw.limit:
             if len(self._aheads) >= BUCKETS:  # drop the least recently used: what it has left is lost
                 del self._aheads[next(iter(self._aheads))]
-            ahead = Ahead(draw.limit, terms_of(draw.limit))
+            ahead = Ahead(draw.limit, allowance_of(draw.limit))
         self._aheads[place] = ahead
         return ahead
 
@@ -255,23 +256,28 @@ class ReplicaStore:
 
     # ----------------------------------------------------------------------------------------- heartbeats and reports
 
-    async def _send_heartbeats(self) -> None:
-        since_reported = 0.0
+    async def _repeat(self, work: Callable[[], Awaitable[None]]) -> None:
+        """For ever. A fault of ours is logged, and costs what was being reported."""
         while True:
-            pause = HEARTBEAT_SECONDS if self.is_up else PROBE_SECONDS
-            await asyncio.sleep(pause)
             try:
-                if not self.is_up:
-                    await self._link.forget()
-                await self._send_heartbeat()
+                await work()
             except StoreUnavailable as failure:
                 self._fail(failure)
-                continue
-            since_reported += pause
-            if since_reported > REPORT_AGAIN_SECONDS:
-                since_reported = 0.0
-                self._unreported.update(self._holding)
-                self._has_reports.set()
+            except Exception:
+                _logger.exception("what is told to the limits' store failed")
+                await asyncio.sleep(HEARTBEAT_SECONDS)
+
+    async def _send_next_heartbeat(self) -> None:
+        pause = HEARTBEAT_SECONDS if self.is_up else PROBE_SECONDS
+        await asyncio.sleep(pause)
+        if not self.is_up:
+            await self._link.forget()
+        await self._send_heartbeat()
+        self._since_reported += pause
+        if self._since_reported > REPORT_AGAIN_SECONDS:
+            self._since_reported = 0.0
+            self._unreported.update(self._holding)
+            self._has_reports.set()
 
     async def _send_heartbeat(self) -> None:
         self._replicas = max(1, await self._link.send_heartbeat())
@@ -299,14 +305,10 @@ class ReplicaStore:
 
     async def _report(self) -> None:
         """Report bytes that moved, and what is held: in batches, one after another."""
-        while True:
-            await self._has_reports.wait()
-            self._has_reports.clear()
-            while self.is_up and (self._owed or self._unreported):
-                try:
-                    await self._report_some()
-                except StoreUnavailable as failure:
-                    self._fail(failure)
+        await self._has_reports.wait()
+        self._has_reports.clear()
+        while self.is_up and (self._owed or self._unreported):
+            await self._report_some()
 
     async def _report_some(self) -> None:
         moment = self._now()

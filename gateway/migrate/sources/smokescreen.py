@@ -5,7 +5,7 @@ then the global denies, in every mode; then the global allows; then the role's a
 below at any depth and never itself. Ports, methods and paths are not judged.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from gateway.migrate.grants import EVERYONE, GroupEntry, Imported, Inspected, Origin, Refusal, Terms, Who
@@ -134,7 +134,15 @@ class _Acl:
             return None
         headers = domain.get("add_headers").mapping().items()
         logged = [node.text() for node in domain.get("detailed_http_logs_full_headers").items()]
-        return Inspected(tuple((name, value.text()) for name, value in headers), tuple(logged))
+        return Inspected(tuple(self._settable(headers)), tuple(logged))
+
+    def _settable(self, headers: Iterable[tuple[str, Node]]) -> Iterator[tuple[str, str]]:
+        for name, node in headers:
+            value = node.text()
+            if value and value.isascii() and value.isprintable() and value.strip() == value and "${" not in value:
+                yield name, value
+            else:
+                self._findings.left_out(node.place, f"the value of {name} is no text that a rule can set")
 
     def _global(self, document: Node, known: Who, groups: tuple[str, ...]) -> None:
         for entry in document.get("global_allow_list").items():

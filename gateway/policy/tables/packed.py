@@ -25,7 +25,6 @@ PIECE = 800
 """Entries in a piece, more or less: 24 KiB of names."""
 PIECES = 8
 """Pieces that are freed at once."""
-LONGEST_KEY = 255
 _VALUE = 4
 _LOWER = (1 << 32) - 1
 
@@ -104,7 +103,7 @@ class Packed(Generic[T]):
 
 def pack(count: int, entries: Iterable[tuple[bytes, int]], secret: bytes) -> Iterator[PackedPiece]:
     """The pieces of a table of these `count` entries; none for no entries. Keys are distinct and have at most
-    `LONGEST_KEY` bytes."""
+    255 bytes."""
     pieces = [bytearray() for _ in range(-(-count // PIECE))]
     digests = [array("I") for _ in pieces]
     keyed = _keyed(secret)

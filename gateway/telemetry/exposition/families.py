@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from gateway.telemetry.counting import Histogram
+from gateway.telemetry.series import Histogram
 
 LabelValues = tuple[str, ...]
 Value = int | float | Histogram

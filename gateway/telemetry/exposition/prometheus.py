@@ -6,8 +6,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from gateway.telemetry.counting import Histogram
 from gateway.telemetry.exposition.families import Family, Kind
+from gateway.telemetry.series import Histogram
 
 
 class Families(Collector):

@@ -1,7 +1,7 @@
 """Rotates a log file that is too large or whose period is over: it is renamed, compressed, and finally removed.
 
 `access.log` becomes `access.log.20270131T235959.123456Z`, then `....gz`. All processes that write the file come here
-holding its turn, so that one of them renames it; the others notice that the path is another file now.
+holding its lock, so that one of them renames it; the others notice that the path is another file now.
 """
 
 import gzip
@@ -34,7 +34,7 @@ class RotationPlan:
 
 
 class Rotation:
-    """The rotation of one path. Its methods are called by the one thread that writes it, while it holds the turn."""
+    """The rotation of one path. Its methods are called by the one thread that writes it, while it holds the lock."""
 
     def __init__(self, path: str, plan: RotationPlan, unix_time: Callable[[], float] = time.time) -> None:
         self._path = Path(path)

@@ -46,7 +46,7 @@ class Sink(Protocol):
         ...
 
 
-class Turn:
+class LogLock:
     """The right to write to a path, taken for one write at a time. The only process that writes need not wait, as here.
     `torn` says that the last write ended inside a line."""
 
@@ -66,7 +66,7 @@ class FileSink:
     opened later by the thread, and with `opens_later` whatever cannot be opened now. `queue_bytes` bounds the queue,
     including the batch being written.
 
-    `turn` is taken for every write; `numbers` are the lines taken, and of those the written and the lost ones. Both may
+    `lock` is taken for every write; `numbers` are the lines taken, and of those the written and the lost ones. Both may
     be shared with other processes. `rotation` rotates the file when it is time.
     """
 
@@ -75,12 +75,12 @@ class FileSink:
         path: str,
         queue_bytes: int = QUEUE_BYTES,
         monotonic: Callable[[], float] = time.monotonic,
-        turn: Turn | None = None,
+        lock: LogLock | None = None,
         numbers: "list[int] | memoryview[int] | None" = None,
         rotation: Rotation | None = None,
         opens_later: bool = False,
     ) -> None:
-        self._turn = turn or Turn()
+        self._lock = lock or LogLock()
         self._rotation = rotation
         self._numbers = [0, 0, 0] if numbers is None else numbers
         self._path = path
@@ -171,7 +171,7 @@ class FileSink:
             self._warn(f"it cannot be opened: {error.strerror}", LOSES if self._descriptor is None else STAYS)
             return
         self._close_file()
-        self._descriptor, self._turn.torn = descriptor, False
+        self._descriptor, self._lock.torn = descriptor, False
 
     def _close_file(self) -> None:
         if self._descriptor is not None and self._path != STDOUT:
@@ -201,10 +201,10 @@ class FileSink:
         """How many whole lines of these `count` were written."""
         if self._descriptor is None:
             return 0
-        with self._turn as turn:
+        with self._lock as lock:
             if self._rotation is not None:
                 self._rotate(self._rotation, self._descriptor, len(lines))
-            done = self._write_all(self._descriptor, lines, turn)
+            done = self._write_all(self._descriptor, lines, lock)
         return count if done == len(lines) else lines.count(b"\n", 0, done)
 
     def _rotate(self, rotation: Rotation, descriptor: int, coming: int) -> None:
@@ -215,10 +215,10 @@ class FileSink:
         except OSError as error:
             self._warn(f"it cannot be rotated: {error.strerror}", STAYS)
 
-    def _write_all(self, descriptor: int, lines: bytes | bytearray, turn: Turn) -> int:
+    def _write_all(self, descriptor: int, lines: bytes | bytearray, lock: LogLock) -> int:
         """How many bytes were written. After a write that failed inside a line the next one starts on a new line."""
         done = 0
-        was_torn, turn.torn = turn.torn, True  # the flag that stays if this process is killed meanwhile
+        was_torn, lock.torn = lock.torn, True  # the flag that stays if this process is killed meanwhile
         try:
             if was_torn:
                 os.write(descriptor, b"\n")
@@ -227,7 +227,7 @@ class FileSink:
                 done += os.write(descriptor, memoryview(lines)[done:])
         except OSError as error:
             self._warn(f"it cannot be written: {error.strerror}")
-        turn.torn = not lines.endswith(b"\n", 0, done) if done else was_torn
+        lock.torn = not lines.endswith(b"\n", 0, done) if done else was_torn
         return done
 
     def _warn(self, problem: str, consequence: str = LOSES) -> None:

@@ -26,7 +26,7 @@ from gateway.telemetry.counters import NO_ROOM, REFUSED, SENT, Counters
 from gateway.telemetry.exposition.families import Family
 from gateway.telemetry.otlp.exporters import Exporters, Exports, is_disabled, open_exporters, resource_of
 from gateway.telemetry.otlp.logs import log_of
-from gateway.telemetry.otlp.plan import Plan
+from gateway.telemetry.otlp.options import ExportOptions
 from gateway.telemetry.otlp.points import Span, metrics_of
 from gateway.telemetry.otlp.spans import nanoseconds, spans_of
 from gateway.telemetry.otlp.tracing import Numbering, Sampling
@@ -221,14 +221,16 @@ class OtlpExport:
             _logger.warning("OTLP: the collector does not accept %s, which are dropped and counted: %s", signal, why)
 
 
-def open_export(plan: Plan, counters: Counters, families: Callable[[], Iterable[Family]]) -> OtlpExport | None:
-    """As the plan and the environment want it; None if that switches OpenTelemetry off. Raises `ConfigError` as
+def open_export(
+    options: ExportOptions, counters: Counters, families: Callable[[], Iterable[Family]]
+) -> OtlpExport | None:
+    """As the options and the environment want it; None if that switches OpenTelemetry off. Raises `ConfigError` as
     `open_exporters` does."""
     if is_disabled():
         return None
     sys.setswitchinterval(SWITCH_SECONDS)
     resource = resource_of(socket.gethostname(), os.getpid())
-    return OtlpExport(open_exporters(plan), resource, plan.sampling, counters, families, _pace())
+    return OtlpExport(open_exporters(options), resource, options.sampling, counters, families, _pace())
 
 
 def _pace() -> Pace:

@@ -24,7 +24,7 @@ from opentelemetry.sdk.environment_variables import OTEL_EXPORTER_OTLP_PROTOCOL,
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 
 from gateway.model.errors import ConfigError
-from gateway.telemetry.otlp.plan import Plan
+from gateway.telemetry.otlp.options import ExportOptions
 from gateway.telemetry.version import own_version
 
 _GRPC = "opentelemetry.exporter.otlp.proto.grpc"
@@ -87,27 +87,27 @@ def is_disabled(environ: Mapping[str, str] = os.environ) -> bool:
     return environ.get(OTEL_SDK_DISABLED, "").strip().lower() == "true"
 
 
-def open_exporters(plan: Plan, environ: Mapping[str, str] = os.environ) -> Exporters:
+def open_exporters(options: ExportOptions, environ: Mapping[str, str] = os.environ) -> Exporters:
     """Nothing is sent yet. Raises `ConfigError` if the package for gRPC is missing, or for an unknown protocol."""
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # `OtlpExport` says it, less often
     trouble = _Trouble()
     return Exporters(
         *(
-            _Exporter(_made(plan, signal, environ, trouble), trouble) if signal in plan.signals else None
+            _Exporter(_made(options, signal, environ, trouble), trouble) if signal in options.signals else None
             for signal in Exporters._fields
         )
     )
 
 
-def _made(plan: Plan, signal: str, environ: Mapping[str, str], trouble: _Trouble) -> Any:
+def _made(options: ExportOptions, signal: str, environ: Mapping[str, str], trouble: _Trouble) -> Any:
     names = (f"OTEL_EXPORTER_OTLP_{signal.upper()}_PROTOCOL", OTEL_EXPORTER_OTLP_PROTOCOL)
     name = next((name for name in names if environ.get(name)), "")
-    protocol = plan.protocol or environ.get(name, "http/protobuf").strip()
+    protocol = options.protocol or environ.get(name, "http/protobuf").strip()
     match protocol:
         case "http" | "http/protobuf":
-            return _http(plan, signal, trouble)
+            return _http(options, signal, trouble)
         case "grpc":
-            return _grpc(plan, signal, trouble)
+            return _grpc(options, signal, trouble)
         case _:
             raise ConfigError(name, f"{protocol} is not supported: use grpc or http/protobuf")
 
@@ -159,12 +159,12 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _http(plan: Plan, signal: str, trouble: _Trouble) -> Any:
+def _http(options: ExportOptions, signal: str, trouble: _Trouble) -> Any:
     session = _Session(trouble)
     session.trust_env = False
     session.hooks["response"] += [_refuse_redirect, _cut_short]
     made: Mapping[str, Any] = {"traces": OTLPSpanExporter, "metrics": OTLPMetricExporter, "logs": OTLPLogExporter}
-    endpoint = f"{plan.endpoint.rstrip('/')}/v1/{signal}" if plan.endpoint else None
+    endpoint = f"{options.endpoint.rstrip('/')}/v1/{signal}" if options.endpoint else None
     return made[signal](endpoint=endpoint, session=session)
 
 
@@ -197,18 +197,18 @@ class _Listener(logging.Filter):
         return False
 
 
-def _grpc(plan: Plan, signal: str, trouble: _Trouble) -> Any:
+def _grpc(options: ExportOptions, signal: str, trouble: _Trouble) -> Any:
     modules = {"traces": "trace_exporter", "metrics": "metric_exporter", "logs": "_log_exporter"}
     names = {"traces": "OTLPSpanExporter", "metrics": "OTLPMetricExporter", "logs": "OTLPLogExporter"}
     try:
         module = import_module(f"{_GRPC}.{modules[signal]}")
     except ImportError as missing:
         raise ConfigError("telemetry.otlp.protocol", "grpc needs the package egress-gateway[grpc]") from missing
-    insecure = None if plan.endpoint is None else not plan.endpoint.startswith("https://")
+    insecure = None if options.endpoint is None else not options.endpoint.startswith("https://")
     log = logging.getLogger(f"{_GRPC}.exporter")
     log.setLevel(logging.WARNING)
     log.filters[:] = [_Listener(trouble)]  # in place of OpenTelemetry's, which drops what was said before
-    return getattr(module, names[signal])(endpoint=plan.endpoint, insecure=insecure, channel_options=_NO_PROXY)
+    return getattr(module, names[signal])(endpoint=options.endpoint, insecure=insecure, channel_options=_NO_PROXY)
 
 
 def resource_of(host: str, process: int) -> Resource:

@@ -18,10 +18,10 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.metrics.export import Histogram as HistogramData
 from opentelemetry.sdk.resources import Resource
 
-from gateway.telemetry.counting import Histogram
 from gateway.telemetry.exposition.families import Family, Kind
 from gateway.telemetry.otlp.attributes import Attributes
 from gateway.telemetry.otlp.spans import SCOPE
+from gateway.telemetry.series import Histogram
 
 _ATTRIBUTES = {"reason": "error.type", "status": "egress.status_class"}
 

@@ -17,11 +17,13 @@ import pytest
 
 from gateway.app.generation.frames import contents_of, dump
 from gateway.app.generation.reading import ReadFailed
+from gateway.app.live.snapshot import Snapshot
 from gateway.app.sockets import bind_sockets
-from gateway.app.workers import member, restarts
+from gateway.app.workers import fleet, member, restarts
 from gateway.app.workers.crew import CrewFailed
 from gateway.app.workers.fleet import Fleet
 from gateway.app.workers.member import PROGRAM
+from gateway.app.workers.messages import decode_snapshot
 from gateway.app.workers.restarts import RestartPolicy
 from gateway.model.errors import ConfigError
 from tests.app.policies import load, text, write
@@ -274,6 +276,22 @@ async def test_what_one_worker_cannot_take_holds_at_none(tmp_path: Path) -> None
         assert (it.fleet.generation, logs_in(tmp_path)) == (1, ["records.jsonl"])
 
 
+async def test_a_worker_that_is_stuck_while_all_return_to_the_former_generation_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with bed(tmp_path) as it:
+        await it.fleet.take(1, it.frames())
+        await it.fleet.start()
+        monkeypatch.setattr(fleet, "TAKE_SECONDS", 0.1)
+        [worker] = it.workers()
+        worker.suspend()
+        await it.fleet.take(2, it.frames())
+        await it.fleet._go_back_to(None)
+        worker.resume()
+    assert "after 0.1 s not every worker uses generation 2" in caplog.text
+    assert "after 0.1 s not every worker is back at the former generation" in caplog.text
+
+
 FULL = """
 import os
 from gateway.app.workers import worker
@@ -389,6 +407,28 @@ async def test_a_worker_that_says_what_none_says_is_ended(tmp_path: Path, caplog
         assert "a message of 1195725856 bytes" in caplog.text
 
 
+async def test_a_worker_whose_message_meets_a_fault_of_ours_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    faults = [RuntimeError("planted")]
+
+    def decode(body: bytes) -> Snapshot:
+        if faults:
+            raise faults.pop()
+        return decode_snapshot(body)
+
+    async with bed(tmp_path) as it:
+        await it.fleet.take(1, it.frames())
+        await it.fleet.start()
+        [worker] = it.workers()
+        monkeypatch.setattr(member, "decode_snapshot", decode)
+        await it.becomes(0)
+        await it.becomes(1)
+        assert [worker.pid] != [child.pid for child in it.workers()]
+        assert "planted" in caplog.text
+        assert "was killed, because what it sent could not be handled" in caplog.text
+
+
 async def test_replacing_gives_every_place_a_new_worker_while_the_old_one_serves(tmp_path: Path) -> None:
     async with bed(tmp_path, size=2) as it:
         await it.fleet.take(1, it.frames())
@@ -416,7 +456,7 @@ async def test_a_worker_that_hangs_is_killed_and_what_waits_at_it_is_served_by_i
         await it.fleet.start()
         [worker] = it.workers()
         worker.suspend()
-        assert await it.fleet.tunnels() == []
+        assert await it.fleet.traffic.tunnels() == []
         assert f"worker 0 (pid {worker.pid}) does not answer" in caplog.text
         with socket.create_connection(it.sockets.proxies[0][0][1].getsockname()) as client:
             client.sendall(b"CONNECT x.test:1 HTTP/1.1\r\nHost: x.test:1\r\n\r\n")

@@ -66,7 +66,7 @@ def test_a_start_survives_the_way() -> None:
         listening,
         (("proxy", 7),),
         page=8,
-        turns=9,
+        locks=9,
         seat=Seat(10, 0, 2),
     )
     assert Start.decode(start.encode()) == start
@@ -76,8 +76,9 @@ def test_a_start_survives_the_way() -> None:
 
 def test_numbers_survive_the_way() -> None:
     assert (decode_number(encode_number(7)), decode_number(encode_number(0.5))) == (7.0, 0.5)
-    with pytest.raises(ChannelBroken):
-        decode_number(b"seven")
+    for body in (b"seven", b'"inf"', b'"7"', b"null"):
+        with pytest.raises(ChannelBroken):
+            decode_number(body)
 
 
 def test_problems_survive_the_way_as_far_as_people_read_them() -> None:

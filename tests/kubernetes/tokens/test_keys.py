@@ -101,6 +101,21 @@ async def test_unknown_keys_are_asked_for_no_more_often_than_the_pause_allows(ri
     assert ring.fetched == 2
 
 
+async def test_after_a_fault_of_ours_the_issuer_is_asked_no_more_often_either(
+    ring: Ring, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def parse(_: bytes) -> None:
+        raise RuntimeError("planted")
+
+    monkeypatch.setattr(keys, "parse_keys", parse)
+    for _ in range(100):
+        with pytest.raises(KeysUnavailable, match="internal error"):
+            await ring.ring.key("k1")
+        ring.now += REFRESH_PAUSE / 50
+    assert ring.fetched == 2
+    assert "planted" in caplog.text
+
+
 async def test_a_new_key_is_found_and_one_taken_back_is_gone(ring: Ring) -> None:
     ring.without = ("k2",)
     assert await ring.ring.key("k2") is None

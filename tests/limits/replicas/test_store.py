@@ -219,6 +219,40 @@ async def test_what_moved_while_a_report_failed_is_reported_with_the_next_one(tm
         await store.close()
 
 
+class _Faulty(Link):
+    """Answers, but for what is broken in this program."""
+
+    heartbeats = reports = 0
+
+    async def send_heartbeat(self) -> int:
+        self.heartbeats += 1
+        if self.heartbeats == 2:
+            raise RuntimeError("a bug of a heartbeat")
+        return 1
+
+    async def run(self, keys: Sequence[str], arguments: Sequence[str]) -> Sequence[bytes | int]:
+        self.reports += 1
+        if self.reports == 1:
+            raise RuntimeError("a bug of a report")
+        raise StoreUnavailable("not here")
+
+
+async def test_a_fault_of_ours_is_logged_and_ends_neither_heartbeats_nor_reports(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(store_of_replicas, "HEARTBEAT_SECONDS", 0.01)
+    link = _Faulty(parse_store_url("redis://127.0.0.1:1"), "mine")
+    store = ReplicaStore(link, time, OnFailure.DENY, None)
+    await store.start()
+    async with asyncio.timeout(15):
+        while link.reports < 2 or link.heartbeats < 3:
+            store.spend(Draw(Limit("b", Counted.BYTES, rate=1000.0, period=86400.0), (), 600.0))
+            await asyncio.sleep(0.01)
+    await store.close()
+    assert "a bug of a heartbeat" in caplog.text
+    assert "a bug of a report" in caplog.text
+
+
 class _Slow(Link):
     """Counts what moved, and its answer comes too late."""
 

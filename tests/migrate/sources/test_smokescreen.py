@@ -1,6 +1,7 @@
 """An ACL of Smokescreen means the same once it was imported, read beside it as its README and its code decide."""
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -159,6 +160,21 @@ def test_a_domain_is_intercepted_by_the_first_entry_around_it() -> None:
     ours = gate(read_smokescreen(document, Choices(ports(443), inspect=True)))
     permits = [ours.decides(f"{name}:443") for name in ("b.a.test", "c.a.test", "a.test")]
     assert [permit is not None and permit.terms.inspection is not None for permit in permits] == [True, True, False]
+
+
+@pytest.mark.parametrize("value", ["", "Zürich", "a\tb", " a", "${secret:token}"])
+def test_a_header_value_that_no_rule_can_set_is_left_out_and_told_with_its_place(value: str) -> None:
+    acl: Acl = {"version": "v1", "services": []}
+    mitm = [{"domain": "a.test", "add_headers": {"X-Team": "a b", "X-City": value}}]
+    acl["default"] = {"action": "enforce", "allowed_domains": ["a.test"], "mitm_domains": mitm}
+    [document] = read_documents(json.dumps(acl, indent=1), "acl.yaml")
+    read = read_smokescreen(document, Choices(ports(443), inspect=True))
+    permit = gate(read).decides("a.test:443")
+    assert permit is not None
+    assert permit.terms.inspection is not None
+    assert [each.name for each in permit.terms.inspection.set] == ["X-Team"]
+    [told] = read.findings.lines(Effect.LEFT_OUT)
+    assert re.fullmatch(r"acl\.yaml:\d+: the value of X-City is no text that a rule can set", told)
 
 
 def test_a_wildcard_inside_a_name_is_told_by_what_is_to_be_done_also_where_it_denies() -> None:

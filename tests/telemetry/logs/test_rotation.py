@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.telemetry.ledger import create_turns
+from gateway.telemetry.ledger import create_locks
 from gateway.telemetry.logs.rotation import Rotation, RotationPlan
 from gateway.telemetry.logs.sinks import FileSink
 from tests.telemetry.drafts import StillClock
@@ -92,9 +92,9 @@ import sys
 from gateway.telemetry.ledger import Ledger, create_page
 from gateway.telemetry.logs.rotation import Rotation, RotationPlan
 from gateway.telemetry.logs.sinks import FileSink
-path, turns, compress = sys.argv[1:]
+path, locks, compress = sys.argv[1:]
 rotation = Rotation(path, RotationPlan(size=1000, keep=100, compress=bool(int(compress))))
-sink = FileSink(path, turn=Ledger.shared(create_page(), int(turns)).turn(0), rotation=rotation)
+sink = FileSink(path, lock=Ledger.shared(create_page(), int(locks)).lock(0), rotation=rotation)
 for _ in range(30):
     sink.put(b"x" * 99 + b"\\n", 1)
 sink.close(10)
@@ -104,9 +104,9 @@ print(sink.written, sink.lost)
 
 @pytest.mark.parametrize("compress", ["0", "1"])
 def test_several_processes_set_one_file_aside_once_and_lose_no_line(tmp_path: Path, compress: str) -> None:
-    path, turns = tmp_path / "access.log", create_turns()
-    command = [sys.executable, "-c", _ONE_OF_SEVERAL, str(path), str(turns), compress]
-    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, pass_fds=[turns]) for _ in range(3)]
+    path, locks = tmp_path / "access.log", create_locks()
+    command = [sys.executable, "-c", _ONE_OF_SEVERAL, str(path), str(locks), compress]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, pass_fds=[locks]) for _ in range(3)]
     assert [process.communicate(timeout=60)[0].split() for process in processes] == [[b"30", b"0"]] * 3
     files = [path, *aside(path)]
     texts = [gzip.decompress(each.read_bytes()) if each.suffix == ".gz" else each.read_bytes() for each in files]

@@ -22,7 +22,7 @@ from gateway.model.errors import ConfigError
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.otlp.export import open_export
 from gateway.telemetry.otlp.exporters import is_disabled, open_exporters, resource_of
-from gateway.telemetry.otlp.plan import Plan
+from gateway.telemetry.otlp.options import ExportOptions
 from gateway.telemetry.otlp.spans import spans_of
 from gateway.telemetry.otlp.tracing import Numbering
 from tests.helpers.authority import TestAuthority
@@ -45,9 +45,9 @@ def proxied(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, "http://127.0.0.1:9")
 
 
-def told(plan: Plan) -> str:
+def told(options: ExportOptions) -> str:
     """Why a trace was not accepted; empty if it was."""
-    traces = open_exporters(plan).traces
+    traces = open_exporters(options).traces
     assert traces is not None
     try:
         return traces.export(spans())
@@ -58,21 +58,21 @@ def told(plan: Plan) -> str:
 def test_the_settings_endpoint_is_a_base_and_goes_before_the_environments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
     with Collector() as collector:
-        assert told(Plan(f"{collector.url}/")) == ""
+        assert told(ExportOptions(f"{collector.url}/")) == ""
         assert [span.name for span in collector.spans()] == ["CONNECT"]
 
 
 def test_without_one_the_environment_says_where(monkeypatch: pytest.MonkeyPatch) -> None:
     with Collector() as collector:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
-        assert told(Plan()) == ""
+        assert told(ExportOptions()) == ""
 
 
 @pytest.mark.parametrize("status", [302, 400, 401])
 def test_a_refusal_is_none_that_is_tried_again_or_followed(status: int) -> None:
     with Collector() as collector:
         collector.status = status
-        assert told(Plan(collector.url)) == f"HTTP status {status}"
+        assert told(ExportOptions(collector.url)) == f"HTTP status {status}"
         assert collector.spans() == []
 
 
@@ -115,33 +115,33 @@ def tls_port(tmp_path: Path) -> Iterator[int]:
 
 @pytest.mark.usefixtures("hasty")
 def test_an_attempt_that_is_repeated_says_how_the_last_one_failed(unused: int, silent: int) -> None:
-    assert told(Plan(f"http://127.0.0.1:{unused}")) == "connection refused"
-    assert told(Plan(f"http://127.0.0.1:{silent}")) == "timed out"
+    assert told(ExportOptions(f"http://127.0.0.1:{unused}")) == "connection refused"
+    assert told(ExportOptions(f"http://127.0.0.1:{silent}")) == "timed out"
     with Collector() as collector:
         collector.status = 429
-        assert told(Plan(collector.url)) == "HTTP status 429"
+        assert told(ExportOptions(collector.url)) == "HTTP status 429"
 
 
 @pytest.mark.usefixtures("hasty")
 def test_a_collector_that_is_not_trusted_says_why(tls_port: int) -> None:
-    why = told(Plan(f"https://127.0.0.1:{tls_port}"))
+    why = told(ExportOptions(f"https://127.0.0.1:{tls_port}"))
     assert why.startswith("TLS failed: ")
     assert "issuer certificate" in why
-    why = told(Plan(f"https://127.0.0.1:{tls_port}", "grpc"))
+    why = told(ExportOptions(f"https://127.0.0.1:{tls_port}", "grpc"))
     assert why == "gRPC status UNAVAILABLE (Tls handshake failed, CERTIFICATE_VERIFY_FAILED)"
 
 
 def test_a_certificate_file_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nowhere/ca.pem")
-    assert "/nowhere/ca.pem" in told(Plan("https://127.0.0.1:9"))
+    assert "/nowhere/ca.pem" in told(ExportOptions("https://127.0.0.1:9"))
 
 
 def test_no_reason_holds_a_credential(monkeypatch: pytest.MonkeyPatch, unused: int) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.5")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", f"http://user:hunter2@127.0.0.1:{unused}/?key=hunter2")
-    assert told(Plan()) == "connection refused"
+    assert told(ExportOptions()) == "connection refused"
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://user:hunter2@[/?key=hunter2")
-    assert told(Plan()) == "InvalidURL"
+    assert told(ExportOptions()) == "InvalidURL"
 
 
 def test_an_answer_without_end_is_not_read_to_its_end() -> None:
@@ -160,7 +160,7 @@ def test_an_answer_without_end_is_not_read_to_its_end() -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as pool:
         answering = pool.submit(answer, listening)
-        assert told(Plan(f"http://127.0.0.1:{listening.getsockname()[1]}")) == ""
+        assert told(ExportOptions(f"http://127.0.0.1:{listening.getsockname()[1]}")) == ""
         answering.result()
     assert sent < ENDLESS
 
@@ -199,7 +199,7 @@ def service() -> Iterator[tuple[Service, int]]:
 
 def test_grpc_is_spoken_too(service: tuple[Service, int]) -> None:
     made, port = service
-    assert told(Plan(f"http://127.0.0.1:{port}", "grpc")) == ""
+    assert told(ExportOptions(f"http://127.0.0.1:{port}", "grpc")) == ""
     assert made.came.is_set()
     assert made.got[0].resource_spans[0].scope_spans[0].spans[0].name == "CONNECT"
 
@@ -208,10 +208,10 @@ def test_grpc_is_spoken_too(service: tuple[Service, int]) -> None:
 def test_a_refusal_over_grpc_says_its_status_each_time(service: tuple[Service, int], unused: int, silent: int) -> None:
     made, port = service
     made.refusal = "UNAUTHENTICATED"
-    assert told(Plan(f"http://127.0.0.1:{port}", "grpc")) == "gRPC status UNAUTHENTICATED"
-    assert told(Plan(f"http://127.0.0.1:{port}", "grpc")) == "gRPC status UNAUTHENTICATED"
-    assert told(Plan(f"http://127.0.0.1:{unused}", "grpc")) == "gRPC status UNAVAILABLE (Connection refused)"
-    assert told(Plan(f"http://127.0.0.1:{silent}", "grpc")) == "gRPC status DEADLINE_EXCEEDED"
+    assert told(ExportOptions(f"http://127.0.0.1:{port}", "grpc")) == "gRPC status UNAUTHENTICATED"
+    assert told(ExportOptions(f"http://127.0.0.1:{port}", "grpc")) == "gRPC status UNAUTHENTICATED"
+    assert told(ExportOptions(f"http://127.0.0.1:{unused}", "grpc")) == "gRPC status UNAVAILABLE (Connection refused)"
+    assert told(ExportOptions(f"http://127.0.0.1:{silent}", "grpc")) == "gRPC status DEADLINE_EXCEEDED"
 
 
 def test_the_environment_says_which_protocol_where_the_settings_do_not(
@@ -219,26 +219,30 @@ def test_the_environment_says_which_protocol_where_the_settings_do_not(
 ) -> None:
     made, port = service
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
-    assert told(Plan(f"http://127.0.0.1:{port}")) == ""
+    assert told(ExportOptions(f"http://127.0.0.1:{port}")) == ""
     assert made.came.is_set()
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf")
     with Collector() as collector:
-        assert told(Plan(collector.url)) == ""
+        assert told(ExportOptions(collector.url)) == ""
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc")
-        assert told(Plan(collector.url, "http")) == ""
+        assert told(ExportOptions(collector.url, "http")) == ""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json")
     with pytest.raises(ConfigError, match="OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: http/json is not supported"):
-        open_exporters(Plan("http://127.0.0.1:9"))
+        open_exporters(ExportOptions("http://127.0.0.1:9"))
 
 
 def test_what_is_not_to_be_told_has_nobody_to_tell_it() -> None:
-    assert [exporter is None for exporter in open_exporters(Plan(signals=frozenset({"logs"})))] == [True, True, False]
+    assert [exporter is None for exporter in open_exporters(ExportOptions(signals=frozenset({"logs"})))] == [
+        True,
+        True,
+        False,
+    ]
 
 
 def test_grpc_without_its_package_is_an_error_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.grpc.trace_exporter", None)
     with pytest.raises(ConfigError, match=r"telemetry.otlp.protocol: grpc needs the package egress-gateway\[grpc\]"):
-        open_exporters(Plan(protocol="grpc"))
+        open_exporters(ExportOptions(protocol="grpc"))
 
 
 def test_the_environment_names_the_service_and_adds_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,12 +265,12 @@ def test_the_environment_switches_it_off(monkeypatch: pytest.MonkeyPatch) -> Non
     assert is_disabled({"OTEL_SDK_DISABLED": "True"})
     assert not is_disabled({"OTEL_SDK_DISABLED": "1"})
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
-    assert open_export(Plan(), Counters(), tuple) is None
+    assert open_export(ExportOptions(), Counters(), tuple) is None
 
 
 def test_the_session_keeps_away_from_netrc_and_proxies() -> None:
     """What requests would take from the environment could be somebody's credentials."""
-    traces: Any = open_exporters(Plan("http://127.0.0.1:9")).traces
+    traces: Any = open_exporters(ExportOptions("http://127.0.0.1:9")).traces
     session = traces._exporter._client._transport._session
     assert isinstance(session, requests.Session)
     assert session.trust_env is False

@@ -1,6 +1,6 @@
 """What inspected tunnels are served with, in whichever process serves."""
 
-from gateway.app.inspection.making import read_material
+from gateway.app.inspection.interception import read_material
 from gateway.app.inspection.material import AuthorityMaterial
 from gateway.intercept.authority import create_authority
 

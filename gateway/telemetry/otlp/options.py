@@ -9,7 +9,7 @@ Signal = Literal["traces", "metrics", "logs"]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ExportOptions:
     """What is exported, where to and how. `endpoint` is the collector's base address; endpoint and protocol are None
     for what the environment says."""
 
