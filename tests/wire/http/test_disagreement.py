@@ -8,7 +8,7 @@ import re
 import h11
 import httptools
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.wire.http.codec import open_codec
@@ -43,6 +43,7 @@ def test_a_request_that_we_take_llhttp_and_h11_alone_read_alike(data: bytes) -> 
 
 
 @FUZZ
+@example(b"HTTP/1.1 100 Continue\r\nConnection: close\r\n\r\nHTTP/1.1 200\r\n\r\n")
 @given(damaged(responses()))
 def test_a_response_that_we_take_llhttp_and_h11_alone_read_alike(data: bytes) -> None:
     check_others_agree(response_by_us, data, is_request=False)
