@@ -91,6 +91,7 @@ def test_what_another_thread_seals_meanwhile_is_in_no_other_record() -> None:
     other = replace(first, method="GET", status=404)
 
     class Interrupted(str):
+        __slots__ = ()
         __hash__ = str.__hash__
 
         def __eq__(self, given: object) -> bool:
