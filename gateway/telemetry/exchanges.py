@@ -63,8 +63,9 @@ def _common_to(draft: ExchangeDraft) -> ExchangeRecord:
     """The record of any exchange about which the same is known, in its order; what each has of its own is empty. Mostly
     it is that of the exchange before on the connection, which keeps it."""
     connection, facts = draft.connection, _facts_of(draft)
-    if connection.sealed is not None and connection.sealed[0] == facts:
-        return connection.sealed[1]
+    sealed = connection.sealed  # read once: the export seals in a thread of its own
+    if sealed is not None and sealed[0] == facts:
+        return sealed[1]
     record: ExchangeRecord = {
         "time": "",
         "connection_id": connection.connection_id,

@@ -256,6 +256,30 @@ async def test_a_server_that_is_silent_for_all_the_time_that_there_is_hands_over
     assert list(resolver.health().values()) == [False, True]
 
 
+async def test_a_server_that_had_only_what_another_left_of_the_time_is_not_called_silent(
+    dns: DnsServer, second_dns: DnsServer
+) -> None:
+    """Else the dead one would be the first again, and leave it as little the next time."""
+    dns.spoil("x.test", Fault.SILENCE)
+    dns.spoil("y.test", Fault.SILENCE)
+    second_dns.spoil("x.test", Fault.SILENCE)
+    second_dns.answer("y.test", "203.0.113.1")
+    told: list[Asked] = []
+    options = ResolverOptions(timeout=0.3, family=Family.IPV4)
+    resolver = build_resolver(dns, second_dns, options=options, witness=told.append)
+
+    with pytest.raises(UpstreamError):
+        await resolver.resolve(X, within=0.4)
+    await asyncio.sleep(0.02)  # what was asked is taken back
+    assert list(resolver.health().values()) == [False, True]
+    assert [(asked.server.port, asked.result) for asked in told] == [
+        (dns.port, "timeout"),
+        (second_dns.port, "timeout"),
+    ]
+    assert (await resolver.resolve(name("y.test"), within=2)).addresses == addresses("203.0.113.1")
+    assert "y.test" not in [query.name for query in dns.queries]
+
+
 async def test_a_server_whose_answer_nobody_waits_for_any_more_is_not_called_silent(dns: DnsServer) -> None:
     """The first asker runs out of time, and the second goes away."""
     dns.spoil("x.test", Fault.SILENCE)

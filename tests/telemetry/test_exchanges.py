@@ -85,6 +85,26 @@ def test_what_is_known_of_an_exchange_is_not_taken_from_the_one_before_it() -> N
             assert list(seal_exchange(made, 1001.5).items()) == list(seal_exchange(alone, 1001.5).items())
 
 
+def test_what_another_thread_seals_meanwhile_is_in_no_other_record() -> None:
+    """The export to OpenTelemetry seals in a thread of its own."""
+    first = exchanged()
+    other = replace(first, method="GET", status=404)
+
+    class Interrupted(str):
+        __slots__ = ()
+        __hash__ = str.__hash__
+
+        def __eq__(self, given: object) -> bool:
+            seal_exchange(other, 1001.5)
+            return str(self) == given
+
+    again = replace(first, detail=Interrupted("here"))
+    first.detail = "here"
+    seal_exchange(first, 1001.5)
+    record = seal_exchange(again, 1001.5)
+    assert (record["method"], record["status"]) == ("POST", 201)
+
+
 def test_a_reused_connection_has_no_dial_of_its_own() -> None:
     made = exchanged()
     made.reused = True

@@ -117,10 +117,11 @@ class Lookup:
         more."""
         answer: Answer | Alias = Missing(Reason.DNS_FAILURE, "no name server is configured")
         servers = self._ranking.in_order(self._clock.monotonic())
+        first = servers[0] if servers else None
         for _ in range(ROUNDS):
             silent = []
             for server in servers:
-                asked = await self._try(server, question, is_given_up)
+                asked = await self._try(server, question, is_given_up, is_first=server == first)
                 answer = asked.answer
                 if not isinstance(answer, Missing) or not answer.is_failure:
                     return answer
@@ -129,8 +130,11 @@ class Lookup:
             servers = silent
         return answer
 
-    async def _try(self, server: NameServer, question: Question, is_given_up: Callable[[], bool]) -> Asked:
-        """Ask one server once."""
+    async def _try(
+        self, server: NameServer, question: Question, is_given_up: Callable[[], bool], is_first: bool
+    ) -> Asked:
+        """Ask one server once. A server that sends no response at all is asked last for a while; if it is cut short,
+        only the first, which had all the time that there was."""
         asked_at = self._clock.monotonic()
         over, response = self._transport.over, None
         answer: Answer | Alias
@@ -142,23 +146,26 @@ class Lookup:
             answer = _silent(server)
         except asyncio.CancelledError:
             if is_given_up():
-                self._note(server, question, over, _silent(server), False, asked_at)
+                if is_first:
+                    self._ranking.shun(server, self._clock.monotonic())
+                self._tell(server, question, over, _silent(server), False, asked_at)
             raise
         except (OSError, dns.exception.DNSException) as error:
             answer = Missing(_reason_of(error), f"{server}: {error}")
-        return self._note(server, question, over, answer, response is not None, asked_at)
+        self._rank(server, answer, responded=response is not None)
+        return self._tell(server, question, over, answer, response is not None, asked_at)
 
-    def _note(
-        self, server: NameServer, question: Question, over: Over, answer: Answer | Alias, responded: bool, at: float
-    ) -> Asked:
-        """A question that was put `at` that instant ended. A server that sends no response at all is asked last for a
-        while."""
-        now = self._clock.monotonic()
+    def _rank(self, server: NameServer, answer: Answer | Alias, responded: bool) -> None:
         if responded:
             self._ranking.restore(server)
         elif not (isinstance(answer, Missing) and answer.is_ours):
-            self._ranking.shun(server, now)
-        asked = Asked(server, question, over, answer, _result(answer, responded), now - at)
+            self._ranking.shun(server, self._clock.monotonic())
+
+    def _tell(
+        self, server: NameServer, question: Question, over: Over, answer: Answer | Alias, responded: bool, at: float
+    ) -> Asked:
+        """Tell the witness of a question that was put `at` that instant and ended."""
+        asked = Asked(server, question, over, answer, _result(answer, responded), self._clock.monotonic() - at)
         self._witness(asked)
         return asked
 

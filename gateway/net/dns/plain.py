@@ -23,9 +23,6 @@ from gateway.net.names import NameServer
 _NO_EDNS = -1
 
 
-_NO_EDNS = -1
-
-
 class PlainDns:
     """UDP and TCP on one port (RFC 1035, RFC 7766). Keeps nothing open."""
 
