@@ -21,6 +21,7 @@ from gateway.policy.rules import Policy, Rule
 from gateway.settings.gateway import GatewaySettings, TlsSettings
 from gateway.settings.load import (
     GATEWAY_FILE,
+    LoadedPolicy,
     load_policy,
     load_resolver_authorities,
     load_settings,
@@ -139,8 +140,7 @@ def _read(sources: Sources, environ: Mapping[str, str]) -> Configuration:
     config_stamp = stamp(config)
     settings = load_settings(sources.config, environ, sources.policy)
     files = {path: config_stamp if path == config else stamp(path) for path in settings.files}
-    named = load_named_files(settings)
-    loaded = load_policy(settings)
+    named, loaded = load_files(settings)
     policy = loaded.policy
     head = Head(
         named.users,
@@ -157,8 +157,9 @@ def _read(sources: Sources, environ: Mapping[str, str]) -> Configuration:
     return Configuration(head, policy)
 
 
-def load_named_files(settings: GatewaySettings) -> NamedFiles:
-    """Raises `ConfigErrors` with what is wrong in any of them, and with inspectors that cannot be made."""
+def load_files(settings: GatewaySettings) -> tuple[NamedFiles, LoadedPolicy]:
+    """All that gateway.yaml names. Raises `ConfigErrors` with what is wrong in any of them, and with inspectors that
+    cannot be made."""
     problems: list[ConfigError] = []
 
     def load(read: Callable[[GatewaySettings], T]) -> T | None:
@@ -176,9 +177,10 @@ def load_named_files(settings: GatewaySettings) -> NamedFiles:
         client_certificates=load(load_client_certificates) or {},
     )
     load(check_inspectors)
-    if problems:
+    policy = load(load_policy)
+    if policy is None or problems:
         raise ConfigErrors(problems)
-    return named
+    return named, policy
 
 
 def load_materials(settings: GatewaySettings) -> Materials:

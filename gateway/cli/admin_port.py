@@ -31,12 +31,12 @@ class AdminPort:
         self._headers: dict[str, str] = {}
         if admin.token_file is not None:
             try:
-                token = admin.token_file.read_bytes().strip().decode("latin-1")  # as headers are
+                words = admin.token_file.read_bytes().split()
             except OSError as error:
                 raise NoAnswer(f"{admin.token_file}: admin.token_file: {error.strerror}") from error
-            if len(token.split()) != 1:
+            if len(words) != 1:
                 raise NoAnswer(f"{admin.token_file}: admin.token_file: is empty, or holds blanks")
-            self._headers["Authorization"] = f"Bearer {token}"
+            self._headers["Authorization"] = f"Bearer {words[0].decode('latin-1')}"  # as headers are
 
     def ask(self, method: str, path: str, key: str) -> Any:
         """What the answer has under `key`: it is JSON whatever its status. Raises `NoAnswer` if there is none, or for a

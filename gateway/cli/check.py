@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from gateway.app.configuration import NamedFiles, load_named_files
+from gateway.app.configuration import NamedFiles, load_files
 from gateway.cli.console import DAY, answers, complaints, counted, last_day, say
 from gateway.model.errors import ConfigError
 from gateway.policy.rules import Rule
@@ -61,20 +61,10 @@ def _check_gateway(file: Path | None) -> bool:
     if file is None and not is_there(GATEWAY_FILE):
         name = f"defaults, as there is no {GATEWAY_FILE} here"
     try:
-        settings = load_settings(file, os.environ)
+        named, loaded = load_files(load_settings(file, os.environ))
     except ConfigErrors as refusal:
         return _refuse(name, refusal.problems)
-    problems: list[ConfigError] = []
-    expiring: Sequence[str] = ()
-    try:
-        expiring = list(_certificate_warnings(load_named_files(settings), time.time()))
-    except ConfigErrors as refusal:
-        problems += refusal.problems
-    try:
-        loaded = load_policy(settings)
-    except ConfigErrors as refusal:
-        return _refuse(name, (*problems, *refusal.problems))
-    return _refuse(name, problems) if problems else _accept(name, loaded, expiring)
+    return _accept(name, loaded, list(_certificate_warnings(named, time.time())))
 
 
 def _check_policy(path: Path, config: Path | None) -> bool:

@@ -84,4 +84,14 @@ async def _serve(first: Configuration, read: Read) -> None:
     sockets = bind_sockets(first.head.settings, count_workers(first.head.settings))
     process = GatewayProcess(asyncio.get_running_loop(), first, read, sockets)
     del first  # this frame lasts as long as the process, and what was read should be freed once it is in force
-    await process.run()
+    try:
+        await process.run()
+    finally:
+        ignore_signals()
+
+
+def ignore_signals() -> None:
+    """All is done: a signal that comes now, when the loop obeys none any more, must not become the status."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
+        asyncio.get_running_loop().remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)

@@ -59,7 +59,8 @@ def test_what_is_wrong_in_any_of_the_named_files_is_told_at_once(tmp_path: Path)
     write(tmp_path / "users", "alice:plain\n")
     resolver = "{servers: [192.0.2.1], transport: dot, tls: {ca: none.pem}}"
     file = write(tmp_path / "gateway.yaml", f"identity: {{basic: {{htpasswd: users}}}}\nresolver: {resolver}\n")
+    policy = write(tmp_path / "policy.yaml", "rulez: []\n")
     with pytest.raises(ConfigErrors) as refused:
         load_configuration(Sources(file), {})
     places = [str(problem).split(": ")[0] for problem in refused.value.problems]
-    assert places == [f"{tmp_path}/users:1", f"{file}:2"]
+    assert places == [f"{tmp_path}/users:1", f"{file}:2", f"{policy}:1"]

@@ -95,6 +95,12 @@ def test_what_cannot_be_a_token_is_told(tmp_path: Path, token: str) -> None:
     assert told == f"{tmp_path}/token: admin.token_file: is empty, or holds blanks"
 
 
+def test_a_token_is_the_bytes_of_its_file(tmp_path: Path, bind: str) -> None:
+    """A part of a letter is no blank, though it would be one in another encoding."""
+    (tmp_path / "token").write_text("pr\u00e0t\n")
+    assert "does not take the token in" in said(tmp_path, f"bind: '{bind}', token_file: token")
+
+
 @pytest.mark.parametrize("body", [b'{"status": "up"}', b"[]", b"null", b"<html>\n<p>hello", b"\xff\x1b[1m"])
 def test_what_is_no_gateway_is_not_taken_for_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bind: str, body: bytes

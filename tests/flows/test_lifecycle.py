@@ -442,6 +442,19 @@ def test_what_keeps_it_from_starting_is_told_in_one_line(tmp_path: Path, story: 
     assert (done.returncode, done.stdout) == (2, "")
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_comes_when_all_is_done_does_not_change_the_status(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    with GatewayProcess(tmp_path, DENYING) as gateway:
+        gateway.terminate()
+        gateway.wait_for_line("drained")
+        while gateway.process.poll() is None:
+            gateway.process.send_signal(number)
+            time.sleep(0.002)
+        assert gateway.stop() == 0
+
+
 def test_who_ends_it_while_it_reads_its_files_need_not_wait_and_who_wants_a_reload_does_not_end_it(
     tmp_path: Path,
 ) -> None:

@@ -212,6 +212,7 @@ class Fleet:
         if member.was_told_to_end and not member.fault and status == 0:
             _logger.info("worker %d (pid %d) has ended", member.index, member.pid)
             return
+        self._in_background(member.reap())
         missing = member.ledger.accepted - member.snapshot.counters.total
         _logger.error(
             "worker %d (pid %d) %s: %d connections ended with it uncounted, %d records are lost",
@@ -222,7 +223,6 @@ class Fleet:
         except CrewFailed as given_up:
             if not self._failed.done():
                 self._failed.set_result(given_up)
-        member.reap()
 
     async def _replace(self, gone: Member) -> None:
         """Start another one at its place, unless one is there already. Raises `CrewFailed`."""

@@ -42,6 +42,7 @@ ANSWER_SECONDS = 10.0
 ANSWER_ITEMS = 1_000_000  # more tunnels than a process can have
 GRACE_SECONDS = 15.0  # after its drain, for logs that are slow to write
 CUT_OFF_SECONDS = 0.001  # for each connection, which is recorded
+REAPINGS, REAPING_SECONDS = 20, 0.1
 LOOK_SECONDS = 10.0
 SILENT_LOOKS = 6
 """Looks in a row without a message, after which its loop counts as hung. Looks and no seconds: while this process does
@@ -273,12 +274,18 @@ class Member:
         if self._process.returncode is None:
             self._process.kill()
 
-    def reap(self) -> None:
+    async def reap(self) -> None:
         """Once it has ended, reap what it left to this process, as to the first process of a container: inspectors,
-        which are of its process group and are killed with it."""
+        which are of its process group and are killed with it. A large one takes a while to die."""
         with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-self.pid, os.WNOHANG)[0]:
-                pass
+            for _ in range(REAPINGS):
+                self._reap_ended()
+                await asyncio.sleep(REAPING_SECONDS)
+
+    def _reap_ended(self) -> None:
+        """Raises `ChildProcessError` if none is left that may still end."""
+        while os.waitpid(-self.pid, os.WNOHANG)[0]:
+            pass
 
     def _handle(self, message: Message) -> None:
         match message.kind:

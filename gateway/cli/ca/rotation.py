@@ -76,7 +76,7 @@ def rotate(certificate: Path, key: Path, step: Step, days: int, now: float) -> N
 def next_step(certificate: Path, key: Path, now: float) -> Step:
     """The next step of a rotation, as the files show it: no other state is kept."""
     load_authority(certificate, key, now)
-    if _next(key).exists():
+    if os.path.lexists(_next(key)):  # also a link that leads nowhere: no key is made where it leads
         return Step.SWITCH
     return Step.PUBLISH if len(load_certificates(certificate)) == 1 else Step.WITHDRAW
 

@@ -154,6 +154,7 @@ class _Process(asyncio.Protocol):
         self._frames = Frames(MAX_REPLY)
         self._pending: deque[_Pending] = deque()
         self._waiting: deque[_Pending] = deque()  # those of `_pending` whose turn may still come in time
+        self._sessions: set[int] = set()  # that have asked and are not closed
         self._unsent: list[bytes] = []
         self._is_ready = False
         self._transport: asyncio.Transport | None = None
@@ -169,6 +170,7 @@ class _Process(asyncio.Protocol):
         if self.is_over:
             self._loop.call_soon(answered, Failed("its process has ended"))
             return
+        self._sessions.add(question.session)
         pending = _Pending(question.session, answered, self._loop.time())
         self._pending.append(pending)
         self._waiting.append(pending)
@@ -179,6 +181,7 @@ class _Process(asyncio.Protocol):
     def close(self, session: int) -> None:
         """Drop the questions of this session."""
         if not self.is_over:
+            self._sessions.discard(session)
             self._send(Question(session, CLOSE, None).encode())
 
     def end(self, why: str) -> None:
@@ -274,7 +277,8 @@ class _Process(asyncio.Protocol):
             each = self._waiting.popleft()
             self._loop.call_soon(each.answered, Failed("its process was busy for too long"))
             each.answered = _unheard
-            self._send(Question(each.session, DROP, None).encode())
+            if each.session in self._sessions:  # the process forgets what is closed, and must not keep it again
+                self._send(Question(each.session, DROP, None).encode())
 
     def _send(self, frame: bytes) -> None:
         if self._transport is None:

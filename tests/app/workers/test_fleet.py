@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -553,22 +553,45 @@ worker.main()
 PR_SET_CHILD_SUBREAPER = 36
 
 
-async def test_what_a_killed_worker_leaves_to_the_first_process_of_a_container_does_not_stay_as_zombies(
-    tmp_path: Path,
-) -> None:
-    """Such a process inherits them, as this one does here."""
+@pytest.fixture
+def inherits() -> Iterator[None]:
+    """This process inherits what others leave, as the first one of a container does."""
     prctl = ctypes.CDLL(None).prctl
     prctl(PR_SET_CHILD_SUBREAPER, 1)
-    try:
-        async with bed(tmp_path, program=(sys.executable, "-c", WITH_ITS_OWN), policy=RestartPolicy(pause=1.0)) as it:
-            await it.fleet.take(1, it.frames())
-            await it.fleet.start()
-            it.workers()[0].kill()
+    yield
+    prctl(PR_SET_CHILD_SUBREAPER, 0)
+
+
+@pytest.mark.usefixtures("inherits")
+@pytest.mark.parametrize("hangs", [False, True])
+async def test_what_a_killed_worker_leaves_to_the_first_process_of_a_container_does_not_stay_as_zombies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hangs: bool
+) -> None:
+    """A large process takes a while to die."""
+    wait, looks = os.waitpid, list[int]()
+
+    def find_it_alive_first(pid: int, options: int) -> tuple[int, int]:
+        if pid > 0 or looks:
+            return wait(pid, options)
+        looks.append(pid)
+        return 0, 0
+
+    monkeypatch.setattr(os, "waitpid", find_it_alive_first)
+    monkeypatch.setattr(member, "GRACE_SECONDS", 0.1)
+    async with bed(tmp_path, program=(sys.executable, "-c", WITH_ITS_OWN)) as it:
+        await it.fleet.take(1, it.frames())
+        await it.fleet.start()
+        [worker] = it.workers()
+        if hangs:
+            worker.suspend()
+            assert await it.fleet.renew() is None  # and the old one was killed
+        else:
+            worker.kill()
             await it.becomes(0)
             await it.becomes(1)
-            assert len(it.workers()) == 1
-    finally:
-        prctl(PR_SET_CHILD_SUBREAPER, 0)
+        async with asyncio.timeout(SECONDS):
+            while len(it.workers()) > 1:  # noqa: ASYNC110  # nobody is told
+                await asyncio.sleep(0.02)
 
 
 async def test_a_place_that_waits_for_its_replacement_holds_up_no_end(tmp_path: Path) -> None:

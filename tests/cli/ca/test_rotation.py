@@ -38,6 +38,20 @@ def test_init_overwrites_nothing(tmp_path: Path, there: str) -> None:
     assert [path.read_text() for path in tmp_path.iterdir()] == ["precious"]
 
 
+def test_a_key_is_written_nowhere_else_because_of_a_link(tmp_path: Path) -> None:
+    """Whoever put it there would own the place of the key."""
+    certificate, key = made(tmp_path)
+    (tmp_path / "ca.key.next").symlink_to(tmp_path / "theirs")
+    with pytest.raises(ConfigError, match=r"ca\.key\.next: cannot be read: No such file"):
+        rotate(certificate, key, next_step(certificate, key, NOW), 365, NOW)
+    key.unlink()
+    certificate.unlink()
+    key.symlink_to(tmp_path / "theirs")
+    with pytest.raises(ConfigError, match=r"ca\.key: exists already"):
+        made(tmp_path)
+    assert not (tmp_path / "theirs").exists()
+
+
 def test_init_says_where_it_may_not_write(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be written: No such file"):
         init(tmp_path / "nowhere" / "ca.crt", tmp_path / "nowhere" / "ca.key", "x", 1, (), NOW)

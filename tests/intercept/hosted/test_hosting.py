@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from gateway.intercept.hosted import hosting
-from gateway.intercept.hosted.frames import READY, encode_frame
+from gateway.intercept.hosted.frames import CLOSE, DROP, READY, Frames, Question, encode_frame
 from gateway.intercept.hosted.hosting import Declared, HostedKind, HostedSession, probe
 from gateway.intercept.hosted.kinds import BadInspector
 from gateway.intercept.inspecting.sessions import Failed
@@ -200,6 +200,28 @@ async def test_thousands_that_have_waited_too_long_take_time_that_grows_with_the
         return min([await seconds(questions) for _ in range(3)])
 
     assert await least(8_000) < 10 * max(await least(2_000), 0.01)
+
+
+async def test_nothing_more_is_said_of_a_session_that_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process would remember it for ever."""
+    monkeypatch.setattr(hosting, "MOST_TIMEOUTS_WAITED", 0)
+    child = Child()
+    monkeypatch.setattr(hosting, "_start", child.start)
+    kind = harmful(timeout=LONG)
+    one, other, closed = (kind.open() for _ in range(3))
+    answers = list[Answer | Failed]()
+    for session in (one, other, closed):
+        session.ask("request_head", head(), answers.append)
+    closed.close()
+    child.say([READY, ["request_head"]], [None, [], 0, False])
+    while len(answers) < 3:  # noqa: ASYNC110  # sessions tell nobody who waits
+        await asyncio.sleep(0.001)
+    _, *heard = Frames(2**20).feed(child.theirs.recv(2**20))
+    for session in (one, other):
+        session.close()
+    kind.retire()
+    told = [(question.session, question.method) for question in (Question.decode(*frame) for frame in heard)]
+    assert told == [(1, "request_head"), (2, "request_head"), (3, "request_head"), (3, CLOSE), (2, DROP)]
 
 
 async def test_what_was_begun_in_a_process_that_died_fails() -> None:
