@@ -76,7 +76,6 @@ class _Serving:
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
         self._open: dict[int, Inspector] = {}
-        self._asked: set[int] = set()  # sessions that are not closed yet
         self._over: set[int] = set()  # sessions whose further answers do not matter, as after a failure or a denial
         self._timeout = 1.0
         self._is_calling = False
@@ -96,10 +95,8 @@ class _Serving:
         return make
 
     def foresee(self, question: Question) -> Question:
-        """See, before its turn, whether it makes those before it needless. One that is dropped late may be closed."""
-        if question.method not in (DROP, CLOSE):
-            self._asked.add(question.session)
-        elif question.session in self._asked:
+        """See, before its turn, whether it makes those before it needless."""
+        if question.method in (DROP, CLOSE):
             self._over.add(question.session)
         return question
 
@@ -109,7 +106,6 @@ class _Serving:
             return
         if question.method == CLOSE:
             self._open.pop(question.session, None)
-            self._asked.discard(question.session)
             self._over.discard(question.session)
             return
         if question.session in self._over:
