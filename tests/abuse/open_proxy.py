@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import ipaddress
 import re
+import select
 import socket
 import ssl
 import tempfile
@@ -90,7 +91,7 @@ class OpenProxy:
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
             context.set_alpn_protocols([clear.selected_alpn_protocol() or "http/1.1"])
             with context.wrap_socket(upstream, server_hostname=INSPECTED) as inner:
-                _join(clear, inner)
+                _join(_Clear(clear), _Clear(inner))
 
     def _dial(self, authority: bytes, port: int) -> socket.socket | None:
         """None: it is not on loopback, or nobody is there."""
@@ -157,14 +158,49 @@ def _embedded(address: Address) -> Address:
     return address
 
 
-def _join(client: socket.socket, upstream: socket.socket) -> None:
+class _Clear:
+    """What is inside TLS, for two threads: OpenSSL allows one call at a time."""
+
+    def __init__(self, tls: ssl.SSLSocket) -> None:
+        self._tls = tls
+        self._turn = threading.Lock()
+        tls.setblocking(False)
+
+    def recv(self, size: int) -> bytes:
+        while True:
+            with self._turn, contextlib.suppress(ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                return self._tls.recv(size)
+            self._wait(select.POLLIN)
+
+    def sendall(self, data: bytes) -> None:
+        sent = 0
+        while sent < len(data):
+            with self._turn, contextlib.suppress(ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                sent += self._tls.send(data[sent:])
+                continue
+            self._wait(select.POLLOUT)
+
+    def shutdown(self, how: int) -> None:
+        with self._turn:
+            self._tls.shutdown(how)
+
+    def _wait(self, event: int) -> None:
+        waiting = select.poll()
+        waiting.register(self._tls, event)
+        waiting.poll()
+
+
+_Side = socket.socket | _Clear
+
+
+def _join(client: _Side, upstream: _Side) -> None:
     back = threading.Thread(target=_pump, args=(upstream, client), daemon=True)
     back.start()
     _pump(client, upstream)
     back.join()
 
 
-def _pump(source: socket.socket, sink: socket.socket) -> None:
+def _pump(source: _Side, sink: _Side) -> None:
     with contextlib.suppress(OSError):  # either side may be gone
         while data := source.recv(65536):
             sink.sendall(data)

@@ -83,8 +83,9 @@ class Conversation:
         left = self._until - time.monotonic()
         if left <= 0:
             raise TimeoutError("in vain")
-        ready = select.select([self.tls], [self.tls] if writes else [], [], min(left, _LONGEST_WAIT))
-        if ready[0]:
+        waiting = select.poll()  # the suite may have more descriptors than `select.select` takes
+        waiting.register(self.tls, select.POLLIN | (select.POLLOUT if writes else 0))
+        if any(event & ~select.POLLOUT for _, event in waiting.poll(1000 * min(left, _LONGEST_WAIT))):
             self._read()
 
     def _read(self) -> bool:
