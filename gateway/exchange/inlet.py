@@ -11,7 +11,7 @@ from typing import Generic, Protocol, TypeVar, cast
 from gateway.exchange.fields import trailers_of
 from gateway.model.errors import DownstreamError
 from gateway.model.reasons import Reason
-from gateway.model.roles import Deadlines, Pace
+from gateway.model.roles import Deadlines, Pace, Waiting
 from gateway.net.relay import LOOKS
 from gateway.net.stream import HOLD_BOUND, Feeder, Stream
 from gateway.wire.http.messages import End, Event, Fields, MalformedMessage, Request, Response
@@ -23,13 +23,15 @@ _SMALL = 1024  # bytes
 
 
 class Signal:
-    """Wakes the one task that waits for something to happen on either side."""
+    """Wakes the one task that waits for something to happen on either side, which hears it also while its time ends."""
 
-    __slots__ = ("_loop", "_waiter")
+    __slots__ = ("_loop", "_rang", "_slot", "_waiter")
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._waiter: asyncio.Future[bool] | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._rang = False
+        self._slot: set[Waiting] | None = None
 
     def congested(self) -> None:
         """See `Feeder`."""
@@ -40,11 +42,12 @@ class Signal:
 
     def ring(self) -> None:
         """Something happened; the waiting task checks what it was."""
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(True)
+        self._rang = True
+        self.expire()
 
     async def wait(self) -> None:
         """Return at the next ring."""
+        self._slot = None
         self._waiter = self._loop.create_future()
         await self._waiter
 
@@ -53,16 +56,16 @@ class Signal:
         which rings nobody, restarts them; then it may be a quarter late."""
         looks, before = (1, 0) if moved is None else (LOOKS, moved())
         while looks:
-            waiter: asyncio.Future[bool] = self._loop.create_future()
-            self._waiter = waiter
-            slot = deadlines.enlist(self, seconds if moved is None else seconds / LOOKS)
+            waiter: asyncio.Future[None] = self._loop.create_future()
+            self._waiter, self._rang = waiter, False
+            slot = self._slot = deadlines.enlist(self, seconds if moved is None else seconds / LOOKS)
             try:
-                if await waiter:
-                    return True
+                await waiter
             finally:
-                slot.discard(self)
-                if self._waiter is not waiter:  # another task waits by now, perhaps in the same slot
-                    self.expire()
+                if self._waiter is waiter or self._slot is not slot:  # else another task waits in this slot by now
+                    slot.discard(self)
+            if self._rang:
+                return True
             now = before if moved is None else moved()
             looks, before = (looks - 1 if now == before else LOOKS), now
         return False
@@ -70,7 +73,7 @@ class Signal:
     def expire(self) -> None:
         """See `Waiting`."""
         if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(False)
+            self._waiter.set_result(None)
 
 
 class Pacing(Protocol):
