@@ -11,8 +11,6 @@ from gateway.wire.http.messages import Response
 from gateway.wire.http.retry import parse_retry_after
 from gateway.wire.replies import asks_to_wait, is_out_of_order
 
-UNANSWERED = frozenset((Reason.RESPONSE_TIMEOUT, Reason.CONNECTION_TERMINATED))
-
 
 def heed_retry_after(response: Response, permit: Permit, client: Client, limiter: Limiter, now: float) -> None:
     """Honour a destination's Retry-After, as the rule says. `now` is Unix time in seconds."""
@@ -35,8 +33,9 @@ def note_answer(breakers: Breakers | None, permit: Permit, upstream: UpstreamSid
 
 
 def note_failure(breakers: Breakers | None, permit: Permit, upstream: UpstreamSide, failure: BaseException) -> None:
-    """Tell the breaker of an exchange that got no response; not over a kept connection, which may always be closed."""
-    if breakers is None or permit.terms.breaker is None or upstream.is_reused:
+    """Tell the breaker of an exchange that got no response. Not if a kept connection was closed, as any may be."""
+    if breakers is None or permit.terms.breaker is None or not isinstance(failure, UpstreamError):
         return
-    if isinstance(failure, UpstreamError) and failure.reason in UNANSWERED:
+    is_closed = failure.reason is Reason.CONNECTION_TERMINATED and not upstream.is_reused
+    if is_closed or failure.reason is Reason.RESPONSE_TIMEOUT:
         breakers.answered(permit, upstream.dialled.address, False)
