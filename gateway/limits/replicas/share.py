@@ -11,7 +11,7 @@ from gateway.limits.replicas.ahead import allowance_of
 from gateway.limits.tables.memory import MemoryTable
 from gateway.limits.tables.table import Place, TooManyKeys, spend_from, take_from
 from gateway.model.limits.limit import Counted, Limit
-from gateway.policy.buckets import Draw, Lacking, Now, State, Taken, wait_for
+from gateway.policy.buckets import Draw, Lacking, Now, State, Taken, after, wait_for
 
 FULL_SECONDS = 1.0
 """How long bytes wait if their bucket cannot be kept."""
@@ -51,6 +51,14 @@ class Share:
         except TooManyKeys:
             return FULL_SECONDS
         return wait_for(narrowed._replace(amount=1.0), state, now)
+
+    def rest(self, owed: Draw, now: Now) -> float:
+        """Seconds until more may move, by the store's last answer and by what it has not been told of."""
+        try:
+            state = self._table.read(owed, now)
+        except TooManyKeys:
+            return 0.0
+        return wait_for(owed._replace(amount=1.0), after(owed, state, now), now)
 
     def hear(self, draw: Draw, number: float, now: Now, began: float = 0.0) -> None:
         """Note what the store answered about a bucket, in the terms of `script.Answered`."""
