@@ -37,8 +37,15 @@ class Share:
     def take(self, draws: Sequence[Draw], replicas: int, now: Now) -> Taken | Lacking:
         """All or nothing, from the shares. Raises `TooManyKeys`."""
         narrowed = [draw._replace(limit=share_of(draw.limit, replicas)) for draw in draws]
-        self._see_held(narrowed, now)
-        outcome = take_from(self._table, narrowed, now)
+        held = [draw for draw in narrowed if draw.limit.counted is Counted.CONCURRENT]
+        try:
+            for draw in held:
+                self._table.read(draw, now)
+                self._table.write(draw, (float(self.held.get((draw.limit.name, draw.key), 0)), 0.0), now)
+            outcome = take_from(self._table, narrowed, now)
+        finally:
+            for draw in held:
+                self._table.forget(draw)
         if isinstance(outcome, Lacking):
             return outcome._replace(draw=draws[narrowed.index(outcome.draw)])
         return outcome
@@ -98,12 +105,6 @@ class Share:
         """Buckets as the store last answered, and what is held here."""
         yield from self._table.listed(also)
         yield from ((place, (float(count), 0.0)) for place, count in self.held.items())
-
-    def _see_held(self, draws: Sequence[Draw], now: Now) -> None:
-        for draw in draws:
-            if draw.limit.counted is Counted.CONCURRENT:
-                self._table.read(draw, now)
-                self._table.write(draw, (float(self.held.get((draw.limit.name, draw.key), 0)), 0.0), now)
 
 
 def share_of(limit: Limit, replicas: int) -> Limit:

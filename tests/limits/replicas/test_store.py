@@ -481,6 +481,17 @@ async def test_what_a_reload_says_of_an_outage_holds_during_it() -> None:
     assert store.unchecked == 1  # a connection, however many bytes it moves
 
 
+async def test_what_is_not_held_any_more_is_not_listed_whether_the_store_answers_or_not() -> None:
+    draws = [Draw(Limit("c", Counted.CONCURRENT, rate=4.0), ())]
+    store = ReplicaStore(_Gone(parse_store_url("redis://127.0.0.1:1"), "mine"), time, OnFailure.LOCAL, 2)
+    for _ in range(2):
+        assert isinstance(await store.take(draws), Taken)
+    assert dict(store.listed()) == {("c", ()): (2.0, 0.0)}
+    assert isinstance(await store.take(draws), Lacking)
+    store.put_back(2 * draws)
+    assert dict(store.listed()) == {}
+
+
 async def test_how_many_replicas_there_are_is_the_stores_to_say() -> None:
     draws = [Draw(Limit("c", Counted.CONCURRENT, rate=1.0), ())]
     link = _Babbling(parse_store_url("redis://127.0.0.1:1"), "mine")
