@@ -13,6 +13,7 @@ from tests.flows.interception import Bed, inspecting
 from tests.helpers.http2_client import Http2Client, request
 from tests.helpers.http2_origin import Asked, Http2Origin, Speaking
 from tests.helpers.http_origin import Got, HttpOrigin, Talk, plain
+from tests.helpers.origins import Origin, Visit
 from tests.helpers.raw_client import RawClient, status_of
 from tests.helpers.tls_origin import Issuer, TlsOrigin
 
@@ -51,9 +52,21 @@ def http() -> Iterator[HttpOrigin]:
         yield http
 
 
+def _mute(connection: socket.socket, _: Visit) -> None:
+    while connection.recv(65536):
+        pass
+
+
+@pytest.fixture(scope="module")
+def mute() -> Iterator[Origin]:
+    """Accepts, and never says anything."""
+    with Origin(_mute) as mute:
+        yield mute
+
+
 @pytest.fixture(scope="module")
 def bed(
-    tmp_path_factory: pytest.TempPathFactory, origin: Http2Origin, http: HttpOrigin, issuer: Issuer
+    tmp_path_factory: pytest.TempPathFactory, origin: Http2Origin, http: HttpOrigin, mute: Origin, issuer: Issuer
 ) -> Iterator[Bed]:
     plainly: dict[str, Any] = {"ports": [http.port], "protocol": "http", "inspect": False}
     rules: list[dict[str, Any]] = [
@@ -63,6 +76,13 @@ def bed(
         {"name": "queue", "hosts": ["queue.test"], "limits": [QUEUE], **plainly},
         {"name": "shadow", "hosts": ["shadow.test"], "limits": [{**ONE, "mode": "report"}], **plainly},
         {"name": "hangs", "hosts": ["hangs.test"], "breaker": BREAKER, "timeouts": {"idle": "500ms"}, **plainly},
+        {
+            "name": "mute",
+            "hosts": ["mute.test"],
+            "ports": [mute.port],
+            "breaker": BREAKER,
+            "timeouts": {"tls_handshake": "500ms"},
+        },
         {"name": "spends", "hosts": ["spends.test"], "limits": [{"bytes": "1500B/day", "mode": "report"}], **plainly},
     ]
     folder = tmp_path_factory.mktemp("limits")
@@ -195,6 +215,17 @@ def test_a_destination_that_answers_nobody_is_left_alone_also_where_each_tunnel_
     assert statuses == [504, 504, 503]
     [record] = bed.gateway.wait_for_records(1, host="hangs.test", status=503)
     assert record["reason"] == Reason.DESTINATION_UNAVAILABLE
+
+
+def test_a_destination_that_answers_no_handshake_is_left_alone(bed: Bed, mute: Origin) -> None:
+    statuses = []
+    for _ in range(2):
+        with bed.client("mute.test", port=mute.port) as client:
+            client.ask(f"mute.test:{mute.port}", "/")
+            statuses.append(status_of(client.read_head()))
+    with RawClient(bed.gateway.port) as client:
+        statuses.append(status_of(client.connect(f"mute.test:{mute.port}")))
+    assert statuses == [504, 504, 503]
 
 
 def _until(holds: Callable[[], bool]) -> None:

@@ -2,6 +2,7 @@
 accepts connections and cannot answer has failed as well."""
 
 from gateway.exchange.upstream import UpstreamSide
+from gateway.model.addresses import Address
 from gateway.model.client import Client
 from gateway.model.decision import Permit
 from gateway.model.errors import UpstreamError
@@ -39,3 +40,12 @@ def note_failure(breakers: Breakers | None, permit: Permit, upstream: UpstreamSi
     is_closed = failure.reason is Reason.CONNECTION_TERMINATED and not upstream.is_reused
     if is_closed or failure.reason is Reason.RESPONSE_TIMEOUT:
         breakers.answered(permit, upstream.dialled.address, False)
+
+
+def note_handshake(breakers: Breakers | None, permit: Permit, address: Address, failure: BaseException) -> None:
+    """Tell the breaker of a TLS handshake that a destination did not answer. One that it refuses, or in which it does
+    not prove who it is, is an answer."""
+    if breakers is None or permit.terms.breaker is None or not isinstance(failure, UpstreamError):
+        return
+    if failure.reason in (Reason.UPSTREAM_TLS_TIMEOUT, Reason.CONNECTION_TERMINATED):
+        breakers.answered(permit, address, False)
