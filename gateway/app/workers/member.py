@@ -129,7 +129,7 @@ class Member:
             )
             on_failure.pop_all()
         channel = await Channel.over(ours, UP_BYTES)
-        await channel.send(Kind.START, start.encode())
+        channel.post(Kind.START, start.encode())  # waits for nobody: only who follows a worker notices that it hangs
         return cls(index, process, channel, ledger, seat, flows)
 
     @property
