@@ -310,6 +310,35 @@ worker.main()
 """
 
 
+@pytest.mark.parametrize(
+    ("is_full", "told"),
+    [
+        (True, "worker 0 keeps generation 1: newer.jsonl: there is no room for it"),
+        (False, "worker 0 uses generation 2 now"),
+    ],
+)
+async def test_what_a_worker_does_with_a_generation_that_nobody_waits_for_any_more_is_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, is_full: bool, told: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    if is_full:
+        (tmp_path / "full").touch()
+    async with bed(tmp_path, program=(sys.executable, "-c", FULL)) as it:
+        await it.fleet.take(1, it.frames())
+        await it.fleet.start()
+        monkeypatch.setattr(fleet, "TAKE_SECONDS", 0.1)
+        [worker] = it.workers()
+        worker.suspend()
+        await it.fleet.take(2, it.frames())
+        worker.resume()
+        async with asyncio.timeout(SECONDS):
+            while told not in caplog.text:  # noqa: ASYNC110  # nobody is told but the log
+                await asyncio.sleep(0.02)
+        monkeypatch.setattr(fleet, "TAKE_SECONDS", SECONDS)
+        await it.fleet.take(1 if is_full else 3, it.frames())
+    assert caplog.text.count("worker 0 keeps") + caplog.text.count("worker 0 uses") == 1
+
+
 async def test_a_new_worker_that_cannot_take_what_others_have_taken_meanwhile_replaces_none(tmp_path: Path) -> None:
     async with bed(tmp_path, program=(sys.executable, "-c", FULL)) as it:
         await it.fleet.take(1, it.frames())
