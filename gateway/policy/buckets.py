@@ -42,8 +42,8 @@ BucketId = tuple[str, tuple[str, ...]]
 
 
 class Draw(NamedTuple):
-    """What is wanted of one bucket. `amount` is in the limit's unit; `client` is who wants it, if the limit has keys: the
-    bucket may be a new one."""
+    """What is wanted of one bucket. `amount` is in the limit's unit; `client` is who wants it, where the limit has keys
+    and so the bucket may be a new one."""
 
     limit: Limit
     key: tuple[str, ...]
