@@ -5,7 +5,7 @@ from functools import partial
 from ssl import SSLObject
 
 from gateway.intercept.handshakes import handshake_upstream
-from gateway.intercept.sessions import Sessions
+from gateway.intercept.tls_sessions import TlsSessions
 from gateway.intercept.trust import Trust
 from gateway.model.addresses import Address
 from gateway.model.authority import Host
@@ -32,7 +32,7 @@ class VerifyingDialer:
         self,
         dialer: Dialer[Stream],
         trust: Trust,
-        sessions: Sessions,
+        sessions: TlsSessions,
         deadlines: Deadlines,
         descriptors: Descriptors,
         client: tuple[Address, int],
