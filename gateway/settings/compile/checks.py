@@ -112,7 +112,7 @@ def _check_identity(identity: IdentitySettings) -> Iterator[Finding]:
     if (token.jwks is None) is not token.review:
         yield ("identity", "token"), "needs either jwks or review: true"
     if token.jwks is not None and token.issuer is None:
-        yield ("identity", "token"), "needs issuer, whose keys jwks are"
+        yield ("identity", "token"), "needs issuer: jwks are its keys"
     if token.review and token.issuer is not None:
         yield ("identity", "token", "issuer"), "is only for jwks: the API server knows its issuers"
     if token.ca is not None and (not isinstance(token.jwks, str) or token.jwks == "kubernetes"):
