@@ -51,7 +51,7 @@ def _without(plan: LeasePlan, limit: Limit) -> LeasePlan:
 
 
 class BucketLimiter:
-    """Fulfils `roles.Limiter`. `held` counts the open tunnels, and the exchanges that are in none."""
+    """Fulfils `roles.Limiter`."""
 
     def __init__(self, store: Store, tally: Tally) -> None:
         self.tally = tally
@@ -60,11 +60,11 @@ class BucketLimiter:
         self.open = 0
         self._plans: dict[tuple[int, frozenset[Counted]], LeasePlan] = {}
         self._unlimited = _Unlimited()
-        self._carried = _Unlimited()
+        self._carried = _Unlimited()  # for what is inside an open tunnel, which counts already
 
     @property
     def held(self) -> int:
-        """Number of leases in use."""
+        """Number of open tunnels, and of exchanges that are in none."""
         return self._unlimited.held + self.open
 
     @property

@@ -29,7 +29,7 @@ PACKED_FROM = 1000
 """Entries with the same rules that are worth packing."""
 
 
-class Kind(StrEnum):
+class PackedKind(StrEnum):
     """What a packed table holds."""
 
     HOSTS = "hosts"
@@ -100,7 +100,7 @@ class PackedSlice:
     """A piece of a packed table, whose values are numbers of destinations."""
 
     namespace: str | None
-    kind: Kind
+    kind: PackedKind
     piece: PackedPiece
 
 
@@ -184,13 +184,13 @@ class _Cutter:
             reaching = ((key.name, rules) for key, rules in plain.items() if key.reach is reach)
             for some in _slices(reaching, ENTRIES):
                 yield HostSlice(self.namespace, reach, *self._columns(some))
-        yield from self._pack(Kind.HOSTS, listed, host_table.packed_key)
+        yield from self._pack(PackedKind.HOSTS, listed, host_table.packed_key)
 
     def networks(self, standing: Mapping[Network, tuple[int, ...]]) -> Iterator[Part]:
         plain, listed = self._split(standing)
         for some in _slices(plain.items(), ENTRIES):
             yield NetworkSlice(self.namespace, *self._columns(some))
-        yield from self._pack(Kind.NETWORKS, listed, network_table.packed_key)
+        yield from self._pack(PackedKind.NETWORKS, listed, network_table.packed_key)
 
     def _split(
         self, standing: Mapping[K, tuple[int, ...]]
@@ -203,7 +203,7 @@ class _Cutter:
         return plain, listed
 
     def _pack(
-        self, kind: Kind, listed: Mapping[K, tuple[int, ...]], packed_key: Callable[[K], bytes]
+        self, kind: PackedKind, listed: Mapping[K, tuple[int, ...]], packed_key: Callable[[K], bytes]
     ) -> Iterator[Part]:
         entries = ((packed_key(key), self.numbers[rules]) for key, rules in listed.items())
         for piece in pack(len(listed), entries, self.secret):

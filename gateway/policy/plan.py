@@ -18,9 +18,9 @@ from gateway.policy.parts import (
     DestinationSlice,
     GroupSlice,
     HostSlice,
-    Kind,
     NetworkSlice,
     Outline,
+    PackedKind,
     PackedSlice,
     Part,
     RuleSlice,
@@ -194,7 +194,7 @@ class Assembly:
         self._expiries: set[float] = set()
         self._interned: dict[tuple[Terms, Protocol | None], tuple[Mapping[int, Terms], Terms]] = {}
         self._tiers: dict[str | None, TierIndex] = {}
-        self._packed: dict[tuple[str | None, Kind], PackedTable] = {}
+        self._packed: dict[tuple[str | None, PackedKind], PackedTable] = {}
 
     def take(self, part: Part) -> None:
         """The next part, in the order of `parts_of`."""
@@ -242,14 +242,14 @@ class Assembly:
         for tier in outline.tiers:
             hosts, networks = tier.packed_hosts, tier.packed_networks
             self._tiers[tier.namespace] = TierIndex(
-                HostTable(packed=self._pack(tier.namespace, Kind.HOSTS, outline.secret) if hosts else None),
+                HostTable(packed=self._pack(tier.namespace, PackedKind.HOSTS, outline.secret) if hosts else None),
                 NetworkTable(
-                    packed=self._pack(tier.namespace, Kind.NETWORKS, outline.secret) if networks else None,
+                    packed=self._pack(tier.namespace, PackedKind.NETWORKS, outline.secret) if networks else None,
                     packed_lengths=networks,
                 ),
             )
 
-    def _pack(self, namespace: str | None, kind: Kind, secret: bytes) -> Packed[Destination]:
+    def _pack(self, namespace: str | None, kind: PackedKind, secret: bytes) -> Packed[Destination]:
         table = self._packed[namespace, kind] = PackedTable(secret)
         return Packed(table, self._destinations)
 
