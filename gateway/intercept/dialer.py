@@ -56,7 +56,7 @@ class VerifyingDialer:
 
     async def dial(self, permit: Permit) -> Upstream[Stream]:
         """As `roles.Dialer.dial`. Raises `UpstreamError` also for a destination that cannot be verified, and
-        `InternalError` for one connection too many: beside another one it needs plenty of descriptors to be left."""
+        `InternalError` for one connection too many, or for another one while descriptors are scarce."""
         self._open = [each for each in self._open if not (each.is_lost or each.transport.is_closing())]
         others = self._dialling + len(self._open)
         if others >= CONNECTIONS:

@@ -123,8 +123,8 @@ class Queues:
         self.waiting = 0
 
     def queue_before(self, draws: Sequence[Draw]) -> Lacking | None:
-        """The first of these buckets that has a queue. Where a limit lets nobody wait, as it may since a reload, nobody
-        waits for those who still do."""
+        """The first of these buckets that has a queue. One whose limit lets nobody wait any more, since a reload, holds
+        up no newcomer."""
         if not self._queues:
             return None
         waited = (draw for draw in draws if draw.limit.queue and not draw.limit.report)

@@ -18,13 +18,13 @@ from gateway.policy.rules import Mode
 
 
 class Kind(Enum):
-    """What opens an address: nothing does, a rule or exception for exactly it, any exception, or nothing need be."""
+    """What opens an address."""
 
-    NEVER = 1
-    LOOPBACK = 2
-    LOCAL = 3
-    SPECIAL = 4
-    GLOBAL = 5
+    NEVER = 1  # nothing
+    LOOPBACK = 2  # `addresses.allow`, or a rule for exactly this destination
+    LOCAL = 3  # a rule for exactly this destination
+    SPECIAL = 4  # `addresses.allow`, or a rule's `cidrs` or `private`
+    GLOBAL = 5  # it is open
 
 
 @dataclass(frozen=True, slots=True)
