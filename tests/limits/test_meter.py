@@ -43,7 +43,7 @@ class Bed:
         return self.meter.down
 
     def spent(self) -> dict[BucketId, float]:
-        return {place: state[1] for place, state in self.store.listed()}
+        return {bucket: state[1] for bucket, state in self.store.listed()}
 
 
 def test_nothing_is_metered_where_no_limit_speaks_of_bytes() -> None:
