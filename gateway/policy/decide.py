@@ -89,6 +89,11 @@ def judge(question: Question, rules: Rules, original: Address | None = None) -> 
     return verdict
 
 
+def namespace_of(client: Client) -> str | None:
+    """The namespace whose team rules apply to the client; None if it is unknown."""
+    return client.namespace if client.known else None
+
+
 def _in_order(source: Source, client: Address) -> Source:
     """The pool in this client's own order, by rendezvous hashing: a client keeps its address while others come and go,
     and only an address's own clients move when it leaves the pool. With `source: client` it is the client's address."""
@@ -99,11 +104,6 @@ def _in_order(source: Source, client: Address) -> Source:
 
 def _weight(client: Address, address: Address) -> bytes:
     return hashlib.blake2b(f"{client} {address}".encode("ascii"), digest_size=8).digest()
-
-
-def namespace_of(client: Client) -> str | None:
-    """The namespace whose team rules apply to the client; None if it is unknown."""
-    return client.namespace if client.known else None
 
 
 def _deny(denies: CandidateSet, asked: Question, verdict: Verdict) -> bool:
