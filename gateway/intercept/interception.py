@@ -21,8 +21,8 @@ from gateway.intercept.dialer import CONNECTIONS, VerifyingDialer
 from gateway.intercept.handshakes import alpn_for_client, alpn_for_destination, handshake_downstream
 from gateway.intercept.minting import Minting
 from gateway.intercept.rejections import Rejections
-from gateway.intercept.sessions import Sessions
 from gateway.intercept.showing import Certificates
+from gateway.intercept.tls_sessions import TlsSessions
 from gateway.intercept.trust import Trust
 from gateway.model.authority import Host
 from gateway.model.client import Client
@@ -74,7 +74,7 @@ class Interception:
         self.minting = minting
         self._parts = parts
         self._trust = trust
-        self._sessions = Sessions(parts.clock.monotonic)
+        self._sessions = TlsSessions(parts.clock.monotonic)
         self._certificates = Certificates()
         self._rejections = Rejections(parts.clock.monotonic)
 
@@ -179,9 +179,8 @@ class Interception:
     def _note_silence(self, downstream: Stream, draft: Draft, tunnel: Inspected, shaken_at: float) -> None:
         """Note why no request came. Some clients check our certificate after the handshake, and leave without alert."""
         if not (downstream.is_lost or downstream.has_ended):
-            note(
-                InternalError(Reason.DRAINING) if self._parts.draining else DownstreamError(Reason.IDLE_TIMEOUT), draft
-            )
+            draining = self._parts.draining
+            note(InternalError(Reason.DRAINING) if draining else DownstreamError(Reason.IDLE_TIMEOUT), draft)
         elif self._parts.clock.monotonic() - shaken_at > RIGHT_AFTER_SECONDS:
             draft.transfer.ended, draft.transfer.ended_by = Ended.CLOSED, Side.DOWNSTREAM
         else:
