@@ -26,8 +26,8 @@ from gateway.intercept.handshakes import (
 )
 from gateway.intercept.minting import Minting
 from gateway.intercept.rejections import Rejections
-from gateway.intercept.sessions import Sessions
 from gateway.intercept.showing import Certificates
+from gateway.intercept.tls_sessions import TlsSessions
 from gateway.intercept.trust import Trust
 from gateway.model.authority import Host
 from gateway.model.client import Client
@@ -77,7 +77,7 @@ class Interception:
         self.minting = minting
         self._parts = parts
         self._trust = trust
-        self._sessions = Sessions(parts.clock.monotonic)
+        self._sessions = TlsSessions(parts.clock.monotonic)
         self._certificates = Certificates()
         self._rejections = Rejections(parts.clock.monotonic)
 
@@ -182,9 +182,8 @@ class Interception:
     def _note_silence(self, downstream: Stream, draft: Draft, tunnel: Inspected, shaken_at: float) -> None:
         """Note why no request came."""
         if not (downstream.is_lost or downstream.has_ended):
-            note(
-                InternalError(Reason.DRAINING) if self._parts.draining else DownstreamError(Reason.IDLE_TIMEOUT), draft
-            )
+            draining = self._parts.draining
+            note(InternalError(Reason.DRAINING) if draining else DownstreamError(Reason.IDLE_TIMEOUT), draft)
             return
         why = left_without_request(downstream.alert, self._parts.clock.monotonic() - shaken_at)
         if why is None:

@@ -54,6 +54,6 @@ def would_credentials_help(
 
 def _groups_named(question: Question, rules: Rules) -> set[str]:
     """The groups that the rules for this destination name."""
-    places = rules.platform.find(question.host)
-    buckets = [bucket for place in places for bucket in (place.allows, place.denies) if bucket is not None]
-    return {group for bucket in buckets for group in bucket.groups_named(question)}
+    destinations = rules.platform.find(question.host)
+    candidates = [each for one in destinations for each in (one.allows, one.denies) if each is not None]
+    return {group for each in candidates for group in each.groups_named(question)}

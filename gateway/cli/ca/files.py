@@ -5,13 +5,13 @@ from pathlib import Path
 
 from cryptography import x509
 
-from gateway.intercept.authority import Authority, BadAuthority, read_authority, read_certificates
+from gateway.intercept.authority import BadAuthority, CertificateAuthority, read_authority, read_certificates
 from gateway.model.errors import ConfigError
 from gateway.settings.problems import BadValue
 from gateway.settings.source.pem import read_key, read_pem
 
 
-def load_authority(certificate: Path, key: Path, now: float) -> Authority:
+def load_authority(certificate: Path, key: Path, now: float) -> CertificateAuthority:
     """The authority in two PEM files. Raises `ConfigError` that names the file, also for a key that others may read."""
     text, secret = load_pem(certificate), load_key(key)
     try:

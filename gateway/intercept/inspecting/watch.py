@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from gateway.intercept.inspecting.decoding import Bounds, Decoder, UnknownCoding, open_decoder
+from gateway.intercept.inspecting.decoding import Decoder, DecodingBounds, UnknownCoding, open_decoder
 from gateway.intercept.inspecting.gate import ContentGate, Reader, Reply
 from gateway.intercept.inspecting.sessions import LONGEST_KEY, LONGEST_VALUE, MAX_NOTES, Failed, Session
 from gateway.intercept.inspectors import Answer
@@ -25,7 +25,7 @@ class InspectorPolicy(NamedTuple):
 
     tolerates_failure: bool
     denies_unknown: bool
-    bounds: Bounds
+    bounds: DecodingBounds
 
 
 class NamedInspector(NamedTuple):
@@ -165,7 +165,9 @@ class ExchangeWatch:
     def _decoder(self, inspectors: Sequence[NamedInspector], codings: Sequence[str]) -> Decoder | None:
         """One with the narrowest bounds of all inspectors."""
         bounds = [inspector.policy.bounds for inspector in inspectors]
-        return open_decoder(codings, Bounds(min(each.size for each in bounds), min(each.ratio for each in bounds)))
+        return open_decoder(
+            codings, DecodingBounds(min(each.size for each in bounds), min(each.ratio for each in bounds))
+        )
 
     def _object_to_coding(self, inspectors: Sequence[NamedInspector], coding: str) -> None:
         """For the first inspector that denies content with an unknown coding, if one does."""
