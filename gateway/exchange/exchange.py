@@ -21,7 +21,7 @@ from gateway.exchange.plan import RequestPlan
 from gateway.exchange.response import DownstreamSide, ResponsePlan, plan_response
 from gateway.exchange.scope import Judged, Scope
 from gateway.exchange.upstream import PoolKey, UpstreamSide
-from gateway.exchange.websocket.switching import switch
+from gateway.exchange.websocket.switching import check_not_switched, switch
 from gateway.model.authority import Authority
 from gateway.model.decision import Permit
 from gateway.model.errors import DownstreamError, GatewayError, InternalError, UpstreamError
@@ -160,6 +160,7 @@ class Exchange:
                 self._downstream, upstream, response, self._plan, self._draft, self._parts, self._permit, self._meter
             )
             return False
+        check_not_switched(self._plan, response)
         if self._permit.terms.honour_retry_after:
             heed_retry_after(response, judged.permit, judged.client, self._scope.limiter, self._parts.clock.time())
         is_healthy = note_answer(self._parts.breakers, self._permit, upstream, response.status)

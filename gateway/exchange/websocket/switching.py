@@ -54,6 +54,13 @@ async def switch(
         await Bridge(downstream, upstream, draft, parts, permit, meter).run()
 
 
+def check_not_switched(plan: RequestPlan, response: Response) -> None:
+    """Check an answer that switches nothing. By extended CONNECT any success is the WebSocket (RFC 8441 section 5),
+    which an ordinary 200 of HTTP/1 would seem to be. Raises `UpstreamError`."""
+    if plan.websocket and plan.request.is_http2 and 200 <= response.status < 300:
+        raise UpstreamError(Reason.UPGRADE_FAILED, f"a {response.status} in place of a 101")
+
+
 def _check_accept(upstream: UpstreamSide, response: Response) -> None:
     """Check the answer to a handshake that we made for a client of HTTP/2, which has none. Raises `UpstreamError`."""
     if not isinstance(upstream, UpstreamConnection) or not upstream.websocket_key:
