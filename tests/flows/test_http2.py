@@ -14,6 +14,7 @@ from hyperframe.frame import GoAwayFrame, RstStreamFrame, SettingsFrame
 from gateway.intercept.dialer import CONNECTIONS
 from gateway.model.reasons import Reason
 from gateway.wire.http2.codes import ErrorCode
+from gateway.wire.http2.frames import header_frames
 from tests.flows.interception import HOST, Bed, inspecting
 from tests.helpers.http2_client import Http2Client, request
 from tests.helpers.http2_origin import Answer, Asked, Http2Origin, Speaking
@@ -104,6 +105,20 @@ def _malformed_field(speaking: Speaking, asked: Asked) -> None:
     speaking.reply(asked.stream, b"hello\n", ("x-split", "a\r\nset-cookie: b"))
 
 
+def _window_of_nothing(speaking: Speaking, asked: Asked) -> None:
+    speaking.socket.sendall(bytes((0, 0, 4, 8, 0)) + asked.stream.to_bytes(4, "big") + bytes(4))
+
+
+def _trailers_within(speaking: Speaking, asked: Asked) -> None:
+    speaking.socket.sendall(header_frames(asked.stream, b"\0\1a\1b", ends=False))
+
+
+def _last_words(speaking: Speaking, asked: Asked) -> None:
+    for _ in range(3):
+        speaking.h2.send_data(asked.stream, PIECE)
+    speaking.h2.end_stream(asked.stream)
+
+
 OTHERS = ("strict.test", "limited.test", "stalling.test", "brief.test", "slow.test")
 ANSWERS = {
     "/trailers": _trailers,
@@ -120,6 +135,9 @@ ANSWERS = {
     "/big": _big,
     "/length": _malformed_length,
     "/split": _malformed_field,
+    "/socket-window": _window_of_nothing,
+    "/socket-trailers": _trailers_within,
+    "/socket-last": _last_words,
 }
 
 
@@ -349,6 +367,37 @@ def test_a_web_socket_over_extended_connect_is_passed_on_and_judged(bed: Bed, or
         client.send(client.head(1, _connect(_authority(bed, "strict.test"), "/socket"), ends=False))
         client.until(lambda it: 1 in it.ended)
         assert _status(client, 1) == "403"
+
+
+@pytest.mark.parametrize("path", ["/socket-window", "/socket-trailers"])
+def test_a_web_socket_whose_destination_breaks_the_protocol_is_cut_off_at_once(bed: Bed, path: str) -> None:
+    with bed.client(HOST, "h2") as tls:
+        client = Http2Client(tls)
+        began = time.monotonic()
+        client.send(client.head(1, _connect(_authority(bed), path), ends=False))
+        client.until(lambda it: it.heads[1])
+        client.send(client.data(1, b"x"))
+        client.until(lambda it: it.reset_code(1) is not None)
+        assert client.reset_code(1) == ErrorCode.INTERNAL_ERROR
+        assert time.monotonic() - began < 10  # half of what it may idle
+        client.get(3, _authority(bed), "/good")
+        assert client.answer(3) == ("200", b"hello\n")
+    [record] = bed.gateway.wait_for_records(1, path=path)
+    assert (record["reason"], record["ended_by"]) == (Reason.MALFORMED_RESPONSE, "upstream")
+
+
+def test_what_a_slow_client_takes_of_a_web_socket_after_its_end_is_counted(bed: Bed) -> None:
+    with bed.client(HOST, "h2") as tls:
+        client = Http2Client(tls, {4: 1000})
+        client.send(client.head(1, _connect(_authority(bed), "/socket-last"), ends=False))
+        client.until(lambda it: it.heads[1])
+        client.send(client.data(1, b"x"))
+        client.until(lambda it: len(it.bodies[1]) == 1000)
+        client.send(client.window(1, 100_000))
+        client.until(lambda it: 1 in it.ended)
+        assert client.bodies[1] == 3 * PIECE
+    [record] = bed.gateway.wait_for_records(1, path="/socket-last")
+    assert (record["bytes_up"], record["bytes_down"], record["ended"]) == (1, 3 * len(PIECE), "closed")
 
 
 def test_a_web_socket_ends_with_the_lifetime_of_its_tunnel(bed: Bed) -> None:

@@ -165,14 +165,18 @@ class Bridge:
             await self._until_over()
         finally:
             transfer.bytes_up, transfer.bytes_down = self._up.taken, self._down.taken
+        transfer.bytes_down = self._down.size  # the rest is waited for like that of any answer
         transfer.ended, transfer.ended_by = Ended.CLOSED, Side.UPSTREAM
         self._upstream.close()
 
     async def _until_over(self) -> None:
         has_passed_end = False
-        while self._from_upstream.end is None:
+        source = self._from_upstream
+        while source.end is None:
             check_request(self._downstream.inlet)
-            if self._from_upstream.is_lost:
+            if source.fault is not None:
+                raise UpstreamError(source.fault.reason, source.fault.detail)
+            if source.is_lost:
                 raise UpstreamError(Reason.UPSTREAM_RESET)
             if (pace := cut_by(self._up, self._down)) is not None:
                 raise budget_spent(self._permit, pace)
