@@ -131,7 +131,8 @@ class Exchange:
     def _break_off(self, failure: BaseException) -> None:
         self._count(is_complete=False)
         if self._upstream is not None:
-            note_failure(self._parts.breakers, self._permit, self._upstream, failure)
+            if self._draft.status is None:
+                note_failure(self._parts.breakers, self._permit, self._upstream, failure)
             self._upstream.abort()
 
     async def _show_request(self, inspected: Inspected, judged: Judged) -> None:

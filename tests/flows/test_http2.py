@@ -48,6 +48,16 @@ def _broken(speaking: Speaking, asked: Asked) -> None:
     speaking.flush()
 
 
+def _cancelled(speaking: Speaking, asked: Asked) -> None:
+    speaking.h2.reset_stream(asked.stream, ErrorCode.INTERNAL_ERROR)
+    speaking.flush()
+
+
+def _unfinished(speaking: Speaking, asked: Asked) -> None:
+    speaking.h2.send_headers(asked.stream, [(":status", "200")])
+    speaking.flush()
+
+
 def _dies(begins: bool) -> Answer:
     def answer(speaking: Speaking, asked: Asked) -> None:
         if begins:
@@ -119,13 +129,16 @@ def _last_words(speaking: Speaking, asked: Asked) -> None:
     speaking.h2.end_stream(asked.stream)
 
 
-OTHERS = ("strict.test", "limited.test", "stalling.test", "brief.test", "slow.test")
+BREAKER = {"failures": 2, "window": "60s", "open": "60s"}
+OTHERS = ("strict.test", "limited.test", "stalling.test", "brief.test", "slow.test", "mute.test", "failing.test")
 ANSWERS = {
     "/trailers": _trailers,
     "/hints": _hints,
     "/204": _empty("204"),
     "/304": _empty("304"),
     "/broken": _broken,
+    "/cancelled": _cancelled,
+    "/unfinished": _unfinished,
     "/dies": _dies(begins=False),
     "/dies-within": _dies(begins=True),
     "/refused": _refused,
@@ -160,6 +173,7 @@ def bed(tmp_path_factory: pytest.TempPathFactory, origin: Http2Origin, issuer: I
         {"name": "site", "hosts": [HOST], "timeouts": {"idle": "20s"}},
         {"name": "strict", "hosts": ["strict.test"], "inspect": strict},
         {"name": "stalling", "hosts": ["stalling.test"], "timeouts": {"idle": "1s"}},
+        {"name": "failing", "hosts": ["mute.test", "failing.test"], "timeouts": {"idle": "500ms"}, "breaker": BREAKER},
         {"name": "brief", "hosts": ["brief.test"], "timeouts": {"lifetime": "1s"}},
         {"name": "slow", "hosts": ["slow.test"], "timeouts": {"idle": "500ms"}, "limits": [{"bandwidth": "16KiB/s"}]},
         {"name": "limited", "hosts": ["limited.test"], "limits": [{"requests": "1/m", "burst": 1}]},
@@ -336,6 +350,25 @@ def test_a_limit_is_told_to_grpc_as_exhausted_with_the_time_to_come_again(bed: B
         told = dict(client.heads[3][0])
         assert (told[":status"], told["grpc-status"]) == ("200", "8")
         assert int(told["grpc-retry-pushback-ms"]) > 1000
+
+
+@pytest.mark.parametrize(
+    ("host", "path", "status"), [("mute.test", "/silent", "504"), ("failing.test", "/cancelled", "502")]
+)
+def test_a_destination_that_answers_nothing_in_its_streams_is_left_alone(
+    bed: Bed, origin: Http2Origin, host: str, path: str, status: str
+) -> None:
+    authority = _authority(bed, host)
+    with bed.client(host, "h2") as tls:
+        client = Http2Client(tls)
+        client.get(1, authority, "/unfinished")  # which is an answer, if not a whole one
+        client.until(lambda it: it.reset_code(1) is not None)
+        for stream, expected in ((3, status), (5, status), (7, "503")):
+            client.get(stream, authority, path)
+            assert client.answer(stream)[0] == expected
+    asked = [each for each in origin.requests if each.value(":authority") == authority]
+    assert [each.value(":path") for each in asked] == ["/unfinished", path, path]
+    bed.gateway.wait_for_records(1, host=host, path=path, reason=Reason.DESTINATION_UNAVAILABLE)
 
 
 # WebSockets.
