@@ -17,7 +17,7 @@ from gateway.wire.http2.codes import ErrorCode
 from gateway.wire.http2.frames import header_frames
 from tests.flows.interception import HOST, Bed, inspecting
 from tests.helpers.http2_client import Http2Client, request
-from tests.helpers.http2_origin import Answer, Asked, Http2Origin, Speaking
+from tests.helpers.http2_origin import Answer, Asked, Http2Origin, Speaking, plain
 from tests.helpers.tls_origin import Issuer, TlsOrigin
 
 PIECE = b"x" * 16384
@@ -138,6 +138,7 @@ ANSWERS = {
     "/304": _empty("304"),
     "/broken": _broken,
     "/cancelled": _cancelled,
+    "/early": plain,
     "/unfinished": _unfinished,
     "/dies": _dies(begins=False),
     "/dies-within": _dies(begins=True),
@@ -161,7 +162,7 @@ def issuer(tmp_path_factory: pytest.TempPathFactory) -> Issuer:
 
 @pytest.fixture(scope="module")
 def origin(issuer: Issuer) -> Iterator[Http2Origin]:
-    with Http2Origin(issuer.context(HOST, *OTHERS), ANSWERS) as origin:
+    with Http2Origin(issuer.context(HOST, *OTHERS), ANSWERS, early=frozenset({"/early"})) as origin:
         yield origin
 
 
@@ -338,6 +339,21 @@ def test_a_denied_stream_is_told_so_in_its_own_protocol(bed: Bed, origin: Http2O
     assert len(origin.requests) == reached + 1
     [record] = bed.gateway.wait_for_records(1, path="/pkg.Service/Call")
     assert (record["decision"], record["reason"], record["status"]) == ("deny", Reason.REQUEST_DENIED, 200)
+
+
+@pytest.mark.parametrize(("host", "path", "status"), [("strict.test", "/no", "403"), (HOST, "/early", "200")])
+def test_an_answer_to_half_a_request_can_be_read_before_the_reset_behind_it(
+    bed: Bed, host: str, path: str, status: str
+) -> None:
+    """Each read returns one record. curl 7.88 tells nothing of an answer that is in one record with the reset."""
+    with bed.client(host, "h2") as tls:
+        client = Http2Client(tls)
+        client.send(client.head(1, request("POST", _authority(bed, host), path), ends=False))
+        client.until(lambda it: 1 in it.ended)
+        assert _status(client, 1) == status
+        assert client.reset_code(1) is None
+        client.until(lambda it: it.reset_code(1) is not None)
+        assert client.reset_code(1) == ErrorCode.NO_ERROR
 
 
 def test_a_limit_is_told_to_grpc_as_exhausted_with_the_time_to_come_again(bed: Bed, origin: Http2Origin) -> None:
