@@ -214,7 +214,7 @@ class Exchange:
             return UpstreamConnection(reached, parts.codec.response_reader(parts.bounds), parts.clock.monotonic())
         from gateway.exchange.http2.upstream import open_first_stream  # noqa: PLC0415  # interception has loaded it
 
-        return await open_first_stream(reached, key, self._scope.pool, parts, self._plan.websocket)
+        return await open_first_stream(reached, key, self._scope.pool, parts)
 
     async def _ask_over(self, upstream: UpstreamSide) -> Response:
         draft, inspected = self._draft, self._inspected

@@ -545,6 +545,25 @@ def test_a_gateway_that_drains_says_so_and_finishes_what_is_under_way(
         client.until(lambda it: it.is_over)
 
 
+def test_a_client_is_told_of_as_many_streams_as_its_destination_takes(tmp_path: Path, issuer: Issuer) -> None:
+    streams = range(1, 4 * CONNECTIONS, 2)
+    with (
+        Http2Origin(issuer.context(HOST), streams=2) as origin,
+        inspecting(
+            tmp_path, cast("TlsOrigin", origin), issuer, time.time(), [{"name": "site", "hosts": [HOST]}]
+        ) as bed,
+        bed.client(HOST, "h2") as tls,
+    ):
+        client = Http2Client(tls)
+        client.until(lambda it: it.frames)
+        first = client.frames[0]
+        assert isinstance(first, SettingsFrame)
+        assert first.settings[SettingCodes.MAX_CONCURRENT_STREAMS] == len(streams)
+        client.send(*[client.head(n, request("GET", _authority(bed), f"/few/{n}")) for n in streams])
+        assert [client.answer(n) for n in streams] == [("200", b"hello\n")] * len(streams)
+        assert len(origin.requests) == len(streams)
+
+
 def _rss(pid: int) -> int:
     """Bytes."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096

@@ -72,6 +72,7 @@ class Http2Origin:
     requests: list[Asked] = field(default_factory=list)
     resets: list[tuple[int, int]] = field(default_factory=list)
     echoes: bool = True
+    streams: int = 128
     goaways: int = 0
 
     def __enter__(self) -> "Http2Origin":
@@ -110,7 +111,7 @@ class Http2Origin:
         made = h2.connection.H2Connection(config)
         if self.echoes:
             codes = h2.settings.SettingCodes
-            said = {codes.ENABLE_CONNECT_PROTOCOL: 1, codes.MAX_CONCURRENT_STREAMS: 128}
+            said = {codes.ENABLE_CONNECT_PROTOCOL: 1, codes.MAX_CONCURRENT_STREAMS: self.streams}
             made.local_settings = h2.settings.Settings(client=False, initial_values=said)
         made.initiate_connection()
         return made
