@@ -23,15 +23,15 @@ _SMALL = 1024  # bytes
 
 
 class Signal:
-    """Wakes the one task that waits for something to happen on either side, which hears it also while its time ends."""
+    """Wakes the one task that waits for something to happen on either side."""
 
-    __slots__ = ("_loop", "_rang", "_slot", "_waiter")
+    __slots__ = ("_has_rung", "_loop", "_slot", "_waiter")
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._waiter: asyncio.Future[None] | None = None
-        self._rang = False
+        self._waiter: asyncio.Future[bool] | None = None
         self._slot: set[Waiting] | None = None
+        self._has_rung = False
 
     def congested(self) -> None:
         """See `Feeder`."""
@@ -41,13 +41,13 @@ class Signal:
         self.ring()
 
     def ring(self) -> None:
-        """Something happened; the waiting task checks what it was."""
-        self._rang = True
-        self.expire()
+        """Something happened; the waiting task checks what it was, also if its time is over and it has not run yet."""
+        self._has_rung = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(True)
 
     async def wait(self) -> None:
         """Return at the next ring."""
-        self._slot = None
         self._waiter = self._loop.create_future()
         await self._waiter
 
@@ -56,16 +56,15 @@ class Signal:
         which rings nobody, restarts them; then it may be a quarter late."""
         looks, before = (1, 0) if moved is None else (LOOKS, moved())
         while looks:
-            waiter: asyncio.Future[None] = self._loop.create_future()
-            self._waiter, self._rang = waiter, False
+            waiter: asyncio.Future[bool] = self._loop.create_future()
+            self._waiter, self._has_rung = waiter, False
             slot = self._slot = deadlines.enlist(self, seconds if moved is None else seconds / LOOKS)
             try:
-                await waiter
+                if await waiter or self._has_rung:
+                    return True
             finally:
-                if self._waiter is waiter or self._slot is not slot:  # else another task waits in this slot by now
+                if self._waiter is waiter or self._slot is not slot:  # else another task waits by now in this slot
                     slot.discard(self)
-            if self._rang:
-                return True
             now = before if moved is None else moved()
             looks, before = (looks - 1 if now == before else LOOKS), now
         return False
@@ -73,7 +72,7 @@ class Signal:
     def expire(self) -> None:
         """See `Waiting`."""
         if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+            self._waiter.set_result(False)
 
 
 class Pacing(Protocol):

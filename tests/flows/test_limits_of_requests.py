@@ -75,7 +75,6 @@ def bed(
         {"name": "budget", "hosts": ["budget.test"], "limits": [{"bytes": "1500B/day"}]},
         {"name": "queue", "hosts": ["queue.test"], "limits": [QUEUE], **plainly},
         {"name": "shadow", "hosts": ["shadow.test"], "limits": [{**ONE, "mode": "report"}], **plainly},
-        {"name": "hangs", "hosts": ["hangs.test"], "breaker": BREAKER, "timeouts": {"idle": "500ms"}, **plainly},
         {
             "name": "mute",
             "hosts": ["mute.test"],
@@ -194,27 +193,6 @@ def test_who_leaves_the_queue_within_an_upload_leaves_it_at_once_and_spends_noth
     assert record["reason"] == Reason.CLIENT_CLOSED
     assert "dialled_address" not in record
     assert len(http.requests) == arrived
-
-
-def test_a_destination_that_answers_nobody_is_left_alone_also_where_each_tunnel_asks_once(
-    bed: Bed, http: HttpOrigin
-) -> None:
-    def hang(talk: Talk, got: Got) -> None:
-        talk.read(1)
-
-    http.answers = {"/hang": hang}
-    authority = f"hangs.test:{http.port}"
-    statuses = []
-    for _ in range(2):
-        with RawClient(bed.gateway.port) as client:
-            assert status_of(client.connect(authority)) == 200
-            client.send(f"GET /hang HTTP/1.1\r\nHost: {authority}\r\n\r\n".encode())
-            statuses.append(status_of(client.read_head()))
-    with RawClient(bed.gateway.port) as client:
-        statuses.append(status_of(client.connect(authority)))
-    assert statuses == [504, 504, 503]
-    [record] = bed.gateway.wait_for_records(1, host="hangs.test", status=503)
-    assert record["reason"] == Reason.DESTINATION_UNAVAILABLE
 
 
 def test_a_destination_that_answers_no_handshake_is_left_alone(bed: Bed, mute: Origin) -> None:

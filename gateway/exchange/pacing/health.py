@@ -12,6 +12,8 @@ from gateway.wire.http.messages import Response
 from gateway.wire.http.retry import parse_retry_after
 from gateway.wire.replies import asks_to_wait, is_out_of_order
 
+UNANSWERED = frozenset((Reason.RESPONSE_TIMEOUT, Reason.CONNECTION_TERMINATED, Reason.UPSTREAM_RESET))
+
 
 def heed_retry_after(response: Response, permit: Permit, client: Client, limiter: Limiter, now: float) -> None:
     """Honour a destination's Retry-After, as the rule says. `now` is Unix time in seconds."""
@@ -34,12 +36,14 @@ def note_answer(breakers: Breakers | None, permit: Permit, upstream: UpstreamSid
 
 
 def note_failure(breakers: Breakers | None, permit: Permit, upstream: UpstreamSide, failure: BaseException) -> None:
-    """Tell the breaker of an exchange that got no response. Not if a kept connection was closed, as any may be."""
+    """Tell the breaker of an exchange that got no response, whose connection is not to be kept either. A connection
+    that was kept may always end."""
     if breakers is None or permit.terms.breaker is None or not isinstance(failure, UpstreamError):
         return
-    is_closed = failure.reason is Reason.CONNECTION_TERMINATED and not upstream.is_reused
-    if is_closed or failure.reason is Reason.RESPONSE_TIMEOUT:
+    may_end = upstream.is_reused and failure.reason is Reason.CONNECTION_TERMINATED
+    if failure.reason in UNANSWERED and not may_end:
         breakers.answered(permit, upstream.dialled.address, False)
+        upstream.retire()
 
 
 def note_handshake(breakers: Breakers | None, permit: Permit, address: Address, failure: BaseException) -> None:
