@@ -43,6 +43,8 @@ MISFITS: list[dict[str, object]] = [
     {"lock__namespaces": [""]},
     {"admin__key": ""},
     {"transparent__interfaces": ["cni0; rm"]},
+    {"transparent__pass": ["kube-dns"]},
+    {"proxyProtocolFrom": ["lb.example"]},
 ]
 
 
