@@ -25,11 +25,12 @@ _SMALL = 1024  # bytes
 class Signal:
     """Wakes the one task that waits for something to happen on either side."""
 
-    __slots__ = ("_loop", "_waiter")
+    __slots__ = ("_loop", "_rang_late", "_waiter")
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[bool] | None = None
+        self._rang_late = False
 
     def congested(self) -> None:
         """See `Feeder`."""
@@ -40,8 +41,13 @@ class Signal:
 
     def ring(self) -> None:
         """Something happened; the waiting task checks what it was."""
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(True)
+        waiter = self._waiter
+        if waiter is None:
+            return
+        if waiter.done():  # who was told that time is over has yet to run
+            self._rang_late = True
+        else:
+            waiter.set_result(True)
 
     async def wait(self) -> None:
         """Return at the next ring."""
@@ -52,17 +58,18 @@ class Signal:
         """Return at the next ring. False: `seconds` passed without one. If there is `moved`, a change of what it tells,
         which rings nobody, restarts them; then it may be a quarter late."""
         looks, before = (1, 0) if moved is None else (LOOKS, moved())
+        self._rang_late = False
         while looks:
             waiter: asyncio.Future[bool] = self._loop.create_future()
             self._waiter = waiter
             slot = deadlines.enlist(self, seconds if moved is None else seconds / LOOKS)
             try:
-                if await waiter:
+                if await waiter or self._rang_late:
                     return True
             finally:
                 slot.discard(self)
-                if self._waiter is not waiter:  # another task waits by now, perhaps in the same slot
-                    self.expire()
+                if self._waiter is not waiter:  # another task waits by now, perhaps in the same slot: it looks again
+                    self.ring()
             now = before if moved is None else moved()
             looks, before = (looks - 1 if now == before else LOOKS), now
         return False

@@ -27,7 +27,8 @@ async def test_while_further_requests_wait_that_are_here_already_nothing_more_is
         downstream.abort()
 
 
-async def test_a_wait_that_another_task_leaves_behind_takes_no_time_out_from_the_one_that_follows() -> None:
+async def test_a_wait_that_another_task_leaves_behind_has_the_one_that_follows_look_again() -> None:
+    """It is in the same slot, so its time-out went with the other's; but no time is over."""
     wheel, signal = DeadlineWheel(asyncio.get_running_loop(), TICK), Signal()
     former = asyncio.create_task(signal.rings_within(5 * TICK, wheel))
     await asyncio.sleep(0)
@@ -35,7 +36,8 @@ async def test_a_wait_that_another_task_leaves_behind_takes_no_time_out_from_the
     await asyncio.sleep(0)
     former.cancel()
     async with asyncio.timeout(5):
-        assert not await following
+        assert await following
+        assert not await signal.rings_within(5 * TICK, wheel)
 
 
 async def test_a_wait_that_is_over_leaves_nothing_behind_that_could_end_the_next_one() -> None:
@@ -59,6 +61,18 @@ async def test_a_ring_that_comes_with_the_end_of_the_time_is_heard() -> None:
     signal.ring()
     signal.expire()
     assert await waiting
+
+
+async def test_a_ring_that_comes_right_after_the_end_of_the_time_is_heard() -> None:
+    """Also where there is more than one look: nothing rings again for what it told."""
+    signal = Signal()
+    for moved in (None, lambda: 0):
+        waiting = asyncio.create_task(signal.rings_within(60, HandDeadlines(), moved))
+        await asyncio.sleep(0)
+        signal.expire()
+        signal.ring()
+        async with asyncio.timeout(5):
+            assert await waiting
 
 
 async def test_what_moves_without_a_ring_begins_the_time_anew_and_not_twice_of_it() -> None:
