@@ -41,13 +41,10 @@ class Signal:
 
     def ring(self) -> None:
         """Something happened; the waiting task checks what it was."""
-        waiter = self._waiter
-        if waiter is None:
-            return
-        if waiter.done():  # who was told that time is over has yet to run
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(True)
+        else:  # who was told that time is over may have yet to run
             self._rang_late = True
-        else:
-            waiter.set_result(True)
 
     async def wait(self) -> None:
         """Return at the next ring."""
