@@ -193,8 +193,7 @@ class Outlet:
 
     def finish(self, end: End) -> None:
         """No piece follows."""
-        last = self.ending(end)
-        if last:
+        if last := self.ending(end):
             self.stream.write(last)
         if not isinstance(self.stream, Stream):
             cast("Channel", self.stream).conclude(self.trailers or ())

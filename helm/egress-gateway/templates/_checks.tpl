@@ -130,6 +130,9 @@
 {{- if and (include "egress-gateway.asksApiServer" .) (not $values.networkPolicy.apiServer.cidrs) }}
 {{- fail "identity.kubernetes and identity.token need networkPolicy.apiServer.cidrs: kubectl get endpointslices -n default kubernetes" }}
 {{- end }}
+{{- if and (include "egress-gateway.asksApiServer" .) (not $values.networkPolicy.apiServer.ports) }}
+{{- fail "networkPolicy.apiServer.ports: an empty list of ports is every port; name those of the API server" }}
+{{- end }}
 {{- if and $values.limits.existingSecret (not $values.networkPolicy.extraEgress) }}
 {{- fail "limits.existingSecret needs the way to its Redis in networkPolicy.extraEgress" }}
 {{- end }}
