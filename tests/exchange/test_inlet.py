@@ -27,8 +27,7 @@ async def test_while_further_requests_wait_that_are_here_already_nothing_more_is
         downstream.abort()
 
 
-async def test_a_wait_that_another_task_leaves_behind_has_the_one_that_follows_look_again() -> None:
-    """It is in the same slot, so its time-out went with the other's; but no time is over."""
+async def test_a_wait_that_another_task_leaves_behind_takes_no_time_out_from_the_one_that_follows() -> None:
     wheel, signal = DeadlineWheel(asyncio.get_running_loop(), TICK), Signal()
     former = asyncio.create_task(signal.rings_within(5 * TICK, wheel))
     await asyncio.sleep(0)
@@ -36,8 +35,7 @@ async def test_a_wait_that_another_task_leaves_behind_has_the_one_that_follows_l
     await asyncio.sleep(0)
     former.cancel()
     async with asyncio.timeout(5):
-        assert await following
-        assert not await signal.rings_within(5 * TICK, wheel)
+        assert not await following
 
 
 async def test_a_wait_that_is_over_leaves_nothing_behind_that_could_end_the_next_one() -> None:
@@ -63,16 +61,31 @@ async def test_a_ring_that_comes_with_the_end_of_the_time_is_heard() -> None:
     assert await waiting
 
 
-async def test_a_ring_that_comes_right_after_the_end_of_the_time_is_heard() -> None:
-    """Also where there is more than one look: nothing rings again for what it told."""
-    signal = Signal()
+async def test_a_ring_that_comes_behind_the_end_of_the_time_is_heard() -> None:
+    """A look at what has moved would pass over it, and nobody would look at what has rung again."""
+    wheel, signal = DeadlineWheel(asyncio.get_running_loop(), TICK), Signal()
     for moved in (None, lambda: 0):
-        waiting = asyncio.create_task(signal.rings_within(60, HandDeadlines(), moved))
+        waiting = asyncio.create_task(signal.rings_within(60, wheel, moved))
         await asyncio.sleep(0)
         signal.expire()
         signal.ring()
         async with asyncio.timeout(5):
             assert await waiting
+
+
+async def test_a_wait_that_another_task_leaves_behind_ends_no_look_of_the_one_that_follows() -> None:
+    deadlines, signal = HandDeadlines(), Signal()
+    former = asyncio.create_task(signal.rings_within(1.0, deadlines))
+    await asyncio.sleep(0)
+    following = asyncio.create_task(signal.rings_within(4.0, deadlines, lambda: 0))
+    await asyncio.sleep(0)
+    former.cancel()
+    await asyncio.wait([former])
+    for _ in range(3):
+        await _pass(deadlines, 1.0)
+    assert not following.done()
+    await _pass(deadlines, 1.0)
+    assert not await following
 
 
 async def test_what_moves_without_a_ring_begins_the_time_anew_and_not_twice_of_it() -> None:
