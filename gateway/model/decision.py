@@ -3,8 +3,8 @@
 Only `policy.decide` constructs a `Permit`; nothing is dialled without one.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 from typing import Protocol as Role
@@ -142,6 +142,16 @@ class WouldDeny:
     rule: RuleRef | None = None
 
 
+class Common:
+    """Kept with a decision, which clients meet again and again: facts, and what is alike in the records of all
+    connections with these facts. It is telemetry's, and is forgotten with the decision."""
+
+    __slots__ = ("sealed",)
+
+    def __init__(self) -> None:
+        self.sealed: tuple[object, Mapping[str, object]] | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Deny:
     """Policy says no. `also` are full names of other rules worth naming; `detail` is for the operator.
@@ -156,6 +166,7 @@ class Deny:
     also: tuple[str, ...] = ()
     detail: str = ""
     refused: tuple[AddressRefusal, ...] = ()
+    common: Common = field(default_factory=Common, init=False, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +190,7 @@ class Permit:
     report: bool = False
     limits: tuple[Applied, ...] = ()
     source: Source | None = None
+    common: Common = field(default_factory=Common, init=False, repr=False, compare=False)
 
     def denial(self, reason: Reason, detail: str = "") -> Deny:
         """The refusal, under the same rule, of what the client does next."""

@@ -43,7 +43,8 @@ class Transfer:
     reason: Reason | None = None
 
 
-class Dialled(NamedTuple):
+@dataclass(slots=True)
+class Dialled:
     """A successful dial: which addresses there were, which were refused, which one was reached. `resolve_seconds` is
     None for a literal. `source` is our address, if a rule chose it. `dialled_at` is the monotonic instant at which
     resolving was over."""
