@@ -250,9 +250,15 @@ def _add_opening(record: ConnectionRecord, opening: Opening) -> None:
     if hello.server_name is not None:
         record["sni"] = hello.server_name
     if hello.alpn:
-        record["alpn"] = listed(map(printable, hello.alpn))
+        record["alpn"] = _shown_protocols(hello.alpn)
     record["ja4"] = hello.ja4
     record["ech"] = hello.ech
+
+
+@lru_cache(maxsize=64)
+def _shown_protocols(offered: tuple[str, ...]) -> tuple[str, ...]:
+    """The same programs offer the same again and again."""
+    return listed(map(printable, offered))
 
 
 def _add_inspection(record: ConnectionRecord, tls: TlsSides) -> None:
