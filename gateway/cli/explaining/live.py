@@ -132,10 +132,10 @@ async def _reach(intent: Intent, permit: Permit, found: tuple[Address, ...], sta
 
     async def dial() -> Stream:
         began_at = perf_counter()
-        dialled, stream, *_ = await dialer.dial(permit)
-        where = f"{dialled.address.uri_host}:{permit.authority.port}"
+        upstream = await dialer.dial(permit)
+        where = f"{upstream.dialled.address.uri_host}:{permit.authority.port}"
         stages.tell("dial", perf_counter() - began_at, f"connected to {where}")
-        return stream
+        return upstream.stream
 
     if _has_tls(intent, permit):
         await _look_at_peer(permit, dial, stages)
