@@ -65,7 +65,8 @@ async def serve_connection(downstream: Stream, draft: Draft, services: Services)
         raise
     finally:
         services.recorder.record(draft)
-    await downstream.aclose()
+    if not downstream.close():
+        await downstream.aclose()
 
 
 async def _attempt(downstream: Stream, draft: Draft, services: Services, is_last: bool) -> bool:
@@ -126,7 +127,8 @@ async def _walk(head: RequestHead, downstream: Stream, draft: Draft, services: S
             raise
         finally:
             draft.would_limit = lease.would_limit  # a budget may be spent by now
-            await upstream.stream.aclose()
+            if not upstream.stream.close():
+                await upstream.stream.aclose()
 
 
 async def _walk_captured(original: Destination, downstream: Stream, draft: Draft, services: Services) -> None:
@@ -163,7 +165,8 @@ async def _walk_captured(original: Destination, downstream: Stream, draft: Draft
             raise
         finally:
             draft.would_limit = lease.would_limit  # a budget may be spent by now
-            await upstream.stream.aclose()
+            if not upstream.stream.close():
+                await upstream.stream.aclose()
 
 
 def _carry(tunnel: Tunnel, downstream: Stream, draft: Draft, services: Services) -> Coroutine[Any, Any, None]:
