@@ -7,6 +7,7 @@ printable, because records are read in terminals.
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import islice
+from math import floor
 from typing import cast
 
 from gateway.model.addresses import Address
@@ -304,7 +305,7 @@ def escaped(text: str) -> str:
 
 def milliseconds(seconds: float) -> float:
     """Rounded to the microsecond."""
-    return (seconds * 1e6 + 0.5) // 1 / 1000  # `round` takes ten times as many instructions
+    return floor(seconds * 1e6 + 0.5) / 1000  # `round` takes ten times as many instructions
 
 
 def listed(entries: Iterable[str | Address]) -> tuple[str, ...]:
