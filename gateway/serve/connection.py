@@ -48,7 +48,6 @@ from gateway.wire.head import RequestHead, parse_traceparent
 from gateway.wire.replies import established
 
 ATTEMPTS = 8  # requests on one connection; only a 407 keeps one open for the next
-_LEFT = tuple(reversed(range(ATTEMPTS)))
 
 _logger = logging.getLogger(__name__)
 
@@ -56,7 +55,7 @@ _logger = logging.getLogger(__name__)
 async def serve_connection(downstream: Stream, draft: Draft, services: Services) -> None:
     """From accept to record. Closes `downstream`; raises nothing but its own cancellation."""
     try:
-        for left in _LEFT:
+        for left in reversed(range(ATTEMPTS)):
             may_ask_again = await _attempt(downstream, draft, services, is_last=not left)
             if not may_ask_again or not await asks_again(downstream, draft, services):
                 break

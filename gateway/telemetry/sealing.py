@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import islice
 from math import floor
-from typing import cast
 
 from gateway.model.addresses import Address
 from gateway.model.client import Client
@@ -63,8 +62,10 @@ def _common_to(draft: Draft) -> ConnectionRecord:
     decision keeps that of the last one: clients ask for the same again and again."""
     decision, facts = draft.decision, _facts_of(draft)
     sealed = None if decision is None else decision.common.sealed  # read once: the export seals in a thread of its own
+    record: ConnectionRecord
     if sealed is not None and sealed[0] == facts:
-        return cast("ConnectionRecord", sealed[1])
+        record = sealed[1]
+        return record
     record = _seal_common(draft)
     if decision is not None:
         decision.common.sealed = facts, record
