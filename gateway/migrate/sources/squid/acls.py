@@ -91,6 +91,8 @@ def _domains(acl: Acl, values: list[Entry]) -> Acl:
 
 
 def _patterns(value: str) -> Patterns:
+    if value.endswith("."):  # squid takes it off what is asked for, and not off what is listed
+        return ()
     reaches = (Reach.EXACT, Reach.BELOW) if value.startswith(".") else (Reach.EXACT,)
     found = [name_at(value.removeprefix("."), reach) for reach in reaches]
     return tuple(pattern for pattern in found if pattern is not None)
@@ -167,7 +169,7 @@ BUILT_IN: dict[str, tuple[str, str]] = {
     "CONNECT": ("method", "CONNECT"),
     "manager": ("manager", ""),
 }
-"""What squid declares itself; a file may declare it anew."""
+"""What squid declares itself; a file may add to it, and older ones declare it as another kind."""
 
 
 def _addresses(values: list[Entry]) -> tuple[AddressSet, tuple[Network, ...]]:

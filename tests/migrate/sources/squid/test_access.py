@@ -265,6 +265,20 @@ def test_what_stands_behind_a_line_that_asks_for_a_password_is_for_those_who_hav
     assert [(remark.place, remark.text) for remark in wider] == [(place, TOLD) for place in places]
 
 
+def test_a_list_that_squid_declares_itself_may_be_added_to_or_be_of_another_kind_in_an_old_file() -> None:
+    text = "acl localhost src 10.0.0.1\nacl manager proto cache_object\nhttp_access deny manager\n"
+    ours = gate(read_squid(f"{text}http_access allow localhost\nhttp_access deny all\n", "s", _no_file))
+    sources = ("127.0.0.1", "10.0.0.1", "10.0.0.2")
+    assert [ours.passes("a.test:443", client(source)) for source in sources] == [True, True, False]
+
+
+def test_what_stands_behind_the_file_of_a_list_is_not_read_and_that_is_told() -> None:
+    text = 'acl a dstdomain "one" b.test "two"\nacl a dstdomain c.test\nhttp_access allow a\nhttp_access deny all\n'
+    ours = gate(read_squid(text, "s", {"one": "a.test\n"}.__getitem__))
+    assert [ours.passes(f"{name}.test:443") for name in "abc"] == [True, False, True]
+    assert "acl a: squid reads nothing behind the file of a list" in ours.texts(Effect.NOTE)
+
+
 def test_a_list_of_a_kind_that_is_not_carried_over_need_not_be_there() -> None:
     text = (
         'acl bad dstdom_regex "/gone"\nacl worse url_regex "/gone"\nhttp_access deny bad worse\nhttp_access allow all\n'
