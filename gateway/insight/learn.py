@@ -93,15 +93,18 @@ def learn(
     (of the policy's groups that a client is in, the one with the fewest clients), `namespace`, `user` (or SPIFFE ID) or
     `address`, which also stands in for what a client does not have. `now` is Unix time in seconds."""
     wanted: dict[tuple[str, int], list[tuple[Attempt, Occurrences]]] = defaultdict(list)
+    refused: dict[str, str] = {}
     lesson, judge = Lesson([], {}, 0), Judge(rules, now)
     for attempt, tally in attempts.items():
         why_not = _why_not(attempt, tally, judge)
         if why_not is None:
             wanted[attempt.host, attempt.port].append((attempt, tally))
         elif why_not:
-            lesson.left_out[attempt.destination] = why_not
+            (lesson.left_out if attempt.passed else refused)[attempt.destination] = why_not
         else:
             lesson.allowed_already += tally.count
+    opened = set() if group_by else {seen[0][0].destination for seen in wanted.values()}  # for everyone
+    lesson.left_out = {where: why for where, why in refused.items() if where not in opened} | lesson.left_out
     shared: dict[_Rule, dict[str, _Evidence]] = defaultdict(dict)
     members = _members(wanted, judge) if group_by == "group" else {}
     for (host, port), seen in _spelt_alike(wanted).items():
@@ -114,13 +117,13 @@ def learn(
 
 
 def within_reach(attempts: Mapping[Attempt, Occurrences], lesson: Lesson) -> dict[Attempt, Occurrences]:
-    """The attempts that rules from the lesson could apply to: the verdicts on others do not change."""
+    """The attempts that passed and that rules from the lesson could apply to: the verdicts on others do not change."""
     patterns = [host for proposal in lesson.proposals for host in (*proposal.hosts, *proposal.cidrs)]
     exact = {pattern.partition("/")[0] for pattern in patterns}
     below = tuple(pattern.removeprefix("*") for pattern in patterns if pattern.startswith("*."))
     spelt = {host: _canonical(host) for host in {attempt.host for attempt in attempts}}
     reached = {host for host, name in spelt.items() if name in exact or name.endswith(below)}
-    return {attempt: tally for attempt, tally in attempts.items() if attempt.host in reached}
+    return {attempt: tally for attempt, tally in attempts.items() if attempt.passed and attempt.host in reached}
 
 
 def _spelt_alike(

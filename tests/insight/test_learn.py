@@ -168,6 +168,17 @@ def test_what_was_reached_was_not_refused_for_its_address() -> None:
     assert learn(attempts(refused), rules_of(EMPTY), NOW).left_out == {"wiki.example:443": "was refused"}
 
 
+def test_a_destination_that_gets_a_rule_is_not_told_to_get_none() -> None:
+    """One client was refused there, before the policy changed or in another group."""
+    passed, refused = (
+        seen("b.example", user="ana"),
+        seen("b.example", user="bob", decision="deny", dialled_address=None),
+    )
+    records = attempts(passed, {**refused, "reason": "no_rule"})
+    assert learn(records, rules_of(EMPTY), NOW).left_out == {}
+    assert learn(records, rules_of(EMPTY), NOW, "user").left_out == {"b.example:443": "was refused"}
+
+
 def test_grouped_by_group_a_rule_speaks_of_the_policys_own_and_of_the_narrowest() -> None:
     policy = (
         EMPTY + "clients:\n  all: {match: [{cidr: 10.0.0.0/8}]}\n  payments: {match: [{cidr: 10.20.0.0/16}]}\n"

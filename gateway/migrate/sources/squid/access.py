@@ -10,7 +10,15 @@ from gateway.migrate.patterns import with_exceptions
 from gateway.migrate.sets import EVERY_ADDRESS, AddressSet, meant_by, special_purpose
 from gateway.migrate.sources.squid.acls import BUILT_IN, READING_FILES, Acl, Entry, make_acl
 from gateway.migrate.sources.squid.boxes import REQUEST, TUNNEL, Box, Users
-from gateway.migrate.sources.squid.lines import Find, Line, ListFile, behind_file, entries, read_with_included, with_quoting
+from gateway.migrate.sources.squid.lines import (
+    Find,
+    Line,
+    ListFile,
+    behind_file,
+    entries,
+    read_with_included,
+    with_quoting,
+)
 from gateway.model.intent import Protocol
 
 MAX_BOXES = 5000

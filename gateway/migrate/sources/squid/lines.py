@@ -15,7 +15,7 @@ MAX_CHARACTERS = 16 << 20
 DEEPEST = 16
 """Includes inside of includes, as in squid."""
 _BLANKS = " \t\r\n\v\f"
-_WORD = re.compile(r'''(["'])((?:(?!\1)[^\\]|\\.)*)\1|parameters\("[^"]*"\)|[^ \t\r\n]+''')
+_WORD = re.compile(r"""(["'])((?:(?!\1)[^\\]|\\.)*)\1|parameters\("[^"]*"\)|[^ \t\r\n]+""")
 _COMMENT = re.compile(r"(?:^|[ \t])#.*")
 """In the file of a list."""
 _PARAMETERS = re.compile(r'parameters\("([^"]*)"\)')
