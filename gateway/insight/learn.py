@@ -142,15 +142,15 @@ def _canonical(host: str) -> str:
 
 def _why_not(attempt: Attempt, tally: Occurrences, judge: Judge) -> str | None:
     """None if a rule is needed, empty if there is one already, else why none is proposed."""
-    if not attempt.passed:
-        private = "" if tally.was_reached else ", ".join(sorted(filter(_is_special, tally.addresses)))
-        return f"was refused for its address {private}: `private` in a rule opens that" if private else "was refused"
     try:
         verdict = judge.judge(attempt, tally)
     except InvalidAttempt as refusal:
         return str(refusal)
     if verdict.allowed:
         return ""
+    if not attempt.passed:
+        private = "" if tally.was_reached else ", ".join(sorted(filter(_is_special, tally.addresses)))
+        return f"was refused for its address {private}: `private` in a rule opens that" if private else "was refused"
     if not tally.addresses:
         return "was never reached"
     return _beyond_rules(verdict)
